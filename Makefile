@@ -1,0 +1,64 @@
+# What can be done with this tree. `make` or `make help` lists it. All set-up happens in .venv, without root.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first Python from 3.11 on that this user can run.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+N ?= 2000
+JOBS ?= $(shell nproc)
+SECONDS ?= 60
+SEED ?=
+
+.PHONY: help setup run test lint format types imports unit simulation cluster sim chaos bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python from 3.11 on with venv was found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.ready ## make .venv with everything that is needed
+
+run: setup ## the main job, on this machine, without root
+	@$(BIN)/python -m tests.simulation narrate
+
+test: setup lint types imports unit simulation cluster ## everything that must hold (under 10 minutes on 2 cores)
+
+lint: setup ## style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: setup ## put the format right
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: setup ## mypy, strict
+	@$(BIN)/mypy
+
+imports: setup ## the import rules (the ring does no I/O; services stay apart)
+	@$(BIN)/lint-imports --no-cache
+
+unit: setup ## tests without network or processes
+	@$(BIN)/pytest -q -n $(JOBS) tests/unit tests/checker
+
+simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
+	@$(BIN)/pytest -q -n $(JOBS) tests/simulation
+	@$(BIN)/python -m tests.simulation run --seeds 200 --jobs $(JOBS)
+
+cluster: setup ## real processes in network namespaces, with C Corosync where it is installed
+	@$(BIN)/pytest -q tests/cluster tests/interop
+
+sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
+	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
+
+clean: ## remove what was made here
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
