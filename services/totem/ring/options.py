@@ -1,0 +1,88 @@
+"""The settings of a ring, with Corosync 3.1's defaults and formulas (corosync.conf(5), section totem).
+
+All of them are resolved values: `token_timeout_ms` already holds what token_coefficient adds per node. The host makes
+one `RingOptions` from its configuration and gives it to the `Ring`, which never changes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MTU_OVERHEAD = 2 * 45
+"""netmtu less this is the largest totempg packet: room for two mcast headers, one of them for recovery. Corosync 3.1.7
+does not subtract the IP and UDP headers."""
+
+MESSAGE_SIZE_MAX = 1 << 20
+"""Largest assembled message, group header included: a C node aborts when its buffer overflows."""
+
+SORT_QUEUE_SLOTS = 16384
+"""Sequence numbers that may lie between what everybody has and the newest (RTR and sort queues of a C node)."""
+
+SEND_QUEUE_BYTES = 4 << 20
+"""Corosync's send queue holds this many bytes in packets of full size."""
+
+RING_SEQUENCE_JUMP_MAX = 1 << 40
+"""A ring sequence further ahead of ours than this is a lie: honest ones start at 0 or at seconds since 1970 * 4."""
+
+
+def token_retransmit_ms(token_timeout_ms: int, retransmits_before_loss: int = 4) -> int:
+    """token_retransmit: time without news of the token after which it is sent again."""
+    return int(token_timeout_ms / (retransmits_before_loss + 0.2))
+
+
+def token_hold_ms(retransmit_ms: int) -> int:
+    """hold: how long the representative of an idle ring keeps the token."""
+    return int(retransmit_ms * 0.8 - 10)
+
+
+def consensus_ms(token_timeout_ms: int) -> int:
+    """consensus: how long to wait for agreement on a membership."""
+    return int(token_timeout_ms * 1.2)
+
+
+@dataclass(frozen=True, slots=True)
+class RingOptions:
+    """Settings of one node's ring. Times in milliseconds, counts as their comments say."""
+
+    members: frozenset[int] | None = None
+    """Node ids of the nodelist; joins that name others are refused. None: no nodelist, everybody may join."""
+    token_timeout_ms: int = 3000
+    """Time without the token after which a processor is taken for failed."""
+    token_retransmit_ms: int = 714
+    token_hold_ms: int = 561
+    token_warning_percent: int = 75
+    """Share of the token time-out after which a late token is reported; 0 = never."""
+    join_timeout_ms: int = 50
+    """Interval at which joins are repeated in Gather."""
+    send_join_ms: int = 0
+    """Random delay of each join, 0 up to this, against floods on large rings."""
+    consensus_timeout_ms: int = 3600
+    merge_timeout_ms: int = 200
+    """Interval at which an idle representative announces its ring to others."""
+    fail_recv_const: int = 2500
+    """Visits of the token without new messages received, while others have them, that make a node give itself up."""
+    seqno_unchanged_const: int = 30
+    """Rotations without traffic before the token is held."""
+    miss_count_const: int = 5
+    """Token visits at which a message is missing before it is asked for."""
+    window_size: int = 50
+    """Packets that may be sent per rotation, by all together."""
+    max_messages: int = 17
+    """Packets that one node may send per visit of the token."""
+    netmtu: int = 1500
+    cancel_token_hold_on_retransmit: bool = False
+    """Whether open retransmission requests also keep the token moving."""
+    sync_services: tuple[int, ...] = (0, 2)
+    """Services of this node that take part in the sync, ascending: CMAP and CPG."""
+    initial_sequence: int = 0
+    """First sequence number of a ring less one. 0 in real rings; a proof that wrapping works starts near 2^32."""
+
+    @property
+    def packet_size_max(self) -> int:
+        """Largest totempg packet, bytes."""
+        return self.netmtu - MTU_OVERHEAD
+
+    @property
+    def send_queue_packets(self) -> int:
+        """Packets that wait for the token at most (2974 with the default netmtu)."""
+        return SEND_QUEUE_BYTES // self.packet_size_max
