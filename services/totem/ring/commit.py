@@ -1,0 +1,99 @@
+"""Commit: the commit token goes twice round the ring that is being formed.
+
+On its first round every member writes into it which ring it comes from and what it has of that ring; on the second
+round every member sees what all wrote and enters Recovery. The representative starts it and, when it is back for the
+second time, sends the first token of the ring. Source: Amir et al., section 6; Corosync's commit token.
+"""
+
+from __future__ import annotations
+
+from services.totem.ring import recovery
+from services.totem.ring.events import NoticeCode, State, StoreSequence
+from services.totem.ring.flow import FlowControl
+from services.totem.ring.options import RING_SEQUENCE_JUMP_MAX
+from services.totem.ring.state import RingState
+from services.totem.ring.timers import Timer
+from services.totem.wire.base import U32_MASK, Reason, extend_u32
+from services.totem.wire.frames import Commit, CommitEntry, encode_commit
+
+
+def check_commit(s: RingState, commit: Commit) -> Reason | None:
+    """Why this commit token cannot be believed; None if it can."""
+    addrs = commit.addrs
+    if s.node_id not in addrs or list(addrs) != sorted(set(addrs)) or commit.ring.representative not in addrs:
+        return Reason.BAD_STATE
+    if s.options.members is not None and not s.options.members.issuperset(addrs):
+        return Reason.UNKNOWN_MEMBER
+    if commit.ring.sequence > s.highest_ring_sequence + RING_SEQUENCE_JUMP_MAX:
+        return Reason.SEQUENCE_JUMP
+    if commit.memb_index < len(addrs) and s.state is State.GATHER and addrs[commit.memb_index] != s.node_id:
+        return Reason.BAD_INDEX
+    return None
+
+
+def enter(s: RingState, commit: Commit) -> None:
+    """First sight of the commit token: fill in our entry and pass it on."""
+    if commit.memb_index >= len(commit.addrs) or commit.addrs[commit.memb_index] != s.node_id:
+        s.counters.drop(Reason.BAD_INDEX)
+        return
+    mine = s.regular
+    entry = CommitEntry(s.old_ring_id, mine.aru & U32_MASK, mine.delivered & U32_MASK, int(mine.aru == mine.high))
+    commit.entries[commit.memb_index] = entry
+    _clear_outdated(commit, mine.aru)
+    commit.memb_index += 1
+    s.token_target = commit.addrs[commit.memb_index % len(commit.addrs)]
+    s.ring_id = commit.ring
+    s.highest_ring_sequence = max(s.highest_ring_sequence, commit.ring.sequence)
+    s.new_members = commit.addrs
+    s.flow = FlowControl()
+    s.counters.commit_entered += 1
+    s.timers.stop(Timer.JOIN, Timer.SEND_JOIN, Timer.CONSENSUS)
+    s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
+    s.emit(StoreSequence(commit.ring.sequence))
+    s.notice(NoticeCode.COMMIT, commit.ring, commit.addrs)
+    s.enter(State.COMMIT)
+    send(s, commit)
+    s.observe_books()
+
+
+def _clear_outdated(commit: Commit, near: int) -> None:
+    """Of the members that come from one ring only those with the highest aru have received all."""
+    filled = commit.memb_index + 1
+    ring = commit.entries[filled - 1].ring
+    alike = [i for i in range(filled) if commit.entries[i].ring == ring]
+    highest = max(extend_u32(commit.entries[i].aru, near) for i in alike)
+    for i in alike:
+        entry = commit.entries[i]
+        if entry.received_flg and extend_u32(entry.aru, near) < highest:
+            commit.entries[i] = CommitEntry(entry.ring, entry.aru, entry.high_delivered, 0)
+
+
+def send(s: RingState, commit: Commit) -> None:
+    """Pass the commit token on and keep it for retransmission."""
+    commit.sender = s.node_id
+    commit.token_seq = (commit.token_seq + 1) & U32_MASK
+    s.last_frame = encode_commit(commit)
+    s.counters.memb_commit_token_tx += 1
+    s.unicast(s.token_target, s.last_frame)
+    s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
+    if s.observer is not None:
+        fields = {
+            "ring": list(commit.ring),
+            "token_seq": commit.token_seq,
+            "index": commit.memb_index,
+            "to": s.token_target,
+        }
+        s.observer("commit_out", fields)
+
+
+def on_commit(s: RingState, commit: Commit) -> None:
+    """A commit token while in Commit or Recovery."""
+    if commit.ring != s.ring_id or commit.addrs != s.new_members or commit.memb_index != len(commit.addrs):
+        return
+    if s.state is State.COMMIT:
+        recovery.enter(s, commit)
+        send(s, commit)
+        s.observe_books()
+    elif s.state is State.RECOVERY and s.is_representative and not s.token_originated:
+        s.token_originated = True
+        recovery.originate_token(s)

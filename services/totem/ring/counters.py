@@ -1,0 +1,56 @@
+"""What the ring counts, under the names that Corosync gives in stats.srp, and refused input by reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.totem.wire.base import Reason
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counts since the start of the process; none is ever reset."""
+
+    orf_token_tx: int = 0
+    orf_token_rx: int = 0
+    token_retransmitted: int = 0
+    """Tokens sent again by the retransmit timer."""
+    token_duplicate_rx: int = 0
+    memb_merge_detect_tx: int = 0
+    memb_merge_detect_rx: int = 0
+    memb_join_tx: int = 0
+    memb_join_rx: int = 0
+    memb_commit_token_tx: int = 0
+    memb_commit_token_rx: int = 0
+    token_hold_cancel_tx: int = 0
+    token_hold_cancel_rx: int = 0
+    mcast_tx: int = 0
+    mcast_rx: int = 0
+    mcast_retx: int = 0
+    """Packets sent again because the token asked for them."""
+    mcast_duplicate_rx: int = 0
+    mcast_late_rx: int = 0
+    """Packets of a ring that this one has replaced."""
+    operational_entered: int = 0
+    operational_token_lost: int = 0
+    gather_entered: int = 0
+    gather_token_lost: int = 0
+    commit_entered: int = 0
+    commit_token_lost: int = 0
+    recovery_entered: int = 0
+    recovery_token_lost: int = 0
+    consensus_timeouts: int = 0
+    continuous_gather: int = 0
+    """Times in a row that Gather was entered without reaching Operational."""
+    rx_msg_dropped: int = 0
+    """All refused input; `dropped` says why."""
+    join_flushed: int = 0
+    """Joins thrown away because this process had been paused."""
+    messages_tx: int = 0
+    messages_rx: int = 0
+    dropped: dict[Reason, int] = field(default_factory=dict)
+
+    def drop(self, reason: Reason) -> None:
+        """Count input that is refused."""
+        self.rx_msg_dropped += 1
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1

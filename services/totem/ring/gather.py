@@ -1,0 +1,201 @@
+"""Gather: agreeing on who is in.
+
+Every node multicasts a join with the processors that it knows (proc) and those that it holds for failed. Who hears a
+join that says something new takes it over and starts again with a join of its own; a join that says exactly what we
+say counts as agreement. When all of proc - failed agree, the lowest of them forms the ring (Commit). Whoever has not
+agreed when the consensus timer expires goes to the failed list. Lists only grow until a ring is installed, so this
+ends. Source: Amir et al., "The Totem single-ring ordering and membership protocol", section 6; Corosync's join rules.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from services.totem.ring import commit as commit_state
+from services.totem.ring.events import GatherReason, NoticeCode, State
+from services.totem.ring.options import RING_SEQUENCE_JUMP_MAX
+from services.totem.ring.state import RingState
+from services.totem.ring.timers import Timer
+from services.totem.wire.base import Reason, RingId
+from services.totem.wire.frames import Commit, CommitEntry, Join, encode_join
+
+_CONTINUOUS_GATHER_MAX = 30
+"""Gathers in a row without a ring after which a firewall is the likely cause (and that is logged)."""
+
+
+def enter(s: RingState, reason: GatherReason) -> None:
+    """Start to agree on a membership, from any state."""
+    left_state = s.state
+    s.discard_tokens = True
+    s.holding = False
+    s.recovery = None
+    s.retrans_queue.clear()
+    s.recovered.clear()
+    s.proc.add(s.node_id)
+    s.consensus = {s.node_id}
+    s.timers.stop(Timer.TOKEN, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.TOKEN_WARNING, Timer.MERGE)
+    s.counters.gather_entered += 1
+    s.counters.continuous_gather += 1
+    if s.counters.continuous_gather > _CONTINUOUS_GATHER_MAX:
+        s.notice(NoticeCode.CANNOT_FORM, s.counters.continuous_gather)
+    s.notice(NoticeCode.GATHER, left_state, reason)
+    s.start_timer(Timer.CONSENSUS, s.options.consensus_timeout_ms)
+    s.enter(State.GATHER, reason)
+    schedule_join(s)
+    s.observe_books()
+
+
+def schedule_join(s: RingState) -> None:
+    """Multicast a join, now or after the random delay that large rings ask for; and again every join_timeout_ms."""
+    s.start_timer(Timer.JOIN, s.options.join_timeout_ms)
+    if s.options.send_join_ms:
+        s.start_timer(Timer.SEND_JOIN, s.jitter(s.options.send_join_ms + 1))
+    else:
+        send_join(s)
+
+
+def send_join(s: RingState) -> None:
+    """Multicast what this node knows."""
+    s.counters.memb_join_tx += 1
+    join = Join(s.node_id, s.node_id, tuple(sorted(s.proc)), tuple(sorted(s.failed)), s.ring_id.sequence)
+    s.multicast(encode_join(join))
+
+
+def send_leave(s: RingState) -> None:
+    """Say goodbye: node id 0 in the header, this node last in the failed list."""
+    s.counters.memb_join_tx += 1
+    known = tuple(sorted((s.proc | set(s.members)) - {s.node_id}))
+    failed = (*sorted(s.failed - {s.node_id}), s.node_id)
+    s.multicast(encode_join(Join(0, s.node_id, known, failed, s.ring_id.sequence)))
+
+
+def consensus_expired(s: RingState) -> None:
+    """The consensus timer: wait for the commit token if all agreed, else give up those who did not."""
+    s.counters.consensus_timeouts += 1
+    if not _give_up_silent(s):
+        s.consensus = {s.node_id}
+        s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
+        s.observe_books()
+        return
+    enter(s, GatherReason.CONSENSUS_TIMEOUT)
+
+
+def commit_token_missed(s: RingState) -> None:
+    """All agreed, but the commit token did not come: begin again, without those who have fallen silent."""
+    s.counters.gather_token_lost += 1
+    _give_up_silent(s)
+    enter(s, GatherReason.CONSENSUS_EXPIRED)
+
+
+def _give_up_silent(s: RingState) -> bool:
+    """Count those who did not agree as failed; whether there were any."""
+    missing = s.proc - s.failed - s.consensus
+    if missing:
+        s.failed |= missing
+        s.notice(NoticeCode.CONSENSUS_FAILED, tuple(sorted(missing)))
+    return bool(missing)
+
+
+def check_join(s: RingState, join: Join) -> Reason | None:
+    """Why this join cannot be believed; None if it can."""
+    named = {*join.proc, *join.failed, join.sender}
+    if 0 in named or (not join.is_leave and (join.header_node != join.sender or join.sender not in join.proc)):
+        return Reason.BAD_STATE
+    if s.options.members is not None and not named <= s.options.members:
+        return Reason.UNKNOWN_MEMBER
+    if join.ring_seq > s.highest_ring_sequence + RING_SEQUENCE_JUMP_MAX:
+        return Reason.SEQUENCE_JUMP
+    return None
+
+
+class Verdict(Enum):
+    """What a join asks for."""
+
+    AGREED = auto()
+    """It says what we say, and all have said so: it is for us to form the ring."""
+    NOTHING_NEW = auto()
+    CHANGED = auto()
+    """Our lists have grown."""
+
+
+def on_join(s: RingState, join: Join) -> None:
+    """A join or leave that `check_join` has passed."""
+    if join.is_leave:
+        s.leaving.add(join.sender)
+        s.notice(NoticeCode.LEAVE_RECEIVED, join.sender)
+    s.highest_ring_sequence = max(s.highest_ring_sequence, join.ring_seq)
+    if s.observer is not None:
+        s.observer("join_seen", {"ring_seq": join.ring_seq})
+    if s.state is State.OPERATIONAL:
+        _join_in_operational(s, join)
+    elif s.state is State.GATHER:
+        verdict = absorb(s, join)
+        if verdict is Verdict.AGREED:
+            form_ring(s)
+        elif verdict is Verdict.CHANGED:
+            enter(s, GatherReason.MERGE_DURING_JOIN)
+    elif join.sender in s.new_members and join.ring_seq >= s.ring_id.sequence:
+        in_commit = s.state is State.COMMIT
+        absorb(s, join)
+        enter(s, GatherReason.JOIN_DURING_COMMIT if in_commit else GatherReason.JOIN_DURING_RECOVERY)
+
+
+def _join_in_operational(s: RingState, join: Join) -> None:
+    if s.node_id in join.failed and not join.is_leave:
+        return
+    if join.sender in s.members and join.ring_seq < s.ring_id.sequence:
+        return
+    if join.is_leave and join.sender not in s.members:
+        return
+    absorb(s, join)
+    enter(s, GatherReason.JOIN_DURING_OPERATIONAL)
+
+
+def absorb(s: RingState, join: Join) -> Verdict:
+    """Take over what a join says that is new to us (Corosync's memb_join_process, cases 1 to 4)."""
+    procs, fails = set(join.proc), set(join.failed)
+    if procs == s.proc and fails == s.failed:
+        if not join.is_leave:
+            s.consensus.add(join.sender)
+        agreeing = s.proc - s.failed
+        if agreeing - s.consensus:
+            return Verdict.NOTHING_NEW
+        if s.failed_to_receive or (agreeing and s.node_id == min(agreeing)):
+            return Verdict.AGREED
+        return Verdict.NOTHING_NEW
+    if (procs <= s.proc and fails <= s.failed) or join.sender in s.failed:
+        return Verdict.NOTHING_NEW
+    s.proc |= procs
+    if s.node_id in fails:
+        s.failed.add(join.sender)
+    elif join.sender in s.members:
+        s.failed |= fails - set(s.members) if join.sender in s.failed else fails
+    return Verdict.CHANGED
+
+
+def form_ring(s: RingState) -> None:
+    """All agree, and this node is the lowest: make the commit token and enter Commit with it."""
+    if s.failed_to_receive:
+        s.failed_to_receive = False
+        s.proc = {s.node_id}
+        s.failed = set()
+    addrs = tuple(sorted(s.proc - s.failed))
+    ring = RingId(s.node_id, s.highest_ring_sequence + 4)
+    commit_state.enter(s, Commit(s.node_id, 0, ring, addrs, [CommitEntry() for _ in addrs]))
+
+
+def on_foreign(s: RingState, sender: int, *, merge_detect: bool) -> None:
+    """A message of another ring: its sender is there, and is to be merged with."""
+    if s.state is State.OPERATIONAL:
+        s.proc.add(sender)
+        reason = GatherReason.MERGE_DURING_OPERATIONAL if merge_detect else GatherReason.FOREIGN_MESSAGE_IN_OPERATIONAL
+        enter(s, reason)
+    elif s.state is State.GATHER and sender not in s.proc:
+        s.proc.add(sender)
+        enter(s, GatherReason.MERGE_DURING_GATHER if merge_detect else GatherReason.FOREIGN_MESSAGE_IN_GATHER)
+
+
+def on_commit(s: RingState, commit: Commit) -> None:
+    """A commit token while in Gather: go along if it is for exactly those who agreed."""
+    if set(commit.addrs) == s.proc - s.failed and commit.ring.sequence > s.ring_id.sequence:
+        commit_state.enter(s, commit)

@@ -1,0 +1,50 @@
+"""Installing a ring: extended virtual synchrony happens here, in this order.
+
+1. What the old ring has without a hole is delivered, in its regular configuration.
+2. The transitional configuration is told: those members of the old ring that came along.
+3. What lies beyond holes is delivered in it, from senders that are in it (others' messages may depend on a lost one).
+4. The regular configuration of the new ring is told, and the sync of the services begins.
+
+Source: Moser, Amir, Melliar-Smith, Agarwal, "Extended virtual synchrony", 1994; Corosync's order of steps.
+"""
+
+from __future__ import annotations
+
+from services.totem.ring import delivery, sync
+from services.totem.ring.events import NoticeCode, RegularConfiguration, State, TransitionalConfiguration
+from services.totem.ring.state import RingState
+from services.totem.ring.timers import Timer
+
+
+def enter(s: RingState) -> None:
+    """Recovery is done: deliver the rest of the old ring and become Operational in the new one."""
+    assert s.recovery is not None
+    old_ring, old_members = s.old_ring_id, s.members
+    delivery.deliver_ready(s)
+    sync.abort(s)
+    left = tuple(n for n in old_members if n not in s.trans_members)
+    joined = tuple(n for n in s.new_members if n not in s.trans_members)
+    silent = tuple(n for n in left if n not in s.leaving)
+    s.emit(TransitionalConfiguration(old_ring, s.ring_id, s.trans_members, left))
+    delivery.deliver_beyond_holes(s)
+    for node in left:
+        s.assembler.drop(node)
+    s.members = s.new_members
+    s.old_ring_id = s.ring_id
+    s.regular, s.recovery = s.recovery, None
+    s.retrans_queue.clear()
+    s.recovered.clear()
+    s.proc = set(s.members)
+    s.failed = set()
+    s.leaving.clear()
+    s.received_flg = True
+    s.counters.operational_entered += 1
+    s.counters.continuous_gather = 0
+    if silent:
+        s.notice(NoticeCode.FAILED_WITHOUT_LEAVE, silent)
+    s.packer.restart()
+    s.timers.stop(Timer.TOKEN_RETRANSMIT)
+    s.emit(RegularConfiguration(s.ring_id, s.members, joined, left))
+    sync.start(s)
+    s.enter(State.OPERATIONAL)
+    delivery.deliver_ready(s)

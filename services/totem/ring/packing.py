@@ -1,0 +1,95 @@
+"""From messages to packets: small messages share a packet, long ones are cut into a chain of fragments.
+
+Messages wait as they are and are packed when the token comes, so that packets are as full as can be. A packet is
+closed by a message that does not fit: the part that fits goes in, `fragmented` says with which number (1, 2 .. 255,
+1 ..) the rest continues. A new chain begins at 1, because receivers that lost track find their way back there.
+
+A chain must not straddle a ring change: members that joined in between could not assemble the message. So a message
+that was cut when the ring changed is sent again from its beginning, after a packet that ends the broken chain: its
+one piece is of a group that nobody has, so it is dropped by those who see it and skipped by those who lost track.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from services.totem.wire import packets
+
+FRAGMENT_MIN = 64
+"""A smaller rest of a packet is left empty rather than filled with a scrap of a message (unless nothing else is in
+the packet)."""
+
+CHAIN_BREAKER = packets.encode_packet(0, 0, [packets.NOBODY_PREFIX])
+
+
+class Packer:
+    """A queue of messages, each with its group header, and the fragment chain at its head."""
+
+    __slots__ = ("_break_chain", "_chain", "_offset", "bytes_queued", "packet_size_max", "queue")
+
+    def __init__(self, packet_size_max: int) -> None:
+        self.packet_size_max = packet_size_max
+        self.queue: deque[tuple[bytes, object]] = deque()
+        self.bytes_queued = 0
+        self._offset = 0  # how much of the first message was sent
+        self._chain = 0  # `fragmented` of the last packet
+        self._break_chain = False
+
+    def add(self, message: bytes, tag: object) -> None:
+        """Queue a message (group header included)."""
+        self.queue.append((message, tag))
+        self.bytes_queued += len(message)
+
+    def packets_queued(self) -> int:
+        """How many packets the queue is worth: what a node tells others as its backlog."""
+        if not self.queue:
+            return int(self._break_chain)
+        overhead = packets.PACKET_HEADER_SIZE + 2
+        return (self.bytes_queued - self._offset) // (self.packet_size_max - overhead) + 1
+
+    def restart(self) -> None:
+        """The ring changed: a message that was cut is to be sent anew, as a whole."""
+        if self._chain:
+            self._break_chain = True
+            self._chain = 0
+            self._offset = 0
+
+    def clear(self) -> None:
+        """Forget the messages; a chain that was begun will be ended."""
+        self.restart()
+        self.queue.clear()
+        self.bytes_queued = 0
+
+    def take(self) -> tuple[bytes, tuple[object, ...]] | None:
+        """The next packet and the tags of the messages that end in it; None if nothing waits."""
+        if self._break_chain:
+            self._break_chain = False
+            return CHAIN_BREAKER, ()
+        if not self.queue:
+            return None
+        pieces: list[bytes] = []
+        tags: list[object] = []
+        continuation = self._chain
+        self._chain = 0
+        room = self.packet_size_max - packets.PACKET_HEADER_SIZE
+        while self.queue:
+            message, tag = self.queue[0]
+            rest = len(message) - self._offset
+            if rest + 2 <= room:
+                pieces.append(message[self._offset :] if self._offset else message)
+                tags.append(tag)
+                room -= rest + 2
+                self._pop()
+                continue
+            if room - 2 >= FRAGMENT_MIN or not pieces:
+                pieces.append(message[self._offset : self._offset + room - 2])
+                self._offset += room - 2
+                first_of_chain = len(pieces) > 1 or not continuation
+                self._chain = 1 if first_of_chain else continuation % 255 + 1
+            break
+        return packets.encode_packet(self._chain, continuation, pieces), tuple(tags)
+
+    def _pop(self) -> None:
+        message, _ = self.queue.popleft()
+        self.bytes_queued -= len(message)
+        self._offset = 0

@@ -1,0 +1,333 @@
+"""The ring: what the process loop and the simulator call.
+
+`Ring` takes datagrams, the time and messages, and leaves in `output` what is to be sent and told. It does nothing by
+itself: no socket, no clock, no randomness. What happens on which event in which state is this table; the modules that
+it names hold the rules.
+
+    event            Operational        Gather              Commit               Recovery
+    token lost       gather             give up silent      gather               gather (old ring's store stands)
+    own-ring mcast   store, deliver     store only          dropped              store (the new ring's)
+    foreign mcast    gather             gather if unknown   dropped              dropped
+    merge detect     gather             gather if unknown   ignored              ignored
+    join             gather             agree, or gather    gather if a member   gather if a member
+    commit token     ignored            commit if agreed    recovery (2nd round) first token, once, by the rep
+    token            visit              dropped             dropped              visit, with recovery's rule
+    hold cancel      let the token go   noted               noted                let the token go
+    consensus timer  -                  wait, or give up    -                    -
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from services.totem.ring import commit, delivery, gather, recovery, sync, token
+from services.totem.ring.counters import Counters
+from services.totem.ring.events import GatherReason, NoticeCode, Output, State
+from services.totem.ring.options import SEND_QUEUE_BYTES, RingOptions
+from services.totem.ring.state import Observer, RingState
+from services.totem.ring.timers import MS, Timer
+from services.totem.wire.base import Malformed, Reason, RingId, extend_u32
+from services.totem.wire.frames import (
+    ENCAPSULATED,
+    Commit,
+    HoldCancel,
+    Join,
+    Mcast,
+    Merge,
+    Token,
+    decode,
+    encode_merge,
+)
+from services.totem.wire.packets import EXECUTIVE_PREFIX
+
+
+class Ring:
+    """One node's end of the Totem single-ring protocol.
+
+    After every call the caller takes `output.packets`, sends them in order, and takes `output.events`. Packets to
+    EVERYBODY other than mcasts, and packets to this node itself, are to be given back to `receive` without loss.
+    When the caller wakes up it calls `advance` for timers that are due before it reads its sockets.
+    """
+
+    def __init__(
+        self,
+        options: RingOptions,
+        node_id: int,
+        ring_sequence: int,
+        now_ns: int,
+        jitter: Callable[[int], int],
+        observer: Observer | None = None,
+    ) -> None:
+        """`ring_sequence` is what stable storage holds, 0 if nothing; `jitter(n)` gives a random integer in [0, n)."""
+        self._s = RingState(options, node_id, ring_sequence, now_ns, jitter, observer)
+
+    @property
+    def output(self) -> Output:
+        """Packets and events since the caller took them."""
+        return self._s.output
+
+    @property
+    def counters(self) -> Counters:
+        """Counts since the start."""
+        return self._s.counters
+
+    @property
+    def state(self) -> State:
+        """State of the membership protocol."""
+        return self._s.state
+
+    @property
+    def ring_id(self) -> RingId:
+        """The installed ring."""
+        return self._s.old_ring_id
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Members of the installed ring, ascending."""
+        return self._s.members
+
+    @property
+    def syncing(self) -> bool:
+        """Whether the services' sync is under way; messages wait meanwhile."""
+        return self._s.syncing
+
+    def start(self, now_ns: int) -> None:
+        """The interface is up: look for others."""
+        s = self._s
+        s.now_ns = s.pause_checked_ns = now_ns
+        s.start_timer(Timer.PAUSE, max(1, s.options.token_timeout_ms // 5))
+        gather.enter(s, GatherReason.INTERFACE_CHANGE)
+
+    def leave(self, now_ns: int) -> None:
+        """Say goodbye to the others. Nothing is sent or taken afterwards."""
+        s = self._s
+        s.now_ns = now_ns
+        if s.state not in (State.STARTING, State.LEFT):
+            gather.send_leave(s)
+        s.timers.stop_all()
+        s.state = State.LEFT
+
+    def interface_changed(self, now_ns: int) -> None:
+        """The address was lost or is back."""
+        self._regather(now_ns, GatherReason.INTERFACE_CHANGE)
+
+    def reform(self, now_ns: int) -> None:
+        """Form a new ring of the same members, so that services get a sync from its beginning."""
+        self._regather(now_ns, GatherReason.REQUESTED)
+
+    def _regather(self, now_ns: int, reason: GatherReason) -> None:
+        if self._s.state not in (State.STARTING, State.LEFT):
+            self._s.now_ns = now_ns
+            gather.enter(self._s, reason)
+
+    def submit(self, message: bytes, tag: object = None) -> None:
+        """Queue an executive message (without group header, at most MESSAGE_SIZE_MAX - 5 bytes). `tag` comes back with
+        the message when it is delivered here. The caller minds `submit_space` and calls `flush` after a batch."""
+        self._s.packer.add(EXECUTIVE_PREFIX + message, tag)
+
+    def submit_space(self) -> int:
+        """Bytes of messages that may still be submitted; an empty queue always admits one message of any size."""
+        packer = self._s.packer
+        return max(0, SEND_QUEUE_BYTES - packer.bytes_queued)
+
+    def flush(self, now_ns: int) -> None:
+        """Messages were submitted: wake an idle ring."""
+        self._s.now_ns = now_ns
+        token.flush(self._s)
+
+    def sync_reply(self, ring: RingId, service: int, messages: Sequence[bytes]) -> None:
+        """The messages of a local service for the sync step that was asked for. A reply that is late is ignored."""
+        sync.reply(self._s, ring, service, messages)
+        token.flush(self._s)
+
+    def input_drained(self, now_ns: int) -> None:
+        """The caller has read its sockets empty: joins that come from now on are fresh."""
+        self._s.now_ns = now_ns
+        self._s.paused = False
+
+    def next_deadline_ns(self) -> int | None:
+        """When `advance` is to be called; None if never."""
+        return self._s.timers.next_deadline_ns()
+
+    def advance(self, now_ns: int) -> None:
+        """Let the timers that are due expire, each once."""
+        s = self._s
+        s.now_ns = now_ns
+        for _ in range(len(Timer)):
+            timer = s.timers.take_due(now_ns)
+            if timer is None:
+                return
+            _EXPIRED[timer](s)
+
+    def receive(self, datagram: bytes, now_ns: int) -> None:
+        """Take a datagram. Whatever is wrong with it is counted by reason and has no effect."""
+        s = self._s
+        s.now_ns = now_ns
+        if s.state in (State.STARTING, State.LEFT):
+            return
+        try:
+            frame = decode(datagram)
+        except Malformed as fault:
+            s.counters.drop(fault.reason)
+            return
+        if isinstance(frame, Mcast):
+            _on_mcast(s, frame)
+        elif isinstance(frame, Token):
+            token.on_token(s, frame)
+        elif isinstance(frame, Join):
+            _on_join(s, frame)
+        elif isinstance(frame, Commit):
+            _on_commit(s, frame)
+        elif isinstance(frame, Merge):
+            _on_merge(s, frame)
+        else:
+            _on_hold_cancel(s, frame)
+
+
+def _on_mcast(s: RingState, mcast: Mcast) -> None:
+    s.counters.mcast_rx += 1
+    if s.state is State.OPERATIONAL or s.state is State.GATHER:
+        store = s.regular
+    elif s.state is State.RECOVERY and s.recovery is not None:
+        store = s.recovery
+    else:
+        return
+    if mcast.ring != store.ring:
+        _on_foreign_mcast(s, mcast)
+        return
+    members = s.new_members if s.state is State.RECOVERY else s.members
+    if mcast.sender not in members:
+        s.counters.drop(Reason.UNKNOWN_MEMBER)
+        return
+    seq = extend_u32(mcast.seq, store.high)
+    if not store.in_window(seq):
+        if seq <= store.released:
+            s.counters.mcast_duplicate_rx += 1
+        else:
+            s.counters.drop(Reason.OUT_OF_WINDOW)
+        return
+    if not store.add(seq, mcast.frame):
+        s.counters.mcast_duplicate_rx += 1
+        return
+    if s.observer is not None:
+        wrapped = mcast.encapsulated == ENCAPSULATED
+        fields = {"ring": list(store.ring), "seq": seq, "origin": mcast.sender}
+        s.observer("packet_in", fields | {"hash": hash(mcast.frame), "encapsulated": wrapped})
+    if s.state is State.OPERATIONAL:
+        delivery.deliver_ready(s)
+    elif s.state is State.RECOVERY and mcast.encapsulated == ENCAPSULATED:
+        recovery.note_wrapped(s, mcast.frame)
+
+
+def _on_foreign_mcast(s: RingState, mcast: Mcast) -> None:
+    """Somebody else's ring, unless it is a late packet of the ring from which a member came."""
+    if s.state is State.RECOVERY:
+        return
+    if s.state is State.OPERATIONAL and mcast.sender in s.members and mcast.ring in s.ancestors.values():
+        s.counters.mcast_late_rx += 1
+        return
+    _merge_with(s, mcast.origin, merge_detect=False)
+
+
+def _merge_with(s: RingState, node: int, *, merge_detect: bool) -> None:
+    if node == 0 or (s.options.members is not None and node not in s.options.members):
+        s.counters.drop(Reason.UNKNOWN_MEMBER)
+        return
+    gather.on_foreign(s, node, merge_detect=merge_detect)
+
+
+def _on_merge(s: RingState, merge: Merge) -> None:
+    s.counters.memb_merge_detect_rx += 1
+    if merge.ring in (s.ring_id, s.old_ring_id):
+        return
+    if s.state is State.OPERATIONAL and merge.sender in s.members and merge.ring in s.ancestors.values():
+        return
+    _merge_with(s, merge.sender, merge_detect=True)
+
+
+def _on_join(s: RingState, join: Join) -> None:
+    s.counters.memb_join_rx += 1
+    reason = gather.check_join(s, join)
+    if reason is not None:
+        s.counters.drop(reason)
+        return
+    if s.paused and join.sender != s.node_id:
+        s.counters.join_flushed += 1
+        return
+    gather.on_join(s, join)
+
+
+def _on_commit(s: RingState, frame: Commit) -> None:
+    s.counters.memb_commit_token_rx += 1
+    reason = commit.check_commit(s, frame)
+    if reason is not None:
+        s.counters.drop(reason)
+        return
+    if s.observer is not None:
+        fields = {"ring": list(frame.ring), "token_seq": frame.token_seq, "index": frame.memb_index}
+        s.observer("commit_in", fields)
+    if s.state is State.GATHER:
+        gather.on_commit(s, frame)
+    elif s.state in (State.COMMIT, State.RECOVERY):
+        commit.on_commit(s, frame)
+
+
+def _on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
+    s.counters.token_hold_cancel_rx += 1
+    if cancel.sender not in s.members and cancel.sender not in s.new_members:
+        s.counters.drop(Reason.UNKNOWN_MEMBER)
+        return
+    token.on_hold_cancel(s, cancel)
+
+
+def _token_lost(s: RingState) -> None:
+    if s.state is State.OPERATIONAL:
+        s.counters.operational_token_lost += 1
+        s.notice(NoticeCode.PROCESSOR_FAILED)
+        gather.enter(s, GatherReason.TOKEN_LOST_IN_OPERATIONAL)
+    elif s.state is State.GATHER:
+        gather.commit_token_missed(s)
+    elif s.state is State.COMMIT:
+        s.counters.commit_token_lost += 1
+        gather.enter(s, GatherReason.TOKEN_LOST_IN_COMMIT)
+    elif s.state is State.RECOVERY:
+        s.counters.recovery_token_lost += 1
+        gather.enter(s, GatherReason.TOKEN_LOST_IN_RECOVERY)
+
+
+def _token_late(s: RingState) -> None:
+    s.notice(NoticeCode.TOKEN_LATE, (s.now_ns - s.token_at_ns) // MS)
+
+
+def _announce_ring(s: RingState) -> None:
+    """The merge timer: only the representative speaks for its ring."""
+    if s.state is State.OPERATIONAL and s.is_representative:
+        s.counters.memb_merge_detect_tx += 1
+        s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.ring_id)))
+
+
+def _check_pause(s: RingState) -> None:
+    """Runs every fifth of the token time-out; if it comes half a time-out late, this process was not scheduled."""
+    gap_ms = (s.now_ns - s.pause_checked_ns) // MS
+    s.pause_checked_ns = s.now_ns
+    s.start_timer(Timer.PAUSE, max(1, s.options.token_timeout_ms // 5))
+    if gap_ms > s.options.token_timeout_ms // 2:
+        s.paused = True
+        s.notice(NoticeCode.PAUSED, gap_ms)
+
+
+def _let_go(s: RingState) -> None:
+    token.release_held(s)
+
+
+_EXPIRED: dict[Timer, Callable[[RingState], None]] = {
+    Timer.TOKEN: _token_lost,
+    Timer.TOKEN_RETRANSMIT: token.resend,
+    Timer.TOKEN_HOLD: _let_go,
+    Timer.TOKEN_WARNING: _token_late,
+    Timer.JOIN: gather.schedule_join,
+    Timer.SEND_JOIN: gather.send_join,
+    Timer.CONSENSUS: gather.consensus_expired,
+    Timer.MERGE: _announce_ring,
+    Timer.PAUSE: _check_pause,
+}

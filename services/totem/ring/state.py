@@ -1,0 +1,195 @@
+"""The state of one node's ring: every variable of the protocol, and what all parts of it need to act.
+
+The parts (gather, commit, recovery, install, token, delivery, sync) are modules of functions over this state, one
+concern each. They call downwards only: gather -> commit -> recovery -> install, so that each can be read by itself.
+Names follow the Totem papers and Corosync: proc and failed lists, consensus, aru, received_flg, install_seq.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from services.totem.ring.assembly import Assembler
+from services.totem.ring.counters import Counters
+from services.totem.ring.events import EVERYBODY, Event, Notice, NoticeCode, Output, State
+from services.totem.ring.flow import FlowControl
+from services.totem.ring.options import RingOptions
+from services.totem.ring.packing import Packer
+from services.totem.ring.store import PacketStore
+from services.totem.ring.timers import MS, Timer, Timers
+from services.totem.wire.base import RingId
+from services.totem.wire.frames import Commit
+
+Observer = Callable[[str, dict[str, object]], None]
+"""Told of what happens inside, for proofs: name of the event and its fields. None in production."""
+
+
+class RingState:
+    """All of it. Only the modules of this package touch it."""
+
+    def __init__(
+        self,
+        options: RingOptions,
+        node_id: int,
+        ring_sequence: int,
+        now_ns: int,
+        jitter: Callable[[int], int],
+        observer: Observer | None,
+    ) -> None:
+        self.options = options
+        self.node_id = node_id
+        self.jitter = jitter
+        self.observer = observer
+        self.now_ns = now_ns
+        self.output = Output()
+        self.counters = Counters()
+        self.timers = Timers()
+
+        # Membership: what is installed, and what is being agreed on.
+        self.state = State.STARTING
+        self.ring_id = RingId(node_id, ring_sequence + 1)
+        """Ring of the membership protocol: set when Commit is entered (my_ring_id)."""
+        self.old_ring_id = self.ring_id
+        """Ring that is installed, or was until the change that is under way."""
+        self.members: tuple[int, ...] = (node_id,)
+        """Members of the installed ring, ascending."""
+        self.new_members: tuple[int, ...] = ()
+        self.trans_members: tuple[int, ...] = ()
+        """Members of the installed ring that come along into the new one."""
+        self.deliver_members: frozenset[int] = frozenset()
+        """Senders whose old messages are delivered beyond holes."""
+        self.proc: set[int] = {node_id}
+        self.failed: set[int] = set()
+        self.consensus: set[int] = set()
+        self.highest_ring_sequence = self.ring_id.sequence
+        self.ancestors: dict[int, RingId] = {}
+        """Ring from which each member of this one came."""
+        self.leaving: set[int] = set()
+        """Nodes that said goodbye since the last ring was installed."""
+        self.failed_to_receive = False
+        self.paused = False
+        """This process was not scheduled for so long that joins in its sockets are stale."""
+        self.pause_checked_ns = now_ns
+
+        # The way of the token.
+        self.token_target = node_id
+        self.token_seq = -1
+        """token_seq of the last token that was accepted."""
+        self.discard_tokens = True
+        self.last_frame: bytes = b""
+        """The token, or commit token, that was passed on last: for the retransmit timer."""
+        self.commit: Commit | None = None
+        self.token_originated = False
+        self.last_aru = -1
+        """aru of the token at the visit before."""
+        self.last_seq = -1
+        self.seq_unchanged = 0
+        self.aru_count = 0
+        self.token_held = False
+        """The ring is idle: the representative holds the token, others know that it does."""
+        self.holding = False
+        """This node is the representative and has the token."""
+        self.cancel_sent = False
+        self.token_at_ns = now_ns
+        self.flow = FlowControl()
+
+        # Order.
+        base = options.initial_sequence
+        self.regular = PacketStore(self.ring_id, base)
+        self.recovery: PacketStore | None = None
+        self.retrans_queue: deque[tuple[int, bytes]] = deque()
+        """Old packets that this node sends again in the new ring, with their old numbers."""
+        self.recovered: set[int] = set()
+        """Old numbers that somebody has sent again already."""
+        self.received_flg = True
+        self.set_retrans_flg = False
+        self.retrans_flg_count = 0
+        self.install_seq = base
+        self.rotation = 0
+        self.this_seqno = 0
+
+        # Messages.
+        self.packer = Packer(options.packet_size_max)
+        self.sync_packer = Packer(options.packet_size_max)
+        """What is sent while the sync is under way: its own messages only."""
+        self.assembler = Assembler(self.counters)
+        self.sync_assembler = Assembler(self.counters)
+        self.syncing = False
+        """From the transitional configuration until the sync is complete."""
+        self.sync_ring: RingId | None = None
+        self.sync_services: list[int] = []
+        """Union of all members' services that are still to be done; the first one is under way."""
+        self.sync_building = False
+        self.sync_marks: set[int] = set()
+        self.sync_asked = False
+        """The first service is one of ours, and the host has been asked for its messages."""
+
+    @property
+    def is_representative(self) -> bool:
+        """Whether this node is the representative of the ring it is in."""
+        return self.ring_id.representative == self.node_id
+
+    def unicast(self, node: int, frame: bytes) -> None:
+        """Ask for a packet to one node, which may be this one."""
+        self.output.packets.append((node, frame))
+
+    def multicast(self, frame: bytes) -> None:
+        """Ask for a packet to everybody."""
+        self.output.packets.append((EVERYBODY, frame))
+
+    def emit(self, event: Event) -> None:
+        """Tell the host."""
+        self.output.events.append(event)
+
+    def notice(self, code: NoticeCode, *detail: object) -> None:
+        """Tell the host something for its log."""
+        self.output.events.append(Notice(code, detail))
+
+    def start_timer(self, timer: Timer, after_ms: int) -> None:
+        """Arm a timer that runs from now."""
+        self.timers.start(timer, self.now_ns + after_ms * MS)
+
+    def enter(self, state: State, reason: int = 0) -> None:
+        """Note the state; the caller does what it means."""
+        self.state = state
+        if self.observer is not None:
+            self.observe_entry(reason)
+
+    def observe_entry(self, reason: int) -> None:
+        """Tell the observer what this state was entered with."""
+        if self.observer is None:
+            return
+        self.observer(
+            "state",
+            {
+                "state": str(self.state),
+                "reason": reason,
+                "proc": sorted(self.proc),
+                "failed": sorted(self.failed),
+                "ring": list(self.ring_id),
+            },
+        )
+
+    def observe_books(self) -> None:
+        """Tell the observer what is stored and which timers run."""
+        if self.observer is None:
+            return
+        self.observer("timers", {"armed": sorted(self.timers.deadlines_ns)})
+        self.observe_buffers()
+
+    def observe_buffers(self) -> None:
+        """Tell the observer how full the buffers are."""
+        if self.observer is None:
+            return
+        self.observer(
+            "buffers",
+            {
+                "regular": len(self.regular.frames),
+                "recovery": len(self.recovery.frames) if self.recovery is not None else 0,
+                "new": self.packer.packets_queued(),
+                "trans": self.sync_packer.packets_queued(),
+                "retrans": len(self.retrans_queue),
+                "assembly_bytes": self.assembler.size() + self.sync_assembler.size(),
+            },
+        )

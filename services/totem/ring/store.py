@@ -1,0 +1,84 @@
+"""The packets of one ring, by sequence number: what has been received, up to where without a hole, what was delivered.
+
+A node has two of these: one for its installed ring, and during recovery one for the ring that is being formed. The
+books (aru, high) belong to the store, so that giving up a recovery is dropping its store and nothing else.
+
+Sequence numbers here are integers that do not wrap; `services.totem.wire.base.extend_u32` makes them.
+"""
+
+from __future__ import annotations
+
+from services.totem.ring.options import SORT_QUEUE_SLOTS
+from services.totem.wire.base import RingId
+
+
+class PacketStore:
+    """Packets of `ring` with sequence numbers in (released, released + SORT_QUEUE_SLOTS]."""
+
+    __slots__ = ("aru", "delivered", "frames", "high", "missed", "released", "ring", "tags")
+
+    def __init__(self, ring: RingId, base: int) -> None:
+        self.ring = ring
+        self.frames: dict[int, bytes] = {}
+        self.tags: dict[int, tuple[object, ...]] = {}
+        """For packets of this node: the tags of the messages that end in each."""
+        self.aru = base
+        """All packets up to here were received."""
+        self.high = base
+        """Highest sequence number received or sent."""
+        self.delivered = base
+        """All packets up to here were handed up or passed over."""
+        self.released = base
+        """All packets up to here were freed: every member has them."""
+        self.missed: dict[int, int] = {}
+        """For each missing packet the visits of the token at which it was missing."""
+
+    def in_window(self, seq: int) -> bool:
+        """Whether a packet with this number may be kept."""
+        return self.released < seq <= self.released + SORT_QUEUE_SLOTS
+
+    def add(self, seq: int, frame: bytes) -> bool:
+        """Keep a packet that is in the window; False if it is here already."""
+        frames = self.frames
+        if seq in frames:
+            return False
+        frames[seq] = frame
+        if seq > self.high:
+            self.high = seq
+        if seq == self.aru + 1:
+            seq += 1
+            while seq in frames:
+                seq += 1
+            self.aru = seq - 1
+        return True
+
+    def release(self, upto: int) -> None:
+        """Free packets that every member has."""
+        for seq in range(self.released + 1, upto + 1):
+            self.frames.pop(seq, None)
+            self.tags.pop(seq, None)
+        self.released = max(self.released, upto)
+
+    def missing(self, upto: int, miss_count: int, room: int) -> list[int]:
+        """Count this visit against each hole up to `upto`; the first `room` that were missing often enough."""
+        if self.aru >= upto:
+            if self.missed:
+                self.missed.clear()
+            return []
+        wanted: list[int] = []
+        seen: dict[int, int] = {}
+        last = min(upto, self.released + SORT_QUEUE_SLOTS)
+        for seq in range(self.aru + 1, last + 1):
+            if seq in self.frames:
+                continue
+            visits = self.missed.get(seq, 0) + 1
+            seen[seq] = visits
+            if visits >= miss_count:
+                wanted.append(seq)
+                if len(wanted) >= room:
+                    break
+        for seq, visits in self.missed.items():
+            if seq not in seen and seq not in self.frames and seq > self.aru:
+                seen[seq] = visits
+        self.missed = seen
+        return wanted

@@ -1,0 +1,113 @@
+"""The sync barrier: after each ring change all services of all members exchange their state in step.
+
+Every member multicasts a SERVICE_BUILD with its services. The union of all lists, ascending, is gone through one by
+one: a member multicasts the service's messages and then a BARRIER; when all members' barriers are in, the service is
+active and the next one's turn has come. Services that only others have are passed with a BARRIER alone. As all of it
+goes through the total order every member is at the same step; what is left out by one blocks all, so nothing is.
+While this goes on nothing else is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.totem.ring.events import SyncAbort, SyncActivate, SyncComplete, SyncStep
+from services.totem.ring.state import RingState
+from services.totem.wire.base import Malformed, Reason, RingId
+from services.totem.wire.packets import EXECUTIVE_PREFIX, SYNC_PREFIX
+from services.totem.wire.syncmsg import Barrier, ServiceBuild, decode_sync, encode_barrier, encode_service_build
+
+
+def abort(s: RingState) -> None:
+    """The ring is gone: give up the sync that was under way, if any."""
+    if s.syncing and s.sync_ring is not None and not s.sync_building:
+        service = s.sync_services[0]
+        if service in s.options.sync_services:
+            s.emit(SyncAbort(s.sync_ring, service))
+    s.sync_ring = None
+    s.sync_asked = False
+
+
+def start(s: RingState) -> None:
+    """A ring was installed: begin its sync."""
+    s.syncing = True
+    s.sync_ring = s.ring_id
+    s.sync_services = list(s.options.sync_services)
+    s.sync_building = True
+    s.sync_marks.clear()
+    s.sync_assembler.clear()
+    s.sync_packer.clear()
+    build = encode_service_build(ServiceBuild(s.ring_id, s.options.sync_services))
+    s.sync_packer.add(SYNC_PREFIX + build, None)
+
+
+def on_message(s: RingState, sender: int, payload: bytes) -> None:
+    """A message of group "sync", in its place in the order."""
+    try:
+        message = decode_sync(payload)
+    except Malformed as fault:
+        s.counters.drop(fault.reason)
+        return
+    if message is None or message.ring != s.sync_ring or not s.syncing:
+        return
+    if sender not in s.members:
+        s.counters.drop(Reason.UNKNOWN_MEMBER)
+        return
+    if isinstance(message, ServiceBuild):
+        _on_build(s, sender, message)
+    elif isinstance(message, Barrier):
+        _on_barrier(s, sender)
+
+
+def _on_build(s: RingState, sender: int, build: ServiceBuild) -> None:
+    if not s.sync_building:
+        return
+    s.sync_services = sorted({*s.sync_services, *build.services})
+    s.sync_marks.add(sender)
+    if s.sync_marks.issuperset(s.members):
+        s.sync_building = False
+        _next_step(s)
+
+
+def _on_barrier(s: RingState, sender: int) -> None:
+    if s.sync_building:
+        return
+    s.sync_marks.add(sender)
+    if not s.sync_marks.issuperset(s.members):
+        return
+    service = s.sync_services.pop(0)
+    if service in s.options.sync_services:
+        s.emit(SyncActivate(s.ring_id, service))
+    _next_step(s)
+
+
+def _next_step(s: RingState) -> None:
+    """Begin the first service that is left, or end the sync."""
+    s.sync_marks.clear()
+    s.sync_asked = False
+    if not s.sync_services:
+        s.syncing = False
+        s.emit(SyncComplete(s.ring_id))
+        if s.observer is not None:
+            s.observer("sync", {"phase": "complete", "ring": list(s.ring_id)})
+        return
+    service = s.sync_services[0]
+    if service in s.options.sync_services:
+        s.sync_asked = True
+        s.emit(SyncStep(s.ring_id, service))
+    else:
+        _send_barrier(s)
+
+
+def reply(s: RingState, ring: RingId, service: int, messages: Sequence[bytes]) -> None:
+    """The host's answer to a SyncStep; one that is out of date is ignored."""
+    if not s.sync_asked or ring != s.sync_ring or service != s.sync_services[0]:
+        return
+    s.sync_asked = False
+    for message in messages:
+        s.sync_packer.add(EXECUTIVE_PREFIX + message, None)
+    _send_barrier(s)
+
+
+def _send_barrier(s: RingState) -> None:
+    s.sync_packer.add(SYNC_PREFIX + encode_barrier(Barrier(s.ring_id)), None)

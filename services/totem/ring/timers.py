@@ -1,0 +1,66 @@
+"""The timers of a ring: at most one of each kind, as deadlines that the host asks for and expires."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Timer(StrEnum):
+    """Kinds of timers."""
+
+    TOKEN = "token"
+    """No token for so long that a processor must have failed."""
+    TOKEN_RETRANSMIT = "token_retransmit"
+    """No news of the token that was passed on: send it again."""
+    TOKEN_HOLD = "token_hold"
+    """The representative of an idle ring lets the token go."""
+    TOKEN_WARNING = "token_warning"
+    JOIN = "join"
+    """Repeat the join."""
+    SEND_JOIN = "send_join"
+    """A join that waits for its random delay."""
+    CONSENSUS = "consensus"
+    MERGE = "merge"
+    """Tell others of this ring."""
+    PAUSE = "pause"
+    """Notice that this process was not scheduled."""
+
+
+MS = 1_000_000
+"""Nanoseconds in a millisecond."""
+
+
+class Timers:
+    """Deadlines in nanoseconds of the host's clock."""
+
+    __slots__ = ("deadlines_ns",)
+
+    def __init__(self) -> None:
+        self.deadlines_ns: dict[Timer, int] = {}
+
+    def start(self, timer: Timer, deadline_ns: int) -> None:
+        """Arm the timer, or move its deadline."""
+        self.deadlines_ns[timer] = deadline_ns
+
+    def stop(self, *timers: Timer) -> None:
+        """Disarm timers; those that are not armed are let be."""
+        for timer in timers:
+            self.deadlines_ns.pop(timer, None)
+
+    def stop_all(self) -> None:
+        """Disarm every timer."""
+        self.deadlines_ns.clear()
+
+    def next_deadline_ns(self) -> int | None:
+        """The earliest deadline."""
+        return min(self.deadlines_ns.values(), default=None)
+
+    def take_due(self, now_ns: int) -> Timer | None:
+        """The timer with the earliest deadline, if that has come; it is then disarmed."""
+        if not self.deadlines_ns:
+            return None
+        timer = min(self.deadlines_ns, key=self.deadlines_ns.__getitem__)
+        if self.deadlines_ns[timer] > now_ns:
+            return None
+        del self.deadlines_ns[timer]
+        return timer
