@@ -1,0 +1,158 @@
+"""The codecs against messages that were built by hand, byte for byte, from the offset tables in `layouts`."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from services.totem.wire import executive, frames, packets, syncmsg
+from services.totem.wire.base import Malformed, Reason, RingId
+from services.totem.wire.packets import Group
+from tests.unit.wire.encoding import encode_frame
+from tests.unit.wire.layouts import FRAMES, PACKET, PIECES, RING, Example, barrier, cmap_item, lay, service_build
+
+each_frame = pytest.mark.parametrize("example", FRAMES, ids=lambda e: e.name)
+GARBAGE = 0xEE
+
+
+@each_frame
+def test_a_frame_encodes_as_laid_out(example: Example) -> None:
+    assert encode_frame(example.decoded) == example.frame
+
+
+@each_frame
+def test_a_frame_decodes_as_laid_out(example: Example) -> None:
+    assert frames.decode(example.frame) == example.decoded
+
+
+@each_frame
+def test_a_garbage_target_and_bytes_beyond_the_end_are_ignored(example: Example) -> None:
+    garbled = example.frame[:9] + b"\xde\xad\xbe\xef" + example.frame[13:]
+    if isinstance(example.decoded, frames.Mcast):  # a payload has no end of its own, and the frame is kept as it came
+        decoded = frames.decode(garbled)
+        assert isinstance(decoded, frames.Mcast)
+        assert decoded.frame == garbled
+        decoded.frame = example.frame
+        assert decoded == example.decoded
+    else:
+        assert frames.decode(garbled + b"tail") == example.decoded
+
+
+@each_frame
+def test_a_frame_of_a_big_endian_host_is_refused_as_that(example: Example) -> None:
+    with pytest.raises(Malformed) as caught:
+        frames.decode(b"\xc0\x70" + example.frame[2:])
+    assert caught.value.reason is Reason.OTHER_ENDIAN
+
+
+@each_frame
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"),
+    [
+        (0, 0x71, Reason.BAD_MAGIC),
+        (1, 0xC1, Reason.BAD_MAGIC),
+        (2, 2, Reason.BAD_VERSION),
+        (2, 4, Reason.BAD_VERSION),
+        (3, 6, Reason.BAD_TYPE),
+        (3, 255, Reason.BAD_TYPE),
+    ],
+)
+def test_a_foreign_header_is_refused(example: Example, offset: int, value: int, reason: Reason) -> None:
+    damaged = example.frame[:offset] + bytes([value]) + example.frame[offset + 1 :]
+    with pytest.raises(Malformed) as caught:
+        frames.decode(damaged)
+    assert caught.value.reason is reason
+
+
+def test_an_mcast_gives_its_payload_and_its_sizes_are_corosyncs() -> None:
+    mcast = frames.decode_mcast(FRAMES[3].frame)
+    assert mcast.payload == bytes(range(200, 240))
+    assert (frames.HEADER_SIZE, frames.MCAST_HEADER_SIZE, frames.TOKEN_SIZE) == (13, 45, 57)
+
+
+def test_an_encapsulated_mcast_holds_a_whole_one() -> None:
+    inner = FRAMES[4].frame
+    outer = frames.encode_mcast(7, 1, 1, RING, inner, encapsulated=frames.ENCAPSULATED)
+    assert len(outer) == 45 + len(inner)
+    assert frames.decode(frames.decode_mcast(outer).payload) == FRAMES[4].decoded
+
+
+def test_a_ring_is_written_as_corosync_prints_it() -> None:
+    assert str(RingId(1, 0x1F)) == "1.1f"
+
+
+def test_a_packet_is_as_laid_out() -> None:
+    assert packets.encode_packet(0xF1, 0xC1, list(PIECES)) == PACKET
+    assert packets.decode_packet(PACKET) == (0xF1, 0xC1, list(PIECES))
+    assert packets.decode_packet(b"before" + PACKET, 6) == (0xF1, 0xC1, list(PIECES))
+
+
+def test_group_headers_are_as_laid_out() -> None:
+    executive_head = lay(5, (0, "H", 1), (2, "H", 1), (4, "1s", b"a"))
+    sync_head = lay(8, (0, "H", 1), (2, "H", 4), (4, "4s", b"sync"))
+    assert executive_head == packets.EXECUTIVE_PREFIX
+    assert sync_head == packets.SYNC_PREFIX
+    assert packets.split_group(executive_head + b"payload") == (Group.EXECUTIVE, 5)
+    assert packets.split_group(sync_head + b"payload") == (Group.SYNC, 8)
+
+
+def test_a_message_to_several_groups_is_for_the_first_of_ours() -> None:
+    head = lay(17, (0, "H", 3), (2, "H", 4), (4, "H", 0), (6, "H", 4), (8, "4s", b"else"), (12, "4s", b"sync"))
+    assert packets.split_group(head) == (Group.SYNC, 16)
+    for stranger in (lay(6, (0, "H", 1), (2, "H", 2), (4, "2s", b"aa")), lay(2), b"\x01\x00\x00\x00"):
+        with pytest.raises(Malformed) as caught:
+            packets.split_group(stranger)
+        assert caught.value.reason is Reason.BAD_GROUP
+
+
+@pytest.mark.parametrize("fill", [0, GARBAGE])
+def test_sync_messages_are_as_laid_out(fill: int) -> None:
+    assert syncmsg.decode_sync(barrier(fill)) == syncmsg.Barrier(RING)
+    build = syncmsg.ServiceBuild(RING, (0, 2, 3, 5))
+    assert syncmsg.decode_sync(service_build(4, [0, 2, 3, 5], fill)) == build
+    marked = syncmsg.ServiceBuild(RING, (2, 5), (0, -1, 0x01020304))
+    assert syncmsg.decode_sync(service_build(2, [2, 5, 0, -1, 0x01020304], fill)) == marked
+    if not fill:
+        assert syncmsg.encode_barrier(syncmsg.Barrier(RING)) == barrier()
+        assert syncmsg.encode_service_build(build) == service_build(4, [0, 2, 3, 5])
+        assert syncmsg.encode_service_build(marked) == service_build(2, [2, 5, 0, -1, 0x01020304])
+
+
+@pytest.mark.parametrize("size", [16, 17, 32])
+def test_the_message_that_everybody_ignores_is_ignored(size: int) -> None:
+    ignored = lay(size, (0, "i", 2), (8, "i", size))
+    assert syncmsg.encode_ignored(size) == ignored
+    assert syncmsg.decode_sync(ignored) is None
+
+
+@pytest.mark.parametrize("version", [1, 7, 0x0102030405060708, 2**64 - 1])
+def test_a_config_version_is_as_laid_out(version: int) -> None:
+    assert executive.encode_config_version(version) == cmap_item(version)
+    for fill in (0, GARBAGE):
+        assert executive.decode_config_version(cmap_item(version, fill=fill)) == executive.ConfigVersion(version)
+
+
+def test_no_config_version_is_an_item_without_value() -> None:
+    assert executive.encode_config_version(0) == cmap_item(None)
+    assert executive.decode_config_version(cmap_item(None)) == executive.ConfigVersion(0)
+
+
+def test_a_cmap_item_with_another_key_is_not_a_config_version() -> None:
+    assert executive.decode_config_version(cmap_item(7, key=b"totem.config_versio")) is None
+    assert executive.decode_config_version(cmap_item(7, key=b"totem.config_version2")) is None
+    assert executive.decode_config_version(cmap_item(7, key=b"")) is None
+
+
+@pytest.mark.parametrize(
+    ("ident", "service", "function"),
+    [(0x20003, 2, 3), (0x50000, 5, 0), (0x7FFF_FFFF, 0x7FFF, 0xFFFF), (-1, 0xFFFF, 0xFFFF)],
+)
+def test_an_executive_header_names_service_and_function(ident: int, service: int, function: int) -> None:
+    assert executive.service_of(lay(16, (0, "i", ident), (8, "i", 16), fill=GARBAGE)) == (service, function)
+
+
+def test_service_ids_are_corosyncs() -> None:
+    names = ("CMAP", "CFG", "CPG", "QUORUM", "PLOAD", "VOTEQUORUM", "MON", "WD")
+    assert [(s.name, s.value) for s in executive.Service] == [(name, i) for i, name in enumerate(names)]
+    assert struct.calcsize("<i4xi4x") == executive.HEADER_SIZE == 16
