@@ -204,7 +204,8 @@ def decode_token(frame: bytes) -> Token:
 
 
 def encode_token(token: Token) -> bytes:
-    """The datagram of a token; `seq`, `token_seq` and `aru` are cut to 32 bits by the caller."""
+    """The datagram of a token; its numbers are cut to 32 bits by the caller."""
+    assert len(token.rtr) <= RTR_ENTRIES_MAX, "more would make a C node read past its copy"
     head = _TOKEN.pack(
         MAGIC, VERSION, Kind.TOKEN, 0, token.sender, 0, token.seq, token.token_seq, token.aru, token.aru_addr,
         token.ring.representative, token.ring.sequence, token.backlog, token.fcc, token.retrans_flg, len(token.rtr),
@@ -282,6 +283,7 @@ def decode_commit(frame: bytes) -> Commit:
 def encode_commit(commit: Commit) -> bytes:
     """The datagram of a commit token."""
     count = len(commit.addrs)
+    assert len(commit.entries) == count, "entries and members are told apart by the one count"
     head = _COMMIT.pack(
         MAGIC, VERSION, Kind.COMMIT, 0, commit.sender, 0, commit.token_seq, *commit.ring, commit.retrans_flg,
         commit.memb_index, count,

@@ -57,7 +57,8 @@ def decode_packet(data: bytes, start: int = 0) -> tuple[int, int, list[bytes]]:
 
 
 def encode_packet(fragmented: int, continuation: int, pieces: list[bytes]) -> bytes:
-    """The packet of these pieces (each at most 65535 bytes)."""
+    """The packet of these pieces: at least one, each of at most 65535 bytes."""
+    assert pieces, "no receiver takes an empty packet"
     count = len(pieces)
     head = struct.pack(f"<HHBBH{count}H", 0, 0, fragmented, continuation, count, *map(len, pieces))
     return b"".join((head, *pieces))

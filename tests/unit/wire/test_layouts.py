@@ -10,7 +10,19 @@ from services.totem.wire import executive, frames, packets, syncmsg
 from services.totem.wire.base import Malformed, Reason, RingId
 from services.totem.wire.packets import Group
 from tests.unit.wire.encoding import encode_frame
-from tests.unit.wire.layouts import FRAMES, PACKET, PIECES, RING, Example, barrier, cmap_item, lay, service_build
+from tests.unit.wire.layouts import (
+    FRAMES,
+    PACKET,
+    PIECES,
+    RING,
+    Example,
+    barrier,
+    cmap_item,
+    header,
+    lay,
+    ring_at,
+    service_build,
+)
 
 each_frame = pytest.mark.parametrize("example", FRAMES, ids=lambda e: e.name)
 GARBAGE = 0xEE
@@ -63,6 +75,32 @@ def test_a_foreign_header_is_refused(example: Example, offset: int, value: int, 
     with pytest.raises(Malformed) as caught:
         frames.decode(damaged)
     assert caught.value.reason is reason
+
+
+def test_what_is_not_said_is_sent_as_zero() -> None:
+    """The first token of a ring, an unfilled commit token and a plain mcast need no more than these arguments."""
+    token = frames.Token(1, 0, 0, 0xFFFF_FFFF, 1, RING)
+    rows = [*header(0, 1), (21, "I", 0xFFFF_FFFF), (25, "I", 1), *ring_at(29, RING)]
+    assert frames.encode_token(token) == lay(57, *rows)
+    commit = frames.Commit(1, 2, RING, (1,), [frames.CommitEntry()])
+    rows = [*header(4, 1), (13, "I", 2), *ring_at(17, RING), (37, "I", 1), (41, "I", 1)]
+    assert frames.encode_commit(commit) == lay(41 + 28, *rows)
+    rows = [*header(1, 1, encapsulated=2), (13, "I", 1), (17, "I", 5), (21, "I", 6), *ring_at(25, RING)]
+    assert frames.encode_mcast(1, 5, 6, RING, b"") == lay(45, *rows)
+
+
+@each_frame
+def test_the_header_alone_tells_the_kind(example: Example) -> None:
+    assert frames.kind_of(example.frame[:13]) == example.frame[3]
+
+
+def test_what_other_nodes_cannot_read_is_not_written() -> None:
+    with pytest.raises(AssertionError):
+        frames.encode_token(frames.Token(1, 0, 0, 0, 0, RING, rtr=[(RING, 1)] * 31))
+    with pytest.raises(AssertionError):
+        frames.encode_commit(frames.Commit(1, 2, RING, (1, 2), [frames.CommitEntry()]))
+    with pytest.raises(AssertionError):
+        packets.encode_packet(0, 0, [])
 
 
 def test_an_mcast_gives_its_payload_and_its_sizes_are_corosyncs() -> None:
