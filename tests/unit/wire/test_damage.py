@@ -181,6 +181,7 @@ def test_a_commit_token_filled_beyond_its_end_or_of_nobody(index: int, count: in
     lying = bytearray(example.frame)
     struct.pack_into("<II", lying, 33, index, count)
     assert refusal(frames.decode, bytes(lying)) is Reason.BAD_INDEX
+    assert refusal(frames.decode, bytes(lying[: 41 + 28 * count])) is Reason.BAD_INDEX
 
 
 @pytest.mark.parametrize("value", [0, 3, 0x81, 0xFF])
@@ -195,6 +196,13 @@ def test_a_packet_cut_or_lengthened_anywhere() -> None:
             assert refusal(packets.decode_packet, packet[:end]) is Reason.BAD_PACKET
         assert refusal(packets.decode_packet, packet + b"\0") is Reason.BAD_PACKET
         assert refusal(packets.decode_packet, packet) is None
+
+
+def test_a_packet_cut_anywhere_inside_its_mcast() -> None:
+    """Also where the mcast carries no payload at all."""
+    frame = frames.encode_mcast(1, 1, 1, RING, PACKET)
+    for end in range(45, len(frame)):
+        assert refusal(lambda data: packets.decode_packet(data, 45), frame[:end]) is Reason.BAD_PACKET
 
 
 def test_a_packet_with_any_bit_flipped_or_wrecked() -> None:
@@ -246,6 +254,14 @@ def test_a_message_cut_anywhere(whole: bytes) -> None:
 def test_a_message_with_any_bit_flipped_or_wrecked(whole: bytes) -> None:
     for damaged in flips(whole) + wrecks(whole):
         check_payload(damaged)
+
+
+@pytest.mark.parametrize("length", [5, 0x7FFF, 0xFFFF])
+def test_a_group_list_whose_last_name_ends_beyond_the_message(length: int) -> None:
+    """It is refused although a group of ours comes before that name."""
+    whole = struct.pack("<HHH", 2, 4, length) + b"sync" + b"else"
+    assert refusal(packets.split_group, whole) is Reason.BAD_GROUP
+    assert packets.split_group(struct.pack("<HHH", 2, 4, 4) + b"sync" + b"else") == (Group.SYNC, 14)
 
 
 @pytest.mark.parametrize("count", [-0x8000_0000, -1, 129, 0x7FFF_FFFF])

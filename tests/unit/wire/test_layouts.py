@@ -164,6 +164,10 @@ def test_the_message_that_everybody_ignores_is_ignored(size: int) -> None:
     assert syncmsg.decode_sync(ignored) is None
 
 
+def test_the_message_that_everybody_ignores_is_only_a_header_unless_asked() -> None:
+    assert syncmsg.encode_ignored() == lay(16, (0, "i", 2), (8, "i", 16))
+
+
 @pytest.mark.parametrize("version", [1, 7, 0x0102030405060708, 2**64 - 1])
 def test_a_config_version_is_as_laid_out(version: int) -> None:
     assert executive.encode_config_version(version) == cmap_item(version)
