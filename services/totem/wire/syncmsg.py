@@ -14,8 +14,6 @@ from services.totem.wire.base import Malformed, Reason, RingId
 
 BARRIER_ID = 0
 SERVICE_BUILD_ID = 1
-MEMB_DETERMINE_ID = 2
-"""Of 2.x only; 3.x ignores it."""
 
 SERVICE_IDS_MAX = 128
 _HEAD = struct.Struct("<i4xi4xIQ")
@@ -76,8 +74,3 @@ def encode_service_build(build: ServiceBuild) -> bytes:
     ids = slots + (0,) * (SERVICE_IDS_MAX - len(slots))
     head = _HEAD.pack(SERVICE_BUILD_ID, SERVICE_BUILD_SIZE, *build.ring) + bytes(4)
     return head + struct.pack(f"<i4x{SERVICE_IDS_MAX}i", len(build.services), *ids)
-
-
-def encode_ignored(size: int = 16) -> bytes:
-    """A message that every 3.x node ignores (MEMB_DETERMINE): used to end a chain of fragments that was given up."""
-    return struct.pack("<i4xi4x", MEMB_DETERMINE_ID, size).ljust(size, b"\0")

@@ -157,15 +157,15 @@ def test_sync_messages_are_as_laid_out(fill: int) -> None:
         assert syncmsg.encode_service_build(marked) == service_build(2, [2, 5, 0, -1, 0x01020304])
 
 
-@pytest.mark.parametrize("size", [16, 17, 32])
-def test_the_message_that_everybody_ignores_is_ignored(size: int) -> None:
-    ignored = lay(size, (0, "i", 2), (8, "i", size))
-    assert syncmsg.encode_ignored(size) == ignored
-    assert syncmsg.decode_sync(ignored) is None
+def test_memb_determine_of_2_x_is_ignored() -> None:
+    assert syncmsg.decode_sync(lay(32, (0, "i", 2), (8, "i", 32))) is None
 
 
-def test_the_message_that_everybody_ignores_is_only_a_header_unless_asked() -> None:
-    assert syncmsg.encode_ignored() == lay(16, (0, "i", 2), (8, "i", 16))
+def test_a_message_to_nobody_is_for_no_group_of_ours() -> None:
+    assert lay(5, (0, "H", 1), (2, "H", 1), (4, "1s", b"-")) == packets.NOBODY_PREFIX
+    with pytest.raises(Malformed) as caught:
+        packets.split_group(packets.NOBODY_PREFIX)
+    assert caught.value.reason is Reason.BAD_GROUP
 
 
 @pytest.mark.parametrize("version", [1, 7, 0x0102030405060708, 2**64 - 1])
