@@ -19,6 +19,7 @@ it names hold the rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from zlib import crc32
 
 from services.totem.ring import commit, delivery, gather, recovery, sync, token
 from services.totem.ring.counters import Counters
@@ -212,7 +213,7 @@ def _on_mcast(s: RingState, mcast: Mcast) -> None:
     if s.observer is not None:
         wrapped = mcast.encapsulated == ENCAPSULATED
         fields = {"ring": list(store.ring), "seq": seq, "origin": mcast.sender}
-        s.observer("packet_in", fields | {"hash": hash(mcast.frame), "encapsulated": wrapped})
+        s.observer("packet_in", fields | {"hash": crc32(mcast.frame), "encapsulated": wrapped})
     if s.state is State.OPERATIONAL:
         delivery.deliver_ready(s)
     elif s.state is State.RECOVERY and mcast.encapsulated == ENCAPSULATED:

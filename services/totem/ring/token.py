@@ -11,6 +11,8 @@ Source: Amir et al., sections 4 and 5; Corosync's order of steps and its flow co
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from services.totem.ring import delivery, gather, recovery
 from services.totem.ring.events import GatherReason, NoticeCode, State
 from services.totem.ring.options import SORT_QUEUE_SLOTS
@@ -24,6 +26,7 @@ from services.totem.wire.frames import (
     RTR_ENTRIES_MAX,
     HoldCancel,
     Token,
+    decode_mcast,
     encode_hold_cancel,
     encode_mcast,
     encode_token,
@@ -324,5 +327,5 @@ def _observe_out(
 
 def _observe_packet(s: RingState, seq: int, frame: bytes, *, new: bool) -> None:
     if s.observer is not None:
-        fields = {"ring": list(s.ring_id), "seq": seq, "origin": s.node_id, "new": new, "hash": hash(frame)}
-        s.observer("packet_out", fields)
+        fields = {"ring": list(s.ring_id), "seq": seq, "origin": decode_mcast(frame).origin, "new": new}
+        s.observer("packet_out", fields | {"hash": crc32(frame)})
