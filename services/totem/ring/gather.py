@@ -165,12 +165,15 @@ def absorb(s: RingState, join: Join) -> Verdict:
         return Verdict.NOTHING_NEW
     if (procs <= s.proc and fails <= s.failed) or join.sender in s.failed:
         return Verdict.NOTHING_NEW
+    size_before = len(s.proc) + len(s.failed)
     s.proc |= procs
     if s.node_id in fails:
         s.failed.add(join.sender)
     elif join.sender in s.members:
         s.failed |= fails - set(s.members) if join.sender in s.failed else fails
-    return Verdict.CHANGED
+    # A node of another ring may fail others than we do. Answering each of its joins with a new round of ours would make
+    # two such nodes answer each other without end.
+    return Verdict.CHANGED if len(s.proc) + len(s.failed) > size_before else Verdict.NOTHING_NEW
 
 
 def form_ring(s: RingState) -> None:
