@@ -136,6 +136,7 @@ def on_join(s: RingState, join: Join) -> None:
             enter(s, GatherReason.MERGE_DURING_JOIN)
     elif join.sender in s.new_members and join.ring_seq >= s.ring_id.sequence:
         in_commit = s.state is State.COMMIT
+        _note_installed(s, join)
         absorb(s, join)
         enter(s, GatherReason.JOIN_DURING_COMMIT if in_commit else GatherReason.JOIN_DURING_RECOVERY)
 
@@ -149,6 +150,15 @@ def _join_in_operational(s: RingState, join: Join) -> None:
         return
     absorb(s, join)
     enter(s, GatherReason.JOIN_DURING_OPERATIONAL)
+
+
+def _note_installed(s: RingState, join: Join) -> None:
+    """A member of the ring that is being formed may have installed it already, and now begin anew: it has forgotten some
+    whom all members held for failed. Then we begin anew too. To insist on the old failed list would throw out those with
+    whom it wants to merge, and with the same timing that happens in the next ring again, for ever."""
+    if join.ring_seq == s.ring_id.sequence and not s.failed.issubset(join.failed):
+        s.proc = set(s.new_members)
+        s.failed = set()
 
 
 def absorb(s: RingState, join: Join) -> Verdict:
