@@ -102,13 +102,12 @@ def sending_view_delivery(trace: Trace, limits: Limits) -> Iterator[Violation]:
     for sent in trace.sent.values():
         if sent.sender not in trace.nodes:
             continue
-        conf = sent.stay.conf if sent.stay else None
-        if sent.stay is None or sent.stay.trans or closed_ring(sent.event["cfg"]) != sent.ring or not conf:
-            yield violation("C7", f"message {name(sent.msg)} was sent in no installed configuration", conf, sent.event)
-        elif conf["cfg"] != sent.event["cfg"]:
-            yield violation(
-                "C7", f"message {name(sent.msg)} was sent in a ring that is not installed", conf, sent.event
-            )
+        stay = sent.stay
+        closed = stay is None or 0 <= stay.trans_index < sent.index
+        conf = stay.conf if stay and not closed else None
+        if conf is None or conf["cfg"] != sent.event["cfg"] or closed_ring(conf["cfg"]) != sent.ring:
+            text = f"message {name(sent.msg)} was sent in a configuration that was not installed"
+            yield violation("C7", text, conf, sent.event)
     for delivery in trace.deliveries():
         origin = delivery.sent
         if origin is not None and tuple(delivery.event["ring"]) != origin.ring:

@@ -173,14 +173,18 @@ def agreed_order(trace: Trace, limits: Limits) -> Iterator[Violation]:
         yield violation("A6", text, fault.sent.event, fault.by.event, fault.late.event if fault.late else None)
     yield from _after_a_hole(trace)
     for first, stay in moved_together(trace):
-        early, later = sorted((first, stay), key=lambda one: len(one.regular))
-        if len(early.regular) < len(later.regular) and early.transitional:
-            delivery = early.transitional[0]
-            counterpart = later.delivered.get(delivery.msg)
-            unstable = delivery.sent is not None and delivery.sent.safe
-            if counterpart is not None and not counterpart.transitional and not unstable:
-                text = f"message {name(delivery.msg)} comes after the transitional configuration here, before it there"
-                yield violation("A6", text, delivery.event, counterpart.event)
+        early, later = sorted((first, stay), key=_delivered_before_change)
+        counterpart = later.delivered.get(early.transitional[0].msg) if early.transitional else None
+        if counterpart is not None and not counterpart.transitional:
+            sent = counterpart.sent
+            if _delivered_before_change(early) < _delivered_before_change(later) and not (sent and sent.safe):
+                text = f"message {name(counterpart.msg)} comes after the configuration change here, before it there"
+                yield violation("A6", text, early.transitional[0].event, counterpart.event)
+
+
+def _delivered_before_change(stay: Stay) -> int:
+    """Messages delivered in the regular configuration."""
+    return sum(not delivery.transitional for delivery in stay.delivered.values())
 
 
 def _after_a_hole(trace: Trace) -> Iterator[Violation]:
