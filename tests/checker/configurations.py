@@ -101,7 +101,8 @@ def initial_view(trace: Trace, limits: Limits) -> Iterator[Violation]:
     """C3 (= A2e): the first event of an incarnation is a configuration, and it comes from nothing.
 
     That is, from the pseudo ring [itself, stored sequence + 1] with itself as only member (wire rules, section 9: at
-    the start the ring sequence is what was stored, plus 1), or directly a regular configuration.
+    the start the ring sequence is what was stored, plus 1). Operational is always entered with a transitional
+    configuration first (section 11), so a life that begins with a regular one has lost an event.
     """
     for incarnation in trace.incarnations.values():
         first, start = incarnation.first, incarnation.start
@@ -109,9 +110,10 @@ def initial_view(trace: Trace, limits: Limits) -> Iterator[Violation]:
             continue
         if first["ev"] != "conf":
             yield violation("C3", "the first event of a life is not a configuration", start, first)
-        elif first["kind"] == "trans" and start is not None:
+        elif start is not None:
             nothing = [incarnation.node, start["stored"] + 1]
-            if list(first["old"]) != nothing or not set(first["members"]) <= {incarnation.node}:
+            alone = set(first["members"]) <= {incarnation.node}
+            if first["kind"] != "trans" or list(first["old"]) != nothing or not alone:
                 yield violation("C3", "a life does not begin with the node alone in its own ring", start, first)
 
 
@@ -202,7 +204,7 @@ def symmetric_departure(trace: Trace, limits: Limits) -> Iterator[Violation]:
         if other.node not in stay.trans_members or stay.node in other.trans_members:
             continue
         recoveries = other.incarnation.recoveries
-        if recoveries and all(ring != _next_ring(stay) for _, ring in recoveries):
+        if recoveries and all(ring != _next_ring(stay) for _, ring, _ in recoveries):
             text = f"node {stay.node} takes node {other.node} along, which goes elsewhere"
             yield violation("A11", text, stay.trans, other.trans)
     for stay in trace.stays():

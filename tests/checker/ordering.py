@@ -9,7 +9,8 @@ the most telling of them:
     a message whose sender had delivered it before sending did      A5   (causal)
     otherwise                                                       A6   (agreed order without gaps)
 
-A gap is no fault if it is one of a sender outside the transitional configuration T, and was overtaken in T only.
+A gap is no fault if it is one of a sender outside the transitional configuration T, and was overtaken in T only, by
+messages of others.
 Rank order in each ring, growing rings (C2), and delivery in com(r) only (C6, A2) together make the union of all
 delivery sequences acyclic: (ring sequence, rank) is a linear extension of it.
 """
@@ -94,7 +95,7 @@ def _find_causes(
 
 def _excused(stay: Stay, gap: Overtaken) -> bool:
     """Whether the gap is one that extended virtual synchrony allows (A6c; A5, second sentence)."""
-    return gap.by.transitional and gap.sent.sender not in stay.trans_members
+    return gap.by.transitional and gap.sent.sender not in stay.trans_members and gap.fifo_by is None
 
 
 def _all_overtaken(trace: Trace, prop: str) -> Iterator[tuple[Stay, Overtaken]]:
@@ -189,18 +190,18 @@ def _delivered_before_change(stay: Stay) -> int:
 
 def _after_a_hole(trace: Trace) -> Iterator[Violation]:
     """A6(c), second half."""
-    partners: defaultdict[Ring, set[int]] = defaultdict(set)
+    partners: defaultdict[tuple[Ring, Ring], set[int]] = defaultdict(set)
     for incarnation in trace.incarnations.values():
-        for _, ring in incarnation.recoveries:
-            partners[ring].add(incarnation.node)
+        for _, ring, came_from in incarnation.recoveries:
+            if came_from is not None:
+                partners[came_from.ring, ring].add(incarnation.node)
     for stay in trace.stays():
-        recoveries = stay.incarnation.recoveries
-        if not stay.transitional or not recoveries:
+        if not stay.transitional or not stay.incarnation.recoveries:
             continue
         owed = set(stay.trans_members)
-        for index, ring in recoveries:
-            if stay.conf_index < index < stay.trans_index:
-                owed |= partners[ring]
+        for _, ring, came_from in stay.incarnation.recoveries:
+            if came_from is stay:
+                owed |= partners[stay.ring, ring]
         yield from _strangers_after_hole(trace, stay, owed)
 
 

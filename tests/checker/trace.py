@@ -114,8 +114,8 @@ class Incarnation:
         self.deliveries: list[Delivery] = []
         self.pauses: list[tuple[int, int, Stay | None]] = []
         """(index of freeze, index of thaw or of the end of the trace, stay at the freeze)"""
-        self.recoveries: list[tuple[int, Ring]] = []
-        """(index, ring) of each entry into Recovery; empty also if the ring core was not observed."""
+        self.recoveries: list[tuple[int, Ring, Stay | None]] = []
+        """(index, ring, stay it came from) of each entry into Recovery; empty also if the core was not observed."""
 
     @property
     def stay(self) -> Stay | None:
@@ -278,7 +278,7 @@ class Trace:
 
     def _read_state(self, index: int, event: Event, incarnation: Incarnation) -> None:
         if event["state"] == "recovery":
-            incarnation.recoveries.append((index, tuple(event["ring"])))
+            incarnation.recoveries.append((index, tuple(event["ring"]), incarnation.stay))
 
     def _link(self) -> None:
         """Join deliveries to sends, and give each message its rank."""
