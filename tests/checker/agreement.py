@@ -104,11 +104,12 @@ def safe_prefix(trace: Trace, limits: Limits) -> Iterator[Violation]:
     """C11, the prefix of A7(a): what precedes a SAFE message is as safe as the message itself.
 
     If p delivers SAFE m in regular r, every member of r that goes on to a next configuration has delivered, in com(r),
-    every message before m in the order of r. (m itself is A7.) A member that fails or leaves is excused.
+    every message before m in the order of r. (m itself is A7.) A member that fails or leaves is excused. Rings with
+    members that left no trace (C nodes) are not judged: nobody knows there what is stable.
     """
     for ring, stays in trace.stays_by_ring().items():
         order = trace.order.get(ring)
-        if not order:
+        if not order or not trace.fully_traced(ring):
             continue
         last = None
         for stay in stays:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 FAILED_TO_RECEIVE = 6
 """Reason of Gather: the node gives itself up."""
 
+GATHERING = ("gather", "commit", "recovery")
 FORMING = ("commit", "recovery", "operational")
 
 
@@ -118,7 +119,7 @@ def gather_terminates(trace: Trace, limits: Limits) -> Iterator[Violation]:
 
 
 def _only_grows(event: Event, before: Event | None, gave_up: bool) -> Iterator[Violation]:
-    if before is None or event["state"] == "operational":
+    if before is None or event["state"] not in GATHERING:
         return
     if gave_up and event["proc"] == [event["node"]] and not event["failed"]:
         return
