@@ -118,8 +118,6 @@ class NodeConfig:
     fail_recv_const: int
     seqno_unchanged_const: int
     miss_count_const: int
-    heartbeat_failures_allowed: int
-    max_network_delay_ms: int
     window_size: int
     max_messages: int
     cancel_token_hold_on_retransmit: bool
@@ -137,7 +135,7 @@ class NodeConfig:
     allowed_gids: tuple[int, ...]
 
     state_dir: str
-    """`system.state_dir`, or empty: then RONDO_STATE_DIR and its default decide (rondo.paths)."""
+    """Absolute: the command line's, else RONDO_STATE_DIR, else `system.state_dir`, else the default (rondo.paths)."""
     service_timeout_ms: int
     cpu_affinity: tuple[int, ...]
     """CPUs that the totem process is pinned to; empty = not pinned."""
@@ -177,7 +175,7 @@ class NodeConfig:
         return restored
 
     def save(self, path: Path) -> None:
-        """Write it to `path`, whole or not at all, readable for the owner alone (it may hold the key). OSError as usual."""
+        """Write it to `path`, whole or not at all, for the owner's eyes alone (it may hold the key). Raises OSError."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
