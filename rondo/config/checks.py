@@ -5,12 +5,10 @@ from collections.abc import Iterator
 
 from rondo.config import derive
 from rondo.config.faults import Fault, quoted
+from rondo.config.key import KEY_BYTES_MAX, KEY_BYTES_MIN
 from rondo.config.loaded import Loaded
 from rondo.config.schema_node import SUBSYSTEMS, SUBSYSTEMS_OF_COROSYNC
 from rondo.config.schema_totem import HOLD_MS_MIN, TIMER_MS_MIN
-
-KEY_BYTES_MIN = 128
-KEY_BYTES_MAX = 4096
 
 
 def check_options(loaded: Loaded) -> list[Fault]:

@@ -4,13 +4,17 @@ import ipaddress
 from dataclasses import dataclass
 
 from rondo.config import derive
-from rondo.config.faults import ConfigError, Fault, quoted
+from rondo.config.faults import ConfigError, quoted
 from rondo.config.loaded import Loaded
 from rondo.config.machine import Machine
 from rondo.config.schema_totem import Node
 
 SHOWN_MAX = 8
 """Of a list of addresses or identifiers so many are named in a message."""
+
+
+class NotThisMachineError(ConfigError):
+    """The configuration may be good, but it does not say which of its nodes this machine is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class LocalNode:
 
 
 def local_node(loaded: Loaded, machine: Machine) -> LocalNode:
-    """This node. Raises ConfigError if the configuration does not have it, or has several that it could be."""
+    """This node. Raises NotThisMachineError if the configuration does not have it, or several that it could be."""
     if loaded.config.nodelist.node:
         return _of_nodelist(loaded, machine)
     if derive.link(loaded.config)[1].member:
@@ -45,8 +49,8 @@ def _wanted(loaded: Loaded) -> int | None:
     return loaded.config.totem.nodeid if loaded.node_id is None else loaded.node_id
 
 
-def _refuse(loaded: Loaded, path: tuple[str | int, ...], why: str, mend: str) -> ConfigError:
-    return ConfigError([Fault("error", loaded.place(*path), "", why, mend)])
+def _refuse(loaded: Loaded, path: tuple[str | int, ...], why: str, mend: str) -> NotThisMachineError:
+    return NotThisMachineError([loaded.fault("error", path, why, mend)])
 
 
 def _of_nodelist(loaded: Loaded, machine: Machine) -> LocalNode:
@@ -99,13 +103,33 @@ def _by_address(loaded: Loaded, nodes: dict[int, Node], machine: Machine) -> int
     return found[0]
 
 
+def members_of(loaded: Loaded) -> dict[int, str]:
+    """Identifier and address of each listed node, of the nodelist or of member{}; {} if none is listed."""
+    nodes = loaded.config.nodelist.node
+    if nodes:
+        return {node_id_of(loaded, node): node.ring0_addr for node in nodes}
+    high_bit = loaded.config.totem.clear_node_high_bit
+    members = {}
+    for member in derive.link(loaded.config)[1].member:
+        node_id = derive.node_id_of_address(member.memberaddr, clear_high_bit=high_bit)
+        if node_id is None:
+            raise AssertionError(f"member {member.memberaddr} without identifier passed the checks")
+        members[node_id] = member.memberaddr
+    return members
+
+
+def first_node(loaded: Loaded) -> LocalNode:
+    """The first node of the configuration: to show what it means where this machine is none of its nodes."""
+    for node_id, address in members_of(loaded).items():
+        return LocalNode(node_id, address)
+    address = derive.link(loaded.config)[1].bindnetaddr
+    derived = derive.node_id_of_address(address, clear_high_bit=loaded.config.totem.clear_node_high_bit)
+    return LocalNode(_wanted(loaded) or derived or 1, address)
+
+
 def _of_members(loaded: Loaded, machine: Machine) -> LocalNode:
     index, interface = derive.link(loaded.config)
-    high_bit = loaded.config.totem.clear_node_high_bit
-    members = {
-        derive.node_id_of_address(member.memberaddr, clear_high_bit=high_bit) or 0: member.memberaddr
-        for member in interface.member
-    }
+    members = members_of(loaded)
     path = ("totem", "interface", index)
     wanted = _wanted(loaded)
     if wanted is not None:

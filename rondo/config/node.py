@@ -157,14 +157,16 @@ class NodeConfig:
 
     def to_msgpack(self) -> bytes:
         """As one msgpack map, key included: whoever stores it keeps it from other users' eyes."""
-        packed: bytes = msgpack.packb({"format": 1, "node": self.to_dict(with_key=True)})
+        packed: bytes = msgpack.packb(
+            {"format": 1, "node": self.to_dict(with_key=True)}, unicode_errors="surrogateescape"
+        )
         return packed
 
     @classmethod
     def from_msgpack(cls, packed: bytes) -> "NodeConfig":
         """The inverse of `to_msgpack`. Raises NodeConfigError for anything that is not of exactly that shape."""
         try:
-            envelope = msgpack.unpackb(packed, strict_map_key=False)
+            envelope = msgpack.unpackb(packed, strict_map_key=False, unicode_errors="surrogateescape")
             if not isinstance(envelope, dict) or envelope.get("format") != 1:
                 raise NodeConfigError("not a resolved configuration of this version of Rondo")
             restored: NodeConfig = _restore(cls, envelope.get("node"), "node")

@@ -6,7 +6,7 @@ from rondo import paths
 from rondo.config import derive
 from rondo.config.faults import ConfigError, Fault, quoted
 from rondo.config.loaded import Loaded
-from rondo.config.local_node import LocalNode, local_node, node_id_of
+from rondo.config.local_node import LocalNode, first_node, local_node, members_of
 from rondo.config.machine import Machine, ThisMachine
 from rondo.config.node import LogSettings, NodeConfig, SecuritySettings
 from rondo.config.schema_node import LoggerSubsys, Logging
@@ -23,13 +23,15 @@ def resolve(loaded: Loaded, machine: Machine | None = None, *, state_dir: paths.
     """
     machine = machine or ThisMachine()
     local = local_node(loaded, machine) if loaded.file else LocalNode(loaded.node_id or 1, LOOPBACK)
-    return resolve_as(loaded, local, machine, state_dir=state_dir)
+    return _resolve_as(loaded, local, machine, state_dir)
 
 
-def resolve_as(
-    loaded: Loaded, local: LocalNode, machine: Machine, *, state_dir: paths.AnyPath | None = None
-) -> NodeConfig:
-    """The same for a local node that is known already."""
+def resolve_as_first_node(loaded: Loaded, machine: Machine | None = None) -> NodeConfig:
+    """The same as if this machine were the first node: to look at a configuration that is for other machines."""
+    return _resolve_as(loaded, first_node(loaded), machine or ThisMachine(), None)
+
+
+def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: paths.AnyPath | None) -> NodeConfig:
     state = _state_dir(loaded, state_dir)
     config, totem = loaded.config, loaded.config.totem
     transport = derive.transport(config) if loaded.file else "udpu"
@@ -90,13 +92,7 @@ def _members(loaded: Loaded, local: LocalNode) -> dict[int, tuple[str, ...]]:
     """Every node that is listed; with multicast and no list, nobody."""
     if not loaded.file:
         return {local.node_id: (local.address,)}
-    high_bit = loaded.config.totem.clear_node_high_bit
-    members = {node_id_of(loaded, node): (node.ring0_addr,) for node in loaded.config.nodelist.node}
-    for member in () if members else derive.link(loaded.config)[1].member:
-        node_id = derive.node_id_of_address(member.memberaddr, clear_high_bit=high_bit)
-        if node_id is not None:
-            members[node_id] = (member.memberaddr,)
-    return dict(sorted(members.items()))
+    return {node_id: (address,) for node_id, address in sorted(members_of(loaded).items())}
 
 
 def _group(loaded: Loaded, local: LocalNode) -> str:

@@ -5,6 +5,7 @@ the cluster does if they were passed over (`transport: knet`, `rrp_mode: active`
 """
 
 import re
+from typing import NamedTuple
 
 from rondo.config.schema_node import NO_KNET
 from rondo.config.schema_totem import ONE_LINK
@@ -22,14 +23,22 @@ SECTIONS: dict[str, str] = {
 }
 """Top-level sections."""
 
-KEYS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"totem\.knet_\w+"), NO_KNET),
-    (re.compile(r"totem\.interface\.knet_\w+"), NO_KNET),
-    (re.compile(r"totem\.rrp_\w+"), "Rondo has no redundant rings"),
-    (re.compile(r"totem\.vsftype"), "Rondo has no virtual synchrony filter"),
-    (re.compile(r"nodelist\.node\.ring[1-9][0-9]*_addr"), ONE_LINK),
+
+class KeyPattern(NamedTuple):
+    """Keys of sections that Rondo knows, by their full name, and how the reference writes them."""
+
+    pattern: re.Pattern[str]
+    shown: str
+
+
+KEYS: tuple[tuple[KeyPattern, str], ...] = (
+    (KeyPattern(re.compile(r"totem\.knet_\w+"), "totem.knet_*"), NO_KNET),
+    (KeyPattern(re.compile(r"totem\.interface\.knet_\w+"), "totem.interface.knet_*"), NO_KNET),
+    (KeyPattern(re.compile(r"totem\.rrp_\w+"), "totem.rrp_*"), "Rondo has no redundant rings"),
+    (KeyPattern(re.compile(r"totem\.vsftype"), "totem.vsftype"), "Rondo has no virtual synchrony filter"),
+    (KeyPattern(re.compile(r"nodelist\.node\.ring[1-9][0-9]*_addr"), "nodelist.node.ring1_addr ..."), ONE_LINK),
 )
-"""Keys of sections that Rondo knows, by their full name. Declared options come first (`totem.rrp_mode`)."""
+"""Declared options come first (`totem.rrp_mode`)."""
 
 
 def section_reason(name: str) -> str | None:
@@ -39,4 +48,4 @@ def section_reason(name: str) -> str | None:
 
 def key_reason(path: str) -> str | None:
     """Why a key has no effect; None if nobody knows it."""
-    return next((reason for pattern, reason in KEYS if pattern.fullmatch(path)), None)
+    return next((reason for key, reason in KEYS if key.pattern.fullmatch(path)), None)
