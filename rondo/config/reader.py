@@ -6,6 +6,7 @@ can be used. All errors are collected, so that one run shows them all.
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,6 +24,9 @@ from rondo.config.unsupported import key_reason, section_reason
 NEAREST_CHARACTERS_MAX = 64
 """A longer name is not compared with the known ones to its end: the comparison takes quadratic time."""
 
+USERS_DIRECTORY = "uidgid.d"
+"""Beside the configuration: files with further uidgid{} sections, as packages install them."""
+
 
 def load(path: paths.AnyPath | None = None, *, node_id: int | None = None) -> Loaded:
     """Read a configuration; without `path` the one that the environment or the default names (`rondo.paths`).
@@ -32,13 +36,41 @@ def load(path: paths.AnyPath | None = None, *, node_id: int | None = None) -> Lo
     file, named = paths.config_file(path)
     if not named and not file.exists():
         return Loaded(Config(), file="", node_id=node_id)
-    return load_text(parser.read_text(str(file)), str(file), node_id=node_id)
+    root = parser.parse(parser.read_text(str(file)), str(file))
+    more, faults = _more_users(file.parent / USERS_DIRECTORY)
+    root.sections += more
+    return _load(root, str(file), node_id, faults)
 
 
 def load_text(text: str, file: str, *, node_id: int | None = None) -> Loaded:
     """The same for a text that was read already; `file` is for the messages."""
+    return _load(parser.parse(text, file), file, node_id, [])
+
+
+def _more_users(directory: Path) -> tuple[list[parser.Section], list[Fault]]:
+    """The uidgid{} sections of the files in a directory; one that may not be read admits nobody, with a warning."""
+    try:
+        files = sorted(str(entry) for entry in directory.iterdir() if not entry.name.startswith("."))
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [Fault("warning", Place(str(directory)), "", f"cannot be read: {error.strerror}", "")]
+    sections: list[parser.Section] = []
+    faults: list[Fault] = []
+    for file in files:
+        for section in parser.parse(parser.read_text(file), file).sections:
+            if section.name == "uidgid":
+                sections.append(section)
+            else:
+                why = f"has no effect: only uidgid sections count in {USERS_DIRECTORY}"
+                faults.append(Fault("warning", section.place, one_line(section.name), why, ""))
+    return sections, faults
+
+
+def _load(root: parser.Section, file: str, node_id: int | None, faults: list[Fault]) -> Loaded:
     reader = _Reader()
-    raw = reader.section(parser.parse(text, file), Config, ())
+    reader.faults += faults
+    raw = reader.section(root, Config, ())
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -56,7 +88,7 @@ def _refusal(faults: Iterable[Fault]) -> ConfigError:
 
 
 def _in_order(faults: Iterable[Fault]) -> list[Fault]:
-    return sorted(faults, key=lambda fault: fault.place.line if fault.place else 0)
+    return sorted(faults, key=lambda fault: (fault.place.file, fault.place.line) if fault.place else ("", 0))
 
 
 class _Reader:

@@ -39,8 +39,9 @@ nodelist {
 }
 ```
 
-A key given twice counts with its last value. A section given twice is one section, except those that may be repeated. An
-unknown key has no effect and is warned of; a wrong value keeps the node from starting (exit code 8 of the services).
+A key given twice counts with its last value. A section given twice is one section, except those that may be
+repeated. An unknown key has no effect and is warned of; a wrong value keeps the node from starting (exit code 8 of the
+services). Files in the directory `uidgid.d` beside the configuration may hold further `uidgid` sections.
 
 **Which node is this?** The one named by `--nodeid` or `totem.nodeid`; else the one whose `name` or `ring0_addr` is
 `$HOSTNAME`, then the one that is its short form, then the one whose short form that is; else the one with an address of
