@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rondo.config.faults import ConfigError
+from rondo.config.faults import ConfigError, Fault
 from rondo.config.parser import FAULTS_MAX, FILE_BYTES_MAX, Section, parse, read_text
 
 
@@ -110,9 +110,11 @@ def test_a_message_stays_on_one_line_whatever_was_read() -> None:
 
 @given(st.text(st.sampled_from("ab{}:# \n\t\r\x00é"), max_size=200))
 def test_any_text_is_a_tree_or_an_error_with_a_line(text: str) -> None:
+    faults: tuple[Fault, ...] = ()
     try:
         root = parse(text, "f")
     except ConfigError as error:
-        assert all(fault.place and 1 <= fault.place.line <= text.count("\n") + 1 for fault in error.faults)
+        faults = error.faults
     else:
         assert root.name == ""
+    assert all(fault.place and 1 <= fault.place.line <= text.count("\n") + 1 for fault in faults)
