@@ -34,12 +34,23 @@ def load(path: paths.AnyPath | None = None, *, node_id: int | None = None) -> Lo
     node_id says which node this is, over everything that the file says. Raises ConfigError.
     """
     file, named = paths.config_file(path)
-    if not named and not file.exists():
+    if not named and _is_missing(file):
         return Loaded(Config(), file="", node_id=node_id)
     root = parser.parse(parser.read_text(str(file)), str(file))
     more, faults = _more_users(file.parent / USERS_DIRECTORY)
     root.sections += more
     return _load(root, str(file), node_id, faults)
+
+
+def _is_missing(file: Path) -> bool:
+    """Whether there is certainly no file; one in a directory that may not be entered is not missing but unreadable."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def load_text(text: str, file: str, *, node_id: int | None = None) -> Loaded:

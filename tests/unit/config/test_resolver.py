@@ -237,6 +237,15 @@ def test_without_a_file_there_is_a_single_node_on_loopback(monkeypatch: pytest.M
     assert resolved.security == SecuritySettings("aes256-gcm", "none", "/state/authkey", key_created_if_missing=True)
 
 
+def test_a_default_file_that_may_not_be_read_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.setattr("rondo.paths.CONFIG_FILE_DEFAULT", str(tmp_path / "loop"))
+    with pytest.raises(ConfigError, match="loop: Too many levels of symbolic links"):
+        load()
+
+
 def test_a_file_that_somebody_named_must_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COROSYNC_MAIN_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="no such file"):
