@@ -1,0 +1,1 @@
+"""The `rondo` command: `main` finds the sub-command, `commands/` has one file for each."""

@@ -1,0 +1,124 @@
+"""Values that follow from others, by Corosync's formulas: timers, multicast group, node identifiers, security."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from rondo.config.node import Cipher, Hash, IpVersion, Transport
+from rondo.config.schema_node import Config
+from rondo.config.schema_totem import Interface, Totem
+
+WINDOW_BYTES_MAX = 256_000
+"""What may be in flight in one rotation before default kernel buffers overflow (corosync.conf(5), window_size)."""
+
+ACCELERATED_WINDOW_DEFAULT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """The ring's timers as they are in force, ms."""
+
+    token_timeout_ms: int
+    token_retransmit_ms: int
+    token_hold_ms: int
+    consensus_timeout_ms: int
+
+
+def timers(totem: Totem, nodes: int) -> Timers:
+    """The timers of a ring whose nodelist has `nodes` nodes (0 without a nodelist).
+
+    token grows with the third and each further node; the others follow from it as it is in force (corosync.conf(5)).
+    """
+    token_ms = totem.token + max(nodes - 2, 0) * totem.token_coefficient
+    retransmit_ms = totem.token_retransmit
+    if retransmit_ms is None:
+        retransmit_ms = int(token_ms / (totem.token_retransmits_before_loss_const + 0.2))
+    hold_ms = int(retransmit_ms * 0.8 - 10) if totem.hold is None else totem.hold
+    consensus_ms = consensus_least_ms(token_ms) if totem.consensus is None else totem.consensus
+    return Timers(token_ms, retransmit_ms, hold_ms, consensus_ms)
+
+
+def consensus_least_ms(token_timeout_ms: int) -> int:
+    """The shortest consensus timeout, which is also the default."""
+    return int(1.2 * token_timeout_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How many packets may be under way, and what may wait for one client (bytes)."""
+
+    window_size: int
+    max_messages: int
+    accelerated_window: int
+
+
+def window_limit(netmtu: int) -> int:
+    """The largest window_size and max_messages for packets of `netmtu` bytes."""
+    return WINDOW_BYTES_MAX // netmtu
+
+
+def windows(totem: Totem) -> Windows:
+    """The windows in force: with large packets the defaults shrink to what the buffers can take."""
+    limit = window_limit(totem.netmtu)
+    max_messages = min(totem.max_messages, limit)
+    accelerated = totem.accelerated_window
+    if accelerated is None:
+        accelerated = min(ACCELERATED_WINDOW_DEFAULT, max_messages)
+    return Windows(min(totem.window_size, limit), max_messages, accelerated)
+
+
+def client_bytes_max(config: Config) -> int:
+    """What may wait for one client, bytes."""
+    given = config.cpg.client_bytes_max
+    return config.system.log_bytes_max // 2 if given is None else given
+
+
+def security(totem: Totem) -> tuple[Cipher, Hash]:
+    """Cipher and HMAC in force. The checks have refused what contradicts itself."""
+    cipher = totem.crypto_cipher
+    if cipher is None:
+        cipher = "none" if totem.secauth is False else "aes256-gcm"
+    if cipher == "none" or cipher.endswith("-gcm"):
+        return cipher, "none"
+    # secauth: on implies sha256 where no hash is given (corosync.conf(5)).
+    return cipher, totem.crypto_hash or ("sha256" if totem.secauth else "none")
+
+
+def link(config: Config) -> tuple[int, Interface]:
+    """The interface{} of link 0 with its place in the list; a default one, and -1, if there is none."""
+    for index, interface in enumerate(config.totem.interface):
+        if interface.linknumber == 0 and interface.ringnumber == 0:
+            return index, interface
+    return -1, Interface()
+
+
+def transport(config: Config) -> Transport:
+    """The transport in force."""
+    if config.totem.transport:
+        return config.totem.transport
+    return "udpu" if config.nodelist.node or link(config)[1].member else "udp"
+
+
+def ip_version(config: Config) -> IpVersion:
+    """Which addresses of host names are used (corosync.conf(5))."""
+    if config.totem.ip_version:
+        return config.totem.ip_version
+    return "ipv4" if transport(config) == "udp" else "ipv6-4"
+
+
+def node_id_of_address(address: str, *, clear_high_bit: bool) -> int | None:
+    """The identifier that follows from an IPv4 address; None for IPv6 addresses and host names."""
+    try:
+        number = int(ipaddress.IPv4Address(address))
+    except ValueError:
+        return None
+    return number & 0x7FFFFFFF if clear_high_bit else number
+
+
+def multicast_group(cluster_name: str, *, ipv6: bool) -> str:
+    """The group that follows from the cluster's name: a 16 bit hash h; 239.192.(h >> 8).(h mod 255), or ff15::h."""
+    value = 0
+    for byte in cluster_name.encode():
+        value = (value * 2 + byte) & 0xFFFF
+    if ipv6:
+        return str(ipaddress.IPv6Address((0xFF15 << 112) | value))
+    return f"239.192.{value >> 8}.{value % 255}"

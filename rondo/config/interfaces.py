@@ -1,0 +1,81 @@
+"""The addresses of this machine's network interfaces with their networks, from the kernel, without privileges.
+
+IPv4 by the ioctls of netdevice(7): SIOCGIFCONF lists one entry for each address (aliases included, under the
+interface's name or label), SIOCGIFNETMASK tells the mask of each. IPv6, which these do not know, from
+/proc/net/if_inet6 (proc(5)).
+"""
+
+import array
+import fcntl
+import ipaddress
+import socket
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+SIOCGIFCONF = 0x8912
+SIOCGIFNETMASK = 0x891B
+
+IFREQ_BYTES = 40
+"""struct ifreq on 64 bit systems: 16 bytes of name, then a union whose sockaddr_in has its address at offset 4."""
+ADDRESS_OFFSET = 20
+ENTRIES_MAX = 1024
+
+IF_INET6 = Path("/proc/net/if_inet6")
+
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """An address, the network that it is in, and the interface's name."""
+
+    name: str
+    address: Ip
+    network: Network
+
+
+def interface_addresses() -> list[InterfaceAddress]:
+    """All addresses of all interfaces, IPv4 first. What the kernel does not tell is left out."""
+    return [*_ipv4(), *_ipv6()]
+
+
+def _ipv4() -> list[InterfaceAddress]:
+    buffer = array.array("B", bytes(IFREQ_BYTES * ENTRIES_MAX))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        request = struct.pack("iL", len(buffer), buffer.buffer_info()[0])
+        try:
+            filled = struct.unpack("iL", fcntl.ioctl(probe.fileno(), SIOCGIFCONF, request))[0]
+        except OSError:
+            return []
+        entries = buffer.tobytes()[:filled]
+        found = []
+        for offset in range(0, filled - IFREQ_BYTES + 1, IFREQ_BYTES):
+            entry = entries[offset : offset + IFREQ_BYTES]
+            try:
+                # The request carries the address too, by which the kernel tells several of one interface apart.
+                answer = fcntl.ioctl(probe.fileno(), SIOCGIFNETMASK, entry)
+            except OSError:
+                continue
+            address = ipaddress.IPv4Address(entry[ADDRESS_OFFSET : ADDRESS_OFFSET + 4])
+            mask = ipaddress.IPv4Address(answer[ADDRESS_OFFSET : ADDRESS_OFFSET + 4])
+            network = ipaddress.IPv4Network((int(address), str(mask)), strict=False)
+            found.append(InterfaceAddress(entry[:16].split(b"\0")[0].decode(errors="replace"), address, network))
+    return found
+
+
+def _ipv6() -> list[InterfaceAddress]:
+    try:
+        lines = IF_INET6.read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        packed, _, prefix, _, _, name = line.split()
+        address = ipaddress.IPv6Address(bytes.fromhex(packed))
+        network = ipaddress.IPv6Network((int(address), int(prefix, 16)), strict=False)
+        if address.is_link_local:
+            address = ipaddress.IPv6Address(f"{address}%{name}")
+        found.append(InterfaceAddress(name, address, network))
+    return found

@@ -1,0 +1,73 @@
+"""What a configuration needs to know of the machine it runs on: its names, its addresses, its users.
+
+It is an object so that tests can be on any machine they like.
+"""
+
+import grp
+import ipaddress
+import os
+import pwd
+import socket
+from typing import Protocol
+
+from rondo.config import interfaces
+
+
+class Machine(Protocol):
+    """A machine, as far as a configuration goes."""
+
+    def hostname(self) -> str:
+        """Its name, as long as it knows it."""
+
+    def has_address(self, address: str) -> bool:
+        """Whether an IP address is one of its own."""
+
+    def interface_addresses(self) -> list[interfaces.InterfaceAddress]:
+        """The addresses of its network interfaces with their networks."""
+
+    def lookup(self, name: str) -> list[str]:
+        """The IP addresses of a host name; [] if it has none. May take seconds."""
+
+    def user_id(self, name: str) -> int | None:
+        """The number of a user, by name or number; None if there is no such user."""
+
+    def group_id(self, name: str) -> int | None:
+        """The number of a group, by name or number; None if there is no such group."""
+
+
+class ThisMachine:
+    """The machine that this process runs on, in its network namespace."""
+
+    def hostname(self) -> str:
+        return os.environ.get("HOSTNAME") or socket.gethostname()
+
+    def has_address(self, address: str) -> bool:
+        """By the interfaces' own lists: with net.ipv4.ip_nonlocal_bind a bind succeeds for any address."""
+        ip = ipaddress.ip_address(address)
+        return (ip.version == 4 and ip.is_loopback) or any(own.address == ip for own in self.interface_addresses())
+
+    def interface_addresses(self) -> list[interfaces.InterfaceAddress]:
+        return interfaces.interface_addresses()
+
+    def lookup(self, name: str) -> list[str]:
+        try:
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError):
+            return []
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    def user_id(self, name: str) -> int | None:
+        if name.isascii() and name.isdigit():
+            return int(name) if len(name) <= 10 else None
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            return None
+
+    def group_id(self, name: str) -> int | None:
+        if name.isascii() and name.isdigit():
+            return int(name) if len(name) <= 10 else None
+        try:
+            return grp.getgrnam(name).gr_gid
+        except KeyError:
+            return None

@@ -1,0 +1,225 @@
+"""What a node runs with: the resolved configuration as plain values, and its file.
+
+`rondo start` reads, checks and resolves corosync.conf once and hands the services this. It needs neither pydantic nor
+the parser, so that a service that is started with such a file does not load them. Times are milliseconds, sizes bytes.
+"""
+
+import dataclasses
+import os
+import stat
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgpack
+
+FILE_BYTES_MAX = 4 * 1024 * 1024
+"""A resolved configuration of 384 nodes has some 30 KiB; anything larger is not one."""
+
+Transport = Literal["udp", "udpu"]
+IpVersion = Literal["ipv4", "ipv6", "ipv4-6", "ipv6-4"]
+Cipher = Literal["none", "aes256-gcm", "aes128-gcm", "aes256", "aes192", "aes128"]
+Hash = Literal["none", "sha1", "sha256", "sha384", "sha512"]
+Debug = Literal["off", "on", "trace"]
+Timestamp = Literal["off", "on", "hires"]
+
+
+class NodeConfigError(ValueError):
+    """A resolved configuration that cannot be used: not readable, of another version, or not one at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySettings:
+    """How packets between nodes are protected (corosync.conf: `secauth`, `crypto_cipher`, `crypto_hash`, `keyfile`)."""
+
+    cipher: Cipher = "none"
+    """`none` means plain packets, whose bytes are Corosync's; everything else is authenticated and encrypted."""
+    hash: Hash = "none"
+    """The HMAC of the CBC ciphers `aes256`, `aes192`, `aes128`; `none` with the GCM ciphers, which need no HMAC."""
+    key_file: str = ""
+    """Absolute path of the key; empty if security is off or the key stands in the configuration."""
+    key: bytes = field(default=b"", repr=False)
+    """The key itself if the configuration holds it (`totem.key`); never printed."""
+    key_created_if_missing: bool = False
+    """True only without any configuration file: `rondo start` then makes the key of the single node itself."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether packets are protected at all."""
+        return self.cipher != "none"
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What one subsystem logs, and where to (corosync.conf: `logging{}` with its `logger_subsys{}` laid over it)."""
+
+    debug: Debug = "off"
+    to_stderr: bool = True
+    to_logfile: bool = False
+    logfile: str = ""
+    logfile_priority: str = "info"
+    to_syslog: bool = False
+    syslog_facility: str = "daemon"
+    syslog_priority: str = "info"
+    timestamp: Timestamp = "hires"
+    fileline: bool = False
+    function_name: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Everything that the services of one node need to know, nothing of it derived any further.
+
+    Made by `rondo.config.resolve`; the options and their defaults are described in docs/CONFIGURATION.md.
+    """
+
+    node_id: int
+    """This node's identifier, 1..2**32-1."""
+    node_name: str
+    """`nodelist.node.name`, or empty."""
+    cluster_name: str
+    config_version: int
+    config_file: str
+    """Where this came from; empty without a configuration file."""
+
+    transport: Transport
+    members: dict[int, tuple[str, ...]]
+    """Every configured node and its addresses as written (names are not resolved), by node identifier. Empty only for
+    multicast without a nodelist: then the members are whoever answers."""
+    local_address: str
+    """This node's own address: as written in the nodelist (maybe a name), or the address of the interface that
+    `bindnetaddr` selected."""
+    bindnetaddr: str
+    """As written; empty when the nodelist gives the address."""
+    mcastaddr: str
+    """The multicast group; `255.255.255.255` with `broadcast`; empty with udpu."""
+    mcastport: int
+    """Packets arrive here; with udp everything leaves from mcastport - 1."""
+    ttl: int
+    ip_dscp: int
+    broadcast: bool
+    block_unlisted_ips: bool
+    ip_version: IpVersion
+    """Which addresses of a name are taken."""
+    netmtu: int
+
+    token_timeout_ms: int
+    token_retransmit_ms: int
+    token_hold_ms: int
+    token_warning_percent: int
+    """Percent of token_timeout_ms after which a missing token is logged; 0 = never."""
+    join_timeout_ms: int
+    send_join_ms: int
+    """Upper end of the random delay before a join is sent; 0 = at once."""
+    consensus_timeout_ms: int
+    merge_timeout_ms: int
+    downcheck_timeout_ms: int
+    fail_recv_const: int
+    seqno_unchanged_const: int
+    miss_count_const: int
+    window_size: int
+    max_messages: int
+    cancel_token_hold_on_retransmit: bool
+    consensus_early_ms: int
+    """0 = off."""
+    accelerated_window: int
+    """0 = the classic ring."""
+
+    security: SecuritySettings
+    logging: dict[str, LogSettings]
+    """By subsystem (a service's name in capitals); "" holds what is not overridden."""
+
+    allowed_uids: tuple[int, ...]
+    """Users that may connect besides root and the executive's own."""
+    allowed_gids: tuple[int, ...]
+
+    state_dir: str
+    """Absolute: the command line's, else RONDO_STATE_DIR, else `system.state_dir`, else the default (rondo.paths)."""
+    service_timeout_ms: int
+    cpu_affinity: tuple[int, ...]
+    """CPUs that the totem process is pinned to; empty = not pinned."""
+    sched_rr: bool
+    log_bytes_max: int
+    message_size_max: int
+    client_bytes_max: int
+
+    def log_settings(self, service: str) -> LogSettings:
+        """The log settings of a service (`totem`, `cpg`, `ipc_gateway`, `sam`), its overrides applied."""
+        return self.logging.get(service.upper(), self.logging[""])
+
+    def to_dict(self, *, with_key: bool = False) -> dict[str, Any]:
+        """As plain values (JSON's types, but int keys in `members`); the key only if asked for."""
+        values = dataclasses.asdict(self)
+        if not with_key:
+            del values["security"]["key"]
+        return values
+
+    def to_msgpack(self) -> bytes:
+        """As one msgpack map, key included: whoever stores it keeps it from other users' eyes."""
+        packed: bytes = msgpack.packb(
+            {"format": 1, "node": self.to_dict(with_key=True)}, unicode_errors="surrogateescape"
+        )
+        return packed
+
+    @classmethod
+    def from_msgpack(cls, packed: bytes) -> "NodeConfig":
+        """The inverse of `to_msgpack`. Raises NodeConfigError for anything that is not of exactly that shape."""
+        try:
+            envelope = msgpack.unpackb(packed, strict_map_key=False, unicode_errors="surrogateescape")
+            if not isinstance(envelope, dict) or envelope.get("format") != 1:
+                raise NodeConfigError("not a resolved configuration of this version of Rondo")
+            restored: NodeConfig = _restore(cls, envelope.get("node"), "node")
+        except NodeConfigError:
+            raise
+        except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+            raise NodeConfigError(f"not a resolved configuration: {error}") from None
+        return restored
+
+    def save(self, path: Path) -> None:
+        """Write it to `path`, whole or not at all, for the owner's eyes alone (it may hold the key). Raises OSError."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self.to_msgpack())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def read(cls, path: Path) -> "NodeConfig":
+        """What `save` wrote. Raises NodeConfigError, which names the file."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES_MAX:
+                    raise NodeConfigError(f"{path}: not a resolved configuration")
+                return cls.from_msgpack(file.read())
+        except OSError as error:
+            raise NodeConfigError(f"{path}: {error.strerror}") from None
+        except NodeConfigError as error:
+            raise NodeConfigError(f"{path}: {error}; `rondo start` writes it anew") from None
+
+
+def _restore(kind: Any, value: Any, where: str) -> Any:
+    """`value`, as msgpack gave it back (tuples have become lists), as the annotated type `kind`; checks on the way."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        hints = typing.get_type_hints(kind)
+        if value.keys() != hints.keys():
+            raise NodeConfigError(f"{where}: written by another version of Rondo")
+        fields = {name: _restore(hint, value[name], f"{where}.{name}") for name, hint in hints.items()}
+        return typing.cast("type[Any]", kind)(**fields)
+    if origin is dict and isinstance(value, dict):
+        key_kind, value_kind = arguments
+        return {_restore(key_kind, k, where): _restore(value_kind, v, f"{where}.{k}") for k, v in value.items()}
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_restore(arguments[0], item, where) for item in value)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is None and type(value) is kind:
+        return value
+    raise NodeConfigError(f"{where}: {value!r:.60} is not what belongs there")

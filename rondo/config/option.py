@@ -1,0 +1,193 @@
+"""How an option is declared: once, with its meaning, unit, default, bounds and what it accepts.
+
+The tables in `schema_totem` and `schema_node` are made of these. The reference, `rondo config show` and every message
+about a wrong value are generated from the declaration, so that none of them can disagree with what is enforced.
+"""
+
+import ipaddress
+import re
+import types
+import typing
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+NUMBER_DIGITS_MAX = 20
+"""2**64 has that many; more is refused before it is converted, which would take long."""
+
+CPU_MAX = 8191
+
+
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """In an option's annotation: the words for what it accepts."""
+
+    text: str
+
+
+class Section(BaseModel):
+    """A section of corosync.conf. Its docstring is the section's text in the reference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def option(
+    default: Any,
+    meaning: str,
+    *,
+    unit: str = "",
+    ge: int | None = None,
+    le: int | None = None,
+    derived: str = "",
+    refused: dict[str, str] | None = None,
+    ignored: str = "",
+    secret: bool = False,
+) -> Any:
+    """Declare an option.
+
+    default: in force if the option is absent; None if it follows from others, then `derived` says how.
+    meaning: what it does, in a sentence or two. unit: ms, bytes, packets ... ge, le: the bounds, both included.
+    refused: values that Corosync knows and Rondo refuses, each with what to do instead.
+    ignored: why the option has no effect here; it is read for the sake of existing files and warned of.
+    secret: its value is never shown.
+    """
+    extra = {"unit": unit, "derived": derived, "refused": refused or {}, "ignored": ignored, "secret": secret}
+    return Field(default, description=meaning, ge=ge, le=le, json_schema_extra=typing.cast("Any", extra))
+
+
+def extra(field: FieldInfo, name: str) -> Any:
+    """A part of the declaration that is not pydantic's own: unit, derived, refused, ignored, secret."""
+    declared = field.json_schema_extra
+    return declared.get(name) if isinstance(declared, dict) else None
+
+
+def bounds(field: FieldInfo) -> tuple[int | None, int | None]:
+    """The smallest and the largest value."""
+    low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
+    high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
+    return low, high
+
+
+def choices(field: FieldInfo) -> tuple[str, ...]:
+    """The words of an option that is one of several; () for others."""
+    pending, found = [field.annotation], []
+    while pending:
+        kind = pending.pop(0)
+        if typing.get_origin(kind) is Literal:
+            found += [str(word) for word in typing.get_args(kind)]
+        elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+            pending += typing.get_args(kind)
+    return tuple(found)
+
+
+def accepts(field: FieldInfo) -> str:
+    """What may be written, in words: `a whole number from 1 to 255 (ms)`, `one of udp, udpu`."""
+    if words := choices(field):
+        return "one of " + ", ".join(words)
+    text: str = next((m.text for m in field.metadata if isinstance(m, Accepts)), "text")
+    low, high = bounds(field)
+    if low is not None or high is not None:
+        text += f" from {low} to {high}" if high is not None else f" from {low} on"
+    unit = extra(field, "unit")
+    return f"{text} ({unit})" if unit else text
+
+
+def subsection(field: FieldInfo) -> type[Section] | None:
+    """The model of the sub-section that a field holds (alone or as a tuple), None for an option."""
+    kind: Any = field.annotation
+    if typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def repeats(field: FieldInfo) -> bool:
+    """Whether the sub-section may be given several times."""
+    return typing.get_origin(field.annotation) is tuple
+
+
+def _number(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"[0-9]+", value):
+        hint = ", a comment must have a line of its own" if "#" in value else ""
+        raise ValueError("is not a whole number" + hint)
+    if len(value) > NUMBER_DIGITS_MAX:
+        raise ValueError("is too large")
+    return int(value)
+
+
+def _yes_no(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("yes", "on"):
+        return True
+    if value.lower() in ("no", "off"):
+        return False
+    raise ValueError("is neither yes nor no")
+
+
+def _word(value: object) -> object:
+    if isinstance(value, str) and not value:
+        raise ValueError("is empty")
+    return value
+
+
+def _host(value: object) -> object:
+    """An address, or a host name as RFC 1123 has it (with underscores, which exist)."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        label = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+        if len(value) > 253 or not re.fullmatch(rf"{label}(\.{label})*\.?", value) or re.fullmatch(r"[0-9.]+", value):
+            raise ValueError("is neither an address nor a host name") from None
+        return value
+
+
+def _address(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("is not an IP address") from None
+
+
+def _multicast(value: object) -> object:
+    address = _address(value)
+    if isinstance(address, str) and not ipaddress.ip_address(address).is_multicast:
+        raise ValueError("is not a multicast address")
+    return address
+
+
+def _cpus(value: object) -> object:
+    """`0,2-3` as (0, 2, 3); `none` as ()."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() == "none":
+        return ()
+    cpus: set[int] = set()
+    for part in value.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,4})\s*(?:-\s*([0-9]{1,4})\s*)?", part)
+        if match is None:
+            raise ValueError("is not a list of CPU numbers")
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if last > CPU_MAX or last < first:
+            raise ValueError("is not a list of CPU numbers")
+        cpus.update(range(first, last + 1))
+    return tuple(sorted(cpus))
+
+
+Number = Annotated[int, BeforeValidator(_number), Accepts("a whole number")]
+MaybeNumber = Annotated[int | None, BeforeValidator(_number), Accepts("a whole number")]
+YesNo = Annotated[bool, BeforeValidator(_yes_no), Accepts("yes or no")]
+MaybeYesNo = Annotated[bool | None, BeforeValidator(_yes_no), Accepts("yes or no")]
+Word = Annotated[str, BeforeValidator(_word), Accepts("text")]
+Host = Annotated[str, BeforeValidator(_host), Accepts("an IP address or a host name")]
+Address = Annotated[str, BeforeValidator(_address), Accepts("an IP address")]
+Multicast = Annotated[str, BeforeValidator(_multicast), Accepts("an IP multicast address")]
+Cpus = Annotated[tuple[int, ...], BeforeValidator(_cpus), Accepts("CPU numbers like 0,2-3, or none")]

@@ -1,0 +1,169 @@
+"""From checked options to what a node runs with: everything derived, the local node found, users looked up."""
+
+import ipaddress
+
+from rondo import paths
+from rondo.config import derive
+from rondo.config.faults import ConfigError, Fault, quoted
+from rondo.config.loaded import Loaded
+from rondo.config.local_node import LocalNode, first_node, local_node, members_of
+from rondo.config.machine import Machine, ThisMachine
+from rondo.config.node import LogSettings, NodeConfig, SecuritySettings
+from rondo.config.schema_node import LoggerSubsys, Logging
+
+LOOPBACK = "127.0.0.1"
+BROADCAST = "255.255.255.255"
+
+
+def resolve(loaded: Loaded, machine: Machine | None = None, *, state_dir: paths.AnyPath | None = None) -> NodeConfig:
+    """What this node runs with. Raises ConfigError if this machine is not in the configuration.
+
+    Without a configuration file: a single node, number 1 unless another was asked for, on loopback.
+    state_dir: the command line's, which wins over the environment and the file.
+    """
+    machine = machine or ThisMachine()
+    local = local_node(loaded, machine) if loaded.file else LocalNode(loaded.node_id or 1, LOOPBACK)
+    return _resolve_as(loaded, local, machine, state_dir)
+
+
+def resolve_as_first_node(loaded: Loaded, machine: Machine | None = None) -> NodeConfig:
+    """The same as if this machine were the first node: to look at a configuration that is for other machines."""
+    return _resolve_as(loaded, first_node(loaded), machine or ThisMachine(), None)
+
+
+def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: paths.AnyPath | None) -> NodeConfig:
+    state = _state_dir(loaded, state_dir)
+    config, totem = loaded.config, loaded.config.totem
+    transport = derive.transport(config) if loaded.file else "udpu"
+    interface = derive.link(config)[1]
+    timers = derive.timers(totem, len(config.nodelist.node))
+    windows = derive.windows(totem)
+    uids, gids = _allowed(loaded, machine)
+    return NodeConfig(
+        node_id=local.node_id,
+        node_name=local.name,
+        cluster_name=totem.cluster_name,
+        config_version=totem.config_version,
+        config_file=loaded.file,
+        transport=transport,
+        members=_members(loaded, local),
+        local_address=local.address,
+        bindnetaddr="" if config.nodelist.node else interface.bindnetaddr,
+        mcastaddr=_group(loaded, local) if transport == "udp" else "",
+        mcastport=interface.mcastport,
+        ttl=interface.ttl,
+        ip_dscp=totem.ip_dscp,
+        broadcast=interface.broadcast and transport == "udp",
+        block_unlisted_ips=totem.block_unlisted_ips,
+        ip_version=derive.ip_version(config) if loaded.file else "ipv4",
+        netmtu=totem.netmtu,
+        token_timeout_ms=timers.token_timeout_ms,
+        token_retransmit_ms=timers.token_retransmit_ms,
+        token_hold_ms=timers.token_hold_ms,
+        token_warning_percent=totem.token_warning,
+        join_timeout_ms=totem.join,
+        send_join_ms=totem.send_join,
+        consensus_timeout_ms=timers.consensus_timeout_ms,
+        merge_timeout_ms=totem.merge,
+        downcheck_timeout_ms=totem.downcheck,
+        fail_recv_const=totem.fail_recv_const,
+        seqno_unchanged_const=totem.seqno_unchanged_const,
+        miss_count_const=totem.miss_count_const,
+        window_size=windows.window_size,
+        max_messages=windows.max_messages,
+        cancel_token_hold_on_retransmit=totem.cancel_token_hold_on_retransmit,
+        consensus_early_ms=totem.consensus_early,
+        accelerated_window=windows.accelerated_window,
+        security=_security(loaded, state),
+        logging=_logging(config.logging),
+        allowed_uids=uids,
+        allowed_gids=gids,
+        state_dir=state,
+        service_timeout_ms=config.system.service_timeout,
+        cpu_affinity=config.system.cpu_affinity,
+        sched_rr=config.system.sched_rr,
+        log_bytes_max=config.system.log_bytes_max,
+        message_size_max=config.cpg.message_size_max,
+        client_bytes_max=derive.client_bytes_max(config),
+    )
+
+
+def _members(loaded: Loaded, local: LocalNode) -> dict[int, tuple[str, ...]]:
+    """Every node that is listed; with multicast and no list, nobody."""
+    if not loaded.file:
+        return {local.node_id: (local.address,)}
+    return {node_id: (address,) for node_id, address in sorted(members_of(loaded).items())}
+
+
+def _group(loaded: Loaded, local: LocalNode) -> str:
+    """Where udp sends to: as configured, or made of the cluster's name in the family of the nodes' addresses."""
+    interface = derive.link(loaded.config)[1]
+    if interface.broadcast:
+        return BROADCAST
+    if interface.mcastaddr:
+        return interface.mcastaddr
+    try:
+        ipv6 = ipaddress.ip_address(local.address).version == 6
+    except ValueError:
+        ipv6 = derive.ip_version(loaded.config) in ("ipv6", "ipv6-4")
+    return derive.multicast_group(loaded.config.totem.cluster_name, ipv6=ipv6)
+
+
+def _state_dir(loaded: Loaded, option: paths.AnyPath | None) -> str:
+    try:
+        return str(paths.state_dir(option, loaded.config.system.state_dir))
+    except paths.PathError as error:
+        raise ConfigError([Fault("error", None, "", str(error), "")]) from None
+
+
+def _security(loaded: Loaded, state_dir: str) -> SecuritySettings:
+    totem = loaded.config.totem
+    cipher, hash_name = derive.security(totem)
+    if cipher == "none":
+        return SecuritySettings()
+    if not loaded.file:
+        return SecuritySettings(cipher, hash_name, f"{state_dir}/authkey", key_created_if_missing=True)
+    if totem.key and not totem.keyfile:
+        return SecuritySettings(cipher, hash_name, key=totem.key.encode())
+    return SecuritySettings(cipher, hash_name, str(paths.key_file(totem.keyfile)))
+
+
+def _logging(logging: Logging) -> dict[str, LogSettings]:
+    """The general settings under "", and those of each subsystem that has some of its own."""
+    everywhere = LoggerSubsys(subsys="everywhere")
+    settings = {"": _log_settings(logging, everywhere)}
+    for subsys in logging.logger_subsys:
+        settings[subsys.subsys.upper()] = _log_settings(logging, subsys)
+    return settings
+
+
+def _log_settings(logging: Logging, own: LoggerSubsys) -> LogSettings:
+    def of(name: str) -> object:
+        value = getattr(own, name)
+        return getattr(logging, name) if value in (None, "") else value
+
+    overridden = {name: of(name) for name in LoggerSubsys.model_fields if name != "subsys"}
+    general = {name: getattr(logging, name) for name in ("timestamp", "fileline", "function_name")}
+    return LogSettings(**overridden, **general)  # type: ignore[arg-type]  # same names, same types as the models
+
+
+def _allowed(loaded: Loaded, machine: Machine) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The numbers of the users and groups of uidgid{}. Raises ConfigError for those that do not exist."""
+    uids: set[int] = set()
+    gids: set[int] = set()
+    faults: list[Fault] = []
+    for index, entry in enumerate(loaded.config.uidgid):
+        for key, name, find, numbers in (
+            ("uid", entry.uid, machine.user_id, uids),
+            ("gid", entry.gid, machine.group_id, gids),
+        ):
+            number = find(name) if name else None
+            if number is not None:
+                numbers.add(number)
+            elif name:
+                what = "user" if key == "uid" else "group"
+                why = f"there is no {what} {quoted(name)} on this machine"
+                faults.append(loaded.fault("error", ("uidgid", index, key), why, "remove it, or write a number"))
+    if faults:
+        raise ConfigError(faults)
+    return tuple(sorted(uids)), tuple(sorted(gids))

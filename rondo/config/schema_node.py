@@ -1,0 +1,124 @@
+"""The options of logging{}, system{}, uidgid{} and cpg{}, and the whole file: how one node runs."""
+
+from typing import Literal
+
+from rondo.config.node import Debug, Timestamp
+from rondo.config.option import Cpus, MaybeNumber, MaybeYesNo, Number, Section, Word, YesNo, option
+from rondo.config.schema_totem import Nodelist, Totem
+
+Priority = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
+Facility = Literal["daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]
+SUBSYSTEMS = ("TOTEM", "CPG", "SAM", "IPC_GATEWAY")
+"""Those of Rondo: its services' names."""
+SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB", "YKD", "MON", "WD", "QNETD", "KNET")
+"""Those that a file for Corosync may name and that are nothing here."""
+
+MIB = 1024 * 1024
+NO_KNET = "Rondo has no knet"
+
+
+class LoggerSubsys(Section):
+    """What one service logs differently; what is not given here is as in logging{}."""
+
+    subsys: Word = option(..., "The service's name in capitals: " + ", ".join(SUBSYSTEMS) + ".")
+    debug: Debug | None = option(None, "As in logging{}.", derived="as in logging{}")
+    to_stderr: MaybeYesNo = option(None, "As in logging{}.", derived="as in logging{}")
+    to_logfile: MaybeYesNo = option(None, "As in logging{}.", derived="as in logging{}")
+    logfile: Word = option("", "As in logging{}.", derived="as in logging{}")
+    logfile_priority: Priority | None = option(None, "As in logging{}.", derived="as in logging{}")
+    to_syslog: MaybeYesNo = option(None, "As in logging{}.", derived="as in logging{}")
+    syslog_facility: Facility | None = option(None, "As in logging{}.", derived="as in logging{}")
+    syslog_priority: Priority | None = option(None, "As in logging{}.", derived="as in logging{}")
+
+
+class Logging(Section):
+    """What is logged, and where to. The services' standard error goes to log/SERVICE.log in the run directory."""
+
+    debug: Debug = option("off", "Log more; trace is more still.")
+    to_stderr: YesNo = option(True, "Log to standard error, which is kept in log/SERVICE.log.")
+    to_logfile: YesNo = option(False, "Log to logfile.")
+    logfile: Word = option("", "The file for to_logfile.")
+    logfile_priority: Priority = option("info", "The least important message that goes to logfile or standard error.")
+    to_syslog: YesNo = option(False, "Log to syslog. (Corosync's default is yes.)")
+    syslog_facility: Facility = option("daemon", "Facility of the messages in syslog.")
+    syslog_priority: Priority = option("info", "The least important message that goes to syslog.")
+    timestamp: Timestamp = option("hires", "Begin a line with the time: on in seconds, hires in milliseconds.")
+    fileline: YesNo = option(False, "Log the place in the source.")
+    function_name: YesNo = option(False, "Log the function's name.")
+    blackbox: YesNo = option(
+        True, "Flight recorder.", ignored="Rondo has no blackbox; `rondo debug` shows a process's state"
+    )
+    logger_subsys: tuple[LoggerSubsys, ...] = option((), "What single services log differently.")
+
+
+class System(Section):
+    """The processes of the node."""
+
+    state_dir: Word = option(
+        "",
+        "Where the ring's sequence number and SAM's table are kept.",
+        derived="$RONDO_STATE_DIR, else /var/lib/rondo as root and ~/.local/state/rondo otherwise",
+    )
+    sched_rr: YesNo = option(
+        False,
+        "Run the totem process under the real-time scheduler, if the system allows it. (Corosync's default is yes.)",
+    )
+    cpu_affinity: Cpus = option((), "Rondo's own: CPUs that the totem process is pinned to.")
+    service_timeout: Number = option(
+        5000,
+        "Rondo's own: a service that does not move for so long is killed and started again.",
+        unit="ms",
+        ge=100,
+        le=3_600_000,
+    )
+    log_bytes_max: Number = option(
+        64 * MIB,
+        "Rondo's own: ordered messages that totem keeps until they are acknowledged. Above half of it the node slows "
+        "the ring down.",
+        unit="bytes",
+        ge=4 * MIB,
+        le=16384 * MIB,
+    )
+    qb_ipc_type: Literal["native", "shm", "socket"] = option(
+        "native", "Kind of Corosync's IPC.", ignored="clients reach Rondo over ZeroMQ"
+    )
+    priority: Word = option("", "Nice value of Corosync.", ignored="start Rondo under nice(1) instead")
+    move_to_root_cgroup: Literal["yes", "no", "auto"] = option(
+        "auto", "Whether Corosync leaves its control group.", ignored="Rondo stays in its control group"
+    )
+    allow_knet_handle_fallback: YesNo = option(False, "Unprivileged knet.", ignored=NO_KNET)
+
+
+class UidGid(Section):
+    """Users and groups that may connect, besides root and the executive's own user. May be given several times."""
+
+    uid: Word = option("", "A user, by name or number.")
+    gid: Word = option("", "A group, by name or number.")
+
+
+class Cpg(Section):
+    """Rondo's own section: limits of process groups."""
+
+    message_size_max: Number = option(
+        64 * MIB, "Largest message; larger ones are refused as too big.", unit="bytes", ge=MIB, le=1024 * MIB
+    )
+    client_bytes_max: MaybeNumber = option(
+        None,
+        "What may wait for one client that does not acknowledge. A client that exceeds it and holds the others up is "
+        "cut off, with the reason.",
+        unit="bytes",
+        ge=MIB,
+        le=16384 * MIB,
+        derived="half of system.log_bytes_max",
+    )
+
+
+class Config(Section):
+    """A corosync.conf."""
+
+    totem: Totem = option(Totem(), "The ring.")
+    nodelist: Nodelist = option(Nodelist(), "The nodes.")
+    logging: Logging = option(Logging(), "Logging.")
+    system: System = option(System(), "The processes.")
+    uidgid: tuple[UidGid, ...] = option((), "Who may connect.")
+    cpg: Cpg = option(Cpg(), "Process groups.")

@@ -1,0 +1,292 @@
+"""The options of totem{} and nodelist{}: how the ring and its network are set up (corosync.conf(5))."""
+
+from typing import Literal
+
+from rondo.config.node import Cipher, Hash, IpVersion, Transport
+from rondo.config.option import (
+    Address,
+    Host,
+    MaybeNumber,
+    MaybeYesNo,
+    Multicast,
+    Number,
+    Section,
+    Word,
+    YesNo,
+    option,
+)
+
+TIMER_MS_MIN = 30
+"""Corosync refuses shorter timers: they would expire because of scheduling alone."""
+HOLD_MS_MIN = 14
+TIMER_MS_MAX = 24 * 60 * 60 * 1000
+NODE_ID_MAX = 2**32 - 1
+NETMTU_MAX = 65507
+"""The largest UDP payload over IPv4."""
+
+ONE_LINK = "Rondo runs over one link; for redundancy bond the network interfaces"
+
+
+class Member(Section):
+    """The 2.x way to list the nodes of udpu; nodelist{} is the better one, and the only one for IPv6."""
+
+    memberaddr: Address = option(..., "Address of one node; every node is listed, this one too.")
+
+
+class Interface(Section):
+    """The network that the ring uses. With a nodelist only for mcastaddr, mcastport, ttl and broadcast."""
+
+    linknumber: Number = option(0, "Number of the link. Only link 0 is used.", ge=0, le=7)
+    ringnumber: Number = option(0, "The same in files of Corosync 2.x.", ge=0, le=7)
+    bindnetaddr: Address = option(
+        "",
+        "Address of this node, or of the network that it is in (IPv6: the exact address). The nodelist wins over it.",
+    )
+    broadcast: YesNo = option(False, "With udp: send to 255.255.255.255 instead of a multicast group.")
+    mcastaddr: Multicast = option(
+        "",
+        "Multicast group of the ring, the same on all nodes.",
+        derived="from cluster_name: 239.192.x.y, or ff15::x with IPv6",
+    )
+    mcastport: Number = option(
+        5405,
+        "UDP port of the ring, the same on all nodes. With udp the port below it is used too, for sending.",
+        ge=2,
+        le=65535,
+    )
+    ttl: Number = option(
+        1, "Time to live of multicast packets: how many routers they may pass, plus one.", ge=0, le=255
+    )
+    member: tuple[Member, ...] = option((), "The nodes.")
+
+
+class Totem(Section):
+    """The ring: transport, security and timers. All nodes should have the same values."""
+
+    version: Number = option(2, "Version of the file's format; 2 is the only one.", ge=2, le=2)
+    cluster_name: Word = option(
+        "", "Name of the cluster. Nodes of another name are not understood; the multicast group follows from it."
+    )
+    transport: Transport | None = option(
+        None,
+        "How packets travel: udpu sends one to each node, udp one to a multicast group for all.",
+        derived="udpu if there is a nodelist or member{} lists, else udp",
+        refused={
+            "knet": "Rondo does not speak knet; write udpu (or udp for multicast) on all nodes",
+            "iba": "Rondo does not speak InfiniBand; write udpu (or udp for multicast) on all nodes",
+        },
+    )
+    config_version: Number = option(
+        0,
+        "Version of this configuration. A node that joins others for the first time since its start "
+        "stops if theirs is higher. 0 = not compared.",
+        ge=0,
+        le=2**64 - 1,
+    )
+    ip_version: IpVersion | None = option(
+        None,
+        "Which addresses of a host name are used; ipv4-6 means IPv4, and IPv6 if there is none.",
+        derived="ipv4 with udp, ipv6-4 with udpu",
+    )
+    nodeid: MaybeNumber = option(
+        None,
+        "This node's identifier; with a nodelist, which of its nodes this one is.",
+        ge=1,
+        le=NODE_ID_MAX,
+        derived="nodelist.node.nodeid, else the IPv4 address as a number",
+    )
+    clear_node_high_bit: YesNo = option(
+        False, "Clear the top bit of identifiers made of IPv4 addresses, for programs that read them as signed."
+    )
+    secauth: MaybeYesNo = option(
+        None,
+        "off sends packets in the clear, with Corosync's bytes: needed beside C Corosync nodes. Otherwise packets "
+        "are authenticated and encrypted.",
+        derived="on, unless crypto_cipher is none",
+    )
+    crypto_cipher: Cipher | None = option(
+        None,
+        "How packets are encrypted. The GCM ciphers authenticate too; the others (CBC) need crypto_hash. "
+        "none switches security off.",
+        derived="aes256-gcm, or none with secauth: off",
+        refused={"3des": "3DES is broken; write aes256-gcm"},
+    )
+    crypto_hash: Hash | None = option(
+        None,
+        "The HMAC that goes with aes256, aes192 and aes128.",
+        derived="none with the GCM ciphers",
+        refused={"md5": "MD5 is broken; write sha256"},
+    )
+    keyfile: Word = option(
+        "",
+        "File with the key that all nodes share (rondo keygen).",
+        derived="$COROSYNC_TOTEM_AUTHKEY_FILE, else /etc/corosync/authkey",
+    )
+    key: Word = option(
+        "", "The key itself, if no keyfile is given. A file is better: this one is read by too many.", secret=True
+    )
+    netmtu: Number = option(
+        1500,
+        "Largest UDP payload. The IP and UDP headers (28 bytes, IPv6: 48) come on top, so full packets of 1500 bytes "
+        "are fragmented on Ethernet only while a ring is recovering.",
+        unit="bytes",
+        ge=576,
+        le=NETMTU_MAX,
+    )
+    ip_dscp: Number = option(0, "DiffServ code point of the packets.", ge=0, le=63)
+    block_unlisted_ips: YesNo = option(True, "With udpu: drop packets from addresses that are not a node's.")
+
+    token: Number = option(
+        3000,
+        "Time without the token after which a node is taken for failed. See token_coefficient.",
+        unit="ms",
+        ge=TIMER_MS_MIN,
+        le=TIMER_MS_MAX,
+    )
+    token_coefficient: Number = option(
+        650,
+        "Added to token for each node of the nodelist beyond the second.",
+        unit="ms",
+        ge=0,
+        le=TIMER_MS_MAX,
+    )
+    token_warning: Number = option(
+        75, "Share of the token timeout after which a late token is logged; 0 = never.", unit="percent", ge=0, le=100
+    )
+    token_retransmits_before_loss_const: Number = option(
+        4, "How often the token is sent again before it counts as lost.", unit="retransmissions", ge=1, le=1000
+    )
+    token_retransmit: MaybeNumber = option(
+        None,
+        "Time without news of the token after which it is sent again, at the latest.",
+        unit="ms",
+        ge=TIMER_MS_MIN,
+        le=TIMER_MS_MAX,
+        derived="token / (token_retransmits_before_loss_const + 0.2), token as it is in force",
+    )
+    hold: MaybeNumber = option(
+        None,
+        "How long the representative of an idle ring keeps the token.",
+        unit="ms",
+        ge=HOLD_MS_MIN,
+        le=TIMER_MS_MAX,
+        derived="token_retransmit * 0.8 - 10",
+    )
+    join: Number = option(
+        50, "Interval at which joins are repeated while a ring forms.", unit="ms", ge=TIMER_MS_MIN, le=TIMER_MS_MAX
+    )
+    send_join: Number = option(
+        0,
+        "Upper end of the random delay of each join, against floods on rings of more than 32 nodes.",
+        unit="ms",
+        ge=0,
+        le=TIMER_MS_MAX,
+    )
+    consensus: MaybeNumber = option(
+        None,
+        "How long to wait for agreement on a membership before the silent ones are taken for failed.",
+        unit="ms",
+        ge=TIMER_MS_MIN,
+        le=TIMER_MS_MAX,
+        derived="1.2 * token, token as it is in force",
+    )
+    consensus_early: Number = option(
+        500,
+        "Rondo's own: when all that answer agree, wait only this long for known nodes that say nothing while a ring "
+        "forms. 0 = wait for consensus.",
+        unit="ms",
+        ge=0,
+        le=TIMER_MS_MAX,
+    )
+    merge: Number = option(
+        200, "Interval at which an idle ring looks for other rings.", unit="ms", ge=TIMER_MS_MIN, le=TIMER_MS_MAX
+    )
+    downcheck: Number = option(
+        1000,
+        "Interval at which a network interface that is down is looked at.",
+        unit="ms",
+        ge=TIMER_MS_MIN,
+        le=TIMER_MS_MAX,
+    )
+    fail_recv_const: Number = option(
+        2500,
+        "Rotations in which a node misses messages that others have before it gives itself up.",
+        unit="rotations",
+        ge=1,
+        le=2**31 - 1,
+    )
+    seqno_unchanged_const: Number = option(
+        30, "Rotations without messages before the token is held.", unit="rotations", ge=1, le=2**31 - 1
+    )
+    heartbeat_failures_allowed: Number = option(
+        0, "Missed heartbeats.", ge=0, le=2**31 - 1, ignored="Rondo has no heartbeat; lower token instead"
+    )
+    max_network_delay: Number = option(
+        50,
+        "Time that a packet needs at most, for the heartbeat.",
+        unit="ms",
+        ge=TIMER_MS_MIN,
+        le=TIMER_MS_MAX,
+        ignored="Rondo has no heartbeat",
+    )
+    window_size: Number = option(
+        50,
+        "Packets that all nodes together may send in one rotation of the token; at most 256000 / netmtu.",
+        unit="packets",
+        ge=1,
+        le=16384,
+    )
+    max_messages: Number = option(
+        17,
+        "Packets that one node may send per visit of the token; at most 256000 / netmtu.",
+        unit="packets",
+        ge=1,
+        le=16384,
+    )
+    accelerated_window: MaybeNumber = option(
+        None,
+        "Rondo's own: packets of a visit that are sent after the token was passed on, in rings of Rondo nodes only. "
+        "At most max_messages. 0 = Corosync's order.",
+        unit="packets",
+        ge=0,
+        le=16384,
+        derived="10, or max_messages if that is less",
+    )
+    miss_count_const: Number = option(
+        5, "Visits of the token at which a message is missing before it is asked for.", unit="visits", ge=1, le=1000
+    )
+    cancel_token_hold_on_retransmit: YesNo = option(False, "Do not hold the token while messages are being sent again.")
+    rrp_mode: Literal["none"] = option(
+        "none",
+        "Redundant rings of Corosync 2.x.",
+        refused=dict.fromkeys(("active", "passive"), f"{ONE_LINK}, and write none"),
+    )
+    link_mode: Literal["passive", "active", "rr"] = option("passive", "How several links are used.", ignored=ONE_LINK)
+    threads: Number = option(
+        0, "Threads for encryption (2.x).", ge=0, le=64, ignored="encryption needs no threads here"
+    )
+    crypto_model: Word = option(
+        "openssl", "Library for encryption.", ignored="Rondo always uses OpenSSL through the cryptography package"
+    )
+    interface: tuple[Interface, ...] = option((), "The network.")
+
+
+class Node(Section):
+    """One node of the cluster; every node is listed, this one too."""
+
+    ring0_addr: Host = option(..., "The node's address on the network of the ring, or a host name of it.")
+    nodeid: MaybeNumber = option(
+        None,
+        "The node's identifier, 0 excepted. Needed with IPv6 and with host names.",
+        ge=1,
+        le=NODE_ID_MAX,
+        derived="the IPv4 address as a number",
+    )
+    name: Word = option("", "The node's host name; by it a machine finds out which of the nodes it is.")
+    quorum_votes: Number = option(1, "Votes for quorum.", ge=0, le=2**31 - 1, ignored="Rondo provides no quorum")
+
+
+class Nodelist(Section):
+    """All nodes of the cluster. Needed for a ring with C Corosync 3.1 members, and recommended always."""
+
+    node: tuple[Node, ...] = option((), "The nodes.")

@@ -1,0 +1,134 @@
+"""Where things lie: configuration, key, run and state directory, sockets. Options win over the environment.
+
+| variable | place | default |
+|---|---|---|
+| COROSYNC_MAIN_CONFIG_FILE | configuration | /etc/corosync/corosync.conf |
+| COROSYNC_TOTEM_AUTHKEY_FILE | key | /etc/corosync/authkey |
+| RONDO_RUN_DIR | sockets, locks, logs | /run/rondo as root, else $XDG_RUNTIME_DIR/rondo, else /tmp/rondo-UID |
+| RONDO_STATE_DIR | ring sequence, SAM table | /var/lib/rondo as root, else ~/.local/state/rondo |
+| RONDO_SOCKET | what a client connects to | ipc://$RONDO_RUN_DIR/gateway.sock |
+
+Every path that is given out is absolute: the services run in other directories than the command that started them.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+CONFIG_FILE_DEFAULT = "/etc/corosync/corosync.conf"
+KEY_FILE_DEFAULT = "/etc/corosync/authkey"
+
+SOCKET_PATH_BYTES_MAX = 107
+"""`sun_path` of unix(7) has 108 bytes, one of them for the NUL at its end."""
+
+AnyPath = str | os.PathLike[str]
+
+
+class PathError(Exception):
+    """A place that cannot be used; its text is one line that says which, why and what to do."""
+
+
+def config_file(option: AnyPath | None = None) -> tuple[Path, bool]:
+    """The configuration file, and whether somebody named it (then it must exist)."""
+    if option is not None:
+        return _absolute(option), True
+    if named := os.environ.get("COROSYNC_MAIN_CONFIG_FILE"):
+        return _absolute(named), True
+    return Path(CONFIG_FILE_DEFAULT), False
+
+
+def key_file(configured: AnyPath | None = None) -> Path:
+    """The key file: `configured` (an option or `totem.keyfile`), else the environment's, else the default."""
+    return _absolute(configured or os.environ.get("COROSYNC_TOTEM_AUTHKEY_FILE") or KEY_FILE_DEFAULT)
+
+
+def run_dir(option: AnyPath | None = None) -> Path:
+    """The run directory; it need not exist yet (`make_run_dir`)."""
+    if named := option or os.environ.get("RONDO_RUN_DIR"):
+        return _absolute(named)
+    if os.geteuid() == 0:
+        return Path("/run/rondo")
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    # The XDG specification has a relative path ignored.
+    return Path(runtime) / "rondo" if os.path.isabs(runtime) else _run_dir_in_tmp()
+
+
+def state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) -> Path:
+    """The state directory: the option, else the environment's, else `system.state_dir`, else the default."""
+    if named := option or os.environ.get("RONDO_STATE_DIR") or configured:
+        return _absolute(named)
+    if os.geteuid() == 0:
+        return Path("/var/lib/rondo")
+    try:
+        return Path.home() / ".local" / "state" / "rondo"
+    except RuntimeError:
+        raise PathError("no home directory for the state of this node; set RONDO_STATE_DIR") from None
+
+
+def make_run_dir(option: AnyPath | None = None) -> Path:
+    """The run directory, made if it is missing. Raises PathError if it is another user's (who could change sockets)."""
+    path = run_dir(option)
+    _make_directory(path, "RONDO_RUN_DIR", private=path == _run_dir_in_tmp())
+    return path
+
+
+def make_state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) -> Path:
+    """The state directory, made if it is missing. Raises PathError if it cannot be used."""
+    path = state_dir(option, configured)
+    _make_directory(path, "RONDO_STATE_DIR", private=False)
+    return path
+
+
+def client_socket(option: str | None = None, run_dir_option: AnyPath | None = None) -> str:
+    """The ZeroMQ endpoint that a client connects to: the option, else RONDO_SOCKET, else the one in the run directory.
+
+    A run directory that was named as an option wins over RONDO_SOCKET.
+    """
+    if option:
+        return option
+    if run_dir_option is None and (named := os.environ.get("RONDO_SOCKET")):
+        return named
+    return socket_endpoint(run_dir(run_dir_option), "gateway.sock")
+
+
+def socket_endpoint(directory: Path, name: str) -> str:
+    """The ZeroMQ endpoint `ipc://DIRECTORY/NAME`. Raises PathError if the system has no room for such a path."""
+    path = directory / name
+    length = len(os.fsencode(path))
+    if length > SOCKET_PATH_BYTES_MAX:
+        raise PathError(
+            f"{path}: a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes, this one {length}; "
+            "choose a shorter run directory (--run-dir or RONDO_RUN_DIR)"
+        )
+    return f"ipc://{path}"
+
+
+def _absolute(path: AnyPath) -> Path:
+    return Path(os.path.abspath(path))
+
+
+def _run_dir_in_tmp() -> Path:
+    return Path(f"/tmp/rondo-{os.getuid()}")
+
+
+def _make_directory(path: Path, variable: str, *, private: bool) -> None:
+    """Make `path`; refuse what another user owns. `private` also refuses links and access for others (as in /tmp)."""
+    # Clients of other users (uidgid{}) must be able to enter root's directories.
+    mode = 0o755 if os.geteuid() == 0 and not private else 0o700
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        found = path.lstat() if private else path.stat()
+    except FileExistsError:
+        raise PathError(f"{path}: not a directory; remove it, or set {variable}") from None
+    except OSError as error:
+        raise PathError(f"{path}: cannot be made: {error.strerror}; set {variable} to a directory of yours") from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise PathError(f"{path}: not a directory but a link; remove it, or set {variable}")
+    if found.st_uid not in (os.geteuid(), 0) or (private and found.st_uid != os.geteuid()):
+        raise PathError(f"{path}: belongs to user {found.st_uid}; set {variable} to a directory of yours")
+    forbidden = 0o077 if private else stat.S_IWOTH
+    if stat.S_IMODE(found.st_mode) & forbidden:
+        who = "others may enter it" if private else "everybody may write to it"
+        raise PathError(f"{path}: {who}; chmod {'0700' if private else 'o-w'} {path}")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PathError(f"{path}: not writable for you; set {variable} to a directory of yours")

@@ -1,0 +1,113 @@
+"""`rondo` itself: finding commands, exit codes, one line for every failure."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rondo.cli import commands
+from rondo.cli.main import main
+
+
+@pytest.fixture(name="commands_dir")
+def _commands_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory whose modules are commands too."""
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+    return tmp_path
+
+
+def add_command(directory: Path, name: str, body: str) -> None:
+    lines = [
+        "HELP = 'a test'",
+        "EXAMPLE = 'rondo x'",
+        "def add_arguments(parser): pass",
+        "def run(arguments):",
+        f"    {body}",
+    ]
+    (directory / f"{name}.py").write_text("\n".join(lines))
+
+
+def test_a_file_is_a_command(commands_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_command(commands_dir, "say_hello", "print('hello'); return 0")
+    assert main(["say-hello"]) == 0
+    assert capsys.readouterr().out == "hello\n"
+    assert main(["--help"]) == 0
+    assert "say-hello  a test" in capsys.readouterr().out
+    sys.modules.pop("rondo.cli.commands.say_hello")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("from rondo.cli.output import CommandError; raise CommandError('two\\nlines')", "error: two\\nlines\n"),
+        ("from rondo.paths import PathError; raise PathError('/x: bad')", "error: /x: bad\n"),
+        ("open('/no/such/file')", "error: /no/such/file: No such file or directory\n"),
+        ("raise OSError('plain')", "error: plain\n"),
+    ],
+)
+def test_failures_are_one_line(commands_dir: Path, capsys: pytest.CaptureFixture[str], body: str, message: str) -> None:
+    add_command(commands_dir, "failing", body)
+    assert main(["failing"]) == 1
+    assert capsys.readouterr() == ("", message)
+    sys.modules.pop("rondo.cli.commands.failing")
+
+
+def test_an_interrupt_ends_quietly(commands_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_command(commands_dir, "waiting", "raise KeyboardInterrupt")
+    assert main(["waiting"]) == 130
+    assert capsys.readouterr() == ("", "")
+    sys.modules.pop("rondo.cli.commands.waiting")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "a command is missing; see `rondo --help`"),
+        (["conifg"], "there is no command 'conifg', did you mean 'config'?; see `rondo --help`"),
+        (["x" * 30], "there is no command"),
+        (["a\nb"], "there is no command 'a\\nb'"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["config"], "the following arguments are required: check|show; see `rondo config --help`"),
+        (["keygen", "--bytes", "many"], "argument --bytes: 'many' is not a number of bytes; see `rondo keygen --help`"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert message in output.err
+    assert output.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["config", "--help"], ["config", "show", "--help"], ["keygen", "--help"]]
+)
+def test_help_has_an_example(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    assert "example: rondo " in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("rondo ")
+
+
+def test_a_command_imports_only_what_it_needs() -> None:
+    program = (
+        "import sys; from rondo.cli.main import main; main(['keygen', '--help']);"
+        "print(sorted({'pydantic', 'zmq', 'rondo.cli.commands.config'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_goes_away_makes_no_noise() -> None:
+    command = f"{sys.executable} -m rondo.cli.main config show -c config/corosync.conf --json | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+    )
+    assert (done.stdout, done.stderr) == ("{", "")

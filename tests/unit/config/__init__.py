@@ -1,0 +1,1 @@
+"""The configuration: syntax, options, checks, and what follows from them."""
