@@ -153,9 +153,10 @@ def _join_in_operational(s: RingState, join: Join) -> None:
 
 
 def _note_installed(s: RingState, join: Join) -> None:
-    """A member of the ring that is being formed may have installed it already, and now begin anew: it has forgotten some
-    whom all members held for failed. Then we begin anew too. To insist on the old failed list would throw out those with
-    whom it wants to merge, and with the same timing that happens in the next ring again, for ever."""
+    """A member may have installed the ring that we are still forming, and begin anew by now: it has forgotten some whom
+    all members held for failed. Then we begin anew too. To insist on the old failed list would throw out those with
+    whom it wants to merge, and with the same timing that happens in the next ring again, for ever.
+    """
     if join.ring_seq == s.ring_id.sequence and not s.failed.issubset(join.failed):
         s.proc = set(s.new_members)
         s.failed = set()
