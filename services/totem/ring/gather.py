@@ -17,7 +17,7 @@ from services.totem.ring.options import RING_SEQUENCE_JUMP_MAX
 from services.totem.ring.state import RingState
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import Reason, RingId
-from services.totem.wire.frames import Commit, CommitEntry, Join, encode_join
+from services.totem.wire.frames import PROCESSORS_MAX, Commit, CommitEntry, Join, encode_join
 
 _CONTINUOUS_GATHER_MAX = 30
 """Gathers in a row without a ring after which a firewall is the likely cause (and that is logged)."""
@@ -103,6 +103,8 @@ def check_join(s: RingState, join: Join) -> Reason | None:
         return Reason.BAD_STATE
     if s.options.members is not None and not named <= s.options.members:
         return Reason.UNKNOWN_MEMBER
+    if len(named | s.proc | s.failed) > PROCESSORS_MAX:
+        return Reason.TOO_MANY_ENTRIES
     if join.ring_seq > s.highest_ring_sequence + RING_SEQUENCE_JUMP_MAX:
         return Reason.SEQUENCE_JUMP
     return None

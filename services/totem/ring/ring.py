@@ -30,6 +30,7 @@ from services.totem.ring.timers import MS, Timer
 from services.totem.wire.base import Malformed, Reason, RingId, extend_u32
 from services.totem.wire.frames import (
     ENCAPSULATED,
+    PROCESSORS_MAX,
     Commit,
     HoldCancel,
     Join,
@@ -233,6 +234,9 @@ def _on_foreign_mcast(s: RingState, mcast: Mcast) -> None:
 def _merge_with(s: RingState, node: int, *, merge_detect: bool) -> None:
     if node == 0 or (s.options.members is not None and node not in s.options.members):
         s.counters.drop(Reason.UNKNOWN_MEMBER)
+        return
+    if len(s.proc | s.failed) >= PROCESSORS_MAX:
+        s.counters.drop(Reason.TOO_MANY_ENTRIES)
         return
     gather.on_foreign(s, node, merge_detect=merge_detect)
 
