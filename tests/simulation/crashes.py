@@ -1,0 +1,39 @@
+"""Crashes in the midst of sending: a process may die between any two packets of a list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.totem.wire.frames import Kind
+
+if TYPE_CHECKING:
+    from services.totem.ring.events import State
+    from tests.simulation.world import World
+
+_KIND_AT = 3
+
+
+@dataclass(slots=True)
+class CrashPoint:
+    """Where a node is to die: among the packets of the `lists`-th list that it sends from now on and that counts."""
+
+    lists: int
+    state: State | None = None
+    """Lists made in this state count; None: those that hold data and the token."""
+
+    def among(self, state: State, packets: list[tuple[int, bytes]], world: World) -> int | None:
+        """After how many of these packets, made in this state, the node dies; None if it lives on."""
+        kinds = [data[_KIND_AT] for _, data in packets]
+        wanted = Kind.MCAST in kinds and Kind.TOKEN in kinds if self.state is None else state == self.state
+        if not packets or not wanted:
+            return None
+        self.lists -= 1
+        if self.lists > 0:
+            return None
+        sent = 1 + world.draw(len(packets))
+        if Kind.TOKEN in kinds[:sent]:
+            world.counts["crash_right_after_token"] += 1
+        elif Kind.TOKEN in kinds and Kind.MCAST in kinds[:sent]:
+            world.counts["crash_between_data_and_token"] += 1
+        return sent

@@ -1,0 +1,396 @@
+"""One simulated node: a real `Ring`, and around it what the totem process does for it, in virtual time.
+
+The rules of a host are kept to the letter: timers before packets; packets go out in the order of the list, and the
+process may die between any two of them; what goes to everybody, mcasts apart, also comes back to this node at once;
+data is handed in before the token where they wait in different sockets; the ring sequence is stored before
+anything else. A frozen process reads nothing: its sockets fill up to their bound and time goes on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from services.totem.ring.events import (
+    EVERYBODY,
+    Message,
+    RegularConfiguration,
+    StoreSequence,
+    SyncComplete,
+    SyncStep,
+    TransitionalConfiguration,
+)
+from services.totem.wire.frames import Kind
+from tests.simulation.sendlog import SendLog
+from tests.simulation.trace import (
+    LEVEL,
+    MESSAGE_SIZE_MIN,
+    NodeObserver,
+    SimulationError,
+    make_message,
+    message_hash,
+    message_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.totem.ring.events import Event
+    from services.totem.ring.options import RingOptions
+    from services.totem.ring.ring import Ring
+    from services.totem.wire.base import RingId
+    from tests.simulation.crashes import CrashPoint
+    from tests.simulation.world import World
+
+_KIND_AT = 3
+_SETTLE_ROUNDS_MAX = 10_000
+"""Loopbacks in one wake-up: more is a ring that talks to itself without end."""
+_RETRY_NS = 10_000_000
+"""How soon a client tries again after it was told that the queue is full."""
+
+
+class Host:
+    """A node. It exists all the time; its process, `ring`, comes and goes."""
+
+    def __init__(
+        self, world: World, node: int, options: RingOptions, *,
+        queue_bytes_max: int = 1 << 20, separate_sockets: bool = True, wake_latency_ns: int = 0, sync_delay_ns: int = 0,
+    ) -> None:  # fmt: skip
+        self.world = world
+        self.node = node
+        self.options = options
+        self.queue_bytes_max = queue_bytes_max
+        self.separate_sockets = separate_sockets
+        self.wake_latency_ns = wake_latency_ns
+        self.sync_delay_ns = sync_delay_ns
+        self.stored = 0
+        self.inc = 0
+        self.ring: Ring | None = None
+        self.frozen = False
+        self.crash_point: CrashPoint | None = None
+        self.submitted = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        """What a process has in memory only."""
+        self.synced_ring: RingId | None = None
+        self.waiting: deque[int] = deque()
+        self.outstanding: set[int] = set()
+        self.frozen = False
+        self.crash_point = None
+        self._next_message = 1
+        self._cfg = ""
+        self._transitional = False
+        self._data: deque[bytes] = deque()
+        self._tokens: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._own: deque[bytes] = deque()
+        self._wake_at_ns: int | None = None
+        self._deadline_ns: int | None = None
+        self._reading_at_ns: int | None = None
+        self._retrying = False
+        self._deferred: list[Callable[[], None]] = []
+
+    # -- life and death -----------------------------------------------------------------------------------------------
+
+    def start(self, *, lost_state: bool = False, wall_clock_sequence: int = 0) -> None:
+        """Start the process. Without its state file it takes the ring sequence from the wall clock."""
+        if self.ring is not None:
+            raise SimulationError(f"node {self.node} runs already")
+        self._reset()
+        self.inc += 1
+        if lost_state:
+            self.stored = wall_clock_sequence
+        self._emit("start", {"stored": self.stored, "lost_state": lost_state})
+        observer = NodeObserver(self.world.trace, self.node, self.inc)
+        self._send_log = SendLog(observer)
+        self.ring = self.world.new_ring(self, observer)
+        self.ring.start(self.world.now())
+        self._settle()
+
+    def crash(self) -> None:
+        """The process dies at once; what waited in its sockets is gone."""
+        if self.ring is not None:
+            self.ring = None
+            self._reset()
+            self._emit("fail", {})
+
+    def leave(self) -> None:
+        """A clean stop: say goodbye, then go."""
+        if self.ring is None or self.frozen:
+            return
+        self.ring.leave(self.world.now())
+        self._settle()
+        if self.ring is not None:
+            self.ring = None
+            self._reset()
+            self._emit("stop", {})
+
+    def freeze(self) -> None:
+        """The process is not scheduled any more."""
+        if self.ring is not None and not self.frozen:
+            self.frozen = True
+            self._emit("freeze", {})
+
+    def thaw(self) -> None:
+        """The process runs again: timers first, then what its sockets kept."""
+        if self.ring is None or not self.frozen:
+            return
+        self.frozen = False
+        self._emit("thaw", {})
+        self._wake()
+        deferred, self._deferred = self._deferred, []
+        for action in deferred:
+            action()
+
+    # -- the outside asks ---------------------------------------------------------------------------------------------
+
+    def submit(self, *sizes: int) -> None:
+        """Clients of this node send messages of these sizes; they wait while the ring's queue is full."""
+        if self.ring is not None:
+            self.waiting.extend(max(size, MESSAGE_SIZE_MIN) for size in sizes)
+            self._when_awake(self._submit_waiting)
+
+    def reform(self) -> None:
+        """Ask for a new ring."""
+        self._call(lambda ring, now_ns: ring.reform(now_ns))
+
+    def interface_changed(self) -> None:
+        """Say that the address was lost or came back."""
+        self._call(lambda ring, now_ns: ring.interface_changed(now_ns))
+
+    def _call(self, action: Callable[[Ring, int], None]) -> None:
+        if self.ring is not None and not self.frozen:
+            action(self.ring, self.world.now())
+            self._settle()
+
+    def _when_awake(self, action: Callable[[], None]) -> None:
+        """Now, or when the frozen process is woken; never in another life."""
+        if self.frozen:
+            self._deferred.append(action)
+        else:
+            action()
+
+    def _submit_waiting(self) -> None:
+        ring = self.ring
+        if ring is None or self.frozen:
+            return
+        while self.waiting and ring.submit_space() >= self.waiting[0]:
+            data, n = self._make_message(self.waiting.popleft())
+            self.outstanding.add(n)
+            ring.submit(data, (self.inc, n))
+        ring.flush(self.world.now())
+        self._settle()
+        if self.waiting and not self._retrying and self.ring is not None:
+            self._retrying = True
+            self._later(_RETRY_NS, self._retry)
+
+    def _retry(self) -> None:
+        self._retrying = False
+        self._submit_waiting()
+
+    def _make_message(self, size: int, *, sync: bool = False) -> tuple[bytes, int]:
+        """A new message of this size (at least that of its head) and its number, written down as submitted."""
+        n = self._next_message
+        self._next_message += 1
+        msg = (self.node, self.inc, n)
+        data = make_message(msg, self.world.filler(max(0, size - MESSAGE_SIZE_MIN)))
+        self.submitted += 1
+        self._emit("submit", {"msg": msg, "hash": message_hash(data), "size": len(data), "level": LEVEL, "sync": sync})
+        return data, n
+
+    def _later(self, delay_ns: int, action: Callable[[], None]) -> None:
+        """Call this in `delay_ns`, in this life of the process only, and not while it is frozen."""
+        inc = self.inc
+
+        def due() -> None:
+            if self.inc == inc and self.ring is not None:
+                self._when_awake(action)
+
+        self.world.call_at(self.world.now() + delay_ns, due)
+
+    # -- packets come -------------------------------------------------------------------------------------------------
+
+    def arrive(self, data: bytes) -> None:
+        """A datagram reaches this node's socket."""
+        if self.ring is None:
+            return
+        if not self.frozen and not self.wake_latency_ns:
+            self._timers_first()
+            if self.ring is not None:
+                self.ring.receive(data, self.world.now())
+                self._settle()
+            return
+        if self._queued_bytes + len(data) > self.queue_bytes_max:
+            self.world.counts["queue_overflow"] += 1
+            return
+        self._queued_bytes += len(data)
+        token = self.separate_sockets and data[_KIND_AT] in (Kind.TOKEN, Kind.COMMIT)
+        (self._tokens if token else self._data).append(data)
+        if not self.frozen and self._reading_at_ns is None:
+            delay_ns = self.world.draw(self.wake_latency_ns)
+            self._reading_at_ns = self.world.now() + delay_ns
+            self._later(delay_ns, self._wake)
+
+    def _wake(self) -> None:
+        """The process wakes up: timers, then all data, then tokens; data that came meanwhile again goes first."""
+        self._reading_at_ns = None
+        self._timers_first()
+        while self.ring is not None and (self._data or self._tokens):
+            data = self._data.popleft() if self._data else self._tokens.popleft()
+            self._queued_bytes -= len(data)
+            self.ring.receive(data, self.world.now())
+            self._settle()
+        if self.ring is not None:
+            self._settle()
+
+    def _timers_first(self) -> None:
+        if self.ring is not None and self._deadline_ns is not None and self._deadline_ns <= self.world.now():
+            self.ring.advance(self.world.now())
+            self._settle()
+
+    def _timer(self) -> None:
+        """A wake-up for timers, which may have been moved since it was asked for."""
+        if self._wake_at_ns is not None and self._wake_at_ns > self.world.now():
+            return
+        self._wake_at_ns = None
+        if self.ring is not None and not self.frozen:
+            self._timers_first()
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        deadline_ns = self._deadline_ns
+        if deadline_ns is None or (self._wake_at_ns is not None and self._wake_at_ns <= deadline_ns):
+            return
+        self._wake_at_ns = at_ns = max(deadline_ns, self.world.now())
+        inc = self.inc
+        self.world.call_at(at_ns, lambda: self._timer() if self.inc == inc else None)
+
+    # -- what the ring wants ------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Do what the ring asks until it asks for nothing more, then set the timer."""
+        for _ in range(_SETTLE_ROUNDS_MAX):
+            ring = self.ring
+            if ring is None:
+                return
+            output = ring.output
+            if output.packets or output.events:
+                events = output.take_events()
+                for event in events:
+                    if type(event) is StoreSequence:
+                        self.stored = event.sequence
+                self._put_packets(output.take_packets())
+                for event in events:
+                    if self.ring is not None:
+                        self._handle(event)
+            elif self._own:
+                ring.receive(self._own.popleft(), self.world.now())
+            elif not self._data and not self._tokens:
+                ring.input_drained(self.world.now())
+                if not (output.packets or output.events):
+                    break
+            else:
+                break
+        else:
+            raise SimulationError(f"node {self.node} does not come to rest")
+        self._deadline_ns = ring.next_deadline_ns()
+        self._set_timer()
+
+    def _put_packets(self, packets: list[tuple[int, bytes]]) -> None:
+        """Send them in order; the node may be meant to die among them."""
+        point = self.crash_point
+        die_after = (
+            point.among(self.ring.state, packets, self.world) if point is not None and self.ring is not None else None
+        )
+        world, node = self.world, self.node
+        for i, (target, data) in enumerate(packets):
+            if i == die_after:
+                break
+            if data[_KIND_AT] == Kind.MCAST:
+                self._send_log.note(data)
+            elif target == EVERYBODY:
+                self._own.append(data)
+            if target == EVERYBODY:
+                for other in world.everybody_else(node):
+                    world.transmit(node, other, data)
+            elif target == node:
+                self._later(10_000, partial(self._loop_back, data))
+            else:
+                world.transmit(node, target, data)
+        if die_after is not None:
+            self.crash()
+
+    def _loop_back(self, data: bytes) -> None:
+        """A token that this node sent to itself."""
+        self._timers_first()
+        if self.ring is not None:
+            self.ring.receive(data, self.world.now())
+            self._settle()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Message():
+                self._deliver(event)
+            case SyncStep():
+                self._sync_step(event)
+            case TransitionalConfiguration():
+                old, new = event.old_ring, event.new_ring
+                self._cfg = f"t:{old[0]}:{old[1]}:{new[0]}:{new[1]}"
+                self._transitional = True
+                fields: dict[str, object] = {"kind": "trans", "ring": old, "old": old, "new": new}
+                self._emit("conf", {"cfg": self._cfg, **fields, "members": event.members, "left": event.left})
+            case RegularConfiguration():
+                self._cfg = f"r:{event.ring[0]}:{event.ring[1]}"
+                self._transitional = False
+                change: dict[str, object] = {"joined": event.joined, "left": event.left}
+                fields = {"kind": "reg", "ring": event.ring, "members": event.members, **change}
+                self._emit("conf", {"cfg": self._cfg, **fields})
+            case SyncComplete():
+                self.synced_ring = event.ring
+                self._emit("sync", {"phase": "complete", "ring": event.ring})
+            case _:
+                pass
+
+    def _deliver(self, event: Message) -> None:
+        data = event.data
+        msg = message_id(data)
+        if msg is None or msg[0] != event.sender:
+            raise SimulationError(f"node {self.node} was handed what nobody sent: {data[:40]!r} from {event.sender}")
+        if event.transitional != self._transitional:
+            raise SimulationError(
+                f"node {self.node}: message {msg} says transitional={event.transitional} in {self._cfg}"
+            )
+        own = msg[0] == self.node and msg[1] == self.inc
+        if event.tag != ((self.inc, msg[2]) if own and msg[2] in self.outstanding else None):
+            raise SimulationError(f"node {self.node}: message {msg} came back with the tag {event.tag!r}")
+        if own:
+            self.outstanding.discard(msg[2])
+        fields = {"msg": msg, "cfg": self._cfg, "ring": event.ring, "seq": event.seq, "level": LEVEL}
+        self._emit("deliver", {**fields, "hash": message_hash(data), "size": len(data)})
+
+    def _sync_step(self, step: SyncStep) -> None:
+        """This service's turn: answer at once or, as services are other processes, some time later."""
+        if step.service not in self.options.sync_services:
+            raise SimulationError(f"node {self.node} was asked to sync service {step.service}, which it does not have")
+        delay_ns = self.world.draw(self.sync_delay_ns) if self.sync_delay_ns else 0
+        if delay_ns:
+            self._later(delay_ns, lambda: self._sync_answer_late(step))
+        else:
+            self._sync_answer(step)
+
+    def _sync_answer_late(self, step: SyncStep) -> None:
+        self._sync_answer(step)
+        self._settle()
+
+    def _sync_answer(self, step: SyncStep) -> None:
+        """Give the service's messages; to an answer that comes too late for its ring the ring must be deaf."""
+        draw = self.world.draw
+        if self.ring is not None:
+            current = step.ring == self.ring.ring_id
+            sizes = [draw(600) for _ in range(draw(3))] if current else []
+            self.ring.sync_reply(step.ring, step.service, [self._make_message(size, sync=True)[0] for size in sizes])
+
+    def _emit(self, name: str, fields: dict[str, object]) -> None:
+        self.world.trace.emit(self.node, self.inc, name, fields)

@@ -1,0 +1,102 @@
+"""What a run writes down, for the checker and for people: a list of dicts in the order of virtual time.
+
+Every event has `t` (seconds), `node`, `inc` (which start of the node this is) and `ev`. The messages of the simulated
+applications begin with (node, inc, n), so that a delivery names the message without knowledge of the sender.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Event = dict[str, Any]
+MessageId = tuple[int, int, int]
+
+_HEAD = struct.Struct("<4sIII")
+_MAGIC = b"sim\0"
+MESSAGE_SIZE_MIN = _HEAD.size
+LEVEL = "agreed"
+_TOLD_BY_THE_HOST = ("send", "sync")
+"""Events that the host writes down itself, with what only it knows."""
+
+
+class SimulationError(AssertionError):
+    """The ring did what no host can live with."""
+
+
+class Trace:
+    """The events of one run. `now_ns` is the virtual time; the world moves it."""
+
+    __slots__ = ("events", "now_ns")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.now_ns = 0
+
+    def emit(self, node: int, inc: int, name: str, fields: dict[str, object]) -> None:
+        """Append one event."""
+        self.events.append({"t": self.now_ns / 1e9, "node": node, "inc": inc, "ev": name, **fields})
+
+    def digest(self) -> str:
+        """A hash over everything: two runs of one seed must agree on it."""
+        text = json.dumps(self.events, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """One JSON object a line."""
+        with path.open("w") as file:
+            file.writelines(json.dumps(event, separators=(",", ":")) + "\n" for event in self.events)
+
+
+class NodeObserver:
+    """What a node's ring is given as its observer: adds time, node and incarnation to what the ring tells.
+
+    It also keeps the fields of `packet_out`, in order, until the host has put those packets on the wire.
+    """
+
+    __slots__ = ("inc", "node", "packets_out", "trace")
+
+    def __init__(self, trace: Trace, node: int, inc: int) -> None:
+        self.trace = trace
+        self.node = node
+        self.inc = inc
+        self.packets_out: deque[dict[str, Any]] = deque()
+
+    def __call__(self, event_name: str, fields: dict[str, object]) -> None:
+        """The hook that the ring calls."""
+        if event_name == "packet_out":
+            self.packets_out.append(fields)
+        elif event_name in _TOLD_BY_THE_HOST:
+            return
+        self.trace.emit(self.node, self.inc, event_name, fields)
+
+    def sent(self, msg: MessageId, ring: Sequence[int], seq: int) -> None:
+        """The last fragment of a message of this node is on the wire."""
+        place = {"cfg": f"r:{ring[0]}:{ring[1]}", "ring": ring, "seq": seq}
+        self.trace.emit(self.node, self.inc, "send", {"msg": msg, **place, "level": LEVEL})
+
+
+def make_message(msg: MessageId, filler: bytes) -> bytes:
+    """The bytes of an application message."""
+    return _HEAD.pack(_MAGIC, *msg) + filler
+
+
+def message_id(data: bytes) -> MessageId | None:
+    """Which message these bytes (or the first `MESSAGE_SIZE_MIN` of them) are; None if none of ours."""
+    if len(data) < _HEAD.size or not data.startswith(_MAGIC):
+        return None
+    _, node, inc, n = _HEAD.unpack_from(data)
+    return node, inc, n
+
+
+def message_hash(data: bytes) -> str:
+    """What submit and deliver say of the content."""
+    return f"{zlib.crc32(data):08x}"
