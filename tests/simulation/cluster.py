@@ -1,0 +1,166 @@
+"""A small language for scripted situations: `Cluster` reads like the story that it tells.
+
+cluster = Cluster(3)
+cluster.form()
+cluster.partition((1, 2), (3,))
+cluster.expect_ring(1, 2)
+cluster.heal()
+cluster.expect_ring(1, 2, 3)
+cluster.finish()           # no more faults: everything settles, and the checker judges the whole trace
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from services.totem.ring.options import RingOptions
+from tests.simulation.host import Host
+from tests.simulation.judge import judge
+from tests.simulation.network import Rule
+from tests.simulation.world import MS, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from services.totem.ring.ring import Ring
+    from services.totem.wire.frames import Kind
+    from tests.simulation.trace import Event, MessageId
+
+_SETTLE_MS = 30_000
+_SHORT_TIMERS = {
+    "token_timeout_ms": 300, "token_retransmit_ms": 71, "token_hold_ms": 47, "consensus_timeout_ms": 360,
+    "join_timeout_ms": 30, "merge_timeout_ms": 100, "seqno_unchanged_const": 3,
+}  # fmt: skip
+
+
+class Cluster:
+    """Nodes 1..count (or the given ids) with short timers; `options` are fields of `RingOptions`."""
+
+    def __init__(
+        self, nodes: int | Iterable[int], *, seed: int | str = 0, host: dict[str, Any] | None = None, **options: Any
+    ):
+        self.world = World(seed)
+        self.nodes = tuple(range(1, nodes + 1)) if isinstance(nodes, int) else tuple(nodes)
+        self.options = RingOptions(**(_SHORT_TIMERS | options))
+        for node in self.nodes:
+            self.world.add(Host(self.world, node, self.options, **(host or {})))
+
+    # -- things to do -------------------------------------------------------------------------------------------------
+
+    def start(self, *nodes: int, lost_state: bool = False) -> None:
+        """Start these nodes; all if none is named."""
+        for node in nodes or self.nodes:
+            self.world.start(node, lost_state=lost_state)
+
+    def form(self) -> None:
+        """Start all nodes and wait for their ring."""
+        self.start()
+        self.expect_ring(*self.nodes)
+
+    def run(self, duration_ms: float) -> None:
+        """Let time pass."""
+        self.world.run_for(duration_ms)
+
+    def send(self, node: int, *sizes: int) -> None:
+        """Clients of this node send messages of these sizes."""
+        self.world.hosts[node].submit(*sizes)
+
+    def crash(self, node: int) -> None:
+        """Kill the process."""
+        self.world.hosts[node].crash()
+
+    def leave(self, node: int) -> None:
+        """Stop the process cleanly."""
+        self.world.hosts[node].leave()
+
+    def freeze(self, node: int) -> None:
+        """Stop scheduling the process."""
+        self.world.hosts[node].freeze()
+
+    def thaw(self, node: int) -> None:
+        """Schedule it again."""
+        self.world.hosts[node].thaw()
+
+    def reform(self, node: int) -> None:
+        """The node asks for a new ring."""
+        self.world.hosts[node].reform()
+
+    def partition(self, *groups: Iterable[int]) -> None:
+        """Cut all links between the groups."""
+        self.world.network.partition(groups)
+
+    def block(self, source: int, target: int) -> None:
+        """Cut one link in one direction."""
+        self.world.network.blocked.add((source, target))
+
+    def heal(self) -> None:
+        """All links are sound again."""
+        self.world.network.blocked.clear()
+
+    def lose(
+        self,
+        kind: Kind | None = None,
+        *,
+        source: int | None = None,
+        target: int | None = None,
+        count: int | None = None,
+    ) -> Rule:
+        """Lose the next packets of this kind; the rule counts its `hits` and can be given to `stop`."""
+        rule = Rule(kind, source, target, count)
+        self.world.network.rules.append(rule)
+        return rule
+
+    def stop(self, rule: Rule) -> None:
+        """The rule is no longer in force."""
+        self.world.network.rules.remove(rule)
+
+    # -- things to see ------------------------------------------------------------------------------------------------
+
+    def ring(self, node: int) -> Ring:
+        """The ring core of a node that runs."""
+        ring = self.world.hosts[node].ring
+        assert ring is not None, f"node {node} is down"
+        return ring
+
+    def expect_ring(self, *members: int, within_ms: float | None = None) -> float:
+        """These nodes form one ring, sync included, in this time (default: the bound of convergence). Gives the ms."""
+        options = self.options
+        bound_ms = options.token_timeout_ms + 3 * options.consensus_timeout_ms + 1000
+        began_ns = self.world.now()
+        formed = self.world.run_while(lambda: not self.world.formed(members), within_ms or bound_ms, step_ms=1)
+        assert formed, {node: (str(self.ring(node).state), self.ring(node).members) for node in self.world.alive()}
+        return (self.world.now() - began_ns) / MS
+
+    def events(self, name: str, node: int | None = None) -> list[Event]:
+        """The events of this name so far, of one node or all."""
+        return [e for e in self.world.trace.events if e["ev"] == name and (node is None or e["node"] == node)]
+
+    def rings(self, node: int) -> list[tuple[int, ...]]:
+        """The members of each regular configuration that this node has installed."""
+        return [event["members"] for event in self.events("conf", node) if event["kind"] == "reg"]
+
+    def delivered(self, node: int, *, sender: int | None = None) -> list[MessageId]:
+        """What this node has delivered, sync messages apart, in order."""
+        client = {event["msg"] for event in self.events("submit") if not event["sync"]}
+        delivered = [event["msg"] for event in self.events("deliver", node) if event["msg"] in client]
+        return [msg for msg in delivered if sender is None or msg[0] == sender]
+
+    def settle(self) -> None:
+        """Wait until all that was submitted is ordered, and a little more, so that all have it."""
+        assert self.world.run_while(lambda: not self.world.settled(), _SETTLE_MS), "messages are not ordered"
+        self.run(300)
+
+    def finish(self) -> None:
+        """End all faults; the nodes that run must end in one ring, and the whole trace hold every property."""
+        self.world.network.calm()
+        for node in self.nodes:
+            self.thaw(node)
+        alive = self.world.alive()
+        self.world.declare_stable([alive])
+        self.expect_ring(*alive)
+        for node in alive:
+            self.send(node, 50)
+        self.settle()
+        self.world.declare_end()
+        violations = judge(self.world)
+        assert not violations, "\n".join(map(str, violations[:5]))

@@ -1,0 +1,31 @@
+"""What the checker must know of the settings of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.checker import Limits, check
+
+if TYPE_CHECKING:
+    from services.totem.ring.options import RingOptions
+    from tests.checker import Violation
+    from tests.simulation.world import World
+
+
+def judge(world: World) -> list[Violation]:
+    """The checker's verdict on what has happened in this world so far."""
+    options = [host.options for host in world.hosts.values()]
+    windows = {(each.window_size, each.max_messages) for each in options}
+    return check(world.trace.events, limits=_limits(options[0], same_windows=len(windows) == 1))
+
+
+def _limits(options: RingOptions, *, same_windows: bool) -> Limits:
+    return Limits(
+        token_timeout_s=options.token_timeout_ms / 1000,
+        consensus_timeout_s=options.consensus_timeout_ms / 1000,
+        window_size=options.window_size,
+        max_messages=options.max_messages,
+        send_queue_packets=options.send_queue_packets,
+        initial_sequence=options.initial_sequence,
+        same_windows=same_windows,
+    )
