@@ -1,0 +1,191 @@
+"""The kinds of faults that a plan draws from. Each gives the operations of one fault that begins at a given time.
+
+Most have an end of their own (a partition heals, a frozen process runs again, a crashed node comes back); what is
+still wrong when the plan ends is put right then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from services.totem.ring.events import State
+from services.totem.wire.frames import Kind
+from tests.simulation.operations import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+
+class Setting(NamedTuple):
+    """What a fault may need to know of the run."""
+
+    draw: Random
+    nodes: tuple[int, ...]
+    token_ms: int
+    consensus_ms: int
+
+    def node(self) -> int:
+        """Any node."""
+        return self.draw.choice(self.nodes)
+
+    def sides(self, count: int) -> tuple[tuple[int, ...], ...]:
+        """All nodes in this many groups, none empty."""
+        shuffled = self.draw.sample(self.nodes, len(self.nodes))
+        cuts = sorted(self.draw.sample(range(1, len(shuffled)), count - 1))
+        return tuple(tuple(shuffled[a:b]) for a, b in zip([0, *cuts], [*cuts, len(shuffled)], strict=True))
+
+    def sizes(self, count: int) -> tuple[int, ...]:
+        """Sizes of a few small messages."""
+        return tuple(self.draw.randrange(400) for _ in range(count))
+
+    def duration_ms(self) -> float:
+        """Long enough to be noticed, or not: around the time-outs."""
+        return self.draw.choice((0.1, 0.5, 1.2, 3.0)) * self.token_ms * self.draw.uniform(0.8, 1.6) + 20
+
+
+def loss(s: Setting, at: float) -> list[Op]:
+    """Packets are lost at random."""
+    share = s.draw.choice((0.01, 0.05, 0.1, 0.3))
+    return [Op(at, "loss", (share,)), Op(at + s.duration_ms(), "loss", (0.0,))]
+
+
+def duplication(s: Setting, at: float) -> list[Op]:
+    """Packets come twice."""
+    late = s.draw.choice((0.0, 2.0, 50.0, 3.0 * s.token_ms))
+    end = Op(at + s.duration_ms(), "duplication", (0.0, 5.0))
+    return [Op(at, "duplication", (s.draw.uniform(0.05, 0.6), late)), end]
+
+
+def reordering(s: Setting, at: float) -> list[Op]:
+    """Packets overtake each other."""
+    late = s.draw.choice((1.0, 5.0, 40.0))
+    end = Op(at + s.duration_ms(), "reordering", (0.0, 5.0))
+    return [Op(at, "reordering", (s.draw.uniform(0.05, 0.6), late)), end]
+
+
+def slow(s: Setting, at: float) -> list[Op]:
+    """Some links become slow, up to beyond the token time-out."""
+    links = tuple((a, b) for a in s.nodes for b in s.nodes if a != b and s.draw.random() < 0.3)
+    extra = s.draw.choice((3.0, 0.02 * s.token_ms, 0.3 * s.token_ms, 1.2 * s.token_ms))
+    return [Op(at, "slow", (links, extra)), Op(at + s.duration_ms(), "normal_speed")]
+
+
+def one_way(s: Setting, at: float) -> list[Op]:
+    """Links that work in one direction only."""
+    pairs = [(a, b) for a in s.nodes for b in s.nodes if a != b]
+    links = tuple(s.draw.sample(pairs, s.draw.randint(1, min(4, len(pairs)))))
+    return [Op(at, "block", (links,)), Op(at + s.duration_ms(), "heal")]
+
+
+def partition(s: Setting, at: float) -> list[Op]:
+    """The network falls apart, into three parts if there are enough nodes, and comes together again."""
+    parts = 3 if len(s.nodes) > 2 and s.draw.random() < 0.4 else 2
+    return [Op(at, "partition", (s.sides(parts),)), Op(at + s.duration_ms(), "heal")]
+
+
+def pause(s: Setting, at: float) -> list[Op]:
+    """A process is frozen for a while."""
+    node = s.node()
+    return [Op(at, "freeze", (node,)), Op(at + s.duration_ms(), "thaw", (node,))]
+
+
+def crash(s: Setting, at: float) -> list[Op]:
+    """A node dies, and mostly comes back, now and then without its state file."""
+    node = s.node()
+    return [Op(at, "crash", (node,)), *_return(s, at, node)]
+
+
+def _return(s: Setting, at: float, node: int) -> list[Op]:
+    if s.draw.random() < 0.1:
+        return []
+    return [Op(at + s.duration_ms(), "start", (node, s.draw.random() < 0.35))]
+
+
+def crash_among_packets(s: Setting, at: float) -> list[Op]:
+    """A node dies while it sends, after some of the packets that it was about to send."""
+    node = s.node()
+    bursts = [Op(at + i, "burst", (node, s.sizes(4))) for i in range(1, 4)]
+    armed = Op(at, "crash_point", (node, s.draw.randint(1, 4), None))
+    return [armed, *bursts, Op(at + 100, "crash", (node,)), *_return(s, at + 100, node)]
+
+
+def crash_in_membership(s: Setting, at: float) -> list[Op]:
+    """A node dies while a ring is formed."""
+    node = s.node()
+    state = s.draw.choice((State.GATHER, State.COMMIT, State.RECOVERY))
+    armed = Op(at, "crash_point", (node, s.draw.randint(1, 3), state))
+    return [armed, Op(at + 1, "reform", (s.node(),)), Op(at + 150, "crash", (node,)), *_return(s, at + 150, node)]
+
+
+def leave(s: Setting, at: float) -> list[Op]:
+    """A node is stopped cleanly and started again."""
+    node = s.node()
+    return [Op(at, "leave", (node,)), *_return(s, at, node)]
+
+
+def reform(s: Setting, at: float) -> list[Op]:
+    """Somebody asks for a new ring, or for several in a row."""
+    name = s.draw.choice(("reform", "interface_changed"))
+    return [Op(at + i * s.draw.uniform(0, 20), name, (s.node(),)) for i in range(s.draw.randint(1, 3))]
+
+
+def lost_packets(s: Setting, at: float) -> list[Op]:
+    """Chosen packets are lost, the token for example, while the ring works or while it is formed anew."""
+    kind = s.draw.choice((Kind.TOKEN, Kind.TOKEN, Kind.COMMIT, Kind.COMMIT, Kind.JOIN, Kind.MCAST, Kind.HOLD_CANCEL))
+    ops = [Op(at, "lose", (kind, None, None, s.draw.choice((1, 1, 2, 6, 20))))]
+    if kind in (Kind.COMMIT, Kind.JOIN) or s.draw.random() < 0.4:
+        ops.append(Op(at, "reform", (s.node(),)))
+    return [*ops, Op(at + s.duration_ms(), "no_rules")]
+
+
+def late_packets(s: Setting, at: float) -> list[Op]:
+    """Chosen packets come much later, into another ring perhaps."""
+    kind = s.draw.choice((None, *Kind))
+    late = s.draw.choice((0.2, 0.9, 2.0)) * s.token_ms
+    ops = [Op(at, "delay", (kind, s.draw.choice((1, 5, 40)), late))]
+    if s.draw.random() < 0.5:
+        ops.append(Op(at, "reform", (s.node(),)))
+    return [*ops, Op(at + s.duration_ms(), "no_rules")]
+
+
+def token_lost_while_forming(s: Setting, at: float) -> list[Op]:
+    """The token of one stage is lost for good, while a ring is formed."""
+    kind = s.draw.choice((Kind.TOKEN, Kind.COMMIT))
+    ops = [
+        Op(at, "reform", (s.node(),)),
+        Op(at + s.draw.choice((0.0, 0.5, 2.0, 5.0)), "lose", (kind, None, None, None)),
+    ]
+    return [*ops, Op(at + s.draw.uniform(1.1, 2.5) * s.token_ms, "no_rules")]
+
+
+def deaf(s: Setting, at: float) -> list[Op]:
+    """A node gets tokens but no data for a while; when that ends it asks for much at once."""
+    node = s.node()
+    bursts = [
+        Op(at + 5 * i, "burst", (s.node(), tuple(s.draw.randrange(700, 3000) for _ in range(12)))) for i in range(5)
+    ]
+    return [Op(at, "lose", (Kind.MCAST, None, node, None)), *bursts, Op(at + s.draw.uniform(30, 800), "no_rules")]
+
+
+def unheard_sender(s: Setting, at: float) -> list[Op]:
+    """A node dies whose last messages, or the first of them, nobody got, while later ones of others were got by all."""
+    node = s.node()
+    others = [other for other in s.nodes if other != node]
+    count = s.draw.choice((None, len(others), 2 * len(others), len(others) + 1))
+    ops = [
+        Op(at, "lose", (Kind.MCAST, node, None, count)),
+        Op(at, "burst", (node, s.sizes(6))),
+        *[Op(at + i, "burst", (s.draw.choice(others), s.sizes(4))) for i in (1, 2, 4)],
+        Op(at + s.draw.uniform(4, 30), "crash", (node,)),
+    ]
+    return [*ops, Op(at + 40, "no_rules"), *_return(s, at + 40, node)]
+
+
+FAULTS: dict[str, Callable[[Setting, float], list[Op]]] = {
+    fault.__name__: fault
+    for fault in (
+        loss, duplication, reordering, slow, one_way, partition, pause, crash, crash_among_packets,
+        crash_in_membership, leave, reform, lost_packets, late_packets, token_lost_while_forming, deaf, unheard_sender,
+    )
+}  # fmt: skip

@@ -1,0 +1,206 @@
+"""From a seed to everything that happens in its run.
+
+In the style of swarm testing, a seed first draws what is possible in its run at all - the size of the ring, timers,
+windows, packet sizes, where sequence numbers start, which kinds of faults - and then the faults and messages
+themselves. So each run is extreme in some respects, and combinations that an average run would never show come up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from services.totem.ring.options import (
+    MESSAGE_SIZE_MAX,
+    RingOptions,
+    consensus_ms,
+    token_hold_ms,
+    token_retransmit_ms,
+)
+from tests.simulation.faults import FAULTS, Setting
+from tests.simulation.operations import Op
+
+MESSAGES_MIN = 300
+FAULTS_MIN = 5
+FAULTS_MAX = 12
+PHASE_MS = 30_000
+"""Faults may begin within this long, virtual milliseconds."""
+_PACKETS_MAX = 700
+"""Packets that the messages of one run fill, about: what bounds the time that a run takes."""
+_LARGE = MESSAGE_SIZE_MAX - 5
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One node."""
+
+    node: int
+    options: RingOptions
+    start_ms: float
+    stored: int
+    queue_bytes_max: int
+    separate_sockets: bool
+    wake_latency_ns: int
+    sync_delay_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A fault or a burst of messages, with all that belongs to it. Items can be left out of a run one by one."""
+
+    kind: str
+    ops: tuple[Op, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole run."""
+
+    seed: int
+    nodes: tuple[NodePlan, ...]
+    delay_ns: int
+    jitter_ns: int
+    items: tuple[Item, ...]
+    components: tuple[tuple[int, ...], ...]
+    """Who is connected with whom when the faults are over."""
+    phase_ms: float
+
+    @property
+    def faults(self) -> list[Item]:
+        """The items that are faults."""
+        return [item for item in self.items if item.kind != "burst"]
+
+
+def make_plan(seed: int) -> Plan:
+    """The plan of a seed: always the same for the same seed."""
+    draw = Random(f"plan {seed}")
+    count = draw.choices(range(2, 17), weights=(20, 36, 32, 24, 16, 10, 8, 6, 4, 3, 3, 2, 2, 2, 2))[0]
+    ids = _node_ids(draw, count)
+    base = _options(draw, ids)
+    delay_ns = _delay(draw, count, base.token_timeout_ms)
+    setting = Setting(draw, ids, base.token_timeout_ms, base.consensus_timeout_ms)
+    whole = count < 3 or draw.random() < 0.85
+    return Plan(
+        seed=seed,
+        nodes=_nodes(draw, ids, base),
+        delay_ns=delay_ns,
+        jitter_ns=draw.choice((0, delay_ns // 4, 2 * delay_ns)),
+        items=(*_faults(setting), *_bursts(draw, ids, base)),
+        components=(ids,) if whole else setting.sides(2),
+        phase_ms=PHASE_MS,
+    )
+
+
+def _node_ids(draw: Random, count: int) -> tuple[int, ...]:
+    """Mostly 1, 2, 3 ...; sometimes any 32 bits."""
+    if draw.random() < 0.8:
+        return tuple(range(1, count + 1))
+    return tuple(sorted(draw.sample(range(1, 1 << 32), count)))
+
+
+def _options(draw: Random, ids: tuple[int, ...]) -> RingOptions:
+    """What all nodes have in common."""
+    short = draw.randint(200, 500) if len(ids) < 8 else draw.randint(400, 700)
+    token = draw.choices((3000, short, draw.randint(600, 1200)), weights=(1, 6, 4))[0]
+    retransmit = token_retransmit_ms(token, 4 if token == 3000 else draw.choice((1, 2, 4)))
+    small = draw.random() < 0.25
+    rare = draw.random() < 0.15
+    return RingOptions(
+        members=frozenset(ids) if draw.random() < 0.7 else None,
+        token_timeout_ms=token,
+        token_retransmit_ms=retransmit,
+        token_hold_ms=max(14, token_hold_ms(retransmit)),
+        token_warning_percent=draw.choice((0, 50, 75)),
+        join_timeout_ms=50 if token == 3000 else draw.randint(20, 50),
+        send_join_ms=draw.choice((0, 0, 0, 15)),
+        consensus_timeout_ms=consensus_ms(token),
+        merge_timeout_ms=200 if token == 3000 else draw.randint(60, 200),
+        fail_recv_const=draw.choice((20, 60)) if draw.random() < 0.2 else 2500,
+        seqno_unchanged_const=30 if rare else draw.randint(1, 6),
+        miss_count_const=draw.choice((1, 2, 5, 5)),
+        window_size=draw.randint(4, 16) if small else draw.choice((50, 50, 100, 300)),
+        max_messages=draw.randint(1, 5) if small else draw.choice((17, 17, 40)),
+        netmtu=draw.choices((1500, draw.randint(400, 1500), draw.randint(1500, 9000)), weights=(6, 2, 2))[0],
+        cancel_token_hold_on_retransmit=draw.random() < 0.2,
+        initial_sequence=_initial_sequence(draw),
+    )
+
+
+def _initial_sequence(draw: Random) -> int:
+    """0, or where the arithmetic on 32 bits gets interesting: about to wrap, or where Corosync's comparison turns."""
+    if draw.random() < 0.6:
+        return 0
+    edge = draw.choice((1 << 32, 1 << 32, 1 << 31, (1 << 31) + 0x10000))
+    return edge - draw.choice((1, 5, 40, 200))
+
+
+def _delay(draw: Random, count: int, token_ms: int) -> int:
+    """A link's delay, ns: such that the token comes round at least twenty times within its time-out."""
+    most_us = min(2000.0, token_ms * 1000 / 20 / (count + 1))
+    return int(draw.uniform(200, max(250.0, most_us)) * 1000)
+
+
+def _nodes(draw: Random, ids: tuple[int, ...], base: RingOptions) -> tuple[NodePlan, ...]:
+    at_once = draw.random() < 0.5
+    latency_ns = draw.choice((0, 0, 0, 0, 50_000, 300_000))
+    sync_delay_ns = draw.choice((0, 0, 2_000_000, 60_000_000))
+    one_list = draw.random() < 0.5
+    nodes = []
+    for node in ids:
+        services = (0, 2) if one_list else draw.choice(((0, 2), (2,), (0, 2, 3, 5), (0, 2, 41)))
+        nodes.append(
+            NodePlan(
+                node=node,
+                options=replace(base, sync_services=services),
+                start_ms=0.0 if at_once else draw.uniform(0, 1500),
+                stored=draw.choice((0, 0, 4 * draw.randrange(1000))),
+                queue_bytes_max=draw.choice((20_000, 200_000, 1 << 20)),
+                separate_sockets=draw.random() < 0.5,
+                wake_latency_ns=latency_ns,
+                sync_delay_ns=sync_delay_ns,
+            )
+        )
+    return tuple(nodes)
+
+
+def _faults(setting: Setting) -> list[Item]:
+    """Some kinds of faults, at random times or one soon after the other."""
+    draw = setting.draw
+    kinds = draw.sample(sorted(FAULTS), draw.randint(3, len(FAULTS)))
+    count = draw.randint(FAULTS_MIN, FAULTS_MAX)
+    chained = draw.random() < 0.4
+    items = []
+    at = draw.uniform(2000, 8000)
+    for _ in range(count):
+        kind = draw.choice(kinds)
+        items.append(Item(kind, tuple(FAULTS[kind](setting, at))))
+        if chained and draw.random() < 0.7:
+            at = min(at + draw.uniform(0, 1.5) * setting.token_ms, PHASE_MS - 500)
+        else:
+            at = draw.uniform(2000, PHASE_MS - 500)
+    return items
+
+
+def _bursts(draw: Random, ids: tuple[int, ...], base: RingOptions) -> list[Item]:
+    """Messages: in bursts, so that the ring has idle times too, of all sizes that fit the budget of packets."""
+    narrow = base.window_size < 17 or base.max_messages < 6
+    size_max = draw.choice((60, 600, 3000)) if narrow else draw.choice((60, 1200, 5000, 60_000))
+    budget = (_PACKETS_MAX // 3 if narrow else _PACKETS_MAX) * base.packet_size_max
+    items = []
+    wanted = MESSAGES_MIN + draw.randrange(60)
+    while wanted > 0:
+        count = min(wanted, draw.choice((1, 1, 5, 15, 30)))
+        wanted -= count
+        sizes = []
+        for _ in range(count):
+            size = min(int(size_max * draw.random() ** 3), max(0, budget))
+            budget -= size + 30
+            sizes.append(size)
+        items.append(_burst_item(draw, ids, tuple(sizes)))
+    if not narrow and base.netmtu >= 1000 and len(ids) < 9 and draw.random() < 0.06:
+        items.append(_burst_item(draw, ids, (_LARGE - draw.choice((0, 0, 1, 4000)),)))
+    return items
+
+
+def _burst_item(draw: Random, ids: tuple[int, ...], sizes: tuple[int, ...]) -> Item:
+    return Item("burst", (Op(draw.uniform(0, PHASE_MS), "burst", (draw.choice(ids), sizes)),))
