@@ -1,0 +1,75 @@
+"""Command line of the simulator: `run` seeds, or `narrate` a story.
+
+Examples:
+    python -m tests.simulation run --seeds 2000 --jobs 2
+    python -m tests.simulation run --seed 17 --trace trace.ndjson
+    python -m tests.simulation narrate
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.simulation.narrate import narrate
+from tests.simulation.plan import make_plan
+from tests.simulation.run import SeedRun
+from tests.simulation.swarm import explain, run_swarm, summary
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _indexes(text: str) -> frozenset[int]:
+    return frozenset(int(part) for part in text.split(",") if part)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description="The ring in the deterministic simulator.",
+        epilog="example: python -m tests.simulation run --seeds 2000 --jobs 2",
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run seeds and judge them")
+    which = run.add_mutually_exclusive_group(required=True)
+    which.add_argument("--seeds", type=_positive, metavar="N", help="run N seeds")
+    which.add_argument("--seed", type=int, metavar="S", help="run this seed alone")
+    run.add_argument("--from", type=int, default=0, dest="first", metavar="S", help="first of the N seeds (default 0)")
+    run.add_argument("--jobs", type=_positive, default=1, metavar="J", help="processes (default 1)")
+    run.add_argument("--trace", type=Path, metavar="FILE", help="with --seed: write the trace, a JSON object a line")
+    run.add_argument(
+        "--without", type=_indexes, default=frozenset(), metavar="I,J", help="with --seed: leave these out"
+    )
+    commands.add_parser("narrate", help="tell the story of a small cluster, and judge it")
+    return parser
+
+
+def _run_one(seed: int, without: frozenset[int], trace: Path | None) -> int:
+    """Run one seed and say what it did."""
+    run = SeedRun(make_plan(seed), without)
+    report = run.run()
+    if trace is not None:
+        run.world.trace.write(trace)
+    print(summary([report], report.wall_s))
+    print(f"trace digest {run.world.trace.digest()}")
+    print(explain(report, without) if report.failures else f"seed {seed} holds every property")
+    return 1 if report.failures else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 if every property holds."""
+    options = _parser().parse_args(arguments)
+    if options.command == "narrate":
+        return narrate(sys.stdout)
+    if options.seed is not None:
+        return _run_one(options.seed, options.without, options.trace)
+    return run_swarm(range(options.first, options.first + options.seeds), options.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
