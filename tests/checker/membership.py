@@ -86,6 +86,8 @@ def _ring_sequence(seen: Seen, event: Event) -> Iterator[Violation]:
 def gather_terminates(trace: Trace, limits: Limits) -> Iterator[Violation]:
     """D8: proc and failed only grow from leaving Operational to the next Operational; the commit token passes twice.
 
+    A node that was forming a ring which another member has installed already may begin anew, as that member did.
+
     Section 11: every transition between Gather, Commit and Recovery merges into proc and failed, none takes out, except
     that a node that "failed to receive" starts over with proc = {itself}, failed = {}; Operational sets both anew.
     A node takes, and sends, a commit token of one ring at most twice (repeats of the same token_seq not counted), and
@@ -93,12 +95,16 @@ def gather_terminates(trace: Trace, limits: Limits) -> Iterator[Violation]:
     """
     sets: dict[tuple[int, int], Event] = {}
     gave_up: set[tuple[int, int]] = set()
+    installed: set[Ring] = set()
     passes: defaultdict[tuple[int, int, Ring, str], dict[int, Event]] = defaultdict(dict)
     for event in trace.membership:
         key = (event["node"], event["inc"])
         if event["ev"] == "state":
-            yield from _only_grows(event, sets.get(key), key in gave_up)
+            before = sets.get(key)
+            if before is not None and (before["state"] == "gather" or tuple(before["ring"]) not in installed):
+                yield from _only_grows(event, before, key in gave_up)
             if event["state"] == "operational":
+                installed.add(tuple(event["ring"]))
                 sets.pop(key, None)
                 gave_up.discard(key)
                 continue
@@ -118,8 +124,8 @@ def gather_terminates(trace: Trace, limits: Limits) -> Iterator[Violation]:
             yield violation("D8", text, *taken.values(), stay.conf)
 
 
-def _only_grows(event: Event, before: Event | None, gave_up: bool) -> Iterator[Violation]:
-    if before is None or event["state"] not in GATHERING:
+def _only_grows(event: Event, before: Event, gave_up: bool) -> Iterator[Violation]:
+    if event["state"] not in GATHERING:
         return
     if gave_up and event["proc"] == [event["node"]] and not event["failed"]:
         return
