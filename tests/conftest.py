@@ -1,0 +1,81 @@
+"""What the tests need from the machine, and the lab fixtures.
+
+Markers name the needs: `root`, `corosync`, `namespaces`. Where the thing is absent the test is skipped with the
+reason; with CI=true in the environment it fails instead, so that nothing is left out unseen where everything ought
+to be there.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.netns import Lab
+from tests.cluster.requirements import corosync_missing, namespaces_missing, root_missing
+
+LookForMissing = Callable[[], str | None]
+NEEDS: dict[str, LookForMissing] = {
+    "root": root_missing,
+    "corosync": corosync_missing,
+    "namespaces": namespaces_missing,
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "namespaces: needs network namespaces (without root: user namespaces)")
+
+
+def _need(look: LookForMissing) -> None:
+    """Skip the running test, or fail it under CI=true, if something is missing."""
+    reason = look()
+    if reason is None:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}, and with CI=true nothing may be missing", pytrace=False)
+    pytest.skip(reason)
+
+
+def need_root() -> None:
+    """Go on only as root."""
+    _need(root_missing)
+
+
+def need_corosync() -> None:
+    """Go on only where Debian's corosync 3.1 is installed."""
+    _need(corosync_missing)
+
+
+def need_namespaces() -> None:
+    """Go on only where a lab of network namespaces can be made."""
+    _need(namespaces_missing)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name, look in NEEDS.items():
+        if item.get_closest_marker(name) is not None:
+            _need(look)
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Iterator[Callable[[int], Lab]]:
+    """A function that makes a lab of so many hosts; the labs are closed when the test is over, however it went.
+
+    What the programs in them wrote is printed then, which pytest shows if the test has failed.
+    """
+    need_namespaces()
+    with ExitStack() as stack:
+
+        def make(host_count: int) -> Lab:
+            lab = stack.enter_context(Lab(tmp_path, host_count))
+            stack.callback(lambda: print(lab.outputs()))
+            return lab
+
+        yield make
+
+
+@pytest.fixture
+def lab(make_lab: Callable[[int], Lab]) -> Lab:
+    """A lab of three hosts."""
+    return make_lab(3)
