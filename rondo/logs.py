@@ -8,12 +8,14 @@ what an operator wants to see in a healthy cluster too. Loggers are named by sub
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 import os
 import queue
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +26,10 @@ NOTICE = 25
 
 LINES_WAITING_MAX = 4096
 """Lines that wait for the writing thread; what comes beyond is dropped and counted."""
+
+CLOSE_SECONDS = 2.0
+
+_Lines = queue.Queue[logging.LogRecord | None]
 
 LEVELS = {
     "emerg": logging.CRITICAL,
@@ -61,10 +67,10 @@ class Logs:
 
     def __init__(self, settings: LogSettings) -> None:
         """Raises `LogError` if the log file cannot be opened."""
-        self._queue: queue.Queue[logging.LogRecord] = queue.Queue(LINES_WAITING_MAX)
+        self._queue: _Lines = queue.Queue(LINES_WAITING_MAX)
         self._handler = _Handing(self._queue)
         self._outputs = _outputs(settings)
-        self._listener = logging.handlers.QueueListener(self._queue, *self._outputs, respect_handler_level=True)
+        self._writer = threading.Thread(target=self._write, name="log", daemon=True)
 
     def start(self) -> None:
         """Take over from here: everything that is logged in this process."""
@@ -72,7 +78,7 @@ class Logs:
         root.handlers[:] = [self._handler]
         root.setLevel(min((each.level for each in self._outputs), default=logging.CRITICAL))
         logging.raiseExceptions = False  # a log that cannot be written must not write about itself
-        self._listener.start()
+        self._writer.start()
 
     def set_level(self, name: str) -> None:
         """Log everything from this level (`debug`, `info`, `notice`, `warning`, `err` ...) on. Raises ValueError."""
@@ -88,8 +94,16 @@ class Logs:
         return self._handler.dropped
 
     def close(self) -> None:
-        """Write what waits."""
-        self._listener.stop()
+        """Write what waits, if that is possible within `CLOSE_SECONDS`: a full pipe must not keep the service alive."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=CLOSE_SECONDS)
+        self._writer.join(CLOSE_SECONDS)
+
+    def _write(self) -> None:
+        while (record := self._queue.get()) is not None:
+            for each in self._outputs:
+                if record.levelno >= each.level:
+                    each.handle(record)
         for each in self._outputs:
             each.close()
 
@@ -97,7 +111,7 @@ class Logs:
 class _Handing(logging.handlers.QueueHandler):
     """Hands lines to the writing thread, or drops them; never waits."""
 
-    def __init__(self, lines: queue.Queue[logging.LogRecord]) -> None:
+    def __init__(self, lines: _Lines) -> None:
         super().__init__(lines)
         self.dropped = 0
 
