@@ -89,7 +89,7 @@ class Process:
             self.node.link.close()
             self._sequence.close()
             context.destroy(linger=0)
-        notice(_main, "Left the ring.")
+            notice(_main, "Left the ring.")
         return EXIT_OK
 
     def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
