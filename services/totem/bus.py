@@ -71,13 +71,16 @@ class Bus:
         if self._peer is None or (self._retry_ns is not None and now_ns < self._retry_ns):
             return
         self._retry_ns = None
+        sent = False
         while (frame := self._log.next_frame()) is not None:
-            # Sending may use up the descriptor's one sign that something came in.
-            self._ready = True
+            sent = True
             if not sockets.send(self._socket, frame, self._peer):
                 self._log.unsend(frame)
                 self._retry_ns = now_ns + RETRY_NS
-                return
+                break
+        if sent and not self._ready:
+            # Sending may have used up the descriptor's one sign that something came in.
+            self._ready = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
     def close(self) -> None:
         """Close the socket."""

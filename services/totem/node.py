@@ -72,14 +72,17 @@ class Node:
 
     # -- what the loop calls
 
-    def turn(self, readable: set[int], now_ns: int) -> None:
-        """Timers that are due, own frames, then datagrams. `readable` is what the last poll said."""
-        ring, link = self.ring, self.link
+    def expire(self, now_ns: int) -> None:
+        """Timers that are due; before anything is received."""
         self._now_ns = now_ns
-        deadline_ns = ring.next_deadline_ns()
+        deadline_ns = self.ring.next_deadline_ns()
         if deadline_ns is not None and deadline_ns <= now_ns:
-            ring.advance(now_ns)
+            self.ring.advance(now_ns)
             self.settle()
+
+    def receive(self, readable: set[int], now_ns: int) -> None:
+        """Own frames, then datagrams. `readable` is what the last poll said."""
+        ring, link = self.ring, self.link
         if link.has_local:
             for frame in link.take_local():
                 ring.receive(frame, now_ns)

@@ -22,6 +22,7 @@ from rondo.bus.control import ControlServer
 from rondo.bus.log import OrderedLog
 from rondo.config import NodeConfig
 from rondo.logs import Logs, notice
+from services.totem.brake import Brake
 from services.totem.bus import Bus
 from services.totem.executive import ConfigVersionError
 from services.totem.instance import InstanceLock
@@ -58,6 +59,8 @@ class Process:
         self._not_scheduled = 0
         self._stopping = False
         self._control_waits = False
+        self._brake = Brake(config.token_retransmit_ms)
+        self._braked = False
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
         self.node = Node(config, self._sequence, log, time.monotonic_ns())
@@ -100,6 +103,7 @@ class Process:
             "uptime_seconds": (now_ns - self._started_ns) / 1e9,
             "cpu_seconds": time.process_time(),
             "not_scheduled": self._not_scheduled,
+            "brake_pauses": self._brake.pauses,
             "log_lines_dropped": self._logs.dropped,
         }
 
@@ -115,7 +119,8 @@ class Process:
         self._check_schedule(now_ns - asleep_ns - wait_ns)
         if self._wake_read in readable:
             self._drain_wake_up()
-        self.node.turn(readable, now_ns)
+        self.node.expire(now_ns)
+        self._receive(readable, now_ns)
         self._bus.receive(self._bus_fd in readable, now_ns)
         self._bus.send(now_ns)
         if self._control_fd in readable or self._control_waits:
@@ -125,12 +130,30 @@ class Process:
         if self.node.tend_link(readable, now_ns):
             self._register()
 
+    def _receive(self, readable: set[int], now_ns: int) -> None:
+        """Frames for the ring, unless they have to wait because cpg does not keep up."""
+        if self._brake.holds(now_ns):
+            return
+        if self._braked:
+            self._poll_data(select.EPOLLIN)
+        self.node.receive(readable, now_ns)
+        self._braked = self._brake.update(self.node.log.pressure, self.node.ring.counters.orf_token_rx, now_ns)
+        if self._braked:
+            self._poll_data(0)
+
+    def _poll_data(self, events: int) -> None:
+        for each in self.node.link.data_filenos():
+            with contextlib.suppress(OSError):
+                self._poll.modify(each, events)
+
     def _wait_ns(self, now_ns: int) -> int:
         """How long the poll may sleep."""
         node = self.node
-        if self._stopping or node.link.has_local or self._control_waits:
+        braked = self._brake.holds(now_ns)
+        if self._stopping or self._control_waits or (node.link.has_local and not braked):
             return 0
         deadline_ns = min(
+            self._brake.until_ns if braked else NEVER_NS,
             node.ring.next_deadline_ns() or NEVER_NS,
             node.link.next_check_ns,
             self._bus.next_turn_ns(now_ns) or NEVER_NS,

@@ -211,3 +211,32 @@ def test_thousands_of_messages_at_a_time(stack: ExitStack, attach: Attach, tmp_p
     assert first.taken == {7: count}
     assert one.is_in_ring_of(1, 2)
     assert two.is_in_ring_of(1, 2)
+
+
+def test_a_cpg_that_acknowledges_nothing_slows_the_ring_and_breaks_nothing(
+    stack: ExitStack, attach: Attach, tmp_path: Path
+) -> None:
+    one, two = totem_ring(stack, tmp_path, reserve_port(stack), nodes=2)
+    config = tmp_path / "corosync.conf"
+    config.write_text(config.read_text() + "system {\n  log_bytes_max: 4194304\n}\n")
+    for node in (one, two):
+        node.start()
+    assert eventually(lambda: one.is_in_ring_of(1, 2) and two.is_in_ring_of(1, 2))
+    fast, slow = attach(one), attach(two)
+    assert synchronized(fast, slow)
+    ring_before = (one.status() or {})["ring"]
+    count, size = 60, 50_000
+    for request in range(1, count + 1):
+        fast.submit(7, request, bytes(size))
+        assert serve_until(lambda request=request: fast.taken.get(7, 0) >= request, fast)  # type: ignore[misc]
+        fast.send(Ack(fast.epoch, fast.position, b"", b"", [], []))
+    assert serve_until(lambda: min(len(each.payloads()) for each in (fast, slow)) >= count, fast, slow)
+    status = two.status() or {}
+    assert status["brake_pauses"] > 0
+    assert status["ring"] == ring_before
+    # Once it has acknowledged, the ring is as fast as before.
+    slow.send(Ack(slow.epoch, slow.position, b"", b"", [], []))
+    assert eventually(lambda: (two.status() or {})["log"]["bytes"] == 0)
+    fast.submit(7, count + 1, b"the last")
+    assert serve_until(lambda: slow.payloads()[-1] == b"the last", fast, slow)
+    assert (one.status() or {})["brake_pauses"] == 0

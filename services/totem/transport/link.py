@@ -105,7 +105,11 @@ class Link:
         found = {self._place.resolver.fileno()}
         if self._watch is not None:
             found.add(self._watch.fileno())
-        return found.union(self.transport.filenos()) if self.transport is not None else found
+        return found.union(self.data_filenos())
+
+    def data_filenos(self) -> list[int]:
+        """Those of them on which datagrams arrive."""
+        return self.transport.filenos() if self.transport is not None else []
 
     def tend(self, readable: Collection[int], now_ns: int) -> bool:
         """Look after the address if that is due. True: the transport was opened or closed.
