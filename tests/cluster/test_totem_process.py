@@ -154,7 +154,16 @@ def test_a_node_without_its_address_is_isolated_and_says_so(stack: ExitStack, tm
     node.start()
     assert eventually(lambda: (node.status() or {}).get("state") == "isolated")
     assert node.end(signal.SIGTERM) == 0
-    assert len([line for line in node.lines() if "This node is isolated: UDP 192.0.2.91" in line]) == 1
+    assert (
+        len(
+            [
+                line
+                for line in node.lines()
+                if "This node is isolated: no interface of this machine has the address 192.0.2.91" in line
+            ]
+        )
+        == 1
+    )
 
 
 def test_garbage_from_the_network_changes_nothing(stack: ExitStack, tmp_path: Path) -> None:

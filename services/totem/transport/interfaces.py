@@ -93,6 +93,20 @@ def find_address(known: list[LocalAddress], wanted: str) -> LocalAddress | None:
     return None
 
 
+def is_local(address: str) -> bool:
+    """Whether the kernel takes `address` for one of this machine: what is sent to it would come from it.
+
+    Nothing is sent. Binding would not tell where net.ipv4.ip_nonlocal_bind is set, nor without any route.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+        try:
+            probe.connect((address, 9))
+        except OSError:
+            return False
+        return str(probe.getsockname()[0]) == address.partition("%")[0]
+
+
 def select_address(known: list[LocalAddress], bindnetaddr: str) -> LocalAddress | None:
     """The address that `bindnetaddr` means: that very one, or the first one whose network it is or lies in."""
     wanted = ip_address(bindnetaddr)

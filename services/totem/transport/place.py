@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.totem.transport.base import AddressNotAvailable, TransportSettings, is_loopback
-from services.totem.transport.interfaces import LocalAddress, find_address, local_addresses, select_address
+from services.totem.transport.interfaces import LocalAddress, find_address, is_local, local_addresses, select_address
 from services.totem.transport.resolver import Resolver
 
 _log = logging.getLogger("TOTEM")
@@ -79,8 +79,11 @@ class Place:
                 return found.address
         if there:
             raise AddressNotAvailable(f"the interface {there[0].interface} with {there[0].address} is down")
-        # Not listed does not mean not usable (local routes to whole networks): binding it will tell.
-        return usable[0]
+        # Not listed does not mean not ours: there may be a local route to a whole network.
+        for each in usable:
+            if is_local(each):
+                return each
+        raise AddressNotAvailable(f"no interface of this machine has the address {usable[0]}")
 
     def _all_loopback(self) -> bool:
         members = self.members()

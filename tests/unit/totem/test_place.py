@@ -14,7 +14,7 @@ import pytest
 
 from services.totem.ring.events import EVERYBODY
 from services.totem.transport.base import AddressNotAvailable, TransportSettings
-from services.totem.transport.interfaces import LocalAddress, find_address, local_addresses, select_address
+from services.totem.transport.interfaces import LocalAddress, find_address, is_local, local_addresses, select_address
 from services.totem.transport.link import NEVER_NS, Link
 from services.totem.transport.place import LinkSettings, Place
 from services.totem.transport.resolver import Resolver, look_up
@@ -63,9 +63,16 @@ def test_own_address_comes_from_the_nodelist(monkeypatch: pytest.MonkeyPatch) ->
     assert place(monkeypatch, MACHINE, members=members, local_address="10.1.2.3").own_address() == "10.1.2.3"
 
 
-def test_an_address_that_is_not_listed_may_still_be_usable(monkeypatch: pytest.MonkeyPatch) -> None:
-    members = {1: ("10.44.0.1",)}
-    assert place(monkeypatch, MACHINE, members=members, local_address="10.44.0.1").own_address() == "10.44.0.1"
+def test_an_address_that_is_not_listed_may_still_be_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As with a local route to a whole network.
+    members = {1: ("127.0.0.1",)}
+    machine = [local("10.1.2.3/24")]
+    assert place(monkeypatch, machine, members=members, local_address="127.0.0.1").own_address() == "127.0.0.1"
+
+
+def test_whose_address_it_is() -> None:
+    assert is_local("127.0.0.1")
+    assert not is_local("192.0.2.99")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +83,7 @@ def test_an_address_that_is_not_listed_may_still_be_usable(monkeypatch: pytest.M
         ({"members": {1: ("10.9.0.1",)}, "local_address": "10.9.0.1"}, "the interface eth1 with 10.9.0.1 is down"),
         ({"members": {1: ("127.0.1.1",), 2: ("10.1.2.4",)}, "local_address": "127.0.1.1"}, "cannot reach"),
         ({"members": {1: ("127.0.0.1",), 2: ("not-known",)}, "local_address": "127.0.0.1"}, "cannot reach"),
+        ({"members": {1: ("192.0.2.99",)}, "local_address": "192.0.2.99"}, "no interface of this machine has the addr"),
         ({"members": {1: ("not-known",)}, "local_address": "not-known"}, "the name not-known has no address yet"),
     ],
 )
@@ -129,7 +137,7 @@ def test_an_address_that_nobody_has_isolates_the_node(caplog: pytest.LogCaptureF
     for turn in range(3):
         assert not link.tend((), turn * SECOND_NS)
     link.close()
-    assert len([each for each in caplog.records if "isolated: UDP 192.0.2.99:5405: Cannot assign" in each.message]) == 1
+    assert len([each for each in caplog.records if "isolated: no interface of this machine has" in each.message]) == 1
 
 
 def test_names_are_looked_up_elsewhere_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
