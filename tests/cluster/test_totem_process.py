@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from rondo import config
 from rondo.bus.control import ControlError, ask
 from services.totem.wire.base import RingId
 from services.totem.wire.frames import (
@@ -40,8 +41,8 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def started_ring(stack: ExitStack, directory: Path) -> list[TotemNode]:
-    nodes = totem_ring(stack, directory, reserve_port(stack))
+def started_ring(stack: ExitStack, directory: Path, transport: str = "udpu") -> list[TotemNode]:
+    nodes = totem_ring(stack, directory, reserve_port(stack), transport=transport)
     for node in nodes:
         node.start()
     for node in nodes:
@@ -55,8 +56,9 @@ def sequence(node: TotemNode) -> int:
     return int(status["ring"]["sequence"])
 
 
-def test_three_nodes_form_a_ring_and_outlive_each_other(stack: ExitStack, tmp_path: Path) -> None:
-    one, two, three = started_ring(stack, tmp_path)
+@pytest.mark.parametrize("transport", ["udpu", "udp"])
+def test_three_nodes_form_a_ring_and_outlive_each_other(stack: ExitStack, tmp_path: Path, transport: str) -> None:
+    one, two, three = started_ring(stack, tmp_path, transport)
     first = sequence(one)
     assert [sequence(node) for node in (two, three)] == [first, first]
 
@@ -117,6 +119,28 @@ def test_the_log_level_changes_while_it_runs(stack: ExitStack, tmp_path: Path) -
     ask(node.run_dir, "totem", "log_level", level="debug")
     with pytest.raises(ControlError, match="no log level 'loud'"):
         ask(node.run_dir, "totem", "log_level", level="loud")
+
+
+def test_a_configuration_that_was_resolved_before_needs_no_parser(stack: ExitStack, tmp_path: Path) -> None:
+    (node,) = totem_ring(stack, tmp_path, reserve_port(stack), nodes=1)
+    resolved = tmp_path / "node.msgpack"
+    config.resolve(config.load(tmp_path / "corosync.conf", node_id=1)).save(resolved)
+    at = node.command.index("-c")
+    node.command[at:] = [
+        "--resolved",
+        str(resolved),
+        "--run-dir",
+        str(node.run_dir),
+        "--state-dir",
+        str(node.state_dir),
+    ]
+    node.start()
+    assert eventually(lambda: node.is_in_ring_of(1)), node.lines()
+    assert "pydantic" not in Path(f"/proc/{node.pid}/maps").read_text()
+    resolved.write_bytes(b"something else")
+    assert node.end(signal.SIGTERM) == 0
+    code, lines = failure(node)
+    assert (code, len(lines)) == (8, 1)
 
 
 def failure(node: TotemNode) -> tuple[int, list[str]]:

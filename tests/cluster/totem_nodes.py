@@ -98,16 +98,23 @@ class TotemNode:
 
 
 def totem_ring(
-    stack: ExitStack, directory: Path, port: int, nodes: int = 3, addresses: str = "127.0.0.{}", options: str = ""
+    stack: ExitStack,
+    directory: Path,
+    port: int,
+    nodes: int = 3,
+    addresses: str = "127.0.0.{}",
+    transport: str = "udpu",
+    options: str = "",
 ) -> list[TotemNode]:
-    """Nodes 1..n of a udpu ring without packet security, not started yet."""
+    """Nodes 1..n of a ring without packet security, not started yet."""
     listed = "".join(
         f"  node {{\n    ring0_addr: {addresses.format(n)}\n    nodeid: {n}\n  }}\n" for n in range(1, nodes + 1)
     )
     config = directory / "corosync.conf"
     config.write_text(
-        "totem {\n  version: 2\n  cluster_name: test\n  transport: udpu\n  secauth: off\n  token: 1500\n"
-        f"  token_coefficient: 0\n{options}  interface {{\n    mcastport: {port}\n  }}\n}}\nnodelist {{\n{listed}}}\n"
+        f"totem {{\n  version: 2\n  cluster_name: test{port}\n  transport: {transport}\n  secauth: off\n"
+        f"  token: 1500\n  token_coefficient: 0\n{options}  interface {{\n    mcastport: {port}\n  }}\n}}\n"
+        f"nodelist {{\n{listed}}}\n"
     )
     made = [TotemNode(n, config, directory) for n in range(1, nodes + 1)]
     for node in made:
