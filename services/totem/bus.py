@@ -1,0 +1,111 @@
+"""The totem end of the bus: what cpg submits goes to the ring, what the ring orders goes to cpg, in batches.
+
+The books - positions, acknowledgements, what was taken, credit - are `rondo.bus.log.OrderedLog`; here is only the
+ZeroMQ socket and the pump between the two. One cpg is served: the one that said hello last.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import zmq
+
+from rondo.bus import sockets
+from rondo.bus.envelope import BusError
+from rondo.bus.kinds import Kind
+from services.totem.node import Node
+
+ENVELOPES_PER_TURN = 32
+"""Received at most before the ring gets its turn."""
+
+RETRY_NS = 5_000_000
+"""How long an envelope waits that cpg had no room for, before it is tried again."""
+
+_log = logging.getLogger("TOTEM")
+
+
+class Bus:
+    """The ROUTER socket `totem.sock`. Raises `rondo.bus.sockets.SocketError` when made."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, node: Node) -> None:
+        endpoint = f"ipc://{run_dir / 'totem.sock'}"
+        sockets.remove_stale(endpoint)
+        self._socket = sockets.bind_router(context, endpoint)
+        self._node = node
+        self._log = node.log
+        self._counters = node.counters
+        self._peer: bytes | None = None
+        self._ready = True
+        """Something may be waiting in the socket: ZeroMQ's descriptor tells that only once."""
+        self._retry_ns: int | None = None
+        self._bad_told = False
+
+    def fileno(self) -> int:
+        """What to poll."""
+        return int(self._socket.getsockopt(zmq.FD))
+
+    def next_turn_ns(self, now_ns: int) -> int | None:
+        """When `receive` and `send` want to be called even if the descriptor is not readable."""
+        return now_ns if self._ready else self._retry_ns
+
+    def receive(self, readable: bool, now_ns: int) -> None:
+        """Take what cpg has sent and give it to the ring, as far as that has room."""
+        if readable or self._ready:
+            self._receive()
+        node, ring = self._node, self._node.ring
+        submitted = False
+        while ring.submit_space() > 0 and (message := self._log.next_message()) is not None:
+            ring.submit(message.data, message.tag)
+            submitted = True
+        node.answer_sync_steps()
+        if self._log.reform_wanted:
+            self._log.reform_wanted = False
+            ring.reform(now_ns)
+        if submitted:
+            ring.flush(now_ns)
+        node.settle()
+
+    def send(self, now_ns: int) -> None:
+        """Send what the log has for cpg, as far as cpg has room."""
+        if self._peer is None or (self._retry_ns is not None and now_ns < self._retry_ns):
+            return
+        self._retry_ns = None
+        sent = False
+        while (frame := self._log.next_frame()) is not None:
+            sent = True
+            if not sockets.send(self._socket, frame, self._peer):
+                self._log.unsend(frame)
+                self._retry_ns = now_ns + RETRY_NS
+                break
+        if sent and not self._ready:
+            # Sending may have used up the descriptor's one sign that something came in.
+            self._ready = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _receive(self) -> None:
+        count = 0
+        for identity, frame in sockets.receive_all_routed(self._socket, ENVELOPES_PER_TURN):
+            count += 1
+            if identity != self._peer:
+                if self._peer is not None and not _is_hello(frame):
+                    self._counters["bus_stranger"] += 1
+                    continue
+                self._peer = identity
+                self._retry_ns = None
+            try:
+                self._log.receive(frame)
+            except BusError as error:
+                self._counters["bus_refused"] += 1
+                if not self._bad_told:
+                    self._bad_told = True
+                    _log.error("An envelope from cpg was refused: %s; others like it are only counted", error)
+        self._ready = count == ENVELOPES_PER_TURN
+
+
+def _is_hello(frame: bytes) -> bool:
+    """Whether an envelope is a hello: the kind is the one byte after the array's."""
+    return len(frame) > 1 and frame[1] == Kind.HELLO

@@ -1,0 +1,192 @@
+"""The ring in its surroundings: what it asks to be sent goes to the link, what it tells goes where it belongs.
+
+    messages of CPG, configurations, CPG's sync    to the log that cpg reads
+    messages of CMAP, CMAP's sync step             answered here
+    the sequence of a new ring                     to the file
+    notices and configurations                     to the log lines
+
+Every call into the ring is followed by `settle`, which empties the ring's output.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from rondo.bus.log import OrderedLog
+from rondo.config import NodeConfig
+from services.totem.executive import Executive
+from services.totem.logtext import LogText
+from services.totem.ring.events import (
+    Message,
+    Notice,
+    RegularConfiguration,
+    State,
+    StoreSequence,
+    SyncAbort,
+    SyncActivate,
+    SyncComplete,
+    SyncStep,
+    TransitionalConfiguration,
+)
+from services.totem.ring.ring import Ring
+from services.totem.sequence_file import SequenceFile
+from services.totem.settings import link_settings, ring_options
+from services.totem.transport.link import Link
+from services.totem.wire.base import RingId
+from services.totem.wire.executive import HEADER_SIZE, Service
+
+DATAGRAMS_PER_TURN = 64
+"""How many datagrams are handled before anything else gets its turn."""
+
+
+class Node:
+    """A ring, its link and its services."""
+
+    def __init__(self, config: NodeConfig, sequence: SequenceFile, log: OrderedLog, now_ns: int) -> None:
+        self.config = config
+        self.log = log
+        self.counters: Counter[str] = Counter()
+        """What the link could not send or did not take, by reason."""
+        self.link = Link(link_settings(config), self.counters)
+        self.ring = Ring(
+            ring_options(config), config.node_id, sequence.first, now_ns, lambda limit: random.randrange(limit)
+        )
+        self.executive = Executive(config.config_version)
+        self._sequence = sequence
+        self._text = LogText()
+        self._now_ns = now_ns
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Message: self._message,
+            TransitionalConfiguration: self._transitional,
+            RegularConfiguration: self._regular,
+            SyncStep: self._sync_step,
+            SyncActivate: self._sync_activate,
+            SyncAbort: self._sync_abort,
+            SyncComplete: self._sync_complete,
+            Notice: self._notice,
+            StoreSequence: self._store_sequence,
+        }
+
+    # -- what the loop calls
+
+    def expire(self, now_ns: int) -> None:
+        """Timers that are due; before anything is received."""
+        self._now_ns = now_ns
+        deadline_ns = self.ring.next_deadline_ns()
+        if deadline_ns is not None and deadline_ns <= now_ns:
+            self.ring.advance(now_ns)
+            self.settle()
+
+    def receive(self, readable: set[int], now_ns: int) -> None:
+        """Own frames, then datagrams. `readable` is what the last poll said."""
+        ring, link = self.ring, self.link
+        if link.has_local:
+            for frame in link.take_local():
+                ring.receive(frame, now_ns)
+                self.settle()
+        for frame, source in link.receive(readable, DATAGRAMS_PER_TURN):
+            link.heard(frame, source[0])
+            ring.receive(frame, now_ns)
+            self.settle()
+        if link.drained:
+            ring.input_drained(now_ns)
+
+    def tend_link(self, readable: set[int], now_ns: int) -> bool:
+        """Look after the address. True: what is to be polled has changed. Raises `CannotBind` at the start."""
+        self._now_ns = now_ns
+        if not self.link.tend(readable, now_ns):
+            return False
+        if self.ring.state is not State.STARTING:
+            self.ring.interface_changed(now_ns)
+        elif self.link.is_up:
+            self.ring.start(now_ns)
+        self.settle()
+        return True
+
+    def leave(self, now_ns: int) -> None:
+        """Say goodbye to the others."""
+        self._now_ns = now_ns
+        self.ring.leave(now_ns)
+        self.settle()
+
+    def settle(self) -> None:
+        """Send the packets and handle the events that the ring left, and those that follow from them."""
+        output = self.ring.output
+        while output.packets or output.events:
+            if output.packets:
+                self.link.send(output.take_packets())
+            for event in output.take_events():
+                self._handlers[type(event)](event)
+
+    # -- events of the ring
+
+    def _message(self, event: Message) -> None:
+        data = event.data
+        if len(data) >= HEADER_SIZE and data[2] == Service.CPG and data[3] == 0:
+            self.log.message(event.sender, data, event.transitional, event.tag)  # type: ignore[arg-type]  # our own tag
+        else:
+            self.executive.message(event.sender, data)
+
+    def _transitional(self, event: TransitionalConfiguration) -> None:
+        self.log.transitional(event.old_ring, event.new_ring, event.members, event.left)
+        self._text.tell(event, self._now_ns)
+
+    def _regular(self, event: RegularConfiguration) -> None:
+        self.executive.configuration()
+        self.log.regular(event.ring, event.members, event.joined, event.left)
+        self._text.tell(event, self._now_ns)
+
+    def _sync_step(self, event: SyncStep) -> None:
+        if event.service == Service.CMAP:
+            self.ring.sync_reply(event.ring, event.service, self.executive.sync_messages())
+        else:
+            self.log.sync_step(event.ring)
+            self.answer_sync_steps()
+
+    def answer_sync_steps(self) -> None:
+        """Give the ring what cpg said for its step of the sync, if anything."""
+        for (representative, sequence), messages in self.log.take_sync_replies():
+            self.ring.sync_reply(RingId(representative, sequence), Service.CPG, messages)
+
+    def _sync_activate(self, event: SyncActivate) -> None:
+        if event.service == Service.CMAP:
+            self.executive.activated(self.ring.members)
+        else:
+            self.log.sync_activate(event.ring)
+
+    def _sync_abort(self, event: SyncAbort) -> None:
+        if event.service == Service.CPG:
+            self.log.sync_abort(event.ring)
+
+    def _sync_complete(self, event: SyncComplete) -> None:
+        self.log.sync_complete(event.ring)
+        self._text.tell(event, self._now_ns)
+
+    def _notice(self, event: Notice) -> None:
+        self._text.tell(event, self._now_ns)
+
+    def _store_sequence(self, event: StoreSequence) -> None:
+        self._sequence.store(event.sequence)
+
+    # -- status
+
+    def status(self) -> dict[str, Any]:
+        """What `rondo status` shows of this process."""
+        ring = self.ring
+        counters = {name: getattr(ring.counters, name) for name in ring.counters.__slots__ if name != "dropped"}
+        counters |= self.counters
+        return {
+            "state": ring.state.value if self.link.is_up else "isolated",
+            "ring": {"representative": ring.ring_id.representative, "sequence": ring.ring_id.sequence},
+            "members": list(ring.members),
+            "node": self.config.node_id,
+            "syncing": ring.syncing,
+            "why_isolated": self.link.why_down,
+            "config_versions": {str(node): told for node, told in sorted(self.executive.config_versions.items())},
+            "counters": counters,
+            "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
+            "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
+        }

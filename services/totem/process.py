@@ -1,0 +1,198 @@
+"""The totem process: one loop around one poll, in which nothing waits for anything but the poll.
+
+A turn: timers that are due, frames of this node to itself, datagrams (bounded), the bus, the link's address. What could
+take long - names, the disk, the log - is in threads of its own. The loop sleeps until a socket is readable or the
+nearest deadline comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from rondo.bus.control import ControlServer
+from rondo.bus.log import OrderedLog
+from rondo.config import NodeConfig
+from rondo.logs import Logs, notice
+from services.totem.brake import Brake
+from services.totem.bus import Bus
+from services.totem.executive import ConfigVersionError
+from services.totem.instance import InstanceLock
+from services.totem.node import Node
+from services.totem.sequence_file import SequenceFile
+from services.totem.transport.link import NEVER_NS
+from services.totem.tuning import tune
+
+EXIT_OK = 0
+EXIT_CONFIGURATION = 8
+"""supervisord does not start the service again after this one."""
+
+NOT_SCHEDULED_PERCENT = 80
+"""Share of the token time-out by which the loop may wake late before that is worth a line."""
+
+SLEEP_NS_MAX = 60_000_000_000
+_MS_NS = 1_000_000
+_main = logging.getLogger("MAIN")
+
+
+class Process:
+    """Everything of one running totem service. `run` returns the exit code."""
+
+    def __init__(self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs) -> None:
+        """Raises `InstanceError`, OSError (state directory, sockets)."""
+        self._locks = [
+            InstanceLock(run_dir / "totem.lock", "run directory (--run-dir)"),
+            InstanceLock(state_dir / "totem.lock", "state directory (--state-dir)"),
+        ]
+        self._config = config
+        self._run_dir = run_dir
+        self._logs = logs
+        self._started_ns = time.monotonic_ns()
+        self._not_scheduled = 0
+        self._stopping = False
+        self._control_waits = False
+        self._brake = Brake(config.token_retransmit_ms)
+        self._braked = False
+        self._sequence = SequenceFile(state_dir, config.node_id)
+        log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
+        self.node = Node(config, self._sequence, log, time.monotonic_ns())
+        self._poll = select.epoll()
+        self._polled: set[int] = set()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self) -> int:
+        """Run until a signal asks to stop. Raises `CannotBind` if the node's port cannot be had."""
+        self._catch_signals()
+        self.node.link.start()
+        self.node.tend_link(set(), time.monotonic_ns())
+        # After the helper threads were made, which need none of it, and before ZeroMQ's, which does.
+        tune(self._config.cpu_affinity, realtime=self._config.sched_rr)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self._bus = Bus(context, self._run_dir, self.node)
+            self._control = ControlServer(
+                context, self._run_dir, "totem", {"status": self._on_status, "log_level": self._on_log_level}
+            )
+            self._register()
+            while not self._stopping:
+                self._turn()
+        except ConfigVersionError as error:
+            _main.error("%s", error)
+            return EXIT_CONFIGURATION
+        finally:
+            self.node.leave(time.monotonic_ns())
+            self.node.link.close()
+            self._sequence.close()
+            context.destroy(linger=0)
+            notice(_main, "Left the ring.")
+        return EXIT_OK
+
+    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """What `rondo status` and `rondo debug` show."""
+        now_ns = time.monotonic_ns()
+        return self.node.status() | {
+            "pid": os.getpid(),
+            "uptime_seconds": (now_ns - self._started_ns) / 1e9,
+            "cpu_seconds": time.process_time(),
+            "not_scheduled": self._not_scheduled,
+            "brake_pauses": self._brake.pauses,
+            "log_lines_dropped": self._logs.dropped,
+        }
+
+    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
+        self._logs.set_level(str(request.get("level")))
+        return {}
+
+    def _turn(self) -> None:
+        asleep_ns = time.monotonic_ns()
+        wait_ns = self._wait_ns(asleep_ns)
+        readable = {descriptor for descriptor, _ in self._poll.poll(wait_ns / 1e9)}
+        now_ns = time.monotonic_ns()
+        self._check_schedule(now_ns - asleep_ns - wait_ns)
+        if self._wake_read in readable:
+            self._drain_wake_up()
+        self.node.expire(now_ns)
+        self._receive(readable, now_ns)
+        self._bus.receive(self._bus_fd in readable, now_ns)
+        self._bus.send(now_ns)
+        if self._control_fd in readable or self._control_waits:
+            self._control.serve()
+            # ZeroMQ's descriptor says only once that something came in; answering may have used that up.
+            self._control_waits = bool(int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+        if self.node.tend_link(readable, now_ns):
+            self._register()
+
+    def _receive(self, readable: set[int], now_ns: int) -> None:
+        """Frames for the ring, unless they have to wait because cpg does not keep up."""
+        if self._brake.holds(now_ns):
+            return
+        if self._braked:
+            self._poll_data(select.EPOLLIN)
+        self.node.receive(readable, now_ns)
+        self._braked = self._brake.update(self.node.log.pressure, self.node.ring.counters.orf_token_rx, now_ns)
+        if self._braked:
+            self._poll_data(0)
+
+    def _poll_data(self, events: int) -> None:
+        for each in self.node.link.data_filenos():
+            with contextlib.suppress(OSError):
+                self._poll.modify(each, events)
+
+    def _wait_ns(self, now_ns: int) -> int:
+        """How long the poll may sleep."""
+        node = self.node
+        braked = self._brake.holds(now_ns)
+        if self._stopping or self._control_waits or (node.link.has_local and not braked):
+            return 0
+        deadline_ns = min(
+            self._brake.until_ns if braked else NEVER_NS,
+            node.ring.next_deadline_ns() or NEVER_NS,
+            node.link.next_check_ns,
+            self._bus.next_turn_ns(now_ns) or NEVER_NS,
+            now_ns + SLEEP_NS_MAX,
+        )
+        return max(0, deadline_ns - now_ns)
+
+    def _check_schedule(self, late_ns: int) -> None:
+        threshold_ns = self._config.token_timeout_ms * _MS_NS * NOT_SCHEDULED_PERCENT // 100
+        if late_ns > threshold_ns:
+            self._not_scheduled += 1
+            _main.warning(
+                "Rondo's totem process was not scheduled for %0.4f ms (threshold is %0.4f ms). "
+                "Consider token timeout increase.",
+                late_ns / _MS_NS, threshold_ns / _MS_NS,
+            )  # fmt: skip
+
+    def _register(self) -> None:
+        """Poll what is open now."""
+        self._bus_fd, self._control_fd = self._bus.fileno(), int(self._control.socket.getsockopt(zmq.FD))
+        wanted = self.node.link.filenos() | {self._wake_read, self._bus_fd, self._control_fd}
+        for gone in self._polled - wanted:
+            with contextlib.suppress(OSError):  # closed, and so no longer polled
+                self._poll.unregister(gone)
+        for new in wanted:
+            # Also those that are polled already: a number may belong to a new socket by now.
+            with contextlib.suppress(FileExistsError):
+                self._poll.register(new, select.EPOLLIN)
+        self._polled = wanted
+
+    def _catch_signals(self) -> None:
+        """SIGTERM and SIGINT end the loop: leave the ring, exit 0."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))
+
+    def _drain_wake_up(self) -> None:
+        try:
+            while os.read(self._wake_read, 512):
+                pass
+        except BlockingIOError:
+            return

@@ -1,0 +1,120 @@
+"""The ring sequence on stable storage: `ringid_NODE` in the state directory, a little-endian u64 as Corosync keeps it.
+
+A ring identifier must never come twice, over all lives of a node. So the file always holds a number that is ahead of
+what is in use: a range is reserved, and a new one well before the old one ends. Writing is done by a thread, because a
+disk can take seconds, and the token must not wait for it. A file that is missing or damaged is made up for by the wall
+clock: seconds since 1970 times 4 is more than any ring has got to by counting.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import threading
+import time
+from pathlib import Path
+
+RESERVE = 4096
+"""How far the file is ahead: 1024 new rings, each 4 higher than the last."""
+
+SEQUENCE_MAX = 1 << 62
+"""Nothing honest is above."""
+
+RETRY_SECONDS = 1.0
+
+_U64 = struct.Struct("<Q")
+_log = logging.getLogger("TOTEM")
+
+
+class SequenceFile:
+    """Keeps `sequence` and everything up to it from being used again. `store` never waits."""
+
+    def __init__(self, state_dir: Path, node_id: int) -> None:
+        self.path = state_dir / f"ringid_{node_id}"
+        self.first = _read(self.path)
+        """What the ring is to be given at its start. The range after it is reserved when this is made.
+
+        Raises OSError if the file cannot be written: then nothing could be promised."""
+        self._reserved = self.first + RESERVE
+        self._written = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._write(self._reserved)
+        self._thread = threading.Thread(target=self._run, name="ring-sequence", daemon=True)
+        self._thread.start()
+
+    def store(self, sequence: int) -> None:
+        """`sequence` is in use from now on. Half a range ahead of the end of what is reserved, more is reserved."""
+        if sequence + RESERVE // 2 > self._reserved:
+            with self._wake:
+                self._reserved = sequence + RESERVE
+                self._wake.notify()
+
+    def close(self) -> None:
+        """Write what is to be written, if the disk lets us within a second."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(RETRY_SECONDS)
+
+    def _run(self) -> None:
+        failing = False
+        while True:
+            with self._wake:
+                while self._written == self._reserved and not self._closing:
+                    self._wake.wait()
+                wanted = self._reserved
+            if self._written == wanted:
+                return
+            try:
+                self._write(wanted)
+                failing = False
+            except OSError as error:
+                if not failing:
+                    _log.error(
+                        "The ring sequence cannot be stored in %s: %s; trying on; make room, or set system.state_dir",
+                        self.path, error.strerror,
+                    )  # fmt: skip
+                failing = True
+                with self._wake:
+                    if self._closing:
+                        return
+                    self._wake.wait(RETRY_SECONDS)
+
+    def _write(self, sequence: int) -> None:
+        """Durable when it returns, and whole or not at all."""
+        temporary = self.path.with_name(f".{self.path.name}.new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(descriptor, _U64.pack(sequence))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(self.path)
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        self._written = sequence
+
+
+def _read(path: Path) -> int:
+    try:
+        # O_NONBLOCK: a named pipe in its place must not hang the start.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            content = os.read(descriptor, _U64.size + 1)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        _log.info("No ring sequence is stored in %s; beginning from the clock", path)
+    except OSError as error:
+        _log.warning("The ring sequence in %s cannot be read (%s); beginning from the clock", path, error.strerror)
+    else:
+        sequence = int.from_bytes(content, "little")
+        if len(content) == _U64.size and 0 < sequence < SEQUENCE_MAX:
+            return sequence
+        _log.warning("The ring sequence in %s is damaged; beginning from the clock", path)
+    return int(time.time()) * 4

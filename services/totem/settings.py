@@ -1,0 +1,51 @@
+"""From the node's configuration to what the ring and the link are made with."""
+
+from __future__ import annotations
+
+from rondo.config import NodeConfig
+from services.totem.ring.options import RingOptions
+from services.totem.transport.base import TransportSettings
+from services.totem.transport.place import LinkSettings
+
+
+def ring_options(config: NodeConfig) -> RingOptions:
+    """The settings of the ring. Without a nodelist everybody may join."""
+    return RingOptions(
+        members=frozenset(config.members) or None,
+        token_timeout_ms=config.token_timeout_ms,
+        token_retransmit_ms=config.token_retransmit_ms,
+        token_hold_ms=config.token_hold_ms,
+        token_warning_percent=config.token_warning_percent,
+        join_timeout_ms=config.join_timeout_ms,
+        send_join_ms=config.send_join_ms,
+        consensus_timeout_ms=config.consensus_timeout_ms,
+        merge_timeout_ms=config.merge_timeout_ms,
+        fail_recv_const=config.fail_recv_const,
+        seqno_unchanged_const=config.seqno_unchanged_const,
+        miss_count_const=config.miss_count_const,
+        window_size=config.window_size,
+        max_messages=config.max_messages,
+        netmtu=config.netmtu,
+        cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
+    )
+
+
+def link_settings(config: NodeConfig) -> LinkSettings:
+    """The settings of the link."""
+    return LinkSettings(
+        transport=TransportSettings(
+            node_id=config.node_id,
+            port=config.mcastport,
+            group=config.mcastaddr,
+            broadcast=config.broadcast,
+            ttl=config.ttl,
+            ip_dscp=config.ip_dscp,
+            block_unlisted_ips=config.block_unlisted_ips,
+        ),
+        multicast=config.transport == "udp",
+        members=config.members,
+        local_address=config.local_address,
+        bindnetaddr=config.bindnetaddr,
+        ip_version=config.ip_version,
+        check_interval_ms=config.downcheck_timeout_ms,
+    )

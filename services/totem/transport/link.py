@@ -1,0 +1,183 @@
+"""This node's link to the others: the transport as long as its address is there, and what the node sends to itself.
+
+While the address is missing the node is isolated: nothing leaves and nothing comes, but frames to this node itself are
+still given back to it, so that it goes on alone. What a node sends to itself never uses the network; it waits in
+`take_local` until the host hands it in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection
+
+from services.totem.ring.events import EVERYBODY
+from services.totem.transport.base import AddressNotAvailable, CannotBind, Datagram, Transport
+from services.totem.transport.interfaces import InterfaceWatch
+from services.totem.transport.place import LinkSettings, Place
+from services.totem.transport.udp import UdpTransport
+from services.totem.transport.udpu import UdpuTransport
+from services.totem.wire.frames import Kind
+
+CHECK_INTERVAL_NS_MIN = 200_000_000
+"""However often interfaces come and go (containers on a busy host), they are looked through no more often than this."""
+
+NEVER_NS = 1 << 62
+_KIND_AT = 3
+_log = logging.getLogger("TOTEM")
+
+
+class Link:
+    """Sends and receives for the host; `tend` opens and closes the transport as the address comes and goes."""
+
+    def __init__(self, settings: LinkSettings, counters: Counter[str]) -> None:
+        self.settings = settings
+        self.counters = counters
+        """Datagrams that could not be sent or were not taken, by reason: `tx_enobufs`, `rx_unlisted_ip` ..."""
+        self.transport: Transport | None = None
+        self.next_check_ns = 0
+        """When `tend` wants to be called even if none of `filenos` is readable."""
+        self.why_down = ""
+        """Why there is no transport; empty if there is one."""
+        self._place = Place(settings)
+        self._local: list[bytes] = []
+        self._checked_ns = -NEVER_NS
+        self._bound_once = False
+        self._watch: InterfaceWatch | None = None
+        try:
+            self._watch = InterfaceWatch()
+        except OSError as error:
+            _log.info("The kernel does not tell when interfaces change (%s); asking from time to time", error.strerror)
+
+    # -- frames
+
+    def send(self, packets: list[tuple[int, bytes]]) -> None:
+        """Send in the order of the list. What a node needs back of its own is kept for `take_local`."""
+        own, transport = self.settings.transport.node_id, self.transport
+        for destination, frame in packets:
+            if destination == EVERYBODY:
+                if transport is not None:
+                    transport.multicast(frame)
+                if frame[_KIND_AT] != Kind.MCAST:
+                    self._local.append(frame)
+            elif destination == own:
+                self._local.append(frame)
+            elif transport is not None:
+                transport.unicast(destination, frame)
+
+    @property
+    def has_local(self) -> bool:
+        """Whether `take_local` would give something."""
+        return bool(self._local)
+
+    def take_local(self) -> list[bytes]:
+        """Frames of this node to itself, oldest first."""
+        taken, self._local = self._local, []
+        return taken
+
+    def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
+        """Datagrams in the order in which they are to be handed in; `readable` is what the last poll said."""
+        return self.transport.receive(readable, datagrams_max) if self.transport is not None else []
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything was received that was there at the last poll."""
+        return not self._local and (self.transport is None or self.transport.drained)
+
+    def heard(self, frame: bytes, source: str) -> None:
+        """An accepted frame came from this address."""
+        if self.transport is not None:
+            self.transport.heard(frame, source)
+
+    # -- the address
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the node can reach others at all."""
+        return self.transport is not None
+
+    def start(self) -> None:
+        """Begin to look up names."""
+        self._place.resolver.start()
+
+    def filenos(self) -> set[int]:
+        """What to poll for input; it changes when `tend` returns True."""
+        found = {self._place.resolver.fileno()}
+        if self._watch is not None:
+            found.add(self._watch.fileno())
+        return found.union(self.data_filenos())
+
+    def data_filenos(self) -> list[int]:
+        """Those of them on which datagrams arrive."""
+        return self.transport.filenos() if self.transport is not None else []
+
+    def tend(self, readable: Collection[int], now_ns: int) -> bool:
+        """Look after the address if that is due. True: the transport was opened or closed.
+
+        Raises `CannotBind` if the very first binding is refused for a reason that does not pass by itself.
+        """
+        if self._place.resolver.fileno() in readable:
+            self._place.resolver.clear()
+            self.next_check_ns = now_ns
+        if self._watch is not None and self._watch.fileno() in readable:
+            self._watch.clear()
+            self.next_check_ns = min(self.next_check_ns, max(now_ns, self._checked_ns + CHECK_INTERVAL_NS_MIN))
+        if now_ns < self.next_check_ns:
+            return False
+        before = self.transport
+        self._check()
+        self._checked_ns = now_ns
+        told = self.is_up and self._watch is not None
+        self.next_check_ns = NEVER_NS if told else now_ns + self.settings.check_interval_ms * 1_000_000
+        return self.transport is not before
+
+    def close(self) -> None:
+        """Close everything."""
+        if self.transport is not None:
+            self.transport.close()
+            self.transport = None
+        if self._watch is not None:
+            self._watch.close()
+        self._place.resolver.close()
+
+    def _check(self) -> None:
+        try:
+            address = self._place.own_address()
+            if self.transport is not None and self.transport.address != address:
+                self._down()
+            if self.transport is None:
+                self._open(address)
+            else:
+                self.transport.set_members(self._place.members())
+        except AddressNotAvailable as error:
+            self._down()
+            self._isolated(str(error))
+        except CannotBind as error:
+            if not self._bound_once:
+                raise
+            self._down()
+            self._isolated(str(error))
+
+    def _open(self, address: str) -> None:
+        kind = UdpTransport if self.settings.multicast else UdpuTransport
+        transport = kind(self.settings.transport, address, self.counters)
+        try:
+            transport.set_members(self._place.members())
+        except BaseException:
+            transport.close()
+            raise
+        self.transport = transport
+        self._bound_once = True
+        self.why_down = ""
+        _log.info("The network interface [%s] is now up.", address)
+
+    def _down(self) -> None:
+        if self.transport is not None:
+            _log.warning("The network interface [%s] is now down.", self.transport.address)
+            self.transport.close()
+            self.transport = None
+
+    def _isolated(self, why: str) -> None:
+        if why != self.why_down:
+            self.why_down = why
+            _log.warning("This node is isolated: %s. It goes on trying.", why)

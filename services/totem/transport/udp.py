@@ -1,0 +1,146 @@
+"""Transport `udp`: multicast, or broadcast, for what is for everybody; unicast for tokens.
+
+| socket | bound to | for |
+|---|---|---|
+| data in | group:port, a member of the group on the interface of the own address | what is for everybody |
+| out | own address:port-1, multicast loop off | all that is sent, tokens too |
+| token in | own address:port | tokens |
+
+Data and tokens arrive on different sockets, so the order between them is lost and is made again here: a token is
+handed in only after the data that was there when the token was.
+
+Without a nodelist nobody says which address a node has: it is learned from the joins that the node sends.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from services.totem.transport.base import (
+    AddressNotAvailable,
+    Datagram,
+    Transport,
+    TransportSettings,
+    bind_error,
+    family_of,
+    socket_address,
+)
+from services.totem.wire.frames import PROCESSORS_MAX, Kind
+
+DATA_BEFORE_TOKEN_MAX = 4096
+"""Datagrams that are handed in before a waiting token: more of them than a receive buffer of `SOCKET_BUFFER_BYTES` can
+have held when the token came. A flood of data cannot keep the token out for ever."""
+
+_SENDER = struct.Struct("<I")
+_SENDER_AT = 13
+"""Where a join says who sent it (system_from)."""
+
+
+class UdpTransport(Transport):
+    """Multicast or broadcast. Raises `AddressNotAvailable` or `CannotBind` when made."""
+
+    def __init__(self, settings: TransportSettings, address: str, counters: Counter[str]) -> None:
+        super().__init__(settings, address, counters)
+        self._addresses: dict[int, Any] = {}
+        self._learns = True
+        self._data_since_token = 0
+        try:
+            # The token socket first: it alone is not shared, and so finds out another node with this address.
+            self._token = self._socket(address, settings.port, token=True)
+            self._out = self._socket(address, settings.port - 1, shared=True, broadcast=settings.broadcast)
+            self._data = self._socket(settings.group, settings.port, shared=True, broadcast=settings.broadcast)
+            if not settings.broadcast:
+                self._join_group()
+        except (AddressNotAvailable, OSError) as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise _group_error(error, settings.group, address, settings.port) from None
+            raise
+        self._group = socket_address(settings.group, settings.port)
+        self._own_ip = address.partition("%")[0]
+
+    def _join_group(self) -> None:
+        """Join the group on the interface that has the own address, and send to it from there."""
+        ttl, group = self.settings.ttl, self.settings.group
+        if family_of(group) == socket.AF_INET6:
+            index = socket_address(self.address, 0)[3]
+            request = socket.inet_pton(socket.AF_INET6, group.partition("%")[0]) + struct.pack("@I", index)
+            self._data.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+            self._out.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            self._out.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+            self._out.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, ttl)
+            return
+        interface = socket.inet_aton(self.address)
+        self._data.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + interface)
+        self._data.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
+        self._out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
+        self._out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+        self._out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
+
+    def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:
+        """Where the tokens go. With no members at all the addresses are learned."""
+        self._learns = not addresses
+        if self._learns:
+            return
+        reachable = self._of_our_family(addresses)
+        self._addresses = {node: socket_address(known[0], self.settings.port) for node, known in reachable.items()}
+
+    def heard(self, frame: bytes, source: str) -> None:
+        """Learn from a join where its sender is. The newest address wins: a node may have moved."""
+        if not self._learns or len(frame) < _SENDER_AT + _SENDER.size or frame[3] != Kind.JOIN:
+            return
+        (node,) = _SENDER.unpack_from(frame, _SENDER_AT)
+        if node == self.settings.node_id:
+            return
+        self._addresses.pop(node, None)
+        if len(self._addresses) >= PROCESSORS_MAX:
+            del self._addresses[next(iter(self._addresses))]
+        self._addresses[node] = socket_address(source, self.settings.port)
+
+    def filenos(self) -> list[int]:
+        """Data and tokens."""
+        return [self._data.fileno(), self._token.fileno()]
+
+    def multicast(self, frame: bytes) -> None:
+        """One datagram for all."""
+        self._send(self._out.sendto, frame, self._group)
+
+    def unicast(self, node: int, frame: bytes) -> None:
+        """A token; a node whose address is not known (yet) does not get it."""
+        if address := self._addresses.get(node):
+            self._send(self._out.sendto, frame, address)
+        else:
+            self.counters["tx_no_address"] += 1
+
+    def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
+        """Data, and if none is left a token.
+
+        `readable` was true of both sockets at one moment, so if a token was there then, all data that came before it is
+        read here first. A token that is not read now is reported again by the next poll.
+        """
+        taken: list[Datagram] = []
+        empty = True
+        if self._data.fileno() in readable:
+            empty = self._read(self._data, taken, datagrams_max)
+            self._data_since_token += len(taken)
+            own = self._own_ip
+            # Own datagrams come back on the loopback interface and with broadcast; the link has given them already.
+            taken = [each for each in taken if each[1][0] != own]
+        token_waits = self._token.fileno() in readable
+        if token_waits and (empty or self._data_since_token >= DATA_BEFORE_TOKEN_MAX):
+            self._data_since_token = 0
+            self._read(self._token, taken, 1)
+        self.drained = empty and not token_waits
+        return taken
+
+
+def _group_error(error: OSError, group: str, address: str, port: int) -> Exception:
+    """Joining a group fails for want of an interface (wait for it), or because the group is none."""
+    if error.errno in (errno.EINVAL, errno.EADDRINUSE):
+        return bind_error(error, group, port)
+    return AddressNotAvailable(f"cannot join {group} on {address}: {error.strerror}")

@@ -1,0 +1,73 @@
+"""Transport `udpu`: everything by unicast, for networks without multicast.
+
+One socket, bound to the own address and port, receives every kind of frame and sends the tokens. What is for everybody
+leaves once per other member, from a socket for each of them with a port that the kernel chose, so nothing may be
+concluded from the port that a datagram came from. Own frames are not sent to this node itself: the link gives back
+those that it has to see.
+
+With `block_unlisted_ips` a datagram counts only if it comes from the address of a member.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from services.totem.transport.base import Datagram, Transport, TransportSettings, socket_address
+
+
+class UdpuTransport(Transport):
+    """Unicast to the members of the nodelist. Raises `AddressNotAvailable` or `CannotBind` when made."""
+
+    def __init__(self, settings: TransportSettings, address: str, counters: Counter[str]) -> None:
+        super().__init__(settings, address, counters)
+        self._token = self._socket(address, settings.port, token=True)
+        self._by_node: dict[int, socket.socket] = {}
+        self._everybody: list[tuple[Callable[[bytes, Any], int], Any]] = []
+        self._addresses: dict[int, Any] = {}
+        self._listed: frozenset[str] = frozenset()
+
+    def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:
+        """Open a socket for each member that has an address of our family, close those of members that are gone."""
+        reachable = self._of_our_family(addresses)
+        self._listed = frozenset(each.partition("%")[0] for known in reachable.values() for each in known)
+        reachable.pop(self.settings.node_id, None)
+        self._addresses = {node: socket_address(known[0], self.settings.port) for node, known in reachable.items()}
+        for node in [n for n in self._by_node if n not in self._addresses]:
+            gone = self._by_node.pop(node)
+            self._sockets.remove(gone)
+            gone.close()
+        for node in self._addresses:
+            if node not in self._by_node:
+                self._by_node[node] = self._socket(self.address, 0)
+        self._everybody = [(self._by_node[node].sendto, to) for node, to in sorted(self._addresses.items())]
+
+    def filenos(self) -> list[int]:
+        """The one socket on which everything arrives."""
+        return [self._token.fileno()]
+
+    def multicast(self, frame: bytes) -> None:
+        """One datagram for each other member."""
+        for sendto, address in self._everybody:
+            self._send(sendto, frame, address)
+
+    def unicast(self, node: int, frame: bytes) -> None:
+        """A token; a member whose address is not known (yet) does not get it."""
+        if address := self._addresses.get(node):
+            self._send(self._token.sendto, frame, address)
+        else:
+            self.counters["tx_no_address"] += 1
+
+    def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
+        """What has arrived, in the order of its arrival: data that came before a token stands before it."""
+        taken: list[Datagram] = []
+        self.drained = self._token.fileno() not in readable or self._read(self._token, taken, datagrams_max)
+        if not self.settings.block_unlisted_ips:
+            return taken
+        listed = self._listed
+        known = [each for each in taken if each[1][0] in listed]
+        if len(known) != len(taken):
+            self.counters["rx_unlisted_ip"] += len(taken) - len(known)
+        return known

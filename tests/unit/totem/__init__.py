@@ -1,0 +1,1 @@
+"""The totem process around the ring: transports, files, texts."""
