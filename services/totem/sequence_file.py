@@ -3,7 +3,9 @@
 A ring identifier must never come twice, over all lives of a node. So the file always holds a number that is ahead of
 what is in use: a range is reserved, and a new one well before the old one ends. Writing is done by a thread, because a
 disk can take seconds, and the token must not wait for it. A file that is missing or damaged is made up for by the wall
-clock: seconds since 1970 times 4 is more than any ring has got to by counting.
+clock: seconds since 1970 times 256 is more than any ring has got to by counting, as long as fewer than 64 rings are
+formed a second. (Times 4, one ring a second, is not enough: two nodes that lose their files within a second of two
+ring changes would repeat an identifier; a seed of the simulator did.)
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from pathlib import Path
 
 RESERVE = 4096
 """How far the file is ahead: 1024 new rings, each 4 higher than the last."""
+
+SEQUENCES_PER_SECOND = 256
+"""What the clock gives a second: 64 rings, each 4 higher than the last."""
 
 SEQUENCE_MAX = 1 << 62
 """Nothing honest is above."""
@@ -117,4 +122,4 @@ def _read(path: Path) -> int:
         if len(content) == _U64.size and 0 < sequence < SEQUENCE_MAX:
             return sequence
         _log.warning("The ring sequence in %s is damaged; beginning from the clock", path)
-    return int(time.time()) * 4
+    return int(time.time()) * SEQUENCES_PER_SECOND

@@ -22,7 +22,7 @@ SEND_QUEUE_BYTES = 4 << 20
 """Corosync's send queue holds this many bytes in packets of full size."""
 
 RING_SEQUENCE_JUMP_MAX = 1 << 40
-"""A ring sequence further ahead of ours than this is a lie: honest ones start at 0 or at seconds since 1970 * 4."""
+"""A ring sequence further ahead of ours than this is a lie: honest ones start at 0 or at seconds since 1970 * 256."""
 
 
 def token_retransmit_ms(token_timeout_ms: int, retransmits_before_loss: int = 4) -> int:
