@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     node_config = _configuration(options)
     run_dir = paths.make_run_dir(options.run_dir)
+    paths.socket_endpoint(run_dir, "totem.sock")
     state_dir = paths.make_state_dir(options.state_dir, node_config.state_dir or None)
     if node_config.security.enabled:
         raise ConfigError([_NO_SECURITY])
@@ -64,7 +65,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_status(options: argparse.Namespace) -> int:
-    print(json.dumps(ask(paths.run_dir(options.run_dir), "totem", "status"), indent=2))
+    answer = ask(paths.run_dir(options.run_dir), "totem", "status")
+    del answer["ok"]
+    print(json.dumps(answer, indent=2))
     return 0
 
 
@@ -72,6 +75,8 @@ def _configuration(options: argparse.Namespace) -> NodeConfig:
     if options.resolved:
         return NodeConfig.read(options.resolved)
     loaded = config.load(options.config, node_id=options.nodeid)
+    for warning in loaded.warnings:
+        print(f"totem: warning: {warning}", file=sys.stderr)
     return config.resolve(loaded, state_dir=options.state_dir)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import zmq
 
+from rondo import paths
 from rondo.bus import sockets
 from rondo.bus.envelope import BusError
 from rondo.bus.kinds import Kind
@@ -26,10 +27,10 @@ _log = logging.getLogger("TOTEM")
 
 
 class Bus:
-    """The ROUTER socket `totem.sock`. Raises `rondo.bus.sockets.SocketError` when made."""
+    """The ROUTER socket `totem.sock`. Raises `rondo.bus.sockets.SocketError` or `rondo.paths.PathError` when made."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, node: Node) -> None:
-        endpoint = f"ipc://{run_dir / 'totem.sock'}"
+        endpoint = paths.socket_endpoint(run_dir, "totem.sock")
         sockets.remove_stale(endpoint)
         self._socket = sockets.bind_router(context, endpoint)
         self._node = node

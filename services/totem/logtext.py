@@ -61,9 +61,14 @@ class LogText:
 
     def __init__(self) -> None:
         self._budgets: dict[object, LineBudget] = {}
+        self._first = True
 
     def tell(self, event: Told, now_ns: int) -> None:
         """Log the event, if it is worth a line and there have not been too many of its kind."""
+        if self._first and isinstance(event, RegularConfiguration):
+            # Corosync says of a node's first ring that all its members, the node too, have joined.
+            self._first = False
+            event = event._replace(joined=event.members)
         kind, logger, level, text = _line(event)
         if not logger.isEnabledFor(level):
             return

@@ -172,6 +172,13 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(stack: ExitStack, tmp_p
     assert "corosync.conf:" in lines[0]
     assert node.is_in_ring_of(1), "it was not disturbed"
 
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    (deep_one,) = totem_ring(stack, deep, port, nodes=1)
+    code, lines = failure(deep_one)
+    assert (code, len(lines)) == (15, 1)
+    assert "a socket's path has at most 107 bytes" in lines[0]
+
 
 def test_a_node_without_its_address_is_isolated_and_says_so(stack: ExitStack, tmp_path: Path) -> None:
     (node,) = totem_ring(stack, tmp_path, reserve_port(stack), nodes=1, addresses="192.0.2.9{}")

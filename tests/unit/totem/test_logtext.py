@@ -64,10 +64,12 @@ def test_membership(
 ) -> None:
     caplog.set_level(logging.INFO)
     text = LogText()
+    text.tell(RegularConfiguration(RingId(1, 8), (1,), (), ()), 0)
     text.tell(TransitionalConfiguration(RingId(1, 8), RING, (1,), left), 0)
     text.tell(RegularConfiguration(RING, (1, 2, 3), joined, left), 0)
     text.tell(SyncComplete(RING), 0)
     assert caplog.record_tuples == [
+        ("TOTEM", 25, "A new membership (1.8) was formed. Members joined: 1"),
         ("TOTEM", 25, line),
         ("MAIN", 25, "Completed service synchronization, ready to provide service."),
     ]
