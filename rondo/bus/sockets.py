@@ -1,0 +1,129 @@
+"""ZeroMQ sockets of the bus, all made alike: bounded, private, and gone at once when closed.
+
+The server side binds a ROUTER, the other side connects a DEALER. A ROUTER refuses to send where nobody is or where the
+queue is full, instead of dropping silently; `send` turns that into an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import zmq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HIGH_WATER_MARK = 64
+"""Envelopes (of about 256 KiB) that wait at most in each direction of a connection."""
+
+ENVELOPE_BYTES_MAX = 256 * 1024 * 1024
+"""Longer envelopes end the connection: the largest item is a message of cpg.message_size_max, with room to spare."""
+
+RECONNECT_MS = 20
+"""A client tries again this often while the other side is not there; ..."""
+RECONNECT_MAX_MS = 200
+"""... backing off up to this."""
+
+FRAMES_PER_DRAIN = 32
+"""How many envelopes are taken from one socket before the others get their turn."""
+
+
+class SocketError(OSError):
+    """A socket that cannot be made; the text says which and why, in one line."""
+
+
+def bind_router(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, mode: int = 0o600) -> zmq.Socket[bytes]:
+    """A ROUTER bound to `endpoint`; an `ipc://` socket gets this file mode. Raises `SocketError`."""
+    socket = _socket(context, zmq.ROUTER)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    # The file must not be open to others even for the moment between bind and chmod.
+    umask = os.umask(0o177)
+    try:
+        socket.bind(endpoint)
+        if path := ipc_path(endpoint):
+            path.chmod(mode)
+    except (zmq.ZMQError, OSError) as error:
+        socket.close()
+        raise SocketError(f"{endpoint}: cannot be bound: {error.strerror or error}") from None
+    finally:
+        os.umask(umask)
+    return socket
+
+
+def connect_dealer(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """A DEALER that connects to `endpoint` now or when somebody binds it. Raises `SocketError`."""
+    socket = _socket(context, zmq.DEALER)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise SocketError(f"{endpoint}: {error.strerror or error}") from None
+    return socket
+
+
+def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+    socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+    socket.setsockopt(zmq.MAXMSGSIZE, ENVELOPE_BYTES_MAX)
+    return socket
+
+
+def ipc_path(endpoint: str) -> Path | None:
+    """The path of an `ipc://` endpoint in the file system; None for any other kind."""
+    return Path(endpoint[6:]) if endpoint.startswith("ipc://") and not endpoint.startswith("ipc://@") else None
+
+
+def remove_stale(endpoint: str) -> None:
+    """Remove the socket file that a killed predecessor left (whoever calls holds the lock of the run directory)."""
+    path = ipc_path(endpoint)
+    if path is not None:
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink()
+
+
+def send(socket: zmq.Socket[bytes], frame: bytes, identity: bytes | None = None) -> bool:
+    """Send one envelope, to `identity` if the socket is a ROUTER. False if there is no room for it now, or nobody."""
+    try:
+        if identity is None:
+            socket.send(frame, zmq.DONTWAIT, copy=len(frame) < 65536)
+        else:
+            socket.send_multipart((identity, frame), zmq.DONTWAIT, copy=len(frame) < 65536)
+    except zmq.Again:
+        return False
+    except zmq.ZMQError as error:
+        if error.errno == zmq.EHOSTUNREACH:
+            return False
+        raise
+    return True
+
+
+def receive_all(socket: zmq.Socket[bytes], limit: int = FRAMES_PER_DRAIN) -> Iterator[bytes]:
+    """What waits on a DEALER, at most `limit` envelopes. Anything of more than one frame is skipped."""
+    for _ in range(limit):
+        try:
+            frames = socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return
+        if len(frames) == 1:
+            yield frames[0]
+
+
+def receive_all_routed(socket: zmq.Socket[bytes], limit: int = FRAMES_PER_DRAIN) -> Iterator[tuple[bytes, bytes]]:
+    """What waits on a ROUTER, at most `limit` envelopes, as (identity, envelope). Anything else is skipped."""
+    for _ in range(limit):
+        try:
+            frames = socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return
+        if len(frames) == 2:
+            yield frames[0], frames[1]
