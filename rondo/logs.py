@@ -1,0 +1,194 @@
+"""Logs as Corosync's users know them: `Nov 22 16:00:01.123 notice  [TOTEM ] message`.
+
+They go to standard error, to a file, to syslog.
+What a service logs is handed to a thread that writes it, so that a slow disk or a full pipe never holds up the service;
+if the thread cannot follow, lines are dropped and counted. Besides Python's levels there is Corosync's `notice`, for
+what an operator wants to see in a healthy cluster too. Loggers are named by subsystem: `logging.getLogger("TOTEM")`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+from rondo.config.node import LogSettings
+
+NOTICE = 25
+"""Between INFO and WARNING."""
+
+LINES_WAITING_MAX = 4096
+"""Lines that wait for the writing thread; what comes beyond is dropped and counted."""
+
+CLOSE_SECONDS = 2.0
+
+_Lines = queue.Queue[logging.LogRecord | None]
+
+LEVELS = {
+    "emerg": logging.CRITICAL,
+    "alert": logging.CRITICAL,
+    "crit": logging.CRITICAL,
+    "err": logging.ERROR,
+    "error": logging.ERROR,
+    "warning": logging.WARNING,
+    "notice": NOTICE,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+    "trace": logging.DEBUG,
+}
+_NAMES = {
+    logging.CRITICAL: "crit",
+    logging.ERROR: "error",
+    logging.WARNING: "warning",
+    NOTICE: "notice",
+    logging.INFO: "info",
+    logging.DEBUG: "debug",
+}
+
+
+class LogError(Exception):
+    """Logging cannot be set up as configured; the text is one line with the mend."""
+
+
+def notice(logger: logging.Logger, message: str, *arguments: object) -> None:
+    """Log at level notice."""
+    logger.log(NOTICE, message, *arguments)
+
+
+class Logs:
+    """The log of this process, from `start` to `close`."""
+
+    def __init__(self, settings: LogSettings) -> None:
+        """Raises `LogError` if the log file cannot be opened."""
+        self._queue: _Lines = queue.Queue(LINES_WAITING_MAX)
+        self._handler = _Handing(self._queue)
+        self._outputs = _outputs(settings)
+        self._writer = threading.Thread(target=self._write, name="log", daemon=True)
+
+    def start(self) -> None:
+        """Take over from here: everything that is logged in this process."""
+        root = logging.getLogger()
+        root.handlers[:] = [self._handler]
+        root.setLevel(min((each.level for each in self._outputs), default=logging.CRITICAL))
+        logging.raiseExceptions = False  # a log that cannot be written must not write about itself
+        self._writer.start()
+
+    def set_level(self, name: str) -> None:
+        """Log everything from this level (`debug`, `info`, `notice`, `warning`, `err` ...) on. Raises ValueError."""
+        if name not in LEVELS:
+            raise ValueError(f"no log level {name!r}; there are {' '.join(LEVELS)}")
+        for each in self._outputs:
+            each.setLevel(LEVELS[name])
+        logging.getLogger().setLevel(LEVELS[name])
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost because they could not be written as fast as they came."""
+        return self._handler.dropped
+
+    def close(self) -> None:
+        """Write what waits, if that is possible within `CLOSE_SECONDS`: a full pipe must not keep the service alive."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=CLOSE_SECONDS)
+        self._writer.join(CLOSE_SECONDS)
+
+    def _write(self) -> None:
+        while (record := self._queue.get()) is not None:
+            for each in self._outputs:
+                if record.levelno >= each.level:
+                    each.handle(record)
+        for each in self._outputs:
+            each.close()
+
+
+class _Handing(logging.handlers.QueueHandler):
+    """Hands lines to the writing thread, or drops them; never waits."""
+
+    def __init__(self, lines: _Lines) -> None:
+        super().__init__(lines)
+        self.dropped = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+
+class _Format(logging.Formatter):
+    """`time priority [SUBSYS] message`, without control characters: a log line is one line."""
+
+    def __init__(self, settings: LogSettings, *, host: bool) -> None:
+        super().__init__()
+        self._settings = settings
+        self._who = f"[{os.getpid()}] {socket.gethostname()} rondo " if host else ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        where = ""
+        if self._settings.fileline:
+            where += f"{record.filename}:{record.lineno} "
+        if self._settings.function_name:
+            where += f"{record.funcName} "
+        text = record.getMessage()
+        if record.exc_info:
+            text += " " + self.formatException(record.exc_info).replace("\n", " | ")
+        if not text.isprintable():
+            text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+        priority = _NAMES.get(record.levelno, "info")
+        return f"{self._time(record)}{self._who}{priority:<7} [{record.name:<6}] {where}{text}"
+
+    def _time(self, record: logging.LogRecord) -> str:
+        if self._settings.timestamp == "off":
+            return ""
+        text = time.strftime("%b %d %H:%M:%S", time.localtime(record.created))
+        return f"{text}.{int(record.msecs):03d} " if self._settings.timestamp == "hires" else f"{text} "
+
+
+def _outputs(settings: LogSettings) -> list[logging.Handler]:
+    outputs: list[logging.Handler] = []
+    debugging = settings.debug != "off"
+
+    def add(handler: logging.Handler, priority: str, *, host: bool) -> None:
+        handler.setLevel(logging.DEBUG if debugging else LEVELS[priority])
+        handler.setFormatter(_Format(settings, host=host))
+        outputs.append(handler)
+
+    if settings.to_stderr:
+        add(logging.StreamHandler(sys.stderr), settings.logfile_priority, host=False)
+    if settings.to_logfile and settings.logfile:
+        try:
+            # Reopened when logrotate has moved it away.
+            handler = logging.handlers.WatchedFileHandler(Path(settings.logfile), encoding="utf-8")
+        except OSError as error:
+            raise LogError(
+                f"{settings.logfile}: cannot be opened for the log: {error.strerror}; "
+                "make its directory writable, or set logging.logfile"
+            ) from None
+        add(handler, settings.logfile_priority, host=True)
+    if settings.to_syslog:
+        facility = logging.handlers.SysLogHandler.facility_names.get(settings.syslog_facility, 3)
+        try:
+            syslog = _Syslog("/dev/log", facility=facility)
+        except OSError:
+            return outputs  # no syslog on this machine (a container): the other places have it
+        syslog.ident = f"rondo[{os.getpid()}]: "
+        add(syslog, settings.syslog_priority, host=False)
+        syslog.setFormatter(logging.Formatter("[%(name)-6s] %(message)s"))
+    return outputs
+
+
+class _Syslog(logging.handlers.SysLogHandler):
+    """Knows the level notice."""
+
+    def mapPriority(self, levelName: str) -> str:  # noqa: N802, N803 - the names of the base class
+        return "notice" if levelName == "NOTICE" else super().mapPriority(levelName)
+
+
+logging.addLevelName(NOTICE, "NOTICE")
