@@ -159,7 +159,7 @@ class Machine:
                 session.acked = max(session.opened_at, welcome.position)
                 session.epoch = welcome.epoch
                 table[session.ident] = session
-        taken = {ident: request for ident, request in welcome.taken}
+        taken = dict(welcome.taken)
         for session in table.values():
             session.floor = max(session.opened_at, had)
             session.taken = session.submitted = taken.pop(session.ident, 0)
