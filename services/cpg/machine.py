@@ -159,7 +159,7 @@ class Machine:
                 session.acked = max(session.opened_at, welcome.position)
                 session.epoch = welcome.epoch
                 table[session.ident] = session
-        taken = dict(welcome.taken)
+        taken = {pair[0]: pair[1] for pair in welcome.taken}
         for session in table.values():
             session.floor = max(session.opened_at, had)
             session.taken = session.submitted = taken.pop(session.ident, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -106,7 +107,7 @@ class Process:
             self._watch.close()
             self._watch = None
 
-    def _tend_totem(self, now_s: float) -> None:
+    def _tend_totem(self, now_s: float, ready: dict[Any, int]) -> None:
         """Watch the totem that welcomed us; begin anew when it is dead or does not answer."""
         machine = self._machine
         if machine.state == State.WAITING:
@@ -122,7 +123,8 @@ class Process:
             self._watch = ProcessWatch(machine.totem_pid)
             if self._watch.fileno() >= 0:
                 self._poller.register(self._watch.fileno(), zmq.POLLIN)
-        if not self._watch.is_alive():
+        told = self._watch.fileno()
+        if (told < 0 or told in ready) and not self._watch.is_alive():
             _log.error("The ring process (%d) died: its members and their groups are lost here", machine.totem_pid)
             machine.totem_lost("the ring process of this node died")
             self._connect()
@@ -142,10 +144,7 @@ class Process:
             for identity, frame in sockets.receive_all_routed(self._gateway):
                 self._take(frame, identity)
         now_s = time.monotonic()
-        if self._watch is None or self._watch.fileno() < 0 or self._watch.fileno() in ready:
-            self._tend_totem(now_s)
-        elif machine.state == State.WAITING or self._watch.pid != machine.totem_pid:
-            self._tend_totem(now_s)
+        self._tend_totem(now_s, ready)
         machine.flush(now_s)
         self._send(now_s)
         if self._control.socket in ready:
@@ -179,18 +178,19 @@ class Process:
         frames = machine.clients.frames
         while frames:
             identity, frame = frames[0]
-            if not sockets.send(self._gateway, frame, identity):
-                # There is no room, or nobody: if it died, its successor's hello empties the queue.
+            sent = sockets.try_send(self._gateway, frame, identity)
+            if sent is False:
                 self._retry_at_s = now_s + RETRY_S
                 break
+            # To nobody: its successor says hello, and gets what is not acknowledged.
             frames.popleft()
 
-    def _wait_ms(self) -> float | None:
+    def _wait_ms(self) -> int | None:
         """How long the poll may sleep; None = until something comes."""
         due = [at for at in (self._machine.due_s(), self._hello_at_s, self._retry_at_s) if at is not None]
         if self._watch is not None and self._watch.fileno() < 0:
             due.append(time.monotonic() + ALIVE_CHECK_S)
-        return max(0.0, (min(due) - time.monotonic()) * 1000 + 0.5) if due else None
+        return max(0, math.ceil((min(due) - time.monotonic()) * 1000)) if due else None
 
     def _log_state(self) -> None:
         machine = self._machine
