@@ -70,6 +70,11 @@ class Assembly:
         self._end(key, now, dropped=not whole)
         return b"".join(message.chunks) if whole else None
 
+    def unfinished_of(self, node: int) -> list[tuple[Key, int, bytes]]:
+        """(key, total, what is there) of all unfinished messages of a node, in the order of their keys."""
+        found = [(key, message) for key, message in self._open.items() if key[0] == node]
+        return [(key, message.total, b"".join(message.chunks)) for key, message in sorted(found, key=lambda f: f[0])]
+
     def drop(self, now: int, key: Key) -> None:
         """The sender left the group: what is unfinished will never be finished."""
         self._end(key, now, dropped=True)

@@ -49,6 +49,8 @@ class Clients:
         self.epoch = 0
         self.ready = False
         """Whether requests are evaluated: totem is there, and its log has been evaluated up to its head."""
+        self.opening = False
+        """The gateway has not opened its sessions since this became ready: it may know some that are not known here."""
         self.gateway: bytes | None = None
         """Identity of the gateway that said hello last."""
         self.frames: deque[tuple[bytes, bytes]] = deque()
@@ -117,6 +119,7 @@ class Clients:
     # Sessions come and go.
 
     def _open(self, rows: list[list[Any]]) -> None:
+        self.opening = False
         opened: list[list[Any]] = []
         for row in rows:
             code, position = self._open_one(row)
@@ -154,7 +157,8 @@ class Clients:
                     return Code.NOT_EXIST, 0
                 session = self._add(Session(ident, pid, start_time, uid, gid, flags, note), position)
                 self._catch_up(session, position)
-            elif not session.acked <= position <= now:
+            elif position > now:
+                # (Below what is acknowledged is well: there were no events for it in between.)
                 return Code.NOT_EXIST, 0
         self._identify(session, row)
         session.epoch = self.epoch
@@ -260,7 +264,7 @@ class Clients:
         self._to_settle.clear()
         self.taken_of_unknown.clear()
         self.gone.clear()
-        self.ready = False
+        self.ready = self.opening = False
 
     # Requests.
 

@@ -11,7 +11,8 @@ multicasts a DOWNLIST (for the log) and its own processes' memberships (JOINLIST
 processes of nodes that are not in the transitional configuration leave (nodedown); (b) processes of other nodes'
 joinlists that are not known join (nodeup); (c) known processes of other nodes that no joinlist has leave (procdown);
 (d) sessions are told of the ring. If the ring changes before that, what was collected is discarded: only joinlists of
-the ring that completes count, or processes that died meanwhile would stay for ever.
+the ring that completes count, or processes that died meanwhile would stay for ever. If nodes join while a long message
+of this node is half ordered, its step also gives them the parts that they missed.
 
 Between REGULAR and SYNC_COMPLETE joins, leaves and messages are held back, because the membership is not agreed yet:
 nothing of the new ring is delivered before its sync is complete. If it never completes, they are evaluated when the
@@ -124,6 +125,10 @@ class Core:
                 self._joinlists[entry[1]].update(message.entries)
         elif message is None or isinstance(message, wire.DownList):
             return
+        elif isinstance(message, wire.PartialMcast) and message.again:
+            # Who was with the sender all the time has these parts.
+            if self.syncing and (self.ring is None or self._staying is None or entry[1] not in self._staying):
+                self.assembly.add(at, n, entry[1], message)
         elif self.syncing:
             self._held.append((at, entry))
         elif isinstance(message, wire.Mcast):
@@ -243,7 +248,13 @@ class Core:
         own = [(pid, group.name) for group in self.table for pid in sorted(group.local.values())]
         old = self.ring[2] if self.ring is not None else ()
         left = [node for node in old if self._staying is not None and node not in self._staying]
-        self.sync_replies.append((n, [wire.encode_down_list(len(old), left), *wire.encode_join_lists(own)]))
+        messages = [wire.encode_down_list(len(old), left), *wire.encode_join_lists(own)]
+        came = set(self._ring_next[2] if self._ring_next is not None else ()) - (self._staying or set())
+        if came or not left:
+            # Somebody came, or the ring was formed anew with the same members because of a cpg without history.
+            for (node, pid, name), total, data in self.assembly.unfinished_of(self.node_id):
+                messages.extend(wire.encode_parts_again(name, node, pid, total, data))
+        self.sync_replies.append((n, messages))
 
     def _sync_abort(self, n: int, _: Entry) -> None:
         self._changed(n)
@@ -290,7 +301,10 @@ class Core:
         if members:
             for member in members:
                 self.table.remove(group.name, member)
-                self.assembly.drop(n, (*member, group.name))
+                if reason == Reason.PROCDOWN:
+                    # What nodes that are down left unfinished went when the ring began; since then they may have
+                    # come back and said it again.
+                    self.assembly.drop(n, (*member, group.name))
             self._tell(n, group, left=[(*m, reason) for m in members])
 
     def _sync_complete(self, n: int, _: Entry) -> None:

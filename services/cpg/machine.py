@@ -30,6 +30,10 @@ ACK_BYTES = 128 * 1024
 ACK_DELAY_S = 0.02
 """... this time."""
 
+OPENING_S_MAX = 5.0
+"""How long nothing is acknowledged after a start because the gateway may know sessions that are not known here: so long
+their events can be given again."""
+
 
 class State(StrEnum):
     """What the service is doing."""
@@ -66,6 +70,7 @@ class Machine:
         self._held_bytes = 0
         self._kept_told: list[int] = []
         self._ack_due_s: float | None = None
+        self._opening_until_s: float | None = None
 
     @property
     def core(self) -> Core:
@@ -192,7 +197,8 @@ class Machine:
                     # The end that was under way was not accepted.
                     session.closing = False
                     clients.close(session, finish=False)
-        clients.ready = True
+        clients.ready = clients.opening = True
+        self._opening_until_s = None
         clients.greet()
 
     # The log.
@@ -262,10 +268,10 @@ class Machine:
 
     def _acknowledge(self, now_s: float) -> None:
         clients = self.clients
-        n = self._checkpoints.best(clients.handled())
+        n = self.acked if self._is_opening(now_s) else self._checkpoints.best(clients.handled())
         urgent = clients.changed or bool(clients.gone)
         if n <= self.acked and not urgent:
-            self._ack_due_s = None
+            self._ack_due_s = self._opening_until_s if clients.opening else None
             return
         if not urgent and not self._ack_is_worth(n):
             if self._ack_due_s is None:
@@ -285,6 +291,15 @@ class Machine:
         self.core.rings = [event for event in self.core.rings if event[0] > n]
         while self._held and self._held[0][0] <= n:
             self._held_bytes -= self._held.popleft()[1]
+
+    def _is_opening(self, now_s: float) -> bool:
+        if not self.clients.ready:
+            return True
+        if self.clients.opening:
+            if self._opening_until_s is None:
+                self._opening_until_s = now_s + OPENING_S_MAX
+            self.clients.opening = now_s < self._opening_until_s
+        return self.clients.opening
 
     def _ack_is_worth(self, n: int) -> bool:
         size = 0

@@ -12,6 +12,10 @@ All begin with a header of 16 bytes: id i32 = 2 << 16 | function, padding, size 
 | 4 | an older DOWNLIST | ignored |
 | 5 | DOWNLIST, 1568 bytes | old members u32 @16, left nodes u32 @24, 384 node ids u32 @32 |
 | 6 | PARTIAL_MCAST | name @16, total u32 @152, length u32 @160, pid u32 @168, part u32 @176, source @184, data @200 |
+| 7 | PARTS_AGAIN | the same; Rondo's own, unknown to C nodes, which drop it (they log unknown functions) |
+
+PARTS_AGAIN is sent in the sync of a ring that new nodes join while a long message of the sender is half ordered: it
+gives them the parts that they missed, so that they see that message as all others do.
 """
 
 from __future__ import annotations
@@ -42,6 +46,7 @@ class Function(IntEnum):
     DOWNLIST_OLD = 4
     DOWNLIST = 5
     PARTIAL_MCAST = 6
+    PARTS_AGAIN = 7
 
 
 class Part(IntEnum):
@@ -95,6 +100,8 @@ class PartialMcast(NamedTuple):
     total: int
     part: int
     data: bytes | memoryview
+    again: bool
+    """PARTS_AGAIN: what was ordered before the receiver came."""
 
 
 class DownList(NamedTuple):
@@ -161,13 +168,22 @@ def encode_mcast(group: bytes, node: int, pid: int, data: bytes) -> list[bytes]:
             _SERVICE | Function.MCAST, MCAST_DATA_AT + length, len(group), group, length, pid, node, 0
         )  # fmt: skip
         return [head + data]
+    return _encode_parts(Function.PARTIAL_MCAST, group, node, pid, length, data)
+
+
+def encode_parts_again(group: bytes, node: int, pid: int, total: int, data: bytes) -> list[bytes]:
+    """PARTS_AGAIN: `data` is the beginning, as far as it is ordered, of a message of `total` bytes."""
+    return _encode_parts(Function.PARTS_AGAIN, group, node, pid, total, data)
+
+
+def _encode_parts(function: Function, group: bytes, node: int, pid: int, total: int, data: bytes) -> list[bytes]:
     parts: list[bytes] = []
-    for at in range(0, length, PART_BYTES_MAX):
+    for at in range(0, len(data), PART_BYTES_MAX):
         piece = data[at : at + PART_BYTES_MAX]
-        part = Part.FIRST if at == 0 else Part.LAST if at + len(piece) == length else Part.MIDDLE
+        part = Part.FIRST if at == 0 else Part.LAST if at + len(piece) == total else Part.MIDDLE
         head = _PARTIAL.pack(
-            _SERVICE | Function.PARTIAL_MCAST, _PARTIAL.size + len(piece),
-            len(group), group, length, len(piece), pid, part, node, 0,
+            _SERVICE | function, _PARTIAL.size + len(piece),
+            len(group), group, total, len(piece), pid, part, node, 0,
         )  # fmt: skip
         parts.append(head + piece)
     return parts
@@ -218,10 +234,11 @@ def _decode_mcast(message: bytes) -> Message:
 
 
 def _decode_partial(message: bytes) -> Message:
-    _, _, name_length, name, total, length, pid, part, _, _ = _PARTIAL.unpack_from(message)
+    ident, _, name_length, name, total, length, pid, part, _, _ = _PARTIAL.unpack_from(message)
     if part not in (Part.FIRST, Part.MIDDLE, Part.LAST):
         raise WireError(f"part of kind {part}")
-    return PartialMcast(_group(name_length, name), pid, total, part, _data(message, _PARTIAL.size, length))
+    again = ident & 0xFFFF == Function.PARTS_AGAIN
+    return PartialMcast(_group(name_length, name), pid, total, part, _data(message, _PARTIAL.size, length), again)
 
 
 def _decode_down_list(message: bytes) -> Message:
@@ -244,5 +261,6 @@ _DECODERS = {
     _SERVICE | Function.JOINLIST: (_JOINLIST.size, _decode_join_list),
     _SERVICE | Function.MCAST: (_MCAST.size, _decode_mcast),
     _SERVICE | Function.PARTIAL_MCAST: (_PARTIAL.size, _decode_partial),
+    _SERVICE | Function.PARTS_AGAIN: (_PARTIAL.size, _decode_partial),
     _SERVICE | Function.DOWNLIST: (_DOWNLIST.size, _decode_down_list),
 }
