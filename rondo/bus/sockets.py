@@ -93,6 +93,11 @@ def remove_stale(endpoint: str) -> None:
 
 def send(socket: zmq.Socket[bytes], frame: bytes, identity: bytes | None = None) -> bool:
     """Send one envelope, to `identity` if the socket is a ROUTER. False if there is no room for it now, or nobody."""
+    return try_send(socket, frame, identity) is True
+
+
+def try_send(socket: zmq.Socket[bytes], frame: bytes, identity: bytes | None = None) -> bool | None:
+    """The same, but None if nobody of that identity is connected (any more)."""
     try:
         if identity is None:
             socket.send(frame, zmq.DONTWAIT, copy=len(frame) < 65536)
@@ -102,7 +107,7 @@ def send(socket: zmq.Socket[bytes], frame: bytes, identity: bytes | None = None)
         return False
     except zmq.ZMQError as error:
         if error.errno == zmq.EHOSTUNREACH:
-            return False
+            return None
         raise
     return True
 

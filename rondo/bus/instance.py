@@ -1,0 +1,37 @@
+"""One instance of a service per directory, kept by a file lock that the kernel drops with the process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class InstanceError(Exception):
+    """The directory is in use or cannot be used; the text is one line that says who holds it and what to do."""
+
+
+class InstanceLock:
+    """An exclusive lock on `DIRECTORY/SERVICE.lock`, held until the process ends. Raises `InstanceError`."""
+
+    def __init__(self, directory: Path, service: str, option: str = "--run-dir") -> None:
+        path = directory / f"{service}.lock"
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise InstanceError(f"{path}: {error.strerror}; choose another directory ({option})") from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(self._descriptor, 32, 0).decode(errors="replace").strip()
+            os.close(self._descriptor)
+            who = f" as process {holder}" if holder.isdigit() else ""
+            raise InstanceError(
+                f"{path}: {service} runs already{who}; stop it, or choose another directory ({option})"
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Give the directory up. The file stays: removing it would open a race with the next holder."""
+        os.close(self._descriptor)

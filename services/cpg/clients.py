@@ -1,0 +1,473 @@
+"""The sessions, and what the gateway says and is told about them.
+
+A session outlives the gateway's connection, the gateway and this process. Whoever restarts says hello and opens its
+sessions anew; requests and events have numbers, so that nothing is done twice and nothing is left out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rondo.bus import sessions as bus
+from rondo.bus.codes import Code
+from rondo.bus.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError, unpack
+from rondo.bus.events import Reason, encode_events
+from rondo.bus.order import Again, request_cost
+from rondo.bus.requests import REQUEST_CLOSE, Guarantee, Op, decode_requests, encode_replies
+from rondo.bus.sessions import CloseReason, NoticeKind, OpenFlag
+from services.cpg import wire
+from services.cpg.core import Core
+from services.cpg.evaluate import answer, evaluate
+from services.cpg.sessions import Blob, Queued, Session
+
+TURN_BYTES = 64 * 1024
+"""What one session may submit before the others get their turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Bounds, bytes."""
+
+    message_size_max: int = 64 * 1024 * 1024
+    """Larger messages are refused (cpg.message_size_max)."""
+    client_bytes_max: int = 64 * 1024 * 1024
+    """A session with more events outstanding is cut off (cpg.client_bytes_max)."""
+    log_bytes_max: int = 128 * 1024 * 1024
+    """Of totem's log (system.log_bytes_max)."""
+
+
+class Clients:
+    """All sessions of this node."""
+
+    def __init__(self, options: Options, pid: int) -> None:
+        self.options = options
+        self.pid = pid
+        self.core = Core(0)
+        self.epoch = 0
+        self.ready = False
+        """Whether requests are evaluated: totem is there, and its log has been evaluated up to its head."""
+        self.opening = False
+        """The gateway has not opened its sessions since this became ready: it may know some that are not known here."""
+        self.gateway: bytes | None = None
+        """Identity of the gateway that said hello last."""
+        self.frames: deque[tuple[bytes, bytes]] = deque()
+        """(identity, envelope) for the gateway."""
+        self.table: dict[int, Session] = {}
+        self.changed = False
+        """Whether what totem keeps of the table has to be renewed."""
+        self.gone: list[int] = []
+        """Sessions that totem may forget."""
+        self.taken_of_unknown: dict[int, int] = {}
+        """Last requests taken of sessions that are not in the table (they may come back)."""
+        self.counters = {
+            "requests": 0, "refused": 0, "events": 0, "messages_submitted": 0, "sessions_cut": 0, "bus_errors": 0,
+        }  # fmt: skip
+        self._turns: deque[Session] = deque()
+        """Sessions with requests that wait, whose turn it is first."""
+        self._to_send: dict[int, Session] = {}
+        self._to_settle: dict[int, Session] = {}
+        self._replies: dict[int, list[list[Any]]] = {}
+
+    # The gateway.
+
+    def receive(self, identity: bytes, frame: bytes) -> None:
+        """One envelope from a gateway. Raises `BusError`."""
+        envelope = bus.decode(frame)
+        if isinstance(envelope, bus.GatewayHello):
+            if envelope.version != PROTOCOL_VERSION:
+                raise BusError(f"the gateway speaks version {envelope.version} of the bus, not {PROTOCOL_VERSION}")
+            self.gateway = identity
+            self.frames.clear()
+            self.greet()
+        elif identity != self.gateway:
+            self.frames.append((identity, bus.encode(Again(self.epoch))))
+        elif not self.ready or envelope.epoch != self.epoch:
+            # A welcome is on its way, or will be; the gateway then begins anew.
+            return
+        elif isinstance(envelope, bus.Request):
+            for session, first, last, blob in envelope.requests:
+                self._request(session, first, last, blob)
+        elif isinstance(envelope, bus.EventAck):
+            self._event_ack(envelope.sessions)
+        elif isinstance(envelope, bus.Open):
+            self._open(envelope.sessions)
+        elif isinstance(envelope, bus.Close):
+            for ident, reason in envelope.sessions:
+                if ident in self.table:
+                    self.close(self.table[ident], finish=reason == CloseReason.LEFT)
+        else:
+            raise BusError(f"{type(envelope).__name__} is not for cpg")
+
+    def greet(self) -> None:
+        """Welcome the gateway, if both sides are there; it opens its sessions anew then."""
+        self._replies.clear()
+        for session in self.table.values():
+            if not session.closing:
+                session.attached = False
+                session.drop_queue()
+        if self.ready and self.gateway is not None:
+            who = [session.who() for session in self.table.values() if not session.closing]
+            self._tell(bus.CpgWelcome(self.epoch, PROTOCOL_VERSION, self.core.node_id, self.pid, who))
+
+    def _tell(self, envelope: bus.Envelope) -> None:
+        if self.gateway is not None:
+            self.frames.append((self.gateway, bus.encode(envelope)))
+
+    # Sessions come and go.
+
+    def _open(self, rows: list[list[Any]]) -> None:
+        self.opening = False
+        opened: list[list[Any]] = []
+        for row in rows:
+            code, position = self._open_one(row)
+            session = self.table.get(row[0])
+            ring = self.core.ring
+            opened.append([
+                row[0], int(code), position, session.taken if session is not None and code == Code.OK else 0,
+                None if ring is None else [ring[0], ring[1], list(ring[2])],
+            ])  # fmt: skip
+        self._tell(bus.Opened(self.epoch, opened))
+
+    def _open_one(self, row: list[Any]) -> tuple[Code, int]:
+        ident, pid, start_time, uid, gid, flags, note, resume = row
+        session = self.table.get(ident)
+        now = self.core.n
+        if session is not None and session.closing:
+            return Code.NOT_EXIST if resume is not None else Code.EXIST, 0
+        if resume is None:
+            if session is None:
+                session = self._add(Session(ident, pid, start_time, uid, gid, flags, note), now)
+            elif session.who() != row[:7]:
+                return Code.EXIST, 0
+            position, settled = session.handled(now), session.settled()
+        else:
+            epoch, position, settled = resume
+            if epoch != self.epoch:
+                # As new, but for its numbers. It may have been opened in this epoch before, and not know it.
+                session = session or self._add(Session(ident, pid, start_time, uid, gid, flags, note), now)
+                if session.epoch != self.epoch:
+                    session.opened_at = session.floor = session.acked = now
+                    self.changed = True
+                position = session.acked
+            elif session is None:
+                if not self.core_floor <= position <= now:
+                    return Code.NOT_EXIST, 0
+                session = self._add(Session(ident, pid, start_time, uid, gid, flags, note), position)
+                self._catch_up(session, position)
+            elif position > now:
+                # (Below what is acknowledged is well: there were no events for it in between.)
+                return Code.NOT_EXIST, 0
+        self._identify(session, row)
+        session.epoch = self.epoch
+        session.attached = True
+        session.drop_queue()
+        session.intend(self.core.groups_of(ident))
+        session.expected = settled + 1
+        session.settled_told = settled
+        session.resume(position)
+        self._to_settle[ident] = session
+        self._to_send[ident] = session
+        return Code.OK, position
+
+    core_floor = 0
+    """Position that totem's log begins after: what is older cannot be given again."""
+
+    def _add(self, session: Session, position: int) -> Session:
+        session.opened_at = session.floor = session.acked = position
+        session.taken = session.submitted = self.taken_of_unknown.pop(session.ident, 0)
+        self.table[session.ident] = session
+        self.changed = True
+        return session
+
+    def _identify(self, session: Session, row: list[Any]) -> None:
+        """Take over what the gateway knows better (a session that was found in the log has no more than its pid)."""
+        if session.who() != row[:7]:
+            _, session.pid, session.start_time, session.uid, session.gid, session.flags, session.note = row[:7]
+            self.changed = True
+        if session.flags & OpenFlag.RING_EVENTS:
+            self.core.ring_listeners.add(session.ident)
+
+    def _catch_up(self, session: Session, position: int) -> None:
+        """Give a session that was not known when the log was evaluated the ring events that it missed."""
+        missed = [event for event in self.core.rings if event[0] > position]
+        if missed and session.flags & OpenFlag.RING_EVENTS:
+            session.put(Blob(missed[0][0], missed[-1][0], encode_events(missed)))
+
+    def adopt(self, ident: int, pid: int) -> Session:
+        """A session that is known only from the log: the gateway has to say whether it lives."""
+        session = self._add(Session(ident, pid, 0, 0, 0, 0, b""), 0)
+        session.acked = self.core_floor
+        return session
+
+    def close(self, session: Session, *, finish: bool) -> None:
+        """End a session: it leaves its groups. `finish`: after what it requested before."""
+        if session.closing:
+            return
+        session.closing = True
+        session.attached = False
+        session.drop_events()
+        self.changed = True
+        self.core.ring_listeners.discard(session.ident)
+        groups = set(self.core.groups_of(session.ident)) | _joins_in_flight(session)
+        if finish:
+            groups |= session.intended
+        else:
+            session.drop_queue()
+        if not groups:
+            self.remove(session)
+            return
+        messages = [wire.encode_proc_leave(group, session.pid, Reason.PROCDOWN) for group in sorted(groups)]
+        self._enqueue(session, Queued(REQUEST_CLOSE, request_cost(messages), Guarantee.AGREED, None, messages, None))
+
+    def remove(self, session: Session) -> None:
+        """Forget a session that is in no group any more."""
+        session.drop_queue()
+        if self.table.pop(session.ident, None) is not None:
+            self.changed = True
+            self.gone.append(session.ident)
+            self.core.ring_listeners.discard(session.ident)
+
+    def cut(self, session: Session, code: Code, reason: str) -> None:
+        """End a session and say why."""
+        if not session.closing:
+            self.counters["sessions_cut"] += 1
+            self._tell(bus.Notice(self.epoch, [[session.ident, int(NoticeKind.CUT), [int(code), reason]]]))
+            self.close(session, finish=False)
+
+    def warn(self, session: Session, held_bytes: int, bytes_max: int) -> None:
+        """Tell a session, once, that it is getting too slow."""
+        if not session.warned:
+            session.warned = True
+            self._tell(bus.Notice(self.epoch, [[session.ident, int(NoticeKind.SLOW), [held_bytes, bytes_max]]]))
+
+    def lose(self, reason: str) -> None:
+        """Totem died: the epoch is over."""
+        lost: list[list[Any]] = []
+        for session in list(self.table.values()):
+            if session.closing:
+                self.remove(session)
+                continue
+            # What is neither to be submitted nor a query was refused before.
+            refused = [q.request for q in session.queue if q.messages is not None or q.query is not None]
+            if refused:
+                replies = self._replies.setdefault(session.ident, [])
+                replies.extend([request, int(Code.LIBRARY), None] for request in refused)
+            lost.append([session.ident, list(session.inflight)])
+            session.begin_epoch()
+        self._send_replies()
+        self._tell(bus.Lost(self.epoch, reason, lost))
+        self._turns.clear()
+        self._to_send.clear()
+        self._to_settle.clear()
+        self.taken_of_unknown.clear()
+        self.gone.clear()
+        self.ready = self.opening = False
+
+    # Requests.
+
+    def _request(self, ident: int, first: int, last: int, blob: bytes) -> None:
+        session = self.table.get(ident)
+        if session is not None and session.closing:
+            return
+        if session is None or not session.attached or first > max(session.expected, session.taken + 1):
+            if session is not None:
+                session.attached = False
+                session.drop_queue()
+            self._tell(bus.Reopen(self.epoch, [ident]))
+            return
+        try:
+            requests = decode_requests(blob)
+            if [request[0] for request in requests] != list(range(first, last + 1)):
+                raise BusError(f"requests are not numbered {first} to {last}")
+        except BusError as error:
+            self.cut(session, Code.INVALID_PARAM, f"what this client sent is not a list of requests: {error}")
+            return
+        self.counters["requests"] += len(requests)
+        known = max(session.taken, session.submitted)
+        for request in requests:
+            number = request[0]
+            if number < session.expected:
+                continue
+            session.expected = number + 1
+            # Ordered requests that totem has already are duplicates; queries are simply answered again.
+            if number > known or request[1] not in (Op.JOIN, Op.LEAVE, Op.MCAST):
+                self._evaluate(session, request)
+        self._to_settle[ident] = session
+
+    def _evaluate(self, session: Session, request: list[Any]) -> None:
+        result = evaluate(session, request, self.core.node_id, self.options.message_size_max, self._may_join)
+        if isinstance(result, Code):
+            self.counters["refused"] += 1
+            self._replies.setdefault(session.ident, []).append([request[0], int(result), None])
+            if session.queue:
+                self._enqueue(session, Queued(request[0], 0, 0, None, None, None))
+        else:
+            self._enqueue(session, result)
+
+    def _enqueue(self, session: Session, queued: Queued) -> None:
+        if not session.queue:
+            self._turns.append(session)
+        session.queue.append(queued)
+        session.queue_bytes += queued.cost
+
+    def _may_join(self, session: Session, group: bytes) -> Code:
+        """Whether no other session of the same process is in the group, or about to be."""
+        for other in self.table.values():
+            if other.pid == session.pid and other is not session:
+                if group in other.intended and not other.closing:
+                    return Code.EXIST
+                if group in self.core.groups_of(other.ident) or group in _joins_in_flight(other):
+                    # It is leaving just now.
+                    return Code.TRY_AGAIN
+        return Code.OK
+
+    def next_requests(self, credit_left: int) -> tuple[list[list[Any]], int]:
+        """Requests to submit, about an envelope full, and what they cost. Queries whose turn it is are answered."""
+        requests: list[list[Any]] = []
+        cost = 0
+        for _ in range(len(self._turns)):
+            session = self._turns.popleft()
+            turn_end = cost + TURN_BYTES
+            while session.queue and (session.queue[0].messages is None or cost < min(credit_left, turn_end)):
+                queued = session.queue.popleft()
+                session.queue_bytes -= queued.cost
+                if queued.messages is not None:
+                    requests.append(_submit(session, queued))
+                    cost += queued.cost
+                elif queued.query is not None:
+                    result = answer(queued.query, self.core)
+                    self._replies.setdefault(session.ident, []).append([queued.request, int(Code.OK), result])
+            self._to_settle[session.ident] = session
+            if session.queue:
+                self._turns.append(session)
+            if cost >= ENVELOPE_BYTES_TARGET:
+                break
+        self.counters["messages_submitted"] += len(requests)
+        return requests, cost
+
+    def taken(self, pairs: Iterable[list[int]]) -> None:
+        """Totem accepted requests."""
+        for ident, request in pairs:
+            session = self.table.get(ident)
+            if session is not None:
+                session.taken = max(session.taken, request)
+                self._to_settle[ident] = session
+
+    # Events.
+
+    def distribute(self) -> None:
+        """Take the events that the core made since the last time, and note which requests it saw ordered."""
+        core = self.core
+        for ident, request in core.ordered.items():
+            session = self.table.get(ident)
+            if session is not None:
+                session.seen(request)
+                if request == REQUEST_CLOSE:
+                    self.remove(session)
+        core.ordered.clear()
+        for ident, events in core.out.items():
+            session = self.table.get(ident)
+            if session is None:
+                groups = core.groups_of(ident)
+                if not groups:
+                    continue
+                session = self.adopt(ident, next(iter(groups.values())))
+            if session.closing:
+                continue
+            if events[0][0] <= session.floor:
+                events = [event for event in events if event[0] > session.floor]
+            if events:
+                self.counters["events"] += len(events)
+                session.put(Blob(events[0][0], events[-1][0], encode_events(events)))
+                self._to_send[ident] = session
+                self._check_pace(session)
+        core.out.clear()
+        for ident in core.failed:
+            if ident in self.table:
+                self._intend_again(self.table[ident])
+        core.failed.clear()
+
+    def _intend_again(self, session: Session) -> None:
+        """An accepted request had no effect: what was built on it is evaluated when its turn comes."""
+        session.intend(self.core.groups_of(session.ident))
+        for queued in session.queue:
+            if queued.note is not None:
+                op, group = unpack(queued.note)
+                (session.intended.add if op == Op.JOIN else session.intended.discard)(group)
+
+    def _check_pace(self, session: Session) -> None:
+        held, bytes_max = session.event_bytes, self.options.client_bytes_max
+        if held > bytes_max:
+            self.cut(session, Code.NO_RESOURCES, f"too slow: {held} bytes of events wait, {bytes_max} may")
+        elif 2 * held > bytes_max:
+            self.warn(session, held, bytes_max)
+
+    def _event_ack(self, pairs: list[list[int]]) -> None:
+        for ident, n in pairs:
+            session = self.table.get(ident)
+            if session is not None and session.attached:
+                session.acknowledge(min(n, self.core.n))
+                self._to_send[ident] = session
+                if 4 * session.event_bytes < self.options.client_bytes_max:
+                    session.warned = False
+
+    def handled(self) -> int:
+        """Position up to which no session has anything outstanding."""
+        head = self.core.n
+        return min((s.handled(head) for s in self.table.values() if not s.closing), default=head)
+
+    def laggard(self) -> Session | None:
+        """The session that holds back the log most."""
+        head = self.core.n
+        behind = [s for s in self.table.values() if not s.closing and s.handled(head) < head]
+        return min(behind, key=lambda session: session.handled(head), default=None)
+
+    def flush(self) -> None:
+        """Make the envelopes that are due: replies, then what is settled, then events."""
+        self._send_replies()
+        settled: list[list[int]] = []
+        for ident, session in self._to_settle.items():
+            now = session.settled()
+            if session.attached and now > session.settled_told:
+                session.settled_told = now
+                settled.append([ident, now])
+        self._to_settle.clear()
+        if settled:
+            self._tell(bus.Settled(self.epoch, settled))
+        if self._to_send:
+            self._send_events()
+
+    def _send_replies(self) -> None:
+        if self._replies:
+            self._tell(bus.Reply(self.epoch, [[ident, encode_replies(some)] for ident, some in self._replies.items()]))
+            self._replies.clear()
+
+    def _send_events(self) -> None:
+        batch: list[list[Any]] = []
+        size = 0
+        for ident, session in self._to_send.items():
+            while session.attached and (blob := session.next_blob()) is not None:
+                batch.append([ident, *blob])
+                size += len(blob.data)
+                if size >= ENVELOPE_BYTES_TARGET:
+                    self._tell(bus.Events(self.epoch, batch))
+                    batch, size = [], 0
+        if batch:
+            self._tell(bus.Events(self.epoch, batch))
+        self._to_send.clear()
+
+
+def _submit(session: Session, queued: Queued) -> list[Any]:
+    """The SUBMIT item of a request, which is in flight from here on."""
+    session.submitted = queued.request
+    session.inflight.append(queued.request)
+    if queued.note is not None:
+        session.notes[queued.request] = queued.note
+    return [session.ident, queued.request, int(queued.guarantee), queued.note, queued.messages]
+
+
+def _joins_in_flight(session: Session) -> set[bytes]:
+    return {group for op, group in map(unpack, session.notes.values()) if op == Op.JOIN}

@@ -1,0 +1,98 @@
+"""Evaluation of one request: refused with a code, or what it has to become.
+
+Requests of a session are evaluated in their order, each against what will be the case once those before it are done
+(`Session.intended`): leaving, joining again and multicasting may be requested in one breath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rondo.bus.codes import Code
+from rondo.bus.events import Reason
+from rondo.bus.order import request_cost
+from rondo.bus.requests import GROUP_NAME_BYTES_MAX, Guarantee, Op
+from services.cpg import wire
+from services.cpg.core import Core
+from services.cpg.sessions import QUEUE_BYTES_MAX, Queued, Session, note_of
+
+_QUERIES = {Op.GROUPS: 2, Op.NAMES: 2, Op.MEMBERS: 3, Op.RING: 2}
+"""Length of each query."""
+
+
+def evaluate(
+    session: Session,
+    request: list[Any],
+    node_id: int,
+    message_size_max: int,
+    may_join: Callable[[Session, bytes], Code],
+) -> Queued | Code:
+    """What the request becomes, or the code with which it is refused; the session's `intended` is changed only by the
+    former. `may_join` says OK if no other session of the process is in the group."""
+    op = request[1]
+    if op == Op.MCAST:
+        return _mcast(session, request, node_id, message_size_max)
+    if op in (Op.JOIN, Op.LEAVE):
+        if len(request) != 3:
+            return Code.INVALID_PARAM
+        group = request[2]
+        if (code := _name_fault(group)) != Code.OK:
+            return code
+        if session.queue_bytes >= QUEUE_BYTES_MAX:
+            return Code.TRY_AGAIN
+        if op == Op.JOIN:
+            if group in session.intended:
+                return Code.EXIST
+            if (code := may_join(session, group)) != Code.OK:
+                return code
+            session.intended.add(group)
+            message = wire.encode_proc_join(group, session.pid)
+        else:
+            if group not in session.intended:
+                return Code.NOT_EXIST
+            session.intended.discard(group)
+            message = wire.encode_proc_leave(group, session.pid, Reason.LEAVE)
+        return Queued(request[0], request_cost([message]), Guarantee.AGREED, note_of(op, group), [message], None)
+    if op not in _QUERIES:
+        return Code.NOT_SUPPORTED
+    if len(request) != _QUERIES[op] or (op == Op.MEMBERS and _name_fault(request[2]) != Code.OK):
+        return Code.INVALID_PARAM
+    return Queued(request[0], 0, 0, None, None, request)
+
+
+def _mcast(session: Session, request: list[Any], node_id: int, message_size_max: int) -> Queued | Code:
+    if len(request) != 5:
+        return Code.INVALID_PARAM
+    number, _, group, guarantee, data = request
+    if type(group) is not bytes or type(data) is not bytes or type(guarantee) is not int or not 0 <= guarantee <= 3:
+        return Code.INVALID_PARAM
+    if group not in session.intended:
+        fault = _name_fault(group)
+        return Code.NOT_EXIST if fault == Code.OK else fault
+    if len(data) > message_size_max:
+        return Code.TOO_BIG
+    if session.queue_bytes >= QUEUE_BYTES_MAX:
+        return Code.TRY_AGAIN
+    messages = wire.encode_mcast(group, node_id, session.pid, data)
+    return Queued(number, request_cost(messages), guarantee, None, messages, None)
+
+
+def _name_fault(group: Any) -> Code:
+    """OK for a good group name, else what is wrong with it."""
+    if type(group) is not bytes or not group:
+        return Code.INVALID_PARAM
+    return Code.NAME_TOO_LONG if len(group) > GROUP_NAME_BYTES_MAX else Code.OK
+
+
+def answer(query: list[Any], core: Core) -> Any:
+    """The result of a query, as of now."""
+    op = query[1]
+    if op == Op.GROUPS:
+        return [[group.name, list(group.members)] for group in core.table]
+    if op == Op.NAMES:
+        return [group.name for group in core.table]
+    if op == Op.MEMBERS:
+        found = core.table.groups.get(query[2])
+        return list(found.members) if found is not None else []
+    return None if core.ring is None else [core.ring[0], core.ring[1], list(core.ring[2])]

@@ -1,0 +1,342 @@
+"""The cpg service without I/O: between totem's log on one side and the sessions on the other.
+
+The groups (`core`) follow from the log alone, the sessions (`clients`) from what the gateway says; here both come
+together: the hello to totem, the replay after a restart, the submission of requests within totem's credit, and the
+acknowledgement of what every session has handled, with the snapshot from which a successor of this process can go on.
+
+The caller hands in what the sockets and the clock give, calls `flush` afterwards, and sends what is in `to_totem` and
+in `clients.frames`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+from typing import Any
+
+from rondo.bus import order
+from rondo.bus.codes import Code
+from rondo.bus.envelope import PROTOCOL_VERSION, BusError
+from rondo.bus.log import ENTRY_OVERHEAD_BYTES
+from rondo.bus.requests import REQUEST_CLOSE
+from rondo.bus.sessions import OpenFlag
+from services.cpg.checkpoints import Checkpoints
+from services.cpg.clients import Clients, Options
+from services.cpg.core import Core
+from services.cpg.sessions import is_note, pack_table, unpack_table
+
+ACK_BYTES = 128 * 1024
+"""An acknowledgement is sent once it frees this much of totem's log, or after ..."""
+ACK_DELAY_S = 0.02
+"""... this time."""
+
+OPENING_S_MAX = 5.0
+"""How long nothing is acknowledged after a start because the gateway may know sessions that are not known here: so long
+their events can be given again."""
+
+
+class State(StrEnum):
+    """What the service is doing."""
+
+    WAITING = "waiting"
+    """For totem."""
+    REPLAYING = "replaying"
+    """Evaluating what totem has kept."""
+    SYNCING = "syncing"
+    """The ring changed, and its members are agreeing on the groups."""
+    OPERATIONAL = "operational"
+
+
+class Machine:
+    """One life of the cpg process."""
+
+    def __init__(self, options: Options, pid: int) -> None:
+        self.options = options
+        self.pid = pid
+        self.clients = Clients(options, pid)
+        self.to_totem: deque[bytes] = deque()
+        self.totem_pid = 0
+        """Process id of totem; 0 = not known. The caller watches it, and calls `totem_lost` when it dies."""
+        self.epoch = 0
+        self.acked = 0
+        self._welcomed = False
+        self._head = 0
+        """Position up to which the log is replayed."""
+        self._checkpoints = Checkpoints(0)
+        self._credit = 0
+        self._submitted = 0
+        self._held: deque[tuple[int, int]] = deque()
+        """(last position, bytes) of each batch of entries that is not acknowledged."""
+        self._held_bytes = 0
+        self._kept_told: list[int] = []
+        self._ack_due_s: float | None = None
+        self._opening_until_s: float | None = None
+
+    @property
+    def core(self) -> Core:
+        """The groups."""
+        return self.clients.core
+
+    @property
+    def state(self) -> State:
+        """What the service is doing."""
+        if not self._welcomed:
+            return State.WAITING
+        if not self.clients.ready:
+            return State.REPLAYING
+        return State.OPERATIONAL if self.core.settled and self.core.ring is not None else State.SYNCING
+
+    def hello(self) -> None:
+        """Begin with totem, or begin again."""
+        self._welcomed = False
+        self.clients.ready = False
+        self.to_totem.clear()
+        self.to_totem.append(order.encode(order.Hello(self.epoch, PROTOCOL_VERSION, self.pid)))
+
+    def totem_lost(self, reason: str) -> None:
+        """Totem died: its epoch is over. Tells the sessions; `hello` begins with the next one."""
+        if self.epoch:
+            self.clients.lose(reason)
+        self._begin(0, self.core.node_id)
+        self.hello()
+
+    def receive_totem(self, frame: bytes) -> None:
+        """One envelope from totem. Raises `BusError`."""
+        envelope = order.decode(frame)
+        if isinstance(envelope, order.Welcome):
+            self._welcome(envelope)
+        elif isinstance(envelope, order.Again):
+            # Anything but the answer to a hello that is under way already.
+            if self._welcomed:
+                self.hello()
+        elif not self._welcomed or envelope.epoch != self.epoch:
+            return
+        elif isinstance(envelope, order.Log):
+            self._log(envelope)
+        elif isinstance(envelope, order.Taken):
+            self._credit = envelope.credit
+            self.clients.taken(envelope.taken)
+        elif isinstance(envelope, order.Kept):
+            for n, entry in envelope.entries:
+                self.core.restore_part(n, entry)
+        else:
+            raise BusError(f"{type(envelope).__name__} is not for cpg")
+
+    # Start, and start again.
+
+    def _begin(self, epoch: int, node_id: int) -> None:
+        """An empty state in an epoch."""
+        self.epoch = self.clients.epoch = epoch
+        self.clients.core = Core(node_id)
+        self.clients.core_floor = 0
+        self.clients.changed = True
+        self.totem_pid = 0
+        self.acked = 0
+        self._kept_told = []
+
+    def _welcome(self, welcome: order.Welcome) -> None:
+        if welcome.version != PROTOCOL_VERSION:
+            raise BusError(f"totem speaks version {welcome.version} of the bus, cpg version {PROTOCOL_VERSION}")
+        if welcome.epoch != self.epoch and self.epoch:
+            self.clients.lose("the ring process was restarted")
+        had = self.core.n if welcome.epoch == self.epoch else 0
+        self._begin(welcome.epoch, welcome.node_id)
+        if welcome.core is not None:
+            self.core.restore(welcome.core, welcome.position)
+        self.core.n = welcome.position
+        self.totem_pid = welcome.pid
+        self._welcomed = True
+        self._head = welcome.head
+        self.acked = self.clients.core_floor = welcome.position
+        self._checkpoints = Checkpoints(welcome.position)
+        self._credit, self._submitted = welcome.credit, 0
+        self._held.clear()
+        self._held_bytes = 0
+        self._restore_sessions(welcome, had)
+        if self.core.n >= self._head:
+            self._be_ready()
+
+    def _restore_sessions(self, welcome: order.Welcome, had: int) -> None:
+        """The sessions that totem kept for us, and those that we have, which have had events up to `had`."""
+        table = self.clients.table
+        for session in unpack_table(welcome.sessions) if welcome.sessions is not None else []:
+            if session.ident not in table:
+                session.acked = max(session.opened_at, welcome.position)
+                session.epoch = welcome.epoch
+                table[session.ident] = session
+        taken = {pair[0]: pair[1] for pair in welcome.taken}
+        for session in table.values():
+            session.floor = max(session.opened_at, had)
+            session.taken = session.submitted = taken.pop(session.ident, 0)
+            session.inflight.clear()
+            session.notes.clear()
+            if session.flags & OpenFlag.RING_EVENTS and not session.closing:
+                self.core.ring_listeners.add(session.ident)
+        self.clients.taken_of_unknown = taken
+        self.clients.changed = pack_table(table) != welcome.sessions
+        for ident, request, note in welcome.pending:
+            known = table.get(ident)
+            if known is not None:
+                known.inflight.append(request)
+                if note is not None and is_note(note):
+                    known.notes[request] = note
+
+    def _be_ready(self) -> None:
+        """The log has been evaluated up to where totem was: the sessions can go on."""
+        clients = self.clients
+        for group in list(self.core.table):
+            for ident, pid in group.local.items():
+                if ident not in clients.table:
+                    clients.adopt(ident, pid)
+        for session in list(clients.table.values()):
+            if session.closing:
+                if session.taken == REQUEST_CLOSE:
+                    if not session.inflight and not self.core.groups_of(session.ident):
+                        clients.remove(session)
+                else:
+                    # The end that was under way was not accepted.
+                    session.closing = False
+                    clients.close(session, finish=False)
+        clients.ready = clients.opening = True
+        self._opening_until_s = None
+        clients.greet()
+
+    # The log.
+
+    def _log(self, log: order.Log) -> None:
+        entries = log.entries
+        first = self.core.n + 1
+        if log.first > first:
+            # Something was lost on the way.
+            self.hello()
+            return
+        if log.first < first:
+            entries = entries[first - log.first :]
+        if not entries:
+            return
+        core = self.core
+        core.apply(entries)
+        for n, messages in core.sync_replies:
+            self.to_totem.append(order.encode(order.SyncReply(self.epoch, n, messages)))
+        core.sync_replies.clear()
+        self.clients.distribute()
+        if core.first_change is not None:
+            self._checkpoints.changed(core.first_change)
+            if core.settled:
+                self._checkpoints.add(core.n, core.snapshot())
+                core.first_change = None
+        size = sum([len(entry[4]) + ENTRY_OVERHEAD_BYTES for entry in entries if entry[0] == order.MESSAGE])
+        self._held.append((core.n, size))
+        self._held_bytes += size
+        if not self.clients.ready and core.n >= self._head:
+            self._be_ready()
+        self._check_log()
+
+    def _check_log(self) -> None:
+        """Keep sessions from filling totem's log: above half of it who lags most is warned, above 3/4 cut off."""
+        bytes_max = self.options.log_bytes_max
+        if 2 * self._held_bytes <= bytes_max or (session := self.clients.laggard()) is None:
+            return
+        self.clients.warn(session, self._held_bytes, bytes_max)
+        if 4 * self._held_bytes > 3 * bytes_max:
+            reason = f"it handles no events while {self._held_bytes} bytes of the log wait for it"
+            self.clients.cut(session, Code.NO_RESOURCES, reason)
+
+    # What is due.
+
+    def flush(self, now_s: float) -> None:
+        """Make the envelopes that are due now, after things were received and once `due_s` has come."""
+        if not self._welcomed:
+            self.clients.flush()
+            return
+        if self.clients.ready:
+            self._submit()
+        self.clients.flush()
+        self._acknowledge(now_s)
+
+    def due_s(self) -> float | None:
+        """When `flush` has to be called at the latest, in the time that it is given; None: no need."""
+        return self._ack_due_s
+
+    def _submit(self) -> None:
+        while True:
+            requests, cost = self.clients.next_requests(self._credit - self._submitted)
+            if not requests:
+                return
+            self._submitted += cost
+            self.to_totem.append(order.encode(order.Submit(self.epoch, requests)))
+
+    def _acknowledge(self, now_s: float) -> None:
+        clients = self.clients
+        n = self.acked if self._is_opening(now_s) else self._checkpoints.best(clients.handled())
+        urgent = clients.changed or bool(clients.gone)
+        if n <= self.acked and not urgent:
+            self._ack_due_s = self._opening_until_s if clients.opening else None
+            return
+        if not urgent and not self._ack_is_worth(n):
+            if self._ack_due_s is None:
+                self._ack_due_s = now_s + ACK_DELAY_S
+            if now_s < self._ack_due_s:
+                return
+        self._ack_due_s = None
+        n = max(n, self.acked)
+        snapshot = self._checkpoints.take(n)
+        kept = self.core.assembly.needed_at(n)
+        table = pack_table(clients.table) if clients.changed else None
+        self.to_totem.append(order.encode(order.Ack(self.epoch, n, snapshot, table, kept, clients.gone)))
+        clients.gone = []
+        clients.changed = False
+        self.acked = clients.core_floor = n
+        self.core.assembly.forget(n)
+        self.core.rings = [event for event in self.core.rings if event[0] > n]
+        while self._held and self._held[0][0] <= n:
+            self._held_bytes -= self._held.popleft()[1]
+
+    def _is_opening(self, now_s: float) -> bool:
+        if not self.clients.ready:
+            return True
+        if self.clients.opening:
+            if self._opening_until_s is None:
+                self._opening_until_s = now_s + OPENING_S_MAX
+            self.clients.opening = now_s < self._opening_until_s
+        return self.clients.opening
+
+    def _ack_is_worth(self, n: int) -> bool:
+        size = 0
+        for last, batch_bytes in self._held:
+            if last > n:
+                return False
+            size += batch_bytes
+            if size >= ACK_BYTES:
+                return True
+        return False
+
+    def status(self) -> dict[str, Any]:
+        """For the control socket."""
+        core = self.core
+        ring = core.ring
+        return {
+            "state": str(self.state),
+            "epoch": self.epoch,
+            "node_id": core.node_id,
+            "position": core.n,
+            "acked": self.acked,
+            "held_bytes": self._held_bytes,
+            "sessions": len(self.clients.table),
+            "ring": None
+            if ring is None
+            else {"representative": ring[0], "sequence": ring[1], "members": list(ring[2])},
+            "groups": [
+                {
+                    "group": group.name.decode(errors="backslashreplace"),
+                    "members": [{"node": node, "pid": pid} for node, pid in group.members],
+                }
+                for group in core.table
+            ],
+            "counters": {
+                **self.clients.counters,
+                "malformed_messages": core.malformed,
+                "long_messages_dropped": core.assembly.dropped,
+                "out_of_step": core.out_of_step,
+            },
+        }

@@ -1,0 +1,226 @@
+"""The cpg process: one loop around one poll, between totem's socket and the gateway's. Both may come and go.
+
+Neither is waited for: totem is said hello to until it answers, and its death is known from its process; the gateway
+says hello itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from rondo.bus import sockets
+from rondo.bus.control import ControlServer
+from rondo.bus.envelope import BusError
+from rondo.bus.instance import InstanceLock
+from rondo.bus.life import ProcessWatch
+from rondo.config import NodeConfig
+from rondo.logs import Logs, notice
+from rondo.paths import socket_endpoint
+from services.cpg.clients import Options
+from services.cpg.machine import Machine, State
+
+HELLO_AGAIN_S = 1.0
+"""A hello that was not answered is said again after this time."""
+
+RETRY_S = 0.005
+"""How long an envelope waits for which the gateway had no room."""
+
+ALIVE_CHECK_S = 1.0
+"""How often totem's life is checked where the kernel does not tell of its death."""
+
+_log = logging.getLogger("CPG")
+
+
+class Process:
+    """Everything of one running cpg service. `run` returns the exit code."""
+
+    def __init__(self, config: NodeConfig, run_dir: Path, logs: Logs) -> None:
+        """Raises `rondo.bus.instance.InstanceError`."""
+        self._lock = InstanceLock(run_dir, "cpg")
+        self._run_dir = run_dir
+        self._logs = logs
+        self._machine = Machine(
+            Options(config.message_size_max, config.client_bytes_max, config.log_bytes_max), os.getpid()
+        )
+        self._started_s = time.monotonic()
+        self._stopping = False
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._watch: ProcessWatch | None = None
+        self._hello_at_s: float | None = None
+        self._retry_at_s: float | None = None
+        self._bad_told = False
+        self._state: State | None = None
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT. Raises `rondo.bus.sockets.SocketError`, `rondo.paths.PathError`."""
+        self._catch_signals()
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self._context = context
+            self._totem_endpoint = socket_endpoint(self._run_dir, "totem.sock")
+            own = socket_endpoint(self._run_dir, "cpg.sock")
+            sockets.remove_stale(own)
+            self._gateway = sockets.bind_router(context, own)
+            handlers = {"status": self._on_status, "log_level": self._on_log_level}
+            self._control = ControlServer(context, self._run_dir, "cpg", handlers)
+            self._poller = zmq.Poller()
+            for readable in (self._gateway, self._control.socket, self._wake_read):
+                self._poller.register(readable, zmq.POLLIN)
+            self._totem: zmq.Socket[bytes] | None = None
+            self._connect()
+            while not self._stopping:
+                self._turn()
+        finally:
+            context.destroy(linger=0)
+            self._drop_watch()
+            self._lock.close()
+        return 0
+
+    # Totem.
+
+    def _connect(self) -> None:
+        """A new connection to totem: what was queued for its predecessor must not reach it."""
+        if self._totem is not None:
+            self._poller.unregister(self._totem)
+            self._totem.close()
+        self._totem = sockets.connect_dealer(self._context, self._totem_endpoint)
+        self._poller.register(self._totem, zmq.POLLIN)
+        self._drop_watch()
+        self._machine.hello()
+        self._hello_at_s = time.monotonic() + HELLO_AGAIN_S
+
+    def _drop_watch(self) -> None:
+        if self._watch is not None:
+            if self._watch.fileno() >= 0:
+                with contextlib.suppress(KeyError):
+                    self._poller.unregister(self._watch.fileno())
+            self._watch.close()
+            self._watch = None
+
+    def _tend_totem(self, now_s: float, ready: dict[Any, int]) -> None:
+        """Watch the totem that welcomed us; begin anew when it is dead or does not answer."""
+        machine = self._machine
+        if machine.state == State.WAITING:
+            if self._hello_at_s is None:
+                # The machine said hello of its own accord.
+                self._hello_at_s = now_s + HELLO_AGAIN_S
+            elif now_s >= self._hello_at_s:
+                self._connect()
+            return
+        self._hello_at_s = None
+        if self._watch is None or self._watch.pid != machine.totem_pid:
+            self._drop_watch()
+            self._watch = ProcessWatch(machine.totem_pid)
+            if self._watch.fileno() >= 0:
+                self._poller.register(self._watch.fileno(), zmq.POLLIN)
+        told = self._watch.fileno()
+        if (told < 0 or told in ready) and not self._watch.is_alive():
+            _log.error("The ring process (%d) died: its members and their groups are lost here", machine.totem_pid)
+            machine.totem_lost("the ring process of this node died")
+            self._connect()
+
+    # The loop.
+
+    def _turn(self) -> None:
+        ready = dict(self._poller.poll(self._wait_ms()))
+        if self._wake_read.fileno() in ready:
+            self._wake_read.recv(512)
+        machine = self._machine
+        assert self._totem is not None
+        if self._totem in ready:
+            for frame in sockets.receive_all(self._totem):
+                self._take(frame, None)
+        if self._gateway in ready:
+            for identity, frame in sockets.receive_all_routed(self._gateway):
+                self._take(frame, identity)
+        now_s = time.monotonic()
+        self._tend_totem(now_s, ready)
+        machine.flush(now_s)
+        self._send(now_s)
+        if self._control.socket in ready:
+            self._control.serve()
+        if machine.state != self._state:
+            self._state = machine.state
+            self._log_state()
+
+    def _take(self, frame: bytes, identity: bytes | None) -> None:
+        try:
+            if identity is None:
+                self._machine.receive_totem(frame)
+            else:
+                self._machine.clients.receive(identity, frame)
+        except BusError as error:
+            self._machine.clients.counters["bus_errors"] += 1
+            if not self._bad_told:
+                self._bad_told = True
+                sender = "totem" if identity is None else "the gateway"
+                _log.error("An envelope from %s was refused: %s; others like it are only counted", sender, error)
+
+    def _send(self, now_s: float) -> None:
+        machine = self._machine
+        assert self._totem is not None
+        self._retry_at_s = None
+        while machine.to_totem:
+            if not sockets.send(self._totem, machine.to_totem[0]):
+                self._retry_at_s = now_s + RETRY_S
+                break
+            machine.to_totem.popleft()
+        frames = machine.clients.frames
+        while frames:
+            identity, frame = frames[0]
+            sent = sockets.try_send(self._gateway, frame, identity)
+            if sent is False:
+                self._retry_at_s = now_s + RETRY_S
+                break
+            # To nobody: its successor says hello, and gets what is not acknowledged.
+            frames.popleft()
+
+    def _wait_ms(self) -> int | None:
+        """How long the poll may sleep; None = until something comes."""
+        due = [at for at in (self._machine.due_s(), self._hello_at_s, self._retry_at_s) if at is not None]
+        if self._watch is not None and self._watch.fileno() < 0:
+            due.append(time.monotonic() + ALIVE_CHECK_S)
+        return max(0, math.ceil((min(due) - time.monotonic()) * 1000)) if due else None
+
+    def _log_state(self) -> None:
+        machine = self._machine
+        if machine.state == State.WAITING:
+            notice(_log, "Waiting for the ring process.")
+        elif machine.state == State.OPERATIONAL and machine.core.ring is not None:
+            representative, sequence, members = machine.core.ring
+            notice(
+                _log, "Groups are in step on ring (%d.%x), members: %s",
+                representative, sequence, " ".join(map(str, members)),
+            )  # fmt: skip
+
+    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "service": "cpg",
+            "pid": os.getpid(),
+            "uptime_seconds": time.monotonic() - self._started_s,
+            "cpu_seconds": time.process_time(),
+            "log_lines_dropped": self._logs.dropped,
+            **self._machine.status(),
+        }
+
+    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
+        level = str(request.get("level"))
+        self._logs.set_level(level)
+        return {"level": level}
+
+    def _catch_signals(self) -> None:
+        """SIGTERM and SIGINT end the loop."""
+        self._wake_write.setblocking(False)
+        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))

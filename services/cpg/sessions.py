@@ -1,0 +1,210 @@
+"""What cpg keeps of one session: who it is, the events that it has not acknowledged, its requests on their way.
+
+Events are kept as the blobs in which they are sent, until the client has handled them, so that a restarted gateway gets
+them again. Requests wait here only while totem gives no credit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple
+
+from rondo.bus.envelope import BusError, pack, unpack
+from rondo.bus.requests import Op
+
+QUEUE_BYTES_MAX = 4 * 1024 * 1024
+"""Requests of one session that wait for credit; more are refused with TRY_AGAIN."""
+
+SEND_WINDOW_BYTES = 4 * 1024 * 1024
+"""Events on their way to a client that it has not acknowledged; the others wait here. One blob always goes."""
+
+
+class Blob(NamedTuple):
+    """Events of positions first to last, packed."""
+
+    first: int
+    last: int
+    data: bytes
+
+
+class Queued(NamedTuple):
+    """A request that waits for its turn."""
+
+    request: int
+    cost: int
+    """Of the credit; 0 for what is not submitted."""
+    guarantee: int
+    note: bytes | None
+    messages: list[bytes] | None
+    """None: not submitted (a refusal, which is only there for its place, or a query)."""
+    query: list[Any] | None
+
+
+class Session:
+    """One client, as cpg knows it."""
+
+    def __init__(self, ident: int, pid: int, start_time: int, uid: int, gid: int, flags: int, note: bytes) -> None:
+        self.ident = ident
+        self.pid = pid
+        self.start_time = start_time
+        """Field 22 of /proc/PID/stat; 0 = not known."""
+        self.uid = uid
+        self.gid = gid
+        self.flags = flags
+        self.note = note
+        """The gateway's own."""
+        self.opened_at = 0
+        """Position in the epoch at which it was opened."""
+        self.floor = 0
+        """No events are made for positions up to here: it was not open then, or they were made already."""
+        self.epoch = 0
+        """In which it was opened last."""
+        self.attached = False
+        """The gateway has opened it since the last hello."""
+        self.closing = False
+
+        self.acked = 0
+        self._sent: deque[Blob] = deque()
+        self._waiting: deque[Blob] = deque()
+        self._sent_bytes = 0
+        self.event_bytes = 0
+        """Of all events not acknowledged."""
+        self.warned = False
+
+        self.expected = 1
+        """Number of the next request."""
+        self.taken = 0
+        """Last request accepted by totem."""
+        self.submitted = 0
+        """Last request submitted to totem."""
+        self.settled_told = 0
+        self.intended: set[bytes] = set()
+        """The groups in which it will be once all that it requested is done."""
+        self.queue: deque[Queued] = deque()
+        self.queue_bytes = 0
+        self.inflight: deque[int] = deque()
+        """Submitted and not seen in the log."""
+        self.notes: dict[int, bytes] = {}
+        """Notes of the joins and leaves among them."""
+
+    def who(self) -> list[Any]:
+        """What the gateway knows it by."""
+        return [self.ident, self.pid, self.start_time, self.uid, self.gid, self.flags, self.note]
+
+    # Events.
+
+    def put(self, blob: Blob) -> None:
+        """Events for it."""
+        self._waiting.append(blob)
+        self.event_bytes += len(blob.data)
+
+    def next_blob(self) -> Blob | None:
+        """What is to be sent next, if it may be sent anything."""
+        if not self._waiting or (self._sent and self._sent_bytes >= SEND_WINDOW_BYTES):
+            return None
+        blob = self._waiting.popleft()
+        self._sent.append(blob)
+        self._sent_bytes += len(blob.data)
+        return blob
+
+    def resume(self, position: int) -> None:
+        """Send again what comes after `position`."""
+        blobs = [*self._sent, *self._waiting]
+        self._sent = deque(blob for blob in blobs if blob.last <= position)
+        self._waiting = deque(blob for blob in blobs if blob.last > position)
+        self._sent_bytes = sum(len(blob.data) for blob in self._sent)
+
+    def acknowledge(self, n: int) -> None:
+        """Everything up to n is handled."""
+        self.acked = max(self.acked, n)
+        for blobs in (self._sent, self._waiting):
+            while blobs and blobs[0].last <= n:
+                blob = blobs.popleft()
+                self.event_bytes -= len(blob.data)
+                if blobs is self._sent:
+                    self._sent_bytes -= len(blob.data)
+
+    def handled(self, head: int) -> int:
+        """Position up to which nothing of it is outstanding."""
+        first = self._sent[0] if self._sent else self._waiting[0] if self._waiting else None
+        return head if first is None else max(self.acked, first.first - 1)
+
+    def drop_events(self) -> None:
+        """Forget all events."""
+        self._sent.clear()
+        self._waiting.clear()
+        self._sent_bytes = self.event_bytes = 0
+
+    # Requests.
+
+    def settled(self) -> int:
+        """Every request up to this one is accepted by totem, or answered."""
+        if self.taken < self.submitted:
+            return self.taken
+        return (self.queue[0].request if self.queue else self.expected) - 1
+
+    def drop_queue(self) -> None:
+        """Forget the requests that totem was not given."""
+        self.queue.clear()
+        self.queue_bytes = 0
+
+    def intend(self, groups: dict[bytes, int]) -> None:
+        """Set `intended` from the groups that it is in and from what is in flight."""
+        self.intended = set(groups)
+        for note in self.notes.values():
+            op, group = unpack(note)
+            if op == Op.JOIN:
+                self.intended.add(group)
+            elif op == Op.LEAVE:
+                self.intended.discard(group)
+
+    def seen(self, request: int) -> None:
+        """Its requests up to this one are in the log."""
+        while self.inflight and self.inflight[0] <= request:
+            self.notes.pop(self.inflight.popleft(), None)
+
+    def begin_epoch(self) -> None:
+        """All that belongs to an epoch is void."""
+        self.drop_events()
+        self.drop_queue()
+        self.acked = self.floor = self.opened_at = self.taken = self.submitted = 0
+        self.intended.clear()
+        self.inflight.clear()
+        self.notes.clear()
+        self.attached = False
+
+
+def note_of(op: Op, group: bytes) -> bytes:
+    """What totem is to keep with a join or leave while it is in flight."""
+    return pack([int(op), group])
+
+
+def is_note(note: bytes) -> bool:
+    """Whether `note` is one of `note_of`."""
+    try:
+        value = unpack(note)
+    except BusError:
+        return False
+    return isinstance(value, list) and len(value) == 2 and value[0] in tuple(Op) and isinstance(value[1], bytes)
+
+
+def pack_table(sessions: dict[int, Session]) -> bytes:
+    """The table of sessions, for totem to keep."""
+    return pack([[*session.who(), session.opened_at, session.closing] for session in sessions.values()])
+
+
+def unpack_table(table: bytes) -> list[Session]:
+    """The sessions of `pack_table`. Raises `BusError`."""
+    try:
+        return [_restore(*row) for row in unpack(table)]
+    except (TypeError, ValueError) as error:
+        raise BusError(f"not a table of sessions: {error}") from None
+
+
+def _restore(
+    ident: int, pid: int, start_time: int, uid: int, gid: int, flags: int, note: bytes, opened_at: int, closing: bool
+) -> Session:
+    session = Session(ident, pid, start_time, uid, gid, flags, note)
+    session.opened_at = session.floor = opened_at
+    session.closing = closing
+    return session

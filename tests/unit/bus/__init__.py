@@ -1,0 +1,1 @@
+"""Tests of the bus: envelopes, the ordered log, sockets."""
