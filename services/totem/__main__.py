@@ -16,9 +16,9 @@ from pathlib import Path
 
 from rondo import config, paths
 from rondo.bus.control import ControlError, ask
+from rondo.bus.instance import InstanceError
 from rondo.config import ConfigError, Fault, NodeConfig, NodeConfigError
 from rondo.logs import LEVELS, LogError, Logs
-from services.totem.instance import InstanceError
 from services.totem.process import EXIT_CONFIGURATION, Process
 from services.totem.transport.base import CannotBind
 

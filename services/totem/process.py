@@ -19,13 +19,13 @@ from typing import Any
 import zmq
 
 from rondo.bus.control import ControlServer
+from rondo.bus.instance import InstanceLock
 from rondo.bus.log import OrderedLog
 from rondo.config import NodeConfig
 from rondo.logs import Logs, notice
 from services.totem.brake import Brake
 from services.totem.bus import Bus
 from services.totem.executive import ConfigVersionError
-from services.totem.instance import InstanceLock
 from services.totem.node import Node
 from services.totem.sequence_file import SequenceFile
 from services.totem.transport.link import NEVER_NS
@@ -49,8 +49,8 @@ class Process:
     def __init__(self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs) -> None:
         """Raises `InstanceError`, OSError (state directory, sockets)."""
         self._locks = [
-            InstanceLock(run_dir / "totem.lock", "run directory (--run-dir)"),
-            InstanceLock(state_dir / "totem.lock", "state directory (--state-dir)"),
+            InstanceLock(run_dir, "totem"),
+            InstanceLock(state_dir, "totem", "--state-dir"),
         ]
         self._config = config
         self._run_dir = run_dir
