@@ -149,7 +149,7 @@ class Cluster:
                 self.nodes[number].check_running()
                 view = views[number] = self.nodes[number].view()
                 if not is_wanted(view):
-                    break  # to ask costs a process each time: the others are asked when this one has got there
+                    break  # a question takes time from the nodes: the others are asked when this one has got there
             return views
 
         def agree(views: dict[int, View | None]) -> bool:
