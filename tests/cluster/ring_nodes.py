@@ -120,10 +120,18 @@ class Cluster:
         self.nodes: Mapping[int, RingNode] = {node.host.number: node for node in nodes}
 
     def start(self) -> View:
-        """Start all nodes and wait for their ring."""
-        for node in self.nodes.values():
+        """Start the nodes one after the other, each into the ring of those before it; return the ring of all.
+
+        Not all at once: over multicast, about one in forty such starts of three C nodes alone ends with the abort of
+        one, whose assertion in `orf_token_rtr` does not hold if a join arrives while it takes a token of a ring so
+        young that nothing was sent there yet.
+        """
+        started: list[int] = []
+        for number, node in self.nodes.items():
             node.start()
-        return self.wait_ring(*self.nodes)
+            started.append(number)
+            view = self.wait_ring(*started)
+        return view
 
     def wait_ring(self, *members: int, timeout_s: float = RING_TIMEOUT_S) -> View:
         """Wait until these nodes agree that they are in one ring, of exactly them, and ready; return it.
@@ -141,7 +149,7 @@ class Cluster:
                 self.nodes[number].check_running()
                 view = views[number] = self.nodes[number].view()
                 if not is_wanted(view):
-                    break  # to ask costs a process each time: the others are asked when this one has got there
+                    break  # a question takes time from the nodes: the others are asked when this one has got there
             return views
 
         def agree(views: dict[int, View | None]) -> bool:
