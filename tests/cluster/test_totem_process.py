@@ -157,7 +157,7 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(stack: ExitStack, tmp_p
     assert eventually(lambda: node.is_in_ring_of(1))
     code, lines = failure(node)
     assert (code, len(lines)) == (18, 1)
-    assert f"totem runs already as process {node.pid}; stop it, or choose another run directory" in lines[0]
+    assert f"totem runs already as process {node.pid}; stop it, or choose another directory (--run-dir)" in lines[0]
 
     (tmp_path / "again").mkdir()
     (same_port,) = totem_ring(stack, tmp_path / "again", port, nodes=1)
