@@ -18,14 +18,14 @@ from tests.simulation.run import SeedRun
 from tests.simulation.swarm import explain, run_swarm, summary
 
 
-def _positive(text: str) -> int:
+def positive_number(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
 
 
-def _indexes(text: str) -> frozenset[int]:
+def list_of_numbers(text: str) -> frozenset[int]:
     return frozenset(int(part) for part in text.split(",") if part)
 
 
@@ -37,13 +37,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run seeds and judge them")
     which = run.add_mutually_exclusive_group(required=True)
-    which.add_argument("--seeds", type=_positive, metavar="N", help="run N seeds")
+    which.add_argument("--seeds", type=positive_number, metavar="N", help="run N seeds")
     which.add_argument("--seed", type=int, metavar="S", help="run this seed alone")
     run.add_argument("--from", type=int, default=0, dest="first", metavar="S", help="first of the N seeds (default 0)")
-    run.add_argument("--jobs", type=_positive, default=1, metavar="J", help="processes (default 1)")
+    run.add_argument("--jobs", type=positive_number, default=1, metavar="J", help="processes (default 1)")
     run.add_argument("--trace", type=Path, metavar="FILE", help="with --seed: write the trace, a JSON object a line")
     run.add_argument(
-        "--without", type=_indexes, default=frozenset(), metavar="I,J", help="with --seed: leave these out"
+        "--without", type=list_of_numbers, default=frozenset(), metavar="I,J", help="with --seed: leave these out"
     )
     commands.add_parser("narrate", help="tell the story of a small cluster, and judge it")
     return parser
@@ -53,23 +53,33 @@ def _run_one(seed: int, without: frozenset[int], trace: Path | None) -> int:
     """Run one seed and say what it did."""
     run = SeedRun(make_plan(seed), without)
     report = run.run()
-    if trace is not None:
-        run.world.trace.write(trace)
     print(summary([report], report.wall_s))
     print(f"trace digest {run.world.trace.digest()}")
+    if trace is not None:
+        try:
+            run.world.trace.write(trace)
+        except OSError as error:
+            print(f"error: cannot write the trace: {error}", file=sys.stderr)
+            return 1
     print(explain(report, without) if report.failures else f"seed {seed} holds every property")
     return 1 if report.failures else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0 if every property holds."""
-    options = _parser().parse_args(arguments)
+    """The exit code: 0 if every property holds, 1 if not, 2 for wrong usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
     if options.command == "narrate":
         return narrate(sys.stdout)
     if options.seed is not None:
         return _run_one(options.seed, options.without, options.trace)
+    if options.trace or options.without:
+        parser.error("--trace and --without go with --seed")
     return run_swarm(range(options.first, options.first + options.seeds), options.jobs)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

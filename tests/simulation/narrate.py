@@ -136,7 +136,7 @@ class _Story:
     def crash(self) -> None:
         before = len(self.cluster.delivered(1, sender=3))
         self.cluster.send(3, *[1200] * 40)
-        self.cluster.run(1)
+        self.cluster.run(2)
         self.cluster.crash(3)
         self.teller.line("fault", "node 3 loses power when it has sent a part of 40 messages")
         self._wait((1, 2, 4, 5))
