@@ -1,0 +1,80 @@
+"""The envelope: 40 bytes in front of every sealed packet, none of them secret, all of them authenticated.
+
+| offset | bytes | field |
+|---|---|---|
+| 0 | 1 | magic 0x52; a plain totem packet starts with 0x70 or 0xC0, so the two are never mixed up |
+| 1 | 1 | version 1 |
+| 2 | 1 | suite (suites.py) |
+| 3 | 1 | what is inside: 1 a totem packet, 2 a challenge, 3 an answer |
+| 4 | 2 | key number, derived from the key (keys.py) |
+| 6 | 4 | cluster: the start of a hash of cluster_name |
+| 10 | 4 | sender: its node id |
+| 14 | 16 | boot: random bytes that the sender drew when it started |
+| 30 | 2 | length of the whole datagram, lower 16 bits |
+| 32 | 8 | counter: 1, 2, 3 ... over everything that this boot of the sender seals |
+
+All numbers are big-endian. What follows depends on the suite. The first 30 bytes stay the same from packet to packet
+of one sender, so that a receiver finds what belongs to them with one look-up.
+
+Inside of a challenge and of an answer: u32 node id whom it is for, 16 bytes nonce (challenge.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+MAGIC = 0x52
+VERSION = 1
+PLAIN_MAGIC = (b"\x70\xc0", b"\xc0\x70")
+"""How plain totem packets begin, in either byte order."""
+
+PREFIX_SIZE = 30
+HEADER_SIZE = 40
+BOOT_SIZE = 16
+NONCE_SIZE = 16
+COUNTER_AT = 32
+
+_PREFIX = struct.Struct(">BBBBHII16s")
+TAIL = struct.Struct(">HQ")
+"""Length and counter, at PREFIX_SIZE."""
+ENQUIRY = struct.Struct(">I16s")
+"""A challenge or an answer: for whom, nonce."""
+
+
+class Content(IntEnum):
+    """What an envelope holds."""
+
+    FRAME = 1
+    CHALLENGE = 2
+    ANSWER = 3
+
+
+class Prefix(NamedTuple):
+    """The part of the envelope that says how to open it."""
+
+    magic: int
+    version: int
+    suite: int
+    content: int
+    key_number: int
+    cluster: int
+    sender: int
+    boot: bytes
+
+    def pack(self) -> bytes:
+        """Its 30 bytes."""
+        return _PREFIX.pack(*self)
+
+
+def prefix_of(datagram: bytes) -> Prefix:
+    """The prefix of a datagram of at least PREFIX_SIZE bytes."""
+    return Prefix._make(_PREFIX.unpack_from(datagram))
+
+
+def cluster_number(cluster_name: str) -> int:
+    """What tells clusters apart at a glance. It protects nothing: the name is part of the keys too."""
+    digest = hashlib.sha256(b"rondo cluster\0" + cluster_name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:4], "big")

@@ -1,0 +1,288 @@
+"""What comes to this node is opened here, or refused; nothing of it counts before it is authentic.
+
+The order of the checks: does it look like an envelope of this cluster and of a known key (cheap, proves nothing), was
+it made with the key and not altered, does its sender live with this boot, and did it not come before.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
+from typing import NamedTuple
+
+from services.totem.security.challenge import ASK_INTERVAL_NS, HELD_BYTES_MAX, QUIET_NS, Held, Question
+from services.totem.security.complaints import Complaints
+from services.totem.security.envelope import (
+    ENQUIRY,
+    MAGIC,
+    PLAIN_MAGIC,
+    PREFIX_SIZE,
+    TAIL,
+    VERSION,
+    Content,
+    Prefix,
+    cluster_number,
+    prefix_of,
+)
+from services.totem.security.keys import Keyring
+from services.totem.security.peers import Boot, Peer, Peers
+from services.totem.security.replay import ReplayWindow
+from services.totem.security.sealer import Sealer
+from services.totem.security.suites import Codec, Forged
+
+
+class Reason(StrEnum):
+    """Why a packet was refused. The values are names of counters."""
+
+    NO_CRYPTO = "no_crypto"
+    """A plain totem packet: its sender has security switched off."""
+    NO_ENVELOPE = "no_envelope"
+    """Neither an envelope nor a plain packet."""
+    TRUNCATED = "truncated"
+    OTHER_VERSION = "other_version"
+    OTHER_CLUSTER = "other_cluster"
+    OTHER_SUITE = "other_suite"
+    """Another crypto_cipher or crypto_hash is configured there."""
+    WRONG_KEY = "wrong_key"
+    """A key that is not ours, or the packet was altered."""
+    UNLISTED_SENDER = "unlisted_sender"
+    """Not in the nodelist."""
+    OWN_NODE_ID = "own_node_id"
+    """From this node itself by way of the network, or from another one that has its id."""
+    REPLAYED = "replayed"
+    """Came before."""
+    UNKNOWN_BOOT = "unknown_boot"
+    """The sender has not confirmed (yet) that it lives with this boot: an earlier life of it, or too early."""
+    MALFORMED = "malformed"
+    """Authentic, but against the rules."""
+
+
+TEXTS = {
+    Reason.NO_CRYPTO: "it is not encrypted; security is switched off there",
+    Reason.NO_ENVELOPE: "it is no packet of a cluster",
+    Reason.TRUNCATED: "it is truncated",
+    Reason.OTHER_VERSION: "its envelope is of another version",
+    Reason.OTHER_CLUSTER: "it belongs to another cluster_name",
+    Reason.OTHER_SUITE: "another crypto_cipher or crypto_hash is configured there",
+    Reason.WRONG_KEY: "it was made with another key, or altered; compare the fingerprints of the keys",
+    Reason.UNLISTED_SENDER: "its node id is not in the nodelist",
+    Reason.OWN_NODE_ID: "it has this node's own id",
+    Reason.REPLAYED: "it came before",
+    Reason.UNKNOWN_BOOT: "its sender does not confirm it at its configured address",
+    Reason.MALFORMED: "it breaks the rules of the protocol",
+}
+"""For the log."""
+
+
+class Reply(NamedTuple):
+    """A datagram to send: to the configured address of `node`, or to `source` if none is configured."""
+
+    node: int
+    source: str
+    datagram: bytes
+
+
+class Opener:
+    """Opens datagrams. What it wants sent is in `replies`, what it kept and now hands in in `released`.
+
+    `members`: node ids of the nodelist; None: everybody who has the key. `draw_nonce` gives 16 random bytes.
+    """
+
+    def __init__(
+        self, keyring: Keyring, sealer: Sealer, cluster_name: str, node_id: int, members: frozenset[int] | None,
+        draw_nonce: Callable[[], bytes],
+    ) -> None:  # fmt: skip
+        self.counters: Counter[str] = Counter()
+        """Refused packets by reason; `challenges_sent`, `challenges_answered`, `boots_accepted`, `stale_answers`."""
+        self.replies: list[Reply] = []
+        self.released: list[tuple[bytes, str]] = []
+        """Frames that waited for an answer, in the order in which they came, with their sources (IP addresses)."""
+        self.complaints = Complaints()
+        self._keyring = keyring
+        self._sealer = sealer
+        self._cluster = cluster_number(cluster_name)
+        self._node_id = node_id
+        self._members = members
+        self._draw_nonce = draw_nonce
+        self._size_min = keyring.suite.datagram_size_min
+        self._peers = Peers()
+        self._sessions: dict[bytes, tuple[Codec, ReplayWindow]] = {}
+        """By the prefix of frames: what opens those of senders that are known."""
+
+    def open(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
+        """The frame in a datagram that came from the IP address `source`; None: refused, kept, or not a frame."""
+        session = self._sessions.get(datagram[:PREFIX_SIZE])
+        size = len(datagram)
+        if session is None or size < self._size_min:
+            return self._open_other(datagram, source, now_ns)
+        length, counter = TAIL.unpack_from(datagram, PREFIX_SIZE)
+        if size & 0xFFFF < length:
+            self._refuse(Reason.TRUNCATED, source, now_ns)
+            return None
+        try:
+            frame = session[0].open(datagram)
+        except Forged:
+            self._refuse(Reason.WRONG_KEY, source, now_ns)
+            return None
+        if not session[1].take(counter):
+            self._refuse_old(session[1], counter, source, now_ns)
+            return None
+        return frame
+
+    def forget_key(self, number: int) -> None:
+        """The key was removed from the keyring."""
+        self._sessions = {key: each for key, each in self._sessions.items() if prefix_of(key).key_number != number}
+        for peer in self._peers.all():
+            peer.forget_key(number)
+
+    # -- packets that are not frames of a known sender
+
+    def _open_other(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
+        misfit = self._misfit(datagram)
+        if misfit is not None:
+            self._refuse(misfit, source, now_ns)
+            return None
+        prefix = prefix_of(datagram)
+        peer = self._peers.get(prefix.sender)
+        boot = peer.boot(prefix.boot) if peer is not None else None
+        codec = boot.codecs.get(prefix.key_number) if boot is not None else None
+        if codec is None:
+            codec = self._keyring.codec(prefix.key_number, prefix.sender, prefix.boot)
+        try:
+            inside = codec.open(datagram)
+        except Forged:
+            self._refuse(Reason.WRONG_KEY, source, now_ns)
+            return None
+        peer = self._peers.get_or_add(prefix.sender)
+        boot = peer.remember(prefix.boot, prefix.key_number, codec)
+        counter = TAIL.unpack_from(datagram, PREFIX_SIZE)[1]
+        if prefix.content == Content.FRAME:
+            return self._frame(peer, boot, prefix, counter, inside, source, now_ns)
+        if len(inside) != ENQUIRY.size or prefix.content not in (Content.CHALLENGE, Content.ANSWER):
+            self._refuse(Reason.MALFORMED, source, now_ns)
+            return None
+        node, nonce = ENQUIRY.unpack(inside)
+        if node != self._node_id:
+            self._refuse(Reason.MALFORMED, source, now_ns)
+            return None
+        if prefix.content == Content.CHALLENGE:
+            self._challenged(peer, boot, prefix.sender, counter, nonce, source, now_ns)
+        else:
+            self._answered(peer, boot, prefix.sender, counter, nonce, source, now_ns)
+        return None
+
+    def _misfit(self, datagram: bytes) -> Reason | None:
+        """What can be said against a datagram by its envelope alone."""
+        if datagram[:2] in PLAIN_MAGIC:
+            return Reason.NO_CRYPTO
+        if datagram[:1] != _MAGIC:
+            return Reason.NO_ENVELOPE
+        if len(datagram) < PREFIX_SIZE + TAIL.size:
+            return Reason.TRUNCATED
+        prefix, length = prefix_of(datagram), TAIL.unpack_from(datagram, PREFIX_SIZE)[0]
+        if prefix.version != VERSION:
+            return Reason.OTHER_VERSION
+        if prefix.cluster != self._cluster:
+            return Reason.OTHER_CLUSTER
+        if prefix.suite != self._keyring.suite.number:
+            return Reason.OTHER_SUITE
+        if len(datagram) < self._size_min or len(datagram) & 0xFFFF < length:
+            return Reason.TRUNCATED
+        if prefix.key_number not in self._keyring:
+            return Reason.WRONG_KEY
+        if prefix.sender == self._node_id:
+            return Reason.OWN_NODE_ID
+        if self._members is not None and prefix.sender not in self._members:
+            return Reason.UNLISTED_SENDER
+        return None
+
+    def _frame(
+        self, peer: Peer, boot: Boot, prefix: Prefix, counter: int, frame: bytes, source: str, now_ns: int
+    ) -> bytes | None:
+        """An authentic frame of an unknown boot, or the first one of a known boot under a key."""
+        if boot.window is not None:
+            if not boot.window.take(counter):
+                self._refuse_old(boot.window, counter, source, now_ns)
+                return None
+            self._sessions[prefix.pack()] = (boot.codecs[prefix.key_number], boot.window)
+            return frame
+        question = self._ask(peer, prefix.sender, source, now_ns)
+        if peer.known is not None and question.hold(
+            Held(boot.boot, counter, frame, source), HELD_BYTES_MAX - self._peers.held_bytes()
+        ):
+            return None
+        if now_ns - question.since_ns >= QUIET_NS:
+            self._refuse(Reason.UNKNOWN_BOOT, source, now_ns)
+            return None
+        self.counters[Reason.UNKNOWN_BOOT] += 1
+        return None
+
+    # -- question and answer
+
+    def _ask(self, peer: Peer, node: int, source: str, now_ns: int) -> Question:
+        """See to it that a question to the sender is open, and repeated from time to time."""
+        question = peer.question
+        if question is None or question.expired(now_ns):
+            for held in question.held if question is not None else ():
+                self._refuse(Reason.UNKNOWN_BOOT, held.source, now_ns)
+            question = peer.question = Question(self._draw_nonce(), now_ns)
+        if now_ns - peer.asked_ns >= ASK_INTERVAL_NS:
+            peer.asked_ns = now_ns
+            self.counters["challenges_sent"] += 1
+            datagram = self._sealer.seal_enquiry(Content.CHALLENGE, node, question.nonce)
+            self.replies.append(Reply(node, source, datagram))
+        return question
+
+    def _challenged(
+        self, peer: Peer, boot: Boot, node: int, counter: int, nonce: bytes, source: str, now_ns: int
+    ) -> None:
+        """Somebody asks which boot this node has: the answer is as long as the question, so it amplifies nothing."""
+        if boot.window is None:
+            self._ask(peer, node, source, now_ns)
+        elif not boot.window.take(counter):
+            self._refuse_old(boot.window, counter, source, now_ns)
+            return
+        self.counters["challenges_answered"] += 1
+        self.replies.append(Reply(node, source, self._sealer.seal_enquiry(Content.ANSWER, node, nonce)))
+
+    def _answered(
+        self, peer: Peer, boot: Boot, node: int, counter: int, nonce: bytes, source: str, now_ns: int
+    ) -> None:
+        """The sender says which boot it has now."""
+        question = peer.question
+        if question is None or question.expired(now_ns) or not hmac.compare_digest(question.nonce, nonce):
+            self.counters["stale_answers"] += 1
+            return
+        peer.question = None
+        if boot.window is None:
+            first_contact = peer.known is None
+            boot.window = ReplayWindow(counter if first_contact else 0, now_ns)
+            peer.known, peer.other = boot, None
+            self._sessions = {key: each for key, each in self._sessions.items() if prefix_of(key).sender != node}
+            self.counters["boots_accepted"] += 1
+        boot.window.take(counter)
+        for held in question.held:
+            if held.boot != boot.boot:
+                self._refuse(Reason.UNKNOWN_BOOT, held.source, now_ns)
+            elif boot.window.take(held.counter):
+                self.released.append((held.frame, held.source))
+            else:
+                self._refuse(Reason.REPLAYED, held.source, now_ns)
+
+    def _refuse_old(self, window: ReplayWindow, counter: int, source: str, now_ns: int) -> None:
+        """The window did not take it. What was on its way while the first answer came is no reason to complain."""
+        if counter > window.floor:
+            self._refuse(Reason.REPLAYED, source, now_ns)
+        else:
+            self.counters[Reason.UNKNOWN_BOOT] += 1
+            if now_ns - window.since_ns >= QUIET_NS:
+                self.complaints.add(Reason.UNKNOWN_BOOT, source, now_ns)
+
+    def _refuse(self, reason: Reason, source: str, now_ns: int) -> None:
+        self.counters[reason] += 1
+        self.complaints.add(reason, source, now_ns)
+
+
+_MAGIC = bytes([MAGIC])

@@ -1,0 +1,59 @@
+"""What leaves this node is sealed here."""
+
+from __future__ import annotations
+
+from services.totem.security.envelope import (
+    BOOT_SIZE,
+    ENQUIRY,
+    MAGIC,
+    TAIL,
+    VERSION,
+    Content,
+    Prefix,
+    cluster_number,
+)
+from services.totem.security.keys import Keyring
+
+
+class Sealer:
+    """Seals with the key that the keyring has in use.
+
+    `boot` is 16 random bytes that no other life of this node has: on that rests that no nonce repeats.
+    """
+
+    def __init__(self, keyring: Keyring, cluster_name: str, node_id: int, boot: bytes) -> None:
+        if len(boot) != BOOT_SIZE:
+            raise ValueError(f"a boot has {BOOT_SIZE} bytes, not {len(boot)}")
+        self.overhead_bytes = keyring.suite.overhead_bytes
+        """By how much a sealed frame is longer at most."""
+        self._keyring = keyring
+        self._cluster = cluster_number(cluster_name)
+        self._node_id = node_id
+        self._boot = boot
+        self._counter = 0
+        self._padding_mask = keyring.suite.padding_mask
+        self._take_key(keyring.in_use)
+
+    def seal(self, frame: bytes, content: Content = Content.FRAME) -> bytes:
+        """The datagram that carries this frame, for everybody who has the key."""
+        if self._key_number != self._keyring.in_use:
+            self._take_key(self._keyring.in_use)
+        self._counter = counter = self._counter + 1
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        return self._codec.seal(self._prefixes[content] + TAIL.pack(length & 0xFFFF, counter), frame)
+
+    def seal_enquiry(self, content: Content, node: int, nonce: bytes) -> bytes:
+        """A challenge to `node`, or an answer to its challenge."""
+        return self.seal(ENQUIRY.pack(node, nonce), content)
+
+    def _take_key(self, number: int) -> None:
+        suite = self._keyring.suite.number
+        self._codec = self._keyring.codec(number, self._node_id, self._boot)
+        self._prefixes = {
+            content: Prefix(
+                MAGIC, VERSION, suite, content, number, self._cluster, self._node_id, self._boot
+            ).pack()
+            for content in Content
+        }  # fmt: skip
+        self._key_number = number
