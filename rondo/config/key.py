@@ -1,9 +1,10 @@
-"""The key that all nodes share: making one, and its fingerprint, by which keys are compared without showing them."""
+"""The key that all nodes share: making one, reading it, and its fingerprint, by which keys are compared unseen."""
 
 import contextlib
 import hashlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 KEY_BYTES_MIN = 128
@@ -38,6 +39,59 @@ def write_key(path: Path, size_bytes: int = KEY_BYTES_DEFAULT, *, overwrite: boo
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
     return key
+
+
+class KeyFileError(ValueError):
+    """A key file that cannot be used. `why` says what is wrong, `mend` how to put it right."""
+
+    def __init__(self, path: Path, why: str, mend: str) -> None:
+        super().__init__(f"{path}: {why}; {mend}")
+        self.path = path
+        self.why = why
+        self.mend = mend
+
+
+def read_key(path: Path) -> bytes:
+    """The key in `path`, which must be a regular file that nobody else can read or change. Raises KeyFileError.
+
+    Owned by root or by the user who asks, and for the owner alone; only if root owns it and somebody else asks may its
+    group read it, for otherwise that user could not.
+    """
+    copy = f"make a key with: rondo keygen --key-file {path} - or copy that of the other nodes"
+    try:
+        # Without O_NONBLOCK a FIFO would keep us waiting for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise KeyFileError(path, "there is no key", copy) from None
+    except OSError as error:
+        raise KeyFileError(path, f"the key cannot be read: {error.strerror}", "see its owner and mode") from None
+    try:
+        _check_key_file(path, os.fstat(descriptor))
+        key = os.read(descriptor, KEY_BYTES_MAX + 1)
+    except OSError as error:
+        raise KeyFileError(path, f"the key cannot be read: {error.strerror}", copy) from None
+    finally:
+        os.close(descriptor)
+    if not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
+        held = f"{len(key)} bytes" if len(key) <= KEY_BYTES_MAX else f"more than {KEY_BYTES_MAX} bytes"
+        raise KeyFileError(path, f"a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes, this file {held}", copy)
+    return key
+
+
+def _check_key_file(path: Path, found: os.stat_result) -> None:
+    """Raises KeyFileError unless the file is such that the key in it can be a secret."""
+    if not stat.S_ISREG(found.st_mode):
+        raise KeyFileError(path, "the key is not a regular file", "name a regular file as totem.keyfile")
+    user = os.geteuid()
+    if found.st_uid not in (0, user):
+        raise KeyFileError(
+            path, f"the key belongs to user {found.st_uid}, who is neither root nor the user of this process ({user})",
+            f"chown {user} {path}",
+        )  # fmt: skip
+    allowed = 0o740 if found.st_uid == 0 and user != 0 else 0o700
+    if stat.S_IMODE(found.st_mode) & ~allowed & 0o777:
+        mode = stat.S_IMODE(found.st_mode)
+        raise KeyFileError(path, f"others have access to the key (mode {mode:04o})", f"chmod 400 {path}")
 
 
 def fingerprint(key: bytes) -> str:
