@@ -5,7 +5,7 @@
 | 0 | 1 | magic 0x52; a plain totem packet starts with 0x70 or 0xC0, so the two are never mixed up |
 | 1 | 1 | version 1 |
 | 2 | 1 | suite (suites.py) |
-| 3 | 1 | what is inside: 1 a totem packet, 2 a challenge, 3 an answer |
+| 3 | 1 | what is inside: 0 a token, 1 another totem packet, 2 a challenge, 3 an answer |
 | 4 | 2 | key number, derived from the key (keys.py) |
 | 6 | 4 | cluster: the start of a hash of cluster_name |
 | 10 | 4 | sender: its node id |
@@ -13,7 +13,8 @@
 | 30 | 2 | length of the whole datagram, lower 16 bits |
 | 32 | 8 | counter: 1, 2, 3 ... over everything that this boot of the sender seals |
 
-All numbers are big-endian. What follows depends on the suite. The first 30 bytes stay the same from packet to packet
+All numbers are big-endian. A plain totem packet has a 0 at offset 3 too if and only if it is a token, so that a receiver
+can stop reading at a token before it opens it. What follows depends on the suite. The first 30 bytes stay the same from packet to packet
 of one sender, so that a receiver finds what belongs to them with one look-up.
 
 Inside of a challenge and of an answer: u32 node id whom it is for, 16 bytes nonce (challenge.py).
@@ -47,6 +48,7 @@ ENQUIRY = struct.Struct(">I16s")
 class Content(IntEnum):
     """What an envelope holds."""
 
+    TOKEN = 0
     FRAME = 1
     CHALLENGE = 2
     ANSWER = 3

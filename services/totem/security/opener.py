@@ -158,9 +158,9 @@ class Opener:
         peer = self._peers.get_or_add(prefix.sender)
         boot = peer.remember(prefix.boot, prefix.key_number, codec)
         counter = TAIL.unpack_from(datagram, PREFIX_SIZE)[1]
-        if prefix.content == Content.FRAME:
+        if prefix.content <= Content.FRAME:
             return self._frame(peer, boot, prefix, counter, inside, source, now_ns)
-        if len(inside) != ENQUIRY.size or prefix.content not in (Content.CHALLENGE, Content.ANSWER):
+        if len(inside) != ENQUIRY.size or prefix.content > Content.ANSWER:
             self._refuse(Reason.MALFORMED, source, now_ns)
             return None
         node, nonce = ENQUIRY.unpack(inside)

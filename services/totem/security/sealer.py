@@ -14,6 +14,10 @@ from services.totem.security.envelope import (
 )
 from services.totem.security.keys import Keyring
 
+_KIND_AT = 3
+_AFTER_KIND = 4
+_TOKEN = b"\0"
+
 
 class Sealer:
     """Seals with the key that the keyring has in use.
@@ -34,8 +38,12 @@ class Sealer:
         self._padding_mask = keyring.suite.padding_mask
         self._take_key(keyring.in_use)
 
-    def seal(self, frame: bytes, content: Content = Content.FRAME) -> bytes:
-        """The datagram that carries this frame, for everybody who has the key."""
+    def seal(self, frame: bytes) -> bytes:
+        """The datagram that carries this totem packet, for everybody who has the key."""
+        return self.seal_as(Content.TOKEN if frame[_KIND_AT:_AFTER_KIND] == _TOKEN else Content.FRAME, frame)
+
+    def seal_as(self, content: Content, frame: bytes) -> bytes:
+        """The datagram that carries some content."""
         if self._key_number != self._keyring.in_use:
             self._take_key(self._keyring.in_use)
         self._counter = counter = self._counter + 1
@@ -45,7 +53,7 @@ class Sealer:
 
     def seal_enquiry(self, content: Content, node: int, nonce: bytes) -> bytes:
         """A challenge to `node`, or an answer to its challenge."""
-        return self.seal(ENQUIRY.pack(node, nonce), content)
+        return self.seal_as(content, ENQUIRY.pack(node, nonce))
 
     def _take_key(self, number: int) -> None:
         suite = self._keyring.suite.number

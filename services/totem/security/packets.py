@@ -1,0 +1,84 @@
+"""Both ends together: what a host needs to seal and open packets and to change keys while it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from services.totem.security.complaints import Complaint
+from services.totem.security.keys import Keyring
+from services.totem.security.opener import Opener, Reply
+from services.totem.security.sealer import Sealer
+from services.totem.security.suites import Suite
+
+
+class PacketSecurity:
+    """Packet security of one life of one node.
+
+    `boot`: 16 random bytes, drawn for this life alone; `draw_nonce`: gives 16 random bytes; `members`: the nodelist's
+    node ids, or None without one. Raises `keys.KeyringError`.
+    """
+
+    def __init__(
+        self, suite: Suite, key: bytes, cluster_name: str, node_id: int, members: frozenset[int] | None, boot: bytes,
+        draw_nonce: Callable[[], bytes],
+    ) -> None:  # fmt: skip
+        self.suite = suite
+        self._keyring = Keyring(suite, cluster_name, key)
+        sealer = Sealer(self._keyring, cluster_name, node_id, boot)
+        self._opener = Opener(self._keyring, sealer, cluster_name, node_id, members, draw_nonce)
+        self.seal: Callable[[bytes], bytes] = sealer.seal
+        """The datagram that carries a frame."""
+        self.open: Callable[[bytes, str, int], bytes | None] = self._opener.open
+        """`open(datagram, source IP, now_ns)`: the frame, if there is one to hand in now. Take the replies and the
+        released frames after every call."""
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Refused packets by reason, and what became of challenges."""
+        return self._opener.counters
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to take."""
+        opener = self._opener
+        return bool(opener.replies or opener.released or opener.complaints.lines)
+
+    def take_replies(self) -> list[Reply]:
+        """Datagrams that want to be sent, sealed already."""
+        taken, self._opener.replies = self._opener.replies, []
+        return taken
+
+    def take_released(self) -> list[tuple[bytes, str]]:
+        """Frames that waited for their sender's answer, with their source IPs, in the order in which they came."""
+        taken, self._opener.released = self._opener.released, []
+        return taken
+
+    def take_complaints(self) -> list[Complaint]:
+        """What is to be logged."""
+        return self._opener.complaints.take()
+
+    # -- keys
+
+    @property
+    def key_numbers(self) -> tuple[int, ...]:
+        """The keys under which packets are taken."""
+        return self._keyring.numbers
+
+    @property
+    def key_in_use(self) -> int:
+        """The key that seals."""
+        return self._keyring.in_use
+
+    def install_key(self, key: bytes) -> int:
+        """Take packets under this key too; returns its number. Raises `keys.KeyringError`."""
+        return self._keyring.install(key)
+
+    def use_key(self, number: int) -> None:
+        """Seal with this key from now on. Raises `keys.KeyringError`."""
+        self._keyring.use(number)
+
+    def remove_key(self, number: int) -> None:
+        """Refuse packets under this key from now on. Raises `keys.KeyringError`."""
+        self._keyring.remove(number)
+        self._opener.forget_key(number)
