@@ -17,14 +17,12 @@ from pathlib import Path
 from rondo import config, paths
 from rondo.bus.control import ControlError, ask
 from rondo.bus.instance import InstanceError
-from rondo.config import ConfigError, Fault, NodeConfig, NodeConfigError
+from rondo.config import ConfigError, NodeConfig, NodeConfigError
 from rondo.logs import LEVELS, LogError, Logs
 from services.totem.process import EXIT_CONFIGURATION, Process
+from services.totem.protection import make_protection
 from services.totem.transport.base import CannotBind
 
-_NO_SECURITY = Fault(
-    "error", None, "totem.secauth", "packet security is not available in this version", "set crypto_cipher: none"
-)
 EXIT_FATAL = 15
 EXIT_RUNNING = 18
 
@@ -49,14 +47,15 @@ def _run(options: argparse.Namespace) -> int:
     run_dir = paths.make_run_dir(options.run_dir)
     paths.socket_endpoint(run_dir, "totem.sock")
     state_dir = paths.make_state_dir(options.state_dir, node_config.state_dir or None)
-    if node_config.security.enabled:
-        raise ConfigError([_NO_SECURITY])
+    protection = make_protection(node_config)
     logs = Logs(node_config.log_settings("totem"))
     if options.log_level:
         logs.set_level(options.log_level)
     logs.start()
     try:
-        return Process(node_config, run_dir, state_dir, logs).run()
+        if protection is not None:
+            protection.announce()
+        return Process(node_config, run_dir, state_dir, logs, protection).run()
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}; see the permissions and limits of this user", EXIT_FATAL)

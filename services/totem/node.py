@@ -19,6 +19,7 @@ from rondo.bus.log import OrderedLog
 from rondo.config import NodeConfig
 from services.totem.executive import Executive
 from services.totem.logtext import LogText
+from services.totem.protection import Protection
 from services.totem.ring.events import (
     Message,
     Notice,
@@ -45,14 +46,21 @@ DATAGRAMS_PER_TURN = 64
 class Node:
     """A ring, its link and its services."""
 
-    def __init__(self, config: NodeConfig, sequence: SequenceFile, log: OrderedLog, now_ns: int) -> None:
+    def __init__(
+        self, config: NodeConfig, sequence: SequenceFile, log: OrderedLog, now_ns: int,
+        protection: Protection | None = None,
+    ) -> None:  # fmt: skip
         self.config = config
         self.log = log
         self.counters: Counter[str] = Counter()
         """What the link could not send or did not take, by reason."""
-        self.link = Link(link_settings(config), self.counters)
+        self.link = Link(link_settings(config), self.counters, protection)
         self.ring = Ring(
-            ring_options(config), config.node_id, sequence.first, now_ns, lambda limit: random.randrange(limit)
+            ring_options(config, protection.overhead_bytes if protection is not None else 0),
+            config.node_id,
+            sequence.first,
+            now_ns,
+            lambda limit: random.randrange(limit),
         )
         self.executive = Executive(config.config_version)
         self._sequence = sequence
@@ -87,7 +95,7 @@ class Node:
             for frame in link.take_local():
                 ring.receive(frame, now_ns)
                 self.settle()
-        for frame, source in link.receive(readable, DATAGRAMS_PER_TURN):
+        for frame, source in link.receive(readable, DATAGRAMS_PER_TURN, now_ns):
             link.heard(frame, source[0])
             ring.receive(frame, now_ns)
             self.settle()
@@ -188,5 +196,6 @@ class Node:
             "config_versions": {str(node): told for node, told in sorted(self.executive.config_versions.items())},
             "counters": counters,
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
+            "security": self.link.protection.status() if self.link.protection is not None else None,
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

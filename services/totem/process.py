@@ -27,6 +27,7 @@ from services.totem.brake import Brake
 from services.totem.bus import Bus
 from services.totem.executive import ConfigVersionError
 from services.totem.node import Node
+from services.totem.protection import Protection
 from services.totem.sequence_file import SequenceFile
 from services.totem.transport.link import NEVER_NS
 from services.totem.tuning import tune
@@ -46,7 +47,9 @@ _main = logging.getLogger("MAIN")
 class Process:
     """Everything of one running totem service. `run` returns the exit code."""
 
-    def __init__(self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs) -> None:
+    def __init__(
+        self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs, protection: Protection | None
+    ) -> None:
         """Raises `InstanceError`, OSError (state directory, sockets)."""
         self._locks = [
             InstanceLock(run_dir, "totem"),
@@ -63,7 +66,7 @@ class Process:
         self._braked = False
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
-        self.node = Node(config, self._sequence, log, time.monotonic_ns())
+        self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection)
         self._poll = select.epoll()
         self._polled: set[int] = set()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -8,8 +8,12 @@ from services.totem.transport.base import TransportSettings
 from services.totem.transport.place import LinkSettings
 
 
-def ring_options(config: NodeConfig) -> RingOptions:
-    """The settings of the ring. Without a nodelist everybody may join."""
+def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
+    """The settings of the ring. Without a nodelist everybody may join.
+
+    `envelope_bytes`: what packet security adds to a packet. The ring makes its packets smaller by that, so that a full
+    one fits netmtu after it was sealed, also when it is wrapped during recovery.
+    """
     return RingOptions(
         members=frozenset(config.members) or None,
         token_timeout_ms=config.token_timeout_ms,
@@ -25,7 +29,7 @@ def ring_options(config: NodeConfig) -> RingOptions:
         miss_count_const=config.miss_count_const,
         window_size=config.window_size,
         max_messages=config.max_messages,
-        netmtu=config.netmtu,
+        netmtu=config.netmtu - envelope_bytes,
         cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
     )
 

@@ -13,9 +13,9 @@
 | 30 | 2 | length of the whole datagram, lower 16 bits |
 | 32 | 8 | counter: 1, 2, 3 ... over everything that this boot of the sender seals |
 
-All numbers are big-endian. A plain totem packet has a 0 at offset 3 too if and only if it is a token, so that a receiver
-can stop reading at a token before it opens it. What follows depends on the suite. The first 30 bytes stay the same from packet to packet
-of one sender, so that a receiver finds what belongs to them with one look-up.
+All numbers are big-endian. A plain totem packet, too, has a 0 at offset 3 if and only if it is a token, so that a
+receiver can stop reading at a token before it opens it. What follows depends on the suite. The first 30 bytes stay the
+same from packet to packet of one sender, so that a receiver finds what belongs to them with one look-up.
 
 Inside of a challenge and of an answer: u32 node id whom it is for, 16 bytes nonce (challenge.py).
 """

@@ -32,7 +32,7 @@ Datagram = tuple[bytes, Any]
 """Bytes, and the address of the sender as `recvfrom` gives it: its first element is the IP address."""
 
 _KIND_AT = 3
-"""Where the kind stands in a frame."""
+"""Where the kind stands in a frame, and in the envelope of a sealed one, as far as tokens are concerned."""
 
 
 class AddressNotAvailable(Exception):  # noqa: N818 - a state of the machine, not a fault of the program
@@ -78,6 +78,10 @@ class Transport(ABC):
     @abstractmethod
     def unicast(self, node: int, frame: bytes) -> None:
         """Send to one other node."""
+
+    def reply(self, node: int, source: str, datagram: bytes) -> None:
+        """Send to one other node at its configured address; to `source`, an IP address, if none is configured."""
+        self.unicast(node, datagram)
 
     @abstractmethod
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection
 
+from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
 from services.totem.transport.base import AddressNotAvailable, CannotBind, Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch
@@ -30,8 +31,10 @@ _log = logging.getLogger("TOTEM")
 class Link:
     """Sends and receives for the host; `tend` opens and closes the transport as the address comes and goes."""
 
-    def __init__(self, settings: LinkSettings, counters: Counter[str]) -> None:
+    def __init__(self, settings: LinkSettings, counters: Counter[str], protection: Protection | None = None) -> None:
         self.settings = settings
+        self.protection = protection
+        """Seals what leaves and opens what comes; None: packets are plain."""
         self.counters = counters
         """Datagrams that could not be sent or were not taken, by reason: `tx_enobufs`, `rx_unlisted_ip` ..."""
         self.transport: Transport | None = None
@@ -54,16 +57,17 @@ class Link:
     def send(self, packets: list[tuple[int, bytes]]) -> None:
         """Send in the order of the list. What a node needs back of its own is kept for `take_local`."""
         own, transport = self.settings.transport.node_id, self.transport
+        seal = self.protection.seal if self.protection is not None else _plain
         for destination, frame in packets:
             if destination == EVERYBODY:
                 if transport is not None:
-                    transport.multicast(frame)
+                    transport.multicast(seal(frame))
                 if frame[_KIND_AT] != Kind.MCAST:
                     self._local.append(frame)
             elif destination == own:
                 self._local.append(frame)
             elif transport is not None:
-                transport.unicast(destination, frame)
+                transport.unicast(destination, seal(frame))
 
     @property
     def has_local(self) -> bool:
@@ -75,9 +79,13 @@ class Link:
         taken, self._local = self._local, []
         return taken
 
-    def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
-        """Datagrams in the order in which they are to be handed in; `readable` is what the last poll said."""
-        return self.transport.receive(readable, datagrams_max) if self.transport is not None else []
+    def receive(self, readable: Collection[int], datagrams_max: int, now_ns: int) -> list[Datagram]:
+        """Frames in the order in which they are to be handed in; `readable` is what the last poll said."""
+        transport = self.transport
+        if transport is None:
+            return []
+        datagrams = transport.receive(readable, datagrams_max)
+        return datagrams if self.protection is None else self.protection.open(datagrams, transport, now_ns)
 
     @property
     def drained(self) -> bool:
@@ -181,3 +189,8 @@ class Link:
         if why != self.why_down:
             self.why_down = why
             _log.warning("This node is isolated: %s. It goes on trying.", why)
+
+
+def _plain(frame: bytes) -> bytes:
+    """Without packet security a frame is the datagram."""
+    return frame

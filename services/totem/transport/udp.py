@@ -117,6 +117,13 @@ class UdpTransport(Transport):
         else:
             self.counters["tx_no_address"] += 1
 
+    def reply(self, node: int, source: str, datagram: bytes) -> None:
+        """Back where it came from if nobody says where nodes are: what is learned may be out of date."""
+        if self._learns:
+            self._send(self._out.sendto, datagram, socket_address(source, self.settings.port))
+        else:
+            self.unicast(node, datagram)
+
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
         """Data, and if none is left a token.
 

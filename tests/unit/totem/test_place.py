@@ -117,7 +117,7 @@ def test_an_interface_that_goes_and_comes(monkeypatch: pytest.MonkeyPatch, caplo
         assert (link.transport, link.why_down) == (None, "the interface lo with 127.0.0.1 is down")
         link.send([(EVERYBODY, join)])
         assert link.take_local() == [join], "the node goes on alone"
-        assert link.receive((), 64) == []
+        assert link.receive((), 64, 0) == []
         assert not link.tend((), 1 * SECOND_NS), "not before the pause is over"
         assert not link.tend((), 2 * SECOND_NS)
         machine[:] = [local("127.0.0.1/8", "lo")]

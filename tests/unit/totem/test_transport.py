@@ -64,7 +64,7 @@ class Nodes:
         frames: list[bytes] = []
         while len(frames) < count and time.monotonic() < end:
             readable, _, _ = select.select(list(link.filenos()), [], [], 0.05)
-            for frame, source in link.receive(readable, 64):
+            for frame, source in link.receive(readable, 64, 0):
                 link.heard(frame, source[0])
                 frames.append(frame)
         return frames
@@ -118,11 +118,11 @@ def test_udp_hands_in_data_before_a_token_that_came_with_it(stack: ExitStack) ->
     nodes.links[1].send([(EVERYBODY, mcast(1, seq)) for seq in range(100)])
     time.sleep(0.05)
     readable, _, _ = select.select(list(link.filenos()), [], [], 1)
-    first = [frame for frame, _ in link.receive(readable, 64)]
+    first = [frame for frame, _ in link.receive(readable, 64, 0)]
     assert first == [mcast(1, seq) for seq in range(64)]
     assert not link.drained
     readable, _, _ = select.select(list(link.filenos()), [], [], 1)
-    second = [frame for frame, _ in link.receive(readable, 64)]
+    second = [frame for frame, _ in link.receive(readable, 64, 0)]
     assert second == [mcast(1, seq) for seq in range(64, 100)] + [token(1)]
 
 
@@ -134,7 +134,7 @@ def test_udp_a_flood_of_data_does_not_keep_the_token_out(stack: ExitStack, monke
     nodes.links[1].send([(EVERYBODY, mcast(1, seq)) for seq in range(100)])
     time.sleep(0.05)
     readable, _, _ = select.select(list(link.filenos()), [], [], 1)
-    assert [frame for frame, _ in link.receive(readable, 64)] == [mcast(1, seq) for seq in range(64)] + [token(1)]
+    assert [frame for frame, _ in link.receive(readable, 64, 0)] == [mcast(1, seq) for seq in range(64)] + [token(1)]
 
 
 def test_udpu_stops_reading_at_a_token(stack: ExitStack) -> None:
@@ -143,7 +143,7 @@ def test_udpu_stops_reading_at_a_token(stack: ExitStack) -> None:
     time.sleep(0.05)
     link = nodes.links[2]
     readable, _, _ = select.select(list(link.filenos()), [], [], 1)
-    assert [frame for frame, _ in link.receive(readable, 64)] == [mcast(1, 1), token(1)]
+    assert [frame for frame, _ in link.receive(readable, 64, 0)] == [mcast(1, 1), token(1)]
     drained_before = link.drained
     assert nodes.received(2, 1) == [mcast(1, 2)]
     assert nodes.nothing_for(2)
@@ -169,7 +169,7 @@ def test_udpu_takes_anything_if_it_is_told_to(stack: ExitStack) -> None:
         stranger.bind(("127.0.0.9", 0))
         stranger.sendto(join(9), ("127.0.0.1", port))
     readable, _, _ = select.select(list(link.filenos()), [], [], 1)
-    assert [frame for frame, _ in link.receive(readable, 64)] == [join(9)]
+    assert [frame for frame, _ in link.receive(readable, 64, 0)] == [join(9)]
 
 
 def test_udp_without_a_nodelist_learns_addresses_from_joins(stack: ExitStack) -> None:
