@@ -12,9 +12,10 @@ BIN := $(VENV)/bin
 N ?= 2000
 JOBS ?= $(shell nproc)
 SECONDS ?= 60
+MUTATIONS ?= 1000000
 SEED ?=
 
-.PHONY: help setup run test lint format types imports unit simulation cluster sim chaos bench clean
+.PHONY: help setup run test lint format types imports unit simulation cluster sim mutations chaos bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -59,6 +60,9 @@ cluster: setup ## real processes in network namespaces, with C Corosync where it
 
 sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
+
+mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
+	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets
 
 clean: ## remove what was made here
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

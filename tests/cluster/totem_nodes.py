@@ -105,15 +105,17 @@ def totem_ring(
     addresses: str = "127.0.0.{}",
     transport: str = "udpu",
     options: str = "",
+    security: str = "  secauth: off\n",
+    token_ms: int = 1500,
 ) -> list[TotemNode]:
-    """Nodes 1..n of a ring without packet security, not started yet."""
+    """Nodes 1..n of a ring, without packet security unless told otherwise, not started yet."""
     listed = "".join(
         f"  node {{\n    ring0_addr: {addresses.format(n)}\n    nodeid: {n}\n  }}\n" for n in range(1, nodes + 1)
     )
     config = directory / "corosync.conf"
     config.write_text(
-        f"totem {{\n  version: 2\n  cluster_name: test{port}\n  transport: {transport}\n  secauth: off\n"
-        f"  token: 1500\n  token_coefficient: 0\n{options}  interface {{\n    mcastport: {port}\n  }}\n}}\n"
+        f"totem {{\n  version: 2\n  cluster_name: test{port}\n  transport: {transport}\n{security}"
+        f"  token: {token_ms}\n  token_coefficient: 0\n{options}  interface {{\n    mcastport: {port}\n  }}\n}}\n"
         f"nodelist {{\n{listed}}}\n"
     )
     made = [TotemNode(n, config, directory) for n in range(1, nodes + 1)]
