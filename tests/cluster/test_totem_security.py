@@ -27,12 +27,12 @@ def stack() -> Iterator[ExitStack]:
 
 def ring_with_key(
     stack: ExitStack, directory: Path, port: int, key: Path | None, nodes: int = 3, options: str = "",
-    token_ms: int = 1500,
+    token_ms: int = 1500, transport: str = "udpu",
 ) -> list[TotemNode]:  # fmt: skip
     """Nodes that have this key; None: that have security switched off."""
     directory.mkdir(exist_ok=True)
     security = f"  keyfile: {key}\n{options}" if key is not None else "  secauth: off\n"
-    return totem_ring(stack, directory, port, nodes, security=security, token_ms=token_ms)
+    return totem_ring(stack, directory, port, nodes, transport=transport, security=security, token_ms=token_ms)
 
 
 def security_of(node: TotemNode) -> dict[str, Any]:
@@ -62,16 +62,21 @@ def in_one_ring(*nodes: TotemNode) -> None:
 
 
 SUITES = [
-    ("aes256-gcm", ""),
-    ("aes128/sha1", "  crypto_cipher: aes128\n  crypto_hash: sha1\n"),
-    ("aes256/sha512", "  crypto_cipher: aes256\n  crypto_hash: sha512\n"),
+    ("aes256-gcm", "udpu", ""),
+    ("aes256-gcm", "udp", ""),
+    ("aes128/sha1", "udpu", "  crypto_cipher: aes128\n  crypto_hash: sha1\n"),
+    ("aes256/sha512", "udp", "  crypto_cipher: aes256\n  crypto_hash: sha512\n"),
 ]
 
 
-@pytest.mark.parametrize(("suite", "options"), SUITES, ids=[name for name, _ in SUITES])
-def test_a_ring_by_key_survives_restarts(stack: ExitStack, tmp_path: Path, suite: str, options: str) -> None:
+@pytest.mark.parametrize(("suite", "transport", "options"), SUITES, ids=[f"{each[0]} {each[1]}" for each in SUITES])
+def test_a_ring_by_key_survives_restarts(
+    stack: ExitStack, tmp_path: Path, suite: str, transport: str, options: str
+) -> None:
     write_key(tmp_path / "authkey")
-    nodes = ring_with_key(stack, tmp_path, reserve_port(stack), tmp_path / "authkey", options=options)
+    nodes = ring_with_key(
+        stack, tmp_path, reserve_port(stack), tmp_path / "authkey", transport=transport, options=options
+    )
     one, two, three = nodes
     start(*nodes)
     in_one_ring(*nodes)
