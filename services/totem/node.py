@@ -186,6 +186,9 @@ class Node:
         ring = self.ring
         counters = {name: getattr(ring.counters, name) for name in ring.counters.__slots__ if name != "dropped"}
         counters |= self.counters
+        protection = self.link.protection
+        if protection is not None:
+            counters |= protection.counters()
         return {
             "state": ring.state.value if self.link.is_up else "isolated",
             "ring": {"representative": ring.ring_id.representative, "sequence": ring.ring_id.sequence},
@@ -196,6 +199,6 @@ class Node:
             "config_versions": {str(node): told for node, told in sorted(self.executive.config_versions.items())},
             "counters": counters,
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
-            "security": self.link.protection.status() if self.link.protection is not None else None,
+            "security": protection.status() if protection is not None else None,
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

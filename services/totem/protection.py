@@ -65,8 +65,11 @@ class Protection:
             "key_fingerprint": self.key_fingerprint,
             "key_in_use": security.key_in_use,
             "keys": list(security.key_numbers),
-            "counters": dict(sorted(security.counters.items())),
         }
+
+    def counters(self) -> dict[str, int]:
+        """Refused packets by reason, and what became of challenges: `security_wrong_key` and so on."""
+        return {f"security_{name}": count for name, count in self.security.counters.items()}
 
 
 def make_protection(config: NodeConfig) -> Protection | None:

@@ -76,6 +76,10 @@ TEXTS = {
 """For the log."""
 
 
+EVENTS = ("challenges_sent", "challenges_answered", "boots_accepted", "stale_answers")
+"""What else is counted. A stale answer came too late or was not asked for."""
+
+
 class Reply(NamedTuple):
     """A datagram to send: to the configured address of `node`, or to `source` if none is configured."""
 
@@ -94,8 +98,8 @@ class Opener:
         self, keyring: Keyring, sealer: Sealer, cluster_name: str, node_id: int, members: frozenset[int] | None,
         draw_nonce: Callable[[], bytes],
     ) -> None:  # fmt: skip
-        self.counters: Counter[str] = Counter()
-        """Refused packets by reason; `challenges_sent`, `challenges_answered`, `boots_accepted`, `stale_answers`."""
+        self.counters: Counter[str] = Counter(dict.fromkeys((*Reason, *EVENTS), 0))
+        """Refused packets by reason, and `EVENTS`; each is there from the start, so that it can be watched."""
         self.replies: list[Reply] = []
         self.released: list[tuple[bytes, str]] = []
         """Frames that waited for an answer, in the order in which they came, with their sources (IP addresses)."""
