@@ -8,6 +8,7 @@ from services.totem.ring.events import GatherReason, State
 from services.totem.ring.options import MESSAGE_SIZE_MAX
 from services.totem.wire.frames import Join, Kind, encode_join
 from tests.simulation.cluster import Cluster
+from tests.simulation.network import Rule
 from tests.simulation.world import SEQUENCES_PER_SECOND, WALL_CLOCK_START_S
 
 
@@ -349,20 +350,41 @@ def test_a_join_that_changes_nothing_is_not_answered() -> None:
     cluster.finish()
 
 
-def test_a_failed_list_is_forgotten_when_another_member_has_installed_the_ring() -> None:
-    """A late member must not throw out again those with whom the others already want to merge."""
+@pytest.mark.parametrize(("state", "failed"), [(State.COMMIT, [3]), (State.RECOVERY, [])])
+def test_a_failed_list_is_forgotten_when_another_member_has_installed_the_ring(state: State, failed: list[int]) -> None:
+    """A late member must not throw out again those with whom the others already want to merge. Before Recovery nobody
+    can have installed the ring: another one had the same sequence."""
     cluster = Cluster(3)
     cluster.form()
     cluster.crash(3)
-    recovering = cluster.world.run_while(lambda: cluster.ring(1).state != State.RECOVERY, 2000, step_ms=0.01)
-    assert recovering
+    assert cluster.world.run_while(lambda: cluster.ring(1).state != state, 2000, step_ms=0.01)
     entered = cluster.events("state", 1)[-1]
     assert entered["failed"] == [3]
     cluster.world.hosts[1].arrive(encode_join(Join(2, 2, (1, 2, 3), (), ring_seq=entered["ring"][1])))
     again = cluster.events("state", 1)[-1]
-    assert (again["state"], again["failed"]) == ("gather", [])
+    assert (again["state"], again["failed"]) == ("gather", failed)
     cluster.start(3)
     cluster.expect_ring(1, 2, 3)
+
+
+def test_a_commit_token_that_comes_twice_has_not_been_round_twice() -> None:
+    cluster = Cluster(3)
+    cluster.form()
+    seen: list[bytes] = []
+
+    def note_and_let_pass(frame: bytes) -> bool:
+        seen.append(frame)
+        return False
+
+    watch = Rule(Kind.COMMIT, target=1, matching=note_and_let_pass)
+    cluster.world.network.rules.append(watch)
+    cluster.reform(2)
+    assert cluster.world.run_while(lambda: cluster.ring(1).state != State.RECOVERY, 2000, step_ms=0.01)
+    sent = cluster.ring(1).counters.orf_token_tx
+    cluster.world.hosts[1].arrive(seen[-1])
+    assert cluster.ring(1).counters.orf_token_tx == sent
+    cluster.stop(watch)
+    cluster.finish()
 
 
 def test_services_that_only_some_nodes_have() -> None:

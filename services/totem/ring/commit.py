@@ -95,5 +95,7 @@ def on_commit(s: RingState, commit: Commit) -> None:
         send(s, commit)
         s.observe_books()
     elif s.state is State.RECOVERY and s.is_representative and not s.token_originated:
+        if s.commit is None or commit.token_seq < s.commit.token_seq:
+            return  # the end of the first round again: duplicated, or sent again by the last member's timer
         s.token_originated = True
         recovery.originate_token(s)

@@ -138,7 +138,8 @@ def on_join(s: RingState, join: Join) -> None:
             enter(s, GatherReason.MERGE_DURING_JOIN)
     elif join.sender in s.new_members and join.ring_seq >= s.ring_id.sequence:
         in_commit = s.state is State.COMMIT
-        _note_installed(s, join)
+        if not in_commit:
+            _note_installed(s, join)
         absorb(s, join)
         enter(s, GatherReason.JOIN_DURING_COMMIT if in_commit else GatherReason.JOIN_DURING_RECOVERY)
 
@@ -158,6 +159,9 @@ def _note_installed(s: RingState, join: Join) -> None:
     """A member may have installed the ring that we are still forming, and begin anew by now: it has forgotten some whom
     all members held for failed. Then we begin anew too. To insist on the old failed list would throw out those with
     whom it wants to merge, and with the same timing that happens in the next ring again, for ever.
+
+    Only in Recovery: the sender has been in Commit for this ring then, so the sequence names it. Earlier it may be that
+    of another ring, and nobody can have installed ours.
     """
     if join.ring_seq == s.ring_id.sequence and not s.failed.issubset(join.failed):
         s.proc = set(s.new_members)
