@@ -285,7 +285,7 @@ class OrderedLog:
     def next_frame(self) -> bytes | None:
         """The next envelope for cpg; None if there is none. A frame that could not be sent is given back with
         `unsend`."""
-        if not self._frames:
+        if not self._frames and self._welcomed:
             self._update_credit()
             if self._taken_news or self._credit - self._credit_told >= CREDIT_STEP_BYTES or self._credit_was_out():
                 self._frames.append(
