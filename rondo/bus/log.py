@@ -107,7 +107,9 @@ class OrderedLog:
             if following == 0:
                 self._pending.pop((session, request), None)
         if self.recording:
-            self._append([order.MESSAGE, sender, None if tag is None else list(tag), transitional, data])
+            self.head += 1
+            self._entries.append([order.MESSAGE, sender, tag, transitional, data])
+            self.bytes += len(data) + ENTRY_OVERHEAD_BYTES
 
     def transitional(
         self, old_ring: SyncRing, new_ring: SyncRing, members: tuple[int, ...], left: tuple[int, ...]
@@ -239,21 +241,22 @@ class OrderedLog:
         return frames
 
     def _submit(self, requests: list[list[Any]]) -> None:
+        taken, queue = self._taken, self._queue
         for session, request, guarantee, note, messages in requests:
             cost = request_cost(messages)
             if self._submitted >= self._credit:
                 raise BusError("cpg submitted more than its credit")
             self._submitted += cost
-            if request > self._taken.get(session, 0):
-                self._taken[session] = request
+            if request > taken.get(session, 0):
+                taken[session] = request
                 self._queued_bytes += cost
                 if messages:
                     self._pending[session, request] = note
                 following = len(messages)
                 for data in messages:
                     following -= 1
-                    self._queue.append(Outgoing(guarantee, data, (session, request, following)))
-            self._taken_news[session] = self._taken[session]
+                    queue.append(Outgoing(guarantee, data, (session, request, following)))
+            self._taken_news[session] = taken[session]
 
     def _acknowledge(self, ack: order.Ack) -> None:
         if not self._acked <= ack.n <= self._sent:
@@ -285,7 +288,7 @@ class OrderedLog:
     def next_frame(self) -> bytes | None:
         """The next envelope for cpg; None if there is none. A frame that could not be sent is given back with
         `unsend`."""
-        if not self._frames:
+        if not self._frames and self._welcomed:
             self._update_credit()
             if self._taken_news or self._credit - self._credit_told >= CREDIT_STEP_BYTES or self._credit_was_out():
                 self._frames.append(

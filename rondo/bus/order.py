@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from rondo.bus.envelope import (
+    U32_MAX,
+    U64_MAX,
     Check,
     array_of,
     decode_shape,
-    is_bool,
     is_bytes,
     is_u32,
     is_u64,
@@ -147,10 +148,8 @@ Envelope = Hello | Welcome | Log | Kept | Taken | Submit | SyncReply | Ack | Aga
 _PAIR = record(is_u64, is_u64)
 _RING = record(is_u32, is_u64)
 _NODES = array_of(is_u32)
-_TAG = optional(record(is_u64, is_u64, is_u32))
 _RING_ENTRY = record(is_u32, _RING)
 _ENTRIES: dict[int, Check] = {
-    MESSAGE: record(is_u32, is_u32, _TAG, is_bool, is_bytes),
     TRANSITIONAL: record(is_u32, _RING, _RING, _NODES, _NODES),
     REGULAR: record(is_u32, _RING, _NODES, _NODES, _NODES),
     SYNC_STEP: _RING_ENTRY,
@@ -164,20 +163,52 @@ def is_entry(value: Any) -> bool:
     """A log entry. Messages, nearly all there are, are looked at without calls into other functions."""
     if type(value) is not list or not value or type(value[0]) is not int:
         return False
-    if value[0] == MESSAGE and len(value) == 5:
+    if value[0] == MESSAGE:
+        if len(value) != 5:
+            return False
         _, sender, tag, transitional, data = value
         return (
             type(data) is bytes
             and type(sender) is int
-            and 0 <= sender <= 0xFFFF_FFFF
+            and 0 <= sender <= U32_MAX
             and (transitional is False or transitional is True)
-            and (tag is None or _TAG(tag))
+            and (tag is None or _is_tag(tag))
         )
     check = _ENTRIES.get(value[0])
     return check is not None and check(value)
 
 
-_REQUEST = record(is_u64, is_u64, is_u32, optional(is_bytes), array_of(is_bytes))
+def _is_tag(value: Any) -> bool:
+    return (
+        type(value) is list
+        and len(value) == 3
+        and type(value[0]) is int
+        and 0 <= value[0] <= U64_MAX
+        and type(value[1]) is int
+        and 0 <= value[1] <= U64_MAX
+        and type(value[2]) is int
+        and 0 <= value[2] <= U32_MAX
+    )
+
+
+def _is_request(value: Any) -> bool:
+    """A SUBMIT item: as many as messages, and so looked at in the same way."""
+    if type(value) is not list or len(value) != 5:
+        return False
+    session, request, guarantee, note, messages = value
+    return (
+        type(session) is int
+        and 0 <= session <= U64_MAX
+        and type(request) is int
+        and 0 <= request <= U64_MAX
+        and type(guarantee) is int
+        and 0 <= guarantee <= U32_MAX
+        and (note is None or type(note) is bytes)
+        and type(messages) is list
+        and ((len(messages) == 1 and type(messages[0]) is bytes) or all(type(message) is bytes for message in messages))
+    )
+
+
 _SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
     Kind.HELLO: (Hello, record(is_u64, is_u32, is_u32)),
     Kind.WELCOME: (
@@ -199,7 +230,7 @@ _SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
     Kind.LOG: (Log, record(is_u64, is_u64, array_of(is_entry))),
     Kind.KEPT: (Kept, record(is_u64, array_of(record(is_u64, is_entry)))),
     Kind.TAKEN: (Taken, record(is_u64, array_of(_PAIR), is_u64)),
-    Kind.SUBMIT: (Submit, record(is_u64, array_of(_REQUEST))),
+    Kind.SUBMIT: (Submit, record(is_u64, array_of(_is_request))),
     Kind.SYNC_REPLY: (SyncReply, record(is_u64, is_u64, array_of(is_bytes))),
     Kind.ACK: (
         Ack,
@@ -223,4 +254,6 @@ def decode(frame: bytes) -> Envelope:
 
 def request_cost(messages: list[bytes]) -> int:
     """What a request takes of the credit, bytes."""
+    if len(messages) == 1:
+        return len(messages[0]) + MESSAGE_OVERHEAD_BYTES
     return sum(map(len, messages)) + MESSAGE_OVERHEAD_BYTES * len(messages)

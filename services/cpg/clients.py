@@ -20,8 +20,11 @@ from rondo.bus.requests import REQUEST_CLOSE, Guarantee, Op, decode_requests, en
 from rondo.bus.sessions import CloseReason, NoticeKind, OpenFlag
 from services.cpg import wire
 from services.cpg.core import Core
-from services.cpg.evaluate import answer, evaluate
+from services.cpg.evaluate import answer, evaluate, evaluate_mcast
 from services.cpg.sessions import Blob, Queued, Session
+
+_MCAST = int(Op.MCAST)
+_ORDERED = frozenset((int(Op.JOIN), int(Op.LEAVE), int(Op.MCAST)))
 
 TURN_BYTES = 64 * 1024
 """What one session may submit before the others get their turn."""
@@ -293,12 +296,15 @@ class Clients:
                 continue
             session.expected = number + 1
             # Ordered requests that totem has already are duplicates; queries are simply answered again.
-            if number > known or request[1] not in (Op.JOIN, Op.LEAVE, Op.MCAST):
+            if number > known or request[1] not in _ORDERED:
                 self._evaluate(session, request)
         self._to_settle[ident] = session
 
     def _evaluate(self, session: Session, request: list[Any]) -> None:
-        result = evaluate(session, request, self.core.node_id, self.options.message_size_max, self._may_join)
+        if request[1] == _MCAST:
+            result = evaluate_mcast(session, request, self.core.node_id, self.options.message_size_max)
+        else:
+            result = evaluate(session, request, self._may_join)
         if isinstance(result, Code):
             self.counters["refused"] += 1
             self._replies.setdefault(session.ident, []).append([request[0], int(result), None])

@@ -21,18 +21,13 @@ _QUERIES = {Op.GROUPS: 2, Op.NAMES: 2, Op.MEMBERS: 3, Op.RING: 2}
 """Length of each query."""
 
 
-def evaluate(
-    session: Session,
-    request: list[Any],
-    node_id: int,
-    message_size_max: int,
-    may_join: Callable[[Session, bytes], Code],
-) -> Queued | Code:
-    """What the request becomes, or the code with which it is refused; the session's `intended` is changed only by the
-    former. `may_join` says OK if no other session of the process is in the group."""
+def evaluate(session: Session, request: list[Any], may_join: Callable[[Session, bytes], Code]) -> Queued | Code:
+    """What a request other than MCAST becomes, or the code with which it is refused.
+
+    The session's `intended` is changed only by the former. `may_join` says OK if no other session of the process is in
+    the group.
+    """
     op = request[1]
-    if op == Op.MCAST:
-        return _mcast(session, request, node_id, message_size_max)
     if op in (Op.JOIN, Op.LEAVE):
         if len(request) != 3:
             return Code.INVALID_PARAM
@@ -61,7 +56,8 @@ def evaluate(
     return Queued(request[0], 0, 0, None, None, request)
 
 
-def _mcast(session: Session, request: list[Any], node_id: int, message_size_max: int) -> Queued | Code:
+def evaluate_mcast(session: Session, request: list[Any], node_id: int, message_size_max: int) -> Queued | Code:
+    """What an MCAST becomes, or the code with which it is refused."""
     if len(request) != 5:
         return Code.INVALID_PARAM
     number, _, group, guarantee, data = request

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from rondo.bus.envelope import BusError, pack, unpack
 from rondo.bus.requests import Op
 
-QUEUE_BYTES_MAX = 4 * 1024 * 1024
-"""Requests of one session that wait for credit; more are refused with TRY_AGAIN."""
+QUEUE_BYTES_MAX = 8 * 1024 * 1024
+"""Requests of one session that wait for credit; more are refused with TRY_AGAIN. Clients have to keep to half of this:
+the difference is what they cannot know of headers."""
 
 SEND_WINDOW_BYTES = 4 * 1024 * 1024
 """Events on their way to a client that it has not acknowledged; the others wait here. One blob always goes."""

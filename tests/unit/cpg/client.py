@@ -126,6 +126,8 @@ class Gateway:
         self.node = node
         self.epoch = 0
         self.out: deque[bytes] = deque()
+        self.heard: list[bus.Envelope] = []
+        """What matters outside of the order: notices, and the loss of totem."""
         self.begin()
 
     def begin(self) -> None:
@@ -164,6 +166,8 @@ class Gateway:
 
     def receive(self, envelope: bus.Envelope) -> None:
         """One envelope from cpg."""
+        if isinstance(envelope, bus.Notice | bus.Lost):
+            self.heard.append(envelope)
         clients = {client.session: client for client in self.node.clients}
         if isinstance(envelope, bus.CpgWelcome):
             self.epoch, self.welcomed = envelope.epoch, True

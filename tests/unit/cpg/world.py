@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -273,7 +274,9 @@ class World:
         raise AssertionError("it does not come to rest")
 
 
-def run(seed: int, nodes: int, turns: int, faults: float) -> World:
+def run(
+    seed: int, nodes: int, turns: int, faults: float, after_turn: Callable[[World], None] = lambda _: None
+) -> World:
     """A whole run: `faults` is the share of turns in which something breaks."""
     world = World(seed, nodes)
     world.form(*[(ident,) for ident in world.nodes])
@@ -284,6 +287,7 @@ def run(seed: int, nodes: int, turns: int, faults: float) -> World:
         if world.rng.random() < faults:
             _break(world)
         world.turn()
+        after_turn(world)
     world.settle()
     return world
 

@@ -1,0 +1,264 @@
+"""The ordered log: positions, acknowledgement, what is taken, credit, and what a new cpg is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rondo.bus import order
+from rondo.bus.envelope import BusError
+from rondo.bus.log import ENTRY_OVERHEAD_BYTES, QUEUE_BYTES_MAX, OrderedLog
+
+EPOCH = 5
+RING, NEXT = (1, 8), (1, 12)
+
+
+def send(log: OrderedLog, *envelopes: order.Envelope) -> None:
+    """What cpg sends."""
+    for envelope in envelopes:
+        log.receive(order.encode(envelope))
+
+
+def frames(log: OrderedLog) -> list[order.Envelope]:
+    """All that cpg is to be sent."""
+    found: list[order.Envelope] = []
+    while (frame := log.next_frame()) is not None:
+        found.append(order.decode(frame))
+    return found
+
+
+def welcome(log: OrderedLog) -> order.Welcome:
+    """Say hello, and take the welcome."""
+    send(log, order.Hello(0, 1, 9))
+    (first, *_) = frames(log)
+    assert isinstance(first, order.Welcome)
+    return first
+
+
+def form(log: OrderedLog, ring: tuple[int, int] = RING) -> None:
+    """A ring."""
+    log.transitional((1, 4), ring, (1,), ())
+    log.regular(ring, (1, 2), (2,), ())
+
+
+def request(session: int, number: int, *data: bytes, note: bytes | None = None) -> list[Any]:
+    """A SUBMIT item."""
+    return [session, number, 2, note, list(data)]
+
+
+@pytest.fixture
+def log() -> OrderedLog:
+    """A log with a cpg that attached before the first ring."""
+    log = OrderedLog(EPOCH, 1, 99, 1 << 20)
+    welcome(log)
+    form(log)
+    return log
+
+
+def test_without_cpg_nothing_is_kept() -> None:
+    """And the sync step is answered empty, so that the ring does not wait."""
+    log = OrderedLog(EPOCH, 1, 99, 1 << 20)
+    form(log)
+    log.sync_step(RING)
+    log.message(2, b"lost", False, None)
+    assert log.take_sync_replies() == [(RING, [])]
+    assert (log.head, log.bytes, log.next_frame()) == (0, 0, None)
+
+
+def test_first_attach_wants_a_new_ring() -> None:
+    """cpg must see one sync from its beginning; what it submits waits for that."""
+    log = OrderedLog(EPOCH, 1, 99, 1 << 20)
+    form(log)
+    assert welcome(log).head == 0
+    wanted = [log.reform_wanted]
+    send(log, order.Submit(EPOCH, [request(7, 1, b"x")]))
+    log.message(2, b"of the old ring", False, None)
+    assert log.next_message() is None
+    form(log, NEXT)
+    wanted.append(log.reform_wanted)
+    assert wanted == [True, False]
+    assert log.next_message() is not None
+    entries = [e for f in frames(log) if isinstance(f, order.Log) for e in f.entries]
+    assert [entry[0] for entry in entries] == [order.TRANSITIONAL, order.REGULAR]
+
+
+def test_attached_before_the_first_ring(log: OrderedLog) -> None:
+    """Then no other ring is needed."""
+    assert not log.reform_wanted
+    assert log.head == 2
+
+
+def test_requests_are_taken_once_and_in_order(log: OrderedLog) -> None:
+    """Duplicates are confirmed and dropped; parts carry how many follow."""
+    send(log, order.Submit(EPOCH, [request(7, 1, b"a", b"b"), request(8, 1, b"c")]))
+    send(log, order.Submit(EPOCH, [request(7, 1, b"a", b"b"), request(7, 2, b"d")]))
+    queued = []
+    while (message := log.next_message()) is not None:
+        queued.append((message.data, message.tag))
+    assert queued == [(b"a", (7, 1, 1)), (b"b", (7, 1, 0)), (b"c", (8, 1, 0)), (b"d", (7, 2, 0))]
+    assert [f.taken for f in frames(log) if isinstance(f, order.Taken)] == [[[7, 2], [8, 1]]]
+
+
+def test_restarted_cpg_gets_what_follows_its_snapshot(log: OrderedLog) -> None:
+    """Snapshot, table, kept parts, last-taken numbers, what is pending, and the log."""
+    for n in range(3, 9):
+        log.message(2, b"%d" % n, False, None)
+    frames(log)
+    send(
+        log,
+        order.Submit(EPOCH, [request(7, 4, b"j", note=b"join"), request(8, 9, b"m")]),
+        order.Ack(EPOCH, 6, b"core", b"table", [3, 5], []),
+        order.Ack(EPOCH, 7, None, None, [5, 7], []),
+    )
+    mine = log.next_message()
+    assert mine is not None
+    log.message(1, mine.data, False, mine.tag)
+    log.lost_peer()
+    assert log.next_frame() is None
+    send(log, order.Hello(EPOCH, 1, 10))
+    hello, kept, rest = frames(log)
+    assert isinstance(hello, order.Welcome)
+    assert isinstance(kept, order.Kept)
+    assert isinstance(rest, order.Log)
+    assert hello[:8] == (EPOCH, 1, 1, 99, 9, 7, b"core", b"table")
+    assert (hello.taken, hello.pending) == ([[7, 4], [8, 9]], [[8, 9, None]])
+    assert [(n, entry[4]) for n, entry in kept.entries] == [(5, b"5"), (7, b"7")]
+    assert (rest.first, [entry[4] for entry in rest.entries]) == (8, [b"8", b"j"])
+    assert rest.entries[1][2] == [7, 4, 0]
+
+
+def test_acknowledged_entries_are_freed(log: OrderedLog) -> None:
+    """Bytes are counted down to what is kept."""
+    for _ in range(10):
+        log.message(2, bytes(100), False, None)
+    full = log.bytes
+    frames(log)
+    send(log, order.Ack(EPOCH, 12, b"core", None, [4], []))
+    assert (log.bytes, log.acked) == (100 + ENTRY_OVERHEAD_BYTES, 12)
+    assert full > 10 * 100
+    send(log, order.Ack(EPOCH, 12, None, None, [], []))
+    assert log.bytes == 0
+
+
+@pytest.mark.parametrize(
+    "ack",
+    [
+        order.Ack(EPOCH, 99, None, None, [], []),
+        order.Ack(EPOCH, 2, None, None, [3], []),
+        order.Ack(EPOCH, 2, None, None, [0], []),
+    ],
+)
+def test_impossible_acknowledgements(log: OrderedLog, ack: order.Ack) -> None:
+    """Of what was never sent, or that keep what is not there: refused, and nothing changes."""
+    log.message(2, b"x", False, None)
+    frames(log)
+    before = (log.acked, log.bytes)
+    with pytest.raises(BusError):
+        send(log, ack)
+    assert (log.acked, log.bytes) == before
+
+
+def test_acknowledgement_does_not_fall(log: OrderedLog) -> None:
+    """A smaller one is refused."""
+    frames(log)
+    send(log, order.Ack(EPOCH, 2, None, None, [], []))
+    with pytest.raises(BusError):
+        send(log, order.Ack(EPOCH, 1, None, None, [], []))
+
+
+def test_credit(log: OrderedLog) -> None:
+    """4 MiB may wait, one request more of any size; it grows as messages are ordered, and more is refused."""
+    log.bytes_max = 64 << 20
+    first = welcome(log).credit
+    assert first == QUEUE_BYTES_MAX
+    send(log, order.Submit(EPOCH, [request(7, 1, bytes(QUEUE_BYTES_MAX - 65))]))
+    send(log, order.Submit(EPOCH, [request(7, 2, bytes(9_000_000))]))
+    with pytest.raises(BusError, match="credit"):
+        send(log, order.Submit(EPOCH, [request(7, 3, b"x")]))
+    assert [f.credit for f in frames(log) if isinstance(f, order.Taken)] == [first]
+    for _ in range(2):
+        message = log.next_message()
+        assert message is not None
+        log.message(1, message.data, False, message.tag)
+    assert log.queued_bytes == 0
+    grown = [f.credit for f in frames(log) if isinstance(f, order.Taken)]
+    assert grown == [QUEUE_BYTES_MAX - 1 + 9_000_064 + QUEUE_BYTES_MAX]
+
+
+def test_no_credit_above_half(log: OrderedLog) -> None:
+    """A log more than half full takes nothing new from this node."""
+    frames(log)
+    for _ in range(6):
+        log.message(2, bytes(100_000), False, None)
+    assert log.pressure > 0.5
+    send(log, order.Submit(EPOCH, [request(7, 1, bytes(1 << 20))]))
+    (taken,) = [f for f in frames(log) if isinstance(f, order.Taken)]
+    message = log.next_message()
+    assert message is not None
+    log.message(1, message.data, False, message.tag)
+    assert not [f for f in frames(log) if isinstance(f, order.Taken)]
+    send(log, order.Ack(EPOCH, log.head, b"core", None, [], []))
+    (more,) = [f for f in frames(log) if isinstance(f, order.Taken)]
+    assert more.credit > taken.credit
+
+
+def test_sync_step_is_answered_once(log: OrderedLog) -> None:
+    """The second of two answers, as a replay gives it, and one that is too late are dropped."""
+    log.sync_step(RING)
+    send(log, order.SyncReply(EPOCH, 3, [b"downlist"]), order.SyncReply(EPOCH, 3, [b"downlist"]))
+    assert log.take_sync_replies() == [(RING, [b"downlist"])]
+    log.sync_step(RING)
+    log.sync_abort(RING)
+    send(log, order.SyncReply(EPOCH, 4, []))
+    assert log.take_sync_replies() == []
+
+
+def test_stale_envelopes_do_nothing(log: OrderedLog) -> None:
+    """Of another epoch, or before a hello: answered with AGAIN."""
+    frames(log)
+    send(log, order.Submit(4, [request(7, 1, b"old")]))
+    assert frames(log) == [order.Again(EPOCH)]
+    log.lost_peer()
+    send(log, order.Ack(EPOCH, 2, b"x", None, [], []))
+    assert (frames(log), log.acked, log.next_message()) == ([order.Again(EPOCH)], 0, None)
+
+
+def test_frame_that_could_not_be_sent_comes_again(log: OrderedLog) -> None:
+    """Nothing is skipped, nothing overtakes."""
+    frames(log)
+    log.message(2, b"x", False, None)
+    frame = log.next_frame()
+    assert frame is not None
+    log.unsend(frame)
+    log.message(2, b"y", False, None)
+    entries = [e[4] for f in frames(log) if isinstance(f, order.Log) for e in f.entries]
+    assert entries == [b"x", b"y"]
+
+
+def test_batches_are_bounded(log: OrderedLog) -> None:
+    """About 256 KiB an envelope; one entry of any size fits."""
+    frames(log)
+    for size in (100_000, 100_000, 100_000, 5_000_000, 10):
+        log.message(2, bytes(size), False, None)
+    assert [len(f.entries) for f in frames(log) if isinstance(f, order.Log)] == [3, 1, 1]
+
+
+def test_gone_sessions_are_forgotten(log: OrderedLog) -> None:
+    """Their last request numbers need not be kept."""
+    send(log, order.Submit(EPOCH, [request(7, 4, b"x"), request(8, 1, b"y")]))
+    frames(log)
+    send(log, order.Ack(EPOCH, 0, None, None, [], [7]))
+    assert welcome(log).taken == [[8, 1]]
+
+
+def test_another_version() -> None:
+    """Is refused, and garbage is."""
+    log = OrderedLog(EPOCH, 1, 99, 1 << 20)
+    for frame in (order.encode(order.Hello(0, 2, 9)), b"", b"\xc1", order.encode(order.Taken(EPOCH, [], 0))):
+        if frame[1:2] != b"\x05":
+            with pytest.raises(BusError):
+                log.receive(frame)
+    welcome(log)
+    with pytest.raises(BusError, match="not for totem"):
+        send(log, order.Taken(EPOCH, [], 0))
