@@ -257,8 +257,7 @@ class Core:
         self.sync_replies.append((n, messages))
 
     def _sync_abort(self, n: int, _: Entry) -> None:
-        self._changed(n)
-        self._joinlists.clear()
+        """Nothing is to be done: the next ring discards what was collected for this one."""
 
     def _sync_activate(self, n: int, entry: Entry) -> None:
         ring = self._ring_next

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rondo.bus import events, order, requests, sessions
@@ -116,6 +116,7 @@ def test_each_field_is_checked(envelope: Any) -> None:
             codec.decode(pack(fields_wrong))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 @example(b"\xdf\xff\xff\xff\xff")
 @example(b"\xdd\xff\xff\xff\xff")
@@ -128,6 +129,7 @@ def test_garbage(frame: bytes) -> None:
     decode_any(frame)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(Kind)), st.lists(VALUES, max_size=12))
 def test_garbage_of_the_right_kind(kind: Kind, fields: list[Any]) -> None:
     """Any values behind a known kind: what is accepted is encoded to the same."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cpg import wire
@@ -93,6 +93,7 @@ def test_joinlist_of_many() -> None:
     assert wire.encode_join_lists([]) == []
 
 
+@settings(deadline=None)
 @given(group=GROUPS, pid=PIDS, data=st.binary(max_size=300), part=st.integers(10, 90))
 def test_messages_come_back(group: bytes, pid: int, data: bytes, part: int) -> None:
     """Every message is decoded to what was encoded, long ones in parts that add up."""
@@ -117,6 +118,7 @@ def test_truncated_at_every_byte(message: bytes) -> None:
             wire.decode(message[:length])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([0x20000, 0x20001, 0x20002, 0x20003, 0x20005, 0x20006, 0x20007]))
 def test_garbage_is_refused_or_understood(body: bytes, ident: int) -> None:
     """Whatever the bytes are, there is a message or a WireError."""
