@@ -1,0 +1,150 @@
+"""Rondo for applications: process groups with one order of messages and membership changes on all nodes.
+
+    import rondo
+
+    with rondo.connect() as cluster:
+        group = cluster.cpg.join("bank")
+        group.mcast(b"deposit 10", guarantee=rondo.Guarantee.SAFE)
+        for event in group:
+            match event:
+                case rondo.Message(sender=who, data=data): ...
+                case rondo.Membership(members=now, joined=came, left=gone): ...
+
+`rondo.aio` has the same for asyncio. Importing `rondo` is cheap: what a name needs is loaded when it is first used, so
+that the services and the commands, which live in this package too, do not load the client.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rondo import aio
+    from rondo.bus.requests import Guarantee
+    from rondo.client.connect import connect
+    from rondo.client.connection import Cluster, Group, Request
+    from rondo.errors import (
+        AccessDenied,
+        BadFlags,
+        BadHandle,
+        BadOperation,
+        Busy,
+        ContextNotFound,
+        Disconnected,
+        Error,
+        Exists,
+        FailedOperation,
+        Interrupted,
+        InvalidParameter,
+        MessageError,
+        NameNotFound,
+        NameTooLong,
+        NoMemory,
+        NoResources,
+        NoSections,
+        NoSpace,
+        NotExist,
+        NotInitialized,
+        NotSupported,
+        QueueFull,
+        QueueNotAvailable,
+        SecurityError,
+        Timeout,
+        TooBig,
+        TooManyGroups,
+        TryAgain,
+        VersionMismatch,
+    )
+    from rondo.events import (
+        Change,
+        Configuration,
+        Event,
+        Member,
+        Membership,
+        Message,
+        Reason,
+        Reconnected,
+        Ring,
+        RingChange,
+        UnknownOutcome,
+    )
+
+__all__ = [
+    "AccessDenied",
+    "BadFlags",
+    "BadHandle",
+    "BadOperation",
+    "Busy",
+    "Change",
+    "Cluster",
+    "Configuration",
+    "ContextNotFound",
+    "Disconnected",
+    "Error",
+    "Event",
+    "Exists",
+    "FailedOperation",
+    "Group",
+    "Guarantee",
+    "Interrupted",
+    "InvalidParameter",
+    "Member",
+    "Membership",
+    "Message",
+    "MessageError",
+    "NameNotFound",
+    "NameTooLong",
+    "NoMemory",
+    "NoResources",
+    "NoSections",
+    "NoSpace",
+    "NotExist",
+    "NotInitialized",
+    "NotSupported",
+    "QueueFull",
+    "QueueNotAvailable",
+    "Reason",
+    "Reconnected",
+    "Request",
+    "Ring",
+    "RingChange",
+    "SecurityError",
+    "Timeout",
+    "TooBig",
+    "TooManyGroups",
+    "TryAgain",
+    "UnknownOutcome",
+    "VersionMismatch",
+    "aio",
+    "connect",
+]
+
+_EVENTS = (
+    "Change",
+    "Configuration",
+    "Event",
+    "Member",
+    "Membership",
+    "Message",
+    "Reason",
+    "Reconnected",
+    "Ring",
+    "RingChange",
+    "UnknownOutcome",
+)
+_PLACES = {
+    "aio": "rondo.aio",
+    "connect": "rondo.client.connect",
+    "Guarantee": "rondo.bus.requests",
+    **dict.fromkeys(("Cluster", "Group", "Request"), "rondo.client.connection"),
+    **dict.fromkeys(_EVENTS, "rondo.events"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'rondo' has no attribute {name!r}")
+    module = import_module(_PLACES.get(name, "rondo.errors"))
+    value = module if name == "aio" else getattr(module, name)
+    globals()[name] = value
+    return value

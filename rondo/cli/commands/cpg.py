@@ -1,0 +1,198 @@
+"""`rondo cpg`: join a process group from the shell, or list the groups of the ring."""
+
+import argparse
+import base64
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+import rondo
+from rondo import paths
+from rondo.cli.output import CommandError, Parser, print_json
+
+HELP = "join a process group, or list the groups"
+EXAMPLE = "echo hello | rondo cpg join greetings --json"
+CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 10.0
+READ_BYTES = 64 * 1024
+LINE_END = b"\n"
+
+
+def add_arguments(parser: Parser) -> None:
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    join = commands.add_parser(
+        "join",
+        help="multicast the lines of standard input to a group, and print what happens in it",
+        description="Join a group. Each line of standard input is multicast to it, without its newline; each event is "
+        "printed. At the end of input it leaves, after all its own messages were delivered.",
+        epilog="example: echo hello | rondo cpg join greetings --json",
+    )
+    join.add_argument("group", metavar="GROUP", help="name of the group, 1 to 128 bytes")
+    join.add_argument("--json", action="store_true", help="print events as JSON, one object a line")
+    join.add_argument(
+        "--guarantee",
+        choices=("agreed", "safe"),
+        default="agreed",
+        help="safe: deliver only what every member of the ring has received (default: %(default)s)",
+    )
+    groups = commands.add_parser(
+        "groups", help="list groups and their members", epilog="example: rondo cpg groups --json"
+    )
+    groups.add_argument("--json", action="store_true", help="print JSON")
+    for command in (join, groups):
+        command.add_argument("--socket", metavar="ENDPOINT", help="what to connect to (RONDO_SOCKET)")
+        command.add_argument("--run-dir", metavar="D", help="run directory of the node (RONDO_RUN_DIR)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    endpoint = paths.client_socket(arguments.socket, arguments.run_dir)
+    try:
+        with rondo.connect(endpoint, timeout=CONNECT_TIMEOUT_S) as cluster:
+            return _groups(cluster, arguments) if arguments.command == "groups" else _join(cluster, arguments)
+    except rondo.Error as error:
+        raise CommandError(str(error)) from None
+
+
+def _groups(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
+    groups = cluster.cpg.groups(timeout=ANSWER_TIMEOUT_S)
+    if arguments.json:
+        print_json([{**group, "group": _text(group["group"])} for group in groups])
+        return 0
+    for group in groups:
+        members = " ".join(f"{member['node']}/{member['pid']}" for member in group["members"])
+        print(f"{_text(group['group'])}: {members}")
+    return 0
+
+
+def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
+    """Events are printed here; a thread of its own reads the input and sends it.
+
+    SIGINT and SIGTERM leave the group like the end of input does, but at once; the loop ends with the last event. A
+    second signal ends the process.
+    """
+    guarantee = rondo.Guarantee[arguments.guarantee.upper()]
+    group = cluster.cpg.join(arguments.group)
+    show = _show_json if arguments.json else _show_text
+    failed: list[rondo.Error] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        # Not here: the signal may have come while this thread held the session's lock.
+        threading.Thread(target=_leave, args=(group,), daemon=True).start()
+
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        threading.Thread(target=_send_lines, args=(group, guarantee, failed), daemon=True).start()
+        for event in group:
+            print(show(event, group.name), flush=True)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if failed:
+        raise failed[0]
+    return 0
+
+
+def _leave(group: rondo.Group) -> None:
+    with contextlib.suppress(rondo.Error):  # left already, or nothing is left to leave: the events say why
+        group.leave()
+
+
+def _send_lines(group: rondo.Group, guarantee: rondo.Guarantee, failed: list[rondo.Error]) -> None:
+    """Send every line, wait until the last is delivered, and leave. Leaving ends the loop that prints.
+
+    A line whose outcome is unknown is not sent again: others may have it. It is told as an event.
+    """
+    rest = b""
+    requests: list[rondo.Request] = []
+    try:
+        while block := os.read(sys.stdin.fileno(), READ_BYTES):
+            *lines, rest = (rest + block).split(LINE_END)
+            requests = [request for request in requests if not request.is_done]
+            requests += [group.mcast(line, guarantee) for line in lines]
+        if rest:
+            requests.append(group.mcast(rest, guarantee))
+        for request in requests:
+            with contextlib.suppress(rondo.Disconnected):
+                request.ordered()
+    except rondo.NotExist:
+        return  # interrupted: the group was left already
+    except rondo.Error as error:
+        failed.append(error)
+    except OSError as error:
+        failed.append(rondo.Error(f"standard input: {error.strerror}"))
+    _leave(group)
+
+
+def _show_json(event: rondo.Event, group: str) -> str:
+    return json.dumps(_as_json(event, group), ensure_ascii=False)
+
+
+def _as_json(event: rondo.Event, group: str) -> dict[str, Any]:
+    match event:
+        case rondo.Message():
+            said: dict[str, Any] = {
+                "event": "message",
+                "group": _text(group),
+                "sender": _member(event.sender),
+                "configuration": event.configuration.value,
+            }
+            try:
+                said["data"] = event.data.decode()
+            except UnicodeDecodeError:
+                said["data_base64"] = base64.b64encode(event.data).decode()
+            return said
+        case rondo.Membership():
+            return {
+                "event": "membership",
+                "group": _text(group),
+                "members": [_member(member) for member in event.members],
+                "joined": [{**_member(change.member), "reason": change.reason.value} for change in event.joined],
+                "left": [{**_member(change.member), "reason": change.reason.value} for change in event.left],
+            }
+        case rondo.RingChange():
+            ring = {"representative": event.ring.representative, "sequence": event.ring.sequence}
+            return {"event": "ring", "ring": ring, "members": list(event.members)}
+        case rondo.Disconnected():
+            return {"event": "disconnected", "reason": event.reason}
+        case rondo.Reconnected():
+            return {"event": "reconnected"}
+        case rondo.UnknownOutcome():
+            return {"event": "unknown_outcome", "requests": list(event.requests)}
+
+
+def _show_text(event: rondo.Event, group: str) -> str:
+    match event:
+        case rondo.Message():
+            late = "" if event.configuration is rondo.Configuration.REGULAR else " (transitional)"
+            return (
+                f"{event.sender.node}/{event.sender.pid}{late}: {_text(event.data.decode(errors='backslashreplace'))}"
+            )
+        case rondo.Membership():
+            came = [f"+{c.node}/{c.pid} ({c.reason})" for c in event.joined]
+            gone = [f"-{c.node}/{c.pid} ({c.reason})" for c in event.left]
+            members = " ".join(f"{m.node}/{m.pid}" for m in event.members) or "nobody"
+            return f"* {_text(group)}: {' '.join([*came, *gone])}; members: {members}"
+        case rondo.RingChange():
+            nodes = " ".join(map(str, event.members))
+            return f"* ring {event.ring.representative}:{event.ring.sequence}; nodes: {nodes}"
+        case rondo.Disconnected():
+            return f"* disconnected: {event.reason}"
+        case rondo.Reconnected():
+            return "* reconnected"
+        case rondo.UnknownOutcome():
+            return f"* outcome unknown: requests {' '.join(map(str, event.requests))}"
+
+
+def _member(member: rondo.Member) -> dict[str, int]:
+    return {"node": member.node, "pid": member.pid}
+
+
+def _text(name: str) -> str:
+    """Printable: what is not UTF-8 in a name came as surrogates, and control characters would move the cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -1,0 +1,258 @@
+"""The errors of a client: one exception for each error code of Corosync (`cs_error_t`, corosync/corotypes.h).
+
+Every one is a `rondo.Error`, carries the number as `.code` and says in one line what was wrong. A program that was
+written against libcpg finds the numbers that it knows:
+
+    try:
+        cluster.cpg.join("bank")
+    except rondo.Exists:
+        ...
+    except rondo.Error as error:
+        sys.exit(f"cannot join: {error} (code {error.code})")
+"""
+# ruff: noqa: N818 - the names are those of cs_error_t, as documented for users; Timeout reads better than TimeoutError
+
+from typing import ClassVar
+
+CS_OK = 1
+"""What a successful request is answered with."""
+
+
+class Error(Exception):
+    """Anything that the cluster refuses or cannot do. `code` is Corosync's number for it."""
+
+    code: ClassVar[int] = 2
+    meaning: ClassVar[str] = "failed"
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text or self.meaning)
+
+
+class Disconnected(Error):
+    """The connection to the cluster was lost: told as an event, and raised by calls that can no longer be done.
+
+    As an event it says that this process is in no group any more, as far as it can know; `Reconnected` follows if it
+    comes back. Raised, it is final for the call that raised it. `reason` is the cause in one line either way.
+    (CS_ERR_LIBRARY: what libcpg returns once the executive is gone.)
+    """
+
+    code = 2
+    meaning = "not connected to the cluster"
+    __match_args__ = ("reason",)
+
+    @property
+    def reason(self) -> str:
+        """Why, in one line."""
+        return str(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Disconnected) and other.reason == self.reason
+
+    def __hash__(self) -> int:
+        return hash(self.reason)
+
+
+class VersionMismatch(Error):
+    """The two sides speak versions of the protocol that do not fit (CS_ERR_VERSION)."""
+
+    code = 3
+    meaning = "the other side speaks another version"
+
+
+class NotInitialized(Error):
+    """The service is not ready (CS_ERR_INIT)."""
+
+    code = 4
+    meaning = "not initialized"
+
+
+class Timeout(Error):
+    """It did not happen in the time that the caller gave it (CS_ERR_TIMEOUT)."""
+
+    code = 5
+    meaning = "timed out"
+
+
+class TryAgain(Error):
+    """Not now: flow control; the same call may succeed in a moment (CS_ERR_TRY_AGAIN)."""
+
+    code = 6
+    meaning = "try again"
+
+
+class InvalidParameter(Error):
+    """An argument that makes no sense (CS_ERR_INVALID_PARAM)."""
+
+    code = 7
+    meaning = "invalid parameter"
+
+
+class NoMemory(Error):
+    """CS_ERR_NO_MEMORY."""
+
+    code = 8
+    meaning = "no memory"
+
+
+class BadHandle(Error):
+    """The connection was closed, or belongs to another process: it was made before a fork (CS_ERR_BAD_HANDLE)."""
+
+    code = 9
+    meaning = "bad handle"
+
+
+class Busy(Error):
+    """Another call of the same kind is under way (CS_ERR_BUSY)."""
+
+    code = 10
+    meaning = "busy"
+
+
+class AccessDenied(Error):
+    """This user may not connect: neither root, nor the executive's own user, nor named in uidgid{} (CS_ERR_ACCESS)."""
+
+    code = 11
+    meaning = "access denied"
+
+
+class NotExist(Error):
+    """What was named is not there: a group that this process has not joined (CS_ERR_NOT_EXIST)."""
+
+    code = 12
+    meaning = "does not exist"
+
+
+class NameTooLong(Error):
+    """A group's name has at most 128 bytes (CS_ERR_NAME_TOO_LONG)."""
+
+    code = 13
+    meaning = "name too long"
+
+
+class Exists(Error):
+    """It is there already: this process is a member of that group (CS_ERR_EXIST)."""
+
+    code = 14
+    meaning = "exists already"
+
+
+class NoSpace(Error):
+    """CS_ERR_NO_SPACE."""
+
+    code = 15
+    meaning = "no space"
+
+
+class Interrupted(Error):
+    """CS_ERR_INTERRUPT."""
+
+    code = 16
+    meaning = "interrupted"
+
+
+class NameNotFound(Error):
+    """CS_ERR_NAME_NOT_FOUND."""
+
+    code = 17
+    meaning = "name not found"
+
+
+class NoResources(Error):
+    """A limit of the node: too many sessions of one process or user (CS_ERR_NO_RESOURCES)."""
+
+    code = 18
+    meaning = "no resources"
+
+
+class NotSupported(Error):
+    """CS_ERR_NOT_SUPPORTED."""
+
+    code = 19
+    meaning = "not supported"
+
+
+class BadOperation(Error):
+    """CS_ERR_BAD_OPERATION."""
+
+    code = 20
+    meaning = "bad operation"
+
+
+class FailedOperation(Error):
+    """CS_ERR_FAILED_OPERATION."""
+
+    code = 21
+    meaning = "operation failed"
+
+
+class MessageError(Error):
+    """An envelope that could not be understood (CS_ERR_MESSAGE_ERROR)."""
+
+    code = 22
+    meaning = "malformed message"
+
+
+class QueueFull(Error):
+    """CS_ERR_QUEUE_FULL."""
+
+    code = 23
+    meaning = "queue full"
+
+
+class QueueNotAvailable(Error):
+    """CS_ERR_QUEUE_NOT_AVAILABLE."""
+
+    code = 24
+    meaning = "queue not available"
+
+
+class BadFlags(Error):
+    """CS_ERR_BAD_FLAGS."""
+
+    code = 25
+    meaning = "bad flags"
+
+
+class TooBig(Error):
+    """A message over `cpg.message_size_max`, 64 MiB unless configured (CS_ERR_TOO_BIG)."""
+
+    code = 26
+    meaning = "too big"
+
+
+class NoSections(Error):
+    """CS_ERR_NO_SECTIONS."""
+
+    code = 27
+    meaning = "no sections"
+
+
+class ContextNotFound(Error):
+    """CS_ERR_CONTEXT_NOT_FOUND."""
+
+    code = 28
+    meaning = "context not found"
+
+
+class TooManyGroups(Error):
+    """CS_ERR_TOO_MANY_GROUPS."""
+
+    code = 30
+    meaning = "too many groups"
+
+
+class SecurityError(Error):
+    """CS_ERR_SECURITY."""
+
+    code = 100
+    meaning = "security"
+
+
+BY_CODE: dict[int, type[Error]] = {kind.code: kind for kind in Error.__subclasses__()}
+"""The exception of each code."""
+
+
+def error_of(code: int, text: str = "") -> Error:
+    """The exception for `code`, saying `text`; a code that nobody knows becomes a plain `Error`."""
+    kind = BY_CODE.get(code)
+    return kind(text) if kind is not None else Error(text or f"failed with unknown code {code}")

@@ -1,0 +1,119 @@
+"""What a group tells its members: values that do not change, in the order in which the whole group sees them.
+
+for event in group:
+    match event:
+        case rondo.Message(sender=who, data=data): ...
+        case rondo.Membership(members=now, joined=came, left=gone): ...
+        case rondo.Disconnected(reason=why): ...
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rondo.errors import Disconnected
+
+
+class Configuration(StrEnum):
+    """In which configuration of the ring a message was delivered."""
+
+    REGULAR = "regular"
+    TRANSITIONAL = "transitional"
+    """While the ring changes: only those members that stay together are known to have it."""
+
+
+class Reason(StrEnum):
+    """Why a process came or went (`cpg_reason_t`)."""
+
+    UNDEFINED = "undefined"
+    JOIN = "join"
+    LEAVE = "leave"
+    NODEDOWN = "nodedown"
+    NODEUP = "nodeup"
+    PROCDOWN = "procdown"
+
+
+REASON_BY_NUMBER = dict(enumerate(Reason))
+"""The order of declaration is the numbering of `cpg_reason_t`."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Member:
+    """A process of the cluster; sorts by node, then pid."""
+
+    node: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One process that joined or left, and why."""
+
+    member: Member
+    reason: Reason
+
+    @property
+    def node(self) -> int:
+        """The node that it runs on."""
+        return self.member.node
+
+    @property
+    def pid(self) -> int:
+        """Its process id on that node."""
+        return self.member.pid
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ring:
+    """What identifies a ring: the node that represents it, and a number that grows."""
+
+    representative: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message, at its place in the order of the group."""
+
+    group: str
+    sender: Member
+    data: bytes
+    configuration: Configuration
+    request: int | None
+    """One's own message: the number of the request that `mcast` returned. Somebody else's: None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who is in the group from here on, sorted; and who came and went."""
+
+    group: str
+    members: tuple[Member, ...]
+    joined: tuple[Change, ...]
+    left: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RingChange:
+    """The nodes form another ring from here on."""
+
+    ring: Ring
+    members: tuple[int, ...]
+    """Node identifiers, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The cluster is there again, after `Disconnected`; a `Membership` says who is in the group now."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOutcome:
+    """Requests of one's own that were accepted and not seen ordered when the connection was lost, by number.
+
+    Others may have got them, or not, or get them still.
+    """
+
+    requests: tuple[int, ...]
+
+
+Event = Message | Membership | RingChange | Disconnected | Reconnected | UnknownOutcome

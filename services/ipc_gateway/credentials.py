@@ -1,0 +1,97 @@
+"""Who is at the other end of a connection, as the kernel vouches for it, and who may connect.
+
+libzmq asks a ZAP handler (RFC 27) about each connection before anything else is read from it. On an `ipc://` socket the
+address in that question is `localhost:UID:GID:PID`, from SO_PEERCRED. The handler refuses strangers there: libzmq then
+closes the connection, and the stranger's socket reports that it was denied. For the others it returns a stamp that
+libzmq hangs on every message of that connection; it cannot be forged, and no two connections have the same.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import zmq
+
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+ZAP_DOMAIN = b"rondo"
+REQUESTS_PER_DRAIN = 64
+
+
+class Peer(NamedTuple):
+    """A process, by what the kernel says of it. pid 0: it is not visible here (another pid namespace)."""
+
+    uid: int
+    gid: int
+    pid: int
+
+
+class Access:
+    """Who may connect: root, the executive's own user, and what uidgid{} names."""
+
+    def __init__(self, uids: tuple[int, ...], gids: tuple[int, ...]) -> None:
+        self._uids = frozenset((0, os.geteuid(), *uids))
+        self._gids = frozenset(gids)
+        self.is_open_to_others = bool(uids or gids)
+        """Whether users besides root and the executive's own may connect."""
+
+    def allows(self, peer: Peer) -> bool:
+        """Whether this process may."""
+        return peer.uid in self._uids or peer.gid in self._gids
+
+
+def peer_of_address(address: str) -> Peer | None:
+    """What `localhost:UID:GID:PID` says; None if it is something else."""
+    parts = address.split(":")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() for part in parts[1:]):
+        return None
+    return Peer(*map(int, parts[1:]))
+
+
+def peer_of_stamp(stamp: str) -> Peer:
+    """The peer that `Doorkeeper` gave this stamp."""
+    uid, gid, pid, _ = stamp.split(":")
+    return Peer(int(uid), int(gid), int(pid))
+
+
+class Doorkeeper:
+    """The ZAP handler. Bind it before the socket whose connections it judges."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", access: Access) -> None:
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+        self.socket.linger = 0
+        self.socket.bind(ZAP_ENDPOINT)
+        self.denied: list[Peer] = []
+        """Who was refused since somebody last looked."""
+        self._access = access
+        self._connections = 0
+
+    def serve(self) -> None:
+        """Answer what libzmq has asked."""
+        for _ in range(REQUESTS_PER_DRAIN):
+            try:
+                route, empty, version, request_id, domain, address, *_ = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            peer = peer_of_address(address.decode("ascii", "replace"))
+            if domain == ZAP_DOMAIN and peer is not None and self._access.allows(peer):
+                self._connections += 1
+                stamp = f"{peer.uid}:{peer.gid}:{peer.pid}:{self._connections}".encode()
+                answer = [b"200", b"OK", stamp, b""]
+            else:
+                if peer is not None:
+                    self.denied.append(peer)
+                answer = [b"400", b"access denied", b"", b""]
+            self.socket.send_multipart([route, empty, version, request_id, *answer])
+
+
+def start_time_of(pid: int) -> int:
+    """When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); 0 if it cannot be told.
+
+    Pid and start time together name a process for good; the pid alone is used again.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        # The name of the program stands in parentheses and may hold anything, these included.
+        return int(stat[stat.rindex(b")") + 2 :].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,168 @@
+"""The sessions that there are. A session outlives its connection and this process, but not its client process."""
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rondo.bus.life import ProcessWatch
+from services.ipc_gateway.credentials import Peer, start_time_of
+
+SESSIONS_PER_PROCESS_MAX = 64
+SESSIONS_PER_USER_MAX = 1024
+SESSIONS_MAX = 8192
+SECRET_BYTES = 16
+ENDED_REMEMBERED_MAX = 1024
+"""Of so many ended sessions it is remembered why, for a client or a cpg that comes back asking."""
+
+Resume = list[int]
+"""[epoch, position, settled] as OPEN of the bus has it."""
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """One session. `connection` is the routing id of its client, None while that is away."""
+
+    number: int
+    peer: Peer
+    start_time: int
+    note: bytes
+    """Digest of its secret; cpg keeps it for our successor."""
+    secret: bytes = b""
+    """Empty as long as no client has shown it to this process."""
+    name: str = ""
+    flags: int = 0
+    connection: bytes | None = None
+    is_open: bool = False
+    """Between OPENED and whatever ends that."""
+    resume: Resume | None = None
+    """From where the next OPEN resumes; None = it is new."""
+    position: int = 0
+    """Last position of events that were passed on."""
+    settled: int = 0
+    next_request: int = 1
+    is_repeating: bool = False
+    """Its client was told where to go on, and has not done so yet: what comes meanwhile may be older."""
+    in_flight: deque[tuple[int, int]] = field(default_factory=deque)
+    """(last number, bytes) of the blobs passed on and not settled."""
+    in_flight_bytes: int = 0
+    outbox: deque[bytes] = field(default_factory=deque)
+    """What its connection had no room for."""
+    away_deadline: float = 0.0
+    """When it is given up, while its client is away."""
+    watch: ProcessWatch | None = None
+
+    def settle(self, number: int) -> None:
+        """Its requests up to this one are settled."""
+        self.settled = max(self.settled, number)
+        while self.in_flight and self.in_flight[0][0] <= number:
+            self.in_flight_bytes -= self.in_flight.popleft()[1]
+
+    def detach(self) -> None:
+        """Its client is away: what is not delivered will be asked for again."""
+        self.connection = None
+        self.outbox.clear()
+
+    def is_process_alive(self) -> bool:
+        """Whether the client process lives: the same process, not one that has its pid by now."""
+        if self.watch is None:
+            return True
+        return self.watch.is_alive() and start_time_of(self.peer.pid) in (self.start_time, 0)
+
+
+def digest(secret: bytes) -> bytes:
+    """What cpg is given to keep of a secret."""
+    return hashlib.sha256(b"rondo session" + secret).digest()
+
+
+class Table:
+    """All sessions, and why the last ones ended."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, Session] = {}
+        self._by_connection: dict[bytes, Session] = {}
+        self._ended: OrderedDict[int, tuple[int, str, int]] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, number: int) -> Session | None:
+        """The session of that number."""
+        return self._sessions.get(number)
+
+    def of_connection(self, connection: bytes) -> Session | None:
+        """The session that this connection belongs to."""
+        return self._by_connection.get(connection)
+
+    def why_full(self, peer: Peer) -> str:
+        """Why this process cannot have another session; empty if it can."""
+        mine = [s for s in self._sessions.values() if s.peer.uid == peer.uid]
+        if sum(s.peer.pid == peer.pid for s in mine) >= SESSIONS_PER_PROCESS_MAX:
+            return f"process {peer.pid} has {SESSIONS_PER_PROCESS_MAX} sessions already; close some"
+        if len(mine) >= SESSIONS_PER_USER_MAX:
+            return f"user {peer.uid} has {SESSIONS_PER_USER_MAX} sessions already; close some"
+        if len(self._sessions) >= SESSIONS_MAX:
+            return f"the node has {SESSIONS_MAX} sessions already"
+        return ""
+
+    def create(self, peer: Peer, name: str, flags: int) -> Session:
+        """A new session of this process."""
+        secret = secrets.token_bytes(SECRET_BYTES)
+        number = secrets.randbits(63) + 1
+        session = Session(number, peer, start_time_of(peer.pid), digest(secret), secret, name, flags)
+        self._add(session)
+        return session
+
+    def adopt(self, number: int, peer: Peer, start_time: int, flags: int, note: bytes) -> Session:
+        """A session that an earlier gateway had, as cpg tells of it."""
+        session = Session(number, peer, start_time, note, flags=flags)
+        self._add(session)
+        return session
+
+    def _add(self, session: Session) -> None:
+        if session.peer.pid:
+            session.watch = ProcessWatch(session.peer.pid)
+        self._sessions[session.number] = session
+
+    def proves(self, session: Session, peer: Peer, secret: bytes) -> bool:
+        """Whether this is the client whose session it is: the same process, with the secret that only it was told."""
+        return (
+            session.peer == peer
+            and session.start_time == start_time_of(peer.pid)
+            and hmac.compare_digest(session.note, digest(secret))
+        )
+
+    def attach(self, session: Session, connection: bytes) -> None:
+        """From now on this connection is the session's."""
+        if session.connection is not None:
+            self._by_connection.pop(session.connection, None)
+        session.detach()
+        session.connection = connection
+        self._by_connection[connection] = session
+
+    def detach(self, connection: bytes) -> Session | None:
+        """That connection is gone; gives the session that it was of."""
+        session = self._by_connection.pop(connection, None)
+        if session is not None:
+            session.detach()
+        return session
+
+    def remove(self, session: Session, code: int, reason: str, close_reason: int) -> None:
+        """The session is over."""
+        self._sessions.pop(session.number, None)
+        if session.connection is not None:
+            self._by_connection.pop(session.connection, None)
+        if session.watch is not None:
+            session.watch.close()
+        self._ended[session.number] = (code, reason, close_reason)
+        if len(self._ended) > ENDED_REMEMBERED_MAX:
+            self._ended.popitem(last=False)
+
+    def why_ended(self, number: int) -> tuple[int, str, int] | None:
+        """Code, reason and CloseReason of a session that ended."""
+        return self._ended.get(number)

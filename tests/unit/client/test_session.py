@@ -1,0 +1,290 @@
+"""The client's session without any I/O: what it says to what the gateway says."""
+
+from typing import Any
+
+import pytest
+
+import rondo
+from rondo.bus.codes import Code
+from rondo.bus.envelope import unpack
+from rondo.bus.events import encode_events
+from rondo.bus.requests import Op, encode_replies
+from rondo.client.groups import Group, GroupState
+from rondo.client.protocol import FROM_CLIENT, Kind, decode, encode
+from rondo.client.requests import REQUEST_BYTES
+from rondo.client.session import Session
+
+ME = (1, 77)
+MEMBER = rondo.Member(*ME)
+LIMITS = [100_000, 10, 50_000, 10_000]
+
+
+class Node:
+    """The other side, by hand: gives envelopes to a session and reads what it has to say."""
+
+    def __init__(self) -> None:
+        self.session = Session("test")
+        self.epoch = 5
+        self.n = 0
+
+    def welcome(self, session: int = 9, position: int = 0, taken: int = 0) -> None:
+        fields = (1, ME[0], ME[1], session, b"s" * 16, position, taken, None, LIMITS)
+        self.session.receive(encode(Kind.WELCOME, self.epoch, *fields))
+
+    def give(self, kind: Kind, *fields: Any) -> None:
+        self.session.receive(encode(kind, self.epoch, *fields))
+
+    def requests(self) -> list[list[Any]]:
+        """All requests that the session wants to send now."""
+        sent: list[list[Any]] = []
+        for envelope in self.session.outgoing(acknowledge=False):
+            kind, epoch, fields = decode(envelope, FROM_CLIENT)
+            assert (kind, epoch) == (Kind.REQUEST, self.epoch)
+            first, last, blob = fields
+            batch = unpack(blob)
+            assert [request[0] for request in batch] == list(range(first, last + 1))
+            sent += batch
+        return sent
+
+    def acknowledged(self) -> int | None:
+        """The position that the session acknowledges now; None if it does not."""
+        for envelope in self.session.outgoing(acknowledge=True):
+            kind, _, fields = decode(envelope, FROM_CLIENT)
+            if kind == Kind.ACK:
+                return int(fields[0])
+        return None
+
+    def events(self, *events: list[Any]) -> None:
+        """Events, each of a position of its own."""
+        first = self.n + 1
+        numbered = []
+        for event in events:
+            self.n += 1
+            numbered.append([self.n, *event])
+        self.give(Kind.EVENTS, first, self.n, encode_events(numbered))
+
+    def joined(self, name: str = "g") -> Group:
+        """A group that the session is in, its first event taken."""
+        group = self.session.join(name)
+        (request,) = self.requests()
+        self.give(Kind.SETTLED, request[0])
+        self.events([1, name.encode(), [list(ME)], [[*ME, 1]], [], request[0]])
+        assert group.state is GroupState.MEMBER
+        assert isinstance(self.session.next_event(group), rondo.Membership)
+        return group
+
+
+def message(data: bytes, request: int | None = None, sender: tuple[int, int] = ME, name: bytes = b"g") -> list[Any]:
+    """A message event without its position."""
+    return [0, name, *sender, False, data, request]
+
+
+@pytest.fixture
+def node() -> Node:
+    """A session that was welcomed."""
+    made = Node()
+    made.welcome()
+    return made
+
+
+def test_requests_are_numbered_kept_and_repeated(node: Node) -> None:
+    group = node.joined()
+    made = [node.session.mcast(group, 2, b"%d" % i) for i in range(4)]
+    assert [r[0] for r in node.requests()] == [2, 3, 4, 5]
+    assert node.requests() == []
+    node.give(Kind.SETTLED, 3)
+    assert [r is not None and r.is_accepted for r in made] == [True, True, False, False]
+    hello = decode(node.session.hello(), FROM_CLIENT)[2]
+    assert hello[3] == [9, b"s" * 16, 5, 1, 3]
+    assert node.requests() == []  # nothing before the welcome
+    node.welcome(position=1, taken=4)
+    assert [r[0] for r in node.requests()] == [4, 5]
+    assert made[2] is not None
+    assert made[2].is_accepted
+
+
+def test_what_was_received_before_is_not_received_again(node: Node) -> None:
+    group = node.joined()
+    node.events(message(b"a"), message(b"b"))
+    node.give(Kind.EVENTS, 2, 4, encode_events([[2, *message(b"a")], [3, *message(b"b")], [4, *message(b"c")]]))
+    node.give(Kind.EVENTS, 2, 3, encode_events([[2, *message(b"a")], [3, *message(b"b")]]))
+    got = [node.session.next_event(group) for _ in range(4)]
+    assert [event.data for event in got if isinstance(event, rondo.Message)] == [b"a", b"b", b"c"]
+    assert got[3] is None
+
+
+def test_envelopes_of_another_epoch_are_not_evaluated(node: Node) -> None:
+    group = node.joined()
+    node.session.receive(encode(Kind.EVENTS, 4, 2, 2, encode_events([[2, *message(b"old")]])))
+    assert node.session.next_event(group) is None
+
+
+def test_an_event_is_acknowledged_when_the_next_is_asked_for(node: Node) -> None:
+    group = node.joined()
+    assert node.acknowledged() is None
+    assert node.session.next_event(group) is None
+    assert node.acknowledged() == 1
+    node.events(message(b"a"))
+    node.session.next_event(group)
+    assert node.acknowledged() is None
+    node.session.handled(group)
+    assert node.acknowledged() == 2
+
+
+def test_a_group_that_is_not_read_holds_back_the_acknowledgement_of_all(node: Node) -> None:
+    one, two = node.joined("one"), node.joined("two")
+    node.events(message(b"a", name=b"one"))
+    node.events(message(b"b", name=b"two"))
+    for _ in range(3):
+        node.session.next_event(two)
+    assert node.acknowledged() is None
+    node.session.next_event(one)
+    assert node.acknowledged() == 2  # the two joins
+    node.session.next_event(one)
+    assert node.acknowledged() == 4
+
+
+def test_the_window_bounds_requests_and_bytes_but_never_a_single_one(node: Node) -> None:
+    group = node.joined()
+    assert node.session.mcast(group, 2, bytes(50_000)) is not None
+    assert node.session.mcast(group, 2, bytes(50_000)) is None
+    with pytest.raises(rondo.TooBig):
+        node.session.mcast(group, 2, bytes(50_001))
+    node.requests()
+    node.give(Kind.SETTLED, 2)
+    for _ in range(10):
+        assert node.session.mcast(group, 2, b"") is not None
+    assert node.session.mcast(group, 2, b"") is None
+    assert node.session.requests.bytes_kept == 10 * REQUEST_BYTES
+
+
+def test_a_refusal_lost_on_its_way_shows_when_a_later_message_is_ordered(node: Node) -> None:
+    group = node.joined()
+    lost, later = node.session.mcast(group, 2, b"lost"), node.session.mcast(group, 2, b"later")
+    assert lost is not None
+    assert later is not None
+    node.requests()
+    node.give(Kind.SETTLED, 3)
+    node.events(message(b"later", 3))
+    assert later.is_done
+    assert later.error is None
+    assert isinstance(lost.error, rondo.TryAgain)
+
+
+def test_refusals_have_their_own_exceptions(node: Node) -> None:
+    group = node.session.join("g")
+    node.requests()
+    node.give(Kind.REPLY, encode_replies([[1, Code.EXIST, None]]))
+    assert isinstance(group.ended, rondo.Exists)
+    assert node.session.groups == {}
+    query = node.session.query_groups()
+    node.requests()
+    node.give(Kind.REPLY, encode_replies([[2, Code.OK, []]]))
+    assert (query.is_done, query.result, query.error) == (True, [], None)
+
+
+def test_the_death_of_totem_tells_what_is_unknown_and_sends_the_rest_again(node: Node) -> None:
+    group = node.joined()
+    made = [node.session.mcast(group, 2, b"%d" % i) for i in range(5)]
+    assert len(node.requests()) == 5
+    node.give(Kind.SETTLED, 2)  # accepted, so it is listed
+    node.give(Kind.REPLY, encode_replies([[4, Code.LIBRARY, None]]))
+    node.give(Kind.SETTLED, 4)
+    node.give(Kind.LOST, "totem died", [2, 3])
+    assert node.session.mcast(group, 2, b"later") is None  # there is no room until the group is joined again
+    assert node.requests() == []
+    node.epoch, node.n = 6, 0
+    node.welcome(position=0, taken=6)
+    again = node.requests()
+    assert again == [
+        [7, Op.JOIN, b"g"],
+        *[[7 + i, Op.MCAST, b"g", 2, data] for i, data in enumerate((b"2", b"3", b"4"), 1)],
+    ]
+    assert [r.number for r in made[2:] if r is not None] == [8, 9, 10]
+    node.events([1, b"g", [list(ME)], [[*ME, 1]], [], 7], message(b"2", 8))
+    told = [node.session.next_event(group) for _ in range(5)]
+    assert told[:3] == [rondo.Disconnected("totem died"), rondo.UnknownOutcome((2, 3)), rondo.Reconnected()]
+    assert isinstance(told[3], rondo.Membership)
+    assert isinstance(told[4], rondo.Message)
+    assert [r is not None and isinstance(r.error, rondo.Disconnected) for r in made] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_new_epoch_without_a_word_makes_all_that_was_sent_unknown(node: Node) -> None:
+    group = node.joined()
+    for i in range(2):
+        node.session.mcast(group, 2, b"%d" % i)
+    node.requests()
+    node.session.hello()
+    kept = node.session.mcast(group, 2, b"queued")
+    node.epoch, node.n = 6, 0
+    node.welcome(taken=3)
+    told = [node.session.next_event(group) for _ in range(3)]
+    assert isinstance(told[0], rondo.Disconnected)
+    assert told[1:] == [rondo.UnknownOutcome((2, 3)), rondo.Reconnected()]
+    assert [r[1:] for r in node.requests()] == [[Op.JOIN, b"g"], [Op.MCAST, b"g", 2, b"queued"]]
+    assert kept is not None
+    assert not kept.is_done
+
+
+def test_a_long_absence_is_told_once_and_its_end_too(node: Node) -> None:
+    group = node.joined()
+    node.session.hello()
+    node.session.absent("nobody there")
+    node.session.absent("nobody there")
+    node.welcome(position=1)
+    told = [node.session.next_event(group) for _ in range(3)]
+    assert told == [rondo.Disconnected("nobody there"), rondo.Reconnected(), None]
+    assert group.state is GroupState.MEMBER
+
+
+def test_leaving_owes_nothing_any_more(node: Node) -> None:
+    group = node.joined()
+    node.events(message(b"not taken"))
+    node.session.leave(group)
+    (request,) = node.requests()
+    node.events([1, b"g", [], [], [[*ME, 2]], request[0]])
+    assert node.acknowledged() == 3
+    left = [node.session.next_event(group) for _ in range(3)]
+    assert isinstance(left[0], rondo.Message)
+    assert isinstance(left[1], rondo.Membership)
+    assert left[2] is None
+    assert group.is_over
+    with pytest.raises(rondo.NotExist):
+        node.session.mcast(group, 2, b"late")
+    node.joined()
+
+
+def test_being_cut_off_ends_everything_with_the_reason(node: Node) -> None:
+    group = node.joined()
+    request = node.session.mcast(group, 2, b"x")
+    node.give(Kind.BYE, Code.QUEUE_FULL, "cut off: too slow")
+    assert request is not None
+    assert isinstance(request.error, rondo.QueueFull)
+    assert node.session.next_event(group) == rondo.Disconnected("cut off: too slow")
+    assert group.is_over
+    with pytest.raises(rondo.QueueFull, match="too slow"):
+        node.session.join("h")
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\xc1", b"\x90", b"\x92\x25\x05", encode(Kind.EVENTS, 5, 1, 2, b"\x91\x01")])
+def test_a_gateway_that_talks_nonsense_ends_the_session(node: Node, garbage: bytes) -> None:
+    node.joined()
+    node.session.receive(encode(Kind.EVENTS, 5, 2, 2, b"\x91\x01") if garbage[:1] == b"\x95" else garbage)
+    assert isinstance(node.session.ended, rondo.Disconnected)
+
+
+def test_every_code_has_its_exception() -> None:
+    from rondo.errors import BY_CODE, error_of
+
+    assert set(BY_CODE) == {int(code) for code in Code} - {Code.OK}
+    for code, kind in BY_CODE.items():
+        assert type(error_of(code)) is kind
+        assert issubclass(kind, rondo.Error)
+        assert str(error_of(code))
+    assert type(error_of(999)) is rondo.Error

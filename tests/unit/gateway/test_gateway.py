@@ -1,0 +1,135 @@
+"""The gateway's logic without sockets, for orders of events that a real run meets only now and then."""
+
+import os
+
+from rondo.bus import sessions as bus
+from rondo.client.protocol import FROM_GATEWAY, VERSION, Kind, decode, encode
+from services.ipc_gateway.credentials import Peer, peer_of_address, start_time_of
+from services.ipc_gateway.front import Received
+from services.ipc_gateway.gateway import Gateway
+from services.ipc_gateway.table import digest
+
+SECRET = b"s" * 16
+EPOCH = 7
+STAMP = f"0:0:{os.getpid()}:1"
+
+
+class Wires:
+    """Both neighbours: remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.to_cpg: list[bus.Envelope] = []
+        self.to_clients: list[tuple[bytes, int, list[object]]] = []
+        self.full = False
+        self.gateway = Gateway(Clients(self), self, 1024)
+
+    def send(self, envelope: bus.Envelope) -> None:
+        self.to_cpg.append(envelope)
+
+    def client(self, connection: bytes, kind: Kind, epoch: int, *fields: object) -> None:
+        self.gateway.on_client(Received(connection, STAMP, 5, encode(kind, epoch, *fields)))
+
+    def welcome(self, *known: int) -> None:
+        who = [[n, os.getpid(), start_time_of(os.getpid()), 0, 0, 0, digest(SECRET)] for n in known]
+        self.gateway.on_cpg(bus.CpgWelcome(EPOCH, 1, 1, 1, who))
+
+    def opened(self) -> list[int]:
+        """Sessions that cpg was asked to open."""
+        return [item[0] for each in self.to_cpg if isinstance(each, bus.Open) for item in each.sessions]
+
+
+class Clients:
+    """The front."""
+
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+
+    def send(self, connection: bytes, envelope: bytes) -> bool:
+        if self._wires.full:
+            return False
+        kind, _, fields = decode(envelope, FROM_GATEWAY)
+        self._wires.to_clients.append((connection, kind, fields))
+        return True
+
+    def note(self, received: Received) -> None:
+        pass
+
+
+def test_a_resumption_waits_until_cpg_has_said_whose_sessions_there_are() -> None:
+    wires = Wires()
+    wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "early", [99, SECRET, EPOCH, 3, 2])
+    assert wires.to_cpg == []
+    wires.welcome(99)
+    assert wires.opened() == [99]
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[99, 1, 3, 2, None]]))
+    connection, kind, fields = wires.to_clients[-1]
+    assert (connection, kind, fields[3], fields[4]) == (b"c", Kind.WELCOME, 99, SECRET)
+
+
+def test_an_early_resumption_whose_connection_ended_is_forgotten() -> None:
+    wires = Wires()
+    wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "early", [99, SECRET, EPOCH, 3, 2])
+    wires.gateway.detach(b"c")
+    wires.welcome(99)
+    assert wires.opened() == []
+
+
+def test_a_session_that_cpg_cannot_resume_is_replaced_by_a_new_one() -> None:
+    wires = Wires()
+    wires.welcome(99)
+    wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "late", [99, SECRET, EPOCH, 3, 2])
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[99, 12, 0, 0, None]]))
+    new = wires.opened()[-1]
+    assert new != 99
+    assert bus.Close(EPOCH, [[99, bus.CloseReason.DIED]]) in wires.to_cpg
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[new, 1, 0, 0, None]]))
+    assert wires.to_clients[-1][2][3] == new
+
+
+def test_a_close_that_cpg_did_not_hear_is_said_again() -> None:
+    wires = Wires()
+    wires.welcome()
+    wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "x", None)
+    session = wires.opened()[0]
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[session, 1, 0, 0, None]]))
+    wires.client(b"c", Kind.BYE, EPOCH, 1, "")
+    wires.to_cpg.clear()
+    wires.gateway.hello()
+    wires.welcome(session)
+    assert bus.Close(EPOCH, [[session, bus.CloseReason.LEFT]]) in wires.to_cpg
+
+
+def test_what_a_client_has_no_room_for_waits_for_it_alone() -> None:
+    wires = Wires()
+    wires.welcome()
+    wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "x", None)
+    session = wires.opened()[0]
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[session, 1, 0, 0, None]]))
+    wires.full = True
+    for n in (1, 2, 3):
+        wires.gateway.on_cpg(bus.Events(EPOCH, [[session, n, n, b"blob"]]))
+    assert wires.gateway.has_blocked
+    wires.full = False
+    wires.gateway.flush()
+    assert [fields[0] for _, kind, fields in wires.to_clients if kind == Kind.EVENTS] == [1, 2, 3]
+    assert not wires.gateway.has_blocked
+
+
+def test_another_stamp_on_a_known_connection_is_not_its_client() -> None:
+    wires = Wires()
+    wires.welcome()
+    wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "x", None)
+    session = wires.opened()[0]
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[session, 1, 0, 0, None]]))
+    request = encode(Kind.REQUEST, EPOCH, 1, 1, b"blob")
+    wires.gateway.on_client(Received(b"c", "0:0:1:2", 6, request))
+    assert wires.to_clients[-1][1] == Kind.ERROR
+    assert not any(isinstance(each, bus.Request) for each in wires.to_cpg)
+
+
+def test_the_kernels_word_for_a_peer() -> None:
+    assert peer_of_address("localhost:1:2:3") == Peer(1, 2, 3)
+    for other in ("127.0.0.1", "localhost:1:2", "localhost:a:2:3", "", "localhost:-1:2:3"):
+        assert peer_of_address(other) is None
+    assert start_time_of(os.getpid()) > 0
+    assert start_time_of(2**22 + 1) == 0
