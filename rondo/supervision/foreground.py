@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from rondo.cli.output import CommandError
 from rondo.supervision import record
@@ -19,10 +20,16 @@ from rondo.supervision.logfiles import MergedLog, log_files
 LOOK_SECONDS = 0.3
 
 
-def stay(node: Launched) -> int:
+def open_log(run_dir: Path) -> MergedLog:
+    """The log from here on, without what an earlier life of the node has written."""
+    log = MergedLog(log_files(run_dir))
+    log.skip()
+    return log
+
+
+def stay(node: Launched, log: MergedLog) -> int:
     """Print the log until the node stops; returns the exit code. Raises CommandError if it stopped by a fault."""
     notify_service_manager("READY=1")
-    log = MergedLog(log_files(node.run_dir))
     try:
         while node.supervisor.poll() is None:
             _print_lines(log)

@@ -65,8 +65,9 @@ class Watch:
         """Stop the node: supervisord stops all services, in their order, and ends."""
         if self._record.failure:
             return
-        words = last_words(process.config.stdout_logfile)
-        self._record.failure = f"{process.config.name} {what}" + (f": {words}" if words else "")
+        name = process.config.name
+        words = last_words(process.config.stdout_logfile).removeprefix(f"{name}: ")
+        self._record.failure = f"{name} {what}" + (f": {words}" if words else "")
         self._supervisord.options.logger.critical(f"{self._record.failure}; the node stops")
         self._save()
         if self._supervisord.options.mood > SupervisorStates.SHUTDOWN:

@@ -9,7 +9,7 @@ from rondo.supervision import SERVICES
 
 HELP = "ask one process for its state and counters, change its log level"
 EXAMPLE = "rondo debug totem --log-level debug"
-ASK_SECONDS = 5.0
+ASK_SECONDS = 2.0
 
 
 def add_arguments(parser: Parser) -> None:

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     run_dir = paths.make_run_dir(arguments.run_dir)
     state_dir = paths.make_state_dir(arguments.state_dir, config.state_dir or None)
     signal.signal(signal.SIGTERM, _interrupt)
+    log = foreground.open_log(run_dir)
     node = launch(config, run_dir, state_dir)
     for name in node.orphans:
         print_warning(f"{name} of an earlier life of this node was still running without its supervisord; stopped it")
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     totem = survey.ask_one(run_dir, "totem") or {}
     members = " ".join(map(str, totem.get("members", [])))
     print(f"node {config.node_id} is in a ring (members: {members}) and serves clients at {run_dir}", flush=True)
-    return foreground.stay(node) if arguments.foreground else 0
+    return foreground.stay(node, log) if arguments.foreground else 0
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
