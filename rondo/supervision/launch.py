@@ -102,11 +102,10 @@ def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int]) -> "subp
     environment = os.environ | {
         processes.MARK: processes.mark(run_dir),
         "RONDO_RUN_DIR": str(run_dir),
+        "RONDO_STATE_DIR": str(state_dir),
         "RONDO_UID": str(os.geteuid()),
         "RONDO_SERVICE": shlex.join([*python, "services"]),
-        "RONDO_SERVICE_ARGUMENTS": shlex.join(
-            ["--resolved", str(resolved), "--run-dir", str(run_dir), "--state-dir", str(state_dir)]
-        ),
+        "RONDO_SERVICE_ARGUMENTS": shlex.join(["--resolved", str(resolved), "--run-dir", str(run_dir)]),
     }
     configuration = importlib.resources.files("rondo.supervision") / "supervisord.conf"
     with (run_dir / LOG_DIRECTORY / SUPERVISOR_ERRORS).open("wb") as errors:
