@@ -18,7 +18,7 @@ from rondo.cli.output import CommandError
 from rondo.config import NodeConfig, key
 from rondo.supervision import RESOLVED_CONFIGURATION, SERVICES, SUPERVISOR_SOCKET, locks, processes, record, survey
 from rondo.supervision.halt import Halted, halt, halt_orphans
-from rondo.supervision.plugin import last_words
+from rondo.supervision.logfiles import last_words
 
 READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
@@ -104,6 +104,7 @@ def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int]) -> "subp
         "RONDO_RUN_DIR": str(run_dir),
         "RONDO_STATE_DIR": str(state_dir),
         "RONDO_UID": str(os.geteuid()),
+        "RONDO_LOCKS": ",".join(map(str, held)),
         "RONDO_SERVICE": shlex.join([*python, "services"]),
         "RONDO_SERVICE_ARGUMENTS": shlex.join(["--resolved", str(resolved), "--run-dir", str(run_dir)]),
     }

@@ -7,6 +7,7 @@ year, so the year is that of the file's last change, or the one before if the li
 
 import contextlib
 import heapq
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from rondo.supervision import SERVICES
 SUPERVISORD = "supervisord"
 DAY_SECONDS = 86_400
 READ_BYTES = 1 << 20
+LAST_WORDS_BYTES = 4096
 
 _SERVICE_TIME = re.compile(r"(?P<when>[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d)(?:\.(?P<ms>\d{3}))? ")
 _SUPERVISOR_TIME = re.compile(r"(?P<when>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(?P<ms>\d{3}) (?P<level>[A-Z]+) ")
@@ -121,3 +123,15 @@ class MergedLog:
     def skip(self) -> None:
         """Leave out what is there already."""
         self.read()
+
+
+def last_words(path: Path) -> str:
+    """The last line that a service has logged, or an empty string."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LAST_WORDS_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -20,12 +20,12 @@ from typing import Any
 from supervisor import events
 from supervisor.states import SupervisorStates
 
+from rondo.supervision.logfiles import last_words
 from rondo.supervision.record import Record
 
 EXIT_CONFIGURATION = 8
 QUICK_SECONDS = 10
 QUICK_EXITS_MAX = 5
-LAST_WORDS_BYTES = 4096
 
 
 class Watch:
@@ -66,7 +66,7 @@ class Watch:
         if self._record.failure:
             return
         name = process.config.name
-        words = last_words(process.config.stdout_logfile).removeprefix(f"{name}: ")
+        words = last_words(Path(process.config.stdout_logfile)).removeprefix(f"{name}: ")
         self._record.failure = f"{name} {what}" + (f": {words}" if words else "")
         self._supervisord.options.logger.critical(f"{self._record.failure}; the node stops")
         self._save()
@@ -81,20 +81,11 @@ class Watch:
             self._supervisord.options.logger.error(f"{self._run_dir}: {error.strerror}")
 
 
-def last_words(log_file: Any) -> str:
-    """The last line that a service has logged, or an empty string."""
-    try:
-        with open(log_file, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - LAST_WORDS_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")
-    except (OSError, TypeError):
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
 def make(supervisord: Any, **_options: str) -> Watch:
     """What supervisord calls (`supervisor.rpcinterface_factory`)."""
+    for descriptor in filter(None, os.environ.get("RONDO_LOCKS", "").split(",")):
+        # The locks are supervisord's. A service that outlives it must not keep the next one from starting.
+        os.set_inheritable(int(descriptor), False)
     watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]))
     events.subscribe(events.ProcessStateEvent, watch._on_event)
     return watch
