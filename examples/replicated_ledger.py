@@ -15,11 +15,12 @@ Four rules are all there is to it.
 3. *Who joins asks.* It multicasts "need". At that point of the order all ledgers are equal, and the first member that
    has one sends it. The newcomer keeps the transfers that come after its own "need" until the ledger arrives.
 4. *The majority goes on.* If the nodes are split, the part with most of them (of equal halves that with the lowest
-   node) keeps its ledger; the others forget theirs and ask again when they are back. A transfer counts as done when
+   node) goes on; the others put their ledger aside and ask when they are back. A transfer counts as done when
    it was carried out in that part and all members there are known to have it (Guarantee.SAFE).
 
-Only when all nodes are there and none has a ledger do they begin with a new one. The ledger is in memory alone: if all
-nodes stop at once it is gone.
+If no part was a majority for a while, all have put theirs aside. They then go on with the latest of those, once a
+majority of the nodes has one, for that is certain to include one that saw the last transfer. And if all nodes are
+there and none has anything, a new ledger begins. The ledger is in memory alone: if all nodes stop it is gone.
 
 It is ended by the end of its standard input or Ctrl-C. The line "finish" there ends the transfers; when all nodes have
 finished, each prints its ledger. With --json it says what happens as JSON, one object a line.
@@ -53,9 +54,11 @@ Wish = dict[str, Any]
 class Ledger:
     """Balances, and every transfer that was carried out or refused, in order. Equal histories give equal ledgers."""
 
-    def __init__(self, balances: dict[str, int] | None = None, history: Iterable[str] = ()) -> None:
+    def __init__(self, balances: dict[str, int] | None = None, history: Iterable[str] = (), era: int = 0) -> None:
         self.balances = dict.fromkeys(ACCOUNTS, INITIAL_BALANCE) if balances is None else balances
         self.history = list(history)
+        self.era = era
+        """Counts the majorities that it went through. Of two ledgers that were put aside the later era is the later."""
         self._known = set(self.history)
 
     def transfer(self, wish: Wish) -> None:
@@ -84,6 +87,8 @@ class Replica:
         self.nodes = nodes
         self.ledger: Ledger | None = None
         """None while this node has none: it has just come, or was cut off."""
+        self._aside: Ledger | None = None
+        """What it had before it was cut off."""
         self.confirmed: list[str] = []
         """Own transfers that are done for good; whoever reads them empties the list."""
         self.outbox: list[Wish] = []
@@ -92,8 +97,8 @@ class Replica:
         self._members: tuple[rondo.Member, ...] = ()
         self._holders: set[rondo.Member] = set()
         """Members that have a ledger. All members agree on it, as on everything that follows from the order alone."""
-        self._needs: dict[rondo.Member, str] = {}
-        """Who has asked for a ledger since the last change of membership, and the token of the request."""
+        self._needs: dict[rondo.Member, Wish] = {}
+        """Who has asked for a ledger since the last change of membership."""
         self._backlog: list[Wish] = []
         """Transfers since the own request."""
         self._waiting: dict[str, Wish] = {}
@@ -122,7 +127,7 @@ class Replica:
                 self._holders -= {change.member for change in left}
                 self._on_membership(members)
             case rondo.Disconnected():
-                self._forget()
+                self._put_aside()
             case rondo.Reconnected():
                 self._on_membership(self._members)
 
@@ -134,10 +139,12 @@ class Replica:
         self._needs.clear()
         self._backlog.clear()
         if not self._is_majority({member.node for member in members}):
-            self._forget()
+            self._put_aside()
             return
-        if self.ledger is None:
-            self.outbox.append({"do": "need", "token": secrets.token_hex(8), "members": as_lists(members)})
+        if self.ledger is not None:
+            self.ledger.era += 1
+        else:
+            self._ask()
         self._confirm(self._tentative)
         self._tentative.clear()
 
@@ -147,12 +154,19 @@ class Replica:
             return min(self.nodes) in present
         return 2 * len(present) > len(self.nodes)
 
-    def _forget(self) -> None:
-        """The others may go on without this node: what it has is worth nothing from here on."""
+    def _put_aside(self) -> None:
+        """The others may go on without this node."""
+        self._aside = self.ledger or self._aside
         self.ledger = None
         self._holders.clear()
         self._backlog.clear()
         self._tentative.clear()
+
+    def _ask(self) -> None:
+        aside = self._aside
+        rank = [] if aside is None else [aside.era, len(aside.history)]
+        token = secrets.token_hex(8)
+        self.outbox.append({"do": "need", "token": token, "members": as_lists(self._members), "aside": rank})
 
     # -- messages
 
@@ -183,33 +197,52 @@ class Replica:
     def _on_need(self, sender: rondo.Member, wish: Wish) -> None:
         if wish["members"] != as_lists(self._members):
             return  # Asked before the last change of membership, after which it has asked again.
-        self._needs[sender] = wish["token"]
+        self._needs[sender] = wish
         self._holders.discard(sender)
         if sender == self.me:
             self._backlog.clear()
-        if self.ledger is not None and self.me == min(self._holders, default=None):
-            self.outbox.append(
-                {
-                    "do": "ledger",
-                    "token": wish["token"],
-                    "balances": self.ledger.balances,
-                    "history": self.ledger.history,
-                    "holders": as_lists(self._holders),
-                    "finished": sorted(self.finished),
-                }
-            )
-        elif not self._holders and len(self._needs) == len(self._members) and self._all_nodes_need():
-            self._needs.clear()
-            self._holders = set(self._members)
-            self._take(Ledger())
+        if not self._holders:
+            self._begin_again()
+        elif self.me == min(self._holders):
+            self._answer(wish)
 
-    def _all_nodes_need(self) -> bool:
-        """All are there and nobody has anything: here a ledger begins."""
-        return {member.node for member in self._needs} == self.nodes
+    def _answer(self, need: Wish) -> None:
+        assert self.ledger is not None
+        self.outbox.append(
+            {
+                "do": "ledger",
+                "token": need["token"],
+                "balances": self.ledger.balances,
+                "history": self.ledger.history,
+                "era": self.ledger.era,
+                "holders": as_lists(self._holders),
+                "finished": sorted(self.finished),
+            }
+        )
+
+    def _begin_again(self) -> None:
+        """Nobody has a ledger. Once all have said what they put aside, all know alike which one is the latest."""
+        aside = {member: need["aside"] for member, need in self._needs.items() if need["aside"]}
+        all_are_here = {member.node for member in self._members} == self.nodes
+        if len(self._needs) < len(self._members) or not (
+            all_are_here or self._is_majority({member.node for member in aside})
+        ):
+            return
+        self._backlog.clear()
+        latest = max(aside, key=lambda member: (aside[member], member), default=None)
+        self._holders = set(self._members) if latest is None else {latest}
+        others = [need for member, need in self._needs.items() if member not in self._holders]
+        self._needs = {member: need for member, need in self._needs.items() if member not in self._holders}
+        if self.me in self._holders:
+            ledger = self._aside or Ledger()
+            ledger.era += 1
+            self._take(ledger)
+            for need in others:
+                self._answer(need)
 
     def _on_ledger(self, wish: Wish) -> None:
         """Only the answer to a request that still stands counts, and all see alike whether it does."""
-        asker = next((member for member, token in self._needs.items() if token == wish["token"]), None)
+        asker = next((member for member, need in self._needs.items() if need["token"] == wish["token"]), None)
         if asker is None:
             return
         del self._needs[asker]
@@ -217,14 +250,14 @@ class Replica:
         if asker == self.me and self.ledger is None:
             self._holders |= {rondo.Member(node, pid) for node, pid in wish["holders"]}
             self.finished |= set(wish["finished"])
-            self._take(Ledger(wish["balances"], wish["history"]))
+            self._take(Ledger(wish["balances"], wish["history"], wish["era"]))
 
     def _take(self, ledger: Ledger) -> None:
         """Begin with this ledger and what has come since; send again what is not in it."""
         for wish in self._backlog:
             ledger.transfer(wish)
         self._backlog.clear()
-        self.ledger = ledger
+        self.ledger, self._aside = ledger, None
         self._confirm([each for each in self._waiting if each in ledger])
         self.outbox += self._waiting.values()
 
@@ -257,6 +290,8 @@ class Program:
             event = self._group.poll(timeout=min(0.1, max(0.0, self._next_transfer - time.monotonic())))
             if event is not None:
                 self._replica.handle(event)
+                if isinstance(event, rondo.Membership):
+                    self._say({"event": "members", "nodes": [member.node for member in event.members]})
             self._want_transfers()
             self._send()
             self._tell()
@@ -317,6 +352,8 @@ class Program:
             print(
                 f"{len(what['history'])} transfers, fingerprint {what['fingerprint']}, {what['balances']}", flush=True
             )
+        elif what["event"] == "members":
+            print(f"members: nodes {what['nodes']}", flush=True)
         elif what["event"] != "done":
             print(f"{what['event']} ({what['transfers']} transfers)", flush=True)
 

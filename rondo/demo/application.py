@@ -22,6 +22,8 @@ class Application:
         """Transfers of this process that it was told are done."""
         self.taken_over: int | None = None
         """How many transfers were in the ledger when it got one; None while it has none."""
+        self.memberships: list[list[int]] = []
+        """The nodes in its group, each time that they changed."""
         self.report: dict[str, Any] | None = None
         """The ledger at the end."""
         self._errors = errors
@@ -47,6 +49,8 @@ class Application:
             match said["event"]:
                 case "done":
                     self.done += said["ids"]
+                case "members":
+                    self.memberships.append(said["nodes"])
                 case "current":
                     self.taken_over = said["transfers"]
                 case "without ledger":

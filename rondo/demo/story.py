@@ -14,7 +14,7 @@ RATE = 100.0
 """Transfers a second of each node."""
 PATIENCE_SECONDS = 30.0
 LOOK_SECONDS = 0.05
-LOG_LINES_SHOWN = 15
+LOG_LINES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class Story:
     def run(self) -> bool:
         """Tell it; True if everything held. Raises CommandError if the demo could not be carried out."""
         with DemoCluster(self._plan.nodes) as cluster:
+            held = False
             try:
-                return self._run(cluster)
-            except CommandError:
-                for node in cluster.nodes.values():
-                    print("\n".join(node.last_lines(LOG_LINES_SHOWN)))
-                raise
+                held = self._run(cluster)
+                return held
             finally:
+                if not held:
+                    self._tell_more(cluster)
                 for application in self._applications.values():
                     application.kill()
                 self._say("cleaning up")
@@ -123,6 +123,13 @@ class Story:
 
     def _tell_claim(self, claim: Claim) -> None:
         self._say(f"{'holds ' if claim.holds else 'BROKEN'}  {claim.text}")
+
+    def _tell_more(self, cluster: DemoCluster) -> None:
+        """What helps to see why it did not go well."""
+        for node in cluster.nodes.values():
+            print("\n".join(node.last_lines(LOG_LINES_SHOWN)))
+        for application in self._applications.values():
+            print(f"node {application.node_id}: its group consisted of nodes {application.memberships}")
 
     # -- time and words
 

@@ -5,7 +5,7 @@ import pytest
 import rondo
 from rondo.demo.proof import prove
 from rondo.demo.replicated_ledger import ACCOUNTS, INITIAL_BALANCE, Ledger
-from tests.unit.demo.group_model import Component, Group
+from tests.unit.demo.group_model import Group
 
 TOTAL = len(ACCOUNTS) * INITIAL_BALANCE
 
@@ -98,7 +98,7 @@ def test_the_death_of_the_one_that_would_send_the_ledger_only_delays_it() -> Non
     assert len({replica.ledger.fingerprint() for replica in group.replicas.values() if replica.ledger}) == 1
 
 
-def test_the_minority_forgets_and_does_not_confirm() -> None:
+def test_the_minority_stops_and_does_not_confirm() -> None:
     group = started(3)
     third = sorted(group.replicas)[2]
     group.wish_transfer(third)
@@ -131,6 +131,45 @@ def test_a_lost_connection_is_survived() -> None:
     check(group)
 
 
+def test_a_ledger_that_all_have_put_aside_is_taken_up_again() -> None:
+    """No part of the nodes was a majority for a while."""
+    group = started(3)
+    first, second, third = sorted(group.replicas)
+    group.wish_transfer(first)
+    group.settle()
+    group.split(group.components[0], {third})
+    group.wish_transfer(first)
+    group.deliver(group.component_of(first))
+    group.split(group.component_of(first), {first})
+    assert all(replica.ledger is None for replica in group.replicas.values())
+    group.merge(group.component_of(second), group.component_of(third))
+    while group.component_of(second).queue:
+        group.deliver(group.component_of(second))
+    ledger = group.replicas[third].ledger
+    assert ledger is not None, "two of three have one aside"
+    assert len(ledger.history) == 2, "the later one is taken"
+    group.settle()
+    check(group)
+
+
+def test_those_who_have_nothing_wait_for_those_who_may_have_more() -> None:
+    group = started(3)
+    first, second, third = sorted(group.replicas)
+    group.wish_transfer(first)
+    group.settle()
+    for each in (second, third):
+        group.kill(each)
+        group.start(each.node)
+    two = [each for each in group.components if first not in each.members]
+    group.merge(*two)
+    while two[0].queue:
+        group.deliver(two[0])
+    assert all(group.replicas[each].ledger is None for each in two[0].members)
+    group.settle()
+    check(group)
+    assert len(group.confirmed) == 1
+
+
 def check(group: Group) -> None:
     """All replicas agree, and everything that must hold at the end of the demo holds."""
     reports = {}
@@ -144,16 +183,11 @@ def check(group: Group) -> None:
     assert all(replica.unconfirmed == 0 for replica in group.replicas.values())
 
 
-def a_ledger_survives(group: Group, parts: list[set[rondo.Member]]) -> bool:
-    """Whether one of these parts is a majority with a ledger in it: the ledger is in memory alone."""
-    return any(
-        2 * len(part) > len(group.nodes) and any(group.replicas[each].ledger is not None for each in part)
-        for part in parts
-    )
-
-
-def parts_without(group: Group, component: Component, *instead: set[rondo.Member]) -> list[set[rondo.Member]]:
-    return [each.members for each in group.components if each is not component] + [part for part in instead if part]
+def nothing_is_forgotten_without(group: Group, member: rondo.Member) -> bool:
+    """Whether another replica knows all that was reported as done: the ledger is in memory alone."""
+    others = [replica for each, replica in group.replicas.items() if each != member]
+    ledgers = [replica.ledger or replica._aside for replica in others]
+    return any(set(group.confirmed) <= set(ledger.history) for ledger in ledgers if ledger is not None)
 
 
 def one_step(group: Group) -> None:
@@ -168,12 +202,11 @@ def one_step(group: Group) -> None:
             group.wish_transfer(member)
         case "merge" if len(group.components) > 1:
             group.merge(*chance.sample(group.components, 2))
-        case "kill" if a_ledger_survives(group, parts_without(group, component, component.members - {member})):
+        case "kill" if nothing_is_forgotten_without(group, member):
             group.kill(member)
         case "split" if len(component.members) > 1:
             part = set(chance.sample(sorted(component.members), chance.randint(1, len(component.members) - 1)))
-            if a_ledger_survives(group, parts_without(group, component, part, component.members - part)):
-                group.split(component, part)
+            group.split(component, part)
         case "start" if missing := [node for node in sorted(group.nodes) if group.member_on(node) is None]:
             group.start(chance.choice(missing))
 
