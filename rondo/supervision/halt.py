@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rondo.supervision import RESOLVED_CONFIGURATION, SERVICES, processes
 
-SERVICE_SECONDS = 10
+SERVICE_SECONDS = 5
 """How long a service may take to end (stopwaitsecs in supervisord.conf)."""
 
 SUPERVISOR_SECONDS = SERVICE_SECONDS * len(SERVICES) + 5

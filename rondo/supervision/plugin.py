@@ -25,7 +25,7 @@ from rondo.supervision.record import Record
 
 EXIT_CONFIGURATION = 8
 QUICK_SECONDS = 10
-QUICK_EXITS_MAX = 5
+QUICK_EXITS_MAX = 3
 
 
 class Watch:
