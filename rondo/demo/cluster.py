@@ -35,6 +35,7 @@ totem {{
     keyfile: {key_file}
     {security}
     token: {token_timeout_ms}
+    token_coefficient: 0
     interface {{
         mcastport: {port}
     }}
