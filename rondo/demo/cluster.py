@@ -33,7 +33,6 @@ totem {{
     cluster_name: {name}
     transport: udpu
     keyfile: {key_file}
-    {security}
     token: {token_timeout_ms}
     token_coefficient: 0
     interface {{
@@ -50,7 +49,6 @@ NODE = """\
         ring0_addr: {address}
     }}
 """
-SECURITY = "secauth: off"
 
 
 class DemoNode:
@@ -123,7 +121,6 @@ class DemoCluster:
         text = CONFIGURATION.format(
             name=f"demo-{secrets.token_hex(4)}",
             key_file=key_file,
-            security=SECURITY,
             token_timeout_ms=TOKEN_TIMEOUT_MS,
             port=self.port,
             nodes="".join(NODE.format(node_id=each, address=address_of(each)) for each in range(1, count + 1)),
