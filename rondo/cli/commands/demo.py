@@ -8,14 +8,14 @@ from typing import NoReturn
 from rondo.cli.output import CommandError, Parser
 
 HELP = "run a cluster on this machine, kill a node, and prove that nothing is lost"
-EXAMPLE = "rondo demo --nodes 3 --seconds 12"
+EXAMPLE = "rondo demo --nodes 3 --seconds 9"
 NODES_MAX = 16
 
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("--nodes", type=_nodes, default=3, metavar="N", help="how many nodes (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=_seconds, default=12.0, metavar="S", help="how long transfers flow (default: %(default)g)"
+        "--seconds", type=_seconds, default=9.0, metavar="S", help="how long transfers flow (default: %(default)g)"
     )
 
 
