@@ -1,0 +1,72 @@
+"""A node's status as text: what `rondo status` prints once and `rondo top` again and again."""
+
+from typing import Any
+
+RATES = {
+    "messages in": ("totem", "messages_rx"),
+    "messages out": ("totem", "messages_tx"),
+    "packets in": ("totem", "mcast_rx"),
+    "packets out": ("totem", "mcast_tx"),
+    "sent again": ("totem", "mcast_retx"),
+    "tokens": ("totem", "orf_token_rx"),
+    "dropped": ("totem", "rx_msg_dropped"),
+}
+"""What is worth a rate: its name, and where it is counted."""
+
+GROUPS_SHOWN_MAX = 20
+MEMBERS_SHOWN_MAX = 16
+
+
+def report(found: dict[str, Any], before: dict[str, Any] | None = None, seconds: float = 0.0) -> str:
+    """The status as text; with an earlier one of so many seconds before, also rates."""
+    lines = [*_node(found), "", *_services(found)]
+    if found["groups"]:
+        lines += ["", *_groups(found["groups"])]
+    if before is not None and seconds > 0:
+        lines += ["", *_rates(found, before, seconds)]
+    return "\n".join(lines)
+
+
+def _node(found: dict[str, Any]) -> list[str]:
+    ring = found["ring"]
+    node = "?" if found["node"] is None else found["node"]
+    lines = [f"node {node}: {found['state']}" + (f" ({found['why']})" if found["why"] else "")]
+    if ring:
+        members = " ".join(map(str, ring["members"])) or "none"
+        lines.append(f"ring {ring['representative']}.{ring['sequence']:x}, {len(ring['members'])} members: {members}")
+    return lines
+
+
+def _services(found: dict[str, Any]) -> list[str]:
+    rows = [("PROCESS", "PID", "STATE", "RESTARTS")]
+    rows.append(("supervisord", _number(found["supervisor"]["pid"]), found["supervisor"]["state"], "-"))
+    rows += [
+        (name, _number(each["pid"]), each["state"], str(each["restarts"])) for name, each in found["services"].items()
+    ]
+    return [f"{name:<12} {pid:>8}  {state:<14} {restarts:>8}" for name, pid, state, restarts in rows]
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _groups(groups: list[dict[str, Any]]) -> list[str]:
+    lines = [f"{'GROUP':<24} MEMBERS (node:pid)"]
+    for group in groups[:GROUPS_SHOWN_MAX]:
+        members = [f"{each['node']}:{each['pid']}" for each in group["members"]]
+        more = len(members) - MEMBERS_SHOWN_MAX
+        shown = members[:MEMBERS_SHOWN_MAX] + ([f"and {more} more"] if more > 0 else [])
+        lines.append(f"{group['group']:<24} {' '.join(shown)}")
+    if len(groups) > GROUPS_SHOWN_MAX:
+        lines.append(f"and {len(groups) - GROUPS_SHOWN_MAX} more groups")
+    return lines
+
+
+def _rates(found: dict[str, Any], before: dict[str, Any], seconds: float) -> list[str]:
+    parts = []
+    for name, (service, counter) in RATES.items():
+        now, then = (each["counters"].get(service, {}).get(counter) for each in (found, before))
+        if now is not None and then is not None:
+            # A service that was started again counts from nothing.
+            parts.append(f"{name} {max(0, now - then) / seconds:.0f}")
+    return [f"a second: {', '.join(parts)}"] if parts else []

@@ -1,0 +1,55 @@
+"""`rondo logs`: the logs of this node's processes as one, ordered by time, or of one of them."""
+
+import argparse
+import time
+from pathlib import Path
+
+from rondo import paths
+from rondo.cli.output import CommandError, Parser
+from rondo.supervision import RESOLVED_CONFIGURATION, SERVICES
+
+HELP = "show the logs of this node's processes"
+EXAMPLE = "rondo logs totem -f"
+LOOK_SECONDS = 0.25
+SOURCES = (*SERVICES, "supervisord")
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("service", nargs="?", choices=SOURCES, metavar="SERVICE", help=", ".join(SOURCES))
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    parser.add_argument("-n", "--lines", type=int, metavar="N", help="only the last N of what is there")
+    parser.add_argument("--run-dir", metavar="D", help="the node's run directory (default: $RONDO_RUN_DIR)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rondo.supervision.logfiles import MergedLog, log_files
+
+    run_dir = paths.run_dir(arguments.run_dir)
+    if not (run_dir / "log").is_dir():
+        raise CommandError(f"{run_dir}: no node has run here; name its run directory with --run-dir")
+    log = MergedLog(log_files(run_dir, arguments.service, _configured_files(run_dir)))
+    lines = log.read()
+    if arguments.lines is not None:
+        lines = lines[max(0, len(lines) - max(0, arguments.lines)) :]
+    while True:
+        for line in lines:
+            print(line.text if arguments.service else f"{line.source:<11} {line.text}")
+        if not arguments.follow:
+            return 0
+        # Not left in the buffer while we wait, and a closed pipe is noticed.
+        print(end="", flush=True)
+        time.sleep(LOOK_SECONDS)
+        lines = log.read()
+
+
+def _configured_files(run_dir: Path) -> dict[str, str]:
+    """What logging{} says about files, where the services do not log to standard error."""
+    from rondo.config import NodeConfig, NodeConfigError
+
+    try:
+        config = NodeConfig.read(run_dir / RESOLVED_CONFIGURATION)
+    except NodeConfigError:
+        return {}
+    settings = {name: config.log_settings(name) for name in SERVICES}
+    # With both, every line would be shown twice.
+    return {name: own.logfile for name, own in settings.items() if own.to_logfile and not own.to_stderr}

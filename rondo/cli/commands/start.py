@@ -1,0 +1,56 @@
+"""`rondo start`: start this node, and return once it is in a ring and serves clients."""
+
+import argparse
+import signal
+from types import FrameType
+from typing import NoReturn
+
+from rondo import paths
+from rondo.cli.output import Parser, print_warning
+
+HELP = "start this node"
+EXAMPLE = "rondo start -c /etc/corosync/corosync.conf"
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="the configuration (default: $COROSYNC_MAIN_CONFIG_FILE, else /etc/corosync/corosync.conf; without any "
+        "file a single node on loopback, with a key of its own)",
+    )
+    parser.add_argument("--run-dir", metavar="D", help="sockets, locks and logs (default: $RONDO_RUN_DIR)")
+    parser.add_argument("--state-dir", metavar="D", help="the ring sequence (default: $RONDO_STATE_DIR)")
+    parser.add_argument("--nodeid", type=int, metavar="N", help="which node of the configuration this is")
+    parser.add_argument(
+        "--foreground", action="store_true", help="stay, print the log, and stop the node on SIGTERM or Ctrl-C"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from rondo.config import load, resolve
+    from rondo.supervision import foreground, survey
+    from rondo.supervision.launch import launch, wait_until_ready
+
+    loaded = load(arguments.config, node_id=arguments.nodeid)
+    for warning in loaded.warnings:
+        print_warning(str(warning))
+    config = resolve(loaded, state_dir=arguments.state_dir)
+    run_dir = paths.make_run_dir(arguments.run_dir)
+    state_dir = paths.make_state_dir(arguments.state_dir, config.state_dir or None)
+    signal.signal(signal.SIGTERM, _interrupt)
+    log = foreground.open_log(run_dir)
+    node = launch(config, run_dir, state_dir)
+    for name in node.orphans:
+        print_warning(f"{name} of an earlier life of this node was still running without its supervisord; stopped it")
+    wait_until_ready(node)
+    totem = survey.ask_one(run_dir, "totem") or {}
+    members = " ".join(map(str, totem.get("members", [])))
+    print(f"node {config.node_id} is in a ring (members: {members}) and serves clients at {run_dir}", flush=True)
+    return foreground.stay(node, log) if arguments.foreground else 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends the command like Ctrl-C: what was started is stopped."""
+    raise KeyboardInterrupt

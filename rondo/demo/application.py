@@ -1,0 +1,92 @@
+"""One process of the replicated ledger: started, listened to, killed or asked to finish."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from rondo.cli.output import CommandError
+from rondo.supervision.logfiles import last_words
+
+LEAVE_SECONDS = 5.0
+
+
+class Application:
+    """A ledger process on one node. What it says is taken by a thread; the attributes may be read at any time."""
+
+    def __init__(self, node_id: int, nodes: list[int], endpoint: str, rate: float, errors: Path) -> None:
+        self.node_id = node_id
+        self.done: list[str] = []
+        """Transfers of this process that it was told are done."""
+        self.taken_over: int | None = None
+        """How many transfers were in the ledger when it got one; None while it has none."""
+        self.memberships: list[list[int]] = []
+        """The nodes in its group, each time that they changed."""
+        self.report: dict[str, Any] | None = None
+        """The ledger at the end."""
+        self._errors = errors
+        python = [sys.executable, "-P", "-m", "rondo.demo.replicated_ledger"]
+        with errors.open("ab") as error_file:
+            self._process = subprocess.Popen(
+                [*python, "--json", "--socket", endpoint, "--nodes", ",".join(map(str, nodes)), "--rate", str(rate)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=error_file,
+                start_new_session=True,  # a Ctrl-C is for the demo, which then ends it
+            )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue  # the line that it was writing when it was killed
+            match said["event"]:
+                case "done":
+                    self.done += said["ids"]
+                case "members":
+                    self.memberships.append(said["nodes"])
+                case "current":
+                    self.taken_over = said["transfers"]
+                case "without ledger":
+                    self.taken_over = None
+                case "ledger":
+                    self.report = said
+
+    def check(self) -> None:
+        """Raises CommandError if it has ended by itself."""
+        if (code := self._process.poll()) is not None:
+            raise CommandError(f"the ledger on node {self.node_id} ended with {code}: {last_words(self._errors)}")
+
+    def finish(self) -> None:
+        """Ask it to end its transfers and, when all have, to report."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"finish\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """kill -9; what it had said before is still taken."""
+        self._process.kill()
+        self._close()
+
+    def leave(self) -> None:
+        """Ask it to leave the group and end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._close()
+
+    def _close(self) -> None:
+        self._process.wait()
+        self._listener.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()

@@ -1,0 +1,159 @@
+"""What happens in the demo, in order, told while it happens."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from rondo.cli.output import CommandError
+from rondo.demo.application import Application
+from rondo.demo.cluster import TOKEN_TIMEOUT_MS, DemoCluster, DemoNode, address_of
+from rondo.demo.proof import Claim, prove
+from rondo.demo.replicated_ledger import ACCOUNTS, INITIAL_BALANCE
+
+RATE = 100.0
+"""Transfers a second of each node."""
+PATIENCE_SECONDS = 30.0
+LOOK_SECONDS = 0.05
+LOG_LINES_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large and how long."""
+
+    nodes: int
+    seconds: float
+    """How long transfers flow, not counted what the nodes need to start and to come back."""
+
+
+class Story:
+    """One run of the demo."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._began = time.monotonic()
+        self._applications: dict[int, Application] = {}
+        self._ended: dict[str, list[str]] = {}
+        """What killed applications had been told is done."""
+
+    def run(self) -> bool:
+        """Tell it; True if everything held. Raises CommandError if the demo could not be carried out."""
+        with DemoCluster(self._plan.nodes) as cluster:
+            held = False
+            try:
+                held = self._run(cluster)
+                return held
+            finally:
+                if not held:
+                    self._tell_more(cluster)
+                for application in self._applications.values():
+                    application.kill()
+                self._say("cleaning up")
+
+    def _run(self, cluster: DemoCluster) -> bool:
+        nodes = cluster.nodes
+        victim = nodes[max(nodes)]
+        third = self._plan.seconds / 3
+        self._begin(cluster)
+        self._watch(third)
+        self._kill(victim, [node for node in nodes.values() if node is not victim])
+        self._watch(third)
+        self._bring_back(victim, cluster)
+        self._watch(third)
+        return self._prove()
+
+    def _begin(self, cluster: DemoCluster) -> None:
+        count = len(cluster.nodes)
+        addresses = f"{address_of(1)} to {address_of(count)}" if count > 1 else address_of(1)
+        self._say(f"starting {count} nodes on {addresses}, UDP port {cluster.port}, unicast, in {cluster.directory}")
+        self._say("their packets are encrypted, with a fresh key")
+        self._say(f"token time-out {TOKEN_TIMEOUT_MS} ms instead of 3000, so that a death is noticed sooner")
+        cluster.start()
+        self._until("all nodes are in one ring", lambda: self._ring_of(cluster.nodes.values(), count))
+        self._say(f"all {count} nodes are in one ring; starting a replicated ledger on each")
+        for node in cluster.nodes.values():
+            self._start_application(node, cluster)
+        self._until("all ledgers are there", self._all_current)
+        self._say(f"each node keeps the same {len(ACCOUNTS)} accounts and wishes for {RATE:.0f} transfers a second")
+
+    def _start_application(self, node: DemoNode, cluster: DemoCluster) -> None:
+        errors = cluster.directory / f"ledger-{node.node_id}.err"
+        self._applications[node.node_id] = Application(node.node_id, list(cluster.nodes), node.endpoint, RATE, errors)
+
+    @staticmethod
+    def _ring_of(nodes: Iterable[DemoNode], count: int) -> bool:
+        return all(len(node.members()) == count for node in nodes)
+
+    def _all_current(self) -> bool:
+        return all(application.taken_over is not None for application in self._applications.values())
+
+    def _kill(self, victim: DemoNode, others: list[DemoNode]) -> None:
+        self._say(f"kill -9 of everything on node {victim.node_id}: supervisord, all services, the ledger")
+        killed = time.monotonic()
+        application = self._applications.pop(victim.node_id)
+        victim.kill()
+        application.kill()
+        self._ended[f"node {victim.node_id} before"] = application.done
+        self._until("the others have noticed", lambda: self._ring_of(others, len(others)))
+        names = " ".join(str(node.node_id) for node in others)
+        self._say(f"after {time.monotonic() - killed:.1f} s nodes {names} have formed a ring of their own and go on")
+
+    def _bring_back(self, victim: DemoNode, cluster: DemoCluster) -> None:
+        self._say(f"starting node {victim.node_id} again, with an empty ledger")
+        victim.launch()
+        victim.wait_until_ready()
+        self._start_application(victim, cluster)
+        self._until("the ledger is there again", self._all_current)
+        self._until("all nodes are in one ring", lambda: self._ring_of(cluster.nodes.values(), len(cluster.nodes)))
+        taken_over = self._applications[victim.node_id].taken_over
+        self._say(f"node {victim.node_id} got the ledger with {taken_over} transfers from the others and goes on")
+
+    def _prove(self) -> bool:
+        self._say("ending the transfers and comparing the ledgers")
+        for application in self._applications.values():
+            application.finish()
+        self._until("all ledgers are told", lambda: all(each.report for each in self._applications.values()))
+        done = self._ended | {f"node {node_id}": each.done for node_id, each in self._applications.items()}
+        reports = {node_id: each.report for node_id, each in self._applications.items() if each.report}
+        for application in self._applications.values():
+            application.leave()
+        claims = prove(reports, done, len(ACCOUNTS) * INITIAL_BALANCE)
+        for claim in claims:
+            self._tell_claim(claim)
+        return all(claim.holds for claim in claims)
+
+    def _tell_claim(self, claim: Claim) -> None:
+        self._say(f"{'holds ' if claim.holds else 'BROKEN'}  {claim.text}")
+
+    def _tell_more(self, cluster: DemoCluster) -> None:
+        """What helps to see why it did not go well."""
+        for node in cluster.nodes.values():
+            print("\n".join(node.last_lines(LOG_LINES_SHOWN)))
+        for application in self._applications.values():
+            print(f"node {application.node_id}: its group consisted of nodes {application.memberships}")
+
+    # -- time and words
+
+    def _watch(self, seconds: float) -> None:
+        """Let it run, and tell how far it is once a second."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(1.0, left))
+            self._check()
+            counts = "  ".join(f"node {node_id}: {len(each.done)}" for node_id, each in self._applications.items())
+            self._say(f"transfers done by  {counts}")
+
+    def _until(self, what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            self._check()
+            if time.monotonic() > deadline:
+                raise CommandError(f"it has not come to pass within {PATIENCE_SECONDS:g} s that {what}")
+            time.sleep(LOOK_SECONDS)
+
+    def _check(self) -> None:
+        for application in self._applications.values():
+            application.check()
+
+    def _say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:5.1f} s  {text}", flush=True)

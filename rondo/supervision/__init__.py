@@ -1,0 +1,19 @@
+"""How the processes of one node are started, kept, found and stopped; what `rondo start`, `stop`, `status` are made of.
+
+supervisord (config/supervisord.conf) starts the services and starts again what dies. `plugin` runs inside it, counts
+the restarts and stops the node when a service is beyond help. Everything else here runs in the commands:
+
+    launch     start a node, and tell whether it came up
+    halt       stop one, with whatever is left of it
+    processes  find a node's processes, whether or not their supervisord still lives
+    survey     ask all services at once; what `rondo status` prints
+    logfiles   the logs of all services as one, ordered by time
+"""
+
+SERVICES = ("totem", "cpg", "ipc_gateway")
+"""The services of a node, in the order of the way of a message from the network to the application. Each has its
+section in config/supervisord.conf. They are stopped in the reverse order."""
+
+SUPERVISOR_SOCKET = "sv.sock"
+RESOLVED_CONFIGURATION = "node.msgpack"
+"""The configuration that `rondo start` has resolved for the services, in the run directory."""

@@ -1,0 +1,91 @@
+"""Runs inside supervisord: counts restarts, and stops the whole node when one of its services is beyond help.
+
+supervisord loads it as an RPC interface ([rpcinterface:rondo] in supervisord.conf), which is its way to be extended,
+and calls `make` once. A service is beyond help
+
+- when it exits with 8: its configuration cannot be used, and the next start would read the same;
+- when it cannot be started at all (supervisord calls that FATAL);
+- when it gives up by itself (an exit code other than 0, not a signal) QUICK_EXITS_MAX times in a row, each time within
+  QUICK_SECONDS of its start: a port that is taken, a directory that is not writable.
+
+A service that was *killed*, by whomever and however often, is none of these and is simply started again.
+"""
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from supervisor import events
+from supervisor.states import SupervisorStates
+
+from rondo.supervision.logfiles import last_words
+from rondo.supervision.record import Record
+
+EXIT_CONFIGURATION = 8
+QUICK_SECONDS = 10
+QUICK_EXITS_MAX = 3
+
+
+class Watch:
+    """Sees every change of state of a service. It offers no remote procedure of its own."""
+
+    def __init__(self, supervisord: Any, run_dir: Path) -> None:
+        self._supervisord = supervisord
+        self._run_dir = run_dir
+        self._starts: Counter[str] = Counter()
+        self._quick_exits: Counter[str] = Counter()
+        self._record = Record()
+
+    def _on_event(self, event: Any) -> None:
+        process = event.process
+        if isinstance(event, events.ProcessStateStartingEvent):
+            self._starts[process.config.name] += 1
+            self._record.restarts[process.config.name] = self._starts[process.config.name] - 1
+            self._save()
+        elif isinstance(event, events.ProcessStateExitedEvent):
+            self._exited(process)
+        elif isinstance(event, events.ProcessStateFatalEvent):
+            self._give_up(process, f"cannot be started: {process.spawnerr}")
+
+    def _exited(self, process: Any) -> None:
+        """exitstatus is negative if a signal ended it."""
+        name, code = process.config.name, process.exitstatus
+        if code == EXIT_CONFIGURATION:
+            self._give_up(process, f"exited with {code}")
+        elif code > 0 and time.time() - process.laststart < QUICK_SECONDS:
+            self._quick_exits[name] += 1
+            if self._quick_exits[name] >= QUICK_EXITS_MAX:
+                self._give_up(process, f"exited {QUICK_EXITS_MAX} times in a row, last with {code}")
+        else:
+            self._quick_exits[name] = 0
+
+    def _give_up(self, process: Any, what: str) -> None:
+        """Stop the node: supervisord stops all services, in their order, and ends."""
+        if self._record.failure:
+            return
+        name = process.config.name
+        words = last_words(Path(process.config.stdout_logfile)).removeprefix(f"{name}: ")
+        self._record.failure = f"{name} {what}" + (f": {words}" if words else "")
+        self._supervisord.options.logger.critical(f"{self._record.failure}; the node stops")
+        self._save()
+        if self._supervisord.options.mood > SupervisorStates.SHUTDOWN:
+            self._supervisord.options.mood = SupervisorStates.SHUTDOWN
+
+    def _save(self) -> None:
+        try:
+            self._record.save(self._run_dir)
+        except OSError as error:
+            # A full disk must not end supervision.
+            self._supervisord.options.logger.error(f"{self._run_dir}: {error.strerror}")
+
+
+def make(supervisord: Any, **_options: str) -> Watch:
+    """What supervisord calls (`supervisor.rpcinterface_factory`)."""
+    for descriptor in filter(None, os.environ.get("RONDO_LOCKS", "").split(",")):
+        # The locks are supervisord's. A service that outlives it must not keep the next one from starting.
+        os.set_inheritable(int(descriptor), False)
+    watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]))
+    events.subscribe(events.ProcessStateEvent, watch._on_event)
+    return watch

@@ -1,0 +1,117 @@
+"""The processes of a node, found in /proc: also those whose supervisord was killed, and never anybody else's.
+
+What `rondo start` starts carries a mark in its environment, which its children inherit and which nobody can lose:
+RONDO_SUPERVISED, the real path of the run directory. A process belongs to the node if it has this mark and runs
+supervisord or one of the services. A service that somebody started by hand does not have it and is left alone.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "RONDO_SUPERVISED"
+SUPERVISORD = "supervisord"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A process of a node: `supervisord`, or the name of a service."""
+
+    name: str
+    pid: int
+
+
+def mark(run_dir: Path) -> str:
+    """What the environment of the node's processes holds."""
+    return os.path.realpath(run_dir)
+
+
+def find(run_dir: Path) -> list[Found]:
+    """The node's processes that run now, in the order of their pids."""
+    wanted = os.fsencode(f"{MARK}={mark(run_dir)}")
+    return [found for pid in _pids() if (found := _look_at(pid, wanted))]
+
+
+def find_one(run_dir: Path, name: str) -> Found | None:
+    """The node's process of that name that runs now."""
+    return next((found for found in find(run_dir) if found.name == name), None)
+
+
+def _pids() -> list[int]:
+    return sorted(int(entry) for entry in os.listdir("/proc") if entry.isdecimal())
+
+
+def _look_at(pid: int, wanted: bytes) -> Found | None:
+    try:
+        name = _role(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
+        if name is None or wanted not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            return None
+    except OSError:  # gone meanwhile, or another user's
+        return None
+    return Found(name, pid)
+
+
+def _role(argv: list[bytes]) -> str | None:
+    """`services.NAME` or `supervisor.supervisord` after -m, as its short name."""
+    with contextlib.suppress(ValueError, IndexError):
+        package, _, name = argv[argv.index(b"-m") + 1].decode(errors="replace").rpartition(".")
+        if package == "services" or (package, name) == ("supervisor", SUPERVISORD):
+            return name
+    return None
+
+
+class Grip:
+    """Hold on a process: signals reach it and no other that has got its number since (pidfd_open(2))."""
+
+    def __init__(self, run_dir: Path, found: Found) -> None:
+        """Raises ProcessLookupError if it has gone."""
+        self.found = found
+        self._descriptor = os.pidfd_open(found.pid)
+        # Only now is it certain that the number means the process that was found.
+        if _look_at(found.pid, os.fsencode(f"{MARK}={mark(run_dir)}")) != found:
+            os.close(self._descriptor)
+            raise ProcessLookupError(f"process {found.pid} has gone")
+
+    def send(self, number: int) -> None:
+        """Send a signal; nothing happens if the process has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, number)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for its end; False if it still runs after so long."""
+        return bool(select.select([self._descriptor], [], [], max(0.0, seconds))[0])
+
+    def close(self) -> None:
+        """Let go."""
+        os.close(self._descriptor)
+
+
+def grips(run_dir: Path, all_found: Iterable[Found]) -> list[Grip]:
+    """Hold on those of them that still run."""
+    held = []
+    for found in all_found:
+        with contextlib.suppress(ProcessLookupError):
+            held.append(Grip(run_dir, found))
+    return held
+
+
+def end(held: Iterable[Grip], seconds: float) -> list[str]:
+    """Ask these processes to end, kill them after so many seconds; returns the names of those that were killed."""
+    held = list(held)
+    for grip in held:
+        grip.send(signal.SIGTERM)
+        grip.send(signal.SIGCONT)  # one that was stopped would not hear
+    deadline = time.monotonic() + seconds
+    killed = []
+    for grip in held:
+        if not grip.wait(deadline - time.monotonic()):
+            grip.send(signal.SIGKILL)
+            grip.wait(seconds)
+            killed.append(grip.found.name)
+        grip.close()
+    return killed

@@ -1,0 +1,49 @@
+"""What supervisord's plugin writes down for the commands: how often each service was restarted, why the node stopped.
+
+A small JSON file in the run directory, replaced whole: it can be read while supervisord is busy, hung or dead.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+FILE_NAME = "supervision.json"
+FILE_BYTES_MAX = 64 * 1024
+
+
+@dataclass(slots=True)
+class Record:
+    """The state of supervision."""
+
+    restarts: dict[str, int] = field(default_factory=dict)
+    """How often each service was started again since `rondo start`."""
+    failure: str = ""
+    """Why the node was stopped, in one line; empty while it has not been, or was stopped by request."""
+
+    def save(self, run_dir: Path) -> None:
+        """Write it to the run directory. Raises OSError."""
+        temporary = run_dir / f".{FILE_NAME}"
+        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        temporary.replace(run_dir / FILE_NAME)
+
+
+def read(run_dir: Path) -> Record:
+    """The record of the node that runs, or ran last, in the run directory; an empty one if there is none."""
+    try:
+        with (run_dir / FILE_NAME).open(encoding="utf-8") as file:
+            found = json.loads(file.read(FILE_BYTES_MAX))
+    except (OSError, ValueError):
+        return Record()
+    if not isinstance(found, dict):
+        return Record()
+    restarts = found.get("restarts")
+    counts = restarts.items() if isinstance(restarts, dict) else ()
+    return Record(
+        restarts={name: count for name, count in counts if isinstance(count, int)},
+        failure=str(found.get("failure") or ""),
+    )
+
+
+def forget(run_dir: Path) -> None:
+    """Remove it: another life of the node begins."""
+    (run_dir / FILE_NAME).unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""`rondo demo` as a user runs it: it proves what it says, and leaves nothing behind, also when it is interrupted."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DEMO = [sys.executable, "-m", "rondo.cli.main", "demo"]
+DEMO_SECONDS = 90
+CLAIMS = 5
+
+
+def directory_of(output: str) -> Path:
+    """The directory that a demo says it works in."""
+    found = re.search(r"in (/tmp/rondo-demo-\S+)", output)
+    assert found, output
+    return Path(found[1])
+
+
+def processes_of(directory: Path) -> list[int]:
+    """Everything that runs with this directory in its environment or command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                told = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(directory) in told:
+                found.append(int(entry.name))
+    return found
+
+
+def assert_nothing_is_left(directory: Path) -> None:
+    assert not directory.exists()
+    assert processes_of(directory) == []
+
+
+def test_a_node_is_killed_and_nothing_is_lost() -> None:
+    began = time.monotonic()
+    done = subprocess.run([*DEMO, "--seconds", "3"], capture_output=True, text=True, timeout=DEMO_SECONDS, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - began < DEMO_SECONDS
+    assert done.stdout.count("s  holds") == CLAIMS
+    assert "kill -9 of everything on node 3" in done.stdout
+    assert "node 3 got the ledger" in done.stdout
+    assert done.stderr == ""
+    assert_nothing_is_left(directory_of(done.stdout))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_it_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        demo = subprocess.Popen([*DEMO, "--nodes", "2", "--seconds", "60"], stdout=file, stderr=file)
+    try:
+        wanted = "transfers done by" if number is signal.SIGTERM else "token time-out"
+        deadline = time.monotonic() + DEMO_SECONDS
+        while wanted not in output.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        demo.send_signal(number)
+        assert demo.wait(DEMO_SECONDS) == 130
+    finally:
+        demo.kill()
+        demo.wait()
+    text = output.read_text()
+    assert "Traceback" not in text
+    assert_nothing_is_left(directory_of(text))

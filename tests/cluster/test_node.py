@@ -1,0 +1,294 @@
+"""A node of real processes under supervisord, handled by the commands as an operator would. Needs no root."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rondo
+from rondo.demo.cluster import free_port
+from rondo.supervision import SERVICES, processes
+from rondo.supervision.halt import kill
+from tests.cluster.waiting import wait_for
+
+CONFIGURATION = """\
+totem {{
+    version: 2
+    cluster_name: test
+    transport: udpu
+    secauth: off
+    token: 1000
+    interface {{
+        mcastport: {port}
+    }}
+}}
+nodelist {{
+{nodes}}}
+"""
+NODE = "    node {{\n        nodeid: {0}\n        ring0_addr: 127.0.0.{0}\n    }}\n"
+COMMAND_SECONDS = 60
+
+
+class Node:
+    """One node and the commands that handle it."""
+
+    def __init__(self, node_id: int, config: Path, directory: Path) -> None:
+        self.node_id = node_id
+        self.config = config
+        self.run_dir = directory / f"r{node_id}"
+        self.state_dir = directory / f"s{node_id}"
+        self.endpoint = f"ipc://{self.run_dir}/gateway.sock"
+
+    def command(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """`rondo ARGUMENTS` for this node."""
+        done = subprocess.run(
+            [*RONDO, *arguments, "--run-dir", str(self.run_dir)],
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    @property
+    def start_arguments(self) -> list[str]:
+        return ["start", "-c", str(self.config), "--state-dir", str(self.state_dir), "--nodeid", str(self.node_id)]
+
+    def start(self, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        return self.command(*self.start_arguments, check=check)
+
+    def status(self) -> dict[str, Any]:
+        """`rondo status --json`."""
+        found: dict[str, Any] = json.loads(self.command("status", "--json", check=False).stdout)
+        return found
+
+    def pids(self) -> dict[str, int]:
+        """The pids of all processes that belong to the node; each service once."""
+        found = processes.find(self.run_dir)
+        assert len({each.name for each in found}) == len(found), f"something runs twice: {found}"
+        return {each.name: each.pid for each in found}
+
+
+RONDO = [sys.executable, "-m", "rondo.cli.main"]
+ALL = {*SERVICES, "supervisord"}
+MakeNodes = Callable[[int], list[Node]]
+
+
+@pytest.fixture
+def make_nodes() -> Iterator[MakeNodes]:
+    """Makes so many nodes of one cluster, not started. In /tmp: the path of a socket must be short."""
+    with tempfile.TemporaryDirectory(prefix="rondo-test-", dir="/tmp") as name:
+        directory = Path(name)
+        nodes: list[Node] = []
+
+        def make(count: int) -> list[Node]:
+            port = free_port([f"127.0.0.{node_id}" for node_id in range(1, count + 1)])
+            config = directory / "corosync.conf"
+            blocks = "".join(NODE.format(node_id) for node_id in range(1, count + 1))
+            config.write_text(CONFIGURATION.format(port=port, nodes=blocks))
+            nodes.extend(Node(node_id, config, directory) for node_id in range(1, count + 1))
+            return nodes
+
+        yield make
+        for node in nodes:
+            kill(node.run_dir)
+
+
+@pytest.fixture
+def node(make_nodes: MakeNodes) -> Node:
+    """A cluster of one node, not started."""
+    return make_nodes(1)[0]
+
+
+def is_whole(node: Node) -> bool:
+    return node.command("status", "--check", check=False).returncode == 0
+
+
+def wait_until_whole(node: Node) -> None:
+    wait_for(lambda: is_whole(node), bool, "the node is whole again", 20.0)
+
+
+def test_from_start_to_stop(node: Node) -> None:
+    assert "node 1 is in a ring" in node.start().stdout
+    assert node.pids().keys() == ALL
+
+    status = node.status()
+    assert status["node"] == 1
+    assert status["state"] == "operational"
+    assert status["ring"]["representative"] == 1
+    assert status["ring"]["members"] == status["members"] == [1]
+    assert {name: (each["state"], each["restarts"]) for name, each in status["services"].items()} == dict.fromkeys(
+        SERVICES, ("running", 0)
+    )
+    assert status["counters"]["totem"]["orf_token_rx"] > 0
+    with rondo.connect(node.endpoint) as cluster:
+        cluster.cpg.join("bank")
+        assert [group["group"] for group in node.status()["groups"]] == ["bank"]
+        assert "bank" in node.command("status").stdout
+
+    assert node.command("wait", "--members", "1").returncode == 0
+    refused = node.command("wait", "--members", "2", "--timeout", "0.2", check=False)
+    assert refused.returncode == 1
+    assert "members: 1" in refused.stderr
+    assert node.command("top", "--count", "2", "--interval", "0.1").stdout.count("node 1: operational") == 2
+
+    assert node.command("debug", "totem", "--log-level", "debug").returncode == 0
+    assert json.loads(node.command("debug", "cpg", "--json").stdout)["pid"] == node.pids()["cpg"]
+    assert node.command("debug", "cpg", "--log-level", "loud", check=False).returncode == 1
+    log = node.command("logs").stdout
+    assert "A new membership" in log
+    assert "spawned: 'totem'" in log
+    assert "spawned" not in node.command("logs", "totem").stdout
+
+    assert node.command("stop").returncode == 0
+    assert node.pids() == {}
+    assert "Left the ring" in node.command("logs", "totem", "-n", "1").stdout
+    assert not (node.run_dir / "node.msgpack").exists()
+    assert node.status()["state"] == "stopped"
+
+
+def kill_and_wait_for_the_next(node: Node, name: str) -> None:
+    before = node.pids()[name]
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: node.pids().get(name, before), lambda now: now != before, f"{name} is back", 10.0)
+
+
+def test_a_killed_service_comes_back_however_often(node: Node) -> None:
+    node.start()
+    for _ in range(5):  # more often than one that gives up by itself may
+        kill_and_wait_for_the_next(node, "cpg")
+    for name in ("totem", "ipc_gateway"):
+        os.kill(node.pids()[name], signal.SIGKILL)
+    wait_until_whole(node)
+    restarts = {name: each["restarts"] for name, each in node.status()["services"].items()}
+    assert restarts == {"totem": 1, "cpg": 5, "ipc_gateway": 1}
+    rondo.connect(node.endpoint, timeout=10.0).close()
+
+
+def test_a_killed_supervisord_is_replaced_and_nothing_runs_twice(node: Node) -> None:
+    node.start()
+    first = node.pids()
+    os.kill(first.pop("supervisord"), signal.SIGKILL)
+    wait_for(node.pids, lambda now: now == first, "supervisord is dead, its services live", 5.0)
+
+    status = node.status()
+    assert status["state"] == "operational"
+    assert status["supervisor"] == {"pid": None, "state": "stopped"}
+    assert {each["state"] for each in status["services"].values()} == {"running"}
+    assert not is_whole(node)
+
+    assert "without its supervisord" in node.start().stderr
+    second = node.pids()
+    assert second.keys() == ALL
+    assert not set(first.values()) & set(second.values())
+
+    os.kill(second["supervisord"], signal.SIGKILL)
+    stopped = node.command("stop")
+    assert "stopped it too" in stopped.stderr
+    assert node.pids() == {}
+
+
+def test_one_node_per_directory(make_nodes: MakeNodes) -> None:
+    one, other = make_nodes(2)
+    one.start()
+    refused = one.start(check=False)
+    assert refused.returncode == 1
+    assert "a node runs here already" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    other.state_dir = one.state_dir
+    refused = other.start(check=False)
+    assert refused.returncode == 1
+    assert str(one.state_dir) in refused.stderr
+    assert other.pids() == {}
+    assert is_whole(one)
+
+
+def test_the_node_stops_when_a_service_is_beyond_help(node: Node) -> None:
+    node.start()
+    (node.run_dir / "node.msgpack").write_bytes(b"not what it was")
+    os.kill(node.pids()["cpg"], signal.SIGKILL)
+    wait_for(node.pids, lambda now: now == {}, "all has stopped", 20.0)
+    status = node.status()
+    assert status["state"] == "stopped"
+    assert status["why"].startswith("cpg exited with 8: ")
+    node.start()
+    assert is_whole(node)
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(node: Node) -> None:
+    config = node.config.read_text()
+    port = int(config.split("mcastport: ")[1].split()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", port))
+        began = time.monotonic()
+        refused = node.start(check=False)
+    assert time.monotonic() - began < 30
+    assert refused.returncode == 1
+    assert f"127.0.0.1:{port} is in use" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert node.pids() == {}
+
+    node.config.write_text(config.replace("transport: udpu", "transport: carrier-pigeon"))
+    refused = node.start(check=False)
+    assert refused.returncode == 1
+    assert f"{node.config}:4" in refused.stderr
+
+
+def test_a_frozen_service_is_shown_and_stopped(node: Node) -> None:
+    node.start()
+    frozen = node.pids()["cpg"]
+    os.kill(frozen, signal.SIGSTOP)
+    began = time.monotonic()
+    assert node.status()["services"]["cpg"] == {"pid": frozen, "state": "not answering", "restarts": 0}
+    assert time.monotonic() - began < 5
+    assert node.command("stop").returncode == 0
+    assert node.pids() == {}
+
+
+def test_in_the_foreground(node: Node, tmp_path: Path) -> None:
+    notify_path = f"/tmp/rondo-notify-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(notify_path)
+        notify.settimeout(30.0)
+        output = tmp_path / "output"
+        try:
+            with output.open("wb") as file:
+                process = subprocess.Popen(
+                    [*RONDO, *node.start_arguments, "--foreground", "--run-dir", str(node.run_dir)],
+                    stdout=file,
+                    stderr=file,
+                    env=os.environ | {"NOTIFY_SOCKET": notify_path},
+                )
+            assert notify.recv(100) == b"READY=1"
+            assert is_whole(node)
+            process.terminate()
+            assert process.wait(COMMAND_SECONDS) == 0
+        finally:
+            os.unlink(notify_path)
+    assert node.pids() == {}
+    text = output.read_text()
+    assert "node 1 is in a ring" in text
+    assert "Left the ring" in text
+
+
+def test_two_nodes_find_each_other(make_nodes: MakeNodes) -> None:
+    one, two = make_nodes(2)
+    one.start()
+    two.start()
+    for node in (one, two):
+        node.command("wait", "--members", "2", "--timeout", "20")
+    two.command("stop")
+    one.command("wait", "--members", "1", "--timeout", "5")

@@ -1,0 +1,1 @@
+"""The demo: the ledger and its proof."""

@@ -1,0 +1,116 @@
+"""docker-compose.yml, Dockerfile and the systemd unit: their form, and that they agree with the commands and files."""
+
+import configparser
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rondo.config import load
+
+ROOT = Path(__file__).parents[2]
+NODES = ("node1", "node2", "node3")
+CONFIGURATION = ROOT / "config" / "three-nodes-compose.conf"
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """The compose file, anchors resolved."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return found
+
+
+def test_docker_takes_the_compose_file() -> None:
+    docker = shutil.which("docker-compose")
+    command = [docker] if docker else ["docker", "compose"]
+    if not docker and (
+        shutil.which("docker") is None
+        or subprocess.run([*command, "version"], capture_output=True, check=False).returncode != 0
+    ):
+        pytest.skip("docker compose is not installed; the other tests look at the file's structure")
+    subprocess.run([*command, "-f", str(ROOT / "docker-compose.yml"), "config", "--quiet"], check=True)
+
+
+def test_the_nodes_are_those_of_their_configuration(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    addresses = {name: services[name]["networks"]["ring"]["ipv4_address"] for name in NODES}
+    config = load(CONFIGURATION).config
+    assert {node.name: node.ring0_addr for node in config.nodelist.node} == addresses
+    assert config.totem.transport == "udpu"
+    for name in NODES:
+        assert services[name]["hostname"] == name, "a node finds itself by its host name"
+        mounted = dict(volume.split(":")[:2] for volume in services[name]["volumes"])
+        assert (ROOT / next(source for source, target in mounted.items() if target.endswith("corosync.conf"))).exists()
+        assert mounted["key"] == str(Path(config.totem.keyfile).parent)
+
+
+def test_every_node_has_a_health_check_and_no_privileges(compose: dict[str, Any]) -> None:
+    for name in NODES:
+        service = compose["services"][name]
+        assert service["healthcheck"]["test"] == ["CMD", "rondo", "status", "--check"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["read_only"] is True
+        assert "privileged" not in service
+        assert "cap_add" not in service
+        assert service["depends_on"] == {"key": {"condition": "service_completed_successfully"}}
+
+
+def test_all_volumes_and_networks_are_declared(compose: dict[str, Any]) -> None:
+    used = {
+        source
+        for service in compose["services"].values()
+        for source in (volume.split(":")[0] for volume in service["volumes"])
+        if not source.startswith(".")
+    }
+    assert used == set(compose["volumes"])
+    states = [compose["services"][name]["volumes"][-1] for name in NODES]
+    assert len(set(states)) == len(NODES), "each node has a state of its own"
+
+
+def instructions() -> dict[str, list[str]]:
+    """The Dockerfile's instructions, by keyword."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            keyword, _, rest = line.partition(" ")
+            found.setdefault(keyword, []).append(rest.strip())
+    return found
+
+
+def test_the_image_runs_unprivileged_and_copies_what_exists() -> None:
+    found = instructions()
+    assert found["USER"] == ["rondo"]
+    assert "status" in found["HEALTHCHECK"][0]
+    for copied in found["COPY"]:
+        if not copied.startswith("--from"):
+            *sources, _ = copied.split()
+            assert all((ROOT / source).exists() for source in sources), copied
+    assert {"rondo", "services", "config", "examples"} <= {line.split()[0] for line in found["COPY"]}
+
+
+def test_the_user_of_the_image_owns_what_compose_mounts(compose: dict[str, Any]) -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert "--uid 10001" in text
+    for name in NODES:
+        for volume in compose["services"][name]["volumes"]:
+            target = volume.split(":")[1]
+            assert target.startswith("/etc/") or target in text
+        assert any("uid=10001" in mount for mount in compose["services"][name]["tmpfs"])
+
+
+def test_the_systemd_unit_starts_a_node_in_the_foreground() -> None:
+    unit = configparser.RawConfigParser()
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # how configparser is told to keep the case
+    unit.read(ROOT / "config" / "rondo.service")
+    service = unit["Service"]
+    assert shlex.split(service["ExecStart"])[1:] == ["start", "--foreground"]
+    assert service["Type"] == "notify"
+    assert service["User"] == "rondo"
+    environment = dict(each.split("=") for each in shlex.split(service["Environment"]))
+    assert environment["RONDO_RUN_DIR"] == f"/run/{service['RuntimeDirectory']}"
+    assert environment["RONDO_STATE_DIR"] == f"/var/lib/{service['StateDirectory']}"
