@@ -15,7 +15,7 @@ SECONDS ?= 60
 MUTATIONS ?= 1000000
 SEED ?=
 
-.PHONY: help setup run test lint format types imports unit simulation cluster sim mutations chaos bench clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sim mutations chaos bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 setup: $(VENV)/.ready ## make .venv with everything that is needed
 
 run: setup ## the main job, on this machine, without root
+	@$(BIN)/rondo demo
+
+narrate: setup ## a scenario of the ring in the simulator, told step by step
 	@$(BIN)/python -m tests.simulation narrate
 
 test: setup lint types imports unit simulation cluster ## everything that must hold (under 10 minutes on 2 cores)
