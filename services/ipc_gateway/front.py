@@ -87,6 +87,11 @@ class Front:
         gone, self._gone = self._gone, []
         return gone
 
+    @property
+    def has_gone(self) -> bool:
+        """Whether the monitor has reported connections that `gone` has not given yet."""
+        return bool(self._gone)
+
     def _drain_monitor(self) -> None:
         while self.monitor.poll(0):
             descriptor = recv_monitor_message(self.monitor)["value"]

@@ -1,7 +1,6 @@
 """The gateway process: one loop around one poll."""
 
 import logging
-import math
 import os
 import select
 import signal
@@ -24,13 +23,23 @@ from services.ipc_gateway.upstream import Upstream
 
 SERVICE = "ipc_gateway"
 HOUSEKEEPING_S = 1.0
-BLOCKED_RETRY_MS = 10
+RETRY_S = 0.01
 DEATH_GRACE_S = 0.1
 """A dead process's connection ends by itself, after all that it sent; where a child has inherited it, it does not."""
 DENIED_LOG_INTERVAL_S = 1.0
 DRAINS_BEFORE_DETACH_MAX = 1000
 
 log = logging.getLogger("IPC_GATEWAY")
+
+
+def descriptor_of(socket: "zmq.Socket[bytes]") -> int:
+    """What to poll for a ZeroMQ socket; readable means: look at `has_input`."""
+    return int(socket.getsockopt(zmq.FD))
+
+
+def has_input(socket: "zmq.Socket[bytes]") -> bool:
+    """Whether there is something to be received."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 class Process:
@@ -54,6 +63,8 @@ class Process:
         )  # fmt: skip
         self._upstream = Upstream(self._context, run_dir)
         self._gateway = Gateway(self._front, self._upstream, config.message_size_max)
+        self._poll = select.epoll()
+        self._look_at_all = True
         self._deaths = select.epoll()
         self._watched: dict[int, Session] = {}
         self._dying: dict[Session, float] = {}
@@ -67,6 +78,7 @@ class Process:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))
         notice(log, "Waiting for clients; process %d.", os.getpid())
+        self._register()
         self._gateway.hello()
         next_housekeeping = time.monotonic() + HOUSEKEEPING_S
         try:
@@ -80,53 +92,74 @@ class Process:
             self._close()
         notice(log, "Stopped.")
 
-    def _poller(self) -> zmq.Poller:
-        """What to sleep on. While cpg takes nothing more nothing is read from clients: they feel the flow control."""
-        poller = zmq.Poller()
+    def _register_upstream(self) -> None:
+        """Poll the connection to cpg, which is a new one. (epoll forgets descriptors that are closed by itself.)"""
         upstream = self._upstream
-        poller.register(upstream.socket, zmq.POLLIN | (zmq.POLLOUT if upstream.outbox else 0))
-        if not upstream.outbox:
-            poller.register(self._front.socket, zmq.POLLIN)
-        for source in (
-            upstream.monitor,
-            self._front.monitor,
-            self._doorkeeper.socket,
-            self._control.socket,
+        self._poll.register(descriptor_of(upstream.socket), select.EPOLLIN)
+        self._upstream_monitor_fd = descriptor_of(upstream.monitor)
+        self._poll.register(self._upstream_monitor_fd, select.EPOLLIN)
+        self._look_at_all = True
+
+    def _register(self) -> None:
+        """Poll everything else."""
+        self._front_monitor_fd = descriptor_of(self._front.monitor)
+        self._doorkeeper_fd = descriptor_of(self._doorkeeper.socket)
+        self._control_fd = descriptor_of(self._control.socket)
+        for each in (
+            descriptor_of(self._front.socket),
+            self._front_monitor_fd,
+            self._doorkeeper_fd,
+            self._control_fd,
             self._deaths.fileno(),
             self._wake_read,
         ):
-            poller.register(source, zmq.POLLIN)
-        return poller
+            self._poll.register(each, select.EPOLLIN)
+        self._register_upstream()
 
     def _turn(self, next_housekeeping: float) -> None:
-        timeout_ms = max(0, math.ceil((next_housekeeping - time.monotonic()) * 1000))
-        if self._gateway.has_blocked or self._dying:
-            timeout_ms = min(timeout_ms, BLOCKED_RETRY_MS)
-        ready = dict(self._poller().poll(timeout_ms))
+        ready = {descriptor for descriptor, _ in self._poll.poll(self._timeout_s(next_housekeeping))}
+        if self._look_at_all:
+            # A descriptor of ZeroMQ says something only after one has looked and found nothing.
+            ready |= {self._doorkeeper_fd, self._upstream_monitor_fd, self._front_monitor_fd, self._control_fd}
+            self._look_at_all = False
         gateway, upstream, front = self._gateway, self._upstream, self._front
-        if self._doorkeeper.socket in ready:
-            self._doorkeeper.serve()
+        if self._doorkeeper_fd in ready:
+            while has_input(self._doorkeeper.socket):
+                self._doorkeeper.serve()
             self._log_denied()
-        if upstream.monitor in ready and upstream.is_broken():
+        if self._upstream_monitor_fd in ready and upstream.is_broken():
             log.warning("the connection to cpg broke; waiting for it to come back")
             upstream.connect()
+            self._register_upstream()
             gateway.hello()
-        elif upstream.socket in ready:
-            upstream.flush()
+        upstream.flush()
+        if has_input(upstream.socket):
             for envelope in upstream.receive():
                 gateway.on_cpg(envelope)
-        gone = front.gone() if front.monitor in ready else []
-        if front.socket in ready or gone:
+        gone = front.gone() if self._front_monitor_fd in ready or front.has_gone else []
+        # While cpg takes nothing more nothing is read from clients: they feel the flow control.
+        if gone or (not upstream.outbox and has_input(front.socket)):
             self._receive(until_empty=bool(gone))
         for connection in gone:
             gateway.detach(connection)
         gateway.flush()
         if self._deaths.fileno() in ready or gateway.watched_anew or self._dying:
             self._look_after_processes()
-        if self._control.socket in ready:
-            self._control.serve()
+        if self._control_fd in ready:
+            while has_input(self._control.socket):
+                self._control.serve()
         if self._wake_read in ready:
             os.read(self._wake_read, 512)
+
+    def _timeout_s(self, next_housekeeping: float) -> float:
+        """How long the poll may sleep. A descriptor of ZeroMQ tells of input once; what was left over must be asked."""
+        # Both are asked in any case: that is what makes their descriptors quiet.
+        cpg_waits, clients_wait = has_input(self._upstream.socket), has_input(self._front.socket)
+        waits = cpg_waits or (clients_wait and not self._upstream.outbox)
+        if waits or self._look_at_all or self._front.has_gone:
+            return 0.0
+        timeout_s = max(0.0, next_housekeeping - time.monotonic())
+        return min(timeout_s, RETRY_S) if self._gateway.has_blocked or self._dying else timeout_s
 
     def _receive(self, *, until_empty: bool) -> None:
         """Take what clients sent. What a connection that is gone had sent counts, so it is read before."""
@@ -220,4 +253,5 @@ class Process:
         self._control.close()
         self._context.destroy(linger=0)
         self._deaths.close()
+        self._poll.close()
         self._lock.close()

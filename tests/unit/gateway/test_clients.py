@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import warnings
 
 import pytest
 
@@ -153,7 +154,10 @@ def test_a_forked_child_is_told(loopback: Loopback, gateway: GatewayProcess) -> 
     with gateway.connect() as cluster:
         group = cluster.cpg.join("g")
         read, write = os.pipe()
-        pid = os.fork()
+        with warnings.catch_warnings():
+            # Python from 3.12 on warns of forks beside threads; that is what this is about.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
         if pid == 0:
             try:
                 group.mcast(b"x")
