@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 from tests.cluster.netns import Host
 from tests.cluster.waiting import wait_for
@@ -25,9 +25,14 @@ class CpgMember:
         self.host = host
         self.group = group
         self._output_path = host.directory / f"{name}.out"
+        self._read_bytes = 0
+        self._events: list[Event] = []
         with self._output_path.open("ab") as output:
-            argv = [sys.executable, cpg_client.__file__, group]
-            self._popen = host.popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
+            self._popen = self._launch(output)
+
+    def _launch(self, output: IO[bytes]) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, cpg_client.__file__, self.group]
+        return self.host.popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
 
     @property
     def address(self) -> list[int]:
@@ -58,10 +63,17 @@ class CpgMember:
 
         Other lines are skipped: `libcpg` prints some of its own, such as `sleep. counter=0`.
         """
-        content = self._output_path.read_text(encoding="utf-8", errors="replace")
-        lines = content[: content.rfind("\n") + 1].splitlines()
-        events: list[Event] = [json.loads(line) for line in lines if line.startswith("{")]
-        return [event for event in events if kind in (None, event["event"])]
+        self._read_new()
+        return [event for event in self._events if kind in (None, event["event"])]
+
+    def _read_new(self) -> None:
+        """Read what was written since the last time: with thousands of events it would be too much to read it all."""
+        with self._output_path.open("rb") as output:
+            output.seek(self._read_bytes)
+            content = output.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        self._events += [json.loads(line) for line in whole.split(b"\n") if line.startswith(b"{")]
 
     def wait_messages(self, count: int, timeout_s: float = EVENT_TIMEOUT_S) -> list[Event]:
         """Wait until at least so many messages were delivered, in all; return them."""
