@@ -58,7 +58,7 @@ def send(group: rondo.Group, tag: str, sizes: list[int], guarantee: rondo.Guaran
 
 def obey(cluster: rondo.Cluster, group: rondo.Group, command: dict[str, Any]) -> None:
     """Carry out a command and report its result, a code of Corosync's."""
-    result = {"result": CS_OK}
+    result: dict[str, Any] = {"result": CS_OK}
     try:
         match command["do"]:
             case "send":
