@@ -126,11 +126,19 @@ def wait_one_ring(nodes: list[Node]) -> None:
     """Wait until the groups of all nodes are in step on one ring of all."""
     everybody = tuple(range(1, NODES + 1))
 
+    def look() -> list[tuple[int, int, tuple[int, ...]] | None]:
+        rings = []
+        for node in nodes:
+            rings.append(node.ring())
+            if rings[-1] is None or rings[-1] != rings[0]:
+                break  # a question takes time from the nodes: the others are asked when this one has got there
+        return rings
+
     def is_one(rings: list[tuple[int, int, tuple[int, ...]] | None]) -> bool:
         first = rings[0]
-        return first is not None and first[2] == everybody and all(ring == first for ring in rings)
+        return first is not None and first[2] == everybody and rings == [first] * NODES
 
-    wait_for(lambda: [node.ring() for node in nodes], is_one, f"one ring of {NODES}", FORM_TIMEOUT_S)
+    wait_for(look, is_one, f"one ring of {NODES}", FORM_TIMEOUT_S)
 
 
 def collect(group: rondo.Group, count: int) -> list[tuple[rondo.Member, bytes]]:
