@@ -136,7 +136,7 @@ def on_join(s: RingState, join: Join) -> None:
             form_ring(s)
         elif verdict is Verdict.CHANGED:
             enter(s, GatherReason.MERGE_DURING_JOIN)
-    elif join.sender in s.new_members and join.ring_seq >= s.ring_id.sequence:
+    elif join.sender in s.new_members and (join.ring_seq >= s.ring_id.sequence or _waits_in_vain(s, join)):
         in_commit = s.state is State.COMMIT
         if not in_commit:
             _note_installed(s, join)
@@ -153,6 +153,16 @@ def _join_in_operational(s: RingState, join: Join) -> None:
         return
     absorb(s, join)
     enter(s, GatherReason.JOIN_DURING_OPERATIONAL)
+
+
+def _waits_in_vain(s: RingState, join: Join) -> bool:
+    """Whether this join of a member shows, in Commit, that the commit token will not get past it.
+
+    It names somebody whom we do not know, and will take a commit token only for all that it knows. Corosync's rule is
+    to wait out the token time-out. Where many nodes start together one always comes while a ring is being formed, and
+    with many nodes that time is long: 12 s with sixteen.
+    """
+    return s.state is State.COMMIT and not join.is_leave and not s.proc.issuperset(join.proc)
 
 
 def _note_installed(s: RingState, join: Join) -> None:
