@@ -80,8 +80,10 @@ def test_three_nodes_form_a_ring_and_outlive_each_other(stack: ExitStack, tmp_pa
     assert three.lines()[-1].endswith("[MAIN  ] Left the ring.")
     assert any("Node 3 leaves." in line for line in one.lines())
     # A clean leave needs no time-out: not one token was missed in between.
-    told = [line for line in one.lines() if "A processor failed" in line]
-    assert len(told) == 1, "only the kill of node 2"
+    # (Who notices the kill first tells the other by its join, so one of the two may have nothing to say.)
+    told = [[line for line in node.lines() if "A processor failed" in line] for node in (one, three)]
+    assert sum(map(len, told)) >= 1
+    assert max(map(len, told)) <= 1, "only the kill of node 2"
     assert time.monotonic() - left_at < 25
     assert any("Failed to receive the leave message. failed: 2" in line for line in one.lines())
 
