@@ -3,7 +3,7 @@ the same events, as `cpg_client.py`, so that what both have seen can be compared
 
     python -m tests.interop.rondo_client ENDPOINT GROUP
 
-Here a member may also be told to send with the SAFE guarantee: {"do": "send", "tag": "a", "sizes": [1], "safe": true}.
+After `leave` it ends by itself.
 """
 
 import hashlib
@@ -49,9 +49,9 @@ def report_event(event: rondo.Event, group: str) -> None:
             report(type(event).__name__.lower(), detail=str(event))
 
 
-def send(group: rondo.Group, tag: str, sizes: list[int], guarantee: rondo.Guarantee) -> None:
+def send(group: rondo.Group, tag: str, sizes: list[int]) -> None:
     """Multicast messages; return when the last is in the order."""
-    requests = [group.mcast(message_bytes(tag, number, size), guarantee) for number, size in enumerate(sizes)]
+    requests = [group.mcast(message_bytes(tag, number, size)) for number, size in enumerate(sizes)]
     for request in requests:
         request.ordered(timeout=ANSWER_TIMEOUT_S)
 
@@ -62,9 +62,8 @@ def obey(cluster: rondo.Cluster, group: rondo.Group, command: dict[str, Any]) ->
     try:
         match command["do"]:
             case "send":
-                guarantee = rondo.Guarantee.SAFE if command.get("safe") else rondo.Guarantee.AGREED
-                send(group, command["tag"], command["sizes"], guarantee)
-            case "leave" | "quit":
+                send(group, command["tag"], command["sizes"])
+            case "leave":
                 group.leave(timeout=ANSWER_TIMEOUT_S)
             case "members":
                 found = [entry["members"] for entry in cluster.cpg.groups() if entry["group"] == group.name]

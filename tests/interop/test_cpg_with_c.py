@@ -63,7 +63,7 @@ def history(member: CpgMember, last_joined: CpgMember) -> list[Event]:
     came = [*last_joined.address, "join"]
     first = next(i for i, event in enumerate(events) if event["event"] == "membership" and came in event["joined"])
     return [
-        {**event, "members": sorted(event["members"]), "left": sorted(event["left"])}
+        {**event, **{key: sorted(event[key]) for key in ("members", "joined", "left")}}
         if event["event"] == "membership"
         else event
         for event in events[first:]
@@ -165,6 +165,12 @@ def test_both_sides_know_the_members_and_what_becomes_of_them(lab: Lab, cluster:
         assert groups_of_cpgtool(lab.host(number)) == wanted
     assert groups_of_rondo(lab.host(RONDO)) == wanted
 
+    for member in (first, ours):
+        member.tell(do="members")
+        answer = member.wait_answer("members")
+        assert answer["result"] == CS_OK
+        assert sorted(answer["members"]) == sorted([first.address, second.address, ours.address])
+
     second.kill()
     for member in (first, ours):
         assert member.wait_members(first, ours)["left"] == [[*second.address, "procdown"]]
@@ -182,6 +188,7 @@ def test_both_sides_know_the_members_and_what_becomes_of_them(lab: Lab, cluster:
     back.tell(do="leave")
     for member in (first, again, back):
         assert member.wait_members(first, again)["left"] == [[*back.address, "leave"]]
+    assert back.wait_end() == 0
     assert cluster.suspicious() == {}
 
 
