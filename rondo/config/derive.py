@@ -12,6 +12,9 @@ WINDOW_BYTES_MAX = 256_000
 
 ACCELERATED_WINDOW_DEFAULT = 10
 
+EARLY_JOINS = 10
+"""Joins that a member must have left unanswered before consensus_early counts it as failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timers:
@@ -21,6 +24,7 @@ class Timers:
     token_retransmit_ms: int
     token_hold_ms: int
     consensus_timeout_ms: int
+    consensus_early_ms: int
 
 
 def timers(totem: Totem, nodes: int) -> Timers:
@@ -34,7 +38,8 @@ def timers(totem: Totem, nodes: int) -> Timers:
         retransmit_ms = int(token_ms / (totem.token_retransmits_before_loss_const + 0.2))
     hold_ms = int(retransmit_ms * 0.8 - 10) if totem.hold is None else totem.hold
     consensus_ms = consensus_least_ms(token_ms) if totem.consensus is None else totem.consensus
-    return Timers(token_ms, retransmit_ms, hold_ms, consensus_ms)
+    early_ms = totem.consensus_early and min(consensus_ms, max(totem.consensus_early, EARLY_JOINS * totem.join))
+    return Timers(token_ms, retransmit_ms, hold_ms, consensus_ms, early_ms)
 
 
 def consensus_least_ms(token_timeout_ms: int) -> int:

@@ -122,7 +122,7 @@ class NodeConfig:
     max_messages: int
     cancel_token_hold_on_retransmit: bool
     consensus_early_ms: int
-    """0 = off."""
+    """Long enough for ten joins; 0 = off."""
     accelerated_window: int
     """0 = the classic ring."""
 

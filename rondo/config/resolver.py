@@ -72,7 +72,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         window_size=windows.window_size,
         max_messages=windows.max_messages,
         cancel_token_hold_on_retransmit=totem.cancel_token_hold_on_retransmit,
-        consensus_early_ms=totem.consensus_early,
+        consensus_early_ms=timers.consensus_early_ms,
         accelerated_window=windows.accelerated_window,
         security=_security(loaded, state),
         logging=_logging(config.logging),

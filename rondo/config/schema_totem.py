@@ -192,8 +192,9 @@ class Totem(Section):
     )
     consensus_early: Number = option(
         500,
-        "Rondo's own: when all that answer agree, wait only this long for known nodes that say nothing while a ring "
-        "forms. 0 = wait for consensus.",
+        "Rondo's own: when all that answer agree, wait only this long for members of the ring that leave every join "
+        "unanswered, at least 10 of them; twice as long after each time that it happened to the same member, up to "
+        "consensus. 0 = wait for consensus.",
         unit="ms",
         ge=0,
         le=TIMER_MS_MAX,

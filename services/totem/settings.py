@@ -23,6 +23,7 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
         join_timeout_ms=config.join_timeout_ms,
         send_join_ms=config.send_join_ms,
         consensus_timeout_ms=config.consensus_timeout_ms,
+        consensus_early_ms=config.consensus_early_ms,
         merge_timeout_ms=config.merge_timeout_ms,
         fail_recv_const=config.fail_recv_const,
         seqno_unchanged_const=config.seqno_unchanged_const,

@@ -85,6 +85,10 @@ class Cluster:
         """The node asks for a new ring."""
         self.world.hosts[node].reform()
 
+    def member_dead(self, node: int, dead: int) -> None:
+        """The host of the node is sure that the other one is gone."""
+        self.world.hosts[node].member_dead(dead)
+
     def partition(self, *groups: Iterable[int]) -> None:
         """Cut all links between the groups."""
         self.world.network.partition(groups)

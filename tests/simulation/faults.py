@@ -124,6 +124,24 @@ def leave(s: Setting, at: float) -> list[Op]:
     return [Op(at, "leave", (node,)), *_return(s, at, node)]
 
 
+def known_crash(s: Setting, at: float) -> list[Op]:
+    """A node dies, and some of the others are told so by their hosts, at once or while they notice it themselves."""
+    node = s.node()
+    others = [other for other in s.nodes if other != node]
+    told = s.draw.sample(others, s.draw.randint(1, len(others)))
+    late = s.draw.choice((0.1, 1.0, 50.0, 1.05 * s.token_ms))
+    alarms = [Op(at + late * s.draw.uniform(0.5, 1.5), "member_dead", (other, node)) for other in told]
+    return [Op(at, "crash", (node,)), *alarms, *_return(s, at, node)]
+
+
+def false_alarm(s: Setting, at: float) -> list[Op]:
+    """A host is sure that a node is gone which is not, or was not when it looked."""
+    alarms = s.draw.randint(1, 3)
+    pairs = [s.draw.sample(s.nodes, 2) for _ in range(alarms)]
+    ops = [Op(at + i * s.draw.uniform(0, 20), "member_dead", (a, b)) for i, (a, b) in enumerate(pairs)]
+    return [*ops, Op(at, "reform", (s.node(),))] if s.draw.random() < 0.3 else ops
+
+
 def reform(s: Setting, at: float) -> list[Op]:
     """Somebody asks for a new ring, or for several in a row."""
     name = s.draw.choice(("reform", "interface_changed"))
@@ -186,6 +204,7 @@ FAULTS: dict[str, Callable[[Setting, float], list[Op]]] = {
     fault.__name__: fault
     for fault in (
         loss, duplication, reordering, slow, one_way, partition, pause, crash, crash_among_packets,
-        crash_in_membership, leave, reform, lost_packets, late_packets, token_lost_while_forming, deaf, unheard_sender,
+        crash_in_membership, known_crash, false_alarm, leave, reform, lost_packets, late_packets,
+        token_lost_while_forming, deaf, unheard_sender,
     )
 }  # fmt: skip

@@ -156,6 +156,10 @@ class Host:
         """Ask for a new ring."""
         self._call(lambda ring, now_ns: ring.reform(now_ns))
 
+    def member_dead(self, node: int) -> None:
+        """Say that this node is gone for certain."""
+        self._call(lambda ring, now_ns: ring.member_dead(node, now_ns))
+
     def interface_changed(self) -> None:
         """Say that the address was lost or came back."""
         self._call(lambda ring, now_ns: ring.interface_changed(now_ns))

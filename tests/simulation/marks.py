@@ -39,6 +39,8 @@ MARKS: dict[str, str] = {
     "state_lost": "a node was started without its state file",
     "failed_to_receive": "a node gave itself up because it received nothing",
     "consensus_failed": "nodes that did not agree were counted as failed",
+    "consensus_early": "a silent member was given up before the consensus time-out",
+    "member_dead": "a ring was formed anew because a host knew that a member was gone",
     "node_left": "a node said goodbye",
     "sync_interrupted": "the ring changed before the sync of the ring before was complete",
     "token_held": "the representative of an idle ring held the token",
@@ -56,6 +58,8 @@ _REASONS = {
     GatherReason.TOKEN_LOST_IN_RECOVERY: "token_lost_in_recovery",
     GatherReason.FAILED_TO_RECEIVE: "failed_to_receive",
     GatherReason.CONSENSUS_TIMEOUT: "consensus_failed",
+    GatherReason.CONSENSUS_EARLY: "consensus_early",
+    GatherReason.MEMBER_DEAD: "member_dead",
 }
 
 _COUNTED = ("crash_between_data_and_token", "crash_right_after_token", "queue_overflow")

@@ -78,6 +78,11 @@ def reform(world: World, node: int) -> None:
     world.hosts[node].reform()
 
 
+def member_dead(world: World, node: int, dead: int) -> None:
+    """The host of the node is sure that the other one is gone."""
+    world.hosts[node].member_dead(dead)
+
+
 def interface_changed(world: World, node: int) -> None:
     """The node's address was lost or came back."""
     world.hosts[node].interface_changed()
@@ -143,7 +148,7 @@ def no_rules(world: World) -> None:
 OPERATIONS: dict[str, Callable[..., None]] = {
     operation.__name__: operation
     for operation in (
-        burst, start, crash, crash_point, leave, freeze, thaw, reform, interface_changed, partition, block, heal, loss,
-        duplication, reordering, slow, normal_speed, lose, delay, no_rules,
+        burst, start, crash, crash_point, leave, freeze, thaw, reform, member_dead, interface_changed, partition,
+        block, heal, loss, duplication, reordering, slow, normal_speed, lose, delay, no_rules,
     )
 }  # fmt: skip

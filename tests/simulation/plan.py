@@ -114,6 +114,7 @@ def _options(draw: Random, ids: tuple[int, ...]) -> RingOptions:
         join_timeout_ms=50 if token == 3000 else draw.randint(20, 50),
         send_join_ms=draw.choice((0, 0, 0, 15)),
         consensus_timeout_ms=consensus_ms(token),
+        consensus_early_ms=draw.choice((0, 1, token // 6, 500)),
         merge_timeout_ms=200 if token == 3000 else draw.randint(60, 200),
         fail_recv_const=draw.choice((20, 60)) if draw.random() < 0.2 else 2500,
         seqno_unchanged_const=30 if rare else draw.randint(1, 6),

@@ -40,6 +40,7 @@ class Counters:
     recovery_entered: int = 0
     recovery_token_lost: int = 0
     consensus_timeouts: int = 0
+    consensus_early: int = 0
     continuous_gather: int = 0
     """Times in a row that Gather was entered without reaching Operational."""
     rx_msg_dropped: int = 0

@@ -50,6 +50,10 @@ class GatherReason(IntEnum):
     INTERFACE_CHANGE = 15
     REQUESTED = 16
     """The host asked for a new ring, so that a service without history gets one sync."""
+    CONSENSUS_EARLY = 17
+    """Members of the ring that have not answered any join were given up before the consensus time-out."""
+    MEMBER_DEAD = 18
+    """The host knows that a member is gone."""
 
 
 class Message(NamedTuple):

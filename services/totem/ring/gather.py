@@ -3,8 +3,9 @@
 Every node multicasts a join with the processors that it knows (proc) and those that it holds for failed. Who hears a
 join that says something new takes it over and starts again with a join of its own; a join that says exactly what we
 say counts as agreement. When all of proc - failed agree, the lowest of them forms the ring (Commit). Whoever has not
-agreed when the consensus timer expires goes to the failed list. Lists only grow until a ring is installed, so this
-ends. Source: Amir et al., "The Totem single-ring ordering and membership protocol", section 6; Corosync's join rules.
+agreed when the consensus timer expires goes to the failed list, and a member that is silent altogether sooner
+(silence.py). Lists only grow until a ring is installed, so this ends. Source: Amir et al., "The Totem single-ring
+ordering and membership protocol", section 6; Corosync's join rules.
 """
 
 from __future__ import annotations
@@ -45,6 +46,27 @@ def enter(s: RingState, reason: GatherReason) -> None:
     s.observe_books()
 
 
+def join_expired(s: RingState) -> None:
+    """The join timer: ask again, unless those who have not agreed have been silent for too long."""
+    options = s.options
+    missing = s.proc - s.failed - s.consensus
+    if options.consensus_early_ms and missing and missing.issubset(s.members):
+        early_ms, consensus_ms = options.consensus_early_ms, options.consensus_timeout_ms
+        if all(s.silence.is_overdue(node, s.now_ns, early_ms, consensus_ms) for node in missing):
+            s.counters.consensus_early += 1
+            _give_up(s, missing)
+            enter(s, GatherReason.CONSENSUS_EARLY)
+            return
+    schedule_join(s)
+
+
+def fail(s: RingState, node: int) -> None:
+    """This node is known to be gone: go on without it, and have the others do so too."""
+    if node in s.proc and node not in s.failed and node != s.node_id:
+        s.failed.add(node)
+        enter(s, GatherReason.MEMBER_DEAD)
+
+
 def schedule_join(s: RingState) -> None:
     """Multicast a join, now or after the random delay that large rings ask for; and again every join_timeout_ms."""
     s.start_timer(Timer.JOIN, s.options.join_timeout_ms)
@@ -59,6 +81,7 @@ def send_join(s: RingState) -> None:
     s.counters.memb_join_tx += 1
     join = Join(s.node_id, s.node_id, tuple(sorted(s.proc)), tuple(sorted(s.failed)), s.ring_id.sequence)
     s.multicast(encode_join(join))
+    s.silence.ask((node for node in s.members if node != s.node_id), s.now_ns, s.options.join_timeout_ms)
 
 
 def send_leave(s: RingState) -> None:
@@ -91,9 +114,13 @@ def _give_up_silent(s: RingState) -> bool:
     """Count those who did not agree as failed; whether there were any."""
     missing = s.proc - s.failed - s.consensus
     if missing:
-        s.failed |= missing
-        s.notice(NoticeCode.CONSENSUS_FAILED, tuple(sorted(missing)))
+        _give_up(s, missing)
     return bool(missing)
+
+
+def _give_up(s: RingState, nodes: set[int]) -> None:
+    s.failed |= nodes
+    s.notice(NoticeCode.CONSENSUS_FAILED, tuple(sorted(nodes)))
 
 
 def check_join(s: RingState, join: Join) -> Reason | None:
@@ -122,6 +149,7 @@ class Verdict(Enum):
 
 def on_join(s: RingState, join: Join) -> None:
     """A join or leave that `check_join` has passed."""
+    s.silence.heard(join.sender)
     if join.is_leave:
         s.leaving.add(join.sender)
         s.notice(NoticeCode.LEAVE_RECEIVED, join.sender)
@@ -135,13 +163,13 @@ def on_join(s: RingState, join: Join) -> None:
         if verdict is Verdict.AGREED:
             form_ring(s)
         elif verdict is Verdict.CHANGED:
-            enter(s, GatherReason.MERGE_DURING_JOIN)
+            _enter_on(s, join, GatherReason.MERGE_DURING_JOIN)
     elif join.sender in s.new_members and (join.ring_seq >= s.ring_id.sequence or _waits_in_vain(s, join)):
         in_commit = s.state is State.COMMIT
         if not in_commit:
             _note_installed(s, join)
         absorb(s, join)
-        enter(s, GatherReason.JOIN_DURING_COMMIT if in_commit else GatherReason.JOIN_DURING_RECOVERY)
+        _enter_on(s, join, GatherReason.JOIN_DURING_COMMIT if in_commit else GatherReason.JOIN_DURING_RECOVERY)
 
 
 def _join_in_operational(s: RingState, join: Join) -> None:
@@ -152,7 +180,15 @@ def _join_in_operational(s: RingState, join: Join) -> None:
     if join.is_leave and join.sender not in s.members:
         return
     absorb(s, join)
-    enter(s, GatherReason.JOIN_DURING_OPERATIONAL)
+    _enter_on(s, join, GatherReason.JOIN_DURING_OPERATIONAL)
+
+
+def _enter_on(s: RingState, join: Join, reason: GatherReason) -> None:
+    """Begin anew because of a join. If it says all that we say now, its sender has agreed already, and we need not wait
+    until its join is repeated."""
+    enter(s, reason)
+    if not join.is_leave and s.proc == set(join.proc) and s.failed == set(join.failed):
+        s.consensus.add(join.sender)
 
 
 def _waits_in_vain(s: RingState, join: Join) -> bool:

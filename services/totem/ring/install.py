@@ -37,6 +37,9 @@ def enter(s: RingState) -> None:
     s.proc = set(s.members)
     s.failed = set()
     s.leaving.clear()
+    for node in silent:
+        s.silence.note_failed(node, s.now_ns, s.options.consensus_timeout_ms)
+    s.silence.clear()
     s.received_flg = True
     s.counters.operational_entered += 1
     s.counters.continuous_gather = 0

@@ -57,6 +57,8 @@ class RingOptions:
     send_join_ms: int = 0
     """Random delay of each join, 0 up to this, against floods on large rings."""
     consensus_timeout_ms: int = 3600
+    consensus_early_ms: int = 500
+    """Silence after which a member of the installed ring is given up if all others agree; 0 = wait for consensus."""
     merge_timeout_ms: int = 200
     """Interval at which an idle representative announces its ring to others."""
     fail_recv_const: int = 2500

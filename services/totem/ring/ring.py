@@ -113,6 +113,14 @@ class Ring:
         """The address was lost or is back."""
         self._regather(now_ns, GatherReason.INTERFACE_CHANGE)
 
+    def member_dead(self, node: int, now_ns: int) -> None:
+        """The caller knows for certain that the process of this node is gone, or cannot be reached: a probe of it
+        failed. The ring is formed anew at once, without it. Of a node that is not in the ring, or failed already,
+        nothing comes; if it lives after all the rings merge again."""
+        if self._s.state not in (State.STARTING, State.LEFT):
+            self._s.now_ns = now_ns
+            gather.fail(self._s, node)
+
     def reform(self, now_ns: int) -> None:
         """Form a new ring of the same members, so that services get a sync from its beginning."""
         self._regather(now_ns, GatherReason.REQUESTED)
@@ -318,6 +326,7 @@ def _check_pause(s: RingState) -> None:
     s.start_timer(Timer.PAUSE, max(1, s.options.token_timeout_ms // 5))
     if gap_ms > s.options.token_timeout_ms // 2:
         s.paused = True
+        s.silence.clear()
         s.notice(NoticeCode.PAUSED, gap_ms)
 
 
@@ -330,7 +339,7 @@ _EXPIRED: dict[Timer, Callable[[RingState], None]] = {
     Timer.TOKEN_RETRANSMIT: token.resend,
     Timer.TOKEN_HOLD: _let_go,
     Timer.TOKEN_WARNING: _token_late,
-    Timer.JOIN: gather.schedule_join,
+    Timer.JOIN: gather.join_expired,
     Timer.SEND_JOIN: gather.send_join,
     Timer.CONSENSUS: gather.consensus_expired,
     Timer.MERGE: _announce_ring,

@@ -16,6 +16,7 @@ from services.totem.ring.events import EVERYBODY, Event, Notice, NoticeCode, Out
 from services.totem.ring.flow import FlowControl
 from services.totem.ring.options import RingOptions
 from services.totem.ring.packing import Packer
+from services.totem.ring.silence import Silence
 from services.totem.ring.store import PacketStore
 from services.totem.ring.timers import MS, Timer, Timers
 from services.totem.wire.base import RingId
@@ -65,6 +66,8 @@ class RingState:
         self.highest_ring_sequence = self.ring_id.sequence
         self.ancestors: dict[int, RingId] = {}
         """Ring from which each member of this one came."""
+        self.silence = Silence()
+        """Members that owe an answer while a ring is formed."""
         self.leaving: set[int] = set()
         """Nodes that said goodbye since the last ring was installed."""
         self.failed_to_receive = False

@@ -12,12 +12,12 @@ from rondo.config.schema_totem import Interface, Totem
 @pytest.mark.parametrize(
     ("token", "nodes", "expected"),
     [
-        (3000, 0, derive.Timers(3000, 714, 561, 3600)),
-        (3000, 2, derive.Timers(3000, 714, 561, 3600)),
-        (3000, 3, derive.Timers(3650, 869, 685, 4380)),
-        (3000, 16, derive.Timers(12100, 2880, 2294, 14520)),
-        (1000, 2, derive.Timers(1000, 238, 180, 1200)),
-        (1000, 3, derive.Timers(1650, 392, 303, 1980)),
+        (3000, 0, derive.Timers(3000, 714, 561, 3600, 500)),
+        (3000, 2, derive.Timers(3000, 714, 561, 3600, 500)),
+        (3000, 3, derive.Timers(3650, 869, 685, 4380, 500)),
+        (3000, 16, derive.Timers(12100, 2880, 2294, 14520, 500)),
+        (1000, 2, derive.Timers(1000, 238, 180, 1200, 500)),
+        (1000, 3, derive.Timers(1650, 392, 303, 1980, 500)),
     ],
 )
 def test_timers_follow_from_token_and_the_number_of_nodes(token: int, nodes: int, expected: derive.Timers) -> None:
@@ -26,9 +26,16 @@ def test_timers_follow_from_token_and_the_number_of_nodes(token: int, nodes: int
 
 def test_timers_that_are_given_stay() -> None:
     totem = Totem(token=1000, token_coefficient=0, token_retransmit=100, consensus=5000)
-    assert derive.timers(totem, 5) == derive.Timers(1000, 100, 70, 5000)
+    assert derive.timers(totem, 5) == derive.Timers(1000, 100, 70, 5000, 500)
     assert derive.timers(Totem(hold=99), 2).token_hold_ms == 99
     assert derive.timers(Totem(token=1000, token_retransmits_before_loss_const=10), 2).token_retransmit_ms == 98
+
+
+@pytest.mark.parametrize(("join", "early", "expected"), [(50, 0, 0), (50, 300, 500), (50, 700, 700), (400, 500, 3600)])
+def test_early_consensus_has_the_time_for_ten_joins_but_not_more_than_consensus(
+    join: int, early: int, expected: int
+) -> None:
+    assert derive.timers(Totem(join=join, consensus_early=early), 2).consensus_early_ms == expected
 
 
 def test_windows_shrink_with_large_packets() -> None:
