@@ -11,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 N ?= 2000
 JOBS ?= $(shell nproc)
+# Tests with real processes mostly wait: one more at a time than there are cores.
+CLUSTER_JOBS ?= $(shell echo $$(( $(JOBS) + 1 )))
 SECONDS ?= 60
 MUTATIONS ?= 1000000
 SEED ?=
@@ -59,7 +61,7 @@ simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
 	@$(BIN)/python -m tests.simulation run --seeds 200 --jobs $(JOBS)
 
 cluster: setup ## real processes in network namespaces, with C Corosync where it is installed
-	@$(BIN)/pytest -q tests/cluster tests/interop
+	@$(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal tests/cluster tests/interop
 
 sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
