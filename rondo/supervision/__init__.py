@@ -10,9 +10,12 @@ the restarts and stops the node when a service is beyond help. Everything else h
     logfiles   the logs of all services as one, ordered by time
 """
 
-SERVICES = ("totem", "cpg", "ipc_gateway")
-"""The services of a node, in the order of the way of a message from the network to the application. Each has its
-section in config/supervisord.conf. They are stopped in the reverse order."""
+SERVICES = ("totem", "cpg", "ipc_gateway", "sam")
+"""The services of a node, in the order of the way of a message from the network to the application; sam, which has the
+applications, is last. Each has its section in config/supervisord.conf. They are stopped in the reverse order."""
+
+DISPENSABLE = ("sam",)
+"""Without these a node does the rest of its work: they are never a reason to stop it."""
 
 SUPERVISOR_SOCKET = "sv.sock"
 RESOLVED_CONFIGURATION = "node.msgpack"

@@ -8,7 +8,8 @@ and calls `make` once. A service is beyond help
 - when it gives up by itself (an exit code other than 0, not a signal) QUICK_EXITS_MAX times in a row, each time within
   QUICK_SECONDS of its start: a port that is taken, a directory that is not writable.
 
-A service that was *killed*, by whomever and however often, is none of these and is simply started again.
+A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam is never a
+reason to stop: without it a node does the rest of its work.
 """
 
 import os
@@ -20,6 +21,7 @@ from typing import Any
 from supervisor import events
 from supervisor.states import SupervisorStates
 
+from rondo.supervision import DISPENSABLE
 from rondo.supervision.logfiles import last_words
 from rondo.supervision.record import Record
 
@@ -63,9 +65,9 @@ class Watch:
 
     def _give_up(self, process: Any, what: str) -> None:
         """Stop the node: supervisord stops all services, in their order, and ends."""
-        if self._record.failure:
-            return
         name = process.config.name
+        if self._record.failure or name in DISPENSABLE:
+            return
         words = last_words(Path(process.config.stdout_logfile)).removeprefix(f"{name}: ")
         self._record.failure = f"{name} {what}" + (f": {words}" if words else "")
         self._supervisord.options.logger.critical(f"{self._record.failure}; the node stops")

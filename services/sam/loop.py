@@ -1,0 +1,77 @@
+"""The loop of the SAM process: descriptors, ZeroMQ sockets and a tick, around one epoll.
+
+Whoever has something to watch registers it with a function to be called; nobody waits anywhere else.
+"""
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+
+import zmq
+
+Call = Callable[[], object]
+DRAINS_PER_TURN_MAX = 16
+
+
+class Loop:
+    """Runs until `stop` was called or SIGTERM or SIGINT came."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._poll = select.epoll()
+        self._calls: dict[int, Call] = {}
+        self._sockets: dict[int, tuple[zmq.Socket[bytes], Call]] = {}
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.watch(self._wake_read, lambda: os.read(self._wake_read, 512))
+
+    def watch(self, descriptor: int, call: Call) -> None:
+        """Call this whenever the descriptor is readable."""
+        self._poll.register(descriptor, select.EPOLLIN)
+        self._calls[descriptor] = call
+
+    def forget(self, descriptor: int) -> None:
+        """Watch it no longer. Before it is closed."""
+        if self._calls.pop(descriptor, None) is not None:
+            self._poll.unregister(descriptor)
+
+    def serve(self, socket: "zmq.Socket[bytes]", call: Call) -> None:
+        """Call this whenever there is something to be received from the socket; it takes some of it."""
+        descriptor = int(socket.getsockopt(zmq.FD))
+        self._poll.register(descriptor, select.EPOLLIN)
+        self._sockets[descriptor] = (socket, call)
+
+    def catch_signals(self) -> None:
+        """SIGTERM and SIGINT set `stopping`."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda _number, _frame: setattr(self, "stopping", True))
+
+    def turn(self, until_s: float) -> None:
+        """Wait until something happens, or until then (CLOCK_MONOTONIC); see to what there is."""
+        timeout_s = 0.0 if self._serve_sockets() else max(0.0, until_s - time.monotonic())
+        for descriptor, _ in self._poll.poll(timeout_s):
+            call = self._calls.get(descriptor)
+            if call is not None:
+                call()
+        self._serve_sockets()
+
+    def _serve_sockets(self) -> bool:
+        """A descriptor of ZeroMQ tells of input once, so all sockets are asked; True if one has more."""
+        left_over = False
+        for socket, call in self._sockets.values():
+            for _ in range(DRAINS_PER_TURN_MAX):
+                if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                    break
+                call()
+            else:
+                left_over = True
+        return left_over
+
+    def close(self) -> None:
+        """Close what the loop has opened itself."""
+        signal.set_wakeup_fd(-1)
+        for descriptor in (self._wake_read, self._wake_write):
+            os.close(descriptor)
+        self._poll.close()
