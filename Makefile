@@ -66,6 +66,9 @@ cluster: setup ## real processes in network namespaces, with C Corosync where it
 sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
 
+chaos: setup ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
+	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)
+
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
 	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets
 

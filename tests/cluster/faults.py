@@ -72,6 +72,12 @@ class Faults:
         )
         self._apply()
 
+    def replace(self, faults: Iterable[Fault]) -> None:
+        """Have exactly these faults in force."""
+        self._faults.clear()
+        self._add(faults)
+        self._apply()
+
     def heal(self) -> None:
         """End all faults; cables that were pulled stay out (see `Lab.plug`)."""
         self._faults.clear()

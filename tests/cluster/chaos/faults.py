@@ -1,0 +1,135 @@
+"""How each kind of fault is done to the nodes of a run, and undone."""
+
+import contextlib
+import random
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+from tests.cluster.chaos.node import Node
+from tests.cluster.chaos.plan import Step
+from tests.cluster.faults import Fault, Faults
+from tests.cluster.netns import Lab
+
+LOSS_PERCENT = (1.0, 30.0)
+
+
+class Applications(Protocol):
+    """What faults do to the applications."""
+
+    def kill(self, node: int, draw: int) -> str:
+        """Kill one of the node; its name."""
+        ...
+
+    def start(self, name: str) -> None: ...
+
+    def send(self, node: int, draw: int, number: signal.Signals) -> str: ...
+
+    def send_all(self, node: int, number: signal.Signals) -> None: ...
+
+
+Undo = Callable[[], None]
+
+
+def _ignore(function: Callable[..., object], *arguments: object) -> None:
+    function(*arguments)
+
+
+class Mischief:
+    """Does faults. `do` returns what undoes it, or None."""
+
+    def __init__(
+        self, lab: Lab, nodes: Mapping[int, Node], applications: Applications, note: Callable[..., None]
+    ) -> None:
+        self._lab = lab
+        self._nodes = nodes
+        self._applications = applications
+        self._note = note
+        self._network = Faults(lab)
+        self._cuts: list[list[Fault]] = []
+
+    def do(self, step: Step) -> Undo | None:
+        """Let it happen."""
+        action: Callable[[Step, Node], Undo | None] = getattr(self, f"_{step.kind}")
+        return action(step, self._nodes[step.node])
+
+    def _kill(self, step: Step, node: Node) -> None:
+        if node.send(signal.SIGKILL, step.argument) and step.argument == "totem":
+            self._note("ringkill", node=node.number)
+
+    def _kill_member(self, step: Step, node: Node) -> Undo:
+        name = self._applications.kill(node.number, step.draw)
+        return lambda: self._applications.start(name)
+
+    def _freeze(self, step: Step, node: Node) -> Undo:
+        # Those very processes are thawed: what was killed meanwhile has a successor that nobody froze.
+        node.send(signal.SIGSTOP, step.argument)
+        return partial(_ignore, node.send, signal.SIGCONT, step.argument)
+
+    def _freeze_member(self, step: Step, node: Node) -> Undo:
+        self._applications.send(node.number, step.draw, signal.SIGSTOP)
+        return partial(_ignore, self._applications.send, node.number, step.draw, signal.SIGCONT)
+
+    def _freeze_node(self, step: Step, node: Node) -> Undo:
+        self._note("freeze", node=node.number)
+        node.send(signal.SIGSTOP)
+        self._applications.send_all(node.number, signal.SIGSTOP)
+
+        def thaw() -> None:
+            self._note("thaw", node=node.number)
+            self._applications.send_all(node.number, signal.SIGCONT)
+            node.send(signal.SIGCONT)
+
+        return thaw
+
+    def _crash_node(self, step: Step, node: Node) -> Undo:
+        self._note("ringkill", node=node.number)
+        node.kill()
+        return node.launch
+
+    def _lose_state(self, step: Step, node: Node) -> Undo:
+        undo = self._crash_node(step, node)
+        shutil.rmtree(node.state_dir, ignore_errors=True)
+        return undo
+
+    def _interface_down(self, step: Step, node: Node) -> Undo:
+        node.host.interface_down()
+        return node.host.interface_up
+
+    def _unplug(self, step: Step, node: Node) -> Undo:
+        self._lab.unplug(node.number)
+        return lambda: self._lab.plug(node.number)
+
+    def _one_way(self, step: Step, node: Node) -> Undo:
+        others = [number for number in self._nodes if number != node.number]
+        chosen = others[: 1 + step.draw % len(others)]
+        if step.draw & 1024:
+            return self._cut([Fault(node.number, other) for other in chosen])
+        return self._cut([Fault(other, node.number) for other in chosen])
+
+    def _loss(self, step: Step, node: Node) -> Undo:
+        percent = random.Random(step.draw).uniform(*LOSS_PERCENT)
+        pairs = [(one, other) for one in self._nodes for other in self._nodes if one != other]
+        chosen = pairs if step.draw & 1 else [pair for pair in pairs if node.number in pair]
+        return self._cut([Fault(one, other, percent) for one, other in chosen])
+
+    def _partition(self, step: Step, node: Node) -> Undo:
+        others = [number for number in self._nodes if number != node.number]
+        pairs = [(node.number, other) for other in others] + [(other, node.number) for other in others]
+        return self._cut([Fault(one, other) for one, other in pairs])
+
+    def _cut(self, faults: list[Fault]) -> Undo:
+        self._cuts.append(faults)
+        self._apply()
+
+        def heal() -> None:
+            with contextlib.suppress(ValueError):
+                self._cuts.remove(faults)
+            self._apply()
+
+        return heal
+
+    def _apply(self) -> None:
+        self._network.replace(fault for faults in self._cuts for fault in faults)

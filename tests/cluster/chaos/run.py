@@ -1,0 +1,290 @@
+"""A run: start a cluster and its applications, let the plan happen, wait until all is well again, and judge."""
+
+import json
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rondo.config import key
+from rondo.supervision import SERVICES
+from tests.checker.base import Event
+from tests.checker.groups import check
+from tests.checker.groups.base import GroupViolation
+from tests.cluster.chaos.applications import Application, Applications
+from tests.cluster.chaos.faults import Mischief, Undo
+from tests.cluster.chaos.node import Node
+from tests.cluster.chaos.plan import Step, make_plan
+from tests.cluster.netns import Lab
+from tests.cluster.ring_config import RingConfig, Transport
+from tests.cluster.waiting import WaitTimeoutError, wait_for
+
+NODES = 3
+RATE = 60.0
+CONVERGE_TIMEOUT_S = 60.0
+LAST_WORD_TIMEOUT_S = 60.0
+QUIET_S = 0.5
+TICK_S = 0.02
+GROUPS_OF = {"x": ("a", "b"), "y": ("a",)}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What kind of run."""
+
+    seed: int = 1
+    seconds: float = 60.0
+    rate: float = RATE
+    """Messages a second of each application of the first kind; those of the second send a quarter of that."""
+
+    @property
+    def transport(self) -> Transport:
+        """Every other seed by multicast."""
+        return "udpu" if self.seed % 2 else "udp"
+
+    @property
+    def encrypted(self) -> bool:
+        """Two seeds of four with a key."""
+        return self.seed % 4 in (1, 2)
+
+
+@dataclass
+class Report:
+    """What a run came to."""
+
+    options: Options
+    faults: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    violations: list[GroupViolation] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+    """What is wrong besides: it did not converge, a traceback in a log."""
+    gap_s: float = 0.0
+    """The longest time without a delivery at any application, those of nodes that were out included."""
+    converged_s: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.violations and not self.troubles
+
+    def text(self) -> str:
+        """The report."""
+        o = self.options
+        lines = [
+            f"seed {o.seed}: {o.seconds:g} s of faults, {o.transport}, {'with a key' if o.encrypted else 'plain'}",
+            "faults: " + ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items())),
+            "seen: " + ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items())),
+            f"longest time without a delivery {self.gap_s:.2f} s; one ring {self.converged_s:.2f} s after the end",
+            *map(str, self.violations),
+            *self.troubles,
+            "every property holds" if self.holds else f"NOT every property holds; again: make chaos SEED={o.seed}",
+        ]
+        return "\n".join(lines)
+
+
+class Run:
+    """One run in a directory of its own."""
+
+    def __init__(self, options: Options, directory: Path, say: Say = lambda _line: None) -> None:
+        self.report = Report(options)
+        self._options = options
+        self._directory = directory
+        self._say = say
+        self._harness: list[Event] = []
+        self.events: list[Event] = []
+
+    def run(self) -> Report:
+        """From start to judgement. What goes wrong on the way is in the report."""
+        with ExitStack() as stack:
+            lab = stack.enter_context(Lab(self._directory, NODES))
+            token = f"c{secrets.token_hex(4)}"
+            self.nodes = {n: Node(host, self._configuration(lab, token), token) for n, host in lab.hosts.items()}
+            self.applications = Applications(self.nodes, self._options.seed, self._options.rate, self._note)
+            try:
+                self._start()
+                self._let_happen(Mischief(lab, self.nodes, self.applications, self._note))
+                self._converge()
+            except WaitTimeoutError as error:
+                self.report.troubles.append(str(error))
+            finally:
+                self._note("end")
+                self._collect()
+        self._judge()
+        return self.report
+
+    def _configuration(self, lab: Lab, token: str) -> Path:
+        key_file = self._directory / "authkey"
+        security: dict[str, str | int] = {"secauth": "off"}
+        if self._options.encrypted:
+            if not key_file.exists():
+                key.write_key(key_file)
+            security = {"secauth": "on", "keyfile": str(key_file)}
+        config = RingConfig.of_lab(lab, self._options.transport, totem={**security, "cluster_name": token})
+        path = self._directory / "corosync.conf"
+        path.write_text(config.text())
+        return path
+
+    def _note(self, ev: str, **fields: object) -> None:
+        self._harness.append({"t": time.monotonic(), "ev": ev, **fields})
+
+    def _start(self) -> None:
+        self._say("starting three nodes and six applications")
+        for node in self.nodes.values():
+            node.launch()
+        for node in self.nodes.values():
+            node.wait_until_started()
+        self._wait_for_one_ring("after the start")
+        self.applications.start_all()
+
+    def _wait_for_one_ring(self, when: str) -> None:
+        everybody = tuple(self.nodes)
+
+        def look() -> list[Any]:
+            return [node.view() for node in self.nodes.values()]
+
+        def is_one(views: list[Any]) -> bool:
+            return all(v is not None and v.ready and v.members == everybody for v in views) and len(set(views)) == 1
+
+        wait_for(look, is_one, f"one ring of all nodes {when}", CONVERGE_TIMEOUT_S)
+
+    def _let_happen(self, mischief: Mischief) -> None:
+        plan = make_plan(self._options.seed, NODES, self._options.seconds, SERVICES)
+        began_s = time.monotonic()
+        undo: list[tuple[float, Step, Undo]] = []
+        while plan or undo:
+            now_s = time.monotonic() - began_s
+            for due in [each for each in undo if each[0] <= now_s]:
+                undo.remove(due)
+                self._do(due[2])
+            if plan and plan[0].at_s <= now_s:
+                step = plan.pop(0)
+                self.report.faults[step.what] += 1
+                self._say(f"{now_s:6.1f} s  {step}")
+                action = mischief.do(step)
+                if action is not None:
+                    undo.append((now_s + step.until_s - step.at_s, step, action))
+            time.sleep(TICK_S)
+
+    def _do(self, action: Undo) -> None:
+        for node in self.nodes.values():
+            node.reap()
+        action()
+
+    def _converge(self) -> None:
+        """All is healed: one ring, and the last word of each application reaches all."""
+        self._say("no more faults")
+        began_s = time.monotonic()
+        for node in self.nodes.values():
+            node.wait_until_started()
+        self._wait_for_one_ring("after the last fault")
+        self.report.converged_s = time.monotonic() - began_s
+        time.sleep(QUIET_S)  # let the load run a little in the healed ring
+        self.applications.tell("quiet")
+        wait_for(
+            self._restless, lambda names: not names, "every application has an outcome for all", LAST_WORD_TIMEOUT_S
+        )
+        self._note("stable")
+        self.applications.tell("last")
+        wait_for(self._missing_words, lambda missing: not missing, "last words everywhere", LAST_WORD_TIMEOUT_S)
+
+    def _restless(self) -> list[str]:
+        """Applications of which some message has no outcome yet, or that are not connected."""
+        return [each.name for each in self.applications.living() if not _Log(each).is_quiet()]
+
+    def _missing_words(self) -> list[str]:
+        living = self.applications.living()
+        logs = {each.name: _Log(each) for each in living}
+        words = {word for log in logs.values() for word in log.last_words}
+        missing = []
+        for each in living:
+            groups = GROUPS_OF[each.place]
+            if len([word for word in logs[each.name].last_words if word[0] in groups]) < len(groups):
+                missing.append(f"{each.name} has not said it")
+            lacks = {word for word in words if word[0] in groups and word[1] not in logs[each.name].delivered}
+            missing += [f"{each.name} lacks {word[1]}" for word in lacks]
+        return missing
+
+    def _collect(self) -> None:
+        self.applications.end()
+        self.report.troubles += self.applications.faults()
+        for each in self.applications.all:
+            if each.log_path.exists():
+                self.events += _Log(each).events
+        self.events.sort(key=lambda event: float(event["t"]))
+        for node in self.nodes.values():
+            self.report.troubles += node.suspicious()
+            logs = node.host.path(str(node.run_dir / "log"))
+            if logs.exists():
+                shutil.copytree(logs, node.host.directory / "log", dirs_exist_ok=True)
+
+    def _judge(self) -> None:
+        end_s = next(event["t"] for event in self._harness if event["ev"] == "end")
+        seen = [event for event in self.events if event["t"] <= end_s]
+        self._say(f"judging {len(seen)} events")
+        merged = sorted([*seen, *self._harness], key=lambda event: float(event["t"]))
+        (self._directory / "trace.ndjson").write_text("".join(json.dumps(event) + "\n" for event in merged))
+        self.report.violations = check(merged)
+        counts = self.report.counts
+        counts.update({"messages accepted": sum(len(e["msgs"]) for e in seen if e["ev"] == "gaccept")})
+        counts.update({"deliveries": sum(e["ev"] == "gdeliver" for e in seen)})
+        counts.update({"unknown outcomes": sum(len(e["msgs"]) for e in seen if e["ev"] == "gunknown")})
+        counts.update({"refused": sum(e["ev"] == "grefuse" for e in seen)})
+        counts.update({"ring changes": len({tuple(e["ring"]) for e in seen if e["ev"] == "gring"})})
+        counts.update({"connections over": sum(e["ev"] == "gover" for e in seen)})
+        last: dict[str, float] = {}
+        for event in seen:
+            if event["ev"] == "gdeliver":
+                gap_s = event["t"] - last.get(event["proc"], event["t"])
+                self.report.gap_s = max(self.report.gap_s, gap_s)
+                last[event["proc"]] = event["t"]
+
+
+class _Log:
+    """What an application has written so far."""
+
+    def __init__(self, application: Application) -> None:
+        lines = application.log_path.read_bytes().split(b"\n")[:-1] if application.log_path.exists() else []
+        self.events: list[Event] = []
+        for number, line in enumerate(lines):
+            try:
+                self.events.append(json.loads(line))
+            except ValueError:
+                if number < len(lines) - 1:  # what a killed process wrote last may be cut
+                    raise
+        self._name = application.name
+
+    @property
+    def last_words(self) -> set[tuple[str, str]]:
+        """(group, message)"""
+        return {(e["group"], e["msg"]) for e in self.events if e.get("word")}
+
+    @property
+    def delivered(self) -> set[str]:
+        return {e["msg"] for e in self.events if e["ev"] == "gdeliver"}
+
+    def is_quiet(self) -> bool:
+        """Whether every message of the last life has an outcome, and it is in its groups."""
+        if not self.events:
+            return False
+        proc = self.events[-1]["proc"]
+        waiting: set[str] = set()
+        down = True
+        for event in self.events:
+            if event["proc"] != proc:
+                continue
+            if event["ev"] == "gsend":
+                waiting.add(event["msg"])
+            elif event["ev"] in ("gordered", "grefuse", "gfail"):
+                waiting.difference_update(event.get("msgs", [event.get("msg")]))
+            elif event["ev"] in ("gdown", "gover"):
+                down = True
+            elif event["ev"] == "gconf":
+                down = False
+        return not waiting and not down

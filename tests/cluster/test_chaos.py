@@ -1,0 +1,58 @@
+"""A short run of the fault harness: whole nodes, real faults, and the checker of the process groups on what came of it.
+
+The long form is `make chaos SECONDS=600 SEED=n`.
+"""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.chaos.plan import kinds, make_plan
+from tests.cluster.chaos.run import Options, Run
+from tests.conftest import need_namespaces
+
+SECONDS = 40.0
+SERVICES = ("totem", "cpg", "ipc_gateway")
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A directory that goes with the test."""
+    with tempfile.TemporaryDirectory(prefix="rondo-chaos-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@pytest.mark.namespaces
+@pytest.mark.timeout(400)
+def test_every_property_holds_under_faults(short_directory: Path) -> None:
+    need_namespaces()
+    seed = int(os.environ.get("RONDO_CHAOS_SEED", "1"))
+    report = Run(Options(seed=seed, seconds=SECONDS), short_directory, print).run()
+    print(report.text())
+    assert report.holds, report.text()
+    assert sum(report.faults.values()) >= 10
+    assert report.counts["messages accepted"] > 1000
+
+
+def test_a_seed_says_what_happens() -> None:
+    assert make_plan(7, 3, 60.0, SERVICES) == make_plan(7, 3, 60.0, SERVICES)
+    assert make_plan(7, 3, 60.0, SERVICES) != make_plan(8, 3, 60.0, SERVICES)
+
+
+def test_all_kinds_come_equally_often() -> None:
+    plan = make_plan(1, 3, 600.0, SERVICES)
+    counts = Counter(step.what for step in plan)
+    assert counts.keys() == {f"{kind.name} {kind.argument}".strip() for kind in kinds(SERVICES)}
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert min(counts.values()) >= 10
+
+
+def test_faults_end_and_spare_nodes_that_are_hit_already() -> None:
+    plan = make_plan(3, 3, 120.0, SERVICES)
+    assert all(step.until_s <= 120.0 for step in plan)
+    for one, other in ((a, b) for a in plan for b in plan if a is not b and a.node == b.node):
+        assert one.until_s <= other.at_s or other.until_s <= one.at_s
