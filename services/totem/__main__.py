@@ -21,7 +21,7 @@ from rondo.config import ConfigError, NodeConfig, NodeConfigError
 from rondo.logs import LEVELS, LogError, Logs
 from services.totem.process import EXIT_CONFIGURATION, Process
 from services.totem.protection import make_protection
-from services.totem.transport.base import CannotBind
+from services.totem.transport.sockets import CannotBind
 
 EXIT_FATAL = 15
 EXIT_RUNNING = 18

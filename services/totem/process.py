@@ -117,12 +117,15 @@ class Process:
     def _turn(self) -> None:
         asleep_ns = time.monotonic_ns()
         wait_ns = self._wait_ns(asleep_ns)
-        readable = {descriptor for descriptor, _ in self._poll.poll(wait_ns / 1e9)}
+        polled = self._poll.poll(wait_ns / 1e9)
+        readable = {descriptor for descriptor, _ in polled}
         now_ns = time.monotonic_ns()
         self._check_schedule(now_ns - asleep_ns - wait_ns)
         if self._wake_read in readable:
             self._drain_wake_up()
         self.node.expire(now_ns)
+        if failing := [descriptor for descriptor, events in polled if events & select.EPOLLERR]:
+            self.node.link.read_errors(failing)
         self._receive(readable, now_ns)
         self._bus.receive(self._bus_fd in readable, now_ns)
         self._bus.send(now_ns)
@@ -178,13 +181,15 @@ class Process:
         """Poll what is open now."""
         self._bus_fd, self._control_fd = self._bus.fileno(), int(self._control.socket.getsockopt(zmq.FD))
         wanted = self.node.link.filenos() | {self._wake_read, self._bus_fd, self._control_fd}
+        for_errors = set(self.node.link.error_filenos())
+        wanted |= for_errors
         for gone in self._polled - wanted:
             with contextlib.suppress(OSError):  # closed, and so no longer polled
                 self._poll.unregister(gone)
         for new in wanted:
             # Also those that are polled already: a number may belong to a new socket by now.
             with contextlib.suppress(FileExistsError):
-                self._poll.register(new, select.EPOLLIN)
+                self._poll.register(new, 0 if new in for_errors else select.EPOLLIN)
         self._polled = wanted
 
     def _catch_signals(self) -> None:

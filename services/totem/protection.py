@@ -31,6 +31,7 @@ class Protection:
         self.security = security
         self.key_fingerprint = key_fingerprint
         self.seal = security.seal
+        self.seal_all = security.seal_all
 
     @property
     def overhead_bytes(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from services.totem.security.complaints import Complaint
 from services.totem.security.keys import Keyring
@@ -29,6 +29,8 @@ class PacketSecurity:
         self._opener = Opener(self._keyring, sealer, cluster_name, node_id, members, draw_nonce)
         self.seal: Callable[[bytes], bytes] = sealer.seal
         """The datagram that carries a frame."""
+        self.seal_all: Callable[[Sequence[bytes]], list[bytes]] = sealer.seal_all
+        """The same for many."""
         self.open: Callable[[bytes, str, int], bytes | None] = self._opener.open
         """`open(datagram, source IP, now_ns)`: the frame, if there is one to hand in now. Take the replies and the
         released frames after every call."""

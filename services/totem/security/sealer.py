@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.totem.security.envelope import (
     BOOT_SIZE,
     ENQUIRY,
@@ -41,6 +43,22 @@ class Sealer:
     def seal(self, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for everybody who has the key."""
         return self.seal_as(Content.TOKEN if frame[_KIND_AT:_AFTER_KIND] == _TOKEN else Content.FRAME, frame)
+
+    def seal_all(self, frames: Sequence[bytes]) -> list[bytes]:
+        """The datagrams that carry these totem packets, in their order."""
+        if self._key_number != self._keyring.in_use:
+            self._take_key(self._keyring.in_use)
+        seal, pack_tail = self._codec.seal, TAIL.pack
+        overhead, mask, counter = self.overhead_bytes, self._padding_mask, self._counter
+        self._counter += len(frames)  # first of all: whatever happens, none of them is used twice
+        token, other = self._prefixes[Content.TOKEN], self._prefixes[Content.FRAME]
+        sealed = []
+        for frame in frames:
+            counter += 1
+            size = len(frame)
+            tail = pack_tail((size + overhead - (size & mask)) & 0xFFFF, counter)
+            sealed.append(seal((token if frame[_KIND_AT:_AFTER_KIND] == _TOKEN else other) + tail, frame))
+        return sealed
 
     def seal_as(self, content: Content, frame: bytes) -> bytes:
         """The datagram that carries some content."""

@@ -7,40 +7,26 @@ repairs that, and waiting for a full socket buffer would hold up the token.
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 
+from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, split
+from services.totem.transport.icmp import PENDING, report_errors, unreachable
+from services.totem.transport.sockets import bound_socket, family_of, reason_of
 from services.totem.wire.frames import Kind
 
 DATAGRAM_SIZE_MAX = 65536
-"""More than a UDP datagram can carry, so that nothing is cut."""
-
-SOCKET_BUFFER_BYTES = 16 * 65536
-"""What is asked for, for each direction of each socket."""
-
-TOKEN_PRIORITY = 6
-"""SO_PRIORITY of what carries tokens: the highest that needs no privilege (socket(7))."""
+"""More than a UDP datagram, or a group of them, can carry, so that nothing is cut."""
 
 Datagram = tuple[bytes, Any]
 """Bytes, and the address of the sender as `recvfrom` gives it: its first element is the IP address."""
 
 _KIND_AT = 3
 """Where the kind stands in a frame, and in the envelope of a sealed one, as far as tokens are concerned."""
-
-
-class AddressNotAvailable(Exception):  # noqa: N818 - a state of the machine, not a fault of the program
-    """The local address is not there (yet, or any more); trying again later may help."""
-
-
-class CannotBind(Exception):  # noqa: N818 - names what happened
-    """A socket cannot be bound for a reason that waiting does not mend. Its text is one line with the mend."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -70,13 +56,14 @@ class Transport(ABC):
         self.drained = True
         """Whether the last `receive` left nothing behind that was there when it looked."""
         self._sockets: list[socket.socket] = []
+        self._grouping = Grouping()
 
     @abstractmethod
-    def multicast(self, frame: bytes) -> None:
-        """Send to all other nodes."""
+    def multicast(self, datagrams: Sequence[bytes]) -> None:
+        """Send to all other nodes, in this order."""
 
     @abstractmethod
-    def unicast(self, node: int, frame: bytes) -> None:
+    def unicast(self, node: int, datagram: bytes) -> None:
         """Send to one other node."""
 
     def reply(self, node: int, source: str, datagram: bytes) -> None:
@@ -85,7 +72,10 @@ class Transport(ABC):
 
     @abstractmethod
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
-        """Datagrams in the order in which they are to be handed in; `readable` is what poll() said of `filenos`."""
+        """Datagrams in the order in which they are to be handed in; `readable` is what poll() said of `filenos`.
+
+        A group that arrived together is never cut, so there may be up to 63 more than `datagrams_max`.
+        """
 
     @abstractmethod
     def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:
@@ -94,6 +84,15 @@ class Transport(ABC):
     @abstractmethod
     def filenos(self) -> list[int]:
         """The sockets to poll for input."""
+
+    def error_filenos(self) -> list[int]:
+        """The sockets to poll for errors alone, besides `filenos`: what they receive, nobody reads."""
+        polled = self.filenos()
+        return [number for each in self._sockets if (number := each.fileno()) not in polled]
+
+    def read_errors(self, failing: Collection[int]) -> list[str]:
+        """IP addresses at which, says ICMP, nobody listens; `failing` are sockets of which poll() said POLLERR."""
+        return [address for each in self._sockets if each.fileno() in failing for address in unreachable(each)]
 
     def heard(self, frame: bytes, source: str) -> None:  # noqa: B027 - only one transport learns
         """An accepted frame came from `source`: learn from it where its sender is, if nobody said so before."""
@@ -107,6 +106,8 @@ class Transport(ABC):
     def _socket(self, address: str, port: int, **options: bool) -> socket.socket:
         made = bound_socket(address, port, self.settings.ip_dscp, **options)
         self._sockets.append(made)
+        report_errors(made)
+        ask_for_groups(made)
         return made
 
     def _of_our_family(self, addresses: Mapping[int, tuple[str, ...]]) -> dict[int, list[str]]:
@@ -115,111 +116,68 @@ class Transport(ABC):
         usable = {node: [each for each in known if family_of(each) == family] for node, known in addresses.items()}
         return {node: known for node, known in usable.items() if known}
 
-    def _send(self, sendto: Callable[[bytes, Any], int], frame: bytes, address: Any) -> None:
+    def _send_groups(self, out: socket.socket, groups: list[list[bytes]], address: Any) -> None:
+        """Send what `Grouping.groups` made, each group with one call, one by one if the kernel refuses that."""
+        for group in groups:
+            if len(group) == 1:
+                self._send(out, group[0], address)
+                continue
+            try:
+                out.sendmsg(group, segment_size(len(group[0])), 0, address)
+            except OSError as error:
+                if not self._grouping.refused(error, len(group[0])) and error.errno not in PENDING:
+                    self.counters["tx_" + reason_of(error)] += len(group)
+                    continue
+                for datagram in group:
+                    self._send(out, datagram, address)
+
+    def _send(self, out: socket.socket, datagram: bytes, address: Any) -> None:
         try:
-            sendto(frame, address)
+            out.sendto(datagram, address)
         except OSError as error:
+            if error.errno in PENDING:
+                # Most likely not of this datagram, which was not sent then, but of one before it.
+                try:
+                    out.sendto(datagram, address)
+                except OSError as again:
+                    error = again
+                else:
+                    return
             self.counters["tx_" + reason_of(error)] += 1
 
     def _read(self, source: socket.socket, into: list[Datagram], datagrams_max: int) -> bool:
-        """Append what `source` holds, up to and with a token, at most `datagrams_max`. True: it is empty now.
+        """Append what `source` holds, up to and with a token, at least `datagrams_max`. True: it is empty now.
 
         To read past a token before that was handled would only delay it, and to ask an empty socket costs as much as
         to send a datagram.
         """
-        recvfrom, append = source.recvfrom, into.append
-        try:
-            for _ in range(datagrams_max):
-                datagram = recvfrom(DATAGRAM_SIZE_MAX)
-                append(datagram)
-                if len(datagram[0]) > _KIND_AT and datagram[0][_KIND_AT] == Kind.TOKEN:
+        recvmsg, append = source.recvmsg, into.append
+        enough = len(into) + datagrams_max
+        failures = 0
+        while len(into) < enough:
+            try:
+                data, control, _, address = recvmsg(DATAGRAM_SIZE_MAX, CONTROL_BYTES)
+            except BlockingIOError:
+                return True
+            except OSError as error:
+                # An error of something sent before (ICMP), or ENETDOWN once after the interface went.
+                failures += 1
+                if error.errno in PENDING and failures < _FAILURES_MAX:
+                    continue
+                self.counters["rx_" + reason_of(error)] += 1
+                return True
+            if control:
+                parts = split(data, control)
+                into += [(each, address) for each in parts]
+                if any(each[_KIND_AT : _KIND_AT + 1] == _TOKEN for each in parts):
                     return False
-        except BlockingIOError:
-            return True
-        except OSError as error:
-            # For example ENETDOWN once after the interface went; the next poll says whether there is more.
-            self.counters["rx_" + reason_of(error)] += 1
-            return True
+                continue
+            append((data, address))
+            if len(data) > _KIND_AT and data[_KIND_AT] == Kind.TOKEN:
+                return False
         return False
 
 
-def reason_of(error: OSError) -> str:
-    """The name of an errno in lower case (`enobufs`), for a counter."""
-    return errno.errorcode.get(error.errno or 0, "error").lower()
-
-
-def family_of(address: str) -> socket.AddressFamily:
-    """AF_INET or AF_INET6."""
-    return socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach `address`."""
-    return ip_address(address).is_loopback
-
-
-def socket_address(address: str, port: int) -> Any:
-    """What sendto() and bind() want: IPv6 addresses may carry a scope (`fe80::1%eth0`)."""
-    if ":" not in address:
-        return (address, port)
-    host, _, scope = address.partition("%")
-    return (host, port, 0, int(scope) if scope.isdigit() else socket.if_nametoindex(scope) if scope else 0)
-
-
-def bound_socket(
-    address: str, port: int, ip_dscp: int, *, shared: bool = False, token: bool = False, broadcast: bool = False
-) -> socket.socket:
-    """A non-blocking UDP socket. Raises `AddressNotAvailable` or `CannotBind`.
-
-    `shared`: SO_REUSEADDR, so that several nodes of this machine can have it; `token`: SO_PRIORITY for tokens.
-    """
-    try:
-        made = socket.socket(family_of(address), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    except OSError as error:
-        raise CannotBind(f"cannot make a UDP socket: {os.strerror(error.errno or 0)}; {_MEND_LIMIT}") from None
-    try:
-        _set_options(made, ip_dscp, shared=shared, token=token, broadcast=broadcast)
-        made.bind(socket_address(address, port))
-    except OSError as error:
-        made.close()
-        raise bind_error(error, address, port) from None
-    return made
-
-
-def _set_options(made: socket.socket, ip_dscp: int, *, shared: bool, token: bool, broadcast: bool) -> None:
-    if shared:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if broadcast:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    for plain, forced in ((socket.SO_RCVBUF, _SO_RCVBUFFORCE), (socket.SO_SNDBUF, _SO_SNDBUFFORCE)):
-        try:
-            made.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER_BYTES)
-        except PermissionError:
-            made.setsockopt(socket.SOL_SOCKET, plain, SOCKET_BUFFER_BYTES)  # the kernel cuts it to its limit
-    if ip_dscp:
-        if made.family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, ip_dscp << 2)
-        else:
-            made.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, ip_dscp << 2)
-    if token:
-        # After IP_TOS, which would overwrite it.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, TOKEN_PRIORITY)
-
-
-def bind_error(error: OSError, address: str, port: int) -> AddressNotAvailable | CannotBind:
-    """What to raise when `address`, `port` could not be bound."""
-    place = f"UDP {address}:{port}" if ":" not in address else f"UDP [{address}]:{port}"
-    if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENETDOWN, errno.ENETUNREACH):
-        return AddressNotAvailable(f"{place}: {error.strerror}")
-    if error.errno == errno.EADDRINUSE:
-        return CannotBind(
-            f"{place} is in use by another program; stop it, or set totem.interface.mcastport to a free port"
-        )
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return CannotBind(f"{place}: permission denied; run as root, or set totem.interface.mcastport above 1024")
-    return CannotBind(f"{place}: {error.strerror}; {_MEND_LIMIT}")
-
-
-_MEND_LIMIT = "see socket(7) and ip(7), and the limits of this process"
-_SO_SNDBUFFORCE = 32
-_SO_RCVBUFFORCE = 33
+_TOKEN = bytes([Kind.TOKEN])
+_FAILURES_MAX = 8
+"""Errors in a row after which a socket is left alone until the next poll."""

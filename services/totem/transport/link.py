@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
-from services.totem.transport.base import AddressNotAvailable, CannotBind, Datagram, Transport
+from services.totem.transport.base import Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch
 from services.totem.transport.place import LinkSettings, Place
+from services.totem.transport.sockets import AddressNotAvailable, CannotBind
 from services.totem.transport.udp import UdpTransport
 from services.totem.transport.udpu import UdpuTransport
 from services.totem.wire.frames import Kind
@@ -38,6 +39,9 @@ class Link:
         self.counters = counters
         """Datagrams that could not be sent or were not taken, by reason: `tx_enobufs`, `rx_unlisted_ip` ..."""
         self.transport: Transport | None = None
+        self.on_unreachable: Callable[[str], None] | None = None
+        """Called with an IP address at which, says ICMP, nobody listens: the ring process there may be dead. A hint:
+        anybody who sees the traffic can send such a thing. Called from `read_errors` only."""
         self.next_check_ns = 0
         """When `tend` wants to be called even if none of `filenos` is readable."""
         self.why_down = ""
@@ -56,18 +60,22 @@ class Link:
 
     def send(self, packets: list[tuple[int, bytes]]) -> None:
         """Send in the order of the list. What a node needs back of its own is kept for `take_local`."""
-        own, transport = self.settings.transport.node_id, self.transport
-        seal = self.protection.seal if self.protection is not None else _plain
+        own, transport, protection = self.settings.transport.node_id, self.transport, self.protection
+        together: list[bytes] = []
         for destination, frame in packets:
             if destination == EVERYBODY:
-                if transport is not None:
-                    transport.multicast(seal(frame))
+                together.append(frame)
                 if frame[_KIND_AT] != Kind.MCAST:
                     self._local.append(frame)
             elif destination == own:
                 self._local.append(frame)
             elif transport is not None:
-                transport.unicast(destination, seal(frame))
+                if together:
+                    transport.multicast(together if protection is None else protection.seal_all(together))
+                    together = []
+                transport.unicast(destination, frame if protection is None else protection.seal(frame))
+        if together and transport is not None:
+            transport.multicast(together if protection is None else protection.seal_all(together))
 
     @property
     def has_local(self) -> bool:
@@ -114,6 +122,19 @@ class Link:
         if self._watch is not None:
             found.add(self._watch.fileno())
         return found.union(self.data_filenos())
+
+    def error_filenos(self) -> list[int]:
+        """What to poll for errors alone (EPOLLERR); it changes when `filenos` does."""
+        return self.transport.error_filenos() if self.transport is not None else []
+
+    def read_errors(self, failing: Collection[int]) -> None:
+        """Descriptors of which the last poll said EPOLLERR: see what it is, and call `on_unreachable`."""
+        if self.transport is None:
+            return
+        for address in self.transport.read_errors(failing):
+            self.counters["unreachable_port"] += 1
+            if self.on_unreachable is not None:
+                self.on_unreachable(address)
 
     def data_filenos(self) -> list[int]:
         """Those of them on which datagrams arrive."""
@@ -189,8 +210,3 @@ class Link:
         if why != self.why_down:
             self.why_down = why
             _log.warning("This node is isolated: %s. It goes on trying.", why)
-
-
-def _plain(frame: bytes) -> bytes:
-    """Without packet security a frame is the datagram."""
-    return frame

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.totem.transport.base import AddressNotAvailable, TransportSettings, is_loopback
+from services.totem.transport.base import TransportSettings
 from services.totem.transport.interfaces import LocalAddress, find_address, is_local, local_addresses, select_address
 from services.totem.transport.resolver import Resolver
+from services.totem.transport.sockets import AddressNotAvailable, is_loopback
 
 _log = logging.getLogger("TOTEM")
 

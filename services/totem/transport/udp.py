@@ -18,18 +18,11 @@ import errno
 import socket
 import struct
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from services.totem.transport.base import (
-    AddressNotAvailable,
-    Datagram,
-    Transport,
-    TransportSettings,
-    bind_error,
-    family_of,
-    socket_address,
-)
+from services.totem.transport.base import Datagram, Transport, TransportSettings
+from services.totem.transport.sockets import AddressNotAvailable, bind_error, family_of, socket_address
 from services.totem.wire.frames import PROCESSORS_MAX, Kind
 
 DATA_BEFORE_TOKEN_MAX = 4096
@@ -106,21 +99,21 @@ class UdpTransport(Transport):
         """Data and tokens."""
         return [self._data.fileno(), self._token.fileno()]
 
-    def multicast(self, frame: bytes) -> None:
-        """One datagram for all."""
-        self._send(self._out.sendto, frame, self._group)
+    def multicast(self, datagrams: Sequence[bytes]) -> None:
+        """Each datagram once, for all."""
+        self._send_groups(self._out, self._grouping.groups(datagrams), self._group)
 
-    def unicast(self, node: int, frame: bytes) -> None:
+    def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a node whose address is not known (yet) does not get it."""
         if address := self._addresses.get(node):
-            self._send(self._out.sendto, frame, address)
+            self._send(self._out, datagram, address)
         else:
             self.counters["tx_no_address"] += 1
 
     def reply(self, node: int, source: str, datagram: bytes) -> None:
         """Back where it came from if nobody says where nodes are: what is learned may be out of date."""
         if self._learns:
-            self._send(self._out.sendto, datagram, socket_address(source, self.settings.port))
+            self._send(self._out, datagram, socket_address(source, self.settings.port))
         else:
             self.unicast(node, datagram)
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from services.totem.transport.base import Datagram, Transport, TransportSettings, socket_address
+from services.totem.transport.base import Datagram, Transport, TransportSettings
+from services.totem.transport.sockets import socket_address
 
 
 class UdpuTransport(Transport):
@@ -25,7 +26,7 @@ class UdpuTransport(Transport):
         super().__init__(settings, address, counters)
         self._token = self._socket(address, settings.port, token=True)
         self._by_node: dict[int, socket.socket] = {}
-        self._everybody: list[tuple[Callable[[bytes, Any], int], Any]] = []
+        self._everybody: list[tuple[socket.socket, Any]] = []
         self._addresses: dict[int, Any] = {}
         self._listed: frozenset[str] = frozenset()
 
@@ -42,21 +43,22 @@ class UdpuTransport(Transport):
         for node in self._addresses:
             if node not in self._by_node:
                 self._by_node[node] = self._socket(self.address, 0)
-        self._everybody = [(self._by_node[node].sendto, to) for node, to in sorted(self._addresses.items())]
+        self._everybody = [(self._by_node[node], to) for node, to in sorted(self._addresses.items())]
 
     def filenos(self) -> list[int]:
         """The one socket on which everything arrives."""
         return [self._token.fileno()]
 
-    def multicast(self, frame: bytes) -> None:
-        """One datagram for each other member."""
-        for sendto, address in self._everybody:
-            self._send(sendto, frame, address)
+    def multicast(self, datagrams: Sequence[bytes]) -> None:
+        """All of them to each other member."""
+        groups = self._grouping.groups(datagrams)
+        for out, address in self._everybody:
+            self._send_groups(out, groups, address)
 
-    def unicast(self, node: int, frame: bytes) -> None:
+    def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a member whose address is not known (yet) does not get it."""
         if address := self._addresses.get(node):
-            self._send(self._token.sendto, frame, address)
+            self._send(self._token, datagram, address)
         else:
             self.counters["tx_no_address"] += 1
 

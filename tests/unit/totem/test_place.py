@@ -13,11 +13,12 @@ from ipaddress import ip_interface
 import pytest
 
 from services.totem.ring.events import EVERYBODY
-from services.totem.transport.base import AddressNotAvailable, TransportSettings
+from services.totem.transport.base import TransportSettings
 from services.totem.transport.interfaces import LocalAddress, find_address, is_local, local_addresses, select_address
 from services.totem.transport.link import NEVER_NS, Link
 from services.totem.transport.place import LinkSettings, Place
 from services.totem.transport.resolver import Resolver, look_up
+from services.totem.transport.sockets import AddressNotAvailable
 from services.totem.wire.frames import Join, encode_join
 from tests.unit.totem.ports import reserve_port
 

@@ -1,0 +1,86 @@
+"""Many datagrams with one system call: UDP_SEGMENT for sending, UDP_GRO for receiving (udp(7)).
+
+What a node sends at one visit of the token are packets of one size, all but the last. The kernel takes them as one
+buffer and the size of a segment, and carries them as one up to the network card, which takes them apart; between
+network namespaces, and on loopback, the receiver gets them as one again. On the wire nothing is different.
+
+Where it is refused, datagrams are sent one by one, with the same result: a kernel before 4.18, an interface without
+checksum offload, a segment that does not fit the MTU of the path (which only a datagram that is fragmented may exceed).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Sequence
+
+SEGMENTS_MAX = 64
+"""Of one call (UDP_MAX_SEGMENTS of older kernels)."""
+
+GROUP_BYTES_MAX = 65_000
+"""Of one call: a little less than an IP packet can hold with its headers, of either version."""
+
+CONTROL_BYTES = socket.CMSG_SPACE(4)
+"""Room for the size of a segment."""
+
+_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+_SIZE_OUT = struct.Struct("=H")
+_SIZE_IN = struct.Struct("=i")
+_REFUSALS = frozenset((errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP))
+
+
+class Grouping:
+    """What the kernel takes in one call, as far as it has told by refusals."""
+
+    def __init__(self) -> None:
+        self.segment_size_max = GROUP_BYTES_MAX
+        """Larger datagrams are sent one by one."""
+
+    def groups(self, datagrams: Sequence[bytes]) -> list[list[bytes]]:
+        """The datagrams in their order, in groups that can be sent with one call each.
+
+        Those of a group have the size of its first one; the last may be shorter.
+        """
+        made: list[list[bytes]] = []
+        group: list[bytes] = []
+        size = room = 0
+        for each in datagrams:
+            length = len(each)
+            if room and length <= size:
+                group.append(each)
+                room = room - 1 if length == size else 0
+                continue
+            made.append(group := [each])
+            size = length
+            room = min(SEGMENTS_MAX, GROUP_BYTES_MAX // size) - 1 if 0 < size <= self.segment_size_max else 0
+        return made
+
+    def refused(self, error: OSError, size: int) -> bool:
+        """A group was not sent, of segments of this size. True: it was because of the grouping."""
+        if error.errno not in _REFUSALS:
+            return False
+        self.segment_size_max = size - 1
+        return True
+
+
+def segment_size(size: int) -> list[tuple[int, int, bytes]]:
+    """Control data for sendmsg: cut what follows into datagrams of this size."""
+    return [(_SOL_UDP, _UDP_SEGMENT, _SIZE_OUT.pack(size))]
+
+
+def ask_for_groups(receiver: socket.socket) -> None:
+    """Let this socket receive groups as such, if the kernel has that."""
+    with contextlib.suppress(OSError):
+        receiver.setsockopt(_SOL_UDP, _UDP_GRO, 1)
+
+
+def split(data: bytes, control: Sequence[tuple[int, int, bytes]]) -> list[bytes]:
+    """The datagrams of a group, by the control data that came with it."""
+    for level, kind, value in control:
+        if level == _SOL_UDP and kind == _UDP_GRO and len(value) >= _SIZE_IN.size:
+            (size,) = _SIZE_IN.unpack_from(value)
+            if 0 < size < len(data):
+                return [data[at : at + size] for at in range(0, len(data), size)]
+    return [data]
