@@ -16,6 +16,9 @@ CLUSTER_JOBS ?= $(shell echo $$(( $(JOBS) + 1 )))
 SECONDS ?= 60
 MUTATIONS ?= 1000000
 SEED ?=
+QUICK ?=
+PARTS ?=
+BENCH ?=
 
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sim mutations chaos bench clean
 
@@ -68,6 +71,13 @@ sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 
 chaos: setup ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)
+
+$(VENV)/.ready-bench: $(VENV)/.ready
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@touch $@
+
+bench: $(VENV)/.ready-bench ## Rondo beside C Corosync (root or user namespaces): make bench QUICK=1 PARTS="throughput latency" BENCH="..."
+	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
 
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
 	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets

@@ -1,0 +1,1 @@
+"""Clusters in network namespaces, ready to be measured. The laboratory is the one of the tests (tests/cluster)."""

@@ -1,0 +1,60 @@
+"""Series of samples and what is said about them: the median, the spread, and ratios within pairs.
+
+No sample is ever left out. The spread is from the smallest to the largest sample. Systems take turns, so that sample i
+of one and sample i of another were measured within seconds of each other; a ratio is the median of the ratios of these
+pairs, which a machine that is slower for a while disturbs least.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+Labels = dict[str, str | int | float]
+
+
+@dataclass
+class Series:
+    """Samples of one quantity of one system under one load.
+
+    `labels` say what: always `system`, and what the part varies (size, nodes, loss). `cpu` is, for each process by
+    name, the share of one core that it used during each sample.
+    """
+
+    quantity: str
+    unit: str
+    labels: Labels
+    samples: list[float] = field(default_factory=list)
+    cpu: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def spread_percent(self) -> float:
+        """From the smallest to the largest sample, as a share of the median."""
+        middle = self.median
+        return 100 * (max(self.samples) - min(self.samples)) / middle if middle else 0.0
+
+    def cpu_medians(self) -> dict[str, float]:
+        """The median share of a core that each process used."""
+        return {name: statistics.median(shares) for name, shares in self.cpu.items()}
+
+    def add_cpu(self, shares: dict[str, float]) -> None:
+        """Add what the processes used during the last sample."""
+        for name, share in shares.items():
+            self.cpu.setdefault(name, []).append(share)
+
+
+def paired_ratio(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """The median of one[i] / other[i]; None if there are no pairs, or nothing to divide by."""
+    ratios = [a / b for a, b in zip(one, other, strict=False) if b]
+    return statistics.median(ratios) if ratios else None
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The value below which that share of the ascending values lies (nearest rank)."""
+    assert ordered
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]

@@ -1,0 +1,101 @@
+"""Tables, files of results, and the command line of the bench."""
+
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as command
+from bench.lab.systems import chosen
+from bench.report import number_text, report, size_text
+from bench.results import PartResult, load, load_all
+from bench.statistics import Series
+
+
+def result() -> PartResult:
+    series = [
+        Series("throughput", "messages/s", {"system": "rondo", "size": 65536}, [3000, 4000, 2000], {"1.totem": [0.5]}),
+        Series("throughput", "messages/s", {"system": "corosync-knet", "size": 65536}, [1500, 1000, 1000]),
+    ]
+    machine = {"cpus": "2 CPUs"}
+    return PartResult(
+        "throughput",
+        "One sender",
+        ("size",),
+        "python -m bench",
+        "today",
+        "abc",
+        machine,
+        {"rondo": "totem {\n}\n"},
+        series,
+    )
+
+
+def test_report_shows_medians_ratios_processor_time_and_configurations() -> None:
+    text = report([result()])
+    assert "| 64 KiB | 197 MB/s (±33 %) | 65.5 MB/s (±25 %) | 2.00 x |" in text
+    assert "| 64 KiB | rondo | totem 50 | 0 |" in text
+    assert "`rondo`:\n\n```\ntotem {\n}\n```" in text
+    assert "totem {" not in report([result()], with_configurations=False)
+
+
+def test_results_survive_the_file(tmp_path: Path) -> None:
+    one = result()
+    assert load(one.save(tmp_path)) == one
+    assert load_all(tmp_path, ("latency", "throughput")) == [one]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"series": [{"nonsense": 1}]}'])
+def test_what_is_no_result_is_refused_with_its_path(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "latency.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"latency\.json: not a result"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "size", "text"),
+    [
+        (79_123, "messages/s", 64, "79.1 k/s"),
+        (148.2, "messages/s", 1024, "148 /s"),
+        (1500, "messages/s", 65536, "98.3 MB/s"),
+        (410.4, "us", None, "410 µs"),
+        (0.53, "%", None, "0.530 %"),
+    ],
+)
+def test_numbers_have_three_digits_and_a_unit(value: float, unit: str, size: int | None, text: str) -> None:
+    assert number_text(value, unit, size) == text
+
+
+def test_sizes_are_written_as_one_speaks_of_them() -> None:
+    assert [size_text(size) for size in (64, 1000, 1024, 262144, 1 << 20)] == [
+        "64 B", "1000 B", "1 KiB", "256 KiB", "1 MiB",
+    ]  # fmt: skip
+
+
+def test_configurations_of_the_systems() -> None:
+    rondo, knet, slow = chosen(["rondo", "corosync-knet", "corosync-udpu+norr"])
+    addresses = {1: "10.0.0.1", 2: "10.0.0.2"}
+    assert "keyfile: /key" in rondo.configuration(addresses, "/key", {}, {})
+    assert "system {" not in rondo.configuration(addresses, "/key", {}, {})
+    text = knet.configuration(addresses, "/key", {"to_syslog": "no"}, {"state_dir": "/s"})
+    assert "crypto_cipher: aes256" in text
+    assert "ring0_addr: 10.0.0.2" in text
+    text = slow.configuration(addresses, "/key", {}, {})
+    assert "keyfile" not in text
+    assert "sched_rr: no" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--parts", "nonsense"], "there is no part 'nonsense'"),
+        (["--systems", "corosync-ib"], "there is no system 'corosync-ib'"),
+        (["--sizes", "64,x"], "'64,x' is not a list of numbers"),
+        (["--report-only"], "there are no results in"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([*words, "--out", str(tmp_path)]) == 1
+    assert said in capsys.readouterr().err
