@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Generator
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -50,7 +49,7 @@ class _Link:
 
     def __init__(self, endpoint: str, name: str) -> None:
         self.endpoint = endpoint
-        self.session = Session(name, partial(Request, self))
+        self.session = Session(name, Request, self)
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
@@ -221,11 +220,7 @@ class _Link:
 class Request(requests.Request):
     """A message on its way. `number` is what events and `UnknownOutcome` name it by once it is accepted."""
 
-    __slots__ = ("_link",)
-
-    def __init__(self, link: _Link, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._link = link
+    __slots__ = ()
 
     async def accepted(self, timeout: float | None = None) -> "Request":
         """Wait until the executive has taken it. Raises Timeout, or the error with which it failed."""
@@ -236,7 +231,8 @@ class Request(requests.Request):
         return await self._wait(lambda: self.is_done, timeout, "ordered")
 
     async def _wait(self, condition: Callable[[], bool], timeout: float | None, what: str) -> "Request":
-        await self._link.wait(condition, timeout, f"request {self.number} was not {what} in time")
+        link: _Link = self._batch.owner
+        await link.wait(condition, timeout, f"request {self.number} was not {what} in time")
         if self.error is not None:
             raise self.error
         return self

@@ -9,6 +9,7 @@ for event in group:
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from rondo.errors import Disconnected
 
@@ -70,8 +71,7 @@ class Ring:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message, at its place in the order of the group."""
 
     group: str

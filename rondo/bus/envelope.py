@@ -34,7 +34,7 @@ Check = Callable[[Any], bool]
 """Whether a decoded value may stand at its place."""
 
 
-def unpack(frame: bytes, array_length_max: int = ARRAY_LENGTH_MAX) -> Any:
+def unpack(frame: bytes | memoryview, array_length_max: int = ARRAY_LENGTH_MAX) -> Any:
     """The value that `frame` holds. Raises `BusError` for anything that is not exactly one msgpack value without maps'
     and extensions' surprises."""
     try:

@@ -23,6 +23,12 @@ FAILED = 3
 """`[n, 3, request, code]`: an accepted request had no effect when its turn came."""
 
 
+RUN = 4
+"""`[n, 4, group, node, pid, transitional, body, first]`: messages that follow each other directly, and have one
+position in common. `rondo.bus.mcast.decode_body` gives the payloads; first = the number of the session's own request
+that the first of them is, the others being those that follow it; else nil."""
+
+
 class Reason(IntEnum):
     """cpg_reason_t: why a process joined or left."""
 
@@ -41,6 +47,7 @@ _SHAPES = {
     MEMBERSHIP: record(is_u64, is_u32, is_bytes, _MEMBERS, _CHANGES, _CHANGES, optional(is_u64)),
     RING: record(is_u64, is_u32, is_u32, is_u64, array_of(is_u32)),
     FAILED: record(is_u64, is_u32, is_u64, is_u32),
+    RUN: record(is_u64, is_u32, is_bytes, is_u32, is_u32, is_bool, is_bytes, optional(is_u64)),
 }
 
 

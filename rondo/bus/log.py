@@ -17,12 +17,13 @@ they want (`next_frame`, `next_message`, `take_sync_replies`).
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from itertools import islice
 from typing import Any, NamedTuple
 
 from rondo.bus import order
 from rondo.bus.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError
+from rondo.bus.mcast import RUN_ID, expand_run, run_length
 from rondo.bus.order import Entry, request_cost
 
 ENTRY_OVERHEAD_BYTES = 256
@@ -37,6 +38,10 @@ QUEUE_BYTES_MAX = 4 * 1024 * 1024
 CREDIT_STEP_BYTES = QUEUE_BYTES_MAX // 8
 """Credit alone is told of once it grew by this much."""
 
+Tag = tuple[int, int, int] | tuple[int, int, int, int, int]
+"""(session, request, parts that follow); for a run, or one message out of it, also the last request of the run and the
+bytes that count as queued until it is in the log."""
+
 SyncRing = tuple[int, int]
 """(representative, sequence) of a ring."""
 
@@ -47,8 +52,26 @@ class Outgoing(NamedTuple):
     guarantee: int
     """rondo.bus.requests.Guarantee"""
     data: bytes
-    tag: tuple[int, int, int]
-    """(session, request, parts that follow), to be handed back with `OrderedLog.message`."""
+    tag: Tag
+    """To be handed back with `OrderedLog.message`."""
+
+    def expanded(self) -> list[tuple[bytes, Tag]] | None:
+        """For a run: the messages that it stands for, with their tags, for a ring on which runs are not understood."""
+        if len(self.tag) == 3:
+            return None
+        session, last, following, _, cost = self.tag
+        messages = expand_run(self.data)
+        costs = [len(message) + order.MESSAGE_OVERHEAD_BYTES for message in messages]
+        costs[-1] += cost - sum(costs)
+        first = last - len(messages) + 1
+        tags = [(session, first + index, following, last, each) for index, each in enumerate(costs)]
+        return list(zip(messages, tags, strict=True))
+
+
+class _Pending(NamedTuple):
+    first: int
+    """Of the requests that are still to come: of a run there may be several."""
+    note: bytes | None
 
 
 class OrderedLog:
@@ -81,7 +104,8 @@ class OrderedLog:
         self._sessions: bytes | None = None
 
         self._taken: dict[int, int] = {}
-        self._pending: OrderedDict[tuple[int, int], bytes | None] = OrderedDict()
+        self._pending: dict[tuple[int, int], _Pending] = {}
+        """By session and (last) request: accepted, and not wholly in the log."""
         self._queue: deque[Outgoing] = deque()
         self._queued_bytes = 0
         self._sync_replies: list[tuple[SyncRing, list[bytes]]] = []
@@ -99,17 +123,30 @@ class OrderedLog:
 
     # What the ring gives.
 
-    def message(self, sender: int, data: bytes, transitional: bool, tag: tuple[int, int, int] | None) -> None:
+    def message(self, sender: int, data: bytes, transitional: bool, tag: Tag | None) -> None:
         """A message of service CPG in its place in the order. `tag`: as `next_message` gave it, None for others'."""
         if tag is not None:
-            session, request, following = tag
-            self._queued_bytes -= len(data) + order.MESSAGE_OVERHEAD_BYTES
-            if following == 0:
-                self._pending.pop((session, request), None)
+            if len(tag) == 3:
+                session, request, following = tag
+                self._queued_bytes -= len(data) + order.MESSAGE_OVERHEAD_BYTES
+                if following == 0:
+                    self._pending.pop((session, request), None)
+            else:
+                tag = self._part_of_run(tag)
         if self.recording:
             self.head += 1
             self._entries.append([order.MESSAGE, sender, tag, transitional, data])
             self.bytes += len(data) + ENTRY_OVERHEAD_BYTES
+
+    def _part_of_run(self, tag: tuple[int, int, int, int, int]) -> tuple[int, int, int]:
+        """A run, or one of its messages, is in the log."""
+        session, request, following, last, cost = tag
+        self._queued_bytes -= cost
+        if request == last:
+            self._pending.pop((session, last), None)
+        else:
+            self._pending[session, last] = _Pending(request + 1, None)
+        return session, request, following
 
     def transitional(
         self, old_ring: SyncRing, new_ring: SyncRing, members: tuple[int, ...], left: tuple[int, ...]
@@ -220,7 +257,11 @@ class OrderedLog:
             self._core,
             self._sessions,
             [[session, request] for session, request in self._taken.items()],
-            [[session, request, note] for (session, request), note in self._pending.items()],
+            [
+                [session, request, pending.note]
+                for (session, last), pending in self._pending.items()
+                for request in range(pending.first, last + 1)
+            ],
             self._credit,
         )
         self._frames.append(order.encode(welcome))
@@ -250,10 +291,15 @@ class OrderedLog:
             if request > taken.get(session, 0):
                 taken[session] = request
                 self._queued_bytes += cost
-                if messages:
-                    self._pending[session, request] = note
                 following = len(messages)
-                for data in messages:
+                if following == 1 and messages[0][:4] == RUN_ID:
+                    first = request - run_length(messages[0]) + 1
+                    self._pending[session, request] = _Pending(first, note)
+                    queue.append(Outgoing(guarantee, messages[0], (session, request, 0, request, cost)))
+                    following = 0
+                elif following:
+                    self._pending[session, request] = _Pending(request, note)
+                for data in messages[:following]:
                     following -= 1
                     queue.append(Outgoing(guarantee, data, (session, request, following)))
             self._taken_news[session] = taken[session]

@@ -22,10 +22,12 @@ from rondo.bus.envelope import (
     record,
 )
 from rondo.bus.kinds import Kind
+from rondo.bus.mcast import MESSAGE_COST_BYTES, RUN_ID, run_length
 
 # Kinds of log entries.
 MESSAGE = 0
-"""`[0, sender, tag, transitional, data]`: an executive message of service CPG, its 16-byte header included."""
+"""`[0, sender, tag, transitional, data]`: an executive message of service CPG, its 16-byte header included. It may be a
+run (`rondo.bus.mcast`); the request in its tag is then that of its last message."""
 TRANSITIONAL = 1
 """`[1, [old rep, old seq], [new rep, new seq], members, left]`"""
 REGULAR = 2
@@ -255,5 +257,11 @@ def decode(frame: bytes) -> Envelope:
 def request_cost(messages: list[bytes]) -> int:
     """What a request takes of the credit, bytes."""
     if len(messages) == 1:
-        return len(messages[0]) + MESSAGE_OVERHEAD_BYTES
+        return message_cost(messages[0])
     return sum(map(len, messages)) + MESSAGE_OVERHEAD_BYTES * len(messages)
+
+
+def message_cost(message: bytes) -> int:
+    """What one message takes of the credit; a run as much as the messages that it stands for."""
+    cost = len(message) + MESSAGE_OVERHEAD_BYTES
+    return cost if message[:4] != RUN_ID else cost + run_length(message) * MESSAGE_COST_BYTES

@@ -12,11 +12,16 @@ from enum import IntEnum
 from typing import Any
 
 from rondo.bus.envelope import BusError, array_of, is_u32, is_u64, pack, record, unpack
+from rondo.bus.mcast import decode_body
 
 GROUP_NAME_BYTES_MAX = 128
 """CPG_MAX_NAME_LENGTH."""
 
 REQUESTS_PER_BLOB_MAX = 1 << 16
+
+RUN_PAYLOAD_BYTES_MAX = 32 * 1024
+"""Larger messages do not gain by being in a run, and go by themselves."""
+RUN_BODY_BYTES_MAX = 128 * 1024
 
 REQUEST_CLOSE = 0xFFFF_FFFF_FFFF_FFFF
 """The number under which cpg itself submits the end of a session; no client's request has it."""
@@ -31,6 +36,8 @@ class Op(IntEnum):
     """`[r, 2, group]`: ordered; comes back as a membership event that names this request."""
     MCAST = 3
     """`[r, 3, group, guarantee, data]`: ordered; comes back as a message event that names this request."""
+    RUN = 4
+    """`[r, 4, group, guarantee, body]`: several MCASTs in one, numbered r, r + 1 ...; the body: `rondo.bus.mcast`."""
     GROUPS = 16
     """`[r, 16]`: `[[group, [[node, pid], ...]], ...]`, groups in byte order of their names"""
     NAMES = 17
@@ -75,6 +82,19 @@ def decode_requests(blob: bytes) -> list[list[Any]]:
         ):
             raise BusError("a request is [number, operation, ...]")
     return value
+
+
+def expand_runs(requests: list[list[Any]]) -> list[list[Any]]:
+    """The same requests with every run as the MCASTs that it stands for. Raises `BusError`."""
+    expanded: list[list[Any]] = []
+    for request in requests:
+        if request[1] == Op.RUN and len(request) == 5 and type(request[4]) is bytes:
+            number, _, group, guarantee, body = request
+            payloads = enumerate(decode_body(body), number)
+            expanded.extend([each, int(Op.MCAST), group, guarantee, data] for each, data in payloads)
+        else:
+            expanded.append(request)
+    return expanded
 
 
 def encode_replies(replies: list[list[Any]]) -> bytes:

@@ -13,7 +13,6 @@ the next one acknowledges the one before. A process that forks must connect anew
 import contextlib
 import time
 from collections.abc import Iterator
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -37,11 +36,7 @@ def deadline_of(timeout: float | None) -> float | None:
 class Request(requests.Request):
     """A message on its way. `number` is what events and `UnknownOutcome` name it by once it is accepted."""
 
-    __slots__ = ("_link",)
-
-    def __init__(self, link: Link, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._link = link
+    __slots__ = ()
 
     def accepted(self, timeout: float | None = None) -> "Request":
         """Wait until the executive has taken it: it will be ordered even if this process dies now.
@@ -59,9 +54,10 @@ class Request(requests.Request):
         return self._wait(lambda: self.is_done, timeout, "ordered")
 
     def _wait(self, condition: Any, timeout: float | None, what: str) -> "Request":
-        self._link.check_process()
-        with self._link.changed:
-            self._link.wait(condition, deadline_of(timeout), f"request {self.number} was not {what} in time")
+        link: Link = self._batch.owner
+        link.check_process()
+        with link.changed:
+            link.wait(condition, deadline_of(timeout), f"request {self.number} was not {what} in time")
             if self.error is not None:
                 raise self.error
         return self
@@ -97,14 +93,13 @@ class Group:
         link.check_process()
         if type(data) is not bytes:
             data = bytes(memoryview(data))
-        with link.changed:
-            session = link.session
-            request = session.mcast(self._group, guarantee, data)
+        with link.lock:
+            request = link.session.mcast(self._group, guarantee, data)
             if request is None:
                 request = self._mcast_when_there_is_room(data, guarantee, timeout)
-            link.wake()
-        assert isinstance(request, Request)
-        return request
+            if link.is_sleeping:
+                link.wake()
+        return request  # type: ignore[return-value]  # what this connection's session makes
 
     def _mcast_when_there_is_room(self, data: bytes, guarantee: Guarantee, timeout: float | None) -> requests.Request:
         session = self._link.session
@@ -129,7 +124,10 @@ class Group:
         """
         link, group = self._link, self._group
         link.check_process()
-        with link.changed:
+        event: Event | None = next(group.ready, None)
+        if event is not None:
+            return event
+        with link.lock:
             event = link.session.next_event(group)
             if event is None:
                 link.session.check(group) if group.is_over else None
@@ -150,7 +148,8 @@ class Group:
         try:
             while True:
                 link.check_process()
-                with link.changed:
+                yield from group.ready
+                with link.lock:
                     event = link.session.next_event(group)
                     if event is None:
                         link.wait(lambda: group.queue or group.is_over, None, "")
@@ -258,14 +257,9 @@ class Cluster:
         self.close()
 
 
-def request_factory(link: Link) -> requests.RequestFactory:
-    """Requests that can be waited for by threads."""
-    return partial(Request, link)
-
-
 def connect_to(endpoint: str, name: str, timeout: float | None) -> Cluster:
     """A connection to the gateway at `endpoint`. Raises Timeout, AccessDenied, ..."""
-    link = Link(endpoint, name, request_factory)
+    link = Link(endpoint, name, Request)
     try:
         with link.changed:
             what = f"no node answers at {endpoint}; is it running (rondo status), and in a ring?"

@@ -5,8 +5,9 @@ group that got it; the session acknowledges up to the last chunk before which no
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
+from operator import length_hint
 from typing import Any
 
 from rondo.bus import events
@@ -38,7 +39,8 @@ class GroupState(Enum):
 
 
 class Chunk:
-    """The events of one envelope: their last position, their size, and how many of them are not handled yet."""
+    """The events of one envelope: their last position, their size, and how many of them (a run is one) are not handled
+    yet."""
 
     __slots__ = ("bytes", "n", "open")
 
@@ -58,18 +60,28 @@ class Group:
         self.members: tuple[Member, ...] = ()
         self.queue: deque[tuple[Chunk, Any]] = deque()
         self.handling: Chunk | None = None
+        self.ready: Iterator[Message] = iter(())
+        """What was not taken yet of the run that `handling` is about. Taking from it needs no lock."""
         self.ended: Error | None = None
         """Why nothing more will come, once nothing more will come."""
 
     @property
     def is_over(self) -> bool:
         """Whether no event will come any more."""
-        return not self.queue and (self.ended is not None or self.state is GroupState.LEFT)
+        return not self.queue and not self.has_ready and (self.ended is not None or self.state is GroupState.LEFT)
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether there is more of the run that was begun."""
+        return length_hint(self.ready) > 0
 
     def event(self, raw: Any) -> Event:
         """The event that an array of the protocol says; membership is taken note of."""
         if type(raw) is not list:
             return raw  # type: ignore[no-any-return]  # an event that the session made itself
+        if raw[1] == events.RUN:
+            self.ready = iter(_run(self.name, raw))
+            return next(self.ready)
         event = EVENTS[raw[1]](self.name, raw)
         if type(event) is Membership:
             self.members = event.members
@@ -93,6 +105,16 @@ def member(node: int, pid: int) -> Member:
 def _message(name: str, raw: list[Any]) -> Message:
     _, _, _, node, pid, transitional, data, request = raw
     return Message(name, member(node, pid), data, TRANSITIONAL if transitional else REGULAR, request)
+
+
+def _run(name: str, raw: list[Any]) -> list[Message]:
+    """The messages of a run, its body decoded already: many, so without a call for each."""
+    _, _, _, node, pid, transitional, payloads, first = raw
+    new, sender, configuration = tuple.__new__, member(node, pid), TRANSITIONAL if transitional else REGULAR
+    if first is None:
+        return [new(Message, (name, sender, data, configuration, None)) for data in payloads]
+    numbered = enumerate(payloads, first)
+    return [new(Message, (name, sender, data, configuration, request)) for request, data in numbered]
 
 
 def _membership(name: str, raw: list[Any]) -> Membership:

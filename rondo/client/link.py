@@ -32,6 +32,19 @@ ENVELOPES_AT_ONCE = 64
 MONITORED = zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_FAILED_AUTH
 
 
+_forks = 0
+"""How often this process is a fork away from the one in which this module was loaded. A comparison with it is cheaper
+than to ask for the process id with every call."""
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def open_socket(
     context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, *, check: bool = True
 ) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
@@ -82,14 +95,16 @@ def close_sockets(socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> 
 class Link:
     """A session and the thread that serves it. Everything in `session` is touched under `changed` only."""
 
-    def __init__(self, endpoint: str, client_name: str, request_factory: Callable[["Link"], RequestFactory]) -> None:
+    def __init__(self, endpoint: str, client_name: str, request_factory: RequestFactory) -> None:
         self.endpoint = endpoint
-        self.session = Session(client_name, request_factory(self))
-        self.changed = threading.Condition()
-        self._pid = os.getpid()
+        self.session = Session(client_name, request_factory, self)
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
+        self.is_sleeping = False
+        """Whether the thread has to be woken to see what was queued."""
+        self._made_after_forks = _forks
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._sleeping = False
         self._closing = False
         self._socket, self._monitor = self._first_socket()
         self._thread = threading.Thread(target=self._run, name="rondo-client", daemon=True)
@@ -107,13 +122,13 @@ class Link:
 
     def check_process(self) -> None:
         """Raise BadHandle in a process that was forked off after the connection was made: it has no thread here."""
-        if os.getpid() != self._pid:
-            raise BadHandle(f"this connection belongs to process {self._pid}; after a fork, call rondo.connect() anew")
+        if self._made_after_forks != _forks:
+            raise BadHandle("this connection belongs to the parent process; after a fork, call rondo.connect() anew")
 
     def wake(self) -> None:
         """Have the thread look at the session. Under `changed`."""
-        if self._sleeping:
-            self._sleeping = False
+        if self.is_sleeping:
+            self.is_sleeping = False
             os.eventfd_write(self._wakeup, 1)
 
     def wait(self, condition: Callable[[], object], deadline: float | None, what: str) -> None:
@@ -173,12 +188,12 @@ class Link:
                     return welcomed
                 if not session.is_open:
                     self._look_at_absence(absent_since)
-                self._sleeping = True
+                self.is_sleeping = True
                 timeout_ms = delay_ms if session.has_unacknowledged or not session.is_open else None
             for envelope in envelopes:
                 socket.send(envelope)
             ready = dict(poller.poll(timeout_ms))
-            self._sleeping = False
+            self.is_sleeping = False
             idle = not ready
             delay_ms = min(delay_ms * 2, ACK_DELAY_MS_MAX) if idle else ACK_DELAY_MS
             if self._wakeup in ready:
@@ -244,5 +259,5 @@ class Link:
             self.changed.notify_all()
         close_sockets(self._socket, self._monitor)
         os.close(self._wakeup)
-        self._sleeping = False
+        self.is_sleeping = False
         self._context.term()

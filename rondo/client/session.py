@@ -17,6 +17,7 @@ from typing import Any
 from rondo.bus import events
 from rondo.bus.codes import Code
 from rondo.bus.envelope import BusError, unpack
+from rondo.bus.mcast import decode_body
 from rondo.bus.requests import Op
 from rondo.client.groups import Chunk, Group, GroupState, members_of, name_from_wire, name_to_wire
 from rondo.client.protocol import FROM_GATEWAY, VERSION, Kind, decode, encode
@@ -46,7 +47,8 @@ RESUME_MS_DEFAULT = 10_000
 class Session:
     """Everything that is known about one session. Not for several threads at once: its owner has a lock."""
 
-    def __init__(self, client_name: str, request_factory: RequestFactory = Request) -> None:
+    def __init__(self, client_name: str, request_factory: RequestFactory = Request, owner: object = None) -> None:
+        """`owner` is what requests can be waited for with; it is for the requests that `request_factory` makes."""
         self.client_name = client_name
         self.is_open = False
         """Whether this connection was welcomed."""
@@ -57,7 +59,7 @@ class Session:
         self.message_bytes_max = 0
         self.resume_ms = RESUME_MS_DEFAULT
         self.groups: dict[str, Group] = {}
-        self.requests = Requests(request_factory)
+        self.requests = Requests(request_factory, owner)
         self.ack_bytes = 0
         """How much was handled since the last acknowledgement was sent; 0 = there is nothing to acknowledge."""
         self.slow: tuple[int, int] | None = None
@@ -178,9 +180,7 @@ class Session:
         if size > self.message_bytes_max:
             limit = self.message_bytes_max
             raise TooBig(f"a message has at most {limit} bytes (cpg.message_size_max), this one {size}")
-        if not self.requests.has_room(size):
-            return None
-        return self.requests.add(Op.MCAST, (group.wire_name, guarantee, data), group.name, size)
+        return self.requests.add_message(group.name, group.wire_name, guarantee, data)
 
     def query_groups(self) -> Request:
         """Ask for all groups; the result of the request is what `groups_of` reads."""
@@ -201,6 +201,9 @@ class Session:
 
     def next_event(self, group: Group) -> Event | None:
         """The group's next event, or None. That it is asked for acknowledges the one before."""
+        event = next(group.ready, None)
+        if event is not None:
+            return event
         self.handled(group)
         if not group.queue:
             return None
@@ -209,9 +212,9 @@ class Session:
         return group.event(raw)
 
     def handled(self, group: Group) -> None:
-        """The event that was taken last was handled."""
+        """The event that was taken last was handled. Of a run that counts once all of it was."""
         chunk = group.handling
-        if chunk is not None:
+        if chunk is not None and not group.has_ready:
             group.handling = None
             chunk.open -= 1
             if chunk.open == 0:
@@ -274,8 +277,9 @@ class Session:
             # No word came of the end of that log: whatever was sent may have been taken.
             reason = "the node has closed this session: it was restarted, or this process was silent for too long"
             self.absent(reason)
-            self._report_unknown({r.number for r in self.requests.unsettled}, reason)
-        queued = [r for r in self.requests.take_queued() if r.op not in (Op.JOIN, Op.LEAVE)]
+            sent = self.requests.unsettled
+            self._report_unknown({n for batch in sent for n in range(batch.first, batch.last + 1)}, reason)
+        queued = [batch for batch in self.requests.take_queued() if batch.op not in (Op.JOIN, Op.LEAVE)]
         for group in list(self.groups.values()):
             if group.state is GroupState.LEAVING:
                 self._left(group)
@@ -283,12 +287,11 @@ class Session:
                 group.state = GroupState.JOINING
                 self.requests.add(Op.JOIN, (group.wire_name,), group.name)
         kept = []
-        for request in queued:
-            if request.group is None or request.group in self.groups:
-                kept.append(request)
+        for batch in queued:
+            if batch.group is None or batch.group in self.groups:
+                kept.append(batch)
             else:
-                request.error = Disconnected("the group was left before this message was accepted")
-                request.is_done = True
+                batch.fail(Disconnected("the group was left before this message was accepted"))
         self.requests.renumber(kept, taken)
         self._chunks.clear()
         self._position = self._acknowledged = position
@@ -307,12 +310,16 @@ class Session:
     def _report_unknown(self, numbers: set[int], why: str) -> None:
         """Tell each group which of its messages have an unknown outcome: `numbers`, and all that was accepted."""
         requests = self.requests
-        queued = {r.number for r in (*requests.unsettled, *requests.unsent)}
+        queued = {id(batch) for batch in (*requests.unsettled, *requests.unsent)}
         unknown: dict[str, list[int]] = {}
-        for number in [n for n in requests.unresolved if n in numbers or n not in queued]:
-            request = requests.resolve(number, Disconnected(f"the outcome of request {number} is unknown: {why}"))
-            if request is not None and request.op == Op.MCAST and request.group is not None:
-                unknown.setdefault(request.group, []).append(number)
+        for batch in list(requests.unresolved.values()):
+            open_numbers = range(batch.first + batch.done, batch.last + 1)
+            if not (id(batch) not in queued or any(number in numbers for number in open_numbers)):
+                continue
+            for number in open_numbers:
+                requests.resolve(number, Disconnected(f"the outcome of request {number} is unknown: {why}"))
+            if batch.op == Op.MCAST and batch.group is not None:
+                unknown.setdefault(batch.group, []).extend(open_numbers)
         for name, mine in unknown.items():
             if name in self.groups:
                 self._tell(self.groups[name], UnknownOutcome(tuple(mine)))
@@ -336,22 +343,19 @@ class Session:
 
     def _refused(self, number: int, code: int, text: str = "") -> None:
         """A request failed; if it was one to join or leave, that concerns the group."""
-        request = self.requests.unresolved.get(number)
-        if request is None:
-            return
         error = error_of(code, text)
-        self.requests.resolve(number, error)
-        group = self.groups.get(request.group or "")
-        if group is None or request.op == Op.MCAST:
+        batch = self.requests.resolve(number, error)
+        group = self.groups.get(batch.group or "") if batch is not None else None
+        if batch is None or group is None or batch.op == Op.MCAST:
             return
-        if request.op == Op.LEAVE:
+        if batch.op == Op.LEAVE:
             self._left(group)
         else:
             group.ended = error
             self._forget_group(group)
             self._tell(group, Disconnected(f"cannot join group {group.name!r}: {error}"))
-            for other in [n for n, r in self.requests.unresolved.items() if r.group == group.name]:
-                self.requests.resolve(other, error)
+            for other in [b for b in self.requests.unresolved.values() if b.group == group.name]:
+                self.requests.fail(other, error)
 
     def _on_events(self, first: int, last: int, blob: bytes) -> None:
         if last <= self._position:
@@ -361,17 +365,21 @@ class Session:
         if first <= seen:
             new = [event for event in new if event[0] > seen]
         chunk = Chunk(last, len(blob))
-        by_name, resolve = self._by_wire_name, self.requests.resolve_message
+        by_name, resolve = self._by_wire_name, self.requests.resolve_messages
         for event in new:
-            if event[1] != events.MESSAGE:
+            kind = event[1]
+            if kind == events.RUN:
+                event[6] = decode_body(event[6])
+            elif kind != events.MESSAGE:
                 self._on_event(chunk, event)
                 continue
             group = by_name.get(event[2])
             if group is not None:
                 group.queue.append((chunk, event))
                 chunk.open += 1
-            if event[7] is not None:
-                resolve(event[7])
+            first = event[7]
+            if first is not None:
+                resolve(first, first + len(event[6]) - 1 if kind == events.RUN else first)
         self._position = last
         self._chunks.append(chunk)
         if chunk.open == 0:
@@ -409,9 +417,14 @@ class Session:
         group.state = GroupState.LEFT
         self._forget_group(group)
         error = NotExist(f"this process has left group {group.name!r}")
-        for number in [n for n, r in self.requests.unresolved.items() if r.group == group.name]:
-            self.requests.resolve(number, None if self.requests.unresolved[number].op == Op.LEAVE else error)
-        self.handled(group)
+        for batch in [b for b in self.requests.unresolved.values() if b.group == group.name]:
+            if batch.op == Op.LEAVE:
+                self.requests.resolve(batch.first)
+            else:
+                self.requests.fail(batch, error)
+        if group.handling is not None:
+            group.handling.open -= 1
+            group.handling = None
         for chunk, _ in group.queue:
             chunk.open -= 1
         group.queue = deque((Chunk(0, 0), raw) for _, raw in group.queue)

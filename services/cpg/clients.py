@@ -15,16 +15,27 @@ from rondo.bus import sessions as bus
 from rondo.bus.codes import Code
 from rondo.bus.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError, unpack
 from rondo.bus.events import Reason, encode_events
+from rondo.bus.mcast import decode_body
 from rondo.bus.order import Again, request_cost
-from rondo.bus.requests import REQUEST_CLOSE, Guarantee, Op, decode_requests, encode_replies
+from rondo.bus.requests import (
+    REQUEST_CLOSE,
+    RUN_BODY_BYTES_MAX,
+    RUN_PAYLOAD_BYTES_MAX,
+    Guarantee,
+    Op,
+    decode_requests,
+    encode_replies,
+    expand_runs,
+)
 from rondo.bus.sessions import CloseReason, NoticeKind, OpenFlag
 from services.cpg import wire
 from services.cpg.core import Core
-from services.cpg.evaluate import answer, evaluate, evaluate_mcast
+from services.cpg.evaluate import answer, evaluate, evaluate_mcast, evaluate_run
 from services.cpg.sessions import Blob, Queued, Session
 
 _MCAST = int(Op.MCAST)
-_ORDERED = frozenset((int(Op.JOIN), int(Op.LEAVE), int(Op.MCAST)))
+_RUN = int(Op.RUN)
+_ORDERED = frozenset((int(Op.JOIN), int(Op.LEAVE), _MCAST, _RUN))
 
 TURN_BYTES = 64 * 1024
 """What one session may submit before the others get their turn."""
@@ -254,11 +265,10 @@ class Clients:
                 self.remove(session)
                 continue
             # What is neither to be submitted nor a query was refused before.
-            refused = [q.request for q in session.queue if q.messages is not None or q.query is not None]
-            if refused:
-                replies = self._replies.setdefault(session.ident, [])
-                replies.extend([request, int(Code.LIBRARY), None] for request in refused)
-            lost.append([session.ident, list(session.inflight)])
+            for queued in session.queue:
+                if queued.messages is not None or queued.query is not None:
+                    self._refuse(session, queued.request, queued.requests, Code.LIBRARY)
+            lost.append([session.ident, session.unseen()])
             session.begin_epoch()
         self._send_replies()
         self._tell(bus.Lost(self.epoch, reason, lost))
@@ -283,35 +293,67 @@ class Clients:
             return
         try:
             requests = decode_requests(blob)
-            if [request[0] for request in requests] != list(range(first, last + 1)):
-                raise BusError(f"requests are not numbered {first} to {last}")
+            numbers = self._check_numbers(requests, first, last)
         except BusError as error:
             self.cut(session, Code.INVALID_PARAM, f"what this client sent is not a list of requests: {error}")
             return
-        self.counters["requests"] += len(requests)
+        self.counters["requests"] += last - first + 1
         known = max(session.taken, session.submitted)
-        for request in requests:
+        if first <= known or first < session.expected:
+            # Sent again. What of a run was taken before can be left out only if it is taken apart.
+            requests = expand_runs(requests)
+            numbers = [1] * len(requests)
+        for request, count in zip(requests, numbers, strict=True):
             number = request[0]
             if number < session.expected:
                 continue
-            session.expected = number + 1
+            session.expected = number + count
             # Ordered requests that totem has already are duplicates; queries are simply answered again.
             if number > known or request[1] not in _ORDERED:
-                self._evaluate(session, request)
+                self._evaluate(session, request, count)
         self._to_settle[ident] = session
 
-    def _evaluate(self, session: Session, request: list[Any]) -> None:
+    def _check_numbers(self, requests: list[list[Any]], first: int, last: int) -> list[int]:
+        """How many requests each of these is: runs are several. Raises `BusError` if they are not `first` to `last`."""
+        counts: list[int] = []
+        due = first
+        size_max = min(RUN_PAYLOAD_BYTES_MAX, self.options.message_size_max)
+        for request in requests:
+            if request[0] != due:
+                break
+            count = 1
+            if request[1] == _RUN:
+                if len(request) != 5 or type(request[4]) is not bytes:
+                    raise BusError("a run is [number, operation, group, guarantee, body]")
+                payloads = decode_body(request[4])
+                if max(map(len, payloads)) > size_max or len(request[4]) > RUN_BODY_BYTES_MAX:
+                    raise BusError("what is in a run is too big for one")
+                count = len(payloads)
+            counts.append(count)
+            due += count
+        if len(counts) != len(requests) or due != last + 1:
+            raise BusError(f"requests are not numbered {first} to {last}")
+        return counts
+
+    def _evaluate(self, session: Session, request: list[Any], count: int) -> None:
         if request[1] == _MCAST:
             result = evaluate_mcast(session, request, self.core.node_id, self.options.message_size_max)
+        elif request[1] == _RUN:
+            result = evaluate_run(session, request, self.core.node_id, count)
         else:
             result = evaluate(session, request, self._may_join)
         if isinstance(result, Code):
-            self.counters["refused"] += 1
-            self._replies.setdefault(session.ident, []).append([request[0], int(result), None])
+            self.counters["refused"] += count
+            last = request[0] + count - 1
+            self._refuse(session, last, count, result)
             if session.queue:
-                self._enqueue(session, Queued(request[0], 0, 0, None, None, None))
+                self._enqueue(session, Queued(last, 0, 0, None, None, None, count))
         else:
             self._enqueue(session, result)
+
+    def _refuse(self, session: Session, last: int, count: int, code: Code) -> None:
+        replies = self._replies.setdefault(session.ident, [])
+        replies.extend([request, int(code), None] for request in range(last - count + 1, last + 1))
 
     def _enqueue(self, session: Session, queued: Queued) -> None:
         if not session.queue:
@@ -343,6 +385,7 @@ class Clients:
                 if queued.messages is not None:
                     requests.append(_submit(session, queued))
                     cost += queued.cost
+                    self.counters["messages_submitted"] += queued.requests
                 elif queued.query is not None:
                     result = answer(queued.query, self.core)
                     self._replies.setdefault(session.ident, []).append([queued.request, int(Code.OK), result])
@@ -351,7 +394,6 @@ class Clients:
                 self._turns.append(session)
             if cost >= ENVELOPE_BYTES_TARGET:
                 break
-        self.counters["messages_submitted"] += len(requests)
         return requests, cost
 
     def taken(self, pairs: Iterable[list[int]]) -> None:
@@ -469,7 +511,7 @@ class Clients:
 def _submit(session: Session, queued: Queued) -> list[Any]:
     """The SUBMIT item of a request, which is in flight from here on."""
     session.submitted = queued.request
-    session.inflight.append(queued.request)
+    session.inflight.append((queued.request - queued.requests + 1, queued.request))
     if queued.note is not None:
         session.notes[queued.request] = queued.note
     return [session.ident, queued.request, int(queued.guarantee), queued.note, queued.messages]

@@ -28,6 +28,7 @@ from rondo.bus import events, order
 from rondo.bus.codes import Code
 from rondo.bus.envelope import BusError, pack, unpack
 from rondo.bus.events import Reason
+from rondo.bus.mcast import MCAST_DATA_AT
 from rondo.bus.order import Entry, Tag
 from rondo.bus.requests import REQUEST_CLOSE
 from services.cpg import wire
@@ -98,12 +99,12 @@ class Core:
             if entry[0] == order.MESSAGE:
                 data = entry[4]
                 # Nearly everything is a plain message: no object is made for it, and it is looked at only once.
-                if data[:4] == wire.MCAST_ID and len(data) >= wire.MCAST_DATA_AT and not self.syncing:
+                if data[:4] == wire.MCAST_ID and len(data) >= MCAST_DATA_AT and not self.syncing:
                     name_length, length, pid = fields_of(data, 16)
-                    end = wire.MCAST_DATA_AT + length
+                    end = MCAST_DATA_AT + length
                     if name_length <= wire.NAME_BYTES_MAX and end <= len(data):
                         group = groups.get(data[wire.NAME_AT : wire.NAME_AT + name_length])
-                        payload = data[wire.MCAST_DATA_AT : end] if length <= 4096 else memoryview(data)[184:end]
+                        payload = data[MCAST_DATA_AT:end] if length <= 4096 else memoryview(data)[MCAST_DATA_AT:end]
                         self._deliver(n, entry, group, pid, payload)
                         continue
                 self._message(n, n, entry)
@@ -133,6 +134,8 @@ class Core:
             self._held.append((at, entry))
         elif isinstance(message, wire.Mcast):
             self._deliver(n, entry, self.table.groups.get(message.group), message.pid, message.data)
+        elif isinstance(message, wire.Run):
+            self._deliver_run(n, entry, message)
         elif isinstance(message, wire.PartialMcast):
             whole = self.assembly.add(at, n, entry[1], message)
             if whole is not None:
@@ -161,6 +164,23 @@ class Core:
             event = [n, events.MESSAGE, group.name, sender, pid, transitional, data, None]
             for session in group.local:
                 out[session].append(event if session != own else [*event[:7], request])
+
+    def _deliver_run(self, n: int, entry: Entry, run: wire.Run) -> None:
+        """Like as many messages, at one position."""
+        _, sender, tag, transitional, _ = entry
+        group = self.table.groups.get(run.group)
+        if tag is not None:
+            own, last, _ = tag
+            self.ordered[own] = last
+            if group is None or sender not in group.nodes or own not in group.local:
+                for request in range(last - run.messages + 1, last + 1):
+                    self._failed(n, [own, request, 0], Code.NOT_EXIST)
+        if group is None or sender not in group.nodes:
+            return
+        event = [n, events.RUN, group.name, sender, run.pid, transitional, run.body]
+        for session in group.local:
+            first = tag[1] - run.messages + 1 if tag is not None and tag[0] == session else None
+            self.out[session].append([*event, first])
 
     def _failed(self, n: int, tag: Tag, code: Code) -> None:
         self._seen(tag)

@@ -11,6 +11,7 @@ from typing import Any
 
 from rondo.bus.codes import Code
 from rondo.bus.events import Reason
+from rondo.bus.mcast import encode_run
 from rondo.bus.order import request_cost
 from rondo.bus.requests import GROUP_NAME_BYTES_MAX, Guarantee, Op
 from services.cpg import wire
@@ -61,17 +62,33 @@ def evaluate_mcast(session: Session, request: list[Any], node_id: int, message_s
     if len(request) != 5:
         return Code.INVALID_PARAM
     number, _, group, guarantee, data = request
+    code = _mcast_fault(session, group, guarantee, data)
+    if code != Code.OK:
+        return code
+    if len(data) > message_size_max:
+        return Code.TOO_BIG
+    messages = wire.encode_mcast(group, node_id, session.pid, data)
+    return Queued(number, request_cost(messages), guarantee, None, messages, None)
+
+
+def evaluate_run(session: Session, request: list[Any], node_id: int, count: int) -> Queued | Code:
+    """What a RUN of `count` messages, none of them too big, becomes, or the code with which all of it is refused."""
+    number, _, group, guarantee, body = request
+    code = _mcast_fault(session, group, guarantee, body)
+    if code != Code.OK:
+        return code
+    messages = [encode_run(group, node_id, session.pid, count, body)]
+    return Queued(number + count - 1, request_cost(messages), guarantee, None, messages, None, count)
+
+
+def _mcast_fault(session: Session, group: Any, guarantee: Any, data: Any) -> Code:
+    """OK if this may be multicast, as far as its size does not matter; else why not."""
     if type(group) is not bytes or type(data) is not bytes or type(guarantee) is not int or not 0 <= guarantee <= 3:
         return Code.INVALID_PARAM
     if group not in session.intended:
         fault = _name_fault(group)
         return Code.NOT_EXIST if fault == Code.OK else fault
-    if len(data) > message_size_max:
-        return Code.TOO_BIG
-    if session.queue_bytes >= QUEUE_BYTES_MAX:
-        return Code.TRY_AGAIN
-    messages = wire.encode_mcast(group, node_id, session.pid, data)
-    return Queued(number, request_cost(messages), guarantee, None, messages, None)
+    return Code.TRY_AGAIN if session.queue_bytes >= QUEUE_BYTES_MAX else Code.OK
 
 
 def _name_fault(group: Any) -> Code:

@@ -177,7 +177,7 @@ class Machine:
         for ident, request, note in welcome.pending:
             known = table.get(ident)
             if known is not None:
-                known.inflight.append(request)
+                known.inflight.append((request, request))
                 if note is not None and is_note(note):
                     known.notes[request] = note
 

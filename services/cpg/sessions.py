@@ -39,6 +39,8 @@ class Queued(NamedTuple):
     messages: list[bytes] | None
     """None: not submitted (a refusal, which is only there for its place, or a query)."""
     query: list[Any] | None
+    requests: int = 1
+    """How many requests this is: of a run, `request` is the last one."""
 
 
 class Session:
@@ -83,8 +85,8 @@ class Session:
         """The groups in which it will be once all that it requested is done."""
         self.queue: deque[Queued] = deque()
         self.queue_bytes = 0
-        self.inflight: deque[int] = deque()
-        """Submitted and not seen in the log."""
+        self.inflight: deque[tuple[int, int]] = deque()
+        """Submitted and not seen in the log: (first, last) of each."""
         self.notes: dict[int, bytes] = {}
         """Notes of the joins and leaves among them."""
 
@@ -142,7 +144,7 @@ class Session:
         """Every request up to this one is accepted by totem, or answered."""
         if self.taken < self.submitted:
             return self.taken
-        return (self.queue[0].request if self.queue else self.expected) - 1
+        return self.queue[0].request - self.queue[0].requests if self.queue else self.expected - 1
 
     def drop_queue(self) -> None:
         """Forget the requests that totem was not given."""
@@ -161,8 +163,15 @@ class Session:
 
     def seen(self, request: int) -> None:
         """Its requests up to this one are in the log."""
-        while self.inflight and self.inflight[0] <= request:
-            self.notes.pop(self.inflight.popleft(), None)
+        inflight = self.inflight
+        while inflight and inflight[0][1] <= request:
+            self.notes.pop(inflight.popleft()[1], None)
+        if inflight and inflight[0][0] <= request:
+            inflight[0] = (request + 1, inflight[0][1])
+
+    def unseen(self) -> list[int]:
+        """The requests that were submitted and not seen in the log."""
+        return [request for first, last in self.inflight for request in range(first, last + 1)]
 
     def begin_epoch(self) -> None:
         """All that belongs to an epoch is void."""

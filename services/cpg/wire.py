@@ -13,6 +13,7 @@ All begin with a header of 16 bytes: id i32 = 2 << 16 | function, padding, size 
 | 5 | DOWNLIST, 1568 bytes | old members u32 @16, left nodes u32 @24, 384 node ids u32 @32 |
 | 6 | PARTIAL_MCAST | name @16, total u32 @152, length u32 @160, pid u32 @168, part u32 @176, source @184, data @200 |
 | 7 | PARTS_AGAIN | the same; Rondo's own, unknown to C nodes, which drop it (they log unknown functions) |
+| 8 | RUN | several MCASTs in one, Rondo's own: see `rondo.bus.mcast` |
 
 PARTS_AGAIN is sent in the sync of a ring that new nodes join while a long message of the sender is half ordered: it
 gives them the parts that they missed, so that they see that message as all others do.
@@ -23,6 +24,10 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 from typing import NamedTuple
+
+from rondo.bus.envelope import BusError
+from rondo.bus.mcast import MCAST_DATA_AT, RUN_BODY_AT, RUN_FIELDS, RUN_FUNCTION, decode_body
+from rondo.bus.mcast import encode_mcast as encode_one_mcast
 
 NAME_BYTES_MAX = 128
 
@@ -47,6 +52,7 @@ class Function(IntEnum):
     DOWNLIST = 5
     PARTIAL_MCAST = 6
     PARTS_AGAIN = 7
+    RUN = RUN_FUNCTION
 
 
 class Part(IntEnum):
@@ -92,6 +98,16 @@ class Mcast(NamedTuple):
     data: bytes | memoryview
 
 
+class Run(NamedTuple):
+    """Consecutive messages to a group."""
+
+    group: bytes
+    pid: int
+    messages: int
+    body: bytes
+    """`rondo.bus.mcast.decode_body` gives the payloads."""
+
+
 class PartialMcast(NamedTuple):
     """A part of a message too long for one."""
 
@@ -111,7 +127,7 @@ class DownList(NamedTuple):
     left: list[int]
 
 
-Message = ProcJoin | ProcLeave | JoinList | Mcast | PartialMcast | DownList
+Message = ProcJoin | ProcLeave | JoinList | Mcast | Run | PartialMcast | DownList
 
 _HEAD = struct.Struct("<i4xi4x")
 _PROC = struct.Struct("<i4xi4xI4x128sI4xI4x")
@@ -121,7 +137,6 @@ _JOINLIST = struct.Struct("<i4xi4xI4x")
 _JOINLIST_ENTRY = struct.Struct("<I4xI4x128s")
 _DOWNLIST = struct.Struct("<i4xi4xI4xI4x384I")
 
-MCAST_DATA_AT = _MCAST.size
 MCAST_ID = struct.pack("<i", _SERVICE | Function.MCAST)
 """First four bytes of every MCAST."""
 MCAST_FIELDS = struct.Struct("<I4x128xI4xI")
@@ -164,10 +179,7 @@ def encode_mcast(group: bytes, node: int, pid: int, data: bytes) -> list[bytes]:
     """The messages that carry `data` to a group: one MCAST, or for long data a row of PARTIAL_MCASTs."""
     length = len(data)
     if length <= PART_BYTES_MAX:
-        head = _MCAST.pack(
-            _SERVICE | Function.MCAST, MCAST_DATA_AT + length, len(group), group, length, pid, node, 0
-        )  # fmt: skip
-        return [head + data]
+        return [encode_one_mcast(group, node, pid, data)]
     return _encode_parts(Function.PARTIAL_MCAST, group, node, pid, length, data)
 
 
@@ -233,6 +245,20 @@ def _decode_mcast(message: bytes) -> Message:
     return Mcast(_group(name_length, name), pid, _data(message, MCAST_DATA_AT, length))
 
 
+def _decode_run(message: bytes) -> Message:
+    name_length, length, pid, count = RUN_FIELDS.unpack_from(message, 16)
+    if name_length > NAME_BYTES_MAX or length > len(message) - RUN_BODY_AT:
+        raise WireError(f"a run of {length} bytes in {len(message)}")
+    body = message[RUN_BODY_AT : RUN_BODY_AT + length]
+    try:
+        found = len(decode_body(body))
+    except BusError as error:
+        raise WireError(str(error)) from None
+    if found != count:
+        raise WireError(f"a run of {found} messages says {count}")
+    return Run(message[NAME_AT : NAME_AT + name_length], pid, count, body)
+
+
 def _decode_partial(message: bytes) -> Message:
     ident, _, name_length, name, total, length, pid, part, _, _ = _PARTIAL.unpack_from(message)
     if part not in (Part.FIRST, Part.MIDDLE, Part.LAST):
@@ -260,6 +286,7 @@ _DECODERS = {
     _SERVICE | Function.PROCLEAVE: (_PROC.size, _decode_leave),
     _SERVICE | Function.JOINLIST: (_JOINLIST.size, _decode_join_list),
     _SERVICE | Function.MCAST: (_MCAST.size, _decode_mcast),
+    _SERVICE | Function.RUN: (RUN_BODY_AT, _decode_run),
     _SERVICE | Function.PARTIAL_MCAST: (_PARTIAL.size, _decode_partial),
     _SERVICE | Function.PARTS_AGAIN: (_PARTIAL.size, _decode_partial),
     _SERVICE | Function.DOWNLIST: (_DOWNLIST.size, _decode_down_list),

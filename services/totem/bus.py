@@ -57,7 +57,8 @@ class Bus:
         node, ring = self._node, self._node.ring
         submitted = False
         while ring.submit_space() > 0 and (message := self._log.next_message()) is not None:
-            ring.submit(message.data, message.tag)
+            for data, tag in message.expanded() or ((message.data, message.tag),):
+                ring.submit(data, tag)
             submitted = True
         node.answer_sync_steps()
         if self._log.reform_wanted:

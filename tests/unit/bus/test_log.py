@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rondo.bus import order
+from rondo.bus import mcast, order
 from rondo.bus.envelope import BusError
 from rondo.bus.log import ENTRY_OVERHEAD_BYTES, QUEUE_BYTES_MAX, OrderedLog
 
@@ -98,6 +98,34 @@ def test_requests_are_taken_once_and_in_order(log: OrderedLog) -> None:
         queued.append((message.data, message.tag))
     assert queued == [(b"a", (7, 1, 1)), (b"b", (7, 1, 0)), (b"c", (8, 1, 0)), (b"d", (7, 2, 0))]
     assert [f.taken for f in frames(log) if isinstance(f, order.Taken)] == [[[7, 2], [8, 1]]]
+
+
+@pytest.mark.parametrize("taken_apart", [False, True])
+def test_a_run_is_one_request_of_many_messages(log: OrderedLog, taken_apart: bool) -> None:
+    """It is pending until its last message is in the log, and costs as much as its messages would."""
+    run = mcast.encode_run(b"g", 1, 77, 3, mcast.encode_body([b"a", b"bc", b""]))
+    send(log, order.Submit(EPOCH, [request(7, 3, run)]))
+    assert log.queued_bytes == order.message_cost(run) > 3 * mcast.MESSAGE_COST_BYTES
+    message = log.next_message()
+    assert message is not None
+    parts = message.expanded() if taken_apart else [(message.data, message.tag)]
+    assert parts is not None
+    if taken_apart:
+        assert [data for data, _ in parts] == [mcast.encode_mcast(b"g", 1, 77, each) for each in (b"a", b"bc", b"")]
+        log.message(1, *parts.pop(0)[:1], False, message.expanded()[0][1])  # type: ignore[index]
+    send(log, order.Hello(EPOCH, 1, 10))
+    hello = frames(log)[0]
+    assert isinstance(hello, order.Welcome)
+    assert hello.pending == [[7, number, None] for number in ((2, 3) if taken_apart else (1, 2, 3))]
+    for data, tag in parts:
+        log.message(1, data, False, tag)
+    assert log.queued_bytes == 0
+    send(log, order.Hello(EPOCH, 1, 11))
+    hello, *rest = frames(log)
+    assert isinstance(hello, order.Welcome)
+    assert hello.pending == []
+    tags = [entry[2] for envelope in rest if isinstance(envelope, order.Log) for entry in envelope.entries[2:]]
+    assert tags == ([[7, 1, 0], [7, 2, 0], [7, 3, 0]] if taken_apart else [[7, 3, 0]])
 
 
 def test_restarted_cpg_gets_what_follows_its_snapshot(log: OrderedLog) -> None:

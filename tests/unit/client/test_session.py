@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 import rondo
+from rondo.bus import events
 from rondo.bus.codes import Code
-from rondo.bus.envelope import unpack
 from rondo.bus.events import encode_events
-from rondo.bus.requests import Op, encode_replies
+from rondo.bus.mcast import encode_body
+from rondo.bus.requests import Op, decode_requests, encode_replies, expand_runs
 from rondo.client.groups import Group, GroupState
 from rondo.client.protocol import FROM_CLIENT, Kind, decode, encode
 from rondo.client.requests import REQUEST_BYTES
@@ -41,7 +42,7 @@ class Node:
             kind, epoch, fields = decode(envelope, FROM_CLIENT)
             assert (kind, epoch) == (Kind.REQUEST, self.epoch)
             first, last, blob = fields
-            batch = unpack(blob)
+            batch = expand_runs(decode_requests(blob))
             assert [request[0] for request in batch] == list(range(first, last + 1))
             sent += batch
         return sent
@@ -89,15 +90,17 @@ def node() -> Node:
 
 def test_requests_are_numbered_kept_and_repeated(node: Node) -> None:
     group = node.joined()
-    made = [node.session.mcast(group, 2, b"%d" % i) for i in range(4)]
-    assert [r[0] for r in node.requests()] == [2, 3, 4, 5]
+    made = [node.session.mcast(group, 2, b"%d" % i) for i in range(2)]
+    assert [r[0] for r in node.requests()] == [2, 3]
+    made += [node.session.mcast(group, 2, b"%d" % i) for i in range(2, 4)]
+    assert [r[0] for r in node.requests()] == [4, 5]
     assert node.requests() == []
     node.give(Kind.SETTLED, 3)
     assert [r is not None and r.is_accepted for r in made] == [True, True, False, False]
     hello = decode(node.session.hello(), FROM_CLIENT)[2]
     assert hello[3] == [9, b"s" * 16, 5, 1, 3]
     assert node.requests() == []  # nothing before the welcome
-    node.welcome(position=1, taken=4)
+    node.welcome(position=1, taken=5)
     assert [r[0] for r in node.requests()] == [4, 5]
     assert made[2] is not None
     assert made[2].is_accepted
@@ -160,7 +163,9 @@ def test_the_window_bounds_requests_and_bytes_but_never_a_single_one(node: Node)
 
 def test_a_refusal_lost_on_its_way_shows_when_a_later_message_is_ordered(node: Node) -> None:
     group = node.joined()
-    lost, later = node.session.mcast(group, 2, b"lost"), node.session.mcast(group, 2, b"later")
+    lost = node.session.mcast(group, 2, b"lost")
+    node.requests()
+    later = node.session.mcast(group, 2, b"later")
     assert lost is not None
     assert later is not None
     node.requests()
@@ -169,6 +174,44 @@ def test_a_refusal_lost_on_its_way_shows_when_a_later_message_is_ordered(node: N
     assert later.is_done
     assert later.error is None
     assert isinstance(lost.error, rondo.TryAgain)
+
+
+def test_messages_that_wait_together_travel_as_a_run_and_are_told_apart(node: Node) -> None:
+    group = node.joined()
+    made = [node.session.mcast(group, 2, data) for data in (b"a", b"", b"c")]
+    (envelope,) = node.session.outgoing(acknowledge=False)
+    first, last, blob = decode(envelope, FROM_CLIENT)[2]
+    assert (first, last, decode_requests(blob)) == (2, 4, [[2, Op.RUN, b"g", 2, encode_body([b"a", b"", b"c"])]])
+    node.give(Kind.SETTLED, 4)
+    node.events([events.RUN, b"g", *ME, False, encode_body([b"a", b"", b"c"]), 2])
+    assert [r is not None and r.is_done and r.error is None and r.number for r in made] == [2, 3, 4]
+    got = [node.session.next_event(group) for _ in range(3)]
+    assert got[2] == rondo.Message("g", MEMBER, b"c", rondo.Configuration.REGULAR, 4)
+    node.session.handled(group)
+    assert node.acknowledged() == 2
+    node.events([events.RUN, b"g", 2, 5, True, encode_body([b"x", b"y"]), None])
+    assert node.session.next_event(group) == rondo.Message(
+        "g", rondo.Member(2, 5), b"x", rondo.Configuration.TRANSITIONAL, None
+    )
+    node.session.handled(group)
+    assert node.acknowledged() is None  # the other one was not taken
+    assert node.session.next_event(group) is not None
+    assert node.session.next_event(group) is None
+    assert node.acknowledged() == 3
+
+
+def test_a_run_that_was_taken_apart_comes_back_message_by_message(node: Node) -> None:
+    group = node.joined()
+    made = [node.session.mcast(group, 2, b"%d" % i) for i in range(4)]
+    node.requests()
+    node.give(Kind.SETTLED, 5)
+    node.events(message(b"0", 2), message(b"1", 3), [events.FAILED, 4, Code.NOT_EXIST])
+    assert [r is not None and r.is_done for r in made] == [True, True, True, False]
+    assert [r is not None and type(r.error) for r in made] == [type(None), type(None), rondo.NotExist, type(None)]
+    node.give(Kind.LOST, "totem died", [5])
+    told = [node.session.next_event(group) for _ in range(4)]
+    assert told[2:] == [rondo.Disconnected("totem died"), rondo.UnknownOutcome((5,))]
+    assert [r is not None and r.is_done for r in made] == [True] * 4
 
 
 def test_refusals_have_their_own_exceptions(node: Node) -> None:
@@ -185,8 +228,10 @@ def test_refusals_have_their_own_exceptions(node: Node) -> None:
 
 def test_the_death_of_totem_tells_what_is_unknown_and_sends_the_rest_again(node: Node) -> None:
     group = node.joined()
-    made = [node.session.mcast(group, 2, b"%d" % i) for i in range(5)]
-    assert len(node.requests()) == 5
+    made = []
+    for i in range(5):
+        made.append(node.session.mcast(group, 2, b"%d" % i))
+        assert len(node.requests()) == 1  # each by itself, not as a run: they share no fate
     node.give(Kind.SETTLED, 2)  # accepted, so it is listed
     node.give(Kind.REPLY, encode_replies([[4, Code.LIBRARY, None]]))
     node.give(Kind.SETTLED, 4)

@@ -10,6 +10,7 @@ from rondo.bus import events as ev
 from rondo.bus import sessions as bus
 from rondo.bus.codes import Code
 from rondo.bus.envelope import PROTOCOL_VERSION
+from rondo.bus.mcast import decode_body, encode_body
 from rondo.bus.order import Again
 from rondo.bus.requests import Op, decode_replies, encode_requests
 from rondo.bus.sessions import CloseReason, OpenFlag
@@ -61,14 +62,32 @@ class Client:
                 self.wants.add(group)
                 self.request(gateway, Op.JOIN, group)
         elif what < 0.75 and self.wants:
-            self.sent_messages += 1
-            text = b"%d:%d:%d:" % (self.session, self.sent_messages, rng.choice((0, 3, 50, 200)))
-            length = int(text.split(b":")[2])
-            self.request(gateway, Op.MCAST, rng.choice(sorted(self.wants)), 2, text + b"x" * length)
+            group = rng.choice(sorted(self.wants))
+            if rng.random() < 0.7:
+                self.request(gateway, Op.MCAST, group, 2, self._text(rng))
+            else:
+                self._run(gateway, group, [self._text(rng) for _ in range(rng.randint(1, 4))])
         elif what < 0.8:
             self.request(gateway, Op.GROUPS)
         else:
             self.acknowledge(gateway)
+
+    def _text(self, rng: random.Random) -> bytes:
+        self.sent_messages += 1
+        length = rng.choice((0, 3, 50, 200))
+        return b"%d:%d:%d:" % (self.session, self.sent_messages, length) + b"x" * length
+
+    def _run(self, gateway: Gateway, group: bytes, payloads: list[bytes]) -> None:
+        """Multicast in a run. If it has to be sent again it goes message by message."""
+        first = self.next_request
+        for data in payloads:
+            self.requests[self.next_request] = self.unsettled[self.next_request] = [
+                self.next_request, int(Op.MCAST), group, 2, data,
+            ]  # fmt: skip
+            self.next_request += 1
+        run = [first, int(Op.RUN), group, 2, encode_body(payloads)]
+        blob = encode_requests([run])
+        gateway.tell(bus.Request(gateway.epoch, [[self.session, first, self.next_request - 1, blob]]))
 
     def request(self, gateway: Gateway, op: Op, *arguments: Any) -> int:
         """Make a request; it is sent at once."""
@@ -93,7 +112,7 @@ class Client:
         assert [decoded[0][0], decoded[-1][0]] == [first, last]
         for event in decoded:
             if event[0] > had:
-                self.stream.append((epoch, event))
+                self.stream.extend((epoch, each) for each in _messages(event))
                 self.position = event[0]
 
     def settle(self, upto: int) -> None:
@@ -115,6 +134,15 @@ class Client:
         """kill -9 of the process."""
         self.alive = self.open = False
         gateway.tell(bus.Close(gateway.epoch, [[self.session, CloseReason.DIED]]))
+
+
+def _messages(event: list[Any]) -> list[list[Any]]:
+    """The event, or the messages of a run."""
+    if event[1] != ev.RUN:
+        return [event]
+    n, _, *fields, body, first = event
+    numbers = range(first, first + 1000) if first is not None else [None] * 1000
+    return [[n, ev.MESSAGE, *fields, data, number] for data, number in zip(decode_body(body), numbers, strict=False)]
 
 
 class Gateway:

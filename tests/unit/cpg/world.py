@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rondo.bus import sessions as bus
-from rondo.bus.log import OrderedLog
+from rondo.bus.log import OrderedLog, Tag
 from services.cpg.clients import Options
 from services.cpg.machine import Machine
 from tests.unit.cpg.client import Client, Gateway
@@ -31,7 +31,7 @@ class Item:
 
     sender: int
     data: bytes | None
-    tag: tuple[int, int, int] | None = None
+    tag: Tag | None = None
     barrier: str = ""
 
 
@@ -113,7 +113,10 @@ class Node:
         """Let own messages into the ring's order."""
         moved = False
         while count and self.stage == "ready" and (message := self.log.next_message()) is not None:
-            self.ring.items.append(Item(self.ident, message.data, message.tag))
+            # A run travels as it is where all are Rondo, and taken apart elsewhere.
+            taken_apart = message.expanded() if len(self.ring.items) % 2 else None
+            for data, tag in taken_apart or [(message.data, message.tag)]:
+                self.ring.items.append(Item(self.ident, data, tag))
             count -= 1
             moved = True
         return moved

@@ -16,7 +16,7 @@ import zmq
 from rondo.bus import events, sessions, sockets
 from rondo.bus.codes import Code
 from rondo.bus.envelope import BusError
-from rondo.bus.requests import GROUP_NAME_BYTES_MAX, Op, decode_requests, encode_replies
+from rondo.bus.requests import GROUP_NAME_BYTES_MAX, Op, decode_requests, encode_replies, expand_runs
 
 UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 Key = tuple[int, int]
@@ -194,7 +194,7 @@ class Loopback:
             self._send(sessions.Reopen(self.epoch, [number]))
             return
         try:
-            requests = decode_requests(blob)
+            requests = expand_runs(decode_requests(blob))
         except BusError as error:
             self._send(sessions.Notice(self.epoch, [[number, sessions.NoticeKind.CUT, [22, str(error)]]]))
             return
