@@ -59,23 +59,26 @@ def read_key(path: Path) -> bytes:
     """
     copy = f"make a key with: rondo keygen --key-file {path} - or copy that of the other nodes"
     try:
-        # Without O_NONBLOCK a FIFO would keep us waiting for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        key = read_private(path, KEY_BYTES_MAX + 1)
     except FileNotFoundError:
         raise KeyFileError(path, "there is no key", copy) from None
     except OSError as error:
         raise KeyFileError(path, f"the key cannot be read: {error.strerror}", "see its owner and mode") from None
-    try:
-        _check_key_file(path, os.fstat(descriptor))
-        key = os.read(descriptor, KEY_BYTES_MAX + 1)
-    except OSError as error:
-        raise KeyFileError(path, f"the key cannot be read: {error.strerror}", copy) from None
-    finally:
-        os.close(descriptor)
     if not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
         held = f"{len(key)} bytes" if len(key) <= KEY_BYTES_MAX else f"more than {KEY_BYTES_MAX} bytes"
         raise KeyFileError(path, f"a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes, this file {held}", copy)
     return key
+
+
+def read_private(path: Path, size_max: int) -> bytes:
+    """The first `size_max` bytes of a file that holds secrets. Raises KeyFileError if others have access; OSError."""
+    # Without O_NONBLOCK a FIFO would keep us waiting for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _check_key_file(path, os.fstat(descriptor))
+        return os.read(descriptor, size_max)
+    finally:
+        os.close(descriptor)
 
 
 def _check_key_file(path: Path, found: os.stat_result) -> None:

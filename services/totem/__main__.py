@@ -47,12 +47,12 @@ def _run(options: argparse.Namespace) -> int:
     run_dir = paths.make_run_dir(options.run_dir)
     paths.socket_endpoint(run_dir, "totem.sock")
     state_dir = paths.make_state_dir(options.state_dir, node_config.state_dir or None)
-    protection = make_protection(node_config)
     logs = Logs(node_config.log_settings("totem"))
     if options.log_level:
         logs.set_level(options.log_level)
     logs.start()
     try:
+        protection = make_protection(node_config, state_dir)
         if protection is not None:
             protection.announce()
         return Process(node_config, run_dir, state_dir, logs, protection).run()

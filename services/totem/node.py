@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rondo.bus.log import OrderedLog
@@ -179,7 +179,23 @@ class Node:
     def _store_sequence(self, event: StoreSequence) -> None:
         self._sequence.store(event.sequence)
 
-    # -- status
+    # -- what is asked over the control socket
+
+    def key(self, request: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
+        """Look at the keys, or change them (`rondo key`). Raises ValueError to refuse."""
+        protection = self.link.protection
+        if protection is None:
+            raise ValueError("packet security is switched off; there are no keys")
+        others = [node for node in self.config.members or self.ring.members if node != self.config.node_id]
+        do, key, force = request.get("do"), request.get("key"), request.get("force") is True
+        if do == "install" and isinstance(key, bytes):
+            return {"fingerprint": protection.install_key(key, now_ns)}
+        if do in ("use", "remove") and isinstance(key, str):
+            change = protection.use_key if do == "use" else protection.remove_key
+            return {"fingerprint": change(key, others, now_ns, force=force)}
+        if do == "status":
+            return protection.key_status(others, now_ns) | {"key_file": self.config.security.key_file}
+        raise ValueError("do: status, install, use or remove")
 
     def status(self) -> dict[str, Any]:
         """What `rondo status` shows of this process."""
@@ -200,5 +216,6 @@ class Node:
             "counters": counters,
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
             "security": protection.status() if protection is not None else None,
+            "paths": self.link.neighbours.paths.status(),
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

@@ -82,7 +82,10 @@ class Process:
         try:
             self._bus = Bus(context, self._run_dir, self.node)
             self._control = ControlServer(
-                context, self._run_dir, "totem", {"status": self._on_status, "log_level": self._on_log_level}
+                context,
+                self._run_dir,
+                "totem",
+                {"status": self._on_status, "log_level": self._on_log_level, "key": self._on_key},
             )
             self._register()
             while not self._stopping:
@@ -113,6 +116,9 @@ class Process:
     def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
         self._logs.set_level(str(request.get("level")))
         return {}
+
+    def _on_key(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self.node.key(request, time.monotonic_ns())
 
     def _turn(self) -> None:
         asleep_ns = time.monotonic_ns()
@@ -161,7 +167,7 @@ class Process:
         deadline_ns = min(
             self._brake.until_ns if braked else NEVER_NS,
             node.ring.next_deadline_ns() or NEVER_NS,
-            node.link.next_check_ns,
+            node.link.next_due_ns,
             self._bus.next_turn_ns(now_ns) or NEVER_NS,
             now_ns + SLEEP_NS_MAX,
         )

@@ -52,5 +52,6 @@ def link_settings(config: NodeConfig) -> LinkSettings:
         local_address=config.local_address,
         bindnetaddr=config.bindnetaddr,
         ip_version=config.ip_version,
+        netmtu=config.netmtu,
         check_interval_ms=config.downcheck_timeout_ms,
     )

@@ -2,6 +2,7 @@
 
     cluster key  = HKDF-Extract(salt = "rondo packet security 1" 0 cluster_name, key file)
     key number   = 2 bytes of HKDF-Expand(cluster key, "key number")
+    identity     = 8 bytes of HKDF-Expand(cluster key, "key identity"): how nodes name it to each other
     packet key   = HKDF-Expand(cluster key, "packet key" 0 suite(1) sender(4) boot(16))
 
 (RFC 5869 with SHA-256.) Every boot of every node has a packet key of its own, so counters may start at 1 with each
@@ -21,6 +22,8 @@ from services.totem.security.suites import Codec, Suite
 
 KEYS_MAX = 8
 """Keys that may be valid at once."""
+
+IDENTITY_SIZE = 8
 
 _SALT = b"rondo packet security 1\0"
 
@@ -54,6 +57,11 @@ class Keyring:
             raise KeyringError(f"{KEYS_MAX} keys are valid already; remove one first")
         self._cluster_keys[number] = cluster_key
         return number
+
+    def identity(self, number: int) -> bytes:
+        """What names an installed key to other nodes. Raises KeyringError."""
+        self._check(number)
+        return _expand(self._cluster_keys[number], b"key identity", IDENTITY_SIZE)
 
     def use(self, number: int) -> None:
         """Seal with this key from now on. Raises KeyringError if it is not installed."""

@@ -72,6 +72,10 @@ class PacketSecurity:
         """The key that seals."""
         return self._keyring.in_use
 
+    def key_identity(self, number: int) -> bytes:
+        """What names a valid key to other nodes. Raises `keys.KeyringError`."""
+        return self._keyring.identity(number)
+
     def install_key(self, key: bytes) -> int:
         """Take packets under this key too; returns its number. Raises `keys.KeyringError`."""
         return self._keyring.install(key)

@@ -82,6 +82,10 @@ class Transport(ABC):
         """The addresses of the nodes, by node id; one without an address cannot be reached for now."""
 
     @abstractmethod
+    def peers(self) -> list[int]:
+        """The other nodes that have an address."""
+
+    @abstractmethod
     def filenos(self) -> list[int]:
         """The sockets to poll for input."""
 

@@ -15,17 +15,20 @@ from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
 from services.totem.transport.base import Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch
+from services.totem.transport.neighbours import Neighbours
 from services.totem.transport.place import LinkSettings, Place
 from services.totem.transport.sockets import AddressNotAvailable, CannotBind
 from services.totem.transport.udp import UdpTransport
 from services.totem.transport.udpu import UdpuTransport
 from services.totem.wire.frames import Kind
+from services.totem.wire.notices import is_notice
 
 CHECK_INTERVAL_NS_MIN = 200_000_000
 """However often interfaces come and go (containers on a busy host), they are looked through no more often than this."""
 
 NEVER_NS = 1 << 62
-_KIND_AT = 3
+_KIND_AT, _AFTER_KIND = 3, 4
+_HOLD_CANCEL = bytes([Kind.HOLD_CANCEL])
 _log = logging.getLogger("TOTEM")
 
 
@@ -42,13 +45,15 @@ class Link:
         self.on_unreachable: Callable[[str], None] | None = None
         """Called with an IP address at which, says ICMP, nobody listens: the ring process there may be dead. A hint:
         anybody who sees the traffic can send such a thing. Called from `read_errors` only."""
-        self.next_check_ns = 0
-        """When `tend` wants to be called even if none of `filenos` is readable."""
         self.why_down = ""
         """Why there is no transport; empty if there is one."""
+        self.neighbours = Neighbours(
+            settings.transport.node_id, settings.netmtu, protection, counters, multicast=settings.multicast
+        )
         self._place = Place(settings)
         self._local: list[bytes] = []
         self._checked_ns = -NEVER_NS
+        self._next_check_ns = 0
         self._bound_once = False
         self._watch: InterfaceWatch | None = None
         try:
@@ -92,8 +97,19 @@ class Link:
         transport = self.transport
         if transport is None:
             return []
-        datagrams = transport.receive(readable, datagrams_max)
-        return datagrams if self.protection is None else self.protection.open(datagrams, transport, now_ns)
+        frames = transport.receive(readable, datagrams_max)
+        if self.protection is not None:
+            frames = self.protection.open(frames, transport, now_ns)
+        for frame, _ in frames:
+            if frame[_KIND_AT:_AFTER_KIND] == _HOLD_CANCEL and is_notice(frame):
+                return self._without_notices(frames, transport, now_ns)
+        return frames
+
+    def _without_notices(self, frames: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
+        for frame, source in frames:
+            if is_notice(frame):
+                self.neighbours.take(frame, source[0], transport, now_ns)
+        return [each for each in frames if not is_notice(each[0])]
 
     @property
     def drained(self) -> bool:
@@ -140,24 +156,31 @@ class Link:
         """Those of them on which datagrams arrive."""
         return self.transport.filenos() if self.transport is not None else []
 
+    @property
+    def next_due_ns(self) -> int:
+        """When `tend` wants to be called even if none of `filenos` is readable."""
+        return min(self._next_check_ns, self.neighbours.due_ns if self.transport is not None else NEVER_NS)
+
     def tend(self, readable: Collection[int], now_ns: int) -> bool:
-        """Look after the address if that is due. True: the transport was opened or closed.
+        """Look after the address and the neighbours if that is due. True: the transport was opened or closed.
 
         Raises `CannotBind` if the very first binding is refused for a reason that does not pass by itself.
         """
         if self._place.resolver.fileno() in readable:
             self._place.resolver.clear()
-            self.next_check_ns = now_ns
+            self._next_check_ns = now_ns
         if self._watch is not None and self._watch.fileno() in readable:
             self._watch.clear()
-            self.next_check_ns = min(self.next_check_ns, max(now_ns, self._checked_ns + CHECK_INTERVAL_NS_MIN))
-        if now_ns < self.next_check_ns:
+            self._next_check_ns = min(self._next_check_ns, max(now_ns, self._checked_ns + CHECK_INTERVAL_NS_MIN))
+        if self.transport is not None and self.neighbours.due_ns <= now_ns:
+            self.neighbours.advance(self.transport, now_ns)
+        if now_ns < self._next_check_ns:
             return False
         before = self.transport
-        self._check()
+        self._check(now_ns)
         self._checked_ns = now_ns
         told = self.is_up and self._watch is not None
-        self.next_check_ns = NEVER_NS if told else now_ns + self.settings.check_interval_ms * 1_000_000
+        self._next_check_ns = NEVER_NS if told else now_ns + self.settings.check_interval_ms * 1_000_000
         return self.transport is not before
 
     def close(self) -> None:
@@ -169,15 +192,18 @@ class Link:
             self._watch.close()
         self._place.resolver.close()
 
-    def _check(self) -> None:
+    def _check(self, now_ns: int) -> None:
         try:
             address = self._place.own_address()
             if self.transport is not None and self.transport.address != address:
                 self._down()
             if self.transport is None:
                 self._open(address)
+                self.neighbours.paths.start_over(now_ns)
             else:
                 self.transport.set_members(self._place.members())
+            assert self.transport is not None
+            self.neighbours.paths.set_peers(self.transport.peers(), now_ns)
         except AddressNotAvailable as error:
             self._down()
             self._isolated(str(error))

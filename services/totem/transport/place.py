@@ -32,6 +32,8 @@ class LinkSettings:
     bindnetaddr: str = ""
     """If not empty it says which interface to use, in place of `local_address`: an address, or a network."""
     ip_version: str = "ipv4"
+    netmtu: int = 1500
+    """Bytes of a full datagram, envelope included."""
     check_interval_ms: int = 1000
     """Pause between two attempts to find a missing address (downcheck)."""
 

@@ -95,6 +95,10 @@ class UdpTransport(Transport):
             del self._addresses[next(iter(self._addresses))]
         self._addresses[node] = socket_address(source, self.settings.port)
 
+    def peers(self) -> list[int]:
+        """The other nodes that have an address."""
+        return [node for node in self._addresses if node != self.settings.node_id]
+
     def filenos(self) -> list[int]:
         """Data and tokens."""
         return [self._data.fileno(), self._token.fileno()]

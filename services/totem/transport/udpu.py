@@ -45,6 +45,10 @@ class UdpuTransport(Transport):
                 self._by_node[node] = self._socket(self.address, 0)
         self._everybody = [(self._by_node[node], to) for node, to in sorted(self._addresses.items())]
 
+    def peers(self) -> list[int]:
+        """The other nodes that have an address."""
+        return [node for node in self._addresses if node != self.settings.node_id]
+
     def filenos(self) -> list[int]:
         """The one socket on which everything arrives."""
         return [self._token.fileno()]

@@ -111,9 +111,9 @@ def test_an_interface_that_goes_and_comes(monkeypatch: pytest.MonkeyPatch, caplo
         stack.callback(link.close)
         link.start()
         assert link.tend((), 0)
-        assert link.next_check_ns == NEVER_NS
+        assert link._next_check_ns == NEVER_NS
         machine[:] = [local("127.0.0.1/8", "lo", up=False)]
-        link.next_check_ns = 0
+        link._next_check_ns = 0
         assert link.tend((), 1 * SECOND_NS)
         assert (link.transport, link.why_down) == (None, "the interface lo with 127.0.0.1 is down")
         link.send([(EVERYBODY, join)])
