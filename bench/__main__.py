@@ -6,6 +6,7 @@ Each part leaves PART.json in DIR; REPORT.md is made of all that are there. See 
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Collection, Sequence
@@ -16,6 +17,7 @@ from bench.lab.cluster import BenchError
 from bench.lab.systems import COROSYNC, DEFAULT_SYSTEMS, SYSTEMS, chosen
 from bench.parts.catalogue import PARTS, QUICK_PARTS
 from bench.plan import QUICK_SIZES, SIZES, Plan, progress
+from bench.plot import plot
 from bench.report import report
 from bench.results import PartResult, load_all, machine, now_text, version
 from tests.cluster.requirements import corosync_missing, namespaces_missing
@@ -24,6 +26,7 @@ from tests.cluster.waiting import WaitTimeoutError
 QUICK_ROUNDS = 3
 FULL_ROUNDS = 5
 SIZE_MAX = 64 << 20
+NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.report_only:
             _check_needs(plan)
             for part in parts:
-                measure(part, plan, options.out, words)
+                measure(part, plan, options, words)
         results = load_all(options.out, tuple(PARTS))
     except (ValueError, BenchError, ClientError, WaitTimeoutError) as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(part: str, plan: Plan, out: Path, words: Sequence[str]) -> None:
+def measure(part: str, plan: Plan, options: argparse.Namespace, words: Sequence[str]) -> None:
     """Run one part and save what it has found."""
     progress(f"part {part}")
     plan.configurations.clear()
@@ -60,7 +63,10 @@ def measure(part: str, plan: Plan, out: Path, words: Sequence[str]) -> None:
         part, PARTS[part].title, PARTS[part].rows, command, now_text(), version(), machine(),
         dict(plan.configurations), series,
     )  # fmt: skip
-    progress(f"saved {result.save(out)}")
+    for earlier in load_all(options.out, [part]) if options.add else []:
+        result.add(earlier)
+    picture = plot(result, options.out) or "no picture, because matplotlib is not installed"
+    progress(f"saved {result.save(options.out)}, {picture}")
 
 
 def names_of(text: str | None, default: Sequence[str], known: Collection[str]) -> list[str]:
@@ -75,24 +81,26 @@ def names_of(text: str | None, default: Sequence[str], known: Collection[str]) -
 def plan_of(options: argparse.Namespace) -> Plan:
     """The plan that the options ask for. Raises ValueError."""
     systems = chosen((options.systems or ",".join(DEFAULT_SYSTEMS)).replace(",", " ").split())
-    sizes = numbers(options.sizes, QUICK_SIZES if options.quick else SIZES, SIZE_MAX)
+    sizes = [int(size) for size in numbers(options.sizes, QUICK_SIZES if options.quick else SIZES, SIZE_MAX)]
     plan = Plan(systems, sizes, rounds=options.rounds or (QUICK_ROUNDS if options.quick else FULL_ROUNDS))
     plan.quick = options.quick
     plan.seconds = options.seconds or (0.7 if options.quick else 1.5)
     plan.nodes = options.nodes
+    plan.node_counts = [int(count) for count in numbers(options.node_counts, plan.node_counts, 16)]
+    plan.losses_percent = numbers(options.losses, plan.losses_percent, 50)
     if options.quick:
         plan.latency_count, plan.idle_latency_count = 300, 40
     return plan
 
 
-def numbers(text: str | None, default: Sequence[int], largest: int) -> list[int]:
-    """Whole numbers in a list with commas or spaces. Raises ValueError."""
+def numbers(text: str | None, default: Sequence[float], largest: int) -> list[float]:
+    """Numbers in a list with commas or spaces, integers where they are whole. Raises ValueError."""
     if not text:
         return list(default)
     words = text.replace(",", " ").split()
-    if not all(word.isascii() and word.isdigit() and int(word) <= largest for word in words):
+    if not all(NUMBER.fullmatch(word) and float(word) <= largest for word in words):
         raise ValueError(f"'{text}' is not a list of numbers up to {largest}")
-    return [int(word) for word in words]
+    return [float(word) if "." in word else int(word) for word in words]
 
 
 def _check_needs(plan: Plan) -> None:
@@ -112,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, default=3, choices=range(1, 17), metavar="N", help="default: 3")
     parser.add_argument("--rounds", type=int, help=f"samples of each (default: {FULL_ROUNDS}, quick {QUICK_ROUNDS})")
     parser.add_argument("--seconds", type=float, help="length of one throughput sample")
+    parser.add_argument("--node-counts", help="for the part growth (default: 1,2,3,8,16)")
+    parser.add_argument("--losses", help="percent, for the part loss (default: 0,0.1,1,5)")
+    parser.add_argument("--add", action="store_true", help="keep what PART.json has of other systems, sizes, counts")
     parser.add_argument("--quick", action="store_true", help="under three minutes, and not to be quoted")
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="default: %(default)s")
     parser.add_argument("--report-only", action="store_true", help="measure nothing, make REPORT.md anew")

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.lab.cluster import Cluster
@@ -47,6 +47,10 @@ class Plan:
             shift = number % len(self.systems)
             yield [*self.systems[shift:], *self.systems[:shift]]
 
+    def alone(self, system: System) -> Plan:
+        """The same plan for one system."""
+        return replace(self, systems=[system])
+
     @contextmanager
     def clusters(self, node_count: int) -> Iterator[dict[str, Cluster]]:
         """The clusters of all systems, by name, up and in a ring each. All is gone at the end."""
@@ -79,4 +83,4 @@ def group_name(prefix: str) -> str:
 
 def series_of(found: dict[tuple[object, ...], Series], series: Series) -> Series:
     """The series of these labels, which is made when its first sample comes."""
-    return found.setdefault((series.quantity, *series.labels.items()), series)
+    return found.setdefault(series.key, series)

@@ -88,23 +88,26 @@ def ratio_text(one: Series | None, other: Series | None) -> str:
     return "-" if ratio is None else f"{ratio:.2f} x"
 
 
-def cpu_table(result: PartResult) -> str:
-    """Shares of one core: each process of node 1, and all processes of the other nodes together."""
+def use_table(result: PartResult) -> str:
+    """Shares of one core and memory: each process of node 1, and all processes of the other nodes together."""
     rows = []
     for series in result.series:
-        medians = series.cpu_medians()
-        if not medians or series.quantity == "p99":
+        cpu, pss = series.cpu_medians(), series.pss_medians()
+        if not cpu or series.quantity == "p99":
             continue
-        label = ", ".join(
-            label_text(name, value) for name, value in zip(result.rows, row_of(series, result.rows), strict=True)
-        )
-        own = {name[2:]: share for name, share in medians.items() if name.startswith("1.")}
-        others = sum(share for name, share in medians.items() if not name.startswith("1."))
-        parts = ", ".join(f"{name} {100 * share:.0f}" for name, share in own.items())
-        rows.append([label, str(series.labels["system"]), parts, f"{100 * others:.0f}"])
-    return (
-        table([", ".join(result.rows), "system", "node 1, % of a core", "other nodes together"], rows) if rows else ""
-    )
+        row = row_of(series, result.rows)
+        label = ", ".join(label_text(name, value) for name, value in zip(result.rows, row, strict=True))
+        line = [label, str(series.labels["system"])]
+        for medians, factor in ((cpu, 100), (pss, 1)):
+            line.append(", ".join(f"{name[2:]} {factor * medians[name]:.0f}" for name in medians if _of_node_1(name)))
+            line.append(f"{factor * sum(value for name, value in medians.items() if not _of_node_1(name)):.0f}")
+        rows.append(line)
+    header = [", ".join(result.rows), "system", "CPU of node 1, % of a core", "others", "PSS of node 1, MiB", "others"]
+    return table(header, rows) if rows else ""
+
+
+def _of_node_1(process: str) -> bool:
+    return process.startswith("1.")
 
 
 def report(results: Sequence[PartResult], *, with_configurations: bool = True) -> str:
@@ -117,8 +120,8 @@ def report(results: Sequence[PartResult], *, with_configurations: bool = True) -
             f"{result.when}. {result.machine_text()}",
             part_table(result),
         ]
-        if cpu := cpu_table(result):
-            parts += ["Processor time (medians):", cpu]
+        if use := use_table(result):
+            parts += ["Processor time and memory (medians):", use]
     if not with_configurations:
         return "\n\n".join(parts) + "\n"
     configurations = {name: text for result in results for name, text in result.configurations.items()}

@@ -40,6 +40,14 @@ class PartResult:
         """The machine in one line."""
         return ", ".join([*self.machine.values(), f"Rondo {self.version}"])
 
+    def add(self, earlier: PartResult) -> None:
+        """Keep what an earlier run of the part has measured and this one has not."""
+        measured = {series.key for series in self.series}
+        self.series[:0] = [series for series in earlier.series if series.key not in measured]
+        self.command = f"{earlier.command}\n{self.command}"
+        self.when = f"{earlier.when}, {self.when}"
+        self.configurations = {**earlier.configurations, **self.configurations}
+
     def save(self, directory: Path) -> Path:
         """Write PART.json."""
         directory.mkdir(parents=True, exist_ok=True)

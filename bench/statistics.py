@@ -19,7 +19,7 @@ class Series:
     """Samples of one quantity of one system under one load.
 
     `labels` say what: always `system`, and what the part varies (size, nodes, loss). `cpu` is, for each process by
-    name, the share of one core that it used during each sample.
+    name, the share of one core that it used during each sample; `pss_mib` its memory after each.
     """
 
     quantity: str
@@ -27,6 +27,7 @@ class Series:
     labels: Labels
     samples: list[float] = field(default_factory=list)
     cpu: dict[str, list[float]] = field(default_factory=dict)
+    pss_mib: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -38,14 +39,24 @@ class Series:
         middle = self.median
         return 100 * (max(self.samples) - min(self.samples)) / middle if middle else 0.0
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What tells it apart from the others of its part."""
+        return (self.quantity, *sorted(self.labels.items()))
+
     def cpu_medians(self) -> dict[str, float]:
         """The median share of a core that each process used."""
         return {name: statistics.median(shares) for name, shares in self.cpu.items()}
 
-    def add_cpu(self, shares: dict[str, float]) -> None:
-        """Add what the processes used during the last sample."""
-        for name, share in shares.items():
-            self.cpu.setdefault(name, []).append(share)
+    def pss_medians(self) -> dict[str, float]:
+        """The median memory of each process, in MiB."""
+        return {name: statistics.median(values) for name, values in self.pss_mib.items()}
+
+    def add_use(self, cpu_shares: dict[str, float], pss_mib: dict[str, float]) -> None:
+        """Add what the processes used during the last sample, and their memory after it."""
+        for of, values in ((self.cpu, cpu_shares), (self.pss_mib, pss_mib)):
+            for name, value in values.items():
+                of.setdefault(name, []).append(value)
 
 
 def paired_ratio(one: Sequence[float], other: Sequence[float]) -> float | None:

@@ -26,15 +26,16 @@ def pss_mib(pid: int) -> float:
     return int(found[1]) / KIB_PER_MIB
 
 
-class CpuMeter:
-    """Processor time of several processes, by name, between its making and `shares`."""
+class Meter:
+    """What several processes, by name, use between its making and `read`."""
 
     def __init__(self, pids: dict[str, int]) -> None:
         self._pids = pids
         self._began_s = time.monotonic()
         self._began = {name: cpu_seconds(pid) for name, pid in pids.items()}
 
-    def shares(self) -> dict[str, float]:
-        """The share of one core that each has used since."""
+    def read(self) -> tuple[dict[str, float], dict[str, float]]:
+        """The share of one core that each has used since, and its memory now in MiB."""
         elapsed_s = time.monotonic() - self._began_s
-        return {name: (cpu_seconds(pid) - self._began[name]) / elapsed_s for name, pid in self._pids.items()}
+        shares = {name: (cpu_seconds(pid) - self._began[name]) / elapsed_s for name, pid in self._pids.items()}
+        return shares, {name: pss_mib(pid) for name, pid in self._pids.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.parts import latency, throughput
+from bench.parts import form, growth, idle, latency, loss, throughput
 from bench.plan import Plan
 from bench.statistics import Series
 
@@ -27,5 +27,9 @@ PARTS = {
     "members-all": Part(
         "Throughput: all nodes send, all receive everything", throughput.all_senders_all_members, ("size",)
     ),
+    "loss": Part("Random loss on every link: one sender, 1 KiB", loss.loss, ("loss_percent",)),
+    "growth": Part("How the cost grows with the ring", growth.growth, ("quantity", "gap_ms", "nodes")),
+    "idle": Part("A node that has nothing to do", idle.idle, ("quantity", "process")),
+    "form": Part("A ring of 16 nodes forms", form.form, ("nodes",)),
 }
 QUICK_PARTS = ("throughput", "latency")

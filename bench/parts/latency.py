@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from bench.lab.client import Client
 from bench.lab.cluster import Cluster
-from bench.lab.processes import CpuMeter
+from bench.lab.processes import Meter
 from bench.parts.throughput import start_clients
 from bench.plan import Plan, progress, series_of
 from bench.statistics import Labels, Series, percentile
@@ -22,7 +22,7 @@ def sample(client: Client, size: int, count: int, gap_ms: int) -> tuple[float, f
     return percentile(times_us, 50), percentile(times_us, 99)
 
 
-def measure(plan: Plan, clusters: dict[str, Cluster], **labels: object) -> list[Series]:
+def measure(plan: Plan, clusters: dict[str, Cluster], labels: Labels | None = None) -> list[Series]:
     """p50 and p99 of each system, in turns, sent by the client of node 1."""
     found: dict[tuple[object, ...], Series] = {}
     with ExitStack() as stack:
@@ -31,14 +31,14 @@ def measure(plan: Plan, clusters: dict[str, Cluster], **labels: object) -> list[
         for gap_ms, count in ((0, plan.latency_count), (IDLE_GAP_MS, plan.idle_latency_count)):
             for number, systems in enumerate(plan.turns(), start=1):
                 for system in systems:
-                    meter = CpuMeter(pids[system.name])
+                    meter = Meter(pids[system.name])
                     p50_us, p99_us = sample(clients[system.name], SIZE, count, gap_ms)
-                    shares = meter.shares()
-                    of: Labels = {"system": system.name, "gap_ms": gap_ms, **labels}  # type: ignore[dict-item]
+                    use = meter.read()
+                    of: Labels = {"system": system.name, "gap_ms": gap_ms, **(labels or {})}
                     for quantity, value in (("p50", p50_us), ("p99", p99_us)):
                         series = series_of(found, Series(quantity, "us", of))
                         series.samples.append(value)
-                        series.add_cpu(shares)
+                        series.add_use(*use)
                     progress(
                         f"gap {gap_ms} ms, round {number}, {system.name}: p50 {p50_us:.0f} us, p99 {p99_us:.0f} us"
                     )

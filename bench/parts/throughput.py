@@ -17,7 +17,7 @@ from contextlib import ExitStack
 
 from bench.lab.client import Client
 from bench.lab.cluster import Cluster
-from bench.lab.processes import CpuMeter
+from bench.lab.processes import Meter
 from bench.plan import Plan, group_name, progress, series_of
 from bench.statistics import Labels, Series
 
@@ -49,9 +49,10 @@ def rate(senders: Sequence[Client], size: int, seconds: float) -> float:
 
 
 def measure(
-    plan: Plan, clusters: dict[str, Cluster], *, all_send: bool, common: bool, **labels: object
-) -> list[Series]:
-    """The rates of all systems at all sizes, in turns."""
+    plan: Plan, clusters: dict[str, Cluster], *, all_send: bool, common: bool, labels: Labels | None = None,
+    loss_percent: float = 0,
+) -> list[Series]:  # fmt: skip
+    """The rates of all systems at all sizes, in turns; what is lost is lost from the warm-up on until the end."""
     found: dict[tuple[object, ...], Series] = {}
     with ExitStack() as stack:
         clients = {name: start_clients(stack, cluster, common=common) for name, cluster in clusters.items()}
@@ -62,15 +63,19 @@ def measure(
         }
         for each in senders.values():
             rate(each, WARM_UP_SIZE, WARM_UP_S)
+        for cluster in clusters.values():
+            stack.callback(cluster.faults.heal)
+            if loss_percent:
+                cluster.faults.lose(loss_percent)
         for size in plan.sizes:
             for number, systems in enumerate(plan.turns(), start=1):
                 for system in systems:
-                    meter = CpuMeter(pids[system.name])
+                    meter = Meter(pids[system.name])
                     sample = rate(senders[system.name], size, plan.seconds)
-                    of: Labels = {"system": system.name, "size": size, **labels}  # type: ignore[dict-item]
+                    of: Labels = {"system": system.name, "size": size, **(labels or {})}
                     series = series_of(found, Series("throughput", "messages/s", of))
                     series.samples.append(sample)
-                    series.add_cpu(meter.shares())
+                    series.add_use(*meter.read())
                     progress(f"{size} B, round {number}, {system.name}: {sample:.0f}/s")
     return list(found.values())
 

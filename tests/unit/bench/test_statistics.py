@@ -34,5 +34,6 @@ def test_percentiles_of_a_hundred(percent: float, value: float) -> None:
 def test_processor_shares_are_kept_by_process() -> None:
     one = series(1, 2, 3)
     for share in (0.1, 0.9, 0.2):
-        one.add_cpu({"1.totem": share})
+        one.add_use({"1.totem": share}, {"1.totem": 10 * share})
     assert one.cpu_medians() == {"1.totem": 0.2}
+    assert one.pss_medians() == {"1.totem": 2.0}
