@@ -34,7 +34,12 @@ def mark(run_dir: Path) -> str:
 def find(run_dir: Path) -> list[Found]:
     """The node's processes that run now, in the order of their pids."""
     wanted = os.fsencode(f"{MARK}={mark(run_dir)}")
-    return [found for pid in _pids() if (found := _look_at(pid, wanted))]
+    all_found = [found for pid in _pids() if (found := _look_at(pid, wanted))]
+    supervisors = {each.pid for each in all_found if each.name == SUPERVISORD}
+    if len(supervisors) < 2:
+        return all_found
+    # What supervisord has just forked off is a copy of it until it becomes the service.
+    return [each for each in all_found if each.pid not in supervisors or _parent(each.pid) not in supervisors]
 
 
 def find_one(run_dir: Path, name: str) -> Found | None:
@@ -54,6 +59,15 @@ def _look_at(pid: int, wanted: bytes) -> Found | None:
     except OSError:  # gone meanwhile, or another user's
         return None
     return Found(name, pid)
+
+
+def _parent(pid: int) -> int:
+    """The process that started it; 0 if it has gone."""
+    try:
+        # The name of the program stands in parentheses and may hold anything, these included.
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _role(argv: list[bytes]) -> str | None:

@@ -47,6 +47,21 @@ def test_services_and_supervisord_are_found(tmp_path: Path, start: Start) -> Non
     assert processes.find_one(tmp_path, "cpg") is None
 
 
+def test_the_copy_of_supervisord_that_is_about_to_become_a_service_is_not_a_second_one(
+    tmp_path: Path, start: Start
+) -> None:
+    forks = "import os, time; child = os.fork(); child or time.sleep(60); print(child, flush=True); time.sleep(60)"
+    supervisord = start("supervisor.supervisord", forks)
+    (child,) = map(int, Path(f"/proc/{supervisord.pid}/task/{supervisord.pid}/children").read_text().split())
+    try:
+        assert processes.find(tmp_path) == [processes.Found("supervisord", supervisord.pid)]
+        supervisord.kill()
+        supervisord.wait()
+        assert [each.pid for each in processes.find(tmp_path)] == [child]
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
 def test_others_are_not(tmp_path: Path, start: Start) -> None:
     start("services.totem", run_dir=None)  # started by hand
     start("services.totem", run_dir=tmp_path / "other")
