@@ -24,7 +24,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from rondo.bus.requests import Guarantee
 from rondo.client import requests
-from rondo.client.connect import client_name, endpoint_of
+from rondo.client.connect import client_name
 from rondo.client.connection import CONNECT_TIMEOUT_S
 from rondo.client.groups import Group as GroupOfSession
 from rondo.client.groups import GroupState
@@ -37,6 +37,7 @@ from rondo.client.link import (
     close_sockets,
     open_socket,
 )
+from rondo.client.place import Place, place_of
 from rondo.client.session import Session, groups_of
 from rondo.errors import BadHandle, Disconnected, Error, Timeout, TryAgain
 from rondo.events import Event, Member
@@ -47,9 +48,9 @@ __all__ = ["Cluster", "Cpg", "Group", "Request", "connect"]
 class _Link:
     """A session and its socket, served by the event loop."""
 
-    def __init__(self, endpoint: str, name: str) -> None:
-        self.endpoint = endpoint
-        self.session = Session(name, Request, self)
+    def __init__(self, place: Place, name: str) -> None:
+        self.place = place
+        self.session = Session(name, Request, self, why_denied=place.denied)
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
@@ -61,7 +62,7 @@ class _Link:
         self._pause_ms = RECONNECT_MS
         self._is_closed = False
         try:
-            self._socket, self._monitor = open_socket(self._context, endpoint)
+            self._socket, self._monitor = open_socket(self._context, place)
         except BaseException:
             self._context.term()
             raise
@@ -147,12 +148,12 @@ class _Link:
     def _reconnect(self) -> None:
         self._retry_timer = None
         self._detach()
-        self._socket, self._monitor = open_socket(self._context, self.endpoint, check=False)
+        self._socket, self._monitor = open_socket(self._context, self.place, check=False)
         self._attach()
 
     def _absent(self) -> None:
         self._absence_timer = None
-        self.session.absent(f"no answer from {self.endpoint} for {self.session.resume_ms / 1000:g} s")
+        self.session.absent(f"no answer from {self.place.endpoint} for {self.session.resume_ms / 1000:g} s")
         self._notify()
 
     # -- sending -------------------------------------------------------------------------------------------------
@@ -394,13 +395,20 @@ class Cluster:
 
 
 class connect:  # noqa: N801 - used like a function
-    """Connect to the node that runs on this machine: `async with connect() as cluster`, or `await connect()`.
+    """Connect to a node: `async with connect() as cluster`, or `await connect()`.
 
     The arguments are those of `rondo.connect`.
     """
 
-    def __init__(self, endpoint: str | None = None, timeout: float | None = CONNECT_TIMEOUT_S) -> None:
-        self._endpoint = endpoint
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        timeout: float | None = CONNECT_TIMEOUT_S,
+        *,
+        key_file: str | os.PathLike[str] | None = None,
+        server_key: str | None = None,
+    ) -> None:
+        self._place = place_of(endpoint, key_file, server_key)
         self._timeout = timeout
         self._cluster: Cluster | None = None
 
@@ -408,11 +416,11 @@ class connect:  # noqa: N801 - used like a function
         return self._connect().__await__()
 
     async def _connect(self) -> Cluster:
-        link = _Link(endpoint_of(self._endpoint), client_name())
+        link = _Link(self._place, client_name())
         session = link.session
         try:
-            what = f"no node answers at {link.endpoint}; is it running (rondo status), and in a ring?"
-            await link.wait(lambda: session.is_open or session.ended is not None, self._timeout, what)
+            no_answer = self._place.no_answer
+            await link.wait(lambda: session.is_open or session.ended is not None, self._timeout, no_answer)
             if session.ended is not None:
                 raise session.ended
         except BaseException:

@@ -24,6 +24,10 @@ from rondo.bus.envelope import (
 from rondo.bus.kinds import Kind
 from rondo.bus.order import Again
 
+REMOTE_UID = 2**32 - 1
+"""uid and gid of a client on another host: those of no user. Its pid is a number above all process ids, and its start
+time the beginning of its public key. It is not a process of this machine, and must not be taken for one."""
+
 
 class CloseReason(IntEnum):
     """Why the gateway closes a session."""

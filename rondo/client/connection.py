@@ -21,6 +21,7 @@ from rondo.client import requests
 from rondo.client.groups import Group as GroupOfSession
 from rondo.client.groups import GroupState
 from rondo.client.link import ACK_BYTES, Link
+from rondo.client.place import Place
 from rondo.client.session import groups_of
 from rondo.errors import Error, Timeout, TryAgain
 from rondo.events import Event, Member
@@ -257,13 +258,14 @@ class Cluster:
         self.close()
 
 
-def connect_to(endpoint: str, name: str, timeout: float | None) -> Cluster:
-    """A connection to the gateway at `endpoint`. Raises Timeout, AccessDenied, ..."""
-    link = Link(endpoint, name, Request)
+def connect_to(place: Place, name: str, timeout: float | None) -> Cluster:
+    """A connection to the gateway at `place`. Raises Timeout, AccessDenied, ..."""
+    link = Link(place, name, Request)
     try:
         with link.changed:
-            what = f"no node answers at {endpoint}; is it running (rondo status), and in a ring?"
-            link.wait(lambda: link.session.is_open or link.session.ended is not None, deadline_of(timeout), what)
+            link.wait(
+                lambda: link.session.is_open or link.session.ended is not None, deadline_of(timeout), place.no_answer
+            )
             if link.session.ended is not None:
                 raise link.session.ended
     except BaseException:

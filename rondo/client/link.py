@@ -16,6 +16,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from rondo.bus.sockets import ipc_path
+from rondo.client.place import Keys, Place
 from rondo.client.requests import RequestFactory
 from rondo.client.session import DENIED, Session
 from rondo.errors import AccessDenied, BadHandle, Disconnected, Error, InvalidParameter, Timeout
@@ -24,6 +25,8 @@ ACK_BYTES = 64 * 1024
 """So much handled is acknowledged at once; less, when there is nothing else to do for ACK_DELAY_MS."""
 ACK_DELAY_MS = 20
 ACK_DELAY_MS_MAX = 1000
+HEARTBEAT_MS = 1000
+HEARTBEAT_TIMEOUT_MS = 5000
 RECONNECT_MS = 20
 RECONNECT_MS_MAX = 500
 CLOSE_MS = 1000
@@ -46,29 +49,42 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def open_socket(
-    context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, *, check: bool = True
+    context: "zmq.Context[zmq.Socket[bytes]]", place: Place, *, check: bool = True
 ) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
     """A socket on its way to the gateway, and the one that reports what becomes of its connection.
 
     Raises InvalidParameter for what is no endpoint, AccessDenied where the file system lets this user not in.
     """
     if check:
-        _check_access(endpoint)
+        _check_access(place.endpoint)
     socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
     # Both directions are bounded by the windows of the protocol, and an envelope must never be dropped.
     socket.sndhwm = socket.rcvhwm = 0
     socket.linger = 0
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+    if place.keys is not None:
+        _encrypt(socket, place.keys)
     monitor = socket.get_monitor_socket(MONITORED)
     try:
-        socket.connect(endpoint)
+        socket.connect(place.endpoint)
     except zmq.ZMQError as error:
         close_sockets(socket, monitor)
         raise InvalidParameter(
-            f"{endpoint}: {error.strerror}; an endpoint looks like ipc:///run/rondo/gateway.sock"
+            f"{place.endpoint}: {error.strerror}; an endpoint looks like ipc:///run/rondo/gateway.sock or "
+            "tcp://192.168.1.1:5410"
         ) from None
     return socket, monitor
+
+
+def _encrypt(socket: "zmq.Socket[bytes]", keys: Keys) -> None:
+    """For a gateway on another host: CURVE, and heartbeats by which each notices that the other's machine is gone."""
+    socket.setsockopt(zmq.IPV6, 1)
+    socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server_public)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
 
 
 def _check_access(endpoint: str) -> None:
@@ -95,9 +111,9 @@ def close_sockets(socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> 
 class Link:
     """A session and the thread that serves it. Everything in `session` is touched under `changed` only."""
 
-    def __init__(self, endpoint: str, client_name: str, request_factory: RequestFactory) -> None:
-        self.endpoint = endpoint
-        self.session = Session(client_name, request_factory, self)
+    def __init__(self, place: Place, client_name: str, request_factory: RequestFactory) -> None:
+        self.place = place
+        self.session = Session(client_name, request_factory, self, why_denied=place.denied)
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.is_sleeping = False
@@ -112,7 +128,7 @@ class Link:
 
     def _first_socket(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
         try:
-            return open_socket(self._context, self.endpoint)
+            return open_socket(self._context, self.place)
         except Error:
             os.close(self._wakeup)
             self._context.term()
@@ -163,7 +179,7 @@ class Link:
                 time.sleep(pause_ms / 1000)
                 pause_ms = min(pause_ms * 2, RECONNECT_MS_MAX)
                 close_sockets(self._socket, self._monitor)
-                self._socket, self._monitor = open_socket(self._context, self.endpoint, check=False)
+                self._socket, self._monitor = open_socket(self._context, self.place, check=False)
             self._say_bye()
         finally:
             self._end()
@@ -234,7 +250,7 @@ class Link:
         """The gateway is not there: after the time for which it would keep the session, the groups are told."""
         absent_ms = (time.monotonic() - absent_since) * 1000
         if absent_ms > self.session.resume_ms:
-            self.session.absent(f"no answer from {self.endpoint} for {self.session.resume_ms / 1000:g} s")
+            self.session.absent(f"no answer from {self.place.endpoint} for {self.session.resume_ms / 1000:g} s")
             self.changed.notify_all()
 
     def _say_bye(self) -> None:

@@ -47,9 +47,17 @@ RESUME_MS_DEFAULT = 10_000
 class Session:
     """Everything that is known about one session. Not for several threads at once: its owner has a lock."""
 
-    def __init__(self, client_name: str, request_factory: RequestFactory = Request, owner: object = None) -> None:
-        """`owner` is what requests can be waited for with; it is for the requests that `request_factory` makes."""
+    def __init__(
+        self,
+        client_name: str,
+        request_factory: RequestFactory = Request,
+        owner: object = None,
+        why_denied: str = DENIED,
+    ) -> None:
+        """`owner` is what requests can be waited for with; it is for the requests that `request_factory` makes.
+        `why_denied` is what it means that the gateway does not let this client in."""
         self.client_name = client_name
+        self._why_denied = why_denied
         self.is_open = False
         """Whether this connection was welcomed."""
         self.ended: Error | None = None
@@ -139,8 +147,8 @@ class Session:
             self._tell_all(Disconnected(reason))
 
     def refused(self) -> None:
-        """The gateway's node does not let this user connect."""
-        self.end(AccessDenied(DENIED))
+        """The gateway's node does not let this client connect."""
+        self.end(AccessDenied(self._why_denied))
 
     def end(self, error: Error) -> None:
         """Nothing more will happen in this session; every request and every group ends with `error`."""

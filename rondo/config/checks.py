@@ -13,7 +13,7 @@ from rondo.config.schema_totem import HOLD_MS_MIN, TIMER_MS_MIN
 
 def check_options(loaded: Loaded) -> list[Fault]:
     """All faults and warnings that the options show among themselves."""
-    checks = (_timers, _early_consensus, _windows, _security, _key, _logging, _uidgid, _limits)
+    checks = (_timers, _early_consensus, _windows, _security, _key, _logging, _uidgid, _limits, _remote)
     return [fault for check in checks for fault in check(loaded)]
 
 
@@ -132,3 +132,11 @@ def _limits(loaded: Loaded) -> Iterator[Fault]:
     if client_bytes_max > log_bytes_max:
         why = f"{client_bytes_max} is more than system.log_bytes_max, {log_bytes_max}: it would never be reached"
         yield loaded.fault("error", ("cpg", "client_bytes_max"), why, f"write at most {log_bytes_max}")
+
+
+def _remote(loaded: Loaded) -> Iterator[Fault]:
+    if not loaded.config.remote.address:
+        for name in ("port", "keyfile", "clients"):
+            if loaded.given("remote", name):
+                why = "has no effect: without remote.address there are no remote clients"
+                yield loaded.fault("warning", ("remote", name), why, "write the address to listen at, or remove this")

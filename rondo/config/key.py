@@ -23,11 +23,17 @@ def write_key(path: Path, size_bytes: int = KEY_BYTES_DEFAULT, *, overwrite: boo
     if not KEY_BYTES_MIN <= size_bytes <= KEY_BYTES_MAX:
         raise ValueError(f"a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes, not {size_bytes}")
     key = secrets.token_bytes(size_bytes)
+    write_private(path, key, overwrite=overwrite)
+    return key
+
+
+def write_private(path: Path, content: bytes, *, overwrite: bool = False) -> None:
+    """Write a file, whole or not at all, that only its owner can read. Raises as `write_key` does."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, KEY_FILE_MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(key)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if overwrite:
@@ -38,7 +44,6 @@ def write_key(path: Path, size_bytes: int = KEY_BYTES_DEFAULT, *, overwrite: boo
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
-    return key
 
 
 class KeyFileError(ValueError):
@@ -84,7 +89,7 @@ def read_private(path: Path, size_max: int) -> bytes:
 def _check_key_file(path: Path, found: os.stat_result) -> None:
     """Raises KeyFileError unless the file is such that the key in it can be a secret."""
     if not stat.S_ISREG(found.st_mode):
-        raise KeyFileError(path, "the key is not a regular file", "name a regular file as totem.keyfile")
+        raise KeyFileError(path, "the key is not a regular file", "name a regular file as keyfile")
     user = os.geteuid()
     if found.st_uid not in (0, user):
         raise KeyFileError(

@@ -68,6 +68,24 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteSettings:
+    """Where clients on other hosts connect (corosync.conf: `remote{}`)."""
+
+    address: str = ""
+    """Empty: nowhere."""
+    port: int = 0
+    key_file: str = ""
+    """Absolute path of the gateway's key pair."""
+    clients_file: str = ""
+    """Absolute path of the public keys that are let in."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there are remote clients at all."""
+        return bool(self.address)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything that the services of one node need to know, nothing of it derived any further.
 
@@ -143,6 +161,7 @@ class NodeConfig:
     log_bytes_max: int
     message_size_max: int
     client_bytes_max: int
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
 
     def log_settings(self, service: str) -> LogSettings:
         """The log settings of a service (`totem`, `cpg`, `ipc_gateway`, `sam`), its overrides applied."""

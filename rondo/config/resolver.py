@@ -1,6 +1,7 @@
 """From checked options to what a node runs with: everything derived, the local node found, users looked up."""
 
 import ipaddress
+import os
 
 from rondo import paths
 from rondo.config import derive
@@ -8,8 +9,8 @@ from rondo.config.faults import ConfigError, Fault, quoted
 from rondo.config.loaded import Loaded
 from rondo.config.local_node import LocalNode, first_node, local_node, members_of
 from rondo.config.machine import Machine, ThisMachine
-from rondo.config.node import LogSettings, NodeConfig, SecuritySettings
-from rondo.config.schema_node import LoggerSubsys, Logging
+from rondo.config.node import LogSettings, NodeConfig, RemoteSettings, SecuritySettings
+from rondo.config.schema_node import LoggerSubsys, Logging, Remote
 
 LOOPBACK = "127.0.0.1"
 BROADCAST = "255.255.255.255"
@@ -85,6 +86,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         log_bytes_max=config.system.log_bytes_max,
         message_size_max=config.cpg.message_size_max,
         client_bytes_max=derive.client_bytes_max(config),
+        remote=_remote(config.remote),
     )
 
 
@@ -126,6 +128,13 @@ def _security(loaded: Loaded, state_dir: str) -> SecuritySettings:
     if totem.key and not totem.keyfile:
         return SecuritySettings(cipher, hash_name, key=totem.key.encode())
     return SecuritySettings(cipher, hash_name, str(paths.key_file(totem.keyfile)))
+
+
+def _remote(remote: Remote) -> RemoteSettings:
+    if not remote.address:
+        return RemoteSettings()
+    files = (os.path.abspath(path) for path in (remote.keyfile, remote.clients))
+    return RemoteSettings(remote.address, remote.port, *files)
 
 
 def _logging(logging: Logging) -> dict[str, LogSettings]:

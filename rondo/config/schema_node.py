@@ -1,9 +1,9 @@
-"""The options of logging{}, system{}, uidgid{} and cpg{}, and the whole file: how one node runs."""
+"""The options of logging{}, system{}, uidgid{}, cpg{} and remote{}, and the whole file: how one node runs."""
 
 from typing import Literal
 
 from rondo.config.node import Debug, Timestamp
-from rondo.config.option import Cpus, MaybeNumber, MaybeYesNo, Number, Section, Word, YesNo, option
+from rondo.config.option import Address, Cpus, MaybeNumber, MaybeYesNo, Number, Section, Word, YesNo, option
 from rondo.config.schema_totem import Nodelist, Totem
 
 Priority = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
@@ -113,6 +113,21 @@ class Cpg(Section):
     )
 
 
+class Remote(Section):
+    """Rondo's own section: clients on other hosts, over TCP with CURVE. Without `address` there are none."""
+
+    address: Address = option("", "The address of this machine at which clients on other hosts connect.")
+    port: Number = option(5410, "The TCP port.", ge=1, le=65535)
+    keyfile: Word = option(
+        "/etc/corosync/gateway.key", "File with the key pair by which clients know this node (rondo keygen --curve)."
+    )
+    clients: Word = option(
+        "/etc/corosync/clients",
+        "File with the public keys of the clients that may connect, one line each: the key, and a name. It is read "
+        "again when it has changed.",
+    )
+
+
 class Config(Section):
     """A corosync.conf."""
 
@@ -122,3 +137,4 @@ class Config(Section):
     system: System = option(System(), "The processes.")
     uidgid: tuple[UidGid, ...] = option((), "Who may connect.")
     cpg: Cpg = option(Cpg(), "Process groups.")
+    remote: Remote = option(Remote(), "Clients on other hosts.")

@@ -5,6 +5,8 @@ process       the loop: one poll, everything else is a call
 gateway       what happens on what a client or cpg says
 table         the sessions there are
 front         the socket that clients connect to, with credentials that the kernel vouches for
+remote        clients on other hosts: keys, heartbeats
+doors         both sockets as one
 upstream      the connection to cpg
 credentials   who a peer is, and who may
 """

@@ -16,6 +16,7 @@ from rondo import paths
 from rondo.bus.control import ControlError, ask
 from rondo.bus.instance import InstanceError
 from rondo.bus.sockets import SocketError
+from rondo.config.key import KeyFileError
 from rondo.config.node import NodeConfig, NodeConfigError
 from rondo.logs import LEVELS, LogError, Logs
 from services.ipc_gateway.process import SERVICE, Process
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _print_status(options) if options.status else _run(options)
     except ControlError as error:
         return _fail(str(error), 1)
-    except (NodeConfigError, LogError) as error:
+    except (NodeConfigError, LogError, KeyFileError) as error:
         return _fail(str(error), EXIT_CONFIGURATION)
     except InstanceError as error:
         return _fail(str(error), EXIT_RUNNING)

@@ -4,6 +4,9 @@ libzmq asks a ZAP handler (RFC 27) about each connection before anything else is
 address in that question is `localhost:UID:GID:PID`, from SO_PEERCRED. The handler refuses strangers there: libzmq then
 closes the connection, and the stranger's socket reports that it was denied. For the others it returns a stamp that
 libzmq hangs on every message of that connection; it cannot be forged, and no two connections have the same.
+
+On the socket for clients of other hosts (`remote`) the question holds the public key whose secret the other side has
+shown that it knows.
 """
 
 import os
@@ -12,17 +15,36 @@ from typing import NamedTuple
 
 import zmq
 
+from rondo.bus.sessions import REMOTE_UID
+from services.ipc_gateway import remote
+
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 ZAP_DOMAIN = b"rondo"
 REQUESTS_PER_DRAIN = 64
 
 
 class Peer(NamedTuple):
-    """A process, by what the kernel says of it. pid 0: it is not visible here (another pid namespace)."""
+    """A process, by what the kernel says of it. pid 0: it is not visible here (another pid namespace).
+
+    Or a client on another host: its uid and gid are REMOTE_UID, and `key` is the beginning of its public key.
+    """
 
     uid: int
     gid: int
     pid: int
+    key: int = 0
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is on another host."""
+        return self.uid == REMOTE_UID
+
+    def __str__(self) -> str:
+        if self.is_remote:
+            return (
+                f"remote client {self.pid}, key {self.key:016x}..." if self.pid else f"remote, key {self.key:016x}..."
+            )
+        return f"pid {self.pid}, uid {self.uid}"
 
 
 class Access:
@@ -49,39 +71,57 @@ def peer_of_address(address: str) -> Peer | None:
 
 def peer_of_stamp(stamp: str) -> Peer:
     """The peer that `Doorkeeper` gave this stamp."""
-    uid, gid, pid, _ = stamp.split(":")
-    return Peer(int(uid), int(gid), int(pid))
+    uid, gid, pid, key, _ = stamp.split(":")
+    return Peer(int(uid), int(gid), int(pid), int(key))
 
 
 class Doorkeeper:
-    """The ZAP handler. Bind it before the socket whose connections it judges."""
+    """The ZAP handler. Bind it before the sockets whose connections it judges."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", access: Access) -> None:
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        access: Access,
+        remote_clients: "remote.RemoteClients | None" = None,
+    ) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.bind(ZAP_ENDPOINT)
         self.denied: list[Peer] = []
         """Who was refused since somebody last looked."""
         self._access = access
+        self._remote_clients = remote_clients
         self._connections = 0
 
     def serve(self) -> None:
         """Answer what libzmq has asked."""
         for _ in range(REQUESTS_PER_DRAIN):
             try:
-                route, empty, version, request_id, domain, address, *_ = self.socket.recv_multipart(zmq.NOBLOCK)
+                frames = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            peer = peer_of_address(address.decode("ascii", "replace"))
-            if domain == ZAP_DOMAIN and peer is not None and self._access.allows(peer):
+            route, empty, version, request_id, domain, address, _identity, mechanism, *credentials = frames
+            if domain == ZAP_DOMAIN:
+                peer = peer_of_address(address.decode("ascii", "replace"))
+                allowed = peer is not None and self._access.allows(peer)
+            else:
+                peer, allowed = self._judge_remote(domain, mechanism, credentials)
+            if peer is not None and allowed:
                 self._connections += 1
-                stamp = f"{peer.uid}:{peer.gid}:{peer.pid}:{self._connections}".encode()
+                stamp = f"{peer.uid}:{peer.gid}:{peer.pid}:{peer.key}:{self._connections}".encode()
                 answer = [b"200", b"OK", stamp, b""]
             else:
                 if peer is not None:
                     self.denied.append(peer)
                 answer = [b"400", b"access denied", b"", b""]
             self.socket.send_multipart([route, empty, version, request_id, *answer])
+
+    def _judge_remote(self, domain: bytes, mechanism: bytes, credentials: list[bytes]) -> tuple[Peer | None, bool]:
+        if domain != remote.ZAP_DOMAIN or mechanism != b"CURVE" or len(credentials) != 1:
+            return None, False
+        clients = self._remote_clients
+        peer = Peer(REMOTE_UID, REMOTE_UID, 0, remote.short(credentials[0]))
+        return peer, clients is not None and clients.allows(credentials[0])
 
 
 def start_time_of(pid: int) -> int:

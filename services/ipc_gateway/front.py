@@ -1,4 +1,4 @@
-"""The socket that clients connect to. Envelopes come out of it with the stamp of their connection.
+"""A socket that clients connect to. Envelopes come out of it with the stamp of their connection.
 
 A connection that ends is reported at once: libzmq's monitor names its descriptor, which was noted when the connection
 said hello. The monitor is drained before data is read, and again at each hello, because descriptors are used again.
@@ -11,6 +11,8 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from rondo.bus.sockets import SocketError, ipc_path, remove_stale
+from rondo.config.node import RemoteSettings
+from services.ipc_gateway import remote
 from services.ipc_gateway.credentials import ZAP_DOMAIN
 
 SEND_ENVELOPES_MAX = 1024
@@ -37,16 +39,28 @@ class Front:
     """The ROUTER and its monitor."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, message_bytes_max: int, *, open_to_others: bool
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoint: str,
+        message_bytes_max: int,
+        *,
+        open_to_others: bool = False,
+        remote_settings: RemoteSettings | None = None,
     ) -> None:
-        """Binds; raises SocketError. The doorkeeper must be there already."""
+        """Binds; raises SocketError, KeyFileError. The doorkeeper must be there already."""
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.sndhwm = SEND_ENVELOPES_MAX
         self.socket.rcvhwm = RECEIVE_ENVELOPES_MAX
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.MAXMSGSIZE, message_bytes_max + ENVELOPE_ROOM_BYTES)
-        self.socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+        self.socket.setsockopt(zmq.ZAP_DOMAIN, remote.ZAP_DOMAIN if remote_settings else ZAP_DOMAIN)
+        if remote_settings:
+            try:
+                remote.prepare(self.socket, remote_settings)
+            except BaseException:
+                self.socket.close(linger=0)
+                raise
         self.monitor = self.socket.get_monitor_socket(zmq.Event.DISCONNECTED)
         self._by_descriptor: dict[int, bytes] = {}
         self._gone: list[bytes] = []

@@ -21,8 +21,6 @@ from services.ipc_gateway.credentials import Peer, peer_of_stamp
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.table import Session, Table
 
-RESUME_MS = 10_000
-"""How long a session waits for its client process, which lives, to come back after its connection broke."""
 REQUEST_BYTES_WINDOW = 3 * 1024 * 1024
 """What a client may have on its way and not settled. cpg refuses more than 4 MiB."""
 REQUESTS_WINDOW = 16 * 1024
@@ -61,7 +59,7 @@ class Gateway:
         """Sessions whose process is to be watched, since somebody last looked."""
         self._clients = clients
         self._cpg = cpg
-        self._limits = [REQUEST_BYTES_WINDOW, REQUESTS_WINDOW, message_bytes_max, RESUME_MS]
+        self._limits = [REQUEST_BYTES_WINDOW, REQUESTS_WINDOW, message_bytes_max]
         self._stamps: dict[bytes, str] = {}
         self._early: dict[bytes, Received] = {}
         """Hellos that wait for cpg's welcome."""
@@ -195,7 +193,7 @@ class Gateway:
         session = self.table.detach(connection)
         if session is not None:
             self._blocked.discard(session)
-            session.away_deadline = time.monotonic() + RESUME_MS / 1000
+            session.away_deadline = time.monotonic() + session.resume_ms / 1000
             if not session.is_process_alive():
                 self.died(session)
 
@@ -208,7 +206,7 @@ class Gateway:
         """Close the sessions whose clients did not come back in time."""
         for session in self.table:
             if session.connection is None and now >= session.away_deadline:
-                why = f"the connection was lost for more than {RESUME_MS / 1000:g} s"
+                why = f"the connection was lost for more than {session.resume_ms / 1000:g} s"
                 self._close(session, Code.LIBRARY, why, bus.CloseReason.DIED)
 
     # -- to cpg --------------------------------------------------------------------------------------------------
@@ -300,7 +298,7 @@ class Gateway:
             self._cpg.send(bus.Close(self.epoch, [[number, ended[2]]]))
             return
         session = self.table.adopt(number, peer, start_time, flags, note)
-        session.away_deadline = time.monotonic() + RESUME_MS / 1000
+        session.away_deadline = time.monotonic() + session.resume_ms / 1000
         self.watched_anew.append(session)
         if not session.is_process_alive():
             self.died(session)
@@ -330,7 +328,7 @@ class Gateway:
         session.in_flight_bytes = 0
         session.resume = [self.epoch, position, settled]
         fields = (VERSION, self.node_id, session.peer.pid, session.number, session.secret, position, taken, ring)
-        self._send(session, encode(Kind.WELCOME, self.epoch, *fields, self._limits))
+        self._send(session, encode(Kind.WELCOME, self.epoch, *fields, [*self._limits, session.resume_ms]))
 
     def _replace(self, session: Session) -> None:
         """cpg has not kept what this session would go on with: its client gets a new one, and sees that it is new."""
@@ -428,4 +426,4 @@ def _printable(name: str) -> str:
 
 
 def _who(session: Session) -> str:
-    return f"{session.name or 'process'} (pid {session.peer.pid}, uid {session.peer.uid})"
+    return f"{session.name or 'process'} ({session.peer})"

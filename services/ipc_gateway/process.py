@@ -16,8 +16,11 @@ from rondo.config.node import NodeConfig
 from rondo.logs import Logs, notice
 from rondo.paths import socket_endpoint
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
+from services.ipc_gateway.doors import Doors
 from services.ipc_gateway.front import Front
 from services.ipc_gateway.gateway import Gateway
+from services.ipc_gateway.remote import RemoteClients
+from services.ipc_gateway.remote import endpoint_of as remote_endpoint
 from services.ipc_gateway.table import Session
 from services.ipc_gateway.upstream import Upstream
 
@@ -46,7 +49,7 @@ class Process:
     """Everything of one running gateway. `run` returns when a signal asked it to stop."""
 
     def __init__(self, config: NodeConfig, run_dir: Path, logs: Logs) -> None:
-        """Raises InstanceError, SocketError, PathError."""
+        """Raises InstanceError, SocketError, PathError, KeyFileError."""
         self._lock = InstanceLock(run_dir, SERVICE)
         self._logs = logs
         self._config = config
@@ -54,15 +57,13 @@ class Process:
         self._stopping = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         access = Access(config.allowed_uids, config.allowed_gids)
-        self._doorkeeper = Doorkeeper(self._context, access)
+        remote_clients = RemoteClients(Path(config.remote.clients_file)) if config.remote.enabled else None
+        self._doorkeeper = Doorkeeper(self._context, access, remote_clients)
         handlers = {"status": self._on_status, "log_level": self._on_log_level}
         self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
-        endpoint = socket_endpoint(run_dir, "gateway.sock")
-        self._front = Front(
-            self._context, endpoint, config.message_size_max, open_to_others=access.is_open_to_others
-        )  # fmt: skip
+        self._doors = self._open_doors(socket_endpoint(run_dir, "gateway.sock"), access)
         self._upstream = Upstream(self._context, run_dir)
-        self._gateway = Gateway(self._front, self._upstream, config.message_size_max)
+        self._gateway = Gateway(self._doors, self._upstream, config.message_size_max)
         self._poll = select.epoll()
         self._look_at_all = True
         self._deaths = select.epoll()
@@ -71,6 +72,19 @@ class Process:
         self._denied = 0
         self._denied_logged_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def _open_doors(self, endpoint: str, access: Access) -> Doors:
+        bytes_max, settings = self._config.message_size_max, self._config.remote
+        local = Front(self._context, endpoint, bytes_max, open_to_others=access.is_open_to_others)
+        if not settings.enabled:
+            return Doors(local, None)
+        try:
+            remote = Front(self._context, remote_endpoint(settings), bytes_max, remote_settings=settings)
+        except BaseException:
+            local.close()
+            raise
+        notice(log, "Remote clients connect at %s.", remote_endpoint(settings))
+        return Doors(local, remote)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -102,12 +116,12 @@ class Process:
 
     def _register(self) -> None:
         """Poll everything else."""
-        self._front_monitor_fd = descriptor_of(self._front.monitor)
+        self._door_monitor_fds = {descriptor_of(monitor) for monitor in self._doors.monitors()}
         self._doorkeeper_fd = descriptor_of(self._doorkeeper.socket)
         self._control_fd = descriptor_of(self._control.socket)
         for each in (
-            descriptor_of(self._front.socket),
-            self._front_monitor_fd,
+            *map(descriptor_of, self._doors.sockets()),
+            *self._door_monitor_fds,
             self._doorkeeper_fd,
             self._control_fd,
             self._deaths.fileno(),
@@ -120,9 +134,9 @@ class Process:
         ready = {descriptor for descriptor, _ in self._poll.poll(self._timeout_s(next_housekeeping))}
         if self._look_at_all:
             # A descriptor of ZeroMQ says something only after one has looked and found nothing.
-            ready |= {self._doorkeeper_fd, self._upstream_monitor_fd, self._front_monitor_fd, self._control_fd}
+            ready |= {self._doorkeeper_fd, self._upstream_monitor_fd, self._control_fd, *self._door_monitor_fds}
             self._look_at_all = False
-        gateway, upstream, front = self._gateway, self._upstream, self._front
+        gateway, upstream, doors = self._gateway, self._upstream, self._doors
         if self._doorkeeper_fd in ready:
             while has_input(self._doorkeeper.socket):
                 self._doorkeeper.serve()
@@ -136,9 +150,9 @@ class Process:
         if has_input(upstream.socket):
             for envelope in upstream.receive():
                 gateway.on_cpg(envelope)
-        gone = front.gone() if self._front_monitor_fd in ready or front.has_gone else []
+        gone = doors.gone() if doors.has_gone or not self._door_monitor_fds.isdisjoint(ready) else []
         # While cpg takes nothing more nothing is read from clients: they feel the flow control.
-        if gone or (not upstream.outbox and has_input(front.socket)):
+        if gone or (not upstream.outbox and self._have_clients_input()):
             self._receive(until_empty=bool(gone))
         for connection in gone:
             gateway.detach(connection)
@@ -154,18 +168,23 @@ class Process:
     def _timeout_s(self, next_housekeeping: float) -> float:
         """How long the poll may sleep. A descriptor of ZeroMQ tells of input once; what was left over must be asked."""
         # Both are asked in any case: that is what makes their descriptors quiet.
-        cpg_waits, clients_wait = has_input(self._upstream.socket), has_input(self._front.socket)
+        cpg_waits, clients_wait = has_input(self._upstream.socket), self._have_clients_input()
         waits = cpg_waits or (clients_wait and not self._upstream.outbox)
-        if waits or self._look_at_all or self._front.has_gone:
+        if waits or self._look_at_all or self._doors.has_gone:
             return 0.0
         timeout_s = max(0.0, next_housekeeping - time.monotonic())
         return min(timeout_s, RETRY_S) if self._gateway.has_blocked or self._dying else timeout_s
+
+    def _have_clients_input(self) -> bool:
+        """Whether clients have sent something. Every socket is asked: that makes its descriptor quiet."""
+        asked = [has_input(socket) for socket in self._doors.sockets()]
+        return any(asked)
 
     def _receive(self, *, until_empty: bool) -> None:
         """Take what clients sent. What a connection that is gone had sent counts, so it is read before."""
         for _ in range(DRAINS_BEFORE_DETACH_MAX if until_empty else 1):
             count = 0
-            for received in self._front.receive():
+            for received in self._doors.receive():
                 self._gateway.on_client(received)
                 count += 1
             if count == 0:
@@ -206,9 +225,10 @@ class Process:
         if now - self._denied_logged_at >= DENIED_LOG_INTERVAL_S:
             self._denied_logged_at = now
             last = denied[-1]
+            mend = "remote.clients" if last.is_remote else "uidgid{}"
             log.warning(
-                "access denied to process %d of user %d, group %d (%d so far); uidgid{} in corosync.conf admits users",
-                last.pid, last.uid, last.gid, self._denied,
+                "access denied to a client (%s, group %d; %d so far); %s in corosync.conf says who is let in",
+                last, last.gid, self._denied, mend,
             )  # fmt: skip
         denied.clear()
 
@@ -232,6 +252,7 @@ class Process:
                     "session": f"{session.number:016x}",
                     "pid": session.peer.pid,
                     "uid": session.peer.uid,
+                    "remote_key": f"{session.peer.key:016x}" if session.peer.is_remote else None,
                     "name": session.name,
                     "connected": session.connection is not None,
                     "open": session.is_open,
@@ -248,7 +269,7 @@ class Process:
 
     def _close(self) -> None:
         signal.set_wakeup_fd(-1)
-        self._front.close()
+        self._doors.close()
         self._upstream.close()
         self._control.close()
         self._context.destroy(linger=0)

@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 
 from rondo.bus.life import ProcessWatch
 from services.ipc_gateway.credentials import Peer, start_time_of
+from services.ipc_gateway.remote import remote_pid
 
 SESSIONS_PER_PROCESS_MAX = 64
 SESSIONS_PER_USER_MAX = 1024
 SESSIONS_MAX = 8192
 SECRET_BYTES = 16
+RESUME_MS = 10_000
+"""How long a session waits for its client process, which lives, to come back after its connection broke."""
+RESUME_REMOTE_MS = 3_000
+"""The same for a remote client, of which nobody can tell whether it lives."""
 ENDED_REMEMBERED_MAX = 1024
 """Of so many ended sessions it is remembered why, for a client or a cpg that comes back asking."""
 
@@ -54,6 +59,11 @@ class Session:
     """When it is given up, while its client is away."""
     watch: ProcessWatch | None = None
 
+    @property
+    def resume_ms(self) -> int:
+        """How long it waits for its client to come back."""
+        return RESUME_REMOTE_MS if self.peer.is_remote else RESUME_MS
+
     def settle(self, number: int) -> None:
         """Its requests up to this one are settled."""
         self.settled = max(self.settled, number)
@@ -68,8 +78,13 @@ class Session:
     def is_process_alive(self) -> bool:
         """Whether the client process lives: the same process, not one that has its pid by now."""
         if self.watch is None:
-            return True
+            return True  # a remote client, or one in another pid namespace: its connection is all that is known
         return self.watch.is_alive() and start_time_of(self.peer.pid) in (self.start_time, 0)
+
+
+def _start_of(peer: Peer) -> int:
+    """What, besides its pid, tells a client from others that had that pid: when it started, or its key."""
+    return peer.key if peer.is_remote else start_time_of(peer.pid)
 
 
 def digest(secret: bytes) -> bytes:
@@ -101,41 +116,47 @@ class Table:
 
     def why_full(self, peer: Peer) -> str:
         """Why this process cannot have another session; empty if it can."""
-        mine = [s for s in self._sessions.values() if s.peer.uid == peer.uid]
-        if sum(s.peer.pid == peer.pid for s in mine) >= SESSIONS_PER_PROCESS_MAX:
+        mine = [s for s in self._sessions.values() if s.peer.uid == peer.uid and s.peer.key == peer.key]
+        if not peer.is_remote and sum(s.peer.pid == peer.pid for s in mine) >= SESSIONS_PER_PROCESS_MAX:
             return f"process {peer.pid} has {SESSIONS_PER_PROCESS_MAX} sessions already; close some"
         if len(mine) >= SESSIONS_PER_USER_MAX:
-            return f"user {peer.uid} has {SESSIONS_PER_USER_MAX} sessions already; close some"
+            who = f"the client with key {peer.key:016x}..." if peer.is_remote else f"user {peer.uid}"
+            return f"{who} has {SESSIONS_PER_USER_MAX} sessions already; close some"
         if len(self._sessions) >= SESSIONS_MAX:
             return f"the node has {SESSIONS_MAX} sessions already"
         return ""
 
     def create(self, peer: Peer, name: str, flags: int) -> Session:
-        """A new session of this process."""
+        """A new session of this process. One of a remote client gets a number for a process id."""
+        if peer.is_remote:
+            peer = peer._replace(pid=self._unused_remote_pid())
         secret = secrets.token_bytes(SECRET_BYTES)
         number = secrets.randbits(63) + 1
-        session = Session(number, peer, start_time_of(peer.pid), digest(secret), secret, name, flags)
+        session = Session(number, peer, _start_of(peer), digest(secret), secret, name, flags)
         self._add(session)
         return session
 
+    def _unused_remote_pid(self) -> int:
+        used = {session.peer.pid for session in self._sessions.values()}
+        return next(pid for pid in iter(remote_pid, 0) if pid not in used)
+
     def adopt(self, number: int, peer: Peer, start_time: int, flags: int, note: bytes) -> Session:
         """A session that an earlier gateway had, as cpg tells of it."""
+        if peer.is_remote:
+            peer = peer._replace(key=start_time)
         session = Session(number, peer, start_time, note, flags=flags)
         self._add(session)
         return session
 
     def _add(self, session: Session) -> None:
-        if session.peer.pid:
+        if session.peer.pid and not session.peer.is_remote:
             session.watch = ProcessWatch(session.peer.pid)
         self._sessions[session.number] = session
 
     def proves(self, session: Session, peer: Peer, secret: bytes) -> bool:
         """Whether this is the client whose session it is: the same process, with the secret that only it was told."""
-        return (
-            session.peer == peer
-            and session.start_time == start_time_of(peer.pid)
-            and hmac.compare_digest(session.note, digest(secret))
-        )
+        same = session.peer[:2] == peer[:2] and (peer.is_remote or session.peer.pid == peer.pid)
+        return same and session.start_time == _start_of(peer) and hmac.compare_digest(session.note, digest(secret))
 
     def attach(self, session: Session, connection: bytes) -> None:
         """From now on this connection is the session's."""

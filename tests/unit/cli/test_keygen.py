@@ -8,6 +8,7 @@ import pytest
 
 from rondo.cli.main import main
 from rondo.config.key import fingerprint, write_key
+from rondo.curve import read_key_pair
 
 
 @pytest.fixture(name="key_file")
@@ -66,3 +67,17 @@ def test_fingerprints_tell_keys_apart() -> None:
     assert fingerprint(b"a" * 128) == fingerprint(b"a" * 128)
     assert fingerprint(b"a" * 128) != fingerprint(b"a" * 127 + b"b")
     assert len(fingerprint(b"a" * 128)) == 39
+
+
+def test_a_curve_key_pair(key_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keygen", "--curve", "--key-file", str(key_file), "--json"]) == 0
+    pair = read_key_pair(key_file)
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o400
+    output = capsys.readouterr().out
+    assert json.loads(output) == {"key_file": str(key_file), "public_key": pair.public.hex()}
+    assert pair.secret.hex() not in output
+    assert main(["keygen", "--curve", "--key-file", str(key_file)]) == 1
+    assert "use --force" in capsys.readouterr().err
+    assert main(["keygen", "--curve"]) == 1
+    assert "say where to write" in capsys.readouterr().err
+    assert main(["keygen", "--curve", "--bytes", "256", "--key-file", str(key_file)]) == 2

@@ -250,3 +250,17 @@ def test_a_file_that_somebody_named_must_exist(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("COROSYNC_MAIN_CONFIG_FILE", str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="no such file"):
         load()
+
+
+def test_remote_clients_are_off_unless_there_is_an_address() -> None:
+    text = NODES + "remote {\n port: 6000\n keyfile: /k\n}\n"
+    loaded = load_text(text, "f")
+    assert not resolve_as_first_node(loaded, FakeMachine()).remote.enabled
+    assert [str(w) for w in loaded.warnings if "remote" in str(w)] == [
+        f"f:{line}: remote.{name}: has no effect: without remote.address there are no remote clients; "
+        "write the address to listen at, or remove this"
+        for line, name in ((22, "port"), (23, "keyfile"))
+    ]
+    on = resolve_as_first_node(load_text(text.replace("port: 6000", "address: 10.0.0.1"), "f"), FakeMachine()).remote
+    assert (on.enabled, on.address, on.port, on.key_file) == (True, "10.0.0.1", 5410, "/k")
+    assert on.clients_file == "/etc/corosync/clients"

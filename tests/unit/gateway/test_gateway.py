@@ -11,7 +11,7 @@ from services.ipc_gateway.table import digest
 
 SECRET = b"s" * 16
 EPOCH = 7
-STAMP = f"0:0:{os.getpid()}:1"
+STAMP = f"0:0:{os.getpid()}:0:1"
 
 
 class Wires:

@@ -1,0 +1,55 @@
+"""The sockets that clients connect to, as one: that of this machine's processes, and that of remote clients if any.
+
+The first byte of a connection's name says whose it is.
+"""
+
+from collections.abc import Iterator
+
+import zmq
+
+from services.ipc_gateway.front import Front, Received
+
+LOCAL, REMOTE = b"L", b"R"
+
+
+class Doors:
+    """All fronts."""
+
+    def __init__(self, local: Front, remote: Front | None) -> None:
+        self._fronts = {LOCAL: local} if remote is None else {LOCAL: local, REMOTE: remote}
+
+    def sockets(self) -> "list[zmq.Socket[bytes]]":
+        """To be polled for input of clients."""
+        return [front.socket for front in self._fronts.values()]
+
+    def monitors(self) -> "list[zmq.Socket[bytes]]":
+        """To be polled for connections that end."""
+        return [front.monitor for front in self._fronts.values()]
+
+    def receive(self) -> Iterator[Received]:
+        """What clients sent, a bounded number of envelopes."""
+        for door, front in self._fronts.items():
+            for received in front.receive():
+                yield received._replace(connection=door + received.connection)
+
+    def note(self, received: Received) -> None:
+        """This connection said hello: report it when it is gone."""
+        self._fronts[received.connection[:1]].note(received._replace(connection=received.connection[1:]))
+
+    def gone(self) -> list[bytes]:
+        """Connections that have ended since the last call."""
+        return [door + connection for door, front in self._fronts.items() for connection in front.gone()]
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether a monitor has reported connections that `gone` has not given yet."""
+        return any(front.has_gone for front in self._fronts.values())
+
+    def send(self, connection: bytes, envelope: bytes) -> bool:
+        """Send; False if there is no room. To a connection that has ended it goes nowhere."""
+        return self._fronts[connection[:1]].send(connection[1:], envelope)
+
+    def close(self) -> None:
+        """Close all sockets."""
+        for front in self._fronts.values():
+            front.close()
