@@ -89,7 +89,9 @@ class OrderedLog:
         """A cpg has attached, and the ring in force is older than its log: the ring has to be formed anew."""
         self.head = 0
         self.bytes = 0
-        """Of all entries kept."""
+        """Of all entries that are here."""
+        self._kept_bytes = 0
+        """Of those that cpg has acknowledged and needs again if it is restarted: parts of unfinished long messages."""
         self.peer_pid = 0
         """Process id of the cpg that said hello last; 0 = none yet."""
         self._attached_ever = False
@@ -315,8 +317,9 @@ class OrderedLog:
             kept[n] = entry
         for _ in range(ack.n - self._acked):
             self.bytes -= _size_of(self._entries.popleft())
-        self.bytes += sum(map(_size_of, kept.values())) - sum(map(_size_of, self._kept.values()))
-        self._kept = kept
+        kept_bytes = sum(map(_size_of, kept.values()))
+        self.bytes += kept_bytes - self._kept_bytes
+        self._kept, self._kept_bytes = kept, kept_bytes
         self._acked = ack.n
         if ack.core is not None:
             self._core = ack.core
@@ -380,8 +383,11 @@ class OrderedLog:
     @property
     def pressure(self) -> float:
         """How full the log is: 0 = empty, 1 = at its bound. Above one half no new requests are taken, and the token
-        should be delayed a little."""
-        return self.bytes / self.bytes_max
+        should be delayed a little.
+
+        Parts of unfinished long messages do not count: only the rest of these messages frees them, and to slow the ring
+        down would make them wait."""
+        return (self.bytes - self._kept_bytes) / self.bytes_max
 
     @property
     def queued_bytes(self) -> int:
@@ -389,7 +395,7 @@ class OrderedLog:
         return self._queued_bytes
 
     def _update_credit(self) -> None:
-        if self.bytes * 2 <= self.bytes_max:
+        if self.pressure <= 0.5:
             self._credit = max(self._credit, self._submitted + QUEUE_BYTES_MAX - self._queued_bytes)
 
     def _credit_was_out(self) -> bool:

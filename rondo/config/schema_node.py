@@ -100,12 +100,12 @@ class Cpg(Section):
     """Rondo's own section: limits of process groups."""
 
     message_size_max: Number = option(
-        64 * MIB, "Largest message; larger ones are refused as too big.", unit="bytes", ge=MIB, le=1024 * MIB
+        64 * MIB, "Largest message; larger ones are refused as too big.", unit="bytes", ge=MIB, le=128 * MIB
     )
     client_bytes_max: MaybeNumber = option(
         None,
-        "What may wait for one client that does not acknowledge. A client that exceeds it and holds the others up is "
-        "cut off, with the reason.",
+        "What may wait, besides a single message of any size, for one client that does not acknowledge. A client that "
+        "exceeds it is cut off, with the reason.",
         unit="bytes",
         ge=MIB,
         le=16384 * MIB,

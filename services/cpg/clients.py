@@ -48,7 +48,7 @@ class Options:
     message_size_max: int = 64 * 1024 * 1024
     """Larger messages are refused (cpg.message_size_max)."""
     client_bytes_max: int = 64 * 1024 * 1024
-    """A session with more events outstanding is cut off (cpg.client_bytes_max)."""
+    """A session with more events outstanding, besides the largest, is cut off (cpg.client_bytes_max)."""
     log_bytes_max: int = 128 * 1024 * 1024
     """Of totem's log (system.log_bytes_max)."""
 
@@ -447,7 +447,10 @@ class Clients:
                 (session.intended.add if op == Op.JOIN else session.intended.discard)(group)
 
     def _check_pace(self, session: Session) -> None:
-        held, bytes_max = session.event_bytes, self.options.client_bytes_max
+        bytes_max = self.options.client_bytes_max
+        if 2 * session.event_bytes <= bytes_max:
+            return
+        held = session.backlog_bytes()
         if held > bytes_max:
             self.cut(session, Code.NO_RESOURCES, f"too slow: {held} bytes of events wait, {bytes_max} may")
         elif 2 * held > bytes_max:

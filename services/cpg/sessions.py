@@ -127,6 +127,12 @@ class Session:
                 if blobs is self._sent:
                     self._sent_bytes -= len(blob.data)
 
+    def backlog_bytes(self) -> int:
+        """Of all events not acknowledged but the largest blob: a single message of any size makes nobody slow."""
+        return self.event_bytes - max(
+            (len(blob.data) for blobs in (self._sent, self._waiting) for blob in blobs), default=0
+        )
+
     def handled(self, head: int) -> int:
         """Position up to which nothing of it is outstanding."""
         first = self._sent[0] if self._sent else self._waiting[0] if self._waiting else None

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,43 @@ def kill_and_wait_for_the_next(node: Node, name: str) -> None:
     wait_for(lambda: node.pids().get(name, before), lambda now: now != before, f"{name} is back", 10.0)
 
 
+def test_a_client_from_another_host(node: Node) -> None:
+    directory = node.config.parent
+    done = [
+        subprocess.run(
+            [*RONDO, "keygen", "--curve", "--json", "--key-file", str(directory / name)],
+            capture_output=True,
+            check=True,
+        )
+        for name in ("gateway.key", "client.key")
+    ]
+    server_key, client_key = (json.loads(each.stdout)["public_key"] for each in done)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with node.config.open("a") as config:
+        config.write(
+            f"remote {{\n    address: 127.0.0.1\n    port: {port}\n    keyfile: {directory}/gateway.key\n"
+            f"    clients: {directory}/clients\n}}\n"
+        )
+    refused = node.start(check=False)
+    assert refused.returncode == 1
+    assert f"{directory}/clients: there is no such file" in refused.stderr
+    (directory / "clients").write_text(f"{client_key} a client\n")
+    node.start()
+    keys = {"RONDO_CLIENT_KEY_FILE": str(directory / "client.key"), "RONDO_SERVER_KEY": server_key}
+    join = [*RONDO, "cpg", "join", "far", "--json", "--socket", f"tcp://127.0.0.1:{port}"]
+    joined = subprocess.run(join, input=b"hello\n", capture_output=True, env=os.environ | keys, timeout=60, check=True)
+    came, message, went = map(json.loads, joined.stdout.splitlines())
+    assert (message["data"], message["sender"]) == ("hello", came["members"][0])
+    assert came["members"][0]["pid"] >= 2**30
+    assert went["members"] == []
+    keys["RONDO_CLIENT_KEY_FILE"] = str(directory / "gateway.key")
+    stranger = subprocess.run(join, input=b"", capture_output=True, env=os.environ | keys, timeout=60, check=False)
+    assert (stranger.returncode, stranger.stdout) == (1, b"")
+    assert b"does not let this client in" in stranger.stderr
+
+
 def test_a_killed_service_comes_back_however_often(node: Node) -> None:
     node.start()
     for _ in range(5):  # more often than one that gives up by itself may
@@ -284,11 +322,27 @@ def test_in_the_foreground(node: Node, tmp_path: Path) -> None:
     assert "Left the ring" in text
 
 
-def test_two_nodes_find_each_other(make_nodes: MakeNodes) -> None:
+def next_message(group: rondo.Group) -> bytes:
+    for event in group:
+        if isinstance(event, rondo.Message):
+            return event.data
+    raise AssertionError("the group was left")
+
+
+def test_two_nodes_find_each_other_and_exchange_the_largest_message(make_nodes: MakeNodes) -> None:
     one, two = make_nodes(2)
     one.start()
     two.start()
     for node in (one, two):
         node.command("wait", "--members", "2", "--timeout", "20")
+    largest = bytes(range(256)) * (64 * 1024 * 1024 // 256)
+    with rondo.connect(one.endpoint, timeout=20) as here, rondo.connect(two.endpoint, timeout=20) as there:
+        sender, receiver = here.cpg.join("large"), there.cpg.join("large")
+        with pytest.raises(rondo.TooBig, match="at most 67108864 bytes"):
+            sender.mcast(largest + b"x")
+        sender.mcast(largest)
+        # Both take events all the time: who does not, while so much comes, is cut off.
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(next_message, (sender, receiver))) == [largest, largest]
     two.command("stop")
     one.command("wait", "--members", "1", "--timeout", "5")

@@ -231,6 +231,26 @@ def test_no_credit_above_half(log: OrderedLog) -> None:
     assert more.credit > taken.credit
 
 
+def test_parts_of_unfinished_messages_do_not_slow_the_ring(log: OrderedLog) -> None:
+    """Only their rest frees them: without credit, or with the brake on, a message longer than half the log would take
+    for ever."""
+    kept: list[int] = []
+    for _ in range(10):
+        log.message(2, bytes(200_000), False, None)
+        frames(log)
+        kept.append(log.head)
+        send(log, order.Ack(EPOCH, log.head, b"core", None, kept, []))
+    assert log.bytes > log.bytes_max
+    assert log.pressure == 0
+    send(log, order.Submit(EPOCH, [request(7, 1, b"x")]))
+    (taken,) = [f for f in frames(log) if isinstance(f, order.Taken)]
+    assert taken.taken == [[7, 1]]
+    log.message(2, b"last", False, None)
+    frames(log)
+    send(log, order.Ack(EPOCH, log.head, b"core", None, [], []))
+    assert (log.bytes, log.pressure) == (0, 0)
+
+
 def test_sync_step_is_answered_once(log: OrderedLog) -> None:
     """The second of two answers, as a replay gives it, and one that is too late are dropped."""
     log.sync_step(RING)

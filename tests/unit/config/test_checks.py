@@ -267,7 +267,7 @@ def test_warnings_in_other_sections(text: str, message: str) -> None:
         ("logging {\nlogger_subsys {\nsubsys: CPG\nto_logfile: on\n}\n}", "there is no logfile"),
         ("logging {\ndebug: loud\n}", "'loud' is not possible; write one of off, on, trace"),
         ("cpg {\nclient_bytes_max: 67108865\n}", "67108865 is more than system.log_bytes_max, 67108864"),
-        ("cpg {\nmessage_size_max: 1\n}", "out of bounds; write a whole number from 1048576 to 1073741824 (bytes)"),
+        ("cpg {\nmessage_size_max: 1\n}", "out of bounds; write a whole number from 1048576 to 134217728 (bytes)"),
         ("system {\ncpu_affinity: 3-1\n}", "'3-1' is not a list of CPU numbers; write CPU numbers like 0,2-3, or none"),
         ("system {\nservice_timeout: 5s\n}", "'5s' is not a whole number"),
     ],
