@@ -35,6 +35,7 @@ class Protection:
         """`keys`: those of `security`, which has the one in use already and is given the others here."""
         self.security = security
         self.seal = security.seal
+        self.seal_for = security.seal_for
         self.seal_all = security.seal_all
         self.keys_of_others = KeyBook()
         self._store = store

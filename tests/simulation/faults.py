@@ -200,6 +200,35 @@ def unheard_sender(s: Setting, at: float) -> list[Op]:
     return [*ops, Op(at + 40, "no_rules"), *_return(s, at + 40, node)]
 
 
+def forgeries(s: Setting, at: float) -> list[Op]:
+    """An attacker without the key sends bad copies of what passes."""
+    return [Op(at, "tamper", (s.draw.choice((0.05, 0.3, 0.9)),)), Op(at + s.duration_ms(), "tamper", (0.0,))]
+
+
+def replays(s: Setting, at: float) -> list[Op]:
+    """An attacker plays back what he has recorded, also to nodes that were started since."""
+    node = s.node()
+    again = [Op(at + s.draw.uniform(0, 800), "replay", (s.draw.choice((1, 20, 300)),)) for _ in range(4)]
+    if s.draw.random() < 0.5:
+        return again
+    back = Op(at + s.draw.uniform(1, 300), "start", (node, False))
+    return [Op(at, "crash", (node,)), back, *again]
+
+
+def key_change(s: Setting, at: float) -> list[Op]:
+    """The key is changed, each step on all nodes, at different moments, before the next one."""
+    ops = []
+    for step in ("install", "use", "remove"):
+        ops += [Op(at + s.draw.uniform(0, 400), "change_key", (node, step)) for node in s.nodes]
+        at += 500
+    return ops
+
+
+SEALED_FAULTS: dict[str, Callable[[Setting, float], list[Op]]] = {
+    fault.__name__: fault for fault in (forgeries, replays, key_change)
+}
+"""Those that only sealed packets know."""
+
 FAULTS: dict[str, Callable[[Setting, float], list[Op]]] = {
     fault.__name__: fault
     for fault in (

@@ -22,6 +22,7 @@ from services.totem.ring.events import (
     TransitionalConfiguration,
 )
 from services.totem.wire.frames import Kind
+from tests.simulation.network import Sealed, kind_of
 from tests.simulation.sendlog import SendLog
 from tests.simulation.trace import (
     LEVEL,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from services.totem.ring.ring import Ring
     from services.totem.wire.base import RingId
     from tests.simulation.crashes import CrashPoint
+    from tests.simulation.sealing import Life
     from tests.simulation.world import World
 
 _KIND_AT = 3
@@ -69,11 +71,16 @@ class Host:
         self.ring: Ring | None = None
         self.frozen = False
         self.crash_point: CrashPoint | None = None
+        self.life: Life | None = None
+        """What seals and opens packets, if they are sealed."""
         self.submitted = 0
         self._reset()
 
     def _reset(self) -> None:
         """What a process has in memory only."""
+        if self.life is not None:
+            self.life.end()
+            self.life = None
         self.synced_ring: RingId | None = None
         self.waiting: deque[int] = deque()
         self.outstanding: set[int] = set()
@@ -103,6 +110,8 @@ class Host:
         if lost_state:
             self.stored = wall_clock_sequence
         self._emit("start", {"stored": self.stored, "lost_state": lost_state})
+        if self.world.sealing is not None:
+            self.life = self.world.sealing.begin(self)
         observer = NodeObserver(self.world.trace, self.node, self.inc)
         self._send_log = SendLog(observer)
         self.ring = self.world.new_ring(self, observer)
@@ -222,15 +231,13 @@ class Host:
             return
         if not self.frozen and not self.wake_latency_ns:
             self._timers_first()
-            if self.ring is not None:
-                self.ring.receive(data, self.world.now())
-                self._settle()
+            self._receive(data)
             return
         if self._queued_bytes + len(data) > self.queue_bytes_max:
             self.world.counts["queue_overflow"] += 1
             return
         self._queued_bytes += len(data)
-        token = self.separate_sockets and data[_KIND_AT] in (Kind.TOKEN, Kind.COMMIT)
+        token = self.separate_sockets and kind_of(data) in (Kind.TOKEN, Kind.COMMIT)
         (self._tokens if token else self._data).append(data)
         if not self.frozen and self._reading_at_ns is None:
             delay_ns = self.world.draw(self.wake_latency_ns)
@@ -244,9 +251,20 @@ class Host:
         while self.ring is not None and (self._data or self._tokens):
             data = self._data.popleft() if self._data else self._tokens.popleft()
             self._queued_bytes -= len(data)
-            self.ring.receive(data, self.world.now())
-            self._settle()
+            self._receive(data)
         if self.ring is not None:
+            self._settle()
+
+    def _receive(self, data: bytes) -> None:
+        """The process reads a datagram."""
+        if self.life is None:
+            self._hand_in(data)
+        elif isinstance(data, Sealed):
+            self.life.open(data, self._hand_in)
+
+    def _hand_in(self, frame: bytes) -> None:
+        if self.ring is not None:
+            self.ring.receive(frame, self.world.now())
             self._settle()
 
     def _timers_first(self) -> None:
@@ -318,7 +336,7 @@ class Host:
                 self._own.append(data)
             if target == EVERYBODY:
                 for other in world.everybody_else(node):
-                    world.transmit(node, other, data)
+                    world.transmit(node, other, data, to_all=True)
             elif target == node:
                 self._later(10_000, partial(self._loop_back, data))
             else:

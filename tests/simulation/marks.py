@@ -46,6 +46,13 @@ MARKS: dict[str, str] = {
     "token_held": "the representative of an idle ring held the token",
     "large_message": "a message of almost 1 MiB was delivered",
     "long_message_again": "a message of which a part was sent before the ring changed was sent again as a whole",
+    "sealed_challenged": "sealed packets: a node was asked which boot it has",
+    "sealed_held_packets_released": "sealed packets: those of a restarted node were kept until it had answered",
+    "sealed_replay_refused": "sealed packets: a recorded one was refused",
+    "sealed_old_life_refused": "sealed packets: one of an earlier life, or from before the answer, was refused",
+    "sealed_forgery_refused": "sealed packets: an altered one, or one under another key, was refused",
+    "sealed_foreign_refused": "sealed packets: one of another cluster was refused",
+    "sealed_key_changed": "sealed packets: the key was changed while nodes came and went",
 }  # fmt: skip
 
 _LARGE = 1_000_000
@@ -193,4 +200,6 @@ def marks_of(world: World) -> set[str]:
     found = reader.found | {mark for mark in _COUNTED if world.counts[mark]}
     if world.network.dropped["COMMIT"]:
         found.add("commit_token_lost")
+    if world.sealing is not None:
+        found |= world.sealing.marks()
     return found

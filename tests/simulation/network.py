@@ -21,6 +21,27 @@ _KIND_AT = 3
 KIND_OF_BYTE = tuple(Kind)
 
 
+class Sealed(bytes):
+    """A sealed datagram; what network and sockets would see of a plain one stands beside it."""
+
+    kind: int
+    source: int
+    forged: bool
+    """Made by the attacker."""
+
+    @classmethod
+    def of(cls, content: bytes, kind: int, source: int, *, forged: bool = False) -> Sealed:
+        """A datagram that holds a frame of this kind, from this node, or so it says."""
+        made = cls(content)
+        made.kind, made.source, made.forged = kind, source, forged
+        return made
+
+
+def kind_of(data: bytes) -> int:
+    """The kind of frame that a datagram holds."""
+    return data.kind if type(data) is Sealed else data[_KIND_AT]
+
+
 @dataclass(slots=True)
 class Rule:
     """Drops or delays packets that match. None matches everything."""
@@ -37,7 +58,7 @@ class Rule:
 
     def applies(self, source: int, target: int, data: bytes) -> bool:
         """Whether this packet is meant; counts it if so."""
-        if self.count == 0 or (self.kind is not None and data[_KIND_AT] != self.kind):
+        if self.count == 0 or (self.kind is not None and kind_of(data) != self.kind):
             return False
         if (self.source is not None and source != self.source) or (self.target is not None and target != self.target):
             return False
@@ -120,7 +141,7 @@ class Network:
         return delay_ns
 
     def _drop(self, data: bytes) -> None:
-        self.dropped[KIND_OF_BYTE[data[_KIND_AT]].name] += 1
+        self.dropped[KIND_OF_BYTE[kind_of(data)].name] += 1
 
     def partition(self, groups: Iterable[Iterable[int]]) -> None:
         """Cut all links between the groups. Other blocked links stay so."""

@@ -145,10 +145,29 @@ def no_rules(world: World) -> None:
     world.network.rules.clear()
 
 
+def tamper(world: World, share: float) -> None:
+    """The attacker sends a bad copy of this share of all packets, where packets are sealed."""
+    if world.sealing is not None:
+        world.sealing.tampering = share
+
+
+def replay(world: World, count: int) -> None:
+    """The attacker sends so many recorded packets again, where packets are sealed."""
+    if world.sealing is not None:
+        world.sealing.replay(count)
+
+
+def change_key(world: World, node: int, step: str) -> None:
+    """One step of a change of the key on one node, where packets are sealed."""
+    if world.sealing is not None:
+        world.sealing.change_key(node, step)
+
+
 OPERATIONS: dict[str, Callable[..., None]] = {
     operation.__name__: operation
     for operation in (
         burst, start, crash, crash_point, leave, freeze, thaw, reform, member_dead, interface_changed, partition,
-        block, heal, loss, duplication, reordering, slow, normal_speed, lose, delay, no_rules,
+        block, heal, loss, duplication, reordering, slow, normal_speed, lose, delay, no_rules, tamper, replay,
+        change_key,
     )
 }  # fmt: skip

@@ -17,7 +17,8 @@ from services.totem.ring.options import (
     token_hold_ms,
     token_retransmit_ms,
 )
-from tests.simulation.faults import FAULTS, Setting
+from services.totem.security.suites import SUITES
+from tests.simulation.faults import FAULTS, SEALED_FAULTS, Setting
 from tests.simulation.operations import Op
 
 MESSAGES_MIN = 300
@@ -25,6 +26,8 @@ FAULTS_MIN = 5
 FAULTS_MAX = 12
 PHASE_MS = 30_000
 """Faults may begin within this long, virtual milliseconds."""
+SEALED_SHARE = 0.2
+"""Of the seeds: sealing and opening take time."""
 _PACKETS_MAX = 700
 """Packets that the messages of one run fill, about: what bounds the time that a run takes."""
 _LARGE = MESSAGE_SIZE_MAX - 5
@@ -64,6 +67,8 @@ class Plan:
     components: tuple[tuple[int, ...], ...]
     """Who is connected with whom when the faults are over."""
     phase_ms: float
+    suite: tuple[str, str] | None = None
+    """With what packets are sealed, if they are."""
 
     @property
     def faults(self) -> list[Item]:
@@ -80,15 +85,29 @@ def make_plan(seed: int) -> Plan:
     delay_ns = _delay(draw, count, base.token_timeout_ms)
     setting = Setting(draw, ids, base.token_timeout_ms, base.consensus_timeout_ms)
     whole = count < 3 or draw.random() < 0.85
+    suite, attacks = _sealed(setting, seed)
     return Plan(
         seed=seed,
         nodes=_nodes(draw, ids, base),
         delay_ns=delay_ns,
         jitter_ns=draw.choice((0, delay_ns // 4, 2 * delay_ns)),
-        items=(*_faults(setting), *_bursts(draw, ids, base)),
+        items=(*_faults(setting), *_bursts(draw, ids, base), *attacks),
         components=(ids,) if whole else setting.sides(2),
         phase_ms=PHASE_MS,
+        suite=suite,
     )
+
+
+def _sealed(setting: Setting, seed: int) -> tuple[tuple[str, str] | None, list[Item]]:
+    """In a share of the seeds packets are sealed, and attacked. Drawn apart: the rest of a plan stays the same."""
+    draw = Random(f"sealed {seed}")
+    if draw.random() >= SEALED_SHARE:
+        return None, []
+    suite = draw.choices((("aes256-gcm", "none"), draw.choice(sorted(SUITES))), weights=(2, 1))[0]
+    setting = setting._replace(draw=draw)
+    kinds = ["forgeries", "replays", "replays", "replays"] + ["key_change"] * (draw.random() < 0.6)
+    attacks = [(kind, draw.uniform(2000, PHASE_MS - 2500)) for kind in kinds]
+    return suite, [Item(kind, tuple(SEALED_FAULTS[kind](setting, at))) for kind, at in attacks]
 
 
 def _node_ids(draw: Random, count: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from tests.simulation.host import Host
 from tests.simulation.judge import judge
 from tests.simulation.marks import marks_of
 from tests.simulation.plan import FAULTS_MIN, MESSAGES_MIN, make_plan
+from tests.simulation.sealing import Sealing
 from tests.simulation.world import MS, SECOND, World
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class SeedRun:
         world, plan = self.world, self.plan
         world.network.delay_ns, world.network.jitter_ns = plan.delay_ns, plan.jitter_ns
         world.network.late_until_ns = int(plan.phase_ms * MS)
+        if plan.suite is not None:
+            world.sealing = Sealing(world, plan.seed, plan.suite)
         for node in plan.nodes:
             host = Host(
                 world, node.node, node.options, queue_bytes_max=node.queue_bytes_max,
@@ -101,6 +104,8 @@ class SeedRun:
         """End all faults; what is left of each component goes on in peace."""
         world = self.world
         world.network.calm()
+        if world.sealing is not None:
+            world.sealing.tampering = 0.0
         world.network.partition(self.plan.components)
         for node, host in world.hosts.items():
             host.crash_point = None

@@ -19,6 +19,7 @@ from tests.simulation.trace import SimulationError, Trace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tests.simulation.sealing import Sealing
     from tests.simulation.trace import NodeObserver
 
 MS = 1_000_000
@@ -41,6 +42,8 @@ class World:
         self.hosts: dict[int, Host] = {}
         self.counts: Counter[str] = Counter()
         self.network = Network(Random(f"network {seed}"), self._deliver)
+        self.sealing: Sealing | None = None
+        """Packet security, if packets are sealed."""
         self.steps = 0
         self.steps_max = steps_max
         self._heap: list[tuple[int, int, Callable[[], None] | Host, bytes | None]] = []
@@ -62,9 +65,11 @@ class World:
         self._order += 1
         heapq.heappush(self._heap, (at_ns, self._order, self.hosts[target], data))
 
-    def transmit(self, source: int, target: int, data: bytes) -> None:
-        """Put a datagram on the network; an unknown target is nobody's address."""
-        if target in self.hosts:
+    def transmit(self, source: int, target: int, data: bytes, *, to_all: bool = False) -> None:
+        """Put a datagram on the network; an unknown target is nobody's address. `to_all`: it is one of a multicast."""
+        if self.sealing is not None:
+            self.sealing.send(self.hosts[source], target, data, to_all=to_all)
+        elif target in self.hosts:
             self.network.send(self.trace.now_ns, source, target, data)
 
     def everybody_else(self, node: int) -> tuple[int, ...]:

@@ -5,7 +5,7 @@
 | 0 | 1 | magic 0x52; a plain totem packet starts with 0x70 or 0xC0, so the two are never mixed up |
 | 1 | 1 | version 1 |
 | 2 | 1 | suite (suites.py) |
-| 3 | 1 | what is inside: 0 a token, 1 another totem packet, 2 a challenge, 3 an answer |
+| 3 | 1 | inside: 0 a token, 1 a totem packet for everybody, 2 a challenge, 3 an answer, 4 a packet for one node |
 | 4 | 2 | key number, derived from the key (keys.py) |
 | 6 | 4 | cluster: the start of a hash of cluster_name |
 | 10 | 4 | sender: its node id |
@@ -16,6 +16,9 @@
 All numbers are big-endian. A plain totem packet, too, has a 0 at offset 3 if and only if it is a token, so that a
 receiver can stop reading at a token before it opens it. What follows depends on the suite. The first 30 bytes stay the
 same from packet to packet of one sender, so that a receiver finds what belongs to them with one look-up.
+
+What is for one node (0 and 4) is authenticated together with that node's id, as 4 bytes that are not sent: whoever else
+gets it cannot open it, so nobody can turn a token aside.
 
 Inside of a challenge and of an answer: u32 node id whom it is for, 16 bytes nonce (challenge.py).
 """
@@ -52,6 +55,13 @@ class Content(IntEnum):
     FRAME = 1
     CHALLENGE = 2
     ANSWER = 3
+    DIRECT = 4
+    """A frame for one node, other than a token."""
+
+
+def bound_to(content: int, node: int) -> bytes:
+    """What is authenticated besides the packet itself, if it is for `node` alone."""
+    return node.to_bytes(4, "big") if content in (Content.TOKEN, Content.DIRECT) else b""
 
 
 class Prefix(NamedTuple):

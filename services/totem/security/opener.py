@@ -23,6 +23,7 @@ from services.totem.security.envelope import (
     VERSION,
     Content,
     Prefix,
+    bound_to,
     cluster_number,
     prefix_of,
 )
@@ -46,7 +47,7 @@ class Reason(StrEnum):
     OTHER_SUITE = "other_suite"
     """Another crypto_cipher or crypto_hash is configured there."""
     WRONG_KEY = "wrong_key"
-    """A key that is not ours, or the packet was altered."""
+    """A key that is not ours, or the packet was altered, or is for another node."""
     UNLISTED_SENDER = "unlisted_sender"
     """Not in the nodelist."""
     OWN_NODE_ID = "own_node_id"
@@ -112,7 +113,7 @@ class Opener:
         self._draw_nonce = draw_nonce
         self._size_min = keyring.suite.datagram_size_min
         self._peers = Peers()
-        self._sessions: dict[bytes, tuple[Codec, ReplayWindow]] = {}
+        self._sessions: dict[bytes, tuple[Codec, ReplayWindow, bytes]] = {}
         """By the prefix of frames: what opens those of senders that are known."""
 
     def open(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
@@ -126,7 +127,7 @@ class Opener:
             self._refuse(Reason.TRUNCATED, source, now_ns)
             return None
         try:
-            frame = session[0].open(datagram)
+            frame = session[0].open(datagram, session[2])
         except Forged:
             self._refuse(Reason.WRONG_KEY, source, now_ns)
             return None
@@ -155,16 +156,16 @@ class Opener:
         if codec is None:
             codec = self._keyring.codec(prefix.key_number, prefix.sender, prefix.boot)
         try:
-            inside = codec.open(datagram)
+            inside = codec.open(datagram, bound_to(prefix.content, self._node_id))
         except Forged:
             self._refuse(Reason.WRONG_KEY, source, now_ns)
             return None
         peer = self._peers.get_or_add(prefix.sender)
         boot = peer.remember(prefix.boot, prefix.key_number, codec)
         counter = TAIL.unpack_from(datagram, PREFIX_SIZE)[1]
-        if prefix.content <= Content.FRAME:
+        if prefix.content in _FRAMES:
             return self._frame(peer, boot, prefix, counter, inside, source, now_ns)
-        if len(inside) != ENQUIRY.size or prefix.content > Content.ANSWER:
+        if len(inside) != ENQUIRY.size or prefix.content not in _ENQUIRIES:
             self._refuse(Reason.MALFORMED, source, now_ns)
             return None
         node, nonce = ENQUIRY.unpack(inside)
@@ -210,7 +211,8 @@ class Opener:
             if not boot.window.take(counter):
                 self._refuse_old(boot.window, counter, source, now_ns)
                 return None
-            self._sessions[prefix.pack()] = (boot.codecs[prefix.key_number], boot.window)
+            bound = bound_to(prefix.content, self._node_id)
+            self._sessions[prefix.pack()] = (boot.codecs[prefix.key_number], boot.window, bound)
             return frame
         question = self._ask(peer, prefix.sender, source, now_ns)
         if peer.known is not None and question.hold(
@@ -290,3 +292,5 @@ class Opener:
 
 
 _MAGIC = bytes([MAGIC])
+_FRAMES = frozenset((Content.TOKEN, Content.FRAME, Content.DIRECT))
+_ENQUIRIES = frozenset((Content.CHALLENGE, Content.ANSWER))

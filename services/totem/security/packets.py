@@ -28,9 +28,11 @@ class PacketSecurity:
         sealer = Sealer(self._keyring, cluster_name, node_id, boot)
         self._opener = Opener(self._keyring, sealer, cluster_name, node_id, members, draw_nonce)
         self.seal: Callable[[bytes], bytes] = sealer.seal
-        """The datagram that carries a frame."""
+        """The datagram that carries a frame, for everybody."""
+        self.seal_for: Callable[[int, bytes], bytes] = sealer.seal_for
+        """The same for one node alone."""
         self.seal_all: Callable[[Sequence[bytes]], list[bytes]] = sealer.seal_all
-        """The same for many."""
+        """Many for everybody."""
         self.open: Callable[[bytes, str, int], bytes | None] = self._opener.open
         """`open(datagram, source IP, now_ns)`: the frame, if there is one to hand in now. Take the replies and the
         released frames after every call."""

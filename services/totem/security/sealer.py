@@ -12,6 +12,7 @@ from services.totem.security.envelope import (
     VERSION,
     Content,
     Prefix,
+    bound_to,
     cluster_number,
 )
 from services.totem.security.keys import Keyring
@@ -42,36 +43,40 @@ class Sealer:
 
     def seal(self, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for everybody who has the key."""
-        return self.seal_as(Content.TOKEN if frame[_KIND_AT:_AFTER_KIND] == _TOKEN else Content.FRAME, frame)
+        return self._seal(Content.FRAME, frame, b"")
+
+    def seal_for(self, node: int, frame: bytes) -> bytes:
+        """The datagram that carries this totem packet, for one node alone."""
+        content = Content.TOKEN if frame[_KIND_AT:_AFTER_KIND] == _TOKEN else Content.DIRECT
+        return self._seal(content, frame, bound_to(content, node))
 
     def seal_all(self, frames: Sequence[bytes]) -> list[bytes]:
-        """The datagrams that carry these totem packets, in their order."""
+        """The datagrams that carry these totem packets for everybody, in their order."""
         if self._key_number != self._keyring.in_use:
             self._take_key(self._keyring.in_use)
         seal, pack_tail = self._codec.seal, TAIL.pack
         overhead, mask, counter = self.overhead_bytes, self._padding_mask, self._counter
         self._counter += len(frames)  # first of all: whatever happens, none of them is used twice
-        token, other = self._prefixes[Content.TOKEN], self._prefixes[Content.FRAME]
+        prefix = self._prefixes[Content.FRAME]
         sealed = []
         for frame in frames:
             counter += 1
             size = len(frame)
             tail = pack_tail((size + overhead - (size & mask)) & 0xFFFF, counter)
-            sealed.append(seal((token if frame[_KIND_AT:_AFTER_KIND] == _TOKEN else other) + tail, frame))
+            sealed.append(seal(prefix + tail, frame))
         return sealed
 
-    def seal_as(self, content: Content, frame: bytes) -> bytes:
-        """The datagram that carries some content."""
+    def _seal(self, content: Content, frame: bytes, bound: bytes) -> bytes:
         if self._key_number != self._keyring.in_use:
             self._take_key(self._keyring.in_use)
         self._counter = counter = self._counter + 1
         size = len(frame)
         length = size + self.overhead_bytes - (size & self._padding_mask)
-        return self._codec.seal(self._prefixes[content] + TAIL.pack(length & 0xFFFF, counter), frame)
+        return self._codec.seal(self._prefixes[content] + TAIL.pack(length & 0xFFFF, counter), frame, bound)
 
     def seal_enquiry(self, content: Content, node: int, nonce: bytes) -> bytes:
         """A challenge to `node`, or an answer to its challenge."""
-        return self.seal_as(content, ENQUIRY.pack(node, nonce))
+        return self._seal(content, ENQUIRY.pack(node, nonce), b"")
 
     def _take_key(self, number: int) -> None:
         suite = self._keyring.suite.number

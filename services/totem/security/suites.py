@@ -48,11 +48,13 @@ class Codec(ABC):
     """Seals and opens packets with the key of one boot of one sender."""
 
     @abstractmethod
-    def seal(self, header: bytes, content: bytes) -> bytes:
-        """The whole datagram. `header` is the envelope; its counter must not have been used before."""
+    def seal(self, header: bytes, content: bytes, bound: bytes = b"") -> bytes:
+        """The whole datagram. `header` is the envelope; its counter must not have been used before.
+
+        `bound` is authenticated with it, but not in it."""
 
     @abstractmethod
-    def open(self, datagram: bytes) -> bytes:
+    def open(self, datagram: bytes, bound: bytes = b"") -> bytes:
         """The content of a datagram of at least the suite's `datagram_size_min` bytes. Raises Forged."""
 
 
@@ -82,13 +84,13 @@ class GcmCodec(Codec):
         cipher = AESGCM(key)
         self._encrypt, self._decrypt = cipher.encrypt, cipher.decrypt
 
-    def seal(self, header: bytes, content: bytes) -> bytes:
-        return header + self._encrypt(_NONCE_START + header[COUNTER_AT:], content, header)
+    def seal(self, header: bytes, content: bytes, bound: bytes = b"") -> bytes:
+        return header + self._encrypt(_NONCE_START + header[COUNTER_AT:], content, header + bound)
 
-    def open(self, datagram: bytes) -> bytes:
+    def open(self, datagram: bytes, bound: bytes = b"") -> bytes:
         header = datagram[:HEADER_SIZE]
         try:
-            return self._decrypt(_NONCE_START + header[COUNTER_AT:], datagram[HEADER_SIZE:], header)
+            return self._decrypt(_NONCE_START + header[COUNTER_AT:], datagram[HEADER_SIZE:], header + bound)
         except InvalidTag:
             raise Forged from None
 
@@ -102,15 +104,15 @@ class CbcCodec(Codec):
         self._mac = hmac.new(key[cipher_key_size:], digestmod=hash_name)
         self._mac_size = self._mac.digest_size
 
-    def seal(self, header: bytes, content: bytes) -> bytes:
+    def seal(self, header: bytes, content: bytes, bound: bytes = b"") -> bytes:
         first = _COUNTER_START + header[COUNTER_AT:]
         padding = _PADDING[BLOCK_SIZE - len(content) % BLOCK_SIZE]
         sealed = header + self._encrypt(b"".join((first, content, padding)))
-        return sealed + self._digest(sealed)
+        return sealed + self._digest(sealed, bound)
 
-    def open(self, datagram: bytes) -> bytes:
+    def open(self, datagram: bytes, bound: bytes = b"") -> bytes:
         sealed = datagram[: -self._mac_size]
-        if not hmac.compare_digest(self._digest(sealed), datagram[-self._mac_size :]):
+        if not hmac.compare_digest(self._digest(sealed, bound), datagram[-self._mac_size :]):
             raise Forged
         if len(sealed) % BLOCK_SIZE != HEADER_SIZE % BLOCK_SIZE:
             raise Forged  # made with the key, but not by these rules; the cipher must stay on whole blocks
@@ -119,9 +121,9 @@ class CbcCodec(Codec):
             raise Forged
         return padded[BLOCK_SIZE : -padded[-1]]
 
-    def _digest(self, sealed: bytes) -> bytes:
+    def _digest(self, sealed: bytes, bound: bytes) -> bytes:
         mac = self._mac.copy()
-        mac.update(sealed)
+        mac.update(sealed + bound if bound else sealed)
         return mac.digest()
 
 

@@ -78,7 +78,7 @@ class Link:
                 if together:
                     transport.multicast(together if protection is None else protection.seal_all(together))
                     together = []
-                transport.unicast(destination, frame if protection is None else protection.seal(frame))
+                transport.unicast(destination, frame if protection is None else protection.seal_for(destination, frame))
         if together and transport is not None:
             transport.multicast(together if protection is None else protection.seal_all(together))
 

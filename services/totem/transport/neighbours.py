@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 
 from services.totem.protection import Protection
 from services.totem.security.keybook import KeyBook
@@ -31,7 +30,6 @@ class Neighbours:
         self._node_id = node_id
         self._protection = protection
         self._overhead = protection.overhead_bytes if protection is not None else 0
-        self._seal: Callable[[bytes], bytes] = protection.seal if protection is not None else bytes
         self._counters = counters
 
     @property
@@ -56,12 +54,12 @@ class Neighbours:
             self._say_findings()
         elif self.paths.may_echo(now_ns):
             echo = Probe(self._node_id, notice.number, notice.size, notice.multicast, echo=True)
-            transport.reply(notice.sender, source, self._seal(encode_probe(echo)))
+            transport.reply(notice.sender, source, self._sealed(notice.sender, encode_probe(echo)))
 
     def advance(self, transport: Transport, now_ns: int) -> None:
         """Send what is due."""
         if self.keys.due_ns <= now_ns and self._protection is not None:
-            transport.multicast([self._seal(encode_keys(self._protection.key_notice(self._node_id)))])
+            transport.multicast([self._sealed(EVERYBODY, encode_keys(self._protection.key_notice(self._node_id)))])
             self.keys.said(now_ns, again=self._protection.has_several_keys)
         if self.paths.due_ns > now_ns:
             return
@@ -70,12 +68,17 @@ class Neighbours:
         questions, self.paths.questions = self.paths.questions, []
         for node, number, size in questions:
             probe = Probe(self._node_id, number, size, node == EVERYBODY)
-            datagram = self._seal(encode_probe(probe, size - self._overhead))
+            datagram = self._sealed(node, encode_probe(probe, size - self._overhead))
             if node == EVERYBODY:
                 transport.multicast([datagram])
             else:
                 transport.unicast(node, datagram)
         self._say_findings()
+
+    def _sealed(self, node: int, frame: bytes) -> bytes:
+        if self._protection is None:
+            return frame
+        return self._protection.seal(frame) if node == EVERYBODY else self._protection.seal_for(node, frame)
 
     def _say_findings(self) -> None:
         findings, self.paths.findings = self.paths.findings, []

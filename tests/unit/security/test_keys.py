@@ -125,13 +125,13 @@ class NoncesSeen:
             def __init__(self, key: bytes) -> None:
                 self.key = key
 
-            def seal(self, header: bytes, content: bytes) -> bytes:
+            def seal(self, header: bytes, content: bytes, bound: bytes = b"") -> bytes:
                 use = (self.key, header[32:])
                 assert use not in noted
                 noted.add(use)
                 return header + content + bytes(16)
 
-            def open(self, datagram: bytes) -> bytes:
+            def open(self, datagram: bytes, bound: bytes = b"") -> bytes:
                 raise NotImplementedError
 
         return Suite(1, "noting", 32, 56, 0, 56, Noting)

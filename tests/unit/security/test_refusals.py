@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.totem.security.complaints import LINES_PER_INTERVAL
-from services.totem.security.envelope import HEADER_SIZE, PREFIX_SIZE, VERSION
+from services.totem.security.envelope import HEADER_SIZE, PREFIX_SIZE, VERSION, Content
 from services.totem.security.opener import TEXTS, Reason
 from services.totem.security.suites import SUITES
 from services.totem.wire.base import RingId
@@ -21,6 +21,9 @@ MUTATIONS = int(os.environ.get("RONDO_MUTATIONS", "20000"))
 """Altered packets that are fed to an opener; `make mutations` feeds a million."""
 
 SOME_SUITES = ["aes256-gcm none", "aes128 sha1", "aes256 sha512"]
+
+
+TOKEN = encode_token(Token(1, 5, 5, 5, 0, RingId(1, 4)))
 
 
 def test_every_reason_has_a_text() -> None:
@@ -79,6 +82,22 @@ def test_nodes_of_the_same_cluster_without_a_nodelist_take_everybody_who_has_the
 
 
 @pytest.mark.parametrize("names", SOME_SUITES)
+@pytest.mark.parametrize("frame", [TOKEN, b"\x70\xc0\x03\x04a commit token"], ids=["token", "other"])
+def test_what_is_for_one_node_is_worth_nothing_to_another(names: str, frame: bytes) -> None:
+    """Somebody turns a token aside. (The simulator's attacker did, and a commit token passed a node a third time.)"""
+    cipher, hash_name = names.split()
+    one, two, three = (Node(number, suite=SUITES[cipher, hash_name]) for number in (1, 2, 3))
+    acquaint(one, two, three)
+    for _ in range(2):  # the second time it goes by what was found out about the first
+        datagram = one.security.seal_for(2, frame)
+        assert datagram[3] == (Content.TOKEN if frame == TOKEN else Content.DIRECT)
+        assert refused_for(three, datagram) == "wrong_key"
+        as_for_all = datagram[:3] + bytes([Content.FRAME]) + datagram[4:]
+        assert refused_for(three, as_for_all) == "wrong_key"
+        assert two.open(datagram) == frame
+
+
+@pytest.mark.parametrize("names", SOME_SUITES)
 def test_altered_packets_change_nothing(names: str) -> None:
     cipher, hash_name = names.split()
     suite = SUITES[cipher, hash_name]
@@ -87,7 +106,8 @@ def test_altered_packets_change_nothing(names: str) -> None:
     rng = random.Random(20250701)
     datagrams = [one.seal(rng.randbytes(rng.randrange(1, 200))) for _ in range(50)]
     datagrams += [three.seal(b"of a node that is not known yet")]
-    datagrams += [three.security._opener._sealer.seal_as(content, bytes(20)) for content in (2, 3)]  # type: ignore[arg-type]
+    sealer = three.security._opener._sealer
+    datagrams += [sealer._seal(content, bytes(20), b"") for content in (Content.CHALLENGE, Content.ANSWER)]
     state = state_of(two.security)
     for _ in range(MUTATIONS // len(SOME_SUITES)):
         datagram = rng.choice(datagrams)

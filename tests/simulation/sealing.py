@@ -1,0 +1,231 @@
+"""Packet security in the simulator, and an attacker on the network that knows everything but the key.
+
+What nodes send is sealed by the real sealer and opened by the real opener, boots and nonces drawn from the seed. The
+attacker records all that passes and plays it back, whenever and to whomever; he alters, cuts and forges packets, and
+other rings with other keys and names send on the same network. All that must do nothing but be counted: the checker
+judges the run as any other, and here is watched that
+
+* no altered or foreign packet is ever opened,
+* no packet is opened twice by one life of a node,
+* none is opened that was sealed before the receiver's life began.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
+
+from services.totem.security.packets import PacketSecurity
+from services.totem.security.suites import SUITES
+from services.totem.wire.frames import Kind
+from tests.simulation.network import Sealed
+from tests.simulation.trace import SimulationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.simulation.host import Host
+    from tests.simulation.world import World
+
+RECORDED_MAX = 4000
+CLUSTER = "simulated"
+KEYS = tuple(hashlib.sha256(f"key {n}".encode()).digest() * 4 for n in range(3))
+"""The key at the beginning, the one it is changed to, and that of somebody else."""
+OLD, NEW, FOREIGN = range(3)
+
+_IDENTITY = slice(10, 40)
+"""Sender, boot, length and counter in the envelope: what names a packet."""
+_KIND_AT = 3
+_COUNTER_AT = 32
+
+
+class Life:
+    """What one life of a node seals and opens with."""
+
+    def __init__(self, sealing: Sealing, host: Host) -> None:
+        self._sealing = sealing
+        self._host = host
+        self._since_ns = sealing.world.now()
+        self._opened: set[bytes] = set()
+        keys = sealing.keys[host.node]
+        self.security = sealing.security(host.node, f"{host.node} {host.inc}", keys[0], host.options.members)
+        for key in keys:
+            self.security.install_key(KEYS[key])
+        self.use(sealing.in_use[host.node])
+
+    def use(self, key: int) -> None:
+        """Seal with this key."""
+        self.security.use_key(self.security.install_key(KEYS[key]))
+
+    def open(self, datagram: Sealed, hand_in: Callable[[bytes], None]) -> None:
+        """Open what came, and hand in the frames that come of it; replies go out."""
+        sealing, security = self._sealing, self.security
+        now_ns = sealing.world.now()
+        frame = security.open(datagram, str(datagram.source), now_ns)
+        if frame is None and not security.has_output:
+            return
+        frames = [] if frame is None else [frame]
+        for reply in security.take_replies():
+            sealing.note(reply.datagram)
+            sealing.put(reply.node, Sealed.of(reply.datagram, Kind.HOLD_CANCEL, self._host.node))
+        if frame is not None:
+            self._watch(datagram)
+        released = security.take_released()
+        if released:
+            sealing.world.counts["held_packets_released"] += 1
+            frames += [each for each, _ in released]
+        security.take_complaints()
+        for each in frames:
+            hand_in(each)
+
+    def _watch(self, datagram: Sealed) -> None:
+        identity = bytes(datagram[_IDENTITY])
+        who = f"node {self._host.node} opened a packet of node {datagram.source}"
+        if datagram.forged:
+            raise SimulationError(f"{who} that was forged")
+        if identity in self._opened:
+            raise SimulationError(f"{who} twice")
+        self._opened.add(identity)
+        if self._sealing.sealed_at_ns[identity] < self._since_ns:
+            raise SimulationError(f"{who} from before its own start")
+
+    def end(self) -> None:
+        """The process is gone; what it has counted is kept."""
+        for name, count in self.security.counters.items():
+            self._sealing.refused[name] += count
+
+
+class Sealing:
+    """Seals what the nodes of a world send, and attacks it. `suite` is a key of SUITES."""
+
+    def __init__(self, world: World, seed: int | str, suite: tuple[str, str]) -> None:
+        self.world = world
+        self.suite = SUITES[suite]
+        self.refused: Counter[str] = Counter()
+        self.sealed_at_ns: dict[bytes, int] = {}
+        self.keys: dict[int, list[int]] = {}
+        """Valid keys of each node, over its lives; as on its disk."""
+        self.in_use: dict[int, int] = {}
+        self.tampering = 0.0
+        """Share of packets of which the attacker sends a bad copy too."""
+        self._draw = Random(f"attacker {seed}")
+        self._seed = seed
+        self._last: tuple[int, bytes, Sealed, set[int]] | None = None
+        self._recorded: list[tuple[int, Sealed]] = []
+        self._strangers = [
+            self.security(9, "stranger", FOREIGN, None),
+            self.security(9, "other cluster", OLD, None, cluster="other"),
+        ]
+
+    def security(
+        self, node: int, life: str, key: int, members: frozenset[int] | None, cluster: str = CLUSTER
+    ) -> PacketSecurity:
+        """Packet security whose randomness follows from the seed."""
+        random = Random(f"security {self._seed} {life}")
+        return PacketSecurity(
+            self.suite, KEYS[key], cluster, node, members, random.randbytes(16), partial(random.randbytes, 16)
+        )
+
+    def begin(self, host: Host) -> Life:
+        """A new life of a node."""
+        self.keys.setdefault(host.node, [OLD])
+        self.in_use.setdefault(host.node, OLD)
+        return Life(self, host)
+
+    def send(self, host: Host, target: int, frame: bytes, *, to_all: bool) -> None:
+        """Seal and send a frame; a multicast is sealed once, though it goes to each node by itself here."""
+        last = self._last
+        if last is None or last[0] != host.node or last[1] is not frame or target in last[3]:
+            assert host.life is not None
+            security = host.life.security
+            content = security.seal(frame) if to_all else security.seal_for(target, frame)
+            datagram = Sealed.of(content, frame[_KIND_AT], host.node)
+            self.note(datagram)
+            last = self._last = (host.node, frame, datagram, set())
+        last[3].add(target)
+        self.put(target, last[2])
+
+    def note(self, datagram: bytes) -> None:
+        """Remember when this was sealed."""
+        self.sealed_at_ns[bytes(datagram[_IDENTITY])] = self.world.now()
+
+    def put(self, target: int, datagram: Sealed) -> None:
+        """Put a datagram on the network; the attacker sees it."""
+        if target not in self.world.hosts:
+            return
+        if len(self._recorded) < RECORDED_MAX:
+            self._recorded.append((target, datagram))
+        else:
+            self._recorded[self._draw.randrange(RECORDED_MAX)] = (target, datagram)
+        self.world.network.send(self.world.now(), datagram.source, target, datagram)
+        if self.tampering and self._draw.random() < self.tampering:
+            self._tamper(target, datagram)
+
+    # -- the attacker
+
+    def replay(self, count: int) -> None:
+        """Send so many recorded packets again, mostly to where they went before."""
+        for _ in range(min(count, len(self._recorded))):
+            target, datagram = self._draw.choice(self._recorded)
+            if self._draw.random() < 0.2:
+                target = self._draw.choice(sorted(self.world.hosts))
+            self.world.network.send(self.world.now(), datagram.source, target, datagram)
+            self.world.counts["packets_replayed"] += 1
+
+    def _tamper(self, target: int, datagram: Sealed) -> None:
+        """A bad copy of a packet that passes, on its way beside it or before it."""
+        draw = self._draw
+        kind = draw.randrange(5)
+        if kind == 0:
+            content = datagram[: draw.randrange(len(datagram))]
+        elif kind == 1:
+            at = draw.randrange(len(datagram))
+            content = datagram[:at] + bytes([datagram[at] ^ (1 << draw.randrange(8))]) + datagram[at + 1 :]
+        elif kind == 2:
+            counter = int.from_bytes(datagram[_COUNTER_AT : _COUNTER_AT + 8], "big") + draw.choice((1, 100, 1 << 40))
+            content = datagram[:_COUNTER_AT] + counter.to_bytes(8, "big") + datagram[_COUNTER_AT + 8 :]
+        else:
+            content = self._strangers[kind - 3].seal(bytes(datagram[40:]).ljust(8, b"\1"))
+        forgery = Sealed.of(content, datagram.kind, datagram.source, forged=True)
+        self.world.network.send(self.world.now(), datagram.source, target, forgery)
+        self.world.counts["packets_forged"] += 1
+
+    # -- a change of the key
+
+    def change_key(self, node: int, step: str) -> None:
+        """One step of the change from OLD to NEW on one node, whether it runs or not, as its operator does it."""
+        host = self.world.hosts[node]
+        keys, life = self.keys.setdefault(node, [OLD]), host.life
+        if step == "install" and NEW not in keys:
+            keys.append(NEW)
+            if life is not None:
+                life.security.install_key(KEYS[NEW])
+        elif step == "use":
+            self.in_use[node] = NEW
+            if life is not None:
+                life.use(NEW)
+        elif step == "remove" and OLD in keys and self.in_use.get(node) == NEW:
+            keys.remove(OLD)
+            if life is not None:
+                life.security.remove_key(life.security.install_key(KEYS[OLD]))
+            self.world.counts["key_changed"] += 1
+
+    def marks(self) -> set[str]:
+        """What the nodes, and the attacker, have met."""
+        for host in self.world.hosts.values():
+            if host.life is not None:
+                host.life.end()
+                host.life = None
+        counted = {
+            "sealed_challenged": "challenges_answered",
+            "sealed_replay_refused": "replayed",
+            "sealed_old_life_refused": "unknown_boot",
+            "sealed_forgery_refused": "wrong_key",
+            "sealed_foreign_refused": "other_cluster",
+        }
+        found = {mark for mark, name in counted.items() if self.refused[name]}
+        found |= {f"sealed_{mark}" for mark in ("key_changed", "held_packets_released") if self.world.counts[mark]}
+        return found
