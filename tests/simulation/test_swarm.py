@@ -14,6 +14,7 @@ import pytest
 from services.totem.ring import delivery, recovery, sync
 from services.totem.ring.state import RingState
 from tests.simulation import test_scenarios
+from tests.simulation.faults import SEALED_FAULTS
 from tests.simulation.marks import MARKS
 from tests.simulation.narrate import narrate
 from tests.simulation.plan import FAULTS_MAX, FAULTS_MIN, MESSAGES_MIN, PHASE_MS, make_plan
@@ -50,10 +51,15 @@ def test_plans_are_as_wild_as_promised() -> None:
     plans = [make_plan(seed) for seed in range(300)]
     assert {len(plan.nodes) for plan in plans} == set(range(2, 17))
     for plan in plans:
-        assert FAULTS_MIN <= len(plan.faults) <= FAULTS_MAX
+        attacks = [item for item in plan.faults if item.kind in SEALED_FAULTS]
+        assert FAULTS_MIN <= len(plan.faults) - len(attacks) <= FAULTS_MAX
+        assert bool(attacks) == (plan.suite is not None)
         assert all(op.at_ms < PHASE_MS for item in plan.faults for op in item.ops[:1])
         sizes = [size for item in plan.items for op in item.ops if op.name == "burst" for size in op.args[1]]  # type: ignore[attr-defined]
         assert len(sizes) >= MESSAGES_MIN
+    sealed = [plan.suite for plan in plans if plan.suite is not None]
+    assert 30 <= len(sealed) <= 90
+    assert len(set(sealed)) > 4
 
 
 @pytest.mark.parametrize("seed", range(6))
