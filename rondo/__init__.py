@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rondo import aio
+    from rondo import aio, sam
     from rondo.bus.requests import Guarantee
     from rondo.client.connect import connect
     from rondo.client.connection import Cluster, Group, Request
@@ -116,6 +116,7 @@ __all__ = [
     "VersionMismatch",
     "aio",
     "connect",
+    "sam",
 ]
 
 _EVENTS = (
@@ -133,6 +134,7 @@ _EVENTS = (
 )
 _PLACES = {
     "aio": "rondo.aio",
+    "sam": "rondo.sam",
     "connect": "rondo.client.connect",
     "Guarantee": "rondo.bus.requests",
     **dict.fromkeys(("Cluster", "Group", "Request"), "rondo.client.connection"),
@@ -145,6 +147,6 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'rondo' has no attribute {name!r}")
     module = import_module(_PLACES.get(name, "rondo.errors"))
-    value = module if name == "aio" else getattr(module, name)
+    value = module if name in ("aio", "sam") else getattr(module, name)
     globals()[name] = value
     return value

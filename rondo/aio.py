@@ -41,8 +41,9 @@ from rondo.client.place import Place, place_of
 from rondo.client.session import Session, groups_of
 from rondo.errors import BadHandle, Disconnected, Error, Timeout, TryAgain
 from rondo.events import Event, Member
+from rondo.sam import aio as sam
 
-__all__ = ["Cluster", "Cpg", "Group", "Request", "connect"]
+__all__ = ["Cluster", "Cpg", "Group", "Request", "connect", "sam"]
 
 
 class _Link:

@@ -1,4 +1,4 @@
-"""The kinds of envelopes between totem, cpg and the gateway: the first element of each. No number is used twice."""
+"""The kinds of envelopes between the services: the first element of each. No number is used twice."""
 
 from __future__ import annotations
 
@@ -33,3 +33,7 @@ class Kind(IntEnum):
     NOTICE = 26
     LOST = 27
     REOPEN = 28
+
+    # the gateway and sam (rondo.bus.sam)
+    SAM_ASK = 48
+    SAM_ANSWER = 49

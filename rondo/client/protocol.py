@@ -50,6 +50,10 @@ class Kind(IntEnum):
     """gateway: bytes held back, bytes at which the session is cut off."""
     ERROR = 42
     """gateway: code, text; an envelope could not be understood or placed and was dropped."""
+    SAM_REQUEST = 43
+    """client: number, blob; something for SAM. Needs no session."""
+    SAM_REPLY = 44
+    """gateway: number, code, blob."""
 
 
 _RING = record(is_u32, is_u64, array_of(is_u32))
@@ -58,6 +62,7 @@ FROM_CLIENT: dict[int, Check] = {
     Kind.REQUEST: record(is_u64, is_u64, is_bytes),
     Kind.ACK: record(is_u64),
     Kind.BYE: record(is_u32, is_text),
+    Kind.SAM_REQUEST: record(is_u64, is_bytes),
 }
 FROM_GATEWAY: dict[int, Check] = {
     Kind.WELCOME: record(
@@ -78,6 +83,7 @@ FROM_GATEWAY: dict[int, Check] = {
     Kind.BYE: record(is_u32, is_text),
     Kind.SLOW: record(is_u64, is_u64),
     Kind.ERROR: record(is_u32, is_text),
+    Kind.SAM_REPLY: record(is_u64, is_u32, is_bytes),
 }
 
 

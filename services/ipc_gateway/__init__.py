@@ -8,5 +8,6 @@ front         the socket that clients connect to, with credentials that the kern
 remote        clients on other hosts: keys, heartbeats
 doors         both sockets as one
 upstream      the connection to cpg
+sam_upstream  the way to SAM
 credentials   who a peer is, and who may
 """

@@ -47,6 +47,16 @@ class Peer(NamedTuple):
         return f"pid {self.pid}, uid {self.uid}"
 
 
+class Identity(NamedTuple):
+    """A process, and all that it may do: for SAM, which starts programs in its name."""
+
+    pid: int
+    start_time: int
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
 class Access:
     """Who may connect: root, the executive's own user, and what uidgid{} names."""
 
@@ -135,3 +145,25 @@ def start_time_of(pid: int) -> int:
         return int(stat[stat.rindex(b")") + 2 :].split()[19])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def identity_of(peer: Peer) -> Identity | None:
+    """Who a peer is by now, groups included; None if it is gone, or is not the one that had connected.
+
+    Its user and group are those that the kernel noted when it connected. A process that has changed them since, or that
+    has got the number of a dead one, is refused.
+    """
+    start_time = start_time_of(peer.pid) if peer.pid else 0
+    if not start_time:
+        return None
+    try:
+        lines = Path(f"/proc/{peer.pid}/status").read_bytes().splitlines()
+        fields = {name: value.split() for name, _, value in (line.partition(b":") for line in lines)}
+        # Real, effective, saved and file system's: the effective one is what the kernel vouched for.
+        is_same = int(fields[b"Uid"][1]) == peer.uid and int(fields[b"Gid"][1]) == peer.gid
+        groups = tuple(map(int, fields[b"Groups"]))
+    except (OSError, KeyError, IndexError, ValueError):
+        return None
+    if not is_same or start_time_of(peer.pid) != start_time:
+        return None
+    return Identity(peer.pid, start_time, peer.uid, peer.gid, groups)

@@ -17,7 +17,7 @@ from rondo.bus.codes import Code
 from rondo.bus.envelope import PROTOCOL_VERSION, BusError
 from rondo.bus.order import Again
 from rondo.client.protocol import FROM_CLIENT, VERSION, Kind, decode, encode
-from services.ipc_gateway.credentials import Peer, peer_of_stamp
+from services.ipc_gateway.credentials import Identity, Peer, identity_of, peer_of_stamp
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.table import Session, Table
 
@@ -45,10 +45,18 @@ class Cpg(Protocol):
     def send(self, envelope: bus.Envelope) -> None: ...
 
 
+class Sam(Protocol):
+    """What the gateway needs of the way to SAM."""
+
+    def ask(self, connection: bytes, number: int, who: Identity | None, blob: bytes) -> None: ...
+
+
 class Gateway:
     """All sessions, between the front and the upstream."""
 
     def __init__(self, clients: Clients, cpg: Cpg, message_bytes_max: int) -> None:
+        self.sam: Sam | None = None
+        """Where requests for SAM go."""
         self.table = Table()
         self.counters: Counter[str] = Counter()
         self.is_welcomed = False
@@ -93,6 +101,10 @@ class Gateway:
             return
         if kind == Kind.HELLO:
             self._on_hello(received, fields)
+            return
+        if kind == Kind.SAM_REQUEST and self.sam is not None:
+            self.counters["sam_requests"] += 1
+            self.sam.ask(received.connection, fields[0], identity_of(peer_of_stamp(received.stamp)), fields[1])
             return
         session = self.table.of_connection(received.connection)
         if session is None or self._stamps.get(received.connection) != received.stamp:
@@ -394,6 +406,11 @@ class Gateway:
                 session.resume = [self.epoch, session.position, session.settled]
                 again.append(session)
         self._open(again)
+
+    def on_sam(self, connection: bytes, number: int, code: int, blob: bytes) -> None:
+        """SAM's answer to a request of a client."""
+        if not self._clients.send(connection, encode(Kind.SAM_REPLY, 0, number, code, blob)):
+            self.counters["sam_replies_dropped"] += 1  # its client does not read; it may ask again
 
     # -- to clients ----------------------------------------------------------------------------------------------
 

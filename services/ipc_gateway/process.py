@@ -21,6 +21,7 @@ from services.ipc_gateway.front import Front
 from services.ipc_gateway.gateway import Gateway
 from services.ipc_gateway.remote import RemoteClients
 from services.ipc_gateway.remote import endpoint_of as remote_endpoint
+from services.ipc_gateway.sam_upstream import SamUpstream
 from services.ipc_gateway.table import Session
 from services.ipc_gateway.upstream import Upstream
 
@@ -64,6 +65,8 @@ class Process:
         self._doors = self._open_doors(socket_endpoint(run_dir, "gateway.sock"), access)
         self._upstream = Upstream(self._context, run_dir)
         self._gateway = Gateway(self._doors, self._upstream, config.message_size_max)
+        self._sam = SamUpstream(self._context, run_dir, self._gateway.on_sam)
+        self._gateway.sam = self._sam
         self._poll = select.epoll()
         self._look_at_all = True
         self._deaths = select.epoll()
@@ -119,9 +122,12 @@ class Process:
         self._door_monitor_fds = {descriptor_of(monitor) for monitor in self._doors.monitors()}
         self._doorkeeper_fd = descriptor_of(self._doorkeeper.socket)
         self._control_fd = descriptor_of(self._control.socket)
+        self._sam_monitor_fd = descriptor_of(self._sam.monitor)
         for each in (
             *map(descriptor_of, self._doors.sockets()),
             *self._door_monitor_fds,
+            descriptor_of(self._sam.socket),
+            self._sam_monitor_fd,
             self._doorkeeper_fd,
             self._control_fd,
             self._deaths.fileno(),
@@ -135,6 +141,7 @@ class Process:
         if self._look_at_all:
             # A descriptor of ZeroMQ says something only after one has looked and found nothing.
             ready |= {self._doorkeeper_fd, self._upstream_monitor_fd, self._control_fd, *self._door_monitor_fds}
+            ready.add(self._sam_monitor_fd)
             self._look_at_all = False
         gateway, upstream, doors = self._gateway, self._upstream, self._doors
         if self._doorkeeper_fd in ready:
@@ -150,6 +157,10 @@ class Process:
         if has_input(upstream.socket):
             for envelope in upstream.receive():
                 gateway.on_cpg(envelope)
+        if has_input(self._sam.socket):
+            self._sam.receive()
+        if self._sam_monitor_fd in ready:
+            self._sam.look_after_connection()
         gone = doors.gone() if doors.has_gone or not self._door_monitor_fds.isdisjoint(ready) else []
         # While cpg takes nothing more nothing is read from clients: they feel the flow control.
         if gone or (not upstream.outbox and self._have_clients_input()):
@@ -169,7 +180,8 @@ class Process:
         """How long the poll may sleep. A descriptor of ZeroMQ tells of input once; what was left over must be asked."""
         # Both are asked in any case: that is what makes their descriptors quiet.
         cpg_waits, clients_wait = has_input(self._upstream.socket), self._have_clients_input()
-        waits = cpg_waits or (clients_wait and not self._upstream.outbox)
+        sam_waits = has_input(self._sam.socket)
+        waits = cpg_waits or sam_waits or (clients_wait and not self._upstream.outbox)
         if waits or self._look_at_all or self._doors.has_gone:
             return 0.0
         timeout_s = max(0.0, next_housekeeping - time.monotonic())
@@ -244,7 +256,7 @@ class Process:
             "counters": {
                 **gateway.counters,
                 "denied": self._denied,
-                "bus_errors": self._upstream.errors,
+                "bus_errors": self._upstream.errors + self._sam.errors,
                 "log_lines_dropped": self._logs.dropped,
             },
             "sessions": [
@@ -271,6 +283,7 @@ class Process:
         signal.set_wakeup_fd(-1)
         self._doors.close()
         self._upstream.close()
+        self._sam.close()
         self._control.close()
         self._context.destroy(linger=0)
         self._deaths.close()

@@ -48,10 +48,12 @@ class Loop:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda _number, _frame: setattr(self, "stopping", True))
 
-    def turn(self, until_s: float) -> None:
-        """Wait until something happens, or until then (CLOCK_MONOTONIC); see to what there is."""
+    def turn(self, until_s: float, woken: Call) -> None:
+        """Wait until something happens, or until then (CLOCK_MONOTONIC); call `woken`, and see to what there is."""
         timeout_s = 0.0 if self._serve_sockets() else max(0.0, until_s - time.monotonic())
-        for descriptor, _ in self._poll.poll(timeout_s):
+        ready = self._poll.poll(timeout_s)
+        woken()
+        for descriptor, _ in ready:
             call = self._calls.get(descriptor)
             if call is not None:
                 call()

@@ -8,14 +8,29 @@ from typing import Any
 
 import zmq
 
+from rondo.bus import sam as bus
+from rondo.bus import sockets
+from rondo.bus.codes import Code
 from rondo.bus.control import ControlServer
+from rondo.bus.envelope import BusError, pack
 from rondo.bus.instance import InstanceLock
 from rondo.config.node import NodeConfig
 from rondo.logs import Logs, notice
+from rondo.paths import socket_endpoint
+from services.sam.application import STOP_GRACE_MS_MAX, Owner
+from services.sam.clock import AwakeClock
+from services.sam.health import HealthPipes
+from services.sam.keeper_link import RETRY_S, KeeperLink
 from services.sam.loop import Loop
+from services.sam.manager import Manager
+from services.sam.requests import Asker, Requests
+from services.sam.spec import Places
+from services.sam.table import Table
 
 SERVICE = "sam"
 TICK_S = 1.0
+STOP_S_MAX = STOP_GRACE_MS_MAX / 1000 + 0.5
+"""How long SAM waits for its applications when the node stops; the keeper then kills what is left."""
 
 log = logging.getLogger("SAM")
 
@@ -24,7 +39,7 @@ class Process:
     """Everything of one running SAM. `run` returns when a signal asked it to stop."""
 
     def __init__(self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs) -> None:
-        """Raises InstanceError, SocketError, PathError."""
+        """Raises InstanceError, SocketError, PathError, OSError."""
         self._lock = InstanceLock(run_dir, SERVICE)
         self._state_lock = InstanceLock(state_dir, SERVICE, "--state-dir")
         self._config = config
@@ -33,22 +48,100 @@ class Process:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         handlers = {"status": self._on_status, "log_level": self._on_log_level}
         self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
+        endpoint = socket_endpoint(run_dir, bus.SOCKET)
+        sockets.remove_stale(endpoint)
+        self._bus = sockets.bind_router(self._context, endpoint)
         self._loop = Loop()
+        self._clock = AwakeClock(time.monotonic())
+        self._pipes = HealthPipes()
+        self._keeper = KeeperLink(run_dir, self._loop)
+        places = Places(run_dir, socket_endpoint(run_dir, "gateway.sock"))
+        self._manager = Manager(Table(state_dir), self._keeper, self._pipes, self._loop, self._clock, places)
+        self._keeper.listener = self._manager
+        self._requests = Requests(self._manager)
+        self._turn_began_s = time.monotonic()
+        self._bus_errors = 0
+        self._replies_dropped = 0
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         loop = self._loop
         loop.catch_signals()
         loop.serve(self._control.socket, self._control.serve)
+        loop.serve(self._bus, self._serve_bus)
+        self._manager.load()
+        self._keeper.connect()
         notice(log, "Watching applications; process %d.", os.getpid())
         try:
             while not loop.stopping:
-                loop.turn(time.monotonic() + TICK_S)
+                self._turn()
+            self._stop_applications()
         finally:
             self._close()
         notice(log, "Stopped.")
 
+    def _turn(self) -> None:
+        """Wait until something happens or is due, hear applications, see to what is due; in this order."""
+        manager, clock = self._manager, self._clock
+        due_in_s = max(0.0, manager.due_at_s() - clock.now_s)
+        wait_s = min(TICK_S, manager.look_s, due_in_s, RETRY_S if self._keeper.has_work else TICK_S)
+        clock.plan(wait_s)
+        self._loop.turn(self._turn_began_s + wait_s, self._begin_turn)
+        manager.hear()
+        manager.see_to_time()
+        self._keeper.tend(self._turn_began_s)
+
+    def _begin_turn(self) -> None:
+        """The loop has woken up."""
+        self._turn_began_s = time.monotonic()
+        paused_s = self._clock.advance(self._turn_began_s)
+        if paused_s > 1.0:
+            log.warning("SAM was paused for %.1f s; its applications get that time, too", paused_s)
+
+    def _stop_applications(self) -> None:
+        """The node stops, and what runs on it."""
+        manager = self._manager
+        manager.stop_all("the stop of the node")
+        deadline_s = time.monotonic() + STOP_S_MAX
+        while not manager.is_idle and time.monotonic() < deadline_s:
+            self._turn()
+        manager.end_keeper()
+        self._keeper.flush()
+
+    # -- the bus ------------------------------------------------------------------------------------------------
+
+    def _serve_bus(self) -> None:
+        for identity, envelope in sockets.receive_all_routed(self._bus):
+            try:
+                ask = bus.decode(envelope)
+            except BusError as error:
+                self._bus_errors += 1
+                log.error("An envelope of the bus was refused: %s", error)
+                continue
+            if isinstance(ask, bus.Ask):
+                self._on_ask(identity, ask)
+
+    def _on_ask(self, identity: bytes, ask: bus.Ask) -> None:
+        def reply(code: Code, result: Any) -> None:
+            answer = bus.Answer(0, ask.connection, ask.number, code, pack(result))
+            if not sockets.send(self._bus, bus.encode(answer), identity):
+                self._replies_dropped += 1  # its gateway is gone: the client asks again
+
+        try:
+            op, arguments = bus.decode_request(ask.blob)
+        except BusError as error:
+            reply(Code.MESSAGE_ERROR, str(error))
+            return
+        owner = Owner(ask.uid, ask.gid, tuple(sorted(ask.groups)))
+        self._requests.ask(op, Asker(ask.pid, ask.start_time, owner), arguments, reply)
+
+    # -- control ------------------------------------------------------------------------------------------------
+
     def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+        manager = self._manager
+        phases: dict[str, int] = {}
+        for each in manager.applications.values():
+            phases[each.state.value] = phases.get(each.state.value, 0) + 1
         return {
             "service": SERVICE,
             "pid": os.getpid(),
@@ -56,7 +149,18 @@ class Process:
             "node_id": self._config.node_id,
             "uptime_seconds": time.monotonic() - self._started_s,
             "cpu_seconds": time.process_time(),
-            "counters": {"log_lines_dropped": self._logs.dropped},
+            "keeper_pid": self._keeper.pid or None,
+            "applications": phases,
+            "counters": {
+                **manager.counters,
+                "keeper_starts": self._keeper.starts,
+                "pauses": self._clock.pauses,
+                "paused_ms": round(self._clock.paused_s * 1000),
+                "table_errors": manager.table.errors,
+                "bus_errors": self._bus_errors,
+                "replies_dropped": self._replies_dropped,
+                "log_lines_dropped": self._logs.dropped,
+            },
         }
 
     def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +169,8 @@ class Process:
         return {"level": level}
 
     def _close(self) -> None:
+        self._keeper.close()
+        self._pipes.close_all()
         self._loop.close()
         self._control.close()
         self._context.destroy(linger=0)

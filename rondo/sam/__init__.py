@@ -1,0 +1,174 @@
+"""SAM for applications: be watched, and be started again after a crash or a hang, with the data of the last instance.
+
+    import rondo.sam
+
+    rondo.sam.initialize(interval_ms=1000, policy=rondo.sam.Policy.RESTART)
+    instance = rondo.sam.register()              # 0, then 1 more after each restart
+    state = rondo.sam.data_restore()             # what the last instance has stored; b"" at first
+    rondo.sam.start()                            # from here on, be heard of every 1000 ms
+    while work():
+        rondo.sam.health_check_send()
+
+One application of a process, as in Corosync. All functions may be called from any thread, and raise `rondo.Error`.
+`rondo.aio.sam` has the same for asyncio. Programs that are not written for SAM are started with `rondo sam run`.
+"""
+
+import threading
+from collections.abc import Callable
+
+from rondo.bus.sam import Op
+from rondo.errors import BadHandle, Exists
+from rondo.sam.client import CONNECT_TIMEOUT_S, Client, Policy
+
+__all__ = [
+    "Policy",
+    "data_restore",
+    "data_size",
+    "data_store",
+    "finalize",
+    "health_check_callback",
+    "health_check_send",
+    "initialize",
+    "mark_failed",
+    "register",
+    "start",
+    "stop",
+    "warn_signal_set",
+]
+
+HealthCheck = Callable[[], object]
+
+_client: Client | None = None
+_callback: HealthCheck | None = None
+_confirming: threading.Event | None = None
+"""Set to end the thread that confirms."""
+
+
+def initialize(
+    interval_ms: int, policy: Policy, *, endpoint: str | None = None, timeout: float | None = CONNECT_TIMEOUT_S
+) -> None:
+    """Connect to the node's SAM. Nothing is watched yet.
+
+    interval_ms: how long this application may be silent once it has called `start`; 0 = for ever.
+    endpoint: of the node, as in `rondo.connect`. Raises Exists, InvalidParameter, AccessDenied, Timeout.
+    """
+    global _client
+    if _client is not None:
+        raise Exists("this process has initialized SAM already; finalize() first")
+    _client = Client(interval_ms, policy, endpoint, timeout)
+
+
+def register() -> int:
+    """Be watched from now on: when this process ends, the policy decides. Returns the number of this instance.
+
+    A process that SAM has not started is adopted: it would be started again by its own command line, environment and
+    directory. Raises AccessDenied if SAM could not start a process of this user; Exists, BadHandle.
+    """
+    return _initialized().register()
+
+
+def start() -> None:
+    """Health checks begin: this application must be heard of every interval."""
+    client = _initialized()
+    client.ask(Op.START)
+    client.is_started = True
+    _confirm()
+
+
+def stop() -> None:
+    """Health checks end. The end of the process is still noticed."""
+    _stop_confirming()
+    client = _initialized()
+    client.ask(Op.STOP_CHECKS)
+    client.is_started = False
+
+
+def finalize() -> None:
+    """Be watched no longer, and close the connection. The end of this process has no consequences from now on."""
+    global _client, _callback
+    client = _initialized()
+    _stop_confirming()
+    if client.instance >= 0:
+        client.ask(Op.FINALIZE)
+    client.close()
+    _client = _callback = None
+
+
+def health_check_send() -> None:
+    """This application is healthy. Costs a few microseconds and never waits."""
+    _initialized().health_check_send()
+
+
+def health_check_callback(function: HealthCheck | None) -> None:
+    """Have a thread ask `function` four times an interval, and confirm, while health checks are started.
+
+    It is healthy if it returns, with anything but False. If it raises, returns False or does not return, nothing is
+    confirmed. None: no such thread; call `health_check_send`.
+    """
+    global _callback
+    _stop_confirming()
+    _callback = function
+    _confirm()
+
+
+def warn_signal_set(number: int) -> None:
+    """The signal that comes before the kill (default SIGTERM). SIGKILL: no warning."""
+    _initialized().warn_signal_set(number)
+
+
+def data_store(data: bytes) -> None:
+    """Keep data for the next instance, instead of what was kept before. At most 1 MiB: raises TooBig."""
+    _initialized().ask(Op.STORE, {"data": bytes(data)})
+
+
+def data_restore() -> bytes:
+    """What was stored last, by this or an earlier instance; empty if nothing was."""
+    data: bytes = _initialized().ask(Op.RESTORE)
+    return data
+
+
+def data_size() -> int:
+    """How many bytes `data_restore` would give."""
+    return len(data_restore())
+
+
+def mark_failed() -> None:
+    """This application knows that it is broken: it is killed without a warning, and the policy decides."""
+    _initialized().ask(Op.MARK_FAILED)
+
+
+def _initialized() -> Client:
+    if _client is None:
+        raise BadHandle("initialize() comes first")
+    return _client
+
+
+def _confirm() -> None:
+    """Start the thread, if there is a callback and health checks are started."""
+    global _confirming
+    client = _client
+    if _callback is None or client is None or not client.is_started or not client.interval_ms:
+        return
+    _confirming = threading.Event()
+    threading.Thread(target=_run, args=(client, _callback, _confirming), name="rondo-sam", daemon=True).start()
+
+
+def _run(client: Client, function: HealthCheck, over: threading.Event) -> None:
+    while True:
+        try:
+            is_healthy = function() is not False
+        except Exception:
+            is_healthy = False
+        if over.is_set():
+            return
+        if is_healthy:
+            client.health_check_send()
+        if over.wait(client.confirm_s):
+            return
+
+
+def _stop_confirming() -> None:
+    global _confirming
+    if _confirming is not None:
+        _confirming.set()
+        _confirming = None

@@ -1,0 +1,297 @@
+"""One managed application: what was asked for, what there is, what it did before. Data, and decisions about time alone.
+
+phase        what there is                      state that a user sees
+IDLE         no process, and none is wanted     stopped, failed
+STARTING     SAM has told the keeper to start   that of before
+RUNNING      a process                          registered, started, failed (marked, and about to be killed)
+WAITING      none until `restart_at_s`          waiting
+
+Health of a running one is in force (`is_watched`) once the application said so; then it has to be heard every
+`interval_ms`. Silence brings the warn signal, and one more interval later the kill. A check (an executable) is asked
+every interval instead, and has one interval to answer.
+"""
+
+import signal
+from collections import deque
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple
+
+HISTORY_MAX = 32
+"""Ends that are remembered of each application."""
+QUICK_MS = 1000
+"""An instance that lived less has ended at once."""
+QUICK_ENDS_MAX = 8
+"""After so many in a row it is not started again."""
+BACK_OFF_MS = 100
+BACK_OFF_MS_MAX = 10_000
+STOP_GRACE_MS = 5000
+"""How long after the warn signal the kill comes when an application is stopped that has no interval."""
+STOP_GRACE_MS_MAX = 4000
+"""And at most when the node stops: supervisord gives SAM five seconds."""
+
+
+class Phase(IntEnum):
+    """What there is of an application."""
+
+    IDLE = 0
+    STARTING = 1
+    RUNNING = 2
+    WAITING = 3
+
+
+class State(StrEnum):
+    """What `rondo sam status` says."""
+
+    REGISTERED = "registered"
+    STARTED = "started"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    WAITING = "waiting"
+
+
+class Policy(StrEnum):
+    """What follows the end of an instance."""
+
+    RESTART = "restart"
+    QUIT = "quit"
+
+
+class Due(IntEnum):
+    """What it is time for."""
+
+    NOTHING = 0
+    RESTART = 1
+    WARN = 2
+    KILL = 3
+    CHECK = 4
+    CHECK_LATE = 5
+
+
+class Owner(NamedTuple):
+    """Whom it runs as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Command:
+    """What is executed. All bytes: names of files and values in environments need not be text."""
+
+    program: bytes
+    """Looked up in PATH of the environment unless it has a slash."""
+    arguments: list[bytes]
+    directory: bytes
+    environment: list[bytes]
+    """`NAME=VALUE`"""
+    umask: int = 0o022
+
+
+@dataclass(slots=True)
+class End:
+    """How an instance ended."""
+
+    instance: int
+    pid: int
+    status: int | None
+    """Exit code, or minus a signal; None: not known, because it was not started by SAM."""
+    why: str
+    """Why SAM ended it; empty if it ended by itself."""
+    text: str
+    lived_ms: int
+    unix_time: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For `rondo sam status --json`."""
+        code = self.status if self.status is not None and self.status >= 0 else None
+        number = -self.status if self.status is not None and self.status < 0 else None
+        return {
+            "instance": self.instance,
+            "pid": self.pid,
+            "exit_code": code,
+            "signal": number,
+            "why": self.why,
+            "text": self.text,
+            "lived_ms": self.lived_ms,
+            "time": self.unix_time,
+        }
+
+
+@dataclass(slots=True, eq=False)
+class Application:
+    """All of one application."""
+
+    id: str
+    owner: Owner
+    command: Command
+    policy: Policy = Policy.RESTART
+    interval_ms: int = 0
+    """0: its health has no time limit."""
+    warn_signal: int = signal.SIGTERM
+    check: bytes = b""
+    key: bytes = b""
+    """What the client called the request that made it, so that a repeated one makes no second."""
+
+    phase: Phase = Phase.IDLE
+    state: State = State.STARTED
+    instance: int = 0
+    pid: int = 0
+    start_time: int = 0
+    boot: str = ""
+    started_unix_time: float = 0.0
+    is_adopted: bool = False
+    """Its process is not a child of the keeper."""
+    is_foreign: bool = False
+    """Its process was not started by SAM."""
+    is_let_go: bool = False
+    """It wants to be watched no longer."""
+    leads_group: bool = True
+    """Whether its process group is its own, and so may be killed."""
+    registers: bool = False
+    """It is written for SAM: an instance begins as registered."""
+    is_watched: bool = False
+    message: str = ""
+    history: deque[End] = field(default_factory=lambda: deque(maxlen=HISTORY_MAX))
+    ends: int = 0
+    quick_ends: int = 0
+    stopped_by: str = ""
+    """Who wants it to be stopped."""
+
+    # Not kept over a restart of SAM:
+    verdict: str = ""
+    """Why SAM ends this instance."""
+    heard_at_s: float = 0.0
+    kill_at_s: float | None = None
+    restart_at_s: float = 0.0
+    check_number: int = 0
+    check_at_s: float = 0.0
+    check_is_running: bool = False
+
+    @property
+    def interval_s(self) -> float:
+        """The interval in seconds."""
+        return self.interval_ms / 1000
+
+    @property
+    def is_over(self) -> bool:
+        """No process, and none will come."""
+        return self.phase is Phase.IDLE
+
+    @property
+    def has_process(self) -> bool:
+        """Whether there is a process, or the keeper was told to start one."""
+        return self.phase in (Phase.STARTING, Phase.RUNNING)
+
+    def due_at_s(self) -> float:
+        """When something will be due, if nothing happens before (awake clock)."""
+        if self.phase is Phase.WAITING:
+            return self.restart_at_s
+        if self.phase is not Phase.RUNNING:
+            return float("inf")
+        if self.kill_at_s is not None:
+            return self.kill_at_s
+        due_s = float("inf")
+        if self.is_watched and self.interval_ms:
+            due_s = self.heard_at_s + self.interval_s
+        if self.check:
+            due_s = min(due_s, self.check_at_s + self.interval_s)
+        return due_s
+
+    def due(self, now_s: float) -> Due:
+        """What it is time for now."""
+        if self.phase is Phase.WAITING:
+            return Due.RESTART if now_s >= self.restart_at_s else Due.NOTHING
+        if self.phase is not Phase.RUNNING:
+            return Due.NOTHING
+        if self.kill_at_s is not None:
+            return Due.KILL if now_s >= self.kill_at_s else Due.NOTHING
+        if self.is_watched and self.interval_ms and now_s > self.heard_at_s + self.interval_s:
+            return Due.WARN
+        if self.check and now_s >= self.check_at_s + self.interval_s:
+            return Due.CHECK_LATE if self.check_is_running else Due.CHECK
+        return Due.NOTHING
+
+    def runs(self, pid: int, start_time: int, now_s: float) -> None:
+        """An instance runs now."""
+        self.phase = Phase.RUNNING
+        self.pid, self.start_time = pid, start_time
+        self.state = State.REGISTERED if self.registers else State.STARTED
+        self.message = ""
+        self.attend(now_s)
+
+    def attend(self, now_s: float) -> None:
+        """Whatever was before, from now on it has its full time."""
+        self.heard_at_s = self.check_at_s = now_s
+        self.check_is_running = False
+
+    def ended(self, end: End) -> None:
+        """That instance is no more."""
+        self.history.append(end)
+        self.ends += 1
+        self.pid = self.start_time = 0
+        self.is_watched = self.is_adopted = self.is_foreign = self.check_is_running = False
+        self.leads_group = True
+        self.kill_at_s = None
+        self.verdict = ""
+
+    def back_off_s(self) -> float:
+        """How long to wait after that many quick ends in a row."""
+        if self.quick_ends == 0:
+            return 0.0
+        return min(BACK_OFF_MS << (self.quick_ends - 1), BACK_OFF_MS_MAX) / 1000
+
+    def grace_s(self, limit_s: float = float("inf")) -> float:
+        """Time between the warn signal and the kill, when it is stopped."""
+        return min((self.interval_ms or STOP_GRACE_MS) / 1000, limit_s)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `rondo sam status --json`."""
+        return {
+            "id": self.id,
+            "pid": self.pid or None,
+            "state": self.state.value,
+            "instance": self.instance,
+            "policy": self.policy.value,
+            "interval_ms": self.interval_ms,
+            "warn_signal": self.warn_signal,
+            "health": "check" if self.check else ("application" if self.is_watched else "exit"),
+            "check": _text(self.check) or None,
+            "command": [_text(each) for each in self.command.arguments],
+            "directory": _text(self.command.directory),
+            "uid": self.owner.uid,
+            "gid": self.owner.gid,
+            "adopted": self.is_adopted,
+            "started": self.started_unix_time if self.pid else None,
+            "restarts": self.instance,
+            "ends": self.ends,
+            "message": self.message,
+            "history": [end.as_json() for end in self.history],
+        }
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def ending_text(status: int | None, left_behind: bool) -> str:
+    """How it ended, in words."""
+    if status is None:
+        return "ended"
+    if status < 0:
+        return f"was ended by {signal_name(-status)}"
+    if status == 0 and left_behind:
+        return (
+            "exited with 0 and left processes behind, which were killed: a program that goes into the background "
+            "cannot be watched, so keep it in the foreground"
+        )
+    return f"exited with {status}"

@@ -1,0 +1,279 @@
+"""Start processes and see them end. A process is told to have ended when nothing of it lives any more.
+
+*Start.* The child of the fork sets itself up - session, standard files, user, directory - and executes the program; why
+it could not, it writes into a pipe that a successful exec closes. Nobody waits for that.
+
+*End.* A dead leader is a zombie until it is reaped: as long as it is one, no other process can get its number, and the
+kill of its process group reaches nobody else. Then the group dies, member by member; the keeper is their subreaper
+(prctl(2)), so they become its children and are reaped too. What has left the group (a daemon, setsid(2)) becomes its
+child as well and is known by the mark in its environment.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from services.sam.keeper.wire import HEALTH_DESCRIPTOR
+
+PR_SET_CHILD_SUBREAPER = 36
+CLEARING_S = 0.02
+"""How often it is looked whether all of an ended application is gone (each death among them is a reason too)."""
+CLEARING_S_MAX = 5.0
+"""After this time its end is told although something of it is still there: it cannot be killed (state D)."""
+CANNOT_RUN = 127
+
+Ending = list[Any]
+"""`[status, left_behind, stage, errno, unix_time]` (services.sam.keeper.wire)"""
+
+
+def start_time_of(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 if it is gone. With the pid it names a process for good."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return int(stat[stat.rindex(b")") + 2 :].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def become_subreaper() -> None:
+    """Orphans among the descendants of this process become its children. Raises OSError."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that was started, and what became of it."""
+
+    key: str
+    instance: int
+    pid: int
+    start_time: int
+    mark: bytes
+    """`NAME=VALUE` in the environment of everything that it starts; empty: what leaves its group is left alone."""
+    report: int
+    """The pipe that says why it could not be executed; -1 once that is known."""
+    refusal: tuple[str, int] = ("", 0)
+    status: int | None = None
+    """How the leader ended."""
+    died_at_s: float = 0.0
+    left_behind: bool = False
+    ending: Ending | None = None
+    """Set when nothing of it lives any more."""
+
+
+class Children:
+    """All processes that were started and not forgotten."""
+
+    def __init__(self, poll: select.epoll) -> None:
+        self._poll = poll
+        self._by_key: dict[str, Child] = {}
+        self._by_pid: dict[int, Child] = {}
+        self._by_report: dict[int, Child] = {}
+        self._clearing: list[Child] = []
+        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._limits[1], self._limits[1]))
+        self.started: list[Child] = []
+        """Those that were executed since somebody last looked."""
+        self.ended: list[Child] = []
+        """Those whose `ending` was set since somebody last looked."""
+
+    def __iter__(self) -> Any:
+        return iter(list(self._by_key.values()))
+
+    def find(self, key: str, instance: int) -> Child | None:
+        """That process, if it is known."""
+        child = self._by_key.get(key)
+        return child if child is not None and child.instance == instance else None
+
+    # -- start
+
+    def spawn(self, key: str, instance: int, spec: dict[str, Any]) -> Child | None:
+        """Start a process; None if one of this key is there (alive, or its end not forgotten). Raises OSError."""
+        if key in self._by_key:
+            return None
+        output = os.open(spec["output"], os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        files = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), output, output]
+        try:
+            if spec["health"]:
+                # Not blocking: who is not listened to for long must not hang for it.
+                flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+                files.append(os.open(spec["health"], flags))
+            report, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            pid = os.fork()
+            if pid == 0:
+                self._become(spec, files, write)
+            os.close(write)
+        finally:
+            for each in set(files):
+                os.close(each)
+        child = Child(key, instance, pid, start_time_of(pid), spec["mark"], report)
+        self._by_key[key] = self._by_pid[pid] = self._by_report[report] = child
+        self._poll.register(report, select.EPOLLIN)
+        return child
+
+    def _become(self, spec: dict[str, Any], files: list[int], write: int) -> NoReturn:
+        """In the child: become that program, or say why not."""
+        stage = "start"
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            for each_signal in set(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}:
+                with contextlib.suppress(OSError, ValueError):
+                    signal.signal(each_signal, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            # Above the numbers that they are to get, so that none is overwritten before it has moved.
+            high = [_above(each) for each in files]
+            write = _above(write)
+            for number, each in enumerate(high):
+                os.dup2(each, number)
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
+            os.umask(spec["umask"])
+            if spec["groups"] is not None:
+                stage = "user"
+                os.setgroups(spec["groups"])
+                os.setresgid(spec["gid"], spec["gid"], spec["gid"])
+                os.setresuid(spec["uid"], spec["uid"], spec["uid"])
+            stage = "directory"
+            os.chdir(spec["directory"])
+            stage = "program"
+            environment = dict(each.split(b"=", 1) for each in spec["environment"])
+            os.execvpe(spec["program"], spec["arguments"], environment)
+        except OSError as error:
+            os.write(write, f"{stage} {error.errno or errno.EINVAL}".encode())
+        except BaseException:
+            os.write(write, f"{stage} {errno.EINVAL}".encode())
+        finally:
+            os._exit(CANNOT_RUN)
+
+    def reported(self, descriptor: int) -> None:
+        """A start has succeeded or failed."""
+        child = self._by_report.get(descriptor)
+        if child is not None:
+            self._read_report(child)
+
+    def _read_report(self, child: Child) -> None:
+        if child.report < 0:
+            return
+        try:
+            said = os.read(child.report, 64).decode()
+        except BlockingIOError:
+            return
+        if said:
+            stage, _, number = said.partition(" ")
+            child.refusal = (stage, int(number))
+        else:
+            self.started.append(child)
+        del self._by_report[child.report]
+        os.close(child.report)  # epoll forgets it
+        child.report = -1
+
+    # -- signals
+
+    def signal(self, key: str, instance: int, number: int) -> None:
+        """Send a signal to the process group. It is not reaped, so its number is nobody else's."""
+        child = self.find(key, instance)
+        if child is not None and child.status is None:
+            _signal_group(child.pid, number)
+
+    def kill_all(self) -> None:
+        """kill -9 of everything."""
+        for child in self:
+            self.signal(child.key, child.instance, signal.SIGKILL)
+
+    # -- end
+
+    def reap(self, now_s: float) -> None:
+        """Processes have died, maybe."""
+        while True:
+            try:
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if dead is None:
+                break
+            child = self._by_pid.pop(dead.si_pid, None)
+            if child is not None:
+                self._read_report(child)
+                _signal_group(child.pid, signal.SIGKILL)
+            _, status = os.waitpid(dead.si_pid, 0)
+            if child is not None:
+                child.status = os.waitstatus_to_exitcode(status)
+                child.died_at_s = now_s
+                self._clearing.append(child)
+        self.clear(now_s)
+
+    def clear(self, now_s: float) -> float | None:
+        """See whether all of those that have died is gone; returns when to look again."""
+        for child in list(self._clearing):
+            if self._is_anything_left(child):
+                child.left_behind = True
+                if now_s - child.died_at_s < CLEARING_S_MAX:
+                    continue
+            self._clearing.remove(child)
+            stage, number = child.refusal
+            child.ending = [child.status, child.left_behind, stage, number, time.time()]
+            self.ended.append(child)
+        return now_s + CLEARING_S if self._clearing else None
+
+    def _is_anything_left(self, child: Child) -> bool:
+        left = False
+        try:
+            os.killpg(child.pid, 0)
+            left = True
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            left = True
+        for pid in self._orphans() if child.mark else ():
+            with contextlib.suppress(OSError):
+                if child.mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                    # A child of this process that is not reaped: the number is not used again.
+                    os.kill(pid, signal.SIGKILL)
+                    left = True
+        return left
+
+    def _orphans(self) -> list[int]:
+        """Children of this process that it did not start itself."""
+        try:
+            listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        except OSError:
+            return []
+        return [pid for pid in map(int, listed.split()) if pid not in self._by_pid]
+
+    def forget(self, key: str, instance: int) -> None:
+        """SAM has written down how it ended."""
+        child = self.find(key, instance)
+        if child is not None and child.ending is not None:
+            del self._by_key[key]
+
+    @property
+    def are_running(self) -> bool:
+        """Whether anything has not ended yet."""
+        return bool(self._by_pid or self._clearing)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        # It has not come to its setsid(2) yet.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+    except PermissionError:
+        print(f"keeper: signal {number} to the processes of {pid} is not permitted", file=sys.stderr)
+
+
+def _above(descriptor: int) -> int:
+    """A duplicate of it beyond the standard ones."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HEALTH_DESCRIPTOR + 1)

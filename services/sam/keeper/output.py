@@ -1,0 +1,130 @@
+"""What applications write to standard output and error: from a FIFO of each into a file of bounded size.
+
+The application has the FIFO open for reading too, so that it never gets SIGPIPE: while no keeper reads, it waits when
+the pipe is full, and the next keeper reads on. A flood is paced, as by any slow reader, so that it cannot use up the
+machine or the disk: a full file becomes FILE.1, and the one before it is dropped.
+"""
+
+import contextlib
+import os
+import select
+import stat
+from dataclasses import dataclass
+
+FILE_BYTES_MAX = 1024 * 1024
+"""Of the file and of FILE.1 each."""
+READ_BYTES = 64 * 1024
+PACE_S = 0.1
+PACE_BYTES = 1024 * 1024
+"""So much of one application is read in each PACE_S."""
+
+
+def make_fifo(path: str, uid: int) -> None:
+    """A FIFO for this user, unless it is there. Raises OSError. The directory is writable for nobody else."""
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(path, 0o600)
+    found = os.lstat(path)
+    if not stat.S_ISFIFO(found.st_mode):
+        raise FileExistsError(17, "not a FIFO", path)
+    if found.st_uid != uid and os.geteuid() == 0:
+        # Its owner must be able to open it again: /dev/stdout, and the path of the health FIFO.
+        os.chown(path, uid, -1, follow_symlinks=False)
+
+
+@dataclass(slots=True)
+class Output:
+    """One application's output."""
+
+    fifo: int
+    log: int
+    path: str
+    size_bytes: int
+    allowance_bytes: int = PACE_BYTES
+    paused: bool = False
+
+
+class Outputs:
+    """All of them. `poll` is the epoll that tells when there is something to read."""
+
+    def __init__(self, poll: select.epoll) -> None:
+        self._poll = poll
+        self._by_key: dict[str, Output] = {}
+        self._by_descriptor: dict[int, Output] = {}
+        self._paced_at_s = 0.0
+        self._has_paused = False
+
+    def open(self, key: str, fifo: str, log: str) -> None:
+        """Read from this FIFO into this file. Raises OSError. Nothing happens if that is done already."""
+        if key in self._by_key:
+            return
+        reading = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            writing = self._open_log(log)
+        except OSError:
+            os.close(reading)
+            raise
+        output = Output(reading, writing, log, os.fstat(writing).st_size)
+        self._by_key[key] = self._by_descriptor[reading] = output
+        self._poll.register(reading, select.EPOLLIN)
+
+    @staticmethod
+    def _open_log(path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    def read(self, descriptor: int) -> bool:
+        """Take some of what there is; False if this descriptor is not one of an output."""
+        output = self._by_descriptor.get(descriptor)
+        if output is None:
+            return False
+        self._take(output)
+        if output.allowance_bytes <= 0:
+            output.paused = self._has_paused = True
+            self._poll.unregister(output.fifo)
+        return True
+
+    def _take(self, output: Output) -> bool:
+        try:
+            data = os.read(output.fifo, READ_BYTES)
+        except BlockingIOError:
+            return False
+        output.allowance_bytes -= len(data)
+        with contextlib.suppress(OSError):  # a full disk must not end the keeper
+            if output.size_bytes + len(data) > FILE_BYTES_MAX:
+                self._turn_over(output)
+            output.size_bytes += os.write(output.log, data)
+        return True
+
+    def _turn_over(self, output: Output) -> None:
+        os.replace(output.path, f"{output.path}.1")
+        log = self._open_log(output.path)
+        os.close(output.log)
+        output.log, output.size_bytes = log, 0
+
+    def drain(self, key: str) -> None:
+        """Its application has ended: take what it has left in the pipe."""
+        output = self._by_key.get(key)
+        if output is not None:
+            for _ in range(PACE_BYTES // READ_BYTES):
+                if not self._take(output):
+                    break
+
+    def pace(self, now_s: float) -> float | None:
+        """Give everyone its allowance anew, when it is time; returns when to call again, None = when something was
+        read."""
+        if now_s - self._paced_at_s >= PACE_S:
+            self._paced_at_s = now_s
+            self._has_paused = False
+            for output in self._by_key.values():
+                output.allowance_bytes = PACE_BYTES
+                if output.paused:
+                    output.paused = False
+                    self._poll.register(output.fifo, select.EPOLLIN)
+        return self._paced_at_s + PACE_S if self._has_paused else None
+
+    def close(self, key: str) -> None:
+        """Read no longer."""
+        output = self._by_key.pop(key, None)
+        if output is not None:
+            del self._by_descriptor[output.fifo]
+            os.close(output.fifo)  # epoll forgets it
+            os.close(output.log)

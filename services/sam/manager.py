@@ -1,0 +1,523 @@
+"""What happens to applications: started, heard, warned, killed, ended, restarted. What users ask is in `requests`.
+
+Nothing is done before it is written down, and nothing is forgotten by the keeper before its end is: killed at any
+point, SAM finds out from the table and from the keeper what there is (`on_listed`), and goes on from there.
+
+The keeper starts a process of an application only if it has none; that is what makes two at a time impossible.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rondo.logs import notice
+from services.sam import procs
+from services.sam.application import (
+    QUICK_ENDS_MAX,
+    QUICK_MS,
+    STOP_GRACE_MS_MAX,
+    Application,
+    Due,
+    End,
+    Phase,
+    Policy,
+    State,
+    ending_text,
+    signal_name,
+)
+from services.sam.clock import AwakeClock
+from services.sam.health import LOOK_S, HealthError, HealthPipes
+from services.sam.keeper.output import make_fifo
+from services.sam.keeper.wire import Say
+from services.sam.keeper_link import KeeperLink
+from services.sam.loop import Loop
+from services.sam.spec import Places, check_spec, mark_of, spec_of
+from services.sam.table import Table, boot_id
+
+OVER_MAX = 100
+"""So many applications that are over are remembered; the oldest is forgotten."""
+KILL_AGAIN_S = 1.0
+UNWATCHED_LOOK_S = 0.1
+"""Nobody has to say anything yet; somebody may want to begin."""
+CANNOT = {"directory": "cannot enter the directory", "user": "cannot become the user of", "start": "cannot start"}
+
+log = logging.getLogger("SAM")
+Done = Callable[[Application], object]
+
+
+class Manager:
+    """All applications."""
+
+    def __init__(
+        self, table: Table, keeper: KeeperLink, pipes: HealthPipes, loop: Loop, clock: AwakeClock, places: Places
+    ) -> None:
+        self.applications: dict[str, Application] = {}
+        self.counters: Counter[str] = Counter()
+        self.places = places
+        self.table = table
+        self.clock = clock
+        self._keeper = keeper
+        self._pipes = pipes
+        self._loop = loop
+        self._boot = boot_id()
+        self._watches: dict[str, procs.Watch] = {}
+        self._when_runs: dict[str, list[Done]] = {}
+        self._when_over: dict[str, list[Done]] = {}
+
+    # -- taking up ----------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Read the table. What there is of it is settled when the keeper has told (`on_listed`), or has none."""
+        for application in self.table.load():
+            self.applications[application.id] = application
+            # The clock of an earlier SAM is not ours: it waits its full time again.
+            application.restart_at_s = self.clock.now_s + application.back_off_s()
+        if any(not each.is_over for each in self.applications.values()):
+            self._keeper.is_wanted = True
+
+    def on_listed(self, found: list[list[Any]]) -> None:
+        """The keeper tells all that it has: settle what was not heard, and say again what it has not heard."""
+        by_id = {}
+        for key, instance, pid, start_time, ending in found:
+            application = self.applications.get(key)
+            if application is None or application.instance != instance or application.is_over:
+                self._disown(key, instance, ending)
+            else:
+                by_id[key] = (pid, start_time, ending)
+        for application in list(self.applications.values()):
+            if application.has_process and application.id not in self._watches:
+                self._settle(application, by_id.get(application.id))
+
+    def _disown(self, key: str, instance: int, ending: list[Any] | None) -> None:
+        """A process that should not be there: a check of an earlier SAM, or an application without a record."""
+        if ending is None:
+            if "!" not in key:
+                log.warning("Killing what is left of %s: there is no record of it", key)
+            self._keeper.say([Say.SIGNAL, key, instance, signal.SIGKILL])
+        self._keeper.say([Say.FORGET, key, instance])
+
+    def _settle(self, application: Application, found: tuple[int, int, list[Any] | None] | None) -> None:
+        if found is not None:
+            pid, start_time, ending = found
+            self._listen(application)
+            if application.phase is Phase.STARTING and (ending is None or not ending[2]):
+                application.started_unix_time = application.started_unix_time or time.time()
+                self._runs(application, pid, start_time)
+            application.attend(self.clock.now_s)
+            if ending is not None:
+                self.on_ended(application.id, application.instance, ending)
+            return
+        self._keeper.say([Say.DRAIN, application.id, *self.places.output_of(application.id)])
+        if application.phase is Phase.STARTING:
+            self._settle_start(application)
+        elif not self._adopt(application):
+            self._ended(application, None, left_behind=False)
+
+    def _settle_start(self, application: Application) -> None:
+        """Whether a start that was asked of a keeper which is no more has come to something, only the system knows."""
+        for pid in procs.marked(mark_of(application)):
+            application.started_unix_time = time.time()
+            self._runs(application, pid, procs.start_time_of(pid))
+            if self._adopt(application):
+                return
+        application.phase = Phase.STARTING
+        self._say_spawn(application)
+
+    def _adopt(self, application: Application) -> bool:
+        """Watch a process that is not a child of the keeper; False if it is dead."""
+        if application.boot != self._boot:
+            return False
+        try:
+            watch = procs.Watch(application.pid, application.start_time)
+        except OSError:
+            return False
+        self._watches[application.id] = watch
+        application.is_adopted = True
+        self._loop.watch(watch.descriptor, lambda: self._adopted_ended(application))
+        self._listen(application)
+        application.attend(self.clock.now_s)
+        return True
+
+    def _adopted_ended(self, application: Application) -> None:
+        watch = self._watches[application.id]
+        if application.leads_group:
+            watch.kill_group()
+        self._ended(application, None, left_behind=False)
+
+    def on_keeper_lost(self) -> None:
+        """It was killed. Its children live; the next keeper cannot be their parent, so they are watched from here."""
+        log.error("The keeper was killed; its applications go on, but how they end will not be known")
+        self.counters["keepers_lost"] += 1
+
+    # -- start --------------------------------------------------------------------------------------------------
+
+    def add(self, application: Application, when_runs: Done) -> None:
+        """A new application: start its first instance."""
+        self.applications[application.id] = application
+        self._when_runs[application.id] = [when_runs]
+        self.counters["applications"] += 1
+        self._start(application)
+        self._say_spawn(application)
+
+    def adopt_new(self, application: Application) -> bool:
+        """A new application whose process is there; False if it is gone."""
+        application.boot = self._boot
+        self._make_health(application)
+        if not self._adopt(application):
+            return False
+        self.applications[application.id] = application
+        self._keeper.is_wanted = True
+        self.counters["applications"] += 1
+        self.table.save(application)
+        notice(log, "%s: adopted process %d", application.id, application.pid)
+        return True
+
+    def _make_health(self, application: Application) -> None:
+        with contextlib.suppress(OSError):
+            make_fifo(self.places.health_of(application.id), application.owner.uid)
+
+    def when_runs(self, application: Application, call: Done) -> None:
+        """Call this when its start has succeeded or failed."""
+        if application.phase is Phase.STARTING and application.id in self._when_runs:
+            self._when_runs[application.id].append(call)
+        else:
+            call(application)
+
+    def _start(self, application: Application) -> None:
+        """Write down that an instance is started; the keeper is told afterwards."""
+        application.phase = Phase.STARTING
+        application.boot = self._boot
+        application.started_unix_time = time.time()
+        application.is_foreign = False
+        self._keeper.is_wanted = True
+        self.table.save(application)
+
+    def _say_spawn(self, application: Application) -> None:
+        self._keeper.say([Say.SPAWN, application.id, application.instance, spec_of(application, self.places)])
+
+    def on_spawned(self, key: str, instance: int, pid: int, start_time: int) -> None:
+        """The keeper has started a process."""
+        application = self.applications.get(key)
+        if application is None or application.instance != instance or application.phase is not Phase.STARTING:
+            return
+        self._runs(application, pid, start_time)
+
+    def _runs(self, application: Application, pid: int, start_time: int) -> None:
+        application.runs(pid, start_time, self.clock.now_s)
+        self.counters["starts"] += 1
+        self._listen(application)
+        self.table.save(application)
+        notice(log, "%s: instance %d runs as process %d", application.id, application.instance, pid)
+        self._call(self._when_runs, application)
+        if application.stopped_by:
+            self._warn(application, f"stopped by {application.stopped_by}", application.grace_s())
+
+    def _listen(self, application: Application) -> None:
+        try:
+            self._pipes.open(application.id, self.places.health_of(application.id))
+        except HealthError as error:
+            log.error("%s: its health cannot be heard: %s: %s", application.id, error.filename, error.strerror)
+
+    # -- health -------------------------------------------------------------------------------------------------
+
+    def hear(self) -> None:
+        """Take in what applications say of their health."""
+        for name, words in self._pipes.look():
+            application = self.applications.get(name)
+            if application is not None and application.phase is Phase.RUNNING:
+                for word in words:
+                    self._on_word(application, word)
+
+    def _on_word(self, application: Application, word: str) -> None:
+        if word in ("ok", "start"):
+            application.heard_at_s = self.clock.now_s
+            if not application.is_watched:
+                self.watch_health(application, watched=True)
+        elif word == "stop":
+            self.watch_health(application, watched=False)
+        elif word == "failed":
+            self.mark_failed(application)
+        elif word:
+            self.counters["words_not_understood"] += 1
+
+    def watch_health(self, application: Application, *, watched: bool) -> None:
+        """Its health checks begin, or end."""
+        application.is_watched = watched
+        application.heard_at_s = self.clock.now_s
+        if application.state is not State.FAILED:
+            application.state = State.STARTED if watched or not application.registers else State.REGISTERED
+        self.table.save(application)
+
+    def mark_failed(self, application: Application) -> None:
+        """It says so itself: no warning."""
+        if application.kill_at_s is None or not application.verdict:
+            application.verdict = "marked itself failed"
+            application.state = State.FAILED
+            application.message = application.verdict
+            self._kill(application)
+
+    def due_at_s(self) -> float:
+        """When something is due next (awake clock)."""
+        return min((each.due_at_s() for each in self.applications.values()), default=float("inf"))
+
+    @property
+    def look_s(self) -> float:
+        """How soon to look again at what applications say."""
+        running = [each for each in self.applications.values() if each.phase is Phase.RUNNING]
+        if any(each.is_watched for each in running):
+            return LOOK_S
+        return UNWATCHED_LOOK_S if running else float("inf")
+
+    def see_to_time(self) -> None:
+        """Do what is due now. What was said must have been heard before."""
+        now_s = self.clock.now_s
+        for application in list(self.applications.values()):
+            due = application.due(now_s)
+            if due is Due.NOTHING:
+                continue
+            if due is Due.RESTART:
+                self._start(application)
+                self._say_spawn(application)
+            elif due is Due.WARN:
+                self._hung(application, f"hung: silent for more than {application.interval_ms} ms")
+            elif due is Due.KILL:
+                self._kill(application)
+            elif due is Due.CHECK:
+                self._check(application)
+            elif due is Due.CHECK_LATE:
+                self._kill_check(application)
+                self._hung(application, f"its check did not answer within {application.interval_ms} ms")
+
+    def _hung(self, application: Application, why: str) -> None:
+        self.counters["hung"] += 1
+        log.warning("%s: instance %d (process %d) %s", application.id, application.instance, application.pid, why)
+        self._warn(application, why, application.interval_s)
+
+    def _warn(self, application: Application, why: str, grace_s: float) -> None:
+        application.verdict = why
+        application.message = why
+        if application.warn_signal == signal.SIGKILL:
+            self._kill(application)
+            return
+        application.kill_at_s = self.clock.now_s + grace_s
+        self._signal(application, application.warn_signal)
+
+    def _kill(self, application: Application) -> None:
+        application.kill_at_s = self.clock.now_s + KILL_AGAIN_S
+        self._signal(application, signal.SIGKILL)
+
+    def _signal(self, application: Application, number: int) -> None:
+        log.info("%s: %s to process %d", application.id, signal_name(number), application.pid)
+        if (watch := self._watches.get(application.id)) is not None:
+            watch.send(number, to_group=application.leads_group)
+        else:
+            self._keeper.say([Say.SIGNAL, application.id, application.instance, number])
+
+    # -- checks -------------------------------------------------------------------------------------------------
+
+    def _check_key(self, application: Application) -> str:
+        return f"{application.id}!{os.getpid()}"
+
+    def _check(self, application: Application) -> None:
+        application.check_at_s = self.clock.now_s
+        application.check_is_running = True
+        application.check_number += 1
+        spec = check_spec(application, self.places)
+        self._keeper.say([Say.SPAWN, self._check_key(application), application.check_number, spec])
+
+    def _kill_check(self, application: Application) -> None:
+        if application.check_is_running:
+            key = self._check_key(application)
+            self._keeper.say([Say.SIGNAL, key, application.check_number, signal.SIGKILL])
+
+    def _check_ended(self, application: Application, number: int, ending: list[Any]) -> None:
+        if not application.check_is_running or number != application.check_number:
+            return
+        application.check_is_running = False
+        if application.phase is not Phase.RUNNING or application.kill_at_s is not None:
+            return
+        status, _, stage, error, _ = ending
+        if stage:
+            self._hung(application, f"its check cannot be run: {os.strerror(error)}")
+        elif status != 0:
+            self._hung(application, f"its check {ending_text(status, left_behind=False)}")
+
+    # -- end ----------------------------------------------------------------------------------------------------
+
+    def on_ended(self, key: str, instance: int, ending: list[Any]) -> None:
+        """The keeper has seen the end of a process, and of all that was left of it."""
+        name, _, check = key.partition("!")
+        application = self.applications.get(name)
+        if application is not None and check:
+            self._check_ended(application, instance, ending)
+        elif application is not None and application.instance == instance and application.has_process:
+            status, left_behind, stage, error, _ = ending
+            self._ended(application, status, left_behind=left_behind, refusal=(stage, error))
+            return
+        self._keeper.say([Say.FORGET, key, instance])
+
+    def _ended(
+        self,
+        application: Application,
+        status: int | None,
+        *,
+        left_behind: bool,
+        refusal: tuple[str, int] = ("", 0),
+    ) -> None:
+        """Write down how an instance ended and what follows, and only then let that follow."""
+        self._release(application)
+        why = application.verdict
+        text = _refusal_text(application, *refusal) if refusal[0] else ending_text(status, left_behind)
+        lived_ms = max(0, round((time.time() - application.started_unix_time) * 1000))
+        instance = application.instance
+        end = End(instance, application.pid, status, why, text, lived_ms, time.time())
+        is_first_refused = bool(refusal[0]) and instance == 0
+        was_failed = application.state is State.FAILED
+        application.ended(end)
+        told = f"{why}; {text}" if why else text
+        self.counters["ends"] += 1
+        notice(log, "%s: instance %d (process %d) %s", application.id, instance, end.pid, told)
+        self._decide(application, told, end, give_up=is_first_refused, was_failed=was_failed)
+        self.table.save(application)
+        self._keeper.say([Say.FORGET, application.id, instance])
+        if application.phase is Phase.STARTING:
+            self._say_spawn(application)
+        else:
+            self._call(self._when_runs, application)
+        if application.is_over:
+            self._over(application)
+
+    def _release(self, application: Application) -> None:
+        self._kill_check(application)
+        if (watch := self._watches.pop(application.id, None)) is not None:
+            self._loop.forget(watch.descriptor)
+            watch.close()
+        self._pipes.drop(application.id)
+
+    def _decide(self, application: Application, told: str, end: End, *, give_up: bool, was_failed: bool) -> None:
+        """What follows the end of an instance: the next one now or later, or nothing."""
+        application.phase = Phase.IDLE
+        application.message = told
+        if application.stopped_by:
+            application.state = State.STOPPED
+        elif give_up:
+            application.state = State.FAILED
+        elif application.policy is Policy.QUIT or application.is_let_go:
+            is_good = end.status in (0, None) and not end.why and not was_failed
+            application.state = State.STOPPED if is_good or application.is_let_go else State.FAILED
+        else:
+            application.quick_ends = application.quick_ends + 1 if end.lived_ms < QUICK_MS else 0
+            if application.quick_ends >= QUICK_ENDS_MAX:
+                application.state = State.FAILED
+                application.message = (
+                    f"not started again: it ended {QUICK_ENDS_MAX} times in a row within {QUICK_MS} ms of its start; "
+                    f"the last one {told}; see `rondo sam logs {application.id}`"
+                )
+                log.error("%s: %s", application.id, application.message)
+            else:
+                self._next_instance(application, told)
+
+    def _next_instance(self, application: Application, told: str) -> None:
+        application.instance += 1
+        back_off_s = application.back_off_s()
+        if back_off_s:
+            application.phase = Phase.WAITING
+            application.state = State.WAITING
+            application.restart_at_s = self.clock.now_s + back_off_s
+            application.message = f"{told}; it is started again in {round(back_off_s * 1000)} ms"
+        else:
+            application.phase = Phase.STARTING
+            application.boot = self._boot
+            application.started_unix_time = time.time()
+            application.is_foreign = False
+
+    def _over(self, application: Application) -> None:
+        self._pipes.close(application.id)
+        self._keeper.say([Say.CLOSE, application.id])
+        self._call(self._when_over, application)
+        over = [each for each in self.applications.values() if each.is_over]
+        for oldest in sorted(over, key=lambda each: each.history[-1].unix_time if each.history else 0.0)[:-OVER_MAX]:
+            self.forget(oldest)
+
+    def forget(self, application: Application) -> None:
+        """No trace of it remains."""
+        del self.applications[application.id]
+        self.table.remove(application.id)
+        for path in self.places.files_of(application.id):
+            Path(path).unlink(missing_ok=True)
+
+    def _call(self, waiting: dict[str, list[Done]], application: Application) -> None:
+        for call in waiting.pop(application.id, ()):
+            call(application)
+
+    # -- stop ---------------------------------------------------------------------------------------------------
+
+    def stop(self, application: Application, by: str, when_over: Done | None = None, grace_s: float = 1e9) -> None:
+        """Stop it for good: the warn signal, and the kill if that does not help in time."""
+        if application.is_over:
+            if when_over is not None:
+                when_over(application)
+            return
+        if when_over is not None:
+            self._when_over.setdefault(application.id, []).append(when_over)
+        application.stopped_by = by
+        if application.phase is Phase.WAITING:
+            application.phase, application.state = Phase.IDLE, State.STOPPED
+            application.message = f"stopped by {by}"
+            self.table.save(application)
+            self._over(application)
+            return
+        self.table.save(application)
+        if application.phase is Phase.RUNNING:
+            if not application.verdict:
+                self._warn(application, f"stopped by {by}", application.grace_s(grace_s))
+            elif application.kill_at_s is not None:
+                application.kill_at_s = min(application.kill_at_s, self.clock.now_s + application.grace_s(grace_s))
+
+    def let_go(self, application: Application) -> None:
+        """Its process goes on unwatched; its end will be the last."""
+        application.is_let_go = True
+        application.policy = Policy.QUIT
+        application.is_watched = False
+        application.check = b""
+        application.message = "finalized: it goes on unwatched"
+        if application.is_foreign:
+            self._release(application)
+            application.pid = application.start_time = 0
+            application.phase, application.state = Phase.IDLE, State.STOPPED
+            self._over(application)
+        self.table.save(application)
+
+    def stop_all(self, why: str) -> None:
+        """The node stops. What SAM did not start is let go."""
+        for application in list(self.applications.values()):
+            if application.is_foreign and application.phase is Phase.RUNNING:
+                self.let_go(application)
+                application.message = f"{why}; its process goes on"
+                self.table.save(application)
+            else:
+                self.stop(application, why, grace_s=STOP_GRACE_MS_MAX / 1000)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to be stopped."""
+        return all(each.is_over for each in self.applications.values())
+
+    def end_keeper(self) -> None:
+        """Nothing is left for it to keep."""
+        self._keeper.say([Say.END])
+
+
+def _refusal_text(application: Application, stage: str, error: int) -> str:
+    what = {
+        "program": application.command.program,
+        "directory": application.command.directory,
+        "user": f"user {application.owner.uid}".encode(),
+    }.get(stage, application.command.program)
+    return f"{CANNOT.get(stage, 'cannot run')} {what.decode(errors='replace')}: {os.strerror(error)}"

@@ -1,0 +1,128 @@
+"""The table of applications, in the state directory: what a restarted SAM takes up.
+
+One file for each application, `sam/ID.app`, and one for the data it has stored, `sam/ID.data`; each is replaced as a
+whole. They are not synchronised to the disk: they have to survive SAM, not the machine, and a slow disk must not
+keep SAM from hearing its applications. After a crash of the machine a file is the old one, or the new one.
+"""
+
+import contextlib
+import logging
+import os
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from services.sam.application import Application, Command, End, Owner, Phase, Policy, State
+
+FORMAT = 1
+FILE_BYTES_MAX = 16 * 1024 * 1024
+DIRECTORY = "sam"
+_FILE = re.compile(r"([\w.-]{1,64}-(\d{1,18}))\.app")
+_TRANSIENT = frozenset(
+    ("verdict", "heard_at_s", "kill_at_s", "restart_at_s", "check_number", "check_at_s", "check_is_running")
+)
+_KEPT = [each.name for each in fields(Application) if each.name not in _TRANSIENT]
+
+log = logging.getLogger("SAM")
+
+
+def boot_id() -> str:
+    """What names this boot of the machine: pids and start times of another one mean nothing."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+class Table:
+    """Files of applications. Errors of the disk are logged and counted: SAM goes on without."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Raises OSError."""
+        self._directory = state_dir / DIRECTORY
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self.errors = 0
+        self._number = 0
+
+    def new_id(self, name: str) -> str:
+        """An identifier that no application had before in this table."""
+        self._number += 1
+        with self._guarded("number"):
+            self._replace(self._directory / "number", str(self._number).encode())
+        return f"{name}-{self._number}"
+
+    def save(self, application: Application) -> None:
+        """Write it down."""
+        values = {name: getattr(application, name) for name in _KEPT}
+        values["command"] = asdict(application.command)
+        values["history"] = [asdict(end) for end in application.history]
+        packed = msgpack.packb({"format": FORMAT, "application": values})
+        with self._guarded(application.id):
+            self._replace(self._directory / f"{application.id}.app", packed)
+
+    def load(self) -> list[Application]:
+        """All that there are; what cannot be read is left out, with a line in the log."""
+        applications = []
+        with contextlib.suppress(OSError, ValueError):
+            self._number = int((self._directory / "number").read_text())
+        for path in sorted(self._directory.iterdir()):
+            if (found := _FILE.fullmatch(path.name)) is None:
+                continue
+            self._number = max(self._number, int(found[2]))
+            try:
+                applications.append(_restored(msgpack.unpackb(path.read_bytes(), strict_map_key=False)))
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+                self.errors += 1
+                log.error("%s cannot be read and is left out: %s", path, error or type(error).__name__)
+        return applications
+
+    def remove(self, application_id: str) -> None:
+        """Forget it, and its data."""
+        for suffix in ("app", "data"):
+            with contextlib.suppress(OSError):
+                (self._directory / f"{application_id}.{suffix}").unlink()
+
+    def store(self, application_id: str, data: bytes) -> None:
+        """Keep data for the next instance. Raises OSError: who stores must know."""
+        self._replace(self._directory / f"{application_id}.data", data)
+
+    def restore(self, application_id: str) -> bytes:
+        """What was stored last; empty if nothing was."""
+        try:
+            return (self._directory / f"{application_id}.data").read_bytes()
+        except OSError:
+            return b""
+
+    @contextlib.contextmanager
+    def _guarded(self, what: str) -> Any:
+        try:
+            yield
+        except OSError as error:
+            self.errors += 1
+            log.error("%s: %s cannot be written: %s", self._directory, what, error.strerror)
+
+    @staticmethod
+    def _replace(path: Path, data: bytes) -> None:
+        temporary = path.with_name(f".{path.name}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        temporary.replace(path)
+
+
+def _restored(value: Any) -> Application:
+    if value["format"] != FORMAT:
+        raise ValueError("written by another version of Rondo")
+    values = {name: value["application"][name] for name in _KEPT}
+    uid, gid, groups = values["owner"]
+    values["owner"] = Owner(uid, gid, tuple(groups))
+    values["command"] = Command(**values["command"])
+    history = [End(**each) for each in values.pop("history")]
+    for name, kind in (("policy", Policy), ("phase", Phase), ("state", State)):
+        values[name] = kind(values[name])
+    application = Application(**values)
+    application.history.extend(history)
+    return application
