@@ -20,7 +20,7 @@ QUICK ?=
 PARTS ?=
 BENCH ?=
 
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sim mutations chaos bench clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,7 +40,7 @@ run: setup ## the main job, on this machine, without root
 narrate: setup ## a scenario of the ring in the simulator, told step by step
 	@$(BIN)/python -m tests.simulation narrate
 
-test: setup lint types imports unit simulation cluster ## everything that must hold (under 10 minutes on 2 cores)
+test: setup lint types imports unit simulation cluster sam ## everything that must hold (under 10 minutes on 2 cores)
 
 lint: setup ## style and format
 	@$(BIN)/ruff check .
@@ -65,6 +65,9 @@ simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
 
 cluster: setup ## real processes in network namespaces, with C Corosync where it is installed
 	@$(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal tests/cluster tests/interop
+
+sam: setup ## applications under SAM: killed, hung, broken; and SAM itself killed
+	@$(BIN)/pytest -q -n $(JOBS) tests/sam
 
 sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)

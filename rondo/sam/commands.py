@@ -12,6 +12,7 @@ from rondo.sam.link import SamLink
 
 KEY_BYTES = 16
 START_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S: float | None = None
 """The kill comes for certain; when depends on the application's interval."""
 
@@ -58,7 +59,9 @@ class Sam:
 
     def status(self, application_id: str | None = None) -> list[dict[str, Any]]:
         """All applications, or one with its whole history."""
-        listed: list[dict[str, Any]] = self._link.ask(Op.STATUS, {"id": application_id} if application_id else {})
+        listed: list[dict[str, Any]] = self._link.ask(
+            Op.STATUS, {"id": application_id} if application_id else {}, ANSWER_TIMEOUT_S
+        )
         return listed
 
     def stop(self, application_id: str) -> dict[str, Any]:
@@ -68,13 +71,13 @@ class Sam:
 
     def environment(self, application_id: str) -> list[bytes]:
         """Its environment: `NAME=VALUE`."""
-        listed: list[bytes] = self._link.ask(Op.ENVIRONMENT, {"id": application_id})
+        listed: list[bytes] = self._link.ask(Op.ENVIRONMENT, {"id": application_id}, ANSWER_TIMEOUT_S)
         return listed
 
     def logs(self, application_id: str, place: tuple[int, int] = (0, 0)) -> tuple[bytes, tuple[int, int], bool]:
         """What it wrote from a place on: bytes, the place behind them, and whether there is more."""
         inode, offset = place
-        answer = self._link.ask(Op.LOGS, {"id": application_id, "inode": inode, "offset": offset})
+        answer = self._link.ask(Op.LOGS, {"id": application_id, "inode": inode, "offset": offset}, ANSWER_TIMEOUT_S)
         return answer["data"], (answer["inode"], answer["offset"]), answer["more"]
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ HISTORY_MAX = 32
 """Ends that are remembered of each application."""
 QUICK_MS = 1000
 """An instance that lived less has ended at once."""
-QUICK_ENDS_MAX = 8
+QUICK_ENDS_MAX = 7
 """After so many in a row it is not started again."""
 BACK_OFF_MS = 100
 BACK_OFF_MS_MAX = 10_000

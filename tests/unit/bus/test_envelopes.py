@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rondo.bus import events, order, requests, sessions
+from rondo.bus import events, order, requests, sam, sessions
 from rondo.bus.envelope import BusError, pack, unpack
 from rondo.bus.kinds import Kind
 
@@ -59,16 +59,23 @@ VALUES = st.recursive(
 )
 
 
+SAM: list[sam.Ask | sam.Answer] = [sam.Ask(0, b"route", 1, 77, 88, 1000, 1000, [4, 24], b"blob"), sam.Answer(0, b"route", 1, 1, b"blob")]
+
+
 def codec_of(envelope: Any) -> Any:
     """The module that knows this kind of envelope."""
-    return order if type(envelope) in {type(each) for each in ORDER} else sessions
+    for codec, envelopes in ((order, ORDER), (sam, SAM)):
+        if type(envelope) in {type(each) for each in envelopes}:
+            return codec
+    return sessions
 
 
 def decode_any(frame: bytes) -> list[Any]:
     """What each of the decoders makes of the frame."""
     made: list[Any] = []
     faults: list[str] = []
-    for decode in (order.decode, sessions.decode, requests.decode_requests, requests.decode_replies, events.decode_events):  # fmt: skip  # noqa: E501
+    blobs = (requests.decode_requests, requests.decode_replies, events.decode_events)
+    for decode in (order.decode, sessions.decode, sam.decode, *blobs):
         try:
             made.append(decode(frame))
         except BusError as error:
@@ -81,7 +88,8 @@ def test_every_envelope_comes_back() -> None:
     """And every kind is among them."""
     assert [order.decode(order.encode(envelope)) for envelope in ORDER] == ORDER
     assert [sessions.decode(sessions.encode(envelope)) for envelope in SESSIONS] == SESSIONS
-    kinds = {unpack(order.encode(e))[0] for e in ORDER} | {unpack(sessions.encode(e))[0] for e in SESSIONS}
+    assert [sam.decode(sam.encode(envelope)) for envelope in SAM] == SAM
+    kinds = {unpack(codec_of(e).encode(e))[0] for e in (*ORDER, *SESSIONS, *SAM)}
     assert kinds == set(Kind)
 
 
@@ -93,7 +101,7 @@ def test_fixed_bytes() -> None:
     )
 
 
-@pytest.mark.parametrize("envelope", [*ORDER, *SESSIONS], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("envelope", [*ORDER, *SESSIONS, *SAM], ids=lambda e: type(e).__name__)
 def test_half_an_envelope(envelope: Any) -> None:
     """Cut at every byte."""
     frame = codec_of(envelope).encode(envelope)
@@ -101,7 +109,7 @@ def test_half_an_envelope(envelope: Any) -> None:
         assert decode_any(frame[:length]) == []
 
 
-@pytest.mark.parametrize("envelope", [*ORDER, *SESSIONS], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("envelope", [*ORDER, *SESSIONS, *SAM], ids=lambda e: type(e).__name__)
 def test_each_field_is_checked(envelope: Any) -> None:
     """No field can be of another kind, missing or too much."""
     codec = codec_of(envelope)
