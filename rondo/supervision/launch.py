@@ -45,7 +45,7 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
     try:
         held.append(locks.take(state_dir, "--state-dir"))
         halted = Halted()
-        halt_orphans(run_dir, halted)
+        halt_orphans(run_dir, halted, keep_applications=True)
         _prepare(config, run_dir)
         supervisor = _start_supervisord(run_dir, state_dir, held)
         for descriptor in held:

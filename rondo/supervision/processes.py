@@ -2,7 +2,8 @@
 
 What `rondo start` starts carries a mark in its environment, which its children inherit and which nobody can lose:
 RONDO_SUPERVISED, the real path of the run directory. A process belongs to the node if it has this mark and runs
-supervisord or one of the services. A service that somebody started by hand does not have it and is left alone.
+supervisord, one of the services, or the keeper of SAM's applications. A service that somebody started by hand does not
+have it and is left alone. The applications themselves are known by what SAM writes into their environment.
 """
 
 import contextlib
@@ -16,11 +17,13 @@ from pathlib import Path
 
 MARK = "RONDO_SUPERVISED"
 SUPERVISORD = "supervisord"
+KEEPER = "keeper"
+"""The parent of the applications that SAM has started (services/sam/keeper)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A process of a node: `supervisord`, or the name of a service."""
+    """A process of a node: `supervisord`, `keeper`, or the name of a service."""
 
     name: str
     pid: int
@@ -47,6 +50,21 @@ def find_one(run_dir: Path, name: str) -> Found | None:
     return next((found for found in find(run_dir) if found.name == name), None)
 
 
+def find_applications(run_dir: Path) -> list[int]:
+    """The pids of all processes that SAM's applications on this node consist of."""
+    return [pid for pid in _pids() if _is_application(pid, mark(run_dir))]
+
+
+def _is_application(pid: int, directory: str) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    sockets = [os.fsdecode(each[19:]) for each in environment if each.startswith(b"RONDO_SOCKET=ipc://")]
+    is_managed = any(each.startswith((b"RONDO_SAM_ID=", b"RONDO_SAM_CHECK=")) for each in environment)
+    return is_managed and any(os.path.realpath(os.path.dirname(each)) == directory for each in sockets)
+
+
 def _pids() -> list[int]:
     return sorted(int(entry) for entry in os.listdir("/proc") if entry.isdecimal())
 
@@ -71,10 +89,10 @@ def _parent(pid: int) -> int:
 
 
 def _role(argv: list[bytes]) -> str | None:
-    """`services.NAME` or `supervisor.supervisord` after -m, as its short name."""
+    """`services.NAME`, `services.sam.keeper` or `supervisor.supervisord` after -m, as its short name."""
     with contextlib.suppress(ValueError, IndexError):
         package, _, name = argv[argv.index(b"-m") + 1].decode(errors="replace").rpartition(".")
-        if package == "services" or (package, name) == ("supervisor", SUPERVISORD):
+        if package == "services" or (package, name) in (("supervisor", SUPERVISORD), ("services.sam", KEEPER)):
             return name
     return None
 

@@ -59,7 +59,10 @@ VALUES = st.recursive(
 )
 
 
-SAM: list[sam.Ask | sam.Answer] = [sam.Ask(0, b"route", 1, 77, 88, 1000, 1000, [4, 24], b"blob"), sam.Answer(0, b"route", 1, 1, b"blob")]
+SAM: list[sam.Ask | sam.Answer] = [
+    sam.Ask(0, b"route", 1, 77, 88, 1000, 1000, [4, 24], b"blob"),
+    sam.Answer(0, b"route", 1, 1, b"blob"),
+]
 
 
 def codec_of(envelope: Any) -> Any:
