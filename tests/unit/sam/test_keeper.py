@@ -238,6 +238,7 @@ def test_nonsense_changes_nothing(sam: Sam) -> None:
     sam.socket.sendall(b"\xff" * 100)
     with_nothing = sam.socket.recv(100)
     assert with_nothing == b"", "it hangs up"
+    sam.socket.close()
     sam.connect()
     assert [each[0] for each in sam.listed()] == ["a"]
     assert "cannot be understood" in sam.errors.read_text()
