@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 from rondo.bus.sam import Op
-from rondo.client.connect import endpoint_of
+from rondo.client.place import place_of
 from rondo.sam.client import Policy
 from rondo.sam.link import SamLink
 
@@ -22,7 +22,7 @@ class Sam:
 
     def __init__(self, endpoint: str | None = None) -> None:
         """Raises InvalidParameter, AccessDenied."""
-        self._link = SamLink(endpoint_of(endpoint))
+        self._link = SamLink(place_of(endpoint))
 
     def run(
         self,

@@ -17,8 +17,8 @@ from rondo.bus.codes import Code
 from rondo.bus.envelope import BusError, unpack
 from rondo.bus.sam import Op, encode_request
 from rondo.client.link import close_sockets, open_socket
+from rondo.client.place import Place
 from rondo.client.protocol import FROM_GATEWAY, Kind, decode, encode
-from rondo.client.session import DENIED
 from rondo.errors import AccessDenied, BadHandle, MessageError, Timeout, error_of
 
 AGAIN_S = 0.1
@@ -28,15 +28,15 @@ TIMEOUT_S = 10.0
 class SamLink:
     """A connection to the node's SAM. May be used from several threads; each request waits for its turn."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, place: Place) -> None:
         """Raises InvalidParameter, AccessDenied."""
-        self.endpoint = endpoint
+        self._place = place
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._number = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         try:
-            self._socket, self._monitor = open_socket(self._context, endpoint)
+            self._socket, self._monitor = open_socket(self._context, place)
         except BaseException:
             self._context.term()
             raise
@@ -50,7 +50,7 @@ class SamLink:
         with self._lock:
             if self._socket.closed:
                 raise BadHandle("this connection was closed")
-            why = f"no node answers at {self.endpoint}; is it running (rondo status)?"
+            why = self._place.no_answer
             while True:
                 self._number += 1
                 self._socket.send(encode(Kind.SAM_REQUEST, 0, self._number, blob))
@@ -83,7 +83,7 @@ class SamLink:
                     return answer
             elif self._monitor in ready and self._is_broken():
                 close_sockets(self._socket, self._monitor)
-                self._socket, self._monitor = open_socket(self._context, self.endpoint, check=False)
+                self._socket, self._monitor = open_socket(self._context, self._place, check=False)
                 return None
 
     def _read(self) -> tuple[int, Any] | None:
@@ -102,7 +102,7 @@ class SamLink:
         broken = False
         while self._monitor.poll(0):
             if recv_monitor_message(self._monitor)["event"] == zmq.Event.HANDSHAKE_FAILED_AUTH:
-                raise AccessDenied(DENIED)
+                raise AccessDenied(self._place.denied)
             broken = True
         return broken
 
