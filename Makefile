@@ -20,7 +20,7 @@ QUICK ?=
 PARTS ?=
 BENCH ?=
 
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos bench clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos bench bench-core clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -81,6 +81,9 @@ $(VENV)/.ready-bench: $(VENV)/.ready
 
 bench: $(VENV)/.ready-bench ## Rondo beside C Corosync (root or user namespaces): make bench QUICK=1 PARTS="throughput latency" BENCH="..."
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
+
+bench-core: setup ## the parts by themselves: events per second of the ring, packing, bus, cpg, security
+	@$(BIN)/python -m bench.core $(BENCH)
 
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
 	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets

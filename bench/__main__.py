@@ -65,8 +65,8 @@ def measure(part: str, plan: Plan, options: argparse.Namespace, words: Sequence[
     )  # fmt: skip
     for earlier in load_all(options.out, [part]) if options.add else []:
         result.add(earlier)
-    picture = plot(result, options.out) or "no picture, because matplotlib is not installed"
-    progress(f"saved {result.save(options.out)}, {picture}")
+    progress(f"saved {result.save(options.out)}")
+    progress(f"saved {plot(result, options.out) or 'no picture, because matplotlib is not installed'}")
 
 
 def names_of(text: str | None, default: Sequence[str], known: Collection[str]) -> list[str]:
