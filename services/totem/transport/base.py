@@ -12,11 +12,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, split
 from services.totem.transport.icmp import PENDING, report_errors, unreachable
-from services.totem.transport.sockets import bound_socket, family_of, reason_of
+from services.totem.transport.sockets import bound_socket, family_of, reason_of, socket_address
 from services.totem.wire.frames import Kind
 
 DATAGRAM_SIZE_MAX = 65536
@@ -113,6 +114,16 @@ class Transport(ABC):
         report_errors(made)
         ask_for_groups(made)
         return made
+
+    def _destination(self, address: str) -> Any:
+        """Where to send to a node. A link-local address is on our own link, whatever its interface is called there."""
+        own = self.address.partition("%")[2]
+        if own and ip_address(address).is_link_local:
+            address = f"{address.partition('%')[0]}%{own}"
+        try:
+            return socket_address(address, self.settings.port)
+        except OSError:
+            return None  # on an interface that is not there (any more)
 
     def _of_our_family(self, addresses: Mapping[int, tuple[str, ...]]) -> dict[int, list[str]]:
         """The nodes that have an address of the same IP version as ours, with those addresses."""

@@ -93,6 +93,16 @@ def find_address(known: list[LocalAddress], wanted: str) -> LocalAddress | None:
     return None
 
 
+def interface_index(address: str) -> int:
+    """The number of the interface that has this address; 0 if the kernel does not say."""
+    scope = address.partition("%")[2]
+    try:
+        found = None if scope else find_address(local_addresses(), address)
+        return socket.if_nametoindex(scope or (found.interface if found is not None else ""))
+    except OSError:
+        return 0
+
+
 def is_local(address: str) -> bool:
     """Whether the kernel takes `address` for one of this machine: what is sent to it would come from it.
 

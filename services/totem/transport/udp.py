@@ -22,6 +22,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from services.totem.transport.base import Datagram, Transport, TransportSettings
+from services.totem.transport.interfaces import interface_index
 from services.totem.transport.sockets import AddressNotAvailable, bind_error, family_of, socket_address
 from services.totem.wire.frames import PROCESSORS_MAX, Kind
 
@@ -42,11 +43,16 @@ class UdpTransport(Transport):
         self._addresses: dict[int, Any] = {}
         self._learns = True
         self._data_since_token = 0
+        self._interface = interface_index(address) if family_of(address) == socket.AF_INET6 else 0
+        group = settings.group
+        if self._interface and "%" not in group:
+            # A group of link-local scope (ff02, ff12) is one on each link.
+            group = f"{group}%{self._interface}"
         try:
             # The token socket first: it alone is not shared, and so finds out another node with this address.
             self._token = self._socket(address, settings.port, token=True)
             self._out = self._socket(address, settings.port - 1, shared=True, broadcast=settings.broadcast)
-            self._data = self._socket(settings.group, settings.port, shared=True, broadcast=settings.broadcast)
+            self._data = self._socket(group, settings.port, shared=True, broadcast=settings.broadcast)
             if not settings.broadcast:
                 self._join_group()
         except (AddressNotAvailable, OSError) as error:
@@ -54,14 +60,14 @@ class UdpTransport(Transport):
             if isinstance(error, OSError):
                 raise _group_error(error, settings.group, address, settings.port) from None
             raise
-        self._group = socket_address(settings.group, settings.port)
+        self._group = socket_address(group, settings.port)
         self._own_ip = address.partition("%")[0]
 
     def _join_group(self) -> None:
         """Join the group on the interface that has the own address, and send to it from there."""
         ttl, group = self.settings.ttl, self.settings.group
         if family_of(group) == socket.AF_INET6:
-            index = socket_address(self.address, 0)[3]
+            index = self._interface
             request = socket.inet_pton(socket.AF_INET6, group.partition("%")[0]) + struct.pack("@I", index)
             self._data.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
             self._out.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
@@ -81,7 +87,8 @@ class UdpTransport(Transport):
         if self._learns:
             return
         reachable = self._of_our_family(addresses)
-        self._addresses = {node: socket_address(known[0], self.settings.port) for node, known in reachable.items()}
+        found = {node: self._destination(known[0]) for node, known in reachable.items()}
+        self._addresses = {node: address for node, address in found.items() if address is not None}
 
     def heard(self, frame: bytes, source: str) -> None:
         """Learn from a join where its sender is. The newest address wins: a node may have moved."""
@@ -93,7 +100,7 @@ class UdpTransport(Transport):
         self._addresses.pop(node, None)
         if len(self._addresses) >= PROCESSORS_MAX:
             del self._addresses[next(iter(self._addresses))]
-        self._addresses[node] = socket_address(source, self.settings.port)
+        self._addresses[node] = self._destination(source)
 
     def peers(self) -> list[int]:
         """The other nodes that have an address."""
@@ -117,7 +124,7 @@ class UdpTransport(Transport):
     def reply(self, node: int, source: str, datagram: bytes) -> None:
         """Back where it came from if nobody says where nodes are: what is learned may be out of date."""
         if self._learns:
-            self._send(self._out, datagram, socket_address(source, self.settings.port))
+            self._send(self._out, datagram, self._destination(source))
         else:
             self.unicast(node, datagram)
 

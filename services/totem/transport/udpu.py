@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from services.totem.transport.base import Datagram, Transport, TransportSettings
-from services.totem.transport.sockets import socket_address
 
 
 class UdpuTransport(Transport):
@@ -35,7 +34,8 @@ class UdpuTransport(Transport):
         reachable = self._of_our_family(addresses)
         self._listed = frozenset(each.partition("%")[0] for known in reachable.values() for each in known)
         reachable.pop(self.settings.node_id, None)
-        self._addresses = {node: socket_address(known[0], self.settings.port) for node, known in reachable.items()}
+        found = {node: self._destination(known[0]) for node, known in reachable.items()}
+        self._addresses = {node: address for node, address in found.items() if address is not None}
         for node in [n for n in self._by_node if n not in self._addresses]:
             gone = self._by_node.pop(node)
             self._sockets.remove(gone)
