@@ -97,7 +97,7 @@ class Question(NamedTuple):
 class _Peer:
     """One other node."""
 
-    __slots__ = ("answered", "at_ns", "passes", "path", "pause_ns", "said_ns", "small", "stage", "tries")
+    __slots__ = ("answered", "asked", "at_ns", "passes", "path", "pause_ns", "said_ns", "small", "stage", "tries")
 
     def __init__(self, now_ns: int) -> None:
         self.stage = Stage.GREET
@@ -105,6 +105,8 @@ class _Peer:
         self.pause_ns = GREET_NS_MIN
         self.tries = 0
         self.small = 0
+        self.asked = 0
+        """Times that something was sent to it for this."""
         self.answered: set[int] = set()
         """Sizes that came through in this check, the way the data goes."""
         self.path = Path.UNKNOWN
@@ -173,6 +175,7 @@ class PathCheck:
         wanted: dict[tuple[int, int], None] = {}
         for node, peer in self._peers.items():
             if peer.at_ns <= now_ns:
+                peer.asked += 1
                 for size in self._due(node, peer, now_ns):
                     small = size == 0
                     wanted[node if small or not self._multicast else EVERYBODY, size] = None
@@ -187,7 +190,10 @@ class PathCheck:
 
     def status(self) -> dict[str, object]:
         """What is known, by node."""
-        return {str(node): {"path": peer.path, "passes": peer.passes} for node, peer in sorted(self._peers.items())}
+        return {
+            str(node): {"path": peer.path, "passes": peer.passes, "asked": peer.asked}
+            for node, peer in sorted(self._peers.items())
+        }
 
     # -- one node
 
