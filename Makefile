@@ -15,12 +15,13 @@ JOBS ?= $(shell nproc)
 CLUSTER_JOBS ?= $(shell echo $$(( $(JOBS) + 1 )))
 SECONDS ?= 60
 MUTATIONS ?= 1000000
+CLIENTS ?= 1000
 SEED ?=
 QUICK ?=
 PARTS ?=
 BENCH ?=
 
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos bench bench-core clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations crowd chaos bench bench-core clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -71,6 +72,9 @@ sam: setup ## applications under SAM: killed, hung, broken; and SAM itself kille
 
 sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
+
+crowd: setup ## a thousand clients of one node, killed at once (make crowd CLIENTS=...)
+	@RONDO_CROWD=$(CLIENTS) $(BIN)/pytest -q tests/cluster/test_crowd.py
 
 chaos: setup ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)

@@ -36,6 +36,7 @@ from rondo.client.link import (
     RECONNECT_MS_MAX,
     close_sockets,
     open_socket,
+    send_hello,
 )
 from rondo.client.place import Place, place_of
 from rondo.client.session import Session, groups_of
@@ -99,7 +100,7 @@ class _Link:
         """Begin to serve a new socket."""
         self._loop.add_reader(int(self._socket.getsockopt(zmq.FD)), self._on_readable)
         self._loop.add_reader(int(self._monitor.getsockopt(zmq.FD)), self._on_monitor)
-        self._socket.send(self.session.hello())
+        send_hello(self._socket, self.session.hello())  # if it fails, the monitor says why
         if self._absence_timer is None:
             self._absence_timer = self._loop.call_later(self.session.resume_ms / 1000, self._absent)
         # A descriptor of ZeroMQ says something only after one has looked and found nothing.

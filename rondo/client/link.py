@@ -29,6 +29,8 @@ HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 5000
 RECONNECT_MS = 20
 RECONNECT_MS_MAX = 500
+DENIAL_MS = 1000
+"""How long the monitor may take to say why there is no connection."""
 CLOSE_MS = 1000
 """How long a close waits for the gateway's answer."""
 ENVELOPES_AT_ONCE = 64
@@ -99,6 +101,16 @@ def _check_access(endpoint: str) -> None:
         denied = True
     if denied:
         raise AccessDenied(DENIED)
+
+
+def send_hello(socket: "zmq.Socket[bytes]", hello: bytes) -> bool:
+    """Send the first envelope of a connection. False if there is no connection any more, as when the gateway has denied
+    it already: libzmq gives up such a one, and a send that waits would wait for ever. The monitor says why."""
+    try:
+        socket.send(hello, zmq.NOBLOCK)
+    except zmq.Again:
+        return False
+    return True
 
 
 def close_sockets(socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> None:
@@ -194,7 +206,11 @@ class Link:
         delay_ms = ACK_DELAY_MS
         idle = False
         with self.changed:
-            socket.send(session.hello())
+            greeted = send_hello(socket, session.hello())
+        if not greeted:
+            self._monitor.poll(DENIAL_MS)
+            self._is_broken()
+            return False
         while True:
             with self.changed:
                 envelopes = session.outgoing(acknowledge=idle or session.ack_bytes >= ACK_BYTES)

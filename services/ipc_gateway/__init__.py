@@ -9,5 +9,6 @@ remote        clients on other hosts: keys, heartbeats
 doors         both sockets as one
 upstream      the connection to cpg
 sam_upstream  the way to SAM
+limits        open files
 credentials   who a peer is, and who may
 """

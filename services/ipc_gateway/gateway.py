@@ -72,6 +72,7 @@ class Gateway:
         self._early: dict[bytes, Received] = {}
         """Hellos that wait for cpg's welcome."""
         self._acks: dict[int, int] = {}
+        self._closes: list[list[int]] = []
         self._blocked: set[Session] = set()
         self._of_client: dict[int, Callable[[Session, int, list[Any]], None]] = {
             Kind.REQUEST: self._on_request,
@@ -186,7 +187,7 @@ class Gateway:
             session.in_flight.append((last, len(blob)))
             session.in_flight_bytes += len(blob)
         self.counters["requests"] += last - first + 1
-        self._cpg.send(bus.Request(self.epoch, [[session.number, first, last, blob]]))
+        self._tell(bus.Request(self.epoch, [[session.number, first, last, blob]]))
 
     def _on_ack(self, session: Session, epoch: int, fields: list[Any]) -> None:
         if epoch == self.epoch and session.is_open:
@@ -230,13 +231,14 @@ class Gateway:
             if session.is_open:
                 session.resume = [self.epoch, session.position, session.settled]
                 session.is_open = False
-        self._cpg.send(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, os.getpid()))
+        self._tell(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, os.getpid()))
 
     def flush(self) -> None:
         """Pass on what was gathered in this turn of the loop."""
         if self._acks and self.is_welcomed:
-            self._cpg.send(bus.EventAck(self.epoch, [[number, n] for number, n in self._acks.items()]))
+            self._tell(bus.EventAck(self.epoch, [[number, n] for number, n in self._acks.items()]))
         self._acks.clear()
+        self._tell_closes()
         for session in list(self._blocked):
             self._flush_outbox(session)
 
@@ -244,6 +246,17 @@ class Gateway:
     def has_blocked(self) -> bool:
         """Whether something waits for room on the way to a client."""
         return bool(self._blocked)
+
+    def _tell(self, envelope: bus.Envelope) -> None:
+        """To cpg, after what happened before."""
+        self._tell_closes()
+        self._cpg.send(envelope)
+
+    def _tell_closes(self) -> None:
+        """All that died at once are told at once. What cpg does not hear of now it learns with its next welcome."""
+        closes, self._closes = self._closes, []
+        if closes and self.is_welcomed:
+            self._cpg.send(bus.Close(self.epoch, closes))
 
     def _open(self, opened: list[Session]) -> None:
         if not self.is_welcomed:
@@ -253,7 +266,7 @@ class Gateway:
             s.is_open = False
             items.append([s.number, s.peer.pid, s.start_time, s.peer.uid, s.peer.gid, s.flags, s.note, s.resume])
         if items:
-            self._cpg.send(bus.Open(self.epoch, items))
+            self._tell(bus.Open(self.epoch, items))
 
     def _close(self, session: Session, code: int, reason: str, close_reason: bus.CloseReason) -> None:
         log.info("session %016x of %s: closed%s", session.number, _who(session), f": {reason}" if reason else "")
@@ -261,7 +274,7 @@ class Gateway:
         self._acks.pop(session.number, None)
         self.table.remove(session, code, reason, close_reason)
         if self.is_welcomed:
-            self._cpg.send(bus.Close(self.epoch, [[session.number, close_reason]]))
+            self._closes.append([session.number, close_reason])
 
     def _cut(self, session: Session, code: int, reason: str) -> None:
         log.warning("session %016x of %s: cut off: %s", session.number, _who(session), reason)
@@ -307,7 +320,7 @@ class Gateway:
         """cpg has a session that we do not have: one of our predecessor, or one that we closed and it did not hear."""
         ended = self.table.why_ended(number)
         if ended is not None:
-            self._cpg.send(bus.Close(self.epoch, [[number, ended[2]]]))
+            self._tell(bus.Close(self.epoch, [[number, ended[2]]]))
             return
         session = self.table.adopt(number, peer, start_time, flags, note)
         session.away_deadline = time.monotonic() + session.resume_ms / 1000

@@ -19,6 +19,7 @@ from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
 from services.ipc_gateway.doors import Doors
 from services.ipc_gateway.front import Front
 from services.ipc_gateway.gateway import Gateway
+from services.ipc_gateway.limits import give_back_memory, raise_descriptor_limit
 from services.ipc_gateway.remote import RemoteClients
 from services.ipc_gateway.remote import endpoint_of as remote_endpoint
 from services.ipc_gateway.sam_upstream import SamUpstream
@@ -31,6 +32,8 @@ RETRY_S = 0.01
 DEATH_GRACE_S = 0.1
 """A dead process's connection ends by itself, after all that it sent; where a child has inherited it, it does not."""
 DENIED_LOG_INTERVAL_S = 1.0
+SESSIONS_TO_TRIM = 64
+"""Memory is given back to the system when so many sessions have ended."""
 DRAINS_BEFORE_DETACH_MAX = 1000
 
 log = logging.getLogger("IPC_GATEWAY")
@@ -56,6 +59,7 @@ class Process:
         self._config = config
         self._started = time.monotonic()
         self._stopping = False
+        raise_descriptor_limit()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         access = Access(config.allowed_uids, config.allowed_gids)
         remote_clients = RemoteClients(Path(config.remote.clients_file)) if config.remote.enabled else None
@@ -72,6 +76,8 @@ class Process:
         self._deaths = select.epoll()
         self._watched: dict[int, Session] = {}
         self._dying: dict[Session, float] = {}
+        self._sessions_max = 0
+        """As many as there were since memory was given back."""
         self._denied = 0
         self._denied_logged_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -226,6 +232,11 @@ class Process:
         for session in self._gateway.table:
             if session.watch is not None and session.watch.fileno() < 0 and not session.is_process_alive():
                 self._gateway.died(session)
+        sessions = len(self._gateway.table)
+        if self._sessions_max - sessions >= SESSIONS_TO_TRIM:
+            give_back_memory()
+            self._sessions_max = sessions
+        self._sessions_max = max(self._sessions_max, sessions)
 
     def _log_denied(self) -> None:
         """One line a second at most, however many strangers knock."""

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 import rondo
 import rondo.aio
 from rondo import curve
 from rondo.bus.control import ask
 from rondo.bus.sessions import REMOTE_UID
+from rondo.client.link import close_sockets, open_socket, send_hello
+from rondo.client.place import place_of
 from rondo.client.protocol import FROM_GATEWAY, VERSION, Kind, decode, encode
 from rondo.config.node import RemoteSettings
 from services.ipc_gateway.remote import REMOTE_PID_FIRST
@@ -127,6 +130,17 @@ def test_a_key_that_is_not_listed_is_denied_and_one_that_is_taken_off_too(remote
     log = remote.gateway.log.read_text()
     assert "clients: line 1: a public key has 64 hexadecimal digits" in log
     assert f"key {public[:16]}" in log
+
+
+def test_a_denial_that_comes_before_the_hello_blocks_nobody(remote: Remote) -> None:
+    place = place_of(remote.endpoint, remote.key_file("stranger", admitted=False), remote.server_key)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    opened, monitor = open_socket(context, place)
+    assert monitor.poll(10_000)
+    assert recv_monitor_message(monitor)["event"] == zmq.Event.HANDSHAKE_FAILED_AUTH
+    eventually(lambda: not send_hello(opened, b"hello"))
+    close_sockets(opened, monitor)
+    context.term()
 
 
 def test_who_knows_no_key_hears_nothing(remote: Remote, loopback: Loopback) -> None:

@@ -1,0 +1,105 @@
+"""A crowd of clients, each a process of its own: python -m tests.cluster.crowd SOCKET COUNT GROUPS
+
+A client says by hand, over a plain socket, what docs/PROTOCOL-CLIENT.md has it say, so that a fork of this small
+process is all that it costs: a thousand of them start in seconds. Client i joins group i modulo GROUPS. When all have
+seen themselves join, `joined` is printed; then each takes what comes, without acknowledging, until it is killed. They
+are one process group, for killpg.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import struct
+import sys
+from typing import Any
+
+import msgpack
+
+HELLO, WELCOME, REQUEST, EVENTS = 32, 33, 34, 37
+JOIN, MEMBERSHIP = 1, 1
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16 + 1 + 31)
+READY = b"\x05READY\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER" + b"\x08Identity" + struct.pack(">I", 0)
+LONG, COMMAND = 2, 4
+
+
+class Connection:
+    """ZMTP 3 over a stream socket: greeting, handshake, frames."""
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        self._buffer = b""
+        self._socket.sendall(GREETING)
+        self._take(len(GREETING))
+        self._socket.sendall(bytes([COMMAND, len(READY)]) + READY)
+        self._frame()
+
+    def _take(self, count: int) -> bytes:
+        while len(self._buffer) < count:
+            data = self._socket.recv(65536)
+            if not data:
+                raise SystemExit("the gateway has closed the connection")
+            self._buffer += data
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        return taken
+
+    def _frame(self) -> tuple[int, bytes]:
+        (flags,) = self._take(1)
+        (size,) = struct.unpack(">Q", self._take(8)) if flags & LONG else self._take(1)
+        return flags, self._take(size)
+
+    def send(self, *fields: Any) -> None:
+        """An envelope."""
+        body = msgpack.packb(fields)
+        self._socket.sendall(bytes([LONG]) + struct.pack(">Q", len(body)) + body)
+
+    def receive(self) -> list[Any]:
+        """The next envelope."""
+        while True:
+            flags, body = self._frame()
+            if not flags & COMMAND:
+                envelope: list[Any] = msgpack.unpackb(body)
+                return envelope
+
+
+def client(path: str, group: bytes, joined: int) -> None:
+    """One client: joins, says so by a byte to `joined`, and takes what comes."""
+    connection = Connection(path)
+    connection.send(HELLO, 0, 1, 0, "crowd", None)
+    kind, epoch, *fields = connection.receive()
+    assert kind == WELCOME, (kind, fields)
+    me = [fields[1], fields[2]]
+    connection.send(REQUEST, epoch, 1, 1, msgpack.packb([[1, JOIN, group]]))
+    is_in = False
+    while True:
+        kind, _, *fields = connection.receive()
+        if kind == EVENTS and not is_in:
+            events = msgpack.unpackb(fields[2])
+            is_in = any(event[1] == MEMBERSHIP and me in [change[:2] for change in event[4]] for event in events)
+            if is_in:
+                os.write(joined, b".")
+
+
+def main() -> None:
+    """Fork them, wait until all have joined, and stay until the end of input."""
+    path, count, groups = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    report, joined = os.pipe()
+    gc.freeze()  # a collection would touch, and so copy, what they share
+    gc.disable()
+    for number in range(count):
+        if os.fork() == 0:
+            os.close(report)
+            os.close(0)
+            client(path, b"crowd-%d" % (number % groups), joined)
+    os.close(joined)
+    for _ in range(count):
+        if not os.read(report, 1):
+            raise SystemExit("a client has given up")
+    print("joined", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
