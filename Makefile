@@ -89,6 +89,10 @@ bench: $(VENV)/.ready-bench ## Rondo beside C Corosync (root or user namespaces)
 bench-core: setup ## the parts by themselves: events per second of the ring, packing, bus, cpg, security
 	@$(BIN)/python -m bench.core $(BENCH)
 
+.PHONY: forgeries
+forgeries: setup ## rings under well-formed forgeries: make forgeries N=500, or one again: make forgeries SEED=17
+	@$(BIN)/python -m tests.simulation forge $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
+
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
 	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.cluster.netns import Lab
 from tests.cluster.requirements import corosync_missing, namespaces_missing, root_missing
@@ -21,6 +22,11 @@ NEEDS: dict[str, LookForMissing] = {
     "corosync": corosync_missing,
     "namespaces": namespaces_missing,
 }
+
+
+# A machine may be slow; how long an example takes says nothing of what it proves.
+settings.register_profile("rondo", deadline=None)
+settings.load_profile("rondo")
 
 
 def pytest_configure(config: pytest.Config) -> None:

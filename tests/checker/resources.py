@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
     from tests.checker.trace import Trace
 
-ON_A_RING = frozenset(("token", "token_retransmit", "token_warning", "token_hold", "merge", "pause"))
+ON_A_RING = frozenset(
+    ("token", "token_retransmit", "token_warning", "token_hold", "merge", "sync", "standstill", "pause")
+)
 
 TIMERS = {
     "gather": frozenset(("join", "send_join", "consensus", "token", "pause")),
-    "commit": frozenset(("token", "token_retransmit", "pause")),
+    "commit": frozenset(("token", "token_retransmit", "standstill", "pause")),
     "recovery": ON_A_RING,
     "operational": ON_A_RING,
 }

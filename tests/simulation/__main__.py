@@ -1,8 +1,9 @@
-"""Command line of the simulator: `run` seeds, or `narrate` a story.
+"""Command line of the simulator: `run` seeds, `forge` floods, or `narrate` a story.
 
 Examples:
     python -m tests.simulation run --seeds 2000 --jobs 2
     python -m tests.simulation run --seed 17 --trace trace.ndjson
+    python -m tests.simulation forge --seeds 200 --jobs 2
     python -m tests.simulation narrate
 """
 
@@ -12,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tests.simulation.forgery import run_forgeries
 from tests.simulation.narrate import narrate
 from tests.simulation.plan import make_plan
 from tests.simulation.run import SeedRun
@@ -45,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--without", type=list_of_numbers, default=frozenset(), metavar="I,J", help="with --seed: leave these out"
     )
+    forge = commands.add_parser("forge", help="flood rings with forgeries and see that they recover")
+    which = forge.add_mutually_exclusive_group(required=True)
+    which.add_argument("--seeds", type=positive_number, metavar="N", help="run N seeds")
+    which.add_argument("--seed", type=int, metavar="S", help="run this seed alone")
+    forge.add_argument("--jobs", type=positive_number, default=1, metavar="J", help="processes (default 1)")
     commands.add_parser("narrate", help="tell the story of a small cluster, and judge it")
     return parser
 
@@ -71,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "narrate":
         return narrate(sys.stdout)
+    if options.command == "forge":
+        seeds = range(options.seeds) if options.seed is None else range(options.seed, options.seed + 1)
+        return run_forgeries(seeds, options.jobs)
     if options.seed is not None:
         return _run_one(options.seed, options.without, options.trace)
     if options.trace or options.without:

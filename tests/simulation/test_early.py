@@ -61,17 +61,17 @@ def test_early_consensus_can_be_switched_off() -> None:
     cluster.finish()
 
 
-def test_nodes_that_are_no_members_are_waited_for() -> None:
-    """A node that is about to join the ring may be slow; who does not hear it must not cut it off."""
+def test_a_node_that_only_some_hear_does_not_keep_the_others_from_working() -> None:
+    """It is no member, but others have told of it."""
     cluster = Cluster(3, **DEFAULTS)
     cluster.start(1, 2)
     cluster.expect_ring(1, 2)
     cluster.block(3, 1)
     cluster.start(3)
-    cluster.run(2000)
+    cluster.run(100)
+    assert cluster.expect_ring(1, 2) < 600
     cluster.heal()
     cluster.expect_ring(1, 2, 3)
-    assert GatherReason.CONSENSUS_EARLY not in reasons(cluster, 1, 2, 3)
     cluster.finish()
 
 

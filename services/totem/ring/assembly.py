@@ -7,6 +7,10 @@ handed up until a packet that ends the damaged chain, whose first piece is skipp
 One difference: chains of more than 255 fragments come by number 1 again, where a receiver that has lost track would
 take the middle of a message for its beginning. A packet with one piece and a continuation other than 0 is the middle
 of a chain whatever its number, and we go on skipping.
+
+Another one: a packet without a continuation begins with the beginning of a message, so whatever was kept is dropped and
+nothing is skipped. No sender leaves out the rest of a chain, so this matters only after a forged fragment, which must
+not cost the first true message that follows it.
 """
 
 from __future__ import annotations
@@ -65,7 +69,10 @@ class Assembler:
             if not fragmented and not continuation:
                 return pieces  # type: ignore[return-value]  # a list of bytes is one of bytes | None that nobody adds to
             buffer = self._buffers[sender] = _Buffer()
-        if continuation != buffer.last and not buffer.skipping:
+        if not continuation and (buffer.last or buffer.skipping):
+            self._counters.drop(Reason.BROKEN_CHAIN)
+            buffer = self._buffers[sender] = _Buffer()
+        elif continuation != buffer.last and not buffer.skipping:
             self._counters.drop(Reason.BROKEN_CHAIN)
             buffer.lose_track(continuation)
         messages: list[bytes | None]

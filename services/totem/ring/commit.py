@@ -10,7 +10,7 @@ from __future__ import annotations
 from services.totem.ring import recovery
 from services.totem.ring.events import NoticeCode, State, StoreSequence
 from services.totem.ring.flow import FlowControl
-from services.totem.ring.options import RING_SEQUENCE_JUMP_MAX
+from services.totem.ring.options import RING_SEQUENCE_MAX
 from services.totem.ring.state import RingState
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import U32_MASK, Reason, extend_u32
@@ -24,7 +24,7 @@ def check_commit(s: RingState, commit: Commit) -> Reason | None:
         return Reason.BAD_STATE
     if s.options.members is not None and not s.options.members.issuperset(addrs):
         return Reason.UNKNOWN_MEMBER
-    if commit.ring.sequence > s.highest_ring_sequence + RING_SEQUENCE_JUMP_MAX:
+    if commit.ring.sequence > RING_SEQUENCE_MAX:
         return Reason.SEQUENCE_JUMP
     if commit.memb_index < len(addrs) and s.state is State.GATHER and addrs[commit.memb_index] != s.node_id:
         return Reason.BAD_INDEX
@@ -49,6 +49,7 @@ def enter(s: RingState, commit: Commit) -> None:
     s.counters.commit_entered += 1
     s.timers.stop(Timer.JOIN, Timer.SEND_JOIN, Timer.CONSENSUS)
     s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
+    s.expect_progress()
     s.emit(StoreSequence(commit.ring.sequence))
     s.notice(NoticeCode.COMMIT, commit.ring, commit.addrs)
     s.enter(State.COMMIT)

@@ -54,6 +54,10 @@ class GatherReason(IntEnum):
     """Members of the ring that have not answered any join were given up before the consensus time-out."""
     MEMBER_DEAD = 18
     """The host knows that a member is gone."""
+    STANDSTILL = 19
+    """The ring that is being formed, or of which there is a sign that it has fallen apart, shows no more life."""
+    SYNC_CONTRADICTION = 20
+    """The members do not agree on how far the sync is."""
 
 
 class Message(NamedTuple):

@@ -13,15 +13,22 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from services.totem.ring import commit as commit_state
+from services.totem.ring import hold
 from services.totem.ring.events import GatherReason, NoticeCode, State
-from services.totem.ring.options import RING_SEQUENCE_JUMP_MAX
+from services.totem.ring.options import RING_SEQUENCE_MAX
 from services.totem.ring.state import RingState
-from services.totem.ring.timers import Timer
+from services.totem.ring.timers import MS, Timer
 from services.totem.wire.base import Reason, RingId
 from services.totem.wire.frames import PROCESSORS_MAX, Commit, CommitEntry, Join, encode_join
 
 _CONTINUOUS_GATHER_MAX = 30
 """Gathers in a row without a ring after which a firewall is the likely cause (and that is logged)."""
+
+DISSENT_JOINS = 8
+"""Intervals between joins in which a node says the same, but not what we say, after which it will not agree."""
+
+RESTART_JOINS = 3
+"""The same for a node that holds others for failed that it hears: by that it keeps itself, and them, from agreeing."""
 
 
 def enter(s: RingState, reason: GatherReason) -> None:
@@ -34,7 +41,10 @@ def enter(s: RingState, reason: GatherReason) -> None:
     s.recovered.clear()
     s.proc.add(s.node_id)
     s.consensus = {s.node_id}
+    s.gathering_since_ns = s.now_ns
+    s.dissenting.clear()
     s.timers.stop(Timer.TOKEN, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.TOKEN_WARNING, Timer.MERGE)
+    s.timers.stop(Timer.SYNC, Timer.STANDSTILL)
     s.counters.gather_entered += 1
     s.counters.continuous_gather += 1
     if s.counters.continuous_gather > _CONTINUOUS_GATHER_MAX:
@@ -47,17 +57,41 @@ def enter(s: RingState, reason: GatherReason) -> None:
 
 
 def join_expired(s: RingState) -> None:
-    """The join timer: ask again, unless those who have not agreed have been silent for too long."""
+    """The join timer: ask again, unless waiting for those who have not agreed is in vain.
+
+    They have been silent for too long. Or they do answer, but hold others for failed than we do, and will never agree
+    however long we wait, as lists only grow. The rings that are formed then, with empty failed lists, merge at once.
+    """
+    hopeless = s.proc - s.failed - s.consensus
+    if _must_restart(s):
+        hopeless = hopeless or s.proc - s.failed - {s.node_id}
+    elif not all(_is_hopeless(s, node) for node in hopeless):
+        hopeless = set()
+    if not hopeless:
+        schedule_join(s)
+        return
+    s.counters.consensus_early += 1
+    _give_up(s, hopeless)
+    enter(s, GatherReason.CONSENSUS_EARLY)
+
+
+def _must_restart(s: RingState) -> bool:
+    """Whether we hold nodes for failed that we hear: they will not agree with us, nor others that hear them. Once a
+    ring is formed, of this node alone perhaps, our lists are empty again and it merges with them."""
+    interval_ms = s.options.join_timeout_ms
+    waited_ms = (s.now_ns - s.gathering_since_ns) // MS
+    return waited_ms >= RESTART_JOINS * interval_ms + s.options.send_join_ms and any(
+        s.silence.is_audible(node, s.now_ns, interval_ms) for node in s.failed
+    )
+
+
+def _is_hopeless(s: RingState, node: int) -> bool:
     options = s.options
-    missing = s.proc - s.failed - s.consensus
-    if options.consensus_early_ms and missing and missing.issubset(s.members):
-        early_ms, consensus_ms = options.consensus_early_ms, options.consensus_timeout_ms
-        if all(s.silence.is_overdue(node, s.now_ns, early_ms, consensus_ms) for node in missing):
-            s.counters.consensus_early += 1
-            _give_up(s, missing)
-            enter(s, GatherReason.CONSENSUS_EARLY)
-            return
-    schedule_join(s)
+    if node in s.dissenting:
+        patience_ms = DISSENT_JOINS * options.join_timeout_ms + options.send_join_ms
+        return s.now_ns - s.dissenting[node][1] >= patience_ms * MS
+    early_ms = options.consensus_early_ms
+    return early_ms > 0 and s.silence.is_overdue(node, s.now_ns, early_ms, options.consensus_timeout_ms)
 
 
 def fail(s: RingState, node: int) -> None:
@@ -81,7 +115,7 @@ def send_join(s: RingState) -> None:
     s.counters.memb_join_tx += 1
     join = Join(s.node_id, s.node_id, tuple(sorted(s.proc)), tuple(sorted(s.failed)), s.ring_id.sequence)
     s.multicast(encode_join(join))
-    s.silence.ask((node for node in s.members if node != s.node_id), s.now_ns, s.options.join_timeout_ms)
+    s.silence.ask((node for node in s.proc if node != s.node_id), s.now_ns, s.options.join_timeout_ms)
 
 
 def send_leave(s: RingState) -> None:
@@ -128,11 +162,17 @@ def check_join(s: RingState, join: Join) -> Reason | None:
     named = {*join.proc, *join.failed, join.sender}
     if 0 in named or (not join.is_leave and (join.header_node != join.sender or join.sender not in join.proc)):
         return Reason.BAD_STATE
+    if join.sender == s.node_id and (
+        join.is_leave or not (s.proc.issuperset(join.proc) and s.failed.issuperset(join.failed))
+    ):
+        # Own joins come back at once and say what we say. To believe another one would make us fail ourselves, and a
+        # node that has failed itself agrees with nobody, for ever.
+        return Reason.BAD_STATE
     if s.options.members is not None and not named <= s.options.members:
         return Reason.UNKNOWN_MEMBER
     if len(named | s.proc | s.failed) > PROCESSORS_MAX:
         return Reason.TOO_MANY_ENTRIES
-    if join.ring_seq > s.highest_ring_sequence + RING_SEQUENCE_JUMP_MAX:
+    if join.ring_seq > RING_SEQUENCE_MAX:
         return Reason.SEQUENCE_JUMP
     return None
 
@@ -149,11 +189,11 @@ class Verdict(Enum):
 
 def on_join(s: RingState, join: Join) -> None:
     """A join or leave that `check_join` has passed."""
-    s.silence.heard(join.sender)
+    s.silence.heard(join.sender, s.now_ns)
     if join.is_leave:
         s.leaving.add(join.sender)
         s.notice(NoticeCode.LEAVE_RECEIVED, join.sender)
-    s.highest_ring_sequence = max(s.highest_ring_sequence, join.ring_seq)
+    s.highest_ring_sequence = max(s.highest_ring_sequence, s.believe_sequence(join.ring_seq))
     if s.observer is not None:
         s.observer("join_seen", {"ring_seq": join.ring_seq})
     if s.state is State.OPERATIONAL:
@@ -164,6 +204,8 @@ def on_join(s: RingState, join: Join) -> None:
             form_ring(s)
         elif verdict is Verdict.CHANGED:
             _enter_on(s, join, GatherReason.MERGE_DURING_JOIN)
+        else:
+            _note_dissent(s, join)
     elif join.sender in s.new_members and (join.ring_seq >= s.ring_id.sequence or _waits_in_vain(s, join)):
         in_commit = s.state is State.COMMIT
         if not in_commit:
@@ -172,10 +214,25 @@ def on_join(s: RingState, join: Join) -> None:
         _enter_on(s, join, GatherReason.JOIN_DURING_COMMIT if in_commit else GatherReason.JOIN_DURING_RECOVERY)
 
 
+def _note_dissent(s: RingState, join: Join) -> None:
+    """A join that has changed nothing here. If it does not say what we say, although its sender has heard of us, then
+    neither will its next one, unless that says something new."""
+    agrees = s.proc == set(join.proc) and s.failed == set(join.failed)
+    if not agrees and join.sender != s.node_id:
+        s.consensus.discard(join.sender)
+    if join.is_leave or agrees or s.node_id not in join.proc:
+        s.dissenting.pop(join.sender, None)
+    elif join.sender not in s.dissenting or s.dissenting[join.sender][0] != join:
+        s.dissenting[join.sender] = join, s.now_ns
+
+
 def _join_in_operational(s: RingState, join: Join) -> None:
     if s.node_id in join.failed and not join.is_leave:
         return
     if join.sender in s.members and join.ring_seq < s.ring_id.sequence:
+        if not join.is_leave and join.sender != s.node_id:
+            # Late, or its sender has never got as far as this ring.
+            hold.suspect(s)
         return
     if join.is_leave and join.sender not in s.members:
         return
@@ -231,9 +288,15 @@ def absorb(s: RingState, join: Join) -> Verdict:
     size_before = len(s.proc) + len(s.failed)
     s.proc |= procs
     if s.node_id in fails:
-        s.failed.add(join.sender)
+        # A stranger may have said so before it formed a ring, and forgotten it since. If not, it dissents.
+        if join.sender in s.members:
+            s.failed.add(join.sender)
     elif join.sender in s.members:
         s.failed |= fails - set(s.members) if join.sender in s.failed else fails
+    else:
+        # Corosync takes over nothing from a stranger. But of a node that is a stranger here too, and silent, it knows
+        # no less than we do, and to wait for it longer than others do would only part us from them.
+        s.failed |= {node for node in fails.difference(s.members) if s.silence.is_silent(node)}
     # A node of another ring may fail others than we do. Answering each of its joins with a new round of ours would make
     # two such nodes answer each other without end.
     return Verdict.CHANGED if len(s.proc) + len(s.failed) > size_before else Verdict.NOTHING_NEW
@@ -263,5 +326,9 @@ def on_foreign(s: RingState, sender: int, *, merge_detect: bool) -> None:
 
 def on_commit(s: RingState, commit: Commit) -> None:
     """A commit token while in Gather: go along if it is for exactly those who agreed."""
-    if set(commit.addrs) == s.proc - s.failed and commit.ring.sequence > s.ring_id.sequence:
-        commit_state.enter(s, commit)
+    if set(commit.addrs) != s.proc - s.failed or commit.ring.sequence <= s.ring_id.sequence:
+        return
+    if s.believe_sequence(commit.ring.sequence) < commit.ring.sequence:
+        s.counters.drop(Reason.SEQUENCE_JUMP)
+        return
+    commit_state.enter(s, commit)

@@ -46,7 +46,8 @@ def enter(s: RingState) -> None:
     if silent:
         s.notice(NoticeCode.FAILED_WITHOUT_LEAVE, silent)
     s.packer.restart()
-    s.timers.stop(Timer.TOKEN_RETRANSMIT)
+    s.standstills = 0
+    s.timers.stop(Timer.TOKEN_RETRANSMIT, Timer.STANDSTILL)
     s.emit(RegularConfiguration(s.ring_id, s.members, joined, left))
     sync.start(s)
     s.enter(State.OPERATIONAL)

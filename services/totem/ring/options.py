@@ -21,8 +21,18 @@ SORT_QUEUE_SLOTS = 16384
 SEND_QUEUE_BYTES = 4 << 20
 """Corosync's send queue holds this many bytes in packets of full size."""
 
-RING_SEQUENCE_JUMP_MAX = 1 << 40
-"""A ring sequence further ahead of ours than this is a lie: honest ones start at 0 or at seconds since 1970 * 256."""
+RING_SEQUENCE_FREE = 1 << 62
+"""Up to here any claim of a ring sequence is believed: nodes of which a forger has pushed only some must find together
+again. Ring sequences start at 0, or at seconds since 1970 * 256, and grow by 4: none gets there by itself."""
+
+RING_SEQUENCE_BUDGET = 1 << 40
+"""Above that others can push ours by no more than this at once ..."""
+
+RING_SEQUENCE_RATE = 1 << 24
+"""... and this per second. So no forger comes to the end of all numbers, where no ring could be formed."""
+
+RING_SEQUENCE_MAX = 1 << 63
+"""A ring sequence above this is refused."""
 
 
 def token_retransmit_ms(token_timeout_ms: int, retransmits_before_loss: int = 4) -> int:

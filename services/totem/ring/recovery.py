@@ -16,6 +16,9 @@ from services.totem.ring.timers import Timer
 from services.totem.wire.base import U32_MASK, Malformed, extend_u32
 from services.totem.wire.frames import MCAST_HEADER_SIZE, Commit, CommitEntry, Token, decode_mcast, encode_token
 
+_FLAG_UNCLAIMED = 5
+"""Rotations without a packet after which nobody has old packets to send, whatever retrans_flg says."""
+
 
 def enter(s: RingState, commit: Commit) -> None:
     """Second sight of the commit token: all entries are filled in."""
@@ -32,6 +35,8 @@ def enter(s: RingState, commit: Commit) -> None:
     s.last_seq = base - 1
     s.seq_unchanged = 0
     s.aru_count = 0
+    s.passed_seq = base
+    s.unanswered = 0
     s.token_held = s.holding = s.cancel_sent = False
     s.install_seq = base
     s.set_retrans_flg = False
@@ -45,6 +50,7 @@ def enter(s: RingState, commit: Commit) -> None:
     if not s.received_flg:
         _queue_old_packets(s, [entries[n] for n in s.trans_members])
     s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
+    s.expect_progress()
     s.notice(NoticeCode.RECOVERY, s.ring_id, s.trans_members)
     s.enter(State.RECOVERY)
 
@@ -107,6 +113,7 @@ def on_token(s: RingState, token: Token, seq: int, aru: int) -> bool:
     `seq` and `aru` are the token's, as integers that do not wrap.
     """
     assert s.recovery is not None
+    s.expect_progress()
     if s.retrans_queue:
         if not token.retrans_flg:
             token.retrans_flg = 1
@@ -114,6 +121,9 @@ def on_token(s: RingState, token: Token, seq: int, aru: int) -> bool:
     elif s.set_retrans_flg:
         token.retrans_flg = 0
         s.set_retrans_flg = False
+    elif token.retrans_flg and s.seq_unchanged > _FLAG_UNCLAIMED:
+        # Who has set the flag sends at each visit, and would set it again. Nobody else ever clears it.
+        token.retrans_flg = 0
     s.retrans_flg_count = 0 if token.retrans_flg else s.retrans_flg_count + 1
     if s.retrans_flg_count == 2:
         s.install_seq = seq

@@ -14,6 +14,8 @@ it names hold the rules.
     token            visit              dropped             dropped              visit, with recovery's rule
     hold cancel      let the token go   noted               noted                let the token go
     consensus timer  -                  wait, or give up    -                    -
+    join timer       -                  join, or give up    -                    -
+    standing still   gather             -                   gather               gather
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from zlib import crc32
 
-from services.totem.ring import commit, delivery, gather, recovery, sync, token
+from services.totem.ring import commit, delivery, gather, hold, recovery, sync, token
 from services.totem.ring.counters import Counters
 from services.totem.ring.events import GatherReason, NoticeCode, Output, State
 from services.totem.ring.options import SEND_QUEUE_BYTES, RingOptions
@@ -317,6 +319,17 @@ def _announce_ring(s: RingState) -> None:
     if s.state is State.OPERATIONAL and s.is_representative:
         s.counters.memb_merge_detect_tx += 1
         s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.ring_id)))
+        s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
+
+
+def _stands_still(s: RingState) -> None:
+    s.standstills += 1
+    gather.enter(s, GatherReason.STANDSTILL)
+
+
+def _out_of_step(s: RingState) -> None:
+    if s.state is State.OPERATIONAL:
+        gather.enter(s, GatherReason.SYNC_CONTRADICTION)
 
 
 def _check_pause(s: RingState) -> None:
@@ -331,7 +344,7 @@ def _check_pause(s: RingState) -> None:
 
 
 def _let_go(s: RingState) -> None:
-    token.release_held(s)
+    hold.release(s)
 
 
 _EXPIRED: dict[Timer, Callable[[RingState], None]] = {
@@ -343,5 +356,7 @@ _EXPIRED: dict[Timer, Callable[[RingState], None]] = {
     Timer.SEND_JOIN: gather.send_join,
     Timer.CONSENSUS: gather.consensus_expired,
     Timer.MERGE: _announce_ring,
+    Timer.SYNC: _out_of_step,
+    Timer.STANDSTILL: _stands_still,
     Timer.PAUSE: _check_pause,
 }

@@ -16,6 +16,9 @@ from services.totem.ring.timers import MS
 JOINS_MIN = 10
 """Joins that must have gone unanswered."""
 
+SILENT_JOINS = 3
+"""Joins without an answer after which others are believed that a node that is in no ring of ours has failed."""
+
 FORGIVEN_AFTER = 20
 """Consensus time-outs after which an early failure is forgotten."""
 
@@ -26,12 +29,14 @@ _GAP_JOINS = 3
 class Silence:
     """The books of one node: what it asked, who answered, whom it gave up early before."""
 
-    __slots__ = ("_asked", "_asked_ns", "_failures")
+    __slots__ = ("_asked", "_asked_ns", "_failures", "_heard_ns")
 
     def __init__(self) -> None:
         self._asked: dict[int, tuple[int, int]] = {}
         """For each member that owes an answer: (joins sent, time of the first of them, ns)."""
         self._asked_ns = 0
+        self._heard_ns: dict[int, int] = {}
+        """When the last join of each node came."""
         self._failures: dict[int, tuple[int, int]] = {}
         """(early failures in a row, time of the last of them, ns)."""
 
@@ -44,13 +49,24 @@ class Silence:
             count, since_ns = self._asked.get(node, (0, now_ns))
             self._asked[node] = count + 1, since_ns
 
-    def heard(self, node: int) -> None:
+    def heard(self, node: int, now_ns: int) -> None:
         """A join of this node has come."""
         self._asked.pop(node, None)
+        self._heard_ns[node] = now_ns
+
+    def is_audible(self, node: int, now_ns: int, interval_ms: int) -> bool:
+        """Whether this node sends joins at present."""
+        heard_ns = self._heard_ns.get(node)
+        return heard_ns is not None and now_ns - heard_ns <= _GAP_JOINS * interval_ms * MS
 
     def clear(self) -> None:
         """Nobody owes an answer any more."""
         self._asked.clear()
+        self._heard_ns.clear()
+
+    def is_silent(self, node: int) -> bool:
+        """Whether this node has been asked several times since it was heard."""
+        return self._asked.get(node, (0, 0))[0] >= SILENT_JOINS
 
     def is_overdue(self, node: int, now_ns: int, early_ms: int, consensus_ms: int) -> bool:
         """Whether this node has been silent for too long."""

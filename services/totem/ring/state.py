@@ -14,13 +14,23 @@ from services.totem.ring.assembly import Assembler
 from services.totem.ring.counters import Counters
 from services.totem.ring.events import EVERYBODY, Event, Notice, NoticeCode, Output, State
 from services.totem.ring.flow import FlowControl
-from services.totem.ring.options import RingOptions
+from services.totem.ring.options import (
+    RING_SEQUENCE_BUDGET,
+    RING_SEQUENCE_FREE,
+    RING_SEQUENCE_RATE,
+    RingOptions,
+)
 from services.totem.ring.packing import Packer
 from services.totem.ring.silence import Silence
 from services.totem.ring.store import PacketStore
-from services.totem.ring.timers import MS, Timer, Timers
+from services.totem.ring.timers import MS, NS, Timer, Timers
 from services.totem.wire.base import RingId
-from services.totem.wire.frames import Commit
+from services.totem.wire.frames import Commit, Join
+
+STANDSTILL_JOINS = 8
+"""Intervals between joins in which the forming of a ring must get one step further. Two for each node if that is more:
+a commit token that comes round has been everywhere. It is given up sooner than the token that forms it would be sent
+again; should the machines be so slow that each ring is given up, the patience grows with every one."""
 
 Observer = Callable[[str, dict[str, object]], None]
 """Told of what happens inside, for proofs: name of the event and its fields. None in production."""
@@ -64,8 +74,16 @@ class RingState:
         self.failed: set[int] = set()
         self.consensus: set[int] = set()
         self.highest_ring_sequence = self.ring_id.sequence
+        self.sequence_budget = RING_SEQUENCE_BUDGET
+        self.budget_at_ns = now_ns
         self.ancestors: dict[int, RingId] = {}
         """Ring from which each member of this one came."""
+        self.gathering_since_ns = now_ns
+        """When Gather was entered, which happens anew with each change of its lists."""
+        self.dissenting: dict[int, tuple[Join, int]] = {}
+        """Of nodes whose joins do not say what we say, and change nothing of it: what, and since when (ns)."""
+        self.standstills = 0
+        """Rings in a row whose forming was given up because it stood still."""
         self.silence = Silence()
         """Members that owe an answer while a ring is formed."""
         self.leaving: set[int] = set()
@@ -79,6 +97,8 @@ class RingState:
         self.token_target = node_id
         self.token_seq = -1
         """token_seq of the last token that was accepted."""
+        self.passed_seq = options.initial_sequence
+        """seq of the token that was passed on last."""
         self.discard_tokens = True
         self.last_frame: bytes = b""
         """The token, or commit token, that was passed on last: for the retransmit timer."""
@@ -89,6 +109,9 @@ class RingState:
         self.last_seq = -1
         self.seq_unchanged = 0
         self.aru_count = 0
+        self.unanswered_seq = -1
+        """The first packet that this node misses and asks for; and in how many rotations nobody answered."""
+        self.unanswered = 0
         self.token_held = False
         """The ring is idle: the representative holds the token, others know that it does."""
         self.holding = False
@@ -133,6 +156,18 @@ class RingState:
         """Whether this node is the representative of the ring it is in."""
         return self.ring_id.representative == self.node_id
 
+    def believe_sequence(self, sequence: int) -> int:
+        """How much of a ring sequence that others claim is believed; see RING_SEQUENCE_FREE."""
+        floor = max(self.highest_ring_sequence + 4, RING_SEQUENCE_FREE)
+        if sequence <= floor:
+            return sequence
+        elapsed_ns = self.now_ns - self.budget_at_ns
+        self.budget_at_ns = self.now_ns
+        budget = min(RING_SEQUENCE_BUDGET, self.sequence_budget + elapsed_ns * RING_SEQUENCE_RATE // NS)
+        granted = min(sequence - floor, budget)
+        self.sequence_budget = budget - granted
+        return floor + granted
+
     def unicast(self, node: int, frame: bytes) -> None:
         """Ask for a packet to one node, which may be this one."""
         self.output.packets.append((node, frame))
@@ -152,6 +187,15 @@ class RingState:
     def start_timer(self, timer: Timer, after_ms: int) -> None:
         """Arm a timer that runs from now."""
         self.timers.start(timer, self.now_ns + after_ms * MS)
+
+    def expect_progress(self) -> None:
+        """A step of the ring that is being formed was made; the next one is due soon."""
+        joins = max(STANDSTILL_JOINS, 2 * len(self.new_members))
+        patience_ms = joins * self.options.join_timeout_ms
+        patience_ms += patience_ms * self.standstills // STANDSTILL_JOINS
+        if self.token_held:
+            patience_ms += self.options.token_hold_ms
+        self.start_timer(Timer.STANDSTILL, patience_ms)
 
     def enter(self, state: State, reason: int = 0) -> None:
         """Note the state; the caller does what it means."""

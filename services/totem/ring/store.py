@@ -11,6 +11,9 @@ from __future__ import annotations
 from services.totem.ring.options import SORT_QUEUE_SLOTS
 from services.totem.wire.base import RingId
 
+HOLES_MAX = 1024
+"""How far beyond the first hole others are looked for."""
+
 
 class PacketStore:
     """Packets of `ring` with sequence numbers in (released, released + SORT_QUEUE_SLOTS]."""
@@ -67,7 +70,8 @@ class PacketStore:
             return []
         wanted: list[int] = []
         seen: dict[int, int] = {}
-        last = min(upto, self.released + SORT_QUEUE_SLOTS)
+        # Far fewer packets than that are on their way in as many rotations: more holes are a lie, and cost time.
+        last = min(upto, self.released + SORT_QUEUE_SLOTS, self.aru + HOLES_MAX)
         for seq in range(self.aru + 1, last + 1):
             if seq in self.frames:
                 continue

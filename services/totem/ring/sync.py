@@ -5,6 +5,10 @@ one: a member multicasts the service's messages and then a BARRIER; when all mem
 active and the next one's turn has come. Services that only others have are passed with a BARRIER alone. As all of it
 goes through the total order every member is at the same step; what is left out by one blocks all, so nothing is.
 While this goes on nothing else is sent.
+
+A member that waits for what never comes would hold up all for ever, and in an honest ring that cannot be. But a forged
+message can put one member out of step. A message that cannot be then (a second BUILD, a BARRIER of a step that is over)
+says that its sender is elsewhere in the sync than we are, and the sync is begun anew, in a new ring.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections.abc import Sequence
 
 from services.totem.ring.events import SyncAbort, SyncActivate, SyncComplete, SyncStep
 from services.totem.ring.state import RingState
+from services.totem.ring.timers import Timer
 from services.totem.wire.base import Malformed, Reason, RingId
 from services.totem.wire.packets import EXECUTIVE_PREFIX, SYNC_PREFIX
 from services.totem.wire.syncmsg import Barrier, ServiceBuild, decode_sync, encode_barrier, encode_service_build
@@ -31,6 +36,7 @@ def abort(s: RingState) -> None:
 def start(s: RingState) -> None:
     """A ring was installed: begin its sync."""
     s.syncing = True
+    s.timers.stop(Timer.SYNC)
     s.sync_ring = s.ring_id
     s.sync_services = list(s.options.sync_services)
     s.sync_building = True
@@ -41,6 +47,12 @@ def start(s: RingState) -> None:
     s.sync_packer.add(SYNC_PREFIX + build, None)
 
 
+def _contradict(s: RingState) -> None:
+    """The sender is at another step than we are: have the sync begun anew, as soon as timers are looked at."""
+    s.counters.drop(Reason.BAD_STATE)
+    s.start_timer(Timer.SYNC, 0)
+
+
 def on_message(s: RingState, sender: int, payload: bytes) -> None:
     """A message of group "sync", in its place in the order."""
     try:
@@ -48,7 +60,7 @@ def on_message(s: RingState, sender: int, payload: bytes) -> None:
     except Malformed as fault:
         s.counters.drop(fault.reason)
         return
-    if message is None or message.ring != s.sync_ring or not s.syncing:
+    if message is None or message.ring != s.sync_ring:
         return
     if sender not in s.members:
         s.counters.drop(Reason.UNKNOWN_MEMBER)
@@ -60,7 +72,8 @@ def on_message(s: RingState, sender: int, payload: bytes) -> None:
 
 
 def _on_build(s: RingState, sender: int, build: ServiceBuild) -> None:
-    if not s.sync_building:
+    if not s.sync_building or sender in s.sync_marks:
+        _contradict(s)
         return
     s.sync_services = sorted({*s.sync_services, *build.services})
     s.sync_marks.add(sender)
@@ -70,7 +83,8 @@ def _on_build(s: RingState, sender: int, build: ServiceBuild) -> None:
 
 
 def _on_barrier(s: RingState, sender: int) -> None:
-    if s.sync_building:
+    if s.sync_building or not s.syncing or sender in s.sync_marks:
+        _contradict(s)
         return
     s.sync_marks.add(sender)
     if not s.sync_marks.issuperset(s.members):

@@ -22,12 +22,19 @@ class Timer(StrEnum):
     CONSENSUS = "consensus"
     MERGE = "merge"
     """Tell others of this ring."""
+    SYNC = "sync"
+    """The members are out of step in the sync."""
+    STANDSTILL = "standstill"
+    """A ring is not being formed any further, or there is a sign that the installed one has fallen apart."""
     PAUSE = "pause"
     """Notice that this process was not scheduled."""
 
 
 MS = 1_000_000
 """Nanoseconds in a millisecond."""
+
+NS = 1_000_000_000
+"""Nanoseconds in a second."""
 
 
 class Timers:

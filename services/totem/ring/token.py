@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from services.totem.ring import delivery, gather, recovery
+from services.totem.ring import delivery, gather, hold, recovery
 from services.totem.ring.events import GatherReason, NoticeCode, State
 from services.totem.ring.options import SORT_QUEUE_SLOTS
 from services.totem.ring.state import RingState
@@ -27,10 +27,16 @@ from services.totem.wire.frames import (
     HoldCancel,
     Token,
     decode_mcast,
-    encode_hold_cancel,
     encode_mcast,
     encode_token,
 )
+
+UNANSWERED_MAX = 10
+"""Rotations, and two more for each member, in which nobody answers a request, after which nobody can: flow control
+lets each member send now and then. Few enough to be over before an idle ring holds its token."""
+
+IDLE_ROTATIONS = 2
+"""Rotations without a new packet after which nobody can have anything to send."""
 
 
 def on_token(s: RingState, token: Token) -> None:
@@ -47,7 +53,10 @@ def on_token(s: RingState, token: Token) -> None:
     reason = _check(s, token, store, token_seq, seq, aru)
     if reason is not None:
         s.counters.drop(reason)
+        if reason is not Reason.UNKNOWN_MEMBER:
+            hold.suspect(s)
         return
+    s.timers.stop(Timer.STANDSTILL)
     if seq < store.high:
         _drop_unnumbered(store, seq)
     _observe_in(s, token, token_seq, seq, aru)
@@ -66,6 +75,11 @@ def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     expected = s.token_seq + len(members) if s.token_seq >= 0 else (position - 1) % len(members)
     if token_seq != expected or aru > seq or not -1 <= seq - store.released <= SORT_QUEUE_SLOTS:
         return Reason.OUT_OF_WINDOW
+    if seq < s.passed_seq:
+        return Reason.OUT_OF_WINDOW  # it would give away numbers again that have been used
+    if token.aru_addr and token.aru_addr not in members:
+        # Only the node that holds aru down lifts it again; one that does not exist never would.
+        return Reason.BAD_STATE
     return None
 
 
@@ -105,7 +119,14 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     """The visit itself; `token` becomes the token that is passed on."""
     options = s.options
     last_aru_before, s.last_aru = s.last_aru, aru
+    if s.seq_unchanged >= IDLE_ROTATIONS and last_aru_before == aru == seq:
+        # Nobody sent or missed anything, so nobody waits, whatever the token says. What is wrong in its books would
+        # never leave them by itself, and if it says that the window is full nobody would ever send again.
+        token.fcc, token.backlog = s.flow.sent_told, s.flow.backlog_told
     allowed = s.flow.allowance(token.fcc, token.backlog, _backlog(s), options.window_size, options.max_messages)
+    if token.rtr:
+        _drop_idle_requests(s, token, seq, aru)
+    unanswered = _is_unanswered(s, token, store, allowed)
     resent = _answer_requests(s, token, store, allowed)
     asked = _request_missing(s, token, store, seq)
     room = allowed - resent
@@ -119,7 +140,11 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
         token.aru_addr = 0 if aru == seq else s.node_id
     if _given_up(s, token, aru, last_aru_before):
         return
+    if unanswered:
+        gather.enter(s, GatherReason.GATHER_MISSING)
+        return
     s.token_seq = token_seq
+    s.passed_seq = seq
     install = s.state is State.RECOVERY and recovery.on_token(s, token, seq, aru)
     token.seq, token.aru = seq & U32_MASK, aru & U32_MASK
     token.token_seq = (token_seq + 1) & U32_MASK
@@ -135,6 +160,28 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     elif s.state is State.OPERATIONAL:
         delivery.deliver_ready(s)
     s.observe_buffers()
+
+
+def _drop_idle_requests(s: RingState, token: Token, seq: int, aru: int) -> None:
+    """Leave out requests for what everybody has or nobody has sent: no answer would ever take them off the list."""
+    ring = s.ring_id
+    token.rtr = [item for item in token.rtr if item[0] == ring and aru < extend_u32(item[1], seq) <= seq]
+
+
+def _is_unanswered(s: RingState, token: Token, store: PacketStore, allowed: int) -> bool:
+    """Whether this node asks in vain for the first packet that it misses: nobody has it.
+
+    Its sender has it as long as the ring exists, so there is none: a forged token has given its number away. Without a
+    new ring nothing behind it would ever be delivered. A rotation counts at the end of which the request is still on
+    the token. If a token says that nobody may send for ever, that is so too, and a new ring mends it.
+    """
+    first = store.aru + 1
+    if first != s.unanswered_seq:
+        s.unanswered_seq, s.unanswered = first, 0
+    if first in store.missed and (s.ring_id, first & U32_MASK) in token.rtr:
+        s.unanswered += 1
+        return s.unanswered > UNANSWERED_MAX + 2 * len(s.new_members)
+    return False
 
 
 def _backlog(s: RingState) -> int:
@@ -245,21 +292,10 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
     s.unicast(s.token_target, s.last_frame)
 
 
-def release_held(s: RingState) -> None:
-    """The representative lets the token go."""
-    if not s.holding:
-        return
-    s.holding = False
-    s.timers.stop(Timer.TOKEN_HOLD)
-    s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
-    s.counters.orf_token_tx += 1
-    s.unicast(s.token_target, s.last_frame)
-
-
 def resend(s: RingState) -> None:
     """The retransmit timer: whatever was passed on last may have been lost."""
     if s.holding:
-        release_held(s)
+        hold.release(s)
         return
     s.counters.token_retransmitted += 1
     s.unicast(s.token_target, s.last_frame)
@@ -272,16 +308,8 @@ def flush(s: RingState) -> None:
     """There is something to send: wake an idle ring."""
     if s.state is not State.OPERATIONAL or not s.token_held:
         return
-    if not (s.sync_packer if s.syncing else s.packer).packets_queued():
-        return
-    s.seq_unchanged = 0
-    if s.is_representative:
-        s.token_held = False
-        release_held(s)
-    elif not s.cancel_sent:
-        s.cancel_sent = True
-        s.counters.token_hold_cancel_tx += 1
-        s.multicast(encode_hold_cancel(HoldCancel(s.node_id, s.ring_id)))
+    if (s.sync_packer if s.syncing else s.packer).packets_queued():
+        hold.wake(s)
 
 
 def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
@@ -291,7 +319,7 @@ def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
     s.seq_unchanged = 0
     if s.is_representative and s.state in (State.OPERATIONAL, State.RECOVERY):
         s.token_held = False
-        release_held(s)
+        hold.release(s)
 
 
 def _observe_in(s: RingState, token: Token, token_seq: int, seq: int, aru: int) -> None:

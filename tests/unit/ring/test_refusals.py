@@ -77,7 +77,7 @@ REFUSED = {
         Reason.BAD_STATE,
     ),
     "commit token far ahead": (
-        encode_commit(Commit(2, 1, RingId(1, 2**63), ADDRESSES, [CommitEntry()] * 3)),
+        encode_commit(Commit(2, 1, RingId(1, 2**63 + 4), ADDRESSES, [CommitEntry()] * 3)),
         Reason.SEQUENCE_JUMP,
     ),
     "merge detect of a stranger": (encode_merge(Merge(9, 9, RingId(9, 8))), Reason.UNKNOWN_MEMBER),
@@ -86,8 +86,15 @@ REFUSED = {
     "own-ring packet of a stranger": (encode_mcast(3, 9, 1, HERE, b""), Reason.UNKNOWN_MEMBER),
     "packet beyond the window": (encode_mcast(1, 40_000, 1, HERE, b""), Reason.OUT_OF_WINDOW),
     "token of a stranger": (encode_token(Token(2, 9, 99, 9, 0, HERE)), Reason.UNKNOWN_MEMBER),
-    "token from nowhere": (encode_token(Token(1, 9, 5_000, 9, 0, HERE)), Reason.OUT_OF_WINDOW),
 }
+NEXT = 39
+"""token_seq that the ring of the fixture expects next."""
+ASKS_FOR_THE_TOKEN = {
+    "token from nowhere": (encode_token(Token(1, 9, 5_000, 9, 0, HERE)), Reason.OUT_OF_WINDOW),
+    "token that gives numbers away again": (encode_token(Token(1, 0, NEXT, 0, 0, HERE)), Reason.OUT_OF_WINDOW),
+    "token held down by a stranger": (encode_token(Token(1, 9, NEXT, 9, 7, HERE)), Reason.BAD_STATE),
+}
+"""These are refused too, and if they were true the ring would be lost: an idle ring's token is fetched to see that."""
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -100,6 +107,22 @@ def test_refused_and_counted(ring: Ring, name: str) -> None:
     assert ring.output.take_events() == []
     assert (ring.state, ring.ring_id, ring.members) == before
     assert ring.counters.dropped.get(reason, 0) == dropped + 1
+
+
+@pytest.mark.parametrize("name", ASKS_FOR_THE_TOKEN)
+def test_a_token_that_cannot_be_taken_has_the_true_one_come_round(ring: Ring, name: str) -> None:
+    frame, reason = ASKS_FOR_THE_TOKEN[name]
+    before = (ring.ring_id, ring.members)
+    assert ring._s.token_seq == NEXT - 1
+    now_ns = 10 * MS
+    ring.receive(frame, now_ns)
+    assert ring.counters.dropped == {reason: 1}
+    sent = settle(ring, now_ns)
+    assert sent
+    assert {frame[3] for _, frame in sent} == {0}
+    ring.advance(now_ns + 500 * MS)
+    assert ring.state is State.OPERATIONAL
+    assert (ring.ring_id, ring.members) == before
 
 
 def test_without_a_nodelist_the_number_of_strangers_is_bounded() -> None:
@@ -118,7 +141,7 @@ def test_without_a_nodelist_the_number_of_strangers_is_bounded() -> None:
 def test_random_datagrams_and_flipped_frames_change_nothing_but_counters(ring: Ring) -> None:
     """No exception, ever; damaged headers are counted. (Flips that leave a frame plausible may of course act.)"""
     source = random.Random(1)
-    frames = [frame for frame, _ in REFUSED.values()]
+    frames = [frame for frame, _ in (REFUSED | ASKS_FOR_THE_TOKEN).values()]
     count = 20_000
     for index in range(count):
         if index % 2:

@@ -1,0 +1,37 @@
+"""Well-formed forgeries with the live ring's identifier may disturb a ring, but no longer than they are sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.totem.ring.ring import Ring
+from tests.simulation.forgery import BOUND_MS, Forgery, run_forgery
+
+KINDS = ("token", "mcast", "fragment", "wrapped", "sync", "join", "leave", "commit", "merge", "hold_cancel")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_deliveries_go_on_within_a_second_after_a_flood_of_all_kinds(seed: int) -> None:
+    outcome = run_forgery(seed)
+    assert not outcome.failures, "\n".join(outcome.failures)
+    assert outcome.recovered_ms is not None
+    assert outcome.recovered_ms <= BOUND_MS
+    assert outcome.forged > 300
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_deliveries_go_on_within_a_second_after_a_flood_of_one_kind(kind: str) -> None:
+    outcome = Forgery(100 + KINDS.index(kind), (kind,)).run()
+    assert not outcome.failures, "\n".join(outcome.failures)
+
+
+def test_a_ring_that_does_not_recover_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the timers that end what stands still the flood of seed 0 leaves its mark."""
+    whole = Ring.advance
+
+    def deaf_to_some(ring: Ring, now_ns: int) -> None:
+        ring._s.timers.stop("standstill", "sync")  # type: ignore[arg-type]
+        whole(ring, now_ns)
+
+    monkeypatch.setattr(Ring, "advance", deaf_to_some)
+    assert any(run_forgery(seed).failures for seed in range(4))
