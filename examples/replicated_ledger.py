@@ -23,7 +23,8 @@ majority of the nodes has one, for that is certain to include one that saw the l
 there and none has anything, a new ledger begins. The ledger is in memory alone: if all nodes stop it is gone.
 
 It is ended by the end of its standard input or Ctrl-C. The line "finish" there ends the transfers; when all nodes have
-finished, each prints its ledger. With --json it says what happens as JSON, one object a line.
+finished, each prints its ledger. With --json it says what happens as JSON, one object a line. With --watched-ms 1000 it
+has SAM watch it: if it crashes, or hangs for longer than that, SAM starts it again, and rule 3 brings it up to date.
 """
 
 import argparse
@@ -286,7 +287,13 @@ class Program:
 
     def run(self) -> None:
         """Until the standard input ends."""
+        if self._options.watched_ms:
+            rondo.sam.initialize(self._options.watched_ms, rondo.sam.Policy.RESTART)
+            rondo.sam.register()
+            rondo.sam.start()
         while self._take_commands():
+            if self._options.watched_ms:
+                rondo.sam.health_check_send()
             event = self._group.poll(timeout=min(0.1, max(0.0, self._next_transfer - time.monotonic())))
             if event is not None:
                 self._replica.handle(event)
@@ -364,6 +371,7 @@ def main() -> int:
     parser.add_argument("--nodes", required=True, type=_nodes, metavar="1,2,3", help="all nodes that keep the ledger")
     parser.add_argument("--rate", type=float, default=10.0, metavar="R", help="transfers a second (default: 10)")
     parser.add_argument("--socket", metavar="ENDPOINT", help="the node to connect to (default: $RONDO_SOCKET)")
+    parser.add_argument("--watched-ms", type=int, default=0, metavar="MS", help="have SAM watch this process")
     parser.add_argument("--json", action="store_true", help="say what happens as JSON, one object a line")
     options = parser.parse_args()
     try:

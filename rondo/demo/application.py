@@ -1,9 +1,10 @@
-"""One process of the replicated ledger: started, listened to, killed or asked to finish."""
+"""The replicated ledger on one node: started, listened to, killed or asked to finish."""
 
 import json
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from rondo.supervision.logfiles import last_words
 LEAVE_SECONDS = 5.0
 
 
-class Application:
-    """A ledger process on one node. What it says is taken by a thread; the attributes may be read at any time."""
+class Application(ABC):
+    """A ledger on one node. What it says is taken by a thread; the attributes may be read at any time."""
 
-    def __init__(self, node_id: int, nodes: list[int], endpoint: str, rate: float, errors: Path) -> None:
+    def __init__(self, node_id: int) -> None:
         self.node_id = node_id
         self.done: list[str] = []
         """Transfers of this process that it was told are done."""
@@ -26,6 +27,47 @@ class Application:
         """The nodes in its group, each time that they changed."""
         self.report: dict[str, Any] | None = None
         """The ledger at the end."""
+
+    def hear(self, line: bytes) -> None:
+        """Take in a line that it says."""
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return  # the line that it was writing when it was killed
+        match said["event"]:
+            case "done":
+                self.done += said["ids"]
+            case "members":
+                self.memberships.append(said["nodes"])
+            case "current":
+                self.taken_over = said["transfers"]
+            case "without ledger":
+                self.taken_over = None
+            case "ledger":
+                self.report = said
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises CommandError if it has ended by itself."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Ask it to end its transfers and, when all have, to report."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """kill -9; what it had said before is still taken."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Ask it to leave the group and end."""
+
+
+class ChildApplication(Application):
+    """A ledger that is a process of the demo."""
+
+    def __init__(self, node_id: int, nodes: list[int], endpoint: str, rate: float, errors: Path) -> None:
+        super().__init__(node_id)
         self._errors = errors
         python = [sys.executable, "-P", "-m", "rondo.demo.replicated_ledger"]
         with errors.open("ab") as error_file:
@@ -42,21 +84,7 @@ class Application:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue  # the line that it was writing when it was killed
-            match said["event"]:
-                case "done":
-                    self.done += said["ids"]
-                case "members":
-                    self.memberships.append(said["nodes"])
-                case "current":
-                    self.taken_over = said["transfers"]
-                case "without ledger":
-                    self.taken_over = None
-                case "ledger":
-                    self.report = said
+            self.hear(line)
 
     def check(self) -> None:
         """Raises CommandError if it has ended by itself."""

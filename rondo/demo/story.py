@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rondo.cli.output import CommandError
-from rondo.demo.application import Application
+from rondo.demo.application import Application, ChildApplication
 from rondo.demo.cluster import TOKEN_TIMEOUT_MS, DemoCluster, DemoNode, address_of
 from rondo.demo.proof import Claim, prove
 from rondo.demo.replicated_ledger import ACCOUNTS, INITIAL_BALANCE
+from rondo.demo.watched import INTERVAL_MS, WatchedApplication
 
 RATE = 100.0
 """Transfers a second of each node."""
 PATIENCE_SECONDS = 30.0
 LOOK_SECONDS = 0.05
 LOG_LINES_SHOWN = 20
+WATCHED = 1
+"""The node whose ledger is started by SAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,15 @@ class Story:
     def _run(self, cluster: DemoCluster) -> bool:
         nodes = cluster.nodes
         victim = nodes[max(nodes)]
-        third = self._plan.seconds / 3
+        part = self._plan.seconds / 4
         self._begin(cluster)
-        self._watch(third)
+        self._watch(part)
+        self._hang()
+        self._watch(part)
         self._kill(victim, [node for node in nodes.values() if node is not victim])
-        self._watch(third)
+        self._watch(part)
         self._bring_back(victim, cluster)
-        self._watch(third)
+        self._watch(part)
         return self._prove()
 
     def _begin(self, cluster: DemoCluster) -> None:
@@ -77,8 +82,13 @@ class Story:
         self._say(f"each node keeps the same {len(ACCOUNTS)} accounts and wishes for {RATE:.0f} transfers a second")
 
     def _start_application(self, node: DemoNode, cluster: DemoCluster) -> None:
+        all_nodes = list(cluster.nodes)
+        if node.node_id == WATCHED:
+            watched = WatchedApplication(node.node_id, all_nodes, node.endpoint, RATE, cluster.directory)
+            self._applications[node.node_id] = self._watched = watched
+            return
         errors = cluster.directory / f"ledger-{node.node_id}.err"
-        self._applications[node.node_id] = Application(node.node_id, list(cluster.nodes), node.endpoint, RATE, errors)
+        self._applications[node.node_id] = ChildApplication(node.node_id, all_nodes, node.endpoint, RATE, errors)
 
     @staticmethod
     def _ring_of(nodes: Iterable[DemoNode], count: int) -> bool:
@@ -86,6 +96,36 @@ class Story:
 
     def _all_current(self) -> bool:
         return all(application.taken_over is not None for application in self._applications.values())
+
+    def _hang(self) -> None:
+        """One application hangs. SAM notices its silence, ends it and starts the next instance."""
+        watched = self._watched
+        peers = [each for each in self._applications.values() if each is not watched]
+        said_before = {each: len(each.memberships) for each in peers}
+        began = time.monotonic()
+        pid = watched.hang()
+        self._say(
+            f"SIGSTOP to the ledger on node {WATCHED} (process {pid}): it hangs. SAM hears of it every 250 ms as a"
+        )
+        self._say(f"rule, and waits {INTERVAL_MS} ms before it calls it hung, and as long again after the warning")
+
+        def all_say(is_there: bool) -> bool:
+            news = (each.memberships[said_before[each] :] for each in peers)
+            return all(any((WATCHED in nodes) == is_there for nodes in told) for told in news)
+
+        self._until("its peers have seen it go", lambda: all_say(False))
+        names = " ".join(str(each.node_id) for each in peers)
+        self._say(f"after {time.monotonic() - began:.1f} s its peers on {names} say: node {WATCHED} has left the group")
+        said_before = {each: self._index_of_leaving(each, said_before[each]) for each in peers}
+        self._until("it is back", lambda: watched.is_restarted(1) and all_say(True))
+        self._say(
+            f"after {time.monotonic() - began:.1f} s they say that it is back: instance 1, with {watched.taken_over} "
+            f"transfers that it got from them"
+        )
+
+    @staticmethod
+    def _index_of_leaving(peer: Application, start: int) -> int:
+        return next(at for at in range(start, len(peer.memberships)) if WATCHED not in peer.memberships[at])
 
     def _kill(self, victim: DemoNode, others: list[DemoNode]) -> None:
         self._say(f"kill -9 of everything on node {victim.node_id}: supervisord, all services, the ledger")

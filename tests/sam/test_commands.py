@@ -129,7 +129,7 @@ def test_a_check_is_asked_and_what_it_says_counts(bench: Bench) -> None:
     check = bench.work / "check"
     check.write_text('#!/bin/sh\necho "$RONDO_SAM_PID $RONDO_SAM_CHECK $PWD" >> asked\n[ ! -e sick ]\n')
     check.chmod(0o755)
-    arguments = ["--interval-ms", "300", "--check", "check", "--", "sleep", "1000"]
+    arguments = ["--interval-ms", "1000", "--check", "check", "--", "sleep", "1000"]
     name = rondo_sam(bench, "run", *arguments).stdout.strip()
     first = bench.status(name)
     asked = bench.wait_for_line("asked", 3)

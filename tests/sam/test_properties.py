@@ -15,7 +15,7 @@ import pytest
 
 from tests.sam.bench import ROOT, Bench, eventually, is_alive
 
-INTERVAL_MS = 400
+INTERVAL_MS = 800
 TOLERANCE_S = 0.1
 ATTEMPTS = 3
 
