@@ -105,9 +105,11 @@ class Story:
         began = time.monotonic()
         pid = watched.hang()
         self._say(
-            f"SIGSTOP to the ledger on node {WATCHED} (process {pid}): it hangs. SAM hears of it every 250 ms as a"
+            f"SIGSTOP to the ledger on node {WATCHED} (process {pid}): it hangs, and no longer tells SAM, which has"
         )
-        self._say(f"rule, and waits {INTERVAL_MS} ms before it calls it hung, and as long again after the warning")
+        self._say(
+            f"started it, that it is healthy: a warning is due after {INTERVAL_MS} ms, the kill after as many more"
+        )
 
         def all_say(is_there: bool) -> bool:
             news = (each.memberships[said_before[each] :] for each in peers)
@@ -120,8 +122,10 @@ class Story:
         self._until("it is back", lambda: watched.is_restarted(1) and all_say(True))
         self._say(
             f"after {time.monotonic() - began:.1f} s they say that it is back: instance 1, with {watched.taken_over} "
-            f"transfers that it got from them"
+            "transfers that it got from them"
         )
+        (end,) = watched.status()["history"]
+        self._say(f"SAM says of instance 0: {end['why']}; {end['text']}")
 
     @staticmethod
     def _index_of_leaving(peer: Application, start: int) -> int:

@@ -49,6 +49,9 @@ def test_a_node_is_killed_and_nothing_is_lost() -> None:
     assert done.stdout.count("s  holds") == CLAIMS
     assert "kill -9 of everything on node 3" in done.stdout
     assert "node 3 got the ledger" in done.stdout
+    assert "its peers on 2 3 say: node 1 has left the group" in done.stdout
+    assert "they say that it is back: instance 1" in done.stdout
+    assert "SAM says of instance 0: hung: silent for more than 1000 ms; was ended by SIGKILL" in done.stdout
     assert done.stderr == ""
     assert_nothing_is_left(directory_of(done.stdout))
 
