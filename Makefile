@@ -14,6 +14,7 @@ JOBS ?= $(shell nproc)
 # Tests with real processes mostly wait: one more at a time than there are cores.
 CLUSTER_JOBS ?= $(shell echo $$(( $(JOBS) + 1 )))
 SECONDS ?= 60
+APPLICATIONS ?= 200
 MUTATIONS ?= 1000000
 CLIENTS ?= 1000
 SEED ?=
@@ -22,6 +23,7 @@ PARTS ?=
 BENCH ?=
 
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations crowd chaos bench bench-core clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations chaos bench bench-core clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -69,6 +71,10 @@ cluster: setup ## real processes in network namespaces, with C Corosync where it
 
 sam: setup ## applications under SAM: killed, hung, broken; and SAM itself killed
 	@$(BIN)/pytest -q -n $(JOBS) tests/sam
+
+sam-chaos: setup ## 200 applications killed at random, and SAM too (SECONDS=60, APPLICATIONS=200, SEED=1)
+	@$(BIN)/python -m tests.sam.chaos --seconds $(SECONDS) --applications $(APPLICATIONS) --seed $(or $(SEED),1)
+	@$(BIN)/python -m tests.sam.chaos --seconds $(SECONDS) --applications $(APPLICATIONS) --seed $(or $(SEED),1) --kill-sam-every 7
 
 sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)

@@ -13,8 +13,8 @@ from rondo.sam.link import SamLink
 KEY_BYTES = 16
 START_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S: float | None = None
-"""The kill comes for certain; when depends on the application's interval."""
+STOP_TIMEOUT_S = 30.0
+"""Beyond the application's interval, after which the kill comes for certain."""
 
 
 class Sam:
@@ -66,7 +66,9 @@ class Sam:
 
     def stop(self, application_id: str) -> dict[str, Any]:
         """Stop it for good; returns what it came to when it has ended."""
-        answer: dict[str, Any] = self._link.ask(Op.STOP, {"id": application_id}, STOP_TIMEOUT_S)
+        (found,) = self.status(application_id)
+        timeout_s = STOP_TIMEOUT_S + found["interval_ms"] / 1000
+        answer: dict[str, Any] = self._link.ask(Op.STOP, {"id": application_id}, timeout_s)
         return answer
 
     def environment(self, application_id: str) -> list[bytes]:

@@ -37,7 +37,7 @@ from services.sam.keeper.output import make_fifo
 from services.sam.keeper.wire import Say
 from services.sam.keeper_link import KeeperLink
 from services.sam.loop import Loop
-from services.sam.spec import Places, check_spec, mark_of, spec_of
+from services.sam.spec import Places, check_spec, mark_of, socket_mark_of, spec_of
 from services.sam.table import Table, boot_id
 
 OVER_MAX = 100
@@ -121,7 +121,8 @@ class Manager:
 
     def _settle_start(self, application: Application) -> None:
         """Whether a start that was asked of a keeper which is no more has come to something, only the system knows."""
-        for pid in procs.marked(mark_of(application)):
+        # Another node on this machine may have one of the same name.
+        for pid in procs.marked({mark_of(application), socket_mark_of(self.places)}):
             application.started_unix_time = time.time()
             self._runs(application, pid, procs.start_time_of(pid))
             if self._adopt(application):
@@ -237,7 +238,8 @@ class Manager:
     def _on_word(self, application: Application, word: str) -> None:
         if word in ("ok", "start"):
             application.heard_at_s = self.clock.now_s
-            if not application.is_watched:
+            # Who is written for SAM says when it starts; an `ok` may be one from before it stopped.
+            if not application.is_watched and not (application.registers and word == "ok"):
                 self.watch_health(application, watched=True)
         elif word == "stop":
             self.watch_health(application, watched=False)

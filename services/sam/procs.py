@@ -46,12 +46,12 @@ def _stat(pid: int) -> list[bytes]:
         return []
 
 
-def marked(mark: bytes) -> Iterator[int]:
-    """Leaders of sessions that have this in their environment."""
+def marked(marks: set[bytes]) -> Iterator[int]:
+    """Leaders of sessions that have all of these in their environment."""
     for entry in os.listdir("/proc"):
         if entry.isdecimal() and session_of(int(entry)) == int(entry):
             with contextlib.suppress(OSError):
-                if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                if marks <= set(Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")):
                     yield int(entry)
 
 

@@ -20,6 +20,8 @@ from services.sam.application import Application, Command, Owner, Phase, Policy,
 from services.sam.manager import Manager
 
 APPLICATIONS_MAX = 1024
+APPLICATIONS_PER_USER_MAX = 512
+"""Of a user who is neither root nor the node's own: so that there is room for the others."""
 DATA_BYTES_MAX = 1024 * 1024
 COMMAND_BYTES_MAX = 1024 * 1024
 INTERVAL_MS_MAX = 24 * 3600 * 1000
@@ -97,7 +99,7 @@ class Requests:
             self._manager.when_runs(existing, lambda application: _reply_run(application, reply))
             return
         self._check_owner(asker.owner)
-        self._check_room()
+        self._check_room(asker.owner)
         command = Command(
             program=_value(arguments, "program", bytes),
             arguments=_list(arguments, "arguments"),
@@ -153,7 +155,7 @@ class Requests:
         application = self._of_process(asker)
         if application is None:
             self._check_owner(asker.owner)
-            self._check_room()
+            self._check_room(asker.owner)
             application = self._adopted(asker)
         application.policy, application.interval_ms, application.warn_signal = policy, interval_ms, warn_signal
         application.check = b""
@@ -269,9 +271,14 @@ class Requests:
                 f"user {owner.uid}, group {owner.gid} with other groups; a node that root has started can",
             )
 
-    def _check_room(self) -> None:
-        if sum(not each.is_over for each in self._manager.applications.values()) >= APPLICATIONS_MAX:
+    def _check_room(self, owner: Owner) -> None:
+        running = [each.owner.uid for each in self._manager.applications.values() if not each.is_over]
+        if len(running) >= APPLICATIONS_MAX:
             raise RefusedError(Code.NO_RESOURCES, f"this node manages {APPLICATIONS_MAX} applications already")
+        if owner.uid not in (0, self._own.uid) and running.count(owner.uid) >= APPLICATIONS_PER_USER_MAX:
+            raise RefusedError(
+                Code.NO_RESOURCES, f"user {owner.uid} has {APPLICATIONS_PER_USER_MAX} applications already"
+            )
 
 
 def _reply_run(application: Application, reply: Reply) -> None:

@@ -47,6 +47,11 @@ def mark_of(application: Application) -> bytes:
     return b"RONDO_SAM_ID=" + application.id.encode()
 
 
+def socket_mark_of(places: Places) -> bytes:
+    """What all applications of this node have in their environment, and those of no other node."""
+    return b"RONDO_SOCKET=" + os.fsencode(places.endpoint)
+
+
 def spec_of(application: Application, places: Places) -> dict[str, Any]:
     """For SPAWN."""
     command = application.command
@@ -55,7 +60,7 @@ def spec_of(application: Application, places: Places) -> dict[str, Any]:
         mark_of(application),
         b"RONDO_SAM_INSTANCE=%d" % application.instance,
         b"RONDO_SAM_HEALTH=%d" % HEALTH_DESCRIPTOR,
-        b"RONDO_SOCKET=" + os.fsencode(places.endpoint),
+        socket_mark_of(places),
     ]
     return {
         **_common(application, places),
@@ -74,7 +79,7 @@ def check_spec(application: Application, places: Places) -> dict[str, Any]:
         b"RONDO_SAM_CHECK=" + application.id.encode(),
         b"RONDO_SAM_PID=%d" % application.pid,
         b"RONDO_SAM_INSTANCE=%d" % application.instance,
-        b"RONDO_SOCKET=" + os.fsencode(places.endpoint),
+        socket_mark_of(places),
     ]
     return {
         **_common(application, places),

@@ -144,7 +144,7 @@ class Chaos:
         report.doubles = len(bench.written("doubles"))
         report.called_hung = bench.log().count(" hung: silent")
         report.restarts = sum(each["restarts"] for each in bench.sam.status())
-        live = Counter(leaders())
+        live = Counter(leaders(bench.work))
         report.live_instances = dict(Counter(live[name] for name in self._names))
         report.zombies = sum(is_zombie(pid) for pid in children_of(bench.keeper_pid))
         return report
@@ -162,13 +162,16 @@ def environment_of(pid: int) -> list[bytes]:
         return []
 
 
-def leaders() -> list[str]:
-    """For each live process that leads a session under SAM, of which application it is."""
+def leaders(work: Path) -> list[str]:
+    """For each live process that leads a session under this SAM, of which application it is."""
     found = []
     for entry in os.listdir("/proc"):
         if not entry.isdecimal():
             continue
-        mark = next((each for each in environment_of(int(entry)) if each.startswith(b"RONDO_SAM_ID=")), b"")
+        environment = environment_of(int(entry))
+        if b"DIR=" + os.fsencode(work) not in environment:
+            continue
+        mark = next((each for each in environment if each.startswith(b"RONDO_SAM_ID=")), b"")
         with contextlib.suppress(OSError):
             if mark and os.getsid(int(entry)) == int(entry):
                 found.append(mark[13:].decode())

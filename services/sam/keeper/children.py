@@ -110,10 +110,15 @@ class Children:
                 flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
                 files.append(os.open(spec["health"], flags))
             report, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            pid = os.fork()
-            if pid == 0:
-                self._become(spec, files, write)
-            os.close(write)
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    self._become(spec, files, write)
+            except OSError:  # no more processes: there is nobody to read from
+                os.close(report)
+                raise
+            finally:
+                os.close(write)
         finally:
             for each in set(files):
                 os.close(each)

@@ -1,5 +1,6 @@
 """The keeper alone, as a process: what SAM says to it, and what it tells."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -62,7 +63,11 @@ class Sam:
             "program": b"/bin/sh",
             "arguments": [b"sh", b"-c", script.encode()],
             "directory": os.fsencode(self.directory),
-            "environment": [b"PATH=" + os.fsencode(os.environ["PATH"]), f"{MARK}={key}".encode()],
+            "environment": [
+                b"PATH=" + os.fsencode(os.environ["PATH"]),
+                f"{MARK}={key}".encode(),
+                b"WHERE=" + os.fsencode(self.directory),
+            ],
             "umask": 0o027,
             "uid": os.geteuid(),
             "gid": os.getegid(),
@@ -93,25 +98,23 @@ class Sam:
             continue  # an end may be told at any time
         return list(told[2])
 
+    def marked(self) -> list[int]:
+        """Everything that was started here and lives."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    environment = (entry / "environ").read_bytes().split(b"\0")
+                    if b"WHERE=" + os.fsencode(self.directory) in environment:
+                        found.append(int(entry.name))
+        return found
+
     def close(self) -> None:
         self.socket.close()
         self.keeper.send_signal(signal.SIGTERM)
         assert self.keeper.wait(PATIENCE_S) == 0
         assert self.errors.read_text() == ""
-        assert not marked()
-
-
-def marked() -> list[int]:
-    """Everything that was started here and lives."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                if f"{MARK}=".encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
+        assert not self.marked()
 
 
 @pytest.fixture
@@ -141,7 +144,7 @@ def test_a_signal_goes_to_the_whole_group(sam: Sam) -> None:
     sam.spawn("a", "sleep 1000 & sleep 1000")
     sam.spawned("a")
     sam.say(Say.SIGNAL, "a", 0, signal.SIGTERM)
-    assert sam.ended("a")[:2] == [-signal.SIGTERM, False]
+    assert sam.ended("a")[0] == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
@@ -183,7 +186,7 @@ def test_what_is_left_of_it_dies_before_its_end_is_told(sam: Sam) -> None:
     sam.spawn("a", "sleep 1000 & setsid sh -c 'sleep 1000 & sleep 1000' & sleep 0.3; exit 0")
     sam.spawned("a")
     assert sam.ended("a")[:2] == [0, True]
-    assert marked() == []
+    assert sam.marked() == []
     children = Path(f"/proc/{sam.keeper.pid}/task/{sam.keeper.pid}/children").read_text()
     assert children == "", "no zombie"
 
@@ -194,7 +197,7 @@ def test_what_belongs_to_another_is_left_alone(sam: Sam) -> None:
     sam.spawn("a", "exit 0")
     sam.spawned("a")
     assert sam.ended("a")[:2] == [0, False]
-    assert len(marked()) == 3
+    assert len(sam.marked()) == 3
 
 
 def test_an_end_is_told_to_the_next_sam(sam: Sam) -> None:
