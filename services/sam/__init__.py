@@ -4,6 +4,19 @@ It knows everything about application processes and nothing about the ring. A mi
 leave the ring.
 
 __main__      command line
-process       the loop: one epoll, everything else is a call
-loop          that loop: descriptors, ZeroMQ sockets, and a tick
+process       puts the parts together, and runs the loop
+loop          descriptors, ZeroMQ sockets, and a time to come back
+clock         time in which SAM was awake
+requests      what clients may ask, and who may
+manager       what happens to applications
+application   one application: what there is of it, and what is due
+table         its file in the state directory
+checks        health checks by an executable
+health        health by lines in a FIFO
+adoption      processes that are not children of the keeper
+taking_up     after a restart: what there is
+spec          what the keeper is told, and where the files of an application are
+keeper_link   SAM's side of the keeper
+keeper/       the parent of the applications
+procs         what /proc says
 """

@@ -2,7 +2,7 @@
 
 phase        what there is                      state that a user sees
 IDLE         no process, and none is wanted     stopped, failed
-STARTING     SAM has told the keeper to start   that of before
+STARTING     SAM has told the keeper to start   waiting
 RUNNING      a process                          registered, started, failed (marked, and about to be killed)
 WAITING      none until `restart_at_s`          waiting
 
@@ -11,6 +11,7 @@ Health of a running one is in force (`is_watched`) once the application said so;
 every interval instead, and has one interval to answer.
 """
 
+import os
 import signal
 from collections import deque
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ BACK_OFF_MS = 100
 BACK_OFF_MS_MAX = 10_000
 STOP_GRACE_MS = 5000
 """How long after the warn signal the kill comes when an application is stopped that has no interval."""
+CANNOT = {"directory": "cannot enter the directory", "user": "cannot become", "start": "cannot start"}
 STOP_GRACE_MS_MAX = 4000
 """And at most when the node stops: supervisord gives SAM five seconds."""
 
@@ -236,6 +238,43 @@ class Application:
         self.kill_at_s = None
         self.verdict = ""
 
+    def decide(self, told: str, end: End, *, was_refused: bool, was_failed: bool, now_s: float) -> None:
+        """What follows that end: the next instance now (STARTING) or later (WAITING), or nothing (IDLE).
+
+        told: the end in words. was_refused: the first instance could not be executed. was_failed: it had marked itself
+        failed.
+        """
+        self.phase = Phase.IDLE
+        self.message = told
+        if self.stopped_by or self.is_let_go:
+            self.state = State.STOPPED
+        elif was_refused:
+            self.state = State.FAILED
+        elif self.policy is Policy.QUIT:
+            is_good = end.status in (0, None) and not end.why and not was_failed
+            self.state = State.STOPPED if is_good else State.FAILED
+        else:
+            self.quick_ends = self.quick_ends + 1 if end.lived_ms < QUICK_MS else 0
+            if self.quick_ends >= QUICK_ENDS_MAX:
+                self.state = State.FAILED
+                self.message = (
+                    f"not started again: it ended {QUICK_ENDS_MAX} times in a row within {QUICK_MS} ms of its start; "
+                    f"the last one {told}; see `rondo sam logs {self.id}`"
+                )
+            else:
+                self._next_instance(told, now_s)
+
+    def _next_instance(self, told: str, now_s: float) -> None:
+        self.instance += 1
+        back_off_s = self.back_off_s()
+        if not back_off_s:
+            self.phase = Phase.STARTING
+            return
+        self.phase = Phase.WAITING
+        self.state = State.WAITING
+        self.restart_at_s = now_s + back_off_s
+        self.message = f"{told}; it is started again in {round(back_off_s * 1000)} ms"
+
     def back_off_s(self) -> float:
         """How long to wait after that many quick ends in a row."""
         if self.quick_ends == 0:
@@ -273,6 +312,15 @@ class Application:
 
 def _text(value: bytes) -> str:
     return value.decode(errors="replace")
+
+
+def refusal_text(application: Application, stage: str, error: int) -> str:
+    """Why it could not be executed, in words."""
+    what = {
+        "directory": application.command.directory,
+        "user": f"user {application.owner.uid}".encode(),
+    }.get(stage, application.command.program)
+    return f"{CANNOT.get(stage, 'cannot run')} {_text(what)}: {os.strerror(error)}"
 
 
 def signal_name(number: int) -> str:

@@ -1,14 +1,13 @@
 """What happens to applications: started, heard, warned, killed, ended, restarted. What users ask is in `requests`.
 
 Nothing is done before it is written down, and nothing is forgotten by the keeper before its end is: killed at any
-point, SAM finds out from the table and from the keeper what there is (`on_listed`), and goes on from there.
+point, SAM finds out from the table and from the keeper what there is (`taking_up`), and goes on from there.
 
 The keeper starts a process of an application only if it has none; that is what makes two at a time impossible.
 """
 
 import contextlib
 import logging
-import os
 import signal
 import time
 from collections import Counter
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rondo.logs import notice
-from services.sam import procs
+from services.sam.adoption import Adoptions
 from services.sam.application import (
     QUICK_ENDS_MAX,
-    QUICK_MS,
     STOP_GRACE_MS_MAX,
     Application,
     Due,
@@ -29,23 +27,25 @@ from services.sam.application import (
     Policy,
     State,
     ending_text,
+    refusal_text,
     signal_name,
 )
+from services.sam.checks import SEPARATOR, Checks
 from services.sam.clock import AwakeClock
 from services.sam.health import LOOK_S, HealthError, HealthPipes
 from services.sam.keeper.output import make_fifo
 from services.sam.keeper.wire import Say
 from services.sam.keeper_link import KeeperLink
 from services.sam.loop import Loop
-from services.sam.spec import Places, check_spec, mark_of, socket_mark_of, spec_of
-from services.sam.table import Table, boot_id
+from services.sam.spec import Places, spec_of
+from services.sam.table import Table
+from services.sam.taking_up import TakingUp
 
 OVER_MAX = 100
 """So many applications that are over are remembered; the oldest is forgotten."""
 KILL_AGAIN_S = 1.0
 UNWATCHED_LOOK_S = 0.1
 """Nobody has to say anything yet; somebody may want to begin."""
-CANNOT = {"directory": "cannot enter the directory", "user": "cannot become the user of", "start": "cannot start"}
 
 log = logging.getLogger("SAM")
 Done = Callable[[Application], object]
@@ -62,11 +62,11 @@ class Manager:
         self.places = places
         self.table = table
         self.clock = clock
+        self.adoptions = Adoptions(loop, lambda application: self.ended(application, None))
         self._keeper = keeper
         self._pipes = pipes
-        self._loop = loop
-        self._boot = boot_id()
-        self._watches: dict[str, procs.Watch] = {}
+        self._checks = Checks(keeper, places)
+        self._taking_up = TakingUp(self, keeper)
         self._when_runs: dict[str, list[Done]] = {}
         self._when_over: dict[str, list[Done]] = {}
 
@@ -82,74 +82,16 @@ class Manager:
             self._keeper.is_wanted = True
 
     def on_listed(self, found: list[list[Any]]) -> None:
-        """The keeper tells all that it has: settle what was not heard, and say again what it has not heard."""
-        by_id = {}
-        for key, instance, pid, start_time, ending in found:
-            application = self.applications.get(key)
-            if application is None or application.instance != instance or application.is_over:
-                self._disown(key, instance, ending)
-            else:
-                by_id[key] = (pid, start_time, ending)
-        for application in list(self.applications.values()):
-            if application.has_process and application.id not in self._watches:
-                self._settle(application, by_id.get(application.id))
+        """The keeper tells all that it has, because it is asked to after a restart of one of us."""
+        self._taking_up.listed(found)
 
-    def _disown(self, key: str, instance: int, ending: list[Any] | None) -> None:
-        """A process that should not be there: a check of an earlier SAM, or an application without a record."""
-        if ending is None:
-            if "!" not in key:
-                log.warning("Killing what is left of %s: there is no record of it", key)
-            self._keeper.say([Say.SIGNAL, key, instance, signal.SIGKILL])
-        self._keeper.say([Say.FORGET, key, instance])
-
-    def _settle(self, application: Application, found: tuple[int, int, list[Any] | None] | None) -> None:
-        if found is not None:
-            pid, start_time, ending = found
-            self._listen(application)
-            if application.phase is Phase.STARTING and (ending is None or not ending[2]):
-                application.started_unix_time = application.started_unix_time or time.time()
-                self._runs(application, pid, start_time)
-            application.attend(self.clock.now_s)
-            if ending is not None:
-                self.on_ended(application.id, application.instance, ending)
-            return
-        self._keeper.say([Say.DRAIN, application.id, *self.places.output_of(application.id)])
-        if application.phase is Phase.STARTING:
-            self._settle_start(application)
-        elif not self._adopt(application):
-            self._ended(application, None, left_behind=False)
-
-    def _settle_start(self, application: Application) -> None:
-        """Whether a start that was asked of a keeper which is no more has come to something, only the system knows."""
-        # Another node on this machine may have one of the same name.
-        for pid in procs.marked({mark_of(application), socket_mark_of(self.places)}):
-            application.started_unix_time = time.time()
-            self._runs(application, pid, procs.start_time_of(pid))
-            if self._adopt(application):
-                return
-        application.phase = Phase.STARTING
-        self._say_spawn(application)
-
-    def _adopt(self, application: Application) -> bool:
+    def adopt(self, application: Application) -> bool:
         """Watch a process that is not a child of the keeper; False if it is dead."""
-        if application.boot != self._boot:
+        if not self.adoptions.adopt(application):
             return False
-        try:
-            watch = procs.Watch(application.pid, application.start_time)
-        except OSError:
-            return False
-        self._watches[application.id] = watch
-        application.is_adopted = True
-        self._loop.watch(watch.descriptor, lambda: self._adopted_ended(application))
-        self._listen(application)
+        self.listen(application)
         application.attend(self.clock.now_s)
         return True
-
-    def _adopted_ended(self, application: Application) -> None:
-        watch = self._watches[application.id]
-        if application.leads_group:
-            watch.kill_group()
-        self._ended(application, None, left_behind=False)
 
     def on_keeper_lost(self) -> None:
         """It was killed. Its children live; the next keeper cannot be their parent, so they are watched from here."""
@@ -164,13 +106,13 @@ class Manager:
         self._when_runs[application.id] = [when_runs]
         self.counters["applications"] += 1
         self._start(application)
-        self._say_spawn(application)
+        self.say_spawn(application)
 
     def adopt_new(self, application: Application) -> bool:
         """A new application whose process is there; False if it is gone."""
-        application.boot = self._boot
+        application.boot = self.adoptions.boot
         self._make_health(application)
-        if not self._adopt(application):
+        if not self.adopt(application):
             return False
         self.applications[application.id] = application
         self._keeper.is_wanted = True
@@ -192,14 +134,18 @@ class Manager:
 
     def _start(self, application: Application) -> None:
         """Write down that an instance is started; the keeper is told afterwards."""
-        application.phase = Phase.STARTING
-        application.boot = self._boot
+        self._note_start(application)
+        self.table.save(application)
+
+    def _note_start(self, application: Application) -> None:
+        application.phase, application.state = Phase.STARTING, State.WAITING
+        application.boot = self.adoptions.boot
         application.started_unix_time = time.time()
         application.is_foreign = False
         self._keeper.is_wanted = True
-        self.table.save(application)
 
-    def _say_spawn(self, application: Application) -> None:
+    def say_spawn(self, application: Application) -> None:
+        """Have the keeper start what was written down."""
         self._keeper.say([Say.SPAWN, application.id, application.instance, spec_of(application, self.places)])
 
     def on_spawned(self, key: str, instance: int, pid: int, start_time: int) -> None:
@@ -207,19 +153,21 @@ class Manager:
         application = self.applications.get(key)
         if application is None or application.instance != instance or application.phase is not Phase.STARTING:
             return
-        self._runs(application, pid, start_time)
+        self.runs(application, pid, start_time)
 
-    def _runs(self, application: Application, pid: int, start_time: int) -> None:
+    def runs(self, application: Application, pid: int, start_time: int) -> None:
+        """Its instance runs as that process."""
         application.runs(pid, start_time, self.clock.now_s)
         self.counters["starts"] += 1
-        self._listen(application)
+        self.listen(application)
         self.table.save(application)
         notice(log, "%s: instance %d runs as process %d", application.id, application.instance, pid)
         self._call(self._when_runs, application)
         if application.stopped_by:
             self._warn(application, f"stopped by {application.stopped_by}", application.grace_s())
 
-    def _listen(self, application: Application) -> None:
+    def listen(self, application: Application) -> None:
+        """Hear what it says of its health."""
         try:
             self._pipes.open(application.id, self.places.health_of(application.id))
         except HealthError as error:
@@ -285,15 +233,15 @@ class Manager:
                 continue
             if due is Due.RESTART:
                 self._start(application)
-                self._say_spawn(application)
+                self.say_spawn(application)
             elif due is Due.WARN:
                 self._hung(application, f"hung: silent for more than {application.interval_ms} ms")
             elif due is Due.KILL:
                 self._kill(application)
             elif due is Due.CHECK:
-                self._check(application)
+                self._checks.begin(application, now_s)
             elif due is Due.CHECK_LATE:
-                self._kill_check(application)
+                self._checks.kill(application)
                 self._hung(application, f"its check did not answer within {application.interval_ms} ms")
 
     def _hung(self, application: Application, why: str) -> None:
@@ -316,66 +264,36 @@ class Manager:
 
     def _signal(self, application: Application, number: int) -> None:
         log.info("%s: %s to process %d", application.id, signal_name(number), application.pid)
-        if (watch := self._watches.get(application.id)) is not None:
-            watch.send(number, to_group=application.leads_group)
-        else:
+        if not self.adoptions.signal(application, number):
             self._keeper.say([Say.SIGNAL, application.id, application.instance, number])
-
-    # -- checks -------------------------------------------------------------------------------------------------
-
-    def _check_key(self, application: Application) -> str:
-        return f"{application.id}!{os.getpid()}"
-
-    def _check(self, application: Application) -> None:
-        application.check_at_s = self.clock.now_s
-        application.check_is_running = True
-        application.check_number += 1
-        spec = check_spec(application, self.places)
-        self._keeper.say([Say.SPAWN, self._check_key(application), application.check_number, spec])
-
-    def _kill_check(self, application: Application) -> None:
-        if application.check_is_running:
-            key = self._check_key(application)
-            self._keeper.say([Say.SIGNAL, key, application.check_number, signal.SIGKILL])
-
-    def _check_ended(self, application: Application, number: int, ending: list[Any]) -> None:
-        if not application.check_is_running or number != application.check_number:
-            return
-        application.check_is_running = False
-        if application.phase is not Phase.RUNNING or application.kill_at_s is not None:
-            return
-        status, _, stage, error, _ = ending
-        if stage:
-            self._hung(application, f"its check cannot be run: {os.strerror(error)}")
-        elif status != 0:
-            self._hung(application, f"its check {ending_text(status, left_behind=False)}")
 
     # -- end ----------------------------------------------------------------------------------------------------
 
     def on_ended(self, key: str, instance: int, ending: list[Any]) -> None:
         """The keeper has seen the end of a process, and of all that was left of it."""
-        name, _, check = key.partition("!")
+        name, _, check = key.partition(SEPARATOR)
         application = self.applications.get(name)
         if application is not None and check:
-            self._check_ended(application, instance, ending)
+            if why := self._checks.answered(application, instance, ending):
+                self._hung(application, why)
         elif application is not None and application.instance == instance and application.has_process:
             status, left_behind, stage, error, _ = ending
-            self._ended(application, status, left_behind=left_behind, refusal=(stage, error))
+            self.ended(application, status, left_behind=left_behind, refusal=(stage, error))
             return
         self._keeper.say([Say.FORGET, key, instance])
 
-    def _ended(
+    def ended(
         self,
         application: Application,
         status: int | None,
         *,
-        left_behind: bool,
+        left_behind: bool = False,
         refusal: tuple[str, int] = ("", 0),
     ) -> None:
         """Write down how an instance ended and what follows, and only then let that follow."""
         self._release(application)
         why = application.verdict
-        text = _refusal_text(application, *refusal) if refusal[0] else ending_text(status, left_behind)
+        text = refusal_text(application, *refusal) if refusal[0] else ending_text(status, left_behind)
         lived_ms = max(0, round((time.time() - application.started_unix_time) * 1000))
         instance = application.instance
         end = End(instance, application.pid, status, why, text, lived_ms, time.time())
@@ -385,59 +303,24 @@ class Manager:
         told = f"{why}; {text}" if why else text
         self.counters["ends"] += 1
         notice(log, "%s: instance %d (process %d) %s", application.id, instance, end.pid, told)
-        self._decide(application, told, end, give_up=is_first_refused, was_failed=was_failed)
+        application.decide(told, end, was_refused=is_first_refused, was_failed=was_failed, now_s=self.clock.now_s)
+        if application.quick_ends >= QUICK_ENDS_MAX:
+            log.error("%s: %s", application.id, application.message)
+        if application.phase is Phase.STARTING:
+            self._note_start(application)
         self.table.save(application)
         self._keeper.say([Say.FORGET, application.id, instance])
         if application.phase is Phase.STARTING:
-            self._say_spawn(application)
+            self.say_spawn(application)
         else:
             self._call(self._when_runs, application)
         if application.is_over:
             self._over(application)
 
     def _release(self, application: Application) -> None:
-        self._kill_check(application)
-        if (watch := self._watches.pop(application.id, None)) is not None:
-            self._loop.forget(watch.descriptor)
-            watch.close()
+        self._checks.kill(application)
+        self.adoptions.release(application)
         self._pipes.drop(application.id)
-
-    def _decide(self, application: Application, told: str, end: End, *, give_up: bool, was_failed: bool) -> None:
-        """What follows the end of an instance: the next one now or later, or nothing."""
-        application.phase = Phase.IDLE
-        application.message = told
-        if application.stopped_by:
-            application.state = State.STOPPED
-        elif give_up:
-            application.state = State.FAILED
-        elif application.policy is Policy.QUIT or application.is_let_go:
-            is_good = end.status in (0, None) and not end.why and not was_failed
-            application.state = State.STOPPED if is_good or application.is_let_go else State.FAILED
-        else:
-            application.quick_ends = application.quick_ends + 1 if end.lived_ms < QUICK_MS else 0
-            if application.quick_ends >= QUICK_ENDS_MAX:
-                application.state = State.FAILED
-                application.message = (
-                    f"not started again: it ended {QUICK_ENDS_MAX} times in a row within {QUICK_MS} ms of its start; "
-                    f"the last one {told}; see `rondo sam logs {application.id}`"
-                )
-                log.error("%s: %s", application.id, application.message)
-            else:
-                self._next_instance(application, told)
-
-    def _next_instance(self, application: Application, told: str) -> None:
-        application.instance += 1
-        back_off_s = application.back_off_s()
-        if back_off_s:
-            application.phase = Phase.WAITING
-            application.state = State.WAITING
-            application.restart_at_s = self.clock.now_s + back_off_s
-            application.message = f"{told}; it is started again in {round(back_off_s * 1000)} ms"
-        else:
-            application.phase = Phase.STARTING
-            application.boot = self._boot
-            application.started_unix_time = time.time()
-            application.is_foreign = False
 
     def _over(self, application: Application) -> None:
         self._pipes.close(application.id)
@@ -514,12 +397,3 @@ class Manager:
     def end_keeper(self) -> None:
         """Nothing is left for it to keep."""
         self._keeper.say([Say.END])
-
-
-def _refusal_text(application: Application, stage: str, error: int) -> str:
-    what = {
-        "program": application.command.program,
-        "directory": application.command.directory,
-        "user": f"user {application.owner.uid}".encode(),
-    }.get(stage, application.command.program)
-    return f"{CANNOT.get(stage, 'cannot run')} {what.decode(errors='replace')}: {os.strerror(error)}"

@@ -70,6 +70,7 @@ def test_e1_the_kill_reaches_the_whole_process_group(bench: Bench) -> None:
         trap '' TERM
         (trap '' TERM; echo $BASHPID >> "$DIR/pids"; while :; do rest 100; done) &
         setsid bash -c 'trap "" TERM; echo $BASHPID >> "$DIR/pids"; while :; do read -rt 100 -u 9; done' &
+        until mapfile -t told < "$DIR/pids" && [ ${#told[@]} -ge 2 ]; do rest 0.02; done 2> /dev/null
         ok; while :; do rest 100; done
     """
     name = bench.shell(script, interval_ms=INTERVAL_MS, policy="quit")
@@ -223,7 +224,7 @@ def test_an_adopted_process_is_started_again_as_it_was(bench: Bench) -> None:
     assert again["pid"] != process.pid
     assert again["directory"] == str(bench.work)
     assert b"OF_ITS_OWN=yes" in bench.sam.environment(status["id"])
-    assert f"{process.pid} of 0" in bench.written("said")[2]
+    assert f"{process.pid} of 0" in bench.wait_for_line("said", 3)[2]
 
 
 def test_a_keeper_that_was_killed_is_replaced_and_nothing_is_lost(bench: Bench) -> None:
