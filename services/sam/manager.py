@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo.logs import notice
+from services.sam import procs
 from services.sam.adoption import Adoptions
 from services.sam.application import (
     QUICK_ENDS_MAX,
@@ -234,6 +235,8 @@ class Manager:
             if due is Due.RESTART:
                 self._start(application)
                 self.say_spawn(application)
+            elif due is Due.WARN and not procs.is_alive(application.pid, application.start_time):
+                application.heard_at_s = now_s  # silent because it is dead: its end is about to be told
             elif due is Due.WARN:
                 self._hung(application, f"hung: silent for more than {application.interval_ms} ms")
             elif due is Due.KILL:
