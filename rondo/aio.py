@@ -88,6 +88,12 @@ class _Link:
         except TimeoutError:
             raise Timeout(what) from None
 
+    async def wait_for_order(self, condition: Callable[[], object], timeout: float | None, what: str) -> None:
+        """The same, where only further events can make it true: those that wait to be handled do not hold them up."""
+        with self.session.waiting_for_order():
+            self.taken()
+            await self.wait(condition, timeout, what)
+
     def _notify(self) -> None:
         waiting, self._waiting = self._waiting, []
         for future in waiting:
@@ -235,7 +241,7 @@ class Request(requests.Request):
 
     async def _wait(self, condition: Callable[[], bool], timeout: float | None, what: str) -> "Request":
         link: _Link = self._batch.owner
-        await link.wait(condition, timeout, f"request {self.number} was not {what} in time")
+        await link.wait_for_order(condition, timeout, f"request {self.number} was not {what} in time")
         if self.error is not None:
             raise self.error
         return self
@@ -331,7 +337,7 @@ class Group:
         link.wake()
         out = (GroupState.LEFT,)
         what = f"group {group.name!r} could not be left in time"
-        await link.wait(lambda: group.state in out or group.ended is not None, timeout, what)
+        await link.wait_for_order(lambda: group.state in out or group.ended is not None, timeout, what)
 
 
 class Cpg:
@@ -347,7 +353,7 @@ class Cpg:
         group = link.session.join(name)
         link.wake()
         try:
-            await link.wait(
+            await link.wait_for_order(
                 lambda: group.state is not GroupState.JOINING or group.ended is not None,
                 timeout,
                 f"group {name!r} could not be joined in time",

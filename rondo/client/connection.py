@@ -58,7 +58,7 @@ class Request(requests.Request):
         link: Link = self._batch.owner
         link.check_process()
         with link.changed:
-            link.wait(condition, deadline_of(timeout), f"request {self.number} was not {what} in time")
+            link.wait_for_order(condition, deadline_of(timeout), f"request {self.number} was not {what} in time")
             if self.error is not None:
                 raise self.error
         return self
@@ -175,7 +175,7 @@ class Group:
             link.session.leave(group)
             link.wake()
             out = (GroupState.LEFT,)
-            link.wait(
+            link.wait_for_order(
                 lambda: group.state in out or group.ended is not None,
                 deadline_of(timeout),
                 f"group {group.name!r} could not be left in time",
@@ -199,7 +199,7 @@ class Cpg:
             group = link.session.join(name)
             link.wake()
             try:
-                link.wait(
+                link.wait_for_order(
                     lambda: group.state is not GroupState.JOINING or group.ended is not None,
                     deadline_of(timeout),
                     f"group {name!r} could not be joined in time",

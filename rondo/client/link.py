@@ -167,6 +167,12 @@ class Link:
                 raise Timeout(what)
             self.changed.wait(remaining)
 
+    def wait_for_order(self, condition: Callable[[], object], deadline: float | None, what: str) -> None:
+        """The same, where only further events can make it true: those that wait to be handled do not hold them up."""
+        with self.session.waiting_for_order():
+            self.wake()
+            self.wait(condition, deadline, what)
+
     def close(self) -> None:
         """End the session cleanly: the node knows that this process left, and does not take it for dead."""
         self.check_process()

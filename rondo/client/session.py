@@ -11,7 +11,8 @@ unknown outcome, and `Reconnected`; it is joined again, and what was queued but 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rondo.bus import events
@@ -78,6 +79,10 @@ class Session:
         self._position = 0
         self._acknowledged = 0
         self._chunks: deque[Chunk] = deque()
+        self._waits_for_order = 0
+        self._has_acknowledged = False
+        self._acknowledge_again = False
+        """The last acknowledgement may have been lost with the process that carried it."""
         self._is_down_told = False
         self._is_log_over = False
         self._by_wire_name: dict[bytes, Group] = {}
@@ -126,8 +131,10 @@ class Session:
         envelopes = []
         if self.requests.unsent:
             envelopes = [encode(Kind.REQUEST, self._epoch, *blob) for blob in self.requests.blobs()]
-        if acknowledge and self.ack_bytes:
+        if self._acknowledge_again or (acknowledge and self.ack_bytes):
             envelopes.append(encode(Kind.ACK, self._epoch, self._acknowledged))
+            self._acknowledge_again = False
+            self._has_acknowledged = True
             self.ack_bytes = 0
         return envelopes
 
@@ -236,6 +243,26 @@ class Session:
             self._acknowledged = chunk.n
             self.ack_bytes += chunk.bytes
 
+    @contextmanager
+    def waiting_for_order(self) -> Iterator[None]:
+        """While the application waits for what only further events can bring, as leaving a group.
+
+        The node sends but so much that is not acknowledged. Who waits may be the one who would have to handle it: so
+        what comes meanwhile is acknowledged as it is received, and kept here.
+        """
+        self._waits_for_order += 1
+        self._acknowledge_unhandled()
+        try:
+            yield
+        finally:
+            self._waits_for_order -= 1
+
+    def _acknowledge_unhandled(self) -> None:
+        while self._chunks:
+            chunk = self._chunks.popleft()
+            self._acknowledged = chunk.n
+            self.ack_bytes += chunk.bytes
+
     @staticmethod
     def _tell(group: Group, event: Event) -> None:
         """An event that the session itself makes: it has no position in the log."""
@@ -270,6 +297,7 @@ class Session:
             self._position = self._acknowledged = position
         elif is_same:
             self.requests.repeat(taken)
+            self._acknowledge_again = self._has_acknowledged
         else:
             self._begin_anew(position, taken)
         self._epoch, self._session, self._secret = epoch, session, secret
@@ -302,6 +330,7 @@ class Session:
                 batch.fail(Disconnected("the group was left before this message was accepted"))
         self.requests.renumber(kept, taken)
         self._chunks.clear()
+        self._has_acknowledged = self._acknowledge_again = False
         self._position = self._acknowledged = position
         self.ack_bytes = 0
 
@@ -390,7 +419,9 @@ class Session:
                 resolve(first, first + len(event[6]) - 1 if kind == events.RUN else first)
         self._position = last
         self._chunks.append(chunk)
-        if chunk.open == 0:
+        if self._waits_for_order:
+            self._acknowledge_unhandled()
+        elif chunk.open == 0:
             self._acknowledge()
 
     def _on_event(self, chunk: Chunk, event: list[Any]) -> None:

@@ -12,13 +12,16 @@ A service that was *killed*, by whomever and however often, is none of these and
 reason to stop: without it a node does the rest of its work.
 """
 
+import contextlib
 import os
+import signal
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from supervisor import events
+from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.states import SupervisorStates
 
 from rondo.supervision import DISPENSABLE
@@ -28,13 +31,53 @@ from rondo.supervision.record import Record
 EXIT_CONFIGURATION = 8
 QUICK_SECONDS = 10
 QUICK_EXITS_MAX = 3
+AT_ONCE_AFTER_SECONDS = 1.0
+"""A service that did not even live so long is started again at supervisord's own pace: it may be dying in a loop."""
+
+
+class Alarm:
+    """Ends the sleep of supervisord's loop: when a child dies, and once more when it has been seen to be dead.
+
+    The loop sleeps a second in poll(2), which Python resumes after a signal. What signals write to their wake-up
+    descriptor is polled here like any other input. Death is noticed at the end of a turn and the start of the next
+    process comes at the end of the following one, hence `ring`.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        asyncore.socket_map[self._read] = self
+
+    def ring(self) -> None:
+        """Have the next turn come at once."""
+        with contextlib.suppress(BlockingIOError):  # full of alarms already
+            os.write(self._write, b"!")
+
+    # What supervisord asks of everything that it polls.
+
+    def readable(self) -> bool:
+        """Always to be polled."""
+        return True
+
+    def writable(self) -> bool:
+        """Never written to by the loop."""
+        return False
+
+    def handle_read_event(self) -> None:
+        """Empty the pipe: that the loop turns is all that was wanted."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read, 512)
+
+    def handle_error(self) -> None:
+        """There is nothing to mend."""
 
 
 class Watch:
     """Sees every change of state of a service. It offers no remote procedure of its own."""
 
-    def __init__(self, supervisord: Any, run_dir: Path) -> None:
+    def __init__(self, supervisord: Any, run_dir: Path, alarm: Alarm) -> None:
         self._supervisord = supervisord
+        self._alarm = alarm
         self._run_dir = run_dir
         self._starts: Counter[str] = Counter()
         self._quick_exits: Counter[str] = Counter()
@@ -47,6 +90,8 @@ class Watch:
             self._record.restarts[process.config.name] = self._starts[process.config.name] - 1
             self._save()
         elif isinstance(event, events.ProcessStateExitedEvent):
+            if time.time() - process.laststart >= AT_ONCE_AFTER_SECONDS:
+                self._alarm.ring()
             self._exited(process)
         elif isinstance(event, events.ProcessStateFatalEvent):
             self._give_up(process, f"cannot be started: {process.spawnerr}")
@@ -88,6 +133,6 @@ def make(supervisord: Any, **_options: str) -> Watch:
     for descriptor in filter(None, os.environ.get("RONDO_LOCKS", "").split(",")):
         # The locks are supervisord's. A service that outlives it must not keep the next one from starting.
         os.set_inheritable(int(descriptor), False)
-    watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]))
+    watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]), Alarm())
     events.subscribe(events.ProcessStateEvent, watch._on_event)
     return watch

@@ -18,13 +18,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="what happens, and when (default 1)")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the faults (default 60)")
     parser.add_argument("--rate", type=float, default=RATE, help=f"messages a second of a sender (default {RATE:g})")
+    parser.add_argument(
+        "--kills", type=int, default=0, help="instead: kill each service but the ring N times on node 1"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the logs also if all holds")
     options = parser.parse_args()
     if missing := namespaces_missing():
         print(f"error: {missing}", file=sys.stderr)
         return 1
     directory = Path(tempfile.mkdtemp(prefix="rondo-chaos-", dir="/tmp"))
-    chosen = Options(options.seed, options.seconds, options.rate)
+    chosen = Options(options.seed, options.seconds, options.rate, options.kills)
     report = Run(chosen, directory, lambda line: print(line, flush=True)).run()
     print(report.text())
     if report.holds and not options.keep:

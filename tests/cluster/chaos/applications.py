@@ -15,13 +15,15 @@ from tests.cluster.rondo_node import REPOSITORY
 class Application:
     """One process: a life of its own each time it is started. `name` says its node, its place and how often."""
 
-    def __init__(self, node: Node, place: str, start: int, seed: int, rate: float) -> None:
+    def __init__(self, node: Node, place: str, start: int, seed: int, rate: float, *, churn: bool) -> None:
         self.place = place
         self.node = node.number
         self.name = f"n{node.number}{place}{start}"
         self.start = start
         self.log_path = node.host.directory / f"{self.name}.ndjson"
-        groups = ["--groups", "a,b"] if place == "x" else ["--groups", "a", "--churn", "b"]
+        groups = ["--groups", "a,b" if place == "x" else "a"]
+        if place == "y" and churn:
+            groups += ["--churn", "b"]
         self.killed = False
         with (node.host.directory / f"{self.name}.out").open("ab") as output:
             self.process = node.host.popen(
@@ -50,16 +52,18 @@ class Applications:
         self._note = note
         self.all: list[Application] = []
         self._current: dict[str, Application] = {}
+        self._churn = True
 
-    def start_all(self) -> None:
+    def start_all(self, *, churn: bool = True) -> None:
         """Two on each node: x is in two groups all the time, y joins and leaves the second again and again."""
+        self._churn = churn
         for number in self._nodes:
             for place in ("x", "y"):
                 self._start(number, place, 1)
 
     def _start(self, number: int, place: str, start: int) -> None:
         rate = self._rate if place == "x" else self._rate / 4
-        application = Application(self._nodes[number], place, start, self._seed, rate)
+        application = Application(self._nodes[number], place, start, self._seed, rate, churn=self._churn)
         self.all.append(application)
         self._current[f"{number}{place}"] = application
 

@@ -81,6 +81,8 @@ class Member:
         log.add("gstart")
         self._groups: dict[str, rondo.Group] = {}
         self._waiting: dict[str, deque[Waiting]] = {}
+        self._failed: dict[str, dict[int, str]] = {}
+        """By group: messages that failed with a number that is still to be named in an UnknownOutcome."""
         self._sent = 0
         self.quiet = False
         self._due = time.monotonic()
@@ -188,12 +190,12 @@ class Member:
             case rondo.RingChange(ring=ring, members=nodes):
                 self._log.add("gring", group=name, ring=[ring.representative, ring.sequence], members=list(nodes))
             case rondo.UnknownOutcome(requests=numbers):
-                named = set(numbers)
-                unknown = [
-                    f"{self.life}/{each.number}"
-                    for each in self._waiting[name]
-                    if each.request.number in named and each.request.is_done and each.request.error is not None
-                ]
+                self._sweep(name)
+                failed = self._failed.setdefault(name, {})
+                for each in self._waiting[name]:
+                    if each.request.is_done and each.request.error is not None:
+                        failed.setdefault(each.request.number, f"{self.life}/{each.number}")
+                unknown = [failed.pop(number) for number in numbers if number in failed]
                 self._log.add("gunknown", group=name, msgs=unknown, count=len(numbers))
             case rondo.Disconnected(reason=reason):
                 self._log.add("gdown", group=name, why=reason)
@@ -220,6 +222,7 @@ class Member:
             if error is None:
                 ordered.append(message)
             elif isinstance(error, rondo.Disconnected) and "was accepted" not in str(error):
+                self._failed.setdefault(name, {})[each.request.number] = message
                 self._log.add("gfail", group=name, msg=message, why=str(error))
             else:
                 self._log.add("grefuse", group=name, msg=message, why=type(error).__name__)

@@ -19,7 +19,7 @@ from tests.checker.groups.base import GroupViolation
 from tests.cluster.chaos.applications import Application, Applications
 from tests.cluster.chaos.faults import Mischief, Undo
 from tests.cluster.chaos.node import Node
-from tests.cluster.chaos.plan import Step, make_plan
+from tests.cluster.chaos.plan import Step, make_kill_plan, make_plan
 from tests.cluster.netns import Lab
 from tests.cluster.ring_config import RingConfig, Transport
 from tests.cluster.waiting import WaitTimeoutError, wait_for
@@ -43,6 +43,8 @@ class Options:
     seconds: float = 60.0
     rate: float = RATE
     """Messages a second of each application of the first kind; those of the second send a quarter of that."""
+    kills: int = 0
+    """If not 0: nothing happens but that each service but the ring is killed so often, on node 1. Nobody may notice."""
 
     @property
     def transport(self) -> Transport:
@@ -77,13 +79,14 @@ class Report:
     def text(self) -> str:
         """The report."""
         o = self.options
+        what = f"{o.kills} kills of each service" if o.kills else f"{o.seconds:g} s of faults"
         lines = [
-            f"seed {o.seed}: {o.seconds:g} s of faults, {o.transport}, {'with a key' if o.encrypted else 'plain'}",
+            f"seed {o.seed}: {what}, {o.transport}, {'with a key' if o.encrypted else 'plain'}",
             "faults: " + ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items())),
             "seen: " + ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items())),
             f"longest time without a delivery {self.gap_s:.2f} s; one ring {self.converged_s:.2f} s after the end",
             *map(str, self.violations),
-            *self.troubles,
+            *self.troubles[:20],
             "every property holds" if self.holds else f"NOT every property holds; again: make chaos SEED={o.seed}",
         ]
         return "\n".join(lines)
@@ -141,7 +144,7 @@ class Run:
         for node in self.nodes.values():
             node.wait_until_started()
         self._wait_for_one_ring("after the start")
-        self.applications.start_all()
+        self.applications.start_all(churn=not self._options.kills)
 
     def _wait_for_one_ring(self, when: str) -> None:
         everybody = tuple(self.nodes)
@@ -155,7 +158,10 @@ class Run:
         wait_for(look, is_one, f"one ring of all nodes {when}", CONVERGE_TIMEOUT_S)
 
     def _let_happen(self, mischief: Mischief) -> None:
-        plan = make_plan(self._options.seed, NODES, self._options.seconds, SERVICES)
+        if kills := self._options.kills:
+            plan = make_kill_plan(self._options.seed, kills, tuple(name for name in SERVICES if name != "totem"))
+        else:
+            plan = make_plan(self._options.seed, NODES, self._options.seconds, SERVICES)
         began_s = time.monotonic()
         undo: list[tuple[float, Step, Undo]] = []
         while plan or undo:
@@ -186,6 +192,7 @@ class Run:
         self._wait_for_one_ring("after the last fault")
         self.report.converged_s = time.monotonic() - began_s
         time.sleep(QUIET_S)  # let the load run a little in the healed ring
+        self._note("quiet")
         self.applications.tell("quiet")
         wait_for(
             self._restless, lambda names: not names, "every application has an outcome for all", LAST_WORD_TIMEOUT_S
@@ -231,6 +238,8 @@ class Run:
         merged = sorted([*seen, *self._harness], key=lambda event: float(event["t"]))
         (self._directory / "trace.ndjson").write_text("".join(json.dumps(event) + "\n" for event in merged))
         self.report.violations = check(merged)
+        if self._options.kills:
+            self.report.troubles += [f"an application noticed: {event}" for event in seen if _is_noticed(event)]
         counts = self.report.counts
         counts.update({"messages accepted": sum(len(e["msgs"]) for e in seen if e["ev"] == "gaccept")})
         counts.update({"deliveries": sum(e["ev"] == "gdeliver" for e in seen)})
@@ -239,11 +248,17 @@ class Run:
         counts.update({"ring changes": len({tuple(e["ring"]) for e in seen if e["ev"] == "gring"})})
         counts.update({"connections over": sum(e["ev"] == "gover" for e in seen)})
         last: dict[str, float] = {}
+        quiet_s = next((event["t"] for event in self._harness if event["ev"] == "quiet"), end_s)
         for event in seen:
-            if event["ev"] == "gdeliver":
+            if event["ev"] == "gdeliver" and event["t"] < quiet_s:
                 gap_s = event["t"] - last.get(event["proc"], event["t"])
                 self.report.gap_s = max(self.report.gap_s, gap_s)
                 last[event["proc"]] = event["t"]
+
+
+def _is_noticed(event: Event) -> bool:
+    """Whether it is more than a wait: a connection or a membership that changed, other than by joining."""
+    return event["ev"] in ("gdown", "gup", "gover", "gring", "gunknown", "gfail") or bool(event.get("left"))
 
 
 class _Log:

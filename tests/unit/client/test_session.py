@@ -333,3 +333,42 @@ def test_every_code_has_its_exception() -> None:
         assert issubclass(kind, rondo.Error)
         assert str(error_of(code))
     assert type(error_of(999)) is rondo.Error
+
+
+def test_waiting_for_order_is_not_held_up_by_what_waits_to_be_handled() -> None:
+    """The node sends but so much that is not acknowledged: who leaves one group would wait for ever if it were alone to
+    handle the events of another one."""
+    node = Node()
+    node.welcome()
+    group = node.joined("g")
+    node.session.handled(group)
+    node.acknowledged()
+    node.events(message(b"1"), message(b"2"))
+    assert node.acknowledged() is None
+    with node.session.waiting_for_order():
+        assert node.acknowledged() == 3
+        node.events(message(b"3"))
+        assert node.acknowledged() == 4
+    node.events(message(b"4"))
+    assert node.acknowledged() is None
+    taken = [node.session.next_event(group) for _ in range(4)]
+    assert [event.data for event in taken if isinstance(event, rondo.Message)] == [b"1", b"2", b"3", b"4"]
+    node.session.handled(group)
+    assert node.acknowledged() == 5
+
+
+def test_the_acknowledgement_is_said_again_when_the_session_goes_on() -> None:
+    """It may have been lost with the gateway or with cpg, and without it the node may send nothing more."""
+    node = Node()
+    node.welcome()
+    group = node.joined("g")
+    node.events(message(b"1"))
+    node.session.next_event(group)
+    node.session.handled(group)
+    assert node.acknowledged() == 2
+    assert node.acknowledged() is None
+    node.session.hello()
+    node.welcome(position=2)
+    (envelope,) = node.session.outgoing(acknowledge=False)
+    assert decode(envelope, FROM_CLIENT)[::2] == (Kind.ACK, [2])
+    assert node.acknowledged() is None
