@@ -45,10 +45,13 @@ class ControlServer:
         sockets.remove_stale(where)
         self.socket = sockets.bind_router(context, where)
         self._handlers = dict(handlers)
+        self.asking = b""
+        """Identity of who is being answered: a handler that keeps it can `tell` more later."""
 
     def serve(self) -> None:
         """Answer what has been asked."""
         for identity, frame in sockets.receive_all_routed(self.socket):
+            self.asking = identity
             # Who asked and went away needs no answer.
             sockets.send(self.socket, pack(self._answer(frame)), identity)
 
@@ -66,6 +69,10 @@ class ControlServer:
             return {"ok": True, **handler(request)}
         except ValueError as error:
             return {"ok": False, "error": str(error)}
+
+    def tell(self, identity: bytes, news: Mapping[str, Any]) -> bool:
+        """Send another answer to who asked before; False if it is not there any more, or has no room."""
+        return sockets.send(self.socket, pack({"ok": True, **news}), identity)
 
     def close(self) -> None:
         """Close and remove the socket."""

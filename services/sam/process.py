@@ -21,6 +21,7 @@ from services.sam.application import STOP_GRACE_MS_MAX, Owner
 from services.sam.clock import AwakeClock
 from services.sam.health import HealthPipes
 from services.sam.keeper_link import RETRY_S, KeeperLink
+from services.sam.last_words import LastWords
 from services.sam.loop import Loop
 from services.sam.manager import Manager
 from services.sam.requests import Asker, Requests
@@ -62,6 +63,7 @@ class Process:
         self._turn_began_s = time.monotonic()
         self._bus_errors = 0
         self._replies_dropped = 0
+        self._last_words = LastWords(self._context, run_dir, self._loop)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -90,6 +92,7 @@ class Process:
         manager.hear()
         manager.see_to_time()
         self._keeper.tend(self._turn_began_s)
+        self._last_words.tick()
 
     def _begin_turn(self) -> None:
         """The loop has woken up."""
@@ -160,7 +163,10 @@ class Process:
                 "bus_errors": self._bus_errors,
                 "replies_dropped": self._replies_dropped,
                 "log_lines_dropped": self._logs.dropped,
+                "last_words_sent": self._last_words.sent,
+                "last_words_refused": self._last_words.refused,
             },
+            "watched_totem": self._last_words.watched,
         }
 
     def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -169,6 +175,7 @@ class Process:
         return {"level": level}
 
     def _close(self) -> None:
+        self._last_words.close()
         self._keeper.close()
         self._pipes.close_all()
         self._loop.close()

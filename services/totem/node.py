@@ -35,6 +35,7 @@ from services.totem.ring.events import (
 from services.totem.ring.ring import Ring
 from services.totem.sequence_file import SequenceFile
 from services.totem.settings import link_settings, ring_options
+from services.totem.suspicion import Suspicion
 from services.totem.transport.link import Link
 from services.totem.wire.base import RingId
 from services.totem.wire.executive import HEADER_SIZE, Service
@@ -63,6 +64,10 @@ class Node:
             lambda limit: random.randrange(limit),
         )
         self.executive = Executive(config.config_version)
+        self.suspicion = Suspicion()
+        self.link.on_unreachable = self._unreachable
+        self.words_due = True
+        """Whether what sam was left to say is out of date."""
         self._sequence = sequence
         self._text = LogText()
         self._now_ns = now_ns
@@ -87,20 +92,45 @@ class Node:
         if deadline_ns is not None and deadline_ns <= now_ns:
             self.ring.advance(now_ns)
             self.settle()
+        due_ns = self.suspicion.next_deadline_ns
+        if due_ns is not None and due_ns <= now_ns:
+            self._give_up_suspects(now_ns)
+
+    def next_deadline_ns(self) -> int | None:
+        """When `expire` is to be called; None if never."""
+        ring_ns, suspicion_ns = self.ring.next_deadline_ns(), self.suspicion.next_deadline_ns
+        return ring_ns if suspicion_ns is None else suspicion_ns if ring_ns is None else min(ring_ns, suspicion_ns)
+
+    def _give_up_suspects(self, now_ns: int) -> None:
+        for node in self.suspicion.dead(self.ring.counters.orf_token_rx, now_ns):
+            if node in self.ring.members:
+                self.counters["member_unreachable"] += 1
+                self.ring.member_dead(node, now_ns)
+                self.settle()
+
+    def _unreachable(self, address: str) -> None:
+        """A hint of the network: nobody listens there."""
+        node, ring = self.link.node_at(address), self.ring
+        if node in ring.members and self.suspicion.hint(node, ring.counters.orf_token_rx, self._now_ns):
+            ring.probe(self._now_ns)
+            self.settle()
 
     def receive(self, readable: set[int], now_ns: int) -> None:
         """Own frames, then datagrams. `readable` is what the last poll said."""
-        ring, link = self.ring, self.link
+        ring, link, suspicion = self.ring, self.link, self.suspicion
         if link.has_local:
             for frame in link.take_local():
                 ring.receive(frame, now_ns)
                 self.settle()
         for frame, source in link.receive(readable, DATAGRAMS_PER_TURN, now_ns):
             link.heard(frame, source[0])
+            if suspicion.next_deadline_ns is not None and (node := link.node_at(source[0])) is not None:
+                suspicion.heard(node)
             ring.receive(frame, now_ns)
             self.settle()
         if link.drained:
             ring.input_drained(now_ns)
+            suspicion.drained()
 
     def tend_link(self, readable: set[int], now_ns: int) -> bool:
         """Look after the address. True: what is to be polled has changed. Raises `CannotBind` at the start."""
@@ -112,6 +142,7 @@ class Node:
         elif self.link.is_up:
             self.ring.start(now_ns)
         self.settle()
+        self.words_due = True
         return True
 
     def leave(self, now_ns: int) -> None:
@@ -144,6 +175,8 @@ class Node:
 
     def _regular(self, event: RegularConfiguration) -> None:
         self.executive.configuration()
+        self.suspicion.clear()
+        self.words_due = True
         self.log.regular(event.ring, event.members, event.joined, event.left)
         self._text.tell(event, self._now_ns)
 

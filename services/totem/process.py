@@ -26,6 +26,7 @@ from rondo.logs import Logs, notice
 from services.totem.brake import Brake
 from services.totem.bus import Bus
 from services.totem.executive import ConfigVersionError
+from services.totem.last_words import last_words
 from services.totem.node import Node
 from services.totem.protection import Protection
 from services.totem.sequence_file import SequenceFile
@@ -67,6 +68,8 @@ class Process:
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
         self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection)
+        self._words_keeper = b""
+        """Who asked for our last words: sam."""
         self._poll = select.epoll()
         self._polled: set[int] = set()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -85,7 +88,12 @@ class Process:
                 context,
                 self._run_dir,
                 "totem",
-                {"status": self._on_status, "log_level": self._on_log_level, "key": self._on_key},
+                {
+                    "status": self._on_status,
+                    "log_level": self._on_log_level,
+                    "key": self._on_key,
+                    "last_words": self._on_last_words,
+                },
             )
             self._register()
             while not self._stopping:
@@ -120,6 +128,12 @@ class Process:
     def _on_key(self, request: dict[str, Any]) -> dict[str, Any]:
         return self.node.key(request, time.monotonic_ns())
 
+    def _on_last_words(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """sam asks; it is told the next ones by itself."""
+        self._words_keeper = self._control.asking
+        self.node.words_due = False
+        return last_words(self.node)
+
     def _turn(self) -> None:
         asleep_ns = time.monotonic_ns()
         wait_ns = self._wait_ns(asleep_ns)
@@ -141,6 +155,9 @@ class Process:
             self._control_waits = bool(int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
         if self.node.tend_link(readable, now_ns):
             self._register()
+        if self.node.words_due and self._words_keeper:
+            self.node.words_due = False
+            self._control.tell(self._words_keeper, last_words(self.node))
 
     def _receive(self, readable: set[int], now_ns: int) -> None:
         """Frames for the ring, unless they have to wait because cpg does not keep up."""
@@ -166,7 +183,7 @@ class Process:
             return 0
         deadline_ns = min(
             self._brake.until_ns if braked else NEVER_NS,
-            node.ring.next_deadline_ns() or NEVER_NS,
+            node.next_deadline_ns() or NEVER_NS,
             node.link.next_due_ns,
             self._bus.next_turn_ns(now_ns) or NEVER_NS,
             now_ns + SLEEP_NS_MAX,

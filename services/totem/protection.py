@@ -37,6 +37,7 @@ class Protection:
         self.seal = security.seal
         self.seal_for = security.seal_for
         self.seal_all = security.seal_all
+        self.seal_to_keep = security.seal_to_keep
         self.keys_of_others = KeyBook()
         self._store = store
         self._keys = {security.install_key(key): key for key in keys.valid}

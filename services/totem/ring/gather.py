@@ -119,11 +119,16 @@ def send_join(s: RingState) -> None:
 
 
 def send_leave(s: RingState) -> None:
-    """Say goodbye: node id 0 in the header, this node last in the failed list."""
+    """Say goodbye."""
     s.counters.memb_join_tx += 1
+    s.multicast(leave_frame(s))
+
+
+def leave_frame(s: RingState) -> bytes:
+    """A goodbye from this ring: node id 0 in the header, this node last in the failed list."""
     known = tuple(sorted((s.proc | set(s.members)) - {s.node_id}))
     failed = (*sorted(s.failed - {s.node_id}), s.node_id)
-    s.multicast(encode_join(Join(0, s.node_id, known, failed, s.ring_id.sequence)))
+    return encode_join(Join(0, s.node_id, known, failed, s.ring_id.sequence))
 
 
 def consensus_expired(s: RingState) -> None:
@@ -189,6 +194,10 @@ class Verdict(Enum):
 
 def on_join(s: RingState, join: Join) -> None:
     """A join or leave that `check_join` has passed."""
+    if join.is_leave and join.sender in s.members and join.ring_seq < s.old_ring_id.sequence:
+        # Of an earlier life: last words that come late. The present one has been in a ring with us since.
+        s.counters.drop(Reason.OLD_LEAVE)
+        return
     s.silence.heard(join.sender, s.now_ns)
     if join.is_leave:
         s.leaving.add(join.sender)

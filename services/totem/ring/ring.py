@@ -111,6 +111,17 @@ class Ring:
         s.timers.stop_all()
         s.state = State.LEFT
 
+    def last_words(self) -> bytes:
+        """What `leave` would send from the ring in force, to be sent by somebody else when this process has died. It is
+        good until the next ring is installed; members of other rings, and of later ones, ignore it."""
+        return gather.leave_frame(self._s)
+
+    def probe(self, now_ns: int) -> None:
+        """Have the token go round if it is held: that it comes back shows that every member lives."""
+        self._s.now_ns = now_ns
+        if self._s.state is State.OPERATIONAL:
+            hold.wake(self._s)
+
     def interface_changed(self, now_ns: int) -> None:
         """The address was lost or is back."""
         self._regather(now_ns, GatherReason.INTERFACE_CHANGE)

@@ -11,7 +11,7 @@
 | 10 | 4 | sender: its node id |
 | 14 | 16 | boot: random bytes that the sender drew when it started |
 | 30 | 2 | length of the whole datagram, lower 16 bits |
-| 32 | 8 | counter: 1, 2, 3 ... over everything that this boot of the sender seals |
+| 32 | 8 | counter: 1, 2, 3 ... over all that this boot of the sender seals; from 2^63 on for what is kept (replay.py) |
 
 All numbers are big-endian. A plain totem packet, too, has a 0 at offset 3 if and only if it is a token, so that a
 receiver can stop reading at a token before it opens it. What follows depends on the suite. The first 30 bytes stay the

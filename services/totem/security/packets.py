@@ -33,6 +33,8 @@ class PacketSecurity:
         """The same for one node alone."""
         self.seal_all: Callable[[Sequence[bytes]], list[bytes]] = sealer.seal_all
         """Many for everybody."""
+        self.seal_to_keep: Callable[[bytes], bytes] = sealer.seal_to_keep
+        """One for everybody that is kept, to be sent later or never."""
         self.open: Callable[[bytes, str, int], bytes | None] = self._opener.open
         """`open(datagram, source IP, now_ns)`: the frame, if there is one to hand in now. Take the replies and the
         released frames after every call."""

@@ -16,6 +16,7 @@ from services.totem.security.envelope import (
     cluster_number,
 )
 from services.totem.security.keys import Keyring
+from services.totem.security.replay import KEPT_COUNTERS
 
 _KIND_AT = 3
 _AFTER_KIND = 4
@@ -38,6 +39,7 @@ class Sealer:
         self._node_id = node_id
         self._boot = boot
         self._counter = 0
+        self._kept_counter = KEPT_COUNTERS
         self._padding_mask = keyring.suite.padding_mask
         self._take_key(keyring.in_use)
 
@@ -49,6 +51,15 @@ class Sealer:
         """The datagram that carries this totem packet, for one node alone."""
         content = Content.TOKEN if frame[_KIND_AT:_AFTER_KIND] == _TOKEN else Content.DIRECT
         return self._seal(content, frame, bound_to(content, node))
+
+    def seal_to_keep(self, frame: bytes) -> bytes:
+        """The same for a packet that somebody keeps and sends later, or never; only the newest one is of any use."""
+        if self._key_number != self._keyring.in_use:
+            self._take_key(self._keyring.in_use)
+        self._kept_counter = counter = self._kept_counter + 1
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        return self._codec.seal(self._prefixes[Content.FRAME] + TAIL.pack(length & 0xFFFF, counter), frame)
 
     def seal_all(self, frames: Sequence[bytes]) -> list[bytes]:
         """The datagrams that carry these totem packets for everybody, in their order."""

@@ -57,11 +57,21 @@ class Transport(ABC):
         self.drained = True
         """Whether the last `receive` left nothing behind that was there when it looked."""
         self._sockets: list[socket.socket] = []
+        self._addresses: dict[int, Any] = {}
+        """Of the other nodes, as sendto() wants them."""
         self._grouping = Grouping()
 
     @abstractmethod
     def multicast(self, datagrams: Sequence[bytes]) -> None:
         """Send to all other nodes, in this order."""
+
+    def address_of(self, node: int) -> Any | None:
+        """Where another node is, as sendto() wants it; None if that is not known."""
+        return self._addresses.get(node)
+
+    def node_at(self, address: str) -> int | None:
+        """Which of the other nodes has this IP address."""
+        return next((node for node, known in self._addresses.items() if known[0] == address), None)
 
     @abstractmethod
     def unicast(self, node: int, datagram: bytes) -> None:

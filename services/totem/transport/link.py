@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
@@ -17,7 +18,7 @@ from services.totem.transport.base import Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch
 from services.totem.transport.neighbours import Neighbours
 from services.totem.transport.place import LinkSettings, Place
-from services.totem.transport.sockets import AddressNotAvailable, CannotBind
+from services.totem.transport.sockets import AddressNotAvailable, CannotBind, socket_address
 from services.totem.transport.udp import UdpTransport
 from services.totem.transport.udpu import UdpuTransport
 from services.totem.wire.frames import Kind
@@ -122,6 +123,21 @@ class Link:
             self.transport.heard(frame, source)
 
     # -- the address
+
+    def addresses_of(self, nodes: Iterable[int]) -> dict[int, Any]:
+        """Where these other nodes are, as sendto() wants it; those are left out of which that is not known."""
+        if self.transport is None:
+            return {}
+        found = {node: self.transport.address_of(node) for node in nodes}
+        return {node: address for node, address in found.items() if address is not None}
+
+    def node_at(self, address: str) -> int | None:
+        """Which of the other nodes has this IP address."""
+        return None if self.transport is None else self.transport.node_at(address)
+
+    def source(self) -> Any:
+        """The own address with any port, as bind() wants it; of no host while there is none."""
+        return ("", 0) if self.transport is None else socket_address(self.transport.address, 0)
 
     @property
     def is_up(self) -> bool:

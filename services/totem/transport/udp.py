@@ -19,7 +19,6 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from services.totem.transport.base import Datagram, Transport, TransportSettings
 from services.totem.transport.interfaces import interface_index
@@ -40,7 +39,6 @@ class UdpTransport(Transport):
 
     def __init__(self, settings: TransportSettings, address: str, counters: Counter[str]) -> None:
         super().__init__(settings, address, counters)
-        self._addresses: dict[int, Any] = {}
         self._learns = True
         self._data_since_token = 0
         self._interface = interface_index(address) if family_of(address) == socket.AF_INET6 else 0

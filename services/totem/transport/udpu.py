@@ -26,7 +26,6 @@ class UdpuTransport(Transport):
         self._token = self._socket(address, settings.port, token=True)
         self._by_node: dict[int, socket.socket] = {}
         self._everybody: list[tuple[socket.socket, Any]] = []
-        self._addresses: dict[int, Any] = {}
         self._listed: frozenset[str] = frozenset()
 
     def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:

@@ -39,6 +39,8 @@ class Reason(StrEnum):
     """The group header of a message does not add up, or names no group of ours."""
     BAD_MESSAGE = "bad_message"
     """A sync or executive message of a wrong size."""
+    OLD_LEAVE = "old_leave"
+    """A goodbye of an earlier life of a member."""
     UNKNOWN_MEMBER = "unknown_member"
     """Names a node that the nodelist does not have."""
     SEQUENCE_JUMP = "sequence_jump"

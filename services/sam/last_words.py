@@ -1,0 +1,153 @@
+"""Sends what totem wants said when it has been killed, the moment it is dead. To the others it is a node that left.
+
+Totem is asked for its last words, and sends new ones by itself on each ring. Here they are bytes and addresses and
+nothing more. Its death is known from its pidfd; where the kernel has none the others find out by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from rondo.bus import control, sockets
+from rondo.bus.envelope import BusError, is_bytes, is_u32, pack, unpack
+from rondo.bus.life import ProcessWatch
+from services.sam.loop import Loop
+
+ADDRESSES_MAX = 384
+DATAGRAM_BYTES_MAX = 65_507
+ASK = pack({"op": "last_words"})
+ASK_INTERVAL_S = 0.5
+
+log = logging.getLogger("SAM")
+
+
+class LastWords:
+    """The words of the totem process that lives now. `tick` asks for them while there are none."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, loop: Loop) -> None:
+        """Raises SocketError, PathError."""
+        self.sent = 0
+        """Goodbyes that were said for a dead totem."""
+        self.refused = 0
+        """Answers of totem that were none."""
+        self._loop = loop
+        self._watch: ProcessWatch | None = None
+        self._words: dict[str, Any] = {}
+        self._socket = sockets.connect_dealer(context, control.endpoint(run_dir, "totem"))
+        loop.serve(self._socket, self._receive)
+        self._ask()
+
+    @property
+    def watched(self) -> int:
+        """Process id of the totem whose words are here; 0 = none."""
+        return self._watch.pid if self._watch is not None else 0
+
+    @property
+    def datagram(self) -> bytes:
+        """What would be sent."""
+        words: bytes = self._words.get("datagram", b"")
+        return words
+
+    def tick(self) -> None:
+        """In every turn of the loop: ask again now and then, as long as totem has not answered."""
+        if self._watch is None and time.monotonic() >= self._ask_at_s:
+            self._ask()
+
+    def _ask(self) -> None:
+        self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
+        sockets.send(self._socket, ASK)
+
+    def _receive(self) -> None:
+        for frame in sockets.receive_all(self._socket):
+            try:
+                words = unpack(frame)
+            except BusError:
+                words = None
+            if _are_words(words):
+                self._take(words)
+            else:
+                self.refused += 1
+
+    def _take(self, words: dict[str, Any]) -> None:
+        if self._watch is None or self._watch.pid != words["pid"]:
+            self._forget()
+            watch = ProcessWatch(words["pid"])
+            if watch.fileno() < 0:
+                # Dead already, or the kernel does not tell.
+                watch.close()
+                return
+            self._watch = watch
+            self._loop.watch(watch.fileno(), self._died)
+        self._words = words
+
+    def _died(self) -> None:
+        """Totem is gone."""
+        words = self._words
+        self._forget()
+        self.sent += 1
+        say(words["datagram"], words["source"], words["addresses"])
+        log.warning("The ring process (%d) died: told %d members", words["pid"], len(words["addresses"]))
+        self._ask()
+
+    def _forget(self) -> None:
+        if self._watch is not None:
+            self._loop.forget(self._watch.fileno())
+            self._watch.close()
+        self._watch, self._words = None, {}
+
+    def close(self) -> None:
+        """Say nothing any more."""
+        self._forget()
+        self._socket.close()
+
+
+def say(datagram: bytes, source: list[Any], addresses: list[list[Any]]) -> None:
+    """Send a datagram to some addresses. What cannot be sent is lost; the others find out without it."""
+    family = socket.AF_INET6 if len(source) == 4 else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as out:
+            out.bind(tuple(source))
+            for address in addresses:
+                try:
+                    out.sendto(datagram, tuple(address))
+                except OSError as error:
+                    log.info("The death of the ring process could not be told to %s: %s", address[0], error.strerror)
+    except OSError as error:
+        log.info("The death of the ring process could not be told: %s", error.strerror)
+
+
+def _are_words(words: Any) -> bool:
+    """Whether this is what totem answers."""
+    if not isinstance(words, dict):
+        return False
+    pid: Any = words.get("pid")
+    datagram: Any = words.get("datagram")
+    source: Any = words.get("source")
+    addresses: Any = words.get("addresses")
+    return (
+        is_u32(pid)
+        and pid > 1
+        and is_bytes(datagram)
+        and len(datagram) <= DATAGRAM_BYTES_MAX
+        and _is_address(source)
+        and isinstance(addresses, list)
+        and len(addresses) <= ADDRESSES_MAX
+        and all(_is_address(address) for address in addresses)
+    )
+
+
+def _is_address(address: Any) -> bool:
+    """As bind() and sendto() want it: `[host, port]`, for IPv6 `[host, port, flow, scope]`."""
+    return (
+        isinstance(address, list)
+        and len(address) in (2, 4)
+        and isinstance(address[0], str)
+        and all(is_u32(number) for number in address[1:])
+        and address[1] <= 0xFFFF
+    )

@@ -1,0 +1,28 @@
+"""What is to be said when this process has been killed: made here on each ring, kept and sent by sam.
+
+A ring process that is killed says nothing, and the others would wait for the token time-out. sam, which watches
+processes anyway, sees the death at once. It is left a LEAVE frame of the present ring, sealed where there is a key, and
+the addresses to which it should go; it knows nothing else about them. docs/PROTOCOL.md: "Last words".
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from services.totem.node import Node
+
+
+def last_words(node: Node) -> dict[str, Any]:
+    """For `rondo.bus.control`: this process, the datagram, its source, and where it goes."""
+    ring, link = node.ring, node.link
+    datagram = ring.last_words()
+    if link.protection is not None:
+        datagram = link.protection.seal_to_keep(datagram)
+    others = link.addresses_of(member for member in ring.members if member != node.config.node_id)
+    return {
+        "pid": os.getpid(),
+        "datagram": datagram,
+        "source": list(link.source()),
+        "addresses": [list(address) for _, address in sorted(others.items())],
+    }

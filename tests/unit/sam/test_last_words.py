@@ -1,0 +1,139 @@
+"""What totem leaves to be said is said when it dies, once, and nothing else is."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from rondo.bus.control import ControlServer
+from services.sam.last_words import LastWords
+from services.sam.loop import Loop
+from tests.cluster.waiting import wait_for
+
+
+class Totem:
+    """A process that does nothing, and the control socket that answers for it."""
+
+    def __init__(self, run_dir: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.receiver.bind(("127.0.0.1", 0))
+        self.receiver.settimeout(10)
+        self.words: dict[str, Any] = {
+            "pid": self.process.pid,
+            "datagram": b"first",
+            "source": ["127.0.0.1", 0],
+            "addresses": [list(self.receiver.getsockname())],
+        }
+        self.asked = b""
+        self.control = ControlServer(context, run_dir, "totem", {"last_words": self._answer})
+
+    def _answer(self, _request: dict[str, Any]) -> dict[str, Any]:
+        self.asked = self.control.asking
+        return self.words
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.receiver.close()
+        self.control.close()
+
+
+@pytest.fixture
+def run_dir() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="rondo-words-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    yield made
+    made.destroy(linger=0)
+
+
+class Sam:
+    """The loop and its last words, turned by the test."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path) -> None:
+        self.loop = Loop()
+        self.words = LastWords(context, run_dir, self.loop)
+
+    def turn(self) -> None:
+        self.loop.turn(time.monotonic() + 0.01)
+
+    def close(self) -> None:
+        self.words.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def totem(run_dir: Path, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Totem]:
+    made = Totem(run_dir, context)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sam(run_dir: Path, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Sam]:
+    made = Sam(context, run_dir)
+    yield made
+    made.close()
+
+
+def serve(totem: Totem, sam: Sam, done: Any) -> None:
+    """Both go on until it is done."""
+
+    def look() -> bool:
+        totem.control.serve()
+        sam.turn()
+        return bool(done())
+
+    wait_for(look, bool, "done", 10)
+
+
+def test_the_newest_words_are_said_when_totem_dies(totem: Totem, sam: Sam) -> None:
+    serve(totem, sam, lambda: totem.asked and sam.words.watched == totem.process.pid)
+    totem.words["datagram"] = b"second"
+    assert totem.control.tell(totem.asked, totem.words)
+    serve(totem, sam, lambda: sam.words.datagram == b"second")
+    assert sam.words.sent == 0
+    totem.process.kill()
+    began_s = time.monotonic()
+    serve(totem, sam, lambda: sam.words.sent == 1)
+    assert totem.receiver.recv(100) == b"second"
+    assert time.monotonic() - began_s < 5
+    totem.receiver.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        totem.receiver.recv(100)
+
+
+def test_what_is_no_answer_is_counted(totem: Totem, sam: Sam) -> None:
+    totem.words["addresses"] = [["127.0.0.1", 70_000]]
+    serve(totem, sam, lambda: sam.words.refused == 1)
+    assert sam.words.watched == 0
+
+
+def test_it_waits_for_a_totem_that_comes_later(run_dir: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    sam = Sam(context, run_dir)
+    sam.turn()
+    totem = Totem(run_dir, context)
+    try:
+
+        def done() -> bool:
+            sam.words.tick()
+            return sam.words.watched == totem.process.pid
+
+        serve(totem, sam, done)
+    finally:
+        totem.close()
+        sam.close()
