@@ -23,12 +23,17 @@ from rondo.bus.sessions import OpenFlag
 from services.cpg.checkpoints import Checkpoints
 from services.cpg.clients import Clients, Options
 from services.cpg.core import Core
-from services.cpg.sessions import is_note, pack_table, unpack_table
+from services.cpg.sessions import Session, is_note, pack_table, unpack_table
 
 ACK_BYTES = 128 * 1024
 """An acknowledgement is sent once it frees this much of totem's log, or after ..."""
 ACK_DELAY_S = 0.02
 """... this time."""
+
+STALL_S = 2.0
+"""A session that handles nothing for so long, while more than half of the log waits for it, is cut off."""
+STALL_SHARE = 0.9
+"""Of that half: totem counts a little more than is counted here."""
 
 OPENING_S_MAX = 5.0
 """How long nothing is acknowledged after a start because the gateway may know sessions that are not known here: so long
@@ -71,6 +76,8 @@ class Machine:
         self._kept_told: list[int] = []
         self._ack_due_s: float | None = None
         self._opening_until_s: float | None = None
+        self._stalled: tuple[tuple[int, int], float] | None = None
+        """((session, position up to which it has handled all), when it is cut off if that is still so)."""
 
     @property
     def core(self) -> Core:
@@ -239,8 +246,26 @@ class Machine:
             return
         self.clients.warn(session, self._held_bytes, bytes_max)
         if 4 * self._held_bytes > 3 * bytes_max:
-            reason = f"it handles no events while {self._held_bytes} bytes of the log wait for it"
-            self.clients.cut(session, Code.NO_RESOURCES, reason)
+            self._cut_laggard(session)
+
+    def _cut_laggard(self, session: Session) -> None:
+        reason = f"it handles no events while {self._held_bytes} bytes of the log wait for it"
+        self.clients.cut(session, Code.NO_RESOURCES, reason)
+
+    def _check_stall(self, now_s: float) -> None:
+        """Above half of the log totem takes nothing new from this node, until sessions have handled some. One that is
+        slow may slow the others down, one that handles nothing at all may not stop them."""
+        is_full = 2 * self._held_bytes > STALL_SHARE * self.options.log_bytes_max
+        session = self.clients.laggard() if is_full else None
+        if session is None:
+            self._stalled = None
+            return
+        standing = (session.ident, session.handled(self.core.n))
+        if self._stalled is None or self._stalled[0] != standing:
+            self._stalled = standing, now_s + STALL_S
+        elif now_s >= self._stalled[1]:
+            self._stalled = None
+            self._cut_laggard(session)
 
     # What is due.
 
@@ -249,6 +274,7 @@ class Machine:
         if not self._welcomed:
             self.clients.flush()
             return
+        self._check_stall(now_s)
         if self.clients.ready:
             self._submit()
         self.clients.flush()
@@ -256,7 +282,9 @@ class Machine:
 
     def due_s(self) -> float | None:
         """When `flush` has to be called at the latest, in the time that it is given; None: no need."""
-        return self._ack_due_s
+        if self._stalled is None:
+            return self._ack_due_s
+        return self._stalled[1] if self._ack_due_s is None else min(self._ack_due_s, self._stalled[1])
 
     def _submit(self) -> None:
         while True:

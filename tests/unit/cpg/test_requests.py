@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rondo.bus import events as ev
+from rondo.bus import log
 from rondo.bus import sessions as bus
 from rondo.bus.codes import Code
 from rondo.bus.envelope import BusError
@@ -153,6 +154,31 @@ def test_slow_session_is_warned_then_cut(world: World) -> None:
     world.settle()
     memberships = [event for _, event in good.stream if event[1] == ev.MEMBERSHIP]
     assert memberships[-1][5] == [[1, slow.pid, ev.Reason.PROCDOWN]]
+
+
+def test_session_that_handles_nothing_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small messages fill half of the log, where nothing new is taken, before their bytes make anybody too slow."""
+    monkeypatch.setattr(log, "QUEUE_BYTES_MAX", 1 << 16)  # as small beside the log as it is by default
+    world = World(1, 1)
+    world.form((1,))
+    node = world.nodes[1]
+    lazy, good = node.new_client(), node.new_client()
+    world.settle()
+    for client in (lazy, good):
+        assert outcome(world, client, Op.JOIN, b"g") == Code.OK
+    lazy.acknowledge = lambda gateway: None  # type: ignore[method-assign]
+
+    before = node.log.head
+    for _ in range(2500):
+        good.request(node.gateway, Op.MCAST, b"g", 2, b"x")
+        for _ in range(4):
+            node.submit(9)
+            node.deliver(9)
+            node.pump(2)
+            good.acknowledge(node.gateway)
+    assert lazy.cut is not None
+    assert lazy.cut[0] == Code.NO_RESOURCES
+    assert node.log.head >= before + 2500
 
 
 def test_loss_of_totem_names_what_is_unknown(world: World) -> None:
