@@ -24,6 +24,7 @@ BENCH ?=
 
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations crowd chaos bench bench-core clean
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations chaos bench bench-core clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos kills restarts flood overload detection fuzz bench bench-core clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -98,6 +99,24 @@ bench-core: setup ## the parts by themselves: events per second of the ring, pac
 .PHONY: forgeries
 forgeries: setup ## rings under well-formed forgeries: make forgeries N=500, or one again: make forgeries SEED=17
 	@$(BIN)/python -m tests.simulation forge $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
+fuzz: setup ## every decoder, coverage-guided, by atheris (make fuzz SECONDS=600, for each)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --jobs $(JOBS) --corpus build/fuzz
+
+kills: setup ## kill -9 of cpg, gateway and sam a hundred times each, under load: nobody may notice
+	@$(BIN)/python -m tests.cluster.chaos --kills $(or $(KILLS),100) --seed $(or $(SEED),1)
+
+restarts: setup ## a node killed and started fifty times in a row under load
+	@$(BIN)/python -m tests.cluster.chaos --restarts $(or $(RESTARTS),50) --seed $(or $(SEED),1)
+
+flood: setup ## forged, replayed and altered packets, 5000 a second
+	@$(BIN)/python -m tests.cluster.chaos --flood $(SECONDS) --seed $(or $(SEED),1)
+
+overload: setup ## a client that never reads, beside a sender at full speed: make overload SECONDS=300
+	@$(BIN)/python -m tests.cluster.chaos.overload --seconds $(SECONDS)
+
+detection: setup ## how soon applications hear of what happens to a node
+	@$(BIN)/python -m bench.detection
 
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
 	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.chaos.overload import overload
 from tests.cluster.chaos.plan import kinds, make_plan
 from tests.cluster.chaos.run import Options, Run
 from tests.conftest import need_namespaces
 
-SECONDS = 40.0
+SECONDS = 30.0
 SERVICES = ("totem", "cpg", "ipc_gateway")
 
 
@@ -56,3 +57,28 @@ def test_faults_end_and_spare_nodes_that_are_hit_already() -> None:
     assert all(step.until_s <= 120.0 for step in plan)
     for one, other in ((a, b) for a in plan for b in plan if a is not b and a.node == b.node):
         assert one.until_s <= other.at_s or other.until_s <= one.at_s
+
+
+@pytest.mark.namespaces
+@pytest.mark.timeout(400)
+def test_nobody_notices_killed_services(short_directory: Path) -> None:
+    need_namespaces()
+    report = Run(Options(seed=2, kills=3), short_directory, print).run()
+    assert report.holds, report.text()
+
+
+@pytest.mark.namespaces
+@pytest.mark.timeout(400)
+def test_a_flood_of_forged_packets_is_not_noticed(short_directory: Path) -> None:
+    need_namespaces()
+    report = Run(Options(seed=3, flood_s=4.0), short_directory, print).run()
+    assert report.holds, report.text()
+
+
+@pytest.mark.namespaces
+@pytest.mark.timeout(400)
+def test_a_client_that_never_reads_is_cut_off_and_stops_nobody() -> None:
+    need_namespaces()
+    outcome = overload(15.0)
+    assert outcome.cut_after_s is not None, outcome.text()
+    assert sum(outcome.beside[-3:]) > 0, outcome.text()

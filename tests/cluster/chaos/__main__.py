@@ -21,13 +21,17 @@ def main() -> int:
     parser.add_argument(
         "--kills", type=int, default=0, help="instead: kill each service but the ring N times on node 1"
     )
+    parser.add_argument("--restarts", type=int, default=0, help="instead: kill and start node 3 N times")
+    parser.add_argument(
+        "--flood", type=float, default=0, help="instead: so many seconds of forged and replayed packets"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the logs also if all holds")
     options = parser.parse_args()
     if missing := namespaces_missing():
         print(f"error: {missing}", file=sys.stderr)
         return 1
     directory = Path(tempfile.mkdtemp(prefix="rondo-chaos-", dir="/tmp"))
-    chosen = Options(options.seed, options.seconds, options.rate, options.kills)
+    chosen = Options(options.seed, options.seconds, options.rate, options.kills, options.restarts, options.flood)
     report = Run(chosen, directory, lambda line: print(line, flush=True)).run()
     print(report.text())
     if report.holds and not options.keep:

@@ -3,6 +3,9 @@
 import json
 import secrets
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -22,11 +25,18 @@ from tests.cluster.chaos.node import Node
 from tests.cluster.chaos.plan import Step, make_kill_plan, make_plan
 from tests.cluster.netns import Lab
 from tests.cluster.ring_config import RingConfig, Transport
+from tests.cluster.rondo_node import REPOSITORY
 from tests.cluster.waiting import WaitTimeoutError, wait_for
 
 NODES = 3
 RATE = 60.0
 CONVERGE_TIMEOUT_S = 60.0
+PORT = 5405
+FLOOD_RATE = 5000
+RECORD_S = 4.0
+LOG_LINES_MAX = 30
+LOG_LINES_PER_SECOND_MAX = 6
+GROWTH_KB_MAX = 8 * 1024
 LAST_WORD_TIMEOUT_S = 60.0
 QUIET_S = 0.5
 TICK_S = 0.02
@@ -45,6 +55,19 @@ class Options:
     """Messages a second of each application of the first kind; those of the second send a quarter of that."""
     kills: int = 0
     """If not 0: nothing happens but that each service but the ring is killed so often, on node 1. Nobody may notice."""
+    restarts: int = 0
+    """If not 0: nothing happens but that node 3 is killed as a whole and started again, so often."""
+    flood_s: float = 0.0
+    """If not 0: nothing happens but a flood of forged, replayed and altered packets, with a key."""
+
+    @property
+    def what(self) -> str:
+        """What happens."""
+        if self.kills:
+            return f"{self.kills} kills of each service"
+        if self.restarts:
+            return f"{self.restarts} restarts of a node"
+        return f"{self.flood_s:g} s of a flood" if self.flood_s else f"{self.seconds:g} s of faults"
 
     @property
     def transport(self) -> Transport:
@@ -54,7 +77,7 @@ class Options:
     @property
     def encrypted(self) -> bool:
         """Two seeds of four with a key."""
-        return self.seed % 4 in (1, 2)
+        return self.seed % 4 in (1, 2) or self.flood_s > 0
 
 
 @dataclass
@@ -65,6 +88,8 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[GroupViolation] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What else was measured."""
     troubles: list[str] = field(default_factory=list)
     """What is wrong besides: it did not converge, a traceback in a log."""
     gap_s: float = 0.0
@@ -79,13 +104,13 @@ class Report:
     def text(self) -> str:
         """The report."""
         o = self.options
-        what = f"{o.kills} kills of each service" if o.kills else f"{o.seconds:g} s of faults"
         lines = [
-            f"seed {o.seed}: {what}, {o.transport}, {'with a key' if o.encrypted else 'plain'}",
+            f"seed {o.seed}: {o.what}, {o.transport}, {'with a key' if o.encrypted else 'plain'}",
             "faults: " + ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items())),
             "seen: " + ", ".join(f"{count} {name}" for name, count in sorted(self.counts.items())),
             f"longest time without a delivery {self.gap_s:.2f} s; one ring {self.converged_s:.2f} s after the end",
             *map(str, self.violations),
+            *self.notes,
             *self.troubles[:20],
             "every property holds" if self.holds else f"NOT every property holds; again: make chaos SEED={o.seed}",
         ]
@@ -112,7 +137,12 @@ class Run:
             self.applications = Applications(self.nodes, self._options.seed, self._options.rate, self._note)
             try:
                 self._start()
-                self._let_happen(Mischief(lab, self.nodes, self.applications, self._note))
+                if self._options.restarts:
+                    self._restart_often()
+                elif self._options.flood_s:
+                    self._flood()
+                else:
+                    self._let_happen(Mischief(lab, self.nodes, self.applications, self._note))
                 self._converge()
             except WaitTimeoutError as error:
                 self.report.troubles.append(str(error))
@@ -144,7 +174,7 @@ class Run:
         for node in self.nodes.values():
             node.wait_until_started()
         self._wait_for_one_ring("after the start")
-        self.applications.start_all(churn=not self._options.kills)
+        self.applications.start_all(churn=not self._options.kills and not self._options.flood_s)
 
     def _wait_for_one_ring(self, when: str) -> None:
         everybody = tuple(self.nodes)
@@ -177,6 +207,59 @@ class Run:
                 if action is not None:
                     undo.append((now_s + step.until_s - step.at_s, step, action))
             time.sleep(TICK_S)
+
+    def _restart_often(self) -> None:
+        """Kill all of node 3 and start it again, under load; what the others use of memory must not grow with that."""
+        memory: list[dict[str, int]] = []
+        for number in range(self._options.restarts):
+            self._say(f"restart {number + 1}")
+            self._note("ringkill", node=NODES)
+            self.nodes[NODES].kill()
+            self.nodes[NODES].launch()
+            self.nodes[NODES].wait_until_started()
+            self._wait_for_one_ring(f"after restart {number + 1}")
+            self.report.faults["restart"] += 1
+            memory.append(self.nodes[1].memory_kb())
+        early, late = memory[len(memory) // 5], memory[-1]
+        for name, late_kb in late.items():
+            early_kb = early.get(name, 0)
+            self.report.notes.append(f"memory of {name} on node 1: {early_kb} -> {late_kb} KiB")
+            if late_kb > early_kb * 1.25 + GROWTH_KB_MAX:
+                self.report.troubles.append(f"{name} on node 1 grew from {early_kb} to {late_kb} KiB")
+
+    def _flood(self) -> None:
+        """From host 3, to the other two; what is replayed was recorded while a ring broke and was formed."""
+        host, targets = self.nodes[NODES].host, [self.nodes[n].host.address for n in self.nodes if n != NODES]
+        command = [sys.executable, "-m", "tests.cluster.chaos.attacker", "--record-seconds", str(RECORD_S)]
+        command += ["--port", str(PORT), "--rate", str(FLOOD_RATE), "--seconds", str(self._options.flood_s), *targets]
+        attacker = host.popen(command, environment={"PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE)
+        assert attacker.stdout is not None
+        time.sleep(RECORD_S / 4)
+        self.nodes[NODES].send(signal.SIGKILL, "totem")
+        recorded = attacker.stdout.readline().decode()
+        self._wait_for_one_ring("before the flood")
+        before = {number: self._log_lines(node) for number, node in self.nodes.items()}
+        self._note("flood")
+        began_s = time.monotonic()
+        sent = int(attacker.stdout.readline().split()[1])
+        self._note("flood_end")
+        seconds = time.monotonic() - began_s
+        attacker.wait()
+        self.report.faults["packets of the flood"] = sent
+        self.report.notes.append(
+            f"{recorded.strip()}, {sent} packets in {seconds:.1f} s, {sent / seconds:.0f} a second"
+        )
+        for number, node in self.nodes.items():
+            lines = self._log_lines(node) - before[number]
+            counters = node.status("totem").get("counters", {})
+            refused = {name: count for name, count in counters.items() if name.startswith("security_") and count}
+            self.report.notes.append(f"node {number}: {lines} log lines; {refused}")
+            if lines > LOG_LINES_MAX + LOG_LINES_PER_SECOND_MAX * seconds:
+                self.report.troubles.append(f"node {number} wrote {lines} log lines in {seconds:.0f} s of flood")
+
+    @staticmethod
+    def _log_lines(node: Node) -> int:
+        return sum(node.log(service).count("\n") for service in SERVICES)
 
     def _do(self, action: Undo) -> None:
         for node in self.nodes.values():
@@ -238,8 +321,9 @@ class Run:
         merged = sorted([*seen, *self._harness], key=lambda event: float(event["t"]))
         (self._directory / "trace.ndjson").write_text("".join(json.dumps(event) + "\n" for event in merged))
         self.report.violations = check(merged)
-        if self._options.kills:
-            self.report.troubles += [f"an application noticed: {event}" for event in seen if _is_noticed(event)]
+        noticed = [event for event in seen if _is_noticed(event) and self._is_calm(event["t"])]
+        if self._options.kills or self._options.flood_s:
+            self.report.troubles += [f"an application noticed: {event}" for event in noticed]
         counts = self.report.counts
         counts.update({"messages accepted": sum(len(e["msgs"]) for e in seen if e["ev"] == "gaccept")})
         counts.update({"deliveries": sum(e["ev"] == "gdeliver" for e in seen)})
@@ -254,6 +338,11 @@ class Run:
                 gap_s = event["t"] - last.get(event["proc"], event["t"])
                 self.report.gap_s = max(self.report.gap_s, gap_s)
                 last[event["proc"]] = event["t"]
+
+    def _is_calm(self, t: float) -> bool:
+        """Whether nobody may notice anything then: always, or while the flood lasts."""
+        times = {event["ev"]: event["t"] for event in self._harness}
+        return not self._options.flood_s or times.get("flood", 0.0) < t < times.get("flood_end", 0.0)
 
 
 def _is_noticed(event: Event) -> bool:

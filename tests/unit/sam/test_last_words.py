@@ -69,7 +69,7 @@ class Sam:
         self.words = LastWords(context, run_dir, self.loop)
 
     def turn(self) -> None:
-        self.loop.turn(time.monotonic() + 0.01)
+        self.loop.turn(time.monotonic() + 0.01, lambda: None)
 
     def close(self) -> None:
         self.words.close()

@@ -1,0 +1,189 @@
+"""A client that joins and never reads, beside a sender at full speed.
+
+    python -m tests.cluster.chaos.overload --seconds 300
+
+One node. Memory of every process has to stay flat, and the sender at the rate that it had alone. The lazy client is cut
+off when it holds back more than it may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.cluster.chaos.node import Node
+from tests.cluster.netns import Lab
+from tests.cluster.requirements import namespaces_missing
+from tests.cluster.ring_config import RingConfig
+from tests.cluster.rondo_node import REPOSITORY
+
+ALONE_S = 4.0
+GROWTH_PERCENT_MAX = 5.0
+GROWTH_KB_MAX = 8 * 1024
+RATE_PERCENT_MIN = 80.0
+MESSAGE_BYTES = 1024
+
+LAZY = """
+import sys, time, rondo
+cluster = rondo.connect(sys.argv[1], timeout=10)
+group = cluster.cpg.join("overload")
+print("joined", flush=True)
+time.sleep(1e6)
+"""
+SENDER = """
+import sys, time, rondo
+cluster = rondo.connect(sys.argv[1], timeout=10)
+group = cluster.cpg.join("overload")
+data = bytes(int(sys.argv[2]))
+count, members, due = 0, 1, time.monotonic() + 1
+while True:
+    try:
+        for _ in range(200):
+            group.mcast(data, timeout=0)
+    except rondo.TryAgain:
+        pass
+    for _ in range(400):
+        event = group.poll(timeout=0)
+        if event is None:
+            break
+        if isinstance(event, rondo.Message):
+            count += 1
+        elif isinstance(event, rondo.Membership):
+            members = len(event.members)
+    now = time.monotonic()
+    if now >= due:
+        print(count, members, flush=True)
+        count, due = 0, now + 1
+"""
+
+
+@dataclass
+class Outcome:
+    """What was seen."""
+
+    alone: list[int] = field(default_factory=list)
+    """Messages in each second without the lazy client."""
+    beside: list[int] = field(default_factory=list)
+    cut_after_s: float | None = None
+    memory_kb: list[dict[str, int]] = field(default_factory=list)
+    """Of each process, once a second, since the lazy client joined."""
+
+    def growth(self) -> dict[str, tuple[int, int]]:
+        """(highest in the second quarter of the time, highest in the last half), KiB, of each process."""
+        samples = self.memory_kb
+        early, late = samples[len(samples) // 4 : len(samples) // 2], samples[len(samples) // 2 :]
+        return {
+            name: (max(each.get(name, 0) for each in early), max(each.get(name, 0) for each in late))
+            for name in samples[-1]
+        }
+
+    def faults(self) -> list[str]:
+        """What is not as it should be."""
+        found = []
+        for name, (early_kb, late_kb) in self.growth().items():
+            if late_kb - early_kb > max(GROWTH_KB_MAX, early_kb * GROWTH_PERCENT_MAX / 100):
+                found.append(f"{name} grew from {early_kb} to {late_kb} KiB")
+        alone, beside = statistics.median(self.alone), statistics.median(self.beside)
+        if beside < alone * RATE_PERCENT_MIN / 100:
+            found.append(f"the sender fell from {alone:.0f} to {beside:.0f} messages a second")
+        if self.cut_after_s is None:
+            found.append("the lazy client was never cut off")
+        return found
+
+    def text(self) -> str:
+        """A short report."""
+        lines = [
+            f"sender alone {statistics.median(self.alone):,.0f}/s of {MESSAGE_BYTES} B, beside the lazy client "
+            f"{statistics.median(self.beside):,.0f}/s (slowest second {min(self.beside):,}); "
+            f"lazy client cut off after {self.cut_after_s} s",
+            *(f"{name:<12} {early:>8} -> {late:>8} KiB" for name, (early, late) in sorted(self.growth().items())),
+        ]
+        return "\n".join(lines + self.faults())
+
+
+class Overload:
+    """One node, the sender, the lazy one."""
+
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        token = f"o{secrets.token_hex(4)}"
+        path = directory / "corosync.conf"
+        path.write_text(RingConfig.of_lab(lab, "udpu", totem={"cluster_name": token}).text())
+        self.node = Node(lab.host(1), path, token)
+        self.outcome = Outcome()
+        self._rates: list[tuple[int, int]] = []
+
+    def _start(self, script: str, *arguments: str) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-c", script, self.node.socket, *arguments]
+        environment = {"PYTHONPATH": str(REPOSITORY)}
+        return self.node.host.popen(argv, environment=environment, stdout=subprocess.PIPE)
+
+    def _read_rates(self, sender: subprocess.Popen[bytes]) -> None:
+        assert sender.stdout is not None
+        for line in sender.stdout:
+            count, members = line.split()
+            self._rates.append((int(count), int(members)))
+
+    def run(self, seconds: float) -> Outcome:
+        """All of it."""
+        self.node.launch()
+        self.node.wait_until_started()
+        sender = self._start(SENDER, str(MESSAGE_BYTES))
+        reader = threading.Thread(target=self._read_rates, args=(sender,), daemon=True)
+        reader.start()
+        time.sleep(ALONE_S + 1)
+        self.outcome.alone = [count for count, _ in self._rates[1:]]
+        lazy = self._start(LAZY)
+        assert lazy.stdout is not None
+        assert lazy.stdout.readline() == b"joined\n"
+        first, began_s = len(self._rates), time.monotonic()
+        while time.monotonic() - began_s < seconds:
+            time.sleep(1)
+            self.outcome.memory_kb.append(
+                {**self.node.memory_kb(), "sender": _rss_kb(sender.pid), "lazy": _rss_kb(lazy.pid)}
+            )
+            if self.outcome.cut_after_s is None and len(self._rates) > first + 1 and self._rates[-1][1] == 1:
+                self.outcome.cut_after_s = round(time.monotonic() - began_s, 1)
+        self.outcome.beside = [count for count, _ in self._rates[first + 1 :]]
+        for each in (lazy, sender):
+            each.kill()
+            each.wait()
+        reader.join(10)
+        self.node.kill()
+        return self.outcome
+
+
+def _rss_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
+
+
+def overload(seconds: float) -> Outcome:
+    """Run it in a laboratory of its own."""
+    with tempfile.TemporaryDirectory(prefix="rondo-overload-", dir="/tmp") as name, Lab(Path(name), 1) as lab:
+        return Overload(lab, Path(name)).run(seconds)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.cluster.chaos.overload", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("--seconds", type=float, default=300.0, help="beside the lazy client (default 300)")
+    options = parser.parse_args()
+    if missing := namespaces_missing():
+        print(f"error: {missing}", file=sys.stderr)
+        return 1
+    outcome = overload(options.seconds)
+    print(outcome.text())
+    return 1 if outcome.faults() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
