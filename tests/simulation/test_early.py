@@ -163,3 +163,17 @@ def test_a_death_that_changes_nothing_is_not_told_to_others() -> None:
     cluster.run(50)
     assert len(cluster.events("state")) == before
     cluster.finish()
+
+
+def test_a_healed_cut_is_found_whatever_an_idle_ring_is_doing() -> None:
+    """The token of an idle ring is held for longer than the merge timer; the rings look for each other all the same."""
+    for phase_ms in range(0, 900, 90):
+        cluster = Cluster(3, **DEFAULTS)
+        cluster.form()
+        cluster.partition((1, 2), (3,))
+        cluster.expect_ring(1, 2)
+        cluster.expect_ring(3)
+        cluster.run(1000 + phase_ms)
+        cluster.heal()
+        assert cluster.expect_ring(1, 2, 3) < 300
+        cluster.finish()

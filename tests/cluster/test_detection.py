@@ -1,0 +1,22 @@
+"""How soon failures are known, with bounds that a slow machine keeps; `make detection` measures it."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.detection import Bench, measure, table
+from tests.conftest import need_namespaces
+
+TOKEN_MS = 1000
+SLOW_MS = 1000
+"""What a machine that does other things too may take longer."""
+
+
+@pytest.mark.namespaces
+@pytest.mark.timeout(300)
+def test_failures_are_known_soon() -> None:
+    """Nothing but a cut waits for the token time-out, and what comes back is found before one is over."""
+    need_namespaces()
+    rows = {row.what: row for row in measure(1, token_ms=TOKEN_MS, scenarios=(Bench.dies, Bench.freezes))}
+    late = [row.text() for row in rows.values() if max(row.samples_ms) > row.target_ms + SLOW_MS]
+    assert not late, table(list(rows.values()))
