@@ -35,6 +35,19 @@ def test_docker_takes_the_compose_file() -> None:
     subprocess.run([*command, "-f", str(ROOT / "docker-compose.yml"), "config", "--quiet"], check=True)
 
 
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd is not installed; the other tests look at the unit's content")
+    unit = tmp_path / "rondo.service"
+    text = (ROOT / "config" / "rondo.service").read_text()
+    # It is verified that the program is there.
+    unit.write_text(text.replace("ExecStart=/usr/local/bin/rondo ", f"ExecStart={shutil.which('true')} "))
+    done = subprocess.run([analyze, "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+    assert "rondo.service" not in done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_nodes_are_those_of_their_configuration(compose: dict[str, Any]) -> None:
     services = compose["services"]
     addresses = {name: services[name]["networks"]["ring"]["ipv4_address"] for name in NODES}
