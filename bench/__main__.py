@@ -86,6 +86,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     plan.quick = options.quick
     plan.seconds = options.seconds or (0.7 if options.quick else 1.5)
     plan.nodes = options.nodes
+    plan.quiet_wait_s = options.quiet_wait
     plan.node_counts = [int(count) for count in numbers(options.node_counts, plan.node_counts, 16)]
     plan.losses_percent = numbers(options.losses, plan.losses_percent, 50)
     if options.quick:
@@ -122,6 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help="length of one throughput sample")
     parser.add_argument("--node-counts", help="for the part growth (default: 1,2,3,8,16)")
     parser.add_argument("--losses", help="percent, for the part loss (default: 0,0.1,1,5)")
+    parser.add_argument(
+        "--quiet-wait", type=float, default=0, metavar="S",
+        help="let each sample wait at most so long for other programs on the machine to pause (default: 0)",
+    )  # fmt: skip
     parser.add_argument("--add", action="store_true", help="keep what PART.json has of other systems, sizes, counts")
     parser.add_argument("--quick", action="store_true", help="under three minutes, and not to be quoted")
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="default: %(default)s")

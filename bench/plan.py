@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.lab.cluster import Cluster
+from bench.lab.processes import wait_for_quiet
 from bench.lab.systems import System
 from bench.statistics import Series
 
@@ -38,6 +39,8 @@ class Plan:
     losses_percent: Sequence[float] = (0, 0.1, 1, 5)
     nodes: int = 3
     quick: bool = False
+    quiet_wait_s: float = 0
+    """How long a sample may wait for the machine to have nothing else to do."""
     configurations: dict[str, str] = field(default_factory=dict)
     """The configuration of node 1 of each system that was used, for the report."""
 
@@ -46,6 +49,11 @@ class Plan:
         for number in range(self.rounds):
             shift = number % len(self.systems)
             yield [*self.systems[shift:], *self.systems[:shift]]
+
+    def pause(self) -> None:
+        """Before a sample: let what else runs on the machine come to its end, if it does in time."""
+        if self.quiet_wait_s and not wait_for_quiet(self.quiet_wait_s):
+            progress(f"the machine was not quiet within {self.quiet_wait_s:g} s")
 
     def alone(self, system: System) -> Plan:
         """The same plan for one system."""

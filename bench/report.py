@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from bench.lab.processes import ELSEWHERE
 from bench.results import PartResult
 from bench.statistics import Series, paired_ratio
 
@@ -98,12 +99,14 @@ def use_table(result: PartResult) -> str:
         row = row_of(series, result.rows)
         label = ", ".join(label_text(name, value) for name, value in zip(result.rows, row, strict=True))
         line = [label, str(series.labels["system"])]
+        elsewhere = cpu.pop(ELSEWHERE, None)
         for medians, factor in ((cpu, 100), (pss, 1)):
             line.append(", ".join(f"{name[2:]} {factor * medians[name]:.0f}" for name in medians if _of_node_1(name)))
             line.append(f"{factor * sum(value for name, value in medians.items() if not _of_node_1(name)):.0f}")
+        line.insert(-2, "-" if elsewhere is None else f"{100 * elsewhere:.0f}")
         rows.append(line)
-    header = [", ".join(result.rows), "system", "CPU of node 1, % of a core", "others", "PSS of node 1, MiB", "others"]
-    return table(header, rows) if rows else ""
+    header = ["CPU of node 1, % of a core", "other nodes", "elsewhere", "PSS of node 1, MiB", "other nodes"]
+    return table([", ".join(result.rows), "system", *header], rows) if rows else ""
 
 
 def _of_node_1(process: str) -> bool:

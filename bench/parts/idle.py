@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from bench.lab.processes import Meter
+from bench.lab.processes import ELSEWHERE, Meter
 from bench.plan import Plan, progress, series_of
 from bench.statistics import Series
 
@@ -28,6 +28,7 @@ def idle(plan: Plan) -> list[Series]:
             time.sleep(WINDOW_S)
             for name, meter in meters:
                 cpu_shares, pss_mib = meter.read()
+                del cpu_shares[ELSEWHERE]
                 for quantity, unit, values in (
                     ("CPU", "% of a core", {process: 100 * share for process, share in cpu_shares.items()}),
                     ("PSS", "MiB", pss_mib),

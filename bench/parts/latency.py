@@ -31,6 +31,7 @@ def measure(plan: Plan, clusters: dict[str, Cluster], labels: Labels | None = No
         for gap_ms, count in ((0, plan.latency_count), (IDLE_GAP_MS, plan.idle_latency_count)):
             for number, systems in enumerate(plan.turns(), start=1):
                 for system in systems:
+                    plan.pause()
                     meter = Meter(pids[system.name])
                     p50_us, p99_us = sample(clients[system.name], SIZE, count, gap_ms)
                     use = meter.read()

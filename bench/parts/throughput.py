@@ -70,6 +70,7 @@ def measure(
         for size in plan.sizes:
             for number, systems in enumerate(plan.turns(), start=1):
                 for system in systems:
+                    plan.pause()
                     meter = Meter(pids[system.name])
                     sample = rate(senders[system.name], size, plan.seconds)
                     of: Labels = {"system": system.name, "size": size, **(labels or {})}

@@ -18,7 +18,7 @@ def result() -> PartResult:
             "messages/s",
             {"system": "rondo", "size": 65536},
             [3000, 4000, 2000],
-            {"1.totem": [0.5], "2.totem": [0.25]},
+            {"1.totem": [0.5], "2.totem": [0.25], "elsewhere": [0.1]},
             {"1.totem": [30]},
         ),
         Series("throughput", "messages/s", {"system": "corosync-knet", "size": 65536}, [1500, 1000, 1000]),
@@ -40,7 +40,7 @@ def result() -> PartResult:
 def test_report_shows_medians_ratios_processor_time_and_configurations() -> None:
     text = report([result()])
     assert "| 64 KiB | 197 MB/s (±33 %) | 65.5 MB/s (±25 %) | 2.00 x |" in text
-    assert "| 64 KiB | rondo | totem 50 | 25 | totem 30 | 0 |" in text
+    assert "| 64 KiB | rondo | totem 50 | 25 | 10 | totem 30 | 0 |" in text
     assert "`rondo`:\n\n```\ntotem {\n}\n```" in text
     assert "totem {" not in report([result()], with_configurations=False)
 
