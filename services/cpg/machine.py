@@ -27,7 +27,7 @@ from services.cpg.sessions import Session, is_note, pack_table, unpack_table
 
 ACK_BYTES = 128 * 1024
 """An acknowledgement is sent once it frees this much of totem's log, or after ..."""
-ACK_DELAY_S = 0.02
+ACK_DELAY_S = 0.1
 """... this time."""
 
 STALL_S = 2.0
