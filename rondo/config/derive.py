@@ -54,6 +54,8 @@ class Windows:
     window_size: int
     max_messages: int
     accelerated_window: int
+    wide: bool
+    """Neither window_size nor max_messages is configured: where all members are Rondo, both may be wider."""
 
 
 def window_limit(netmtu: int) -> int:
@@ -68,7 +70,8 @@ def windows(totem: Totem) -> Windows:
     accelerated = totem.accelerated_window
     if accelerated is None:
         accelerated = min(ACCELERATED_WINDOW_DEFAULT, max_messages)
-    return Windows(min(totem.window_size, limit), max_messages, accelerated)
+    wide = totem.model_fields_set.isdisjoint(("window_size", "max_messages"))
+    return Windows(min(totem.window_size, limit), max_messages, accelerated, wide)
 
 
 def client_bytes_max(config: Config) -> int:

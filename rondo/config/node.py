@@ -143,6 +143,8 @@ class NodeConfig:
     """Long enough for ten joins; 0 = off."""
     accelerated_window: int
     """0 = the classic ring."""
+    wide_windows: bool
+    """Whether window_size and max_messages follow from the receive buffers where all members are Rondo and say so."""
 
     security: SecuritySettings
     logging: dict[str, LogSettings]

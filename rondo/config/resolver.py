@@ -75,6 +75,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         cancel_token_hold_on_retransmit=totem.cancel_token_hold_on_retransmit,
         consensus_early_ms=timers.consensus_early_ms,
         accelerated_window=windows.accelerated_window,
+        wide_windows=windows.wide,
         security=_security(loaded, state),
         logging=_logging(config.logging),
         allowed_uids=uids,

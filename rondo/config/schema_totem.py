@@ -158,7 +158,8 @@ class Totem(Section):
     )
     token_retransmit: MaybeNumber = option(
         None,
-        "Time without news of the token after which it is sent again, at the latest.",
+        "Time without news of the token after which it is sent again, at the latest: Rondo goes by the measured time "
+        "of a rotation.",
         unit="ms",
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
@@ -232,14 +233,15 @@ class Totem(Section):
     )
     window_size: Number = option(
         50,
-        "Packets that all nodes together may send in one rotation of the token; at most 256000 / netmtu.",
+        "Packets that all nodes together may send in one rotation of the token; at most 256000 / netmtu. If neither "
+        "this nor max_messages is given, rings of Rondo nodes only use what all their receive buffers can take.",
         unit="packets",
         ge=1,
         le=16384,
     )
     max_messages: Number = option(
         17,
-        "Packets that one node may send per visit of the token; at most 256000 / netmtu.",
+        "Packets that one node may send per visit of the token; at most 256000 / netmtu. See window_size.",
         unit="packets",
         ge=1,
         le=16384,
@@ -254,7 +256,12 @@ class Totem(Section):
         derived="10, or max_messages if that is less",
     )
     miss_count_const: Number = option(
-        5, "Visits of the token at which a message is missing before it is asked for.", unit="visits", ge=1, le=1000
+        5,
+        "Visits of the token at which a message is missing before it is asked for; Rondo asks at the second at the "
+        "latest, and at the first if it knows that nothing is on its way.",
+        unit="visits",
+        ge=1,
+        le=1000,
     )
     cancel_token_hold_on_retransmit: YesNo = option(False, "Do not hold the token while messages are being sent again.")
     rrp_mode: Literal["none"] = option(

@@ -15,6 +15,7 @@ from rondo import paths
 from rondo.bus import sockets
 from rondo.bus.envelope import BusError
 from rondo.bus.kinds import Kind
+from rondo.bus.requests import Guarantee
 from services.totem.node import Node
 
 ENVELOPES_PER_TURN = 32
@@ -57,8 +58,10 @@ class Bus:
         node, ring = self._node, self._node.ring
         submitted = False
         while ring.submit_space() > 0 and (message := self._log.next_message()) is not None:
+            safe = message.guarantee == Guarantee.SAFE
             for data, tag in message.expanded() or ((message.data, message.tag),):
-                ring.submit(data, tag)
+                # The last part of a long message is enough: a SAFE message is as safe as all that goes before it.
+                ring.submit(data, tag, safe=safe and tag[2] == 0)
             submitted = True
         node.answer_sync_steps()
         if self._log.reform_wanted:

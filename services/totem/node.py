@@ -128,15 +128,25 @@ class Node:
                 suspicion.heard(node)
             ring.receive(frame, now_ns)
             self.settle()
+            if ring.token_first:
+                self._receive_token(now_ns)
         if link.drained:
             ring.input_drained(now_ns)
             suspicion.drained()
+
+    def _receive_token(self, now_ns: int) -> None:
+        """The ring knows that the token is here and waits for no more data."""
+        for frame, _ in self.link.receive_token(now_ns):
+            self.counters["token_read_first"] += 1
+            self.ring.receive(frame, now_ns)
+            self.settle()
 
     def tend_link(self, readable: set[int], now_ns: int) -> bool:
         """Look after the address. True: what is to be polled has changed. Raises `CannotBind` at the start."""
         self._now_ns = now_ns
         if not self.link.tend(readable, now_ns):
             return False
+        self.ring.set_receive_bytes(self.link.receive_bytes())
         if self.ring.state is not State.STARTING:
             self.ring.interface_changed(now_ns)
         elif self.link.is_up:
@@ -244,6 +254,11 @@ class Node:
             "members": list(ring.members),
             "node": self.config.node_id,
             "syncing": ring.syncing,
+            "rondo_members": list(ring.rondo_members),
+            "accelerated": ring.accelerated,
+            "window_size": ring.windows[0],
+            "max_messages": ring.windows[1],
+            "rotation_us": ring.rotation_ns // 1000,
             "why_isolated": self.link.why_down,
             "config_versions": {str(node): told for node, told in sorted(self.executive.config_versions.items())},
             "counters": counters,

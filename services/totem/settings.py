@@ -30,6 +30,8 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
         miss_count_const=config.miss_count_const,
         window_size=config.window_size,
         max_messages=config.max_messages,
+        accelerated_window=config.accelerated_window,
+        wide_windows=config.wide_windows,
         netmtu=config.netmtu - envelope_bytes,
         cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
     )

@@ -1,15 +1,12 @@
-"""What survivors of a ring agree on: A3, A4, A10, and C8 and C11.
-
-A7 (safe delivery) belongs here too.
-"""
+"""What survivors of a ring agree on: A3, A4, A7, A10, and C8 and C11."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from tests.checker.base import Limits, Ring, Violation, register, violation
-from tests.checker.trace import Stay, Trace, name, ring_name
+from tests.checker.base import Limits, MessageId, Ring, Violation, register, violation
+from tests.checker.trace import Delivery, Stay, Trace, is_safe, name, ring_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +65,47 @@ def moved_together(trace: Trace) -> Iterator[tuple[Stay, Stay]]:
             yield group[0], stay
 
 
+@register("A7")
+def safe_delivery(trace: Trace, limits: Limits) -> Iterator[Violation]:
+    """A7: a SAFE message that is delivered in the regular configuration of r is, and will be delivered, at all of r.
+
+    (c) When p delivers it in regular r, every member of r has its packet. (a) Every member of r had installed r, and
+    delivers it in com(r) unless it fails or leaves. That all who share a transitional configuration deliver the same
+    there (b) is A4 and C8, and that what goes before is as safe, C11. A node that is like Corosync's is no p:
+    it promises nothing. Members that left no trace are not asked.
+    """
+    for delivery, missing in trace.not_held:
+        stay = delivery.stay
+        sent = delivery.sent
+        if stay is None or sent is None or not sent.safe or stay.node in limits.classic_nodes:
+            continue
+        if lacking := sorted(missing & trace.nodes):
+            text = f"node {stay.node} delivers SAFE message {name(delivery.msg)}, which node {lacking[0]} does not have"
+            yield violation("A7", text, delivery.event)
+    for ring, stays in trace.stays_by_ring().items():
+        first: dict[MessageId, Delivery] = {}
+        for stay in stays:
+            if stay.node not in limits.classic_nodes:
+                safe = [d for d in stay.regular if is_safe(d.event) and d.sent is not None and d.sent.safe]
+                first |= {delivery.msg: delivery for delivery in safe if delivery.msg not in first}
+        for msg, delivery in first.items():
+            yield from _not_with_all(trace, ring, stays, msg, delivery)
+
+
+def _not_with_all(
+    trace: Trace, ring: Ring, stays: list[Stay], msg: MessageId, delivery: Delivery
+) -> Iterator[Violation]:
+    """A7(a) for one message that was delivered in the regular configuration."""
+    installed = {stay.node for stay in stays if stay.conf_index < delivery.index}
+    for node in sorted((trace.members.get(ring, frozenset()) & trace.nodes) - installed):
+        text = f"SAFE message {name(msg)} is delivered in ring {ring_name(ring)}, which node {node} has not installed"
+        yield violation("A7", text, delivery.event)
+    for stay in stays:
+        if stay.following is not None and msg not in stay.delivered:
+            text = f"node {stay.node} leaves ring {ring_name(ring)} without SAFE message {name(msg)}"
+            yield violation("A7", text, delivery.event, stay.trans)
+
+
 @register("A10")
 def pause_is_failure(trace: Trace, limits: Limits) -> Iterator[Violation]:
     """A10: a node that was paused, while another member of its ring went on without it, knows that the ring is gone.
@@ -113,6 +151,8 @@ def safe_prefix(trace: Trace, limits: Limits) -> Iterator[Violation]:
             continue
         last = None
         for stay in stays:
+            if stay.node in limits.classic_nodes:
+                continue
             for delivery in reversed(stay.regular):
                 sent = delivery.sent
                 if sent is not None and sent.safe and sent.ring == ring:

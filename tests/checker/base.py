@@ -42,6 +42,8 @@ class Limits:
     """First sequence number of a ring less one."""
     same_windows: bool = True
     """Whether all members have the same windows; flow control (D6) is judged only then."""
+    classic_nodes: frozenset[int] = frozenset()
+    """Nodes that are like Corosync's: they deliver SAFE messages as soon as it is their turn."""
     convergence_bound_s: float | None = None
     """Time from `stable` to the final configuration; None: token + 3 * consensus + 1 s."""
     violations_max: int = 10

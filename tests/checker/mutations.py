@@ -154,6 +154,42 @@ def _(events: list[Event]) -> None:
     events.insert(trans + 1, beyond | {"node": 3, "cfg": events[trans]["cfg"]})
 
 
+@mutation("A7", "a SAFE message is delivered before all members have it", scenarios.safe_last)
+def _(events: list[Event]) -> None:
+    delivery = events.pop(find(events, ev="deliver", node=1, level="safe"))
+    events.insert(find(events, ev="packet_in", node=3, ring=delivery["ring"], seq=delivery["seq"]), delivery)
+
+
+@mutation("A7", "a SAFE message is delivered, but not by a member that goes its own way", scenarios.safe_last)
+def _(events: list[Event]) -> None:
+    del events[find(events, ev="deliver", node=3, level="safe")]
+
+
+@mutation("A7", "a SAFE message is delivered in a ring that a member has not installed", scenarios.half_installed)
+def _(events: list[Event]) -> None:
+    index = find(events, 1, ev="conf", kind="reg", node=1, members=[1, 2])
+    ring, cfg = events[index]["ring"], events[index]["cfg"]
+    place = {"msg": [1, 1, 9], "cfg": cfg, "ring": ring, "seq": 90, "level": "safe"}
+    insert_after(events, index, "deliver", hash="alone", size=1, **place)
+    insert_after(events, index, "send", **place)
+    insert_after(events, index, "submit", msg=[1, 1, 9], hash="alone", size=1, level="safe")
+    for node in (2, 1):
+        events.insert(
+            index + 1,
+            {
+                "t": 0,
+                "node": node,
+                "inc": 1,
+                "ev": "packet_in",
+                "ring": ring,
+                "seq": 90,
+                "origin": 1,
+                "hash": "p",
+                "encapsulated": False,
+            },
+        )
+
+
 @mutation("A8", "a member never delivers a message of the last ring", scenarios.last_words)
 def _(events: list[Event]) -> None:
     del events[find(events, -1, ev="deliver", node=2, level="agreed")]

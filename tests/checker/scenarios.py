@@ -133,6 +133,14 @@ def safe_after() -> list[Event]:
     return _part(world)
 
 
+def safe_last() -> list[Event]:
+    """Node 1 sends a SAFE message, all deliver it, and node 3 parts."""
+    world, ring = _ring_of_three()
+    world.submit(1, "safe")
+    world.rotate(ring, 4)
+    return _part(world)
+
+
 def last_words() -> list[Event]:
     """Node 1 sends a last message in the last ring."""
     world, ring = _ring_of_three()

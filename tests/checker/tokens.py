@@ -18,8 +18,10 @@ def one_token(trace: Trace, limits: Limits) -> Iterator[Violation]:
     """D1: a ring has one token. Its token_seq grows from acceptance to acceptance, over all members.
 
     So no token is accepted twice, by nobody, and an old one is never accepted after a newer one. What is sent on has
-    the accepted token_seq plus 1.
+    the accepted token_seq plus 1. Who accepts a token counts as many as its predecessor has sent (`round`, where the
+    core tells it).
     """
+    rounds: dict[tuple[Ring, int], Event] = {}
     accepted: dict[Ring, Event] = {}
     held: dict[tuple[int, int], Event] = {}
     for event in trace.tokens:
@@ -34,7 +36,12 @@ def one_token(trace: Trace, limits: Limits) -> Iterator[Violation]:
             else:
                 accepted[ring] = event
             held[holder] = event
+            sent = rounds.get((ring, event["node"]))
+            if "round" in event and event["round"] != (sent["round"] if sent is not None else 1):
+                yield violation("D1", "a node counts other tokens than its predecessor has sent", sent, event)
         else:
+            if "round" in event:
+                rounds[ring, event["to"]] = event
             before = held.get(holder)
             if before is not None and before["ring"] == event["ring"] and event["token_seq"] != before["token_seq"] + 1:
                 yield violation("D1", "token_seq sent on is not the accepted one plus 1", before, event)

@@ -154,6 +154,11 @@ class Trace:
         self.buffers: list[Event] = []
         self.nodes: set[int] = set()
         """Nodes that left a trace. Others (C nodes in an interop run) are not held to anything."""
+        self.not_held: list[tuple[Delivery, frozenset[int]]] = []
+        """(delivery of a SAFE message in the regular configuration, members that do not have its packet then)"""
+        self._observed: set[Ring] = set()
+        """Rings of which packets were seen."""
+        self._holders: defaultdict[tuple[Ring, int], set[int]] = defaultdict(set)
         self.faults: list[tuple[Stay, Overtaken]] | None = None
         """Faults of order, once they were looked for; four properties share them."""
         self._deliveries: list[Delivery] = []
@@ -181,6 +186,8 @@ class Trace:
             "deliver": self._read_deliver,
             "send": self._read_send,
             "submit": self._read_submit,
+            "packet_in": self._read_packet,
+            "packet_out": self._read_packet,
             "conf": self._read_conf,
             "state": self._read_state,
         } | dict.fromkeys(("start", "fail", "stop", "freeze", "thaw"), self._read_life)
@@ -255,6 +262,16 @@ class Trace:
         if stay is not None:
             (stay.transitional if delivery.transitional else stay.regular).append(delivery)
             stay.delivered.setdefault(msg, delivery)
+
+            if is_safe(event) and not delivery.transitional and tuple(event["ring"]) in self._observed:
+                missing = stay.members - self._holders[tuple(event["ring"]), event["seq"]]
+                if missing:
+                    self.not_held.append((delivery, missing))
+
+    def _read_packet(self, index: int, event: Event, incarnation: Incarnation) -> None:
+        ring = tuple(event["ring"])
+        self._observed.add(ring)
+        self._holders[ring, event["seq"]].add(event["node"])
 
     def _read_conf(self, index: int, event: Event, incarnation: Incarnation) -> None:
         if incarnation.first is None:

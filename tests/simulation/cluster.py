@@ -11,6 +11,7 @@ cluster.finish()           # no more faults: everything settles, and the checker
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from services.totem.ring.options import RingOptions
@@ -61,9 +62,15 @@ class Cluster:
         """Let time pass."""
         self.world.run_for(duration_ms)
 
-    def send(self, node: int, *sizes: int) -> None:
+    def send(self, node: int, *sizes: int, safe: bool = False) -> None:
         """Clients of this node send messages of these sizes."""
-        self.world.hosts[node].submit(*sizes)
+        self.world.hosts[node].submit(*sizes, safe=safe)
+
+    def like_corosync(self, *nodes: int) -> None:
+        """These nodes do and say nothing that Corosync's nodes do not; before they are started."""
+        for node in nodes:
+            host = self.world.hosts[node]
+            host.options = replace(host.options, like_corosync=True)
 
     def crash(self, node: int) -> None:
         """Kill the process."""

@@ -21,6 +21,8 @@ class CrashPoint:
     lists: int
     state: State | None = None
     """Lists made in this state count; None: those that hold data and the token."""
+    behind_token: bool = False
+    """Only lists count in which data follow the token, and the node dies before all of them have left."""
 
     def among(self, state: State, packets: list[tuple[int, bytes]], world: World) -> int | None:
         """After how many of these packets, made in this state, the node dies; None if it lives on."""
@@ -28,11 +30,18 @@ class CrashPoint:
         wanted = Kind.MCAST in kinds and Kind.TOKEN in kinds if self.state is None else state == self.state
         if not packets or not wanted:
             return None
+        first = 1
+        if self.behind_token:
+            first = kinds.index(Kind.TOKEN) + 1
+            if Kind.MCAST not in kinds[first:]:
+                return None
         self.lists -= 1
         if self.lists > 0:
             return None
-        sent = 1 + world.draw(len(packets))
-        if Kind.TOKEN in kinds[:sent]:
+        sent = first + world.draw(len(packets) - first + (not self.behind_token))
+        if Kind.TOKEN in kinds[:sent] and Kind.MCAST in kinds[sent:]:
+            world.counts["crash_between_token_and_data"] += 1
+        elif Kind.TOKEN in kinds[:sent]:
             world.counts["crash_right_after_token"] += 1
         elif Kind.TOKEN in kinds and Kind.MCAST in kinds[:sent]:
             world.counts["crash_between_data_and_token"] += 1

@@ -110,6 +110,25 @@ def crash_among_packets(s: Setting, at: float) -> list[Op]:
     return [armed, *bursts, Op(at + 100, "crash", (node,)), *_return(s, at + 100, node)]
 
 
+def crash_behind_token(s: Setting, at: float) -> list[Op]:
+    """A node dies when it has passed the token on, before the packets that were to follow it: holes, for ever."""
+    node = s.node()
+    bursts = [Op(at + i, "burst", (s.draw.choice((node, s.node())), s.sizes(4))) for i in range(1, 5)]
+    armed = Op(at, "crash_point", (node, s.draw.randint(1, 2), None, True))
+    return [armed, *bursts, Op(at + 100, "crash", (node,)), *_return(s, at + 100, node)]
+
+
+def unstable(s: Setting, at: float) -> list[Op]:
+    """SAFE messages and others are on their way when the ring breaks, by a crash or a partition."""
+    node = s.node()
+    bursts = [Op(at, "burst", (node, s.sizes(2), True)), Op(at + 0.001, "burst", (s.node(), s.sizes(3)))]
+    later = at + s.draw.uniform(0.1, 1.5 * len(s.nodes))
+    if s.draw.random() < 0.5:
+        return [*bursts, Op(later, "partition", (s.sides(2),)), Op(later + s.duration_ms(), "heal")]
+    gone = s.node()
+    return [*bursts, Op(later, "crash", (gone,)), *_return(s, later, gone)]
+
+
 def crash_in_membership(s: Setting, at: float) -> list[Op]:
     """A node dies while a ring is formed."""
     node = s.node()
@@ -232,8 +251,8 @@ SEALED_FAULTS: dict[str, Callable[[Setting, float], list[Op]]] = {
 FAULTS: dict[str, Callable[[Setting, float], list[Op]]] = {
     fault.__name__: fault
     for fault in (
-        loss, duplication, reordering, slow, one_way, partition, pause, crash, crash_among_packets,
+        loss, duplication, reordering, slow, one_way, partition, pause, crash, crash_among_packets, crash_behind_token,
         crash_in_membership, known_crash, false_alarm, leave, reform, lost_packets, late_packets,
-        token_lost_while_forming, deaf, unheard_sender,
+        token_lost_while_forming, deaf, unheard_sender, unstable,
     )
 }  # fmt: skip

@@ -25,13 +25,13 @@ from services.totem.wire.frames import Kind
 from tests.simulation.network import Sealed, kind_of
 from tests.simulation.sendlog import SendLog
 from tests.simulation.trace import (
-    LEVEL,
     MESSAGE_SIZE_MIN,
     NodeObserver,
     SimulationError,
     make_message,
     message_hash,
     message_id,
+    message_level,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Host:
     def __init__(
         self, world: World, node: int, options: RingOptions, *,
         queue_bytes_max: int = 1 << 20, separate_sockets: bool = True, wake_latency_ns: int = 0, sync_delay_ns: int = 0,
+        receive_bytes: int = 0,
     ) -> None:  # fmt: skip
         self.world = world
         self.node = node
@@ -66,6 +67,7 @@ class Host:
         self.separate_sockets = separate_sockets
         self.wake_latency_ns = wake_latency_ns
         self.sync_delay_ns = sync_delay_ns
+        self.receive_bytes = receive_bytes
         self.stored = 0
         self.inc = 0
         self.ring: Ring | None = None
@@ -82,7 +84,7 @@ class Host:
             self.life.end()
             self.life = None
         self.synced_ring: RingId | None = None
-        self.waiting: deque[int] = deque()
+        self.waiting: deque[tuple[int, bool]] = deque()
         self.outstanding: set[int] = set()
         self.frozen = False
         self.crash_point = None
@@ -115,6 +117,7 @@ class Host:
         observer = NodeObserver(self.world.trace, self.node, self.inc)
         self._send_log = SendLog(observer)
         self.ring = self.world.new_ring(self, observer)
+        self.ring.set_receive_bytes(self.receive_bytes)
         self.ring.start(self.world.now())
         self._settle()
 
@@ -155,10 +158,12 @@ class Host:
 
     # -- the outside asks ---------------------------------------------------------------------------------------------
 
-    def submit(self, *sizes: int) -> None:
-        """Clients of this node send messages of these sizes; they wait while the ring's queue is full."""
+    def submit(self, *sizes: int, safe: bool = False) -> None:
+        """Clients of this node send messages of these sizes; they wait while the ring's queue is full. (Where the node
+        is like Corosync's there is no SAFE.)"""
+        safe = safe and not self.options.like_corosync
         if self.ring is not None:
-            self.waiting.extend(max(size, MESSAGE_SIZE_MIN) for size in sizes)
+            self.waiting.extend((max(size, MESSAGE_SIZE_MIN), safe) for size in sizes)
             self._when_awake(self._submit_waiting)
 
     def reform(self) -> None:
@@ -189,10 +194,11 @@ class Host:
         ring = self.ring
         if ring is None or self.frozen:
             return
-        while self.waiting and ring.submit_space() >= self.waiting[0]:
-            data, n = self._make_message(self.waiting.popleft())
+        while self.waiting and ring.submit_space() >= self.waiting[0][0]:
+            size, safe = self.waiting.popleft()
+            data, n = self._make_message(size, safe=safe)
             self.outstanding.add(n)
-            ring.submit(data, (self.inc, n))
+            ring.submit(data, (self.inc, n), safe=safe)
         ring.flush(self.world.now())
         self._settle()
         if self.waiting and not self._retrying and self.ring is not None:
@@ -203,14 +209,15 @@ class Host:
         self._retrying = False
         self._submit_waiting()
 
-    def _make_message(self, size: int, *, sync: bool = False) -> tuple[bytes, int]:
+    def _make_message(self, size: int, *, sync: bool = False, safe: bool = False) -> tuple[bytes, int]:
         """A new message of this size (at least that of its head) and its number, written down as submitted."""
         n = self._next_message
         self._next_message += 1
         msg = (self.node, self.inc, n)
-        data = make_message(msg, self.world.filler(max(0, size - MESSAGE_SIZE_MIN)))
+        data = make_message(msg, self.world.filler(max(0, size - MESSAGE_SIZE_MIN)), safe=safe)
         self.submitted += 1
-        self._emit("submit", {"msg": msg, "hash": message_hash(data), "size": len(data), "level": LEVEL, "sync": sync})
+        fields = {"msg": msg, "hash": message_hash(data), "size": len(data), "level": message_level(data)}
+        self._emit("submit", {**fields, "sync": sync})
         return data, n
 
     def _later(self, delay_ns: int, action: Callable[[], None]) -> None:
@@ -245,11 +252,12 @@ class Host:
             self._later(delay_ns, self._wake)
 
     def _wake(self) -> None:
-        """The process wakes up: timers, then all data, then tokens; data that came meanwhile again goes first."""
+        """The process wakes up: timers, then all data, then tokens; data that came meanwhile again goes first. Only a
+        token that the ring knows to wait is read before more data."""
         self._reading_at_ns = None
         self._timers_first()
         while self.ring is not None and (self._data or self._tokens):
-            data = self._data.popleft() if self._data else self._tokens.popleft()
+            data = (self._tokens if self._token_is_next() else self._data).popleft()
             self._queued_bytes -= len(data)
             self._receive(data)
         if self.ring is not None:
@@ -266,6 +274,13 @@ class Host:
         if self.ring is not None:
             self.ring.receive(frame, self.world.now())
             self._settle()
+
+    def _token_is_next(self) -> bool:
+        if not self._tokens or not self._data or self.ring is None:
+            return not self._data
+        if self.ring.token_first:
+            self.world.counts["token_read_first"] += 1
+        return self.ring.token_first
 
     def _timers_first(self) -> None:
         if self.ring is not None and self._deadline_ns is not None and self._deadline_ns <= self.world.now():
@@ -389,8 +404,8 @@ class Host:
             raise SimulationError(f"node {self.node}: message {msg} came back with the tag {event.tag!r}")
         if own:
             self.outstanding.discard(msg[2])
-        fields = {"msg": msg, "cfg": self._cfg, "ring": event.ring, "seq": event.seq, "level": LEVEL}
-        self._emit("deliver", {**fields, "hash": message_hash(data), "size": len(data)})
+        fields = {"msg": msg, "cfg": self._cfg, "ring": event.ring, "seq": event.seq}
+        self._emit("deliver", {**fields, "level": message_level(data), "hash": message_hash(data), "size": len(data)})
 
     def _sync_step(self, step: SyncStep) -> None:
         """This service's turn: answer at once or, as services are other processes, some time later."""

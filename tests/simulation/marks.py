@@ -30,6 +30,16 @@ MARKS: dict[str, str] = {
     "three_way_split": "one ring fell into three",
     "crash_between_data_and_token": "a node died after it had sent data, before the token",
     "crash_right_after_token": "a node died when the token had just left",
+    "crash_between_token_and_data": "a node died after it had passed the token on, before the data that follow it",
+    "data_after_token": "in a ring of Rondo nodes only, data followed the token",
+    "token_read_first": "a token was read before data, because its sender sent behind it already",
+    "mixed_ring": "a ring had members like Corosync's and Rondo members",
+    "wide_windows": "the windows of a ring followed from its members' receive buffers",
+    "safe_in_ring": "a SAFE message was delivered in the regular configuration",
+    "safe_in_transition": "a SAFE message was delivered in a transitional configuration",
+    "agreed_after_safe_in_transition": "so was an AGREED message that the SAFE one had held back",
+    "asked_at_once": "a packet was asked for at the first visit of the token after its loss",
+    "hold_cancelled_again": "a hold was cancelled again, because the token did not come",
     "crash_in_commit": "a node died in Commit",
     "crash_in_recovery": "a node died in Recovery",
     "sequence_wrapped": "sequence numbers went past 2^32 within a ring",
@@ -69,14 +79,18 @@ _REASONS = {
     GatherReason.MEMBER_DEAD: "member_dead",
 }
 
-_COUNTED = ("crash_between_data_and_token", "crash_right_after_token", "queue_overflow")
+_COUNTED = (
+    "crash_between_data_and_token", "crash_right_after_token", "crash_between_token_and_data", "queue_overflow",
+    "token_read_first",
+)  # fmt: skip
 
 
 class _Reader:
     """Goes through a trace once; one method per kind of event."""
 
-    def __init__(self) -> None:
+    def __init__(self, asks_early: frozenset[int]) -> None:
         self.found: set[str] = set()
+        self.windows: set[tuple[int, int]] = set()
         self.state: dict[int, str] = {}
         self.regular: dict[int, tuple[Any, tuple[int, ...]]] = {}
         self.synced: dict[int, Any] = {}
@@ -85,6 +99,9 @@ class _Reader:
         self.came_from: dict[Any, set[tuple[Any, tuple[int, ...]]]] = defaultdict(set)
         self.packets: dict[Any, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
         self.first_hole: dict[str, int] = {}
+        self.last_seq: dict[tuple[int, Any], int] = {}
+        self.held_back: set[tuple[int, str]] = set()
+        self.asks_early = asks_early
         self.successors: dict[Any, dict[int, Any]] = defaultdict(dict)
         self.handlers: dict[str, Callable[[Event], None]] = {
             name.removeprefix("on_"): getattr(self, name) for name in dir(self) if name.startswith("on_")
@@ -102,6 +119,24 @@ class _Reader:
     def on_token_out(self, event: Event) -> None:
         if event["held"]:
             self.found.add("token_held")
+        if event["after_token"]:
+            self.found.add("data_after_token")
+        key = (event["node"], tuple(event["ring"]))
+        before = self.last_seq.get(key)
+        early = event["requested"] and before is not None and max(event["requested"]) > before
+        if early and event["node"] in self.asks_early:
+            self.found.add("asked_at_once")
+        self.last_seq[key] = event["seq"]
+
+    def on_hold_cancelled_again(self, event: Event) -> None:
+        self.found.add("hold_cancelled_again")
+
+    def on_capabilities(self, event: Event) -> None:
+        if 0 < len(event["rondo"]) < len(event["members"]):
+            self.found.add("mixed_ring")
+        self.windows.add((event["window_size"], event["max_messages"]))
+        if len(self.windows) > 1:
+            self.found.add("wide_windows")
 
     def on_token_resend(self, event: Event) -> None:
         if self.state.get(event["node"]) == "operational":
@@ -122,6 +157,15 @@ class _Reader:
             self.found.add("large_message")
         if event["seq"] > self.first_hole.get(event["cfg"], event["seq"]):
             self.found.add("hole_in_recovery")
+        self._on_safe(event)
+
+    def _on_safe(self, event: Event) -> None:
+        transitional = event["cfg"].startswith("t")
+        if event["level"] == "safe":
+            self.found.add("safe_in_transition" if transitional else "safe_in_ring")
+            self.held_back.add((event["node"], event["cfg"]))
+        elif transitional and (event["node"], event["cfg"]) in self.held_back:
+            self.found.add("agreed_after_safe_in_transition")
 
     def on_long_message_again(self, event: Event) -> None:
         self.found.add("long_message_again")
@@ -192,7 +236,10 @@ class _Reader:
 
 def marks_of(world: World) -> set[str]:
     """The marks that a finished run has reached."""
-    reader = _Reader()
+    options = {node: host.options for node, host in world.hosts.items()}
+    reader = _Reader(
+        frozenset(n for n, each in options.items() if not each.like_corosync and each.miss_count_const > 1)
+    )
     for event in world.trace.events:
         handler = reader.handlers.get(event["ev"])
         if handler is not None:

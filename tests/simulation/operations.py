@@ -30,12 +30,12 @@ class Op(NamedTuple):
         OPERATIONS[self.name](world, *self.args)
 
 
-def burst(world: World, node: int, sizes: tuple[int, ...]) -> None:
+def burst(world: World, node: int, sizes: tuple[int, ...], safe: bool = False) -> None:
     """Clients of a node send; if the node is down, those of the next one that runs do."""
     alive = world.alive()
     if alive:
         chosen = node if node in alive else min(alive, key=lambda other: (other < node, other))
-        world.hosts[chosen].submit(*sizes)
+        world.hosts[chosen].submit(*sizes, safe=safe)
 
 
 def start(world: World, node: int, lost_state: bool) -> None:
@@ -50,11 +50,11 @@ def crash(world: World, node: int) -> None:
         world.hosts[node].crash()
 
 
-def crash_point(world: World, node: int, lists: int, state: State | None) -> None:
+def crash_point(world: World, node: int, lists: int, state: State | None, behind_token: bool = False) -> None:
     """The node is to die among packets that it sends; see `CrashPoint`."""
     host = world.hosts[node]
     if host.ring is not None and len(world.alive()) > 1:
-        host.crash_point = CrashPoint(lists, state)
+        host.crash_point = CrashPoint(lists, state, behind_token)
 
 
 def leave(world: World, node: int) -> None:

@@ -45,6 +45,7 @@ class NodePlan:
     separate_sockets: bool
     wake_latency_ns: int
     sync_delay_ns: int
+    receive_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def make_plan(seed: int) -> Plan:
         nodes=_nodes(draw, ids, base),
         delay_ns=delay_ns,
         jitter_ns=draw.choice((0, delay_ns // 4, 2 * delay_ns)),
-        items=(*_faults(setting), *_bursts(draw, ids, base), *attacks),
+        items=(*_faults(setting), *_bursts(draw, ids, base, draw.choice((0.0, 0.1, 0.1, 0.5, 1.0))), *attacks),
         components=(ids,) if whole else setting.sides(2),
         phase_ms=PHASE_MS,
         suite=suite,
@@ -142,6 +143,7 @@ def _options(draw: Random, ids: tuple[int, ...]) -> RingOptions:
         max_messages=draw.randint(1, 5) if small else draw.choice((17, 17, 40)),
         netmtu=draw.choices((1500, draw.randint(400, 1500), draw.randint(1500, 9000)), weights=(6, 2, 2))[0],
         cancel_token_hold_on_retransmit=draw.random() < 0.2,
+        wide_windows=draw.random() < 0.3,
         initial_sequence=_initial_sequence(draw),
     )
 
@@ -165,22 +167,37 @@ def _nodes(draw: Random, ids: tuple[int, ...], base: RingOptions) -> tuple[NodeP
     latency_ns = draw.choice((0, 0, 0, 0, 50_000, 300_000))
     sync_delay_ns = draw.choice((0, 0, 2_000_000, 60_000_000))
     one_list = draw.random() < 0.5
+    like_corosync = _like_corosync(draw, ids)
+    accelerated = draw.choice((0, 1, 3, 10, 10, 10, base.max_messages))
     nodes = []
     for node in ids:
         services = (0, 2) if one_list else draw.choice(((0, 2), (2,), (0, 2, 3, 5), (0, 2, 41)))
+        options = replace(
+            base, sync_services=services, like_corosync=node in like_corosync,
+            accelerated_window=accelerated if draw.random() < 0.8 else draw.choice((0, 2, 20)),
+        )  # fmt: skip
         nodes.append(
             NodePlan(
                 node=node,
-                options=replace(base, sync_services=services),
+                options=options,
                 start_ms=0.0 if at_once else draw.uniform(0, 1500),
                 stored=draw.choice((0, 0, 4 * draw.randrange(1000))),
                 queue_bytes_max=draw.choice((20_000, 200_000, 1 << 20)),
                 separate_sockets=draw.random() < 0.5,
                 wake_latency_ns=latency_ns,
                 sync_delay_ns=sync_delay_ns,
+                receive_bytes=draw.choice((0, 60_000, 200_000, 1 << 20)) if draw.random() < 0.2 else 400_000,
             )
         )
     return tuple(nodes)
+
+
+def _like_corosync(draw: Random, ids: tuple[int, ...]) -> frozenset[int]:
+    """The nodes that do nothing that Corosync's do not: in most runs none, in some a few, now and then all."""
+    kind = draw.choices(("none", "some", "all"), weights=(6, 5, 1))[0]
+    if kind == "some":
+        return frozenset(draw.sample(ids, draw.randint(1, len(ids) - 1)))
+    return frozenset(ids if kind == "all" else ())
 
 
 def _faults(setting: Setting) -> list[Item]:
@@ -201,7 +218,7 @@ def _faults(setting: Setting) -> list[Item]:
     return items
 
 
-def _bursts(draw: Random, ids: tuple[int, ...], base: RingOptions) -> list[Item]:
+def _bursts(draw: Random, ids: tuple[int, ...], base: RingOptions, safe_share: float) -> list[Item]:
     """Messages: in bursts, so that the ring has idle times too, of all sizes that fit the budget of packets."""
     narrow = base.window_size < 17 or base.max_messages < 6
     size_max = draw.choice((60, 600, 3000)) if narrow else draw.choice((60, 1200, 5000, 60_000))
@@ -216,11 +233,11 @@ def _bursts(draw: Random, ids: tuple[int, ...], base: RingOptions) -> list[Item]
             size = min(int(size_max * draw.random() ** 3), max(0, budget))
             budget -= size + 30
             sizes.append(size)
-        items.append(_burst_item(draw, ids, tuple(sizes)))
+        items.append(_burst_item(draw, ids, tuple(sizes), draw.random() < safe_share))
     if not narrow and base.netmtu >= 1000 and len(ids) < 9 and draw.random() < 0.06:
-        items.append(_burst_item(draw, ids, (_LARGE - draw.choice((0, 0, 1, 4000)),)))
+        items.append(_burst_item(draw, ids, (_LARGE - draw.choice((0, 0, 1, 4000)),), draw.random() < safe_share))
     return items
 
 
-def _burst_item(draw: Random, ids: tuple[int, ...], sizes: tuple[int, ...]) -> Item:
-    return Item("burst", (Op(draw.uniform(0, PHASE_MS), "burst", (draw.choice(ids), sizes)),))
+def _burst_item(draw: Random, ids: tuple[int, ...], sizes: tuple[int, ...], safe: bool) -> Item:
+    return Item("burst", (Op(draw.uniform(0, PHASE_MS), "burst", (draw.choice(ids), sizes, safe)),))

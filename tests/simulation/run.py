@@ -70,7 +70,7 @@ class SeedRun:
             host = Host(
                 world, node.node, node.options, queue_bytes_max=node.queue_bytes_max,
                 separate_sockets=node.separate_sockets, wake_latency_ns=node.wake_latency_ns,
-                sync_delay_ns=node.sync_delay_ns,
+                sync_delay_ns=node.sync_delay_ns, receive_bytes=node.receive_bytes,
             )  # fmt: skip
             host.stored = node.stored
             world.add(host)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from services.totem.wire.frames import ENCAPSULATED, MCAST_HEADER_SIZE
 from services.totem.wire.packets import NOBODY_PREFIX, SYNC_PREFIX, decode_packet, split_group
-from tests.simulation.trace import MESSAGE_SIZE_MIN, SimulationError, message_id
+from tests.simulation.trace import MESSAGE_SIZE_MIN, SimulationError, message_id, message_level
 
 if TYPE_CHECKING:
     from tests.simulation.trace import MessageId, NodeObserver
@@ -37,11 +37,11 @@ class SendLog:
         if int.from_bytes(mcast[_SEQ_AT : _SEQ_AT + 4], "little") != seq & 0xFFFF_FFFF:
             raise SimulationError(f"node {self._observer.node} told of packet {seq}, but sent another one")
         if fields["new"] and mcast[_ENCAPSULATED_AT] != ENCAPSULATED:
-            for msg in self._completed(mcast):
-                self._observer.sent(msg, fields["ring"], seq)
+            for msg, level in self._completed(mcast):
+                self._observer.sent(msg, level, fields["ring"], seq)
 
-    def _completed(self, mcast: bytes) -> list[MessageId]:
-        """The messages that end in this packet. One that was cut by a ring change begins again in a later packet."""
+    def _completed(self, mcast: bytes) -> list[tuple[MessageId, str]]:
+        """The messages that end in this packet, with their levels. (One that a ring change cut begins again later.)"""
         fragmented, continuation, pieces = decode_packet(mcast, MCAST_HEADER_SIZE)
         done = []
         for i, piece in enumerate(pieces):
@@ -55,5 +55,5 @@ class SendLog:
                 _, offset = split_group(head)
                 msg = message_id(head[offset:])
                 if msg is not None:
-                    done.append(msg)
+                    done.append((msg, message_level(head[offset:])))
         return done

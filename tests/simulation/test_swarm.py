@@ -70,13 +70,13 @@ def test_a_few_seeds(seed: int) -> None:
 
 def _deliver_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliver what lies beyond a hole, whoever sent it."""
-    whole = delivery.deliver_beyond_holes
+    whole = delivery.deliver_rest
 
     def beyond(s: RingState) -> None:
         s.deliver_members = frozenset(range(1 << 8)) | frozenset(s.members)
         whole(s)
 
-    monkeypatch.setattr(delivery, "deliver_beyond_holes", beyond)
+    monkeypatch.setattr(delivery, "deliver_rest", beyond)
 
 
 def _recover_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

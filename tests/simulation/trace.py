@@ -21,9 +21,8 @@ Event = dict[str, Any]
 MessageId = tuple[int, int, int]
 
 _HEAD = struct.Struct("<4sIII")
-_MAGIC = b"sim\0"
+_MAGICS = {b"sim\0": "agreed", b"sim\1": "safe"}
 MESSAGE_SIZE_MIN = _HEAD.size
-LEVEL = "agreed"
 _TOLD_BY_THE_HOST = ("send", "sync")
 """Events that the host writes down itself, with what only it knows."""
 
@@ -78,20 +77,25 @@ class NodeObserver:
             return
         self.trace.emit(self.node, self.inc, event_name, fields)
 
-    def sent(self, msg: MessageId, ring: Sequence[int], seq: int) -> None:
+    def sent(self, msg: MessageId, level: str, ring: Sequence[int], seq: int) -> None:
         """The last fragment of a message of this node is on the wire."""
         place = {"cfg": f"r:{ring[0]}:{ring[1]}", "ring": ring, "seq": seq}
-        self.trace.emit(self.node, self.inc, "send", {"msg": msg, **place, "level": LEVEL})
+        self.trace.emit(self.node, self.inc, "send", {"msg": msg, **place, "level": level})
 
 
-def make_message(msg: MessageId, filler: bytes) -> bytes:
+def make_message(msg: MessageId, filler: bytes, *, safe: bool = False) -> bytes:
     """The bytes of an application message."""
-    return _HEAD.pack(_MAGIC, *msg) + filler
+    return _HEAD.pack(b"sim\1" if safe else b"sim\0", *msg) + filler
+
+
+def message_level(data: bytes) -> str:
+    """What was asked for it, "agreed" or "safe"."""
+    return _MAGICS[data[:4]]
 
 
 def message_id(data: bytes) -> MessageId | None:
     """Which message these bytes (or the first `MESSAGE_SIZE_MIN` of them) are; None if none of ours."""
-    if len(data) < _HEAD.size or not data.startswith(_MAGIC):
+    if len(data) < _HEAD.size or data[:4] not in _MAGICS:
         return None
     _, node, inc, n = _HEAD.unpack_from(data)
     return node, inc, n

@@ -26,6 +26,8 @@ class Counters:
     token_hold_cancel_rx: int = 0
     mcast_tx: int = 0
     mcast_rx: int = 0
+    mcast_after_token_tx: int = 0
+    """New packets that followed the token (accelerated ring)."""
     mcast_retx: int = 0
     """Packets sent again because the token asked for them."""
     mcast_duplicate_rx: int = 0

@@ -1,4 +1,11 @@
-"""Delivery: packets in the order of their numbers become messages, which go to the sync engine or to the host."""
+"""Delivery: packets in the order of their numbers become messages, which go to the sync engine or to the host.
+
+AGREED messages are delivered as soon as all packets before them are here. A packet that ends a SAFE message says so,
+and waits, and all that follows it, until every member has it (`RingState.stable`): two visits of the token in a row
+have shown an aru at or past it. Only members that have said that they are Rondo are believed, for what a Corosync node
+has in that field means nothing. At a ring change a SAFE message that nobody who comes along has delivered yet is not
+known to be stable: it is delivered in the transitional configuration, and so is what follows it.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +15,33 @@ from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.wire import packets
 from services.totem.wire.base import Malformed
-from services.totem.wire.frames import ENCAPSULATED, MCAST_HEADER_SIZE, decode_mcast
+from services.totem.wire.frames import ENCAPSULATED, GUARANTEE_AT, MCAST_HEADER_SIZE, SAFE, decode_mcast
 from services.totem.wire.packets import Group
 
 
 def deliver_ready(s: RingState) -> None:
-    """Deliver all packets of the installed ring up to the first hole."""
+    """Deliver the packets of the installed ring up to the first hole, or to the first SAFE one that is not stable."""
     store = s.regular
     while store.delivered < store.aru:
         seq = store.delivered + 1
+        if seq > s.stable and store.frames[seq][GUARANTEE_AT] == SAFE and _is_believed(s, store.frames[seq]):
+            return
         store.delivered = seq
         _deliver(s, store, seq, transitional=False)
 
 
-def deliver_beyond_holes(s: RingState) -> None:
-    """In the transitional configuration: what remains, from senders whose own chain of messages cannot have a hole."""
+def _is_believed(s: RingState, frame: bytes) -> bool:
+    """Whether this packet's guarantee means anything."""
+    return not s.options.like_corosync and decode_mcast(frame).sender in s.announcements
+
+
+def deliver_rest(s: RingState) -> None:
+    """In the transitional configuration: what is not known to be stable, and beyond a hole what is from senders whose
+    own chain of messages cannot have one."""
     store = s.regular
     for seq in range(store.delivered + 1, store.high + 1):
         frame = store.frames.get(seq)
-        if frame is not None and decode_mcast(frame).sender in s.deliver_members:
+        if frame is not None and (seq <= store.aru or decode_mcast(frame).sender in s.deliver_members):
             _deliver(s, store, seq, transitional=True)
     store.delivered = store.high
 

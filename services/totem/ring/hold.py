@@ -14,7 +14,7 @@ def release(s: RingState) -> None:
         return
     s.holding = False
     s.timers.stop(Timer.TOKEN_HOLD)
-    s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
+    s.await_token(s.pace.passed_on(s.now_ns, may_be_held=False))
     s.counters.orf_token_tx += 1
     s.unicast(s.token_target, s.last_frame)
 
@@ -24,13 +24,26 @@ def wake(s: RingState) -> None:
     if not s.token_held:
         return
     s.seq_unchanged = 0
-    if s.is_representative:
+    if not s.is_representative and not s.cancel_sent:
+        s.cancel_sent = True
+        cancel(s)
+    hurry(s)
+
+
+def cancel(s: RingState) -> None:
+    """Ask the representative to let the token go."""
+    s.counters.token_hold_cancel_tx += 1
+    s.multicast(encode_hold_cancel(HoldCancel(s.node_id, s.ring_id)))
+
+
+def hurry(s: RingState) -> None:
+    """The token may be held and is wanted: let it go, or expect it as if it had just been passed on."""
+    if s.is_representative and s.holding:
         s.token_held = False
         release(s)
-    elif not s.cancel_sent:
-        s.cancel_sent = True
-        s.counters.token_hold_cancel_tx += 1
-        s.multicast(encode_hold_cancel(HoldCancel(s.node_id, s.ring_id)))
+    elif s.token_held and not s.hurried and not s.options.like_corosync:
+        s.hurried = True
+        s.await_token(s.pace.hurried())
 
 
 def suspect(s: RingState) -> None:

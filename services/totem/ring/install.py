@@ -1,8 +1,10 @@
 """Installing a ring: extended virtual synchrony happens here, in this order.
 
-1. What the old ring has without a hole is delivered, in its regular configuration.
+1. What the old ring has without a hole is delivered, in its regular configuration, up to the first SAFE message that
+   is not known to be stable. One that a member has delivered is: the commit token says how far each has delivered.
 2. The transitional configuration is told: those members of the old ring that came along.
-3. What lies beyond holes is delivered in it, from senders that are in it (others' messages may depend on a lost one).
+3. The rest is delivered in it; beyond holes only what is from senders that are in it (others' messages may depend on a
+   lost one).
 4. The regular configuration of the new ring is told, and the sync of the services begins.
 
 Source: Moser, Amir, Melliar-Smith, Agarwal, "Extended virtual synchrony", 1994; Corosync's order of steps.
@@ -10,28 +12,32 @@ Source: Moser, Amir, Melliar-Smith, Agarwal, "Extended virtual synchrony", 1994;
 
 from __future__ import annotations
 
-from services.totem.ring import delivery, sync
+from services.totem.ring import capabilities, delivery, sync
 from services.totem.ring.events import NoticeCode, RegularConfiguration, State, TransitionalConfiguration
 from services.totem.ring.state import RingState
 from services.totem.ring.timers import Timer
+from services.totem.wire.base import extend_u32
 
 
 def enter(s: RingState) -> None:
     """Recovery is done: deliver the rest of the old ring and become Operational in the new one."""
     assert s.recovery is not None
     old_ring, old_members = s.old_ring_id, s.members
+    s.stable = _known_stable(s)
     delivery.deliver_ready(s)
     sync.abort(s)
     left = tuple(n for n in old_members if n not in s.trans_members)
     joined = tuple(n for n in s.new_members if n not in s.trans_members)
     silent = tuple(n for n in left if n not in s.leaving)
     s.emit(TransitionalConfiguration(old_ring, s.ring_id, s.trans_members, left))
-    delivery.deliver_beyond_holes(s)
+    delivery.deliver_rest(s)
     for node in left:
         s.assembler.drop(node)
     s.members = s.new_members
     s.old_ring_id = s.ring_id
     s.regular, s.recovery = s.recovery, None
+    s.stable = s.options.initial_sequence
+    capabilities.forget(s)
     s.retrans_queue.clear()
     s.recovered.clear()
     s.proc = set(s.members)
@@ -52,3 +58,17 @@ def enter(s: RingState) -> None:
     sync.start(s)
     s.enter(State.OPERATIONAL)
     delivery.deliver_ready(s)
+
+
+def _known_stable(s: RingState) -> int:
+    """Up to where every member of the old ring has its packets, as all who come along know alike.
+
+    What one of them has delivered was stable if it was SAFE. That goes for Rondo members; the others deliver SAFE
+    messages like any.
+    """
+    near = s.regular.delivered
+    if s.commit is None:
+        return near
+    entries = zip(s.commit.addrs, s.commit.entries, strict=True)
+    told = [entry.high_delivered for node, entry in entries if node in s.trans_members and node in s.announcements]
+    return max([extend_u32(high_delivered, near) for high_delivered in told], default=near)

@@ -35,6 +35,17 @@ RING_SEQUENCE_MAX = 1 << 63
 """A ring sequence above this is refused."""
 
 
+ACCELERATED_WINDOW_MAX = 64
+"""Packets that may follow the token; more than this brings nothing."""
+
+WINDOW_MIN = 4
+WINDOW_MAX = 400
+"""Bounds of a window that is sized by the receive buffers, packets per rotation."""
+
+MESSAGES_SHARE = 0.5
+"""What one node may send per visit of such a window."""
+
+
 def token_retransmit_ms(token_timeout_ms: int, retransmits_before_loss: int = 4) -> int:
     """token_retransmit: time without news of the token after which it is sent again."""
     return int(token_timeout_ms / (retransmits_before_loss + 0.2))
@@ -81,6 +92,12 @@ class RingOptions:
     """Packets that may be sent per rotation, by all together."""
     max_messages: int = 17
     """Packets that one node may send per visit of the token."""
+    accelerated_window: int = 10
+    """Packets of a visit that may be sent after the token was passed on, where all members are Rondo. 0 = none."""
+    wide_windows: bool = False
+    """Where all members say so, both windows follow from their receive buffers: the configuration gives neither."""
+    like_corosync: bool = False
+    """Do and say nothing that Corosync's nodes do not: for proofs of rings in which both kinds are members."""
     netmtu: int = 1500
     cancel_token_hold_on_retransmit: bool = False
     """Whether open retransmission requests also keep the token moving."""

@@ -12,6 +12,7 @@ one piece is of a group that nobody has, so it is dropped by those who see it an
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 from services.totem.wire import packets
 
@@ -22,6 +23,16 @@ the packet)."""
 CHAIN_BREAKER = packets.encode_packet(0, 0, [packets.NOBODY_PREFIX])
 
 
+class Packet(NamedTuple):
+    """What is to be sent next."""
+
+    payload: bytes
+    tags: tuple[object, ...]
+    """Those of the messages that end in it."""
+    safe: bool
+    """Whether one of these is SAFE."""
+
+
 class Packer:
     """A queue of messages, each with its group header, and the fragment chain at its head."""
 
@@ -29,15 +40,15 @@ class Packer:
 
     def __init__(self, packet_size_max: int) -> None:
         self.packet_size_max = packet_size_max
-        self.queue: deque[tuple[bytes, object]] = deque()
+        self.queue: deque[tuple[bytes, object, bool]] = deque()
         self.bytes_queued = 0
         self._offset = 0  # how much of the first message was sent
         self._chain = 0  # `fragmented` of the last packet
         self._break_chain = False
 
-    def add(self, message: bytes, tag: object) -> None:
+    def add(self, message: bytes, tag: object, *, safe: bool = False) -> None:
         """Queue a message (group header included)."""
-        self.queue.append((message, tag))
+        self.queue.append((message, tag, safe))
         self.bytes_queued += len(message)
 
     def packets_queued(self) -> int:
@@ -60,24 +71,26 @@ class Packer:
         self.queue.clear()
         self.bytes_queued = 0
 
-    def take(self) -> tuple[bytes, tuple[object, ...]] | None:
-        """The next packet and the tags of the messages that end in it; None if nothing waits."""
+    def take(self) -> Packet | None:
+        """The next packet; None if nothing waits."""
         if self._break_chain:
             self._break_chain = False
-            return CHAIN_BREAKER, ()
+            return Packet(CHAIN_BREAKER, (), False)
         if not self.queue:
             return None
         pieces: list[bytes] = []
         tags: list[object] = []
+        any_safe = False
         continuation = self._chain
         self._chain = 0
         room = self.packet_size_max - packets.PACKET_HEADER_SIZE
         while self.queue:
-            message, tag = self.queue[0]
+            message, tag, safe = self.queue[0]
             rest = len(message) - self._offset
             if rest + 2 <= room:
                 pieces.append(message[self._offset :] if self._offset else message)
                 tags.append(tag)
+                any_safe = any_safe or safe
                 room -= rest + 2
                 self._pop()
                 continue
@@ -87,9 +100,9 @@ class Packer:
                 first_of_chain = len(pieces) > 1 or not continuation
                 self._chain = 1 if first_of_chain else continuation % 255 + 1
             break
-        return packets.encode_packet(self._chain, continuation, pieces), tuple(tags)
+        return Packet(packets.encode_packet(self._chain, continuation, pieces), tuple(tags), any_safe)
 
     def _pop(self) -> None:
-        message, _ = self.queue.popleft()
+        message, _, _ = self.queue.popleft()
         self.bytes_queued -= len(message)
         self._offset = 0

@@ -28,7 +28,7 @@ def enter(s: RingState, commit: Commit) -> None:
     s.recovery = PacketStore(s.ring_id, base)
     s.retrans_queue.clear()
     s.recovered.clear()
-    s.token_seq = -1
+    s.begin_ring()
     s.discard_tokens = False
     s.token_originated = False
     s.last_aru = base - 1
@@ -83,8 +83,9 @@ def originate_token(s: RingState) -> None:
     s.last_frame = encode_token(token)
     s.counters.orf_token_tx += 1
     s.unicast(s.token_target, s.last_frame)
+    s.tokens_sent = 1
     s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
-    s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
+    s.await_token(s.pace.passed_on(s.now_ns, may_be_held=False))
 
 
 def next_packet(s: RingState) -> bytes | None:

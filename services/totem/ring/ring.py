@@ -95,6 +95,35 @@ class Ring:
         """Whether the services' sync is under way; messages wait meanwhile."""
         return self._s.syncing
 
+    @property
+    def rondo_members(self) -> tuple[int, ...]:
+        """Members of the installed ring that have said that they are Rondo. Known once its sync has begun."""
+        return tuple(sorted(self._s.announcements))
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether data may follow the token in this ring."""
+        return self._s.accelerated
+
+    @property
+    def windows(self) -> tuple[int, int]:
+        """Packets that may be sent per rotation, and by one node per visit of the token, in this ring."""
+        return self._s.window_size, self._s.max_messages
+
+    @property
+    def rotation_ns(self) -> int:
+        """The measured time of a rotation of the token, ns; 0 = not known (yet)."""
+        return self._s.pace.rotation_ns
+
+    @property
+    def token_first(self) -> bool:
+        """The token waits to be read, and has to wait for no more data: the caller reads it before anything else."""
+        return self._s.token_first
+
+    def set_receive_bytes(self, receive_bytes: int) -> None:
+        """What the socket that receives data can hold, bytes as the kernel counts. Told to others in the next ring."""
+        self._s.receive_bytes = receive_bytes
+
     def start(self, now_ns: int) -> None:
         """The interface is up: look for others."""
         s = self._s
@@ -143,10 +172,13 @@ class Ring:
             self._s.now_ns = now_ns
             gather.enter(self._s, reason)
 
-    def submit(self, message: bytes, tag: object = None) -> None:
+    def submit(self, message: bytes, tag: object = None, *, safe: bool = False) -> None:
         """Queue an executive message (without group header, at most MESSAGE_SIZE_MAX - 5 bytes). `tag` comes back with
-        the message when it is delivered here. The caller minds `submit_space` and calls `flush` after a batch."""
-        self._s.packer.add(EXECUTIVE_PREFIX + message, tag)
+        the message when it is delivered here. The caller minds `submit_space` and calls `flush` after a batch.
+
+        `safe`: Rondo members are to deliver it, and all that follows it, only when every member of the ring has it.
+        """
+        self._s.packer.add(EXECUTIVE_PREFIX + message, tag, safe=safe)
 
     def submit_space(self) -> int:
         """Bytes of messages that may still be submitted; an empty queue always admits one message of any size."""
@@ -236,6 +268,8 @@ def _on_mcast(s: RingState, mcast: Mcast) -> None:
         wrapped = mcast.encapsulated == ENCAPSULATED
         fields = {"ring": list(store.ring), "seq": seq, "origin": mcast.sender}
         s.observer("packet_in", fields | {"hash": crc32(mcast.frame), "encapsulated": wrapped})
+    if mcast.node_id:
+        token.note_round(s, mcast)
     if s.state is State.OPERATIONAL:
         delivery.deliver_ready(s)
     elif s.state is State.RECOVERY and mcast.encapsulated == ENCAPSULATED:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from services.totem.ring.assembly import Assembler
 from services.totem.ring.counters import Counters
@@ -20,6 +21,7 @@ from services.totem.ring.options import (
     RING_SEQUENCE_RATE,
     RingOptions,
 )
+from services.totem.ring.pace import Pace
 from services.totem.ring.packing import Packer
 from services.totem.ring.silence import Silence
 from services.totem.ring.store import PacketStore
@@ -31,6 +33,9 @@ STANDSTILL_JOINS = 8
 """Intervals between joins in which the forming of a ring must get one step further. Two for each node if that is more:
 a commit token that comes round has been everywhere. It is given up sooner than the token that forms it would be sent
 again; should the machines be so slow that each ring is given up, the patience grows with every one."""
+
+if TYPE_CHECKING:
+    from services.totem.ring.capabilities import Announcement
 
 Observer = Callable[[str, dict[str, object]], None]
 """Told of what happens inside, for proofs: name of the event and its fields. None in production."""
@@ -120,6 +125,26 @@ class RingState:
         self.token_at_ns = now_ns
         self.flow = FlowControl()
 
+        self.pace = self.new_pace()
+        self.hurried = False
+        """Somebody has cancelled the hold since the last visit: the token is expected."""
+        self.tokens_sent = 0
+        """Tokens passed on in this ring, repetitions not counted: the round of what is sent until the next one."""
+        self.tokens_received = 0
+        """Tokens accepted in this ring: the predecessor's `tokens_sent`, unless one is on its way."""
+        self.token_first = False
+        """The predecessor sends behind the token already, so that is here too: read it before more data."""
+
+        # Who is Rondo, and what follows from that.
+        self.announcements: dict[int, Announcement] = {}
+        """What the members of the installed ring that are Rondo have said of themselves."""
+        self.all_rondo = False
+        self.accelerated = False
+        self.window_size, self.max_messages = options.window_size, options.max_messages
+        """The windows in force."""
+        self.receive_bytes = 0
+        """What the socket that receives data can hold, as the kernel counts; 0 = not known."""
+
         # Order.
         base = options.initial_sequence
         self.regular = PacketStore(self.ring_id, base)
@@ -134,6 +159,14 @@ class RingState:
         self.install_seq = base
         self.rotation = 0
         self.this_seqno = 0
+        self.sent_aru = base - 1
+        """aru of the token as it was passed on last."""
+        self.stable = base
+        """Every member has all packets of the installed ring up to here, as far as this node knows."""
+        self.asked: dict[int, int] = {}
+        """For each hole that a token asked for, the last visit at which it did."""
+        self.answered: dict[int, int] = {}
+        """How often a packet was sent again."""
 
         # Messages.
         self.packer = Packer(options.packet_size_max)
@@ -150,6 +183,21 @@ class RingState:
         self.sync_marks: set[int] = set()
         self.sync_asked = False
         """The first service is one of ours, and the host has been asked for its messages."""
+
+    def new_pace(self) -> Pace:
+        """A measure of rotation for a ring that is new."""
+        return Pace(self.options.token_retransmit_ms * MS, fixed=self.options.like_corosync)
+
+    def begin_ring(self) -> None:
+        """A ring is being formed, of which no token has been seen yet."""
+        base = self.options.initial_sequence
+        self.token_seq = -1
+        self.tokens_sent = self.tokens_received = 0
+        self.token_first = self.hurried = False
+        self.sent_aru = base - 1
+        self.asked.clear()
+        self.answered.clear()
+        self.pace = self.new_pace()
 
     @property
     def is_representative(self) -> bool:
@@ -196,6 +244,10 @@ class RingState:
         if self.token_held:
             patience_ms += self.options.token_hold_ms
         self.start_timer(Timer.STANDSTILL, patience_ms)
+
+    def await_token(self, interval_ns: int) -> None:
+        """Arm the timer that sends the token again."""
+        self.timers.start(Timer.TOKEN_RETRANSMIT, self.now_ns + interval_ns)
 
     def enter(self, state: State, reason: int = 0) -> None:
         """Note the state; the caller does what it means."""

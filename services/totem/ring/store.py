@@ -8,6 +8,8 @@ Sequence numbers here are integers that do not wrap; `services.totem.wire.base.e
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from services.totem.ring.options import SORT_QUEUE_SLOTS
 from services.totem.wire.base import RingId
 
@@ -62,8 +64,23 @@ class PacketStore:
             self.tags.pop(seq, None)
         self.released = max(self.released, upto)
 
+    def holes(self, upto: int) -> Iterator[tuple[int, int]]:
+        """First and last number of each run of missing packets, up to `upto` and the end of the window."""
+        frames = self.frames
+        last = min(upto, self.released + SORT_QUEUE_SLOTS, self.aru + HOLES_MAX)
+        first = self.aru + 1
+        while first <= last:
+            end = first
+            while end < last and end + 1 not in frames:
+                end += 1
+            yield first, end
+            first = end + 2
+            while first <= last and first in frames:
+                first += 1
+
     def missing(self, upto: int, miss_count: int, room: int) -> list[int]:
-        """Count this visit against each hole up to `upto`; the first `room` that were missing often enough."""
+        """Corosync's rule: count this visit against each hole up to `upto`; the first `room` that were missing often
+        enough."""
         if self.aru >= upto:
             if self.missed:
                 self.missed.clear()

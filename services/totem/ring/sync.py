@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.totem.ring import capabilities
 from services.totem.ring.events import SyncAbort, SyncActivate, SyncComplete, SyncStep
 from services.totem.ring.state import RingState
 from services.totem.ring.timers import Timer
@@ -43,7 +44,9 @@ def start(s: RingState) -> None:
     s.sync_marks.clear()
     s.sync_assembler.clear()
     s.sync_packer.clear()
-    build = encode_service_build(ServiceBuild(s.ring_id, s.options.sync_services))
+    own = capabilities.own_announcement(s)
+    tail = capabilities.encode(own) if own is not None else ()
+    build = encode_service_build(ServiceBuild(s.ring_id, s.options.sync_services, tail))
     s.sync_packer.add(SYNC_PREFIX + build, None)
 
 
@@ -77,8 +80,12 @@ def _on_build(s: RingState, sender: int, build: ServiceBuild) -> None:
         return
     s.sync_services = sorted({*s.sync_services, *build.services})
     s.sync_marks.add(sender)
+    announcement = capabilities.decode(build.tail)
+    if announcement is not None:
+        s.announcements[sender] = announcement
     if s.sync_marks.issuperset(s.members):
         s.sync_building = False
+        capabilities.agree(s)
         _next_step(s)
 
 

@@ -4,36 +4,42 @@ In this order: answer requests for packets that others miss, ask for those that 
 bring the token's books up to date (aru, fcc, backlog), pass it on, deliver. In Recovery what is sent are old packets
 and the books are those of the ring that is being formed; Recovery's own rule follows the sending.
 
+The accelerated ring: all that the next member needs stands in the token, not in the packets. Once numbers are given out
+the token may leave before the packets that have them, and the next member sends while this one still does. So where all
+members are Rondo the last `accelerated_window` new packets follow the token. Each packet is stamped with the round,
+the count of tokens that its sender had passed on when it left: from a packet of the predecessor that was stamped after
+a token which has not been handled here one sees that this token waits to be read. Requests do not change: they never
+ask for what may not have been sent yet.
+
 An idle ring need not spin: after seqno_unchanged_const rotations without traffic the representative holds the token
 for a while at each visit. A node that then has something to send multicasts a hold cancel.
-Source: Amir et al., sections 4 and 5; Corosync's order of steps and its flow control.
+Source: Amir et al., sections 4 and 5; Corosync's order of steps and its flow control; Babay and Amir, "Fast total
+ordering for modern data centers", 2016.
 """
 
 from __future__ import annotations
 
 from zlib import crc32
 
-from services.totem.ring import delivery, gather, hold, recovery
+from services.totem.ring import delivery, gather, hold, recovery, requests
 from services.totem.ring.events import GatherReason, NoticeCode, State
 from services.totem.ring.options import SORT_QUEUE_SLOTS
+from services.totem.ring.packing import Packet
 from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.ring.timers import Timer
-from services.totem.wire.base import U32_MASK, Reason, RingId, extend_u32
+from services.totem.wire.base import U32_MASK, Reason, extend_u32
 from services.totem.wire.frames import (
     ENCAPSULATED,
     PLAIN,
-    RTR_ENTRIES_MAX,
+    SAFE,
     HoldCancel,
+    Mcast,
     Token,
     decode_mcast,
     encode_mcast,
     encode_token,
 )
-
-UNANSWERED_MAX = 10
-"""Rotations, and two more for each member, in which nobody answers a request, after which nobody can: flow control
-lets each member send now and then. Few enough to be over before an idle ring holds its token."""
 
 IDLE_ROTATIONS = 2
 """Rotations without a new packet after which nobody can have anything to send."""
@@ -61,7 +67,11 @@ def on_token(s: RingState, token: Token) -> None:
         _drop_unnumbered(store, seq)
     _observe_in(s, token, token_seq, seq, aru)
     _note_traffic(s, seq)
+    s.pace.came(s.now_ns)
+    s.tokens_received += 1
+    s.token_first = False
     if s.state is State.OPERATIONAL:
+        s.stable = max(s.stable, min(aru, s.sent_aru, store.aru))
         _release(s, store, min(aru, s.last_aru, store.delivered))
     _visit(s, token, store, token_seq, seq, aru)
 
@@ -104,7 +114,7 @@ def _note_traffic(s: RingState, seq: int) -> None:
     s.last_seq = seq
     limit = s.options.seqno_unchanged_const
     s.token_held = s.seq_unchanged > limit or (s.seq_unchanged == limit and not s.is_representative)
-    s.cancel_sent = False
+    s.cancel_sent = s.hurried = False
 
 
 def _release(s: RingState, store: PacketStore, upto: int) -> None:
@@ -117,43 +127,46 @@ def _release(s: RingState, store: PacketStore, upto: int) -> None:
 
 def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int) -> None:
     """The visit itself; `token` becomes the token that is passed on."""
-    options = s.options
     last_aru_before, s.last_aru = s.last_aru, aru
     if s.seq_unchanged >= IDLE_ROTATIONS and last_aru_before == aru == seq:
         # Nobody sent or missed anything, so nobody waits, whatever the token says. What is wrong in its books would
         # never leave them by itself, and if it says that the window is full nobody would ever send again.
         token.fcc, token.backlog = s.flow.sent_told, s.flow.backlog_told
-    allowed = s.flow.allowance(token.fcc, token.backlog, _backlog(s), options.window_size, options.max_messages)
+    allowed = s.flow.allowance(token.fcc, token.backlog, _backlog(s), s.window_size, s.max_messages)
     if token.rtr:
-        _drop_idle_requests(s, token, seq, aru)
-    unanswered = _is_unanswered(s, token, store, allowed)
-    resent = _answer_requests(s, token, store, allowed)
-    asked = _request_missing(s, token, store, seq)
-    room = allowed - resent
-    if seq > store.released + SORT_QUEUE_SLOTS - allowed - options.window_size:
+        requests.drop_idle(s, token, seq, aru)
+    unanswered = requests.is_unanswered(s, token, store)
+    answers = requests.answer(s, token, store, allowed)
+    for number, frame in answers:
+        s.multicast(frame)
+        _observe_packet(s, number, frame, new=False)
+    asked = requests.ask(s, token, store, seq)
+    room = allowed - len(answers)
+    if seq > store.released + SORT_QUEUE_SLOTS - allowed - s.window_size:
         room = 0
-    sent = _send_new(s, store, seq, room)
+    sent, late = _send_new(s, store, seq, room)
     seq += sent
-    token.fcc, token.backlog = s.flow.settle(token.fcc, token.backlog, sent + resent)
+    used = sent + len(answers)
+    token.fcc, token.backlog = s.flow.settle(token.fcc, token.backlog, used)
     if store.aru < aru or token.aru_addr in (s.node_id, 0):
         aru = store.aru
         token.aru_addr = 0 if aru == seq else s.node_id
-    if _given_up(s, token, aru, last_aru_before):
+    if _given_up(s, token, aru, last_aru_before) or unanswered:
+        for frame in late:
+            s.multicast(frame)
+        if s.state is not State.GATHER:
+            gather.enter(s, GatherReason.GATHER_MISSING)
         return
-    if unanswered:
-        gather.enter(s, GatherReason.GATHER_MISSING)
-        return
-    s.token_seq = token_seq
-    s.passed_seq = seq
+    s.token_seq, s.passed_seq, s.sent_aru = token_seq, seq, aru
     install = s.state is State.RECOVERY and recovery.on_token(s, token, seq, aru)
     token.seq, token.aru = seq & U32_MASK, aru & U32_MASK
     token.token_seq = (token_seq + 1) & U32_MASK
     token.sender = s.node_id
-    held = s.token_held and s.is_representative and not sent + resent
-    if token.rtr and options.cancel_token_hold_on_retransmit:
-        held = False
-    _observe_out(s, token, store, (token_seq + 1, seq, aru), (sent, resent, allowed), asked, held)
+    held = _may_hold(s, token, store, used)
+    _observe_out(s, token, store, (token_seq + 1, seq, aru), (sent, len(answers), allowed, len(late)), asked, held)
     _pass_on(s, token, held)
+    for frame in late:
+        s.multicast(frame)
     if install:
         recovery.finish(s)
         s.observe_books()
@@ -162,26 +175,13 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     s.observe_buffers()
 
 
-def _drop_idle_requests(s: RingState, token: Token, seq: int, aru: int) -> None:
-    """Leave out requests for what everybody has or nobody has sent: no answer would ever take them off the list."""
-    ring = s.ring_id
-    token.rtr = [item for item in token.rtr if item[0] == ring and aru < extend_u32(item[1], seq) <= seq]
-
-
-def _is_unanswered(s: RingState, token: Token, store: PacketStore, allowed: int) -> bool:
-    """Whether this node asks in vain for the first packet that it misses: nobody has it.
-
-    Its sender has it as long as the ring exists, so there is none: a forged token has given its number away. Without a
-    new ring nothing behind it would ever be delivered. A rotation counts at the end of which the request is still on
-    the token. If a token says that nobody may send for ever, that is so too, and a new ring mends it.
-    """
-    first = store.aru + 1
-    if first != s.unanswered_seq:
-        s.unanswered_seq, s.unanswered = first, 0
-    if first in store.missed and (s.ring_id, first & U32_MASK) in token.rtr:
-        s.unanswered += 1
-        return s.unanswered > UNANSWERED_MAX + 2 * len(s.new_members)
-    return False
+def _may_hold(s: RingState, token: Token, store: PacketStore, used: int) -> bool:
+    """Whether the representative keeps the token of an idle ring for a while."""
+    if not s.token_held or not s.is_representative or used:
+        return False
+    if token.rtr and s.options.cancel_token_hold_on_retransmit:
+        return False
+    return store.delivered == store.aru or s.state is State.RECOVERY  # a SAFE message waits for the next visits
 
 
 def _backlog(s: RingState) -> int:
@@ -190,72 +190,46 @@ def _backlog(s: RingState) -> int:
     return (s.sync_packer if s.syncing else s.packer).packets_queued()
 
 
-def _answer_requests(s: RingState, token: Token, store: PacketStore, allowed: int) -> int:
-    """Send again what others miss and this node has."""
-    if not token.rtr:
-        return 0
-    resent = 0
-    left: list[tuple[RingId, int]] = []
-    for item in token.rtr:
-        ring, number = item
-        seq = extend_u32(number, store.high)
-        frame = store.frames.get(seq) if ring == s.ring_id and resent < allowed else None
-        if frame is None:
-            left.append(item)
-            continue
-        s.multicast(frame)
-        resent += 1
-        _observe_packet(s, seq, frame, new=False)
-    token.rtr = left
-    s.counters.mcast_retx += resent
-    return resent
-
-
-def _request_missing(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
-    """Ask for what has been missing here long enough."""
-    room = RTR_ENTRIES_MAX - len(token.rtr)
-    missing = store.missing(seq, s.options.miss_count_const, RTR_ENTRIES_MAX)
-    if not missing or room <= 0:
-        return []
-    listed = {number for ring, number in token.rtr if ring == s.ring_id}
-    asked = [number for number in missing if number & U32_MASK not in listed][:room]
-    token.rtr.extend((s.ring_id, number & U32_MASK) for number in asked)
-    if asked:
-        s.notice(NoticeCode.RETRANSMIT, tuple(asked))
-    return asked
-
-
-def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> int:
-    """Send up to `room` packets of what waits, numbered from seq + 1."""
-    sent = 0
-    while sent < room:
-        packet = _next_packet(s)
-        if packet is None:
-            break
-        payload, kind, tags = packet
-        sent += 1
-        number = seq + sent
+def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[int, list[bytes]]:
+    """Number up to `room` packets of what waits, from seq + 1, and send them: how many, and those of them that are not
+    sent yet, because they are to follow the token."""
+    packets: list[tuple[Packet, int]] = []
+    while len(packets) < room and (packet := _next_packet(s)) is not None:
+        packets.append(packet)
+    accelerated = s.accelerated and s.state is State.OPERATIONAL
+    before = len(packets) - s.options.accelerated_window if accelerated else len(packets)
+    late: list[bytes] = []
+    for index, ((payload, tags, safe), kind) in enumerate(packets):
+        number = seq + index + 1
         s.this_seqno = (s.this_seqno + 1) & U32_MASK
-        frame = encode_mcast(s.node_id, number & U32_MASK, s.this_seqno, s.ring_id, payload, encapsulated=kind)
+        tokens_sent = s.tokens_sent + (index >= before)
+        frame = encode_mcast(
+            s.node_id, number & U32_MASK, s.this_seqno, s.ring_id, payload, encapsulated=kind,
+            node_id=tokens_sent & U32_MASK if accelerated else 0, guarantee=SAFE if safe else 0,
+        )  # fmt: skip
         store.add(number, frame)
         if tags:
             store.tags[number] = tags
             s.counters.messages_tx += len(tags)
             if s.observer is not None:
                 s.observer("send", {"tags": tags, "ring": list(s.ring_id), "seq": number})
-        s.multicast(frame)
+        if index < before:
+            s.multicast(frame)
+        else:
+            late.append(frame)
         _observe_packet(s, number, frame, new=True)
-    s.counters.mcast_tx += sent
-    return sent
+    s.counters.mcast_tx += len(packets)
+    s.counters.mcast_after_token_tx += len(late)
+    return len(packets), late
 
 
-def _next_packet(s: RingState) -> tuple[bytes, int, tuple[object, ...]] | None:
-    """(payload, encapsulation, tags) of what is to be sent next."""
+def _next_packet(s: RingState) -> tuple[Packet, int] | None:
+    """What is to be sent next, and its encapsulation."""
     if s.state is State.RECOVERY:
         old = recovery.next_packet(s)
-        return None if old is None else (old, ENCAPSULATED, ())
+        return None if old is None else (Packet(old, (), False), ENCAPSULATED)
     packet = (s.sync_packer if s.syncing else s.packer).take()
-    return None if packet is None else (packet[0], PLAIN, packet[1])
+    return None if packet is None else (packet, PLAIN)
 
 
 def _given_up(s: RingState, token: Token, aru: int, last_aru_before: int) -> bool:
@@ -278,8 +252,9 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
     s.last_frame = encode_token(token)
     s.token_at_ns = s.now_ns
     options = s.options
+    s.tokens_sent += 1
     s.start_timer(Timer.TOKEN, options.token_timeout_ms)
-    s.start_timer(Timer.TOKEN_RETRANSMIT, options.token_retransmit_ms)
+    s.await_token(s.pace.passed_on(s.now_ns, may_be_held=s.token_held))
     if options.token_warning_percent and s.state is State.OPERATIONAL:
         s.start_timer(Timer.TOKEN_WARNING, options.token_timeout_ms * options.token_warning_percent // 100)
     if held:
@@ -293,14 +268,21 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
 
 
 def resend(s: RingState) -> None:
-    """The retransmit timer: whatever was passed on last may have been lost."""
+    """The retransmit timer: whatever was passed on last may have been lost, or the hold cancel."""
     if s.holding:
         hold.release(s)
         return
     s.counters.token_retransmitted += 1
     s.unicast(s.token_target, s.last_frame)
-    s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
-    if s.observer is not None and s.state is not State.COMMIT:
+    if s.state is State.COMMIT:
+        s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
+        return
+    if s.cancel_sent and not s.options.like_corosync:
+        hold.cancel(s)
+        if s.observer is not None:
+            s.observer("hold_cancelled_again", {"ring": list(s.ring_id)})
+    s.await_token(s.pace.repeated())
+    if s.observer is not None:
         s.observer("token_resend", {"ring": list(s.ring_id), "token_seq": s.token_seq + 1})
 
 
@@ -317,9 +299,17 @@ def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
     if cancel.ring != s.ring_id:
         return
     s.seq_unchanged = 0
-    if s.is_representative and s.state in (State.OPERATIONAL, State.RECOVERY):
-        s.token_held = False
-        hold.release(s)
+    if s.state in (State.OPERATIONAL, State.RECOVERY):
+        hold.hurry(s)
+
+
+def note_round(s: RingState, mcast: Mcast) -> None:
+    """A new packet with a round has come: if the predecessor sent it behind a token that was not handled here yet, that
+    token waits to be read. (A packet that is sent again keeps its stamp, and proves nothing.)"""
+    if s.new_members[s.new_members.index(s.node_id) - 1] != mcast.sender or not s.accelerated:
+        return
+    if extend_u32(mcast.node_id, s.tokens_received) > s.tokens_received:
+        s.token_first = True
 
 
 def _observe_in(s: RingState, token: Token, token_seq: int, seq: int, aru: int) -> None:
@@ -327,7 +317,7 @@ def _observe_in(s: RingState, token: Token, token_seq: int, seq: int, aru: int) 
     if s.observer is None:
         return
     fields: dict[str, object] = {"ring": list(s.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru}
-    s.observer("token_in", fields | {"fcc": token.fcc, "rtr": len(token.rtr)})
+    s.observer("token_in", fields | {"fcc": token.fcc, "rtr": len(token.rtr), "round": s.tokens_received + 1})
 
 
 def _observe_out(
@@ -335,20 +325,20 @@ def _observe_out(
     token: Token,
     store: PacketStore,
     numbers: tuple[int, int, int],
-    counts: tuple[int, int, int],
+    counts: tuple[int, int, int, int],
     asked: list[int],
     held: bool,
 ) -> None:
     if s.observer is None:
         return
     token_seq, seq, aru = numbers
-    sent, resent, allowed = counts
+    sent, resent, allowed, late = counts
     s.observer(
         "token_out",
         {
             "ring": list(s.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru, "my_aru": store.aru,
             "fcc": token.fcc, "backlog": token.backlog, "new": sent, "retransmitted": resent, "allowed": allowed,
-            "to": s.token_target, "requested": asked, "held": held,
+            "to": s.token_target, "requested": asked, "held": held, "after_token": late, "round": s.tokens_sent + 1,
         },
     )  # fmt: skip
 

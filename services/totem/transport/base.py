@@ -109,6 +109,19 @@ class Transport(ABC):
         """IP addresses at which, says ICMP, nobody listens; `failing` are sockets of which poll() said POLLERR."""
         return [address for each in self._sockets if each.fileno() in failing for address in unreachable(each)]
 
+    def receive_token(self) -> list[Datagram]:
+        """A token that waits in a socket of its own, although data may wait too; nothing where there is no such socket,
+        for then what came first is read first."""
+        return []
+
+    def receive_bytes(self) -> int:
+        """What the socket on which data arrives can hold, as the kernel counts (it counts a packet about twice)."""
+        return self._data_socket().getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    @abstractmethod
+    def _data_socket(self) -> socket.socket:
+        """The socket on which data arrives."""
+
     def heard(self, frame: bytes, source: str) -> None:  # noqa: B027 - only one transport learns
         """An accepted frame came from `source`: learn from it where its sender is, if nobody said so before."""
 

@@ -112,6 +112,18 @@ class Link:
                 self.neighbours.take(frame, source[0], transport, now_ns)
         return [each for each in frames if not is_notice(each[0])]
 
+    def receive_token(self, now_ns: int) -> list[Datagram]:
+        """A token that waits in a socket of its own, before any data that may wait too."""
+        transport = self.transport
+        if transport is None:
+            return []
+        datagrams = transport.receive_token()
+        return datagrams if self.protection is None else self.protection.open(datagrams, transport, now_ns)
+
+    def receive_bytes(self) -> int:
+        """What the socket on which data arrives can hold; 0 = there is none."""
+        return self.transport.receive_bytes() if self.transport is not None else 0
+
     @property
     def drained(self) -> bool:
         """Whether everything was received that was there at the last poll."""

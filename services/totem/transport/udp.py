@@ -126,6 +126,16 @@ class UdpTransport(Transport):
         else:
             self.unicast(node, datagram)
 
+    def receive_token(self) -> list[Datagram]:
+        """The token socket's next datagram, if any."""
+        taken: list[Datagram] = []
+        self._data_since_token = 0
+        self._read(self._token, taken, 1)
+        return taken
+
+    def _data_socket(self) -> socket.socket:
+        return self._data
+
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
         """Data, and if none is left a token.
 

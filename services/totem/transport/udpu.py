@@ -65,6 +65,9 @@ class UdpuTransport(Transport):
         else:
             self.counters["tx_no_address"] += 1
 
+    def _data_socket(self) -> socket.socket:
+        return self._token
+
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
         """What has arrived, in the order of its arrival: data that came before a token stands before it."""
         taken: list[Datagram] = []

@@ -30,6 +30,10 @@ ENCAPSULATED = 1
 """Values of `encapsulated` in an mcast: 1 wraps a whole mcast of the old ring during recovery."""
 
 
+SAFE = 1
+"""`guarantee` of an mcast in which a SAFE message ends, if its sender is Rondo. 0 otherwise."""
+
+
 class Kind(IntEnum):
     """The `type` byte of the header."""
 
@@ -54,6 +58,9 @@ _RTR = struct.Struct("<IQI")
 HEADER_SIZE = _HEADER.size
 MCAST_HEADER_SIZE = _MCAST.size
 TOKEN_SIZE = _TOKEN.size
+
+GUARANTEE_AT = 41
+"""Where the guarantee's lowest byte stands in an mcast."""
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ def drain(packer: Packer) -> list[tuple[bytes, tuple[object, ...]]]:
     """All packets that wait."""
     taken = []
     while (packet := packer.take()) is not None:
-        taken.append(packet)
+        taken.append((packet.payload, packet.tags))
     return taken
 
 
@@ -148,6 +148,16 @@ def test_clearing_ends_a_chain_that_was_begun() -> None:
     packer.add(PREFIX + b"fresh", None)
     received = [m for packet, _ in drain(packer) for m in feed(assembler, packet)]
     assert received == [PREFIX + b"fresh"]
+
+
+def test_a_packet_says_whether_a_safe_message_ends_in_it() -> None:
+    packer = Packer(1410)
+    for size, safe in ((10, False), (3000, True), (10, False), (1400, False), (10, True)):
+        packer.add(PREFIX + bytes(size), None, safe=safe)
+    taken = []
+    while (packet := packer.take()) is not None:
+        taken.append((len(packet.tags), packet.safe))
+    assert taken == [(1, False), (0, False), (2, True), (2, True)]
 
 
 def test_the_backlog_is_what_the_queue_takes_in_packets() -> None:

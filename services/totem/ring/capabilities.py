@@ -1,0 +1,120 @@
+"""Who is Rondo: what Rondo nodes tell each other at the beginning of each ring, where Corosync's nodes do not look.
+
+Every ring begins with a SERVICE_BUILD of each member, in the total order. Its `ids[128]` has room that no Corosync node
+reads, beyond `count`. There a Rondo node puts a magic, a version, its capabilities, and how many full packets its
+receive buffer takes. When the last BUILD is delivered all members know the same of each other, and what needs all of
+them to be Rondo - the accelerated ring, windows wider than Corosync's - begins there. In a ring with a single member
+that says nothing everything stays as Corosync has it on the wire.
+
+Later versions may append slots and set more bits; what is not known here is ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+from services.totem.ring.options import ACCELERATED_WINDOW_MAX, MESSAGES_SHARE, WINDOW_MAX, WINDOW_MIN
+from services.totem.ring.state import RingState
+
+MAGIC = int.from_bytes(b"RNDO", "little")
+VERSION = 1
+
+_SLOTS = 5
+_I32_MAX = 0x7FFF_FFFF
+
+
+class Capability(IntFlag):
+    """What a node can do, or leaves to the ring."""
+
+    SAFE = 1
+    """Marks packets that end a SAFE message, and holds such messages back until all members have them."""
+    ACCELERATED = 2
+    """Takes data that follows the token, and stamps its own with the round."""
+    WIDE_WINDOWS = 4
+    """Its configuration says nothing of windows: they may be as wide as all members' receive buffers allow."""
+
+
+@dataclass(slots=True, frozen=True)
+class Announcement:
+    """What one Rondo node says of itself."""
+
+    capabilities: Capability
+    receive_packets: int = 0
+    """Full packets that its receive buffer takes; 0 = it does not know."""
+    accelerated_window: int = 0
+    version: int = VERSION
+
+
+def encode(announcement: Announcement) -> tuple[int, ...]:
+    """The slots that follow the service ids."""
+    return (
+        MAGIC,
+        announcement.version,
+        int(announcement.capabilities),
+        min(announcement.receive_packets, _I32_MAX),
+        min(announcement.accelerated_window, _I32_MAX),
+    )
+
+
+def decode(tail: tuple[int, ...]) -> Announcement | None:
+    """What the slots beyond the service ids say; None if that is not a Rondo node."""
+    if len(tail) < 2 or tail[0] != MAGIC or tail[1] < 1:
+        return None
+    _, version, bits, packets, accelerated = (tail + (0,) * _SLOTS)[:_SLOTS]
+    known = Capability.SAFE | Capability.ACCELERATED | Capability.WIDE_WINDOWS
+    return Announcement(Capability(bits & known), max(0, packets), max(0, accelerated), version)
+
+
+def own_announcement(s: RingState) -> Announcement | None:
+    """What this node says of itself; None if it behaves like Corosync."""
+    options = s.options
+    if options.like_corosync:
+        return None
+    capabilities = Capability.SAFE | Capability.ACCELERATED
+    if options.wide_windows and s.receive_bytes:
+        capabilities |= Capability.WIDE_WINDOWS
+    # The kernel counts about twice its payload for a packet that waits.
+    packets = s.receive_bytes // (2 * options.netmtu)
+    return Announcement(capabilities, packets, options.accelerated_window)
+
+
+def forget(s: RingState) -> None:
+    """A ring was installed: nothing is known of its members yet, so Corosync's rules hold."""
+    s.announcements.clear()
+    s.all_rondo = s.accelerated = False
+    s.window_size, s.max_messages = s.options.window_size, s.options.max_messages
+
+
+def agree(s: RingState) -> None:
+    """All members' BUILDs are in: settle what this ring can do. Every member comes to the same."""
+    known = s.announcements
+    s.all_rondo = not s.options.like_corosync and all(node in known for node in s.members)
+    if s.all_rondo:
+        _use_common(s)
+    if s.observer is not None:
+        rondo = {"members": list(s.members), "rondo": sorted(known), "accelerated": s.accelerated}
+        windows = {"window_size": s.window_size, "max_messages": s.max_messages}
+        s.observer("capabilities", {"ring": list(s.ring_id), **rondo, **windows})
+
+
+def _use_common(s: RingState) -> None:
+    known = s.announcements
+    common = ~Capability(0)
+    for announcement in known.values():
+        common &= announcement.capabilities
+    s.accelerated = Capability.ACCELERATED in common
+    if Capability.WIDE_WINDOWS in common:
+        _widen(s)
+
+
+def _widen(s: RingState) -> None:
+    """Windows such that what may be under way at once fits the smallest receive buffer.
+
+    That is a window, and what each member may send after it has passed the token on.
+    """
+    known = s.announcements.values()
+    late = len(known) * min(ACCELERATED_WINDOW_MAX, max(each.accelerated_window for each in known))
+    room = min(each.receive_packets for each in known) - late
+    s.window_size = max(WINDOW_MIN, min(WINDOW_MAX, room))
+    s.max_messages = max(1, int(s.window_size * MESSAGES_SHARE))

@@ -1,0 +1,94 @@
+"""When the token is missed: the measured time of a rotation instead of a timer that knows nothing of the ring.
+
+A token that was passed on and is lost is sent again by its sender; whoever has it already drops the copy. Corosync
+waits for token_retransmit (714 ms by default) where a rotation takes less than one. Here the wait is the smoothed
+rotation time and four deviations, at least 5 ms, doubled with each repetition up to Corosync's timer. It is a decision
+of this node alone, which others cannot tell from Corosync's.
+
+A rotation in which this node had to send the token again says nothing of the time that the ring needs (Karn), unless
+it goes on like that: then the ring has become slower, and the estimate follows, by no more than doubling at a time.
+Nor is a rotation measured in which the representative held the token of an idle ring.
+Source: Jacobson, "Congestion avoidance and control", 1988; Karn and Partridge, 1987, for the estimate.
+"""
+
+from __future__ import annotations
+
+INTERVAL_NS_MIN = 5_000_000
+"""A node that was not scheduled for so long is nothing unusual."""
+
+INTERVAL_NS_FIRST = 20_000_000
+"""Before the first rotation was measured."""
+
+LATE_IN_A_ROW = 4
+"""Rotations in a row in which the token was sent again, after which the ring counts as slower."""
+
+
+class Pace:
+    """One node's measure of a ring's rotation, and the interval of its retransmit timer. Times in nanoseconds."""
+
+    __slots__ = ("_deviation_ns", "_interval_ns", "_late", "_mean_ns", "_repeated", "_sent_ns", "interval_ns_max")
+
+    def __init__(self, interval_ns_max: int, *, fixed: bool = False) -> None:
+        """`interval_ns_max`: Corosync's timer; `fixed`: never anything else."""
+        self.interval_ns_max = interval_ns_max
+        self._mean_ns = -1 if fixed else 0
+        """0 = not measured yet, -1 = not to be measured."""
+        self._deviation_ns = 0
+        self._interval_ns = interval_ns_max
+        self._sent_ns = 0
+        """When the token was passed on; 0 = the rotation is not to be measured."""
+        self._repeated = False
+        self._late = 0
+
+    @property
+    def rotation_ns(self) -> int:
+        """The smoothed time of a rotation; 0 = not known."""
+        return max(0, self._mean_ns)
+
+    def came(self, now_ns: int) -> None:
+        """A new token has come: a rotation is over."""
+        if self._sent_ns == 0 or self._mean_ns < 0:
+            return
+        sample_ns = now_ns - self._sent_ns
+        self._sent_ns = 0
+        if self._repeated:
+            self._late += 1
+            if self._late < LATE_IN_A_ROW:
+                return
+            sample_ns = min(sample_ns, 2 * self._base_ns())
+        else:
+            self._late = 0
+        if self._mean_ns == 0:
+            self._mean_ns = max(1, sample_ns)
+            self._deviation_ns = sample_ns // 2
+            return
+        error_ns = sample_ns - self._mean_ns
+        self._mean_ns = max(1, self._mean_ns + error_ns // 8)
+        self._deviation_ns += (abs(error_ns) - self._deviation_ns) // 4
+
+    def passed_on(self, now_ns: int, *, may_be_held: bool) -> int:
+        """The token was passed on: how long to wait before it is sent again."""
+        self._sent_ns = 0 if may_be_held else now_ns
+        self._repeated = False
+        self._interval_ns = self.interval_ns_max if may_be_held else self._base_ns()
+        return self._interval_ns
+
+    def hurried(self) -> int:
+        """The token is wanted although it may be held: how long to wait for it."""
+        self._sent_ns = 0
+        self._interval_ns = self._base_ns()
+        return self._interval_ns
+
+    def repeated(self) -> int:
+        """The token was sent again: how long to wait before it is sent once more."""
+        self._repeated = True
+        self._interval_ns = min(self.interval_ns_max, 2 * self._interval_ns)
+        return self._interval_ns
+
+    def _base_ns(self) -> int:
+        """The wait for a token of which nothing was heard."""
+        if self._mean_ns < 0:
+            return self.interval_ns_max
+        if self._mean_ns == 0:
+            return min(self.interval_ns_max, INTERVAL_NS_FIRST)
+        return min(self.interval_ns_max, max(INTERVAL_NS_MIN, self._mean_ns + 4 * self._deviation_ns))

@@ -1,0 +1,132 @@
+"""What a node does about lost packets beyond Corosync's rules: alone, with its like, and beside Corosync's nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.totem.wire.frames import RTR_ENTRIES_MAX, Kind
+from tests.simulation.cluster import Cluster
+from tests.simulation.world import MS
+
+
+def busy_cluster(*like_corosync: int, **options: Any) -> Cluster:
+    """Three nodes whose ring turns and does not hold its token."""
+    cluster = Cluster(3, seqno_unchanged_const=10_000, **options)
+    cluster.like_corosync(*like_corosync)
+    cluster.form()
+    cluster.run(50)
+    return cluster
+
+
+def behind(cluster: Cluster, node: int) -> list[bool]:
+    """For each visit, since the ring was busy, at which this node missed something: whether it asked."""
+    events = [event for event in cluster.events("token_out", node) if event["t"] > 0.05]
+    return [bool(event["requested"]) for event in events if event["seq"] > event["my_aru"]]
+
+
+def requests(cluster: Cluster, node: int) -> list[list[int]]:
+    """What this node asked for, visit by visit."""
+    return [event["requested"] for event in cluster.events("token_out", node) if event["requested"]]
+
+
+@pytest.mark.parametrize("like_corosync", [(), (1, 3)])
+def test_a_lost_token_is_missed_after_a_few_rotations(like_corosync: tuple[int, ...]) -> None:
+    cluster = busy_cluster(*like_corosync)
+    lost = cluster.lose(Kind.TOKEN, source=2, count=1)
+    cluster.run(2)
+    assert lost.hits == 1
+    before = len(cluster.events("token_in", 3))
+    cluster.run(8)
+    assert len(cluster.events("token_in", 3)) > before
+    cluster.finish()
+
+
+def test_beside_a_corosync_node_its_own_loss_takes_its_own_time() -> None:
+    cluster = busy_cluster(2)
+    cluster.lose(Kind.TOKEN, source=2, count=1)
+    cluster.run(2)
+    before = len(cluster.events("token_in", 3))
+    cluster.run(cluster.options.token_retransmit_ms - 10)
+    assert len(cluster.events("token_in", 3)) == before
+    cluster.run(30)
+    assert len(cluster.events("token_in", 3)) > before
+    cluster.finish()
+
+
+@pytest.mark.parametrize("like_corosync", [(), (1, 3)])
+def test_a_lost_packet_among_others_of_its_sender_is_asked_for_at_once(like_corosync: tuple[int, ...]) -> None:
+    cluster = busy_cluster(*like_corosync, accelerated_window=0)
+    cluster.send(1, 10)
+    cluster.run(5)
+    seq = cluster.events("token_out", 1)[-1]["seq"]
+    lost = cluster.lose(Kind.MCAST, source=1, target=2, count=2)
+    lost.matching = lambda frame: int.from_bytes(frame[17:21], "little") in (seq + 3, seq + 4)
+    cluster.send(1, *[1300] * 8)
+    cluster.run(10)
+    assert lost.hits == 2
+    assert requests(cluster, 2)[0] == [seq + 3, seq + 4]
+    asked = next(event for event in cluster.events("token_out", 2) if event["requested"])
+    assert asked["seq"] == seq + 8
+    first_after = next(event for event in cluster.events("token_out", 2) if event["seq"] >= seq + 8)
+    assert asked is first_after
+    assert len(requests(cluster, 2)) == 1
+    cluster.finish()
+
+
+@pytest.mark.parametrize("like_corosync", [(), (1, 3)])
+def test_a_lost_last_packet_is_asked_for_at_the_second_visit(like_corosync: tuple[int, ...]) -> None:
+    cluster = busy_cluster(*like_corosync)
+    lost = cluster.lose(Kind.MCAST, source=1, target=2, count=1)
+    cluster.send(1, 10)
+    cluster.run(10)
+    assert lost.hits == 1
+    assert behind(cluster, 2)[:2] == [False, True]
+    assert len(requests(cluster, 2)) == 1
+    cluster.finish()
+
+
+def test_what_was_answered_in_vain_is_asked_for_again_one_rotation_later() -> None:
+    cluster = busy_cluster()
+    cluster.lose(Kind.MCAST, target=2, count=2)
+    cluster.send(1, 10)
+    cluster.run(12)
+    assert behind(cluster, 2)[:4] == [False, True, False, True]
+    cluster.finish()
+
+
+@pytest.mark.parametrize(("like_corosync", "most"), [((), RTR_ENTRIES_MAX), ((3,), RTR_ENTRIES_MAX // 2)])
+def test_corosyncs_nodes_keep_half_of_the_list(like_corosync: tuple[int, ...], most: int) -> None:
+    cluster = busy_cluster(*like_corosync, window_size=300, max_messages=100)
+    deaf = cluster.lose(Kind.MCAST, target=2)
+    cluster.send(1, *[1300] * 60)
+    cluster.run(4)
+    assert max(map(len, requests(cluster, 2))) == most
+    cluster.stop(deaf)
+    cluster.finish()
+
+
+def test_a_lost_hold_cancel_is_sent_again() -> None:
+    cluster = Cluster(3, token_timeout_ms=3000, token_retransmit_ms=714, token_hold_ms=561)
+    cluster.form()
+    cluster.run(1000)
+    lost = cluster.lose(Kind.HOLD_CANCEL, source=3, count=2)
+    cluster.send(3, 100)
+    began_ns = cluster.world.now()
+    assert cluster.world.run_while(lambda: not cluster.world.settled(), 1000, step_ms=1)
+    assert lost.hits == 2
+    assert cluster.world.now() - began_ns < 60 * MS
+    cluster.finish()
+
+
+def test_one_who_cannot_be_heard_leaves_the_answer_to_others() -> None:
+    """Node 1 sees node 3's requests first, and its answers never arrive."""
+    cluster = busy_cluster()
+    deaf = cluster.lose(Kind.MCAST, source=1, target=3)
+    cluster.send(1, *[100] * 3)
+    cluster.run(30)
+    assert deaf.hits > 3
+    assert len(cluster.delivered(3)) == 3
+    cluster.stop(deaf)
+    cluster.finish()
