@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import settings
 
 from tests.cluster.netns import Lab
 from tests.cluster.requirements import corosync_missing, namespaces_missing, root_missing
+
+# How long an example takes says more of what else the machine is doing than of the code.
+hypothesis.settings.register_profile("rondo", deadline=None)
+hypothesis.settings.load_profile("rondo")
 
 LookForMissing = Callable[[], str | None]
 NEEDS: dict[str, LookForMissing] = {
