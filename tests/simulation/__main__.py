@@ -1,10 +1,11 @@
-"""Command line of the simulator: `run` seeds, `forge` floods, or `narrate` a story.
+"""Command line of the simulator: `run` seeds, `forge` floods, `narrate` a story, or compare the `rates` of rules.
 
 Examples:
     python -m tests.simulation run --seeds 2000 --jobs 2
     python -m tests.simulation run --seed 17 --trace trace.ndjson
     python -m tests.simulation forge --seeds 200 --jobs 2
     python -m tests.simulation narrate
+    python -m tests.simulation rates
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from tests.simulation.forgery import run_forgeries
 from tests.simulation.narrate import narrate
 from tests.simulation.plan import make_plan
+from tests.simulation.rates import table
 from tests.simulation.run import SeedRun
 from tests.simulation.swarm import explain, run_swarm, summary
 
@@ -53,6 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--seed", type=int, metavar="S", help="run this seed alone")
     forge.add_argument("--jobs", type=positive_number, default=1, metavar="J", help="processes (default 1)")
     commands.add_parser("narrate", help="tell the story of a small cluster, and judge it")
+    rates = commands.add_parser("rates", help="messages a second with loss, by Corosync's rules and by Rondo's")
+    rates.add_argument("--nodes", type=positive_number, default=3, metavar="N", help="nodes of the ring (default 3)")
+    rates.add_argument(
+        "--size", type=positive_number, default=1024, metavar="B", help="bytes of a message (default 1024)"
+    )
+    rates.add_argument(
+        "--messages", type=positive_number, default=20_000, metavar="M", help="messages per figure (default 20000)"
+    )
+    rates.add_argument("--seed", type=int, default=1, metavar="S", help="of delays and losses (default 1)")
     return parser
 
 
@@ -81,6 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "forge":
         seeds = range(options.seeds) if options.seed is None else range(options.seed, options.seed + 1)
         return run_forgeries(seeds, options.jobs)
+    if options.command == "rates":
+        table(sys.stdout, nodes=options.nodes, size=options.size, messages=options.messages, seed=options.seed)
+        return 0
     if options.seed is not None:
         return _run_one(options.seed, options.without, options.trace)
     if options.trace or options.without:
