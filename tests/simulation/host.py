@@ -21,7 +21,7 @@ from services.totem.ring.events import (
     SyncStep,
     TransitionalConfiguration,
 )
-from services.totem.wire.frames import Kind
+from services.totem.wire.frames import RTR_ENTRIES_MAX, Kind
 from tests.simulation.network import Sealed, kind_of
 from tests.simulation.sendlog import SendLog
 from tests.simulation.trace import (
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _KIND_AT = 3
+_RTR_COUNT_AT = 53
 _SETTLE_ROUNDS_MAX = 10_000
 """Loopbacks in one wake-up: more is a ring that talks to itself without end."""
 _RETRY_NS = 10_000_000
@@ -272,8 +273,16 @@ class Host:
 
     def _hand_in(self, frame: bytes) -> None:
         if self.ring is not None:
+            if self.options.like_corosync and frame[_KIND_AT] == Kind.TOKEN:
+                self._check_requests(frame)
             self.ring.receive(frame, self.world.now())
             self._settle()
+
+    def _check_requests(self, token: bytes) -> None:
+        """A Corosync node reads past its copy of a token with more requests than it writes."""
+        requests = int.from_bytes(token[_RTR_COUNT_AT : _RTR_COUNT_AT + 4], "little")
+        if requests > RTR_ENTRIES_MAX:
+            raise SimulationError(f"node {self.node}, like Corosync's, was given a token with {requests} requests")
 
     def _token_is_next(self) -> bool:
         if not self._tokens or not self._data or self.ring is None:

@@ -6,8 +6,9 @@ rotation time and four deviations, at least 5 ms, doubled with each repetition u
 of this node alone, which others cannot tell from Corosync's.
 
 A rotation in which this node had to send the token again says nothing of the time that the ring needs (Karn), unless
-it goes on like that: then the ring has become slower, and the estimate follows, by no more than doubling at a time.
-Nor is a rotation measured in which the representative held the token of an idle ring.
+all do: then the ring has become slower, and the fastest of them is the new estimate. And one that took less than half
+of the estimate shows at once that the ring is that fast. So the wait is rather too short than too long: a copy that was
+not needed costs next to nothing. Not measured is a rotation in which the representative held the token of an idle ring.
 Source: Jacobson, "Congestion avoidance and control", 1988; Karn and Partridge, 1987, for the estimate.
 """
 
@@ -19,14 +20,16 @@ INTERVAL_NS_MIN = 5_000_000
 INTERVAL_NS_FIRST = 20_000_000
 """Before the first rotation was measured."""
 
-LATE_IN_A_ROW = 4
+LATE_IN_A_ROW = 8
 """Rotations in a row in which the token was sent again, after which the ring counts as slower."""
 
 
 class Pace:
     """One node's measure of a ring's rotation, and the interval of its retransmit timer. Times in nanoseconds."""
 
-    __slots__ = ("_deviation_ns", "_interval_ns", "_late", "_mean_ns", "_repeated", "_sent_ns", "interval_ns_max")
+    __slots__ = (
+        "_deviation_ns", "_fastest_ns", "_interval_ns", "_late", "_mean_ns", "_repeated", "_sent_ns", "interval_ns_max",
+    )  # fmt: skip
 
     def __init__(self, interval_ns_max: int, *, fixed: bool = False) -> None:
         """`interval_ns_max`: Corosync's timer; `fixed`: never anything else."""
@@ -39,6 +42,8 @@ class Pace:
         """When the token was passed on; 0 = the rotation is not to be measured."""
         self._repeated = False
         self._late = 0
+        self._fastest_ns = 0
+        """The shortest of the rotations in a row in which the token was sent again."""
 
     @property
     def rotation_ns(self) -> int:
@@ -52,19 +57,24 @@ class Pace:
         sample_ns = now_ns - self._sent_ns
         self._sent_ns = 0
         if self._repeated:
+            self._fastest_ns = min(self._fastest_ns, sample_ns) if self._late else sample_ns
             self._late += 1
-            if self._late < LATE_IN_A_ROW:
-                return
-            sample_ns = min(sample_ns, 2 * self._base_ns())
-        else:
-            self._late = 0
-        if self._mean_ns == 0:
-            self._mean_ns = max(1, sample_ns)
-            self._deviation_ns = sample_ns // 2
+            if self._late == LATE_IN_A_ROW:
+                self._late = 0
+                self._begin(self._fastest_ns)
+            return
+        self._late = 0
+        if sample_ns * 2 < self._mean_ns or self._mean_ns == 0:
+            self._begin(sample_ns)
             return
         error_ns = sample_ns - self._mean_ns
-        self._mean_ns = max(1, self._mean_ns + error_ns // 8)
+        self._mean_ns += error_ns // 8
         self._deviation_ns += (abs(error_ns) - self._deviation_ns) // 4
+
+    def _begin(self, sample_ns: int) -> None:
+        """Estimate anew, from one rotation."""
+        self._mean_ns = max(1, sample_ns)
+        self._deviation_ns = sample_ns // 4
 
     def passed_on(self, now_ns: int, *, may_be_held: bool) -> int:
         """The token was passed on: how long to wait before it is sent again."""

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import struct
 
-from services.totem.ring.events import NoticeCode
+from services.totem.ring.events import NoticeCode, State
 from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.wire.base import U32_MASK, RingId, extend_u32
-from services.totem.wire.frames import RTR_ENTRIES_MAX, Token
+from services.totem.wire.frames import RTR_ENTRIES_MAX, RTR_ENTRIES_RONDO_MAX, RTR_ENTRY_SIZE, TOKEN_SIZE, Token
 
 UNANSWERED_MAX = 10
 """Rotations, and two more for each member, in which nobody answers a request, after which nobody can: flow control
@@ -97,12 +97,20 @@ def _in_vain(s: RingState, seq: int) -> bool:
 def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
     """Put on the token what is lost here, up to its `seq`; what was asked for now."""
     listed = {number for ring, number in token.rtr if ring == s.ring_id}
-    free = RTR_ENTRIES_MAX - len(token.rtr)
+    all_rondo = s.all_rondo and s.state is State.OPERATIONAL
+    most = RTR_ENTRIES_MAX
+    if all_rondo:
+        most = min(RTR_ENTRIES_RONDO_MAX, (s.options.packet_size_max - TOKEN_SIZE) // RTR_ENTRY_SIZE)
+    free = most - len(token.rtr)
     if s.options.like_corosync:
         wanted = store.missing(seq, s.options.miss_count_const, RTR_ENTRIES_MAX)
         asked = [number for number in wanted if number & U32_MASK not in listed][: max(0, free)]
     elif store.aru < seq:
-        asked = _ask_early(s, store, seq, listed, free)
+        lost = _lost(s, store, seq, listed)
+        if not all_rondo:
+            free = min(free, RTR_ENTRIES_MAX // 2 - sum(visit == s.tokens_received for visit in s.asked.values()))
+        asked = lost[: max(0, free)]
+        s.asked |= dict.fromkeys(asked, s.tokens_received)
     else:
         s.asked.clear()
         return []
@@ -112,8 +120,11 @@ def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
     return asked
 
 
-def _ask_early(s: RingState, store: PacketStore, seq: int, listed: set[int], free: int) -> list[int]:
-    """What is lost for certain, or was missing at the visit before too, and not answered just now."""
+def _lost(s: RingState, store: PacketStore, seq: int, listed: set[int]) -> list[int]:
+    """What is lost for certain, or was missing at the visit before too, and is neither asked for nor answered just now.
+
+    Brings `RingState.asked` up to date.
+    """
     visit = s.tokens_received
     before, s.asked = s.asked, {}
     lost: list[int] = []
@@ -129,11 +140,7 @@ def _ask_early(s: RingState, store: PacketStore, seq: int, listed: set[int], fre
                     lost.append(number)
             if at_visit is not None:
                 s.asked[number] = at_visit
-    if not s.all_rondo:
-        free = min(free, RTR_ENTRIES_MAX // 2 - sum(at_visit == visit for at_visit in s.asked.values()))
-    asked = lost[: max(0, free)]
-    s.asked |= dict.fromkeys(asked, visit)
-    return asked
+    return lost
 
 
 def _surrounded(store: PacketStore, first: int, last: int) -> bool:

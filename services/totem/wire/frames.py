@@ -23,7 +23,9 @@ VERSION = 3
 PROCESSORS_MAX = 384
 """Most nodes in any list (PROCESSOR_COUNT_MAX)."""
 RTR_ENTRIES_MAX = 30
-"""Most retransmission requests in a token; a C node reads past its copy if there are more."""
+"""Most retransmission requests in a token of a ring with Corosync nodes: of more they read past their copy."""
+RTR_ENTRIES_RONDO_MAX = 80
+"""Most where all are Rondo, if the token is then no larger than a packet of data."""
 
 PLAIN = 2
 ENCAPSULATED = 1
@@ -58,6 +60,7 @@ _RTR = struct.Struct("<IQI")
 HEADER_SIZE = _HEADER.size
 MCAST_HEADER_SIZE = _MCAST.size
 TOKEN_SIZE = _TOKEN.size
+RTR_ENTRY_SIZE = _RTR.size
 
 GUARANTEE_AT = 41
 """Where the guarantee's lowest byte stands in an mcast."""
@@ -201,7 +204,7 @@ def decode_token(frame: bytes) -> Token:
     (_, _, _, _, sender, _, seq, token_seq, aru, aru_addr, rep, ring_seq, backlog, fcc, retrans_flg, count) = (
         _TOKEN.unpack_from(frame)
     )
-    if count > RTR_ENTRIES_MAX:
+    if count > RTR_ENTRIES_RONDO_MAX:
         raise Malformed(Reason.TOO_MANY_ENTRIES)
     end = TOKEN_SIZE + count * _RTR.size
     if len(frame) < end:
@@ -212,7 +215,7 @@ def decode_token(frame: bytes) -> Token:
 
 def encode_token(token: Token) -> bytes:
     """The datagram of a token; its numbers are cut to 32 bits by the caller."""
-    assert len(token.rtr) <= RTR_ENTRIES_MAX, "more would make a C node read past its copy"
+    assert len(token.rtr) <= RTR_ENTRIES_RONDO_MAX, "no node takes more"
     head = _TOKEN.pack(
         MAGIC, VERSION, Kind.TOKEN, 0, token.sender, 0, token.seq, token.token_seq, token.aru, token.aru_addr,
         token.ring.representative, token.ring.sequence, token.backlog, token.fcc, token.retrans_flg, len(token.rtr),

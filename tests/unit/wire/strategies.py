@@ -10,7 +10,7 @@ from services.totem.wire.frames import (
     ENCAPSULATED,
     PLAIN,
     PROCESSORS_MAX,
-    RTR_ENTRIES_MAX,
+    RTR_ENTRIES_RONDO_MAX,
     Commit,
     CommitEntry,
     Frame,
@@ -35,7 +35,7 @@ nodes = st.lists(u32, max_size=20).map(tuple) | st.integers(0, PROCESSORS_MAX).m
 
 tokens = st.builds(
     Token, u32, u32, u32, u32, u32, rings, u32, u32, u32,
-    st.lists(st.tuples(rings, u32), max_size=RTR_ENTRIES_MAX),
+    st.lists(st.tuples(rings, u32), max_size=RTR_ENTRIES_RONDO_MAX),
 )  # fmt: skip
 joins = st.builds(Join, u32, u32, nodes, nodes, u64)
 merges = st.builds(Merge, u32, u32, rings)

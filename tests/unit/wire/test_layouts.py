@@ -96,7 +96,7 @@ def test_the_header_alone_tells_the_kind(example: Example) -> None:
 
 def test_what_other_nodes_cannot_read_is_not_written() -> None:
     with pytest.raises(AssertionError):
-        frames.encode_token(frames.Token(1, 0, 0, 0, 0, RING, rtr=[(RING, 1)] * 31))
+        frames.encode_token(frames.Token(1, 0, 0, 0, 0, RING, rtr=[(RING, 1)] * 81))
     with pytest.raises(AssertionError):
         frames.encode_commit(frames.Commit(1, 2, RING, (1, 2), [frames.CommitEntry()]))
     with pytest.raises(AssertionError):
