@@ -25,6 +25,7 @@ BENCH ?=
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations crowd chaos bench bench-core clean
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations chaos bench bench-core clean
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos kills restarts flood overload detection fuzz bench bench-core clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations crowd chaos bench bench-core clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14

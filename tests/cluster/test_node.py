@@ -17,6 +17,7 @@ import pytest
 
 import rondo
 from rondo.demo.cluster import free_port
+from rondo.sam.commands import Sam
 from rondo.supervision import SERVICES, processes
 from rondo.supervision.halt import kill
 from tests.cluster.waiting import wait_for
@@ -208,12 +209,35 @@ def test_a_killed_service_comes_back_however_often(node: Node) -> None:
     node.start()
     for _ in range(5):  # more often than one that gives up by itself may
         kill_and_wait_for_the_next(node, "cpg")
-    for name in ("totem", "ipc_gateway"):
+    for name in ("totem", "ipc_gateway", "sam"):
         os.kill(node.pids()[name], signal.SIGKILL)
     wait_until_whole(node)
     restarts = {name: each["restarts"] for name, each in node.status()["services"].items()}
-    assert restarts == {"totem": 1, "cpg": 5, "ipc_gateway": 1}
+    assert restarts == {"totem": 1, "cpg": 5, "ipc_gateway": 1, "sam": 1}
     rondo.connect(node.endpoint, timeout=10.0).close()
+
+
+def test_applications_outlive_supervisord_and_end_with_the_node(node: Node) -> None:
+    node.start()
+    with Sam(node.endpoint) as sam:
+        ran = sam.run(["sh", "-c", "setsid sleep 1000 & exec sleep 1000"])
+        os.kill(node.pids()["supervisord"], signal.SIGKILL)
+        node.start()
+        (status,) = sam.status()
+        assert (status["id"], status["pid"], status["instance"]) == (ran["id"], ran["pid"], 0)
+    assert node.pids().keys() == {*ALL, processes.KEEPER}
+    node.command("stop")
+    assert node.pids() == {}
+    assert processes.find_applications(node.run_dir) == []
+    node.start()
+    with Sam(node.endpoint) as sam:
+        (status,) = sam.status()
+        assert (status["state"], status["pid"]) == ("stopped", None)
+        assert "the stop of the node" in status["message"]
+        ran = sam.run(["sleep", "1000"])
+    kill(node.run_dir)
+    assert node.pids() == {}
+    assert processes.find_applications(node.run_dir) == []
 
 
 def test_a_killed_supervisord_is_replaced_and_nothing_runs_twice(node: Node) -> None:
