@@ -55,10 +55,14 @@ class Outgoing(NamedTuple):
     tag: Tag
     """To be handed back with `OrderedLog.message`."""
 
-    def expanded(self) -> list[tuple[bytes, Tag]] | None:
-        """For a run: the messages that it stands for, with their tags, for a ring on which runs are not understood."""
-        if len(self.tag) == 3:
-            return None
+    @property
+    def is_run(self) -> bool:
+        """Whether it stands for several messages."""
+        return len(self.tag) == 5
+
+    def expanded(self) -> list[tuple[bytes, Tag]]:
+        """The messages that a run stands for, with their tags, for a ring on which runs are not understood."""
+        assert len(self.tag) == 5
         session, last, following, _, cost = self.tag
         messages = expand_run(self.data)
         costs = [len(message) + order.MESSAGE_OVERHEAD_BYTES for message in messages]

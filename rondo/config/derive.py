@@ -56,6 +56,8 @@ class Windows:
     accelerated_window: int
     wide: bool
     """Neither window_size nor max_messages is configured: where all members are Rondo, both may be wider."""
+    large_packets: bool
+    """netmtu is not configured: where all members are Rondo, packets may be larger."""
 
 
 def window_limit(netmtu: int) -> int:
@@ -71,7 +73,8 @@ def windows(totem: Totem) -> Windows:
     if accelerated is None:
         accelerated = min(ACCELERATED_WINDOW_DEFAULT, max_messages)
     wide = totem.model_fields_set.isdisjoint(("window_size", "max_messages"))
-    return Windows(min(totem.window_size, limit), max_messages, accelerated, wide)
+    large = "netmtu" not in totem.model_fields_set
+    return Windows(min(totem.window_size, limit), max_messages, accelerated, wide, large)
 
 
 def client_bytes_max(config: Config) -> int:

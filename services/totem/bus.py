@@ -59,9 +59,9 @@ class Bus:
         submitted = False
         while ring.submit_space() > 0 and (message := self._log.next_message()) is not None:
             safe = message.guarantee == Guarantee.SAFE
-            for data, tag in message.expanded() or ((message.data, message.tag),):
-                # The last part of a long message is enough: a SAFE message is as safe as all that goes before it.
-                ring.submit(data, tag, safe=safe and tag[2] == 0)
+            # The last part of a long message is enough: a SAFE message is as safe as all that goes before it.
+            parts = message.expanded if message.is_run else None
+            ring.submit(message.data, message.tag, safe=safe and message.tag[2] == 0, parts=parts)
             submitted = True
         node.answer_sync_steps()
         if self._log.reform_wanted:

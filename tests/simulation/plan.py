@@ -144,6 +144,7 @@ def _options(draw: Random, ids: tuple[int, ...]) -> RingOptions:
         netmtu=draw.choices((1500, draw.randint(400, 1500), draw.randint(1500, 9000)), weights=(6, 2, 2))[0],
         cancel_token_hold_on_retransmit=draw.random() < 0.2,
         wide_windows=draw.random() < 0.3,
+        large_packets=draw.random() < 0.5,
         initial_sequence=_initial_sequence(draw),
     )
 
@@ -176,17 +177,20 @@ def _nodes(draw: Random, ids: tuple[int, ...], base: RingOptions) -> tuple[NodeP
             base, sync_services=services, like_corosync=node in like_corosync,
             accelerated_window=accelerated if draw.random() < 0.8 else draw.choice((0, 2, 20)),
         )  # fmt: skip
+        queue_bytes_max = draw.choice((20_000, 200_000, 1 << 20))
+        told = draw.choice((0, 60_000, 200_000, 1 << 20)) if draw.random() < 0.2 else 400_000
         nodes.append(
             NodePlan(
                 node=node,
                 options=options,
                 start_ms=0.0 if at_once else draw.uniform(0, 1500),
                 stored=draw.choice((0, 0, 4 * draw.randrange(1000))),
-                queue_bytes_max=draw.choice((20_000, 200_000, 1 << 20)),
+                queue_bytes_max=queue_bytes_max,
                 separate_sockets=draw.random() < 0.5,
                 wake_latency_ns=latency_ns,
                 sync_delay_ns=sync_delay_ns,
-                receive_bytes=draw.choice((0, 60_000, 200_000, 1 << 20)) if draw.random() < 0.2 else 400_000,
+                # The kernel counts a packet twice. One that is larger than the whole buffer would never get in.
+                receive_bytes=min(told, 2 * queue_bytes_max),
             )
         )
     return tuple(nodes)

@@ -11,10 +11,13 @@ Later versions may append slots and set more bits; what is not known here is ign
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass
 from enum import IntFlag
 
 from services.totem.ring.options import ACCELERATED_WINDOW_MAX, MESSAGES_SHARE, WINDOW_MAX, WINDOW_MIN
+from services.totem.ring.sizing import LARGE_PACKET_BYTES, LARGE_PACKETS_IN_BUFFER
 from services.totem.ring.state import RingState
 
 MAGIC = int.from_bytes(b"RNDO", "little")
@@ -31,8 +34,15 @@ class Capability(IntFlag):
     """Marks packets that end a SAFE message, and holds such messages back until all members have them."""
     ACCELERATED = 2
     """Takes data that follows the token, and stamps its own with the round."""
+    LARGE_PACKETS = 8
+    """Takes packets as large as UDP can carry, and its configuration does not say how large they are to be."""
+    RUNS = 16
+    """Its CPG understands runs: several messages in one (`rondo.bus.mcast`)."""
     WIDE_WINDOWS = 4
     """Its configuration says nothing of windows: they may be as wide as all members' receive buffers allow."""
+
+
+_KNOWN = functools.reduce(operator.or_, Capability)
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,8 +72,7 @@ def decode(tail: tuple[int, ...]) -> Announcement | None:
     if len(tail) < 2 or tail[0] != MAGIC or tail[1] < 1:
         return None
     _, version, bits, packets, accelerated = (tail + (0,) * _SLOTS)[:_SLOTS]
-    known = Capability.SAFE | Capability.ACCELERATED | Capability.WIDE_WINDOWS
-    return Announcement(Capability(bits & known), max(0, packets), max(0, accelerated), version)
+    return Announcement(Capability(bits & _KNOWN), max(0, packets), max(0, accelerated), version)
 
 
 def own_announcement(s: RingState) -> Announcement | None:
@@ -71,9 +80,11 @@ def own_announcement(s: RingState) -> Announcement | None:
     options = s.options
     if options.like_corosync:
         return None
-    capabilities = Capability.SAFE | Capability.ACCELERATED
+    capabilities = Capability.SAFE | Capability.ACCELERATED | Capability.RUNS
     if options.wide_windows and s.receive_bytes:
         capabilities |= Capability.WIDE_WINDOWS
+    if options.large_packets:
+        capabilities |= Capability.LARGE_PACKETS
     # The kernel counts about twice its payload for a packet that waits.
     packets = s.receive_bytes // (2 * options.netmtu)
     return Announcement(capabilities, packets, options.accelerated_window)
@@ -84,6 +95,8 @@ def forget(s: RingState) -> None:
     s.announcements.clear()
     s.all_rondo = s.accelerated = False
     s.window_size, s.max_messages = s.options.window_size, s.options.max_messages
+    s.packet_size.allow(0)
+    s.packer.takes_whole = False
 
 
 def agree(s: RingState) -> None:
@@ -104,6 +117,11 @@ def _use_common(s: RingState) -> None:
     for announcement in known.values():
         common &= announcement.capabilities
     s.accelerated = Capability.ACCELERATED in common
+    s.packer.takes_whole = Capability.RUNS in common
+    if Capability.LARGE_PACKETS in common:
+        # The smallest receive buffer must take several, whatever else is in it.
+        packets = min(announcement.receive_packets for announcement in known.values()) // LARGE_PACKETS_IN_BUFFER
+        s.packet_size.allow(min(LARGE_PACKET_BYTES, packets * s.options.packet_size_max))
     if Capability.WIDE_WINDOWS in common:
         _widen(s)
 

@@ -12,6 +12,7 @@ one piece is of a group that nobody has, so it is dropped by those who see it an
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from services.totem.wire import packets
@@ -33,22 +34,38 @@ class Packet(NamedTuple):
     """Whether one of these is SAFE."""
 
 
+Parts = Callable[[], Iterable[tuple[bytes, object]]]
+"""Gives the messages, each with its group header, and their tags, that stand for a message in a ring with members that
+do not understand it."""
+
+
+class _Waiting(NamedTuple):
+    """A message in the queue."""
+
+    message: bytes
+    tag: object
+    safe: bool
+    parts: Parts | None
+
+
 class Packer:
     """A queue of messages, each with its group header, and the fragment chain at its head."""
 
-    __slots__ = ("_break_chain", "_chain", "_offset", "bytes_queued", "packet_size_max", "queue")
+    __slots__ = ("_break_chain", "_chain", "_offset", "bytes_queued", "packet_size_max", "queue", "takes_whole")
 
     def __init__(self, packet_size_max: int) -> None:
         self.packet_size_max = packet_size_max
-        self.queue: deque[tuple[bytes, object, bool]] = deque()
+        self.queue: deque[_Waiting] = deque()
         self.bytes_queued = 0
+        self.takes_whole = False
+        """Whether all members of the ring understand messages that have parts."""
         self._offset = 0  # how much of the first message was sent
         self._chain = 0  # `fragmented` of the last packet
         self._break_chain = False
 
-    def add(self, message: bytes, tag: object, *, safe: bool = False) -> None:
-        """Queue a message (group header included)."""
-        self.queue.append((message, tag, safe))
+    def add(self, message: bytes, tag: object, *, safe: bool = False, parts: Parts | None = None) -> None:
+        """Queue a message (group header included). It goes in `parts` where it is not understood as a whole."""
+        self.queue.append(_Waiting(message, tag, safe, parts))
         self.bytes_queued += len(message)
 
     def packets_queued(self) -> int:
@@ -71,8 +88,8 @@ class Packer:
         self.queue.clear()
         self.bytes_queued = 0
 
-    def take(self) -> Packet | None:
-        """The next packet; None if nothing waits."""
+    def take(self, size_max: int | None = None) -> Packet | None:
+        """The next packet, of at most `size_max` bytes (None: of the usual size); None if nothing waits."""
         if self._break_chain:
             self._break_chain = False
             return Packet(CHAIN_BREAKER, (), False)
@@ -83,9 +100,12 @@ class Packer:
         any_safe = False
         continuation = self._chain
         self._chain = 0
-        room = self.packet_size_max - packets.PACKET_HEADER_SIZE
+        room = (size_max or self.packet_size_max) - packets.PACKET_HEADER_SIZE
         while self.queue:
-            message, tag, safe = self.queue[0]
+            message, tag, safe, parts = self.queue[0]
+            if parts is not None and not self.takes_whole:
+                self._take_apart(parts)
+                continue
             rest = len(message) - self._offset
             if rest + 2 <= room:
                 pieces.append(message[self._offset :] if self._offset else message)
@@ -102,7 +122,15 @@ class Packer:
             break
         return Packet(packets.encode_packet(self._chain, continuation, pieces), tuple(tags), any_safe)
 
+    def _take_apart(self, parts: Parts) -> None:
+        """Replace the first message by its parts. (None of it was sent: a ring change makes it begin anew.)"""
+        whole = self.queue.popleft()
+        self.bytes_queued -= len(whole.message)
+        found = [_Waiting(message, tag, whole.safe, None) for message, tag in parts()]
+        self.queue.extendleft(reversed(found))
+        self.bytes_queued += sum(len(each.message) for each in found)
+
     def _pop(self) -> None:
-        message, _, _ = self.queue.popleft()
+        message = self.queue.popleft().message
         self.bytes_queued -= len(message)
         self._offset = 0

@@ -23,7 +23,14 @@ from services.totem.ring.events import NoticeCode, State
 from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.wire.base import U32_MASK, RingId, extend_u32
-from services.totem.wire.frames import RTR_ENTRIES_MAX, RTR_ENTRIES_RONDO_MAX, RTR_ENTRY_SIZE, TOKEN_SIZE, Token
+from services.totem.wire.frames import (
+    MCAST_HEADER_SIZE,
+    RTR_ENTRIES_MAX,
+    RTR_ENTRIES_RONDO_MAX,
+    RTR_ENTRY_SIZE,
+    TOKEN_SIZE,
+    Token,
+)
 
 UNANSWERED_MAX = 10
 """Rotations, and two more for each member, in which nobody answers a request, after which nobody can: flow control
@@ -60,23 +67,26 @@ def is_unanswered(s: RingState, token: Token, store: PacketStore) -> bool:
     return False
 
 
-def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> list[tuple[int, bytes]]:
-    """Packets that others miss and this node has, with their numbers; their requests are taken off the token."""
-    if not token.rtr:
-        return []
+def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tuple[list[tuple[int, bytes]], int]:
+    """Packets that others miss and this node has, with their numbers, and for how many packets of netmtu they count;
+    their requests are taken off the token."""
     answers: list[tuple[int, bytes]] = []
+    used = 0
+    if not token.rtr:
+        return answers, used
     left: list[tuple[RingId, int]] = []
     for item in token.rtr:
         ring, number = item
         seq = extend_u32(number, store.high)
-        frame = store.frames.get(seq) if ring == s.ring_id and len(answers) < allowed else None
+        frame = store.frames.get(seq) if ring == s.ring_id and used < allowed else None
         if frame is None or _in_vain(s, seq):
             left.append(item)
         else:
             answers.append((seq, frame))
+            used += min(allowed - used, s.packet_size.units(len(frame) - MCAST_HEADER_SIZE))
     token.rtr = left
     s.counters.mcast_retx += len(answers)
-    return answers
+    return answers, used
 
 
 def _in_vain(s: RingState, seq: int) -> bool:

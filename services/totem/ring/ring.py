@@ -27,6 +27,7 @@ from services.totem.ring import commit, delivery, gather, hold, recovery, sync, 
 from services.totem.ring.counters import Counters
 from services.totem.ring.events import GatherReason, NoticeCode, Output, State
 from services.totem.ring.options import SEND_QUEUE_BYTES, RingOptions
+from services.totem.ring.packing import Parts
 from services.totem.ring.state import Observer, RingState
 from services.totem.ring.timers import MS, Timer
 from services.totem.wire.base import Malformed, Reason, RingId, extend_u32
@@ -172,13 +173,20 @@ class Ring:
             self._s.now_ns = now_ns
             gather.enter(self._s, reason)
 
-    def submit(self, message: bytes, tag: object = None, *, safe: bool = False) -> None:
+    def submit(self, message: bytes, tag: object = None, *, safe: bool = False, parts: Parts | None = None) -> None:
         """Queue an executive message (without group header, at most MESSAGE_SIZE_MAX - 5 bytes). `tag` comes back with
         the message when it is delivered here. The caller minds `submit_space` and calls `flush` after a batch.
 
         `safe`: Rondo members are to deliver it, and all that follows it, only when every member of the ring has it.
+        `parts`: gives the messages and tags that are sent in its stead where not all members understand it.
         """
-        self._s.packer.add(EXECUTIVE_PREFIX + message, tag, safe=safe)
+        if parts is None:
+            self._s.packer.add(EXECUTIVE_PREFIX + message, tag, safe=safe)
+        else:
+            self._s.packer.add(
+                EXECUTIVE_PREFIX + message, tag, safe=safe,
+                parts=lambda: [(EXECUTIVE_PREFIX + part, part_tag) for part, part_tag in parts()],
+            )  # fmt: skip
 
     def submit_space(self) -> int:
         """Bytes of messages that may still be submitted; an empty queue always admits one message of any size."""

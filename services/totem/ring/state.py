@@ -24,6 +24,7 @@ from services.totem.ring.options import (
 from services.totem.ring.pace import Pace
 from services.totem.ring.packing import Packer
 from services.totem.ring.silence import Silence
+from services.totem.ring.sizing import PacketSize
 from services.totem.ring.store import PacketStore
 from services.totem.ring.timers import MS, NS, Timer, Timers
 from services.totem.wire.base import RingId
@@ -169,6 +170,7 @@ class RingState:
         """How often a packet was sent again."""
 
         # Messages.
+        self.packet_size = PacketSize(options.packet_size_max)
         self.packer = Packer(options.packet_size_max)
         self.sync_packer = Packer(options.packet_size_max)
         """What is sent while the sync is under way: its own messages only."""

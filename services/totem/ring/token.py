@@ -133,20 +133,21 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
         # never leave them by itself, and if it says that the window is full nobody would ever send again.
         token.fcc, token.backlog = s.flow.sent_told, s.flow.backlog_told
     allowed = s.flow.allowance(token.fcc, token.backlog, _backlog(s), s.window_size, s.max_messages)
+    s.packet_size.visited(lost=bool(token.rtr))
     if token.rtr:
         requests.drop_idle(s, token, seq, aru)
     unanswered = requests.is_unanswered(s, token, store)
-    answers = requests.answer(s, token, store, allowed)
+    answers, resent = requests.answer(s, token, store, allowed)
     for number, frame in answers:
         s.multicast(frame)
         _observe_packet(s, number, frame, new=False)
     asked = requests.ask(s, token, store, seq)
-    room = allowed - len(answers)
+    room = allowed - resent
     if seq > store.released + SORT_QUEUE_SLOTS - allowed - s.window_size:
         room = 0
-    sent, late = _send_new(s, store, seq, room)
-    seq += sent
-    used = sent + len(answers)
+    count, sent, late = _send_new(s, store, seq, room)
+    seq += count
+    used = sent + resent
     token.fcc, token.backlog = s.flow.settle(token.fcc, token.backlog, used)
     if store.aru < aru or token.aru_addr in (s.node_id, 0):
         aru = store.aru
@@ -163,7 +164,7 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     token.token_seq = (token_seq + 1) & U32_MASK
     token.sender = s.node_id
     held = _may_hold(s, token, store, used)
-    _observe_out(s, token, store, (token_seq + 1, seq, aru), (sent, len(answers), allowed, len(late)), asked, held)
+    _observe_out(s, token, store, (token_seq + 1, seq, aru), (sent, resent, allowed, len(late)), asked, held)
     _pass_on(s, token, held)
     for frame in late:
         s.multicast(frame)
@@ -190,14 +191,22 @@ def _backlog(s: RingState) -> int:
     return (s.sync_packer if s.syncing else s.packer).packets_queued()
 
 
-def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[int, list[bytes]]:
-    """Number up to `room` packets of what waits, from seq + 1, and send them: how many, and those of them that are not
-    sent yet, because they are to follow the token."""
+def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[int, int, list[bytes]]:
+    """Number packets of what waits, from seq + 1, and send them: how many, for how many packets of netmtu they count
+    (at most `room`), and those of them that are not sent yet, because they are to follow the token."""
     packets: list[tuple[Packet, int]] = []
-    while len(packets) < room and (packet := _next_packet(s)) is not None:
+    units: list[int] = []
+    used = 0
+    while used < room and (packet := _next_packet(s, room - used)) is not None:
         packets.append(packet)
+        units.append(min(room - used, s.packet_size.units(len(packet[0].payload))))
+        used += units[-1]
     accelerated = s.accelerated and s.state is State.OPERATIONAL
-    before = len(packets) - s.options.accelerated_window if accelerated else len(packets)
+    before = len(packets)
+    if accelerated:
+        left = s.options.accelerated_window
+        while before and (left := left - units[before - 1]) >= 0:
+            before -= 1
     late: list[bytes] = []
     for index, ((payload, tags, safe), kind) in enumerate(packets):
         number = seq + index + 1
@@ -220,15 +229,19 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
         _observe_packet(s, number, frame, new=True)
     s.counters.mcast_tx += len(packets)
     s.counters.mcast_after_token_tx += len(late)
-    return len(packets), late
+    return len(packets), used, late
 
 
-def _next_packet(s: RingState) -> tuple[Packet, int] | None:
-    """What is to be sent next, and its encapsulation."""
+def _next_packet(s: RingState, room: int) -> tuple[Packet, int] | None:
+    """What is to be sent next, and its encapsulation. It counts for no more than `room` packets of netmtu, unless it is
+    one of an old ring, that cannot be made smaller."""
     if s.state is State.RECOVERY:
         old = recovery.next_packet(s)
         return None if old is None else (Packet(old, (), False), ENCAPSULATED)
-    packet = (s.sync_packer if s.syncing else s.packer).take()
+    if s.syncing:
+        packet = s.sync_packer.take()
+    else:
+        packet = s.packer.take(min(s.packet_size.limit, room * s.options.packet_size_max))
     return None if packet is None else (packet, PLAIN)
 
 

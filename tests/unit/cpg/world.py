@@ -114,8 +114,8 @@ class Node:
         moved = False
         while count and self.stage == "ready" and (message := self.log.next_message()) is not None:
             # A run travels as it is where all are Rondo, and taken apart elsewhere.
-            taken_apart = message.expanded() if len(self.ring.items) % 2 else None
-            for data, tag in taken_apart or [(message.data, message.tag)]:
+            taken_apart = message.is_run and len(self.ring.items) % 2
+            for data, tag in message.expanded() if taken_apart else [(message.data, message.tag)]:
                 self.ring.items.append(Item(self.ident, data, tag))
             count -= 1
             moved = True
