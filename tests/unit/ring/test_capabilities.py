@@ -14,8 +14,11 @@ ALL = ~Capability(0)
 
 
 @given(
-    bits=st.integers(0, int(ALL)), packets=st.integers(0, 2**31 - 1), window=st.integers(0, 99), services=st.integers(0, 100)
-)  # fmt: skip
+    bits=st.integers(0, int(ALL)),
+    packets=st.integers(0, 2**31 - 1),
+    window=st.integers(0, 99),
+    services=st.integers(0, 100),
+)
 def test_what_is_announced_is_understood(bits: int, packets: int, window: int, services: int) -> None:
     told = Announcement(Capability(bits), packets, window)
     sent = encode_service_build(ServiceBuild(RingId(1, 4), tuple(range(services)), encode(told)))
