@@ -26,6 +26,7 @@ from rondo.bus.life import ProcessWatch
 from rondo.config import NodeConfig
 from rondo.logs import Logs, notice
 from rondo.paths import socket_endpoint
+from rondo.tuning import tune_memory
 from services.cpg.clients import Options
 from services.cpg.machine import Machine, State
 
@@ -64,6 +65,7 @@ class Process:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises `rondo.bus.sockets.SocketError`, `rondo.paths.PathError`."""
         self._catch_signals()
+        tune_memory()
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._context = context

@@ -15,6 +15,7 @@ from rondo.bus.instance import InstanceLock
 from rondo.config.node import NodeConfig
 from rondo.logs import Logs, notice
 from rondo.paths import socket_endpoint
+from rondo.tuning import tune_memory
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
 from services.ipc_gateway.doors import Doors
 from services.ipc_gateway.front import Front
@@ -100,6 +101,7 @@ class Process:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))
+        tune_memory()
         notice(log, "Waiting for clients; process %d.", os.getpid())
         self._register()
         self._gateway.hello()

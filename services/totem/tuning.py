@@ -6,13 +6,13 @@ All of it is best effort. What the system refuses is said in one line, and the n
 from __future__ import annotations
 
 import ctypes
-import gc
 import logging
 import os
 import resource
 import sys
 
 from rondo.logs import notice
+from rondo.tuning import tune_memory
 
 REALTIME_PRIORITY = 1
 """The lowest of SCHED_RR: above everything that is not real-time, below what the kernel itself needs."""
@@ -27,9 +27,7 @@ _log = logging.getLogger("TOTEM")
 def tune(cpu_affinity: tuple[int, ...], *, realtime: bool) -> None:
     """Apply what the configuration asks for (system.cpu_affinity, system.sched_rr)."""
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    # What has been imported lives for ever: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
+    tune_memory()
     refused: list[str] = []
     if cpu_affinity:
         try:
