@@ -338,12 +338,18 @@ class OrderedLog:
 
     # What cpg is to be sent.
 
-    def next_frame(self) -> bytes | None:
+    @property
+    def has_taken_news(self) -> bool:
+        """Whether requests were taken and cpg was not told yet."""
+        return bool(self._taken_news)
+
+    def next_frame(self, *, hold_taken: bool = False) -> bytes | None:
         """The next envelope for cpg; None if there is none. A frame that could not be sent is given back with
-        `unsend`."""
+        `unsend`. `hold_taken`: tell what was taken only when there is more to tell."""
         if not self._frames and self._welcomed:
             self._update_credit()
-            if self._taken_news or self._credit - self._credit_told >= CREDIT_STEP_BYTES or self._credit_was_out():
+            tell = self._taken_news and not (hold_taken and self._sent == self.head)
+            if tell or self._credit - self._credit_told >= CREDIT_STEP_BYTES or self._credit_was_out():
                 self._frames.append(
                     order.encode(
                         order.Taken(

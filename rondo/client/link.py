@@ -21,7 +21,7 @@ from rondo.client.requests import RequestFactory
 from rondo.client.session import DENIED, Session
 from rondo.errors import AccessDenied, BadHandle, Disconnected, Error, InvalidParameter, Timeout
 
-ACK_BYTES = 64 * 1024
+ACK_BYTES = 512 * 1024
 """So much handled is acknowledged at once; less, when there is nothing else to do for ACK_DELAY_MS."""
 ACK_DELAY_MS = 20
 ACK_DELAY_MS_MAX = 1000

@@ -23,7 +23,7 @@ ORDERED = (Op.JOIN, Op.LEAVE, Op.MCAST)
 REQUEST_BYTES = 320
 """What a request counts for in the window besides its payload: the executive adds a header and keeps books of it."""
 
-BATCH_PAYLOAD_BYTES = 48 * 1024
+BATCH_PAYLOAD_BYTES = 64 * 1024
 """A batch is closed once it has this much."""
 BATCH_MESSAGES_MAX = 4096
 

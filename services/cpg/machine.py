@@ -25,7 +25,7 @@ from services.cpg.clients import Clients, Options
 from services.cpg.core import Core
 from services.cpg.sessions import Session, is_note, pack_table, unpack_table
 
-ACK_BYTES = 128 * 1024
+ACK_BYTES = 1024 * 1024
 """An acknowledgement is sent once it frees this much of totem's log, or after ..."""
 ACK_DELAY_S = 0.1
 """... this time."""

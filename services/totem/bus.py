@@ -24,6 +24,10 @@ ENVELOPES_PER_TURN = 32
 RETRY_NS = 5_000_000
 """How long an envelope waits that cpg had no room for, before it is tried again."""
 
+TAKEN_DELAY_NS = 2_000_000
+"""How long the word that requests were taken waits for what comes with the token, so that cpg, the gateway and the
+client are woken once for both. A rotation takes less."""
+
 _log = logging.getLogger("TOTEM")
 
 
@@ -41,6 +45,8 @@ class Bus:
         self._ready = True
         """Something may be waiting in the socket: ZeroMQ's descriptor tells that only once."""
         self._retry_ns: int | None = None
+        self._taken_since_ns: int | None = None
+        """When something was taken first of which cpg was not told yet."""
         self._bad_told = False
 
     def fileno(self) -> int:
@@ -49,7 +55,11 @@ class Bus:
 
     def next_turn_ns(self, now_ns: int) -> int | None:
         """When `receive` and `send` want to be called even if the descriptor is not readable."""
-        return now_ns if self._ready else self._retry_ns
+        if self._ready:
+            return now_ns
+        if self._taken_since_ns is None:
+            return self._retry_ns
+        return max(self._taken_since_ns + TAKEN_DELAY_NS, self._retry_ns or 0)
 
     def receive(self, readable: bool, now_ns: int) -> None:
         """Take what cpg has sent and give it to the ring, as far as that has room."""
@@ -76,13 +86,20 @@ class Bus:
         if self._peer is None or (self._retry_ns is not None and now_ns < self._retry_ns):
             return
         self._retry_ns = None
+        if not self._log.has_taken_news:
+            self._taken_since_ns = None
+        elif self._taken_since_ns is None:
+            self._taken_since_ns = now_ns
+        hold_taken = self._taken_since_ns is not None and now_ns < self._taken_since_ns + TAKEN_DELAY_NS
         sent = False
-        while (frame := self._log.next_frame()) is not None:
+        while (frame := self._log.next_frame(hold_taken=hold_taken)) is not None:
             sent = True
             if not sockets.send(self._socket, frame, self._peer):
                 self._log.unsend(frame)
                 self._retry_ns = now_ns + RETRY_NS
                 break
+        if not self._log.has_taken_news:
+            self._taken_since_ns = None
         if sent and not self._ready:
             # Sending may have used up the descriptor's one sign that something came in.
             self._ready = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
