@@ -38,8 +38,10 @@ class Sealed(bytes):
 
 
 def kind_of(data: bytes) -> int:
-    """The kind of frame that a datagram holds."""
-    return data.kind if type(data) is Sealed else data[_KIND_AT]
+    """The kind of frame that a datagram holds; -1 if it is too short to hold any."""
+    if type(data) is Sealed:
+        return data.kind
+    return data[_KIND_AT] if len(data) > _KIND_AT else -1
 
 
 @dataclass(slots=True)
