@@ -26,6 +26,7 @@ BENCH ?=
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations chaos bench bench-core clean
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos kills restarts flood overload detection fuzz bench bench-core clean
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations crowd chaos bench bench-core clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos kills restarts flood overload sixteen detection fuzz bench bench-core clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -115,6 +116,9 @@ flood: setup ## forged, replayed and altered packets, 5000 a second
 
 overload: setup ## a client that never reads, beside a sender at full speed: make overload SECONDS=300
 	@$(BIN)/python -m tests.cluster.chaos.overload --seconds $(SECONDS)
+
+sixteen: setup ## sixteen nodes under full load: no membership may change (make sixteen SECONDS=300)
+	@$(BIN)/python -m tests.cluster.chaos.crowd --seconds $(SECONDS)
 
 detection: setup ## how soon applications hear of what happens to a node
 	@$(BIN)/python -m bench.detection
