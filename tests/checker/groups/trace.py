@@ -66,7 +66,7 @@ class Span:
 class Life:
     """One connection of one process."""
 
-    __slots__ = ("events", "killed", "node", "pid", "proc", "spans")
+    __slots__ = ("events", "killed", "node", "over", "pid", "proc", "spans")
 
     def __init__(self, proc: str, node: int, pid: int) -> None:
         self.proc = proc
@@ -75,11 +75,8 @@ class Life:
         self.events: list[Event] = []
         self.spans: list[Span] = []
         self.killed: Event | None = None
-
-    @property
-    def over(self) -> Event | None:
+        self.over: Event | None = None
         """The gover."""
-        return next((event for event in reversed(self.events) if event["ev"] == "gover"), None)
 
 
 class GroupTrace:
@@ -122,6 +119,7 @@ class GroupTrace:
                 self.resent.append(event)
             self.sent.setdefault(event["msg"], event)
         elif kind == "gover":
+            life.over = event
             for key in [key for key in self._open if key[0] == proc]:
                 self._open.pop(key).ended = event
         elif kind in ("gconf", "gdeliver", "gring", "gdown", "gout"):
