@@ -17,6 +17,8 @@ SECONDS ?= 60
 APPLICATIONS ?= 200
 MUTATIONS ?= 1000000
 CLIENTS ?= 1000
+MINUTES ?= 60
+RECORD_SECONDS ?= 300
 SEED ?=
 QUICK ?=
 PARTS ?=
@@ -27,6 +29,7 @@ BENCH ?=
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos kills restarts flood overload detection fuzz bench bench-core clean
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations crowd chaos bench bench-core clean
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos kills restarts flood overload sixteen detection fuzz bench bench-core clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations playback chaos bench bench-core clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -125,6 +128,10 @@ detection: setup ## how soon applications hear of what happens to a node
 
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
 	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets
+
+playback: setup ## sealed traffic, an hour of it simulated and five minutes real, played back: nothing is opened
+	@$(BIN)/python -m tests.simulation.playback --minutes $(MINUTES)
+	@RONDO_RECORD_SECONDS=$(RECORD_SECONDS) $(BIN)/pytest -q tests/cluster/test_playback.py
 
 clean: ## remove what was made here
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

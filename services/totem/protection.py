@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,14 @@ class Protection:
         """By how much a sealed packet is longer at most."""
         return self.security.suite.overhead_bytes
 
-    def open(self, datagrams: Iterable[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
+    def open(self, datagrams: Sequence[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
         """The frames in the datagrams, and those that waited; challenges and answers leave through `transport`."""
         opened: list[Datagram] = []
-        open_one, security = self.security.open, self.security
-        for datagram, source in datagrams:
-            frame = open_one(datagram, source[0], now_ns)
+        security, at = self.security, 0
+        while (at := security.open_known(datagrams, opened, at)) < len(datagrams):
+            datagram, source = datagrams[at]
+            at += 1
+            frame = security.open(datagram, source[0], now_ns)
             if frame is not None:
                 opened.append((frame, source))
                 continue

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from tests.simulation.cluster import Cluster
 from tests.simulation.network import Sealed
-from tests.simulation.sealing import Sealing
+from tests.simulation.playback import play_back, sealed_cluster, sealing_of
 from tests.simulation.trace import SimulationError
 from tests.simulation.world import SECOND
-
-
-def sealed_cluster(nodes: int = 3, suite: tuple[str, str] = ("aes256-gcm", "none"), **options: Any) -> Cluster:
-    cluster = Cluster(nodes, **options)
-    cluster.world.sealing = Sealing(cluster.world, 0, suite)
-    return cluster
-
-
-def sealing(cluster: Cluster) -> Sealing:
-    found = cluster.world.sealing
-    assert found is not None
-    return found
 
 
 def refusals(cluster: Cluster) -> dict[str, int]:
@@ -33,13 +19,6 @@ def refusals(cluster: Cluster) -> dict[str, int]:
         for name in ("wrong_key", "replayed", "unknown_boot", "other_cluster", "truncated", "malformed", "no_envelope"):
             total[name] = total.get(name, 0) + host.life.security.counters[name]
     return total
-
-
-def taken_note_of(cluster: Cluster) -> int:
-    """Recorded packets that came: refused frames, questions that were answered again, answers that nobody waits for."""
-    lives = [host.life for host in cluster.world.hosts.values() if host.life is not None]
-    counted = ("replayed", "unknown_boot", "stale_answers", "challenges_answered")
-    return sum(life.security.counters[name] for life in lives for name in counted)
 
 
 @pytest.mark.parametrize("suite", [("aes256-gcm", "none"), ("aes128", "sha1")], ids="/".join)
@@ -54,7 +33,7 @@ def test_no_packet_is_lost_while_the_key_is_changed(suite: tuple[str, str]) -> N
             for sender in cluster.nodes:
                 cluster.send(sender, *[200] * 20)
             cluster.run(1.3)
-            sealing(cluster).change_key(node, step)
+            sealing_of(cluster).change_key(node, step)
         cluster.run(50)
     cluster.settle()
     assert refusals(cluster) == before
@@ -70,59 +49,24 @@ def test_a_node_that_comes_back_without_the_key_in_use_is_shut_out_until_it_has_
     cluster.crash(3)
     for step in ("install", "use", "remove"):
         for node in (1, 2):
-            sealing(cluster).change_key(node, step)
+            sealing_of(cluster).change_key(node, step)
     cluster.expect_ring(1, 2)
     cluster.start(3)
     cluster.run(5_000)
     assert cluster.world.formed((1, 2))
     assert refusals(cluster)["wrong_key"] > 0
     for step in ("install", "use", "remove"):
-        sealing(cluster).change_key(3, step)
+        sealing_of(cluster).change_key(3, step)
     cluster.expect_ring(1, 2, 3)
     cluster.finish()
 
 
 def test_a_long_life_played_back_does_nothing_but_count() -> None:
-    """Everything that a ring has sent in a minute of its life, restarts and all, at it and at nodes started since."""
-    cluster = sealed_cluster()
-    attacker = sealing(cluster)
-    recorded: list[tuple[int, Sealed]] = []
-    put = attacker.put
-
-    def record(target: int, datagram: Sealed) -> None:
-        recorded.append((target, datagram))
-        put(target, datagram)
-
-    attacker.put = record  # type: ignore[method-assign]
-    cluster.form()
-    for minute_part in range(12):
-        cluster.send(1 + minute_part % 3, *[300] * 10)
-        cluster.run(5_000)
-        if minute_part % 4 == 3:
-            cluster.crash(3)
-            cluster.expect_ring(1, 2)
-            cluster.start(3)
-            cluster.expect_ring(1, 2, 3)
-    cluster.settle()
-    attacker.put = put  # type: ignore[method-assign]
-    cluster.crash(2)
-    cluster.start(2)  # knows nobody and has nothing in its window
-    cluster.expect_ring(1, 2, 3)
-    cluster.run(1_000)
-    rings, before = cluster.rings(1), taken_note_of(cluster)
-    delivered = [len(cluster.delivered(node)) for node in cluster.nodes]
-    assert len(recorded) > 5_000
-    for number, (target, datagram) in enumerate(recorded):
-        # As a forgery: if one of them is opened, that alone fails the run.
-        again = Sealed.of(datagram, datagram.kind, datagram.source, forged=True)
-        cluster.world.network.send(cluster.world.now(), datagram.source, target, again)
-        if number % 100 == 0:
-            cluster.run(20)
-    cluster.run(1_000)
-    assert taken_note_of(cluster) - before >= len(recorded), "each is counted"
-    assert cluster.rings(1) == rings
-    assert [len(cluster.delivered(node)) for node in cluster.nodes] == delivered
-    cluster.finish()
+    """A minute here; `make playback` takes an hour."""
+    found = play_back(minutes=1)
+    assert found.recorded > 500
+    assert found.rings > 3
+    assert found.counted >= 2 * found.recorded
 
 
 def test_a_forgery_that_is_opened_fails_the_run() -> None:
@@ -136,7 +80,7 @@ def test_a_forgery_that_is_opened_fails_the_run() -> None:
     assert honest is not None
     content = honest.security.seal(b"\x70\xc0\x03\x05 made with the key")
     forged = Sealed.of(content, 5, 1, forged=True)
-    sealing(cluster).note(content)
+    sealing_of(cluster).note(content)
     with pytest.raises(SimulationError, match="node 2 opened a packet of node 1 that was forged"):
         life.open(forged, lambda frame: None)
     assert cluster.world.now() > SECOND

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from services.totem.security.challenge import ASK_INTERVAL_NS, HELD_BYTES_MAX, QUIET_NS, Held, Question
 from services.totem.security.complaints import Complaints
@@ -29,7 +29,7 @@ from services.totem.security.envelope import (
 )
 from services.totem.security.keys import Keyring
 from services.totem.security.peers import Boot, Peer, Peers
-from services.totem.security.replay import ReplayWindow
+from services.totem.security.replay import KEPT_COUNTERS, MASK, ReplayWindow
 from services.totem.security.sealer import Sealer
 from services.totem.security.suites import Codec, Forged
 
@@ -76,6 +76,9 @@ TEXTS = {
 }
 """For the log."""
 
+
+Sourced = tuple[bytes, Any]
+"""A datagram or a frame, and the address of its sender, of which the first element is the IP address."""
 
 EVENTS = ("challenges_sent", "challenges_answered", "boots_accepted", "stale_answers")
 """What else is counted. A stale answer came too late or was not asked for."""
@@ -135,6 +138,31 @@ class Opener:
             self._refuse_old(session[1], counter, source, now_ns)
             return None
         return frame
+
+    def open_known(self, datagrams: Sequence[Sourced], opened: list[Sourced], start: int) -> int:
+        """Open datagrams from index `start` on as long as they are frames of senders that are known, in their order.
+
+        The frames are appended to `opened`. Returns the index of the first datagram that is anything else, which is for
+        `open`, or their number. A node does this for every packet that comes: calls are spared.
+        """
+        sessions, unpack, size_min = self._sessions, TAIL.unpack_from, self._size_min
+        for index in range(start, len(datagrams)):
+            datagram, source = datagrams[index]
+            session = sessions.get(datagram[:PREFIX_SIZE])
+            size = len(datagram)
+            if session is None or size < size_min:
+                return index
+            codec, window, bound = session
+            length, counter = unpack(datagram, PREFIX_SIZE)
+            if size & 0xFFFF < length or not window.highest < counter < KEPT_COUNTERS:
+                return index
+            try:
+                frame = codec.open(datagram, bound)
+            except Forged:
+                return index
+            window.highest = window.slots[counter & MASK] = counter
+            opened.append((frame, source))
+        return len(datagrams)
 
     def forget_key(self, number: int) -> None:
         """The key was removed from the keyring."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from services.totem.security.complaints import Complaint
 from services.totem.security.keys import Keyring
-from services.totem.security.opener import Opener, Reply
+from services.totem.security.opener import Opener, Reply, Sourced
 from services.totem.security.sealer import Sealer
 from services.totem.security.suites import Suite
 
@@ -38,6 +38,10 @@ class PacketSecurity:
         self.open: Callable[[bytes, str, int], bytes | None] = self._opener.open
         """`open(datagram, source IP, now_ns)`: the frame, if there is one to hand in now. Take the replies and the
         released frames after every call."""
+
+    def open_known(self, datagrams: Sequence[Sourced], opened: list[Sourced], start: int) -> int:
+        """What `open` would do with the datagrams from `start` on, up to the first that takes more than opening it."""
+        return self._opener.open_known(datagrams, opened, start)
 
     @property
     def counters(self) -> Counter[str]:

@@ -19,33 +19,35 @@ half of that. A power of two."""
 KEPT_COUNTERS = 1 << 63
 """The first counter of the packets that are kept before they are sent."""
 
-_MASK = WINDOW - 1
+MASK = WINDOW - 1
 
 
 class ReplayWindow:
     """Which counters of a sender were taken. 64 KiB."""
 
-    __slots__ = ("_highest", "_kept", "_slots", "floor", "since_ns")
+    __slots__ = ("_kept", "floor", "highest", "since_ns", "slots")
 
     def __init__(self, floor: int, since_ns: int) -> None:
         self.floor = floor
         """Nothing up to here is ever taken."""
         self.since_ns = since_ns
         """When the window began."""
-        self._highest = floor
+        self.highest = floor
+        """The highest counter that was taken, those of kept packets apart."""
         self._kept = KEPT_COUNTERS
-        self._slots = array("Q", bytes(8 * WINDOW))
+        self.slots = array("Q", bytes(8 * WINDOW))
+        """By the lower bits of a counter: the last one that was taken."""
 
     def take(self, counter: int) -> bool:
         """Whether this authentic counter is new; if so it is taken."""
-        slot = counter & _MASK
-        if counter > self._highest:
+        slot = counter & MASK
+        if counter > self.highest:
             if counter > KEPT_COUNTERS:
                 return self._take_kept(counter)
-            self._highest = counter
-        elif counter <= self.floor or counter <= self._highest - WINDOW or self._slots[slot] == counter:
+            self.highest = counter
+        elif counter <= self.floor or counter <= self.highest - WINDOW or self.slots[slot] == counter:
             return False
-        self._slots[slot] = counter
+        self.slots[slot] = counter
         return True
 
     def _take_kept(self, counter: int) -> bool:

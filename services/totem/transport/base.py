@@ -122,6 +122,10 @@ class Transport(ABC):
     def _data_socket(self) -> socket.socket:
         """The socket on which data arrives."""
 
+    def send_one_by_one(self) -> None:
+        """Do not hand the kernel several datagrams at once from now on."""
+        self._grouping.segment_size_max = 0
+
     def heard(self, frame: bytes, source: str) -> None:  # noqa: B027 - only one transport learns
         """An accepted frame came from `source`: learn from it where its sender is, if nobody said so before."""
 

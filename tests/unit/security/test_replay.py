@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,3 +84,35 @@ def test_datagrams_may_come_in_any_order_and_each_counts_once(order: list[int]) 
     assert [two.open(datagrams[number]) for number in order] == [frames[number] for number in order]
     assert [two.open(datagram) for datagram in datagrams] == [None] * 30
     assert two.count("replayed") == 30
+
+
+def test_many_at_once_is_the_same_as_one_by_one() -> None:
+    """Whatever comes, and however it is grouped: fresh, late, twice, altered, of strangers."""
+    draw = Random(7)
+    for _ in range(30):
+        sender, other, stranger = Node(1), Node(3), Node(1, life=2)
+        singly, together = Node(2), Node(2, life=2)
+        acquaint(sender, other, singly)
+        acquaint(sender, other, together)
+        before = [each.security.counters.copy() for each in (singly, together)]
+        datagrams: list[tuple[bytes, tuple[str, int]]] = []
+        for number in range(60):
+            sealed = (sender if draw.random() < 0.7 else other).seal(b"\x70\xc0\x03\x01 %d" % number)
+            if draw.random() < 0.1:
+                sealed = sealed[: draw.randrange(len(sealed))]
+            datagrams.insert(max(0, len(datagrams) - draw.choice((0, 0, 0, 3))), (sealed, ("10.0.0.9", 5405)))
+            if draw.random() < 0.1:
+                datagrams.append(draw.choice(datagrams))
+        datagrams.append((stranger.seal(b"of another life"), ("10.0.0.9", 1)))
+        wanted = [(frame, source) for datagram, source in datagrams if (frame := singly.open(datagram)) is not None]
+        opened: list[tuple[bytes, tuple[str, int]]] = []
+        at = 0
+        while (at := together.security.open_known(datagrams, opened, at)) < len(datagrams):
+            frame = together.open(datagrams[at][0])
+            if frame is not None:
+                opened.append((frame, datagrams[at][1]))
+            at += 1
+        assert opened == wanted
+        assert len(opened) > 30
+        counted = [each.security.counters - then for each, then in zip((singly, together), before, strict=True)]
+        assert counted[0] == counted[1]

@@ -1,0 +1,153 @@
+"""A long life of a sealed ring, all its traffic recorded, and played back: at the ring, and at nodes started since.
+
+    python -m tests.simulation.playback --minutes 60
+
+The ring is in the simulator, sealer and opener are the real ones. In its life nodes send, die and come back, and the
+key is changed. Then everything that ever was on the network is sent again, to where it went, in the order in which it
+went, while the ring goes on; then each node is restarted, one after the other, and it is all sent once more. No packet
+of the recording may be opened, no ring may change, no message may be delivered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import asdict
+from typing import NamedTuple
+
+from services.totem.ring.options import RingOptions
+from tests.simulation.cluster import Cluster
+from tests.simulation.network import Sealed
+from tests.simulation.sealing import Sealing
+from tests.simulation.world import SECOND
+
+RESTART_S = 240
+SEND_S = 5
+BATCH, PAUSE_MS = 200, 20.0
+"""So many recorded packets are sent again at a time, and the pause after them."""
+
+NODES = (1, 2, 3)
+
+
+class Outcome(NamedTuple):
+    """What happened."""
+
+    recorded: int
+    rings: int
+    """Formed in the life that was recorded."""
+    counted: int
+    """Recorded packets that were counted as refused, both times together."""
+
+
+def sealed_cluster(nodes: int = 3, suite: tuple[str, str] = ("aes256-gcm", "none"), **options: object) -> Cluster:
+    """A cluster whose packets are sealed."""
+    cluster = Cluster(nodes, **options)  # type: ignore[arg-type]
+    cluster.world.sealing = Sealing(cluster.world, 0, suite)
+    return cluster
+
+
+def sealing_of(cluster: Cluster) -> Sealing:
+    """What seals its packets."""
+    found = cluster.world.sealing
+    assert found is not None
+    return found
+
+
+def counted(cluster: Cluster) -> int:
+    """Packets that came and were not opened: refused ones, questions answered again, answers nobody waits for.
+
+    And the last few that are kept because their sender is being asked whether it lives with that boot.
+    """
+    openers = [host.life.security._opener for host in cluster.world.hosts.values() if host.life is not None]
+    names = ("replayed", "unknown_boot", "wrong_key", "stale_answers", "challenges_answered")
+    kept = [peer.question.held for opener in openers for peer in opener._peers.all() if peer.question is not None]
+    return sum(opener.counters[name] for opener in openers for name in names) + sum(map(len, kept))
+
+
+def play_back(minutes: float) -> Outcome:
+    """Record so many virtual minutes and play them back twice. Raises SimulationError or AssertionError."""
+    cluster = sealed_cluster(**asdict(RingOptions()))
+    attacker = sealing_of(cluster)
+    recorded: list[tuple[int, Sealed]] = []
+    put = attacker.put
+
+    def record(target: int, datagram: Sealed) -> None:
+        # Sent again it counts as a forgery: if it is opened, that alone fails the run.
+        recorded.append((target, Sealed.of(datagram, datagram.kind, datagram.source, forged=True)))
+        put(target, datagram)
+
+    attacker.put = record  # type: ignore[method-assign]
+    _live(cluster, attacker, minutes * 60)
+    attacker.put = put  # type: ignore[method-assign]
+    rings = len(cluster.rings(1))
+    total = _send_again(cluster, recorded)
+    for node in NODES:
+        cluster.crash(node)
+        cluster.expect_ring(*(other for other in NODES if other != node))
+        cluster.start(node)
+        cluster.expect_ring(*NODES)
+        cluster.run(2_000)
+    total += _send_again(cluster, recorded)
+    cluster.finish()
+    return Outcome(len(recorded), rings, total)
+
+
+def _live(cluster: Cluster, attacker: Sealing, seconds: float) -> None:
+    cluster.form()
+    steps = [(step, node) for step in ("install", "use", "remove") for node in NODES]
+    restart_s = min(RESTART_S, seconds / 4)
+    next_restart, next_step = restart_s, seconds / 2
+    turn = 0
+    while cluster.world.now() < seconds * SECOND:
+        turn += 1
+        now_s = cluster.world.now() / SECOND
+        cluster.send(NODES[turn % 3], *[300] * 5)
+        if now_s > next_restart:
+            next_restart += restart_s
+            cluster.crash(NODES[turn % 3])
+            cluster.run(500)
+            cluster.start(NODES[turn % 3])
+            cluster.expect_ring(*NODES)
+        if now_s > next_step and steps:
+            step, node = steps.pop(0)
+            attacker.change_key(node, step)
+        cluster.run(SEND_S * 1000)
+    for step, node in steps:
+        attacker.change_key(node, step)
+    cluster.settle()
+
+
+def _send_again(cluster: Cluster, recorded: list[tuple[int, Sealed]]) -> int:
+    """How many of them were counted; nothing else may have happened."""
+    before = counted(cluster)
+    rings = [cluster.rings(node) for node in NODES]
+    delivered = [len(cluster.delivered(node)) for node in NODES]
+    world = cluster.world
+    for start in range(0, len(recorded), BATCH):
+        for target, datagram in recorded[start : start + BATCH]:
+            world.network.send(world.now(), datagram.source, target, datagram)
+        cluster.run(PAUSE_MS)
+    cluster.run(10_000)
+    assert [cluster.rings(node) for node in NODES] == rings, "a ring has changed"
+    assert [len(cluster.delivered(node)) for node in NODES] == delivered, "a message was delivered"
+    return counted(cluster) - before
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do it and say what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0, help="virtual time to record (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+    found = play_back(options.minutes)
+    print(
+        f"{options.minutes:g} virtual minutes: {found.rings} rings, {found.recorded} packets recorded, sent again "
+        f"twice; {found.counted} counted, none opened; no ring changed, nothing delivered "
+        f"({time.monotonic() - began:.0f} s)"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
