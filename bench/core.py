@@ -3,6 +3,7 @@
     python -m bench.core [--seconds 0.3] [--json]
 
     ring        three rings over queues in memory: messages per second that one of them sends and all three deliver
+    ring gcm    the same with sealed packets, aes256-gcm; ring cbc: aes256 and sha256
     packing     messages into packets, and out of them
     bus         messages through the ordered log: from the ring, in an envelope, taken apart, acknowledged
     cpg         messages of one client through cpg and the log and back: requests in, events out
@@ -15,6 +16,7 @@ three nodes together in one thread: a node of its own has about three times as m
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import time
 from collections import deque
@@ -33,7 +35,9 @@ from services.totem.ring.events import EVERYBODY, Message, SyncStep
 from services.totem.ring.options import RingOptions
 from services.totem.ring.packing import Packer
 from services.totem.ring.ring import Ring
-from services.totem.security.suites import SUITES
+from services.totem.security.envelope import MAGIC
+from services.totem.security.packets import PacketSecurity
+from services.totem.security.suites import SUITES, Suite
 from services.totem.wire.frames import Kind
 from services.totem.wire.packets import decode_packet
 
@@ -42,6 +46,8 @@ SIZES = (64, 1024, 16384)
 NODES = (1, 2, 3)
 STEP_NS = 1_000
 KIND_AT = 3
+SEALED = bytes([MAGIC])
+KEY = bytes(range(256))
 RING = (1, 4)
 SESSION = 7
 GROUP = b"bench"
@@ -67,29 +73,36 @@ class RingOfThree:
         ring = self.rings[node]
         while ring.output.packets or ring.output.events:
             for destination, datagram in ring.output.take_packets():
-                if destination != EVERYBODY:
-                    self._queues[destination].append(datagram)
-                    continue
-                for other, queue in self._queues.items():
-                    # Mcasts alone do not come back to their sender.
-                    if other != node or datagram[KIND_AT] != Kind.MCAST:
-                        queue.append(datagram)
+                self.put(node, destination, datagram)
             for event in ring.output.take_events():
                 if type(event) is Message:
                     self.delivered[node] += 1
                 elif type(event) is SyncStep:
                     ring.sync_reply(event.ring, event.service, [])
 
+    def put(self, node: int, destination: int, frame: bytes) -> None:
+        """A packet leaves a node."""
+        if destination != EVERYBODY:
+            self._queues[destination].append(frame)
+            return
+        for other, queue in self._queues.items():
+            # Mcasts alone do not come back to their sender.
+            if other != node or frame[KIND_AT] != Kind.MCAST:
+                queue.append(frame)
+
+    def receive(self, node: int, datagram: bytes) -> None:
+        """A packet comes to a node."""
+        self.rings[node].receive(datagram, self.now_ns)
+        self._settle(node)
+
     def turn(self) -> None:
         """Everything that waits is received; if nothing does, time passes until the next timer."""
         waited = True
         for node, queue in self._queues.items():
-            ring = self.rings[node]
             while queue:
                 waited = False
                 self.now_ns += STEP_NS
-                ring.receive(queue.popleft(), self.now_ns)
-                self._settle(node)
+                self.receive(node, queue.popleft())
         if waited:
             self.now_ns = max(self.now_ns, min(ring.next_deadline_ns() or 0 for ring in self.rings.values()))
         for node, ring in self.rings.items():
@@ -108,6 +121,47 @@ class RingOfThree:
             ring.flush(self.now_ns)
             self._settle(1)
             self.turn()
+
+
+class SealedRingOfThree(RingOfThree):
+    """The same with packets that are sealed once and opened by each receiver. What a node sends to itself is not."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._security = {
+            node: PacketSecurity(suite, KEY, "bench", node, frozenset(NODES), bytes([node]) * 16, lambda: bytes(16))
+            for node in NODES
+        }
+        super().__init__()
+
+    def put(self, node: int, destination: int, frame: bytes) -> None:
+        """Seal it, unless it is for the node itself."""
+        security = self._security[node]
+        if destination == node:
+            self._queues[node].append(frame)
+        elif destination != EVERYBODY:
+            self._queues[destination].append(security.seal_for(destination, frame))
+        else:
+            sealed = security.seal(frame)
+            for other, queue in self._queues.items():
+                if other != node:
+                    queue.append(sealed)
+                elif frame[KIND_AT] != Kind.MCAST:
+                    queue.append(frame)
+
+    def receive(self, node: int, datagram: bytes) -> None:
+        """Open it, unless it is from the node itself."""
+        if datagram[:1] != SEALED:
+            super().receive(node, datagram)
+            return
+        security = self._security[node]
+        frame = security.open(datagram, "", self.now_ns)
+        if frame is not None:
+            super().receive(node, frame)
+            return
+        for reply in security.take_replies():
+            self._queues[reply.node].append(reply.datagram)
+        for waited, _ in security.take_released():
+            super().receive(node, waited)
 
 
 class GroupPath:
@@ -193,9 +247,10 @@ def best(call: Callable[[], int], seconds: float) -> float:
     return max(rates)
 
 
-def ring_rate(size: int, seconds: float) -> float:
+def ring_rate(size: int, seconds: float, suite: Suite | None = None) -> float:
     """Messages per second that node 1 of three sends."""
-    three, data, count = RingOfThree(), bytes(size), max(20, 200_000 // size)
+    three = RingOfThree() if suite is None else SealedRingOfThree(suite)
+    data, count = bytes(size), max(20, 200_000 // size)
 
     def call() -> int:
         three.send(data, count)
@@ -249,7 +304,11 @@ def cpg_rate(size: int, seconds: float) -> float:
 
 def measurements(seconds: float) -> Iterator[dict[str, object]]:
     """All rows, one by one."""
-    for name, rate in (("ring", ring_rate), ("packing", packing_rate), ("bus", bus_rate), ("cpg", cpg_rate)):
+    suites = (("ring gcm", SUITES["aes256-gcm", "none"]), ("ring cbc", SUITES["aes256", "sha256"]))
+    rates: list[tuple[str, Callable[[int, float], float]]] = [("ring", ring_rate)]
+    rates += [(name, functools.partial(ring_rate, suite=suite)) for name, suite in suites]
+    rates += [("packing", packing_rate), ("bus", bus_rate), ("cpg", cpg_rate)]
+    for name, rate in rates:
         for size in SIZES:
             yield {"part": name, "size": size, "messages_per_second": round(rate(size, seconds))}
     (default,) = (suite for suite in SUITES.values() if suite.name == "aes256-gcm")
