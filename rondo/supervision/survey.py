@@ -52,6 +52,8 @@ def status(run_dir: Path) -> dict[str, Any]:
         "members": members,
         "supervisor": {"pid": supervisor, "state": "running" if supervisor else "stopped"},
         "services": services,
+        "security": totem.get("security"),
+        "paths": totem.get("paths", {}),
         "groups": cpg.get("groups", []),
         "counters": {name: (answer or {}).get("counters", {}) for name, answer in answers.items()},
         "run_dir": str(run_dir),

@@ -13,6 +13,12 @@ RATES = {
 }
 """What is worth a rate: its name, and where it is counted."""
 
+BAD_PATHS = {
+    "loses_large": "loses packets > {passes} bytes: mend it, or set totem.netmtu on all nodes",
+    "no_multicast": "loses multicast: mend it, or set totem.transport: udpu on all nodes",
+}
+"""What totem has found out about the ways to other nodes."""
+
 GROUPS_SHOWN_MAX = 20
 MEMBERS_SHOWN_MAX = 16
 
@@ -34,7 +40,11 @@ def _node(found: dict[str, Any]) -> list[str]:
     if ring:
         members = " ".join(map(str, ring["members"])) or "none"
         lines.append(f"ring {ring['representative']}.{ring['sequence']:x}, {len(ring['members'])} members: {members}")
-    return lines
+    return lines + [
+        f"the way to node {other} {BAD_PATHS[path['path']].format(passes=path['passes'])}"
+        for other, path in found.get("paths", {}).items()
+        if path["path"] in BAD_PATHS
+    ]
 
 
 def _services(found: dict[str, Any]) -> list[str]:

@@ -105,6 +105,20 @@ def found(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def test_the_report_names_ways_that_lose_packets() -> None:
+    paths = {
+        "2": {"path": "good", "passes": 1500, "asked": 2},
+        "3": {"path": "loses_large", "passes": 1132, "asked": 9},
+        "4": {"path": "no_multicast", "passes": 0, "asked": 9},
+        "5": {"path": "unknown", "passes": 0, "asked": 9},
+    }
+    lines = [line for line in report(found(paths=paths)).splitlines() if "the way" in line]
+    assert lines == [
+        "the way to node 3 loses packets > 1132 bytes: mend it, or set totem.netmtu on all nodes",
+        "the way to node 4 loses multicast: mend it, or set totem.transport: udpu on all nodes",
+    ]
+
+
 def test_the_report() -> None:
     text = report(found(counters={"totem": {"messages_rx": 300}}), found(), seconds=2.0)
     assert "node 1: operational" in text
