@@ -235,6 +235,7 @@ class Node:
             return {"fingerprint": protection.install_key(key, now_ns)}
         if do in ("use", "remove") and isinstance(key, str):
             change = protection.use_key if do == "use" else protection.remove_key
+            self.words_due = True  # those that are kept may be sealed with another key
             return {"fingerprint": change(key, others, now_ns, force=force)}
         if do == "status":
             return protection.key_status(others, now_ns) | {"key_file": self.config.security.key_file}

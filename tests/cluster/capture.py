@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tests.cluster import recorder
-from tests.cluster.netns import BRIDGE, INTERFACE, Lab
+from tests.cluster.netns import BRIDGE, Lab
 from tests.cluster.recorder import ETHERNET_HEADER_SIZE, ETHERTYPE_IPV4, NANOSECONDS_PER_SECOND, PROTOCOL_IPV6_FRAGMENT
 from tests.cluster.waiting import wait_for
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 10.0
 UDP_HEADER_SIZE = 8
-# What Linux gives an interface: as many segments in one group as 16 bits can count.
-GSO_SEGMENTS_DEFAULT = 65535
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,7 @@ class Capture:
         self.path = lab.switch.directory / f"{name}.pcap"
 
     def __enter__(self) -> Self:
-        # Datagrams that one call has sent as a group (UDP_SEGMENT) would cross the bridge as one frame; on a wire they
-        # are apart.
-        self._limit_segments(1)
+        self._lab.keep_apart(True)
         argv = [sys.executable, recorder.__file__, BRIDGE, str(self.path)]
         self._process = self._lab.switch.start(argv, self._name)
         wait_for(self._process.output, lambda text: "recording" in text, "the recorder's start", START_TIMEOUT_S)
@@ -67,14 +63,10 @@ class Capture:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._process is not None
-        self._limit_segments(GSO_SEGMENTS_DEFAULT)
+        self._lab.keep_apart(False)
         status = self._process.terminate()
         if status != 0 and error is None:
             raise CaptureError(f"{self.path}: recorder ended with {status}: {self._process.output().strip()}")
-
-    def _limit_segments(self, segments_max: int) -> None:
-        for host in self._lab.hosts.values():
-            host.ip(f"link set {INTERFACE} gso_max_segs {segments_max}")
 
     def datagrams(self, port: int | None = None) -> list[Datagram]:
         """Return what was sent, to `port` if that is given. Only after the context has been left."""

@@ -36,6 +36,7 @@ class Faults:
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._faults: list[Fault] = []
+        self._by_chance = False
 
     def cut(self, sources: Iterable[int], destinations: Iterable[int], match: str = "") -> None:
         """Let nothing (that matches) pass from the sources to the destinations; the other way stays open."""
@@ -101,6 +102,10 @@ class Faults:
 
     def _apply(self) -> None:
         """Replace all rules; the table is named first because only what exists can be deleted."""
+        by_chance = any(fault.loss_percent < 100 for fault in self._faults)
+        if by_chance != self._by_chance:
+            self._lab.keep_apart(by_chance)  # each datagram has its own chance, not a group of them one
+            self._by_chance = by_chance
         lines = [f"table bridge {TABLE}", f"delete table bridge {TABLE}"]
         if self._faults:
             rules = [f"add rule bridge {TABLE} forward {self._rule(fault)}" for fault in self._faults]

@@ -33,6 +33,8 @@ COMMAND_TIMEOUT_S = 20.0
 HOLDER_TIMEOUT_S = 20.0
 BRIDGE = "br0"
 INTERFACE = "eth0"
+# What Linux gives an interface: as many segments in one group as 16 bits can count.
+GSO_SEGMENTS_DEFAULT = 65535
 
 
 class LabError(Exception):
@@ -193,6 +195,7 @@ class Lab:
         if missing is not None:
             raise LabError(missing)
         self._namespaces: list[Namespace] = []
+        self._kept_apart = 0
         self.hosts: dict[int, Host] = {}
         try:
             self._make(directory, host_count, user_namespace)
@@ -241,6 +244,18 @@ class Lab:
     def plug(self, number: int) -> None:
         """Put the cable back."""
         self.switch.ip(f"link set {self.hosts[number].port} up")
+
+    def keep_apart(self, wanted: bool) -> None:
+        """Let datagrams that one call has sent as a group (UDP_SEGMENT) leave apart, as on a wire; False: no more.
+
+        Otherwise such a group crosses the bridge as one frame, which a rule would drop, or a recorder see, as a whole.
+        Calls may be nested.
+        """
+        self._kept_apart += 1 if wanted else -1
+        if self._kept_apart in ((1,) if wanted else (0,)):
+            segments_max = 1 if wanted else GSO_SEGMENTS_DEFAULT
+            for host in self.hosts.values():
+                host.ip(f"link set {INTERFACE} gso_max_segs {segments_max}")
 
     def close(self) -> None:
         """End everything. May be called again."""
