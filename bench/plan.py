@@ -70,7 +70,8 @@ class Plan:
                 for system in self.systems:
                     progress(f"starting {node_count} x {system.name}")
                     cluster = stack.enter_context(Cluster(system, node_count, directory / system.name))
-                    self.configurations[system.name] = cluster.nodes[1].configuration.read_text()
+                    text = cluster.nodes[1].configuration.read_text()
+                    self.configurations[system.name] = text.replace(str(directory), "DIRECTORY")
                     cluster.start()
                     cluster.wait()
                     made[system.name] = cluster
