@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quiet-wait", type=float, default=0, metavar="S",
         help="let each sample wait at most so long for other programs on the machine to pause (default: 0)",
     )  # fmt: skip
-    parser.add_argument("--add", action="store_true", help="keep what PART.json has of other systems, sizes, counts")
+    parser.add_argument("--add", action="store_true", help="put the samples to those that PART.json has already")
     parser.add_argument("--quick", action="store_true", help="under three minutes, and not to be quoted")
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="default: %(default)s")
     parser.add_argument("--report-only", action="store_true", help="measure nothing, make REPORT.md anew")

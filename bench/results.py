@@ -41,9 +41,15 @@ class PartResult:
         return ", ".join([*self.machine.values(), f"Rondo {self.version}"])
 
     def add(self, earlier: PartResult) -> None:
-        """Keep what an earlier run of the part has measured and this one has not."""
-        measured = {series.key for series in self.series}
-        self.series[:0] = [series for series in earlier.series if series.key not in measured]
+        """Put what this run has measured to what an earlier one of the same version has; raises ValueError if it is of
+        another version."""
+        if earlier.version != self.version:
+            found = f"{self.part}.json is of version {earlier.version}, this is {self.version}"
+            raise ValueError(f"{found}: remove it, or choose another --out")
+        known = {series.key: series for series in earlier.series}
+        for series in self.series:
+            known.setdefault(series.key, series).extend(series)
+        self.series = list(known.values())
         self.command = f"{earlier.command}\n{self.command}"
         self.when = f"{earlier.when}, {self.when}"
         self.configurations = {**earlier.configurations, **self.configurations}

@@ -44,6 +44,16 @@ class Series:
         """What tells it apart from the others of its part."""
         return (self.quantity, *sorted(self.labels.items()))
 
+    def extend(self, later: Series) -> None:
+        """Put the samples of a later run to these."""
+        if later is self:
+            return
+        self.samples += later.samples
+        for name, values in later.cpu.items():
+            self.cpu.setdefault(name, []).extend(values)
+        for name, values in later.pss_mib.items():
+            self.pss_mib.setdefault(name, []).extend(values)
+
     def cpu_medians(self) -> dict[str, float]:
         """The median share of a core that each process used."""
         return {name: statistics.median(shares) for name, shares in self.cpu.items()}

@@ -14,13 +14,15 @@ from bench.statistics import Series
 
 SIZE = 1024
 TOGETHER_NODES_MAX = 3
+LATENCIES_OF_ALL = 3000
 
 
 def growth(plan: Plan) -> list[Series]:
-    plan = replace(plan, sizes=(SIZE,))
     found = []
     for count in plan.node_counts:
         progress(f"{count} nodes")
+        # A large ring turns slowly: the same time gives fewer of them.
+        plan = replace(plan, sizes=(SIZE,), latency_count=min(plan.latency_count, LATENCIES_OF_ALL // count))
         together = [plan] if count <= TOGETHER_NODES_MAX else [plan.alone(system) for system in plan.systems]
         for part in together:
             with part.clusters(count) as clusters:

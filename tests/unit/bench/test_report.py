@@ -1,5 +1,6 @@
 """Tables, files of results, and the command line of the bench."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,19 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
     one = result()
     assert load(one.save(tmp_path)) == one
     assert load_all(tmp_path, ("latency", "throughput")) == [one]
+
+
+def test_a_part_that_is_measured_in_pieces_keeps_all_samples() -> None:
+    first, second = result(), result()
+    second.series[1].labels = {"system": "corosync-udpu", "size": 65536}
+    second.add(first)
+    assert [(series.labels["system"], len(series.samples)) for series in second.series] == [
+        ("rondo", 6), ("corosync-knet", 3), ("corosync-udpu", 3),
+    ]  # fmt: skip
+    assert second.series[0].cpu["1.totem"] == [0.5, 0.5]
+    later = replace(result(), version="other")
+    with pytest.raises(ValueError, match=r"throughput\.json is of version abc, this is other"):
+        later.add(first)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"series": [{"nonsense": 1}]}'])
