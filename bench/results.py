@@ -16,6 +16,7 @@ from typing import Any
 from bench.statistics import Series
 
 REPOSITORY = Path(__file__).parents[1]
+MEASURED = ("rondo", "services")
 
 
 @dataclass
@@ -90,9 +91,10 @@ def machine() -> dict[str, str]:
 
 
 def version() -> str:
-    """The commit that was measured, with `+` if files differ from it."""
-    commit = _first_line(["git", "-C", str(REPOSITORY), "rev-parse", "--short", "HEAD"])
-    changed = _first_line(["git", "-C", str(REPOSITORY), "status", "--porcelain", "--untracked-files=no"])
+    """The last commit that changed what is measured, with `+` if files differ from it."""
+    git = ["git", "-C", str(REPOSITORY)]
+    commit = _first_line([*git, "log", "-1", "--format=%h", "--", *MEASURED])
+    changed = _first_line([*git, "status", "--porcelain", "--untracked-files=no", "--", *MEASURED])
     return f"{commit}{'+' if changed else ''}"
 
 
