@@ -1,0 +1,60 @@
+"""SAFE from end to end: a line typed at one node is printed when all have it, or says that it may not be everywhere."""
+
+import json
+
+import pytest
+
+from tests.cluster.complete_node import CompleteNode
+from tests.cluster.faults import Faults
+from tests.cluster.netns import Lab
+from tests.cluster.ring_config import RingConfig
+from tests.cluster.ring_nodes import Cluster
+from tests.cluster.test_cpg_join import Typist
+from tests.cluster.waiting import wait_for
+
+pytestmark = pytest.mark.namespaces
+
+LONG = "x" * 600
+# Tokens are shorter, and so pass.
+FRAMES_WITH_IT = "udp length > 500"
+
+
+def messages(typist: Typist) -> list[tuple[str, str]]:
+    """(data, configuration) of the messages that were printed."""
+    events = [json.loads(line) for line in typist.printed()]
+    return [(event["data"], event["configuration"]) for event in events if event["event"] == "message"]
+
+
+def test_a_line_that_not_all_have_waits_and_is_then_called_transitional(lab: Lab) -> None:
+    config = RingConfig.of_lab(lab, "udpu")
+    nodes = {number: CompleteNode(host, config) for number, host in lab.hosts.items()}
+    cluster = Cluster(nodes.values())
+    cluster.start()
+    typists = [Typist(lab.host(1), "--guarantee", "safe"), Typist(lab.host(2))]
+    for typist in typists:
+        typist.wait_members(*typists)
+    typists[0].type(b"all have this")
+    for typist in typists:
+        typist.wait_message("all have this")
+
+    def sent(number: int) -> int:
+        state = nodes[number].service_status("totem")
+        return 0 if state is None else int(state["counters"]["messages_tx"])
+
+    Faults(lab).cut({1, 2}, {3}, FRAMES_WITH_IT)
+    for number, line in ((1, LONG), (2, "held back")):
+        before = sent(number)
+        typists[number - 1].type(line.encode())
+        wait_for(lambda number=number: sent(number), lambda count, least=before: count > least, f"{number} to send", 15)
+    assert [messages(typist) for typist in typists] == [[("all have this", "regular")]] * 2
+
+    nodes[3].kill()
+    cluster.wait_ring(1, 2)
+    for typist in typists:
+        typist.wait_message("held back")
+    wanted = [("all have this", "regular"), (LONG, "transitional"), ("held back", "transitional")]
+    assert [messages(typist) for typist in typists] == [wanted, wanted]
+    typists[0].type(b"all two have this")
+    for typist in typists:
+        typist.wait_message("all two have this")
+        assert messages(typist)[-1] == ("all two have this", "regular")
