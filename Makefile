@@ -30,6 +30,7 @@ BENCH ?=
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations crowd chaos bench bench-core clean
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos kills restarts flood overload sixteen detection fuzz bench bench-core clean
 .PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations playback chaos bench bench-core clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim rates mutations crowd chaos bench bench-core clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -125,6 +126,9 @@ sixteen: setup ## sixteen nodes under full load: no membership may change (make 
 
 detection: setup ## how soon applications hear of what happens to a node
 	@$(BIN)/python -m bench.detection
+
+rates: setup ## messages a second with loss, by Corosync's rules and by Rondo's, in the simulator (the table of docs/LOSS.md)
+	@$(BIN)/python -m tests.simulation rates
 
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
 	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets

@@ -37,15 +37,17 @@ def test_a_line_that_not_all_have_waits_and_is_then_called_transitional(lab: Lab
     for typist in typists:
         typist.wait_message("all have this")
 
-    def sent(number: int) -> int:
-        state = nodes[number].service_status("totem")
-        return 0 if state is None else int(state["counters"]["messages_tx"])
+    def sent() -> list[int]:
+        """How many messages nodes 1 and 2 have put on the wire."""
+        states = [nodes[number].service_status("totem") for number in (1, 2)]
+        return [0 if state is None else int(state["counters"]["messages_tx"]) for state in states]
 
     Faults(lab).cut({1, 2}, {3}, FRAMES_WITH_IT)
-    for number, line in ((1, LONG), (2, "held back")):
-        before = sent(number)
-        typists[number - 1].type(line.encode())
-        wait_for(lambda number=number: sent(number), lambda count, least=before: count > least, f"{number} to send", 15)
+    before = sent()
+    typists[0].type(LONG.encode())
+    wait_for(sent, lambda counts: counts[0] > before[0], "node 1 to send", 15)
+    typists[1].type(b"held back")
+    wait_for(sent, lambda counts: counts[1] > before[1], "node 2 to send", 15)
     assert [messages(typist) for typist in typists] == [[("all have this", "regular")]] * 2
 
     nodes[3].kill()
