@@ -98,9 +98,11 @@ class Link:
         transport = self.transport
         if transport is None:
             return []
-        frames = transport.receive(readable, datagrams_max)
-        if self.protection is not None:
-            frames = self.protection.open(frames, transport, now_ns)
+        return self._opened(transport.receive(readable, datagrams_max), transport, now_ns)
+
+    def _opened(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
+        """The frames in datagrams, notices apart."""
+        frames = datagrams if self.protection is None else self.protection.open(datagrams, transport, now_ns)
         for frame, _ in frames:
             if frame[_KIND_AT:_AFTER_KIND] == _HOLD_CANCEL and is_notice(frame):
                 return self._without_notices(frames, transport, now_ns)
@@ -117,8 +119,7 @@ class Link:
         transport = self.transport
         if transport is None:
             return []
-        datagrams = transport.receive_token()
-        return datagrams if self.protection is None else self.protection.open(datagrams, transport, now_ns)
+        return self._opened(transport.receive_token(), transport, now_ns)
 
     def receive_bytes(self) -> int:
         """What the socket on which data arrives can hold; 0 = there is none."""
