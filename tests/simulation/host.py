@@ -238,7 +238,8 @@ class Host:
         if self.ring is None:
             return
         if not self.frozen and not self.wake_latency_ns:
-            self._timers_first()
+            if self._deadline_ns is not None and self._deadline_ns <= self.world.trace.now_ns:
+                self._timers_first()
             self._receive(data)
             return
         if self._queued_bytes + len(data) > self.queue_bytes_max:
@@ -327,7 +328,8 @@ class Host:
                 for event in events:
                     if type(event) is StoreSequence:
                         self.stored = event.sequence
-                self._put_packets(output.take_packets())
+                if output.packets:
+                    self._put_packets(output.take_packets())
                 for event in events:
                     if self.ring is not None:
                         self._handle(event)

@@ -173,7 +173,11 @@ def run_seed(seed: int, without: Collection[int] = ()) -> Report:
     """
     gc.disable()
     try:
-        return SeedRun(make_plan(seed), without).run()
+        run = SeedRun(make_plan(seed), without)
+        report = run.run()
+        run.world.trace.events.clear()  # most of what there is, and no part of any cycle
+        del run
+        return report
     finally:
         gc.enable()
         gc.collect()

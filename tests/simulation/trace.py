@@ -41,8 +41,9 @@ class Trace:
         self.now_ns = 0
 
     def emit(self, node: int, inc: int, name: str, fields: dict[str, object]) -> None:
-        """Append one event."""
-        self.events.append({"t": self.now_ns / 1e9, "node": node, "inc": inc, "ev": name, **fields})
+        """Append one event, which is what `fields` become."""
+        fields["t"], fields["node"], fields["inc"], fields["ev"] = self.now_ns / 1e9, node, inc, name
+        self.events.append(fields)
 
     def digest(self) -> str:
         """A hash over everything: two runs of one seed must agree on it."""
@@ -58,21 +59,27 @@ class Trace:
 class NodeObserver:
     """What a node's ring is given as its observer: adds time, node and incarnation to what the ring tells.
 
-    It also keeps the fields of `packet_out`, in order, until the host has put those packets on the wire.
+    It also keeps the fields of `packet_out`, in order, until the host has put those packets on the wire, and leaves out
+    what is said of the buffers when that is what was said before.
     """
 
-    __slots__ = ("inc", "node", "packets_out", "trace")
+    __slots__ = ("_buffers", "inc", "node", "packets_out", "trace")
 
     def __init__(self, trace: Trace, node: int, inc: int) -> None:
         self.trace = trace
         self.node = node
         self.inc = inc
         self.packets_out: deque[dict[str, Any]] = deque()
+        self._buffers: dict[str, object] = {}
 
     def __call__(self, event_name: str, fields: dict[str, object]) -> None:
         """The hook that the ring calls."""
         if event_name == "packet_out":
             self.packets_out.append(fields)
+        elif event_name == "buffers":
+            if fields == self._buffers:
+                return
+            self._buffers = fields.copy()
         elif event_name in _TOLD_BY_THE_HOST:
             return
         self.trace.emit(self.node, self.inc, event_name, fields)

@@ -58,6 +58,9 @@ _COMMIT_ENTRY = struct.Struct("<IQIII")
 _RTR = struct.Struct("<IQI")
 
 HEADER_SIZE = _HEADER.size
+_KIND_AT = 3
+_OURS = MAGIC.to_bytes(2, "little") + bytes([VERSION])
+"""How every frame begins, up to its kind."""
 MCAST_HEADER_SIZE = _MCAST.size
 TOKEN_SIZE = _TOKEN.size
 RTR_ENTRY_SIZE = _RTR.size
@@ -194,6 +197,8 @@ def kind_of(frame: bytes) -> Kind:
 
 def decode(frame: bytes) -> Frame:
     """Decode one datagram. Raises `Malformed`."""
+    if len(frame) >= HEADER_SIZE and frame[:_KIND_AT] == _OURS and frame[_KIND_AT] < len(_BY_KIND):
+        return _BY_KIND[frame[_KIND_AT]](frame)
     return _DECODERS[kind_of(frame)](frame)
 
 
@@ -336,3 +341,4 @@ _DECODERS: dict[Kind, Callable[[bytes], Frame]] = {
     Kind.COMMIT: decode_commit,
     Kind.HOLD_CANCEL: decode_hold_cancel,
 }
+_BY_KIND = tuple(_DECODERS[kind] for kind in Kind)
