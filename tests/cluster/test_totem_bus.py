@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,81 +10,12 @@ import pytest
 import zmq
 
 from rondo.bus import order, sockets
-from rondo.bus.envelope import PROTOCOL_VERSION
-from rondo.bus.order import Ack, Again, Envelope, Hello, Log, Submit, SyncReply, Taken, Welcome
-from tests.cluster.totem_nodes import START_SECONDS, TotemNode, eventually, totem_ring
+from rondo.bus.order import Ack, Submit
+from tests.cluster.cpg_side import CpgSide, executive, serve_until
+from tests.cluster.totem_nodes import TotemNode, eventually, totem_ring
 from tests.unit.totem.ports import reserve_port
 
 Attach = Callable[..., "CpgSide"]
-CPG_MCAST = 2 << 16 | 3
-
-
-def executive(payload: bytes) -> bytes:
-    """An executive message of service CPG."""
-    return struct.pack("<i4xi4x", CPG_MCAST, 16 + len(payload)) + payload
-
-
-class CpgSide:
-    """cpg's end of the bus: keeps the log in order, answers sync steps, acknowledges."""
-
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], node: TotemNode, sync_message: bytes) -> None:
-        self.socket = sockets.connect_dealer(context, f"ipc://{node.run_dir / 'totem.sock'}")
-        self.sync_message = sync_message
-        self.welcome: Welcome | None = None
-        self.entries: list[order.Entry] = []
-        self.position = 0
-        self.taken: dict[int, int] = {}
-        self.again = 0
-        self.send(Hello(0, PROTOCOL_VERSION, 4711))
-
-    def send(self, envelope: Envelope) -> None:
-        assert self.socket.poll(int(START_SECONDS * 1000), zmq.POLLOUT), "totem does not read"
-        assert sockets.send(self.socket, order.encode(envelope))
-
-    @property
-    def epoch(self) -> int:
-        assert self.welcome is not None
-        return self.welcome.epoch
-
-    def serve(self, wait_ms: int) -> None:
-        """Handle what comes."""
-        self.socket.poll(wait_ms)
-        for frame in sockets.receive_all(self.socket):
-            self._handle(order.decode(frame))
-
-    def _handle(self, envelope: Envelope) -> None:
-        if isinstance(envelope, Welcome):
-            self.welcome = envelope
-            self.position = envelope.position
-        elif isinstance(envelope, Log):
-            assert envelope.first == self.position + 1
-            self.position += len(envelope.entries)
-            self.entries += envelope.entries
-            for n, entry in enumerate(envelope.entries, envelope.first):
-                if entry[0] == order.SYNC_STEP:
-                    self.send(SyncReply(self.epoch, n, [self.sync_message]))
-        elif isinstance(envelope, Taken):
-            self.taken |= dict(map(tuple, envelope.taken))  # type: ignore[arg-type]  # pairs
-        elif isinstance(envelope, Again):
-            self.again += 1
-
-    def submit(self, session: int, request: int, *messages: bytes) -> None:
-        self.send(Submit(self.epoch, [[session, request, 2, None, [executive(each) for each in messages]]]))
-
-    def kinds(self) -> list[int]:
-        return [entry[0] for entry in self.entries]
-
-    def payloads(self) -> list[bytes]:
-        return [entry[4][16:] for entry in self.entries if entry[0] == order.MESSAGE]
-
-
-def serve_until(true: Callable[[], bool], *sides: CpgSide) -> bool:
-    """Be all these cpgs until it is true."""
-    end = time.monotonic() + START_SECONDS
-    while not true() and time.monotonic() < end:
-        for each in sides:
-            each.serve(20 // len(sides))
-    return true()
 
 
 def synchronized(*sides: CpgSide) -> bool:
@@ -105,7 +34,7 @@ def attach(stack: ExitStack) -> Attach:
     stack.callback(context.term)
 
     def attach(node: TotemNode, sync_message: bytes = b"") -> CpgSide:
-        side = CpgSide(context, node, executive(sync_message))
+        side = CpgSide(context, node.run_dir, executive(sync_message))
         stack.callback(side.socket.close)
         return side
 
@@ -225,11 +154,11 @@ def test_a_cpg_that_acknowledges_nothing_slows_the_ring_and_breaks_nothing(
     fast, slow = attach(one), attach(two)
     assert synchronized(fast, slow)
     ring_before = (one.status() or {})["ring"]
+    fast.acknowledges = True
     count, size = 60, 50_000
     for request in range(1, count + 1):
         fast.submit(7, request, bytes(size))
         assert serve_until(lambda request=request: fast.taken.get(7, 0) >= request, fast)  # type: ignore[misc]
-        fast.send(Ack(fast.epoch, fast.position, b"", b"", [], []))
     # The sync messages of the ring's members count as payloads too: what is waited for is the last entry, not a number.
     assert serve_until(lambda: all(sum(map(len, each.payloads())) >= count * size for each in (fast, slow)), fast, slow)
     status = two.status() or {}

@@ -26,7 +26,7 @@ from services.totem.ring.options import (
     token_hold_ms,
     token_retransmit_ms,
 )
-from tests.simulation.forger import Forger
+from tests.simulation.forger import Forger, of_ring
 from tests.simulation.host import Host
 from tests.simulation.trace import MESSAGE_SIZE_MIN, MessageId, Trace, message_id
 from tests.simulation.world import MS, World
@@ -105,7 +105,8 @@ class Forgery:
         self.hosts = [ForgedHost(self.world, node, self.options) for node in self.nodes]
         for host in self.hosts:
             self.world.add(host)
-        self.forger = Forger(self.world, seed, kinds)
+        names = frozenset(self.nodes).union(self.options.members or ())
+        self.forger = Forger(names, Random(f"forger {seed}"), kinds)
         self.per_ms = draw.choice((0.2, 1.0, 1.0, 4.0))
         self.every_ms = draw.choice((10, 50, 300))
         self.sizes = draw.choice(((40,), (40, 4000), (1000, 20_000)))
@@ -123,7 +124,7 @@ class Forgery:
         world.run_for(self.draw.choice((20, 3000)))
         rings = self._rings()
         self.end_ns = world.now() + FLOOD_MS * MS
-        self.forger.flood(FLOOD_MS, self.per_ms)
+        self._strike()
         while world.now() < self.end_ns:
             if self.draw.random() < 0.5:
                 self.draw.choice(self.hosts).submit(*self.sizes)
@@ -136,12 +137,22 @@ class Forgery:
         self._judge()
         return self.outcome
 
+    def _strike(self) -> None:
+        """One forgery for one node, or one of its own for each; and so on until the flood is over."""
+        if self.world.now() >= self.end_ns:
+            return
+        for host in self.forger.random.sample(self.hosts, self.forger.random.choice((1, len(self.hosts)))):
+            assert host.ring is not None
+            self.outcome.forged += 1
+            host.arrive(self.forger.forge(host.node, of_ring(host.ring)))
+        pause_ms = self.forger.random.uniform(0.1, 1.9) / self.per_ms
+        self.world.call_at(self.world.now() + int(pause_ms * MS), self._strike)
+
     def _rings(self) -> int:
         return sum(host.ring.counters.operational_entered for host in self.hosts if host.ring is not None)
 
     def _judge(self) -> None:
         outcome = self.outcome
-        outcome.forged = self.forger.sent
         outcome.notices = sum(host.notices for host in self.hosts)
         due_ns = self.world.now() - WATCH_MS * MS // 10
         for at_ns, messages in reversed(self.rounds):

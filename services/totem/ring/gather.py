@@ -15,7 +15,7 @@ from enum import Enum, auto
 from services.totem.ring import commit as commit_state
 from services.totem.ring import hold
 from services.totem.ring.events import GatherReason, NoticeCode, State
-from services.totem.ring.options import RING_SEQUENCE_MAX
+from services.totem.ring.options import RING_SEQUENCE_MAX, RING_SEQUENCE_SLACK
 from services.totem.ring.state import RingState
 from services.totem.ring.timers import MS, Timer
 from services.totem.wire.base import Reason, RingId
@@ -42,6 +42,8 @@ def enter(s: RingState, reason: GatherReason) -> None:
     s.proc.add(s.node_id)
     s.consensus = {s.node_id}
     s.gathering_since_ns = s.now_ns
+    if left_state is not State.GATHER:
+        s.silence.resume(s.now_ns)
     s.dissenting.clear()
     s.timers.stop(Timer.TOKEN, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.TOKEN_WARNING, Timer.MERGE)
     s.timers.stop(Timer.SYNC, Timer.STANDSTILL)
@@ -289,6 +291,12 @@ def absorb(s: RingState, join: Join) -> Verdict:
         agreeing = s.proc - s.failed
         if agreeing - s.consensus:
             return Verdict.NOTHING_NEW
+        # Who has agreed says so again and again. One that does no more is gone, or never was.
+        window_ms = s.options.join_timeout_ms + s.options.send_join_ms
+        gone = {n for n in agreeing if n != s.node_id and not s.silence.is_audible(n, s.now_ns, window_ms)}
+        if gone:
+            s.consensus -= gone
+            return Verdict.NOTHING_NEW
         if s.failed_to_receive or (agreeing and s.node_id == min(agreeing)):
             return Verdict.AGREED
         return Verdict.NOTHING_NEW
@@ -337,7 +345,10 @@ def on_commit(s: RingState, commit: Commit) -> None:
     """A commit token while in Gather: go along if it is for exactly those who agreed."""
     if set(commit.addrs) != s.proc - s.failed or commit.ring.sequence <= s.ring_id.sequence:
         return
-    if s.believe_sequence(commit.ring.sequence) < commit.ring.sequence:
-        s.counters.drop(Reason.SEQUENCE_JUMP)
-        return
+    if commit.ring.sequence > s.highest_ring_sequence + RING_SEQUENCE_SLACK:
+        believed = s.believe_sequence(commit.ring.sequence)
+        s.highest_ring_sequence = max(s.highest_ring_sequence, believed)
+        if believed < commit.ring.sequence:
+            s.counters.drop(Reason.SEQUENCE_JUMP)
+            return
     commit_state.enter(s, commit)

@@ -31,6 +31,10 @@ RING_SEQUENCE_BUDGET = 1 << 40
 RING_SEQUENCE_RATE = 1 << 24
 """... and this per second. So no forger comes to the end of all numbers, where no ring could be formed."""
 
+RING_SEQUENCE_SLACK = 1 << 34
+"""How far a ring that is really formed may be ahead of all claims: its representative may have believed a little more
+than we do, namely what the rate adds while we have no use for it. This bridges a quarter of an hour of forgeries."""
+
 RING_SEQUENCE_MAX = 1 << 63
 """A ring sequence above this is refused."""
 

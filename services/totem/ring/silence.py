@@ -49,6 +49,10 @@ class Silence:
             count, since_ns = self._asked.get(node, (0, now_ns))
             self._asked[node] = count + 1, since_ns
 
+    def resume(self, now_ns: int) -> None:
+        """Joins are sent again after a while in which none was, because a ring was being formed."""
+        self._asked_ns = now_ns
+
     def heard(self, node: int, now_ns: int) -> None:
         """A join of this node has come."""
         self._asked.pop(node, None)

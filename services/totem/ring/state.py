@@ -243,7 +243,7 @@ class RingState:
         joins = max(STANDSTILL_JOINS, 2 * len(self.new_members))
         patience_ms = joins * self.options.join_timeout_ms
         patience_ms += patience_ms * self.standstills // STANDSTILL_JOINS
-        if self.token_held:
+        if self.state is State.RECOVERY and self.token_held:
             patience_ms += self.options.token_hold_ms
         self.start_timer(Timer.STANDSTILL, patience_ms)
 

@@ -1,0 +1,90 @@
+"""cpg's end of the bus, for tests that do without cpg: it takes the log, and answers what the sync asks."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import zmq
+
+from rondo.bus import order, sockets
+from rondo.bus.envelope import PROTOCOL_VERSION
+from rondo.bus.order import Ack, Again, Envelope, Hello, Log, Submit, SyncReply, Taken, Welcome
+from tests.cluster.totem_nodes import START_SECONDS
+
+CPG_MCAST = 2 << 16 | 3
+
+
+def executive(payload: bytes) -> bytes:
+    """An executive message of service CPG."""
+    return struct.pack("<i4xi4x", CPG_MCAST, 16 + len(payload)) + payload
+
+
+class CpgSide:
+    """cpg's end of the bus: keeps the log in order, answers sync steps, acknowledges."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, sync_message: bytes) -> None:
+        self.socket = sockets.connect_dealer(context, f"ipc://{run_dir / 'totem.sock'}")
+        self.acknowledges = False
+        """Whether it lets totem forget what it has been given, at once."""
+        self.sync_message = sync_message
+        self.welcome: Welcome | None = None
+        self.entries: list[order.Entry] = []
+        self.position = 0
+        self.taken: dict[int, int] = {}
+        self.again = 0
+        self.send(Hello(0, PROTOCOL_VERSION, 4711))
+
+    def send(self, envelope: Envelope) -> None:
+        assert self.socket.poll(int(START_SECONDS * 1000), zmq.POLLOUT), "totem does not read"
+        assert sockets.send(self.socket, order.encode(envelope))
+
+    @property
+    def epoch(self) -> int:
+        assert self.welcome is not None
+        return self.welcome.epoch
+
+    def serve(self, wait_ms: int) -> None:
+        """Handle what comes."""
+        self.socket.poll(wait_ms)
+        before = self.position
+        for frame in sockets.receive_all(self.socket):
+            self._handle(order.decode(frame))
+        if self.acknowledges and self.position > before:
+            self.send(Ack(self.epoch, self.position, b"", b"", [], []))
+
+    def _handle(self, envelope: Envelope) -> None:
+        if isinstance(envelope, Welcome):
+            self.welcome = envelope
+            self.position = envelope.position
+        elif isinstance(envelope, Log):
+            assert envelope.first == self.position + 1
+            self.position += len(envelope.entries)
+            self.entries += envelope.entries
+            for n, entry in enumerate(envelope.entries, envelope.first):
+                if entry[0] == order.SYNC_STEP:
+                    self.send(SyncReply(self.epoch, n, [self.sync_message]))
+        elif isinstance(envelope, Taken):
+            self.taken |= dict(map(tuple, envelope.taken))  # type: ignore[arg-type]  # pairs
+        elif isinstance(envelope, Again):
+            self.again += 1
+
+    def submit(self, session: int, request: int, *messages: bytes) -> None:
+        self.send(Submit(self.epoch, [[session, request, 2, None, [executive(each) for each in messages]]]))
+
+    def kinds(self) -> list[int]:
+        return [entry[0] for entry in self.entries]
+
+    def payloads(self) -> list[bytes]:
+        return [entry[4][16:] for entry in self.entries if entry[0] == order.MESSAGE]
+
+
+def serve_until(true: Callable[[], bool], *sides: CpgSide, seconds: float = START_SECONDS) -> bool:
+    """Be all these cpgs until it is true, or the time is over; whether it is true."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        for each in sides:
+            each.serve(20 // len(sides))
+    return true()
