@@ -19,4 +19,5 @@ spec          what the keeper is told, and where the files of an application are
 keeper_link   SAM's side of the keeper
 keeper/       the parent of the applications
 procs         what /proc says
+last_words    the goodbye of a totem that was killed
 """

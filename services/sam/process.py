@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Process:
         self._requests = Requests(self._manager)
         self._turn_began_s = time.monotonic()
         self._bus_errors = 0
+        self._replies: deque[tuple[bytes, bytes]] = deque()
         self._replies_dropped = 0
         self._last_words = LastWords(self._context, run_dir, self._loop)
 
@@ -86,12 +88,14 @@ class Process:
         """Wait until something happens or is due, hear applications, see to what is due; in this order."""
         manager, clock = self._manager, self._clock
         due_in_s = max(0.0, manager.due_at_s() - clock.now_s)
-        wait_s = min(TICK_S, manager.look_s, due_in_s, RETRY_S if self._keeper.has_work else TICK_S)
+        retry_s = RETRY_S if self._keeper.has_work or self._replies else TICK_S
+        wait_s = min(TICK_S, manager.look_s, due_in_s, retry_s)
         clock.plan(wait_s)
         self._loop.turn(self._turn_began_s + wait_s, self._begin_turn)
         manager.hear()
         manager.see_to_time()
         self._keeper.tend(self._turn_began_s)
+        self._send_replies()
         self._last_words.tick()
 
     def _begin_turn(self) -> None:
@@ -127,8 +131,8 @@ class Process:
     def _on_ask(self, identity: bytes, ask: bus.Ask) -> None:
         def reply(code: Code, result: Any) -> None:
             answer = bus.Answer(0, ask.connection, ask.number, code, pack(result))
-            if not sockets.send(self._bus, bus.encode(answer), identity):
-                self._replies_dropped += 1  # its gateway is gone: the client asks again
+            self._replies.append((identity, bus.encode(answer)))
+            self._send_replies()
 
         try:
             op, arguments = bus.decode_request(ask.blob)
@@ -137,6 +141,17 @@ class Process:
             return
         owner = Owner(ask.uid, ask.gid, tuple(sorted(ask.groups)))
         self._requests.ask(op, Asker(ask.pid, ask.start_time, owner), arguments, reply)
+
+    def _send_replies(self) -> None:
+        """Send what there is room for; the gateway has a bound on what it asks at a time, and so has this queue."""
+        while self._replies:
+            identity, frame = self._replies[0]
+            sent = sockets.try_send(self._bus, frame, identity)
+            if sent is False:
+                return
+            self._replies.popleft()
+            if sent is None:
+                self._replies_dropped += 1  # its gateway is gone: the client asks again
 
     # -- control ------------------------------------------------------------------------------------------------
 

@@ -7,11 +7,16 @@ import textwrap
 import time
 
 import pytest
+import zmq
 
 import rondo
 from rondo import sam
+from rondo.bus.codes import Code
+from rondo.bus.sam import Op, encode_request
+from rondo.client.protocol import FROM_GATEWAY, Kind, decode, encode
 from tests.sam.bench import ROOT, Bench, eventually, is_alive
 
+BURST = 1000
 PRELUDE = """
 import asyncio, os, signal, sys, time
 import rondo
@@ -244,3 +249,22 @@ def test_where_no_node_is(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> 
         sam.initialize(1000, sam.Policy.QUIT, timeout=0.2)
     with pytest.raises(rondo.BadHandle, match="initialize"):
         sam.register()
+
+
+def test_no_answer_of_many_at_once_is_lost(bench: Bench) -> None:
+    """A thousand requests in one go: more than a queue of the bus takes."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.sndhwm = socket.rcvhwm = 0
+    socket.connect(bench.endpoint)
+    blob = encode_request(Op.STATUS, {})
+    for number in range(BURST):
+        socket.send(encode(Kind.SAM_REQUEST, 0, number, blob))
+    answered: set[int] = set()
+    while len(answered) < BURST:
+        assert socket.poll(20_000), f"{len(answered)} of {BURST} are answered"
+        _, _, (number, code, _) = decode(socket.recv(), FROM_GATEWAY)
+        assert code in (Code.OK, Code.TRY_AGAIN)
+        answered.add(number)
+    assert bench.told()["counters"]["replies_dropped"] == 0
+    context.destroy(linger=0)
