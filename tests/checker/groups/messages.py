@@ -150,8 +150,11 @@ def _left_by_the_dead(trace: GroupTrace, life: Life) -> Iterator[GroupViolation]
     done = {
         m for e in life.events if e["ev"] in ("gunknown", "gfail", "grefuse") for m in e.get("msgs", [e.get("msg")])
     }
+    ring_died_s = [event["t"] for event in trace.of_harness("ringkill") if event["node"] == life.node]
     for event in life.events:
         if event["ev"] != "gaccept":
+            continue
+        if any(event["t"] - CRASH_MARGIN_S < at_s < died_s + CRASH_MARGIN_S for at_s in ring_died_s):
             continue
         for msg in event["msgs"]:
             if msg in own or msg in done:
