@@ -218,7 +218,7 @@ class _Sealed:
         self._one = self._node(1, numbers)
         self._others = [self._node(number, numbers) for number in (2, 3, 9)] + [self._node(2, numbers)]
         self._now_ns = self.NOW_NS
-        self._last = b""
+        self._last = self._aside = b""
 
     @staticmethod
     def _node(number: int, numbers: Iterator[bytes]) -> PacketSecurity:
@@ -238,7 +238,7 @@ class _Sealed:
     def _step(self, what: int, where: int, how: int, body: bytes) -> None:
         sender = [*self._others, self._one][what % 5]
         sealer = sender._opener._sealer
-        match (what // 5) % 10:
+        match (what // 5) % 12:
             case 0:
                 datagram = body
             case 1:
@@ -258,6 +258,12 @@ class _Sealed:
             case 7:
                 self._talk(sender)
                 return
+            case 10:
+                content = Content(how % len(Content))
+                self._aside = sealer._seal(content, body, bound_to(content, 1 if where else 2))
+                return
+            case 11:
+                datagram = self._aside
             case 8:
                 datagram = sealer.seal(body)
                 datagram = datagram[: where % (len(datagram) + 1)]
@@ -302,10 +308,16 @@ def _step(what: int, where: int, how: int, body: bytes = b"") -> bytes:
 
 def _sealed_seeds() -> list[bytes]:
     body = b"\x70\xc0\x03\x01" + bytes(30)
-    kinds = [_step(5 * kind + who, 40, how, body) for kind in range(10) for who in range(5) for how in (0, 1, 3)]
+    kinds = [_step(5 * kind + who, 40, how, body) for kind in range(12) for who in range(5) for how in (0, 1, 4)]
     known = _step(35, 0, 0)
     return [
         *kinds, *(known + kind for kind in kinds), _step(0, 0, 0, b"\x70\xc0\x03\x01"), _step(0, 0, 0, b"\x52\x01"),
+        # Sealed before node 2 was known, and opened after that; at once, and much later.
+        _step(50, 1, 4, body) + known + _step(55, 0, 0),
+        _step(50, 1, 1, body) + known + _step(30, 0, 255) + _step(55, 0, 0),
+        known + _step(8, 1, 1, body) + _step(25, 0, 0) + _step(18, 0, 1),
+        # Frames of a known life, cut and altered.
+        known + _step(5, 1, 1, body) + _step(40, 60, 0, body) + _step(45, 60, 9, body),
         # Node 2 is known; another life of it says something, is held, and answers: once in order, once twice.
         known + _step(8, 0, 1, body) + _step(25, 0, 0) + _step(38, 0, 0),
         known + _step(8, 0, 1, body) + _step(8, 0, 1, body) + _step(18, 0, 1) + _step(25, 0, 0),

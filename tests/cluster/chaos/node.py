@@ -1,5 +1,7 @@
 """A whole node in a host of a lab, started by `rondo start`; its processes are killed and frozen by name."""
 
+import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -9,13 +11,20 @@ from typing import Any
 
 from rondo.bus.control import ControlError, ask
 from rondo.supervision import SERVICES, processes
-from tests.cluster.netns import Host
+from tests.cluster.netns import Host, processes_in_namespace_of
 from tests.cluster.ring_nodes import View
 from tests.cluster.rondo_node import REPOSITORY, SUSPICIOUS
 from tests.cluster.waiting import wait_for
 
 START_TIMEOUT_S = 60.0
 STATUS_TIMEOUT_S = 1.0
+
+
+def _is_starting(pid: int) -> bool:
+    try:
+        return b"rondo.cli.main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 EXCUSED = re.compile(r"The ring process \(\d+\) died|not on the network|Network is (down|unreachable)")
@@ -91,8 +100,17 @@ class Node:
         if self._starting is not None and self._starting.poll() is None:
             self._starting.kill()
             self._starting.wait()
-        self.send(signal.SIGKILL)
-        wait_for(self.pids, lambda pids: not pids, f"node {self.number} is dead", START_TIMEOUT_S)
+
+        def left() -> list[int]:
+            # A supervisord that was forked off and has not become one yet is still a `rondo start`.
+            self.send(signal.SIGKILL)
+            starting = [pid for pid in processes_in_namespace_of(self.host.holder_pid) if _is_starting(pid)]
+            for pid in starting:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return starting + self.pids()
+
+        wait_for(left, lambda pids: not pids, f"node {self.number} is dead", START_TIMEOUT_S)
 
     def status(self, service: str) -> dict[str, Any]:
         """What a service says of itself; empty while it does not answer."""
