@@ -178,8 +178,8 @@ class _Link:
             return
         self._send(acknowledge=self.session.ack_bytes >= ACK_BYTES)
 
-    def _send(self, *, acknowledge: bool) -> None:
-        envelopes = self.session.outgoing(acknowledge=acknowledge)
+    def _send(self, *, acknowledge: bool, everything: bool = False) -> None:
+        envelopes = self.session.outgoing(acknowledge=acknowledge, everything=everything)
         for envelope in envelopes:
             self._socket.send(envelope)
         if envelopes:
@@ -211,7 +211,7 @@ class _Link:
             return
         session = self.session
         if session.is_open:
-            self._send(acknowledge=True)
+            self._send(acknowledge=True, everything=True)
             self._socket.send(session.bye())
             self._on_readable()
             with contextlib.suppress(Timeout):

@@ -21,7 +21,7 @@ REQUESTS_PER_BLOB_MAX = 1 << 16
 
 RUN_PAYLOAD_BYTES_MAX = 32 * 1024
 """Larger messages do not gain by being in a run, and go by themselves."""
-RUN_BODY_BYTES_MAX = 128 * 1024
+RUN_BODY_BYTES_MAX = 512 * 1024
 
 REQUEST_CLOSE = 0xFFFF_FFFF_FFFF_FFFF
 """The number under which cpg itself submits the end of a session; no client's request has it."""

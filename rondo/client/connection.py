@@ -98,7 +98,7 @@ class Group:
             request = link.session.mcast(self._group, guarantee, data)
             if request is None:
                 request = self._mcast_when_there_is_room(data, guarantee, timeout)
-            if link.is_sleeping:
+            if link.is_sleeping and link.session.requests.is_due:
                 link.wake()
         return request  # type: ignore[return-value]  # what this connection's session makes
 

@@ -219,7 +219,8 @@ class Link:
             return False
         while True:
             with self.changed:
-                envelopes = session.outgoing(acknowledge=idle or session.ack_bytes >= ACK_BYTES)
+                full = session.ack_bytes >= ACK_BYTES
+                envelopes = session.outgoing(acknowledge=idle or full, everything=self._closing)
                 if self._closing or session.ended is not None:
                     for envelope in envelopes:
                         socket.send(envelope)

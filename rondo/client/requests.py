@@ -23,9 +23,16 @@ ORDERED = (Op.JOIN, Op.LEAVE, Op.MCAST)
 REQUEST_BYTES = 320
 """What a request counts for in the window besides its payload: the executive adds a header and keeps books of it."""
 
-BATCH_PAYLOAD_BYTES = 64 * 1024
+BATCH_PAYLOAD_BYTES = 192 * 1024
 """A batch is closed once it has this much."""
 BATCH_MESSAGES_MAX = 4096
+
+
+BULK_BYTES = 256 * 1024
+"""With more than this under way and not settled, a sender is at full speed: what it queues then waits for more, ..."""
+BULK_SEND_BYTES = 128 * 1024
+"""... up to this much, or until something is settled. Larger batches cost less at every hop, and nothing waits for a
+clock: what is settled sets the pace (Nagle, RFC 896)."""
 
 
 class Batch:
@@ -145,6 +152,8 @@ class Requests:
         self.set_aside: list[Batch] = []
         """Refused without effect because totem died: to be queued again in the next epoch."""
         self.bytes_kept = 0
+        """In the window: unsent and unsettled."""
+        self.bytes_unsent = 0
         self.count_kept = 0
         self.last_number = 0
         self.settled_number = 0
@@ -162,6 +171,7 @@ class Requests:
         batch.size = REQUEST_BYTES
         self.unsent.append(batch)
         self.bytes_kept += REQUEST_BYTES
+        self.bytes_unsent += REQUEST_BYTES
         self.count_kept += 1
         self.unresolved[number] = batch
         return batch
@@ -185,6 +195,7 @@ class Requests:
                     last.is_open = False
                 self.last_number += 1
                 self.bytes_kept += cost
+                self.bytes_unsent += cost
                 self.count_kept = kept + 1
                 return self._factory(last, index)
         batch = self._add_batch(Op.MCAST, (wire_name, guarantee), group, is_open=size <= RUN_PAYLOAD_BYTES_MAX)
@@ -192,13 +203,21 @@ class Requests:
         batch.payload_bytes = size
         batch.size = cost
         self.bytes_kept += size
+        self.bytes_unsent += size
         return self._factory(batch, 0)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something that should be sent now."""
+        unsent = self.bytes_unsent
+        return unsent >= BULK_SEND_BYTES or (unsent > 0 and self.bytes_kept - unsent <= BULK_BYTES)
 
     def blobs(self) -> list[tuple[int, int, bytes]]:
         """First number, last number and blob of all that this connection has not carried yet."""
         blobs = []
         requests: list[list[Any]] = []
         first = last = size = 0
+        self.bytes_unsent = 0
         while self.unsent:
             batch = self.unsent.popleft()
             batch.is_open = False
@@ -296,6 +315,7 @@ class Requests:
         """
         self.unsent.extendleft(reversed(self.unsettled))
         self.unsettled.clear()
+        self.bytes_unsent = self.bytes_kept
         for batch in self.unsent:
             if batch.last > taken:
                 break
@@ -308,7 +328,7 @@ class Requests:
         self.set_aside = []
         self.unsettled.clear()
         self.unsent.clear()
-        self.bytes_kept = self.count_kept = 0
+        self.bytes_kept = self.bytes_unsent = self.count_kept = 0
         return queued
 
     def renumber(self, queued: list[Batch], last_number: int) -> None:
@@ -317,7 +337,7 @@ class Requests:
         again = [*self.unsent, *queued]
         self.unsent = deque(again)
         self.unresolved.clear()
-        self.bytes_kept = sum(batch.size for batch in again)
+        self.bytes_kept = self.bytes_unsent = sum(batch.size for batch in again)
         self.count_kept = sum(batch.count for batch in again)
         for batch in again:
             batch.first = self.last_number + 1

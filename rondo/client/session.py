@@ -124,12 +124,13 @@ class Session:
         except (BusError, TypeError, LookupError) as error:
             self.end(Disconnected(f"the gateway sent what is no envelope of version {VERSION}: {error}"))
 
-    def outgoing(self, *, acknowledge: bool) -> list[bytes]:
-        """What is to be sent now; with the acknowledgement of what was handled, if `acknowledge` says so."""
+    def outgoing(self, *, acknowledge: bool, everything: bool = False) -> list[bytes]:
+        """What is to be sent now; with the acknowledgement of what was handled, if `acknowledge` says so. `everything`:
+        also what would wait for more, because this is the end."""
         if not self.is_open:
             return []
         envelopes = []
-        if self.requests.unsent:
+        if self.requests.is_due or everything:
             envelopes = [encode(Kind.REQUEST, self._epoch, *blob) for blob in self.requests.blobs()]
         if self._acknowledge_again or (acknowledge and self.ack_bytes):
             envelopes.append(encode(Kind.ACK, self._epoch, self._acknowledged))

@@ -161,6 +161,28 @@ def test_the_window_bounds_requests_and_bytes_but_never_a_single_one(node: Node)
     assert node.session.requests.bytes_kept == 10 * REQUEST_BYTES
 
 
+def test_a_sender_at_full_speed_waits_for_more_or_for_what_is_settled(node: Node, monkeypatch: Any) -> None:
+    monkeypatch.setattr("tests.unit.client.test_session.LIMITS", [10_000_000, 1000, 50_000, 10_000])
+    node.welcome()
+    group = node.joined()
+    for _ in range(10):
+        node.session.mcast(group, 2, bytes(30_000))
+    assert len(node.requests()) == 10  # more than BULK_BYTES are under way now
+    node.session.mcast(group, 2, b"small")
+    assert node.requests() == []
+    node.give(Kind.SETTLED, 8)  # the first of two runs
+    assert [request[0] for request in node.requests()] == [12]
+    for _ in range(8):
+        node.session.mcast(group, 2, bytes(30_000))
+    assert len(node.requests()) == 8
+    node.session.mcast(group, 2, b"the last word")
+    assert node.requests() == []
+    assert len(node.session.outgoing(acknowledge=False, everything=True)) == 1
+    for _ in range(5):
+        node.session.mcast(group, 2, bytes(30_000))
+    assert len(node.requests()) == 5
+
+
 def test_a_refusal_lost_on_its_way_shows_when_a_later_message_is_ordered(node: Node) -> None:
     group = node.joined()
     lost = node.session.mcast(group, 2, b"lost")
