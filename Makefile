@@ -24,13 +24,9 @@ QUICK ?=
 PARTS ?=
 BENCH ?=
 
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations crowd chaos bench bench-core clean
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations chaos bench bench-core clean
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos kills restarts flood overload detection fuzz bench bench-core clean
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim mutations crowd chaos bench bench-core clean
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations chaos kills restarts flood overload sixteen detection fuzz bench bench-core clean
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim mutations playback chaos bench bench-core clean
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sim rates mutations crowd chaos bench bench-core clean
+.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim crowd \
+	chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutations playback \
+	clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -102,9 +98,9 @@ bench: $(VENV)/.ready-bench ## Rondo beside C Corosync (root or user namespaces)
 bench-core: setup ## the parts by themselves: events per second of the ring, packing, bus, cpg, security
 	@$(BIN)/python -m bench.core $(BENCH)
 
-.PHONY: forgeries
 forgeries: setup ## rings under well-formed forgeries: make forgeries N=500, or one again: make forgeries SEED=17
 	@$(BIN)/python -m tests.simulation forge $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
+
 fuzz: setup ## every decoder, coverage-guided, by atheris (make fuzz SECONDS=600, for each)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --jobs $(JOBS) --corpus build/fuzz
