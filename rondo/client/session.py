@@ -386,6 +386,10 @@ class Session:
         group = self.groups.get(batch.group or "") if batch is not None else None
         if batch is None or group is None or batch.op == Op.MCAST:
             return
+        if code == Code.TRY_AGAIN:
+            # There was no room for it. Nobody but this session can try again: the application has asked once.
+            self.requests.add(batch.op, (group.wire_name,), group.name)
+            return
         if batch.op == Op.LEAVE:
             self._left(group)
         else:

@@ -199,7 +199,11 @@ def symmetric_departure(trace: GroupTrace, _: GroupLimits) -> Iterator[GroupViol
             for theirs in segments:
                 if theirs.span.life.node == mine.span.life.node or theirs.closing is None or view is None:
                     continue
-                apart = theirs.closing["ring"] != following
+                # A ring that has both of them and that only one was told of broke before the other's sync was complete.
+                apart = theirs.closing["ring"] != following and not (
+                    theirs.span.life.node in mine.closing["members"]
+                    and mine.span.life.node in theirs.closing["members"]
+                )
                 if apart and list(theirs.span.member) in view["members"] and not _left_at_end(mine, theirs.span):
                     text = f"{mine.span.life.proc} and {theirs.span.life.proc} part, and the first does not see it"
                     yield GroupViolation("A11", text, (view, mine.closing, theirs.closing))

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 PAUSE_S = (0.4, 2.2)
 """Between the begins of two faults."""
-KILL_PAUSE_S = (0.4, 1.6)
-"""Between two kills where nothing else happens."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +71,6 @@ class Step:
 def make_plan(seed: int, nodes: int, seconds: float, services: tuple[str, ...]) -> list[Step]:
     """The faults of a run, in the order of their begin; the last one has ended by `seconds`."""
     return list(_steps(random.Random(f"chaos {seed}"), nodes, seconds, services))
-
-
-def make_kill_plan(seed: int, kills: int, services: tuple[str, ...]) -> list[Step]:
-    """On node 1, each of the services is killed so often, in turn; now and then before it has come up again."""
-    randomness = random.Random(f"kills {seed}")
-    at_s = 1.0
-    plan = []
-    for _ in range(kills):
-        for service in services:
-            plan.append(Step(at_s, at_s, "kill", service, 1, 0))
-            at_s += randomness.uniform(*KILL_PAUSE_S)
-    return plan
 
 
 def _steps(randomness: random.Random, nodes: int, seconds: float, services: tuple[str, ...]) -> Iterator[Step]:

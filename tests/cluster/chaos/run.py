@@ -1,10 +1,14 @@
 """A run: start a cluster and its applications, let the plan happen, wait until all is well again, and judge."""
 
+from __future__ import annotations
+
 import inspect
 import json
+import random
 import secrets
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -12,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +29,7 @@ from tests.checker.groups.base import GroupViolation
 from tests.cluster.chaos.applications import Application, Applications
 from tests.cluster.chaos.faults import Mischief, Undo
 from tests.cluster.chaos.node import Node
-from tests.cluster.chaos.plan import Step, make_kill_plan, make_plan
+from tests.cluster.chaos.plan import Step, make_plan
 from tests.cluster.netns import Lab
 from tests.cluster.ring_config import RingConfig, Transport
 from tests.cluster.rondo_node import REPOSITORY
@@ -33,6 +38,7 @@ from tests.cluster.waiting import WaitTimeoutError, wait_for
 NODES = 3
 RATE = 60.0
 CONVERGE_TIMEOUT_S = 60.0
+KILL_PAUSE_S = (0.05, 0.6)
 PORT = 5405
 FLOOD_RATE = 5000
 RECORD_S = 4.0
@@ -129,6 +135,8 @@ class Run:
         self._say = say
         self._harness: list[Event] = []
         self.events: list[Event] = []
+        self._logs: dict[str, _Log] = {}
+        self.back_s: list[float] = []
 
     def run(self) -> Report:
         """From start to judgement. What goes wrong on the way is in the report."""
@@ -141,6 +149,8 @@ class Run:
                 self._start()
                 if self._options.restarts:
                     self._restart_often()
+                elif self._options.kills:
+                    self._kill_often()
                 elif self._options.flood_s:
                     self._flood()
                 else:
@@ -190,10 +200,7 @@ class Run:
         wait_for(look, is_one, f"one ring of all nodes {when}", CONVERGE_TIMEOUT_S)
 
     def _let_happen(self, mischief: Mischief) -> None:
-        if kills := self._options.kills:
-            plan = make_kill_plan(self._options.seed, kills, tuple(name for name in SERVICES if name != "totem"))
-        else:
-            plan = make_plan(self._options.seed, NODES, self._options.seconds, SERVICES)
+        plan = make_plan(self._options.seed, NODES, self._options.seconds, SERVICES)
         began_s = time.monotonic()
         undo: list[tuple[float, Step, Undo]] = []
         while plan or undo:
@@ -209,6 +216,23 @@ class Run:
                 if action is not None:
                     undo.append((now_s + step.until_s - step.at_s, step, action))
             time.sleep(TICK_S)
+
+    def _kill_often(self) -> None:
+        """Each of the services but the ring, in turn, so often; the next one once clients are served again."""
+        node, randomness = self.nodes[1], random.Random(self._options.seed)
+        for number in range(self._options.kills):
+            self._say(f"round {number + 1}")
+            for service in (name for name in SERVICES if name != "totem"):
+                time.sleep(randomness.uniform(*KILL_PAUSE_S))
+                before = node.pids(service)
+                began_s = time.monotonic()
+                node.send(signal.SIGKILL, service)
+                self.report.faults[f"kill {service}"] += 1
+                look = partial(_is_back, node, service, before)
+                wait_for(look, bool, f"{service} is back", CONVERGE_TIMEOUT_S)
+                self.back_s.append(time.monotonic() - began_s)
+        middle_s, worst_s = statistics.median(self.back_s), max(self.back_s)
+        self.report.notes.append(f"a killed service served again after {middle_s:.2f} s, at most {worst_s:.2f} s")
 
     def _restart_often(self) -> None:
         """Kill all of node 3 and start it again, under load; what the others use of memory must not grow with that."""
@@ -288,11 +312,14 @@ class Run:
 
     def _restless(self) -> list[str]:
         """Applications of which some message has no outcome yet, or that are not connected."""
-        return [each.name for each in self.applications.living() if not _Log(each).is_quiet()]
+        return [each.name for each in self.applications.living() if not self._log_of(each).is_quiet()]
+
+    def _log_of(self, application: Application) -> _Log:
+        return self._logs.setdefault(application.name, _Log(application)).read()
 
     def _missing_words(self) -> list[str]:
         living = self.applications.living()
-        logs = {each.name: _Log(each) for each in living}
+        logs = {each.name: self._log_of(each) for each in living}
         words = {word for log in logs.values() for word in log.last_words}
         missing = []
         for each in living:
@@ -307,8 +334,7 @@ class Run:
         self.applications.end()
         self.report.troubles += self.applications.faults()
         for each in self.applications.all:
-            if each.log_path.exists():
-                self.events += _Log(each).events
+            self.events += self._log_of(each).events
         self.events.sort(key=lambda event: float(event["t"]))
         for node in self.nodes.values():
             self.report.troubles += node.suspicious()
@@ -353,24 +379,38 @@ def judged() -> set[str]:
     return set(GROUP_PROPERTIES) - (set() if has_safe else {"A7"})
 
 
+def _is_back(node: Node, service: str, before: list[int]) -> bool:
+    """Whether a service has a successor, and the node serves clients."""
+    if node.pids(service) in ([], before):
+        return False
+    view = node.view()
+    return service == "sam" or (view is not None and view.ready)
+
+
 def _is_noticed(event: Event) -> bool:
     """Whether it is more than a wait: a connection or a membership that changed, other than by joining."""
     return event["ev"] in ("gdown", "gup", "gover", "gring", "gunknown", "gfail") or bool(event.get("left"))
 
 
 class _Log:
-    """What an application has written so far."""
+    """What an application has written so far; `read` takes in what is new."""
 
     def __init__(self, application: Application) -> None:
-        lines = application.log_path.read_bytes().split(b"\n")[:-1] if application.log_path.exists() else []
+        self._path = application.log_path
+        self._read_bytes = 0
         self.events: list[Event] = []
-        for number, line in enumerate(lines):
-            try:
-                self.events.append(json.loads(line))
-            except ValueError:
-                if number < len(lines) - 1:  # what a killed process wrote last may be cut
-                    raise
-        self._name = application.name
+        self.name = application.name
+
+    def read(self) -> _Log:
+        """Whole lines only: what a killed process wrote last may be cut."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._read_bytes)
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read_bytes += len(whole)
+            self.events += [json.loads(line) for line in whole.splitlines()]
+        return self
 
     @property
     def last_words(self) -> set[tuple[str, str]]:

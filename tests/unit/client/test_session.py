@@ -64,6 +64,10 @@ class Node:
             numbered.append([self.n, *event])
         self.give(Kind.EVENTS, first, self.n, encode_events(numbered))
 
+    def state_of(self, name: str) -> GroupState:
+        """Of a group that the session is in, or about to be."""
+        return self.session.groups[name].state
+
     def joined(self, name: str = "g") -> Group:
         """A group that the session is in, its first event taken."""
         group = self.session.join(name)
@@ -394,3 +398,24 @@ def test_the_acknowledgement_is_said_again_when_the_session_goes_on() -> None:
     (envelope,) = node.session.outgoing(acknowledge=False)
     assert decode(envelope, FROM_CLIENT)[::2] == (Kind.ACK, [2])
     assert node.acknowledged() is None
+
+
+def test_a_join_or_leave_for_which_there_was_no_room_is_tried_again() -> None:
+    """A group that is joined again after a new epoch must not end because the node was busy then."""
+    node = Node()
+    node.welcome()
+    group = node.session.join("g")
+    (first,) = node.requests()
+    node.give(Kind.REPLY, encode_replies([[first[0], int(Code.TRY_AGAIN), None]]))
+    node.give(Kind.SETTLED, first[0])
+    (second,) = node.requests()
+    assert second[1:] == first[1:]
+    assert node.state_of("g") is GroupState.JOINING
+    node.events([1, b"g", [list(ME)], [[*ME, 1]], [], second[0]])
+    assert node.state_of("g") is GroupState.MEMBER
+    node.session.leave(group)
+    (leave,) = node.requests()
+    node.give(Kind.REPLY, encode_replies([[leave[0], int(Code.TRY_AGAIN), None]]))
+    assert node.state_of("g") is GroupState.LEAVING
+    (again,) = node.requests()
+    assert again[1:] == leave[1:]
