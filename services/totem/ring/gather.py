@@ -100,6 +100,8 @@ def fail(s: RingState, node: int) -> None:
     """This node is known to be gone: go on without it, and have the others do so too."""
     if node in s.proc and node not in s.failed and node != s.node_id:
         s.failed.add(node)
+        if s.state is State.OPERATIONAL:
+            s.notice(NoticeCode.PROCESSOR_FAILED)
         enter(s, GatherReason.MEMBER_DEAD)
 
 
