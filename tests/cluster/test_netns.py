@@ -26,7 +26,9 @@ from pathlib import Path
 from tests.cluster.netns import Lab, processes_in_namespace_of
 lab = Lab(Path(sys.argv[1]), 2)
 lab.host(1).popen(["sleep", "600"])
-lab.host(2).popen(["sh", "-c", "setsid sleep 600 & sleep 0.2; echo"], stdout=-1).stdout.readline()
+parent = lab.host(2).popen(["sh", "-c", "setsid sleep 600 & sleep 0.2; echo"], stdout=-1)
+parent.stdout.readline()
+parent.wait()
 holders = [lab.switch.holder_pid, lab.host(1).holder_pid, lab.host(2).holder_pid]
 print(json.dumps([pid for holder in holders for pid in processes_in_namespace_of(holder)]), flush=True)
 time.sleep(600)
@@ -107,11 +109,13 @@ def test_closing_a_lab_ends_daemons_too(make_lab: Callable[[int], Lab]) -> None:
 def test_a_killed_test_leaves_nothing_behind(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", KILLED_TEST, str(tmp_path)]
     with subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE) as test:
-        assert test.stdout is not None
-        pids: list[int] = json.loads(test.stdout.readline())
-        assert len(pids) == 5, "three holders, a child and a daemon"
-        assert running(pids) == pids
-        test.kill()
+        try:
+            assert test.stdout is not None
+            pids: list[int] = json.loads(test.stdout.readline())
+            assert len(pids) == 5, "three holders, a child and a daemon"
+            assert running(pids) == pids
+        finally:
+            test.kill()
     wait_for(lambda: running(pids), lambda left: left == [], "all processes of the lab end", 10)
 
 
