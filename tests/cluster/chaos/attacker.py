@@ -20,6 +20,8 @@ UDP_HEADER_BYTES = 8
 IPPROTO_UDP = 17
 RECORDED_MAX = 4000
 BURST_S = 0.01
+FRAGMENT_BITS = 0x3FFF
+"""More fragments, and the offset of this one."""
 MAGIC = 0x52
 
 
@@ -37,6 +39,9 @@ def record(port: int, seconds: float) -> list[bytes]:
             if frame[12:14] != b"\x08\x00" or frame[IP_HEADER_AT + 9] != IPPROTO_UDP:
                 continue
             udp_at = IP_HEADER_AT + 4 * (frame[IP_HEADER_AT] & 15)
+            (fragment,) = struct.unpack_from(">H", frame, IP_HEADER_AT + 6)
+            if fragment & FRAGMENT_BITS:
+                continue  # a part of a datagram; only the first one has ports, and none is worth replaying
             (target,) = struct.unpack_from(">H", frame, udp_at + 2)
             if target == port:
                 found.append(frame[udp_at + UDP_HEADER_BYTES :])
