@@ -164,7 +164,8 @@ def agreed_order(trace: Trace, limits: Limits) -> Iterator[Violation]:
 
     (a) Deliveries of ring r in com(r) are in the order of r (sequence number, then place in the packet), and a
     transitional configuration stands at the same place in the order at all who share it; it may come earlier only
-    where the next message is SAFE, which one node may know to be stable and another not. (b) No gap in a regular
+    where the next packet has a SAFE message, which one node may know to be stable and another not, and for which one
+    like Corosync's does not wait. (b) No gap in a regular
     configuration. (c) In a transitional configuration T gaps only for messages of senders outside T, and after the
     first hole nothing of senders outside T; except of nodes with which this node had been in Recovery since it
     installed r: they are in its deliver_memb (section 11), because it may owe them completeness.
@@ -177,10 +178,17 @@ def agreed_order(trace: Trace, limits: Limits) -> Iterator[Violation]:
         early, later = sorted((first, stay), key=_delivered_before_change)
         counterpart = later.delivered.get(early.transitional[0].msg) if early.transitional else None
         if counterpart is not None and not counterpart.transitional:
-            sent = counterpart.sent
-            if _delivered_before_change(early) < _delivered_before_change(later) and not (sent and sent.safe):
+            waited = _waits_for_stability(trace, counterpart.sent)
+            if _delivered_before_change(early) < _delivered_before_change(later) and not waited:
                 text = f"message {name(counterpart.msg)} comes after the configuration change here, before it there"
                 yield violation("A6", text, early.transitional[0].event, counterpart.event)
+
+
+def _waits_for_stability(trace: Trace, sent: Sent | None) -> bool:
+    """Whether this message is SAFE, or is in one packet with one that is: a packet waits as a whole."""
+    if sent is None:
+        return False
+    return any(other.safe for other in trace.order.get(sent.ring, []) if other.seq == sent.seq)
 
 
 def _delivered_before_change(stay: Stay) -> int:

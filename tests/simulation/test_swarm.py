@@ -62,7 +62,11 @@ def test_plans_are_as_wild_as_promised() -> None:
     assert len(set(sealed)) > 4
 
 
-@pytest.mark.parametrize("seed", range(6))
+ONCE_FAILED = (420,)
+"""420: an AGREED message in one packet with a SAFE one, in a mixed ring; the checker knew only of single messages."""
+
+
+@pytest.mark.parametrize("seed", [*range(6), *ONCE_FAILED])
 def test_a_few_seeds(seed: int) -> None:
     report = run_seed(seed)
     assert not report.failures, "\n".join(report.failures)
