@@ -35,7 +35,7 @@ class Capability(IntFlag):
     ACCELERATED = 2
     """Takes data that follows the token, and stamps its own with the round."""
     LARGE_PACKETS = 8
-    """Takes packets as large as UDP can carry, and its configuration does not say how large they are to be."""
+    """Takes packets larger than netmtu, and its configuration does not say how large they are to be."""
     RUNS = 16
     """Its CPG understands runs: several messages in one (`rondo.bus.mcast`)."""
     WIDE_WINDOWS = 4

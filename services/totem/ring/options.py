@@ -101,7 +101,7 @@ class RingOptions:
     wide_windows: bool = False
     """Where all members say so, both windows follow from their receive buffers: the configuration gives neither."""
     large_packets: bool = False
-    """Where all members say so, packets may be as large as UDP can carry: the configuration does not give netmtu."""
+    """Where all members say so, packets may be larger than netmtu: the configuration does not give netmtu."""
     like_corosync: bool = False
     """Do and say nothing that Corosync's nodes do not: for proofs of rings in which both kinds are members."""
     netmtu: int = 1500
