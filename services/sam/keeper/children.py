@@ -221,10 +221,14 @@ class Children:
     def clear(self, now_s: float) -> float | None:
         """See whether all of those that have died is gone; returns when to look again."""
         for child in list(self._clearing):
+            left = False
             if self._is_anything_left(child):
                 child.left_behind = True
-                if now_s - child.died_at_s < CLEARING_S_MAX:
-                    continue
+                left = True
+            elif child.mark and any(map(_is_in_passing, self._orphans())):
+                left = True
+            if left and now_s - child.died_at_s < CLEARING_S_MAX:
+                continue
             self._clearing.remove(child)
             stage, number = child.refusal
             child.ending = [child.status, child.left_behind, stage, number, time.time()]
@@ -266,6 +270,23 @@ class Children:
     def are_running(self) -> bool:
         """Whether anything has not ended yet."""
         return bool(self._by_pid or self._clearing)
+
+
+def _is_in_passing(pid: int) -> bool:
+    """Whether a process shows no environment now, whatever it has: it is dead or dying, or in the middle of execve(2).
+
+    So its mark cannot be read, and it may be one that was killed a moment ago. It is reaped, or its mark is there,
+    within moments. Who may not read it is not told either. (proc(5): field 3 of stat is the state, 23 the size of its
+    memory, 51 the end of its environment.)
+    """
+    try:
+        if Path(f"/proc/{pid}/environ").read_bytes():
+            return False
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        return fields[0] in b"ZX" or int(fields[20]) == 0 or int(fields[48]) == 0
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def _signal_group(pid: int, number: int) -> None:
