@@ -24,11 +24,11 @@ from supervisor import events
 from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.states import SupervisorStates
 
+from rondo.exit_codes import EXIT_CONFIGURATION
 from rondo.supervision import DISPENSABLE
 from rondo.supervision.logfiles import last_words
 from rondo.supervision.record import Record
 
-EXIT_CONFIGURATION = 8
 QUICK_SECONDS = 10
 QUICK_EXITS_MAX = 3
 AT_ONCE_AFTER_SECONDS = 1.0

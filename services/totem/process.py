@@ -22,6 +22,7 @@ from rondo.bus.control import ControlServer
 from rondo.bus.instance import InstanceLock
 from rondo.bus.log import OrderedLog
 from rondo.config import NodeConfig
+from rondo.exit_codes import EXIT_CONFIGURATION, EXIT_OK
 from rondo.logs import Logs, notice
 from services.totem.brake import Brake
 from services.totem.bus import Bus
@@ -32,10 +33,6 @@ from services.totem.protection import Protection
 from services.totem.sequence_file import SequenceFile
 from services.totem.transport.link import NEVER_NS
 from services.totem.tuning import tune
-
-EXIT_OK = 0
-EXIT_CONFIGURATION = 8
-"""supervisord does not start the service again after this one."""
 
 NOT_SCHEDULED_PERCENT = 80
 """Share of the token time-out by which the loop may wake late before that is worth a line."""
