@@ -28,7 +28,8 @@ ACK_DELAY_MS_MAX = 1000
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 5000
 RECONNECT_MS = 20
-RECONNECT_MS_MAX = 500
+RECONNECT_MS_MAX = 200
+"""A gateway that was killed is back after some tenths of a second; what is waited longer all its clients wait."""
 DENIAL_MS = 1000
 """How long the monitor may take to say why there is no connection."""
 CLOSE_MS = 1000

@@ -32,7 +32,10 @@ from rondo.supervision.record import Record
 QUICK_SECONDS = 10
 QUICK_EXITS_MAX = 3
 AT_ONCE_AFTER_SECONDS = 1.0
-"""A service that did not even live so long is started again at supervisord's own pace: it may be dying in a loop."""
+"""A service that did not even live so long is started again at supervisord's own pace, once a second, because it may be
+dying in a loop, ..."""
+AT_ONCE_MAX = 3
+"""... unless it was killed, and not so many times in a row: whoever kills it for the second time wants it back, too."""
 
 
 class Alarm:
@@ -81,6 +84,7 @@ class Watch:
         self._run_dir = run_dir
         self._starts: Counter[str] = Counter()
         self._quick_exits: Counter[str] = Counter()
+        self._short_lives: Counter[str] = Counter()
         self._record = Record()
 
     def _on_event(self, event: Any) -> None:
@@ -90,11 +94,20 @@ class Watch:
             self._record.restarts[process.config.name] = self._starts[process.config.name] - 1
             self._save()
         elif isinstance(event, events.ProcessStateExitedEvent):
-            if time.time() - process.laststart >= AT_ONCE_AFTER_SECONDS:
+            if self._may_start_at_once(process):
                 self._alarm.ring()
             self._exited(process)
         elif isinstance(event, events.ProcessStateFatalEvent):
             self._give_up(process, f"cannot be started: {process.spawnerr}")
+
+    def _may_start_at_once(self, process: Any) -> bool:
+        """Whether its successor need not wait for the next second."""
+        name = process.config.name
+        if time.time() - process.laststart >= AT_ONCE_AFTER_SECONDS:
+            self._short_lives[name] = 0
+            return True
+        self._short_lives[name] += 1
+        return bool(process.exitstatus < 0 and self._short_lives[name] <= AT_ONCE_MAX)
 
     def _exited(self, process: Any) -> None:
         """exitstatus is negative if a signal ended it."""
