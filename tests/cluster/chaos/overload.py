@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,9 @@ GROWTH_PERCENT_MAX = 5.0
 GROWTH_KB_MAX = 8 * 1024
 RATE_PERCENT_MIN = 80.0
 MESSAGE_BYTES = 1024
+PROGRESS_SAMPLES = 10
+
+Say = Callable[[str], None]
 
 LAZY = """
 import sys, time, rondo
@@ -104,15 +108,30 @@ class Outcome:
             f"sender alone {statistics.median(self.alone):,.0f}/s of {MESSAGE_BYTES} B, beside the lazy client "
             f"{statistics.median(self.beside):,.0f}/s (slowest second {min(self.beside):,}); "
             f"lazy client cut off after {self.cut_after_s} s",
-            *(f"{name:<12} {early:>8} -> {late:>8} KiB" for name, (early, late) in sorted(self.growth().items())),
+            f"MB of memory, every {self.step_s} s:",
+            *(f"    {name:<12} {self._curve(name)}" for name in sorted(self.memory_kb[-1])),
+            "highest in the second quarter of the time -> in its last half:",
+            *(f"    {name:<12} {early:>8} -> {late:>8} KiB" for name, (early, late) in sorted(self.growth().items())),
         ]
-        return "\n".join(lines + self.faults())
+        faults = self.faults()
+        return "\n".join(
+            [*lines, *faults, "OVERLOAD CHANGED SOMETHING" if faults else "memory is flat, the sender is at its rate"]
+        )
+
+    @property
+    def step_s(self) -> int:
+        """Between two points of a curve; a sample is a second."""
+        return max(1, min(10, len(self.memory_kb) // 4))
+
+    def _curve(self, name: str) -> str:
+        return " ".join(f"{each.get(name, 0) / 1024:.1f}" for each in self.memory_kb[:: self.step_s])
 
 
 class Overload:
     """One node, the sender, the lazy one."""
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
+    def __init__(self, lab: Lab, directory: Path, say: Say) -> None:
+        self._say = say
         token = f"o{secrets.token_hex(4)}"
         path = directory / "corosync.conf"
         path.write_text(RingConfig.of_lab(lab, "udpu", totem={"cluster_name": token}).text())
@@ -149,8 +168,12 @@ class Overload:
             self.outcome.memory_kb.append(
                 {**self.node.memory_kb(), "sender": _rss_kb(sender.pid), "lazy": _rss_kb(lazy.pid)}
             )
+            elapsed_s = time.monotonic() - began_s
             if self.outcome.cut_after_s is None and len(self._rates) > first + 1 and self._rates[-1][1] == 1:
-                self.outcome.cut_after_s = round(time.monotonic() - began_s, 1)
+                self.outcome.cut_after_s = round(elapsed_s, 1)
+            if len(self.outcome.memory_kb) % PROGRESS_SAMPLES == 0:
+                sizes = ", ".join(f"{name} {kb / 1024:.1f}" for name, kb in sorted(self.outcome.memory_kb[-1].items()))
+                self._say(f"{elapsed_s:6.1f} s  {self._rates[-1][0]:,}/s; MB: {sizes}")
         self.outcome.beside = [count for count, _ in self._rates[first + 1 :]]
         for each in (lazy, sender):
             each.kill()
@@ -165,10 +188,10 @@ def _rss_kb(pid: int) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS")), 0)
 
 
-def overload(seconds: float) -> Outcome:
+def overload(seconds: float, say: Say = lambda _line: None) -> Outcome:
     """Run it in a laboratory of its own."""
     with tempfile.TemporaryDirectory(prefix="rondo-overload-", dir="/tmp") as name, Lab(Path(name), 1) as lab:
-        return Overload(lab, Path(name)).run(seconds)
+        return Overload(lab, Path(name), say).run(seconds)
 
 
 def main() -> int:
@@ -180,7 +203,7 @@ def main() -> int:
     if missing := namespaces_missing():
         print(f"error: {missing}", file=sys.stderr)
         return 1
-    outcome = overload(options.seconds)
+    outcome = overload(options.seconds, lambda line: print(line, flush=True))
     print(outcome.text())
     return 1 if outcome.faults() else 0
 
