@@ -56,6 +56,8 @@ class Windows:
     accelerated_window: int
     wide: bool
     """Neither window_size nor max_messages is configured: where all members are Rondo, both may be wider."""
+    early_hold: bool
+    """seqno_unchanged_const is not configured: where all are Rondo, the token is held as soon as all is sent."""
     large_packets: bool
     """netmtu is not configured: where all members are Rondo, packets may be larger."""
 
@@ -73,8 +75,8 @@ def windows(totem: Totem) -> Windows:
     if accelerated is None:
         accelerated = min(ACCELERATED_WINDOW_DEFAULT, max_messages)
     wide = totem.model_fields_set.isdisjoint(("window_size", "max_messages"))
-    large = "netmtu" not in totem.model_fields_set
-    return Windows(min(totem.window_size, limit), max_messages, accelerated, wide, large)
+    early, large = (each not in totem.model_fields_set for each in ("seqno_unchanged_const", "netmtu"))
+    return Windows(min(totem.window_size, limit), max_messages, accelerated, wide, early, large)
 
 
 def client_bytes_max(config: Config) -> int:

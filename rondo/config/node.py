@@ -145,6 +145,8 @@ class NodeConfig:
     """0 = the classic ring."""
     wide_windows: bool
     """Whether window_size and max_messages follow from the receive buffers where all members are Rondo and say so."""
+    early_hold: bool
+    """Whether the token is held as soon as nobody has anything to send, where all members are Rondo and say so."""
     large_packets: bool
     """Whether packets may be larger than netmtu where all members are Rondo and say so."""
 

@@ -76,6 +76,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         consensus_early_ms=timers.consensus_early_ms,
         accelerated_window=windows.accelerated_window,
         wide_windows=windows.wide,
+        early_hold=windows.early_hold,
         large_packets=windows.large_packets,
         security=_security(loaded, state),
         logging=_logging(config.logging),

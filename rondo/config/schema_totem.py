@@ -219,7 +219,12 @@ class Totem(Section):
         le=2**31 - 1,
     )
     seqno_unchanged_const: Number = option(
-        30, "Rotations without messages before the token is held.", unit="rotations", ge=1, le=2**31 - 1
+        30,
+        "Rotations without messages before the token is held. Rings of Rondo nodes of which none says this hold it as "
+        "soon as one rotation has shown that nobody has anything to send.",
+        unit="rotations",
+        ge=1,
+        le=2**31 - 1,
     )
     heartbeat_failures_allowed: Number = option(
         0, "Missed heartbeats.", ge=0, le=2**31 - 1, ignored="Rondo has no heartbeat; lower token instead"

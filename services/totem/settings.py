@@ -32,6 +32,7 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
         max_messages=config.max_messages,
         accelerated_window=config.accelerated_window,
         wide_windows=config.wide_windows,
+        early_hold=config.early_hold,
         large_packets=config.large_packets,
         netmtu=config.netmtu - envelope_bytes,
         cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,

@@ -175,6 +175,10 @@ class Host:
         """Say that this node is gone for certain."""
         self._call(lambda ring, now_ns: ring.member_dead(node, now_ns))
 
+    def probe_ring(self) -> None:
+        """The host wants to see the token go round."""
+        self._call(lambda ring, now_ns: ring.probe(now_ns))
+
     def interface_changed(self) -> None:
         """Say that the address was lost or came back."""
         self._call(lambda ring, now_ns: ring.interface_changed(now_ns))

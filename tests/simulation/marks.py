@@ -54,6 +54,7 @@ MARKS: dict[str, str] = {
     "node_left": "a node said goodbye",
     "sync_interrupted": "the ring changed before the sync of the ring before was complete",
     "token_held": "the representative of an idle ring held the token",
+    "sent_while_held": "it sent something of its own before it let the token go",
     "large_message": "a message of almost 1 MiB was delivered",
     "long_message_again": "a message of which a part was sent before the ring changed was sent again as a whole",
     "sealed_challenged": "sealed packets: a node was asked which boot it has",
@@ -100,6 +101,7 @@ class _Reader:
         self.packets: dict[Any, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
         self.first_hole: dict[str, int] = {}
         self.last_seq: dict[tuple[int, Any], int] = {}
+        self.holding: dict[int, int] = {}
         self.held_back: set[tuple[int, str]] = set()
         self.asks_early = asks_early
         self.successors: dict[Any, dict[int, Any]] = defaultdict(dict)
@@ -119,6 +121,9 @@ class _Reader:
     def on_token_out(self, event: Event) -> None:
         if event["held"]:
             self.found.add("token_held")
+            self.holding[event["node"]] = event["token_seq"]
+        elif event["new"] and self.holding.get(event["node"]) == event["token_seq"]:
+            self.found.add("sent_while_held")
         if event["after_token"]:
             self.found.add("data_after_token")
         key = (event["node"], tuple(event["ring"]))

@@ -146,6 +146,7 @@ def _options(draw: Random, ids: tuple[int, ...]) -> RingOptions:
         wide_windows=draw.random() < 0.3,
         large_packets=draw.random() < 0.5,
         initial_sequence=_initial_sequence(draw),
+        early_hold=draw.random() < 0.7,
     )
 
 

@@ -38,6 +38,8 @@ class Capability(IntFlag):
     """Takes packets larger than netmtu, and its configuration does not say how large they are to be."""
     RUNS = 16
     """Its CPG understands runs: several messages in one (`rondo.bus.mcast`)."""
+    EARLY_HOLD = 32
+    """Asks for the token before it sends, and its configuration does not say when the token is to be held."""
     WIDE_WINDOWS = 4
     """Its configuration says nothing of windows: they may be as wide as all members' receive buffers allow."""
 
@@ -83,6 +85,8 @@ def own_announcement(s: RingState) -> Announcement | None:
     capabilities = Capability.SAFE | Capability.ACCELERATED | Capability.RUNS
     if options.wide_windows and s.receive_bytes:
         capabilities |= Capability.WIDE_WINDOWS
+    if options.early_hold:
+        capabilities |= Capability.EARLY_HOLD
     if options.large_packets:
         capabilities |= Capability.LARGE_PACKETS
     # The kernel counts about twice its payload for a packet that waits.
@@ -93,7 +97,7 @@ def own_announcement(s: RingState) -> Announcement | None:
 def forget(s: RingState) -> None:
     """A ring was installed: nothing is known of its members yet, so Corosync's rules hold."""
     s.announcements.clear()
-    s.all_rondo = s.accelerated = False
+    s.all_rondo = s.accelerated = s.early_hold = False
     s.window_size, s.max_messages = s.options.window_size, s.options.max_messages
     s.packet_size.allow(0)
     s.packer.takes_whole = False
@@ -117,6 +121,7 @@ def _use_common(s: RingState) -> None:
     for announcement in known.values():
         common &= announcement.capabilities
     s.accelerated = Capability.ACCELERATED in common
+    s.early_hold = Capability.EARLY_HOLD in common
     s.packer.takes_whole = Capability.RUNS in common
     if Capability.LARGE_PACKETS in common:
         # The smallest receive buffer must take several, whatever else is in it.

@@ -1,18 +1,25 @@
-"""The token of an idle ring, which its representative holds for a while at each visit; and how to have it at once."""
+"""The token of an idle ring, which its representative holds for a while at each visit; and how to have it at once.
+
+By Corosync's rules that begins after seqno_unchanged_const rotations in which nobody sent anything. Until then the
+token keeps a processor of each node busy, and the token has to come round before anybody can send. Where all members
+say so (Capability.EARLY_HOLD) the representative holds it as soon as one rotation has shown that everybody has
+everything and nobody has anything to send. What it has to send itself then leaves at once; another member sends a hold
+cancel whenever it has sent nothing at its last visit, as the token may be held since.
+"""
 
 from __future__ import annotations
 
 from services.totem.ring.events import State
 from services.totem.ring.state import RingState
 from services.totem.ring.timers import Timer
-from services.totem.wire.frames import HoldCancel, encode_hold_cancel
+from services.totem.wire.frames import GUARANTEE_AT, SAFE, HoldCancel, Token, encode_hold_cancel
 
 
 def release(s: RingState) -> None:
     """The representative lets the token go."""
     if not s.holding:
         return
-    s.holding = False
+    s.holding = s.wanted = False
     s.timers.stop(Timer.TOKEN_HOLD)
     s.await_token(s.pace.passed_on(s.now_ns, may_be_held=False))
     s.counters.orf_token_tx += 1
@@ -33,7 +40,23 @@ def wake(s: RingState) -> None:
 def cancel(s: RingState) -> None:
     """Ask the representative to let the token go."""
     s.counters.token_hold_cancel_tx += 1
-    s.multicast(encode_hold_cancel(HoldCancel(s.node_id, s.ring_id)))
+    frame = encode_hold_cancel(HoldCancel(s.node_id, s.ring_id))
+    if s.early_hold and s.state is State.OPERATIONAL:
+        s.unicast(s.ring_id.representative, frame)
+    else:
+        s.multicast(frame)
+
+
+def is_idle(s: RingState, token: Token, seq: int, aru: int) -> bool:
+    """Whether the representative, which is about to pass on this token with this seq and aru, sees that nothing was
+    sent since it did so last, that everybody has everything, and that nobody waits for the token."""
+    store = s.regular
+    if s.wanted or s.probes or token.rtr or token.backlog or not seq == s.passed_seq == aru == store.aru:
+        return False
+    if store.delivered < seq:
+        return False
+    # Before the token is held, all must have seen at two visits that everybody has a SAFE message.
+    return all(store.frames[n][GUARANTEE_AT] != SAFE for n in range(store.released + 1, seq + 1))
 
 
 def hurry(s: RingState) -> None:

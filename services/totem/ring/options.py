@@ -100,6 +100,9 @@ class RingOptions:
     """Packets of a visit that may be sent after the token was passed on, where all members are Rondo. 0 = none."""
     wide_windows: bool = False
     """Where all members say so, both windows follow from their receive buffers: the configuration gives neither."""
+    early_hold: bool = False
+    """Where all members say so, the token is held as soon as nobody has anything to send: the configuration does not
+    give seqno_unchanged_const."""
     large_packets: bool = False
     """Where all members say so, packets may be larger than netmtu: the configuration does not give netmtu."""
     like_corosync: bool = False

@@ -24,11 +24,17 @@ LATE_IN_A_ROW = 8
 """Rotations in a row in which the token was sent again, after which the ring counts as slower."""
 
 
+REPEATED_IF_HELD = 3
+"""A token that may have been held or lost is sent again so often at the ring's pace. If all of that is lost, it takes
+as long as in an idle ring."""
+
+
 class Pace:
     """One node's measure of a ring's rotation, and the interval of its retransmit timer. Times in nanoseconds."""
 
     __slots__ = (
-        "_deviation_ns", "_fastest_ns", "_interval_ns", "_late", "_mean_ns", "_repeated", "_sent_ns", "interval_ns_max",
+        "_copies", "_deviation_ns", "_fastest_ns", "_interval_ns", "_late", "_mean_ns", "_repeated", "_sent_ns",
+        "interval_ns_max",
     )  # fmt: skip
 
     def __init__(self, interval_ns_max: int, *, fixed: bool = False) -> None:
@@ -41,6 +47,8 @@ class Pace:
         self._sent_ns = 0
         """When the token was passed on; 0 = the rotation is not to be measured."""
         self._repeated = False
+        self._copies = -1
+        """How often the token is still sent again before it counts as held; negative: it cannot be."""
         self._late = 0
         self._fastest_ns = 0
         """The shortest of the rotations in a row in which the token was sent again."""
@@ -76,22 +84,29 @@ class Pace:
         self._mean_ns = max(1, sample_ns)
         self._deviation_ns = sample_ns // 4
 
-    def passed_on(self, now_ns: int, *, may_be_held: bool) -> int:
-        """The token was passed on: how long to wait before it is sent again."""
+    def passed_on(self, now_ns: int, *, may_be_held: bool, idle: bool = True) -> int:
+        """The token was passed on: how long to wait before it is sent again. `idle`: whether a token that may be held
+        most likely is."""
         self._sent_ns = 0 if may_be_held else now_ns
         self._repeated = False
-        self._interval_ns = self.interval_ns_max if may_be_held else self._base_ns()
+        self._copies = REPEATED_IF_HELD if may_be_held else -1
+        self._interval_ns = self.interval_ns_max if may_be_held and idle else self._base_ns()
         return self._interval_ns
 
     def hurried(self) -> int:
         """The token is wanted although it may be held: how long to wait for it."""
         self._sent_ns = 0
+        self._copies = -1
         self._interval_ns = self._base_ns()
         return self._interval_ns
 
     def repeated(self) -> int:
         """The token was sent again: how long to wait before it is sent once more."""
         self._repeated = True
+        self._copies -= 1
+        if self._copies == 0:
+            self._interval_ns = self.interval_ns_max
+            return self._interval_ns
         self._interval_ns = min(self.interval_ns_max, 2 * self._interval_ns)
         return self._interval_ns
 

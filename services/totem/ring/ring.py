@@ -45,6 +45,9 @@ from services.totem.wire.frames import (
 )
 from services.totem.wire.packets import EXECUTIVE_PREFIX
 
+PROBE_VISITS = 3
+"""So often the token comes round after a probe, whether there is anything to send or not."""
+
 
 class Ring:
     """One node's end of the Totem single-ring protocol.
@@ -150,6 +153,7 @@ class Ring:
         """Have the token go round if it is held: that it comes back shows that every member lives."""
         self._s.now_ns = now_ns
         if self._s.state is State.OPERATIONAL:
+            self._s.probes = PROBE_VISITS
             hold.wake(self._s)
 
     def interface_changed(self, now_ns: int) -> None:

@@ -28,7 +28,7 @@ from services.totem.ring.sizing import PacketSize
 from services.totem.ring.store import PacketStore
 from services.totem.ring.timers import MS, NS, Timer, Timers
 from services.totem.wire.base import RingId
-from services.totem.wire.frames import Commit, Join
+from services.totem.wire.frames import Commit, Join, Token
 
 STANDSTILL_JOINS = 8
 """Intervals between joins in which the forming of a ring must get one step further. Two for each node if that is more:
@@ -122,6 +122,12 @@ class RingState:
         """The ring is idle: the representative holds the token, others know that it does."""
         self.holding = False
         """This node is the representative and has the token."""
+        self.held_token: Token | None = None
+        """The token, while this node holds it."""
+        self.wanted = False
+        """The representative knows that somebody wants the token, which is on its way."""
+        self.probes = 0
+        """Visits for which the token is wanted although there is nothing to send."""
         self.cancel_sent = False
         self.token_at_ns = now_ns
         self.flow = FlowControl()
@@ -141,6 +147,8 @@ class RingState:
         """What the members of the installed ring that are Rondo have said of themselves."""
         self.all_rondo = False
         self.accelerated = False
+        self.early_hold = False
+        """The token is held as soon as nobody has anything to send."""
         self.window_size, self.max_messages = options.window_size, options.max_messages
         """The windows in force."""
         self.receive_bytes = 0
@@ -195,7 +203,8 @@ class RingState:
         base = self.options.initial_sequence
         self.token_seq = -1
         self.tokens_sent = self.tokens_received = 0
-        self.token_first = self.hurried = False
+        self.token_first = self.hurried = self.wanted = False
+        self.probes = 0
         self.sent_aru = base - 1
         self.asked.clear()
         self.answered.clear()

@@ -117,6 +117,20 @@ def _note_traffic(s: RingState, seq: int) -> None:
     s.cancel_sent = s.hurried = False
 
 
+def resume(s: RingState) -> None:
+    """The representative holds the token and has something to send: its visit is not over, so it sends at once."""
+    token = s.held_token
+    if token is None or token.rtr or not s.sent_aru == s.passed_seq == s.regular.aru:
+        hold.wake(s)
+        return
+    s.holding = False
+    s.token_held = False
+    s.seq_unchanged = 0
+    s.timers.stop(Timer.TOKEN_HOLD)
+    s.tokens_sent -= 1
+    _visit(s, token, s.regular, s.token_seq, s.passed_seq, s.sent_aru)
+
+
 def _release(s: RingState, store: PacketStore, upto: int) -> None:
     """Free what every member has: the token said so at two visits."""
     if upto > store.released:
@@ -152,6 +166,8 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     if store.aru < aru or token.aru_addr in (s.node_id, 0):
         aru = store.aru
         token.aru_addr = 0 if aru == seq else s.node_id
+    if s.early_hold and s.state is State.OPERATIONAL and not s.syncing and not s.token_held:
+        s.token_held = hold.is_idle(s, token, seq, aru) if s.is_representative else not used
     if _given_up(s, token, aru, last_aru_before) or unanswered:
         for frame in late:
             s.multicast(frame)
@@ -166,6 +182,9 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     held = _may_hold(s, token, store, used)
     _observe_out(s, token, store, (token_seq + 1, seq, aru), (sent, resent, allowed, len(late)), asked, held)
     _pass_on(s, token, held)
+    if s.probes:
+        s.probes -= 1
+        hold.wake(s)
     for frame in late:
         s.multicast(frame)
     if install:
@@ -203,7 +222,8 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
         used += units[-1]
     accelerated = s.accelerated and s.state is State.OPERATIONAL
     before = len(packets)
-    if accelerated:
+    # A single packet before the token saves the rotation that shows that everybody has it.
+    if accelerated and not (s.early_hold and before == 1):
         left = s.options.accelerated_window
         while before and (left := left - units[before - 1]) >= 0:
             before -= 1
@@ -267,14 +287,18 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
     options = s.options
     s.tokens_sent += 1
     s.start_timer(Timer.TOKEN, options.token_timeout_ms)
-    s.await_token(s.pace.passed_on(s.now_ns, may_be_held=s.token_held))
+    idle = held or not s.early_hold or s.seq_unchanged >= IDLE_ROTATIONS
+    s.await_token(s.pace.passed_on(s.now_ns, may_be_held=s.token_held, idle=idle))
     if options.token_warning_percent and s.state is State.OPERATIONAL:
         s.start_timer(Timer.TOKEN_WARNING, options.token_timeout_ms * options.token_warning_percent // 100)
     if held:
         s.holding = True
+        s.held_token = token
         s.start_timer(Timer.TOKEN_HOLD, options.token_hold_ms)
+        if Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
+            s.start_timer(Timer.MERGE, options.merge_timeout_ms)
         return
-    s.holding = False
+    s.holding = s.wanted = False
     s.timers.stop(Timer.TOKEN_HOLD)
     s.counters.orf_token_tx += 1
     s.unicast(s.token_target, s.last_frame)
@@ -304,7 +328,7 @@ def flush(s: RingState) -> None:
     if s.state is not State.OPERATIONAL or not s.token_held:
         return
     if (s.sync_packer if s.syncing else s.packer).packets_queued():
-        hold.wake(s)
+        resume(s) if s.holding else hold.wake(s)
 
 
 def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
@@ -312,6 +336,7 @@ def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
     if cancel.ring != s.ring_id:
         return
     s.seq_unchanged = 0
+    s.wanted = True
     if s.state in (State.OPERATIONAL, State.RECOVERY):
         hold.hurry(s)
 

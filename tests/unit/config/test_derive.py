@@ -39,15 +39,19 @@ def test_early_consensus_has_the_time_for_ten_joins_but_not_more_than_consensus(
 
 
 def test_windows_that_are_configured_are_kept_to() -> None:
-    assert derive.windows(Totem(window_size=50)) == derive.Windows(50, 17, 10, False, True)
-    assert derive.windows(Totem(max_messages=20)) == derive.Windows(50, 20, 10, False, True)
+    assert derive.windows(Totem(window_size=50)) == derive.Windows(50, 17, 10, False, True, True)
+    assert derive.windows(Totem(max_messages=20)) == derive.Windows(50, 20, 10, False, True, True)
 
 
 def test_windows_shrink_with_large_packets() -> None:
-    assert derive.windows(Totem()) == derive.Windows(50, 17, 10, True, True)
-    assert derive.windows(Totem(netmtu=9000)) == derive.Windows(28, 17, 10, True, False)
-    assert derive.windows(Totem(netmtu=64000)) == derive.Windows(4, 4, 4, True, False)
-    assert derive.windows(Totem(accelerated_window=0)) == derive.Windows(50, 17, 0, True, True)
+    assert derive.windows(Totem()) == derive.Windows(50, 17, 10, True, True, True)
+    assert derive.windows(Totem(netmtu=9000)) == derive.Windows(28, 17, 10, True, True, False)
+    assert derive.windows(Totem(netmtu=64000)) == derive.Windows(4, 4, 4, True, True, False)
+    assert derive.windows(Totem(accelerated_window=0)) == derive.Windows(50, 17, 0, True, True, True)
+
+
+def test_a_hold_that_is_configured_is_kept_to() -> None:
+    assert not derive.windows(Totem(seqno_unchanged_const=30)).early_hold
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""The token of a quiet ring is at its representative, and with whoever wants it soon after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.totem.wire.frames import Kind
+from tests.simulation.cluster import Cluster
+from tests.simulation.world import MS
+
+LONG_HOLD: dict[str, Any] = {
+    "token_timeout_ms": 3000, "token_retransmit_ms": 714, "token_hold_ms": 561, "consensus_timeout_ms": 3600,
+    "seqno_unchanged_const": 30, "merge_timeout_ms": 200,
+}  # fmt: skip
+
+
+def quiet_ring(*, early: bool = True, **options: Any) -> Cluster:
+    cluster = Cluster(3, early_hold=early, accelerated_window=10, **{**LONG_HOLD, **options})
+    cluster.form()
+    cluster.run(100)
+    return cluster
+
+
+def visits_of_one_message(cluster: Cluster, node: int) -> int:
+    before = len(cluster.events("token_out"))
+    cluster.send(node, 100)
+    cluster.run(100)
+    return len(cluster.events("token_out")) - before
+
+
+def time_until_all_have_it_ms(cluster: Cluster, node: int, *, safe: bool = False) -> float:
+    before = len(cluster.events("deliver"))
+    began_ns = cluster.world.now()
+    cluster.send(node, 100, safe=safe)
+    assert cluster.world.run_while(lambda: len(cluster.events("deliver")) < before + 3, 2000, step_ms=0.05)
+    return (cluster.world.now() - began_ns) / MS
+
+
+def test_after_one_rotation_without_news_the_token_rests() -> None:
+    cluster = quiet_ring()
+    assert visits_of_one_message(cluster, 1) == 1 + 3
+    assert cluster.events("token_out", 1)[-1]["held"]
+    assert visits_of_one_message(cluster, 2) <= 3 * 3
+    cluster.finish()
+
+
+def test_a_member_that_does_not_say_so_keeps_corosyncs_rule() -> None:
+    cluster = quiet_ring(early=False)
+    assert visits_of_one_message(cluster, 1) > 3 * 30
+    cluster.finish()
+
+
+@pytest.mark.parametrize("node", [1, 2, 3])
+@pytest.mark.parametrize("safe", [False, True])
+def test_nobody_waits_for_a_token_that_is_held(node: int, safe: bool) -> None:
+    cluster = quiet_ring()
+    for _ in range(5):
+        assert time_until_all_have_it_ms(cluster, node, safe=safe) < 20
+        cluster.run(37)
+    cluster.finish()
+
+
+@pytest.mark.parametrize("source", [1, 2, 3])
+@pytest.mark.parametrize("kind", [Kind.TOKEN, Kind.HOLD_CANCEL, Kind.MCAST])
+def test_what_is_lost_on_the_way_is_made_up_for_soon(source: int, kind: Kind) -> None:
+    cluster = quiet_ring()
+    for sender in (1, 2, 3):
+        cluster.lose(kind, source=source, count=1)
+        assert time_until_all_have_it_ms(cluster, sender) < 60
+        cluster.run(100)
+    cluster.finish()
+
+
+def test_a_wish_that_comes_while_the_token_is_on_its_way_is_not_forgotten() -> None:
+    """Node 3 wants it just when the representative is about to see that nobody does."""
+    for phase in range(40):
+        cluster = quiet_ring()
+        cluster.send(1, 100)
+        cluster.run(phase * 0.02)
+        assert time_until_all_have_it_ms(cluster, 3) < 20
+        cluster.finish()
+
+
+def test_a_probe_makes_the_token_come_round_more_than_once() -> None:
+    """Who is suspected to be dead is cleared by a token that comes round twice."""
+    for node in (1, 2, 3):
+        cluster = quiet_ring()
+        before = len(cluster.events("token_in", 2))
+        cluster.world.hosts[node].probe_ring()
+        cluster.run(20)
+        assert len(cluster.events("token_in", 2)) >= before + 2
+        cluster.finish()
