@@ -129,7 +129,7 @@ class Totem(Section):
         1500,
         "Largest UDP payload. The IP and UDP headers (28 bytes, IPv6: 48) come on top, so full packets of 1500 bytes "
         "are fragmented on Ethernet only while a ring is recovering. If it is not given, rings of Rondo nodes only use "
-        "packets of up to 8600 bytes as long as none are lost.",
+        "packets of up to 60000 bytes (without packet security 8600) as long as none are lost.",
         unit="bytes",
         ge=576,
         le=NETMTU_MAX,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rondo.config import NodeConfig
 from services.totem.ring.options import RingOptions
+from services.totem.ring.sizing import CUT_PACKET_BYTES, LARGE_PACKET_BYTES
 from services.totem.transport.base import TransportSettings
 from services.totem.transport.place import LinkSettings
 
@@ -34,6 +35,7 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
         wide_windows=config.wide_windows,
         early_hold=config.early_hold,
         large_packets=config.large_packets,
+        large_packet_bytes=CUT_PACKET_BYTES if envelope_bytes else LARGE_PACKET_BYTES,
         netmtu=config.netmtu - envelope_bytes,
         cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from services.totem.ring.options import ACCELERATED_WINDOW_MAX, MESSAGES_SHARE, WINDOW_MAX, WINDOW_MIN
-from services.totem.ring.sizing import LARGE_PACKET_BYTES, LARGE_PACKETS_IN_BUFFER
+from services.totem.ring.sizing import LARGE_PACKETS_IN_BUFFER
 from services.totem.ring.state import RingState
 
 MAGIC = int.from_bytes(b"RNDO", "little")
@@ -126,7 +126,7 @@ def _use_common(s: RingState) -> None:
     if Capability.LARGE_PACKETS in common:
         # The smallest receive buffer must take several, whatever else is in it.
         packets = min(announcement.receive_packets for announcement in known.values()) // LARGE_PACKETS_IN_BUFFER
-        s.packet_size.allow(min(LARGE_PACKET_BYTES, packets * s.options.packet_size_max))
+        s.packet_size.allow(min(s.options.large_packet_bytes, packets * s.options.packet_size_max))
     if Capability.WIDE_WINDOWS in common:
         _widen(s)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.totem.ring.sizing import LARGE_PACKET_BYTES
+
 MTU_OVERHEAD = 2 * 45
 """netmtu less this is the largest totempg packet: room for two mcast headers, one of them for recovery. Corosync 3.1.7
 does not subtract the IP and UDP headers."""
@@ -105,6 +107,8 @@ class RingOptions:
     give seqno_unchanged_const."""
     large_packets: bool = False
     """Where all members say so, packets may be larger than netmtu: the configuration does not give netmtu."""
+    large_packet_bytes: int = LARGE_PACKET_BYTES
+    """... namely this large."""
     like_corosync: bool = False
     """Do and say nothing that Corosync's nodes do not: for proofs of rings in which both kinds are members."""
     netmtu: int = 1500

@@ -115,6 +115,11 @@ class Ring:
         return self._s.window_size, self._s.max_messages
 
     @property
+    def sends_large(self) -> bool:
+        """Whether new packets may be larger than netmtu now; not while packets get lost."""
+        return self._s.packet_size.is_large
+
+    @property
     def rotation_ns(self) -> int:
         """The measured time of a rotation of the token, ns; 0 = not known (yet)."""
         return self._s.pace.rotation_ns

@@ -1,8 +1,8 @@
 """How large packets may be: netmtu, or, where all members are Rondo and little is lost, some fragments of it.
 
 What a packet costs - sealing, books, system calls, the way through an interpreter - hardly depends on its size, so a
-ring is the faster the larger its packets are. A packet beyond the MTU of the path is fragmented by the kernel, which is
-cheap, but lost as soon as one of its fragments is. So large packets are for quiet networks: whoever sees a request for
+ring is the faster the larger its packets are. A packet beyond the MTU of the path travels in several pieces, and is
+lost as soon as one of them is. So large packets are for quiet networks: whoever sees a request for
 a lost packet on the token goes back to netmtu, for a number of rotations that doubles when the next try ends soon, too.
 
 Flow control counts a large packet as the packets of netmtu that it stands for, so that windows bound bytes as before.
@@ -19,6 +19,10 @@ UDP would carry 60,000 bytes. But a receiver's kernel keeps what it has of an in
 for all of them, and drops every fragment when that is full. With forty fragments a datagram a few seconds of heavy loss
 filled it, so that none of the packets that were sent again came through: the ring stood for half a minute after the
 loss had ended (`make chaos SEED=1`). Of six fragments most get through, and what does not takes little."""
+
+CUT_PACKET_BYTES = 60_000
+"""The same where the hosts cut large datagrams into segments themselves (transport/segments.py), and no memory of the
+kernel fills: what goes with one call, with its headers, wrapped in recovery and sealed."""
 
 LARGE_PACKETS_IN_BUFFER = 8
 """So many large packets every member's receive buffer must take."""
@@ -64,6 +68,11 @@ class PacketSize:
         elif self.limit == self._base and self._quiet >= self._visits_wanted:
             self.limit = self._large
             self._quiet = 0
+
+    @property
+    def is_large(self) -> bool:
+        """Whether packets may be larger than netmtu now."""
+        return self.limit > self._base
 
     def units(self, packet_bytes: int) -> int:
         """How many packets of netmtu a packet counts for."""

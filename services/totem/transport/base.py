@@ -13,18 +13,26 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import groupby
 from typing import Any
 
-from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, split
+from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, size_of_each, split
 from services.totem.transport.icmp import PENDING, report_errors, unreachable
+from services.totem.transport.segments import MAGIC as SEGMENT
+from services.totem.transport.segments import Cutter, Joiner
 from services.totem.transport.sockets import bound_socket, family_of, reason_of, socket_address
 from services.totem.wire.frames import Kind
 
 DATAGRAM_SIZE_MAX = 65536
 """More than a UDP datagram, or a group of them, can carry, so that nothing is cut."""
 
+Buffer = bytes | memoryview
+
 Datagram = tuple[bytes, Any]
 """Bytes, and the address of the sender as `recvfrom` gives it: its first element is the IP address."""
+
+_Call = tuple[Sequence[Buffer], int, int]
+"""Buffers that are sent with one call, the size of each datagram in them (but the last), and the buffers of each."""
 
 _KIND_AT = 3
 """Where the kind stands in a frame, and in the envelope of a sealed one, as far as tokens are concerned."""
@@ -60,10 +68,16 @@ class Transport(ABC):
         self._addresses: dict[int, Any] = {}
         """Of the other nodes, as sendto() wants them."""
         self._grouping = Grouping()
+        self._cutter: Cutter | None = None
+        self._joiner = Joiner(counters)
+
+    def cut_above(self, netmtu: int) -> None:
+        """Cut what is for everybody and larger than this into segments, and join what others have cut."""
+        self._cutter = Cutter(netmtu)
 
     @abstractmethod
-    def multicast(self, datagrams: Sequence[bytes]) -> None:
-        """Send to all other nodes, in this order."""
+    def multicast(self, datagrams: Sequence[bytes], copies: int = 1) -> None:
+        """Send to all other nodes, in this order; those that are cut into segments so many times."""
 
     def address_of(self, node: int) -> Any | None:
         """Where another node is, as sendto() wants it; None if that is not known."""
@@ -158,22 +172,38 @@ class Transport(ABC):
         usable = {node: [each for each in known if family_of(each) == family] for node, known in addresses.items()}
         return {node: known for node, known in usable.items() if known}
 
-    def _send_groups(self, out: socket.socket, groups: list[list[bytes]], address: Any) -> None:
-        """Send what `Grouping.groups` made, each group with one call, one by one if the kernel refuses that."""
-        for group in groups:
-            if len(group) == 1:
-                self._send(out, group[0], address)
-                continue
-            try:
-                out.sendmsg(group, segment_size(len(group[0])), 0, address)
-            except OSError as error:
-                if not self._grouping.refused(error, len(group[0])) and error.errno not in PENDING:
-                    self.counters["tx_" + reason_of(error)] += len(group)
-                    continue
-                for datagram in group:
-                    self._send(out, datagram, address)
+    def _calls(self, datagrams: Sequence[bytes], copies: int) -> list[_Call]:
+        """How to send these with few calls."""
+        groups, cutter = self._grouping.groups, self._cutter
+        if cutter is None or max(map(len, datagrams), default=0) <= cutter.netmtu:
+            return [(group, len(group[0]), 1) for group in groups(datagrams)]
+        calls: list[_Call] = []
+        for cut, some in groupby(datagrams, lambda each: cutter.cuts(len(each))):
+            if cut:
+                for each in some:
+                    calls += [(cutter.cut(each), cutter.segment_bytes, 2)] * copies
+            else:
+                calls += [(group, len(group[0]), 1) for group in groups(list(some))]
+        return calls
 
-    def _send(self, out: socket.socket, datagram: bytes, address: Any) -> None:
+    def _send_calls(self, out: socket.socket, calls: list[_Call], address: Any) -> None:
+        """Send what `_calls` made; datagrams go one by one if the kernel refuses groups of their size."""
+        for buffers, size, each in calls:
+            if len(buffers) == 1:
+                self._send(out, buffers[0], address)
+                continue
+            if size <= self._grouping.segment_size_max:
+                try:
+                    out.sendmsg(buffers, segment_size(size), 0, address)
+                    continue
+                except OSError as error:
+                    if not self._grouping.refused(error, size) and error.errno not in PENDING:
+                        self.counters["tx_" + reason_of(error)] += len(buffers) // each
+                        continue
+            for at in range(0, len(buffers), each):
+                self._send(out, b"".join(buffers[at : at + each]), address)
+
+    def _send(self, out: socket.socket, datagram: Buffer, address: Any) -> None:
         try:
             out.sendto(datagram, address)
         except OSError as error:
@@ -193,10 +223,10 @@ class Transport(ABC):
         To read past a token before that was handled would only delay it, and to ask an empty socket costs as much as
         to send a datagram.
         """
-        recvmsg, append = source.recvmsg, into.append
+        recvmsg, append, joins = source.recvmsg, into.append, self._cutter is not None
         enough = len(into) + datagrams_max
-        failures = 0
-        while len(into) < enough:
+        failures = reads = 0
+        while len(into) < enough and (reads := reads + 1) <= READS_MAX:
             try:
                 data, control, _, address = recvmsg(DATAGRAM_SIZE_MAX, CONTROL_BYTES)
             except BlockingIOError:
@@ -208,8 +238,16 @@ class Transport(ABC):
                     continue
                 self.counters["rx_" + reason_of(error)] += 1
                 return True
+            if joins and data[:1] == SEGMENT:
+                whole = self._joiner.join_all(data, size_of_each(data, control), address)
+                if whole is not None:
+                    append((whole, address))
+                    continue
+                control = control or _NO_GROUP
             if control:
                 parts = split(data, control)
+                if joins:
+                    parts = self._joined(parts, address)
                 into += [(each, address) for each in parts]
                 if any(each[_KIND_AT : _KIND_AT + 1] == _TOKEN for each in parts):
                     return False
@@ -219,7 +257,18 @@ class Transport(ABC):
                 return False
         return False
 
+    def _joined(self, parts: list[bytes], source: Any) -> list[bytes]:
+        """The datagrams in what came together: those that are none but segments of one in their place, once whole."""
+        found = [self._joiner.join(each, source) if each[:1] == SEGMENT else each for each in parts]
+        return [each for each in found if each is not None]
+
 
 _TOKEN = bytes([Kind.TOKEN])
+_NO_GROUP = [(0, 0, b"")]
+"""Control data of what is no group."""
+
+READS_MAX = 1024
+"""Of one call of `_read`: many segments may come one by one, and not make a datagram."""
+
 _FAILURES_MAX = 8
 """Errors in a row after which a socket is left alone until the next poll."""

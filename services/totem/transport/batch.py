@@ -78,9 +78,15 @@ def ask_for_groups(receiver: socket.socket) -> None:
 
 def split(data: bytes, control: Sequence[tuple[int, int, bytes]]) -> list[bytes]:
     """The datagrams of a group, by the control data that came with it."""
+    size = size_of_each(data, control)
+    return [data[at : at + size] for at in range(0, len(data), size)] if size < len(data) else [data]
+
+
+def size_of_each(data: bytes, control: Sequence[tuple[int, int, bytes]]) -> int:
+    """Bytes of each datagram of a group, but perhaps the last; of what is no group, of all of it."""
     for level, kind, value in control:
         if level == _SOL_UDP and kind == _UDP_GRO and len(value) >= _SIZE_IN.size:
             (size,) = _SIZE_IN.unpack_from(value)
             if 0 < size < len(data):
-                return [data[at : at + size] for at in range(0, len(data), size)]
-    return [data]
+                return int(size)
+    return len(data)

@@ -27,6 +27,9 @@ from services.totem.wire.notices import is_notice
 CHECK_INTERVAL_NS_MIN = 200_000_000
 """However often interfaces come and go (containers on a busy host), they are looked through no more often than this."""
 
+COPIES_WHERE_LOST = 3
+"""Of segments, where packets get lost."""
+
 NEVER_NS = 1 << 62
 _KIND_AT, _AFTER_KIND = 3, 4
 _HOLD_CANCEL = bytes([Kind.HOLD_CANCEL])
@@ -64,8 +67,12 @@ class Link:
 
     # -- frames
 
-    def send(self, packets: list[tuple[int, bytes]]) -> None:
-        """Send in the order of the list. What a node needs back of its own is kept for `take_local`."""
+    def send(self, packets: list[tuple[int, bytes]], *, lossy: bool = False) -> None:
+        """Send in the order of the list. What a node needs back of its own is kept for `take_local`.
+
+        `lossy`: packets get lost now, so what is cut into many segments is sent several times.
+        """
+        copies = COPIES_WHERE_LOST if lossy else 1
         own, transport, protection = self.settings.transport.node_id, self.transport, self.protection
         together: list[bytes] = []
         for destination, frame in packets:
@@ -77,11 +84,11 @@ class Link:
                 self._local.append(frame)
             elif transport is not None:
                 if together:
-                    transport.multicast(together if protection is None else protection.seal_all(together))
+                    transport.multicast(together if protection is None else protection.seal_all(together), copies)
                     together = []
                 transport.unicast(destination, frame if protection is None else protection.seal_for(destination, frame))
         if together and transport is not None:
-            transport.multicast(together if protection is None else protection.seal_all(together))
+            transport.multicast(together if protection is None else protection.seal_all(together), copies)
 
     @property
     def has_local(self) -> bool:
@@ -245,6 +252,9 @@ class Link:
     def _open(self, address: str) -> None:
         kind = UdpTransport if self.settings.multicast else UdpuTransport
         transport = kind(self.settings.transport, address, self.counters)
+        if self.protection is not None:
+            # Without it the others may be C nodes, which know fragments only.
+            transport.cut_above(self.settings.netmtu)
         try:
             transport.set_members(self._place.members())
         except BaseException:

@@ -108,9 +108,9 @@ class UdpTransport(Transport):
         """Data and tokens."""
         return [self._data.fileno(), self._token.fileno()]
 
-    def multicast(self, datagrams: Sequence[bytes]) -> None:
+    def multicast(self, datagrams: Sequence[bytes], copies: int = 1) -> None:
         """Each datagram once, for all."""
-        self._send_groups(self._out, self._grouping.groups(datagrams), self._group)
+        self._send_calls(self._out, self._calls(datagrams, copies), self._group)
 
     def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a node whose address is not known (yet) does not get it."""

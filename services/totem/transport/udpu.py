@@ -52,11 +52,11 @@ class UdpuTransport(Transport):
         """The one socket on which everything arrives."""
         return [self._token.fileno()]
 
-    def multicast(self, datagrams: Sequence[bytes]) -> None:
+    def multicast(self, datagrams: Sequence[bytes], copies: int = 1) -> None:
         """All of them to each other member."""
-        groups = self._grouping.groups(datagrams)
+        calls = self._calls(datagrams, copies)
         for out, address in self._everybody:
-            self._send_groups(out, groups, address)
+            self._send_calls(out, calls, address)
 
     def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a member whose address is not known (yet) does not get it."""
