@@ -38,6 +38,13 @@ class Launched:
     """Services of a killed supervisord that were stopped first."""
 
 
+def make_run_dir(option: paths.AnyPath | None) -> Path:
+    """The run directory of a node that is to be started. Raises PathError, also if it is too long for what goes there,
+    and has made no directory then."""
+    _check_socket_paths(paths.run_dir(option))
+    return paths.make_run_dir(option)
+
+
 def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
     """Start supervisord, which starts the services; does not wait for them. Raises CommandError."""
     _check_socket_paths(run_dir)

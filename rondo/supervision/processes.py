@@ -38,11 +38,12 @@ def find(run_dir: Path) -> list[Found]:
     """The node's processes that run now, in the order of their pids."""
     wanted = os.fsencode(f"{MARK}={mark(run_dir)}")
     all_found = [found for pid in _pids() if (found := _look_at(pid, wanted))]
-    supervisors = {each.pid for each in all_found if each.name == SUPERVISORD}
-    if len(supervisors) < 2:
+    names = {each.pid: each.name for each in all_found}
+    if len(set(names.values())) == len(names):
         return all_found
-    # What supervisord has just forked off is a copy of it until it becomes the service.
-    return [each for each in all_found if each.pid not in supervisors or _parent(each.pid) not in supervisors]
+    # What one of them has just forked off is a copy of it until it becomes what it is for: supervisord's a service,
+    # SAM's the keeper, and the keeper's an application.
+    return [each for each in all_found if names.get(_parent(each.pid)) != each.name]
 
 
 def find_one(run_dir: Path, name: str) -> Found | None:

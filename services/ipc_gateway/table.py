@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -87,6 +87,11 @@ def _start_of(peer: Peer) -> int:
     return peer.key if peer.is_remote else start_time_of(peer.pid)
 
 
+def _counted(peer: Peer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The owner and the process under which a session counts."""
+    return (peer.uid, peer.key), (peer.uid, peer.key, peer.pid)
+
+
 def digest(secret: bytes) -> bytes:
     """What cpg is given to keep of a secret."""
     return hashlib.sha256(b"rondo session" + secret).digest()
@@ -99,6 +104,9 @@ class Table:
         self._sessions: dict[int, Session] = {}
         self._by_connection: dict[bytes, Session] = {}
         self._ended: OrderedDict[int, tuple[int, str, int]] = OrderedDict()
+        self._counts: Counter[tuple[int, ...]] = Counter()
+        """Sessions of each owner (uid, key) and of each process (uid, key, pid); none is zero."""
+        self._remote_pids: set[int] = set()
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions.values()))
@@ -116,10 +124,10 @@ class Table:
 
     def why_full(self, peer: Peer) -> str:
         """Why this process cannot have another session; empty if it can."""
-        mine = [s for s in self._sessions.values() if s.peer.uid == peer.uid and s.peer.key == peer.key]
-        if not peer.is_remote and sum(s.peer.pid == peer.pid for s in mine) >= SESSIONS_PER_PROCESS_MAX:
+        owner, process = _counted(peer)
+        if not peer.is_remote and self._counts[process] >= SESSIONS_PER_PROCESS_MAX:
             return f"process {peer.pid} has {SESSIONS_PER_PROCESS_MAX} sessions already; close some"
-        if len(mine) >= SESSIONS_PER_USER_MAX:
+        if self._counts[owner] >= SESSIONS_PER_USER_MAX:
             who = f"the client with key {peer.key:016x}..." if peer.is_remote else f"user {peer.uid}"
             return f"{who} has {SESSIONS_PER_USER_MAX} sessions already; close some"
         if len(self._sessions) >= SESSIONS_MAX:
@@ -137,8 +145,7 @@ class Table:
         return session
 
     def _unused_remote_pid(self) -> int:
-        used = {session.peer.pid for session in self._sessions.values()}
-        return next(pid for pid in iter(remote_pid, 0) if pid not in used)
+        return next(pid for pid in iter(remote_pid, 0) if pid not in self._remote_pids)
 
     def adopt(self, number: int, peer: Peer, start_time: int, flags: int, note: bytes) -> Session:
         """A session that an earlier gateway had, as cpg tells of it."""
@@ -152,6 +159,16 @@ class Table:
         if session.peer.pid and not session.peer.is_remote:
             session.watch = ProcessWatch(session.peer.pid)
         self._sessions[session.number] = session
+        self._counts.update(_counted(session.peer))
+        if session.peer.is_remote:
+            self._remote_pids.add(session.peer.pid)
+
+    def _subtract(self, peer: Peer) -> None:
+        for each in _counted(peer):
+            self._counts[each] -= 1
+            if not self._counts[each]:
+                del self._counts[each]
+        self._remote_pids.discard(peer.pid)
 
     def proves(self, session: Session, peer: Peer, secret: bytes) -> bool:
         """Whether this is the client whose session it is: the same process, with the secret that only it was told."""
@@ -175,7 +192,8 @@ class Table:
 
     def remove(self, session: Session, code: int, reason: str, close_reason: int) -> None:
         """The session is over."""
-        self._sessions.pop(session.number, None)
+        if self._sessions.pop(session.number, None) is not None:
+            self._subtract(session.peer)
         if session.connection is not None:
             self._by_connection.pop(session.connection, None)
         if session.watch is not None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import rondo
 from rondo import paths
+from rondo.cli.connecting import connect
 from rondo.cli.output import CommandError, Parser, print_json
 
 HELP = "measure throughput and latency of the ring"
 EXAMPLE = "rondo bench throughput --size 1024 --seconds 5 --json"
-CONNECT_TIMEOUT_S = 10.0
 DELIVERY_TIMEOUT_S = 30.0
 BYTES_PER_MEGABYTE = 1_000_000
 WARM_UP_MESSAGES = 20
@@ -44,7 +44,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     endpoint = paths.client_socket(arguments.socket, arguments.run_dir)
     try:
-        with rondo.connect(endpoint, timeout=CONNECT_TIMEOUT_S) as cluster:
+        with connect(endpoint) as cluster:
             group = cluster.cpg.join(f"rondo-bench-{cluster.node_id}-{os.getpid()}")
             if arguments.command == "throughput":
                 result = measure_throughput(group, arguments.size, arguments.seconds)

@@ -13,11 +13,11 @@ from typing import Any
 
 import rondo
 from rondo import paths
+from rondo.cli.connecting import connect
 from rondo.cli.output import CommandError, Parser, print_json
 
 HELP = "join a process group, or list the groups"
 EXAMPLE = "echo hello | rondo cpg join greetings --json"
-CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 10.0
 READ_BYTES = 64 * 1024
 LINE_END = b"\n"
@@ -52,7 +52,7 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     endpoint = paths.client_socket(arguments.socket, arguments.run_dir)
     try:
-        with rondo.connect(endpoint, timeout=CONNECT_TIMEOUT_S) as cluster:
+        with connect(endpoint) as cluster:
             return _groups(cluster, arguments) if arguments.command == "groups" else _join(cluster, arguments)
     except rondo.Error as error:
         raise CommandError(str(error)) from None

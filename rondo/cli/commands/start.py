@@ -31,13 +31,13 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from rondo.config import load, resolve
     from rondo.supervision import foreground, survey
-    from rondo.supervision.launch import launch, wait_until_ready
+    from rondo.supervision.launch import launch, make_run_dir, wait_until_ready
 
     loaded = load(arguments.config, node_id=arguments.nodeid)
     for warning in loaded.warnings:
         print_warning(str(warning))
     config = resolve(loaded, state_dir=arguments.state_dir)
-    run_dir = paths.make_run_dir(arguments.run_dir)
+    run_dir = make_run_dir(arguments.run_dir)
     state_dir = paths.make_state_dir(arguments.state_dir, config.state_dir or None)
     signal.signal(signal.SIGTERM, _interrupt)
     log = foreground.open_log(run_dir)

@@ -1,6 +1,8 @@
 """The commands of a node where no node runs, and their output."""
 
 import json
+import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,22 @@ def test_where_no_node_runs_the_commands_say_so(
     assert main([*arguments, "--run-dir", str(tmp_path)]) == 1
     err = capsys.readouterr().err
     assert text in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["cpg", "groups"], ["cpg", "join", "g"], ["bench", "latency"]])
+@pytest.mark.parametrize("left", [False, True], ids=["no socket", "a dead node's socket"])
+def test_a_node_that_is_not_there_is_not_waited_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], left: bool
+) -> None:
+    monkeypatch.setattr("rondo.cli.connecting.CONNECT_TIMEOUT_S", 1000.0)
+    with tempfile.TemporaryDirectory(dir="/tmp") as run_dir:
+        if left:
+            with socket.socket(socket.AF_UNIX) as gateway:
+                gateway.bind(f"{run_dir}/gateway.sock")
+        assert main([*arguments, "--run-dir", run_dir]) == 1
+    err = capsys.readouterr().err
+    assert "no node answers" in err
     assert err.count("\n") == 1
 
 
@@ -89,6 +107,7 @@ def test_a_run_directory_whose_sockets_would_have_too_long_names(
     arguments = ["start", "-c", str(config), "--run-dir", str(run_dir), "--state-dir", str(tmp_path / "state")]
     assert main(arguments) == 1
     assert "at most 107 bytes" in capsys.readouterr().err
+    assert not run_dir.exists()
 
 
 def found(**changes: Any) -> dict[str, Any]:

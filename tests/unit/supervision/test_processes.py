@@ -47,16 +47,20 @@ def test_services_and_supervisord_are_found(tmp_path: Path, start: Start) -> Non
     assert processes.find_one(tmp_path, "cpg") is None
 
 
-def test_the_copy_of_supervisord_that_is_about_to_become_a_service_is_not_a_second_one(
-    tmp_path: Path, start: Start
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("supervisor.supervisord", "supervisord"), ("services.sam", "sam"), ("services.sam.keeper", "keeper")],
+)
+def test_a_copy_that_is_about_to_become_another_program_is_not_a_second_one(
+    tmp_path: Path, start: Start, module: str, name: str
 ) -> None:
     forks = "import os, time; child = os.fork(); child or time.sleep(60); print(child, flush=True); time.sleep(60)"
-    supervisord = start("supervisor.supervisord", forks)
-    (child,) = map(int, Path(f"/proc/{supervisord.pid}/task/{supervisord.pid}/children").read_text().split())
+    parent = start(module, forks)
+    (child,) = map(int, Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split())
     try:
-        assert processes.find(tmp_path) == [processes.Found("supervisord", supervisord.pid)]
-        supervisord.kill()
-        supervisord.wait()
+        assert processes.find(tmp_path) == [processes.Found(name, parent.pid)]
+        parent.kill()
+        parent.wait()
         assert [each.pid for each in processes.find(tmp_path)] == [child]
     finally:
         os.kill(child, signal.SIGKILL)
