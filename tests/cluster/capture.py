@@ -22,7 +22,7 @@ from tests.cluster.waiting import wait_for
 if TYPE_CHECKING:
     from tests.cluster.process import Process
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
 UDP_HEADER_SIZE = 8
 
 

@@ -29,8 +29,8 @@ from tests.cluster.process import Process
 from tests.cluster.requirements import namespace_support, tool_environment
 
 HOSTS_MAX = 254
-COMMAND_TIMEOUT_S = 20.0
-HOLDER_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 60.0
+HOLDER_TIMEOUT_S = 60.0
 BRIDGE = "br0"
 INTERFACE = "eth0"
 # What Linux gives an interface: as many segments in one group as 16 bits can count.

@@ -9,7 +9,7 @@ from tests.cluster.netns import Host
 from tests.cluster.waiting import wait_for
 
 PORT = 9000
-READY_TIMEOUT_S = 10.0
+READY_TIMEOUT_S = 60.0
 RECEIVE_TIMEOUT_S = 5.0
 
 

@@ -4,7 +4,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 60.0
 
 
 class Process:

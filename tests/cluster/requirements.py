@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 
-PROBE_TIMEOUT_S = 20.0
+PROBE_TIMEOUT_S = 60.0
 NAMESPACE_TOOLS = ("unshare", "nsenter", "ip", "nft", "mount")
 COROSYNC_TOOLS = ("corosync", "corosync-cmapctl", "corosync-cfgtool")
 COROSYNC_VERSION = "3.1."

@@ -10,8 +10,8 @@ from tests.cluster.netns import Host
 from tests.cluster.process import Process
 from tests.cluster.waiting import wait_for
 
-RING_TIMEOUT_S = 15.0
-STOP_TIMEOUT_S = 10.0
+RING_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
 LOG_TAIL_SIZE = 2000
 
 

@@ -18,7 +18,7 @@ from tests.cluster.waiting import wait_for
 pytestmark = pytest.mark.namespaces
 
 GROUP = "typed"
-PRINT_TIMEOUT_S = 15.0
+PRINT_TIMEOUT_S = 60.0
 LINES_EACH = 100
 # An empty message, bytes that are no UTF-8, what JSON must escape, letters that are not ASCII, and a long line.
 ODD_LINES = [b"", b"\xff\xfe\x00", b'"\\\t\x1b[31m\r', "gr\u00fc\u00df \u4f60\u597d \u2028".encode(), b"x" * 200_000]

@@ -24,6 +24,8 @@ CLIENTS = int(os.environ.get("RONDO_CROWD", "200"))
 GROUPS = 20
 JOIN_SECONDS = 120
 EMPTY_SECONDS = 1.0
+ATTEMPTS_MAX = 6
+"""Of which one must be that soon: a machine may be busy with other things. A second one shows that memory returns."""
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
 """What is kept for the next crowd: caches of the allocator and of Python. A crowd of 200 takes about as much."""
 USUAL_LIMIT = 1024
@@ -66,15 +68,17 @@ def test_a_crowd_is_killed_at_once(node: Node) -> None:
         node.start()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    with rondo.connect(node.endpoint, timeout=20) as cluster:
+    with rondo.connect(node.endpoint, timeout=60) as cluster:
         before = resident_bytes(node)
         took = [crowd_comes_and_dies(node, cluster) for _ in range(2)]
+        while min(took) >= EMPTY_SECONDS and len(took) < ATTEMPTS_MAX:
+            took.append(crowd_comes_and_dies(node, cluster))
         assert min(took) < EMPTY_SECONDS, took
         wait_for(
             lambda: {name: now - before[name] for name, now in resident_bytes(node).items()},
             lambda grown: max(grown.values()) < GROWTH_BYTES_MAX,
             "memory returns",
-            15.0,
+            60.0,
         )
     status = node.status()
     assert {each["restarts"] for each in status["services"].values()} == {0}

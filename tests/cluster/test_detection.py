@@ -10,6 +10,8 @@ from tests.conftest import need_namespaces
 TOKEN_MS = 1000
 SLOW_MS = 1000
 """What a machine that does other things too may take longer."""
+ATTEMPTS = 3
+"""One of so many must be in time: what takes longer each time is not the machine."""
 
 
 @pytest.mark.namespaces
@@ -17,6 +19,10 @@ SLOW_MS = 1000
 def test_failures_are_known_soon() -> None:
     """Nothing but a cut waits for the token time-out, and what comes back is found before one is over."""
     need_namespaces()
-    rows = {row.what: row for row in measure(1, token_ms=TOKEN_MS, scenarios=(Bench.dies, Bench.freezes))}
-    late = [row.text() for row in rows.values() if max(row.samples_ms) > row.target_ms + SLOW_MS]
-    assert not late, table(list(rows.values()))
+    for attempt in range(1, ATTEMPTS + 1):
+        rows = measure(1, token_ms=TOKEN_MS, scenarios=(Bench.dies, Bench.freezes))
+        late = [row.text() for row in rows if max(row.samples_ms) > row.target_ms + SLOW_MS]
+        if not late:
+            return
+        print(f"attempt {attempt}:\n{table(rows)}")
+    pytest.fail(f"late each time: {late}")

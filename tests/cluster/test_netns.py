@@ -72,12 +72,12 @@ def test_a_host_has_a_run_directory_and_shared_memory_of_its_own(lab: Lab) -> No
 
 def test_a_process_in_a_host_has_its_real_pid_and_takes_signals(lab: Lab) -> None:
     process = lab.host(1).start(["sleep", "600"], "sleeper")
-    wait_for(lambda: Path(f"/proc/{process.pid}/comm").read_text(), "sleep\n".__eq__, "sleep runs", 5)
+    wait_for(lambda: Path(f"/proc/{process.pid}/comm").read_text(), "sleep\n".__eq__, "sleep runs", 60)
     process.signal(signal.SIGSTOP)
     status = Path(f"/proc/{process.pid}/status")
-    wait_for(status.read_text, lambda text: "State:\tT" in text, "the process is stopped", 5)
+    wait_for(status.read_text, lambda text: "State:\tT" in text, "the process is stopped", 60)
     process.signal(signal.SIGCONT)
-    wait_for(status.read_text, lambda text: "State:\tS" in text, "the process goes on", 5)
+    wait_for(status.read_text, lambda text: "State:\tS" in text, "the process goes on", 60)
     process.kill()
     assert process.exit_status == -signal.SIGKILL
 
@@ -116,7 +116,7 @@ def test_a_killed_test_leaves_nothing_behind(tmp_path: Path) -> None:
             assert running(pids) == pids
         finally:
             test.kill()
-    wait_for(lambda: running(pids), lambda left: left == [], "all processes of the lab end", 10)
+    wait_for(lambda: running(pids), lambda left: left == [], "all processes of the lab end", 60)
 
 
 def test_a_lab_that_cannot_be_made_is_undone(tmp_path: Path) -> None:

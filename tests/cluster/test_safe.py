@@ -45,9 +45,9 @@ def test_a_line_that_not_all_have_waits_and_is_then_called_transitional(lab: Lab
     Faults(lab).cut({1, 2}, {3}, FRAMES_WITH_IT)
     before = sent()
     typists[0].type(LONG.encode())
-    wait_for(sent, lambda counts: counts[0] > before[0], "node 1 to send", 15)
+    wait_for(sent, lambda counts: counts[0] > before[0], "node 1 to send", 60)
     typists[1].type(b"held back")
-    wait_for(sent, lambda counts: counts[1] > before[1], "node 2 to send", 15)
+    wait_for(sent, lambda counts: counts[1] > before[1], "node 2 to send", 60)
     assert [messages(typist) for typist in typists] == [[("all have this", "regular")]] * 2
 
     nodes[3].kill()

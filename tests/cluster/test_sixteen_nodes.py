@@ -26,8 +26,8 @@ NODES = 16
 PORT = 15600
 MESSAGES_EACH = 100
 FORM_TIMEOUT_S = 90.0
-DELIVER_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 30.0
+DELIVER_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
 SERVICES = ("totem", "cpg", "ipc_gateway")
 
 
@@ -159,9 +159,9 @@ def collect(group: rondo.Group, count: int) -> list[tuple[rondo.Member, bytes]]:
 def test_sixteen_nodes_form_one_ring_with_one_order(nodes: list[Node]) -> None:
     wait_one_ring(nodes)
     with ExitStack() as stack:
-        clusters = [stack.enter_context(rondo.connect(node.endpoint, timeout=30.0)) for node in nodes]
+        clusters = [stack.enter_context(rondo.connect(node.endpoint, timeout=60.0)) for node in nodes]
         assert [cluster.node_id for cluster in clusters] == list(range(1, NODES + 1))
-        groups = [cluster.cpg.join("all", timeout=30.0) for cluster in clusters]
+        groups = [cluster.cpg.join("all", timeout=60.0) for cluster in clusters]
         for number in range(MESSAGES_EACH):
             for cluster, group in zip(clusters, groups, strict=True):
                 group.mcast(f"{cluster.node_id}:{number}".encode())
@@ -172,7 +172,7 @@ def test_sixteen_nodes_form_one_ring_with_one_order(nodes: list[Node]) -> None:
             mine = [data for sender, data in seen[0] if sender == rondo.Member(cluster.node_id, cluster.pid)]
             assert mine == [f"{cluster.node_id}:{number}".encode() for number in range(MESSAGES_EACH)]
         members = tuple(rondo.Member(cluster.node_id, cluster.pid) for cluster in clusters)
-        assert clusters[0].cpg.groups(timeout=30.0) == [
+        assert clusters[0].cpg.groups(timeout=60.0) == [
             {"group": "all", "members": [{"node": member.node, "pid": member.pid} for member in members]}
         ]
     # Looked at before the end: the processes of a node are told to stop at once, and cpg may see its totem go first.

@@ -24,16 +24,16 @@ from tests.simulation.forger import Forger, Knowledge
 from tests.unit.totem.ports import reserve_port
 
 NODES = (1, 2, 3)
-TOKEN_MS = 3000 + 650
-"""Corosync's default for three nodes."""
+TOKEN_MS = 8000
+"""Long, so that a ring that waited for a time-out is told from one on a busy machine."""
 FLOOD_SECONDS = 3.0
 PACKETS_PER_SECOND = 600
 LOOK_SECONDS = 0.1
 PROBE_SECONDS = 0.05
-WATCH_SECONDS = 5.0
+WATCH_SECONDS = 6.0
 DATAGRAM_MAX = 65_507
-BACK_WITHIN_SECONDS = 2.0
-"""A second is required and holds on a machine with time for it; one that waited for a time-out would need four."""
+BACK_WITHIN_SECONDS = 5.0
+"""A second is required and holds on a machine with time for it (and in the simulator: `make forgeries`)."""
 LINES_MAX = 600
 
 
@@ -160,4 +160,4 @@ def test_forgeries_disturb_a_ring_no_longer_than_they_are_sent(tmp_path: Path, s
         assert max(grown_kib) < 64 << 10
         assert not any("Traceback" in line for node in nodes for line in node.lines())
         for node in nodes:
-            assert node.is_in_ring_of(*NODES), node.lines()
+            assert eventually(lambda node=node: node.is_in_ring_of(*NODES)), node.lines()  # type: ignore[misc]

@@ -102,13 +102,13 @@ def test_status_is_json(stack: ExitStack, tmp_path: Path) -> None:
     node.start()
     assert eventually(lambda: node.is_in_ring_of(1))
     command = [sys.executable, "-m", "services.totem", "--status", "--run-dir", str(node.run_dir)]
-    done = subprocess.run(command, capture_output=True, timeout=30, check=True)
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     status = json.loads(done.stdout)
     assert (status["node"], status["state"], status["members"], status["pid"]) == (1, "operational", [1], node.pid)
     assert status["ring"]["representative"] == 1
     assert status["counters"]["orf_token_tx"] > 0
     node.end(signal.SIGTERM)
-    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from rondo.bus.control import ControlError, ask
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 """How long anything may take on a busy machine."""
 
 

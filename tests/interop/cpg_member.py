@@ -12,7 +12,7 @@ from tests.cluster.netns import Host
 from tests.cluster.waiting import wait_for
 from tests.interop import cpg_client
 
-EVENT_TIMEOUT_S = 15.0
+EVENT_TIMEOUT_S = 60.0
 
 Event = dict[str, Any]
 

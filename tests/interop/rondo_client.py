@@ -15,7 +15,7 @@ from typing import Any
 import rondo
 from tests.interop.cpg_client import CS_OK, HEAD_SIZE, message_bytes
 
-CONNECT_TIMEOUT_S = 15.0
+CONNECT_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 60.0
 
 _output_lock = threading.Lock()

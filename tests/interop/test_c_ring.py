@@ -88,7 +88,7 @@ def test_what_a_c_node_complains_of_is_noticed(lab: Lab) -> None:
     cluster.wait_ring(1)
     lab.host(1).interface_down()
     complaint = r"bind token socket failed: Cannot assign requested address"
-    wait_for(cluster.suspicious, lambda found: complaint in str(found), "the complaint about the interface", 10)
+    wait_for(cluster.suspicious, lambda found: complaint in str(found), "the complaint about the interface", 60)
     assert cluster.suspicious(complaint) == {}
 
 

@@ -181,7 +181,7 @@ def test_both_sides_know_the_members_and_what_becomes_of_them(lab: Lab, cluster:
     ours.kill()
     for member in (first, again):
         assert member.wait_members(first, again)["left"] == [[*ours.address, "procdown"]]
-    wait_for(lambda: groups_of_cpgtool(lab.host(1)), lambda seen: "other" not in seen, "group `other` to end", 5.0)
+    wait_for(lambda: groups_of_cpgtool(lab.host(1)), lambda seen: "other" not in seen, "group `other` to end", 60.0)
     back = RondoMember(lab.host(RONDO), GROUP, name="back")
     for member in (first, again, back):
         member.wait_members(first, again, back)

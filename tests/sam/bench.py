@@ -15,7 +15,7 @@ from rondo.sam.client import Policy
 from rondo.sam.commands import Sam
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 CONFIGURATION = """
 totem {
     version: 2

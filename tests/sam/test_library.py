@@ -87,16 +87,16 @@ def test_registered_started_and_stopped_again(bench: Bench) -> None:
     name = python(
         bench,
         """
-        sam.initialize(300, sam.Policy.QUIT)
+        sam.initialize(900, sam.Policy.QUIT)
         sam.register()
         say("registered")
-        time.sleep(1.0)
+        time.sleep(1.5)
         sam.start()
         sam.health_check_send()
         say("started")
         sam.stop()
         say("stopped")
-        time.sleep(1.0)
+        time.sleep(1.5)
         say("alive")
         time.sleep(1000)
         """,

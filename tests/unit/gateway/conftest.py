@@ -86,9 +86,9 @@ class GatewayProcess:
     def stop(self) -> int:
         """SIGTERM; gives the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
-    def connect(self, timeout: float = 10.0) -> rondo.Cluster:
+    def connect(self, timeout: float = 60.0) -> rondo.Cluster:
         """A client."""
         return rondo.connect(self.endpoint, timeout=timeout)
 
@@ -124,7 +124,7 @@ def gateway(start_gateway: StartGateway) -> GatewayProcess:
     return gateway
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
     """Wait for something that has to come true."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -141,7 +141,7 @@ os.setgroups([])
 os.setresgid(uid, uid, uid)
 os.setresuid(uid, uid, uid)
 try:
-    with rondo.connect(sys.argv[1], timeout=10) as cluster:
+    with rondo.connect(sys.argv[1], timeout=60) as cluster:
         print("node", cluster.node_id)
 except rondo.Error as error:
     print(type(error).__name__, error.code)
@@ -151,5 +151,5 @@ except rondo.Error as error:
 def connect_as(uid: int, endpoint: str) -> str:
     """What comes of it if a process of that user connects: `node N`, or the error's name and code."""
     command = [sys.executable, "-c", CONNECT_AS, endpoint, str(uid)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     return (done.stdout + done.stderr).strip()

@@ -75,7 +75,7 @@ class Loopback:
         """Run in the thread, and give what it gave."""
         answer: queue.Queue[Any] = queue.Queue()
         self._calls.put((function, answer))
-        return answer.get(timeout=10)
+        return answer.get(timeout=60)
 
     def stop_serving(self) -> None:
         """Die."""

@@ -30,7 +30,7 @@ class RawClient:
         """A blob of requests."""
         self.send(Kind.REQUEST, requests[0][0], requests[-1][0], encode_requests(list(requests)))
 
-    def receive(self, timeout_ms: int = 10_000) -> tuple[int, list[Any]]:
+    def receive(self, timeout_ms: int = 60_000) -> tuple[int, list[Any]]:
         """Kind and fields of the next envelope."""
         assert self.socket.poll(timeout_ms), "nothing came"
         kind, _, fields = decode(self.socket.recv(), FROM_GATEWAY)
@@ -64,7 +64,7 @@ class RawClient:
 def greeted(path: Path) -> socket.socket:
     """A connection that has gone through ZMTP 3.1's greeting and handshake (NULL mechanism) as a DEALER."""
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(10)
+    connection.settimeout(60)
     connection.connect(str(path))
     connection.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16 + 1 + 31))
     received = b""

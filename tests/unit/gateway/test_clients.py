@@ -17,7 +17,7 @@ def messages(group: rondo.Group, count: int) -> list[rondo.Message]:
     """The next messages of a group."""
     found: list[rondo.Message] = []
     while len(found) < count:
-        event = group.poll(timeout=10)
+        event = group.poll(timeout=60)
         assert event is not None, f"only {len(found)} of {count} messages came"
         if isinstance(event, rondo.Message):
             found.append(event)
@@ -31,10 +31,10 @@ def test_a_group_sees_members_and_messages_in_one_order(loopback: Loopback, gate
         assert (cluster.node_id, cluster.pid, group.members) == (1, os.getpid(), (me,))
         request = group.mcast(b"deposit 10", guarantee=rondo.Guarantee.SAFE)
         assert request.accepted(10) is request
-        assert request.ordered(10) is request
-        joined = group.poll(10)
+        assert request.ordered(60) is request
+        joined = group.poll(60)
         assert joined == rondo.Membership("bank", (me,), (rondo.Change(me, rondo.Reason.JOIN),), ())
-        message = group.poll(10)
+        message = group.poll(60)
         assert message == rondo.Message("bank", me, b"deposit 10", rondo.Configuration.REGULAR, request.number)
         assert group.poll(0) is None
         assert cluster.cpg.groups() == [{"group": "bank", "members": [{"node": 1, "pid": os.getpid()}]}]
@@ -79,9 +79,9 @@ def test_two_connections_of_one_process_cannot_both_join(loopback: Loopback, gat
     with gateway.connect() as one, gateway.connect() as two:
         group = one.cpg.join("g")
         with pytest.raises(rondo.Exists):
-            two.cpg.join("g", timeout=10)
+            two.cpg.join("g", timeout=60)
         group.leave(10)
-        two.cpg.join("g", timeout=10)
+        two.cpg.join("g", timeout=60)
 
 
 def test_the_largest_message_and_the_empty_one(loopback: Loopback, gateway: GatewayProcess) -> None:
@@ -135,15 +135,15 @@ def test_flow_control_is_felt_and_passes(loopback: Loopback, gateway: GatewayPro
         with pytest.raises(rondo.Timeout):
             cluster.cpg.groups(timeout=0.05)
         loopback.stall(False)
-        last = group.mcast(b"last", timeout=10)
+        last = group.mcast(b"last", timeout=60)
         assert len(messages(group, sent + 1)) == sent + 1
-        last.ordered(10)
+        last.ordered(60)
 
 
 def test_leaving_the_loop_acknowledges(loopback: Loopback, gateway: GatewayProcess) -> None:
     with gateway.connect() as cluster:
         group = cluster.cpg.join("g")
-        group.mcast(b"1").ordered(10)
+        group.mcast(b"1").ordered(60)
         for event in group:
             if isinstance(event, rondo.Message):
                 break
@@ -170,7 +170,7 @@ def test_a_forked_child_is_told(loopback: Loopback, gateway: GatewayProcess) -> 
         os.close(write)
         with os.fdopen(read) as pipe:
             assert "fork" in pipe.read()
-        group.mcast(b"y").ordered(10)
+        group.mcast(b"y").ordered(60)
 
 
 def test_without_a_node_the_error_says_what_to_do(run_dir: object) -> None:
@@ -184,14 +184,14 @@ def test_without_a_node_the_error_says_what_to_do(run_dir: object) -> None:
 
 def test_asyncio_has_the_same_names(loopback: Loopback, gateway: GatewayProcess) -> None:
     async def main() -> None:
-        async with rondo.aio.connect(gateway.endpoint, timeout=10) as cluster:
+        async with rondo.aio.connect(gateway.endpoint, timeout=60) as cluster:
             me = rondo.Member(1, os.getpid())
-            group = await cluster.cpg.join("bank", timeout=10)
+            group = await cluster.cpg.join("bank", timeout=60)
             assert group.members == (me,)
             requests = [await group.mcast(b"%d" % i) for i in range(1000)]
             await requests[-1].accepted(10)
-            await requests[-1].ordered(10)
-            assert isinstance(await group.poll(10), rondo.Membership)
+            await requests[-1].ordered(60)
+            assert isinstance(await group.poll(60), rondo.Membership)
             got = []
             async for event in group:
                 assert isinstance(event, rondo.Message)
@@ -207,7 +207,7 @@ def test_asyncio_has_the_same_names(loopback: Loopback, gateway: GatewayProcess)
             assert len([event async for event in group]) == 1
             with pytest.raises(rondo.NotExist):
                 await group.mcast(b"late")
-        cluster = await rondo.aio.connect(gateway.endpoint, timeout=10)
+        cluster = await rondo.aio.connect(gateway.endpoint, timeout=60)
         await cluster.close()
         with pytest.raises(rondo.Disconnected):
             await cluster.cpg.join("x")
@@ -230,7 +230,7 @@ def test_processes_start_in_any_order(run_dir: object, start_gateway: StartGatew
     found: list[int] = []
 
     def connect() -> None:
-        with rondo.connect(f"ipc://{run_dir}/gateway.sock", timeout=20) as cluster:
+        with rondo.connect(f"ipc://{run_dir}/gateway.sock", timeout=60) as cluster:
             found.append(cluster.node_id)
 
     thread = threading.Thread(target=connect)
@@ -238,6 +238,6 @@ def test_processes_start_in_any_order(run_dir: object, start_gateway: StartGatew
     gateway = start_gateway()
     eventually(lambda: (gateway.run_dir / "gateway.sock").exists())
     cpg = Loopback(gateway.run_dir)
-    thread.join(timeout=20)
+    thread.join(timeout=60)
     cpg.close()
     assert found == [1]

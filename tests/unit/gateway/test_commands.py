@@ -26,7 +26,7 @@ def rondo_command(gateway: GatewayProcess, *arguments: str) -> "subprocess.Popen
 
 def test_lines_are_multicast_and_events_printed(loopback: Loopback, gateway: GatewayProcess) -> None:
     with rondo_command(gateway, "cpg", "join", "g", "--json", "--guarantee", "safe") as command:
-        out, errors = command.communicate(b"hello\n\nnot \xff text\nlast", timeout=30)
+        out, errors = command.communicate(b"hello\n\nnot \xff text\nlast", timeout=60)
     assert (command.returncode, errors) == (0, b"")
     me = {"node": 1, "pid": command.pid}
     message = {"event": "message", "group": "g", "sender": me, "configuration": "regular"}
@@ -51,11 +51,11 @@ def test_a_signal_leaves_cleanly(loopback: Loopback, gateway: GatewayProcess, nu
         assert b"+1/" in command.stdout.readline()  # at once, though the input goes on
         assert command.stdout.readline().endswith(b": hello\n")
         with rondo_command(gateway, "cpg", "groups", "--json") as groups:
-            listed = json.loads(groups.communicate(timeout=30)[0])
+            listed = json.loads(groups.communicate(timeout=60)[0])
         assert listed == [{"group": "g", "members": [{"node": 1, "pid": command.pid}]}]
         command.send_signal(number)
         assert command.stdout.readline().endswith(b"members: nobody\n")
-        assert command.wait(timeout=30) == 0
+        assert command.wait(timeout=60) == 0
 
 
 def test_bench_prints_what_it_measured(loopback: Loopback, gateway: GatewayProcess) -> None:

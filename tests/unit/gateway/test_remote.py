@@ -30,7 +30,7 @@ from tests.unit.gateway.test_clients import messages
 
 CHILD = """
 import rondo, sys, time
-cluster = rondo.connect(sys.argv[1], timeout=20)
+cluster = rondo.connect(sys.argv[1], timeout=60)
 group = cluster.cpg.join("g")
 print(cluster.pid, flush=True)
 time.sleep(60)
@@ -61,7 +61,7 @@ class Remote:
                 clients.write(f"{pair.public.hex()} {name}\n")
         return path
 
-    def connect(self, key_file: Path, timeout: float = 10.0) -> rondo.Cluster:
+    def connect(self, key_file: Path, timeout: float = 60.0) -> rondo.Cluster:
         return rondo.connect(self.endpoint, timeout, key_file=key_file, server_key=self.server_key)
 
     def sessions(self) -> int:
@@ -88,7 +88,7 @@ def test_remote_and_local_clients_share_groups(remote: Remote, loopback: Loopbac
         groups = [cluster.cpg.join("g") for cluster in (far, further, near)]
         large = bytes(range(256)) * 8000
         for number, group in enumerate(groups):
-            group.mcast(large if number == 0 else b"%d" % number).ordered(20)
+            group.mcast(large if number == 0 else b"%d" % number).ordered(60)
         seen = [[(message.sender, message.data) for message in messages(group, 3)] for group in groups]
         assert seen[0] == seen[1] == seen[2]
         members = [rondo.Member(1, cluster.pid) for cluster in (far, further, near)]
@@ -107,7 +107,7 @@ def test_asyncio_too(remote: Remote) -> None:
     async def run() -> bytes:
         async with rondo.aio.connect(remote.endpoint, 10, key_file=key_file, server_key=remote.server_key) as cluster:
             group = await cluster.cpg.join("g")
-            await (await group.mcast(b"hello")).ordered(10)
+            await (await group.mcast(b"hello")).ordered(60)
             async for event in group:
                 if isinstance(event, rondo.Message):
                     return event.data
@@ -162,7 +162,7 @@ def test_who_knows_no_key_hears_nothing(remote: Remote, loopback: Loopback) -> N
     context.term()
     host, port = remote.endpoint.removeprefix("tcp://").split(":")
     with socket.create_connection((host, int(port))) as raw:
-        raw.settimeout(10)
+        raw.settimeout(60)
         # The greeting of ZMTP 3.1 with NULL, and a command and a frame of 2 GB after it.
         raw.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32))
         raw.sendall(b"\x04\x05\x05READY" + b"\x02" + struct.pack(">Q", 2 << 30) + hello)
@@ -175,7 +175,7 @@ def test_who_knows_no_key_hears_nothing(remote: Remote, loopback: Loopback) -> N
         assert len(heard) <= 64, "the greeting and nothing more"
     assert loopback.sessions == {}
     with remote.gateway.connect() as cluster:
-        cluster.cpg.join("g").mcast(b"fine").ordered(10)
+        cluster.cpg.join("g").mcast(b"fine").ordered(60)
 
 
 def spawn(remote: Remote, key_file: Path) -> "subprocess.Popen[bytes]":

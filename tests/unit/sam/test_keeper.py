@@ -19,7 +19,7 @@ from services.sam.keeper.output import FILE_BYTES_MAX
 from services.sam.keeper.wire import Say, Tell, Unframer, frame
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 MARK = "KEEPER_TEST"
 
 

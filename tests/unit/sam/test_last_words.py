@@ -27,7 +27,7 @@ class Totem:
         self.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
         self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.receiver.bind(("127.0.0.1", 0))
-        self.receiver.settimeout(10)
+        self.receiver.settimeout(60)
         self.words: dict[str, Any] = {
             "pid": self.process.pid,
             "datagram": b"first",

@@ -17,7 +17,7 @@ def stored(path: Path) -> int:
     return int.from_bytes(path.read_bytes(), "little")
 
 
-def eventually(true: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+def eventually(true: Callable[[], bool], timeout_s: float = 60.0) -> bool:
     end = time.monotonic() + timeout_s
     while not true() and time.monotonic() < end:
         time.sleep(0.005)

@@ -59,7 +59,7 @@ class Nodes:
             assert link.tend((), 0)
             assert link.is_up
 
-    def received(self, node: int, count: int, timeout_s: float = 5.0) -> list[bytes]:
+    def received(self, node: int, count: int, timeout_s: float = 60.0) -> list[bytes]:
         """`count` datagrams of a node, or fewer when the time is over."""
         link, end = self.links[node], time.monotonic() + timeout_s
         frames: list[bytes] = []
