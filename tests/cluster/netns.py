@@ -237,6 +237,13 @@ class Lab:
         """Return host `number`."""
         return self.hosts[number]
 
+    def set_mtu(self, size: int) -> None:
+        """Let the links carry IP packets of up to `size` bytes whole; at first it is 1500."""
+        self.switch.ip(*(f"link set {host.port} mtu {size}" for host in self.hosts.values()))
+        self.switch.ip(f"link set {BRIDGE} mtu {size}")
+        for host in self.hosts.values():
+            host.ip(f"link set {INTERFACE} mtu {size}")
+
     def unplug(self, number: int) -> None:
         """Pull the cable of a host: it loses the carrier, and keeps its addresses."""
         self.switch.ip(f"link set {self.hosts[number].port} down")

@@ -1,19 +1,25 @@
 """SAFE from end to end: a line typed at one node is printed when all have it, or says that it may not be everywhere."""
 
 import json
+from contextlib import ExitStack
 
 import pytest
 
+import rondo
 from tests.cluster.complete_node import CompleteNode
 from tests.cluster.faults import Faults
 from tests.cluster.netns import Lab
 from tests.cluster.ring_config import RingConfig
 from tests.cluster.ring_nodes import Cluster
+from tests.cluster.rondo_node import RUN_DIRECTORY
 from tests.cluster.test_cpg_join import Typist
 from tests.cluster.waiting import wait_for
 
 pytestmark = pytest.mark.namespaces
 
+WAIT_S = 60.0
+MESSAGES = 100
+GUARANTEES = (rondo.Guarantee.AGREED, rondo.Guarantee.SAFE)
 LONG = "x" * 600
 # Tokens are shorter, and so pass.
 FRAMES_WITH_IT = "udp length > 500"
@@ -60,3 +66,39 @@ def test_a_line_that_not_all_have_waits_and_is_then_called_transitional(lab: Lab
     for typist in typists:
         typist.wait_message("all two have this")
         assert messages(typist)[-1] == ("all two have this", "regular")
+
+
+def test_safe_and_agreed_messages_of_all_come_to_all_in_one_order(lab: Lab) -> None:
+    """As a program sends them: every second message SAFE; `ordered` returns when it came back, which says that all
+    have it."""
+    config = RingConfig.of_lab(lab, "udpu")
+    Cluster(CompleteNode(host, config) for host in lab.hosts.values()).start()
+    with ExitStack() as stack:
+        endpoints = [f"ipc://{host.path(RUN_DIRECTORY)}/gateway.sock" for host in lab.hosts.values()]
+        clients = [stack.enter_context(rondo.connect(endpoint, timeout=WAIT_S)) for endpoint in endpoints]
+        groups = [client.cpg.join("bank", timeout=WAIT_S) for client in clients]
+        sent = {node: [b"%d %d" % (node, n) + bytes(n * n) for n in range(MESSAGES)] for node in lab.hosts}
+        requests = [
+            group.mcast(sent[client.node_id][number], guarantee=GUARANTEES[number % 2], timeout=WAIT_S)
+            for number in range(MESSAGES)
+            for client, group in zip(clients, groups, strict=True)
+        ]
+        for request in requests:
+            request.ordered(WAIT_S)
+        came = [take(group, len(requests)) for group in groups]
+    one, two, three = [[(message.sender, message.data) for message in each] for each in came]
+    assert one == two == three
+    for node, data in sent.items():
+        assert [message.data for message in came[0] if message.sender.node == node] == data
+    assert {message.configuration for each in came for message in each} == {rondo.Configuration.REGULAR}
+
+
+def take(group: rondo.Group, count: int) -> list[rondo.Message]:
+    """The next messages of a group."""
+    found: list[rondo.Message] = []
+    while len(found) < count:
+        event = group.poll(WAIT_S)
+        assert event is not None, f"{len(found)} of {count} messages after {WAIT_S} s"
+        if isinstance(event, rondo.Message):
+            found.append(event)
+    return found
