@@ -26,6 +26,7 @@ from rondo.bus.life import ProcessWatch
 from rondo.config import NodeConfig
 from rondo.logs import Logs, notice
 from rondo.paths import socket_endpoint
+from rondo.spare_memory import SpareMemory
 from rondo.tuning import tune_memory
 from services.cpg.clients import Options
 from services.cpg.machine import Machine, State
@@ -61,6 +62,7 @@ class Process:
         self._retry_at_s: float | None = None
         self._bad_told = False
         self._state: State | None = None
+        self._spare_memory = SpareMemory(self._started_s)
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises `rondo.bus.sockets.SocketError`, `rondo.paths.PathError`."""
@@ -149,6 +151,7 @@ class Process:
         self._tend_totem(now_s, ready)
         machine.flush(now_s)
         self._send(now_s)
+        self._spare_memory.tick(now_s)
         if self._control.socket in ready:
             self._control.serve()
         if machine.state != self._state:
@@ -187,12 +190,13 @@ class Process:
             # To nobody: its successor says hello, and gets what is not acknowledged.
             frames.popleft()
 
-    def _wait_ms(self) -> int | None:
-        """How long the poll may sleep; None = until something comes."""
+    def _wait_ms(self) -> int:
+        """How long the poll may sleep."""
         due = [at for at in (self._machine.due_s(), self._hello_at_s, self._retry_at_s) if at is not None]
+        due.append(self._spare_memory.due_s)
         if self._watch is not None and self._watch.fileno() < 0:
             due.append(time.monotonic() + ALIVE_CHECK_S)
-        return max(0, math.ceil((min(due) - time.monotonic()) * 1000)) if due else None
+        return max(0, math.ceil((min(due) - time.monotonic()) * 1000))
 
     def _log_state(self) -> None:
         machine = self._machine

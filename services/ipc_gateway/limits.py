@@ -1,7 +1,5 @@
-"""What a crowd of clients costs this process: descriptors, two for each (its connection and its pidfd), and memory."""
+"""What a crowd of clients costs this process: descriptors, two for each (its connection and its pidfd)."""
 
-import contextlib
-import ctypes
 import logging
 import resource
 
@@ -23,12 +21,3 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if wanted < DESCRIPTORS_WANTED:
         log.info("%d clients at most: the limit of open files is %d", (wanted - DESCRIPTORS_BESIDES) // 2, wanted)
-
-
-def give_back_memory() -> None:
-    """To the system, what libzmq has freed: a connection has some 40 KiB, and by itself malloc keeps them for the next.
-
-    malloc_trim(3) is glibc's; other libraries do without it. It takes some milliseconds per 100 MB.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -15,12 +15,13 @@ from rondo.bus.instance import InstanceLock
 from rondo.config.node import NodeConfig
 from rondo.logs import Logs, notice
 from rondo.paths import socket_endpoint
+from rondo.spare_memory import SpareMemory, give_back_memory
 from rondo.tuning import tune_memory
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
 from services.ipc_gateway.doors import Doors
 from services.ipc_gateway.front import Front
 from services.ipc_gateway.gateway import Gateway
-from services.ipc_gateway.limits import give_back_memory, raise_descriptor_limit
+from services.ipc_gateway.limits import raise_descriptor_limit
 from services.ipc_gateway.remote import RemoteClients
 from services.ipc_gateway.remote import endpoint_of as remote_endpoint
 from services.ipc_gateway.sam_upstream import SamUpstream
@@ -34,7 +35,7 @@ DEATH_GRACE_S = 0.1
 """A dead process's connection ends by itself, after all that it sent; where a child has inherited it, it does not."""
 DENIED_LOG_INTERVAL_S = 1.0
 SESSIONS_TO_TRIM = 64
-"""Memory is given back to the system when so many sessions have ended."""
+"""Memory is given back to the system when so many sessions have ended: a connection has some 40 KiB in libzmq."""
 DRAINS_BEFORE_DETACH_MAX = 1000
 
 log = logging.getLogger("IPC_GATEWAY")
@@ -77,6 +78,7 @@ class Process:
         self._deaths = select.epoll()
         self._watched: dict[int, Session] = {}
         self._dying: dict[Session, float] = {}
+        self._spare_memory = SpareMemory(time.monotonic())
         self._sessions_max = 0
         """As many as there were since memory was given back."""
         self._denied = 0
@@ -239,6 +241,7 @@ class Process:
             give_back_memory()
             self._sessions_max = sessions
         self._sessions_max = max(self._sessions_max, sessions)
+        self._spare_memory.tick(now)
 
     def _log_denied(self) -> None:
         """One line a second at most, however many strangers knock."""

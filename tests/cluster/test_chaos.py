@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.chaos.overload import overload
+from tests.cluster.chaos.gaps import Gap, longest
+from tests.cluster.chaos.overload import Outcome, overload
 from tests.cluster.chaos.plan import kinds, make_plan
 from tests.cluster.chaos.run import Options, Run
 from tests.conftest import need_namespaces
@@ -42,6 +43,28 @@ def test_every_property_holds_under_faults(short_directory: Path) -> None:
 def test_a_seed_says_what_happens() -> None:
     assert make_plan(7, 3, 60.0, SERVICES) == make_plan(7, 3, 60.0, SERVICES)
     assert make_plan(7, 3, 60.0, SERVICES) != make_plan(8, 3, 60.0, SERVICES)
+
+
+def test_a_gap_is_told_with_the_kills_that_fall_into_it() -> None:
+    deliveries = [
+        {"ev": "gdeliver", "proc": proc, "t": t} for t, proc in [(1.0, "x"), (1.5, "y"), (1.6, "y"), (3.0, "x")]
+    ]
+    kills = [{"ev": "kill", "service": service, "t": t} for service, t in [("sam", 0.2), ("cpg", 1.25), ("sam", 3.5)]]
+    first, second = longest(deliveries, kills, count=2)
+    assert first == Gap(2.0, "x", (("cpg", 0.25),))
+    assert second.proc == "y"
+    assert second.seconds == pytest.approx(0.1)
+
+
+def test_memory_that_is_never_given_back_is_found_and_a_burst_is_not() -> None:
+    def outcome(*megabytes: float) -> Outcome:
+        found = Outcome(alone=[100], beside=[100], cut_after_s=1.0)
+        found.memory_kb = [{"cpg": round(each * 1024)} for each in megabytes]
+        return found
+
+    assert outcome(*[40.0] * 8, 70.0, *[40.0] * 11).faults() == []
+    assert len(outcome(*[40 + 0.5 * second for second in range(20)]).faults()) == 1
+    assert len(outcome(*[40.0] * 8, 140.0, *[40.0] * 11).faults()) == 1
 
 
 def test_all_kinds_come_equally_often() -> None:
