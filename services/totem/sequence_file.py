@@ -20,8 +20,8 @@ from pathlib import Path
 RESERVE = 4096
 """How far the file is ahead: 1024 new rings, each 4 higher than the last."""
 
-SEQUENCES_PER_SECOND = 256
-"""What the clock gives a second: 64 rings, each 4 higher than the last."""
+SEQUENCES_PER_SECOND = 1 << 16
+"""What the clock gives a second: 16,384 rings, each 4 higher than the last, or 16 times what a start reserves."""
 
 SEQUENCE_MAX = 1 << 62
 """Nothing honest is above."""
@@ -122,4 +122,4 @@ def _read(path: Path) -> int:
         if len(content) == _U64.size and 0 < sequence < SEQUENCE_MAX:
             return sequence
         _log.warning("The ring sequence in %s is damaged; beginning from the clock", path)
-    return int(time.time()) * SEQUENCES_PER_SECOND
+    return int(time.time() * SEQUENCES_PER_SECOND)

@@ -26,7 +26,7 @@ MS = 1_000_000
 SECOND = 1_000_000_000
 WALL_CLOCK_START_S = 1_700_000_000
 """What the wall clock shows when virtual time begins, for nodes that lost their state file."""
-SEQUENCES_PER_SECOND = 256
+SEQUENCES_PER_SECOND = 1 << 16
 """Pace of the ring sequence that such nodes take from the clock. Each ring takes 4, so with 4 per second two rings in
 a second, and another node that loses its state file just then, would give one ring identifier to two rings."""
 _POOL_BYTES = 1 << 20

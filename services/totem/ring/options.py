@@ -25,7 +25,7 @@ SEND_QUEUE_BYTES = 4 << 20
 
 RING_SEQUENCE_FREE = 1 << 62
 """Up to here any claim of a ring sequence is believed: nodes of which a forger has pushed only some must find together
-again. Ring sequences start at 0, or at seconds since 1970 * 256, and grow by 4: none gets there by itself."""
+again. Ring sequences start at 0, or at seconds since 1970 * 65536, and grow by 4: none gets there by itself."""
 
 RING_SEQUENCE_BUDGET = 1 << 40
 """Above that others can push ours by no more than this at once ..."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.totem.sequence_file import RESERVE, SequenceFile
+from services.totem.sequence_file import RESERVE, SEQUENCES_PER_SECOND, SequenceFile
 
 
 def stored(path: Path) -> int:
@@ -51,11 +51,27 @@ def test_the_range_is_reserved_before_it_is_in_use(tmp_path: Path) -> None:
 def test_a_missing_or_damaged_file_is_made_up_for_by_the_clock(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "ringid_1").write_bytes(content)
-    before = int(time.time()) * 256
+    before = int(time.time() * SEQUENCES_PER_SECOND)
     file = SequenceFile(tmp_path, 1)
     file.close()
-    assert before <= file.first <= int(time.time()) * 256
+    assert before <= file.first <= int(time.time() * SEQUENCES_PER_SECOND)
     assert stored(file.path) == file.first + RESERVE
+
+
+def test_a_node_that_is_killed_again_and_again_does_not_run_ahead_of_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every start skips what was reserved; a node that has lost its file must begin above all that."""
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s)
+    for _ in range(100):
+        file = SequenceFile(tmp_path, 1)
+        file.store(file.first + 4)
+        file.close()
+        now_s += 0.1
+    loser = SequenceFile(tmp_path, 2)
+    loser.close()
+    assert loser.first > file.first + RESERVE
 
 
 def test_a_named_pipe_in_its_place_does_not_hang(tmp_path: Path) -> None:
