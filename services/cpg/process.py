@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
+import select
 import signal
 import socket
 import time
@@ -20,6 +20,7 @@ import zmq
 
 from rondo.bus import sockets
 from rondo.bus.control import ControlServer
+from rondo.bus.direct import Dealer, Router
 from rondo.bus.envelope import BusError
 from rondo.bus.instance import InstanceLock
 from rondo.bus.life import ProcessWatch
@@ -74,13 +75,14 @@ class Process:
             self._totem_endpoint = socket_endpoint(self._run_dir, "totem.sock")
             own = socket_endpoint(self._run_dir, "cpg.sock")
             sockets.remove_stale(own)
-            self._gateway = sockets.bind_router(context, own)
+            self._gateway = Router(own)
             handlers = {"status": self._on_status, "log_level": self._on_log_level}
             self._control = ControlServer(context, self._run_dir, "cpg", handlers)
-            self._poller = zmq.Poller()
-            for readable in (self._gateway, self._control.socket, self._wake_read):
-                self._poller.register(readable, zmq.POLLIN)
-            self._totem: zmq.Socket[bytes] | None = None
+            self._poll = select.epoll()
+            self._control_fd = int(self._control.socket.getsockopt(zmq.FD))
+            for readable in (self._gateway.fileno(), self._control_fd, self._wake_read.fileno()):
+                self._poll.register(readable, select.EPOLLIN)
+            self._totem: Dealer | None = None
             self._connect()
             while not self._stopping:
                 self._turn()
@@ -95,10 +97,9 @@ class Process:
     def _connect(self) -> None:
         """A new connection to totem: what was queued for its predecessor must not reach it."""
         if self._totem is not None:
-            self._poller.unregister(self._totem)
             self._totem.close()
-        self._totem = sockets.connect_dealer(self._context, self._totem_endpoint)
-        self._poller.register(self._totem, zmq.POLLIN)
+        self._totem = Dealer(self._totem_endpoint)
+        self._poll.register(self._totem.fileno(), select.EPOLLIN)
         self._drop_watch()
         self._machine.hello()
         self._hello_at_s = time.monotonic() + HELLO_AGAIN_S
@@ -106,14 +107,23 @@ class Process:
     def _drop_watch(self) -> None:
         if self._watch is not None:
             if self._watch.fileno() >= 0:
-                with contextlib.suppress(KeyError):
-                    self._poller.unregister(self._watch.fileno())
+                with contextlib.suppress(OSError):
+                    self._poll.unregister(self._watch.fileno())
             self._watch.close()
             self._watch = None
 
-    def _tend_totem(self, now_s: float, ready: dict[Any, int]) -> None:
+    def _tend_totem(self, now_s: float, ready: set[int]) -> None:
         """Watch the totem that welcomed us; begin anew when it is dead or does not answer."""
         machine = self._machine
+        if self._has_totem_died(ready):
+            _log.error("The ring process (%d) died: its members and their groups are lost here", machine.totem_pid)
+            machine.totem_lost("the ring process of this node died")
+            self._connect()
+            return
+        if self._totem is not None and self._totem.is_broken:
+            # It lives, as far as is known yet. What was said on that connection is lost.
+            self._totem.is_broken = False
+            machine.hello()
         if machine.state == State.WAITING:
             if self._hello_at_s is None:
                 # The machine said hello of its own accord.
@@ -126,34 +136,40 @@ class Process:
             self._drop_watch()
             self._watch = ProcessWatch(machine.totem_pid)
             if self._watch.fileno() >= 0:
-                self._poller.register(self._watch.fileno(), zmq.POLLIN)
-        told = self._watch.fileno()
-        if (told < 0 or told in ready) and not self._watch.is_alive():
-            _log.error("The ring process (%d) died: its members and their groups are lost here", machine.totem_pid)
-            machine.totem_lost("the ring process of this node died")
-            self._connect()
+                self._poll.register(self._watch.fileno(), select.EPOLLIN)
+
+    def _has_totem_died(self, ready: set[int]) -> bool:
+        watch = self._watch
+        if watch is None:
+            return False
+        return (watch.fileno() < 0 or watch.fileno() in ready) and not watch.is_alive()
 
     # The loop.
 
     def _turn(self) -> None:
-        ready = dict(self._poller.poll(self._wait_ms()))
+        ready = {descriptor for descriptor, _ in self._poll.poll(self._wait_s())}
         if self._wake_read.fileno() in ready:
             self._wake_read.recv(512)
         machine = self._machine
         assert self._totem is not None
-        if self._totem in ready:
-            for frame in sockets.receive_all(self._totem):
+        if self._totem.fileno() in ready:
+            for frame in self._totem.receive():
                 self._take(frame, None)
-        if self._gateway in ready:
-            for identity, frame in sockets.receive_all_routed(self._gateway):
-                self._take(frame, identity)
+        if self._gateway.fileno() in ready or self._gateway.has_pending:
+            for identity, envelope in self._gateway.receive():
+                if envelope is not None:
+                    self._take(envelope, identity)
+            self._gateway.take_gone()
         now_s = time.monotonic()
+        self._totem.tend(now_s)
         self._tend_totem(now_s, ready)
         machine.flush(now_s)
         self._send(now_s)
         self._spare_memory.tick(now_s)
-        if self._control.socket in ready:
-            self._control.serve()
+        if self._control_fd in ready:
+            # ZeroMQ's descriptor says only once that something came in.
+            while int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                self._control.serve()
         if machine.state != self._state:
             self._state = machine.state
             self._log_state()
@@ -176,27 +192,30 @@ class Process:
         assert self._totem is not None
         self._retry_at_s = None
         while machine.to_totem:
-            if not sockets.send(self._totem, machine.to_totem[0]):
+            if not self._totem.send(machine.to_totem[0]):
                 self._retry_at_s = now_s + RETRY_S
                 break
             machine.to_totem.popleft()
         frames = machine.clients.frames
         while frames:
             identity, frame = frames[0]
-            sent = sockets.try_send(self._gateway, frame, identity)
-            if sent is False:
+            if self._gateway.send(identity, frame) is False:
                 self._retry_at_s = now_s + RETRY_S
                 break
             # To nobody: its successor says hello, and gets what is not acknowledged.
             frames.popleft()
 
-    def _wait_ms(self) -> int:
+    def _wait_s(self) -> float:
         """How long the poll may sleep."""
-        due = [at for at in (self._machine.due_s(), self._hello_at_s, self._retry_at_s) if at is not None]
+        if self._gateway.has_pending:
+            return 0.0
+        assert self._totem is not None
+        whens = (self._machine.due_s(), self._hello_at_s, self._retry_at_s, self._totem.retry_at_s)
+        due = [at for at in whens if at is not None]
         due.append(self._spare_memory.due_s)
         if self._watch is not None and self._watch.fileno() < 0:
             due.append(time.monotonic() + ALIVE_CHECK_S)
-        return max(0, math.ceil((min(due) - time.monotonic()) * 1000))
+        return max(0.0, min(due) - time.monotonic())
 
     def _log_state(self) -> None:
         machine = self._machine

@@ -103,6 +103,18 @@ class Doorkeeper:
         self._remote_clients = remote_clients
         self._connections = 0
 
+    def admits(self, peer: Peer) -> bool:
+        """Whether a process of this machine may connect; who may not is noted."""
+        allowed = self._access.allows(peer)
+        if not allowed:
+            self.denied.append(peer)
+        return allowed
+
+    def stamp(self, peer: Peer) -> str:
+        """The stamp of a new connection."""
+        self._connections += 1
+        return f"{peer.uid}:{peer.gid}:{peer.pid}:{peer.key}:{self._connections}"
+
     def serve(self) -> None:
         """Answer what libzmq has asked."""
         for _ in range(REQUESTS_PER_DRAIN):
@@ -117,9 +129,7 @@ class Doorkeeper:
             else:
                 peer, allowed = self._judge_remote(domain, mechanism, credentials)
             if peer is not None and allowed:
-                self._connections += 1
-                stamp = f"{peer.uid}:{peer.gid}:{peer.pid}:{peer.key}:{self._connections}".encode()
-                answer = [b"200", b"OK", stamp, b""]
+                answer = [b"200", b"OK", self.stamp(peer).encode(), b""]
             else:
                 if peer is not None:
                     self.denied.append(peer)

@@ -5,9 +5,8 @@ The first byte of a connection's name says whose it is.
 
 from collections.abc import Iterator
 
-import zmq
-
 from services.ipc_gateway.front import Front, Received
+from services.ipc_gateway.local_front import LocalFront
 
 LOCAL, REMOTE = b"L", b"R"
 
@@ -15,16 +14,23 @@ LOCAL, REMOTE = b"L", b"R"
 class Doors:
     """All fronts."""
 
-    def __init__(self, local: Front, remote: Front | None) -> None:
-        self._fronts = {LOCAL: local} if remote is None else {LOCAL: local, REMOTE: remote}
+    def __init__(self, local: LocalFront, remote: Front | None) -> None:
+        self._fronts: dict[bytes, Front | LocalFront] = {LOCAL: local}
+        if remote is not None:
+            self._fronts[REMOTE] = remote
 
-    def sockets(self) -> "list[zmq.Socket[bytes]]":
+    def filenos(self) -> list[int]:
         """To be polled for input of clients."""
-        return [front.socket for front in self._fronts.values()]
+        return [descriptor for front in self._fronts.values() for descriptor in front.filenos()]
 
-    def monitors(self) -> "list[zmq.Socket[bytes]]":
+    def monitor_filenos(self) -> list[int]:
         """To be polled for connections that end."""
-        return [front.monitor for front in self._fronts.values()]
+        return [descriptor for front in self._fronts.values() for descriptor in front.monitor_filenos()]
+
+    def has_input(self) -> bool:
+        """Whether something was left over that no descriptor tells of. Every front is asked."""
+        waits = [front.has_input() for front in self._fronts.values()]
+        return any(waits)
 
     def receive(self) -> Iterator[Received]:
         """What clients sent, a bounded number of envelopes."""

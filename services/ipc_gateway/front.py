@@ -74,6 +74,18 @@ class Front:
             self.close()
             raise SocketError(f"{endpoint}: cannot be bound: {error.strerror or error}") from None
 
+    def filenos(self) -> list[int]:
+        """What to poll; readable means: look at `has_input`."""
+        return [int(self.socket.getsockopt(zmq.FD))]
+
+    def monitor_filenos(self) -> list[int]:
+        """What to poll for connections that end."""
+        return [int(self.monitor.getsockopt(zmq.FD))]
+
+    def has_input(self) -> bool:
+        """Whether there is something to be received. To ask makes the descriptor quiet."""
+        return bool(int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
     def receive(self) -> Iterator[Received]:
         """What clients sent, a bounded number of envelopes."""
         for _ in range(ENVELOPES_PER_DRAIN):

@@ -22,6 +22,7 @@ from services.ipc_gateway.doors import Doors
 from services.ipc_gateway.front import Front
 from services.ipc_gateway.gateway import Gateway
 from services.ipc_gateway.limits import raise_descriptor_limit
+from services.ipc_gateway.local_front import LocalFront
 from services.ipc_gateway.remote import RemoteClients
 from services.ipc_gateway.remote import endpoint_of as remote_endpoint
 from services.ipc_gateway.sam_upstream import SamUpstream
@@ -31,6 +32,7 @@ from services.ipc_gateway.upstream import Upstream
 SERVICE = "ipc_gateway"
 HOUSEKEEPING_S = 1.0
 RETRY_S = 0.01
+RETRY_CONNECT_S = 0.02
 DEATH_GRACE_S = 0.1
 """A dead process's connection ends by itself, after all that it sent; where a child has inherited it, it does not."""
 DENIED_LOG_INTERVAL_S = 1.0
@@ -69,12 +71,15 @@ class Process:
         handlers = {"status": self._on_status, "log_level": self._on_log_level}
         self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
         self._doors = self._open_doors(socket_endpoint(run_dir, "gateway.sock"), access)
-        self._upstream = Upstream(self._context, run_dir)
+        self._upstream = Upstream(run_dir)
         self._gateway = Gateway(self._doors, self._upstream, config.message_size_max)
-        self._sam = SamUpstream(self._context, run_dir, self._gateway.on_sam)
+        self._sam = SamUpstream(run_dir, self._gateway.on_sam)
         self._gateway.sam = self._sam
         self._poll = select.epoll()
         self._look_at_all = True
+        self._clients_polled = int(select.EPOLLIN)
+        self._clients_waited = False
+        """Something was left over when clients were read last."""
         self._deaths = select.epoll()
         self._watched: dict[int, Session] = {}
         self._dying: dict[Session, float] = {}
@@ -87,7 +92,7 @@ class Process:
 
     def _open_doors(self, endpoint: str, access: Access) -> Doors:
         bytes_max, settings = self._config.message_size_max, self._config.remote
-        local = Front(self._context, endpoint, bytes_max, open_to_others=access.is_open_to_others)
+        local = LocalFront(endpoint, bytes_max, self._doorkeeper, open_to_others=access.is_open_to_others)
         if not settings.enabled:
             return Doors(local, None)
         try:
@@ -119,62 +124,56 @@ class Process:
             self._close()
         notice(log, "Stopped.")
 
-    def _register_upstream(self) -> None:
-        """Poll the connection to cpg, which is a new one. (epoll forgets descriptors that are closed by itself.)"""
-        upstream = self._upstream
-        self._poll.register(descriptor_of(upstream.socket), select.EPOLLIN)
-        self._upstream_monitor_fd = descriptor_of(upstream.monitor)
-        self._poll.register(self._upstream_monitor_fd, select.EPOLLIN)
-        self._look_at_all = True
-
     def _register(self) -> None:
-        """Poll everything else."""
-        self._door_monitor_fds = {descriptor_of(monitor) for monitor in self._doors.monitors()}
+        """Poll everything."""
+        self._door_fds = set(self._doors.filenos())
+        self._door_monitor_fds = set(self._doors.monitor_filenos())
+        self._upstream_fd, self._sam_fd = self._upstream.socket.fileno(), self._sam.socket.fileno()
         self._doorkeeper_fd = descriptor_of(self._doorkeeper.socket)
         self._control_fd = descriptor_of(self._control.socket)
-        self._sam_monitor_fd = descriptor_of(self._sam.monitor)
         for each in (
-            *map(descriptor_of, self._doors.sockets()),
+            *self._door_fds,
             *self._door_monitor_fds,
-            descriptor_of(self._sam.socket),
-            self._sam_monitor_fd,
+            self._upstream_fd,
+            self._sam_fd,
             self._doorkeeper_fd,
             self._control_fd,
             self._deaths.fileno(),
             self._wake_read,
         ):
             self._poll.register(each, select.EPOLLIN)
-        self._register_upstream()
+
+    def _poll_clients(self, events: int) -> None:
+        """Poll the clients for these events: for none while what they send would find no room."""
+        self._clients_polled = events
+        for each in self._door_fds:
+            self._poll.modify(each, events)
 
     def _turn(self, next_housekeeping: float) -> None:
         ready = {descriptor for descriptor, _ in self._poll.poll(self._timeout_s(next_housekeeping))}
         if self._look_at_all:
             # A descriptor of ZeroMQ says something only after one has looked and found nothing.
-            ready |= {self._doorkeeper_fd, self._upstream_monitor_fd, self._control_fd, *self._door_monitor_fds}
-            ready.add(self._sam_monitor_fd)
+            ready |= {self._doorkeeper_fd, self._control_fd, *self._door_monitor_fds}
             self._look_at_all = False
         gateway, upstream, doors = self._gateway, self._upstream, self._doors
         if self._doorkeeper_fd in ready:
             while has_input(self._doorkeeper.socket):
                 self._doorkeeper.serve()
-            self._log_denied()
-        if self._upstream_monitor_fd in ready and upstream.is_broken():
-            log.warning("the connection to cpg broke; waiting for it to come back")
-            upstream.connect()
-            self._register_upstream()
-            gateway.hello()
-        upstream.flush()
-        if has_input(upstream.socket):
+        if self._upstream_fd in ready:
             for envelope in upstream.receive():
                 gateway.on_cpg(envelope)
-        if has_input(self._sam.socket):
+            if upstream.has_broken():
+                log.warning("the connection to cpg broke; waiting for it to come back")
+                gateway.hello()
+        upstream.flush()
+        if self._sam_fd in ready:
             self._sam.receive()
-        if self._sam_monitor_fd in ready:
-            self._sam.look_after_connection()
         gone = doors.gone() if doors.has_gone or not self._door_monitor_fds.isdisjoint(ready) else []
         # While cpg takes nothing more nothing is read from clients: they feel the flow control.
-        if gone or (not upstream.outbox and self._have_clients_input()):
+        if gone or (not upstream.outbox and (self._clients_waited or not self._door_fds.isdisjoint(ready))):
             self._receive(until_empty=bool(gone))
+        if self._doorkeeper.denied:
+            self._log_denied()
         for connection in gone:
             gateway.detach(connection)
         gateway.flush()
@@ -188,19 +187,19 @@ class Process:
 
     def _timeout_s(self, next_housekeeping: float) -> float:
         """How long the poll may sleep. A descriptor of ZeroMQ tells of input once; what was left over must be asked."""
-        # Both are asked in any case: that is what makes their descriptors quiet.
-        cpg_waits, clients_wait = has_input(self._upstream.socket), self._have_clients_input()
-        sam_waits = has_input(self._sam.socket)
-        waits = cpg_waits or sam_waits or (clients_wait and not self._upstream.outbox)
-        if waits or self._look_at_all or self._doors.has_gone:
+        self._clients_waited = self._doors.has_input()
+        full = bool(self._upstream.outbox)
+        if full == bool(self._clients_polled):
+            self._poll_clients(0 if full else select.EPOLLIN)
+        if (self._clients_waited and not full) or self._look_at_all or self._doors.has_gone:
             return 0.0
-        timeout_s = max(0.0, next_housekeeping - time.monotonic())
+        now_s = time.monotonic()
+        timeout_s = max(0.0, next_housekeeping - now_s)
+        for each in (self._upstream.socket, self._sam.socket):
+            each.tend(now_s)
+            if each.retry_at_s is not None:
+                timeout_s = min(timeout_s, RETRY_CONNECT_S)
         return min(timeout_s, RETRY_S) if self._gateway.has_blocked or self._dying else timeout_s
-
-    def _have_clients_input(self) -> bool:
-        """Whether clients have sent something. Every socket is asked: that makes its descriptor quiet."""
-        asked = [has_input(socket) for socket in self._doors.sockets()]
-        return any(asked)
 
     def _receive(self, *, until_empty: bool) -> None:
         """Take what clients sent. What a connection that is gone had sent counts, so it is read before."""

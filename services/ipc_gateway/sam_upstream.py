@@ -8,13 +8,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import zmq
-from zmq.utils.monitor import recv_monitor_message
-
 from rondo.bus import sam as bus
 from rondo.bus.codes import Code
+from rondo.bus.direct import Dealer
 from rondo.bus.envelope import BusError, pack
-from rondo.bus.sockets import connect_dealer, receive_all, send
 from services.ipc_gateway.credentials import Identity
 
 WAITING_MAX = 1024
@@ -28,12 +25,11 @@ Answer = Callable[[bytes, int, int, bytes], object]
 class SamUpstream:
     """Requests to SAM and answers from it."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", run_dir: Path, answer: Answer) -> None:
+    def __init__(self, run_dir: Path, answer: Answer) -> None:
         self._answer = answer
         self._waiting: set[tuple[bytes, int]] = set()
         self.errors = 0
-        self.socket = connect_dealer(context, f"ipc://{run_dir / bus.SOCKET}")
-        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.Event.DISCONNECTED)
+        self.socket = Dealer(f"ipc://{run_dir / bus.SOCKET}")
 
     def ask(self, connection: bytes, number: int, who: Identity | None, blob: bytes) -> None:
         """A client asks; `who` is None if its process is gone or cannot be seen."""
@@ -45,7 +41,7 @@ class SamUpstream:
             self._refuse(connection, number, Code.TRY_AGAIN, f"{WAITING_MAX} requests wait for SAM already")
         else:
             ask = bus.Ask(0, connection, number, who.pid, who.start_time, who.uid, who.gid, list(who.groups), blob)
-            if send(self.socket, bus.encode(ask)):
+            if self.socket.send(bus.encode(ask)):
                 self._waiting.add((connection, number))
             else:
                 self._refuse(connection, number, Code.TRY_AGAIN, "SAM does not run now; it is started again")
@@ -54,8 +50,8 @@ class SamUpstream:
         self._answer(connection, number, code, pack(text))
 
     def receive(self) -> None:
-        """Hand on what SAM answers."""
-        for frame in receive_all(self.socket):
+        """Hand on what SAM answers. If the connection broke, what SAM had in its hands is lost."""
+        for frame in self.socket.receive():
             try:
                 answer = bus.decode(frame)
             except BusError:
@@ -65,20 +61,12 @@ class SamUpstream:
                 self._waiting.discard((answer.connection, answer.number))
                 self._answer(answer.connection, answer.number, answer.code, answer.blob)
 
-    def look_after_connection(self) -> None:
-        """If it broke, what SAM had in its hands is lost."""
-        broken = False
-        while self.monitor.poll(0):
-            recv_monitor_message(self.monitor)
-            broken = True
-        if broken:
-            self.receive()
+        if self.socket.is_broken:
+            self.socket.is_broken = False
             waiting, self._waiting = self._waiting, set()
             for connection, number in waiting:
                 self._refuse(connection, number, Code.LIBRARY, "SAM was restarted; ask again")
 
     def close(self) -> None:
         """Close."""
-        self.socket.disable_monitor()
-        self.monitor.close(linger=0)
-        self.socket.close(linger=0)
+        self.socket.close()

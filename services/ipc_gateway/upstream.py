@@ -1,48 +1,31 @@
-"""The connection to cpg. It is made anew whenever it breaks, so that nothing that was queued for one cpg reaches the
-next one; cpg may start later than we, or be killed at any time.
+"""The connection to cpg. Whenever it breaks all that was queued is dropped, so that nothing that was meant for one cpg
+reaches the next one; cpg may start later than we, or be killed at any time.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-import zmq
-from zmq.utils.monitor import recv_monitor_message
-
 from rondo.bus import sessions
+from rondo.bus.direct import Dealer
 from rondo.bus.envelope import BusError
-from rondo.bus.sockets import connect_dealer, receive_all, send
 
 
 class Upstream:
-    """Envelopes to and from cpg. `is_broken` says that all was lost, and a new hello is due after `connect`."""
+    """Envelopes to and from cpg. `has_broken` says that all was lost, and a new hello is due."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", run_dir: Path) -> None:
-        self._context = context
-        self._endpoint = f"ipc://{run_dir / 'cpg.sock'}"
-        self.socket: zmq.Socket[bytes]
-        self.monitor: zmq.Socket[bytes]
+    def __init__(self, run_dir: Path) -> None:
         self.outbox: deque[bytes] = deque()
         self.errors = 0
-        self._open()
+        self.socket = Dealer(f"ipc://{run_dir / 'cpg.sock'}")
 
-    def _open(self) -> None:
-        self.socket = connect_dealer(self._context, self._endpoint)
-        self.monitor = self.socket.get_monitor_socket(zmq.Event.DISCONNECTED)
-
-    def connect(self) -> None:
-        """A new connection instead of the old one; what was queued is dropped."""
-        self.close()
+    def has_broken(self) -> bool:
+        """Whether the connection broke since the last call; then what was queued is gone."""
+        if not self.socket.is_broken:
+            return False
+        self.socket.is_broken = False
         self.outbox.clear()
-        self._open()
-
-    def is_broken(self) -> bool:
-        """Whether the connection broke."""
-        broken = False
-        while self.monitor.poll(0):
-            recv_monitor_message(self.monitor)
-            broken = True
-        return broken
+        return True
 
     def send(self, envelope: sessions.Envelope) -> None:
         """Send now, or when there is room."""
@@ -51,12 +34,12 @@ class Upstream:
 
     def flush(self) -> None:
         """Send what waits, as far as there is room."""
-        while self.outbox and send(self.socket, self.outbox[0]):
+        while self.outbox and self.socket.send(self.outbox[0]):
             self.outbox.popleft()
 
     def receive(self) -> Iterator[sessions.Envelope]:
-        """What cpg sent, a bounded number of envelopes."""
-        for frame in receive_all(self.socket):
+        """What cpg sent, a bounded amount."""
+        for frame in self.socket.receive():
             try:
                 yield sessions.decode(frame)
             except BusError:
@@ -64,6 +47,4 @@ class Upstream:
 
     def close(self) -> None:
         """Close."""
-        self.socket.disable_monitor()
-        self.monitor.close(linger=0)
-        self.socket.close(linger=0)
+        self.socket.close()

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import zmq
-
 from rondo import paths
 from rondo.bus import sockets
+from rondo.bus.direct import Router
 from rondo.bus.envelope import BusError
 from rondo.bus.kinds import Kind
 from rondo.bus.requests import Guarantee
@@ -34,16 +33,14 @@ _log = logging.getLogger("TOTEM")
 class Bus:
     """The ROUTER socket `totem.sock`. Raises `rondo.bus.sockets.SocketError` or `rondo.paths.PathError` when made."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, node: Node) -> None:
+    def __init__(self, run_dir: Path, node: Node) -> None:
         endpoint = paths.socket_endpoint(run_dir, "totem.sock")
         sockets.remove_stale(endpoint)
-        self._socket = sockets.bind_router(context, endpoint)
+        self._socket = Router(endpoint)
         self._node = node
         self._log = node.log
         self._counters = node.counters
         self._peer: bytes | None = None
-        self._ready = True
-        """Something may be waiting in the socket: ZeroMQ's descriptor tells that only once."""
         self._retry_ns: int | None = None
         self._taken_since_ns: int | None = None
         """When something was taken first of which cpg was not told yet."""
@@ -51,11 +48,11 @@ class Bus:
 
     def fileno(self) -> int:
         """What to poll."""
-        return int(self._socket.getsockopt(zmq.FD))
+        return self._socket.fileno()
 
     def next_turn_ns(self, now_ns: int) -> int | None:
         """When `receive` and `send` want to be called even if the descriptor is not readable."""
-        if self._ready:
+        if self._socket.has_pending:
             return now_ns
         if self._taken_since_ns is None:
             return self._retry_ns
@@ -63,7 +60,7 @@ class Bus:
 
     def receive(self, readable: bool, now_ns: int) -> None:
         """Take what cpg has sent and give it to the ring, as far as that has room."""
-        if readable or self._ready:
+        if readable or self._socket.has_pending:
             self._receive()
         node, ring = self._node, self._node.ring
         submitted = False
@@ -91,27 +88,22 @@ class Bus:
         elif self._taken_since_ns is None:
             self._taken_since_ns = now_ns
         hold_taken = self._taken_since_ns is not None and now_ns < self._taken_since_ns + TAKEN_DELAY_NS
-        sent = False
         while (frame := self._log.next_frame(hold_taken=hold_taken)) is not None:
-            sent = True
-            if not sockets.send(self._socket, frame, self._peer):
+            if not self._socket.send(self._peer, frame):
                 self._log.unsend(frame)
                 self._retry_ns = now_ns + RETRY_NS
                 break
         if not self._log.has_taken_news:
             self._taken_since_ns = None
-        if sent and not self._ready:
-            # Sending may have used up the descriptor's one sign that something came in.
-            self._ready = bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
     def _receive(self) -> None:
-        count = 0
-        for identity, frame in sockets.receive_all_routed(self._socket, ENVELOPES_PER_TURN):
-            count += 1
+        for identity, frame in self._socket.receive(ENVELOPES_PER_TURN):
+            if frame is None:
+                continue
             if identity != self._peer:
                 if self._peer is not None and not _is_hello(frame):
                     self._counters["bus_stranger"] += 1
@@ -125,7 +117,7 @@ class Bus:
                 if not self._bad_told:
                     self._bad_told = True
                     _log.error("An envelope from cpg was refused: %s; others like it are only counted", error)
-        self._ready = count == ENVELOPES_PER_TURN
+        self._socket.take_gone()
 
 
 def _is_hello(frame: bytes) -> bool:

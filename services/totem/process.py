@@ -80,7 +80,7 @@ class Process:
         tune(self._config.cpu_affinity, realtime=self._config.sched_rr)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._bus = Bus(context, self._run_dir, self.node)
+            self._bus = Bus(self._run_dir, self.node)
             self._control = ControlServer(
                 context,
                 self._run_dir,
