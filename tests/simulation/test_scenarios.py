@@ -9,7 +9,9 @@ from services.totem.ring.options import MESSAGE_SIZE_MAX
 from services.totem.wire.frames import Join, Kind, encode_join
 from tests.simulation.cluster import Cluster
 from tests.simulation.network import Rule
-from tests.simulation.world import SEQUENCES_PER_SECOND, WALL_CLOCK_START_S
+
+RESTART_MS = 100
+"""A process takes longer to die and to start."""
 
 
 def reasons(cluster: Cluster, since: int = 0) -> set[int]:
@@ -168,10 +170,29 @@ def test_a_node_that_lost_its_state_file_comes_back() -> None:
     cluster = Cluster(3)
     cluster.form()
     cluster.crash(1)
+    lost_at = cluster.world.wall_clock_sequence()
     cluster.start(1, lost_state=True)
     cluster.expect_ring(1, 2, 3)
     cluster.finish()
-    assert cluster.ring(2).ring_id.sequence > WALL_CLOCK_START_S * SEQUENCES_PER_SECOND
+    assert cluster.ring(2).ring_id.sequence > lost_at
+
+
+def test_nodes_that_are_killed_often_do_not_run_ahead_of_the_clock() -> None:
+    """Every start skips what was reserved on the disk. A node that loses its file must begin above all of it."""
+    cluster = Cluster(3)
+    cluster.form()
+    cluster.crash(1)
+    cluster.start(1, lost_state=True)
+    for node in [1, 2, 3] * 5:
+        cluster.run(RESTART_MS)
+        cluster.crash(node)
+        cluster.start(node)
+        cluster.expect_ring(1, 2, 3)
+    assert cluster.ring(1).ring_id.sequence < cluster.world.wall_clock_sequence()
+    cluster.crash(3)
+    cluster.start(3, lost_state=True)
+    cluster.expect_ring(1, 2, 3)
+    cluster.finish()
 
 
 def test_a_node_that_is_back_before_it_was_missed() -> None:

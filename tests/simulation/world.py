@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from services.totem.ring.events import State
 from services.totem.ring.ring import Ring
+from services.totem.sequence_file import SEQUENCES_PER_SECOND
 from tests.simulation.host import Host
 from tests.simulation.network import Network
 from tests.simulation.trace import SimulationError, Trace
@@ -26,9 +27,6 @@ MS = 1_000_000
 SECOND = 1_000_000_000
 WALL_CLOCK_START_S = 1_700_000_000
 """What the wall clock shows when virtual time begins, for nodes that lost their state file."""
-SEQUENCES_PER_SECOND = 1 << 16
-"""Pace of the ring sequence that such nodes take from the clock. Each ring takes 4, so with 4 per second two rings in
-a second, and another node that loses its state file just then, would give one ring identifier to two rings."""
 _POOL_BYTES = 1 << 20
 _POOL = Random("filler").randbytes(2 * _POOL_BYTES)
 
@@ -99,8 +97,11 @@ class World:
 
     def start(self, node: int, *, lost_state: bool = False) -> None:
         """Start a node's process."""
-        clock_ns = WALL_CLOCK_START_S * SECOND + self.now()
-        self.hosts[node].start(lost_state=lost_state, wall_clock_sequence=clock_ns * SEQUENCES_PER_SECOND // SECOND)
+        self.hosts[node].start(lost_state=lost_state, wall_clock_sequence=self.wall_clock_sequence())
+
+    def wall_clock_sequence(self) -> int:
+        """The ring sequence with which a node begins now that has lost its state file."""
+        return (WALL_CLOCK_START_S * SECOND + self.now()) * SEQUENCES_PER_SECOND // SECOND
 
     def run_until(self, at_ns: int) -> None:
         """Let time pass up to then."""
