@@ -11,6 +11,7 @@ waits here, so many envelopes at most; what was not read waits in the kernel, an
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -33,6 +34,8 @@ CHUNK_BYTES_MAX = 1024 * 1024
 JOINED_BYTES_MAX = 16 * 1024
 """A frame and its header are put together up to here; above, the kernel gathers them."""
 BACKLOG = 1024
+ACCEPTED_MAX = 64
+"""Connections accepted in a row: whoever connects again and again must not keep others waiting."""
 RETRY_S = 0.02
 """Who connects tries again this often while nobody is there."""
 
@@ -72,6 +75,8 @@ class _Connection:
     def send(self, envelope: bytes) -> bool:
         """Send, now or when there is room; False if there is none even for waiting."""
         if not self.reader.is_ready:
+            if len(self._early) >= self._high_water:
+                return False
             self._early.append(envelope)
             return True
         if self._waiting:
@@ -146,6 +151,12 @@ class _Connection:
             self.send(self._early.popleft())
         return messages
 
+    def give_up(self) -> None:
+        """Nothing can be sent any more: the descriptor shall say so, after what the other side has sent."""
+        self._waiting.clear()
+        with contextlib.suppress(OSError):
+            self.stream.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self.stream.close()
 
@@ -173,6 +184,8 @@ class Router:
         self._pending: deque[tuple[bytes, bytes | None]] = deque()
         path = _path_of(endpoint)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        """Given up for a moment when there are no more descriptors: see `_turn_away`."""
         # The file must not be open to others even for the moment between bind and chmod.
         umask = os.umask(0o177)
         try:
@@ -181,6 +194,7 @@ class Router:
             self._listener.listen(BACKLOG)
         except OSError as error:
             self._listener.close()
+            os.close(self._spare)
             raise SocketError(f"{endpoint}: cannot be bound: {error.strerror or error}") from None
         finally:
             os.umask(umask)
@@ -230,11 +244,13 @@ class Router:
         return [pending.popleft() for _ in range(limit)]
 
     def _accept(self) -> None:
-        while True:
+        for _ in range(ACCEPTED_MAX):
             try:
                 stream, _ = self._listener.accept()
-            except OSError:
-                return  # nobody (any more), or no descriptor for it now
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._turn_away()
+                return  # otherwise: nobody, or nobody any more
             try:
                 found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
                 credentials = Credentials(*_CREDENTIALS.unpack(found))
@@ -252,11 +268,24 @@ class Router:
             self._by_descriptor[stream.fileno()] = identity
             self._poll.register(stream, _IN)
 
+    def _turn_away(self) -> None:
+        """Close who waits for a connection, for want of descriptors: the listener would be readable without end."""
+        os.close(self._spare)
+        try:
+            self._listener.accept()[0].close()
+        except OSError:
+            pass
+        finally:
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
     def _serve(self, identity: bytes, events: int) -> None:
         connection = self._connections[identity]
         try:
             if events & _OUT:
-                connection.flush()
+                try:
+                    connection.flush()
+                except OSError:
+                    connection.give_up()
                 if not connection.is_blocked():
                     self._poll.modify(connection.stream, _IN)
             if events & ~_OUT:
@@ -280,7 +309,8 @@ class Router:
         try:
             sent = connection.send(envelope)
         except OSError:
-            return None  # the descriptor says so too, after what was sent before
+            connection.give_up()
+            return None
         if not was_blocked and connection.is_blocked():
             self._poll.modify(connection.stream, _IN | _OUT)
         return sent
@@ -291,6 +321,7 @@ class Router:
             connection.close()
         self._connections.clear()
         self._listener.close()
+        os.close(self._spare)
         self._poll.close()
 
 
@@ -353,7 +384,8 @@ class Dealer:
         try:
             sent = connection.send(envelope)
         except OSError:
-            return True  # it is lost with the connection, as the descriptor says too
+            connection.give_up()
+            return True  # it is lost with the connection
         if not was_blocked and connection.is_blocked():
             self._poll.modify(connection.stream, _IN | _OUT)
         return sent

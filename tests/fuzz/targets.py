@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from rondo.bus import envelope, events, mcast, order, requests, sam, sessions
+from rondo.bus import envelope, events, mcast, order, requests, sam, sessions, zmtp
 from rondo.bus.envelope import BusError, unpack
 from rondo.client import protocol
 from services.cpg import wire as cpg_wire
@@ -348,6 +348,35 @@ _NOT_DECODING = frozenset(
 )  # fmt: skip
 
 
+def _stream(data: bytes) -> None:
+    """A connection of ZeroMQ. The first byte says how it is cut: what comes out must not depend on that."""
+    whole, cut, size = zmtp.Reader(1 << 16), zmtp.Reader(1 << 16), data[0] + 1 if data else 1
+    data = data[1:]
+    try:
+        messages = whole.feed(data)
+    except zmtp.ProtocolError:
+        messages = None
+    found: list[bytes | None] = []
+    try:
+        for at in range(0, len(data), size):
+            found += cut.feed(data[at : at + size])
+    except zmtp.ProtocolError:
+        assert messages is None
+    else:
+        assert (found, cut.missing, cut.pings) == (messages, whole.missing, whole.pings)
+
+
+def _stream_seeds() -> list[bytes]:
+    hello = zmtp.GREETING + zmtp.ready(b"DEALER")
+    frames = [zmtp.header(5) + b"hello", zmtp.header(300) + bytes(300), zmtp.header(2, zmtp.Flag.MORE) + b"ab"]
+    commands = [zmtp.command(b"\x04PING\0\1xy"), zmtp.command(zmtp.DENIED), zmtp.command(bytes(5000))]
+    return [
+        bytes([cut]) + hello + b"".join(each)
+        for cut in (0, 6, 255)
+        for each in ([], frames, [*commands[:2], *frames], [zmtp.header(1 << 30)], commands[2:], [*frames[2:], *frames])
+    ] + [b"\x05" + zmtp.GREETING + frames[0], b"\x40" + bytes(64), b"\x40" + zmtp.GREETING[:20] + bytes(64)]
+
+
 def _of_bus_target(name: str, decoders: list[Decoder], values: list[Any], *modules: ModuleType) -> Target:
     return Target(name, _of_bus(decoders, values), _seeds_of(values), modules, _NOT_DECODING)
 
@@ -382,6 +411,7 @@ TARGETS = {
         Target("packets", _packets, _packet_seeds, (packets, syncmsg, executive)),
         Target("cpg", _cpg, _cpg_seeds, (cpg_wire,)),
         Target("sealed", _sealed, _sealed_seeds, (opener, security_envelope, peers, replay), _NOT_DECODING),
+        Target("stream", _stream, _stream_seeds, (zmtp,), frozenset({"header", "command", "ready", "_property"})),
         _of_bus_target("order", [order.decode], _ORDER, order),
         _of_bus_target("sessions", [sessions.decode], _SESSIONS, sessions),
         _of_bus_target("requests", [_expand, requests.decode_replies], REQUESTS, requests),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
 import time
@@ -223,7 +224,59 @@ def test_strangers_do_no_harm(tmp_path: Path) -> None:
             stranger.connect(str(tmp_path / "a.sock"))
             stranger.sendall(words)
             router.receive()
-    until(lambda: router.receive() or len(router.take_gone()) >= 0)
+    gone: list[bytes] = []
+
+    def all_gone() -> bool:
+        assert router.receive() == []
+        gone.extend(router.take_gone())
+        return len(gone) == 4
+
+    until(all_gone)
+    dealer = Dealer(f"ipc://{tmp_path / 'a.sock'}")
+    dealer.send(b"hello")
+    assert greet(router, dealer)[0][1] == b"hello"
+    dealer.close()
+    router.close()
+
+
+def test_what_was_sent_before_the_end_counts(tmp_path: Path) -> None:
+    router = Router(f"ipc://{tmp_path / 'a.sock'}", high_water=4)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "a.sock"))
+        client.sendall(zmtp.GREETING + zmtp.ready(b"DEALER") + zmtp.header(1) + b"1")
+        ((identity, envelope),) = arrived(router)
+        assert identity is not None
+        assert envelope == b"1"
+        while router.send(identity, bytes(1 << 20)):
+            pass
+        client.sendall(zmtp.header(1) + b"2")
+    # It is closed while much waits for it: that cannot be written, and what it has sent is there all the same.
+    assert arrived(router) == [(identity, b"2")]
+    until(lambda: router.receive() == [] and router.has_gone)
+    assert router.take_gone() == [identity]
+    assert router.send(identity, b"to nobody") is None
+    router.close()
+
+
+def test_without_descriptors_the_next_is_turned_away(tmp_path: Path) -> None:
+    router = Router(f"ipc://{tmp_path / 'a.sock'}")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as client:
+        # None above those that are open now.
+        lowest_free = os.dup(client.fileno())
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+        try:
+            client.connect(str(tmp_path / "a.sock"))
+            assert router.receive() == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert client.recv(1) == b"", "closed, not left to wait"
+    assert select.select([router.fileno()], [], [], 0)[0] == [], "and it does not spin for it"
+    dealer = Dealer(f"ipc://{tmp_path / 'a.sock'}")
+    dealer.send(b"hello")
+    assert greet(router, dealer)[0][1] == b"hello"
+    dealer.close()
     router.close()
 
 
