@@ -6,20 +6,16 @@ to be there.
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import settings
 
 from tests.cluster.netns import Lab
 from tests.cluster.requirements import corosync_missing, namespaces_missing, root_missing
-
-# How long an example takes says more of what else the machine is doing than of the code.
-hypothesis.settings.register_profile("rondo", deadline=None)
-hypothesis.settings.load_profile("rondo")
 
 LookForMissing = Callable[[], str | None]
 NEEDS: dict[str, LookForMissing] = {
@@ -35,6 +31,9 @@ settings.load_profile("rondo")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Who is started in the background of a script ignores SIGINT, and so would every command that is to be interrupted.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "namespaces: needs network namespaces (without root: user namespaces)")
 
 

@@ -49,7 +49,7 @@ def test_a_line_that_not_all_have_waits_and_is_then_called_transitional(lab: Lab
         return [0 if state is None else int(state["counters"]["messages_tx"]) for state in states]
 
     Faults(lab).cut({1, 2}, {3}, FRAMES_WITH_IT)
-    before = sent()
+    before = sent()  # from here on node 3 keeps the ring for 2500 rotations: some seconds
     typists[0].type(LONG.encode())
     wait_for(sent, lambda counts: counts[0] > before[0], "node 1 to send", 60)
     typists[1].type(b"held back")

@@ -130,3 +130,22 @@ def test_one_who_cannot_be_heard_leaves_the_answer_to_others() -> None:
     assert len(cluster.delivered(3)) == 3
     cluster.stop(deaf)
     cluster.finish()
+
+
+def test_who_cannot_receive_a_packet_keeps_the_ring_for_as_long_as_corosync_would() -> None:
+    """Its answers come from all others in turn and are lost; that none comes in a rotation now and then is no sign that
+    nobody has the packet, for which a new ring would be formed: only fail_recv_const ends the ring."""
+    cluster = busy_cluster()
+    ring = cluster.ring(1).ring_id
+    lost = cluster.lose(Kind.MCAST, target=3)
+    lost.matching = lambda frame: len(frame) > 500
+    rotations = len(cluster.events("token_in", 3))
+    cluster.send(1, 600)
+    while len(cluster.events("token_in", 3)) < rotations + 1000:
+        cluster.run(10)
+    assert lost.hits > 300
+    assert [cluster.ring(node).ring_id for node in cluster.nodes] == [ring] * 3
+    cluster.stop(lost)
+    cluster.run(50)
+    assert [cluster.ring(node).ring_id for node in cluster.nodes] == [ring] * 3
+    cluster.finish()

@@ -56,12 +56,15 @@ def is_unanswered(s: RingState, token: Token, store: PacketStore) -> bool:
 
     Its sender has it as long as the ring exists, so there is none: a forged token has given its number away. Without a
     new ring nothing behind it would ever be delivered. A rotation counts at the end of which the request is still on
-    the token. If a token says that nobody may send for ever, that is so too, and a new ring mends it.
+    the token, if none was answered meanwhile: those who have the packet leave it to each other now and then, and then
+    nobody answers. If a token says that nobody may send for ever, that is so too, and a new ring mends it.
     """
     first = store.aru + 1
     if first != s.unanswered_seq:
         s.unanswered_seq, s.unanswered = first, 0
-    if (first in store.missed or first in s.asked) and (s.ring_id, first & U32_MASK) in token.rtr:
+    if (s.ring_id, first & U32_MASK) not in token.rtr:
+        s.unanswered = 0
+    elif first in store.missed or first in s.asked:
         s.unanswered += 1
         return s.unanswered > UNANSWERED_MAX + 2 * len(s.new_members)
     return False
