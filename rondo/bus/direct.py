@@ -36,6 +36,8 @@ JOINED_BYTES_MAX = 16 * 1024
 BACKLOG = 1024
 ACCEPTED_MAX = 64
 """Connections accepted in a row: whoever connects again and again must not keep others waiting."""
+PATH_BYTES_MAX = 107
+"""Of the path of a Unix socket (unix(7))."""
 RETRY_S = 0.02
 """Who connects tries again this often while nobody is there."""
 
@@ -349,6 +351,11 @@ class Dealer:
         self._unsent: deque[bytes] = deque()
         self._connect()
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether something waits for room in the socket."""
+        return self._connection is not None and self._connection.is_blocked()
+
     def fileno(self) -> int:
         """What to poll; readable as long as `receive` has something to do."""
         return self._poll.fileno()
@@ -429,4 +436,9 @@ def _path_of(endpoint: str) -> Path:
     path = ipc_path(endpoint)
     if path is None:
         raise SocketError(f"{endpoint}: not an endpoint of this machine, as ipc:///run/rondo/gateway.sock is one")
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        raise SocketError(
+            f"{endpoint}: the path has more than {PATH_BYTES_MAX} bytes; an endpoint looks like "
+            "ipc:///run/rondo/gateway.sock"
+        )
     return path

@@ -1,13 +1,18 @@
-"""The thread that keeps a session connected: it owns the ZeroMQ socket, so that acknowledgements and requests go on
-while the application computes.
+"""The thread that keeps a session connected, so that requests and acknowledgements go on while the application works.
 
-The application's threads never touch the socket. They work on the session under `changed` (a lock with a condition)
-and wake this thread with an eventfd, but only when it sleeps: under load that is once per batch, not per message.
-A socket serves one connection; after it breaks there is a new one, so that nothing old is sent ahead of the hello.
+The application's threads work on the session under `changed` (a lock with a condition) and wake this thread with an
+eventfd, but only when it sleeps: under load that is once per batch, not per message. A socket serves one connection;
+after it breaks there is a new one, so that nothing old is sent ahead of the hello.
+
+To the gateway of this machine the thread is a detour: each message would wake it on the way out and on the way back. So
+there a thread of the application that sends while nothing else is under way writes to the socket itself, and one that
+waits reads from it itself (`_lead`), as long as it waits. This thread then leaves the socket alone, and looks only now
+and then whether anybody still reads.
 """
 
 import math
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +20,8 @@ from collections.abc import Callable
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from rondo.bus.sockets import ipc_path
+from rondo.bus.direct import Dealer
+from rondo.bus.sockets import SocketError, ipc_path
 from rondo.client.place import Keys, Place
 from rondo.client.requests import RequestFactory
 from rondo.client.session import DENIED, Session
@@ -30,6 +36,8 @@ HEARTBEAT_TIMEOUT_MS = 5000
 RECONNECT_MS = 20
 RECONNECT_MS_MAX = 200
 """A gateway that was killed is back after some tenths of a second; what is waited longer all its clients wait."""
+LED_MS_MAX = 640
+"""How long the thread may sleep while the application reads the socket itself."""
 DENIAL_MS = 1000
 """How long the monitor may take to say why there is no connection."""
 CLOSE_MS = 1000
@@ -114,6 +122,14 @@ def send_hello(socket: "zmq.Socket[bytes]", hello: bytes) -> bool:
     return True
 
 
+def _poll(timeout_s: float | None, *descriptors: int) -> list[int]:
+    """Which of these are readable; waits for that, at most so long."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if timeout_s is None else math.ceil(timeout_s * 1000))]
+
+
 def close_sockets(socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> None:
     """Close a socket and its monitor."""
     socket.disable_monitor()
@@ -135,15 +151,41 @@ class Link:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closing = False
-        self._socket, self._monitor = self._first_socket()
+        self._is_over = False
+        """The thread has ended."""
+        self._interrupt = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """For whoever reads the socket in its stead."""
+        self._is_led = False
+        """A thread of the application waits, and reads the socket."""
+        self._was_led = False
+        """So it was since the link's own thread looked last."""
+        self._reads = True
+        """The link's own thread polls the socket."""
+        self._direct: Dealer | None = None
+        """The socket to a gateway of this machine; used under `changed` only."""
+        if place.keys is None and ipc_path(place.endpoint) is not None:
+            self._direct = self._first_dealer()
+        else:
+            self._socket, self._monitor = self._first_socket()
         self._thread = threading.Thread(target=self._run, name="rondo-client", daemon=True)
         self._thread.start()
+
+    def _first_dealer(self) -> Dealer:
+        try:
+            _check_access(self.place.endpoint)
+            return Dealer(self.place.endpoint, high_water=1 << 30)
+        except (Error, SocketError) as error:
+            self._close_descriptors()
+            self._context.term()
+            if isinstance(error, SocketError):
+                raise InvalidParameter(str(error)) from None
+            raise
 
     def _first_socket(self) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
         try:
             return open_socket(self._context, self.place)
         except Error:
-            os.close(self._wakeup)
+            self._close_descriptors()
             self._context.term()
             raise
 
@@ -155,10 +197,35 @@ class Link:
             raise BadHandle("this connection belongs to the parent process; after a fork, call rondo.connect() anew")
 
     def wake(self) -> None:
-        """Have the thread look at the session. Under `changed`."""
+        """Have the session looked at. Under `changed`."""
+        requests = self.session.requests
+        full = self.session.ack_bytes >= ACK_BYTES
+        is_alone = requests.bytes_kept == requests.bytes_unsent
+        if self._direct is not None and self.session.is_open and not self._closing and (is_alone or full):
+            # What follows while it is under way is better sent together, by the thread.
+            self._send_direct(acknowledge=full)
+        else:
+            self._rouse()
+
+    def _rouse(self) -> None:
         if self.is_sleeping:
             self.is_sleeping = False
             os.eventfd_write(self._wakeup, 1)
+
+    def _send_direct(self, *, acknowledge: bool, everything: bool = False) -> None:
+        direct = self._direct
+        assert direct is not None
+        for envelope in self.session.outgoing(acknowledge=acknowledge, everything=everything):
+            direct.send(envelope)
+        if direct.is_blocked and not self._reads:
+            self._was_led = False
+            self._rouse()
+
+    def _notify(self) -> None:
+        """Something has changed: have all look that wait, who reads the socket included. Under `changed`."""
+        self.changed.notify_all()
+        if self._is_led:
+            os.eventfd_write(self._interrupt, 1)
 
     def wait(self, condition: Callable[[], object], deadline: float | None, what: str) -> None:
         """Wait, under `changed`, until `condition` is true. Raises Timeout, saying `what` did not happen."""
@@ -166,7 +233,30 @@ class Link:
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
                 raise Timeout(what)
-            self.changed.wait(remaining)
+            if self._direct is None or self._is_led or self._is_over or threading.current_thread() is self._thread:
+                self.changed.wait(remaining)
+            else:
+                self._lead(remaining)
+
+    def _lead(self, timeout_s: float | None) -> None:
+        """Wait for the gateway, in the thread of the application, and take in what it says. Under `changed`, once."""
+        direct = self._direct
+        assert direct is not None
+        self._is_led = self._was_led = True
+        if self._reads:
+            self._rouse()
+        self.lock.release()
+        try:
+            ready = _poll(timeout_s, direct.fileno(), self._interrupt)
+        finally:
+            self.lock.acquire()
+            self._is_led = False
+            # Somebody else who waits reads next.
+            self.changed.notify_all()
+        if self._interrupt in ready:
+            os.eventfd_read(self._interrupt)
+        if direct.fileno() in ready:
+            self._receive_direct()
 
     def wait_for_order(self, condition: Callable[[], object], deadline: float | None, what: str) -> None:
         """The same, where only further events can make it true: those that wait to be handled do not hold them up."""
@@ -179,13 +269,16 @@ class Link:
         self.check_process()
         with self.changed:
             self._closing = True
-            self.wake()
+            self._rouse()
         if self._thread is not threading.current_thread():
             self._thread.join()
 
     # -- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        if self._direct is not None:
+            self._run_direct(self._direct)
+            return
         absent_since = time.monotonic()
         pause_ms = RECONNECT_MS
         try:
@@ -202,6 +295,104 @@ class Link:
             self._say_bye()
         finally:
             self._end()
+
+    def _run_direct(self, direct: Dealer) -> None:
+        """Serve a gateway of this machine until all is over."""
+        with self.changed:
+            direct.send(self.session.hello())
+        try:
+            self._serve_direct(direct)
+            self._say_bye_direct(direct)
+        finally:
+            with self.changed:
+                self.session.end(Disconnected("the connection was closed"))
+                self._is_over = True
+                self.is_sleeping = False
+                self._notify()
+                while self._is_led:
+                    self.changed.wait()
+                direct.close()
+                self._close_descriptors()
+            self._context.term()
+
+    def _serve_direct(self, direct: Dealer) -> None:
+        session = self.session
+        absent_since, was_open = time.monotonic(), False
+        delay_ms = led_ms = ACK_DELAY_MS
+        idle = False
+        while True:
+            with self.changed:
+                if direct.is_broken:
+                    self._begin_again(direct)
+                now = time.monotonic()
+                direct.tend(now)
+                if not session.is_open:
+                    absent_since = now if was_open else absent_since
+                    self._look_at_absence(absent_since)
+                was_open = session.is_open
+                self._send_direct(acknowledge=idle or session.ack_bytes >= ACK_BYTES, everything=self._closing)
+                if self._closing or session.ended is not None:
+                    return
+                led = session.is_open and (self._is_led or self._was_led) and not direct.is_blocked
+                self._was_led = self._is_led
+                led_ms = min(2 * led_ms, LED_MS_MAX) if led and idle else ACK_DELAY_MS
+                self._reads = not led
+                busy = session.has_unacknowledged or not session.is_open
+                timeout_ms = led_ms if led else delay_ms if busy else None
+                self.is_sleeping = True
+            polled = [self._wakeup] if led else [self._wakeup, direct.fileno()]
+            ready = _poll(None if timeout_ms is None else timeout_ms / 1000, *polled)
+            with self.changed:
+                self.is_sleeping = False
+                idle = not ready
+                delay_ms_max = ACK_DELAY_MS_MAX if session.is_open else RECONNECT_MS_MAX
+                delay_ms = min(delay_ms * 2, delay_ms_max) if idle else ACK_DELAY_MS
+                if self._wakeup in ready:
+                    os.eventfd_read(self._wakeup)
+                if direct.fileno() in ready:
+                    self._receive_direct()
+
+    def _close_descriptors(self) -> None:
+        os.close(self._wakeup)
+        os.close(self._interrupt)
+
+    def _begin_again(self, direct: Dealer) -> None:
+        """The connection broke: the next one begins with a hello, as soon as there is one."""
+        direct.is_broken = False
+        if direct.is_denied:
+            self.session.refused()
+            self._notify()
+        else:
+            direct.send(self.session.hello())
+
+    def _receive_direct(self) -> None:
+        """Take in what the gateway said. Under `changed`."""
+        direct, session = self._direct, self.session
+        assert direct is not None
+        received = direct.receive()
+        for envelope in received:
+            session.receive(envelope)
+        if direct.is_broken or session.ended is not None:
+            session.is_open = False
+            self._rouse()
+        if received:
+            self._notify()
+
+    def _say_bye_direct(self, direct: Dealer) -> None:
+        """Tell the gateway that this is the end, and wait until it knows."""
+        session = self.session
+        with self.changed:
+            if not session.is_open:
+                return
+            direct.send(session.bye())
+        deadline = time.monotonic() + CLOSE_MS / 1000
+        while session.ended is None and (remaining := deadline - time.monotonic()) > 0:
+            # Whoever waits in the application may be the one that reads the answer.
+            _poll(min(remaining, ACK_DELAY_MS / 1000), direct.fileno())
+            with self.changed:
+                self._receive_direct()
+                if direct.is_broken:
+                    return
 
     def _serve(self, absent_since: float) -> bool:
         """Serve one connection until it breaks, or all is over. True if it was welcomed."""
@@ -275,7 +466,7 @@ class Link:
         absent_ms = (time.monotonic() - absent_since) * 1000
         if absent_ms > self.session.resume_ms:
             self.session.absent(f"no answer from {self.place.endpoint} for {self.session.resume_ms / 1000:g} s")
-            self.changed.notify_all()
+            self._notify()
 
     def _say_bye(self) -> None:
         """Tell the gateway that this is the end, and wait until it knows."""
@@ -298,6 +489,6 @@ class Link:
             self.session.end(Disconnected("the connection was closed"))
             self.changed.notify_all()
         close_sockets(self._socket, self._monitor)
-        os.close(self._wakeup)
+        self._close_descriptors()
         self.is_sleeping = False
         self._context.term()
