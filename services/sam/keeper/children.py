@@ -221,13 +221,7 @@ class Children:
     def clear(self, now_s: float) -> float | None:
         """See whether all of those that have died is gone; returns when to look again."""
         for child in list(self._clearing):
-            left = False
-            if self._is_anything_left(child):
-                child.left_behind = True
-                left = True
-            elif child.mark and any(map(_is_in_passing, self._orphans())):
-                left = True
-            if left and now_s - child.died_at_s < CLEARING_S_MAX:
+            if self._is_anything_left(child) and now_s - child.died_at_s < CLEARING_S_MAX:
                 continue
             self._clearing.remove(child)
             stage, number = child.refusal
@@ -236,20 +230,19 @@ class Children:
         return now_s + CLEARING_S if self._clearing else None
 
     def _is_anything_left(self, child: Child) -> bool:
-        left = False
-        try:
-            os.killpg(child.pid, 0)
-            left = True
-        except ProcessLookupError:
-            pass
-        except PermissionError:
-            left = True
+        """Whether something of it is there, or may be; what is known to be is killed."""
+        left = _is_group(child.pid)
+        child.left_behind = child.left_behind or left
         for pid in self._orphans() if child.mark else ():
-            with contextlib.suppress(OSError):
-                if child.mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                    # A child of this process that is not reaped: the number is not used again.
+            environment = _environment_of(pid)
+            if child.mark in environment:
+                # A child of this process that is not reaped: the number is not used again.
+                with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
-                    left = True
+                child.left_behind = True
+                left = True
+            elif not environment and (_is_in_passing(pid) or _environment_of(pid)):
+                left = True  # it is in the middle of something: look again
         return left
 
     def _orphans(self) -> list[int]:
@@ -272,16 +265,33 @@ class Children:
         return bool(self._by_pid or self._clearing)
 
 
+def _is_group(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _environment_of(pid: int) -> list[bytes]:
+    """`NAME=VALUE`; empty if it has none, or shows none now, or it may not be read."""
+    try:
+        return [each for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if each]
+    except OSError:
+        return []
+
+
 def _is_in_passing(pid: int) -> bool:
     """Whether a process shows no environment now, whatever it has: it is dead or dying, or in the middle of execve(2).
 
     So its mark cannot be read, and it may be one that was killed a moment ago. It is reaped, or its mark is there,
-    within moments. Who may not read it is not told either. (proc(5): field 3 of stat is the state, 23 the size of its
-    memory, 51 the end of its environment.)
+    within moments. (proc(5): field 3 of stat is the state, 23 the size of its memory, 51 the end of its environment.
+    Who may not read the environment is not told where it ends either, and sees 0; such a process is none of ours.)
     """
     try:
-        if Path(f"/proc/{pid}/environ").read_bytes():
-            return False
+        Path(f"/proc/{pid}/environ").read_bytes()
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         fields = stat[stat.rindex(b")") + 2 :].split()
         return fields[0] in b"ZX" or int(fields[20]) == 0 or int(fields[48]) == 0
