@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from rondo.bus import order
 from rondo.bus.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError
-from rondo.bus.mcast import RUN_ID, expand_run, run_length
+from rondo.bus.mcast import MCAST_ID, RUN_ID, expand_run, run_length
 from rondo.bus.order import Entry, request_cost
 
 ENTRY_OVERHEAD_BYTES = 256
@@ -34,6 +34,9 @@ CONFIGURATION_BYTES = 4096
 
 QUEUE_BYTES_MAX = 4 * 1024 * 1024
 """Accepted and not yet ordered: more is not taken until some of it is in the log (but one request always fits)."""
+
+WAITING_BYTES_MAX = 256 * 1024
+"""So much may wait for a cpg on whose node nobody is in a group."""
 
 CREDIT_STEP_BYTES = QUEUE_BYTES_MAX // 8
 """Credit alone is told of once it grew by this much."""
@@ -70,6 +73,9 @@ class Outgoing(NamedTuple):
         first = last - len(messages) + 1
         tags = [(session, first + index, following, last, each) for index, each in enumerate(costs)]
         return list(zip(messages, tags, strict=True))
+
+
+_TO_GROUPS = frozenset((MCAST_ID, RUN_ID))
 
 
 class _Pending(NamedTuple):
@@ -120,6 +126,8 @@ class OrderedLog:
         self._welcomed = False
         self._frames: deque[bytes] = deque()
         """Ready to be sent, before any log."""
+        self._due = 0
+        """Last position that cpg is to be sent at once, whoever is in a group."""
         self._sent = 0
         """Last position sent to the present peer."""
         self._submitted = 0
@@ -142,6 +150,8 @@ class OrderedLog:
         if self.recording:
             self.head += 1
             self._entries.append([order.MESSAGE, sender, tag, transitional, data])
+            if data[:4] not in _TO_GROUPS:
+                self._due = self.head
             self.bytes += len(data) + ENTRY_OVERHEAD_BYTES
 
     def _part_of_run(self, tag: tuple[int, int, int, int, int]) -> tuple[int, int, int]:
@@ -199,6 +209,7 @@ class OrderedLog:
 
     def _append(self, entry: Entry) -> None:
         self.head += 1
+        self._due = self.head
         self._entries.append(entry)
         self.bytes += _size_of(entry)
 
@@ -247,6 +258,7 @@ class OrderedLog:
         self.peer_pid = hello.pid
         self._welcomed = True
         self._sent = self._acked
+        self._due = self.head
         self._submitted = 0
         self._credit = self._credit_told = 0
         self._update_credit()
@@ -342,6 +354,13 @@ class OrderedLog:
     def has_taken_news(self) -> bool:
         """Whether requests were taken and cpg was not told yet."""
         return bool(self._taken_news)
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether what waits for cpg is a little, and concerns nobody on this node: messages to groups, while no
+        session has asked for anything, so that none can be in a group."""
+        waits = self._due <= self._sent < self.head and not self._taken and not self._frames
+        return waits and self.bytes <= WAITING_BYTES_MAX
 
     def next_frame(self, *, hold_taken: bool = False) -> bytes | None:
         """The next envelope for cpg; None if there is none. A frame that could not be sent is given back with

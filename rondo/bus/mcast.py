@@ -29,6 +29,8 @@ _MCAST = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQ")
 _RUN = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQI4x")
 MCAST_DATA_AT = _MCAST.size
 RUN_BODY_AT = _RUN.size
+MCAST_ID = struct.pack("<i", _SERVICE | MCAST_FUNCTION)
+"""First four bytes of every message to a group that is whole."""
 RUN_ID = struct.pack("<i", _SERVICE | RUN_FUNCTION)
 """First four bytes of every run."""
 RUN_FIELDS = struct.Struct("<I4x128xI4xI20xI")

@@ -27,6 +27,9 @@ TAKEN_DELAY_NS = 2_000_000
 """How long the word that requests were taken waits for what comes with the token, so that cpg, the gateway and the
 client are woken once for both. A rotation takes less."""
 
+WAIT_NS = 50_000_000
+"""How long messages wait for a cpg on whose node nobody is in a group: it needs them, but nobody needs them soon."""
+
 _log = logging.getLogger("TOTEM")
 
 
@@ -44,6 +47,8 @@ class Bus:
         self._retry_ns: int | None = None
         self._taken_since_ns: int | None = None
         """When something was taken first of which cpg was not told yet."""
+        self._waits_since_ns: int | None = None
+        """Since when there is something for cpg that can wait."""
         self._bad_told = False
 
     def fileno(self) -> int:
@@ -54,6 +59,8 @@ class Bus:
         """When `receive` and `send` want to be called even if the descriptor is not readable."""
         if self._socket.has_pending:
             return now_ns
+        if self._waits_since_ns is not None:
+            return self._waits_since_ns + WAIT_NS
         if self._taken_since_ns is None:
             return self._retry_ns
         return max(self._taken_since_ns + TAKEN_DELAY_NS, self._retry_ns or 0)
@@ -83,6 +90,12 @@ class Bus:
         if self._peer is None or (self._retry_ns is not None and now_ns < self._retry_ns):
             return
         self._retry_ns = None
+        if self._log.can_wait:
+            if self._waits_since_ns is None:
+                self._waits_since_ns = now_ns
+            if now_ns < self._waits_since_ns + WAIT_NS:
+                return
+        self._waits_since_ns = None
         if not self._log.has_taken_news:
             self._taken_since_ns = None
         elif self._taken_since_ns is None:

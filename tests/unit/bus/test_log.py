@@ -310,3 +310,43 @@ def test_another_version() -> None:
     welcome(log)
     with pytest.raises(BusError, match="not for totem"):
         send(log, order.Taken(EPOCH, [], 0))
+
+
+def can_wait(log: OrderedLog) -> bool:
+    """Whether what waits for cpg can go on waiting."""
+    return log.can_wait
+
+
+def test_what_concerns_nobody_here_can_wait(log: OrderedLog) -> None:
+    """Messages to groups, while no session has asked for anything; and everything before them goes at once."""
+    to_group = mcast.encode_mcast(b"g", 2, 7, b"a")
+    assert not can_wait(log)  # the ring that cpg was not sent yet
+    frames(log)
+    log.message(2, to_group, False, None)
+    assert can_wait(log)
+    log.message(2, b"a join", False, None)
+    assert not can_wait(log)
+    frames(log)
+    log.message(2, to_group, False, None)
+    assert can_wait(log)
+    send(log, order.Submit(EPOCH, [request(7, 1, b"a join")]))
+    assert not can_wait(log)
+    send(log, order.Ack(EPOCH, 0, None, None, [], [7]))
+    assert can_wait(log)
+    form(log, NEXT)
+    assert not can_wait(log)
+
+
+def test_a_cpg_that_begins_waits_for_nothing(log: OrderedLog) -> None:
+    frames(log)
+    log.message(2, mcast.encode_mcast(b"g", 2, 7, b"a"), False, None)
+    assert can_wait(log)
+    welcome(log)
+    assert not can_wait(log)
+
+
+def test_only_a_little_waits(log: OrderedLog) -> None:
+    frames(log)
+    for _ in range(10):
+        log.message(2, mcast.encode_mcast(b"g", 2, 7, bytes(30_000)), False, None)
+    assert not can_wait(log)
