@@ -139,3 +139,25 @@ def test_one_node_that_keeps_to_its_configuration_keeps_all_to_it() -> None:
     assert {cluster.ring(node).windows for node in cluster.nodes} == {(50, 17)}
     assert Capability.WIDE_WINDOWS not in Capability.SAFE | Capability.ACCELERATED
     cluster.finish()
+
+
+def test_the_window_is_wider_while_packets_are_large_and_none_is_lost() -> None:
+    cluster = Cluster(
+        3, wide_windows=True, large_packets=True, large_packet_bytes=60_000, host={"receive_bytes": 4 << 20}
+    )
+    cluster.form()
+    cluster.send(1, *[30_000] * 60)
+    cluster.run(50)
+    visits = [event for event in cluster.events("token_out") if event["new"]]
+    assert max(event["new"] for event in visits) > cluster.ring(1).windows[1]
+    cluster.lose(Kind.MCAST, target=3, count=2)
+    before = len(cluster.events("token_out"))
+    cluster.send(1, *[30_000] * 60)
+    cluster.run(200)
+    after = cluster.events("token_out")[before:]
+    assert any(event["requested"] for event in after)
+    asked = False
+    for event in after:
+        assert not asked or event["allowed"] <= cluster.ring(1).windows[1]
+        asked = bool(event["requested"])
+    cluster.finish()

@@ -16,7 +16,13 @@ import operator
 from dataclasses import dataclass
 from enum import IntFlag
 
-from services.totem.ring.options import ACCELERATED_WINDOW_MAX, MESSAGES_SHARE, WINDOW_MAX, WINDOW_MIN
+from services.totem.ring.options import (
+    ACCELERATED_WINDOW_MAX,
+    LARGE_WINDOW_MAX,
+    MESSAGES_SHARE,
+    WINDOW_MAX,
+    WINDOW_MIN,
+)
 from services.totem.ring.sizing import LARGE_PACKETS_IN_BUFFER
 from services.totem.ring.state import RingState
 
@@ -99,6 +105,7 @@ def forget(s: RingState) -> None:
     s.announcements.clear()
     s.all_rondo = s.accelerated = s.early_hold = False
     s.window_size, s.max_messages = s.options.window_size, s.options.max_messages
+    s.large_window_size = 0
     s.packet_size.allow(0)
     s.packer.takes_whole = False
 
@@ -141,3 +148,4 @@ def _widen(s: RingState) -> None:
     room = min(each.receive_packets for each in known) - late
     s.window_size = max(WINDOW_MIN, min(WINDOW_MAX, room))
     s.max_messages = max(1, int(s.window_size * MESSAGES_SHARE))
+    s.large_window_size = max(s.window_size, min(LARGE_WINDOW_MAX, room))

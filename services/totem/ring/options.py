@@ -48,6 +48,10 @@ WINDOW_MIN = 4
 WINDOW_MAX = 400
 """Bounds of a window that is sized by the receive buffers, packets per rotation."""
 
+LARGE_WINDOW_MAX = 1200
+"""The upper bound while packets are large, that is, as long as nothing is lost: what is gained by it is that the token
+goes round less often, what is lost, that more is on its way when packets begin to get lost."""
+
 MESSAGES_SHARE = 0.5
 """What one node may send per visit of such a window."""
 

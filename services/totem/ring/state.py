@@ -151,6 +151,8 @@ class RingState:
         """The token is held as soon as nobody has anything to send."""
         self.window_size, self.max_messages = options.window_size, options.max_messages
         """The windows in force."""
+        self.large_window_size = 0
+        """The one of a rotation while this node sends large packets; 0 = the same."""
         self.receive_bytes = 0
         """What the socket that receives data can hold, as the kernel counts; 0 = not known."""
 

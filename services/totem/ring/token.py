@@ -23,7 +23,7 @@ from zlib import crc32
 
 from services.totem.ring import delivery, gather, hold, recovery, requests
 from services.totem.ring.events import GatherReason, NoticeCode, State
-from services.totem.ring.options import SORT_QUEUE_SLOTS
+from services.totem.ring.options import MESSAGES_SHARE, SORT_QUEUE_SLOTS
 from services.totem.ring.packing import Packet
 from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
@@ -146,8 +146,9 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
         # Nobody sent or missed anything, so nobody waits, whatever the token says. What is wrong in its books would
         # never leave them by itself, and if it says that the window is full nobody would ever send again.
         token.fcc, token.backlog = s.flow.sent_told, s.flow.backlog_told
-    allowed = s.flow.allowance(token.fcc, token.backlog, _backlog(s), s.window_size, s.max_messages)
     s.packet_size.visited(lost=bool(token.rtr))
+    window_size, max_messages = _windows(s)
+    allowed = s.flow.allowance(token.fcc, token.backlog, _backlog(s), window_size, max_messages)
     if token.rtr:
         requests.drop_idle(s, token, seq, aru)
     unanswered = requests.is_unanswered(s, token, store)
@@ -157,7 +158,7 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
         _observe_packet(s, number, frame, new=False)
     asked = requests.ask(s, token, store, seq)
     room = allowed - resent
-    if seq > store.released + SORT_QUEUE_SLOTS - allowed - s.window_size:
+    if seq > store.released + SORT_QUEUE_SLOTS - allowed - window_size:
         room = 0
     count, sent, late = _send_new(s, store, seq, room)
     seq += count
@@ -193,6 +194,13 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     elif s.state is State.OPERATIONAL:
         delivery.deliver_ready(s)
     s.observe_buffers()
+
+
+def _windows(s: RingState) -> tuple[int, int]:
+    """Packets of a rotation, and of one visit, at most."""
+    if s.large_window_size > s.window_size and s.packet_size.is_large:
+        return s.large_window_size, int(s.large_window_size * MESSAGES_SHARE)
+    return s.window_size, s.max_messages
 
 
 def _may_hold(s: RingState, token: Token, store: PacketStore, used: int) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 
-WINDOW = 8192
+WINDOW = 16384
 """How many counters back packets may come. A token that waits behind a full receive buffer of data is late by up to
 half of that. A power of two."""
 
@@ -23,7 +23,7 @@ MASK = WINDOW - 1
 
 
 class ReplayWindow:
-    """Which counters of a sender were taken. 64 KiB."""
+    """Which counters of a sender were taken. 128 KiB."""
 
     __slots__ = ("_kept", "floor", "highest", "since_ns", "slots")
 

@@ -8,7 +8,7 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
-SOCKET_BUFFER_BYTES = 16 * 65536
+SOCKET_BUFFER_BYTES = 32 * 65536
 """What is asked for, for each direction of each socket."""
 
 TOKEN_PRIORITY = 6

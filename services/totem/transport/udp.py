@@ -25,7 +25,7 @@ from services.totem.transport.interfaces import interface_index
 from services.totem.transport.sockets import AddressNotAvailable, bind_error, family_of, socket_address
 from services.totem.wire.frames import PROCESSORS_MAX, Kind
 
-DATA_BEFORE_TOKEN_MAX = 4096
+DATA_BEFORE_TOKEN_MAX = 8192
 """Datagrams that are handed in before a waiting token: more of them than a receive buffer of `SOCKET_BUFFER_BYTES` can
 have held when the token came. A flood of data cannot keep the token out for ever."""
 
