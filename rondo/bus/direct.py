@@ -61,8 +61,8 @@ class _Connection:
         self.reader = zmtp.Reader(frame_bytes_max)
         self._high_water = high_water
         self._waiting: deque[memoryview] = deque()
-        self._envelopes = 0
-        """That wait, the one of which a part is sent included."""
+        self._together = b""
+        """Written with the envelope that follows."""
         self._early: deque[bytes] = deque()
         """Envelopes that wait for the end of the handshake."""
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -74,8 +74,9 @@ class _Connection:
         """Whether something waits for room in the socket."""
         return bool(self._waiting)
 
-    def send(self, envelope: bytes) -> bool:
-        """Send, now or when there is room; False if there is none even for waiting."""
+    def send(self, envelope: bytes, *, more: bool = False) -> bool:
+        """Send, now or when there is room; False if there is none even for waiting. `more`: another one follows at
+        once, and they are written together, so that the other side is woken once."""
         if not self.reader.is_ready:
             if len(self._early) >= self._high_water:
                 return False
@@ -87,13 +88,17 @@ class _Connection:
             self._waiting.append(memoryview(zmtp.header(len(envelope)) + envelope))
             return True
         size = len(envelope)
-        if size <= JOINED_BYTES_MAX:
-            data = zmtp.header(size) + envelope
+        together, self._together = self._together, b""
+        if size + len(together) <= JOINED_BYTES_MAX:
+            data = together + zmtp.header(size) + envelope
+            if more:
+                self._together = data
+                return True
             sent = self._write([data])
             if sent < len(data):
                 self._waiting.append(memoryview(data)[sent:])
             return True
-        head = zmtp.header(size)
+        head = together + zmtp.header(size)
         sent = self._write([head, envelope])
         if sent < len(head):
             self._waiting.append(memoryview(head + envelope)[sent:])
@@ -302,14 +307,15 @@ class Router:
         connection.close()
         self._gone.append(identity)
 
-    def send(self, identity: bytes, envelope: bytes) -> bool | None:
-        """Send to one connection: False if there is no room now, None if it is over."""
+    def send(self, identity: bytes, envelope: bytes, *, more: bool = False) -> bool | None:
+        """Send to one connection: False if there is no room now, None if it is over. `more`: another one to it follows
+        at once."""
         connection = self._connections.get(identity)
         if connection is None:
             return None
         was_blocked = connection.is_blocked()
         try:
-            sent = connection.send(envelope)
+            sent = connection.send(envelope, more=more)
         except OSError:
             connection.give_up()
             return None

@@ -199,7 +199,8 @@ class Process:
         frames = machine.clients.frames
         while frames:
             identity, frame = frames[0]
-            if self._gateway.send(identity, frame) is False:
+            more = len(frames) > 1 and frames[1][0] == identity
+            if self._gateway.send(identity, frame, more=more) is False:
                 self._retry_at_s = now_s + RETRY_S
                 break
             # To nobody: its successor says hello, and gets what is not acknowledged.

@@ -51,9 +51,10 @@ class Doors:
         """Whether a monitor has reported connections that `gone` has not given yet."""
         return any(front.has_gone for front in self._fronts.values())
 
-    def send(self, connection: bytes, envelope: bytes) -> bool:
-        """Send; False if there is no room. To a connection that has ended it goes nowhere."""
-        return self._fronts[connection[:1]].send(connection[1:], envelope)
+    def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool:
+        """Send; False if there is no room. To a connection that has ended it goes nowhere. `more`: another one to it
+        follows at once."""
+        return self._fronts[connection[:1]].send(connection[1:], envelope, more=more)
 
     def close(self) -> None:
         """Close all sockets."""

@@ -125,7 +125,7 @@ class Front:
             if connection is not None:
                 self._gone.append(connection)
 
-    def send(self, connection: bytes, envelope: bytes) -> bool:
+    def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool:
         """Send; False if there is no room. To a connection that has ended it goes nowhere."""
         try:
             self.socket.send_multipart((connection, envelope), zmq.NOBLOCK, copy=len(envelope) < 65536)

@@ -34,7 +34,7 @@ log = logging.getLogger("IPC_GATEWAY")
 class Clients(Protocol):
     """What the gateway needs of the front."""
 
-    def send(self, connection: bytes, envelope: bytes) -> bool: ...
+    def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool: ...
 
     def note(self, received: Received) -> None: ...
 
@@ -370,7 +370,10 @@ class Gateway:
             session = self.table.get(number)
             if session is not None and session.is_open:
                 session.settle(request)
-                self._send(session, encode(Kind.SETTLED, self.epoch, request))
+                if session.connection is not None:
+                    # At the end of this turn, together with the events that most likely came with it.
+                    session.outbox.append(encode(Kind.SETTLED, self.epoch, request))
+                    self._blocked.add(session)
 
     def _on_reply(self, reply: bus.Reply) -> None:
         for number, blob in reply.replies:
@@ -437,7 +440,9 @@ class Gateway:
 
     def _flush_outbox(self, session: Session) -> None:
         outbox = session.outbox
-        while outbox and session.connection is not None and self._clients.send(session.connection, outbox[0]):
+        while outbox and session.connection is not None:
+            if not self._clients.send(session.connection, outbox[0], more=len(outbox) > 1):
+                break
             outbox.popleft()
         if not outbox:
             self._blocked.discard(session)

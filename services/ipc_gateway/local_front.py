@@ -72,9 +72,10 @@ class LocalFront:
         """Whether `gone` would give something."""
         return self._router.has_gone
 
-    def send(self, connection: bytes, envelope: bytes) -> bool:
-        """Send; False if there is no room. To a connection that has ended it goes nowhere."""
-        return self._router.send(connection, envelope) is not False
+    def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool:
+        """Send; False if there is no room. To a connection that has ended it goes nowhere. `more`: another one to it
+        follows at once."""
+        return self._router.send(connection, envelope, more=more) is not False
 
     def close(self) -> None:
         """Close everything."""

@@ -101,11 +101,16 @@ class Bus:
         elif self._taken_since_ns is None:
             self._taken_since_ns = now_ns
         hold_taken = self._taken_since_ns is not None and now_ns < self._taken_since_ns + TAKEN_DELAY_NS
-        while (frame := self._log.next_frame(hold_taken=hold_taken)) is not None:
-            if not self._socket.send(self._peer, frame):
+        frame = self._log.next_frame(hold_taken=hold_taken)
+        while frame is not None:
+            following = self._log.next_frame(hold_taken=hold_taken)
+            if not self._socket.send(self._peer, frame, more=following is not None):
+                if following is not None:
+                    self._log.unsend(following)
                 self._log.unsend(frame)
                 self._retry_ns = now_ns + RETRY_NS
                 break
+            frame = following
         if not self._log.has_taken_news:
             self._taken_since_ns = None
 

@@ -44,7 +44,7 @@ class Clients:
     def __init__(self, wires: Wires) -> None:
         self._wires = wires
 
-    def send(self, connection: bytes, envelope: bytes) -> bool:
+    def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool:
         if self._wires.full:
             return False
         kind, _, fields = decode(envelope, FROM_GATEWAY)
