@@ -10,7 +10,8 @@ from tests.simulation.forgery import BOUND_MS, Forgery, run_forgery
 KINDS = ("token", "mcast", "fragment", "wrapped", "sync", "join", "leave", "commit", "merge", "hold_cancel")
 
 
-@pytest.mark.parametrize("seed", range(6))
+# 48: the representative was told of 2^63 later than the others, and believed less at its limited rate than they did.
+@pytest.mark.parametrize("seed", [*range(6), 48])
 def test_deliveries_go_on_within_a_second_after_a_flood_of_all_kinds(seed: int) -> None:
     outcome = run_forgery(seed)
     assert not outcome.failures, "\n".join(outcome.failures)

@@ -207,6 +207,8 @@ def on_join(s: RingState, join: Join) -> None:
         s.leaving.add(join.sender)
         s.notice(NoticeCode.LEAVE_RECEIVED, join.sender)
     s.highest_ring_sequence = max(s.highest_ring_sequence, s.believe_sequence(join.ring_seq))
+    if join.ring_seq <= s.highest_ring_sequence + RING_SEQUENCE_SLACK // 2:
+        s.claimed_sequence = max(s.claimed_sequence, join.ring_seq)
     if s.observer is not None:
         s.observer("join_seen", {"ring_seq": join.ring_seq})
     if s.state is State.OPERATIONAL:
@@ -328,7 +330,7 @@ def form_ring(s: RingState) -> None:
         s.proc = {s.node_id}
         s.failed = set()
     addrs = tuple(sorted(s.proc - s.failed))
-    ring = RingId(s.node_id, s.highest_ring_sequence + 4)
+    ring = RingId(s.node_id, max(s.highest_ring_sequence, s.claimed_sequence) + 4)
     commit_state.enter(s, Commit(s.node_id, 0, ring, addrs, [CommitEntry() for _ in addrs]))
 
 

@@ -34,8 +34,11 @@ RING_SEQUENCE_RATE = 1 << 24
 """... and this per second. So no forger comes to the end of all numbers, where no ring could be formed."""
 
 RING_SEQUENCE_SLACK = 1 << 34
-"""How far a ring that is really formed may be ahead of all claims: its representative may have believed a little more
-than we do, namely what the rate adds while we have no use for it. This bridges a quarter of an hour of forgeries."""
+"""How far a ring that is really formed may be ahead of what we believe: others may have believed a little more, namely
+what the rate adds for them while we have no use for it. This bridges a quarter of an hour of forgeries.
+
+A representative forms rings ahead of claims up to half of it: what it cannot believe yet is where the others are, and
+they refuse a ring that is behind them. A forger gains so much with each ring that is really formed, 20 a second."""
 
 RING_SEQUENCE_MAX = 1 << 63
 """A ring sequence above this is refused."""

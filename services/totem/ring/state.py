@@ -80,6 +80,8 @@ class RingState:
         self.failed: set[int] = set()
         self.consensus: set[int] = set()
         self.highest_ring_sequence = self.ring_id.sequence
+        self.claimed_sequence = 0
+        """Not believed, but near enough to form a ring ahead of it (RING_SEQUENCE_SLACK)."""
         self.sequence_budget = RING_SEQUENCE_BUDGET
         self.budget_at_ns = now_ns
         self.ancestors: dict[int, RingId] = {}
