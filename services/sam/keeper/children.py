@@ -292,6 +292,11 @@ def _is_in_passing(pid: int) -> bool:
     """
     try:
         Path(f"/proc/{pid}/environ").read_bytes()
+    except ProcessLookupError:
+        return True  # since Linux 6.16: it has no memory any more
+    except OSError:
+        return False
+    try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         fields = stat[stat.rindex(b")") + 2 :].split()
         return fields[0] in b"ZX" or int(fields[20]) == 0 or int(fields[48]) == 0
