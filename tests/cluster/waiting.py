@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 POLL_INTERVAL_S = 0.05
+SHOWN_CHARACTERS_MAX = 2000
 
 T = TypeVar("T")
 
@@ -21,5 +22,10 @@ def wait_for(look: Callable[[], T], wanted: Callable[[T], bool], what: str, time
         if wanted(seen):
             return seen
         if time.monotonic() >= deadline:
-            raise WaitTimeoutError(f"{what}: not within {timeout_s} s; last seen: {seen!r}")
+            raise WaitTimeoutError(f"{what}: not within {timeout_s} s; last seen: {_shown(seen)}")
         time.sleep(POLL_INTERVAL_S)
+
+
+def _shown(seen: object) -> str:
+    text = repr(seen)
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else f"... {text[-SHOWN_CHARACTERS_MAX:]}"
