@@ -85,7 +85,7 @@ def test_a_client_that_never_reads_is_cut_off_and_slows_nobody(loopback: Loopbac
             event = group.poll(60)
             while not isinstance(event, rondo.Message):
                 event = group.poll(60)
-        assert longest_s < 1.0
+        assert longest_s < 3.0
         assert [reason for _, reason in loopback.closed] == [] or rounds > 10
         kinds = []
         while True:
@@ -95,9 +95,8 @@ def test_a_client_that_never_reads_is_cut_off_and_slows_nobody(loopback: Loopbac
                 break
         assert Kind.SLOW in kinds
         assert "not acknowledged" in fields[1]
-    log = gateway.log.read_text()
-    assert "holds back" in log
-    assert "cut off" in log
+    eventually(lambda: "holds back" in gateway.log.read_text())
+    eventually(lambda: "cut off" in gateway.log.read_text())
 
 
 def test_being_cut_off_is_told_and_final(run_dir: object, start_gateway: StartGateway) -> None:
