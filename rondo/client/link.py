@@ -43,6 +43,8 @@ DENIAL_MS = 1000
 CLOSE_MS = 1000
 """How long a close waits for the gateway's answer."""
 ENVELOPES_AT_ONCE = 64
+WAIT_S_MAX = 3600.0
+"""Of one system call, which takes no time-out of months; whoever waits longer waits again."""
 MONITORED = zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_FAILED_AUTH
 
 
@@ -155,8 +157,8 @@ class Link:
         """The thread has ended."""
         self._interrupt = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         """For whoever reads the socket in its stead."""
-        self._is_led = False
-        """A thread of the application waits, and reads the socket."""
+        self._leader: int | None = None
+        """The thread of the application that waits, and reads the socket."""
         self._was_led = False
         """So it was since the link's own thread looked last."""
         self._reads = True
@@ -224,39 +226,71 @@ class Link:
     def _notify(self) -> None:
         """Something has changed: have all look that wait, who reads the socket included. Under `changed`."""
         self.changed.notify_all()
-        if self._is_led:
+        if self._leader is not None:
             os.eventfd_write(self._interrupt, 1)
 
     def wait(self, condition: Callable[[], object], deadline: float | None, what: str) -> None:
         """Wait, under `changed`, until `condition` is true. Raises Timeout, saying `what` did not happen."""
+        thread = threading.get_ident()
+        on_top = self._leader == thread
+        looked = False
         while not condition():
-            remaining = None if deadline is None else deadline - time.monotonic()
+            remaining = None if deadline is None else min(WAIT_S_MAX, deadline - time.monotonic())
+            leads = self._may_lead(thread)
             if remaining is not None and remaining <= 0:
-                raise Timeout(what)
-            if self._direct is None or self._is_led or self._is_over or threading.current_thread() is self._thread:
-                self.changed.wait(remaining)
+                if looked or not leads:
+                    raise Timeout(what)
+                remaining = 0.0  # what has come already is looked at, however short the time
+            if leads:
+                looked = True
+                self._lead(thread, remaining)
             else:
-                self._lead(remaining)
+                self.changed.wait(remaining)
+        if on_top and self._leader == thread:
+            # A signal handler has waited while its thread did: what that waits for may have come meanwhile.
+            os.eventfd_write(self._interrupt, 1)
 
-    def _lead(self, timeout_s: float | None) -> None:
+    def _may_lead(self, thread: int) -> bool:
+        """Whether this thread is to read the socket while it waits: nobody else does, or it does so already, and a
+        signal handler of the application waits on top of that."""
+        if self._direct is None or self._is_over or thread == self._thread.ident:
+            return False
+        return self._leader is None or self._leader == thread
+
+    def _lead(self, thread: int, timeout_s: float | None) -> None:
         """Wait for the gateway, in the thread of the application, and take in what it says. Under `changed`, once."""
         direct = self._direct
         assert direct is not None
-        self._is_led = self._was_led = True
-        if self._reads:
-            self._rouse()
-        self.lock.release()
+        below = self._leader
+        ready: list[int] = []
         try:
-            ready = _poll(timeout_s, direct.fileno(), self._interrupt)
+            self._leader = thread
+            self._was_led = True
+            if self._reads:
+                self._rouse()
+            self.lock.release()
+            try:
+                ready = _poll(timeout_s, direct.fileno(), self._interrupt)
+            finally:
+                self.lock.acquire()
         finally:
-            self.lock.acquire()
-            self._is_led = False
+            self._leader = below
             # Somebody else who waits reads next.
             self.changed.notify_all()
+            if self._is_over and below is None:
+                self._close_direct()
+        if self._is_over:
+            return
         if self._interrupt in ready:
             os.eventfd_read(self._interrupt)
         if direct.fileno() in ready:
             self._receive_direct()
+
+    def _close_direct(self) -> None:
+        """The link's own thread has ended, and nobody reads the socket any more. Under `changed`."""
+        assert self._direct is not None
+        self._direct.close()
+        self._close_descriptors()
 
     def wait_for_order(self, condition: Callable[[], object], deadline: float | None, what: str) -> None:
         """The same, where only further events can make it true: those that wait to be handled do not hold them up."""
@@ -270,8 +304,12 @@ class Link:
         with self.changed:
             self._closing = True
             self._rouse()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+            if self._thread is threading.current_thread():
+                return
+            # Not by join alone: a signal handler may be here on top of what holds the lock.
+            while not self._is_over:
+                self.changed.wait()
+        self._thread.join()
 
     # -- the thread ----------------------------------------------------------------------------------------------
 
@@ -298,9 +336,10 @@ class Link:
 
     def _run_direct(self, direct: Dealer) -> None:
         """Serve a gateway of this machine until all is over."""
-        with self.changed:
-            direct.send(self.session.hello())
         try:
+            with self.changed:
+                if not direct.is_broken:
+                    direct.send(self.session.hello())
             self._serve_direct(direct)
             self._say_bye_direct(direct)
         finally:
@@ -309,10 +348,9 @@ class Link:
                 self._is_over = True
                 self.is_sleeping = False
                 self._notify()
-                while self._is_led:
-                    self.changed.wait()
-                direct.close()
-                self._close_descriptors()
+                # Whoever still reads closes it: it may have to come back from a signal handler that waits for us.
+                if self._leader is None:
+                    self._close_direct()
             self._context.term()
 
     def _serve_direct(self, direct: Dealer) -> None:
@@ -333,8 +371,8 @@ class Link:
                 self._send_direct(acknowledge=idle or session.ack_bytes >= ACK_BYTES, everything=self._closing)
                 if self._closing or session.ended is not None:
                     return
-                led = session.is_open and (self._is_led or self._was_led) and not direct.is_blocked
-                self._was_led = self._is_led
+                led = session.is_open and (self._leader is not None or self._was_led) and not direct.is_blocked
+                self._was_led = self._leader is not None
                 led_ms = min(2 * led_ms, LED_MS_MAX) if led and idle else ACK_DELAY_MS
                 self._reads = not led
                 busy = session.has_unacknowledged or not session.is_open
@@ -376,6 +414,9 @@ class Link:
             session.is_open = False
             self._rouse()
         if received:
+            if session.requests.bytes_unsent or session.ack_bytes >= ACK_BYTES:
+                # What was settled may make something due, and the link's own thread need not look for long.
+                self._send_direct(acknowledge=session.ack_bytes >= ACK_BYTES)
             self._notify()
 
     def _say_bye_direct(self, direct: Dealer) -> None:
@@ -487,6 +528,7 @@ class Link:
     def _end(self) -> None:
         with self.changed:
             self.session.end(Disconnected("the connection was closed"))
+            self._is_over = True
             self.changed.notify_all()
         close_sockets(self._socket, self._monitor)
         self._close_descriptors()

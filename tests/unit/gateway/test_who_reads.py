@@ -7,6 +7,7 @@ import time
 import pytest
 
 import rondo
+from rondo.client import link
 from tests.unit.gateway.conftest import GatewayProcess
 from tests.unit.gateway.loopback import Loopback
 
@@ -104,3 +105,46 @@ def test_acknowledgements_go_on_while_the_application_computes(loopback: Loopbac
             assert time.monotonic() < end
             time.sleep(0.005)
         assert rondo.Member(1, os.getpid()) in group.members
+
+
+def test_what_becomes_due_while_the_application_reads_is_sent_by_it(
+    loopback: Loopback, gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link's own thread sleeps meanwhile, here for a minute."""
+    monkeypatch.setattr(link, "ACK_DELAY_MS", 60_000)
+    monkeypatch.setattr(link, "LED_MS_MAX", 60_000)
+    cluster = gateway.connect()
+    group = cluster.cpg.join("g")
+    loopback.stall(True)
+    group.mcast(bytes(300_000))
+    waits = group.mcast(b"not due before the first is settled")
+    threading.Timer(0.3, loopback.stall, (False,)).start()
+    waits.ordered(20)
+    cluster.close()
+
+
+def test_who_only_looks_sees_what_has_come(
+    loopback: Loopback, gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "ACK_DELAY_MS", 60_000)
+    monkeypatch.setattr(link, "LED_MS_MAX", 60_000)
+    cluster = gateway.connect()
+    group = cluster.cpg.join("g")
+    while group.poll(0.1) is not None:
+        pass
+    group.mcast(b"x")
+    end = time.monotonic() + 20
+    while (event := group.poll(0)) is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert isinstance(event, rondo.Message)
+    cluster.close()
+
+
+@pytest.mark.parametrize("timeout", [3e6, 1e12, float("inf")])
+def test_a_timeout_may_be_of_any_length(loopback: Loopback, gateway: GatewayProcess, timeout: float) -> None:
+    with gateway.connect(timeout) as cluster:
+        group = cluster.cpg.join("g", timeout)
+        assert group.poll(timeout) is not None
+        group.mcast(b"x", timeout=timeout).ordered(timeout)
+        assert group.poll(timeout) is not None
