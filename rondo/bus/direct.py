@@ -372,13 +372,16 @@ class Dealer:
             self._connect()
 
     def _connect(self) -> None:
-        stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self.retry_at_s = time.monotonic() + RETRY_S
+        try:
+            stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError:
+            return  # no descriptor is left; there may be one later
         try:
             stream.connect(self._path)
             self._connection = _Connection(stream, b"DEALER", ENVELOPE_BYTES_MAX, self._high_water)
         except OSError:
             stream.close()
-            self.retry_at_s = time.monotonic() + RETRY_S
             return
         self.retry_at_s = None
         self._poll.register(stream, _IN)
@@ -413,7 +416,11 @@ class Dealer:
                 connection.flush()
                 if not connection.is_blocked():
                     self._poll.modify(connection.stream, _IN)
+            was_ready = connection.reader.is_ready
             messages = connection.receive()
+            if not was_ready and connection.is_blocked():
+                # What had waited for the end of the handshake was too much.
+                self._poll.modify(connection.stream, _IN | _OUT)
         except (OSError, zmtp.ProtocolError):
             self._broke(connection)
             return []

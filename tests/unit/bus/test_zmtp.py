@@ -285,3 +285,74 @@ def test_what_cannot_be_had(tmp_path: Path) -> None:
         Router(f"ipc://{tmp_path}/missing/a.sock")
     with pytest.raises(SocketError, match="endpoint"):
         Dealer("tcp://127.0.0.1:1")
+
+
+def test_without_descriptors_a_dealer_goes_on_trying(tmp_path: Path) -> None:
+    """What ends a service or a session must not be that its application has files open while the other side is gone."""
+    endpoint = f"ipc://{tmp_path / 's'}"
+    dealer, router = Dealer(endpoint), None
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        dealer.tend(time.monotonic() + 1)
+        assert dealer.retry_at_s is not None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    router = Router(endpoint)
+    connect(dealer)
+    dealer.send(b"x")
+    assert greet(router, dealer)[0][1] == b"x"
+    dealer.close()
+    router.close()
+
+
+def test_what_waited_for_the_handshake_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    """More than the kernel takes at once, given to a dealer before there is anybody: nothing else will come to push."""
+    endpoint = f"ipc://{tmp_path / 's'}"
+    dealer = Dealer(endpoint)
+    large = bytes(3 * LARGE)
+    assert dealer.send(large)
+    router = Router(endpoint)
+    connect(dealer)
+    found: list[tuple[bytes, bytes | None]] = []
+    poll = select.epoll()
+    for each in (dealer, router):
+        poll.register(each.fileno(), select.EPOLLIN)
+    while not found:
+        ready = [number for number, _ in poll.poll(20)]
+        assert ready
+        if dealer.fileno() in ready:
+            assert dealer.receive() == []
+        if router.fileno() in ready:
+            found += router.receive()
+    assert found[0][1] == large
+    poll.close()
+    dealer.close()
+    router.close()
+
+
+def test_one_that_floods_with_tiny_envelopes_does_not_keep_others_waiting(tmp_path: Path) -> None:
+    router = Router(f"ipc://{tmp_path / 's'}")
+    flood = socket.socket(socket.AF_UNIX)
+    flood.connect(str(tmp_path / "s"))
+    flood.sendall(zmtp.GREETING + zmtp.ready(b"DEALER"))
+    flood.setblocking(False)
+    router.receive()
+    with_room = flood.send(bytes(400_000))
+    assert with_room > 100_000
+    router.receive()
+    dealer = Dealer(f"ipc://{tmp_path / 's'}")
+    dealer.send(b"x")
+    before = 0
+    for _ in range(1000):
+        dealer.receive()
+        found = router.receive()
+        if any(envelope == b"x" for _, envelope in found):
+            break
+        before += len(found)
+    assert before < 2000
+    flood.close()
+    dealer.close()
+    router.close()
