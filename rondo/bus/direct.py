@@ -36,6 +36,14 @@ JOINED_BYTES_MAX = 16 * 1024
 BACKLOG = 1024
 ACCEPTED_MAX = 64
 """Connections accepted in a row: whoever connects again and again must not keep others waiting."""
+ENVELOPES_AT_ONCE = 64
+"""Of one connection: it is read no further once there are so many."""
+TURN_ENVELOPES = 16
+"""Of one connection in a row, while others have some too."""
+PENDING_BYTES_MAX = 64 * 1024 * 1024
+"""Read and not asked for yet, of all connections of a router: above that none is read."""
+_OVERHEAD_BYTES = 64
+"""What an envelope counts for besides its length."""
 PATH_BYTES_MAX = 107
 """Of the path of a Unix socket (unix(7))."""
 RETRY_S = 0.02
@@ -146,14 +154,13 @@ class _Connection:
                 raise ConnectionResetError("closed by the other side")
             taken += len(data)
             messages += reader.feed(data)
-            if len(data) < size:
+            if len(data) < size or len(messages) >= ENVELOPES_AT_ONCE:
                 break
             size = min(CHUNK_BYTES_MAX, max(CHUNK_BYTES, reader.missing))
         if reader.pings:
-            pings, reader.pings = reader.pings, []
-            for ping in pings:
-                if not self._waiting and self._write([ping]) < len(ping):
-                    raise ConnectionResetError("no room for the answer to a heartbeat")
+            pings, reader.pings = b"".join(reader.pings), []
+            if not self._waiting and self._write([pings]) < len(pings):
+                raise ConnectionResetError("no room for the answer to a heartbeat")
         while self._early and reader.is_ready:
             self.send(self._early.popleft())
         return messages
@@ -188,7 +195,9 @@ class Router:
         self._credentials: dict[bytes, Credentials] = {}
         self._by_descriptor: dict[int, bytes] = {}
         self._numbers = count(1)
-        self._pending: deque[tuple[bytes, bytes | None]] = deque()
+        self._pending: dict[bytes, deque[bytes | None]] = {}
+        """Envelopes of each connection that were read and not asked for, whose turn it is first."""
+        self._pending_bytes = 0
         path = _path_of(endpoint)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -235,20 +244,28 @@ class Router:
         return gone
 
     def receive(self, limit: int = 64) -> list[tuple[bytes, bytes | None]]:
-        """Accept, flush, and give (identity, envelope) of at most `limit` that have come; None is what is not ours."""
+        """Accept, flush, and give (identity, envelope) of at most `limit` that have come; None is what is not ours.
+
+        Connections take turns: one that sends many small envelopes does not keep the others waiting.
+        """
+        for descriptor, events in self._poll.poll(0, 64):
+            identity = self._by_descriptor.get(descriptor)
+            if identity is None:
+                self._accept()
+            else:
+                self._serve(identity, events)
         pending = self._pending
-        if len(pending) < limit:
-            for descriptor, events in self._poll.poll(0, 64):
-                identity = self._by_descriptor.get(descriptor)
-                if identity is None:
-                    self._accept()
-                else:
-                    self._serve(identity, events)
-        if len(pending) <= limit:
-            taken = list(pending)
-            pending.clear()
-            return taken
-        return [pending.popleft() for _ in range(limit)]
+        taken: list[tuple[bytes, bytes | None]] = []
+        while pending and len(taken) < limit:
+            identity = next(iter(pending))
+            queue = pending.pop(identity)
+            for _ in range(min(len(queue), TURN_ENVELOPES, limit - len(taken))):
+                envelope = queue.popleft()
+                self._pending_bytes -= len(envelope or b"") + _OVERHEAD_BYTES
+                taken.append((identity, envelope))
+            if queue:
+                pending[identity] = queue
+        return taken
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_MAX):
@@ -295,9 +312,11 @@ class Router:
                     connection.give_up()
                 if not connection.is_blocked():
                     self._poll.modify(connection.stream, _IN)
-            if events & ~_OUT:
-                for envelope in connection.receive():
-                    self._pending.append((identity, envelope))
+            # Its end is not seen before all that it sent was asked for: its name is known as long.
+            reads = events & ~_OUT and identity not in self._pending and self._pending_bytes < PENDING_BYTES_MAX
+            if reads and (envelopes := connection.receive()):
+                self._pending[identity] = deque(envelopes)
+                self._pending_bytes += sum(len(each or b"") + _OVERHEAD_BYTES for each in envelopes)
         except (OSError, zmtp.ProtocolError):
             self._close(identity)
 
