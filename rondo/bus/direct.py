@@ -294,13 +294,17 @@ class Router:
 
     def _turn_away(self) -> None:
         """Close who waits for a connection, for want of descriptors: the listener would be readable without end."""
-        os.close(self._spare)
-        try:
+        self._drop_spare()
+        with contextlib.suppress(OSError):
             self._listener.accept()[0].close()
-        except OSError:
-            pass
-        finally:
+        with contextlib.suppress(OSError):
+            # Another thread, or another process where the whole system has no more, may have been faster.
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _drop_spare(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
 
     def _serve(self, identity: bytes, events: int) -> None:
         connection = self._connections[identity]
@@ -348,7 +352,7 @@ class Router:
             connection.close()
         self._connections.clear()
         self._listener.close()
-        os.close(self._spare)
+        self._drop_spare()
         self._poll.close()
 
 

@@ -356,3 +356,35 @@ def test_one_that_floods_with_tiny_envelopes_does_not_keep_others_waiting(tmp_pa
     flood.close()
     dealer.close()
     router.close()
+
+
+def test_a_spare_descriptor_that_another_thread_takes_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = Router(f"ipc://{tmp_path / 's'}")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as client:
+        lowest_free = os.dup(client.fileno())
+        os.close(lowest_free)
+        taken: list[int] = []
+        close = os.close
+
+        def close_and_take(descriptor: int) -> None:
+            close(descriptor)
+            taken.append(os.dup(0))
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+        try:
+            client.connect(str(tmp_path / "s"))
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "close", close_and_take)
+                assert router.receive() == []
+            assert router.receive() == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        os.close(taken[0])
+        dealer = Dealer(f"ipc://{tmp_path / 's'}")
+        dealer.send(b"hello")
+        assert greet(router, dealer)[0][1] == b"hello"
+        dealer.close()
+    router.close()
