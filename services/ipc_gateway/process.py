@@ -191,14 +191,14 @@ class Process:
         full = bool(self._upstream.outbox)
         if full == bool(self._clients_polled):
             self._poll_clients(0 if full else select.EPOLLIN)
-        if (self._clients_waited and not full) or self._look_at_all or self._doors.has_gone:
-            return 0.0
         now_s = time.monotonic()
         timeout_s = max(0.0, next_housekeeping - now_s)
         for each in (self._upstream.socket, self._sam.socket):
             each.tend(now_s)
             if each.retry_at_s is not None:
                 timeout_s = min(timeout_s, RETRY_CONNECT_S)
+        if (self._clients_waited and not full) or self._look_at_all or self._doors.has_gone:
+            return 0.0
         return min(timeout_s, RETRY_S) if self._gateway.has_blocked or self._dying else timeout_s
 
     def _receive(self, *, until_empty: bool) -> None:

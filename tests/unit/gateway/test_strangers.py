@@ -5,10 +5,13 @@ import os
 import random
 import socket
 import struct
+import threading
+import time
 
 import pytest
 
 import rondo
+from rondo.bus import zmtp
 from rondo.bus.codes import Code
 from rondo.bus.sessions import CloseReason
 from rondo.client.protocol import VERSION, Kind, encode
@@ -124,3 +127,32 @@ def test_other_users_are_refused_unless_uidgid_names_them(
     group = start_gateway(allowed_gids=(NOBODY,))
     group.connect().close()
     assert connect_as(NOBODY, group.endpoint) == "node 1"
+
+
+def test_who_floods_does_not_keep_the_gateway_from_finding_cpg_again(
+    loopback: Loopback, gateway: GatewayProcess
+) -> None:
+    gateway.connect().close()
+    loopback.stop_serving()
+    stop = threading.Event()
+
+    def flood() -> None:
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.settimeout(0.2)
+            stranger.connect(gateway.endpoint.removeprefix("ipc://"))
+            stranger.sendall(zmtp.GREETING + zmtp.ready(b"DEALER"))
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    stranger.send(bytes(100_000))
+
+    threads = [threading.Thread(target=flood, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(0.5)  # until the gateway has something of all of them
+        loopback.serve_again()
+        gateway.connect(20).close()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
