@@ -26,6 +26,8 @@ REQUEST_BYTES_WINDOW = 3 * 1024 * 1024
 REQUESTS_WINDOW = 16 * 1024
 IN_FLIGHT_BYTES_MAX = 2 * REQUEST_BYTES_WINDOW
 """A client that goes on sending beyond its window is cut off here (one blob of any size is always passed on)."""
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+"""Answers that may wait for a client that does not read, besides its events; then it is cut off."""
 NAME_CHARACTERS_MAX = 64
 
 log = logging.getLogger("IPC_GATEWAY")
@@ -54,7 +56,7 @@ class Sam(Protocol):
 class Gateway:
     """All sessions, between the front and the upstream."""
 
-    def __init__(self, clients: Clients, cpg: Cpg, message_bytes_max: int) -> None:
+    def __init__(self, clients: Clients, cpg: Cpg, message_bytes_max: int, client_bytes_max: int) -> None:
         self.sam: Sam | None = None
         """Where requests for SAM go."""
         self.table = Table()
@@ -67,6 +69,8 @@ class Gateway:
         """Sessions whose process is to be watched, since somebody last looked."""
         self._clients = clients
         self._cpg = cpg
+        # Events are bounded by cpg, which admits one message beyond its bound; the rest are answers.
+        self._waiting_bytes_max = client_bytes_max + message_bytes_max + ANSWER_BYTES_MAX
         self._limits = [REQUEST_BYTES_WINDOW, REQUESTS_WINDOW, message_bytes_max]
         self._stamps: dict[bytes, str] = {}
         self._early: dict[bytes, Received] = {}
@@ -372,8 +376,7 @@ class Gateway:
                 session.settle(request)
                 if session.connection is not None:
                     # At the end of this turn, together with the events that most likely came with it.
-                    session.outbox.append(encode(Kind.SETTLED, self.epoch, request))
-                    self._blocked.add(session)
+                    self._keep(session, encode(Kind.SETTLED, self.epoch, request))
 
     def _on_reply(self, reply: bus.Reply) -> None:
         for number, blob in reply.replies:
@@ -435,15 +438,21 @@ class Gateway:
         if session.connection is None:
             return
         if session.outbox or not self._clients.send(session.connection, envelope):
-            session.outbox.append(envelope)
-            self._blocked.add(session)
+            self._keep(session, envelope)
+
+    def _keep(self, session: Session, envelope: bytes) -> None:
+        session.outbox.append(envelope)
+        session.outbox_bytes += len(envelope)
+        self._blocked.add(session)
+        if session.outbox_bytes > self._waiting_bytes_max:
+            self._cut(session, Code.NO_RESOURCES, f"too slow: {session.outbox_bytes} bytes wait for being read")
 
     def _flush_outbox(self, session: Session) -> None:
         outbox = session.outbox
         while outbox and session.connection is not None:
             if not self._clients.send(session.connection, outbox[0], more=len(outbox) > 1):
                 break
-            outbox.popleft()
+            session.outbox_bytes -= len(outbox.popleft())
         if not outbox:
             self._blocked.discard(session)
 

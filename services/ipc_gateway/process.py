@@ -72,7 +72,7 @@ class Process:
         self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
         self._doors = self._open_doors(socket_endpoint(run_dir, "gateway.sock"), access)
         self._upstream = Upstream(run_dir)
-        self._gateway = Gateway(self._doors, self._upstream, config.message_size_max)
+        self._gateway = Gateway(self._doors, self._upstream, config.message_size_max, config.client_bytes_max)
         self._sam = SamUpstream(run_dir, self._gateway.on_sam)
         self._gateway.sam = self._sam
         self._poll = select.epoll()

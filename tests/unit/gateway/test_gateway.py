@@ -21,7 +21,7 @@ class Wires:
         self.to_cpg: list[bus.Envelope] = []
         self.to_clients: list[tuple[bytes, int, list[object]]] = []
         self.full = False
-        self.gateway = Gateway(Clients(self), self, 1024)
+        self.gateway = Gateway(Clients(self), self, 1024, 4096)
 
     def send(self, envelope: bus.Envelope) -> None:
         self.to_cpg.append(envelope)
@@ -133,3 +133,21 @@ def test_the_kernels_word_for_a_peer() -> None:
         assert peer_of_address(other) is None
     assert start_time_of(os.getpid()) > 0
     assert start_time_of(2**22 + 1) == 0
+
+
+def test_answers_to_a_client_that_does_not_read_are_bounded() -> None:
+    wires = Wires()
+    wires.welcome()
+    wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "x", None)
+    session = wires.opened()[0]
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[session, 1, 0, 0, None]]))
+    wires.full = True
+    answer, count = bytes(1024 * 1024), 0
+    while wires.gateway.counters["cut"] == 0:
+        wires.gateway.on_cpg(bus.Reply(EPOCH, [[session, answer]]))
+        count += 1
+        assert count < 100
+    assert count == 17
+    wires.gateway.flush()
+    assert not wires.gateway.has_blocked
+    assert bus.Close(EPOCH, [[session, bus.CloseReason.CUT]]) in wires.to_cpg
