@@ -6,6 +6,7 @@ sealed packets what is inside of the seal.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from services.totem.security import opener, peers, replay
 from services.totem.security.envelope import Content, bound_to
 from services.totem.security.packets import PacketSecurity
 from services.totem.security.suites import SUITES
+from services.totem.transport import segments
 from services.totem.wire import executive, frames, notices, packets, syncmsg
 from services.totem.wire.base import Malformed
 from tests.fuzz.shapes import from_seeds
@@ -377,6 +379,46 @@ def _stream_seeds() -> list[bytes]:
     ] + [b"\x05" + zmtp.GREETING + frames[0], b"\x40" + bytes(64), b"\x40" + zmtp.GREETING[:20] + bytes(64)]
 
 
+def _segments(data: bytes) -> None:
+    """What eight senders send, in steps: who and how (1 byte), size of a segment (255: one made long), length, data."""
+    joiner = segments.Joiner(Counter())
+    at = 0
+    while at + 4 <= len(data):
+        who, size, length = data[at], data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        piece = data[at + 4 : at + 4 + length]
+        at += 4 + length
+        if who & 0x80 and len(piece) > size > 0:
+            joiner.join_all(piece, size, who % 8)
+        else:
+            joiner.join(piece + bytes(3000) if size == 255 else piece, who % 8)
+        assert len(joiner._waiting) <= segments.INCOMPLETE_MAX
+        assert len(joiner._had) <= segments.REMEMBERED_MAX
+
+
+def _segment_seeds() -> list[bytes]:
+    cutter = segments.Cutter(100)
+
+    def step(who: int, piece: bytes, size: int = 0) -> bytes:
+        return bytes([who, size]) + len(piece).to_bytes(2) + piece
+
+    def cut(size: int) -> list[bytes]:
+        buffers = [bytes(each) for each in cutter.cut(bytes(range(250)) * 10 if size > 250 else bytes(size))]
+        return [head + share for head, share in zip(buffers[::2], buffers[1::2], strict=True)]
+
+    one, other, long = cut(100), cut(120), cut(2500)[:40]
+    alone, together = [step(0, each) for each in one], step(0x80, b"".join(one), cutter.segment_bytes)
+    many = [step(who % 8, cut(100)[0][:9]) for who in range(200)]
+    return [
+        b"".join(alone), b"".join(alone[::-1] + alone), together, together + b"".join(alone),
+        b"".join(alone) + together, b"".join(many), b"".join(many[::8]) + b"".join(many[1::8]),
+        b"".join(step(0, cut(100)[0][:9]) for _ in range(40)), b"".join(step(1, each[:30], 255) for each in long),
+        b"".join(step(1, each) for each in long), b"".join(alone[:1]) + b"".join(step(0, each) for each in other),
+        step(0, b""), step(2, b"\x53\x02" + bytes(20)), step(2, b"\x53\x01\x05\x03" + bytes(20)),
+        step(0x80, b"".join(one[::-1]), cutter.segment_bytes), step(0x80, one[0] + other[1], cutter.segment_bytes),
+        step(0, one[0]) + step(0, one[0][:3] + b"\x09" + one[0][4:]),
+    ]  # fmt: skip
+
+
 def _of_bus_target(name: str, decoders: list[Decoder], values: list[Any], *modules: ModuleType) -> Target:
     return Target(name, _of_bus(decoders, values), _seeds_of(values), modules, _NOT_DECODING)
 
@@ -411,6 +453,7 @@ TARGETS = {
         Target("packets", _packets, _packet_seeds, (packets, syncmsg, executive)),
         Target("cpg", _cpg, _cpg_seeds, (cpg_wire,)),
         Target("sealed", _sealed, _sealed_seeds, (opener, security_envelope, peers, replay), _NOT_DECODING),
+        Target("segments", _segments, _segment_seeds, (segments,), frozenset({"cuts", "cut"})),
         Target("stream", _stream, _stream_seeds, (zmtp,), frozenset({"header", "command", "ready", "_property"})),
         _of_bus_target("order", [order.decode], _ORDER, order),
         _of_bus_target("sessions", [sessions.decode], _SESSIONS, sessions),
