@@ -35,6 +35,16 @@ class Machine(Protocol):
         """The number of a group, by name or number; None if there is no such group."""
 
 
+ID_MAX = 0xFFFF_FFFE
+"""Largest number of a user or group: (uid_t) -1 means nobody at all."""
+
+
+def id_of(digits: str) -> int | None:
+    """The number of a user or group that somebody wrote as a number; None if there can be no such."""
+    number = int(digits) if len(digits) <= 10 else ID_MAX + 1
+    return number if number <= ID_MAX else None
+
+
 class ThisMachine:
     """The machine that this process runs on, in its network namespace."""
 
@@ -58,7 +68,7 @@ class ThisMachine:
 
     def user_id(self, name: str) -> int | None:
         if name.isascii() and name.isdigit():
-            return int(name) if len(name) <= 10 else None
+            return id_of(name)
         try:
             return pwd.getpwnam(name).pw_uid
         except KeyError:
@@ -66,7 +76,7 @@ class ThisMachine:
 
     def group_id(self, name: str) -> int | None:
         if name.isascii() and name.isdigit():
-            return int(name) if len(name) <= 10 else None
+            return id_of(name)
         try:
             return grp.getgrnam(name).gr_gid
         except KeyError:

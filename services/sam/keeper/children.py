@@ -288,18 +288,15 @@ def _is_in_passing(pid: int) -> bool:
 
     So its mark cannot be read, and it may be one that was killed a moment ago. It is reaped, or its mark is there,
     within moments. (proc(5): field 3 of stat is the state, 23 the size of its memory, 51 the end of its environment.
-    Who may not read the environment is not told where it ends either, and sees 0; such a process is none of ours.)
+    Everybody may read the first two; the environment of the dead belongs to root, and since Linux 6.16 to nobody. Who
+    may not read the environment of the living is not told where it ends either, and sees 0: that one is none of ours.)
     """
-    try:
-        Path(f"/proc/{pid}/environ").read_bytes()
-    except ProcessLookupError:
-        return True  # since Linux 6.16: it has no memory any more
-    except OSError:
-        return False
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         fields = stat[stat.rindex(b")") + 2 :].split()
-        return fields[0] in b"ZX" or int(fields[20]) == 0 or int(fields[48]) == 0
+        if fields[0] in b"ZX" or int(fields[20]) == 0:
+            return True
+        return int(fields[48]) == 0 and os.access(f"/proc/{pid}/environ", os.R_OK)
     except (OSError, ValueError, IndexError):
         return False
 

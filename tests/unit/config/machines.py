@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from rondo.config.interfaces import InterfaceAddress
+from rondo.config.machine import id_of
 
 
 @dataclass
@@ -31,7 +32,7 @@ class FakeMachine:
         return self.names.get(name, [])
 
     def user_id(self, name: str) -> int | None:
-        return int(name) if name.isdigit() else self.users.get(name)
+        return id_of(name) if name.isascii() and name.isdigit() else self.users.get(name)
 
     def group_id(self, name: str) -> int | None:
-        return int(name) if name.isdigit() else self.groups.get(name)
+        return id_of(name) if name.isascii() and name.isdigit() else self.groups.get(name)

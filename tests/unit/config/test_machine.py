@@ -35,6 +35,7 @@ def test_names_and_users(monkeypatch: pytest.MonkeyPatch) -> None:
     user = pwd.getpwuid(0).pw_name
     assert (machine.user_id(user), machine.user_id("12"), machine.user_id("no such user")) == (0, 12, None)
     assert (machine.group_id("12"), machine.group_id("no such group"), machine.group_id("9" * 30)) == (12, None, None)
+    assert (machine.user_id("4294967294"), machine.user_id("4294967295")) == (4294967294, None)
     assert machine.lookup("127.0.0.7") == ["127.0.0.7"]
     assert machine.lookup("x" * 300) == []
 

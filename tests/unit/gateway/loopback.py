@@ -6,6 +6,7 @@ request numbers, and cuts off who does not acknowledge. Tests reach into it thro
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,7 @@ class Loopback:
         self.slow_told: set[int] = set()
         self._stalled: list[Any] = []
         self._gateway: bytes | None = None
+        self._unsent: deque[bytes] = deque()
         self._calls: queue.Queue[tuple[Callable[[], Any], queue.Queue[Any]]] = queue.Queue()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._start()
@@ -136,6 +138,7 @@ class Loopback:
             while not self._calls.empty():
                 function, answer = self._calls.get()
                 answer.put(function())
+            self._flush()
             if not self._socket.poll(5):
                 continue
             for identity, frame in sockets.receive_all_routed(self._socket):
@@ -145,6 +148,7 @@ class Loopback:
         envelope = sessions.decode(frame)
         if isinstance(envelope, sessions.GatewayHello):
             self._gateway = identity
+            self._unsent.clear()
             self._welcome()
         elif envelope.epoch != self.epoch or identity != self._gateway:
             return
@@ -163,8 +167,13 @@ class Loopback:
                 self._over(number)
 
     def _send(self, envelope: sessions.Envelope) -> None:
-        if self._gateway is not None:
-            sockets.send(self._socket, sessions.encode(envelope), self._gateway)
+        self._unsent.append(sessions.encode(envelope))
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send as much as there is room for: a gateway that is slow must not miss anything."""
+        while self._unsent and (self._gateway is None or sockets.send(self._socket, self._unsent[0], self._gateway)):
+            self._unsent.popleft()
 
     def _welcome(self) -> None:
         who = [session.who for session in self.sessions.values()]
