@@ -92,3 +92,17 @@ def test_a_probe_makes_the_token_come_round_more_than_once() -> None:
         cluster.run(20)
         assert len(cluster.events("token_in", 2)) >= before + 2
         cluster.finish()
+
+
+@pytest.mark.parametrize("source", [1, 2, 3])
+def test_a_token_that_was_lost_while_nobody_sent_anything_is_no_longer_missing_than_one_of_a_busy_ring(
+    source: int,
+) -> None:
+    """The representative lets it go round from time to time. Who passed it on last believes that it is held."""
+    for sender in (1, 2, 3):
+        cluster = quiet_ring()
+        cluster.run(LONG_HOLD["token_hold_ms"])
+        lost = cluster.lose(Kind.TOKEN, source=source, count=1)
+        assert cluster.world.run_while(lambda lost=lost: not lost.hits, 2000, step_ms=0.05)  # type: ignore[misc]
+        assert time_until_all_have_it_ms(cluster, sender) < 60
+        cluster.finish()

@@ -9,6 +9,9 @@ A rotation in which this node had to send the token again says nothing of the ti
 all do: then the ring has become slower, and the fastest of them is the new estimate. And one that took less than half
 of the estimate shows at once that the ring is that fast. So the wait is rather too short than too long: a copy that was
 not needed costs next to nothing. Not measured is a rotation in which the representative held the token of an idle ring.
+
+A member whose token may be held waits for as long as Corosync does. So it has to be told if that token is lost: its
+predecessor, which misses the token too, sends its own again, and a copy of what was handled long ago says so.
 Source: Jacobson, "Congestion avoidance and control", 1988; Karn and Partridge, 1987, for the estimate.
 """
 
@@ -19,6 +22,10 @@ INTERVAL_NS_MIN = 5_000_000
 
 INTERVAL_NS_FIRST = 20_000_000
 """Before the first rotation was measured."""
+
+DOUBT_NS = INTERVAL_NS_MIN // 2
+"""Who sends the token again waits for `INTERVAL_NS_MIN` at least. What comes sooner is no sign of a loss: a copy that
+was sent beside the token, or that the network made."""
 
 LATE_IN_A_ROW = 8
 """Rotations in a row in which the token was sent again, after which the ring counts as slower."""
@@ -99,6 +106,11 @@ class Pace:
         self._copies = -1
         self._interval_ns = self._base_ns()
         return self._interval_ns
+
+    def is_doubtful(self, waited_ns: int) -> bool:
+        """Whether a token that was passed on so long ago, and that the predecessor misses, is to be sent again: not
+        where that will be done soon anyway."""
+        return self._mean_ns >= 0 and self._interval_ns == self.interval_ns_max and waited_ns >= DOUBT_NS
 
     def repeated(self) -> int:
         """The token was sent again: how long to wait before it is sent once more."""

@@ -53,6 +53,8 @@ def on_token(s: RingState, token: Token) -> None:
     token_seq = extend_u32(token.token_seq, s.token_seq)
     if token_seq <= s.token_seq:
         s.counters.token_duplicate_rx += 1
+        if token_seq == s.token_seq:
+            _missed(s)
         return
     seq = extend_u32(token.seq, store.high)
     aru = extend_u32(token.aru, seq)
@@ -74,6 +76,13 @@ def on_token(s: RingState, token: Token) -> None:
         s.stable = max(s.stable, min(aru, s.sent_aru, store.aru))
         _release(s, store, min(aru, s.last_aru, store.delivered))
     _visit(s, token, store, token_seq, seq, aru)
+
+
+def _missed(s: RingState) -> None:
+    """The predecessor sends again what was handled here and passed on: it has seen no sign of the token since. If it is
+    not here it may have been lost behind us, even while all believe that the representative holds it."""
+    if not s.holding and not s.options.like_corosync and s.pace.is_doubtful(s.now_ns - s.token_at_ns):
+        resend(s)
 
 
 def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int) -> Reason | None:
