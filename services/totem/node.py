@@ -166,8 +166,7 @@ class Node:
         output = self.ring.output
         while output.packets or output.events:
             if output.packets:
-                # Where large packets are given up, for packets get lost, those that are on their way are sent again.
-                self.link.send(output.take_packets(), lossy=not self.ring.sends_large)
+                self.link.send(output.take_packets(), packet_bytes_max=self.ring.packet_bytes_max)
             for event in output.take_events():
                 self._handlers[type(event)](event)
 

@@ -36,6 +36,7 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
         early_hold=config.early_hold,
         large_packets=config.large_packets,
         large_packet_bytes=CUT_PACKET_BYTES if envelope_bytes else LARGE_PACKET_BYTES,
+        large_in_segments=envelope_bytes > 0,
         netmtu=config.netmtu - envelope_bytes,
         cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
 
+from services.totem.ring.sizing import CUT_PACKET_BYTES, MIDDLE_PACKET_BYTES
 from services.totem.wire.frames import Kind
 from tests.simulation.cluster import Cluster
 from tests.simulation.world import MS
@@ -149,3 +152,44 @@ def test_who_cannot_receive_a_packet_keeps_the_ring_for_as_long_as_corosync_woul
     cluster.run(50)
     assert [cluster.ring(node).ring_id for node in cluster.nodes] == [ring] * 3
     cluster.finish()
+
+
+def size_of_packets(loss_of_a_frame: float, *, each_segment: bool) -> int:
+    """The largest packet that a busy sender sends, most of the time, where this share of frames gets lost: of the
+    segments of a packet, or of packets whatever their size."""
+    cluster = Cluster(
+        3, host={"receive_bytes": 2 << 20}, large_packets=True, large_packet_bytes=CUT_PACKET_BYTES,
+        large_in_segments=True, wide_windows=True, early_hold=True, accelerated_window=10, seqno_unchanged_const=30,
+    )  # fmt: skip
+    cluster.form()
+    draw = Random(f"{loss_of_a_frame} {each_segment}")
+
+    def is_lost(frame: bytes) -> bool:
+        frames = -(-len(frame) // 1440) if each_segment else 1
+        return draw.random() > (1 - loss_of_a_frame) ** frames
+
+    if loss_of_a_frame:
+        cluster.lose().matching = is_lost
+    limits = []
+    for _ in range(50):
+        if cluster.ring(1).submit_space() > 2_000_000:
+            cluster.send(1, *[20_000] * 40)
+        cluster.run(4 + 100 * loss_of_a_frame)  # tokens are lost, too
+        limits.append(cluster.ring(1).packet_bytes_max)
+    cluster.finish()
+    return Counter(limits[len(limits) // 2 :]).most_common(1)[0][0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "each_segment", "expected"),
+    [
+        (0, True, CUT_PACKET_BYTES),
+        (0.001, True, CUT_PACKET_BYTES),
+        (0.01, True, MIDDLE_PACKET_BYTES),
+        (0.05, True, MIDDLE_PACKET_BYTES),
+        (0.3, True, 1410),
+        (0.05, False, CUT_PACKET_BYTES),
+    ],
+)
+def test_packets_are_as_large_as_their_loss_permits(loss: float, each_segment: bool, expected: int) -> None:
+    assert size_of_packets(loss, each_segment=each_segment) == expected

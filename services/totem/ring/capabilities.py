@@ -133,7 +133,8 @@ def _use_common(s: RingState) -> None:
     if Capability.LARGE_PACKETS in common:
         # The smallest receive buffer must take several, whatever else is in it.
         packets = min(announcement.receive_packets for announcement in known.values()) // LARGE_PACKETS_IN_BUFFER
-        s.packet_size.allow(min(s.options.large_packet_bytes, packets * s.options.packet_size_max))
+        large = min(s.options.large_packet_bytes, packets * s.options.packet_size_max)
+        s.packet_size.allow(large, in_segments=s.options.large_in_segments)
     if Capability.WIDE_WINDOWS in common:
         _widen(s)
 

@@ -52,8 +52,8 @@ WINDOW_MAX = 400
 """Bounds of a window that is sized by the receive buffers, packets per rotation."""
 
 LARGE_WINDOW_MAX = 1200
-"""The upper bound while packets are large, that is, as long as nothing is lost: what is gained by it is that the token
-goes round less often, what is lost, that more is on its way when packets begin to get lost."""
+"""The upper bound while packets are as large as can be, that is, as long as little is lost: what is gained by it is
+that the token goes round less often, what is lost, that more is on its way when packets begin to get lost."""
 
 MESSAGES_SHARE = 0.5
 """What one node may send per visit of such a window."""
@@ -116,6 +116,8 @@ class RingOptions:
     """Where all members say so, packets may be larger than netmtu: the configuration does not give netmtu."""
     large_packet_bytes: int = LARGE_PACKET_BYTES
     """... namely this large."""
+    large_in_segments: bool = False
+    """The hosts cut large packets into segments themselves, so that lost ones fill no memory of the kernel."""
     like_corosync: bool = False
     """Do and say nothing that Corosync's nodes do not: for proofs of rings in which both kinds are members."""
     netmtu: int = 1500

@@ -86,7 +86,10 @@ def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tupl
             left.append(item)
         else:
             answers.append((seq, frame))
-            used += min(allowed - used, s.packet_size.units(len(frame) - MCAST_HEADER_SIZE))
+            packet_bytes = len(frame) - MCAST_HEADER_SIZE
+            used += min(allowed - used, s.packet_size.units(packet_bytes))
+            if _SENDER_AND_COUNT.unpack_from(frame, _SENDER_AT)[0] == s.node_id:
+                s.packet_size.sent(packet_bytes, again=True)
     token.rtr = left
     s.counters.mcast_retx += len(answers)
     return answers, used

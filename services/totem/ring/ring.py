@@ -33,6 +33,7 @@ from services.totem.ring.timers import MS, Timer
 from services.totem.wire.base import Malformed, Reason, RingId, extend_u32
 from services.totem.wire.frames import (
     ENCAPSULATED,
+    MCAST_HEADER_SIZE,
     PROCESSORS_MAX,
     Commit,
     HoldCancel,
@@ -115,9 +116,10 @@ class Ring:
         return self._s.window_size, self._s.max_messages
 
     @property
-    def sends_large(self) -> bool:
-        """Whether new packets may be larger than netmtu now; not while packets get lost."""
-        return self._s.packet_size.is_large
+    def packet_bytes_max(self) -> int:
+        """Largest packet, without its mcast header, that is sent for the first time now. Larger ones, which are sent
+        again, are of a size that was given up because too many got lost."""
+        return self._s.packet_size.limit
 
     @property
     def rotation_ns(self) -> int:
@@ -274,12 +276,12 @@ def _on_mcast(s: RingState, mcast: Mcast) -> None:
     seq = extend_u32(mcast.seq, store.high)
     if not store.in_window(seq):
         if seq <= store.released:
-            s.counters.mcast_duplicate_rx += 1
+            _on_duplicate(s, mcast)
         else:
             s.counters.drop(Reason.OUT_OF_WINDOW)
         return
     if not store.add(seq, mcast.frame):
-        s.counters.mcast_duplicate_rx += 1
+        _on_duplicate(s, mcast)
         return
     if s.observer is not None:
         wrapped = mcast.encapsulated == ENCAPSULATED
@@ -291,6 +293,13 @@ def _on_mcast(s: RingState, mcast: Mcast) -> None:
         delivery.deliver_ready(s)
     elif s.state is State.RECOVERY and mcast.encapsulated == ENCAPSULATED:
         recovery.note_wrapped(s, mcast.frame)
+
+
+def _on_duplicate(s: RingState, mcast: Mcast) -> None:
+    """Somebody missed a packet that is here; if it is one of this node's, it was lost on its way there."""
+    s.counters.mcast_duplicate_rx += 1
+    if mcast.sender == s.node_id:
+        s.packet_size.sent(len(mcast.frame) - MCAST_HEADER_SIZE, again=True)
 
 
 def _on_foreign_mcast(s: RingState, mcast: Mcast) -> None:

@@ -207,7 +207,7 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
 
 def _windows(s: RingState) -> tuple[int, int]:
     """Packets of a rotation, and of one visit, at most."""
-    if s.large_window_size > s.window_size and s.packet_size.is_large:
+    if s.large_window_size > s.window_size and s.packet_size.is_largest:
         return s.large_window_size, int(s.large_window_size * MESSAGES_SHARE)
     return s.window_size, s.max_messages
 
@@ -254,6 +254,7 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
             node_id=tokens_sent & U32_MASK if accelerated else 0, guarantee=SAFE if safe else 0,
         )  # fmt: skip
         store.add(number, frame)
+        s.packet_size.sent(len(payload))
         if tags:
             store.tags[number] = tags
             s.counters.messages_tx += len(tags)

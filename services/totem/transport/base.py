@@ -26,6 +26,9 @@ from services.totem.wire.frames import Kind
 DATAGRAM_SIZE_MAX = 65536
 """More than a UDP datagram, or a group of them, can carry, so that nothing is cut."""
 
+COPIES_WHERE_LOST = 3
+"""Of what is cut into more segments than most of which arrive."""
+
 Buffer = bytes | memoryview
 
 Datagram = tuple[bytes, Any]
@@ -76,8 +79,9 @@ class Transport(ABC):
         self._cutter = Cutter(netmtu)
 
     @abstractmethod
-    def multicast(self, datagrams: Sequence[bytes], copies: int = 1) -> None:
-        """Send to all other nodes, in this order; those that are cut into segments so many times."""
+    def multicast(self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX) -> None:
+        """Send to all other nodes, in this order; those larger than `once_up_to` bytes several times, if they are cut
+        into segments."""
 
     def address_of(self, node: int) -> Any | None:
         """Where another node is, as sendto() wants it; None if that is not known."""
@@ -172,7 +176,7 @@ class Transport(ABC):
         usable = {node: [each for each in known if family_of(each) == family] for node, known in addresses.items()}
         return {node: known for node, known in usable.items() if known}
 
-    def _calls(self, datagrams: Sequence[bytes], copies: int) -> list[_Call]:
+    def _calls(self, datagrams: Sequence[bytes], once_up_to: int) -> list[_Call]:
         """How to send these with few calls."""
         groups, cutter = self._grouping.groups, self._cutter
         if cutter is None or max(map(len, datagrams), default=0) <= cutter.netmtu:
@@ -181,6 +185,7 @@ class Transport(ABC):
         for cut, some in groupby(datagrams, lambda each: cutter.cuts(len(each))):
             if cut:
                 for each in some:
+                    copies = COPIES_WHERE_LOST if len(each) > once_up_to else 1
                     calls += [(cutter.cut(each), cutter.segment_bytes, 2)] * copies
             else:
                 calls += [(group, len(group[0]), 1) for group in groups(list(some))]

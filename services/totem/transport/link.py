@@ -14,7 +14,7 @@ from typing import Any
 
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
-from services.totem.transport.base import Datagram, Transport
+from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch
 from services.totem.transport.neighbours import Neighbours
 from services.totem.transport.place import LinkSettings, Place
@@ -27,8 +27,8 @@ from services.totem.wire.notices import is_notice
 CHECK_INTERVAL_NS_MIN = 200_000_000
 """However often interfaces come and go (containers on a busy host), they are looked through no more often than this."""
 
-COPIES_WHERE_LOST = 3
-"""Of segments, where packets get lost."""
+HEADERS_BYTES_MAX = 400
+"""What may be around a packet of the ring: two mcast headers, and what seals it."""
 
 NEVER_NS = 1 << 62
 _KIND_AT, _AFTER_KIND = 3, 4
@@ -67,12 +67,13 @@ class Link:
 
     # -- frames
 
-    def send(self, packets: list[tuple[int, bytes]], *, lossy: bool = False) -> None:
+    def send(self, packets: list[tuple[int, bytes]], *, packet_bytes_max: int = DATAGRAM_SIZE_MAX) -> None:
         """Send in the order of the list. What a node needs back of its own is kept for `take_local`.
 
-        `lossy`: packets get lost now, so what is cut into many segments is sent several times.
+        `packet_bytes_max`: larger packets were given up because so many get lost; those that have to be sent again are
+        sent several times, if they are cut into segments.
         """
-        copies = COPIES_WHERE_LOST if lossy else 1
+        once_up_to = packet_bytes_max + HEADERS_BYTES_MAX
         own, transport, protection = self.settings.transport.node_id, self.transport, self.protection
         together: list[bytes] = []
         for destination, frame in packets:
@@ -84,11 +85,11 @@ class Link:
                 self._local.append(frame)
             elif transport is not None:
                 if together:
-                    transport.multicast(together if protection is None else protection.seal_all(together), copies)
+                    transport.multicast(together if protection is None else protection.seal_all(together), once_up_to)
                     together = []
                 transport.unicast(destination, frame if protection is None else protection.seal_for(destination, frame))
         if together and transport is not None:
-            transport.multicast(together if protection is None else protection.seal_all(together), copies)
+            transport.multicast(together if protection is None else protection.seal_all(together), once_up_to)
 
     @property
     def has_local(self) -> bool:

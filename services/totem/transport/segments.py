@@ -17,8 +17,9 @@ A segment: 8 bytes of header, and its share of the datagram. All shares but the 
 | 3 | 1 | count: 2 .. 64 (never 0, which would mean a token here) |
 | 4 | 4 | number of the datagram among those of its sender, big-endian |
 
-The loss of any segment is the loss of the datagram. So where packets get lost all segments of a large one are sent
-several times: with three copies a fifth of them may be lost, and still most datagrams arrive.
+The loss of any segment is the loss of the datagram. So where so many get lost that datagrams of a size are given up,
+what has to be sent again of that size is sent several times: with three copies a fifth of all segments may be lost, and
+still most datagrams arrive.
 
 Nothing of this is authenticated: the datagram is, once it is whole. Who can put false segments among true ones can
 spoil the datagram, as with fragments of IP.

@@ -20,7 +20,7 @@ import struct
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from services.totem.transport.base import Datagram, Transport, TransportSettings
+from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport, TransportSettings
 from services.totem.transport.interfaces import interface_index
 from services.totem.transport.sockets import AddressNotAvailable, bind_error, family_of, socket_address
 from services.totem.wire.frames import PROCESSORS_MAX, Kind
@@ -108,9 +108,9 @@ class UdpTransport(Transport):
         """Data and tokens."""
         return [self._data.fileno(), self._token.fileno()]
 
-    def multicast(self, datagrams: Sequence[bytes], copies: int = 1) -> None:
+    def multicast(self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX) -> None:
         """Each datagram once, for all."""
-        self._send_calls(self._out, self._calls(datagrams, copies), self._group)
+        self._send_calls(self._out, self._calls(datagrams, once_up_to), self._group)
 
     def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a node whose address is not known (yet) does not get it."""

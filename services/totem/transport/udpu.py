@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from services.totem.transport.base import Datagram, Transport, TransportSettings
+from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport, TransportSettings
 
 
 class UdpuTransport(Transport):
@@ -52,9 +52,9 @@ class UdpuTransport(Transport):
         """The one socket on which everything arrives."""
         return [self._token.fileno()]
 
-    def multicast(self, datagrams: Sequence[bytes], copies: int = 1) -> None:
+    def multicast(self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX) -> None:
         """All of them to each other member."""
-        calls = self._calls(datagrams, copies)
+        calls = self._calls(datagrams, once_up_to)
         for out, address in self._everybody:
             self._send_calls(out, calls, address)
 

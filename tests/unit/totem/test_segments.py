@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.totem.ring.events import EVERYBODY
+from services.totem.transport.base import COPIES_WHERE_LOST
 from services.totem.transport.batch import SEGMENTS_MAX
-from services.totem.transport.link import COPIES_WHERE_LOST
 from services.totem.transport.segments import (
     HEADER_SIZE,
     INCOMPLETE_MAX,
@@ -161,5 +161,5 @@ def test_links_cut_and_join(stack: ExitStack, multicast: bool, grouped: bool) ->
 def test_copies_are_handed_in_once(stack: ExitStack) -> None:
     nodes = cutting(stack, multicast=False)
     frames = [mcast(1, 1, 20_000), mcast(1, 2)]
-    nodes.links[1].send([(EVERYBODY, frame) for frame in frames], lossy=True)
+    nodes.links[1].send([(EVERYBODY, frame) for frame in frames], packet_bytes_max=8000)
     assert nodes.received(2, len(frames)) == frames
