@@ -166,7 +166,8 @@ class Node:
         output = self.ring.output
         while output.packets or output.events:
             if output.packets:
-                self.link.send(output.take_packets(), packet_bytes_max=self.ring.packet_bytes_max)
+                size = self.ring.packet_size
+                self.link.send(output.take_packets(), packet_bytes_max=size.limit, parity=size.parity)
             for event in output.take_events():
                 self._handlers[type(event)](event)
 

@@ -175,7 +175,7 @@ def size_of_packets(loss_of_a_frame: float, *, each_segment: bool) -> int:
         if cluster.ring(1).submit_space() > 2_000_000:
             cluster.send(1, *[20_000] * 40)
         cluster.run(4 + 100 * loss_of_a_frame)  # tokens are lost, too
-        limits.append(cluster.ring(1).packet_bytes_max)
+        limits.append(cluster.ring(1).packet_size.limit)
     cluster.finish()
     return Counter(limits[len(limits) // 2 :]).most_common(1)[0][0]
 

@@ -23,7 +23,7 @@ from services.totem.ring.options import (
     WINDOW_MAX,
     WINDOW_MIN,
 )
-from services.totem.ring.sizing import LARGE_PACKETS_IN_BUFFER
+from services.totem.ring.sizing import LARGE_PACKETS_IN_BUFFER, LATE_UNITS
 from services.totem.ring.state import RingState
 
 MAGIC = int.from_bytes(b"RNDO", "little")
@@ -146,7 +146,8 @@ def _widen(s: RingState) -> None:
     """
     known = s.announcements.values()
     late = len(known) * min(ACCELERATED_WINDOW_MAX, max(each.accelerated_window for each in known))
-    room = min(each.receive_packets for each in known) - late
-    s.window_size = max(WINDOW_MIN, min(WINDOW_MAX, room))
+    packets = min(each.receive_packets for each in known)
+    s.window_size = max(WINDOW_MIN, min(WINDOW_MAX, packets - late))
     s.max_messages = max(1, int(s.window_size * MESSAGES_SHARE))
-    s.large_window_size = max(s.window_size, min(LARGE_WINDOW_MAX, room))
+    # What follows the token was in the window, too: so there is never more under way than two of them.
+    s.large_window_size = max(s.window_size, min(LARGE_WINDOW_MAX, max(packets - LATE_UNITS * late, packets // 2)))

@@ -89,7 +89,7 @@ def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tupl
             packet_bytes = len(frame) - MCAST_HEADER_SIZE
             used += min(allowed - used, s.packet_size.units(packet_bytes))
             if _SENDER_AND_COUNT.unpack_from(frame, _SENDER_AT)[0] == s.node_id:
-                s.packet_size.sent(packet_bytes, again=True)
+                s.packet_size.sent_again(packet_bytes, seq)
     token.rtr = left
     s.counters.mcast_retx += len(answers)
     return answers, used

@@ -28,6 +28,7 @@ from services.totem.ring.counters import Counters
 from services.totem.ring.events import GatherReason, NoticeCode, Output, State
 from services.totem.ring.options import SEND_QUEUE_BYTES, RingOptions
 from services.totem.ring.packing import Parts
+from services.totem.ring.sizing import PacketSize
 from services.totem.ring.state import Observer, RingState
 from services.totem.ring.timers import MS, Timer
 from services.totem.wire.base import Malformed, Reason, RingId, extend_u32
@@ -116,10 +117,10 @@ class Ring:
         return self._s.window_size, self._s.max_messages
 
     @property
-    def packet_bytes_max(self) -> int:
-        """Largest packet, without its mcast header, that is sent for the first time now. Larger ones, which are sent
-        again, are of a size that was given up because too many got lost."""
-        return self._s.packet_size.limit
+    def packet_size(self) -> PacketSize:
+        """How large packets are now, and how they are to be sent. Larger ones, which are sent again, are of a size that
+        was given up because too many got lost."""
+        return self._s.packet_size
 
     @property
     def rotation_ns(self) -> int:
@@ -276,12 +277,12 @@ def _on_mcast(s: RingState, mcast: Mcast) -> None:
     seq = extend_u32(mcast.seq, store.high)
     if not store.in_window(seq):
         if seq <= store.released:
-            _on_duplicate(s, mcast)
+            _on_duplicate(s, mcast, seq)
         else:
             s.counters.drop(Reason.OUT_OF_WINDOW)
         return
     if not store.add(seq, mcast.frame):
-        _on_duplicate(s, mcast)
+        _on_duplicate(s, mcast, seq)
         return
     if s.observer is not None:
         wrapped = mcast.encapsulated == ENCAPSULATED
@@ -295,11 +296,11 @@ def _on_mcast(s: RingState, mcast: Mcast) -> None:
         recovery.note_wrapped(s, mcast.frame)
 
 
-def _on_duplicate(s: RingState, mcast: Mcast) -> None:
+def _on_duplicate(s: RingState, mcast: Mcast, seq: int) -> None:
     """Somebody missed a packet that is here; if it is one of this node's, it was lost on its way there."""
     s.counters.mcast_duplicate_rx += 1
     if mcast.sender == s.node_id:
-        s.packet_size.sent(len(mcast.frame) - MCAST_HEADER_SIZE, again=True)
+        s.packet_size.sent_again(len(mcast.frame) - MCAST_HEADER_SIZE, seq)
 
 
 def _on_foreign_mcast(s: RingState, mcast: Mcast) -> None:

@@ -3,11 +3,11 @@
 What a packet costs - sealing, books, system calls, the way through an interpreter - hardly depends on its size, so a
 ring is the faster the larger its packets are. A packet beyond the MTU of the path travels in several pieces, and is
 lost as soon as one of them is: then all of it is sent again. So there is a size for each loss, and a sender finds it by
-what comes of its own packets. Of those of the present size it counts how many were sent, and how many of them again, by
-itself or by others (whose copies it receives): where that is more than a share for which the next smaller size is
-cheaper it goes one size down. The next larger one is tried after a number of rotations that doubles when the try ends
-soon. So nothing is assumed of how losses fall: where a network loses a datagram as a whole, whatever its size, the
-largest remains right.
+what comes of its own packets. Of those that it sends now it counts how many were sent, and how many of them again, by
+itself or by others (whose copies it receives). Where that is more than a share for which the next step is cheaper it
+goes there: the same size with segments of parity (transport/segments.py), which make up for most losses; a middle size;
+netmtu. One step back is tried after a number of rotations that doubles when the try ends soon. So nothing is assumed of
+how losses fall: where a network loses a datagram as a whole, whatever its size, large ones remain right.
 
 Where the kernel cuts packets into fragments of IP, any request for a lost packet on the token ends all large ones (see
 `LARGE_PACKET_BYTES`), for a number of rotations without a request that doubles likewise.
@@ -18,6 +18,8 @@ A receiver takes packets of any size: this is a decision of each sender alone.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 LARGE_PACKET_BYTES = 8_600
 """Largest totempg packet: six fragments on Ethernet, with its headers, wrapped in recovery and sealed.
@@ -32,19 +34,24 @@ CUT_PACKET_BYTES = 60_000
 kernel fills: what goes with one call, with its headers, wrapped in recovery and sealed."""
 
 MIDDLE_PACKET_BYTES = 8_400
-"""The size between these and netmtu: six segments, sealed. At 1 % loss of frames each, a third of what has
-`CUT_PACKET_BYTES` is lost, and 6 % of these."""
+"""The size between these and netmtu: six segments, sealed."""
 
-AGAIN_PERCENT_LARGE = 50
-"""Of a hundred packets of `CUT_PACKET_BYTES` so many may be sent again before the middle size is cheaper: it costs
-nearly twice as much for the same content (measured on three nodes; bench/RESULTS.md, Loss)."""
-AGAIN_PERCENT_MIDDLE = 120
-"""... and of the middle size, before netmtu is, which costs more than twice as much again."""
+PARITY_FROM_PERCENT = 20
+"""Of a hundred packets of `CUT_PACKET_BYTES` so many may be sent again before parity is cheaper, ..."""
+MIDDLE_FROM_PERCENT = 40
+"""... so many of those with parity before the middle size is, with parity, ..."""
+NETMTU_FROM_PERCENT = 100
+"""... and of these, before netmtu is. (For the same content parity costs a fifth more, the middle size half as much
+again, netmtu more than twice as much again: three nodes, bench/RESULTS.md, Loss.)"""
 
 SENT_GRACE = 24
 """So many packets are taken to have arrived before any was sent: a share of a few is no share."""
 SENT_WINDOW = 256
 """Packets after which what was counted before counts half."""
+
+LATE_UNITS = 9
+"""While packets are larger than netmtu the accelerated window counts so many of netmtu as one: with the default of ten
+two packets of `CUT_PACKET_BYTES` follow the token. Without that none would, and nodes would only work in turns."""
 
 LARGE_PACKETS_IN_BUFFER = 8
 """So many large packets every member's receive buffer must take."""
@@ -56,87 +63,112 @@ SOON_VISITS = 2048
 """A try that lasted longer counts as a success."""
 
 
+class Step(NamedTuple):
+    """One way to send packets."""
+
+    limit: int
+    parity: bool
+    again_percent: int
+    """Of a hundred packets so many may be sent again; above that the next step is cheaper."""
+
+
 class PacketSize:
     """One node's decision, for one ring."""
 
-    __slots__ = ("_again", "_again_percents", "_at", "_limits", "_quiet", "_sent", "_visits_wanted", "limit")
+    __slots__ = (
+        "_again", "_at", "_base", "_first", "_floor", "_fragile", "_quiet", "_sent", "_steps", "_visits_wanted",
+        "limit", "parity",
+    )  # fmt: skip
 
     def __init__(self, base: int) -> None:
         """`base`: largest packet that netmtu admits, bytes."""
-        self._limits = [base]
-        """The sizes to choose from, ascending."""
-        self._again_percents: list[int] = []
-        """For each of them but the first: when to go down. Empty: at any loss."""
+        self._base = base
+        self._steps = [Step(base, False, 0)]
+        """The ways to choose from, the one for the least loss first."""
         self._at = 0
         """Which of them is in force."""
+        self._fragile = False
+        """Any loss ends large packets."""
         self._sent = self._again = 0
-        """Own packets of the present size that were sent, and sent again, since it is in force; old ones count less."""
+        """Full packets of this node that were sent since this step is in force, and sent again; old ones count less."""
+        self._first = -1
+        """Number of the first of them; -1 = none yet."""
+        self._floor = 0
+        """Smaller packets are not counted."""
         self._quiet = 0
         self._visits_wanted = VISITS_AT_FIRST
         self.limit = base
         """Largest packet that may be sent now, bytes."""
+        self.parity = False
+        """Whether segments of parity go with what is cut."""
 
     def allow(self, large: int, *, in_segments: bool = False) -> None:
         """In this ring all members take packets up to this size. `in_segments`: and the hosts cut them themselves."""
-        base = self._limits[0]
-        self._limits, self._again_percents = [base], []
-        if in_segments and large > MIDDLE_PACKET_BYTES > base:
-            self._limits.append(MIDDLE_PACKET_BYTES)
-            self._again_percents.append(AGAIN_PERCENT_MIDDLE)
+        base = self._base
+        self._steps = []
         if large > base:
-            self._limits.append(large)
-            if in_segments:
-                self._again_percents.append(AGAIN_PERCENT_LARGE)
+            self._steps.append(Step(large, False, PARITY_FROM_PERCENT))
+            if in_segments and large > MIDDLE_PACKET_BYTES > base:
+                self._steps.append(Step(large, True, MIDDLE_FROM_PERCENT))
+                self._steps.append(Step(MIDDLE_PACKET_BYTES, True, NETMTU_FROM_PERCENT))
+            elif in_segments:
+                self._steps.append(Step(large, True, NETMTU_FROM_PERCENT))
+        self._steps.append(Step(base, False, 0))
+        self._fragile = not in_segments
         self._visits_wanted = VISITS_AT_FIRST
-        self._change(len(self._limits) - 1)
+        self._change(0)
 
-    def sent(self, packet_bytes: int, *, again: bool = False) -> None:
-        """A packet of this node was sent: by itself, or, `again`, perhaps by another member."""
-        if packet_bytes <= self.limit and (self._at == 0 or packet_bytes > self._limits[self._at - 1]):
-            if again:
-                self._again += 1
-            else:
-                self._sent += 1
+    def sent(self, packet_bytes: int, seq: int) -> None:
+        """A packet of this node was sent, with this number."""
+        if packet_bytes > self._floor:
+            self._sent += 1
+            if self._first < 0:
+                self._first = seq
+
+    def sent_again(self, packet_bytes: int, seq: int) -> None:
+        """A packet of this node was sent again, perhaps by another member."""
+        if 0 <= self._first <= seq and packet_bytes > self._floor:
+            self._again += 1
 
     def visited(self, *, lost: bool) -> None:
         """A token was here; `lost`: somebody, this node perhaps, misses a packet."""
-        if len(self._limits) == 1:
+        last = len(self._steps) - 1
+        if last == 0:
             return
         self._quiet += 1
-        if not self._again_percents:
-            if lost:
-                self._go_down(0)
-            elif self._at == 0 and self._quiet >= self._visits_wanted:
-                self._change(1)
-        elif self._at > 0 and self._is_too_much():
-            self._go_down(self._at - 1)
-        elif self._at + 1 < len(self._limits) and self._quiet >= self._visits_wanted:
+        if self._at < last and (lost if self._fragile else self._is_too_much()):
+            soon = self._quiet < SOON_VISITS
+            self._visits_wanted = min(VISITS_MAX, 2 * self._visits_wanted) if soon else VISITS_AT_FIRST
             self._change(self._at + 1)
+        elif lost and self._fragile:
+            self._quiet = 0
+        elif self._at > 0 and self._quiet >= self._visits_wanted:
+            self._change(self._at - 1)
         elif self._sent >= SENT_WINDOW:
             self._sent >>= 1
             self._again >>= 1
 
     def _is_too_much(self) -> bool:
-        """Whether so much is sent again that the next smaller size is cheaper."""
-        return self._again * 100 > self._again_percents[self._at - 1] * (self._sent + SENT_GRACE)
-
-    def _go_down(self, to: int) -> None:
-        if self._at > to:
-            soon = self._quiet < SOON_VISITS
-            self._visits_wanted = min(VISITS_MAX, 2 * self._visits_wanted) if soon else VISITS_AT_FIRST
-        self._change(to)
+        """Whether so much is sent again that the next step is cheaper."""
+        return self._again * 100 > self._steps[self._at].again_percent * (self._sent + SENT_GRACE)
 
     def _change(self, to: int) -> None:
-        """Another size; what is counted begins anew."""
+        """Another step; what is counted begins anew."""
         self._at = to
-        self.limit = self._limits[to]
+        self.limit, self.parity, _ = self._steps[to]
+        self._floor = max((step.limit for step in self._steps if step.limit < self.limit), default=0)
         self._sent = self._again = self._quiet = 0
+        self._first = -1
 
     @property
     def is_largest(self) -> bool:
         """Whether packets are larger than netmtu, and none larger are allowed."""
-        return 0 < self._at == len(self._limits) - 1
+        return self._base < self.limit == self._steps[0].limit
+
+    def late_units(self, accelerated_window: int) -> int:
+        """For how many packets of netmtu those that follow the token may count now."""
+        return accelerated_window if self.limit == self._base else accelerated_window * LATE_UNITS
 
     def units(self, packet_bytes: int) -> int:
         """How many packets of netmtu a packet counts for."""
-        return -(-packet_bytes // self._limits[0]) or 1
+        return -(-packet_bytes // self._base) or 1

@@ -176,6 +176,8 @@ class RingState:
         """aru of the token as it was passed on last."""
         self.stable = base
         """Every member has all packets of the installed ring up to here, as far as this node knows."""
+        self.lossy_visits = 0
+        """Visits for which the network is still taken to lose packets."""
         self.asked: dict[int, int] = {}
         """For each hole that a token asked for, the last visit at which it did."""
         self.answered: dict[int, int] = {}
@@ -211,6 +213,7 @@ class RingState:
         self.probes = 0
         self.sent_aru = base - 1
         self.asked.clear()
+        self.lossy_visits = 0
         self.answered.clear()
         self.pace = self.new_pace()
 

@@ -6,10 +6,10 @@ and the books are those of the ring that is being formed; Recovery's own rule fo
 
 The accelerated ring: all that the next member needs stands in the token, not in the packets. Once numbers are given out
 the token may leave before the packets that have them, and the next member sends while this one still does. So where all
-members are Rondo the last `accelerated_window` new packets follow the token. Each packet is stamped with the round,
-the count of tokens that its sender had passed on when it left: from a packet of the predecessor that was stamped after
-a token which has not been handled here one sees that this token waits to be read. Requests do not change: they never
-ask for what may not have been sent yet.
+members are Rondo the last `accelerated_window` new packets follow the token (more of large ones, see `LATE_UNITS`).
+Each packet is stamped with the round, the count of tokens that its sender had passed on when it left: from a packet of
+the predecessor that was stamped after a token which has not been handled here one sees that this token waits to be
+read. Requests do not change: they never ask for what may not have been sent yet.
 
 An idle ring need not spin: after seqno_unchanged_const rotations without traffic the representative holds the token
 for a while at each visit. A node that then has something to send multicasts a hold cancel.
@@ -40,6 +40,10 @@ from services.totem.wire.frames import (
     encode_mcast,
     encode_token,
 )
+
+LOSSY_VISITS = 16
+"""Visits after a request for a lost packet at which the token leaves twice, where all members are Rondo: it is as
+easily lost, and waiting for it costs a rotation or more, the copy next to nothing."""
 
 IDLE_ROTATIONS = 2
 """Rotations without a new packet after which nobody can have anything to send."""
@@ -156,6 +160,7 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
         # never leave them by itself, and if it says that the window is full nobody would ever send again.
         token.fcc, token.backlog = s.flow.sent_told, s.flow.backlog_told
     s.packet_size.visited(lost=bool(token.rtr))
+    s.lossy_visits = LOSSY_VISITS if token.rtr else max(0, s.lossy_visits - 1)
     window_size, max_messages = _windows(s)
     allowed = s.flow.allowance(token.fcc, token.backlog, _backlog(s), window_size, max_messages)
     if token.rtr:
@@ -241,7 +246,7 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
     before = len(packets)
     # A single packet before the token saves the rotation that shows that everybody has it.
     if accelerated and not (s.early_hold and before == 1):
-        left = s.options.accelerated_window
+        left = s.packet_size.late_units(s.options.accelerated_window)
         while before and (left := left - units[before - 1]) >= 0:
             before -= 1
     late: list[bytes] = []
@@ -254,7 +259,7 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
             node_id=tokens_sent & U32_MASK if accelerated else 0, guarantee=SAFE if safe else 0,
         )  # fmt: skip
         store.add(number, frame)
-        s.packet_size.sent(len(payload))
+        s.packet_size.sent(len(payload), number)
         if tags:
             store.tags[number] = tags
             s.counters.messages_tx += len(tags)
@@ -320,6 +325,8 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
     s.timers.stop(Timer.TOKEN_HOLD)
     s.counters.orf_token_tx += 1
     s.unicast(s.token_target, s.last_frame)
+    if s.lossy_visits and s.all_rondo:
+        s.unicast(s.token_target, s.last_frame)
 
 
 def resend(s: RingState) -> None:

@@ -79,9 +79,11 @@ class Transport(ABC):
         self._cutter = Cutter(netmtu)
 
     @abstractmethod
-    def multicast(self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX) -> None:
-        """Send to all other nodes, in this order; those larger than `once_up_to` bytes several times, if they are cut
-        into segments."""
+    def multicast(
+        self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX, *, parity: bool = False
+    ) -> None:
+        """Send to all other nodes, in this order. Of those that are cut into segments the ones larger than `once_up_to`
+        are sent several times, the others with segments of parity if there is to be `parity`."""
 
     def address_of(self, node: int) -> Any | None:
         """Where another node is, as sendto() wants it; None if that is not known."""
@@ -176,7 +178,7 @@ class Transport(ABC):
         usable = {node: [each for each in known if family_of(each) == family] for node, known in addresses.items()}
         return {node: known for node, known in usable.items() if known}
 
-    def _calls(self, datagrams: Sequence[bytes], once_up_to: int) -> list[_Call]:
+    def _calls(self, datagrams: Sequence[bytes], once_up_to: int, parity: bool) -> list[_Call]:
         """How to send these with few calls."""
         groups, cutter = self._grouping.groups, self._cutter
         if cutter is None or max(map(len, datagrams), default=0) <= cutter.netmtu:
@@ -185,8 +187,12 @@ class Transport(ABC):
         for cut, some in groupby(datagrams, lambda each: cutter.cuts(len(each))):
             if cut:
                 for each in some:
-                    copies = COPIES_WHERE_LOST if len(each) > once_up_to else 1
-                    calls += [(cutter.cut(each), cutter.segment_bytes, 2)] * copies
+                    calls.append((cutter.cut(each), cutter.segment_bytes, 2))
+                    if len(each) > once_up_to:
+                        calls += calls[-1:] * (COPIES_WHERE_LOST - 1)
+                    elif parity:
+                        mixed = cutter.parity(each)
+                        calls.append((mixed, len(mixed[0]), 1))
             else:
                 calls += [(group, len(group[0]), 1) for group in groups(list(some))]
         return calls

@@ -67,11 +67,13 @@ class Link:
 
     # -- frames
 
-    def send(self, packets: list[tuple[int, bytes]], *, packet_bytes_max: int = DATAGRAM_SIZE_MAX) -> None:
+    def send(
+        self, packets: list[tuple[int, bytes]], *, packet_bytes_max: int = DATAGRAM_SIZE_MAX, parity: bool = False
+    ) -> None:
         """Send in the order of the list. What a node needs back of its own is kept for `take_local`.
 
-        `packet_bytes_max`: larger packets were given up because so many get lost; those that have to be sent again are
-        sent several times, if they are cut into segments.
+        Of packets that are cut into segments: those larger than `packet_bytes_max` were given up because so many get
+        lost, and have to be sent again; they are sent several times. The others are sent with `parity`, or without.
         """
         once_up_to = packet_bytes_max + HEADERS_BYTES_MAX
         own, transport, protection = self.settings.transport.node_id, self.transport, self.protection
@@ -85,11 +87,13 @@ class Link:
                 self._local.append(frame)
             elif transport is not None:
                 if together:
-                    transport.multicast(together if protection is None else protection.seal_all(together), once_up_to)
+                    sealed = together if protection is None else protection.seal_all(together)
+                    transport.multicast(sealed, once_up_to, parity=parity)
                     together = []
                 transport.unicast(destination, frame if protection is None else protection.seal_for(destination, frame))
         if together and transport is not None:
-            transport.multicast(together if protection is None else protection.seal_all(together), once_up_to)
+            sealed = together if protection is None else protection.seal_all(together)
+            transport.multicast(sealed, once_up_to, parity=parity)
 
     @property
     def has_local(self) -> bool:

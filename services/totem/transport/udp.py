@@ -108,9 +108,11 @@ class UdpTransport(Transport):
         """Data and tokens."""
         return [self._data.fileno(), self._token.fileno()]
 
-    def multicast(self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX) -> None:
+    def multicast(
+        self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX, *, parity: bool = False
+    ) -> None:
         """Each datagram once, for all."""
-        self._send_calls(self._out, self._calls(datagrams, once_up_to), self._group)
+        self._send_calls(self._out, self._calls(datagrams, once_up_to, parity), self._group)
 
     def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a node whose address is not known (yet) does not get it."""

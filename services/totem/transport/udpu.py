@@ -52,9 +52,11 @@ class UdpuTransport(Transport):
         """The one socket on which everything arrives."""
         return [self._token.fileno()]
 
-    def multicast(self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX) -> None:
+    def multicast(
+        self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX, *, parity: bool = False
+    ) -> None:
         """All of them to each other member."""
-        calls = self._calls(datagrams, once_up_to)
+        calls = self._calls(datagrams, once_up_to, parity)
         for out, address in self._everybody:
             self._send_calls(out, calls, address)
 

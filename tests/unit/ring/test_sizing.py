@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.totem.ring.packing import Packer
 from services.totem.ring.sizing import MIDDLE_PACKET_BYTES, SENT_WINDOW, VISITS_AT_FIRST, PacketSize
 from services.totem.wire.packets import decode_packet
@@ -22,73 +24,97 @@ def in_segments() -> PacketSize:
     return size
 
 
-def busy(size: PacketSize, visits: int, again: float, *, packets: int = 10) -> list[int]:
-    """The limits at so many visits, at each of which so many full packets are sent, and this share of them again."""
-    limits, owed = [], 0.0
-    for _ in range(visits):
-        for _ in range(packets):
-            size.sent(size.limit)
-        owed += again * packets
-        while owed >= 1:
-            size.sent(size.limit, again=True)
-            owed -= 1
-        size.visited(lost=True)
-        limits.append(size.limit)
-    return limits
+def now(size: PacketSize) -> tuple[int, bool]:
+    return size.limit, size.parity
+
+
+class Busy:
+    """A sender that sends ten full packets at each visit, of which a share is sent again."""
+
+    def __init__(self, size: PacketSize) -> None:
+        self.size = size
+        self.seq = 0
+        self.owed = 0.0
+
+    def visits(self, count: int, again: float) -> list[tuple[int, bool]]:
+        """How it sends after each of so many visits."""
+        found = []
+        for _ in range(count):
+            for _ in range(10):
+                self.seq += 1
+                self.size.sent(self.size.limit, self.seq)
+            self.owed += again * 10
+            while self.owed >= 1:
+                self.size.sent_again(self.size.limit, self.seq)
+                self.owed -= 1
+            self.size.visited(lost=True)
+            found.append(now(self.size))
+        return found
+
+
+STEPS = [(LARGE, False), (LARGE, True), (MIDDLE, True), (BASE, False)]
 
 
 def test_segments_stay_large_while_little_is_sent_again() -> None:
-    assert set(busy(in_segments(), 5000, 0.3)) == {LARGE}
+    assert set(Busy(in_segments()).visits(5000, 0.15)) == {(LARGE, False)}
 
 
-def test_segments_become_smaller_step_by_step_where_too_much_is_sent_again() -> None:
-    size = in_segments()
-    assert busy(size, 5, 0.9)[-1] == MIDDLE
-    assert set(busy(size, VISITS_AT_FIRST, 0.9)) == {MIDDLE}  # for its price that is not too much
-    size = in_segments()
-    assert busy(size, 10, 3.0)[-1] == BASE
-    assert set(busy(size, VISITS_AT_FIRST, 3.0)) == {BASE}  # there is nothing smaller
+@pytest.mark.parametrize(("again", "step"), [(0.3, 1), (0.8, 2), (3.0, 3)])
+def test_it_goes_so_many_steps_as_are_cheaper(again: float, step: int) -> None:
+    busy = Busy(in_segments())
+    passed = list(dict.fromkeys(busy.visits(VISITS_AT_FIRST, again)))
+    assert passed == STEPS[: step + 1][-len(passed) :]
+    assert now(busy.size) == STEPS[step]
 
 
-def test_the_next_larger_size_is_tried_ever_later_while_it_fails() -> None:
-    size, tries = in_segments(), []
+def test_a_step_back_is_tried_ever_later_while_it_fails() -> None:
+    busy, tries = Busy(in_segments()), 0
     for _ in range(40_000):
-        before = size.limit
-        busy(size, 1, 0.9 if size.limit == LARGE else 0.1)
-        if before == MIDDLE and size.limit == LARGE:
-            tries.append(1)
-    assert 5 <= len(tries) <= 10
-    assert set(busy(size, 70_000, 0.1)[-1:]) == {LARGE}  # the losses have ended
+        before = now(busy.size)
+        after = busy.visits(1, 0.9 if before == STEPS[0] else 0.1)[0]
+        tries += (before, after) == (STEPS[1], STEPS[0])
+    assert 5 <= tries <= 10
+    assert busy.visits(70_000, 0.1)[-1] == STEPS[0]  # the losses have ended
 
 
 def test_what_was_sent_long_ago_counts_less() -> None:
-    size = in_segments()
-    busy(size, 50 * SENT_WINDOW, 0.0)
-    assert busy(size, 100, 1.0)[-1] < LARGE
+    busy = Busy(in_segments())
+    busy.visits(50 * SENT_WINDOW, 0.0)
+    assert busy.visits(100, 1.0)[-1] != STEPS[0]
 
 
-def test_only_packets_of_the_present_size_are_counted() -> None:
+def test_only_packets_of_the_present_step_are_counted() -> None:
     size = in_segments()
+    size.sent(LARGE, 1000)
     for _ in range(1000):
-        size.sent(MIDDLE, again=True)
-        size.sent(BASE, again=True)
+        size.sent_again(MIDDLE, 1001)
+        size.sent_again(LARGE, 999)
         size.visited(lost=True)
-    assert size.limit == LARGE
-    assert busy(size, 1, 2.0) == [MIDDLE]
+    assert now(size) == STEPS[0]
+    for _ in range(1000):
+        size.sent_again(LARGE, 1000)
+    size.visited(lost=True)
+    assert now(size) == STEPS[1]
     for _ in range(VISITS_AT_FIRST):
-        size.sent(LARGE, again=True)  # on its way before
+        size.sent_again(LARGE, 1000)  # sent without parity
         size.visited(lost=True)
-    assert size.limit == MIDDLE
+    assert now(size) == STEPS[1]
 
 
 def test_where_receive_buffers_are_small_there_is_no_middle() -> None:
     size = PacketSize(BASE)
     size.allow(5000, in_segments=True)
-    assert size.limit == 5000
-    busy(size, 10, 2.0)
-    assert size.limit == BASE
+    assert Busy(size).visits(50, 2.0)[-1] == (BASE, False)
     size.allow(0, in_segments=True)
-    assert set(busy(size, 1000, 0.0)) == {BASE}
+    assert set(Busy(size).visits(1000, 0.0)) == {(BASE, False)}
+
+
+def test_more_follows_the_token_while_packets_are_large() -> None:
+    size = in_segments()
+    assert size.late_units(10) >= 2 * size.units(LARGE)
+    assert size.late_units(0) == 0
+    size.allow(0)
+    assert size.late_units(10) == 10
 
 
 def test_large_packets_are_given_up_at_a_loss_and_tried_again_ever_later() -> None:
