@@ -50,9 +50,12 @@ def rate(senders: Sequence[Client], size: int, seconds: float) -> float:
 
 def measure(
     plan: Plan, clusters: dict[str, Cluster], *, all_send: bool, common: bool, labels: Labels | None = None,
-    loss_percent: float = 0,
+    loss_percent: float = 0, apart: bool = False,
 ) -> list[Series]:  # fmt: skip
-    """The rates of all systems at all sizes, in turns; what is lost is lost from the warm-up on until the end."""
+    """The rates of all systems at all sizes, in turns; what is lost is lost from the warm-up on until the end.
+
+    `apart`: what one call has sent crosses the network apart, as it does where some of it may get lost.
+    """
     found: dict[tuple[object, ...], Series] = {}
     with ExitStack() as stack:
         clients = {name: start_clients(stack, cluster, common=common) for name, cluster in clusters.items()}
@@ -65,6 +68,9 @@ def measure(
             rate(each, WARM_UP_SIZE, WARM_UP_S)
         for cluster in clusters.values():
             stack.callback(cluster.faults.heal)
+            if apart:
+                stack.callback(cluster.lab.keep_apart, False)
+                cluster.lab.keep_apart(True)
             if loss_percent:
                 cluster.faults.lose(loss_percent)
         for size in plan.sizes:
