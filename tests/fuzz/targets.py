@@ -408,6 +408,7 @@ def _segment_seeds() -> list[bytes]:
     one, other, long = cut(100), cut(120), cut(2500)[:40]
     alone, together = [step(0, each) for each in one], step(0x80, b"".join(one), cutter.segment_bytes)
     many = [step(who % 8, cut(100)[0][:9]) for who in range(200)]
+    mended, parity = cut(2500)[1:], [step(3, each) for each in cutter.parity(bytes(range(250)) * 10)]
     return [
         b"".join(alone), b"".join(alone[::-1] + alone), together, together + b"".join(alone),
         b"".join(alone) + together, b"".join(many), b"".join(many[::8]) + b"".join(many[1::8]),
@@ -416,6 +417,8 @@ def _segment_seeds() -> list[bytes]:
         step(0, b""), step(2, b"\x53\x02" + bytes(20)), step(2, b"\x53\x01\x05\x03" + bytes(20)),
         step(0x80, b"".join(one[::-1]), cutter.segment_bytes), step(0x80, one[0] + other[1], cutter.segment_bytes),
         step(0, one[0]) + step(0, one[0][:3] + b"\x09" + one[0][4:]),
+        b"".join(step(3, each) for each in mended) + b"".join(parity),
+        b"".join(parity) + b"".join(step(3, each) for each in mended), b"".join(parity[:1]) * 2,
     ]  # fmt: skip
 
 
@@ -453,7 +456,7 @@ TARGETS = {
         Target("packets", _packets, _packet_seeds, (packets, syncmsg, executive)),
         Target("cpg", _cpg, _cpg_seeds, (cpg_wire,)),
         Target("sealed", _sealed, _sealed_seeds, (opener, security_envelope, peers, replay), _NOT_DECODING),
-        Target("segments", _segments, _segment_seeds, (segments,), frozenset({"cuts", "cut"})),
+        Target("segments", _segments, _segment_seeds, (segments,), frozenset({"cuts", "cut", "parity"})),
         Target("stream", _stream, _stream_seeds, (zmtp,), frozenset({"header", "command", "ready", "_property"})),
         _of_bus_target("order", [order.decode], _ORDER, order),
         _of_bus_target("sessions", [sessions.decode], _SESSIONS, sessions),

@@ -250,11 +250,14 @@ class Transport(ABC):
                 self.counters["rx_" + reason_of(error)] += 1
                 return True
             if joins and data[:1] == SEGMENT:
-                whole = self._joiner.join_all(data, size_of_each(data, control), address)
+                if control:
+                    whole = self._joiner.join_all(data, size_of_each(data, control), address)
+                else:
+                    whole = self._joiner.join(data, address)
                 if whole is not None:
                     append((whole, address))
+                if whole is not None or not control:
                     continue
-                control = control or _NO_GROUP
             if control:
                 parts = split(data, control)
                 if joins:
@@ -275,8 +278,6 @@ class Transport(ABC):
 
 
 _TOKEN = bytes([Kind.TOKEN])
-_NO_GROUP = [(0, 0, b"")]
-"""Control data of what is no group."""
 
 READS_MAX = 1024
 """Of one call of `_read`: many segments may come one by one, and not make a datagram."""
