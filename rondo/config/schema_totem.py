@@ -255,7 +255,7 @@ class Totem(Section):
     accelerated_window: MaybeNumber = option(
         None,
         "Rondo's own: packets of a visit that are sent after the token was passed on, in rings of Rondo nodes only. "
-        "At most max_messages. 0 = Corosync's order.",
+        "At most max_messages. Nine times as much of packets larger than netmtu. 0 = Corosync's order.",
         unit="packets",
         ge=0,
         le=16384,
