@@ -161,3 +161,20 @@ def test_the_window_is_wider_while_packets_are_large_and_none_is_lost() -> None:
         assert not asked or event["allowed"] <= cluster.ring(1).windows[1]
         asked = bool(event["requested"])
     cluster.finish()
+
+
+@pytest.mark.parametrize(("receive_bytes", "nodes"), [(4 << 20, 3), (4 << 20, 16), (416 << 10, 3), (416 << 10, 8)])
+def test_large_packets_follow_the_token_as_far_as_receive_buffers_take_them(receive_bytes: int, nodes: int) -> None:
+    cluster = Cluster(
+        nodes, wide_windows=True, large_packets=True, large_packet_bytes=18_000, host={"receive_bytes": receive_bytes},
+        accelerated_window=10,
+    )  # fmt: skip
+    cluster.form()
+    cluster.send(1, *[15_000] * 100)
+    cluster.run(50)
+    room = receive_bytes // (2 * cluster.options.netmtu) - cluster.ring(1).windows[0]
+    units = 13  # of a packet of 18,000 bytes
+    most = max(min(9 * 10, room // nodes), 10) // units
+    after_token = max(event["after_token"] for event in cluster.events("token_out", 1))
+    assert most <= after_token <= most + 1  # the last one may be small
+    cluster.finish()

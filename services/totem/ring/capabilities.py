@@ -105,7 +105,7 @@ def forget(s: RingState) -> None:
     s.announcements.clear()
     s.all_rondo = s.accelerated = s.early_hold = False
     s.window_size, s.max_messages = s.options.window_size, s.options.max_messages
-    s.large_window_size = 0
+    s.large_window_size = s.late_units = 0
     s.packet_size.allow(0)
     s.packer.takes_whole = False
 
@@ -135,6 +135,7 @@ def _use_common(s: RingState) -> None:
         packets = min(announcement.receive_packets for announcement in known.values()) // LARGE_PACKETS_IN_BUFFER
         large = min(s.options.large_packet_bytes, packets * s.options.packet_size_max)
         s.packet_size.allow(large, in_segments=s.options.large_in_segments)
+        s.late_units = LATE_UNITS * s.options.accelerated_window
     if Capability.WIDE_WINDOWS in common:
         _widen(s)
 
@@ -145,9 +146,13 @@ def _widen(s: RingState) -> None:
     That is a window, and what each member may send after it has passed the token on.
     """
     known = s.announcements.values()
-    late = len(known) * min(ACCELERATED_WINDOW_MAX, max(each.accelerated_window for each in known))
+    nodes = len(known)
+    late = min(ACCELERATED_WINDOW_MAX, max(each.accelerated_window for each in known))
     packets = min(each.receive_packets for each in known)
-    s.window_size = max(WINDOW_MIN, min(WINDOW_MAX, packets - late))
+    s.window_size = max(WINDOW_MIN, min(WINDOW_MAX, packets - nodes * late))
     s.max_messages = max(1, int(s.window_size * MESSAGES_SHARE))
+    large_late = max(late, min(LATE_UNITS * late, (packets - s.window_size) // nodes))
+    s.late_units = min(s.late_units, large_late)
     # What follows the token was in the window, too: so there is never more under way than two of them.
-    s.large_window_size = max(s.window_size, min(LARGE_WINDOW_MAX, max(packets - LATE_UNITS * late, packets // 2)))
+    room = max(packets - nodes * large_late, packets // 2)
+    s.large_window_size = max(s.window_size, min(LARGE_WINDOW_MAX, room))

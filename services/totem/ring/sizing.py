@@ -51,7 +51,8 @@ SENT_WINDOW = 256
 
 LATE_UNITS = 9
 """While packets are larger than netmtu the accelerated window counts so many of netmtu as one: with the default of ten
-two packets of `CUT_PACKET_BYTES` follow the token. Without that none would, and nodes would only work in turns."""
+two packets of `CUT_PACKET_BYTES` follow the token. Without that none would, and nodes would only work in turns. (Fewer
+where a receive buffer would not hold that of all members.)"""
 
 LARGE_PACKETS_IN_BUFFER = 8
 """So many large packets every member's receive buffer must take."""
@@ -165,9 +166,10 @@ class PacketSize:
         """Whether packets are larger than netmtu, and none larger are allowed."""
         return self._base < self.limit == self._steps[0].limit
 
-    def late_units(self, accelerated_window: int) -> int:
-        """For how many packets of netmtu those that follow the token may count now."""
-        return accelerated_window if self.limit == self._base else accelerated_window * LATE_UNITS
+    @property
+    def is_large(self) -> bool:
+        """Whether packets may be larger than netmtu now."""
+        return self.limit > self._base
 
     def units(self, packet_bytes: int) -> int:
         """How many packets of netmtu a packet counts for."""

@@ -155,6 +155,8 @@ class RingState:
         """The windows in force."""
         self.large_window_size = 0
         """The one of a rotation while this node sends large packets; 0 = the same."""
+        self.late_units = 0
+        """While it does, for how many packets of netmtu those may count that follow the token."""
         self.receive_bytes = 0
         """What the socket that receives data can hold, as the kernel counts; 0 = not known."""
 

@@ -246,7 +246,7 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
     before = len(packets)
     # A single packet before the token saves the rotation that shows that everybody has it.
     if accelerated and not (s.early_hold and before == 1):
-        left = s.packet_size.late_units(s.options.accelerated_window)
+        left = s.late_units if s.packet_size.is_large else s.options.accelerated_window
         while before and (left := left - units[before - 1]) >= 0:
             before -= 1
     late: list[bytes] = []

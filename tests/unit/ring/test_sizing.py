@@ -109,14 +109,6 @@ def test_where_receive_buffers_are_small_there_is_no_middle() -> None:
     assert set(Busy(size).visits(1000, 0.0)) == {(BASE, False)}
 
 
-def test_more_follows_the_token_while_packets_are_large() -> None:
-    size = in_segments()
-    assert size.late_units(10) >= 2 * size.units(LARGE)
-    assert size.late_units(0) == 0
-    size.allow(0)
-    assert size.late_units(10) == 10
-
-
 def test_large_packets_are_given_up_at_a_loss_and_tried_again_ever_later() -> None:
     size = PacketSize(BASE)
     assert quiet(size, 1000) == BASE  # not every member takes them
