@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from services.totem.ring.sizing import CUT_PACKET_BYTES, MIDDLE_PACKET_BYTES
+from services.totem.transport.base import COPIES_WHERE_LOST
+from services.totem.transport.link import HEADERS_BYTES_MAX
+from services.totem.transport.segments import parities
 from services.totem.wire.frames import Kind
 from tests.simulation.cluster import Cluster
 from tests.simulation.world import MS
@@ -154,24 +157,42 @@ def test_who_cannot_receive_a_packet_keeps_the_ring_for_as_long_as_corosync_woul
     cluster.finish()
 
 
-def size_of_packets(loss_of_a_frame: float, *, each_segment: bool) -> int:
-    """The largest packet that a busy sender sends, most of the time, where this share of frames gets lost: of the
-    segments of a packet, or of packets whatever their size."""
+def cutting_cluster() -> Cluster:
+    """Three nodes that send large packets, in segments."""
     cluster = Cluster(
         3, host={"receive_bytes": 2 << 20}, large_packets=True, large_packet_bytes=CUT_PACKET_BYTES,
         large_in_segments=True, wide_windows=True, early_hold=True, accelerated_window=10, seqno_unchanged_const=30,
     )  # fmt: skip
     cluster.form()
-    draw = Random(f"{loss_of_a_frame} {each_segment}")
+    return cluster
+
+
+def lose_segments(cluster: Cluster, source: int, loss_of_a_frame: float, *, each: bool = True) -> None:
+    """Lose this share of the frames that this node sends, as its link sends them: of the segments of a packet, or of
+    packets whatever their size."""
+    draw = Random(f"{loss_of_a_frame} {each} {source}")
 
     def is_lost(frame: bytes) -> bool:
-        frames = -(-len(frame) // 1440) if each_segment else 1
-        return draw.random() > (1 - loss_of_a_frame) ** frames
+        size = cluster.ring(source).packet_size
+        shares = -(-len(frame) // 1440) if each else 1
+        copies = COPIES_WHERE_LOST if shares > 1 and len(frame) > size.limit + HEADERS_BYTES_MAX else 1
+        lost = [index for index in range(shares) if draw.random() < loss_of_a_frame**copies]
+        if shares == 1 or copies > 1 or not size.parity:
+            return bool(lost)
+        rows = parities(shares)
+        lost += [row for row in range(rows) if draw.random() < loss_of_a_frame]
+        return max(Counter(index % rows for index in lost).values(), default=0) > 1
 
-    if loss_of_a_frame:
-        cluster.lose().matching = is_lost
+    cluster.lose(source=source).matching = is_lost
+
+
+def size_of_packets(loss_of_a_frame: float, *, each_segment: bool) -> int:
+    """The largest packet that a busy sender sends, most of the time."""
+    cluster = cutting_cluster()
+    for node in cluster.nodes:
+        lose_segments(cluster, node, loss_of_a_frame, each=each_segment)
     limits = []
-    for _ in range(50):
+    for _ in range(40):
         if cluster.ring(1).submit_space() > 2_000_000:
             cluster.send(1, *[20_000] * 40)
         cluster.run(4 + 100 * loss_of_a_frame)  # tokens are lost, too
@@ -185,7 +206,7 @@ def size_of_packets(loss_of_a_frame: float, *, each_segment: bool) -> int:
     [
         (0, True, CUT_PACKET_BYTES),
         (0.001, True, CUT_PACKET_BYTES),
-        (0.01, True, MIDDLE_PACKET_BYTES),
+        (0.01, True, CUT_PACKET_BYTES),
         (0.05, True, MIDDLE_PACKET_BYTES),
         (0.3, True, 1410),
         (0.05, False, CUT_PACKET_BYTES),
@@ -193,3 +214,20 @@ def size_of_packets(loss_of_a_frame: float, *, each_segment: bool) -> int:
 )
 def test_packets_are_as_large_as_their_loss_permits(loss: float, each_segment: bool, expected: int) -> None:
     assert size_of_packets(loss, each_segment=each_segment) == expected
+
+
+def test_large_packets_on_their_way_when_heavy_loss_begins_do_not_hold_up_the_ring() -> None:
+    """Those who only listen send them again to each other. Were they as hopeful as without loss their answers would
+    take the whole window for ever, and never arrive."""
+    cluster = cutting_cluster()
+    for _ in range(3):
+        cluster.send(1, *[20_000] * 60)
+        cluster.run(20)
+    cluster.send(1, *[20_000] * 60)
+    cluster.run(1)
+    for node in cluster.nodes:
+        lose_segments(cluster, node, 0.3)
+    cluster.send(1, *[20_000] * 60)
+    rings = [cluster.ring(node) for node in cluster.nodes]
+    assert cluster.world.run_while(lambda: min(ring.counters.messages_rx for ring in rings) < 300, 2000, step_ms=10)
+    cluster.finish()

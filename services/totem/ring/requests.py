@@ -90,6 +90,8 @@ def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tupl
             used += min(allowed - used, s.packet_size.units(packet_bytes))
             if _SENDER_AND_COUNT.unpack_from(frame, _SENDER_AT)[0] == s.node_id:
                 s.packet_size.sent_again(packet_bytes, seq)
+            elif s.answered.get(seq, 0) == ANSWERS_IN_VAIN:
+                s.packet_size.distrust()
     token.rtr = left
     s.counters.mcast_retx += len(answers)
     return answers, used

@@ -41,12 +41,11 @@ PARITY_FROM_PERCENT = 20
 MIDDLE_FROM_PERCENT = 40
 """... so many of those with parity before the middle size is, with parity, ..."""
 NETMTU_FROM_PERCENT = 100
-"""... and of these, before netmtu is. (For the same content parity costs a fifth more, the middle size half as much
-again, netmtu more than twice as much again: three nodes, bench/RESULTS.md, Loss.)"""
+"""... and of these, before netmtu is. (Measured with one way to send at a time: bench/RESULTS.md, Loss.)"""
 
 SENT_GRACE = 24
 """So many packets are taken to have arrived before any was sent: a share of a few is no share."""
-SENT_WINDOW = 256
+SENT_WINDOW = 64
 """Packets after which what was counted before counts half."""
 
 LATE_UNITS = 9
@@ -138,9 +137,7 @@ class PacketSize:
             return
         self._quiet += 1
         if self._at < last and (lost if self._fragile else self._is_too_much()):
-            soon = self._quiet < SOON_VISITS
-            self._visits_wanted = min(VISITS_MAX, 2 * self._visits_wanted) if soon else VISITS_AT_FIRST
-            self._change(self._at + 1)
+            self._give_up(self._at + 1)
         elif lost and self._fragile:
             self._quiet = 0
         elif self._at > 0 and self._quiet >= self._visits_wanted:
@@ -148,6 +145,17 @@ class PacketSize:
         elif self._sent >= SENT_WINDOW:
             self._sent >>= 1
             self._again >>= 1
+
+    def distrust(self) -> None:
+        """What others have sent does not arrive, however often this node sends it again. So its size is given up here:
+        then it leaves in several copies. (Who sends nothing itself sees no share of its own.)"""
+        if self._at < len(self._steps) - 1:
+            self._give_up(len(self._steps) - 1)
+
+    def _give_up(self, to: int) -> None:
+        soon = self._quiet < SOON_VISITS
+        self._visits_wanted = min(VISITS_MAX, 2 * self._visits_wanted) if soon else VISITS_AT_FIRST
+        self._change(to)
 
     def _is_too_much(self) -> bool:
         """Whether so much is sent again that the next step is cheaper."""

@@ -59,7 +59,7 @@ def test_segments_stay_large_while_little_is_sent_again() -> None:
     assert set(Busy(in_segments()).visits(5000, 0.15)) == {(LARGE, False)}
 
 
-@pytest.mark.parametrize(("again", "step"), [(0.3, 1), (0.8, 2), (3.0, 3)])
+@pytest.mark.parametrize(("again", "step"), [(0.3, 1), (1.2, 2), (3.0, 3)])
 def test_it_goes_so_many_steps_as_are_cheaper(again: float, step: int) -> None:
     busy = Busy(in_segments())
     passed = list(dict.fromkeys(busy.visits(VISITS_AT_FIRST, again)))
@@ -99,6 +99,14 @@ def test_only_packets_of_the_present_step_are_counted() -> None:
         size.sent_again(LARGE, 1000)  # sent without parity
         size.visited(lost=True)
     assert now(size) == STEPS[1]
+
+
+def test_who_sends_again_in_vain_gives_up_large_packets_at_once() -> None:
+    size = in_segments()
+    size.distrust()
+    assert now(size) == (BASE, False)
+    Busy(size).visits(2 * VISITS_AT_FIRST, 0.0)
+    assert now(size) == STEPS[2]
 
 
 def test_where_receive_buffers_are_small_there_is_no_middle() -> None:
