@@ -17,6 +17,8 @@ that the services and the commands, which live in this package too, do not load 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rondo import compiled
+
 if TYPE_CHECKING:
     from rondo import aio, sam
     from rondo.bus.requests import Guarantee
@@ -67,6 +69,9 @@ if TYPE_CHECKING:
         RingChange,
         UnknownOutcome,
     )
+
+# Before anything else is imported: a module from source and one that is compiled do not know each other.
+compiled.install()
 
 __all__ = [
     "AccessDenied",

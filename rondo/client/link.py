@@ -169,8 +169,8 @@ class Link:
             self._direct = self._first_dealer()
         else:
             self._socket, self._monitor = self._first_socket()
-        self._thread = threading.Thread(target=self._run, name="rondo-client", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, name="rondo-client", daemon=True)
+        self._worker.start()
 
     def _first_dealer(self) -> Dealer:
         try:
@@ -253,7 +253,7 @@ class Link:
     def _may_lead(self, thread: int) -> bool:
         """Whether this thread is to read the socket while it waits: nobody else does, or it does so already, and a
         signal handler of the application waits on top of that."""
-        if self._direct is None or self._is_over or thread == self._thread.ident:
+        if self._direct is None or self._is_over or thread == self._worker.ident:
             return False
         return self._leader is None or self._leader == thread
 
@@ -304,12 +304,12 @@ class Link:
         with self.changed:
             self._closing = True
             self._rouse()
-            if self._thread is threading.current_thread():
+            if self._worker is threading.current_thread():
                 return
             # Not by join alone: a signal handler may be here on top of what holds the lock.
             while not self._is_over:
                 self.changed.wait()
-        self._thread.join()
+        self._worker.join()
 
     # -- the thread ----------------------------------------------------------------------------------------------
 

@@ -419,9 +419,9 @@ class Session:
             if group is not None:
                 group.queue.append((chunk, event))
                 chunk.open += 1
-            first = event[7]
-            if first is not None:
-                resolve(first, first + len(event[6]) - 1 if kind == events.RUN else first)
+            request = event[7]
+            if request is not None:
+                resolve(request, request + len(event[6]) - 1 if kind == events.RUN else request)
         self._position = last
         self._chunks.append(chunk)
         if self._waits_for_order:

@@ -190,7 +190,7 @@ class Session:
         self.attached = False
 
 
-def note_of(op: Op, group: bytes) -> bytes:
+def note_of(op: int, group: bytes) -> bytes:
     """What totem is to keep with a join or leave while it is in flight."""
     return pack([int(op), group])
 

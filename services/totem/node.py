@@ -10,6 +10,7 @@ Every call into the ring is followed by `settle`, which empties the ring's outpu
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from rondo.config import NodeConfig
 from services.totem.executive import Executive
 from services.totem.logtext import LogText
 from services.totem.protection import Protection
+from services.totem.ring.counters import Counters
 from services.totem.ring.events import (
     Message,
     Notice,
@@ -39,6 +41,8 @@ from services.totem.suspicion import Suspicion
 from services.totem.transport.link import Link
 from services.totem.wire.base import RingId
 from services.totem.wire.executive import HEADER_SIZE, Service
+
+COUNTERS = [field.name for field in dataclasses.fields(Counters) if field.name != "dropped"]
 
 DATAGRAMS_PER_TURN = 64
 """How many datagrams are handled before anything else gets its turn."""
@@ -245,7 +249,7 @@ class Node:
     def status(self) -> dict[str, Any]:
         """What `rondo status` shows of this process."""
         ring = self.ring
-        counters = {name: getattr(ring.counters, name) for name in ring.counters.__slots__ if name != "dropped"}
+        counters = {name: getattr(ring.counters, name) for name in COUNTERS}
         counters |= self.counters
         protection = self.link.protection
         if protection is not None:

@@ -46,8 +46,8 @@ class SequenceFile:
         self._wake = threading.Condition()
         self._closing = False
         self._write(self._reserved)
-        self._thread = threading.Thread(target=self._run, name="ring-sequence", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, name="ring-sequence", daemon=True)
+        self._worker.start()
 
     def store(self, sequence: int) -> None:
         """`sequence` is in use from now on. Half a range ahead of the end of what is reserved, more is reserved."""
@@ -61,7 +61,7 @@ class SequenceFile:
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._thread.join(RETRY_SECONDS)
+        self._worker.join(RETRY_SECONDS)
 
     def _run(self) -> None:
         failing = False

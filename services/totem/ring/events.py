@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from services.totem.wire.base import RingId
+
+Tag = tuple[Any, ...] | int | str | None
+"""What a host gives with its own messages, and gets back when they are delivered; the ring does not look at it."""
 
 EVERYBODY = 0
 """Destination of a packet: all members of the group, and, except for mcasts, this node too."""
@@ -73,7 +76,7 @@ class Message(NamedTuple):
     """Sequence number of the packet that held its last fragment."""
     transitional: bool
     """Delivered in the transitional configuration that closes its ring."""
-    tag: object
+    tag: Tag
     """What `Ring.submit` was given for it, if this node sent it; else None."""
 
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from services.totem.ring.events import Tag
 from services.totem.wire import packets
 
 FRAGMENT_MIN = 64
@@ -28,13 +29,13 @@ class Packet(NamedTuple):
     """What is to be sent next."""
 
     payload: bytes
-    tags: tuple[object, ...]
+    tags: tuple[Tag, ...]
     """Those of the messages that end in it."""
     safe: bool
     """Whether one of these is SAFE."""
 
 
-Parts = Callable[[], Iterable[tuple[bytes, object]]]
+Parts = Callable[[], Iterable[tuple[bytes, Tag]]]
 """Gives the messages, each with its group header, and their tags, that stand for a message in a ring with members that
 do not understand it."""
 
@@ -43,7 +44,7 @@ class _Waiting(NamedTuple):
     """A message in the queue."""
 
     message: bytes
-    tag: object
+    tag: Tag
     safe: bool
     parts: Parts | None
 
@@ -63,7 +64,7 @@ class Packer:
         self._chain = 0  # `fragmented` of the last packet
         self._break_chain = False
 
-    def add(self, message: bytes, tag: object, *, safe: bool = False, parts: Parts | None = None) -> None:
+    def add(self, message: bytes, tag: Tag, *, safe: bool = False, parts: Parts | None = None) -> None:
         """Queue a message (group header included). It goes in `parts` where it is not understood as a whole."""
         self.queue.append(_Waiting(message, tag, safe, parts))
         self.bytes_queued += len(message)
@@ -96,7 +97,7 @@ class Packer:
         if not self.queue:
             return None
         pieces: list[bytes] = []
-        tags: list[object] = []
+        tags: list[Tag] = []
         any_safe = False
         continuation = self._chain
         self._chain = 0

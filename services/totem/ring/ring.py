@@ -25,7 +25,7 @@ from zlib import crc32
 
 from services.totem.ring import commit, delivery, gather, hold, recovery, sync, token
 from services.totem.ring.counters import Counters
-from services.totem.ring.events import GatherReason, NoticeCode, Output, State
+from services.totem.ring.events import GatherReason, NoticeCode, Output, State, Tag
 from services.totem.ring.options import SEND_QUEUE_BYTES, RingOptions
 from services.totem.ring.packing import Parts
 from services.totem.ring.sizing import PacketSize
@@ -185,7 +185,7 @@ class Ring:
             self._s.now_ns = now_ns
             gather.enter(self._s, reason)
 
-    def submit(self, message: bytes, tag: object = None, *, safe: bool = False, parts: Parts | None = None) -> None:
+    def submit(self, message: bytes, tag: Tag = None, *, safe: bool = False, parts: Parts | None = None) -> None:
         """Queue an executive message (without group header, at most MESSAGE_SIZE_MAX - 5 bytes). `tag` comes back with
         the message when it is delivered here. The caller minds `submit_space` and calls `flush` after a batch.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.totem.ring.events import Tag
 from services.totem.ring.options import SORT_QUEUE_SLOTS
 from services.totem.wire.base import RingId
 
@@ -25,7 +26,7 @@ class PacketStore:
     def __init__(self, ring: RingId, base: int) -> None:
         self.ring = ring
         self.frames: dict[int, bytes] = {}
-        self.tags: dict[int, tuple[object, ...]] = {}
+        self.tags: dict[int, tuple[Tag, ...]] = {}
         """For packets of this node: the tags of the messages that end in each."""
         self.aru = base
         """All packets up to here were received."""

@@ -37,12 +37,12 @@ class Resolver:
                 self._names.append(name)
         self._changed = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="resolver", daemon=True)
+        self._worker = threading.Thread(target=self._run, name="resolver", daemon=True)
 
     def start(self) -> None:
         """Start looking up, if there is any name."""
         if self._names:
-            self._thread.start()
+            self._worker.start()
 
     def addresses(self, name: str) -> tuple[str, ...]:
         """What `name` is known to be, the preferred address first; empty if that is not known (yet)."""
@@ -62,7 +62,7 @@ class Resolver:
     def close(self) -> None:
         """Stop; a look-up under way is left to itself, so the descriptor it would report to stays open until then."""
         self._stop.set()
-        if not self._thread.is_alive():
+        if not self._worker.is_alive():
             os.close(self._changed)
 
     def _run(self) -> None:

@@ -21,7 +21,7 @@ PIECES_MAX = 0xFFFF
 
 EXECUTIVE_PREFIX = b"\x01\x00\x01\x00a"
 SYNC_PREFIX = b"\x01\x00\x04\x00sync"
-NOBODY_PREFIX = b"\x01\x00\x01\x00-"
+NOBODY_PREFIX: bytes = b"\x01\x00\x01\x00-"
 """A group that nobody has: what is sent to it is dropped by every receiver."""
 
 
