@@ -24,7 +24,14 @@ QUICK ?=
 PARTS ?=
 BENCH ?=
 
-.PHONY: help setup run narrate test lint format types imports unit simulation cluster sam sam-chaos sim crowd \
+# The hot modules are compiled for tests with real processes and for measuring; COMPILED=no does without.
+COMPILED ?= yes
+SOURCE := RONDO_COMPILED=no
+ifneq ($(COMPILED),yes)
+export RONDO_COMPILED := no
+endif
+
+.PHONY: help setup compiled run narrate test lint format types imports unit simulation cluster sam sam-chaos sim crowd \
 	chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutations playback \
 	clean
 
@@ -40,13 +47,18 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 setup: $(VENV)/.ready ## make .venv with everything that is needed
 
+compiled: setup ## the hot modules as machine code (a minute; needs a C compiler), if they are not there yet
+ifeq ($(COMPILED),yes)
+	@$(BIN)/python -m rondo.compile || { [ $$? = 3 ] && [ -z "$${CI:-}" ]; }
+endif
+
 run: setup ## the main job, on this machine, without root
 	@$(BIN)/rondo demo
 
 narrate: setup ## a scenario of the ring in the simulator, told step by step
 	@$(BIN)/python -m tests.simulation narrate
 
-test: setup lint types imports unit simulation cluster sam ## everything that must hold (under 10 minutes on 2 cores)
+test: setup lint types imports unit simulation compiled cluster sam ## everything that must hold (under 10 minutes on 2 cores)
 
 lint: setup ## style and format
 	@$(BIN)/ruff check .
@@ -63,36 +75,36 @@ imports: setup ## the import rules (the ring does no I/O; services stay apart)
 	@$(BIN)/lint-imports --no-cache
 
 unit: setup ## tests without network or processes
-	@$(BIN)/pytest -q -n $(JOBS) tests/unit tests/checker
+	@$(SOURCE) $(BIN)/pytest -q -n $(JOBS) tests/unit tests/checker
 
 simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
 	@$(BIN)/pytest -q -n $(JOBS) tests/simulation
 	@$(BIN)/python -m tests.simulation run --seeds 200 --jobs $(JOBS)
 
-cluster: setup ## real processes in network namespaces, with C Corosync where it is installed
+cluster: compiled ## real processes in network namespaces, with C Corosync where it is installed
 	@$(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal tests/cluster tests/interop
 
-sam: setup ## applications under SAM: killed, hung, broken; and SAM itself killed
+sam: compiled ## applications under SAM: killed, hung, broken; and SAM itself killed
 	@$(BIN)/pytest -q -n $(JOBS) tests/sam
 
-sam-chaos: setup ## 200 applications killed at random, and SAM too (SECONDS=60, APPLICATIONS=200, SEED=1)
+sam-chaos: compiled ## 200 applications killed at random, and SAM too (SECONDS=60, APPLICATIONS=200, SEED=1)
 	@$(BIN)/python -m tests.sam.chaos --seconds $(SECONDS) --applications $(APPLICATIONS) --seed $(or $(SEED),1)
 	@$(BIN)/python -m tests.sam.chaos --seconds $(SECONDS) --applications $(APPLICATIONS) --seed $(or $(SEED),1) --kill-sam-every 7
 
 sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
 
-crowd: setup ## a thousand clients of one node, killed at once (make crowd CLIENTS=...)
+crowd: compiled ## a thousand clients of one node, killed at once (make crowd CLIENTS=...)
 	@RONDO_CROWD=$(CLIENTS) $(BIN)/pytest -q tests/cluster/test_crowd.py
 
-chaos: setup ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
+chaos: compiled ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)
 
 $(VENV)/.ready-bench: $(VENV)/.ready
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
 	@touch $@
 
-bench: $(VENV)/.ready-bench ## Rondo beside C Corosync (root or user namespaces): make bench QUICK=1 PARTS="throughput latency" BENCH="..."
+bench: $(VENV)/.ready-bench compiled ## Rondo beside C Corosync (root or user namespaces): make bench QUICK=1 PARTS="throughput latency" BENCH="..."
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
 
 bench-core: setup ## the parts by themselves: events per second of the ring, packing, bus, cpg, security
@@ -103,24 +115,24 @@ forgeries: setup ## rings under well-formed forgeries: make forgeries N=500, or 
 
 fuzz: setup ## every decoder, coverage-guided, by atheris (make fuzz SECONDS=600, for each)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
-	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --jobs $(JOBS) --corpus build/fuzz
+	@$(SOURCE) $(BIN)/python -m tests.fuzz --seconds $(SECONDS) --jobs $(JOBS) --corpus build/fuzz
 
-kills: setup ## kill -9 of cpg, gateway and sam a hundred times each, under load: nobody may notice
+kills: compiled ## kill -9 of cpg, gateway and sam a hundred times each, under load: nobody may notice
 	@$(BIN)/python -m tests.cluster.chaos --kills $(or $(KILLS),100) --seed $(or $(SEED),1)
 
-restarts: setup ## a node killed and started fifty times in a row under load
+restarts: compiled ## a node killed and started fifty times in a row under load
 	@$(BIN)/python -m tests.cluster.chaos --restarts $(or $(RESTARTS),50) --seed $(or $(SEED),1)
 
-flood: setup ## forged, replayed and altered packets, 5000 a second
+flood: compiled ## forged, replayed and altered packets, 5000 a second
 	@$(BIN)/python -m tests.cluster.chaos --flood $(SECONDS) --seed $(or $(SEED),1)
 
-overload: setup ## a client that never reads, beside a sender at full speed: make overload SECONDS=300
+overload: compiled ## a client that never reads, beside a sender at full speed: make overload SECONDS=300
 	@$(BIN)/python -m tests.cluster.chaos.overload --seconds $(SECONDS)
 
-sixteen: setup ## sixteen nodes under full load: no membership may change (make sixteen SECONDS=300)
+sixteen: compiled ## sixteen nodes under full load: no membership may change (make sixteen SECONDS=300)
 	@$(BIN)/python -m tests.cluster.chaos.crowd --seconds $(SECONDS)
 
-detection: setup ## how soon applications hear of what happens to a node
+detection: compiled ## how soon applications hear of what happens to a node
 	@$(BIN)/python -m bench.detection
 
 rates: setup ## messages a second with loss, by Corosync's rules and by Rondo's, in the simulator (the table of docs/LOSS.md)
@@ -134,4 +146,4 @@ playback: setup ## sealed traffic, an hour of it simulated and five minutes real
 	@RONDO_RECORD_SECONDS=$(RECORD_SECONDS) $(BIN)/pytest -q tests/cluster/test_playback.py
 
 clean: ## remove what was made here
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build rondo/_compiled *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,6 +12,7 @@ import io
 import os
 import shutil
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,15 +35,24 @@ class CannotCompile(Exception):  # noqa: N818 - names what happened
     """There is no library, and why, with what mends it."""
 
 
+class NoCompiler(CannotCompile):
+    """Something that compiling needs is not installed."""
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0: the library is there and is of this source; 1: it could not be made."""
+    """Exit code 0: the library is there and is of this source; 1: it could not be made; 3: this machine has nothing to
+    make it with, and everything runs from source as before."""
     parser = argparse.ArgumentParser(prog="python -m rondo.compile", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("--force", action="store_true", help="also if what is there is of this very source")
     options = parser.parse_args(arguments)
     if compiled.Finder().names and not options.force:
         return 0
+    print(f"compiling the hot modules into {compiled.DIRECTORY}: about a minute, once", file=sys.stderr)
     try:
         make(compiled.DIRECTORY)
+    except NoCompiler as error:
+        print(f"not compiled, everything runs from source: {error}", file=sys.stderr)
+        return 3
     except CannotCompile as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -52,7 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
 def make(directory: Path) -> None:
     """Compile into `directory`, replacing what is there. Raises `CannotCompile`."""
     if shutil.which(os.environ.get("CC", "cc")) is None:
-        raise CannotCompile("there is no C compiler (cc, or what CC names); install gcc, or go without: COMPILED=no")
+        raise NoCompiler("there is no C compiler (cc, or what CC names); install gcc")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        raise NoCompiler("the headers of this Python are missing; install python3-dev")
     paths = compiled.sources()
     wanted = compiled.digest(paths)
     with tempfile.TemporaryDirectory(prefix="rondo-compile-") as name:
@@ -73,7 +85,7 @@ def _build(work: Path, files: list[str], made: Path) -> None:
         from setuptools import Distribution
         from setuptools.command.build_ext import build_ext
     except ImportError as error:
-        raise CannotCompile(f"{error.name} is missing; install it: pip install mypy setuptools") from None
+        raise NoCompiler(f"{error.name} is missing; install it: pip install mypy setuptools") from None
     said = io.StringIO()
     with _inside(work), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:

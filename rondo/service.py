@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rondo import config, paths
+from rondo import compiled, config, paths
 from rondo.bus.control import ControlError, ask
 from rondo.bus.instance import InstanceError
 from rondo.bus.sockets import SocketError
@@ -85,6 +86,7 @@ def _run(service: Service, options: argparse.Namespace) -> int:
     if options.log_level:
         logs.set_level(options.log_level)
     logs.start()
+    logging.getLogger("MAIN").info("Running %s.", compiled.state())
     try:
         return service.run(Start(node_config, run_dir, state_dir, logs))
     finally:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from services.totem.ring.assembly import ASSEMBLY_BYTES_MAX, Assembler
 from services.totem.ring.counters import Counters
-from services.totem.ring.options import MESSAGE_SIZE_MAX
 from services.totem.ring.events import Tag
+from services.totem.ring.options import MESSAGE_SIZE_MAX
 from services.totem.ring.packing import Packer
 from services.totem.wire import packets
 from services.totem.wire.base import Reason
