@@ -83,7 +83,9 @@ class Bus:
             ring.reform(now_ns)
         if submitted:
             ring.flush(now_ns)
-        node.settle()
+            node.settle_own(lambda: self.send(now_ns))
+        else:
+            node.settle()
 
     def send(self, now_ns: int) -> None:
         """Send what the log has for cpg, as far as cpg has room."""
