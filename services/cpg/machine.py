@@ -330,6 +330,8 @@ class Machine:
         return self.clients.opening
 
     def _ack_is_worth(self, n: int) -> bool:
+        if self._held_bytes < ACK_BYTES:
+            return False  # as nearly always, and the batches may be hundreds of small ones
         size = 0
         for last, batch_bytes in self._held:
             if last > n:
