@@ -11,7 +11,8 @@ corosync-udp        C Corosync: multicast, which has none either
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tests.cluster.ring_config import options, section
@@ -74,13 +75,26 @@ def with_realtime(system: System) -> System:
     return System(f"{system.name}+rr", system.program, system.totem, {**system.system, "sched_rr": "yes"})
 
 
+def tuned(system: System) -> System:
+    """Rondo with what docs/OPERATING.md recommends for the lowest latency: totem on the last CPU, processors awake."""
+    lines = {"cpu_affinity": str((os.cpu_count() or 1) - 1), "low_latency": "yes"}
+    return System(f"{system.name}+tuned", system.program, system.totem, {**system.system, **lines})
+
+
 def chosen(names: Iterable[str]) -> list[System]:
-    """The systems of these names; `+rr` and `+norr` behind a name set sched_rr. Raises ValueError."""
+    """The systems of these names; `+rr` and `+norr` behind a name set sched_rr, `+tuned` the lines of `tuned` (Rondo
+    alone has them). Raises ValueError."""
     found = []
     for name in names:
         base, _, suffix = name.partition("+")
-        if base not in SYSTEMS or suffix not in ("", "rr", "norr"):
-            raise ValueError(f"there is no system '{name}'; there are {', '.join(SYSTEMS)}, with +rr or +norr")
-        system = SYSTEMS[base]
-        found.append({"": system, "rr": with_realtime(system), "norr": without_realtime(system)}[suffix])
+        variants: dict[str, Callable[[System], System]] = {
+            "": lambda system: system,
+            "rr": with_realtime,
+            "norr": without_realtime,
+            "tuned": tuned,
+        }
+        if base not in SYSTEMS or suffix not in variants or (suffix == "tuned" and SYSTEMS[base].program != RONDO):
+            names_known = ", ".join(SYSTEMS)
+            raise ValueError(f"there is no system '{name}'; there are {names_known}, with +rr or +norr, Rondo's +tuned")
+        found.append(variants[suffix](SYSTEMS[base]))
     return found

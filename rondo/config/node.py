@@ -164,6 +164,8 @@ class NodeConfig:
     cpu_affinity: tuple[int, ...]
     """CPUs that the totem process is pinned to; empty = not pinned."""
     sched_rr: bool
+    low_latency: bool
+    """Processors are kept awake while messages flow."""
     log_bytes_max: int
     message_size_max: int
     client_bytes_max: int

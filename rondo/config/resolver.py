@@ -86,6 +86,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         service_timeout_ms=config.system.service_timeout,
         cpu_affinity=config.system.cpu_affinity,
         sched_rr=config.system.sched_rr,
+        low_latency=config.system.low_latency,
         log_bytes_max=config.system.log_bytes_max,
         message_size_max=config.cpg.message_size_max,
         client_bytes_max=derive.client_bytes_max(config),

@@ -64,6 +64,12 @@ class System(Section):
         "Run the totem process under the real-time scheduler, if the system allows it. (Corosync's default is yes.)",
     )
     cpu_affinity: Cpus = option((), "Rondo's own: CPUs that the totem process is pinned to.")
+    low_latency: YesNo = option(
+        False,
+        "Rondo's own: keep the processors of this machine from sleeping, from the first message to a second after the "
+        "last (/dev/cpu_dma_latency, needs root). For machines whose power this cluster may use; best with "
+        "cpu_affinity.",
+    )
     service_timeout: Number = option(
         5000,
         "Rondo's own: a service that does not move for so long is killed and started again.",

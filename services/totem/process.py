@@ -24,6 +24,7 @@ from rondo.bus.log import OrderedLog
 from rondo.config import NodeConfig
 from rondo.exit_codes import EXIT_CONFIGURATION, EXIT_OK
 from rondo.logs import Logs, notice
+from services.totem.awake import Awake
 from services.totem.brake import Brake
 from services.totem.bus import Bus
 from services.totem.executive import ConfigVersionError
@@ -62,6 +63,7 @@ class Process:
         self._control_waits = False
         self._brake = Brake(config.token_retransmit_ms)
         self._braked = False
+        self._awake = Awake(wanted=config.low_latency)
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
         self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection)
@@ -101,6 +103,7 @@ class Process:
         finally:
             self.node.leave(time.monotonic_ns())
             self.node.link.close()
+            self._awake.close()
             self._sequence.close()
             context.destroy(linger=0)
             notice(_main, "Left the ring.")
@@ -115,6 +118,7 @@ class Process:
             "cpu_seconds": time.process_time(),
             "not_scheduled": self._not_scheduled,
             "brake_pauses": self._brake.pauses,
+            "processors_awake": self._awake.is_held,
             "log_lines_dropped": self._logs.dropped,
         }
 
@@ -148,6 +152,7 @@ class Process:
         self._receive(readable, now_ns)
         self._bus.receive(self._bus_fd in readable, now_ns)
         self._bus.send(now_ns)
+        self._awake.note(self.node.log.head, now_ns)
         if self._control_fd in readable or self._control_waits:
             self._control.serve()
             # ZeroMQ's descriptor says only once that something came in; answering may have used that up.
@@ -184,6 +189,7 @@ class Process:
             self._brake.until_ns if braked else NEVER_NS,
             node.next_deadline_ns() or NEVER_NS,
             node.link.next_due_ns,
+            self._awake.due_ns,
             self._bus.next_turn_ns(now_ns) or NEVER_NS,
             now_ns + SLEEP_NS_MAX,
         )
