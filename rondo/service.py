@@ -86,7 +86,7 @@ def _run(service: Service, options: argparse.Namespace) -> int:
     if options.log_level:
         logs.set_level(options.log_level)
     logs.start()
-    logging.getLogger("MAIN").info("Running %s.", compiled.state())
+    logging.getLogger("MAIN").debug("Running %s.", compiled.state())
     try:
         return service.run(Start(node_config, run_dir, state_dir, logs))
     finally:
