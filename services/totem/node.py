@@ -173,8 +173,7 @@ class Node:
         output = self.ring.output
         while output.packets or output.events:
             if output.packets:
-                size = self.ring.packet_size
-                self.link.send(output.take_packets(), packet_bytes_max=size.limit, parity=size.parity)
+                self._send(output.take_packets())
             for event in output.take_events():
                 self._handlers[type(event)](event)
 
@@ -190,14 +189,18 @@ class Node:
             and events
             and len(packets) <= FEW_PACKETS
             and sum([len(datagram) for _, datagram in packets]) <= FEW_BYTES
-            and all([type(event) is Message for event in events])
+            and all(type(event) is Message for event in events)
         ):
             packets = output.take_packets()
             for event in output.take_events():
                 self._handlers[type(event)](event)
             hand_on()
-            self.link.send(packets, lossy=not self.ring.sends_large)
+            self._send(packets)
         self.settle()
+
+    def _send(self, packets: list[tuple[int, bytes]]) -> None:
+        size = self.ring.packet_size
+        self.link.send(packets, packet_bytes_max=size.limit, parity=size.parity)
 
     # -- events of the ring
 
