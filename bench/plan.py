@@ -22,6 +22,9 @@ from bench.lab.systems import System
 from bench.statistics import Series
 
 SIZES = (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
+AWAKE_S = 1.5
+"""Rondo's system.low_latency ends a second after the last message."""
+
 QUICK_SIZES = (64, 1024, 16384, 65536, 1048576)
 
 
@@ -51,7 +54,10 @@ class Plan:
             yield [*self.systems[shift:], *self.systems[:shift]]
 
     def pause(self) -> None:
-        """Before a sample: let what else runs on the machine come to its end, if it does in time."""
+        """Before a sample: let what else runs on the machine come to its end, if it does in time; and the processors
+        go to sleep that a system before this one has kept awake."""
+        if len(self.systems) > 1 and any(system.system.get("low_latency") for system in self.systems):
+            time.sleep(AWAKE_S)
         if self.quiet_wait_s and not wait_for_quiet(self.quiet_wait_s):
             progress(f"the machine was not quiet within {self.quiet_wait_s:g} s")
 
