@@ -17,6 +17,8 @@ from services.totem.ring.events import (
     Message,
     RegularConfiguration,
     StoreSequence,
+    SyncAbort,
+    SyncActivate,
     SyncComplete,
     SyncStep,
     TransitionalConfiguration,
@@ -92,6 +94,7 @@ class Host:
         self.crash_point = None
         self._next_message = 1
         self._cfg = ""
+        self._regular_ring: RingId | None = None
         self._transitional = False
         self._data: deque[bytes] = deque()
         self._tokens: deque[bytes] = deque()
@@ -386,6 +389,8 @@ class Host:
             self._settle()
 
     def _handle(self, event: Event) -> None:
+        if isinstance(event, SyncStep | SyncActivate | SyncAbort | SyncComplete) and event.ring != self._regular_ring:
+            raise SimulationError(f"node {self.node}: {event} was told in ring {self._regular_ring}")
         match event:
             case Message():
                 self._deliver(event)
@@ -399,6 +404,7 @@ class Host:
                 self._emit("conf", {"cfg": self._cfg, **fields, "members": event.members, "left": event.left})
             case RegularConfiguration():
                 self._cfg = f"r:{event.ring[0]}:{event.ring[1]}"
+                self._regular_ring = event.ring
                 self._transitional = False
                 change: dict[str, object] = {"joined": event.joined, "left": event.left}
                 fields = {"kind": "reg", "ring": event.ring, "members": event.members, **change}

@@ -34,6 +34,13 @@ def abort(s: RingState) -> None:
     s.sync_asked = False
 
 
+def _ring(s: RingState) -> RingId:
+    """The ring whose sync is under way. It is not the one of whose id packets are now where its last barriers are
+    delivered while the next ring is being installed."""
+    assert s.sync_ring is not None
+    return s.sync_ring
+
+
 def start(s: RingState) -> None:
     """A ring was installed: begin its sync."""
     s.syncing = True
@@ -98,7 +105,7 @@ def _on_barrier(s: RingState, sender: int) -> None:
         return
     service = s.sync_services.pop(0)
     if service in s.options.sync_services:
-        s.emit(SyncActivate(s.ring_id, service))
+        s.emit(SyncActivate(_ring(s), service))
     _next_step(s)
 
 
@@ -108,14 +115,14 @@ def _next_step(s: RingState) -> None:
     s.sync_asked = False
     if not s.sync_services:
         s.syncing = False
-        s.emit(SyncComplete(s.ring_id))
+        s.emit(SyncComplete(_ring(s)))
         if s.observer is not None:
-            s.observer("sync", {"phase": "complete", "ring": list(s.ring_id)})
+            s.observer("sync", {"phase": "complete", "ring": list(_ring(s))})
         return
     service = s.sync_services[0]
     if service in s.options.sync_services:
         s.sync_asked = True
-        s.emit(SyncStep(s.ring_id, service))
+        s.emit(SyncStep(_ring(s), service))
     else:
         _send_barrier(s)
 
@@ -131,4 +138,4 @@ def reply(s: RingState, ring: RingId, service: int, messages: Sequence[bytes]) -
 
 
 def _send_barrier(s: RingState) -> None:
-    s.sync_packer.add(SYNC_PREFIX + encode_barrier(Barrier(s.ring_id)), None)
+    s.sync_packer.add(SYNC_PREFIX + encode_barrier(Barrier(_ring(s))), None)

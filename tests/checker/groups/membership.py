@@ -177,8 +177,8 @@ def _hears_first(trace: GroupTrace, span: Span, freeze: Event, thaw: Event) -> I
     for event in span.life.events:
         if event["t"] < freeze["t"] or event.get("group") != span.group:
             continue
-        if event["ev"] in ("gring", "gdown", "gout"):
-            told = True
+        if event["ev"] in ("gring", "gdown", "gout", "gjoin"):
+            told = True  # (who was in the group no more, and joins, learns of what is)
         elif event["ev"] == "gdeliver" and event["t"] > thaw["t"] and not told:
             sent = trace.sent.get(event["msg"])
             if sent is not None and sent["t"] > thaw["t"]:
