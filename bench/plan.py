@@ -36,7 +36,8 @@ class Plan:
     sizes: Sequence[int] = SIZES
     rounds: int = 5
     seconds: float = 1.5
-    latency_count: int = 1000
+    latency_count: int = 4000
+    """About a second of messages: for the first third of it every system is slower."""
     idle_latency_count: int = 100
     node_counts: Sequence[int] = (1, 2, 3, 8, 16)
     losses_percent: Sequence[float] = (0, 0.1, 1, 5)
