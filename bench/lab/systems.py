@@ -11,7 +11,6 @@ corosync-udp        C Corosync: multicast, which has none either
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -76,9 +75,8 @@ def with_realtime(system: System) -> System:
 
 
 def tuned(system: System) -> System:
-    """Rondo with what docs/OPERATING.md recommends for the lowest latency: totem on the last CPU, processors awake."""
-    lines = {"cpu_affinity": str((os.cpu_count() or 1) - 1), "low_latency": "yes"}
-    return System(f"{system.name}+tuned", system.program, system.totem, {**system.system, **lines})
+    """Rondo with what docs/OPERATING.md recommends for the lowest latency."""
+    return System(f"{system.name}+tuned", system.program, system.totem, {**system.system, "low_latency": "yes"})
 
 
 def chosen(names: Iterable[str]) -> list[System]:

@@ -27,6 +27,7 @@ from rondo.bus.life import ProcessWatch
 from rondo.config import NodeConfig
 from rondo.logs import Logs, notice
 from rondo.paths import socket_endpoint
+from rondo.placement import stay_off_the_ring
 from rondo.spare_memory import SpareMemory
 from rondo.tuning import tune_memory
 from services.cpg.clients import Options
@@ -50,6 +51,7 @@ class Process:
     def __init__(self, config: NodeConfig, run_dir: Path, logs: Logs) -> None:
         """Raises `rondo.bus.instance.InstanceError`."""
         self._lock = InstanceLock(run_dir, "cpg")
+        self._config = config
         self._run_dir = run_dir
         self._logs = logs
         self._machine = Machine(
@@ -69,6 +71,7 @@ class Process:
         """Run until SIGTERM or SIGINT. Raises `rondo.bus.sockets.SocketError`, `rondo.paths.PathError`."""
         self._catch_signals()
         tune_memory()
+        stay_off_the_ring(self._config, _log)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._context = context

@@ -15,12 +15,14 @@ from rondo.bus.instance import InstanceLock
 from rondo.config.node import NodeConfig
 from rondo.logs import Logs, notice
 from rondo.paths import socket_endpoint
+from rondo.placement import stay_off_the_ring
 from rondo.spare_memory import SpareMemory, give_back_memory
 from rondo.tuning import tune_memory
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
 from services.ipc_gateway.doors import Doors
 from services.ipc_gateway.front import Front
 from services.ipc_gateway.gateway import Gateway
+from services.ipc_gateway.lap import Lap
 from services.ipc_gateway.limits import raise_descriptor_limit
 from services.ipc_gateway.local_front import LocalFront
 from services.ipc_gateway.remote import RemoteClients
@@ -70,7 +72,9 @@ class Process:
         self._doorkeeper = Doorkeeper(self._context, access, remote_clients)
         handlers = {"status": self._on_status, "log_level": self._on_log_level}
         self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
-        self._doors = self._open_doors(socket_endpoint(run_dir, "gateway.sock"), access)
+        endpoint = socket_endpoint(run_dir, "gateway.sock")
+        self._doors = self._open_doors(endpoint, access)
+        self._lap = Lap(endpoint) if config.low_latency else None
         self._upstream = Upstream(run_dir)
         self._gateway = Gateway(self._doors, self._upstream, config.message_size_max, config.client_bytes_max)
         self._sam = SamUpstream(run_dir, self._gateway.on_sam)
@@ -109,6 +113,7 @@ class Process:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))
         tune_memory()
+        stay_off_the_ring(self._config, log)
         notice(log, "Waiting for clients; process %d.", os.getpid())
         self._register()
         self._gateway.hello()
@@ -142,6 +147,8 @@ class Process:
             self._wake_read,
         ):
             self._poll.register(each, select.EPOLLIN)
+        if self._lap is not None:
+            self._poll.register(self._lap.fileno(), select.EPOLLIN)
 
     def _poll_clients(self, events: int) -> None:
         """Poll the clients for these events: for none while what they send would find no room."""
@@ -177,6 +184,10 @@ class Process:
         for connection in gone:
             gateway.detach(connection)
         gateway.flush()
+        if self._lap is not None:
+            self._lap.note(gateway.counters["requests"], now_s := time.monotonic())
+            if now_s >= self._lap.due_s or self._lap.fileno() in ready:
+                self._lap.turn(now_s)
         if self._deaths.fileno() in ready or gateway.watched_anew or self._dying:
             self._look_after_processes()
         if self._control_fd in ready:
@@ -197,6 +208,8 @@ class Process:
             each.tend(now_s)
             if each.retry_at_s is not None:
                 timeout_s = min(timeout_s, RETRY_CONNECT_S)
+        if self._lap is not None:
+            timeout_s = min(timeout_s, max(0.0, self._lap.due_s - now_s))
         if (self._clients_waited and not full) or self._look_at_all or self._doors.has_gone:
             return 0.0
         return min(timeout_s, RETRY_S) if self._gateway.has_blocked or self._dying else timeout_s
@@ -273,6 +286,7 @@ class Process:
                 "denied": self._denied,
                 "bus_errors": self._upstream.errors + self._sam.errors,
                 "log_lines_dropped": self._logs.dropped,
+                "laps": self._lap.laps if self._lap is not None else 0,
             },
             "sessions": [
                 {
@@ -296,6 +310,8 @@ class Process:
 
     def _close(self) -> None:
         signal.set_wakeup_fd(-1)
+        if self._lap is not None:
+            self._lap.close()
         self._doors.close()
         self._upstream.close()
         self._sam.close()

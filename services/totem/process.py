@@ -24,6 +24,7 @@ from rondo.bus.log import OrderedLog
 from rondo.config import NodeConfig
 from rondo.exit_codes import EXIT_CONFIGURATION, EXIT_OK
 from rondo.logs import Logs, notice
+from rondo.placement import allowed_cpus, ring_cpus
 from services.totem.awake import Awake
 from services.totem.brake import Brake
 from services.totem.bus import Bus
@@ -79,7 +80,7 @@ class Process:
         self.node.link.start()
         self.node.tend_link(set(), time.monotonic_ns())
         # After the helper threads were made, which need none of it, and before ZeroMQ's, which does.
-        tune(self._config.cpu_affinity, realtime=self._config.sched_rr)
+        tune(ring_cpus(self._config, allowed_cpus()), realtime=self._config.sched_rr)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._bus = Bus(self._run_dir, self.node)

@@ -1,0 +1,189 @@
+"""Keeps the way of a message warm while clients use this node (system.low_latency).
+
+What runs every few milliseconds finds its code and its data in the processor's caches; after ten or twenty milliseconds
+of nothing they hold something else (other programs', on a virtual machine other guests' things), and the same work
+takes three to four times as long. C Corosync's token goes round all the time, which warms what it has. Here the token
+rests; so from a client's request to a second after it, whenever nothing has been sent for two milliseconds, the
+gateway sends a message of its own along the whole way: as a client of itself, through cpg and the ring and back, to a
+group in which nobody else is.
+
+It is a client like any other, by docs/PROTOCOL-CLIENT.md; `rondo groups` shows its group. What goes wrong with it
+concerns nobody: it begins anew a second later.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from rondo.bus import events
+from rondo.bus.direct import Dealer
+from rondo.bus.envelope import BusError
+from rondo.bus.requests import Guarantee, Op, encode_requests
+from rondo.client.protocol import FROM_GATEWAY, VERSION, Kind, decode, encode
+
+INTERVAL_S = 0.002
+"""So long after the last message the next lap is sent: after three milliseconds a message is nearly as fast as one of
+many, after five it takes half as long again."""
+WARM_S = 0.006
+"""Where requests come in shorter intervals, of which each may be half as long again as the one before, no lap is sent:
+it would be on its way just when the next request comes."""
+AFTER_S = 1.0
+"""So long after a client's last request laps are sent."""
+RETRY_S = 1.0
+"""A lap that does not come back is given up after this time, and what was refused is tried again."""
+LAPS_PER_ACK = 16
+"""Events are acknowledged so rarely; none of them is of any size."""
+PAYLOAD = bytes(64)
+NAME = "rondo lap"
+NEVER_S = float("inf")
+
+log = logging.getLogger("IPC_GATEWAY")
+
+
+def group_of(node: int) -> bytes:
+    """The group of a node's laps."""
+    return b"rondo.lap.%d" % node
+
+
+class Lap:
+    """The gateway's own client. Its descriptor is polled with the others."""
+
+    def __init__(self, endpoint: str) -> None:
+        """`endpoint`: the socket of this very gateway."""
+        self.due_s = NEVER_S
+        """When `turn` is to be called at the latest, by time.monotonic()."""
+        self.laps = 0
+        """Those that have come back."""
+        self._socket = Dealer(endpoint)
+        self._others = 0
+        """Requests of others, as of the last look."""
+        self._own = 0
+        """Requests that were sent."""
+        self._until_s = 0.0
+        """While clients use the node."""
+        self._last_s = 0.0
+        """When others sent something last."""
+        self._not_before_s = 0.0
+        """When it may begin anew."""
+        self._epoch = 0
+        self._group = b""
+        self._is_greeted = False
+        """HELLO was said, and nothing has ended what followed from it."""
+        self._is_welcomed = False
+        self._is_member = False
+        self._number = 0
+        """Of the last request of this session."""
+        self._sent_at_s: float | None = None
+        """What is on its way: since when."""
+        self._position = 0
+        self._unacknowledged = 0
+
+    def fileno(self) -> int:
+        """What to poll."""
+        return self._socket.fileno()
+
+    def note(self, requests: int, now_s: float) -> None:
+        """`requests`: how many the gateway has passed on, those of the laps included."""
+        others = requests - self._own
+        if others > self._others:
+            self._until_s = now_s + AFTER_S
+            gap_s, self._last_s = now_s - self._last_s, now_s
+            wait_s = max(INTERVAL_S, 1.5 * gap_s) if gap_s < WARM_S else INTERVAL_S
+            self.due_s = max(now_s + wait_s, self._not_before_s)
+        self._others = others
+
+    def turn(self, now_s: float) -> None:
+        """Take what has come, and send what is due."""
+        self._socket.tend(now_s)
+        for envelope in self._socket.receive():
+            self._hear(envelope, now_s)
+            self.due_s = max(now_s + INTERVAL_S, self._not_before_s)
+        if self._socket.is_broken:
+            self._socket.is_broken = False
+            self._begin_anew(now_s)
+        if now_s < self.due_s:
+            return
+        if now_s >= self._until_s:
+            self.due_s = NEVER_S
+        elif self._sent_at_s is None:
+            self._send(now_s)
+        elif now_s >= self._sent_at_s + RETRY_S:
+            self._say(Kind.BYE, 0, "")
+            self._begin_anew(now_s)
+        else:
+            self.due_s = self._sent_at_s + RETRY_S
+
+    def _send(self, now_s: float) -> None:
+        self._sent_at_s = now_s
+        self.due_s = now_s + RETRY_S
+        if not self._is_greeted:
+            self._is_greeted = True
+            self._say(Kind.HELLO, VERSION, 0, NAME, None)
+        elif self._is_welcomed:
+            if self._unacknowledged >= LAPS_PER_ACK:
+                self._unacknowledged = 0
+                self._say(Kind.ACK, self._position)
+            self._number += 1
+            self._own += 1
+            what = [Op.MCAST, self._group, Guarantee.AGREED, PAYLOAD] if self._is_member else [Op.JOIN, self._group]
+            blob = encode_requests([[self._number, *what]])
+            self._say(Kind.REQUEST, self._number, self._number, blob)
+
+    def _say(self, kind: Kind, *fields: object) -> None:
+        self._socket.send(encode(kind, self._epoch, *fields))
+
+    def _begin_anew(self, now_s: float) -> None:
+        """There is no session any more; whatever was on its way is given up."""
+        self.due_s = self._not_before_s = now_s + RETRY_S
+        self._is_greeted = self._is_welcomed = self._is_member = False
+        self._sent_at_s = None
+        self._epoch = self._unacknowledged = 0
+
+    def _hear(self, envelope: bytes, now_s: float) -> None:
+        try:
+            kind, epoch, fields = decode(envelope, FROM_GATEWAY)
+            if kind == Kind.WELCOME:
+                self._welcome(epoch, fields)
+            elif kind == Kind.EVENTS:
+                self._events(fields)
+            elif kind == Kind.REPLY:
+                self._refused()
+            elif kind == Kind.LOST:
+                self._is_member = False
+            elif kind in (Kind.BYE, Kind.ERROR) and self._is_welcomed:
+                # (Otherwise it is the answer to a BYE of ours, or to a HELLO that will be said again.)
+                self._begin_anew(now_s)
+        except BusError as error:
+            log.debug("a lap was answered by what is no envelope: %s", error)
+            self._begin_anew(now_s)
+
+    def _welcome(self, epoch: int, fields: list[Any]) -> None:
+        """In the beginning, and whenever cpg or the ring process was started again."""
+        _, node, _, _, _, position, taken, _, _ = fields
+        self._is_member = self._is_member and epoch == self._epoch
+        self._epoch, self._position, self._number = epoch, position, taken
+        self._group = group_of(node)
+        self._is_welcomed = True
+        self._sent_at_s = None
+
+    def _events(self, fields: list[Any]) -> None:
+        _, last, blob = fields
+        self._position = last
+        for event in events.decode_events(blob):
+            if event[1] == events.FAILED:
+                self._refused()
+                return
+        self._is_member = True
+        self._sent_at_s = None
+        self._unacknowledged += 1
+        self.laps += 1
+
+    def _refused(self) -> None:
+        """It is a member already, or is none any more; or what was asked for cannot be had now."""
+        self._is_member = not self._is_member
+        self._sent_at_s = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
