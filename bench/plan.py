@@ -22,8 +22,8 @@ from bench.lab.systems import System
 from bench.statistics import Series
 
 SIZES = (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
-AWAKE_S = 1.5
-"""Rondo's system.low_latency ends a second after the last message."""
+AWAKE_S = 2.5
+"""Rondo's system.low_latency ends two seconds after the last message."""
 
 QUICK_SIZES = (64, 1024, 16384, 65536, 1048576)
 

@@ -32,8 +32,9 @@ AFTER_S = 1.0
 """So long after a client's last request laps are sent."""
 RETRY_S = 1.0
 """A lap that does not come back is given up after this time, and what was refused is tried again."""
-LAPS_PER_ACK = 16
-"""Events are acknowledged so rarely; none of them is of any size."""
+ACK_S = 0.02
+"""A lap is acknowledged by the next one, or after this time: what is not acknowledged keeps the node's log from being
+freed."""
 PAYLOAD = bytes(64)
 NAME = "rondo lap"
 NEVER_S = float("inf")
@@ -51,8 +52,7 @@ class Lap:
 
     def __init__(self, endpoint: str) -> None:
         """`endpoint`: the socket of this very gateway."""
-        self.due_s = NEVER_S
-        """When `turn` is to be called at the latest, by time.monotonic()."""
+        self._lap_due_s = self._ack_due_s = NEVER_S
         self.laps = 0
         """Those that have come back."""
         self._socket = Dealer(endpoint)
@@ -77,7 +77,11 @@ class Lap:
         self._sent_at_s: float | None = None
         """What is on its way: since when."""
         self._position = 0
-        self._unacknowledged = 0
+
+    @property
+    def due_s(self) -> float:
+        """When `turn` is to be called at the latest, by time.monotonic()."""
+        return min(self._lap_due_s, self._ack_due_s)
 
     def fileno(self) -> int:
         """What to poll."""
@@ -90,7 +94,7 @@ class Lap:
             self._until_s = now_s + AFTER_S
             gap_s, self._last_s = now_s - self._last_s, now_s
             wait_s = max(INTERVAL_S, 1.5 * gap_s) if gap_s < WARM_S else INTERVAL_S
-            self.due_s = max(now_s + wait_s, self._not_before_s)
+            self._lap_due_s = max(now_s + wait_s, self._not_before_s)
         self._others = others
 
     def turn(self, now_s: float) -> None:
@@ -98,47 +102,53 @@ class Lap:
         self._socket.tend(now_s)
         for envelope in self._socket.receive():
             self._hear(envelope, now_s)
-            self.due_s = max(now_s + INTERVAL_S, self._not_before_s)
+            self._lap_due_s = max(now_s + INTERVAL_S, self._not_before_s)
         if self._socket.is_broken:
             self._socket.is_broken = False
             self._begin_anew(now_s)
-        if now_s < self.due_s:
+        if now_s >= self._ack_due_s:
+            self._acknowledge()
+        if now_s < self._lap_due_s:
             return
         if now_s >= self._until_s:
-            self.due_s = NEVER_S
+            self._lap_due_s = NEVER_S
         elif self._sent_at_s is None:
             self._send(now_s)
         elif now_s >= self._sent_at_s + RETRY_S:
             self._say(Kind.BYE, 0, "")
             self._begin_anew(now_s)
         else:
-            self.due_s = self._sent_at_s + RETRY_S
+            self._lap_due_s = self._sent_at_s + RETRY_S
 
     def _send(self, now_s: float) -> None:
         self._sent_at_s = now_s
-        self.due_s = now_s + RETRY_S
+        self._lap_due_s = now_s + RETRY_S
         if not self._is_greeted:
             self._is_greeted = True
             self._say(Kind.HELLO, VERSION, 0, NAME, None)
         elif self._is_welcomed:
-            if self._unacknowledged >= LAPS_PER_ACK:
-                self._unacknowledged = 0
-                self._say(Kind.ACK, self._position)
+            if self._ack_due_s < NEVER_S:
+                self._acknowledge()
             self._number += 1
             self._own += 1
             what = [Op.MCAST, self._group, Guarantee.AGREED, PAYLOAD] if self._is_member else [Op.JOIN, self._group]
             blob = encode_requests([[self._number, *what]])
             self._say(Kind.REQUEST, self._number, self._number, blob)
 
+    def _acknowledge(self) -> None:
+        self._ack_due_s = NEVER_S
+        self._say(Kind.ACK, self._position)
+
     def _say(self, kind: Kind, *fields: object) -> None:
         self._socket.send(encode(kind, self._epoch, *fields))
 
     def _begin_anew(self, now_s: float) -> None:
         """There is no session any more; whatever was on its way is given up."""
-        self.due_s = self._not_before_s = now_s + RETRY_S
+        self._lap_due_s = self._not_before_s = now_s + RETRY_S
+        self._ack_due_s = NEVER_S
         self._is_greeted = self._is_welcomed = self._is_member = False
         self._sent_at_s = None
-        self._epoch = self._unacknowledged = 0
+        self._epoch = 0
 
     def _hear(self, envelope: bytes, now_s: float) -> None:
         try:
@@ -146,6 +156,7 @@ class Lap:
             if kind == Kind.WELCOME:
                 self._welcome(epoch, fields)
             elif kind == Kind.EVENTS:
+                self._ack_due_s = now_s + ACK_S
                 self._events(fields)
             elif kind == Kind.REPLY:
                 self._refused()
@@ -176,7 +187,6 @@ class Lap:
                 return
         self._is_member = True
         self._sent_at_s = None
-        self._unacknowledged += 1
         self.laps += 1
 
     def _refused(self) -> None:
