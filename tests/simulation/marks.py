@@ -39,6 +39,7 @@ MARKS: dict[str, str] = {
     "safe_in_transition": "a SAFE message was delivered in a transitional configuration",
     "agreed_after_safe_in_transition": "so was an AGREED message that the SAFE one had held back",
     "asked_at_once": "a packet was asked for at the first visit of the token after its loss",
+    "token_held_after_sending": "the representative sent a packet and went on holding the token",
     "hold_cancelled_again": "a hold was cancelled again, because the token did not come",
     "crash_in_commit": "a node died in Commit",
     "crash_in_recovery": "a node died in Recovery",
@@ -119,11 +120,11 @@ class _Reader:
             self.found.add("rtr_list_full")
 
     def on_token_out(self, event: Event) -> None:
-        if event["held"]:
-            self.found.add("token_held")
-            self.holding[event["node"]] = event["token_seq"]
-        elif event["new"] and self.holding.get(event["node"]) == event["token_seq"]:
+        if event["new"] and self.holding.get(event["node"]) == event["token_seq"]:
             self.found.add("sent_while_held")
+        if event["held"]:
+            self.found.add("token_held_after_sending" if event["new"] else "token_held")
+            self.holding[event["node"]] = event["token_seq"]
         if event["after_token"]:
             self.found.add("data_after_token")
         key = (event["node"], tuple(event["ring"]))

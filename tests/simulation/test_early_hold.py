@@ -46,6 +46,65 @@ def test_after_one_rotation_without_news_the_token_rests() -> None:
     cluster.finish()
 
 
+def tokens_passed_on(cluster: Cluster, node: int) -> int:
+    return sum(not event["held"] for event in cluster.events("token_out", node))
+
+
+def test_the_representative_goes_on_holding_the_token_for_a_moment_after_it_has_sent() -> None:
+    """What it sends one after the other is delivered everywhere without the token, which follows two milliseconds after
+    the first."""
+    cluster = quiet_ring()
+    passed_on, delivered = tokens_passed_on(cluster, 1), len(cluster.events("deliver"))
+    came = [len(cluster.events("token_in", node)) for node in (2, 3)]
+    for _ in range(3):
+        cluster.send(1, 100)
+        cluster.run(0.5)
+    assert tokens_passed_on(cluster, 1) == passed_on
+    assert len(cluster.events("deliver")) == delivered + 3 * 3
+    cluster.run(2)
+    assert [len(cluster.events("token_in", node)) for node in (2, 3)] == [number + 1 for number in came]
+    held = cluster.events("token_out", 1)[-1]
+    assert (held["held"], held["new"]) == (True, 0)
+    assert held["seq"] == held["aru"]
+    cluster.finish()
+
+
+def test_much_is_not_sent_without_the_token() -> None:
+    cluster = quiet_ring()
+    passed_on = tokens_passed_on(cluster, 1)
+    for _ in range(16):
+        cluster.send(1, 1000)
+        cluster.run(0.01)
+    assert tokens_passed_on(cluster, 1) == passed_on
+    cluster.send(1, 1000)
+    cluster.run(0.01)
+    assert tokens_passed_on(cluster, 1) == passed_on + 1
+    cluster.finish()
+
+
+def test_a_safe_message_takes_the_token_along_at_once() -> None:
+    cluster = quiet_ring()
+    passed_on = tokens_passed_on(cluster, 1)
+    cluster.send(1, 100)
+    cluster.run(0.1)
+    assert tokens_passed_on(cluster, 1) == passed_on
+    cluster.send(1, 100, safe=True)
+    cluster.run(0.1)
+    assert tokens_passed_on(cluster, 1) == passed_on + 1
+    cluster.finish()
+
+
+@pytest.mark.parametrize("node", [2, 3])
+def test_whoever_wants_a_token_that_is_held_after_sending_has_it_at_once(node: int) -> None:
+    cluster = quiet_ring()
+    cluster.send(1, 100)
+    cluster.run(0.3)
+    assert cluster.events("token_out", 1)[-1]["new"]
+    assert cluster.events("token_out", 1)[-1]["held"]
+    assert time_until_all_have_it_ms(cluster, node) < 1.5
+    cluster.finish()
+
+
 def test_a_member_that_does_not_say_so_keeps_corosyncs_rule() -> None:
     cluster = quiet_ring(early=False)
     assert visits_of_one_message(cluster, 1) > 3 * 30

@@ -5,14 +5,24 @@ token keeps a processor of each node busy, and the token has to come round befor
 say so (Capability.EARLY_HOLD) the representative holds it as soon as one rotation has shown that everybody has
 everything and nobody has anything to send. What it has to send itself then leaves at once; another member sends a hold
 cancel whenever it has sent nothing at its last visit, as the token may be held since.
+
+It may go on holding the token after it has sent a packet, for as long as LINGER_MS: others deliver an agreed message as
+soon as they have it, and only then learn from the token what they may have missed. Where one message follows the other
+a rotation for each is most of what the ring has to do: with three nodes, whose ring processes share a processor, that
+spared a third of its time.
 """
 
 from __future__ import annotations
 
 from services.totem.ring.events import State
 from services.totem.ring.state import RingState
-from services.totem.ring.timers import Timer
+from services.totem.ring.timers import MS, Timer
 from services.totem.wire.frames import GUARANTEE_AT, SAFE, HoldCancel, Token, encode_hold_cancel
+
+LINGER_MS = 2
+"""So long after the first of the packets with which it did not pass on the token."""
+LINGER_PACKETS = 16
+"""As netmtu counts them: so many at most."""
 
 
 def release(s: RingState) -> None:
@@ -20,6 +30,7 @@ def release(s: RingState) -> None:
     if not s.holding:
         return
     s.holding = s.wanted = False
+    s.lingered = 0
     s.timers.stop(Timer.TOKEN_HOLD)
     s.await_token(s.pace.passed_on(s.now_ns, may_be_held=False))
     s.counters.orf_token_tx += 1
@@ -57,6 +68,24 @@ def is_idle(s: RingState, token: Token, seq: int, aru: int) -> bool:
         return False
     # Before the token is held, all must have seen at two visits that everybody has a SAFE message.
     return all(store.frames[n][GUARANTEE_AT] != SAFE for n in range(store.released + 1, seq + 1))
+
+
+def may_linger(s: RingState, token: Token, used: int, seq: int, aru: int, backlog: int) -> bool:
+    """Whether the representative, which held the token and has just sent packets that count for `used`, may go on
+    holding it: everything else is as it was, `seq` and `aru` are those of the token now, and what was sent is little,
+    for the first time or soon after it."""
+    if not s.early_hold or s.syncing or s.state is not State.OPERATIONAL or s.lossy_visits:
+        return False
+    others = token.backlog - s.flow.backlog_told
+    if s.wanted or s.probes or token.rtr or others or backlog or not seq == aru == s.regular.aru:
+        return False
+    if not s.lingered:
+        s.linger_until_ns = s.now_ns + LINGER_MS * MS
+    s.lingered += used
+    if s.lingered > LINGER_PACKETS or s.now_ns >= s.linger_until_ns:
+        return False
+    frames = s.regular.frames
+    return all(frames[n][GUARANTEE_AT] != SAFE for n in range(s.regular.released + 1, seq + 1))
 
 
 def hurry(s: RingState) -> None:

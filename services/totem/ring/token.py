@@ -141,7 +141,9 @@ def resume(s: RingState) -> None:
     s.seq_unchanged = 0
     s.timers.stop(Timer.TOKEN_HOLD)
     s.tokens_sent -= 1
+    s.resumed = True
     _visit(s, token, s.regular, s.token_seq, s.passed_seq, s.sent_aru)
+    s.resumed = False
 
 
 def _release(s: RingState, store: PacketStore, upto: int) -> None:
@@ -183,6 +185,9 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
         token.aru_addr = 0 if aru == seq else s.node_id
     if s.early_hold and s.state is State.OPERATIONAL and not s.syncing and not s.token_held:
         s.token_held = hold.is_idle(s, token, seq, aru) if s.is_representative else not used
+    lingers = s.resumed and used > 0 and hold.may_linger(s, token, used, seq, aru, _backlog(s))
+    if lingers:
+        s.token_held = True
     if _given_up(s, token, aru, last_aru_before) or unanswered:
         for frame in late:
             s.multicast(frame)
@@ -194,9 +199,11 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     token.seq, token.aru = seq & U32_MASK, aru & U32_MASK
     token.token_seq = (token_seq + 1) & U32_MASK
     token.sender = s.node_id
-    held = _may_hold(s, token, store, used)
+    held = lingers or _may_hold(s, token, store, used)
     _observe_out(s, token, store, (token_seq + 1, seq, aru), (sent, resent, allowed, len(late)), asked, held)
     _pass_on(s, token, held)
+    if lingers:
+        s.timers.start(Timer.TOKEN_HOLD, s.linger_until_ns)
     if s.probes:
         s.probes -= 1
         hold.wake(s)
@@ -322,6 +329,7 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
             s.start_timer(Timer.MERGE, options.merge_timeout_ms)
         return
     s.holding = s.wanted = False
+    s.lingered = 0
     s.timers.stop(Timer.TOKEN_HOLD)
     s.counters.orf_token_tx += 1
     s.unicast(s.token_target, s.last_frame)
