@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from rondo.bus import order
 from rondo.bus.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError
-from rondo.bus.mcast import MCAST_ID, RUN_ID, expand_run, run_length
+from rondo.bus.mcast import MCAST_ID, RUN_ID, expand_run, group_of, membership_of, run_length
 from rondo.bus.order import Entry, request_cost
 
 ENTRY_OVERHEAD_BYTES = 256
@@ -36,7 +36,7 @@ QUEUE_BYTES_MAX = 4 * 1024 * 1024
 """Accepted and not yet ordered: more is not taken until some of it is in the log (but one request always fits)."""
 
 WAITING_BYTES_MAX = 256 * 1024
-"""So much may wait for a cpg on whose node nobody is in a group."""
+"""So much may wait for a cpg on whose node nobody is in the groups that it is for."""
 
 CREDIT_STEP_BYTES = QUEUE_BYTES_MAX // 8
 """Credit alone is told of once it grew by this much."""
@@ -127,7 +127,12 @@ class OrderedLog:
         self._frames: deque[bytes] = deque()
         """Ready to be sent, before any log."""
         self._due = 0
-        """Last position that cpg is to be sent at once, whoever is in a group."""
+        """Last position that cpg is to be sent at once."""
+        self._own_groups: dict[bytes, set[int]] = {}
+        """Groups that processes of this node are in, and their pids: as cpg has it, or as it will when it has evaluated
+        what it was sent."""
+        self._waiting_bytes = 0
+        """Of what was not sent, and need not be sent at once."""
         self._sent = 0
         """Last position sent to the present peer."""
         self._submitted = 0
@@ -150,9 +155,26 @@ class OrderedLog:
         if self.recording:
             self.head += 1
             self._entries.append([order.MESSAGE, sender, tag, transitional, data])
-            if data[:4] not in _TO_GROUPS:
-                self._due = self.head
             self.bytes += len(data) + ENTRY_OVERHEAD_BYTES
+            if tag is None and data[:4] in _TO_GROUPS and group_of(data) not in self._own_groups:
+                self._waiting_bytes += len(data) + ENTRY_OVERHEAD_BYTES
+            else:
+                self._due = self.head
+        if sender == self.node_id:
+            self._note_membership(data)
+
+    def _note_membership(self, data: bytes) -> None:
+        """A message of this node: a process of it may have joined a group, or left."""
+        found = membership_of(data)
+        if found is None:
+            return
+        joins, group, pid = found
+        if joins:
+            self._own_groups.setdefault(group, set()).add(pid)
+        elif pids := self._own_groups.get(group):
+            pids.discard(pid)
+            if not pids:
+                del self._own_groups[group]
 
     def _part_of_run(self, tag: tuple[int, int, int, int, int]) -> tuple[int, int, int]:
         """A run, or one of its messages, is in the log."""
@@ -357,18 +379,18 @@ class OrderedLog:
 
     @property
     def can_wait(self) -> bool:
-        """Whether what waits for cpg is a little, and concerns nobody on this node: messages to groups, while no
-        session has asked for anything, so that none can be in a group."""
-        waits = self._due <= self._sent < self.head and not self._taken and not self._frames
-        return waits and self.bytes <= WAITING_BYTES_MAX
+        """Whether what waits for cpg is a little, and concerns nobody on this node: messages of others to groups that
+        no process of this node is in."""
+        if not self._due <= self._sent < self.head or self._taken_news or self._frames:
+            return False
+        return self._waiting_bytes <= WAITING_BYTES_MAX and not self._has_credit_news()
 
     def next_frame(self, *, hold_taken: bool = False) -> bytes | None:
         """The next envelope for cpg; None if there is none. A frame that could not be sent is given back with
         `unsend`. `hold_taken`: tell what was taken only when there is more to tell."""
         if not self._frames and self._welcomed:
-            self._update_credit()
             tell = self._taken_news and not (hold_taken and self._sent == self.head)
-            if tell or self._credit - self._credit_told >= CREDIT_STEP_BYTES or self._credit_was_out():
+            if self._has_credit_news() or tell:
                 self._frames.append(
                     order.encode(
                         order.Taken(
@@ -391,6 +413,7 @@ class OrderedLog:
             if size >= ENVELOPE_BYTES_TARGET:
                 break
         self._sent += len(batch)
+        self._waiting_bytes = 0
         return order.encode(order.Log(self.epoch, first, batch))
 
     def unsend(self, frame: bytes) -> None:
@@ -427,7 +450,11 @@ class OrderedLog:
         if self.pressure <= 0.5:
             self._credit = max(self._credit, self._submitted + QUEUE_BYTES_MAX - self._queued_bytes)
 
-    def _credit_was_out(self) -> bool:
+    def _has_credit_news(self) -> bool:
+        """Whether cpg is to be told of its credit: it has grown by much, or was used up."""
+        self._update_credit()
+        if self._credit - self._credit_told >= CREDIT_STEP_BYTES:
+            return True
         return self._credit_told <= self._submitted < self._credit
 
 

@@ -9,6 +9,8 @@ length u32, padding, 128 bytes.
 
 | function | message | layout after the header |
 |---|---|---|
+| 0 | PROCJOIN | name @16, pid u32 @152, reason u32 @160 |
+| 1 | PROCLEAVE | the same |
 | 3 | MCAST | name @16, length u32 @152, pid u32 @160, source @168 (node u32, 8 bytes of the sender's own), data @184 |
 | 8 | RUN | name, length, pid and source as MCAST, messages u32 @184, body @192 |
 
@@ -40,10 +42,29 @@ _NODE = struct.Struct("<I")
 _NODE_AT = 168
 _COUNT_AT = 184
 
+_PROC_JOIN_ID, _PROC_LEAVE_ID = struct.pack("<i", _SERVICE), struct.pack("<i", _SERVICE | 1)
+_PROC_FIELDS = struct.Struct("<I4x128xI")
+"""At offset 16 of both: length of the name, pid."""
+_PROC_BYTES = 168
+
 MESSAGES_MAX = 1 << 16
 """Of one run."""
 MESSAGE_COST_BYTES = MCAST_DATA_AT + 64
 """What each message of a run costs of the credit besides its payload: as much as if it went by itself."""
+
+
+def group_of(message: bytes) -> bytes:
+    """The group that a MCAST or a run is for."""
+    return message[_NAME_AT : _NAME_AT + int.from_bytes(message[16:20], "little")]
+
+
+def membership_of(message: bytes) -> tuple[bool, bytes, int] | None:
+    """Whether a process joins (or leaves), which group, and its pid; None if that is not what the message is about."""
+    kind = message[:4]
+    if kind not in (_PROC_JOIN_ID, _PROC_LEAVE_ID) or len(message) < _PROC_BYTES:
+        return None
+    name_length, pid = _PROC_FIELDS.unpack_from(message, 16)
+    return kind == _PROC_JOIN_ID, message[_NAME_AT : _NAME_AT + name_length], pid
 
 
 def encode_mcast(group: bytes, node: int, pid: int, data: bytes) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from rondo.bus import mcast, order
 from rondo.bus.envelope import BusError
 from rondo.bus.log import ENTRY_OVERHEAD_BYTES, QUEUE_BYTES_MAX, OrderedLog
+from services.cpg import wire
 
 EPOCH = 5
 RING, NEXT = (1, 8), (1, 12)
@@ -318,7 +319,7 @@ def can_wait(log: OrderedLog) -> bool:
 
 
 def test_what_concerns_nobody_here_can_wait(log: OrderedLog) -> None:
-    """Messages to groups, while no session has asked for anything; and everything before them goes at once."""
+    """Others' messages to groups that no process of this node is in; and everything before them goes at once."""
     to_group = mcast.encode_mcast(b"g", 2, 7, b"a")
     assert not can_wait(log)  # the ring that cpg was not sent yet
     frames(log)
@@ -329,12 +330,37 @@ def test_what_concerns_nobody_here_can_wait(log: OrderedLog) -> None:
     frames(log)
     log.message(2, to_group, False, None)
     assert can_wait(log)
-    send(log, order.Submit(EPOCH, [request(7, 1, b"a join")]))
-    assert not can_wait(log)
-    send(log, order.Ack(EPOCH, 0, None, None, [], [7]))
+    send(log, order.Submit(EPOCH, [request(7, 1, to_group)]))
+    assert not can_wait(log)  # that it was taken
+    frames(log)
+    log.message(2, to_group, False, None)
     assert can_wait(log)
+    log.message(1, to_group, False, (7, 1, 0))
+    assert not can_wait(log)  # our own
+    frames(log)
     form(log, NEXT)
     assert not can_wait(log)
+
+
+def test_messages_to_a_group_that_somebody_here_is_in_do_not_wait(log: OrderedLog) -> None:
+    """From the moment at which the join is in the log until the last process has left."""
+    to_group, to_another = (mcast.encode_mcast(name, 2, 7, b"a") for name in (b"g", b"gg"))
+
+    def waits(message: bytes) -> bool:
+        frames(log)
+        log.message(2, message, False, None)
+        return can_wait(log)
+
+    for pid in (70, 71):
+        log.message(1, wire.encode_proc_join(b"g", pid), False, (pid, 1, 0))
+    assert not waits(to_group)
+    assert waits(to_another)
+    log.message(1, wire.encode_proc_leave(b"g", 70, 2), False, (70, 2, 0))
+    log.message(2, wire.encode_proc_leave(b"g", 71, 2), False, None)  # of another node, that has the same pid
+    log.message(1, wire.encode_proc_leave(b"g", 72, 2), False, (72, 1, 0))  # that was not in it
+    assert not waits(to_group)
+    log.message(1, wire.encode_proc_leave(b"g", 71, 2), False, (71, 2, 0))
+    assert waits(to_group)
 
 
 def test_a_cpg_that_begins_waits_for_nothing(log: OrderedLog) -> None:
