@@ -78,7 +78,7 @@ unit: setup ## tests without network or processes
 	@$(SOURCE) $(BIN)/pytest -q -n $(JOBS) tests/unit tests/checker
 
 simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
-	@$(BIN)/pytest -q -n $(JOBS) tests/simulation
+	@$(SOURCE) $(BIN)/pytest -q -n $(JOBS) tests/simulation
 	@$(BIN)/python -m tests.simulation run --seeds 200 --jobs $(JOBS)
 
 cluster: compiled ## real processes in network namespaces, with C Corosync where it is installed
