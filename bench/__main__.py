@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure(part: str, plan: Plan, options: argparse.Namespace, words: Sequence[str]) -> None:
     """Run one part and save what it has found."""
     progress(f"part {part}")
+    if not options.systems:
+        plan.systems = chosen([*DEFAULT_SYSTEMS, *PARTS[part].besides])
     plan.configurations.clear()
     series = PARTS[part].run(plan)
     command = f"python -m bench {shlex.join(words)}"

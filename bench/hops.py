@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.lab.client import Client
 from bench.lab.cluster import Cluster
-from bench.lab.systems import SYSTEMS
+from bench.lab.systems import chosen
 from bench.statistics import percentile
 
 IDLE_GAP_MS = 20
@@ -91,15 +91,19 @@ def main() -> None:
         prog="python -m bench.hops", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--nodes", type=int, default=3, metavar="N")
-    parser.add_argument("--system", default="rondo", choices=sorted(SYSTEMS))
+    parser.add_argument("--system", default="rondo", metavar="NAME", help="one of bench/README.md's (default: rondo)")
     parser.add_argument(
         "--count", type=int, default=1000, metavar="N", help="messages one at a time; a tenth after gaps"
     )
     parser.add_argument("--perf", type=Path, metavar="FILE", help="record a second of scheduling to FILE.GAP")
     options = parser.parse_args()
+    try:
+        (system,) = chosen([options.system])
+    except ValueError as error:
+        parser.error(str(error))
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        cluster = stack.enter_context(Cluster(SYSTEMS[options.system], options.nodes, directory / "lab"))
+        cluster = stack.enter_context(Cluster(system, options.nodes, directory / "lab"))
         cluster.start()
         cluster.wait()
         client = cluster.client(1, "hops")

@@ -17,11 +17,13 @@ class Part:
     title: str
     run: Callable[[Plan], list[Series]]
     rows: tuple[str, ...]
+    besides: tuple[str, ...] = ()
+    """Systems that are measured besides those that always are, where none are named."""
 
 
 PARTS = {
     "throughput": Part("Throughput: one sender", throughput.one_sender, ("size",)),
-    "latency": Part("Latency: send one, wait for it, again", latency.latency, ("gap_ms", "quantity")),
+    "latency": Part("Latency: send one, wait for it, again", latency.latency, ("gap_ms", "quantity"), ("rondo+tuned",)),
     "senders": Part("Throughput: all nodes send", throughput.all_senders, ("size",)),
     "members": Part("Throughput: one sender, a receiver on every node", throughput.one_sender_all_members, ("size",)),
     "members-all": Part(

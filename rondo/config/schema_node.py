@@ -66,9 +66,10 @@ class System(Section):
     cpu_affinity: Cpus = option((), "Rondo's own: CPUs that the totem process is pinned to.")
     low_latency: YesNo = option(
         False,
-        "Rondo's own: keep the processors of this machine from sleeping, from the first message to a second after the "
-        "last (/dev/cpu_dma_latency, needs root). For machines whose power this cluster may use; best with "
-        "cpu_affinity.",
+        "Rondo's own: answer as fast as can be, at the cost of power. The totem process has a CPU of its own "
+        "(cpu_affinity, or the last one), cpg and the gateway the others; from the first message to two seconds after "
+        "the last, processors do not sleep (/dev/cpu_dma_latency, needs root), and messages of the gateway's own keep "
+        "the way of the next one warm.",
     )
     service_timeout: Number = option(
         5000,
