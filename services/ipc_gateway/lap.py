@@ -95,7 +95,9 @@ class Lap:
             gap_s, self._last_s = now_s - self._last_s, now_s
             wait_s = max(INTERVAL_S, 1.5 * gap_s) if gap_s < WARM_S else INTERVAL_S
             self._lap_due_s = max(now_s + wait_s, self._not_before_s)
-        self._others = others
+        if others > self._others or self._sent_at_s is None:
+            # (Otherwise what is on its way may not have been passed on yet, and is not to count when it is.)
+            self._others = others
 
     def turn(self, now_s: float) -> None:
         """Take what has come, and send what is due."""
