@@ -46,5 +46,5 @@ def stay_off_the_ring(config: NodeConfig, log: logging.Logger) -> None:
         notice(
             log,
             "The system does not let this process stay off the ring process's CPU (%s); it runs without. "
-            "system.low_latency: no mends that.", error.strerror,
+            "system.low_latency: no, mends that.", error.strerror,
         )  # fmt: skip

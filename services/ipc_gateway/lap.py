@@ -31,7 +31,7 @@ it would be on its way just when the next request comes."""
 AFTER_S = 1.0
 """So long after a client's last request laps are sent."""
 RETRY_S = 1.0
-"""A lap that does not come back is given up after this time, and what was refused is tried again."""
+"""A lap that does not come back is given up after this time, and a session that has ended is begun anew."""
 ACK_S = 0.02
 """A lap is acknowledged by the next one, or after this time: what is not acknowledged keeps the node's log from being
 freed."""
@@ -117,8 +117,7 @@ class Lap:
         elif self._sent_at_s is None:
             self._send(now_s)
         elif now_s >= self._sent_at_s + RETRY_S:
-            self._say(Kind.BYE, 0, "")
-            self._begin_anew(now_s)
+            self._give_up(now_s)
         else:
             self._lap_due_s = self._sent_at_s + RETRY_S
 
@@ -144,6 +143,11 @@ class Lap:
     def _say(self, kind: Kind, *fields: object) -> None:
         self._socket.send(encode(kind, self._epoch, *fields))
 
+    def _give_up(self, now_s: float) -> None:
+        """End the session, which does not work."""
+        self._say(Kind.BYE, 0, "")
+        self._begin_anew(now_s)
+
     def _begin_anew(self, now_s: float) -> None:
         """There is no session any more; whatever was on its way is given up."""
         self._lap_due_s = self._not_before_s = now_s + RETRY_S
@@ -164,12 +168,14 @@ class Lap:
                 self._refused()
             elif kind == Kind.LOST:
                 self._is_member = False
-            elif kind in (Kind.BYE, Kind.ERROR) and self._is_welcomed:
-                # (Otherwise it is the answer to a BYE of ours, or to a HELLO that will be said again.)
+            elif kind == Kind.BYE and self._is_welcomed:
+                # (Otherwise it is the answer to a BYE of ours.)
                 self._begin_anew(now_s)
+            elif kind == Kind.ERROR and self._is_welcomed:
+                self._give_up(now_s)
         except BusError as error:
             log.debug("a lap was answered by what is no envelope: %s", error)
-            self._begin_anew(now_s)
+            self._give_up(now_s)
 
     def _welcome(self, epoch: int, fields: list[Any]) -> None:
         """In the beginning, and whenever cpg or the ring process was started again."""
