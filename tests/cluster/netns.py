@@ -16,6 +16,7 @@ and the kernel removes these.
 What goes wrong on the network is made at the switch: see `faults.py`.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -137,7 +138,9 @@ class Namespace:
             child.wait()
             for pipe in (child.stdin, child.stdout, child.stderr):
                 if pipe is not None:
-                    pipe.close()
+                    # What it was told and did not read any more is of no use, and must not hide why this is the end.
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
         self._children.clear()
         self._end_holder()
 
