@@ -17,6 +17,10 @@ CONNECT_TIMEOUT_S = 30.0
 DELIVERY_TIMEOUT_S = 120.0
 IDLE_POLL_S = 0.05
 LARGE = 65536
+ON_ITS_WAY_BYTES_MAX = 8 * 1024 * 1024
+"""Sent and not had back, of one client, as the C client has its bound: where all send as fast as they can and nobody
+waits for what comes back, who reads too slowly is cut off (cpg.client_bytes_max)."""
+LOOK_S = 0.001
 
 
 class Client:
@@ -26,6 +30,8 @@ class Client:
         self._group = group
         self._me = rondo.Member(cluster.node_id, cluster.pid)
         self._messages = self._bytes = 0
+        self._own = 0
+        """Own messages that came back in this run."""
 
     def take(self, timeout_s: float) -> rondo.Message | None:
         """The next event, if it is a message."""
@@ -41,6 +47,7 @@ class Client:
     def throughput(self, size: int, seconds: float, start_s: float) -> dict[str, Any]:
         """Send in one thread, count own deliveries in this one."""
         total: list[int] = []
+        self._own = 0
         while (early_s := start_s - time.monotonic()) > 0:
             self.take(early_s)
         stop_s = start_s + seconds
@@ -48,8 +55,8 @@ class Client:
         sender = threading.Thread(target=self._send, args=(size, stop_s, total), daemon=True)
         sender.start()
         group, me = self._group, self._me
-        received = own = 0
-        while not (total and own >= total[0]):
+        received = 0
+        while not (total and self._own >= total[0]):
             event = group.poll(DELIVERY_TIMEOUT_S)
             if type(event) is not rondo.Message:
                 if event is None or isinstance(event, rondo.Disconnected | rondo.UnknownOutcome):
@@ -57,17 +64,20 @@ class Client:
                 continue
             received += 1
             if event.sender == me:
-                own += 1
+                self._own += 1
         elapsed_s = time.monotonic() - began_s
         self._messages += received
         self._bytes += received * size
-        return {"messages": own, "seconds": elapsed_s}
+        return {"messages": self._own, "seconds": elapsed_s}
 
     def _send(self, size: int, stop_s: float, total: list[int]) -> None:
         group, data = self._group, bytes(size)
         between_clocks = SENT_BETWEEN_CLOCKS if size < LARGE else 1
         sent = 0
         while time.monotonic() < stop_s:
+            if (sent - self._own) * size > ON_ITS_WAY_BYTES_MAX:
+                time.sleep(LOOK_S)
+                continue
             for _ in range(between_clocks):
                 group.mcast(data)
             sent += between_clocks

@@ -80,8 +80,8 @@ class System(Section):
     )
     log_bytes_max: Number = option(
         64 * MIB,
-        "Rondo's own: ordered messages that totem keeps until they are acknowledged. Above half of it the node slows "
-        "the ring down.",
+        "Rondo's own: ordered messages that totem keeps until they are acknowledged. From a fifth of it on the node "
+        "slows the ring down, above half of it nothing is taken from its clients.",
         unit="bytes",
         ge=4 * MIB,
         le=16384 * MIB,

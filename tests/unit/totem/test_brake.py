@@ -9,7 +9,7 @@ from services.totem.brake import PAUSE_NS_MAX, Brake
 MS = 1_000_000
 
 
-@pytest.mark.parametrize(("pressure", "pause_ms"), [(0.0, 0), (0.5, 0), (0.6, 10), (0.75, 25), (1.0, 50), (7.0, 50)])
+@pytest.mark.parametrize(("pressure", "pause_ms"), [(0.0, 0), (0.2, 0), (0.28, 5), (0.6, 25), (1.0, 50), (7.0, 50)])
 def test_the_pause_grows_with_the_log(pressure: float, pause_ms: int) -> None:
     brake = Brake(714)
     begins = brake.update(pressure, 1, 0)
