@@ -434,8 +434,8 @@ class OrderedLog:
 
     @property
     def pressure(self) -> float:
-        """How full the log is: 0 = empty, 1 = at its bound. Above one half no new requests are taken, and the token
-        should be delayed a little.
+        """How full the log is: 0 = empty, 1 = at its bound. From a fifth on the token is to be delayed a little, above
+        one half no new requests are taken.
 
         Parts of unfinished long messages do not count: only the rest of these messages frees them, and to slow the ring
         down would make them wait."""

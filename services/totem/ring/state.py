@@ -126,8 +126,6 @@ class RingState:
         """This node is the representative and has the token."""
         self.held_token: Token | None = None
         """The token, while this node holds it."""
-        self.resumed = False
-        """The visit is that of a token that was held here."""
         self.lingered = 0
         """What this node has sent since, without passing on the token, in packets of netmtu."""
         self.linger_until_ns = 0

@@ -141,9 +141,7 @@ def resume(s: RingState) -> None:
     s.seq_unchanged = 0
     s.timers.stop(Timer.TOKEN_HOLD)
     s.tokens_sent -= 1
-    s.resumed = True
-    _visit(s, token, s.regular, s.token_seq, s.passed_seq, s.sent_aru)
-    s.resumed = False
+    _visit(s, token, s.regular, s.token_seq, s.passed_seq, s.sent_aru, resumed=True)
 
 
 def _release(s: RingState, store: PacketStore, upto: int) -> None:
@@ -154,8 +152,10 @@ def _release(s: RingState, store: PacketStore, upto: int) -> None:
             s.observer("discard", {"ring": list(store.ring), "upto": upto})
 
 
-def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int) -> None:
-    """The visit itself; `token` becomes the token that is passed on."""
+def _visit(
+    s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int, *, resumed: bool = False
+) -> None:
+    """The visit itself; `token` becomes the token that is passed on. `resumed`: it was held here."""
     last_aru_before, s.last_aru = s.last_aru, aru
     if s.seq_unchanged >= IDLE_ROTATIONS and last_aru_before == aru == seq:
         # Nobody sent or missed anything, so nobody waits, whatever the token says. What is wrong in its books would
@@ -185,7 +185,7 @@ def _visit(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
         token.aru_addr = 0 if aru == seq else s.node_id
     if s.early_hold and s.state is State.OPERATIONAL and not s.syncing and not s.token_held:
         s.token_held = hold.is_idle(s, token, seq, aru) if s.is_representative else not used
-    lingers = s.resumed and used > 0 and hold.may_linger(s, token, used, seq, aru, _backlog(s))
+    lingers = resumed and used > 0 and hold.may_linger(s, token, used, seq, aru, _backlog(s))
     if lingers:
         s.token_held = True
     if _given_up(s, token, aru, last_aru_before) or unanswered:
