@@ -1,0 +1,471 @@
+"""All hosts of a node: frames become datagrams for their links, datagrams become frames, timers keep the links.
+
+The host of this machine (a transport with sockets, or a simulation) calls
+
+    set_hosts     where the other nodes are
+    send          frames, for everybody or for one node
+    receive       datagrams that came together, from one address, on one link
+    advance       when `due_ns` has come
+    unreachable, too_large    what the kernel said of datagrams sent before
+
+and takes `outbox` and `events` after each call.
+
+**The beginning.** Receivers remember the numbers of this node's last life until they see a ping with number 0. So no
+frame is sent, and no number used, before every host has answered such a ping, or `START_NS` have passed for those that
+are not there: `ready`. Without that a node that is restarted is heard one-sidedly, as copies of what it sent before.
+
+**Tokens** - what is for one node alone - are small and matter most, so they leave on every link that is up. Copies are
+known by their number. One that has to be sent again makes its receiver's links doubtful (remote_host.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from services.totem.transport.knet import format as wire
+from services.totem.transport.knet.compression import NUMBERS, Unpackable, decompress
+from services.totem.transport.knet.crypto import PacketCipher
+from services.totem.transport.knet.fragments import Refused, cut
+from services.totem.transport.knet.link_options import KnetOptions, LinkMode
+from services.totem.transport.knet.numbers import SendNumbers
+from services.totem.transport.knet.path_mtu import PathMtu
+from services.totem.transport.knet.peer_link import NEVER_NS, Address, PeerLink
+from services.totem.transport.knet.remote_host import RemoteHost
+
+START_NS = 300_000_000
+"""How long hosts that do not answer are waited for at the start."""
+
+LATE_NS = 200_000_000
+"""A timer later than this: the process was stopped meanwhile, and pongs may still wait to be read."""
+
+EVENTS_MAX = 1024
+"""Events that are kept until the host takes them; more are counted and dropped."""
+
+EVERYBODY = -1
+HEADERS_BYTES_IPV4, HEADERS_BYTES_IPV6 = 28, 48
+FLOOR_IPV4, FLOOR_IPV6 = 548, 1232
+"""UDP payload that every path carries (RFC 791, RFC 8200)."""
+
+
+class Transmission(NamedTuple):
+    """Datagrams to send in their order, over one link to one address."""
+
+    link: int
+    address: Address
+    datagrams: list[bytes]
+
+
+class LinkEvent(NamedTuple):
+    """What became of a link. `what`: up, down, carriers (others carry data now), mtu."""
+
+    what: str
+    node: int
+    link: int
+    """-1: of no link in particular."""
+    value: int = 0
+
+
+class Knet:
+    """The machine. `clock_offset_ns`: random, so that pongs to an earlier life of this node do not count."""
+
+    def __init__(
+        self, options: KnetOptions, cipher: PacketCipher, now_ns: int, clock_offset_ns: int = 0,
+        compress: Callable[[bytes], bytes] | None = None,
+    ) -> None:  # fmt: skip
+        self.options = options
+        self.cipher = cipher
+        self.counters: Counter[str] = Counter()
+        """Why datagrams were refused, and what else is worth counting: `rx_digest` ..."""
+        self.outbox: list[Transmission] = []
+        self.events: list[LinkEvent] = []
+        self.hosts: dict[int, RemoteHost] = {}
+        self.ready = False
+        self._begun = False
+        self.due_ns = now_ns + START_NS
+        self._ready_ns = now_ns + START_NS
+        self._by_address: dict[tuple[int, Address], RemoteHost] = {}
+        self._numbers = SendNumbers()
+        self._clock_offset_ns = clock_offset_ns
+        self._compress = compress
+        self._compression = NUMBERS[options.compression]
+        self._room = 0
+        self._last_token: dict[int, bytes] = {}
+        self._fit()
+
+    # -- where the others are
+
+    def set_hosts(self, hosts: Mapping[int, Mapping[int, Address]], ceilings: Mapping[int, int], now_ns: int) -> None:
+        """Addresses by node id and link. `ceilings`: what the interface of each link carries, bytes of IP packets."""
+        for gone in self.hosts.keys() - hosts.keys():
+            del self.hosts[gone]
+            self._last_token.pop(gone, None)
+        for node, addresses in hosts.items():
+            host = self.hosts.get(node)
+            if host is None:
+                host = self.hosts[node] = RemoteHost(node, self.options.mode)
+            for number in [each for each, link in host.links.items() if addresses.get(each) != link.address]:
+                self._down(host, host.links[number], now_ns)
+                del host.links[number]
+            for number, address in addresses.items():
+                path = self._path(address, ceilings.get(number, 1500))
+                if number not in host.links:
+                    host.links[number] = PeerLink(number, address, self.options.links[number], path, now_ns)
+                elif host.links[number].path.ceiling != path.ceiling:
+                    host.links[number].path = path
+                    if host.links[number].up:
+                        self._start_path(host.links[number], now_ns)
+        self._by_address = {
+            (link.number, link.address): host for host in self.hosts.values() for link in host.links.values()
+        }
+        self._fit()
+        self.due_ns = now_ns
+
+    def _path(self, address: Address, mtu: int) -> PathMtu:
+        headers, floor = (HEADERS_BYTES_IPV6, FLOOR_IPV6) if ":" in address[0] else (HEADERS_BYTES_IPV4, FLOOR_IPV4)
+        ceiling = max(floor, min(self.options.mtu or mtu, 65_535) - headers)
+        # Of a size that is configured nothing is to be found out.
+        return PathMtu(ceiling if self.options.mtu else floor, ceiling, self.options.pmtud_interval_ms * 1_000_000)
+
+    # -- frames out
+
+    def send(self, target: int, frames: Sequence[bytes], now_ns: int) -> None:
+        """Send frames to all hosts that can be reached (`EVERYBODY`), or to one, in their order."""
+        if not self.ready:
+            self.counters["tx_not_ready"] += len(frames)
+            return
+        if target != EVERYBODY:
+            host = self.hosts.get(target)
+            if host is None or not host.is_reachable:
+                self.counters["tx_unreachable"] += len(frames)
+                return
+            for frame in frames:
+                self._send_token(host, frame, now_ns)
+        elif self.options.mode is LinkMode.RR:
+            for frame in frames:
+                datagrams = self._datagrams(frame, 1)
+                for host in self.hosts.values():
+                    if host.carriers:
+                        self._out(host.next_in_turn(), datagrams)
+        else:
+            datagrams = [each for frame in frames for each in self._datagrams(frame, 1)]
+            for host in self.hosts.values():
+                for link in host.carriers:
+                    self._out(link, datagrams)
+        if self._numbers.ping_is_due:
+            self._numbers.ping_is_due = False
+            # The first one says that the count has begun. If it is to begin again soon, that shows.
+            first, self._begun = not self._begun, True
+            for host in self.hosts.values():
+                self._ping_all(host, now_ns, timed=first)
+
+    def _send_token(self, host: RemoteHost, frame: bytes, now_ns: int) -> None:
+        again = self._last_token.get(host.node_id) == frame
+        self._last_token[host.node_id] = frame
+        datagrams = self._datagrams(frame, 0)
+        first = host.carriers[0]
+        self._out(first, datagrams)
+        for link in host.links.values():
+            if link.up and link is not first:
+                self._out(link, datagrams)
+        if again:
+            self._doubt(host, now_ns)
+
+    def seal_to_keep(self, frame: bytes) -> bytes:
+        """The datagram of a small frame for everybody, to be sent later or never."""
+        header = wire.DATA_HEADER.pack(
+            wire.VERSION, wire.DATA, self.options.node_id, 0, self._numbers.next_kept(), 0, 0, 1, 1, 0, 0
+        )
+        return self.cipher.seal(header + frame)
+
+    def _datagrams(self, frame: bytes, broadcast: int) -> list[bytes]:
+        number, compression = self._numbers.next(), 0
+        if self._compress is not None and len(frame) > self.options.compression_threshold:
+            smaller = self._compress(frame)
+            if len(smaller) < len(frame):
+                frame, compression = smaller, self._compression
+        pack, seal, own = wire.DATA_HEADER.pack, self.cipher.seal, self.options.node_id
+        if len(frame) <= self._room:
+            header = pack(wire.VERSION, wire.DATA, own, 0, number, compression, 0, broadcast, 1, 0, 0)
+            return [seal(header + frame)]
+        pieces = cut(frame, self._room)
+        count = len(pieces)
+        return [
+            seal(pack(wire.VERSION, wire.DATA, own, 0, number, compression, 0, broadcast, count, which, 0) + piece)
+            for which, piece in enumerate(pieces, 1)
+        ]
+
+    def _out(self, link: PeerLink, datagrams: list[bytes]) -> None:
+        self.outbox.append(Transmission(link.number, link.address, datagrams))
+        link.counters.tx_data += len(datagrams)
+        link.counters.tx_bytes += sum(map(len, datagrams))
+
+    # -- datagrams in
+
+    def receive(self, datagrams: Sequence[bytes], link: int, address: Address, now_ns: int) -> list[bytes]:
+        """The frames that are whole with these, each once."""
+        host = self._by_address.get((link, address))
+        if host is None and self.options.block_unlisted_ips:
+            self.counters["rx_unlisted_ip"] += len(datagrams)
+            return []
+        frames: list[bytes] = []
+        open_packet = self.cipher.open
+        for datagram in datagrams:
+            packet = open_packet(datagram)
+            if packet is None:
+                self.counters["rx_in_the_clear" if wire.is_plain(datagram) else "rx_digest"] += 1
+                continue
+            if len(packet) < wire.HEADER_BYTES or packet[0] != wire.VERSION:
+                self.counters["rx_not_knet"] += 1
+                continue
+            sender = packet[2] << 8 | packet[3]
+            of = self.hosts.get(sender)
+            if of is None or (host is not None and of is not host) or link not in of.links:
+                self.counters["rx_wrong_host"] += 1
+                continue
+            if packet[1] == wire.DATA:
+                frame = self._data(packet, of, of.links[link], now_ns)
+                if frame is not None:
+                    frames.append(frame)
+            else:
+                self._control(packet, of, now_ns)
+        return frames
+
+    def _data(self, packet: bytes, host: RemoteHost, link: PeerLink, now_ns: int) -> bytes | None:
+        if len(packet) <= wire.DATA_HEADER_BYTES:
+            self.counters["rx_too_short"] += 1
+            return None
+        _, _, _, _, number, compression, _, broadcast, count, which, channel = wire.DATA_HEADER.unpack_from(packet)
+        link.counters.rx_data += 1
+        link.counters.rx_bytes += len(packet)
+        if number == 0 or count == 0 or channel != 0:
+            self.counters["rx_bad_data"] += 1
+            return None
+        if not host.is_reachable:
+            self.counters["rx_unreachable"] += 1
+            return None
+        if host.window.has(number):
+            if not broadcast:
+                host.token_came(number, link, copy=True)
+            self.counters["rx_copies"] += 1
+            return None
+        frame: bytes | None = packet[wire.DATA_HEADER_BYTES :]
+        if count > 1:
+            try:
+                frame = host.joiner.join(number, count, which, packet[wire.DATA_HEADER_BYTES :], now_ns)
+            except Refused as error:
+                self.counters[f"rx_{error}"] += 1
+                return None
+        if frame is None:
+            return None
+        host.window.take(number)
+        if not broadcast and host.token_came(number, link, copy=False):
+            self._doubt(host, now_ns)
+        if compression:
+            try:
+                frame = decompress(compression, frame)
+            except Unpackable as error:
+                self.counters[f"rx_{error}"] += 1
+                return None
+        return frame
+
+    def _control(self, packet: bytes, host: RemoteHost, now_ns: int) -> None:
+        kind = packet[1]
+        if kind in (wire.PING, wire.PONG):
+            ping = wire.decode_ping(packet)
+            link = host.links.get(ping.link) if ping is not None else None
+            if ping is None or link is None:
+                self.counters["rx_bad_ping"] += 1
+            elif kind == wire.PING:
+                self._pinged(ping, packet, host, link, now_ns)
+            else:
+                self._ponged(ping, host, link, now_ns)
+        elif kind in (wire.PROBE, wire.PROBE_ANSWER):
+            probe = wire.decode_probe(packet)
+            link = host.links.get(probe.link) if probe is not None else None
+            if probe is None or link is None:
+                self.counters["rx_bad_probe"] += 1
+                return
+            link.counters.rx_pmtu += 1
+            if kind == wire.PROBE:
+                self._control_out(link, wire.answer_of(packet, self.options.node_id))
+            else:
+                link.path.answered(probe.size, now_ns)
+                self._due(link.path.due_ns)
+                self._fit()
+        else:
+            self.counters["rx_bad_type"] += 1
+
+    def _pinged(self, ping: wire.Ping, packet: bytes, host: RemoteHost, link: PeerLink, now_ns: int) -> None:
+        link.counters.rx_ping += 1
+        link.counters.tx_pong += 1
+        host.pinged(ping.number, ping.stamp, timed=ping.timed)
+        self._control_out(link, wire.pong_of(packet, self.options.node_id))
+        link.look_again(now_ns)
+        self._due(link.ping_due_ns)
+        if not ping.timed:
+            self._doubt(host, now_ns)
+
+    def _ponged(self, pong: wire.Ping, host: RemoteHost, link: PeerLink, now_ns: int) -> None:
+        link.counters.rx_pong += 1
+        sent_ns = pong.stamp - self._clock_offset_ns
+        if pong.number == 0 and 0 <= now_ns - sent_ns <= START_NS and not host.answered_zero:
+            host.answered_zero = True
+            if not self.ready and all(each.answered_zero for each in self.hosts.values()):
+                self._be_ready()
+        if link.ponged(sent_ns, now_ns, others_up=host.is_reachable):
+            self._start_path(link, now_ns)
+            self._tell(LinkEvent("up", host.node_id, link.number))
+            self._choose(host)
+
+    # -- links
+
+    def advance(self, now_ns: int) -> None:
+        """Timers. Call it when `due_ns` has come, or sooner."""
+        late_ns = now_ns - self.due_ns
+        if not self.ready and now_ns >= self._ready_ns:
+            self._be_ready()
+        due_ns = NEVER_NS if self.ready else self._ready_ns
+        for host in self.hosts.values():
+            for link in host.links.values():
+                if late_ns > LATE_NS:
+                    link.heard_ns += late_ns
+                if link.ping_due_ns <= now_ns:
+                    link.pinged(now_ns)
+                    self._ping(link, now_ns, timed=True)
+                    host.joiner.expire(now_ns)
+                    if link.up and (size := link.path.verify(now_ns)):
+                        self._probe(link, size)
+                for size in link.path.probes(now_ns) if link.up else ():
+                    self._probe(link, size)
+                if link.is_silent(now_ns):
+                    self._down(host, link, now_ns)
+            if host.doubt_due_ns <= now_ns:
+                self._advance_doubt(host, now_ns)
+        for host in self.hosts.values():
+            due_ns = min(due_ns, host.doubt_due_ns, *(link.due_ns for link in host.links.values()), NEVER_NS)
+        self._fit()
+        self.due_ns = due_ns
+
+    def _advance_doubt(self, host: RemoteHost, now_ns: int) -> None:
+        if host.ping_of_doubt(now_ns):
+            self._ping_all(host, now_ns, timed=False)
+            return
+        down = host.verdict(now_ns)
+        for link in down:
+            self.counters["links_down_by_doubt"] += 1
+            self._down(host, link, now_ns)
+        if down:
+            # The fault is often on this node's own side.
+            for other in self.hosts.values():
+                if other is not host:
+                    self._doubt(other, now_ns)
+
+    def unreachable(self, link: int, address: Address, now_ns: int) -> int | None:
+        """ICMP says that nobody listens there. The node that should."""
+        host = self._by_address.get((link, address))
+        if host is None:
+            return None
+        if host.links[link].up:
+            host.links[link].refused = True
+            self._doubt(host, now_ns)
+        return host.node_id
+
+    def too_large(self, link: int, address: Address, size: int, now_ns: int) -> None:
+        """The kernel did not send a datagram of this size."""
+        host = self._by_address.get((link, address))
+        if host is not None:
+            host.links[link].path.too_large(size, now_ns)
+            self._due(host.links[link].path.due_ns)
+            self._fit()
+
+    def _be_ready(self) -> None:
+        self.ready = True
+        self._tell(LinkEvent("ready", self.options.node_id, -1))
+
+    def _start_path(self, link: PeerLink, now_ns: int) -> None:
+        if not self.options.mtu:
+            link.path.start(now_ns)
+        for size in link.path.probes(now_ns):
+            self._probe(link, size)
+        self._due(link.path.due_ns)
+
+    def _doubt(self, host: RemoteHost, now_ns: int) -> None:
+        if host.doubt(now_ns):
+            self.counters["doubts"] += 1
+            self._advance_doubt(host, now_ns)
+            self._due(host.doubt_due_ns)
+
+    def _down(self, host: RemoteHost, link: PeerLink, now_ns: int) -> None:
+        if not link.up:
+            return
+        link.go_down(now_ns)
+        self._due(link.due_ns)
+        self._tell(LinkEvent("down", host.node_id, link.number))
+        self._choose(host)
+
+    def _choose(self, host: RemoteHost) -> None:
+        if host.choose():
+            self._tell(LinkEvent("carriers", host.node_id, host.carriers[0].number if host.carriers else -1))
+        self._fit()
+
+    def _fit(self) -> None:
+        """How large pieces of frames may be: every path that carries has to pass them."""
+        sizes = [link.path.size for host in self.hosts.values() for link in host.links.values() if link.up]
+        datagram_bytes = min(sizes, default=self.options.mtu - HEADERS_BYTES_IPV4 if self.options.mtu else FLOOR_IPV4)
+        room = self.cipher.room(datagram_bytes) - wire.DATA_HEADER_BYTES
+        if room != self._room:
+            self._room = room
+            self._tell(LinkEvent("mtu", self.options.node_id, -1, room))
+
+    @property
+    def piece_bytes(self) -> int:
+        """How much of a frame goes into one datagram for now."""
+        return self._room
+
+    # -- small packets
+
+    def _ping_all(self, host: RemoteHost, now_ns: int, *, timed: bool) -> None:
+        for link in host.links.values():
+            self._ping(link, now_ns, timed=timed)
+
+    def _ping(self, link: PeerLink, now_ns: int, *, timed: bool) -> None:
+        link.counters.tx_ping += 1
+        stamp = now_ns + self._clock_offset_ns
+        ping = wire.Ping(self.options.node_id, link.number, stamp, self._numbers.last, timed)
+        self._control_out(link, wire.encode_ping(ping))
+
+    def _probe(self, link: PeerLink, size: int) -> None:
+        """A probe whose datagram has just the largest size up to `size` that encryption can make."""
+        link.counters.tx_pmtu += 1
+        self._control_out(link, wire.encode_probe(self.options.node_id, link.number, size, self.cipher.room(size)))
+
+    def _control_out(self, link: PeerLink, packet: bytes) -> None:
+        self.outbox.append(Transmission(link.number, link.address, [self.cipher.seal(packet)]))
+
+    def _due(self, at_ns: int) -> None:
+        self.due_ns = min(self.due_ns, at_ns)
+
+    def _tell(self, event: LinkEvent) -> None:
+        if len(self.events) >= EVENTS_MAX:
+            self.counters["events_dropped"] += 1
+            return
+        self.events.append(event)
+
+    def take_outbox(self) -> list[Transmission]:
+        """What is to be sent, in its order."""
+        taken, self.outbox = self.outbox, []
+        return taken
+
+    def take_events(self) -> list[LinkEvent]:
+        """What there is to be said, in its order."""
+        taken, self.events = self.events, []
+        return taken
+
+    def status(self, now_ns: int) -> dict[str, Any]:
+        """What `rondo status` shows, by node id."""
+        return {
+            str(node): [link.status(now_ns) for _, link in sorted(host.links.items())]
+            for node, host in sorted(self.hosts.items())
+        }

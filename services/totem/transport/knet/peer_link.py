@@ -1,0 +1,168 @@
+"""One link to one host: pinged by a timer, up when pongs come, down when they stay away.
+
+A pong proves both directions. The time stamp that it brings back tells how long ago its ping was sent: one that is not
+of the last `ping_timeout` proves nothing, so a recorded pong does not keep a dead link up.
+
+The first pong brings a link up, unless another link carries meanwhile and this one went down before: then it takes
+`pong_count` + 1, so that a link that comes and goes is not used each time. (Both are this node's own decision; C nodes
+always wait for `pong_count` + 1.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from services.totem.transport.knet.link_options import LinkOptions
+from services.totem.transport.knet.path_mtu import PathMtu
+
+Address = tuple[str, int]
+"""IP address and UDP port."""
+
+SEARCH_INTERVAL_NS = 100_000_000
+"""Between pings of a link that is not up, at first."""
+SEARCH_PINGS = 20
+"""So many of them; then as seldom as on one that is up: the host may be off for days."""
+
+_MS_NS = 1_000_000
+_LATENCY_WEIGHT = 16
+NEVER_NS = 1 << 62
+
+
+@dataclass(slots=True)
+class LinkCounters:
+    """What went over a link. Data counts fragments."""
+
+    tx_data: int = 0
+    tx_ping: int = 0
+    tx_pong: int = 0
+    tx_pmtu: int = 0
+    tx_bytes: int = 0
+    """Of data."""
+    rx_data: int = 0
+    rx_ping: int = 0
+    rx_pong: int = 0
+    rx_pmtu: int = 0
+    rx_bytes: int = 0
+    """Of data."""
+    ups: int = 0
+    downs: int = 0
+
+
+class PeerLink:
+    """State of one link."""
+
+    __slots__ = (
+        "_pings_while_down",
+        "_pongs",
+        "address",
+        "asked_ns",
+        "changed_ns",
+        "copies_seen",
+        "counters",
+        "heard_ns",
+        "latency_ns",
+        "missed_tokens",
+        "number",
+        "options",
+        "path",
+        "ping_due_ns",
+        "refused",
+        "up",
+        "was_up",
+    )  # fmt: skip
+
+    def __init__(self, number: int, address: Address, options: LinkOptions, path: PathMtu, now_ns: int) -> None:
+        self.number = number
+        self.address = address
+        self.options = options
+        self.path = path
+        self.counters = LinkCounters()
+        self.up = False
+        self.was_up = False
+        self.changed_ns = now_ns
+        """Since when it is up, or down."""
+        self.ping_due_ns = now_ns
+        self.heard_ns = now_ns
+        """When the last pong came that counts."""
+        self.asked_ns = NEVER_NS
+        """When the ping was sent that should show whether it still works; a later pong answers it."""
+        self.refused = False
+        """Whether ICMP says that nobody listens there."""
+        self.latency_ns = 0
+        """Running mean of the time between ping and pong; 0: none yet."""
+        self.copies_seen = False
+        """Whether copies of tokens come on this link too."""
+        self.missed_tokens = 0
+        """Tokens in a row that came on another link and not on this one."""
+        self._pongs = 0
+        self._pings_while_down = 0
+
+    @property
+    def due_ns(self) -> int:
+        """When `ping_is_due` or `is_silent` may become true."""
+        due_ns = min(self.ping_due_ns, self.path.due_ns)
+        return min(due_ns, self.heard_ns + self.options.ping_timeout_ms * _MS_NS) if self.up else due_ns
+
+    def pinged(self, now_ns: int) -> None:
+        """The ping of the timer leaves."""
+        interval_ns = self.options.ping_interval_ms * _MS_NS
+        if not self.up:
+            self._pings_while_down += 1
+            if self._pings_while_down <= SEARCH_PINGS:
+                interval_ns = min(interval_ns, SEARCH_INTERVAL_NS)
+        self.ping_due_ns = now_ns + interval_ns
+
+    def is_silent(self, now_ns: int) -> bool:
+        """Whether an up link has not answered for too long."""
+        return self.up and now_ns - self.heard_ns >= self.options.ping_timeout_ms * _MS_NS
+
+    def ponged(self, sent_ns: int, now_ns: int, *, others_up: bool) -> bool:
+        """A pong to the ping of `sent_ns` came. True: the link is up now, and was not."""
+        took_ns = now_ns - sent_ns
+        if not 0 <= took_ns <= self.options.ping_timeout_ms * _MS_NS:
+            return False
+        self.heard_ns = now_ns
+        self.refused = False
+        if sent_ns >= self.asked_ns:
+            self.asked_ns = NEVER_NS
+        self.latency_ns += (took_ns - self.latency_ns) // (_LATENCY_WEIGHT if self.latency_ns else 1)
+        if self.up:
+            return False
+        self._pongs += 1
+        if self._pongs <= (self.options.pong_count if self.was_up and others_up else 0):
+            return False
+        self.up = self.was_up = True
+        self.changed_ns = now_ns
+        self.counters.ups += 1
+        return True
+
+    def go_down(self, now_ns: int) -> None:
+        """It does not work any more."""
+        self.up = False
+        self.changed_ns = now_ns
+        self.counters.downs += 1
+        self.asked_ns = NEVER_NS
+        self._pongs = self._pings_while_down = self.missed_tokens = 0
+        self.copies_seen = self.refused = False
+        self.ping_due_ns = now_ns + min(self.options.ping_interval_ms * _MS_NS, SEARCH_INTERVAL_NS)
+        self.path.stop()
+
+    def look_again(self, now_ns: int) -> None:
+        """Its host was heard: it may have been started. Ping often again."""
+        if not self.up and self._pings_while_down > SEARCH_PINGS:
+            self._pings_while_down = 0
+            self.ping_due_ns = min(self.ping_due_ns, now_ns)
+
+    def status(self, now_ns: int) -> dict[str, Any]:
+        """What `rondo status` shows."""
+        return {
+            "link": self.number,
+            "remote": self.address[0],
+            "port": self.address[1],
+            "up": self.up,
+            "since_ms": (now_ns - self.changed_ns) // _MS_NS,
+            "mtu": self.path.size,
+            "latency_us": self.latency_ns // 1000,
+            "priority": self.options.priority,
+        } | asdict(self.counters)

@@ -1,0 +1,152 @@
+"""One other node: its links, which of them carry data, what it sent before, and the doubt whether a link still works.
+
+**Doubt.** A ping by the timer finds a dead link after a second or more. Tokens find it sooner: Rondo nodes send them
+on every link that is up, so who gets three in a row on one link and none on another that should bring them too, or has
+to send a token again, doubts the host: it is pinged out of turn on all links. So does who gets such a ping, for what
+made its sender doubt may be wrong here too. A link that does not answer in `VERDICT_NS` while another one does is down.
+The pings are three, some milliseconds apart, so that one that is lost proves nothing.
+
+ICMP's "port unreachable" is a doubt too, and needs no other link that answers: it is not believed, since anybody who
+sees the traffic can send it, but it is looked into at once.
+"""
+
+from __future__ import annotations
+
+from services.totem.transport.knet.fragments import Joiner
+from services.totem.transport.knet.link_options import LinkMode
+from services.totem.transport.knet.numbers import ReceiveWindow
+from services.totem.transport.knet.peer_link import NEVER_NS, PeerLink
+
+DOUBT_PINGS = 3
+DOUBT_PAUSE_NS = 6_000_000
+VERDICT_NS = 20_000_000
+"""After the first ping of a doubt; twice the latency of the link comes on top."""
+DOUBT_INTERVAL_NS = 200_000_000
+"""No more than five doubts a second, whatever others send."""
+MISSED_TOKENS = 3
+
+LIFE_NS = 60_000_000_000
+"""Time stamps of pings that are further apart are of two lives of a node."""
+
+
+class RemoteHost:
+    """What is known of another node."""
+
+    __slots__ = (
+        "_doubted_ns", "_last_stamp_ns",
+        "_last_token", "_rr", "_verdict_ns", "answered_zero", "carriers", "doubt_due_ns", "joiner",
+        "last_timed", "links", "mode", "node_id", "pings_left", "window",
+    )  # fmt: skip
+
+    def __init__(self, node_id: int, mode: LinkMode) -> None:
+        self.node_id = node_id
+        self.mode = mode
+        self.links: dict[int, PeerLink] = {}
+        self.carriers: tuple[PeerLink, ...] = ()
+        """The links that carry data; none: it cannot be reached. With `rr` they take turns."""
+        self.window = ReceiveWindow()
+        self.joiner = Joiner()
+        self.last_timed = -1
+        """Number in its last ping by the timer; -1: none came yet."""
+        self.answered_zero = False
+        """Whether it knows that this node begins to count."""
+        self.doubt_due_ns = NEVER_NS
+        """When the next ping of a doubt, or its verdict, is due."""
+        self.pings_left = 0
+        self._doubted_ns = -NEVER_NS
+        self._last_stamp_ns = 0
+        self._verdict_ns = NEVER_NS
+        self._last_token: tuple[int, PeerLink] | None = None
+        self._rr = 0
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether any link is up."""
+        return bool(self.carriers)
+
+    def choose(self) -> bool:
+        """Which links carry, now that one went up or down. True: it is others than before."""
+        up = sorted((link for link in self.links.values() if link.up), key=lambda each: each.number)
+        if up and self.mode is LinkMode.PASSIVE:
+            up = [max(up, key=lambda each: (each.options.priority, -each.number))]
+        before, self.carriers = self.carriers, tuple(up)
+        if not up:
+            self.forget()
+        return self.carriers != before
+
+    def next_in_turn(self) -> PeerLink:
+        """With `rr`: the link of the next frame."""
+        self._rr = (self._rr + 1) % len(self.carriers)
+        return self.carriers[self._rr]
+
+    def forget(self) -> None:
+        """Its numbers so far mean nothing any more."""
+        self.window.forget()
+        self.joiner.forget()
+        self._last_token = None
+
+    def pinged(self, number: int, stamp_ns: int, *, timed: bool) -> None:
+        """A ping of it came: it is at this number. 0: it has begun anew.
+
+        Who begins anew before its first ping with another number is known by its clock, if it is Rondo.
+        """
+        if timed:
+            other_life = abs(stamp_ns - self._last_stamp_ns) > LIFE_NS
+            if number == 0 and (self.last_timed != 0 or other_life):
+                self.forget()
+            self.last_timed, self._last_stamp_ns = number, stamp_ns
+        self.window.reached(number)
+
+    # -- doubt
+
+    def token_came(self, number: int, link: PeerLink, *, copy: bool) -> bool:
+        """A frame for this node alone came, or a copy of one. True: another link should have brought it too."""
+        link.missed_tokens = 0
+        if copy:
+            if self._last_token is not None and self._last_token[0] == number and self._last_token[1] is not link:
+                link.copies_seen = self._last_token[1].copies_seen = True
+            return False
+        self._last_token = (number, link)
+        missing = False
+        for other in self.links.values():
+            if other is not link and other.up and other.copies_seen:
+                other.missed_tokens += 1
+                missing = missing or other.missed_tokens >= MISSED_TOKENS
+        return missing
+
+    def doubt(self, now_ns: int) -> bool:
+        """Begin to look whether its links work, unless that was done just now. True: it begins."""
+        if now_ns - self._doubted_ns < DOUBT_INTERVAL_NS or not any(link.up for link in self.links.values()):
+            return False
+        self._doubted_ns = now_ns
+        self.pings_left = DOUBT_PINGS
+        slowest_ns = 0
+        for link in self.links.values():
+            if link.up:
+                link.asked_ns = now_ns
+                slowest_ns = max(slowest_ns, link.latency_ns)
+        self._verdict_ns = now_ns + VERDICT_NS + 2 * slowest_ns
+        self.doubt_due_ns = now_ns
+        return True
+
+    def ping_of_doubt(self, now_ns: int) -> bool:
+        """Whether to ping all links now, because of a doubt."""
+        if self.pings_left <= 0:
+            return False
+        self.pings_left -= 1
+        self.doubt_due_ns = now_ns + DOUBT_PAUSE_NS if self.pings_left else self._verdict_ns
+        return True
+
+    def verdict(self, now_ns: int) -> list[PeerLink]:
+        """The links that have not answered a doubt in time; their state is not changed yet."""
+        if now_ns < self._verdict_ns:
+            return []
+        self._verdict_ns = self.doubt_due_ns = NEVER_NS
+        up = [link for link in self.links.values() if link.up]
+        silent = [link for link in up if link.asked_ns != NEVER_NS]
+        if len(silent) == len(up):
+            # No link answers: the host may be busy. Only where nobody listens is it gone for certain.
+            silent = [link for link in silent if link.refused]
+        for link in up:
+            link.asked_ns = NEVER_NS
+        return silent
