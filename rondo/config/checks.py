@@ -75,9 +75,14 @@ def _security(loaded: Loaded) -> Iterator[Fault]:
     if totem.secauth and totem.crypto_cipher == "none":
         yield loaded.fault("error", path, "none contradicts secauth: on", "remove one of them")
         return
-    cipher, hash_in_force = derive.security(totem)
+    knet = derive.transport(loaded.config) == "knet"
+    cipher, hash_in_force = derive.security(totem, knet=knet)
+    if knet and cipher.endswith("-gcm"):
+        mend = "write aes256 and crypto_hash: sha256, or transport: udpu, on all nodes"
+        yield loaded.fault("error", path, f"knet's wire has no {cipher}", mend)
+        return
     if cipher != "none" and not cipher.endswith("-gcm") and hash_in_force == "none":
-        mend = "write crypto_hash: sha256, or crypto_cipher: aes256-gcm"
+        mend = "write crypto_hash: sha256" + ("" if knet else ", or crypto_cipher: aes256-gcm")
         yield loaded.fault("error", path, f"{cipher} needs a crypto_hash", mend)
     if totem.crypto_hash not in (None, "none") and hash_in_force == "none":
         why = "security is off" if cipher == "none" else f"{cipher} authenticates by itself"

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from rondo.config import derive
+from rondo.config.checks_knet import check_knet
 from rondo.config.faults import Fault, quoted
 from rondo.config.loaded import Loaded, OptionPath
 from rondo.config.schema_totem import ONE_LINK
@@ -21,7 +22,9 @@ Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 def check_network(loaded: Loaded) -> list[Fault]:
     """All faults and warnings about the network."""
-    checks = (_transport, _interfaces, _group, _source_of_nodes)
+    if derive.transport(loaded.config) == "knet":
+        return check_knet(loaded) + [each for check in (_nodes, _node_ids) for each in check(loaded)]
+    checks = (_transport, _interfaces, _group, _source_of_nodes, _one_link)
     faults = [fault for check in checks for fault in check(loaded)]
     if loaded.config.nodelist.node:
         faults += [fault for check in (_nodes, _node_ids, _addresses, _loopback) for fault in check(loaded)]
@@ -47,6 +50,15 @@ def _transport(loaded: Loaded) -> Iterator[Fault]:
         yield loaded.fault(
             "warning", ("totem",), f"no transport is given, {chosen} is used", f"write transport: {chosen} on all nodes"
         )
+
+
+def _one_link(loaded: Loaded) -> Iterator[Fault]:
+    """Addresses of further links."""
+    for index, node in enumerate(loaded.config.nodelist.node):
+        for link in range(1, LINKS_MAX):
+            if getattr(node, f"ring{link}_addr"):
+                path = ("nodelist", "node", index, f"ring{link}_addr")
+                yield loaded.fault("error", path, f"has no place: {ONE_LINK}", "remove it, or write transport: knet")
 
 
 def _interfaces(loaded: Loaded) -> Iterator[Fault]:

@@ -3,7 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 
-from rondo.config.node import Cipher, Hash, IpVersion, Transport
+from rondo.config.node import Cipher, Hash, IpVersion, KnetLink, Transport
 from rondo.config.schema_node import Config
 from rondo.config.schema_totem import Interface, Totem
 
@@ -14,6 +14,10 @@ ACCELERATED_WINDOW_DEFAULT = 10
 
 EARLY_JOINS = 10
 """Joins that a member must have left unanswered before consensus_early counts it as failed."""
+
+
+LINKS_MAX = 8
+"""Links of knet have the numbers 0..7."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +89,14 @@ def client_bytes_max(config: Config) -> int:
     return config.system.log_bytes_max // 2 if given is None else given
 
 
-def security(totem: Totem) -> tuple[Cipher, Hash]:
-    """Cipher and HMAC in force. The checks have refused what contradicts itself."""
+def security(totem: Totem, *, knet: bool = False) -> tuple[Cipher, Hash]:
+    """Cipher and HMAC in force. The checks have refused what contradicts itself. `knet` has no GCM, but HMAC alone."""
     cipher = totem.crypto_cipher
+    if knet:
+        if cipher is None and totem.secauth is not False and not totem.crypto_hash:
+            return "aes256", "sha256"
+        if cipher in (None, "none"):
+            return "none", totem.crypto_hash or "none"
     if cipher is None:
         cipher = "none" if totem.secauth is False else "aes256-gcm"
     if cipher == "none" or cipher.endswith("-gcm"):
@@ -108,7 +117,40 @@ def transport(config: Config) -> Transport:
     """The transport in force."""
     if config.totem.transport:
         return config.totem.transport
+    if has_marks_of_knet(config):
+        return "knet"
     return "udpu" if config.nodelist.node or link(config)[1].member else "udp"
+
+
+def has_marks_of_knet(config: Config) -> bool:
+    """Whether the file has what only knet has: then it is knet's, as Corosync 3 takes every file without transport."""
+    totem = config.totem
+    return (
+        any(name == "link_mode" or name.startswith("knet_") for name in totem.model_fields_set)
+        or any(name.startswith("knet_") for each in totem.interface for name in each.model_fields_set)
+        or any(getattr(node, f"ring{link}_addr") for node in config.nodelist.node for link in range(1, LINKS_MAX))
+    )
+
+
+def knet_links(config: Config) -> dict[int, KnetLink]:
+    """The links that any node has an address on, with what is in force for each."""
+    token_ms = timers(config.totem, len(config.nodelist.node)).token_timeout_ms
+    configured = {each.linknumber: each for each in config.totem.interface}
+    links = {}
+    for number in range(LINKS_MAX):
+        if not any(getattr(node, f"ring{number}_addr") for node in config.nodelist.node):
+            continue
+        of = configured.get(number, Interface(linknumber=number))
+        port = of.mcastport if "mcastport" in of.model_fields_set else of.mcastport + number
+        pongs = of.knet_pong_count
+        links[number] = KnetLink(
+            port,
+            of.knet_link_priority,
+            of.knet_ping_interval or max(20, token_ms // (2 * pongs)),
+            of.knet_ping_timeout or max(40, token_ms // pongs),
+            pongs,
+        )
+    return links
 
 
 def ip_version(config: Config) -> IpVersion:

@@ -17,7 +17,9 @@ import msgpack
 FILE_BYTES_MAX = 4 * 1024 * 1024
 """A resolved configuration of 384 nodes has some 30 KiB; anything larger is not one."""
 
-Transport = Literal["udp", "udpu"]
+Transport = Literal["udp", "udpu", "knet"]
+LinkModeName = Literal["passive", "active", "rr"]
+Compression = Literal["none", "zlib", "lz4", "lz4hc", "lzma", "bzip2", "zstd"]
 IpVersion = Literal["ipv4", "ipv6", "ipv4-6", "ipv6-4"]
 Cipher = Literal["none", "aes256-gcm", "aes128-gcm", "aes256", "aes192", "aes128"]
 Hash = Literal["none", "sha1", "sha256", "sha384", "sha512"]
@@ -47,7 +49,7 @@ class SecuritySettings:
     @property
     def enabled(self) -> bool:
         """Whether packets are protected at all."""
-        return self.cipher != "none"
+        return self.cipher != "none" or self.hash != "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,34 @@ class RemoteSettings:
     def enabled(self) -> bool:
         """Whether there are remote clients at all."""
         return bool(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class KnetLink:
+    """One link of knet (corosync.conf: `totem.interface{}`)."""
+
+    port: int
+    priority: int
+    ping_interval_ms: int
+    ping_timeout_ms: int
+    pong_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnetSettings:
+    """The links of `transport: knet`; without links for the other transports."""
+
+    links: dict[int, KnetLink] = field(default_factory=dict)
+    """By number, 0..7."""
+    addresses: dict[int, dict[int, str]] = field(default_factory=dict)
+    """By node id and link, as written: a node need not have every link."""
+    mode: LinkModeName = "passive"
+    pmtud_interval_ms: int = 30_000
+    mtu: int = 0
+    """0: found out for each link."""
+    compression: Compression = "none"
+    compression_threshold: int = 100
+    compression_level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +200,7 @@ class NodeConfig:
     message_size_max: int
     client_bytes_max: int
     remote: RemoteSettings = field(default_factory=RemoteSettings)
+    knet: KnetSettings = field(default_factory=KnetSettings)
 
     def log_settings(self, service: str) -> LogSettings:
         """The log settings of a service (`totem`, `cpg`, `ipc_gateway`, `sam`), its overrides applied."""

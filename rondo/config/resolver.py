@@ -7,9 +7,9 @@ from rondo import paths
 from rondo.config import derive
 from rondo.config.faults import ConfigError, Fault, quoted
 from rondo.config.loaded import Loaded
-from rondo.config.local_node import LocalNode, first_node, local_node, members_of
+from rondo.config.local_node import LocalNode, first_node, local_node, members_of, node_id_of
 from rondo.config.machine import Machine, ThisMachine
-from rondo.config.node import LogSettings, NodeConfig, RemoteSettings, SecuritySettings
+from rondo.config.node import KnetSettings, LogSettings, NodeConfig, RemoteSettings, SecuritySettings
 from rondo.config.schema_node import LoggerSubsys, Logging, Remote
 
 LOOPBACK = "127.0.0.1"
@@ -91,6 +91,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         message_size_max=config.cpg.message_size_max,
         client_bytes_max=derive.client_bytes_max(config),
         remote=_remote(config.remote),
+        knet=_knet(loaded) if transport == "knet" else KnetSettings(),
     )
 
 
@@ -99,6 +100,27 @@ def _members(loaded: Loaded, local: LocalNode) -> dict[int, tuple[str, ...]]:
     if not loaded.file:
         return {local.node_id: (local.address,)}
     return {node_id: (address,) for node_id, address in sorted(members_of(loaded).items())}
+
+
+def _knet(loaded: Loaded) -> KnetSettings:
+    """The links, and each node's addresses on them."""
+    totem, links = loaded.config.totem, derive.knet_links(loaded.config)
+    addresses = {
+        node_id_of(loaded, node): {
+            number: address for number in links if (address := getattr(node, f"ring{number}_addr"))
+        }
+        for node in loaded.config.nodelist.node
+    }
+    return KnetSettings(
+        links=links,
+        addresses=dict(sorted(addresses.items())),
+        mode=totem.link_mode,
+        pmtud_interval_ms=totem.knet_pmtud_interval * 1000,
+        mtu=totem.knet_mtu,
+        compression=totem.knet_compression_model,
+        compression_threshold=totem.knet_compression_threshold or 100,
+        compression_level=totem.knet_compression_level,
+    )
 
 
 def _group(loaded: Loaded, local: LocalNode) -> str:
@@ -124,8 +146,8 @@ def _state_dir(loaded: Loaded, option: paths.AnyPath | None) -> str:
 
 def _security(loaded: Loaded, state_dir: str) -> SecuritySettings:
     totem = loaded.config.totem
-    cipher, hash_name = derive.security(totem)
-    if cipher == "none":
+    cipher, hash_name = derive.security(totem, knet=bool(loaded.file) and derive.transport(loaded.config) == "knet")
+    if cipher == hash_name == "none":
         return SecuritySettings()
     if not loaded.file:
         return SecuritySettings(cipher, hash_name, f"{state_dir}/authkey", key_created_if_missing=True)

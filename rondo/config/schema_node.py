@@ -14,7 +14,7 @@ SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB"
 """Those that a file for Corosync may name and that are nothing here."""
 
 MIB = 1024 * 1024
-NO_KNET = "Rondo has no knet"
+NO_HANDLE = "Rondo's knet needs no privileges"
 
 
 class LoggerSubsys(Section):
@@ -93,7 +93,7 @@ class System(Section):
     move_to_root_cgroup: Literal["yes", "no", "auto"] = option(
         "auto", "Whether Corosync leaves its control group.", ignored="Rondo stays in its control group"
     )
-    allow_knet_handle_fallback: YesNo = option(False, "Unprivileged knet.", ignored=NO_KNET)
+    allow_knet_handle_fallback: YesNo = option(False, "Unprivileged knet.", ignored=NO_HANDLE)
 
 
 class UidGid(Section):

@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from rondo.config.node import Cipher, Hash, IpVersion, Transport
+from rondo.config.node import Cipher, Compression, Hash, IpVersion, LinkModeName, Transport
 from rondo.config.option import (
     Address,
     Host,
+    MaybeHost,
     MaybeNumber,
     MaybeYesNo,
     Multicast,
@@ -24,7 +25,7 @@ NODE_ID_MAX = 2**32 - 1
 NETMTU_MAX = 65507
 """The largest UDP payload over IPv4."""
 
-ONE_LINK = "Rondo runs over one link; for redundancy bond the network interfaces"
+ONE_LINK = "udp and udpu run over one link; for several write transport: knet on all nodes"
 
 
 class Member(Section):
@@ -36,7 +37,7 @@ class Member(Section):
 class Interface(Section):
     """The network that the ring uses. With a nodelist only for mcastaddr, mcastport, ttl and broadcast."""
 
-    linknumber: Number = option(0, "Number of the link. Only link 0 is used.", ge=0, le=7)
+    linknumber: Number = option(0, "Number of the link. udp and udpu have link 0 only.", ge=0, le=7)
     ringnumber: Number = option(0, "The same in files of Corosync 2.x.", ge=0, le=7)
     bindnetaddr: Address = option(
         "",
@@ -50,12 +51,41 @@ class Interface(Section):
     )
     mcastport: Number = option(
         5405,
-        "UDP port of the ring, the same on all nodes. With udp the port below it is used too, for sending.",
+        "UDP port of the ring, the same on all nodes. With udp the port below it is used too, for sending. With knet: "
+        "of this link; 5405 + linknumber if it is not given.",
         ge=2,
         le=65535,
     )
     ttl: Number = option(
         1, "Time to live of multicast packets: how many routers they may pass, plus one.", ge=0, le=255
+    )
+    knet_link_priority: Number = option(
+        1, "With knet: the higher, the sooner this link is used in passive mode.", ge=0, le=255
+    )
+    knet_ping_interval: MaybeNumber = option(
+        None,
+        "With knet: interval of pings.",
+        unit="ms",
+        ge=20,
+        le=TIMER_MS_MAX,
+        derived="token / (2 * knet_pong_count)",
+    )
+    knet_ping_timeout: MaybeNumber = option(
+        None,
+        "With knet: a link without a pong for so long is down.",
+        unit="ms",
+        ge=40,
+        le=TIMER_MS_MAX,
+        derived="token / knet_pong_count",
+    )
+    knet_ping_precision: Number = option(
+        2048, "With knet: over how many pings latency is averaged.", ge=1, le=65_536, ignored="Rondo averages over 16"
+    )
+    knet_pong_count: Number = option(
+        2, "With knet: a link that went down is up again after one pong more than this.", ge=1, le=127
+    )
+    knet_transport: Literal["udp"] = option(
+        "udp", "With knet: what carries a link.", refused={"sctp": "Rondo's knet runs over UDP; write udp on all nodes"}
     )
     member: tuple[Member, ...] = option((), "The nodes.")
 
@@ -69,10 +99,11 @@ class Totem(Section):
     )
     transport: Transport | None = option(
         None,
-        "How packets travel: udpu sends one to each node, udp one to a multicast group for all.",
-        derived="udpu if there is a nodelist or member{} lists, else udp",
+        "How packets travel: udpu sends one to each node, udp one to a multicast group for all, knet over up to eight "
+        "links, as most clusters of Corosync 3 do.",
+        derived="knet if the file has ring1_addr, link_mode or knet_* options; else udpu if there is a nodelist or "
+        "member{} lists, else udp",
         refused={
-            "knet": "Rondo does not speak knet; write udpu (or udp for multicast) on all nodes",
             "iba": "Rondo does not speak InfiniBand; write udpu (or udp for multicast) on all nodes",
         },
     )
@@ -275,7 +306,31 @@ class Totem(Section):
         "Redundant rings of Corosync 2.x.",
         refused=dict.fromkeys(("active", "passive"), f"{ONE_LINK}, and write none"),
     )
-    link_mode: Literal["passive", "active", "rr"] = option("passive", "How several links are used.", ignored=ONE_LINK)
+    link_mode: LinkModeName = option(
+        "passive",
+        "With knet: which of several links carry data. passive: the one with the highest priority that is up; active: "
+        "all; rr: one after the other.",
+    )
+    knet_pmtud_interval: Number = option(
+        30, "With knet: how often a larger path MTU is looked for.", unit="s", ge=1, le=86_400
+    )
+    knet_mtu: Number = option(
+        0,
+        "With knet: IP packets have so many bytes at most; 0 = found out for each link.",
+        unit="bytes",
+        ge=0,
+        le=65_535,
+    )
+    knet_compression_model: Compression = option(
+        "none",
+        "With knet: how frames are compressed. lz4 and zstd need the Python packages lz4 and zstandard. The same on "
+        "all nodes.",
+        refused={"lzo2": "there is no LZO here; write zlib on all nodes"},
+    )
+    knet_compression_threshold: Number = option(
+        100, "With knet: shorter frames are not compressed.", unit="bytes", ge=0, le=65_536
+    )
+    knet_compression_level: Number = option(0, "With knet: level of the codec; 0 = its own.", ge=0, le=22)
     threads: Number = option(
         0, "Threads for encryption (2.x).", ge=0, le=64, ignored="encryption needs no threads here"
     )
@@ -289,6 +344,13 @@ class Node(Section):
     """One node of the cluster; every node is listed, this one too."""
 
     ring0_addr: Host = option(..., "The node's address on the network of the ring, or a host name of it.")
+    ring1_addr: MaybeHost = option(None, "Its address on link 1, with knet.")
+    ring2_addr: MaybeHost = option(None, "Its address on link 2, with knet.")
+    ring3_addr: MaybeHost = option(None, "Its address on link 3, with knet.")
+    ring4_addr: MaybeHost = option(None, "Its address on link 4, with knet.")
+    ring5_addr: MaybeHost = option(None, "Its address on link 5, with knet.")
+    ring6_addr: MaybeHost = option(None, "Its address on link 6, with knet.")
+    ring7_addr: MaybeHost = option(None, "Its address on link 7, with knet.")
     nodeid: MaybeNumber = option(
         None,
         "The node's identifier, 0 excepted. Needed with IPv6 and with host names.",

@@ -1,14 +1,12 @@
 """What Corosync has and Rondo has not: sections and keys that are passed over, each with a plain word about it.
 
 They are warnings, not errors: the rest of such a file means the same here as there. Values that would change what
-the cluster does if they were passed over (`transport: knet`, `rrp_mode: active`) are errors, at their declarations.
+the cluster does if they were passed over (`knet_transport: sctp`, `rrp_mode: active`) are errors, where they are
+declared.
 """
 
 import re
 from typing import NamedTuple
-
-from rondo.config.schema_node import NO_KNET
-from rondo.config.schema_totem import ONE_LINK
 
 NO_QUORUM = "Rondo provides no quorum: after a split both sides go on"
 
@@ -32,11 +30,11 @@ class KeyPattern(NamedTuple):
 
 
 KEYS: tuple[tuple[KeyPattern, str], ...] = (
-    (KeyPattern(re.compile(r"totem\.knet_\w+"), "totem.knet_*"), NO_KNET),
-    (KeyPattern(re.compile(r"totem\.interface\.knet_\w+"), "totem.interface.knet_*"), NO_KNET),
-    (KeyPattern(re.compile(r"totem\.rrp_\w+"), "totem.rrp_*"), "Rondo has no redundant rings"),
+    (
+        KeyPattern(re.compile(r"totem\.rrp_\w+"), "totem.rrp_*"),
+        "redundant rings are those of Corosync 2; transport: knet has several links",
+    ),
     (KeyPattern(re.compile(r"totem\.vsftype"), "totem.vsftype"), "Rondo has no virtual synchrony filter"),
-    (KeyPattern(re.compile(r"nodelist\.node\.ring[1-9][0-9]*_addr"), "nodelist.node.ring1_addr ..."), ONE_LINK),
 )
 """Declared options come first (`totem.rrp_mode`)."""
 

@@ -20,7 +20,7 @@ from rondo.bus.log import OrderedLog
 from rondo.config import NodeConfig
 from services.totem.executive import Executive
 from services.totem.logtext import LogText
-from services.totem.protection import Protection
+from services.totem.protection import Protection, shared_key
 from services.totem.ring.counters import Counters
 from services.totem.ring.events import (
     Message,
@@ -36,8 +36,9 @@ from services.totem.ring.events import (
 )
 from services.totem.ring.ring import Ring
 from services.totem.sequence_file import SequenceFile
-from services.totem.settings import link_settings, ring_options
+from services.totem.settings import knet_settings, link_settings, ring_options
 from services.totem.suspicion import Suspicion
+from services.totem.transport.knet_link import KnetLink
 from services.totem.transport.link import Link
 from services.totem.wire.base import RingId
 from services.totem.wire.executive import HEADER_SIZE, Service
@@ -62,7 +63,11 @@ class Node:
         self.log = log
         self.counters: Counter[str] = Counter()
         """What the link could not send or did not take, by reason."""
-        self.link = Link(link_settings(config), self.counters, protection)
+        self.link: Link | KnetLink
+        if config.transport == "knet":
+            self.link = KnetLink(knet_settings(config, shared_key(config)), self.counters, now_ns)
+        else:
+            self.link = Link(link_settings(config), self.counters, protection)
         self.ring = Ring(
             ring_options(config, protection.overhead_bytes if protection is not None else 0),
             config.node_id,
@@ -259,6 +264,8 @@ class Node:
     def key(self, request: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
         """Look at the keys, or change them (`rondo key`). Raises ValueError to refuse."""
         protection = self.link.protection
+        if isinstance(self.link, KnetLink):
+            raise ValueError("knet's key is the key file: replace it on all nodes and start them again")
         if protection is None:
             raise ValueError("packet security is switched off; there are no keys")
         others = [node for node in self.config.members or self.ring.members if node != self.config.node_id]
@@ -278,6 +285,8 @@ class Node:
         ring = self.ring
         counters = {name: getattr(ring.counters, name) for name in COUNTERS}
         counters |= self.counters
+        if isinstance(self.link, KnetLink):
+            counters |= self.link.machine_counters()
         protection = self.link.protection
         if protection is not None:
             counters |= protection.counters()
@@ -297,6 +306,7 @@ class Node:
             "counters": counters,
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
             "security": protection.status() if protection is not None else None,
-            "paths": self.link.neighbours.paths.status(),
+            "paths": {} if isinstance(self.link, KnetLink) else self.link.neighbours.paths.status(),
+            "links": self.link.status() if isinstance(self.link, KnetLink) else {},
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

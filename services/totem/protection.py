@@ -199,7 +199,7 @@ def make_protection(config: NodeConfig, state_dir: Path | None = None) -> Protec
     `state_dir`: where keys are kept that were installed while the node ran.
     """
     settings = config.security
-    if not settings.enabled:
+    if not settings.enabled or config.transport == "knet":
         return None
     suite = SUITES.get((settings.cipher, settings.hash))
     if suite is None:
@@ -218,6 +218,11 @@ def make_protection(config: NodeConfig, state_dir: Path | None = None) -> Protec
         lambda: os.urandom(NONCE_SIZE),
     )
     return Protection(security, keys, KeyStore(state_dir, key) if state_dir is not None else None)
+
+
+def shared_key(config: NodeConfig) -> bytes:
+    """The key that all nodes share; empty with security switched off. Raises ConfigError."""
+    return _key(config.security) if config.security.enabled else b""
 
 
 def _key(settings: SecuritySettings) -> bytes:

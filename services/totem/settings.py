@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from rondo.config import NodeConfig
 from services.totem.ring.options import RingOptions
 from services.totem.ring.sizing import CUT_PACKET_BYTES, LARGE_PACKET_BYTES
 from services.totem.transport.base import TransportSettings
+from services.totem.transport.knet.link_options import KnetOptions, LinkMode, LinkOptions
+from services.totem.transport.knet_link import KnetLinkSettings
 from services.totem.transport.place import LinkSettings
 
 
@@ -15,6 +19,7 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
     `envelope_bytes`: what packet security adds to a packet. The ring makes its packets smaller by that, so that a full
     one fits netmtu after it was sealed, also when it is wrapped during recovery.
     """
+    cuts = envelope_bytes > 0 or config.transport == "knet"
     return RingOptions(
         members=frozenset(config.members) or None,
         token_timeout_ms=config.token_timeout_ms,
@@ -35,10 +40,39 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
         wide_windows=config.wide_windows,
         early_hold=config.early_hold,
         large_packets=config.large_packets,
-        large_packet_bytes=CUT_PACKET_BYTES if envelope_bytes else LARGE_PACKET_BYTES,
-        large_in_segments=envelope_bytes > 0,
-        netmtu=config.netmtu - envelope_bytes,
+        large_packet_bytes=CUT_PACKET_BYTES if cuts else LARGE_PACKET_BYTES,
+        large_in_segments=cuts,
+        netmtu=KNET_NETMTU if config.transport == "knet" and config.large_packets else config.netmtu - envelope_bytes,
         cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
+    )
+
+
+KNET_NETMTU = 1409
+"""A packet of so many bytes is one datagram of knet on Ethernet with IPv4, aes256 and sha256. Larger ones are cut."""
+
+
+def knet_settings(config: NodeConfig, key: bytes) -> KnetLinkSettings:
+    """The links of `transport: knet`."""
+    knet = config.knet
+    return KnetLinkSettings(
+        options=KnetOptions(
+            node_id=config.node_id,
+            links={number: LinkOptions(**dataclasses.asdict(link)) for number, link in knet.links.items()},
+            mode=LinkMode(knet.mode),
+            pmtud_interval_ms=knet.pmtud_interval_ms,
+            mtu=knet.mtu,
+            compression=knet.compression,
+            compression_threshold=knet.compression_threshold,
+            compression_level=knet.compression_level,
+            block_unlisted_ips=config.block_unlisted_ips,
+        ),
+        addresses=knet.addresses,
+        cipher=config.security.cipher,
+        hash=config.security.hash,
+        key=key,
+        ip_version=config.ip_version,
+        ip_dscp=config.ip_dscp,
+        check_interval_ms=config.downcheck_timeout_ms,
     )
 
 

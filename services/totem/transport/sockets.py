@@ -58,7 +58,7 @@ def bound_socket(
     except OSError as error:
         raise CannotBind(f"cannot make a UDP socket: {os.strerror(error.errno or 0)}; {_MEND_LIMIT}") from None
     try:
-        _set_options(made, ip_dscp, shared=shared, token=token, broadcast=broadcast)
+        set_options(made, ip_dscp, shared=shared, token=token, broadcast=broadcast)
         made.bind(socket_address(address, port))
     except OSError as error:
         made.close()
@@ -66,7 +66,8 @@ def bound_socket(
     return made
 
 
-def _set_options(made: socket.socket, ip_dscp: int, *, shared: bool, token: bool, broadcast: bool) -> None:
+def set_options(made: socket.socket, ip_dscp: int, *, shared: bool, token: bool, broadcast: bool) -> None:
+    """Buffers, priority and what else goes on every UDP socket. Raises OSError."""
     if shared:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if broadcast:

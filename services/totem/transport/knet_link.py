@@ -1,0 +1,361 @@
+"""This node's links to the others under `transport: knet`: what `Link` is for udp and udpu, over several of them.
+
+The machine in services/totem/transport/knet says what leaves where and what is a frame. Here are its sockets, the
+names, the log, and what Totem wants of it: frames for one node carry that node's id, which Corosync's nodes look at.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rondo.logs import notice
+from services.totem.ring.events import EVERYBODY
+from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram
+from services.totem.transport.knet.compression import compressor
+from services.totem.transport.knet.crypto import make_cipher
+from services.totem.transport.knet.knet import EVERYBODY as ALL_HOSTS
+from services.totem.transport.knet.knet import Knet, LinkEvent
+from services.totem.transport.knet.link_options import KnetOptions
+from services.totem.transport.knet.peer_link import Address
+from services.totem.transport.knet_sockets import KnetSockets
+from services.totem.transport.resolver import Resolver
+from services.totem.transport.sockets import AddressNotAvailable, family_of, is_loopback, socket_address
+from services.totem.wire.frames import Kind
+
+_KIND_AT = 3
+_TARGET_AT, _TARGET_END = 9, 13
+_NOBODY = bytes(4)
+_TARGET = struct.Struct("<I")
+COMPLAINT_NS = 10_000_000_000
+_log = logging.getLogger("KNET")
+
+
+@dataclass(frozen=True, slots=True)
+class KnetLinkSettings:
+    """Links, addresses and the key."""
+
+    options: KnetOptions
+    addresses: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+    """By node id and link: address or name."""
+    cipher: str = "none"
+    hash: str = "none"
+    key: bytes = field(default=b"", repr=False)
+    ip_version: str = "ipv4"
+    ip_dscp: int = 0
+    check_interval_ms: int = 1000
+
+
+class KnetLink:
+    """Sends and receives for the host; up as soon as all hosts know that this node begins to count (knet.py)."""
+
+    def __init__(self, settings: KnetLinkSettings, counters: Counter[str], now_ns: int) -> None:
+        options = settings.options
+        self.settings = settings
+        self.counters = counters
+        self.on_unreachable: Callable[[str], None] | None = None
+        self.protection = None
+        """Knet's own encryption is the machine's; that of udp and udpu is not used."""
+        self.why_down = "knet's links are being set up"
+        self.knet = Knet(
+            options,
+            make_cipher(settings.cipher, settings.hash, settings.key, os.urandom(16)),
+            now_ns,
+            int.from_bytes(os.urandom(7)),
+            compressor(options.compression, options.compression_level),
+        )
+        self._sockets = KnetSockets(counters, self._too_large)
+        names = [name for links in settings.addresses.values() for name in links.values()]
+        self._resolver = Resolver(names, settings.ip_version)
+        self._now_ns = now_ns
+        self._next_check_ns = 0
+        self._local: list[bytes] = []
+        self._target = _TARGET.pack(options.node_id)
+        self._said_ns: dict[str, int] = {}
+        self._complained: Counter[str] = Counter()
+        self._was_up = False
+
+    # -- frames
+
+    def send(
+        self, packets: list[tuple[int, bytes]], *, packet_bytes_max: int = DATAGRAM_SIZE_MAX, parity: bool = False
+    ) -> None:
+        """Send in the order of the list. What a node needs back of its own is kept for `take_local`.
+
+        Large packets are cut by knet, which has neither copies nor parity.
+        """
+        own, knet, now_ns = self.settings.options.node_id, self.knet, self._now_ns
+        together: list[bytes] = []
+        for destination, frame in packets:
+            if destination == EVERYBODY:
+                together.append(frame)
+                if frame[_KIND_AT] != Kind.MCAST:
+                    self._local.append(frame)
+            elif destination == own:
+                self._local.append(frame)
+            else:
+                if together:
+                    knet.send(ALL_HOSTS, together, now_ns)
+                    together = []
+                addressed = frame[:_TARGET_AT] + _TARGET.pack(destination) + frame[_TARGET_END:]
+                knet.send(destination, [addressed], now_ns)
+        if together:
+            knet.send(ALL_HOSTS, together, now_ns)
+        self._flush()
+
+    @property
+    def has_local(self) -> bool:
+        """Whether `take_local` would give something."""
+        return bool(self._local)
+
+    def take_local(self) -> list[bytes]:
+        """Frames of this node to itself, oldest first."""
+        taken, self._local = self._local, []
+        return taken
+
+    def receive(self, readable: Collection[int], datagrams_max: int, now_ns: int) -> list[Datagram]:
+        """Frames in the order in which they are to be handed in; `readable` is what the last poll said."""
+        self._now_ns = now_ns
+        frames: list[Datagram] = []
+        for link, source, datagrams in self._sockets.receive(readable, datagrams_max):
+            for frame in self.knet.receive(datagrams, link, source, now_ns):
+                if frame[_TARGET_AT:_TARGET_END] in (_NOBODY, self._target):
+                    frames.append((frame, source))
+                else:
+                    self.counters["rx_for_another"] += 1
+        self._flush()
+        return frames
+
+    def receive_token(self, _now_ns: int) -> list[Datagram]:
+        """Tokens come where data does."""
+        return []
+
+    def receive_bytes(self) -> int:
+        """What the socket on which data arrives can hold; 0 = there is none."""
+        return self._sockets.receive_bytes()
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything was received that was there at the last poll."""
+        return not self._local and self._sockets.drained
+
+    def heard(self, frame: bytes, source: str) -> None:
+        """Addresses are configured; nothing is learned."""
+
+    def seal_to_keep(self, frame: bytes) -> bytes:
+        """The datagram of a frame that somebody keeps and sends later, or never."""
+        return self.knet.seal_to_keep(frame)
+
+    # -- addresses
+
+    def addresses_of(self, nodes: Iterable[int]) -> dict[int, Any]:
+        """Where these nodes are on the link that `source` is of."""
+        link = self._lowest()
+        hosts = self.knet.hosts
+        return {
+            node: socket_address(*hosts[node].links[link].address)
+            for node in nodes
+            if node in hosts and link in hosts[node].links
+        }
+
+    def node_at(self, address: str) -> int | None:
+        """Which of the other nodes has this IP address."""
+        for host in self.knet.hosts.values():
+            if any(link.address[0] == address for link in host.links.values()):
+                return host.node_id
+        return None
+
+    def source(self) -> Any:
+        """The own address and port of the link over which last words go: it has to be this one."""
+        link = self._lowest()
+        if link not in self._sockets.addresses:
+            return ("", 0)
+        return socket_address(self._sockets.addresses[link], self.settings.options.links[link].port)
+
+    def _lowest(self) -> int:
+        carriers = [host.carriers[0].number for host in self.knet.hosts.values() if host.carriers]
+        return min(carriers, default=-1)
+
+    # -- what the loop asks
+
+    @property
+    def is_up(self) -> bool:
+        """Whether frames leave."""
+        return self.knet.ready
+
+    def start(self) -> None:
+        """Begin to look up names."""
+        self._resolver.start()
+
+    def filenos(self) -> set[int]:
+        """What to poll for input; it changes when `tend` returns True."""
+        return {self._resolver.fileno(), *self._sockets.filenos()}
+
+    def data_filenos(self) -> list[int]:
+        """Those of them on which datagrams arrive."""
+        return self._sockets.filenos()
+
+    def error_filenos(self) -> list[int]:
+        """Errors come on the sockets that are polled for input."""
+        return []
+
+    def read_errors(self, failing: Collection[int]) -> None:
+        """Descriptors of which the last poll said EPOLLERR: see which host does not listen any more."""
+        for link, address in self._sockets.read_errors(failing):
+            self.counters["unreachable_port"] += 1
+            port = self.settings.options.links[link].port
+            if self.knet.unreachable(link, (address, port), self._now_ns) is not None and self.on_unreachable:
+                self.on_unreachable(address)
+        self._flush()
+
+    @property
+    def next_due_ns(self) -> int:
+        """When `tend` wants to be called even if none of `filenos` is readable."""
+        return min(self._next_check_ns, self.knet.due_ns)
+
+    def tend(self, readable: Collection[int], now_ns: int) -> bool:
+        """Timers of the links, names, sockets. True: what is to be polled, or whether frames leave, has changed.
+
+        Raises `CannotBind` at the start.
+        """
+        self._now_ns = now_ns
+        before = (self.filenos(), self._was_up)
+        if self._resolver.fileno() in readable:
+            self._resolver.clear()
+            self._next_check_ns = now_ns
+        if self._next_check_ns <= now_ns:
+            self._next_check_ns = now_ns + self.settings.check_interval_ms * 1_000_000
+            self._check(now_ns)
+        if self.knet.due_ns <= now_ns:
+            self.knet.advance(now_ns)
+        self._flush()
+        self._complain(now_ns)
+        self._was_up = self.is_up
+        if self.is_up:
+            self.why_down = ""
+        return before != (self.filenos(), self._was_up)
+
+    def close(self) -> None:
+        """Close everything."""
+        self._sockets.close()
+        self._resolver.close()
+
+    def _check(self, now_ns: int) -> None:
+        """Open what has an address now, and tell the machine where the others are."""
+        options = self.settings.options
+        for link, name in self.settings.addresses.get(options.node_id, {}).items():
+            if (address := self._own_address(link, name)) is not None:
+                try:
+                    self._sockets.open(link, address, options.links[link].port, self.settings.ip_dscp)
+                except AddressNotAvailable as error:
+                    self._say_once(f"link: {link} has no socket: {error}", now_ns)
+        hosts: dict[int, dict[int, Address]] = {}
+        ceilings: dict[int, int] = {}
+        for node, links in self.settings.addresses.items():
+            if node == options.node_id:
+                continue
+            hosts[node] = {}
+            for link, name in links.items():
+                own = self._sockets.addresses.get(link)
+                found = [each for each in self._resolver.addresses(name) if own and family_of(each) == family_of(own)]
+                if found:
+                    to = (found[0].partition("%")[0], options.links[link].port)
+                    hosts[node][link] = to
+                    ceilings[link] = min(ceilings.get(link, 65_535), self._sockets.mtu(link, to))
+        self.knet.set_hosts(hosts, ceilings, now_ns)
+
+    def _own_address(self, link: int, name: str) -> str | None:
+        """A name that is loopback here and not for the others (127.0.1.1 in /etc/hosts) has no address."""
+        others = [
+            address
+            for node, links in self.settings.addresses.items()
+            if node != self.settings.options.node_id and link in links
+            for address in self._resolver.addresses(links[link])[:1]
+        ]
+        for address in self._resolver.addresses(name):
+            if not is_loopback(address) or all(map(is_loopback, others)):
+                return address
+        return None
+
+    def _too_large(self, link: int, address: Address, size: int) -> None:
+        self.knet.too_large(link, address, size, self._now_ns)
+
+    def _flush(self) -> None:
+        if self.knet.outbox:
+            self._sockets.send(self.knet.take_outbox())
+        if self.knet.events:
+            for event in self.knet.take_events():
+                self._log_event(event)
+
+    # -- the log
+
+    def _log_event(self, event: LinkEvent) -> None:
+        if event.what == "up":
+            _log.info("rx: host: %d link: %d is up", event.node, event.link)
+        elif event.what == "down":
+            _log.info("link: host: %d link: %d is down", event.node, event.link)
+        elif event.what == "mtu":
+            _log.info("pmtud: Global data MTU changed to: %d", event.value)
+        elif event.what == "carriers":
+            mode = self.settings.options.mode.value
+            if event.link < 0:
+                _log.warning("host: host: %d has no active links", event.node)
+            else:
+                priority = self.settings.options.links[event.link].priority
+                _log.info("host: host: %d (%s) best link: %d (pri: %d)", event.node, mode, event.link, priority)
+
+    def _say_once(self, text: str, now_ns: int) -> None:
+        if now_ns - self._said_ns.get(text, -COMPLAINT_NS) >= 60 * COMPLAINT_NS:
+            self._said_ns[text] = now_ns
+            notice(_log, "%s", text)
+
+    def _complain(self, now_ns: int) -> None:
+        """Say what is refused and why, with the mend; the same no more often than every ten seconds."""
+        for reason, (what, mend) in _COMPLAINTS.items():
+            count = self.knet.counters[reason]
+            last_ns = self._said_ns.get(reason, -COMPLAINT_NS)
+            if count == self._complained[reason] or now_ns - last_ns < COMPLAINT_NS:
+                continue
+            self._said_ns[reason] = now_ns
+            _log.warning("%d packets %s; %s", count - self._complained[reason], what, mend)
+            self._complained[reason] = count
+
+    def status(self) -> dict[str, Any]:
+        """Links by node id, and what was refused."""
+        nodes = self.knet.status(self._now_ns)
+        for links in nodes.values():
+            for link in links:
+                link["local"] = self._sockets.addresses.get(link["link"], "")
+        return nodes
+
+    def machine_counters(self) -> dict[str, int]:
+        """Of the machine: `knet_rx_copies` ..."""
+        return {f"knet_{name}": count for name, count in sorted(self.knet.counters.items())}
+
+
+_COMPLAINTS = {
+    "rx_digest": (
+        "have an invalid digest and were dropped",
+        "use the same key file, crypto_cipher and crypto_hash on all nodes",
+    ),
+    "rx_in_the_clear": (
+        "came in the clear while this node encrypts",
+        "write the same crypto_cipher and crypto_hash on all nodes, or secauth: off here",
+    ),
+    "rx_not_knet": (
+        "are no knet packets of the kind that this node speaks",
+        "write the same transport, crypto_cipher and crypto_hash on all nodes",
+    ),
+    "rx_compression_unknown": (
+        "are compressed in a way that this node does not know",
+        "write knet_compression_model: zlib, or none, on all nodes",
+    ),
+    "rx_compression_lz4_not_installed": ("are compressed with lz4", "install the Python package lz4 here"),
+    "rx_compression_lz4hc_not_installed": ("are compressed with lz4", "install the Python package lz4 here"),
+    "rx_compression_zstd_not_installed": ("are compressed with zstd", "install the Python package zstandard here"),
+}

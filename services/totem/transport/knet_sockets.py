@@ -1,0 +1,174 @@
+"""The sockets of knet's links: one for each, bound to the own address and port, from which everything leaves.
+
+They may be bound to an address that is not there (yet): the link is down meanwhile, and nothing else. Datagrams are
+never fragmented by IP; what the kernel finds too large is told to the machine, which cuts smaller pieces.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import Any
+
+from services.totem.transport.base import DATAGRAM_SIZE_MAX
+from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, split
+from services.totem.transport.icmp import PENDING, report_errors, unreachable
+from services.totem.transport.knet.knet import Transmission
+from services.totem.transport.knet.peer_link import Address
+from services.totem.transport.sockets import bind_error, family_of, reason_of, set_options, socket_address
+
+Arrival = tuple[int, Address, list[bytes]]
+"""Link, where it came from, and datagrams that came together."""
+
+READS_MAX = 256
+"""Of one link and turn: groups of up to 64 datagrams."""
+
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
+_IP_MTU, _IPV6_MTU = 14, 24
+MTU_UNKNOWN = 1500
+
+
+class KnetSockets:
+    """All links of this node. `too_large` is called with link, address and size of what the kernel did not send."""
+
+    def __init__(self, counters: Counter[str], too_large: Callable[[int, Address, int], None]) -> None:
+        self.addresses: dict[int, str] = {}
+        """The own address of each link that is open."""
+        self.drained = True
+        self._sockets: dict[int, socket.socket] = {}
+        self._destinations: dict[Address, Any] = {}
+        self._grouping = Grouping()
+        self._counters = counters
+        self._too_large = too_large
+
+    def open(self, link: int, address: str, port: int, ip_dscp: int) -> None:
+        """Open a link's socket, in place of one with another address. Raises `AddressNotAvailable` or `CannotBind`."""
+        if self.addresses.get(link) == address:
+            return
+        if (old := self._sockets.pop(link, None)) is not None:
+            old.close()
+            del self.addresses[link]
+        made = socket.socket(family_of(address), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            set_options(made, ip_dscp, shared=True, token=True, broadcast=False)
+            if made.family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+                made.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PROBE)
+            else:
+                made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+                made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PROBE)
+            made.bind(socket_address(address, port))
+        except OSError as error:
+            made.close()
+            raise bind_error(error, address, port) from None
+        report_errors(made)
+        ask_for_groups(made)
+        self._sockets[link], self.addresses[link] = made, address
+
+    def close(self) -> None:
+        """Close all."""
+        for each in self._sockets.values():
+            each.close()
+        self._sockets.clear()
+        self.addresses.clear()
+
+    def filenos(self) -> list[int]:
+        """What to poll for input."""
+        return [each.fileno() for each in self._sockets.values()]
+
+    def receive_bytes(self) -> int:
+        """What the smallest receive buffer holds, as the kernel counts; 0: there is none."""
+        sizes = [each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in self._sockets.values()]
+        return min(sizes, default=0)
+
+    def mtu(self, link: int, to: Address) -> int:
+        """What the interface carries that leads there, bytes of an IP packet."""
+        family = family_of(to[0])
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
+            try:
+                asking.bind(socket_address(self.addresses[link], 0))
+                asking.connect(socket_address(*to))
+                if family == socket.AF_INET6:
+                    return asking.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)
+                return asking.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+            except (OSError, KeyError):
+                return MTU_UNKNOWN
+
+    def send(self, transmissions: list[Transmission]) -> None:
+        """Send all; what cannot be sent is counted and lost."""
+        for link, to, datagrams in transmissions:
+            out = self._sockets.get(link)
+            if out is None:
+                self._counters["tx_no_address"] += len(datagrams)
+                continue
+            destination = self._destinations.get(to)
+            if destination is None:
+                destination = self._destinations[to] = socket_address(*to)
+            for group in self._grouping.groups(datagrams):
+                self._send(out, group, link, to, destination)
+
+    def _send(self, out: socket.socket, group: list[bytes], link: int, to: Address, destination: Any) -> None:
+        size = len(group[0])
+        if len(group) > 1:
+            try:
+                out.sendmsg(group, segment_size(size), 0, destination)
+                return
+            except OSError as error:
+                if not self._grouping.refused(error, size) and error.errno not in PENDING:
+                    self._counters["tx_" + reason_of(error)] += len(group)
+                    return
+        for datagram in group:
+            for again in (False, True):
+                try:
+                    out.sendto(datagram, destination)
+                    break
+                except OSError as error:
+                    if error.errno == errno.EMSGSIZE:
+                        self._too_large(link, to, len(datagram))
+                        break
+                    if again or error.errno not in PENDING:  # else it is of a datagram before this one
+                        self._counters["tx_" + reason_of(error)] += 1
+                        break
+
+    def receive(self, readable: Collection[int], datagrams_max: int) -> list[Arrival]:
+        """What has arrived, link by link."""
+        arrivals: list[Arrival] = []
+        self.drained = True
+        for link, source in self._sockets.items():
+            if source.fileno() in readable and not self._read(link, source, arrivals, datagrams_max):
+                self.drained = False
+        return arrivals
+
+    def _read(self, link: int, source: socket.socket, arrivals: list[Arrival], datagrams_max: int) -> bool:
+        """True: it is empty now."""
+        count = failures = 0
+        for _ in range(READS_MAX):
+            try:
+                data, control, _, address = source.recvmsg(DATAGRAM_SIZE_MAX, CONTROL_BYTES)
+            except BlockingIOError:
+                return True
+            except OSError as error:
+                failures += 1
+                if error.errno in PENDING and failures < 8:
+                    continue
+                self._counters["rx_" + reason_of(error)] += 1
+                return True
+            parts = split(data, control) if control else [data]
+            arrivals.append((link, (address[0].partition("%")[0], address[1]), parts))
+            count += len(parts)
+            if count >= datagrams_max:
+                return False
+        return False
+
+    def read_errors(self, failing: Collection[int]) -> list[tuple[int, str]]:
+        """Link and IP address of those where nobody listens, says ICMP."""
+        return [
+            (link, address)
+            for link, each in self._sockets.items()
+            if each.fileno() in failing
+            for address in unreachable(each)
+        ]
