@@ -9,7 +9,7 @@ import signal
 
 from tests.cluster.netns import Host
 from tests.cluster.process import Process
-from tests.cluster.ring_config import RingConfig
+from tests.cluster.ring_config import AnyConfig
 from tests.cluster.ring_nodes import RingNode, View
 
 LOG_LINE = re.compile(r"^\w{3} +\d+ [\d:.]+ \[\d+\] \S+ corosync (?P<level>\w+) +\[\w+ *\] (?P<text>.*)$")
@@ -40,7 +40,7 @@ KNOWN_ABORT = "orf_token_rtr"
 class CorosyncNode(RingNode):
     """One Corosync daemon; its node identifier is the number of its host."""
 
-    def __init__(self, host: Host, config: RingConfig) -> None:
+    def __init__(self, host: Host, config: AnyConfig) -> None:
         super().__init__(host)
         self.log_path = host.directory / "corosync.log"
         self._config_path = host.directory / "corosync.conf"

@@ -173,6 +173,10 @@ class Host(Namespace):
         self.port = f"port{number}"
         self.mac = f"02:00:0a:4d:00:{number:02x}"
 
+    def address_of_link(self, link: int) -> str:
+        """Its IPv4 address on the first link or on the second."""
+        return f"10.{77 + link}.0.{self.number}"
+
     def interface_up(self) -> None:
         """Give the interface its addresses and bring it up."""
         self.ip(
@@ -236,6 +240,17 @@ class Lab:
             host.ip("link set lo up")
             host.interface_up()
 
+    def add_second_link(self) -> None:
+        """Give each host a second interface, eth1 with 10.78.0.N, on a bridge of its own."""
+        commands = [f"link add {BRIDGE}2 type bridge stp_state 0 forward_delay 0", f"link set {BRIDGE}2 up"]
+        for host in self.hosts.values():
+            second = f"{host.port}b"
+            commands.append(f"link add {second} type veth peer name eth1 netns {host.holder_pid}")
+            commands.append(f"link set {second} master {BRIDGE}2 up")
+        self.switch.ip(*commands)
+        for host in self.hosts.values():
+            host.ip(f"addr add {host.address_of_link(1)}/24 dev eth1", "link set eth1 up")
+
     def host(self, number: int) -> Host:
         """Return host `number`."""
         return self.hosts[number]
@@ -247,13 +262,13 @@ class Lab:
         for host in self.hosts.values():
             host.ip(f"link set {INTERFACE} mtu {size}")
 
-    def unplug(self, number: int) -> None:
+    def unplug(self, number: int, link: int = 0) -> None:
         """Pull the cable of a host: it loses the carrier, and keeps its addresses."""
-        self.switch.ip(f"link set {self.hosts[number].port} down")
+        self.switch.ip(f"link set {self.hosts[number].port}{'b' * link} down")
 
-    def plug(self, number: int) -> None:
+    def plug(self, number: int, link: int = 0) -> None:
         """Put the cable back."""
-        self.switch.ip(f"link set {self.hosts[number].port} up")
+        self.switch.ip(f"link set {self.hosts[number].port}{'b' * link} up")
 
     def keep_apart(self, wanted: bool) -> None:
         """Let datagrams that one call has sent as a group (UDP_SEGMENT) leave apart, as on a wire; False: no more.

@@ -1,12 +1,14 @@
 """The configuration that all nodes of a ring share, written as a `corosync.conf` for C nodes and Rondo nodes alike."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Self
 
 from tests.cluster.netns import Lab
 
-Transport = Literal["udp", "udpu"]
+Transport = Literal["udp", "udpu", "knet"]
 # Corosync's defaults (3000 ms, and 650 ms more for each member after the second) make every test that waits for the
 # loss of a node three times as long.
 TOKEN_TIMEOUT_MS = 1000
@@ -62,3 +64,44 @@ class RingConfig:
         )
         further = [section(name, options(values)) for name, values in sections.items()]
         return "".join([section("totem", options(totem)), section("nodelist", nodes), *further])
+
+
+@dataclass(frozen=True)
+class KnetConfig:
+    """Rings over two links, encrypted as `pcs cluster setup` has it."""
+
+    lab: Lab
+    key_file: str
+    totem: Mapping[str, str | int] = field(default_factory=dict)
+
+    @classmethod
+    def of_lab(cls, lab: Lab, directory: Path, **totem: str | int) -> Self:
+        """Give all hosts of a lab a second link, and make a key."""
+        lab.add_second_link()
+        key_file = directory / "authkey"
+        key_file.write_bytes(os.urandom(256))
+        key_file.chmod(0o400)
+        return cls(lab, str(key_file), totem)
+
+    def text(self, **sections: Mapping[str, str | int]) -> str:
+        """Return the text of a corosync.conf."""
+        totem: dict[str, str | int] = {
+            "version": 2,
+            "cluster_name": "lab",
+            "transport": "knet",
+            "crypto_cipher": "aes256",
+            "crypto_hash": "sha256",
+            "keyfile": self.key_file,
+            "token": TOKEN_TIMEOUT_MS,
+            "token_coefficient": TOKEN_COEFFICIENT_MS,
+            **self.totem,
+        }
+        nodes = ""
+        for number, host in self.lab.hosts.items():
+            links = {f"ring{link}_addr": host.address_of_link(link) for link in (0, 1)}
+            nodes += section("node", options({"nodeid": number, "name": f"n{number}", **links}))
+        further = [section(name, options(values)) for name, values in sections.items()]
+        return "".join([section("totem", options(totem)), section("nodelist", nodes), *further])
+
+
+AnyConfig = RingConfig | KnetConfig

@@ -9,7 +9,7 @@ from typing import Any
 from rondo.bus.control import ControlError, ask
 from tests.cluster.netns import Host
 from tests.cluster.process import Process
-from tests.cluster.ring_config import RingConfig
+from tests.cluster.ring_config import AnyConfig
 from tests.cluster.ring_nodes import RingNode, View
 
 REPOSITORY = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ SUSPICIOUS = re.compile(r"Traceback|assert|exception|\berror\b|\bcritical\b", re
 class RondoNode(RingNode):
     """One totem process; its node identifier is the number of its host."""
 
-    def __init__(self, host: Host, config: RingConfig) -> None:
+    def __init__(self, host: Host, config: AnyConfig) -> None:
         super().__init__(host)
         self._config_path = host.directory / "rondo.conf"
         self._config_path.write_text(config.text(logging={"to_syslog": "no", "to_stderr": "yes"}))

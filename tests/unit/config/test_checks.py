@@ -74,8 +74,11 @@ def test_the_files_that_the_cases_start_from_are_good() -> None:
         ("crypto_cipher: 3des", "'3des' is not supported; 3DES is broken; write aes256-gcm"),
         ("crypto_hash: MD5", "'MD5' is not supported; MD5 is broken; write sha256"),
         ("key: tooshort", "a key has 128 to 4096 bytes, this one 8"),
-        ("rrp_mode: passive", "'passive' is not supported; Rondo runs over one link"),
-        ("transport: knet", "'knet' is not supported; Rondo does not speak knet; write udpu"),
+        (
+            "rrp_mode: passive",
+            "'passive' is not supported; udp and udpu run over one link; for several write transport: knet",
+        ),
+        ("knet_compression_model: lzo2", "'lzo2' is not supported; there is no LZO here; write zlib"),
         ("nodeid: 3", "totem.nodeid is 3, which is no node of the nodelist; write one that it has: 1, 2"),
         ("interface: 1", "is a section, not an option; write 'interface {'"),
     ],
@@ -110,9 +113,7 @@ def test_all_errors_are_told_at_once_in_the_order_of_the_file() -> None:
             "f:3: totem.interfac: is not a known section and has no effect; did you mean 'interface'?",
         ),
         (["token {", "}"], "f:3: totem.token: is an option, not a section and has no effect"),
-        (["knet_pmtud_interval: 30"], "f:3: totem.knet_pmtud_interval: has no effect: Rondo has no knet"),
-        (["rrp_problem_count_timeout: 1"], "has no effect: Rondo has no redundant rings"),
-        (["link_mode: passive"], "has no effect: Rondo runs over one link"),
+        (["rrp_problem_count_timeout: 1"], "has no effect: redundant rings are those of Corosync 2"),
         (["secauth: off", "crypto_hash: sha256"], "totem.crypto_hash: has no effect: security is off"),
         (["crypto_hash: sha256"], "totem.crypto_hash: has no effect: aes256-gcm authenticates by itself"),
         (["crypto_cipher: aes256", "crypto_hash: sha1"], "totem.crypto_hash: SHA-1 is old; write sha256 on all nodes"),
@@ -121,7 +122,10 @@ def test_all_errors_are_told_at_once_in_the_order_of_the_file() -> None:
         (["consensus_early: 4000"], "4000 ms has no effect: consensus is 3600 ms"),
         (["interface {", "mcastaddr: 239.1.1.1", "}"], "totem.interface.mcastaddr: has no effect with transport: udpu"),
         (["interface {", "bindnetaddr: 10.0.0.0", "}"], "has no effect: the nodelist wins over it"),
-        (["interface {", "}", "interface {", "linknumber: 1", "}"], "f:5: totem.interface: has no effect: Rondo runs"),
+        (
+            ["interface {", "}", "interface {", "linknumber: 1", "}"],
+            "f:5: totem.interface: has no effect: udp and udpu run",
+        ),
     ],
 )
 def test_warnings_in_totem(lines: list[str], message: str) -> None:
@@ -277,8 +281,5 @@ def test_wrong_values_in_other_sections(text: str, message: str) -> None:
 
 
 def test_what_is_the_same_for_many_nodes_is_warned_of_once() -> None:
-    nodes = [node(f"10.0.0.{n}\nring1_addr: 10.1.0.{n}\nquorum_votes: 1", node_id=n) for n in (1, 2, 3)]
-    assert [warning.split(": ")[1] for warning in warnings(nodelist(*nodes))] == [
-        "nodelist.node.ring1_addr",
-        "nodelist.node.quorum_votes",
-    ]
+    nodes = [node(f"10.0.0.{n}\nquorum_votes: 1", node_id=n) for n in (1, 2, 3)]
+    assert [warning.split(": ")[1] for warning in warnings(nodelist(*nodes))] == ["nodelist.node.quorum_votes"]

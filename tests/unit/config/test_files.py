@@ -95,14 +95,10 @@ nodelist {
     loaded = load_text(text, "f")
     assert keys(loaded) == [
         "2 totem",
-        "8 totem.link_mode",
-        "11 totem.interface.knet_link_priority",
-        "13 totem.interface",
         "30 quorum",
-        "39 nodelist.node.ring1_addr",
     ]
     node = resolve_as_first_node(loaded, FakeMachine())
-    assert (node.transport, node.security.enabled, node.token_timeout_ms) == ("udpu", False, 3000)
+    assert (node.transport, node.security.enabled, node.token_timeout_ms) == ("knet", False, 3000)
 
 
 def test_a_multicast_file_for_corosync_2() -> None:

@@ -69,7 +69,7 @@ def test_the_key_is_only_in_the_file(node: NodeConfig) -> None:
     [
         {"node_id": "1"},
         {"node_id": True},
-        {"transport": "knet"},
+        {"transport": "iba"},
         {"members": {"1": ["10.0.0.1"]}},
         {"members": {1: "10.0.0.1"}},
         {"security": {}},
