@@ -19,8 +19,9 @@ from services.totem.ring.events import EVERYBODY
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram
 from services.totem.transport.knet.compression import compressor
 from services.totem.transport.knet.crypto import make_cipher
+from services.totem.transport.knet.effects import LinkEvent
 from services.totem.transport.knet.knet import EVERYBODY as ALL_HOSTS
-from services.totem.transport.knet.knet import Knet, LinkEvent
+from services.totem.transport.knet.knet import Knet
 from services.totem.transport.knet.link_options import KnetOptions
 from services.totem.transport.knet.peer_link import Address
 from services.totem.transport.knet_sockets import KnetSockets

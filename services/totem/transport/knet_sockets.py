@@ -15,7 +15,7 @@ from typing import Any
 from services.totem.transport.base import DATAGRAM_SIZE_MAX
 from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, split
 from services.totem.transport.icmp import PENDING, report_errors, unreachable
-from services.totem.transport.knet.knet import Transmission
+from services.totem.transport.knet.effects import Transmission
 from services.totem.transport.knet.peer_link import Address
 from services.totem.transport.sockets import bind_error, family_of, reason_of, set_options, socket_address
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from services.totem.transport.knet.crypto import PacketCipher, make_cipher
-from services.totem.transport.knet.knet import Knet, LinkEvent
+from services.totem.transport.knet.effects import LinkEvent
+from services.totem.transport.knet.knet import Knet
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode, LinkOptions
 
 MS = 1_000_000

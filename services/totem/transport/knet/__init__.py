@@ -4,6 +4,7 @@ No I/O in here: datagrams, the time and randomness are arguments; what is to be 
 host, which is `services.totem.transport.knet_link` or a test.
 
     knet.py          all hosts of a node: what a frame becomes, what a datagram is, timers
+    effects.py       what it leaves for its host
     remote_host.py   one other node: its links, which of them carries data, and when they are doubted
     peer_link.py     one link to it: pings and pongs, up and down
     path_mtu.py      the largest datagram that passes a link

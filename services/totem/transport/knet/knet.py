@@ -22,11 +22,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from services.totem.transport.knet import format as wire
 from services.totem.transport.knet.compression import NUMBERS, Unpackable, decompress
 from services.totem.transport.knet.crypto import PacketCipher
+from services.totem.transport.knet.effects import LinkEvent, Transmission
 from services.totem.transport.knet.fragments import Refused, cut
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode
 from services.totem.transport.knet.numbers import SendNumbers
@@ -47,24 +48,6 @@ EVERYBODY = -1
 HEADERS_BYTES_IPV4, HEADERS_BYTES_IPV6 = 28, 48
 FLOOR_IPV4, FLOOR_IPV6 = 548, 1232
 """UDP payload that every path carries (RFC 791, RFC 8200)."""
-
-
-class Transmission(NamedTuple):
-    """Datagrams to send in their order, over one link to one address."""
-
-    link: int
-    address: Address
-    datagrams: list[bytes]
-
-
-class LinkEvent(NamedTuple):
-    """What became of a link. `what`: up, down, carriers (others carry data now), mtu."""
-
-    what: str
-    node: int
-    link: int
-    """-1: of no link in particular."""
-    value: int = 0
 
 
 class Knet:
