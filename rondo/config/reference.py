@@ -47,8 +47,8 @@ services). Files in the directory `uidgid.d` beside the configuration may hold f
 `$HOSTNAME`, then the one that is its short form, then the one whose short form that is; else the one with an address of
 this machine.
 
-**Beside C Corosync 3.1 nodes** with `transport: knet` take their file as it is, and their key. With `udpu` (or `udp`) write a
-`nodelist` with every node and its `nodeid`, and `secauth: off`. Leave `netmtu` and the timers as they are there.
+**Beside C Corosync 3.1 nodes** with `transport: knet` take their file as it is, and their key. With `udpu` (or `udp`)
+write a `nodelist` with every node and its `nodeid`, and `secauth: off`. Leave `netmtu` and the timers as they are.
 """
 
 TAIL_HEAD = """\

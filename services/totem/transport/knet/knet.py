@@ -73,7 +73,8 @@ class Knet:
         self._clock_offset_ns = clock_offset_ns
         self._compress = compress
         self._compression = NUMBERS[options.compression]
-        self._room = 0
+        self.piece_bytes = 0
+        """How much of a frame goes into one datagram for now."""
         self._last_token: dict[int, bytes] = {}
         self._fit()
 
@@ -169,10 +170,10 @@ class Knet:
             if len(smaller) < len(frame):
                 frame, compression = smaller, self._compression
         pack, seal, own = wire.DATA_HEADER.pack, self.cipher.seal, self.options.node_id
-        if len(frame) <= self._room:
+        if len(frame) <= self.piece_bytes:
             header = pack(wire.VERSION, wire.DATA, own, 0, number, compression, 0, broadcast, 1, 0, 0)
             return [seal(header + frame)]
-        pieces = cut(frame, self._room)
+        pieces = cut(frame, self.piece_bytes)
         count = len(pieces)
         return [
             seal(pack(wire.VERSION, wire.DATA, own, 0, number, compression, 0, broadcast, count, which, 0) + piece)
@@ -398,14 +399,9 @@ class Knet:
         sizes = [link.path.size for host in self.hosts.values() for link in host.links.values() if link.up]
         datagram_bytes = min(sizes, default=self.options.mtu - HEADERS_BYTES_IPV4 if self.options.mtu else FLOOR_IPV4)
         room = self.cipher.room(datagram_bytes) - wire.DATA_HEADER_BYTES
-        if room != self._room:
-            self._room = room
+        if room != self.piece_bytes:
+            self.piece_bytes = room
             self._tell(LinkEvent("mtu", self.options.node_id, -1, room))
-
-    @property
-    def piece_bytes(self) -> int:
-        """How much of a frame goes into one datagram for now."""
-        return self._room
 
     # -- small packets
 
