@@ -93,10 +93,14 @@ class KnetLink:
         own, knet, now_ns = self.settings.options.node_id, self.knet, self._now_ns
         together: list[bytes] = []
         for destination, frame in packets:
-            if destination == EVERYBODY:
+            if destination == EVERYBODY and frame[_KIND_AT] == Kind.MCAST:
                 together.append(frame)
-                if frame[_KIND_AT] != Kind.MCAST:
-                    self._local.append(frame)
+            elif destination == EVERYBODY:
+                self._local.append(frame)
+                if together:
+                    knet.send(ALL_HOSTS, together, now_ns)
+                    together = []
+                knet.send(ALL_HOSTS, [frame], now_ns, urgent=True)
             elif destination == own:
                 self._local.append(frame)
             else:

@@ -88,6 +88,21 @@ def test_a_dead_link_is_found_by_tokens_long_before_its_timer() -> None:
     assert network.knets[1].hosts[2].carriers[0].number == 0
 
 
+def test_pings_that_waited_for_the_cable_do_not_slow_down_the_next_failover() -> None:
+    """A host sends what it kept back when the cable is plugged in again: its pongs come a second late."""
+    network = Network((1, 2))
+    network.run(100)
+    link = network.knets[1].hosts[2].links[0]
+    network.cut(1, 0)
+    network.run(1000)
+    network.cut(1, 0, healed=True)
+    for late_ms in (400, 300, 200, 100):
+        link.ponged(network.now_ns - late_ms * MS, network.now_ns, others_up=True)
+    network.run(600)
+    assert link.up
+    assert link.expected_ns < 2 * MS
+
+
 def test_without_traffic_the_timer_finds_it() -> None:
     network = Network((1, 2))
     network.run(100)

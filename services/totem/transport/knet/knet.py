@@ -14,8 +14,9 @@ and takes `outbox` and `events` after each call.
 frame is sent, and no number used, before every host has answered such a ping, or `START_NS` have passed for those that
 are not there: `ready`. Without that a node that is restarted is heard one-sidedly, as copies of what it sent before.
 
-**Tokens** - what is for one node alone - are small and matter most, so they leave on every link that is up. Copies are
-known by their number. One that has to be sent again makes its receiver's links doubtful (remote_host.py).
+**Tokens** - what is for one node alone - and all else that is urgent leave on every link that is up. Copies are
+known by their number. (Such a frame is not marked as for everybody, which means nothing to C nodes.) What has to be sent
+again makes all links doubtful (remote_host.py).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Knet:
         self._compression = NUMBERS[options.compression]
         self.piece_bytes = 0
         """How much of a frame goes into one datagram for now."""
-        self._last_token: dict[int, bytes] = {}
+        self._last_urgent: dict[int, bytes] = {}
         self._fit()
 
     # -- where the others are
@@ -84,7 +85,7 @@ class Knet:
         """Addresses by node id and link. `ceilings`: what the interface of each link carries, bytes of IP packets."""
         for gone in self.hosts.keys() - hosts.keys():
             del self.hosts[gone]
-            self._last_token.pop(gone, None)
+            self._last_urgent.pop(gone, None)
         for node, addresses in hosts.items():
             host = self.hosts.get(node)
             if host is None:
@@ -114,8 +115,11 @@ class Knet:
 
     # -- frames out
 
-    def send(self, target: int, frames: Sequence[bytes], now_ns: int) -> None:
-        """Send frames to all hosts that can be reached (`EVERYBODY`), or to one, in their order."""
+    def send(self, target: int, frames: Sequence[bytes], now_ns: int, *, urgent: bool = False) -> None:
+        """Send frames to all hosts that can be reached (`EVERYBODY`), or to one, in their order.
+
+        `urgent`: small and not sent again soon, so they leave on every link that is up, as what is for one does.
+        """
         if not self.ready:
             self.counters["tx_not_ready"] += len(frames)
             return
@@ -125,15 +129,18 @@ class Knet:
                 self.counters["tx_unreachable"] += len(frames)
                 return
             for frame in frames:
-                self._send_token(host, frame, now_ns)
+                self._send_urgent([host], target, frame, now_ns)
+        elif urgent:
+            for frame in frames:
+                self._send_urgent(list(self.hosts.values()), EVERYBODY, frame, now_ns)
         elif self.options.mode is LinkMode.RR:
             for frame in frames:
-                datagrams = self._datagrams(frame, 1)
+                datagrams = self._datagrams(frame, True)
                 for host in self.hosts.values():
                     if host.carriers:
                         self._out(host.next_in_turn(), datagrams)
         else:
-            datagrams = [each for frame in frames for each in self._datagrams(frame, 1)]
+            datagrams = [each for frame in frames for each in self._datagrams(frame, True)]
             for host in self.hosts.values():
                 for link in host.carriers:
                     self._out(link, datagrams)
@@ -144,17 +151,17 @@ class Knet:
             for host in self.hosts.values():
                 self._ping_all(host, now_ns, timed=first)
 
-    def _send_token(self, host: RemoteHost, frame: bytes, now_ns: int) -> None:
-        again = self._last_token.get(host.node_id) == frame
-        self._last_token[host.node_id] = frame
-        datagrams = self._datagrams(frame, 0)
-        first = host.carriers[0]
-        self._out(first, datagrams)
-        for link in host.links.values():
-            if link.up and link is not first:
-                self._out(link, datagrams)
+    def _send_urgent(self, hosts: list[RemoteHost], target: int, frame: bytes, now_ns: int) -> None:
+        again = self._last_urgent.get(target) == frame
+        self._last_urgent[target] = frame
+        datagrams = self._datagrams(frame, False)
+        for host in hosts:
+            # First where data is, so that it does not come before that.
+            for link in sorted(host.links.values(), key=lambda each: each not in host.carriers):
+                if link.up:
+                    self._out(link, datagrams)
         if again:
-            self._doubt(host, now_ns)
+            self._doubt_all(now_ns)
 
     def seal_to_keep(self, frame: bytes) -> bytes:
         """The datagram of a small frame for everybody, to be sent later or never."""
@@ -163,7 +170,7 @@ class Knet:
         )
         return self.cipher.seal(header + frame)
 
-    def _datagrams(self, frame: bytes, broadcast: int) -> list[bytes]:
+    def _datagrams(self, frame: bytes, broadcast: bool) -> list[bytes]:
         number, compression = self._numbers.next(), 0
         if self._compress is not None and len(frame) > self.options.compression_threshold:
             smaller = self._compress(frame)
@@ -245,7 +252,7 @@ class Knet:
             return None
         host.window.take(number)
         if not broadcast and host.token_came(number, link, copy=False):
-            self._doubt(host, now_ns)
+            self._doubt_all(now_ns)
         if compression:
             try:
                 frame = decompress(compression, frame)
@@ -341,10 +348,7 @@ class Knet:
             self.counters["links_down_by_doubt"] += 1
             self._down(host, link, now_ns)
         if down:
-            # The fault is often on this node's own side.
-            for other in self.hosts.values():
-                if other is not host:
-                    self._doubt(other, now_ns)
+            self._doubt_all(now_ns)
 
     def unreachable(self, link: int, address: Address, now_ns: int) -> int | None:
         """ICMP says that nobody listens there. The node that should."""
@@ -380,6 +384,10 @@ class Knet:
             self.counters["doubts"] += 1
             self._advance_doubt(host, now_ns)
             self._due(host.doubt_due_ns)
+
+    def _doubt_all(self, now_ns: int) -> None:
+        for host in self.hosts.values():
+            self._doubt(host, now_ns)
 
     def _down(self, host: RemoteHost, link: PeerLink, now_ns: int) -> None:
         if not link.up:

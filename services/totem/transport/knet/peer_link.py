@@ -53,6 +53,7 @@ class PeerLink:
     """State of one link."""
 
     __slots__ = (
+        "_last_took_ns",
         "_pings_while_down",
         "_pongs",
         "address",
@@ -95,8 +96,14 @@ class PeerLink:
         """Whether copies of tokens come on this link too."""
         self.missed_tokens = 0
         """Tokens in a row that came on another link and not on this one."""
+        self._last_took_ns = 0
         self._pongs = 0
         self._pings_while_down = 0
+
+    @property
+    def expected_ns(self) -> int:
+        """How long a pong takes: the mean, or the last one if that was faster. A mean remembers delays for long."""
+        return min(self.latency_ns, self._last_took_ns)
 
     @property
     def due_ns(self) -> int:
@@ -126,7 +133,9 @@ class PeerLink:
         self.refused = False
         if sent_ns >= self.asked_ns:
             self.asked_ns = NEVER_NS
-        self.latency_ns += (took_ns - self.latency_ns) // (_LATENCY_WEIGHT if self.latency_ns else 1)
+        # What was pinged while it was down may have waited for the link and not for the network.
+        self.latency_ns += (took_ns - self.latency_ns) // (_LATENCY_WEIGHT if self.latency_ns and self.up else 1)
+        self._last_took_ns = took_ns
         if self.up:
             return False
         self._pongs += 1

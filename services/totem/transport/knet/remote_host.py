@@ -1,8 +1,9 @@
 """One other node: its links, which of them carry data, what it sent before, and the doubt whether a link still works.
 
 **Doubt.** A ping by the timer finds a dead link after a second or more. Tokens find it sooner: Rondo nodes send them
-on every link that is up, so who gets three in a row on one link and none on another that should bring them too, or has
-to send a token again, doubts the host: it is pinged out of turn on all links. So does who gets such a ping, for what
+on every link that is up, so who gets two in a row on one link and none on another that should bring them too, or has
+to send a token again, doubts all hosts, since the fault is often on one's own side: they are pinged out of turn on all
+links. Who gets such a ping doubts its sender, for what
 made its sender doubt may be wrong here too. A link that does not answer in `VERDICT_NS` while another one does is down.
 The pings are three, some milliseconds apart, so that one that is lost proves nothing.
 
@@ -21,9 +22,10 @@ DOUBT_PINGS = 3
 DOUBT_PAUSE_NS = 6_000_000
 VERDICT_NS = 20_000_000
 """After the first ping of a doubt; twice the latency of the link comes on top."""
-DOUBT_INTERVAL_NS = 200_000_000
-"""No more than five doubts a second, whatever others send."""
-MISSED_TOKENS = 3
+DOUBT_INTERVAL_NS = 50_000_000
+"""No more than twenty doubts a second, whatever others send. Four times the latency, if that is more: pings out of turn
+cause pings out of turn, and have to come to an end."""
+MISSED_TOKENS = 2
 
 LIFE_NS = 60_000_000_000
 """Time stamps of pings that are further apart are of two lives of a node."""
@@ -100,7 +102,7 @@ class RemoteHost:
     # -- doubt
 
     def token_came(self, number: int, link: PeerLink, *, copy: bool) -> bool:
-        """A frame for this node alone came, or a copy of one. True: another link should have brought it too."""
+        """An urgent frame came, or a copy of one. True: another link should have brought it too."""
         link.missed_tokens = 0
         if copy:
             if self._last_token is not None and self._last_token[0] == number and self._last_token[1] is not link:
@@ -116,15 +118,14 @@ class RemoteHost:
 
     def doubt(self, now_ns: int) -> bool:
         """Begin to look whether its links work, unless that was done just now. True: it begins."""
-        if now_ns - self._doubted_ns < DOUBT_INTERVAL_NS or not any(link.up for link in self.links.values()):
+        up = [link for link in self.links.values() if link.up]
+        slowest_ns = max((link.expected_ns for link in up), default=0)
+        if not up or now_ns - self._doubted_ns < max(DOUBT_INTERVAL_NS, 4 * slowest_ns):
             return False
         self._doubted_ns = now_ns
         self.pings_left = DOUBT_PINGS
-        slowest_ns = 0
-        for link in self.links.values():
-            if link.up:
-                link.asked_ns = now_ns
-                slowest_ns = max(slowest_ns, link.latency_ns)
+        for link in up:
+            link.asked_ns = now_ns
         self._verdict_ns = now_ns + VERDICT_NS + 2 * slowest_ns
         self.doubt_due_ns = now_ns
         return True
