@@ -31,7 +31,7 @@ ifneq ($(COMPILED),yes)
 export RONDO_COMPILED := no
 endif
 
-.PHONY: help setup compiled run narrate test lint format types imports unit simulation cluster sam sam-chaos sim crowd \
+.PHONY: help setup compiled run narrate test lint format types imports unit simulation cluster sam sam-chaos sim world crowd \
 	chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutations playback \
 	clean
 
@@ -93,6 +93,9 @@ sam-chaos: compiled ## 200 applications killed at random, and SAM too (SECONDS=6
 
 sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
+
+world: setup ## process groups under kills and ring changes: make world N=4000, or one again: make world SEED=897
+	@$(SOURCE) $(BIN)/python -m tests.unit.cpg $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
 
 crowd: compiled ## a thousand clients of one node, killed at once (make crowd CLIENTS=...)
 	@RONDO_CROWD=$(CLIENTS) $(BIN)/pytest -q tests/cluster/test_crowd.py

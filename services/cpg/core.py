@@ -11,8 +11,8 @@ multicasts a DOWNLIST (for the log) and its own processes' memberships (JOINLIST
 processes of nodes that are not in the transitional configuration leave (nodedown); (b) processes of other nodes'
 joinlists that are not known join (nodeup); (c) known processes of other nodes that no joinlist has leave (procdown);
 (d) sessions are told of the ring. If the ring changes before that, what was collected is discarded: only joinlists of
-the ring that completes count, or processes that died meanwhile would stay for ever. If nodes join while a long message
-of this node is half ordered, its step also gives them the parts that they missed.
+the ring that completes count, or processes that died meanwhile would stay for ever. If a long message of this node is
+half ordered, its step also gives the ordered parts again, for the members that missed them.
 
 Between REGULAR and SYNC_COMPLETE joins, leaves and messages are held back, because the membership is not agreed yet:
 nothing of the new ring is delivered before its sync is complete. If it never completes, they are evaluated when the
@@ -269,11 +269,10 @@ class Core:
         old = self.ring[2] if self.ring is not None else ()
         left = [node for node in old if self._staying is not None and node not in self._staying]
         messages = [wire.encode_down_list(len(old), left), *wire.encode_join_lists(own)]
-        came = set(self._ring_next[2] if self._ring_next is not None else ()) - (self._staying or set())
-        if came or not left:
-            # Somebody came, or the ring was formed anew with the same members because of a cpg without history.
-            for (node, pid, name), total, data in self.assembly.unfinished_of(self.node_id):
-                messages.extend(wire.encode_parts_again(name, node, pid, total, data))
+        # These parts go into every ring change, even if all members of the new ring come from the old one: one of them
+        # may have a cpg without history, and no other node can tell. Whoever has the parts ignores them.
+        for (node, pid, name), total, data in self.assembly.unfinished_of(self.node_id):
+            messages.extend(wire.encode_parts_again(name, node, pid, total, data))
         self.sync_replies.append((n, messages))
 
     def _sync_abort(self, n: int, _: Entry) -> None:

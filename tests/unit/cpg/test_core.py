@@ -195,6 +195,24 @@ def test_newcomers_get_the_parts_that_they_missed(core: Core, monkeypatch: pytes
     assert [bytes(e[6]) for e in newcomer.out[5] if e[1] == ev.MESSAGE] == [b"0123456789"]
 
 
+def test_a_node_that_leaves_hides_nobody_without_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Node 3 leaves in the ring change that node 2's new cpg needs: node 2 has the long message whole all the same."""
+    monkeypatch.setattr(wire, "PART_BYTES_MAX", 4)
+    sender = Core(1)
+    sender.apply(sync([1, 4], [1, 2, 3], [1, 2, 3], joinlist(1, (PID, b"g")), joinlist(3, (30, b"g"))))
+    sender.apply([message(1, wire.encode_proc_join(b"g", PID), [SESSION, 1, 0])])
+    parts = wire.encode_mcast(b"g", 1, PID, b"0123456789")
+    sender.apply([message(1, part, [SESSION, 2, 2 - i]) for i, part in enumerate(parts[:2])])
+    sender.sync_replies.clear()
+    sender.apply(sync([1, 8], [1, 2], [1, 2])[:3])
+    said = [message(1, part) for part in sender.sync_replies[0][1]]
+
+    without_history = Core(2)
+    without_history.apply(sync([1, 8], [1, 2], [1, 2], *said))
+    without_history.apply([message(2, wire.encode_proc_join(b"g", 20), [5, 1, 0]), message(1, parts[2])])
+    assert [bytes(e[6]) for e in without_history.out[5] if e[1] == ev.MESSAGE] == [b"0123456789"]
+
+
 def test_garbage_from_other_nodes_changes_nothing(core: Core) -> None:
     """Half, foreign and lying messages are counted."""
     before = core.snapshot()
