@@ -15,8 +15,8 @@ frame is sent, and no number used, before every host has answered such a ping, o
 are not there: `ready`. Without that a node that is restarted is heard one-sidedly, as copies of what it sent before.
 
 **Tokens** - what is for one node alone - and all else that is urgent leave on every link that is up. Copies are
-known by their number. (Such a frame is not marked as for everybody, which means nothing to C nodes.) What has to be sent
-again makes all links doubtful (remote_host.py).
+known by their number. (Such a frame is not marked as for everybody, which means nothing to C nodes.) What has to be
+sent again makes all links doubtful (remote_host.py).
 """
 
 from __future__ import annotations
