@@ -14,9 +14,8 @@ and takes `outbox` and `events` after each call.
 frame is sent, and no number used, before every host has answered such a ping, or `START_NS` have passed for those that
 are not there: `ready`. Without that a node that is restarted is heard one-sidedly, as copies of what it sent before.
 
-**Tokens** - what is for one node alone - and all else that is urgent leave on every link that is up. Copies are
-known by their number. (Such a frame is not marked as for everybody, which means nothing to C nodes.) What has to be
-sent again makes all links doubtful (remote_host.py).
+**Tokens** and all else that is urgent leave on every link that is up; copies are known by their number. What has to be
+sent again makes all links doubtful (remote_host.py). Such a frame is not marked as for everybody: C nodes do not mind.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from services.totem.transport.knet.effects import LinkEvent, Transmission
 from services.totem.transport.knet.fragments import Refused, cut
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode
 from services.totem.transport.knet.numbers import SendNumbers
-from services.totem.transport.knet.path_mtu import PathMtu
+from services.totem.transport.knet.path_mtu import FLOOR_IPV4, HEADERS_BYTES_IPV4, path_mtu
 from services.totem.transport.knet.peer_link import NEVER_NS, Address, PeerLink
 from services.totem.transport.knet.remote_host import RemoteHost
 
@@ -46,9 +45,6 @@ EVENTS_MAX = 1024
 """Events that are kept until the host takes them; more are counted and dropped."""
 
 EVERYBODY = -1
-HEADERS_BYTES_IPV4, HEADERS_BYTES_IPV6 = 28, 48
-FLOOR_IPV4, FLOOR_IPV6 = 548, 1232
-"""UDP payload that every path carries (RFC 791, RFC 8200)."""
 
 
 class Knet:
@@ -94,7 +90,7 @@ class Knet:
                 self._down(host, host.links[number], now_ns)
                 del host.links[number]
             for number, address in addresses.items():
-                path = self._path(address, ceilings.get(number, 1500))
+                path = path_mtu(address[0], ceilings.get(number, 1500), self.options)
                 if number not in host.links:
                     host.links[number] = PeerLink(number, address, self.options.links[number], path, now_ns)
                 elif host.links[number].path.ceiling != path.ceiling:
@@ -106,12 +102,6 @@ class Knet:
         }
         self._fit()
         self.due_ns = now_ns
-
-    def _path(self, address: Address, mtu: int) -> PathMtu:
-        headers, floor = (HEADERS_BYTES_IPV6, FLOOR_IPV6) if ":" in address[0] else (HEADERS_BYTES_IPV4, FLOOR_IPV4)
-        ceiling = max(floor, min(self.options.mtu or mtu, 65_535) - headers)
-        # Of a size that is configured nothing is to be found out.
-        return PathMtu(ceiling if self.options.mtu else floor, ceiling, self.options.pmtud_interval_ms * 1_000_000)
 
     # -- frames out
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from services.totem.transport.knet.link_options import KnetOptions
+
 TRIES = 4
 TRY_NS = 75_000_000
 """Pause between two tries of one size."""
@@ -18,6 +20,10 @@ STEP_BYTES = 16
 UNVERIFIED_MAX = 2
 """Verifications in a row without an answer, before the size is tried in earnest."""
 NEVER_NS = 1 << 62
+
+HEADERS_BYTES_IPV4, HEADERS_BYTES_IPV6 = 28, 48
+FLOOR_IPV4, FLOOR_IPV6 = 548, 1232
+"""UDP payload that every path carries (RFC 791, RFC 8200)."""
 
 
 class Phase(Enum):
@@ -140,3 +146,10 @@ class PathMtu:
         self.size = max(self._low, self.floor)
         self.phase, self.due_ns = Phase.REST, now_ns + self._interval_ns
         self._unverified = 0
+
+
+def path_mtu(address: str, mtu: int, options: KnetOptions) -> PathMtu:
+    """The search on the way to an IP address, over an interface with this MTU; of a configured one all is known."""
+    headers, floor = (HEADERS_BYTES_IPV6, FLOOR_IPV6) if ":" in address else (HEADERS_BYTES_IPV4, FLOOR_IPV4)
+    ceiling = max(floor, min(options.mtu or mtu, 65_535) - headers)
+    return PathMtu(ceiling if options.mtu else floor, ceiling, options.pmtud_interval_ms * 1_000_000)
