@@ -22,6 +22,7 @@ RECORD_SECONDS ?= 300
 SEED ?=
 QUICK ?=
 PARTS ?=
+ONLY ?=
 BENCH ?=
 
 # The hot modules are compiled for tests with real processes and for measuring; COMPILED=no does without.
@@ -32,7 +33,7 @@ export RONDO_COMPILED := no
 endif
 
 .PHONY: help setup compiled run narrate test lint format types imports unit simulation cluster sam sam-chaos sim world crowd \
-	chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutations playback \
+	chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
 	clean
 
 help: ## this list
@@ -140,6 +141,9 @@ detection: compiled ## how soon applications hear of what happens to a node
 
 rates: setup ## messages a second with loss, by Corosync's rules and by Rondo's, in the simulator (the table of docs/LOSS.md)
 	@$(BIN)/python -m tests.simulation rates
+
+mutants: setup ## the core broken in one place at a time: do the tests notice? (JOBS=2, ONLY=cpg; about half an hour)
+	@$(SOURCE) $(BIN)/python -m tests.mutants --jobs $(JOBS) --only "$(ONLY)"
 
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
 	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets

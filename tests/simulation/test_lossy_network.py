@@ -113,6 +113,26 @@ def test_corosyncs_nodes_keep_half_of_the_list() -> None:
         cluster.finish()
 
 
+def test_losses_that_are_mended_do_not_add_up_to_a_failure() -> None:
+    """Node 3 loses two packets in five and has each sent again soon. It holds the ring back for a few visits then, and
+    for more than fail_recv_const in all, but not in a row."""
+    cluster = Cluster(3, fail_recv_const=20)
+    cluster.form()
+    rings = len(cluster.rings(1))
+    draw = Random(0)
+    lossy = cluster.lose(Kind.MCAST, target=3)
+    lossy.matching = lambda frame: draw.random() < 0.4
+    before = len(cluster.events("token_out", 3))
+    for _ in range(300):
+        cluster.send(1, *[600] * 3)
+        cluster.run(10)
+    held_back = sum(event["my_aru"] < event["seq"] for event in cluster.events("token_out", 3)[before:])
+    assert held_back > 20 * 10
+    assert len(cluster.rings(1)) == rings
+    cluster.stop(lossy)
+    cluster.finish()
+
+
 def test_a_lost_hold_cancel_is_sent_again() -> None:
     cluster = Cluster(3, token_timeout_ms=3000, token_retransmit_ms=714, token_hold_ms=561)
     cluster.form()

@@ -376,3 +376,39 @@ def test_only_a_little_waits(log: OrderedLog) -> None:
     for _ in range(10):
         log.message(2, mcast.encode_mcast(b"g", 2, 7, bytes(30_000)), False, None)
     assert not can_wait(log)
+
+
+def test_what_was_not_sent_cannot_be_acknowledged(log: OrderedLog) -> None:
+    """The entry is there; cpg cannot have handled it all the same."""
+    frames(log)
+    sent = log.head
+    log.message(2, b"later", False, None)
+    with pytest.raises(BusError, match=f"acknowledged {sent + 1}"):
+        send(log, order.Ack(EPOCH, sent + 1, None, None, [], []))
+    assert log.acked == 0
+    send(log, order.Ack(EPOCH, sent, None, None, [], []))
+    frames(log)
+    send(log, order.Ack(EPOCH, sent + 1, None, None, [], []))
+    assert log.acked == sent + 1
+
+
+def test_above_half_of_the_log_no_credit_is_given() -> None:
+    """The bound is 4 MiB and 2.2 MiB are in: one more MiB that was submitted earns nothing new."""
+    log = OrderedLog(EPOCH, 1, 99, 4 << 20)
+    welcome(log)
+    form(log)
+    for _ in range(22):
+        log.message(2, bytes(100 << 10), False, None)
+    frames(log)
+    assert 0.5 < log.pressure < 0.6
+    send(log, order.Submit(EPOCH, [request(7, 1, bytes(1 << 20))]))
+    message = log.next_message()
+    assert message is not None
+    log.message(1, message.data, False, message.tag)
+    (taken,) = [envelope for envelope in frames(log) if isinstance(envelope, order.Taken)]
+    assert taken.taken == [[7, 1]]
+    assert taken.credit == QUEUE_BYTES_MAX
+    send(log, order.Ack(EPOCH, log.head, b"core", None, [], []))
+    assert log.pressure == 0
+    (taken,) = [envelope for envelope in frames(log) if isinstance(envelope, order.Taken)]
+    assert taken.credit > QUEUE_BYTES_MAX + (1 << 20)

@@ -141,6 +141,25 @@ def test_joinlists_of_an_aborted_sync_do_not_count(core: Core) -> None:
     assert taken(core) == [[ev.RING, 1, 12, [1, 2]]]
 
 
+def test_what_an_aborted_sync_held_back_is_evaluated_in_the_next_ring(core: Core) -> None:
+    """A join of node 2 and one of this node, both in ring 8 whose sync never completes. Ring 12 is without node 2."""
+    taken(core)
+    held = [
+        message(2, wire.encode_proc_join(b"g", 21)),
+        message(1, wire.encode_proc_join(b"h", PID), [SESSION, 2, 0]),
+    ]
+    core.apply([*sync([1, 8], [1, 2], [1, 2], *held)[:-2], [order.SYNC_ABORT, [1, 8]]])
+    assert taken(core) == []
+    core.sync_replies.clear()
+    entries = sync([1, 12], [1], [1])
+    core.apply(entries[:3])
+    joinlists = [wire.decode(data) for data in core.sync_replies[0][1][1:]]
+    assert joinlists == [wire.JoinList([(PID, b"g"), (PID, b"h")])]
+    core.apply(entries[3:])
+    assert [group.members for group in core.table] == [[(1, PID)], [(1, PID)]]
+    assert taken(core)[-1] == [ev.RING, 1, 12, [1]]
+
+
 def test_nothing_of_the_new_ring_before_its_sync_is_complete(core: Core) -> None:
     """B9: messages, joins and leaves wait for the end of the sync, and come in their order."""
     taken(core)

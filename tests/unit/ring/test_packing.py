@@ -102,6 +102,49 @@ def test_after_a_restart_every_receiver_gets_the_whole_message(sizes: list[int],
     assert [m for m in before + after if m is not None] == messages
 
 
+class CorosyncsAssembler:
+    """Corosync's rule for fragments and nothing else: what continues what came last is taken. Whoever has lost track
+    skips all up to a packet that ends the chain, and the first piece of that one."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.kept = b""
+        self.skipping = False
+
+    def take(self, packet: bytes) -> list[bytes]:
+        """The messages that end in this packet, as far as they can be assembled."""
+        fragmented, continuation, pieces = packets.decode_packet(packet)
+        if continuation != self.last:
+            self.skipping = True
+        self.last = fragmented
+        if self.skipping and fragmented > 1:
+            return []
+        pieces = pieces if not continuation else [self.kept + pieces[0], *pieces[1:]]
+        if self.skipping:
+            self.skipping = False
+            pieces = pieces[1:]
+        self.kept = pieces.pop() if fragmented else b""
+        return [piece for piece in pieces if not piece.startswith(packets.NOBODY_PREFIX)]
+
+
+def test_a_chain_that_a_ring_change_cuts_is_ended_for_corosyncs_nodes() -> None:
+    """Without an end of the old chain they would skip the packet with which it begins anew, and miss the message."""
+    packer, corosync = Packer(1410), CorosyncsAssembler()
+    messages = [PREFIX + bytes([n]) * size for n, size in enumerate((5000, 10, 3000))]
+    for message in messages:
+        packer.add(message, None)
+    received: list[bytes] = []
+    for _ in range(2):
+        packet = packer.take()
+        assert packet is not None
+        received += corosync.take(packet.payload)
+    assert received == []
+    packer.restart()
+    for payload, _ in drain(packer):
+        received += corosync.take(payload)
+    assert received == messages
+
+
 @given(sizes=st.lists(message_sizes, min_size=1, max_size=20), joined_at=st.integers(0, 60))
 def test_joining_late_never_makes_a_message_that_was_not_sent(sizes: list[int], joined_at: int) -> None:
     """Who joins in the middle lacks the first packets (and, in an ordered ring, no others): that costs messages and

@@ -91,7 +91,7 @@ NEXT = 39
 """token_seq that the ring of the fixture expects next."""
 ASKS_FOR_THE_TOKEN = {
     "token from nowhere": (encode_token(Token(1, 9, 5_000, 9, 0, HERE)), Reason.OUT_OF_WINDOW),
-    "token that gives numbers away again": (encode_token(Token(1, 0, NEXT, 0, 0, HERE)), Reason.OUT_OF_WINDOW),
+    "token from before the window": (encode_token(Token(1, 0, NEXT, 0, 0, HERE)), Reason.OUT_OF_WINDOW),
     "token held down by a stranger": (encode_token(Token(1, 9, NEXT, 9, 7, HERE)), Reason.BAD_STATE),
 }
 """These are refused too, and if they were true the ring would be lost: an idle ring's token is fetched to see that."""
@@ -123,6 +123,24 @@ def test_a_token_that_cannot_be_taken_has_the_true_one_come_round(ring: Ring, na
     ring.advance(now_ns + 500 * MS)
     assert ring.state is State.OPERATIONAL
     assert (ring.ring_id, ring.members) == before
+
+
+def test_a_token_that_gives_only_the_last_number_away_again_is_refused() -> None:
+    """It is within the window, and everything else about it is what the next token will say."""
+    passed: dict[str, object] = {}
+
+    def observe(name: str, fields: dict[str, object]) -> None:
+        if name == "token_out":
+            passed.update(fields)
+
+    ring = Ring(RingOptions(members=MEMBERS), 1, 0, 0, lambda n: 0, observe)
+    ring.start(0)
+    settle(ring, 0)
+    last, token_seq = passed["seq"], passed["token_seq"]
+    assert isinstance(last, int)
+    assert isinstance(token_seq, int)
+    ring.receive(encode_token(Token(1, last - 1, token_seq, last - 1, 0, HERE)), 10 * MS)
+    assert ring.counters.dropped == {Reason.OUT_OF_WINDOW: 1}
 
 
 def test_without_a_nodelist_the_number_of_strangers_is_bounded() -> None:

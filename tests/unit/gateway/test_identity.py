@@ -1,0 +1,36 @@
+"""Whether the process behind a connection is still the one that had connected."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from services.ipc_gateway import credentials
+from services.ipc_gateway.credentials import Peer, identity_of, start_time_of
+
+ME = Peer(os.geteuid(), os.getegid(), os.getpid())
+
+
+def test_a_process_is_known_by_pid_and_start_time() -> None:
+    identity = identity_of(ME)
+    assert identity is not None
+    assert identity[:4] == (os.getpid(), start_time_of(os.getpid()), os.geteuid(), os.getegid())
+    assert set(identity.groups) == set(os.getgroups())
+
+
+def test_a_process_that_has_changed_its_user_or_group_is_another_one() -> None:
+    assert identity_of(ME._replace(uid=ME.uid + 1)) is None
+    assert identity_of(ME._replace(gid=ME.gid + 1)) is None
+
+
+def test_a_pid_that_is_used_again_is_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given away while the gateway looks: user and groups are read of the new one."""
+    start_times = iter((5, 6))
+    monkeypatch.setattr(credentials, "start_time_of", lambda pid: next(start_times))
+    assert identity_of(ME) is None
+
+
+def test_a_process_that_is_gone_or_cannot_be_seen_is_nobody() -> None:
+    assert identity_of(ME._replace(pid=0)) is None
+    assert identity_of(ME._replace(pid=1 << 30)) is None
