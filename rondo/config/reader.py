@@ -19,7 +19,7 @@ from rondo.config.checks_network import check_network
 from rondo.config.faults import ConfigError, Fault, Place, one_line, quoted
 from rondo.config.loaded import Loaded, OptionPath, option_name
 from rondo.config.schema_node import Config
-from rondo.config.unsupported import key_reason, section_reason
+from rondo.config.unsupported import REFUSED_SECTIONS, key_reason, section_reason
 
 NEAREST_CHARACTERS_MAX = 64
 """A longer name is not compared with the known ones to its end: the comparison takes quadratic time."""
@@ -164,6 +164,9 @@ class _Reader:
         self._warn_once(place, where, "is not known and has no effect" + _nearest(key, known))
 
     def _unknown_section(self, section: parser.Section, model: type[option.Section], where: OptionPath) -> None:
+        if len(where) == 1 and (refused := REFUSED_SECTIONS.get(section.name)):
+            self._fault("error", section.place, where, *refused)
+            return
         reason = section_reason(section.name) if len(where) == 1 else None
         if reason:
             self._warn_once(section.place, where, f"has no effect: {reason}")

@@ -109,6 +109,9 @@ def _not_supported() -> Iterator[str]:
     for pattern, reason in unsupported.KEYS:
         yield f"| `{pattern.shown}` | {reason} |"
     yield from _ignored(Config, "")
+    yield ""
+    for name, (reason, mend) in unsupported.REFUSED_SECTIONS.items():
+        yield f"`{name} {{}}` is an error. {reason}; {mend}."
 
 
 def _ignored(model: type[option.Section], name: str) -> Iterator[str]:

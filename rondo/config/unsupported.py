@@ -1,8 +1,8 @@
 """What Corosync has and Rondo has not: sections and keys that are passed over, each with a plain word about it.
 
-They are warnings, not errors: the rest of such a file means the same here as there. Values that would change what
+Most are warnings, not errors: the rest of such a file means the same here as there. Values that would change what
 the cluster does if they were passed over (`knet_transport: sctp`, `rrp_mode: active`) are errors, where they are
-declared.
+declared, and so are the sections of `REFUSED_SECTIONS`.
 """
 
 import re
@@ -13,13 +13,20 @@ NO_QUORUM = "Rondo provides no quorum: after a split both sides go on"
 SECTIONS: dict[str, str] = {
     "quorum": NO_QUORUM,
     "resources": "Rondo does not watch resources",
-    "nozzle": "Rondo makes no nozzle device",
     "qb": "clients reach Rondo over ZeroMQ",
     "amf": "Rondo has no AMF",
     "aisexec": "Rondo runs as the user that starts it",
     "service": "Rondo has no service plug-ins",
 }
 """Top-level sections."""
+
+REFUSED_SECTIONS: dict[str, tuple[str, str]] = {
+    "nozzle": (
+        "Rondo makes no nozzle device: what is sent through it would reach nobody",
+        "remove the section, or leave this node with Corosync",
+    ),
+}
+"""Top-level sections that are errors: why, and how to mend it."""
 
 
 class KeyPattern(NamedTuple):

@@ -250,7 +250,6 @@ def test_without_a_transport_the_choice_is_told() -> None:
     [
         ("quorum {\nprovider: corosync_votequorum\n}", "quorum: has no effect: Rondo provides no quorum"),
         ("resources {\n}", "resources: has no effect: Rondo does not watch resources"),
-        ("nozzle {\n}", "nozzle: has no effect"),
         ("loging {\n}", "loging: is not a known section and has no effect; did you mean 'logging'?"),
         ("top: 1", "top: is not known and has no effect"),
         ("logging {\nlogger_subsys {\nsubsys: TOTM\n}\n}", "no subsystem 'TOTM'; did you mean TOTEM?"),

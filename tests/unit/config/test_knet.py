@@ -119,6 +119,7 @@ def test_with_no_word_about_encryption_packets_are_encrypted() -> None:
         ("linknumber: 1", "linknumber: 1\nknet_transport: sctp", "'sctp' is not supported; Rondo's knet runs over UDP"),
         ("transport: knet", "transport: udpu", "ring1_addr: has no place: udp and udpu run over one link"),
         ("nodelist {", "nodelists {", "knet needs to know the nodes"),
+        ("nodelist {", "nozzle {\nname: noz01\n}\nnodelist {", "nozzle: Rondo makes no nozzle device"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_line(before: str, after: str, message: str) -> None:
