@@ -32,7 +32,7 @@ ifneq ($(COMPILED),yes)
 export RONDO_COMPILED := no
 endif
 
-.PHONY: help setup compiled run narrate test lint format types imports unit simulation cluster sam sam-chaos sim world crowd \
+.PHONY: help setup compiled run narrate test lint format types imports unit simulation cluster sam sam-chaos sim digests world crowd \
 	chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
 	clean
 
@@ -113,6 +113,11 @@ bench: $(VENV)/.ready-bench compiled ## Rondo beside C Corosync (root or user na
 
 bench-core: setup ## the parts by themselves: events per second of the ring, packing, bus, cpg, security
 	@$(BIN)/python -m bench.core $(BENCH)
+
+digests: setup ## a digest of the trace of each seed, to see that a change of the ring's code changes no behaviour (N=300)
+	@mkdir -p build
+	@$(SOURCE) $(BIN)/python -m tests.simulation run --seeds $(N) --jobs $(JOBS) --digests build/digests.txt
+	@echo "build/digests.txt: $$(sha256sum < build/digests.txt | cut -d' ' -f1)"
 
 forgeries: setup ## rings under well-formed forgeries: make forgeries N=500, or one again: make forgeries SEED=17
 	@$(BIN)/python -m tests.simulation forge $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--from", type=int, default=0, dest="first", metavar="S", help="first of the N seeds (default 0)")
     run.add_argument("--jobs", type=positive_number, default=1, metavar="J", help="processes (default 1)")
     run.add_argument("--trace", type=Path, metavar="FILE", help="with --seed: write the trace, a JSON object a line")
+    run.add_argument("--digests", type=Path, metavar="FILE", help="with --seeds: write the digest of each seed's trace")
     run.add_argument(
         "--without", type=list_of_numbers, default=frozenset(), metavar="I,J", help="with --seed: leave these out"
     )
@@ -96,10 +97,16 @@ def main(arguments: list[str] | None = None) -> int:
         table(sys.stdout, nodes=options.nodes, size=options.size, messages=options.messages, seed=options.seed)
         return 0
     if options.seed is not None:
+        if options.digests:
+            parser.error("--digests goes with --seeds; a single seed prints the digest of its trace")
         return _run_one(options.seed, options.without, options.trace)
     if options.trace or options.without:
         parser.error("--trace and --without go with --seed")
-    return run_swarm(range(options.first, options.first + options.seeds), options.jobs)
+    try:
+        return run_swarm(range(options.first, options.first + options.seeds), options.jobs, options.digests)
+    except OSError as error:
+        print(f"error: cannot write the digests: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 from tests.simulation.marks import MARKS
@@ -15,6 +16,7 @@ from tests.simulation.run import Report, run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 SEEDS_FOR_MARKS = 200
 """A run of at least so many seeds must reach every mark."""
@@ -52,18 +54,24 @@ class Progress:
         self._stream.flush()
 
 
-def run_swarm(seeds: range, jobs: int) -> int:
-    """Run these seeds; the exit code: 0 if all is well, 1 if not."""
+def run_swarm(seeds: range, jobs: int, digests: Path | None = None) -> int:
+    """Run these seeds; the exit code: 0 if all is well, 1 if not.
+
+    `digests`: a file that gets a line for each seed, its number and the digest of its trace. Two versions of the ring
+    that behave alike leave the same file. Raises OSError if it cannot be written.
+    """
     progress = Progress(len(seeds), sys.stderr)
     reports: list[Report] = []
     failed: list[Report] = []
     began = time.monotonic()
-    for report in _reports(seeds, jobs):
+    for report in _reports(seeds, jobs, with_digest=digests is not None):
         reports.append(report)
         if report.failures:
             failed.append(report)
         progress.show(len(reports), len(failed))
     print(summary(reports, time.monotonic() - began))
+    if digests is not None:
+        digests.write_text("".join(f"{each.seed} {each.digest}\n" for each in sorted(reports, key=lambda r: r.seed)))
     missing = missing_marks(reports)
     for report in sorted(failed, key=lambda each: each.seed)[:_FAILURES_SHOWN]:
         print(explain(report))
@@ -76,13 +84,14 @@ def run_swarm(seeds: range, jobs: int) -> int:
     return 1 if failed or missing else 0
 
 
-def _reports(seeds: range, jobs: int) -> Iterator[Report]:
+def _reports(seeds: range, jobs: int, *, with_digest: bool) -> Iterator[Report]:
     """The reports, as they come."""
+    run = partial(run_seed, with_digest=with_digest)
     if jobs <= 1 or len(seeds) == 1:
-        yield from map(run_seed, seeds)
+        yield from map(run, seeds)
         return
     with multiprocessing.get_context("spawn").Pool(min(jobs, len(seeds))) as pool:
-        yield from pool.imap_unordered(run_seed, seeds, chunksize=1)
+        yield from pool.imap_unordered(run, seeds, chunksize=1)
 
 
 def missing_marks(reports: Iterable[Report]) -> list[str]:

@@ -19,7 +19,7 @@ from tests.simulation.marks import MARKS
 from tests.simulation.narrate import narrate
 from tests.simulation.plan import FAULTS_MAX, FAULTS_MIN, MESSAGES_MIN, PHASE_MS, make_plan
 from tests.simulation.run import Report, SeedRun, run_seed
-from tests.simulation.swarm import Progress, explain, missing_marks, summary
+from tests.simulation.swarm import Progress, explain, missing_marks, run_swarm, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,16 @@ def test_a_seed_is_one_run_in_every_process() -> None:
         for salt in ("1", "2")
     }  # fmt: skip
     assert len(digests) == 1
+
+
+def test_the_digests_of_a_run_are_those_of_its_seeds(tmp_path: Path) -> None:
+    run_swarm(range(3, 5), 2, tmp_path / "digests")
+    expected = {}
+    for seed in (3, 4):
+        run = SeedRun(make_plan(seed))
+        run.run()
+        expected[seed] = run.world.trace.digest()
+    assert (tmp_path / "digests").read_text() == "".join(f"{seed} {digest}\n" for seed, digest in expected.items())
 
 
 def test_plans_are_as_wild_as_promised() -> None:
