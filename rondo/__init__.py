@@ -73,6 +73,9 @@ if TYPE_CHECKING:
 # Before anything else is imported: a module from source and one that is compiled do not know each other.
 compiled.install()
 
+__version__ = "0.1.0"
+"""The release, as `pip` knows it: pyproject.toml reads it here."""
+
 __all__ = [
     "AccessDenied",
     "BadFlags",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
+import rondo
 from rondo.cli import commands
 from rondo.cli.output import CommandError, Parser, print_error
 from rondo.config.faults import ConfigError
@@ -80,8 +81,6 @@ def _command(module_name: str) -> ModuleType:
 
 def _without_command(arguments: list[str]) -> NoReturn:
     """`rondo --help`, `rondo --version`, no or an unknown command. Here alone all commands are imported."""
-    import importlib.metadata  # takes 70 ms; only --version needs it
-
     helps = {name.replace("_", "-"): _command(name).HELP for name in _command_names()}
     width = max(map(len, helps), default=0)
     lines = [f"  {name.ljust(width)}  {text}" for name, text in helps.items()]
@@ -92,7 +91,7 @@ def _without_command(arguments: list[str]) -> NoReturn:
         epilog="\n".join(["commands:", *lines, "", "`rondo COMMAND --help` tells more.", "", "example: rondo start"]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"rondo {importlib.metadata.version('rondo')}")
+    parser.add_argument("--version", action="version", version=f"rondo {rondo.__version__}")
     if not arguments:
         parser.error("a command is missing")
     if not arguments[0].startswith("-"):

@@ -1,11 +1,13 @@
 """`rondo` itself: finding commands, exit codes, one line for every failure."""
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import rondo
 from rondo.cli import commands
 from rondo.cli.main import main
 
@@ -89,6 +91,10 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
 def test_help_has_an_example(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     assert "example: rondo " in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert rondo.__version__ == importlib.metadata.version("rondo")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
