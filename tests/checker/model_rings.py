@@ -43,6 +43,11 @@ class Cluster(World):
         for state in states:
             state.have = old[state.node]
             state.aru, state.delivered, state.discarded, state.stable = kept[state.node]
+        for group in groups.values():
+            # The commit token has told how far each of them has delivered.
+            delivered = max(state.delivered for state in group)
+            for state in group:
+                state.stable = delivered
         unions = {ring: _union(group) for ring, group in groups.items()}
         for state in states:
             if installs is None or state.node in installs:

@@ -147,6 +147,11 @@ def _(events: list[Event]) -> None:
     into_transition(events, find(events, ev="deliver", node=2, msg=[1, 1, 2]))
 
 
+@mutation("A6", "the change comes before a SAFE message at one node, after it at another", scenarios.safe_last)
+def _(events: list[Event]) -> None:
+    into_transition(events, find(events, ev="deliver", node=2, level="safe"))
+
+
 @mutation("A6", "a message of a node outside beyond a hole", scenarios.hole)
 def _(events: list[Event]) -> None:
     beyond = dict(events[find(events, ev="deliver", node=1, msg=[2, 1, 1])])

@@ -163,12 +163,12 @@ def agreed_order(trace: Trace, limits: Limits) -> Iterator[Violation]:
     """A6: one total order without gaps.
 
     (a) Deliveries of ring r in com(r) are in the order of r (sequence number, then place in the packet), and a
-    transitional configuration stands at the same place in the order at all who share it; it may come earlier only
-    where the next packet has a SAFE message, which one node may know to be stable and another not, and for which one
-    like Corosync's does not wait. (b) No gap in a regular
-    configuration. (c) In a transitional configuration T gaps only for messages of senders outside T, and after the
-    first hole nothing of senders outside T; except of nodes with which this node had been in Recovery since it
-    installed r: they are in its deliver_memb (section 11), because it may owe them completeness.
+    transitional configuration stands at the same place in the order at all who share it. Between a node like
+    Corosync's and one that is not it may come earlier at the latter, where the next packet has a SAFE message: the
+    former does not wait for it. (b) No gap in a regular configuration. (c) In a transitional configuration T gaps only
+    for messages of senders outside T, and after the first hole nothing of senders outside T; except of nodes with
+    which this node had been in Recovery since it installed r: they are in its deliver_memb (section 11), because it
+    may owe them completeness.
     """
     for stay, fault in _all_overtaken(trace, "A6"):
         text = f"{_told(stay, fault)} precedes message {name(fault.by.msg)}"
@@ -178,7 +178,8 @@ def agreed_order(trace: Trace, limits: Limits) -> Iterator[Violation]:
         early, later = sorted((first, stay), key=_delivered_before_change)
         counterpart = later.delivered.get(early.transitional[0].msg) if early.transitional else None
         if counterpart is not None and not counterpart.transitional:
-            waited = _waits_for_stability(trace, counterpart.sent)
+            is_mixed = (early.node in limits.classic_nodes) != (later.node in limits.classic_nodes)
+            waited = is_mixed and _waits_for_stability(trace, counterpart.sent)
             if _delivered_before_change(early) < _delivered_before_change(later) and not waited:
                 text = f"message {name(counterpart.msg)} comes after the configuration change here, before it there"
                 yield violation("A6", text, early.transitional[0].event, counterpart.event)

@@ -55,13 +55,17 @@ MUTANTS = (
     ),
     _cpg(
         _C + "core.py",
-        "        if group is not None and sender in group.nodes:\n            event = [n, events.MESSAGE, group.name,"
-        " sender, pid, transitional, data, None]\n            for session in group.local:\n"
-        "                out[session].append(event if session",
-        "        if group is not None:\n            event = [n, events.MESSAGE, group.name,"
-        " sender, pid, transitional, data, None]\n            for session in group.local:\n"
-        "                out[session].append(event if session",
+        "            if group is not None and sender in group.nodes:\n",
+        "            if group is not None:\n",
         "a message of a node without a member in the group is not delivered",
+        ("tests/unit/cpg/test_core.py",),
+    ),
+    _cpg(
+        _C + "core.py",
+        "        if group is not None and sender in group.nodes:\n            event = [n,",
+        "        if group is not None:\n            event = [n,",
+        "a message of this node is not delivered if it has no member in the group",
+        harmless="a session is in `local` only as long as its process is a member, so nobody is there to be given it",
     ),
     _cpg(
         _C + "core.py",

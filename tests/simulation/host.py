@@ -364,20 +364,20 @@ class Host:
             point.among(self.ring.state, packets, self.world) if point is not None and self.ring is not None else None
         )
         world, node = self.world, self.node
-        for i, (target, data) in enumerate(packets):
-            if i == die_after:
-                break
+        due = packets[:die_after]
+        datagrams = [data for _, data in due] if world.sealing is None else world.sealing.seal(self, due)
+        for (target, data), datagram in zip(due, datagrams, strict=True):
             if data[_KIND_AT] == Kind.MCAST:
                 self._send_log.note(data)
             elif target == EVERYBODY:
                 self._own.append(data)
             if target == EVERYBODY:
                 for other in world.everybody_else(node):
-                    world.transmit(node, other, data, to_all=True)
+                    world.transmit(node, other, datagram)
             elif target == node:
                 self._later(10_000, partial(self._loop_back, data))
             else:
-                world.transmit(node, target, data)
+                world.transmit(node, target, datagram)
         if die_after is not None:
             self.crash()
 

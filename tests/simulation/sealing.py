@@ -15,9 +15,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from functools import partial
+from itertools import groupby
 from random import Random
 from typing import TYPE_CHECKING
 
+from services.totem.ring.events import EVERYBODY
 from services.totem.security.packets import PacketSecurity
 from services.totem.security.suites import SUITES
 from services.totem.wire.frames import Kind
@@ -113,7 +115,6 @@ class Sealing:
         """Share of packets of which the attacker sends a bad copy too."""
         self._draw = Random(f"attacker {seed}")
         self._seed = seed
-        self._last: tuple[int, bytes, Sealed, set[int]] | None = None
         self._recorded: list[tuple[int, Sealed]] = []
         self._strangers = [
             self.security(9, "stranger", FOREIGN, None),
@@ -135,18 +136,28 @@ class Sealing:
         self.in_use.setdefault(host.node, OLD)
         return Life(self, host)
 
-    def send(self, host: Host, target: int, frame: bytes, *, to_all: bool) -> None:
-        """Seal and send a frame; a multicast is sealed once, though it goes to each node by itself here."""
-        last = self._last
-        if last is None or last[0] != host.node or last[1] is not frame or target in last[3]:
-            assert host.life is not None
-            security = host.life.security
-            content = security.seal(frame) if to_all else security.seal_for(target, frame)
-            datagram = Sealed.of(content, frame[_KIND_AT], host.node)
-            self.note(datagram)
-            last = self._last = (host.node, frame, datagram, set())
-        last[3].add(target)
-        self.put(target, last[2])
+    def seal(self, host: Host, packets: list[tuple[int, bytes]]) -> list[bytes]:
+        """The datagrams that carry these packets (target, frame), as a node's link has them sealed: those for everybody
+        that follow each other all at once. What a node sends to itself stays as it is."""
+        assert host.life is not None
+        security = host.life.security
+        datagrams: list[bytes] = []
+        for to_all, run in groupby(packets, lambda packet: packet[0] == EVERYBODY):
+            targets, frames = zip(*run, strict=True)
+            if to_all:
+                sealed = security.seal_all(frames)
+            else:
+                sealed = [
+                    security.seal_for(target, frame) if target != host.node else frame
+                    for target, frame in zip(targets, frames, strict=True)
+                ]
+            for target, frame, content in zip(targets, frames, sealed, strict=True):
+                if target == host.node:
+                    datagrams.append(frame)
+                    continue
+                self.note(content)
+                datagrams.append(Sealed.of(content, frame[_KIND_AT], host.node))
+        return datagrams
 
     def note(self, datagram: bytes) -> None:
         """Remember when this was sealed."""

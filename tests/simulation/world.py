@@ -14,7 +14,7 @@ from services.totem.ring.events import State
 from services.totem.ring.ring import Ring
 from services.totem.sequence_file import SEQUENCES_PER_SECOND
 from tests.simulation.host import Host
-from tests.simulation.network import Network
+from tests.simulation.network import Network, Sealed
 from tests.simulation.trace import SimulationError, Trace
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ class World:
         self._order += 1
         heapq.heappush(self._heap, (at_ns, self._order, self.hosts[target], data))
 
-    def transmit(self, source: int, target: int, data: bytes, *, to_all: bool = False) -> None:
-        """Put a datagram on the network; an unknown target is nobody's address. `to_all`: it is one of a multicast."""
-        if self.sealing is not None:
-            self.sealing.send(self.hosts[source], target, data, to_all=to_all)
+    def transmit(self, source: int, target: int, data: bytes) -> None:
+        """Put a datagram on the network; an unknown target is nobody's address."""
+        if self.sealing is not None and isinstance(data, Sealed):
+            self.sealing.put(target, data)
         elif target in self.hosts:
             self.network.send(self.trace.now_ns, source, target, data)
 

@@ -214,6 +214,21 @@ def test_newcomers_get_the_parts_that_they_missed(core: Core, monkeypatch: pytes
     assert [bytes(e[6]) for e in newcomer.out[5] if e[1] == ev.MESSAGE] == [b"0123456789"]
 
 
+def test_who_has_the_parts_ignores_that_they_are_said_again(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is given up, and the log keeps the parts that stood there first."""
+    monkeypatch.setattr(wire, "PART_BYTES_MAX", 4)
+    taken(core)
+    parts = [message(2, part) for part in wire.encode_mcast(b"g", 2, 20, b"0123456789")]
+    core.apply(parts[:2])
+    needed = core.assembly.needed_at(core.n)
+    again = [message(2, part) for part in wire.encode_parts_again(b"g", 2, 20, 10, b"01234567")]
+    core.apply(sync([1, 8], [1, 2], [1, 2, 3], joinlist(2, (20, b"g")), *again))
+    assert core.assembly.needed_at(core.n) == needed
+    assert core.assembly.dropped == 0
+    core.apply(parts[2:])
+    assert [bytes(e[5]) for e in taken(core) if e[0] == ev.MESSAGE] == [b"0123456789"]
+
+
 def test_a_node_that_leaves_hides_nobody_without_history(monkeypatch: pytest.MonkeyPatch) -> None:
     """Node 3 leaves in the ring change that node 2's new cpg needs: node 2 has the long message whole all the same."""
     monkeypatch.setattr(wire, "PART_BYTES_MAX", 4)

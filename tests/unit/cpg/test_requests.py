@@ -116,6 +116,26 @@ def test_no_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ordered, client.settled) == (numbers[:2], numbers[3])
 
 
+def test_entries_that_come_twice_are_evaluated_once(world: World) -> None:
+    """A frame that was on its way while cpg said hello is followed by one that begins before it ends."""
+    node, client = world.nodes[1], world.nodes[1].clients[0]
+    assert outcome(world, client, Op.JOIN, b"g") == Code.OK
+    client.request(node.gateway, Op.MCAST, b"g", 2, b"once")
+    replayed: list[bytes] = []
+    receive = node.machine.receive_totem
+
+    def receive_twice(frame: bytes) -> None:
+        receive(frame)
+        replayed.append(frame)
+        receive(frame)
+
+    node.machine.receive_totem = receive_twice  # type: ignore[method-assign]
+    world.settle()
+    assert replayed
+    assert node.machine.core.n == node.log.head
+    assert [event[6] for _, event in client.stream if event[1] == ev.MESSAGE] == [b"once"]
+
+
 def test_garbage_from_a_client_ends_its_session_alone(world: World) -> None:
     """A blob that is not a list of requests, or numbered with a gap."""
     node = world.nodes[1]
