@@ -32,8 +32,8 @@ ifneq ($(COMPILED),yes)
 export RONDO_COMPILED := no
 endif
 
-.PHONY: help setup compiled run narrate test lint format types imports unit simulation cluster sam sam-chaos sim digests world crowd \
-	chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
+.PHONY: help setup compiled run narrate test lint format types imports unit simulation cluster sam sam-chaos sim \
+	digests world crowd chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
 	clean
 
 help: ## this list

@@ -12,9 +12,6 @@ from rondo.config.schema_totem import ONE_LINK
 NODES_MAX = 384
 """Processors of a ring (Corosync's PROCESSOR_COUNT_MAX)."""
 
-LINKS_MAX = 8
-"""Interfaces that Corosync 3 knows."""
-
 C_COROSYNC_NEEDS_NODELIST = "a ring with C Corosync 3.1 members needs a nodelist"
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -55,7 +52,7 @@ def _transport(loaded: Loaded) -> Iterator[Fault]:
 def _one_link(loaded: Loaded) -> Iterator[Fault]:
     """Addresses of further links."""
     for index, node in enumerate(loaded.config.nodelist.node):
-        for link in range(1, LINKS_MAX):
+        for link in range(1, derive.LINKS_MAX):
             if getattr(node, f"ring{link}_addr"):
                 path = ("nodelist", "node", index, f"ring{link}_addr")
                 yield loaded.fault("error", path, f"has no place: {ONE_LINK}", "remove it, or write transport: knet")
@@ -65,8 +62,10 @@ def _interfaces(loaded: Loaded) -> Iterator[Fault]:
     """Links and ports; options of the interface that have no effect with this transport."""
     interfaces = loaded.config.totem.interface
     link = derive.link(loaded.config)[0]
-    if len(interfaces) > LINKS_MAX:
-        yield loaded.fault("error", ("totem", "interface", LINKS_MAX), f"more than {LINKS_MAX} interfaces", ONE_LINK)
+    if len(interfaces) > derive.LINKS_MAX:
+        yield loaded.fault(
+            "error", ("totem", "interface", derive.LINKS_MAX), f"more than {derive.LINKS_MAX} interfaces", ONE_LINK
+        )
         return
     for index, interface in enumerate(interfaces):
         path: OptionPath = ("totem", "interface", index)

@@ -15,7 +15,6 @@ ACCELERATED_WINDOW_DEFAULT = 10
 EARLY_JOINS = 10
 """Joins that a member must have left unanswered before consensus_early counts it as failed."""
 
-
 LINKS_MAX = 8
 """Links of knet have the numbers 0..7."""
 

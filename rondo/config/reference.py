@@ -47,8 +47,9 @@ services). Files in the directory `uidgid.d` beside the configuration may hold f
 `$HOSTNAME`, then the one that is its short form, then the one whose short form that is; else the one with an address of
 this machine.
 
-**Beside C Corosync 3.1 nodes** with `transport: knet` take their file as it is, and their key. With `udpu` (or `udp`)
-write a `nodelist` with every node and its `nodeid`, and `secauth: off`. Leave `netmtu` and the timers as they are.
+**Beside C Corosync 3.1 nodes** with `transport: knet` take their file as it is, and their key; if it says nothing of
+encryption, write `crypto_cipher: none`, because Rondo encrypts where C does not. With `udpu` (or `udp`) write a
+`nodelist` with every node and its `nodeid`, and `secauth: off`. Leave `netmtu` and the timers as they are.
 """
 
 TAIL_HEAD = """\

@@ -160,13 +160,14 @@ class Totem(Section):
         1500,
         "Largest UDP payload. The IP and UDP headers (28 bytes, IPv6: 48) come on top, so full packets of 1500 bytes "
         "are fragmented on Ethernet only while a ring is recovering. If it is not given, rings of Rondo nodes only use "
-        "packets of up to 60000 bytes (without packet security 8600) as long as none are lost.",
+        "packets of up to 60000 bytes (without packet security 8600) as long as none are lost. With knet a small "
+        "packet is then one datagram on Ethernet, and knet cuts the large ones.",
         unit="bytes",
         ge=576,
         le=NETMTU_MAX,
     )
     ip_dscp: Number = option(0, "DiffServ code point of the packets.", ge=0, le=63)
-    block_unlisted_ips: YesNo = option(True, "With udpu: drop packets from addresses that are not a node's.")
+    block_unlisted_ips: YesNo = option(True, "With udpu and knet: drop packets from addresses that are not a node's.")
 
     token: Number = option(
         3000,
@@ -328,7 +329,7 @@ class Totem(Section):
         refused={"lzo2": "there is no LZO here; write zlib on all nodes"},
     )
     knet_compression_threshold: Number = option(
-        100, "With knet: shorter frames are not compressed.", unit="bytes", ge=0, le=65_536
+        100, "With knet: shorter frames are not compressed; 0 = 100.", unit="bytes", ge=0, le=65_536
     )
     knet_compression_level: Number = option(0, "With knet: level of the codec; 0 = its own.", ge=0, le=22)
     threads: Number = option(

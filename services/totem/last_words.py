@@ -11,21 +11,15 @@ import os
 from typing import Any
 
 from services.totem.node import Node
-from services.totem.transport.knet_link import KnetLink
 
 
 def last_words(node: Node) -> dict[str, Any]:
     """For `rondo.bus.control`: this process, the datagram, its source, and where it goes."""
     ring, link = node.ring, node.link
-    datagram = ring.last_words()
-    if isinstance(link, KnetLink):
-        datagram = link.seal_to_keep(datagram)
-    elif link.protection is not None:
-        datagram = link.protection.seal_to_keep(datagram)
     others = link.addresses_of(member for member in ring.members if member != node.config.node_id)
     return {
         "pid": os.getpid(),
-        "datagram": datagram,
+        "datagram": link.seal_to_keep(ring.last_words()),
         "source": list(link.source()),
         "addresses": [list(address) for _, address in sorted(others.items())],
     }

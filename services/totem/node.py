@@ -264,10 +264,8 @@ class Node:
     def key(self, request: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
         """Look at the keys, or change them (`rondo key`). Raises ValueError to refuse."""
         protection = self.link.protection
-        if isinstance(self.link, KnetLink):
-            raise ValueError("knet's key is the key file: replace it on all nodes and start them again")
         if protection is None:
-            raise ValueError("packet security is switched off; there are no keys")
+            raise ValueError(self.link.why_no_keys)
         others = [node for node in self.config.members or self.ring.members if node != self.config.node_id]
         do, key, force = request.get("do"), request.get("key"), request.get("force") is True
         if do == "install" and isinstance(key, bytes):
@@ -284,12 +282,8 @@ class Node:
         """What `rondo status` shows of this process."""
         ring = self.ring
         counters = {name: getattr(ring.counters, name) for name in COUNTERS}
-        counters |= self.counters
-        if isinstance(self.link, KnetLink):
-            counters |= self.link.machine_counters()
+        counters |= self.counters | self.link.more_counters()
         protection = self.link.protection
-        if protection is not None:
-            counters |= protection.counters()
         return {
             "state": ring.state.value if self.link.is_up else "isolated",
             "ring": {"representative": ring.ring_id.representative, "sequence": ring.ring_id.sequence},
@@ -306,7 +300,6 @@ class Node:
             "counters": counters,
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
             "security": protection.status() if protection is not None else None,
-            "paths": {} if isinstance(self.link, KnetLink) else self.link.neighbours.paths.status(),
-            "links": self.link.status() if isinstance(self.link, KnetLink) else {},
+            **self.link.status(),
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

@@ -63,6 +63,7 @@ class KnetLink:
         self.protection = None
         """Knet's own encryption is the machine's; that of udp and udpu is not used."""
         self.why_down = "knet's links are being set up"
+        self.why_no_keys = "knet's key is the key file: replace it on all nodes and start them again"
         self.knet = Knet(
             options,
             make_cipher(settings.cipher, settings.hash, settings.key, os.urandom(16)),
@@ -79,7 +80,6 @@ class KnetLink:
         self._target = _TARGET.pack(options.node_id)
         self._said_ns: dict[str, int] = {}
         self._complained: Counter[str] = Counter()
-        self._was_up = False
 
     # -- frames
 
@@ -229,21 +229,23 @@ class KnetLink:
         Raises `CannotBind` at the start.
         """
         self._now_ns = now_ns
-        before = (self.filenos(), self._was_up)
+        changed = False
         if self._resolver.fileno() in readable:
             self._resolver.clear()
             self._next_check_ns = now_ns
         if self._next_check_ns <= now_ns:
             self._next_check_ns = now_ns + self.settings.check_interval_ms * 1_000_000
+            before = self.filenos()
             self._check(now_ns)
+            changed = before != self.filenos()
+            self._complain(now_ns)
         if self.knet.due_ns <= now_ns:
             self.knet.advance(now_ns)
         self._flush()
-        self._complain(now_ns)
-        self._was_up = self.is_up
-        if self.is_up:
+        if self.is_up and self.why_down:
             self.why_down = ""
-        return before != (self.filenos(), self._was_up)
+            changed = True
+        return changed
 
     def close(self) -> None:
         """Close everything."""
@@ -331,15 +333,15 @@ class KnetLink:
             self._complained[reason] = count
 
     def status(self) -> dict[str, Any]:
-        """Links by node id, and what was refused."""
+        """The links by node id; there are no `paths`, since each link looks for its own MTU."""
         nodes = self.knet.status(self._now_ns)
         for links in nodes.values():
             for link in links:
                 link["local"] = self._sockets.addresses.get(link["link"], "")
-        return nodes
+        return {"paths": {}, "links": nodes}
 
-    def machine_counters(self) -> dict[str, int]:
-        """Of the machine: `knet_rx_copies` ..."""
+    def more_counters(self) -> dict[str, int]:
+        """What is counted beside `counters`: by the machine, `knet_rx_copies` ..."""
         return {f"knet_{name}": count for name, count in sorted(self.knet.counters.items())}
 
 

@@ -51,6 +51,8 @@ class Link:
         anybody who sees the traffic can send such a thing. Called from `read_errors` only."""
         self.why_down = ""
         """Why there is no transport; empty if there is one."""
+        self.why_no_keys = "packet security is switched off; there are no keys"
+        """What `rondo key` is told where there is no `protection`."""
         self.neighbours = Neighbours(
             settings.transport.node_id, settings.netmtu, protection, counters, multicast=settings.multicast
         )
@@ -146,6 +148,20 @@ class Link:
         """An accepted frame came from this address."""
         if self.transport is not None:
             self.transport.heard(frame, source)
+
+    def seal_to_keep(self, frame: bytes) -> bytes:
+        """The datagram of a frame that somebody keeps and sends later, or never."""
+        return frame if self.protection is None else self.protection.seal_to_keep(frame)
+
+    # -- what `rondo status` shows
+
+    def more_counters(self) -> dict[str, int]:
+        """What is counted beside `counters`: by packet security."""
+        return {} if self.protection is None else self.protection.counters()
+
+    def status(self) -> dict[str, Any]:
+        """The paths to the others; there are no `links`."""
+        return {"paths": self.neighbours.paths.status(), "links": {}}
 
     # -- the address
 

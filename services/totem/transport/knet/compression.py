@@ -57,9 +57,11 @@ def decompress(number: int, data: bytes) -> bytes:
         raise Unpackable("compression_unknown")
     try:
         frame = unpack(data)
+    except Unpackable:
+        raise
     except ModuleNotFoundError:
         raise Unpackable(f"compression_{name}_not_installed") from None
-    except Exception:
+    except Exception:  # each library has errors of its own, and all of them say the same
         raise Unpackable("compression_broken") from None
     if len(frame) > FRAME_BYTES_MAX:
         raise Unpackable("compression_too_large")
@@ -92,15 +94,10 @@ def _lz4(data: bytes) -> bytes:
 
 def _zstd(data: bytes) -> bytes:
     zstd = importlib.import_module("zstandard")
-    return bytes(zstd.ZstdDecompressor().decompressobj().decompress(data)) if _zstd_fits(zstd, data) else b""
-
-
-def _zstd_fits(zstd: Any, data: bytes) -> bool:
-    """Whether the frame says its size, and that it is one of ours: without, unpacking would have no bound."""
-    size = zstd.frame_content_size(data)
-    if not 0 <= size <= FRAME_BYTES_MAX:
+    # Without a size in it, unpacking would have no bound.
+    if not 0 <= zstd.frame_content_size(data) <= FRAME_BYTES_MAX:
         raise Unpackable("compression_too_large")
-    return True
+    return bytes(zstd.ZstdDecompressor().decompressobj().decompress(data))
 
 
 _DECOMPRESSORS: dict[str, Callable[[bytes], bytes]] = {

@@ -33,7 +33,6 @@ PROBE = 0x83
 PROBE_ANSWER = 0x84
 
 NUMBER_MAX = 0xFFFF
-HOST_ID_MAX = 0xFFFF
 FRAGMENTS_MAX = 255
 FRAME_BYTES_MAX = 65536
 """Of a frame, before it is compressed and cut."""

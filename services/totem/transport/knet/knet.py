@@ -31,8 +31,8 @@ from services.totem.transport.knet.effects import LinkEvent, Transmission
 from services.totem.transport.knet.fragments import Refused, cut
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode
 from services.totem.transport.knet.numbers import SendNumbers
-from services.totem.transport.knet.path_mtu import FLOOR_IPV4, HEADERS_BYTES_IPV4, path_mtu
-from services.totem.transport.knet.peer_link import NEVER_NS, Address, PeerLink
+from services.totem.transport.knet.path_mtu import FLOOR_IPV4, HEADERS_BYTES_IPV4, NEVER_NS, path_mtu
+from services.totem.transport.knet.peer_link import Address, PeerLink
 from services.totem.transport.knet.remote_host import RemoteHost
 
 START_NS = 300_000_000

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-LINKS_MAX = 8
-"""Links have the numbers 0..7."""
-
 PORT = 5405
 """UDP port of link 0; that of link L is L higher, unless another one is configured."""
 

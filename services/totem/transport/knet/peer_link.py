@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from services.totem.transport.knet.link_options import LinkOptions
-from services.totem.transport.knet.path_mtu import PathMtu
+from services.totem.transport.knet.path_mtu import NEVER_NS, PathMtu
 
 Address = tuple[str, int]
 """IP address and UDP port."""
@@ -26,7 +26,6 @@ SEARCH_PINGS = 20
 
 _MS_NS = 1_000_000
 _LATENCY_WEIGHT = 16
-NEVER_NS = 1 << 62
 
 
 @dataclass(slots=True)

@@ -1,11 +1,11 @@
 """One other node: its links, which of them carry data, what it sent before, and the doubt whether a link still works.
 
-**Doubt.** A ping by the timer finds a dead link after a second or more. Tokens find it sooner: Rondo nodes send them
-on every link that is up, so who gets two in a row on one link and none on another that should bring them too, or has
-to send a token again, doubts all hosts, since the fault is often on one's own side: they are pinged out of turn on all
-links. Who gets such a ping doubts its sender, for what
-made its sender doubt may be wrong here too. A link that does not answer in `VERDICT_NS` while another one does is down.
-The pings are three, some milliseconds apart, so that one that is lost proves nothing.
+**Doubt.** A ping by the timer finds a dead link after a second or more. Tokens find it sooner, because Rondo nodes
+send them on every link that is up. A node doubts when two tokens in a row come on one link and not on another that
+should bring them too, or when it has to send a token again. It doubts all hosts, since the fault is often on its own
+side, and pings them out of turn on all links. Who gets such a ping doubts its sender: what is wrong there may be
+wrong here too. A link that does not answer within `VERDICT_NS` while another one does is down. The pings are three,
+some milliseconds apart, so that the loss of one proves nothing.
 
 ICMP's "port unreachable" is a doubt too, and needs no other link that answers: it is not believed, since anybody who
 sees the traffic can send it, but it is looked into at once.
@@ -16,7 +16,8 @@ from __future__ import annotations
 from services.totem.transport.knet.fragments import Joiner
 from services.totem.transport.knet.link_options import LinkMode
 from services.totem.transport.knet.numbers import ReceiveWindow
-from services.totem.transport.knet.peer_link import NEVER_NS, PeerLink
+from services.totem.transport.knet.path_mtu import NEVER_NS
+from services.totem.transport.knet.peer_link import PeerLink
 
 DOUBT_PINGS = 3
 DOUBT_PAUSE_NS = 6_000_000
