@@ -14,6 +14,7 @@ from tests.cluster.ring_nodes import RingNode, View
 
 LOG_LINE = re.compile(r"^\w{3} +\d+ [\d:.]+ \[\d+\] \S+ corosync (?P<level>\w+) +\[\w+ *\] (?P<text>.*)$")
 NEW_MEMBERSHIP = "A new membership ("
+SYNC_MEMBERS = re.compile(r"Sync members\[\d+\]:(?P<members>[ \d]+)$", re.MULTILINE)
 RING_IDENTIFIER = re.compile(r"(?P<representative>[0-9a-f]+)\.(?P<sequence>[0-9a-f]+)\) was formed")
 SYNCHRONIZED = "Completed service synchronization, ready to provide service."
 MEMBER_STATUS = re.compile(r"^runtime\.members\.(\d+)\.status \(str\) = (\w+)$", re.MULTILINE)
@@ -90,12 +91,16 @@ class CorosyncNode(RingNode):
     def view(self) -> View | None:
         """Return the ring it is in: its identifier from the log, its members from the runtime keys.
 
-        While it is between two rings these may not fit together; nodes that agree on a view are in that ring.
+        The keys change before the log tells of the ring. So the log's last word of members, which stands just before
+        the ring's identifier, must be the same as the keys'; otherwise the node is between two rings.
         """
         members = self.members()
-        _before, formed, after = self.log().rpartition(NEW_MEMBERSHIP)
+        before, formed, after = self.log().rpartition(NEW_MEMBERSHIP)
         match = RING_IDENTIFIER.match(after)
         if not members or not formed or match is None:
+            return None
+        logged = SYNC_MEMBERS.findall(before)
+        if not logged or sorted(map(int, logged[-1].split())) != members:
             return None
         return View(
             representative=int(match["representative"], 16),
