@@ -50,7 +50,7 @@ setup: $(VENV)/.ready ## make .venv with everything that is needed
 
 compiled: setup ## the hot modules as machine code (a minute; needs a C compiler), if they are not there yet
 ifeq ($(COMPILED),yes)
-	@$(BIN)/python -m rondo.compile || { [ $$? = 3 ] && [ -z "$${CI:-}" ]; }
+	@$(BIN)/python -m rondo.node.compile || { [ $$? = 3 ] && [ -z "$${CI:-}" ]; }
 endif
 
 run: setup ## the main job, on this machine, without root

@@ -20,8 +20,8 @@ from bench.plan import QUICK_SIZES, SIZES, Plan, progress
 from bench.plot import plot
 from bench.report import report
 from bench.results import PartResult, load_all, machine, now_text, version
-from tests.cluster.requirements import corosync_missing, namespaces_missing
-from tests.cluster.waiting import WaitTimeoutError
+from rondo.testing.lab.requirements import corosync_missing, namespaces_missing
+from rondo.testing.lab.waiting import WaitTimeoutError
 
 QUICK_ROUNDS = 3
 FULL_ROUNDS = 5

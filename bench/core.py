@@ -23,14 +23,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from bench.security import measure as measure_security
-from rondo.bus import order
-from rondo.bus import sessions as bus
-from rondo.bus.envelope import PROTOCOL_VERSION
-from rondo.bus.log import OrderedLog
-from rondo.bus.mcast import encode_body
-from rondo.bus.requests import Guarantee, Op, encode_requests
+from rondo.protocol import cpg_gateway as bus
+from rondo.protocol import totem_reader
+from rondo.protocol.batch import encode_body
+from rondo.protocol.envelope import PROTOCOL_VERSION
+from rondo.protocol.requests import Guarantee, Op, encode_requests
 from services.cpg.clients import Options
 from services.cpg.machine import Machine
+from services.totem.ordered_log import OrderedLog
 from services.totem.ring.events import EVERYBODY, Message, SyncStep
 from services.totem.ring.options import RingOptions
 from services.totem.ring.packing import Packer
@@ -277,15 +277,15 @@ def packing_rate(size: int, seconds: float) -> float:
 def bus_rate(size: int, seconds: float) -> float:
     """Messages per second from the ring into the log, out of it in envelopes, and taken apart."""
     log, data, count = OrderedLog(1, 1, pid=1, bytes_max=LOG_BYTES_MAX), bytes(size), max(20, 200_000 // size)
-    log.receive(order.encode(order.Hello(0, PROTOCOL_VERSION, 2)))
+    log.receive(totem_reader.encode(totem_reader.Hello(0, PROTOCOL_VERSION, 2)))
     log.regular(RING, (1,), (1,), ())
 
     def call() -> int:
         for _ in range(count):
             log.message(1, data, False, None)
         while (frame := log.next_frame()) is not None:
-            order.decode(frame)
-        log.receive(order.encode(order.Ack(log.epoch, log.head, b"core", b"sessions", [], [])))
+            totem_reader.decode(frame)
+        log.receive(totem_reader.encode(totem_reader.Ack(log.epoch, log.head, b"core", b"sessions", [], [])))
         return count
 
     return best(call, seconds)

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import rondo
 from rondo.config import key
-from tests.cluster.chaos.node import Node
-from tests.cluster.faults import Faults
-from tests.cluster.netns import INTERFACE, Lab
-from tests.cluster.requirements import namespaces_missing
-from tests.cluster.ring_config import RingConfig
-from tests.cluster.waiting import wait_for
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import INTERFACE, Lab
+from rondo.testing.lab.node import Node
+from rondo.testing.lab.requirements import namespaces_missing
+from rondo.testing.lab.ring_config import RingConfig
+from rondo.testing.lab.waiting import wait_for
 
 TIMEOUT_S = 40.0
 NODES = 3

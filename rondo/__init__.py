@@ -17,13 +17,12 @@ that the services and the commands, which live in this package too, do not load 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rondo import compiled
+from rondo.node import compiled
 
 if TYPE_CHECKING:
     from rondo import aio, sam
-    from rondo.bus.requests import Guarantee
-    from rondo.client.connect import connect
-    from rondo.client.connection import Cluster, Group, Request
+    from rondo._client.connect import connect
+    from rondo._client.connection import Cluster, Group, Request
     from rondo.errors import (
         AccessDenied,
         BadFlags,
@@ -69,6 +68,7 @@ if TYPE_CHECKING:
         RingChange,
         UnknownOutcome,
     )
+    from rondo.protocol.requests import Guarantee
 
 # Before anything else is imported: a module from source and one that is compiled do not know each other.
 compiled.install()
@@ -143,9 +143,9 @@ _EVENTS = (
 _PLACES = {
     "aio": "rondo.aio",
     "sam": "rondo.sam",
-    "connect": "rondo.client.connect",
-    "Guarantee": "rondo.bus.requests",
-    **dict.fromkeys(("Cluster", "Group", "Request"), "rondo.client.connection"),
+    "connect": "rondo._client.connect",
+    "Guarantee": "rondo.protocol.requests",
+    **dict.fromkeys(("Cluster", "Group", "Request"), "rondo._client.connection"),
     **dict.fromkeys(_EVENTS, "rondo.events"),
 }
 

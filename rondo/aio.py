@@ -22,13 +22,12 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from rondo.bus.requests import Guarantee
-from rondo.client import requests
-from rondo.client.connect import client_name
-from rondo.client.connection import CONNECT_TIMEOUT_S
-from rondo.client.groups import Group as GroupOfSession
-from rondo.client.groups import GroupState
-from rondo.client.link import (
+from rondo._client import requests
+from rondo._client.connect import client_name
+from rondo._client.connection import CONNECT_TIMEOUT_S
+from rondo._client.groups import Group as GroupOfSession
+from rondo._client.groups import GroupState
+from rondo._client.link import (
     ACK_BYTES,
     ACK_DELAY_MS,
     CLOSE_MS,
@@ -38,10 +37,11 @@ from rondo.client.link import (
     open_socket,
     send_hello,
 )
-from rondo.client.place import Place, place_of
-from rondo.client.session import Session, groups_of
+from rondo._client.place import Place, place_of
+from rondo._client.session import Session, groups_of
 from rondo.errors import BadHandle, Disconnected, Error, Timeout, TryAgain
 from rondo.events import Event, Member
+from rondo.protocol.requests import Guarantee
 from rondo.sam import aio as sam
 
 __all__ = ["Cluster", "Cpg", "Group", "Request", "connect", "sam"]

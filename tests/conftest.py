@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.cluster.netns import Lab
-from tests.cluster.requirements import corosync_missing, namespaces_missing, root_missing
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.requirements import corosync_missing, namespaces_missing, root_missing
 
 LookForMissing = Callable[[], str | None]
 NEEDS: dict[str, LookForMissing] = {

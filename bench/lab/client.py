@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.cluster.netns import Host
+from rondo.testing.lab.netns import Host
 
 READY_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 300.0

@@ -15,11 +15,11 @@ from typing import Self
 
 from bench.lab.client import Client
 from bench.lab.systems import RONDO, System
-from rondo.bus.control import ControlError, ask
 from rondo.config import key
-from tests.cluster.faults import Faults
-from tests.cluster.netns import Host, Lab, processes_in_namespace_of
-from tests.cluster.waiting import wait_for
+from rondo.ipc.control import ControlError, ask
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import Host, Lab, processes_in_namespace_of
+from rondo.testing.lab.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
 C_SOURCE = REPOSITORY / "bench" / "clients" / "cpg_client.c"

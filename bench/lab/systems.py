@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tests.cluster.ring_config import options, section
+from rondo.testing.lab.ring_config import options, section
 
 RONDO = "rondo"
 COROSYNC = "corosync"

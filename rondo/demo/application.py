@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo.cli.output import CommandError
-from rondo.supervision.logfiles import last_words
+from rondo.node.supervision.logfiles import last_words
 
 LEAVE_SECONDS = 5.0
 

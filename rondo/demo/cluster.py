@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rondo.cli.output import CommandError
 from rondo.config import NodeConfig, key, load, resolve
+from rondo.node.supervision import survey
+from rondo.node.supervision.halt import halt, kill
+from rondo.node.supervision.launch import Launched, launch, wait_until_ready
+from rondo.node.supervision.logfiles import MergedLog, log_files
 from rondo.paths import socket_endpoint
-from rondo.supervision import survey
-from rondo.supervision.halt import halt, kill
-from rondo.supervision.launch import Launched, launch, wait_until_ready
-from rondo.supervision.logfiles import MergedLog, log_files
 
 TOKEN_TIMEOUT_MS = 2000
 """Less than the default, because nobody likes to wait; not less than this, because a machine that starts a dozen

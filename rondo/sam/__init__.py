@@ -16,8 +16,8 @@ One application of a process, as in Corosync. All functions may be called from a
 import threading
 from collections.abc import Callable
 
-from rondo.bus.sam import Op
 from rondo.errors import BadHandle, Exists
+from rondo.protocol.sam_gateway import Op
 from rondo.sam.client import CONNECT_TIMEOUT_S, Client, Policy
 
 __all__ = [

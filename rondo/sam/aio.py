@@ -13,8 +13,8 @@ import contextlib
 import inspect
 from collections.abc import Awaitable, Callable
 
-from rondo.bus.sam import Op
 from rondo.errors import BadHandle, Exists
+from rondo.protocol.sam_gateway import Op
 from rondo.sam.client import CONNECT_TIMEOUT_S, Client, Policy
 
 __all__ = [

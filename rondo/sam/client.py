@@ -6,9 +6,9 @@ import signal
 from enum import StrEnum
 from typing import Any
 
-from rondo.bus.sam import Op
-from rondo.client.place import place_of
+from rondo._client.place import place_of
 from rondo.errors import BadHandle, Exists, InvalidParameter
+from rondo.protocol.sam_gateway import Op
 from rondo.sam.link import SamLink
 
 CONNECT_TIMEOUT_S = 5.0

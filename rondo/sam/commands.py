@@ -5,8 +5,8 @@ import secrets
 import signal
 from typing import Any
 
-from rondo.bus.sam import Op
-from rondo.client.place import place_of
+from rondo._client.place import place_of
+from rondo.protocol.sam_gateway import Op
 from rondo.sam.client import Policy
 from rondo.sam.link import SamLink
 

@@ -13,13 +13,13 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from rondo.bus.codes import Code
-from rondo.bus.envelope import BusError, unpack
-from rondo.bus.sam import Op, encode_request
-from rondo.client.link import close_sockets, open_socket
-from rondo.client.place import Place
-from rondo.client.protocol import FROM_GATEWAY, Kind, decode, encode
+from rondo._client.link import close_sockets, open_socket
+from rondo._client.place import Place
 from rondo.errors import AccessDenied, BadHandle, MessageError, Timeout, error_of
+from rondo.protocol.client_gateway import FROM_GATEWAY, Kind, decode, encode
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import BusError, unpack
+from rondo.protocol.sam_gateway import Op, encode_request
 
 AGAIN_S = 0.1
 TIMEOUT_S = 10.0

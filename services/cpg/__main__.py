@@ -10,7 +10,7 @@ needs cannot be had (a socket, a directory); 18 it runs already.
 
 import sys
 
-from rondo.service import Service, Start, main
+from rondo.node.service import Service, Start, main
 from services.cpg.process import Process
 
 

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rondo.bus import sessions as bus
-from rondo.bus.codes import Code
-from rondo.bus.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError, unpack
-from rondo.bus.events import Reason, encode_events
-from rondo.bus.mcast import decode_body
-from rondo.bus.order import Again, request_cost
-from rondo.bus.requests import (
+from rondo.protocol import cpg_gateway as bus
+from rondo.protocol.batch import decode_body
+from rondo.protocol.codes import Code
+from rondo.protocol.cpg_gateway import CloseReason, NoticeKind, OpenFlag
+from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError, unpack
+from rondo.protocol.events import Reason, encode_events
+from rondo.protocol.requests import (
     REQUEST_CLOSE,
     RUN_BODY_BYTES_MAX,
     RUN_PAYLOAD_BYTES_MAX,
@@ -27,7 +27,7 @@ from rondo.bus.requests import (
     encode_replies,
     expand_runs,
 )
-from rondo.bus.sessions import CloseReason, NoticeKind, OpenFlag
+from rondo.protocol.totem_reader import Again, request_cost
 from services.cpg import wire
 from services.cpg.core import Core
 from services.cpg.evaluate import answer, evaluate, evaluate_mcast, evaluate_run

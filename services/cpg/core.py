@@ -24,13 +24,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from rondo.bus import events, order
-from rondo.bus.codes import Code
-from rondo.bus.envelope import BusError, pack, unpack
-from rondo.bus.events import Reason
-from rondo.bus.mcast import MCAST_DATA_AT
-from rondo.bus.order import Entry, Tag
-from rondo.bus.requests import REQUEST_CLOSE
+from rondo.protocol import events, totem_reader
+from rondo.protocol.batch import MCAST_DATA_AT
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import BusError, pack, unpack
+from rondo.protocol.events import Reason
+from rondo.protocol.requests import REQUEST_CLOSE
+from rondo.protocol.totem_reader import Entry, Tag
 from services.cpg import wire
 from services.cpg.assembly import Assembly
 from services.cpg.groups import Group, GroupTable, Member
@@ -81,12 +81,12 @@ class Core:
         self._joinlists: defaultdict[int, set[tuple[int, bytes]]] = defaultdict(set)
         self._held: list[tuple[int, Entry]] = []
         self._handlers = {
-            order.TRANSITIONAL: self._transitional,
-            order.REGULAR: self._regular,
-            order.SYNC_STEP: self._sync_step,
-            order.SYNC_ACTIVATE: self._sync_activate,
-            order.SYNC_ABORT: self._sync_abort,
-            order.SYNC_COMPLETE: self._sync_complete,
+            totem_reader.TRANSITIONAL: self._transitional,
+            totem_reader.REGULAR: self._regular,
+            totem_reader.SYNC_STEP: self._sync_step,
+            totem_reader.SYNC_ACTIVATE: self._sync_activate,
+            totem_reader.SYNC_ABORT: self._sync_abort,
+            totem_reader.SYNC_COMPLETE: self._sync_complete,
         }
 
     def apply(self, entries: list[Entry]) -> None:
@@ -96,7 +96,7 @@ class Core:
         fields_of = wire.MCAST_FIELDS.unpack_from
         for entry in entries:
             n += 1
-            if entry[0] == order.MESSAGE:
+            if entry[0] == totem_reader.MESSAGE:
                 data = entry[4]
                 # Nearly everything is a plain message: no object is made for it, and it is looked at only once.
                 if data[:4] == wire.MCAST_ID and len(data) >= MCAST_DATA_AT and not self.syncing:
@@ -362,7 +362,7 @@ class Core:
 
     def restore_part(self, at: int, entry: Entry) -> None:
         """Take in again a part of a long message that was unfinished at the position of the snapshot."""
-        if entry[0] == order.MESSAGE:
+        if entry[0] == totem_reader.MESSAGE:
             message = wire.decode(entry[4])
             if isinstance(message, wire.PartialMcast):
                 self.assembly.add(at, at, entry[1], message)

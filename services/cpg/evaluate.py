@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rondo.bus.codes import Code
-from rondo.bus.events import Reason
-from rondo.bus.mcast import encode_run
-from rondo.bus.order import request_cost
-from rondo.bus.requests import GROUP_NAME_BYTES_MAX, Guarantee, Op
+from rondo.protocol.batch import encode_run
+from rondo.protocol.codes import Code
+from rondo.protocol.events import Reason
+from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, Guarantee, Op
+from rondo.protocol.totem_reader import request_cost
 from services.cpg import wire
 from services.cpg.core import Core
 from services.cpg.sessions import QUEUE_BYTES_MAX, Queued, Session, note_of

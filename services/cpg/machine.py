@@ -14,12 +14,12 @@ from collections import deque
 from enum import StrEnum
 from typing import Any
 
-from rondo.bus import order
-from rondo.bus.codes import Code
-from rondo.bus.envelope import PROTOCOL_VERSION, BusError
-from rondo.bus.log import ENTRY_OVERHEAD_BYTES
-from rondo.bus.requests import REQUEST_CLOSE
-from rondo.bus.sessions import OpenFlag
+from rondo.protocol import totem_reader
+from rondo.protocol.codes import Code
+from rondo.protocol.cpg_gateway import OpenFlag
+from rondo.protocol.envelope import PROTOCOL_VERSION, BusError
+from rondo.protocol.requests import REQUEST_CLOSE
+from rondo.protocol.totem_reader import ENTRY_OVERHEAD_BYTES
 from services.cpg.checkpoints import Checkpoints
 from services.cpg.clients import Clients, Options
 from services.cpg.core import Core
@@ -98,7 +98,7 @@ class Machine:
         self._welcomed = False
         self.clients.ready = False
         self.to_totem.clear()
-        self.to_totem.append(order.encode(order.Hello(self.epoch, PROTOCOL_VERSION, self.pid)))
+        self.to_totem.append(totem_reader.encode(totem_reader.Hello(self.epoch, PROTOCOL_VERSION, self.pid)))
 
     def totem_lost(self, reason: str) -> None:
         """Totem died: its epoch is over. Tells the sessions; `hello` begins with the next one."""
@@ -109,21 +109,21 @@ class Machine:
 
     def receive_totem(self, frame: bytes) -> None:
         """One envelope from totem. Raises `BusError`."""
-        envelope = order.decode(frame)
-        if isinstance(envelope, order.Welcome):
+        envelope = totem_reader.decode(frame)
+        if isinstance(envelope, totem_reader.Welcome):
             self._welcome(envelope)
-        elif isinstance(envelope, order.Again):
+        elif isinstance(envelope, totem_reader.Again):
             # Anything but the answer to a hello that is under way already.
             if self._welcomed:
                 self.hello()
         elif not self._welcomed or envelope.epoch != self.epoch:
             return
-        elif isinstance(envelope, order.Log):
+        elif isinstance(envelope, totem_reader.Log):
             self._log(envelope)
-        elif isinstance(envelope, order.Taken):
+        elif isinstance(envelope, totem_reader.Taken):
             self._credit = envelope.credit
             self.clients.taken(envelope.taken)
-        elif isinstance(envelope, order.Kept):
+        elif isinstance(envelope, totem_reader.Kept):
             for n, entry in envelope.entries:
                 self.core.restore_part(n, entry)
         else:
@@ -141,7 +141,7 @@ class Machine:
         self.acked = 0
         self._kept_told = []
 
-    def _welcome(self, welcome: order.Welcome) -> None:
+    def _welcome(self, welcome: totem_reader.Welcome) -> None:
         if welcome.version != PROTOCOL_VERSION:
             raise BusError(f"totem speaks version {welcome.version} of the bus, cpg version {PROTOCOL_VERSION}")
         if welcome.epoch != self.epoch and self.epoch:
@@ -163,7 +163,7 @@ class Machine:
         if self.core.n >= self._head:
             self._be_ready()
 
-    def _restore_sessions(self, welcome: order.Welcome, had: int) -> None:
+    def _restore_sessions(self, welcome: totem_reader.Welcome, had: int) -> None:
         """The sessions that totem kept for us, and those that we have, which have had events up to `had`."""
         table = self.clients.table
         for session in unpack_table(welcome.sessions) if welcome.sessions is not None else []:
@@ -210,7 +210,7 @@ class Machine:
 
     # The log.
 
-    def _log(self, log: order.Log) -> None:
+    def _log(self, log: totem_reader.Log) -> None:
         entries = log.entries
         first = self.core.n + 1
         if log.first > first:
@@ -224,7 +224,7 @@ class Machine:
         core = self.core
         core.apply(entries)
         for n, messages in core.sync_replies:
-            self.to_totem.append(order.encode(order.SyncReply(self.epoch, n, messages)))
+            self.to_totem.append(totem_reader.encode(totem_reader.SyncReply(self.epoch, n, messages)))
         core.sync_replies.clear()
         self.clients.distribute()
         if core.first_change is not None:
@@ -232,7 +232,7 @@ class Machine:
             if core.settled:
                 self._checkpoints.add(core.n, core.snapshot())
                 core.first_change = None
-        size = sum([len(entry[4]) + ENTRY_OVERHEAD_BYTES for entry in entries if entry[0] == order.MESSAGE])
+        size = sum([len(entry[4]) + ENTRY_OVERHEAD_BYTES for entry in entries if entry[0] == totem_reader.MESSAGE])
         self._held.append((core.n, size))
         self._held_bytes += size
         if not self.clients.ready and core.n >= self._head:
@@ -292,7 +292,7 @@ class Machine:
             if not requests:
                 return
             self._submitted += cost
-            self.to_totem.append(order.encode(order.Submit(self.epoch, requests)))
+            self.to_totem.append(totem_reader.encode(totem_reader.Submit(self.epoch, requests)))
 
     def _acknowledge(self, now_s: float) -> None:
         clients = self.clients
@@ -311,7 +311,7 @@ class Machine:
         snapshot = self._checkpoints.take(n)
         kept = self.core.assembly.needed_at(n)
         table = pack_table(clients.table) if clients.changed else None
-        self.to_totem.append(order.encode(order.Ack(self.epoch, n, snapshot, table, kept, clients.gone)))
+        self.to_totem.append(totem_reader.encode(totem_reader.Ack(self.epoch, n, snapshot, table, kept, clients.gone)))
         clients.gone = []
         clients.changed = False
         self.acked = clients.core_floor = n

@@ -18,18 +18,18 @@ from typing import Any
 
 import zmq
 
-from rondo.bus import sockets
-from rondo.bus.control import ControlServer
-from rondo.bus.direct import Dealer, Router
-from rondo.bus.envelope import BusError
-from rondo.bus.instance import InstanceLock
-from rondo.bus.life import ProcessWatch
 from rondo.config import NodeConfig
-from rondo.logs import Logs, notice
+from rondo.ipc import remote
+from rondo.ipc.control import ControlServer
+from rondo.ipc.local import Dealer, Router
+from rondo.node.instance import InstanceLock
+from rondo.node.logs import Logs, notice
+from rondo.node.placement import stay_off_the_ring
+from rondo.node.process_watch import ProcessWatch
+from rondo.node.spare_memory import SpareMemory
+from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
-from rondo.placement import stay_off_the_ring
-from rondo.spare_memory import SpareMemory
-from rondo.tuning import tune_memory
+from rondo.protocol.envelope import BusError
 from services.cpg.clients import Options
 from services.cpg.machine import Machine, State
 
@@ -49,7 +49,7 @@ class Process:
     """Everything of one running cpg service. `run` returns the exit code."""
 
     def __init__(self, config: NodeConfig, run_dir: Path, logs: Logs) -> None:
-        """Raises `rondo.bus.instance.InstanceError`."""
+        """Raises `rondo.node.instance.InstanceError`."""
         self._lock = InstanceLock(run_dir, "cpg")
         self._config = config
         self._run_dir = run_dir
@@ -68,7 +68,7 @@ class Process:
         self._spare_memory = SpareMemory(self._started_s)
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT. Raises `rondo.bus.sockets.SocketError`, `rondo.paths.PathError`."""
+        """Run until SIGTERM or SIGINT. Raises `rondo.ipc.remote.SocketError`, `rondo.paths.PathError`."""
         self._catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, _log)
@@ -77,7 +77,7 @@ class Process:
             self._context = context
             self._totem_endpoint = socket_endpoint(self._run_dir, "totem.sock")
             own = socket_endpoint(self._run_dir, "cpg.sock")
-            sockets.remove_stale(own)
+            remote.remove_stale(own)
             self._gateway = Router(own)
             handlers = {"status": self._on_status, "log_level": self._on_log_level}
             self._control = ControlServer(context, self._run_dir, "cpg", handlers)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
-from rondo.bus.envelope import BusError, pack, unpack
-from rondo.bus.requests import Op
+from rondo.protocol.envelope import BusError, pack, unpack
+from rondo.protocol.requests import Op
 
 QUEUE_BYTES_MAX = 8 * 1024 * 1024
 """Requests of one session that wait for credit; more are refused with TRY_AGAIN. Clients have to keep to half of this:

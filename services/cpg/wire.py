@@ -13,7 +13,7 @@ All begin with a header of 16 bytes: id i32 = 2 << 16 | function, padding, size 
 | 5 | DOWNLIST, 1568 bytes | old members u32 @16, left nodes u32 @24, 384 node ids u32 @32 |
 | 6 | PARTIAL_MCAST | name @16, total u32 @152, length u32 @160, pid u32 @168, part u32 @176, source @184, data @200 |
 | 7 | PARTS_AGAIN | the same; Rondo's own, unknown to C nodes, which drop it (they log unknown functions) |
-| 8 | RUN | several MCASTs in one, Rondo's own: see `rondo.bus.mcast` |
+| 8 | RUN | several MCASTs in one, Rondo's own: see `rondo.protocol.batch` |
 
 PARTS_AGAIN is sent in the sync of a ring that new nodes join while a long message of the sender is half ordered: it
 gives them the parts that they missed, so that they see that message as all others do.
@@ -25,9 +25,9 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from rondo.bus.envelope import BusError
-from rondo.bus.mcast import MCAST_DATA_AT, RUN_BODY_AT, RUN_FIELDS, RUN_FUNCTION, decode_body
-from rondo.bus.mcast import encode_mcast as encode_one_mcast
+from rondo.protocol.batch import MCAST_DATA_AT, RUN_BODY_AT, RUN_FIELDS, RUN_FUNCTION, decode_body
+from rondo.protocol.batch import encode_mcast as encode_one_mcast
+from rondo.protocol.envelope import BusError
 
 NAME_BYTES_MAX = 128
 
@@ -105,7 +105,7 @@ class Run(NamedTuple):
     pid: int
     messages: int
     body: bytes
-    """`rondo.bus.mcast.decode_body` gives the payloads."""
+    """`rondo.protocol.batch.decode_body` gives the payloads."""
 
 
 class PartialMcast(NamedTuple):

@@ -9,8 +9,8 @@ needs cannot be had (a socket, a directory); 18 it runs already.
 
 import sys
 
-from rondo.exit_codes import EXIT_OK
-from rondo.service import Service, Start, main
+from rondo.node.exit_codes import EXIT_OK
+from rondo.node.service import Service, Start, main
 from services.ipc_gateway import process
 
 

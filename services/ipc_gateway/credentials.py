@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import zmq
 
-from rondo.bus.sessions import REMOTE_UID
+from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway import remote
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"

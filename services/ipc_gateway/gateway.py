@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from rondo.bus import sessions as bus
-from rondo.bus.codes import Code
-from rondo.bus.envelope import PROTOCOL_VERSION, BusError
-from rondo.bus.order import Again
-from rondo.client.protocol import FROM_CLIENT, VERSION, Kind, decode, encode
+from rondo.protocol import cpg_gateway as bus
+from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Kind, decode, encode
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import PROTOCOL_VERSION, BusError
+from rondo.protocol.totem_reader import Again
 from services.ipc_gateway.credentials import Identity, Peer, identity_of, peer_of_stamp
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.table import Session, Table

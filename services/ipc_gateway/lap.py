@@ -16,11 +16,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from rondo.bus import events
-from rondo.bus.direct import Dealer
-from rondo.bus.envelope import BusError
-from rondo.bus.requests import Guarantee, Op, encode_requests
-from rondo.client.protocol import FROM_GATEWAY, VERSION, Kind, decode, encode
+from rondo.ipc.local import Dealer
+from rondo.protocol import events
+from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
+from rondo.protocol.envelope import BusError
+from rondo.protocol.requests import Guarantee, Op, encode_requests
 
 INTERVAL_S = 0.002
 """So long after the last message the next lap is sent: after three milliseconds a message is nearly as fast as one of

@@ -1,13 +1,13 @@
 """The socket that processes of this machine connect to. Envelopes come out of it with the stamp of their connection.
 
-It is a ROUTER like that for remote clients (`front.py`), but served by this thread itself (`rondo.bus.direct`): who is
+It is a ROUTER like that for remote clients (`front.py`), but served by this thread itself (`rondo.ipc.local`): who is
 at the other end, and that it is gone, the kernel says.
 """
 
 from collections.abc import Callable, Iterator
 
-from rondo.bus.direct import Credentials, Router
-from rondo.bus.sockets import remove_stale
+from rondo.ipc.local import Credentials, Router
+from rondo.ipc.remote import remove_stale
 from services.ipc_gateway.credentials import Doorkeeper, Peer
 from services.ipc_gateway.front import (
     ENVELOPE_ROOM_BYTES,

@@ -10,14 +10,14 @@ from typing import Any
 
 import zmq
 
-from rondo.bus.control import ControlServer
-from rondo.bus.instance import InstanceLock
 from rondo.config.node import NodeConfig
-from rondo.logs import Logs, notice
+from rondo.ipc.control import ControlServer
+from rondo.node.instance import InstanceLock
+from rondo.node.logs import Logs, notice
+from rondo.node.placement import stay_off_the_ring
+from rondo.node.spare_memory import SpareMemory, give_back_memory
+from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
-from rondo.placement import stay_off_the_ring
-from rondo.spare_memory import SpareMemory, give_back_memory
-from rondo.tuning import tune_memory
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
 from services.ipc_gateway.doors import Doors
 from services.ipc_gateway.front import Front

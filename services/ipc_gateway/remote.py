@@ -17,9 +17,9 @@ from pathlib import Path
 import zmq
 
 from rondo import curve
-from rondo.bus.sockets import SocketError
 from rondo.config.key import KeyFileError
 from rondo.config.node import RemoteSettings
+from rondo.ipc.remote import SocketError
 
 ZAP_DOMAIN = b"rondo-remote"
 REMOTE_PID_FIRST = 1 << 30

@@ -8,10 +8,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from rondo.bus import sam as bus
-from rondo.bus.codes import Code
-from rondo.bus.direct import Dealer
-from rondo.bus.envelope import BusError, pack
+from rondo.ipc.local import Dealer
+from rondo.protocol import sam_gateway as bus
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import BusError, pack
 from services.ipc_gateway.credentials import Identity
 
 WAITING_MAX = 1024

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rondo.bus.life import ProcessWatch
+from rondo.node.process_watch import ProcessWatch
 from services.ipc_gateway.credentials import Peer, start_time_of
 from services.ipc_gateway.remote import remote_pid
 

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from rondo.bus import sessions
-from rondo.bus.direct import Dealer
-from rondo.bus.envelope import BusError
+from rondo.ipc.local import Dealer
+from rondo.protocol import cpg_gateway
+from rondo.protocol.envelope import BusError
 
 
 class Upstream:
@@ -27,9 +27,9 @@ class Upstream:
         self.outbox.clear()
         return True
 
-    def send(self, envelope: sessions.Envelope) -> None:
+    def send(self, envelope: cpg_gateway.Envelope) -> None:
         """Send now, or when there is room."""
-        self.outbox.append(sessions.encode(envelope))
+        self.outbox.append(cpg_gateway.encode(envelope))
         self.flush()
 
     def flush(self) -> None:
@@ -37,11 +37,11 @@ class Upstream:
         while self.outbox and self.socket.send(self.outbox[0]):
             self.outbox.popleft()
 
-    def receive(self) -> Iterator[sessions.Envelope]:
+    def receive(self) -> Iterator[cpg_gateway.Envelope]:
         """What cpg sent, a bounded amount."""
         for frame in self.socket.receive():
             try:
-                yield sessions.decode(frame)
+                yield cpg_gateway.decode(frame)
             except BusError:
                 self.errors += 1
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import zmq
 
-from rondo.bus import control, sockets
-from rondo.bus.envelope import BusError, is_bytes, is_u32, pack, unpack
-from rondo.bus.life import ProcessWatch
+from rondo.ipc import control, remote
+from rondo.node.process_watch import ProcessWatch
+from rondo.protocol.envelope import BusError, is_bytes, is_u32, pack, unpack
 from services.sam.loop import Loop
 
 ADDRESSES_MAX = 384
@@ -39,7 +39,7 @@ class LastWords:
         self._loop = loop
         self._watch: ProcessWatch | None = None
         self._words: dict[str, Any] = {}
-        self._socket = sockets.connect_dealer(context, control.endpoint(run_dir, "totem"))
+        self._socket = remote.connect_dealer(context, control.endpoint(run_dir, "totem"))
         loop.serve(self._socket, self._receive)
         self._ask()
 
@@ -61,10 +61,10 @@ class LastWords:
 
     def _ask(self) -> None:
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
-        sockets.send(self._socket, ASK)
+        remote.send(self._socket, ASK)
 
     def _receive(self) -> None:
-        for frame in sockets.receive_all(self._socket):
+        for frame in remote.receive_all(self._socket):
             try:
                 words = unpack(frame)
             except BusError:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rondo.logs import notice
+from rondo.node.logs import notice
 from services.sam import procs
 from services.sam.adoption import Adoptions
 from services.sam.application import (

@@ -9,15 +9,15 @@ from typing import Any
 
 import zmq
 
-from rondo.bus import sam as bus
-from rondo.bus import sockets
-from rondo.bus.codes import Code
-from rondo.bus.control import ControlServer
-from rondo.bus.envelope import BusError, pack
-from rondo.bus.instance import InstanceLock
 from rondo.config.node import NodeConfig
-from rondo.logs import Logs, notice
+from rondo.ipc import remote
+from rondo.ipc.control import ControlServer
+from rondo.node.instance import InstanceLock
+from rondo.node.logs import Logs, notice
 from rondo.paths import socket_endpoint
+from rondo.protocol import sam_gateway as bus
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import BusError, pack
 from services.sam.application import STOP_GRACE_MS_MAX, Owner
 from services.sam.clock import AwakeClock
 from services.sam.health import HealthPipes
@@ -51,8 +51,8 @@ class Process:
         handlers = {"status": self._on_status, "log_level": self._on_log_level}
         self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
         endpoint = socket_endpoint(run_dir, bus.SOCKET)
-        sockets.remove_stale(endpoint)
-        self._bus = sockets.bind_router(self._context, endpoint)
+        remote.remove_stale(endpoint)
+        self._bus = remote.bind_router(self._context, endpoint)
         self._loop = Loop()
         self._clock = AwakeClock(time.monotonic())
         self._pipes = HealthPipes()
@@ -118,7 +118,7 @@ class Process:
     # -- the bus ------------------------------------------------------------------------------------------------
 
     def _serve_bus(self) -> None:
-        for identity, envelope in sockets.receive_all_routed(self._bus):
+        for identity, envelope in remote.receive_all_routed(self._bus):
             try:
                 ask = bus.decode(envelope)
             except BusError as error:
@@ -146,7 +146,7 @@ class Process:
         """Send what there is room for; the gateway has a bound on what it asks at a time, and so has this queue."""
         while self._replies:
             identity, frame = self._replies[0]
-            sent = sockets.try_send(self._bus, frame, identity)
+            sent = remote.try_send(self._bus, frame, identity)
             if sent is False:
                 return
             self._replies.popleft()

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rondo.bus.codes import Code
-from rondo.bus.sam import Op
+from rondo.protocol.codes import Code
+from rondo.protocol.sam_gateway import Op
 from services.sam import procs
 from services.sam.application import Application, Command, Owner, Phase, Policy, State
 from services.sam.manager import Manager

@@ -11,7 +11,7 @@ needs cannot be had (a port, a directory); 18 it runs already.
 import sys
 
 from rondo import paths
-from rondo.service import Service, Start, main
+from rondo.node.service import Service, Start, main
 from services.totem.process import Process
 from services.totem.protection import make_protection
 from services.totem.transport.sockets import CannotBind

@@ -14,7 +14,7 @@ import logging
 import os
 import struct
 
-from rondo.logs import notice
+from rondo.node.logs import notice
 
 DEVICE = "/dev/cpu_dma_latency"
 AFTER_NS = 1_000_000_000

@@ -1,6 +1,6 @@
 """The totem end of the bus: what cpg submits goes to the ring, what the ring orders goes to cpg, in batches.
 
-The books - positions, acknowledgements, what was taken, credit - are `rondo.bus.log.OrderedLog`; here is only the
+The books - positions, acknowledgements, what was taken, credit - are `OrderedLog`; here is only the
 ZeroMQ socket and the pump between the two. One cpg is served: the one that said hello last.
 """
 
@@ -10,11 +10,11 @@ import logging
 from pathlib import Path
 
 from rondo import paths
-from rondo.bus import sockets
-from rondo.bus.direct import Router
-from rondo.bus.envelope import BusError
-from rondo.bus.kinds import Kind
-from rondo.bus.requests import Guarantee
+from rondo.ipc import remote
+from rondo.ipc.local import Router
+from rondo.protocol.envelope import BusError
+from rondo.protocol.kinds import Kind
+from rondo.protocol.requests import Guarantee
 from services.totem.node import Node
 
 ENVELOPES_PER_TURN = 32
@@ -34,11 +34,11 @@ _log = logging.getLogger("TOTEM")
 
 
 class Bus:
-    """The ROUTER socket `totem.sock`. Raises `rondo.bus.sockets.SocketError` or `rondo.paths.PathError` when made."""
+    """The ROUTER socket `totem.sock`. Raises `rondo.ipc.remote.SocketError` or `rondo.paths.PathError` when made."""
 
     def __init__(self, run_dir: Path, node: Node) -> None:
         endpoint = paths.socket_endpoint(run_dir, "totem.sock")
-        sockets.remove_stale(endpoint)
+        remote.remove_stale(endpoint)
         self._socket = Router(endpoint)
         self._node = node
         self._log = node.log

@@ -14,7 +14,7 @@ from services.totem.node import Node
 
 
 def last_words(node: Node) -> dict[str, Any]:
-    """For `rondo.bus.control`: this process, the datagram, its source, and where it goes."""
+    """For `rondo.ipc.control`: this process, the datagram, its source, and where it goes."""
     ring, link = node.ring, node.link
     others = link.addresses_of(member for member in ring.members if member != node.config.node_id)
     return {

@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rondo.bus.log import OrderedLog
 from rondo.config import NodeConfig
 from services.totem.executive import Executive
 from services.totem.logtext import LogText
+from services.totem.ordered_log import OrderedLog
 from services.totem.protection import Protection, shared_key
 from services.totem.ring.counters import Counters
 from services.totem.ring.events import (

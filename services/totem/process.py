@@ -18,19 +18,19 @@ from typing import Any
 
 import zmq
 
-from rondo.bus.control import ControlServer
-from rondo.bus.instance import InstanceLock
-from rondo.bus.log import OrderedLog
 from rondo.config import NodeConfig
-from rondo.exit_codes import EXIT_CONFIGURATION, EXIT_OK
-from rondo.logs import Logs, notice
-from rondo.placement import allowed_cpus, ring_cpus
+from rondo.ipc.control import ControlServer
+from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_OK
+from rondo.node.instance import InstanceLock
+from rondo.node.logs import Logs, notice
+from rondo.node.placement import allowed_cpus, ring_cpus
 from services.totem.awake import Awake
 from services.totem.brake import Brake
 from services.totem.bus import Bus
 from services.totem.executive import ConfigVersionError
 from services.totem.last_words import last_words
 from services.totem.node import Node
+from services.totem.ordered_log import OrderedLog
 from services.totem.protection import Protection
 from services.totem.sequence_file import SequenceFile
 from services.totem.transport.link import NEVER_NS

@@ -14,7 +14,7 @@ from typing import Any
 from rondo.config import ConfigError, Fault, NodeConfig
 from rondo.config.key import KEY_BYTES_MAX, KEY_BYTES_MIN, KeyFileError, fingerprint, read_key, write_key
 from rondo.config.node import SecuritySettings
-from rondo.logs import notice
+from rondo.node.logs import notice
 from services.totem.keyring_file import Keys, KeyStore, stored_keys
 from services.totem.security.complaints import Complaint
 from services.totem.security.envelope import BOOT_SIZE, NONCE_SIZE

@@ -11,8 +11,8 @@ import os
 import resource
 import sys
 
-from rondo.logs import notice
-from rondo.tuning import tune_memory
+from rondo.node.logs import notice
+from rondo.node.tuning import tune_memory
 
 REALTIME_PRIORITY = 1
 """The lowest of SCHED_RR: above everything that is not real-time, below what the kernel itself needs."""

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from rondo.testing.lab.netns import BRIDGE, Lab
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster import recorder
-from tests.cluster.netns import BRIDGE, Lab
 from tests.cluster.recorder import ETHERNET_HEADER_SIZE, ETHERTYPE_IPV4, NANOSECONDS_PER_SECOND, PROTOCOL_IPV6_FRAGMENT
-from tests.cluster.waiting import wait_for
 
 if TYPE_CHECKING:
-    from tests.cluster.process import Process
+    from rondo.testing.lab.process import Process
 
 START_TIMEOUT_S = 60.0
 UDP_HEADER_SIZE = 8

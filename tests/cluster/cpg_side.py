@@ -9,10 +9,11 @@ from pathlib import Path
 
 import zmq
 
-from rondo.bus import order, sockets
-from rondo.bus.envelope import PROTOCOL_VERSION
-from rondo.bus.order import Ack, Again, Envelope, Hello, Log, Submit, SyncReply, Taken, Welcome
-from tests.cluster.totem_nodes import START_SECONDS
+from rondo.ipc import remote
+from rondo.protocol import totem_reader
+from rondo.protocol.envelope import PROTOCOL_VERSION
+from rondo.protocol.totem_reader import Ack, Again, Envelope, Hello, Log, Submit, SyncReply, Taken, Welcome
+from rondo.testing.lab.totem_nodes import START_SECONDS
 
 CPG_MCAST = 2 << 16 | 3
 
@@ -26,12 +27,12 @@ class CpgSide:
     """cpg's end of the bus: keeps the log in order, answers sync steps, acknowledges."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, sync_message: bytes) -> None:
-        self.socket = sockets.connect_dealer(context, f"ipc://{run_dir / 'totem.sock'}")
+        self.socket = remote.connect_dealer(context, f"ipc://{run_dir / 'totem.sock'}")
         self.acknowledges = False
         """Whether it lets totem forget what it has been given, at once."""
         self.sync_message = sync_message
         self.welcome: Welcome | None = None
-        self.entries: list[order.Entry] = []
+        self.entries: list[totem_reader.Entry] = []
         self.position = 0
         self.taken: dict[int, int] = {}
         self.again = 0
@@ -39,7 +40,7 @@ class CpgSide:
 
     def send(self, envelope: Envelope) -> None:
         assert self.socket.poll(int(START_SECONDS * 1000), zmq.POLLOUT), "totem does not read"
-        assert sockets.send(self.socket, order.encode(envelope))
+        assert remote.send(self.socket, totem_reader.encode(envelope))
 
     @property
     def epoch(self) -> int:
@@ -50,8 +51,8 @@ class CpgSide:
         """Handle what comes."""
         self.socket.poll(wait_ms)
         before = self.position
-        for frame in sockets.receive_all(self.socket):
-            self._handle(order.decode(frame))
+        for frame in remote.receive_all(self.socket):
+            self._handle(totem_reader.decode(frame))
         if self.acknowledges and self.position > before:
             self.send(Ack(self.epoch, self.position, b"", b"", [], []))
 
@@ -64,7 +65,7 @@ class CpgSide:
             self.position += len(envelope.entries)
             self.entries += envelope.entries
             for n, entry in enumerate(envelope.entries, envelope.first):
-                if entry[0] == order.SYNC_STEP:
+                if entry[0] == totem_reader.SYNC_STEP:
                     self.send(SyncReply(self.epoch, n, [self.sync_message]))
         elif isinstance(envelope, Taken):
             self.taken |= dict(map(tuple, envelope.taken))  # type: ignore[arg-type]  # pairs
@@ -78,7 +79,7 @@ class CpgSide:
         return [entry[0] for entry in self.entries]
 
     def payloads(self) -> list[bytes]:
-        return [entry[4][16:] for entry in self.entries if entry[0] == order.MESSAGE]
+        return [entry[4][16:] for entry in self.entries if entry[0] == totem_reader.MESSAGE]
 
 
 def serve_until(true: Callable[[], bool], *sides: CpgSide, seconds: float = START_SECONDS) -> bool:

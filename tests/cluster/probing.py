@@ -4,9 +4,9 @@ import json
 import sys
 from typing import Any
 
+from rondo.testing.lab.netns import Host
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster import udp_probe
-from tests.cluster.netns import Host
-from tests.cluster.waiting import wait_for
 
 PORT = 9000
 READY_TIMEOUT_S = 60.0

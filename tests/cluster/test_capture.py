@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import Lab
 from tests.cluster.capture import Capture
-from tests.cluster.faults import Faults
-from tests.cluster.netns import Lab
 from tests.cluster.probing import PORT, send
 
 pytestmark = pytest.mark.namespaces

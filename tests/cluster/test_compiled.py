@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rondo import compiled
+from rondo.node import compiled
 
 SERVICES = ("totem", "cpg", "ipc_gateway", "sam")
 LOADED = "import sys, services.{0}.process; print({1!r} in open('/proc/self/maps').read())"

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 import rondo
-from rondo.supervision import processes
+from rondo.node.supervision import processes
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster.test_node import Node, make_nodes, node
-from tests.cluster.waiting import wait_for
 
 __all__ = ["make_nodes", "node"]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.cluster.faults import Faults
-from tests.cluster.netns import Lab
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import Lab
 from tests.cluster.probing import PORT, Listener, send
 
 pytestmark = pytest.mark.namespaces

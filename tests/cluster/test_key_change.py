@@ -16,7 +16,7 @@ import pytest
 
 import rondo
 from rondo.config.key import fingerprint, read_key, write_key
-from tests.cluster.totem_nodes import START_SECONDS, TotemNode, eventually, totem_ring
+from rondo.testing.lab.totem_nodes import START_SECONDS, TotemNode, eventually, totem_ring
 from tests.unit.totem.ports import reserve_port
 
 NODES = (1, 2, 3)

@@ -4,8 +4,8 @@ from typing import cast
 
 import pytest
 
-from tests.cluster.corosync import CorosyncNode
-from tests.cluster.process import Process
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.process import Process
 
 
 class Ended:

@@ -10,12 +10,12 @@ import pytest
 
 import rondo
 from rondo.config.schema_totem import NETMTU_MAX
+from rondo.testing.lab.complete_node import CompleteNode
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import RUN_DIRECTORY
 from tests.cluster.capture import Capture
-from tests.cluster.complete_node import CompleteNode
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig, Transport
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import RUN_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.netns import Lab, LabError, processes_in_namespace_of
+from rondo.testing.lab.netns import Lab, LabError, processes_in_namespace_of
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster.probing import Listener, send
-from tests.cluster.waiting import wait_for
 
 pytestmark = pytest.mark.namespaces
 
@@ -23,7 +23,7 @@ DAEMON = ["sh", "-c", "setsid sleep 600 & echo $!"]
 KILLED_TEST = """
 import json, sys, time
 from pathlib import Path
-from tests.cluster.netns import Lab, processes_in_namespace_of
+from rondo.testing.lab.netns import Lab, processes_in_namespace_of
 lab = Lab(Path(sys.argv[1]), 2)
 lab.host(1).popen(["sleep", "600"])
 parent = lab.host(2).popen(["sh", "-c", "setsid sleep 600 & sleep 0.2; echo"], stdout=-1)

@@ -17,10 +17,10 @@ import pytest
 
 import rondo
 from rondo.demo.cluster import free_port
+from rondo.node.supervision import SERVICES, processes
+from rondo.node.supervision.halt import kill
 from rondo.sam.commands import Sam
-from rondo.supervision import SERVICES, processes
-from rondo.supervision.halt import kill
-from tests.cluster.waiting import wait_for
+from rondo.testing.lab.waiting import wait_for
 
 CONFIGURATION = """\
 totem {{

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import zmq
 
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import RUN_DIRECTORY, RondoNode
 from services.totem.wire.notices import is_notice
 from tests.cluster.capture import Capture, Datagram
 from tests.cluster.cpg_side import CpgSide, executive, serve_until
 from tests.cluster.frame_fields import NAMES, Values, read
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig, Transport
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import RUN_DIRECTORY, RondoNode
 from tests.unit.wire import captures
 
 pytestmark = pytest.mark.namespaces

@@ -6,16 +6,16 @@ import re
 
 import pytest
 
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.process import Process
+from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import RondoNode
+from rondo.testing.lab.waiting import wait_for
 from services.totem.wire.notices import NOTICE_RING, PROBE_SIZE_MIN
 from tests.cluster.capture import Capture
-from tests.cluster.corosync import CorosyncNode
-from tests.cluster.faults import Faults
-from tests.cluster.netns import Lab
-from tests.cluster.process import Process
-from tests.cluster.ring_config import RingConfig, Transport
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import RondoNode
-from tests.cluster.waiting import wait_for
 
 pytestmark = pytest.mark.namespaces
 each_transport = pytest.mark.parametrize("transport", ["udp", "udpu"])

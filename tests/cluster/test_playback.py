@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import RingConfig
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import REPOSITORY, RondoNode
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster.capture import Capture
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import REPOSITORY, RondoNode
-from tests.cluster.waiting import wait_for
 from tests.interop import scenarios
 
 pytestmark = pytest.mark.namespaces

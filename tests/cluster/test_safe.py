@@ -6,14 +6,14 @@ from contextlib import ExitStack
 import pytest
 
 import rondo
-from tests.cluster.complete_node import CompleteNode
-from tests.cluster.faults import Faults
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import RUN_DIRECTORY
+from rondo.testing.lab.complete_node import CompleteNode
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import RingConfig
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import RUN_DIRECTORY
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster.test_cpg_join import Typist
-from tests.cluster.waiting import wait_for
 
 pytestmark = pytest.mark.namespaces
 

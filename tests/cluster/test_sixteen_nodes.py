@@ -18,9 +18,9 @@ import pytest
 
 import rondo
 from rondo import config
-from rondo.bus.control import ControlError, ask
-from tests.cluster.rondo_node import SUSPICIOUS
-from tests.cluster.waiting import wait_for
+from rondo.ipc.control import ControlError, ask
+from rondo.testing.lab.rondo_node import SUSPICIOUS
+from rondo.testing.lab.waiting import wait_for
 
 NODES = 16
 PORT = 15600

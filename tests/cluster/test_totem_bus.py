@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 import zmq
 
-from rondo.bus import order, sockets
-from rondo.bus.order import Ack, Submit
+from rondo.ipc import remote
+from rondo.protocol import totem_reader
+from rondo.protocol.totem_reader import Ack, Submit
+from rondo.testing.lab.totem_nodes import TotemNode, eventually, totem_ring
 from tests.cluster.cpg_side import CpgSide, executive, serve_until
-from tests.cluster.totem_nodes import TotemNode, eventually, totem_ring
 from tests.unit.totem.ports import reserve_port
 
 Attach = Callable[..., "CpgSide"]
 
 
 def synchronized(*sides: CpgSide) -> bool:
-    return serve_until(lambda: all(order.SYNC_COMPLETE in each.kinds() for each in sides), *sides)
+    return serve_until(lambda: all(totem_reader.SYNC_COMPLETE in each.kinds() for each in sides), *sides)
 
 
 @pytest.fixture
@@ -55,12 +56,13 @@ def test_the_first_cpg_sees_one_sync_from_its_beginning(stack: ExitStack, attach
     one, two = ring(stack, tmp_path, 2)
     cpg = attach(one, b"from cpg of 1")
     assert synchronized(cpg), one.lines()
-    kinds = [kind for kind in cpg.kinds() if kind != order.MESSAGE]
+    kinds = [kind for kind in cpg.kinds() if kind != totem_reader.MESSAGE]
     assert kinds == [
-        order.TRANSITIONAL, order.REGULAR, order.SYNC_STEP, order.SYNC_ACTIVATE, order.SYNC_COMPLETE
+        totem_reader.TRANSITIONAL, totem_reader.REGULAR, totem_reader.SYNC_STEP, totem_reader.SYNC_ACTIVATE,
+        totem_reader.SYNC_COMPLETE,
     ]  # fmt: skip
     assert cpg.payloads() == [b"from cpg of 1"]
-    regular = cpg.entries[cpg.kinds().index(order.REGULAR)]
+    regular = cpg.entries[cpg.kinds().index(totem_reader.REGULAR)]
     assert regular[2:] == [[1, 2], [], []]
     assert eventually(lambda: one.is_in_ring_of(1, 2) and two.is_in_ring_of(1, 2))
 
@@ -84,9 +86,9 @@ def test_requests_come_back_in_order_with_their_tags_and_count_once(
     for cpg in (first, second):
         assert own(cpg) == sent
     assert first.taken == {7: 101}
-    tags = [entry[2] for entry in first.entries if entry[0] == order.MESSAGE and entry[4][16:]]
+    tags = [entry[2] for entry in first.entries if entry[0] == totem_reader.MESSAGE and entry[4][16:]]
     assert tags[:4] == [[7, 1, 1], [7, 1, 0], [7, 2, 1], [7, 2, 0]]
-    assert all(entry[2] is None for entry in second.entries if entry[0] == order.MESSAGE and entry[1] == 1)
+    assert all(entry[2] is None for entry in second.entries if entry[0] == totem_reader.MESSAGE and entry[1] == 1)
 
 
 def test_a_cpg_that_was_killed_is_given_what_follows_its_acknowledgement(
@@ -124,7 +126,7 @@ def test_an_envelope_of_another_epoch_is_answered_by_again_and_nonsense_is_count
     cpg.send(Submit(1, [[7, 1, 2, None, [executive(b"lost")]]]))
     assert serve_until(lambda: cpg.again == 1, cpg)
     for nonsense in (b"", b"\xc1", b"\x93\x06\x01\x02", b"\x90", b"x" * 1000):
-        assert sockets.send(cpg.socket, nonsense)
+        assert remote.send(cpg.socket, nonsense)
     assert eventually(lambda: (node.status() or {}).get("counters", {}).get("bus_refused") == 5)
     cpg.submit(7, 1, b"fine")
     assert serve_until(lambda: b"fine" in cpg.payloads(), cpg)

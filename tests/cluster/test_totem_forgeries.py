@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 import zmq
 
+from rondo.testing.lab.totem_nodes import TotemNode, eventually, totem_ring
 from services.totem.wire.base import RingId
 from tests.cluster.cpg_side import CpgSide, executive, serve_until
-from tests.cluster.totem_nodes import TotemNode, eventually, totem_ring
 from tests.simulation.forger import Forger, Knowledge
 from tests.unit.totem.ports import reserve_port
 

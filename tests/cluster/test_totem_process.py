@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from rondo import config
-from rondo.bus.control import ControlError, ask
+from rondo.ipc.control import ControlError, ask
+from rondo.testing.lab.totem_nodes import TotemNode, eventually, totem_ring
 from services.totem.wire.base import RingId
 from services.totem.wire.frames import (
     MCAST_HEADER_SIZE,
@@ -31,7 +32,6 @@ from services.totem.wire.frames import (
     encode_merge,
     encode_token,
 )
-from tests.cluster.totem_nodes import TotemNode, eventually, totem_ring
 from tests.unit.totem.ports import reserve_port
 
 

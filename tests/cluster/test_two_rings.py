@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.netns import Host, Lab
-from tests.cluster.ring_config import TOKEN_TIMEOUT_MS, RingConfig, options, section
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import RondoNode
-from tests.cluster.waiting import wait_for
+from rondo.testing.lab.netns import Host, Lab
+from rondo.testing.lab.ring_config import TOKEN_TIMEOUT_MS, RingConfig, options, section
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import RondoNode
+from rondo.testing.lab.waiting import wait_for
 
 pytestmark = pytest.mark.namespaces
 

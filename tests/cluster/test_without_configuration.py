@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.netns import Host, Lab
-from tests.cluster.rondo_node import REPOSITORY
+from rondo.testing.lab.netns import Host, Lab
+from rondo.testing.lab.rondo_node import REPOSITORY
 
 pytestmark = pytest.mark.namespaces
 

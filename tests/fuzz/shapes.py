@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rondo.bus.envelope import pack
+from rondo.protocol.envelope import pack
 
 PALETTE: list[Any] = [
     None, True, False, 0, 1, 2, -1, 255, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 1, 1.5, "", "text", b"", b"bytes",

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from rondo.bus import envelope, events, mcast, order, requests, sam, sessions, zmtp
-from rondo.bus.envelope import BusError, unpack
-from rondo.client import protocol
+from rondo.ipc import zmtp
+from rondo.protocol import batch, client_gateway, cpg_gateway, envelope, events, requests, sam_gateway, totem_reader
+from rondo.protocol.envelope import BusError, unpack
 from services.cpg import wire as cpg_wire
 from services.totem.security import envelope as security_envelope
 from services.totem.security import opener, peers, replay
@@ -29,7 +29,7 @@ from services.totem.transport.knet.crypto import Clear
 from services.totem.wire import executive, frames, notices, packets, syncmsg
 from services.totem.wire.base import Malformed
 from tests.fuzz.shapes import from_seeds
-from tests.unit.bus.test_envelopes import ORDER, SESSIONS
+from tests.unit.protocol.test_envelopes import ORDER, SESSIONS
 from tests.unit.wire.captures import datagrams
 
 SEEDS_MAX = 200
@@ -129,7 +129,7 @@ def _cpg(data: bytes) -> None:
 
 def _cpg_seeds() -> list[bytes]:
     group, pid, total = b"group", 77, 2_200_000
-    body = mcast.encode_body([b"a", b"bc"])
+    body = batch.encode_body([b"a", b"bc"])
     long = [*cpg_wire.encode_mcast(group, 1, pid, bytes(total))]
     long += cpg_wire.encode_parts_again(group, 1, pid, total, bytes(total // 2))
     return [
@@ -138,9 +138,9 @@ def _cpg_seeds() -> list[bytes]:
         *cpg_wire.encode_join_lists([(pid, group), (78, b"other")]),
         cpg_wire.encode_down_list(3, [2]),
         *cpg_wire.encode_mcast(group, 1, pid, b"data"),
-        mcast.encode_run(group, 1, pid, 2, body),
-        mcast.encode_run(group, 1, pid, 3, body),
-        mcast.encode_run(group, 1, pid, 2, b"no body"),
+        batch.encode_run(group, 1, pid, 2, body),
+        batch.encode_run(group, 1, pid, 3, body),
+        batch.encode_run(group, 1, pid, 2, b"no body"),
         *(part[:400] for part in long),
     ]
 
@@ -176,7 +176,7 @@ def _values(module: Any, envelopes: list[Any]) -> list[Any]:
 
 REQUESTS: list[Any] = [
     [[1, 1, b"g"], [2, 2, b"g"], [3, 3, b"g", 2, b"data"], [4, 16], [5, 18, b"g"]],
-    [[1, int(requests.Op.RUN), b"g", 2, mcast.encode_body([b"a", b"bc", b""])]],
+    [[1, int(requests.Op.RUN), b"g", 2, batch.encode_body([b"a", b"bc", b""])]],
     [[1, 1, None], [2, 6, [1, [1], [2]]]],
 ]  # fmt: skip
 EVENTS: list[Any] = [
@@ -185,8 +185,8 @@ EVENTS: list[Any] = [
 ]
 _RUN_OF_SAM = envelope.pack([1, {"argv": [b"true"], "policy": "restart", "interval_ms": 1000}])
 SAM: list[Any] = [
-    unpack(sam.encode(sam.Ask(0, b"connection", 5, 77, 12345, 0, 0, [0, 4], _RUN_OF_SAM))),
-    unpack(sam.encode(sam.Answer(0, b"connection", 5, 1, envelope.pack({"id": "a", "pid": 7})))),
+    unpack(sam_gateway.encode(sam_gateway.Ask(0, b"connection", 5, 77, 12345, 0, 0, [0, 4], _RUN_OF_SAM))),
+    unpack(sam_gateway.encode(sam_gateway.Answer(0, b"connection", 5, 1, envelope.pack({"id": "a", "pid": 7})))),
     unpack(_RUN_OF_SAM),
     [23, {}],
 ]
@@ -430,26 +430,27 @@ def _of_bus_target(name: str, decoders: list[Decoder], values: list[Any], *modul
 
 
 def _to_sam(frame: bytes) -> None:
-    ask = sam.decode(frame)
-    if isinstance(ask, sam.Ask):
-        sam.decode_request(ask.blob)
+    ask = sam_gateway.decode(frame)
+    if isinstance(ask, sam_gateway.Ask):
+        sam_gateway.decode_request(ask.blob)
 
 
 def _request_of_sam(blob: bytes) -> object:
-    return sam.decode_request(blob)
+    return sam_gateway.decode_request(blob)
 
 
 def _from_client(frame: bytes) -> object:
-    return protocol.decode(frame, protocol.FROM_CLIENT)
+    return client_gateway.decode(frame, client_gateway.FROM_CLIENT)
 
 
 def _from_gateway(frame: bytes) -> object:
-    return protocol.decode(frame, protocol.FROM_GATEWAY)
+    return client_gateway.decode(frame, client_gateway.FROM_GATEWAY)
 
 
-_ORDER, _SESSIONS = _values(order, ORDER), _values(sessions, SESSIONS)
+_ORDER, _SESSIONS = _values(totem_reader, ORDER), _values(cpg_gateway, SESSIONS)
 _EVERY_DECODER: list[Decoder] = [
-    order.decode, sessions.decode, _expand, requests.decode_replies, events.decode_events, _from_client, _from_gateway,
+    totem_reader.decode, cpg_gateway.decode, _expand, requests.decode_replies, events.decode_events,
+    _from_client, _from_gateway,
 ]  # fmt: skip
 
 _KNET_SENDING = frozenset(
@@ -507,12 +508,12 @@ TARGETS = {
         Target("segments", _segments, _segment_seeds, (segments,), frozenset({"cuts", "cut", "parity"})),
         Target("knet", _knet, _knet_seeds, (knet, knet_format, fragments, remote_host, compression), _KNET_SENDING),
         Target("stream", _stream, _stream_seeds, (zmtp,), frozenset({"header", "command", "ready", "_property"})),
-        _of_bus_target("order", [order.decode], _ORDER, order),
-        _of_bus_target("sessions", [sessions.decode], _SESSIONS, sessions),
+        _of_bus_target("totem_reader", [totem_reader.decode], _ORDER, totem_reader),
+        _of_bus_target("cpg_gateway", [cpg_gateway.decode], _SESSIONS, cpg_gateway),
         _of_bus_target("requests", [_expand, requests.decode_replies], REQUESTS, requests),
         _of_bus_target("events", [events.decode_events], EVENTS, events),
-        _of_bus_target("sam", [_to_sam, _request_of_sam], SAM, sam),
-        _of_bus_target("client", [_from_client, _from_gateway], CLIENT, protocol),
+        _of_bus_target("sam_gateway", [_to_sam, _request_of_sam], SAM, sam_gateway),
+        _of_bus_target("client", [_from_client, _from_gateway], CLIENT, client_gateway),
         _of_bus_target("msgpack", _EVERY_DECODER, [*_ORDER, *_SESSIONS, *REQUESTS, *EVENTS, *CLIENT], envelope),
     )
 }

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import IO, Any
 
-from tests.cluster.netns import Host
-from tests.cluster.waiting import wait_for
+from rondo.testing.lab.netns import Host
+from rondo.testing.lab.waiting import wait_for
 from tests.interop import cpg_client
 
 EVENT_TIMEOUT_S = 60.0

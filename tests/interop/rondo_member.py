@@ -4,7 +4,7 @@ import subprocess
 import sys
 from typing import IO
 
-from tests.cluster.rondo_node import REPOSITORY, RUN_DIRECTORY
+from rondo.testing.lab.rondo_node import REPOSITORY, RUN_DIRECTORY
 from tests.interop.cpg_member import CpgMember
 
 ENDPOINT = f"ipc://{RUN_DIRECTORY}/gateway.sock"

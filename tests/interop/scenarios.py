@@ -5,8 +5,8 @@ one ring again. It checks what holds for every Totem ring: ring identifiers grow
 lowest member.
 """
 
-from tests.cluster.faults import Faults
-from tests.cluster.ring_nodes import Cluster, View
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.ring_nodes import Cluster, View
 
 # What a C node logs, and Rondo after it, if the token is lost. (`Failed to receive the leave message` is no sign of
 # that: a C node writes it too if another member's join, which follows from the leave, overtakes the leave itself.)

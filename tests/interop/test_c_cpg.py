@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.cluster.corosync import CorosyncNode
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig
-from tests.cluster.ring_nodes import Cluster
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import RingConfig
+from rondo.testing.lab.ring_nodes import Cluster
 from tests.interop.cpg_member import CpgMember, expected_messages
 
 pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]

@@ -11,13 +11,13 @@ import sys
 
 import pytest
 
-from tests.cluster.complete_node import CompleteNode
-from tests.cluster.corosync import CorosyncNode
-from tests.cluster.netns import Host, Lab
-from tests.cluster.ring_config import RingConfig, Transport
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import REPOSITORY, RUN_DIRECTORY
-from tests.cluster.waiting import wait_for
+from rondo.testing.lab.complete_node import CompleteNode
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.netns import Host, Lab
+from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import REPOSITORY, RUN_DIRECTORY
+from rondo.testing.lab.waiting import wait_for
 from tests.interop.cpg_member import CpgMember, Event, expected_messages
 from tests.interop.rondo_member import RondoMember
 

@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 
-from tests.cluster.corosync import CorosyncNode
-from tests.cluster.netns import INTERFACE, Host, Lab
-from tests.cluster.ring_config import TOKEN_TIMEOUT_MS, RingConfig, Transport, options, section
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import REPOSITORY, RondoNode
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.netns import INTERFACE, Host, Lab
+from rondo.testing.lab.ring_config import TOKEN_TIMEOUT_MS, RingConfig, Transport, options, section
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import REPOSITORY, RondoNode
 from tests.interop import scenarios
 
 pytestmark = pytest.mark.namespaces

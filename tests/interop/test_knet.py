@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.complete_node import CompleteNode
-from tests.cluster.corosync import CorosyncNode
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import KnetConfig
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import RondoNode
-from tests.cluster.waiting import wait_for
+from rondo.testing.lab.complete_node import CompleteNode
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import KnetConfig
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import RondoNode
+from rondo.testing.lab.waiting import wait_for
 from tests.interop import scenarios
 from tests.interop.cpg_member import CpgMember
 from tests.interop.rondo_member import RondoMember

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
-from rondo.bus.control import ControlError, ask
-from tests.cluster.corosync import CorosyncNode
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig, Transport
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import REPOSITORY, RUN_DIRECTORY, RondoNode
-from tests.cluster.waiting import wait_for
+from rondo.ipc.control import ControlError, ask
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import REPOSITORY, RUN_DIRECTORY, RondoNode
+from rondo.testing.lab.waiting import wait_for
 from tests.interop import scenarios
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.corosync]

@@ -9,14 +9,14 @@ import time
 
 import pytest
 
+from rondo.testing.lab.complete_node import CompleteNode
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster.capture import Capture
-from tests.cluster.complete_node import CompleteNode
-from tests.cluster.corosync import CorosyncNode
-from tests.cluster.faults import Faults
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig, Transport
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.waiting import wait_for
 from tests.interop.test_cpg_with_c import RONDO, check_histories, check_messages, join_everywhere, traffic_sizes
 
 pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]

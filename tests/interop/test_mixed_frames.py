@@ -11,14 +11,14 @@ import time
 
 import pytest
 
+from rondo.testing.lab.complete_node import CompleteNode
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_nodes import Cluster
 from services.totem.wire.notices import is_notice
 from tests.cluster.capture import Capture, Datagram
-from tests.cluster.complete_node import CompleteNode
-from tests.cluster.corosync import CorosyncNode
 from tests.cluster.frame_fields import read
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig, Transport
-from tests.cluster.ring_nodes import Cluster
 from tests.cluster.test_own_frames import GARBAGE, Books, c_profile, profile
 from tests.interop.cpg_member import CpgMember
 from tests.interop.rondo_member import RondoMember

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
-from tests.cluster.corosync import CorosyncNode
-from tests.cluster.faults import Faults
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig, Transport
-from tests.cluster.ring_nodes import Cluster
-from tests.cluster.rondo_node import RondoNode
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.rondo_node import RondoNode
 from tests.interop import scenarios
 
 pytestmark = pytest.mark.namespaces

@@ -7,7 +7,7 @@ from functools import partial
 from tests.mutants.mutant import Area, Mutant
 
 _G = "services/ipc_gateway/"
-_C = "rondo/client/"
+_C = "rondo/_client/"
 _gateway = partial(Mutant, Area.GATEWAY)
 _client = partial(Mutant, Area.CLIENT)
 

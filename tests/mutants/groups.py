@@ -7,7 +7,7 @@ from functools import partial
 from tests.mutants.mutant import Area, Mutant
 
 _C = "services/cpg/"
-_L = "rondo/bus/log.py"
+_L = "services/totem/ordered_log.py"
 _cpg = partial(Mutant, Area.GROUPS)
 _log = partial(Mutant, Area.LOG)
 
@@ -146,41 +146,41 @@ MUTANTS = (
         "            if request > taken.get(session, 0):\n",
         "            if True:\n",
         "a request is taken once",
-        ("tests/unit/bus/test_log.py",),
+        ("tests/unit/totem/test_ordered_log.py",),
     ),
     _log(
         _L,
         "        if not self._acked <= ack.n <= self._sent:\n",
         "        if not self._acked <= ack.n <= self.head:\n",
         "what was not sent cannot be acknowledged",
-        ("tests/unit/bus/test_log.py",),
+        ("tests/unit/totem/test_ordered_log.py",),
     ),
     _log(
         _L,
         "        if self.pressure <= 0.5:\n",
         "        if self.pressure <= 1.0:\n",
         "above half of the log no new requests are taken",
-        ("tests/unit/bus/test_log.py",),
+        ("tests/unit/totem/test_ordered_log.py",),
     ),
     _log(
         _L,
         "        self._sent = self._acked\n        self._due = self.head\n",
         "        self._due = self.head\n",
         "a restarted cpg is sent again all that is not acknowledged",
-        ("tests/unit/bus/test_log.py",),
+        ("tests/unit/totem/test_ordered_log.py",),
     ),
     _log(
         _L,
         "            if self._submitted >= self._credit:\n",
         "            if False:\n",
         "requests beyond the credit are refused",
-        ("tests/unit/bus/test_log.py",),
+        ("tests/unit/totem/test_ordered_log.py",),
     ),
     _log(
         _L,
         "            self.reform_wanted = self._ring_seen\n",
         "            pass\n",
         "a cpg that attaches late has a new ring formed",
-        ("tests/unit/bus/test_log.py",),
+        ("tests/unit/totem/test_ordered_log.py",),
     ),
 )

@@ -22,7 +22,7 @@ class Area(Enum):
         ("-m", "tests.simulation", "run", "--seeds", "20"),
     )
     GROUPS = (("tests/unit/cpg",), ("-m", "tests.unit.cpg", "--seeds", "150"))
-    LOG = (("tests/unit/bus", "tests/unit/cpg"), ("-m", "tests.unit.cpg", "--seeds", "100"))
+    LOG = (("tests/unit/totem", "tests/unit/cpg"), ("-m", "tests.unit.cpg", "--seeds", "100"))
     GATEWAY = (("tests/unit/gateway",), None)
     CLIENT = (("tests/unit/client", "tests/unit/gateway/test_clients.py"), None)
 

@@ -96,7 +96,7 @@ class Bench:
 
     def told(self) -> dict[str, Any]:
         """What SAM says of itself on its control socket."""
-        from rondo.bus.control import ask
+        from rondo.ipc.control import ask
 
         return ask(self.run_dir, "sam", "status", timeout=PATIENCE_S)
 

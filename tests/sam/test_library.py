@@ -11,9 +11,9 @@ import zmq
 
 import rondo
 from rondo import sam
-from rondo.bus.codes import Code
-from rondo.bus.sam import Op, encode_request
-from rondo.client.protocol import FROM_GATEWAY, Kind, decode, encode
+from rondo.protocol.client_gateway import FROM_GATEWAY, Kind, decode, encode
+from rondo.protocol.codes import Code
+from rondo.protocol.sam_gateway import Op, encode_request
 from tests.sam.bench import ROOT, Bench, eventually, is_alive
 
 BURST = 1000

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.root
 AS_USER = """
 import json, os, sys, zmq.utils.monitor
 import rondo, rondo.sam, rondo.errors
-from rondo.bus.sam import Op
+from rondo.protocol.sam_gateway import Op
 from rondo.sam.commands import Sam
 endpoint, uid, groups, script = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]
 rondo.Error, rondo.AccessDenied

@@ -5,7 +5,7 @@ from typing import Any
 
 from rondo import paths
 from rondo.cli.output import CommandError, Parser, print_json
-from rondo.supervision import SERVICES
+from rondo.node.supervision import SERVICES
 
 HELP = "ask one process for its state and counters, change its log level"
 EXAMPLE = "rondo debug totem --log-level debug"
@@ -20,7 +20,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rondo.bus.control import ControlError, ask
+    from rondo.ipc.control import ControlError, ask
 
     run_dir = paths.run_dir(arguments.run_dir)
     try:

@@ -51,7 +51,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rondo.bus.control import ControlError
+    from rondo.ipc.control import ControlError
 
     try:
         if arguments.command in STEPS:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ask(arguments: argparse.Namespace, do: str, **more: Any) -> dict[str, Any]:
-    from rondo.bus.control import ask
+    from rondo.ipc.control import ask
 
     answer = ask(paths.run_dir(arguments.run_dir), "totem", "key", ASK_SECONDS, do=do, **more)
     answer.pop("ok", None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rondo import paths
 from rondo.cli.output import CommandError, Parser
-from rondo.supervision import RESOLVED_CONFIGURATION, SERVICES
+from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES
 
 HELP = "show the logs of this node's processes"
 EXAMPLE = "rondo logs totem -f"
@@ -22,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rondo.supervision.logfiles import MergedLog, log_files
+    from rondo.node.supervision.logfiles import MergedLog, log_files
 
     run_dir = paths.run_dir(arguments.run_dir)
     if not (run_dir / "log").is_dir():

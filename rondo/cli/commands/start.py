@@ -30,8 +30,8 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rondo.config import load, resolve
-    from rondo.supervision import foreground, survey
-    from rondo.supervision.launch import launch, make_run_dir, wait_until_ready
+    from rondo.node.supervision import foreground, survey
+    from rondo.node.supervision.launch import launch, make_run_dir, wait_until_ready
 
     loaded = load(arguments.config, node_id=arguments.nodeid)
     for warning in loaded.warnings:

@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rondo.cli.commands._report import report
-    from rondo.supervision.survey import is_healthy, status
+    from rondo.node.supervision.survey import is_healthy, status
 
     run_dir = paths.run_dir(arguments.run_dir)
     found = status(run_dir)

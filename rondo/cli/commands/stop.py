@@ -14,7 +14,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rondo.supervision.halt import halt
+    from rondo.node.supervision.halt import halt
 
     run_dir = paths.run_dir(arguments.run_dir)
     halted = halt(run_dir)

@@ -19,7 +19,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rondo.supervision.survey import ask_one, is_in_ring
+    from rondo.node.supervision.survey import ask_one, is_in_ring
 
     run_dir = paths.run_dir(arguments.run_dir)
     deadline = time.monotonic() + arguments.timeout

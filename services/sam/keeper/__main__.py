@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rondo.bus.instance import InstanceError, InstanceLock
+from rondo.node.instance import InstanceError, InstanceLock
 from services.sam.keeper.children import Child, Children, become_subreaper
 from services.sam.keeper.output import Outputs, make_fifo
 from services.sam.keeper.wire import VERSION, Say, Tell, Unframer, WireError, frame

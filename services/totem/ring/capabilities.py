@@ -43,7 +43,7 @@ class Capability(IntFlag):
     LARGE_PACKETS = 8
     """Takes packets larger than netmtu, and its configuration does not say how large they are to be."""
     RUNS = 16
-    """Its CPG understands runs: several messages in one (`rondo.bus.mcast`)."""
+    """Its CPG understands runs: several messages in one (`rondo.protocol.batch`)."""
     EARLY_HOLD = 32
     """Asks for the token before it sends, and its configuration does not say when the token is to be held."""
     WIDE_WINDOWS = 4

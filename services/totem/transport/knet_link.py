@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rondo.logs import notice
+from rondo.node.logs import notice
 from services.totem.ring.events import EVERYBODY
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram
 from services.totem.transport.knet.compression import compressor

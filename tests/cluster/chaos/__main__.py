@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from rondo.testing.lab.requirements import namespaces_missing
 from tests.cluster.chaos.run import RATE, Options, Run
-from tests.cluster.requirements import namespaces_missing
 
 
 def main() -> int:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.cluster.chaos.node import Node
-from tests.cluster.process import STOP_TIMEOUT_S
-from tests.cluster.rondo_node import REPOSITORY
+from rondo.testing.lab.node import Node
+from rondo.testing.lab.process import STOP_TIMEOUT_S
+from rondo.testing.lab.rondo_node import REPOSITORY
 
 
 class Application:

@@ -18,10 +18,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rondo import config
+from rondo.testing.lab.rondo_node import REPOSITORY
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster.chaos.overload import SENDER
-from tests.cluster.rondo_node import REPOSITORY
 from tests.cluster.test_sixteen_nodes import NODES, Node, configuration, wait_one_ring
-from tests.cluster.waiting import wait_for
 
 MESSAGE_BYTES = 512
 STOP_S = 5.0

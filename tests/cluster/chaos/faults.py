@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
-from tests.cluster.chaos.node import Node
+from rondo.testing.lab.faults import Fault, Faults
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.node import Node
 from tests.cluster.chaos.plan import Step
-from tests.cluster.faults import Fault, Faults
-from tests.cluster.netns import Lab
 
 LOSS_PERCENT = (1.0, 30.0)
 

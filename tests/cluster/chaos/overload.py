@@ -20,11 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster.chaos.node import Node
-from tests.cluster.netns import Lab
-from tests.cluster.requirements import namespaces_missing
-from tests.cluster.ring_config import RingConfig
-from tests.cluster.rondo_node import REPOSITORY
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.node import Node
+from rondo.testing.lab.requirements import namespaces_missing
+from rondo.testing.lab.ring_config import RingConfig
+from rondo.testing.lab.rondo_node import REPOSITORY
 
 ALONE_S = 4.0
 GROWTH_PERCENT_MAX = 5.0

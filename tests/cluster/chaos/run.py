@@ -20,19 +20,19 @@ from pathlib import Path
 from typing import Any
 
 from rondo.config import key
-from rondo.supervision import SERVICES
+from rondo.node.supervision import SERVICES
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.node import Node
+from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.rondo_node import REPOSITORY
+from rondo.testing.lab.waiting import WaitTimeoutError, wait_for
 from tests.checker.base import Event
 from tests.checker.groups import check
 from tests.checker.groups.base import GroupViolation
 from tests.cluster.chaos.applications import Application, Applications
 from tests.cluster.chaos.faults import Mischief, Undo
 from tests.cluster.chaos.gaps import Gap, longest
-from tests.cluster.chaos.node import Node
 from tests.cluster.chaos.plan import Step, make_plan
-from tests.cluster.netns import Lab
-from tests.cluster.ring_config import RingConfig, Transport
-from tests.cluster.rondo_node import REPOSITORY
-from tests.cluster.waiting import WaitTimeoutError, wait_for
 
 NODES = 3
 RATE = 60.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rondo.bus.requests import decode_requests, expand_runs
-from rondo.client.requests import REQUEST_BYTES, Request, Requests
+from rondo._client.requests import REQUEST_BYTES, Request, Requests
+from rondo.protocol.requests import decode_requests, expand_runs
 
 
 @pytest.fixture

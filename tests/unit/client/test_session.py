@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 import rondo
-from rondo.bus import events
-from rondo.bus.codes import Code
-from rondo.bus.events import encode_events
-from rondo.bus.mcast import encode_body
-from rondo.bus.requests import Op, decode_requests, encode_replies, expand_runs
-from rondo.client.groups import Group, GroupState
-from rondo.client.protocol import FROM_CLIENT, Kind, decode, encode
-from rondo.client.requests import REQUEST_BYTES
-from rondo.client.session import Session
+from rondo._client.groups import Group, GroupState
+from rondo._client.requests import REQUEST_BYTES
+from rondo._client.session import Session
+from rondo.protocol import events
+from rondo.protocol.batch import encode_body
+from rondo.protocol.client_gateway import FROM_CLIENT, Kind, decode, encode
+from rondo.protocol.codes import Code
+from rondo.protocol.events import encode_events
+from rondo.protocol.requests import Op, decode_requests, encode_replies, expand_runs
 
 ME = (1, 77)
 MEMBER = rondo.Member(*ME)

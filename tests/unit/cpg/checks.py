@@ -12,9 +12,9 @@ from __future__ import annotations
 from itertools import combinations, pairwise
 from typing import Any
 
-from rondo.bus import events as ev
-from rondo.bus.events import Reason
-from rondo.bus.requests import Op
+from rondo.protocol import events as ev
+from rondo.protocol.events import Reason
+from rondo.protocol.requests import Op
 from tests.unit.cpg.client import Client
 from tests.unit.cpg.world import World
 

@@ -6,14 +6,14 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from rondo.bus import events as ev
-from rondo.bus import sessions as bus
-from rondo.bus.codes import Code
-from rondo.bus.envelope import PROTOCOL_VERSION
-from rondo.bus.mcast import decode_body, encode_body
-from rondo.bus.order import Again
-from rondo.bus.requests import Op, decode_replies, encode_requests
-from rondo.bus.sessions import CloseReason, OpenFlag
+from rondo.protocol import cpg_gateway as bus
+from rondo.protocol import events as ev
+from rondo.protocol.batch import decode_body, encode_body
+from rondo.protocol.codes import Code
+from rondo.protocol.cpg_gateway import CloseReason, OpenFlag
+from rondo.protocol.envelope import PROTOCOL_VERSION
+from rondo.protocol.requests import Op, decode_replies, encode_requests
+from rondo.protocol.totem_reader import Again
 
 if TYPE_CHECKING:
     from tests.unit.cpg.world import Node

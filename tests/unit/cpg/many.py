@@ -13,7 +13,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rondo.bus import events as ev
+from rondo.protocol import events as ev
 from services.cpg import wire
 from tests.simulation.swarm import Progress
 from tests.unit.cpg.checks import check

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from rondo.bus import events as ev
-from rondo.bus import order
-from rondo.bus.codes import Code
-from rondo.bus.events import Reason
+from rondo.protocol import events as ev
+from rondo.protocol import totem_reader
+from rondo.protocol.codes import Code
+from rondo.protocol.events import Reason
 from services.cpg import wire
 from services.cpg.core import Core
 
@@ -20,18 +20,18 @@ Entry = list[Any]
 
 def message(sender: int, data: bytes, tag: list[int] | None = None, *, transitional: bool = False) -> Entry:
     """A log entry."""
-    return [order.MESSAGE, sender, tag, transitional, data]
+    return [totem_reader.MESSAGE, sender, tag, transitional, data]
 
 
 def sync(ring: list[int], together: list[int], members: list[int], *messages: Entry) -> list[Entry]:
     """A ring change with the messages of its sync."""
     return [
-        [order.TRANSITIONAL, [1, 0], ring, together, []],
-        [order.REGULAR, ring, members, [], []],
-        [order.SYNC_STEP, ring],
+        [totem_reader.TRANSITIONAL, [1, 0], ring, together, []],
+        [totem_reader.REGULAR, ring, members, [], []],
+        [totem_reader.SYNC_STEP, ring],
         *messages,
-        [order.SYNC_ACTIVATE, ring],
-        [order.SYNC_COMPLETE, ring],
+        [totem_reader.SYNC_ACTIVATE, ring],
+        [totem_reader.SYNC_COMPLETE, ring],
     ]
 
 
@@ -137,7 +137,7 @@ def test_joinlists_of_an_aborted_sync_do_not_count(core: Core) -> None:
     """No ghost: what was said in a sync that never completed is not believed later (the process may have died)."""
     taken(core)
     aborted = sync([1, 8], [1, 2], [1, 2, 4], joinlist(4, (40, b"g")), joinlist(2, (20, b"g"), (66, b"g")))[:-2]
-    core.apply([*aborted, [order.SYNC_ABORT, [1, 8]], *sync([1, 12], [1, 2], [1, 2], joinlist(2, (20, b"g")))])
+    core.apply([*aborted, [totem_reader.SYNC_ABORT, [1, 8]], *sync([1, 12], [1, 2], [1, 2], joinlist(2, (20, b"g")))])
     assert taken(core) == [[ev.RING, 1, 12, [1, 2]]]
 
 
@@ -148,7 +148,7 @@ def test_what_an_aborted_sync_held_back_is_evaluated_in_the_next_ring(core: Core
         message(2, wire.encode_proc_join(b"g", 21)),
         message(1, wire.encode_proc_join(b"h", PID), [SESSION, 2, 0]),
     ]
-    core.apply([*sync([1, 8], [1, 2], [1, 2], *held)[:-2], [order.SYNC_ABORT, [1, 8]]])
+    core.apply([*sync([1, 8], [1, 2], [1, 2], *held)[:-2], [totem_reader.SYNC_ABORT, [1, 8]]])
     assert taken(core) == []
     core.sync_replies.clear()
     entries = sync([1, 12], [1], [1])

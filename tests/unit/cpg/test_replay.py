@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rondo.bus import order
+from rondo.protocol import totem_reader
 from services.cpg import wire
 from services.cpg.core import Core
 from tests.unit.cpg.world import World, run
@@ -16,9 +16,9 @@ from tests.unit.cpg.world import World, run
 Outcome = tuple[dict[int, list[list[Any]]], list[tuple[int, list[bytes]]]]
 
 
-def _recorded(seed: int) -> list[order.Entry]:
+def _recorded(seed: int) -> list[totem_reader.Entry]:
     """The log of node 1 in a run with faults, as far as its ring process lived."""
-    entries: list[order.Entry] = []
+    entries: list[totem_reader.Entry] = []
 
     def record(world: World) -> None:
         log = world.nodes[1].log
@@ -27,10 +27,10 @@ def _recorded(seed: int) -> list[order.Entry]:
 
     run(seed, nodes=3, turns=700, faults=0.012, after_turn=record)
     # As they arrive: a tag has become a list on the way.
-    return [_as_it_arrives(entry) if entry[0] == order.MESSAGE else entry for entry in entries]
+    return [_as_it_arrives(entry) if entry[0] == totem_reader.MESSAGE else entry for entry in entries]
 
 
-def _as_it_arrives(entry: order.Entry) -> order.Entry:
+def _as_it_arrives(entry: totem_reader.Entry) -> totem_reader.Entry:
     kind, sender, tag, *rest = entry
     return [kind, sender, None if tag is None else list(tag), *rest]
 
@@ -56,7 +56,7 @@ def test_replay_from_every_position_gives_the_same(seed: int, batch: int) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire, "PART_BYTES_MAX", 64)
         log = _recorded(seed)
-        listeners = {tag[0] for entry in log if entry[0] == order.MESSAGE and (tag := entry[2]) is not None}
+        listeners = {tag[0] for entry in log if entry[0] == totem_reader.MESSAGE and (tag := entry[2]) is not None}
         whole = Core(1)
         whole.ring_listeners = set(listeners)
         whole.apply(log)

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from rondo.bus import events as ev
-from rondo.bus import log
-from rondo.bus import sessions as bus
-from rondo.bus.codes import Code
-from rondo.bus.envelope import BusError
-from rondo.bus.order import Again
-from rondo.bus.requests import Op, decode_replies
+from rondo.protocol import cpg_gateway as bus
+from rondo.protocol import events as ev
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import BusError
+from rondo.protocol.requests import Op, decode_replies
+from rondo.protocol.totem_reader import Again
 from services.cpg import sessions
 from services.cpg.checkpoints import SNAPSHOTS_MAX, Checkpoints
+from services.totem import ordered_log
 from tests.unit.cpg.client import Client
 from tests.unit.cpg.world import OPTIONS, World
 
@@ -178,7 +178,7 @@ def test_slow_session_is_warned_then_cut(world: World) -> None:
 
 def test_session_that_handles_nothing_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small messages fill half of the log, where nothing new is taken, before their bytes make anybody too slow."""
-    monkeypatch.setattr(log, "QUEUE_BYTES_MAX", 1 << 16)  # as small beside the log as it is by default
+    monkeypatch.setattr(ordered_log, "QUEUE_BYTES_MAX", 1 << 16)  # as small beside the log as it is by default
     world = World(1, 1)
     world.form((1,))
     node = world.nodes[1]

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from rondo.bus import events as ev
+from rondo.protocol import events as ev
 from services.cpg import wire
 from tests.unit.cpg.checks import check
 from tests.unit.cpg.world import World, run

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rondo.bus import sessions as bus
-from rondo.bus.log import OrderedLog, Tag
+from rondo.protocol import cpg_gateway as bus
 from services.cpg.clients import Options
 from services.cpg.machine import Machine
+from services.totem.ordered_log import OrderedLog, Tag
 from tests.unit.cpg.client import Client, Gateway
 
 BUILD, BARRIER, DONE = "build", "barrier", "done"

@@ -14,10 +14,11 @@ from typing import Any
 
 import zmq
 
-from rondo.bus import events, sessions, sockets
-from rondo.bus.codes import Code
-from rondo.bus.envelope import BusError
-from rondo.bus.requests import GROUP_NAME_BYTES_MAX, Op, decode_requests, encode_replies, expand_runs
+from rondo.ipc import remote
+from rondo.protocol import cpg_gateway, events
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import BusError
+from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, Op, decode_requests, encode_replies, expand_runs
 
 UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 Key = tuple[int, int]
@@ -68,8 +69,8 @@ class Loopback:
 
     def _start(self) -> None:
         self._stopping = False
-        sockets.remove_stale(self.endpoint)
-        self._socket = sockets.bind_router(self._context, self.endpoint)
+        remote.remove_stale(self.endpoint)
+        self._socket = remote.bind_router(self._context, self.endpoint)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -116,10 +117,10 @@ class Loopback:
         def lose() -> None:
             for number, first, last, _ in self._stalled:
                 blob = encode_replies([[r, Code.LIBRARY, None] for r in range(first, last + 1)])
-                self._send(sessions.Reply(self.epoch, [[number, blob]]))
+                self._send(cpg_gateway.Reply(self.epoch, [[number, blob]]))
             self._stalled.clear()
             listed = [[number, unknown.get(number, [])] for number in self.sessions]
-            self._send(sessions.Lost(self.epoch, "totem died", listed))
+            self._send(cpg_gateway.Lost(self.epoch, "totem died", listed))
             self.is_stalled = False
             self.groups.clear()
             self.epoch += 1
@@ -141,43 +142,43 @@ class Loopback:
             self._flush()
             if not self._socket.poll(5):
                 continue
-            for identity, frame in sockets.receive_all_routed(self._socket):
+            for identity, frame in remote.receive_all_routed(self._socket):
                 self._on_frame(identity, frame)
 
     def _on_frame(self, identity: bytes, frame: bytes) -> None:
-        envelope = sessions.decode(frame)
-        if isinstance(envelope, sessions.GatewayHello):
+        envelope = cpg_gateway.decode(frame)
+        if isinstance(envelope, cpg_gateway.GatewayHello):
             self._gateway = identity
             self._unsent.clear()
             self._welcome()
         elif envelope.epoch != self.epoch or identity != self._gateway:
             return
-        elif isinstance(envelope, sessions.Open):
+        elif isinstance(envelope, cpg_gateway.Open):
             for item in envelope.sessions:
                 self._open(item)
-        elif isinstance(envelope, sessions.Request):
+        elif isinstance(envelope, cpg_gateway.Request):
             for request in envelope.requests:
                 self._stalled.append(request) if self.is_stalled else self._request(request)
-        elif isinstance(envelope, sessions.EventAck):
+        elif isinstance(envelope, cpg_gateway.EventAck):
             for number, n in envelope.sessions:
                 self._acknowledged(number, n)
-        elif isinstance(envelope, sessions.Close):
+        elif isinstance(envelope, cpg_gateway.Close):
             for number, reason in envelope.sessions:
                 self.closed.append((number, reason))
                 self._over(number)
 
-    def _send(self, envelope: sessions.Envelope) -> None:
-        self._unsent.append(sessions.encode(envelope))
+    def _send(self, envelope: cpg_gateway.Envelope) -> None:
+        self._unsent.append(cpg_gateway.encode(envelope))
         self._flush()
 
     def _flush(self) -> None:
         """Send as much as there is room for: a gateway that is slow must not miss anything."""
-        while self._unsent and (self._gateway is None or sockets.send(self._socket, self._unsent[0], self._gateway)):
+        while self._unsent and (self._gateway is None or remote.send(self._socket, self._unsent[0], self._gateway)):
             self._unsent.popleft()
 
     def _welcome(self) -> None:
         who = [session.who for session in self.sessions.values()]
-        self._send(sessions.CpgWelcome(self.epoch, 1, 1, 1, who))
+        self._send(cpg_gateway.CpgWelcome(self.epoch, 1, 1, 1, who))
 
     def _open(self, item: list[Any]) -> None:
         *who, resume = item
@@ -193,25 +194,25 @@ class Loopback:
                 position = self.head
             session.sent = session.position = max(position, session.position)
         opened = [who[0], Code.OK, session.position, session.settled, None]
-        self._send(sessions.Opened(self.epoch, [opened]))
+        self._send(cpg_gateway.Opened(self.epoch, [opened]))
         self._send_events(who[0], session)
 
     def _request(self, item: list[Any]) -> None:
         number, first, _, blob = item
         session = self.sessions.get(number)
         if session is None or first > session.settled + 1:
-            self._send(sessions.Reopen(self.epoch, [number]))
+            self._send(cpg_gateway.Reopen(self.epoch, [number]))
             return
         try:
             requests = expand_runs(decode_requests(blob))
         except BusError as error:
-            self._send(sessions.Notice(self.epoch, [[number, sessions.NoticeKind.CUT, [22, str(error)]]]))
+            self._send(cpg_gateway.Notice(self.epoch, [[number, cpg_gateway.NoticeKind.CUT, [22, str(error)]]]))
             return
         for request in requests:
             if request[0] > session.settled or request[1] >= Op.GROUPS:
                 self._evaluate(number, session, request)
             session.settled = max(session.settled, request[0])
-        self._send(sessions.Settled(self.epoch, [[number, session.settled]]))
+        self._send(cpg_gateway.Settled(self.epoch, [[number, session.settled]]))
         for each, other in list(self.sessions.items()):
             self._send_events(each, other)
 
@@ -258,13 +259,13 @@ class Loopback:
         held = sum(size for _, _, size in session.outstanding)
         if held > self.client_bytes_max:
             reason = f"{held} bytes of events are not acknowledged"
-            self._send(sessions.Notice(self.epoch, [[number, sessions.NoticeKind.CUT, [23, reason]]]))
+            self._send(cpg_gateway.Notice(self.epoch, [[number, cpg_gateway.NoticeKind.CUT, [23, reason]]]))
             self._over(number)
             return
         if held * 2 > self.client_bytes_max and number not in self.slow_told:
             self.slow_told.add(number)
             detail = [held, self.client_bytes_max]
-            self._send(sessions.Notice(self.epoch, [[number, sessions.NoticeKind.SLOW, detail]]))
+            self._send(cpg_gateway.Notice(self.epoch, [[number, cpg_gateway.NoticeKind.SLOW, detail]]))
         room = UNACKNOWLEDGED_BYTES_MAX - sum(size for n, _, size in session.outstanding if n <= session.sent)
         batch = []
         for n, event, size in session.outstanding:
@@ -274,7 +275,7 @@ class Loopback:
         if batch:
             session.sent = batch[-1][0]
             blob = events.encode_events(batch)
-            self._send(sessions.Events(self.epoch, [[number, batch[0][0], batch[-1][0], blob]]))
+            self._send(cpg_gateway.Events(self.epoch, [[number, batch[0][0], batch[-1][0], blob]]))
 
     def _acknowledged(self, number: int, n: int) -> None:
         session = self.sessions.get(number)
@@ -284,7 +285,7 @@ class Loopback:
             self._send_events(number, session)
 
     def _reply(self, number: int, request: int, code: int, result: Any) -> None:
-        self._send(sessions.Reply(self.epoch, [[number, encode_replies([[request, code, result]])]]))
+        self._send(cpg_gateway.Reply(self.epoch, [[number, encode_replies([[request, code, result]])]]))
 
     def _over(self, number: int) -> None:
         session = self.sessions.pop(number, None)

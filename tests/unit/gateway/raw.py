@@ -8,8 +8,8 @@ from typing import Any
 
 import zmq
 
-from rondo.bus.requests import encode_requests
-from rondo.client.protocol import FROM_GATEWAY, VERSION, Kind, decode, encode
+from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
+from rondo.protocol.requests import encode_requests
 
 
 class RawClient:

@@ -6,10 +6,10 @@ import resource
 
 import pytest
 
-from rondo.bus.codes import Code
-from rondo.bus.requests import Op
-from rondo.bus.sessions import CloseReason
-from rondo.client.protocol import Kind
+from rondo.protocol.client_gateway import Kind
+from rondo.protocol.codes import Code
+from rondo.protocol.cpg_gateway import CloseReason
+from rondo.protocol.requests import Op
 from services.ipc_gateway import limits
 from services.ipc_gateway.gateway import IN_FLIGHT_BYTES_MAX
 from tests.unit.gateway.conftest import GatewayProcess, eventually

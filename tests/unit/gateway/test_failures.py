@@ -12,9 +12,9 @@ import time
 import pytest
 
 import rondo
-from rondo.bus.control import ask
-from rondo.bus.sessions import CloseReason
-from rondo.client.protocol import Kind
+from rondo.ipc.control import ask
+from rondo.protocol.client_gateway import Kind
+from rondo.protocol.cpg_gateway import CloseReason
 from tests.unit.gateway.conftest import ROOT, GatewayProcess, StartGateway, eventually
 from tests.unit.gateway.loopback import Loopback
 from tests.unit.gateway.raw import RawClient

@@ -2,8 +2,8 @@
 
 import os
 
-from rondo.bus import sessions as bus
-from rondo.client.protocol import FROM_GATEWAY, VERSION, Kind, decode, encode
+from rondo.protocol import cpg_gateway as bus
+from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
 from services.ipc_gateway.credentials import Peer, peer_of_address, start_time_of
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.gateway import Gateway

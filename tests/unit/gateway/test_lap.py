@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import pytest
 
 import rondo
-from rondo.bus import events
-from rondo.bus.codes import Code
-from rondo.bus.control import ask
-from rondo.bus.direct import Router
-from rondo.bus.envelope import pack
-from rondo.bus.requests import Op, decode_requests, encode_replies
-from rondo.bus.sockets import remove_stale
-from rondo.client.protocol import FROM_CLIENT, VERSION, Kind, decode, encode
+from rondo.ipc.control import ask
+from rondo.ipc.local import Router
+from rondo.ipc.remote import remove_stale
+from rondo.protocol import events
+from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Kind, decode, encode
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import pack
+from rondo.protocol.requests import Op, decode_requests, encode_replies
 from services.ipc_gateway.lap import ACK_S, AFTER_S, INTERVAL_S, NAME, NEVER_S, PAYLOAD, RETRY_S, Lap, group_of
 from tests.unit.gateway.conftest import GatewayProcess, StartGateway, eventually
 from tests.unit.gateway.loopback import Loopback

@@ -16,12 +16,12 @@ from zmq.utils.monitor import recv_monitor_message
 import rondo
 import rondo.aio
 from rondo import curve
-from rondo.bus.control import ask
-from rondo.bus.sessions import REMOTE_UID
-from rondo.client.link import close_sockets, open_socket, send_hello
-from rondo.client.place import place_of
-from rondo.client.protocol import FROM_GATEWAY, VERSION, Kind, decode, encode
+from rondo._client.link import close_sockets, open_socket, send_hello
+from rondo._client.place import place_of
 from rondo.config.node import RemoteSettings
+from rondo.ipc.control import ask
+from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
+from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway.remote import REMOTE_PID_FIRST
 from services.ipc_gateway.table import RESUME_REMOTE_MS
 from tests.unit.gateway.conftest import ROOT, GatewayProcess, StartGateway, eventually

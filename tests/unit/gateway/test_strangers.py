@@ -11,10 +11,10 @@ import time
 import pytest
 
 import rondo
-from rondo.bus import zmtp
-from rondo.bus.codes import Code
-from rondo.bus.sessions import CloseReason
-from rondo.client.protocol import VERSION, Kind, encode
+from rondo.ipc import zmtp
+from rondo.protocol.client_gateway import VERSION, Kind, encode
+from rondo.protocol.codes import Code
+from rondo.protocol.cpg_gateway import CloseReason
 from services.ipc_gateway.table import SESSIONS_PER_PROCESS_MAX
 from tests.unit.gateway.conftest import GatewayProcess, StartGateway, connect_as, eventually
 from tests.unit.gateway.loopback import Loopback

@@ -2,7 +2,7 @@
 
 import os
 
-from rondo.bus.sessions import REMOTE_UID
+from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway.credentials import Peer
 from services.ipc_gateway.table import SESSIONS_PER_PROCESS_MAX, SESSIONS_PER_USER_MAX, Session, Table
 

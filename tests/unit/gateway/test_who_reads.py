@@ -7,7 +7,7 @@ import time
 import pytest
 
 import rondo
-from rondo.client import link
+from rondo._client import link
 from tests.unit.gateway.conftest import GatewayProcess
 from tests.unit.gateway.loopback import Loopback
 

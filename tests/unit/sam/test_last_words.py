@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import zmq
 
-from rondo.bus.control import ControlServer
+from rondo.ipc.control import ControlServer
+from rondo.testing.lab.waiting import wait_for
 from services.sam.last_words import LastWords
 from services.sam.loop import Loop
-from tests.cluster.waiting import wait_for
 
 
 class Totem:

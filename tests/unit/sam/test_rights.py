@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from rondo.bus.codes import Code
-from rondo.bus.sam import Op
+from rondo.protocol.codes import Code
+from rondo.protocol.sam_gateway import Op
 from services.sam.application import Owner
 from services.sam.requests import Asker, Requests
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rondo.config import LogSettings
-from rondo.logs import LINES_WAITING_MAX, LogError, Logs, notice
+from rondo.node.logs import LINES_WAITING_MAX, LogError, Logs, notice
 
 
 @pytest.fixture(autouse=True)

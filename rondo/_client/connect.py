@@ -1,0 +1,37 @@
+"""`rondo.connect()`: which node, and what to do when it does not answer."""
+
+import os
+import sys
+
+from rondo._client.connection import CONNECT_TIMEOUT_S, Cluster, connect_to
+from rondo._client.place import place_of
+
+
+def client_name() -> str:
+    """What the node's logs and status call this process."""
+    return os.path.basename(sys.argv[0])[:64] if sys.argv and sys.argv[0] else "python"
+
+
+def connect(
+    endpoint: str | None = None,
+    timeout: float | None = CONNECT_TIMEOUT_S,
+    *,
+    key_file: str | os.PathLike[str] | None = None,
+    server_key: str | None = None,
+) -> Cluster:
+    """Connect to the node that runs on this machine, or to one on another host.
+
+        with rondo.connect() as cluster:
+            print(cluster.node_id, cluster.cpg.groups())
+
+        with rondo.connect("tcp://192.168.1.1:5410", key_file="client.key", server_key="5f0c...") as cluster: ...
+
+    `endpoint` is a ZeroMQ endpoint; without it, RONDO_SOCKET, else the socket in RONDO_RUN_DIR or its default. Waits
+    `timeout` seconds (None: for ever) for a node that is in a ring. Only for another host: `key_file` is this client's
+    key pair (`rondo keygen --curve`; else RONDO_CLIENT_KEY_FILE), `server_key` the node's public key, 64 hexadecimal
+    digits (else RONDO_SERVER_KEY).
+
+    Raises Timeout if there is no node, AccessDenied if it does not let this user or key in, NoResources if there are
+    too many sessions, InvalidParameter for what is no endpoint or no key.
+    """
+    return connect_to(place_of(endpoint, key_file, server_key), client_name(), timeout)

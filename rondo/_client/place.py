@@ -1,0 +1,90 @@
+"""Where a client connects, and by which keys: what is given, else what the environment says.
+
+A node on this machine is reached over its socket, and the kernel vouches for the client. A gateway on another host
+(`tcp://...`) takes and shows CURVE keys: the client needs its own key pair, whose public key the node lists, and the
+node's public key, by which it knows that it talks to the right one.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rondo._client.session import DENIED
+from rondo.errors import InvalidParameter
+from rondo.paths import PathError, client_socket
+
+if TYPE_CHECKING:
+    from rondo.curve import KeyPair
+
+KEY_FILE_VARIABLE = "RONDO_CLIENT_KEY_FILE"
+SERVER_KEY_VARIABLE = "RONDO_SERVER_KEY"
+REMOTE = "tcp://"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What a remote client needs."""
+
+    own: "KeyPair" = field(repr=False)
+    server_public: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to connect. `keys` only where the gateway is on another host."""
+
+    endpoint: str
+    keys: Keys | None = None
+
+    @property
+    def denied(self) -> str:
+        """What it means that the gateway does not let us in."""
+        if self.keys is None:
+            return DENIED
+        return (
+            f"the node does not let this client in; add its public key, {self.keys.own.public.hex()}, to the file that "
+            "remote.clients of the node's corosync.conf names"
+        )
+
+    @property
+    def no_answer(self) -> str:
+        """What it means that nobody answers."""
+        what = f"no node answers at {self.endpoint}; is it running (rondo status), and in a ring?"
+        return what if self.keys is None else f"{what} Does it have remote{{}}, and is the server key its public key?"
+
+
+def place_of(
+    endpoint: str | None = None, key_file: str | os.PathLike[str] | None = None, server_key: str | None = None
+) -> Place:
+    """The place that this names, or the environment. Raises InvalidParameter."""
+    try:
+        endpoint = client_socket(endpoint)
+    except PathError as error:
+        raise InvalidParameter(str(error)) from None
+    if not endpoint.startswith(REMOTE):
+        if key_file or server_key:
+            raise InvalidParameter(f"{endpoint}: keys are for a gateway on another host (tcp://HOST:PORT)")
+        return Place(endpoint)
+    key_file = key_file or os.environ.get(KEY_FILE_VARIABLE)
+    server_key = server_key or os.environ.get(SERVER_KEY_VARIABLE)
+    if not key_file or not server_key:
+        raise InvalidParameter(
+            f"{endpoint}: a gateway on another host asks for keys: give key_file and server_key, or set "
+            f"{KEY_FILE_VARIABLE} and {SERVER_KEY_VARIABLE}"
+        )
+    return Place(endpoint, _keys(Path(key_file), server_key))
+
+
+def _keys(key_file: Path, server_key: str) -> Keys:
+    from rondo import curve  # most clients need it not
+    from rondo.config.key import KeyFileError
+
+    try:
+        return Keys(curve.read_key_pair(key_file), curve.parse_key(server_key.strip()))
+    except KeyFileError as error:
+        raise InvalidParameter(str(error)) from None
+    except ValueError as error:
+        raise InvalidParameter(
+            f"the server key is not one: {error}; the node's `rondo keygen` has printed it"
+        ) from None

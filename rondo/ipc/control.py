@@ -1,0 +1,112 @@
+"""The control socket of each service: ask one process for its state and counters, change its log level.
+
+Every service binds `ipc://RUN/SERVICE.ctl`. A request is one msgpack map `{"op": ...}`, the answer one msgpack map with
+`"ok": true`, or `"ok": false` and `"error"`, one line; the keys of all maps are text. Operations are functions from the
+request to the answer. Nobody waits: a service that is busy with something else answers when its loop comes round, and
+who asks has a time-out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from rondo.ipc import remote
+from rondo.protocol.envelope import BusError, pack, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REQUEST_BYTES_MAX = 64 * 1024
+
+Handler = Callable[[dict[str, Any]], Mapping[str, Any]]
+"""An operation: takes the request, returns what the answer holds. It raises ValueError to refuse."""
+
+
+class ControlError(Exception):
+    """The service could not be asked, or refused; the text says which and why, in one line."""
+
+
+def endpoint(run_dir: Path, service: str) -> str:
+    """Where a service's control socket is."""
+    return f"ipc://{run_dir / service}.ctl"
+
+
+class ControlServer:
+    """The service's half. Poll `socket` for reading and call `serve` when there is something."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, service: str, handlers: Mapping[str, Handler]
+    ) -> None:
+        """Binds the socket; raises `rondo.ipc.remote.SocketError`."""
+        where = endpoint(run_dir, service)
+        remote.remove_stale(where)
+        self.socket = remote.bind_router(context, where)
+        self._handlers = dict(handlers)
+        self.asking = b""
+        """Identity of who is being answered: a handler that keeps it can `tell` more later."""
+
+    def serve(self) -> None:
+        """Answer what has been asked."""
+        for identity, frame in remote.receive_all_routed(self.socket):
+            self.asking = identity
+            # Who asked and went away needs no answer.
+            remote.send(self.socket, pack(self._answer(frame)), identity)
+
+    def _answer(self, frame: bytes) -> dict[str, Any]:
+        try:
+            request = unpack(frame) if len(frame) <= REQUEST_BYTES_MAX else None
+        except BusError as error:
+            return {"ok": False, "error": str(error)}
+        if not isinstance(request, dict) or not isinstance(request.get("op"), str):
+            return {"ok": False, "error": 'a request is a map with "op"'}
+        handler = self._handlers.get(request["op"])
+        if handler is None:
+            return {"ok": False, "error": f"unknown operation; there are: {', '.join(sorted(self._handlers))}"}
+        try:
+            return {"ok": True, **handler(request)}
+        except ValueError as error:
+            return {"ok": False, "error": str(error)}
+
+    def tell(self, identity: bytes, news: Mapping[str, Any]) -> bool:
+        """Send another answer to who asked before; False if it is not there any more, or has no room."""
+        return remote.send(self.socket, pack({"ok": True, **news}), identity)
+
+    def close(self) -> None:
+        """Close and remove the socket."""
+        self.socket.close()
+
+
+def ask(run_dir: Path, service: str, op: str, timeout: float = 2.0, **arguments: Any) -> dict[str, Any]:
+    """Ask a service one thing and wait for the answer, `timeout` seconds at most. Raises `ControlError`."""
+    if not (run_dir / f"{service}.ctl").exists():
+        raise ControlError(f"{service} is not running in {run_dir}")
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        return _ask(context, endpoint(run_dir, service), service, {"op": op, **arguments}, timeout)
+    finally:
+        context.term()
+
+
+def _ask(
+    context: zmq.Context[zmq.Socket[bytes]], where: str, service: str, request: dict[str, Any], timeout: float
+) -> dict[str, Any]:
+    try:
+        socket = remote.connect_dealer(context, where)
+    except remote.SocketError as error:
+        raise ControlError(f"{service}: {error}") from None
+    try:
+        socket.send(pack(request))
+        if not socket.poll(int(timeout * 1000)):
+            raise ControlError(f"{service} did not answer within {timeout:g} s")
+        answer = unpack(socket.recv())
+    except BusError as error:
+        raise ControlError(f"{service}: {error}") from None
+    finally:
+        socket.close()
+    if not isinstance(answer, dict) or answer.get("ok") is not True:
+        why = answer.get("error") if isinstance(answer, dict) else "not an answer"
+        raise ControlError(f"{service}: {why}")
+    return answer

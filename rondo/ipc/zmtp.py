@@ -1,0 +1,144 @@
+"""ZeroMQ's own protocol on a stream (ZMTP 3.0, RFC 23, mechanism NULL): bytes in, messages out; no I/O.
+
+libzmq moves every message through a thread of its own at either end: four wake-ups for one hop, where one would do. So
+the bus speaks ZeroMQ itself on the sockets of this machine (`rondo.ipc.local`). Whoever is at the other end may use
+libzmq, in any language, and cannot tell the difference.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntFlag
+
+GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+"""Signature, version 3.0, mechanism, "as server", filler."""
+
+DENIED = b"\x05ERROR\x03400"
+"""Body of the command that refuses a connection; libzmq reports it as a failed authentication."""
+
+COMMAND_BYTES_MAX = 4096
+_SHORT_MAX = 255
+_LONG = struct.Struct("!BQ")
+
+
+class Flag(IntFlag):
+    """The first byte of a frame."""
+
+    MORE = 1
+    LONG = 2
+    COMMAND = 4
+
+
+_MORE, _IS_LONG, _IS_COMMAND = int(Flag.MORE), int(Flag.LONG), int(Flag.COMMAND)
+
+
+class ProtocolError(Exception):
+    """The other side does not speak this protocol: the connection is over."""
+
+
+def header(size: int, flags: int = 0) -> bytes:
+    """What stands before a frame of so many bytes."""
+    return bytes((flags, size)) if size <= _SHORT_MAX else _LONG.pack(flags | _IS_LONG, size)
+
+
+def command(body: bytes) -> bytes:
+    """A command as it travels."""
+    return header(len(body), _IS_COMMAND) + body
+
+
+def ready(kind: bytes) -> bytes:
+    """The command that ends the handshake; `kind` is ROUTER or DEALER."""
+    return command(b"\x05READY" + _property(b"Socket-Type", kind) + _property(b"Identity", b""))
+
+
+def _property(name: bytes, value: bytes) -> bytes:
+    return bytes((len(name),)) + name + len(value).to_bytes(4) + value
+
+
+class Reader:
+    """What comes from the other side of one connection."""
+
+    def __init__(self, frame_bytes_max: int) -> None:
+        self.is_ready = False
+        """The handshake is over."""
+        self.is_greeted = False
+        self.is_denied = False
+        """The other side does not let us in."""
+        self.pings: list[bytes] = []
+        """Answers that are due to the other side's heartbeats; whoever sends empties it."""
+        self._bytes_max = frame_bytes_max
+        self._parts: list[bytes] = []
+        self._have = 0
+        self._wanted = len(GREETING)
+        self._more = False
+
+    @property
+    def missing(self) -> int:
+        """How many bytes are missing to what was begun, at least."""
+        return self._wanted - self._have
+
+    def feed(self, data: bytes) -> list[bytes | None]:
+        """Take bytes; gives the messages that they complete. None stands for one of several frames, which is none of
+        ours. Raises `ProtocolError`."""
+        self._have += len(data)
+        if self._have < self._wanted:
+            self._parts.append(data)
+            return []
+        if self._parts:
+            self._parts.append(data)
+            data = b"".join(self._parts)
+            self._parts = []
+        at = 0
+        if not self.is_greeted:
+            self._greeted(data)
+            at = len(GREETING)
+        messages: list[bytes | None] = []
+        end = len(data)
+        while end - at >= 2:
+            flags, size = data[at], data[at + 1]
+            begin = at + 2
+            if flags & _IS_LONG:
+                if end - at < _LONG.size:
+                    break
+                _, size = _LONG.unpack_from(data, at)
+                begin = at + _LONG.size
+                if size > self._bytes_max:
+                    raise ProtocolError(f"a frame of {size} bytes")
+            if end - begin < size:
+                self._wait_for(data[at:], begin - at + size)
+                return messages
+            body = data[begin : begin + size]
+            at = begin + size
+            if flags & _IS_COMMAND:
+                self._command(body)
+            elif not self.is_ready:
+                raise ProtocolError("a message before the handshake is over")
+            elif flags & _MORE:
+                self._more = True
+            elif self._more:
+                self._more = False
+                messages.append(None)
+            else:
+                messages.append(body)
+        self._wait_for(data[at:], _LONG.size if end - at >= 2 else 2)
+        return messages
+
+    def _wait_for(self, rest: bytes, wanted: int) -> None:
+        self._parts = [rest] if rest else []
+        self._have = len(rest)
+        self._wanted = wanted
+
+    def _greeted(self, data: bytes) -> None:
+        if data[0] != GREETING[0] or data[9] != GREETING[9] or data[10] < 3 or data[12:32] != GREETING[12:32]:
+            raise ProtocolError("no greeting of ZMTP 3 with mechanism NULL")
+        self.is_greeted = True
+
+    def _command(self, body: bytes) -> None:
+        if len(body) > COMMAND_BYTES_MAX:
+            raise ProtocolError("a command that is too long")
+        if body.startswith(b"\x05READY"):
+            self.is_ready = True
+        elif body.startswith(b"\x05ERROR"):
+            self.is_denied = True
+        elif body.startswith(b"\x04PING"):
+            self.pings.append(command(b"\x04PONG" + body[7:]))

@@ -1,0 +1,171 @@
+"""The hot modules, compiled: what is on the way of every message also exists as machine code, where it was made.
+
+`make compiled` (python -m rondo.node.compile) has mypyc translate the modules named here, the same source that runs
+without it, into one library beside this package. Where that library is there and was made from just the source that is
+there, imports of these modules take it. Otherwise, and with RONDO_COMPILED=no in the environment, they take the source.
+Nothing else differs: no module knows which of the two it is.
+
+What it wins is in bench/RESULTS.md. The client library stays as it is: it runs in other people's programs, which may
+want to look into it, to derive from it, or to do without a compiler.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+SWITCH = "RONDO_COMPILED"
+"""Environment: `no` has everything run from source."""
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The directory that holds `rondo` and `services`."""
+
+DIRECTORY = ROOT / "rondo" / "_compiled" / (sys.implementation.cache_tag or "python")
+"""Where the library is, for this version of Python."""
+
+LIBRARY = "rondo_compiled__mypyc"
+"""The module that holds all code; those of the single modules only point into it."""
+
+DIGEST = "source.digest"
+SUFFIX = ".so"
+
+PACKAGES = ("services.totem.ring", "services.totem.wire")
+"""All modules of these."""
+
+MODULES = (
+    "rondo.ipc.local",
+    "rondo.protocol.envelope",
+    "rondo.protocol.events",
+    "services.totem.ordered_log",
+    "rondo.protocol.batch",
+    "rondo.protocol.totem_reader",
+    "rondo.protocol.requests",
+    "rondo.protocol.cpg_gateway",
+    "rondo.ipc.zmtp",
+    "services.cpg.assembly",
+    "services.cpg.clients",
+    "services.cpg.core",
+    "services.cpg.evaluate",
+    "services.cpg.groups",
+    "services.cpg.machine",
+    "services.cpg.process",
+    "services.cpg.sessions",
+    "services.cpg.wire",
+    "services.ipc_gateway.doors",
+    "services.ipc_gateway.front",
+    "services.ipc_gateway.gateway",
+    "services.ipc_gateway.lap",
+    "services.ipc_gateway.local_front",
+    "services.ipc_gateway.process",
+    "services.ipc_gateway.table",
+    "services.ipc_gateway.upstream",
+    "services.totem.bus",
+    "services.totem.node",
+    "services.totem.process",
+    "services.totem.protection",
+    "services.totem.suspicion",
+    "services.totem.security.envelope",
+    "services.totem.security.opener",
+    "services.totem.security.packets",
+    "services.totem.security.peers",
+    "services.totem.security.replay",
+    "services.totem.security.sealer",
+    "services.totem.transport.base",
+    "services.totem.transport.batch",
+    "services.totem.transport.knet.crypto",
+    "services.totem.transport.knet.effects",
+    "services.totem.transport.knet.format",
+    "services.totem.transport.knet.fragments",
+    "services.totem.transport.knet.knet",
+    "services.totem.transport.knet.numbers",
+    "services.totem.transport.knet.peer_link",
+    "services.totem.transport.knet.remote_host",
+    "services.totem.transport.knet_link",
+    "services.totem.transport.knet_sockets",
+    "services.totem.transport.link",
+    "services.totem.transport.segments",
+    "services.totem.transport.udp",
+    "services.totem.transport.udpu",
+)
+"""And these."""
+
+
+def sources() -> dict[str, Path]:
+    """The source of every module that is compiled, by its name."""
+    found = {name: ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in MODULES}
+    for package in PACKAGES:
+        for path in ROOT.joinpath(*package.split(".")).glob("*.py"):
+            if path.stem != "__init__":
+                found[f"{package}.{path.stem}"] = path
+    return dict(sorted(found.items()))
+
+
+def digest(paths: dict[str, Path]) -> str:
+    """Of the whole source. All of it counts for each module: compiled code knows the layout of what it calls."""
+    taken = hashlib.blake2b(digest_size=16)
+    for name, path in paths.items():
+        data = path.read_bytes()
+        taken.update(f"{name} {len(data)}\n".encode())
+        taken.update(data)
+    return taken.hexdigest()
+
+
+class Finder:
+    """Finds the compiled modules; an entry of `sys.meta_path`. Looks at the files when it is first asked for one."""
+
+    def __init__(self, directory: Path = DIRECTORY) -> None:
+        self.directory = directory
+        self._names: frozenset[str] | None = None
+        self.is_stale = False
+        """There is a library, but not one of this source."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The modules that it has."""
+        if self._names is None:
+            self._names = self._look()
+        return self._names
+
+    def _look(self) -> frozenset[str]:
+        try:
+            made_of = (self.directory / DIGEST).read_text(encoding="ascii")
+            paths = sources()
+            self.is_stale = made_of != digest(paths)
+        except (OSError, UnicodeDecodeError):
+            return frozenset()
+        return frozenset() if self.is_stale else frozenset([LIBRARY, *paths])
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The import system asks for a module (importlib.abc.MetaPathFinder)."""
+        if not name.startswith(("rondo.", "services.", LIBRARY)) or name not in self.names:
+            return None
+        file = str(self.directory / f"{name}{SUFFIX}")
+        return spec_from_file_location(name, file, loader=ExtensionFileLoader(name, file))
+
+
+FINDER = Finder()
+
+
+def install() -> None:
+    """Have imports find what is compiled, from now on."""
+    if os.environ.get(SWITCH) != "no" and FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, FINDER)
+
+
+def state() -> str:
+    """Which of the two runs, for a log line."""
+    if FINDER not in sys.meta_path:
+        return f"from source ({SWITCH}=no)"
+    if FINDER.names:
+        return "compiled"
+    return "from source, since the compiled modules are older; renew them: make compiled" if FINDER.is_stale else (
+        "from source"
+    )  # fmt: skip

@@ -1,0 +1,128 @@
+"""How a service starts: its options, its configuration, its log, and the exit code that says what was wrong.
+
+Each `services/*/__main__.py` says what is its own (`Service`) and leaves the rest to `main`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rondo import config, paths
+from rondo.config import ConfigError, NodeConfig, NodeConfigError
+from rondo.config.key import KeyFileError
+from rondo.ipc.control import ControlError, ask
+from rondo.ipc.remote import SocketError
+from rondo.node import compiled
+from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL, EXIT_NOT_ANSWERED, EXIT_OK, EXIT_RUNNING
+from rondo.node.instance import InstanceError
+from rondo.node.logs import LEVELS, LogError, Logs
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a service is started with."""
+
+    config: NodeConfig
+    run_dir: Path
+    state_dir: Path
+    """Where it keeps what outlives it; the run directory for a service that keeps nothing (`Service.state_dir`)."""
+    logs: Logs
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What one service has of its own. `run` returns an exit code; its OSErrors are told as what cannot be had."""
+
+    name: str
+    about: str
+    """The text of `--help`."""
+    run: Callable[[Start], int]
+    run_dir: str
+    """What it has in the run directory, for `--help`."""
+    state_dir: str = ""
+    """What it has in the state directory, for `--help`; empty: nothing."""
+    lacking: tuple[type[Exception], ...] = ()
+    """Its own errors that mean: something that it needs cannot be had."""
+
+
+def main(service: Service, arguments: list[str] | None = None) -> int:
+    """Run the service, or ask a running one for its state; returns the exit code (rondo.node.exit_codes)."""
+    options = _parser(service).parse_args(arguments)
+
+    lacking: tuple[type[Exception], ...] = (paths.PathError, SocketError, *service.lacking)
+
+    def fail(text: object, code: int) -> int:
+        print(f"{service.name}: {text}", file=sys.stderr)
+        return code
+
+    try:
+        return _print_status(service, options) if options.status else _run(service, options)
+    except ControlError as error:
+        print(error, file=sys.stderr)
+        return EXIT_NOT_ANSWERED
+    except (ConfigError, NodeConfigError, KeyFileError, LogError) as error:
+        return fail(error, EXIT_CONFIGURATION)
+    except InstanceError as error:
+        return fail(error, EXIT_RUNNING)
+    except lacking as error:
+        return fail(error, EXIT_FATAL)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return fail(f"{place}{error.strerror or error}; see the permissions and limits of this user", EXIT_FATAL)
+
+
+def _run(service: Service, options: argparse.Namespace) -> int:
+    node_config = _configuration(service, options)
+    run_dir = paths.make_run_dir(options.run_dir)
+    state_dir = run_dir
+    if service.state_dir:
+        state_dir = paths.make_state_dir(options.state_dir, node_config.state_dir or None)
+    logs = Logs(node_config.log_settings(service.name))
+    if options.log_level:
+        logs.set_level(options.log_level)
+    logs.start()
+    logging.getLogger("MAIN").debug("Running %s.", compiled.state())
+    try:
+        return service.run(Start(node_config, run_dir, state_dir, logs))
+    finally:
+        logs.close()
+
+
+def _configuration(service: Service, options: argparse.Namespace) -> NodeConfig:
+    if options.resolved:
+        return NodeConfig.read(options.resolved)
+    loaded = config.load(options.config, node_id=options.nodeid)
+    for warning in loaded.warnings:
+        print(f"{service.name}: warning: {warning}", file=sys.stderr)
+    return config.resolve(loaded, state_dir=options.state_dir if service.state_dir else None)
+
+
+def _print_status(service: Service, options: argparse.Namespace) -> int:
+    answer = ask(paths.run_dir(options.run_dir), service.name, "status")
+    answer.pop("ok", None)
+    print(json.dumps(answer, indent=2))
+    return EXIT_OK
+
+
+def _parser(service: Service) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m services.{service.name}",
+        description=service.about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("-c", "--config", metavar="FILE", help="corosync.conf (COROSYNC_MAIN_CONFIG_FILE)")
+    source.add_argument("--resolved", metavar="FILE", type=Path, help="configuration that `rondo start` has resolved")
+    parser.add_argument("--run-dir", metavar="D", help=f"{service.run_dir} (RONDO_RUN_DIR)")
+    if service.state_dir:
+        parser.add_argument("--state-dir", metavar="D", help=f"{service.state_dir} (RONDO_STATE_DIR)")
+    parser.add_argument("--nodeid", metavar="N", type=int, help="which node of the nodelist this is")
+    parser.add_argument("--log-level", metavar="L", choices=LEVELS, help=f"one of {' '.join(LEVELS)}")
+    parser.add_argument("--status", action="store_true", help="print the state of a running instance as JSON")
+    return parser

@@ -1,0 +1,98 @@
+"""Stop a node: cleanly if it can still be asked, and in any case with everything that is left of it."""
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes
+
+SERVICE_SECONDS = 5
+"""How long a service may take to end (stopwaitsecs in supervisord.conf)."""
+
+KEEPER_SECONDS = 7
+"""How long the keeper may take to see the end of what it has killed."""
+
+LOOK_SECONDS = 0.02
+
+SUPERVISOR_SECONDS = SERVICE_SECONDS * len(SERVICES) + 5
+
+
+@dataclass(slots=True)
+class Halted:
+    """What stopping a node came to."""
+
+    ran: bool = False
+    """Whether there was anything to stop."""
+    orphans: list[str] = field(default_factory=list)
+    """Services without supervisord that were stopped."""
+    killed: list[str] = field(default_factory=list)
+    """What did not end when asked to and was killed."""
+
+
+def halt(run_dir: Path) -> Halted:
+    """Stop supervisord, which stops the services in order; then whatever is there without it."""
+    halted = Halted()
+    supervisor = processes.find_one(run_dir, processes.SUPERVISORD)
+    if supervisor is not None:
+        halted.ran = True
+        halted.killed += processes.end(processes.grips(run_dir, [supervisor]), SUPERVISOR_SECONDS)
+    halt_orphans(run_dir, halted)
+    _halt_applications(run_dir, halted)
+    with contextlib.suppress(OSError):
+        # It may hold the key.
+        (run_dir / RESOLVED_CONFIGURATION).unlink()
+    return halted
+
+
+def halt_orphans(run_dir: Path, halted: Halted, *, keep_applications: bool = False) -> None:
+    """Stop the services that a killed supervisord has left, clients first and the ring last.
+
+    keep_applications: those of SAM go on under their keeper, and the SAM that is started next takes them up.
+    """
+    for name in reversed(SERVICES):
+        found = [each for each in processes.find(run_dir) if each.name == name]
+        if found:
+            halted.ran = True
+            halted.orphans.append(name)
+            held = processes.grips(run_dir, found)
+            if name == "sam" and keep_applications:
+                for grip in held:
+                    grip.send(signal.SIGKILL)
+            halted.killed += processes.end(held, SERVICE_SECONDS)
+
+
+def _halt_applications(run_dir: Path, halted: Halted) -> None:
+    """SAM has stopped its applications, and with them the keeper, unless one of them was killed."""
+    left = [each for each in processes.find(run_dir) if each.name == processes.KEEPER]
+    if left:
+        halted.ran = True
+        halted.killed += processes.end(processes.grips(run_dir, left), KEEPER_SECONDS)
+    _kill_applications(run_dir)
+
+
+def _kill_applications(run_dir: Path) -> None:
+    """Until there is none: one that is just being forked off was not seen."""
+    deadline = time.monotonic() + SERVICE_SECONDS
+    while (pids := processes.find_applications(run_dir)) and time.monotonic() < deadline:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(LOOK_SECONDS)
+
+
+def kill(run_dir: Path) -> None:
+    """End all processes of a node at once, as a power failure would."""
+    # supervisord first: nothing is started again. And then once more: SAM may just have started another keeper.
+    for only_supervisor in (True, False, False):
+        found = [each for each in processes.find(run_dir) if not only_supervisor or each.name == processes.SUPERVISORD]
+        held = processes.grips(run_dir, found)
+        for grip in held:
+            grip.send(signal.SIGKILL)
+        deadline = time.monotonic() + SERVICE_SECONDS
+        for grip in held:
+            grip.wait(deadline - time.monotonic())
+            grip.close()
+    _kill_applications(run_dir)

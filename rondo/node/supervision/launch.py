@@ -1,0 +1,159 @@
+"""Start a node: take its locks, clear away what a killed one has left, start supervisord, and see it serve clients.
+
+A start either succeeds or leaves nothing behind: what was started is stopped again when the node does not come up.
+"""
+
+import importlib.resources
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import rondo
+from rondo import paths
+from rondo.cli.output import CommandError
+from rondo.config import NodeConfig, key
+from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, SUPERVISOR_SOCKET, locks, processes, record, survey
+from rondo.node.supervision.halt import Halted, halt, halt_orphans
+from rondo.node.supervision.logfiles import last_words
+
+READY_SECONDS = 30.0
+POLL_SECONDS = 0.1
+UNIX_PID_DIGITS = 7
+LOG_DIRECTORY = "log"
+SUPERVISOR_ERRORS = "supervisord.err"
+
+
+@dataclass(slots=True)
+class Launched:
+    """A node that was started and may not be up yet."""
+
+    config: NodeConfig
+    run_dir: Path
+    supervisor: "subprocess.Popen[bytes]"
+    orphans: list[str]
+    """Services of a killed supervisord that were stopped first."""
+
+
+def make_run_dir(option: paths.AnyPath | None) -> Path:
+    """The run directory of a node that is to be started. Raises PathError, also if it is too long for what goes there,
+    and has made no directory then."""
+    _check_socket_paths(paths.run_dir(option))
+    return paths.make_run_dir(option)
+
+
+def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
+    """Start supervisord, which starts the services; does not wait for them. Raises CommandError."""
+    _check_socket_paths(run_dir)
+    held = [locks.take(run_dir, "--run-dir")]
+    try:
+        held.append(locks.take(state_dir, "--state-dir"))
+        halted = Halted()
+        halt_orphans(run_dir, halted, keep_applications=True)
+        _prepare(config, run_dir)
+        supervisor = _start_supervisord(run_dir, state_dir, held)
+        for descriptor in held:
+            locks.write_holder(descriptor, supervisor.pid)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    return Launched(config, run_dir, supervisor, halted.orphans)
+
+
+def wait_until_ready(node: Launched) -> None:
+    """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the why."""
+    deadline = time.monotonic() + ready_seconds(node.config)
+    try:
+        while missing := _missing(node.run_dir):
+            if node.supervisor.poll() is not None:
+                raise CommandError(f"the node has stopped: {_why_stopped(node.run_dir)}")
+            if time.monotonic() > deadline:
+                raise CommandError(f"the node did not come up in {ready_seconds(node.config):g} s: {missing}")
+            time.sleep(POLL_SECONDS)
+        _connect_once(node.run_dir, max(1.0, deadline - time.monotonic()))
+    except BaseException:  # an interrupt too leaves nothing behind
+        halt(node.run_dir)
+        node.supervisor.wait()
+        raise
+
+
+def ready_seconds(config: NodeConfig) -> float:
+    """How long a node may take to come up: time for two attempts to form a ring, where that is more than 30 s."""
+    return max(READY_SECONDS, 2 * (config.token_timeout_ms + config.consensus_timeout_ms) / 1000 + 10)
+
+
+def _check_socket_paths(run_dir: Path) -> None:
+    # supervisord binds its socket under a name with its pid appended, and renames it.
+    for name in (*(f"{service}.ctl" for service in SERVICES), f"{SUPERVISOR_SOCKET}.{'9' * UNIX_PID_DIGITS}"):
+        paths.socket_endpoint(run_dir, name)
+
+
+def _prepare(config: NodeConfig, run_dir: Path) -> None:
+    """What the services need to find: key, log directory, resolved configuration."""
+    security = config.security
+    if security.enabled and security.key_created_if_missing and not os.path.lexists(security.key_file):
+        key.write_key(Path(security.key_file))
+    (run_dir / LOG_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
+    record.forget(run_dir)
+    config.save(run_dir / RESOLVED_CONFIGURATION)
+
+
+def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int]) -> "subprocess.Popen[bytes]":
+    """In a session of its own: a Ctrl-C at the terminal is for the command, which then stops the node in order."""
+    resolved = run_dir / RESOLVED_CONFIGURATION
+    # -P: nothing is imported from the directory in which somebody happened to type the command.
+    python = [sys.executable, "-P", "-m"]
+    environment = os.environ | {
+        processes.MARK: processes.mark(run_dir),
+        "RONDO_RUN_DIR": str(run_dir),
+        "RONDO_STATE_DIR": str(state_dir),
+        "RONDO_UID": str(os.geteuid()),
+        "RONDO_LOCKS": ",".join(map(str, held)),
+        "RONDO_SERVICE": shlex.join([*python, "services"]),
+        "RONDO_SERVICE_ARGUMENTS": shlex.join(["--resolved", str(resolved), "--run-dir", str(run_dir)]),
+    }
+    configuration = importlib.resources.files("rondo.node.supervision") / "supervisord.conf"
+    with (run_dir / LOG_DIRECTORY / SUPERVISOR_ERRORS).open("wb") as errors:
+        return subprocess.Popen(
+            [*python, "supervisor.supervisord", "-c", str(configuration)],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            cwd="/",
+            env=environment,
+            umask=0o077,
+            start_new_session=True,
+            pass_fds=held,
+        )
+
+
+def _missing(run_dir: Path) -> str:
+    """What keeps the node from being up, in one line; empty if nothing does."""
+    answers = survey.ask_all(run_dir, timeout=0.5)
+    for name, answer in answers.items():
+        if answer is None:
+            words = last_words(run_dir / LOG_DIRECTORY / f"{name}.log")
+            return f"{name} does not answer" + (f", its last words: {words}" if words else "")
+    totem = answers["totem"] or {}
+    if why := totem.get("why_isolated"):
+        return f"totem is not on the network: {why}"
+    if not survey.is_in_ring(totem):
+        return f"totem has formed no ring yet (state {totem.get('state')}); see `rondo logs totem`"
+    return ""
+
+
+def _connect_once(run_dir: Path, timeout: float) -> None:
+    """A client can connect: the proof that the node serves."""
+    try:
+        rondo.connect(paths.socket_endpoint(run_dir, "gateway.sock"), timeout=timeout).close()
+    except rondo.Error as error:
+        raise CommandError(f"the node does not serve clients: {error}") from None
+
+
+def _why_stopped(run_dir: Path) -> str:
+    noted = record.read(run_dir).failure
+    words = last_words(run_dir / LOG_DIRECTORY / SUPERVISOR_ERRORS)
+    return noted or words or f"supervisord has ended; see {run_dir / LOG_DIRECTORY / 'supervisord.log'}"

@@ -1,0 +1,151 @@
+"""Runs inside supervisord: counts restarts, and stops the whole node when one of its services is beyond help.
+
+supervisord loads it as an RPC interface ([rpcinterface:rondo] in supervisord.conf), which is its way to be extended,
+and calls `make` once. A service is beyond help
+
+- when it exits with 8: its configuration cannot be used, and the next start would read the same;
+- when it cannot be started at all (supervisord calls that FATAL);
+- when it gives up by itself (an exit code other than 0, not a signal) QUICK_EXITS_MAX times in a row, each time within
+  QUICK_SECONDS of its start: a port that is taken, a directory that is not writable.
+
+A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam is never a
+reason to stop: without it a node does the rest of its work.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from supervisor import events
+from supervisor.medusa import asyncore_25 as asyncore
+from supervisor.states import SupervisorStates
+
+from rondo.node.exit_codes import EXIT_CONFIGURATION
+from rondo.node.supervision import DISPENSABLE
+from rondo.node.supervision.logfiles import last_words
+from rondo.node.supervision.record import Record
+
+QUICK_SECONDS = 10
+QUICK_EXITS_MAX = 3
+AT_ONCE_AFTER_SECONDS = 1.0
+"""A service that did not even live so long is started again at supervisord's own pace, once a second, because it may be
+dying in a loop, ..."""
+AT_ONCE_MAX = 3
+"""... unless it was killed, and not so many times in a row: whoever kills it for the second time wants it back, too."""
+
+
+class Alarm:
+    """Ends the sleep of supervisord's loop: when a child dies, and once more when it has been seen to be dead.
+
+    The loop sleeps a second in poll(2), which Python resumes after a signal. What signals write to their wake-up
+    descriptor is polled here like any other input. Death is noticed at the end of a turn and the start of the next
+    process comes at the end of the following one, hence `ring`.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        asyncore.socket_map[self._read] = self
+
+    def ring(self) -> None:
+        """Have the next turn come at once."""
+        with contextlib.suppress(BlockingIOError):  # full of alarms already
+            os.write(self._write, b"!")
+
+    # What supervisord asks of everything that it polls.
+
+    def readable(self) -> bool:
+        """Always to be polled."""
+        return True
+
+    def writable(self) -> bool:
+        """Never written to by the loop."""
+        return False
+
+    def handle_read_event(self) -> None:
+        """Empty the pipe: that the loop turns is all that was wanted."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._read, 512)
+
+    def handle_error(self) -> None:
+        """There is nothing to mend."""
+
+
+class Watch:
+    """Sees every change of state of a service. It offers no remote procedure of its own."""
+
+    def __init__(self, supervisord: Any, run_dir: Path, alarm: Alarm) -> None:
+        self._supervisord = supervisord
+        self._alarm = alarm
+        self._run_dir = run_dir
+        self._starts: Counter[str] = Counter()
+        self._quick_exits: Counter[str] = Counter()
+        self._short_lives: Counter[str] = Counter()
+        self._record = Record()
+
+    def _on_event(self, event: Any) -> None:
+        process = event.process
+        if isinstance(event, events.ProcessStateStartingEvent):
+            self._starts[process.config.name] += 1
+            self._record.restarts[process.config.name] = self._starts[process.config.name] - 1
+            self._save()
+        elif isinstance(event, events.ProcessStateExitedEvent):
+            if self._may_start_at_once(process):
+                self._alarm.ring()
+            self._exited(process)
+        elif isinstance(event, events.ProcessStateFatalEvent):
+            self._give_up(process, f"cannot be started: {process.spawnerr}")
+
+    def _may_start_at_once(self, process: Any) -> bool:
+        """Whether its successor need not wait for the next second."""
+        name = process.config.name
+        if time.time() - process.laststart >= AT_ONCE_AFTER_SECONDS:
+            self._short_lives[name] = 0
+            return True
+        self._short_lives[name] += 1
+        return bool(process.exitstatus < 0 and self._short_lives[name] <= AT_ONCE_MAX)
+
+    def _exited(self, process: Any) -> None:
+        """exitstatus is negative if a signal ended it."""
+        name, code = process.config.name, process.exitstatus
+        if code == EXIT_CONFIGURATION:
+            self._give_up(process, f"exited with {code}")
+        elif code > 0 and time.time() - process.laststart < QUICK_SECONDS:
+            self._quick_exits[name] += 1
+            if self._quick_exits[name] >= QUICK_EXITS_MAX:
+                self._give_up(process, f"exited {QUICK_EXITS_MAX} times in a row, last with {code}")
+        else:
+            self._quick_exits[name] = 0
+
+    def _give_up(self, process: Any, what: str) -> None:
+        """Stop the node: supervisord stops all services, in their order, and ends."""
+        name = process.config.name
+        if self._record.failure or name in DISPENSABLE:
+            return
+        words = last_words(Path(process.config.stdout_logfile)).removeprefix(f"{name}: ")
+        self._record.failure = f"{name} {what}" + (f": {words}" if words else "")
+        self._supervisord.options.logger.critical(f"{self._record.failure}; the node stops")
+        self._save()
+        if self._supervisord.options.mood > SupervisorStates.SHUTDOWN:
+            self._supervisord.options.mood = SupervisorStates.SHUTDOWN
+
+    def _save(self) -> None:
+        try:
+            self._record.save(self._run_dir)
+        except OSError as error:
+            # A full disk must not end supervision.
+            self._supervisord.options.logger.error(f"{self._run_dir}: {error.strerror}")
+
+
+def make(supervisord: Any, **_options: str) -> Watch:
+    """What supervisord calls (`supervisor.rpcinterface_factory`)."""
+    for descriptor in filter(None, os.environ.get("RONDO_LOCKS", "").split(",")):
+        # The locks are supervisord's. A service that outlives it must not keep the next one from starting.
+        os.set_inheritable(int(descriptor), False)
+    watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]), Alarm())
+    events.subscribe(events.ProcessStateEvent, watch._on_event)
+    return watch

@@ -1,0 +1,106 @@
+"""The envelopes between a client and the gateway: numbers and shapes. docs/PROTOCOL-CLIENT.md explains them.
+
+Each is one ZeroMQ message of one frame, a msgpack array [kind, epoch, field, ...] of fixed shape. The epoch is that of
+the node's log (one life of its totem process); 0 where none is known yet. Requests, replies and events ride in blobs
+whose content is in `rondo.protocol.requests` and `rondo.protocol.events`; the gateway passes them on unread.
+"""
+
+from enum import IntEnum
+from typing import Any
+
+from rondo.protocol.envelope import (
+    BusError,
+    Check,
+    array_of,
+    is_bytes,
+    is_text,
+    is_u32,
+    is_u64,
+    optional,
+    pack,
+    record,
+    unpack,
+)
+
+VERSION = 1
+
+
+class Kind(IntEnum):
+    """First element of an envelope between a client and the gateway."""
+
+    HELLO = 32
+    """client: version, flags, name, resume; resume = nil or [session, secret, epoch, position, settled]."""
+    WELCOME = 33
+    """gateway: version, node_id, pid, session, secret, position, taken, ring, limits."""
+    REQUEST = 34
+    """client: first, last, blob of requests."""
+    SETTLED = 35
+    """gateway: number; every request up to it is accepted, or was answered by a reply."""
+    REPLY = 36
+    """gateway: blob of replies."""
+    EVENTS = 37
+    """gateway: first, last, blob of events."""
+    ACK = 38
+    """client: n; every event up to this position is handled."""
+    LOST = 39
+    """gateway: reason, [request, ...]; the epoch is over, and of these requests the outcome is unknown."""
+    BYE = 40
+    """either: code, reason; the session is over."""
+    SLOW = 41
+    """gateway: bytes held back, bytes at which the session is cut off."""
+    ERROR = 42
+    """gateway: code, text; an envelope could not be understood or placed and was dropped."""
+    SAM_REQUEST = 43
+    """client: number, blob; something for SAM. Needs no session."""
+    SAM_REPLY = 44
+    """gateway: number, code, blob."""
+
+
+_RING = record(is_u32, is_u64, array_of(is_u32))
+FROM_CLIENT: dict[int, Check] = {
+    Kind.HELLO: record(is_u32, is_u32, is_text, optional(record(is_u64, is_bytes, is_u64, is_u64, is_u64))),
+    Kind.REQUEST: record(is_u64, is_u64, is_bytes),
+    Kind.ACK: record(is_u64),
+    Kind.BYE: record(is_u32, is_text),
+    Kind.SAM_REQUEST: record(is_u64, is_bytes),
+}
+FROM_GATEWAY: dict[int, Check] = {
+    Kind.WELCOME: record(
+        is_u32,
+        is_u32,
+        is_u32,
+        is_u64,
+        is_bytes,
+        is_u64,
+        is_u64,
+        optional(_RING),
+        record(is_u64, is_u64, is_u64, is_u64),
+    ),
+    Kind.SETTLED: record(is_u64),
+    Kind.REPLY: record(is_bytes),
+    Kind.EVENTS: record(is_u64, is_u64, is_bytes),
+    Kind.LOST: record(is_text, array_of(is_u64)),
+    Kind.BYE: record(is_u32, is_text),
+    Kind.SLOW: record(is_u64, is_u64),
+    Kind.ERROR: record(is_u32, is_text),
+    Kind.SAM_REPLY: record(is_u64, is_u32, is_bytes),
+}
+
+
+def encode(kind: Kind, epoch: int, *fields: Any) -> bytes:
+    """The bytes of an envelope."""
+    return pack((kind, epoch, *fields))
+
+
+def decode(frame: bytes, shapes: dict[int, Check]) -> tuple[int, int, list[Any]]:
+    """Kind, epoch and fields of an envelope. Raises BusError for what is not one of `shapes`."""
+    value = unpack(frame)
+    if type(value) is not list or len(value) < 2 or not is_u32(value[0]) or not is_u64(value[1]):
+        raise BusError("not an array that begins with a kind and an epoch")
+    kind, epoch, *fields = value
+    check = shapes.get(kind)
+    if check is None:
+        raise BusError(f"an envelope of unknown kind {kind}")
+    if not check(fields):
+        raise BusError(f"{Kind(kind).name} of a wrong shape")
+    return kind, epoch, fields

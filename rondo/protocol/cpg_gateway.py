@@ -1,0 +1,222 @@
+"""Envelopes between cpg and the gateway (docs/PROTOCOL.md, "Between cpg and the gateway").
+
+What clients and cpg say to each other - requests, replies, events - rides in blobs that the gateway passes on unread;
+their content is in `rondo.protocol.requests` and `rondo.protocol.events`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from rondo.protocol.envelope import (
+    Check,
+    array_of,
+    decode_shape,
+    is_bytes,
+    is_text,
+    is_u32,
+    is_u64,
+    optional,
+    pack,
+    record,
+)
+from rondo.protocol.kinds import Kind
+from rondo.protocol.totem_reader import Again
+
+REMOTE_UID = 2**32 - 1
+"""uid and gid of a client on another host: those of no user. Its pid is a number above all process ids, and its start
+time the beginning of its public key. It is not a process of this machine, and must not be taken for one."""
+
+
+class CloseReason(IntEnum):
+    """Why the gateway closes a session."""
+
+    LEFT = 0
+    """The client said goodbye: what it requested before is done first."""
+    DIED = 1
+    """Its connection or process is gone: what totem has not taken is dropped."""
+    CUT = 2
+    """The gateway cut it off; like DIED."""
+
+
+class OpenFlag(IntEnum):
+    """Bits of Open's flags."""
+
+    RING_EVENTS = 1
+    """The session wants an event for each ring (cpg_totem_confchg_fn)."""
+
+
+class NoticeKind(IntEnum):
+    """What a notice says of a session."""
+
+    SLOW = 1
+    """`[bytes it holds back, bytes at which it is cut off]`"""
+    CUT = 2
+    """`[code, reason]`: the session is over."""
+
+
+class GatewayHello(NamedTuple):
+    """gateway to cpg: I am new, or lost the thread."""
+
+    epoch: int
+    version: int
+    pid: int
+
+
+class CpgWelcome(NamedTuple):
+    """cpg to the gateway: this epoch is in force, and these are the sessions that I know.
+
+    The gateway opens anew those that are alive and closes those that are not. Also sent when a new epoch begins.
+    """
+
+    epoch: int
+    version: int
+    node_id: int
+    pid: int
+    sessions: list[list[Any]]
+    """`[session, pid, start_time, uid, gid, flags, note]`"""
+
+
+class Open(NamedTuple):
+    """gateway to cpg: open sessions, or open them anew."""
+
+    epoch: int
+    sessions: list[list[Any]]
+    """`[session, pid, start_time, uid, gid, flags, note, resume]`; resume = nil for a new session, else
+    `[epoch, position, settled]`: it has had the events up to this position of this epoch, and all its requests up to
+    `settled` are settled as far as it is concerned; the next one to come is settled + 1."""
+
+
+class Opened(NamedTuple):
+    """cpg to the gateway: answers to Open."""
+
+    epoch: int
+    sessions: list[list[Any]]
+    """`[session, code, position, taken, ring]`: the events that follow come after `position`; requests up to `taken`
+    are accepted and need not be sent again; ring = nil, or `[rep, seq, members]` as of position."""
+
+
+class Close(NamedTuple):
+    """gateway to cpg: sessions that are over."""
+
+    epoch: int
+    sessions: list[list[int]]
+    """`[session, CloseReason]`"""
+
+
+class Request(NamedTuple):
+    """gateway to cpg: requests of clients."""
+
+    epoch: int
+    requests: list[list[Any]]
+    """`[session, first, last, blob]`: the blob holds the requests numbered first to last, without a gap."""
+
+
+class Settled(NamedTuple):
+    """cpg to the gateway: requests done with."""
+
+    epoch: int
+    sessions: list[list[int]]
+    """`[session, request]`: every request up to this one is accepted by totem, or was answered by a reply."""
+
+
+class Reply(NamedTuple):
+    """cpg to the gateway: answers to requests, refusals among them."""
+
+    epoch: int
+    replies: list[list[Any]]
+    """`[session, blob]`"""
+
+
+class Events(NamedTuple):
+    """cpg to the gateway: events for sessions."""
+
+    epoch: int
+    events: list[list[Any]]
+    """`[session, first, last, blob]`: the blob holds all of the session's events of positions first to last."""
+
+
+class EventAck(NamedTuple):
+    """gateway to cpg: what clients have handled."""
+
+    epoch: int
+    sessions: list[list[int]]
+    """`[session, n]`: all events up to position n."""
+
+
+class Notice(NamedTuple):
+    """cpg to the gateway: a word about sessions, outside the order."""
+
+    epoch: int
+    notices: list[list[Any]]
+    """`[session, NoticeKind, detail]`"""
+
+
+class Lost(NamedTuple):
+    """cpg to the gateway: totem died, `epoch` is over. Memberships are gone; the sessions are not."""
+
+    epoch: int
+    reason: str
+    sessions: list[list[Any]]
+    """`[session, [request, ...]]`: these were submitted and not seen ordered; their outcome is unknown."""
+
+
+class Reopen(NamedTuple):
+    """cpg to the gateway: these sessions' numbers do not fit (any more), or they are not known; open them anew."""
+
+    epoch: int
+    sessions: list[int]
+
+
+Envelope = (
+    GatewayHello
+    | CpgWelcome
+    | Open
+    | Opened
+    | Close
+    | Request
+    | Settled
+    | Reply
+    | Events
+    | EventAck
+    | Notice
+    | Lost
+    | Reopen
+    | Again
+)
+
+_PAIR = record(is_u64, is_u64)
+_WHO: tuple[Check, ...] = (is_u64, is_u32, is_u64, is_u32, is_u32, is_u32, is_bytes)
+_RING = record(is_u32, is_u64, array_of(is_u32))
+_SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
+    Kind.GATEWAY_HELLO: (GatewayHello, record(is_u64, is_u32, is_u32)),
+    Kind.CPG_WELCOME: (CpgWelcome, record(is_u64, is_u32, is_u32, is_u32, array_of(record(*_WHO)))),
+    Kind.OPEN: (Open, record(is_u64, array_of(record(*_WHO, optional(record(is_u64, is_u64, is_u64)))))),
+    Kind.OPENED: (
+        Opened,
+        record(is_u64, array_of(record(is_u64, is_u32, is_u64, is_u64, optional(_RING)))),
+    ),
+    Kind.CLOSE: (Close, record(is_u64, array_of(record(is_u64, is_u32)))),
+    Kind.REQUEST: (Request, record(is_u64, array_of(record(is_u64, is_u64, is_u64, is_bytes)))),
+    Kind.SETTLED: (Settled, record(is_u64, array_of(_PAIR))),
+    Kind.REPLY: (Reply, record(is_u64, array_of(record(is_u64, is_bytes)))),
+    Kind.EVENTS: (Events, record(is_u64, array_of(record(is_u64, is_u64, is_u64, is_bytes)))),
+    Kind.EVENT_ACK: (EventAck, record(is_u64, array_of(_PAIR))),
+    Kind.NOTICE: (Notice, record(is_u64, array_of(record(is_u64, is_u32, lambda detail: type(detail) is list)))),
+    Kind.LOST: (Lost, record(is_u64, is_text, array_of(record(is_u64, array_of(is_u64))))),
+    Kind.REOPEN: (Reopen, record(is_u64, array_of(is_u64))),
+    Kind.AGAIN: (Again, record(is_u64)),
+}
+_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in _SHAPES.items()}
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The bytes of an envelope."""
+    return pack([_KINDS[type(envelope)], *envelope])
+
+
+def decode(frame: bytes) -> Envelope:
+    """The envelope that `frame` holds. Raises `BusError`."""
+    envelope: Envelope = decode_shape(frame, _SHAPES)
+    return envelope

@@ -1,0 +1,119 @@
+"""What every envelope of the bus has in common: msgpack in and out, and the checks that a received one must pass.
+
+An envelope is one ZeroMQ message, a msgpack array `[kind, epoch, field, ...]` of a fixed shape for each kind. Whatever
+does not have that shape raises `BusError`, and nothing else, so that a half or foreign envelope can be counted and
+dropped. The kinds are in `kinds`, the shapes in the file of each pair; docs/PROTOCOL.md describes them for
+other languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgpack
+
+PROTOCOL_VERSION = 1
+"""Said in every hello; both sides must have the same."""
+
+ENVELOPE_BYTES_TARGET = 256 * 1024
+"""A batch is closed once it has this many bytes; a single item of any size always fits."""
+
+ARRAY_LENGTH_MAX = 1 << 20
+"""Longer arrays are refused: their announced length alone would make the receiver allocate memory."""
+
+U32_MAX = 0xFFFF_FFFF
+U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class BusError(ValueError):
+    """A received envelope that is not one; the text says what is wrong with it, in one line."""
+
+
+Check = Callable[[Any], bool]
+"""Whether a decoded value may stand at its place."""
+
+
+def unpack(frame: bytes | memoryview, array_length_max: int = ARRAY_LENGTH_MAX) -> Any:
+    """The value that `frame` holds. Raises `BusError` for anything that is not exactly one msgpack value without maps'
+    and extensions' surprises."""
+    try:
+        return msgpack.unpackb(
+            frame, max_array_len=array_length_max, max_map_len=array_length_max, max_ext_len=0, strict_map_key=True
+        )
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+        raise BusError(f"not msgpack: {error or type(error).__name__}") from None
+
+
+def pack(value: Any) -> bytes:
+    """`value` as msgpack: bytes as bin, str as str."""
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def any_value(_: Any) -> bool:
+    """Anything that msgpack can hold."""
+    return True
+
+
+def is_bool(value: Any) -> bool:
+    """True or false."""
+    return value is True or value is False
+
+
+def is_bytes(value: Any) -> bool:
+    """msgpack bin."""
+    return type(value) is bytes
+
+
+def is_text(value: Any) -> bool:
+    """msgpack str."""
+    return type(value) is str
+
+
+def is_u32(value: Any) -> bool:
+    """An integer from 0 to 2^32 - 1."""
+    return type(value) is int and 0 <= value <= U32_MAX
+
+
+def is_u64(value: Any) -> bool:
+    """An integer from 0 to 2^64 - 1."""
+    return type(value) is int and 0 <= value <= U64_MAX
+
+
+def optional(check: Check) -> Check:
+    """nil, or what passes `check`."""
+    return lambda value: value is None or check(value)
+
+
+def array_of(check: Check) -> Check:
+    """An array of any length whose elements all pass."""
+    return lambda value: type(value) is list and all(map(check, value))
+
+
+def record(*checks: Check) -> Check:
+    """An array of exactly these elements."""
+    count = len(checks)
+
+    def matches(value: Any) -> bool:
+        return (
+            type(value) is list and len(value) == count and all(c(v) for c, v in zip(checks, value, strict=True))
+        )  # fmt: skip
+
+    return matches
+
+
+def decode_shape(frame: bytes, shapes: Mapping[Any, tuple[type[Any], Check]]) -> Any:
+    """The envelope that `frame` holds: what `shapes` names for its kind, made of its other elements, once those pass
+    the check. Raises `BusError`."""
+    value = unpack(frame)
+    if type(value) is not list or not value or type(value[0]) is not int:
+        raise BusError("not an envelope")
+    shape = shapes.get(value[0])
+    if shape is None:
+        raise BusError(f"unknown kind {value[0]}")
+    envelope, check = shape
+    fields = value[1:]
+    if not check(fields):
+        raise BusError(f"{envelope.__name__} of a wrong shape")
+    return envelope(*fields)

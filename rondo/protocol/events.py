@@ -1,0 +1,81 @@
+"""Events for sessions: what is in the blobs that the gateway passes on unread.
+
+A blob of events is an array of `[n, kind, ...]`, n = position in the log, ascending. All events that a session has of
+one position are in one blob. What has a position up to the last one that was seen is a duplicate.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from rondo.protocol.envelope import (
+    BusError,
+    array_of,
+    is_bool,
+    is_bytes,
+    is_u32,
+    is_u64,
+    optional,
+    pack,
+    record,
+    unpack,
+)
+
+MESSAGE = 0
+"""`[n, 0, group, node, pid, transitional, data, request]`: request = the number of the session's own request, else nil.
+"""
+MEMBERSHIP = 1
+"""`[n, 1, group, members, joined, left, request]`: members `[[node, pid], ...]` sorted, after the change; joined and
+left `[[node, pid, reason], ...]`; request = the session's own request that brought this about, else nil."""
+RING = 2
+"""`[n, 2, rep, seq, members]`: cpg's part of the sync of this ring is complete."""
+FAILED = 3
+"""`[n, 3, request, code]`: an accepted request had no effect when its turn came."""
+
+
+RUN = 4
+"""`[n, 4, group, node, pid, transitional, body, first]`: messages that follow each other directly, and have one
+position in common. `batch.decode_body` gives the payloads; first = the number of the session's own request that
+ the first of them is, the others being those that follow it; else nil."""
+
+
+class Reason(IntEnum):
+    """cpg_reason_t: why a process joined or left."""
+
+    UNDEFINED = 0
+    JOIN = 1
+    LEAVE = 2
+    NODEDOWN = 3
+    NODEUP = 4
+    PROCDOWN = 5
+
+
+_MEMBERS = array_of(record(is_u32, is_u32))
+_CHANGES = array_of(record(is_u32, is_u32, is_u32))
+_SHAPES = {
+    MESSAGE: record(is_u64, is_u32, is_bytes, is_u32, is_u32, is_bool, is_bytes, optional(is_u64)),
+    MEMBERSHIP: record(is_u64, is_u32, is_bytes, _MEMBERS, _CHANGES, _CHANGES, optional(is_u64)),
+    RING: record(is_u64, is_u32, is_u32, is_u64, array_of(is_u32)),
+    FAILED: record(is_u64, is_u32, is_u64, is_u32),
+    RUN: record(is_u64, is_u32, is_bytes, is_u32, is_u32, is_bool, is_bytes, optional(is_u64)),
+}
+
+
+def encode_events(events: list[list[Any]]) -> bytes:
+    """The blob of these events."""
+    return pack(events)
+
+
+def decode_events(blob: bytes) -> list[list[Any]]:
+    """The events in a blob. Raises `BusError`."""
+    value = unpack(blob)
+    if type(value) is not list:
+        raise BusError("events are not an array")
+    for event in value:
+        if type(event) is not list or len(event) < 2 or type(event[1]) is not int:
+            raise BusError("an event is [position, kind, ...]")
+        shape = _SHAPES.get(event[1])
+        if shape is None or not shape(event):
+            raise BusError(f"event of kind {event[1]} of a wrong shape")
+    return value

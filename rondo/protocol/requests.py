@@ -1,0 +1,111 @@
+"""Requests of clients and the replies to them: what is in the blobs that the gateway passes on unread.
+
+A blob of requests is an array of `[request, op, argument, ...]`. Requests of a session are numbered 1, 2, 3 ... without
+a gap, queries included. Joining, leaving and multicasting are *ordered* requests: accepted, they come back as an event
+in their place in the order. Everything else is a *query*, which is answered by a reply. A blob of replies is an array
+of `[request, code, result]`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from rondo.protocol.batch import decode_body
+from rondo.protocol.envelope import BusError, array_of, is_u32, is_u64, pack, record, unpack
+
+GROUP_NAME_BYTES_MAX = 128
+"""CPG_MAX_NAME_LENGTH."""
+
+REQUESTS_PER_BLOB_MAX = 1 << 16
+
+RUN_PAYLOAD_BYTES_MAX = 32 * 1024
+"""Larger messages do not gain by being in a run, and go by themselves."""
+RUN_BODY_BYTES_MAX = 512 * 1024
+
+REQUEST_CLOSE = 0xFFFF_FFFF_FFFF_FFFF
+"""The number under which cpg itself submits the end of a session; no client's request has it."""
+
+
+class Op(IntEnum):
+    """Second element of a request."""
+
+    JOIN = 1
+    """`[r, 1, group]`: ordered; comes back as a membership event that names this request."""
+    LEAVE = 2
+    """`[r, 2, group]`: ordered; comes back as a membership event that names this request."""
+    MCAST = 3
+    """`[r, 3, group, guarantee, data]`: ordered; comes back as a message event that names this request."""
+    RUN = 4
+    """`[r, 4, group, guarantee, body]`: several MCASTs in one, numbered r, r + 1 ...; the body: `batch`."""
+    GROUPS = 16
+    """`[r, 16]`: `[[group, [[node, pid], ...]], ...]`, groups in byte order of their names"""
+    NAMES = 17
+    """`[r, 17]`: `[group, ...]`"""
+    MEMBERS = 18
+    """`[r, 18, group]`: `[[node, pid], ...]`; empty if nobody is in it"""
+    RING = 19
+    """`[r, 19]`: `[rep, seq, members]`, or nil before the first ring"""
+
+
+class Guarantee(IntEnum):
+    """cpg_guarantee_t. All below SAFE are given as AGREED."""
+
+    UNORDERED = 0
+    FIFO = 1
+    AGREED = 2
+    SAFE = 3
+
+
+_REPLIES = array_of(record(is_u64, is_u32, lambda _: True))
+
+
+def encode_requests(requests: list[list[Any]]) -> bytes:
+    """The blob of these requests."""
+    return pack(requests)
+
+
+def decode_requests(blob: bytes) -> list[list[Any]]:
+    """The requests in a blob: arrays that begin with two integers; the arguments are judged by who evaluates them.
+    Raises `BusError`."""
+    value = unpack(blob, REQUESTS_PER_BLOB_MAX)
+    if type(value) is not list:
+        raise BusError("requests are not an array")
+    for request in value:
+        if (
+            type(request) is not list
+            or len(request) < 2
+            or type(request[0]) is not int
+            or request[0] < 1
+            or request[0] >= REQUEST_CLOSE
+            or type(request[1]) is not int
+        ):
+            raise BusError("a request is [number, operation, ...]")
+    return value
+
+
+def expand_runs(requests: list[list[Any]]) -> list[list[Any]]:
+    """The same requests with every run as the MCASTs that it stands for. Raises `BusError`."""
+    expanded: list[list[Any]] = []
+    for request in requests:
+        if request[1] == Op.RUN and len(request) == 5 and type(request[4]) is bytes:
+            number, _, group, guarantee, body = request
+            payloads = enumerate(decode_body(body), number)
+            expanded.extend([each, int(Op.MCAST), group, guarantee, data] for each, data in payloads)
+        else:
+            expanded.append(request)
+    return expanded
+
+
+def encode_replies(replies: list[list[Any]]) -> bytes:
+    """The blob of these replies."""
+    return pack(replies)
+
+
+def decode_replies(blob: bytes) -> list[list[Any]]:
+    """The replies in a blob. Raises `BusError`."""
+    value = unpack(blob)
+    if not _REPLIES(value):
+        raise BusError("a reply is [request, code, result]")
+    replies: list[list[Any]] = value
+    return replies

@@ -1,0 +1,109 @@
+"""What clients ask SAM, and the envelopes in which the gateway hands that on (docs/PROTOCOL-CLIENT.md, "SAM").
+
+A request is `[op, arguments]`, a reply is a code and a result. They ride as blobs, which the gateway does not read; it
+adds who asks, as the kernel vouches for it. There is no order among them, and no session: each stands for itself, and
+may be repeated if its reply was lost.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from rondo.protocol.envelope import BusError, array_of, decode_shape, is_bytes, is_u32, is_u64, pack, record, unpack
+from rondo.protocol.kinds import Kind
+
+REQUEST_BYTES_MAX = 2 * 1024 * 1024
+"""A command line with its environment, or stored data; longer requests are refused as too big."""
+
+SOCKET = "sam.sock"
+
+
+class Op(IntEnum):
+    """What is asked for. Arguments are a map with text keys."""
+
+    HELLO = 0
+    """`{}`: is SAM there? `{"pid": ...}`"""
+    RUN = 1
+    """Start an application: `{"id": n, "pid": n}` once it runs."""
+    STATUS = 2
+    """All applications: a list of maps, as `rondo sam status --json` prints them."""
+    STOP = 3
+    """`{"id"}`: stop it; answered when it has ended."""
+    LOGS = 4
+    """`{"id", "inode", "offset"}`: what it has written from there on: `{"data", "inode", "offset", "more"}`."""
+    ENVIRONMENT = 5
+    """`{"id"}`: its environment, a list of `NAME=VALUE` as bytes."""
+    REGISTER = 16
+    """The asking process wants to be watched: `{"id", "instance", "health"}`."""
+    START = 17
+    """Its health checks begin."""
+    STOP_CHECKS = 18
+    """Its health checks end."""
+    FINALIZE = 19
+    """It is watched no longer."""
+    WARN_SIGNAL = 20
+    """`{"signal"}`"""
+    STORE = 21
+    """`{"data"}`: keep this for the next instance."""
+    RESTORE = 22
+    """`{"data"}` is the result."""
+    MARK_FAILED = 23
+    """It is killed without a warning."""
+
+
+class Ask(NamedTuple):
+    """gateway to sam: a client asks."""
+
+    epoch: int
+    """Always 0: SAM knows nothing of the ring."""
+    connection: bytes
+    """The gateway's name for the client's connection; it comes back with the answer."""
+    number: int
+    """The client's number of the request."""
+    pid: int
+    start_time: int
+    uid: int
+    gid: int
+    groups: list[int]
+    blob: bytes
+
+
+class Answer(NamedTuple):
+    """sam to the gateway."""
+
+    epoch: int
+    connection: bytes
+    number: int
+    code: int
+    blob: bytes
+
+
+_ASK = record(is_u64, is_bytes, is_u64, is_u32, is_u64, is_u32, is_u32, array_of(is_u32), is_bytes)
+_ANSWER = record(is_u64, is_bytes, is_u64, is_u32, is_bytes)
+_SHAPES: dict[Any, Any] = {Kind.SAM_ASK: (Ask, _ASK), Kind.SAM_ANSWER: (Answer, _ANSWER)}
+_KINDS: dict[type[Any], Kind] = {Ask: Kind.SAM_ASK, Answer: Kind.SAM_ANSWER}
+
+
+def encode(envelope: Ask | Answer) -> bytes:
+    """The bytes of an envelope."""
+    return pack([_KINDS[type(envelope)], *envelope])
+
+
+def decode(frame: bytes) -> Ask | Answer:
+    """The envelope that `frame` holds. Raises `BusError`."""
+    envelope: Ask | Answer = decode_shape(frame, _SHAPES)
+    return envelope
+
+
+def encode_request(op: Op, arguments: dict[str, Any]) -> bytes:
+    """The blob of a request."""
+    return pack([op, arguments])
+
+
+def decode_request(blob: bytes) -> tuple[int, dict[str, Any]]:
+    """Operation and arguments. Raises `BusError`."""
+    value = unpack(blob)
+    if type(value) is not list or len(value) != 2 or not is_u32(value[0]) or type(value[1]) is not dict:
+        raise BusError("a request is [operation, arguments]")
+    return value[0], value[1]

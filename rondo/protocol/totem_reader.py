@@ -1,0 +1,270 @@
+"""Envelopes and log entries between totem and cpg (docs/PROTOCOL.md, "Between totem and cpg").
+
+`encode` and `decode` are inverse to each other. A log entry is an array whose first element says its kind; entries are
+plain lists here, not objects: there are hundreds of thousands a second of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rondo.protocol.batch import MESSAGE_COST_BYTES, RUN_ID, run_length
+from rondo.protocol.envelope import (
+    U32_MAX,
+    U64_MAX,
+    Check,
+    array_of,
+    decode_shape,
+    is_bytes,
+    is_u32,
+    is_u64,
+    optional,
+    pack,
+    record,
+)
+from rondo.protocol.kinds import Kind
+
+# Kinds of log entries.
+MESSAGE = 0
+"""`[0, sender, tag, transitional, data]`: an executive message of service CPG, its 16-byte header included. It may be a
+run (`rondo.protocol.batch`); the request in its tag is then that of its last message."""
+TRANSITIONAL = 1
+"""`[1, [old rep, old seq], [new rep, new seq], members, left]`"""
+REGULAR = 2
+"""`[2, [rep, seq], members, joined, left]`"""
+SYNC_STEP = 3
+"""`[3, [rep, seq]]`: cpg's turn in the sync; it answers with SyncReply."""
+SYNC_ACTIVATE = 4
+SYNC_ABORT = 5
+SYNC_COMPLETE = 6
+
+Entry = list[Any]
+
+Tag = list[int]
+"""`[session, request, parts that follow]` of a message that this node's cpg submitted."""
+
+MESSAGE_OVERHEAD_BYTES = 64
+"""What a message costs of the credit besides its bytes, so that empty messages are bounded too."""
+
+ENTRY_OVERHEAD_BYTES = 256
+"""What an entry counts for in the bound besides its data, about what Python needs for it."""
+
+
+class Hello(NamedTuple):
+    """cpg to totem: I am new, or lost the thread."""
+
+    epoch: int
+    """The last one that cpg knew; 0 = none."""
+    version: int
+    pid: int
+
+
+class Welcome(NamedTuple):
+    """totem to cpg: where you are. The kept entries follow, then the log from `position` + 1."""
+
+    epoch: int
+    version: int
+    node_id: int
+    pid: int
+    """Process id of totem: its end is the end of the epoch."""
+    head: int
+    """The newest position."""
+    position: int
+    """What cpg acknowledged last; 0 = nothing."""
+    core: bytes | None
+    """cpg's snapshot, good for `position`; nil = the state before the first entry."""
+    sessions: bytes | None
+    """cpg's table of sessions, as of its last word."""
+    taken: list[list[int]]
+    """`[session, last request taken]`"""
+    pending: list[list[Any]]
+    """`[session, request, note]` of what is taken and not wholly in the log yet, in order."""
+    credit: int
+    """Bytes that may be submitted from this welcome on, in all (see Taken)."""
+
+
+class Log(NamedTuple):
+    """totem to cpg: entries `first`, `first` + 1, ..."""
+
+    epoch: int
+    first: int
+    entries: list[Entry]
+
+
+class Kept(NamedTuple):
+    """totem to cpg, after a welcome: entries up to its position that the last acknowledgement asked to keep."""
+
+    epoch: int
+    entries: list[list[Any]]
+    """`[n, entry]`, ascending"""
+
+
+class Taken(NamedTuple):
+    """totem to cpg: accepted; and the credit."""
+
+    epoch: int
+    taken: list[list[int]]
+    """`[session, request]`: all requests of that session up to this one are accepted."""
+    credit: int
+    """Bytes that may be submitted since the welcome, in all; it never falls. While it is above what was submitted, one
+    more request may be, of any size."""
+
+
+class Submit(NamedTuple):
+    """cpg to totem: requests to accept, each of them whole or not at all, in order."""
+
+    epoch: int
+    requests: list[list[Any]]
+    """`[session, request, guarantee, note, [data, ...]]`; the note comes back in Welcome.pending."""
+
+
+class SyncReply(NamedTuple):
+    """cpg to totem: the messages of cpg's sync step."""
+
+    epoch: int
+    n: int
+    """Position of the SYNC_STEP."""
+    messages: list[bytes]
+
+
+class Ack(NamedTuple):
+    """cpg to totem: all that is up to `n` is handled, but for the positions in `kept`."""
+
+    epoch: int
+    n: int
+    core: bytes | None
+    """Snapshot good for n; nil = the last one is."""
+    sessions: bytes | None
+    """Table of sessions; nil = unchanged."""
+    kept: list[int]
+    """Positions up to n, ascending, whose entries a cpg that starts from here needs: parts of unfinished messages."""
+    gone: list[int]
+    """Sessions that will never be heard of again: forget their last request."""
+
+
+class Again(NamedTuple):
+    """totem to cpg, or cpg to the gateway: I do not know you (any more); say hello."""
+
+    epoch: int
+
+
+Envelope = Hello | Welcome | Log | Kept | Taken | Submit | SyncReply | Ack | Again
+
+_PAIR = record(is_u64, is_u64)
+_RING = record(is_u32, is_u64)
+_NODES = array_of(is_u32)
+_RING_ENTRY = record(is_u32, _RING)
+_ENTRIES: dict[int, Check] = {
+    TRANSITIONAL: record(is_u32, _RING, _RING, _NODES, _NODES),
+    REGULAR: record(is_u32, _RING, _NODES, _NODES, _NODES),
+    SYNC_STEP: _RING_ENTRY,
+    SYNC_ACTIVATE: _RING_ENTRY,
+    SYNC_ABORT: _RING_ENTRY,
+    SYNC_COMPLETE: _RING_ENTRY,
+}
+
+
+def is_entry(value: Any) -> bool:
+    """A log entry. Messages, nearly all there are, are looked at without calls into other functions."""
+    if type(value) is not list or not value or type(value[0]) is not int:
+        return False
+    if value[0] == MESSAGE:
+        if len(value) != 5:
+            return False
+        _, sender, tag, transitional, data = value
+        return (
+            type(data) is bytes
+            and type(sender) is int
+            and 0 <= sender <= U32_MAX
+            and (transitional is False or transitional is True)
+            and (tag is None or _is_tag(tag))
+        )
+    check = _ENTRIES.get(value[0])
+    return check is not None and check(value)
+
+
+def _is_tag(value: Any) -> bool:
+    return (
+        type(value) is list
+        and len(value) == 3
+        and type(value[0]) is int
+        and 0 <= value[0] <= U64_MAX
+        and type(value[1]) is int
+        and 0 <= value[1] <= U64_MAX
+        and type(value[2]) is int
+        and 0 <= value[2] <= U32_MAX
+    )
+
+
+def _is_request(value: Any) -> bool:
+    """A SUBMIT item: as many as messages, and so looked at in the same way."""
+    if type(value) is not list or len(value) != 5:
+        return False
+    session, request, guarantee, note, messages = value
+    return (
+        type(session) is int
+        and 0 <= session <= U64_MAX
+        and type(request) is int
+        and 0 <= request <= U64_MAX
+        and type(guarantee) is int
+        and 0 <= guarantee <= U32_MAX
+        and (note is None or type(note) is bytes)
+        and type(messages) is list
+        and ((len(messages) == 1 and type(messages[0]) is bytes) or all(type(message) is bytes for message in messages))
+    )
+
+
+_SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
+    Kind.HELLO: (Hello, record(is_u64, is_u32, is_u32)),
+    Kind.WELCOME: (
+        Welcome,
+        record(
+            is_u64,
+            is_u32,
+            is_u32,
+            is_u32,
+            is_u64,
+            is_u64,
+            optional(is_bytes),
+            optional(is_bytes),
+            array_of(_PAIR),
+            array_of(record(is_u64, is_u64, optional(is_bytes))),
+            is_u64,
+        ),
+    ),
+    Kind.LOG: (Log, record(is_u64, is_u64, array_of(is_entry))),
+    Kind.KEPT: (Kept, record(is_u64, array_of(record(is_u64, is_entry)))),
+    Kind.TAKEN: (Taken, record(is_u64, array_of(_PAIR), is_u64)),
+    Kind.SUBMIT: (Submit, record(is_u64, array_of(_is_request))),
+    Kind.SYNC_REPLY: (SyncReply, record(is_u64, is_u64, array_of(is_bytes))),
+    Kind.ACK: (
+        Ack,
+        record(is_u64, is_u64, optional(is_bytes), optional(is_bytes), array_of(is_u64), array_of(is_u64)),
+    ),
+    Kind.AGAIN: (Again, record(is_u64)),
+}
+_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in _SHAPES.items()}
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The bytes of an envelope."""
+    return pack([_KINDS[type(envelope)], *envelope])
+
+
+def decode(frame: bytes) -> Envelope:
+    """The envelope that `frame` holds. Raises `BusError`."""
+    envelope: Envelope = decode_shape(frame, _SHAPES)
+    return envelope
+
+
+def request_cost(messages: list[bytes]) -> int:
+    """What a request takes of the credit, bytes."""
+    if len(messages) == 1:
+        return message_cost(messages[0])
+    return sum(map(len, messages)) + MESSAGE_OVERHEAD_BYTES * len(messages)
+
+
+def message_cost(message: bytes) -> int:
+    """What one message takes of the credit; a run as much as the messages that it stands for."""
+    cost = len(message) + MESSAGE_OVERHEAD_BYTES
+    return cost if message[:4] != RUN_ID else cost + run_length(message) * MESSAGE_COST_BYTES

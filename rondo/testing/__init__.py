@@ -1,0 +1,1 @@
+"""Real clusters for tests: hosts in network namespaces, nodes, faults."""

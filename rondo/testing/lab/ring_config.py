@@ -1,0 +1,107 @@
+"""The configuration that all nodes of a ring share, written as a `corosync.conf` for C nodes and Rondo nodes alike."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from rondo.testing.lab.netns import Lab
+
+Transport = Literal["udp", "udpu", "knet"]
+# Corosync's defaults (3000 ms, and 650 ms more for each member after the second) make every test that waits for the
+# loss of a node three times as long.
+TOKEN_TIMEOUT_MS = 1000
+TOKEN_COEFFICIENT_MS = 0
+
+
+def section(name: str, body: str) -> str:
+    """Return a section of a corosync.conf."""
+    indented = "".join(f"    {line}\n" for line in body.splitlines())
+    return f"{name} {{\n{indented}}}\n"
+
+
+def options(values: Mapping[str, str | int]) -> str:
+    """Return lines of `key: value`."""
+    return "".join(f"{key}: {value}\n" for key, value in values.items())
+
+
+@dataclass(frozen=True)
+class RingConfig:
+    """What the members of one ring agree on. `addresses` maps node identifiers to addresses.
+
+    `totem` holds further options of the totem section, such as `mcastaddr`, or others than the usual ones of the tests.
+    """
+
+    transport: Transport
+    addresses: Mapping[int, str]
+    cluster_name: str = "lab"
+    totem: Mapping[str, str | int] = field(default_factory=dict)
+
+    @classmethod
+    def of_lab(
+        cls, lab: Lab, transport: Transport, *, ipv6: bool = False, totem: Mapping[str, str | int] | None = None
+    ) -> Self:
+        """Return the configuration of a ring of all hosts of a lab; node N is on host N."""
+        addresses = {number: host.address6 if ipv6 else host.address for number, host in lab.hosts.items()}
+        family = {"ip_version": "ipv6"} if ipv6 else {}
+        return cls(transport, addresses, totem={**family, **(totem or {})})
+
+    def text(self, **sections: Mapping[str, str | int]) -> str:
+        """Return the text of a corosync.conf; `sections` are added, as what differs between nodes: logging, system."""
+        totem: dict[str, str | int] = {
+            "version": 2,
+            "cluster_name": self.cluster_name,
+            "transport": self.transport,
+            "secauth": "off",
+            "token": TOKEN_TIMEOUT_MS,
+            "token_coefficient": TOKEN_COEFFICIENT_MS,
+            **self.totem,
+        }
+        nodes = "".join(
+            section("node", options({"nodeid": nodeid, "ring0_addr": address}))
+            for nodeid, address in self.addresses.items()
+        )
+        further = [section(name, options(values)) for name, values in sections.items()]
+        return "".join([section("totem", options(totem)), section("nodelist", nodes), *further])
+
+
+@dataclass(frozen=True)
+class KnetConfig:
+    """Rings over two links, encrypted as `pcs cluster setup` has it."""
+
+    lab: Lab
+    key_file: str
+    totem: Mapping[str, str | int] = field(default_factory=dict)
+
+    @classmethod
+    def of_lab(cls, lab: Lab, directory: Path, **totem: str | int) -> Self:
+        """Give all hosts of a lab a second link, and make a key."""
+        lab.add_second_link()
+        key_file = directory / "authkey"
+        key_file.write_bytes(os.urandom(256))
+        key_file.chmod(0o400)
+        return cls(lab, str(key_file), totem)
+
+    def text(self, **sections: Mapping[str, str | int]) -> str:
+        """Return the text of a corosync.conf."""
+        totem: dict[str, str | int] = {
+            "version": 2,
+            "cluster_name": "lab",
+            "transport": "knet",
+            "crypto_cipher": "aes256",
+            "crypto_hash": "sha256",
+            "keyfile": self.key_file,
+            "token": TOKEN_TIMEOUT_MS,
+            "token_coefficient": TOKEN_COEFFICIENT_MS,
+            **self.totem,
+        }
+        nodes = ""
+        for number, host in self.lab.hosts.items():
+            links = {f"ring{link}_addr": host.address_of_link(link) for link in (0, 1)}
+            nodes += section("node", options({"nodeid": number, "name": f"n{number}", **links}))
+        further = [section(name, options(values)) for name, values in sections.items()]
+        return "".join([section("totem", options(totem)), section("nodelist", nodes), *further])
+
+
+AnyConfig = RingConfig | KnetConfig

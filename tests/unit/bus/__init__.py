@@ -1,1 +1,0 @@
-"""Tests of the bus: envelopes, the ordered log, sockets."""

@@ -1,0 +1,172 @@
+"""The commands of a node where no node runs, and their output."""
+
+import json
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rondo.cli.commands._report import report
+from rondo.cli.commands.debug import lines
+from rondo.cli.main import main
+from rondo.node.supervision import record
+from rondo.node.supervision.survey import is_healthy
+
+
+def test_status_of_no_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--run-dir", str(tmp_path), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["state"] == "stopped"
+    assert found["ring"] is None
+    assert found["services"]["totem"] == {"pid": None, "state": "stopped", "restarts": 0}
+    assert set(found) >= {"node", "state", "ring", "members", "services", "counters"}
+
+
+def test_status_says_why_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record.Record(failure="totem exited with 8: no key").save(tmp_path)
+    assert main(["status", "--run-dir", str(tmp_path)]) == 1
+    assert "it stopped: totem exited with 8: no key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["wait", "--members", "1", "--timeout", "0.1"], "the node does not answer"),
+        (["debug", "totem"], "totem is not running"),
+        (["logs"], "no node has run here"),
+    ],
+)
+def test_where_no_node_runs_the_commands_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
+) -> None:
+    assert main([*arguments, "--run-dir", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert text in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["cpg", "groups"], ["cpg", "join", "g"], ["bench", "latency"]])
+@pytest.mark.parametrize("left", [False, True], ids=["no socket", "a dead node's socket"])
+def test_a_node_that_is_not_there_is_not_waited_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], left: bool
+) -> None:
+    monkeypatch.setattr("rondo.cli.connecting.CONNECT_TIMEOUT_S", 1000.0)
+    with tempfile.TemporaryDirectory(dir="/tmp") as run_dir:
+        if left:
+            with socket.socket(socket.AF_UNIX) as gateway:
+                gateway.bind(f"{run_dir}/gateway.sock")
+        assert main([*arguments, "--run-dir", run_dir]) == 1
+    err = capsys.readouterr().err
+    assert "no node answers" in err
+    assert err.count("\n") == 1
+
+
+def test_stop_where_no_node_runs_is_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stop", "--run-dir", str(tmp_path)]) == 0
+    assert "no node runs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["wait"],
+        ["wait", "--members", "0"],
+        ["wait", "--members", "1", "--timeout", "nan"],
+        ["debug"],
+        ["debug", "nobody"],
+        ["logs", "nobody"],
+        ["demo", "--nodes", "1"],
+        ["demo", "--nodes", "x"],
+        ["demo", "--seconds", "-3"],
+        ["start", "--nodeid", "x"],
+    ],
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "status", "wait", "top", "logs", "debug", "demo"])
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"example: rondo {command}" in capsys.readouterr().out
+
+
+def test_a_run_directory_whose_sockets_would_have_too_long_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COROSYNC_MAIN_CONFIG_FILE", raising=False)
+    run_dir = tmp_path / ("x" * 100)
+    config = tmp_path / "corosync.conf"
+    config.write_text(
+        "totem {\n version: 2\n transport: udpu\n secauth: off\n}\n"
+        "nodelist {\n node {\n nodeid: 1\n ring0_addr: 127.0.0.1\n }\n}\n"
+    )
+    arguments = ["start", "-c", str(config), "--run-dir", str(run_dir), "--state-dir", str(tmp_path / "state")]
+    assert main(arguments) == 1
+    assert "at most 107 bytes" in capsys.readouterr().err
+    assert not run_dir.exists()
+
+
+def found(**changes: Any) -> dict[str, Any]:
+    service = {"pid": 7, "state": "running", "restarts": 2}
+    return {
+        "node": 1,
+        "state": "operational",
+        "why": "",
+        "ring": {"representative": 1, "sequence": 255, "members": [1, 2]},
+        "supervisor": {"pid": 5, "state": "running"},
+        "services": {"totem": service},
+        "groups": [{"group": "bank", "members": [{"node": 1, "pid": 9}, {"node": 2, "pid": 8}]}],
+        "counters": {"totem": {"messages_rx": 100}},
+    } | changes
+
+
+def test_the_report_names_ways_that_lose_packets() -> None:
+    paths = {
+        "2": {"path": "good", "passes": 1500, "asked": 2},
+        "3": {"path": "loses_large", "passes": 1132, "asked": 9},
+        "4": {"path": "no_multicast", "passes": 0, "asked": 9},
+        "5": {"path": "unknown", "passes": 0, "asked": 9},
+    }
+    lines = [line for line in report(found(paths=paths)).splitlines() if "the way" in line]
+    assert lines == [
+        "the way to node 3 loses packets > 1132 bytes: mend it, or set totem.netmtu on all nodes",
+        "the way to node 4 loses multicast: mend it, or set totem.transport: udpu on all nodes",
+    ]
+
+
+def test_the_report() -> None:
+    text = report(found(counters={"totem": {"messages_rx": 300}}), found(), seconds=2.0)
+    assert "node 1: operational" in text
+    assert "ring 1.ff, 2 members: 1 2" in text
+    assert "totem               7  running               2" in text
+    assert "1:9 2:8" in text
+    assert "messages in 100" in text
+
+
+def test_the_report_of_a_node_that_is_down() -> None:
+    text = report(found(state="down", ring=None, groups=[], why="no link", node=None), found(), seconds=1.0)
+    assert text.startswith("node ?: down (no link)")
+
+
+def test_the_report_of_many_groups_is_bounded() -> None:
+    members = [{"node": 1, "pid": pid} for pid in range(100)]
+    groups = [{"group": f"g{index}", "members": members} for index in range(100)]
+    text = report(found(groups=groups))
+    assert "and 80 more groups" in text
+    assert "and 84 more" in text
+
+
+def test_healthy_is_only_who_does_its_work() -> None:
+    assert is_healthy(found())
+    assert not is_healthy(found(state="gather"))
+    assert not is_healthy(found(supervisor={"pid": None, "state": "stopped"}))
+    assert not is_healthy(found(services={"totem": {"pid": 1, "state": "not answering", "restarts": 0}}))
+
+
+def test_debug_prints_nested_values_one_a_line() -> None:
+    value = {"pid": 1, "ring": {"sequence": 2}, "members": [1, 2], "groups": [{"group": "g"}], "none": None, "e": []}
+    assert lines(value) == ["pid: 1", "ring.sequence: 2", "members: 1 2", "groups[0].group: g", "none: -", "e: -"]
