@@ -76,7 +76,11 @@ imports: setup ## the import rules (the ring does no I/O; services stay apart)
 	@$(BIN)/lint-imports --no-cache
 
 unit: setup ## tests without network or processes
-	@$(SOURCE) $(BIN)/pytest -q -n $(JOBS) tests/unit tests/checker
+	@mkdir -p build
+	@COVERAGE_FILE=build/coverage $(SOURCE) $(BIN)/pytest -q -n $(JOBS) --cov=services --cov=rondo --cov-report= \
+		tests/unit tests/checker
+	@echo "lines of services and rondo that these tests reach (the rest of the tests are not counted):" \
+		"$$(COVERAGE_FILE=build/coverage $(BIN)/coverage report --format=total) %"
 
 simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
 	@$(SOURCE) $(BIN)/pytest -q -n $(JOBS) tests/simulation

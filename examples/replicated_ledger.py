@@ -88,7 +88,7 @@ class Replica:
         self.nodes = nodes
         self.ledger: Ledger | None = None
         """None while this node has none: it has just come, or was cut off."""
-        self._aside: Ledger | None = None
+        self.aside: Ledger | None = None
         """What it had before it was cut off."""
         self.confirmed: list[str] = []
         """Own transfers that are done for good; whoever reads them empties the list."""
@@ -157,14 +157,14 @@ class Replica:
 
     def _put_aside(self) -> None:
         """The others may go on without this node."""
-        self._aside = self.ledger or self._aside
+        self.aside = self.ledger or self.aside
         self.ledger = None
         self._holders.clear()
         self._backlog.clear()
         self._tentative.clear()
 
     def _ask(self) -> None:
-        aside = self._aside
+        aside = self.aside
         rank = [] if aside is None else [aside.era, len(aside.history)]
         token = secrets.token_hex(8)
         self.outbox.append({"do": "need", "token": token, "members": as_lists(self._members), "aside": rank})
@@ -235,7 +235,7 @@ class Replica:
         others = [need for member, need in self._needs.items() if member not in self._holders]
         self._needs = {member: need for member, need in self._needs.items() if member not in self._holders}
         if self.me in self._holders:
-            ledger = self._aside or Ledger()
+            ledger = self.aside or Ledger()
             ledger.era += 1
             self._take(ledger)
             for need in others:
@@ -258,7 +258,7 @@ class Replica:
         for wish in self._backlog:
             ledger.transfer(wish)
         self._backlog.clear()
-        self.ledger, self._aside = ledger, None
+        self.ledger, self.aside = ledger, None
         self._confirm([each for each in self._waiting if each in ledger])
         self.outbox += self._waiting.values()
 

@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "namespaces: needs network namespaces (without root: user namespaces)")
 
 
-def _need(look: LookForMissing) -> None:
+def need(look: LookForMissing) -> None:
     """Skip the running test, or fail it under CI=true, if something is missing."""
     reason = look()
     if reason is None:
@@ -49,23 +49,23 @@ def _need(look: LookForMissing) -> None:
 
 def need_root() -> None:
     """Go on only as root."""
-    _need(root_missing)
+    need(root_missing)
 
 
 def need_corosync() -> None:
     """Go on only where Debian's corosync 3.1 is installed."""
-    _need(corosync_missing)
+    need(corosync_missing)
 
 
 def need_namespaces() -> None:
     """Go on only where a lab of network namespaces can be made."""
-    _need(namespaces_missing)
+    need(namespaces_missing)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name, look in NEEDS.items():
         if item.get_closest_marker(name) is not None:
-            _need(look)
+            need(look)
 
 
 @pytest.fixture

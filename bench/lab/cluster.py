@@ -19,6 +19,7 @@ from rondo.config import key
 from rondo.ipc.control import ControlError, ask
 from rondo.testing.lab.faults import Faults
 from rondo.testing.lab.netns import Host, Lab, processes_in_namespace_of
+from rondo.testing.lab.process import Process
 from rondo.testing.lab.waiting import wait_for
 
 REPOSITORY = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ class Node:
         self.run_dir = host.directory / "run"
         self.configuration = host.directory / "corosync.conf"
         self._log = host.directory / "corosync.log"
-        self._starting: subprocess.Popen[bytes] | None = None
+        self._starting: Process | None = None
         log, own = self._places()
         self.configuration.write_text(system.configuration(addresses, str(directory / "authkey"), log, own))
 
@@ -64,7 +65,7 @@ class Node:
             ]  # fmt: skip
         else:
             argv = ["corosync", "-f", "-c", str(self.configuration)]
-        self._starting = self.host.start(argv, "start", {"PYTHONPATH": str(REPOSITORY)})._popen
+        self._starting = self.host.start(argv, "start", {"PYTHONPATH": str(REPOSITORY)})
 
     def members(self) -> list[int]:
         """The members of its ring by its own account, once it can be used there; none before."""
@@ -88,7 +89,7 @@ class Node:
     def check(self) -> None:
         """Raise BenchError if it could not be started, or has ended."""
         assert self._starting is not None
-        status = self._starting.poll()
+        status = self._starting.exit_status
         if status is not None and (status != 0 or self.system.program != RONDO):
             output = (self.host.directory / "start.out").read_text(errors="replace") + self.log()
             last = "\n".join(output.splitlines()[-LAST_LINES:])

@@ -26,35 +26,35 @@ class Checkpoints:
 
     def __init__(self, position: int) -> None:
         """`position`: of the snapshot that totem has."""
-        self._snapshots = [_Snapshot(position, None, None)]
+        self.snapshots = [_Snapshot(position, None, None)]
 
     def changed(self, n: int) -> None:
         """The state changed at position n for the first time since the last snapshot."""
-        if self._snapshots[-1].until is None:
-            self._snapshots[-1].until = n - 1
+        if self.snapshots[-1].until is None:
+            self.snapshots[-1].until = n - 1
 
     def add(self, position: int, data: bytes) -> None:
         """A snapshot of the state at `position`, after `changed`."""
-        self._snapshots.append(_Snapshot(position, None, data))
-        if len(self._snapshots) > SNAPSHOTS_MAX:
+        self.snapshots.append(_Snapshot(position, None, data))
+        if len(self.snapshots) > SNAPSHOTS_MAX:
             # The first is totem's, the last is open.
-            self._snapshots[1:-1] = self._snapshots[1:-1:2]
+            self.snapshots[1:-1] = self.snapshots[1:-1:2]
 
     def best(self, floor: int) -> int:
         """The highest position up to `floor` that can be acknowledged."""
-        snapshot = self._snapshots[self._index(floor)]
+        snapshot = self.snapshots[self._index(floor)]
         return max(snapshot.position, min(floor, snapshot.until if snapshot.until is not None else floor))
 
     def take(self, floor: int) -> bytes | None:
         """The snapshot that goes with `best(floor)`; None if totem has it. It counts as totem's from now on."""
         index = self._index(floor)
-        del self._snapshots[:index]
-        data, self._snapshots[0].data = self._snapshots[0].data, None
+        del self.snapshots[:index]
+        data, self.snapshots[0].data = self.snapshots[0].data, None
         return data
 
     def _index(self, floor: int) -> int:
         """Of the newest snapshot at or before `floor`; the first if there is none."""
-        for index in range(len(self._snapshots) - 1, 0, -1):
-            if self._snapshots[index].position <= floor:
+        for index in range(len(self.snapshots) - 1, 0, -1):
+            if self.snapshots[index].position <= floor:
                 return index
         return 0

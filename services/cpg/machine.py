@@ -68,7 +68,7 @@ class Machine:
         self._head = 0
         """Position up to which the log is replayed."""
         self._checkpoints = Checkpoints(0)
-        self._credit = 0
+        self.credit = 0
         self._submitted = 0
         self._held: deque[tuple[int, int]] = deque()
         """(last position, bytes) of each batch of entries that is not acknowledged."""
@@ -121,7 +121,7 @@ class Machine:
         elif isinstance(envelope, totem_reader.Log):
             self._log(envelope)
         elif isinstance(envelope, totem_reader.Taken):
-            self._credit = envelope.credit
+            self.credit = envelope.credit
             self.clients.taken(envelope.taken)
         elif isinstance(envelope, totem_reader.Kept):
             for n, entry in envelope.entries:
@@ -156,7 +156,7 @@ class Machine:
         self._head = welcome.head
         self.acked = self.clients.core_floor = welcome.position
         self._checkpoints = Checkpoints(welcome.position)
-        self._credit, self._submitted = welcome.credit, 0
+        self.credit, self._submitted = welcome.credit, 0
         self._held.clear()
         self._held_bytes = 0
         self._restore_sessions(welcome, had)
@@ -288,7 +288,7 @@ class Machine:
 
     def _submit(self) -> None:
         while True:
-            requests, cost = self.clients.next_requests(self._credit - self._submitted)
+            requests, cost = self.clients.next_requests(self.credit - self._submitted)
             if not requests:
                 return
             self._submitted += cost

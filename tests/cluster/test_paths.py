@@ -89,8 +89,8 @@ class TalkativeCorosync(CorosyncNode):
     """It logs all that it can."""
 
     def _launch(self) -> Process:
-        text = self._config_path.read_text()
-        self._config_path.write_text(text.replace("logging {", "logging {\n    debug: trace"))
+        text = self.config_path.read_text()
+        self.config_path.write_text(text.replace("logging {", "logging {\n    debug: trace"))
         return super()._launch()
 
     def ring_lines(self) -> list[str]:

@@ -30,8 +30,8 @@ class OpenNode(RondoNode):
             "token": TOKEN_TIMEOUT_MS,
         }  # fmt: skip
         logging = section("logging", options({"to_syslog": "no", "to_stderr": "yes"}))
-        self._config_path.write_text(section("totem", options(totem) + interface) + logging)
-        self._config_path.chmod(0o600)
+        self.config_path.write_text(section("totem", options(totem) + interface) + logging)
+        self.config_path.chmod(0o600)
 
     def asked(self) -> dict[str, Any]:
         status = self.status()

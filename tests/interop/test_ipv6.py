@@ -64,7 +64,7 @@ class WithoutNodelist(RondoNode):
             "token": TOKEN_TIMEOUT_MS,
         }  # fmt: skip
         logging = section("logging", options({"to_syslog": "no", "to_stderr": "yes"}))
-        self._config_path.write_text(section("totem", options(totem) + interface) + logging)
+        self.config_path.write_text(section("totem", options(totem) + interface) + logging)
 
 
 @pytest.mark.parametrize("group", ["ff15::77", "ff12::77"], ids=["site", "link"])
@@ -80,8 +80,8 @@ def test_multicast_goes_out_where_the_own_address_is(lab: Lab, group: str) -> No
 
 def test_without_an_identifier_the_error_says_what_to_write(lab: Lab) -> None:
     node = WithoutNodelist(lab.host(1), "ff15::77")
-    node._config_path.write_text(node._config_path.read_text().replace("nodeid", "#nodeid"))
-    argv = [sys.executable, "-m", "services.totem", "-c", str(node._config_path), "--run-dir", "/run/r"]
+    node.config_path.write_text(node.config_path.read_text().replace("nodeid", "#nodeid"))
+    argv = [sys.executable, "-m", "services.totem", "-c", str(node.config_path), "--run-dir", "/run/r"]
     done = lab.host(1).run(argv, check=False, environment={"PYTHONPATH": str(REPOSITORY)})
     assert done.returncode == 8
     assert "IPv6 needs a nodeid; write totem.nodeid" in done.stderr

@@ -125,8 +125,8 @@ MUTANTS = (
     ),
     _cpg(
         _C + "checkpoints.py",
-        "            self._snapshots[-1].until = n - 1\n",
-        "            self._snapshots[-1].until = n\n",
+        "            self.snapshots[-1].until = n - 1\n",
+        "            self.snapshots[-1].until = n\n",
         "a snapshot is good until the state changes, and no longer",
     ),
     _cpg(

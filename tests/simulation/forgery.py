@@ -60,10 +60,10 @@ class ForgedHost(Host):
     def probe(self) -> MessageId:
         """Send a small message now."""
         assert self.ring is not None
-        data, n = self._make_message(MESSAGE_SIZE_MIN)
+        data, n = self.make_message(MESSAGE_SIZE_MIN)
         self.ring.submit(data, (self.inc, n))
         self.ring.flush(self.world.now())
-        self._settle()
+        self.settle()
         return self.node, self.inc, n
 
     def _handle(self, event: Event) -> None:

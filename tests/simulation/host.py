@@ -127,7 +127,7 @@ class Host:
         self.ring = self.world.new_ring(self, observer)
         self.ring.set_receive_bytes(self.receive_bytes)
         self.ring.start(self.world.now())
-        self._settle()
+        self.settle()
 
     def crash(self) -> None:
         """The process dies at once; what waited in its sockets is gone."""
@@ -141,7 +141,7 @@ class Host:
         if self.ring is None or self.frozen:
             return
         self.ring.leave(self.world.now())
-        self._settle()
+        self.settle()
         if self.ring is not None:
             self.ring = None
             self._reset()
@@ -176,24 +176,24 @@ class Host:
 
     def reform(self) -> None:
         """Ask for a new ring."""
-        self._call(lambda ring, now_ns: ring.reform(now_ns))
+        self.call(lambda ring, now_ns: ring.reform(now_ns))
 
     def member_dead(self, node: int) -> None:
         """Say that this node is gone for certain."""
-        self._call(lambda ring, now_ns: ring.member_dead(node, now_ns))
+        self.call(lambda ring, now_ns: ring.member_dead(node, now_ns))
 
     def probe_ring(self) -> None:
         """The host wants to see the token go round."""
-        self._call(lambda ring, now_ns: ring.probe(now_ns))
+        self.call(lambda ring, now_ns: ring.probe(now_ns))
 
     def interface_changed(self) -> None:
         """Say that the address was lost or came back."""
-        self._call(lambda ring, now_ns: ring.interface_changed(now_ns))
+        self.call(lambda ring, now_ns: ring.interface_changed(now_ns))
 
-    def _call(self, action: Callable[[Ring, int], None]) -> None:
+    def call(self, action: Callable[[Ring, int], None]) -> None:
         if self.ring is not None and not self.frozen:
             action(self.ring, self.world.now())
-            self._settle()
+            self.settle()
 
     def _when_awake(self, action: Callable[[], None]) -> None:
         """Now, or when the frozen process is woken; never in another life."""
@@ -208,11 +208,11 @@ class Host:
             return
         while self.waiting and ring.submit_space() >= self.waiting[0][0]:
             size, safe = self.waiting.popleft()
-            data, n = self._make_message(size, safe=safe)
+            data, n = self.make_message(size, safe=safe)
             self.outstanding.add(n)
             ring.submit(data, (self.inc, n), safe=safe)
         ring.flush(self.world.now())
-        self._settle()
+        self.settle()
         if self.waiting and not self._retrying and self.ring is not None:
             self._retrying = True
             self._later(_RETRY_NS, self._retry)
@@ -221,7 +221,7 @@ class Host:
         self._retrying = False
         self._submit_waiting()
 
-    def _make_message(self, size: int, *, sync: bool = False, safe: bool = False) -> tuple[bytes, int]:
+    def make_message(self, size: int, *, sync: bool = False, safe: bool = False) -> tuple[bytes, int]:
         """A new message of this size (at least that of its head) and its number, written down as submitted."""
         n = self._next_message
         self._next_message += 1
@@ -274,7 +274,7 @@ class Host:
             self._queued_bytes -= len(data)
             self._receive(data)
         if self.ring is not None:
-            self._settle()
+            self.settle()
 
     def _receive(self, data: bytes) -> None:
         """The process reads a datagram."""
@@ -288,7 +288,7 @@ class Host:
             if self.options.like_corosync and frame[_KIND_AT] == Kind.TOKEN:
                 self._check_requests(frame)
             self.ring.receive(frame, self.world.now())
-            self._settle()
+            self.settle()
 
     def _check_requests(self, token: bytes) -> None:
         """A Corosync node reads past its copy of a token with more requests than it writes."""
@@ -306,7 +306,7 @@ class Host:
     def _timers_first(self) -> None:
         if self.ring is not None and self._deadline_ns is not None and self._deadline_ns <= self.world.now():
             self.ring.advance(self.world.now())
-            self._settle()
+            self.settle()
 
     def _timer(self) -> None:
         """A wake-up for timers, which may have been moved since it was asked for."""
@@ -327,7 +327,7 @@ class Host:
 
     # -- what the ring wants ------------------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Do what the ring asks until it asks for nothing more, then set the timer."""
         for _ in range(_SETTLE_ROUNDS_MAX):
             ring = self.ring
@@ -386,7 +386,7 @@ class Host:
         self._timers_first()
         if self.ring is not None:
             self.ring.receive(data, self.world.now())
-            self._settle()
+            self.settle()
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, SyncStep | SyncActivate | SyncAbort | SyncComplete) and event.ring != self._regular_ring:
@@ -444,7 +444,7 @@ class Host:
 
     def _sync_answer_late(self, step: SyncStep) -> None:
         self._sync_answer(step)
-        self._settle()
+        self.settle()
 
     def _sync_answer(self, step: SyncStep) -> None:
         """Give the service's messages; to an answer that comes too late for its ring the ring must be deaf."""
@@ -452,7 +452,7 @@ class Host:
         if self.ring is not None:
             current = step.ring == self.ring.ring_id
             sizes = [draw(600) for _ in range(draw(3))] if current else []
-            self.ring.sync_reply(step.ring, step.service, [self._make_message(size, sync=True)[0] for size in sizes])
+            self.ring.sync_reply(step.ring, step.service, [self.make_message(size, sync=True)[0] for size in sizes])
 
     def _emit(self, name: str, fields: dict[str, object]) -> None:
         self.world.trace.emit(self.node, self.inc, name, fields)

@@ -56,7 +56,7 @@ def test_a_probe_lets_the_token_of_an_idle_ring_go() -> None:
     for node in (1, 3):
         ring, host = cluster.ring(node), cluster.world.hosts[node]
         before = ring.counters.orf_token_rx
-        host._call(lambda ring, now_ns: ring.probe(now_ns))
+        host.call(lambda ring, now_ns: ring.probe(now_ns))
         cluster.run(20)
         assert ring.counters.orf_token_rx >= before + 2
         cluster.run(5000)

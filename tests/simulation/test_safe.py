@@ -92,11 +92,11 @@ def test_a_corosync_node_is_not_believed() -> None:
     cluster.like_corosync(2)
     cluster.form()
     host = cluster.world.hosts[2]
-    data, n = host._make_message(100)
+    data, n = host.make_message(100)
     host.outstanding.add(n)
     cluster.ring(2).submit(data, (host.inc, n), safe=True)
     cluster.ring(2).flush(cluster.world.now())
-    host._settle()
+    host.settle()
     cluster.lose(Kind.MCAST, target=3)
     cluster.run(20)
     assert deliveries(cluster, 1) == [("agreed", "r")]

@@ -87,7 +87,7 @@ class Watch:
         self._short_lives: Counter[str] = Counter()
         self._record = Record()
 
-    def _on_event(self, event: Any) -> None:
+    def on_event(self, event: Any) -> None:
         process = event.process
         if isinstance(event, events.ProcessStateStartingEvent):
             self._starts[process.config.name] += 1
@@ -147,5 +147,5 @@ def make(supervisord: Any, **_options: str) -> Watch:
         # The locks are supervisord's. A service that outlives it must not keep the next one from starting.
         os.set_inheritable(int(descriptor), False)
     watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]), Alarm())
-    events.subscribe(events.ProcessStateEvent, watch._on_event)
+    events.subscribe(events.ProcessStateEvent, watch.on_event)
     return watch

@@ -22,7 +22,7 @@ class CompleteNode(RondoNode):
 
     def _launch(self) -> Process:
         totem = super()._launch()
-        options = ["-c", str(self._config_path), "--run-dir", RUN_DIRECTORY, "--nodeid", str(self.host.number)]
+        options = ["-c", str(self.config_path), "--run-dir", RUN_DIRECTORY, "--nodeid", str(self.host.number)]
         self._upper = {
             service: self.host.start(
                 [sys.executable, "-m", f"services.{service}", *options],

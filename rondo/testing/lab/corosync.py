@@ -44,10 +44,10 @@ class CorosyncNode(RingNode):
     def __init__(self, host: Host, config: AnyConfig) -> None:
         super().__init__(host)
         self.log_path = host.directory / "corosync.log"
-        self._config_path = host.directory / "corosync.conf"
+        self.config_path = host.directory / "corosync.conf"
         state_directory = host.directory / "corosync-state"
         state_directory.mkdir()
-        self._config_path.write_text(
+        self.config_path.write_text(
             config.text(
                 # Realtime priority would let three daemons starve the test; the rest is for want of real root.
                 system={"sched_rr": "no", "move_to_root_cgroup": "no", "state_dir": str(state_directory)},
@@ -72,7 +72,7 @@ class CorosyncNode(RingNode):
         return True
 
     def _launch(self) -> Process:
-        return self.host.start(["corosync", "-f", "-c", str(self._config_path)], "corosync")
+        return self.host.start(["corosync", "-f", "-c", str(self.config_path)], "corosync")
 
     def _leave(self) -> None:
         """Do what `systemctl stop` does."""

@@ -23,13 +23,13 @@ class RondoNode(RingNode):
 
     def __init__(self, host: Host, config: AnyConfig) -> None:
         super().__init__(host)
-        self._config_path = host.directory / "rondo.conf"
-        self._config_path.write_text(config.text(logging={"to_syslog": "no", "to_stderr": "yes"}))
+        self.config_path = host.directory / "rondo.conf"
+        self.config_path.write_text(config.text(logging={"to_syslog": "no", "to_stderr": "yes"}))
         self._state_directory = host.directory / "rondo-state"
         self._state_directory.mkdir()
 
     def _launch(self) -> Process:
-        options = ["-c", str(self._config_path), "--run-dir", RUN_DIRECTORY, "--nodeid", str(self.host.number)]
+        options = ["-c", str(self.config_path), "--run-dir", RUN_DIRECTORY, "--nodeid", str(self.host.number)]
         argv = [sys.executable, "-m", "services.totem", *options, "--state-dir", str(self._state_directory)]
         return self.host.start(argv, "totem", {"PYTHONPATH": str(REPOSITORY)})
 

@@ -105,12 +105,12 @@ def test_no_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.cpg.evaluate.QUEUE_BYTES_MAX", 2000)
     node, client = world.nodes[1], world.nodes[1].clients[0]
     assert outcome(world, client, Op.JOIN, b"g") == Code.OK
-    credit, node.machine._credit = node.machine._credit, 0
+    credit, node.machine.credit = node.machine.credit, 0
     numbers = [client.request(node.gateway, Op.MCAST, b"g", 2, b"%d:" % i + bytes(1000)) for i in range(4)]
     node.pump(20)
     assert client.refused == {numbers[2]: Code.TRY_AGAIN, numbers[3]: Code.TRY_AGAIN}
     assert client.settled == numbers[0] - 1
-    node.machine._credit = credit
+    node.machine.credit = credit
     world.settle()
     ordered = [event[-1] for _, event in client.stream if event[1] == ev.MESSAGE]
     assert (ordered, client.settled) == (numbers[:2], numbers[3])
@@ -207,7 +207,7 @@ def test_loss_of_totem_names_what_is_unknown(world: World) -> None:
     assert outcome(world, client, Op.JOIN, b"g") == Code.OK
     submitted = client.request(node.gateway, Op.MCAST, b"g", 2, b"1")
     node.pump(9)
-    node.machine._credit = 0
+    node.machine.credit = 0
     waiting = client.request(node.gateway, Op.MCAST, b"g", 2, b"2")
     node.pump(9)
     node.kill_totem()
@@ -264,7 +264,7 @@ def test_checkpoints_are_bounded() -> None:
     for n in range(1, 1000):
         points.changed(2 * n)
         points.add(2 * n + 1, b"%d" % n)
-    assert len(points._snapshots) <= SNAPSHOTS_MAX
+    assert len(points.snapshots) <= SNAPSHOTS_MAX
     assert (points.best(5000), points.take(5000)) == (5000, b"999")
 
 

@@ -186,7 +186,7 @@ def check(group: Group) -> None:
 def nothing_is_forgotten_without(group: Group, member: rondo.Member) -> bool:
     """Whether another replica knows all that was reported as done: the ledger is in memory alone."""
     others = [replica for each, replica in group.replicas.items() if each != member]
-    ledgers = [replica.ledger or replica._aside for replica in others]
+    ledgers = [replica.ledger or replica.aside for replica in others]
     return any(set(group.confirmed) <= set(ledger.history) for ledger in ledgers if ledger is not None)
 
 

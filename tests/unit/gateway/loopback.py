@@ -58,7 +58,7 @@ class Loopback:
         self.is_stalled = False
         """Takes no requests, as if totem gave no credit."""
         self.slow_told: set[int] = set()
-        self._stalled: list[Any] = []
+        self.stalled: list[Any] = []
         self._gateway: bytes | None = None
         self._unsent: deque[bytes] = deque()
         self._calls: queue.Queue[tuple[Callable[[], Any], queue.Queue[Any]]] = queue.Queue()
@@ -105,7 +105,7 @@ class Loopback:
         def change() -> None:
             self.is_stalled = stalled
             if not stalled:
-                waiting, self._stalled = self._stalled, []
+                waiting, self.stalled = self.stalled, []
                 for request in waiting:
                     self._request(request)
 
@@ -115,10 +115,10 @@ class Loopback:
         """The epoch is over; requests that were not taken are refused, `unknown` have an unknown outcome."""
 
         def lose() -> None:
-            for number, first, last, _ in self._stalled:
+            for number, first, last, _ in self.stalled:
                 blob = encode_replies([[r, Code.LIBRARY, None] for r in range(first, last + 1)])
                 self._send(cpg_gateway.Reply(self.epoch, [[number, blob]]))
-            self._stalled.clear()
+            self.stalled.clear()
             listed = [[number, unknown.get(number, [])] for number in self.sessions]
             self._send(cpg_gateway.Lost(self.epoch, "totem died", listed))
             self.is_stalled = False
@@ -158,14 +158,14 @@ class Loopback:
                 self._open(item)
         elif isinstance(envelope, cpg_gateway.Request):
             for request in envelope.requests:
-                self._stalled.append(request) if self.is_stalled else self._request(request)
+                self.stalled.append(request) if self.is_stalled else self._request(request)
         elif isinstance(envelope, cpg_gateway.EventAck):
             for number, n in envelope.sessions:
                 self._acknowledged(number, n)
         elif isinstance(envelope, cpg_gateway.Close):
             for number, reason in envelope.sessions:
                 self.closed.append((number, reason))
-                self._over(number)
+                self.over(number)
 
     def _send(self, envelope: cpg_gateway.Envelope) -> None:
         self._unsent.append(cpg_gateway.encode(envelope))
@@ -260,7 +260,7 @@ class Loopback:
         if held > self.client_bytes_max:
             reason = f"{held} bytes of events are not acknowledged"
             self._send(cpg_gateway.Notice(self.epoch, [[number, cpg_gateway.NoticeKind.CUT, [23, reason]]]))
-            self._over(number)
+            self.over(number)
             return
         if held * 2 > self.client_bytes_max and number not in self.slow_told:
             self.slow_told.add(number)
@@ -287,7 +287,7 @@ class Loopback:
     def _reply(self, number: int, request: int, code: int, result: Any) -> None:
         self._send(cpg_gateway.Reply(self.epoch, [[number, encode_replies([[request, code, result]])]]))
 
-    def _over(self, number: int) -> None:
+    def over(self, number: int) -> None:
         session = self.sessions.pop(number, None)
         if session is None:
             return

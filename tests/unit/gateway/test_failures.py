@@ -209,14 +209,14 @@ def test_the_death_of_totem_is_told_and_the_group_joined_again(loopback: Loopbac
         # Messages that travel as one run share their fate, so those that share it are sent before the others.
         requests = [group.mcast(b"%d" % i) for i in range(2)]
         session = next(iter(loopback.sessions))
-        eventually(lambda: loopback.call(lambda: sum(r[2] - r[1] + 1 for r in loopback._stalled)) == 2)
+        eventually(lambda: loopback.call(lambda: sum(r[2] - r[1] + 1 for r in loopback.stalled)) == 2)
         requests += [group.mcast(b"%d" % i) for i in range(2, 5)]
-        eventually(lambda: loopback.call(lambda: sum(r[2] - r[1] + 1 for r in loopback._stalled)) == 5)
+        eventually(lambda: loopback.call(lambda: sum(r[2] - r[1] + 1 for r in loopback.stalled)) == 5)
         # Two of them were on their way into the ring when totem died; nobody knows what became of these.
         unknown = [requests[0].number, requests[1].number]
 
         def forget_two() -> None:
-            loopback._stalled[:] = [[session, unknown[1] + 1, requests[-1].number, b""]]
+            loopback.stalled[:] = [[session, unknown[1] + 1, requests[-1].number, b""]]
 
         loopback.call(forget_two)
         loopback.lose_totem({session: unknown})
@@ -240,7 +240,7 @@ def test_a_client_whose_session_is_gone_begins_a_new_one(loopback: Loopback, gat
         group = cluster.cpg.join("g")
         assert isinstance(group.poll(60), rondo.Membership)
         gateway.kill()
-        loopback.call(lambda: loopback._over(next(iter(loopback.sessions))))
+        loopback.call(lambda: loopback.over(next(iter(loopback.sessions))))
         gateway.start()
         events = [group.poll(60) for _ in range(3)]
         assert isinstance(events[0], rondo.Disconnected)

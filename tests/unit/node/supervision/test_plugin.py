@@ -33,7 +33,7 @@ def lives(directory: Path, *deaths: tuple[float, int]) -> list[bool]:
         config = SimpleNamespace(name="cpg", stdout_logfile=str(directory / "cpg.log"))
         process = SimpleNamespace(config=config, exitstatus=status, laststart=time.time() - seconds, pid=1)
         before = bell.rung
-        watch._on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
+        watch.on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
         at_once.append(bell.rung > before)
     return at_once
 
