@@ -83,7 +83,7 @@ def encode_body(payloads: list[bytes]) -> bytes:
 
 def decode_body(body: bytes | memoryview) -> list[bytes]:
     """The payloads in a body. Raises `BusError`."""
-    payloads = unpack(body, MESSAGES_MAX)
+    payloads = unpack(body, MESSAGES_MAX, MESSAGES_MAX + 1)
     if type(payloads) is not list or set(map(type, payloads)) != {bytes}:
         raise BusError("a run is an array of payloads")
     return payloads

@@ -24,6 +24,10 @@ from rondo.protocol.envelope import (
 
 VERSION = 1
 
+FIELDS_MAX = 1 << 20
+ELEMENTS_MAX = 64
+"""Of what a client sends, in all its arrays: a HELLO, the longest, has a dozen."""
+
 
 class Kind(IntEnum):
     """First element of an envelope between a client and the gateway."""
@@ -94,7 +98,7 @@ def encode(kind: Kind, epoch: int, *fields: Any) -> bytes:
 
 def decode(frame: bytes, shapes: dict[int, Check]) -> tuple[int, int, list[Any]]:
     """Kind, epoch and fields of an envelope. Raises BusError for what is not one of `shapes`."""
-    value = unpack(frame)
+    value = unpack(frame, FIELDS_MAX, ELEMENTS_MAX if shapes is FROM_CLIENT else None)
     if type(value) is not list or len(value) < 2 or not is_u32(value[0]) or not is_u64(value[1]):
         raise BusError("not an array that begins with a kind and an epoch")
     kind, epoch, *fields = value

@@ -34,13 +34,43 @@ Check = Callable[[Any], bool]
 """Whether a decoded value may stand at its place."""
 
 
-def unpack(frame: bytes | memoryview, array_length_max: int = ARRAY_LENGTH_MAX) -> Any:
+class _Elements:
+    """Counts the elements of arrays and maps as they are made, and refuses what has more than it may."""
+
+    def __init__(self, elements_max: int) -> None:
+        self.left = elements_max
+
+    def array(self, value: list[Any]) -> list[Any]:
+        """An array is complete."""
+        self.left -= len(value) + 1
+        if self.left < 0:
+            raise ValueError("too many elements")
+        return value
+
+    def map(self, value: dict[Any, Any]) -> dict[Any, Any]:
+        """A map is complete."""
+        self.left -= 2 * len(value) + 1
+        if self.left < 0:
+            raise ValueError("too many elements")
+        return value
+
+
+def unpack(frame: bytes | memoryview, array_length_max: int = ARRAY_LENGTH_MAX, elements_max: int | None = None) -> Any:
     """The value that `frame` holds. Raises `BusError` for anything that is not exactly one msgpack value without maps'
-    and extensions' surprises."""
+    and extensions' surprises.
+
+    `elements_max` is for what strangers send: so many elements at most, in all arrays and maps together. Without it a
+    byte of nested empty arrays becomes 64 bytes of memory.
+    """
+    arrays = maps = None
+    if elements_max is not None:
+        counter = _Elements(elements_max)
+        arrays, maps = counter.array, counter.map
     try:
         return msgpack.unpackb(
-            frame, max_array_len=array_length_max, max_map_len=array_length_max, max_ext_len=0, strict_map_key=True
-        )
+            frame, max_array_len=array_length_max, max_map_len=array_length_max, max_ext_len=0, strict_map_key=True,
+            list_hook=arrays, object_hook=maps,
+        )  # fmt: skip
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise BusError(f"not msgpack: {error or type(error).__name__}") from None
 

@@ -18,6 +18,8 @@ GROUP_NAME_BYTES_MAX = 128
 """CPG_MAX_NAME_LENGTH."""
 
 REQUESTS_PER_BLOB_MAX = 1 << 16
+ELEMENTS_PER_BLOB_MAX = 8 * REQUESTS_PER_BLOB_MAX
+"""A request has five elements at most; more than this in all is refused before it takes memory."""
 
 RUN_PAYLOAD_BYTES_MAX = 32 * 1024
 """Larger messages do not gain by being in a run, and go by themselves."""
@@ -68,7 +70,7 @@ def encode_requests(requests: list[list[Any]]) -> bytes:
 def decode_requests(blob: bytes) -> list[list[Any]]:
     """The requests in a blob: arrays that begin with two integers; the arguments are judged by who evaluates them.
     Raises `BusError`."""
-    value = unpack(blob, REQUESTS_PER_BLOB_MAX)
+    value = unpack(blob, REQUESTS_PER_BLOB_MAX, ELEMENTS_PER_BLOB_MAX)
     if type(value) is not list:
         raise BusError("requests are not an array")
     for request in value:
@@ -97,9 +99,14 @@ def expand_runs(requests: list[list[Any]]) -> list[list[Any]]:
     return expanded
 
 
-def encode_replies(replies: list[list[Any]]) -> bytes:
-    """The blob of these replies."""
-    return pack(replies)
+def encode_packed_reply(number: int, code: int, result: bytes) -> bytes:
+    """One reply whose result is packed already."""
+    return b"\x93" + pack(number) + pack(code) + result
+
+
+def encode_packed_replies(replies: list[bytes]) -> bytes:
+    """The blob of replies that are packed already, at most 2^32 - 1."""
+    return b"\xdd" + len(replies).to_bytes(4) + b"".join(replies)
 
 
 def decode_replies(blob: bytes) -> list[list[Any]]:

@@ -18,6 +18,9 @@ REQUEST_BYTES_MAX = 2 * 1024 * 1024
 
 SOCKET = "sam.sock"
 
+ELEMENTS_MAX = 1 << 17
+"""Of a request, in all its arrays and maps: arguments and environment of a program (execve(2) takes fewer)."""
+
 
 class Op(IntEnum):
     """What is asked for. Arguments are a map with text keys."""
@@ -103,7 +106,7 @@ def encode_request(op: Op, arguments: dict[str, Any]) -> bytes:
 
 def decode_request(blob: bytes) -> tuple[int, dict[str, Any]]:
     """Operation and arguments. Raises `BusError`."""
-    value = unpack(blob)
+    value = unpack(blob, ELEMENTS_MAX, ELEMENTS_MAX)
     if type(value) is not list or len(value) != 2 or not is_u32(value[0]) or type(value[1]) is not dict:
         raise BusError("a request is [operation, arguments]")
     return value[0], value[1]

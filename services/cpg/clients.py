@@ -6,31 +6,31 @@ sessions anew; requests and events have numbers, so that nothing is done twice a
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from rondo.protocol import cpg_gateway as bus
-from rondo.protocol.batch import decode_body
 from rondo.protocol.codes import Code
-from rondo.protocol.cpg_gateway import CloseReason, NoticeKind, OpenFlag
+from rondo.protocol.cpg_gateway import CloseReason, NoticeKind
 from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError, unpack
 from rondo.protocol.events import Reason, encode_events
 from rondo.protocol.requests import (
     REQUEST_CLOSE,
-    RUN_BODY_BYTES_MAX,
-    RUN_PAYLOAD_BYTES_MAX,
     Guarantee,
     Op,
     decode_requests,
-    encode_replies,
     expand_runs,
 )
 from rondo.protocol.totem_reader import Again, request_cost
 from services.cpg import wire
-from services.cpg.core import Core
-from services.cpg.evaluate import answer, evaluate, evaluate_mcast, evaluate_run
+from services.cpg.answers import Answers
+from services.cpg.evaluate import evaluate, evaluate_mcast, evaluate_run
+from services.cpg.numbering import check_numbers
+from services.cpg.quotas import may_have_another_group
+from services.cpg.session_table import SessionTable
 from services.cpg.sessions import Blob, Queued, Session
 
 _MCAST = int(Op.MCAST)
@@ -53,14 +53,15 @@ class Options:
     """Of totem's log (system.log_bytes_max)."""
 
 
-class Clients:
+class Clients(SessionTable):
     """All sessions of this node."""
 
     def __init__(self, options: Options, pid: int) -> None:
+        super().__init__()
         self.options = options
         self.pid = pid
-        self.core = Core(0)
-        self.epoch = 0
+        self.owner_uid = os.geteuid()
+        """The node's own user, who like root has groups kept back for him."""
         self.ready = False
         """Whether requests are evaluated: totem is there, and its log has been evaluated up to its head."""
         self.opening = False
@@ -69,21 +70,19 @@ class Clients:
         """Identity of the gateway that said hello last."""
         self.frames: deque[tuple[bytes, bytes]] = deque()
         """(identity, envelope) for the gateway."""
-        self.table: dict[int, Session] = {}
-        self.changed = False
-        """Whether what totem keeps of the table has to be renewed."""
         self.gone: list[int] = []
         """Sessions that totem may forget."""
-        self.taken_of_unknown: dict[int, int] = {}
-        """Last requests taken of sessions that are not in the table (they may come back)."""
-        self.counters = {
-            "requests": 0, "refused": 0, "events": 0, "messages_submitted": 0, "sessions_cut": 0, "bus_errors": 0,
-        }  # fmt: skip
+        self.counters = dict.fromkeys(
+            (
+                "requests", "refused", "events", "messages_submitted", "sessions_cut", "sessions_detached",
+                "bus_errors",
+            ), 0
+        )  # fmt: skip
         self._turns: deque[Session] = deque()
         """Sessions with requests that wait, whose turn it is first."""
         self._to_send: dict[int, Session] = {}
         self._to_settle: dict[int, Session] = {}
-        self._replies: dict[int, list[list[Any]]] = {}
+        self.answers = Answers()
 
     # The gateway.
 
@@ -117,7 +116,7 @@ class Clients:
 
     def greet(self) -> None:
         """Welcome the gateway, if both sides are there; it opens its sessions anew then."""
-        self._replies.clear()
+        self.answers.forget()
         for session in self.table.values():
             if not session.closing:
                 session.attached = False
@@ -136,85 +135,16 @@ class Clients:
         self.opening = False
         opened: list[list[Any]] = []
         for row in rows:
-            code, position = self._open_one(row)
+            code, position = self.open_one(row)
             session = self.table.get(row[0])
+            if session is not None and code == Code.OK:
+                self._to_settle[row[0]] = self._to_send[row[0]] = session
             ring = self.core.ring
             opened.append([
                 row[0], int(code), position, session.taken if session is not None and code == Code.OK else 0,
                 None if ring is None else [ring[0], ring[1], list(ring[2])],
             ])  # fmt: skip
         self._tell(bus.Opened(self.epoch, opened))
-
-    def _open_one(self, row: list[Any]) -> tuple[Code, int]:
-        ident, pid, start_time, uid, gid, flags, note, resume = row
-        session = self.table.get(ident)
-        now = self.core.n
-        if session is not None and session.closing:
-            return Code.NOT_EXIST if resume is not None else Code.EXIST, 0
-        if resume is None:
-            if session is None:
-                session = self._add(Session(ident, pid, start_time, uid, gid, flags, note), now)
-            elif session.who() != row[:7]:
-                return Code.EXIST, 0
-            position, settled = session.handled(now), session.settled()
-        else:
-            epoch, position, settled = resume
-            if epoch != self.epoch:
-                # As new, but for its numbers. It may have been opened in this epoch before, and not know it.
-                session = session or self._add(Session(ident, pid, start_time, uid, gid, flags, note), now)
-                if session.epoch != self.epoch:
-                    session.opened_at = session.floor = session.acked = now
-                    self.changed = True
-                position = session.acked
-            elif session is None:
-                if not self.core_floor <= position <= now:
-                    return Code.NOT_EXIST, 0
-                session = self._add(Session(ident, pid, start_time, uid, gid, flags, note), position)
-                self._catch_up(session, position)
-            elif position > now:
-                # (Below what is acknowledged is well: there were no events for it in between.)
-                return Code.NOT_EXIST, 0
-        self._identify(session, row)
-        session.epoch = self.epoch
-        session.attached = True
-        session.drop_queue()
-        session.intend(self.core.groups_of(ident))
-        session.expected = settled + 1
-        session.settled_told = settled
-        session.resume(position)
-        self._to_settle[ident] = session
-        self._to_send[ident] = session
-        return Code.OK, position
-
-    core_floor = 0
-    """Position that totem's log begins after: what is older cannot be given again."""
-
-    def _add(self, session: Session, position: int) -> Session:
-        session.opened_at = session.floor = session.acked = position
-        session.taken = session.submitted = self.taken_of_unknown.pop(session.ident, 0)
-        self.table[session.ident] = session
-        self.changed = True
-        return session
-
-    def _identify(self, session: Session, row: list[Any]) -> None:
-        """Take over what the gateway knows better (a session that was found in the log has no more than its pid)."""
-        if session.who() != row[:7]:
-            _, session.pid, session.start_time, session.uid, session.gid, session.flags, session.note = row[:7]
-            self.changed = True
-        if session.flags & OpenFlag.RING_EVENTS:
-            self.core.ring_listeners.add(session.ident)
-
-    def _catch_up(self, session: Session, position: int) -> None:
-        """Give a session that was not known when the log was evaluated the ring events that it missed."""
-        missed = [event for event in self.core.rings if event[0] > position]
-        if missed and session.flags & OpenFlag.RING_EVENTS:
-            session.put(Blob(missed[0][0], missed[-1][0], encode_events(missed)))
-
-    def adopt(self, ident: int, pid: int) -> Session:
-        """A session that is known only from the log: the gateway has to say whether it lives."""
-        session = self._add(Session(ident, pid, 0, 0, 0, 0, b""), 0)
-        session.acked = self.core_floor
-        return session
 
     def close(self, session: Session, *, finish: bool) -> None:
         """End a session: it leaves its groups. `finish`: after what it requested before."""
@@ -267,7 +197,7 @@ class Clients:
             # What is neither to be submitted nor a query was refused before.
             for queued in session.queue:
                 if queued.messages is not None or queued.query is not None:
-                    self._refuse(session, queued.request, queued.requests, Code.LIBRARY)
+                    self.answers.refuse(session.ident, queued.request, queued.requests, Code.LIBRARY)
             lost.append([session.ident, session.unseen()])
             session.begin_epoch()
         self._send_replies()
@@ -293,7 +223,7 @@ class Clients:
             return
         try:
             requests = decode_requests(blob)
-            numbers = self._check_numbers(requests, first, last)
+            numbers = check_numbers(requests, first, last, self.options.message_size_max)
         except BusError as error:
             self.cut(session, Code.INVALID_PARAM, f"what this client sent is not a list of requests: {error}")
             return
@@ -313,28 +243,6 @@ class Clients:
                 self._evaluate(session, request, count)
         self._to_settle[ident] = session
 
-    def _check_numbers(self, requests: list[list[Any]], first: int, last: int) -> list[int]:
-        """How many requests each of these is: runs are several. Raises `BusError` if they are not `first` to `last`."""
-        counts: list[int] = []
-        due = first
-        size_max = min(RUN_PAYLOAD_BYTES_MAX, self.options.message_size_max)
-        for request in requests:
-            if request[0] != due:
-                break
-            count = 1
-            if request[1] == _RUN:
-                if len(request) != 5 or type(request[4]) is not bytes:
-                    raise BusError("a run is [number, operation, group, guarantee, body]")
-                payloads = decode_body(request[4])
-                if max(map(len, payloads)) > size_max or len(request[4]) > RUN_BODY_BYTES_MAX:
-                    raise BusError("what is in a run is too big for one")
-                count = len(payloads)
-            counts.append(count)
-            due += count
-        if len(counts) != len(requests) or due != last + 1:
-            raise BusError(f"requests are not numbered {first} to {last}")
-        return counts
-
     def _evaluate(self, session: Session, request: list[Any], count: int) -> None:
         if request[1] == _MCAST:
             result = evaluate_mcast(session, request, self.core.node_id, self.options.message_size_max)
@@ -345,15 +253,11 @@ class Clients:
         if isinstance(result, Code):
             self.counters["refused"] += count
             last = request[0] + count - 1
-            self._refuse(session, last, count, result)
+            self.answers.refuse(session.ident, last, count, result)
             if session.queue:
                 self._enqueue(session, Queued(last, 0, 0, None, None, None, count))
         else:
             self._enqueue(session, result)
-
-    def _refuse(self, session: Session, last: int, count: int, code: Code) -> None:
-        replies = self._replies.setdefault(session.ident, [])
-        replies.extend([request, int(code), None] for request in range(last - count + 1, last + 1))
 
     def _enqueue(self, session: Session, queued: Queued) -> None:
         if not session.queue:
@@ -362,7 +266,9 @@ class Clients:
         session.queue_bytes += queued.cost
 
     def _may_join(self, session: Session, group: bytes) -> Code:
-        """Whether no other session of the same process is in the group, or about to be."""
+        """Whether the user may be in one more group, and no other session of this process is in this one."""
+        if (code := may_have_another_group(session, self.table.values(), self.owner_uid)) != Code.OK:
+            return code
         for other in self.table.values():
             if other.pid == session.pid and other is not session:
                 if group in other.intended and not other.closing:
@@ -379,7 +285,7 @@ class Clients:
         for _ in range(len(self._turns)):
             session = self._turns.popleft()
             turn_end = cost + TURN_BYTES
-            while session.queue and (session.queue[0].messages is None or cost < min(credit_left, turn_end)):
+            while session.queue and self._is_due(session.queue[0], cost, min(credit_left, turn_end)):
                 queued = session.queue.popleft()
                 session.queue_bytes -= queued.cost
                 if queued.messages is not None:
@@ -387,14 +293,20 @@ class Clients:
                     cost += queued.cost
                     self.counters["messages_submitted"] += queued.requests
                 elif queued.query is not None:
-                    result = answer(queued.query, self.core)
-                    self._replies.setdefault(session.ident, []).append([queued.request, int(Code.OK), result])
+                    self.answers.answer(session.ident, queued.query, self.core)
             self._to_settle[session.ident] = session
             if session.queue:
                 self._turns.append(session)
             if cost >= ENVELOPE_BYTES_TARGET:
                 break
         return requests, cost
+
+    def _is_due(self, queued: Queued, cost: int, cost_max: int) -> bool:
+        """Whether the request's turn has come: a message while there is credit, a query while there is room for its
+        answer, what was refused at once."""
+        if queued.messages is not None:
+            return cost < cost_max
+        return queued.query is None or self.answers.has_room(len(self.frames))
 
     def taken(self, pairs: Iterable[list[int]]) -> None:
         """Totem accepted requests."""
@@ -461,20 +373,11 @@ class Clients:
             session = self.table.get(ident)
             if session is not None and session.attached:
                 session.acknowledge(min(n, self.core.n))
+                if session.is_detached and session.handled(self.core.n) >= self.core_floor:
+                    session.is_detached = False
                 self._to_send[ident] = session
                 if 4 * session.event_bytes < self.options.client_bytes_max:
                     session.warned = False
-
-    def handled(self) -> int:
-        """Position up to which no session has anything outstanding."""
-        head = self.core.n
-        return min((s.handled(head) for s in self.table.values() if not s.closing), default=head)
-
-    def laggard(self) -> Session | None:
-        """The session that holds back the log most."""
-        head = self.core.n
-        behind = [s for s in self.table.values() if not s.closing and s.handled(head) < head]
-        return min(behind, key=lambda session: session.handled(head), default=None)
 
     def flush(self) -> None:
         """Make the envelopes that are due: replies, then what is settled, then events."""
@@ -492,9 +395,8 @@ class Clients:
             self._send_events()
 
     def _send_replies(self) -> None:
-        if self._replies:
-            self._tell(bus.Reply(self.epoch, [[ident, encode_replies(some)] for ident, some in self._replies.items()]))
-            self._replies.clear()
+        if replies := self.answers.take():
+            self._tell(bus.Reply(self.epoch, replies))
 
     def _send_events(self) -> None:
         batch: list[list[Any]] = []

@@ -54,6 +54,8 @@ class Core:
         """The ring of the last completed cpg sync."""
         self.syncing = False
         """From REGULAR to SYNC_COMPLETE."""
+        self.version = 0
+        """Counts the changes of the groups and the ring: what was made of them is good as long as this is the same."""
         self.first_change: int | None = None
         """Position of the first change of what `snapshot` holds since the caller reset this."""
 
@@ -243,6 +245,7 @@ class Core:
             self.out[session].append([*event[:6], tag[1]] if own and tag is not None else event)
 
     def _changed(self, n: int) -> None:
+        self.version += 1
         if self.first_change is None:
             self.first_change = n
 

@@ -21,6 +21,9 @@ from services.cpg.sessions import QUEUE_BYTES_MAX, Queued, Session, note_of
 _QUERIES = {Op.GROUPS: 2, Op.NAMES: 2, Op.MEMBERS: 3, Op.RING: 2}
 """Length of each query."""
 
+QUERY_COST_BYTES = 256
+"""What a query counts for while it waits, about what it takes in memory."""
+
 
 def evaluate(session: Session, request: list[Any], may_join: Callable[[Session, bytes], Code]) -> Queued | Code:
     """What a request other than MCAST becomes, or the code with which it is refused.
@@ -54,7 +57,9 @@ def evaluate(session: Session, request: list[Any], may_join: Callable[[Session, 
         return Code.NOT_SUPPORTED
     if len(request) != _QUERIES[op] or (op == Op.MEMBERS and _name_fault(request[2]) != Code.OK):
         return Code.INVALID_PARAM
-    return Queued(request[0], 0, 0, None, None, request)
+    if session.queue_bytes >= QUEUE_BYTES_MAX:
+        return Code.TRY_AGAIN
+    return Queued(request[0], QUERY_COST_BYTES, 0, None, None, request)
 
 
 def evaluate_mcast(session: Session, request: list[Any], node_id: int, message_size_max: int) -> Queued | Code:

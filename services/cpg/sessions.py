@@ -28,12 +28,16 @@ class Blob(NamedTuple):
     data: bytes
 
 
+BLOB_OVERHEAD_BYTES = 200
+"""What a blob of events counts for besides its data, about what Python needs for it."""
+
+
 class Queued(NamedTuple):
     """A request that waits for its turn."""
 
     request: int
     cost: int
-    """Of the credit; 0 for what is not submitted."""
+    """Bytes that it counts for while it waits; of what is submitted, also of the credit."""
     guarantee: int
     note: bytes | None
     messages: list[bytes] | None
@@ -73,6 +77,9 @@ class Session:
         self.event_bytes = 0
         """Of all events not acknowledged."""
         self.warned = False
+        self.is_detached = False
+        """It stood still, so totem's log does not wait for it any more. Its events are only here: it is lost if this
+        process is killed before it has caught up."""
 
         self.expected = 1
         """Number of the next request."""
@@ -99,7 +106,7 @@ class Session:
     def put(self, blob: Blob) -> None:
         """Events for it."""
         self._waiting.append(blob)
-        self.event_bytes += len(blob.data)
+        self.event_bytes += len(blob.data) + BLOB_OVERHEAD_BYTES
 
     def next_blob(self) -> Blob | None:
         """What is to be sent next, if it may be sent anything."""
@@ -123,14 +130,14 @@ class Session:
         for blobs in (self._sent, self._waiting):
             while blobs and blobs[0].last <= n:
                 blob = blobs.popleft()
-                self.event_bytes -= len(blob.data)
+                self.event_bytes -= len(blob.data) + BLOB_OVERHEAD_BYTES
                 if blobs is self._sent:
                     self._sent_bytes -= len(blob.data)
 
     def backlog_bytes(self) -> int:
         """Of all events not acknowledged but the largest blob: a single message of any size makes nobody slow."""
         return self.event_bytes - max(
-            (len(blob.data) for blobs in (self._sent, self._waiting) for blob in blobs), default=0
+            (len(blob.data) + BLOB_OVERHEAD_BYTES for blobs in (self._sent, self._waiting) for blob in blobs), default=0
         )
 
     def handled(self, head: int) -> int:

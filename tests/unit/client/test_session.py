@@ -12,8 +12,9 @@ from rondo.protocol import events
 from rondo.protocol.batch import encode_body
 from rondo.protocol.client_gateway import FROM_CLIENT, Kind, decode, encode
 from rondo.protocol.codes import Code
+from rondo.protocol.envelope import pack
 from rondo.protocol.events import encode_events
-from rondo.protocol.requests import Op, decode_requests, encode_replies, expand_runs
+from rondo.protocol.requests import Op, decode_requests, expand_runs
 
 ME = (1, 77)
 MEMBER = rondo.Member(*ME)
@@ -243,12 +244,12 @@ def test_a_run_that_was_taken_apart_comes_back_message_by_message(node: Node) ->
 def test_refusals_have_their_own_exceptions(node: Node) -> None:
     group = node.session.join("g")
     node.requests()
-    node.give(Kind.REPLY, encode_replies([[1, Code.EXIST, None]]))
+    node.give(Kind.REPLY, pack([[1, Code.EXIST, None]]))
     assert isinstance(group.ended, rondo.Exists)
     assert node.session.groups == {}
     query = node.session.query_groups()
     node.requests()
-    node.give(Kind.REPLY, encode_replies([[2, Code.OK, []]]))
+    node.give(Kind.REPLY, pack([[2, Code.OK, []]]))
     assert (query.is_done, query.result, query.error) == (True, [], None)
 
 
@@ -259,7 +260,7 @@ def test_the_death_of_totem_tells_what_is_unknown_and_sends_the_rest_again(node:
         made.append(node.session.mcast(group, 2, b"%d" % i))
         assert len(node.requests()) == 1  # each by itself, not as a run: they share no fate
     node.give(Kind.SETTLED, 2)  # accepted, so it is listed
-    node.give(Kind.REPLY, encode_replies([[4, Code.LIBRARY, None]]))
+    node.give(Kind.REPLY, pack([[4, Code.LIBRARY, None]]))
     node.give(Kind.SETTLED, 4)
     node.give(Kind.LOST, "totem died", [2, 3])
     assert node.session.mcast(group, 2, b"later") is None  # there is no room until the group is joined again
@@ -406,7 +407,7 @@ def test_a_join_or_leave_for_which_there_was_no_room_is_tried_again() -> None:
     node.welcome()
     group = node.session.join("g")
     (first,) = node.requests()
-    node.give(Kind.REPLY, encode_replies([[first[0], int(Code.TRY_AGAIN), None]]))
+    node.give(Kind.REPLY, pack([[first[0], int(Code.TRY_AGAIN), None]]))
     node.give(Kind.SETTLED, first[0])
     (second,) = node.requests()
     assert second[1:] == first[1:]
@@ -415,7 +416,7 @@ def test_a_join_or_leave_for_which_there_was_no_room_is_tried_again() -> None:
     assert node.state_of("g") is GroupState.MEMBER
     node.session.leave(group)
     (leave,) = node.requests()
-    node.give(Kind.REPLY, encode_replies([[leave[0], int(Code.TRY_AGAIN), None]]))
+    node.give(Kind.REPLY, pack([[leave[0], int(Code.TRY_AGAIN), None]]))
     assert node.state_of("g") is GroupState.LEAVING
     (again,) = node.requests()
     assert again[1:] == leave[1:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.cpg.sessions import SEND_WINDOW_BYTES, Blob, Session
+from services.cpg.sessions import BLOB_OVERHEAD_BYTES, SEND_WINDOW_BYTES, Blob, Session
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_blob_is_kept_until_all_of_it_is_handled(session: Session) -> None:
     session.put(Blob(1, 3, b"x" * 10))
     assert sent(session) == [1]
     session.acknowledge(2)
-    assert session.event_bytes == 10
+    assert session.event_bytes == 10 + BLOB_OVERHEAD_BYTES
     assert session.handled(9) == 2
     session.resume(2)
     assert sent(session) == [1]

@@ -17,8 +17,8 @@ import zmq
 from rondo.ipc import remote
 from rondo.protocol import cpg_gateway, events
 from rondo.protocol.codes import Code
-from rondo.protocol.envelope import BusError
-from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, Op, decode_requests, encode_replies, expand_runs
+from rondo.protocol.envelope import BusError, pack
+from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, Op, decode_requests, expand_runs
 
 UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 Key = tuple[int, int]
@@ -116,7 +116,7 @@ class Loopback:
 
         def lose() -> None:
             for number, first, last, _ in self.stalled:
-                blob = encode_replies([[r, Code.LIBRARY, None] for r in range(first, last + 1)])
+                blob = pack([[r, Code.LIBRARY, None] for r in range(first, last + 1)])
                 self._send(cpg_gateway.Reply(self.epoch, [[number, blob]]))
             self.stalled.clear()
             listed = [[number, unknown.get(number, [])] for number in self.sessions]
@@ -285,7 +285,7 @@ class Loopback:
             self._send_events(number, session)
 
     def _reply(self, number: int, request: int, code: int, result: Any) -> None:
-        self._send(cpg_gateway.Reply(self.epoch, [[number, encode_replies([[request, code, result]])]]))
+        self._send(cpg_gateway.Reply(self.epoch, [[number, pack([[request, code, result]])]]))
 
     def over(self, number: int) -> None:
         session = self.sessions.pop(number, None)

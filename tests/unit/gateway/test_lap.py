@@ -23,7 +23,7 @@ from rondo.protocol import events
 from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import pack
-from rondo.protocol.requests import Op, decode_requests, encode_replies
+from rondo.protocol.requests import Op, decode_requests
 from services.ipc_gateway.lap import ACK_S, AFTER_S, INTERVAL_S, NAME, NEVER_S, PAYLOAD, RETRY_S, Lap, group_of
 from tests.unit.gateway.conftest import GatewayProcess, StartGateway, eventually
 from tests.unit.gateway.loopback import Loopback
@@ -180,7 +180,7 @@ class Node:
         self.passed_on += 1
         if (op == Op.JOIN) == self.is_member:
             code = Code.EXIST if op == Op.JOIN else Code.NOT_EXIST
-            self.say(Kind.REPLY, encode_replies([[number, code, None]]))
+            self.say(Kind.REPLY, pack([[number, code, None]]))
             self.say(Kind.SETTLED, number)
             return
         self.say(Kind.SETTLED, number)

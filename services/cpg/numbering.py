@@ -1,0 +1,34 @@
+"""Whether a blob holds the requests that its envelope announces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rondo.protocol.batch import decode_body
+from rondo.protocol.envelope import BusError
+from rondo.protocol.requests import RUN_BODY_BYTES_MAX, RUN_PAYLOAD_BYTES_MAX, Op
+
+_RUN = int(Op.RUN)
+
+
+def check_numbers(requests: list[list[Any]], first: int, last: int, message_size_max: int) -> list[int]:
+    """How many requests each of these is: runs are several. Raises `BusError` if they are not `first` to `last`."""
+    counts: list[int] = []
+    due = first
+    size_max = min(RUN_PAYLOAD_BYTES_MAX, message_size_max)
+    for request in requests:
+        if request[0] != due:
+            break
+        count = 1
+        if request[1] == _RUN:
+            if len(request) != 5 or type(request[4]) is not bytes:
+                raise BusError("a run is [number, operation, group, guarantee, body]")
+            payloads = decode_body(request[4]) if len(request[4]) <= RUN_BODY_BYTES_MAX else []
+            if not payloads or max(map(len, payloads)) > size_max:
+                raise BusError("what is in a run is too big for one")
+            count = len(payloads)
+        counts.append(count)
+        due += count
+    if len(counts) != len(requests) or due != last + 1:
+        raise BusError(f"requests are not numbered {first} to {last}")
+    return counts

@@ -1,0 +1,166 @@
+"""What one user's sessions may take of this process: groups, answers, snapshots, memory for what they send."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from rondo.protocol import cpg_gateway as bus
+from rondo.protocol.batch import decode_body
+from rondo.protocol.client_gateway import FROM_CLIENT, decode
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import BusError, unpack
+from rondo.protocol.requests import Op, decode_requests
+from rondo.protocol.sam_gateway import decode_request
+from services.cpg import answers, machine, quotas
+from services.cpg.answers import Answers
+from services.cpg.core import Core
+from services.cpg.quotas import may_have_another_group
+from services.cpg.sessions import Session
+from tests.unit.cpg.test_requests import outcome
+from tests.unit.cpg.world import World
+
+OWNER, USER, OTHER = 900, 61001, 61002
+
+NESTED = b"\xdd" + (1 << 16).to_bytes(4) + (b"\xdc\xff\xff" + b"\x90" * 0xFFFF) * (1 << 4)
+"""A megabyte that would be a million lists."""
+
+
+def session_of(uid: int, groups: int, ident: int = 1) -> Session:
+    session = Session(ident, 1, 0, uid, uid, 0, b"")
+    session.intended = {b"%d" % number for number in range(groups)}
+    return session
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quotas, "GROUPS_PER_USER_MAX", 10)
+    monkeypatch.setattr(quotas, "GROUPS_OF_OTHERS_MAX", 15)
+    monkeypatch.setattr(quotas, "GROUPS_MAX", 20)
+
+
+def test_a_user_may_be_in_so_many_groups_with_all_sessions_together() -> None:
+    one, two = session_of(USER, 6, 1), session_of(USER, 3, 2)
+    assert may_have_another_group(one, [one, two], OWNER) == Code.OK
+    two.intended.add(b"one more")
+    assert may_have_another_group(one, [one, two], OWNER) == Code.TOO_MANY_GROUPS
+
+
+def test_users_together_leave_room_for_root_and_the_owner() -> None:
+    one, two = session_of(USER, 8), session_of(OTHER, 7)
+    third, root, owner = session_of(61003, 0), session_of(0, 0), session_of(OWNER, 4)
+    sessions = [one, two, third, root, owner]
+    assert may_have_another_group(third, sessions, OWNER) == Code.TOO_MANY_GROUPS
+    assert may_have_another_group(root, sessions, OWNER) == Code.OK
+    assert may_have_another_group(owner, sessions, OWNER) == Code.OK
+    owner.intended.add(b"the last one")
+    assert may_have_another_group(root, sessions, OWNER) == Code.TOO_MANY_GROUPS
+
+
+def test_a_join_beyond_the_quota_is_refused_and_a_leave_makes_room() -> None:
+    world = World(1, 1)
+    world.form((1,))
+    node = world.nodes[1]
+    node.machine.clients.owner_uid = OWNER
+    client = node.new_client()
+    world.settle()
+    node.machine.clients.table[client.session].uid = USER
+    for number in range(10):
+        assert outcome(world, client, Op.JOIN, b"%d" % number) == Code.OK
+    assert outcome(world, client, Op.JOIN, b"more") == Code.TOO_MANY_GROUPS
+    assert outcome(world, client, Op.LEAVE, b"1") == Code.OK
+    assert outcome(world, client, Op.JOIN, b"more") == Code.OK
+
+
+def test_answers_of_a_turn_are_bounded_and_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "ANSWER_BYTES_PER_TURN", 1000)
+    core = Core(1)
+    for number in range(10):
+        core.table.add(b"%0100d" % number, (1, 1))
+    due = Answers()
+    asked = 0
+    while due.has_room(0):
+        asked += 1
+        due.answer(1, [asked, int(Op.GROUPS)], core)
+    assert asked == 1, "one answer of any size fits"
+    assert due.were_held_back
+    due.begin_turn()
+    assert due.has_room(0)
+    assert not due.has_room(answers.FRAMES_WAITING_MAX), "what waits for the gateway is not added to"
+
+
+def test_an_answer_is_packed_once_for_each_change() -> None:
+    core = Core(1)
+    core.table.add(b"g", (1, 1))
+    due = Answers()
+    due.answer(1, [1, int(Op.NAMES)], core)
+    core.table.add(b"h", (1, 1))
+    due.answer(1, [2, int(Op.NAMES)], core)
+    core.version += 1
+    due.answer(1, [3, int(Op.NAMES)], core)
+    ((_, blob),) = due.take()
+    assert isinstance(blob, bytes)
+    assert unpack(blob) == [[1, 1, [b"g"]], [2, 1, [b"g"]], [3, 1, [b"g", b"h"]]]
+    assert due.take() == []
+
+
+def test_many_queries_are_answered_a_few_in_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "ANSWER_BYTES_PER_TURN", 1000)
+    world = World(1, 1)
+    world.form((1,))
+    node = world.nodes[1]
+    client, other = node.new_client(), node.new_client()
+    world.settle()
+    for number in range(9):
+        assert outcome(world, client, Op.JOIN, b"%0120d" % number) == Code.OK
+    clients = node.machine.clients
+    for _ in range(1000):
+        client.request(node.gateway, Op.GROUPS)
+    while node.gateway.out:
+        clients.receive(node.gateway.identity, node.gateway.out.popleft())
+    node.machine.flush(0.0)
+    assert len(clients.table[client.session].queue) == 999
+    assert node.machine.due_s() != 0.0, "the gateway has not taken the answer yet"
+    node.gateway.receive(bus.decode(clients.frames.popleft()[1]))
+    assert node.machine.due_s() == 0.0, "now the next turn is at once"
+    assert outcome(world, other, Op.JOIN, b"others go on") == Code.OK
+    world.settle()
+    assert len(client.answers) == 1000
+
+
+def test_a_large_table_is_not_packed_for_every_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "SNAPSHOT_S_PER_BYTE", 1.0)
+    world = World(1, 1)
+    world.form((1,))
+    node = world.nodes[1]
+    client = node.new_client()
+    world.settle()
+    packed = 0
+    snapshot = Core.snapshot
+
+    def count(self: Core) -> bytes:
+        nonlocal packed
+        packed += 1
+        return snapshot(self)
+
+    monkeypatch.setattr(Core, "snapshot", count)
+    for number in range(5):
+        assert outcome(world, client, Op.JOIN, b"%d" % number) == Code.OK
+        node.pump(9)
+    assert packed <= 1
+    node.machine.flush(1e9)
+    assert packed <= 2
+    node.machine.flush(2e9)
+    assert node.machine.acked == node.log.head
+
+
+@pytest.mark.parametrize("read", [decode_requests, decode_body, decode_request, lambda f: decode(f, FROM_CLIENT)])
+def test_nested_arrays_take_no_memory(read: object) -> None:
+    assert callable(read)
+    with pytest.raises(BusError):
+        read(NESTED)
+
+
+def test_what_is_sent_in_earnest_is_read() -> None:
+    blob = msgpack.packb([[number, int(Op.MCAST), b"g", 2, b"x"] for number in range(1, 60_000)])
+    assert len(decode_requests(blob)) == 59_999
