@@ -257,13 +257,13 @@ MUTANTS = (
     ),
     _ring(
         _R + "sync.py",
-        "    if not s.sync_marks.issuperset(s.members):\n        return\n",
+        "    if not s.sync.marks.issuperset(s.members):\n        return\n",
         "",
         "a sync step ends when every member has done it",
     ),
     _ring(
         _R + "sync.py",
-        "    if message is None or message.ring != s.sync_ring:\n",
+        "    if message is None or message.ring != s.sync.ring:\n",
         "    if message is None:\n",
         "barriers of another ring do not count",
     ),

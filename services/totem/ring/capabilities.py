@@ -15,6 +15,7 @@ import functools
 import operator
 from dataclasses import dataclass
 from enum import IntFlag
+from typing import TYPE_CHECKING
 
 from services.totem.ring.options import (
     ACCELERATED_WINDOW_MAX,
@@ -24,7 +25,9 @@ from services.totem.ring.options import (
     WINDOW_MIN,
 )
 from services.totem.ring.sizing import LARGE_PACKETS_IN_BUFFER, LATE_UNITS
-from services.totem.ring.state import RingState
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 MAGIC = int.from_bytes(b"RNDO", "little")
 VERSION = 1
@@ -107,7 +110,7 @@ def forget(s: RingState) -> None:
     s.window_size, s.max_messages = s.options.window_size, s.options.max_messages
     s.large_window_size = s.late_units = 0
     s.packet_size.allow(0)
-    s.packer.takes_whole = False
+    s.packer.keep_whole(False)
 
 
 def agree(s: RingState) -> None:
@@ -129,7 +132,7 @@ def _use_common(s: RingState) -> None:
         common &= announcement.capabilities
     s.accelerated = Capability.ACCELERATED in common
     s.early_hold = Capability.EARLY_HOLD in common
-    s.packer.takes_whole = Capability.RUNS in common
+    s.packer.keep_whole(Capability.RUNS in common)
     if Capability.LARGE_PACKETS in common:
         # The smallest receive buffer must take several, whatever else is in it.
         packets = min(announcement.receive_packets for announcement in known.values()) // LARGE_PACKETS_IN_BUFFER

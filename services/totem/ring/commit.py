@@ -7,14 +7,17 @@ second time, sends the first token of the ring. Source: Amir et al., section 6; 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.totem.ring import recovery
 from services.totem.ring.events import NoticeCode, State, StoreSequence
-from services.totem.ring.flow import FlowControl
 from services.totem.ring.options import RING_SEQUENCE_MAX
-from services.totem.ring.state import RingState
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import U32_MASK, Reason, extend_u32
 from services.totem.wire.frames import Commit, CommitEntry, encode_commit
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 
 def check_commit(s: RingState, commit: Commit) -> Reason | None:
@@ -45,7 +48,7 @@ def enter(s: RingState, commit: Commit) -> None:
     s.ring_id = commit.ring
     s.highest_ring_sequence = max(s.highest_ring_sequence, commit.ring.sequence)
     s.new_members = commit.addrs
-    s.flow = FlowControl()
+    s.flow.restart()
     s.counters.commit_entered += 1
     s.timers.stop(Timer.JOIN, Timer.SEND_JOIN, Timer.CONSENSUS)
     s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)

@@ -9,14 +9,18 @@ known to be stable: it is delivered in the transitional configuration, and so is
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.totem.ring import sync
 from services.totem.ring.events import Message
-from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.wire import packets
 from services.totem.wire.base import Malformed
 from services.totem.wire.frames import ENCAPSULATED, GUARANTEE_AT, MCAST_HEADER_SIZE, SAFE, decode_mcast
 from services.totem.wire.packets import Group
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 
 def deliver_ready(s: RingState) -> None:
@@ -26,7 +30,7 @@ def deliver_ready(s: RingState) -> None:
         seq = store.delivered + 1
         if seq > s.stable and store.frames[seq][GUARANTEE_AT] == SAFE and _is_believed(s, store.frames[seq]):
             return
-        store.delivered = seq
+        store.pass_over(seq)
         _deliver(s, store, seq, transitional=False)
 
 
@@ -43,7 +47,7 @@ def deliver_rest(s: RingState) -> None:
         frame = store.frames.get(seq)
         if frame is not None and (seq <= store.aru or decode_mcast(frame).sender in s.deliver_members):
             _deliver(s, store, seq, transitional=True)
-    store.delivered = store.high
+    store.pass_over(store.high)
 
 
 def _deliver(s: RingState, store: PacketStore, seq: int, *, transitional: bool) -> None:
@@ -56,7 +60,7 @@ def _deliver(s: RingState, store: PacketStore, seq: int, *, transitional: bool) 
     except Malformed as fault:
         s.counters.drop(fault.reason)
         return
-    assembler = s.sync_assembler if s.syncing else s.assembler
+    assembler = s.sync.assembler if s.sync.active else s.assembler
     sender = mcast.sender
     messages = assembler.take(sender, fragmented, continuation, pieces)
     tags = store.tags.get(seq, ())

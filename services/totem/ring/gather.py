@@ -11,15 +11,18 @@ ordering and membership protocol", section 6; Corosync's join rules.
 from __future__ import annotations
 
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from services.totem.ring import commit as commit_state
 from services.totem.ring import hold
 from services.totem.ring.events import GatherReason, NoticeCode, State
 from services.totem.ring.options import RING_SEQUENCE_MAX, RING_SEQUENCE_SLACK
-from services.totem.ring.state import RingState
 from services.totem.ring.timers import MS, Timer
 from services.totem.wire.base import Reason, RingId
 from services.totem.wire.frames import PROCESSORS_MAX, Commit, CommitEntry, Join, encode_join
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 _CONTINUOUS_GATHER_MAX = 30
 """Gathers in a row without a ring after which a firewall is the likely cause (and that is logged)."""

@@ -14,10 +14,14 @@ spared a third of its time.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.totem.ring.events import State
-from services.totem.ring.state import RingState
 from services.totem.ring.timers import MS, Timer
 from services.totem.wire.frames import GUARANTEE_AT, SAFE, HoldCancel, Token, encode_hold_cancel
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 LINGER_MS = 2
 """So long after the first of the packets with which it did not pass on the token."""
@@ -74,7 +78,7 @@ def may_linger(s: RingState, token: Token, used: int, seq: int, aru: int, backlo
     """Whether the representative, which held the token and has just sent packets that count for `used`, may go on
     holding it: everything else is as it was, `seq` and `aru` are those of the token now, and what was sent is little,
     for the first time or soon after it."""
-    if not s.early_hold or s.syncing or s.state is not State.OPERATIONAL or s.lossy_visits:
+    if not s.early_hold or s.sync.active or s.state is not State.OPERATIONAL or s.lossy_visits:
         return False
     others = token.backlog - s.flow.backlog_told
     if s.wanted or s.probes or token.rtr or others or backlog or not seq == aru == s.regular.aru:

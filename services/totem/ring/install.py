@@ -12,11 +12,15 @@ Source: Moser, Amir, Melliar-Smith, Agarwal, "Extended virtual synchrony", 1994;
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.totem.ring import capabilities, delivery, sync
 from services.totem.ring.events import NoticeCode, RegularConfiguration, State, TransitionalConfiguration
-from services.totem.ring.state import RingState
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import extend_u32
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 
 def enter(s: RingState) -> None:

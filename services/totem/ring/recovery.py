@@ -8,13 +8,17 @@ it for two rotations, the ring is installed. Source: Amir et al., section 6.4; C
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.totem.ring import install
 from services.totem.ring.events import NoticeCode, State
-from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import U32_MASK, Malformed, extend_u32
 from services.totem.wire.frames import MCAST_HEADER_SIZE, Commit, CommitEntry, Token, decode_mcast, encode_token
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 _FLAG_UNCLAIMED = 5
 """Rotations without a packet after which nobody has old packets to send, whatever retrans_flg says."""

@@ -18,9 +18,9 @@ off the list. So after a few answers in vain we leave it to others.
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from services.totem.ring.events import NoticeCode, State
-from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.wire.base import U32_MASK, RingId, extend_u32
 from services.totem.wire.frames import (
@@ -31,6 +31,9 @@ from services.totem.wire.frames import (
     TOKEN_SIZE,
     Token,
 )
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 UNANSWERED_MAX = 10
 """Rotations, and two more for each member, in which nobody answers a request, after which nobody can: flow control

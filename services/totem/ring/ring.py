@@ -99,7 +99,7 @@ class Ring:
     @property
     def syncing(self) -> bool:
         """Whether the services' sync is under way; messages wait meanwhile."""
-        return self._s.syncing
+        return self._s.sync.active
 
     @property
     def rondo_members(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from services.totem.ring.assembly import Assembler
 from services.totem.ring.counters import Counters
@@ -26,6 +26,7 @@ from services.totem.ring.packing import Packer
 from services.totem.ring.silence import Silence
 from services.totem.ring.sizing import PacketSize
 from services.totem.ring.store import PacketStore
+from services.totem.ring.sync import Sync
 from services.totem.ring.timers import MS, NS, Timer, Timers
 from services.totem.wire.base import RingId
 from services.totem.wire.frames import Commit, Join, Token
@@ -191,19 +192,8 @@ class RingState:
         # Messages.
         self.packet_size = PacketSize(options.packet_size_max)
         self.packer = Packer(options.packet_size_max)
-        self.sync_packer = Packer(options.packet_size_max)
-        """What is sent while the sync is under way: its own messages only."""
         self.assembler = Assembler(self.counters)
-        self.sync_assembler = Assembler(self.counters)
-        self.syncing = False
-        """From the transitional configuration until the sync is complete."""
-        self.sync_ring: RingId | None = None
-        self.sync_services: list[int] = []
-        """Union of all members' services that are still to be done; the first one is under way."""
-        self.sync_building = False
-        self.sync_marks: set[int] = set()
-        self.sync_asked = False
-        """The first service is one of ours, and the host has been asked for its messages."""
+        self.sync: Final = Sync(options.packet_size_max, self.counters)
 
     def new_pace(self) -> Pace:
         """A measure of rotation for a ring that is new."""
@@ -310,8 +300,8 @@ class RingState:
                 "regular": len(self.regular.frames),
                 "recovery": len(self.recovery.frames) if self.recovery is not None else 0,
                 "new": self.packer.packets_queued(),
-                "trans": self.sync_packer.packets_queued(),
+                "trans": self.sync.packer.packets_queued(),
                 "retrans": len(self.retrans_queue),
-                "assembly_bytes": self.assembler.size() + self.sync_assembler.size(),
+                "assembly_bytes": self.assembler.size() + self.sync.assembler.size(),
             },
         )

@@ -19,13 +19,13 @@ ordering for modern data centers", 2016.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from services.totem.ring import delivery, gather, hold, recovery, requests
 from services.totem.ring.events import GatherReason, NoticeCode, State
 from services.totem.ring.options import MESSAGES_SHARE, SORT_QUEUE_SLOTS
 from services.totem.ring.packing import Packet
-from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import U32_MASK, Reason, extend_u32
@@ -40,6 +40,9 @@ from services.totem.wire.frames import (
     encode_mcast,
     encode_token,
 )
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 LOSSY_VISITS = 16
 """Visits after a request for a lost packet at which the token leaves twice, where all members are Rondo: it is as
@@ -70,7 +73,7 @@ def on_token(s: RingState, token: Token) -> None:
         return
     s.timers.stop(Timer.STANDSTILL)
     if seq < store.high:
-        _drop_unnumbered(store, seq)
+        store.drop_unnumbered(seq)
     _observe_in(s, token, token_seq, seq, aru)
     _note_traffic(s, seq)
     s.pace.came(s.now_ns)
@@ -104,15 +107,6 @@ def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
         # Only the node that holds aru down lifts it again; one that does not exist never would.
         return Reason.BAD_STATE
     return None
-
-
-def _drop_unnumbered(store: PacketStore, seq: int) -> None:
-    """Packets with numbers that no token has given away are not of this ring's members."""
-    for number in range(seq + 1, store.high + 1):
-        store.frames.pop(number, None)
-    store.high = seq
-    store.aru = min(store.aru, seq)
-    store.delivered = min(store.delivered, seq)
 
 
 def _note_traffic(s: RingState, seq: int) -> None:
@@ -183,7 +177,7 @@ def _visit(
     if store.aru < aru or token.aru_addr in (s.node_id, 0):
         aru = store.aru
         token.aru_addr = 0 if aru == seq else s.node_id
-    if s.early_hold and s.state is State.OPERATIONAL and not s.syncing and not s.token_held:
+    if s.early_hold and s.state is State.OPERATIONAL and not s.sync.active and not s.token_held:
         s.token_held = hold.is_idle(s, token, seq, aru) if s.is_representative else not used
     lingers = resumed and used > 0 and hold.may_linger(s, token, used, seq, aru, _backlog(s))
     if lingers:
@@ -236,7 +230,7 @@ def _may_hold(s: RingState, token: Token, store: PacketStore, used: int) -> bool
 def _backlog(s: RingState) -> int:
     if s.state is State.RECOVERY:
         return len(s.retrans_queue)
-    return (s.sync_packer if s.syncing else s.packer).packets_queued()
+    return (s.sync.packer if s.sync.active else s.packer).packets_queued()
 
 
 def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[int, int, list[bytes]]:
@@ -268,7 +262,7 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
         store.add(number, frame)
         s.packet_size.sent(len(payload), number)
         if tags:
-            store.tags[number] = tags
+            store.tag(number, tags)
             s.counters.messages_tx += len(tags)
             if s.observer is not None:
                 s.observer("send", {"tags": tags, "ring": list(s.ring_id), "seq": number})
@@ -288,8 +282,8 @@ def _next_packet(s: RingState, room: int) -> tuple[Packet, int] | None:
     if s.state is State.RECOVERY:
         old = recovery.next_packet(s)
         return None if old is None else (Packet(old, (), False), ENCAPSULATED)
-    if s.syncing:
-        packet = s.sync_packer.take()
+    if s.sync.active:
+        packet = s.sync.packer.take()
     else:
         packet = s.packer.take(min(s.packet_size.limit, room * s.options.packet_size_max))
     return None if packet is None else (packet, PLAIN)
@@ -360,7 +354,7 @@ def flush(s: RingState) -> None:
     """There is something to send: wake an idle ring."""
     if s.state is not State.OPERATIONAL or not s.token_held:
         return
-    if (s.sync_packer if s.syncing else s.packer).packets_queued():
+    if (s.sync.packer if s.sync.active else s.packer).packets_queued():
         resume(s) if s.holding else hold.wake(s)
 
 
