@@ -36,7 +36,7 @@ def deliver_ready(s: RingState) -> None:
 
 def _is_believed(s: RingState, frame: bytes) -> bool:
     """Whether this packet's guarantee means anything."""
-    return not s.options.like_corosync and decode_mcast(frame).sender in s.announcements
+    return not s.options.like_corosync and decode_mcast(frame).sender in s.features.announcements
 
 
 def deliver_rest(s: RingState) -> None:

@@ -56,7 +56,7 @@ def cancel(s: RingState) -> None:
     """Ask the representative to let the token go."""
     s.counters.token_hold_cancel_tx += 1
     frame = encode_hold_cancel(HoldCancel(s.node_id, s.ring_id))
-    if s.early_hold and s.state is State.OPERATIONAL:
+    if s.features.early_hold and s.state is State.OPERATIONAL:
         s.unicast(s.ring_id.representative, frame)
     else:
         s.multicast(frame)
@@ -78,7 +78,7 @@ def may_linger(s: RingState, token: Token, used: int, seq: int, aru: int, backlo
     """Whether the representative, which held the token and has just sent packets that count for `used`, may go on
     holding it: everything else is as it was, `seq` and `aru` are those of the token now, and what was sent is little,
     for the first time or soon after it."""
-    if not s.early_hold or s.sync.active or s.state is not State.OPERATIONAL or s.lossy_visits:
+    if not s.features.early_hold or s.sync.active or s.state is not State.OPERATIONAL or s.lossy_visits:
         return False
     others = token.backlog - s.flow.backlog_told
     if s.wanted or s.probes or token.rtr or others or backlog or not seq == aru == s.regular.aru:

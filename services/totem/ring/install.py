@@ -74,5 +74,7 @@ def _known_stable(s: RingState) -> int:
     if s.commit is None:
         return near
     entries = zip(s.commit.addrs, s.commit.entries, strict=True)
-    told = [entry.high_delivered for node, entry in entries if node in s.trans_members and node in s.announcements]
+    told = [
+        entry.high_delivered for node, entry in entries if node in s.trans_members and node in s.features.announcements
+    ]
     return max([extend_u32(high_delivered, near) for high_delivered in told], default=near)

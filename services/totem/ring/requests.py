@@ -118,7 +118,7 @@ def _in_vain(s: RingState, seq: int) -> bool:
 def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
     """Put on the token what is lost here, up to its `seq`; what was asked for now."""
     listed = {number for ring, number in token.rtr if ring == s.ring_id}
-    all_rondo = s.all_rondo and s.state is State.OPERATIONAL
+    all_rondo = s.features.all_rondo and s.state is State.OPERATIONAL
     most = RTR_ENTRIES_MAX
     if all_rondo:
         most = min(RTR_ENTRIES_RONDO_MAX, (s.options.packet_size_max - TOKEN_SIZE) // RTR_ENTRY_SIZE)

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from zlib import crc32
 
-from services.totem.ring import commit, delivery, gather, hold, recovery, sync, token
+from services.totem.ring import capabilities, commit, delivery, gather, hold, recovery, sync, token
 from services.totem.ring.counters import Counters
 from services.totem.ring.events import GatherReason, NoticeCode, Output, State, Tag
 from services.totem.ring.options import SEND_QUEUE_BYTES, RingOptions
@@ -104,17 +104,17 @@ class Ring:
     @property
     def rondo_members(self) -> tuple[int, ...]:
         """Members of the installed ring that have said that they are Rondo. Known once its sync has begun."""
-        return tuple(sorted(self._s.announcements))
+        return tuple(sorted(self._s.features.announcements))
 
     @property
     def accelerated(self) -> bool:
         """Whether data may follow the token in this ring."""
-        return self._s.accelerated
+        return self._s.features.accelerated
 
     @property
     def windows(self) -> tuple[int, int]:
         """Packets that may be sent per rotation, and by one node per visit of the token, in this ring."""
-        return self._s.window_size, self._s.max_messages
+        return self._s.features.window_size, self._s.features.max_messages
 
     @property
     def packet_size(self) -> PacketSize:
@@ -134,7 +134,7 @@ class Ring:
 
     def set_receive_bytes(self, receive_bytes: int) -> None:
         """What the socket that receives data can hold, bytes as the kernel counts. Told to others in the next ring."""
-        self._s.receive_bytes = receive_bytes
+        capabilities.set_receive_bytes(self._s, receive_bytes)
 
     def start(self, now_ns: int) -> None:
         """The interface is up: look for others."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from services.totem.ring.assembly import Assembler
+from services.totem.ring.capabilities import Features
 from services.totem.ring.counters import Counters
 from services.totem.ring.events import EVERYBODY, Event, Notice, NoticeCode, Output, State
 from services.totem.ring.flow import FlowControl
@@ -35,9 +36,6 @@ STANDSTILL_JOINS = 8
 """Intervals between joins in which the forming of a ring must get one step further. Two for each node if that is more:
 a commit token that comes round has been everywhere. It is given up sooner than the token that forms it would be sent
 again; should the machines be so slow that each ring is given up, the patience grows with every one."""
-
-if TYPE_CHECKING:
-    from services.totem.ring.capabilities import Announcement
 
 Observer = Callable[[str, dict[str, object]], None]
 """Told of what happens inside, for proofs: name of the event and its fields. None in production."""
@@ -148,22 +146,6 @@ class RingState:
         self.token_first = False
         """The predecessor sends behind the token already, so that is here too: read it before more data."""
 
-        # Who is Rondo, and what follows from that.
-        self.announcements: dict[int, Announcement] = {}
-        """What the members of the installed ring that are Rondo have said of themselves."""
-        self.all_rondo = False
-        self.accelerated = False
-        self.early_hold = False
-        """The token is held as soon as nobody has anything to send."""
-        self.window_size, self.max_messages = options.window_size, options.max_messages
-        """The windows in force."""
-        self.large_window_size = 0
-        """The one of a rotation while this node sends large packets; 0 = the same."""
-        self.late_units = 0
-        """While it does, for how many packets of netmtu those may count that follow the token."""
-        self.receive_bytes = 0
-        """What the socket that receives data can hold, as the kernel counts; 0 = not known."""
-
         # Order.
         base = options.initial_sequence
         self.regular = PacketStore(self.ring_id, base)
@@ -193,6 +175,7 @@ class RingState:
         self.packet_size = PacketSize(options.packet_size_max)
         self.packer = Packer(options.packet_size_max)
         self.assembler = Assembler(self.counters)
+        self.features: Final = Features(options)
         self.sync: Final = Sync(options.packet_size_max, self.counters)
 
     def new_pace(self) -> Pace:

@@ -115,9 +115,7 @@ def _on_build(s: RingState, sender: int, build: ServiceBuild) -> None:
         return
     s.sync.services = sorted({*s.sync.services, *build.services})
     s.sync.marks.add(sender)
-    announcement = capabilities.decode(build.tail)
-    if announcement is not None:
-        s.announcements[sender] = announcement
+    capabilities.note(s, sender, build.tail)
     if s.sync.marks.issuperset(s.members):
         s.sync.building = False
         capabilities.agree(s)

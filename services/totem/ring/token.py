@@ -177,7 +177,7 @@ def _visit(
     if store.aru < aru or token.aru_addr in (s.node_id, 0):
         aru = store.aru
         token.aru_addr = 0 if aru == seq else s.node_id
-    if s.early_hold and s.state is State.OPERATIONAL and not s.sync.active and not s.token_held:
+    if s.features.early_hold and s.state is State.OPERATIONAL and not s.sync.active and not s.token_held:
         s.token_held = hold.is_idle(s, token, seq, aru) if s.is_representative else not used
     lingers = resumed and used > 0 and hold.may_linger(s, token, used, seq, aru, _backlog(s))
     if lingers:
@@ -213,9 +213,9 @@ def _visit(
 
 def _windows(s: RingState) -> tuple[int, int]:
     """Packets of a rotation, and of one visit, at most."""
-    if s.large_window_size > s.window_size and s.packet_size.is_largest:
-        return s.large_window_size, int(s.large_window_size * MESSAGES_SHARE)
-    return s.window_size, s.max_messages
+    if s.features.large_window_size > s.features.window_size and s.packet_size.is_largest:
+        return s.features.large_window_size, int(s.features.large_window_size * MESSAGES_SHARE)
+    return s.features.window_size, s.features.max_messages
 
 
 def _may_hold(s: RingState, token: Token, store: PacketStore, used: int) -> bool:
@@ -243,11 +243,11 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
         packets.append(packet)
         units.append(min(room - used, s.packet_size.units(len(packet[0].payload))))
         used += units[-1]
-    accelerated = s.accelerated and s.state is State.OPERATIONAL
+    accelerated = s.features.accelerated and s.state is State.OPERATIONAL
     before = len(packets)
     # A single packet before the token saves the rotation that shows that everybody has it.
-    if accelerated and not (s.early_hold and before == 1):
-        left = s.late_units if s.packet_size.is_large else s.options.accelerated_window
+    if accelerated and not (s.features.early_hold and before == 1):
+        left = s.features.late_units if s.packet_size.is_large else s.options.accelerated_window
         while before and (left := left - units[before - 1]) >= 0:
             before -= 1
     late: list[bytes] = []
@@ -311,7 +311,7 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
     options = s.options
     s.tokens_sent += 1
     s.start_timer(Timer.TOKEN, options.token_timeout_ms)
-    idle = held or not s.early_hold or s.seq_unchanged >= IDLE_ROTATIONS
+    idle = held or not s.features.early_hold or s.seq_unchanged >= IDLE_ROTATIONS
     s.await_token(s.pace.passed_on(s.now_ns, may_be_held=s.token_held, idle=idle))
     if options.token_warning_percent and s.state is State.OPERATIONAL:
         s.start_timer(Timer.TOKEN_WARNING, options.token_timeout_ms * options.token_warning_percent // 100)
@@ -327,7 +327,7 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
     s.timers.stop(Timer.TOKEN_HOLD)
     s.counters.orf_token_tx += 1
     s.unicast(s.token_target, s.last_frame)
-    if s.lossy_visits and s.all_rondo:
+    if s.lossy_visits and s.features.all_rondo:
         s.unicast(s.token_target, s.last_frame)
 
 
@@ -371,7 +371,7 @@ def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
 def note_round(s: RingState, mcast: Mcast) -> None:
     """A new packet with a round has come: if the predecessor sent it behind a token that was not handled here yet, that
     token waits to be read. (A packet that is sent again keeps its stamp, and proves nothing.)"""
-    if s.new_members[s.new_members.index(s.node_id) - 1] != mcast.sender or not s.accelerated:
+    if s.new_members[s.new_members.index(s.node_id) - 1] != mcast.sender or not s.features.accelerated:
         return
     if extend_u32(mcast.node_id, s.tokens_received) > s.tokens_received:
         s.token_first = True
