@@ -178,9 +178,9 @@ MUTANTS = (
         ("tests/unit/ring/test_packing.py",),
     ),
     _ring(
-        _R + "state.py",
-        "        self.asked.clear()\n",
-        "",
+        _R + "requests.py",
+        "    books.asked.clear()\n    books.answered",
+        "    books.answered",
         "what was asked for in one ring is asked for anew in the next one",
         ("tests/simulation/test_recovery.py::test_what_was_asked_for_in_the_old_ring_is_asked_for_in_the_new_one",),
     ),

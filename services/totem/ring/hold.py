@@ -78,7 +78,7 @@ def may_linger(s: RingState, token: Token, used: int, seq: int, aru: int, backlo
     """Whether the representative, which held the token and has just sent packets that count for `used`, may go on
     holding it: everything else is as it was, `seq` and `aru` are those of the token now, and what was sent is little,
     for the first time or soon after it."""
-    if not s.features.early_hold or s.sync.active or s.state is not State.OPERATIONAL or s.lossy_visits:
+    if not s.features.early_hold or s.sync.active or s.state is not State.OPERATIONAL or s.requests.lossy_visits:
         return False
     others = token.backlog - s.flow.backlog_told
     if s.wanted or s.probes or token.rtr or others or backlog or not seq == aru == s.regular.aru:

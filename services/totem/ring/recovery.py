@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.totem.ring import install
+from services.totem.ring import install, requests
 from services.totem.ring.events import NoticeCode, State
 from services.totem.ring.store import PacketStore
 from services.totem.ring.timers import Timer
@@ -33,6 +33,7 @@ def enter(s: RingState, commit: Commit) -> None:
     s.retrans_queue.clear()
     s.recovered.clear()
     s.begin_ring()
+    requests.begin_ring(s)
     s.discard_tokens = False
     s.token_originated = False
     s.last_aru = base - 1
@@ -40,7 +41,6 @@ def enter(s: RingState, commit: Commit) -> None:
     s.seq_unchanged = 0
     s.aru_count = 0
     s.passed_seq = base
-    s.unanswered = 0
     s.token_held = s.holding = s.cancel_sent = False
     s.install_seq = base
     s.set_retrans_flg = False

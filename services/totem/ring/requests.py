@@ -42,10 +42,44 @@ lets each member send now and then. Few enough to be over before an idle ring ho
 ANSWERS_IN_VAIN = 3
 """Answers to requests for one packet after which another member is to answer."""
 
+LOSSY_VISITS = 16
+"""Visits after a request for a lost packet at which the token leaves twice, where all members are Rondo: it is as
+easily lost, and waiting for it costs a rotation or more, the copy next to nothing."""
+
 _ANSWERS_KEPT = 4096
 _SENDER_AND_COUNT = struct.Struct("<I4xI")
 _SENDER_AT = 13
 """Of an mcast: system_from, seq, this_seqno."""
+
+
+class Requests:
+    """What was asked for and answered in this ring. Only this module writes it."""
+
+    __slots__ = ("answered", "asked", "lossy_visits", "unanswered", "unanswered_seq")
+
+    def __init__(self) -> None:
+        self.asked: dict[int, int] = {}
+        """For each hole that a token asked for, the last visit at which it did."""
+        self.answered: dict[int, int] = {}
+        """How often a packet was sent again."""
+        self.unanswered_seq = -1
+        """The first packet that this node misses and asks for; and in how many rotations nobody answered."""
+        self.unanswered = 0
+        self.lossy_visits = 0
+        """Visits for which the network is still taken to lose packets."""
+
+
+def begin_ring(s: RingState) -> None:
+    """A ring is being formed, in which nothing was asked for yet."""
+    books = s.requests
+    books.asked.clear()
+    books.answered.clear()
+    books.lossy_visits = books.unanswered = 0
+
+
+def visited(s: RingState, token: Token) -> None:
+    """A token has come: whether somebody misses a packet says whether the network loses any."""
+    s.requests.lossy_visits = LOSSY_VISITS if token.rtr else max(0, s.requests.lossy_visits - 1)
 
 
 def drop_idle(s: RingState, token: Token, seq: int, aru: int) -> None:
@@ -62,14 +96,15 @@ def is_unanswered(s: RingState, token: Token, store: PacketStore) -> bool:
     the token, if none was answered meanwhile: those who have the packet leave it to each other now and then, and then
     nobody answers. If a token says that nobody may send for ever, that is so too, and a new ring mends it.
     """
+    books = s.requests
     first = store.aru + 1
-    if first != s.unanswered_seq:
-        s.unanswered_seq, s.unanswered = first, 0
+    if first != books.unanswered_seq:
+        books.unanswered_seq, books.unanswered = first, 0
     if (s.ring_id, first & U32_MASK) not in token.rtr:
-        s.unanswered = 0
-    elif first in store.missed or first in s.asked:
-        s.unanswered += 1
-        return s.unanswered > UNANSWERED_MAX + 2 * len(s.new_members)
+        books.unanswered = 0
+    elif first in store.missed or first in books.asked:
+        books.unanswered += 1
+        return books.unanswered > UNANSWERED_MAX + 2 * len(s.new_members)
     return False
 
 
@@ -93,7 +128,7 @@ def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tupl
             used += min(allowed - used, s.packet_size.units(packet_bytes))
             if _SENDER_AND_COUNT.unpack_from(frame, _SENDER_AT)[0] == s.node_id:
                 s.packet_size.sent_again(packet_bytes, seq)
-            elif s.answered.get(seq, 0) == ANSWERS_IN_VAIN:
+            elif s.requests.answered.get(seq, 0) == ANSWERS_IN_VAIN:
                 s.packet_size.distrust()
     token.rtr = left
     s.counters.mcast_retx += len(answers)
@@ -104,7 +139,7 @@ def _in_vain(s: RingState, seq: int) -> bool:
     """Whether this request is to be left to others, this time."""
     if s.options.like_corosync or len(s.new_members) < 3:
         return False
-    answered = s.answered
+    answered = s.requests.answered
     times = answered.get(seq, 0) + 1
     if times > ANSWERS_IN_VAIN:
         del answered[seq]
@@ -117,6 +152,7 @@ def _in_vain(s: RingState, seq: int) -> bool:
 
 def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
     """Put on the token what is lost here, up to its `seq`; what was asked for now."""
+    books, visit = s.requests, s.tokens_received
     listed = {number for ring, number in token.rtr if ring == s.ring_id}
     all_rondo = s.features.all_rondo and s.state is State.OPERATIONAL
     most = RTR_ENTRIES_MAX
@@ -129,11 +165,11 @@ def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
     elif store.aru < seq:
         lost = _lost(s, store, seq, listed)
         if not all_rondo:
-            free = min(free, RTR_ENTRIES_MAX // 2 - sum(visit == s.tokens_received for visit in s.asked.values()))
+            free = min(free, RTR_ENTRIES_MAX // 2 - sum(last == visit for last in books.asked.values()))
         asked = lost[: max(0, free)]
-        s.asked |= dict.fromkeys(asked, s.tokens_received)
+        books.asked |= dict.fromkeys(asked, visit)
     else:
-        s.asked.clear()
+        books.asked.clear()
         return []
     token.rtr.extend((s.ring_id, number & U32_MASK) for number in asked)
     if asked:
@@ -144,10 +180,10 @@ def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
 def _lost(s: RingState, store: PacketStore, seq: int, listed: set[int]) -> list[int]:
     """What is lost for certain, or was missing at the visit before too, and is neither asked for nor answered just now.
 
-    Brings `RingState.asked` up to date.
+    Brings `Requests.asked` up to date.
     """
     visit = s.tokens_received
-    before, s.asked = s.asked, {}
+    before, s.requests.asked = s.requests.asked, {}
     lost: list[int] = []
     for first, last in store.holes(seq):
         at_once = s.options.miss_count_const == 1 or _surrounded(store, first, last)
@@ -160,7 +196,7 @@ def _lost(s: RingState, store: PacketStore, seq: int, listed: set[int]) -> list[
                 if at_once or number <= s.passed_seq:
                     lost.append(number)
             if at_visit is not None:
-                s.asked[number] = at_visit
+                s.requests.asked[number] = at_visit
     return lost
 
 

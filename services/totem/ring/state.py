@@ -24,6 +24,7 @@ from services.totem.ring.options import (
 )
 from services.totem.ring.pace import Pace
 from services.totem.ring.packing import Packer
+from services.totem.ring.requests import Requests
 from services.totem.ring.silence import Silence
 from services.totem.ring.sizing import PacketSize
 from services.totem.ring.store import PacketStore
@@ -116,9 +117,6 @@ class RingState:
         self.last_seq = -1
         self.seq_unchanged = 0
         self.aru_count = 0
-        self.unanswered_seq = -1
-        """The first packet that this node misses and asks for; and in how many rotations nobody answered."""
-        self.unanswered = 0
         self.token_held = False
         """The ring is idle: the representative holds the token, others know that it does."""
         self.holding = False
@@ -164,18 +162,13 @@ class RingState:
         """aru of the token as it was passed on last."""
         self.stable = base
         """Every member has all packets of the installed ring up to here, as far as this node knows."""
-        self.lossy_visits = 0
-        """Visits for which the network is still taken to lose packets."""
-        self.asked: dict[int, int] = {}
-        """For each hole that a token asked for, the last visit at which it did."""
-        self.answered: dict[int, int] = {}
-        """How often a packet was sent again."""
 
         # Messages.
         self.packet_size = PacketSize(options.packet_size_max)
         self.packer = Packer(options.packet_size_max)
         self.assembler = Assembler(self.counters)
         self.features: Final = Features(options)
+        self.requests: Final = Requests()
         self.sync: Final = Sync(options.packet_size_max, self.counters)
 
     def new_pace(self) -> Pace:
@@ -190,9 +183,6 @@ class RingState:
         self.token_first = self.hurried = self.wanted = False
         self.probes = 0
         self.sent_aru = base - 1
-        self.asked.clear()
-        self.lossy_visits = 0
-        self.answered.clear()
         self.pace = self.new_pace()
 
     @property

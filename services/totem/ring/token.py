@@ -44,10 +44,6 @@ from services.totem.wire.frames import (
 if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
-LOSSY_VISITS = 16
-"""Visits after a request for a lost packet at which the token leaves twice, where all members are Rondo: it is as
-easily lost, and waiting for it costs a rotation or more, the copy next to nothing."""
-
 IDLE_ROTATIONS = 2
 """Rotations without a new packet after which nobody can have anything to send."""
 
@@ -156,7 +152,7 @@ def _visit(
         # never leave them by itself, and if it says that the window is full nobody would ever send again.
         token.fcc, token.backlog = s.flow.sent_told, s.flow.backlog_told
     s.packet_size.visited(lost=bool(token.rtr))
-    s.lossy_visits = LOSSY_VISITS if token.rtr else max(0, s.lossy_visits - 1)
+    requests.visited(s, token)
     window_size, max_messages = _windows(s)
     allowed = s.flow.allowance(token.fcc, token.backlog, _backlog(s), window_size, max_messages)
     if token.rtr:
@@ -327,7 +323,7 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
     s.timers.stop(Timer.TOKEN_HOLD)
     s.counters.orf_token_tx += 1
     s.unicast(s.token_target, s.last_frame)
-    if s.lossy_visits and s.features.all_rondo:
+    if s.requests.lossy_visits and s.features.all_rondo:
         s.unicast(s.token_target, s.last_frame)
 
 
