@@ -131,7 +131,7 @@ MUTANTS = (
     ),
     _ring(
         _R + "delivery.py",
-        "(seq <= store.aru or decode_mcast(frame).sender in s.deliver_members)",
+        "(seq <= store.aru or decode_mcast(frame).sender in s.recovery.deliver_members)",
         "True",
         "beyond a hole nothing is delivered of nodes that did not come along",
     ),
@@ -186,15 +186,15 @@ MUTANTS = (
     ),
     _ring(
         _R + "recovery.py",
-        "    return s.rotation == 2\n",
-        "    return s.rotation == 1\n",
+        "    return books.rotation == 2\n",
+        "    return books.rotation == 1\n",
         "a ring is installed when all have had everything for two rotations",
         ("tests/simulation/test_recovery.py",),
     ),
     _ring(
         _R + "recovery.py",
-        "    if s.retrans_flg_count >= 3 and s.install_seq <= aru:\n",
-        "    if s.retrans_flg_count >= 3:\n",
+        "    if books.retrans_flg_count >= 3 and books.install_seq <= aru:\n",
+        "    if books.retrans_flg_count >= 3:\n",
         "a ring is not installed while a member misses an old packet",
     ),
     _ring(
@@ -206,7 +206,7 @@ MUTANTS = (
     ),
     _ring(
         _R + "recovery.py",
-        "        if inner.ring != s.old_ring_id:\n            continue\n",
+        "        if inner.ring != s.membership.old_ring_id:\n            continue\n",
         "",
         "old packets of other rings do not get into this node's old ring",
     ),
@@ -237,8 +237,8 @@ MUTANTS = (
     ),
     _ring(
         _R + "gather.py",
-        "    if join.is_leave and join.sender in s.members and join.ring_seq < s.old_ring_id.sequence:\n",
-        "    if False:\n",
+        "    if join.is_leave and join.sender in s.membership.members and join.ring_seq <",
+        "    if False and join.ring_seq <",
         "last words of an earlier life end no ring",
         ("tests/simulation/test_last_words.py",),
     ),
@@ -257,7 +257,7 @@ MUTANTS = (
     ),
     _ring(
         _R + "sync.py",
-        "    if not s.sync.marks.issuperset(s.members):\n        return\n",
+        "    if not s.sync.marks.issuperset(s.membership.members):\n        return\n",
         "",
         "a sync step ends when every member has done it",
     ),

@@ -158,13 +158,13 @@ def agree(s: RingState) -> None:
     """All members' BUILDs are in: settle what this ring can do. Every member comes to the same."""
     features = s.features
     known = features.announcements
-    features.all_rondo = not s.options.like_corosync and all(node in known for node in s.members)
+    features.all_rondo = not s.options.like_corosync and all(node in known for node in s.membership.members)
     if features.all_rondo:
         _use_common(s)
     if s.observer is not None:
-        rondo = {"members": list(s.members), "rondo": sorted(known), "accelerated": features.accelerated}
+        rondo = {"members": list(s.membership.members), "rondo": sorted(known), "accelerated": features.accelerated}
         windows = {"window_size": features.window_size, "max_messages": features.max_messages}
-        s.observer("capabilities", {"ring": list(s.ring_id), **rondo, **windows})
+        s.observer("capabilities", {"ring": list(s.membership.ring_id), **rondo, **windows})
 
 
 def _use_common(s: RingState) -> None:

@@ -40,14 +40,14 @@ def enter(s: RingState, commit: Commit) -> None:
         s.counters.drop(Reason.BAD_INDEX)
         return
     mine = s.regular
-    entry = CommitEntry(s.old_ring_id, mine.aru & U32_MASK, mine.delivered & U32_MASK, int(mine.aru == mine.high))
+    entry = CommitEntry(
+        s.membership.old_ring_id, mine.aru & U32_MASK, mine.delivered & U32_MASK, int(mine.aru == mine.high)
+    )
     commit.entries[commit.memb_index] = entry
     _clear_outdated(commit, mine.aru)
     commit.memb_index += 1
-    s.token_target = commit.addrs[commit.memb_index % len(commit.addrs)]
-    s.ring_id = commit.ring
+    s.membership.commit_to(commit.ring, commit.addrs, commit.addrs[commit.memb_index % len(commit.addrs)])
     s.highest_ring_sequence = max(s.highest_ring_sequence, commit.ring.sequence)
-    s.new_members = commit.addrs
     s.flow.restart()
     s.counters.commit_entered += 1
     s.timers.stop(Timer.JOIN, Timer.SEND_JOIN, Timer.CONSENSUS)
@@ -78,28 +78,31 @@ def send(s: RingState, commit: Commit) -> None:
     commit.token_seq = (commit.token_seq + 1) & U32_MASK
     s.last_frame = encode_commit(commit)
     s.counters.memb_commit_token_tx += 1
-    s.unicast(s.token_target, s.last_frame)
+    s.unicast(s.membership.token_target, s.last_frame)
     s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
     if s.observer is not None:
         fields = {
             "ring": list(commit.ring),
             "token_seq": commit.token_seq,
             "index": commit.memb_index,
-            "to": s.token_target,
+            "to": s.membership.token_target,
         }
         s.observer("commit_out", fields)
 
 
 def on_commit(s: RingState, commit: Commit) -> None:
     """A commit token while in Commit or Recovery."""
-    if commit.ring != s.ring_id or commit.addrs != s.new_members or commit.memb_index != len(commit.addrs):
+    if (
+        commit.ring != s.membership.ring_id
+        or commit.addrs != s.membership.new_members
+        or commit.memb_index != len(commit.addrs)
+    ):
         return
     if s.state is State.COMMIT:
         recovery.enter(s, commit)
         send(s, commit)
         s.observe_books()
-    elif s.state is State.RECOVERY and s.is_representative and not s.token_originated:
-        if s.commit is None or commit.token_seq < s.commit.token_seq:
+    elif s.state is State.RECOVERY and s.is_representative and not s.recovery.token_originated:
+        if s.recovery.commit is None or commit.token_seq < s.recovery.commit.token_seq:
             return  # the end of the first round again: duplicated, or sent again by the last member's timer
-        s.token_originated = True
         recovery.originate_token(s)

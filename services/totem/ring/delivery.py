@@ -45,7 +45,7 @@ def deliver_rest(s: RingState) -> None:
     store = s.regular
     for seq in range(store.delivered + 1, store.high + 1):
         frame = store.frames.get(seq)
-        if frame is not None and (seq <= store.aru or decode_mcast(frame).sender in s.deliver_members):
+        if frame is not None and (seq <= store.aru or decode_mcast(frame).sender in s.recovery.deliver_members):
             _deliver(s, store, seq, transitional=True)
     store.pass_over(store.high)
 

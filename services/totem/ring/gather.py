@@ -39,9 +39,7 @@ def enter(s: RingState, reason: GatherReason) -> None:
     left_state = s.state
     s.discard_tokens = True
     s.holding = False
-    s.recovery = None
-    s.retrans_queue.clear()
-    s.recovered.clear()
+    s.recovery.give_up()
     s.proc.add(s.node_id)
     s.consensus = {s.node_id}
     s.gathering_since_ns = s.now_ns
@@ -120,7 +118,7 @@ def schedule_join(s: RingState) -> None:
 def send_join(s: RingState) -> None:
     """Multicast what this node knows."""
     s.counters.memb_join_tx += 1
-    join = Join(s.node_id, s.node_id, tuple(sorted(s.proc)), tuple(sorted(s.failed)), s.ring_id.sequence)
+    join = Join(s.node_id, s.node_id, tuple(sorted(s.proc)), tuple(sorted(s.failed)), s.membership.ring_id.sequence)
     s.multicast(encode_join(join))
     s.silence.ask((node for node in s.proc if node != s.node_id), s.now_ns, s.options.join_timeout_ms)
 
@@ -133,9 +131,9 @@ def send_leave(s: RingState) -> None:
 
 def leave_frame(s: RingState) -> bytes:
     """A goodbye from this ring: node id 0 in the header, this node last in the failed list."""
-    known = tuple(sorted((s.proc | set(s.members)) - {s.node_id}))
+    known = tuple(sorted((s.proc | set(s.membership.members)) - {s.node_id}))
     failed = (*sorted(s.failed - {s.node_id}), s.node_id)
-    return encode_join(Join(0, s.node_id, known, failed, s.ring_id.sequence))
+    return encode_join(Join(0, s.node_id, known, failed, s.membership.ring_id.sequence))
 
 
 def consensus_expired(s: RingState) -> None:
@@ -201,7 +199,7 @@ class Verdict(Enum):
 
 def on_join(s: RingState, join: Join) -> None:
     """A join or leave that `check_join` has passed."""
-    if join.is_leave and join.sender in s.members and join.ring_seq < s.old_ring_id.sequence:
+    if join.is_leave and join.sender in s.membership.members and join.ring_seq < s.membership.old_ring_id.sequence:
         # Of an earlier life: last words that come late. The present one has been in a ring with us since.
         s.counters.drop(Reason.OLD_LEAVE)
         return
@@ -224,7 +222,9 @@ def on_join(s: RingState, join: Join) -> None:
             _enter_on(s, join, GatherReason.MERGE_DURING_JOIN)
         else:
             _note_dissent(s, join)
-    elif join.sender in s.new_members and (join.ring_seq >= s.ring_id.sequence or _waits_in_vain(s, join)):
+    elif join.sender in s.membership.new_members and (
+        join.ring_seq >= s.membership.ring_id.sequence or _waits_in_vain(s, join)
+    ):
         in_commit = s.state is State.COMMIT
         if not in_commit:
             _note_installed(s, join)
@@ -247,12 +247,12 @@ def _note_dissent(s: RingState, join: Join) -> None:
 def _join_in_operational(s: RingState, join: Join) -> None:
     if s.node_id in join.failed and not join.is_leave:
         return
-    if join.sender in s.members and join.ring_seq < s.ring_id.sequence:
+    if join.sender in s.membership.members and join.ring_seq < s.membership.ring_id.sequence:
         if not join.is_leave and join.sender != s.node_id:
             # Late, or its sender has never got as far as this ring.
             hold.suspect(s)
         return
-    if join.is_leave and join.sender not in s.members:
+    if join.is_leave and join.sender not in s.membership.members:
         return
     absorb(s, join)
     _enter_on(s, join, GatherReason.JOIN_DURING_OPERATIONAL)
@@ -284,8 +284,8 @@ def _note_installed(s: RingState, join: Join) -> None:
     Only in Recovery: the sender has been in Commit for this ring then, so the sequence names it. Earlier it may be that
     of another ring, and nobody can have installed ours.
     """
-    if join.ring_seq == s.ring_id.sequence and not s.failed.issubset(join.failed):
-        s.proc = set(s.new_members)
+    if join.ring_seq == s.membership.ring_id.sequence and not s.failed.issubset(join.failed):
+        s.proc = set(s.membership.new_members)
         s.failed = set()
 
 
@@ -313,14 +313,14 @@ def absorb(s: RingState, join: Join) -> Verdict:
     s.proc |= procs
     if s.node_id in fails:
         # A stranger may have said so before it formed a ring, and forgotten it since. If not, it dissents.
-        if join.sender in s.members:
+        if join.sender in s.membership.members:
             s.failed.add(join.sender)
-    elif join.sender in s.members:
-        s.failed |= fails - set(s.members) if join.sender in s.failed else fails
+    elif join.sender in s.membership.members:
+        s.failed |= fails - set(s.membership.members) if join.sender in s.failed else fails
     else:
         # Corosync takes over nothing from a stranger. But of a node that is a stranger here too, and silent, it knows
         # no less than we do, and to wait for it longer than others do would only part us from them.
-        s.failed |= {node for node in fails.difference(s.members) if s.silence.is_silent(node)}
+        s.failed |= {node for node in fails.difference(s.membership.members) if s.silence.is_silent(node)}
     # A node of another ring may fail others than we do. Answering each of its joins with a new round of ours would make
     # two such nodes answer each other without end.
     return Verdict.CHANGED if len(s.proc) + len(s.failed) > size_before else Verdict.NOTHING_NEW
@@ -350,7 +350,7 @@ def on_foreign(s: RingState, sender: int, *, merge_detect: bool) -> None:
 
 def on_commit(s: RingState, commit: Commit) -> None:
     """A commit token while in Gather: go along if it is for exactly those who agreed."""
-    if set(commit.addrs) != s.proc - s.failed or commit.ring.sequence <= s.ring_id.sequence:
+    if set(commit.addrs) != s.proc - s.failed or commit.ring.sequence <= s.membership.ring_id.sequence:
         return
     if commit.ring.sequence > s.highest_ring_sequence + RING_SEQUENCE_SLACK:
         believed = s.believe_sequence(commit.ring.sequence)

@@ -38,7 +38,7 @@ def release(s: RingState) -> None:
     s.timers.stop(Timer.TOKEN_HOLD)
     s.await_token(s.pace.passed_on(s.now_ns, may_be_held=False))
     s.counters.orf_token_tx += 1
-    s.unicast(s.token_target, s.last_frame)
+    s.unicast(s.membership.token_target, s.last_frame)
 
 
 def wake(s: RingState) -> None:
@@ -55,9 +55,9 @@ def wake(s: RingState) -> None:
 def cancel(s: RingState) -> None:
     """Ask the representative to let the token go."""
     s.counters.token_hold_cancel_tx += 1
-    frame = encode_hold_cancel(HoldCancel(s.node_id, s.ring_id))
+    frame = encode_hold_cancel(HoldCancel(s.node_id, s.membership.ring_id))
     if s.features.early_hold and s.state is State.OPERATIONAL:
-        s.unicast(s.ring_id.representative, frame)
+        s.unicast(s.membership.ring_id.representative, frame)
     else:
         s.multicast(frame)
 

@@ -84,7 +84,7 @@ def visited(s: RingState, token: Token) -> None:
 
 def drop_idle(s: RingState, token: Token, seq: int, aru: int) -> None:
     """Leave out requests for what everybody has or nobody has sent: no answer would ever take them off the list."""
-    ring = s.ring_id
+    ring = s.membership.ring_id
     token.rtr = [item for item in token.rtr if item[0] == ring and aru < extend_u32(item[1], seq) <= seq]
 
 
@@ -100,11 +100,11 @@ def is_unanswered(s: RingState, token: Token, store: PacketStore) -> bool:
     first = store.aru + 1
     if first != books.unanswered_seq:
         books.unanswered_seq, books.unanswered = first, 0
-    if (s.ring_id, first & U32_MASK) not in token.rtr:
+    if (s.membership.ring_id, first & U32_MASK) not in token.rtr:
         books.unanswered = 0
     elif first in store.missed or first in books.asked:
         books.unanswered += 1
-        return books.unanswered > UNANSWERED_MAX + 2 * len(s.new_members)
+        return books.unanswered > UNANSWERED_MAX + 2 * len(s.membership.new_members)
     return False
 
 
@@ -119,7 +119,7 @@ def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tupl
     for item in token.rtr:
         ring, number = item
         seq = extend_u32(number, store.high)
-        frame = store.frames.get(seq) if ring == s.ring_id and used < allowed else None
+        frame = store.frames.get(seq) if ring == s.membership.ring_id and used < allowed else None
         if frame is None or _in_vain(s, seq):
             left.append(item)
         else:
@@ -137,7 +137,7 @@ def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tupl
 
 def _in_vain(s: RingState, seq: int) -> bool:
     """Whether this request is to be left to others, this time."""
-    if s.options.like_corosync or len(s.new_members) < 3:
+    if s.options.like_corosync or len(s.membership.new_members) < 3:
         return False
     answered = s.requests.answered
     times = answered.get(seq, 0) + 1
@@ -153,7 +153,7 @@ def _in_vain(s: RingState, seq: int) -> bool:
 def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
     """Put on the token what is lost here, up to its `seq`; what was asked for now."""
     books, visit = s.requests, s.tokens_received
-    listed = {number for ring, number in token.rtr if ring == s.ring_id}
+    listed = {number for ring, number in token.rtr if ring == s.membership.ring_id}
     all_rondo = s.features.all_rondo and s.state is State.OPERATIONAL
     most = RTR_ENTRIES_MAX
     if all_rondo:
@@ -171,7 +171,7 @@ def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
     else:
         books.asked.clear()
         return []
-    token.rtr.extend((s.ring_id, number & U32_MASK) for number in asked)
+    token.rtr.extend((s.membership.ring_id, number & U32_MASK) for number in asked)
     if asked:
         s.notice(NoticeCode.RETRANSMIT, tuple(asked))
     return asked

@@ -89,12 +89,12 @@ class Ring:
     @property
     def ring_id(self) -> RingId:
         """The installed ring."""
-        return self._s.old_ring_id
+        return self._s.membership.old_ring_id
 
     @property
     def members(self) -> tuple[int, ...]:
         """Members of the installed ring, ascending."""
-        return self._s.members
+        return self._s.membership.members
 
     @property
     def syncing(self) -> bool:
@@ -263,14 +263,14 @@ def _on_mcast(s: RingState, mcast: Mcast) -> None:
     s.counters.mcast_rx += 1
     if s.state is State.OPERATIONAL or s.state is State.GATHER:
         store = s.regular
-    elif s.state is State.RECOVERY and s.recovery is not None:
-        store = s.recovery
+    elif s.state is State.RECOVERY and s.recovery.store is not None:
+        store = s.recovery.store
     else:
         return
     if mcast.ring != store.ring:
         _on_foreign_mcast(s, mcast)
         return
-    members = s.new_members if s.state is State.RECOVERY else s.members
+    members = s.membership.new_members if s.state is State.RECOVERY else s.membership.members
     if mcast.sender not in members:
         s.counters.drop(Reason.UNKNOWN_MEMBER)
         return
@@ -307,7 +307,11 @@ def _on_foreign_mcast(s: RingState, mcast: Mcast) -> None:
     """Somebody else's ring, unless it is a late packet of the ring from which a member came."""
     if s.state is State.RECOVERY:
         return
-    if s.state is State.OPERATIONAL and mcast.sender in s.members and mcast.ring in s.ancestors.values():
+    if (
+        s.state is State.OPERATIONAL
+        and mcast.sender in s.membership.members
+        and mcast.ring in s.membership.ancestors.values()
+    ):
         s.counters.mcast_late_rx += 1
         return
     _merge_with(s, mcast.origin, merge_detect=False)
@@ -325,9 +329,13 @@ def _merge_with(s: RingState, node: int, *, merge_detect: bool) -> None:
 
 def _on_merge(s: RingState, merge: Merge) -> None:
     s.counters.memb_merge_detect_rx += 1
-    if merge.ring in (s.ring_id, s.old_ring_id):
+    if merge.ring in (s.membership.ring_id, s.membership.old_ring_id):
         return
-    if s.state is State.OPERATIONAL and merge.sender in s.members and merge.ring in s.ancestors.values():
+    if (
+        s.state is State.OPERATIONAL
+        and merge.sender in s.membership.members
+        and merge.ring in s.membership.ancestors.values()
+    ):
         return
     _merge_with(s, merge.sender, merge_detect=True)
 
@@ -361,7 +369,7 @@ def _on_commit(s: RingState, frame: Commit) -> None:
 
 def _on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
     s.counters.token_hold_cancel_rx += 1
-    if cancel.sender not in s.members and cancel.sender not in s.new_members:
+    if cancel.sender not in s.membership.members and cancel.sender not in s.membership.new_members:
         s.counters.drop(Reason.UNKNOWN_MEMBER)
         return
     token.on_hold_cancel(s, cancel)
@@ -390,7 +398,7 @@ def _announce_ring(s: RingState) -> None:
     """The merge timer: only the representative speaks for its ring."""
     if s.state is State.OPERATIONAL and s.is_representative:
         s.counters.memb_merge_detect_tx += 1
-        s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.ring_id)))
+        s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.membership.ring_id)))
         s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
 
 

@@ -7,7 +7,6 @@ Names follow the Totem papers and Corosync: proc and failed lists, consensus, ar
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +15,7 @@ from services.totem.ring.capabilities import Features
 from services.totem.ring.counters import Counters
 from services.totem.ring.events import EVERYBODY, Event, Notice, NoticeCode, Output, State
 from services.totem.ring.flow import FlowControl
+from services.totem.ring.membership import Membership
 from services.totem.ring.options import (
     RING_SEQUENCE_BUDGET,
     RING_SEQUENCE_FREE,
@@ -24,6 +24,7 @@ from services.totem.ring.options import (
 )
 from services.totem.ring.pace import Pace
 from services.totem.ring.packing import Packer
+from services.totem.ring.recovery import Recovery
 from services.totem.ring.requests import Requests
 from services.totem.ring.silence import Silence
 from services.totem.ring.sizing import PacketSize
@@ -31,7 +32,7 @@ from services.totem.ring.store import PacketStore
 from services.totem.ring.sync import Sync
 from services.totem.ring.timers import MS, NS, Timer, Timers
 from services.totem.wire.base import RingId
-from services.totem.wire.frames import Commit, Join, Token
+from services.totem.wire.frames import Join, Token
 
 STANDSTILL_JOINS = 8
 """Intervals between joins in which the forming of a ring must get one step further. Two for each node if that is more:
@@ -63,29 +64,19 @@ class RingState:
         self.counters = Counters()
         self.timers = Timers()
 
-        # Membership: what is installed, and what is being agreed on.
+        self.membership: Final = Membership(node_id, RingId(node_id, ring_sequence + 1))
+        self.recovery: Final = Recovery(options.initial_sequence)
+
+        # Membership: what is being agreed on.
         self.state = State.STARTING
-        self.ring_id = RingId(node_id, ring_sequence + 1)
-        """Ring of the membership protocol: set when Commit is entered (my_ring_id)."""
-        self.old_ring_id = self.ring_id
-        """Ring that is installed, or was until the change that is under way."""
-        self.members: tuple[int, ...] = (node_id,)
-        """Members of the installed ring, ascending."""
-        self.new_members: tuple[int, ...] = ()
-        self.trans_members: tuple[int, ...] = ()
-        """Members of the installed ring that come along into the new one."""
-        self.deliver_members: frozenset[int] = frozenset()
-        """Senders whose old messages are delivered beyond holes."""
         self.proc: set[int] = {node_id}
         self.failed: set[int] = set()
         self.consensus: set[int] = set()
-        self.highest_ring_sequence = self.ring_id.sequence
+        self.highest_ring_sequence = self.membership.ring_id.sequence
         self.claimed_sequence = 0
         """Not believed, but near enough to form a ring ahead of it (RING_SEQUENCE_SLACK)."""
         self.sequence_budget = RING_SEQUENCE_BUDGET
         self.budget_at_ns = now_ns
-        self.ancestors: dict[int, RingId] = {}
-        """Ring from which each member of this one came."""
         self.gathering_since_ns = now_ns
         """When Gather was entered, which happens anew with each change of its lists."""
         self.dissenting: dict[int, tuple[Join, int]] = {}
@@ -102,7 +93,6 @@ class RingState:
         self.pause_checked_ns = now_ns
 
         # The way of the token.
-        self.token_target = node_id
         self.token_seq = -1
         """token_seq of the last token that was accepted."""
         self.passed_seq = options.initial_sequence
@@ -110,8 +100,6 @@ class RingState:
         self.discard_tokens = True
         self.last_frame: bytes = b""
         """The token, or commit token, that was passed on last: for the retransmit timer."""
-        self.commit: Commit | None = None
-        self.token_originated = False
         self.last_aru = -1
         """aru of the token at the visit before."""
         self.last_seq = -1
@@ -146,17 +134,7 @@ class RingState:
 
         # Order.
         base = options.initial_sequence
-        self.regular = PacketStore(self.ring_id, base)
-        self.recovery: PacketStore | None = None
-        self.retrans_queue: deque[tuple[int, bytes]] = deque()
-        """Old packets that this node sends again in the new ring, with their old numbers."""
-        self.recovered: set[int] = set()
-        """Old numbers that somebody has sent again already."""
-        self.received_flg = True
-        self.set_retrans_flg = False
-        self.retrans_flg_count = 0
-        self.install_seq = base
-        self.rotation = 0
+        self.regular = PacketStore(self.membership.ring_id, base)
         self.this_seqno = 0
         self.sent_aru = base - 1
         """aru of the token as it was passed on last."""
@@ -188,7 +166,7 @@ class RingState:
     @property
     def is_representative(self) -> bool:
         """Whether this node is the representative of the ring it is in."""
-        return self.ring_id.representative == self.node_id
+        return self.membership.is_representative
 
     def believe_sequence(self, sequence: int) -> int:
         """How much of a ring sequence that others claim is believed; see RING_SEQUENCE_FREE."""
@@ -224,7 +202,7 @@ class RingState:
 
     def expect_progress(self) -> None:
         """A step of the ring that is being formed was made; the next one is due soon."""
-        joins = max(STANDSTILL_JOINS, 2 * len(self.new_members))
+        joins = max(STANDSTILL_JOINS, 2 * len(self.membership.new_members))
         patience_ms = joins * self.options.join_timeout_ms
         patience_ms += patience_ms * self.standstills // STANDSTILL_JOINS
         if self.state is State.RECOVERY and self.token_held:
@@ -252,7 +230,7 @@ class RingState:
                 "reason": reason,
                 "proc": sorted(self.proc),
                 "failed": sorted(self.failed),
-                "ring": list(self.ring_id),
+                "ring": list(self.membership.ring_id),
             },
         )
 
@@ -271,10 +249,10 @@ class RingState:
             "buffers",
             {
                 "regular": len(self.regular.frames),
-                "recovery": len(self.recovery.frames) if self.recovery is not None else 0,
+                "recovery": len(self.recovery.store.frames) if self.recovery.store is not None else 0,
                 "new": self.packer.packets_queued(),
                 "trans": self.sync.packer.packets_queued(),
-                "retrans": len(self.retrans_queue),
+                "retrans": len(self.recovery.retrans_queue),
                 "assembly_bytes": self.assembler.size() + self.sync.assembler.size(),
             },
         )

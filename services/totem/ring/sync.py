@@ -73,7 +73,7 @@ def start(s: RingState) -> None:
     """A ring was installed: begin its sync."""
     s.sync.active = True
     s.timers.stop(Timer.SYNC)
-    s.sync.ring = s.ring_id
+    s.sync.ring = s.membership.ring_id
     s.sync.services = list(s.options.sync_services)
     s.sync.building = True
     s.sync.marks.clear()
@@ -81,7 +81,7 @@ def start(s: RingState) -> None:
     s.sync.packer.clear()
     own = capabilities.own_announcement(s)
     tail = capabilities.encode(own) if own is not None else ()
-    build = encode_service_build(ServiceBuild(s.ring_id, s.options.sync_services, tail))
+    build = encode_service_build(ServiceBuild(s.membership.ring_id, s.options.sync_services, tail))
     s.sync.packer.add(SYNC_PREFIX + build, None)
 
 
@@ -100,7 +100,7 @@ def on_message(s: RingState, sender: int, payload: bytes) -> None:
         return
     if message is None or message.ring != s.sync.ring:
         return
-    if sender not in s.members:
+    if sender not in s.membership.members:
         s.counters.drop(Reason.UNKNOWN_MEMBER)
         return
     if isinstance(message, ServiceBuild):
@@ -116,7 +116,7 @@ def _on_build(s: RingState, sender: int, build: ServiceBuild) -> None:
     s.sync.services = sorted({*s.sync.services, *build.services})
     s.sync.marks.add(sender)
     capabilities.note(s, sender, build.tail)
-    if s.sync.marks.issuperset(s.members):
+    if s.sync.marks.issuperset(s.membership.members):
         s.sync.building = False
         capabilities.agree(s)
         _next_step(s)
@@ -127,7 +127,7 @@ def _on_barrier(s: RingState, sender: int) -> None:
         _contradict(s)
         return
     s.sync.marks.add(sender)
-    if not s.sync.marks.issuperset(s.members):
+    if not s.sync.marks.issuperset(s.membership.members):
         return
     service = s.sync.services.pop(0)
     if service in s.options.sync_services:

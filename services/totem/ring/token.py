@@ -50,8 +50,8 @@ IDLE_ROTATIONS = 2
 
 def on_token(s: RingState, token: Token) -> None:
     """A token has come."""
-    store = s.recovery if s.state is State.RECOVERY else s.regular
-    if s.discard_tokens or store is None or token.ring != s.ring_id:
+    store = s.recovery.store if s.state is State.RECOVERY else s.regular
+    if s.discard_tokens or store is None or token.ring != s.membership.ring_id:
         return
     token_seq = extend_u32(token.token_seq, s.token_seq)
     if token_seq <= s.token_seq:
@@ -90,7 +90,7 @@ def _missed(s: RingState) -> None:
 
 def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int) -> Reason | None:
     """Why this token cannot be the ring's; None if it can."""
-    members = s.new_members
+    members = s.membership.new_members
     position = members.index(s.node_id)
     if token.sender != members[position - 1]:
         return Reason.UNKNOWN_MEMBER
@@ -225,7 +225,7 @@ def _may_hold(s: RingState, token: Token, store: PacketStore, used: int) -> bool
 
 def _backlog(s: RingState) -> int:
     if s.state is State.RECOVERY:
-        return len(s.retrans_queue)
+        return len(s.recovery.retrans_queue)
     return (s.sync.packer if s.sync.active else s.packer).packets_queued()
 
 
@@ -252,7 +252,7 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
         s.this_seqno = (s.this_seqno + 1) & U32_MASK
         tokens_sent = s.tokens_sent + (index >= before)
         frame = encode_mcast(
-            s.node_id, number & U32_MASK, s.this_seqno, s.ring_id, payload, encapsulated=kind,
+            s.node_id, number & U32_MASK, s.this_seqno, s.membership.ring_id, payload, encapsulated=kind,
             node_id=tokens_sent & U32_MASK if accelerated else 0, guarantee=SAFE if safe else 0,
         )  # fmt: skip
         store.add(number, frame)
@@ -261,7 +261,7 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
             store.tag(number, tags)
             s.counters.messages_tx += len(tags)
             if s.observer is not None:
-                s.observer("send", {"tags": tags, "ring": list(s.ring_id), "seq": number})
+                s.observer("send", {"tags": tags, "ring": list(s.membership.ring_id), "seq": number})
         if index < before:
             s.multicast(frame)
         else:
@@ -322,9 +322,9 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
     s.lingered = 0
     s.timers.stop(Timer.TOKEN_HOLD)
     s.counters.orf_token_tx += 1
-    s.unicast(s.token_target, s.last_frame)
+    s.unicast(s.membership.token_target, s.last_frame)
     if s.requests.lossy_visits and s.features.all_rondo:
-        s.unicast(s.token_target, s.last_frame)
+        s.unicast(s.membership.token_target, s.last_frame)
 
 
 def resend(s: RingState) -> None:
@@ -333,17 +333,17 @@ def resend(s: RingState) -> None:
         hold.release(s)
         return
     s.counters.token_retransmitted += 1
-    s.unicast(s.token_target, s.last_frame)
+    s.unicast(s.membership.token_target, s.last_frame)
     if s.state is State.COMMIT:
         s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
         return
     if s.cancel_sent and not s.options.like_corosync:
         hold.cancel(s)
         if s.observer is not None:
-            s.observer("hold_cancelled_again", {"ring": list(s.ring_id)})
+            s.observer("hold_cancelled_again", {"ring": list(s.membership.ring_id)})
     s.await_token(s.pace.repeated())
     if s.observer is not None:
-        s.observer("token_resend", {"ring": list(s.ring_id), "token_seq": s.token_seq + 1})
+        s.observer("token_resend", {"ring": list(s.membership.ring_id), "token_seq": s.token_seq + 1})
 
 
 def flush(s: RingState) -> None:
@@ -356,7 +356,7 @@ def flush(s: RingState) -> None:
 
 def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
     """Somebody has something to send."""
-    if cancel.ring != s.ring_id:
+    if cancel.ring != s.membership.ring_id:
         return
     s.seq_unchanged = 0
     s.wanted = True
@@ -367,7 +367,10 @@ def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
 def note_round(s: RingState, mcast: Mcast) -> None:
     """A new packet with a round has come: if the predecessor sent it behind a token that was not handled here yet, that
     token waits to be read. (A packet that is sent again keeps its stamp, and proves nothing.)"""
-    if s.new_members[s.new_members.index(s.node_id) - 1] != mcast.sender or not s.features.accelerated:
+    if (
+        s.membership.new_members[s.membership.new_members.index(s.node_id) - 1] != mcast.sender
+        or not s.features.accelerated
+    ):
         return
     if extend_u32(mcast.node_id, s.tokens_received) > s.tokens_received:
         s.token_first = True
@@ -377,7 +380,7 @@ def _observe_in(s: RingState, token: Token, token_seq: int, seq: int, aru: int) 
     s.counters.orf_token_rx += 1
     if s.observer is None:
         return
-    fields: dict[str, object] = {"ring": list(s.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru}
+    fields: dict[str, object] = {"ring": list(s.membership.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru}
     s.observer("token_in", fields | {"fcc": token.fcc, "rtr": len(token.rtr), "round": s.tokens_received + 1})
 
 
@@ -397,14 +400,15 @@ def _observe_out(
     s.observer(
         "token_out",
         {
-            "ring": list(s.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru, "my_aru": store.aru,
+            "ring": list(s.membership.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru, "my_aru": store.aru,
             "fcc": token.fcc, "backlog": token.backlog, "new": sent, "retransmitted": resent, "allowed": allowed,
-            "to": s.token_target, "requested": asked, "held": held, "after_token": late, "round": s.tokens_sent + 1,
+            "to": s.membership.token_target, "requested": asked, "held": held, "after_token": late,
+            "round": s.tokens_sent + 1,
         },
     )  # fmt: skip
 
 
 def _observe_packet(s: RingState, seq: int, frame: bytes, *, new: bool) -> None:
     if s.observer is not None:
-        fields = {"ring": list(s.ring_id), "seq": seq, "origin": decode_mcast(frame).origin, "new": new}
+        fields = {"ring": list(s.membership.ring_id), "seq": seq, "origin": decode_mcast(frame).origin, "new": new}
         s.observer("packet_out", fields | {"hash": crc32(frame)})
