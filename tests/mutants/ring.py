@@ -71,8 +71,8 @@ MUTANTS = (
         ("tests/simulation/test_safe.py",),
     ),
     _ring(
-        _R + "token.py",
-        "    s.failed_to_receive = True\n",
+        _R + "consensus.py",
+        "        self.failed_to_receive = True\n",
         "",
         "a node that receives nothing goes on alone",
         ("tests/simulation/test_scenarios.py::test_a_node_that_receives_no_data_gives_itself_up",),
@@ -124,9 +124,9 @@ MUTANTS = (
         ("tests/simulation/test_scenarios.py::test_the_ring_changes_while_a_long_message_is_on_its_way",),
     ),
     _ring(
-        _R + "install.py",
-        "    s.failed = set()\n",
-        "",
+        _R + "consensus.py",
+        "        self.begin_from(members)\n",
+        "        self.proc = set(members)\n",
         "a new ring forgets whom its members held for failed",
     ),
     _ring(
@@ -223,8 +223,8 @@ MUTANTS = (
         "who falls silent after all had agreed is given up",
     ),
     _ring(
-        _R + "gather.py",
-        "        if s.failed_to_receive or (agreeing and s.node_id == min(agreeing)):\n",
+        _R + "consensus.py",
+        "        if self.failed_to_receive or (agreeing and self._node_id == min(agreeing)):\n",
         "        if agreeing:\n",
         "the lowest of those who agree forms the ring, and nobody else",
     ),

@@ -47,7 +47,7 @@ def enter(s: RingState, commit: Commit) -> None:
     _clear_outdated(commit, mine.aru)
     commit.memb_index += 1
     s.membership.commit_to(commit.ring, commit.addrs, commit.addrs[commit.memb_index % len(commit.addrs)])
-    s.highest_ring_sequence = max(s.highest_ring_sequence, commit.ring.sequence)
+    s.sequences.commit_to(commit.ring.sequence)
     s.flow.restart()
     s.counters.commit_entered += 1
     s.timers.stop(Timer.JOIN, Timer.SEND_JOIN, Timer.CONSENSUS)

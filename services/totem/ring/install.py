@@ -31,7 +31,7 @@ def enter(s: RingState) -> None:
     sync.abort(s)
     left = tuple(n for n in old_members if n not in s.membership.trans_members)
     joined = tuple(n for n in s.membership.new_members if n not in s.membership.trans_members)
-    silent = tuple(n for n in left if n not in s.leaving)
+    silent = tuple(n for n in left if n not in s.consensus.leaving)
     s.emit(TransitionalConfiguration(old_ring, s.membership.ring_id, s.membership.trans_members, left))
     delivery.deliver_rest(s)
     for node in left:
@@ -40,12 +40,7 @@ def enter(s: RingState) -> None:
     s.regular = s.recovery.close()
     s.stable = s.options.initial_sequence
     capabilities.forget(s)
-    s.proc = set(s.membership.members)
-    s.failed = set()
-    s.leaving.clear()
-    for node in silent:
-        s.silence.note_failed(node, s.now_ns, s.options.consensus_timeout_ms)
-    s.silence.clear()
+    s.consensus.install(s.membership.members, silent, s.now_ns)
     s.counters.operational_entered += 1
     s.counters.continuous_gather = 0
     if silent:

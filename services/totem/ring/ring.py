@@ -321,7 +321,7 @@ def _merge_with(s: RingState, node: int, *, merge_detect: bool) -> None:
     if node == 0 or (s.options.members is not None and node not in s.options.members):
         s.counters.drop(Reason.UNKNOWN_MEMBER)
         return
-    if len(s.proc | s.failed) >= PROCESSORS_MAX:
+    if len(s.consensus.proc | s.consensus.failed) >= PROCESSORS_MAX:
         s.counters.drop(Reason.TOO_MANY_ENTRIES)
         return
     gather.on_foreign(s, node, merge_detect=merge_detect)
@@ -419,7 +419,7 @@ def _check_pause(s: RingState) -> None:
     s.start_timer(Timer.PAUSE, max(1, s.options.token_timeout_ms // 5))
     if gap_ms > s.options.token_timeout_ms // 2:
         s.paused = True
-        s.silence.clear()
+        s.consensus.detector.clear()
         s.notice(NoticeCode.PAUSED, gap_ms)
 
 

@@ -12,27 +12,25 @@ from typing import Final
 
 from services.totem.ring.assembly import Assembler
 from services.totem.ring.capabilities import Features
+from services.totem.ring.consensus import Consensus
 from services.totem.ring.counters import Counters
 from services.totem.ring.events import EVERYBODY, Event, Notice, NoticeCode, Output, State
 from services.totem.ring.flow import FlowControl
 from services.totem.ring.membership import Membership
 from services.totem.ring.options import (
-    RING_SEQUENCE_BUDGET,
-    RING_SEQUENCE_FREE,
-    RING_SEQUENCE_RATE,
     RingOptions,
 )
 from services.totem.ring.pace import Pace
 from services.totem.ring.packing import Packer
 from services.totem.ring.recovery import Recovery
 from services.totem.ring.requests import Requests
-from services.totem.ring.silence import Silence
+from services.totem.ring.sequences import RingSequences
 from services.totem.ring.sizing import PacketSize
 from services.totem.ring.store import PacketStore
 from services.totem.ring.sync import Sync
-from services.totem.ring.timers import MS, NS, Timer, Timers
+from services.totem.ring.timers import MS, Timer, Timers
 from services.totem.wire.base import RingId
-from services.totem.wire.frames import Join, Token
+from services.totem.wire.frames import Token
 
 STANDSTILL_JOINS = 8
 """Intervals between joins in which the forming of a ring must get one step further. Two for each node if that is more:
@@ -67,27 +65,11 @@ class RingState:
         self.membership: Final = Membership(node_id, RingId(node_id, ring_sequence + 1))
         self.recovery: Final = Recovery(options.initial_sequence)
 
-        # Membership: what is being agreed on.
+        self.sequences: Final = RingSequences(self.membership.ring_id.sequence, now_ns)
+        self.consensus: Final = Consensus(node_id, options, now_ns)
         self.state = State.STARTING
-        self.proc: set[int] = {node_id}
-        self.failed: set[int] = set()
-        self.consensus: set[int] = set()
-        self.highest_ring_sequence = self.membership.ring_id.sequence
-        self.claimed_sequence = 0
-        """Not believed, but near enough to form a ring ahead of it (RING_SEQUENCE_SLACK)."""
-        self.sequence_budget = RING_SEQUENCE_BUDGET
-        self.budget_at_ns = now_ns
-        self.gathering_since_ns = now_ns
-        """When Gather was entered, which happens anew with each change of its lists."""
-        self.dissenting: dict[int, tuple[Join, int]] = {}
-        """Of nodes whose joins do not say what we say, and change nothing of it: what, and since when (ns)."""
         self.standstills = 0
         """Rings in a row whose forming was given up because it stood still."""
-        self.silence = Silence()
-        """Members that owe an answer while a ring is formed."""
-        self.leaving: set[int] = set()
-        """Nodes that said goodbye since the last ring was installed."""
-        self.failed_to_receive = False
         self.paused = False
         """This process was not scheduled for so long that joins in its sockets are stale."""
         self.pause_checked_ns = now_ns
@@ -168,18 +150,6 @@ class RingState:
         """Whether this node is the representative of the ring it is in."""
         return self.membership.is_representative
 
-    def believe_sequence(self, sequence: int) -> int:
-        """How much of a ring sequence that others claim is believed; see RING_SEQUENCE_FREE."""
-        floor = max(self.highest_ring_sequence + 4, RING_SEQUENCE_FREE)
-        if sequence <= floor:
-            return sequence
-        elapsed_ns = self.now_ns - self.budget_at_ns
-        self.budget_at_ns = self.now_ns
-        budget = min(RING_SEQUENCE_BUDGET, self.sequence_budget + elapsed_ns * RING_SEQUENCE_RATE // NS)
-        granted = min(sequence - floor, budget)
-        self.sequence_budget = budget - granted
-        return floor + granted
-
     def unicast(self, node: int, frame: bytes) -> None:
         """Ask for a packet to one node, which may be this one."""
         self.output.packets.append((node, frame))
@@ -228,8 +198,8 @@ class RingState:
             {
                 "state": str(self.state),
                 "reason": reason,
-                "proc": sorted(self.proc),
-                "failed": sorted(self.failed),
+                "proc": sorted(self.consensus.proc),
+                "failed": sorted(self.consensus.failed),
                 "ring": list(self.membership.ring_id),
             },
         )

@@ -294,8 +294,7 @@ def _given_up(s: RingState, token: Token, aru: int, last_aru_before: int) -> boo
     if s.aru_count <= s.options.fail_recv_const or token.aru_addr != s.node_id:
         return False
     s.notice(NoticeCode.FAILED_TO_RECEIVE)
-    s.failed.add(s.node_id)
-    s.failed_to_receive = True
+    s.consensus.fail_self()
     gather.enter(s, GatherReason.FAILED_TO_RECEIVE)
     return True
 
