@@ -11,15 +11,15 @@ _ring = partial(Mutant, Area.RING)
 
 MUTANTS = (
     _ring(
-        _R + "token.py",
-        "    else:\n        s.aru_count = 0\n",
-        "",
+        _R + "rotation.py",
+        "self.aru_count + 1 if stands else 0",
+        "self.aru_count + stands",
         "a node counts only visits in a row at which it holds the ring back",
         ("tests/simulation/test_lossy_network.py::test_losses_that_are_mended_do_not_add_up_to_a_failure",),
     ),
     _ring(
         _R + "token.py",
-        "    if seq < s.passed_seq:\n",
+        "    if seq < s.rotation.passed_seq:\n",
         "    if False:\n",
         "a token that would give numbers away again is refused",
         ("tests/unit/ring/test_refusals.py",),
@@ -33,20 +33,20 @@ MUTANTS = (
     ),
     _ring(
         _R + "token.py",
-        "    if token_seq <= s.token_seq:\n",
-        "    if token_seq < s.token_seq:\n",
+        "    if token_seq <= last_token_seq:\n",
+        "    if token_seq < last_token_seq:\n",
         "a token that is sent twice is one visit",
     ),
     _ring(
         _R + "token.py",
-        "        s.stable = max(s.stable, min(aru, s.sent_aru, store.aru))\n",
-        "        s.stable = max(s.stable, min(aru, store.aru))\n",
+        "        s.delivery.note_stable(min(aru, s.rotation.sent_aru, store.aru))\n",
+        "        s.delivery.note_stable(min(aru, store.aru))\n",
         "a packet is stable when the token has shown it at two visits",
         ("tests/simulation/test_safe.py",),
     ),
     _ring(
         _R + "token.py",
-        "_release(s, store, min(aru, s.last_aru, store.delivered))",
+        "_release(s, store, min(aru, s.rotation.last_aru, store.delivered))",
         "_release(s, store, min(aru, store.delivered))",
         "a packet is freed when the token has said at two visits that all have it",
     ),
@@ -79,7 +79,7 @@ MUTANTS = (
     ),
     _ring(
         _R + "token.py",
-        "    s.await_token(s.pace.repeated())\n",
+        "    s.await_token(s.rotation.pace.repeated())\n",
         "",
         "a token that was sent again in vain is sent once more",
     ),
@@ -99,8 +99,8 @@ MUTANTS = (
     ),
     _ring(
         _R + "install.py",
-        "    s.stable = _known_stable(s)\n",
-        "    s.stable = s.regular.delivered\n",
+        "    s.delivery.settle(_known_stable(s))\n",
+        "    s.delivery.settle(s.delivery.regular.delivered)\n",
         "what one member has delivered as SAFE all who come along deliver in the old ring",
         ("tests/simulation/test_safe.py",),
     ),
@@ -112,7 +112,7 @@ MUTANTS = (
     ),
     _ring(
         _R + "install.py",
-        "    for node in left:\n        s.assembler.drop(node)\n",
+        "    for node in left:\n        s.delivery.assembler.drop(node)\n",
         "",
         "half a message of a node that has left is forgotten",
     ),
@@ -137,7 +137,7 @@ MUTANTS = (
     ),
     _ring(
         _R + "delivery.py",
-        "        if seq > s.stable and store.frames",
+        "        if seq > s.delivery.stable and store.frames",
         "        if seq > store.high and store.frames",
         "a SAFE message waits until all have it",
         ("tests/simulation/test_safe.py",),
@@ -251,7 +251,7 @@ MUTANTS = (
     ),
     _ring(
         _R + "hold.py",
-        "    if not s.is_representative and not s.cancel_sent:\n",
+        "    if not s.is_representative and not hold.cancel_sent:\n",
         "    if False:\n",
         "a member that has something to send has the held token come round",
     ),

@@ -39,7 +39,7 @@ def enter(s: RingState, commit: Commit) -> None:
     if commit.memb_index >= len(commit.addrs) or commit.addrs[commit.memb_index] != s.node_id:
         s.counters.drop(Reason.BAD_INDEX)
         return
-    mine = s.regular
+    mine = s.delivery.regular
     entry = CommitEntry(
         s.membership.old_ring_id, mine.aru & U32_MASK, mine.delivered & U32_MASK, int(mine.aru == mine.high)
     )
@@ -76,9 +76,10 @@ def send(s: RingState, commit: Commit) -> None:
     """Pass the commit token on and keep it for retransmission."""
     commit.sender = s.node_id
     commit.token_seq = (commit.token_seq + 1) & U32_MASK
-    s.last_frame = encode_commit(commit)
+    frame = encode_commit(commit)
+    s.rotation.pass_commit(frame)
     s.counters.memb_commit_token_tx += 1
-    s.unicast(s.membership.token_target, s.last_frame)
+    s.unicast(s.membership.token_target, frame)
     s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
     if s.observer is not None:
         fields = {

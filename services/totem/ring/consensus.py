@@ -119,6 +119,10 @@ class Consensus:
         early_ms = options.consensus_early_ms
         return early_ms > 0 and self.detector.is_overdue(node, now_ns, early_ms, options.consensus_timeout_ms)
 
+    def forget_answers(self) -> None:
+        """This node has not listened: nobody owes it an answer any more."""
+        self.detector.clear()
+
     def hear(self, join: Join, now_ns: int) -> None:
         """A join or leave has come."""
         self.detector.heard(join.sender, now_ns)

@@ -31,8 +31,7 @@ _CONTINUOUS_GATHER_MAX = 30
 def enter(s: RingState, reason: GatherReason) -> None:
     """Start to agree on a membership, from any state."""
     left_state = s.state
-    s.discard_tokens = True
-    s.holding = False
+    s.hold.give_up()
     s.recovery.give_up()
     s.consensus.restart(s.now_ns, resumes=left_state is not State.GATHER)
     s.timers.stop(Timer.TOKEN, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.TOKEN_WARNING, Timer.MERGE)

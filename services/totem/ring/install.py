@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def enter(s: RingState) -> None:
     """Recovery is done: deliver the rest of the old ring and become Operational in the new one."""
     old_ring, old_members = s.membership.old_ring_id, s.membership.members
-    s.stable = _known_stable(s)
+    s.delivery.settle(_known_stable(s))
     delivery.deliver_ready(s)
     sync.abort(s)
     left = tuple(n for n in old_members if n not in s.membership.trans_members)
@@ -35,10 +35,9 @@ def enter(s: RingState) -> None:
     s.emit(TransitionalConfiguration(old_ring, s.membership.ring_id, s.membership.trans_members, left))
     delivery.deliver_rest(s)
     for node in left:
-        s.assembler.drop(node)
+        s.delivery.assembler.drop(node)
     s.membership.install()
-    s.regular = s.recovery.close()
-    s.stable = s.options.initial_sequence
+    s.delivery.install(s.recovery.close(), s.options.initial_sequence)
     capabilities.forget(s)
     s.consensus.install(s.membership.members, silent, s.now_ns)
     s.counters.operational_entered += 1
@@ -46,7 +45,7 @@ def enter(s: RingState) -> None:
     if silent:
         s.notice(NoticeCode.FAILED_WITHOUT_LEAVE, silent)
     s.packer.restart()
-    s.standstills = 0
+    s.forget_standstills()
     s.timers.stop(Timer.TOKEN_RETRANSMIT, Timer.STANDSTILL)
     s.emit(RegularConfiguration(s.membership.ring_id, s.membership.members, joined, left))
     sync.start(s)
@@ -60,7 +59,7 @@ def _known_stable(s: RingState) -> int:
     What one of them has delivered was stable if it was SAFE. That goes for Rondo members; the others deliver SAFE
     messages like any.
     """
-    near = s.regular.delivered
+    near = s.delivery.regular.delivered
     if s.recovery.commit is None:
         return near
     entries = zip(s.recovery.commit.addrs, s.recovery.commit.entries, strict=True)

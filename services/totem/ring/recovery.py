@@ -84,15 +84,9 @@ def enter(s: RingState, commit: Commit) -> None:
     books.set_retrans_flg = False
     books.retrans_flg_count = books.rotation = 0
     s.counters.recovery_entered += 1
-    s.begin_ring()
+    s.rotation.begin_ring()
+    s.hold.begin_ring(base)
     requests.begin_ring(s)
-    s.discard_tokens = False
-    s.last_aru = base - 1
-    s.last_seq = base - 1
-    s.seq_unchanged = 0
-    s.aru_count = 0
-    s.passed_seq = base
-    s.token_held = s.holding = s.cancel_sent = False
     s.membership.compare(commit)
     entries = [
         entry for node, entry in zip(commit.addrs, commit.entries, strict=True) if node in s.membership.trans_members
@@ -109,7 +103,7 @@ def enter(s: RingState, commit: Commit) -> None:
 
 def _queue_old_packets(s: RingState, entries: list[CommitEntry]) -> None:
     """Everything that some member may lack and this one has is sent again."""
-    old = s.regular
+    old = s.delivery.regular
     s.recovery.deliver_members = frozenset(s.membership.trans_members)
     low = min(old.high, *(extend_u32(entry.aru, old.aru) for entry in entries))
     low = max(low, old.released)
@@ -133,12 +127,12 @@ def originate_token(s: RingState) -> None:
         s.membership.ring_id,
         retrans_flg=int(s.recovery.set_retrans_flg),
     )
-    s.last_frame = encode_token(token)
+    frame = encode_token(token)
+    s.rotation.originate(frame)
     s.counters.orf_token_tx += 1
-    s.unicast(s.membership.token_target, s.last_frame)
-    s.tokens_sent = 1
+    s.unicast(s.membership.token_target, frame)
     s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
-    s.await_token(s.pace.passed_on(s.now_ns, may_be_held=False))
+    s.await_token(s.rotation.pace.passed_on(s.now_ns, may_be_held=False))
 
 
 def next_packet(s: RingState) -> bytes | None:
@@ -158,7 +152,7 @@ def note_wrapped(s: RingState, frame: bytes) -> None:
     except Malformed:
         return
     if inner.ring == s.membership.old_ring_id:
-        s.recovery.recovered.add(extend_u32(inner.seq, s.regular.high))
+        s.recovery.recovered.add(extend_u32(inner.seq, s.delivery.regular.high))
 
 
 def on_token(s: RingState, token: Token, seq: int, aru: int) -> bool:
@@ -176,7 +170,7 @@ def on_token(s: RingState, token: Token, seq: int, aru: int) -> bool:
     elif books.set_retrans_flg:
         token.retrans_flg = 0
         books.set_retrans_flg = False
-    elif token.retrans_flg and s.seq_unchanged > _FLAG_UNCLAIMED:
+    elif token.retrans_flg and s.hold.idle_rotations > _FLAG_UNCLAIMED:
         # Who has set the flag sends at each visit, and would set it again. Nobody else ever clears it.
         token.retrans_flg = 0
     books.retrans_flg_count = 0 if token.retrans_flg else books.retrans_flg_count + 1
@@ -201,7 +195,7 @@ def finish(s: RingState) -> None:
 
 def _unwrap(s: RingState, recovery: PacketStore) -> None:
     """Put the old packets that came wrapped into the old ring's store."""
-    old = s.regular
+    old = s.delivery.regular
     for seq in sorted(recovery.frames):
         frame = recovery.frames[seq]
         try:

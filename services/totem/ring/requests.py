@@ -152,7 +152,7 @@ def _in_vain(s: RingState, seq: int) -> bool:
 
 def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
     """Put on the token what is lost here, up to its `seq`; what was asked for now."""
-    books, visit = s.requests, s.tokens_received
+    books, visit = s.requests, s.rotation.tokens_received
     listed = {number for ring, number in token.rtr if ring == s.membership.ring_id}
     all_rondo = s.features.all_rondo and s.state is State.OPERATIONAL
     most = RTR_ENTRIES_MAX
@@ -182,7 +182,7 @@ def _lost(s: RingState, store: PacketStore, seq: int, listed: set[int]) -> list[
 
     Brings `Requests.asked` up to date.
     """
-    visit = s.tokens_received
+    visit = s.rotation.tokens_received
     before, s.requests.asked = s.requests.asked, {}
     lost: list[int] = []
     for first, last in store.holes(seq):
@@ -193,7 +193,7 @@ def _lost(s: RingState, store: PacketStore, seq: int, listed: set[int]) -> list[
                 at_visit = visit
             elif at_visit is None or visit - at_visit >= 2:
                 at_visit = None
-                if at_once or number <= s.passed_seq:
+                if at_once or number <= s.rotation.passed_seq:
                     lost.append(number)
             if at_visit is not None:
                 s.requests.asked[number] = at_visit

@@ -47,9 +47,6 @@ from services.totem.wire.frames import (
 )
 from services.totem.wire.packets import EXECUTIVE_PREFIX
 
-PROBE_VISITS = 3
-"""So often the token comes round after a probe, whether there is anything to send or not."""
-
 
 class Ring:
     """One node's end of the Totem single-ring protocol.
@@ -125,12 +122,12 @@ class Ring:
     @property
     def rotation_ns(self) -> int:
         """The measured time of a rotation of the token, ns; 0 = not known (yet)."""
-        return self._s.pace.rotation_ns
+        return self._s.rotation.pace.rotation_ns
 
     @property
     def token_first(self) -> bool:
         """The token waits to be read, and has to wait for no more data: the caller reads it before anything else."""
-        return self._s.token_first
+        return self._s.rotation.token_first
 
     def set_receive_bytes(self, receive_bytes: int) -> None:
         """What the socket that receives data can hold, bytes as the kernel counts. Told to others in the next ring."""
@@ -139,18 +136,18 @@ class Ring:
     def start(self, now_ns: int) -> None:
         """The interface is up: look for others."""
         s = self._s
-        s.now_ns = s.pause_checked_ns = now_ns
-        s.start_timer(Timer.PAUSE, max(1, s.options.token_timeout_ms // 5))
+        s.set_time(now_ns)
+        s.pause.start(now_ns)
+        s.start_timer(Timer.PAUSE, s.pause.interval_ms)
         gather.enter(s, GatherReason.INTERFACE_CHANGE)
 
     def leave(self, now_ns: int) -> None:
         """Say goodbye to the others. Nothing is sent or taken afterwards."""
         s = self._s
-        s.now_ns = now_ns
+        s.set_time(now_ns)
         if s.state not in (State.STARTING, State.LEFT):
             gather.send_leave(s)
-        s.timers.stop_all()
-        s.state = State.LEFT
+        s.leave()
 
     def last_words(self) -> bytes:
         """What `leave` would send from the ring in force, to be sent by somebody else when this process has died. It is
@@ -159,10 +156,9 @@ class Ring:
 
     def probe(self, now_ns: int) -> None:
         """Have the token go round if it is held: that it comes back shows that every member lives."""
-        self._s.now_ns = now_ns
+        self._s.set_time(now_ns)
         if self._s.state is State.OPERATIONAL:
-            self._s.probes = PROBE_VISITS
-            hold.wake(self._s)
+            hold.probe(self._s)
 
     def interface_changed(self, now_ns: int) -> None:
         """The address was lost or is back."""
@@ -173,7 +169,7 @@ class Ring:
         failed. The ring is formed anew at once, without it. Of a node that is not in the ring, or failed already,
         nothing comes; if it lives after all the rings merge again."""
         if self._s.state not in (State.STARTING, State.LEFT):
-            self._s.now_ns = now_ns
+            self._s.set_time(now_ns)
             gather.fail(self._s, node)
 
     def reform(self, now_ns: int) -> None:
@@ -182,7 +178,7 @@ class Ring:
 
     def _regather(self, now_ns: int, reason: GatherReason) -> None:
         if self._s.state not in (State.STARTING, State.LEFT):
-            self._s.now_ns = now_ns
+            self._s.set_time(now_ns)
             gather.enter(self._s, reason)
 
     def submit(self, message: bytes, tag: Tag = None, *, safe: bool = False, parts: Parts | None = None) -> None:
@@ -207,7 +203,7 @@ class Ring:
 
     def flush(self, now_ns: int) -> None:
         """Messages were submitted: wake an idle ring."""
-        self._s.now_ns = now_ns
+        self._s.set_time(now_ns)
         token.flush(self._s)
 
     def sync_reply(self, ring: RingId, service: int, messages: Sequence[bytes]) -> None:
@@ -217,8 +213,8 @@ class Ring:
 
     def input_drained(self, now_ns: int) -> None:
         """The caller has read its sockets empty: joins that come from now on are fresh."""
-        self._s.now_ns = now_ns
-        self._s.paused = False
+        self._s.set_time(now_ns)
+        self._s.pause.drained()
 
     def next_deadline_ns(self) -> int | None:
         """When `advance` is to be called; None if never."""
@@ -227,7 +223,7 @@ class Ring:
     def advance(self, now_ns: int) -> None:
         """Let the timers that are due expire, each once."""
         s = self._s
-        s.now_ns = now_ns
+        s.set_time(now_ns)
         for _ in range(len(Timer)):
             timer = s.timers.take_due(now_ns)
             if timer is None:
@@ -237,7 +233,7 @@ class Ring:
     def receive(self, datagram: bytes, now_ns: int) -> None:
         """Take a datagram. Whatever is wrong with it is counted by reason and has no effect."""
         s = self._s
-        s.now_ns = now_ns
+        s.set_time(now_ns)
         if s.state in (State.STARTING, State.LEFT):
             return
         try:
@@ -262,7 +258,7 @@ class Ring:
 def _on_mcast(s: RingState, mcast: Mcast) -> None:
     s.counters.mcast_rx += 1
     if s.state is State.OPERATIONAL or s.state is State.GATHER:
-        store = s.regular
+        store = s.delivery.regular
     elif s.state is State.RECOVERY and s.recovery.store is not None:
         store = s.recovery.store
     else:
@@ -346,7 +342,7 @@ def _on_join(s: RingState, join: Join) -> None:
     if reason is not None:
         s.counters.drop(reason)
         return
-    if s.paused and join.sender != s.node_id:
+    if s.pause.is_paused and join.sender != s.node_id:
         s.counters.join_flushed += 1
         return
     gather.on_join(s, join)
@@ -372,7 +368,7 @@ def _on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
     if cancel.sender not in s.membership.members and cancel.sender not in s.membership.new_members:
         s.counters.drop(Reason.UNKNOWN_MEMBER)
         return
-    token.on_hold_cancel(s, cancel)
+    hold.on_hold_cancel(s, cancel)
 
 
 def _token_lost(s: RingState) -> None:
@@ -391,7 +387,7 @@ def _token_lost(s: RingState) -> None:
 
 
 def _token_late(s: RingState) -> None:
-    s.notice(NoticeCode.TOKEN_LATE, (s.now_ns - s.token_at_ns) // MS)
+    s.notice(NoticeCode.TOKEN_LATE, (s.now_ns - s.rotation.token_at_ns) // MS)
 
 
 def _announce_ring(s: RingState) -> None:
@@ -403,7 +399,7 @@ def _announce_ring(s: RingState) -> None:
 
 
 def _stands_still(s: RingState) -> None:
-    s.standstills += 1
+    s.count_standstill()
     gather.enter(s, GatherReason.STANDSTILL)
 
 
@@ -413,13 +409,11 @@ def _out_of_step(s: RingState) -> None:
 
 
 def _check_pause(s: RingState) -> None:
-    """Runs every fifth of the token time-out; if it comes half a time-out late, this process was not scheduled."""
-    gap_ms = (s.now_ns - s.pause_checked_ns) // MS
-    s.pause_checked_ns = s.now_ns
-    s.start_timer(Timer.PAUSE, max(1, s.options.token_timeout_ms // 5))
-    if gap_ms > s.options.token_timeout_ms // 2:
-        s.paused = True
-        s.consensus.detector.clear()
+    """The pause timer: joins that wait are stale, and nobody owed an answer, if this process was not scheduled."""
+    gap_ms = s.pause.check(s.now_ns)
+    s.start_timer(Timer.PAUSE, s.pause.interval_ms)
+    if gap_ms:
+        s.consensus.forget_answers()
         s.notice(NoticeCode.PAUSED, gap_ms)
 
 

@@ -19,10 +19,10 @@ from services.totem.ring.timers import NS
 class RingSequences:
     """What one node believes of ring sequences. Times in nanoseconds of the host's clock."""
 
-    __slots__ = ("_budget", "_budget_at_ns", "_claimed", "_highest")
+    __slots__ = ("_budget", "_budget_at_ns", "_claimed", "highest")
 
     def __init__(self, sequence: int, now_ns: int) -> None:
-        self._highest = sequence
+        self.highest = sequence
         """The highest that is believed."""
         self._claimed = 0
         """Not believed, but near enough to form a ring ahead of it (RING_SEQUENCE_SLACK)."""
@@ -31,29 +31,29 @@ class RingSequences:
 
     def hear(self, sequence: int, now_ns: int) -> None:
         """A join names this ring sequence."""
-        self._highest = max(self._highest, self._believe(sequence, now_ns))
-        if sequence <= self._highest + RING_SEQUENCE_SLACK // 2:
+        self.highest = max(self.highest, self._believe(sequence, now_ns))
+        if sequence <= self.highest + RING_SEQUENCE_SLACK // 2:
             self._claimed = max(self._claimed, sequence)
 
     def admit(self, sequence: int, now_ns: int) -> bool:
         """Whether a ring that is really being formed may have this sequence."""
-        if sequence <= self._highest + RING_SEQUENCE_SLACK:
+        if sequence <= self.highest + RING_SEQUENCE_SLACK:
             return True
         believed = self._believe(sequence, now_ns)
-        self._highest = max(self._highest, believed)
+        self.highest = max(self.highest, believed)
         return believed >= sequence
 
     def commit_to(self, sequence: int) -> None:
         """This node goes along with a ring of this sequence."""
-        self._highest = max(self._highest, sequence)
+        self.highest = max(self.highest, sequence)
 
     def next_sequence(self) -> int:
         """The sequence of a ring that this node forms."""
-        return max(self._highest, self._claimed) + 4
+        return max(self.highest, self._claimed) + 4
 
     def _believe(self, sequence: int, now_ns: int) -> int:
         """How much of a ring sequence that others claim is believed."""
-        floor = max(self._highest + 4, RING_SEQUENCE_FREE)
+        floor = max(self.highest + 4, RING_SEQUENCE_FREE)
         if sequence <= floor:
             return sequence
         elapsed_ns = now_ns - self._budget_at_ns

@@ -10,27 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from services.totem.ring.assembly import Assembler
 from services.totem.ring.capabilities import Features
 from services.totem.ring.consensus import Consensus
 from services.totem.ring.counters import Counters
+from services.totem.ring.delivery import Delivery
 from services.totem.ring.events import EVERYBODY, Event, Notice, NoticeCode, Output, State
 from services.totem.ring.flow import FlowControl
+from services.totem.ring.hold import Hold
 from services.totem.ring.membership import Membership
 from services.totem.ring.options import (
     RingOptions,
 )
-from services.totem.ring.pace import Pace
 from services.totem.ring.packing import Packer
+from services.totem.ring.pause import PauseDetector
 from services.totem.ring.recovery import Recovery
 from services.totem.ring.requests import Requests
+from services.totem.ring.rotation import Rotation
 from services.totem.ring.sequences import RingSequences
 from services.totem.ring.sizing import PacketSize
-from services.totem.ring.store import PacketStore
 from services.totem.ring.sync import Sync
 from services.totem.ring.timers import MS, Timer, Timers
 from services.totem.wire.base import RingId
-from services.totem.wire.frames import Token
 
 STANDSTILL_JOINS = 8
 """Intervals between joins in which the forming of a ring must get one step further. Two for each node if that is more:
@@ -62,93 +62,34 @@ class RingState:
         self.counters = Counters()
         self.timers = Timers()
 
-        self.membership: Final = Membership(node_id, RingId(node_id, ring_sequence + 1))
-        self.recovery: Final = Recovery(options.initial_sequence)
-
-        self.sequences: Final = RingSequences(self.membership.ring_id.sequence, now_ns)
-        self.consensus: Final = Consensus(node_id, options, now_ns)
         self.state = State.STARTING
         self.standstills = 0
         """Rings in a row whose forming was given up because it stood still."""
-        self.paused = False
-        """This process was not scheduled for so long that joins in its sockets are stale."""
-        self.pause_checked_ns = now_ns
 
-        # The way of the token.
-        self.token_seq = -1
-        """token_seq of the last token that was accepted."""
-        self.passed_seq = options.initial_sequence
-        """seq of the token that was passed on last."""
-        self.discard_tokens = True
-        self.last_frame: bytes = b""
-        """The token, or commit token, that was passed on last: for the retransmit timer."""
-        self.last_aru = -1
-        """aru of the token at the visit before."""
-        self.last_seq = -1
-        self.seq_unchanged = 0
-        self.aru_count = 0
-        self.token_held = False
-        """The ring is idle: the representative holds the token, others know that it does."""
-        self.holding = False
-        """This node is the representative and has the token."""
-        self.held_token: Token | None = None
-        """The token, while this node holds it."""
-        self.lingered = 0
-        """What this node has sent since, without passing on the token, in packets of netmtu."""
-        self.linger_until_ns = 0
-        self.wanted = False
-        """The representative knows that somebody wants the token, which is on its way."""
-        self.probes = 0
-        """Visits for which the token is wanted although there is nothing to send."""
-        self.cancel_sent = False
-        self.token_at_ns = now_ns
-        self.flow = FlowControl()
-
-        self.pace = self.new_pace()
-        self.hurried = False
-        """Somebody has cancelled the hold since the last visit: the token is expected."""
-        self.tokens_sent = 0
-        """Tokens passed on in this ring, repetitions not counted: the round of what is sent until the next one."""
-        self.tokens_received = 0
-        """Tokens accepted in this ring: the predecessor's `tokens_sent`, unless one is on its way."""
-        self.token_first = False
-        """The predecessor sends behind the token already, so that is here too: read it before more data."""
-
-        # Order.
-        base = options.initial_sequence
-        self.regular = PacketStore(self.membership.ring_id, base)
-        self.this_seqno = 0
-        self.sent_aru = base - 1
-        """aru of the token as it was passed on last."""
-        self.stable = base
-        """Every member has all packets of the installed ring up to here, as far as this node knows."""
-
-        # Messages.
-        self.packet_size = PacketSize(options.packet_size_max)
-        self.packer = Packer(options.packet_size_max)
-        self.assembler = Assembler(self.counters)
-        self.features: Final = Features(options)
+        # The parts. Nothing but its own module writes one.
+        self.membership: Final = Membership(node_id, RingId(node_id, ring_sequence + 1))
+        self.sequences: Final = RingSequences(self.membership.ring_id.sequence, now_ns)
+        self.consensus: Final = Consensus(node_id, options, now_ns)
+        self.pause: Final = PauseDetector(options.token_timeout_ms, now_ns)
+        self.recovery: Final = Recovery(options.initial_sequence)
+        self.rotation: Final = Rotation(options, now_ns)
+        self.hold: Final = Hold(options.initial_sequence)
+        self.flow: Final = FlowControl()
         self.requests: Final = Requests()
+        self.features: Final = Features(options)
+        self.packet_size: Final = PacketSize(options.packet_size_max)
+        self.packer: Final = Packer(options.packet_size_max)
         self.sync: Final = Sync(options.packet_size_max, self.counters)
-
-    def new_pace(self) -> Pace:
-        """A measure of rotation for a ring that is new."""
-        return Pace(self.options.token_retransmit_ms * MS, fixed=self.options.like_corosync)
-
-    def begin_ring(self) -> None:
-        """A ring is being formed, of which no token has been seen yet."""
-        base = self.options.initial_sequence
-        self.token_seq = -1
-        self.tokens_sent = self.tokens_received = 0
-        self.token_first = self.hurried = self.wanted = False
-        self.probes = 0
-        self.sent_aru = base - 1
-        self.pace = self.new_pace()
+        self.delivery: Final = Delivery(self.membership.ring_id, options.initial_sequence, self.counters)
 
     @property
     def is_representative(self) -> bool:
         """Whether this node is the representative of the ring it is in."""
         return self.membership.is_representative
+
+    def set_time(self, now_ns: int) -> None:
+        """The time of what comes now, ns of the host's clock."""
+        self.now_ns = now_ns
 
     def unicast(self, node: int, frame: bytes) -> None:
         """Ask for a packet to one node, which may be this one."""
@@ -170,12 +111,25 @@ class RingState:
         """Arm a timer that runs from now."""
         self.timers.start(timer, self.now_ns + after_ms * MS)
 
+    def count_standstill(self) -> None:
+        """The forming of a ring is given up, or an installed one, because nothing moves."""
+        self.standstills += 1
+
+    def forget_standstills(self) -> None:
+        """A ring was installed."""
+        self.standstills = 0
+
+    def leave(self) -> None:
+        """Nothing is sent or taken any more."""
+        self.timers.stop_all()
+        self.state = State.LEFT
+
     def expect_progress(self) -> None:
         """A step of the ring that is being formed was made; the next one is due soon."""
         joins = max(STANDSTILL_JOINS, 2 * len(self.membership.new_members))
         patience_ms = joins * self.options.join_timeout_ms
         patience_ms += patience_ms * self.standstills // STANDSTILL_JOINS
-        if self.state is State.RECOVERY and self.token_held:
+        if self.state is State.RECOVERY and self.hold.may_be_held:
             patience_ms += self.options.token_hold_ms
         self.start_timer(Timer.STANDSTILL, patience_ms)
 
@@ -218,11 +172,11 @@ class RingState:
         self.observer(
             "buffers",
             {
-                "regular": len(self.regular.frames),
+                "regular": len(self.delivery.regular.frames),
                 "recovery": len(self.recovery.store.frames) if self.recovery.store is not None else 0,
                 "new": self.packer.packets_queued(),
                 "trans": self.sync.packer.packets_queued(),
                 "retrans": len(self.recovery.retrans_queue),
-                "assembly_bytes": self.assembler.size() + self.sync.assembler.size(),
+                "assembly_bytes": self.delivery.assembler.size() + self.sync.assembler.size(),
             },
         )

@@ -33,7 +33,6 @@ from services.totem.wire.frames import (
     ENCAPSULATED,
     PLAIN,
     SAFE,
-    HoldCancel,
     Mcast,
     Token,
     decode_mcast,
@@ -50,13 +49,19 @@ IDLE_ROTATIONS = 2
 
 def on_token(s: RingState, token: Token) -> None:
     """A token has come."""
-    store = s.recovery.store if s.state is State.RECOVERY else s.regular
-    if s.discard_tokens or store is None or token.ring != s.membership.ring_id:
+    if s.state is State.OPERATIONAL:
+        store = s.delivery.regular
+    elif s.state is State.RECOVERY and s.recovery.store is not None:
+        store = s.recovery.store
+    else:
         return
-    token_seq = extend_u32(token.token_seq, s.token_seq)
-    if token_seq <= s.token_seq:
+    if token.ring != s.membership.ring_id:
+        return
+    last_token_seq = s.rotation.token_seq
+    token_seq = extend_u32(token.token_seq, last_token_seq)
+    if token_seq <= last_token_seq:
         s.counters.token_duplicate_rx += 1
-        if token_seq == s.token_seq:
+        if token_seq == last_token_seq:
             _missed(s)
         return
     seq = extend_u32(token.seq, store.high)
@@ -72,19 +77,21 @@ def on_token(s: RingState, token: Token) -> None:
         store.drop_unnumbered(seq)
     _observe_in(s, token, token_seq, seq, aru)
     _note_traffic(s, seq)
-    s.pace.came(s.now_ns)
-    s.tokens_received += 1
-    s.token_first = False
+    s.rotation.accept(s.now_ns)
     if s.state is State.OPERATIONAL:
-        s.stable = max(s.stable, min(aru, s.sent_aru, store.aru))
-        _release(s, store, min(aru, s.last_aru, store.delivered))
+        s.delivery.note_stable(min(aru, s.rotation.sent_aru, store.aru))
+        _release(s, store, min(aru, s.rotation.last_aru, store.delivered))
     _visit(s, token, store, token_seq, seq, aru)
 
 
 def _missed(s: RingState) -> None:
     """The predecessor sends again what was handled here and passed on: it has seen no sign of the token since. If it is
     not here it may have been lost behind us, even while all believe that the representative holds it."""
-    if not s.holding and not s.options.like_corosync and s.pace.is_doubtful(s.now_ns - s.token_at_ns):
+    if (
+        not s.hold.is_here
+        and not s.options.like_corosync
+        and s.rotation.pace.is_doubtful(s.now_ns - s.rotation.token_at_ns)
+    ):
         resend(s)
 
 
@@ -94,10 +101,10 @@ def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     position = members.index(s.node_id)
     if token.sender != members[position - 1]:
         return Reason.UNKNOWN_MEMBER
-    expected = s.token_seq + len(members) if s.token_seq >= 0 else (position - 1) % len(members)
+    expected = s.rotation.token_seq + len(members) if s.rotation.token_seq >= 0 else (position - 1) % len(members)
     if token_seq != expected or aru > seq or not -1 <= seq - store.released <= SORT_QUEUE_SLOTS:
         return Reason.OUT_OF_WINDOW
-    if seq < s.passed_seq:
+    if seq < s.rotation.passed_seq:
         return Reason.OUT_OF_WINDOW  # it would give away numbers again that have been used
     if token.aru_addr and token.aru_addr not in members:
         # Only the node that holds aru down lifts it again; one that does not exist never would.
@@ -107,31 +114,23 @@ def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
 
 def _note_traffic(s: RingState, seq: int) -> None:
     """Count rotations without traffic, which decide on holding the token and on looking for other rings."""
-    if seq == s.last_seq:
-        if Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
-            s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
-        s.seq_unchanged += 1
-    else:
-        s.timers.stop(Timer.MERGE, Timer.TOKEN_HOLD)
-        s.seq_unchanged = 0
-    s.last_seq = seq
     limit = s.options.seqno_unchanged_const
-    s.token_held = s.seq_unchanged > limit or (s.seq_unchanged == limit and not s.is_representative)
-    s.cancel_sent = s.hurried = False
+    if not s.hold.visited(seq, limit, is_representative=s.is_representative):
+        s.timers.stop(Timer.MERGE, Timer.TOKEN_HOLD)
+    elif Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
+        s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
 
 
 def resume(s: RingState) -> None:
     """The representative holds the token and has something to send: its visit is not over, so it sends at once."""
-    token = s.held_token
-    if token is None or token.rtr or not s.sent_aru == s.passed_seq == s.regular.aru:
+    token = s.hold.held_token
+    if token is None or token.rtr or not s.rotation.sent_aru == s.rotation.passed_seq == s.delivery.regular.aru:
         hold.wake(s)
         return
-    s.holding = False
-    s.token_held = False
-    s.seq_unchanged = 0
+    s.hold.resume()
     s.timers.stop(Timer.TOKEN_HOLD)
-    s.tokens_sent -= 1
-    _visit(s, token, s.regular, s.token_seq, s.passed_seq, s.sent_aru, resumed=True)
+    s.rotation.resume()
+    _visit(s, token, s.delivery.regular, s.rotation.token_seq, s.rotation.passed_seq, s.rotation.sent_aru, resumed=True)
 
 
 def _release(s: RingState, store: PacketStore, upto: int) -> None:
@@ -146,8 +145,8 @@ def _visit(
     s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int, *, resumed: bool = False
 ) -> None:
     """The visit itself; `token` becomes the token that is passed on. `resumed`: it was held here."""
-    last_aru_before, s.last_aru = s.last_aru, aru
-    if s.seq_unchanged >= IDLE_ROTATIONS and last_aru_before == aru == seq:
+    last_aru_before = s.rotation.visit(aru)
+    if s.hold.idle_rotations >= IDLE_ROTATIONS and last_aru_before == aru == seq:
         # Nobody sent or missed anything, so nobody waits, whatever the token says. What is wrong in its books would
         # never leave them by itself, and if it says that the window is full nobody would ever send again.
         token.fcc, token.backlog = s.flow.sent_told, s.flow.backlog_told
@@ -173,30 +172,28 @@ def _visit(
     if store.aru < aru or token.aru_addr in (s.node_id, 0):
         aru = store.aru
         token.aru_addr = 0 if aru == seq else s.node_id
-    if s.features.early_hold and s.state is State.OPERATIONAL and not s.sync.active and not s.token_held:
-        s.token_held = hold.is_idle(s, token, seq, aru) if s.is_representative else not used
+    if s.state is State.OPERATIONAL:
+        hold.look(s, token, seq, aru, used)
     lingers = resumed and used > 0 and hold.may_linger(s, token, used, seq, aru, _backlog(s))
-    if lingers:
-        s.token_held = True
     if _given_up(s, token, aru, last_aru_before) or unanswered:
         for frame in late:
             s.multicast(frame)
         if s.state is not State.GATHER:
             gather.enter(s, GatherReason.GATHER_MISSING)
         return
-    s.token_seq, s.passed_seq, s.sent_aru = token_seq, seq, aru
+    s.rotation.end_visit(token_seq, seq, aru)
     install = s.state is State.RECOVERY and recovery.on_token(s, token, seq, aru)
     token.seq, token.aru = seq & U32_MASK, aru & U32_MASK
     token.token_seq = (token_seq + 1) & U32_MASK
     token.sender = s.node_id
     held = lingers or _may_hold(s, token, store, used)
     _observe_out(s, token, store, (token_seq + 1, seq, aru), (sent, resent, allowed, len(late)), asked, held)
+    if held:
+        s.hold.keep(token, lingers=lingers)
     _pass_on(s, token, held)
     if lingers:
-        s.timers.start(Timer.TOKEN_HOLD, s.linger_until_ns)
-    if s.probes:
-        s.probes -= 1
-        hold.wake(s)
+        s.timers.start(Timer.TOKEN_HOLD, s.hold.linger_until_ns)
+    hold.go_on_probing(s)
     for frame in late:
         s.multicast(frame)
     if install:
@@ -216,7 +213,7 @@ def _windows(s: RingState) -> tuple[int, int]:
 
 def _may_hold(s: RingState, token: Token, store: PacketStore, used: int) -> bool:
     """Whether the representative keeps the token of an idle ring for a while."""
-    if not s.token_held or not s.is_representative or used:
+    if not s.hold.may_be_held or not s.is_representative or used:
         return False
     if token.rtr and s.options.cancel_token_hold_on_retransmit:
         return False
@@ -247,12 +244,12 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
         while before and (left := left - units[before - 1]) >= 0:
             before -= 1
     late: list[bytes] = []
+    round_before = s.rotation.tokens_sent
     for index, ((payload, tags, safe), kind) in enumerate(packets):
         number = seq + index + 1
-        s.this_seqno = (s.this_seqno + 1) & U32_MASK
-        tokens_sent = s.tokens_sent + (index >= before)
+        tokens_sent = round_before + (index >= before)
         frame = encode_mcast(
-            s.node_id, number & U32_MASK, s.this_seqno, s.membership.ring_id, payload, encapsulated=kind,
+            s.node_id, number & U32_MASK, s.rotation.next_seqno(), s.membership.ring_id, payload, encapsulated=kind,
             node_id=tokens_sent & U32_MASK if accelerated else 0, guarantee=SAFE if safe else 0,
         )  # fmt: skip
         store.add(number, frame)
@@ -287,11 +284,8 @@ def _next_packet(s: RingState, room: int) -> tuple[Packet, int] | None:
 
 def _given_up(s: RingState, token: Token, aru: int, last_aru_before: int) -> bool:
     """Whether this node has been holding the ring back for so long that it must count itself as failed."""
-    if aru == last_aru_before and token.aru_addr != 0:
-        s.aru_count += 1
-    else:
-        s.aru_count = 0
-    if s.aru_count <= s.options.fail_recv_const or token.aru_addr != s.node_id:
+    visits = s.rotation.count_aru(stands=aru == last_aru_before and token.aru_addr != 0)
+    if visits <= s.options.fail_recv_const or token.aru_addr != s.node_id:
         return False
     s.notice(NoticeCode.FAILED_TO_RECEIVE)
     s.consensus.fail_self()
@@ -301,66 +295,52 @@ def _given_up(s: RingState, token: Token, aru: int, last_aru_before: int) -> boo
 
 def _pass_on(s: RingState, token: Token, held: bool) -> None:
     """Send the token to the next member, or hold it, and arm the timers."""
-    s.last_frame = encode_token(token)
-    s.token_at_ns = s.now_ns
+    frame = encode_token(token)
+    s.rotation.pass_on(frame, s.now_ns)
     options = s.options
-    s.tokens_sent += 1
     s.start_timer(Timer.TOKEN, options.token_timeout_ms)
-    idle = held or not s.features.early_hold or s.seq_unchanged >= IDLE_ROTATIONS
-    s.await_token(s.pace.passed_on(s.now_ns, may_be_held=s.token_held, idle=idle))
+    idle = held or not s.features.early_hold or s.hold.idle_rotations >= IDLE_ROTATIONS
+    s.await_token(s.rotation.pace.passed_on(s.now_ns, may_be_held=s.hold.may_be_held, idle=idle))
     if options.token_warning_percent and s.state is State.OPERATIONAL:
         s.start_timer(Timer.TOKEN_WARNING, options.token_timeout_ms * options.token_warning_percent // 100)
     if held:
-        s.holding = True
-        s.held_token = token
         s.start_timer(Timer.TOKEN_HOLD, options.token_hold_ms)
         if Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
             s.start_timer(Timer.MERGE, options.merge_timeout_ms)
         return
-    s.holding = s.wanted = False
-    s.lingered = 0
+    s.hold.pass_on()
     s.timers.stop(Timer.TOKEN_HOLD)
     s.counters.orf_token_tx += 1
-    s.unicast(s.membership.token_target, s.last_frame)
+    s.unicast(s.membership.token_target, frame)
     if s.requests.lossy_visits and s.features.all_rondo:
-        s.unicast(s.membership.token_target, s.last_frame)
+        s.unicast(s.membership.token_target, frame)
 
 
 def resend(s: RingState) -> None:
     """The retransmit timer: whatever was passed on last may have been lost, or the hold cancel."""
-    if s.holding:
+    if s.hold.is_here:
         hold.release(s)
         return
     s.counters.token_retransmitted += 1
-    s.unicast(s.membership.token_target, s.last_frame)
+    s.unicast(s.membership.token_target, s.rotation.last_frame)
     if s.state is State.COMMIT:
         s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
         return
-    if s.cancel_sent and not s.options.like_corosync:
+    if s.hold.cancel_sent and not s.options.like_corosync:
         hold.cancel(s)
         if s.observer is not None:
             s.observer("hold_cancelled_again", {"ring": list(s.membership.ring_id)})
-    s.await_token(s.pace.repeated())
+    s.await_token(s.rotation.pace.repeated())
     if s.observer is not None:
-        s.observer("token_resend", {"ring": list(s.membership.ring_id), "token_seq": s.token_seq + 1})
+        s.observer("token_resend", {"ring": list(s.membership.ring_id), "token_seq": s.rotation.token_seq + 1})
 
 
 def flush(s: RingState) -> None:
     """There is something to send: wake an idle ring."""
-    if s.state is not State.OPERATIONAL or not s.token_held:
+    if s.state is not State.OPERATIONAL or not s.hold.may_be_held:
         return
     if (s.sync.packer if s.sync.active else s.packer).packets_queued():
-        resume(s) if s.holding else hold.wake(s)
-
-
-def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
-    """Somebody has something to send."""
-    if cancel.ring != s.membership.ring_id:
-        return
-    s.seq_unchanged = 0
-    s.wanted = True
-    if s.state in (State.OPERATIONAL, State.RECOVERY):
-        hold.hurry(s)
+        resume(s) if s.hold.is_here else hold.wake(s)
 
 
 def note_round(s: RingState, mcast: Mcast) -> None:
@@ -371,8 +351,8 @@ def note_round(s: RingState, mcast: Mcast) -> None:
         or not s.features.accelerated
     ):
         return
-    if extend_u32(mcast.node_id, s.tokens_received) > s.tokens_received:
-        s.token_first = True
+    if extend_u32(mcast.node_id, s.rotation.tokens_received) > s.rotation.tokens_received:
+        s.rotation.announce_token()
 
 
 def _observe_in(s: RingState, token: Token, token_seq: int, seq: int, aru: int) -> None:
@@ -380,7 +360,7 @@ def _observe_in(s: RingState, token: Token, token_seq: int, seq: int, aru: int) 
     if s.observer is None:
         return
     fields: dict[str, object] = {"ring": list(s.membership.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru}
-    s.observer("token_in", fields | {"fcc": token.fcc, "rtr": len(token.rtr), "round": s.tokens_received + 1})
+    s.observer("token_in", fields | {"fcc": token.fcc, "rtr": len(token.rtr), "round": s.rotation.tokens_received + 1})
 
 
 def _observe_out(
@@ -402,7 +382,7 @@ def _observe_out(
             "ring": list(s.membership.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru, "my_aru": store.aru,
             "fcc": token.fcc, "backlog": token.backlog, "new": sent, "retransmitted": resent, "allowed": allowed,
             "to": s.membership.token_target, "requested": asked, "held": held, "after_token": late,
-            "round": s.tokens_sent + 1,
+            "round": s.rotation.tokens_sent + 1,
         },
     )  # fmt: skip
 
