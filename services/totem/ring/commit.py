@@ -91,19 +91,55 @@ def send(s: RingState, commit: Commit) -> None:
         s.observer("commit_out", fields)
 
 
-def on_commit(s: RingState, commit: Commit) -> None:
-    """A commit token while in Commit or Recovery."""
-    if (
-        commit.ring != s.membership.ring_id
-        or commit.addrs != s.membership.new_members
-        or commit.memb_index != len(commit.addrs)
-    ):
-        return
-    if s.state is State.COMMIT:
+def resend(s: RingState) -> None:
+    """Send the commit token again, which may have been lost."""
+    s.counters.token_retransmitted += 1
+    s.unicast(s.membership.token_target, s.rotation.last_frame)
+    s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
+
+
+def take(s: RingState, commit: Commit) -> bool:
+    """A commit token has come: whether it can be believed."""
+    s.counters.memb_commit_token_rx += 1
+    reason = check_commit(s, commit)
+    if reason is not None:
+        s.counters.drop(reason)
+        return False
+    if s.observer is not None:
+        fields = {"ring": list(commit.ring), "token_seq": commit.token_seq, "index": commit.memb_index}
+        s.observer("commit_in", fields)
+    return True
+
+
+def counted(s: RingState, commit: Commit) -> None:
+    """Count it, and one that cannot be believed as refused."""
+    take(s, commit)
+
+
+def in_commit(s: RingState, commit: Commit) -> None:
+    """On its second round, when all have filled it in: enter Recovery and pass it on."""
+    if take(s, commit) and _is_filled(s, commit):
         recovery.enter(s, commit)
         send(s, commit)
         s.observe_books()
-    elif s.state is State.RECOVERY and s.is_representative and not s.recovery.token_originated:
-        if s.recovery.commit is None or commit.token_seq < s.recovery.commit.token_seq:
-            return  # the end of the first round again: duplicated, or sent again by the last member's timer
-        recovery.originate_token(s)
+
+
+def in_recovery(s: RingState, commit: Commit) -> None:
+    """The representative has it back: send the first token of the ring, once."""
+    if not take(s, commit) or not _is_filled(s, commit):
+        return
+    if not s.is_representative or s.recovery.token_originated:
+        return
+    if s.recovery.commit is None or commit.token_seq < s.recovery.commit.token_seq:
+        return  # the end of the first round again: duplicated, or sent again by the last member's timer
+    recovery.originate_token(s)
+
+
+def _is_filled(s: RingState, commit: Commit) -> bool:
+    """Whether this is the commit token of the ring that is being formed, with all its entries."""
+    membership = s.membership
+    return (
+        commit.ring == membership.ring_id
+        and commit.addrs == membership.new_members
+        and commit.memb_index == len(commit.addrs)
+    )

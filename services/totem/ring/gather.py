@@ -47,8 +47,15 @@ def enter(s: RingState, reason: GatherReason) -> None:
     s.observe_books()
 
 
+def start(s: RingState) -> None:
+    """Look for others."""
+    s.pause.start(s.now_ns)
+    s.start_timer(Timer.PAUSE, s.pause.interval_ms)
+    enter(s, GatherReason.INTERFACE_CHANGE)
+
+
 def join_expired(s: RingState) -> None:
-    """The join timer: ask again, unless waiting for those who have not agreed is in vain.
+    """Ask again, unless waiting for those who have not agreed is in vain.
 
     They have been silent for too long. Or they do answer, but hold others for failed than we do, and will never agree
     however long we wait, as lists only grow. The rings that are formed then, with empty failed lists, merge at once.
@@ -63,12 +70,23 @@ def join_expired(s: RingState) -> None:
 
 
 def fail(s: RingState, node: int) -> None:
-    """This node is known to be gone: go on without it, and have the others do so too."""
-    if node in s.consensus.proc and node not in s.consensus.failed and node != s.node_id:
+    """Go on without a node that is known to be gone, and have the others do so too."""
+    if _is_counted_on(s, node):
         s.consensus.fail((node,))
-        if s.state is State.OPERATIONAL:
-            s.notice(NoticeCode.PROCESSOR_FAILED)
         enter(s, GatherReason.MEMBER_DEAD)
+
+
+def fail_in_operational(s: RingState, node: int) -> None:
+    """Form a new ring without a node that is known to be gone."""
+    if _is_counted_on(s, node):
+        s.consensus.fail((node,))
+        s.notice(NoticeCode.PROCESSOR_FAILED)
+        enter(s, GatherReason.MEMBER_DEAD)
+
+
+def _is_counted_on(s: RingState, node: int) -> bool:
+    """Whether another node is known and not held for failed."""
+    return node in s.consensus.proc and node not in s.consensus.failed and node != s.node_id
 
 
 def schedule_join(s: RingState) -> None:
@@ -96,10 +114,16 @@ def send_join(s: RingState) -> None:
     )
 
 
-def send_leave(s: RingState) -> None:
-    """Say goodbye."""
+def leave(s: RingState) -> None:
+    """Say goodbye; nothing is sent or taken afterwards."""
     s.counters.memb_join_tx += 1
     s.multicast(leave_frame(s))
+    s.leave()
+
+
+def leave_unheard(s: RingState) -> None:
+    """Never come: nobody knows this node."""
+    s.leave()
 
 
 def leave_frame(s: RingState) -> bytes:
@@ -110,7 +134,7 @@ def leave_frame(s: RingState) -> bytes:
 
 
 def consensus_expired(s: RingState) -> None:
-    """The consensus timer: wait for the commit token if all agreed, else give up those who did not."""
+    """Wait for the commit token if all agreed, else give up those who did not."""
     s.counters.consensus_timeouts += 1
     if not _give_up_silent(s):
         s.consensus.await_anew()
@@ -160,40 +184,64 @@ def check_join(s: RingState, join: Join) -> Reason | None:
     return None
 
 
-def on_join(s: RingState, join: Join) -> None:
-    """A join or leave that `check_join` has passed."""
+def _take_join(s: RingState, join: Join) -> bool:
+    """A join or leave has come: what it says in every state. Whether it is to be acted on."""
+    s.counters.memb_join_rx += 1
+    reason = check_join(s, join)
+    if reason is not None:
+        s.counters.drop(reason)
+        return False
+    if s.pause.is_paused and join.sender != s.node_id:
+        s.counters.join_flushed += 1
+        return False
     if join.is_leave and join.sender in s.membership.members and join.ring_seq < s.membership.old_ring_id.sequence:
         # Of an earlier life: last words that come late. The present one has been in a ring with us since.
         s.counters.drop(Reason.OLD_LEAVE)
-        return
+        return False
     s.consensus.hear(join, s.now_ns)
     if join.is_leave:
         s.notice(NoticeCode.LEAVE_RECEIVED, join.sender)
     s.sequences.hear(join.ring_seq, s.now_ns)
     if s.observer is not None:
         s.observer("join_seen", {"ring_seq": join.ring_seq})
-    if s.state is State.OPERATIONAL:
-        _join_in_operational(s, join)
-    elif s.state is State.GATHER:
-        verdict = s.consensus.absorb(join, s.membership.members, s.now_ns)
-        if verdict is Verdict.AGREED:
-            form_ring(s)
-        elif verdict is Verdict.CHANGED:
-            _enter_on(s, join, GatherReason.MERGE_DURING_JOIN)
-        else:
-            s.consensus.note_dissent(join, s.now_ns)
-    elif join.sender in s.membership.new_members and (
-        join.ring_seq >= s.membership.ring_id.sequence or _waits_in_vain(s, join)
-    ):
-        in_commit = s.state is State.COMMIT
-        if not in_commit:
-            _note_installed(s, join)
+    return True
+
+
+def join_in_gather(s: RingState, join: Join) -> None:
+    """Form the ring if all agree now and it is for us to do so; begin anew if it says something new."""
+    if not _take_join(s, join):
+        return
+    verdict = s.consensus.absorb(join, s.membership.members, s.now_ns)
+    if verdict is Verdict.AGREED:
+        form_ring(s)
+    elif verdict is Verdict.CHANGED:
+        _enter_on(s, join, GatherReason.MERGE_DURING_JOIN)
+    else:
+        s.consensus.note_dissent(join, s.now_ns)
+
+
+def join_in_commit(s: RingState, join: Join) -> None:
+    """Begin anew if it is of a member that is not behind, or that the commit token will not get past."""
+    if not _take_join(s, join) or join.sender not in s.membership.new_members:
+        return
+    if join.ring_seq >= s.membership.ring_id.sequence or _waits_in_vain(s, join):
         s.consensus.absorb(join, s.membership.members, s.now_ns)
-        _enter_on(s, join, GatherReason.JOIN_DURING_COMMIT if in_commit else GatherReason.JOIN_DURING_RECOVERY)
+        _enter_on(s, join, GatherReason.JOIN_DURING_COMMIT)
 
 
-def _join_in_operational(s: RingState, join: Join) -> None:
-    if s.node_id in join.failed and not join.is_leave:
+def join_in_recovery(s: RingState, join: Join) -> None:
+    """Begin anew if it is of a member that is not behind."""
+    if not _take_join(s, join) or join.sender not in s.membership.new_members:
+        return
+    if join.ring_seq >= s.membership.ring_id.sequence:
+        _note_installed(s, join)
+        s.consensus.absorb(join, s.membership.members, s.now_ns)
+        _enter_on(s, join, GatherReason.JOIN_DURING_RECOVERY)
+
+
+def join_in_operational(s: RingState, join: Join) -> None:
+    """Form a new ring, unless it fails us, is late, or is the leave of a stranger."""
+    if not _take_join(s, join) or (s.node_id in join.failed and not join.is_leave):
         return
     if join.sender in s.membership.members and join.ring_seq < s.membership.ring_id.sequence:
         if not join.is_leave and join.sender != s.node_id:
@@ -220,7 +268,7 @@ def _waits_in_vain(s: RingState, join: Join) -> bool:
     to wait out the token time-out. Where many nodes start together one always comes while a ring is being formed, and
     with many nodes that time is long: 12 s with sixteen.
     """
-    return s.state is State.COMMIT and not join.is_leave and not s.consensus.proc.issuperset(join.proc)
+    return not join.is_leave and not s.consensus.proc.issuperset(join.proc)
 
 
 def _note_installed(s: RingState, join: Join) -> None:
@@ -242,19 +290,16 @@ def form_ring(s: RingState) -> None:
     commit_state.enter(s, Commit(s.node_id, 0, ring, addrs, [CommitEntry() for _ in addrs]))
 
 
-def on_foreign(s: RingState, sender: int, *, merge_detect: bool) -> None:
-    """A message of another ring: its sender is there, and is to be merged with."""
-    if s.state is State.OPERATIONAL:
-        s.consensus.discover(sender)
-        reason = GatherReason.MERGE_DURING_OPERATIONAL if merge_detect else GatherReason.FOREIGN_MESSAGE_IN_OPERATIONAL
-        enter(s, reason)
-    elif s.state is State.GATHER and sender not in s.consensus.proc:
-        s.consensus.discover(sender)
-        enter(s, GatherReason.MERGE_DURING_GATHER if merge_detect else GatherReason.FOREIGN_MESSAGE_IN_GATHER)
+def discover(s: RingState, node: int, reason: GatherReason) -> None:
+    """A node of another ring has shown that it is there: begin anew, with it."""
+    s.consensus.discover(node)
+    enter(s, reason)
 
 
 def on_commit(s: RingState, commit: Commit) -> None:
-    """A commit token while in Gather: go along if it is for exactly those who agreed."""
+    """Go along with the ring if it is of exactly those who agreed: enter Commit."""
+    if not commit_state.take(s, commit):
+        return
     if (
         set(commit.addrs) != s.consensus.proc - s.consensus.failed
         or commit.ring.sequence <= s.membership.ring_id.sequence

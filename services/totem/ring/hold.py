@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from services.totem.ring.events import State
 from services.totem.ring.timers import MS, Timer
+from services.totem.wire.base import Reason
 from services.totem.wire.frames import GUARANTEE_AT, SAFE, HoldCancel, Token, encode_hold_cancel
 
 if TYPE_CHECKING:
@@ -171,14 +172,29 @@ def go_on_probing(s: RingState) -> None:
         wake(s)
 
 
-def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
-    """Somebody has something to send."""
-    if cancel.ring != s.membership.ring_id:
-        return
+def cancelled(s: RingState, cancel: HoldCancel) -> None:
+    """Somebody has something to send: let the token go, or expect it."""
+    if _take_cancel(s, cancel):
+        hurry(s)
+
+
+def note_cancel(s: RingState, cancel: HoldCancel) -> None:
+    """Note that somebody has something to send."""
+    _take_cancel(s, cancel)
+
+
+def _take_cancel(s: RingState, cancel: HoldCancel) -> bool:
+    """Whether a hold cancel is one of this ring."""
+    s.counters.token_hold_cancel_rx += 1
+    membership = s.membership
+    if cancel.sender not in membership.members and cancel.sender not in membership.new_members:
+        s.counters.drop(Reason.UNKNOWN_MEMBER)
+        return False
+    if cancel.ring != membership.ring_id:
+        return False
     s.hold.idle_rotations = 0
     s.hold.wanted = True
-    if s.state in (State.OPERATIONAL, State.RECOVERY):
-        hurry(s)
+    return True
 
 
 def cancel(s: RingState) -> None:

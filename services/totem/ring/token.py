@@ -47,14 +47,19 @@ IDLE_ROTATIONS = 2
 """Rotations without a new packet after which nobody can have anything to send."""
 
 
-def on_token(s: RingState, token: Token) -> None:
-    """A token has come."""
-    if s.state is State.OPERATIONAL:
-        store = s.delivery.regular
-    elif s.state is State.RECOVERY and s.recovery.store is not None:
-        store = s.recovery.store
-    else:
-        return
+def in_operational(s: RingState, token: Token) -> None:
+    """A visit: answer, ask, send, pass the token on, deliver."""
+    _take(s, token, s.delivery.regular)
+
+
+def in_recovery(s: RingState, token: Token) -> None:
+    """A visit in which old packets are sent; by its end the ring may be ready to be installed."""
+    assert s.recovery.store is not None
+    _take(s, token, s.recovery.store)
+
+
+def _take(s: RingState, token: Token, store: PacketStore) -> None:
+    """A token has come. One that is not the ring's, or was here already, has no visit."""
     if token.ring != s.membership.ring_id:
         return
     last_token_seq = s.rotation.token_seq
@@ -317,15 +322,12 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
 
 
 def resend(s: RingState) -> None:
-    """The retransmit timer: whatever was passed on last may have been lost, or the hold cancel."""
+    """Send the token again, which may have been lost, and the hold cancel; one that is held here leaves."""
     if s.hold.is_here:
         hold.release(s)
         return
     s.counters.token_retransmitted += 1
     s.unicast(s.membership.token_target, s.rotation.last_frame)
-    if s.state is State.COMMIT:
-        s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
-        return
     if s.hold.cancel_sent and not s.options.like_corosync:
         hold.cancel(s)
         if s.observer is not None:
@@ -337,7 +339,7 @@ def resend(s: RingState) -> None:
 
 def flush(s: RingState) -> None:
     """There is something to send: wake an idle ring."""
-    if s.state is not State.OPERATIONAL or not s.hold.may_be_held:
+    if not s.hold.may_be_held:
         return
     if (s.sync.packer if s.sync.active else s.packer).packets_queued():
         resume(s) if s.hold.is_here else hold.wake(s)
