@@ -1,12 +1,11 @@
 """What happens on which event in which state: the table of the ring's machine.
 
 An event is a frame of some kind, a timer that has expired, or a call of the host. Every pair of a state and an event
-has a handler here: a function that does what the first line of its docstring says, or `ignored`. Frames that a handler
-does nothing with are counted nevertheless, by their kind, and refused ones by reason. Before the start and after the
-goodbye frames are not even decoded.
+has a handler here: a function that does what the first paragraph of its docstring says, or `ignored`. Before the start
+and after the goodbye frames are not even decoded. What touches neither state nor timers is no event: submitting
+messages, `input_drained`, `set_receive_bytes`.
 
-What touches neither state nor timers is no event: submitting messages, `input_drained`, `set_receive_bytes`.
-docs/ARCHITECTURE.md has this table as a text (`python -m tests.unit.ring.table` prints it).
+docs/RING.md has this table as a text, printed from it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The state of one node's ring: every variable of the protocol, and what all parts of it need to act.
+"""The state of one node's ring: its parts, the time, and what is left for the host.
 
-The parts (gather, commit, recovery, install, token, delivery, sync) are modules of functions over this state, one
-concern each. They call downwards only: gather -> commit -> recovery -> install, so that each can be read by itself.
+Each part is a class of the module that owns it, and only that module writes it; everybody may read all. The rules
+(gather, commit, recovery, install, token, delivery, sync) are modules of functions over this state, one concern each.
+They call downwards only: gather -> commit -> recovery -> install, so that each can be read by itself.
 Names follow the Totem papers and Corosync: proc and failed lists, consensus, aru, received_flg, install_seq.
 """
 
