@@ -25,7 +25,7 @@ from rondo.node.instance import InstanceLock
 from rondo.node.logs import Logs, notice
 from rondo.node.placement import allowed_cpus, ring_cpus
 from services.totem.awake import Awake
-from services.totem.brake import Brake
+from services.totem.backpressure import Backpressure
 from services.totem.bus import Bus
 from services.totem.executive import ConfigVersionError
 from services.totem.last_words import last_words
@@ -62,8 +62,8 @@ class Process:
         self._not_scheduled = 0
         self._stopping = False
         self._control_waits = False
-        self._brake = Brake(config.token_retransmit_ms)
-        self._braked = False
+        self._backpressure = Backpressure(config.token_retransmit_ms)
+        self._is_held_back = False
         self._awake = Awake(wanted=config.low_latency)
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
@@ -118,7 +118,7 @@ class Process:
             "uptime_seconds": (now_ns - self._started_ns) / 1e9,
             "cpu_seconds": time.process_time(),
             "not_scheduled": self._not_scheduled,
-            "brake_pauses": self._brake.pauses,
+            "brake_pauses": self._backpressure.pauses,
             "processors_awake": self._awake.is_held,
             "log_lines_dropped": self._logs.dropped,
         }
@@ -166,13 +166,15 @@ class Process:
 
     def _receive(self, readable: set[int], now_ns: int) -> None:
         """Frames for the ring, unless they have to wait because cpg does not keep up."""
-        if self._brake.holds(now_ns):
+        if self._backpressure.holds(now_ns):
             return
-        if self._braked:
+        if self._is_held_back:
             self._poll_data(select.EPOLLIN)
         self.node.receive(readable, now_ns)
-        self._braked = self._brake.update(self.node.log.pressure, self.node.ring.counters.orf_token_rx, now_ns)
-        if self._braked:
+        self._is_held_back = self._backpressure.update(
+            self.node.log.pressure, self.node.ring.counters.orf_token_rx, now_ns
+        )
+        if self._is_held_back:
             self._poll_data(0)
 
     def _poll_data(self, events: int) -> None:
@@ -183,11 +185,11 @@ class Process:
     def _wait_ns(self, now_ns: int) -> int:
         """How long the poll may sleep."""
         node = self.node
-        braked = self._brake.holds(now_ns)
-        if self._stopping or self._control_waits or (node.link.has_local and not braked):
+        held_back = self._backpressure.holds(now_ns)
+        if self._stopping or self._control_waits or (node.link.has_local and not held_back):
             return 0
         deadline_ns = min(
-            self._brake.until_ns if braked else NEVER_NS,
+            self._backpressure.until_ns if held_back else NEVER_NS,
             node.next_deadline_ns() or NEVER_NS,
             node.link.next_due_ns,
             self._awake.due_ns,

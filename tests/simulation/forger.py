@@ -66,12 +66,12 @@ class Knowledge:
 def of_ring(ring: Ring) -> Knowledge:
     """Everything, read from a ring in this process."""
     s = ring._s
-    store = s.recovery or s.regular
-    token_seq = s.token_seq + max(1, len(s.new_members))
-    agreeing = tuple(sorted(s.proc - s.failed))
+    store = s.recovery.store or s.delivery.regular
+    token_seq = s.rotation.token_seq + max(1, len(s.membership.new_members))
+    agreeing = tuple(sorted(s.consensus.proc - s.consensus.failed))
     return Knowledge(
-        s.ring_id, s.old_ring_id, s.new_members, token_seq, store.high, store.aru, s.regular.high,
-        s.highest_ring_sequence, agreeing,
+        s.membership.ring_id, s.membership.old_ring_id, s.membership.new_members, token_seq, store.high, store.aru,
+        s.delivery.regular.high, s.sequences.highest, agreeing,
     )  # fmt: skip
 
 

@@ -170,8 +170,10 @@ class Forgery:
             assert host.ring is not None
             s = host.ring._s
             lines.append(
-                f"node {host.node}: {s.state} in {tuple(s.ring_id)} of {s.members}, proc {s.proc} failed {s.failed} "
-                f"sync {s.sync_services if s.syncing else 'done'} token_seq {s.token_seq} aru {s.regular.aru}"
+                f"node {host.node}: {s.state} in {tuple(s.membership.ring_id)} of {s.membership.members}, "
+                f"proc {s.consensus.proc} failed {s.consensus.failed} "
+                f"sync {s.sync.services if s.sync.active else 'done'} "
+                f"token_seq {s.rotation.token_seq} aru {s.delivery.regular.aru}"
             )
         return lines
 
@@ -179,13 +181,13 @@ class Forgery:
         for host in self.hosts:
             assert host.ring is not None
             s = host.ring._s
-            assembly_bytes = s.assembler.size() + s.sync_assembler.size()
+            assembly_bytes = s.delivery.assembler.size() + s.sync.assembler.size()
             sizes = {
-                "regular": (len(s.regular.frames), SORT_QUEUE_SLOTS),
-                "recovery": (len(s.recovery.frames) if s.recovery else 0, SORT_QUEUE_SLOTS),
-                "retrans": (len(s.retrans_queue), SORT_QUEUE_SLOTS),
+                "regular": (len(s.delivery.regular.frames), SORT_QUEUE_SLOTS),
+                "recovery": (len(s.recovery.store.frames) if s.recovery.store else 0, SORT_QUEUE_SLOTS),
+                "retrans": (len(s.recovery.retrans_queue), SORT_QUEUE_SLOTS),
                 "assembly": (assembly_bytes, 2 * len(self.nodes) * (MESSAGE_SIZE_MAX + 65536)),
-                "sync": (s.sync_packer.packets_queued(), 100),
+                "sync": (s.sync.packer.packets_queued(), 100),
             }
             self.outcome.failures += [
                 f"{name} of node {host.node} holds {size}, more than {bound}"

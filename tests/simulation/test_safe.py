@@ -110,7 +110,7 @@ def test_the_checker_notices_a_ring_that_does_not_wait(fault: str, monkeypatch: 
     whole = delivery.deliver_ready
 
     def at_once(s: RingState) -> None:
-        s.stable = s.regular.high
+        s.delivery.settle(s.delivery.regular.high)
         whole(s)
 
     if fault == "at once":

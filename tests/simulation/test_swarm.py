@@ -87,7 +87,7 @@ def _deliver_all(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = delivery.deliver_rest
 
     def beyond(s: RingState) -> None:
-        s.deliver_members = frozenset(range(1 << 8)) | frozenset(s.members)
+        s.recovery.deliver_members = frozenset(range(1 << 8)) | frozenset(s.membership.members)
         whole(s)
 
     monkeypatch.setattr(delivery, "deliver_rest", beyond)
@@ -95,7 +95,7 @@ def _deliver_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _recover_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not send old packets again in Recovery."""
-    monkeypatch.setattr(recovery, "next_packet", lambda s: s.retrans_queue.clear())
+    monkeypatch.setattr(recovery, "next_packet", lambda s: s.recovery.retrans_queue.clear())
 
 
 def _skip_barriers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import functools
 import operator
 from dataclasses import dataclass
 from enum import IntFlag
+from typing import TYPE_CHECKING
 
 from services.totem.ring.options import (
     ACCELERATED_WINDOW_MAX,
@@ -22,9 +23,12 @@ from services.totem.ring.options import (
     MESSAGES_SHARE,
     WINDOW_MAX,
     WINDOW_MIN,
+    RingOptions,
 )
 from services.totem.ring.sizing import LARGE_PACKETS_IN_BUFFER, LATE_UNITS
-from services.totem.ring.state import RingState
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 MAGIC = int.from_bytes(b"RNDO", "little")
 VERSION = 1
@@ -83,59 +87,101 @@ def decode(tail: tuple[int, ...]) -> Announcement | None:
     return Announcement(Capability(bits & _KNOWN), max(0, packets), max(0, accelerated), version)
 
 
+class Features:
+    """What the members of the installed ring have said of themselves, and what follows from it. Only this module writes
+    it."""
+
+    __slots__ = (
+        "accelerated", "all_rondo", "announcements", "early_hold", "large_window_size", "late_units", "max_messages",
+        "receive_bytes", "window_size",
+    )  # fmt: skip
+
+    def __init__(self, options: RingOptions) -> None:
+        self.announcements: dict[int, Announcement] = {}
+        """What the members of the installed ring that are Rondo have said of themselves."""
+        self.all_rondo = False
+        self.accelerated = False
+        """Data may follow the token."""
+        self.early_hold = False
+        """The token is held as soon as nobody has anything to send."""
+        self.window_size, self.max_messages = options.window_size, options.max_messages
+        """The windows in force."""
+        self.large_window_size = 0
+        """The one of a rotation while this node sends large packets; 0 = the same."""
+        self.late_units = 0
+        """While it does, for how many packets of netmtu those may count that follow the token."""
+        self.receive_bytes = 0
+        """What the socket that receives data can hold, as the kernel counts; 0 = not known."""
+
+
+def set_receive_bytes(s: RingState, receive_bytes: int) -> None:
+    """What the socket that receives data can hold. Told to others in the next ring."""
+    s.features.receive_bytes = receive_bytes
+
+
+def note(s: RingState, node: int, tail: tuple[int, ...]) -> None:
+    """A member's BUILD has come, with this beyond its service ids."""
+    announcement = decode(tail)
+    if announcement is not None:
+        s.features.announcements[node] = announcement
+
+
 def own_announcement(s: RingState) -> Announcement | None:
     """What this node says of itself; None if it behaves like Corosync."""
     options = s.options
     if options.like_corosync:
         return None
     capabilities = Capability.SAFE | Capability.ACCELERATED | Capability.RUNS
-    if options.wide_windows and s.receive_bytes:
+    if options.wide_windows and s.features.receive_bytes:
         capabilities |= Capability.WIDE_WINDOWS
     if options.early_hold:
         capabilities |= Capability.EARLY_HOLD
     if options.large_packets:
         capabilities |= Capability.LARGE_PACKETS
     # The kernel counts about twice its payload for a packet that waits.
-    packets = s.receive_bytes // (2 * options.netmtu)
+    packets = s.features.receive_bytes // (2 * options.netmtu)
     return Announcement(capabilities, packets, options.accelerated_window)
 
 
 def forget(s: RingState) -> None:
     """A ring was installed: nothing is known of its members yet, so Corosync's rules hold."""
-    s.announcements.clear()
-    s.all_rondo = s.accelerated = s.early_hold = False
-    s.window_size, s.max_messages = s.options.window_size, s.options.max_messages
-    s.large_window_size = s.late_units = 0
+    features = s.features
+    features.announcements.clear()
+    features.all_rondo = features.accelerated = features.early_hold = False
+    features.window_size, features.max_messages = s.options.window_size, s.options.max_messages
+    features.large_window_size = features.late_units = 0
     s.packet_size.allow(0)
-    s.packer.takes_whole = False
+    s.packer.keep_whole(False)
 
 
 def agree(s: RingState) -> None:
     """All members' BUILDs are in: settle what this ring can do. Every member comes to the same."""
-    known = s.announcements
-    s.all_rondo = not s.options.like_corosync and all(node in known for node in s.members)
-    if s.all_rondo:
+    features = s.features
+    known = features.announcements
+    features.all_rondo = not s.options.like_corosync and all(node in known for node in s.membership.members)
+    if features.all_rondo:
         _use_common(s)
     if s.observer is not None:
-        rondo = {"members": list(s.members), "rondo": sorted(known), "accelerated": s.accelerated}
-        windows = {"window_size": s.window_size, "max_messages": s.max_messages}
-        s.observer("capabilities", {"ring": list(s.ring_id), **rondo, **windows})
+        rondo = {"members": list(s.membership.members), "rondo": sorted(known), "accelerated": features.accelerated}
+        windows = {"window_size": features.window_size, "max_messages": features.max_messages}
+        s.observer("capabilities", {"ring": list(s.membership.ring_id), **rondo, **windows})
 
 
 def _use_common(s: RingState) -> None:
-    known = s.announcements
+    features = s.features
+    known = features.announcements
     common = ~Capability(0)
     for announcement in known.values():
         common &= announcement.capabilities
-    s.accelerated = Capability.ACCELERATED in common
-    s.early_hold = Capability.EARLY_HOLD in common
-    s.packer.takes_whole = Capability.RUNS in common
+    features.accelerated = Capability.ACCELERATED in common
+    features.early_hold = Capability.EARLY_HOLD in common
+    s.packer.keep_whole(Capability.RUNS in common)
     if Capability.LARGE_PACKETS in common:
         # The smallest receive buffer must take several, whatever else is in it.
         packets = min(announcement.receive_packets for announcement in known.values()) // LARGE_PACKETS_IN_BUFFER
         large = min(s.options.large_packet_bytes, packets * s.options.packet_size_max)
         s.packet_size.allow(large, in_segments=s.options.large_in_segments)
-        s.late_units = LATE_UNITS * s.options.accelerated_window
+        features.late_units = LATE_UNITS * s.options.accelerated_window
     if Capability.WIDE_WINDOWS in common:
         _widen(s)
 
@@ -145,14 +191,15 @@ def _widen(s: RingState) -> None:
 
     That is a window, and what each member may send after it has passed the token on.
     """
-    known = s.announcements.values()
+    features = s.features
+    known = features.announcements.values()
     nodes = len(known)
     late = min(ACCELERATED_WINDOW_MAX, max(each.accelerated_window for each in known))
     packets = min(each.receive_packets for each in known)
-    s.window_size = max(WINDOW_MIN, min(WINDOW_MAX, packets - nodes * late))
-    s.max_messages = max(1, int(s.window_size * MESSAGES_SHARE))
-    large_late = max(late, min(LATE_UNITS * late, (packets - s.window_size) // nodes))
-    s.late_units = min(s.late_units, large_late)
+    features.window_size = max(WINDOW_MIN, min(WINDOW_MAX, packets - nodes * late))
+    features.max_messages = max(1, int(features.window_size * MESSAGES_SHARE))
+    large_late = max(late, min(LATE_UNITS * late, (packets - features.window_size) // nodes))
+    features.late_units = min(features.late_units, large_late)
     # What follows the token was in the window, too: so there is never more under way than two of them.
     room = max(packets - nodes * large_late, packets // 2)
-    s.large_window_size = max(s.window_size, min(LARGE_WINDOW_MAX, room))
+    features.large_window_size = max(features.window_size, min(LARGE_WINDOW_MAX, room))

@@ -7,14 +7,17 @@ second time, sends the first token of the ring. Source: Amir et al., section 6; 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.totem.ring import recovery
 from services.totem.ring.events import NoticeCode, State, StoreSequence
-from services.totem.ring.flow import FlowControl
 from services.totem.ring.options import RING_SEQUENCE_MAX
-from services.totem.ring.state import RingState
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import U32_MASK, Reason, extend_u32
 from services.totem.wire.frames import Commit, CommitEntry, encode_commit
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 
 def check_commit(s: RingState, commit: Commit) -> Reason | None:
@@ -36,16 +39,16 @@ def enter(s: RingState, commit: Commit) -> None:
     if commit.memb_index >= len(commit.addrs) or commit.addrs[commit.memb_index] != s.node_id:
         s.counters.drop(Reason.BAD_INDEX)
         return
-    mine = s.regular
-    entry = CommitEntry(s.old_ring_id, mine.aru & U32_MASK, mine.delivered & U32_MASK, int(mine.aru == mine.high))
+    mine = s.delivery.regular
+    entry = CommitEntry(
+        s.membership.old_ring_id, mine.aru & U32_MASK, mine.delivered & U32_MASK, int(mine.aru == mine.high)
+    )
     commit.entries[commit.memb_index] = entry
     _clear_outdated(commit, mine.aru)
     commit.memb_index += 1
-    s.token_target = commit.addrs[commit.memb_index % len(commit.addrs)]
-    s.ring_id = commit.ring
-    s.highest_ring_sequence = max(s.highest_ring_sequence, commit.ring.sequence)
-    s.new_members = commit.addrs
-    s.flow = FlowControl()
+    s.membership.commit_to(commit.ring, commit.addrs, commit.addrs[commit.memb_index % len(commit.addrs)])
+    s.sequences.commit_to(commit.ring.sequence)
+    s.flow.restart()
     s.counters.commit_entered += 1
     s.timers.stop(Timer.JOIN, Timer.SEND_JOIN, Timer.CONSENSUS)
     s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
@@ -73,30 +76,70 @@ def send(s: RingState, commit: Commit) -> None:
     """Pass the commit token on and keep it for retransmission."""
     commit.sender = s.node_id
     commit.token_seq = (commit.token_seq + 1) & U32_MASK
-    s.last_frame = encode_commit(commit)
+    frame = encode_commit(commit)
+    s.rotation.pass_commit(frame)
     s.counters.memb_commit_token_tx += 1
-    s.unicast(s.token_target, s.last_frame)
+    s.unicast(s.membership.token_target, frame)
     s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
     if s.observer is not None:
         fields = {
             "ring": list(commit.ring),
             "token_seq": commit.token_seq,
             "index": commit.memb_index,
-            "to": s.token_target,
+            "to": s.membership.token_target,
         }
         s.observer("commit_out", fields)
 
 
-def on_commit(s: RingState, commit: Commit) -> None:
-    """A commit token while in Commit or Recovery."""
-    if commit.ring != s.ring_id or commit.addrs != s.new_members or commit.memb_index != len(commit.addrs):
-        return
-    if s.state is State.COMMIT:
+def resend(s: RingState) -> None:
+    """Send the commit token again, which may have been lost."""
+    s.counters.token_retransmitted += 1
+    s.unicast(s.membership.token_target, s.rotation.last_frame)
+    s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
+
+
+def take(s: RingState, commit: Commit) -> bool:
+    """A commit token has come: whether it can be believed."""
+    s.counters.memb_commit_token_rx += 1
+    reason = check_commit(s, commit)
+    if reason is not None:
+        s.counters.drop(reason)
+        return False
+    if s.observer is not None:
+        fields = {"ring": list(commit.ring), "token_seq": commit.token_seq, "index": commit.memb_index}
+        s.observer("commit_in", fields)
+    return True
+
+
+def counted(s: RingState, commit: Commit) -> None:
+    """Count it, and one that cannot be believed as refused."""
+    take(s, commit)
+
+
+def in_commit(s: RingState, commit: Commit) -> None:
+    """On its second round, when all have filled it in: enter Recovery and pass it on."""
+    if take(s, commit) and _is_filled(s, commit):
         recovery.enter(s, commit)
         send(s, commit)
         s.observe_books()
-    elif s.state is State.RECOVERY and s.is_representative and not s.token_originated:
-        if s.commit is None or commit.token_seq < s.commit.token_seq:
-            return  # the end of the first round again: duplicated, or sent again by the last member's timer
-        s.token_originated = True
-        recovery.originate_token(s)
+
+
+def in_recovery(s: RingState, commit: Commit) -> None:
+    """The representative has it back: send the first token of the ring, once."""
+    if not take(s, commit) or not _is_filled(s, commit):
+        return
+    if not s.is_representative or s.recovery.token_originated:
+        return
+    if s.recovery.commit is None or commit.token_seq < s.recovery.commit.token_seq:
+        return  # the end of the first round again: duplicated, or sent again by the last member's timer
+    recovery.originate_token(s)
+
+
+def _is_filled(s: RingState, commit: Commit) -> bool:
+    """Whether this is the commit token of the ring that is being formed, with all its entries."""
+    membership = s.membership
+    return (
+        commit.ring == membership.ring_id
+        and commit.addrs == membership.new_members
+        and commit.memb_index == len(commit.addrs)
+    )

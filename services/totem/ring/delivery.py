@@ -1,7 +1,7 @@
 """Delivery: packets in the order of their numbers become messages, which go to the sync engine or to the host.
 
 AGREED messages are delivered as soon as all packets before them are here. A packet that ends a SAFE message says so,
-and waits, and all that follows it, until every member has it (`RingState.stable`): two visits of the token in a row
+and waits, and all that follows it, until every member has it (`Delivery.stable`): two visits of the token in a row
 have shown an aru at or past it. Only members that have said that they are Rondo are believed, for what a Corosync node
 has in that field means nothing. At a ring change a SAFE message that nobody who comes along has delivered yet is not
 known to be stable: it is delivered in the transitional configuration, and so is what follows it.
@@ -9,41 +9,74 @@ known to be stable: it is delivered in the transitional configuration, and so is
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.totem.ring import sync
+from services.totem.ring.assembly import Assembler
+from services.totem.ring.counters import Counters
 from services.totem.ring.events import Message
-from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.wire import packets
-from services.totem.wire.base import Malformed
+from services.totem.wire.base import Malformed, RingId
 from services.totem.wire.frames import ENCAPSULATED, GUARANTEE_AT, MCAST_HEADER_SIZE, SAFE, decode_mcast
 from services.totem.wire.packets import Group
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
+
+
+class Delivery:
+    """The packets of the installed ring, and how far they may be delivered."""
+
+    __slots__ = ("assembler", "regular", "stable")
+
+    def __init__(self, ring: RingId, base: int, counters: Counters) -> None:
+        self.regular = PacketStore(ring, base)
+        """Packets of the installed ring."""
+        self.stable = base
+        """Every member has all packets of the installed ring up to here, as far as this node knows."""
+        self.assembler = Assembler(counters)
+
+    def note_stable(self, upto: int) -> None:
+        """The token says that every member has all packets up to here."""
+        if upto > self.stable:
+            self.stable = upto
+
+    def settle(self, stable: int) -> None:
+        """The ring is at its end, and up to here every member of it has all packets."""
+        self.stable = stable
+
+    def install(self, store: PacketStore, base: int) -> None:
+        """The packets of a ring that is installed."""
+        self.regular = store
+        self.stable = base
 
 
 def deliver_ready(s: RingState) -> None:
     """Deliver the packets of the installed ring up to the first hole, or to the first SAFE one that is not stable."""
-    store = s.regular
+    store = s.delivery.regular
     while store.delivered < store.aru:
         seq = store.delivered + 1
-        if seq > s.stable and store.frames[seq][GUARANTEE_AT] == SAFE and _is_believed(s, store.frames[seq]):
+        if seq > s.delivery.stable and store.frames[seq][GUARANTEE_AT] == SAFE and _is_believed(s, store.frames[seq]):
             return
-        store.delivered = seq
+        store.pass_over(seq)
         _deliver(s, store, seq, transitional=False)
 
 
 def _is_believed(s: RingState, frame: bytes) -> bool:
     """Whether this packet's guarantee means anything."""
-    return not s.options.like_corosync and decode_mcast(frame).sender in s.announcements
+    return not s.options.like_corosync and decode_mcast(frame).sender in s.features.announcements
 
 
 def deliver_rest(s: RingState) -> None:
     """In the transitional configuration: what is not known to be stable, and beyond a hole what is from senders whose
     own chain of messages cannot have one."""
-    store = s.regular
+    store = s.delivery.regular
     for seq in range(store.delivered + 1, store.high + 1):
         frame = store.frames.get(seq)
-        if frame is not None and (seq <= store.aru or decode_mcast(frame).sender in s.deliver_members):
+        if frame is not None and (seq <= store.aru or decode_mcast(frame).sender in s.recovery.deliver_members):
             _deliver(s, store, seq, transitional=True)
-    store.delivered = store.high
+    store.pass_over(store.high)
 
 
 def _deliver(s: RingState, store: PacketStore, seq: int, *, transitional: bool) -> None:
@@ -56,7 +89,7 @@ def _deliver(s: RingState, store: PacketStore, seq: int, *, transitional: bool) 
     except Malformed as fault:
         s.counters.drop(fault.reason)
         return
-    assembler = s.sync_assembler if s.syncing else s.assembler
+    assembler = s.sync.assembler if s.sync.active else s.delivery.assembler
     sender = mcast.sender
     messages = assembler.take(sender, fragmented, continuation, pieces)
     tags = store.tags.get(seq, ())
@@ -75,4 +108,4 @@ def _deliver(s: RingState, store: PacketStore, seq: int, *, transitional: bool) 
         else:
             s.counters.messages_rx += 1
             tag = tags[index] if own else None
-            s.output.events.append(Message(sender, message[at:], mcast.ring, seq, transitional, tag))
+            s.emit(Message(sender, message[at:], mcast.ring, seq, transitional, tag))

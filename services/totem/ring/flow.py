@@ -11,7 +11,7 @@ from services.totem.wire.base import U32_MASK
 
 
 class FlowControl:
-    """One node's books of flow control, for one ring."""
+    """One node's books of flow control."""
 
     __slots__ = ("backlog_now", "backlog_told", "sent_told")
 
@@ -22,6 +22,10 @@ class FlowControl:
         """... at the visit before (my_pbl)."""
         self.sent_told = 0
         """Packets sent at the visit before (my_trc)."""
+
+    def restart(self) -> None:
+        """A ring is being formed: its token knows nothing of us yet."""
+        self.backlog_now = self.backlog_told = self.sent_told = 0
 
     def allowance(self, fcc: int, backlog: int, backlog_now: int, window_size: int, max_messages: int) -> int:
         """Packets that may be sent now, new and retransmitted ones together.

@@ -2,49 +2,38 @@
 
 Every node multicasts a join with the processors that it knows (proc) and those that it holds for failed. Who hears a
 join that says something new takes it over and starts again with a join of its own; a join that says exactly what we
-say counts as agreement. When all of proc - failed agree, the lowest of them forms the ring (Commit). Whoever has not
-agreed when the consensus timer expires goes to the failed list, and a member that is silent altogether sooner
-(silence.py). Lists only grow until a ring is installed, so this ends. Source: Amir et al., "The Totem single-ring
-ordering and membership protocol", section 6; Corosync's join rules.
+say counts as agreement (consensus.py). When all of proc - failed agree, the lowest of them forms the ring (Commit).
+Whoever has not agreed when the consensus timer expires goes to the failed list, and a member that is silent altogether
+sooner (join_failure_detector.py). Lists only grow until a ring is installed, so this ends. Source: Amir et al., "The
+Totem single-ring ordering and membership protocol", section 6; Corosync's join rules.
 """
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from services.totem.ring import commit as commit_state
 from services.totem.ring import hold
+from services.totem.ring.consensus import Verdict
 from services.totem.ring.events import GatherReason, NoticeCode, State
-from services.totem.ring.options import RING_SEQUENCE_MAX, RING_SEQUENCE_SLACK
-from services.totem.ring.state import RingState
-from services.totem.ring.timers import MS, Timer
+from services.totem.ring.options import RING_SEQUENCE_MAX
+from services.totem.ring.timers import Timer
 from services.totem.wire.base import Reason, RingId
 from services.totem.wire.frames import PROCESSORS_MAX, Commit, CommitEntry, Join, encode_join
 
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
+
 _CONTINUOUS_GATHER_MAX = 30
 """Gathers in a row without a ring after which a firewall is the likely cause (and that is logged)."""
-
-DISSENT_JOINS = 8
-"""Intervals between joins in which a node says the same, but not what we say, after which it will not agree."""
-
-RESTART_JOINS = 3
-"""The same for a node that holds others for failed that it hears: by that it keeps itself, and them, from agreeing."""
 
 
 def enter(s: RingState, reason: GatherReason) -> None:
     """Start to agree on a membership, from any state."""
     left_state = s.state
-    s.discard_tokens = True
-    s.holding = False
-    s.recovery = None
-    s.retrans_queue.clear()
-    s.recovered.clear()
-    s.proc.add(s.node_id)
-    s.consensus = {s.node_id}
-    s.gathering_since_ns = s.now_ns
-    if left_state is not State.GATHER:
-        s.silence.resume(s.now_ns)
-    s.dissenting.clear()
+    s.hold.give_up()
+    s.recovery.give_up()
+    s.consensus.restart(s.now_ns, resumes=left_state is not State.GATHER)
     s.timers.stop(Timer.TOKEN, Timer.TOKEN_RETRANSMIT, Timer.TOKEN_HOLD, Timer.TOKEN_WARNING, Timer.MERGE)
     s.timers.stop(Timer.SYNC, Timer.STANDSTILL)
     s.counters.gather_entered += 1
@@ -58,17 +47,20 @@ def enter(s: RingState, reason: GatherReason) -> None:
     s.observe_books()
 
 
+def start(s: RingState) -> None:
+    """Look for others."""
+    s.pause.start(s.now_ns)
+    s.start_timer(Timer.PAUSE, s.pause.interval_ms)
+    enter(s, GatherReason.INTERFACE_CHANGE)
+
+
 def join_expired(s: RingState) -> None:
-    """The join timer: ask again, unless waiting for those who have not agreed is in vain.
+    """Ask again, unless waiting for those who have not agreed is in vain.
 
     They have been silent for too long. Or they do answer, but hold others for failed than we do, and will never agree
     however long we wait, as lists only grow. The rings that are formed then, with empty failed lists, merge at once.
     """
-    hopeless = s.proc - s.failed - s.consensus
-    if _must_restart(s):
-        hopeless = hopeless or s.proc - s.failed - {s.node_id}
-    elif not all(_is_hopeless(s, node) for node in hopeless):
-        hopeless = set()
+    hopeless = s.consensus.hopeless(s.now_ns)
     if not hopeless:
         schedule_join(s)
         return
@@ -77,32 +69,24 @@ def join_expired(s: RingState) -> None:
     enter(s, GatherReason.CONSENSUS_EARLY)
 
 
-def _must_restart(s: RingState) -> bool:
-    """Whether we hold nodes for failed that we hear: they will not agree with us, nor others that hear them. Once a
-    ring is formed, of this node alone perhaps, our lists are empty again and it merges with them."""
-    interval_ms = s.options.join_timeout_ms
-    waited_ms = (s.now_ns - s.gathering_since_ns) // MS
-    return waited_ms >= RESTART_JOINS * interval_ms + s.options.send_join_ms and any(
-        s.silence.is_audible(node, s.now_ns, interval_ms) for node in s.failed
-    )
-
-
-def _is_hopeless(s: RingState, node: int) -> bool:
-    options = s.options
-    if node in s.dissenting:
-        patience_ms = DISSENT_JOINS * options.join_timeout_ms + options.send_join_ms
-        return s.now_ns - s.dissenting[node][1] >= patience_ms * MS
-    early_ms = options.consensus_early_ms
-    return early_ms > 0 and s.silence.is_overdue(node, s.now_ns, early_ms, options.consensus_timeout_ms)
-
-
 def fail(s: RingState, node: int) -> None:
-    """This node is known to be gone: go on without it, and have the others do so too."""
-    if node in s.proc and node not in s.failed and node != s.node_id:
-        s.failed.add(node)
-        if s.state is State.OPERATIONAL:
-            s.notice(NoticeCode.PROCESSOR_FAILED)
+    """Go on without a node that is known to be gone, and have the others do so too."""
+    if _is_counted_on(s, node):
+        s.consensus.fail((node,))
         enter(s, GatherReason.MEMBER_DEAD)
+
+
+def fail_in_operational(s: RingState, node: int) -> None:
+    """Form a new ring without a node that is known to be gone."""
+    if _is_counted_on(s, node):
+        s.consensus.fail((node,))
+        s.notice(NoticeCode.PROCESSOR_FAILED)
+        enter(s, GatherReason.MEMBER_DEAD)
+
+
+def _is_counted_on(s: RingState, node: int) -> bool:
+    """Whether another node is known and not held for failed."""
+    return node in s.consensus.proc and node not in s.consensus.failed and node != s.node_id
 
 
 def schedule_join(s: RingState) -> None:
@@ -117,29 +101,43 @@ def schedule_join(s: RingState) -> None:
 def send_join(s: RingState) -> None:
     """Multicast what this node knows."""
     s.counters.memb_join_tx += 1
-    join = Join(s.node_id, s.node_id, tuple(sorted(s.proc)), tuple(sorted(s.failed)), s.ring_id.sequence)
+    join = Join(
+        s.node_id,
+        s.node_id,
+        tuple(sorted(s.consensus.proc)),
+        tuple(sorted(s.consensus.failed)),
+        s.membership.ring_id.sequence,
+    )
     s.multicast(encode_join(join))
-    s.silence.ask((node for node in s.proc if node != s.node_id), s.now_ns, s.options.join_timeout_ms)
+    s.consensus.detector.ask(
+        (node for node in s.consensus.proc if node != s.node_id), s.now_ns, s.options.join_timeout_ms
+    )
 
 
-def send_leave(s: RingState) -> None:
-    """Say goodbye."""
+def leave(s: RingState) -> None:
+    """Say goodbye; nothing is sent or taken afterwards."""
     s.counters.memb_join_tx += 1
     s.multicast(leave_frame(s))
+    s.leave()
+
+
+def leave_unheard(s: RingState) -> None:
+    """Never come: nobody knows this node."""
+    s.leave()
 
 
 def leave_frame(s: RingState) -> bytes:
     """A goodbye from this ring: node id 0 in the header, this node last in the failed list."""
-    known = tuple(sorted((s.proc | set(s.members)) - {s.node_id}))
-    failed = (*sorted(s.failed - {s.node_id}), s.node_id)
-    return encode_join(Join(0, s.node_id, known, failed, s.ring_id.sequence))
+    known = tuple(sorted((s.consensus.proc | set(s.membership.members)) - {s.node_id}))
+    failed = (*sorted(s.consensus.failed - {s.node_id}), s.node_id)
+    return encode_join(Join(0, s.node_id, known, failed, s.membership.ring_id.sequence))
 
 
 def consensus_expired(s: RingState) -> None:
-    """The consensus timer: wait for the commit token if all agreed, else give up those who did not."""
+    """Wait for the commit token if all agreed, else give up those who did not."""
     s.counters.consensus_timeouts += 1
     if not _give_up_silent(s):
-        s.consensus = {s.node_id}
+        s.consensus.await_anew()
         s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
         s.observe_books()
         return
@@ -155,14 +153,14 @@ def commit_token_missed(s: RingState) -> None:
 
 def _give_up_silent(s: RingState) -> bool:
     """Count those who did not agree as failed; whether there were any."""
-    missing = s.proc - s.failed - s.consensus
+    missing = s.consensus.missing()
     if missing:
         _give_up(s, missing)
     return bool(missing)
 
 
 def _give_up(s: RingState, nodes: set[int]) -> None:
-    s.failed |= nodes
+    s.consensus.fail(nodes)
     s.notice(NoticeCode.CONSENSUS_FAILED, tuple(sorted(nodes)))
 
 
@@ -172,86 +170,87 @@ def check_join(s: RingState, join: Join) -> Reason | None:
     if 0 in named or (not join.is_leave and (join.header_node != join.sender or join.sender not in join.proc)):
         return Reason.BAD_STATE
     if join.sender == s.node_id and (
-        join.is_leave or not (s.proc.issuperset(join.proc) and s.failed.issuperset(join.failed))
+        join.is_leave or not (s.consensus.proc.issuperset(join.proc) and s.consensus.failed.issuperset(join.failed))
     ):
         # Own joins come back at once and say what we say. To believe another one would make us fail ourselves, and a
         # node that has failed itself agrees with nobody, for ever.
         return Reason.BAD_STATE
     if s.options.members is not None and not named <= s.options.members:
         return Reason.UNKNOWN_MEMBER
-    if len(named | s.proc | s.failed) > PROCESSORS_MAX:
+    if len(named | s.consensus.proc | s.consensus.failed) > PROCESSORS_MAX:
         return Reason.TOO_MANY_ENTRIES
     if join.ring_seq > RING_SEQUENCE_MAX:
         return Reason.SEQUENCE_JUMP
     return None
 
 
-class Verdict(Enum):
-    """What a join asks for."""
-
-    AGREED = auto()
-    """It says what we say, and all have said so: it is for us to form the ring."""
-    NOTHING_NEW = auto()
-    CHANGED = auto()
-    """Our lists have grown."""
-
-
-def on_join(s: RingState, join: Join) -> None:
-    """A join or leave that `check_join` has passed."""
-    if join.is_leave and join.sender in s.members and join.ring_seq < s.old_ring_id.sequence:
+def _take_join(s: RingState, join: Join) -> bool:
+    """A join or leave has come: what it says in every state. Whether it is to be acted on."""
+    s.counters.memb_join_rx += 1
+    reason = check_join(s, join)
+    if reason is not None:
+        s.counters.drop(reason)
+        return False
+    if s.pause.is_paused and join.sender != s.node_id:
+        s.counters.join_flushed += 1
+        return False
+    if join.is_leave and join.sender in s.membership.members and join.ring_seq < s.membership.old_ring_id.sequence:
         # Of an earlier life: last words that come late. The present one has been in a ring with us since.
         s.counters.drop(Reason.OLD_LEAVE)
-        return
-    s.silence.heard(join.sender, s.now_ns)
+        return False
+    s.consensus.hear(join, s.now_ns)
     if join.is_leave:
-        s.leaving.add(join.sender)
         s.notice(NoticeCode.LEAVE_RECEIVED, join.sender)
-    s.highest_ring_sequence = max(s.highest_ring_sequence, s.believe_sequence(join.ring_seq))
-    if join.ring_seq <= s.highest_ring_sequence + RING_SEQUENCE_SLACK // 2:
-        s.claimed_sequence = max(s.claimed_sequence, join.ring_seq)
+    s.sequences.hear(join.ring_seq, s.now_ns)
     if s.observer is not None:
         s.observer("join_seen", {"ring_seq": join.ring_seq})
-    if s.state is State.OPERATIONAL:
-        _join_in_operational(s, join)
-    elif s.state is State.GATHER:
-        verdict = absorb(s, join)
-        if verdict is Verdict.AGREED:
-            form_ring(s)
-        elif verdict is Verdict.CHANGED:
-            _enter_on(s, join, GatherReason.MERGE_DURING_JOIN)
-        else:
-            _note_dissent(s, join)
-    elif join.sender in s.new_members and (join.ring_seq >= s.ring_id.sequence or _waits_in_vain(s, join)):
-        in_commit = s.state is State.COMMIT
-        if not in_commit:
-            _note_installed(s, join)
-        absorb(s, join)
-        _enter_on(s, join, GatherReason.JOIN_DURING_COMMIT if in_commit else GatherReason.JOIN_DURING_RECOVERY)
+    return True
 
 
-def _note_dissent(s: RingState, join: Join) -> None:
-    """A join that has changed nothing here. If it does not say what we say, although its sender has heard of us, then
-    neither will its next one, unless that says something new."""
-    agrees = s.proc == set(join.proc) and s.failed == set(join.failed)
-    if not agrees and join.sender != s.node_id:
-        s.consensus.discard(join.sender)
-    if join.is_leave or agrees or s.node_id not in join.proc:
-        s.dissenting.pop(join.sender, None)
-    elif join.sender not in s.dissenting or s.dissenting[join.sender][0] != join:
-        s.dissenting[join.sender] = join, s.now_ns
-
-
-def _join_in_operational(s: RingState, join: Join) -> None:
-    if s.node_id in join.failed and not join.is_leave:
+def join_in_gather(s: RingState, join: Join) -> None:
+    """Form the ring if all agree now and it is for us to do so; begin anew if it says something new."""
+    if not _take_join(s, join):
         return
-    if join.sender in s.members and join.ring_seq < s.ring_id.sequence:
+    verdict = s.consensus.absorb(join, s.membership.members, s.now_ns)
+    if verdict is Verdict.AGREED:
+        form_ring(s)
+    elif verdict is Verdict.CHANGED:
+        _enter_on(s, join, GatherReason.MERGE_DURING_JOIN)
+    else:
+        s.consensus.note_dissent(join, s.now_ns)
+
+
+def join_in_commit(s: RingState, join: Join) -> None:
+    """Begin anew if it is of a member that is not behind, or that the commit token will not get past."""
+    if not _take_join(s, join) or join.sender not in s.membership.new_members:
+        return
+    if join.ring_seq >= s.membership.ring_id.sequence or _waits_in_vain(s, join):
+        s.consensus.absorb(join, s.membership.members, s.now_ns)
+        _enter_on(s, join, GatherReason.JOIN_DURING_COMMIT)
+
+
+def join_in_recovery(s: RingState, join: Join) -> None:
+    """Begin anew if it is of a member that is not behind."""
+    if not _take_join(s, join) or join.sender not in s.membership.new_members:
+        return
+    if join.ring_seq >= s.membership.ring_id.sequence:
+        _note_installed(s, join)
+        s.consensus.absorb(join, s.membership.members, s.now_ns)
+        _enter_on(s, join, GatherReason.JOIN_DURING_RECOVERY)
+
+
+def join_in_operational(s: RingState, join: Join) -> None:
+    """Form a new ring, unless it fails us, is late, or is the leave of a stranger."""
+    if not _take_join(s, join) or (s.node_id in join.failed and not join.is_leave):
+        return
+    if join.sender in s.membership.members and join.ring_seq < s.membership.ring_id.sequence:
         if not join.is_leave and join.sender != s.node_id:
             # Late, or its sender has never got as far as this ring.
             hold.suspect(s)
         return
-    if join.is_leave and join.sender not in s.members:
+    if join.is_leave and join.sender not in s.membership.members:
         return
-    absorb(s, join)
+    s.consensus.absorb(join, s.membership.members, s.now_ns)
     _enter_on(s, join, GatherReason.JOIN_DURING_OPERATIONAL)
 
 
@@ -259,8 +258,7 @@ def _enter_on(s: RingState, join: Join, reason: GatherReason) -> None:
     """Begin anew because of a join. If it says all that we say now, its sender has agreed already, and we need not wait
     until its join is repeated."""
     enter(s, reason)
-    if not join.is_leave and s.proc == set(join.proc) and s.failed == set(join.failed):
-        s.consensus.add(join.sender)
+    s.consensus.agree(join)
 
 
 def _waits_in_vain(s: RingState, join: Join) -> bool:
@@ -270,7 +268,7 @@ def _waits_in_vain(s: RingState, join: Join) -> bool:
     to wait out the token time-out. Where many nodes start together one always comes while a ring is being formed, and
     with many nodes that time is long: 12 s with sixteen.
     """
-    return s.state is State.COMMIT and not join.is_leave and not s.proc.issuperset(join.proc)
+    return not join.is_leave and not s.consensus.proc.issuperset(join.proc)
 
 
 def _note_installed(s: RingState, join: Join) -> None:
@@ -281,78 +279,33 @@ def _note_installed(s: RingState, join: Join) -> None:
     Only in Recovery: the sender has been in Commit for this ring then, so the sequence names it. Earlier it may be that
     of another ring, and nobody can have installed ours.
     """
-    if join.ring_seq == s.ring_id.sequence and not s.failed.issubset(join.failed):
-        s.proc = set(s.new_members)
-        s.failed = set()
-
-
-def absorb(s: RingState, join: Join) -> Verdict:
-    """Take over what a join says that is new to us (Corosync's memb_join_process, cases 1 to 4)."""
-    procs, fails = set(join.proc), set(join.failed)
-    if procs == s.proc and fails == s.failed:
-        if not join.is_leave:
-            s.consensus.add(join.sender)
-        agreeing = s.proc - s.failed
-        if agreeing - s.consensus:
-            return Verdict.NOTHING_NEW
-        # Who has agreed says so again and again. One that does no more is gone, or never was.
-        window_ms = s.options.join_timeout_ms + s.options.send_join_ms
-        gone = {n for n in agreeing if n != s.node_id and not s.silence.is_audible(n, s.now_ns, window_ms)}
-        if gone:
-            s.consensus -= gone
-            return Verdict.NOTHING_NEW
-        if s.failed_to_receive or (agreeing and s.node_id == min(agreeing)):
-            return Verdict.AGREED
-        return Verdict.NOTHING_NEW
-    if (procs <= s.proc and fails <= s.failed) or join.sender in s.failed:
-        return Verdict.NOTHING_NEW
-    size_before = len(s.proc) + len(s.failed)
-    s.proc |= procs
-    if s.node_id in fails:
-        # A stranger may have said so before it formed a ring, and forgotten it since. If not, it dissents.
-        if join.sender in s.members:
-            s.failed.add(join.sender)
-    elif join.sender in s.members:
-        s.failed |= fails - set(s.members) if join.sender in s.failed else fails
-    else:
-        # Corosync takes over nothing from a stranger. But of a node that is a stranger here too, and silent, it knows
-        # no less than we do, and to wait for it longer than others do would only part us from them.
-        s.failed |= {node for node in fails.difference(s.members) if s.silence.is_silent(node)}
-    # A node of another ring may fail others than we do. Answering each of its joins with a new round of ours would make
-    # two such nodes answer each other without end.
-    return Verdict.CHANGED if len(s.proc) + len(s.failed) > size_before else Verdict.NOTHING_NEW
+    if join.ring_seq == s.membership.ring_id.sequence and not s.consensus.failed.issubset(join.failed):
+        s.consensus.begin_from(s.membership.new_members)
 
 
 def form_ring(s: RingState) -> None:
     """All agree, and this node is the lowest: make the commit token and enter Commit with it."""
-    if s.failed_to_receive:
-        s.failed_to_receive = False
-        s.proc = {s.node_id}
-        s.failed = set()
-    addrs = tuple(sorted(s.proc - s.failed))
-    ring = RingId(s.node_id, max(s.highest_ring_sequence, s.claimed_sequence) + 4)
+    addrs = s.consensus.form()
+    ring = RingId(s.node_id, s.sequences.next_sequence())
     commit_state.enter(s, Commit(s.node_id, 0, ring, addrs, [CommitEntry() for _ in addrs]))
 
 
-def on_foreign(s: RingState, sender: int, *, merge_detect: bool) -> None:
-    """A message of another ring: its sender is there, and is to be merged with."""
-    if s.state is State.OPERATIONAL:
-        s.proc.add(sender)
-        reason = GatherReason.MERGE_DURING_OPERATIONAL if merge_detect else GatherReason.FOREIGN_MESSAGE_IN_OPERATIONAL
-        enter(s, reason)
-    elif s.state is State.GATHER and sender not in s.proc:
-        s.proc.add(sender)
-        enter(s, GatherReason.MERGE_DURING_GATHER if merge_detect else GatherReason.FOREIGN_MESSAGE_IN_GATHER)
+def discover(s: RingState, node: int, reason: GatherReason) -> None:
+    """A node of another ring has shown that it is there: begin anew, with it."""
+    s.consensus.discover(node)
+    enter(s, reason)
 
 
 def on_commit(s: RingState, commit: Commit) -> None:
-    """A commit token while in Gather: go along if it is for exactly those who agreed."""
-    if set(commit.addrs) != s.proc - s.failed or commit.ring.sequence <= s.ring_id.sequence:
+    """Go along with the ring if it is of exactly those who agreed: enter Commit."""
+    if not commit_state.take(s, commit):
         return
-    if commit.ring.sequence > s.highest_ring_sequence + RING_SEQUENCE_SLACK:
-        believed = s.believe_sequence(commit.ring.sequence)
-        s.highest_ring_sequence = max(s.highest_ring_sequence, believed)
-        if believed < commit.ring.sequence:
-            s.counters.drop(Reason.SEQUENCE_JUMP)
-            return
+    if (
+        set(commit.addrs) != s.consensus.proc - s.consensus.failed
+        or commit.ring.sequence <= s.membership.ring_id.sequence
+    ):
+        return
+    if not s.sequences.admit(commit.ring.sequence, s.now_ns):
+        s.counters.drop(Reason.SEQUENCE_JUMP)
+        return
     commit_state.enter(s, commit)

@@ -12,49 +12,42 @@ Source: Moser, Amir, Melliar-Smith, Agarwal, "Extended virtual synchrony", 1994;
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from services.totem.ring import capabilities, delivery, sync
 from services.totem.ring.events import NoticeCode, RegularConfiguration, State, TransitionalConfiguration
-from services.totem.ring.state import RingState
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import extend_u32
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 
 def enter(s: RingState) -> None:
     """Recovery is done: deliver the rest of the old ring and become Operational in the new one."""
-    assert s.recovery is not None
-    old_ring, old_members = s.old_ring_id, s.members
-    s.stable = _known_stable(s)
+    old_ring, old_members = s.membership.old_ring_id, s.membership.members
+    s.delivery.settle(_known_stable(s))
     delivery.deliver_ready(s)
     sync.abort(s)
-    left = tuple(n for n in old_members if n not in s.trans_members)
-    joined = tuple(n for n in s.new_members if n not in s.trans_members)
-    silent = tuple(n for n in left if n not in s.leaving)
-    s.emit(TransitionalConfiguration(old_ring, s.ring_id, s.trans_members, left))
+    left = tuple(n for n in old_members if n not in s.membership.trans_members)
+    joined = tuple(n for n in s.membership.new_members if n not in s.membership.trans_members)
+    silent = tuple(n for n in left if n not in s.consensus.leaving)
+    s.emit(TransitionalConfiguration(old_ring, s.membership.ring_id, s.membership.trans_members, left))
     delivery.deliver_rest(s)
     for node in left:
-        s.assembler.drop(node)
-    s.members = s.new_members
-    s.old_ring_id = s.ring_id
-    s.regular, s.recovery = s.recovery, None
-    s.stable = s.options.initial_sequence
+        s.delivery.assembler.drop(node)
+    s.membership.install()
+    s.delivery.install(s.recovery.close(), s.options.initial_sequence)
     capabilities.forget(s)
-    s.retrans_queue.clear()
-    s.recovered.clear()
-    s.proc = set(s.members)
-    s.failed = set()
-    s.leaving.clear()
-    for node in silent:
-        s.silence.note_failed(node, s.now_ns, s.options.consensus_timeout_ms)
-    s.silence.clear()
-    s.received_flg = True
+    s.consensus.install(s.membership.members, silent, s.now_ns)
     s.counters.operational_entered += 1
     s.counters.continuous_gather = 0
     if silent:
         s.notice(NoticeCode.FAILED_WITHOUT_LEAVE, silent)
     s.packer.restart()
-    s.standstills = 0
+    s.forget_standstills()
     s.timers.stop(Timer.TOKEN_RETRANSMIT, Timer.STANDSTILL)
-    s.emit(RegularConfiguration(s.ring_id, s.members, joined, left))
+    s.emit(RegularConfiguration(s.membership.ring_id, s.membership.members, joined, left))
     sync.start(s)
     s.enter(State.OPERATIONAL)
     delivery.deliver_ready(s)
@@ -66,9 +59,13 @@ def _known_stable(s: RingState) -> int:
     What one of them has delivered was stable if it was SAFE. That goes for Rondo members; the others deliver SAFE
     messages like any.
     """
-    near = s.regular.delivered
-    if s.commit is None:
+    near = s.delivery.regular.delivered
+    if s.recovery.commit is None:
         return near
-    entries = zip(s.commit.addrs, s.commit.entries, strict=True)
-    told = [entry.high_delivered for node, entry in entries if node in s.trans_members and node in s.announcements]
+    entries = zip(s.recovery.commit.addrs, s.recovery.commit.entries, strict=True)
+    told = [
+        entry.high_delivered
+        for node, entry in entries
+        if node in s.membership.trans_members and node in s.features.announcements
+    ]
     return max([extend_u32(high_delivered, near) for high_delivered in told], default=near)

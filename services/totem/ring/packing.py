@@ -76,6 +76,10 @@ class Packer:
         overhead = packets.PACKET_HEADER_SIZE + 2
         return (self.bytes_queued - self._offset) // (self.packet_size_max - overhead) + 1
 
+    def keep_whole(self, whole: bool) -> None:
+        """Whether messages that have parts are sent as a whole, from now on."""
+        self.takes_whole = whole
+
     def restart(self) -> None:
         """The ring changed: a message that was cut is to be sent anew, as a whole."""
         if self._chain:

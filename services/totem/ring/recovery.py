@@ -8,92 +8,139 @@ it for two rotations, the ring is installed. Source: Amir et al., section 6.4; C
 
 from __future__ import annotations
 
-from services.totem.ring import install
+from collections import deque
+from typing import TYPE_CHECKING
+
+from services.totem.ring import install, requests
 from services.totem.ring.events import NoticeCode, State
-from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import U32_MASK, Malformed, extend_u32
 from services.totem.wire.frames import MCAST_HEADER_SIZE, Commit, CommitEntry, Token, decode_mcast, encode_token
 
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
+
 _FLAG_UNCLAIMED = 5
 """Rotations without a packet after which nobody has old packets to send, whatever retrans_flg says."""
+
+
+class Recovery:
+    """How far the exchange of old packets is. Only this module writes it."""
+
+    __slots__ = (
+        "commit", "deliver_members", "install_seq", "received_flg", "recovered", "retrans_flg_count", "retrans_queue",
+        "rotation", "set_retrans_flg", "store", "token_originated",
+    )  # fmt: skip
+
+    def __init__(self, base: int) -> None:
+        self.commit: Commit | None = None
+        """The commit token with all its entries, as it was on its second round."""
+        self.token_originated = False
+        """This node is the representative and has sent the first token of the ring."""
+        self.store: PacketStore | None = None
+        """Packets of the ring that is being formed; None unless one is."""
+        self.retrans_queue: deque[tuple[int, bytes]] = deque()
+        """Old packets that this node sends again in the new ring, with their old numbers."""
+        self.recovered: set[int] = set()
+        """Old numbers that somebody has sent again already."""
+        self.deliver_members: frozenset[int] = frozenset()
+        """Senders whose old messages are delivered beyond holes."""
+        self.received_flg = True
+        """This node has all of the old ring that it can get."""
+        self.set_retrans_flg = False
+        """The token's retrans_flg is this node's."""
+        self.retrans_flg_count = 0
+        """Visits in a row at which it was clear."""
+        self.install_seq = base
+        self.rotation = 0
+        """Rotations in which everybody had everything up to `install_seq`."""
+
+    def give_up(self) -> None:
+        """The ring that was being formed will not be."""
+        self.store = None
+        self.retrans_queue.clear()
+        self.recovered.clear()
+
+    def close(self) -> PacketStore:
+        """The ring is installed: its packets."""
+        store = self.store
+        assert store is not None
+        self.give_up()
+        self.received_flg = True
+        return store
 
 
 def enter(s: RingState, commit: Commit) -> None:
     """Second sight of the commit token: all entries are filled in."""
     base = s.options.initial_sequence
-    s.commit = commit
+    books = s.recovery
+    books.commit = commit
+    books.store = PacketStore(s.membership.ring_id, base)
+    books.retrans_queue.clear()
+    books.recovered.clear()
+    books.token_originated = False
+    books.install_seq = base
+    books.set_retrans_flg = False
+    books.retrans_flg_count = books.rotation = 0
     s.counters.recovery_entered += 1
-    s.recovery = PacketStore(s.ring_id, base)
-    s.retrans_queue.clear()
-    s.recovered.clear()
-    s.begin_ring()
-    s.discard_tokens = False
-    s.token_originated = False
-    s.last_aru = base - 1
-    s.last_seq = base - 1
-    s.seq_unchanged = 0
-    s.aru_count = 0
-    s.passed_seq = base
-    s.unanswered = 0
-    s.token_held = s.holding = s.cancel_sent = False
-    s.install_seq = base
-    s.set_retrans_flg = False
-    s.retrans_flg_count = 0
-    s.rotation = 0
-    entries = dict(zip(commit.addrs, commit.entries, strict=True))
-    s.ancestors = {node: entry.ring for node, entry in entries.items()}
-    s.trans_members = tuple(n for n in commit.addrs if n in s.members and entries[n].ring == s.old_ring_id)
-    s.deliver_members = frozenset()
-    s.received_flg = all(entries[n].received_flg for n in s.trans_members)
-    if not s.received_flg:
-        _queue_old_packets(s, [entries[n] for n in s.trans_members])
+    s.rotation.begin_ring()
+    s.hold.begin_ring(base)
+    requests.begin_ring(s)
+    s.membership.compare(commit)
+    entries = [
+        entry for node, entry in zip(commit.addrs, commit.entries, strict=True) if node in s.membership.trans_members
+    ]
+    books.deliver_members = frozenset()
+    books.received_flg = all(entry.received_flg for entry in entries)
+    if not books.received_flg:
+        _queue_old_packets(s, entries)
     s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
     s.expect_progress()
-    s.notice(NoticeCode.RECOVERY, s.ring_id, s.trans_members)
+    s.notice(NoticeCode.RECOVERY, s.membership.ring_id, s.membership.trans_members)
     s.enter(State.RECOVERY)
 
 
 def _queue_old_packets(s: RingState, entries: list[CommitEntry]) -> None:
     """Everything that some member may lack and this one has is sent again."""
-    old = s.regular
-    s.deliver_members = frozenset(s.trans_members)
+    old = s.delivery.regular
+    s.recovery.deliver_members = frozenset(s.membership.trans_members)
     low = min(old.high, *(extend_u32(entry.aru, old.aru) for entry in entries))
     low = max(low, old.released)
     for seq in range(low + 1, old.high + 1):
         frame = old.frames.get(seq)
         if frame is not None:
-            s.retrans_queue.append((seq, frame))
+            s.recovery.retrans_queue.append((seq, frame))
 
 
 def originate_token(s: RingState) -> None:
     """The representative has the commit token back: send the first token of the ring."""
     base = s.options.initial_sequence
-    s.set_retrans_flg = bool(s.retrans_queue)
+    s.recovery.token_originated = True
+    s.recovery.set_retrans_flg = bool(s.recovery.retrans_queue)
     token = Token(
         s.node_id,
         base & U32_MASK,
         0,
         (base - 1) & U32_MASK,
         s.node_id,
-        s.ring_id,
-        retrans_flg=int(s.set_retrans_flg),
+        s.membership.ring_id,
+        retrans_flg=int(s.recovery.set_retrans_flg),
     )
-    s.last_frame = encode_token(token)
+    frame = encode_token(token)
+    s.rotation.originate(frame)
     s.counters.orf_token_tx += 1
-    s.unicast(s.token_target, s.last_frame)
-    s.tokens_sent = 1
+    s.unicast(s.membership.token_target, frame)
     s.start_timer(Timer.TOKEN, s.options.token_timeout_ms)
-    s.await_token(s.pace.passed_on(s.now_ns, may_be_held=False))
+    s.await_token(s.rotation.pace.passed_on(s.now_ns, may_be_held=False))
 
 
 def next_packet(s: RingState) -> bytes | None:
     """The next old packet to be wrapped and sent; None if there is none that somebody else has not sent already."""
-    while s.retrans_queue:
-        seq, frame = s.retrans_queue.popleft()
-        if seq not in s.recovered:
-            s.recovered.add(seq)
+    while s.recovery.retrans_queue:
+        seq, frame = s.recovery.retrans_queue.popleft()
+        if seq not in s.recovery.recovered:
+            s.recovery.recovered.add(seq)
             return frame
     return None
 
@@ -104,8 +151,8 @@ def note_wrapped(s: RingState, frame: bytes) -> None:
         inner = decode_mcast(frame[MCAST_HEADER_SIZE:])
     except Malformed:
         return
-    if inner.ring == s.old_ring_id:
-        s.recovered.add(extend_u32(inner.seq, s.regular.high))
+    if inner.ring == s.membership.old_ring_id:
+        s.recovery.recovered.add(extend_u32(inner.seq, s.delivery.regular.high))
 
 
 def on_token(s: RingState, token: Token, seq: int, aru: int) -> bool:
@@ -113,41 +160,42 @@ def on_token(s: RingState, token: Token, seq: int, aru: int) -> bool:
 
     `seq` and `aru` are the token's, as integers that do not wrap.
     """
-    assert s.recovery is not None
+    books = s.recovery
+    assert books.store is not None
     s.expect_progress()
-    if s.retrans_queue:
+    if books.retrans_queue:
         if not token.retrans_flg:
             token.retrans_flg = 1
-            s.set_retrans_flg = True
-    elif s.set_retrans_flg:
+            books.set_retrans_flg = True
+    elif books.set_retrans_flg:
         token.retrans_flg = 0
-        s.set_retrans_flg = False
-    elif token.retrans_flg and s.seq_unchanged > _FLAG_UNCLAIMED:
+        books.set_retrans_flg = False
+    elif token.retrans_flg and s.hold.idle_rotations > _FLAG_UNCLAIMED:
         # Who has set the flag sends at each visit, and would set it again. Nobody else ever clears it.
         token.retrans_flg = 0
-    s.retrans_flg_count = 0 if token.retrans_flg else s.retrans_flg_count + 1
-    if s.retrans_flg_count == 2:
-        s.install_seq = seq
-    if s.retrans_flg_count >= 2 and not s.received_flg and s.install_seq <= s.recovery.aru:
-        s.received_flg = True
-        s.deliver_members = frozenset(s.trans_members)
-    if s.retrans_flg_count >= 3 and s.install_seq <= aru:
-        s.rotation += 1
+    books.retrans_flg_count = 0 if token.retrans_flg else books.retrans_flg_count + 1
+    if books.retrans_flg_count == 2:
+        books.install_seq = seq
+    if books.retrans_flg_count >= 2 and not books.received_flg and books.install_seq <= books.store.aru:
+        books.received_flg = True
+        books.deliver_members = frozenset(s.membership.trans_members)
+    if books.retrans_flg_count >= 3 and books.install_seq <= aru:
+        books.rotation += 1
     else:
-        s.rotation = 0
-    return s.rotation == 2
+        books.rotation = 0
+    return books.rotation == 2
 
 
 def finish(s: RingState) -> None:
     """Unwrap the old packets and install the ring."""
-    assert s.recovery is not None
-    _unwrap(s, s.recovery)
+    assert s.recovery.store is not None
+    _unwrap(s, s.recovery.store)
     install.enter(s)
 
 
 def _unwrap(s: RingState, recovery: PacketStore) -> None:
     """Put the old packets that came wrapped into the old ring's store."""
-    old = s.regular
+    old = s.delivery.regular
     for seq in sorted(recovery.frames):
         frame = recovery.frames[seq]
         try:
@@ -158,7 +206,7 @@ def _unwrap(s: RingState, recovery: PacketStore) -> None:
         except Malformed as fault:
             s.counters.drop(fault.reason)
             continue
-        if inner.ring != s.old_ring_id:
+        if inner.ring != s.membership.old_ring_id:
             continue
         old_seq = extend_u32(inner.seq, old.high)
         if old.in_window(old_seq):

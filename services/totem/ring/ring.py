@@ -1,54 +1,26 @@
 """The ring: what the process loop and the simulator call.
 
 `Ring` takes datagrams, the time and messages, and leaves in `output` what is to be sent and told. It does nothing by
-itself: no socket, no clock, no randomness. What happens on which event in which state is this table; the modules that
-it names hold the rules.
-
-    event            Operational        Gather              Commit               Recovery
-    token lost       gather             give up silent      gather               gather (old ring's store stands)
-    own-ring mcast   store, deliver     store only          dropped              store (the new ring's)
-    foreign mcast    gather             gather if unknown   dropped              dropped
-    merge detect     gather             gather if unknown   ignored              ignored
-    join             gather             agree, or gather    gather if a member   gather if a member
-    commit token     ignored            commit if agreed    recovery (2nd round) first token, once, by the rep
-    token            visit              dropped             dropped              visit, with recovery's rule
-    hold cancel      let the token go   noted               noted                let the token go
-    consensus timer  -                  wait, or give up    -                    -
-    join timer       -                  join, or give up    -                    -
-    standing still   gather             -                   gather               gather
+itself: no socket, no clock, no randomness. What happens on which event in which state is the table of dispatch.py; the
+modules that it names hold the rules.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from zlib import crc32
 
-from services.totem.ring import commit, delivery, gather, hold, recovery, sync, token
+from services.totem.ring import capabilities, gather
 from services.totem.ring.counters import Counters
-from services.totem.ring.events import GatherReason, NoticeCode, Output, State, Tag
+from services.totem.ring.dispatch import FRAME_HANDLERS, Call, dispatch
+from services.totem.ring.events import GatherReason, Output, State, Tag
 from services.totem.ring.options import SEND_QUEUE_BYTES, RingOptions
 from services.totem.ring.packing import Parts
 from services.totem.ring.sizing import PacketSize
 from services.totem.ring.state import Observer, RingState
-from services.totem.ring.timers import MS, Timer
-from services.totem.wire.base import Malformed, Reason, RingId, extend_u32
-from services.totem.wire.frames import (
-    ENCAPSULATED,
-    MCAST_HEADER_SIZE,
-    PROCESSORS_MAX,
-    Commit,
-    HoldCancel,
-    Join,
-    Mcast,
-    Merge,
-    Token,
-    decode,
-    encode_merge,
-)
+from services.totem.ring.timers import Timer
+from services.totem.wire.base import Malformed, RingId
+from services.totem.wire.frames import decode
 from services.totem.wire.packets import EXECUTIVE_PREFIX
-
-PROBE_VISITS = 3
-"""So often the token comes round after a probe, whether there is anything to send or not."""
 
 
 class Ring:
@@ -89,32 +61,32 @@ class Ring:
     @property
     def ring_id(self) -> RingId:
         """The installed ring."""
-        return self._s.old_ring_id
+        return self._s.membership.old_ring_id
 
     @property
     def members(self) -> tuple[int, ...]:
         """Members of the installed ring, ascending."""
-        return self._s.members
+        return self._s.membership.members
 
     @property
     def syncing(self) -> bool:
         """Whether the services' sync is under way; messages wait meanwhile."""
-        return self._s.syncing
+        return self._s.sync.active
 
     @property
     def rondo_members(self) -> tuple[int, ...]:
         """Members of the installed ring that have said that they are Rondo. Known once its sync has begun."""
-        return tuple(sorted(self._s.announcements))
+        return tuple(sorted(self._s.features.announcements))
 
     @property
     def accelerated(self) -> bool:
         """Whether data may follow the token in this ring."""
-        return self._s.accelerated
+        return self._s.features.accelerated
 
     @property
     def windows(self) -> tuple[int, int]:
         """Packets that may be sent per rotation, and by one node per visit of the token, in this ring."""
-        return self._s.window_size, self._s.max_messages
+        return self._s.features.window_size, self._s.features.max_messages
 
     @property
     def packet_size(self) -> PacketSize:
@@ -125,32 +97,27 @@ class Ring:
     @property
     def rotation_ns(self) -> int:
         """The measured time of a rotation of the token, ns; 0 = not known (yet)."""
-        return self._s.pace.rotation_ns
+        return self._s.rotation.pace.rotation_ns
 
     @property
     def token_first(self) -> bool:
         """The token waits to be read, and has to wait for no more data: the caller reads it before anything else."""
-        return self._s.token_first
+        return self._s.rotation.token_first
 
     def set_receive_bytes(self, receive_bytes: int) -> None:
         """What the socket that receives data can hold, bytes as the kernel counts. Told to others in the next ring."""
-        self._s.receive_bytes = receive_bytes
+        capabilities.set_receive_bytes(self._s, receive_bytes)
 
     def start(self, now_ns: int) -> None:
         """The interface is up: look for others."""
         s = self._s
-        s.now_ns = s.pause_checked_ns = now_ns
-        s.start_timer(Timer.PAUSE, max(1, s.options.token_timeout_ms // 5))
-        gather.enter(s, GatherReason.INTERFACE_CHANGE)
+        s.set_time(now_ns)
+        dispatch(s, Call.START)
 
     def leave(self, now_ns: int) -> None:
         """Say goodbye to the others. Nothing is sent or taken afterwards."""
-        s = self._s
-        s.now_ns = now_ns
-        if s.state not in (State.STARTING, State.LEFT):
-            gather.send_leave(s)
-        s.timers.stop_all()
-        s.state = State.LEFT
+        self._s.set_time(now_ns)
+        dispatch(self._s, Call.LEAVE)
 
     def last_words(self) -> bytes:
         """What `leave` would send from the ring in force, to be sent by somebody else when this process has died. It is
@@ -159,10 +126,8 @@ class Ring:
 
     def probe(self, now_ns: int) -> None:
         """Have the token go round if it is held: that it comes back shows that every member lives."""
-        self._s.now_ns = now_ns
-        if self._s.state is State.OPERATIONAL:
-            self._s.probes = PROBE_VISITS
-            hold.wake(self._s)
+        self._s.set_time(now_ns)
+        dispatch(self._s, Call.PROBE)
 
     def interface_changed(self, now_ns: int) -> None:
         """The address was lost or is back."""
@@ -172,18 +137,16 @@ class Ring:
         """The caller knows for certain that the process of this node is gone, or cannot be reached: a probe of it
         failed. The ring is formed anew at once, without it. Of a node that is not in the ring, or failed already,
         nothing comes; if it lives after all the rings merge again."""
-        if self._s.state not in (State.STARTING, State.LEFT):
-            self._s.now_ns = now_ns
-            gather.fail(self._s, node)
+        self._s.set_time(now_ns)
+        dispatch(self._s, Call.MEMBER_DEAD, node)
 
     def reform(self, now_ns: int) -> None:
         """Form a new ring of the same members, so that services get a sync from its beginning."""
         self._regather(now_ns, GatherReason.REQUESTED)
 
     def _regather(self, now_ns: int, reason: GatherReason) -> None:
-        if self._s.state not in (State.STARTING, State.LEFT):
-            self._s.now_ns = now_ns
-            gather.enter(self._s, reason)
+        self._s.set_time(now_ns)
+        dispatch(self._s, Call.REGATHER, reason)
 
     def submit(self, message: bytes, tag: Tag = None, *, safe: bool = False, parts: Parts | None = None) -> None:
         """Queue an executive message (without group header, at most MESSAGE_SIZE_MAX - 5 bytes). `tag` comes back with
@@ -207,18 +170,18 @@ class Ring:
 
     def flush(self, now_ns: int) -> None:
         """Messages were submitted: wake an idle ring."""
-        self._s.now_ns = now_ns
-        token.flush(self._s)
+        self._s.set_time(now_ns)
+        dispatch(self._s, Call.FLUSH)
 
     def sync_reply(self, ring: RingId, service: int, messages: Sequence[bytes]) -> None:
         """The messages of a local service for the sync step that was asked for. A reply that is late is ignored."""
-        sync.reply(self._s, ring, service, messages)
-        token.flush(self._s)
+        dispatch(self._s, Call.SYNC_REPLY, ring, service, messages)
+        dispatch(self._s, Call.FLUSH)
 
     def input_drained(self, now_ns: int) -> None:
         """The caller has read its sockets empty: joins that come from now on are fresh."""
-        self._s.now_ns = now_ns
-        self._s.paused = False
+        self._s.set_time(now_ns)
+        self._s.pause.drained()
 
     def next_deadline_ns(self) -> int | None:
         """When `advance` is to be called; None if never."""
@@ -227,17 +190,17 @@ class Ring:
     def advance(self, now_ns: int) -> None:
         """Let the timers that are due expire, each once."""
         s = self._s
-        s.now_ns = now_ns
+        s.set_time(now_ns)
         for _ in range(len(Timer)):
             timer = s.timers.take_due(now_ns)
             if timer is None:
                 return
-            _EXPIRED[timer](s)
+            dispatch(s, timer)
 
     def receive(self, datagram: bytes, now_ns: int) -> None:
         """Take a datagram. Whatever is wrong with it is counted by reason and has no effect."""
         s = self._s
-        s.now_ns = now_ns
+        s.set_time(now_ns)
         if s.state in (State.STARTING, State.LEFT):
             return
         try:
@@ -245,190 +208,4 @@ class Ring:
         except Malformed as fault:
             s.counters.drop(fault.reason)
             return
-        if isinstance(frame, Mcast):
-            _on_mcast(s, frame)
-        elif isinstance(frame, Token):
-            token.on_token(s, frame)
-        elif isinstance(frame, Join):
-            _on_join(s, frame)
-        elif isinstance(frame, Commit):
-            _on_commit(s, frame)
-        elif isinstance(frame, Merge):
-            _on_merge(s, frame)
-        else:
-            _on_hold_cancel(s, frame)
-
-
-def _on_mcast(s: RingState, mcast: Mcast) -> None:
-    s.counters.mcast_rx += 1
-    if s.state is State.OPERATIONAL or s.state is State.GATHER:
-        store = s.regular
-    elif s.state is State.RECOVERY and s.recovery is not None:
-        store = s.recovery
-    else:
-        return
-    if mcast.ring != store.ring:
-        _on_foreign_mcast(s, mcast)
-        return
-    members = s.new_members if s.state is State.RECOVERY else s.members
-    if mcast.sender not in members:
-        s.counters.drop(Reason.UNKNOWN_MEMBER)
-        return
-    seq = extend_u32(mcast.seq, store.high)
-    if not store.in_window(seq):
-        if seq <= store.released:
-            _on_duplicate(s, mcast, seq)
-        else:
-            s.counters.drop(Reason.OUT_OF_WINDOW)
-        return
-    if not store.add(seq, mcast.frame):
-        _on_duplicate(s, mcast, seq)
-        return
-    if s.observer is not None:
-        wrapped = mcast.encapsulated == ENCAPSULATED
-        fields = {"ring": list(store.ring), "seq": seq, "origin": mcast.sender}
-        s.observer("packet_in", fields | {"hash": crc32(mcast.frame), "encapsulated": wrapped})
-    if mcast.node_id:
-        token.note_round(s, mcast)
-    if s.state is State.OPERATIONAL:
-        delivery.deliver_ready(s)
-    elif s.state is State.RECOVERY and mcast.encapsulated == ENCAPSULATED:
-        recovery.note_wrapped(s, mcast.frame)
-
-
-def _on_duplicate(s: RingState, mcast: Mcast, seq: int) -> None:
-    """Somebody missed a packet that is here; if it is one of this node's, it was lost on its way there."""
-    s.counters.mcast_duplicate_rx += 1
-    if mcast.sender == s.node_id:
-        s.packet_size.sent_again(len(mcast.frame) - MCAST_HEADER_SIZE, seq)
-
-
-def _on_foreign_mcast(s: RingState, mcast: Mcast) -> None:
-    """Somebody else's ring, unless it is a late packet of the ring from which a member came."""
-    if s.state is State.RECOVERY:
-        return
-    if s.state is State.OPERATIONAL and mcast.sender in s.members and mcast.ring in s.ancestors.values():
-        s.counters.mcast_late_rx += 1
-        return
-    _merge_with(s, mcast.origin, merge_detect=False)
-
-
-def _merge_with(s: RingState, node: int, *, merge_detect: bool) -> None:
-    if node == 0 or (s.options.members is not None and node not in s.options.members):
-        s.counters.drop(Reason.UNKNOWN_MEMBER)
-        return
-    if len(s.proc | s.failed) >= PROCESSORS_MAX:
-        s.counters.drop(Reason.TOO_MANY_ENTRIES)
-        return
-    gather.on_foreign(s, node, merge_detect=merge_detect)
-
-
-def _on_merge(s: RingState, merge: Merge) -> None:
-    s.counters.memb_merge_detect_rx += 1
-    if merge.ring in (s.ring_id, s.old_ring_id):
-        return
-    if s.state is State.OPERATIONAL and merge.sender in s.members and merge.ring in s.ancestors.values():
-        return
-    _merge_with(s, merge.sender, merge_detect=True)
-
-
-def _on_join(s: RingState, join: Join) -> None:
-    s.counters.memb_join_rx += 1
-    reason = gather.check_join(s, join)
-    if reason is not None:
-        s.counters.drop(reason)
-        return
-    if s.paused and join.sender != s.node_id:
-        s.counters.join_flushed += 1
-        return
-    gather.on_join(s, join)
-
-
-def _on_commit(s: RingState, frame: Commit) -> None:
-    s.counters.memb_commit_token_rx += 1
-    reason = commit.check_commit(s, frame)
-    if reason is not None:
-        s.counters.drop(reason)
-        return
-    if s.observer is not None:
-        fields = {"ring": list(frame.ring), "token_seq": frame.token_seq, "index": frame.memb_index}
-        s.observer("commit_in", fields)
-    if s.state is State.GATHER:
-        gather.on_commit(s, frame)
-    elif s.state in (State.COMMIT, State.RECOVERY):
-        commit.on_commit(s, frame)
-
-
-def _on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
-    s.counters.token_hold_cancel_rx += 1
-    if cancel.sender not in s.members and cancel.sender not in s.new_members:
-        s.counters.drop(Reason.UNKNOWN_MEMBER)
-        return
-    token.on_hold_cancel(s, cancel)
-
-
-def _token_lost(s: RingState) -> None:
-    if s.state is State.OPERATIONAL:
-        s.counters.operational_token_lost += 1
-        s.notice(NoticeCode.PROCESSOR_FAILED)
-        gather.enter(s, GatherReason.TOKEN_LOST_IN_OPERATIONAL)
-    elif s.state is State.GATHER:
-        gather.commit_token_missed(s)
-    elif s.state is State.COMMIT:
-        s.counters.commit_token_lost += 1
-        gather.enter(s, GatherReason.TOKEN_LOST_IN_COMMIT)
-    elif s.state is State.RECOVERY:
-        s.counters.recovery_token_lost += 1
-        gather.enter(s, GatherReason.TOKEN_LOST_IN_RECOVERY)
-
-
-def _token_late(s: RingState) -> None:
-    s.notice(NoticeCode.TOKEN_LATE, (s.now_ns - s.token_at_ns) // MS)
-
-
-def _announce_ring(s: RingState) -> None:
-    """The merge timer: only the representative speaks for its ring."""
-    if s.state is State.OPERATIONAL and s.is_representative:
-        s.counters.memb_merge_detect_tx += 1
-        s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.ring_id)))
-        s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
-
-
-def _stands_still(s: RingState) -> None:
-    s.standstills += 1
-    gather.enter(s, GatherReason.STANDSTILL)
-
-
-def _out_of_step(s: RingState) -> None:
-    if s.state is State.OPERATIONAL:
-        gather.enter(s, GatherReason.SYNC_CONTRADICTION)
-
-
-def _check_pause(s: RingState) -> None:
-    """Runs every fifth of the token time-out; if it comes half a time-out late, this process was not scheduled."""
-    gap_ms = (s.now_ns - s.pause_checked_ns) // MS
-    s.pause_checked_ns = s.now_ns
-    s.start_timer(Timer.PAUSE, max(1, s.options.token_timeout_ms // 5))
-    if gap_ms > s.options.token_timeout_ms // 2:
-        s.paused = True
-        s.silence.clear()
-        s.notice(NoticeCode.PAUSED, gap_ms)
-
-
-def _let_go(s: RingState) -> None:
-    hold.release(s)
-
-
-_EXPIRED: dict[Timer, Callable[[RingState], None]] = {
-    Timer.TOKEN: _token_lost,
-    Timer.TOKEN_RETRANSMIT: token.resend,
-    Timer.TOKEN_HOLD: _let_go,
-    Timer.TOKEN_WARNING: _token_late,
-    Timer.JOIN: gather.join_expired,
-    Timer.SEND_JOIN: gather.send_join,
-    Timer.CONSENSUS: gather.consensus_expired,
-    Timer.MERGE: _announce_ring,
-    Timer.SYNC: _out_of_step,
-    Timer.STANDSTILL: _stands_still,
-    Timer.PAUSE: _check_pause,
-}
+        FRAME_HANDLERS[s.state][type(frame)](s, frame)

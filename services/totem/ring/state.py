@@ -1,42 +1,42 @@
-"""The state of one node's ring: every variable of the protocol, and what all parts of it need to act.
+"""The state of one node's ring: its parts, the time, and what is left for the host.
 
-The parts (gather, commit, recovery, install, token, delivery, sync) are modules of functions over this state, one
-concern each. They call downwards only: gather -> commit -> recovery -> install, so that each can be read by itself.
+Each part is a class of the module that owns it, and only that module writes it; everybody may read all. The rules
+(gather, commit, recovery, install, token, delivery, sync) are modules of functions over this state, one concern each.
+They call downwards only: gather -> commit -> recovery -> install, so that each can be read by itself.
 Names follow the Totem papers and Corosync: proc and failed lists, consensus, aru, received_flg, install_seq.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Final
 
-from services.totem.ring.assembly import Assembler
+from services.totem.ring.capabilities import Features
+from services.totem.ring.consensus import Consensus
 from services.totem.ring.counters import Counters
+from services.totem.ring.delivery import Delivery
 from services.totem.ring.events import EVERYBODY, Event, Notice, NoticeCode, Output, State
 from services.totem.ring.flow import FlowControl
+from services.totem.ring.hold import Hold
+from services.totem.ring.membership import Membership
 from services.totem.ring.options import (
-    RING_SEQUENCE_BUDGET,
-    RING_SEQUENCE_FREE,
-    RING_SEQUENCE_RATE,
     RingOptions,
 )
-from services.totem.ring.pace import Pace
 from services.totem.ring.packing import Packer
-from services.totem.ring.silence import Silence
+from services.totem.ring.pause import PauseDetector
+from services.totem.ring.recovery import Recovery
+from services.totem.ring.requests import Requests
+from services.totem.ring.rotation import Rotation
+from services.totem.ring.sequences import RingSequences
 from services.totem.ring.sizing import PacketSize
-from services.totem.ring.store import PacketStore
-from services.totem.ring.timers import MS, NS, Timer, Timers
+from services.totem.ring.sync import Sync
+from services.totem.ring.timers import MS, Timer, Timers
 from services.totem.wire.base import RingId
-from services.totem.wire.frames import Commit, Join, Token
 
 STANDSTILL_JOINS = 8
 """Intervals between joins in which the forming of a ring must get one step further. Two for each node if that is more:
 a commit token that comes round has been everywhere. It is given up sooner than the token that forms it would be sent
 again; should the machines be so slow that each ring is given up, the patience grows with every one."""
-
-if TYPE_CHECKING:
-    from services.totem.ring.capabilities import Announcement
 
 Observer = Callable[[str, dict[str, object]], None]
 """Told of what happens inside, for proofs: name of the event and its fields. None in production."""
@@ -63,181 +63,34 @@ class RingState:
         self.counters = Counters()
         self.timers = Timers()
 
-        # Membership: what is installed, and what is being agreed on.
         self.state = State.STARTING
-        self.ring_id = RingId(node_id, ring_sequence + 1)
-        """Ring of the membership protocol: set when Commit is entered (my_ring_id)."""
-        self.old_ring_id = self.ring_id
-        """Ring that is installed, or was until the change that is under way."""
-        self.members: tuple[int, ...] = (node_id,)
-        """Members of the installed ring, ascending."""
-        self.new_members: tuple[int, ...] = ()
-        self.trans_members: tuple[int, ...] = ()
-        """Members of the installed ring that come along into the new one."""
-        self.deliver_members: frozenset[int] = frozenset()
-        """Senders whose old messages are delivered beyond holes."""
-        self.proc: set[int] = {node_id}
-        self.failed: set[int] = set()
-        self.consensus: set[int] = set()
-        self.highest_ring_sequence = self.ring_id.sequence
-        self.claimed_sequence = 0
-        """Not believed, but near enough to form a ring ahead of it (RING_SEQUENCE_SLACK)."""
-        self.sequence_budget = RING_SEQUENCE_BUDGET
-        self.budget_at_ns = now_ns
-        self.ancestors: dict[int, RingId] = {}
-        """Ring from which each member of this one came."""
-        self.gathering_since_ns = now_ns
-        """When Gather was entered, which happens anew with each change of its lists."""
-        self.dissenting: dict[int, tuple[Join, int]] = {}
-        """Of nodes whose joins do not say what we say, and change nothing of it: what, and since when (ns)."""
         self.standstills = 0
         """Rings in a row whose forming was given up because it stood still."""
-        self.silence = Silence()
-        """Members that owe an answer while a ring is formed."""
-        self.leaving: set[int] = set()
-        """Nodes that said goodbye since the last ring was installed."""
-        self.failed_to_receive = False
-        self.paused = False
-        """This process was not scheduled for so long that joins in its sockets are stale."""
-        self.pause_checked_ns = now_ns
 
-        # The way of the token.
-        self.token_target = node_id
-        self.token_seq = -1
-        """token_seq of the last token that was accepted."""
-        self.passed_seq = options.initial_sequence
-        """seq of the token that was passed on last."""
-        self.discard_tokens = True
-        self.last_frame: bytes = b""
-        """The token, or commit token, that was passed on last: for the retransmit timer."""
-        self.commit: Commit | None = None
-        self.token_originated = False
-        self.last_aru = -1
-        """aru of the token at the visit before."""
-        self.last_seq = -1
-        self.seq_unchanged = 0
-        self.aru_count = 0
-        self.unanswered_seq = -1
-        """The first packet that this node misses and asks for; and in how many rotations nobody answered."""
-        self.unanswered = 0
-        self.token_held = False
-        """The ring is idle: the representative holds the token, others know that it does."""
-        self.holding = False
-        """This node is the representative and has the token."""
-        self.held_token: Token | None = None
-        """The token, while this node holds it."""
-        self.lingered = 0
-        """What this node has sent since, without passing on the token, in packets of netmtu."""
-        self.linger_until_ns = 0
-        self.wanted = False
-        """The representative knows that somebody wants the token, which is on its way."""
-        self.probes = 0
-        """Visits for which the token is wanted although there is nothing to send."""
-        self.cancel_sent = False
-        self.token_at_ns = now_ns
-        self.flow = FlowControl()
-
-        self.pace = self.new_pace()
-        self.hurried = False
-        """Somebody has cancelled the hold since the last visit: the token is expected."""
-        self.tokens_sent = 0
-        """Tokens passed on in this ring, repetitions not counted: the round of what is sent until the next one."""
-        self.tokens_received = 0
-        """Tokens accepted in this ring: the predecessor's `tokens_sent`, unless one is on its way."""
-        self.token_first = False
-        """The predecessor sends behind the token already, so that is here too: read it before more data."""
-
-        # Who is Rondo, and what follows from that.
-        self.announcements: dict[int, Announcement] = {}
-        """What the members of the installed ring that are Rondo have said of themselves."""
-        self.all_rondo = False
-        self.accelerated = False
-        self.early_hold = False
-        """The token is held as soon as nobody has anything to send."""
-        self.window_size, self.max_messages = options.window_size, options.max_messages
-        """The windows in force."""
-        self.large_window_size = 0
-        """The one of a rotation while this node sends large packets; 0 = the same."""
-        self.late_units = 0
-        """While it does, for how many packets of netmtu those may count that follow the token."""
-        self.receive_bytes = 0
-        """What the socket that receives data can hold, as the kernel counts; 0 = not known."""
-
-        # Order.
-        base = options.initial_sequence
-        self.regular = PacketStore(self.ring_id, base)
-        self.recovery: PacketStore | None = None
-        self.retrans_queue: deque[tuple[int, bytes]] = deque()
-        """Old packets that this node sends again in the new ring, with their old numbers."""
-        self.recovered: set[int] = set()
-        """Old numbers that somebody has sent again already."""
-        self.received_flg = True
-        self.set_retrans_flg = False
-        self.retrans_flg_count = 0
-        self.install_seq = base
-        self.rotation = 0
-        self.this_seqno = 0
-        self.sent_aru = base - 1
-        """aru of the token as it was passed on last."""
-        self.stable = base
-        """Every member has all packets of the installed ring up to here, as far as this node knows."""
-        self.lossy_visits = 0
-        """Visits for which the network is still taken to lose packets."""
-        self.asked: dict[int, int] = {}
-        """For each hole that a token asked for, the last visit at which it did."""
-        self.answered: dict[int, int] = {}
-        """How often a packet was sent again."""
-
-        # Messages.
-        self.packet_size = PacketSize(options.packet_size_max)
-        self.packer = Packer(options.packet_size_max)
-        self.sync_packer = Packer(options.packet_size_max)
-        """What is sent while the sync is under way: its own messages only."""
-        self.assembler = Assembler(self.counters)
-        self.sync_assembler = Assembler(self.counters)
-        self.syncing = False
-        """From the transitional configuration until the sync is complete."""
-        self.sync_ring: RingId | None = None
-        self.sync_services: list[int] = []
-        """Union of all members' services that are still to be done; the first one is under way."""
-        self.sync_building = False
-        self.sync_marks: set[int] = set()
-        self.sync_asked = False
-        """The first service is one of ours, and the host has been asked for its messages."""
-
-    def new_pace(self) -> Pace:
-        """A measure of rotation for a ring that is new."""
-        return Pace(self.options.token_retransmit_ms * MS, fixed=self.options.like_corosync)
-
-    def begin_ring(self) -> None:
-        """A ring is being formed, of which no token has been seen yet."""
-        base = self.options.initial_sequence
-        self.token_seq = -1
-        self.tokens_sent = self.tokens_received = 0
-        self.token_first = self.hurried = self.wanted = False
-        self.probes = 0
-        self.sent_aru = base - 1
-        self.asked.clear()
-        self.lossy_visits = 0
-        self.answered.clear()
-        self.pace = self.new_pace()
+        # The parts. Nothing but its own module writes one.
+        self.membership: Final = Membership(node_id, RingId(node_id, ring_sequence + 1))
+        self.sequences: Final = RingSequences(self.membership.ring_id.sequence, now_ns)
+        self.consensus: Final = Consensus(node_id, options, now_ns)
+        self.pause: Final = PauseDetector(options.token_timeout_ms, now_ns)
+        self.recovery: Final = Recovery(options.initial_sequence)
+        self.rotation: Final = Rotation(options, now_ns)
+        self.hold: Final = Hold(options.initial_sequence)
+        self.flow: Final = FlowControl()
+        self.requests: Final = Requests()
+        self.features: Final = Features(options)
+        self.packet_size: Final = PacketSize(options.packet_size_max)
+        self.packer: Final = Packer(options.packet_size_max)
+        self.sync: Final = Sync(options.packet_size_max, self.counters)
+        self.delivery: Final = Delivery(self.membership.ring_id, options.initial_sequence, self.counters)
 
     @property
     def is_representative(self) -> bool:
         """Whether this node is the representative of the ring it is in."""
-        return self.ring_id.representative == self.node_id
+        return self.membership.is_representative
 
-    def believe_sequence(self, sequence: int) -> int:
-        """How much of a ring sequence that others claim is believed; see RING_SEQUENCE_FREE."""
-        floor = max(self.highest_ring_sequence + 4, RING_SEQUENCE_FREE)
-        if sequence <= floor:
-            return sequence
-        elapsed_ns = self.now_ns - self.budget_at_ns
-        self.budget_at_ns = self.now_ns
-        budget = min(RING_SEQUENCE_BUDGET, self.sequence_budget + elapsed_ns * RING_SEQUENCE_RATE // NS)
-        granted = min(sequence - floor, budget)
-        self.sequence_budget = budget - granted
-        return floor + granted
+    def set_time(self, now_ns: int) -> None:
+        """The time of what comes now, ns of the host's clock."""
+        self.now_ns = now_ns
 
     def unicast(self, node: int, frame: bytes) -> None:
         """Ask for a packet to one node, which may be this one."""
@@ -259,12 +112,25 @@ class RingState:
         """Arm a timer that runs from now."""
         self.timers.start(timer, self.now_ns + after_ms * MS)
 
+    def count_standstill(self) -> None:
+        """The forming of a ring is given up, or an installed one, because nothing moves."""
+        self.standstills += 1
+
+    def forget_standstills(self) -> None:
+        """A ring was installed."""
+        self.standstills = 0
+
+    def leave(self) -> None:
+        """Nothing is sent or taken any more."""
+        self.timers.stop_all()
+        self.state = State.LEFT
+
     def expect_progress(self) -> None:
         """A step of the ring that is being formed was made; the next one is due soon."""
-        joins = max(STANDSTILL_JOINS, 2 * len(self.new_members))
+        joins = max(STANDSTILL_JOINS, 2 * len(self.membership.new_members))
         patience_ms = joins * self.options.join_timeout_ms
         patience_ms += patience_ms * self.standstills // STANDSTILL_JOINS
-        if self.state is State.RECOVERY and self.token_held:
+        if self.state is State.RECOVERY and self.hold.may_be_held:
             patience_ms += self.options.token_hold_ms
         self.start_timer(Timer.STANDSTILL, patience_ms)
 
@@ -287,9 +153,9 @@ class RingState:
             {
                 "state": str(self.state),
                 "reason": reason,
-                "proc": sorted(self.proc),
-                "failed": sorted(self.failed),
-                "ring": list(self.ring_id),
+                "proc": sorted(self.consensus.proc),
+                "failed": sorted(self.consensus.failed),
+                "ring": list(self.membership.ring_id),
             },
         )
 
@@ -307,11 +173,11 @@ class RingState:
         self.observer(
             "buffers",
             {
-                "regular": len(self.regular.frames),
-                "recovery": len(self.recovery.frames) if self.recovery is not None else 0,
+                "regular": len(self.delivery.regular.frames),
+                "recovery": len(self.recovery.store.frames) if self.recovery.store is not None else 0,
                 "new": self.packer.packets_queued(),
-                "trans": self.sync_packer.packets_queued(),
-                "retrans": len(self.retrans_queue),
-                "assembly_bytes": self.assembler.size() + self.sync_assembler.size(),
+                "trans": self.sync.packer.packets_queued(),
+                "retrans": len(self.recovery.retrans_queue),
+                "assembly_bytes": self.delivery.assembler.size() + self.sync.assembler.size(),
             },
         )

@@ -58,6 +58,22 @@ class PacketStore:
             self.aru = seq - 1
         return True
 
+    def tag(self, seq: int, tags: tuple[Tag, ...]) -> None:
+        """Keep the tags of the messages that end in this packet, which is one of this node's."""
+        self.tags[seq] = tags
+
+    def pass_over(self, seq: int) -> None:
+        """The packets up to here are handed up, or never will be."""
+        self.delivered = seq
+
+    def drop_unnumbered(self, seq: int) -> None:
+        """Packets with numbers above this one, which no token has given away, are not of this ring's members."""
+        for number in range(seq + 1, self.high + 1):
+            self.frames.pop(number, None)
+        self.high = seq
+        self.aru = min(self.aru, seq)
+        self.delivered = min(self.delivered, seq)
+
     def release(self, upto: int) -> None:
         """Free packets that every member has."""
         for seq in range(self.released + 1, upto + 1):

@@ -19,13 +19,13 @@ ordering for modern data centers", 2016.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from services.totem.ring import delivery, gather, hold, recovery, requests
 from services.totem.ring.events import GatherReason, NoticeCode, State
 from services.totem.ring.options import MESSAGES_SHARE, SORT_QUEUE_SLOTS
 from services.totem.ring.packing import Packet
-from services.totem.ring.state import RingState
 from services.totem.ring.store import PacketStore
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import U32_MASK, Reason, extend_u32
@@ -33,7 +33,6 @@ from services.totem.wire.frames import (
     ENCAPSULATED,
     PLAIN,
     SAFE,
-    HoldCancel,
     Mcast,
     Token,
     decode_mcast,
@@ -41,23 +40,33 @@ from services.totem.wire.frames import (
     encode_token,
 )
 
-LOSSY_VISITS = 16
-"""Visits after a request for a lost packet at which the token leaves twice, where all members are Rondo: it is as
-easily lost, and waiting for it costs a rotation or more, the copy next to nothing."""
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
 
 IDLE_ROTATIONS = 2
 """Rotations without a new packet after which nobody can have anything to send."""
 
 
-def on_token(s: RingState, token: Token) -> None:
-    """A token has come."""
-    store = s.recovery if s.state is State.RECOVERY else s.regular
-    if s.discard_tokens or store is None or token.ring != s.ring_id:
+def in_operational(s: RingState, token: Token) -> None:
+    """A visit: answer, ask, send, pass the token on, deliver."""
+    _take(s, token, s.delivery.regular)
+
+
+def in_recovery(s: RingState, token: Token) -> None:
+    """A visit in which old packets are sent; by its end the ring may be ready to be installed."""
+    assert s.recovery.store is not None
+    _take(s, token, s.recovery.store)
+
+
+def _take(s: RingState, token: Token, store: PacketStore) -> None:
+    """A token has come. One that is not the ring's, or was here already, has no visit."""
+    if token.ring != s.membership.ring_id:
         return
-    token_seq = extend_u32(token.token_seq, s.token_seq)
-    if token_seq <= s.token_seq:
+    last_token_seq = s.rotation.token_seq
+    token_seq = extend_u32(token.token_seq, last_token_seq)
+    if token_seq <= last_token_seq:
         s.counters.token_duplicate_rx += 1
-        if token_seq == s.token_seq:
+        if token_seq == last_token_seq:
             _missed(s)
         return
     seq = extend_u32(token.seq, store.high)
@@ -70,35 +79,37 @@ def on_token(s: RingState, token: Token) -> None:
         return
     s.timers.stop(Timer.STANDSTILL)
     if seq < store.high:
-        _drop_unnumbered(store, seq)
+        store.drop_unnumbered(seq)
     _observe_in(s, token, token_seq, seq, aru)
     _note_traffic(s, seq)
-    s.pace.came(s.now_ns)
-    s.tokens_received += 1
-    s.token_first = False
+    s.rotation.accept(s.now_ns)
     if s.state is State.OPERATIONAL:
-        s.stable = max(s.stable, min(aru, s.sent_aru, store.aru))
-        _release(s, store, min(aru, s.last_aru, store.delivered))
+        s.delivery.note_stable(min(aru, s.rotation.sent_aru, store.aru))
+        _release(s, store, min(aru, s.rotation.last_aru, store.delivered))
     _visit(s, token, store, token_seq, seq, aru)
 
 
 def _missed(s: RingState) -> None:
     """The predecessor sends again what was handled here and passed on: it has seen no sign of the token since. If it is
     not here it may have been lost behind us, even while all believe that the representative holds it."""
-    if not s.holding and not s.options.like_corosync and s.pace.is_doubtful(s.now_ns - s.token_at_ns):
+    if (
+        not s.hold.is_here
+        and not s.options.like_corosync
+        and s.rotation.pace.is_doubtful(s.now_ns - s.rotation.token_at_ns)
+    ):
         resend(s)
 
 
 def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int) -> Reason | None:
     """Why this token cannot be the ring's; None if it can."""
-    members = s.new_members
+    members = s.membership.new_members
     position = members.index(s.node_id)
     if token.sender != members[position - 1]:
         return Reason.UNKNOWN_MEMBER
-    expected = s.token_seq + len(members) if s.token_seq >= 0 else (position - 1) % len(members)
+    expected = s.rotation.token_seq + len(members) if s.rotation.token_seq >= 0 else (position - 1) % len(members)
     if token_seq != expected or aru > seq or not -1 <= seq - store.released <= SORT_QUEUE_SLOTS:
         return Reason.OUT_OF_WINDOW
-    if seq < s.passed_seq:
+    if seq < s.rotation.passed_seq:
         return Reason.OUT_OF_WINDOW  # it would give away numbers again that have been used
     if token.aru_addr and token.aru_addr not in members:
         # Only the node that holds aru down lifts it again; one that does not exist never would.
@@ -106,42 +117,25 @@ def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     return None
 
 
-def _drop_unnumbered(store: PacketStore, seq: int) -> None:
-    """Packets with numbers that no token has given away are not of this ring's members."""
-    for number in range(seq + 1, store.high + 1):
-        store.frames.pop(number, None)
-    store.high = seq
-    store.aru = min(store.aru, seq)
-    store.delivered = min(store.delivered, seq)
-
-
 def _note_traffic(s: RingState, seq: int) -> None:
     """Count rotations without traffic, which decide on holding the token and on looking for other rings."""
-    if seq == s.last_seq:
-        if Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
-            s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
-        s.seq_unchanged += 1
-    else:
-        s.timers.stop(Timer.MERGE, Timer.TOKEN_HOLD)
-        s.seq_unchanged = 0
-    s.last_seq = seq
     limit = s.options.seqno_unchanged_const
-    s.token_held = s.seq_unchanged > limit or (s.seq_unchanged == limit and not s.is_representative)
-    s.cancel_sent = s.hurried = False
+    if not s.hold.visited(seq, limit, is_representative=s.is_representative):
+        s.timers.stop(Timer.MERGE, Timer.TOKEN_HOLD)
+    elif Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
+        s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
 
 
 def resume(s: RingState) -> None:
     """The representative holds the token and has something to send: its visit is not over, so it sends at once."""
-    token = s.held_token
-    if token is None or token.rtr or not s.sent_aru == s.passed_seq == s.regular.aru:
+    token = s.hold.held_token
+    if token is None or token.rtr or not s.rotation.sent_aru == s.rotation.passed_seq == s.delivery.regular.aru:
         hold.wake(s)
         return
-    s.holding = False
-    s.token_held = False
-    s.seq_unchanged = 0
+    s.hold.resume()
     s.timers.stop(Timer.TOKEN_HOLD)
-    s.tokens_sent -= 1
-    _visit(s, token, s.regular, s.token_seq, s.passed_seq, s.sent_aru, resumed=True)
+    s.rotation.resume()
+    _visit(s, token, s.delivery.regular, s.rotation.token_seq, s.rotation.passed_seq, s.rotation.sent_aru, resumed=True)
 
 
 def _release(s: RingState, store: PacketStore, upto: int) -> None:
@@ -156,13 +150,13 @@ def _visit(
     s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int, *, resumed: bool = False
 ) -> None:
     """The visit itself; `token` becomes the token that is passed on. `resumed`: it was held here."""
-    last_aru_before, s.last_aru = s.last_aru, aru
-    if s.seq_unchanged >= IDLE_ROTATIONS and last_aru_before == aru == seq:
+    last_aru_before = s.rotation.visit(aru)
+    if s.hold.idle_rotations >= IDLE_ROTATIONS and last_aru_before == aru == seq:
         # Nobody sent or missed anything, so nobody waits, whatever the token says. What is wrong in its books would
         # never leave them by itself, and if it says that the window is full nobody would ever send again.
         token.fcc, token.backlog = s.flow.sent_told, s.flow.backlog_told
     s.packet_size.visited(lost=bool(token.rtr))
-    s.lossy_visits = LOSSY_VISITS if token.rtr else max(0, s.lossy_visits - 1)
+    requests.visited(s, token)
     window_size, max_messages = _windows(s)
     allowed = s.flow.allowance(token.fcc, token.backlog, _backlog(s), window_size, max_messages)
     if token.rtr:
@@ -183,30 +177,28 @@ def _visit(
     if store.aru < aru or token.aru_addr in (s.node_id, 0):
         aru = store.aru
         token.aru_addr = 0 if aru == seq else s.node_id
-    if s.early_hold and s.state is State.OPERATIONAL and not s.syncing and not s.token_held:
-        s.token_held = hold.is_idle(s, token, seq, aru) if s.is_representative else not used
+    if s.state is State.OPERATIONAL:
+        hold.look(s, token, seq, aru, used)
     lingers = resumed and used > 0 and hold.may_linger(s, token, used, seq, aru, _backlog(s))
-    if lingers:
-        s.token_held = True
     if _given_up(s, token, aru, last_aru_before) or unanswered:
         for frame in late:
             s.multicast(frame)
         if s.state is not State.GATHER:
             gather.enter(s, GatherReason.GATHER_MISSING)
         return
-    s.token_seq, s.passed_seq, s.sent_aru = token_seq, seq, aru
+    s.rotation.end_visit(token_seq, seq, aru)
     install = s.state is State.RECOVERY and recovery.on_token(s, token, seq, aru)
     token.seq, token.aru = seq & U32_MASK, aru & U32_MASK
     token.token_seq = (token_seq + 1) & U32_MASK
     token.sender = s.node_id
     held = lingers or _may_hold(s, token, store, used)
     _observe_out(s, token, store, (token_seq + 1, seq, aru), (sent, resent, allowed, len(late)), asked, held)
+    if held:
+        s.hold.keep(token, lingers=lingers)
     _pass_on(s, token, held)
     if lingers:
-        s.timers.start(Timer.TOKEN_HOLD, s.linger_until_ns)
-    if s.probes:
-        s.probes -= 1
-        hold.wake(s)
+        s.timers.start(Timer.TOKEN_HOLD, s.hold.linger_until_ns)
+    hold.go_on_probing(s)
     for frame in late:
         s.multicast(frame)
     if install:
@@ -219,14 +211,14 @@ def _visit(
 
 def _windows(s: RingState) -> tuple[int, int]:
     """Packets of a rotation, and of one visit, at most."""
-    if s.large_window_size > s.window_size and s.packet_size.is_largest:
-        return s.large_window_size, int(s.large_window_size * MESSAGES_SHARE)
-    return s.window_size, s.max_messages
+    if s.features.large_window_size > s.features.window_size and s.packet_size.is_largest:
+        return s.features.large_window_size, int(s.features.large_window_size * MESSAGES_SHARE)
+    return s.features.window_size, s.features.max_messages
 
 
 def _may_hold(s: RingState, token: Token, store: PacketStore, used: int) -> bool:
     """Whether the representative keeps the token of an idle ring for a while."""
-    if not s.token_held or not s.is_representative or used:
+    if not s.hold.may_be_held or not s.is_representative or used:
         return False
     if token.rtr and s.options.cancel_token_hold_on_retransmit:
         return False
@@ -235,8 +227,8 @@ def _may_hold(s: RingState, token: Token, store: PacketStore, used: int) -> bool
 
 def _backlog(s: RingState) -> int:
     if s.state is State.RECOVERY:
-        return len(s.retrans_queue)
-    return (s.sync_packer if s.syncing else s.packer).packets_queued()
+        return len(s.recovery.retrans_queue)
+    return (s.sync.packer if s.sync.active else s.packer).packets_queued()
 
 
 def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[int, int, list[bytes]]:
@@ -249,29 +241,29 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
         packets.append(packet)
         units.append(min(room - used, s.packet_size.units(len(packet[0].payload))))
         used += units[-1]
-    accelerated = s.accelerated and s.state is State.OPERATIONAL
+    accelerated = s.features.accelerated and s.state is State.OPERATIONAL
     before = len(packets)
     # A single packet before the token saves the rotation that shows that everybody has it.
-    if accelerated and not (s.early_hold and before == 1):
-        left = s.late_units if s.packet_size.is_large else s.options.accelerated_window
+    if accelerated and not (s.features.early_hold and before == 1):
+        left = s.features.late_units if s.packet_size.is_large else s.options.accelerated_window
         while before and (left := left - units[before - 1]) >= 0:
             before -= 1
     late: list[bytes] = []
+    round_before = s.rotation.tokens_sent
     for index, ((payload, tags, safe), kind) in enumerate(packets):
         number = seq + index + 1
-        s.this_seqno = (s.this_seqno + 1) & U32_MASK
-        tokens_sent = s.tokens_sent + (index >= before)
+        tokens_sent = round_before + (index >= before)
         frame = encode_mcast(
-            s.node_id, number & U32_MASK, s.this_seqno, s.ring_id, payload, encapsulated=kind,
+            s.node_id, number & U32_MASK, s.rotation.next_seqno(), s.membership.ring_id, payload, encapsulated=kind,
             node_id=tokens_sent & U32_MASK if accelerated else 0, guarantee=SAFE if safe else 0,
         )  # fmt: skip
         store.add(number, frame)
         s.packet_size.sent(len(payload), number)
         if tags:
-            store.tags[number] = tags
+            store.tag(number, tags)
             s.counters.messages_tx += len(tags)
             if s.observer is not None:
-                s.observer("send", {"tags": tags, "ring": list(s.ring_id), "seq": number})
+                s.observer("send", {"tags": tags, "ring": list(s.membership.ring_id), "seq": number})
         if index < before:
             s.multicast(frame)
         else:
@@ -288,8 +280,8 @@ def _next_packet(s: RingState, room: int) -> tuple[Packet, int] | None:
     if s.state is State.RECOVERY:
         old = recovery.next_packet(s)
         return None if old is None else (Packet(old, (), False), ENCAPSULATED)
-    if s.syncing:
-        packet = s.sync_packer.take()
+    if s.sync.active:
+        packet = s.sync.packer.take()
     else:
         packet = s.packer.take(min(s.packet_size.limit, room * s.options.packet_size_max))
     return None if packet is None else (packet, PLAIN)
@@ -297,98 +289,80 @@ def _next_packet(s: RingState, room: int) -> tuple[Packet, int] | None:
 
 def _given_up(s: RingState, token: Token, aru: int, last_aru_before: int) -> bool:
     """Whether this node has been holding the ring back for so long that it must count itself as failed."""
-    if aru == last_aru_before and token.aru_addr != 0:
-        s.aru_count += 1
-    else:
-        s.aru_count = 0
-    if s.aru_count <= s.options.fail_recv_const or token.aru_addr != s.node_id:
+    visits = s.rotation.count_aru(stands=aru == last_aru_before and token.aru_addr != 0)
+    if visits <= s.options.fail_recv_const or token.aru_addr != s.node_id:
         return False
     s.notice(NoticeCode.FAILED_TO_RECEIVE)
-    s.failed.add(s.node_id)
-    s.failed_to_receive = True
+    s.consensus.fail_self()
     gather.enter(s, GatherReason.FAILED_TO_RECEIVE)
     return True
 
 
 def _pass_on(s: RingState, token: Token, held: bool) -> None:
     """Send the token to the next member, or hold it, and arm the timers."""
-    s.last_frame = encode_token(token)
-    s.token_at_ns = s.now_ns
+    frame = encode_token(token)
+    s.rotation.pass_on(frame, s.now_ns)
     options = s.options
-    s.tokens_sent += 1
     s.start_timer(Timer.TOKEN, options.token_timeout_ms)
-    idle = held or not s.early_hold or s.seq_unchanged >= IDLE_ROTATIONS
-    s.await_token(s.pace.passed_on(s.now_ns, may_be_held=s.token_held, idle=idle))
+    idle = held or not s.features.early_hold or s.hold.idle_rotations >= IDLE_ROTATIONS
+    s.await_token(s.rotation.pace.passed_on(s.now_ns, may_be_held=s.hold.may_be_held, idle=idle))
     if options.token_warning_percent and s.state is State.OPERATIONAL:
         s.start_timer(Timer.TOKEN_WARNING, options.token_timeout_ms * options.token_warning_percent // 100)
     if held:
-        s.holding = True
-        s.held_token = token
         s.start_timer(Timer.TOKEN_HOLD, options.token_hold_ms)
         if Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
             s.start_timer(Timer.MERGE, options.merge_timeout_ms)
         return
-    s.holding = s.wanted = False
-    s.lingered = 0
+    s.hold.pass_on()
     s.timers.stop(Timer.TOKEN_HOLD)
     s.counters.orf_token_tx += 1
-    s.unicast(s.token_target, s.last_frame)
-    if s.lossy_visits and s.all_rondo:
-        s.unicast(s.token_target, s.last_frame)
+    s.unicast(s.membership.token_target, frame)
+    if s.requests.lossy_visits and s.features.all_rondo:
+        s.unicast(s.membership.token_target, frame)
 
 
 def resend(s: RingState) -> None:
-    """The retransmit timer: whatever was passed on last may have been lost, or the hold cancel."""
-    if s.holding:
+    """Send the token again, which may have been lost, and the hold cancel; one that is held here leaves."""
+    if s.hold.is_here:
         hold.release(s)
         return
     s.counters.token_retransmitted += 1
-    s.unicast(s.token_target, s.last_frame)
-    if s.state is State.COMMIT:
-        s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
-        return
-    if s.cancel_sent and not s.options.like_corosync:
+    s.unicast(s.membership.token_target, s.rotation.last_frame)
+    if s.hold.cancel_sent and not s.options.like_corosync:
         hold.cancel(s)
         if s.observer is not None:
-            s.observer("hold_cancelled_again", {"ring": list(s.ring_id)})
-    s.await_token(s.pace.repeated())
+            s.observer("hold_cancelled_again", {"ring": list(s.membership.ring_id)})
+    s.await_token(s.rotation.pace.repeated())
     if s.observer is not None:
-        s.observer("token_resend", {"ring": list(s.ring_id), "token_seq": s.token_seq + 1})
+        s.observer("token_resend", {"ring": list(s.membership.ring_id), "token_seq": s.rotation.token_seq + 1})
 
 
 def flush(s: RingState) -> None:
     """There is something to send: wake an idle ring."""
-    if s.state is not State.OPERATIONAL or not s.token_held:
+    if not s.hold.may_be_held:
         return
-    if (s.sync_packer if s.syncing else s.packer).packets_queued():
-        resume(s) if s.holding else hold.wake(s)
-
-
-def on_hold_cancel(s: RingState, cancel: HoldCancel) -> None:
-    """Somebody has something to send."""
-    if cancel.ring != s.ring_id:
-        return
-    s.seq_unchanged = 0
-    s.wanted = True
-    if s.state in (State.OPERATIONAL, State.RECOVERY):
-        hold.hurry(s)
+    if (s.sync.packer if s.sync.active else s.packer).packets_queued():
+        resume(s) if s.hold.is_here else hold.wake(s)
 
 
 def note_round(s: RingState, mcast: Mcast) -> None:
     """A new packet with a round has come: if the predecessor sent it behind a token that was not handled here yet, that
     token waits to be read. (A packet that is sent again keeps its stamp, and proves nothing.)"""
-    if s.new_members[s.new_members.index(s.node_id) - 1] != mcast.sender or not s.accelerated:
+    if (
+        s.membership.new_members[s.membership.new_members.index(s.node_id) - 1] != mcast.sender
+        or not s.features.accelerated
+    ):
         return
-    if extend_u32(mcast.node_id, s.tokens_received) > s.tokens_received:
-        s.token_first = True
+    if extend_u32(mcast.node_id, s.rotation.tokens_received) > s.rotation.tokens_received:
+        s.rotation.announce_token()
 
 
 def _observe_in(s: RingState, token: Token, token_seq: int, seq: int, aru: int) -> None:
     s.counters.orf_token_rx += 1
     if s.observer is None:
         return
-    fields: dict[str, object] = {"ring": list(s.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru}
-    s.observer("token_in", fields | {"fcc": token.fcc, "rtr": len(token.rtr), "round": s.tokens_received + 1})
+    fields: dict[str, object] = {"ring": list(s.membership.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru}
+    s.observer("token_in", fields | {"fcc": token.fcc, "rtr": len(token.rtr), "round": s.rotation.tokens_received + 1})
 
 
 def _observe_out(
@@ -407,14 +381,15 @@ def _observe_out(
     s.observer(
         "token_out",
         {
-            "ring": list(s.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru, "my_aru": store.aru,
+            "ring": list(s.membership.ring_id), "token_seq": token_seq, "seq": seq, "aru": aru, "my_aru": store.aru,
             "fcc": token.fcc, "backlog": token.backlog, "new": sent, "retransmitted": resent, "allowed": allowed,
-            "to": s.token_target, "requested": asked, "held": held, "after_token": late, "round": s.tokens_sent + 1,
+            "to": s.membership.token_target, "requested": asked, "held": held, "after_token": late,
+            "round": s.rotation.tokens_sent + 1,
         },
     )  # fmt: skip
 
 
 def _observe_packet(s: RingState, seq: int, frame: bytes, *, new: bool) -> None:
     if s.observer is not None:
-        fields = {"ring": list(s.ring_id), "seq": seq, "origin": decode_mcast(frame).origin, "new": new}
+        fields = {"ring": list(s.membership.ring_id), "seq": seq, "origin": decode_mcast(frame).origin, "new": new}
         s.observer("packet_out", fields | {"hash": crc32(frame)})

@@ -145,7 +145,7 @@ def test_a_packet_is_as_large_as_is_asked_for() -> None:
 def test_what_is_not_understood_by_all_is_sent_in_parts() -> None:
     packer = Packer(BASE)
     for takes_whole in (True, False):
-        packer.takes_whole = takes_whole
+        packer.keep_whole(takes_whole)
         packer.add(b"first", 1, safe=True)
         packer.add(b"whole", 2, parts=lambda: [(b"a", "2a"), (b"bcd", "2b")])
         packer.add(b"last", 3)

@@ -234,7 +234,7 @@ def test_no_credit_above_half(log: OrderedLog) -> None:
 
 
 def test_parts_of_unfinished_messages_do_not_slow_the_ring(log: OrderedLog) -> None:
-    """Only their rest frees them: without credit, or with the brake on, a message longer than half the log would take
+    """Only their rest frees them: without credit, or under backpressure, a message longer than half the log would take
     for ever."""
     kept: list[int] = []
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""Slowing the ring down while cpg does not keep up: the token waits a little at this node.
+"""Backpressure: slowing the ring down while cpg does not keep up: the token waits a little at this node.
 
 The log towards cpg has a bound. Above half of it nothing is taken from this node's own clients, but other nodes go on
 sending; and a client of this node that reads, but not as fast as all others send, would soon be cut off
@@ -17,7 +17,7 @@ PRESSURE_MIN = 0.2
 read 256 bytes at 300,000 a second one was cut off within two seconds; with 0.2 all went on at the same rate."""
 
 
-class Brake:
+class Backpressure:
     """Says until when nothing is to be read from the network."""
 
     def __init__(self, token_retransmit_ms: int) -> None:

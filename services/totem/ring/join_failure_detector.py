@@ -26,7 +26,7 @@ _GAP_JOINS = 3
 """Intervals between joins after which this node was not running itself, and has not listened."""
 
 
-class Silence:
+class JoinFailureDetector:
     """The books of one node: what it asked, who answered, whom it gave up early before."""
 
     __slots__ = ("_asked", "_asked_ns", "_failures", "_heard_ns")

@@ -1,0 +1,208 @@
+"""The lists that are agreed on in Gather, and what a join does to them.
+
+A node holds some processors for known (proc), and some of these for failed. Whoever sends exactly these two lists has
+agreed. Lists only grow until a ring is installed. Who cannot agree, because it says something else over and over or
+nothing at all, is found here too; what follows from that is gather.py's concern.
+Source: Amir et al., section 6; Corosync's memb_join_process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum, auto
+
+from services.totem.ring.join_failure_detector import JoinFailureDetector
+from services.totem.ring.options import RingOptions
+from services.totem.ring.timers import MS
+from services.totem.wire.frames import Join
+
+DISSENT_JOINS = 8
+"""Intervals between joins in which a node says the same, but not what we say, after which it will not agree."""
+
+RESTART_JOINS = 3
+"""The same for a node that holds others for failed that it hears: by that it keeps itself, and them, from agreeing."""
+
+
+class Verdict(Enum):
+    """What a join asks for."""
+
+    AGREED = auto()
+    """It says what we say, and all have said so: it is for us to form the ring."""
+    NOTHING_NEW = auto()
+    CHANGED = auto()
+    """Our lists have grown."""
+
+
+class Consensus:
+    """One node's lists, and who has agreed to them."""
+
+    __slots__ = (
+        "_node_id", "_options", "_since_ns", "agreed", "detector", "dissenting", "failed", "failed_to_receive",
+        "leaving", "proc",
+    )  # fmt: skip
+
+    def __init__(self, node_id: int, options: RingOptions, now_ns: int) -> None:
+        self._node_id = node_id
+        self._options = options
+        self._since_ns = now_ns
+        """When Gather was entered, which happens anew with each change of the lists."""
+        self.proc: set[int] = {node_id}
+        """Processors that are known."""
+        self.failed: set[int] = set()
+        """Those of them that are held for failed."""
+        self.agreed: set[int] = set()
+        """Those whose lists are the same as ours."""
+        self.dissenting: dict[int, tuple[Join, int]] = {}
+        """Of nodes whose joins do not say what we say, and change nothing of it: what, and since when (ns)."""
+        self.detector = JoinFailureDetector()
+        """Members that owe an answer while a ring is formed."""
+        self.leaving: set[int] = set()
+        """Nodes that said goodbye since the last ring was installed."""
+        self.failed_to_receive = False
+        """This node has given itself up: it forms a ring of its own."""
+
+    def restart(self, now_ns: int, *, resumes: bool) -> None:
+        """Gather is entered: nobody but us has agreed. `resumes`: from another state."""
+        self.proc.add(self._node_id)
+        self.agreed = {self._node_id}
+        self._since_ns = now_ns
+        if resumes:
+            self.detector.resume(now_ns)
+        self.dissenting.clear()
+
+    def await_anew(self) -> None:
+        """All agreed, but that will not be believed for ever: they have to say so again."""
+        self.agreed = {self._node_id}
+
+    def discover(self, node: int) -> None:
+        """A node has shown that it is there."""
+        self.proc.add(node)
+
+    def fail(self, nodes: Iterable[int]) -> None:
+        """These nodes are held for failed."""
+        self.failed.update(nodes)
+
+    def fail_self(self) -> None:
+        """This node receives too little to be a member."""
+        self.failed.add(self._node_id)
+        self.failed_to_receive = True
+
+    def missing(self) -> set[int]:
+        """Who has not agreed."""
+        return self.proc - self.failed - self.agreed
+
+    def is_same(self, join: Join) -> bool:
+        """Whether a join has exactly our lists."""
+        return self.proc == set(join.proc) and self.failed == set(join.failed)
+
+    def hopeless(self, now_ns: int) -> set[int]:
+        """Whom to wait for is in vain; empty while there is hope for one of those that have not agreed."""
+        missing = self.missing()
+        if self._must_restart(now_ns):
+            return missing or self.proc - self.failed - {self._node_id}
+        return missing if all(self._is_hopeless(node, now_ns) for node in missing) else set()
+
+    def _must_restart(self, now_ns: int) -> bool:
+        """Whether we hold nodes for failed that we hear: they will not agree with us, nor others that hear them. Once a
+        ring is formed, of this node alone perhaps, our lists are empty again and it merges with them."""
+        interval_ms = self._options.join_timeout_ms
+        waited_ms = (now_ns - self._since_ns) // MS
+        return waited_ms >= RESTART_JOINS * interval_ms + self._options.send_join_ms and any(
+            self.detector.is_audible(node, now_ns, interval_ms) for node in self.failed
+        )
+
+    def _is_hopeless(self, node: int, now_ns: int) -> bool:
+        options = self._options
+        if node in self.dissenting:
+            patience_ms = DISSENT_JOINS * options.join_timeout_ms + options.send_join_ms
+            return now_ns - self.dissenting[node][1] >= patience_ms * MS
+        early_ms = options.consensus_early_ms
+        return early_ms > 0 and self.detector.is_overdue(node, now_ns, early_ms, options.consensus_timeout_ms)
+
+    def forget_answers(self) -> None:
+        """This node has not listened: nobody owes it an answer any more."""
+        self.detector.clear()
+
+    def hear(self, join: Join, now_ns: int) -> None:
+        """A join or leave has come."""
+        self.detector.heard(join.sender, now_ns)
+        if join.is_leave:
+            self.leaving.add(join.sender)
+
+    def agree(self, join: Join) -> None:
+        """If a join says all that we say, its sender has agreed."""
+        if not join.is_leave and self.is_same(join):
+            self.agreed.add(join.sender)
+
+    def note_dissent(self, join: Join, now_ns: int) -> None:
+        """A join that has changed nothing here. If it does not say what we say, although its sender has heard of us,
+        then neither will its next one, unless that says something new."""
+        agrees = self.is_same(join)
+        if not agrees and join.sender != self._node_id:
+            self.agreed.discard(join.sender)
+        if join.is_leave or agrees or self._node_id not in join.proc:
+            self.dissenting.pop(join.sender, None)
+        elif join.sender not in self.dissenting or self.dissenting[join.sender][0] != join:
+            self.dissenting[join.sender] = join, now_ns
+
+    def absorb(self, join: Join, members: tuple[int, ...], now_ns: int) -> Verdict:
+        """Take over what a join says that is new to us (Corosync's memb_join_process, cases 1 to 4). `members`: of the
+        installed ring."""
+        procs, fails = set(join.proc), set(join.failed)
+        if procs == self.proc and fails == self.failed:
+            return self._count(join, now_ns)
+        if (procs <= self.proc and fails <= self.failed) or join.sender in self.failed:
+            return Verdict.NOTHING_NEW
+        size_before = len(self.proc) + len(self.failed)
+        self.proc |= procs
+        if self._node_id in fails:
+            # A stranger may have said so before it formed a ring, and forgotten it since. If not, it dissents.
+            if join.sender in members:
+                self.failed.add(join.sender)
+        elif join.sender in members:
+            self.failed |= fails - set(members) if join.sender in self.failed else fails
+        else:
+            # Corosync takes over nothing from a stranger. But of a node that is a stranger here too, and silent, it
+            # knows no less than we do, and to wait for it longer than others do would only part us from them.
+            self.failed |= {node for node in fails.difference(members) if self.detector.is_silent(node)}
+        # A node of another ring may fail others than we do. Answering each of its joins with a new round of ours would
+        # make two such nodes answer each other without end.
+        return Verdict.CHANGED if len(self.proc) + len(self.failed) > size_before else Verdict.NOTHING_NEW
+
+    def _count(self, join: Join, now_ns: int) -> Verdict:
+        """A join says exactly what we say: whether all do now, and it is for us to form the ring."""
+        if not join.is_leave:
+            self.agreed.add(join.sender)
+        agreeing = self.proc - self.failed
+        if agreeing - self.agreed:
+            return Verdict.NOTHING_NEW
+        # Who has agreed says so again and again. One that does no more is gone, or never was.
+        window_ms = self._options.join_timeout_ms + self._options.send_join_ms
+        gone = {n for n in agreeing if n != self._node_id and not self.detector.is_audible(n, now_ns, window_ms)}
+        if gone:
+            self.agreed -= gone
+            return Verdict.NOTHING_NEW
+        if self.failed_to_receive or (agreeing and self._node_id == min(agreeing)):
+            return Verdict.AGREED
+        return Verdict.NOTHING_NEW
+
+    def begin_from(self, members: tuple[int, ...]) -> None:
+        """The ring that is being formed was installed by others: the lists are as it leaves them."""
+        self.proc = set(members)
+        self.failed = set()
+
+    def form(self) -> tuple[int, ...]:
+        """The members of the ring that this node forms, ascending."""
+        if self.failed_to_receive:
+            self.failed_to_receive = False
+            self.proc = {self._node_id}
+            self.failed = set()
+        return tuple(sorted(self.proc - self.failed))
+
+    def install(self, members: tuple[int, ...], silent: tuple[int, ...], now_ns: int) -> None:
+        """A ring is installed. `silent`: members of the one before that are not in it and have not said goodbye."""
+        self.begin_from(members)
+        self.leaving.clear()
+        for node in silent:
+            self.detector.note_failed(node, now_ns, self._options.consensus_timeout_ms)
+        self.detector.clear()

@@ -1,0 +1,120 @@
+"""What happens on which event in which state: the table of the ring's machine.
+
+An event is a frame of some kind, a timer that has expired, or a call of the host. Every pair of a state and an event
+has a handler here: a function that does what the first paragraph of its docstring says, or `ignored`. Before the start
+and after the goodbye frames are not even decoded. What touches neither state nor timers is no event: submitting
+messages, `input_drained`, `set_receive_bytes`.
+
+docs/RING.md has this table as a text, printed from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from services.totem.ring import commit, expiry, foreign, gather, hold, mcast, sync, token
+from services.totem.ring.events import State
+from services.totem.ring.state import RingState
+from services.totem.ring.timers import Timer
+from services.totem.wire.frames import Commit, Frame, HoldCancel, Join, Kind, Mcast, Merge, Token
+
+
+class Call(StrEnum):
+    """Calls of the host."""
+
+    START = "start"
+    LEAVE = "leave"
+    REGATHER = "regather"
+    """The address was lost or is back, or a new ring of the same members is wanted."""
+    MEMBER_DEAD = "member_dead"
+    PROBE = "probe"
+    SYNC_REPLY = "sync_reply"
+    FLUSH = "flush"
+    """Messages were submitted."""
+
+
+Event = Kind | Timer | Call
+Handler = Callable[..., None]
+"""Takes the state, and the frame or the arguments of the call."""
+
+
+class Row(NamedTuple):
+    """The handlers of one event, by state."""
+
+    starting: Handler
+    operational: Handler
+    gather: Handler
+    commit: Handler
+    recovery: Handler
+    left: Handler
+
+
+def ignored(s: RingState, *_: Any) -> None:
+    """Nothing: it cannot be in this state, or means nothing there."""
+
+
+NO = ignored
+
+TABLE: dict[Event, Row] = {
+    Kind.TOKEN: Row(NO, token.in_operational, NO, NO, token.in_recovery, NO),
+    Kind.MCAST: Row(NO, mcast.in_operational, mcast.in_gather, mcast.in_commit, mcast.in_recovery, NO),
+    Kind.MERGE: Row(
+        NO, foreign.merge_in_operational, foreign.merge_in_gather, foreign.merge_counted, foreign.merge_counted, NO
+    ),
+    Kind.JOIN: Row(
+        NO, gather.join_in_operational, gather.join_in_gather, gather.join_in_commit, gather.join_in_recovery, NO
+    ),
+    Kind.COMMIT: Row(NO, commit.counted, gather.on_commit, commit.in_commit, commit.in_recovery, NO),
+    Kind.HOLD_CANCEL: Row(NO, hold.cancelled, hold.note_cancel, hold.note_cancel, hold.cancelled, NO),
+    Timer.TOKEN: Row(
+        NO,
+        expiry.token_lost_in_operational,
+        gather.commit_token_missed,
+        expiry.token_lost_in_commit,
+        expiry.token_lost_in_recovery,
+        NO,
+    ),
+    Timer.TOKEN_RETRANSMIT: Row(NO, token.resend, NO, commit.resend, token.resend, NO),
+    Timer.TOKEN_HOLD: Row(NO, hold.release, NO, NO, hold.release, NO),
+    Timer.TOKEN_WARNING: Row(NO, expiry.token_late, NO, NO, NO, NO),
+    Timer.JOIN: Row(NO, NO, gather.join_expired, NO, NO, NO),
+    Timer.SEND_JOIN: Row(NO, NO, gather.send_join, NO, NO, NO),
+    Timer.CONSENSUS: Row(NO, NO, gather.consensus_expired, NO, NO, NO),
+    Timer.MERGE: Row(NO, foreign.announce, NO, NO, NO, NO),
+    Timer.SYNC: Row(NO, expiry.out_of_step, NO, NO, NO, NO),
+    Timer.STANDSTILL: Row(NO, expiry.stands_still, NO, expiry.stands_still, expiry.stands_still, NO),
+    Timer.PAUSE: Row(NO, expiry.check_pause, expiry.check_pause, expiry.check_pause, expiry.check_pause, NO),
+    Call.START: Row(gather.start, NO, NO, NO, NO, NO),
+    Call.LEAVE: Row(gather.leave_unheard, gather.leave, gather.leave, gather.leave, gather.leave, NO),
+    Call.REGATHER: Row(NO, gather.enter, gather.enter, gather.enter, gather.enter, NO),
+    Call.MEMBER_DEAD: Row(NO, gather.fail_in_operational, gather.fail, gather.fail, gather.fail, NO),
+    Call.PROBE: Row(NO, hold.probe, NO, NO, NO, NO),
+    Call.SYNC_REPLY: Row(NO, sync.reply, sync.reply, sync.reply, sync.reply, NO),
+    Call.FLUSH: Row(NO, token.flush, NO, NO, NO, NO),
+}
+
+_FRAMES: dict[type[Frame], Kind] = {
+    Token: Kind.TOKEN,
+    Mcast: Kind.MCAST,
+    Merge: Kind.MERGE,
+    Join: Kind.JOIN,
+    Commit: Kind.COMMIT,
+    HoldCancel: Kind.HOLD_CANCEL,
+}
+
+HANDLERS: dict[tuple[State, Event], Handler] = {
+    (state, event): getattr(row, state.value) for event, row in TABLE.items() for state in State
+}
+"""The table by pairs."""
+
+FRAME_HANDLERS: dict[State, dict[type[Frame], Handler]] = {
+    state: {frame: HANDLERS[state, kind] for frame, kind in _FRAMES.items()} for state in State
+}
+"""The same for frames, as they are looked for: by their class."""
+
+
+def dispatch(s: RingState, event: Timer | Call, *arguments: Any) -> None:
+    """A timer has expired, or the host calls."""
+    HANDLERS[s.state, event](s, *arguments)

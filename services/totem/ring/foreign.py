@@ -1,0 +1,78 @@
+"""Signs of other rings, with which this one is to be merged: their packets, and what their representatives announce.
+
+A packet of the ring from which a member came is no such sign in Operational, but late.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.totem.ring import gather
+from services.totem.ring.events import GatherReason
+from services.totem.ring.timers import Timer
+from services.totem.wire.base import Reason, RingId
+from services.totem.wire.frames import PROCESSORS_MAX, Mcast, Merge, encode_merge
+
+if TYPE_CHECKING:
+    from services.totem.ring.state import RingState
+
+
+def is_late(s: RingState, sender: int, ring: RingId) -> bool:
+    """Whether this is of the ring from which a member of this one came."""
+    return sender in s.membership.members and ring in s.membership.ancestors.values()
+
+
+def mcast_in_operational(s: RingState, mcast: Mcast) -> None:
+    """Somebody else's packet: form a ring with its sender."""
+    if _check(s, mcast.origin):
+        gather.discover(s, mcast.origin, GatherReason.FOREIGN_MESSAGE_IN_OPERATIONAL)
+
+
+def mcast_in_gather(s: RingState, mcast: Mcast) -> None:
+    """Somebody else's packet: agree with its sender too, if it is news."""
+    if _check(s, mcast.origin) and mcast.origin not in s.consensus.proc:
+        gather.discover(s, mcast.origin, GatherReason.FOREIGN_MESSAGE_IN_GATHER)
+
+
+def merge_in_operational(s: RingState, merge: Merge) -> None:
+    """Another ring is there: form one with its representative."""
+    s.counters.memb_merge_detect_rx += 1
+    if not _is_own(s, merge) and not is_late(s, merge.sender, merge.ring) and _check(s, merge.sender):
+        gather.discover(s, merge.sender, GatherReason.MERGE_DURING_OPERATIONAL)
+
+
+def merge_in_gather(s: RingState, merge: Merge) -> None:
+    """Another ring is there: agree with its representative too, if it is news."""
+    s.counters.memb_merge_detect_rx += 1
+    if not _is_own(s, merge) and _check(s, merge.sender) and merge.sender not in s.consensus.proc:
+        gather.discover(s, merge.sender, GatherReason.MERGE_DURING_GATHER)
+
+
+def merge_counted(s: RingState, merge: Merge) -> None:
+    """Count it, and a stranger's as refused. The ring that is being formed will announce itself."""
+    s.counters.memb_merge_detect_rx += 1
+    if not _is_own(s, merge):
+        _check(s, merge.sender)
+
+
+def announce(s: RingState) -> None:
+    """The representative tells others of its ring."""
+    if s.is_representative:
+        s.counters.memb_merge_detect_tx += 1
+        s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.membership.ring_id)))
+        s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
+
+
+def _is_own(s: RingState, merge: Merge) -> bool:
+    return merge.ring in (s.membership.ring_id, s.membership.old_ring_id)
+
+
+def _check(s: RingState, node: int) -> bool:
+    """Whether this node may be merged with; one that may not is counted."""
+    if node == 0 or (s.options.members is not None and node not in s.options.members):
+        s.counters.drop(Reason.UNKNOWN_MEMBER)
+        return False
+    if len(s.consensus.proc | s.consensus.failed) >= PROCESSORS_MAX:
+        s.counters.drop(Reason.TOO_MANY_ENTRIES)
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""The way of the token, as this node sees it: what came, what was passed on, and when it has to be back.
+
+All numbers are integers that do not wrap. They are of the ring that was committed to last, and begin anew with it.
+"""
+
+from __future__ import annotations
+
+from services.totem.ring.options import RingOptions
+from services.totem.ring.pace import Pace
+from services.totem.ring.timers import MS
+from services.totem.wire.base import U32_MASK
+
+
+class Rotation:
+    """One node's books of the token's visits."""
+
+    __slots__ = (
+        "_options", "_this_seqno", "aru_count", "last_aru", "last_frame", "pace", "passed_seq", "sent_aru",
+        "token_at_ns", "token_first", "token_seq", "tokens_received", "tokens_sent",
+    )  # fmt: skip
+
+    def __init__(self, options: RingOptions, now_ns: int) -> None:
+        self._options = options
+        self._this_seqno = 0
+        self.last_frame = b""
+        """The token, or commit token, that was passed on last: for the retransmit timer."""
+        self.token_at_ns = now_ns
+        """When the token was passed on."""
+        self.begin_ring()
+        self.last_aru = -1
+
+    def begin_ring(self) -> None:
+        """A ring is being formed, of which no token has been seen yet."""
+        base = self._options.initial_sequence
+        self.token_seq = -1
+        """token_seq of the last token that was accepted."""
+        self.passed_seq = base
+        """seq of the token that was passed on last."""
+        self.sent_aru = base - 1
+        """aru of the token as it was passed on last."""
+        self.last_aru = base - 1
+        """aru of the token at the visit before."""
+        self.aru_count = 0
+        """Visits in a row at which somebody held the same aru down."""
+        self.tokens_sent = 0
+        """Tokens passed on in this ring, repetitions not counted: the round of what is sent until the next one."""
+        self.tokens_received = 0
+        """Tokens accepted in this ring: the predecessor's `tokens_sent`, unless one is on its way."""
+        self.token_first = False
+        """The predecessor sends behind the token already, so that is here too: read it before more data."""
+        self.pace = Pace(self._options.token_retransmit_ms * MS, fixed=self._options.like_corosync)
+
+    def accept(self, now_ns: int) -> None:
+        """A token has come and is believed."""
+        self.pace.came(now_ns)
+        self.tokens_received += 1
+        self.token_first = False
+
+    def visit(self, aru: int) -> int:
+        """A visit begins with this aru; that of the visit before."""
+        before, self.last_aru = self.last_aru, aru
+        return before
+
+    def count_aru(self, *, stands: bool) -> int:
+        """Whether the aru stands still because somebody holds it down; for how many visits in a row it has."""
+        self.aru_count = self.aru_count + 1 if stands else 0
+        return self.aru_count
+
+    def end_visit(self, token_seq: int, seq: int, aru: int) -> None:
+        """The token will be passed on with this seq and aru."""
+        self.token_seq = token_seq
+        self.passed_seq = seq
+        self.sent_aru = aru
+
+    def pass_on(self, frame: bytes, now_ns: int) -> None:
+        """The token leaves, or is held here instead."""
+        self.last_frame = frame
+        self.token_at_ns = now_ns
+        self.tokens_sent += 1
+
+    def resume(self) -> None:
+        """The token that was held here has not left: its visit goes on."""
+        self.tokens_sent -= 1
+
+    def originate(self, frame: bytes) -> None:
+        """The representative sends the first token of the ring."""
+        self.last_frame = frame
+        self.tokens_sent = 1
+
+    def pass_commit(self, frame: bytes) -> None:
+        """A commit token leaves."""
+        self.last_frame = frame
+
+    def announce_token(self) -> None:
+        """There is a token that waits to be read."""
+        self.token_first = True
+
+    def next_seqno(self) -> int:
+        """The next number of this node's own count of packets (u32)."""
+        self._this_seqno = (self._this_seqno + 1) & U32_MASK
+        return self._this_seqno

@@ -1,0 +1,64 @@
+"""Ring sequences: which claims of others are believed, and which number the next ring gets.
+
+Numbers of rings must not repeat and must grow, so every node follows the highest that it hears of. A forger could use
+that to drive all to the end of the numbers. So claims far above ours are believed only at a rate (see
+RING_SEQUENCE_FREE and what follows it in options.py).
+"""
+
+from __future__ import annotations
+
+from services.totem.ring.options import (
+    RING_SEQUENCE_BUDGET,
+    RING_SEQUENCE_FREE,
+    RING_SEQUENCE_RATE,
+    RING_SEQUENCE_SLACK,
+)
+from services.totem.ring.timers import NS
+
+
+class RingSequences:
+    """What one node believes of ring sequences. Times in nanoseconds of the host's clock."""
+
+    __slots__ = ("_budget", "_budget_at_ns", "_claimed", "highest")
+
+    def __init__(self, sequence: int, now_ns: int) -> None:
+        self.highest = sequence
+        """The highest that is believed."""
+        self._claimed = 0
+        """Not believed, but near enough to form a ring ahead of it (RING_SEQUENCE_SLACK)."""
+        self._budget = RING_SEQUENCE_BUDGET
+        self._budget_at_ns = now_ns
+
+    def hear(self, sequence: int, now_ns: int) -> None:
+        """A join names this ring sequence."""
+        self.highest = max(self.highest, self._believe(sequence, now_ns))
+        if sequence <= self.highest + RING_SEQUENCE_SLACK // 2:
+            self._claimed = max(self._claimed, sequence)
+
+    def admit(self, sequence: int, now_ns: int) -> bool:
+        """Whether a ring that is really being formed may have this sequence."""
+        if sequence <= self.highest + RING_SEQUENCE_SLACK:
+            return True
+        believed = self._believe(sequence, now_ns)
+        self.highest = max(self.highest, believed)
+        return believed >= sequence
+
+    def commit_to(self, sequence: int) -> None:
+        """This node goes along with a ring of this sequence."""
+        self.highest = max(self.highest, sequence)
+
+    def next_sequence(self) -> int:
+        """The sequence of a ring that this node forms."""
+        return max(self.highest, self._claimed) + 4
+
+    def _believe(self, sequence: int, now_ns: int) -> int:
+        """How much of a ring sequence that others claim is believed."""
+        floor = max(self.highest + 4, RING_SEQUENCE_FREE)
+        if sequence <= floor:
+            return sequence
+        elapsed_ns = now_ns - self._budget_at_ns
+        self._budget_at_ns = now_ns
+        budget = min(RING_SEQUENCE_BUDGET, self._budget + elapsed_ns * RING_SEQUENCE_RATE // NS)
+        granted = min(sequence - floor, budget)
+        self._budget = budget - granted
+        return floor + granted
