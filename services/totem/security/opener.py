@@ -28,6 +28,7 @@ from services.totem.security.envelope import (
     prefix_of,
 )
 from services.totem.security.keys import Keyring
+from services.totem.security.marks import SegmentKeys
 from services.totem.security.peers import Boot, Peer, Peers
 from services.totem.security.replay import KEPT_COUNTERS, MASK, ReplayWindow
 from services.totem.security.sealer import Sealer
@@ -163,6 +164,22 @@ class Opener:
             window.highest = window.slots[counter & MASK] = counter
             opened.append((frame, source))
         return len(datagrams)
+
+    def segment_keys(self, sender: int) -> SegmentKeys | None:
+        """What the segments of the boot are marked with with which a sender is known to live; None: with none."""
+        peer = self._peers.get(sender)
+        boot = peer.known if peer is not None else None
+        if boot is None:
+            return None
+        if boot.segment_keys is None:
+            keys = [self._keyring.segment_key(number, sender, boot.boot) for number in self._keyring.numbers]
+            boot.segment_keys = SegmentKeys(boot.boot, tuple(keys))
+        return boot.segment_keys
+
+    def key_added(self) -> None:
+        """A key was installed in the keyring."""
+        for peer in self._peers.all():
+            peer.keys_changed()
 
     def forget_key(self, number: int) -> None:
         """The key was removed from the keyring."""

@@ -8,6 +8,7 @@ invented boots takes time, but no memory and no place of a true one.
 from __future__ import annotations
 
 from services.totem.security.challenge import Question
+from services.totem.security.marks import SegmentKeys
 from services.totem.security.replay import ReplayWindow
 from services.totem.security.suites import Codec
 
@@ -20,7 +21,7 @@ _NEVER_NS = -(1 << 62)
 class Boot:
     """One life of a sender."""
 
-    __slots__ = ("boot", "codecs", "window")
+    __slots__ = ("boot", "codecs", "segment_keys", "window")
 
     def __init__(self, boot: bytes) -> None:
         self.boot = boot
@@ -28,6 +29,8 @@ class Boot:
         """By key number."""
         self.window: ReplayWindow | None = None
         """Set when this is known to be the present life."""
+        self.segment_keys: SegmentKeys | None = None
+        """What its segments are marked with, once some came; made anew when keys come or go."""
 
 
 class Peer:
@@ -59,8 +62,15 @@ class Peer:
         found.codecs[key_number] = codec
         return found
 
+    def keys_changed(self) -> None:
+        """A key is valid now that was not before."""
+        for each in (self.known, self.other):
+            if each is not None:
+                each.segment_keys = None
+
     def forget_key(self, key_number: int) -> None:
         """Drop what was derived from a key that is no longer valid."""
+        self.keys_changed()
         for each in (self.known, self.other):
             if each is not None:
                 each.codecs.pop(key_number, None)

@@ -16,11 +16,19 @@ from ipaddress import ip_address
 from itertools import groupby
 from typing import Any
 
+from services.totem.security.marks import SegmentMarks
 from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, size_of_each, split
 from services.totem.transport.icmp import PENDING, report_errors, unreachable
 from services.totem.transport.segments import MAGIC as SEGMENT
 from services.totem.transport.segments import Cutter, Joiner
-from services.totem.transport.sockets import bound_socket, family_of, reason_of, socket_address
+from services.totem.transport.sockets import (
+    bound_socket,
+    family_of,
+    headers_size,
+    ignore_path_mtu,
+    reason_of,
+    socket_address,
+)
 from services.totem.wire.frames import Kind
 
 DATAGRAM_SIZE_MAX = 65536
@@ -72,11 +80,17 @@ class Transport(ABC):
         """Of the other nodes, as sendto() wants them."""
         self._grouping = Grouping()
         self._cutter: Cutter | None = None
-        self._joiner = Joiner(counters)
+        self._joiner: Joiner | None = None
 
-    def cut_above(self, netmtu: int) -> None:
-        """Cut what is for everybody and larger than this into segments, and join what others have cut."""
-        self._cutter = Cutter(netmtu)
+    def cut_above(self, mtu: int, source: SegmentMarks) -> None:
+        """Cut what does not fit an IP packet of `mtu` bytes into segments, and join what others have cut."""
+        payload_max = mtu - headers_size(family_of(self.address))
+        if self._cutter is None or self._cutter.payload_max != payload_max:
+            self._cutter = Cutter(payload_max, source)
+        if self._joiner is None:
+            self._joiner = Joiner(self.counters, source)
+        for each in self._sockets:
+            ignore_path_mtu(each)
 
     @abstractmethod
     def multicast(
@@ -160,6 +174,8 @@ class Transport(ABC):
         self._sockets.append(made)
         report_errors(made)
         ask_for_groups(made)
+        if self._cutter is not None:
+            ignore_path_mtu(made)
         return made
 
     def _destination(self, address: str) -> Any:
@@ -181,7 +197,7 @@ class Transport(ABC):
     def _calls(self, datagrams: Sequence[bytes], once_up_to: int, parity: bool) -> list[_Call]:
         """How to send these with few calls."""
         groups, cutter = self._grouping.groups, self._cutter
-        if cutter is None or max(map(len, datagrams), default=0) <= cutter.netmtu:
+        if cutter is None or max(map(len, datagrams), default=0) <= cutter.payload_max:
             return [(group, len(group[0]), 1) for group in groups(datagrams)]
         calls: list[_Call] = []
         for cut, some in groupby(datagrams, lambda each: cutter.cuts(len(each))):
@@ -214,6 +230,13 @@ class Transport(ABC):
             for at in range(0, len(buffers), each):
                 self._send(out, b"".join(buffers[at : at + each]), address)
 
+    def _send_whole(self, out: socket.socket, datagram: bytes, address: Any) -> None:
+        """Send one datagram to one node, cut if it has to be."""
+        if self._cutter is not None and len(datagram) > self._cutter.payload_max:
+            self._send_calls(out, self._calls([datagram], DATAGRAM_SIZE_MAX, False), address)
+        else:
+            self._send(out, datagram, address)
+
     def _send(self, out: socket.socket, datagram: Buffer, address: Any) -> None:
         try:
             out.sendto(datagram, address)
@@ -234,7 +257,7 @@ class Transport(ABC):
         To read past a token before that was handled would only delay it, and to ask an empty socket costs as much as
         to send a datagram.
         """
-        recvmsg, append, joins = source.recvmsg, into.append, self._cutter is not None
+        recvmsg, append, joiner = source.recvmsg, into.append, self._joiner
         enough = len(into) + datagrams_max
         failures = reads = 0
         while len(into) < enough and (reads := reads + 1) <= READS_MAX:
@@ -249,19 +272,16 @@ class Transport(ABC):
                     continue
                 self.counters["rx_" + reason_of(error)] += 1
                 return True
-            if joins and data[:1] == SEGMENT:
-                if control:
-                    whole = self._joiner.join_all(data, size_of_each(data, control), address)
-                else:
-                    whole = self._joiner.join(data, address)
+            if joiner is not None and data[:1] == SEGMENT:
+                whole = joiner.join_all(data, size_of_each(data, control)) if control else joiner.join(data)
                 if whole is not None:
                     append((whole, address))
                 if whole is not None or not control:
                     continue
             if control:
                 parts = split(data, control)
-                if joins:
-                    parts = self._joined(parts, address)
+                if joiner is not None:
+                    parts = _joined(joiner, parts)
                 into += [(each, address) for each in parts]
                 if any(each[_KIND_AT : _KIND_AT + 1] == _TOKEN for each in parts):
                     return False
@@ -271,10 +291,11 @@ class Transport(ABC):
                 return False
         return False
 
-    def _joined(self, parts: list[bytes], source: Any) -> list[bytes]:
-        """The datagrams in what came together: those that are none but segments of one in their place, once whole."""
-        found = [self._joiner.join(each, source) if each[:1] == SEGMENT else each for each in parts]
-        return [each for each in found if each is not None]
+
+def _joined(joiner: Joiner, parts: list[bytes]) -> list[bytes]:
+    """The datagrams in what came together: those that are none but segments of one in their place, once whole."""
+    found = [joiner.join(each) if each[:1] == SEGMENT else each for each in parts]
+    return [each for each in found if each is not None]
 
 
 _TOKEN = bytes([Kind.TOKEN])

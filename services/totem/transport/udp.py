@@ -117,14 +117,14 @@ class UdpTransport(Transport):
     def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a node whose address is not known (yet) does not get it."""
         if address := self._addresses.get(node):
-            self._send(self._out, datagram, address)
+            self._send_whole(self._out, datagram, address)
         else:
             self.counters["tx_no_address"] += 1
 
     def reply(self, node: int, source: str, datagram: bytes) -> None:
         """Back where it came from if nobody says where nodes are: what is learned may be out of date."""
         if self._learns:
-            self._send(self._out, datagram, self._destination(source))
+            self._send_whole(self._out, datagram, self._destination(source))
         else:
             self.unicast(node, datagram)
 

@@ -63,7 +63,7 @@ class UdpuTransport(Transport):
     def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a member whose address is not known (yet) does not get it."""
         if address := self._addresses.get(node):
-            self._send(self._token, datagram, address)
+            self._send_whole(self._token, datagram, address)
         else:
             self.counters["tx_no_address"] += 1
 
