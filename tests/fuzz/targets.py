@@ -423,12 +423,10 @@ def _marked(who: int, piece: bytes) -> bytes:
     key = _acquainted()[who % 8].own_key()
     rows = segments.parities(count)
     all_marks = marks.marks(key, number, count, rows)
-    if kind == segments.SHARE and index < count:
-        mark = marks.mark_of_share(all_marks, index, count)
-    elif kind == segments.PARITY and index < rows:
-        mark = marks.mark_of_parity(all_marks, index, count, rows)
-    else:
+    at = index if kind == segments.SHARE else count + index
+    if kind not in (segments.SHARE, segments.PARITY) or at >= count + rows:
         return piece
+    mark = all_marks[marks.MARK_SIZE * at :][: marks.MARK_SIZE]
     return piece[:4] + (who % 8).to_bytes(4) + piece[8:16] + mark + piece[segments.HEADER_SIZE :]
 
 

@@ -49,20 +49,6 @@ class SegmentMarks(Protocol):
 
 
 def marks(key: bytes, number: int, shares: int, parities: int = 0) -> bytes:
-    """The marks of a datagram of so many shares, and of so many segments of parity.
-
-    Byte i of the mark of share n is at i * shares + n, so that those of all shares are written, or compared, in few
-    steps; what belongs to parity follows, in the same way.
-    """
+    """The marks of a datagram of so many shares, in their order, and then of so many segments of parity."""
     counted = ((number << 8) | shares).to_bytes(_COUNTED, "big")
     return hashlib.shake_128(key + counted).digest(MARK_SIZE * (shares + parities))
-
-
-def mark_of_share(marked: bytes, index: int, shares: int) -> bytes:
-    """The mark of one share."""
-    return marked[index : MARK_SIZE * shares : shares]
-
-
-def mark_of_parity(marked: bytes, row: int, shares: int, parities: int) -> bytes:
-    """The mark of one segment of parity."""
-    return marked[MARK_SIZE * shares + row :: parities]

@@ -92,6 +92,12 @@ class PacketSecurity:
         """What is to be logged."""
         return self._opener.complaints.take()
 
+    def begin_boot(self, boot: bytes) -> None:
+        """This memory may have been copied: begin a life of its own, under `boot`, 16 bytes that no copy has. To the
+        others it is as if the node had started again, and to the node, as if they had."""
+        self._sealer.begin_boot(boot)
+        self._opener.forget_all()
+
     # -- keys
 
     @property

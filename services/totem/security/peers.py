@@ -7,7 +7,7 @@ invented boots takes time, but no memory and no place of a true one.
 
 from __future__ import annotations
 
-from services.totem.security.challenge import Question
+from services.totem.security.challenge import Answers, Question
 from services.totem.security.marks import SegmentKeys
 from services.totem.security.replay import ReplayWindow
 from services.totem.security.suites import Codec
@@ -36,7 +36,7 @@ class Boot:
 class Peer:
     """One sender."""
 
-    __slots__ = ("asked_ns", "known", "other", "question")
+    __slots__ = ("answers", "asked_ns", "known", "other", "question")
 
     def __init__(self) -> None:
         self.known: Boot | None = None
@@ -46,6 +46,8 @@ class Peer:
         self.question: Question | None = None
         self.asked_ns = _NEVER_NS
         """When a question was last sent."""
+        self.answers = Answers()
+        """To its own questions, under boots that are not known to live."""
 
     def boot(self, boot: bytes) -> Boot | None:
         """What is remembered of a boot."""

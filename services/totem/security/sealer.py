@@ -45,6 +45,15 @@ class Sealer:
         self._padding_mask = keyring.suite.padding_mask
         self._take_key(keyring.in_use)
 
+    def begin_boot(self, boot: bytes) -> None:
+        """Seal under another boot from now on, which nobody ever had: perhaps a copy of this memory goes on with the
+        counters of the present one."""
+        if len(boot) != BOOT_SIZE:
+            raise ValueError(f"a boot has {BOOT_SIZE} bytes, not {len(boot)}")
+        self._boot = boot
+        self._counter, self._kept_counter = 0, KEPT_COUNTERS
+        self._take_key(self._keyring.in_use)
+
     def seal(self, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for everybody who has the key."""
         return self._seal(Content.FRAME, frame, b"")

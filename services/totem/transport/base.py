@@ -8,6 +8,7 @@ repairs that, and waiting for a full socket buffer would hold up the token.
 from __future__ import annotations
 
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -29,6 +30,7 @@ from services.totem.transport.sockets import (
     reason_of,
     socket_address,
 )
+from services.totem.transport.sources import dropped, take_nothing
 from services.totem.wire.frames import Kind
 
 DATAGRAM_SIZE_MAX = 65536
@@ -75,6 +77,9 @@ class Transport(ABC):
         self.counters = counters
         self.drained = True
         """Whether the last `receive` left nothing behind that was there when it looked."""
+        self.ended_by_token = False
+        """Whether the last `receive` ended with what looks like a token."""
+        self._tokens_doubted = 0
         self._sockets: list[socket.socket] = []
         self._addresses: dict[int, Any] = {}
         """Of the other nodes, as sendto() wants them."""
@@ -147,6 +152,22 @@ class Transport(ABC):
         """A token that waits in a socket of its own, although data may wait too; nothing where there is no such socket,
         for then what came first is read first."""
         return []
+
+    def dropped_by_kernel(self) -> int:
+        """Datagrams for this node that the kernel has dropped: from other addresses, or for want of room."""
+        return sum(dropped(each) for each in self._receivers())
+
+    def _receivers(self) -> list[socket.socket]:
+        """The sockets that are read."""
+        polled = self.filenos()
+        return [each for each in self._sockets if each.fileno() in polled]
+
+    def _deafen(self) -> None:
+        """Let the kernel drop what comes to sockets that only send."""
+        receivers = self._receivers()
+        for each in self._sockets:
+            if each not in receivers:
+                take_nothing(each)
 
     def receive_bytes(self) -> int:
         """What the socket on which data arrives can hold, as the kernel counts (it counts a packet about twice)."""
@@ -255,12 +276,20 @@ class Transport(ABC):
         """Append what `source` holds, up to and with a token, at least `datagrams_max`. True: it is empty now.
 
         To read past a token before that was handled would only delay it, and to ask an empty socket costs as much as
-        to send a datagram.
+        to send a datagram. Of what makes no datagrams no more is looked at than `PIECES_MAX`, and for no longer than
+        `READ_NS_MAX`: whoever sends garbage does not keep the loop here.
         """
         recvmsg, append, joiner = source.recvmsg, into.append, self._joiner
         enough = len(into) + datagrams_max
-        failures = reads = 0
-        while len(into) < enough and (reads := reads + 1) <= READS_MAX:
+        failures = pieces = 0
+        until_ns = 0
+        while len(into) < enough:
+            if (pieces := pieces + 1) > PIECES_UNTIMED:
+                now_ns = time.monotonic_ns()
+                until_ns = until_ns or now_ns + READ_NS_MAX
+                if pieces > PIECES_MAX or now_ns > until_ns:
+                    self.counters["rx_turn_ended"] += 1
+                    return False
             try:
                 data, control, _, address = recvmsg(DATAGRAM_SIZE_MAX, CONTROL_BYTES)
             except BlockingIOError:
@@ -280,16 +309,30 @@ class Transport(ABC):
                     continue
             if control:
                 parts = split(data, control)
+                pieces += len(parts)
                 if joiner is not None:
                     parts = _joined(joiner, parts)
                 into += [(each, address) for each in parts]
-                if any(each[_KIND_AT : _KIND_AT + 1] == _TOKEN for each in parts):
+                if any(each[_KIND_AT : _KIND_AT + 1] == _TOKEN for each in parts) and self._stops_at_token():
                     return False
                 continue
             append((data, address))
-            if len(data) > _KIND_AT and data[_KIND_AT] == Kind.TOKEN:
+            if len(data) > _KIND_AT and data[_KIND_AT] == Kind.TOKEN and self._stops_at_token():
                 return False
         return False
+
+    def _stops_at_token(self) -> bool:
+        """Something that looks like a token was read: whether to stop here."""
+        if self._tokens_doubted:
+            self._tokens_doubted -= 1
+            return False
+        self.ended_by_token = True
+        return True
+
+    def token_was_false(self) -> None:
+        """What ended the last read was no token: the next ones that look so do not end it, or garbage would be read one
+        a turn."""
+        self._tokens_doubted = TOKENS_DOUBTED
 
 
 def _joined(joiner: Joiner, parts: list[bytes]) -> list[bytes]:
@@ -300,8 +343,12 @@ def _joined(joiner: Joiner, parts: list[bytes]) -> list[bytes]:
 
 _TOKEN = bytes([Kind.TOKEN])
 
-READS_MAX = 1024
-"""Of one call of `_read`: many segments may come one by one, and not make a datagram."""
+PIECES_UNTIMED = 256
+PIECES_MAX = 2048
+READ_NS_MAX = 4_000_000
+"""Of one call of `_read`: datagrams, segments, and parts of what came together."""
+
+TOKENS_DOUBTED = 64
 
 _FAILURES_MAX = 8
 """Errors in a row after which a socket is left alone until the next poll."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
+from services.totem.security.envelope import PLAIN_MAGIC
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch, interface_of
 from services.totem.transport.neighbours import Neighbours
@@ -122,7 +123,14 @@ class Link:
 
     def _opened(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
         """The frames in datagrams, notices apart."""
-        frames = datagrams if self.protection is None else self.protection.open(datagrams, transport, now_ns)
+        if self.protection is None:
+            frames = datagrams
+            if transport.ended_by_token and datagrams and datagrams[-1][0][:2] not in PLAIN_MAGIC:
+                transport.token_was_false()
+        else:
+            frames = self.protection.open(datagrams, transport, now_ns)
+            if transport.ended_by_token and (not frames or frames[-1][0][_KIND_AT] != Kind.TOKEN):
+                transport.token_was_false()
         for frame, _ in frames:
             if frame[_KIND_AT:_AFTER_KIND] == _HOLD_CANCEL and is_notice(frame):
                 return self._without_notices(frames, transport, now_ns)
@@ -162,8 +170,9 @@ class Link:
     # -- what `rondo status` shows
 
     def more_counters(self) -> dict[str, int]:
-        """What is counted beside `counters`: by packet security."""
-        return {} if self.protection is None else self.protection.counters()
+        """What is counted beside `counters`: by packet security, and by the kernel."""
+        kernel = {} if self.transport is None else {"rx_dropped_by_kernel": self.transport.dropped_by_kernel()}
+        return kernel if self.protection is None else kernel | self.protection.counters()
 
     def status(self) -> dict[str, Any]:
         """The paths to the others; there are no `links`."""

@@ -37,11 +37,13 @@ authentic once the datagram is whole and opened.
 
 from __future__ import annotations
 
+import functools
 import struct
+from array import array
 from collections import Counter
 from collections.abc import Callable
 
-from services.totem.security.marks import MARK_SIZE, SegmentMarks, mark_of_parity, mark_of_share, marks
+from services.totem.security.marks import MARK_SIZE, SegmentMarks, marks
 from services.totem.transport.batch import GROUP_BYTES_MAX, SEGMENTS_MAX
 
 MAGIC = b"\x53"
@@ -66,8 +68,7 @@ WAITING_BYTES_MAX = 80_000
 """Of one datagram, parity included."""
 
 _HEADER = struct.Struct(">cBBBIQ8s")
-_NUMBER_AT, _MARK_AT = 8, 16
-_MARK = range(_MARK_AT, _MARK_AT + MARK_SIZE)
+_MARK_AT = 16
 _FIRST = MAGIC + bytes((SHARE,))
 _LAST = struct.Struct(">H")
 _INDEXES = bytes(range(SEGMENTS_MAX))
@@ -90,8 +91,8 @@ class Cutter:
         segments = min(SEGMENTS_MAX, GROUP_BYTES_MAX // self.segment_bytes)
         self._size_max = segments * self._share
         self._source = source
-        self._headers: dict[int, bytearray] = {}
-        """What is the same in the headers of all datagrams of so many shares."""
+        self._headers: dict[int, tuple[array[int], Callable[[bytes], tuple[bytes, ...]]]] = {}
+        """By how many shares there are: what is the same in the headers of all such datagrams."""
         self._number = 0
         """Of the datagram that was cut last."""
 
@@ -107,27 +108,21 @@ class Cutter:
         known = self._headers.get(count)
         if known is None:
             known = self._headers[count] = self._headers_of(count)
-        headers = bytearray(known)
-        marked = marks(self._source.own_key(), number, count)
-        for offset, value in enumerate(number.to_bytes(8, "big"), _NUMBER_AT):
-            if value:
-                headers[offset::HEADER_SIZE] = bytes((value,)) * count
-        for each in range(MARK_SIZE):
-            headers[_MARK_AT + each :: HEADER_SIZE] = marked[each * count : (each + 1) * count]
-        view, head = memoryview(datagram), memoryview(headers)
-        buffers: list[bytes | memoryview] = []
-        at = 0
-        for start in range(0, len(datagram), share):
-            buffers.append(head[at : at + HEADER_SIZE])
-            buffers.append(view[start : start + share])
-            at += HEADER_SIZE
+        fixed, take_apart = known
+        headers = fixed[:]
+        headers[1::3] = array("Q", number.to_bytes(8, "big")) * count
+        headers[2::3] = array("Q", marks(self._source.own_key(), number, count))
+        view = memoryview(datagram)
+        buffers: list[bytes | memoryview] = [b""] * (2 * count)
+        buffers[::2] = take_apart(headers.tobytes())
+        buffers[1::2] = [view[at : at + share] for at in range(0, len(datagram), share)]
         return buffers
 
-    def _headers_of(self, count: int) -> bytearray:
+    def _headers_of(self, count: int) -> tuple[array[int], Callable[[bytes], tuple[bytes, ...]]]:
+        """The headers without what is the datagram's own, and what takes them apart."""
         sender = self._source.sender
-        return bytearray().join(
-            _HEADER.pack(MAGIC, SHARE, index, count, sender, 0, bytes(MARK_SIZE)) for index in range(count)
-        )
+        headers = [_HEADER.pack(MAGIC, SHARE, index, count, sender, 0, bytes(MARK_SIZE)) for index in range(count)]
+        return array("Q", b"".join(headers)), struct.Struct(f"{HEADER_SIZE}s" * count).unpack
 
     def parity(self, datagram: bytes) -> list[bytes]:
         """The segments of parity of the datagram that was cut last, one size."""
@@ -143,7 +138,7 @@ class Cutter:
         last = _LAST.pack(len(datagram) - (count - 1) * share)
         marked = marks(self._source.own_key(), number, count, rows)
         return [
-            _HEADER.pack(MAGIC, PARITY, row, count, sender, number, mark_of_parity(marked, row, count, rows))
+            _HEADER.pack(MAGIC, PARITY, row, count, sender, number, _mark(marked, count + row))
             + last
             + whole[row * share : (row + 1) * share]
             for row in range(rows)
@@ -219,8 +214,8 @@ class Joiner:
         sender = self._senders.get(node)
         if sender is not None and number in sender.had:
             return None
-        shown = b"".join([data[offset::size] for offset in _MARK])
-        sender, _ = self._marked(node, number, count, lambda marked: marked[: len(shown)] == shown)
+        shown = b"".join(_shown_marks(count, size).unpack_from(data))
+        sender, _ = self._marked(node, number, count, 0, lambda marked: marked.startswith(shown))
         if sender is None:
             return None
         sender.waiting.pop(number, None)
@@ -247,13 +242,15 @@ class Joiner:
         if sender is not None and number in sender.had:
             return None
         waiting = sender.waiting.get(number) if sender is not None else None
+        at = index if is_share else count + index
         if waiting is None or len(waiting.parts) != count:
-            sender, marked = self._marked(node, number, count, lambda each: mark == _mark(each, kind, index, count))
+            rows = parities(count)
+            sender, marked = self._marked(node, number, count, rows, lambda each: mark == _mark(each, at))
             if sender is None:
                 self._counters["rx_segment_mark"] += 1
                 return None
             waiting = self._wait(sender, number, count, marked)
-        elif mark != _mark(waiting.marks, kind, index, count):
+        elif mark != _mark(waiting.marks, at):
             self._counters["rx_segment_mark"] += 1
             return None
         assert sender is not None
@@ -281,10 +278,10 @@ class Joiner:
         return b"".join(waiting.parts)
 
     def _marked(
-        self, node: int, number: int, count: int, fits: Callable[[bytes], bool]
+        self, node: int, number: int, count: int, rows: int, fits: Callable[[bytes], bool]
     ) -> tuple[_Sender | None, bytes]:
-        """The sender, and the marks of its datagram of this number, if they fit what came; else None: nothing is noted
-        of it."""
+        """The sender, and the marks of its datagram of this number, those of `rows` segments of parity included, if
+        they fit what came; else None: nothing is noted of it."""
         known = self._source.keys_of(node)
         if known is None:
             return None, b""
@@ -294,7 +291,7 @@ class Joiner:
         if sender is not None and number <= sender.newest - RECENT:
             return None, b""
         for key in known.keys:
-            marked = marks(key, number, count, parities(count))
+            marked = marks(key, number, count, rows)
             if fits(marked):
                 break
         else:
@@ -333,8 +330,11 @@ def _is_parity(segment: bytes, index: int, count: int) -> bool:
     return index < parities(count) and share > 0 and 0 < _LAST.unpack_from(segment, HEADER_SIZE)[0] <= share
 
 
-def _mark(marked: bytes, kind: int, index: int, count: int) -> bytes:
-    """The mark that this segment must have."""
-    if kind == SHARE:
-        return mark_of_share(marked, index, count)
-    return mark_of_parity(marked, index, count, parities(count))
+def _mark(marked: bytes, at: int) -> bytes:
+    return marked[MARK_SIZE * at : MARK_SIZE * (at + 1)]
+
+
+@functools.lru_cache(maxsize=256)
+def _shown_marks(count: int, size: int) -> struct.Struct:
+    """What finds the marks in so many segments of this size."""
+    return struct.Struct(f"{_MARK_AT}x{MARK_SIZE}s{size - HEADER_SIZE}x" * (count - 1) + f"{_MARK_AT}x{MARK_SIZE}s")
