@@ -167,6 +167,13 @@ class Node:
         self.words_due = True
         return True
 
+    def begin_life(self) -> None:
+        """This process may be a copy: a machine or a process brought back from a snapshot."""
+        if self.link.protection is not None:
+            self.link.protection.begin_life()
+            self.words_due = True
+            self.counters["lives_begun"] += 1
+
     def leave(self, now_ns: int) -> None:
         """Say goodbye to the others."""
         self._now_ns = now_ns

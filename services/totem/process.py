@@ -27,6 +27,7 @@ from rondo.node.placement import allowed_cpus, ring_cpus
 from services.totem.awake import Awake
 from services.totem.backpressure import Backpressure
 from services.totem.bus import Bus
+from services.totem.copied import CopyWatch
 from services.totem.executive import ConfigVersionError
 from services.totem.last_words import last_words
 from services.totem.node import Node
@@ -64,6 +65,7 @@ class Process:
         self._control_waits = False
         self._backpressure = Backpressure(config.token_retransmit_ms)
         self._is_held_back = False
+        self._copies = CopyWatch(time.time_ns(), time.monotonic_ns())
         self._awake = Awake(wanted=config.low_latency)
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
@@ -105,6 +107,7 @@ class Process:
             self.node.leave(time.monotonic_ns())
             self.node.link.close()
             self._awake.close()
+            self._copies.close()
             self._sequence.close()
             context.destroy(linger=0)
             notice(_main, "Left the ring.")
@@ -145,6 +148,8 @@ class Process:
         readable = {descriptor for descriptor, _ in polled}
         now_ns = time.monotonic_ns()
         self._check_schedule(now_ns - asleep_ns - wait_ns)
+        if self._copies.was_copied(time.time_ns(), now_ns, told=self._copies.fileno() in readable):
+            self.node.begin_life()
         if self._wake_read in readable:
             self._drain_wake_up()
         self.node.expire(now_ns)
@@ -212,6 +217,8 @@ class Process:
         """Poll what is open now."""
         self._bus_fd, self._control_fd = self._bus.fileno(), int(self._control.socket.getsockopt(zmq.FD))
         wanted = self.node.link.filenos() | {self._wake_read, self._bus_fd, self._control_fd}
+        if self._copies.fileno() >= 0:
+            wanted.add(self._copies.fileno())
         for_errors = set(self.node.link.error_filenos())
         wanted |= for_errors
         for gone in self._polled - wanted:

@@ -5,8 +5,10 @@ Everything else about it is in services/totem/security, which does no I/O.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,12 +61,19 @@ class Protection:
             if frame is not None:
                 opened.append((frame, source))
                 continue
+            if not security.has_output:
+                continue
             for reply in security.take_replies():
                 transport.reply(reply.node, reply.source, reply.datagram)
             opened += [(waited, (address,)) for waited, address in security.take_released()]
             for complaint in security.take_complaints():
                 _complain(complaint)
         return opened
+
+    def begin_life(self) -> None:
+        """This memory may have been copied: no packet is sealed under its present boot any more."""
+        self.security.begin_boot(draw_boot())
+        notice(_log, "The clock or the machine says that this node may be a copy of itself: it begins a new life.")
 
     @property
     def key_fingerprint(self) -> str:
@@ -214,10 +223,16 @@ def make_protection(config: NodeConfig, state_dir: Path | None = None) -> Protec
         config.cluster_name,
         config.node_id,
         members,
-        os.urandom(BOOT_SIZE),
+        draw_boot(),
         lambda: os.urandom(NONCE_SIZE),
     )
     return Protection(security, keys, KeyStore(state_dir, key) if state_dir is not None else None)
+
+
+def draw_boot() -> bytes:
+    """What no life of a node had before: random, and of this moment, for a copied machine may draw the same again."""
+    moment = f"{time.time_ns()} {time.monotonic_ns()} {os.getpid()} ".encode()
+    return hashlib.sha256(moment + os.urandom(32)).digest()[:BOOT_SIZE]
 
 
 def shared_key(config: NodeConfig) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
+from ipaddress import ip_address
 
 from rondo.config import NodeConfig
 from services.totem.ring.options import RingOptions
@@ -11,13 +13,15 @@ from services.totem.transport.base import TransportSettings
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode, LinkOptions
 from services.totem.transport.knet_link import KnetLinkSettings
 from services.totem.transport.place import LinkSettings
+from services.totem.transport.sockets import headers_size
 
 
 def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
     """The settings of the ring. Without a nodelist everybody may join.
 
-    `envelope_bytes`: what packet security adds to a packet. The ring makes its packets smaller by that, so that a full
-    one fits netmtu after it was sealed, also when it is wrapped during recovery.
+    `envelope_bytes`: what packet security adds to a packet. The ring makes its packets smaller by that, and by the
+    headers of IP and UDP, so that a full one fits an IP packet of netmtu after it was sealed, also when it is wrapped
+    during recovery.
     """
     cuts = envelope_bytes > 0 or config.transport == "knet"
     return RingOptions(
@@ -42,9 +46,27 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
         large_packets=config.large_packets,
         large_packet_bytes=CUT_PACKET_BYTES if cuts else LARGE_PACKET_BYTES,
         large_in_segments=cuts,
-        netmtu=KNET_NETMTU if config.transport == "knet" and config.large_packets else config.netmtu - envelope_bytes,
+        marked_segments=envelope_bytes > 0,
+        netmtu=_ring_netmtu(config, envelope_bytes),
         cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
     )
+
+
+def _ring_netmtu(config: NodeConfig, envelope_bytes: int) -> int:
+    if config.transport == "knet" and config.large_packets:
+        return KNET_NETMTU
+    if not envelope_bytes:
+        return config.netmtu
+    return config.netmtu - _ip_headers(config) - envelope_bytes
+
+
+def _ip_headers(config: NodeConfig) -> int:
+    """Bytes of the headers of IP and UDP; of IPv6 where the configuration does not say that it is IPv4."""
+    try:
+        ipv4 = config.ip_version == "ipv4" or ip_address(config.local_address).version == 4
+    except ValueError:
+        ipv4 = False  # a name
+    return headers_size(socket.AF_INET if ipv4 else socket.AF_INET6)
 
 
 KNET_NETMTU = 1409
@@ -94,5 +116,7 @@ def link_settings(config: NodeConfig) -> LinkSettings:
         bindnetaddr=config.bindnetaddr,
         ip_version=config.ip_version,
         netmtu=config.netmtu,
+        ip_headers=_ip_headers(config),
+        netmtu_given=not config.large_packets,
         check_interval_ms=config.downcheck_timeout_ms,
     )

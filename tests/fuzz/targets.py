@@ -6,6 +6,7 @@ sealed packets what is inside of the seal.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,7 +19,7 @@ from rondo.protocol import batch, client_gateway, cpg_gateway, envelope, events,
 from rondo.protocol.envelope import BusError, unpack
 from services.cpg import wire as cpg_wire
 from services.totem.security import envelope as security_envelope
-from services.totem.security import opener, peers, replay
+from services.totem.security import marks, opener, peers, replay
 from services.totem.security.envelope import Content, bound_to
 from services.totem.security.packets import PacketSecurity
 from services.totem.security.suites import SUITES
@@ -30,6 +31,8 @@ from services.totem.wire import executive, frames, notices, packets, syncmsg
 from services.totem.wire.base import Malformed
 from tests.fuzz.shapes import from_seeds
 from tests.unit.protocol.test_envelopes import ORDER, SESSIONS
+from tests.unit.security.nodes import Node as SecurityNode
+from tests.unit.security.nodes import acquaint
 from tests.unit.wire.captures import datagrams
 
 SEEDS_MAX = 200
@@ -382,24 +385,53 @@ def _stream_seeds() -> list[bytes]:
     ] + [b"\x05" + zmtp.GREETING + frames[0], b"\x40" + bytes(64), b"\x40" + zmtp.GREETING[:20] + bytes(64)]
 
 
+@functools.cache
+def _acquainted() -> tuple[PacketSecurity, ...]:
+    """Eight nodes that know each other; the first receives what the others cut."""
+    nodes = [SecurityNode(number, members=None) for number in range(8)]
+    acquaint(*nodes)
+    return tuple(node.security for node in nodes)
+
+
 def _segments(data: bytes) -> None:
-    """What eight senders send, in steps: who and how (1 byte), size of a segment (255: one made long), length, data."""
-    joiner = segments.Joiner(Counter())
+    """What seven senders send, in steps: who and how (1 byte), size of a segment (255: one made long), length, data.
+
+    Data are segments but for their senders and marks, which are filled in; the eighth sends what it likes."""
+    nodes = _acquainted()
+    joiner = segments.Joiner(Counter(), nodes[0])
     at = 0
     while at + 4 <= len(data):
         who, size, length = data[at], data[at + 1], int.from_bytes(data[at + 2 : at + 4])
         piece = data[at + 4 : at + 4 + length]
         at += 4 + length
         if who & 0x80 and len(piece) > size > 0:
-            joiner.join_all(piece, size, who % 8)
+            joiner.join_all(
+                b"".join(_marked(who, piece[each : each + size]) for each in range(0, len(piece), size)), size
+            )
         else:
-            joiner.join(piece + bytes(3000) if size == 255 else piece, who % 8)
-        assert len(joiner._waiting) <= segments.INCOMPLETE_MAX
-        assert len(joiner._had) <= segments.REMEMBERED_MAX
+            joiner.join(_marked(who, piece + bytes(3000) if size == 255 else piece))
+        assert sum(len(each.waiting) for each in joiner._senders.values()) <= segments.INCOMPLETE_MAX
+        assert all(len(each.had) <= segments.RECENT for each in joiner._senders.values())
+
+
+def _marked(who: int, piece: bytes) -> bytes:
+    """This segment as node `who` would mark it, if it makes sense."""
+    if who % 8 == 0 or len(piece) < segments.HEADER_SIZE:
+        return piece
+    kind, index, count = piece[1:4]
+    number = int.from_bytes(piece[8:16])
+    key = _acquainted()[who % 8].own_key()
+    rows = segments.parities(count)
+    all_marks = marks.marks(key, number, count, rows)
+    at = index if kind == segments.SHARE else count + index
+    if kind not in (segments.SHARE, segments.PARITY) or at >= count + rows:
+        return piece
+    mark = all_marks[marks.MARK_SIZE * at :][: marks.MARK_SIZE]
+    return piece[:4] + (who % 8).to_bytes(4) + piece[8:16] + mark + piece[segments.HEADER_SIZE :]
 
 
 def _segment_seeds() -> list[bytes]:
-    cutter = segments.Cutter(100)
+    cutter = segments.Cutter(100, _acquainted()[1])
 
     def step(who: int, piece: bytes, size: int = 0) -> bytes:
         return bytes([who, size]) + len(piece).to_bytes(2) + piece
@@ -409,17 +441,18 @@ def _segment_seeds() -> list[bytes]:
         return [head + share for head, share in zip(buffers[::2], buffers[1::2], strict=True)]
 
     one, other, long = cut(100), cut(120), cut(2500)[:40]
-    alone, together = [step(0, each) for each in one], step(0x80, b"".join(one), cutter.segment_bytes)
-    many = [step(who % 8, cut(100)[0][:9]) for who in range(200)]
+    alone, together = [step(1, each) for each in one], step(0x81, b"".join(one), cutter.segment_bytes)
+    many = [step(who % 8, cut(100)[0]) for who in range(200)]
     mended, parity = cut(2500)[1:], [step(3, each) for each in cutter.parity(bytes(range(250)) * 10)]
     return [
         b"".join(alone), b"".join(alone[::-1] + alone), together, together + b"".join(alone),
         b"".join(alone) + together, b"".join(many), b"".join(many[::8]) + b"".join(many[1::8]),
-        b"".join(step(0, cut(100)[0][:9]) for _ in range(40)), b"".join(step(1, each[:30], 255) for each in long),
-        b"".join(step(1, each) for each in long), b"".join(alone[:1]) + b"".join(step(0, each) for each in other),
-        step(0, b""), step(2, b"\x53\x02" + bytes(20)), step(2, b"\x53\x01\x05\x03" + bytes(20)),
-        step(0x80, b"".join(one[::-1]), cutter.segment_bytes), step(0x80, one[0] + other[1], cutter.segment_bytes),
-        step(0, one[0]) + step(0, one[0][:3] + b"\x09" + one[0][4:]),
+        b"".join(step(1, cut(100)[0]) for _ in range(40)), b"".join(step(1, each[:30], 255) for each in long),
+        b"".join(step(1, each) for each in long), b"".join(alone[:1]) + b"".join(step(1, each) for each in other),
+        step(1, b""), step(2, b"\x53\x04" + bytes(30)), step(2, b"\x53\x03\x05\x03" + bytes(30)),
+        step(0x81, b"".join(one[::-1]), cutter.segment_bytes), step(0x81, one[0] + other[1], cutter.segment_bytes),
+        step(1, one[0]) + step(1, one[0][:3] + b"\x09" + one[0][4:]), step(0, one[0]),
+        step(1, one[0][:8] + bytes([1]) + one[0][9:]) + step(1, one[0]), together * 2,
         b"".join(step(3, each) for each in mended) + b"".join(parity),
         b"".join(parity) + b"".join(step(3, each) for each in mended), b"".join(parity[:1]) * 2,
     ]  # fmt: skip

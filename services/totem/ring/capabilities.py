@@ -50,6 +50,9 @@ class Capability(IntFlag):
     """Its CPG understands runs: several messages in one (`rondo.protocol.batch`)."""
     EARLY_HOLD = 32
     """Asks for the token before it sends, and its configuration does not say when the token is to be held."""
+    LARGE_MARKED = 64
+    """What LARGE_PACKETS says, of packets whose segments are marked: nodes of versions that cut without marks and of
+    those with marks do not understand each other's, and send each other none."""
     WIDE_WINDOWS = 4
     """Its configuration says nothing of windows: they may be as wide as all members' receive buffers allow."""
 
@@ -137,10 +140,14 @@ def own_announcement(s: RingState) -> Announcement | None:
     if options.early_hold:
         capabilities |= Capability.EARLY_HOLD
     if options.large_packets:
-        capabilities |= Capability.LARGE_PACKETS
+        capabilities |= _large(s)
     # The kernel counts about twice its payload for a packet that waits.
     packets = s.features.receive_bytes // (2 * options.netmtu)
     return Announcement(capabilities, packets, options.accelerated_window)
+
+
+def _large(s: RingState) -> Capability:
+    return Capability.LARGE_MARKED if s.options.marked_segments else Capability.LARGE_PACKETS
 
 
 def forget(s: RingState) -> None:
@@ -176,7 +183,7 @@ def _use_common(s: RingState) -> None:
     features.accelerated = Capability.ACCELERATED in common
     features.early_hold = Capability.EARLY_HOLD in common
     s.packer.keep_whole(Capability.RUNS in common)
-    if Capability.LARGE_PACKETS in common:
+    if _large(s) in common:
         # The smallest receive buffer must take several, whatever else is in it.
         packets = min(announcement.receive_packets for announcement in known.values()) // LARGE_PACKETS_IN_BUFFER
         large = min(s.options.large_packet_bytes, packets * s.options.packet_size_max)

@@ -118,6 +118,8 @@ class RingOptions:
     """... namely this large."""
     large_in_segments: bool = False
     """The hosts cut large packets into segments themselves, so that lost ones fill no memory of the kernel."""
+    marked_segments: bool = False
+    """... and mark them (services/totem/security/marks.py), which earlier versions do not understand."""
     like_corosync: bool = False
     """Do and say nothing that Corosync's nodes do not: for proofs of rings in which both kinds are members."""
     netmtu: int = 1500

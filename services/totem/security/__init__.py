@@ -9,6 +9,8 @@ host. docs/SECURITY.md has the envelope, the reasons of each choice, and what is
     replay.py       the window that refuses what came before
     challenge.py    the question whether a sender is alive, and what waits for the answer
     peers.py        what is remembered of one sender
+    marks.py        what tells true segments of large packets from false ones
+    allowance.py    how often others may have this node do something
     complaints.py   which refusals are worth a log line
     sealer.py, opener.py    the two ends
 """

@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from services.totem.security.allowance import Allowance
+
 ASK_INTERVAL_NS = 20_000_000
 """Questions to one sender are at least so far apart; another follows only if packets under an unknown boot do."""
 
@@ -34,6 +36,15 @@ QUIET_NS = 1_000_000_000
 HELD_PER_SENDER = 64
 HELD_BYTES_MAX = 1 << 20
 """Bounds of what is kept: packets of one sender, bytes of all."""
+
+
+ANSWER_INTERVAL_NS = 10_000_000
+"""One question is answered no sooner again, if its boot is not known to live: it may be a recording."""
+
+ANSWERS_PER_SECOND, ANSWERS_BURST = 200, 50
+"""Bounds of such answers to one sender ..."""
+ANSWERED_MAX = 64
+"""... and of the questions that are remembered for it."""
 
 
 class Held(NamedTuple):
@@ -66,4 +77,32 @@ class Question:
             return False
         self.held.append(packet)
         self.held_bytes += len(packet.frame)
+        return True
+
+
+class Answers:
+    """When to answer the questions of one sender under boots that are not known to live.
+
+    Who plays recordings of them gets an answer now and then, which is as long as the question and goes to the sender's
+    configured address. A true question is another one than all those before, so they do not stand in its way.
+    """
+
+    __slots__ = ("_allowance", "_answered")
+
+    def __init__(self) -> None:
+        self._allowance = Allowance(ANSWERS_PER_SECOND, ANSWERS_BURST)
+        self._answered: dict[bytes, int] = {}
+        """When each question was answered last, oldest first."""
+
+    def may(self, nonce: bytes, now_ns: int) -> bool:
+        """Whether this question is to be answered; if so that is noted."""
+        last_ns = self._answered.get(nonce)
+        if last_ns is not None and now_ns - last_ns < ANSWER_INTERVAL_NS:
+            return False
+        if not self._allowance.take(now_ns):
+            return False
+        self._answered.pop(nonce, None)
+        if len(self._answered) >= ANSWERED_MAX:
+            del self._answered[next(iter(self._answered))]
+        self._answered[nonce] = now_ns
         return True

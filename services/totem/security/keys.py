@@ -4,6 +4,7 @@
     key number   = 2 bytes of HKDF-Expand(cluster key, "key number")
     identity     = 8 bytes of HKDF-Expand(cluster key, "key identity"): how nodes name it to each other
     packet key   = HKDF-Expand(cluster key, "packet key" 0 suite(1) sender(4) boot(16))
+    segment key  = HKDF-Expand(cluster key, "segment key" 0 sender(4) boot(16)): see marks.py
 
 (RFC 5869 with SHA-256.) Every boot of every node has a packet key of its own, so counters may start at 1 with each
 boot and no nonce repeats, whatever state was lost. The number of a key follows from the key: nodes agree on it without
@@ -15,9 +16,12 @@ on all nodes, then use it on all nodes, then remove the old one from all nodes.
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+import hmac
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from services.totem.security.marks import SEGMENT_KEY_SIZE
 from services.totem.security.suites import Codec, Suite
 
 KEYS_MAX = 8
@@ -49,7 +53,7 @@ class Keyring:
 
     def install(self, key: bytes) -> int:
         """Accept packets under this key; returns its number. Raises KeyringError."""
-        cluster_key = HKDF.extract(SHA256(), self._salt, key)
+        cluster_key = hmac.digest(self._salt, key, "sha256")  # HKDF-Extract; cryptography has it from 47 on only
         number = int.from_bytes(_expand(cluster_key, b"key number", 2), "big")
         if self._cluster_keys.get(number, cluster_key) != cluster_key:
             raise KeyringError(f"this key has the number {number} of another valid key; make a new one")
@@ -82,6 +86,11 @@ class Keyring:
         """What opens, or seals, the packets of one boot of one node under the key `number`, which must be installed."""
         info = b"packet key\0" + bytes([self.suite.number]) + sender.to_bytes(4, "big") + boot
         return self.suite.codec(_expand(self._cluster_keys[number], info, self.suite.key_size))
+
+    def segment_key(self, number: int, sender: int, boot: bytes) -> bytes:
+        """What marks the segments of one boot of one node under the key `number`, which must be installed."""
+        info = b"segment key\0" + sender.to_bytes(4, "big") + boot
+        return _expand(self._cluster_keys[number], info, SEGMENT_KEY_SIZE)
 
     def _check(self, number: int) -> None:
         if number not in self._cluster_keys:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from services.totem.security.allowance import Allowance
 from services.totem.security.challenge import ASK_INTERVAL_NS, HELD_BYTES_MAX, QUIET_NS, Held, Question
 from services.totem.security.complaints import Complaints
 from services.totem.security.envelope import (
@@ -28,6 +29,7 @@ from services.totem.security.envelope import (
     prefix_of,
 )
 from services.totem.security.keys import Keyring
+from services.totem.security.marks import SegmentKeys
 from services.totem.security.peers import Boot, Peer, Peers
 from services.totem.security.replay import KEPT_COUNTERS, MASK, ReplayWindow
 from services.totem.security.sealer import Sealer
@@ -56,6 +58,8 @@ class Reason(StrEnum):
     """Came before."""
     UNKNOWN_BOOT = "unknown_boot"
     """The sender has not confirmed (yet) that it lives with this boot: an earlier life of it, or too early."""
+    NOT_TRIED = "not_tried"
+    """Under a boot that is not known, while there are more such packets than there is time for."""
     MALFORMED = "malformed"
     """Authentic, but against the rules."""
 
@@ -72,6 +76,7 @@ TEXTS = {
     Reason.OWN_NODE_ID: "it has this node's own id",
     Reason.REPLAYED: "it came before",
     Reason.UNKNOWN_BOOT: "its sender does not confirm it at its configured address",
+    Reason.NOT_TRIED: "there are too many of senders that are not known",
     Reason.MALFORMED: "it breaks the rules of the protocol",
 }
 """For the log."""
@@ -80,8 +85,13 @@ TEXTS = {
 Sourced = tuple[bytes, Any]
 """A datagram or a frame, and the address of its sender, of which the first element is the IP address."""
 
-EVENTS = ("challenges_sent", "challenges_answered", "boots_accepted", "stale_answers")
-"""What else is counted. A stale answer came too late or was not asked for."""
+EVENTS = ("challenges_sent", "challenges_answered", "answers_withheld", "boots_accepted", "stale_answers")
+"""What else is counted. A stale answer came too late or was not asked for; one is withheld from what is asked again and
+again under a boot that is not known to live."""
+
+TRIES_PER_SECOND, TRIES_BURST = 2000, 800
+"""Packets under boots that are not known, whose keys have to be derived first: some 15 µs each, which is ten times what
+it takes to refuse them. The burst is for a ring of the most members that starts all at once."""
 
 
 class Reply(NamedTuple):
@@ -115,6 +125,7 @@ class Opener:
         self._members = members
         self._draw_nonce = draw_nonce
         self._size_min = keyring.suite.datagram_size_min
+        self._tries = Allowance(TRIES_PER_SECOND, TRIES_BURST)
         self._peers = Peers()
         self._sessions: dict[bytes, tuple[Codec, ReplayWindow, bytes]] = {}
         """By the prefix of frames: what opens those of senders that are known."""
@@ -164,6 +175,28 @@ class Opener:
             opened.append((frame, source))
         return len(datagrams)
 
+    def segment_keys(self, sender: int) -> SegmentKeys | None:
+        """What the segments of the boot are marked with with which a sender is known to live; None: with none."""
+        peer = self._peers.get(sender)
+        boot = peer.known if peer is not None else None
+        if boot is None:
+            return None
+        if boot.segment_keys is None:
+            keys = [self._keyring.segment_key(number, sender, boot.boot) for number in self._keyring.numbers]
+            boot.segment_keys = SegmentKeys(boot.boot, tuple(keys))
+        return boot.segment_keys
+
+    def forget_all(self) -> None:
+        """Know no sender any more: each has to show anew that it lives, and nothing it sealed before counts."""
+        self._peers = Peers()
+        self._sessions = {}
+        self.released.clear()
+
+    def key_added(self) -> None:
+        """A key was installed in the keyring."""
+        for peer in self._peers.all():
+            peer.keys_changed()
+
     def forget_key(self, number: int) -> None:
         """The key was removed from the keyring."""
         self._sessions = {key: each for key, each in self._sessions.items() if prefix_of(key).key_number != number}
@@ -182,6 +215,9 @@ class Opener:
         boot = peer.boot(prefix.boot) if peer is not None else None
         codec = boot.codecs.get(prefix.key_number) if boot is not None else None
         if codec is None:
+            if not self._tries.take(now_ns):
+                self._refuse(Reason.NOT_TRIED, source, now_ns)
+                return None
             codec = self._keyring.codec(prefix.key_number, prefix.sender, prefix.boot)
         try:
             inside = codec.open(datagram, bound_to(prefix.content, self._node_id))
@@ -275,6 +311,9 @@ class Opener:
         """Somebody asks which boot this node has: the answer is as long as the question, so it amplifies nothing."""
         if boot.window is None:
             self._ask(peer, node, source, now_ns)
+            if not peer.answers.may(nonce, now_ns):
+                self.counters["answers_withheld"] += 1
+                return
         elif not boot.window.take(counter):
             self._refuse_old(boot.window, counter, source, now_ns)
             return

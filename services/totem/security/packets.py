@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from services.totem.security.complaints import Complaint
 from services.totem.security.keys import Keyring
+from services.totem.security.marks import SegmentKeys
 from services.totem.security.opener import Opener, Reply, Sourced
 from services.totem.security.sealer import Sealer
 from services.totem.security.suites import Suite
@@ -25,7 +26,8 @@ class PacketSecurity:
     ) -> None:  # fmt: skip
         self.suite = suite
         self._keyring = Keyring(suite, cluster_name, key)
-        sealer = Sealer(self._keyring, cluster_name, node_id, boot)
+        self._sealer = sealer = Sealer(self._keyring, cluster_name, node_id, boot)
+        self._datagrams_cut = 0
         self._opener = Opener(self._keyring, sealer, cluster_name, node_id, members, draw_nonce)
         self.seal: Callable[[bytes], bytes] = sealer.seal
         """The datagram that carries a frame, for everybody."""
@@ -42,6 +44,28 @@ class PacketSecurity:
     def open_known(self, datagrams: Sequence[Sourced], opened: list[Sourced], start: int) -> int:
         """What `open` would do with the datagrams from `start` on, up to the first that takes more than opening it."""
         return self._opener.open_known(datagrams, opened, start)
+
+    # -- marks of segments, as `marks.SegmentMarks` has them
+
+    @property
+    def sender(self) -> int:
+        """This node."""
+        return self._sealer.node_id
+
+    def next_number(self) -> int:
+        """The number of the next datagram that this node cuts: no two of one boot have the same."""
+        self._datagrams_cut += 1
+        return self._datagrams_cut
+
+    def own_key(self) -> bytes:
+        """What this node marks its segments with."""
+        return self._sealer.segment_key
+
+    def keys_of(self, sender: int) -> SegmentKeys | None:
+        """What another node's are marked with; None: no boot of it is known to live."""
+        return self._opener.segment_keys(sender)
+
+    # -- what is counted, and what is to be sent and said
 
     @property
     def counters(self) -> Counter[str]:
@@ -68,6 +92,12 @@ class PacketSecurity:
         """What is to be logged."""
         return self._opener.complaints.take()
 
+    def begin_boot(self, boot: bytes) -> None:
+        """This memory may have been copied: begin a life of its own, under `boot`, 16 bytes that no copy has. To the
+        others it is as if the node had started again, and to the node, as if they had."""
+        self._sealer.begin_boot(boot)
+        self._opener.forget_all()
+
     # -- keys
 
     @property
@@ -86,7 +116,9 @@ class PacketSecurity:
 
     def install_key(self, key: bytes) -> int:
         """Take packets under this key too; returns its number. Raises `keys.KeyringError`."""
-        return self._keyring.install(key)
+        number = self._keyring.install(key)
+        self._opener.key_added()
+        return number
 
     def use_key(self, number: int) -> None:
         """Seal with this key from now on. Raises `keys.KeyringError`."""

@@ -7,7 +7,8 @@ invented boots takes time, but no memory and no place of a true one.
 
 from __future__ import annotations
 
-from services.totem.security.challenge import Question
+from services.totem.security.challenge import Answers, Question
+from services.totem.security.marks import SegmentKeys
 from services.totem.security.replay import ReplayWindow
 from services.totem.security.suites import Codec
 
@@ -20,7 +21,7 @@ _NEVER_NS = -(1 << 62)
 class Boot:
     """One life of a sender."""
 
-    __slots__ = ("boot", "codecs", "window")
+    __slots__ = ("boot", "codecs", "segment_keys", "window")
 
     def __init__(self, boot: bytes) -> None:
         self.boot = boot
@@ -28,12 +29,14 @@ class Boot:
         """By key number."""
         self.window: ReplayWindow | None = None
         """Set when this is known to be the present life."""
+        self.segment_keys: SegmentKeys | None = None
+        """What its segments are marked with, once some came; made anew when keys come or go."""
 
 
 class Peer:
     """One sender."""
 
-    __slots__ = ("asked_ns", "known", "other", "question")
+    __slots__ = ("answers", "asked_ns", "known", "other", "question")
 
     def __init__(self) -> None:
         self.known: Boot | None = None
@@ -43,6 +46,8 @@ class Peer:
         self.question: Question | None = None
         self.asked_ns = _NEVER_NS
         """When a question was last sent."""
+        self.answers = Answers()
+        """To its own questions, under boots that are not known to live."""
 
     def boot(self, boot: bytes) -> Boot | None:
         """What is remembered of a boot."""
@@ -59,8 +64,15 @@ class Peer:
         found.codecs[key_number] = codec
         return found
 
+    def keys_changed(self) -> None:
+        """A key is valid now that was not before."""
+        for each in (self.known, self.other):
+            if each is not None:
+                each.segment_keys = None
+
     def forget_key(self, key_number: int) -> None:
         """Drop what was derived from a key that is no longer valid."""
+        self.keys_changed()
         for each in (self.known, self.other):
             if each is not None:
                 each.codecs.pop(key_number, None)

@@ -32,16 +32,27 @@ class Sealer:
     def __init__(self, keyring: Keyring, cluster_name: str, node_id: int, boot: bytes) -> None:
         if len(boot) != BOOT_SIZE:
             raise ValueError(f"a boot has {BOOT_SIZE} bytes, not {len(boot)}")
+        self.node_id = node_id
+        self.segment_key = b""
+        """What the segments of this node's datagrams are marked with."""
         self.overhead_bytes = keyring.suite.overhead_bytes
         """By how much a sealed frame is longer at most."""
         self._keyring = keyring
         self._cluster = cluster_number(cluster_name)
-        self._node_id = node_id
         self._boot = boot
         self._counter = 0
         self._kept_counter = KEPT_COUNTERS
         self._padding_mask = keyring.suite.padding_mask
         self._take_key(keyring.in_use)
+
+    def begin_boot(self, boot: bytes) -> None:
+        """Seal under another boot from now on, which nobody ever had: perhaps a copy of this memory goes on with the
+        counters of the present one."""
+        if len(boot) != BOOT_SIZE:
+            raise ValueError(f"a boot has {BOOT_SIZE} bytes, not {len(boot)}")
+        self._boot = boot
+        self._counter, self._kept_counter = 0, KEPT_COUNTERS
+        self._take_key(self._keyring.in_use)
 
     def seal(self, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for everybody who has the key."""
@@ -91,10 +102,11 @@ class Sealer:
 
     def _take_key(self, number: int) -> None:
         suite = self._keyring.suite.number
-        self._codec = self._keyring.codec(number, self._node_id, self._boot)
+        self._codec = self._keyring.codec(number, self.node_id, self._boot)
+        self.segment_key = self._keyring.segment_key(number, self.node_id, self._boot)
         self._prefixes = {
             content: Prefix(
-                MAGIC, VERSION, suite, content, number, self._cluster, self._node_id, self._boot
+                MAGIC, VERSION, suite, content, number, self._cluster, self.node_id, self._boot
             ).pack()
             for content in Content
         }  # fmt: skip

@@ -8,6 +8,7 @@ repairs that, and waiting for a full socket buffer would hold up the token.
 from __future__ import annotations
 
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,11 +17,20 @@ from ipaddress import ip_address
 from itertools import groupby
 from typing import Any
 
+from services.totem.security.marks import SegmentMarks
 from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, size_of_each, split
 from services.totem.transport.icmp import PENDING, report_errors, unreachable
 from services.totem.transport.segments import MAGIC as SEGMENT
 from services.totem.transport.segments import Cutter, Joiner
-from services.totem.transport.sockets import bound_socket, family_of, reason_of, socket_address
+from services.totem.transport.sockets import (
+    bound_socket,
+    family_of,
+    headers_size,
+    ignore_path_mtu,
+    reason_of,
+    socket_address,
+)
+from services.totem.transport.sources import dropped, take_nothing
 from services.totem.wire.frames import Kind
 
 DATAGRAM_SIZE_MAX = 65536
@@ -67,16 +77,25 @@ class Transport(ABC):
         self.counters = counters
         self.drained = True
         """Whether the last `receive` left nothing behind that was there when it looked."""
+        self.ended_by_token = False
+        """Whether the last `receive` ended with what looks like a token."""
+        self._tokens_doubted = 0
         self._sockets: list[socket.socket] = []
         self._addresses: dict[int, Any] = {}
         """Of the other nodes, as sendto() wants them."""
         self._grouping = Grouping()
         self._cutter: Cutter | None = None
-        self._joiner = Joiner(counters)
+        self._joiner: Joiner | None = None
 
-    def cut_above(self, netmtu: int) -> None:
-        """Cut what is for everybody and larger than this into segments, and join what others have cut."""
-        self._cutter = Cutter(netmtu)
+    def cut_above(self, mtu: int, source: SegmentMarks) -> None:
+        """Cut what does not fit an IP packet of `mtu` bytes into segments, and join what others have cut."""
+        payload_max = mtu - headers_size(family_of(self.address))
+        if self._cutter is None or self._cutter.payload_max != payload_max:
+            self._cutter = Cutter(payload_max, source)
+        if self._joiner is None:
+            self._joiner = Joiner(self.counters, source)
+        for each in self._sockets:
+            ignore_path_mtu(each)
 
     @abstractmethod
     def multicast(
@@ -134,6 +153,22 @@ class Transport(ABC):
         for then what came first is read first."""
         return []
 
+    def dropped_by_kernel(self) -> int:
+        """Datagrams for this node that the kernel has dropped: from other addresses, or for want of room."""
+        return sum(dropped(each) for each in self._receivers())
+
+    def _receivers(self) -> list[socket.socket]:
+        """The sockets that are read."""
+        polled = self.filenos()
+        return [each for each in self._sockets if each.fileno() in polled]
+
+    def _deafen(self) -> None:
+        """Let the kernel drop what comes to sockets that only send."""
+        receivers = self._receivers()
+        for each in self._sockets:
+            if each not in receivers:
+                take_nothing(each)
+
     def receive_bytes(self) -> int:
         """What the socket on which data arrives can hold, as the kernel counts (it counts a packet about twice)."""
         return self._data_socket().getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -160,6 +195,8 @@ class Transport(ABC):
         self._sockets.append(made)
         report_errors(made)
         ask_for_groups(made)
+        if self._cutter is not None:
+            ignore_path_mtu(made)
         return made
 
     def _destination(self, address: str) -> Any:
@@ -181,7 +218,7 @@ class Transport(ABC):
     def _calls(self, datagrams: Sequence[bytes], once_up_to: int, parity: bool) -> list[_Call]:
         """How to send these with few calls."""
         groups, cutter = self._grouping.groups, self._cutter
-        if cutter is None or max(map(len, datagrams), default=0) <= cutter.netmtu:
+        if cutter is None or max(map(len, datagrams), default=0) <= cutter.payload_max:
             return [(group, len(group[0]), 1) for group in groups(datagrams)]
         calls: list[_Call] = []
         for cut, some in groupby(datagrams, lambda each: cutter.cuts(len(each))):
@@ -214,6 +251,13 @@ class Transport(ABC):
             for at in range(0, len(buffers), each):
                 self._send(out, b"".join(buffers[at : at + each]), address)
 
+    def _send_whole(self, out: socket.socket, datagram: bytes, address: Any) -> None:
+        """Send one datagram to one node, cut if it has to be."""
+        if self._cutter is not None and len(datagram) > self._cutter.payload_max:
+            self._send_calls(out, self._calls([datagram], DATAGRAM_SIZE_MAX, False), address)
+        else:
+            self._send(out, datagram, address)
+
     def _send(self, out: socket.socket, datagram: Buffer, address: Any) -> None:
         try:
             out.sendto(datagram, address)
@@ -232,12 +276,20 @@ class Transport(ABC):
         """Append what `source` holds, up to and with a token, at least `datagrams_max`. True: it is empty now.
 
         To read past a token before that was handled would only delay it, and to ask an empty socket costs as much as
-        to send a datagram.
+        to send a datagram. Of what makes no datagrams no more is looked at than `PIECES_MAX`, and for no longer than
+        `READ_NS_MAX`: whoever sends garbage does not keep the loop here.
         """
-        recvmsg, append, joins = source.recvmsg, into.append, self._cutter is not None
+        recvmsg, append, joiner = source.recvmsg, into.append, self._joiner
         enough = len(into) + datagrams_max
-        failures = reads = 0
-        while len(into) < enough and (reads := reads + 1) <= READS_MAX:
+        failures = pieces = 0
+        until_ns = 0
+        while len(into) < enough:
+            if (pieces := pieces + 1) > PIECES_UNTIMED:
+                now_ns = time.monotonic_ns()
+                until_ns = until_ns or now_ns + READ_NS_MAX
+                if pieces > PIECES_MAX or now_ns > until_ns:
+                    self.counters["rx_turn_ended"] += 1
+                    return False
             try:
                 data, control, _, address = recvmsg(DATAGRAM_SIZE_MAX, CONTROL_BYTES)
             except BlockingIOError:
@@ -249,38 +301,54 @@ class Transport(ABC):
                     continue
                 self.counters["rx_" + reason_of(error)] += 1
                 return True
-            if joins and data[:1] == SEGMENT:
-                if control:
-                    whole = self._joiner.join_all(data, size_of_each(data, control), address)
-                else:
-                    whole = self._joiner.join(data, address)
+            if joiner is not None and data[:1] == SEGMENT:
+                whole = joiner.join_all(data, size_of_each(data, control)) if control else joiner.join(data)
                 if whole is not None:
                     append((whole, address))
                 if whole is not None or not control:
                     continue
             if control:
                 parts = split(data, control)
-                if joins:
-                    parts = self._joined(parts, address)
+                pieces += len(parts)
+                if joiner is not None:
+                    parts = _joined(joiner, parts)
                 into += [(each, address) for each in parts]
-                if any(each[_KIND_AT : _KIND_AT + 1] == _TOKEN for each in parts):
+                if any(each[_KIND_AT : _KIND_AT + 1] == _TOKEN for each in parts) and self._stops_at_token():
                     return False
                 continue
             append((data, address))
-            if len(data) > _KIND_AT and data[_KIND_AT] == Kind.TOKEN:
+            if len(data) > _KIND_AT and data[_KIND_AT] == Kind.TOKEN and self._stops_at_token():
                 return False
         return False
 
-    def _joined(self, parts: list[bytes], source: Any) -> list[bytes]:
-        """The datagrams in what came together: those that are none but segments of one in their place, once whole."""
-        found = [self._joiner.join(each, source) if each[:1] == SEGMENT else each for each in parts]
-        return [each for each in found if each is not None]
+    def _stops_at_token(self) -> bool:
+        """Something that looks like a token was read: whether to stop here."""
+        if self._tokens_doubted:
+            self._tokens_doubted -= 1
+            return False
+        self.ended_by_token = True
+        return True
+
+    def token_was_false(self) -> None:
+        """What ended the last read was no token: the next ones that look so do not end it, or garbage would be read one
+        a turn."""
+        self._tokens_doubted = TOKENS_DOUBTED
+
+
+def _joined(joiner: Joiner, parts: list[bytes]) -> list[bytes]:
+    """The datagrams in what came together: those that are none but segments of one in their place, once whole."""
+    found = [joiner.join(each) if each[:1] == SEGMENT else each for each in parts]
+    return [each for each in found if each is not None]
 
 
 _TOKEN = bytes([Kind.TOKEN])
 
-READS_MAX = 1024
-"""Of one call of `_read`: many segments may come one by one, and not make a datagram."""
+PIECES_UNTIMED = 256
+PIECES_MAX = 2048
+READ_NS_MAX = 4_000_000
+"""Of one call of `_read`: datagrams, segments, and parts of what came together."""
+
+TOKENS_DOUBTED = 64
 
 _FAILURES_MAX = 8
 """Errors in a row after which a socket is left alone until the next poll."""

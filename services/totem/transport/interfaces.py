@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
@@ -16,7 +17,7 @@ _RTM_NEWLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_GETADDR = 16, 18, 20, 22
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_DUMP = 1, 0x300
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 1, 0x10, 0x100
-_IFLA_IFNAME, _IFA_ADDRESS, _IFA_LOCAL = 3, 1, 2
+_IFLA_IFNAME, _IFLA_MTU, _IFA_ADDRESS, _IFA_LOCAL = 3, 4, 1, 2
 _IFF_UP = 1
 
 _HEADER = struct.Struct("=IHHII")
@@ -40,6 +41,8 @@ class LocalAddress:
     """The address with its prefix length."""
     up: bool
     """Whether the interface was switched on."""
+    mtu: int = 0
+    """Bytes of the largest IP packet that the interface takes; 0: not told."""
 
 
 def local_addresses() -> list[LocalAddress]:
@@ -89,7 +92,7 @@ def find_address(known: list[LocalAddress], wanted: str) -> LocalAddress | None:
         if each.network.ip == exact or each.address == wanted:
             return each
         if exact.is_loopback and exact in each.network.network and exact != each.network.network.network_address:
-            return LocalAddress(wanted, each.interface, each.network, each.up)
+            return LocalAddress(wanted, each.interface, each.network, each.up, each.mtu)
     return None
 
 
@@ -101,6 +104,14 @@ def interface_index(address: str) -> int:
         return socket.if_nametoindex(scope or (found.interface if found is not None else ""))
     except OSError:
         return 0
+
+
+def interface_of(address: str) -> LocalAddress | None:
+    """The interface that has this address; None if the kernel does not say."""
+    try:
+        return find_address(local_addresses(), address)
+    except OSError:
+        return None
 
 
 def is_local(address: str) -> bool:
@@ -151,15 +162,18 @@ def _attributes(body: bytes, at: int) -> dict[int, bytes]:
     return found
 
 
-def _links(messages: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, tuple[str, bool]]]:
+def _links(messages: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, tuple[str, bool, int]]]:
     for kind, body in messages:
         if kind == _RTM_NEWLINK:
             _, _, index, flags, _ = _LINK.unpack_from(body)
-            name = _attributes(body, _LINK.size).get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
-            yield index, (name, bool(flags & _IFF_UP))
+            found = _attributes(body, _LINK.size)
+            name = found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
+            yield index, (name, bool(flags & _IFF_UP), int.from_bytes(found.get(_IFLA_MTU, b""), sys.byteorder))
 
 
-def _addresses(messages: Iterator[tuple[int, bytes]], links: dict[int, tuple[str, bool]]) -> Iterator[LocalAddress]:
+def _addresses(
+    messages: Iterator[tuple[int, bytes]], links: dict[int, tuple[str, bool, int]]
+) -> Iterator[LocalAddress]:
     for kind, body in messages:
         if kind != _RTM_NEWADDR:
             continue
@@ -168,7 +182,7 @@ def _addresses(messages: Iterator[tuple[int, bytes]], links: dict[int, tuple[str
         raw = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
         if raw is None or family not in (socket.AF_INET, socket.AF_INET6):
             continue
-        interface, up = links.get(index, ("", False))
+        interface, up, mtu = links.get(index, ("", False, 0))
         text = socket.inet_ntop(family, raw)
         scope = f"%{interface}" if ip_address(text).is_link_local and family == socket.AF_INET6 else ""
-        yield LocalAddress(text + scope, interface, ip_interface(f"{text}/{prefix}"), up)
+        yield LocalAddress(text + scope, interface, ip_interface(f"{text}/{prefix}"), up, mtu)

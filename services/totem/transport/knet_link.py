@@ -274,6 +274,10 @@ class KnetLink:
                     to = (found[0].partition("%")[0], options.links[link].port)
                     hosts[node][link] = to
                     ceilings[link] = min(ceilings.get(link, 65_535), self._sockets.mtu(link, to))
+        if options.block_unlisted_ips:
+            for link in self._sockets.addresses:
+                listed = frozenset(links[link][0] for links in hosts.values() if link in links)
+                self._sockets.admit(link, listed)
         self.knet.set_hosts(hosts, ceilings, now_ns)
 
     def _own_address(self, link: int, name: str) -> str | None:
@@ -341,8 +345,9 @@ class KnetLink:
         return {"paths": {}, "links": nodes}
 
     def more_counters(self) -> dict[str, int]:
-        """What is counted beside `counters`: by the machine, `knet_rx_copies` ..."""
-        return {f"knet_{name}": count for name, count in sorted(self.knet.counters.items())}
+        """What is counted beside `counters`: by the kernel, and by the machine, `knet_rx_copies` ..."""
+        kernel = {"rx_dropped_by_kernel": self._sockets.dropped_by_kernel()}
+        return kernel | {f"knet_{name}": count for name, count in sorted(self.knet.counters.items())}
 
 
 _COMPLAINTS = {

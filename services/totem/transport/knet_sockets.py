@@ -18,6 +18,7 @@ from services.totem.transport.icmp import PENDING, report_errors, unreachable
 from services.totem.transport.knet.effects import Transmission
 from services.totem.transport.knet.peer_link import Address
 from services.totem.transport.sockets import bind_error, family_of, reason_of, set_options, socket_address
+from services.totem.transport.sources import Admission, dropped
 
 Arrival = tuple[int, Address, list[bytes]]
 """Link, where it came from, and datagrams that came together."""
@@ -41,6 +42,7 @@ class KnetSockets:
         self._sockets: dict[int, socket.socket] = {}
         self._destinations: dict[Address, Any] = {}
         self._grouping = Grouping()
+        self._admissions: dict[int, Admission] = {}
         self._counters = counters
         self._too_large = too_large
 
@@ -50,7 +52,7 @@ class KnetSockets:
             return
         if (old := self._sockets.pop(link, None)) is not None:
             old.close()
-            del self.addresses[link]
+            del self.addresses[link], self._admissions[link]
         made = socket.socket(family_of(address), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             set_options(made, ip_dscp, shared=True, token=True, broadcast=False)
@@ -67,7 +69,12 @@ class KnetSockets:
             raise bind_error(error, address, port) from None
         report_errors(made)
         ask_for_groups(made)
-        self._sockets[link], self.addresses[link] = made, address
+        self._sockets[link], self.addresses[link], self._admissions[link] = made, address, Admission(self._counters)
+
+    def admit(self, link: int, addresses: frozenset[str]) -> None:
+        """Let the kernel drop what comes to this link, if it is open, from other addresses."""
+        if link in self._sockets:
+            self._admissions[link].admit([self._sockets[link]], addresses)
 
     def close(self) -> None:
         """Close all."""
@@ -75,6 +82,7 @@ class KnetSockets:
             each.close()
         self._sockets.clear()
         self.addresses.clear()
+        self._admissions.clear()
 
     def filenos(self) -> list[int]:
         """What to poll for input."""
@@ -84,6 +92,10 @@ class KnetSockets:
         """What the smallest receive buffer holds, as the kernel counts; 0: there is none."""
         sizes = [each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in self._sockets.values()]
         return min(sizes, default=0)
+
+    def dropped_by_kernel(self) -> int:
+        """Datagrams for this node that the kernel has dropped: from other addresses, or for want of room."""
+        return sum(dropped(each) for each in self._sockets.values())
 
     def mtu(self, link: int, to: Address) -> int:
         """What the interface carries that leads there, bytes of an IP packet."""

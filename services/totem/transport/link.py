@@ -14,8 +14,9 @@ from typing import Any
 
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
+from services.totem.security.envelope import PLAIN_MAGIC
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport
-from services.totem.transport.interfaces import InterfaceWatch
+from services.totem.transport.interfaces import InterfaceWatch, interface_of
 from services.totem.transport.neighbours import Neighbours
 from services.totem.transport.place import LinkSettings, Place
 from services.totem.transport.sockets import AddressNotAvailable, CannotBind, socket_address
@@ -26,6 +27,9 @@ from services.totem.wire.notices import is_notice
 
 CHECK_INTERVAL_NS_MIN = 200_000_000
 """However often interfaces come and go (containers on a busy host), they are looked through no more often than this."""
+
+CUT_MTU_MIN = 1024
+"""Segments are no smaller than an MTU of this takes: else the largest packets would not be cut any more."""
 
 HEADERS_BYTES_MAX = 400
 """What may be around a packet of the ring: two mcast headers, and what seals it."""
@@ -53,8 +57,11 @@ class Link:
         """Why there is no transport; empty if there is one."""
         self.why_no_keys = "packet security is switched off; there are no keys"
         """What `rondo key` is told where there is no `protection`."""
+        self._mtu = 0
+        """Bytes of an IP packet above which is cut, once there is a transport that cuts."""
+        full = settings.netmtu if protection is None else settings.netmtu - settings.ip_headers
         self.neighbours = Neighbours(
-            settings.transport.node_id, settings.netmtu, protection, counters, multicast=settings.multicast
+            settings.transport.node_id, full, protection, counters, multicast=settings.multicast
         )
         self._place = Place(settings)
         self._local: list[bytes] = []
@@ -116,7 +123,14 @@ class Link:
 
     def _opened(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
         """The frames in datagrams, notices apart."""
-        frames = datagrams if self.protection is None else self.protection.open(datagrams, transport, now_ns)
+        if self.protection is None:
+            frames = datagrams
+            if transport.ended_by_token and datagrams and datagrams[-1][0][:2] not in PLAIN_MAGIC:
+                transport.token_was_false()
+        else:
+            frames = self.protection.open(datagrams, transport, now_ns)
+            if transport.ended_by_token and (not frames or frames[-1][0][_KIND_AT] != Kind.TOKEN):
+                transport.token_was_false()
         for frame, _ in frames:
             if frame[_KIND_AT:_AFTER_KIND] == _HOLD_CANCEL and is_notice(frame):
                 return self._without_notices(frames, transport, now_ns)
@@ -156,8 +170,9 @@ class Link:
     # -- what `rondo status` shows
 
     def more_counters(self) -> dict[str, int]:
-        """What is counted beside `counters`: by packet security."""
-        return {} if self.protection is None else self.protection.counters()
+        """What is counted beside `counters`: by packet security, and by the kernel."""
+        kernel = {} if self.transport is None else {"rx_dropped_by_kernel": self.transport.dropped_by_kernel()}
+        return kernel if self.protection is None else kernel | self.protection.counters()
 
     def status(self) -> dict[str, Any]:
         """The paths to the others; there are no `links`."""
@@ -258,6 +273,7 @@ class Link:
                 self._open(address)
                 self.neighbours.paths.start_over(now_ns)
             else:
+                self._cut(self.transport)
                 self.transport.set_members(self._place.members())
             assert self.transport is not None
             self.neighbours.paths.set_peers(self.transport.peers(), now_ns)
@@ -273,10 +289,8 @@ class Link:
     def _open(self, address: str) -> None:
         kind = UdpTransport if self.settings.multicast else UdpuTransport
         transport = kind(self.settings.transport, address, self.counters)
-        if self.protection is not None:
-            # Without it the others may be C nodes, which know fragments only.
-            transport.cut_above(self.settings.netmtu)
         try:
+            self._cut(transport)
             transport.set_members(self._place.members())
         except BaseException:
             transport.close()
@@ -286,11 +300,31 @@ class Link:
         self.why_down = ""
         _log.info("The network interface [%s] is now up.", address)
 
+    def _cut(self, transport: Transport) -> None:
+        """Have packets cut that would be fragmented, and say so where some will be all the same: a few forged fragments
+        a second fill the memory that a receiver's kernel has for them, and all of them are lost."""
+        if self.protection is None:
+            return  # the others may be C nodes, which know fragments only
+        netmtu, own = self.settings.netmtu, interface_of(transport.address)
+        takes = own.mtu if own is not None and own.mtu else netmtu
+        mtu = netmtu if self.settings.netmtu_given else min(netmtu, max(takes, CUT_MTU_MIN))
+        if mtu == self._mtu:
+            return
+        self._mtu = mtu
+        transport.cut_above(mtu, self.protection.security)
+        if mtu > takes and own is not None:
+            _log.warning(
+                "Packets of up to %d bytes are sent, and the interface %s takes %d: they leave as IP fragments, which "
+                "anybody on the network can have dropped. Set totem.netmtu: %d on all nodes, or raise the MTU.",
+                mtu, own.interface, takes, takes,
+            )  # fmt: skip
+
     def _down(self) -> None:
         if self.transport is not None:
             _log.warning("The network interface [%s] is now down.", self.transport.address)
             self.transport.close()
             self.transport = None
+            self._mtu = 0
 
     def _isolated(self, why: str) -> None:
         if why != self.why_down:

@@ -33,7 +33,12 @@ class LinkSettings:
     """If not empty it says which interface to use, in place of `local_address`: an address, or a network."""
     ip_version: str = "ipv4"
     netmtu: int = 1500
-    """Bytes of a full datagram, envelope included."""
+    """Bytes of a full IP packet, if packets are sealed: larger ones are cut into segments. If they are plain, bytes of
+    a full datagram, without the headers of IP and UDP, as Corosync has it."""
+    ip_headers: int = 48
+    """Bytes of the headers of IP and UDP at most."""
+    netmtu_given: bool = True
+    """Somebody wants this very netmtu; otherwise no packet is larger than the interface takes whole."""
     check_interval_ms: int = 1000
     """Pause between two attempts to find a missing address (downcheck)."""
 

@@ -7,15 +7,17 @@ one size instead leave with one system call (UDP_SEGMENT), are carried as one up
 where the kernel puts them together again (UDP_GRO). What is incomplete waits here, bounded, and goes when newer ones
 come.
 
-A segment: 8 bytes of header, and its share of the datagram. All shares but the last are of one size.
+A segment: 24 bytes of header, and its share of the datagram. All shares but the last are of one size.
 
 | offset | bytes | field |
 |---|---|---|
 | 0 | 1 | magic 0x53; no other datagram begins so |
-| 1 | 1 | 1: a share; 2: parity |
+| 1 | 1 | 3: a share; 4: parity (1 and 2 were those of versions without marks, which nobody takes any more) |
 | 2 | 1 | which of them: 0 .. count - 1 |
 | 3 | 1 | count: 2 .. 64 (never 0, which would mean a token here) |
-| 4 | 4 | number of the datagram among those of its sender, big-endian |
+| 4 | 4 | sender: its node id, big-endian |
+| 8 | 8 | number of the datagram among those of this boot of its sender, big-endian |
+| 16 | 8 | mark (services/totem/security/marks.py) |
 
 The loss of any segment is the loss of the datagram. Where that happens too often segments of parity follow, one for six
 shares: ceil(count / 6) of them. Number i is the exclusive or of all shares whose number leaves i, divided by how many
@@ -27,44 +29,49 @@ shorter counts as if zeros followed. Who does not know parity takes it for nonse
 And where so many get lost that datagrams of a size are given up, what has to be sent again of that size is sent several
 times: with three copies a fifth of all segments may be lost, and still most datagrams arrive.
 
-Nothing of this is authenticated: the datagram is, once it is whole. Who can put false segments among true ones can
-spoil the datagram, as with fragments of IP.
+A segment counts only with a true mark, under the boot with which its sender is known to live, and only among the
+newest datagrams of that sender. So whoever does not have the key can neither have a true one taken for a copy, nor push
+what waits aside, nor move the numbers, whatever he sends and whatever he has recorded. What a segment holds is
+authentic once the datagram is whole and opened.
 """
 
 from __future__ import annotations
 
-import os
+import functools
 import struct
+from array import array
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
 
+from services.totem.security.marks import MARK_SIZE, SegmentMarks, marks
 from services.totem.transport.batch import GROUP_BYTES_MAX, SEGMENTS_MAX
 
 MAGIC = b"\x53"
-SHARE, PARITY = 1, 2
-HEADER_SIZE = 8
-PARITY_HEADER_SIZE = 10
+SHARE, PARITY = 3, 4
+HEADER_SIZE = 24
+PARITY_HEADER_SIZE = 26
 SHARES_OF_PARITY = 6
-IP_HEADERS_SIZE = 48
-"""IPv6 and UDP."""
 
 INCOMPLETE_MAX = 128
 """Datagrams that wait for more of their segments, of all senders together: some 10 MB. The oldest gives way."""
 
-INCOMPLETE_OF_SOURCE_MAX = 32
+INCOMPLETE_OF_SENDER_MAX = 32
 """Of them, those of one sender."""
 
-REMEMBERED_MAX = 256
-"""Datagrams that became whole, kept in mind so that further copies of their segments are passed over."""
+RECENT = 1024
+"""How far behind the newest datagram of its sender a segment may be, in datagrams; and how many of those that became
+whole are kept in mind, so that further copies of their segments are passed over."""
+
+SENDERS_MAX = 384
 
 WAITING_BYTES_MAX = 80_000
 """Of one datagram, parity included."""
 
-_HEADER = struct.Struct(">cBBBI")
-_PARITY_HEADER = struct.Struct(">cBBBIH")
+_HEADER = struct.Struct(">cBBBIQ8s")
+_MARK_AT = 16
+_FIRST = MAGIC + bytes((SHARE,))
 _LAST = struct.Struct(">H")
 _INDEXES = bytes(range(SEGMENTS_MAX))
-_U32 = 0xFFFF_FFFF
 
 
 def parities(count: int) -> int:
@@ -75,36 +82,51 @@ def parities(count: int) -> int:
 class Cutter:
     """Cuts what one transport sends."""
 
-    def __init__(self, netmtu: int) -> None:
-        """`netmtu`: larger datagrams are cut; a segment fits an MTU of this size with the headers of either version."""
-        self.netmtu = netmtu
-        self._share = netmtu - IP_HEADERS_SIZE - PARITY_HEADER_SIZE
+    def __init__(self, payload_max: int, source: SegmentMarks) -> None:
+        """`payload_max`: larger datagrams are cut, bytes; `source`: of marks and numbers."""
+        self.payload_max = payload_max
+        self._share = payload_max - PARITY_HEADER_SIZE
         self.segment_bytes = self._share + HEADER_SIZE
         """Of a whole segment, its header included. (One of parity is a little larger.)"""
         segments = min(SEGMENTS_MAX, GROUP_BYTES_MAX // self.segment_bytes)
         self._size_max = segments * self._share
-        # Not where an earlier life of this node began: others remember the numbers that they have had.
-        self._number = int.from_bytes(os.urandom(4))
+        self._source = source
+        self._headers: dict[int, tuple[array[int], Callable[[bytes], tuple[bytes, ...]]]] = {}
+        """By how many shares there are: what is the same in the headers of all such datagrams."""
+        self._number = 0
+        """Of the datagram that was cut last."""
 
     def cuts(self, size: int) -> bool:
         """Whether a datagram of so many bytes is cut. What does not fit one group of segments is not."""
-        return self.netmtu < size <= self._size_max
+        return self.payload_max < size <= self._size_max
 
     def cut(self, datagram: bytes) -> list[bytes | memoryview]:
         """The segments in their order, each as two buffers: header, share."""
-        share, number = self._share, self._number
-        self._number = (number + 1) & _U32
-        view = memoryview(datagram)
+        share = self._share
         count = -(-len(datagram) // share)
-        buffers: list[bytes | memoryview] = []
-        for index in range(count):
-            buffers.append(_HEADER.pack(MAGIC, SHARE, index, count, number))
-            buffers.append(view[index * share : (index + 1) * share])
+        self._number = number = self._source.next_number()
+        known = self._headers.get(count)
+        if known is None:
+            known = self._headers[count] = self._headers_of(count)
+        fixed, take_apart = known
+        headers = fixed[:]
+        headers[1::3] = array("Q", number.to_bytes(8, "big")) * count
+        headers[2::3] = array("Q", marks(self._source.own_key(), number, count))
+        view = memoryview(datagram)
+        buffers: list[bytes | memoryview] = [b""] * (2 * count)
+        buffers[::2] = take_apart(headers.tobytes())
+        buffers[1::2] = [view[at : at + share] for at in range(0, len(datagram), share)]
         return buffers
+
+    def _headers_of(self, count: int) -> tuple[array[int], Callable[[bytes], tuple[bytes, ...]]]:
+        """The headers without what is the datagram's own, and what takes them apart."""
+        sender = self._source.sender
+        headers = [_HEADER.pack(MAGIC, SHARE, index, count, sender, 0, bytes(MARK_SIZE)) for index in range(count)]
+        return array("Q", b"".join(headers)), struct.Struct(f"{HEADER_SIZE}s" * count).unpack
 
     def parity(self, datagram: bytes) -> list[bytes]:
         """The segments of parity of the datagram that was cut last, one size."""
-        share, number = self._share, (self._number - 1) & _U32
+        share, number, sender = self._share, self._number, self._source.sender
         view = memoryview(datagram)
         count = -(-len(datagram) // share)
         rows = parities(count)
@@ -113,17 +135,22 @@ class Cutter:
         for at in range(0, len(datagram), width):
             mixed ^= int.from_bytes(view[at : at + width], "little")
         whole = mixed.to_bytes(width, "little")
-        last = len(datagram) - (count - 1) * share
+        last = _LAST.pack(len(datagram) - (count - 1) * share)
+        marked = marks(self._source.own_key(), number, count, rows)
         return [
-            _PARITY_HEADER.pack(MAGIC, PARITY, row, count, number, last) + whole[row * share : (row + 1) * share]
+            _HEADER.pack(MAGIC, PARITY, row, count, sender, number, _mark(marked, count + row))
+            + last
+            + whole[row * share : (row + 1) * share]
             for row in range(rows)
         ]
 
 
 class _Incomplete:
-    __slots__ = ("bytes", "last", "left", "parity", "parts")
+    __slots__ = ("bytes", "last", "left", "marks", "parity", "parts")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, marked: bytes) -> None:
+        self.marks = marked
+        """Of all its segments."""
         self.parts: list[bytes] = [b""] * count
         self.left = count
         self.bytes = 0
@@ -145,57 +172,88 @@ class _Incomplete:
         for index in of_row:
             found ^= int.from_bytes(parts[index], "little")
         size = self.last if missing[0] == len(parts) - 1 else len(parity)
-        if found.bit_length() <= 8 * size:  # else somebody has put false ones among them
+        if found.bit_length() <= 8 * size:  # else the sender breaks the rules
             parts[missing[0]] = found.to_bytes(size, "little")
             self.left -= 1
+
+
+class _Sender:
+    """One boot of a sender of true segments."""
+
+    __slots__ = ("boot", "had", "newest", "waiting")
+
+    def __init__(self, boot: bytes) -> None:
+        self.boot = boot
+        self.newest = 0
+        """Highest number of a datagram of which a true segment came."""
+        self.waiting: dict[int, _Incomplete] = {}
+        """By number, oldest first."""
+        self.had: dict[int, None] = {}
+        """What became whole lately, oldest first."""
 
 
 class Joiner:
     """Puts together what one transport receives."""
 
-    def __init__(self, counters: Counter[str]) -> None:
-        """`counters["rx_incomplete"]`: datagrams that were given up, and segments that made no sense."""
+    def __init__(self, counters: Counter[str], source: SegmentMarks) -> None:
+        """`counters`: `rx_incomplete`, datagrams that were given up, and segments that made no sense;
+        `rx_segment_mark`, segments with a false mark, of no boot that is known to live, or long past."""
         self._counters = counters
-        self._waiting: dict[tuple[Any, int], _Incomplete] = {}
-        """By sender and number, oldest first."""
-        self._had: dict[tuple[Any, int], None] = {}
-        """What became whole lately, oldest first."""
+        self._source = source
+        self._senders: dict[int, _Sender] = {}
 
-    def join_all(self, data: bytes, size: int, source: Any) -> bytes | None:
+    def join_all(self, data: bytes, size: int) -> bytes | None:
         """The datagram of which `data` are all segments, of `size` bytes each but the last, in their order: what nearly
-        always comes from `source`. None: look at each of them."""
-        whole = _whole(data, size)
-        if whole is None:
+        always comes. None: look at each of them."""
+        count = -(-len(data) // size)
+        if not 2 <= count <= SEGMENTS_MAX or len(data) - (count - 1) * size <= HEADER_SIZE or size <= HEADER_SIZE:
             return None
-        key = (source, _HEADER.unpack_from(data)[4])
-        if key in self._had:
+        if data[:4] != _FIRST + bytes((0, count)) or data[2::size] != _INDEXES[:count]:
             return None
-        self._waiting.pop(key, None)
-        self._remember(key)
-        return whole
+        _, _, _, _, node, number, _ = _HEADER.unpack_from(data)
+        sender = self._senders.get(node)
+        if sender is not None and number in sender.had:
+            return None
+        shown = b"".join(_shown_marks(count, size).unpack_from(data))
+        sender, _ = self._marked(node, number, count, 0, lambda marked: marked.startswith(shown))
+        if sender is None:
+            return None
+        sender.waiting.pop(number, None)
+        _remember(sender, number)
+        view = memoryview(data)
+        share = size - HEADER_SIZE
+        return b"".join([view[at : at + share] for at in range(HEADER_SIZE, len(data), size)])
 
-    def join(self, segment: bytes, source: Any) -> bytes | None:
+    def join(self, segment: bytes) -> bytes | None:
         """The datagram that is whole with this segment, if one is."""
         if len(segment) <= HEADER_SIZE:
-            self._refuse()
+            self._counters["rx_incomplete"] += 1
             return None
-        magic, kind, index, count, number = _HEADER.unpack_from(segment)
+        magic, kind, index, count, node, number, mark = _HEADER.unpack_from(segment)
         is_share = kind == SHARE
         if (
             magic != MAGIC
             or not 2 <= count <= SEGMENTS_MAX
             or not (index < count if is_share else kind == PARITY and _is_parity(segment, index, count))
         ):
-            self._refuse()
+            self._counters["rx_incomplete"] += 1
             return None
-        key = (source, number)
-        if key in self._had:
+        sender = self._senders.get(node)
+        if sender is not None and number in sender.had:
             return None
-        waiting = self._waiting.get(key)
+        waiting = sender.waiting.get(number) if sender is not None else None
+        at = index if is_share else count + index
         if waiting is None or len(waiting.parts) != count:
-            self._waiting.pop(key, None)
-            self._make_room(source)
-            waiting = self._waiting[key] = _Incomplete(count)
+            rows = parities(count)
+            sender, marked = self._marked(node, number, count, rows, lambda each: mark == _mark(each, at))
+            if sender is None:
+                self._counters["rx_segment_mark"] += 1
+                return None
+            waiting = self._wait(sender, number, count, marked)
+        elif mark != _mark(waiting.marks, at):
+            self._counters["rx_segment_mark"] += 1
+            return None
+        assert sender is not None
         if is_share:
             if waiting.parts[index]:
                 return None  # a copy
@@ -212,29 +270,58 @@ class Joiner:
         waiting.bytes += len(segment)
         if waiting.left and waiting.bytes <= WAITING_BYTES_MAX:
             return None
-        del self._waiting[key]
+        del sender.waiting[number]
         if waiting.left:
-            self._refuse()
+            self._counters["rx_incomplete"] += 1
             return None
-        self._remember(key)
+        _remember(sender, number)
         return b"".join(waiting.parts)
 
-    def _refuse(self) -> None:
-        self._counters["rx_incomplete"] += 1
+    def _marked(
+        self, node: int, number: int, count: int, rows: int, fits: Callable[[bytes], bool]
+    ) -> tuple[_Sender | None, bytes]:
+        """The sender, and the marks of its datagram of this number, those of `rows` segments of parity included, if
+        they fit what came; else None: nothing is noted of it."""
+        known = self._source.keys_of(node)
+        if known is None:
+            return None, b""
+        sender = self._senders.get(node)
+        if sender is not None and sender.boot != known.boot:
+            sender = None
+        if sender is not None and number <= sender.newest - RECENT:
+            return None, b""
+        for key in known.keys:
+            marked = marks(key, number, count, rows)
+            if fits(marked):
+                break
+        else:
+            return None, b""
+        if sender is None:
+            self._senders.pop(node, None)
+            if len(self._senders) >= SENDERS_MAX:
+                del self._senders[next(iter(self._senders))]
+            sender = self._senders[node] = _Sender(known.boot)
+        sender.newest = max(sender.newest, number)
+        return sender, marked
 
-    def _remember(self, key: tuple[Any, int]) -> None:
-        if len(self._had) >= REMEMBERED_MAX:
-            del self._had[next(iter(self._had))]
-        self._had[key] = None
+    def _wait(self, sender: _Sender, number: int, count: int, marked: bytes) -> _Incomplete:
+        """A datagram waits for the rest of its segments from now on."""
+        sender.waiting.pop(number, None)
+        if len(sender.waiting) >= INCOMPLETE_OF_SENDER_MAX:
+            del sender.waiting[next(iter(sender.waiting))]
+            self._counters["rx_incomplete"] += 1
+        elif sum(len(each.waiting) for each in self._senders.values()) >= INCOMPLETE_MAX:
+            fullest = max(self._senders.values(), key=lambda each: len(each.waiting))
+            del fullest.waiting[next(iter(fullest.waiting))]
+            self._counters["rx_incomplete"] += 1
+        made = sender.waiting[number] = _Incomplete(count, marked)
+        return made
 
-    def _make_room(self, source: Any) -> None:
-        own = [key for key in self._waiting if key[0] == source]
-        gone = own[0] if len(own) >= INCOMPLETE_OF_SOURCE_MAX else None
-        if gone is None and len(self._waiting) >= INCOMPLETE_MAX:
-            gone = next(iter(self._waiting))
-        if gone is not None:
-            del self._waiting[gone]
-            self._refuse()
+
+def _remember(sender: _Sender, number: int) -> None:
+    if len(sender.had) >= RECENT:
+        del sender.had[next(iter(sender.had))]
+    sender.had[number] = None
 
 
 def _is_parity(segment: bytes, index: int, count: int) -> bool:
@@ -243,17 +330,11 @@ def _is_parity(segment: bytes, index: int, count: int) -> bool:
     return index < parities(count) and share > 0 and 0 < _LAST.unpack_from(segment, HEADER_SIZE)[0] <= share
 
 
-def _whole(data: bytes, size: int) -> bytes | None:
-    """The datagram, if these segments are all of one, in their order: what nearly always comes. None: look closer."""
-    count = -(-len(data) // size)
-    if not 2 <= count <= SEGMENTS_MAX or len(data) - (count - 1) * size <= HEADER_SIZE:
-        return None
-    head = data[:HEADER_SIZE]
-    if head[:4] != MAGIC + bytes((SHARE, 0, count)) or data[2::size] != _INDEXES[:count]:
-        return None
-    for offset in (0, 1, 3, 4, 5, 6, 7):
-        if data[offset::size] != head[offset : offset + 1] * count:
-            return None
-    view = memoryview(data)
-    share = size - HEADER_SIZE
-    return b"".join([view[at : at + share] for at in range(HEADER_SIZE, len(data), size)])
+def _mark(marked: bytes, at: int) -> bytes:
+    return marked[MARK_SIZE * at : MARK_SIZE * (at + 1)]
+
+
+@functools.lru_cache(maxsize=256)
+def _shown_marks(count: int, size: int) -> struct.Struct:
+    """What finds the marks in so many segments of this size."""
+    return struct.Struct(f"{_MARK_AT}x{MARK_SIZE}s{size - HEADER_SIZE}x" * (count - 1) + f"{_MARK_AT}x{MARK_SIZE}s")

@@ -33,6 +33,19 @@ def family_of(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
 
 
+def headers_size(family: socket.AddressFamily) -> int:
+    """Bytes of an IP packet's headers, UDP's included."""
+    return 48 if family == socket.AF_INET6 else 28
+
+
+def ignore_path_mtu(made: socket.socket) -> None:
+    """Let nobody who can send ICMP say that packets have to be fragmented: only the own interface counts."""
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _OMIT)
+    else:
+        made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _OMIT)
+
+
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach `address`."""
     return ip_address(address).is_loopback
@@ -104,3 +117,5 @@ def bind_error(error: OSError, address: str, port: int) -> AddressNotAvailable |
 _MEND_LIMIT = "see socket(7) and ip(7), and the limits of this process"
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _OMIT = 10, 23, 5
+"""Of the path's MTU: neither ask for it nor believe it (ip(7), IP_PMTUDISC_OMIT)."""

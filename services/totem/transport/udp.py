@@ -9,7 +9,8 @@
 Data and tokens arrive on different sockets, so the order between them is lost and is made again here: a token is
 handed in only after the data that was there when the token was.
 
-Without a nodelist nobody says which address a node has: it is learned from the joins that the node sends.
+With a nodelist and `block_unlisted_ips` the kernel drops what comes from other addresses, as soon as those of all nodes
+are known. Without a nodelist nobody says which address a node has: it is learned from the joins that the node sends.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from collections.abc import Collection, Mapping, Sequence
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport, TransportSettings
 from services.totem.transport.interfaces import interface_index
 from services.totem.transport.sockets import AddressNotAvailable, bind_error, family_of, socket_address
+from services.totem.transport.sources import Admission
 from services.totem.wire.frames import PROCESSORS_MAX, Kind
 
 DATA_BEFORE_TOKEN_MAX = 8192
 """Datagrams that are handed in before a waiting token: more of them than a receive buffer of `SOCKET_BUFFER_BYTES` can
 have held when the token came. A flood of data cannot keep the token out for ever."""
+
+TOKEN_READS = 64
+"""Datagrams of the token's socket that are read at once until there is a token."""
 
 _SENDER = struct.Struct("<I")
 _SENDER_AT = 13
@@ -58,6 +63,8 @@ class UdpTransport(Transport):
             if isinstance(error, OSError):
                 raise _group_error(error, settings.group, address, settings.port) from None
             raise
+        self._admission = Admission(counters)
+        self._deafen()
         self._group = socket_address(group, settings.port)
         self._own_ip = address.partition("%")[0]
 
@@ -82,9 +89,14 @@ class UdpTransport(Transport):
     def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:
         """Where the tokens go. With no members at all the addresses are learned."""
         self._learns = not addresses
+        reachable = self._of_our_family(addresses)
+        if self.settings.block_unlisted_ips and addresses and len(reachable) == len(addresses):
+            listed = frozenset(each.partition("%")[0] for known in reachable.values() for each in known)
+            self._admission.admit([self._data, self._token], listed)
+        else:
+            self._admission.admit_all([self._data, self._token])
         if self._learns:
             return
-        reachable = self._of_our_family(addresses)
         found = {node: self._destination(known[0]) for node, known in reachable.items()}
         self._addresses = {node: address for node, address in found.items() if address is not None}
 
@@ -117,14 +129,14 @@ class UdpTransport(Transport):
     def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a node whose address is not known (yet) does not get it."""
         if address := self._addresses.get(node):
-            self._send(self._out, datagram, address)
+            self._send_whole(self._out, datagram, address)
         else:
             self.counters["tx_no_address"] += 1
 
     def reply(self, node: int, source: str, datagram: bytes) -> None:
         """Back where it came from if nobody says where nodes are: what is learned may be out of date."""
         if self._learns:
-            self._send(self._out, datagram, self._destination(source))
+            self._send_whole(self._out, datagram, self._destination(source))
         else:
             self.unicast(node, datagram)
 
@@ -132,7 +144,8 @@ class UdpTransport(Transport):
         """The token socket's next datagram, if any."""
         taken: list[Datagram] = []
         self._data_since_token = 0
-        self._read(self._token, taken, 1)
+        self.ended_by_token = False
+        self._read(self._token, taken, TOKEN_READS)
         return taken
 
     def _data_socket(self) -> socket.socket:
@@ -145,17 +158,19 @@ class UdpTransport(Transport):
         read here first. A token that is not read now is reported again by the next poll.
         """
         taken: list[Datagram] = []
+        self.ended_by_token = False
         empty = True
         if self._data.fileno() in readable:
             empty = self._read(self._data, taken, datagrams_max)
-            self._data_since_token += len(taken)
+            # What made no datagrams counts too, or segments that never become whole would keep the token out.
+            self._data_since_token += len(taken) if empty else max(len(taken), datagrams_max)
             own = self._own_ip
             # Own datagrams come back on the loopback interface and with broadcast; the link has given them already.
             taken = [each for each in taken if each[1][0] != own]
         token_waits = self._token.fileno() in readable
         if token_waits and (empty or self._data_since_token >= DATA_BEFORE_TOKEN_MAX):
             self._data_since_token = 0
-            self._read(self._token, taken, 1)
+            self._read(self._token, taken, TOKEN_READS)
         self.drained = empty and not token_waits
         return taken
 

@@ -5,7 +5,7 @@ leaves once per other member, from a socket for each of them with a port that th
 concluded from the port that a datagram came from. Own frames are not sent to this node itself: the link gives back
 those that it has to see.
 
-With `block_unlisted_ips` a datagram counts only if it comes from the address of a member.
+With `block_unlisted_ips` a datagram counts only if it comes from the address of a member; the kernel drops the others.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport, TransportSettings
+from services.totem.transport.sources import Admission
 
 
 class UdpuTransport(Transport):
@@ -27,6 +28,7 @@ class UdpuTransport(Transport):
         self._by_node: dict[int, socket.socket] = {}
         self._everybody: list[tuple[socket.socket, Any]] = []
         self._listed: frozenset[str] = frozenset()
+        self._admission = Admission(counters)
 
     def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:
         """Open a socket for each member that has an address of our family, close those of members that are gone."""
@@ -42,6 +44,9 @@ class UdpuTransport(Transport):
         for node in self._addresses:
             if node not in self._by_node:
                 self._by_node[node] = self._socket(self.address, 0)
+        self._deafen()
+        if self.settings.block_unlisted_ips:
+            self._admission.admit([self._token], self._listed)
         self._everybody = [(self._by_node[node], to) for node, to in sorted(self._addresses.items())]
 
     def peers(self) -> list[int]:
@@ -63,7 +68,7 @@ class UdpuTransport(Transport):
     def unicast(self, node: int, datagram: bytes) -> None:
         """A token; a member whose address is not known (yet) does not get it."""
         if address := self._addresses.get(node):
-            self._send(self._token, datagram, address)
+            self._send_whole(self._token, datagram, address)
         else:
             self.counters["tx_no_address"] += 1
 
@@ -73,6 +78,7 @@ class UdpuTransport(Transport):
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
         """What has arrived, in the order of its arrival: data that came before a token stands before it."""
         taken: list[Datagram] = []
+        self.ended_by_token = False
         self.drained = self._token.fileno() not in readable or self._read(self._token, taken, datagrams_max)
         if not self.settings.block_unlisted_ips:
             return taken

@@ -84,8 +84,9 @@ def acquaint(*nodes: Node) -> None:
         node.security.take_complaints()
 
 
-def state_of(thing: Any, skip: tuple[str, ...] = ("counters", "complaints")) -> Any:
-    """All that an object of the security package remembers, for comparison; counters and log lines left out."""
+def state_of(thing: Any, skip: tuple[str, ...] = ("counters", "complaints", "_tries")) -> Any:
+    """All that an object of the security package remembers, for comparison; counters, log lines and how much may still
+    be tried are left out."""
     if isinstance(thing, dict):
         return {key: state_of(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple | set):

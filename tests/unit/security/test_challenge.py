@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from services.totem.security.challenge import (
+    ANSWERS_BURST,
+    ANSWERS_PER_SECOND,
     ASK_INTERVAL_NS,
     HELD_BYTES_MAX,
     HELD_PER_SENDER,
@@ -10,6 +12,7 @@ from services.totem.security.challenge import (
     QUIET_NS,
 )
 from services.totem.security.envelope import ENQUIRY, Content
+from services.totem.security.opener import TRIES_BURST, TRIES_PER_SECOND
 from services.totem.security.peers import PEERS_MAX
 from tests.unit.security.nodes import MS, Node, acquaint, converse
 
@@ -129,6 +132,7 @@ def test_lost_questions_and_answers_are_made_up_for() -> None:
     again.open(question)
     again.security.take_replies()  # the answer is lost
     two.now_ns += ASK_INTERVAL_NS
+    again.now_ns += ASK_INTERVAL_NS
     two.open(again.seal(b"4"))
     converse(again, two)
     assert two.released() == [b"1", b"2", b"3", b"4"]
@@ -243,16 +247,85 @@ def test_floods_of_boots_and_senders_take_no_memory() -> None:
     acquaint(one, two)
     for life in range(1000):
         two.open(Node(1, life=2 + life).seal(b"frame"))
+        two.now_ns += 1000
     peers = two.security._opener._peers
     (peer,) = peers.all()
     assert len({boot.boot for boot in (peer.known, peer.other) if boot}) == 2
     assert two.count("challenges_sent") <= 2
     two.security.take_replies()
+    two.now_ns += 1000 * MS
     for number in range(10, 10 + 2 * PEERS_MAX):
         two.open(Node(number, members=None).seal(b"frame"))
     assert len(peers.all()) == PEERS_MAX
     assert two.open(one.seal(b"still known")) == b"still known"
     assert len(two.security._opener._sessions) == 1
+
+
+def test_packets_of_invented_boots_take_bounded_time() -> None:
+    """A hundred thousand a second: few of them are tried, and the sessions that are there do not notice."""
+    one, two = Node(1), Node(2)
+    acquaint(one, two)
+    invented = bytearray(one.seal(b"frame"))
+    second, each_ns = 1000 * MS, 10_000
+    for number in range(second // each_ns):
+        invented[14:22] = number.to_bytes(8)
+        assert two.open(bytes(invented)) is None
+        two.now_ns += each_ns
+        if number % 1000 == 0:
+            assert two.open(one.seal(b"true")) == b"true"
+    tried = two.count("wrong_key")
+    assert TRIES_PER_SECOND <= tried <= TRIES_PER_SECOND + TRIES_BURST
+    assert two.count("not_tried") == second // each_ns - tried
+    again = Node(1, life=2)
+    two.now_ns += MS
+    two.open(again.seal(b"hello"))
+    converse(again, two)
+    assert two.released() == [b"hello"], "a little later there is time for a new life"
+
+
+def test_recorded_questions_are_answered_now_and_then() -> None:
+    """Thousands a second, of an earlier life; a true question among them is answered at once."""
+    one, two = Node(1), Node(2)
+    recorded = []
+    for each in range(5):
+        earlier = Node(1, life=2 + each)
+        acquaint(earlier, two)
+        earlier.open(Node(2, life=2 + each).seal(b"who are you"))
+        recorded += earlier.replies_to(two)
+    acquaint(one, two)
+    before = two.count("challenges_answered")
+    for _ in range(1000):
+        for question in recorded:
+            assert two.open(question) is None
+        two.security.take_replies()
+        two.now_ns += MS
+    assert two.count("challenges_answered") - before <= ANSWERS_PER_SECOND + ANSWERS_BURST
+    assert two.count("answers_withheld") > 2000
+    again = Node(1, life=50)
+    two.now_ns += 10 * MS
+    again.open(two.seal(b"hello"))
+    (question,) = again.replies_to(two)
+    two.open(question)
+    assert len(two.replies_to(again)) == 2, "a question back, and the answer"
+
+
+def test_a_copied_life_ends_and_nothing_is_lost() -> None:
+    """After a snapshot the node seals under another boot; what it sealed before and after is taken, each once."""
+    one, two = Node(1), Node(2)
+    acquaint(one, two)
+    before = one.seal(b"before")
+    assert two.open(before) == b"before"
+    one.security.begin_boot(b"n" * 16)
+    after = one.seal(b"after")
+    assert after[14:40] != before[14:40]
+    assert two.open(after) is None
+    assert one.open(two.seal(b"who is that")) is None, "it knows nobody any more: it may have missed something"
+    converse(one, two)
+    assert two.released() == [b"after"]
+    assert two.open(one.seal(b"and on")) == b"and on"
+    assert one.open(two.seal(b"and back")) == b"and back"
+    kept = one.security.seal_to_keep(b"last words")
+    assert two.open(kept) == b"last words"
 
 
 def test_a_flood_of_recordings_does_not_keep_the_true_boot_out() -> None:

@@ -1,0 +1,67 @@
+"""Whether this process may be a copy of itself: a machine brought back from a snapshot, or a process from an image.
+
+The original and its copy have the same boot and the same counter, and what both seal would have the same nonces
+(services/totem/security/suites.py). So a boot ends as soon as there is a sign of that:
+
+* the hypervisor has given the machine another generation, and the kernel says so (NEW_VMGENID of the driver vmgenid,
+  kernel 6.10 and later);
+* the time of day has moved against the time since the start by a second and more: a snapshot stood still while time
+  went on. (A clock that somebody sets looks the same; that costs a few milliseconds.)
+
+Between the copy and the first sign packets may leave all the same: docs/SECURITY.md, "Copied memory".
+"""
+
+from __future__ import annotations
+
+import socket
+
+STEP_NS = 1_000_000_000
+"""Clocks are slewed by far less from one look to the next."""
+
+_NETLINK_KOBJECT_UEVENT = 15
+_KERNEL_EVENTS = 1
+_NEW_GENERATION = b"NEW_VMGENID=1"
+_EVENT_BYTES = 1 << 16
+_EVENTS_MAX = 64
+
+
+class CopyWatch:
+    """Looks for the signs. Times are those of CLOCK_REALTIME and of CLOCK_MONOTONIC, in nanoseconds."""
+
+    def __init__(self, wall_ns: int, now_ns: int) -> None:
+        self._offset_ns = wall_ns - now_ns
+        self._events: socket.socket | None = None
+        try:
+            self._events = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, _NETLINK_KOBJECT_UEVENT
+            )
+            self._events.bind((0, _KERNEL_EVENTS))
+        except OSError:
+            self.close()  # a sandbox without it; there is the clock
+
+    def fileno(self) -> int:
+        """What to poll; -1: nothing."""
+        return -1 if self._events is None else self._events.fileno()
+
+    def was_copied(self, wall_ns: int, now_ns: int, *, told: bool) -> bool:
+        """Whether there is a sign since the last call; `told`: `fileno` is readable."""
+        offset_ns, self._offset_ns = self._offset_ns, wall_ns - now_ns
+        return abs(self._offset_ns - offset_ns) >= STEP_NS or (told and self._new_generation())
+
+    def _new_generation(self) -> bool:
+        found = False
+        for _ in range(_EVENTS_MAX):
+            try:
+                assert self._events is not None
+                found = _NEW_GENERATION in self._events.recv(_EVENT_BYTES).split(b"\0") or found
+            except BlockingIOError:
+                break
+            except OSError:
+                return True  # ENOBUFS: some were lost, and it may have been among them
+        return found
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
