@@ -46,3 +46,7 @@ class Kind(IntEnum):
     COMMITTED = 68
     EVICT = 69
     CONTROL_AGAIN = 70
+
+    # the gateway and control (rondo.protocol.control_gateway)
+    CONTROL_ASK = 80
+    CONTROL_ANSWER = 81

@@ -1,8 +1,8 @@
 """What control is given of the log, and what it wants of the ring: entries, commits, sync replies. No I/O.
 
-The positions are those of cpg's log (`services.totem.ordered_log`): whoever feeds this takes a position there for each entry. An
-entry is kept until a commit covers it. A commit is taken whole: from then on its state is what a successor of that
-control begins with, and its messages go to the ring.
+The positions are those of cpg's log (`services.totem.ordered_log`): whoever feeds this takes a position there for each
+entry. An entry is kept until a commit covers it. A commit is taken whole: from then on its state is what a successor of
+that control begins with, and its messages go to the ring.
 
 While no control has ever attached in this epoch nothing is kept, and the steps of its services are answered empty. The
 first hello makes recording begin with the next ring, which has to be formed anew if there is one already
@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from itertools import islice
 
 from rondo.protocol import totem_control as wire
-from rondo.protocol.totem_control import Entry
 from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError
+from rondo.protocol.totem_control import Entry
 
 ENTRY_BYTES = 512
 """What an entry counts for in the bound besides a message's data: a few lists of members."""

@@ -64,16 +64,17 @@ def test_first_attach_wants_a_new_ring() -> None:
     reader = ControlReader(EPOCH, 1, 99)
     reader.regular(1, RING, (1, 2))
     assert welcome(reader) == wire.Welcome(EPOCH, 1, 1, 99, 0, 0, None, 0)
-    assert reader.reform_wanted
+    wanted = [reader.reform_wanted]
     reader.message(2, 2, b"of the old ring")
     send(reader, commit(1, 0, b"state", b"waits"))
     assert reader.next_message() is None, "it would come back unseen"
     reader.transitional(3, (1, 2), ())
     reader.regular(4, (1, 12), (1, 2))
-    assert not reader.reform_wanted
+    wanted.append(reader.reform_wanted)
+    assert wanted == [True, False]
     assert reader.next_message() == b"waits"
     found = frames(reader)
-    assert found[0] == wire.Committed(EPOCH, 1, 5)
+    assert found[0] == wire.Committed(EPOCH, 1, 0)
     assert found[1] == wire.Log(EPOCH, [[3, [1, [1, 2], []]], [4, [2, [1, 12], [1, 2]]]])
 
 
