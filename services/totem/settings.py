@@ -11,6 +11,7 @@ from services.totem.transport.base import TransportSettings
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode, LinkOptions
 from services.totem.transport.knet_link import KnetLinkSettings
 from services.totem.transport.place import LinkSettings
+from services.totem.wire.executive import Service
 
 
 def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
@@ -44,7 +45,14 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
         large_in_segments=cuts,
         netmtu=KNET_NETMTU if config.transport == "knet" and config.large_packets else config.netmtu - envelope_bytes,
         cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
+        sync_services=sync_services(config),
     )
+
+
+def sync_services(config: NodeConfig) -> tuple[int, ...]:
+    """The services that take part in the sync, in Corosync's order."""
+    services = (Service.CMAP, Service.CPG, Service.QUORUM)
+    return (*services, Service.VOTEQUORUM) if config.quorum.enabled else services
 
 
 KNET_NETMTU = 1409

@@ -18,6 +18,7 @@ class Refusal(IntEnum):
     NOT_EXIST = 12
     NAME_TOO_LONG = 13
     NO_SPACE = 15
+    NOT_SUPPORTED = 19
 
 
 class CmapError(ValueError):
