@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rondo.node import compiled
 
 if TYPE_CHECKING:
-    from rondo import aio, sam
+    from rondo import aio, cmap, quorum, sam
     from rondo._client.connect import connect
     from rondo._client.connection import Cluster, Group, Request
     from rondo.errors import (
@@ -123,7 +123,9 @@ __all__ = [
     "UnknownOutcome",
     "VersionMismatch",
     "aio",
+    "cmap",
     "connect",
+    "quorum",
     "sam",
 ]
 
@@ -142,6 +144,8 @@ _EVENTS = (
 )
 _PLACES = {
     "aio": "rondo.aio",
+    "cmap": "rondo.cmap",
+    "quorum": "rondo.quorum",
     "sam": "rondo.sam",
     "connect": "rondo._client.connect",
     "Guarantee": "rondo.protocol.requests",
@@ -155,6 +159,6 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'rondo' has no attribute {name!r}")
     module = import_module(_PLACES.get(name, "rondo.errors"))
-    value = module if name in ("aio", "sam") else getattr(module, name)
+    value = module if name in ("aio", "cmap", "quorum", "sam") else getattr(module, name)
     globals()[name] = value
     return value

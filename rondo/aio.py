@@ -23,8 +23,11 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from rondo._client import requests
+from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.connect import client_name
 from rondo._client.connection import CONNECT_TIMEOUT_S
+from rondo._client.control import Control, NodeInfo
+from rondo._client.control_aio import Cmap, Quorum, nodes
 from rondo._client.groups import Group as GroupOfSession
 from rondo._client.groups import GroupState
 from rondo._client.link import (
@@ -382,10 +385,15 @@ class Cpg:
 class Cluster:
     """A connection to the node; made by `rondo.aio.connect`."""
 
-    def __init__(self, link: _Link) -> None:
+    def __init__(self, link: _Link, place: Place) -> None:
         self._link = link
+        self._control = Control(place)
         self.cpg = Cpg(link)
         """Process groups."""
+        self.quorum = Quorum(self._control)
+        """Who may act when the cluster is split."""
+        self.cmap = Cmap(self._control)
+        """Keys: the node's configuration and state, and those that programs set."""
 
     @property
     def node_id(self) -> int:
@@ -397,8 +405,13 @@ class Cluster:
         """The process id that this process has as a member of groups."""
         return self._link.session.pid
 
+    async def nodes(self, timeout: float | None = TIMEOUT_S) -> tuple[NodeInfo, ...]:
+        """The nodes of the configuration and of the ring, with their links."""
+        return await nodes(self._control, timeout)
+
     async def close(self) -> None:
         """End the connection: this process leaves all its groups."""
+        await asyncio.to_thread(self._control.close)
         await self._link.close()
 
 
@@ -434,7 +447,7 @@ class connect:  # noqa: N801 - used like a function
         except BaseException:
             await link.close()
             raise
-        return Cluster(link)
+        return Cluster(link, self._place)
 
     async def __aenter__(self) -> Cluster:
         self._cluster = await self._connect()

@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Any
 
 from rondo._client import requests
+from rondo._client.ask_link import TIMEOUT_S
+from rondo._client.control import Cmap, Control, NodeInfo, Quorum, nodes_of
 from rondo._client.groups import Group as GroupOfSession
 from rondo._client.groups import GroupState
 from rondo._client.link import ACK_BYTES, Link
@@ -24,6 +26,7 @@ from rondo._client.place import Place
 from rondo._client.session import groups_of
 from rondo.errors import Error, Timeout, TryAgain
 from rondo.events import Event, Member
+from rondo.protocol.control_gateway import Op
 from rondo.protocol.requests import Guarantee
 
 CONNECT_TIMEOUT_S = 5.0
@@ -230,10 +233,15 @@ class Cpg:
 class Cluster:
     """A connection to the node; made by `rondo.connect`. Close it, or use it in a `with` statement."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, place: Place) -> None:
         self._link = link
+        self._control = Control(place)
         self.cpg = Cpg(link)
         """Process groups."""
+        self.quorum = Quorum(self._control)
+        """Who may act when the cluster is split."""
+        self.cmap = Cmap(self._control)
+        """Keys: the node's configuration and state, and those that programs set."""
 
     @property
     def node_id(self) -> int:
@@ -245,8 +253,13 @@ class Cluster:
         """The process id that this process has as a member of groups."""
         return self._link.session.pid
 
+    def nodes(self, timeout: float | None = TIMEOUT_S) -> tuple[NodeInfo, ...]:
+        """The nodes of the configuration and of the ring, with their links."""
+        return nodes_of(self._control.ask(Op.NODES, timeout=timeout))
+
     def close(self) -> None:
         """End the connection: this process leaves all its groups."""
+        self._control.close()
         self._link.close()
 
     def __enter__(self) -> "Cluster":
@@ -271,4 +284,4 @@ def connect_to(place: Place, name: str, timeout: float | None) -> Cluster:
     except BaseException:
         link.close()
         raise
-    return Cluster(link)
+    return Cluster(link, place)

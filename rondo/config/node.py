@@ -116,6 +116,27 @@ class KnetSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class QuorumSettings:
+    """How votes are counted (corosync.conf: `quorum{}`), as written."""
+
+    enabled: bool = False
+    """Whether there is a provider, corosync_votequorum."""
+    expected_votes: int = 0
+    """0: the sum of `node_votes`."""
+    votes: int = 1
+    node_votes: dict[int, int] = field(default_factory=dict)
+    """By node id; empty without a nodelist."""
+    two_node: bool = False
+    wait_for_all: bool = False
+    last_man_standing: bool = False
+    last_man_standing_window_ms: int = 10_000
+    auto_tie_breaker: bool = False
+    auto_tie_breaker_node: str = "lowest"
+    allow_downscale: bool = False
+    expected_votes_tracking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything that the services of one node need to know, nothing of it derived any further.
 
@@ -201,9 +222,12 @@ class NodeConfig:
     client_bytes_max: int
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     knet: KnetSettings = field(default_factory=KnetSettings)
+    quorum: QuorumSettings = field(default_factory=QuorumSettings)
+    node_names: dict[int, str] = field(default_factory=dict)
+    """`nodelist.node.name` by node id, of those that have one."""
 
     def log_settings(self, service: str) -> LogSettings:
-        """The log settings of a service (`totem`, `cpg`, `ipc_gateway`, `sam`), its overrides applied."""
+        """The log settings of a service (`totem`, `cpg`, `control`, `ipc_gateway`, `sam`), its overrides applied."""
         return self.logging.get(service.upper(), self.logging[""])
 
     def to_dict(self, *, with_key: bool = False) -> dict[str, Any]:

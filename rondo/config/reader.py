@@ -164,7 +164,7 @@ class _Reader:
         self._warn_once(place, where, "is not known and has no effect" + _nearest(key, known))
 
     def _unknown_section(self, section: parser.Section, model: type[option.Section], where: OptionPath) -> None:
-        if len(where) == 1 and (refused := REFUSED_SECTIONS.get(section.name)):
+        if refused := REFUSED_SECTIONS.get(option_name(where)):
             self._fault("error", section.place, where, *refused)
             return
         reason = section_reason(section.name) if len(where) == 1 else None

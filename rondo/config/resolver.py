@@ -9,7 +9,14 @@ from rondo.config.faults import ConfigError, Fault, quoted
 from rondo.config.loaded import Loaded
 from rondo.config.local_node import LocalNode, first_node, local_node, members_of, node_id_of
 from rondo.config.machine import Machine, ThisMachine
-from rondo.config.node import KnetSettings, LogSettings, NodeConfig, RemoteSettings, SecuritySettings
+from rondo.config.node import (
+    KnetSettings,
+    LogSettings,
+    NodeConfig,
+    QuorumSettings,
+    RemoteSettings,
+    SecuritySettings,
+)
 from rondo.config.schema_node import LoggerSubsys, Logging, Remote
 
 LOOPBACK = "127.0.0.1"
@@ -92,6 +99,26 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         client_bytes_max=derive.client_bytes_max(config),
         remote=_remote(config.remote),
         knet=_knet(loaded) if transport == "knet" else KnetSettings(),
+        quorum=_quorum(loaded),
+        node_names={node_id_of(loaded, node): node.name for node in config.nodelist.node if node.name},
+    )
+
+
+def _quorum(loaded: Loaded) -> QuorumSettings:
+    quorum = loaded.config.quorum
+    return QuorumSettings(
+        enabled=quorum.provider is not None,
+        expected_votes=quorum.expected_votes,
+        votes=quorum.votes,
+        node_votes={node_id_of(loaded, node): node.quorum_votes for node in loaded.config.nodelist.node},
+        two_node=quorum.two_node,
+        wait_for_all=quorum.two_node if quorum.wait_for_all is None else quorum.wait_for_all,
+        last_man_standing=quorum.last_man_standing,
+        last_man_standing_window_ms=quorum.last_man_standing_window,
+        auto_tie_breaker=quorum.auto_tie_breaker,
+        auto_tie_breaker_node=quorum.auto_tie_breaker_node,
+        allow_downscale=quorum.allow_downscale,
+        expected_votes_tracking=quorum.expected_votes_tracking,
     )
 
 

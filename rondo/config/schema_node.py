@@ -4,11 +4,12 @@ from typing import Literal
 
 from rondo.config.node import Debug, Timestamp
 from rondo.config.option import Address, Cpus, MaybeNumber, MaybeYesNo, Number, Section, Word, YesNo, option
+from rondo.config.schema_quorum import Quorum
 from rondo.config.schema_totem import Nodelist, Totem
 
 Priority = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
 Facility = Literal["daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]
-SUBSYSTEMS = ("TOTEM", "CPG", "SAM", "IPC_GATEWAY")
+SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY")
 """Those of Rondo: its services' names."""
 SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB", "YKD", "MON", "WD", "QNETD", "KNET")
 """Those that a file for Corosync may name and that are nothing here."""
@@ -140,6 +141,7 @@ class Config(Section):
 
     totem: Totem = option(Totem(), "The ring.")
     nodelist: Nodelist = option(Nodelist(), "The nodes.")
+    quorum: Quorum = option(Quorum(), "Quorum.")
     logging: Logging = option(Logging(), "Logging.")
     system: System = option(System(), "The processes.")
     uidgid: tuple[UidGid, ...] = option((), "Who may connect.")

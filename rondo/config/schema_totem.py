@@ -360,7 +360,7 @@ class Node(Section):
         derived="the IPv4 address as a number",
     )
     name: Word = option("", "The node's host name; by it a machine finds out which of the nodes it is.")
-    quorum_votes: Number = option(1, "Votes for quorum.", ge=0, le=2**31 - 1, ignored="Rondo provides no quorum")
+    quorum_votes: Number = option(1, "The node's votes for quorum.", ge=0, le=255)
 
 
 class Nodelist(Section):

@@ -8,10 +8,7 @@ declared, and so are the sections of `REFUSED_SECTIONS`.
 import re
 from typing import NamedTuple
 
-NO_QUORUM = "Rondo provides no quorum: after a split both sides go on"
-
 SECTIONS: dict[str, str] = {
-    "quorum": NO_QUORUM,
     "resources": "Rondo does not watch resources",
     "qb": "clients reach Rondo over ZeroMQ",
     "amf": "Rondo has no AMF",
@@ -25,8 +22,12 @@ REFUSED_SECTIONS: dict[str, tuple[str, str]] = {
         "Rondo makes no nozzle device: what is sent through it would reach nobody",
         "remove the section, or leave this node with Corosync",
     ),
+    "quorum.device": (
+        "Rondo asks no quorum device, and would count votes that the other nodes count differently",
+        "remove the section and give a node more votes, use auto_tie_breaker, or add a node",
+    ),
 }
-"""Top-level sections that are errors: why, and how to mend it."""
+"""Sections that are errors, by their full name: why, and how to mend it."""
 
 
 class KeyPattern(NamedTuple):

@@ -58,6 +58,10 @@ class Kind(IntEnum):
     """client: number, blob; something for SAM. Needs no session."""
     SAM_REPLY = 44
     """gateway: number, code, blob."""
+    CONTROL_REQUEST = 45
+    """client: number, blob; something for control. Needs no session."""
+    CONTROL_REPLY = 46
+    """gateway: number, code, blob."""
 
 
 _RING = record(is_u32, is_u64, array_of(is_u32))
@@ -67,6 +71,7 @@ FROM_CLIENT: dict[int, Check] = {
     Kind.ACK: record(is_u64),
     Kind.BYE: record(is_u32, is_text),
     Kind.SAM_REQUEST: record(is_u64, is_bytes),
+    Kind.CONTROL_REQUEST: record(is_u64, is_bytes),
 }
 FROM_GATEWAY: dict[int, Check] = {
     Kind.WELCOME: record(
@@ -88,6 +93,7 @@ FROM_GATEWAY: dict[int, Check] = {
     Kind.SLOW: record(is_u64, is_u64),
     Kind.ERROR: record(is_u32, is_text),
     Kind.SAM_REPLY: record(is_u64, is_u32, is_bytes),
+    Kind.CONTROL_REPLY: record(is_u64, is_u32, is_bytes),
 }
 
 

@@ -53,12 +53,22 @@ class Sam(Protocol):
     def ask(self, connection: bytes, number: int, who: Identity | None, blob: bytes) -> None: ...
 
 
+class Control(Protocol):
+    """What the gateway needs of the way to control."""
+
+    def ask(self, connection: bytes, number: int, blob: bytes) -> None: ...
+
+    def forget(self, connection: bytes) -> None: ...
+
+
 class Gateway:
     """All sessions, between the front and the upstream."""
 
     def __init__(self, clients: Clients, cpg: Cpg, message_bytes_max: int, client_bytes_max: int) -> None:
         self.sam: Sam | None = None
         """Where requests for SAM go."""
+        self.control: Control | None = None
+        """Where requests for control go."""
         self.table = Table()
         self.counters: Counter[str] = Counter()
         self.is_welcomed = False
@@ -110,6 +120,10 @@ class Gateway:
         if kind == Kind.SAM_REQUEST and self.sam is not None:
             self.counters["sam_requests"] += 1
             self.sam.ask(received.connection, fields[0], identity_of(peer_of_stamp(received.stamp)), fields[1])
+            return
+        if kind == Kind.CONTROL_REQUEST and self.control is not None:
+            self.counters["control_requests"] += 1
+            self.control.ask(received.connection, fields[0], fields[1])
             return
         session = self.table.of_connection(received.connection)
         if session is None or self._stamps.get(received.connection) != received.stamp:
@@ -207,6 +221,8 @@ class Gateway:
         """A connection has ended. Its client may come back on another one."""
         self._stamps.pop(connection, None)
         self._early.pop(connection, None)
+        if self.control is not None:
+            self.control.forget(connection)
         session = self.table.detach(connection)
         if session is not None:
             self._blocked.discard(session)
@@ -430,6 +446,11 @@ class Gateway:
         """SAM's answer to a request of a client."""
         if not self._clients.send(connection, encode(Kind.SAM_REPLY, 0, number, code, blob)):
             self.counters["sam_replies_dropped"] += 1  # its client does not read; it may ask again
+
+    def on_control(self, connection: bytes, number: int, code: int, blob: bytes) -> None:
+        """control's answer to a request of a client."""
+        if not self._clients.send(connection, encode(Kind.CONTROL_REPLY, 0, number, code, blob)):
+            self.counters["control_replies_dropped"] += 1  # its client does not read; it may ask again
 
     # -- to clients ----------------------------------------------------------------------------------------------
 

@@ -78,9 +78,6 @@ class Bus:
             ring.submit(message.data, message.tag, safe=safe and message.tag[2] == 0, parts=parts)
             submitted = True
         node.answer_sync_steps()
-        if self._log.reform_wanted:
-            self._log.reform_wanted = False
-            ring.reform(now_ns)
         if submitted:
             ring.flush(now_ns)
             node.settle_own(lambda: self.send(now_ns))

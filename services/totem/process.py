@@ -27,8 +27,8 @@ from rondo.node.placement import allowed_cpus, ring_cpus
 from services.totem.awake import Awake
 from services.totem.backpressure import Backpressure
 from services.totem.bus import Bus
+from services.totem.control_bus import ControlBus
 from services.totem.copied import CopyWatch
-from services.totem.executive import ConfigVersionError
 from services.totem.last_words import last_words
 from services.totem.node import Node
 from services.totem.ordered_log import OrderedLog
@@ -86,6 +86,7 @@ class Process:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._bus = Bus(self._run_dir, self.node)
+            self._control_bus = ControlBus(self._run_dir, self.node)
             self._control = ControlServer(
                 context,
                 self._run_dir,
@@ -98,11 +99,11 @@ class Process:
                 },
             )
             self._register()
-            while not self._stopping:
+            while not self._stopping and self.node.control.evicted is None:
                 self._turn()
-        except ConfigVersionError as error:
-            _main.error("%s", error)
-            return EXIT_CONFIGURATION
+            evicted = self.node.control.evicted
+            if evicted is not None:
+                _main.error("%s", evicted.text)
         finally:
             self.node.leave(time.monotonic_ns())
             self.node.link.close()
@@ -111,7 +112,7 @@ class Process:
             self._sequence.close()
             context.destroy(linger=0)
             notice(_main, "Left the ring.")
-        return EXIT_OK
+        return EXIT_CONFIGURATION if evicted is not None and evicted.is_fault_of_configuration else EXIT_OK
 
     def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
         """What `rondo status` and `rondo debug` show."""
@@ -158,6 +159,9 @@ class Process:
         self._receive(readable, now_ns)
         self._bus.receive(self._bus_fd in readable, now_ns)
         self._bus.send(now_ns)
+        self._control_bus.receive(self._control_bus_fd in readable, now_ns)
+        self._control_bus.send(now_ns)
+        self.node.reform(now_ns)
         self._awake.note(self.node.log.head, now_ns)
         if self._control_fd in readable or self._control_waits:
             self._control.serve()
@@ -176,9 +180,7 @@ class Process:
         if self._is_held_back:
             self._poll_data(select.EPOLLIN)
         self.node.receive(readable, now_ns)
-        self._is_held_back = self._backpressure.update(
-            self.node.log.pressure, self.node.ring.counters.orf_token_rx, now_ns
-        )
+        self._is_held_back = self._backpressure.update(self.node.pressure, self.node.ring.counters.orf_token_rx, now_ns)
         if self._is_held_back:
             self._poll_data(0)
 
@@ -199,6 +201,7 @@ class Process:
             node.link.next_due_ns,
             self._awake.due_ns,
             self._bus.next_turn_ns(now_ns) or NEVER_NS,
+            self._control_bus.next_turn_ns(now_ns) or NEVER_NS,
             now_ns + SLEEP_NS_MAX,
         )
         return max(0, deadline_ns - now_ns)
@@ -216,7 +219,8 @@ class Process:
     def _register(self) -> None:
         """Poll what is open now."""
         self._bus_fd, self._control_fd = self._bus.fileno(), int(self._control.socket.getsockopt(zmq.FD))
-        wanted = self.node.link.filenos() | {self._wake_read, self._bus_fd, self._control_fd}
+        self._control_bus_fd = self._control_bus.fileno()
+        wanted = self.node.link.filenos() | {self._wake_read, self._bus_fd, self._control_bus_fd, self._control_fd}
         if self._copies.fileno() >= 0:
             wanted.add(self._copies.fileno())
         for_errors = set(self.node.link.error_filenos())

@@ -210,11 +210,11 @@ def test_a_killed_service_comes_back_however_often(node: Node) -> None:
     node.start()
     for _ in range(5):  # more often than one that gives up by itself may
         kill_and_wait_for_the_next(node, "cpg")
-    for name in ("totem", "ipc_gateway", "sam"):
+    for name in ("totem", "control", "ipc_gateway", "sam"):
         os.kill(node.pids()[name], signal.SIGKILL)
     wait_until_whole(node)
     restarts = {name: each["restarts"] for name, each in node.status()["services"].items()}
-    assert restarts == {"totem": 1, "cpg": 5, "ipc_gateway": 1, "sam": 1}
+    assert restarts == {"totem": 1, "cpg": 5, "control": 1, "ipc_gateway": 1, "sam": 1}
     rondo.connect(node.endpoint, timeout=60.0).close()
 
 

@@ -118,7 +118,7 @@ def _packet_seeds() -> list[bytes]:
 
 
 def _messages(payload: bytes) -> None:
-    for decode in (syncmsg.decode_sync, executive.service_of, executive.decode_config_version):
+    for decode in (syncmsg.decode_sync, executive.service_of):
         try:
             decode(payload)
         except Malformed:

@@ -10,7 +10,7 @@ the restarts and stops the node when a service is beyond help. Everything else h
     logfiles   the logs of all services as one, ordered by time
 """
 
-SERVICES = ("totem", "cpg", "ipc_gateway", "sam")
+SERVICES = ("totem", "cpg", "control", "ipc_gateway", "sam")
 """The services of a node, in the order of the way of a message from the network to the application; sam, which has the
 applications, is last. Each has its section in config/supervisord.conf. They are stopped in the reverse order."""
 

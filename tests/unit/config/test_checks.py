@@ -248,7 +248,6 @@ def test_without_a_transport_the_choice_is_told() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("quorum {\nprovider: corosync_votequorum\n}", "quorum: has no effect: Rondo provides no quorum"),
         ("resources {\n}", "resources: has no effect: Rondo does not watch resources"),
         ("loging {\n}", "loging: is not a known section and has no effect; did you mean 'logging'?"),
         ("top: 1", "top: is not known and has no effect"),
@@ -280,5 +279,5 @@ def test_wrong_values_in_other_sections(text: str, message: str) -> None:
 
 
 def test_what_is_the_same_for_many_nodes_is_warned_of_once() -> None:
-    nodes = [node(f"10.0.0.{n}\nquorum_votes: 1", node_id=n) for n in (1, 2, 3)]
-    assert [warning.split(": ")[1] for warning in warnings(nodelist(*nodes))] == ["nodelist.node.quorum_votes"]
+    nodes = [node(f"10.0.0.{n}\nweight: 1", node_id=n) for n in (1, 2, 3)]
+    assert [warning.split(": ")[1] for warning in warnings(nodelist(*nodes))] == ["nodelist.node.weight"]
