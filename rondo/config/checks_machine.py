@@ -14,7 +14,7 @@ from pathlib import Path
 from rondo.config import derive, interfaces, key
 from rondo.config.faults import Fault
 from rondo.config.loaded import Loaded, OptionPath
-from rondo.config.node import LogSettings, NodeConfig
+from rondo.config.node import NodeConfig
 
 SYSLOG_SOCKET = "/dev/log"
 
@@ -66,14 +66,9 @@ def _syslog(loaded: Loaded, node: NodeConfig) -> Iterator[Fault]:
         return
     name = next(iter(wanting))
     why = f"nothing listens on {SYSLOG_SOCKET}"
-    if any(is_last_resort(settings) for settings in wanting.values()):
+    if any(settings.is_syslog_alone for settings in wanting.values()):
         why += "; standard error is used, whose lines `rondo logs` shows"
     yield loaded.fault("warning", _where(loaded, name, "to_syslog"), why, "start a syslog, or write to_logfile: yes")
-
-
-def is_last_resort(settings: LogSettings) -> bool:
-    """Whether nothing but syslog has the lines."""
-    return settings.to_syslog and not settings.to_stderr and not (settings.to_logfile and settings.logfile)
 
 
 def syslog_listens() -> bool:

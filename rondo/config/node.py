@@ -68,6 +68,11 @@ class LogSettings:
     fileline: bool = False
     function_name: bool = False
 
+    @property
+    def is_syslog_alone(self) -> bool:
+        """Whether nothing but syslog has the lines."""
+        return self.to_syslog and not self.to_stderr and not (self.to_logfile and bool(self.logfile))
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:

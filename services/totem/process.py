@@ -18,9 +18,9 @@ from typing import Any
 
 import zmq
 
-from rondo.config import NodeConfig
+from rondo.config import ConfigError, Fault, NodeConfig
 from rondo.ipc.control import ControlServer
-from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_OK
+from rondo.node.exit_codes import EXIT_OK
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import Logs, notice
 from rondo.node.placement import allowed_cpus, ring_cpus
@@ -77,7 +77,10 @@ class Process:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> int:
-        """Run until a signal asks to stop. Raises `CannotBind` if the node's port cannot be had."""
+        """Run until a signal asks to stop.
+
+        Raises `CannotBind` if the node's port cannot be had, ConfigError if the others have a newer configuration.
+        """
         self._catch_signals()
         self.node.link.start()
         self.node.tend_link(set(), time.monotonic_ns())
@@ -101,8 +104,7 @@ class Process:
             while not self._stopping:
                 self._turn()
         except ConfigVersionError as error:
-            _main.error("%s", error)
-            return EXIT_CONFIGURATION
+            raise ConfigError([Fault("error", None, "totem.config_version", str(error), "")]) from None
         finally:
             self.node.leave(time.monotonic_ns())
             self.node.link.close()

@@ -13,6 +13,7 @@ reason to stop: without it a node does the rest of its work.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -24,8 +25,10 @@ from supervisor import events
 from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.states import SupervisorStates
 
+from rondo.config.node import LogSettings, NodeConfig, NodeConfigError
 from rondo.node.exit_codes import EXIT_CONFIGURATION
-from rondo.node.supervision import DISPENSABLE
+from rondo.node.logs import LogError, iso_time, outputs_beside_stderr
+from rondo.node.supervision import DISPENSABLE, RESOLVED_CONFIGURATION
 from rondo.node.supervision.logfiles import last_words
 from rondo.node.supervision.record import Record
 
@@ -75,6 +78,29 @@ class Alarm:
         """There is nothing to mend."""
 
 
+class ConfiguredLog:
+    """The file and the syslog of logging{}: who reads these alone is told there of what ends a service or the node."""
+
+    def __init__(self, run_dir: Path) -> None:
+        logging.raiseExceptions = False  # a log that cannot be written must not write about itself
+        self._settings = LogSettings()
+        # Without a configuration supervisord's own log has the lines.
+        with contextlib.suppress(NodeConfigError):
+            self._settings = NodeConfig.read(run_dir / RESOLVED_CONFIGURATION).logging[""]
+
+    def tell(self, level: int, text: str) -> None:
+        """Write a line at once. There are so few that nothing is kept open for them."""
+        try:
+            outputs = outputs_beside_stderr(self._settings)
+        except LogError:
+            return
+        record = logging.LogRecord("SUPERV", level, __file__, 0, "%s", (text,), None)
+        for each in outputs:
+            if level >= each.level:
+                each.handle(record)
+            each.close()
+
+
 class Watch:
     """Sees every change of state of a service. It offers no remote procedure of its own."""
 
@@ -86,6 +112,7 @@ class Watch:
         self._quick_exits: Counter[str] = Counter()
         self._short_lives: Counter[str] = Counter()
         self._record = Record()
+        self._log = ConfiguredLog(run_dir)
 
     def on_event(self, event: Any) -> None:
         process = event.process
@@ -112,6 +139,11 @@ class Watch:
     def _exited(self, process: Any) -> None:
         """exitstatus is negative if a signal ended it."""
         name, code = process.config.name, process.exitstatus
+        words = last_words(Path(process.config.stdout_logfile), name) if code > 0 else ""
+        end = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with {code}"
+        self._record.ends[name] = f"{iso_time(time.time())} {end}" + (f": {words}" if words else "")
+        self._save()
+        self._log.tell(logging.ERROR, f"{name} {end}" + (f": {words}" if words else ""))
         if code == EXIT_CONFIGURATION:
             self._give_up(process, f"exited with {code}")
         elif code > 0 and time.time() - process.laststart < QUICK_SECONDS:
@@ -126,9 +158,10 @@ class Watch:
         name = process.config.name
         if self._record.failure or name in DISPENSABLE:
             return
-        words = last_words(Path(process.config.stdout_logfile)).removeprefix(f"{name}: ")
+        words = last_words(Path(process.config.stdout_logfile), name)
         self._record.failure = f"{name} {what}" + (f": {words}" if words else "")
         self._supervisord.options.logger.critical(f"{self._record.failure}; the node stops")
+        self._log.tell(logging.CRITICAL, f"{self._record.failure}; the node stops")
         self._save()
         if self._supervisord.options.mood > SupervisorStates.SHUTDOWN:
             self._supervisord.options.mood = SupervisorStates.SHUTDOWN
@@ -139,6 +172,13 @@ class Watch:
         except OSError as error:
             # A full disk must not end supervision.
             self._supervisord.options.logger.error(f"{self._run_dir}: {error.strerror}")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {number}"
 
 
 def make(supervisord: Any, **_options: str) -> Watch:
