@@ -144,7 +144,7 @@ class NodeConfig:
     """This node's own address: as written in the nodelist (maybe a name), or the address of the interface that
     `bindnetaddr` selected."""
     bindnetaddr: str
-    """As written; empty when the nodelist gives the address."""
+    """The one address that it selected; empty when the nodelist gives the address."""
     mcastaddr: str
     """The multicast group; `255.255.255.255` with `broadcast`; empty with udpu."""
     mcastport: int
@@ -204,6 +204,8 @@ class NodeConfig:
     log_bytes_max: int
     message_size_max: int
     client_bytes_max: int
+    node_names: dict[int, str] = field(default_factory=dict)
+    """`nodelist.node.name` of the nodes that have one."""
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     knet: KnetSettings = field(default_factory=KnetSettings)
 

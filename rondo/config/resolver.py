@@ -92,6 +92,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         log_bytes_max=config.system.log_bytes_max,
         message_size_max=config.cpg.message_size_max,
         client_bytes_max=derive.client_bytes_max(config),
+        node_names={node_id_of(loaded, node): node.name for node in config.nodelist.node if node.name},
         remote=_remote(loaded),
         knet=_knet(loaded) if transport == "knet" else KnetSettings(),
     )

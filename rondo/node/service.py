@@ -22,6 +22,7 @@ from rondo.node import compiled
 from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL, EXIT_NOT_ANSWERED, EXIT_OK, EXIT_RUNNING
 from rondo.node.instance import InstanceError
 from rondo.node.logs import LEVELS, SAID_ON_STDERR, LogError, Logs
+from rondo.node.process_name import set_process_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def _told(service: Service, error: Exception) -> tuple[str, int] | None:
 
 
 def _run(service: Service, options: argparse.Namespace) -> int:
+    set_process_name(service.name.removeprefix("ipc_"))
     node_config = _configuration(service, options)
     run_dir = paths.make_run_dir(options.run_dir)
     state_dir = run_dir

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rondo.config import NodeConfig
+from services.totem.absence import Absence
 from services.totem.executive import Executive
 from services.totem.logtext import LogText
 from services.totem.ordered_log import OrderedLog
@@ -77,6 +78,7 @@ class Node:
         )
         self.executive = Executive(config.config_version)
         self.suspicion = Suspicion()
+        self._absence = Absence(config.members, now_ns)
         self.link.on_unreachable = self._unreachable
         self.words_due = True
         """Whether what sam was left to say is out of date."""
@@ -229,6 +231,7 @@ class Node:
 
     def _regular(self, event: RegularConfiguration) -> None:
         self.executive.configuration()
+        self._absence.ring(event.members, self._now_ns)
         self.suspicion.clear()
         self.words_due = True
         self.log.regular(event.ring, event.members, event.joined, event.left)
@@ -295,6 +298,7 @@ class Node:
             "state": ring.state.value if self.link.is_up else "isolated",
             "ring": {"representative": ring.ring_id.representative, "sequence": ring.ring_id.sequence},
             "members": list(ring.members),
+            "absent": self._absence.status(self._now_ns),
             "node": self.config.node_id,
             "syncing": ring.syncing,
             "rondo_members": list(ring.rondo_members),
@@ -307,6 +311,6 @@ class Node:
             "counters": counters,
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
             "security": protection.status() if protection is not None else None,
-            **self.link.status(),
+            **self.link.status(self._now_ns),
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

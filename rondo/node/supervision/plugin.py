@@ -18,6 +18,7 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from supervisor.states import SupervisorStates
 from rondo.config.node import LogSettings, NodeConfig, NodeConfigError
 from rondo.node.exit_codes import EXIT_CONFIGURATION
 from rondo.node.logs import LogError, iso_time, outputs_beside_stderr
+from rondo.node.process_name import set_process_name
 from rondo.node.supervision import DISPENSABLE, RESOLVED_CONFIGURATION
 from rondo.node.supervision.logfiles import last_words
 from rondo.node.supervision.record import Record
@@ -113,6 +115,17 @@ class Watch:
         self._short_lives: Counter[str] = Counter()
         self._record = Record()
         self._log = ConfiguredLog(run_dir)
+        self._wait_status = 0
+
+    def remembering(self, waitpid: Callable[[], tuple[int, int]]) -> Callable[[], tuple[int, int]]:
+        """supervisord's waitpid, which the events come after: of a signal they say only that it was one."""
+
+        def wait() -> tuple[int, int]:
+            pid, status = waitpid()
+            self._wait_status = status or 0
+            return pid, status
+
+        return wait
 
     def on_event(self, event: Any) -> None:
         process = event.process
@@ -140,7 +153,7 @@ class Watch:
         """exitstatus is negative if a signal ended it."""
         name, code = process.config.name, process.exitstatus
         words = last_words(Path(process.config.stdout_logfile), name) if code > 0 else ""
-        end = f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with {code}"
+        end = f"was killed by {_signal_name(self._wait_status)}" if code < 0 else f"exited with {code}"
         self._record.ends[name] = f"{iso_time(time.time())} {end}" + (f": {words}" if words else "")
         self._save()
         self._log.tell(logging.ERROR, f"{name} {end}" + (f": {words}" if words else ""))
@@ -174,7 +187,10 @@ class Watch:
             self._supervisord.options.logger.error(f"{self._run_dir}: {error.strerror}")
 
 
-def _signal_name(number: int) -> str:
+def _signal_name(wait_status: int) -> str:
+    if not os.WIFSIGNALED(wait_status):
+        return "a signal"
+    number = os.WTERMSIG(wait_status)
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal has no name
@@ -186,6 +202,8 @@ def make(supervisord: Any, **_options: str) -> Watch:
     for descriptor in filter(None, os.environ.get("RONDO_LOCKS", "").split(",")):
         # The locks are supervisord's. A service that outlives it must not keep the next one from starting.
         os.set_inheritable(int(descriptor), False)
+    set_process_name("supervis")
     watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]), Alarm())
     events.subscribe(events.ProcessStateEvent, watch.on_event)
+    supervisord.options.waitpid = watch.remembering(supervisord.options.waitpid)
     return watch

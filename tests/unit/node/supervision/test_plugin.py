@@ -1,7 +1,9 @@
 """When supervisord's plugin has a dead service started again at once, and when at supervisord's own pace."""
 
 import dataclasses
+import signal
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +15,8 @@ from rondo.config import Config, Loaded, LogSettings, resolve
 from rondo.node.supervision import RESOLVED_CONFIGURATION, record
 from rondo.node.supervision.plugin import AT_ONCE_AFTER_SECONDS, AT_ONCE_MAX, Watch
 
-KILLED, FAILED = -9, 1
+KILLED, FAILED = -1, 1
+"""As supervisord has them: which signal it was, it does not say."""
 SHORT, LONG = 0.0, AT_ONCE_AFTER_SECONDS + 1
 
 
@@ -36,6 +39,7 @@ def lives(directory: Path, *deaths: tuple[float, int]) -> list[bool]:
         config = SimpleNamespace(name="cpg", stdout_logfile=str(directory / "cpg.log"))
         process = SimpleNamespace(config=config, exitstatus=status, laststart=time.time() - seconds, pid=1)
         before = bell.rung
+        watch.remembering(partial(divmod, signal.SIGKILL if status < 0 else status << 8, 1 << 32))()
         watch.on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
         at_once.append(bell.rung > before)
     return at_once
@@ -91,7 +95,7 @@ def test_why_the_node_stops_is_in_the_configured_log(tmp_path: Path) -> None:
         config=SimpleNamespace(name="totem", stdout_logfile=str(tmp_path / "totem.log")),
         exitstatus=8, laststart=time.time(), pid=1,
     )  # fmt: skip
-    watch._on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
+    watch.on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
     assert daemon.options.mood == SupervisorStates.SHUTDOWN
     why = "totem exited with 8: others have a newer configuration"
     assert record.read(tmp_path).failure == why
