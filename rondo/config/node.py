@@ -68,6 +68,11 @@ class LogSettings:
     fileline: bool = False
     function_name: bool = False
 
+    @property
+    def is_syslog_alone(self) -> bool:
+        """Whether nothing but syslog has the lines."""
+        return self.to_syslog and not self.to_stderr and not (self.to_logfile and bool(self.logfile))
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:
@@ -160,7 +165,7 @@ class NodeConfig:
     """This node's own address: as written in the nodelist (maybe a name), or the address of the interface that
     `bindnetaddr` selected."""
     bindnetaddr: str
-    """As written; empty when the nodelist gives the address."""
+    """The one address that it selected; empty when the nodelist gives the address."""
     mcastaddr: str
     """The multicast group; `255.255.255.255` with `broadcast`; empty with udpu."""
     mcastport: int
@@ -220,11 +225,11 @@ class NodeConfig:
     log_bytes_max: int
     message_size_max: int
     client_bytes_max: int
+    node_names: dict[int, str] = field(default_factory=dict)
+    """`nodelist.node.name` of the nodes that have one."""
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     knet: KnetSettings = field(default_factory=KnetSettings)
     quorum: QuorumSettings = field(default_factory=QuorumSettings)
-    node_names: dict[int, str] = field(default_factory=dict)
-    """`nodelist.node.name` by node id, of those that have one."""
 
     def log_settings(self, service: str) -> LogSettings:
         """The log settings of a service (`totem`, `cpg`, `control`, `ipc_gateway`, `sam`), its overrides applied."""

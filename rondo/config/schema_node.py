@@ -7,12 +7,20 @@ from rondo.config.option import Address, Cpus, MaybeNumber, MaybeYesNo, Number, 
 from rondo.config.schema_quorum import Quorum
 from rondo.config.schema_totem import Nodelist, Totem
 
-Priority = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
-Facility = Literal["daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]
+Priority = Literal["emerg", "alert", "crit", "err", "error", "warning", "notice", "info", "debug"]
+Facility = Literal[
+    "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7", "auth", "authpriv",
+    "cron", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp",
+]  # fmt: skip
 SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY")
 """Those of Rondo: its services' names."""
 SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB", "YKD", "MON", "WD", "QNETD", "KNET")
 """Those that a file for Corosync may name and that are nothing here."""
+SUBSYSTEMS_OF_OLD = (
+    "AMF", "CKPT", "CLM", "CONFDB", "EVS", "EVT", "IPC", "LCK", "MSG", "OBJDB", "PCMK", "PLOAD", "SYNC", "SYNCV2",
+    "TMR",
+)  # fmt: skip
+"""Those of openais and of Corosync 1 and 2, which old files still name."""
 
 MIB = 1024 * 1024
 NO_HANDLE = "Rondo's knet needs no privileges"
@@ -38,9 +46,12 @@ class Logging(Section):
     debug: Debug = option("off", "Log more; trace is more still.")
     to_stderr: YesNo = option(True, "Log to standard error, which is kept in log/SERVICE.log.")
     to_logfile: YesNo = option(False, "Log to logfile.")
-    logfile: Word = option("", "The file for to_logfile.")
+    logfile: Word = option("", "The file for to_logfile; a relative path lies beside this configuration.")
     logfile_priority: Priority = option("info", "The least important message that goes to logfile or standard error.")
-    to_syslog: YesNo = option(False, "Log to syslog. (Corosync's default is yes.)")
+    to_syslog: YesNo = option(
+        False,
+        "Log to syslog. (Corosync's default is yes.) Where none listens and nothing else is chosen, to standard error.",
+    )
     syslog_facility: Facility = option("daemon", "Facility of the messages in syslog.")
     syslog_priority: Priority = option("info", "The least important message that goes to syslog.")
     timestamp: Timestamp = option("hires", "Begin a line with the time: on in seconds, hires in milliseconds.")

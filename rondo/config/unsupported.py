@@ -14,8 +14,9 @@ SECTIONS: dict[str, str] = {
     "amf": "Rondo has no AMF",
     "aisexec": "Rondo runs as the user that starts it",
     "service": "Rondo has no service plug-ins",
+    "logging.logger": "it is openais's; Corosync and Rondo have logger_subsys",
 }
-"""Top-level sections."""
+"""Sections, sub-sections by their full name."""
 
 REFUSED_SECTIONS: dict[str, tuple[str, str]] = {
     "nozzle": (
@@ -42,13 +43,20 @@ KEYS: tuple[tuple[KeyPattern, str], ...] = (
         KeyPattern(re.compile(r"totem\.rrp_\w+"), "totem.rrp_*"),
         "redundant rings are those of Corosync 2; transport: knet has several links",
     ),
+    (KeyPattern(re.compile(r"compatibility"), "compatibility"), "Rondo speaks as Corosync 3.1 does"),
+    (
+        KeyPattern(re.compile(r"totem\.cluster_uuid"), "totem.cluster_uuid"),
+        "it is a note of the tool that wrote the file",
+    ),
+    (KeyPattern(re.compile(r"totem\.crypto_(compat|type)"), "totem.crypto_type"), "see crypto_cipher"),
+    (KeyPattern(re.compile(r"logging\.(logger_subsys\.)?tags"), "logging.tags"), "Rondo's log has no tags"),
     (KeyPattern(re.compile(r"totem\.vsftype"), "totem.vsftype"), "Rondo has no virtual synchrony filter"),
 )
 """Declared options come first (`totem.rrp_mode`)."""
 
 
 def section_reason(name: str) -> str | None:
-    """Why a top-level section has no effect; None if nobody knows it."""
+    """Why a section, by its full name, has no effect; None if nobody knows it."""
     return SECTIONS.get(name)
 
 

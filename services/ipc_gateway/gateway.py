@@ -31,6 +31,7 @@ ANSWER_BYTES_MAX = 16 * 1024 * 1024
 NAME_CHARACTERS_MAX = 64
 
 log = logging.getLogger("IPC_GATEWAY")
+REFUSED_LOG_INTERVAL_S = 1.0
 
 
 class Clients(Protocol):
@@ -71,6 +72,7 @@ class Gateway:
         """Where requests for control go."""
         self.table = Table()
         self.counters: Counter[str] = Counter()
+        self._refused_logged = -REFUSED_LOG_INTERVAL_S
         self.is_welcomed = False
         """Whether cpg is there and has welcomed us."""
         self.node_id = 0
@@ -149,6 +151,7 @@ class Gateway:
             return
         peer = peer_of_stamp(received.stamp)
         session = self._resumed(peer, resume, connection) if resume is not None else None
+        begins = "resumed" if session is not None else "opened"
         if session is None:
             ended = self.table.why_ended(resume[0]) if resume is not None else None
             if ended is not None and ended[2] == bus.CloseReason.CUT:
@@ -158,6 +161,7 @@ class Gateway:
         if session is not None:
             session.name = _printable(name)
             session.flags = flags
+            log.info("session %016x of %s: %s", session.number, _who(session), begins)
             self.table.attach(session, connection)
             self._open([session])
 
@@ -177,6 +181,9 @@ class Gateway:
     def _created(self, peer: Peer, name: str, flags: int, connection: bytes) -> Session | None:
         if why := self.table.why_full(peer):
             self.counters["refused"] += 1
+            if (now := time.monotonic()) - self._refused_logged >= REFUSED_LOG_INTERVAL_S:
+                self._refused_logged = now
+                log.warning("a session of %s was refused: %s (%d so far)", peer, why, self.counters["refused"])
             self._say_bye(connection, Code.NO_RESOURCES, why)
             return None
         session = self.table.create(peer, _printable(name), flags)

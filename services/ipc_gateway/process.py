@@ -66,7 +66,7 @@ class Process:
         self._config = config
         self._started = time.monotonic()
         self._stopping = False
-        raise_descriptor_limit()
+        sessions_max = raise_descriptor_limit()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         access = Access(config.allowed_uids, config.allowed_gids)
         remote_clients = RemoteClients(Path(config.remote.clients_file)) if config.remote.enabled else None
@@ -78,6 +78,7 @@ class Process:
         self._lap = Lap(endpoint) if config.low_latency else None
         self._upstream = Upstream(run_dir)
         self._gateway = Gateway(self._doors, self._upstream, config.message_size_max, config.client_bytes_max)
+        self._gateway.table.sessions_max = sessions_max
         self._sam = SamUpstream(run_dir, self._gateway.on_sam)
         self._gateway.sam = self._sam
         self._control_plane = ControlUpstream(run_dir, self._gateway.on_control)

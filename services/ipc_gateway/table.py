@@ -103,6 +103,8 @@ class Table:
     """All sessions, and why the last ones ended."""
 
     def __init__(self) -> None:
+        self.sessions_max = SESSIONS_MAX
+        """Fewer where the limit of open files does not allow so many."""
         self._sessions: dict[int, Session] = {}
         self._by_connection: dict[bytes, Session] = {}
         self._ended: OrderedDict[int, tuple[int, str, int]] = OrderedDict()
@@ -132,8 +134,10 @@ class Table:
         if self._counts[owner] >= SESSIONS_PER_USER_MAX:
             who = f"the client with key {peer.key:016x}..." if peer.is_remote else f"user {peer.uid}"
             return f"{who} has {SESSIONS_PER_USER_MAX} sessions already; close some"
-        if len(self._sessions) >= SESSIONS_MAX:
-            return f"the node has {SESSIONS_MAX} sessions already"
+        if len(self._sessions) >= self.sessions_max:
+            lacking = self.sessions_max < SESSIONS_MAX
+            why = ": its limit of open files allows no more; raise it there" if lacking else ""
+            return f"the node has {self.sessions_max} sessions already{why}"
         return ""
 
     def create(self, peer: Peer, name: str, flags: int) -> Session:

@@ -18,6 +18,7 @@ from typing import Any
 
 from rondo.config import NodeConfig
 from rondo.protocol import totem_control
+from services.totem.absence import Absence
 from services.totem.control_reader import ControlReader
 from services.totem.logtext import LogText
 from services.totem.ordered_log import OrderedLog
@@ -87,6 +88,7 @@ class Node:
         self._reform_ns: int | None = None
         """When the ring is formed anew for the sake of its readers."""
         self.suspicion = Suspicion()
+        self._absence = Absence(config.members, now_ns)
         self.link.on_unreachable = self._unreachable
         self.words_due = True
         """Whether what sam was left to say is out of date."""
@@ -279,6 +281,7 @@ class Node:
         self._text.tell(event, self._now_ns)
 
     def _regular(self, event: RegularConfiguration) -> None:
+        self._absence.ring(event.members, self._now_ns)
         self.suspicion.clear()
         self.words_due = True
         self.log.regular(event.ring, event.members, event.joined, event.left)
@@ -351,6 +354,7 @@ class Node:
             "state": ring.state.value if self.link.is_up else "isolated",
             "ring": {"representative": ring.ring_id.representative, "sequence": ring.ring_id.sequence},
             "members": list(ring.members),
+            "absent": self._absence.status(self._now_ns),
             "node": self.config.node_id,
             "syncing": ring.syncing,
             "rondo_members": list(ring.rondo_members),
@@ -363,6 +367,6 @@ class Node:
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
             "control": {"committed": self.control.position, "bytes": self.control.bytes},
             "security": protection.status() if protection is not None else None,
-            **self.link.status(),
+            **self.link.status(self._now_ns),
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

@@ -18,9 +18,9 @@ from typing import Any
 
 import zmq
 
-from rondo.config import NodeConfig
+from rondo.config import ConfigError, Fault, NodeConfig
 from rondo.ipc.control import ControlServer
-from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_OK
+from rondo.node.exit_codes import EXIT_OK
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import Logs, notice
 from rondo.node.placement import allowed_cpus, ring_cpus
@@ -77,7 +77,10 @@ class Process:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> int:
-        """Run until a signal asks to stop. Raises `CannotBind` if the node's port cannot be had."""
+        """Run until a signal asks to stop.
+
+        Raises `CannotBind` if the node's port cannot be had, ConfigError if the others have a newer configuration.
+        """
         self._catch_signals()
         self.node.link.start()
         self.node.tend_link(set(), time.monotonic_ns())
@@ -102,6 +105,8 @@ class Process:
             while not self._stopping and self.node.control.evicted is None:
                 self._turn()
             evicted = self.node.control.evicted
+            if evicted is not None and evicted.is_fault_of_configuration:
+                raise ConfigError([Fault("error", None, "totem.config_version", evicted.text, "")])
             if evicted is not None:
                 _main.error("%s", evicted.text)
         finally:
@@ -112,7 +117,7 @@ class Process:
             self._sequence.close()
             context.destroy(linger=0)
             notice(_main, "Left the ring.")
-        return EXIT_CONFIGURATION if evicted is not None and evicted.is_fault_of_configuration else EXIT_OK
+        return EXIT_OK
 
     def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
         """What `rondo status` and `rondo debug` show."""

@@ -5,6 +5,7 @@ A start either succeeds or leaves nothing behind: what was started is stopped ag
 
 import importlib.resources
 import os
+import resource
 import shlex
 import subprocess
 import sys
@@ -22,7 +23,13 @@ from rondo.node.supervision.logfiles import last_words
 
 READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
+CONNECT_SECONDS = 1.0
+"""After so long it is looked whether the node has stopped meanwhile."""
 UNIX_PID_DIGITS = 7
+FILES_MIN, PROCESSES_MIN = 256, 16
+"""minfds and minprocs of supervisord.conf."""
+MERGES_SEEN = 3
+"""After so many times merge another ring that is there has been met."""
 LOG_DIRECTORY = "log"
 SUPERVISOR_ERRORS = "supervisord.err"
 
@@ -41,6 +48,7 @@ class Launched:
 def make_run_dir(option: paths.AnyPath | None) -> Path:
     """The run directory of a node that is to be started. Raises PathError, also if it is too long for what goes there,
     and has made no directory then."""
+    _check_for_supervisord(paths.run_dir(option))
     _check_socket_paths(paths.run_dir(option))
     return paths.make_run_dir(option)
 
@@ -68,21 +76,54 @@ def wait_until_ready(node: Launched) -> None:
     deadline = time.monotonic() + ready_seconds(node.config)
     try:
         while missing := _missing(node.run_dir):
-            if node.supervisor.poll() is not None:
-                raise CommandError(f"the node has stopped: {_why_stopped(node.run_dir)}")
+            _refuse_if_stopped(node)
             if time.monotonic() > deadline:
                 raise CommandError(f"the node did not come up in {ready_seconds(node.config):g} s: {missing}")
             time.sleep(POLL_SECONDS)
-        _connect_once(node.run_dir, max(1.0, deadline - time.monotonic()))
+        _connect_once(node, max(1.0, deadline - time.monotonic()))
+        _see_it_stay(node)
     except BaseException:  # an interrupt too leaves nothing behind
         halt(node.run_dir)
         node.supervisor.wait()
         raise
 
 
+def _see_it_stay(node: Launched) -> None:
+    """A node that is alone may meet others with a newer configuration within moments, and stops then."""
+    config = node.config
+    until = time.monotonic()
+    totem = survey.ask_one(node.run_dir, "totem") or {}
+    if config.config_version and len(totem.get("members", [])) < len(config.members):
+        until += MERGES_SEEN * config.merge_timeout_ms / 1000
+    while True:
+        _refuse_if_stopped(node)
+        if time.monotonic() > until:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _refuse_if_stopped(node: Launched) -> None:
+    """Raises CommandError with the reason if the node has stopped, or is about to."""
+    if node.supervisor.poll() is not None or record.read(node.run_dir).failure:
+        raise CommandError(f"the node has stopped: {_why_stopped(node.run_dir)}")
+
+
 def ready_seconds(config: NodeConfig) -> float:
     """How long a node may take to come up: time for two attempts to form a ring, where that is more than 30 s."""
     return max(READY_SECONDS, 2 * (config.token_timeout_ms + config.consensus_timeout_ms) / 1000 + 10)
+
+
+def _check_for_supervisord(run_dir: Path) -> None:
+    """What supervisord would refuse in words of its own, which help nobody. Raises PathError, CommandError."""
+    if odd := next((c for c in str(run_dir) if c == "%" or not c.isprintable()), ""):
+        raise paths.PathError(f"{run_dir}: supervisord takes no {odd!r} in a path; choose another run directory")
+    for kind, least, what, option in (
+        (resource.RLIMIT_NOFILE, FILES_MIN, "open files", "ulimit -n, or LimitNOFILE= of systemd"),
+        (resource.RLIMIT_NPROC, PROCESSES_MIN, "processes", "ulimit -u, or LimitNPROC= of systemd"),
+    ):
+        most = resource.getrlimit(kind)[1]
+        if most != resource.RLIM_INFINITY and most < least:
+            raise CommandError(f"this user may have {most} {what} and a node needs {least}; raise the limit ({option})")
 
 
 def _check_socket_paths(run_dir: Path) -> None:
@@ -135,7 +176,7 @@ def _missing(run_dir: Path) -> str:
     answers = survey.ask_all(run_dir, timeout=0.5)
     for name, answer in answers.items():
         if answer is None:
-            words = last_words(run_dir / LOG_DIRECTORY / f"{name}.log")
+            words = last_words(run_dir / LOG_DIRECTORY / f"{name}.log", name)
             return f"{name} does not answer" + (f", its last words: {words}" if words else "")
     totem = answers["totem"] or {}
     if why := totem.get("why_isolated"):
@@ -145,12 +186,17 @@ def _missing(run_dir: Path) -> str:
     return ""
 
 
-def _connect_once(run_dir: Path, timeout: float) -> None:
-    """A client can connect: the proof that the node serves."""
-    try:
-        rondo.connect(paths.socket_endpoint(run_dir, "gateway.sock"), timeout=timeout).close()
-    except rondo.Error as error:
-        raise CommandError(f"the node does not serve clients: {error}") from None
+def _connect_once(node: Launched, timeout: float) -> None:
+    """A client can connect: the proof that the node serves. Raises CommandError."""
+    endpoint, until = paths.socket_endpoint(node.run_dir, "gateway.sock"), time.monotonic() + timeout
+    while True:
+        try:
+            rondo.connect(endpoint, timeout=CONNECT_SECONDS).close()
+            return
+        except rondo.Error as error:
+            _refuse_if_stopped(node)
+            if time.monotonic() > until:
+                raise CommandError(f"the node does not serve clients: {error}") from None
 
 
 def _why_stopped(run_dir: Path) -> str:

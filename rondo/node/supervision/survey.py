@@ -4,12 +4,14 @@ It takes what there is: a service that is down or hung costs its time-out once a
 here needs supervisord to be alive.
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlError, ask
+from rondo.node.logs import iso_time
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes, record
 
 ASK_TIMEOUT_S = 1.0
@@ -33,34 +35,36 @@ def ask_one(run_dir: Path, name: str, timeout: float = ASK_TIMEOUT_S) -> dict[st
 
 
 def status(run_dir: Path) -> dict[str, Any]:
-    """What `rondo status --json` prints: processes, ring, members, groups, counters."""
+    """What `rondo status --json` prints: processes, ring, members, who is absent, links, groups, counters."""
     answers = ask_all(run_dir)
     found = {each.name: each.pid for each in processes.find(run_dir)}
-    noted = record.read(run_dir)
+    noted, config = record.read(run_dir), _configuration(run_dir)
     totem, cpg = answers["totem"] or {}, answers["cpg"] or {}
     members = totem.get("members", [])
     supervisor = found.get(processes.SUPERVISORD)
-    services = {
-        name: _service(answer, found.get(name), supervisor, noted.restarts.get(name, 0))
-        for name, answer in answers.items()
-    }
+    services = {name: _service(name, answer, found.get(name), supervisor, noted) for name, answer in answers.items()}
     return {
-        "node": totem.get("node", _configured_node(run_dir)),
+        "node": totem.get("node", config.node_id if config else None),
         "state": totem.get("state") or ("stopped" if not found else "down"),
         "why": totem.get("why_isolated") or noted.failure,
         "ring": {**totem["ring"], "members": members} if totem.get("ring") else None,
         "members": members,
+        "absent": [_absent(each, config, totem) for each in totem.get("absent", [])],
+        "strangers": totem.get("strangers", []),
         "supervisor": {"pid": supervisor, "state": "running" if supervisor else "stopped"},
         "services": services,
         "security": totem.get("security"),
         "paths": totem.get("paths", {}),
+        "links": totem.get("links", {}),
         "groups": cpg.get("groups", []),
         "counters": {name: (answer or {}).get("counters", {}) for name, answer in answers.items()},
         "run_dir": str(run_dir),
     }
 
 
-def _service(answer: dict[str, Any] | None, pid: int | None, supervisor: int | None, restarts: int) -> dict[str, Any]:
+def _service(
+    name: str, answer: dict[str, Any] | None, pid: int | None, supervisor: int | None, noted: record.Record
+) -> dict[str, Any]:
     """pid: as found in /proc; a service that was started by hand is only known by its answer."""
     if answer is not None:
         state = "running"
@@ -68,12 +72,34 @@ def _service(answer: dict[str, Any] | None, pid: int | None, supervisor: int | N
         state = "not answering"
     else:
         state = "restarting" if supervisor else "stopped"
-    return {"pid": (answer or {}).get("pid", pid), "state": state, "restarts": restarts}
+    return {
+        "pid": (answer or {}).get("pid", pid),
+        "state": state,
+        "restarts": noted.restarts.get(name, 0),
+        "last_end": noted.ends.get(name, ""),
+    }
 
 
-def _configured_node(run_dir: Path) -> int | None:
+def _absent(told: dict[str, Any], config: NodeConfig | None, totem: dict[str, Any]) -> dict[str, Any]:
+    """A node of the nodelist that is not in the ring, as totem tells of it, with its name and addresses."""
+    node = told["node"]
+    return {
+        "node": node,
+        "name": config.node_names.get(node, "") if config else "",
+        "addresses": _addresses(config, node) if config else [],
+        "since": iso_time(time.time() - told["seconds"]),
+        "seen": told["seen"],
+        "listens": node not in totem.get("deaf", []),
+    }
+
+
+def _addresses(config: NodeConfig, node: int) -> list[str]:
+    return list(config.knet.addresses.get(node, {}).values()) or list(config.members.get(node, ()))
+
+
+def _configuration(run_dir: Path) -> NodeConfig | None:
     try:
-        return NodeConfig.read(run_dir / RESOLVED_CONFIGURATION).node_id
+        return NodeConfig.read(run_dir / RESOLVED_CONFIGURATION)
     except NodeConfigError:
         return None
 
@@ -87,3 +113,17 @@ def is_healthy(found: dict[str, Any]) -> bool:
     """Whether a `status` is that of a node that does its work: in a ring, all services and supervisord running."""
     parts = [found["supervisor"], *found["services"].values()]
     return found["state"] == "operational" and all(part["state"] == "running" for part in parts)
+
+
+def not_running(found: dict[str, Any]) -> list[str]:
+    """What of a node does not run, each in a line with what comes of it; [] if everything does."""
+    lines = []
+    if found["supervisor"]["state"] != "running":
+        lines.append("supervisord does not run, so nothing is started again; run `rondo start`, which takes over")
+    for name, each in found["services"].items():
+        if each["state"] == "running":
+            continue
+        says = {"not answering": "does not answer", "restarting": "does not run; it is started again"}
+        line = f"{name} {says.get(each['state'], 'does not run')}"
+        lines.append(f"{line}; its last end: {each['last_end']}" if each["last_end"] else line)
+    return lines

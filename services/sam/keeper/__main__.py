@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo.node.instance import InstanceError, InstanceLock
+from rondo.node.process_name import set_process_name
 from services.sam.keeper.children import Child, Children, become_subreaper
 from services.sam.keeper.output import Outputs, make_fifo
 from services.sam.keeper.wire import VERSION, Say, Tell, Unframer, WireError, frame
@@ -41,6 +42,7 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_asked_to_end", True))
         become_subreaper()
+        set_process_name("keeper")
         self._poll = select.epoll()
         self._children = Children(self._poll)
         self._outputs = Outputs(self._poll)

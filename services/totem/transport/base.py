@@ -80,6 +80,8 @@ class Transport(ABC):
         self.ended_by_token = False
         """Whether the last `receive` ended with what looks like a token."""
         self._tokens_doubted = 0
+        self.unlisted = ""
+        """The last address that is no member's and from which datagrams were dropped; the reader empties it."""
         self._sockets: list[socket.socket] = []
         self._addresses: dict[int, Any] = {}
         """Of the other nodes, as sendto() wants them."""

@@ -85,5 +85,6 @@ class UdpuTransport(Transport):
         listed = self._listed
         known = [each for each in taken if each[1][0] in listed]
         if len(known) != len(taken):
+            self.unlisted = next(each[1][0] for each in taken if each[1][0] not in listed)
             self.counters["rx_unlisted_ip"] += len(taken) - len(known)
         return known

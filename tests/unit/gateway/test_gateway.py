@@ -1,13 +1,18 @@
 """The gateway's logic without sockets, for orders of events that a real run meets only now and then."""
 
+import logging
 import os
+import resource
+
+import pytest
 
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
 from services.ipc_gateway.credentials import Peer, peer_of_address, start_time_of
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.gateway import Gateway
-from services.ipc_gateway.table import digest
+from services.ipc_gateway.limits import raise_descriptor_limit
+from services.ipc_gateway.table import SESSIONS_MAX, digest
 
 SECRET = b"s" * 16
 EPOCH = 7
@@ -151,3 +156,39 @@ def test_answers_to_a_client_that_does_not_read_are_bounded() -> None:
     wires.gateway.flush()
     assert not wires.gateway.has_blocked
     assert bus.Close(EPOCH, [[session, bus.CloseReason.CUT]]) in wires.to_cpg
+
+
+def test_the_log_tells_of_the_beginning_of_a_session_as_of_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    wires = Wires()
+    wires.welcome()
+    with caplog.at_level(logging.INFO, "IPC_GATEWAY"):
+        wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "app", None)
+        (session,) = wires.gateway.table
+        wires.client(b"d", Kind.HELLO, 0, VERSION, 0, "app", [session.number, session.secret, EPOCH, 0, 0])
+        wires.gateway.died(session)
+    texts = [record.getMessage() for record in caplog.records if record.getMessage().startswith("session ")]
+    heads = {text.partition("): ")[0] for text in texts}
+    assert len(heads) == 1, "all lines of a session begin alike"
+    assert [text.partition("): ")[2] for text in texts] == ["opened", "resumed", "closed: the process is dead"]
+
+
+def test_a_full_node_says_so_in_its_log_and_to_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    wires = Wires()
+    wires.welcome()
+    wires.gateway.table.sessions_max = 2
+    with caplog.at_level(logging.WARNING, "IPC_GATEWAY"):
+        for connection in (b"a", b"b", b"c", b"d"):
+            wires.client(connection, Kind.HELLO, 0, VERSION, 0, "app", None)
+    why = "the node has 2 sessions already: its limit of open files allows no more; raise it there"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith(f" was refused: {why} (1 so far)")
+    assert [fields[1] for connection, kind, fields in wires.to_clients if kind == Kind.BYE] == [why, why]
+    assert wires.gateway.counters["refused"] == 2
+
+
+@pytest.mark.parametrize(("hard", "sessions"), [(-1, SESSIONS_MAX), (1 << 20, SESSIONS_MAX), (1024, 384), (256, 64)])
+def test_the_limit_of_open_files_bounds_the_sessions(monkeypatch: pytest.MonkeyPatch, hard: int, sessions: int) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (256, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: asked.append(limits))
+    assert raise_descriptor_limit() == sessions
