@@ -98,11 +98,11 @@ class Consensus:
     def hopeless(self, now_ns: int) -> set[int]:
         """Whom to wait for is in vain; empty while there is hope for one of those that have not agreed."""
         missing = self.missing()
-        if self.must_restart(now_ns):
+        if self._must_restart(now_ns):
             return missing or self.proc - self.failed - {self._node_id}
-        return missing if all(self.is_hopeless(node, now_ns) for node in missing) else set()
+        return missing if all(self._is_hopeless(node, now_ns) for node in missing) else set()
 
-    def must_restart(self, now_ns: int) -> bool:
+    def _must_restart(self, now_ns: int) -> bool:
         """Whether we hold nodes for failed that we hear: they will not agree with us, nor others that hear them. Once a
         ring is formed, of this node alone perhaps, our lists are empty again and it merges with them."""
         interval_ms = self._options.join_timeout_ms
@@ -111,7 +111,7 @@ class Consensus:
             self.detector.is_audible(node, now_ns, interval_ms) for node in self.failed
         )
 
-    def is_hopeless(self, node: int, now_ns: int) -> bool:
+    def _is_hopeless(self, node: int, now_ns: int) -> bool:
         options = self._options
         if node in self.dissenting:
             patience_ms = DISSENT_JOINS * options.join_timeout_ms + options.send_join_ms
