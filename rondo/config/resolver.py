@@ -89,6 +89,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         low_latency=config.system.low_latency,
         log_bytes_max=config.system.log_bytes_max,
         message_size_max=config.cpg.message_size_max,
+        qb_ipc=config.system.qb_ipc,
         client_bytes_max=derive.client_bytes_max(config),
         remote=_remote(config.remote),
         knet=_knet(loaded) if transport == "knet" else KnetSettings(),
