@@ -53,7 +53,8 @@ def _services(found: dict[str, Any]) -> list[str]:
     rows += [
         (name, _number(each["pid"]), each["state"], str(each["restarts"])) for name, each in found["services"].items()
     ]
-    return [f"{name:<12} {pid:>8}  {state:<14} {restarts:>8}" for name, pid, state, restarts in rows]
+    lines = [f"{name:<12} {pid:>8}  {state:<14} {restarts:>8}" for name, pid, state, restarts in rows]
+    return lines + [f"{name}: {each['why']}" for name, each in found["services"].items() if each.get("why")]
 
 
 def _number(value: int | None) -> str:

@@ -19,6 +19,8 @@ class Record:
     """How often each service was started again since `rondo start`."""
     failure: str = ""
     """Why the node was stopped, in one line; empty while it has not been, or was stopped by request."""
+    off: dict[str, str] = field(default_factory=dict)
+    """Services that were not started, and why not."""
 
     def save(self, run_dir: Path) -> None:
         """Write it to the run directory. Raises OSError."""
@@ -38,7 +40,9 @@ def read(run_dir: Path) -> Record:
         return Record()
     restarts = found.get("restarts")
     counts = restarts.items() if isinstance(restarts, dict) else ()
+    off = found.get("off")
     return Record(
+        off={name: str(why) for name, why in off.items()} if isinstance(off, dict) else {},
         restarts={name: count for name, count in counts if isinstance(count, int)},
         failure=str(found.get("failure") or ""),
     )

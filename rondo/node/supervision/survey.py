@@ -41,7 +41,7 @@ def status(run_dir: Path) -> dict[str, Any]:
     members = totem.get("members", [])
     supervisor = found.get(processes.SUPERVISORD)
     services = {
-        name: _service(answer, found.get(name), supervisor, noted.restarts.get(name, 0))
+        name: _service(answer, found.get(name), supervisor, noted.restarts.get(name, 0), noted.off.get(name, ""))
         for name, answer in answers.items()
     }
     return {
@@ -60,15 +60,21 @@ def status(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def _service(answer: dict[str, Any] | None, pid: int | None, supervisor: int | None, restarts: int) -> dict[str, Any]:
+def _service(
+    answer: dict[str, Any] | None, pid: int | None, supervisor: int | None, restarts: int, why_off: str
+) -> dict[str, Any]:
     """pid: as found in /proc; a service that was started by hand is only known by its answer."""
+    why = (answer or {}).get("why", "")
     if answer is not None:
         state = "running"
+    elif why_off:
+        state, why = "off", why_off
     elif pid is not None:
         state = "not answering"
     else:
         state = "restarting" if supervisor else "stopped"
-    return {"pid": (answer or {}).get("pid", pid), "state": state, "restarts": restarts}
+    service = {"pid": (answer or {}).get("pid", pid), "state": state, "restarts": restarts}
+    return {**service, "why": why} if why else service
 
 
 def _configured_node(run_dir: Path) -> int | None:
@@ -84,6 +90,7 @@ def is_in_ring(totem: dict[str, Any] | None) -> bool:
 
 
 def is_healthy(found: dict[str, Any]) -> bool:
-    """Whether a `status` is that of a node that does its work: in a ring, all services and supervisord running."""
+    """Whether a `status` is that of a node that does its work: in a ring, supervisord and all services running that
+    were started."""
     parts = [found["supervisor"], *found["services"].values()]
-    return found["state"] == "operational" and all(part["state"] == "running" for part in parts)
+    return found["state"] == "operational" and all(part["state"] in ("running", "off") for part in parts)
