@@ -124,6 +124,7 @@ class Hub:
         self.retry_s = self._backoff_s if self._blocked else None
 
     def _note(self, connection: Connection) -> None:
+        connection.service.adjust_flow(connection)
         if connection.is_blocked:
             self._blocked.add(connection)
         else:

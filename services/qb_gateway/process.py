@@ -62,7 +62,7 @@ class Process:
         self._poll = select.epoll()
         self._upstream = Upstream(run_dir)
         self._sessions = Sessions(self._upstream.send)
-        self._cpg = CpgService(self._sessions, config.message_size_max)
+        self._cpg = CpgService(self._sessions, config.message_size_max, config.client_bytes_max)
         self._hub = Hub(self._poll, self._guard)
         self._access = Access(config.allowed_uids, config.allowed_gids)
         self._listeners: Listeners | None = None

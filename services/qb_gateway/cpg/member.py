@@ -61,6 +61,9 @@ class Member:
         self.iterations: dict[int, list[tuple[bytes, int, int]]] = {}
         self.parts = parts
         self.multicasts_ignored = 0
+        self.undelivered_bytes = 0
+        """Of its own messages that have not come back into its event ring. A program that sends and takes no events is
+        slowed down by it before cpg cuts it off."""
         self._sessions = sessions
         self._is_taken = is_taken
         self._session: Session | None = None
@@ -75,8 +78,9 @@ class Member:
         self._view: list[Address] = []
         """As the program was told last."""
         self._ring: tuple[int, int] | None = None
-        self._acknowledge_at: list[tuple[int, int]] = []
-        """(events written, position): when they are in the ring the position is acknowledged."""
+        self._acknowledge_at: list[tuple[int, int, int]] = []
+        """(events written, position, bytes of own messages): when so many events are in the ring the position is
+        acknowledged."""
 
     @property
     def address(self) -> Address:
@@ -127,6 +131,7 @@ class Member:
             self.multicasts_ignored += 1
             return False
         session.requests.add_message("", self.group, Guarantee.AGREED, data)
+        self.undelivered_bytes += len(data)
         self._sessions.touch(session)
         return True
 
@@ -170,11 +175,14 @@ class Member:
         """Hand them on, in their order."""
         session = self._session
         out: list[bytes] = []
+        own_bytes = 0
         for event in events:
             kind = event[1]
             if kind == bus_events.RUN:
+                own_bytes += sum(map(len, event[6])) if event[7] is not None else 0
                 out += cpg.message_events(event[2], event[3], event[4], event[6])
             elif kind == bus_events.MESSAGE:
+                own_bytes += len(event[6]) if event[7] is not None else 0
                 out += cpg.message_events(event[2], event[3], event[4], (event[6],))
             elif kind == bus_events.MEMBERSHIP:
                 self.on_progress()
@@ -184,7 +192,7 @@ class Member:
         self.on_progress()
         self.connection.post(out)
         if self._session is session:
-            self._acknowledge_at.append((self.connection.events_queued, last))
+            self._acknowledge_at.append((self.connection.events_queued, last, own_bytes))
             self.written()
 
     def written(self) -> None:
@@ -192,6 +200,7 @@ class Member:
         waiting, written = self._acknowledge_at, self.connection.events_written
         done = 0
         while done < len(waiting) and waiting[done][0] <= written:
+            self.undelivered_bytes -= waiting[done][2]
             done += 1
         if done and self._session is not None:
             self._session.acknowledged = waiting[done - 1][1]
@@ -240,6 +249,7 @@ class Member:
         session, self._session = self._session, None
         self.state = State.OUT
         self._view, self._acknowledge_at = [], []
+        self.undelivered_bytes = 0
         self.parts.drop()
         if session is not None:
             self._sessions.close(session)
@@ -250,6 +260,8 @@ class Member:
     def on_new_log(self) -> None:
         """Join again, or be out if that was what the program wanted."""
         self._acknowledge_at.clear()
+        assert self._session is not None
+        self.undelivered_bytes = self._session.requests.bytes_kept
         if self.state is State.LEAVING:
             self._asked = None
             if self._owes_answer is not None:

@@ -29,11 +29,13 @@ class CpgService:
     name = "cpg"
     message_bytes_max = cpg.MESSAGE_BYTES_MAX
 
-    def __init__(self, sessions: Sessions, message_size_max: int) -> None:
+    def __init__(self, sessions: Sessions, message_size_max: int, client_bytes_max: int) -> None:
         self.counters = {"requests": 0, "multicasts": 0, "refused": 0, "multicasts_ignored": 0}
         self._sessions = sessions
         self._queries = Queries(sessions, self._on_ring)
         self._message_size_max = message_size_max
+        # cpg cuts off who holds back client_bytes_max.
+        self._undelivered_bytes_max = client_bytes_max // 2
         self._held = Held()
         self._members: dict[Connection, Member] = {}
         self._handles = count(1)
@@ -106,8 +108,10 @@ class CpgService:
         return self._queries.has_ring
 
     def adjust_flow(self, connection: Connection) -> None:
-        """Tell a program whether it may multicast."""
-        connection.set_flow(self.has_room(connection))
+        """Tell a program whether it may multicast: not while too much of what it sent waits for it to take events. Its
+        other calls go through meanwhile, since it may make one before it takes events again."""
+        member: Member = connection.state
+        connection.set_flow(member.has_room and member.undelivered_bytes <= self._undelivered_bytes_max)
 
     # Calls.
 
