@@ -26,6 +26,7 @@ from rondo.node.logs import Logs, notice
 from rondo.node.placement import stay_off_the_ring
 from rondo.node.tuning import tune_memory
 from services.qb_gateway.access import Access
+from services.qb_gateway.cfg import CfgService, addresses_of
 from services.qb_gateway.cpg.service import CpgService
 from services.qb_gateway.cpg.sessions import Sessions
 from services.qb_gateway.hub import Hub
@@ -63,6 +64,7 @@ class Process:
         self._upstream = Upstream(run_dir)
         self._sessions = Sessions(self._upstream.send)
         self._cpg = CpgService(self._sessions, config.message_size_max, config.client_bytes_max)
+        self._cfg = CfgService(config.node_id, addresses_of(config))
         self._hub = Hub(self._poll, self._guard)
         self._access = Access(config.allowed_uids, config.allowed_gids)
         self._listeners: Listeners | None = None
@@ -78,7 +80,7 @@ class Process:
         """Take the names. With `qb_ipc: auto` another owner is waited for; with `yes` it is an error."""
         try:
             self._listeners = Listeners(
-                [self._cpg], self._guard, self._prefix, self._access.allows, self._hub.attention
+                [self._cpg, self._cfg], self._guard, self._prefix, self._access.allows, self._hub.attention
             )  # fmt: skip
         except SocketError as error:
             if self._config.qb_ipc == "yes" or error.errno != errno.EADDRINUSE:

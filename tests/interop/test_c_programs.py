@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -211,3 +212,15 @@ def test_a_stopped_program_holds_nobody_up_and_gets_all_in_order(node: Node) -> 
     assert len(messages_of(stopped)) < 5000
     os.kill(pid, signal.SIGCONT)
     assert stopped.wait_messages(5000, TIMEOUT_S) == messages_of(sender)
+
+
+def test_corosync_cpgtool_lists_groups_and_members(node: Node) -> None:
+    members = [CpgMember(node.host, group, group) for group in ("a", "b")]
+    for member in members:
+        member.wait_members(member)
+    listed = node.host.run(["corosync-cpgtool"]).stdout
+    names = node.host.run(["corosync-cpgtool", "-n"]).stdout.split()
+    assert names == ["a", "b"]
+    for member in members:
+        node_id, pid = member.address
+        assert re.search(rf"^\s*{pid}\s+{node_id} \({re.escape(node.host.address)}\)", listed, re.MULTILINE), listed
