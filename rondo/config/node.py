@@ -23,6 +23,7 @@ Compression = Literal["none", "zlib", "lz4", "lz4hc", "lzma", "bzip2", "zstd"]
 IpVersion = Literal["ipv4", "ipv6", "ipv4-6", "ipv6-4"]
 Cipher = Literal["none", "aes256-gcm", "aes128-gcm", "aes256", "aes192", "aes128"]
 Hash = Literal["none", "sha1", "sha256", "sha384", "sha512"]
+QbIpc = Literal["auto", "yes", "no"]
 Debug = Literal["off", "on", "trace"]
 Timestamp = Literal["off", "on", "hires"]
 
@@ -225,6 +226,8 @@ class NodeConfig:
     log_bytes_max: int
     message_size_max: int
     client_bytes_max: int
+    qb_ipc: QbIpc
+    """Whether C programs on Corosync's libraries are served."""
     node_names: dict[int, str] = field(default_factory=dict)
     """`nodelist.node.name` of the nodes that have one."""
     remote: RemoteSettings = field(default_factory=RemoteSettings)
@@ -232,7 +235,7 @@ class NodeConfig:
     quorum: QuorumSettings = field(default_factory=QuorumSettings)
 
     def log_settings(self, service: str) -> LogSettings:
-        """The log settings of a service (`totem`, `cpg`, `control`, `ipc_gateway`, `sam`), its overrides applied."""
+        """The log settings of a service (`totem`, `cpg` ...), its overrides applied."""
         return self.logging.get(service.upper(), self.logging[""])
 
     def to_dict(self, *, with_key: bool = False) -> dict[str, Any]:

@@ -98,6 +98,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         low_latency=config.system.low_latency,
         log_bytes_max=config.system.log_bytes_max,
         message_size_max=config.cpg.message_size_max,
+        qb_ipc=config.system.qb_ipc,
         client_bytes_max=derive.client_bytes_max(config),
         node_names={node_id_of(loaded, node): node.name for node in config.nodelist.node if node.name},
         remote=_remote(loaded),

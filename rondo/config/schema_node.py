@@ -12,7 +12,7 @@ Facility = Literal[
     "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7", "auth", "authpriv",
     "cron", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp",
 ]  # fmt: skip
-SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY")
+SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY", "QB_GATEWAY")
 """Those of Rondo: its services' names."""
 SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB", "YKD", "MON", "WD", "QNETD", "KNET")
 """Those that a file for Corosync may name and that are nothing here."""
@@ -98,8 +98,13 @@ class System(Section):
         ge=4 * MIB,
         le=16384 * MIB,
     )
+    qb_ipc: Literal["auto", "yes", "no"] = option(
+        "auto",
+        "Rondo's own: serve C programs that use Corosync's libraries. auto: where libqb is installed and no Corosync "
+        "holds the names of the sockets.",
+    )
     qb_ipc_type: Literal["native", "shm", "socket"] = option(
-        "native", "Kind of Corosync's IPC.", ignored="clients reach Rondo over ZeroMQ"
+        "native", "Kind of Corosync's IPC.", ignored="C programs are served over shared memory, which all of them can"
     )
     priority: Word = option("", "Nice value of Corosync.", ignored="start Rondo under nice(1) instead")
     move_to_root_cgroup: Literal["yes", "no", "auto"] = option(

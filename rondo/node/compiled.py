@@ -53,6 +53,7 @@ MODULES = (
     "services.cpg.clients",
     "services.cpg.core",
     "services.cpg.evaluate",
+    "services.cpg.gateways",
     "services.cpg.groups",
     "services.cpg.machine",
     "services.cpg.numbering",

@@ -1,7 +1,7 @@
-"""The cpg process: one loop around one poll, between totem's socket and the gateway's. Both may come and go.
+"""The cpg process: one loop around one poll, between totem's socket and the gateways'. All may come and go.
 
-Neither is waited for: totem is said hello to until it answers, and its death is known from its process; the gateway
-says hello itself.
+Nobody is waited for: totem is said hello to until it answers, and its death is known from its process; the gateways
+say hello themselves.
 """
 
 from __future__ import annotations
@@ -199,15 +199,13 @@ class Process:
                 self._retry_at_s = now_s + RETRY_S
                 break
             machine.to_totem.popleft()
-        frames = machine.clients.frames
-        while frames:
-            identity, frame = frames[0]
-            more = len(frames) > 1 and frames[1][0] == identity
-            if self._gateway.send(identity, frame, more=more) is False:
-                self._retry_at_s = now_s + RETRY_S
-                break
-            # To nobody: its successor says hello, and gets what is not acknowledged.
-            frames.popleft()
+        if machine.clients.gateways.send(self._send_to_gateway):
+            self._retry_at_s = now_s + RETRY_S
+
+    def _send_to_gateway(self, identity: bytes, frame: bytes, more: bool) -> bool:
+        """False where there is no room. To nobody is well: its successor says hello, and gets what is not
+        acknowledged."""
+        return self._gateway.send(identity, frame, more=more) is not False
 
     def _wait_s(self) -> float:
         """How long the poll may sleep."""

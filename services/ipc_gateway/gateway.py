@@ -258,7 +258,7 @@ class Gateway:
             if session.is_open:
                 session.resume = [self.epoch, session.position, session.settled]
                 session.is_open = False
-        self._tell(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, os.getpid()))
+        self._tell(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, os.getpid(), bus.GatewayKind.CLIENTS))
 
     def flush(self) -> None:
         """Pass on what was gathered in this turn of the loop."""

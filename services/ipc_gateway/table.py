@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rondo.node.process_watch import ProcessWatch
+from rondo.protocol.cpg_gateway import KIND_SHIFT
 from services.ipc_gateway.credentials import Peer, start_time_of
 from services.ipc_gateway.remote import remote_pid
 
@@ -145,7 +146,7 @@ class Table:
         if peer.is_remote:
             peer = peer._replace(pid=self._unused_remote_pid())
         secret = secrets.token_bytes(SECRET_BYTES)
-        number = secrets.randbits(63) + 1
+        number = secrets.randbelow((1 << KIND_SHIFT) - 1) + 1
         session = Session(number, peer, _start_of(peer), digest(secret), secret, name, flags)
         self._add(session)
         return session

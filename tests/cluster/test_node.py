@@ -17,7 +17,7 @@ import pytest
 
 import rondo
 from rondo.demo.cluster import free_port
-from rondo.node.supervision import SERVICES, processes
+from rondo.node.supervision import C_PROGRAMS, SERVICES, processes
 from rondo.node.supervision.halt import kill
 from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
@@ -35,6 +35,9 @@ totem {{
 }}
 nodelist {{
 {nodes}}}
+system {{
+    qb_ipc: no
+}}
 """
 NODE = "    node {{\n        nodeid: {0}\n        ring0_addr: 127.0.0.{0}\n    }}\n"
 COMMAND_SECONDS = 120
@@ -85,7 +88,8 @@ class Node:
 
 
 RONDO = [sys.executable, "-m", "rondo.cli.main"]
-ALL = {*SERVICES, "supervisord"}
+RUNNING = tuple(name for name in SERVICES if name != C_PROGRAMS)
+ALL = {*RUNNING, "supervisord"}
 MakeNodes = Callable[[int], list[Node]]
 
 
@@ -132,9 +136,10 @@ def test_from_start_to_stop(node: Node) -> None:
     assert status["state"] == "operational"
     assert status["ring"]["representative"] == 1
     assert status["ring"]["members"] == status["members"] == [1]
-    assert {name: (each["state"], each["restarts"]) for name, each in status["services"].items()} == dict.fromkeys(
-        SERVICES, ("running", 0)
-    )
+    assert {name: (each["state"], each["restarts"]) for name, each in status["services"].items()} == {
+        **dict.fromkeys(RUNNING, ("running", 0)),
+        C_PROGRAMS: ("off", 0),
+    }
     assert status["counters"]["totem"]["orf_token_rx"] > 0
     with rondo.connect(node.endpoint) as cluster:
         cluster.cpg.join("bank")

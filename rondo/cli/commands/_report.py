@@ -93,9 +93,11 @@ def _services(found: dict[str, Any]) -> list[str]:
         (name, _number(each["pid"]), each["state"], str(each["restarts"])) for name, each in found["services"].items()
     ]
     lines = [f"{name:<12} {pid:>8}  {state:<14} {restarts:>8}" for name, pid, state, restarts in rows]
-    return lines + [
+    whys = [f"{name}: {each['why']}" for name, each in found["services"].items() if each.get("why")]
+    ends = [
         f"last end of {name}: {each['last_end']}" for name, each in found["services"].items() if each.get("last_end")
     ]
+    return lines + whys + ends
 
 
 def _number(value: int | None) -> str:

@@ -4,6 +4,7 @@ A start either succeeds or leaves nothing behind: what was started is stopped ag
 """
 
 import importlib.resources
+import json
 import os
 import resource
 import shlex
@@ -17,7 +18,17 @@ import rondo
 from rondo import paths
 from rondo.cli.output import CommandError
 from rondo.config import NodeConfig, key
-from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, SUPERVISOR_SOCKET, locks, processes, record, survey
+from rondo.node.supervision import (
+    C_PROGRAMS,
+    RESOLVED_CONFIGURATION,
+    SERVICES,
+    SUPERVISOR_SOCKET,
+    c_programs,
+    locks,
+    processes,
+    record,
+    survey,
+)
 from rondo.node.supervision.halt import Halted, halt, halt_orphans
 from rondo.node.supervision.logfiles import last_words
 
@@ -43,6 +54,8 @@ class Launched:
     supervisor: "subprocess.Popen[bytes]"
     orphans: list[str]
     """Services of a killed supervisord that were stopped first."""
+    off: dict[str, str]
+    """Services that were not started, and why not."""
 
 
 def make_run_dir(option: paths.AnyPath | None) -> Path:
@@ -62,20 +75,21 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
         halted = Halted()
         halt_orphans(run_dir, halted, keep_applications=True)
         _prepare(config, run_dir)
-        supervisor = _start_supervisord(run_dir, state_dir, held)
+        off = {C_PROGRAMS: why} if (why := c_programs.why_off(config)) else {}
+        supervisor = _start_supervisord(run_dir, state_dir, held, off)
         for descriptor in held:
             locks.write_holder(descriptor, supervisor.pid)
     finally:
         for descriptor in held:
             os.close(descriptor)
-    return Launched(config, run_dir, supervisor, halted.orphans)
+    return Launched(config, run_dir, supervisor, halted.orphans, off)
 
 
 def wait_until_ready(node: Launched) -> None:
     """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the why."""
     deadline = time.monotonic() + ready_seconds(node.config)
     try:
-        while missing := _missing(node.run_dir):
+        while missing := _missing(node.run_dir, node.off):
             _refuse_if_stopped(node)
             if time.monotonic() > deadline:
                 raise CommandError(f"the node did not come up in {ready_seconds(node.config):g} s: {missing}")
@@ -142,7 +156,9 @@ def _prepare(config: NodeConfig, run_dir: Path) -> None:
     config.save(run_dir / RESOLVED_CONFIGURATION)
 
 
-def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int]) -> "subprocess.Popen[bytes]":
+def _start_supervisord(
+    run_dir: Path, state_dir: Path, held: list[int], off: dict[str, str]
+) -> "subprocess.Popen[bytes]":
     """In a session of its own: a Ctrl-C at the terminal is for the command, which then stops the node in order."""
     resolved = run_dir / RESOLVED_CONFIGURATION
     # -P: nothing is imported from the directory in which somebody happened to type the command.
@@ -152,6 +168,8 @@ def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int]) -> "subp
         "RONDO_RUN_DIR": str(run_dir),
         "RONDO_STATE_DIR": str(state_dir),
         "RONDO_UID": str(os.geteuid()),
+        "RONDO_C_PROGRAMS": "false" if C_PROGRAMS in off else "true",
+        "RONDO_OFF": json.dumps(off),
         "RONDO_LOCKS": ",".join(map(str, held)),
         "RONDO_SERVICE": shlex.join([*python, "services"]),
         "RONDO_SERVICE_ARGUMENTS": shlex.join(["--resolved", str(resolved), "--run-dir", str(run_dir)]),
@@ -171,11 +189,11 @@ def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int]) -> "subp
         )
 
 
-def _missing(run_dir: Path) -> str:
+def _missing(run_dir: Path, off: dict[str, str]) -> str:
     """What keeps the node from being up, in one line; empty if nothing does."""
     answers = survey.ask_all(run_dir, timeout=0.5)
     for name, answer in answers.items():
-        if answer is None:
+        if answer is None and name not in off:
             words = last_words(run_dir / LOG_DIRECTORY / f"{name}.log", name)
             return f"{name} does not answer" + (f", its last words: {words}" if words else "")
     totem = answers["totem"] or {}

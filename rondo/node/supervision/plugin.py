@@ -8,11 +8,12 @@ and calls `make` once. A service is beyond help
 - when it gives up by itself (an exit code other than 0, not a signal) QUICK_EXITS_MAX times in a row, each time within
   QUICK_SECONDS of its start: a port that is taken, a directory that is not writable.
 
-A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam is never a
-reason to stop: without it a node does the rest of its work.
+A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam and
+qb_gateway are never a reason to stop: without them a node does the rest of its work.
 """
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -113,7 +114,7 @@ class Watch:
         self._starts: Counter[str] = Counter()
         self._quick_exits: Counter[str] = Counter()
         self._short_lives: Counter[str] = Counter()
-        self._record = Record()
+        self._record = Record(off=json.loads(os.environ.get("RONDO_OFF", "{}")))
         self._log = ConfiguredLog(run_dir)
         self._wait_status = 0
 

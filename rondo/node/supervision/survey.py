@@ -66,18 +66,22 @@ def _service(
     name: str, answer: dict[str, Any] | None, pid: int | None, supervisor: int | None, noted: record.Record
 ) -> dict[str, Any]:
     """pid: as found in /proc; a service that was started by hand is only known by its answer."""
+    why = (answer or {}).get("why", "")
     if answer is not None:
         state = "running"
+    elif name in noted.off:
+        state, why = "off", noted.off[name]
     elif pid is not None:
         state = "not answering"
     else:
         state = "restarting" if supervisor else "stopped"
-    return {
+    service = {
         "pid": (answer or {}).get("pid", pid),
         "state": state,
         "restarts": noted.restarts.get(name, 0),
         "last_end": noted.ends.get(name, ""),
     }
+    return {**service, "why": why} if why else service
 
 
 def _absent(told: dict[str, Any], config: NodeConfig | None, totem: dict[str, Any]) -> dict[str, Any]:
@@ -110,9 +114,10 @@ def is_in_ring(totem: dict[str, Any] | None) -> bool:
 
 
 def is_healthy(found: dict[str, Any]) -> bool:
-    """Whether a `status` is that of a node that does its work: in a ring, all services and supervisord running."""
+    """Whether a `status` is that of a node that does its work: in a ring, supervisord and all services running that
+    were started."""
     parts = [found["supervisor"], *found["services"].values()]
-    return found["state"] == "operational" and all(part["state"] == "running" for part in parts)
+    return found["state"] == "operational" and all(part["state"] in ("running", "off") for part in parts)
 
 
 def not_running(found: dict[str, Any]) -> list[str]:
@@ -121,7 +126,7 @@ def not_running(found: dict[str, Any]) -> list[str]:
     if found["supervisor"]["state"] != "running":
         lines.append("supervisord does not run, so nothing is started again; run `rondo start`, which takes over")
     for name, each in found["services"].items():
-        if each["state"] == "running":
+        if each["state"] in ("running", "off"):
             continue
         says = {"not answering": "does not answer", "restarting": "does not run; it is started again"}
         line = f"{name} {says.get(each['state'], 'does not run')}"

@@ -38,7 +38,7 @@ ORDER: list[totem_reader.Envelope] = [
 ]
 WHO = [2**64 - 1, 77, 12345, 0, 0, 1, b"secret"]
 SESSIONS: list[cpg_gateway.Envelope] = [
-    cpg_gateway.GatewayHello(0, 1, 99),
+    cpg_gateway.GatewayHello(0, 1, 99, 1),
     cpg_gateway.CpgWelcome(5, 1, 2, 99, [WHO]),
     cpg_gateway.Open(5, [[*WHO, None], [*WHO, [4, 17, 3]]]),
     cpg_gateway.Opened(5, [[7, 1, 17, 3, [1, 8, [1, 2]]], [8, 12, 0, 0, None]]),
