@@ -26,6 +26,7 @@ from services.totem.transport.knet.knet import Knet
 from services.totem.transport.knet.link_options import KnetOptions
 from services.totem.transport.knet.peer_link import Address
 from services.totem.transport.knet_sockets import KnetSockets
+from services.totem.transport.peephole import Peephole
 from services.totem.transport.resolver import Resolver
 from services.totem.transport.sockets import AddressNotAvailable, family_of, is_loopback, socket_address
 from services.totem.wire.frames import Kind
@@ -73,6 +74,9 @@ class KnetLink:
             compressor(options.compression, options.compression_level),
         )
         self._sockets = KnetSockets(counters, self._too_large)
+        self._peephole = Peephole(
+            self._sockets.dropped_by_kernel, self._sockets.open_for_a_look, self._sockets.close_again
+        )
         names = [name for links in settings.addresses.values() for name in links.values()]
         self._resolver = Resolver(names, settings.ip_version)
         self._now_ns = now_ns
@@ -129,6 +133,7 @@ class KnetLink:
         """Frames in the order in which they are to be handed in; `readable` is what the last poll said."""
         self._now_ns = now_ns
         frames: list[Datagram] = []
+        self._peephole.tend(now_ns)
         refused = self.knet.counters
         for link, source, datagrams in self._sockets.receive(readable, datagrams_max):
             before = [refused[reason] for reason in _OF_STRANGERS]
@@ -350,6 +355,8 @@ class KnetLink:
         if reason in _OTHER_TRANSPORTS and transport_of(datagram) in (CLEAR, SECURE):
             why = foreign_text(datagram)
         self.strangers.refuse(source[0], why, self._now_ns, self.node_at(source[0]))
+        if reason == "rx_unlisted_ip":
+            self._peephole.shut(self._now_ns)
 
     def status(self, now_ns: int) -> dict[str, Any]:
         """The links by node id, and who was refused; there are no `paths`, since each link looks for its own MTU."""

@@ -19,6 +19,7 @@ from services.totem.strangers import UNLISTED, Strangers
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch, interface_of
 from services.totem.transport.neighbours import Neighbours
+from services.totem.transport.peephole import Peephole
 from services.totem.transport.place import LinkSettings, Place
 from services.totem.transport.sockets import AddressNotAvailable, CannotBind, socket_address
 from services.totem.transport.udp import UdpTransport
@@ -69,6 +70,11 @@ class Link:
         self.strangers = Strangers(settings.transport.node_id, settings.members, counters)
         if protection is not None:
             protection.on_refused = self.strangers.remember
+        self._peephole = Peephole(
+            lambda: 0 if self.transport is None else self.transport.dropped_by_kernel(),
+            lambda: self._let_in(everybody=True),
+            lambda: self._let_in(everybody=False),
+        )
         self._place = Place(settings)
         self._local: list[bytes] = []
         self._checked_ns = -NEVER_NS
@@ -126,10 +132,25 @@ class Link:
         if transport is None:
             return []
         datagrams = transport.receive(readable, datagrams_max)
-        if transport.unlisted:
-            self.strangers.refuse(transport.unlisted, UNLISTED, now_ns, transport.node_at(transport.unlisted))
-            transport.unlisted = ""
+        self._peephole.tend(now_ns)
+        if self._peephole.is_wary and transport.listed:
+            datagrams = self._seen_at_the_door(datagrams, transport, now_ns)
         return self._opened(datagrams, transport, now_ns)
+
+    def _let_in(self, *, everybody: bool) -> None:
+        if self.transport is not None:
+            admission = self.transport.admission
+            (admission.open_for_a_look if everybody else admission.close_again)()
+
+    def _seen_at_the_door(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
+        """Those of members, while everybody is let in."""
+        listed = transport.listed
+        unlisted = transport.unlisted or next((each[1][0] for each in datagrams if each[1][0] not in listed), "")
+        if unlisted:
+            transport.unlisted = ""
+            self.strangers.refuse(unlisted, UNLISTED, now_ns, transport.node_at(unlisted))
+            self._peephole.shut(now_ns)
+        return [each for each in datagrams if each[1][0] in listed]
 
     def _opened(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
         """The frames in datagrams, notices apart."""

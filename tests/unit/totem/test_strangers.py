@@ -31,6 +31,7 @@ from services.totem.transport.base import Datagram
 from services.totem.transport.knet.format import Ping, encode_ping
 from services.totem.transport.knet_link import KnetLink
 from services.totem.transport.link import Link
+from services.totem.transport.peephole import DROPPED_MAX, Peephole
 from services.totem.wire.frames import HoldCancel, Merge, encode_hold_cancel
 from services.totem.wire.frames import encode_merge as merge_frame
 from tests.unit.totem.ports import reserve_port
@@ -85,7 +86,11 @@ PING = encode_ping(Ping(2, 0, 5, 0, timed=True))
             "10.0.0.2",
             "it is a packet of udp or udpu with Rondo's packet security; write the same",
         ),
-        (b"\x25" * 80, "10.0.0.2", ""),
+        (
+            b"\x99" * 80,
+            "10.0.0.2",
+            "it is a packet of no cluster, or of transport: knet with encryption; write the same",
+        ),
     ],
 )
 def test_a_stranger_is_kept_out_and_named(frame: bytes, source: str, text: str, said: Callable[[], list[str]]) -> None:
@@ -165,16 +170,50 @@ def send(source: str, port: int, *datagrams: bytes) -> None:
             stranger.sendto(each, ("127.0.0.1", port))
 
 
-def test_an_address_that_is_not_listed_is_said(said: Callable[[], list[str]]) -> None:
+@pytest.mark.parametrize("multicast", [False, True], ids=["udpu", "udp"])
+def test_an_address_that_is_not_listed_is_said(said: Callable[[], list[str]], multicast: bool) -> None:
     with ExitStack() as stack:
         port = reserve_port(stack)
-        link = Link(settings(1, port, multicast=False), Counter())
+        link = Link(settings(1, port, multicast=multicast), Counter())
         stack.callback(link.close)
         link.tend((), 0)
+        link.receive(set(), 64, 0)
+        send("127.0.0.9", port, join(2))  # the kernel drops it, and says so with its count
+        link.receive(set(), 64, SECOND_NS)
         send("127.0.0.9", port, join(2), join(2))
-        receive(link)
-        assert any("It came from 127.0.0.9: its address is not in the nodelist; write" in line for line in said())
+        send("127.0.0.2", port, join(2))
+        readable, _, _ = select.select(list(link.data_filenos()), [], [], 1)
+        taken = link.receive(set(readable), 64, SECOND_NS + 1)
+        assert [(frame, source[0]) for frame, source in taken] == [(join(2), "127.0.0.2")]
+        (line,) = [line for line in said() if "It came from" in line]
+        assert "It came from 127.0.0.9: its address is not in the nodelist; write the same nodelist on all" in line
         assert link.status(0)["strangers"][0]["address"] == "127.0.0.9"
+        dropped = link.more_counters()["rx_dropped_by_kernel"]
+        send("127.0.0.9", port, join(2))
+        assert link.more_counters()["rx_dropped_by_kernel"] == dropped + 1, "the door is shut again"
+
+
+def test_the_door_is_opened_now_and_then_and_never_to_a_flood() -> None:
+    count, opened = [0], list[str]()
+    peephole = Peephole(lambda: count[0], lambda: opened.append("open"), lambda: opened.append("close"))
+    for tenth in range(300):
+        count[0] += 2
+        peephole.tend(tenth * SECOND_NS // 10)
+    # In each round a second or two to count, half a second open, and ten of pause.
+    assert opened == ["open", "close"] * 3
+    del opened[:]
+    for tenth in range(300, 600):
+        count[0] += DROPPED_MAX
+        peephole.tend(tenth * SECOND_NS // 10)
+    assert opened in ([], ["close"])
+
+
+def test_without_strangers_the_door_stays_shut() -> None:
+    opened = list[str]()
+    peephole = Peephole(lambda: 7, lambda: opened.append("open"), lambda: opened.append("close"))
+    for second in range(100):
+        peephole.tend(second * SECOND_NS)
+    assert opened == []
 
 
 def test_a_node_that_does_not_listen_is_said_once_until_it_answers(said: Callable[[], list[str]]) -> None:
@@ -255,6 +294,10 @@ def test_knet_names_whom_it_refuses(
         link = KnetLink(knet_settings(config, shared_key(config)), Counter(), 0)
         stack.callback(link.close)
         link.tend((), 0)
+        link.tend((), 2 * SECOND_NS)  # by now the names are known, and with them who may send
+        link.receive(set(), 64, 0)
+        send("127.0.0.9", port, PING)
+        link.receive(set(), 64, SECOND_NS)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             stranger.bind((source, port))
