@@ -161,17 +161,21 @@ class Totem(Section):
     )
     netmtu: Number = option(
         1500,
-        "Largest UDP payload. The IP and UDP headers (28 bytes, IPv6: 48) come on top, so full packets of 1500 bytes "
-        "are fragmented on Ethernet only while a ring is recovering. If it is not given, rings of Rondo nodes only use "
-        "packets of up to 60000 bytes (without packet security 8600) as long as none are lost. With knet a small "
-        "packet is then one datagram on Ethernet, and knet cuts the large ones.",
+        "With packet security the largest IP packet: what is larger is cut into segments, so nothing is fragmented "
+        "unless this is above the MTU of the interface (the log says so). Without, the largest UDP payload, as "
+        "Corosync has it: the headers (28 bytes, IPv6: 48) come on top, so full packets of 1500 bytes are fragmented "
+        "on Ethernet only while a ring is recovering. If it is not given, rings of Rondo nodes only use packets of up "
+        "to 60000 bytes (without packet security 8600) as long as none are lost. With knet a small packet is then one "
+        "datagram on Ethernet, and knet cuts the large ones.",
         unit="bytes",
         ge=576,
         le=NETMTU_MAX,
         zero_is_default=True,
     )
     ip_dscp: Number = option(0, "DiffServ code point of the packets.", ge=0, le=63)
-    block_unlisted_ips: YesNo = option(True, "With udpu and knet: drop packets from addresses that are not a node's.")
+    block_unlisted_ips: YesNo = option(
+        True, "Drop packets from addresses that are no node's, in the kernel. With udp: if there is a nodelist."
+    )
 
     token: Number = option(
         3000,
