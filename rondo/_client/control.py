@@ -4,6 +4,7 @@ They use a connection of their own, made when first needed, because they need ne
 one too, so that it may wait.
 """
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from rondo import cmap, quorum
 from rondo._client.ask_link import TIMEOUT_S, AskLink
 from rondo._client.place import Place
-from rondo.errors import NoResources
+from rondo.errors import BadHandle, NoResources
 from rondo.protocol.client_gateway import Kind
 from rondo.protocol.control_gateway import Op, encode_request
 
@@ -79,6 +80,7 @@ class Watch:
         self._prefix = prefix
         self._link = ControlLink(control.place)
         self._after: int | None = None
+        self.is_closed = False
         self.begin()
 
     def begin(self) -> None:
@@ -93,8 +95,23 @@ class Watch:
         events: list[dict[str, Any]] = told["events"]
         return None if told["lost"] else events
 
+    def batches(self) -> Iterator[list[dict[str, Any]] | None]:
+        """The same again and again, until the watch or its cluster is closed."""
+        try:
+            while True:
+                try:
+                    events = self.next()
+                except BadHandle:
+                    if self.is_closed:
+                        return
+                    raise
+                yield events
+        finally:
+            self.close()
+
     def close(self) -> None:
         """End it."""
+        self.is_closed = True
         self._control.forget(self)
         self._link.close()
 
@@ -124,7 +141,7 @@ class Quorum:
         self._control.ask(Op.CANCEL_WAIT_FOR_ALL, timeout=timeout)
 
     def watch(self, *, current: bool = False) -> Iterator[quorum.Change]:
-        """Changes from now on, without end. `current`: first how it is now.
+        """Changes from now on, until the cluster is closed. `current`: first how it is now.
 
         Whoever is so slow that the node does not keep all changes gets how it is now instead."""
         watch = self._control.watch("quorum")
@@ -138,19 +155,16 @@ def now_of(status: quorum.QuorumStatus) -> quorum.Quorate:
 
 
 def _quorum_changes(asked: Quorum, watch: Watch, *, current: bool) -> Iterator[quorum.Change]:
-    try:
+    with contextlib.closing(watch):
         if current:
             yield now_of(asked.status())
-        while True:
-            events = watch.next()
+        for events in watch.batches():
             if events is None:
                 yield now_of(asked.status())
             for event in events or ():
                 change = quorum.change_of(event)
                 if change is not None:
                     yield change
-    finally:
-        watch.close()
 
 
 class Cmap:
@@ -189,20 +203,18 @@ class Cmap:
         return value
 
     def watch(self, prefix: str = "") -> Iterator[cmap.Change]:
-        """Changes of keys that begin with `prefix`, from now on, without end. Raises NoResources for whoever is so slow
-        that the node does not keep all changes: read the keys anew."""
+        """Changes of keys that begin with `prefix`, from now on, until the cluster is closed.
+
+        Raises NoResources for whoever is so slow that the node does not keep all changes: read the keys anew."""
         return _key_changes(self._control.watch("keys", prefix))
 
 
 def _key_changes(watch: Watch) -> Iterator[cmap.Change]:
-    try:
-        while True:
-            events = watch.next()
+    with contextlib.closing(watch):
+        for events in watch.batches():
             if events is None:
                 raise NoResources(LOST)
             yield from map(cmap.change_of, events)
-    finally:
-        watch.close()
 
 
 LOST = "there were more changes than the node keeps; read the keys anew, and watch again"
