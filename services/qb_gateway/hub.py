@@ -85,10 +85,7 @@ class Hub:
         """Serve what programs ask for, as far as there is room for it."""
         readable, self._readable = self._readable | self._waiting, set()
         for connection in readable:
-            try:
-                connection.read_requests(is_last=connection.is_ended)
-            except (RingError, OSError) as error:
-                connection.hang_up(str(error))
+            self._read_one(connection)
             connection.service.adjust_flow(connection)
             if connection.has_more:
                 self._waiting.add(connection)
@@ -96,6 +93,12 @@ class Hub:
                 self._waiting.discard(connection)
             if connection.is_ended:
                 self.attention.add(connection)
+
+    def _read_one(self, connection: Connection) -> None:
+        try:
+            connection.read_requests(is_last=connection.is_ended)
+        except (RingError, OSError) as error:
+            connection.hang_up(str(error))
 
     @property
     def has_waiting(self) -> bool:
@@ -143,6 +146,9 @@ class Hub:
                 self._end(connection)
 
     def _end(self, connection: Connection) -> None:
+        if connection.is_ended and connection in self._readable:
+            # There was no room for requests in this turn; what it said last counts all the same.
+            self._read_one(connection)
         if not connection.is_whole:
             connection.hang_up("it has truncated the files of its rings")
         if connection.hang_up_reason:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -35,10 +35,11 @@ class NodeMember(CpgMember):
 
 
 @contextmanager
-def nodes_of(lab: Lab, directory: Path) -> Iterator[list[Node]]:
-    """A node on each host, all in one ring and serving C programs; killed at the end."""
+def nodes_of(lab: Lab, directory: Path, **sections: Mapping[str, str | int]) -> Iterator[list[Node]]:
+    """A node on each host, all in one ring and serving C programs; killed at the end. `sections` are
+    added to their configuration."""
     path = directory / "corosync.conf"
-    path.write_text(RingConfig.of_lab(lab, "udpu").text(system={"qb_ipc": "yes"}))
+    path.write_text(RingConfig.of_lab(lab, "udpu").text(system={"qb_ipc": "yes"}, **sections))
     nodes = [Node(host, path, directory.name) for host in lab.hosts.values()]
     try:
         for node in nodes:

@@ -224,3 +224,21 @@ def test_corosync_cpgtool_lists_groups_and_members(node: Node) -> None:
     for member in members:
         node_id, pid = member.address
         assert re.search(rf"^\s*{pid}\s+{node_id} \({re.escape(node.host.address)}\)", listed, re.MULTILINE), listed
+
+
+@pytest.mark.root
+def test_who_may_connect(make_lab: Callable[[int], Lab], tmp_path: Path) -> None:
+    allowed, stranger = 65533, 65532
+    with nodes_of(make_lab(1), tmp_path, uidgid={"uid": allowed}) as (node,):
+
+        def connect_as(user: int) -> tuple[int, str]:
+            other = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+            done = node.host.run([*other, "corosync-cpgtool", "-n"], check=False)
+            return done.returncode, done.stderr
+
+        assert connect_as(0) == (0, "")
+        assert connect_as(allowed) == (0, "")
+        status, why = connect_as(stranger)
+        assert status != 0
+        assert "error 11" in why
+        assert f"user {stranger}" in node.log("qb_gateway")

@@ -110,3 +110,35 @@ def test_a_fault_elsewhere_ends_the_process_as_ever() -> None:
 def test_a_ring_that_cannot_be_made_leaves_nothing(guard: TruncationGuard, prefix: str) -> None:
     with pytest.raises(OSError, match="name too long"):
         ConnectionMemory(guard, prefix, "cpg" + "x" * 300, 65536, ROOT)
+
+
+@pytest.mark.root
+def test_a_node_without_rights_lets_in_the_user_of_the_client_and_no_other(prefix: str) -> None:
+    node, client, stranger = 65531, 65533, 65532
+
+    def run_as(user: int, program: str, *arguments: str) -> "subprocess.Popen[str]":
+        other = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+        return subprocess.Popen(
+            [*other, sys.executable, "-c", program, *arguments],
+            cwd=Path(__file__).parents[3], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    make = (
+        "import sys\n"
+        "from services.qb_gateway.shared_memory import ConnectionMemory\n"
+        "from services.qb_gateway.truncation import TruncationGuard\n"
+        "memory = ConnectionMemory(TruncationGuard(), sys.argv[1], 'cpg', 65536, (int(sys.argv[2]),) * 2)\n"
+        "print(memory.paths['request'], flush=True)\n"
+        "sys.stdin.read()\n"
+        "memory.close()\n"
+    )
+    maker = run_as(node, make, prefix, str(client))
+    assert maker.stdout is not None
+    path = maker.stdout.readline().strip()
+    opens = "import os, sys; os.truncate(os.open(sys.argv[1] + '-header', os.O_RDWR), 8252)"
+    for user, status in ((client, 0), (stranger, 1)):
+        opener = run_as(user, opens, path)
+        opener.communicate()
+        assert opener.returncode == status, user
+    maker.communicate()
+    assert maker.returncode == 0
