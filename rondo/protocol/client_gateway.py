@@ -5,7 +5,7 @@ the node's log (one life of its totem process); 0 where none is known yet. Reque
 whose content is in `rondo.protocol.requests` and `rondo.protocol.events`; the gateway passes them on unread.
 """
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any
 
 from rondo.protocol.envelope import (
@@ -23,6 +23,15 @@ from rondo.protocol.envelope import (
 )
 
 VERSION = 1
+
+
+class Flag(IntFlag):
+    """What a client wants to be told of; in its HELLO."""
+
+    RING_EVENTS = 1
+    """Each ring."""
+    STOPPING = 2
+    """That the gateway is being stopped in order."""
 
 
 class Kind(IntEnum):
@@ -54,6 +63,8 @@ class Kind(IntEnum):
     """client: number, blob; something for SAM. Needs no session."""
     SAM_REPLY = 44
     """gateway: number, code, blob."""
+    STOPPING = 45
+    """gateway: reason; it is being stopped in order. Only to a client whose HELLO had flag 2."""
 
 
 _RING = record(is_u32, is_u64, array_of(is_u32))
@@ -84,6 +95,7 @@ FROM_GATEWAY: dict[int, Check] = {
     Kind.SLOW: record(is_u64, is_u64),
     Kind.ERROR: record(is_u32, is_text),
     Kind.SAM_REPLY: record(is_u64, is_u32, is_bytes),
+    Kind.STOPPING: record(is_text),
 }
 
 
