@@ -35,7 +35,7 @@ endif
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster sam \
 	sam-chaos sim \
 	digests world crowd chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
-	clean
+	interrupts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -120,6 +120,9 @@ world: setup ## process groups under kills and ring changes: make world N=4000, 
 
 crowd: compiled ## a thousand clients of one node, killed at once (make crowd CLIENTS=...)
 	@RONDO_CROWD=$(CLIENTS) $(BIN)/pytest -q tests/cluster/test_crowd.py
+
+interrupts: setup ## calls of the client ended by signals and cancellations at random places (COUNT=100000)
+	@RONDO_INTERRUPTS=$(or $(COUNT),100000) $(BIN)/pytest -q --timeout 3600 tests/unit/gateway/test_interrupts.py
 
 chaos: compiled ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)

@@ -64,8 +64,10 @@ if TYPE_CHECKING:
         Message,
         Reason,
         Reconnected,
+        Resumed,
         Ring,
         RingChange,
+        Suspended,
         UnknownOutcome,
     )
     from rondo.protocol.requests import Guarantee
@@ -113,9 +115,11 @@ __all__ = [
     "Reason",
     "Reconnected",
     "Request",
+    "Resumed",
     "Ring",
     "RingChange",
     "SecurityError",
+    "Suspended",
     "Timeout",
     "TooBig",
     "TooManyGroups",
@@ -138,8 +142,10 @@ _EVENTS = (
     "Message",
     "Reason",
     "Reconnected",
+    "Resumed",
     "Ring",
     "RingChange",
+    "Suspended",
     "UnknownOutcome",
 )
 _PLACES = {

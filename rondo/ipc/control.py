@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from rondo.ipc import remote
+from rondo.ipc import endpoints, remote
 from rondo.protocol.envelope import BusError, pack, unpack
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class ControlServer:
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, service: str, handlers: Mapping[str, Handler]
     ) -> None:
-        """Binds the socket; raises `rondo.ipc.remote.SocketError`."""
+        """Binds the socket; raises `rondo.ipc.endpoints.SocketError`."""
         where = endpoint(run_dir, service)
-        remote.remove_stale(where)
+        endpoints.remove_stale(where)
         self.socket = remote.bind_router(context, where)
         self._handlers = dict(handlers)
         self.asking = b""
@@ -95,7 +95,7 @@ def _ask(
 ) -> dict[str, Any]:
     try:
         socket = remote.connect_dealer(context, where)
-    except remote.SocketError as error:
+    except endpoints.SocketError as error:
         raise ControlError(f"{service}: {error}") from None
     try:
         socket.send(pack(request))

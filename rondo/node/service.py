@@ -17,7 +17,7 @@ from rondo import config, paths
 from rondo.config import ConfigError, NodeConfig, NodeConfigError
 from rondo.config.key import KeyFileError
 from rondo.ipc.control import ControlError, ask
-from rondo.ipc.remote import SocketError
+from rondo.ipc.endpoints import SocketError
 from rondo.node import compiled
 from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL, EXIT_NOT_ANSWERED, EXIT_OK, EXIT_RUNNING
 from rondo.node.instance import InstanceError

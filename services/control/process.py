@@ -19,7 +19,7 @@ from typing import Any
 import zmq
 
 from rondo.config import NodeConfig
-from rondo.ipc import remote as sockets
+from rondo.ipc import endpoints as sockets
 from rondo.ipc.control import ControlServer, endpoint
 from rondo.ipc.local import Dealer, Router
 from rondo.node.instance import InstanceLock
@@ -71,7 +71,7 @@ class Process:
         self._spare_memory = SpareMemory(time.monotonic())
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT. Raises `rondo.ipc.remote.SocketError`, `rondo.paths.PathError`."""
+        """Run until SIGTERM or SIGINT. Raises `rondo.ipc.endpoints.SocketError`, `rondo.paths.PathError`."""
         self._catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, _log)

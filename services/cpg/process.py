@@ -19,7 +19,7 @@ from typing import Any
 import zmq
 
 from rondo.config import NodeConfig
-from rondo.ipc import remote
+from rondo.ipc import endpoints
 from rondo.ipc.control import ControlServer
 from rondo.ipc.local import Dealer, Router
 from rondo.node.instance import InstanceLock
@@ -68,7 +68,7 @@ class Process:
         self._spare_memory = SpareMemory(self._started_s)
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT. Raises `rondo.ipc.remote.SocketError`, `rondo.paths.PathError`."""
+        """Run until SIGTERM or SIGINT. Raises `rondo.ipc.endpoints.SocketError`, `rondo.paths.PathError`."""
         self._catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, _log)
@@ -77,7 +77,7 @@ class Process:
             self._context = context
             self._totem_endpoint = socket_endpoint(self._run_dir, "totem.sock")
             own = socket_endpoint(self._run_dir, "cpg.sock")
-            remote.remove_stale(own)
+            endpoints.remove_stale(own)
             self._gateway = Router(own)
             handlers = {"status": self._on_status, "log_level": self._on_log_level}
             self._control = ControlServer(context, self._run_dir, "cpg", handlers)

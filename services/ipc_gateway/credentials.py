@@ -24,7 +24,8 @@ REQUESTS_PER_DRAIN = 64
 
 
 class Peer(NamedTuple):
-    """A process, by what the kernel says of it. pid 0: it is not visible here (another pid namespace).
+    """A process, by what the kernel says of it. pid 0: it is not visible here (a pid namespace that is not below ours);
+    its session then has a number above all process ids.
 
     Or a client on another host: its uid and gid are REMOTE_UID, and `key` is the beginning of its public key.
     """
@@ -38,6 +39,11 @@ class Peer(NamedTuple):
     def is_remote(self) -> bool:
         """Whether it is on another host."""
         return self.uid == REMOTE_UID
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it is a process of this machine that is not visible here."""
+        return not self.is_remote and (self.pid == 0 or self.pid >= remote.REMOTE_PID_FIRST)
 
     def __str__(self) -> str:
         if self.is_remote:

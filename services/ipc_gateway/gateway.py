@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from rondo.protocol import cpg_gateway as bus
-from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Kind, decode, encode
+from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Flag, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import PROTOCOL_VERSION, BusError
 from rondo.protocol.totem_reader import Again
@@ -29,6 +29,7 @@ IN_FLIGHT_BYTES_MAX = 2 * REQUEST_BYTES_WINDOW
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 """Answers that may wait for a client that does not read, besides its events; then it is cut off."""
 NAME_CHARACTERS_MAX = 64
+STOPPING_REASON = "the node is being stopped"
 
 log = logging.getLogger("IPC_GATEWAY")
 REFUSED_LOG_INTERVAL_S = 1.0
@@ -175,7 +176,7 @@ class Gateway:
         session.is_open = False
         self.counters["resumed"] += 1
         if session.connection is not None and session.connection != connection:
-            self.detach(session.connection)
+            self._forget_connection(session.connection)
         return session
 
     def _created(self, peer: Peer, name: str, flags: int, connection: bytes) -> Session | None:
@@ -225,7 +226,15 @@ class Gateway:
             self._say_bye(connection, Code.OK, "")
 
     def detach(self, connection: bytes) -> None:
-        """A connection has ended. Its client may come back on another one."""
+        """A connection has ended. Its client may come back on another one; of a process that cannot be seen here it is
+        the only sign of life."""
+        session = self._forget_connection(connection)
+        if session is not None:
+            session.away_deadline = time.monotonic() + session.resume_ms / 1000
+            if session.peer.is_hidden or not session.is_process_alive():
+                self.died(session)
+
+    def _forget_connection(self, connection: bytes) -> Session | None:
         self._stamps.pop(connection, None)
         self._early.pop(connection, None)
         if self.control is not None:
@@ -233,9 +242,7 @@ class Gateway:
         session = self.table.detach(connection)
         if session is not None:
             self._blocked.discard(session)
-            session.away_deadline = time.monotonic() + session.resume_ms / 1000
-            if not session.is_process_alive():
-                self.died(session)
+        return session
 
     def died(self, session: Session) -> None:
         """Its process is dead."""
@@ -448,6 +455,12 @@ class Gateway:
                 session.resume = [self.epoch, session.position, session.settled]
                 again.append(session)
         self._open(again)
+
+    def say_stopping(self) -> None:
+        """This process is being stopped in order: tell the clients that want to know, before their connections end."""
+        for session in self.table:
+            if session.is_open and session.connection is not None and session.flags & Flag.STOPPING:
+                self._send(session, encode(Kind.STOPPING, self.epoch, STOPPING_REASON))
 
     def on_sam(self, connection: bytes, number: int, code: int, blob: bytes) -> None:
         """SAM's answer to a request of a client."""

@@ -6,8 +6,8 @@ at the other end, and that it is gone, the kernel says.
 
 from collections.abc import Callable, Iterator
 
+from rondo.ipc.endpoints import remove_stale
 from rondo.ipc.local import Credentials, Router
-from rondo.ipc.remote import remove_stale
 from services.ipc_gateway.credentials import Doorkeeper, Peer
 from services.ipc_gateway.front import (
     ENVELOPE_ROOM_BYTES,

@@ -129,6 +129,7 @@ class Process:
                 if now >= next_housekeeping:
                     self._keep_house(now)
                     next_housekeeping = now + HOUSEKEEPING_S
+            self._gateway.say_stopping()
         finally:
             self._close()
         notice(log, "Stopped.")

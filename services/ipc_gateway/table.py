@@ -142,8 +142,8 @@ class Table:
         return ""
 
     def create(self, peer: Peer, name: str, flags: int) -> Session:
-        """A new session of this process. One of a remote client gets a number for a process id."""
-        if peer.is_remote:
+        """A new session of this process. One that has no process id here gets a number in its place."""
+        if peer.is_remote or peer.is_hidden:
             peer = peer._replace(pid=self._unused_remote_pid())
         secret = secrets.token_bytes(SECRET_BYTES)
         number = secrets.randbelow((1 << KIND_SHIFT) - 1) + 1
@@ -163,11 +163,11 @@ class Table:
         return session
 
     def _add(self, session: Session) -> None:
-        if session.peer.pid and not session.peer.is_remote:
+        if not session.peer.is_remote and not session.peer.is_hidden:
             session.watch = ProcessWatch(session.peer.pid)
         self._sessions[session.number] = session
         self._counts.update(_counted(session.peer))
-        if session.peer.is_remote:
+        if session.watch is None:
             self._remote_pids.add(session.peer.pid)
 
     def _subtract(self, peer: Peer) -> None:
@@ -179,7 +179,8 @@ class Table:
 
     def proves(self, session: Session, peer: Peer, secret: bytes) -> bool:
         """Whether this is the client whose session it is: the same process, with the secret that only it was told."""
-        same = session.peer[:2] == peer[:2] and (peer.is_remote or session.peer.pid == peer.pid)
+        has_its_pid = session.peer.pid == peer.pid or (peer.is_hidden and session.peer.is_hidden)
+        same = session.peer[:2] == peer[:2] and (peer.is_remote or has_its_pid)
         return same and session.start_time == _start_of(peer) and hmac.compare_digest(session.note, digest(secret))
 
     def attach(self, session: Session, connection: bytes) -> None:

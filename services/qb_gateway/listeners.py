@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 
-from rondo.ipc.remote import SocketError
+from rondo.ipc.endpoints import SocketError
 from services.qb_gateway.connection import Connection, Peer, Service
 from services.qb_gateway.shared_memory import ConnectionMemory, errno_for_client
 from services.qb_gateway.truncation import TruncationGuard

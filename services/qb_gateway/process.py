@@ -20,7 +20,7 @@ import zmq
 
 from rondo.config.node import NodeConfig
 from rondo.ipc.control import ControlServer
-from rondo.ipc.remote import SocketError
+from rondo.ipc.endpoints import SocketError
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import Logs, notice
 from rondo.node.placement import stay_off_the_ring

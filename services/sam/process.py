@@ -10,7 +10,7 @@ from typing import Any
 import zmq
 
 from rondo.config.node import NodeConfig
-from rondo.ipc import remote
+from rondo.ipc import endpoints, remote
 from rondo.ipc.control import ControlServer
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import Logs, notice
@@ -51,7 +51,7 @@ class Process:
         handlers = {"status": self._on_status, "log_level": self._on_log_level}
         self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
         endpoint = socket_endpoint(run_dir, bus.SOCKET)
-        remote.remove_stale(endpoint)
+        endpoints.remove_stale(endpoint)
         self._bus = remote.bind_router(self._context, endpoint)
         self._loop = Loop()
         self._clock = AwakeClock(time.monotonic())

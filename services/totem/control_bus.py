@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 from rondo import paths
-from rondo.ipc import remote as sockets
+from rondo.ipc import endpoints as sockets
 from rondo.ipc.local import Router
 from rondo.protocol.envelope import BusError
 from rondo.protocol.kinds import Kind

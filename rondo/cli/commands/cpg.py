@@ -211,6 +211,10 @@ def _as_json(event: rondo.Event | rondo.quorum.Quorate, group: str) -> dict[str,
         case rondo.RingChange():
             ring = {"representative": event.ring.representative, "sequence": event.ring.sequence}
             return {"event": "ring", "ring": ring, "members": list(event.members)}
+        case rondo.Suspended():
+            return {"event": "suspended", "reason": event.reason}
+        case rondo.Resumed():
+            return {"event": "resumed"}
         case rondo.Disconnected():
             return {"event": "disconnected", "reason": event.reason}
         case rondo.Reconnected():
@@ -236,6 +240,10 @@ def _show_text(event: rondo.Event | rondo.quorum.Quorate, group: str) -> str:
         case rondo.RingChange():
             nodes = " ".join(map(str, event.members))
             return f"* ring {event.ring.representative}:{event.ring.sequence}; nodes: {nodes}"
+        case rondo.Suspended():
+            return f"* suspended: {event.reason}"
+        case rondo.Resumed():
+            return "* resumed"
         case rondo.Disconnected():
             return f"* disconnected: {event.reason}"
         case rondo.Reconnected():

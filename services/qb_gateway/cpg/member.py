@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
 
-from rondo._client.requests import Request
+from rondo._client.batches import Request
 from rondo.protocol import events as bus_events
 from rondo.protocol.codes import Code
 from rondo.protocol.cpg_gateway import OpenFlag

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from rondo._client.requests import Request, Requests
+from rondo._client.batches import Request
+from rondo._client.requests import Requests
 from rondo.errors import Disconnected, error_of
 from rondo.protocol import events as bus_events
 from rondo.protocol.batch import decode_body

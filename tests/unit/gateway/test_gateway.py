@@ -192,3 +192,29 @@ def test_the_limit_of_open_files_bounds_the_sessions(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (256, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: asked.append(limits))
     assert raise_descriptor_limit() == sessions
+
+
+HIDDEN = "0:0:0:0:1"
+"""A process of another pid namespace has no pid here."""
+
+
+def test_a_process_without_a_pid_here_has_a_number_of_its_own_and_ends_with_its_connection() -> None:
+    wires = Wires()
+    wires.welcome()
+    for connection in (b"a", b"b"):
+        hello = encode(Kind.HELLO, 0, VERSION, 0, "hidden", None)
+        wires.gateway.on_client(Received(connection, HIDDEN, 5, hello))
+    sessions = list(wires.gateway.table)
+    assert len({session.peer.pid for session in sessions}) == 2
+    assert all(session.peer.is_hidden for session in sessions)
+    numbers = [session.number for session in sessions]
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[n, 1, 0, 0, None] for n in numbers]))
+    # It goes on over another connection: the end of the first one then means nothing.
+    resume = encode(Kind.HELLO, 0, VERSION, 0, "hidden", [numbers[0], sessions[0].secret, EPOCH, 0, 0])
+    wires.gateway.on_client(Received(b"c", HIDDEN, 5, resume))
+    wires.gateway.detach(b"a")
+    assert wires.gateway.table.get(numbers[0]) is not None
+    wires.gateway.detach(b"c")
+    assert wires.gateway.table.get(numbers[0]) is None
+    wires.gateway.flush()
+    assert wires.to_cpg[-1] == bus.Close(EPOCH, [[numbers[0], bus.CloseReason.DIED]])

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zmq.utils.monitor import recv_monitor_message
 
-from rondo.ipc import remote, zmtp
+from rondo.ipc import endpoints, remote, zmtp
+from rondo.ipc.endpoints import SocketError
 from rondo.ipc.local import Credentials, Dealer, Router
-from rondo.ipc.remote import SocketError
 
 Context = zmq.Context[zmq.Socket[bytes]]
 LARGE = 3_000_000
@@ -206,7 +206,7 @@ def test_a_dealer_finds_the_next_router(tmp_path: Path) -> None:
     dealer.send(b"1")
     assert greet(first, dealer)[0][1] == b"1"
     first.close()
-    remote.remove_stale(endpoint)
+    endpoints.remove_stale(endpoint)
     until(lambda: dealer.receive() or dealer.is_broken)
     assert dealer.send(b"2")
     second = Router(endpoint)
