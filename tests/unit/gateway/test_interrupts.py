@@ -134,7 +134,7 @@ def test_an_exception_while_connecting_or_closing_leaves_nothing_behind(
             alarm(randomness.random() * 0.008 + 1e-6)
             with gateway.connect() as cluster:
                 cluster.cpg.join("g", LONG_S)
-        alarm(0)
+            alarm(0)  # here, as it may come until now
     end_s = time.monotonic() + LONG_S
     while len(os.listdir("/proc/self/fd")) > before + 4 or loopback.call(lambda: len(loopback.sessions)):
         assert time.monotonic() < end_s
