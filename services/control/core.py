@@ -16,12 +16,13 @@ from services.control import config_version, told
 from services.control.cmap.keymap import Keymap
 from services.control.cmap.values import CmapError, Refusal, Type, Value, make
 from services.control.history import History
-from services.control.quorum.events import Event, Notice, QuorumChanged, Ring, StoreBarrier
+from services.control.quorum.events import Event, NodeState, Notice, QuorumChanged, Ring, StoreBarrier
 from services.control.quorum.nodelist import NodelistTracker
 from services.control.quorum.settings import SettingsError, reloaded, settle
 from services.control.quorum.status import KEYS as QUORUM_KEYS
 from services.control.quorum.status import runtime_keys
 from services.control.quorum.votequorum import Votequorum
+from services.control.quorum.wire import Flag
 from services.control.setup import Setup
 
 CMAP, CFG, QUORUM, VOTEQUORUM = 0, 1, 3, 5
@@ -233,10 +234,23 @@ class Core:
         self._after_command()
         return found
 
-    def leave(self) -> None:
-        """This node is about to leave in order."""
-        if self.votes is not None:
-            self.votes.leave()
+    def leave(self) -> bool:
+        """This node is about to leave in order. Whether the others are told: then `has_left` follows."""
+        if self.votes is None or not self.votes.settings.allow_downscale or not self.members:
+            return False
+        self.votes.leave()
+        self._after_command()
+        return True
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the ring has ordered this node's goodbye."""
+        return self.votes is not None and self.votes.own.state == NodeState.LEAVING
+
+    def stay(self) -> None:
+        """A predecessor of this process may have said goodbye, and the node is still here."""
+        if self.votes is not None and self.votes.own.flags & Flag.LEAVING:
+            self.votes.stay()
             self._after_command()
 
     def _put_back(self, key: str, before: Value | None) -> None:

@@ -124,6 +124,7 @@ class Machine:
         self.epoch, self.totem_pid = welcome.epoch, welcome.pid
         if welcome.state is not None:
             self.core.restore(welcome.state, welcome.position)
+            self.core.stay()
         elif is_known:
             # The thread was lost before the first commit.
             self.core = Core(self._setup, self._stored_barrier)

@@ -44,6 +44,9 @@ ALIVE_CHECK_NS = 1_000_000_000
 STATUS_NS_MAX = 2_000_000_000
 """How long totem may take to tell its status."""
 
+GOODBYE_NS_MAX = 1_000_000_000
+"""How long the node's goodbye may take to be ordered; the ring may be forming just now."""
+
 _log = logging.getLogger("CONTROL")
 
 
@@ -93,12 +96,22 @@ class Process:
             self._connect()
             while not self._stopping:
                 self._turn()
+            self._say_goodbye()
         finally:
             context.destroy(linger=0)
             self._drop_watch()
             for lock in self._locks:
                 lock.close()
         return 0
+
+    def _say_goodbye(self) -> None:
+        """With allow_downscale the others are told before the node leaves; it leaves only after this process."""
+        machine = self._machine
+        if machine.state != State.OPERATIONAL or not machine.core.leave():
+            return
+        until_ns = time.monotonic_ns() + GOODBYE_NS_MAX
+        while not machine.core.has_left and (left_ns := until_ns - time.monotonic_ns()) > 0:
+            self._turn(left_ns)
 
     # Totem.
 
@@ -174,8 +187,13 @@ class Process:
 
     # The loop.
 
-    def _turn(self) -> None:
-        ready = {descriptor for descriptor, _ in self._poll.poll(self._wait_ns() / 1e9)}
+    def _turn(self, at_most_ns: int | None = None) -> None:
+        wait_ns = self._wait_ns()
+        if at_most_ns is not None:
+            self._machine.flush(time.monotonic_ns())
+            self._send(time.monotonic_ns())
+            wait_ns = min(wait_ns, at_most_ns)
+        ready = {descriptor for descriptor, _ in self._poll.poll(wait_ns / 1e9)}
         now_ns = time.monotonic_ns()
         if self._wake_read.fileno() in ready:
             self._wake_read.recv(512)

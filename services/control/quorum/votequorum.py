@@ -240,6 +240,12 @@ class Votequorum:
             self._set_own_flag(Flag.LEAVING, True)
             self._send_own()
 
+    def stay(self) -> None:
+        """This node has said that it leaves, and does not."""
+        if self.own.flags & Flag.LEAVING:
+            self._set_own_flag(Flag.LEAVING, False)
+            self._send_own()
+
     # Messages.
 
     def _own_info(self) -> bytes:

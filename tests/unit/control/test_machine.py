@@ -236,6 +236,26 @@ def test_keys_that_act() -> None:
     assert one.ask(Op.GET, key="quorum.expected_votes") == (Code.OK, [6, 3])
 
 
+def test_who_leaves_in_order_takes_its_votes_along_unless_it_stays() -> None:
+    world = _world(1, 2, 3, written=options(allow_downscale=True))
+    one, three = world.hosts[1], world.hosts[3]
+
+    def totals() -> tuple[int, int]:
+        status = one.ask(Op.QUORUM)[1]
+        return status["expected_votes"], status["total_votes"]
+
+    assert three.machine.core.leave()
+    three.pump()
+    left_before = three.machine.core.has_left
+    world.deliver()
+    assert (left_before, three.machine.core.has_left) == (False, True)
+    assert totals() == (2, 2)
+    three.start()
+    world.deliver()
+    assert totals() == (3, 3)
+    assert not _world(1).hosts[1].machine.core.leave(), "only with allow_downscale"
+
+
 def test_members_are_keys() -> None:
     world = _world(1, 2)
     world.form(1)
