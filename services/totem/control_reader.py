@@ -11,7 +11,7 @@ first hello makes recording begin with the next ring, which has to be formed ane
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from itertools import islice
 
@@ -50,8 +50,6 @@ class ControlReader:
         """Of all entries that are here."""
         self.queued_bytes = 0
         """Of messages that wait for the ring."""
-        self.refused: Counter[str] = Counter()
-        """Messages of other nodes that nobody here takes, by reason."""
         self._ring_seen = False
         self._head = 0
         self._position = 0
