@@ -17,6 +17,7 @@ import pytest
 
 from services.sam.keeper.output import FILE_BYTES_MAX
 from services.sam.keeper.wire import Say, Tell, Unframer, frame
+from services.sam.signals import user_of
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
@@ -254,3 +255,26 @@ def test_a_second_keeper_does_not_start(sam: Sam) -> None:
     assert done.returncode == 18
     assert "runs already" in done.stderr
     assert sam.listed() == []
+
+
+@pytest.mark.root
+def test_a_mark_is_the_owners_alone(sam: Sam) -> None:
+    """What an application leaves behind is killed by its mark; another user's process that has the same mark is not."""
+    sam.directory.chmod(0o755)
+    as_user: list[dict[str, Any]] = [{"uid": uid, "gid": uid, "groups": []} for uid in (12345, 12346)]
+    background = f"{MARK}=own setsid sleep 1000 & echo $! > /dev/null; exec sleep 1000"
+    sam.spawn("own", background, **as_user[0])
+    pid = sam.spawned("own")
+    sam.spawn("other", background, **as_user[1])
+    sam.spawned("other")
+    deadline = time.monotonic() + PATIENCE_S
+    while len(sam.marked()) != 4:
+        assert time.monotonic() < deadline, "all of both run"
+    os.kill(pid, signal.SIGKILL)
+    assert sam.ended("own")[1], "something was left behind"
+    left = sam.marked()
+    assert {user_of(each) for each in left} == {12346}
+    assert len(left) == 2
+    for each in left:
+        os.kill(each, signal.SIGKILL)
+    sam.ended("other")
