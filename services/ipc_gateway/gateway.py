@@ -54,11 +54,13 @@ class Sam(Protocol):
 
     def ask(self, connection: bytes, number: int, who: Identity | None, blob: bytes) -> None: ...
 
+    def forget(self, connection: bytes) -> None: ...
+
 
 class Control(Protocol):
     """What the gateway needs of the way to control."""
 
-    def ask(self, connection: bytes, number: int, blob: bytes) -> None: ...
+    def ask(self, connection: bytes, number: int, uid: int, blob: bytes) -> None: ...
 
     def forget(self, connection: bytes) -> None: ...
 
@@ -126,7 +128,7 @@ class Gateway:
             return
         if kind == Kind.CONTROL_REQUEST and self.control is not None:
             self.counters["control_requests"] += 1
-            self.control.ask(received.connection, fields[0], fields[1])
+            self.control.ask(received.connection, fields[0], peer_of_stamp(received.stamp).uid, fields[1])
             return
         session = self.table.of_connection(received.connection)
         if session is None or self._stamps.get(received.connection) != received.stamp:
@@ -239,6 +241,8 @@ class Gateway:
         self._early.pop(connection, None)
         if self.control is not None:
             self.control.forget(connection)
+        if self.sam is not None:
+            self.sam.forget(connection)
         session = self.table.detach(connection)
         if session is not None:
             self._blocked.discard(session)

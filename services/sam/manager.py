@@ -12,7 +12,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rondo.node.logs import notice
@@ -21,6 +20,7 @@ from services.sam.adoption import Adoptions
 from services.sam.application import (
     QUICK_ENDS_MAX,
     STOP_GRACE_MS_MAX,
+    WAITING_MAX,
     Application,
     Due,
     End,
@@ -38,36 +38,52 @@ from services.sam.keeper.output import make_fifo
 from services.sam.keeper.wire import Say
 from services.sam.keeper_link import KeeperLink
 from services.sam.loop import Loop
+from services.sam.past import Past
+from services.sam.quotas import Quotas
 from services.sam.spec import Places, spec_of
 from services.sam.table import Table
 from services.sam.taking_up import TakingUp
 
-OVER_MAX = 100
-"""So many applications that are over are remembered; the oldest is forgotten."""
 KILL_AGAIN_S = 1.0
+START_LATER_S = 0.1
+"""When too much is started for a user, it is looked again so much later."""
+WORDS_SAVED_S = 1.0
+"""What an application says of its health is written down once in this time, however often it changes its mind."""
 UNWATCHED_LOOK_S = 0.1
 """Nobody has to say anything yet; somebody may want to begin."""
 
 log = logging.getLogger("SAM")
-Done = Callable[[Application], object]
+Done = Callable[[Application | None], object]
+"""Called with what was waited for; with None if it has to be asked for again."""
 
 
 class Manager:
     """All applications."""
 
     def __init__(
-        self, table: Table, keeper: KeeperLink, pipes: HealthPipes, loop: Loop, clock: AwakeClock, places: Places
+        self,
+        table: Table,
+        keeper: KeeperLink,
+        pipes: HealthPipes,
+        loop: Loop,
+        clock: AwakeClock,
+        places: Places,
+        quotas: Quotas,
     ) -> None:
         self.applications: dict[str, Application] = {}
         self.counters: Counter[str] = Counter()
         self.places = places
         self.table = table
         self.clock = clock
+        self.quotas = quotas
+        self.past = Past(self.applications, table, places, quotas)
         self.adoptions = Adoptions(loop, lambda application: self.ended(application, None))
         self._keeper = keeper
         self._pipes = pipes
         self._checks = Checks(keeper, places)
         self._taking_up = TakingUp(self, keeper)
+        self._unsaved: set[Application] = set()
+        """Those whose health has changed since they were written down."""
         self._when_runs: dict[str, list[Done]] = {}
         self._when_over: dict[str, list[Done]] = {}
 
@@ -129,9 +145,20 @@ class Manager:
     def when_runs(self, application: Application, call: Done) -> None:
         """Call this when its start has succeeded or failed."""
         if application.phase is Phase.STARTING and application.id in self._when_runs:
-            self._when_runs[application.id].append(call)
+            self._wait(self._when_runs, application, call)
         else:
             call(application)
+
+    def _wait(self, waiting: dict[str, list[Done]], application: Application, call: Done) -> None:
+        calls = waiting.setdefault(application.id, [])
+        calls.append(call)
+        if len(calls) > WAITING_MAX:
+            self.counters["waits_given_up"] += 1
+            calls.pop(0)(None)
+
+    def may_start(self, application: Application) -> bool:
+        """Whether a process may be started for its owner now."""
+        return self.quotas.may_start(application, self.clock.now_s)
 
     def _start(self, application: Application) -> None:
         """Write down that an instance is started; the keeper is told afterwards."""
@@ -178,32 +205,53 @@ class Manager:
 
     def hear(self) -> None:
         """Take in what applications say of their health."""
-        for name, words in self._pipes.look():
+        for name, words in self._pipes.look(self.clock.now_s):
             application = self.applications.get(name)
             if application is not None and application.phase is Phase.RUNNING:
                 for word in words:
                     self._on_word(application, word)
+        if self._unsaved:
+            self._save_unsaved()
 
     def _on_word(self, application: Application, word: str) -> None:
         if word in ("ok", "start"):
             application.heard_at_s = self.clock.now_s
             # Who is written for SAM says when it starts; an `ok` may be one from before it stopped.
             if not application.is_watched and not (application.registers and word == "ok"):
-                self.watch_health(application, watched=True)
+                self._watch_by_word(application, watched=True)
         elif word == "stop":
-            self.watch_health(application, watched=False)
+            self._watch_by_word(application, watched=False)
         elif word == "failed":
             self.mark_failed(application)
         elif word:
             self.counters["words_not_understood"] += 1
 
+    def _watch_by_word(self, application: Application, *, watched: bool) -> None:
+        if self._set_watched(application, watched):
+            self._unsaved.add(application)
+
+    def _save_unsaved(self) -> None:
+        """Write down whose health has changed, of each once in a while."""
+        now_s = self.clock.now_s
+        for application in [each for each in self._unsaved if now_s - each.saved_at_s >= WORDS_SAVED_S]:
+            self._unsaved.discard(application)
+            application.saved_at_s = now_s
+            if application.id in self.applications:
+                self.table.save(application)
+
     def watch_health(self, application: Application, *, watched: bool) -> None:
         """Its health checks begin, or end."""
+        self._set_watched(application, watched)
+        self.table.save(application)
+
+    def _set_watched(self, application: Application, watched: bool) -> bool:
+        """True if that changes anything."""
+        before = (application.is_watched, application.state)
         application.is_watched = watched
         application.heard_at_s = self.clock.now_s
         if application.state is not State.FAILED:
             application.state = State.STARTED if watched or not application.registers else State.REGISTERED
-        self.table.save(application)
+        return before != (application.is_watched, application.state)
 
     def mark_failed(self, application: Application) -> None:
         """It says so itself: no warning."""
@@ -232,7 +280,10 @@ class Manager:
             due = application.due(now_s)
             if due is Due.NOTHING:
                 continue
-            if due is Due.RESTART:
+            if due in (Due.RESTART, Due.CHECK) and not self.may_start(application):
+                application.postpone(now_s + START_LATER_S)
+                self.counters["starts_postponed"] += 1
+            elif due is Due.RESTART:
                 self._start(application)
                 self.say_spawn(application)
             elif due is Due.WARN and not procs.is_alive(application.pid, application.start_time):
@@ -309,6 +360,9 @@ class Manager:
         application.decide(told, end, was_refused=is_first_refused, was_failed=was_failed, now_s=self.clock.now_s)
         if application.quick_ends >= QUICK_ENDS_MAX:
             log.error("%s: %s", application.id, application.message)
+        if application.phase is Phase.STARTING and not self.may_start(application):
+            application.start_later(told, self.clock.now_s + START_LATER_S)
+            self.counters["starts_postponed"] += 1
         if application.phase is Phase.STARTING:
             self._note_start(application)
         self.table.save(application)
@@ -329,16 +383,7 @@ class Manager:
         self._pipes.close(application.id)
         self._keeper.say([Say.CLOSE, application.id])
         self._call(self._when_over, application)
-        over = [each for each in self.applications.values() if each.is_over]
-        for oldest in sorted(over, key=lambda each: each.history[-1].unix_time if each.history else 0.0)[:-OVER_MAX]:
-            self.forget(oldest)
-
-    def forget(self, application: Application) -> None:
-        """No trace of it remains."""
-        del self.applications[application.id]
-        self.table.remove(application.id)
-        for path in self.places.files_of(application.id):
-            Path(path).unlink(missing_ok=True)
+        self.past.see_to(application.owner.uid)
 
     def _call(self, waiting: dict[str, list[Done]], application: Application) -> None:
         for call in waiting.pop(application.id, ()):
@@ -353,7 +398,7 @@ class Manager:
                 when_over(application)
             return
         if when_over is not None:
-            self._when_over.setdefault(application.id, []).append(when_over)
+            self._wait(self._when_over, application, when_over)
         application.stopped_by = by
         if application.phase is Phase.WAITING:
             application.phase, application.state = Phase.IDLE, State.STOPPED

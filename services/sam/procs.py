@@ -31,6 +31,15 @@ def leads_its_group(pid: int) -> bool:
     return bool(stat) and int(stat[2]) == pid
 
 
+def users_of(pid: int) -> set[int]:
+    """Its users: real, effective, saved, and that of the file system; none if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+        return set(map(int, status.partition(b"\nUid:")[2].split(b"\n", 1)[0].split()))
+    except (OSError, ValueError):
+        return set()
+
+
 def marked(socket_mark: bytes, prefix: bytes, uid: int) -> Iterator[tuple[int, set[bytes]]]:
     """Leaders of sessions that this user has started, with this in their environment; and what there begins so.
 
