@@ -26,6 +26,7 @@ from typing import NamedTuple
 from rondo.ipc import zmtp
 from rondo.ipc.endpoints import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, SocketError, ipc_path
 from rondo.ipc.stream import Connection
+from rondo.node.process_watch import start_time_of_peer
 
 BACKLOG = 1024
 ACCEPTED_MAX = 64
@@ -51,6 +52,8 @@ class Credentials(NamedTuple):
     pid: int
     uid: int
     gid: int
+    start_time: int = 0
+    """Which process of that pid: see `rondo.node.process_watch.start_time_of_peer`."""
 
 
 class Router:
@@ -161,6 +164,7 @@ class Router:
                     stream.close()
                     continue
                 connection = Connection(stream, b"ROUTER", self._bytes_max, self._high_water)
+from rondo.node.process_watch import start_time_of_peer
             except OSError:
                 stream.close()
                 continue

@@ -17,7 +17,7 @@ from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Flag, Kind, deco
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import PROTOCOL_VERSION, BusError
 from rondo.protocol.totem_reader import Again
-from services.ipc_gateway.credentials import Identity, Peer, identity_of, peer_of_stamp
+from services.ipc_gateway.credentials import Identity, Peer, identity_of, peer_of_stamp, start_time_of_stamp
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.table import Session, Table
 
@@ -124,7 +124,8 @@ class Gateway:
             return
         if kind == Kind.SAM_REQUEST and self.sam is not None:
             self.counters["sam_requests"] += 1
-            self.sam.ask(received.connection, fields[0], identity_of(peer_of_stamp(received.stamp)), fields[1])
+            who = identity_of(peer_of_stamp(received.stamp), start_time_of_stamp(received.stamp))
+            self.sam.ask(received.connection, fields[0], who, fields[1])
             return
         if kind == Kind.CONTROL_REQUEST and self.control is not None:
             self.counters["control_requests"] += 1

@@ -5,7 +5,7 @@ import re
 import signal
 from typing import Any
 
-from rondo.bus.codes import Code
+from rondo.protocol.codes import Code
 from services.sam.application import Command, Policy
 
 DATA_BYTES_MAX = 1024 * 1024

@@ -2,7 +2,8 @@
 
 Everybody who may connect may start applications (as himself) and see which there are. An application runs as its owner:
 the user, group and groups of who asked for it; where SAM is not root it cannot become anybody else and refuses. Only
-its owner and root may stop it, and see its output and its environment.
+its owner and root may stop it, and see its output and its environment. Who is shut in (`confinement`), in a container
+or a sandbox, may ask nothing of these, and is not adopted: what it may not do itself is not done for it by SAM.
 """
 
 import logging
@@ -29,6 +30,7 @@ from services.sam.arguments import (
     signal_of,
     value_of,
 )
+from services.sam.confinement import confinement_of
 from services.sam.manager import Manager
 from services.sam.outputs import read_output
 
@@ -100,6 +102,7 @@ class Requests:
             self._manager.when_runs(existing, lambda application: _reply_run(application, reply))
             return
         self._check_owner(asker.owner)
+        self._check_confinement(asker)
         command, check = command_of(arguments), check_of(arguments)
         application = Application(
             id="",
@@ -157,6 +160,7 @@ class Requests:
         application = self._of_process(asker)
         if application is None:
             self._check_owner(asker.owner)
+            self._check_confinement(asker)
             application = self._adopted(asker)
         application.policy, application.interval_ms, application.warn_signal = policy, interval_ms, warn_signal
         application.check = b""
@@ -249,6 +253,7 @@ class Requests:
                 Code.ACCESS,
                 f"{application.id} belongs to user {application.owner.uid}: only that user and root may {what}",
             )
+        self._check_confinement(asker)
         return application
 
     def _of_process(self, asker: Asker) -> Application | None:
@@ -279,6 +284,16 @@ class Requests:
                 Code.ACCESS,
                 f"this node's SAM runs as user {self._own.uid}, group {self._own.gid}, and cannot start anything as "
                 f"user {owner.uid}, group {owner.gid} with other groups; a node that root has started can",
+            )
+
+    def _check_confinement(self, asker: Asker) -> None:
+        """Who asks would get out of nothing by it."""
+        if why := confinement_of(asker.pid, asker.start_time, asker.owner.uid):
+            self._manager.counters["refused_for_confinement"] += 1
+            raise RefusedError(
+                Code.ACCESS,
+                f"process {asker.pid} is confined, what SAM starts is not: {why}; "
+                "ask from outside, or run a node inside",
             )
 
     def _check_room(self, application: Application) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rondo.bus import sam as bus
-from rondo.bus.codes import Code
-from rondo.bus.direct import Router
+from rondo.ipc.local import Router
+from rondo.protocol import sam_gateway as bus
+from rondo.protocol.codes import Code
 from services.ipc_gateway import asking
 from services.ipc_gateway.credentials import Identity
 from services.ipc_gateway.sam_upstream import SamUpstream

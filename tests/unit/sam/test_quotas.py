@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rondo.bus.codes import Code
-from rondo.bus.envelope import pack
-from rondo.bus.sam import Op
 from rondo.config.node import SamSettings
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import pack
+from rondo.protocol.sam_gateway import Op
 from services.sam import application as limits
 from services.sam import quotas
 from services.sam.application import Owner

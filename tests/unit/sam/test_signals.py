@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rondo.supervision import processes
+from rondo.node.supervision import processes
 from services.sam import procs, signals
 from services.sam.adoption import Watch
 from services.sam.signals import start_time_of, user_of
