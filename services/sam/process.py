@@ -59,10 +59,10 @@ class Process:
         self._pipes = HealthPipes()
         self._keeper = KeeperLink(run_dir, self._loop)
         places = Places(run_dir, socket_endpoint(run_dir, "gateway.sock"))
-        quotas = Quotas(config.sam, os.geteuid())
+        quotas = Quotas(config.sam, frozenset((0, os.geteuid())))
         self._manager = Manager(Table(state_dir), self._keeper, self._pipes, self._loop, self._clock, places, quotas)
         self._keeper.listener = self._manager
-        self._requests = Requests(self._manager)
+        self._requests = Requests(self._manager, Owner(os.geteuid(), os.getegid(), tuple(sorted(os.getgroups()))))
         self._turn_began_s = time.monotonic()
         self._bus_errors = 0
         self._replies: deque[tuple[bytes, bytes]] = deque()

@@ -28,9 +28,10 @@ USERS_MAX = 4096
 class Quotas:
     """All of them, and who is favoured."""
 
-    def __init__(self, settings: SamSettings, own_uid: int) -> None:
+    def __init__(self, settings: SamSettings, favoured: frozenset[int]) -> None:
+        """`favoured`: root, and the node's own user."""
         self._settings = settings
-        self._favoured = frozenset((0, own_uid))
+        self._favoured = favoured
         self._starts: dict[int, tuple[float, float]] = {}
         """Of each user: how many more may be started, and when that was so (awake clock)."""
 

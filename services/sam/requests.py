@@ -54,9 +54,10 @@ class Asker:
 class Requests:
     """Answers requests, at once or later."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, own: Owner) -> None:
+        """`own`: as whom SAM runs."""
         self._manager = manager
-        self._own = Owner(os.geteuid(), os.getegid(), tuple(sorted(os.getgroups())))
+        self._own = own
         self._handlers: dict[int, Callable[[Asker, Arguments, Reply], None]] = {
             Op.HELLO: self._hello,
             Op.RUN: self._run,
@@ -102,7 +103,6 @@ class Requests:
             self._manager.when_runs(existing, lambda application: _reply_run(application, reply))
             return
         self._check_owner(asker.owner)
-        self._check_confinement(asker)
         command, check = command_of(arguments), check_of(arguments)
         application = Application(
             id="",
@@ -116,6 +116,7 @@ class Requests:
         )
         if check and not application.interval_ms:
             raise RefusedError(Code.INVALID_PARAM, "a check needs an interval")
+        self._check_confinement(asker)
         self._check_room(application)
         if not self._manager.may_start(application):
             raise RefusedError(Code.TRY_AGAIN, f"too much is started for user {asker.owner.uid}; ask again")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from rondo.ipc.local import Dealer, Router
-from rondo.node.process_watch import GONE, start_time_of
+from rondo.node.process_watch import GONE, start_time_of, start_time_of_peer
 from services.ipc_gateway import credentials
 from services.ipc_gateway.credentials import Peer, identity_of
 
@@ -50,20 +50,23 @@ def test_the_number_of_the_process_that_had_connected_is_not_enough() -> None:
 
 
 def test_who_has_connected_is_known_by_pid_and_start_time(tmp_path: Path) -> None:
-    router = Router(f"ipc://{tmp_path}/socket")
-    here = Dealer(f"ipc://{tmp_path}/socket")
-    # One that connects, hands its connection on to a child, and is dead before anybody looks.
+    """And one that connects, hands its connection on to a child, and is dead before anybody looks, is known as gone."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    listener.listen()
     script = (
-        "import os, socket, sys, time\n"
+        "import os, socket, sys\n"
         "s = socket.socket(socket.AF_UNIX)\n"
         "s.connect(sys.argv[1])\n"
         "sys.exit() if os.fork() else sys.stdin.read()"
     )
+    here = socket.socket(socket.AF_UNIX)
+    here.connect(str(tmp_path / "socket"))
     argv = [sys.executable, "-c", script, str(tmp_path / "socket")]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE) as gone:
+    with listener, here, subprocess.Popen(argv, stdin=subprocess.PIPE) as gone:
         gone.wait()
-        router.receive()
-        known = {each.pid: each.start_time for each in router._credentials.values()}
-        assert known == {os.getpid(): start_time_of(os.getpid()), gone.pid: GONE}
-        here.close()
-        router.close()
+        for pid, start_time in ((os.getpid(), start_time_of(os.getpid())), (gone.pid, GONE)):
+            stream, _ = listener.accept()
+            with stream:
+                assert start_time_of_peer(stream, pid) == start_time
+                assert start_time_of_peer(stream, 0) == 0, "of another pid namespace nothing is known"

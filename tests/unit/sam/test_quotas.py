@@ -36,20 +36,19 @@ ROOT, ALICE, BOB, CAROL, DAVE = (Owner(uid, uid, (uid,)) for uid in (0, 12345, 1
 class Sam:
     """Manager and requests as in the process, with a keeper that is not there: what is started waits for it."""
 
-    def __init__(self, directory: Path, settings: SamSettings = SETTINGS) -> None:
+    def __init__(self, directory: Path, settings: SamSettings = SETTINGS, favoured: int = 0, own: Owner = ROOT) -> None:
         self.clock = AwakeClock(0.0)
         self.loop = Loop()
         self.pipes = HealthPipes()
         self.table = Table(directory)
         self.manager = Manager(
             self.table, KeeperLink(directory, self.loop), self.pipes, self.loop, self.clock,
-            Places(directory, f"ipc://{directory}/gateway.sock"), Quotas(settings, 0),
+            Places(directory, f"ipc://{directory}/gateway.sock"), Quotas(settings, frozenset((favoured,))),
         )  # fmt: skip
-        self.requests = Requests(self.manager)
-        self.requests._own = Owner(0, 0, ())
+        self.requests = Requests(self.manager, own)
         self.answers: list[tuple[Code, Any]] = []
 
-    def ask(self, op: int, owner: Owner, arguments: Any, pid: int = 1) -> tuple[Code, Any] | None:
+    def ask(self, op: int, owner: Owner, arguments: Any, pid: int = os.getpid()) -> tuple[Code, Any] | None:
         """The answer, if there is one at once."""
         before = len(self.answers)
         asker = Asker(pid, start_time_of(pid), owner)
@@ -145,13 +144,10 @@ def test_what_is_over_of_others_is_remembered_whatever_one_user_does(sam: Sam, m
     assert [left.count(owner.uid) for owner in (ROOT, BOB, CAROL, ALICE, DAVE)] == [2, 1, 1, 1, 2]
 
 
-def test_stored_data_counts(sam: Sam) -> None:
+def test_stored_data_counts(tmp_path: Path) -> None:
     """Of an application that was adopted: this process."""
     me = Owner(os.getuid(), os.getgid(), ())
-    sam.requests._own = me
-    sam.manager.quotas = Quotas(SETTINGS, 1)
-    sam.manager.past._quotas = Quotas(SETTINGS, 1)
-    sam.manager.quotas._favoured = sam.manager.past._quotas._favoured = frozenset((1,))
+    sam = Sam(tmp_path, favoured=me.uid + 1, own=me)
     assert code_of(sam.ask(Op.REGISTER, me, {"policy": "quit"}, os.getpid())) == Code.OK
     (application,) = sam.manager.applications.values()
     assert code_of(sam.ask(Op.STORE, me, {"data": b"x" * MIB}, os.getpid())) == Code.OK
