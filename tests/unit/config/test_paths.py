@@ -115,7 +115,7 @@ def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
 def _in_tmp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The directory that is taken in /tmp, at a place that a test may spoil."""
     path = tmp_path / "rondo-uid"
-    monkeypatch.setattr(paths, "_run_dir_in_tmp", lambda: path)
+    monkeypatch.setattr(paths, "run_dir_in_tmp", lambda: path)
     monkeypatch.setattr(paths, "run_dir", lambda option=None: path)
     return path
 

@@ -20,11 +20,7 @@ from zmq.utils.monitor import recv_monitor_message
 from rondo.ipc import endpoints, remote, zmtp
 from rondo.ipc.endpoints import SocketError
 from rondo.ipc.local import Credentials, Dealer, Router
-<<<<<<< HEAD
-=======
-from rondo.ipc.remote import SocketError
 from rondo.node.process_watch import start_time_of
->>>>>>> 8fdf27f (Nobody gets out of a container or a sandbox through SAM)
 
 Context = zmq.Context[zmq.Socket[bytes]]
 LARGE = 3_000_000
