@@ -110,12 +110,31 @@ def _pids() -> list[int]:
 
 def _look_at(pid: int, wanted: bytes) -> Found | None:
     try:
-        name = _role(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
-        if name is None or wanted not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        name = _role(argv)
+        if name is None or not _has_mark(pid, argv, wanted):
             return None
     except OSError:  # gone meanwhile, or another user's
         return None
     return Found(name, pid)
+
+
+def _has_mark(pid: int, argv: list[bytes], wanted: bytes) -> bool:
+    """Whether this mark is in its environment. Raises OSError.
+
+    A service does not let others of its user into its memory, where that is, too. For them it is known by its command
+    line, which names the run directory twice (`launch`), and by its user.
+    """
+    try:
+        return wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except PermissionError:
+        if _user_of(pid) != os.getuid():
+            raise
+        with contextlib.suppress(ValueError, IndexError):
+            run_dir = Path(os.fsdecode(argv[argv.index(b"--run-dir") + 1]))
+            resolved = Path(os.fsdecode(argv[argv.index(b"--resolved") + 1]))
+            return os.fsencode(f"{MARK}={mark(run_dir)}") == wanted and resolved.parent == run_dir
+        return False
 
 
 def _parent(pid: int) -> int:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from services.sam.keeper.privileges import lose_capabilities, lose_protection
 from services.sam.keeper.wire import HEALTH_DESCRIPTOR
 from services.sam.signals import rights_of, start_time_of, user_of
 
@@ -142,11 +143,13 @@ class Children:
                 os.dup2(each, number)
             resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
             os.umask(spec["umask"])
+            lose_protection()
             if spec["groups"] is not None:
                 stage = "user"
                 os.setgroups(spec["groups"])
                 os.setresgid(spec["gid"], spec["gid"], spec["gid"])
                 os.setresuid(spec["uid"], spec["uid"], spec["uid"])
+            lose_capabilities(os.geteuid())
             stage = "directory"
             os.chdir(spec["directory"])
             stage = "program"
