@@ -71,7 +71,14 @@ def state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) 
 def make_run_dir(option: AnyPath | None = None) -> Path:
     """The run directory, made if it is missing. Raises PathError if it is another user's (who could change sockets)."""
     path = run_dir(option)
-    _make_directory(path, "RONDO_RUN_DIR", private=path == run_dir_in_tmp())
+    # Clients of other users (uidgid{}) must be able to enter root's, whatever the umask of who starts the node.
+    is_open = os.geteuid() == 0 and path != run_dir_in_tmp()
+    umask = os.umask(0o022) if is_open else None
+    try:
+        _make_directory(path, "RONDO_RUN_DIR", private=path == run_dir_in_tmp())
+    finally:
+        if umask is not None:
+            os.umask(umask)
     return path
 
 
@@ -141,7 +148,6 @@ def run_dir_in_tmp() -> Path:
 
 def _make_directory(path: Path, variable: str, *, private: bool) -> None:
     """Make `path`; refuse what another user owns. `private` also refuses links and access for others (as in /tmp)."""
-    # Clients of other users (uidgid{}) must be able to enter root's directories.
     mode = 0o755 if os.geteuid() == 0 and not private else 0o700
     try:
         path.mkdir(mode=mode, parents=True, exist_ok=True)
