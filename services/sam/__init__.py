@@ -17,6 +17,7 @@ past          applications that are over
 outputs       reading what they wrote
 checks        health checks by an executable
 health        health by lines in a FIFO
+hearing       what that changes
 adoption      processes that are not children of the keeper
 taking_up     after a restart: what there is
 spec          what the keeper is told, and where the files of an application are

@@ -33,7 +33,8 @@ from services.sam.application import (
 )
 from services.sam.checks import SEPARATOR, Checks
 from services.sam.clock import AwakeClock
-from services.sam.health import LOOK_S, HealthError, HealthPipes
+from services.sam.health import LOOK_S, HealthPipes
+from services.sam.hearing import Hearing
 from services.sam.keeper.output import make_fifo
 from services.sam.keeper.wire import Say
 from services.sam.keeper_link import KeeperLink
@@ -47,8 +48,6 @@ from services.sam.taking_up import TakingUp
 KILL_AGAIN_S = 1.0
 START_LATER_S = 0.1
 """When too much is started for a user, it is looked again so much later."""
-WORDS_SAVED_S = 1.0
-"""What an application says of its health is written down once in this time, however often it changes its mind."""
 UNWATCHED_LOOK_S = 0.1
 """Nobody has to say anything yet; somebody may want to begin."""
 
@@ -79,11 +78,9 @@ class Manager:
         self.past = Past(self.applications, table, places, quotas)
         self.adoptions = Adoptions(loop, lambda application: self.ended(application, None))
         self._keeper = keeper
-        self._pipes = pipes
+        self.hearing = Hearing(self.applications, pipes, table, clock, places, self.counters, self.mark_failed)
         self._checks = Checks(keeper, places)
         self._taking_up = TakingUp(self, keeper)
-        self._unsaved: set[Application] = set()
-        """Those whose health has changed since they were written down."""
         self._when_runs: dict[str, list[Done]] = {}
         self._when_over: dict[str, list[Done]] = {}
 
@@ -106,9 +103,17 @@ class Manager:
         """Watch a process that is not a child of the keeper; False if it is dead."""
         if not self.adoptions.adopt(application):
             return False
-        self.listen(application)
+        self.hearing.listen(application)
         application.attend(self.clock.now_s)
         return True
+
+    def on_dropped(self, uid: int, count: int) -> None:
+        """The output of a user's applications has reached its limit, and the keeper has dropped the oldest."""
+        self.counters["output_bytes_dropped"] += count
+        log.warning(
+            "The output of applications has reached its limit: the oldest %d bytes of user %d are dropped "
+            "(sam.output_bytes_per_user_max, sam.output_bytes_max)", count, uid,
+        )  # fmt: skip
 
     def on_keeper_lost(self) -> None:
         """It was killed. Its children live; the next keeper cannot be their parent, so they are watched from here."""
@@ -187,71 +192,14 @@ class Manager:
         """Its instance runs as that process."""
         application.runs(pid, start_time, self.clock.now_s)
         self.counters["starts"] += 1
-        self.listen(application)
+        self.hearing.listen(application)
         self.table.save(application)
         notice(log, "%s: instance %d runs as process %d", application.id, application.instance, pid)
         self._call(self._when_runs, application)
         if application.stopped_by:
             self._warn(application, f"stopped by {application.stopped_by}", application.grace_s())
 
-    def listen(self, application: Application) -> None:
-        """Hear what it says of its health."""
-        try:
-            self._pipes.open(application.id, self.places.health_of(application.id))
-        except HealthError as error:
-            log.error("%s: its health cannot be heard: %s: %s", application.id, error.filename, error.strerror)
-
     # -- health -------------------------------------------------------------------------------------------------
-
-    def hear(self) -> None:
-        """Take in what applications say of their health."""
-        for name, words in self._pipes.look(self.clock.now_s):
-            application = self.applications.get(name)
-            if application is not None and application.phase is Phase.RUNNING:
-                for word in words:
-                    self._on_word(application, word)
-        if self._unsaved:
-            self._save_unsaved()
-
-    def _on_word(self, application: Application, word: str) -> None:
-        if word in ("ok", "start"):
-            application.heard_at_s = self.clock.now_s
-            # Who is written for SAM says when it starts; an `ok` may be one from before it stopped.
-            if not application.is_watched and not (application.registers and word == "ok"):
-                self._watch_by_word(application, watched=True)
-        elif word == "stop":
-            self._watch_by_word(application, watched=False)
-        elif word == "failed":
-            self.mark_failed(application)
-        elif word:
-            self.counters["words_not_understood"] += 1
-
-    def _watch_by_word(self, application: Application, *, watched: bool) -> None:
-        if self._set_watched(application, watched):
-            self._unsaved.add(application)
-
-    def _save_unsaved(self) -> None:
-        """Write down whose health has changed, of each once in a while."""
-        now_s = self.clock.now_s
-        for application in [each for each in self._unsaved if now_s - each.saved_at_s >= WORDS_SAVED_S]:
-            self._unsaved.discard(application)
-            application.saved_at_s = now_s
-            if application.id in self.applications:
-                self.table.save(application)
-
-    def watch_health(self, application: Application, *, watched: bool) -> None:
-        """Its health checks begin, or end."""
-        self._set_watched(application, watched)
-        self.table.save(application)
-
-    def _set_watched(self, application: Application, watched: bool) -> bool:
-        """True if that changes anything."""
-        before = (application.is_watched, application.state)
-        application.is_watched = watched
-        application.heard_at_s = self.clock.now_s
-        if application.state is not State.FAILED:
-            application.state = State.STARTED if watched or not application.registers else State.REGISTERED
-        return before != (application.is_watched, application.state)
 
     def mark_failed(self, application: Application) -> None:
         """It says so itself: no warning."""
@@ -377,10 +325,10 @@ class Manager:
     def _release(self, application: Application) -> None:
         self._checks.kill(application)
         self.adoptions.release(application)
-        self._pipes.drop(application.id)
+        self.hearing.drop(application)
 
     def _over(self, application: Application) -> None:
-        self._pipes.close(application.id)
+        self.hearing.close(application)
         self._keeper.say([Say.CLOSE, application.id])
         self._call(self._when_over, application)
         self.past.see_to(application.owner.uid)

@@ -166,7 +166,7 @@ class Requests:
         application.policy, application.interval_ms, application.warn_signal = policy, interval_ms, warn_signal
         application.check = b""
         application.registers = True
-        self._manager.watch_health(application, watched=False)
+        self._manager.hearing.watch(application, watched=False)
         health = self._manager.places.health_of(application.id)
         reply(Code.OK, {"id": application.id, "instance": application.instance, "health": health})
 
@@ -199,11 +199,11 @@ class Requests:
         return application
 
     def _start(self, asker: Asker, _arguments: Arguments, reply: Reply) -> None:
-        self._manager.watch_health(self._registered(asker), watched=True)
+        self._manager.hearing.watch(self._registered(asker), watched=True)
         reply(Code.OK, None)
 
     def _stop_checks(self, asker: Asker, _arguments: Arguments, reply: Reply) -> None:
-        self._manager.watch_health(self._registered(asker), watched=False)
+        self._manager.hearing.watch(self._registered(asker), watched=False)
         reply(Code.OK, None)
 
     def _finalize(self, asker: Asker, _arguments: Arguments, reply: Reply) -> None:

@@ -60,7 +60,7 @@ class TakingUp:
 
     def _settle(self, application: Application, pid: int, start_time: int, ending: list[Any] | None) -> None:
         manager = self._manager
-        manager.listen(application)
+        manager.hearing.listen(application)
         if application.phase is Phase.STARTING and (ending is None or not ending[2]):
             manager.runs(application, pid, start_time)
         application.attend(manager.clock.now_s)
@@ -69,7 +69,8 @@ class TakingUp:
 
     def _settle_without_keeper(self, application: Application) -> None:
         manager = self._manager
-        self._keeper.say([Say.DRAIN, application.id, *manager.places.output_of(application.id)])
+        fifo, log_file = manager.places.output_of(application.id)
+        self._keeper.say([Say.DRAIN, application.id, fifo, log_file, application.owner.uid])
         if application.phase is Phase.STARTING:
             self._settle_start(application)
         elif not manager.adopt(application):

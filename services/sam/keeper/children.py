@@ -40,6 +40,12 @@ Ending = list[Any]
 """`[status, left_behind, stage, errno, unix_time]` (services.sam.keeper.wire)"""
 
 
+def complain(text: str) -> None:
+    """Say it in the keeper's log, if that can be written: a full disk must not end the keeper."""
+    with contextlib.suppress(OSError):
+        print(f"keeper: {text}", file=sys.stderr)
+
+
 def become_subreaper() -> None:
     """Orphans among the descendants of this process become its children. Raises OSError."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
@@ -329,7 +335,7 @@ def _signal_group(pid: int, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
     except PermissionError:
-        print(f"keeper: signal {number} to the processes of {pid} is not permitted", file=sys.stderr)
+        complain(f"signal {number} to the processes of {pid} is not permitted")
 
 
 def _above(descriptor: int) -> int:

@@ -18,10 +18,11 @@ from services.sam import quotas
 from services.sam.application import Owner
 from services.sam.clock import AwakeClock
 from services.sam.health import HealthPipes
+from services.sam.hearing import WORDS_SAVED_S
 from services.sam.keeper.output import make_fifo
 from services.sam.keeper_link import KeeperLink
 from services.sam.loop import Loop
-from services.sam.manager import WORDS_SAVED_S, Manager
+from services.sam.manager import Manager
 from services.sam.quotas import Quotas
 from services.sam.requests import Asker, Requests
 from services.sam.signals import start_time_of
@@ -42,7 +43,7 @@ class Sam:
         self.pipes = HealthPipes()
         self.table = Table(directory)
         self.manager = Manager(
-            self.table, KeeperLink(directory, self.loop), self.pipes, self.loop, self.clock,
+            self.table, KeeperLink(directory, self.loop, settings), self.pipes, self.loop, self.clock,
             Places(directory, f"ipc://{directory}/gateway.sock"), Quotas(settings, frozenset((favoured,))),
         )  # fmt: skip
         self.requests = Requests(self.manager, own)
@@ -235,12 +236,12 @@ def test_words_are_written_down_once_in_a_while(sam: Sam, tmp_path: Path) -> Non
     with open(sam.manager.places.health_of("sh-1"), "r+b", buffering=0) as fifo:
         for turn in range(100):
             fifo.write(b"start\n" if turn % 2 else b"stop\nok\nstop\n")
-            sam.manager.hear()
+            sam.manager.hearing.hear()
             assert sam.manager.applications["sh-1"].is_watched == bool(turn % 2)
             written.add((file.stat().st_ino, file.stat().st_mtime_ns))
         assert len(written) <= 2
         sam.clock.now_s += WORDS_SAVED_S
-        sam.manager.hear()
+        sam.manager.hearing.hear()
     (loaded,) = Table(tmp_path).load()
     assert loaded.is_watched == sam.manager.applications["sh-1"].is_watched
 
