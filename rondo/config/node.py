@@ -94,6 +94,18 @@ class RemoteSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SamSettings:
+    """What users may take of SAM (corosync.conf: `sam{}`). A quarter of what is for all is kept for root and the
+    executive's own user, to whom the limits per user do not apply."""
+
+    applications_per_user_max: int = 256
+    table_bytes_per_user_max: int = 32 * 1024 * 1024
+    table_bytes_max: int = 128 * 1024 * 1024
+    output_bytes_per_user_max: int = 64 * 1024 * 1024
+    output_bytes_max: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
 class KnetLink:
     """One link of knet (corosync.conf: `totem.interface{}`)."""
 
@@ -231,6 +243,7 @@ class NodeConfig:
     node_names: dict[int, str] = field(default_factory=dict)
     """`nodelist.node.name` of the nodes that have one."""
     remote: RemoteSettings = field(default_factory=RemoteSettings)
+    sam: SamSettings = field(default_factory=SamSettings)
     knet: KnetSettings = field(default_factory=KnetSettings)
     quorum: QuorumSettings = field(default_factory=QuorumSettings)
 

@@ -16,6 +16,7 @@ from rondo.config.node import (
     NodeConfig,
     QuorumSettings,
     RemoteSettings,
+    SamSettings,
     SecuritySettings,
 )
 from rondo.config.schema_node import LoggerSubsys, Logging
@@ -102,6 +103,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         client_bytes_max=derive.client_bytes_max(config),
         node_names={node_id_of(loaded, node): node.name for node in config.nodelist.node if node.name},
         remote=_remote(loaded),
+        sam=SamSettings(**config.sam.model_dump()),
         knet=_knet(loaded) if transport == "knet" else KnetSettings(),
         quorum=_quorum(loaded),
     )

@@ -1,4 +1,4 @@
-"""The options of logging{}, system{}, uidgid{}, cpg{} and remote{}, and the whole file: how one node runs."""
+"""The options of logging{}, system{}, uidgid{}, cpg{}, sam{} and remote{}, and the whole file: how one node runs."""
 
 from typing import Literal
 
@@ -137,6 +137,35 @@ class Cpg(Section):
     )
 
 
+class Sam(Section):
+    """Rondo's own section: what users may take of SAM. The limits per user are for whoever is neither root nor the
+    executive's own user; a quarter of what is for all is kept for these two."""
+
+    applications_per_user_max: Number = option(256, "Applications of one user that run or wait.", ge=1, le=768)
+    table_bytes_per_user_max: Number = option(
+        32 * MIB,
+        "Memory and state directory: command lines, environments and stored data of one user's applications. What is "
+        "over is forgotten first.",
+        unit="bytes",
+        ge=4 * MIB,
+        le=4096 * MIB,
+    )
+    table_bytes_max: Number = option(
+        128 * MIB, "The same of all applications together.", unit="bytes", ge=16 * MIB, le=16384 * MIB
+    )
+    output_bytes_per_user_max: Number = option(
+        64 * MIB,
+        "Run directory: what one user's applications wrote, for `rondo sam logs`. Beyond it the oldest is dropped of "
+        "what wrote most, and the log says so.",
+        unit="bytes",
+        ge=MIB,
+        le=16384 * MIB,
+    )
+    output_bytes_max: Number = option(
+        256 * MIB, "The same of all applications together.", unit="bytes", ge=4 * MIB, le=65536 * MIB
+    )
+
+
 class Remote(Section):
     """Rondo's own section: clients on other hosts, over TCP with CURVE. Without `address` there are none."""
 
@@ -162,4 +191,5 @@ class Config(Section):
     system: System = option(System(), "The processes.")
     uidgid: tuple[UidGid, ...] = option((), "Who may connect.")
     cpg: Cpg = option(Cpg(), "Process groups.")
+    sam: Sam = option(Sam(), "What users may take of SAM.")
     remote: Remote = option(Remote(), "Clients on other hosts.")

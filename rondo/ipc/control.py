@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from rondo.ipc import endpoints, remote
+from rondo.ipc.trust import check_socket
+from rondo.paths import PathError
 from rondo.protocol.envelope import BusError, pack, unpack
 
 if TYPE_CHECKING:
@@ -81,8 +83,13 @@ class ControlServer:
 
 def ask(run_dir: Path, service: str, op: str, timeout: float = 2.0, **arguments: Any) -> dict[str, Any]:
     """Ask a service one thing and wait for the answer, `timeout` seconds at most. Raises `ControlError`."""
-    if not (run_dir / f"{service}.ctl").exists():
-        raise ControlError(f"{service} is not running in {run_dir}")
+    path = run_dir / f"{service}.ctl"
+    try:
+        check_socket(path)
+        if not path.exists():
+            raise ControlError(f"{service} is not running in {run_dir}")
+    except (PathError, OSError) as error:
+        raise ControlError(f"{service}: {error}") from None
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         return _ask(context, endpoint(run_dir, service), service, {"op": op, **arguments}, timeout)

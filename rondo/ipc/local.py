@@ -26,6 +26,8 @@ from typing import NamedTuple
 from rondo.ipc import zmtp
 from rondo.ipc.endpoints import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, SocketError, ipc_path
 from rondo.ipc.stream import Connection
+from rondo.node.process_watch import start_time_of_peer
+from rondo.paths import PathError
 
 BACKLOG = 1024
 ACCEPTED_MAX = 64
@@ -51,6 +53,8 @@ class Credentials(NamedTuple):
     pid: int
     uid: int
     gid: int
+    start_time: int = 0
+    """Which process of that pid: see `rondo.node.process_watch.start_time_of_peer`."""
 
 
 class Router:
@@ -160,6 +164,7 @@ class Router:
                     stream.send(zmtp.GREETING + zmtp.command(zmtp.DENIED), socket.MSG_NOSIGNAL)
                     stream.close()
                     continue
+                credentials = credentials._replace(start_time=start_time_of_peer(stream, credentials.pid))
                 connection = Connection(stream, b"ROUTER", self._bytes_max, self._high_water)
             except OSError:
                 stream.close()
@@ -242,9 +247,16 @@ class Dealer:
     """
 
     def __init__(
-        self, endpoint: str, *, high_water: int = HIGH_WATER_MARK, bytes_max: int = ENVELOPE_BYTES_MAX
+        self,
+        endpoint: str,
+        *,
+        high_water: int = HIGH_WATER_MARK,
+        bytes_max: int = ENVELOPE_BYTES_MAX,
+        trusts: Callable[[socket.socket, Path], object] = lambda *_: None,
     ) -> None:
-        """`endpoint`: `ipc://PATH`. Raises `SocketError` if it is none."""
+        """`endpoint`: `ipc://PATH`. `trusts` raises PathError for who must not be spoken to: that is as if nobody were
+        there. Raises `SocketError` if it is no endpoint."""
+        self._trusts = trusts
         self._path = str(_path_of(endpoint))
         self._high_water = high_water
         self.is_broken = False
@@ -306,8 +318,9 @@ class Dealer:
             return  # no descriptor is left; there may be one later
         try:
             stream.connect(self._path)
+            self._trusts(stream, Path(self._path))
             self._connection = Connection(stream, b"DEALER", ENVELOPE_BYTES_MAX, self._high_water)
-        except OSError:
+        except (OSError, PathError):
             stream.close()
             return
         self.retry_at_s = None

@@ -6,6 +6,7 @@ Each `services/*/__main__.py` says what is its own (`Service`) and leaves the re
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import logging
 import sys
@@ -23,6 +24,8 @@ from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL, EXIT_NOT_ANSWE
 from rondo.node.instance import InstanceError
 from rondo.node.logs import LEVELS, SAID_ON_STDERR, LogError, Logs
 from rondo.node.process_name import set_process_name
+
+PR_SET_DUMPABLE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,15 @@ def _told(service: Service, error: Exception) -> tuple[str, int] | None:
     return None
 
 
+def keep_memory_private() -> None:
+    """No core dump of this process, and no look into its memory for others of its user: there are keys in it, and what
+    users have told it. (prctl(2); root may look all the same.)"""
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def _run(service: Service, options: argparse.Namespace) -> int:
     set_process_name(service.name.removeprefix("ipc_"))
+    keep_memory_private()
     node_config = _configuration(service, options)
     run_dir = paths.make_run_dir(options.run_dir)
     state_dir = run_dir

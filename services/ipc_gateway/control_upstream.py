@@ -22,6 +22,6 @@ class ControlUpstream(Asking):
     def __init__(self, run_dir: Path, answer: Answer) -> None:
         super().__init__(run_dir / bus.SOCKET, "control", bus.REQUEST_BYTES_MAX, _answer_of, answer)
 
-    def ask(self, connection: bytes, number: int, blob: bytes) -> None:
-        """A client asks."""
-        self.send(connection, number, blob, lambda: bus.encode(bus.Ask(0, connection, number, blob)))
+    def ask(self, connection: bytes, number: int, uid: int, blob: bytes) -> None:
+        """A client of this user asks."""
+        self.send(connection, number, uid, blob, lambda: bus.encode(bus.Ask(0, connection, number, blob)))

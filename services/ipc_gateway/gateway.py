@@ -17,7 +17,7 @@ from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Flag, Kind, deco
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import PROTOCOL_VERSION, BusError
 from rondo.protocol.totem_reader import Again
-from services.ipc_gateway.credentials import Identity, Peer, identity_of, peer_of_stamp
+from services.ipc_gateway.credentials import Identity, Peer, identity_of, peer_of_stamp, start_time_of_stamp
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.table import Session, Table
 
@@ -54,11 +54,13 @@ class Sam(Protocol):
 
     def ask(self, connection: bytes, number: int, who: Identity | None, blob: bytes) -> None: ...
 
+    def forget(self, connection: bytes) -> None: ...
+
 
 class Control(Protocol):
     """What the gateway needs of the way to control."""
 
-    def ask(self, connection: bytes, number: int, blob: bytes) -> None: ...
+    def ask(self, connection: bytes, number: int, uid: int, blob: bytes) -> None: ...
 
     def forget(self, connection: bytes) -> None: ...
 
@@ -122,11 +124,12 @@ class Gateway:
             return
         if kind == Kind.SAM_REQUEST and self.sam is not None:
             self.counters["sam_requests"] += 1
-            self.sam.ask(received.connection, fields[0], identity_of(peer_of_stamp(received.stamp)), fields[1])
+            who = identity_of(peer_of_stamp(received.stamp), start_time_of_stamp(received.stamp))
+            self.sam.ask(received.connection, fields[0], who, fields[1])
             return
         if kind == Kind.CONTROL_REQUEST and self.control is not None:
             self.counters["control_requests"] += 1
-            self.control.ask(received.connection, fields[0], fields[1])
+            self.control.ask(received.connection, fields[0], peer_of_stamp(received.stamp).uid, fields[1])
             return
         session = self.table.of_connection(received.connection)
         if session is None or self._stamps.get(received.connection) != received.stamp:
@@ -239,6 +242,8 @@ class Gateway:
         self._early.pop(connection, None)
         if self.control is not None:
             self.control.forget(connection)
+        if self.sam is not None:
+            self.sam.forget(connection)
         session = self.table.detach(connection)
         if session is not None:
             self._blocked.discard(session)

@@ -27,7 +27,7 @@ class LocalFront:
     ) -> None:
         """Binds; raises SocketError."""
         remove_stale(endpoint)
-        self._stamp: Callable[[Peer], str] = doorkeeper.stamp
+        self._stamp: Callable[[Peer, int], str] = doorkeeper.stamp
         self._stamps: dict[bytes, str] = {}
         self._router = Router(
             endpoint,
@@ -54,7 +54,8 @@ class LocalFront:
         for connection, envelope in self._router.receive(ENVELOPES_PER_DRAIN):
             stamp = self._stamps.get(connection)
             if stamp is None:
-                stamp = self._stamps[connection] = self._stamp(_peer(self._router.credentials(connection)))
+                who = self._router.credentials(connection)
+                stamp = self._stamps[connection] = self._stamp(_peer(who), who.start_time)
             yield Received(connection, stamp, 0, envelope or b"")
 
     def note(self, received: Received) -> None:

@@ -28,4 +28,4 @@ class SamUpstream(Asking):
             self.refuse(connection, number, Code.ACCESS, "the process that asks cannot be seen by this node")
             return
         ask = bus.Ask(0, connection, number, who.pid, who.start_time, who.uid, who.gid, list(who.groups), blob)
-        self.send(connection, number, blob, lambda: bus.encode(ask))
+        self.send(connection, number, who.uid, blob, lambda: bus.encode(ask))

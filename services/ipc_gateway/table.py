@@ -7,9 +7,9 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rondo.node.process_watch import ProcessWatch
+from rondo.node.process_watch import ProcessWatch, start_time_of
 from rondo.protocol.cpg_gateway import KIND_SHIFT
-from services.ipc_gateway.credentials import Peer, start_time_of
+from services.ipc_gateway.credentials import Peer
 from services.ipc_gateway.remote import remote_pid
 
 SESSIONS_PER_PROCESS_MAX = 64

@@ -25,6 +25,7 @@ from services.sam.keeper_link import RETRY_S, KeeperLink
 from services.sam.last_words import LastWords
 from services.sam.loop import Loop
 from services.sam.manager import Manager
+from services.sam.quotas import Quotas
 from services.sam.requests import Asker, Requests
 from services.sam.spec import Places
 from services.sam.table import Table
@@ -56,11 +57,12 @@ class Process:
         self._loop = Loop()
         self._clock = AwakeClock(time.monotonic())
         self._pipes = HealthPipes()
-        self._keeper = KeeperLink(run_dir, self._loop)
+        self._keeper = KeeperLink(run_dir, self._loop, config.sam)
         places = Places(run_dir, socket_endpoint(run_dir, "gateway.sock"))
-        self._manager = Manager(Table(state_dir), self._keeper, self._pipes, self._loop, self._clock, places)
+        quotas = Quotas(config.sam, frozenset((0, os.geteuid())))
+        self._manager = Manager(Table(state_dir), self._keeper, self._pipes, self._loop, self._clock, places, quotas)
         self._keeper.listener = self._manager
-        self._requests = Requests(self._manager)
+        self._requests = Requests(self._manager, Owner(os.geteuid(), os.getegid(), tuple(sorted(os.getgroups()))))
         self._turn_began_s = time.monotonic()
         self._bus_errors = 0
         self._replies: deque[tuple[bytes, bytes]] = deque()
@@ -92,7 +94,7 @@ class Process:
         wait_s = min(TICK_S, manager.look_s, due_in_s, retry_s)
         clock.plan(wait_s)
         self._loop.turn(self._turn_began_s + wait_s, self._begin_turn)
-        manager.hear()
+        manager.hearing.hear()
         manager.see_to_time()
         self._keeper.tend(self._turn_began_s)
         self._send_replies()
@@ -174,6 +176,7 @@ class Process:
                 "keeper_starts": self._keeper.starts,
                 "pauses": self._clock.pauses,
                 "paused_ms": round(self._clock.paused_s * 1000),
+                "health_floods": self._pipes.floods,
                 "table_errors": manager.table.errors,
                 "bus_errors": self._bus_errors,
                 "replies_dropped": self._replies_dropped,

@@ -6,9 +6,10 @@ import resource
 
 import pytest
 
+from rondo.node.process_watch import start_time_of
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
-from services.ipc_gateway.credentials import Peer, peer_of_address, start_time_of
+from services.ipc_gateway.credentials import Peer, peer_of_address
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.gateway import Gateway
 from services.ipc_gateway.limits import raise_descriptor_limit

@@ -20,6 +20,7 @@ from zmq.utils.monitor import recv_monitor_message
 from rondo.ipc import endpoints, remote, zmtp
 from rondo.ipc.endpoints import SocketError
 from rondo.ipc.local import Credentials, Dealer, Router
+from rondo.node.process_watch import start_time_of
 
 Context = zmq.Context[zmq.Socket[bytes]]
 LARGE = 3_000_000
@@ -121,7 +122,8 @@ def test_libzmq_connects_to_ours(context: Context, tmp_path: Path) -> None:
     ((identity, envelope),) = arrived(ours)
     assert identity is not None
     assert envelope == b"early"
-    assert ours.credentials(identity) == Credentials(os.getpid(), os.geteuid(), os.getegid())
+    known = Credentials(os.getpid(), os.geteuid(), os.getegid(), start_time_of(os.getpid()))
+    assert ours.credentials(identity) == known
     assert ours.send(identity, bytes(LARGE))
     until(lambda: ours.receive() or theirs.poll(0))
     assert remote.receive_all(theirs).__next__() == bytes(LARGE)
