@@ -102,8 +102,9 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py $(VENV)/.ready
 	@$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c build/lowest.txt -e '.[dev]'
 	@touch $@
 
-test-lowest: $(LOWEST)/.ready ## unit tests and the simulator with the lowest versions that pyproject.toml admits
-	@$(SOURCE) $(LOWEST)/bin/pytest -q -n $(JOBS) -p no:cacheprovider tests/unit tests/simulation
+test-lowest: $(LOWEST)/.ready ## what uses other packages, with the lowest versions that pyproject.toml admits
+	@$(SOURCE) $(LOWEST)/bin/pytest -q -n $(JOBS) -p no:cacheprovider \
+		$(addprefix tests/unit/,client config ipc node protocol security) tests/simulation/test_sealed.py
 
 sam: compiled ## applications under SAM: killed, hung, broken; and SAM itself killed
 	@$(BIN)/pytest -q -n $(JOBS) tests/sam
