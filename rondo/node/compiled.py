@@ -74,6 +74,7 @@ MODULES = (
     "services.ipc_gateway.upstream",
     "services.totem.bus",
     "services.totem.node",
+    "services.totem.outgoing",
     "services.totem.process",
     "services.totem.protection",
     "services.totem.suspicion",
