@@ -39,7 +39,6 @@ PACKAGES = ("services.totem.ring", "services.totem.wire")
 """All modules of these."""
 
 MODULES = (
-    "rondo.ipc.endpoints",
     "rondo.ipc.local",
     "rondo.ipc.stream",
     "rondo.protocol.envelope",
