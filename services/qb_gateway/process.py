@@ -26,14 +26,16 @@ from rondo.node.logs import Logs, notice
 from rondo.node.placement import stay_off_the_ring
 from rondo.node.tuning import tune_memory
 from services.qb_gateway.access import Access
-from services.qb_gateway.cfg import CfgService, addresses_of
+from services.qb_gateway.cfg import CfgService
 from services.qb_gateway.cmap import CmapService
+from services.qb_gateway.connection import Service
 from services.qb_gateway.control_link import ControlLink
 from services.qb_gateway.cpg.service import CpgService
 from services.qb_gateway.cpg.sessions import Sessions
 from services.qb_gateway.hub import Hub
 from services.qb_gateway.limits import raise_descriptor_limit
 from services.qb_gateway.listeners import Listeners
+from services.qb_gateway.quorum import QuorumService, VotequorumService
 from services.qb_gateway.shared_memory import prefix_of, sweep
 from services.qb_gateway.truncation import TruncationGuard
 from services.qb_gateway.upstream import Upstream
@@ -66,11 +68,16 @@ class Process:
         self._upstream = Upstream(run_dir)
         self._sessions = Sessions(self._upstream.send)
         self._cpg = CpgService(self._sessions, config.message_size_max, config.client_bytes_max)
-        self._cfg = CfgService(config.node_id, addresses_of(config))
         self._hub = Hub(self._poll, self._guard)
         self._access = Access(config.allowed_uids, config.allowed_gids)
         self._control_link = ControlLink(run_dir)
-        self._cmap = CmapService(self._control_link, self._access.on_key)
+        self._services: list[Service] = [
+            self._cpg,
+            CfgService(config, self._control_link),
+            CmapService(self._control_link, self._access.on_key),
+            QuorumService(self._control_link),
+            VotequorumService(self._control_link),
+        ]
         self._listeners: Listeners | None = None
         self._why_not_listening = ""
         self._absent_since_s: float | None = self._started_s
@@ -84,7 +91,7 @@ class Process:
         """Take the names. With `qb_ipc: auto` another owner is waited for; with `yes` it is an error."""
         try:
             self._listeners = Listeners(
-                [self._cpg, self._cfg, self._cmap], self._guard, self._prefix, self._access.allows, self._hub.attention
+                self._services, self._guard, self._prefix, self._access.allows, self._hub.attention
             )  # fmt: skip
         except SocketError as error:
             if self._config.qb_ipc == "yes" or error.errno != errno.EADDRINUSE:

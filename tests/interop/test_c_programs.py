@@ -289,3 +289,32 @@ def test_keys_outlive_the_kill_of_control_under_a_c_program(node: Node) -> None:
         node.send(signal.SIGKILL, "control")
         assert node.host.run(["corosync-cmapctl", "-g", "my.key"]).stdout == "my.key (u32) = 5\n"
     assert node.status("qb_gateway")["counters"]["cut"] == cut
+
+
+def test_corosync_quorumtool_and_cfgtool_see_votes_and_nodes(lab: Lab, tmp_path: Path) -> None:
+    with nodes_of(lab, tmp_path, quorum={"provider": "corosync_votequorum"}) as nodes:
+        host = nodes[0].host
+
+        def said(*argv: str) -> str:
+            return host.run(list(argv), check=False).stdout
+
+        votes = said("corosync-quorumtool", "-s")
+        assert re.search(r"^Quorate:\s+Yes$", votes, re.MULTILINE), votes
+        assert re.search(r"^Total votes:\s+3$", votes, re.MULTILINE), votes
+        assert re.search(r"^Quorum:\s+2", votes, re.MULTILINE), votes
+        links = said("corosync-cfgtool", "-n")
+        assert [f"nodeid: {number} reachable" in links for number in (2, 3)] == [True, True], links
+        with (host.directory / "watch.out").open("wb") as file:
+            watcher = host.popen(["stdbuf", "-oL", "corosync-quorumtool", "-m"], stdout=file)
+        output = host.directory / "watch.out"
+        wait_for(output.read_text, lambda text: "Quorate:" in text, "quorumtool watches", TIMEOUT_S)
+        for node in nodes[1:]:
+            node.kill()
+        wait_for(
+            output.read_text,
+            lambda text: re.search(r"Quorate:\s+No", text) is not None,
+            "it hears of the loss",
+            TIMEOUT_S,
+        )
+        assert watcher.poll() is None
+        assert re.search(r"^Quorate:\s+No$", said("corosync-quorumtool", "-s"), re.MULTILINE)
