@@ -81,6 +81,8 @@ class Process:
         self._listeners: Listeners | None = None
         self._why_not_listening = ""
         self._absent_since_s: float | None = self._started_s
+        self._is_out_of_order = False
+        """cpg has been away for too long."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         handlers = {"status": self._on_status, "log_level": self._on_log_level}
         self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
@@ -159,7 +161,8 @@ class Process:
         hub.write()
         self._sessions.flush()
         if self._listeners is not None:
-            self._listeners.is_ready = self._cpg.is_ready and self._sessions.is_welcomed
+            # While cpg is started again programs may connect all the same: what they ask for waits.
+            self._listeners.is_ready = self._cpg.is_ready and not self._is_out_of_order
         return now_s
 
     def _timeout_s(self, next_housekeeping_s: float) -> float:
@@ -180,9 +183,11 @@ class Process:
             self._listen()
         if self._sessions.is_welcomed:
             self._absent_since_s = None
+            self._is_out_of_order = False
         elif self._absent_since_s is None:
             self._absent_since_s = now_s
         elif now_s >= self._absent_since_s + ABSENCE_MAX_S:
+            self._is_out_of_order = True
             self._hub.hang_up_all(f"cpg has been away for {ABSENCE_MAX_S:g} s")
 
     def _serve_control(self) -> None:

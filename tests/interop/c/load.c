@@ -23,6 +23,7 @@
 
 #define SENDERS_MAX 64
 #define QUIET_MS 20000
+#define TRIES_MAX 3000
 /* A program that sends long messages has to take events: libcpg waits for room inside a call otherwise. */
 #define UNDELIVERED_BYTES_MAX (4 << 20)
 
@@ -98,7 +99,7 @@ int main(int argc, char **argv)
 	struct cpg_name group;
 	struct timespec begin, end;
 	cpg_handle_t handle;
-	int descriptor;
+	int descriptor, tries = 0;
 
 	if (argc != 7)
 		return 2;
@@ -112,7 +113,10 @@ int main(int argc, char **argv)
 	char *data = malloc(size_max);
 	buffer = malloc(size_max);
 
-	must("initialize", cpg_initialize(&handle, &callbacks));
+	cs_error_t made;
+	while ((made = cpg_initialize(&handle, &callbacks)) == CS_ERR_TRY_AGAIN && tries++ < TRIES_MAX)
+		usleep(10000);
+	must("initialize", made);
 	must("local_get", cpg_local_get(handle, &own_node));
 	must("join", cpg_join(handle, &group));
 	must("fd_get", cpg_fd_get(handle, &descriptor));
