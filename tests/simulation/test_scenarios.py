@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from services.totem.ring.estrangement import PAUSE_MS_MAX
 from services.totem.ring.events import GatherReason, State
 from services.totem.ring.options import MESSAGE_SIZE_MAX
 from services.totem.wire.frames import Join, Kind, encode_join
@@ -469,3 +470,37 @@ def test_sound_nodes_stay_together_while_most_others_are_killed_and_started_at_o
     for node, told in zip(sound, before, strict=True):
         for configuration in cluster.events("conf", node)[told:]:
             assert not set(sound) & set(configuration["left"])
+
+
+def usable_share(cluster: Cluster, node: int, since_s: float) -> float:
+    """Of the time since then, how much this node was in a ring that works."""
+    now_s = cluster.world.now() / 1e9
+    changes = [(event["t"], event["state"]) for event in cluster.events("state", node)]
+    ends = [at for at, _ in changes[1:]] + [now_s]
+    spans = zip(changes, ends, strict=True)
+    usable_s = sum(end - max(at, since_s) for (at, state), end in spans if end > since_s and state == "operational")
+    return float(usable_s / (now_s - since_s))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cut", "together"),
+    [(4, (1, 2), (2, 3, 4)), (4, (4, 1), (1, 2, 3)), (4, (2, 3), (3, 4)), (3, (1, 2), (2, 3))],
+)
+def test_those_who_hear_each_other_settle_on_a_ring_while_a_link_is_cut_one_way(
+    nodes: int, cut: tuple[int, int], together: tuple[int, ...]
+) -> None:
+    """The one who is not heard by all is taken in no more often than every few seconds, until the link is mended."""
+    cluster = Cluster(nodes, token_timeout_ms=1000, token_retransmit_ms=238, token_hold_ms=180,
+                      consensus_timeout_ms=1200, join_timeout_ms=50, merge_timeout_ms=200)  # fmt: skip
+    cluster.form()
+    cluster.block(*cut)
+    cluster.run(20_000)
+    since_s = cluster.world.now() / 1e9
+    cluster.run(60_000)
+    for node in together:
+        assert usable_share(cluster, node, since_s) > 0.85
+        assert cluster.rings(node)[-1] == together
+    assert sum(host.ring.counters.stranger_estranged for host in cluster.world.hosts.values() if host.ring) > 0
+    cluster.heal()
+    assert cluster.expect_ring(*cluster.nodes, within_ms=PAUSE_MS_MAX + 3000) is not None
+    cluster.finish()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum, auto
 
+from services.totem.ring.estrangement import Estrangement
 from services.totem.ring.join_failure_detector import JoinFailureDetector
 from services.totem.ring.options import RingOptions
 from services.totem.ring.timers import MS
@@ -37,8 +38,8 @@ class Consensus:
     """One node's lists, and who has agreed to them."""
 
     __slots__ = (
-        "_node_id", "_options", "_since_ns", "agreed", "detector", "dissenting", "failed", "failed_to_receive",
-        "leaving", "proc",
+        "_node_id", "_options", "_since_ns", "agreed", "detector", "dissenting", "estrangement", "failed",
+        "failed_to_receive", "leaving", "proc",
     )  # fmt: skip
 
     def __init__(self, node_id: int, options: RingOptions, now_ns: int) -> None:
@@ -56,6 +57,8 @@ class Consensus:
         """Of nodes whose joins do not say what we say, and change nothing of it: what, and since when (ns)."""
         self.detector = JoinFailureDetector()
         """Members that owe an answer while a ring is formed."""
+        self.estrangement = Estrangement()
+        """Nodes of other rings with which none comes about."""
         self.leaving: set[int] = set()
         """Nodes that said goodbye since the last ring was installed."""
         self.failed_to_receive = False
@@ -199,8 +202,12 @@ class Consensus:
             self.failed = set()
         return tuple(sorted(self.proc - self.failed))
 
-    def install(self, members: tuple[int, ...], silent: tuple[int, ...], now_ns: int) -> None:
-        """A ring is installed. `silent`: members of the one before that are not in it and have not said goodbye."""
+    def install(self, members: tuple[int, ...], left: tuple[int, ...], silent: tuple[int, ...], now_ns: int) -> None:
+        """A ring is installed. `left`: members of the one before that are not in it; `silent`: those of them that have
+        not said goodbye."""
+        strangers = self.failed.difference(members, left)
+        self.estrangement.note(filter(self.detector.was_heard, strangers), now_ns)
+        self.estrangement.meet(members)
         self.begin_from(members)
         self.leaving.clear()
         for node in silent:

@@ -45,6 +45,8 @@ class Counters:
     consensus_early: int = 0
     stranger_early: int = 0
     """Joins and packets of other rings that came while some members were still about to install this one."""
+    stranger_estranged: int = 0
+    """Joins and packets of nodes with which no ring comes about, passed over for a while."""
     continuous_gather: int = 0
     """Times in a row that Gather was entered without reaching Operational."""
     rx_msg_dropped: int = 0

@@ -209,6 +209,8 @@ def _take_join(s: RingState, join: Join) -> bool:
 
 def join_in_gather(s: RingState, join: Join) -> None:
     """Form the ring if all agree now and it is for us to do so; begin anew if it says something new."""
+    if join.sender not in s.consensus.proc and comes_too_early(s, join.sender):
+        return
     if not _take_join(s, join):
         return
     verdict = s.consensus.absorb(join, s.membership.members, s.now_ns)
@@ -257,11 +259,17 @@ def join_in_operational(s: RingState, join: Join) -> None:
 
 
 def comes_too_early(s: RingState, node: int) -> bool:
-    """Whether a stranger is passed over for now, until all members have installed this ring; it is counted."""
-    if s.options.like_corosync or not s.membership.must_wait(node):
+    """Whether a stranger is passed over for now; it is counted. Until all members have installed this ring, or because
+    attempts to form one with it have been in vain."""
+    if s.options.like_corosync:
         return False
-    s.counters.stranger_early += 1
-    return True
+    if s.membership.must_wait(node):
+        s.counters.stranger_early += 1
+        return True
+    if node not in s.membership.members and s.consensus.estrangement.is_pausing(node, s.now_ns):
+        s.counters.stranger_estranged += 1
+        return True
+    return False
 
 
 def _enter_on(s: RingState, join: Join, reason: GatherReason) -> None:

@@ -39,7 +39,7 @@ def enter(s: RingState) -> None:
     s.membership.install()
     s.delivery.install(s.recovery.close(), s.options.initial_sequence)
     capabilities.forget(s)
-    s.consensus.install(s.membership.members, silent, s.now_ns)
+    s.consensus.install(s.membership.members, left, silent, s.now_ns)
     s.counters.operational_entered += 1
     s.counters.continuous_gather = 0
     if silent:

@@ -63,6 +63,10 @@ class JoinFailureDetector:
         heard_ns = self._heard_ns.get(node)
         return heard_ns is not None and now_ns - heard_ns <= _GAP_JOINS * interval_ms * MS
 
+    def was_heard(self, node: int) -> bool:
+        """Whether a join of this node has come since the last ring was installed."""
+        return node in self._heard_ns
+
     def clear(self) -> None:
         """Nobody owes an answer any more."""
         self._asked.clear()
