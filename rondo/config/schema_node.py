@@ -73,7 +73,9 @@ class System(Section):
     )
     service_timeout: Number = option(
         5000,
-        "Rondo's own: a service that does not move for so long is killed and started again.",
+        "Rondo's own: a service that does not move for so long (it is stopped by a signal, spins, or waits) is killed "
+        "and started again, at most a second later. While a node or its machine stands still as a whole that time does "
+        "not count.",
         unit="ms",
         ge=100,
         le=3_600_000,

@@ -33,6 +33,8 @@ class Start:
     state_dir: Path
     """Where it keeps what outlives it; the run directory for a service that keeps nothing (`Service.state_dir`)."""
     logs: Logs
+    heartbeat: bool = False
+    """Standard input is the pipe of supervisord's watchdog (rondo.node.chassis)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def _run(service: Service, options: argparse.Namespace) -> int:
     logs.start()
     logging.getLogger("MAIN").debug("Running %s.", compiled.state())
     try:
-        return service.run(Start(node_config, run_dir, state_dir, logs))
+        return service.run(Start(node_config, run_dir, state_dir, logs, options.heartbeat))
     finally:
         logs.close()
 
@@ -124,5 +126,6 @@ def _parser(service: Service) -> argparse.ArgumentParser:
         parser.add_argument("--state-dir", metavar="D", help=f"{service.state_dir} (RONDO_STATE_DIR)")
     parser.add_argument("--nodeid", metavar="N", type=int, help="which node of the nodelist this is")
     parser.add_argument("--log-level", metavar="L", choices=LEVELS, help=f"one of {' '.join(LEVELS)}")
+    parser.add_argument("--heartbeat", action="store_true", help=argparse.SUPPRESS)  # for supervisord alone
     parser.add_argument("--status", action="store_true", help="print the state of a running instance as JSON")
     return parser

@@ -4,16 +4,15 @@ import logging
 import os
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import zmq
 
-from rondo.config.node import NodeConfig
 from rondo.ipc import remote
-from rondo.ipc.control import ControlServer
+from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
-from rondo.node.logs import Logs, notice
+from rondo.node.logs import notice
+from rondo.node.service import Start
 from rondo.paths import socket_endpoint
 from rondo.protocol import sam_gateway as bus
 from rondo.protocol.codes import Code
@@ -40,20 +39,18 @@ log = logging.getLogger("SAM")
 class Process:
     """Everything of one running SAM. `run` returns when a signal asked it to stop."""
 
-    def __init__(self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs) -> None:
+    def __init__(self, start: Start) -> None:
         """Raises InstanceError, SocketError, PathError, OSError."""
+        run_dir, state_dir = start.run_dir, start.state_dir
         self._lock = InstanceLock(run_dir, SERVICE)
         self._state_lock = InstanceLock(state_dir, SERVICE, "--state-dir")
-        self._config = config
-        self._logs = logs
-        self._started_s = time.monotonic()
+        self._chassis = Chassis(SERVICE, start)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        handlers = {"status": self._on_status, "log_level": self._on_log_level}
-        self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
+        self._chassis.open_control(self._context, self._status)
         endpoint = socket_endpoint(run_dir, bus.SOCKET)
         remote.remove_stale(endpoint)
         self._bus = remote.bind_router(self._context, endpoint)
-        self._loop = Loop()
+        self._loop = Loop(self._chassis.poll)
         self._clock = AwakeClock(time.monotonic())
         self._pipes = HealthPipes()
         self._keeper = KeeperLink(run_dir, self._loop)
@@ -69,15 +66,13 @@ class Process:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        loop = self._loop
-        loop.catch_signals()
-        loop.serve(self._control.socket, self._control.serve)
-        loop.serve(self._bus, self._serve_bus)
+        self._chassis.catch_signals()
+        self._loop.serve(self._bus, self._serve_bus)
         self._manager.load()
         self._keeper.connect()
         notice(log, "Watching applications; process %d.", os.getpid())
         try:
-            while not loop.stopping:
+            while not self._chassis.stopping:
                 self._turn()
             self._stop_applications()
         finally:
@@ -89,9 +84,9 @@ class Process:
         manager, clock = self._manager, self._clock
         due_in_s = max(0.0, manager.due_at_s() - clock.now_s)
         retry_s = RETRY_S if self._keeper.has_work or self._replies else TICK_S
-        wait_s = min(TICK_S, manager.look_s, due_in_s, retry_s)
+        wait_s = 0.0 if self._chassis.has_more else min(TICK_S, manager.look_s, due_in_s, retry_s)
         clock.plan(wait_s)
-        self._loop.turn(self._turn_began_s + wait_s, self._begin_turn)
+        self._chassis.serve(self._loop.turn(self._turn_began_s + wait_s, self._begin_turn))
         manager.hear()
         manager.see_to_time()
         self._keeper.tend(self._turn_began_s)
@@ -153,20 +148,14 @@ class Process:
             if sent is None:
                 self._replies_dropped += 1  # its gateway is gone: the client asks again
 
-    # -- control ------------------------------------------------------------------------------------------------
-
-    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+    def _status(self) -> dict[str, Any]:
+        """What `rondo status` and `rondo debug` show, besides what all services say."""
         manager = self._manager
         phases: dict[str, int] = {}
         for each in manager.applications.values():
             phases[each.state.value] = phases.get(each.state.value, 0) + 1
         return {
-            "service": SERVICE,
-            "pid": os.getpid(),
             "state": "operational",
-            "node_id": self._config.node_id,
-            "uptime_seconds": time.monotonic() - self._started_s,
-            "cpu_seconds": time.process_time(),
             "keeper_pid": self._keeper.pid or None,
             "applications": phases,
             "counters": {
@@ -177,24 +166,17 @@ class Process:
                 "table_errors": manager.table.errors,
                 "bus_errors": self._bus_errors,
                 "replies_dropped": self._replies_dropped,
-                "log_lines_dropped": self._logs.dropped,
                 "last_words_sent": self._last_words.sent,
                 "last_words_refused": self._last_words.refused,
             },
             "watched_totem": self._last_words.watched,
         }
 
-    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
-        level = str(request.get("level"))
-        self._logs.set_level(level)
-        return {"level": level}
-
     def _close(self) -> None:
         self._last_words.close()
         self._keeper.close()
         self._pipes.close_all()
-        self._loop.close()
-        self._control.close()
+        self._chassis.close()
         self._context.destroy(linger=0)
         self._state_lock.close()
         self._lock.close()

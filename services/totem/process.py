@@ -11,19 +11,17 @@ import contextlib
 import logging
 import os
 import select
-import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import zmq
 
-from rondo.config import NodeConfig
-from rondo.ipc.control import ControlServer
+from rondo.node.chassis import Chassis
 from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_OK
 from rondo.node.instance import InstanceLock
-from rondo.node.logs import Logs, notice
+from rondo.node.logs import notice
 from rondo.node.placement import allowed_cpus, ring_cpus
+from rondo.node.service import Start
 from services.totem.awake import Awake
 from services.totem.backpressure import Backpressure
 from services.totem.bus import Bus
@@ -48,21 +46,18 @@ _main = logging.getLogger("MAIN")
 class Process:
     """Everything of one running totem service. `run` returns the exit code."""
 
-    def __init__(
-        self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs, protection: Protection | None
-    ) -> None:
+    def __init__(self, start: Start, protection: Protection | None) -> None:
         """Raises `InstanceError`, OSError (state directory, sockets)."""
+        config, run_dir, state_dir = start.config, start.run_dir, start.state_dir
         self._locks = [
             InstanceLock(run_dir, "totem"),
             InstanceLock(state_dir, "totem", "--state-dir"),
         ]
         self._config = config
         self._run_dir = run_dir
-        self._logs = logs
-        self._started_ns = time.monotonic_ns()
+        self._chassis = Chassis("totem", start)
+        self._poll = self._chassis.poll
         self._not_scheduled = 0
-        self._stopping = False
-        self._control_waits = False
         self._backpressure = Backpressure(config.token_retransmit_ms)
         self._is_held_back = False
         self._copies = CopyWatch(time.time_ns(), time.monotonic_ns())
@@ -72,13 +67,11 @@ class Process:
         self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection)
         self._words_keeper = b""
         """Who asked for our last words: sam."""
-        self._poll = select.epoll()
         self._polled: set[int] = set()
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> int:
         """Run until a signal asks to stop. Raises `CannotBind` if the node's port cannot be had."""
-        self._catch_signals()
+        self._chassis.catch_signals()
         self.node.link.start()
         self.node.tend_link(set(), time.monotonic_ns())
         # After the helper threads were made, which need none of it, and before ZeroMQ's, which does.
@@ -86,19 +79,10 @@ class Process:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._bus = Bus(self._run_dir, self.node)
-            self._control = ControlServer(
-                context,
-                self._run_dir,
-                "totem",
-                {
-                    "status": self._on_status,
-                    "log_level": self._on_log_level,
-                    "key": self._on_key,
-                    "last_words": self._on_last_words,
-                },
-            )
+            handlers = {"key": self._on_key, "last_words": self._on_last_words}
+            self._control = self._chassis.open_control(context, self._status, handlers)
             self._register()
-            while not self._stopping:
+            while not self._chassis.stopping:
                 self._turn()
         except ConfigVersionError as error:
             _main.error("%s", error)
@@ -113,22 +97,13 @@ class Process:
             notice(_main, "Left the ring.")
         return EXIT_OK
 
-    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """What `rondo status` and `rondo debug` show."""
-        now_ns = time.monotonic_ns()
+    def _status(self) -> dict[str, Any]:
+        """What `rondo status` and `rondo debug` show, besides what all services say."""
         return self.node.status() | {
-            "pid": os.getpid(),
-            "uptime_seconds": (now_ns - self._started_ns) / 1e9,
-            "cpu_seconds": time.process_time(),
             "not_scheduled": self._not_scheduled,
             "brake_pauses": self._backpressure.pauses,
             "processors_awake": self._awake.is_held,
-            "log_lines_dropped": self._logs.dropped,
         }
-
-    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._logs.set_level(str(request.get("level")))
-        return {}
 
     def _on_key(self, request: dict[str, Any]) -> dict[str, Any]:
         return self.node.key(request, time.monotonic_ns())
@@ -150,8 +125,6 @@ class Process:
         self._check_schedule(now_ns - asleep_ns - wait_ns)
         if self._copies.was_copied(time.time_ns(), now_ns, told=self._copies.fileno() in readable):
             self.node.begin_life()
-        if self._wake_read in readable:
-            self._drain_wake_up()
         self.node.expire(now_ns)
         if failing := [descriptor for descriptor, events in polled if events & select.EPOLLERR]:
             self.node.link.read_errors(failing)
@@ -159,10 +132,7 @@ class Process:
         self._bus.receive(self._bus_fd in readable, now_ns)
         self._bus.send(now_ns)
         self._awake.note(self.node.log.head, now_ns)
-        if self._control_fd in readable or self._control_waits:
-            self._control.serve()
-            # ZeroMQ's descriptor says only once that something came in; answering may have used that up.
-            self._control_waits = bool(int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+        self._chassis.serve(readable)
         if self.node.tend_link(readable, now_ns):
             self._register()
         if self.node.words_due and self._words_keeper:
@@ -191,7 +161,7 @@ class Process:
         """How long the poll may sleep."""
         node = self.node
         held_back = self._backpressure.holds(now_ns)
-        if self._stopping or self._control_waits or (node.link.has_local and not held_back):
+        if self._chassis.stopping or self._chassis.has_more or (node.link.has_local and not held_back):
             return 0
         deadline_ns = min(
             self._backpressure.until_ns if held_back else NEVER_NS,
@@ -215,8 +185,8 @@ class Process:
 
     def _register(self) -> None:
         """Poll what is open now."""
-        self._bus_fd, self._control_fd = self._bus.fileno(), int(self._control.socket.getsockopt(zmq.FD))
-        wanted = self.node.link.filenos() | {self._wake_read, self._bus_fd, self._control_fd}
+        self._bus_fd = self._bus.fileno()
+        wanted = self.node.link.filenos() | {self._bus_fd}
         if self._copies.fileno() >= 0:
             wanted.add(self._copies.fileno())
         for_errors = set(self.node.link.error_filenos())
@@ -229,16 +199,3 @@ class Process:
             with contextlib.suppress(FileExistsError):
                 self._poll.register(new, 0 if new in for_errors else select.EPOLLIN)
         self._polled = wanted
-
-    def _catch_signals(self) -> None:
-        """SIGTERM and SIGINT end the loop: leave the ring, exit 0."""
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))
-
-    def _drain_wake_up(self) -> None:
-        try:
-            while os.read(self._wake_read, 512):
-                pass
-        except BlockingIOError:
-            return

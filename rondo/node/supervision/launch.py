@@ -54,7 +54,7 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
         halted = Halted()
         halt_orphans(run_dir, halted, keep_applications=True)
         _prepare(config, run_dir)
-        supervisor = _start_supervisord(run_dir, state_dir, held)
+        supervisor = _start_supervisord(run_dir, state_dir, held, config.service_timeout_ms)
         for descriptor in held:
             locks.write_holder(descriptor, supervisor.pid)
     finally:
@@ -101,7 +101,7 @@ def _prepare(config: NodeConfig, run_dir: Path) -> None:
     config.save(run_dir / RESOLVED_CONFIGURATION)
 
 
-def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int]) -> "subprocess.Popen[bytes]":
+def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int], timeout_ms: int) -> "subprocess.Popen[bytes]":
     """In a session of its own: a Ctrl-C at the terminal is for the command, which then stops the node in order."""
     resolved = run_dir / RESOLVED_CONFIGURATION
     # -P: nothing is imported from the directory in which somebody happened to type the command.
@@ -111,9 +111,10 @@ def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int]) -> "subp
         "RONDO_RUN_DIR": str(run_dir),
         "RONDO_STATE_DIR": str(state_dir),
         "RONDO_UID": str(os.geteuid()),
+        "RONDO_SERVICE_TIMEOUT_MS": str(timeout_ms),
         "RONDO_LOCKS": ",".join(map(str, held)),
         "RONDO_SERVICE": shlex.join([*python, "services"]),
-        "RONDO_SERVICE_ARGUMENTS": shlex.join(["--resolved", str(resolved), "--run-dir", str(run_dir)]),
+        "RONDO_SERVICE_ARGUMENTS": shlex.join(["--heartbeat", "--resolved", str(resolved), "--run-dir", str(run_dir)]),
     }
     configuration = importlib.resources.files("rondo.node.supervision") / "supervisord.conf"
     with (run_dir / LOG_DIRECTORY / SUPERVISOR_ERRORS).open("wb") as errors:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlError, ask
+from rondo.node.chassis import STATUS_SCHEMA
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes, record
 
 ASK_TIMEOUT_S = 1.0
@@ -45,6 +46,7 @@ def status(run_dir: Path) -> dict[str, Any]:
         for name, answer in answers.items()
     }
     return {
+        "schema": STATUS_SCHEMA,
         "node": totem.get("node", _configured_node(run_dir)),
         "state": totem.get("state") or ("stopped" if not found else "down"),
         "why": totem.get("why_isolated") or noted.failure,
