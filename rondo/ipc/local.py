@@ -82,6 +82,11 @@ class _Connection:
         """Whether something waits for room in the socket."""
         return bool(self._waiting)
 
+    @property
+    def waiting(self) -> int:
+        """Envelopes that wait for room in the socket."""
+        return len(self._waiting)
+
     def send(self, envelope: bytes, *, more: bool = False) -> bool:
         """Send, now or when there is room; False if there is none even for waiting. `more`: another one follows at
         once, and they are written together, so that the other side is woken once."""
@@ -345,6 +350,11 @@ class Router:
         if not was_blocked and connection.is_blocked():
             self._poll.modify(connection.stream, _IN | _OUT)
         return sent
+
+    def waiting(self, identity: bytes) -> int:
+        """Envelopes to one connection that wait until it reads; 0 if it is over."""
+        connection = self._connections.get(identity)
+        return 0 if connection is None else connection.waiting
 
     def close(self) -> None:
         """Close everything; the file stays for the successor to remove."""

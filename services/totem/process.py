@@ -17,16 +17,17 @@ from typing import Any
 import zmq
 
 from rondo.node.chassis import Chassis
-from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_OK
+from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL, EXIT_OK
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.placement import allowed_cpus, ring_cpus
 from rondo.node.service import Start
 from services.totem.awake import Awake
-from services.totem.backpressure import Backpressure
+from services.totem.backpressure import PRESSURE_MIN, Backpressure
 from services.totem.bus import Bus
 from services.totem.copied import CopyWatch
 from services.totem.executive import ConfigVersionError
+from services.totem.full_log import FullLog, FullLogError
 from services.totem.last_words import last_words
 from services.totem.node import Node
 from services.totem.ordered_log import OrderedLog
@@ -58,13 +59,14 @@ class Process:
         self._chassis = Chassis("totem", start)
         self._poll = self._chassis.poll
         self._not_scheduled = 0
-        self._backpressure = Backpressure(config.token_retransmit_ms)
+        self._backpressure = Backpressure(config.token_retransmit_ms, config.token_timeout_ms)
         self._is_held_back = False
         self._copies = CopyWatch(time.time_ns(), time.monotonic_ns())
         self._awake = Awake(wanted=config.low_latency)
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
         self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection)
+        self._full_log = FullLog(log)
         self._words_keeper = b""
         """Who asked for our last words: sam."""
         self._polled: set[int] = set()
@@ -87,6 +89,9 @@ class Process:
         except ConfigVersionError as error:
             _main.error("%s", error)
             return EXIT_CONFIGURATION
+        except FullLogError as error:
+            _main.error("%s", error)
+            return EXIT_FATAL
         finally:
             self.node.leave(time.monotonic_ns())
             self.node.link.close()
@@ -144,11 +149,15 @@ class Process:
         if self._backpressure.holds(now_ns):
             return
         if self._is_held_back:
+            if self._backpressure.prolong(self.node.log.pressure, now_ns):
+                return
+            self._is_held_back = False
             self._poll_data(select.EPOLLIN)
         self.node.receive(readable, now_ns)
-        self._is_held_back = self._backpressure.update(
-            self.node.log.pressure, self.node.ring.counters.orf_token_rx, now_ns
-        )
+        pressure = self.node.log.pressure
+        if pressure > PRESSURE_MIN and not self._full_log.check(self._bus, now_ns):
+            return
+        self._is_held_back = self._backpressure.update(pressure, self.node.ring.counters.orf_token_rx, now_ns)
         if self._is_held_back:
             self._poll_data(0)
 
