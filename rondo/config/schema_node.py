@@ -83,8 +83,8 @@ class System(Section):
     log_bytes_max: Number = option(
         64 * MIB,
         "Rondo's own: ordered messages that totem keeps until they are acknowledged. From a fifth of it on the node "
-        "slows the ring down, above half of it nothing is taken from its clients. When it is full and cpg takes nothing "
-        "for a second the node leaves the ring, and comes back when cpg does its work.",
+        "slows the ring down, above half of it nothing is taken from its clients. When it is full and cpg takes "
+        "nothing for a second the node leaves the ring, and comes back when cpg does its work.",
         unit="bytes",
         ge=4 * MIB,
         le=16384 * MIB,

@@ -55,6 +55,10 @@ class Chassis:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._stop)
+        if self._start.heartbeat:
+            # Programs that reopen their logs are sent SIGHUP. These here notice by themselves, and must not die of it.
+            # Not SIG_IGN: applications of SAM would inherit that.
+            signal.signal(signal.SIGHUP, lambda *_: None)
 
     def _stop(self, _number: int, _frame: object) -> None:
         self.stopping = True

@@ -19,6 +19,7 @@ from rondo.config.key import KeyFileError
 from rondo.ipc.control import ControlError, ask
 from rondo.ipc.remote import SocketError
 from rondo.node import compiled
+from rondo.node.descriptors import fill_standard
 from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL, EXIT_NOT_ANSWERED, EXIT_OK, EXIT_RUNNING
 from rondo.node.instance import InstanceError
 from rondo.node.logs import LEVELS, LogError, Logs
@@ -55,6 +56,7 @@ class Service:
 
 def main(service: Service, arguments: list[str] | None = None) -> int:
     """Run the service, or ask a running one for its state; returns the exit code (rondo.node.exit_codes)."""
+    fill_standard()
     options = _parser(service).parse_args(arguments)
 
     lacking: tuple[type[Exception], ...] = (paths.PathError, SocketError, *service.lacking)

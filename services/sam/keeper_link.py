@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+from rondo.node import installation
 from rondo.paths import SOCKET_PATH_BYTES_MAX, PathError
 from services.sam.keeper.wire import VERSION, Say, Tell, Unframer, WireError, frame
 from services.sam.loop import Loop
@@ -105,7 +106,7 @@ class KeeperLink:
         with (directory / "keeper.log").open("ab") as errors:
             self._started.append(
                 subprocess.Popen(
-                    [sys.executable, "-P", "-m", "services.sam.keeper", str(self._run_dir)],
+                    [*installation.command("services.sam.keeper"), str(self._run_dir)],
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,

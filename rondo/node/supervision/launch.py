@@ -7,7 +7,6 @@ import importlib.resources
 import os
 import shlex
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import rondo
 from rondo import paths
 from rondo.cli.output import CommandError
 from rondo.config import NodeConfig, key
+from rondo.node import installation
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, SUPERVISOR_SOCKET, locks, processes, record, survey
 from rondo.node.supervision.halt import Halted, halt, halt_orphans
 from rondo.node.supervision.logfiles import last_words
@@ -104,8 +104,6 @@ def _prepare(config: NodeConfig, run_dir: Path) -> None:
 def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int], timeout_ms: int) -> "subprocess.Popen[bytes]":
     """In a session of its own: a Ctrl-C at the terminal is for the command, which then stops the node in order."""
     resolved = run_dir / RESOLVED_CONFIGURATION
-    # -P: nothing is imported from the directory in which somebody happened to type the command.
-    python = [sys.executable, "-P", "-m"]
     environment = os.environ | {
         processes.MARK: processes.mark(run_dir),
         "RONDO_RUN_DIR": str(run_dir),
@@ -113,13 +111,13 @@ def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int], timeout_
         "RONDO_UID": str(os.geteuid()),
         "RONDO_SERVICE_TIMEOUT_MS": str(timeout_ms),
         "RONDO_LOCKS": ",".join(map(str, held)),
-        "RONDO_SERVICE": shlex.join([*python, "services"]),
+        "RONDO_SERVICE": shlex.join(installation.command("services")),
         "RONDO_SERVICE_ARGUMENTS": shlex.join(["--heartbeat", "--resolved", str(resolved), "--run-dir", str(run_dir)]),
     }
     configuration = importlib.resources.files("rondo.node.supervision") / "supervisord.conf"
     with (run_dir / LOG_DIRECTORY / SUPERVISOR_ERRORS).open("wb") as errors:
         return subprocess.Popen(
-            [*python, "supervisor.supervisord", "-c", str(configuration)],
+            [*installation.command("rondo.node.supervision.supervisord"), "-c", str(configuration)],
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,

@@ -53,6 +53,8 @@ class Alarm:
     """
 
     def __init__(self) -> None:
+        for former in [each for each in asyncore.socket_map.values() if isinstance(each, Alarm)]:
+            former.close()  # supervisord begins anew (SIGHUP)
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         asyncore.socket_map[self._read] = self
@@ -63,6 +65,13 @@ class Alarm:
         """Have the next turn come at once."""
         with contextlib.suppress(BlockingIOError):  # full of alarms already
             os.write(self._write, b"!")
+
+    def close(self) -> None:
+        """It is heard no more."""
+        signal.set_wakeup_fd(-1)
+        del asyncore.socket_map[self._read]
+        os.close(self._read)
+        os.close(self._write)
 
     # What supervisord asks of everything that it polls.
 
