@@ -111,12 +111,22 @@ def _run_dir_in_tmp() -> Path:
     return Path(f"/tmp/rondo-{os.getuid()}")
 
 
+def _make_with_parents(path: Path, mode: int) -> None:
+    """What is made has this mode whatever the umask is, 0700 at least for those above it. Raises OSError."""
+    if path.is_dir():
+        return
+    if not path.parent.exists():
+        _make_with_parents(path.parent, 0o755 if mode == 0o755 else 0o700)
+    path.mkdir(mode=0o700)
+    path.chmod(mode)
+
+
 def _make_directory(path: Path, variable: str, *, private: bool) -> None:
     """Make `path`; refuse what another user owns. `private` also refuses links and access for others (as in /tmp)."""
     # Clients of other users (uidgid{}) must be able to enter root's directories.
     mode = 0o755 if os.geteuid() == 0 and not private else 0o700
     try:
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        _make_with_parents(path, mode)
         found = path.lstat() if private else path.stat()
     except FileExistsError:
         raise PathError(f"{path}: not a directory; remove it, or set {variable}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -29,8 +30,9 @@ class InstanceLock:
             raise InstanceError(
                 f"{path}: {service} runs already{who}; stop it, or choose another directory ({option})"
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # the disk is full: the next one is not told who holds it
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Give the directory up. The file stays: removing it would open a race with the next holder."""

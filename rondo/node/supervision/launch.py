@@ -3,6 +3,8 @@
 A start either succeeds or leaves nothing behind: what was started is stopped again when the node does not come up.
 """
 
+import contextlib
+import errno
 import importlib.resources
 import os
 import shlex
@@ -24,6 +26,7 @@ READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
 UNIX_PID_DIGITS = 7
 LOG_DIRECTORY = "log"
+ROOM_BYTES = 32 * 1024
 SUPERVISOR_ERRORS = "supervisord.err"
 
 
@@ -51,6 +54,8 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
     held = [locks.take(run_dir, "--run-dir")]
     try:
         held.append(locks.take(state_dir, "--state-dir"))
+        _check_room(run_dir, "--run-dir")
+        _check_room(state_dir, "--state-dir")
         halted = Halted()
         halt_orphans(run_dir, halted, keep_applications=True)
         _prepare(config, run_dir)
@@ -89,6 +94,26 @@ def _check_socket_paths(run_dir: Path) -> None:
     # supervisord binds its socket under a name with its pid appended, and renames it.
     for name in (*(f"{service}.ctl" for service in SERVICES), f"{SUPERVISOR_SOCKET}.{'9' * UNIX_PID_DIGITS}"):
         paths.socket_endpoint(run_dir, name)
+
+
+def _check_room(directory: Path, option: str) -> None:
+    """What the node writes first has room. Once it runs it goes on without. Raises CommandError."""
+    probe = directory / f".room.{os.getpid()}"
+    try:
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.write(descriptor, bytes(ROOM_BYTES)) < ROOM_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise CommandError(
+            f"{directory}: {error.strerror}; make room there, or choose another directory with {option}"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 def _prepare(config: NodeConfig, run_dir: Path) -> None:
