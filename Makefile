@@ -32,18 +32,24 @@ ifneq ($(COMPILED),yes)
 export RONDO_COMPILED := no
 endif
 
-.PHONY: help setup compiled run narrate test lint format types imports unit simulation cluster sam sam-chaos sim \
+.PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster sam \
+	sam-chaos sim \
 	digests world crowd chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
-	clean
+	interrupts clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+# The packages of one part of constraints.txt, each file with its hash, into a venv.
+install-part = mkdir -p build; sed -n '/^\# part: $(2)$$/,/^\# part: /p' constraints.txt > build/$(2).txt; \
+	$(1)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r build/$(2).txt
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python from 3.11 on with venv was found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "setting up $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(call install-part,$(BIN),dev)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 setup: $(VENV)/.ready ## make .venv with everything that is needed
@@ -89,6 +95,16 @@ simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
 cluster: compiled ## real processes in network namespaces, with C Corosync where it is installed
 	@$(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal tests/cluster tests/interop
 
+LOWEST := build/lowest
+$(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py $(VENV)/.ready
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(BIN)/python -m tests.lowest > build/lowest.txt
+	@$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c build/lowest.txt -e '.[dev]'
+	@touch $@
+
+test-lowest: $(LOWEST)/.ready ## unit tests and the simulator with the lowest versions that pyproject.toml admits
+	@$(SOURCE) $(LOWEST)/bin/pytest -q -n $(JOBS) -p no:cacheprovider tests/unit tests/simulation
+
 sam: compiled ## applications under SAM: killed, hung, broken; and SAM itself killed
 	@$(BIN)/pytest -q -n $(JOBS) tests/sam
 
@@ -105,11 +121,14 @@ world: setup ## process groups under kills and ring changes: make world N=4000, 
 crowd: compiled ## a thousand clients of one node, killed at once (make crowd CLIENTS=...)
 	@RONDO_CROWD=$(CLIENTS) $(BIN)/pytest -q tests/cluster/test_crowd.py
 
+interrupts: setup ## calls of the client ended by signals and cancellations at random places (COUNT=100000)
+	@RONDO_INTERRUPTS=$(or $(COUNT),100000) $(BIN)/pytest -q --timeout 3600 tests/unit/gateway/test_interrupts.py
+
 chaos: compiled ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)
 
 $(VENV)/.ready-bench: $(VENV)/.ready
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	@$(call install-part,$(BIN),bench)
 	@touch $@
 
 bench: $(VENV)/.ready-bench compiled ## Rondo beside C Corosync (root or user namespaces): make bench QUICK=1 PARTS="throughput latency" BENCH="..."
@@ -127,7 +146,7 @@ forgeries: setup ## rings under well-formed forgeries: make forgeries N=500, or 
 	@$(BIN)/python -m tests.simulation forge $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
 
 fuzz: setup ## every decoder, coverage-guided, by atheris (make fuzz SECONDS=600, for each)
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || { $(call install-part,$(BIN),fuzz); }
 	@$(SOURCE) $(BIN)/python -m tests.fuzz --seconds $(SECONDS) --jobs $(JOBS) --corpus build/fuzz
 
 kills: compiled ## kill -9 of cpg, gateway and sam a hundred times each, under load: nobody may notice

@@ -180,7 +180,7 @@ class GroupPath:
         self.pump()
         self.log.sync_activate(RING)
         self.log.sync_complete(RING)
-        self._tell(bus.GatewayHello(0, PROTOCOL_VERSION, 3))
+        self._tell(bus.GatewayHello(0, PROTOCOL_VERSION, 3, bus.GatewayKind.CLIENTS))
         self._tell(bus.Open(self.epoch, [[SESSION, 77, 88, 0, 0, 0, b"secret", None]]))
         self._tell(bus.Request(self.epoch, [[SESSION, 1, 1, encode_requests([[1, int(Op.JOIN), GROUP]])]]))
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import rondo
@@ -208,11 +209,9 @@ SCENARIOS = (Bench.dies, Bench.is_unplugged, Bench.is_cut_off, Bench.freezes)
 
 
 def _last_time(log: str, words: str) -> float:
-    """Wall-clock time of the last line of a log with these words: `Nov 25 22:00:08.591 notice ...`."""
+    """Wall-clock time of the last line of a log with these words."""
     line = next(line for line in reversed(log.splitlines()) if words in line)
-    stamp = " ".join(line.split()[:3])
-    parsed = time.strptime(f"{time.localtime().tm_year} {stamp.partition('.')[0]}", "%Y %b %d %H:%M:%S")
-    return time.mktime(parsed) + float(f"0.{stamp.partition('.')[2] or 0}")
+    return datetime.fromisoformat(line.split()[0]).timestamp()
 
 
 def measure(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rondo.node import compiled
 
 if TYPE_CHECKING:
-    from rondo import aio, sam
+    from rondo import aio, cmap, quorum, sam
     from rondo._client.connect import connect
     from rondo._client.connection import Cluster, Group, Request
     from rondo.errors import (
@@ -64,8 +64,10 @@ if TYPE_CHECKING:
         Message,
         Reason,
         Reconnected,
+        Resumed,
         Ring,
         RingChange,
+        Suspended,
         UnknownOutcome,
     )
     from rondo.protocol.requests import Guarantee
@@ -113,9 +115,11 @@ __all__ = [
     "Reason",
     "Reconnected",
     "Request",
+    "Resumed",
     "Ring",
     "RingChange",
     "SecurityError",
+    "Suspended",
     "Timeout",
     "TooBig",
     "TooManyGroups",
@@ -123,7 +127,9 @@ __all__ = [
     "UnknownOutcome",
     "VersionMismatch",
     "aio",
+    "cmap",
     "connect",
+    "quorum",
     "sam",
 ]
 
@@ -136,12 +142,16 @@ _EVENTS = (
     "Message",
     "Reason",
     "Reconnected",
+    "Resumed",
     "Ring",
     "RingChange",
+    "Suspended",
     "UnknownOutcome",
 )
 _PLACES = {
     "aio": "rondo.aio",
+    "cmap": "rondo.cmap",
+    "quorum": "rondo.quorum",
     "sam": "rondo.sam",
     "connect": "rondo._client.connect",
     "Guarantee": "rondo.protocol.requests",
@@ -155,6 +165,6 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'rondo' has no attribute {name!r}")
     module = import_module(_PLACES.get(name, "rondo.errors"))
-    value = module if name in ("aio", "sam") else getattr(module, name)
+    value = module if name in ("aio", "cmap", "quorum", "sam") else getattr(module, name)
     globals()[name] = value
     return value

@@ -242,7 +242,7 @@ class TooManyGroups(Error):
 
 
 class SecurityError(Error):
-    """CS_ERR_SECURITY."""
+    """What answers there is not the node, or may be anybody's: nothing was said to it (CS_ERR_SECURITY)."""
 
     code = 100
     meaning = "security"

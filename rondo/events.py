@@ -102,6 +102,19 @@ class RingChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspended:
+    """The connection to the node has broken: nobody knows yet what the others do meanwhile, and they may take this
+    process for dead. Who holds a role in the group must not act in it. `Resumed` follows, or `Disconnected`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The connection is there again, after `Suspended`, and nothing was lost: memberships are as they were."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reconnected:
     """The cluster is there again, after `Disconnected`; a `Membership` says who is in the group now."""
 
@@ -116,4 +129,4 @@ class UnknownOutcome:
     requests: tuple[int, ...]
 
 
-Event = Message | Membership | RingChange | Disconnected | Reconnected | UnknownOutcome
+Event = Message | Membership | RingChange | Suspended | Resumed | Disconnected | Reconnected | UnknownOutcome

@@ -43,14 +43,17 @@ def key_file(configured: AnyPath | None = None) -> Path:
 
 
 def run_dir(option: AnyPath | None = None) -> Path:
-    """The run directory; it need not exist yet (`make_run_dir`)."""
+    """The run directory; it need not exist yet (`make_run_dir`). Raises PathError if it is another user's trap."""
     if named := option or os.environ.get("RONDO_RUN_DIR"):
         return _absolute(named)
     if os.geteuid() == 0:
         return Path("/run/rondo")
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     # The XDG specification has a relative path ignored.
-    return Path(runtime) / "rondo" if os.path.isabs(runtime) else _run_dir_in_tmp()
+    if os.path.isabs(runtime):
+        return Path(runtime) / "rondo"
+    check_directory(run_dir_in_tmp())
+    return run_dir_in_tmp()
 
 
 def state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) -> Path:
@@ -68,8 +71,35 @@ def state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) 
 def make_run_dir(option: AnyPath | None = None) -> Path:
     """The run directory, made if it is missing. Raises PathError if it is another user's (who could change sockets)."""
     path = run_dir(option)
-    _make_directory(path, "RONDO_RUN_DIR", private=path == _run_dir_in_tmp())
+    # Clients of other users (uidgid{}) must be able to enter root's, whatever the umask of who starts the node.
+    is_open = os.geteuid() == 0 and path != run_dir_in_tmp()
+    umask = os.umask(0o022) if is_open else None
+    try:
+        _make_directory(path, "RONDO_RUN_DIR", private=path == run_dir_in_tmp())
+    finally:
+        if umask is not None:
+            os.umask(umask)
     return path
+
+
+def check_directory(directory: Path) -> None:
+    """Raises PathError if somebody else may have put a socket there. One that does not exist is none."""
+    is_in_tmp = directory == run_dir_in_tmp()
+    try:
+        found = directory.lstat() if is_in_tmp else directory.stat()
+    except OSError:
+        return
+    if is_in_tmp:
+        # Everybody may make this one: it is trusted only if it can be nobody else's work.
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            what = "not a directory" if not stat.S_ISDIR(found.st_mode) else f"made by user {found.st_uid}"
+            raise PathError(
+                f"{directory}: {what}, not a run directory of yours; set RONDO_RUN_DIR, and ask who made it"
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            raise PathError(f"{directory}: others may enter it; chmod 0700 {directory}")
+    elif found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise PathError(f"{directory}: everybody may write to it, so what answers there may be anybody; chmod o-w it")
 
 
 def make_state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) -> Path:
@@ -82,13 +112,17 @@ def make_state_dir(option: AnyPath | None = None, configured: AnyPath | None = N
 def client_socket(option: str | None = None, run_dir_option: AnyPath | None = None) -> str:
     """The ZeroMQ endpoint that a client connects to: the option, else RONDO_SOCKET, else the one in the run directory.
 
-    A run directory that was named as an option wins over RONDO_SOCKET.
+    A run directory that was named as an option wins over RONDO_SOCKET. Raises PathError.
     """
     if option:
         return option
     if run_dir_option is None and (named := os.environ.get("RONDO_SOCKET")):
         return named
-    return socket_endpoint(run_dir(run_dir_option), "gateway.sock")
+    directory = run_dir(run_dir_option)
+    if directory == run_dir_in_tmp():
+        # A client may wait for its node. Nobody else can make the directory meanwhile if it is there.
+        make_run_dir(directory)
+    return socket_endpoint(directory, "gateway.sock")
 
 
 def socket_endpoint(directory: Path, name: str) -> str:
@@ -107,26 +141,16 @@ def _absolute(path: AnyPath) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _run_dir_in_tmp() -> Path:
+def run_dir_in_tmp() -> Path:
+    """Where a user without a directory of his own has it. Everybody can make it; see `check_directory`."""
     return Path(f"/tmp/rondo-{os.getuid()}")
-
-
-def _make_with_parents(path: Path, mode: int) -> None:
-    """What is made has this mode whatever the umask is, 0700 at least for those above it. Raises OSError."""
-    if path.is_dir():
-        return
-    if not path.parent.exists():
-        _make_with_parents(path.parent, 0o755 if mode == 0o755 else 0o700)
-    path.mkdir(mode=0o700)
-    path.chmod(mode)
 
 
 def _make_directory(path: Path, variable: str, *, private: bool) -> None:
     """Make `path`; refuse what another user owns. `private` also refuses links and access for others (as in /tmp)."""
-    # Clients of other users (uidgid{}) must be able to enter root's directories.
     mode = 0o755 if os.geteuid() == 0 and not private else 0o700
     try:
-        _make_with_parents(path, mode)
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
         found = path.lstat() if private else path.stat()
     except FileExistsError:
         raise PathError(f"{path}: not a directory; remove it, or set {variable}") from None

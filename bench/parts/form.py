@@ -15,7 +15,8 @@ from bench.plan import Plan, progress, series_of
 from bench.statistics import Series
 
 NODES = 16
-TIME = re.compile(r"^([A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d\.\d{3}) ")
+TIME = re.compile(r"^(?:([A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d\.\d{3})|(\d{4}-\d\d-\d\dT[\d:.]{12}[+-]\d\d:\d\d)) ")
+"""Corosync's time, or Rondo's."""
 FORMED = "A new membership ("
 
 
@@ -49,5 +50,7 @@ def time_of(line: str) -> datetime:
     match = TIME.match(line)
     if match is None:
         raise BenchError(f"a line of a log has no time: {line!r}")
+    if match[2]:
+        return datetime.fromisoformat(match[2])
     # A leap year, because the line names none.
     return datetime.strptime(f"2024 {match[1]}", "%Y %b %d %H:%M:%S.%f")

@@ -6,35 +6,37 @@
         for event in group:
             ...
 
-Everything here may be used from several threads. The events of one group should be taken by one thread, because taking
-the next one acknowledges the one before. A process that forks must connect anew in the child.
+Everything here may be used from several threads. The events of one group are taken by one thread at a time, because
+taking the next one acknowledges the one before; a second one that waits for them gets `Busy`. A process that forks must
+connect anew in the child. An exception out of a signal handler may end any call: the connection goes on, an event that
+the call did not return is given by the next one, and a message whose `mcast` did not return was sent once or not at
+all. A signal handler may itself make calls; where it has interrupted one that is just changing something they raise
+`Interrupted`, `close` excepted.
 """
 
-import contextlib
-import time
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from rondo._client import requests
+from rondo._client import batches, descriptors
+from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, refuse_green_threads
+from rondo._client.ask_link import TIMEOUT_S
+from rondo._client.control import Cmap, Control, NodeInfo, Quorum, nodes_of
 from rondo._client.groups import Group as GroupOfSession
 from rondo._client.groups import GroupState
-from rondo._client.link import ACK_BYTES, Link
+from rondo._client.link import Handle, Link, raise_on_top
 from rondo._client.place import Place
 from rondo._client.session import groups_of
-from rondo.errors import Error, Timeout, TryAgain
+from rondo.errors import Timeout, TryAgain
 from rondo.events import Event, Member
+from rondo.protocol.control_gateway import Op
 from rondo.protocol.requests import Guarantee
 
 CONNECT_TIMEOUT_S = 5.0
 
 
-def deadline_of(timeout: float | None) -> float | None:
-    """When a time-out of that many seconds is over; None = never."""
-    return None if timeout is None else time.monotonic() + timeout
-
-
-class Request(requests.Request):
+class Request(batches.Request):
     """A message on its way. `number` is what events and `UnknownOutcome` name it by once it is accepted."""
 
     __slots__ = ()
@@ -54,14 +56,32 @@ class Request(requests.Request):
         """
         return self._wait(lambda: self.is_done, timeout, "ordered")
 
+    def cancel(self) -> bool:
+        """Give this message up. True: it was not sent, and never will be; `error` says so (Interrupted). False: it is
+        done, accepted, or under way; what has become of it shows later, but it is not sent again after a lost
+        connection."""
+        link: Link = self._batch.owner
+        link.check_process()
+        return link.run(self._cancel, link)
+
+    def _cancel(self, link: Link) -> bool:
+        cancelled = link.session.requests.cancel(self._batch, self._index)
+        link.notify()
+        return cancelled
+
     def _wait(self, condition: Any, timeout: float | None, what: str) -> "Request":
         link: Link = self._batch.owner
         link.check_process()
-        with link.changed:
-            link.wait_for_order(condition, deadline_of(timeout), f"request {self.number} was not {what} in time")
-            if self.error is not None:
-                raise self.error
+        deadline_s = deadline_of(timeout)
+        if not condition():
+            link.wait_for_order(condition, deadline_s, f"request {self.number} was not {what} in time")
+        if self.error is not None:
+            raise self.error
         return self
+
+    def __repr__(self) -> str:
+        state = self.error or ("ordered" if self.is_done else "accepted" if self.is_accepted else "queued")
+        return f"<rondo.Request {self.number}: {state}>"
 
 
 class Group:
@@ -70,9 +90,13 @@ class Group:
     Iterating gives its events, without end until the group is left. `poll` gives one.
     """
 
-    def __init__(self, link: Link, group: GroupOfSession) -> None:
+    def __init__(self, link: Link, handle: Handle, group: GroupOfSession) -> None:
         self._link = link
+        self._handle = handle
         self._group = group
+
+    def __repr__(self) -> str:
+        return f"<rondo.Group {self.name!r}: {len(self.members)} members>"
 
     @property
     def name(self) -> str:
@@ -84,37 +108,79 @@ class Group:
         """Who is in the group as of the last event taken, sorted (before that: as this process joined)."""
         return self._group.members
 
-    def mcast(self, data: bytes, guarantee: Guarantee = Guarantee.AGREED, timeout: float | None = None) -> Request:
+    def mcast(
+        self,
+        data: bytes,
+        guarantee: Guarantee = Guarantee.AGREED,
+        timeout: float | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> Request:
         """Send `data` to every member of the group, oneself included; returns at once with the request.
 
         It waits only while there is no room: at most `timeout` seconds, then it raises TryAgain and the message was not
-        sent. Raises TooBig, NotExist (the group was left), Disconnected (for good).
+        sent. `deadline`: if it could not be sent to the node within so many seconds it is given up, and its error is
+        Timeout. Raises TooBig, NotExist (the group was left), Disconnected (for good), InvalidParameter.
+
+        While the node is lost the request fails with Disconnected, as long as this event was not taken. A message that
+        is given after that is sent when the node is back and the group is joined again.
         """
-        link = self._link
-        link.check_process()
+        link, group = self._link, self._group
+        if link.forks != descriptors.forks:
+            link.check_process()
+        if guarantee is not Guarantee.AGREED and guarantee is not Guarantee.SAFE:
+            guarantee = guarantee_of(guarantee)
         if type(data) is not bytes:
-            data = bytes(memoryview(data))
-        with link.lock:
-            request = link.session.mcast(self._group, guarantee, data)
-            if request is None:
-                request = self._mcast_when_there_is_room(data, guarantee, timeout)
-            if link.is_sleeping and link.session.requests.is_due:
-                link.wake()
+            data = bytes_of(data)
+        deadline_s = None if deadline is None else deadline_of(deadline, "deadline")
+        if timeout is not None:
+            check_seconds(timeout)
+        session, me = link.session, threading.get_ident()
+        if link.holder == me:
+            raise_on_top()
+        with link.lock:  # as `link.run` does it, for speed
+            link.holder = me
+            try:
+                if link.is_torn:
+                    link.mend()
+                session.check_message(group, data)
+                link.is_torn = True
+                request = session.mcast(group, guarantee, data, deadline_s)
+                if link.is_sleeping and session.requests.is_due:
+                    link.wake()
+                link.is_torn = False
+            except BaseException:
+                link.wakeup.set()
+                raise
+            finally:
+                link.holder = 0
+        if request is None:
+            request = self._mcast_when_there_is_room(data, guarantee, timeout, deadline_s)
         return request  # type: ignore[return-value]  # what this connection's session makes
 
-    def _mcast_when_there_is_room(self, data: bytes, guarantee: Guarantee, timeout: float | None) -> requests.Request:
-        session = self._link.session
-        request: list[requests.Request | None] = [None]
+    def _mcast_when_there_is_room(
+        self, data: bytes, guarantee: Guarantee, timeout: float | None, deadline_s: float | None
+    ) -> batches.Request:
+        link, group = self._link, self._group
+        session = link.session
+        request: list[batches.Request] = []
 
         def tried() -> bool:
-            request[0] = session.mcast(self._group, guarantee, data)
-            return request[0] is not None
+            if group.ended is not None or group.state in (GroupState.LEAVING, GroupState.LEFT):
+                return True
+            made = session.mcast(group, guarantee, data, deadline_s)
+            if made is None:
+                return False
+            request.append(made)
+            link.wake()
+            return True
 
         try:
-            self._link.wait(tried, deadline_of(timeout), "")
+            link.wait(tried, deadline_of(timeout), "")
         except Timeout:
             raise TryAgain("there is no room for more messages on their way; wait for some to be accepted") from None
-        assert request[0] is not None
+        if not request:
+            session.check(group)
         return request[0]
 
     def poll(self, timeout: float | None = None) -> Event | None:
@@ -125,23 +191,16 @@ class Group:
         """
         link, group = self._link, self._group
         link.check_process()
-        event: Event | None = next(group.ready, None)
-        if event is not None:
-            return event
-        with link.lock:
-            event = link.session.next_event(group)
-            if event is None:
-                link.session.check(group) if group.is_over else None
-                try:
-                    link.wait(lambda: group.queue or group.is_over, deadline_of(timeout), "")
-                except Timeout:
-                    return None
-                event = link.session.next_event(group)
-                if event is None:
+        deadline_s = None if timeout is None else deadline_of(timeout)
+        while True:
+            # From here to the return Python does not look for signals: an event that is taken is returned.
+            for event in group.ready:
+                return event
+            try:
+                if not link.wait_for_event(group, deadline_s):
                     link.session.check(group)
-            elif link.session.ack_bytes >= ACK_BYTES:
-                link.wake()
-        return event
+            except Timeout:
+                return None
 
     def __iter__(self) -> Iterator[Event]:
         """Events, until the group is left. Leaving the loop acknowledges the last one."""
@@ -150,19 +209,11 @@ class Group:
             while True:
                 link.check_process()
                 yield from group.ready
-                with link.lock:
-                    event = link.session.next_event(group)
-                    if event is None:
-                        link.wait(lambda: group.queue or group.is_over, None, "")
-                        event = link.session.next_event(group)
-                        if event is None:
-                            return
-                    elif link.session.ack_bytes >= ACK_BYTES:
-                        link.wake()
-                yield event
+                if not link.wait_for_event(group, None):
+                    return
         finally:
-            with link.changed:
-                link.session.handled(group)
+            if not link.is_over and link.forks == descriptors.forks:
+                link.run(link.session.handled, group)
 
     def leave(self, timeout: float | None = None) -> None:
         """Leave the group; returns when this process is out, after all that it sent before is ordered.
@@ -171,69 +222,98 @@ class Group:
         """
         link, group = self._link, self._group
         link.check_process()
-        with link.changed:
-            link.session.leave(group)
-            link.wake()
-            out = (GroupState.LEFT,)
-            link.wait_for_order(
-                lambda: group.state in out or group.ended is not None,
-                deadline_of(timeout),
-                f"group {group.name!r} could not be left in time",
-            )
+        deadline_s = deadline_of(timeout)
+        link.run(self._leave, check=self._check_leave)
+        out = (GroupState.LEFT,)
+        link.wait_for_order(
+            lambda: group.state in out or group.ended is not None,
+            deadline_s,
+            f"group {group.name!r} could not be left in time",
+        )
+
+    def _check_leave(self) -> None:
+        if self._group.state is not GroupState.LEAVING:  # one that was interrupted is waited for again
+            self._link.session.check(self._group)
+
+    def _leave(self) -> None:
+        if self._group.state is not GroupState.LEAVING:
+            self._link.session.leave(self._group)
+            self._link.wake()
 
 
 class Cpg:
     """Process groups: `cluster.cpg`."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, handle: Handle) -> None:
         self._link = link
+        self._handle = handle
 
     def join(self, name: str, timeout: float | None = None) -> Group:
         """Become a member of group `name` (1 to 128 bytes of UTF-8); returns when this process is one.
 
-        Raises Exists if it is one already, NameTooLong, InvalidParameter, Timeout (the attempt is then withdrawn).
+        Raises Exists if it is one already, NameTooLong, InvalidParameter, Timeout. An attempt that had no time is
+        undone; the next one waits for that.
         """
         link = self._link
         link.check_process()
-        with link.changed:
-            group = link.session.join(name)
-            link.wake()
-            try:
-                link.wait_for_order(
-                    lambda: group.state is not GroupState.JOINING or group.ended is not None,
-                    deadline_of(timeout),
-                    f"group {name!r} could not be joined in time",
-                )
-            except Timeout:
-                with contextlib.suppress(Error):
-                    link.session.leave(group)
-                link.wake()
-                raise
+        session, deadline_s = link.session, deadline_of(timeout)
+        what = f"group {name!r} could not be joined in time"
+        if link.given_up:
+            link.run(link.undo_joins)
+        if session.is_being_left(name):
+            link.wait_for_order(lambda: not session.is_being_left(name), deadline_s, what)
+        group = None
+        made = False
+        try:
+            group = link.run(self._join, name, check=session.check_join)
+            link.wait_for_order(
+                lambda: group.state is not GroupState.JOINING or group.ended is not None, deadline_s, what
+            )
             if group.ended is not None:
                 raise group.ended
-        return Group(link, group)
+            joined = Group(link, self._handle, group)
+            made = True
+        finally:
+            if not made and group is not None:
+                link.given_up.append(group)
+                link.wakeup.set()
+        return joined
+
+    def _join(self, name: str) -> GroupOfSession:
+        group = self._link.session.join(name)
+        self._link.wake()
+        return group
 
     def groups(self, timeout: float | None = None) -> list[dict[str, Any]]:
         """All groups of the ring and their members: `[{"group": "g", "members": [{"node": 1, "pid": 77}]}]`."""
         link = self._link
         link.check_process()
-        deadline = deadline_of(timeout)
-        with link.changed:
-            request = link.session.query_groups()
-            link.wake()
-            link.wait(lambda: request.is_done, deadline, "the node did not answer in time")
-            if request.error is not None:
-                raise request.error
-            return groups_of(request.result)
+        deadline_s = deadline_of(timeout)
+        request = link.run(self._ask_groups, check=link.session.check)
+        link.wait(lambda: request.is_done, deadline_s, "the node did not answer in time")
+        if request.error is not None:
+            raise request.error
+        return groups_of(request.result)
+
+    def _ask_groups(self) -> batches.Request:
+        request = self._link.session.query_groups()
+        self._link.wake()
+        return request
 
 
 class Cluster:
     """A connection to the node; made by `rondo.connect`. Close it, or use it in a `with` statement."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, handle: Handle) -> None:
         self._link = link
-        self.cpg = Cpg(link)
+        self._handle = handle
+        self._control = Control(link.place)
+        self.cpg = Cpg(link, handle)
         """Process groups."""
+        self.quorum = Quorum(self._control)
+        """Who may act when the cluster is split."""
+        self.cmap = Cmap(self._control)
+        """Keys: the node's configuration and state, and those that programs set."""
 
     @property
     def node_id(self) -> int:
@@ -245,9 +325,29 @@ class Cluster:
         """The process id that this process has as a member of groups."""
         return self._link.session.pid
 
+    def nodes(self, timeout: float | None = TIMEOUT_S) -> tuple[NodeInfo, ...]:
+        """The nodes of the configuration and of the ring, with their links."""
+        return nodes_of(self._control.ask(Op.NODES, timeout=timeout))
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the node is there, as far as is known: not between `Suspended` or `Disconnected` and what follows."""
+        return self._link.session.is_open
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed, or is lost for good."""
+        return self._link.is_closing or self._link.session.ended is not None
+
     def close(self) -> None:
-        """End the connection: this process leaves all its groups."""
+        """End the connection: this process leaves all its groups. Returns within a second. In a process that was forked
+        off after the connection was made there is nothing to close, and nothing happens."""
+        self._control.close()
         self._link.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "connected" if self.is_connected else "not connected"
+        return f"<rondo.Cluster {self._link.place.endpoint}: {state}>"
 
     def __enter__(self) -> "Cluster":
         return self
@@ -258,17 +358,20 @@ class Cluster:
         self.close()
 
 
-def connect_to(place: Place, name: str, timeout: float | None) -> Cluster:
+def connect_to(place: Place, name: str, timeout: float | None, session_timeout: float | None = None) -> Cluster:
     """A connection to the gateway at `place`. Raises Timeout, AccessDenied, ..."""
-    link = Link(place, name, Request)
+    refuse_green_threads()
+    deadline_s = deadline_of(timeout)
+    check_seconds(session_timeout, "session_timeout")
+    handle = Handle()
+    link = Link(place, name, Request, handle, None if session_timeout is None else session_timeout * 1000)
+    session, cluster = link.session, None
     try:
-        with link.changed:
-            link.wait(
-                lambda: link.session.is_open or link.session.ended is not None, deadline_of(timeout), place.no_answer
-            )
-            if link.session.ended is not None:
-                raise link.session.ended
-    except BaseException:
-        link.close()
-        raise
-    return Cluster(link)
+        link.wait(lambda: session.is_open or session.ended is not None, deadline_s, place.no_answer)
+        if session.ended is not None:
+            raise session.ended
+        cluster = Cluster(link, handle)
+    finally:
+        if cluster is None:
+            link.close()
+    return cluster

@@ -5,12 +5,12 @@ group that got it; the session acknowledges up to the last chunk before which no
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from operator import length_hint
 from typing import Any
 
-from rondo.errors import Error, InvalidParameter, NameTooLong
+from rondo.errors import Disconnected, Error, InvalidParameter, NameTooLong
 from rondo.events import (
     REASON_BY_NUMBER,
     Change,
@@ -60,8 +60,15 @@ class Group:
         self.members: tuple[Member, ...] = ()
         self.queue: deque[tuple[Chunk, Any]] = deque()
         self.handling: Chunk | None = None
-        self.ready: Iterator[Message] = iter(())
-        """What was not taken yet of the run that `handling` is about. Taking from it needs no lock."""
+        self.ready: Iterator[Event] = iter(())
+        """What was not taken yet of what `handling` is about: one event, or a run of messages. Taking from it needs no
+        lock."""
+        self.taker: int | None = None
+        """The thread that waits for events."""
+        self.is_down = False
+        """The application was told `Disconnected` and has not taken that yet: what it sends belongs to before."""
+        self.is_given_up = False
+        """The application's join had no time for it: nobody has this group, and it is being left."""
         self.ended: Error | None = None
         """Why nothing more will come, once nothing more will come."""
 
@@ -75,17 +82,31 @@ class Group:
         """Whether there is more of the run that was begun."""
         return length_hint(self.ready) > 0
 
-    def event(self, raw: Any) -> Event:
-        """The event that an array of the protocol says; membership is taken note of."""
+    def take_chunk(self) -> None:
+        """Make `ready` of what has waited longest.
+
+        The last three statements belong together. No exception of a signal handler can come between them: Python runs
+        handlers at calls, backward jumps and where a function begins, and they are none of these.
+        """
+        queue = self.queue
+        chunk, raw = queue[0]
+        ready = iter(self._events(raw))
+        self.handling = chunk
+        self.ready = ready
+        del queue[0]
+
+    def _events(self, raw: Any) -> Sequence[Event]:
+        """The events that an array of the protocol says; membership is taken note of."""
         if type(raw) is not list:
-            return raw  # type: ignore[no-any-return]  # an event that the session made itself
+            if type(raw) is Disconnected:
+                self.is_down = False
+            return [raw]  # an event that the session made itself
         if raw[1] == events.RUN:
-            self.ready = iter(_run(self.name, raw))
-            return next(self.ready)
+            return _run(self.name, raw)
         event = EVENTS[raw[1]](self.name, raw)
         if type(event) is Membership:
             self.members = event.members
-        return event
+        return [event]
 
 
 _members: dict[tuple[int, int], Member] = {}
@@ -147,7 +168,7 @@ EVENTS: dict[int, Callable[[str, list[Any]], Event]] = {
 def name_to_wire(name: str) -> bytes:
     """A group's name as it travels. Raises InvalidParameter or NameTooLong."""
     if not isinstance(name, str) or not name:
-        raise InvalidParameter("a group's name is a string of 1 to 128 bytes")
+        raise InvalidParameter(f"name: a group's name is a string of 1 to 128 bytes, not {name!r}")
     try:
         wire = name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

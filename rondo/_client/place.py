@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rondo._client.session import DENIED
+from rondo._client.state import DENIED
 from rondo.errors import InvalidParameter
 from rondo.paths import PathError, client_socket
 
@@ -58,6 +58,8 @@ def place_of(
     endpoint: str | None = None, key_file: str | os.PathLike[str] | None = None, server_key: str | None = None
 ) -> Place:
     """The place that this names, or the environment. Raises InvalidParameter."""
+    if endpoint is not None and not isinstance(endpoint, str):
+        raise InvalidParameter(f"endpoint: a string as ipc:///run/rondo/gateway.sock, or None; not {endpoint!r}")
     try:
         endpoint = client_socket(endpoint)
     except PathError as error:

@@ -8,18 +8,23 @@ query by its reply.
 Messages to one group that follow each other directly and have not been sent yet share a `Batch`, which travels and
 comes back as one run: what is done here is done per batch, but for the payload itself and the `Request` that tells the
 application what becomes of it.
+
+A message can be given up: it was cancelled, its deadline is over, or the groups were told `Disconnected`. One that was
+never sent is taken out. One that was sent keeps its number, because numbers have no gaps, and is not sent again: a
+query goes out in its place.
+
+An exception of a signal handler may end any of this half-way. The batches themselves, in the order in which they wait,
+are what is true; `mend` makes everything else from them.
 """
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
-from rondo.errors import Error, TryAgain
-from rondo.protocol.batch import encode_body
+from rondo._client.batches import ORDERED, Batch, Request, RequestFactory
+from rondo.errors import Disconnected, Error, Interrupted, Timeout, TryAgain
 from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET
 from rondo.protocol.requests import REQUESTS_PER_BLOB_MAX, RUN_PAYLOAD_BYTES_MAX, Op, encode_requests
 
-ORDERED = (Op.JOIN, Op.LEAVE, Op.MCAST)
 REQUEST_BYTES = 320
 """What a request counts for in the window besides its payload: the executive adds a header and keeps books of it."""
 
@@ -27,115 +32,11 @@ BATCH_PAYLOAD_BYTES = 192 * 1024
 """A batch is closed once it has this much."""
 BATCH_MESSAGES_MAX = 4096
 
-
 BULK_BYTES = 256 * 1024
 """With more than this under way and not settled, a sender is at full speed: what it queues then waits for more, ..."""
 BULK_SEND_BYTES = 128 * 1024
 """... up to this much, or until something is settled. Larger batches cost less at every hop, and nothing waits for a
 clock: what is settled sets the pace (Nagle, RFC 896)."""
-
-
-class Batch:
-    """Requests `first` to `first + count - 1`: messages to one group, or one request of another kind."""
-
-    __slots__ = (
-        "arguments", "count", "done", "error", "errors", "first", "group", "is_accepted", "is_open", "op", "owner",
-        "payload_bytes", "payloads", "result", "size",
-    )  # fmt: skip
-
-    def __init__(
-        self, owner: Any, first: int, op: int, arguments: tuple[Any, ...], group: str | None, is_open: bool
-    ) -> None:
-        self.owner = owner
-        """Whoever waits for requests needs it."""
-        self.first = first
-        """May still change while nothing is accepted."""
-        self.op = op
-        self.arguments = arguments
-        """All, or all but the payload."""
-        self.group = group
-        self.is_open = is_open
-        """Whether messages may be added."""
-        self.payloads: list[bytes] = []
-        self.payload_bytes = 0
-        self.count = 1
-        self.size = 0
-        """In the window."""
-        self.is_accepted = False
-        self.done = 0
-        """How many are done; they are done in their order."""
-        self.errors: dict[int, Error] | None = None
-        """By index: why it failed."""
-        self.result: Any = None
-        """The answer to a query."""
-
-    @property
-    def last(self) -> int:
-        """Number of the last request."""
-        return self.first + self.count - 1
-
-    @property
-    def is_ordered(self) -> bool:
-        """Whether it is of a kind that comes back as an event in the order."""
-        return self.op in ORDERED
-
-    def fail(self, error: Error) -> None:
-        """What is not done has failed."""
-        if self.errors is None:
-            self.errors = {}
-        for index in range(self.done, self.count):
-            self.errors[index] = error
-        self.done = self.count
-
-    def encode(self) -> list[Any]:
-        """The request of the protocol."""
-        if not self.payloads:
-            return [self.first, self.op, *self.arguments]
-        if self.count == 1:
-            return [self.first, self.op, *self.arguments, self.payloads[0]]
-        return [self.first, int(Op.RUN), *self.arguments, encode_body(self.payloads)]
-
-
-class Request:
-    """What became of one request. The fronts add to it how to wait for that.
-
-    `number` is what events and `UnknownOutcome` name it by; it may still change while the request is not accepted.
-    """
-
-    __slots__ = ("_batch", "_index")
-
-    def __init__(self, batch: Batch, index: int) -> None:
-        self._batch = batch
-        self._index = index
-
-    @property
-    def number(self) -> int:
-        """Number of the request in its session."""
-        return self._batch.first + self._index
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it is ordered or answered, or has failed."""
-        return self._index < self._batch.done
-
-    @property
-    def is_accepted(self) -> bool:
-        """Whether the executive has taken it, and it has not failed since."""
-        return (self._batch.is_accepted or self.is_done) and self.error is None
-
-    @property
-    def error(self) -> Error | None:
-        """Why it failed, if it did."""
-        errors = self._batch.errors
-        return errors.get(self._index) if errors is not None else None
-
-    @property
-    def result(self) -> Any:
-        """The answer to a query."""
-        return self._batch.result
-
-
-RequestFactory = Callable[[Batch, int], Request]
 
 
 class Requests:
@@ -150,33 +51,37 @@ class Requests:
         self.unsettled: deque[Batch] = deque()
         """Sent, and to be sent again if the connection breaks."""
         self.set_aside: list[Batch] = []
-        """Refused without effect because totem died: to be queued again in the next epoch."""
+        """Queries that totem's death has left without an answer: to be asked again in the next epoch."""
         self.bytes_kept = 0
         """In the window: unsent and unsettled."""
         self.bytes_unsent = 0
         self.count_kept = 0
         self.last_number = 0
         self.settled_number = 0
+        self.next_deadline_s: float | None = None
+        """When `expire` has to be called, by time.monotonic()."""
         self._ordered_number = 0
         self._factory = factory
         self._owner = owner
 
     def add(self, op: int, arguments: tuple[Any, ...], group: str | None = None) -> Request:
         """Queue a request other than a message; it goes out with the next `blobs`."""
-        return self._factory(self._add_batch(op, arguments, group, is_open=False), 0)
-
-    def _add_batch(self, op: int, arguments: tuple[Any, ...], group: str | None, *, is_open: bool) -> Batch:
-        self.last_number = number = self.last_number + 1
-        batch = Batch(self._owner, number, op, arguments, group, is_open)
+        batch = Batch(self._owner, self.last_number + 1, op, arguments, group, False)
         batch.size = REQUEST_BYTES
-        self.unsent.append(batch)
-        self.bytes_kept += REQUEST_BYTES
-        self.bytes_unsent += REQUEST_BYTES
-        self.count_kept += 1
-        self.unresolved[number] = batch
-        return batch
+        self._add_batch(batch)
+        return self._factory(batch, 0)
 
-    def add_message(self, group: str, wire_name: bytes, guarantee: int, data: bytes) -> Request | None:
+    def _add_batch(self, batch: Batch) -> None:
+        self.unsent.append(batch)
+        self.unresolved[batch.first] = batch
+        self.last_number = batch.last
+        self.bytes_kept += batch.size
+        self.bytes_unsent += batch.size
+        self.count_kept += 1
+
+    def add_message(
+        self, group: str, wire_name: bytes, guarantee: int, data: bytes, deadline_s: float | None = None
+    ) -> Request | None:
         """Queue a message; None if the window has no room for it. A single one has room whatever its size."""
         size = len(data)
         cost = size + REQUEST_BYTES
@@ -184,7 +89,10 @@ class Requests:
         if kept >= self.window_requests or (kept and self.bytes_kept + cost > self.window_bytes):
             return None
         last = self.unsent[-1] if self.unsent else None
-        if last is not None and last.is_open and last.group == group and last.arguments[1] == guarantee:
+        if (
+            last is not None and last.is_open and last.group == group and last.arguments[1] == guarantee
+            and last.deadline_s == deadline_s
+        ):  # fmt: skip
             index = last.count
             if size <= RUN_PAYLOAD_BYTES_MAX and index < BATCH_MESSAGES_MAX:
                 last.payloads.append(data)
@@ -198,12 +106,21 @@ class Requests:
                 self.bytes_unsent += cost
                 self.count_kept = kept + 1
                 return self._factory(last, index)
-        batch = self._add_batch(Op.MCAST, (wire_name, guarantee), group, is_open=size <= RUN_PAYLOAD_BYTES_MAX)
+        small = size <= RUN_PAYLOAD_BYTES_MAX
+        batch = Batch(self._owner, self.last_number + 1, Op.MCAST, (wire_name, guarantee), group, small)
         batch.payloads.append(data)
         batch.payload_bytes = size
         batch.size = cost
-        self.bytes_kept += size
-        self.bytes_unsent += size
+        batch.deadline_s = deadline_s
+        self._add_batch(batch)
+        if deadline_s is not None and (self.next_deadline_s is None or deadline_s < self.next_deadline_s):
+            self.next_deadline_s = deadline_s
+        return self._factory(batch, 0)
+
+    def failed_message(self, group: str, error: Error) -> Request:
+        """What `add_message` would give, failed at once."""
+        batch = Batch(self._owner, 0, Op.MCAST, (), group, False)
+        batch.fail(error)
         return self._factory(batch, 0)
 
     @property
@@ -217,11 +134,13 @@ class Requests:
         blobs = []
         requests: list[list[Any]] = []
         first = last = size = 0
-        self.bytes_unsent = 0
-        while self.unsent:
-            batch = self.unsent.popleft()
+        unsent, unsettled = self.unsent, self.unsettled
+        while unsent:
+            batch = unsent[0]
             batch.is_open = False
-            self.unsettled.append(batch)
+            batch.was_sent = True
+            unsettled.append(batch)
+            unsent.popleft()
             count = batch.last - first + 1
             if requests and (size + batch.payload_bytes > ENVELOPE_BYTES_TARGET or count > REQUESTS_PER_BLOB_MAX):
                 blobs.append((first, last, encode_requests(requests)))
@@ -229,10 +148,11 @@ class Requests:
             if not requests:
                 first = batch.first
             last = batch.last
-            requests.append(batch.encode())
+            requests += batch.encode()
             size += batch.payload_bytes + REQUEST_BYTES
         if requests:
             blobs.append((first, last, encode_requests(requests)))
+        self.bytes_unsent = 0
         return blobs
 
     def settled(self, number: int) -> None:
@@ -240,12 +160,12 @@ class Requests:
         self.settled_number = max(self.settled_number, number)
         unsettled = self.unsettled
         while unsettled and unsettled[0].last <= number:
-            batch = unsettled.popleft()
+            batch = unsettled[0]
+            batch.is_accepted = True
             self.bytes_kept -= batch.size
             self.count_kept -= batch.count
-            if batch not in self.set_aside:
-                batch.payloads = []
-                batch.is_accepted = True
+            unsettled.popleft()
+            batch.payloads = []
 
     def find(self, number: int) -> Batch | None:
         """The batch with this request, unless it is resolved."""
@@ -279,7 +199,6 @@ class Requests:
             lost = [b for b in self.unresolved.values() if b.last < first and b.is_accepted and b.is_ordered]
             for batch in lost:
                 self.fail(batch, TryAgain(f"request {batch.first} was refused, and had no effect"))
-        self._ordered_number = last
         whole = self.unresolved.get(first)
         if whole is not None and whole.last == last:
             whole.done = whole.count
@@ -287,6 +206,7 @@ class Requests:
             del self.unresolved[first]
         else:
             self.resolve(last)
+        self._ordered_number = last
 
     def fail(self, batch: Batch, error: Error) -> None:
         """What is not done of an unresolved batch has failed."""
@@ -294,19 +214,21 @@ class Requests:
         del self.unresolved[batch.first]
 
     def refused_for_now(self, number: int) -> None:
-        """The request had no effect because totem died first."""
+        """Totem died first, and the request had no effect. Joins and leaves are the session's own business, in the next
+        epoch."""
         batch = self.find(number)
-        if batch is not None:
+        if batch is None or batch.op in ORDERED:
+            self.resolve(number, Disconnected(f"totem died before request {number} was accepted"))
+        else:
             del self.unresolved[batch.first]
             self.set_aside.append(batch)
 
     def fail_all(self, error: Error) -> None:
         """All is over."""
-        for batch in self.take_queued():
-            self.unresolved[batch.first] = batch
-        for batch in self.unresolved.values():
+        for batch in (*self.unresolved.values(), *self.unsettled, *self.unsent, *self.set_aside):
             batch.fail(error)
         self.unresolved.clear()
+        self.take_queued()
 
     def repeat(self, taken: int) -> None:
         """A new connection to the same session: what was not settled goes out again, in the same order.
@@ -344,3 +266,99 @@ class Requests:
             batch.is_open = False
             self.last_number += batch.count
             self.unresolved[batch.first] = batch
+            batch.was_sent = False
+
+    # -- what is given up ----------------------------------------------------------------------------------------
+
+    def give_up_messages(self, reason: str) -> None:
+        """No message that waits is to be sent any more. Joins and leaves stay, because the session itself goes on with
+        them, and queries, because they change nothing."""
+        for batch in (*self.unsettled, *self.unsent):
+            if batch.op != Op.MCAST:
+                continue
+            if batch.done < batch.count:
+                batch.fail(Disconnected(f"the connection was lost before request {batch.first} was accepted: {reason}"))
+                self.unresolved.pop(batch.first, None)
+            batch.drop()
+        self._take_out_dropped()
+
+    def take_out(self, op: int, group: str) -> bool:
+        """Take out a request of this kind that was never sent. False if there is none."""
+        batch = next((b for b in self.unsent if b.op == op and b.group == group and not b.was_sent), None)
+        if batch is None:
+            return False
+        batch.fail(Interrupted("it was taken back"))
+        batch.drop()
+        self.unresolved.pop(batch.first, None)
+        self._take_out_dropped()
+        return True
+
+    def cancel(self, batch: Batch, index: int) -> bool:
+        """Give up one message. True if it was never sent, and never will be; False if it is done, or under way."""
+        if index < batch.done or (batch.errors is not None and index in batch.errors):
+            return False
+        if batch.is_accepted:
+            return False
+        was_sent = batch.was_sent
+        self._give_up(batch, [index], Interrupted(f"request {batch.first + index} was cancelled"))
+        return not was_sent
+
+    def _give_up(self, batch: Batch, indexes: list[int], error: Error) -> None:
+        batch.is_open = False
+        errors = dict(batch.errors or {})
+        errors.update(dict.fromkeys(indexes, error))
+        batch.errors = errors
+        batch.dropped = {*(batch.dropped or ()), *indexes}
+        if len(errors) == batch.count:
+            batch.done = batch.count
+            self.unresolved.pop(batch.first, None)
+        self._take_out_dropped()
+
+    def expire(self, now_s: float) -> bool:
+        """Give up messages whose deadline is over and which were not sent. True if there were any."""
+        expired, later = False, []
+        for batch in list(self.unsent):
+            if batch.deadline_s is None or batch.was_sent:
+                continue
+            if batch.deadline_s <= now_s:
+                left = [i for i in range(batch.count) if batch.errors is None or i not in batch.errors]
+                self._give_up(batch, left, Timeout("its deadline was over before it could be sent"))
+                expired = True
+            else:
+                later.append(batch.deadline_s)
+        self.next_deadline_s = min(later, default=None)
+        return expired
+
+    def _take_out_dropped(self) -> None:
+        """What was given up altogether and was never sent needs no number."""
+        self.unsent = deque(
+            b for b in self.unsent if b.was_sent or b.dropped is None or len(b.dropped) < b.count
+        )  # fmt: skip
+        self.mend()
+
+    def mend(self) -> None:
+        """Make everything from the batches as they wait. May be done again at any time."""
+        if self.unsettled and self.unsent and self.unsettled[-1] is self.unsent[0]:
+            self.unsent.popleft()
+        while self.unsettled and self.unsettled[0].last <= self.settled_number:
+            self.unsettled[0].is_accepted = True
+            self.unsettled.popleft()
+        number = self.settled_number
+        kept = [*self.unsettled, *self.unsent]
+        for batch in kept:
+            if batch.payloads:
+                batch.count = len(batch.payloads)
+                batch.payload_bytes = sum(map(len, batch.payloads))
+            batch.size = batch.payload_bytes + REQUEST_BYTES * batch.count
+            batch.is_open = batch.is_open and batch is kept[-1] and not batch.was_sent
+            if not batch.was_sent and batch.first != number + 1:
+                if self.unresolved.get(batch.first) is batch:
+                    del self.unresolved[batch.first]
+                batch.first = number + 1
+            if batch.done < batch.count:
+                self.unresolved[batch.first] = batch
+            number = batch.last
+        self.last_number = number
+        self.bytes_unsent = sum(batch.size for batch in self.unsent)
+        self.bytes_kept = self.bytes_unsent + sum(batch.size for batch in self.unsettled)
+        self.count_kept = sum(batch.count for batch in kept)

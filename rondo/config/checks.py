@@ -7,13 +7,14 @@ from rondo.config import derive
 from rondo.config.faults import Fault, quoted
 from rondo.config.key import KEY_BYTES_MAX, KEY_BYTES_MIN
 from rondo.config.loaded import Loaded
-from rondo.config.schema_node import SUBSYSTEMS, SUBSYSTEMS_OF_COROSYNC
+from rondo.config.schema_node import SUBSYSTEMS, SUBSYSTEMS_OF_COROSYNC, SUBSYSTEMS_OF_OLD
+from rondo.config.schema_quorum import VOTES_MAX
 from rondo.config.schema_totem import HOLD_MS_MIN, TIMER_MS_MIN
 
 
 def check_options(loaded: Loaded) -> list[Fault]:
     """All faults and warnings that the options show among themselves."""
-    checks = (_timers, _early_consensus, _windows, _security, _key, _logging, _uidgid, _limits, _remote)
+    checks = (_timers, _early_consensus, _windows, _security, _key, _logging, _uidgid, _limits, _quorum)
     return [fault for check in checks for fault in check(loaded)]
 
 
@@ -34,7 +35,8 @@ def _timers(loaded: Loaded) -> Iterator[Fault]:
     consensus_ms, least = timers.consensus_timeout_ms, derive.consensus_least_ms(token_ms)
     if consensus_ms < least:
         why = f"{consensus_ms} ms is less than 1.2 times the token timeout, which is {token_ms} ms"
-        yield loaded.fault("error", ("totem", "consensus"), why, f"write at least {least}, or remove the line")
+        why += ": nodes may be taken for failed while the token is only late"
+        yield loaded.fault("warning", ("totem", "consensus"), why, f"write at least {least}, or remove the line")
     if totem.join > consensus_ms:
         why = f"{totem.join} ms is more than consensus, {consensus_ms} ms: no join would be repeated"
         yield loaded.fault("error", ("totem", "join"), why, "write 50, or remove the line")
@@ -56,8 +58,8 @@ def _windows(loaded: Loaded) -> Iterator[Fault]:
     limit = derive.window_limit(totem.netmtu)
     for name, value in (("window_size", totem.window_size), ("max_messages", totem.max_messages)):
         if value > limit and loaded.given("totem", name):
-            why = f"{value} is more than 256000 / netmtu: kernel buffers would overflow"
-            yield loaded.fault("error", ("totem", name), why, f"write at most {limit}")
+            why = f"{value} is more than 256000 / netmtu: kernel buffers would overflow; {limit} is used"
+            yield loaded.fault("warning", ("totem", name), why, f"write at most {limit}")
     windows = derive.windows(totem)
     if windows.accelerated_window > windows.max_messages:
         why = f"{windows.accelerated_window} is more than max_messages, which is {windows.max_messages}"
@@ -96,6 +98,9 @@ def _key(loaded: Loaded) -> Iterator[Fault]:
     if not totem.key:
         return
     path = ("totem", "key")
+    if totem.secauth is False or totem.crypto_cipher == "none":
+        yield loaded.fault("warning", path, "has no effect: security is off", "remove it")
+        return
     if totem.keyfile:
         yield loaded.fault("warning", path, "has no effect: keyfile wins over it", "remove one of them")
         return
@@ -115,8 +120,8 @@ def _logging(loaded: Loaded) -> Iterator[Fault]:
         if subsys.to_logfile and not (subsys.logfile or logging.logfile):
             yield loaded.fault("error", (*where, "to_logfile"), "there is no logfile", "write logfile: and its path")
         name = subsys.subsys.upper()
-        if name not in (*SUBSYSTEMS, *SUBSYSTEMS_OF_COROSYNC):
-            close = difflib.get_close_matches(name[:64], SUBSYSTEMS, n=1)
+        if name not in (*SUBSYSTEMS, *SUBSYSTEMS_OF_COROSYNC, *SUBSYSTEMS_OF_OLD):
+            close = difflib.get_close_matches(name[:64], SUBSYSTEMS, n=1, cutoff=0.7)
             hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(SUBSYSTEMS)}"
             yield loaded.fault("warning", (*where, "subsys"), f"there is no subsystem {quoted(subsys.subsys)}", hint)
         if name in seen:
@@ -139,9 +144,17 @@ def _limits(loaded: Loaded) -> Iterator[Fault]:
         yield loaded.fault("error", ("cpg", "client_bytes_max"), why, f"write at most {log_bytes_max}")
 
 
-def _remote(loaded: Loaded) -> Iterator[Fault]:
-    if not loaded.config.remote.address:
-        for name in ("port", "keyfile", "clients"):
-            if loaded.given("remote", name):
-                why = "has no effect: without remote.address there are no remote clients"
-                yield loaded.fault("warning", ("remote", name), why, "write the address to listen at, or remove this")
+def _quorum(loaded: Loaded) -> Iterator[Fault]:
+    config = loaded.config
+    if config.quorum.provider is None:
+        if loaded.given("quorum"):
+            mend = "write provider: corosync_votequorum, or remove the section"
+            yield loaded.fault("warning", ("quorum",), "has no effect: there is no provider", mend)
+        return
+    votes = sum(node.quorum_votes for node in config.nodelist.node)
+    if not config.quorum.expected_votes and not votes:
+        path = ("nodelist",) if config.nodelist.node else ("quorum",)
+        yield loaded.fault("error", path, "nobody has a vote", "list the nodes, or write expected_votes")
+    if votes > VOTES_MAX:
+        why = f"the nodes have {votes} votes together; more than {VOTES_MAX} cannot be counted"
+        yield loaded.fault("error", ("nodelist",), why, "write smaller quorum_votes")

@@ -59,7 +59,7 @@ def _one_link(loaded: Loaded) -> Iterator[Fault]:
 
 
 def _interfaces(loaded: Loaded) -> Iterator[Fault]:
-    """Links and ports; options of the interface that have no effect with this transport."""
+    """One interface for the one link."""
     interfaces = loaded.config.totem.interface
     link = derive.link(loaded.config)[0]
     if len(interfaces) > derive.LINKS_MAX:
@@ -69,21 +69,8 @@ def _interfaces(loaded: Loaded) -> Iterator[Fault]:
         return
     for index, interface in enumerate(interfaces):
         path: OptionPath = ("totem", "interface", index)
-        if interface.linknumber or interface.ringnumber:
-            yield loaded.fault("warning", path, f"has no effect: {ONE_LINK}")
-        elif index != link:
+        if index != link and not (interface.linknumber or interface.ringnumber):
             yield loaded.fault("error", path, "a second interface for link 0", "remove one of them")
-        for earlier in range(index):
-            other = interfaces[earlier]
-            both = loaded.given(*path, "mcastport") and loaded.given("totem", "interface", earlier, "mcastport")
-            if both and abs(interface.mcastport - other.mcastport) < 2:
-                why = f"{interface.mcastport} is too close to {other.mcastport}: each ring uses the port below it too"
-                yield loaded.fault("error", (*path, "mcastport"), why, "leave a gap of at least 2")
-    if derive.transport(loaded.config) == "udpu" and link >= 0:
-        for name in ("mcastaddr", "broadcast", "ttl"):
-            if loaded.given("totem", "interface", link, name):
-                why = "has no effect with transport: udpu"
-                yield loaded.fault("warning", ("totem", "interface", link, name), why, "")
 
 
 def _group(loaded: Loaded) -> Iterator[Fault]:
@@ -121,11 +108,8 @@ def _source_of_nodes(loaded: Loaded) -> Iterator[Fault]:
     index, interface = derive.link(loaded.config)
     path: OptionPath = ("totem", "interface", index)
     if loaded.config.nodelist.node:
-        for name, given in (("bindnetaddr", interface.bindnetaddr), ("member", interface.member)):
-            if given:
-                where = (*path, name, 0) if name == "member" else (*path, name)
-                yield loaded.fault("warning", where, "has no effect: the nodelist wins over it", "remove it")
-    elif interface.member:
+        return
+    if interface.member:
         if derive.transport(loaded.config) == "udp":
             yield loaded.fault("error", (*path, "member", 0), "is for udpu", "write transport: udpu, or a nodelist")
     elif derive.transport(loaded.config) == "udpu":

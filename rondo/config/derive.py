@@ -1,6 +1,7 @@
 """Values that follow from others, by Corosync's formulas: timers, multicast group, node identifiers, security."""
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rondo.config.node import Cipher, Hash, IpVersion, KnetLink, Transport
@@ -124,11 +125,19 @@ def transport(config: Config) -> Transport:
 def has_marks_of_knet(config: Config) -> bool:
     """Whether the file has what only knet has: then it is knet's, as Corosync 3 takes every file without transport."""
     totem = config.totem
-    return (
-        any(name == "link_mode" or name.startswith("knet_") for name in totem.model_fields_set)
-        or any(name.startswith("knet_") for each in totem.interface for name in each.model_fields_set)
-        or any(getattr(node, f"ring{link}_addr") for node in config.nodelist.node for link in range(1, LINKS_MAX))
-    )
+    nodes = [node.model_fields_set for node in config.nodelist.node]
+    return marks_of_knet([totem.model_fields_set], [each.model_fields_set for each in totem.interface], nodes)
+
+
+def marks_of_knet(*sections: Iterable[Iterable[str]]) -> bool:
+    """The same by the names of the options that are given in totem{}, in each interface{} and in each node{}."""
+    return any(is_mark_of_knet(name) for kind in sections for section in kind for name in section)
+
+
+def is_mark_of_knet(name: str) -> bool:
+    """Whether an option is one that Corosync has had since there is knet, and had for knet."""
+    further = name.startswith("ring") and name.endswith("_addr") and name != "ring0_addr"
+    return further or name.startswith("knet_") or name in ("link_mode", "linknumber")
 
 
 def knet_links(config: Config) -> dict[int, KnetLink]:
@@ -171,7 +180,7 @@ def node_id_of_address(address: str, *, clear_high_bit: bool) -> int | None:
 def multicast_group(cluster_name: str, *, ipv6: bool) -> str:
     """The group that follows from the cluster's name: a 16 bit hash h; 239.192.(h >> 8).(h mod 255), or ff15::h."""
     value = 0
-    for byte in cluster_name.encode():
+    for byte in cluster_name.encode("utf-8", "surrogateescape"):
         value = (value * 2 + byte) & 0xFFFF
     if ipv6:
         return str(ipaddress.IPv6Address((0xFF15 << 112) | value))

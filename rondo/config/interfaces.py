@@ -1,8 +1,8 @@
 """The addresses of this machine's network interfaces with their networks, from the kernel, without privileges.
 
 IPv4 by the ioctls of netdevice(7): SIOCGIFCONF lists one entry for each address (aliases included, under the
-interface's name or label), SIOCGIFNETMASK tells the mask of each. IPv6, which these do not know, from
-/proc/net/if_inet6 (proc(5)).
+interface's name or label), SIOCGIFNETMASK tells the mask of each, SIOCGIFFLAGS whether it is up. IPv6, which these do
+not know, from /proc/net/if_inet6 (proc(5)).
 """
 
 import array
@@ -15,6 +15,9 @@ from pathlib import Path
 
 SIOCGIFCONF = 0x8912
 SIOCGIFNETMASK = 0x891B
+SIOCGIFFLAGS = 0x8913
+IFF_UP = 1
+FLAGS_OFFSET = 16
 
 IFREQ_BYTES = 40
 """struct ifreq on 64 bit systems: 16 bytes of name, then a union whose sockaddr_in has its address at offset 4."""
@@ -34,6 +37,8 @@ class InterfaceAddress:
     name: str
     address: Ip
     network: Network
+    up: bool = True
+    """Whether the interface was switched on."""
 
 
 def interface_addresses() -> list[InterfaceAddress]:
@@ -61,8 +66,17 @@ def _ipv4() -> list[InterfaceAddress]:
             address = ipaddress.IPv4Address(entry[ADDRESS_OFFSET : ADDRESS_OFFSET + 4])
             mask = ipaddress.IPv4Address(answer[ADDRESS_OFFSET : ADDRESS_OFFSET + 4])
             network = ipaddress.IPv4Network((int(address), str(mask)), strict=False)
-            found.append(InterfaceAddress(entry[:16].split(b"\0")[0].decode(errors="replace"), address, network))
+            name = entry[:16].split(b"\0")[0].decode(errors="replace")
+            found.append(InterfaceAddress(name, address, network, _is_up(probe, entry)))
     return found
+
+
+def _is_up(probe: socket.socket, request: bytes) -> bool:
+    try:
+        answer = fcntl.ioctl(probe.fileno(), SIOCGIFFLAGS, request)
+    except OSError:
+        return False
+    return bool(struct.unpack_from("h", answer, FLAGS_OFFSET)[0] & IFF_UP)
 
 
 def _ipv6() -> list[InterfaceAddress]:

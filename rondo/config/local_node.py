@@ -168,6 +168,8 @@ def _addresses_in_network(bindnetaddr: str, machine: Machine) -> list[str]:
     """Our addresses that bindnetaddr means: itself, else (IPv4) those whose network it is in."""
     wanted = ipaddress.ip_address(bindnetaddr)
     own = machine.interface_addresses()
+    # Among several the order is that of the interfaces that are up, then of those that are not.
+    own = sorted(own, key=lambda entry: not entry.up)
     exact = [str(entry.address) for entry in own if entry.address == wanted]
     if exact or (wanted.version == 4 and wanted.is_loopback and machine.has_address(bindnetaddr)):
         return exact or [bindnetaddr]

@@ -23,6 +23,7 @@ Compression = Literal["none", "zlib", "lz4", "lz4hc", "lzma", "bzip2", "zstd"]
 IpVersion = Literal["ipv4", "ipv6", "ipv4-6", "ipv6-4"]
 Cipher = Literal["none", "aes256-gcm", "aes128-gcm", "aes256", "aes192", "aes128"]
 Hash = Literal["none", "sha1", "sha256", "sha384", "sha512"]
+QbIpc = Literal["auto", "yes", "no"]
 Debug = Literal["off", "on", "trace"]
 Timestamp = Literal["off", "on", "hires"]
 
@@ -68,6 +69,11 @@ class LogSettings:
     fileline: bool = False
     function_name: bool = False
 
+    @property
+    def is_syslog_alone(self) -> bool:
+        """Whether nothing but syslog has the lines."""
+        return self.to_syslog and not self.to_stderr and not (self.to_logfile and bool(self.logfile))
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:
@@ -85,6 +91,18 @@ class RemoteSettings:
     def enabled(self) -> bool:
         """Whether there are remote clients at all."""
         return bool(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class SamSettings:
+    """What users may take of SAM (corosync.conf: `sam{}`). A quarter of what is for all is kept for root and the
+    executive's own user, to whom the limits per user do not apply."""
+
+    applications_per_user_max: int = 256
+    table_bytes_per_user_max: int = 32 * 1024 * 1024
+    table_bytes_max: int = 128 * 1024 * 1024
+    output_bytes_per_user_max: int = 64 * 1024 * 1024
+    output_bytes_max: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +134,27 @@ class KnetSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class QuorumSettings:
+    """How votes are counted (corosync.conf: `quorum{}`), as written."""
+
+    enabled: bool = False
+    """Whether there is a provider, corosync_votequorum."""
+    expected_votes: int = 0
+    """0: the sum of `node_votes`."""
+    votes: int = 1
+    node_votes: dict[int, int] = field(default_factory=dict)
+    """By node id; empty without a nodelist."""
+    two_node: bool = False
+    wait_for_all: bool = False
+    last_man_standing: bool = False
+    last_man_standing_window_ms: int = 10_000
+    auto_tie_breaker: bool = False
+    auto_tie_breaker_node: str = "lowest"
+    allow_downscale: bool = False
+    expected_votes_tracking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything that the services of one node need to know, nothing of it derived any further.
 
@@ -139,7 +178,7 @@ class NodeConfig:
     """This node's own address: as written in the nodelist (maybe a name), or the address of the interface that
     `bindnetaddr` selected."""
     bindnetaddr: str
-    """As written; empty when the nodelist gives the address."""
+    """The one address that it selected; empty when the nodelist gives the address."""
     mcastaddr: str
     """The multicast group; `255.255.255.255` with `broadcast`; empty with udpu."""
     mcastport: int
@@ -199,11 +238,17 @@ class NodeConfig:
     log_bytes_max: int
     message_size_max: int
     client_bytes_max: int
+    qb_ipc: QbIpc
+    """Whether C programs on Corosync's libraries are served."""
+    node_names: dict[int, str] = field(default_factory=dict)
+    """`nodelist.node.name` of the nodes that have one."""
     remote: RemoteSettings = field(default_factory=RemoteSettings)
+    sam: SamSettings = field(default_factory=SamSettings)
     knet: KnetSettings = field(default_factory=KnetSettings)
+    quorum: QuorumSettings = field(default_factory=QuorumSettings)
 
     def log_settings(self, service: str) -> LogSettings:
-        """The log settings of a service (`totem`, `cpg`, `ipc_gateway`, `sam`), its overrides applied."""
+        """The log settings of a service (`totem`, `cpg` ...), its overrides applied."""
         return self.logging.get(service.upper(), self.logging[""])
 
     def to_dict(self, *, with_key: bool = False) -> dict[str, Any]:

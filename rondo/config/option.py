@@ -19,6 +19,8 @@ NUMBER_DIGITS_MAX = 20
 
 CPU_MAX = 8191
 
+ANY_TEXT = "text"
+
 
 @dataclass(frozen=True, slots=True)
 class Accepts:
@@ -44,6 +46,7 @@ def option(
     refused: dict[str, str] | None = None,
     ignored: str = "",
     secret: bool = False,
+    zero_is_default: bool = False,
 ) -> Any:
     """Declare an option.
 
@@ -52,13 +55,21 @@ def option(
     refused: values that Corosync knows and Rondo refuses, each with what to do instead.
     ignored: why the option has no effect here; it is read for the sake of existing files and warned of.
     secret: its value is never shown.
+    zero_is_default: 0 stands for the default, as it does in Corosync.
     """
-    extra = {"unit": unit, "derived": derived, "refused": refused or {}, "ignored": ignored, "secret": secret}
+    extra = {
+        "unit": unit,
+        "derived": derived,
+        "refused": refused or {},
+        "ignored": ignored,
+        "secret": secret,
+        "zero_is_default": zero_is_default,
+    }
     return Field(default, description=meaning, ge=ge, le=le, json_schema_extra=typing.cast("Any", extra))
 
 
 def extra(field: FieldInfo, name: str) -> Any:
-    """A part of the declaration that is not pydantic's own: unit, derived, refused, ignored, secret."""
+    """A part of the declaration that is not pydantic's own: unit, derived, refused, ignored ..."""
     declared = field.json_schema_extra
     return declared.get(name) if isinstance(declared, dict) else None
 
@@ -94,6 +105,11 @@ def accepts(field: FieldInfo) -> str:
     return f"{text} ({unit})" if unit else text
 
 
+def is_text(field: FieldInfo) -> bool:
+    """Whether anything at all is a value of it."""
+    return any(isinstance(each, Accepts) and each.text == ANY_TEXT for each in field.metadata)
+
+
 def subsection(field: FieldInfo) -> type[Section] | None:
     """The model of the sub-section that a field holds (alone or as a tuple), None for an option."""
     kind: Any = field.annotation
@@ -111,8 +127,7 @@ def _number(value: object) -> object:
     if not isinstance(value, str):
         return value
     if not re.fullmatch(r"[0-9]+", value):
-        hint = ", a comment must have a line of its own" if "#" in value else ""
-        raise ValueError("is not a whole number" + hint)
+        raise ValueError("is not a whole number")
     if len(value) > NUMBER_DIGITS_MAX:
         raise ValueError("is too large")
     return int(value)
@@ -186,7 +201,7 @@ Number = Annotated[int, BeforeValidator(_number), Accepts("a whole number")]
 MaybeNumber = Annotated[int | None, BeforeValidator(_number), Accepts("a whole number")]
 YesNo = Annotated[bool, BeforeValidator(_yes_no), Accepts("yes or no")]
 MaybeYesNo = Annotated[bool | None, BeforeValidator(_yes_no), Accepts("yes or no")]
-Word = Annotated[str, BeforeValidator(_word), Accepts("text")]
+Word = Annotated[str, BeforeValidator(_word), Accepts(ANY_TEXT)]
 Host = Annotated[str, BeforeValidator(_host), Accepts("an IP address or a host name")]
 MaybeHost = Annotated[str | None, BeforeValidator(_host), Accepts("an IP address or a host name")]
 Address = Annotated[str, BeforeValidator(_address), Accepts("an IP address")]

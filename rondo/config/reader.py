@@ -4,7 +4,7 @@ A wrong value is an error; an unknown or unsupported key is a warning, so that f
 can be used. All errors are collected, so that one run shows them all.
 """
 
-import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from rondo import paths
-from rondo.config import option, parser
+from rondo.config import advice, option, parser
 from rondo.config.checks import check_options
 from rondo.config.checks_network import check_network
+from rondo.config.effect import drop_without_effect
 from rondo.config.faults import ConfigError, Fault, Place, one_line, quoted
 from rondo.config.loaded import Loaded, OptionPath, option_name
 from rondo.config.schema_node import Config
 from rondo.config.unsupported import REFUSED_SECTIONS, key_reason, section_reason
 
-NEAREST_CHARACTERS_MAX = 64
-"""A longer name is not compared with the known ones to its end: the comparison takes quadratic time."""
+KEPT_OF_DROPPED = ("linknumber", "ringnumber", "subsys")
+"""By these a section is told from others of its kind."""
 
 USERS_DIRECTORY = "uidgid.d"
 """Beside the configuration: files with further uidgid{} sections, as packages install them."""
@@ -36,10 +37,11 @@ def load(path: paths.AnyPath | None = None, *, node_id: int | None = None) -> Lo
     file, named = paths.config_file(path)
     if not named and _is_missing(file):
         return Loaded(Config(), file="", node_id=node_id)
-    root = parser.parse(parser.read_text(str(file)), str(file))
+    text = parser.read_text(str(file))
+    root = parser.parse(text, str(file))
     more, faults = _more_users(file.parent / USERS_DIRECTORY)
     root.sections += more
-    return _load(root, str(file), node_id, faults)
+    return _load(root, str(file), node_id, [*parser.not_utf8(text, str(file)), *faults])
 
 
 def _is_missing(file: Path) -> bool:
@@ -55,11 +57,14 @@ def _is_missing(file: Path) -> bool:
 
 def load_text(text: str, file: str, *, node_id: int | None = None) -> Loaded:
     """The same for a text that was read already; `file` is for the messages."""
-    return _load(parser.parse(text, file), file, node_id, [])
+    return _load(parser.parse(text, file), file, node_id, parser.not_utf8(text, file))
 
 
 def _more_users(directory: Path) -> tuple[list[parser.Section], list[Fault]]:
-    """The uidgid{} sections of the files in a directory; one that may not be read admits nobody, with a warning."""
+    """The uidgid{} sections of the files in a directory.
+
+    What may not be read admits nobody, and what is no regular file is skipped, as Corosync does; both with a warning.
+    """
     try:
         files = sorted(str(entry) for entry in directory.iterdir() if not entry.name.startswith("."))
     except FileNotFoundError:
@@ -69,6 +74,9 @@ def _more_users(directory: Path) -> tuple[list[parser.Section], list[Fault]]:
     sections: list[parser.Section] = []
     faults: list[Fault] = []
     for file in files:
+        if why := _not_a_file(Path(file)):
+            faults.append(Fault("warning", Place(file), "", f"{why}; it is skipped", ""))
+            continue
         for section in parser.parse(parser.read_text(file), file).sections:
             if section.name == "uidgid":
                 sections.append(section)
@@ -78,17 +86,31 @@ def _more_users(directory: Path) -> tuple[list[parser.Section], list[Fault]]:
     return sections, faults
 
 
+def _not_a_file(file: Path) -> str:
+    """Why nothing can be read there; empty if there is a regular file that can be."""
+    try:
+        if not file.is_file():
+            return "is a link to nothing" if file.is_symlink() and not file.exists() else "is no regular file"
+        file.open("rb").close()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""
+
+
 def _load(root: parser.Section, file: str, node_id: int | None, faults: list[Fault]) -> Loaded:
     reader = _Reader()
     reader.faults += faults
     raw = reader.section(root, Config, ())
+    drop_without_effect(raw, lambda path, why, mend: reader.drop(raw, path, why, mend))
+    for path in reader.refused:
+        del reader.holder(raw, path)[path[-1]]
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
         wrong = [reader.fault_of(detail) for detail in error.errors(include_url=False, include_input=False)]
-        raise _refusal([*reader.faults, *wrong]) from None
+        raise _refusal([*reader.faults, *reader.refused.values(), *wrong]) from None
     loaded = Loaded(config, file, node_id, reader.places)
-    faults = [*reader.faults, *check_options(loaded), *check_network(loaded)]
+    faults = [*reader.faults, *reader.refused.values(), *check_options(loaded), *check_network(loaded)]
     if any(fault.severity == "error" for fault in faults):
         raise _refusal(faults)
     return loaded.warned(tuple(_in_order(faults)))
@@ -109,6 +131,8 @@ class _Reader:
         self.places: dict[OptionPath, Place] = {}
         self.texts: dict[OptionPath, str] = {}
         self.faults: list[Fault] = []
+        self.refused: dict[OptionPath, Fault] = {}
+        """Values that Rondo refuses; those of options that have no effect are taken out again."""
         self.warned_of: set[tuple[str, str]] = set()
 
     def section(self, tree: parser.Section, model: type[option.Section], path: OptionPath) -> dict[str, Any]:
@@ -148,11 +172,18 @@ class _Reader:
             why = f"is given again; the value at line {self.places[where].line} is overridden"
             self._fault("warning", value.place, where, why, "remove one of them")
         if ignored := option.extra(field, "ignored"):
+            # Its value is not looked at: it would have no effect either.
             self._warn_once(value.place, where, f"has no effect: {ignored}")
-        if mend := (option.extra(field, "refused") or {}).get(value.text.lower()):
-            self._fault("error", value.place, where, f"{quoted(value.text)} is not supported", mend)
+            return
+        if option.extra(field, "zero_is_default") and re.fullmatch("0+", value.text):
+            self._fault("warning", value.place, where, "0 stands for the default, as in Corosync", "remove the line")
             return
         self.places[where] = value.place
+        if mend := (option.extra(field, "refused") or {}).get(value.text.lower()):
+            why = f"{quoted(value.text)} is not supported"
+            self.refused[where] = Fault("error", value.place, option_name(where), why, mend)
+        if option.is_text(field) and (odd := advice.odd_text(value.text)):
+            self._fault("warning", value.place, where, *odd)
         self.texts[where] = value.text
         raw[key] = value.text.lower() if option.choices(field) else value.text
 
@@ -160,20 +191,46 @@ class _Reader:
         if reason := key_reason(option_name(where)):
             self._warn_once(place, where, f"has no effect: {reason}")
             return
-        known = [name for name, field in model.model_fields.items() if not option.subsection(field)]
-        self._warn_once(place, where, "is not known and has no effect" + _nearest(key, known))
+        self._warn_once(place, where, "is not known and has no effect" + advice.nearest(key, model, section=False))
 
     def _unknown_section(self, section: parser.Section, model: type[option.Section], where: OptionPath) -> None:
-        if len(where) == 1 and (refused := REFUSED_SECTIONS.get(section.name)):
+        if refused := REFUSED_SECTIONS.get(option_name(where)):
             self._fault("error", section.place, where, *refused)
             return
-        reason = section_reason(section.name) if len(where) == 1 else None
-        if reason:
+        if reason := section_reason(option_name(where)):
             self._warn_once(section.place, where, f"has no effect: {reason}")
             return
-        known = [name for name, field in model.model_fields.items() if option.subsection(field)]
         what = "is an option, not a section" if section.name in model.model_fields else "is not a known section"
-        self._warn_once(section.place, where, f"{what} and has no effect" + _nearest(section.name, known))
+        meant = "" if section.name in model.model_fields else advice.nearest(section.name, model, section=True)
+        self._warn_once(section.place, where, f"{what} and has no effect{meant}")
+
+    def holder(self, raw: dict[str, Any], path: OptionPath) -> Any:
+        """The section, or the list of sections, that has the last part of `path`; an empty one if there is none."""
+        found: Any = raw
+        for part in path[:-1]:
+            found = found[part] if isinstance(part, int) or part in found else {}
+        return found
+
+    def drop(self, raw: dict[str, Any], path: OptionPath, why: str, mend: str) -> None:
+        """Take out what stands at `path`, if something does, and say why it has no effect (with `why` empty: nothing).
+
+        Of a section that may be repeated its place in the list is left, with what tells it from the others.
+        """
+        last, holder = path[-1], self.holder(raw, path)
+        if isinstance(last, str) and last not in holder:
+            return
+        place = next(self.places[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.places)
+        if isinstance(last, int):
+            holder[last] = {key: value for key, value in holder[last].items() if key in KEPT_OF_DROPPED}
+        else:
+            place = self.places.get((*path, 0), place)
+            holder.pop(last, None)
+        for known in (self.places, self.texts, self.refused):
+            for each in [each for each in known if each[: len(path)] == path and each[-1] not in KEPT_OF_DROPPED]:
+                if each != path or isinstance(last, str):
+                    del known[each]
+        if why:
+            self.faults.append(Fault("warning", place, option_name(path), why, mend))
 
     def _warn_once(self, place: Place, where: OptionPath, why: str) -> None:
         """What is the same for each of many nodes is said for the first."""
@@ -195,7 +252,8 @@ class _Reader:
         if detail["type"] == "missing":
             return Fault("error", place, option_name(where), "is missing", mend)
         secret = field is not None and option.extra(field, "secret")
-        text = "the value" if secret else quoted(self.texts.get(where, ""))
+        written = self.texts.get(where, "")
+        text = "the value" if secret else quoted(written)
         match detail["type"]:
             case "value_error":
                 why = f"{text} {detail['ctx']['error']}"
@@ -203,6 +261,8 @@ class _Reader:
                 why = f"{text} is out of bounds"
             case _:
                 why = f"{text} is not possible"
+        if not secret and (hint := advice.hint_of_value(written)):
+            why += f", {hint}"
         return Fault("error", place, option_name(where), why, mend)
 
     def _field(self, where: OptionPath) -> FieldInfo | None:
@@ -217,8 +277,3 @@ class _Reader:
                 return None
             model = option.subsection(field) or model
         return field
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name.lower()[:NEAREST_CHARACTERS_MAX], known, n=1, cutoff=0.7)
-    return f"; did you mean '{close[0]}'?" if close else ""

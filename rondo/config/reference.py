@@ -40,8 +40,10 @@ nodelist {
 ```
 
 A key given twice counts with its last value. A section given twice is one section, except those that may be
-repeated. An unknown key has no effect and is warned of; a wrong value keeps the node from starting (exit code 8 of the
-services). Files in the directory `uidgid.d` beside the configuration may hold further `uidgid` sections.
+repeated. An unknown key has no effect and is warned of, as is every value that counts for nothing with the rest of the
+file (of a second ring, of another transport); a wrong value that counts keeps the node from starting (exit code 8 of
+the services). A timer or window of 0 is the default, as in Corosync. A relative path lies beside the file. Files in the
+directory `uidgid.d` beside the configuration may hold further `uidgid` sections.
 
 **Which node is this?** The one named by `--nodeid` or `totem.nodeid`; else the one whose `name` or `ring0_addr` is
 `$HOSTNAME`, then the one that is its short form, then the one whose short form that is; else the one with an address of

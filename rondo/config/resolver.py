@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+from dataclasses import replace
 
 from rondo import paths
 from rondo.config import derive
@@ -9,8 +10,16 @@ from rondo.config.faults import ConfigError, Fault, quoted
 from rondo.config.loaded import Loaded
 from rondo.config.local_node import LocalNode, first_node, local_node, members_of, node_id_of
 from rondo.config.machine import Machine, ThisMachine
-from rondo.config.node import KnetSettings, LogSettings, NodeConfig, RemoteSettings, SecuritySettings
-from rondo.config.schema_node import LoggerSubsys, Logging, Remote
+from rondo.config.node import (
+    KnetSettings,
+    LogSettings,
+    NodeConfig,
+    QuorumSettings,
+    RemoteSettings,
+    SamSettings,
+    SecuritySettings,
+)
+from rondo.config.schema_node import LoggerSubsys, Logging
 
 LOOPBACK = "127.0.0.1"
 BROADCAST = "255.255.255.255"
@@ -49,7 +58,8 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         transport=transport,
         members=_members(loaded, local),
         local_address=local.address,
-        bindnetaddr="" if config.nodelist.node else interface.bindnetaddr,
+        # The one address that was chosen: several may be in the network, and the sockets must not choose again.
+        bindnetaddr="" if config.nodelist.node or not interface.bindnetaddr else local.address,
         mcastaddr=_group(loaded, local) if transport == "udp" else "",
         mcastport=interface.mcastport,
         ttl=interface.ttl,
@@ -79,7 +89,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         early_hold=windows.early_hold,
         large_packets=windows.large_packets,
         security=_security(loaded, state),
-        logging=_logging(config.logging),
+        logging=_logging(loaded),
         allowed_uids=uids,
         allowed_gids=gids,
         state_dir=state,
@@ -89,9 +99,31 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         low_latency=config.system.low_latency,
         log_bytes_max=config.system.log_bytes_max,
         message_size_max=config.cpg.message_size_max,
+        qb_ipc=config.system.qb_ipc,
         client_bytes_max=derive.client_bytes_max(config),
-        remote=_remote(config.remote),
+        node_names={node_id_of(loaded, node): node.name for node in config.nodelist.node if node.name},
+        remote=_remote(loaded),
+        sam=SamSettings(**config.sam.model_dump()),
         knet=_knet(loaded) if transport == "knet" else KnetSettings(),
+        quorum=_quorum(loaded),
+    )
+
+
+def _quorum(loaded: Loaded) -> QuorumSettings:
+    quorum = loaded.config.quorum
+    return QuorumSettings(
+        enabled=quorum.provider is not None,
+        expected_votes=quorum.expected_votes,
+        votes=quorum.votes,
+        node_votes={node_id_of(loaded, node): node.quorum_votes for node in loaded.config.nodelist.node},
+        two_node=quorum.two_node,
+        wait_for_all=quorum.two_node if quorum.wait_for_all is None else quorum.wait_for_all,
+        last_man_standing=quorum.last_man_standing,
+        last_man_standing_window_ms=quorum.last_man_standing_window,
+        auto_tie_breaker=quorum.auto_tie_breaker,
+        auto_tie_breaker_node=quorum.auto_tie_breaker_node,
+        allow_downscale=quorum.allow_downscale,
+        expected_votes_tracking=quorum.expected_votes_tracking,
     )
 
 
@@ -139,7 +171,7 @@ def _group(loaded: Loaded, local: LocalNode) -> str:
 
 def _state_dir(loaded: Loaded, option: paths.AnyPath | None) -> str:
     try:
-        return str(paths.state_dir(option, loaded.config.system.state_dir))
+        return str(paths.state_dir(option, _beside(loaded, loaded.config.system.state_dir)))
     except paths.PathError as error:
         raise ConfigError([Fault("error", None, "", str(error), "")]) from None
 
@@ -153,23 +185,30 @@ def _security(loaded: Loaded, state_dir: str) -> SecuritySettings:
         return SecuritySettings(cipher, hash_name, f"{state_dir}/authkey", key_created_if_missing=True)
     if totem.key and not totem.keyfile:
         return SecuritySettings(cipher, hash_name, key=totem.key.encode())
-    return SecuritySettings(cipher, hash_name, str(paths.key_file(totem.keyfile)))
+    return SecuritySettings(cipher, hash_name, str(paths.key_file(_beside(loaded, totem.keyfile))))
 
 
-def _remote(remote: Remote) -> RemoteSettings:
+def _beside(loaded: Loaded, path: str) -> str:
+    """A path that the file names: a relative one lies beside the file, wherever the command was typed."""
+    return os.path.join(os.path.dirname(loaded.file), path) if path else ""
+
+
+def _remote(loaded: Loaded) -> RemoteSettings:
+    remote = loaded.config.remote
     if not remote.address:
         return RemoteSettings()
-    files = (os.path.abspath(path) for path in (remote.keyfile, remote.clients))
+    files = (os.path.abspath(_beside(loaded, path)) for path in (remote.keyfile, remote.clients))
     return RemoteSettings(remote.address, remote.port, *files)
 
 
-def _logging(logging: Logging) -> dict[str, LogSettings]:
+def _logging(loaded: Loaded) -> dict[str, LogSettings]:
     """The general settings under "", and those of each subsystem that has some of its own."""
+    logging = loaded.config.logging
     everywhere = LoggerSubsys(subsys="everywhere")
     settings = {"": _log_settings(logging, everywhere)}
     for subsys in logging.logger_subsys:
         settings[subsys.subsys.upper()] = _log_settings(logging, subsys)
-    return settings
+    return {name: replace(each, logfile=_beside(loaded, each.logfile)) for name, each in settings.items()}
 
 
 def _log_settings(logging: Logging, own: LoggerSubsys) -> LogSettings:

@@ -1,17 +1,26 @@
-"""The options of logging{}, system{}, uidgid{}, cpg{} and remote{}, and the whole file: how one node runs."""
+"""The options of logging{}, system{}, uidgid{}, cpg{}, sam{} and remote{}, and the whole file: how one node runs."""
 
 from typing import Literal
 
 from rondo.config.node import Debug, Timestamp
 from rondo.config.option import Address, Cpus, MaybeNumber, MaybeYesNo, Number, Section, Word, YesNo, option
+from rondo.config.schema_quorum import Quorum
 from rondo.config.schema_totem import Nodelist, Totem
 
-Priority = Literal["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
-Facility = Literal["daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"]
-SUBSYSTEMS = ("TOTEM", "CPG", "SAM", "IPC_GATEWAY")
+Priority = Literal["emerg", "alert", "crit", "err", "error", "warning", "notice", "info", "debug"]
+Facility = Literal[
+    "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7", "auth", "authpriv",
+    "cron", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp",
+]  # fmt: skip
+SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY", "QB_GATEWAY")
 """Those of Rondo: its services' names."""
 SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB", "YKD", "MON", "WD", "QNETD", "KNET")
 """Those that a file for Corosync may name and that are nothing here."""
+SUBSYSTEMS_OF_OLD = (
+    "AMF", "CKPT", "CLM", "CONFDB", "EVS", "EVT", "IPC", "LCK", "MSG", "OBJDB", "PCMK", "PLOAD", "SYNC", "SYNCV2",
+    "TMR",
+)  # fmt: skip
+"""Those of openais and of Corosync 1 and 2, which old files still name."""
 
 MIB = 1024 * 1024
 NO_HANDLE = "Rondo's knet needs no privileges"
@@ -37,9 +46,12 @@ class Logging(Section):
     debug: Debug = option("off", "Log more; trace is more still.")
     to_stderr: YesNo = option(True, "Log to standard error, which is kept in log/SERVICE.log.")
     to_logfile: YesNo = option(False, "Log to logfile.")
-    logfile: Word = option("", "The file for to_logfile.")
+    logfile: Word = option("", "The file for to_logfile; a relative path lies beside this configuration.")
     logfile_priority: Priority = option("info", "The least important message that goes to logfile or standard error.")
-    to_syslog: YesNo = option(False, "Log to syslog. (Corosync's default is yes.)")
+    to_syslog: YesNo = option(
+        False,
+        "Log to syslog. (Corosync's default is yes.) Where none listens and nothing else is chosen, to standard error.",
+    )
     syslog_facility: Facility = option("daemon", "Facility of the messages in syslog.")
     syslog_priority: Priority = option("info", "The least important message that goes to syslog.")
     timestamp: Timestamp = option("hires", "Begin a line with the time: on in seconds, hires in milliseconds.")
@@ -89,8 +101,13 @@ class System(Section):
         ge=4 * MIB,
         le=16384 * MIB,
     )
+    qb_ipc: Literal["auto", "yes", "no"] = option(
+        "auto",
+        "Rondo's own: serve C programs that use Corosync's libraries. auto: where libqb is installed and no Corosync "
+        "holds the names of the sockets.",
+    )
     qb_ipc_type: Literal["native", "shm", "socket"] = option(
-        "native", "Kind of Corosync's IPC.", ignored="clients reach Rondo over ZeroMQ"
+        "native", "Kind of Corosync's IPC.", ignored="C programs are served over shared memory, which all of them can"
     )
     priority: Word = option("", "Nice value of Corosync.", ignored="start Rondo under nice(1) instead")
     move_to_root_cgroup: Literal["yes", "no", "auto"] = option(
@@ -123,6 +140,35 @@ class Cpg(Section):
     )
 
 
+class Sam(Section):
+    """Rondo's own section: what users may take of SAM. The limits per user are for whoever is neither root nor the
+    executive's own user; a quarter of what is for all is kept for these two."""
+
+    applications_per_user_max: Number = option(256, "Applications of one user that run or wait.", ge=1, le=768)
+    table_bytes_per_user_max: Number = option(
+        32 * MIB,
+        "Memory and state directory: command lines, environments and stored data of one user's applications. What is "
+        "over is forgotten first.",
+        unit="bytes",
+        ge=4 * MIB,
+        le=4096 * MIB,
+    )
+    table_bytes_max: Number = option(
+        128 * MIB, "The same of all applications together.", unit="bytes", ge=16 * MIB, le=16384 * MIB
+    )
+    output_bytes_per_user_max: Number = option(
+        64 * MIB,
+        "Run directory: what one user's applications wrote, for `rondo sam logs`. Beyond it the oldest is dropped of "
+        "what wrote most, and the log says so.",
+        unit="bytes",
+        ge=MIB,
+        le=16384 * MIB,
+    )
+    output_bytes_max: Number = option(
+        256 * MIB, "The same of all applications together.", unit="bytes", ge=4 * MIB, le=65536 * MIB
+    )
+
+
 class Remote(Section):
     """Rondo's own section: clients on other hosts, over TCP with CURVE. Without `address` there are none."""
 
@@ -143,8 +189,10 @@ class Config(Section):
 
     totem: Totem = option(Totem(), "The ring.")
     nodelist: Nodelist = option(Nodelist(), "The nodes.")
+    quorum: Quorum = option(Quorum(), "Quorum.")
     logging: Logging = option(Logging(), "Logging.")
     system: System = option(System(), "The processes.")
     uidgid: tuple[UidGid, ...] = option((), "Who may connect.")
     cpg: Cpg = option(Cpg(), "Process groups.")
+    sam: Sam = option(Sam(), "What users may take of SAM.")
     remote: Remote = option(Remote(), "Clients on other hosts.")

@@ -95,7 +95,10 @@ class Totem(Section):
 
     version: Number = option(2, "Version of the file's format; 2 is the only one.", ge=2, le=2)
     cluster_name: Word = option(
-        "", "Name of the cluster. Nodes of another name are not understood; the multicast group follows from it."
+        "",
+        "Name of the cluster. With packet security (udp, udpu) nodes of another name are not understood; with udp the "
+        "multicast group follows from it. In the clear, and with knet, clusters are told apart by ports, groups, lists "
+        "of nodes and keys alone.",
     )
     transport: Transport | None = option(
         None,
@@ -150,7 +153,7 @@ class Totem(Section):
     )
     keyfile: Word = option(
         "",
-        "File with the key that all nodes share (rondo keygen).",
+        "File with the key that all nodes share (rondo keygen); a relative path lies beside this configuration.",
         derived="$COROSYNC_TOTEM_AUTHKEY_FILE, else /etc/corosync/authkey",
     )
     key: Word = option(
@@ -158,16 +161,21 @@ class Totem(Section):
     )
     netmtu: Number = option(
         1500,
-        "Largest UDP payload. The IP and UDP headers (28 bytes, IPv6: 48) come on top, so full packets of 1500 bytes "
-        "are fragmented on Ethernet only while a ring is recovering. If it is not given, rings of Rondo nodes only use "
-        "packets of up to 60000 bytes (without packet security 8600) as long as none are lost. With knet a small "
-        "packet is then one datagram on Ethernet, and knet cuts the large ones.",
+        "With packet security the largest IP packet: what is larger is cut into segments, so nothing is fragmented "
+        "unless this is above the MTU of the interface (the log says so). Without, the largest UDP payload, as "
+        "Corosync has it: the headers (28 bytes, IPv6: 48) come on top, so full packets of 1500 bytes are fragmented "
+        "on Ethernet only while a ring is recovering. If it is not given, rings of Rondo nodes only use packets of up "
+        "to 60000 bytes (without packet security 8600) as long as none are lost. With knet a small packet is then one "
+        "datagram on Ethernet, and knet cuts the large ones.",
         unit="bytes",
         ge=576,
         le=NETMTU_MAX,
+        zero_is_default=True,
     )
     ip_dscp: Number = option(0, "DiffServ code point of the packets.", ge=0, le=63)
-    block_unlisted_ips: YesNo = option(True, "With udpu and knet: drop packets from addresses that are not a node's.")
+    block_unlisted_ips: YesNo = option(
+        True, "Drop packets from addresses that are no node's, in the kernel. With udp: if there is a nodelist."
+    )
 
     token: Number = option(
         3000,
@@ -175,6 +183,7 @@ class Totem(Section):
         unit="ms",
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
+        zero_is_default=True,
     )
     token_coefficient: Number = option(
         650,
@@ -187,7 +196,12 @@ class Totem(Section):
         75, "Share of the token timeout after which a late token is logged; 0 = never.", unit="percent", ge=0, le=100
     )
     token_retransmits_before_loss_const: Number = option(
-        4, "How often the token is sent again before it counts as lost.", unit="retransmissions", ge=1, le=1000
+        4,
+        "How often the token is sent again before it counts as lost.",
+        unit="retransmissions",
+        ge=1,
+        le=1000,
+        zero_is_default=True,
     )
     token_retransmit: MaybeNumber = option(
         None,
@@ -197,6 +211,7 @@ class Totem(Section):
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
         derived="token / (token_retransmits_before_loss_const + 0.2), token as it is in force",
+        zero_is_default=True,
     )
     hold: MaybeNumber = option(
         None,
@@ -205,9 +220,15 @@ class Totem(Section):
         ge=HOLD_MS_MIN,
         le=TIMER_MS_MAX,
         derived="token_retransmit * 0.8 - 10",
+        zero_is_default=True,
     )
     join: Number = option(
-        50, "Interval at which joins are repeated while a ring forms.", unit="ms", ge=TIMER_MS_MIN, le=TIMER_MS_MAX
+        50,
+        "Interval at which joins are repeated while a ring forms.",
+        unit="ms",
+        ge=TIMER_MS_MIN,
+        le=TIMER_MS_MAX,
+        zero_is_default=True,
     )
     send_join: Number = option(
         0,
@@ -223,6 +244,7 @@ class Totem(Section):
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
         derived="1.2 * token, token as it is in force",
+        zero_is_default=True,
     )
     consensus_early: Number = option(
         500,
@@ -234,7 +256,12 @@ class Totem(Section):
         le=TIMER_MS_MAX,
     )
     merge: Number = option(
-        200, "Interval at which an idle ring looks for other rings.", unit="ms", ge=TIMER_MS_MIN, le=TIMER_MS_MAX
+        200,
+        "Interval at which an idle ring looks for other rings.",
+        unit="ms",
+        ge=TIMER_MS_MIN,
+        le=TIMER_MS_MAX,
+        zero_is_default=True,
     )
     downcheck: Number = option(
         1000,
@@ -242,6 +269,7 @@ class Totem(Section):
         unit="ms",
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
+        zero_is_default=True,
     )
     fail_recv_const: Number = option(
         2500,
@@ -249,6 +277,7 @@ class Totem(Section):
         unit="rotations",
         ge=1,
         le=2**31 - 1,
+        zero_is_default=True,
     )
     seqno_unchanged_const: Number = option(
         30,
@@ -257,6 +286,7 @@ class Totem(Section):
         unit="rotations",
         ge=1,
         le=2**31 - 1,
+        zero_is_default=True,
     )
     heartbeat_failures_allowed: Number = option(
         0, "Missed heartbeats.", ge=0, le=2**31 - 1, ignored="Rondo has no heartbeat; lower token instead"
@@ -275,14 +305,16 @@ class Totem(Section):
         "this nor max_messages is given, rings of Rondo nodes only use what all their receive buffers can take.",
         unit="packets",
         ge=1,
-        le=16384,
+        le=2**32 - 1,
+        zero_is_default=True,
     )
     max_messages: Number = option(
         17,
         "Packets that one node may send per visit of the token; at most 256000 / netmtu. See window_size.",
         unit="packets",
         ge=1,
-        le=16384,
+        le=2**32 - 1,
+        zero_is_default=True,
     )
     accelerated_window: MaybeNumber = option(
         None,
@@ -300,6 +332,7 @@ class Totem(Section):
         unit="visits",
         ge=1,
         le=1000,
+        zero_is_default=True,
     )
     cancel_token_hold_on_retransmit: YesNo = option(False, "Do not hold the token while messages are being sent again.")
     rrp_mode: Literal["none"] = option(
@@ -360,7 +393,7 @@ class Node(Section):
         derived="the IPv4 address as a number",
     )
     name: Word = option("", "The node's host name; by it a machine finds out which of the nodes it is.")
-    quorum_votes: Number = option(1, "Votes for quorum.", ge=0, le=2**31 - 1, ignored="Rondo provides no quorum")
+    quorum_votes: Number = option(1, "The node's votes for quorum.", ge=0, le=255)
 
 
 class Nodelist(Section):

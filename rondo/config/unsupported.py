@@ -8,25 +8,27 @@ declared, and so are the sections of `REFUSED_SECTIONS`.
 import re
 from typing import NamedTuple
 
-NO_QUORUM = "Rondo provides no quorum: after a split both sides go on"
-
 SECTIONS: dict[str, str] = {
-    "quorum": NO_QUORUM,
     "resources": "Rondo does not watch resources",
     "qb": "clients reach Rondo over ZeroMQ",
     "amf": "Rondo has no AMF",
     "aisexec": "Rondo runs as the user that starts it",
     "service": "Rondo has no service plug-ins",
+    "logging.logger": "it is openais's; Corosync and Rondo have logger_subsys",
 }
-"""Top-level sections."""
+"""Sections, sub-sections by their full name."""
 
 REFUSED_SECTIONS: dict[str, tuple[str, str]] = {
     "nozzle": (
         "Rondo makes no nozzle device: what is sent through it would reach nobody",
         "remove the section, or leave this node with Corosync",
     ),
+    "quorum.device": (
+        "Rondo asks no quorum device, and would count votes that the other nodes count differently",
+        "remove the section and give a node more votes, use auto_tie_breaker, or add a node",
+    ),
 }
-"""Top-level sections that are errors: why, and how to mend it."""
+"""Sections that are errors, by their full name: why, and how to mend it."""
 
 
 class KeyPattern(NamedTuple):
@@ -41,13 +43,20 @@ KEYS: tuple[tuple[KeyPattern, str], ...] = (
         KeyPattern(re.compile(r"totem\.rrp_\w+"), "totem.rrp_*"),
         "redundant rings are those of Corosync 2; transport: knet has several links",
     ),
+    (KeyPattern(re.compile(r"compatibility"), "compatibility"), "Rondo speaks as Corosync 3.1 does"),
+    (
+        KeyPattern(re.compile(r"totem\.cluster_uuid"), "totem.cluster_uuid"),
+        "it is a note of the tool that wrote the file",
+    ),
+    (KeyPattern(re.compile(r"totem\.crypto_(compat|type)"), "totem.crypto_type"), "see crypto_cipher"),
+    (KeyPattern(re.compile(r"logging\.(logger_subsys\.)?tags"), "logging.tags"), "Rondo's log has no tags"),
     (KeyPattern(re.compile(r"totem\.vsftype"), "totem.vsftype"), "Rondo has no virtual synchrony filter"),
 )
 """Declared options come first (`totem.rrp_mode`)."""
 
 
 def section_reason(name: str) -> str | None:
-    """Why a top-level section has no effect; None if nobody knows it."""
+    """Why a section, by its full name, has no effect; None if nobody knows it."""
     return SECTIONS.get(name)
 
 

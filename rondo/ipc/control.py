@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from rondo.ipc import remote
+from rondo.ipc import endpoints, remote
+from rondo.ipc.trust import check_socket
+from rondo.paths import PathError
 from rondo.protocol.envelope import BusError, pack, unpack
 
 if TYPE_CHECKING:
@@ -40,9 +42,9 @@ class ControlServer:
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, service: str, handlers: Mapping[str, Handler]
     ) -> None:
-        """Binds the socket; raises `rondo.ipc.remote.SocketError`."""
+        """Binds the socket; raises `rondo.ipc.endpoints.SocketError`."""
         where = endpoint(run_dir, service)
-        remote.remove_stale(where)
+        endpoints.remove_stale(where)
         self.socket = remote.bind_router(context, where)
         self._handlers = dict(handlers)
         self.asking = b""
@@ -81,8 +83,13 @@ class ControlServer:
 
 def ask(run_dir: Path, service: str, op: str, timeout: float = 2.0, **arguments: Any) -> dict[str, Any]:
     """Ask a service one thing and wait for the answer, `timeout` seconds at most. Raises `ControlError`."""
-    if not (run_dir / f"{service}.ctl").exists():
-        raise ControlError(f"{service} is not running in {run_dir}")
+    path = run_dir / f"{service}.ctl"
+    try:
+        check_socket(path)
+        if not path.exists():
+            raise ControlError(f"{service} is not running in {run_dir}")
+    except (PathError, OSError) as error:
+        raise ControlError(f"{service}: {error}") from None
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         return _ask(context, endpoint(run_dir, service), service, {"op": op, **arguments}, timeout)
@@ -95,7 +102,7 @@ def _ask(
 ) -> dict[str, Any]:
     try:
         socket = remote.connect_dealer(context, where)
-    except remote.SocketError as error:
+    except endpoints.SocketError as error:
         raise ControlError(f"{service}: {error}") from None
     try:
         socket.send(pack(request))

@@ -24,20 +24,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rondo.ipc import zmtp
-from rondo.ipc.remote import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, SocketError, ipc_path
+from rondo.ipc.endpoints import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, SocketError, ipc_path
+from rondo.ipc.stream import Connection
+from rondo.node.process_watch import start_time_of_peer
+from rondo.paths import PathError
 
-BUFFER_BYTES = 4 * 1024 * 1024
-"""Of each direction of a connection in the kernel, as far as that gives so much."""
-CHUNK_BYTES = 64 * 1024
-CHUNK_BYTES_MAX = 1024 * 1024
-"""Read at once: the first of a frame, or what is missing of a long one."""
-JOINED_BYTES_MAX = 16 * 1024
-"""A frame and its header are put together up to here; above, the kernel gathers them."""
 BACKLOG = 1024
 ACCEPTED_MAX = 64
 """Connections accepted in a row: whoever connects again and again must not keep others waiting."""
-ENVELOPES_AT_ONCE = 64
-"""Of one connection: it is read no further once there are so many."""
 TURN_ENVELOPES = 16
 """Of one connection in a row, while others have some too."""
 PENDING_BYTES_MAX = 64 * 1024 * 1024
@@ -59,125 +53,8 @@ class Credentials(NamedTuple):
     pid: int
     uid: int
     gid: int
-
-
-class _Connection:
-    """One stream. `send` and `receive` raise OSError or `ProtocolError` once it is over."""
-
-    def __init__(self, stream: socket.socket, kind: bytes, frame_bytes_max: int, high_water: int) -> None:
-        self.stream = stream
-        self.reader = zmtp.Reader(frame_bytes_max)
-        self._high_water = high_water
-        self._waiting: deque[memoryview] = deque()
-        self._together = b""
-        """Written with the envelope that follows."""
-        self._early: deque[bytes] = deque()
-        """Envelopes that wait for the end of the handshake."""
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            stream.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
-        stream.setblocking(False)
-        stream.sendall(zmtp.GREETING + zmtp.ready(kind))
-
-    def is_blocked(self) -> bool:
-        """Whether something waits for room in the socket."""
-        return bool(self._waiting)
-
-    @property
-    def waiting(self) -> int:
-        """Envelopes that wait for room in the socket."""
-        return len(self._waiting)
-
-    def send(self, envelope: bytes, *, more: bool = False) -> bool:
-        """Send, now or when there is room; False if there is none even for waiting. `more`: another one follows at
-        once, and they are written together, so that the other side is woken once."""
-        if not self.reader.is_ready:
-            if len(self._early) >= self._high_water:
-                return False
-            self._early.append(envelope)
-            return True
-        if self._waiting:
-            if len(self._waiting) >= self._high_water:
-                return False
-            self._waiting.append(memoryview(zmtp.header(len(envelope)) + envelope))
-            return True
-        size = len(envelope)
-        together, self._together = self._together, b""
-        if size + len(together) <= JOINED_BYTES_MAX:
-            data = together + zmtp.header(size) + envelope
-            if more:
-                self._together = data
-                return True
-            sent = self._write([data])
-            if sent < len(data):
-                self._waiting.append(memoryview(data)[sent:])
-            return True
-        head = together + zmtp.header(size)
-        sent = self._write([head, envelope])
-        if sent < len(head):
-            self._waiting.append(memoryview(head + envelope)[sent:])
-        elif sent < len(head) + size:
-            self._waiting.append(memoryview(envelope)[sent - len(head) :])
-        return True
-
-    def _write(self, buffers: list[bytes]) -> int:
-        try:
-            return self.stream.sendmsg(buffers, (), socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            return 0
-
-    def flush(self) -> None:
-        """Send what waits, as far as there is room."""
-        waiting = self._waiting
-        while waiting:
-            try:
-                sent = self.stream.send(waiting[0], socket.MSG_NOSIGNAL)
-            except BlockingIOError:
-                return
-            if sent < len(waiting[0]):
-                waiting[0] = waiting[0][sent:]
-                return
-            waiting.popleft()
-
-    def receive(self) -> list[bytes | None]:
-        """The messages that have come. Raises OSError if the connection is over."""
-        reader = self.reader
-        size = CHUNK_BYTES
-        messages: list[bytes | None] = []
-        taken = 0
-        while taken < CHUNK_BYTES_MAX:
-            try:
-                data = self.stream.recv(size)
-            except BlockingIOError:
-                break
-            except OSError:
-                if messages:
-                    break  # that it is over will be seen again
-                raise
-            if not data:
-                if messages:
-                    break
-                raise ConnectionResetError("closed by the other side")
-            taken += len(data)
-            messages += reader.feed(data)
-            if len(data) < size or len(messages) >= ENVELOPES_AT_ONCE:
-                break
-            size = min(CHUNK_BYTES_MAX, max(CHUNK_BYTES, reader.missing))
-        if reader.pings:
-            pings, reader.pings = b"".join(reader.pings), []
-            if not self._waiting and self._write([pings]) < len(pings):
-                raise ConnectionResetError("no room for the answer to a heartbeat")
-        while self._early and reader.is_ready:
-            self.send(self._early.popleft())
-        return messages
-
-    def give_up(self) -> None:
-        """Nothing can be sent any more: the descriptor shall say so, after what the other side has sent."""
-        self._waiting.clear()
-        with contextlib.suppress(OSError):
-            self.stream.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self.stream.close()
+    start_time: int = 0
+    """Which process of that pid: see `rondo.node.process_watch.start_time_of_peer`."""
 
 
 class Router:
@@ -196,7 +73,7 @@ class Router:
         self._admit = admit
         self._bytes_max, self._high_water = frame_bytes_max, high_water
         self._gone: list[bytes] = []
-        self._connections: dict[bytes, _Connection] = {}
+        self._connections: dict[bytes, Connection] = {}
         self._credentials: dict[bytes, Credentials] = {}
         self._by_descriptor: dict[int, bytes] = {}
         self._numbers = count(1)
@@ -287,7 +164,8 @@ class Router:
                     stream.send(zmtp.GREETING + zmtp.command(zmtp.DENIED), socket.MSG_NOSIGNAL)
                     stream.close()
                     continue
-                connection = _Connection(stream, b"ROUTER", self._bytes_max, self._high_water)
+                credentials = credentials._replace(start_time=start_time_of_peer(stream, credentials.pid))
+                connection = Connection(stream, b"ROUTER", self._bytes_max, self._high_water)
             except OSError:
                 stream.close()
                 continue
@@ -374,9 +252,16 @@ class Dealer:
     """
 
     def __init__(
-        self, endpoint: str, *, high_water: int = HIGH_WATER_MARK, bytes_max: int = ENVELOPE_BYTES_MAX
+        self,
+        endpoint: str,
+        *,
+        high_water: int = HIGH_WATER_MARK,
+        bytes_max: int = ENVELOPE_BYTES_MAX,
+        trusts: Callable[[socket.socket, Path], object] = lambda *_: None,
     ) -> None:
-        """`endpoint`: `ipc://PATH`. Raises `SocketError` if it is none."""
+        """`endpoint`: `ipc://PATH`. `trusts` raises PathError for who must not be spoken to: that is as if nobody were
+        there. Raises `SocketError` if it is no endpoint."""
+        self._trusts = trusts
         self._path = str(_path_of(endpoint))
         self._high_water = high_water
         self.is_broken = False
@@ -386,7 +271,9 @@ class Dealer:
         self.retry_at_s: float | None = None
         """When `tend` has to be called, by time.monotonic(); None: nothing is due."""
         self._poll = select.epoll()
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
+        self._former: Connection | None = None
+        """That before `renew`: closed once the other side speaks on the new one."""
         self._unsent: deque[bytes] = deque()
         self._connect()
 
@@ -395,9 +282,33 @@ class Dealer:
         """Whether something waits for room in the socket."""
         return self._connection is not None and self._connection.is_blocked()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self._connection is not None
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether `receive` would do something that the descriptor does not tell of."""
+        return False
+
     def fileno(self) -> int:
         """What to poll; readable as long as `receive` has something to do."""
         return self._poll.fileno()
+
+    def renew(self) -> None:
+        """Make another connection, because nobody knows any more what this one was about to do. `send` is for the new
+        one from now on. The other side hears of it before it sees the end of the old one."""
+        connection, self._connection = self._connection, None
+        former, self._former = self._former, connection or self._former
+        if former is not None and former is not self._former:
+            former.close()
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                self._poll.unregister(connection.stream)
+        self._unsent.clear()
+        self.is_broken = False
+        self._connect()
 
     def tend(self, now_s: float) -> None:
         """Try to connect if that is due."""
@@ -412,8 +323,9 @@ class Dealer:
             return  # no descriptor is left; there may be one later
         try:
             stream.connect(self._path)
-            self._connection = _Connection(stream, b"DEALER", ENVELOPE_BYTES_MAX, self._high_water)
-        except OSError:
+            self._trusts(stream, Path(self._path))
+            self._connection = Connection(stream, b"DEALER", ENVELOPE_BYTES_MAX, self._high_water)
+        except (OSError, PathError):
             stream.close()
             return
         self.retry_at_s = None
@@ -457,12 +369,15 @@ class Dealer:
         except (OSError, zmtp.ProtocolError):
             self._broke(connection)
             return []
+        if messages and self._former is not None:
+            self._former.close()
+            self._former = None
         if connection.reader.is_denied:
             self.is_denied = True
             self._broke(connection)
         return [message for message in messages if message is not None]
 
-    def _broke(self, connection: _Connection) -> None:
+    def _broke(self, connection: Connection) -> None:
         self.is_broken = True
         with contextlib.suppress(OSError):
             self._poll.unregister(connection.stream)
@@ -472,15 +387,16 @@ class Dealer:
 
     def close(self) -> None:
         """Close everything."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        for connection in (self._connection, self._former):
+            if connection is not None:
+                connection.close()
+        self._connection = self._former = None
         self._poll.close()
 
 
 def _path_of(endpoint: str) -> Path:
     path = ipc_path(endpoint)
-    if path is None:
+    if path is None or not path.name:
         raise SocketError(f"{endpoint}: not an endpoint of this machine, as ipc:///run/rondo/gateway.sock is one")
     if len(os.fsencode(path)) > PATH_BYTES_MAX:
         raise SocketError(

@@ -6,22 +6,15 @@ queue is full, instead of dropping silently; `send` turns that into an answer.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zmq
 
+from rondo.ipc.endpoints import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, SocketError, ipc_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-HIGH_WATER_MARK = 64
-"""Envelopes (of about 256 KiB) that wait at most in each direction of a connection."""
-
-ENVELOPE_BYTES_MAX = 256 * 1024 * 1024
-"""Longer envelopes end the connection: the largest item is a message of cpg.message_size_max, with room to spare."""
 
 RECONNECT_MS = 20
 """A client tries again this often while the other side is not there; ..."""
@@ -30,10 +23,6 @@ RECONNECT_MAX_MS = 200
 
 FRAMES_PER_DRAIN = 32
 """How many envelopes are taken from one socket before the others get their turn."""
-
-
-class SocketError(OSError):
-    """A socket that cannot be made; the text says which and why, in one line."""
 
 
 def bind_router(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, mode: int = 0o600) -> zmq.Socket[bytes]:
@@ -75,20 +64,6 @@ def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[by
     socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
     socket.setsockopt(zmq.MAXMSGSIZE, ENVELOPE_BYTES_MAX)
     return socket
-
-
-def ipc_path(endpoint: str) -> Path | None:
-    """The path of an `ipc://` endpoint in the file system; None for any other kind."""
-    return Path(endpoint[6:]) if endpoint.startswith("ipc://") and not endpoint.startswith("ipc://@") else None
-
-
-def remove_stale(endpoint: str) -> None:
-    """Remove the socket file that a killed predecessor left (whoever calls holds the lock of the run directory)."""
-    path = ipc_path(endpoint)
-    if path is not None:
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(path.lstat().st_mode):
-                path.unlink()
 
 
 def send(socket: zmq.Socket[bytes], frame: bytes, identity: bytes | None = None) -> bool:

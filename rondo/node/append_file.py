@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
+from datetime import datetime
 from pathlib import Path
 
 
@@ -75,7 +75,7 @@ class AppendFile:
         self._torn = False
 
     def _confession(self) -> bytes:
-        when = time.strftime("%b %d %H:%M:%S", time.localtime())
+        when = datetime.now().astimezone().isoformat(timespec="milliseconds")
         count = self.lost - self._lost_told
         return (
             f"{when} warning [MAIN  ] {count} lines of this log are lost: {self.path}: {self._why}. "

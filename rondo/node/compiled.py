@@ -39,7 +39,9 @@ PACKAGES = ("services.totem.ring", "services.totem.wire")
 """All modules of these."""
 
 MODULES = (
+    "rondo.ipc.endpoints",
     "rondo.ipc.local",
+    "rondo.ipc.stream",
     "rondo.protocol.envelope",
     "rondo.protocol.events",
     "services.totem.ordered_log",
@@ -53,6 +55,7 @@ MODULES = (
     "services.cpg.clients",
     "services.cpg.core",
     "services.cpg.evaluate",
+    "services.cpg.gateways",
     "services.cpg.groups",
     "services.cpg.machine",
     "services.cpg.numbering",

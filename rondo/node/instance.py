@@ -30,7 +30,7 @@ class InstanceLock:
             raise InstanceError(
                 f"{path}: {service} runs already{who}; stop it, or choose another directory ({option})"
             ) from None
-        with contextlib.suppress(OSError):  # the disk is full: the next one is not told who holds it
+        with contextlib.suppress(OSError):  # the lock holds; on a full disk it does not say whose it is
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 

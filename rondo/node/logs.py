@@ -1,6 +1,7 @@
-"""Logs as Corosync's users know them: `Nov 22 16:00:01.123 notice  [TOTEM ] message`.
+"""Logs as Corosync's users know them: `2026-11-22T16:00:01.123+01:00 notice  [TOTEM ] message`.
 
-They go to standard error, to a file, to syslog.
+They go to standard error, to a file, to syslog. The time is ISO 8601 with the zone, where Corosync's has neither zone
+nor year: logs of several machines, or of last winter, can be laid side by side.
 What a service logs is handed to a thread that writes it, so that a slow disk or a full pipe never holds up the service;
 if the thread cannot follow, lines are dropped and counted. A file that cannot be written loses lines, too, and nothing
 else (append_file). Besides Python's levels there is Corosync's `notice`, for
@@ -17,7 +18,8 @@ import queue
 import socket
 import sys
 import threading
-import time
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from rondo.config.node import LogSettings
@@ -30,6 +32,10 @@ LINES_WAITING_MAX = 4096
 """Lines that wait for the writing thread; what comes beyond is dropped and counted."""
 
 CLOSE_SECONDS = 2.0
+
+SYSLOG_SOCKET = "/dev/log"
+SAID_ON_STDERR = {"said_on_stderr": True}
+"""`extra` of a line that its writer has put on standard error by itself: the other outputs are to have it too."""
 
 _Lines = queue.Queue[logging.LogRecord | None]
 
@@ -176,11 +182,21 @@ class _Format(logging.Formatter):
     def _time(self, record: logging.LogRecord) -> str:
         if self._settings.timestamp == "off":
             return ""
-        text = time.strftime("%b %d %H:%M:%S", time.localtime(record.created))
-        return f"{text}.{int(record.msecs):03d} " if self._settings.timestamp == "hires" else f"{text} "
+        return iso_time(record.created, milliseconds=self._settings.timestamp == "hires") + " "
 
 
-def _outputs(settings: LogSettings) -> list[logging.Handler]:
+def iso_time(seconds: float, *, milliseconds: bool = False) -> str:
+    """Seconds since 1970 as local time with the zone: `2026-11-22T16:00:01+01:00`."""
+    moment = datetime.fromtimestamp(seconds).astimezone()
+    return moment.isoformat(timespec="milliseconds" if milliseconds else "seconds")
+
+
+def outputs_beside_stderr(settings: LogSettings) -> list[logging.Handler]:
+    """The configured file and syslog, for a process whose standard error has a use of its own. Raises `LogError`."""
+    return _outputs(replace(settings, to_stderr=False), has_last_resort=False)
+
+
+def _outputs(settings: LogSettings, *, has_last_resort: bool = True) -> list[logging.Handler]:
     outputs: list[logging.Handler] = []
     debugging = settings.debug != "off"
 
@@ -190,7 +206,9 @@ def _outputs(settings: LogSettings) -> list[logging.Handler]:
         outputs.append(handler)
 
     if settings.to_stderr:
-        add(logging.StreamHandler(sys.stderr), settings.logfile_priority, host=False)
+        stream = logging.StreamHandler(sys.stderr)
+        stream.addFilter(lambda record: not hasattr(record, *SAID_ON_STDERR))
+        add(stream, settings.logfile_priority, host=False)
     if settings.to_logfile and settings.logfile:
         try:
             handler = _File(Path(settings.logfile))
@@ -202,10 +220,8 @@ def _outputs(settings: LogSettings) -> list[logging.Handler]:
         add(handler, settings.logfile_priority, host=True)
     if settings.to_syslog:
         facility = logging.handlers.SysLogHandler.facility_names.get(settings.syslog_facility, 3)
-        try:
-            syslog = _Syslog("/dev/log", facility=facility)
-        except OSError:
-            return outputs  # no syslog on this machine (a container): the other places have it
+        alone = settings.is_syslog_alone and has_last_resort
+        syslog = _Syslog(facility, _Format(settings, host=False) if alone else None)
         syslog.ident = f"rondo[{os.getpid()}]: "
         add(syslog, settings.syslog_priority, host=False)
         syslog.setFormatter(logging.Formatter("[%(name)-6s] %(message)s"))
@@ -213,7 +229,32 @@ def _outputs(settings: LogSettings) -> list[logging.Handler]:
 
 
 class _Syslog(logging.handlers.SysLogHandler):
-    """Knows the level notice."""
+    """Knows the level notice, and what to do while nobody listens (a container, or syslog is started again).
+
+    It tries anew with each line. What nobody takes goes to standard error if nothing else has it.
+    """
+
+    def __init__(self, facility: int, last_resort: logging.Formatter | None) -> None:
+        self._last_resort = last_resort
+        self._told = False
+        super().__init__(SYSLOG_SOCKET, facility=facility)
+
+    def createSocket(self) -> None:  # noqa: N802 - the name of the base class
+        """Connect; without anybody there the lines fail one by one."""
+        with contextlib.suppress(OSError):
+            super().createSocket()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of the base class
+        """A line that syslog has not taken."""
+        if self._last_resort is None or hasattr(record, *SAID_ON_STDERR):
+            return
+        if not self._told:
+            self._told = True
+            text = f"Nothing listens on {SYSLOG_SOCKET} (logging.to_syslog): standard error has the lines meanwhile."
+            about = logging.LogRecord("MAIN", logging.WARNING, __file__, 0, text, None, None)
+            print(self._last_resort.format(about), file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(self._last_resort.format(record), file=sys.stderr, flush=True)
 
     def mapPriority(self, levelName: str) -> str:  # noqa: N802, N803 - the names of the base class
         return "notice" if levelName == "NOTICE" else super().mapPriority(levelName)

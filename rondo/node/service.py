@@ -6,6 +6,7 @@ Each `services/*/__main__.py` says what is its own (`Service`) and leaves the re
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import logging
 import sys
@@ -17,12 +18,15 @@ from rondo import config, paths
 from rondo.config import ConfigError, NodeConfig, NodeConfigError
 from rondo.config.key import KeyFileError
 from rondo.ipc.control import ControlError, ask
-from rondo.ipc.remote import SocketError
+from rondo.ipc.endpoints import SocketError
 from rondo.node import compiled
 from rondo.node.descriptors import fill_standard
 from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL, EXIT_NOT_ANSWERED, EXIT_OK, EXIT_RUNNING
 from rondo.node.instance import InstanceError
-from rondo.node.logs import LEVELS, LogError, Logs
+from rondo.node.logs import LEVELS, SAID_ON_STDERR, LogError, Logs
+from rondo.node.process_name import set_process_name
+
+PR_SET_DUMPABLE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +63,44 @@ def main(service: Service, arguments: list[str] | None = None) -> int:
     fill_standard()
     options = _parser(service).parse_args(arguments)
 
-    lacking: tuple[type[Exception], ...] = (paths.PathError, SocketError, *service.lacking)
-
-    def fail(text: object, code: int) -> int:
-        print(f"{service.name}: {text}", file=sys.stderr)
-        return code
-
     try:
         return _print_status(service, options) if options.status else _run(service, options)
     except ControlError as error:
         print(error, file=sys.stderr)
         return EXIT_NOT_ANSWERED
-    except (ConfigError, NodeConfigError, KeyFileError, LogError) as error:
-        return fail(error, EXIT_CONFIGURATION)
-    except InstanceError as error:
-        return fail(error, EXIT_RUNNING)
-    except lacking as error:
-        return fail(error, EXIT_FATAL)
-    except OSError as error:
+    except Exception as error:
+        told = _told(service, error)
+        if told is None:
+            raise
+        text, code = told
+        # After everything else, for `rondo start` and supervisord take the last line for the reason.
+        print(f"{service.name}: {text}", file=sys.stderr)
+        return code
+
+
+def _told(service: Service, error: Exception) -> tuple[str, int] | None:
+    """What ends the service in one line with the mend, and the exit code; None for a fault of the program."""
+    if isinstance(error, ConfigError | NodeConfigError | KeyFileError | LogError):
+        return str(error), EXIT_CONFIGURATION
+    if isinstance(error, InstanceError):
+        return str(error), EXIT_RUNNING
+    if isinstance(error, (paths.PathError, SocketError, *service.lacking)):
+        return str(error), EXIT_FATAL
+    if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        return fail(f"{place}{error.strerror or error}; see the permissions and limits of this user", EXIT_FATAL)
+        return f"{place}{error.strerror or error}; see the permissions and limits of this user", EXIT_FATAL
+    return None
+
+
+def keep_memory_private() -> None:
+    """No core dump of this process, and no look into its memory for others of its user: there are keys in it, and what
+    users have told it. (prctl(2); root may look all the same.)"""
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _run(service: Service, options: argparse.Namespace) -> int:
+    set_process_name(service.name.removeprefix("ipc_"))
+    keep_memory_private()
     node_config = _configuration(service, options)
     run_dir = paths.make_run_dir(options.run_dir)
     state_dir = run_dir
@@ -94,6 +113,15 @@ def _run(service: Service, options: argparse.Namespace) -> int:
     logging.getLogger("MAIN").debug("Running %s.", compiled.state())
     try:
         return service.run(Start(node_config, run_dir, state_dir, logs, options.heartbeat))
+    except Exception as error:
+        # `main` puts it on standard error; the configured log is to have it too.
+        told = _told(service, error)
+        main_log = logging.getLogger("MAIN")
+        if told:
+            main_log.critical("%s", told[0], extra=SAID_ON_STDERR)
+        else:
+            main_log.critical("%r ends the service.", error, exc_info=True, extra=SAID_ON_STDERR)
+        raise
     finally:
         logs.close()
 

@@ -5,7 +5,7 @@ the node's log (one life of its totem process); 0 where none is known yet. Reque
 whose content is in `rondo.protocol.requests` and `rondo.protocol.events`; the gateway passes them on unread.
 """
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any
 
 from rondo.protocol.envelope import (
@@ -27,6 +27,15 @@ VERSION = 1
 FIELDS_MAX = 1 << 20
 ELEMENTS_MAX = 64
 """Of what a client sends, in all its arrays: a HELLO, the longest, has a dozen."""
+
+
+class Flag(IntFlag):
+    """What a client wants to be told of; in its HELLO."""
+
+    RING_EVENTS = 1
+    """Each ring."""
+    STOPPING = 2
+    """That the gateway is being stopped in order."""
 
 
 class Kind(IntEnum):
@@ -58,6 +67,12 @@ class Kind(IntEnum):
     """client: number, blob; something for SAM. Needs no session."""
     SAM_REPLY = 44
     """gateway: number, code, blob."""
+    CONTROL_REQUEST = 45
+    """client: number, blob; something for control. Needs no session."""
+    CONTROL_REPLY = 46
+    """gateway: number, code, blob."""
+    STOPPING = 47
+    """gateway: reason; it is being stopped in order. Only to a client whose HELLO had flag 2."""
 
 
 _RING = record(is_u32, is_u64, array_of(is_u32))
@@ -67,6 +82,7 @@ FROM_CLIENT: dict[int, Check] = {
     Kind.ACK: record(is_u64),
     Kind.BYE: record(is_u32, is_text),
     Kind.SAM_REQUEST: record(is_u64, is_bytes),
+    Kind.CONTROL_REQUEST: record(is_u64, is_bytes),
 }
 FROM_GATEWAY: dict[int, Check] = {
     Kind.WELCOME: record(
@@ -88,6 +104,8 @@ FROM_GATEWAY: dict[int, Check] = {
     Kind.SLOW: record(is_u64, is_u64),
     Kind.ERROR: record(is_u32, is_text),
     Kind.SAM_REPLY: record(is_u64, is_u32, is_bytes),
+    Kind.CONTROL_REPLY: record(is_u64, is_u32, is_bytes),
+    Kind.STOPPING: record(is_text),
 }
 
 

@@ -29,6 +29,19 @@ REMOTE_UID = 2**32 - 1
 time the beginning of its public key. It is not a process of this machine, and must not be taken for one."""
 
 
+KIND_SHIFT = 63
+"""The highest bit of a session's number says which gateway has it."""
+
+
+class GatewayKind(IntEnum):
+    """The gateways that cpg serves. Each is told of its own sessions only."""
+
+    CLIENTS = 0
+    """ipc_gateway, for clients of Rondo's own protocol."""
+    C_PROGRAMS = 1
+    """qb_gateway, for programs with Corosync's C libraries."""
+
+
 class CloseReason(IntEnum):
     """Why the gateway closes a session."""
 
@@ -62,6 +75,8 @@ class GatewayHello(NamedTuple):
     epoch: int
     version: int
     pid: int
+    gateway: int
+    """GatewayKind."""
 
 
 class CpgWelcome(NamedTuple):
@@ -186,11 +201,16 @@ Envelope = (
     | Again
 )
 
+
+def _is_gateway_kind(value: Any) -> bool:
+    return value in (0, 1) and type(value) is int
+
+
 _PAIR = record(is_u64, is_u64)
 _WHO: tuple[Check, ...] = (is_u64, is_u32, is_u64, is_u32, is_u32, is_u32, is_bytes)
 _RING = record(is_u32, is_u64, array_of(is_u32))
 _SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
-    Kind.GATEWAY_HELLO: (GatewayHello, record(is_u64, is_u32, is_u32)),
+    Kind.GATEWAY_HELLO: (GatewayHello, record(is_u64, is_u32, is_u32, _is_gateway_kind)),
     Kind.CPG_WELCOME: (CpgWelcome, record(is_u64, is_u32, is_u32, is_u32, array_of(record(*_WHO)))),
     Kind.OPEN: (Open, record(is_u64, array_of(record(*_WHO, optional(record(is_u64, is_u64, is_u64)))))),
     Kind.OPENED: (

@@ -37,3 +37,16 @@ class Kind(IntEnum):
     # the gateway and sam (rondo.protocol.sam_gateway)
     SAM_ASK = 48
     SAM_ANSWER = 49
+
+    # totem and control (rondo.protocol.totem_control)
+    CONTROL_HELLO = 64
+    CONTROL_WELCOME = 65
+    CONTROL_LOG = 66
+    COMMIT = 67
+    COMMITTED = 68
+    EVICT = 69
+    CONTROL_AGAIN = 70
+
+    # the gateway and control (rondo.protocol.control_gateway)
+    CONTROL_ASK = 80
+    CONTROL_ANSWER = 81

@@ -37,6 +37,8 @@ SYNC_STEP = 3
 SYNC_ACTIVATE = 4
 SYNC_ABORT = 5
 SYNC_COMPLETE = 6
+SKIP = 7
+"""`[7]`: a position that belongs to an entry of control's (`rondo.protocol.totem_control`)."""
 
 Entry = list[Any]
 
@@ -161,6 +163,7 @@ _ENTRIES: dict[int, Check] = {
     SYNC_ACTIVATE: _RING_ENTRY,
     SYNC_ABORT: _RING_ENTRY,
     SYNC_COMPLETE: _RING_ENTRY,
+    SKIP: record(is_u32),
 }
 
 

@@ -7,6 +7,7 @@ what they may cost, until there is room in a turn. What many ask, the list of gr
 from __future__ import annotations
 
 from rondo.protocol.codes import Code
+from rondo.protocol.cpg_gateway import KIND_SHIFT
 from rondo.protocol.envelope import pack
 from rondo.protocol.requests import Op, encode_packed_replies, encode_packed_reply
 from services.cpg.core import Core
@@ -71,9 +72,10 @@ class Answers:
             packed = self._packed[op] = pack(answer(query, core))
         return packed
 
-    def forget(self) -> None:
-        """Drop all replies: the gateway that they were for is gone."""
-        self._replies.clear()
+    def forget(self, kind: int) -> None:
+        """Drop the replies to sessions of a gateway that is gone."""
+        for ident in [ident for ident in self._replies if ident >> KIND_SHIFT == kind]:
+            del self._replies[ident]
 
     def take(self) -> list[list[object]]:
         """`[session, blob]` of all replies that are due; they count as sent."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.codes import Code
-from rondo.protocol.cpg_gateway import CloseReason, NoticeKind
+from rondo.protocol.cpg_gateway import KIND_SHIFT, CloseReason, GatewayKind, NoticeKind
 from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError, unpack
 from rondo.protocol.events import Reason, encode_events
 from rondo.protocol.requests import (
@@ -28,6 +28,7 @@ from rondo.protocol.totem_reader import Again, request_cost
 from services.cpg import wire
 from services.cpg.answers import Answers
 from services.cpg.evaluate import evaluate, evaluate_mcast, evaluate_run
+from services.cpg.gateways import Gateways, kinds_of
 from services.cpg.numbering import check_numbers
 from services.cpg.quotas import may_have_another_group
 from services.cpg.session_table import SessionTable
@@ -64,12 +65,12 @@ class Clients(SessionTable):
         """The node's own user, who like root has groups kept back for him."""
         self.ready = False
         """Whether requests are evaluated: totem is there, and its log has been evaluated up to its head."""
-        self.opening = False
-        """The gateway has not opened its sessions since this became ready: it may know some that are not known here."""
-        self.gateway: bytes | None = None
-        """Identity of the gateway that said hello last."""
-        self.frames: deque[tuple[bytes, bytes]] = deque()
-        """(identity, envelope) for the gateway."""
+        self.awaited: set[int] = set()
+        """Gateways that have not opened their sessions since this became ready: they may know some that are not known
+        here."""
+        self.gateways = Gateways()
+        self.frames = self.gateways.frames
+        """(identity, envelope) for the gateways."""
         self.gone: list[int] = []
         """Sessions that totem may forget."""
         self.counters = dict.fromkeys(
@@ -92,11 +93,12 @@ class Clients(SessionTable):
         if isinstance(envelope, bus.GatewayHello):
             if envelope.version != PROTOCOL_VERSION:
                 raise BusError(f"the gateway speaks version {envelope.version} of the bus, not {PROTOCOL_VERSION}")
-            self.gateway = identity
-            self.frames.clear()
-            self.greet()
-        elif identity != self.gateway:
-            self.frames.append((identity, bus.encode(Again(self.epoch))))
+            self.gateways.arrive(envelope.gateway, identity)
+            self.greet(envelope.gateway)
+            return
+        kind = self.gateways.kind_of(identity)
+        if kind is None:
+            self.gateways.answer(identity, Again(self.epoch))
         elif not self.ready or envelope.epoch != self.epoch:
             # A welcome is on its way, or will be; the gateway then begins anew.
             return
@@ -106,7 +108,7 @@ class Clients(SessionTable):
         elif isinstance(envelope, bus.EventAck):
             self._event_ack(envelope.sessions)
         elif isinstance(envelope, bus.Open):
-            self._open(envelope.sessions)
+            self._open(kind, envelope.sessions)
         elif isinstance(envelope, bus.Close):
             for ident, reason in envelope.sessions:
                 if ident in self.table:
@@ -114,25 +116,29 @@ class Clients(SessionTable):
         else:
             raise BusError(f"{type(envelope).__name__} is not for cpg")
 
-    def greet(self) -> None:
-        """Welcome the gateway, if both sides are there; it opens its sessions anew then."""
-        self.answers.forget()
+    def get_ready(self) -> None:
+        """The log is evaluated up to its head: requests are served from here on."""
+        self.ready = True
+        self.awaited = {int(GatewayKind.CLIENTS)} | kinds_of(self.table)
+        for kind in self.gateways.kinds:
+            self.greet(kind)
+
+    def greet(self, kind: int) -> None:
+        """Welcome a gateway, if both sides are there; it opens its sessions anew then."""
+        self.answers.forget(kind)
+        who: list[list[Any]] = []
         for session in self.table.values():
-            if not session.closing:
+            if session.ident >> KIND_SHIFT == kind and not session.closing:
                 session.attached = False
                 session.drop_queue()
-        if self.ready and self.gateway is not None:
-            who = [session.who() for session in self.table.values() if not session.closing]
-            self._tell(bus.CpgWelcome(self.epoch, PROTOCOL_VERSION, self.core.node_id, self.pid, who))
-
-    def _tell(self, envelope: bus.Envelope) -> None:
-        if self.gateway is not None:
-            self.frames.append((self.gateway, bus.encode(envelope)))
+                who.append(session.who())
+        if self.ready:
+            self.gateways.tell(kind, bus.CpgWelcome(self.epoch, PROTOCOL_VERSION, self.core.node_id, self.pid, who))
 
     # Sessions come and go.
 
-    def _open(self, rows: list[list[Any]]) -> None:
-        self.opening = False
+    def _open(self, kind: int, rows: list[list[Any]]) -> None:
+        self.awaited.discard(kind)
         opened: list[list[Any]] = []
         for row in rows:
             code, position = self.open_one(row)
@@ -144,7 +150,7 @@ class Clients(SessionTable):
                 row[0], int(code), position, session.taken if session is not None and code == Code.OK else 0,
                 None if ring is None else [ring[0], ring[1], list(ring[2])],
             ])  # fmt: skip
-        self._tell(bus.Opened(self.epoch, opened))
+        self.gateways.tell(kind, bus.Opened(self.epoch, opened))
 
     def close(self, session: Session, *, finish: bool) -> None:
         """End a session: it leaves its groups. `finish`: after what it requested before."""
@@ -178,14 +184,17 @@ class Clients(SessionTable):
         """End a session and say why."""
         if not session.closing:
             self.counters["sessions_cut"] += 1
-            self._tell(bus.Notice(self.epoch, [[session.ident, int(NoticeKind.CUT), [int(code), reason]]]))
+            self._notice([session.ident, int(NoticeKind.CUT), [int(code), reason]])
             self.close(session, finish=False)
 
     def warn(self, session: Session, held_bytes: int, bytes_max: int) -> None:
         """Tell a session, once, that it is getting too slow."""
         if not session.warned:
             session.warned = True
-            self._tell(bus.Notice(self.epoch, [[session.ident, int(NoticeKind.SLOW), [held_bytes, bytes_max]]]))
+            self._notice([session.ident, int(NoticeKind.SLOW), [held_bytes, bytes_max]])
+
+    def _notice(self, row: list[Any]) -> None:
+        self.gateways.tell_rows([row], lambda own: bus.Notice(self.epoch, own))
 
     def lose(self, reason: str) -> None:
         """Totem died: the epoch is over."""
@@ -201,13 +210,16 @@ class Clients(SessionTable):
             lost.append([session.ident, session.unseen()])
             session.begin_epoch()
         self._send_replies()
-        self._tell(bus.Lost(self.epoch, reason, lost))
+        for kind in self.gateways.kinds:
+            own = [row for row in lost if row[0] >> KIND_SHIFT == kind]
+            self.gateways.tell(kind, bus.Lost(self.epoch, reason, own))
         self._turns.clear()
         self._to_send.clear()
         self._to_settle.clear()
         self.taken_of_unknown.clear()
         self.gone.clear()
-        self.ready = self.opening = False
+        self.ready = False
+        self.awaited.clear()
 
     # Requests.
 
@@ -219,7 +231,7 @@ class Clients(SessionTable):
             if session is not None:
                 session.attached = False
                 session.drop_queue()
-            self._tell(bus.Reopen(self.epoch, [ident]))
+            self.gateways.tell(ident >> KIND_SHIFT, bus.Reopen(self.epoch, [ident]))
             return
         try:
             requests = decode_requests(blob)
@@ -285,7 +297,7 @@ class Clients(SessionTable):
         for _ in range(len(self._turns)):
             session = self._turns.popleft()
             turn_end = cost + TURN_BYTES
-            while session.queue and self._is_due(session.queue[0], cost, min(credit_left, turn_end)):
+            while session.queue and self._is_due(session, session.queue[0], cost, min(credit_left, turn_end)):
                 queued = session.queue.popleft()
                 session.queue_bytes -= queued.cost
                 if queued.messages is not None:
@@ -301,12 +313,12 @@ class Clients(SessionTable):
                 break
         return requests, cost
 
-    def _is_due(self, queued: Queued, cost: int, cost_max: int) -> bool:
+    def _is_due(self, session: Session, queued: Queued, cost: int, cost_max: int) -> bool:
         """Whether the request's turn has come: a message while there is credit, a query while there is room for its
         answer, what was refused at once."""
         if queued.messages is not None:
             return cost < cost_max
-        return queued.query is None or self.answers.has_room(len(self.frames))
+        return queued.query is None or self.answers.has_room(self.gateways.waiting(session.ident))
 
     def taken(self, pairs: Iterable[list[int]]) -> None:
         """Totem accepted requests."""
@@ -390,13 +402,13 @@ class Clients(SessionTable):
                 settled.append([ident, now])
         self._to_settle.clear()
         if settled:
-            self._tell(bus.Settled(self.epoch, settled))
+            self.gateways.tell_rows(settled, lambda own: bus.Settled(self.epoch, own))
         if self._to_send:
             self._send_events()
 
     def _send_replies(self) -> None:
         if replies := self.answers.take():
-            self._tell(bus.Reply(self.epoch, replies))
+            self.gateways.tell_rows(replies, lambda own: bus.Reply(self.epoch, own))
 
     def _send_events(self) -> None:
         batch: list[list[Any]] = []
@@ -406,10 +418,10 @@ class Clients(SessionTable):
                 batch.append([ident, *blob])
                 size += len(blob.data)
                 if size >= ENVELOPE_BYTES_TARGET:
-                    self._tell(bus.Events(self.epoch, batch))
+                    self.gateways.tell_rows(batch, lambda own: bus.Events(self.epoch, own))
                     batch, size = [], 0
         if batch:
-            self._tell(bus.Events(self.epoch, batch))
+            self.gateways.tell_rows(batch, lambda own: bus.Events(self.epoch, own))
         self._to_send.clear()
 
 

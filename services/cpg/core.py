@@ -89,6 +89,7 @@ class Core:
             totem_reader.SYNC_ACTIVATE: self._sync_activate,
             totem_reader.SYNC_ABORT: self._sync_abort,
             totem_reader.SYNC_COMPLETE: self._sync_complete,
+            totem_reader.SKIP: self._skip,
         }
 
     def apply(self, entries: list[Entry]) -> None:
@@ -277,6 +278,9 @@ class Core:
         for (node, pid, name), total, data in self.assembly.unfinished_of(self.node_id):
             messages.extend(wire.encode_parts_again(name, node, pid, total, data))
         self.sync_replies.append((n, messages))
+
+    def _skip(self, n: int, _: Entry) -> None:
+        """Not for cpg."""
 
     def _sync_abort(self, n: int, _: Entry) -> None:
         """Nothing is to be done: the next ring discards what was collected for this one."""

@@ -39,7 +39,7 @@ SNAPSHOT_S_PER_BYTE = 400e-9
 """Between two snapshots, for each byte of the former. A byte takes 20 ns to pack: a twentieth of the time."""
 
 OPENING_S_MAX = 5.0
-"""How long nothing is acknowledged after a start because the gateway may know sessions that are not known here: so long
+"""How long nothing is acknowledged after a start because a gateway may know sessions that are not known here: so long
 their events can be given again."""
 
 
@@ -209,9 +209,8 @@ class Machine:
                     # The end that was under way was not accepted.
                     session.closing = False
                     clients.close(session, finish=False)
-        clients.ready = clients.opening = True
         self._opening_until_s = None
-        clients.greet()
+        clients.get_ready()
 
     # The log.
 
@@ -320,7 +319,7 @@ class Machine:
         n = self.acked if self._is_opening(now_s) else self._checkpoints.best(clients.handled())
         urgent = clients.changed or bool(clients.gone)
         if n <= self.acked and not urgent:
-            self._ack_due_s = self._opening_until_s if clients.opening else None
+            self._ack_due_s = self._opening_until_s if clients.awaited else None
             return
         if not urgent and not self._ack_is_worth(n):
             if self._ack_due_s is None:
@@ -344,11 +343,13 @@ class Machine:
     def _is_opening(self, now_s: float) -> bool:
         if not self.clients.ready:
             return True
-        if self.clients.opening:
+        awaited = self.clients.awaited
+        if awaited:
             if self._opening_until_s is None:
                 self._opening_until_s = now_s + OPENING_S_MAX
-            self.clients.opening = now_s < self._opening_until_s
-        return self.clients.opening
+            if now_s >= self._opening_until_s:
+                awaited.clear()
+        return bool(awaited)
 
     def _ack_is_worth(self, n: int) -> bool:
         if self._held_bytes < ACK_BYTES:

@@ -1,7 +1,7 @@
-"""The cpg process: one loop around one poll, between totem's socket and the gateway's. Both may come and go.
+"""The cpg process: one loop around one poll, between totem's socket and the gateways'. All may come and go.
 
-Neither is waited for: totem is said hello to until it answers, and its death is known from its process; the gateway
-says hello itself.
+Nobody is waited for: totem is said hello to until it answers, and its death is known from its process; the gateways
+say hello themselves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 
 import zmq
 
-from rondo.ipc import remote
+from rondo.ipc import endpoints
 from rondo.ipc.local import Dealer, Router
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
@@ -63,7 +63,7 @@ class Process:
         self._spare_memory = SpareMemory(time.monotonic())
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT. Raises `rondo.ipc.remote.SocketError`, `rondo.paths.PathError`."""
+        """Run until SIGTERM or SIGINT. Raises `rondo.ipc.endpoints.SocketError`, `rondo.paths.PathError`."""
         self._chassis.catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, _log)
@@ -72,7 +72,7 @@ class Process:
             self._context = context
             self._totem_endpoint = socket_endpoint(self._run_dir, "totem.sock")
             own = socket_endpoint(self._run_dir, "cpg.sock")
-            remote.remove_stale(own)
+            endpoints.remove_stale(own)
             self._gateway = Router(own)
             self._chassis.open_control(context, self._machine.status)
             self._poll.register(self._gateway.fileno(), select.EPOLLIN)
@@ -185,15 +185,13 @@ class Process:
                 self._retry_at_s = now_s + RETRY_S
                 break
             machine.to_totem.popleft()
-        frames = machine.clients.frames
-        while frames:
-            identity, frame = frames[0]
-            more = len(frames) > 1 and frames[1][0] == identity
-            if self._gateway.send(identity, frame, more=more) is False:
-                self._retry_at_s = now_s + RETRY_S
-                break
-            # To nobody: its successor says hello, and gets what is not acknowledged.
-            frames.popleft()
+        if machine.clients.gateways.send(self._send_to_gateway):
+            self._retry_at_s = now_s + RETRY_S
+
+    def _send_to_gateway(self, identity: bytes, frame: bytes, more: bool) -> bool:
+        """False where there is no room. To nobody is well: its successor says hello, and gets what is not
+        acknowledged."""
+        return self._gateway.send(identity, frame, more=more) is not False
 
     def _wait_s(self) -> float:
         """How long the poll may sleep."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import zmq
 
+from rondo.node.process_watch import start_time_of
 from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway import remote
 
@@ -24,7 +25,8 @@ REQUESTS_PER_DRAIN = 64
 
 
 class Peer(NamedTuple):
-    """A process, by what the kernel says of it. pid 0: it is not visible here (another pid namespace).
+    """A process, by what the kernel says of it. pid 0: it is not visible here (a pid namespace that is not below ours);
+    its session then has a number above all process ids.
 
     Or a client on another host: its uid and gid are REMOTE_UID, and `key` is the beginning of its public key.
     """
@@ -38,6 +40,11 @@ class Peer(NamedTuple):
     def is_remote(self) -> bool:
         """Whether it is on another host."""
         return self.uid == REMOTE_UID
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it is a process of this machine that is not visible here."""
+        return not self.is_remote and (self.pid == 0 or self.pid >= remote.REMOTE_PID_FIRST)
 
     def __str__(self) -> str:
         if self.is_remote:
@@ -81,8 +88,13 @@ def peer_of_address(address: str) -> Peer | None:
 
 def peer_of_stamp(stamp: str) -> Peer:
     """The peer that `Doorkeeper` gave this stamp."""
-    uid, gid, pid, key, _ = stamp.split(":")
+    uid, gid, pid, key, *_ = stamp.split(":")
     return Peer(int(uid), int(gid), int(pid), int(key))
+
+
+def start_time_of_stamp(stamp: str) -> int:
+    """When the process started that had connected; 0 if that is not known, GONE if it ended at once."""
+    return int(stamp.rpartition(":")[2])
 
 
 class Doorkeeper:
@@ -110,10 +122,10 @@ class Doorkeeper:
             self.denied.append(peer)
         return allowed
 
-    def stamp(self, peer: Peer) -> str:
-        """The stamp of a new connection."""
+    def stamp(self, peer: Peer, start_time: int = 0) -> str:
+        """The stamp of a new connection; `start_time`: of the process that has connected, if it is known."""
         self._connections += 1
-        return f"{peer.uid}:{peer.gid}:{peer.pid}:{peer.key}:{self._connections}"
+        return f"{peer.uid}:{peer.gid}:{peer.pid}:{peer.key}:{self._connections}:{start_time}"
 
     def serve(self) -> None:
         """Answer what libzmq has asked."""
@@ -144,27 +156,14 @@ class Doorkeeper:
         return peer, clients is not None and clients.allows(credentials[0])
 
 
-def start_time_of(pid: int) -> int:
-    """When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); 0 if it cannot be told.
-
-    Pid and start time together name a process for good; the pid alone is used again.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        # The name of the program stands in parentheses and may hold anything, these included.
-        return int(stat[stat.rindex(b")") + 2 :].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def identity_of(peer: Peer) -> Identity | None:
+def identity_of(peer: Peer, started: int = 0) -> Identity | None:
     """Who a peer is by now, groups included; None if it is gone, or is not the one that had connected.
 
-    Its user and group are those that the kernel noted when it connected. A process that has changed them since, or that
-    has got the number of a dead one, is refused.
+    Its user and group are those that the kernel noted when it connected, and `started` is when the process had started
+    that did (0: not known). A process that has changed them since, or that has the number of a dead one, is refused.
     """
     start_time = start_time_of(peer.pid) if peer.pid else 0
-    if not start_time:
+    if not start_time or started not in (0, start_time):
         return None
     try:
         lines = Path(f"/proc/{peer.pid}/status").read_bytes().splitlines()

@@ -11,7 +11,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from rondo.config.node import RemoteSettings
-from rondo.ipc.remote import SocketError, ipc_path, remove_stale
+from rondo.ipc.endpoints import SocketError, ipc_path, remove_stale
 from services.ipc_gateway import remote
 from services.ipc_gateway.credentials import ZAP_DOMAIN
 

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from rondo.protocol import cpg_gateway as bus
-from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Kind, decode, encode
+from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Flag, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import PROTOCOL_VERSION, BusError
 from rondo.protocol.totem_reader import Again
-from services.ipc_gateway.credentials import Identity, Peer, identity_of, peer_of_stamp
+from services.ipc_gateway.credentials import Identity, Peer, identity_of, peer_of_stamp, start_time_of_stamp
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.table import Session, Table
 
@@ -29,8 +29,10 @@ IN_FLIGHT_BYTES_MAX = 2 * REQUEST_BYTES_WINDOW
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 """Answers that may wait for a client that does not read, besides its events; then it is cut off."""
 NAME_CHARACTERS_MAX = 64
+STOPPING_REASON = "the node is being stopped"
 
 log = logging.getLogger("IPC_GATEWAY")
+REFUSED_LOG_INTERVAL_S = 1.0
 
 
 class Clients(Protocol):
@@ -52,6 +54,16 @@ class Sam(Protocol):
 
     def ask(self, connection: bytes, number: int, who: Identity | None, blob: bytes) -> None: ...
 
+    def forget(self, connection: bytes) -> None: ...
+
+
+class Control(Protocol):
+    """What the gateway needs of the way to control."""
+
+    def ask(self, connection: bytes, number: int, uid: int, blob: bytes) -> None: ...
+
+    def forget(self, connection: bytes) -> None: ...
+
 
 class Gateway:
     """All sessions, between the front and the upstream."""
@@ -59,8 +71,11 @@ class Gateway:
     def __init__(self, clients: Clients, cpg: Cpg, message_bytes_max: int, client_bytes_max: int) -> None:
         self.sam: Sam | None = None
         """Where requests for SAM go."""
+        self.control: Control | None = None
+        """Where requests for control go."""
         self.table = Table()
         self.counters: Counter[str] = Counter()
+        self._refused_logged = -REFUSED_LOG_INTERVAL_S
         self.is_welcomed = False
         """Whether cpg is there and has welcomed us."""
         self.node_id = 0
@@ -109,7 +124,12 @@ class Gateway:
             return
         if kind == Kind.SAM_REQUEST and self.sam is not None:
             self.counters["sam_requests"] += 1
-            self.sam.ask(received.connection, fields[0], identity_of(peer_of_stamp(received.stamp)), fields[1])
+            who = identity_of(peer_of_stamp(received.stamp), start_time_of_stamp(received.stamp))
+            self.sam.ask(received.connection, fields[0], who, fields[1])
+            return
+        if kind == Kind.CONTROL_REQUEST and self.control is not None:
+            self.counters["control_requests"] += 1
+            self.control.ask(received.connection, fields[0], peer_of_stamp(received.stamp).uid, fields[1])
             return
         session = self.table.of_connection(received.connection)
         if session is None or self._stamps.get(received.connection) != received.stamp:
@@ -135,6 +155,7 @@ class Gateway:
             return
         peer = peer_of_stamp(received.stamp)
         session = self._resumed(peer, resume, connection) if resume is not None else None
+        begins = "resumed" if session is not None else "opened"
         if session is None:
             ended = self.table.why_ended(resume[0]) if resume is not None else None
             if ended is not None and ended[2] == bus.CloseReason.CUT:
@@ -144,6 +165,7 @@ class Gateway:
         if session is not None:
             session.name = _printable(name)
             session.flags = flags
+            log.info("session %016x of %s: %s", session.number, _who(session), begins)
             self.table.attach(session, connection)
             self._open([session])
 
@@ -157,12 +179,15 @@ class Gateway:
         session.is_open = False
         self.counters["resumed"] += 1
         if session.connection is not None and session.connection != connection:
-            self.detach(session.connection)
+            self._forget_connection(session.connection)
         return session
 
     def _created(self, peer: Peer, name: str, flags: int, connection: bytes) -> Session | None:
         if why := self.table.why_full(peer):
             self.counters["refused"] += 1
+            if (now := time.monotonic()) - self._refused_logged >= REFUSED_LOG_INTERVAL_S:
+                self._refused_logged = now
+                log.warning("a session of %s was refused: %s (%d so far)", peer, why, self.counters["refused"])
             self._say_bye(connection, Code.NO_RESOURCES, why)
             return None
         session = self.table.create(peer, _printable(name), flags)
@@ -204,15 +229,25 @@ class Gateway:
             self._say_bye(connection, Code.OK, "")
 
     def detach(self, connection: bytes) -> None:
-        """A connection has ended. Its client may come back on another one."""
+        """A connection has ended. Its client may come back on another one; of a process that cannot be seen here it is
+        the only sign of life."""
+        session = self._forget_connection(connection)
+        if session is not None:
+            session.away_deadline = time.monotonic() + session.resume_ms / 1000
+            if session.peer.is_hidden or not session.is_process_alive():
+                self.died(session)
+
+    def _forget_connection(self, connection: bytes) -> Session | None:
         self._stamps.pop(connection, None)
         self._early.pop(connection, None)
+        if self.control is not None:
+            self.control.forget(connection)
+        if self.sam is not None:
+            self.sam.forget(connection)
         session = self.table.detach(connection)
         if session is not None:
             self._blocked.discard(session)
-            session.away_deadline = time.monotonic() + session.resume_ms / 1000
-            if not session.is_process_alive():
-                self.died(session)
+        return session
 
     def died(self, session: Session) -> None:
         """Its process is dead."""
@@ -235,7 +270,7 @@ class Gateway:
             if session.is_open:
                 session.resume = [self.epoch, session.position, session.settled]
                 session.is_open = False
-        self._tell(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, os.getpid()))
+        self._tell(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, os.getpid(), bus.GatewayKind.CLIENTS))
 
     def flush(self) -> None:
         """Pass on what was gathered in this turn of the loop."""
@@ -426,10 +461,21 @@ class Gateway:
                 again.append(session)
         self._open(again)
 
+    def say_stopping(self) -> None:
+        """This process is being stopped in order: tell the clients that want to know, before their connections end."""
+        for session in self.table:
+            if session.is_open and session.connection is not None and session.flags & Flag.STOPPING:
+                self._send(session, encode(Kind.STOPPING, self.epoch, STOPPING_REASON))
+
     def on_sam(self, connection: bytes, number: int, code: int, blob: bytes) -> None:
         """SAM's answer to a request of a client."""
         if not self._clients.send(connection, encode(Kind.SAM_REPLY, 0, number, code, blob)):
             self.counters["sam_replies_dropped"] += 1  # its client does not read; it may ask again
+
+    def on_control(self, connection: bytes, number: int, code: int, blob: bytes) -> None:
+        """control's answer to a request of a client."""
+        if not self._clients.send(connection, encode(Kind.CONTROL_REPLY, 0, number, code, blob)):
+            self.counters["control_replies_dropped"] += 1  # its client does not read; it may ask again
 
     # -- to clients ----------------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ at the other end, and that it is gone, the kernel says.
 
 from collections.abc import Callable, Iterator
 
+from rondo.ipc.endpoints import remove_stale
 from rondo.ipc.local import Credentials, Router
-from rondo.ipc.remote import remove_stale
 from services.ipc_gateway.credentials import Doorkeeper, Peer
 from services.ipc_gateway.front import (
     ENVELOPE_ROOM_BYTES,
@@ -27,7 +27,7 @@ class LocalFront:
     ) -> None:
         """Binds; raises SocketError."""
         remove_stale(endpoint)
-        self._stamp: Callable[[Peer], str] = doorkeeper.stamp
+        self._stamp: Callable[[Peer, int], str] = doorkeeper.stamp
         self._stamps: dict[bytes, str] = {}
         self._router = Router(
             endpoint,
@@ -54,7 +54,8 @@ class LocalFront:
         for connection, envelope in self._router.receive(ENVELOPES_PER_DRAIN):
             stamp = self._stamps.get(connection)
             if stamp is None:
-                stamp = self._stamps[connection] = self._stamp(_peer(self._router.credentials(connection)))
+                who = self._router.credentials(connection)
+                stamp = self._stamps[connection] = self._stamp(_peer(who), who.start_time)
             yield Received(connection, stamp, 0, envelope or b"")
 
     def note(self, received: Received) -> None:

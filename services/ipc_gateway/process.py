@@ -17,6 +17,7 @@ from rondo.node.service import Start
 from rondo.node.spare_memory import SpareMemory, give_back_memory
 from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
+from services.ipc_gateway.control_upstream import ControlUpstream
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
 from services.ipc_gateway.doors import Doors
 from services.ipc_gateway.front import Front
@@ -64,7 +65,7 @@ class Process:
         self._config = config
         self._chassis = Chassis(SERVICE, start)
         self._poll = self._chassis.poll
-        raise_descriptor_limit()
+        sessions_max = raise_descriptor_limit()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         access = Access(config.allowed_uids, config.allowed_gids)
         remote_clients = RemoteClients(Path(config.remote.clients_file)) if config.remote.enabled else None
@@ -75,8 +76,11 @@ class Process:
         self._lap = Lap(endpoint) if config.low_latency else None
         self._upstream = Upstream(run_dir)
         self._gateway = Gateway(self._doors, self._upstream, config.message_size_max, config.client_bytes_max)
+        self._gateway.table.sessions_max = sessions_max
         self._sam = SamUpstream(run_dir, self._gateway.on_sam)
         self._gateway.sam = self._sam
+        self._control_plane = ControlUpstream(run_dir, self._gateway.on_control)
+        self._gateway.control = self._control_plane
         self._look_at_all = True
         self._clients_polled = int(select.EPOLLIN)
         self._clients_waited = False
@@ -119,6 +123,7 @@ class Process:
                 if now >= next_housekeeping:
                     self._keep_house(now)
                     next_housekeeping = now + HOUSEKEEPING_S
+            self._gateway.say_stopping()
         finally:
             self._close()
         notice(log, "Stopped.")
@@ -128,12 +133,14 @@ class Process:
         self._door_fds = set(self._doors.filenos())
         self._door_monitor_fds = set(self._doors.monitor_filenos())
         self._upstream_fd, self._sam_fd = self._upstream.socket.fileno(), self._sam.socket.fileno()
+        self._control_plane_fd = self._control_plane.socket.fileno()
         self._doorkeeper_fd = descriptor_of(self._doorkeeper.socket)
         for each in (
             *self._door_fds,
             *self._door_monitor_fds,
             self._upstream_fd,
             self._sam_fd,
+            self._control_plane_fd,
             self._doorkeeper_fd,
             self._deaths.fileno(),
         ):
@@ -166,6 +173,8 @@ class Process:
         upstream.flush()
         if self._sam_fd in ready:
             self._sam.receive()
+        if self._control_plane_fd in ready:
+            self._control_plane.receive()
         gone = doors.gone() if doors.has_gone or not self._door_monitor_fds.isdisjoint(ready) else []
         # While cpg takes nothing more nothing is read from clients: they feel the flow control.
         if gone or (not upstream.outbox and (self._clients_waited or not self._door_fds.isdisjoint(ready))):
@@ -191,7 +200,7 @@ class Process:
             self._poll_clients(0 if full else select.EPOLLIN)
         now_s = time.monotonic()
         timeout_s = max(0.0, next_housekeeping - now_s)
-        for each in (self._upstream.socket, self._sam.socket):
+        for each in (self._upstream.socket, self._sam.socket, self._control_plane.socket):
             each.tend(now_s)
             if each.retry_at_s is not None:
                 timeout_s = min(timeout_s, RETRY_CONNECT_S)
@@ -266,7 +275,7 @@ class Process:
             "counters": {
                 **gateway.counters,
                 "denied": self._denied,
-                "bus_errors": self._upstream.errors + self._sam.errors,
+                "bus_errors": self._upstream.errors + self._sam.errors + self._control_plane.errors,
                 "laps": self._lap.laps if self._lap is not None else 0,
             },
             "sessions": [
@@ -290,6 +299,7 @@ class Process:
         self._doors.close()
         self._upstream.close()
         self._sam.close()
+        self._control_plane.close()
         self._context.destroy(linger=0)
         self._deaths.close()
         self._chassis.close()

@@ -19,7 +19,7 @@ import zmq
 from rondo import curve
 from rondo.config.key import KeyFileError
 from rondo.config.node import RemoteSettings
-from rondo.ipc.remote import SocketError
+from rondo.ipc.endpoints import SocketError
 
 ZAP_DOMAIN = b"rondo-remote"
 REMOTE_PID_FIRST = 1 << 30

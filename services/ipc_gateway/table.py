@@ -7,8 +7,9 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rondo.node.process_watch import ProcessWatch
-from services.ipc_gateway.credentials import Peer, start_time_of
+from rondo.node.process_watch import ProcessWatch, start_time_of
+from rondo.protocol.cpg_gateway import KIND_SHIFT
+from services.ipc_gateway.credentials import Peer
 from services.ipc_gateway.remote import remote_pid
 
 SESSIONS_PER_PROCESS_MAX = 64
@@ -103,6 +104,8 @@ class Table:
     """All sessions, and why the last ones ended."""
 
     def __init__(self) -> None:
+        self.sessions_max = SESSIONS_MAX
+        """Fewer where the limit of open files does not allow so many."""
         self._sessions: dict[int, Session] = {}
         self._by_connection: dict[bytes, Session] = {}
         self._ended: OrderedDict[int, tuple[int, str, int]] = OrderedDict()
@@ -132,16 +135,18 @@ class Table:
         if self._counts[owner] >= SESSIONS_PER_USER_MAX:
             who = f"the client with key {peer.key:016x}..." if peer.is_remote else f"user {peer.uid}"
             return f"{who} has {SESSIONS_PER_USER_MAX} sessions already; close some"
-        if len(self._sessions) >= SESSIONS_MAX:
-            return f"the node has {SESSIONS_MAX} sessions already"
+        if len(self._sessions) >= self.sessions_max:
+            lacking = self.sessions_max < SESSIONS_MAX
+            why = ": its limit of open files allows no more; raise it there" if lacking else ""
+            return f"the node has {self.sessions_max} sessions already{why}"
         return ""
 
     def create(self, peer: Peer, name: str, flags: int) -> Session:
-        """A new session of this process. One of a remote client gets a number for a process id."""
-        if peer.is_remote:
+        """A new session of this process. One that has no process id here gets a number in its place."""
+        if peer.is_remote or peer.is_hidden:
             peer = peer._replace(pid=self._unused_remote_pid())
         secret = secrets.token_bytes(SECRET_BYTES)
-        number = secrets.randbits(63) + 1
+        number = secrets.randbelow((1 << KIND_SHIFT) - 1) + 1
         session = Session(number, peer, _start_of(peer), digest(secret), secret, name, flags)
         self._add(session)
         return session
@@ -158,11 +163,11 @@ class Table:
         return session
 
     def _add(self, session: Session) -> None:
-        if session.peer.pid and not session.peer.is_remote:
+        if not session.peer.is_remote and not session.peer.is_hidden:
             session.watch = ProcessWatch(session.peer.pid)
         self._sessions[session.number] = session
         self._counts.update(_counted(session.peer))
-        if session.peer.is_remote:
+        if session.watch is None:
             self._remote_pids.add(session.peer.pid)
 
     def _subtract(self, peer: Peer) -> None:
@@ -174,7 +179,8 @@ class Table:
 
     def proves(self, session: Session, peer: Peer, secret: bytes) -> bool:
         """Whether this is the client whose session it is: the same process, with the secret that only it was told."""
-        same = session.peer[:2] == peer[:2] and (peer.is_remote or session.peer.pid == peer.pid)
+        has_its_pid = session.peer.pid == peer.pid or (peer.is_hidden and session.peer.is_hidden)
+        same = session.peer[:2] == peer[:2] and (peer.is_remote or has_its_pid)
         return same and session.start_time == _start_of(peer) and hmac.compare_digest(session.note, digest(secret))
 
     def attach(self, session: Session, connection: bytes) -> None:

@@ -3,12 +3,45 @@
 Some were never SAM's (they have called `rondo.sam.register`), some are what a killed keeper has left.
 """
 
+import contextlib
+import os
+import signal
 from collections.abc import Callable
 
 from services.sam import procs
 from services.sam.application import Application
 from services.sam.loop import Loop
+from services.sam.signals import rights_of, signal_group
 from services.sam.table import boot_id
+
+
+class Watch:
+    """A process that is not a child of the keeper, held by a pidfd: signals reach it and no other."""
+
+    def __init__(self, pid: int, start_time: int, uid: int) -> None:
+        """`uid`: with whose rights it is signalled. Raises ProcessLookupError if it is gone, OSError."""
+        self.pid = pid
+        self.start_time = start_time
+        self.uid = uid
+        self.descriptor = os.pidfd_open(pid)
+        if not procs.is_alive(pid, start_time):
+            os.close(self.descriptor)
+            raise ProcessLookupError(pid)
+
+    def send(self, number: int, *, to_group: bool) -> None:
+        """Send a signal to it, or to it and its process group, which bears its number."""
+        is_in_group = to_group and procs.leads_its_group(self.pid)
+        with contextlib.suppress(PermissionError), rights_of(self.uid):
+            if to_group:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    signal_group(self.descriptor, self.pid, self.start_time, number)
+            if not is_in_group:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self.descriptor, number)
+
+    def close(self) -> None:
+        """Let go."""
+        os.close(self.descriptor)
 
 
 class Adoptions:
@@ -19,7 +52,7 @@ class Adoptions:
         """This boot of the machine: what was written in another one lives no more."""
         self._loop = loop
         self._ended = ended
-        self._watches: dict[str, procs.Watch] = {}
+        self._watches: dict[str, Watch] = {}
 
     def __contains__(self, application: Application) -> bool:
         return application.id in self._watches
@@ -29,7 +62,7 @@ class Adoptions:
         if application.boot != self.boot:
             return False
         try:
-            watch = procs.Watch(application.pid, application.start_time)
+            watch = Watch(application.pid, application.start_time, application.owner.uid)
         except OSError:
             return False
         self._watches[application.id] = watch
@@ -39,7 +72,8 @@ class Adoptions:
 
     def _died(self, application: Application) -> None:
         if application.leads_group:
-            self._watches[application.id].kill_group()
+            # What it has left in its group dies too.
+            self._watches[application.id].send(signal.SIGKILL, to_group=True)
         self._ended(application)
 
     def signal(self, application: Application, number: int) -> bool:

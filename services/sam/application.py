@@ -28,6 +28,14 @@ BACK_OFF_MS = 100
 BACK_OFF_MS_MAX = 10_000
 STOP_GRACE_MS = 5000
 """How long after the warn signal the kill comes when an application is stopped that has no interval."""
+ENTRY_BYTES = 48
+"""What an argument or a variable takes in memory besides its characters."""
+LISTED_BYTES_MAX = 2048
+"""Of a command line, where all applications are listed."""
+TOLD_BYTES_MAX = 256
+"""Of a path, in a message."""
+WAITING_MAX = 16
+"""Requests that wait for an application to start, or to end; of more, the one that waited longest asks again."""
 CANNOT = {"directory": "cannot enter the directory", "user": "cannot become", "start": "cannot start"}
 STOP_GRACE_MS_MAX = 4000
 """And at most when the node stops: supervisord gives SAM five seconds."""
@@ -89,6 +97,12 @@ class Command:
     environment: list[bytes]
     """`NAME=VALUE`"""
     umask: int = 0o022
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes in memory, about."""
+        parts = (self.program, self.directory, *self.arguments, *self.environment)
+        return sum(map(len, parts)) + len(parts) * ENTRY_BYTES
 
 
 @dataclass(slots=True)
@@ -160,6 +174,8 @@ class Application:
     quick_ends: int = 0
     stopped_by: str = ""
     """Who wants it to be stopped."""
+    stored_bytes: int = 0
+    """What it has stored for its next instance."""
 
     # Not kept over a restart of SAM:
     verdict: str = ""
@@ -170,6 +186,17 @@ class Application:
     check_number: int = 0
     check_at_s: float = 0.0
     check_is_running: bool = False
+    saved_at_s: float = float("-inf")
+    """When what it said of its health was written down last (awake clock)."""
+    command_bytes: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.command_bytes = self.command.memory_bytes + len(self.check)
+
+    @property
+    def table_bytes(self) -> int:
+        """What it takes of the table, in memory and on the disk."""
+        return self.command_bytes + self.stored_bytes
 
     @property
     def interval_s(self) -> float:
@@ -270,10 +297,21 @@ class Application:
         if not back_off_s:
             self.phase = Phase.STARTING
             return
+        self.start_later(f"{told}; it is started again in {round(back_off_s * 1000)} ms", now_s + back_off_s)
+
+    def start_later(self, message: str, at_s: float) -> None:
+        """Its next instance is due at that time."""
         self.phase = Phase.WAITING
         self.state = State.WAITING
-        self.restart_at_s = now_s + back_off_s
-        self.message = f"{told}; it is started again in {round(back_off_s * 1000)} ms"
+        self.restart_at_s = at_s
+        self.message = message
+
+    def postpone(self, until_s: float) -> None:
+        """What is due, the next instance or a check, comes no sooner than at that time."""
+        if self.phase is Phase.WAITING:
+            self.restart_at_s = until_s
+        else:
+            self.check_at_s = until_s - self.interval_s
 
     def back_off_s(self) -> float:
         """How long to wait after that many quick ends in a row."""
@@ -285,8 +323,9 @@ class Application:
         """Time between the warn signal and the kill, when it is stopped."""
         return min((self.interval_ms or STOP_GRACE_MS) / 1000, limit_s)
 
-    def as_json(self) -> dict[str, Any]:
-        """For `rondo sam status --json`."""
+    def as_json(self, *, is_whole: bool = True) -> dict[str, Any]:
+        """For `rondo sam status --json`. Not whole: a long command line is cut off."""
+        room = None if is_whole else LISTED_BYTES_MAX
         return {
             "id": self.id,
             "pid": self.pid or None,
@@ -296,9 +335,9 @@ class Application:
             "interval_ms": self.interval_ms,
             "warn_signal": self.warn_signal,
             "health": "check" if self.check else ("application" if self.is_watched else "exit"),
-            "check": _text(self.check) or None,
-            "command": [_text(each) for each in self.command.arguments],
-            "directory": _text(self.command.directory),
+            "check": _text(self.check[:room]) or None,
+            "command": [_text(each) for each in _beginning(self.command.arguments, room)],
+            "directory": _text(self.command.directory[:room]),
             "uid": self.owner.uid,
             "gid": self.owner.gid,
             "adopted": self.is_adopted,
@@ -314,13 +353,26 @@ def _text(value: bytes) -> str:
     return value.decode(errors="replace")
 
 
+def _beginning(arguments: list[bytes], room: int | None) -> list[bytes]:
+    """As many of them as there is room for; if some are left out, or a part of one, then `...` comes last."""
+    if room is None or sum(map(len, arguments)) + len(arguments) <= room:
+        return arguments
+    taken = []
+    for each in arguments:
+        taken.append(each[:room])
+        room -= len(each) + 1
+        if room <= 0:
+            break
+    return [*taken, b"..."]
+
+
 def refusal_text(application: Application, stage: str, error: int) -> str:
     """Why it could not be executed, in words."""
     what = {
         "directory": application.command.directory,
         "user": f"user {application.owner.uid}".encode(),
     }.get(stage, application.command.program)
-    return f"{CANNOT.get(stage, 'cannot run')} {_text(what)}: {os.strerror(error)}"
+    return f"{CANNOT.get(stage, 'cannot run')} {_text(what[:TOLD_BYTES_MAX])}: {os.strerror(error)}"
 
 
 def signal_name(number: int) -> str:

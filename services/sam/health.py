@@ -4,18 +4,26 @@ The application has its FIFO open as the descriptor that RONDO_SAM_HEALTH names,
 have it open for reading and writing, so that neither notices when the other is killed and comes back.
 
 Nobody wakes SAM by writing: it looks at all FIFOs together every LOOK_S with one system call. So what was said is dated
-late by at most that, and hundreds of healthy applications cost next to nothing.
+late by at most that, and hundreds of healthy applications cost next to nothing. Of who says more than anybody has to
+say, so much is read in a look, and the next look at it comes later: a flood is its own application's delay.
 """
 
 import contextlib
+import fcntl
 import os
 import select
 import stat
 from collections.abc import Iterator
 
 LOOK_S = 0.025
-READ_BYTES = 65536
+READ_BYTES = 4096
+"""Of one application in one look, and what its pipe holds: more than a thousand words."""
+FLOOD_BYTES = 1024
+FLOOD_S = 0.25
+"""How long it is not looked at who had so much to say since the last look."""
 LINE_BYTES_MAX = 256
+DROPPED_BYTES_MAX = 1024 * 1024
+"""A pipe can be made so large by who writes to it (pipe-max-size); what has left the application may go on writing."""
 WORDS = ("ok", "start", "stop", "failed")
 
 
@@ -24,29 +32,29 @@ class HealthError(OSError):
 
 
 class _Pipe:
-    __slots__ = ("descriptor", "name", "rest")
+    __slots__ = ("descriptor", "is_flooded", "name", "rest")
 
     def __init__(self, name: str, descriptor: int) -> None:
         self.name = name
         self.descriptor = descriptor
         self.rest = b""
+        self.is_flooded = False
+        """The last look found more than anybody has to say."""
 
     def words(self) -> list[str]:
-        """Everything said since the last look, in order; `ok` several times in a row once."""
+        """What was said since the last look: of each word only when it was said last, in that order."""
         try:
             data = os.read(self.descriptor, READ_BYTES)
         except OSError:
             return []
+        self.is_flooded = len(data) >= FLOOD_BYTES
         if data == b"ok\n" and not self.rest:
             return ["ok"]
         *lines, rest = (self.rest + data).split(b"\n")
         self.rest = rest[:LINE_BYTES_MAX]
-        words: list[str] = []
-        for line in lines:
-            word = line.strip().decode("ascii", "replace").lower()
-            if not words or words[-1] != word:
-                words.append(word)
-        return words
+        last = [*dict.fromkeys(reversed(lines))]
+        words = dict.fromkeys(each.strip().decode("ascii", "replace").lower() for each in last)
+        return [*reversed(words)]
 
 
 class HealthPipes:
@@ -56,6 +64,9 @@ class HealthPipes:
         self._poll = select.epoll()
         self._by_descriptor: dict[int, _Pipe] = {}
         self._by_name: dict[str, _Pipe] = {}
+        self._flooded: dict[str, float] = {}
+        """Who is not looked at before that time (awake clock)."""
+        self.floods = 0
 
     def open(self, name: str, path: str) -> None:
         """Listen to this application from now on. Raises HealthError."""
@@ -68,16 +79,26 @@ class HealthPipes:
         if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise HealthError(0, "not a FIFO", path)
+        with contextlib.suppress(OSError):  # one that is full stays as it is
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, READ_BYTES)
         pipe = _Pipe(name, descriptor)
         self._by_name[name] = self._by_descriptor[descriptor] = pipe
         self._poll.register(descriptor, select.EPOLLIN)
 
-    def look(self) -> Iterator[tuple[str, list[str]]]:
+    def look(self, now_s: float) -> Iterator[tuple[str, list[str]]]:
         """What was said: name, words."""
+        for name in [each for each, at_s in self._flooded.items() if at_s <= now_s]:
+            del self._flooded[name]
+            self._poll.modify(self._by_name[name].descriptor, select.EPOLLIN)
         if self._by_name:
             for descriptor, _ in self._poll.poll(0, len(self._by_name)):
                 pipe = self._by_descriptor[descriptor]
-                yield pipe.name, pipe.words()
+                words = pipe.words()
+                if pipe.is_flooded:
+                    self.floods += 1
+                    self._flooded[pipe.name] = now_s + FLOOD_S
+                    self._poll.modify(descriptor, 0)
+                yield pipe.name, words
 
     def drop(self, name: str) -> None:
         """What a dead instance had said is not its successor's word."""
@@ -85,12 +106,14 @@ class HealthPipes:
         if pipe is not None:
             pipe.rest = b""
             with contextlib.suppress(OSError):
-                while os.read(pipe.descriptor, READ_BYTES):
-                    pass
+                for _ in range(DROPPED_BYTES_MAX // READ_BYTES):
+                    if not os.read(pipe.descriptor, READ_BYTES):
+                        break
 
     def close(self, name: str) -> None:
         """Listen to it no longer."""
         pipe = self._by_name.pop(name, None)
+        self._flooded.pop(name, None)
         if pipe is not None:
             del self._by_descriptor[pipe.descriptor]
             os.close(pipe.descriptor)  # epoll forgets it

@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
+from rondo.config.node import SamSettings
 from rondo.node import installation
 from rondo.paths import SOCKET_PATH_BYTES_MAX, PathError
 from services.sam.keeper.wire import VERSION, Say, Tell, Unframer, WireError, frame
@@ -32,14 +33,17 @@ class Listener(Protocol):
 
     def on_ended(self, key: str, instance: int, ending: list[Any]) -> None: ...
 
+    def on_dropped(self, uid: int, count: int) -> None: ...
+
     def on_keeper_lost(self) -> None: ...
 
 
 class KeeperLink:
     """What SAM says is dropped while there is no keeper: after LISTED it is said again."""
 
-    def __init__(self, run_dir: Path, loop: Loop) -> None:
+    def __init__(self, run_dir: Path, loop: Loop, settings: SamSettings) -> None:
         """Raises PathError."""
+        self._limit = [settings.output_bytes_per_user_max, settings.output_bytes_max]
         self._path = run_dir / SOCKET
         if len(os.fsencode(self._path)) > SOCKET_PATH_BYTES_MAX:
             raise PathError(f"{self._path}: a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes")
@@ -89,7 +93,7 @@ class KeeperLink:
         self._outbox.clear()
         self._loop.watch(connecting.fileno(), self._receive)
         self.is_wanted = True
-        self._outbox += frame([Say.LIST])
+        self._outbox += frame([Say.LIMIT, *self._limit]) + frame([Say.LIST])
         return True
 
     @staticmethod
@@ -101,20 +105,30 @@ class KeeperLink:
     def _start(self) -> None:
         """In a session of its own, so that it outlives us; it is reaped here if it does not."""
         self.starts += 1
-        directory = self._run_dir / "log"
-        directory.mkdir(mode=0o700, exist_ok=True)
-        with (directory / "keeper.log").open("ab") as errors:
-            self._started.append(
-                subprocess.Popen(
-                    [*installation.command("services.sam.keeper"), str(self._run_dir)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=errors,
-                    stderr=errors,
-                    cwd="/",
-                    umask=0o077,
-                    start_new_session=True,
+        try:
+            with self._open_errors() as errors:
+                self._started.append(
+                    subprocess.Popen(
+                        [*installation.command("services.sam.keeper"), str(self._run_dir)],
+                        stdin=subprocess.DEVNULL,
+                        stdout=errors,
+                        stderr=errors,
+                        cwd="/",
+                        umask=0o077,
+                        start_new_session=True,
+                    )
                 )
-            )
+        except OSError as error:
+            log.error("The keeper cannot be started: %s; it is tried again", error.strerror)
+
+    def _open_errors(self) -> IO[bytes]:
+        """Where it says what is wrong with it; nowhere if the run directory is full. Raises OSError."""
+        directory = self._run_dir / "log"
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            return (directory / "keeper.log").open("ab")
+        except OSError:
+            return open(os.devnull, "ab")
 
     def say(self, message: list[Any]) -> None:
         """Send, or drop if there is no keeper, or it has not told yet what it has."""
@@ -153,6 +167,8 @@ class KeeperLink:
                 self.listener.on_spawned(key, instance, pid, start_time)
             case [Tell.ENDED, key, instance, ending]:
                 self.listener.on_ended(key, instance, ending)
+            case [Tell.DROPPED, uid, count]:
+                self.listener.on_dropped(uid, count)
             case [Tell.LISTED, version, found]:
                 if version != VERSION:
                     log.error(

@@ -12,7 +12,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rondo.node.logs import notice
@@ -21,6 +20,7 @@ from services.sam.adoption import Adoptions
 from services.sam.application import (
     QUICK_ENDS_MAX,
     STOP_GRACE_MS_MAX,
+    WAITING_MAX,
     Application,
     Due,
     End,
@@ -33,39 +33,52 @@ from services.sam.application import (
 )
 from services.sam.checks import SEPARATOR, Checks
 from services.sam.clock import AwakeClock
-from services.sam.health import LOOK_S, HealthError, HealthPipes
+from services.sam.health import LOOK_S, HealthPipes
+from services.sam.hearing import Hearing
 from services.sam.keeper.output import make_fifo
 from services.sam.keeper.wire import Say
 from services.sam.keeper_link import KeeperLink
 from services.sam.loop import Loop
+from services.sam.past import Past
+from services.sam.quotas import Quotas
 from services.sam.spec import Places, spec_of
 from services.sam.table import Table
 from services.sam.taking_up import TakingUp
 
-OVER_MAX = 100
-"""So many applications that are over are remembered; the oldest is forgotten."""
 KILL_AGAIN_S = 1.0
+START_LATER_S = 0.1
+"""When too much is started for a user, it is looked again so much later."""
 UNWATCHED_LOOK_S = 0.1
 """Nobody has to say anything yet; somebody may want to begin."""
 
 log = logging.getLogger("SAM")
-Done = Callable[[Application], object]
+Done = Callable[[Application | None], object]
+"""Called with what was waited for; with None if it has to be asked for again."""
 
 
 class Manager:
     """All applications."""
 
     def __init__(
-        self, table: Table, keeper: KeeperLink, pipes: HealthPipes, loop: Loop, clock: AwakeClock, places: Places
+        self,
+        table: Table,
+        keeper: KeeperLink,
+        pipes: HealthPipes,
+        loop: Loop,
+        clock: AwakeClock,
+        places: Places,
+        quotas: Quotas,
     ) -> None:
         self.applications: dict[str, Application] = {}
         self.counters: Counter[str] = Counter()
         self.places = places
         self.table = table
         self.clock = clock
+        self.quotas = quotas
+        self.past = Past(self.applications, table, places, quotas)
         self.adoptions = Adoptions(loop, lambda application: self.ended(application, None))
         self._keeper = keeper
-        self._pipes = pipes
+        self.hearing = Hearing(self.applications, pipes, table, clock, places, self.counters, self.mark_failed)
         self._checks = Checks(keeper, places)
         self._taking_up = TakingUp(self, keeper)
         self._when_runs: dict[str, list[Done]] = {}
@@ -90,9 +103,17 @@ class Manager:
         """Watch a process that is not a child of the keeper; False if it is dead."""
         if not self.adoptions.adopt(application):
             return False
-        self.listen(application)
+        self.hearing.listen(application)
         application.attend(self.clock.now_s)
         return True
+
+    def on_dropped(self, uid: int, count: int) -> None:
+        """The output of a user's applications has reached its limit, and the keeper has dropped the oldest."""
+        self.counters["output_bytes_dropped"] += count
+        log.warning(
+            "The output of applications has reached its limit: the oldest %d bytes of user %d are dropped "
+            "(sam.output_bytes_per_user_max, sam.output_bytes_max)", count, uid,
+        )  # fmt: skip
 
     def on_keeper_lost(self) -> None:
         """It was killed. Its children live; the next keeper cannot be their parent, so they are watched from here."""
@@ -129,9 +150,20 @@ class Manager:
     def when_runs(self, application: Application, call: Done) -> None:
         """Call this when its start has succeeded or failed."""
         if application.phase is Phase.STARTING and application.id in self._when_runs:
-            self._when_runs[application.id].append(call)
+            self._wait(self._when_runs, application, call)
         else:
             call(application)
+
+    def _wait(self, waiting: dict[str, list[Done]], application: Application, call: Done) -> None:
+        calls = waiting.setdefault(application.id, [])
+        calls.append(call)
+        if len(calls) > WAITING_MAX:
+            self.counters["waits_given_up"] += 1
+            calls.pop(0)(None)
+
+    def may_start(self, application: Application) -> bool:
+        """Whether a process may be started for its owner now."""
+        return self.quotas.may_start(application, self.clock.now_s)
 
     def _start(self, application: Application) -> None:
         """Write down that an instance is started; the keeper is told afterwards."""
@@ -160,50 +192,14 @@ class Manager:
         """Its instance runs as that process."""
         application.runs(pid, start_time, self.clock.now_s)
         self.counters["starts"] += 1
-        self.listen(application)
+        self.hearing.listen(application)
         self.table.save(application)
         notice(log, "%s: instance %d runs as process %d", application.id, application.instance, pid)
         self._call(self._when_runs, application)
         if application.stopped_by:
             self._warn(application, f"stopped by {application.stopped_by}", application.grace_s())
 
-    def listen(self, application: Application) -> None:
-        """Hear what it says of its health."""
-        try:
-            self._pipes.open(application.id, self.places.health_of(application.id))
-        except HealthError as error:
-            log.error("%s: its health cannot be heard: %s: %s", application.id, error.filename, error.strerror)
-
     # -- health -------------------------------------------------------------------------------------------------
-
-    def hear(self) -> None:
-        """Take in what applications say of their health."""
-        for name, words in self._pipes.look():
-            application = self.applications.get(name)
-            if application is not None and application.phase is Phase.RUNNING:
-                for word in words:
-                    self._on_word(application, word)
-
-    def _on_word(self, application: Application, word: str) -> None:
-        if word in ("ok", "start"):
-            application.heard_at_s = self.clock.now_s
-            # Who is written for SAM says when it starts; an `ok` may be one from before it stopped.
-            if not application.is_watched and not (application.registers and word == "ok"):
-                self.watch_health(application, watched=True)
-        elif word == "stop":
-            self.watch_health(application, watched=False)
-        elif word == "failed":
-            self.mark_failed(application)
-        elif word:
-            self.counters["words_not_understood"] += 1
-
-    def watch_health(self, application: Application, *, watched: bool) -> None:
-        """Its health checks begin, or end."""
-        application.is_watched = watched
-        application.heard_at_s = self.clock.now_s
-        if application.state is not State.FAILED:
-            application.state = State.STARTED if watched or not application.registers else State.REGISTERED
-        self.table.save(application)
 
     def mark_failed(self, application: Application) -> None:
         """It says so itself: no warning."""
@@ -232,7 +228,10 @@ class Manager:
             due = application.due(now_s)
             if due is Due.NOTHING:
                 continue
-            if due is Due.RESTART:
+            if due in (Due.RESTART, Due.CHECK) and not self.may_start(application):
+                application.postpone(now_s + START_LATER_S)
+                self.counters["starts_postponed"] += 1
+            elif due is Due.RESTART:
                 self._start(application)
                 self.say_spawn(application)
             elif due is Due.WARN and not procs.is_alive(application.pid, application.start_time):
@@ -309,6 +308,9 @@ class Manager:
         application.decide(told, end, was_refused=is_first_refused, was_failed=was_failed, now_s=self.clock.now_s)
         if application.quick_ends >= QUICK_ENDS_MAX:
             log.error("%s: %s", application.id, application.message)
+        if application.phase is Phase.STARTING and not self.may_start(application):
+            application.start_later(told, self.clock.now_s + START_LATER_S)
+            self.counters["starts_postponed"] += 1
         if application.phase is Phase.STARTING:
             self._note_start(application)
         self.table.save(application)
@@ -323,22 +325,13 @@ class Manager:
     def _release(self, application: Application) -> None:
         self._checks.kill(application)
         self.adoptions.release(application)
-        self._pipes.drop(application.id)
+        self.hearing.drop(application)
 
     def _over(self, application: Application) -> None:
-        self._pipes.close(application.id)
+        self.hearing.close(application)
         self._keeper.say([Say.CLOSE, application.id])
         self._call(self._when_over, application)
-        over = [each for each in self.applications.values() if each.is_over]
-        for oldest in sorted(over, key=lambda each: each.history[-1].unix_time if each.history else 0.0)[:-OVER_MAX]:
-            self.forget(oldest)
-
-    def forget(self, application: Application) -> None:
-        """No trace of it remains."""
-        del self.applications[application.id]
-        self.table.remove(application.id)
-        for path in self.places.files_of(application.id):
-            Path(path).unlink(missing_ok=True)
+        self.past.see_to(application.owner.uid)
 
     def _call(self, waiting: dict[str, list[Done]], application: Application) -> None:
         for call in waiting.pop(application.id, ()):
@@ -353,7 +346,7 @@ class Manager:
                 when_over(application)
             return
         if when_over is not None:
-            self._when_over.setdefault(application.id, []).append(when_over)
+            self._wait(self._when_over, application, when_over)
         application.stopped_by = by
         if application.phase is Phase.WAITING:
             application.phase, application.state = Phase.IDLE, State.STOPPED

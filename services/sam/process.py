@@ -8,7 +8,7 @@ from typing import Any
 
 import zmq
 
-from rondo.ipc import remote
+from rondo.ipc import endpoints, remote
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
@@ -24,6 +24,7 @@ from services.sam.keeper_link import RETRY_S, KeeperLink
 from services.sam.last_words import LastWords
 from services.sam.loop import Loop
 from services.sam.manager import Manager
+from services.sam.quotas import Quotas
 from services.sam.requests import Asker, Requests
 from services.sam.spec import Places
 from services.sam.table import Table
@@ -41,23 +42,24 @@ class Process:
 
     def __init__(self, start: Start) -> None:
         """Raises InstanceError, SocketError, PathError, OSError."""
-        run_dir, state_dir = start.run_dir, start.state_dir
+        config, run_dir, state_dir = start.config, start.run_dir, start.state_dir
         self._lock = InstanceLock(run_dir, SERVICE)
         self._state_lock = InstanceLock(state_dir, SERVICE, "--state-dir")
         self._chassis = Chassis(SERVICE, start)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._chassis.open_control(self._context, self._status)
         endpoint = socket_endpoint(run_dir, bus.SOCKET)
-        remote.remove_stale(endpoint)
+        endpoints.remove_stale(endpoint)
         self._bus = remote.bind_router(self._context, endpoint)
         self._loop = Loop(self._chassis.poll)
         self._clock = AwakeClock(time.monotonic())
         self._pipes = HealthPipes()
-        self._keeper = KeeperLink(run_dir, self._loop)
+        self._keeper = KeeperLink(run_dir, self._loop, config.sam)
         places = Places(run_dir, socket_endpoint(run_dir, "gateway.sock"))
-        self._manager = Manager(Table(state_dir), self._keeper, self._pipes, self._loop, self._clock, places)
+        quotas = Quotas(config.sam, frozenset((0, os.geteuid())))
+        self._manager = Manager(Table(state_dir), self._keeper, self._pipes, self._loop, self._clock, places, quotas)
         self._keeper.listener = self._manager
-        self._requests = Requests(self._manager)
+        self._requests = Requests(self._manager, Owner(os.geteuid(), os.getegid(), tuple(sorted(os.getgroups()))))
         self._turn_began_s = time.monotonic()
         self._bus_errors = 0
         self._replies: deque[tuple[bytes, bytes]] = deque()
@@ -87,7 +89,7 @@ class Process:
         wait_s = 0.0 if self._chassis.has_more else min(TICK_S, manager.look_s, due_in_s, retry_s)
         clock.plan(wait_s)
         self._chassis.serve(self._loop.turn(self._turn_began_s + wait_s, self._begin_turn))
-        manager.hear()
+        manager.hearing.hear()
         manager.see_to_time()
         self._keeper.tend(self._turn_began_s)
         self._send_replies()
@@ -163,6 +165,7 @@ class Process:
                 "keeper_starts": self._keeper.starts,
                 "pauses": self._clock.pauses,
                 "paused_ms": round(self._clock.paused_s * 1000),
+                "health_floods": self._pipes.floods,
                 "table_errors": manager.table.errors,
                 "bus_errors": self._bus_errors,
                 "replies_dropped": self._replies_dropped,

@@ -3,56 +3,54 @@
 import contextlib
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from services.sam.application import Command
+from services.sam.signals import stat_of, user_of
 
 UMASK_DEFAULT = 0o022
 
 
 def is_alive(pid: int, start_time: int) -> bool:
     """Whether that very process lives; a zombie does not."""
-    stat = _stat(pid)
+    stat = stat_of(pid)
     return bool(stat) and stat[0] not in (b"Z", b"X") and int(stat[19]) == start_time
-
-
-def start_time_of(pid: int) -> int:
-    """When it started, in clock ticks since boot; 0 if it is gone. With the pid it names a process for good."""
-    stat = _stat(pid)
-    return int(stat[19]) if stat else 0
 
 
 def session_of(pid: int) -> int:
     """The pid of its session's leader; 0 if it is gone."""
-    stat = _stat(pid)
+    stat = stat_of(pid)
     return int(stat[3]) if stat else 0
 
 
 def leads_its_group(pid: int) -> bool:
     """Whether its process group bears its number."""
-    stat = _stat(pid)
+    stat = stat_of(pid)
     return bool(stat) and int(stat[2]) == pid
 
 
-def _stat(pid: int) -> list[bytes]:
-    """The fields of /proc/PID/stat from the third on: state, ppid, pgrp, session, ..."""
+def users_of(pid: int) -> set[int]:
+    """Its users: real, effective, saved, and that of the file system; none if it is gone."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        return stat[stat.rindex(b")") + 2 :].split()
+        status = Path(f"/proc/{pid}/status").read_bytes()
+        return set(map(int, status.partition(b"\nUid:")[2].split(b"\n", 1)[0].split()))
     except (OSError, ValueError):
-        return []
+        return set()
 
 
-def marked(marks: set[bytes]) -> Iterator[int]:
-    """Leaders of sessions that have all of these in their environment."""
+def marked(socket_mark: bytes, prefix: bytes, uid: int) -> Iterator[tuple[int, set[bytes]]]:
+    """Leaders of sessions that this user has started, with this in their environment; and what there begins so.
+
+    Everybody can write anything into the environment of his own processes: it says nothing of another user's.
+    """
     for entry in os.listdir("/proc"):
-        if entry.isdecimal() and session_of(int(entry)) == int(entry):
+        if entry.isdecimal() and session_of(int(entry)) == int(entry) and user_of(int(entry)) == uid:
             with contextlib.suppress(OSError):
-                if marks <= set(Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")):
-                    yield int(entry)
+                environment = set(Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"))
+                if socket_mark in environment:
+                    yield int(entry), {each for each in environment if each.startswith(prefix)}
 
 
 def command_of(pid: int) -> Command:
@@ -79,34 +77,6 @@ def _program(name: bytes, executed: bytes, directory: bytes, environment: list[b
     if os.path.realpath(found) == executed and os.access(found, os.X_OK):
         return found
     return executed
-
-
-class Watch:
-    """A process that is not a child of the keeper, held by a pidfd: signals reach it and no other."""
-
-    def __init__(self, pid: int, start_time: int) -> None:
-        """Raises ProcessLookupError if it is gone."""
-        self.pid = pid
-        self.descriptor = os.pidfd_open(pid)
-        if not is_alive(pid, start_time):
-            os.close(self.descriptor)
-            raise ProcessLookupError(pid)
-
-    def send(self, number: int, *, to_group: bool) -> None:
-        """Send a signal to it, or to its process group, which bears its number as long as it is not reaped."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            signal.pidfd_send_signal(self.descriptor, signal.Signals(number))
-            if to_group:
-                os.killpg(self.pid, number)
-
-    def kill_group(self) -> None:
-        """It has died: what it has left in its group dies too."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-
-    def close(self) -> None:
-        """Let go."""
-        os.close(self.descriptor)
 
 
 def started_unix_time(start_time: int) -> float:

@@ -2,44 +2,42 @@
 
 Everybody who may connect may start applications (as himself) and see which there are. An application runs as its owner:
 the user, group and groups of who asked for it; where SAM is not root it cannot become anybody else and refuses. Only
-its owner and root may stop it, and see its output and its environment.
+its owner and root may stop it, and see its output and its environment. Who is shut in (`confinement`), in a container
+or a sandbox, may ask nothing of these, and is not adopted: what it may not do itself is not done for it by SAM.
 """
 
 import logging
 import os
-import re
-import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rondo.protocol.codes import Code
 from rondo.protocol.sam_gateway import Op
 from services.sam import procs
-from services.sam.application import Application, Command, Owner, Phase, Policy, State
+from services.sam.application import Application, Owner, Phase, State
+from services.sam.arguments import (
+    DATA_BYTES_MAX,
+    Arguments,
+    RefusedError,
+    check_of,
+    check_size,
+    command_of,
+    interval_ms_of,
+    key_of,
+    name_of,
+    place_of,
+    policy_of,
+    signal_of,
+    value_of,
+)
+from services.sam.confinement import confinement_of
 from services.sam.manager import Manager
+from services.sam.outputs import read_output
 
-APPLICATIONS_MAX = 1024
-APPLICATIONS_PER_USER_MAX = 512
-"""Of a user who is neither root nor the node's own: so that there is room for the others."""
-DATA_BYTES_MAX = 1024 * 1024
-COMMAND_BYTES_MAX = 1024 * 1024
-INTERVAL_MS_MAX = 24 * 3600 * 1000
-LOG_BYTES = 256 * 1024
 HISTORY_LISTED = 4
-NAME_CHARACTERS_MAX = 32
 
 log = logging.getLogger("SAM")
 Reply = Callable[[Code, Any], object]
-Arguments = dict[str, Any]
-
-
-class RefusedError(Exception):
-    """A request that is not granted; `code` says why."""
-
-    def __init__(self, code: Code, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Asker:
@@ -56,9 +54,10 @@ class Asker:
 class Requests:
     """Answers requests, at once or later."""
 
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, own: Owner) -> None:
+        """`own`: as whom SAM runs."""
         self._manager = manager
-        self._own = Owner(os.geteuid(), os.getegid(), tuple(sorted(os.getgroups())))
+        self._own = own
         self._handlers: dict[int, Callable[[Asker, Arguments, Reply], None]] = {
             Op.HELLO: self._hello,
             Op.RUN: self._run,
@@ -85,6 +84,11 @@ class Requests:
             handler(asker, arguments, reply)
         except RefusedError as error:
             reply(error.code, str(error))
+        except Exception as error:
+            # A fault of ours: whoever met it is told, and nobody else has to do with it.
+            self._manager.counters["requests_failed"] += 1
+            log.error("Request %d of process %d failed: %r", op, asker.pid, error)
+            reply(Code.FAILED_OPERATION, f"SAM failed to do this: {type(error).__name__}; see its log")
 
     # -- from the command line ----------------------------------------------------------------------------------
 
@@ -92,44 +96,42 @@ class Requests:
         reply(Code.OK, {"pid": os.getpid()})
 
     def _run(self, asker: Asker, arguments: Arguments, reply: Reply) -> None:
-        key = _value(arguments, "key", bytes)
-        existing = next((each for each in self._manager.applications.values() if key and each.key == key), None)
+        key = key_of(arguments)
+        existing = self._existing(key, asker.owner.uid)
         if existing is not None:
             # The same request again: its reply was lost.
             self._manager.when_runs(existing, lambda application: _reply_run(application, reply))
             return
         self._check_owner(asker.owner)
-        self._check_room(asker.owner)
-        command = Command(
-            program=_value(arguments, "program", bytes),
-            arguments=_list(arguments, "arguments"),
-            directory=_value(arguments, "directory", bytes),
-            environment=_list(arguments, "environment"),
-            umask=_value(arguments, "umask", int) & 0o777,
-        )
-        _check_command(command)
-        check = _value(arguments, "check", bytes, b"")
-        if b"\0" in check:
-            raise RefusedError(Code.INVALID_PARAM, "the path of the check has a NUL in it")
+        command, check = command_of(arguments), check_of(arguments)
         application = Application(
-            id=self._manager.table.new_id(_name(command.arguments[0])),
+            id="",
             owner=asker.owner,
             command=command,
-            policy=_policy(arguments),
-            interval_ms=_interval(arguments),
-            warn_signal=_signal(arguments),
+            policy=policy_of(arguments),
+            interval_ms=interval_ms_of(arguments),
+            warn_signal=signal_of(arguments),
             check=check,
             key=key,
         )
         if check and not application.interval_ms:
             raise RefusedError(Code.INVALID_PARAM, "a check needs an interval")
+        self._check_confinement(asker)
+        self._check_room(application)
+        if not self._manager.may_start(application):
+            raise RefusedError(Code.TRY_AGAIN, f"too much is started for user {asker.owner.uid}; ask again")
+        application.id = self._manager.table.new_id(name_of(command.arguments[0]))
         self._manager.add(application, lambda started: _reply_run(started, reply))
+
+    def _existing(self, key: bytes, uid: int) -> Application | None:
+        found = (each for each in self._manager.applications.values() if key and each.key == key)
+        return next((each for each in found if each.owner.uid == uid), None)
 
     def _status(self, _asker: Asker, arguments: Arguments, reply: Reply) -> None:
         if "id" in arguments:
             reply(Code.OK, [self._find(arguments).as_json()])
             return
-        listed = [each.as_json() for each in self._manager.applications.values()]
+        listed = [each.as_json(is_whole=False) for each in self._manager.applications.values()]
         for each in listed:
             each["history"] = each["history"][-HISTORY_LISTED:]
         reply(Code.OK, listed)
@@ -137,30 +139,34 @@ class Requests:
     def _stop(self, asker: Asker, arguments: Arguments, reply: Reply) -> None:
         application = self._find_own(asker, arguments, "stop it")
         by = f"user {asker.owner.uid}"
-        self._manager.stop(application, by, lambda stopped: reply(Code.OK, stopped.as_json()))
+        self._manager.stop(application, by, lambda stopped: _reply_stop(stopped, reply))
 
     def _environment(self, asker: Asker, arguments: Arguments, reply: Reply) -> None:
         reply(Code.OK, self._find_own(asker, arguments, "see its environment").command.environment)
 
     def _logs(self, asker: Asker, arguments: Arguments, reply: Reply) -> None:
         application = self._find_own(asker, arguments, "see its output")
-        inode, offset = _value(arguments, "inode", int, 0), _value(arguments, "offset", int, 0)
-        path = self._manager.places.log_of(application.id)
-        reply(Code.OK, _read_log([Path(f"{path}.1"), Path(path)], inode, offset))
+        inode, offset = place_of(arguments)
+        try:
+            found = read_output(self._manager.places.log_of(application.id), inode, offset)
+        except OSError as error:
+            raise RefusedError(Code.FAILED_OPERATION, f"its output cannot be read: {error.strerror}") from None
+        reply(Code.OK, found)
 
     # -- from applications --------------------------------------------------------------------------------------
 
     def _register(self, asker: Asker, arguments: Arguments, reply: Reply) -> None:
-        policy, interval_ms, warn_signal = _policy(arguments), _interval(arguments), _signal(arguments)
+        policy, interval_ms = policy_of(arguments), interval_ms_of(arguments)
+        warn_signal = signal_of(arguments)
         application = self._of_process(asker)
         if application is None:
             self._check_owner(asker.owner)
-            self._check_room(asker.owner)
+            self._check_confinement(asker)
             application = self._adopted(asker)
         application.policy, application.interval_ms, application.warn_signal = policy, interval_ms, warn_signal
         application.check = b""
         application.registers = True
-        self._manager.watch_health(application, watched=False)
+        self._manager.hearing.watch(application, watched=False)
         health = self._manager.places.health_of(application.id)
         reply(Code.OK, {"id": application.id, "instance": application.instance, "health": health})
 
@@ -171,8 +177,12 @@ class Requests:
             raise RefusedError(
                 Code.ACCESS, f"SAM cannot see how process {asker.pid} was started: {error.strerror}"
             ) from None
+        if procs.users_of(asker.pid) != {asker.owner.uid}:
+            # It has become another program meanwhile, and what was just read is not its owner's to see.
+            raise RefusedError(Code.ACCESS, f"process {asker.pid} runs with other rights than its user's")
+        check_size(command)
         application = Application(
-            id=self._manager.table.new_id(_name(command.arguments[0])),
+            id="",
             owner=asker.owner,
             command=command,
             phase=Phase.RUNNING,
@@ -181,17 +191,19 @@ class Requests:
             is_foreign=True,
             leads_group=procs.leads_its_group(asker.pid),
         )
+        self._check_room(application)
+        application.id = self._manager.table.new_id(name_of(command.arguments[0]))
         application.started_unix_time = procs.started_unix_time(asker.start_time)
         if not self._manager.adopt_new(application):
             raise RefusedError(Code.NOT_EXIST, f"process {asker.pid} is gone")
         return application
 
     def _start(self, asker: Asker, _arguments: Arguments, reply: Reply) -> None:
-        self._manager.watch_health(self._registered(asker), watched=True)
+        self._manager.hearing.watch(self._registered(asker), watched=True)
         reply(Code.OK, None)
 
     def _stop_checks(self, asker: Asker, _arguments: Arguments, reply: Reply) -> None:
-        self._manager.watch_health(self._registered(asker), watched=False)
+        self._manager.hearing.watch(self._registered(asker), watched=False)
         reply(Code.OK, None)
 
     def _finalize(self, asker: Asker, _arguments: Arguments, reply: Reply) -> None:
@@ -200,17 +212,20 @@ class Requests:
 
     def _warn_signal(self, asker: Asker, arguments: Arguments, reply: Reply) -> None:
         application = self._registered(asker)
-        application.warn_signal = _signal(arguments)
+        application.warn_signal = signal_of(arguments)
         self._manager.table.save(application)
         reply(Code.OK, None)
 
     def _store(self, asker: Asker, arguments: Arguments, reply: Reply) -> None:
         application = self._registered(asker)
-        data = _value(arguments, "data", bytes)
+        data = value_of(arguments, "data", bytes)
         if len(data) > DATA_BYTES_MAX:
             raise RefusedError(Code.TOO_BIG, f"an application may store {DATA_BYTES_MAX} bytes, not {len(data)}")
+        self._check_bytes(application, len(data) - application.stored_bytes)
         try:
             self._manager.table.store(application.id, data)
+            application.stored_bytes = len(data)
+            self._manager.table.save(application)
         except OSError as error:
             raise RefusedError(Code.NO_SPACE, f"the data cannot be stored: {error.strerror}") from None
         reply(Code.OK, None)
@@ -226,7 +241,7 @@ class Requests:
     # -- who ----------------------------------------------------------------------------------------------------
 
     def _find(self, arguments: Arguments) -> Application:
-        name = _value(arguments, "id", str)
+        name = value_of(arguments, "id", str)
         application = self._manager.applications.get(name)
         if application is None:
             raise RefusedError(Code.NOT_EXIST, f"there is no application {name!r:.80}; `rondo sam status` lists them")
@@ -239,6 +254,7 @@ class Requests:
                 Code.ACCESS,
                 f"{application.id} belongs to user {application.owner.uid}: only that user and root may {what}",
             )
+        self._check_confinement(asker)
         return application
 
     def _of_process(self, asker: Asker) -> Application | None:
@@ -271,94 +287,42 @@ class Requests:
                 f"user {owner.uid}, group {owner.gid} with other groups; a node that root has started can",
             )
 
-    def _check_room(self, owner: Owner) -> None:
-        running = [each.owner.uid for each in self._manager.applications.values() if not each.is_over]
-        if len(running) >= APPLICATIONS_MAX:
-            raise RefusedError(Code.NO_RESOURCES, f"this node manages {APPLICATIONS_MAX} applications already")
-        if owner.uid not in (0, self._own.uid) and running.count(owner.uid) >= APPLICATIONS_PER_USER_MAX:
+    def _check_confinement(self, asker: Asker) -> None:
+        """Who asks would get out of nothing by it."""
+        if why := confinement_of(asker.pid, asker.start_time, asker.owner.uid):
+            self._manager.counters["refused_for_confinement"] += 1
             raise RefusedError(
-                Code.NO_RESOURCES, f"user {owner.uid} has {APPLICATIONS_PER_USER_MAX} applications already"
+                Code.ACCESS,
+                f"process {asker.pid} is confined, what SAM starts is not: {why}; "
+                "ask from outside, or run a node inside",
             )
 
+    def _check_room(self, application: Application) -> None:
+        """There is room for another one like this."""
+        uid = application.owner.uid
+        if why := self._manager.quotas.why_too_many(self._manager.applications.values(), uid):
+            self._manager.counters["refused_for_quota"] += 1
+            raise RefusedError(Code.NO_RESOURCES, why)
+        self._check_bytes(application, application.table_bytes)
 
-def _reply_run(application: Application, reply: Reply) -> None:
-    if application.state is State.FAILED and not application.pid and application.ends == 1:
+    def _check_bytes(self, application: Application, more_bytes: int) -> None:
+        """There is room for so much more of its owner's, or can be made by forgetting what is over."""
+        if why := self._manager.past.make_room(application.owner.uid, more_bytes, keep=application):
+            self._manager.counters["refused_for_quota"] += 1
+            raise RefusedError(Code.NO_RESOURCES, why)
+
+
+def _reply_run(application: Application | None, reply: Reply) -> None:
+    if application is None:
+        reply(Code.TRY_AGAIN, "others wait for its start, too")
+    elif application.state is State.FAILED and not application.pid and application.ends == 1:
         reply(Code.FAILED_OPERATION, f"{application.message} (SAM id {application.id})")
     else:
         reply(Code.OK, {"id": application.id, "pid": application.pid})
 
 
-def _read_log(paths: list[Path], inode: int, offset: int) -> dict[str, Any]:
-    """What was written after that place; from the beginning of what is kept if that place is no more."""
-    opened = []
-    try:
-        for path in paths:
-            try:
-                opened.append(path.open("rb"))
-            except OSError:
-                continue
-        inodes = [os.fstat(each.fileno()).st_ino for each in opened]
-        at = inodes.index(inode) if inode in inodes else 0
-        for index in range(at, len(opened)):
-            start = offset if inodes[index] == inode else 0
-            opened[index].seek(start)
-            data = opened[index].read(LOG_BYTES)
-            if data or index == len(opened) - 1:
-                is_last = index == len(opened) - 1 and len(data) < LOG_BYTES
-                return {"data": data, "inode": inodes[index], "offset": start + len(data), "more": not is_last}
-        return {"data": b"", "inode": 0, "offset": 0, "more": False}
-    finally:
-        for each in opened:
-            each.close()
-
-
-def _value(arguments: Arguments, name: str, kind: type[Any], default: Any = None) -> Any:
-    value = arguments.get(name, default)
-    if type(value) is not kind:
-        raise RefusedError(Code.INVALID_PARAM, f"the request's {name!r} is not {kind.__name__}")
-    return value
-
-
-def _list(arguments: Arguments, name: str) -> list[bytes]:
-    value = _value(arguments, name, list)
-    if any(type(each) is not bytes or b"\0" in each for each in value):
-        raise RefusedError(Code.INVALID_PARAM, f"the request's {name!r} is not a list of bytes without NUL")
-    listed: list[bytes] = value
-    return listed
-
-
-def _check_command(command: Command) -> None:
-    if not command.arguments or not command.program or b"\0" in command.program or b"\0" in command.directory:
-        raise RefusedError(Code.INVALID_PARAM, "there is no command")
-    if sum(map(len, (*command.arguments, *command.environment))) > COMMAND_BYTES_MAX:
-        raise RefusedError(
-            Code.TOO_BIG, f"a command line and its environment may have {COMMAND_BYTES_MAX} bytes together"
-        )
-
-
-def _policy(arguments: Arguments) -> Policy:
-    name = _value(arguments, "policy", str, "restart")
-    try:
-        return Policy(name)
-    except ValueError:
-        raise RefusedError(Code.INVALID_PARAM, f"there is no policy {name!r:.40}; restart or quit") from None
-
-
-def _interval(arguments: Arguments) -> int:
-    interval_ms: int = _value(arguments, "interval_ms", int, 0)
-    if not 0 <= interval_ms <= INTERVAL_MS_MAX:
-        raise RefusedError(Code.INVALID_PARAM, f"an interval is 0 (no limit) to {INTERVAL_MS_MAX} ms")
-    return interval_ms
-
-
-def _signal(arguments: Arguments) -> int:
-    number: int = _value(arguments, "signal", int, int(signal.SIGTERM))
-    if number not in signal.valid_signals():
-        raise RefusedError(Code.INVALID_PARAM, f"there is no signal {number}")
-    return int(number)
-
-
-def _name(program: bytes) -> str:
-    """What its identifier begins with: the program's name, as far as it is fit for a file's name."""
-    name = re.sub(r"[^\w.-]", "_", os.path.basename(program).decode("ascii", "replace"), flags=re.ASCII)
-    return name.lstrip(".-")[:NAME_CHARACTERS_MAX] or "application"
+def _reply_stop(application: Application | None, reply: Reply) -> None:
+    if application is None:
+        reply(Code.TRY_AGAIN, "others wait for its end, too")
+    else:
+        reply(Code.OK, application.as_json())

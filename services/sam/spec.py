@@ -10,6 +10,7 @@ from services.sam.keeper.wire import HEALTH_DESCRIPTOR
 DIRECTORY = "sam"
 DIRECTORY_MODE = 0o711
 """Applications of other users reach their own FIFOs, by name; what is in it they do not see."""
+MARK = b"RONDO_SAM_ID="
 OURS = (b"RONDO_SAM_", b"RONDO_SOCKET=")
 
 
@@ -44,7 +45,7 @@ class Places:
 
 def mark_of(application: Application) -> bytes:
     """What everything that an application starts has in its environment."""
-    return b"RONDO_SAM_ID=" + application.id.encode()
+    return MARK + application.id.encode()
 
 
 def socket_mark_of(places: Places) -> bytes:

@@ -1,14 +1,16 @@
 """The table of applications, in the state directory: what a restarted SAM takes up.
 
-One file for each application, `sam/ID.app`, and one for the data it has stored, `sam/ID.data`; each is replaced as a
-whole. They are not synchronised to the disk: they have to survive SAM, not the machine, and a slow disk must not
-keep SAM from hearing its applications. After a crash of the machine a file is the old one, or the new one.
+Three files for each application: `sam/ID.command` for what is executed, with its environment, which never changes;
+`sam/ID.app` for all else, and `sam/ID.data` for what it has stored. Each is replaced as a whole. They are not
+synchronised to the disk: they have to survive SAM, not the machine, and a slow disk must not keep SAM from hearing its
+applications. After a crash of the machine a file is the old one, or the new one.
 """
 
 import contextlib
 import logging
 import os
 import re
+import time
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,26 @@ import msgpack
 
 from services.sam.application import Application, Command, End, Owner, Phase, Policy, State
 
-FORMAT = 1
+FORMAT = 2
 FILE_BYTES_MAX = 16 * 1024 * 1024
 DIRECTORY = "sam"
+SUFFIXES = ("app", "command", "data")
+COMPLAINT_S = 60.0
+"""The log says so often at most that something could not be written."""
 _FILE = re.compile(r"([\w.-]{1,64}-(\d{1,18}))\.app")
 _TRANSIENT = frozenset(
-    ("verdict", "heard_at_s", "kill_at_s", "restart_at_s", "check_number", "check_at_s", "check_is_running")
+    (
+        "command",
+        "verdict",
+        "heard_at_s",
+        "kill_at_s",
+        "restart_at_s",
+        "check_number",
+        "check_at_s",
+        "check_is_running",
+        "saved_at_s",
+        "command_bytes",
+    )
 )
 _KEPT = [each.name for each in fields(Application) if each.name not in _TRANSIENT]
 
@@ -46,6 +62,9 @@ class Table:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         self.errors = 0
         self._number = 0
+        self._has_command: set[str] = set()
+        """Applications whose command is written down."""
+        self._complain_at_s = 0.0
 
     def new_id(self, name: str) -> str:
         """An identifier that no application had before in this table."""
@@ -57,11 +76,16 @@ class Table:
     def save(self, application: Application) -> None:
         """Write it down."""
         values = {name: getattr(application, name) for name in _KEPT}
-        values["command"] = asdict(application.command)
         values["history"] = [asdict(end) for end in application.history]
         packed = msgpack.packb({"format": FORMAT, "application": values})
         with self._guarded(application.id):
-            self._replace(self._directory / f"{application.id}.app", packed)
+            if application.id not in self._has_command:
+                self._replace(self._path(application.id, "command"), msgpack.packb(asdict(application.command)))
+                self._has_command.add(application.id)
+            self._replace(self._path(application.id, "app"), packed)
+
+    def _path(self, application_id: str, suffix: str) -> Path:
+        return self._directory / f"{application_id}.{suffix}"
 
     def load(self) -> list[Application]:
         """All that there are; what cannot be read is left out, with a line in the log."""
@@ -73,7 +97,9 @@ class Table:
                 continue
             self._number = max(self._number, int(found[2]))
             try:
-                applications.append(_restored(msgpack.unpackb(path.read_bytes(), strict_map_key=False)))
+                command = path.with_suffix(".command").read_bytes()
+                applications.append(_restored(*(msgpack.unpackb(each) for each in (path.read_bytes(), command))))
+                self._has_command.add(applications[-1].id)
             except (OSError, ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
                 self.errors += 1
                 log.error("%s cannot be read and is left out: %s", path, error or type(error).__name__)
@@ -81,18 +107,19 @@ class Table:
 
     def remove(self, application_id: str) -> None:
         """Forget it, and its data."""
-        for suffix in ("app", "data"):
+        self._has_command.discard(application_id)
+        for suffix in SUFFIXES:
             with contextlib.suppress(OSError):
-                (self._directory / f"{application_id}.{suffix}").unlink()
+                self._path(application_id, suffix).unlink()
 
     def store(self, application_id: str, data: bytes) -> None:
         """Keep data for the next instance. Raises OSError: who stores must know."""
-        self._replace(self._directory / f"{application_id}.data", data)
+        self._replace(self._path(application_id, "data"), data)
 
     def restore(self, application_id: str) -> bytes:
         """What was stored last; empty if nothing was."""
         try:
-            return (self._directory / f"{application_id}.data").read_bytes()
+            return self._path(application_id, "data").read_bytes()
         except OSError:
             return b""
 
@@ -102,24 +129,35 @@ class Table:
             yield
         except OSError as error:
             self.errors += 1
-            log.error("%s: %s cannot be written: %s", self._directory, what, error.strerror)
+            if time.monotonic() >= self._complain_at_s:
+                self._complain_at_s = time.monotonic() + COMPLAINT_S
+                log.error(
+                    "%s: %s cannot be written: %s. Applications go on, but a restarted SAM would not know all of them; "
+                    "make room there, or make it writable", self._directory, what, error.strerror,
+                )  # fmt: skip
 
     @staticmethod
     def _replace(path: Path, data: bytes) -> None:
         temporary = path.with_name(f".{path.name}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.replace(path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            temporary.replace(path)
+        except OSError:
+            # Half a file takes room where there is none.
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
 
-def _restored(value: Any) -> Application:
+def _restored(value: Any, command: Any) -> Application:
     if value["format"] != FORMAT:
         raise ValueError("written by another version of Rondo")
     values = {name: value["application"][name] for name in _KEPT}
     uid, gid, groups = values["owner"]
     values["owner"] = Owner(uid, gid, tuple(groups))
-    values["command"] = Command(**values["command"])
+    values["command"] = Command(**command)
     history = [End(**each) for each in values.pop("history")]
     for name, kind in (("policy", Policy), ("phase", Phase), ("state", State)):
         values[name] = kind(values[name])

@@ -14,7 +14,8 @@ from services.sam.application import Application, Phase
 from services.sam.checks import SEPARATOR
 from services.sam.keeper.wire import Say
 from services.sam.keeper_link import KeeperLink
-from services.sam.spec import mark_of, socket_mark_of
+from services.sam.signals import start_time_of
+from services.sam.spec import MARK, mark_of, socket_mark_of
 
 if TYPE_CHECKING:
     from services.sam.manager import Manager
@@ -28,6 +29,8 @@ class TakingUp:
     def __init__(self, manager: "Manager", keeper: KeeperLink) -> None:
         self._manager = manager
         self._keeper = keeper
+        self._marked: dict[int, list[tuple[int, set[bytes]]]] = {}
+        """Processes of each user that may be what was to be started, while that is being settled."""
 
     def listed(self, found: list[list[Any]]) -> None:
         """The keeper tells all that it has: settle what was not heard, and say again what it has not heard."""
@@ -45,6 +48,7 @@ class TakingUp:
                     self._settle(application, *by_id[application.id])
                 else:
                     self._settle_without_keeper(application)
+        self._marked.clear()
 
     def _disown(self, key: str, instance: int, ending: list[Any] | None) -> None:
         """A process that should not be there: a check of an earlier SAM, or an application without a record."""
@@ -56,7 +60,7 @@ class TakingUp:
 
     def _settle(self, application: Application, pid: int, start_time: int, ending: list[Any] | None) -> None:
         manager = self._manager
-        manager.listen(application)
+        manager.hearing.listen(application)
         if application.phase is Phase.STARTING and (ending is None or not ending[2]):
             manager.runs(application, pid, start_time)
         application.attend(manager.clock.now_s)
@@ -65,7 +69,8 @@ class TakingUp:
 
     def _settle_without_keeper(self, application: Application) -> None:
         manager = self._manager
-        self._keeper.say([Say.DRAIN, application.id, *manager.places.output_of(application.id)])
+        fifo, log_file = manager.places.output_of(application.id)
+        self._keeper.say([Say.DRAIN, application.id, fifo, log_file, application.owner.uid])
         if application.phase is Phase.STARTING:
             self._settle_start(application)
         elif not manager.adopt(application):
@@ -74,11 +79,18 @@ class TakingUp:
     def _settle_start(self, application: Application) -> None:
         """Whether a start that was asked of a keeper which is no more has come to something, only the system knows."""
         manager = self._manager
-        # Another node on this machine may have one of the same name.
-        for pid in procs.marked({mark_of(application), socket_mark_of(manager.places)}):
+        for pid, marks in self._marked_of(application.owner.uid):
+            if mark_of(application) not in marks:
+                continue
             application.started_unix_time = time.time()
-            manager.runs(application, pid, procs.start_time_of(pid))
+            manager.runs(application, pid, start_time_of(pid))
             if manager.adopt(application):
                 return
         application.phase = Phase.STARTING
         manager.say_spawn(application)
+
+    def _marked_of(self, uid: int) -> list[tuple[int, set[bytes]]]:
+        """Looked for once for all applications of a user. Another node here may have one of the same name."""
+        if uid not in self._marked:
+            self._marked[uid] = list(procs.marked(socket_mark_of(self._manager.places), MARK, uid))
+        return self._marked[uid]

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 from rondo import paths
-from rondo.ipc import remote
+from rondo.ipc import endpoints
 from rondo.ipc.local import Router
 from rondo.protocol.envelope import BusError
 from rondo.protocol.kinds import Kind
@@ -34,11 +34,11 @@ _log = logging.getLogger("TOTEM")
 
 
 class Bus:
-    """The ROUTER socket `totem.sock`. Raises `rondo.ipc.remote.SocketError` or `rondo.paths.PathError` when made."""
+    """The ROUTER socket `totem.sock`. Raises `rondo.ipc.endpoints.SocketError` or `rondo.paths.PathError` when made."""
 
     def __init__(self, run_dir: Path, node: Node) -> None:
         endpoint = paths.socket_endpoint(run_dir, "totem.sock")
-        remote.remove_stale(endpoint)
+        endpoints.remove_stale(endpoint)
         self._socket = Router(endpoint)
         self._node = node
         self._log = node.log
@@ -82,9 +82,6 @@ class Bus:
             ring.submit(message.data, message.tag, safe=safe and message.tag[2] == 0, parts=parts)
             submitted = True
         node.answer_sync_steps()
-        if self._log.reform_wanted:
-            self._log.reform_wanted = False
-            ring.reform(now_ns)
         if submitted:
             ring.flush(now_ns)
             node.settle_own(lambda: self.send(now_ns))

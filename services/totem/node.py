@@ -1,7 +1,7 @@
 """The ring in its surroundings: what it asks to be sent goes to the link, what it tells goes where it belongs.
 
     messages of CPG, configurations, CPG's sync    to the log that cpg reads
-    messages of CMAP, CMAP's sync step             answered here
+    those of the other services                    to control, which reads the same log
     the sequence of a new ring                     to the file
     notices and configurations                     to the log lines
 
@@ -17,7 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rondo.config import NodeConfig
-from services.totem.executive import Executive
+from rondo.protocol import totem_control
+from services.totem.absence import Absence
+from services.totem.control_reader import ControlReader
 from services.totem.logtext import LogText
 from services.totem.ordered_log import OrderedLog
 from services.totem.protection import Protection, shared_key
@@ -52,8 +54,15 @@ FEW_PACKETS, FEW_BYTES = 2, 4096
 """A message or two and the token: so little can wait for cpg to be told."""
 
 
+REFORM_WAIT_NS = 250_000_000
+"""When one of cpg and control has attached to a ring that is older, so long it waits for the other, so that the ring is
+formed anew once for both."""
+
+_OF_CONTROL = frozenset(totem_control.SERVICES)
+
+
 class Node:
-    """A ring, its link and its services."""
+    """A ring, its link and the log that its two readers are given."""
 
     def __init__(
         self, config: NodeConfig, sequence: SequenceFile, log: OrderedLog, now_ns: int,
@@ -75,8 +84,11 @@ class Node:
             now_ns,
             lambda limit: random.randrange(limit),
         )
-        self.executive = Executive(config.config_version)
+        self.control = ControlReader(log.epoch, config.node_id, log.pid)
+        self._reform_ns: int | None = None
+        """When the ring is formed anew for the sake of its readers."""
         self.suspicion = Suspicion()
+        self._absence = Absence(config.members, now_ns)
         self.link.on_unreachable = self._unreachable
         self.words_due = True
         """Whether what sam was left to say is out of date."""
@@ -111,7 +123,22 @@ class Node:
     def next_deadline_ns(self) -> int | None:
         """When `expire` is to be called; None if never."""
         ring_ns, suspicion_ns = self.ring.next_deadline_ns(), self.suspicion.next_deadline_ns
+        if self._reform_ns is not None:
+            ring_ns = self._reform_ns if ring_ns is None else min(ring_ns, self._reform_ns)
         return ring_ns if suspicion_ns is None else suspicion_ns if ring_ns is None else min(ring_ns, suspicion_ns)
+
+    def reform(self, now_ns: int) -> None:
+        """Form the ring anew if a reader has attached that must see one from its beginning."""
+        if not (self.log.reform_wanted or self.control.reform_wanted):
+            self._reform_ns = None
+            return
+        if self._reform_ns is None:
+            self._reform_ns = now_ns + REFORM_WAIT_NS
+        if now_ns >= self._reform_ns or (self.log.attached_ever and self.control.attached_ever):
+            self._reform_ns = None
+            self.log.reform_wanted = self.control.reform_wanted = False
+            self.ring.reform(now_ns)
+            self.settle()
 
     def _give_up_suspects(self, now_ns: int) -> None:
         for node in self.suspicion.dead(self.ring.counters.orf_token_rx, now_ns):
@@ -214,50 +241,82 @@ class Node:
         size = self.ring.packet_size
         self.link.send(packets, packet_bytes_max=size.limit, parity=size.parity)
 
+    def submit_of_control(self, now_ns: int) -> None:
+        """Give the ring what control has committed, as far as there is room."""
+        ring, control = self.ring, self.control
+        submitted = False
+        while ring.submit_space() > 0 and (message := control.next_message()) is not None:
+            ring.submit(message)
+            submitted = True
+        self.answer_sync_steps()
+        if submitted:
+            ring.flush(now_ns)
+        self.settle()
+
+    def _place(self, *, shared: bool = False) -> int:
+        """Position of an entry for control. `shared`: cpg was given it just now, if cpg is there."""
+        if not self.control.attached_ever:
+            return 0
+        return self.log.head if shared and self.log.recording else self.log.skip()
+
+    @property
+    def pressure(self) -> float:
+        """How full the log is (`OrderedLog.pressure`): of its two readers the one counts that is further behind."""
+        return max(self.log.pressure, self.control.pressure)
+
     # -- events of the ring
 
     def _message(self, event: Message) -> None:
         data = event.data
         if len(data) >= HEADER_SIZE and data[2] == Service.CPG and data[3] == 0:
             self.log.message(event.sender, data, event.transitional, event.tag)  # type: ignore[arg-type]  # our own tag
+        elif len(data) >= HEADER_SIZE and data[3] == 0 and data[2] in _OF_CONTROL:
+            self.control.message(self._place(), event.sender, data)
         else:
-            self.executive.message(event.sender, data)
+            self.counters["foreign_service"] += 1
 
     def _transitional(self, event: TransitionalConfiguration) -> None:
         self.log.transitional(event.old_ring, event.new_ring, event.members, event.left)
+        self.control.transitional(self._place(shared=True), event.members, event.left)
         self._text.tell(event, self._now_ns)
 
     def _regular(self, event: RegularConfiguration) -> None:
-        self.executive.configuration()
+        self._absence.ring(event.members, self._now_ns)
         self.suspicion.clear()
         self.words_due = True
         self.log.regular(event.ring, event.members, event.joined, event.left)
+        self.control.regular(self._place(shared=True), event.ring, event.members)
         self._text.tell(event, self._now_ns)
 
     def _sync_step(self, event: SyncStep) -> None:
-        if event.service == Service.CMAP:
-            self.ring.sync_reply(event.ring, event.service, self.executive.sync_messages())
-        else:
+        if event.service == Service.CPG:
             self.log.sync_step(event.ring)
-            self.answer_sync_steps()
+        else:
+            self.control.sync_step(self._place(), event.ring, event.service)
+        self.answer_sync_steps()
 
     def answer_sync_steps(self) -> None:
-        """Give the ring what cpg said for its step of the sync, if anything."""
+        """Give the ring what cpg and control said for their steps of the sync, if anything."""
         for (representative, sequence), messages in self.log.take_sync_replies():
             self.ring.sync_reply(RingId(representative, sequence), Service.CPG, messages)
+        for (representative, sequence), service, messages in self.control.take_sync_replies():
+            self.ring.sync_reply(RingId(representative, sequence), service, messages)
 
     def _sync_activate(self, event: SyncActivate) -> None:
-        if event.service == Service.CMAP:
-            self.executive.activated(self.ring.members)
-        else:
+        if event.service == Service.CPG:
             self.log.sync_activate(event.ring)
+        else:
+            self.control.sync_activate(self._place(), event.ring, event.service)
 
     def _sync_abort(self, event: SyncAbort) -> None:
         if event.service == Service.CPG:
             self.log.sync_abort(event.ring)
+        else:
+            self.control.sync_abort(self._place(), event.ring)
 
     def _sync_complete(self, event: SyncComplete) -> None:
         self.log.sync_complete(event.ring)
+        self.control.sync_complete(self._place(shared=True), event.ring)
         self._text.tell(event, self._now_ns)
 
     def _notice(self, event: Notice) -> None:
@@ -295,6 +354,7 @@ class Node:
             "state": ring.state.value if self.link.is_up else "isolated",
             "ring": {"representative": ring.ring_id.representative, "sequence": ring.ring_id.sequence},
             "members": list(ring.members),
+            "absent": self._absence.status(self._now_ns),
             "node": self.config.node_id,
             "syncing": ring.syncing,
             "rondo_members": list(ring.rondo_members),
@@ -303,10 +363,10 @@ class Node:
             "max_messages": ring.windows[1],
             "rotation_us": ring.rotation_ns // 1000,
             "why_isolated": self.link.why_down,
-            "config_versions": {str(node): told for node, told in sorted(self.executive.config_versions.items())},
             "counters": counters,
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
+            "control": {"committed": self.control.position, "bytes": self.control.bytes},
             "security": protection.status() if protection is not None else None,
-            **self.link.status(),
+            **self.link.status(self._now_ns),
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

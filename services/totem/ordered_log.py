@@ -222,6 +222,22 @@ class OrderedLog:
         """The sync of all services is complete."""
         self._note(totem_reader.SYNC_COMPLETE, ring)
 
+    def skip(self) -> int:
+        """A position for an entry of control's, which is not for cpg."""
+        self.head += 1
+        if self._attached_ever:
+            self._entries.append([totem_reader.SKIP])
+            self.bytes += CONFIGURATION_BYTES
+            self._waiting_bytes += CONFIGURATION_BYTES
+        else:
+            self._acked = self._sent = self.head
+        return self.head
+
+    @property
+    def attached_ever(self) -> bool:
+        """Whether a cpg has said hello in this epoch."""
+        return self._attached_ever
+
     def _note(self, kind: int, ring: SyncRing) -> None:
         if self.recording:
             self._append([kind, list(ring)])

@@ -16,8 +16,9 @@ from typing import Any
 
 import zmq
 
+from rondo.config import ConfigError, Fault
 from rondo.node.chassis import Chassis
-from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL, EXIT_OK
+from rondo.node.exit_codes import EXIT_FATAL, EXIT_OK
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.placement import allowed_cpus, ring_cpus
@@ -25,8 +26,8 @@ from rondo.node.service import Start
 from services.totem.awake import Awake
 from services.totem.backpressure import PRESSURE_MIN, Backpressure
 from services.totem.bus import Bus
+from services.totem.control_bus import ControlBus
 from services.totem.copied import CopyWatch
-from services.totem.executive import ConfigVersionError
 from services.totem.full_log import FullLog, FullLogError
 from services.totem.last_words import last_words
 from services.totem.node import Node
@@ -72,7 +73,10 @@ class Process:
         self._polled: set[int] = set()
 
     def run(self) -> int:
-        """Run until a signal asks to stop. Raises `CannotBind` if the node's port cannot be had."""
+        """Run until a signal asks to stop.
+
+        Raises `CannotBind` if the node's port cannot be had, ConfigError if the others have a newer configuration.
+        """
         self._chassis.catch_signals()
         self.node.link.start()
         self.node.tend_link(set(), time.monotonic_ns())
@@ -81,14 +85,17 @@ class Process:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._bus = Bus(self._run_dir, self.node)
+            self._control_bus = ControlBus(self._run_dir, self.node)
             handlers = {"key": self._on_key, "last_words": self._on_last_words}
             self._control = self._chassis.open_control(context, self._status, handlers)
             self._register()
-            while not self._chassis.stopping:
+            while not self._chassis.stopping and self.node.control.evicted is None:
                 self._turn()
-        except ConfigVersionError as error:
-            _main.error("%s", error)
-            return EXIT_CONFIGURATION
+            evicted = self.node.control.evicted
+            if evicted is not None and evicted.is_fault_of_configuration:
+                raise ConfigError([Fault("error", None, "totem.config_version", evicted.text, "")])
+            if evicted is not None:
+                _main.error("%s", evicted.text)
         except FullLogError as error:
             _main.error("%s", error)
             return EXIT_FATAL
@@ -136,6 +143,9 @@ class Process:
         self._receive(readable, now_ns)
         self._bus.receive(self._bus_fd in readable, now_ns)
         self._bus.send(now_ns)
+        self._control_bus.receive(self._control_bus_fd in readable, now_ns)
+        self._control_bus.send(now_ns)
+        self.node.reform(now_ns)
         self._awake.note(self.node.log.head, now_ns)
         self._chassis.serve(readable)
         if self.node.tend_link(readable, now_ns):
@@ -154,8 +164,8 @@ class Process:
             self._is_held_back = False
             self._poll_data(select.EPOLLIN)
         self.node.receive(readable, now_ns)
-        pressure = self.node.log.pressure
-        if pressure > PRESSURE_MIN and not self._full_log.check(self._bus, now_ns):
+        pressure = self.node.pressure
+        if self.node.log.pressure > PRESSURE_MIN and not self._full_log.check(self._bus, now_ns):
             return
         self._is_held_back = self._backpressure.update(pressure, self.node.ring.counters.orf_token_rx, now_ns)
         if self._is_held_back:
@@ -178,6 +188,7 @@ class Process:
             node.link.next_due_ns,
             self._awake.due_ns,
             self._bus.next_turn_ns(now_ns) or NEVER_NS,
+            self._control_bus.next_turn_ns(now_ns) or NEVER_NS,
             now_ns + SLEEP_NS_MAX,
         )
         return max(0, deadline_ns - now_ns)
@@ -195,7 +206,8 @@ class Process:
     def _register(self) -> None:
         """Poll what is open now."""
         self._bus_fd = self._bus.fileno()
-        wanted = self.node.link.filenos() | {self._bus_fd}
+        self._control_bus_fd = self._control_bus.fileno()
+        wanted = self.node.link.filenos() | {self._bus_fd, self._control_bus_fd}
         if self._copies.fileno() >= 0:
             wanted.add(self._copies.fileno())
         for_errors = set(self.node.link.error_filenos())

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from services.totem.security.keybook import KeyBook
 from services.totem.security.opener import TEXTS, Reason
 from services.totem.security.packets import PacketSecurity
 from services.totem.security.suites import SUITES
+from services.totem.strangers import foreign_text, named
 from services.totem.transport.base import Datagram, Transport
 from services.totem.wire.notices import KeyNotice
 
@@ -41,6 +42,8 @@ class Protection:
         self.seal_all = security.seal_all
         self.seal_to_keep = security.seal_to_keep
         self.keys_of_others = KeyBook()
+        self.on_refused: Callable[[str, str, int], None] = lambda _source, _why, _now_ns: None
+        """Called for each line about a refused packet: whose it was, why, and when."""
         self._store = store
         self._keys = {security.install_key(key): key for key in keys.valid}
         security.use_key(security.install_key(keys.in_use))
@@ -67,7 +70,10 @@ class Protection:
                 transport.reply(reply.node, reply.source, reply.datagram)
             opened += [(waited, (address,)) for waited, address in security.take_released()]
             for complaint in security.take_complaints():
-                _complain(complaint)
+                reason = Reason(complaint.reason)
+                text = foreign_text(datagram) if reason in _FOREIGN else TEXTS[reason]
+                self.on_refused(complaint.source, text, now_ns)
+                _complain(complaint, named(complaint.source, transport.node_at(complaint.source)), text)
         return opened
 
     def begin_life(self) -> None:
@@ -257,9 +263,13 @@ def _key(settings: SecuritySettings) -> bytes:
         raise ConfigError([Fault("error", None, "totem.keyfile", f"{error.path}: {error.why}", error.mend)]) from None
 
 
-def _complain(complaint: Complaint) -> None:
+_FOREIGN = (Reason.NO_CRYPTO, Reason.NO_ENVELOPE)
+"""Reasons of which the datagram itself tells more."""
+
+
+def _complain(complaint: Complaint, source: str, text: str) -> None:
     left_out = f" ({complaint.left_out} such lines were left out)" if complaint.left_out else ""
     _log.warning(
         "Received message has invalid digest... ignoring. It came from %s: %s.%s",
-        complaint.source, TEXTS[Reason(complaint.reason)], left_out,
+        source, text, left_out,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from services.totem.transport.knet.link_options import KnetOptions, LinkMode, Li
 from services.totem.transport.knet_link import KnetLinkSettings
 from services.totem.transport.place import LinkSettings
 from services.totem.transport.sockets import headers_size
+from services.totem.wire.executive import Service
 
 
 def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
@@ -49,6 +50,7 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
         marked_segments=envelope_bytes > 0,
         netmtu=_ring_netmtu(config, envelope_bytes),
         cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
+        sync_services=sync_services(config),
     )
 
 
@@ -67,6 +69,12 @@ def _ip_headers(config: NodeConfig) -> int:
     except ValueError:
         ipv4 = False  # a name
     return headers_size(socket.AF_INET if ipv4 else socket.AF_INET6)
+
+
+def sync_services(config: NodeConfig) -> tuple[int, ...]:
+    """The services that take part in the sync, in Corosync's order."""
+    services = (Service.CMAP, Service.CPG, Service.QUORUM)
+    return (*services, Service.VOTEQUORUM) if config.quorum.enabled else services
 
 
 KNET_NETMTU = 1409

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from rondo.demo.cluster import free_port
-from rondo.node.supervision import SERVICES
 from rondo.node.supervision.halt import kill
 from rondo.testing.lab.waiting import wait_for
-from tests.cluster.test_node import COMMAND_SECONDS, CONFIGURATION, NODE, RONDO, Node, wait_until_whole
+from tests.cluster.test_node import COMMAND_SECONDS, CONFIGURATION, NODE, RONDO, RUNNING, Node, wait_until_whole
 
 BUSY_S = 60.0
 MOUNTS = """\
@@ -104,7 +103,7 @@ def test_a_full_run_directory_loses_lines_and_supervision_goes_on(confined: Conf
     confined.start()
     supervisord = confined.pids()["supervisord"]
     full = confined.fill(confined.run_dir)
-    for name in SERVICES:
+    for name in RUNNING:
         for _ in range(3):
             killed_one_is_back(confined, name)
     wait_until_whole(confined)

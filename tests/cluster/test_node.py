@@ -17,7 +17,7 @@ import pytest
 
 import rondo
 from rondo.demo.cluster import free_port
-from rondo.node.supervision import SERVICES, processes
+from rondo.node.supervision import C_PROGRAMS, SERVICES, processes
 from rondo.node.supervision.halt import kill
 from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
@@ -35,6 +35,9 @@ totem {{
 }}
 nodelist {{
 {nodes}}}
+system {{
+    qb_ipc: no
+}}
 """
 NODE = "    node {{\n        nodeid: {0}\n        ring0_addr: 127.0.0.{0}\n    }}\n"
 COMMAND_SECONDS = 120
@@ -85,7 +88,8 @@ class Node:
 
 
 RONDO = [sys.executable, "-m", "rondo.cli.main"]
-ALL = {*SERVICES, "supervisord"}
+RUNNING = tuple(name for name in SERVICES if name != C_PROGRAMS)
+ALL = {*RUNNING, "supervisord"}
 MakeNodes = Callable[[int], list[Node]]
 
 
@@ -133,9 +137,10 @@ def test_from_start_to_stop(node: Node) -> None:
     assert status["state"] == "operational"
     assert status["ring"]["representative"] == 1
     assert status["ring"]["members"] == status["members"] == [1]
-    assert {name: (each["state"], each["restarts"]) for name, each in status["services"].items()} == dict.fromkeys(
-        SERVICES, ("running", 0)
-    )
+    assert {name: (each["state"], each["restarts"]) for name, each in status["services"].items()} == {
+        **dict.fromkeys(RUNNING, ("running", 0)),
+        C_PROGRAMS: ("off", 0),
+    }
     assert status["counters"]["totem"]["orf_token_rx"] > 0
     with rondo.connect(node.endpoint) as cluster:
         cluster.cpg.join("bank")
@@ -150,9 +155,9 @@ def test_from_start_to_stop(node: Node) -> None:
     assert node.command("top", "--count", "2", "--interval", "0.1").stdout.count("node 1: operational") == 2
 
     assert node.command("debug", "totem", "--log-level", "debug").returncode == 0
-    told = {name: json.loads(node.command("debug", name, "--json").stdout) for name in SERVICES}
-    assert {name: told[name]["pid"] for name in SERVICES}.items() <= node.pids().items()
-    for name in SERVICES:
+    told = {name: json.loads(node.command("debug", name, "--json").stdout) for name in RUNNING}
+    assert {name: told[name]["pid"] for name in RUNNING}.items() <= node.pids().items()
+    for name in RUNNING:
         assert (told[name]["schema"], told[name]["service"], told[name]["state"]) == (1, name, "operational")
         assert told[name].keys() >= {"node_id", "uptime_seconds", "cpu_seconds", "log_lines_dropped", "counters"}
     assert node.command("debug", "cpg", "--log-level", "loud", check=False).returncode == 1
@@ -215,11 +220,11 @@ def test_a_killed_service_comes_back_however_often(node: Node) -> None:
     node.start()
     for _ in range(5):  # more often than one that gives up by itself may
         kill_and_wait_for_the_next(node, "cpg")
-    for name in ("totem", "ipc_gateway", "sam"):
+    for name in ("totem", "control", "ipc_gateway", "sam"):
         os.kill(node.pids()[name], signal.SIGKILL)
     wait_until_whole(node)
     restarts = {name: each["restarts"] for name, each in node.status()["services"].items()}
-    assert restarts == {"totem": 1, "cpg": 5, "ipc_gateway": 1, "sam": 1}
+    assert restarts == {"totem": 1, "cpg": 5, "control": 1, "ipc_gateway": 1, "sam": 1}
     rondo.connect(node.endpoint, timeout=60.0).close()
 
 

@@ -7,9 +7,8 @@ import time
 import pytest
 
 import rondo
-from rondo.node.supervision import SERVICES
 from rondo.testing.lab.waiting import wait_for
-from tests.cluster.test_node import Node, is_whole, make_nodes, node, wait_until_whole
+from tests.cluster.test_node import RUNNING, Node, is_whole, make_nodes, node, wait_until_whole
 
 __all__ = ["make_nodes", "node"]
 
@@ -30,7 +29,7 @@ def test_a_stopped_service_is_killed_and_started_again_and_nothing_is_lost(watch
     with rondo.connect(watched.endpoint, timeout=BUSY_S) as cluster:
         group = cluster.cpg.join("bank")
         group.mcast(b"before")
-        for name in ("cpg", "ipc_gateway", "sam"):
+        for name in ("cpg", "control", "ipc_gateway", "sam"):
             stopped = watched.pids()[name]
             began_s = time.monotonic()
             os.kill(stopped, signal.SIGSTOP)
@@ -47,7 +46,7 @@ def test_a_stopped_service_is_killed_and_started_again_and_nothing_is_lost(watch
             assert event is not None
             if isinstance(event, rondo.Message):
                 seen.append(bytes(event.data))
-    assert seen == [b"before", b"cpg", b"ipc_gateway", b"sam", b"after"]
+    assert seen == [b"before", b"cpg", b"control", b"ipc_gateway", b"sam", b"after"]
 
 
 def test_a_stopped_ring_process_leaves_the_ring_and_is_back(watched: Node) -> None:
@@ -74,7 +73,7 @@ def test_a_node_that_is_stopped_as_a_whole_kills_nobody(watched: Node) -> None:
 def test_services_without_their_supervisord_cost_nothing_and_go_on(watched: Node) -> None:
     pids = watched.pids()
     os.kill(pids.pop("supervisord"), signal.SIGKILL)
-    first = {name: watched.command("debug", name, "--json").stdout for name in SERVICES}
+    first = {name: watched.command("debug", name, "--json").stdout for name in RUNNING}
     assert all(first.values())
     began = {pid: _cpu_ticks(pid) for pid in pids.values()}
     time.sleep(1.0)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rondo.node.supervision import SERVICES
 from rondo.testing.lab.waiting import wait_for
-from tests.cluster.test_node import ALL, COMMAND_SECONDS, RONDO, Node, make_nodes, node, wait_until_whole
+from tests.cluster.test_node import ALL, COMMAND_SECONDS, RONDO, RUNNING, Node, make_nodes, node, wait_until_whole
 
 __all__ = ["make_nodes", "node"]
 
@@ -52,7 +51,7 @@ def test_a_restart_by_sighup_however_the_node_was_started(node: Node, redirectio
         assert len(os.listdir(f"/proc/{pid}/fd")) < DESCRIPTORS_MAX
     for _ in range(2):
         os.kill(before["supervisord"], signal.SIGHUP)
-        now = next_lives(node, before, SERVICES)
+        now = next_lives(node, before, RUNNING)
         wait_until_whole(node)
         assert now["supervisord"] == before["supervisord"]
         refused = node.start(check=False)
@@ -68,19 +67,19 @@ def test_a_restart_by_sighup_however_the_node_was_started(node: Node, redirectio
 def test_signals_to_services(node: Node) -> None:
     node.start()
     before = node.pids()
-    for name in SERVICES:
+    for name in RUNNING:
         os.kill(before[name], signal.SIGHUP)
-    for name in SERVICES:
+    for name in RUNNING:
         node.command("debug", name)  # it has been round since
     assert node.pids() == before
     for number in (signal.SIGTERM, signal.SIGINT):
         before = node.pids()
-        for name in SERVICES:
+        for name in RUNNING:
             os.kill(before[name], number)
-        next_lives(node, before, SERVICES)
+        next_lives(node, before, RUNNING)
         wait_until_whole(node)
     log = node.command("logs", "supervisord").stdout
-    for name in SERVICES:
+    for name in RUNNING:
         assert log.count(f"exited: {name} (exit status 0; not expected)") == 2
 
 

@@ -118,7 +118,7 @@ def _packet_seeds() -> list[bytes]:
 
 
 def _messages(payload: bytes) -> None:
-    for decode in (syncmsg.decode_sync, executive.service_of, executive.decode_config_version):
+    for decode in (syncmsg.decode_sync, executive.service_of):
         try:
             decode(payload)
         except Malformed:
@@ -410,8 +410,8 @@ def _segments(data: bytes) -> None:
             )
         else:
             joiner.join(_marked(who, piece + bytes(3000) if size == 255 else piece))
-        assert sum(len(each.waiting) for each in joiner._senders.values()) <= segments.INCOMPLETE_MAX
-        assert all(len(each.had) <= segments.RECENT for each in joiner._senders.values())
+        assert sum(len(each.waiting) for each in joiner.senders.values()) <= segments.INCOMPLETE_MAX
+        assert all(len(each.had) <= segments.RECENT for each in joiner.senders.values())
 
 
 def _marked(who: int, piece: bytes) -> bytes:

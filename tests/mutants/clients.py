@@ -49,8 +49,8 @@ MUTANTS = (
     ),
     _gateway(
         _G + "limits.py",
-        " or soft >= wanted:",
-        ":",
+        "soft != resource.RLIM_INFINITY and soft < wanted:",
+        "soft != resource.RLIM_INFINITY:",
         "a limit of open files that is higher already is left as it is",
         ("tests/unit/gateway/test_bounds.py",),
     ),

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from rondo.config import load
+from rondo.config.node import SamSettings
 
 ROOT = Path(__file__).parents[2]
 NODES = ("node1", "node2", "node3")
@@ -127,3 +128,26 @@ def test_the_systemd_unit_starts_a_node_in_the_foreground() -> None:
     environment = dict(each.split("=") for each in shlex.split(service["Environment"]))
     assert environment["RONDO_RUN_DIR"] == f"/run/{service['RuntimeDirectory']}"
     assert environment["RONDO_STATE_DIR"] == f"/var/lib/{service['StateDirectory']}"
+
+
+def test_a_container_is_bounded_and_has_room_for_what_a_node_writes(compose: dict[str, Any]) -> None:
+    room = SamSettings().output_bytes_max + 5 * 2 * 8 * 1024 * 1024
+    for name in NODES:
+        service = compose["services"][name]
+        assert service["pids_limit"] >= 256
+        assert service["mem_limit"].endswith("g")
+        assert service["ulimits"]["core"] == 0
+        sizes = {mount.partition(":")[0]: mount.rpartition("size=")[2] for mount in service["tmpfs"]}
+        assert set(sizes) == {"/run/rondo", "/tmp"}
+        assert all(size.endswith("m") for size in sizes.values())
+        assert int(sizes["/run/rondo"][:-1]) * 1024 * 1024 >= room
+
+
+def test_the_systemd_unit_is_bounded_and_leaves_no_core() -> None:
+    text = (ROOT / "config" / "rondo.service").read_text()
+    settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    assert {"TasksMax", "MemoryMax", "LimitNOFILE"} <= settings.keys()
+    assert settings["LimitCORE"] == "0"
+    assert not {"ProtectSystem", "PrivateTmp", "ProtectHome"} & settings.keys(), (
+        "SAM would be in a namespace of its own"
+    )

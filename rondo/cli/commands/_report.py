@@ -1,6 +1,9 @@
 """A node's status as text: what `rondo status` prints once and `rondo top` again and again."""
 
+import time
 from typing import Any
+
+from rondo.node.logs import iso_time
 
 RATES = {
     "messages in": ("totem", "messages_rx"),
@@ -19,6 +22,8 @@ BAD_PATHS = {
 }
 """What totem has found out about the ways to other nodes."""
 
+ABSENT_SHOWN_MAX = 16
+LINKS_SHOWN_MAX = 16
 GROUPS_SHOWN_MAX = 20
 MEMBERS_SHOWN_MAX = 16
 
@@ -39,12 +44,46 @@ def _node(found: dict[str, Any]) -> list[str]:
     lines = [f"node {node}: {found['state']}" + (f" ({found['why']})" if found["why"] else "")]
     if ring:
         members = " ".join(map(str, ring["members"])) or "none"
-        lines.append(f"ring {ring['representative']}.{ring['sequence']:x}, {len(ring['members'])} members: {members}")
+        count = f"{len(ring['members'])} member{'' if len(ring['members']) == 1 else 's'}"
+        lines.append(f"ring {ring['representative']}.{ring['sequence']:x}, {count}: {members}")
+    lines += _absent(found.get("absent", []))
+    for each in found.get("strangers", []):
+        lines.append(f"refused: packets from {each['address']}, last {each['seconds_ago']:.0f} s ago: {each['why']}")
+    lines += _links(found.get("links", {}))
     return lines + [
         f"the way to node {other} {BAD_PATHS[path['path']].format(passes=path['passes'])}"
         for other, path in found.get("paths", {}).items()
         if path["path"] in BAD_PATHS
     ]
+
+
+def _absent(absent: list[dict[str, Any]]) -> list[str]:
+    lines = [f"{len(absent)} absent:"] if absent else []
+    for each in absent[:ABSENT_SHOWN_MAX]:
+        name = f" {each['name']}" if each["name"] else ""
+        since = f"since {each['since']}" if each["seen"] else f"not seen since this node's start, {each['since']}"
+        deaf = "" if each["listens"] else "; its port is closed: it does not run, or has another mcastport"
+        lines.append(f"  node {each['node']}{name} ({', '.join(each['addresses'])}) {since}{deaf}")
+    if len(absent) > ABSENT_SHOWN_MAX:
+        lines.append(f"  and {len(absent) - ABSENT_SHOWN_MAX} more")
+    return lines
+
+
+def _links(links: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """knet's links, those that are down first."""
+    every = [(node, link) for node, of_node in links.items() for link in of_node]
+    if not every:
+        return []
+    every.sort(key=lambda each: each[1]["up"])
+    lines = [f"links: {sum(link['up'] for _, link in every)} of {len(every)} up"]
+    for node, link in every[:LINKS_SHOWN_MAX]:
+        state = "up" if link["up"] else "DOWN"
+        more = f", MTU {link['mtu']}, {link['latency_us'] / 1000:.1f} ms" if link["up"] else ""
+        since = iso_time(time.time() - link["since_ms"] / 1000)
+        lines.append(f"  to node {node} link {link['link']} ({link['remote']}) {state} since {since}{more}")
+    if len(every) > LINKS_SHOWN_MAX:
+        lines.append(f"  and {len(every) - LINKS_SHOWN_MAX} more, see --json")
+    return lines
 
 
 def _services(found: dict[str, Any]) -> list[str]:
@@ -53,7 +92,12 @@ def _services(found: dict[str, Any]) -> list[str]:
     rows += [
         (name, _number(each["pid"]), each["state"], str(each["restarts"])) for name, each in found["services"].items()
     ]
-    return [f"{name:<12} {pid:>8}  {state:<14} {restarts:>8}" for name, pid, state, restarts in rows]
+    lines = [f"{name:<12} {pid:>8}  {state:<14} {restarts:>8}" for name, pid, state, restarts in rows]
+    whys = [f"{name}: {each['why']}" for name, each in found["services"].items() if each.get("why")]
+    ends = [
+        f"last end of {name}: {each['last_end']}" for name, each in found["services"].items() if each.get("last_end")
+    ]
+    return lines + whys + ends
 
 
 def _number(value: int | None) -> str:

@@ -42,9 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load(arguments.config, node_id=arguments.nodeid)
     for warning in loaded.warnings:
         print_warning(str(warning))
-    node = _resolved(loaded)
+    node, is_ours = _resolved(loaded)
     if arguments.action == "check":
-        count = len(loaded.warnings)
+        count = len(loaded.warnings) + (_warn_of_machine(loaded, node) if is_ours else 0)
         warnings = f", {count} {'warning' if count == 1 else 'warnings'}" if count else ""
         print(f"{loaded.file or 'no configuration file, a single node on loopback'}: no errors{warnings}")
         return 0
@@ -52,8 +52,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _resolved(loaded: "Loaded") -> "NodeConfig":
-    """Tied to this machine; if it is not one of the nodes, to the first node, and a warning says so.
+def _warn_of_machine(loaded: "Loaded", node: "NodeConfig") -> int:
+    """What this machine lacks for it; returns how many warnings that were."""
+    from rondo.config.checks_machine import check_machine
+
+    lacking = check_machine(loaded, node)
+    for warning in lacking:
+        print_warning(str(warning))
+    return len(lacking)
+
+
+def _resolved(loaded: "Loaded") -> "tuple[NodeConfig, bool]":
+    """Tied to this machine, and True; if it is not one of the nodes, to the first node, and a warning says so.
 
     A file can be checked and looked at on a machine that it is not for.
     """
@@ -61,11 +71,11 @@ def _resolved(loaded: "Loaded") -> "NodeConfig":
     from rondo.config.resolver import resolve, resolve_as_first_node
 
     try:
-        return resolve(loaded)
+        return resolve(loaded), True
     except NotThisMachineError as error:
         node = resolve_as_first_node(loaded)
         print_warning(f"{error.faults[0]} (taken for node {node.node_id} here)")
-        return node
+        return node, False
 
 
 def _show(loaded: "Loaded", node: "NodeConfig", *, as_json: bool) -> None:

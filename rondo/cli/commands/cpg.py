@@ -3,16 +3,21 @@
 import argparse
 import base64
 import contextlib
+import dataclasses
 import json
 import os
+import queue
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
 import rondo
 from rondo import paths
+from rondo.cli._in_order import WAIT_S_MAX, InOrder
 from rondo.cli.connecting import connect
 from rondo.cli.output import CommandError, Parser, print_json
 
@@ -39,6 +44,9 @@ def add_arguments(parser: Parser) -> None:
         choices=("agreed", "safe"),
         default="agreed",
         help="safe: deliver only what every member of the ring has received (default: %(default)s)",
+    )
+    join.add_argument(
+        "--quorum", action="store_true", help="print also when quorum is won or lost, in its place among the events"
     )
     groups = commands.add_parser(
         "groups", help="list groups and their members", epilog="example: rondo cpg groups --json"
@@ -88,14 +96,56 @@ def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         threading.Thread(target=_send_lines, args=(group, guarantee, failed), daemon=True).start()
-        for event in group:
-            print(show(event, group.name), flush=True)
+        if arguments.quorum:
+            _print_with_quorum(cluster, group, show)
+        else:
+            for event in group:
+                print(show(event, group.name), flush=True)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
     if failed:
         raise failed[0]
     return 0
+
+
+def _print_with_quorum(cluster: rondo.Cluster, group: rondo.Group, show: Callable[[Any, str], str]) -> None:
+    """Threads of their own take the two streams; here they are printed as one."""
+    came: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    changes = cluster.quorum.watch(current=True)
+    first = next(changes)
+    assert isinstance(first, rondo.quorum.Quorate)
+    order = InOrder(first)
+    print(show(first, group.name), flush=True)
+
+    def take(stream: str, events: Iterable[Any]) -> None:
+        with contextlib.suppress(rondo.Error):
+            for event in events:
+                came.put((stream, event))
+        came.put((stream, None))
+
+    if cluster.quorum.status().provider is not None:
+        threading.Thread(target=take, args=("quorum", changes), daemon=True).start()
+    else:
+        order = InOrder(dataclasses.replace(first, ring=rondo.Ring(0, sys.maxsize)))
+    threading.Thread(target=take, args=("group", group), daemon=True).start()
+    while True:
+        try:
+            stream, event = came.get(timeout=WAIT_S_MAX if order.is_waiting else None)
+        except queue.Empty:
+            lines = order.tick(time.monotonic())
+        else:
+            if event is None and stream == "group":
+                break
+            lines = []
+            if stream == "group":
+                lines = order.group(event, time.monotonic())
+            elif isinstance(event, rondo.quorum.Quorate):
+                lines = order.quorum(event, time.monotonic())
+        for _, line in lines:
+            print(show(line, group.name), flush=True)
+    for _, line in order.rest():
+        print(show(line, group.name), flush=True)
 
 
 def _leave(group: rondo.Group) -> None:
@@ -129,12 +179,15 @@ def _send_lines(group: rondo.Group, guarantee: rondo.Guarantee, failed: list[ron
     _leave(group)
 
 
-def _show_json(event: rondo.Event, group: str) -> str:
+def _show_json(event: rondo.Event | rondo.quorum.Quorate, group: str) -> str:
     return json.dumps(_as_json(event, group), ensure_ascii=False)
 
 
-def _as_json(event: rondo.Event, group: str) -> dict[str, Any]:
+def _as_json(event: rondo.Event | rondo.quorum.Quorate, group: str) -> dict[str, Any]:
     match event:
+        case rondo.quorum.Quorate():
+            ring = {"representative": event.ring.representative, "sequence": event.ring.sequence}
+            return {"event": "quorum", "quorate": event.quorate, "ring": ring, "members": list(event.members)}
         case rondo.Message():
             said: dict[str, Any] = {
                 "event": "message",
@@ -158,6 +211,10 @@ def _as_json(event: rondo.Event, group: str) -> dict[str, Any]:
         case rondo.RingChange():
             ring = {"representative": event.ring.representative, "sequence": event.ring.sequence}
             return {"event": "ring", "ring": ring, "members": list(event.members)}
+        case rondo.Suspended():
+            return {"event": "suspended", "reason": event.reason}
+        case rondo.Resumed():
+            return {"event": "resumed"}
         case rondo.Disconnected():
             return {"event": "disconnected", "reason": event.reason}
         case rondo.Reconnected():
@@ -166,8 +223,10 @@ def _as_json(event: rondo.Event, group: str) -> dict[str, Any]:
             return {"event": "unknown_outcome", "requests": list(event.requests)}
 
 
-def _show_text(event: rondo.Event, group: str) -> str:
+def _show_text(event: rondo.Event | rondo.quorum.Quorate, group: str) -> str:
     match event:
+        case rondo.quorum.Quorate():
+            return f"* {'quorate' if event.quorate else 'not quorate'}; nodes: {' '.join(map(str, event.members))}"
         case rondo.Message():
             late = "" if event.configuration is rondo.Configuration.REGULAR else " (transitional)"
             return (
@@ -181,6 +240,10 @@ def _show_text(event: rondo.Event, group: str) -> str:
         case rondo.RingChange():
             nodes = " ".join(map(str, event.members))
             return f"* ring {event.ring.representative}:{event.ring.sequence}; nodes: {nodes}"
+        case rondo.Suspended():
+            return f"* suspended: {event.reason}"
+        case rondo.Resumed():
+            return "* resumed"
         case rondo.Disconnected():
             return f"* disconnected: {event.reason}"
         case rondo.Reconnected():

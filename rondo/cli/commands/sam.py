@@ -11,6 +11,7 @@ from typing import Any
 import rondo
 from rondo import paths
 from rondo.cli.output import CommandError, Parser, print_json
+from rondo.node.logs import iso_time
 
 HELP = "run programs under the watchdog, list, stop and read them"
 EXAMPLE = "rondo sam run --interval-ms 1000 --check ./is-healthy -- ./server --port 80"
@@ -126,7 +127,7 @@ def _status(sam: Any, arguments: argparse.Namespace) -> int:
             print(f"    {_printable(each['message'])}")
     if arguments.id:
         for end in listed[0]["history"]:
-            when = time.strftime("%b %d %H:%M:%S", time.localtime(end["time"]))
+            when = iso_time(end["time"])
             why = f"{end['why']}; " if end["why"] else ""
             told = f"instance {end['instance']} (process {end['pid']}) {why}{end['text']}"
             print(f"    {when}  {_printable(told)}, after {end['lived_ms'] / 1000:.1f} s")

@@ -30,6 +30,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rondo.config import load, resolve
+    from rondo.config.checks_machine import check_machine
     from rondo.node import installation
     from rondo.node.supervision import foreground, survey
     from rondo.node.supervision.launch import launch, make_run_dir, wait_until_ready
@@ -40,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         print_warning(str(warning))
     config = resolve(loaded, state_dir=arguments.state_dir)
+    for warning in check_machine(loaded, config):
+        print_warning(str(warning))
     run_dir = make_run_dir(arguments.run_dir)
     state_dir = paths.make_state_dir(arguments.state_dir, config.state_dir or None)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -22,6 +22,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rondo.cli.commands._report import report
+    from rondo.node.logs import iso_time
     from rondo.node.supervision.survey import status
 
     run_dir = paths.run_dir(arguments.run_dir)
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
             time.sleep(interval)
             found, now = status(run_dir), time.monotonic()
             text = report(found, before, now - sampled)
-            head = time.strftime("%H:%M:%S")
+            head = iso_time(time.time())
             print(f"{CLEAR if live else ''}{head}  {text}\n", flush=True)
             before, sampled = found, now
             if shown == arguments.count:

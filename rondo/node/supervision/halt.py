@@ -1,7 +1,6 @@
 """Stop a node: cleanly if it can still be asked, and in any case with everything that is left of it."""
 
 import contextlib
-import os
 import signal
 import time
 from dataclasses import dataclass, field
@@ -76,10 +75,7 @@ def _halt_applications(run_dir: Path, halted: Halted) -> None:
 def _kill_applications(run_dir: Path) -> None:
     """Until there is none: one that is just being forked off was not seen."""
     deadline = time.monotonic() + SERVICE_SECONDS
-    while (pids := processes.find_applications(run_dir)) and time.monotonic() < deadline:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+    while processes.kill_applications(run_dir) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
 
 

@@ -6,7 +6,9 @@ A start either succeeds or leaves nothing behind: what was started is stopped ag
 import contextlib
 import errno
 import importlib.resources
+import json
 import os
+import resource
 import shlex
 import subprocess
 import time
@@ -18,13 +20,29 @@ from rondo import paths
 from rondo.cli.output import CommandError
 from rondo.config import NodeConfig, key
 from rondo.node import installation
-from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, SUPERVISOR_SOCKET, locks, processes, record, survey
+from rondo.node.supervision import (
+    C_PROGRAMS,
+    RESOLVED_CONFIGURATION,
+    SERVICES,
+    SUPERVISOR_SOCKET,
+    c_programs,
+    locks,
+    processes,
+    record,
+    survey,
+)
 from rondo.node.supervision.halt import Halted, halt, halt_orphans
 from rondo.node.supervision.logfiles import last_words
 
 READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
+CONNECT_SECONDS = 1.0
+"""After so long it is looked whether the node has stopped meanwhile."""
 UNIX_PID_DIGITS = 7
+FILES_MIN, PROCESSES_MIN = 256, 16
+"""minfds and minprocs of supervisord.conf."""
+MERGES_SEEN = 3
+"""After so many times merge another ring that is there has been met."""
 LOG_DIRECTORY = "log"
 ROOM_BYTES = 32 * 1024
 SUPERVISOR_ERRORS = "supervisord.err"
@@ -39,11 +57,14 @@ class Launched:
     supervisor: "subprocess.Popen[bytes]"
     orphans: list[str]
     """Services of a killed supervisord that were stopped first."""
+    off: dict[str, str]
+    """Services that were not started, and why not."""
 
 
 def make_run_dir(option: paths.AnyPath | None) -> Path:
     """The run directory of a node that is to be started. Raises PathError, also if it is too long for what goes there,
     and has made no directory then."""
+    _check_for_supervisord(paths.run_dir(option))
     _check_socket_paths(paths.run_dir(option))
     return paths.make_run_dir(option)
 
@@ -59,35 +80,69 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
         halted = Halted()
         halt_orphans(run_dir, halted, keep_applications=True)
         _prepare(config, run_dir)
-        supervisor = _start_supervisord(run_dir, state_dir, held, config.service_timeout_ms)
+        off = {C_PROGRAMS: why} if (why := c_programs.why_off(config)) else {}
+        supervisor = _start_supervisord(run_dir, state_dir, held, off, config.service_timeout_ms)
         for descriptor in held:
             locks.write_holder(descriptor, supervisor.pid)
     finally:
         for descriptor in held:
             os.close(descriptor)
-    return Launched(config, run_dir, supervisor, halted.orphans)
+    return Launched(config, run_dir, supervisor, halted.orphans, off)
 
 
 def wait_until_ready(node: Launched) -> None:
     """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the why."""
     deadline = time.monotonic() + ready_seconds(node.config)
     try:
-        while missing := _missing(node.run_dir):
-            if node.supervisor.poll() is not None:
-                raise CommandError(f"the node has stopped: {_why_stopped(node.run_dir)}")
+        while missing := _missing(node.run_dir, node.off):
+            _refuse_if_stopped(node)
             if time.monotonic() > deadline:
                 raise CommandError(f"the node did not come up in {ready_seconds(node.config):g} s: {missing}")
             time.sleep(POLL_SECONDS)
-        _connect_once(node.run_dir, max(1.0, deadline - time.monotonic()))
+        _connect_once(node, max(1.0, deadline - time.monotonic()))
+        _see_it_stay(node)
     except BaseException:  # an interrupt too leaves nothing behind
         halt(node.run_dir)
         node.supervisor.wait()
         raise
 
 
+def _see_it_stay(node: Launched) -> None:
+    """A node that is alone may meet others with a newer configuration within moments, and stops then."""
+    config = node.config
+    until = time.monotonic()
+    totem = survey.ask_one(node.run_dir, "totem") or {}
+    if config.config_version and len(totem.get("members", [])) < len(config.members):
+        until += MERGES_SEEN * config.merge_timeout_ms / 1000
+    while True:
+        _refuse_if_stopped(node)
+        if time.monotonic() > until:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _refuse_if_stopped(node: Launched) -> None:
+    """Raises CommandError with the reason if the node has stopped, or is about to."""
+    if node.supervisor.poll() is not None or record.read(node.run_dir).failure:
+        raise CommandError(f"the node has stopped: {_why_stopped(node.run_dir)}")
+
+
 def ready_seconds(config: NodeConfig) -> float:
     """How long a node may take to come up: time for two attempts to form a ring, where that is more than 30 s."""
     return max(READY_SECONDS, 2 * (config.token_timeout_ms + config.consensus_timeout_ms) / 1000 + 10)
+
+
+def _check_for_supervisord(run_dir: Path) -> None:
+    """What supervisord would refuse in words of its own, which help nobody. Raises PathError, CommandError."""
+    if odd := next((c for c in str(run_dir) if c == "%" or not c.isprintable()), ""):
+        raise paths.PathError(f"{run_dir}: supervisord takes no {odd!r} in a path; choose another run directory")
+    for kind, least, what, option in (
+        (resource.RLIMIT_NOFILE, FILES_MIN, "open files", "ulimit -n, or LimitNOFILE= of systemd"),
+        (resource.RLIMIT_NPROC, PROCESSES_MIN, "processes", "ulimit -u, or LimitNPROC= of systemd"),
+    ):
+        most = resource.getrlimit(kind)[1]
+        if most != resource.RLIM_INFINITY and most < least:
+            raise CommandError(f"this user may have {most} {what} and a node needs {least}; raise the limit ({option})")
 
 
 def _check_socket_paths(run_dir: Path) -> None:
@@ -126,7 +181,9 @@ def _prepare(config: NodeConfig, run_dir: Path) -> None:
     config.save(run_dir / RESOLVED_CONFIGURATION)
 
 
-def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int], timeout_ms: int) -> "subprocess.Popen[bytes]":
+def _start_supervisord(
+    run_dir: Path, state_dir: Path, held: list[int], off: dict[str, str], timeout_ms: int
+) -> "subprocess.Popen[bytes]":
     """In a session of its own: a Ctrl-C at the terminal is for the command, which then stops the node in order."""
     resolved = run_dir / RESOLVED_CONFIGURATION
     environment = os.environ | {
@@ -135,6 +192,8 @@ def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int], timeout_
         "RONDO_STATE_DIR": str(state_dir),
         "RONDO_UID": str(os.geteuid()),
         "RONDO_SERVICE_TIMEOUT_MS": str(timeout_ms),
+        "RONDO_C_PROGRAMS": "false" if C_PROGRAMS in off else "true",
+        "RONDO_OFF": json.dumps(off),
         "RONDO_LOCKS": ",".join(map(str, held)),
         "RONDO_SERVICE": shlex.join(installation.command("services")),
         "RONDO_SERVICE_ARGUMENTS": shlex.join(["--heartbeat", "--resolved", str(resolved), "--run-dir", str(run_dir)]),
@@ -154,12 +213,12 @@ def _start_supervisord(run_dir: Path, state_dir: Path, held: list[int], timeout_
         )
 
 
-def _missing(run_dir: Path) -> str:
+def _missing(run_dir: Path, off: dict[str, str]) -> str:
     """What keeps the node from being up, in one line; empty if nothing does."""
     answers = survey.ask_all(run_dir, timeout=0.5)
     for name, answer in answers.items():
-        if answer is None:
-            words = last_words(run_dir / LOG_DIRECTORY / f"{name}.log")
+        if answer is None and name not in off:
+            words = last_words(run_dir / LOG_DIRECTORY / f"{name}.log", name)
             return f"{name} does not answer" + (f", its last words: {words}" if words else "")
     totem = answers["totem"] or {}
     if why := totem.get("why_isolated"):
@@ -169,12 +228,17 @@ def _missing(run_dir: Path) -> str:
     return ""
 
 
-def _connect_once(run_dir: Path, timeout: float) -> None:
-    """A client can connect: the proof that the node serves."""
-    try:
-        rondo.connect(paths.socket_endpoint(run_dir, "gateway.sock"), timeout=timeout).close()
-    except rondo.Error as error:
-        raise CommandError(f"the node does not serve clients: {error}") from None
+def _connect_once(node: Launched, timeout: float) -> None:
+    """A client can connect: the proof that the node serves. Raises CommandError."""
+    endpoint, until = paths.socket_endpoint(node.run_dir, "gateway.sock"), time.monotonic() + timeout
+    while True:
+        try:
+            rondo.connect(endpoint, timeout=CONNECT_SECONDS).close()
+            return
+        except rondo.Error as error:
+            _refuse_if_stopped(node)
+            if time.monotonic() > until:
+                raise CommandError(f"the node does not serve clients: {error}") from None
 
 
 def _why_stopped(run_dir: Path) -> str:

@@ -1,8 +1,7 @@
 """The logs of a node's processes as one, ordered by time.
 
 Each service writes its own file; what counts is the order in which things happened. A line that has no time of its own
-(the second line of something, or `timestamp: off`) stays behind the line before it. Services log the time without a
-year, so the year is that of the file's last change, or the one before if the line would lie in the future.
+(the second line of something, or `timestamp: off`) stays behind the line before it.
 """
 
 import contextlib
@@ -12,16 +11,19 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from rondo.node.logs import iso_time
 from rondo.node.supervision import SERVICES
 
 SUPERVISORD = "supervisord"
-DAY_SECONDS = 86_400
 READ_BYTES = 1 << 20
 LAST_WORDS_BYTES = 4096
+LAST_LINES = 5
+"""How far up the reason of an end is looked for."""
 
-_SERVICE_TIME = re.compile(r"(?P<when>[A-Z][a-z]{2} +\d{1,2} \d\d:\d\d:\d\d)(?:\.(?P<ms>\d{3}))? ")
+_SERVICE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?[+-]\d\d:\d\d(?= )")
 _SUPERVISOR_TIME = re.compile(r"(?P<when>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(?P<ms>\d{3}) (?P<level>[A-Z]+) ")
 _LEVELS = {"CRIT": "crit", "ERRO": "error", "WARN": "warning", "INFO": "info", "DEBG": "debug"}
 
@@ -78,7 +80,6 @@ class Follower:
             status = Path(f"/proc/self/fd/{found}").stat()
             if inode != status.st_ino or offset > status.st_size:
                 offset, self._rest = 0, b""
-            self._year_end = status.st_mtime + DAY_SECONDS
             file.seek(offset)
             while chunk := file.read(READ_BYTES):
                 *whole, self._rest = (self._rest + chunk).split(b"\n")
@@ -91,22 +92,13 @@ class Follower:
         self._number += 1
         if found := _SUPERVISOR_TIME.match(text):
             seconds = time.mktime(time.strptime(found["when"], "%Y-%m-%d %H:%M:%S"))
-            when = time.strftime("%b %d %H:%M:%S", time.localtime(seconds))
-            level = _LEVELS.get(found["level"], "debug")
-            text = f"{when}.{found['ms']} {level:<7} [SUPERV] {text[found.end() :]}"
             self._seconds = seconds + int(found["ms"]) / 1000
+            level = _LEVELS.get(found["level"], "debug")
+            text = f"{iso_time(self._seconds, milliseconds=True)} {level:<7} [SUPERV] {text[found.end() :]}"
         elif found := _SERVICE_TIME.match(text):
-            self._seconds = self._with_year(found["when"]) + int(found["ms"] or 0) / 1000
+            with contextlib.suppress(ValueError):  # the 30th of February
+                self._seconds = datetime.fromisoformat(found[0]).timestamp()
         return Line(self._seconds, self.source, self._number, text)
-
-    def _with_year(self, when: str) -> float:
-        year = time.localtime(self._year_end).tm_year
-        for candidate in (year, year - 1, year - 2):
-            with contextlib.suppress(ValueError):  # February 29
-                seconds = time.mktime(time.strptime(f"{candidate} {when}", "%Y %b %d %H:%M:%S"))
-                if seconds <= self._year_end:
-                    return seconds
-        return self._seconds
 
 
 class MergedLog:
@@ -125,8 +117,11 @@ class MergedLog:
         self.read()
 
 
-def last_words(path: Path) -> str:
-    """The last line that a service has logged, or an empty string."""
+def last_words(path: Path, name: str = "") -> str:
+    """The last line that a process has logged, or an empty string; rather that in which it says why it ends.
+
+    Such a line begins with the service's `name`, or in supervisord's case with `Error:`. Others may come after it.
+    """
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -134,4 +129,9 @@ def last_words(path: Path) -> str:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    told = [line.strip() for line in lines if line.strip()]
+    if not told:
+        return ""
+    last_lines = reversed(told[-LAST_LINES:])
+    why = next((line for line in last_lines if line.startswith(("Error: ", f"{name}: " if name else "Error: "))), "")
+    return (why or told[-1]).removeprefix(f"{name}: ").removeprefix("Error: ")

@@ -8,13 +8,15 @@ and calls `make` once. A service is beyond help
 - when it gives up by itself (an exit code other than 0, not a signal) QUICK_EXITS_MAX times in a row, each time within
   QUICK_SECONDS of its start: a port that is taken, a directory that is not writable.
 
-A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam is never a
-reason to stop: without it a node does the rest of its work.
+A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam and
+qb_gateway are never a reason to stop: without them a node does the rest of its work.
 
 A service that does not move for system.service_timeout is killed, and so started again (watchdog).
 """
 
 import contextlib
+import json
+import logging
 import os
 import signal
 import time
@@ -27,8 +29,11 @@ from supervisor import events
 from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.states import SupervisorStates
 
+from rondo.config.node import LogSettings, NodeConfig, NodeConfigError
 from rondo.node.exit_codes import EXIT_CONFIGURATION
-from rondo.node.supervision import DISPENSABLE
+from rondo.node.logs import LogError, iso_time, outputs_beside_stderr
+from rondo.node.process_name import set_process_name
+from rondo.node.supervision import DISPENSABLE, RESOLVED_CONFIGURATION
 from rondo.node.supervision.heartbeats import Heartbeats
 from rondo.node.supervision.logfiles import last_words
 from rondo.node.supervision.record import Record
@@ -93,6 +98,29 @@ class Alarm:
         """There is nothing to mend."""
 
 
+class ConfiguredLog:
+    """The file and the syslog of logging{}: who reads these alone is told there of what ends a service or the node."""
+
+    def __init__(self, run_dir: Path) -> None:
+        logging.raiseExceptions = False  # a log that cannot be written must not write about itself
+        self._settings = LogSettings()
+        # Without a configuration supervisord's own log has the lines.
+        with contextlib.suppress(NodeConfigError):
+            self._settings = NodeConfig.read(run_dir / RESOLVED_CONFIGURATION).logging[""]
+
+    def tell(self, level: int, text: str) -> None:
+        """Write a line at once. There are so few that nothing is kept open for them."""
+        try:
+            outputs = outputs_beside_stderr(self._settings)
+        except LogError:
+            return
+        record = logging.LogRecord("SUPERV", level, __file__, 0, "%s", (text,), None)
+        for each in outputs:
+            if level >= each.level:
+                each.handle(record)
+            each.close()
+
+
 class Watch:
     """Sees every change of state of a service. It offers no remote procedure of its own."""
 
@@ -103,7 +131,19 @@ class Watch:
         self._starts: Counter[str] = Counter()
         self._quick_exits: Counter[str] = Counter()
         self._short_lives: Counter[str] = Counter()
-        self._record = Record()
+        self._record = Record(off=json.loads(os.environ.get("RONDO_OFF", "{}")))
+        self._log = ConfiguredLog(run_dir)
+        self._wait_status = 0
+
+    def remembering(self, waitpid: Callable[[], tuple[int, int]]) -> Callable[[], tuple[int, int]]:
+        """supervisord's waitpid, which the events come after: of a signal they say only that it was one."""
+
+        def wait() -> tuple[int, int]:
+            pid, status = waitpid()
+            self._wait_status = status or 0
+            return pid, status
+
+        return wait
 
     def on_event(self, event: Any) -> None:
         process = event.process
@@ -130,6 +170,11 @@ class Watch:
     def _exited(self, process: Any) -> None:
         """exitstatus is negative if a signal ended it."""
         name, code = process.config.name, process.exitstatus
+        words = last_words(Path(process.config.stdout_logfile), name) if code > 0 else ""
+        end = f"was killed by {_signal_name(self._wait_status)}" if code < 0 else f"exited with {code}"
+        self._record.ends[name] = f"{iso_time(time.time())} {end}" + (f": {words}" if words else "")
+        self._save()
+        self._log.tell(logging.ERROR, f"{name} {end}" + (f": {words}" if words else ""))
         if code == EXIT_CONFIGURATION:
             self._give_up(process, f"exited with {code}")
         elif code > 0 and time.time() - process.laststart < QUICK_SECONDS:
@@ -144,9 +189,10 @@ class Watch:
         name = process.config.name
         if self._record.failure or name in DISPENSABLE:
             return
-        words = last_words(Path(process.config.stdout_logfile)).removeprefix(f"{name}: ")
+        words = last_words(Path(process.config.stdout_logfile), name)
         self._record.failure = f"{name} {what}" + (f": {words}" if words else "")
         self._supervisord.options.logger.critical(f"{self._record.failure}; the node stops")
+        self._log.tell(logging.CRITICAL, f"{self._record.failure}; the node stops")
         self._save()
         if self._supervisord.options.mood > SupervisorStates.SHUTDOWN:
             self._supervisord.options.mood = SupervisorStates.SHUTDOWN
@@ -159,15 +205,27 @@ class Watch:
             self._supervisord.options.logger.error(f"{self._run_dir}: {error.strerror}")
 
 
+def _signal_name(wait_status: int) -> str:
+    if not os.WIFSIGNALED(wait_status):
+        return "a signal"
+    number = os.WTERMSIG(wait_status)
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {number}"
+
+
 def make(supervisord: Any, **_options: str) -> Watch:
     """What supervisord calls (`supervisor.rpcinterface_factory`)."""
     for descriptor in filter(None, os.environ.get("RONDO_LOCKS", "").split(",")):
         # The locks are supervisord's. A service that outlives it must not keep the next one from starting.
         os.set_inheritable(int(descriptor), False)
+    set_process_name("supervis")
     alarm = Alarm()
     watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]), alarm)
     heartbeats = Heartbeats(supervisord, Watchdog(int(os.environ["RONDO_SERVICE_TIMEOUT_MS"]) / 1000))
     alarm.on_ring = heartbeats.look
     heartbeats.start_clock()
     events.subscribe(events.ProcessStateEvent, watch.on_event)
+    supervisord.options.waitpid = watch.remembering(supervisord.options.waitpid)
     return watch

@@ -3,7 +3,9 @@
 What `rondo start` starts carries a mark in its environment, which its children inherit and which nobody can lose:
 RONDO_SUPERVISED, the real path of the run directory. A process belongs to the node if it has this mark and runs
 supervisord, one of the services, or the keeper of SAM's applications. A service that somebody started by hand does not
-have it and is left alone. The applications themselves are known by what SAM writes into their environment.
+have it and is left alone. The applications themselves are known by what SAM writes into their environment. As everybody
+may write that into the environment of his own programs, it counts for processes of the application's owner alone: he
+owns the pipe that it writes to.
 """
 
 import contextlib
@@ -19,6 +21,7 @@ MARK = "RONDO_SUPERVISED"
 SUPERVISORD = "supervisord"
 KEEPER = "keeper"
 """The parent of the applications that SAM has started (services/sam/keeper)."""
+APPLICATION_MARKS = (b"RONDO_SAM_ID=", b"RONDO_SAM_CHECK=")
 
 OTHERS = (("rondo.node.supervision", SUPERVISORD), ("services.sam", KEEPER))
 """Package and name of the processes of a node that are not services."""
@@ -56,17 +59,52 @@ def find_one(run_dir: Path, name: str) -> Found | None:
 
 def find_applications(run_dir: Path) -> list[int]:
     """The pids of all processes that SAM's applications on this node consist of."""
-    return [pid for pid in _pids() if _is_application(pid, mark(run_dir))]
+    return [pid for pid in _pids() if _is_application(pid, run_dir)]
 
 
-def _is_application(pid: int, directory: str) -> bool:
+def kill_applications(run_dir: Path) -> bool:
+    """kill -9 of all processes that SAM's applications on this node consist of; False if there were none."""
+    found = find_applications(run_dir)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                # Only now is it certain that the number means the process that was found.
+                if _is_application(pid, run_dir):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
+    return bool(found)
+
+
+def _is_application(pid: int, run_dir: Path) -> bool:
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
     sockets = [os.fsdecode(each[19:]) for each in environment if each.startswith(b"RONDO_SOCKET=ipc://")]
-    is_managed = any(each.startswith((b"RONDO_SAM_ID=", b"RONDO_SAM_CHECK=")) for each in environment)
-    return is_managed and any(os.path.realpath(os.path.dirname(each)) == directory for each in sockets)
+    names = [each.partition(b"=")[2] for each in environment if each.startswith(APPLICATION_MARKS)]
+    if not any(os.path.realpath(os.path.dirname(each)) == mark(run_dir) for each in sockets):
+        return False
+    user = _user_of(pid)
+    return any(_owner_of(run_dir, os.fsdecode(name)) == user for name in names)
+
+
+def _owner_of(run_dir: Path, application_id: str) -> int | None:
+    """Whose application that is; None if there is none."""
+    try:
+        return (run_dir / "sam" / f"{os.path.basename(application_id)}.out").lstat().st_uid
+    except (OSError, ValueError):
+        return None
+
+
+def _user_of(pid: int) -> int:
+    """Who started a process; -1 if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_bytes()
+        return int(status.partition(b"\nUid:")[2].split(None, 1)[0])
+    except (OSError, ValueError, IndexError):
+        return -1
 
 
 def _pids() -> list[int]:
@@ -75,12 +113,31 @@ def _pids() -> list[int]:
 
 def _look_at(pid: int, wanted: bytes) -> Found | None:
     try:
-        name = _role(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
-        if name is None or wanted not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        name = _role(argv)
+        if name is None or not _has_mark(pid, argv, wanted):
             return None
     except OSError:  # gone meanwhile, or another user's
         return None
     return Found(name, pid)
+
+
+def _has_mark(pid: int, argv: list[bytes], wanted: bytes) -> bool:
+    """Whether this mark is in its environment. Raises OSError.
+
+    A service does not let others of its user into its memory, where that is, too. For them it is known by its command
+    line, which names the run directory twice (`launch`), and by its user.
+    """
+    try:
+        return wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except PermissionError:
+        if _user_of(pid) != os.getuid():
+            raise
+        with contextlib.suppress(ValueError, IndexError):
+            run_dir = Path(os.fsdecode(argv[argv.index(b"--run-dir") + 1]))
+            resolved = Path(os.fsdecode(argv[argv.index(b"--resolved") + 1]))
+            return os.fsencode(f"{MARK}={mark(run_dir)}") == wanted and resolved.parent == run_dir
+        return False
 
 
 def _parent(pid: int) -> int:

@@ -17,8 +17,12 @@ class Record:
 
     restarts: dict[str, int] = field(default_factory=dict)
     """How often each service was started again since `rondo start`."""
+    ends: dict[str, str] = field(default_factory=dict)
+    """How each service has ended last, in one line, if it was not asked to: when, and what it said or was killed by."""
     failure: str = ""
     """Why the node was stopped, in one line; empty while it has not been, or was stopped by request."""
+    off: dict[str, str] = field(default_factory=dict)
+    """Services that were not started, and why not."""
 
     def save(self, run_dir: Path) -> None:
         """Write it to the run directory. Raises OSError."""
@@ -38,8 +42,12 @@ def read(run_dir: Path) -> Record:
         return Record()
     restarts = found.get("restarts")
     counts = restarts.items() if isinstance(restarts, dict) else ()
+    off = found.get("off")
+    ends = found.get("ends")
     return Record(
+        off={name: str(why) for name, why in off.items()} if isinstance(off, dict) else {},
         restarts={name: count for name, count in counts if isinstance(count, int)},
+        ends={name: str(text) for name, text in ends.items()} if isinstance(ends, dict) else {},
         failure=str(found.get("failure") or ""),
     )
 

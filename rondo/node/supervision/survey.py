@@ -4,6 +4,7 @@ It takes what there is: a service that is down or hung costs its time-out once a
 here needs supervisord to be alive.
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlError, ask
 from rondo.node.chassis import STATUS_SCHEMA
+from rondo.node.logs import iso_time
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes, record
 
 ASK_TIMEOUT_S = 1.0
@@ -34,48 +36,76 @@ def ask_one(run_dir: Path, name: str, timeout: float = ASK_TIMEOUT_S) -> dict[st
 
 
 def status(run_dir: Path) -> dict[str, Any]:
-    """What `rondo status --json` prints: processes, ring, members, groups, counters."""
+    """What `rondo status --json` prints: processes, ring, members, who is absent, links, groups, counters."""
     answers = ask_all(run_dir)
     found = {each.name: each.pid for each in processes.find(run_dir)}
-    noted = record.read(run_dir)
+    noted, config = record.read(run_dir), _configuration(run_dir)
     totem, cpg = answers["totem"] or {}, answers["cpg"] or {}
     members = totem.get("members", [])
     supervisor = found.get(processes.SUPERVISORD)
-    services = {
-        name: _service(answer, found.get(name), supervisor, noted.restarts.get(name, 0))
-        for name, answer in answers.items()
-    }
+    services = {name: _service(name, answer, found.get(name), supervisor, noted) for name, answer in answers.items()}
     return {
         "schema": STATUS_SCHEMA,
-        "node": totem.get("node", _configured_node(run_dir)),
+        "node": totem.get("node", config.node_id if config else None),
         "state": totem.get("state") or ("stopped" if not found else "down"),
         "why": totem.get("why_isolated") or noted.failure,
         "ring": {**totem["ring"], "members": members} if totem.get("ring") else None,
         "members": members,
+        "absent": [_absent(each, config, totem) for each in totem.get("absent", [])],
+        "strangers": totem.get("strangers", []),
         "supervisor": {"pid": supervisor, "state": "running" if supervisor else "stopped"},
         "services": services,
         "security": totem.get("security"),
         "paths": totem.get("paths", {}),
+        "links": totem.get("links", {}),
         "groups": cpg.get("groups", []),
         "counters": {name: (answer or {}).get("counters", {}) for name, answer in answers.items()},
         "run_dir": str(run_dir),
     }
 
 
-def _service(answer: dict[str, Any] | None, pid: int | None, supervisor: int | None, restarts: int) -> dict[str, Any]:
+def _service(
+    name: str, answer: dict[str, Any] | None, pid: int | None, supervisor: int | None, noted: record.Record
+) -> dict[str, Any]:
     """pid: as found in /proc; a service that was started by hand is only known by its answer."""
+    why = (answer or {}).get("why", "")
     if answer is not None:
         state = "running"
+    elif name in noted.off:
+        state, why = "off", noted.off[name]
     elif pid is not None:
         state = "not answering"
     else:
         state = "restarting" if supervisor else "stopped"
-    return {"pid": (answer or {}).get("pid", pid), "state": state, "restarts": restarts}
+    service = {
+        "pid": (answer or {}).get("pid", pid),
+        "state": state,
+        "restarts": noted.restarts.get(name, 0),
+        "last_end": noted.ends.get(name, ""),
+    }
+    return {**service, "why": why} if why else service
 
 
-def _configured_node(run_dir: Path) -> int | None:
+def _absent(told: dict[str, Any], config: NodeConfig | None, totem: dict[str, Any]) -> dict[str, Any]:
+    """A node of the nodelist that is not in the ring, as totem tells of it, with its name and addresses."""
+    node = told["node"]
+    return {
+        "node": node,
+        "name": config.node_names.get(node, "") if config else "",
+        "addresses": _addresses(config, node) if config else [],
+        "since": iso_time(time.time() - told["seconds"]),
+        "seen": told["seen"],
+        "listens": node not in totem.get("deaf", []),
+    }
+
+
+def _addresses(config: NodeConfig, node: int) -> list[str]:
+    return list(config.knet.addresses.get(node, {}).values()) or list(config.members.get(node, ()))
+
+
+def _configuration(run_dir: Path) -> NodeConfig | None:
     try:
-        return NodeConfig.read(run_dir / RESOLVED_CONFIGURATION).node_id
+        return NodeConfig.read(run_dir / RESOLVED_CONFIGURATION)
     except NodeConfigError:
         return None
 
@@ -86,6 +116,21 @@ def is_in_ring(totem: dict[str, Any] | None) -> bool:
 
 
 def is_healthy(found: dict[str, Any]) -> bool:
-    """Whether a `status` is that of a node that does its work: in a ring, all services and supervisord running."""
+    """Whether a `status` is that of a node that does its work: in a ring, supervisord and all services running that
+    were started."""
     parts = [found["supervisor"], *found["services"].values()]
-    return found["state"] == "operational" and all(part["state"] == "running" for part in parts)
+    return found["state"] == "operational" and all(part["state"] in ("running", "off") for part in parts)
+
+
+def not_running(found: dict[str, Any]) -> list[str]:
+    """What of a node does not run, each in a line with what comes of it; [] if everything does."""
+    lines = []
+    if found["supervisor"]["state"] != "running":
+        lines.append("supervisord does not run, so nothing is started again; run `rondo start`, which takes over")
+    for name, each in found["services"].items():
+        if each["state"] in ("running", "off"):
+            continue
+        says = {"not answering": "does not answer", "restarting": "does not run; it is started again"}
+        line = f"{name} {says.get(each['state'], 'does not run')}"
+        lines.append(f"{line}; its last end: {each['last_end']}" if each["last_end"] else line)
+    return lines

@@ -1,6 +1,6 @@
-"""A complete Rondo node in a host of a lab: the ring, the process groups, and the gateway that clients connect to.
+"""A complete Rondo node in a host of a lab: the ring, groups, quorum, and the gateway that clients connect to.
 
-The three services are started as they are, without supervisord: what ends by itself is a fault, and stays ended.
+The services are started as they are, without supervisord: what ends by itself is a fault, and stays ended.
 """
 
 import sys
@@ -12,20 +12,21 @@ from rondo.testing.lab.ring_nodes import STOP_TIMEOUT_S, View
 from rondo.testing.lab.rondo_node import REPOSITORY, RUN_DIRECTORY, RondoNode
 
 # In the order in which they are stopped; totem, which is the ring node itself, comes after them.
-UPPER_SERVICES = ("ipc_gateway", "cpg")
+UPPER_SERVICES = ("ipc_gateway", "control", "cpg")
 
 
 class CompleteNode(RondoNode):
-    """Totem, cpg and the gateway. It is ready when a client that connects is served in the ring that `view` names."""
+    """Totem and all that is above it. It is ready when clients are served in the ring that `view` names."""
 
     _upper: dict[str, Process]
 
     def _launch(self) -> Process:
         totem = super()._launch()
         options = ["-c", str(self.config_path), "--run-dir", RUN_DIRECTORY, "--nodeid", str(self.host.number)]
+        more = {"control": ["--state-dir", str(self._state_directory)]}
         self._upper = {
             service: self.host.start(
-                [sys.executable, "-m", f"services.{service}", *options],
+                [sys.executable, "-m", f"services.{service}", *options, *more.get(service, [])],
                 f"rondo-{service}",
                 {"PYTHONPATH": str(REPOSITORY)},
             )
@@ -34,7 +35,7 @@ class CompleteNode(RondoNode):
         return totem
 
     def kill(self) -> None:
-        """Kill all three at once, as the loss of the machine would; totem last, so that none can tell of its end."""
+        """Kill all at once, as the loss of the machine would; totem last, so that none can tell of its end."""
         self._note_unexpected_end()
         self._meant_to_run = False
         for process in self._upper.values():
@@ -72,18 +73,21 @@ class CompleteNode(RondoNode):
         if ring is None or not ring.ready:
             return ring
         cpg, gateway = self.service_status("cpg"), self.service_status("ipc_gateway")
+        control = self.service_status("control")
         in_step = {"representative": ring.representative, "sequence": ring.sequence, "members": list(ring.members)}
         ready = (
             cpg is not None
             and cpg["state"] == "operational"
             and cpg["ring"] == in_step
+            and control is not None
+            and control["ring"] == {"representative": ring.representative, "sequence": ring.sequence}
             and gateway is not None
             and gateway["state"] == "operational"
         )
         return View(ring.representative, ring.sequence, ring.members, ready)
 
     def log(self) -> str:
-        """Return what all three wrote so far, totem first."""
+        """Return what all of them wrote so far, totem first."""
         logs = [super().log()]
         if self._process is not None:
             logs += [process.output() for process in self._upper.values()]

@@ -30,22 +30,30 @@ def options(values: Mapping[str, str | int]) -> str:
 class RingConfig:
     """What the members of one ring agree on. `addresses` maps node identifiers to addresses.
 
-    `totem` holds further options of the totem section, such as `mcastaddr`, or others than the usual ones of the tests.
+    `totem` holds further options of the totem section, such as `mcastaddr`, or others than the usual ones of the tests;
+    `quorum` those of the quorum section, besides the provider. None: there is no quorum.
     """
 
     transport: Transport
     addresses: Mapping[int, str]
     cluster_name: str = "lab"
     totem: Mapping[str, str | int] = field(default_factory=dict)
+    quorum: Mapping[str, str | int] | None = None
 
     @classmethod
     def of_lab(
-        cls, lab: Lab, transport: Transport, *, ipv6: bool = False, totem: Mapping[str, str | int] | None = None
+        cls,
+        lab: Lab,
+        transport: Transport,
+        *,
+        ipv6: bool = False,
+        totem: Mapping[str, str | int] | None = None,
+        quorum: Mapping[str, str | int] | None = None,
     ) -> Self:
         """Return the configuration of a ring of all hosts of a lab; node N is on host N."""
         addresses = {number: host.address6 if ipv6 else host.address for number, host in lab.hosts.items()}
         family = {"ip_version": "ipv6"} if ipv6 else {}
-        return cls(transport, addresses, totem={**family, **(totem or {})})
+        return cls(transport, addresses, totem={**family, **(totem or {})}, quorum=quorum)
 
     def text(self, **sections: Mapping[str, str | int]) -> str:
         """Return the text of a corosync.conf; `sections` are added, as what differs between nodes: logging, system."""
@@ -62,6 +70,8 @@ class RingConfig:
             section("node", options({"nodeid": nodeid, "ring0_addr": address}))
             for nodeid, address in self.addresses.items()
         )
+        if self.quorum is not None:
+            sections = {"quorum": {"provider": "corosync_votequorum", **self.quorum}, **sections}
         further = [section(name, options(values)) for name, values in sections.items()]
         return "".join([section("totem", options(totem)), section("nodelist", nodes), *further])
 

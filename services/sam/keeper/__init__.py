@@ -6,6 +6,8 @@ executes what SAM says, and tells what happened, again if it must, until SAM say
 
 __main__    command line, and the loop
 children    fork, exec, reap; a process group is gone before its end is told
+privileges  what an application must not have of the node
+budget      how much of the disk these take
 output      what applications write, into files of bounded size
 wire        what SAM and the keeper say to each other
 """

@@ -17,11 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from rondo.node.instance import InstanceError, InstanceLock
-from services.sam.keeper.children import Child, Children, become_subreaper
+from rondo.node.process_name import set_process_name
+from services.sam.keeper.children import Child, Children, become_subreaper, complain
 from services.sam.keeper.output import Outputs, make_fifo
 from services.sam.keeper.wire import VERSION, Say, Tell, Unframer, WireError, frame
 
 SOCKET = "keeper.sock"
+OUTPUTS = "sam"
+"""Where the outputs are, in the run directory."""
+DROPPED_TOLD_S = 10.0
+"""How often SAM is told that output was dropped."""
 OUTBOX_BYTES_MAX = 4 * 1024 * 1024
 """A SAM that does not read is cut off beyond this; it asks for the list when it is back."""
 RECEIVE_BYTES = 256 * 1024
@@ -41,9 +46,12 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_asked_to_end", True))
         become_subreaper()
+        set_process_name("keeper")
         self._poll = select.epoll()
         self._children = Children(self._poll)
         self._outputs = Outputs(self._poll)
+        self._outputs.budget.take_stock(run_dir / OUTPUTS)
+        self._dropped_told_at_s = 0.0
         self._listener = self._listen(run_dir / SOCKET)
         self._sam: socket.socket | None = None
         self._unframer = Unframer()
@@ -77,6 +85,7 @@ class Keeper:
                 self._outputs.drain(child.key)
                 self._tell([Tell.ENDED, child.key, child.instance, child.ending])
             self._children.ended.clear()
+            self._tell_dropped(now_s)
             self._flush()
             wait_s = min((max(0.0, each - now_s) for each in due if each is not None), default=None)
 
@@ -126,7 +135,7 @@ class Keeper:
             try:
                 self._obey(message)
             except (ValueError, TypeError, KeyError, IndexError) as error:
-                print(f"keeper: SAM said what cannot be understood: {error!r}", file=sys.stderr)
+                complain(f"SAM said what cannot be understood: {error!r}")
         if not data:
             self._drop_sam()
 
@@ -140,9 +149,11 @@ class Keeper:
                 self._children.forget(key, instance)
             case [Say.LIST]:
                 self._tell([Tell.LISTED, VERSION, [_listed(child) for child in self._children]])
-            case [Say.DRAIN, str(key), str(fifo), str(log)]:
+            case [Say.DRAIN, str(key), str(fifo), str(log), int(uid)]:
                 with contextlib.suppress(OSError):
-                    self._outputs.open(key, fifo, log)
+                    self._outputs.open(key, fifo, log, uid)
+            case [Say.LIMIT, int(per_user_bytes), int(all_bytes)]:
+                self._outputs.budget.limit(per_user_bytes, all_bytes)
             case [Say.CLOSE, str(key)]:
                 self._outputs.close(key)
             case [Say.END]:
@@ -155,7 +166,7 @@ class Keeper:
             make_fifo(spec["output"], spec["uid"])
             if spec["health"]:
                 make_fifo(spec["health"], spec["uid"])
-            self._outputs.open(spec["output_key"], spec["output"], spec["log"])
+            self._outputs.open(spec["output_key"], spec["output"], spec["log"], spec["uid"])
             child = self._children.spawn(key, instance, spec)
         except OSError as error:
             self._tell([Tell.ENDED, key, instance, [127, False, "start", error.errno or 0, time.time()]])
@@ -163,6 +174,15 @@ class Keeper:
         if child is None:
             # It is there: SAM asks again what it is.
             self._tell([Tell.LISTED, VERSION, [_listed(each) for each in self._children]])
+
+    def _tell_dropped(self, now_s: float) -> None:
+        """SAM says it to whoever reads logs."""
+        dropped = self._outputs.budget.dropped
+        if dropped and now_s - self._dropped_told_at_s >= DROPPED_TOLD_S:
+            self._dropped_told_at_s = now_s
+            for uid, count in dropped.items():
+                self._tell([Tell.DROPPED, uid, count])
+            dropped.clear()
 
     def _tell(self, message: list[Any]) -> None:
         if self._sam is not None:

@@ -6,7 +6,9 @@ it could not, it writes into a pipe that a successful exec closes. Nobody waits 
 *End.* A dead leader is a zombie until it is reaped: as long as it is one, no other process can get its number, and the
 kill of its process group reaches nobody else. Then the group dies, member by member; the keeper is their subreaper
 (prctl(2)), so they become its children and are reaped too. What has left the group (a daemon, setsid(2)) becomes its
-child as well and is known by the mark in its environment.
+child as well and is known by the mark in its environment, which counts for processes of the application's owner alone.
+
+*Whose rights.* Signals are sent with those of the owner (`services.sam.signals`), but for the end of the keeper itself.
 """
 
 import contextlib
@@ -23,7 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from services.sam.keeper.privileges import lose_capabilities, lose_protection
 from services.sam.keeper.wire import HEALTH_DESCRIPTOR
+from services.sam.signals import rights_of, start_time_of, user_of
 
 PR_SET_CHILD_SUBREAPER = 36
 CLEARING_S = 0.02
@@ -36,13 +40,10 @@ Ending = list[Any]
 """`[status, left_behind, stage, errno, unix_time]` (services.sam.keeper.wire)"""
 
 
-def start_time_of(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 if it is gone. With the pid it names a process for good."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        return int(stat[stat.rindex(b")") + 2 :].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0
+def complain(text: str) -> None:
+    """Say it in the keeper's log, if that can be written: a full disk must not end the keeper."""
+    with contextlib.suppress(OSError):
+        print(f"keeper: {text}", file=sys.stderr)
 
 
 def become_subreaper() -> None:
@@ -59,6 +60,8 @@ class Child:
     instance: int
     pid: int
     start_time: int
+    uid: int
+    """Its owner."""
     mark: bytes
     """`NAME=VALUE` in the environment of everything that it starts; empty: what leaves its group is left alone."""
     report: int
@@ -81,6 +84,8 @@ class Children:
         self._by_pid: dict[int, Child] = {}
         self._by_report: dict[int, Child] = {}
         self._clearing: list[Child] = []
+        self._orphans: dict[int, int] = {}
+        """Who started each process that has become a child of this one."""
         self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._limits[1], self._limits[1]))
         self.started: list[Child] = []
@@ -122,7 +127,7 @@ class Children:
         finally:
             for each in set(files):
                 os.close(each)
-        child = Child(key, instance, pid, start_time_of(pid), spec["mark"], report)
+        child = Child(key, instance, pid, start_time_of(pid), spec["uid"], spec["mark"], report)
         self._by_key[key] = self._by_pid[pid] = self._by_report[report] = child
         self._poll.register(report, select.EPOLLIN)
         return child
@@ -144,11 +149,13 @@ class Children:
                 os.dup2(each, number)
             resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
             os.umask(spec["umask"])
+            lose_protection()
             if spec["groups"] is not None:
                 stage = "user"
                 os.setgroups(spec["groups"])
                 os.setresgid(spec["gid"], spec["gid"], spec["gid"])
                 os.setresuid(spec["uid"], spec["uid"], spec["uid"])
+            lose_capabilities(os.geteuid())
             stage = "directory"
             os.chdir(spec["directory"])
             stage = "program"
@@ -189,12 +196,13 @@ class Children:
         """Send a signal to the process group. It is not reaped, so its number is nobody else's."""
         child = self.find(key, instance)
         if child is not None and child.status is None:
-            _signal_group(child.pid, number)
+            _signal(child, number)
 
     def kill_all(self) -> None:
-        """kill -9 of everything."""
+        """kill -9 of everything, by whatever right the keeper has."""
         for child in self:
-            self.signal(child.key, child.instance, signal.SIGKILL)
+            if child.status is None:
+                _signal_group(child.pid, signal.SIGKILL)
 
     # -- end
 
@@ -210,7 +218,8 @@ class Children:
             child = self._by_pid.pop(dead.si_pid, None)
             if child is not None:
                 self._read_report(child)
-                _signal_group(child.pid, signal.SIGKILL)
+                _signal(child, signal.SIGKILL)
+            self._orphans.pop(dead.si_pid, None)
             _, status = os.waitpid(dead.si_pid, 0)
             if child is not None:
                 child.status = os.waitstatus_to_exitcode(status)
@@ -233,9 +242,10 @@ class Children:
         """Whether something of it is there, or may be; what is known to be is killed."""
         left = _is_group(child.pid)
         child.left_behind = child.left_behind or left
-        for pid in self._orphans() if child.mark else ():
+        for pid in self._orphans_of(child.uid) if child.mark else ():
             environment = _environment_of(pid)
-            if child.mark in environment:
+            # Once more: it may have become somebody else's since.
+            if child.mark in environment and user_of(pid) == child.uid:
                 # A child of this process that is not reaped: the number is not used again.
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
@@ -245,13 +255,18 @@ class Children:
                 left = True  # it is in the middle of something: look again
         return left
 
-    def _orphans(self) -> list[int]:
-        """Children of this process that it did not start itself."""
+    def _orphans_of(self, uid: int) -> list[int]:
+        """Children of this process that it did not start itself, as far as this user did. They are not reaped, so the
+        number of each means the same process until then, and each has to be looked at only once."""
         try:
             listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
         except OSError:
             return []
-        return [pid for pid in map(int, listed.split()) if pid not in self._by_pid]
+        pids = [pid for pid in map(int, listed.split()) if pid not in self._by_pid]
+        for pid in pids:
+            if pid not in self._orphans:
+                self._orphans[pid] = user_of(pid)
+        return [pid for pid in pids if self._orphans[pid] == uid]
 
     def forget(self, key: str, instance: int) -> None:
         """SAM has written down how it ended."""
@@ -301,7 +316,18 @@ def _is_in_passing(pid: int) -> bool:
         return False
 
 
+def _signal(child: Child, number: int) -> None:
+    """Signal its process group, with the rights of its owner."""
+    if child.report >= 0:
+        # It may not be what it is to become, nor its owner's, but it is a child of this process, and no other program.
+        _signal_group(child.pid, number)
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError), rights_of(child.uid):
+        os.killpg(child.pid, number)
+
+
 def _signal_group(pid: int, number: int) -> None:
+    """Signal a process group with this process's own rights."""
     try:
         os.killpg(pid, number)
     except ProcessLookupError:
@@ -309,7 +335,7 @@ def _signal_group(pid: int, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
     except PermissionError:
-        print(f"keeper: signal {number} to the processes of {pid} is not permitted", file=sys.stderr)
+        complain(f"signal {number} to the processes of {pid} is not permitted")
 
 
 def _above(descriptor: int) -> int:

@@ -2,7 +2,8 @@
 
 The application has the FIFO open for reading too, so that it never gets SIGPIPE: while no keeper reads, it waits when
 the pipe is full, and the next keeper reads on. A flood is paced, as by any slow reader, so that it cannot use up the
-machine or the disk: a full file becomes FILE.1, and the one before it is dropped.
+machine or the disk: a full file becomes FILE.1, and the one before it is dropped. All files together have a budget
+(`budget`). What cannot be written is lost: a full disk holds nobody up.
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import os
 import select
 import stat
 from dataclasses import dataclass
+
+from services.sam.keeper.budget import Budget, Files
 
 FILE_BYTES_MAX = 1024 * 1024
 """Of the file and of FILE.1 each."""
@@ -37,8 +40,7 @@ class Output:
 
     fifo: int
     log: int
-    path: str
-    size_bytes: int
+    files: Files
     allowance_bytes: int = PACE_BYTES
     paused: bool = False
 
@@ -48,27 +50,31 @@ class Outputs:
 
     def __init__(self, poll: select.epoll) -> None:
         self._poll = poll
+        self.budget = Budget()
+        self.bytes_lost = 0
+        """Of output that could not be written."""
         self._by_key: dict[str, Output] = {}
         self._by_descriptor: dict[int, Output] = {}
         self._paced_at_s = 0.0
         self._has_paused = False
 
-    def open(self, key: str, fifo: str, log: str) -> None:
-        """Read from this FIFO into this file. Raises OSError. Nothing happens if that is done already."""
+    def open(self, key: str, fifo: str, log: str, uid: int) -> None:
+        """Read from this FIFO of this user into this file. Raises OSError. Nothing happens if that is done already."""
         if key in self._by_key:
             return
         reading = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            writing = self._open_log(log)
+            writing = self.open_log(log)
         except OSError:
             os.close(reading)
             raise
-        output = Output(reading, writing, log, os.fstat(writing).st_size)
+        output = Output(reading, writing, self.budget.files(log, uid))
         self._by_key[key] = self._by_descriptor[reading] = output
         self._poll.register(reading, select.EPOLLIN)
 
     @staticmethod
-    def _open_log(path: str) -> int:
+    def open_log(path: str) -> int:
+        """Open an output file. Raises OSError."""
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def read(self, descriptor: int) -> bool:
@@ -88,17 +94,36 @@ class Outputs:
         except BlockingIOError:
             return False
         output.allowance_bytes -= len(data)
+        written = 0
         with contextlib.suppress(OSError):  # a full disk must not end the keeper
-            if output.size_bytes + len(data) > FILE_BYTES_MAX:
-                self._turn_over(output)
-            output.size_bytes += os.write(output.log, data)
+            written = self._write(output, data)
+        self.bytes_lost += len(data) - written
         return True
 
+    def _write(self, output: Output, data: bytes) -> int:
+        files = output.files
+        if files.sizes[0] + len(data) > FILE_BYTES_MAX:
+            self._turn_over(output)
+        if not self.budget.has_room(files.uid, len(data)):
+            return 0
+        written = os.write(output.log, data)
+        self.budget.resize(files, files.sizes[0] + written, files.sizes[1])
+        return written
+
     def _turn_over(self, output: Output) -> None:
-        os.replace(output.path, f"{output.path}.1")
-        log = self._open_log(output.path)
+        """The full file becomes FILE.1. If there cannot be a new one, the old one is written from its beginning."""
+        path = output.files.path
+        os.replace(path, f"{path}.1")
+        try:
+            log = self.open_log(path)
+        except OSError:
+            os.replace(f"{path}.1", path)
+            os.ftruncate(output.log, 0)
+            self.budget.resize(output.files, 0, 0)
+            return
         os.close(output.log)
-        output.log, output.size_bytes = log, 0
+        output.log = log
+        self.budget.resize(output.files, 0, output.files.sizes[0])
 
     def drain(self, key: str) -> None:
         """Its application has ended: take what it has left in the pipe."""
@@ -128,3 +153,4 @@ class Outputs:
             del self._by_descriptor[output.fifo]
             os.close(output.fifo)  # epoll forgets it
             os.close(output.log)
+            self.budget.forget(output.files.path)

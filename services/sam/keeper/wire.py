@@ -4,9 +4,10 @@ Both are of one version, so shapes are not negotiated; the version is told in LI
 updated while its applications ran.
 
 SAM: `[SPAWN, key, instance, spec]`, `[SIGNAL, key, instance, number]`, `[FORGET, key, instance]`, `[LIST]`,
-`[DRAIN, key, fifo, log]`, `[CLOSE, key]`, `[END]`.
+`[DRAIN, key, fifo, log, uid]`, `[CLOSE, key]`, `[END]`, `[LIMIT, per_user_bytes, all_bytes]`.
 keeper: `[SPAWNED, key, instance, pid, start_time]`, `[ENDED, key, instance, ending]`,
-`[LISTED, version, [[key, instance, pid, start_time, ending or nil], ...]]`.
+`[LISTED, version, [[key, instance, pid, start_time, ending or nil], ...]]`, `[DROPPED, uid, bytes]`: of this
+user's output, once in a while.
 
 A key names an application (or the health check of one); at most one process of a key lives at any time, whatever SAM
 says. `ending` = `[status, left_behind, stage, errno, unix_time]`: status is an exit code, or minus a signal;
@@ -19,7 +20,7 @@ from typing import Any
 
 import msgpack
 
-VERSION = 1
+VERSION = 2
 HEALTH_DESCRIPTOR = 3
 """What an application's health FIFO is to it."""
 FRAME_BYTES_MAX = 8 * 1024 * 1024
@@ -36,6 +37,7 @@ class Say(IntEnum):
     DRAIN = 5
     CLOSE = 6
     END = 7
+    LIMIT = 8
 
 
 class Tell(IntEnum):
@@ -44,6 +46,7 @@ class Tell(IntEnum):
     SPAWNED = 1
     ENDED = 2
     LISTED = 3
+    DROPPED = 4
 
 
 class WireError(ValueError):

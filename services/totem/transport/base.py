@@ -30,7 +30,7 @@ from services.totem.transport.sockets import (
     reason_of,
     socket_address,
 )
-from services.totem.transport.sources import dropped, take_nothing
+from services.totem.transport.sources import Admission, dropped, take_nothing
 from services.totem.wire.frames import Kind
 
 DATAGRAM_SIZE_MAX = 65536
@@ -80,6 +80,11 @@ class Transport(ABC):
         self.ended_by_token = False
         """Whether the last `receive` ended with what looks like a token."""
         self._tokens_doubted = 0
+        self.unlisted = ""
+        """The last address that is no member's and from which datagrams were dropped; the reader empties it."""
+        self.listed: frozenset[str] = frozenset()
+        """The addresses from which datagrams are taken; empty: from all."""
+        self.admission = Admission(counters)
         self._sockets: list[socket.socket] = []
         self._addresses: dict[int, Any] = {}
         """Of the other nodes, as sendto() wants them."""

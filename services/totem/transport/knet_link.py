@@ -16,6 +16,7 @@ from typing import Any
 
 from rondo.node.logs import notice
 from services.totem.ring.events import EVERYBODY
+from services.totem.strangers import CLEAR, SECURE, UNLISTED, Strangers, foreign_text, transport_of
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram
 from services.totem.transport.knet.compression import compressor
 from services.totem.transport.knet.crypto import make_cipher
@@ -25,6 +26,7 @@ from services.totem.transport.knet.knet import Knet
 from services.totem.transport.knet.link_options import KnetOptions
 from services.totem.transport.knet.peer_link import Address
 from services.totem.transport.knet_sockets import KnetSockets
+from services.totem.transport.peephole import Peephole
 from services.totem.transport.resolver import Resolver
 from services.totem.transport.sockets import AddressNotAvailable, family_of, is_loopback, socket_address
 from services.totem.wire.frames import Kind
@@ -72,6 +74,9 @@ class KnetLink:
             compressor(options.compression, options.compression_level),
         )
         self._sockets = KnetSockets(counters, self._too_large)
+        self._peephole = Peephole(
+            self._sockets.dropped_by_kernel, self._sockets.open_for_a_look, self._sockets.close_again
+        )
         names = [name for links in settings.addresses.values() for name in links.values()]
         self._resolver = Resolver(names, settings.ip_version)
         self._now_ns = now_ns
@@ -80,6 +85,7 @@ class KnetLink:
         self._target = _TARGET.pack(options.node_id)
         self._said_ns: dict[str, int] = {}
         self._complained: Counter[str] = Counter()
+        self.strangers = Strangers(options.node_id, settings.addresses, counters)
 
     # -- frames
 
@@ -127,12 +133,17 @@ class KnetLink:
         """Frames in the order in which they are to be handed in; `readable` is what the last poll said."""
         self._now_ns = now_ns
         frames: list[Datagram] = []
+        self._peephole.tend(now_ns)
+        refused = self.knet.counters
         for link, source, datagrams in self._sockets.receive(readable, datagrams_max):
+            before = [refused[reason] for reason in _OF_STRANGERS]
             for frame in self.knet.receive(datagrams, link, source, now_ns):
                 if frame[_TARGET_AT:_TARGET_END] in (_NOBODY, self._target):
                     frames.append((frame, source))
                 else:
                     self.counters["rx_for_another"] += 1
+            if before != [refused[reason] for reason in _OF_STRANGERS]:
+                self._refused(before, source, datagrams[0])
         self._flush()
         return frames
 
@@ -336,13 +347,24 @@ class KnetLink:
             _log.warning("%d packets %s; %s", count - self._complained[reason], what, mend)
             self._complained[reason] = count
 
-    def status(self) -> dict[str, Any]:
-        """The links by node id; there are no `paths`, since each link looks for its own MTU."""
-        nodes = self.knet.status(self._now_ns)
+    def _refused(self, before: list[int], source: Address, datagram: bytes) -> None:
+        """Datagrams of this address were none of this ring's: say which, and which line to change."""
+        counters = self.knet.counters
+        reason = next(each for each, count in zip(_OF_STRANGERS, before, strict=True) if counters[each] != count)
+        why = _OF_STRANGERS[reason]
+        if reason in _OTHER_TRANSPORTS and transport_of(datagram) in (CLEAR, SECURE):
+            why = foreign_text(datagram)
+        self.strangers.refuse(source[0], why, self._now_ns, self.node_at(source[0]))
+        if reason == "rx_unlisted_ip":
+            self._peephole.shut(self._now_ns)
+
+    def status(self, now_ns: int) -> dict[str, Any]:
+        """The links by node id, and who was refused; there are no `paths`, since each link looks for its own MTU."""
+        nodes = self.knet.status(now_ns)
         for links in nodes.values():
             for link in links:
                 link["local"] = self._sockets.addresses.get(link["link"], "")
-        return {"paths": {}, "links": nodes}
+        return {"paths": {}, "links": nodes, "strangers": self.strangers.status(now_ns), "deaf": []}
 
     def more_counters(self) -> dict[str, int]:
         """What is counted beside `counters`: by the kernel, and by the machine, `knet_rx_copies` ..."""
@@ -350,19 +372,19 @@ class KnetLink:
         return kernel | {f"knet_{name}": count for name, count in sorted(self.knet.counters.items())}
 
 
+_OTHER_TRANSPORTS = ("rx_digest", "rx_not_knet")
+_OF_STRANGERS = {
+    "rx_digest": "it has an invalid digest; use the same key file, crypto_cipher and crypto_hash on all nodes",
+    "rx_in_the_clear": "it came in the clear while this node encrypts; "
+    "write the same crypto_cipher and crypto_hash on all nodes, or secauth: off here",
+    "rx_not_knet": "it is no knet packet in the clear, as this node sends them; "
+    "write the same transport, crypto_cipher and crypto_hash on all nodes",
+    "rx_wrong_host": "its host id is not that of the node that has this address; give each node its own nodeid",
+    "rx_unlisted_ip": UNLISTED,
+}
+"""What the machine refuses because of who sends it, by its counters."""
+
 _COMPLAINTS = {
-    "rx_digest": (
-        "have an invalid digest and were dropped",
-        "use the same key file, crypto_cipher and crypto_hash on all nodes",
-    ),
-    "rx_in_the_clear": (
-        "came in the clear while this node encrypts",
-        "write the same crypto_cipher and crypto_hash on all nodes, or secauth: off here",
-    ),
-    "rx_not_knet": (
-        "are no knet packets of the kind that this node speaks",
-        "write the same transport, crypto_cipher and crypto_hash on all nodes",
-    ),
     "rx_compression_unknown": (
         "are compressed in a way that this node does not know",
         "write knet_compression_model: zlib, or none, on all nodes",

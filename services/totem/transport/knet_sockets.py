@@ -76,6 +76,16 @@ class KnetSockets:
         if link in self._sockets:
             self._admissions[link].admit([self._sockets[link]], addresses)
 
+    def open_for_a_look(self) -> None:
+        """Take what anybody sends, until `close_again`."""
+        for each in self._admissions.values():
+            each.open_for_a_look()
+
+    def close_again(self) -> None:
+        """Drop again what comes from other addresses."""
+        for each in self._admissions.values():
+            each.close_again()
+
     def close(self) -> None:
         """Close all."""
         for each in self._sockets.values():

@@ -15,9 +15,11 @@ from typing import Any
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
 from services.totem.security.envelope import PLAIN_MAGIC
+from services.totem.strangers import UNLISTED, Strangers
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch, interface_of
 from services.totem.transport.neighbours import Neighbours
+from services.totem.transport.peephole import Peephole
 from services.totem.transport.place import LinkSettings, Place
 from services.totem.transport.sockets import AddressNotAvailable, CannotBind, socket_address
 from services.totem.transport.udp import UdpTransport
@@ -55,6 +57,8 @@ class Link:
         anybody who sees the traffic can send such a thing. Called from `read_errors` only."""
         self.why_down = ""
         """Why there is no transport; empty if there is one."""
+        self.deaf: set[int] = set()
+        """Nodes at whose address nobody listens, says ICMP, since they were heard last."""
         self.why_no_keys = "packet security is switched off; there are no keys"
         """What `rondo key` is told where there is no `protection`."""
         self._mtu = 0
@@ -62,6 +66,14 @@ class Link:
         full = settings.netmtu if protection is None else settings.netmtu - settings.ip_headers
         self.neighbours = Neighbours(
             settings.transport.node_id, full, protection, counters, multicast=settings.multicast
+        )
+        self.strangers = Strangers(settings.transport.node_id, settings.members, counters)
+        if protection is not None:
+            protection.on_refused = self.strangers.remember
+        self._peephole = Peephole(
+            lambda: 0 if self.transport is None else self.transport.dropped_by_kernel(),
+            lambda: self._let_in(everybody=True),
+            lambda: self._let_in(everybody=False),
         )
         self._place = Place(settings)
         self._local: list[bytes] = []
@@ -119,14 +131,33 @@ class Link:
         transport = self.transport
         if transport is None:
             return []
-        return self._opened(transport.receive(readable, datagrams_max), transport, now_ns)
+        datagrams = transport.receive(readable, datagrams_max)
+        self._peephole.tend(now_ns)
+        if self._peephole.is_wary and transport.listed:
+            datagrams = self._seen_at_the_door(datagrams, transport, now_ns)
+        return self._opened(datagrams, transport, now_ns)
+
+    def _let_in(self, *, everybody: bool) -> None:
+        if self.transport is not None:
+            admission = self.transport.admission
+            (admission.open_for_a_look if everybody else admission.close_again)()
+
+    def _seen_at_the_door(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
+        """Those of members, while everybody is let in."""
+        listed = transport.listed
+        unlisted = transport.unlisted or next((each[1][0] for each in datagrams if each[1][0] not in listed), "")
+        if unlisted:
+            transport.unlisted = ""
+            self.strangers.refuse(unlisted, UNLISTED, now_ns, transport.node_at(unlisted))
+            self._peephole.shut(now_ns)
+        return [each for each in datagrams if each[1][0] in listed]
 
     def _opened(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
         """The frames in datagrams, notices apart."""
         if self.protection is None:
-            frames = datagrams
             if transport.ended_by_token and datagrams and datagrams[-1][0][:2] not in PLAIN_MAGIC:
                 transport.token_was_false()
+            frames = self.strangers.sift(datagrams, transport.address_of, transport.node_at, now_ns)
         else:
             frames = self.protection.open(datagrams, transport, now_ns)
             if transport.ended_by_token and (not frames or frames[-1][0][_KIND_AT] != Kind.TOKEN):
@@ -162,6 +193,8 @@ class Link:
         """An accepted frame came from this address."""
         if self.transport is not None:
             self.transport.heard(frame, source)
+            if self.deaf and (node := self.transport.node_at(source)) is not None:
+                self.deaf.discard(node)
 
     def seal_to_keep(self, frame: bytes) -> bytes:
         """The datagram of a frame that somebody keeps and sends later, or never."""
@@ -174,9 +207,14 @@ class Link:
         kernel = {} if self.transport is None else {"rx_dropped_by_kernel": self.transport.dropped_by_kernel()}
         return kernel if self.protection is None else kernel | self.protection.counters()
 
-    def status(self) -> dict[str, Any]:
-        """The paths to the others; there are no `links`."""
-        return {"paths": self.neighbours.paths.status(), "links": {}}
+    def status(self, now_ns: int) -> dict[str, Any]:
+        """The paths to the others, and who was refused; there are no `links`."""
+        return {
+            "paths": self.neighbours.paths.status(),
+            "links": {},
+            "strangers": self.strangers.status(now_ns),
+            "deaf": sorted(self.deaf),
+        }
 
     # -- the address
 
@@ -221,8 +259,22 @@ class Link:
             return
         for address in self.transport.read_errors(failing):
             self.counters["unreachable_port"] += 1
+            self._say_unreachable(address)
             if self.on_unreachable is not None:
                 self.on_unreachable(address)
+
+    def _say_unreachable(self, address: str) -> None:
+        """Whoever does not run, and whoever has another port, answers so: once, until there is an answer again."""
+        node = self.node_at(address)
+        if node is not None and node not in self.deaf:
+            self.deaf.add(node)
+            port = self.settings.transport.port
+            _log.info(
+                "Node %d (%s) takes no packets at port %d: it does not run, or has another mcastport.",
+                node,
+                address,
+                port,
+            )
 
     def data_filenos(self) -> list[int]:
         """Those of them on which datagrams arrive."""

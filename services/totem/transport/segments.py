@@ -200,7 +200,8 @@ class Joiner:
         `rx_segment_mark`, segments with a false mark, of no boot that is known to live, or long past."""
         self._counters = counters
         self._source = source
-        self._senders: dict[int, _Sender] = {}
+        self.senders: dict[int, _Sender] = {}
+        """By node id: those of which true segments came."""
 
     def join_all(self, data: bytes, size: int) -> bytes | None:
         """The datagram of which `data` are all segments, of `size` bytes each but the last, in their order: what nearly
@@ -211,7 +212,7 @@ class Joiner:
         if data[:4] != _FIRST + bytes((0, count)) or data[2::size] != _INDEXES[:count]:
             return None
         _, _, _, _, node, number, _ = _HEADER.unpack_from(data)
-        sender = self._senders.get(node)
+        sender = self.senders.get(node)
         if sender is not None and number in sender.had:
             return None
         shown = b"".join(_shown_marks(count, size).unpack_from(data))
@@ -238,7 +239,7 @@ class Joiner:
         ):
             self._counters["rx_incomplete"] += 1
             return None
-        sender = self._senders.get(node)
+        sender = self.senders.get(node)
         if sender is not None and number in sender.had:
             return None
         waiting = sender.waiting.get(number) if sender is not None else None
@@ -285,7 +286,7 @@ class Joiner:
         known = self._source.keys_of(node)
         if known is None:
             return None, b""
-        sender = self._senders.get(node)
+        sender = self.senders.get(node)
         if sender is not None and sender.boot != known.boot:
             sender = None
         if sender is not None and number <= sender.newest - RECENT:
@@ -297,10 +298,10 @@ class Joiner:
         else:
             return None, b""
         if sender is None:
-            self._senders.pop(node, None)
-            if len(self._senders) >= SENDERS_MAX:
-                del self._senders[next(iter(self._senders))]
-            sender = self._senders[node] = _Sender(known.boot)
+            self.senders.pop(node, None)
+            if len(self.senders) >= SENDERS_MAX:
+                del self.senders[next(iter(self.senders))]
+            sender = self.senders[node] = _Sender(known.boot)
         sender.newest = max(sender.newest, number)
         return sender, marked
 
@@ -310,8 +311,8 @@ class Joiner:
         if len(sender.waiting) >= INCOMPLETE_OF_SENDER_MAX:
             del sender.waiting[next(iter(sender.waiting))]
             self._counters["rx_incomplete"] += 1
-        elif sum(len(each.waiting) for each in self._senders.values()) >= INCOMPLETE_MAX:
-            fullest = max(self._senders.values(), key=lambda each: len(each.waiting))
+        elif sum(len(each.waiting) for each in self.senders.values()) >= INCOMPLETE_MAX:
+            fullest = max(self.senders.values(), key=lambda each: len(each.waiting))
             del fullest.waiting[next(iter(fullest.waiting))]
             self._counters["rx_incomplete"] += 1
         made = sender.waiting[number] = _Incomplete(count, marked)

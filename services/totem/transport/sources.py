@@ -93,6 +93,18 @@ class Admission:
                 take_all(each)
                 self._counters["filter_refused"] += 1
 
+    def open_for_a_look(self) -> None:
+        """Take what anybody sends, until `close_again`."""
+        if self._told is not None:
+            for each in self._told[0]:
+                take_all(each)
+
+    def close_again(self) -> None:
+        """Take what was last told, and nothing else."""
+        told, self._told = self._told, None
+        if told is not None:
+            self.admit(*told)
+
     def admit_all(self, receivers: list[socket.socket]) -> None:
         """Take what anybody sends."""
         if self._told is not None:

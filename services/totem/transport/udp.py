@@ -24,7 +24,6 @@ from collections.abc import Collection, Mapping, Sequence
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport, TransportSettings
 from services.totem.transport.interfaces import interface_index
 from services.totem.transport.sockets import AddressNotAvailable, bind_error, family_of, socket_address
-from services.totem.transport.sources import Admission
 from services.totem.wire.frames import PROCESSORS_MAX, Kind
 
 DATA_BEFORE_TOKEN_MAX = 8192
@@ -63,7 +62,6 @@ class UdpTransport(Transport):
             if isinstance(error, OSError):
                 raise _group_error(error, settings.group, address, settings.port) from None
             raise
-        self._admission = Admission(counters)
         self._deafen()
         self._group = socket_address(group, settings.port)
         self._own_ip = address.partition("%")[0]
@@ -92,9 +90,11 @@ class UdpTransport(Transport):
         reachable = self._of_our_family(addresses)
         if self.settings.block_unlisted_ips and addresses and len(reachable) == len(addresses):
             listed = frozenset(each.partition("%")[0] for known in reachable.values() for each in known)
-            self._admission.admit([self._data, self._token], listed)
+            self.listed = listed
+            self.admission.admit([self._data, self._token], listed)
         else:
-            self._admission.admit_all([self._data, self._token])
+            self.listed = frozenset()
+            self.admission.admit_all([self._data, self._token])
         if self._learns:
             return
         found = {node: self._destination(known[0]) for node, known in reachable.items()}

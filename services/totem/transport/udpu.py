@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport, TransportSettings
-from services.totem.transport.sources import Admission
 
 
 class UdpuTransport(Transport):
@@ -27,13 +26,11 @@ class UdpuTransport(Transport):
         self._token = self._socket(address, settings.port, token=True)
         self._by_node: dict[int, socket.socket] = {}
         self._everybody: list[tuple[socket.socket, Any]] = []
-        self._listed: frozenset[str] = frozenset()
-        self._admission = Admission(counters)
 
     def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:
         """Open a socket for each member that has an address of our family, close those of members that are gone."""
         reachable = self._of_our_family(addresses)
-        self._listed = frozenset(each.partition("%")[0] for known in reachable.values() for each in known)
+        listed = frozenset(each.partition("%")[0] for known in reachable.values() for each in known)
         reachable.pop(self.settings.node_id, None)
         found = {node: self._destination(known[0]) for node, known in reachable.items()}
         self._addresses = {node: address for node, address in found.items() if address is not None}
@@ -46,7 +43,8 @@ class UdpuTransport(Transport):
                 self._by_node[node] = self._socket(self.address, 0)
         self._deafen()
         if self.settings.block_unlisted_ips:
-            self._admission.admit([self._token], self._listed)
+            self.listed = listed
+            self.admission.admit([self._token], listed)
         self._everybody = [(self._by_node[node], to) for node, to in sorted(self._addresses.items())]
 
     def peers(self) -> list[int]:
@@ -82,8 +80,9 @@ class UdpuTransport(Transport):
         self.drained = self._token.fileno() not in readable or self._read(self._token, taken, datagrams_max)
         if not self.settings.block_unlisted_ips:
             return taken
-        listed = self._listed
+        listed = self.listed
         known = [each for each in taken if each[1][0] in listed]
         if len(known) != len(taken):
+            self.unlisted = next(each[1][0] for each in taken if each[1][0] not in listed)
             self.counters["rx_unlisted_ip"] += len(taken) - len(known)
         return known

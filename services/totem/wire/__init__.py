@@ -6,5 +6,5 @@ All integers are little-endian. One module per layer:
     frames    the six totemsrp messages: token, mcast, merge detect, join, commit token, hold cancel
     packets   the totempg packet inside an mcast: a list of pieces of application messages, and the group header
     syncmsg   the sync engine's BARRIER and SERVICE_BUILD
-    executive the header of executive messages, and the CMAP item
+    executive the header of executive messages
 """

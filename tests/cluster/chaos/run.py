@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo.config import key
-from rondo.node.supervision import SERVICES
+from rondo.node.supervision import C_PROGRAMS, SERVICES
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.node import Node
 from rondo.testing.lab.ring_config import RingConfig, Transport
@@ -51,6 +51,8 @@ GROWTH_KB_MAX = 8 * 1024
 LAST_WORD_TIMEOUT_S = 60.0
 QUIET_S = 0.5
 TICK_S = 0.02
+KILLED = tuple(name for name in SERVICES if name != C_PROGRAMS)
+"""The services that are killed. No C programs run here that would feel the end of their gateway."""
 GROUPS_OF = {"x": ("a", "b"), "y": ("a",)}
 
 Say = Callable[[str], None]
@@ -211,7 +213,7 @@ class Run:
         wait_for(look, is_one, f"one ring of all nodes {when}", CONVERGE_TIMEOUT_S)
 
     def _let_happen(self, mischief: Mischief) -> None:
-        plan = make_plan(self._options.seed, NODES, self._options.seconds, SERVICES)
+        plan = make_plan(self._options.seed, NODES, self._options.seconds, KILLED)
         began_s = time.monotonic()
         undo: list[tuple[float, Step, Undo]] = []
         while plan or undo:
@@ -233,7 +235,7 @@ class Run:
         node, randomness = self.nodes[1], random.Random(self._options.seed)
         for number in range(self._options.kills):
             self._say(f"round {number + 1}")
-            for service in (name for name in SERVICES if name != "totem"):
+            for service in (name for name in KILLED if name != "totem"):
                 time.sleep(randomness.uniform(*KILL_PAUSE_S))
                 before = node.pids(service)
                 began_s = time.monotonic()

@@ -95,7 +95,6 @@ nodelist {
     loaded = load_text(text, "f")
     assert keys(loaded) == [
         "2 totem",
-        "30 quorum",
     ]
     node = resolve_as_first_node(loaded, FakeMachine())
     assert (node.transport, node.security.enabled, node.token_timeout_ms) == ("knet", False, 3000)

@@ -117,6 +117,11 @@ def test_with_no_word_about_encryption_packets_are_encrypted() -> None:
         ("linknumber: 1", "linknumber: 1\nmcastport: 5405", "port 5405 is that of link 0 too"),
         ("linknumber: 1", "linknumber: 1\nknet_ping_timeout: 100", "is not more than the interval of pings"),
         ("linknumber: 1", "linknumber: 1\nknet_transport: sctp", "'sctp' is not supported; Rondo's knet runs over UDP"),
+        (
+            "linknumber: 1",
+            "linknumber: 1\n}\nknet_compression_model: lzo2\ninterface {\nlinknumber: 0",
+            "there is no LZO here",
+        ),
         ("transport: knet", "transport: udpu", "ring1_addr: has no place: udp and udpu run over one link"),
         ("nodelist {", "nodelists {", "knet needs to know the nodes"),
         ("nodelist {", "nozzle {\nname: noz01\n}\nnodelist {", "nozzle: Rondo makes no nozzle device"),

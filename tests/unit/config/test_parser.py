@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rondo.config.faults import ConfigError, Fault
-from rondo.config.parser import FAULTS_MAX, FILE_BYTES_MAX, Section, parse, read_text
+from rondo.config.faults import ConfigError, Fault, Place
+from rondo.config.parser import FAULTS_MAX, FILE_BYTES_MAX, Section, not_utf8, parse, read_text
 
 
 def tree(section: Section) -> dict[str, object]:
@@ -43,11 +43,30 @@ def test_a_section_in_one_line() -> None:
     ("text", "line", "message"),
     [
         ("totem {\nversion: 2\n", 1, "section 'totem' is not closed"),
-        ("totem {\n interface {\n}\n", 1, "section 'totem' is not closed"),
+        ("totem {\n interface {\n}\n", 2, "section 'interface' is not closed"),
+        ("totem {\n interface {\n  ttl: 1\n}\n", 2, "section 'interface' is not closed"),
+        (
+            "totem {\n}\nlogging {\n  logfile: /x }\n",
+            3,
+            "is not closed; write the '}' of line 4 into a line of its own",
+        ),
+        ("totem {\n  }\n  interface {\n  }\n}\n", 5, "closes nothing (that at line 2 stands further in"),
+        ("totem {\n}}}}}\nlogging {\n}\n}\n", 2, "'}' closes nothing, nor do 4 more"),
+        (
+            "totem\n{\n}\nnodelist:\n\n# x\n{\n}\n",
+            1,
+            "the '{' of section 'totem' stands on a line of its own (line 2), and",
+        ),
+        ("totem\n\nlogging {\n}\n}\n", 1, "'totem' is not understood"),
+        ("totem {\n}\nlogging { # all\n}\n", 3, "'# all' is not understood; a comment must have a line of its own"),
+        ("totem {\n} # end\n", 2, "'# end' is not understood; a comment must have a line of its own"),
+        ("totem {\n// x\n}\n", 2, "'// x' is not understood; a comment begins with '#'"),
+        ("totem {\nlogger_subsys: AMF {\n}\n}\n", 2, "'logger_subsys: AMF {': the name of a section is one word"),
+        ("my section {\n}\n", 1, "the name of a section is one word"),
         ("totem {\n}\n}\n", 3, "'}' closes nothing"),
         ("totem\n", 1, "'totem' is not understood"),
         ("totem {\nversion 2\n}\n", 2, "'version 2' is not understood"),
-        ("{\n}\n", 1, "'{' is not understood"),
+        ("{\n}\n", 1, "'{' has no name of a section before it"),
         ("a {\n" * 20, 9, "nested more than 8 deep"),
         ("totem {\nkey: " + "x" * 9000 + "\n}", 2, "longer than 8192 characters"),
     ],
@@ -61,6 +80,42 @@ def test_what_cannot_be_understood_names_its_line(text: str, line: int, message:
     assert fault.mend
 
 
+def test_a_mistake_with_braces_is_told_once() -> None:
+    for text in (
+        "totem\n\t{\n version: 2\n }\nnodelist\n{\n node\n {\n nodeid: 1\n }\n}\n",
+        "totem {\n}}}}}}}}}}\n",
+        "totem {\n}\n}\n}\n",
+        "totem\nversion: 2\n}\n",
+        "{\nversion: 2\n}\n",
+        "{ version: 2 }\n",
+        "logging foo {\n}\n",
+        "totem {\n interface: x {\n }\n}\n",
+    ):
+        with pytest.raises(ConfigError) as caught:
+            parse(text, "f")
+        assert len(caught.value.faults) == 1, (text, caught.value.faults)
+
+
+def test_a_colon_before_the_brace_is_taken_as_corosync_takes_it() -> None:
+    root = parse("totem: {\n interface : {\n  ttl: 1\n }\n}\n", "f")
+    assert tree(root) == {"values": [], "totem@1": {"values": [], "interface@2": {"values": [("ttl", "1", 3)]}}}
+
+
+def test_a_key_without_a_value_is_no_section() -> None:
+    assert [(key, value.text) for key, value in parse("key:\nother: 1\n", "f").values] == [("key", ""), ("other", "1")]
+
+
+def test_bytes_that_are_not_utf8_are_taken_with_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "corosync.conf"
+    file.write_bytes(b"# caf\xe9\ntotem {\ncluster_name: caf\xe9\n}\n")
+    text = read_text(str(file))
+    assert parse(text, "f").sections[0].values[0][1].text.encode("utf-8", "surrogateescape") == b"caf\xe9"
+    (warning,) = not_utf8(text, "f")
+    assert (warning.severity, warning.place) == ("warning", Place("f", 1))
+    assert warning.why == "is not UTF-8 here and in 1 more: the bytes are taken as they are"
+    assert not_utf8("# café\n", "f") == []
+
+
 def test_all_wrong_lines_are_told_up_to_a_bound() -> None:
     with pytest.raises(ConfigError) as caught:
         parse("nonsense\n" * 1000, "f")
@@ -70,7 +125,10 @@ def test_all_wrong_lines_are_told_up_to_a_bound() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"totem {\n\xff\n}", ":2: is not UTF-8 here"),
+        ("totem {\n}\n".encode("utf-16"), ": is UTF-16, not UTF-8"),
+        ("totem {\n}\n".encode("utf-16-le"), ": is UTF-16, not UTF-8"),
+        ("totem {\n}\n".encode("utf-16-be"), ": is UTF-16, not UTF-8"),
+        (b"totem {\r}\r", ":1: the lines end with CR alone"),
         (b"totem {\n\n\0}", ":3: holds a NUL byte"),
         (b"#" * (FILE_BYTES_MAX + 1), f": larger than {FILE_BYTES_MAX} bytes"),
     ],

@@ -97,6 +97,21 @@ def test_directories_are_made(tmp_path: Path) -> None:
     assert paths.make_state_dir(tmp_path / "state").is_dir()
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_whom_uidgid_admits_can_enter_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """Root's run directory, and what had to be made for it; the state directory is as closed as the umask wants it."""
+    before = os.umask(umask)
+    try:
+        path = paths.make_run_dir(tmp_path / "a" / "run")
+        state = paths.make_state_dir(tmp_path / "state")
+        assert os.umask(umask) == umask, "it is as before"
+    finally:
+        os.umask(before)
+    assert [each.stat().st_mode & 0o777 for each in (path, path.parent)] == [0o755, 0o755]
+    assert state.stat().st_mode & umask == 0
+
+
 def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
@@ -115,7 +130,7 @@ def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
 def _in_tmp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The directory that is taken in /tmp, at a place that a test may spoil."""
     path = tmp_path / "rondo-uid"
-    monkeypatch.setattr(paths, "_run_dir_in_tmp", lambda: path)
+    monkeypatch.setattr(paths, "run_dir_in_tmp", lambda: path)
     monkeypatch.setattr(paths, "run_dir", lambda option=None: path)
     return path
 

@@ -1,5 +1,6 @@
 """What a node runs with: which node it is, who the others are, what follows from the file."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,35 @@ def test_users_in_a_directory_beside_the_file(tmp_path: Path) -> None:
         f"{tmp_path}/uidgid.d/app:4: quorum: has no effect: only uidgid sections count in uidgid.d"
     ]
     assert resolve(loaded, FakeMachine("alpha")).allowed_uids == (1234,)
+
+
+def test_what_is_no_file_in_that_directory_is_skipped(tmp_path: Path) -> None:
+    directory = tmp_path / "uidgid.d"
+    (directory / "old").mkdir(parents=True)
+    (directory / ".git").mkdir()
+    (directory / "dangling").symlink_to("nothing")
+    (directory / "loop").symlink_to("loop")
+    os.mkfifo(directory / "pipe")
+    (directory / "user").write_text("uidgid {\nuid: 1234\n}\n")
+    (directory / "user_too").symlink_to("user")
+    file = tmp_path / "corosync.conf"
+    file.write_text(NODES)
+    loaded = load(file)
+    assert [str(warning).removeprefix(f"{directory}/") for warning in loaded.warnings] == [
+        "dangling: is a link to nothing; it is skipped",
+        "loop: is a link to nothing; it is skipped",
+        "old: is no regular file; it is skipped",
+        "pipe: is no regular file; it is skipped",
+    ]
+    assert resolve(loaded, FakeMachine("alpha")).allowed_uids == (1234,)
+
+
+def test_a_mistake_in_that_directory_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "uidgid.d").mkdir()
+    (tmp_path / "uidgid.d" / "app").write_text("uidgid {\nuid 1234\n}\n")
+    (tmp_path / "corosync.conf").write_text(NODES)
+    with pytest.raises(ConfigError, match=r"uidgid.d/app:2: 'uid 1234' is not understood"):
+        load(tmp_path / "corosync.conf")
 
 
 def test_a_key_file_by_option_environment_and_default(monkeypatch: pytest.MonkeyPatch) -> None:

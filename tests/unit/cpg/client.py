@@ -166,7 +166,7 @@ class Gateway:
         self.welcomed = False
         for client in self.node.clients:
             client.open = False
-        self.tell(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, 1), always=True)
+        self.tell(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, 1, bus.GatewayKind.CLIENTS), always=True)
 
     def tell(self, envelope: bus.Envelope, *, always: bool = False) -> None:
         """Send to cpg."""

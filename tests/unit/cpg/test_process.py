@@ -96,7 +96,7 @@ class Bench:
         if self.gateway is not None:
             self.gateway.close()
         self.gateway = remote.connect_dealer(self.context, f"ipc://{self.directory}/cpg.sock")
-        self.tell(bus.GatewayHello(0, 1, os.getpid()))
+        self.tell(bus.GatewayHello(0, 1, os.getpid(), bus.GatewayKind.CLIENTS))
 
     def tell(self, envelope: bus.Envelope) -> None:
         """The gateway says something."""

@@ -233,7 +233,7 @@ def test_who_is_not_known_has_to_say_hello(world: World) -> None:
     clients.receive(b"stranger", bus.encode(bus.EventAck(clients.epoch, [])))
     identity, frame = clients.frames.pop()
     assert (identity, bus.decode(frame)) == (b"stranger", Again(clients.epoch))
-    for bad in (b"", b"\xc1", b"\x93\x15\x01\x02", bus.encode(bus.GatewayHello(0, 99, 1))):
+    for bad in (b"", b"\xc1", b"\x93\x15\x01\x02", bus.encode(bus.GatewayHello(0, 99, 1, 0))):
         with pytest.raises(BusError):
             clients.receive(b"stranger", bad)
     with pytest.raises(BusError):

@@ -14,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from rondo.ipc import remote
+from rondo.ipc import endpoints, remote
 from rondo.protocol import cpg_gateway, events
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, pack
@@ -69,7 +69,7 @@ class Loopback:
 
     def _start(self) -> None:
         self._stopping = False
-        remote.remove_stale(self.endpoint)
+        endpoints.remove_stale(self.endpoint)
         self._socket = remote.bind_router(self._context, self.endpoint)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -221,6 +221,9 @@ class Loopback:
         if op == Op.GROUPS:
             groups = [[name, [list(key) for key in sorted(members)]] for name, members in sorted(self.groups.items())]
             self._reply(number, r, Code.OK, groups)
+            return
+        if op == Op.RING:
+            self._reply(number, r, Code.OK, None)
             return
         group = arguments[0]
         members = self.groups.get(group, {})

@@ -1,13 +1,19 @@
 """The gateway's logic without sockets, for orders of events that a real run meets only now and then."""
 
+import logging
 import os
+import resource
 
+import pytest
+
+from rondo.node.process_watch import start_time_of
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
-from services.ipc_gateway.credentials import Peer, peer_of_address, start_time_of
+from services.ipc_gateway.credentials import Peer, peer_of_address
 from services.ipc_gateway.front import Received
 from services.ipc_gateway.gateway import Gateway
-from services.ipc_gateway.table import digest
+from services.ipc_gateway.limits import raise_descriptor_limit
+from services.ipc_gateway.table import SESSIONS_MAX, digest
 
 SECRET = b"s" * 16
 EPOCH = 7
@@ -151,3 +157,65 @@ def test_answers_to_a_client_that_does_not_read_are_bounded() -> None:
     wires.gateway.flush()
     assert not wires.gateway.has_blocked
     assert bus.Close(EPOCH, [[session, bus.CloseReason.CUT]]) in wires.to_cpg
+
+
+def test_the_log_tells_of_the_beginning_of_a_session_as_of_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    wires = Wires()
+    wires.welcome()
+    with caplog.at_level(logging.INFO, "IPC_GATEWAY"):
+        wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "app", None)
+        (session,) = wires.gateway.table
+        wires.client(b"d", Kind.HELLO, 0, VERSION, 0, "app", [session.number, session.secret, EPOCH, 0, 0])
+        wires.gateway.died(session)
+    texts = [record.getMessage() for record in caplog.records if record.getMessage().startswith("session ")]
+    heads = {text.partition("): ")[0] for text in texts}
+    assert len(heads) == 1, "all lines of a session begin alike"
+    assert [text.partition("): ")[2] for text in texts] == ["opened", "resumed", "closed: the process is dead"]
+
+
+def test_a_full_node_says_so_in_its_log_and_to_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    wires = Wires()
+    wires.welcome()
+    wires.gateway.table.sessions_max = 2
+    with caplog.at_level(logging.WARNING, "IPC_GATEWAY"):
+        for connection in (b"a", b"b", b"c", b"d"):
+            wires.client(connection, Kind.HELLO, 0, VERSION, 0, "app", None)
+    why = "the node has 2 sessions already: its limit of open files allows no more; raise it there"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith(f" was refused: {why} (1 so far)")
+    assert [fields[1] for connection, kind, fields in wires.to_clients if kind == Kind.BYE] == [why, why]
+    assert wires.gateway.counters["refused"] == 2
+
+
+@pytest.mark.parametrize(("hard", "sessions"), [(-1, SESSIONS_MAX), (1 << 20, SESSIONS_MAX), (1024, 384), (256, 64)])
+def test_the_limit_of_open_files_bounds_the_sessions(monkeypatch: pytest.MonkeyPatch, hard: int, sessions: int) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (256, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: asked.append(limits))
+    assert raise_descriptor_limit() == sessions
+
+
+HIDDEN = "0:0:0:0:1"
+"""A process of another pid namespace has no pid here."""
+
+
+def test_a_process_without_a_pid_here_has_a_number_of_its_own_and_ends_with_its_connection() -> None:
+    wires = Wires()
+    wires.welcome()
+    for connection in (b"a", b"b"):
+        hello = encode(Kind.HELLO, 0, VERSION, 0, "hidden", None)
+        wires.gateway.on_client(Received(connection, HIDDEN, 5, hello))
+    sessions = list(wires.gateway.table)
+    assert len({session.peer.pid for session in sessions}) == 2
+    assert all(session.peer.is_hidden for session in sessions)
+    numbers = [session.number for session in sessions]
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[n, 1, 0, 0, None] for n in numbers]))
+    # It goes on over another connection: the end of the first one then means nothing.
+    resume = encode(Kind.HELLO, 0, VERSION, 0, "hidden", [numbers[0], sessions[0].secret, EPOCH, 0, 0])
+    wires.gateway.on_client(Received(b"c", HIDDEN, 5, resume))
+    wires.gateway.detach(b"a")
+    assert wires.gateway.table.get(numbers[0]) is not None
+    wires.gateway.detach(b"c")
+    assert wires.gateway.table.get(numbers[0]) is None
+    wires.gateway.flush()
+    assert wires.to_cpg[-1] == bus.Close(EPOCH, [[numbers[0], bus.CloseReason.DIED]])

@@ -17,8 +17,8 @@ import pytest
 
 import rondo
 from rondo.ipc.control import ask
+from rondo.ipc.endpoints import remove_stale
 from rondo.ipc.local import Router
-from rondo.ipc.remote import remove_stale
 from rondo.protocol import events
 from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Kind, decode, encode
 from rondo.protocol.codes import Code

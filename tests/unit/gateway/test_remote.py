@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 import rondo
 import rondo.aio
 from rondo import curve
-from rondo._client.link import close_sockets, open_socket, send_hello
+from rondo._client.dialling import dial
 from rondo._client.place import place_of
 from rondo.config.node import RemoteSettings
 from rondo.ipc.control import ask
@@ -134,13 +133,16 @@ def test_a_key_that_is_not_listed_is_denied_and_one_that_is_taken_off_too(remote
 
 def test_a_denial_that_comes_before_the_hello_blocks_nobody(remote: Remote) -> None:
     place = place_of(remote.endpoint, remote.key_file("stranger", admitted=False), remote.server_key)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    opened, monitor = open_socket(context, place)
-    assert monitor.poll(10_000)
-    assert recv_monitor_message(monitor)["event"] == zmq.Event.HANDSHAKE_FAILED_AUTH
-    eventually(lambda: not send_hello(opened, b"hello"))
-    close_sockets(opened, monitor)
-    context.term()
+    dealer = dial(place)
+
+    def denied() -> bool:
+        dealer.receive()
+        return dealer.is_denied
+
+    eventually(denied)
+    assert dealer.is_broken
+    assert dealer.send(b"hello")
+    dealer.close()
 
 
 def test_who_knows_no_key_hears_nothing(remote: Remote, loopback: Loopback) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import rondo
-from rondo._client import link
+from rondo._client import worker
 from tests.unit.gateway.conftest import GatewayProcess
 from tests.unit.gateway.loopback import Loopback
 
@@ -111,8 +111,8 @@ def test_what_becomes_due_while_the_application_reads_is_sent_by_it(
     loopback: Loopback, gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The link's own thread sleeps meanwhile, here for a minute."""
-    monkeypatch.setattr(link, "ACK_DELAY_MS", 60_000)
-    monkeypatch.setattr(link, "LED_MS_MAX", 60_000)
+    monkeypatch.setattr(worker, "ACK_DELAY_MS", 60_000)
+    monkeypatch.setattr(worker, "LED_MS_MAX", 60_000)
     cluster = gateway.connect()
     group = cluster.cpg.join("g")
     loopback.stall(True)
@@ -126,8 +126,8 @@ def test_what_becomes_due_while_the_application_reads_is_sent_by_it(
 def test_who_only_looks_sees_what_has_come(
     loopback: Loopback, gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "ACK_DELAY_MS", 60_000)
-    monkeypatch.setattr(link, "LED_MS_MAX", 60_000)
+    monkeypatch.setattr(worker, "ACK_DELAY_MS", 60_000)
+    monkeypatch.setattr(worker, "LED_MS_MAX", 60_000)
     cluster = gateway.connect()
     group = cluster.cpg.join("g")
     while group.poll(0.1) is not None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import zmq
 
-from rondo.ipc import remote
+from rondo.ipc import endpoints, remote
 from rondo.ipc.control import ControlError, ControlServer, ask
 from rondo.node.instance import InstanceError, InstanceLock
 from rondo.node.process_watch import ProcessWatch
@@ -66,9 +66,9 @@ def test_nobody_and_no_room_are_told_apart(context: Context, tmp_path: Path) -> 
 
 def test_what_cannot_be_bound(context: Context, tmp_path: Path) -> None:
     """One line that names the place."""
-    with pytest.raises(remote.SocketError, match="missing"):
+    with pytest.raises(endpoints.SocketError, match="missing"):
         remote.bind_router(context, f"ipc://{tmp_path}/missing/a.sock")
-    with pytest.raises(remote.SocketError):
+    with pytest.raises(endpoints.SocketError):
         remote.connect_dealer(context, "nonsense")
 
 
@@ -78,7 +78,7 @@ def test_stale_socket_is_removed_and_nothing_else(tmp_path: Path) -> None:
         old.bind(str(tmp_path / "old.sock"))
     (tmp_path / "file").write_text("precious")
     for name in ("old.sock", "file", "none"):
-        remote.remove_stale(f"ipc://{tmp_path / name}")
+        endpoints.remove_stale(f"ipc://{tmp_path / name}")
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zmq.utils.monitor import recv_monitor_message
 
-from rondo.ipc import remote, zmtp
+from rondo.ipc import endpoints, remote, zmtp
+from rondo.ipc.endpoints import SocketError
 from rondo.ipc.local import Credentials, Dealer, Router
-from rondo.ipc.remote import SocketError
+from rondo.node.process_watch import start_time_of
 
 Context = zmq.Context[zmq.Socket[bytes]]
 LARGE = 3_000_000
@@ -121,7 +122,8 @@ def test_libzmq_connects_to_ours(context: Context, tmp_path: Path) -> None:
     ((identity, envelope),) = arrived(ours)
     assert identity is not None
     assert envelope == b"early"
-    assert ours.credentials(identity) == Credentials(os.getpid(), os.geteuid(), os.getegid())
+    known = Credentials(os.getpid(), os.geteuid(), os.getegid(), start_time_of(os.getpid()))
+    assert ours.credentials(identity) == known
     assert ours.send(identity, bytes(LARGE))
     until(lambda: ours.receive() or theirs.poll(0))
     assert remote.receive_all(theirs).__next__() == bytes(LARGE)
@@ -206,7 +208,7 @@ def test_a_dealer_finds_the_next_router(tmp_path: Path) -> None:
     dealer.send(b"1")
     assert greet(first, dealer)[0][1] == b"1"
     first.close()
-    remote.remove_stale(endpoint)
+    endpoints.remove_stale(endpoint)
     until(lambda: dealer.receive() or dealer.is_broken)
     assert dealer.send(b"2")
     second = Router(endpoint)

@@ -39,3 +39,16 @@ def test_the_lock_goes_with_its_holder(tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     with pytest.raises(InstanceError, match="No such file or directory; choose another directory"):
         InstanceLock(tmp_path / "missing", "totem")
+
+
+def test_on_a_full_disk_the_lock_holds_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It only cannot say whose it is."""
+
+    def no_space(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", no_space)
+    first = InstanceLock(tmp_path, "totem")
+    with pytest.raises(InstanceError, match="totem runs already;"):
+        InstanceLock(tmp_path, "totem")
+    first.close()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rondo.protocol import cpg_gateway, events, requests, sam_gateway, totem_reader
+from rondo.protocol import control_gateway, cpg_gateway, events, requests, sam_gateway, totem_control, totem_reader
 from rondo.protocol.envelope import BusError, pack, unpack
 from rondo.protocol.kinds import Kind
 
@@ -23,6 +23,7 @@ ENTRIES: list[totem_reader.Entry] = [
     [totem_reader.SYNC_ACTIVATE, RING],
     [totem_reader.SYNC_ABORT, RING],
     [totem_reader.SYNC_COMPLETE, RING],
+    [totem_reader.SKIP],
 ]
 ORDER: list[totem_reader.Envelope] = [
     totem_reader.Hello(0, 1, 99),
@@ -37,7 +38,7 @@ ORDER: list[totem_reader.Envelope] = [
 ]
 WHO = [2**64 - 1, 77, 12345, 0, 0, 1, b"secret"]
 SESSIONS: list[cpg_gateway.Envelope] = [
-    cpg_gateway.GatewayHello(0, 1, 99),
+    cpg_gateway.GatewayHello(0, 1, 99, 1),
     cpg_gateway.CpgWelcome(5, 1, 2, 99, [WHO]),
     cpg_gateway.Open(5, [[*WHO, None], [*WHO, [4, 17, 3]]]),
     cpg_gateway.Opened(5, [[7, 1, 17, 3, [1, 8, [1, 2]]], [8, 12, 0, 0, None]]),
@@ -65,9 +66,40 @@ SAM: list[sam_gateway.Ask | sam_gateway.Answer] = [
 ]
 
 
+CONTROL_ENTRIES: list[totem_control.Entry] = [
+    [totem_control.MESSAGE, 2, False, b"data"],
+    [totem_control.TRANSITIONAL, [1], [2]],
+    [totem_control.REGULAR, RING, [1, 3]],
+    [totem_control.SYNC_STEP, RING, 5],
+    [totem_control.SYNC_ACTIVATE, RING, 5],
+    [totem_control.SYNC_ABORT, RING],
+    [totem_control.SYNC_COMPLETE, RING],
+]
+CONTROL: list[totem_control.Envelope] = [
+    totem_control.Hello(0, 1, 99),
+    totem_control.Welcome(5, 1, 2, 99, 10, 9, None, 0),
+    totem_control.Log(5, [[n, entry] for n, entry in enumerate(CONTROL_ENTRIES)]),
+    totem_control.Commit(5, 1, 9, b"state", [b"votes"], [[8, [b"votes"]]]),
+    totem_control.Committed(5, 1, 0),
+    totem_control.Evict(5, True, "too old"),
+    totem_control.Again(5),
+]
+ASKS: list[control_gateway.Ask | control_gateway.Answer] = [
+    control_gateway.Ask(0, b"route", 1, b"blob"),
+    control_gateway.Answer(0, b"route", 1, 1, b"blob"),
+]
+OTHERS: list[tuple[Any, list[Any]]] = [
+    (totem_reader, ORDER),
+    (sam_gateway, SAM),
+    (totem_control, CONTROL),
+    (control_gateway, ASKS),
+]
+EVERY: list[Any] = [*ORDER, *SESSIONS, *SAM, *CONTROL, *ASKS]
+
+
 def codec_of(envelope: Any) -> Any:
     """The module that knows this kind of envelope."""
-    for codec, envelopes in ((totem_reader, ORDER), (sam_gateway, SAM)):
+    for codec, envelopes in OTHERS:
         if type(envelope) in {type(each) for each in envelopes}:
             return codec
     return cpg_gateway
@@ -78,7 +110,14 @@ def decode_any(frame: bytes) -> list[Any]:
     made: list[Any] = []
     faults: list[str] = []
     blobs = (requests.decode_requests, requests.decode_replies, events.decode_events)
-    for decode in (totem_reader.decode, cpg_gateway.decode, sam_gateway.decode, *blobs):
+    for decode in (
+        totem_reader.decode,
+        cpg_gateway.decode,
+        sam_gateway.decode,
+        totem_control.decode,
+        control_gateway.decode,
+        *blobs,
+    ):
         try:
             made.append(decode(frame))
         except BusError as error:
@@ -91,8 +130,9 @@ def test_every_envelope_comes_back() -> None:
     """And every kind is among them."""
     assert [totem_reader.decode(totem_reader.encode(envelope)) for envelope in ORDER] == ORDER
     assert [cpg_gateway.decode(cpg_gateway.encode(envelope)) for envelope in SESSIONS] == SESSIONS
-    assert [sam_gateway.decode(sam_gateway.encode(envelope)) for envelope in SAM] == SAM
-    kinds = {unpack(codec_of(e).encode(e))[0] for e in (*ORDER, *SESSIONS, *SAM)}
+    for codec, envelopes in OTHERS:
+        assert [codec.decode(codec.encode(envelope)) for envelope in envelopes] == envelopes
+    kinds = {unpack(codec_of(e).encode(e))[0] for e in EVERY}
     assert kinds == set(Kind)
 
 
@@ -106,7 +146,7 @@ def test_fixed_bytes() -> None:
     )
 
 
-@pytest.mark.parametrize("envelope", [*ORDER, *SESSIONS, *SAM], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("envelope", EVERY, ids=lambda e: type(e).__name__)
 def test_half_an_envelope(envelope: Any) -> None:
     """Cut at every byte."""
     frame = codec_of(envelope).encode(envelope)
@@ -114,7 +154,7 @@ def test_half_an_envelope(envelope: Any) -> None:
         assert decode_any(frame[:length]) == []
 
 
-@pytest.mark.parametrize("envelope", [*ORDER, *SESSIONS, *SAM], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("envelope", EVERY, ids=lambda e: type(e).__name__)
 def test_each_field_is_checked(envelope: Any) -> None:
     """No field can be of another kind, missing or too much."""
     codec = codec_of(envelope)

@@ -9,14 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.sam.keeper.output import FILE_BYTES_MAX
+from services.sam.keeper.privileges import lose_protection
 from services.sam.keeper.wire import Say, Tell, Unframer, frame
+from services.sam.signals import user_of
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
@@ -26,11 +28,11 @@ MARK = "KEEPER_TEST"
 class Sam:
     """A keeper, and the side of SAM."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, wrapper: Sequence[str] = ()) -> None:
         self.directory = directory
         self.errors = directory / "errors"
         with self.errors.open("wb") as errors:
-            argv = [sys.executable, "-m", "services.sam.keeper", str(directory)]
+            argv = [*wrapper, sys.executable, "-m", "services.sam.keeper", str(directory)]
             self.keeper = subprocess.Popen(argv, cwd=ROOT, stderr=errors)
         self.connect()
 
@@ -254,3 +256,55 @@ def test_a_second_keeper_does_not_start(sam: Sam) -> None:
     assert done.returncode == 18
     assert "runs already" in done.stderr
     assert sam.listed() == []
+
+
+@pytest.mark.root
+def test_a_mark_is_the_owners_alone(sam: Sam) -> None:
+    """What an application leaves behind is killed by its mark; another user's process that has the same mark is not."""
+    sam.directory.chmod(0o755)
+    as_user: list[dict[str, Any]] = [{"uid": uid, "gid": uid, "groups": []} for uid in (12345, 12346)]
+    background = f"{MARK}=own setsid sleep 1000 & echo $! > /dev/null; exec sleep 1000"
+    sam.spawn("own", background, **as_user[0])
+    pid = sam.spawned("own")
+    sam.spawn("other", background, **as_user[1])
+    sam.spawned("other")
+    deadline = time.monotonic() + PATIENCE_S
+    while len(sam.marked()) != 4:
+        assert time.monotonic() < deadline, "all of both run"
+    os.kill(pid, signal.SIGKILL)
+    assert sam.ended("own")[1], "something was left behind"
+    left = sam.marked()
+    assert {user_of(each) for each in left} == {12346}
+    assert len(left) == 2
+    for each in left:
+        os.kill(each, signal.SIGKILL)
+    sam.ended("other")
+
+
+@pytest.mark.parametrize(("score", "left"), [("-900", "0"), ("-1", "0"), ("0", "0"), ("300", "300")])
+def test_protection_is_lost_and_nothing_else(tmp_path: Path, score: str, left: str) -> None:
+    (tmp_path / "score").write_text(score)
+    lose_protection(str(tmp_path / "score"))
+    assert (tmp_path / "score").read_text() == left
+
+
+@pytest.mark.root
+def test_capabilities_of_the_node_are_not_inherited() -> None:
+    """Of a keeper as systemd starts it: a user's, with a capability for the services."""
+    directory = Path(tempfile.mkdtemp(prefix="rondo-keeper-", dir="/tmp"))
+    os.chown(directory, 12345, 12345)
+    as_user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+    sam = Sam(directory, [*as_user, "--inh-caps=+sys_nice", "--ambient-caps=+sys_nice"])
+    assert capability_sets(Path(f"/proc/{sam.keeper.pid}/status").read_text())["CapEff"] > 0
+    sam.spawn("a", "cat /proc/self/status", uid=12345)
+    sam.spawned("a")
+    assert sam.ended("a")[0] == 0
+    assert set(capability_sets(text_of(sam, "a")).values()) == {0}
+    sam.close()
+    shutil.rmtree(directory)
+
+
+def capability_sets(status: str) -> dict[str, int]:
+    """What /proc/PID/status says, the bounding set aside."""
+    known = dict(line.split(":\t") for line in status.splitlines() if line.startswith("Cap"))
+    return {name: int(bits, 16) for name, bits in known.items() if name != "CapBnd"}

@@ -20,11 +20,8 @@ class NoManager:
 
 
 @pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> Requests:
-    monkeypatch.setattr(os, "geteuid", lambda: OWN.uid)
-    monkeypatch.setattr(os, "getegid", lambda: OWN.gid)
-    monkeypatch.setattr(os, "getgroups", lambda: list(OWN.groups))
-    return Requests(NoManager())  # type: ignore[arg-type]
+def requests() -> Requests:
+    return Requests(NoManager(), OWN)  # type: ignore[arg-type]
 
 
 def answer(requests: Requests, op: int, owner: Owner, arguments: dict[str, Any]) -> tuple[Code, Any]:

@@ -80,3 +80,18 @@ def test_a_disk_that_takes_nothing_does_not_stop_sam(table: Table, tmp_path: Pat
     (tmp_path / "sam" / f".{saved.id}.app").mkdir()
     table.save(saved)
     assert table.errors == 1
+
+
+def test_half_a_file_is_not_left_where_there_is_no_room(
+    table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = application(table)
+    table.save(saved)
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    saved.instance = 9
+    table.save(saved)
+    assert table.errors == 1
+    assert not [each for each in (tmp_path / "sam").iterdir() if each.name.startswith(".")]
+    monkeypatch.undo()
+    table.save(saved)
+    assert Table(tmp_path).load()[0].instance == 9

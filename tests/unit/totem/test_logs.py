@@ -6,15 +6,18 @@ import logging
 import logging.handlers
 import os
 import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rondo.config import LogSettings
 from rondo.node.append_file import AppendFile
-from rondo.node.logs import LINES_WAITING_MAX, LogError, Logs, notice
+from rondo.node.logs import LINES_WAITING_MAX, SAID_ON_STDERR, LogError, Logs, _outputs, iso_time, notice
 from rondo.testing.lab.waiting import wait_for
 
 
@@ -46,9 +49,79 @@ def test_lines_look_like_corosyncs(tmp_path: Path) -> None:
     logging.getLogger("MAIN").debug("not this one")
     logs.close()
     first, second = (tmp_path / "log").read_text().splitlines()
-    head = rf"[A-Z][a-z]{{2}} \d\d \d\d:\d\d:\d\d\.\d{{3}} \[{os.getpid()}\] \S+ rondo "
+    head = rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}[+-]\d\d:\d\d \[{os.getpid()}\] \S+ rondo "
     assert re.fullmatch(head + r"notice  \[TOTEM \] A new membership \(1\.8\) was formed\.", first)
     assert re.fullmatch(head + r"error   \[MAIN  \] two\\nlines \\x1b\[31m", second)
+
+
+def test_times_have_year_and_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert iso_time(1_767_225_599.25, milliseconds=True) == "2026-01-01T00:59:59.250+01:00"
+        assert iso_time(1_782_864_000) == "2026-07-01T02:00:00+02:00"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def only_syslog() -> LogSettings:
+    return LogSettings(to_stderr=False, to_syslog=True)
+
+
+def test_without_a_syslog_the_lines_go_to_standard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rondo.node.logs.SYSLOG_SOCKET", str(tmp_path / "dev-log"))
+    logs = Logs(only_syslog())
+    logs.start()
+    logging.getLogger("CPG").warning("one")
+    logging.getLogger("CPG").warning("two")
+    logs.close()
+    about, one, two = capfd.readouterr().err.splitlines()
+    assert "Nothing listens on" in about
+    assert (one.split("] ")[1], two.split("] ")[1]) == ("one", "two")
+
+
+def test_a_syslog_that_comes_later_gets_the_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rondo.node.logs.SYSLOG_SOCKET", str(tmp_path / "dev-log"))
+    handler = _outputs(only_syslog())[0]
+    record = logging.LogRecord("CPG", logging.WARNING, "", 0, "early", None, None)
+    handler.handle(record)
+    for life in ("first", "second"):  # syslog is started again: its socket is a new one
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+            syslog.bind(str(tmp_path / "dev-log"))
+            handler.handle(logging.LogRecord("CPG", logging.WARNING, "", 0, life, None, None))
+            assert life.encode() in syslog.recv(1000)
+        (tmp_path / "dev-log").unlink()
+    handler.close()
+    assert "early" in capfd.readouterr().err
+
+
+def test_with_another_output_nothing_goes_to_standard_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rondo.node.logs.SYSLOG_SOCKET", str(tmp_path / "dev-log"))
+    logs = Logs(replace(to_file(tmp_path / "log"), to_syslog=True))
+    logs.start()
+    logging.getLogger("CPG").warning("one")
+    logs.close()
+    assert capfd.readouterr().err == ""
+    assert "one" in (tmp_path / "log").read_text()
+
+
+def test_what_is_on_standard_error_already_goes_to_the_other_outputs_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logs = Logs(replace(to_file(tmp_path / "log"), to_stderr=True))
+    logs.start()
+    logging.getLogger("MAIN").critical("the end", extra=SAID_ON_STDERR)
+    logging.getLogger("MAIN").critical("more")
+    logs.close()
+    assert [line[-4:] for line in capfd.readouterr().err.splitlines()] == ["more"]
+    assert [line.split("] ")[-1] for line in (tmp_path / "log").read_text().splitlines()] == ["the end", "more"]
 
 
 @pytest.mark.parametrize(

@@ -418,3 +418,26 @@ def test_above_half_of_the_log_no_credit_is_given() -> None:
     assert log.pressure == 0
     (taken,) = [envelope for envelope in frames(log) if isinstance(envelope, totem_reader.Taken)]
     assert taken.credit > QUEUE_BYTES_MAX + (1 << 20)
+
+
+def test_a_place_of_control_s_is_left_out_for_cpg(log: OrderedLog) -> None:
+    """Positions are common: cpg is given the place, without content, and not woken for it."""
+    frames(log)
+    head = log.head
+    assert log.skip() == head + 1
+    assert log.can_wait
+    assert frames(log) == [totem_reader.Log(EPOCH, head + 1, [[totem_reader.SKIP]])]
+    send(log, totem_reader.Ack(EPOCH, head + 1, b"core", None, [], []))
+    assert (log.acked, log.bytes) == (head + 1, 0)
+
+
+def test_places_before_the_first_cpg_are_not_kept() -> None:
+    log = OrderedLog(EPOCH, 1, 99, 1 << 20)
+    assert [log.skip(), log.skip()] == [1, 2]
+    found = welcome(log)
+    assert (found.head, found.position, log.bytes) == (2, 2, 0)
+    assert log.skip() == 3
+    form(log)
+    first = frames(log)[0]
+    assert isinstance(first, totem_reader.Log)
+    assert (first.first, first.entries[0]) == (3, [totem_reader.SKIP])

@@ -99,6 +99,7 @@ class Transport(UdpuTransport):
 
     def __init__(self) -> None:
         self.settings, self.counters = TransportSettings(1), Counter()
+        self._addresses = {}
         self.replies: list[tuple[int, str]] = []
 
     def reply(self, node: int, source: str, datagram: bytes) -> None:

@@ -59,7 +59,7 @@ def join(joiner: Joiner, segments: list[bytes]) -> list[bytes]:
 
 
 def waiting(joiner: Joiner) -> int:
-    return sum(len(each.waiting) for each in joiner._senders.values())
+    return sum(len(each.waiting) for each in joiner.senders.values())
 
 
 def content(size: int, seed: int = 0) -> bytes:
@@ -178,7 +178,7 @@ def test_of_all_senders_the_one_with_most_gives_way() -> None:
             join(joiner, cut(cutter, content(4000))[:1])
     assert waiting(joiner) == INCOMPLETE_MAX
     assert counters["rx_incomplete"] == 6 * INCOMPLETE_OF_SENDER_MAX - INCOMPLETE_MAX
-    assert len(joiner._senders[6].waiting) > 0
+    assert len(joiner.senders[6].waiting) > 0
 
 
 # -- somebody without the key, who hears everything and has recorded everything
@@ -260,7 +260,7 @@ def test_segments_of_a_stranger_wait_nowhere() -> None:
     joiner = joiner_of()
     assert join(joiner, cut(Cutter(PAYLOAD_MAX, Node(3, life=2).security), content(4000))) == []
     assert join(joiner, [forged(number, 0, 3, sender=number) for number in range(1000)]) == []
-    assert joiner._senders == {}
+    assert joiner.senders == {}
 
 
 def test_segments_go_on_through_a_change_of_the_key() -> None:

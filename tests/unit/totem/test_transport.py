@@ -163,7 +163,9 @@ def test_udpu_takes_nothing_from_an_unlisted_address(stack: ExitStack) -> None:
 def test_udpu_takes_anything_if_it_is_told_to(stack: ExitStack) -> None:
     port = reserve_port(stack)
     open_to_all = TransportSettings(1, port, block_unlisted_ips=False)
-    link = Link(LinkSettings(open_to_all, members={1: ("127.0.0.1",)}, local_address="127.0.0.1"), Counter())
+    link = Link(
+        LinkSettings(open_to_all, members={1: ("127.0.0.1",), 9: ("127.0.0.8",)}, local_address="127.0.0.1"), Counter()
+    )
     stack.callback(link.close)
     link.tend((), 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:

@@ -31,12 +31,12 @@ class Datagram:
 
 
 @cache
-def datagrams(name: str) -> tuple[Datagram, ...]:
-    """All UDP datagrams of the capture `name` ("udp" or "udpu"), in order.
+def datagrams(name: str, directory: Path = DATA) -> tuple[Datagram, ...]:
+    """All UDP datagrams of the capture `name` ("udp" or "udpu", or one of `directory`), in order.
 
     Raises `ValueError` at anything but whole UDP over IPv4 and the kernel's IGMP: nothing is left out silently.
     """
-    data = gzip.decompress((DATA / f"{name}.pcap.gz").read_bytes())
+    data = gzip.decompress((directory / f"{name}.pcap.gz").read_bytes())
     magic, _, _, _, _, _, linktype = struct.unpack_from("<IHHiIII", data)
     if magic != _PCAP_MAGIC or linktype != _LINKTYPE_ETHERNET:
         raise ValueError(f"{name}: not a little-endian pcap file of an Ethernet")

@@ -127,18 +127,6 @@ def test_sync_messages_are_of_their_ring_and_encode_to_the_same_bytes(name: str)
         assert again == without_padding(whole[at:])
 
 
-@pytest.mark.parametrize("name", CAPTURES)
-def test_cmap_items_carry_the_config_version_and_encode_to_the_same_bytes(name: str) -> None:
-    found = 0
-    for _, _, whole in messages(name):
-        group, at = packets.split_group(whole)
-        if group is Group.EXECUTIVE and executive.service_of(whole[at:]) == (executive.Service.CMAP, 0):
-            found += 1
-            assert executive.decode_config_version(whole[at:]) == executive.ConfigVersion(7)
-            assert executive.encode_config_version(7) == without_padding(whole[at:])
-    assert found == MESSAGES[name]["0.0"]
-
-
 def test_long_cpg_messages_come_out_of_reassembly_whole() -> None:
     """MCASTs announce their payload; two PARTIAL_MCASTs make the one of 2,000,000 bytes."""
     lengths, parts = [], []

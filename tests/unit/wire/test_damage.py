@@ -20,7 +20,7 @@ from services.totem.wire.frames import Mcast
 from services.totem.wire.packets import Group
 from tests.unit.wire import strategies as wire
 from tests.unit.wire.encoding import encode_frame
-from tests.unit.wire.layouts import FRAMES, PACKET, RING, Example, barrier, cmap_item, service_build
+from tests.unit.wire.layouts import FRAMES, PACKET, RING, Example, barrier, service_build
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ def check_payload(whole: bytes) -> None:
     assert at <= len(whole)
     decoders: list[Callable[[bytes], object]] = [syncmsg.decode_sync]
     if group is Group.EXECUTIVE:
-        decoders = [executive.service_of, executive.decode_config_version]
+        decoders = [executive.service_of]
     for decoder in decoders:
         assert refusal(decoder, whole[at:]) in (None, Reason.BAD_MESSAGE)
 
@@ -228,8 +228,7 @@ def test_a_packet_of_another_version_or_type(offset: int, value: int) -> None:
 PAYLOADS = {
     "barrier": packets.SYNC_PREFIX + barrier(),
     "service-build": packets.SYNC_PREFIX + service_build(4, [0, 2, 3, 5]),
-    "cmap": packets.EXECUTIVE_PREFIX + cmap_item(7),
-    "cmap-without-value": packets.EXECUTIVE_PREFIX + cmap_item(None),
+    "executive": packets.EXECUTIVE_PREFIX + bytes(16),
     "several-groups": b"\x02\x00\x04\x00\x04\x00" + b"elsesync" + barrier(),
 }
 each_payload = pytest.mark.parametrize("whole", PAYLOADS.values(), ids=PAYLOADS)
@@ -239,7 +238,7 @@ each_payload = pytest.mark.parametrize("whole", PAYLOADS.values(), ids=PAYLOADS)
 def test_a_message_cut_anywhere(whole: bytes) -> None:
     """Cut in its group header it is BAD_GROUP, behind that BAD_MESSAGE; nothing shorter than the whole is taken."""
     group, at = packets.split_group(whole)
-    decoder = syncmsg.decode_sync if group is Group.SYNC else executive.decode_config_version
+    decoder = syncmsg.decode_sync if group is Group.SYNC else executive.service_of
     for end in range(at):
         assert refusal(packets.split_group, whole[:end]) is Reason.BAD_GROUP
     for end in range(at, len(whole)):
@@ -279,17 +278,3 @@ def test_a_service_build_of_none_or_of_all_slots(count: int) -> None:
 @pytest.mark.parametrize("kind", [2, 3, -1, 0x7FFF_FFFF])
 def test_a_sync_message_of_unknown_kind_is_ignored(kind: int) -> None:
     assert syncmsg.decode_sync(struct.pack("<i4xi4x", kind, 16)) is None
-
-
-@pytest.mark.parametrize("key_length", [19, 21, 256, 257, 0xFFFF])
-def test_a_cmap_key_that_lies_about_its_length_is_another_key(key_length: int) -> None:
-    item = bytearray(cmap_item(7))
-    struct.pack_into("<H", item, 48, key_length)
-    assert executive.decode_config_version(bytes(item)) is None
-
-
-@pytest.mark.parametrize(("kind", "length"), [(0, 0), (7, 8), (8, 4), (8, 7), (8, 9), (8, 2**64 - 1), (255, 8)])
-def test_a_cmap_value_of_another_type_or_length_is_no_version(kind: int, length: int) -> None:
-    item = bytearray(cmap_item(7))
-    struct.pack_into("<B7xQ", item, 48 + 264, kind, length)
-    assert executive.decode_config_version(bytes(item)) == executive.ConfigVersion(0)

@@ -17,7 +17,6 @@ from tests.unit.wire.layouts import (
     RING,
     Example,
     barrier,
-    cmap_item,
     header,
     lay,
     ring_at,
@@ -166,24 +165,6 @@ def test_a_message_to_nobody_is_for_no_group_of_ours() -> None:
     with pytest.raises(Malformed) as caught:
         packets.split_group(packets.NOBODY_PREFIX)
     assert caught.value.reason is Reason.BAD_GROUP
-
-
-@pytest.mark.parametrize("version", [1, 7, 0x0102030405060708, 2**64 - 1])
-def test_a_config_version_is_as_laid_out(version: int) -> None:
-    assert executive.encode_config_version(version) == cmap_item(version)
-    for fill in (0, GARBAGE):
-        assert executive.decode_config_version(cmap_item(version, fill=fill)) == executive.ConfigVersion(version)
-
-
-def test_no_config_version_is_an_item_without_value() -> None:
-    assert executive.encode_config_version(0) == cmap_item(None)
-    assert executive.decode_config_version(cmap_item(None)) == executive.ConfigVersion(0)
-
-
-def test_a_cmap_item_with_another_key_is_not_a_config_version() -> None:
-    assert executive.decode_config_version(cmap_item(7, key=b"totem.config_versio")) is None
-    assert executive.decode_config_version(cmap_item(7, key=b"totem.config_version2")) is None
-    assert executive.decode_config_version(cmap_item(7, key=b"")) is None
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.totem.wire import executive, frames, packets, syncmsg
+from services.totem.wire import frames, packets, syncmsg
 from services.totem.wire.frames import Commit, Frame, HoldCancel, Join, Kind, Mcast, Merge, Token
 from services.totem.wire.packets import Group
 from tests.unit.wire import strategies as wire
@@ -88,11 +88,3 @@ def test_service_builds(build: syncmsg.ServiceBuild) -> None:
     encoded = syncmsg.encode_service_build(build)
     assert len(encoded) == 552
     assert syncmsg.decode_sync(encoded) == build
-
-
-@wire.reproducible
-@given(wire.u64)
-def test_config_versions(version: int) -> None:
-    encoded = executive.encode_config_version(version)
-    assert executive.service_of(encoded) == (executive.Service.CMAP, 0)
-    assert executive.decode_config_version(encoded) == executive.ConfigVersion(version)

@@ -3,6 +3,8 @@
 import json
 import socket
 import tempfile
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 from rondo.cli.commands._report import report
 from rondo.cli.commands.debug import lines
 from rondo.cli.main import main
-from rondo.node.supervision import record
+from rondo.config import resolve
+from rondo.config.reader import load_text
+from rondo.node.supervision import RESOLVED_CONFIGURATION, record, survey
 from rondo.node.supervision.survey import is_healthy
 
 
@@ -20,7 +24,7 @@ def test_status_of_no_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     found = json.loads(capsys.readouterr().out)
     assert found["state"] == "stopped"
     assert found["ring"] is None
-    assert found["services"]["totem"] == {"pid": None, "state": "stopped", "restarts": 0}
+    assert found["services"]["totem"] == {"pid": None, "state": "stopped", "restarts": 0, "last_end": ""}
     assert set(found) >= {"node", "state", "ring", "members", "services", "counters"}
 
 
@@ -170,3 +174,96 @@ def test_healthy_is_only_who_does_its_work() -> None:
 def test_debug_prints_nested_values_one_a_line() -> None:
     value = {"pid": 1, "ring": {"sequence": 2}, "members": [1, 2], "groups": [{"group": "g"}], "none": None, "e": []}
     assert lines(value) == ["pid: 1", "ring.sequence: 2", "members: 1 2", "groups[0].group: g", "none: -", "e: -"]
+
+
+def absent(node: int, **changes: Any) -> dict[str, Any]:
+    since = "2026-02-03T04:05:06+01:00"
+    return {"node": node, "name": "", "addresses": [], "since": since, "seen": True, "listens": True} | changes
+
+
+def test_the_report_names_who_is_absent_and_since_when() -> None:
+    away = [
+        absent(2, name="beta", addresses=["10.0.0.2", "10.1.0.2"]),
+        absent(3, addresses=["10.0.0.3"], seen=False, listens=False),
+    ]
+    text = report(found(absent=away))
+    assert text.splitlines()[2:5] == [
+        "2 absent:",
+        "  node 2 beta (10.0.0.2, 10.1.0.2) since 2026-02-03T04:05:06+01:00",
+        "  node 3 (10.0.0.3) not seen since this node's start, 2026-02-03T04:05:06+01:00; its port is closed: "
+        "it does not run, or has another mcastport",
+    ]
+    lines = report(found(absent=[absent(number) for number in range(100)])).splitlines()
+    assert "100 absent:" in lines
+    assert "  and 84 more" in lines
+    assert "absent" not in report(found(absent=[]))
+
+
+def test_the_report_names_links_of_knet_and_those_that_are_down_first() -> None:
+    link = {"link": 0, "remote": "10.0.0.2", "up": True, "since_ms": 1000, "mtu": 1397, "latency_us": 250}
+    links = {"2": [link, link | {"link": 1, "remote": "10.1.0.2", "up": False}]}
+    lines = [line for line in report(found(links=links)).splitlines() if "link" in line]
+    assert lines[0] == "links: 1 of 2 up"
+    assert lines[1].startswith("  to node 2 link 1 (10.1.0.2) DOWN since 20")
+    assert lines[2].startswith("  to node 2 link 0 (10.0.0.2) up since 20")
+    assert lines[2].endswith(", MTU 1397, 0.2 ms")
+
+
+def test_the_report_names_who_is_refused_and_how_a_service_ended() -> None:
+    stranger = {"address": "10.0.0.9", "why": "its node id 9 is not in the nodelist; write it", "seconds_ago": 2.6}
+    ended = {"pid": 7, "state": "running", "restarts": 1, "last_end": "2026-02-03T04:05:06+01:00 was killed by SIGKILL"}
+    lines = report(found(strangers=[stranger], services={"cpg": ended})).splitlines()
+    assert "refused: packets from 10.0.0.9, last 3 s ago: its node id 9 is not in the nodelist; write it" in lines
+    assert "last end of cpg: 2026-02-03T04:05:06+01:00 was killed by SIGKILL" in lines
+
+
+@pytest.mark.parametrize(
+    ("supervisor", "state", "lines"),
+    [
+        ("running", "running", []),
+        (
+            "stopped",
+            "running",
+            ["supervisord does not run, so nothing is started again; run `rondo start`"],
+        ),
+        ("running", "restarting", ["cpg does not run; it is started again; its last end: just now"]),
+        ("running", "not answering", ["cpg does not answer; its last end: just now"]),
+        ("stopped", "stopped", ["supervisord does not run", "cpg does not run; its last end: just now"]),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_status_says_what_does_not_run_and_fails(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    supervisor: str,
+    state: str,
+    lines: list[str],
+    as_json: bool,
+) -> None:
+    cpg = {"pid": 7, "state": state, "restarts": 1, "last_end": "just now"}
+    seen = found(supervisor={"pid": 5, "state": supervisor}, services={"cpg": cpg})
+    monkeypatch.setattr("rondo.node.supervision.survey.status", lambda _run_dir: seen)
+    monkeypatch.setattr("rondo.cli.commands.status.SAMPLE_SECONDS", 0.0)
+    code = main(["status", "--run-dir", str(tmp_path), *(["--json"] if as_json else [])])
+    assert code == (1 if lines else 0)
+    said = [] if as_json else lines
+    warned = capsys.readouterr().err.splitlines()
+    assert [line[: len(f"warning: {text}")] for line, text in zip(warned, said, strict=True)] == [
+        f"warning: {text}" for text in said
+    ]
+
+
+def test_status_ties_what_totem_tells_to_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = "".join(
+        f" node {{\n nodeid: {number}\n name: {name}\n ring0_addr: 10.0.0.{number}\n }}\n"
+        for number, name in ((1, "alpha"), (2, "beta"))
+    )
+    loaded = load_text(f"totem {{\n transport: udpu\n secauth: off\n}}\nnodelist {{\n{nodes}}}\n", "f", node_id=1)
+    resolve(loaded).save(tmp_path / RESOLVED_CONFIGURATION)
+    told = {"node": 1, "state": "operational", "absent": [{"node": 2, "seconds": 3600.0, "seen": True}], "deaf": [2]}
+    monkeypatch.setattr(survey, "ask_all", lambda _run_dir: {"totem": told, "cpg": None})
+    (away,) = survey.status(tmp_path)["absent"]
+    since = datetime.fromisoformat(away.pop("since")).timestamp()
+    assert abs(time.time() - 3600 - since) < 10
+    assert away == {"node": 2, "name": "beta", "addresses": ["10.0.0.2"], "seen": True, "listens": False}

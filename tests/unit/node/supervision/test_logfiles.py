@@ -1,7 +1,7 @@
 """The logs of several processes as one."""
 
-import os
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,9 @@ def texts(log: MergedLog) -> list[str]:
 
 
 def today(clock: str) -> str:
-    return time.strftime("%b %d ") + clock
+    """A time of today in the services' form, in the zone of this machine."""
+    moment = datetime.fromisoformat(time.strftime("%Y-%m-%dT") + clock).astimezone()
+    return moment.isoformat(timespec="milliseconds" if "." in clock else "seconds")
 
 
 def test_lines_are_ordered_by_time_over_all_files(run_dir: Path) -> None:
@@ -69,12 +71,18 @@ def test_what_comes_later_is_read_on_also_after_rotation(run_dir: Path) -> None:
     assert texts(log) == ["x"], "cut off in place"
 
 
-def test_december_lies_before_january(run_dir: Path) -> None:
-    path = write(run_dir, "totem.log", "Dec 31 23:59:59.000 info    [T] old", "Jan 01 00:00:01.000 info    [T] new")
-    new_year = time.mktime((2026, 1, 1, 0, 0, 2, 0, 0, -1))
-    os.utime(path, (new_year, new_year))
-    old, new = MergedLog(log_files(run_dir, "totem")).read()
-    assert new.seconds - old.seconds == 2
+def test_years_and_zones_count(run_dir: Path) -> None:
+    write(
+        run_dir,
+        "totem.log",
+        "2025-12-31T23:59:59.000+01:00 info    [T] old",
+        "2026-01-01T00:00:01.000+01:00 info    [T] new",
+        "2026-02-30T00:00:01.000+01:00 info    [T] no such day",
+    )
+    write(run_dir, "cpg.log", "2025-12-31T23:00:00+00:00 info    [T] between")
+    lines = MergedLog(log_files(run_dir)).read()
+    assert [line.text.split("] ")[1] for line in lines] == ["old", "between", "new", "no such day"]
+    assert lines[2].seconds - lines[0].seconds == 2
 
 
 def test_what_is_there_can_be_left_out(run_dir: Path) -> None:
@@ -102,6 +110,16 @@ def test_bytes_that_are_no_text_do_no_harm(run_dir: Path) -> None:
 def test_the_last_words_of_a_service(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "log").write_text(content)
     assert last_words(tmp_path / "log") == words
+
+
+def test_the_reason_is_found_above_what_came_after_it(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("2026 notice here\ntotem: the port is taken; choose another\nLeft the ring.\n\n")
+    assert last_words(tmp_path / "log", "totem") == "the port is taken; choose another"
+    assert last_words(tmp_path / "log", "cpg") == "Left the ring."
+    (tmp_path / "log").write_text("Error: too few descriptors\nFor help, use supervisord -h\n")
+    assert last_words(tmp_path / "log") == "too few descriptors"
+    (tmp_path / "log").write_text("totem: an earlier life\n" + "line\n" * 20)
+    assert last_words(tmp_path / "log", "totem") == "line"
 
 
 def test_a_missing_log_has_no_last_words(tmp_path: Path) -> None:

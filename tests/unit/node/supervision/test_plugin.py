@@ -1,16 +1,22 @@
 """When supervisord's plugin has a dead service started again at once, and when at supervisord's own pace."""
 
+import dataclasses
+import signal
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from supervisor import events
-from supervisor.states import ProcessStates
+from supervisor.states import ProcessStates, SupervisorStates
 
+from rondo.config import Config, Loaded, LogSettings, resolve
+from rondo.node.supervision import RESOLVED_CONFIGURATION, record
 from rondo.node.supervision.plugin import AT_ONCE_AFTER_SECONDS, AT_ONCE_MAX, Watch
 
-KILLED, FAILED = -9, 1
+KILLED, FAILED = -1, 1
+"""As supervisord has them: which signal it was, it does not say."""
 SHORT, LONG = 0.0, AT_ONCE_AFTER_SECONDS + 1
 
 
@@ -33,6 +39,7 @@ def lives(directory: Path, *deaths: tuple[float, int]) -> list[bool]:
         config = SimpleNamespace(name="cpg", stdout_logfile=str(directory / "cpg.log"))
         process = SimpleNamespace(config=config, exitstatus=status, laststart=time.time() - seconds, pid=1)
         before = bell.rung
+        watch.remembering(partial(divmod, signal.SIGKILL if status < 0 else status << 8, 1 << 32))()
         watch.on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
         at_once.append(bell.rung > before)
     return at_once
@@ -51,3 +58,45 @@ def test_what_is_killed_soon_again_is_started_at_once_but_not_for_ever(tmp_path:
 
 def test_what_ends_by_itself_soon_waits(tmp_path: Path) -> None:
     assert lives(tmp_path, (SHORT, FAILED)) == [False]
+
+
+def configured(run_dir: Path, logfile: Path) -> None:
+    """A resolved configuration with this log file, as `rondo start` leaves it."""
+    node = dataclasses.replace(
+        resolve(Loaded(Config(), file=""), state_dir=run_dir),
+        logging={"": LogSettings(to_stderr=False, to_logfile=True, logfile=str(logfile))},
+    )
+    node.save(run_dir / RESOLVED_CONFIGURATION)
+
+
+def test_what_ends_a_service_is_in_the_configured_log_and_in_the_record(tmp_path: Path) -> None:
+    configured(tmp_path, tmp_path / "node.log")
+    (tmp_path / "cpg.log").write_text("cpg: no room; make some\nbye\n")
+    lives(tmp_path, (LONG, KILLED), (LONG, 15))
+    first, second = (tmp_path / "node.log").read_text().splitlines()
+    assert first.endswith("error   [SUPERV] cpg was killed by SIGKILL")
+    assert second.endswith("error   [SUPERV] cpg exited with 15: no room; make some")
+    assert record.read(tmp_path).ends["cpg"].endswith(" exited with 15: no room; make some")
+
+
+def test_without_a_configuration_or_a_directory_for_the_log_supervision_goes_on(tmp_path: Path) -> None:
+    assert lives(tmp_path, (LONG, KILLED)) == [True]
+    configured(tmp_path, tmp_path / "missing" / "node.log")
+    assert lives(tmp_path, (LONG, KILLED)) == [True]
+
+
+def test_why_the_node_stops_is_in_the_configured_log(tmp_path: Path) -> None:
+    configured(tmp_path, tmp_path / "node.log")
+    (tmp_path / "totem.log").write_text("totem: others have a newer configuration\nLeft the ring.\n")
+    logger = SimpleNamespace(critical=lambda _text: None, error=lambda _text: None)
+    daemon = SimpleNamespace(options=SimpleNamespace(logger=logger, mood=SupervisorStates.RUNNING))
+    watch = Watch(daemon, tmp_path, Bell())  # type: ignore[arg-type]
+    process = SimpleNamespace(
+        config=SimpleNamespace(name="totem", stdout_logfile=str(tmp_path / "totem.log")),
+        exitstatus=8, laststart=time.time(), pid=1,
+    )  # fmt: skip
+    watch.on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
+    assert daemon.options.mood == SupervisorStates.SHUTDOWN
+    why = "totem exited with 8: others have a newer configuration"
+    assert record.read(tmp_path).failure == why
+    assert (tmp_path / "node.log").read_text().rstrip().endswith(f"crit    [SUPERV] {why}; the node stops")

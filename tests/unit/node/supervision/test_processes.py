@@ -115,3 +115,46 @@ def test_kill_ends_everything_at_once(tmp_path: Path, start: Start) -> None:
     started = [start("services.totem", DEAF), start("rondo.node.supervision.supervisord", DEAF)]
     kill(tmp_path)
     assert [each.wait() for each in started] == [-signal.SIGKILL, -signal.SIGKILL]
+
+
+FIND = """
+import os, sys
+from pathlib import Path
+from rondo.node.supervision import processes
+os.setgroups([]); os.setresgid(*3 * [12345]); os.setresuid(*3 * [12345])
+print([each.name for each in processes.find(Path(sys.argv[1]))])
+"""
+
+
+@pytest.mark.root
+def test_services_whose_memory_is_private_are_found_by_their_own_user(tmp_path: Path) -> None:
+    """He may not see their environment; their command line he may. Another user's are not his."""
+    arguments = ["-m", "services.totem", "--resolved", str(tmp_path / "node.msgpack")]
+    arguments += ["--run-dir", str(tmp_path)]
+    environment = os.environ | {processes.MARK: processes.mark(tmp_path)}
+    for uid, found in ((12345, "['totem']"), (12346, "[]")):
+        drop = f"import os; os.setgroups([]); os.setresgid(*3 * [{uid}]); os.setresuid(*3 * [{uid}])"
+        private = f"from rondo.node.service import keep_memory_private\n{drop}\nkeep_memory_private()\n{SLEEP}"
+        with subprocess.Popen(
+            [sys.executable, "-c", private, *arguments], env=environment, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert [each.pid for each in processes.find(tmp_path)] == [process.pid], "root sees it by its mark"
+            done = subprocess.run(
+                [sys.executable, "-c", FIND, str(tmp_path)], capture_output=True, text=True, check=True
+            )
+            assert done.stdout.strip() == found
+            other = subprocess.run(
+                [sys.executable, "-c", FIND, str(tmp_path / "other")], capture_output=True, text=True, check=True
+            )
+            assert other.stdout.strip() == "[]"
+            process.kill()
+
+
+def test_no_service_leaves_a_core_or_shows_its_memory(tmp_path: Path) -> None:
+    """Its memory belongs to root then, as /proc shows it."""
+    script = "from rondo.node.service import keep_memory_private\nkeep_memory_private()\n"
+    script += "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"

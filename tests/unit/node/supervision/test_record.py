@@ -8,7 +8,7 @@ from rondo.node.supervision import record
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    written = record.Record({"totem": 3, "cpg": 0}, "totem exited with 8: no such key")
+    written = record.Record({"totem": 3, "cpg": 0}, {"cpg": "2026 was killed"}, "totem exited with 8: no such key")
     written.save(tmp_path)
     assert record.read(tmp_path) == written
     record.forget(tmp_path)

@@ -31,6 +31,9 @@ def test_every_service_has_a_section(configuration: configparser.RawConfigParser
 def test_they_differ_in_the_order_of_stopping_alone(configuration: configparser.RawConfigParser) -> None:
     sections = [dict(configuration[f"program:{name}"]) for name in SERVICES]
     priorities = [int(section.pop("priority")) for section in sections]
+    assert [section.pop("autostart", None) for section in sections if "autostart" in section] == [
+        "%(ENV_RONDO_C_PROGRAMS)s"
+    ]
     assert priorities == sorted(set(priorities)), "supervisord stops the highest first: clients before the ring"
     assert all(section == sections[0] for section in sections)
 

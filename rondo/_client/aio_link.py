@@ -1,0 +1,323 @@
+"""A session and its socket, served by an event loop of asyncio. The same socket as that of `link`, without a thread."""
+
+import asyncio
+import time
+import warnings
+import weakref
+from collections.abc import Callable
+
+from rondo._client import descriptors
+from rondo._client.arrival import ARRIVALS
+from rondo._client.batches import RequestFactory
+from rondo._client.dialling import dial
+from rondo._client.groups import Group
+from rondo._client.link import Handle
+from rondo._client.place import Place
+from rondo._client.session import Session
+from rondo._client.worker import (
+    ACK_BYTES,
+    ACK_DELAY_MS,
+    BYE_MS,
+    LONG_S,
+    LOOK_S,
+    LOOK_UNTOLD_S,
+    LOOK_UNTOLD_S_MAX,
+    QUICK_S,
+    RETRY_MS,
+    RETRY_MS_MAX,
+)
+from rondo.errors import BadHandle, Busy, Disconnected, Timeout
+from rondo.ipc.endpoints import ipc_path
+
+
+class Link:
+    """A session and its socket."""
+
+    def __init__(
+        self, place: Place, name: str, request_factory: RequestFactory, handle: Handle, lost_after_ms: float | None
+    ) -> None:
+        """Raises InvalidParameter, AccessDenied."""
+        self.place = place
+        self._dealer = dial(place)
+        self.session = Session(name, request_factory, self, why_denied=place.denied)
+        self.is_closed = False
+        self._forks = descriptors.forks
+        self._loop = asyncio.get_running_loop()
+        self._handle = weakref.ref(handle, self._forgotten)
+        self._lost_after_ms = lost_after_ms
+        self._path = ipc_path(place.endpoint)
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._takers: set[Group] = set()
+        self._flush_is_due = False
+        self._ack_timer: asyncio.TimerHandle | None = None
+        self._retry_timer: asyncio.TimerHandle | None = None
+        self._absence_timer: asyncio.TimerHandle | None = None
+        self._deadline_timer: asyncio.TimerHandle | None = None
+        self._absent_since_s = time.monotonic()
+        self._quick_until_s = self._absent_since_s + QUICK_S
+        self._retry_ms = RETRY_MS
+        self._ticket: int | None = None
+        self._writes = False
+        descriptors.inherit(self)
+        self._dealer.send(self.session.hello())
+        self._loop.add_reader(self._dealer.fileno(), self._on_readable)
+        self._loop.call_soon(self._on_readable)
+        self._is_absent()
+        self._retry()
+
+    def check_process(self) -> None:
+        """Raise BadHandle in a process that was forked off after the connection was made, and in another loop."""
+        if self._forks != descriptors.forks:
+            raise BadHandle("this connection belongs to the parent process; after a fork, connect anew")
+        if asyncio.get_running_loop() is not self._loop:
+            raise BadHandle("this connection belongs to another event loop; connect in the one that uses it")
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    async def wait(self, condition: Callable[[], object], timeout: float | None, what: str) -> None:
+        """Wait until `condition` is true. Raises Timeout, saying `what` did not happen."""
+        if condition():
+            return
+        future: asyncio.Future[None] | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    future = self._loop.create_future()
+                    self._waiting.add(future)
+                    await future
+        except TimeoutError:
+            raise Timeout(what) from None
+        finally:
+            if future is not None:
+                self._waiting.discard(future)
+
+    async def wait_for_order(self, condition: Callable[[], object], timeout: float | None, what: str) -> None:
+        """The same, where only further events can make it true: those that wait to be handled do not hold them up."""
+        waiters, token = self.session.order_waiters, object()
+        waiters.add(token)
+        try:
+            self.session.acknowledge_unhandled()
+            self.taken()
+            await self.wait(condition, timeout, what)
+        finally:
+            waiters.discard(token)
+
+    async def wait_for_event(self, group: Group, timeout: float | None) -> bool:
+        """Make the next events of a group ready; that acknowledges those before. False if there will be none any more.
+        Raises Timeout; Busy if another task waits for them."""
+        if group in self._takers:
+            raise Busy(f"another task waits for the events of group {group.name!r}; one at a time takes them")
+        found = self.session.fill(group)
+        self.taken()
+        if found:
+            return True
+        self._takers.add(group)
+        try:
+            await self.wait(lambda: group.queue or group.is_over, timeout, "")
+        finally:
+            self._takers.discard(group)
+        return self.session.fill(group)
+
+    def notify(self) -> None:
+        """Something has changed: have all look that wait."""
+        waiting, self._waiting = self._waiting, set()
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    # -- the socket ----------------------------------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        """Take in what there is, some at a time: others of the loop have their turn."""
+        if self.is_closed:
+            return
+        session, dealer = self.session, self._dealer
+        was_open = session.is_open
+        received = dealer.receive()
+        for envelope in received:
+            session.receive(envelope)
+        if dealer.is_broken:
+            self._begin_again()
+        if session.is_open and not was_open:
+            self._is_here()
+        if received:
+            self.notify()
+            self.wake()
+            self._plan_ack()
+        if dealer.has_pending:
+            self._loop.call_soon(self._on_readable)
+
+    def _begin_again(self) -> None:
+        dealer, session = self._dealer, self.session
+        dealer.is_broken = False
+        if dealer.is_denied:
+            session.refused()
+        else:
+            session.is_open = False
+            session.suspended(f"the connection to {self.place.endpoint} has broken")
+            dealer.send(session.hello())
+            self._is_absent()
+        self.notify()
+
+    # -- while the node is away ----------------------------------------------------------------------------------
+
+    def _is_absent(self) -> None:
+        if self._absence_timer is None:
+            now_s = time.monotonic()
+            self._absent_since_s, self._quick_until_s, self._retry_ms = now_s, now_s + QUICK_S, RETRY_MS
+            after_ms = self.session.resume_ms if self._lost_after_ms is None else self._lost_after_ms
+            self._absence_timer = self._loop.call_later(after_ms / 1000, self._lost)
+        self._plan_retry(RETRY_MS / 1000)
+
+    def _is_here(self) -> None:
+        for timer in (self._absence_timer, self._retry_timer):
+            if timer is not None:
+                timer.cancel()
+        self._absence_timer = self._retry_timer = None
+        self._forget_arrival()
+
+    def _lost(self) -> None:
+        """The absence timer has run out; it stays where it is until the node is there."""
+        self.session.lost(f"no answer from {self.place.endpoint} for {time.monotonic() - self._absent_since_s:.0f} s")
+        self.notify()
+
+    def _plan_retry(self, pause_s: float) -> None:
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+        self._retry_timer = self._loop.call_later(pause_s, self._retry)
+
+    def _retry(self) -> None:
+        """Try to connect, and plan the next attempt if there has to be one."""
+        self._retry_timer = None
+        if self.is_closed or self._dealer.retry_at_s is None:
+            return
+        # First the watch: what comes between it and the attempt is then not missed.
+        pause_s = self._pause_s(now_s := time.monotonic())
+        self._dealer.tend(now_s)
+        if self._dealer.retry_at_s is not None:
+            self._plan_retry(pause_s)
+
+    def _pause_s(self, now_s: float) -> float:
+        if now_s < self._quick_until_s:
+            self._retry_ms = min(2 * self._retry_ms, RETRY_MS_MAX)
+            return self._retry_ms / 1000
+        former = self._ticket
+        self._ticket = ARRIVALS.watch(self._path, self._arrived) if self._path is not None else None
+        if former is not None:
+            ARRIVALS.forget(former)
+        if self._ticket is not None:
+            return LOOK_S
+        return LOOK_UNTOLD_S if now_s < self._absent_since_s + LONG_S else LOOK_UNTOLD_S_MAX
+
+    def _arrived(self) -> None:
+        """The socket has appeared. Called by the thread that watches."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_arrival)
+
+    def _on_arrival(self) -> None:
+        self._quick_until_s, self._retry_ms = time.monotonic() + QUICK_S, RETRY_MS
+        self._retry()
+
+    def _forget_arrival(self) -> None:
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ARRIVALS.forget(ticket)
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Send what waits, at the end of this turn of the loop."""
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        if self.is_closed:
+            return
+        self._send(acknowledge=self.session.ack_bytes >= ACK_BYTES)
+        deadline_s = self.session.requests.next_deadline_s
+        if deadline_s is not None and self._deadline_timer is None:
+            pause_s = max(0.0, deadline_s - time.monotonic())
+            self._deadline_timer = self._loop.call_later(pause_s, self._expire)
+
+    def _expire(self) -> None:
+        self._deadline_timer = None
+        if self.session.requests.expire(time.monotonic()):
+            self.notify()
+        self.wake()
+
+    def _send(self, *, acknowledge: bool, everything: bool = False) -> None:
+        for envelope in self.session.outgoing(acknowledge=acknowledge, everything=everything):
+            self._dealer.send(envelope)
+        if self._dealer.has_pending:
+            # To send may have used up the descriptor's word that there is something to read.
+            self._loop.call_soon(self._on_readable)
+
+    def _plan_ack(self) -> None:
+        if self._ack_timer is None and self.session.ack_bytes and not self.is_closed:
+            self._ack_timer = self._loop.call_later(ACK_DELAY_MS / 1000, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        self._ack_timer = None
+        if self.session.ack_bytes and not self.is_closed:
+            self._send(acknowledge=True)
+
+    def taken(self) -> None:
+        """Events were taken: acknowledge at once if much was handled, else soon."""
+        if self.session.ack_bytes >= ACK_BYTES:
+            self.wake()
+        elif self.session.ack_bytes:
+            self._plan_ack()
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """End the session cleanly, and wait until the gateway knows."""
+        if self._forks != descriptors.forks or self.is_closed:
+            return
+        self.check_process()
+        session = self.session
+        try:
+            if session.is_open:
+                self._send(acknowledge=True, everything=True)
+                self._dealer.send(session.bye())
+                await self.wait(lambda: session.ended is not None or not session.is_open, BYE_MS / 1000, "")
+        except Timeout:
+            return
+        finally:
+            self.close_now()
+
+    def close_now(self) -> None:
+        """End the session without waiting for the gateway's answer. It may have made one although we have not heard of
+        it."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if self.session.ended is None and self._dealer.is_connected:
+            self._dealer.send(self.session.bye())
+        self.session.end(Disconnected("the connection was closed"))
+        self._is_here()
+        for timer in (self._ack_timer, self._deadline_timer):
+            if timer is not None:
+                timer.cancel()
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._dealer.fileno())
+            self.notify()
+        self._dealer.close()
+
+    def forsake(self) -> None:
+        """In a child process: close its copies."""
+        if self.place.keys is None:
+            self.is_closed = True
+            self._dealer.close()
+
+    def _forgotten(self, _handle: "weakref.ref[Handle]") -> None:
+        """The application cannot use this connection any more. Called by the garbage collector, anywhere."""
+        if self.is_closed or self._forks != descriptors.forks:
+            return
+        if self._loop.is_closed():
+            self.close_now()
+        else:
+            self._loop.call_soon_threadsafe(self.close_now)
+        warnings.warn(f"unclosed connection to {self.place.endpoint}", ResourceWarning, stacklevel=2)

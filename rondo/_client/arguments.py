@@ -1,0 +1,55 @@
+"""What an application gives is looked at where it is given: an error names the argument and the value."""
+
+import math
+import sys
+import time
+
+from rondo.errors import InvalidParameter, NotSupported
+from rondo.protocol.requests import Guarantee
+
+_GUARANTEES = {int(each): each for each in Guarantee}
+_PATCHED_BY = (("gevent", "gevent.monkey", "is_module_patched", ("threading", "thread", "select")),
+               ("eventlet", "eventlet.patcher", "is_monkey_patched", ("thread", "select")))  # fmt: skip
+
+
+def deadline_of(timeout: float | None, name: str = "timeout") -> float | None:
+    """When a time-out of that many seconds is over, by time.monotonic(); None = never. Raises InvalidParameter."""
+    if timeout is None:
+        return None
+    check_seconds(timeout, name)
+    return time.monotonic() + timeout
+
+
+def check_seconds(timeout: float | None, name: str = "timeout") -> None:
+    """Raise InvalidParameter for what is no number of seconds and not None."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
+        raise InvalidParameter(f"{name}: a number of seconds, or None for ever; not {timeout!r}")
+
+
+def guarantee_of(guarantee: int) -> Guarantee:
+    """A guarantee; its number (cpg_guarantee_t) is as good. Raises InvalidParameter."""
+    found = _GUARANTEES.get(guarantee) if type(guarantee) is int or isinstance(guarantee, Guarantee) else None
+    if found is None:
+        raise InvalidParameter(f"guarantee: rondo.Guarantee.AGREED or SAFE; not {guarantee!r}")
+    return found
+
+
+def bytes_of(data: bytes) -> bytes:
+    """The bytes of what is bytes-like. Raises InvalidParameter."""
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise InvalidParameter(f"data: bytes, or what is like them; not {type(data).__name__} {data!r:.80}") from None
+
+
+def refuse_green_threads() -> None:
+    """Raise NotSupported where threads and polls are not what they seem: a connection has a thread of its own."""
+    for name, module_name, function, patched in _PATCHED_BY:
+        is_patched = getattr(sys.modules.get(module_name), function, None)
+        if is_patched is not None and any(is_patched(each) for each in patched):
+            raise NotSupported(
+                f"{name} has replaced the threads or polls of this process (monkey patching), and a connection to the "
+                f"cluster needs real ones: connect in a process of its own, or without patching thread and select"
+            )

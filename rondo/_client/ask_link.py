@@ -1,0 +1,136 @@
+"""Requests to SAM or control over the node's gateway: one at a time, answered or repeated (docs/PROTOCOL-CLIENT.md).
+
+The service and the gateway may be killed and come back meanwhile. A request that may have been lost is sent again, if
+done twice it has the effect of once. One that an exception of a signal handler has interrupted leaves a connection of
+which nobody knows what was written to it; the next one is asked on another.
+"""
+
+import threading
+import time
+from typing import Any
+
+from rondo._client import descriptors
+from rondo._client.arguments import check_seconds
+from rondo._client.descriptors import Wakeup, poll
+from rondo._client.dialling import dial
+from rondo._client.place import Place
+from rondo.errors import AccessDenied, BadHandle, Disconnected, MessageError, Timeout, error_of
+from rondo.protocol.client_gateway import FROM_GATEWAY, Kind, decode, encode
+from rondo.protocol.codes import Code
+from rondo.protocol.envelope import BusError, unpack
+
+AGAIN_S = 0.1
+TIMEOUT_S = 10.0
+RETRY_S = 0.05
+"""How often a gateway that is away is looked for."""
+
+
+class AskLink:
+    """A connection. May be used from several threads; each request waits for its turn."""
+
+    request_kind: Kind
+    reply_kind: Kind
+
+    def __init__(self, place: Place) -> None:
+        """Raises InvalidParameter, AccessDenied."""
+        self._place = place
+        self._forks = descriptors.forks
+        self._lock = threading.Lock()
+        self._wakeup = Wakeup()
+        self._number = 0
+        self._is_torn = False
+        """A request has ended half-way."""
+        self._is_closed = False
+        self._dealer = dial(place)
+        descriptors.inherit(self)
+
+    def send(self, blob: bytes, timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True) -> Any:
+        """Ask, and wait for the answer, `timeout` seconds at most (None: for ever). Raises rondo.Error.
+
+        `may_repeat`: done twice it has the effect of once. Else it is not sent again when nobody knows whether it was
+        done, and raises Disconnected.
+        """
+        if self._forks != descriptors.forks:
+            raise BadHandle("this connection belongs to the parent process; after a fork, connect anew")
+        check_seconds(timeout)
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            if self._is_closed:
+                raise BadHandle("this connection was closed")
+            if self._is_torn:
+                self._dealer.renew()
+            self._is_torn = True
+            code, result = self._ask(blob, deadline_s, may_repeat=may_repeat)
+            self._is_torn = False
+        if code != Code.OK:
+            raise error_of(code, result if isinstance(result, str) else "")
+        return result
+
+    def _ask(self, blob: bytes, deadline_s: float | None, *, may_repeat: bool) -> tuple[int, Any]:
+        why = self._place.no_answer
+        while True:
+            self._number += 1
+            self._dealer.send(encode(self.request_kind, 0, self._number, blob))
+            answer = self._answer(deadline_s)
+            if answer is not None and answer[0] not in (Code.LIBRARY, Code.TRY_AGAIN):
+                return answer
+            if answer is not None:
+                why = str(answer[1])
+            if not may_repeat and (answer is None or answer[0] == Code.LIBRARY):
+                raise Disconnected(f"whether it was done is not known: {why}")
+            if deadline_s is not None and time.monotonic() + AGAIN_S >= deadline_s:
+                raise Timeout(why)
+            poll(AGAIN_S, self._wakeup.fileno())
+            if self._is_closed:
+                raise BadHandle("this connection was closed")
+
+    def _answer(self, deadline_s: float | None) -> tuple[int, Any] | None:
+        """Code and result; None if the connection broke or the time is over."""
+        dealer = self._dealer
+        while True:
+            now_s = time.monotonic()
+            dealer.tend(now_s)
+            remaining_s = None if deadline_s is None else deadline_s - now_s
+            if remaining_s is not None and remaining_s <= 0:
+                return None
+            if dealer.retry_at_s is not None:
+                remaining_s = RETRY_S if remaining_s is None else min(remaining_s, RETRY_S)
+            poll(0.0 if dealer.has_pending else remaining_s, dealer.fileno(), self._wakeup.fileno())
+            if self._is_closed:
+                raise BadHandle("this connection was closed")
+            for envelope in dealer.receive():
+                answer = self._read(envelope)
+                if answer is not None:
+                    return answer
+            if dealer.is_broken:
+                dealer.is_broken = False
+                if dealer.is_denied:
+                    raise AccessDenied(self._place.denied)
+                return None
+
+    def _read(self, envelope: bytes) -> tuple[int, Any] | None:
+        """The answer to the last request, if that is what came."""
+        try:
+            kind, _, fields = decode(envelope, FROM_GATEWAY)
+            if kind == self.reply_kind and fields[0] == self._number:
+                return fields[1], unpack(fields[2])
+            if kind == Kind.ERROR:
+                raise error_of(fields[0], fields[1])
+        except BusError as error:
+            raise MessageError(f"the gateway sent what is no envelope: {error}") from None
+        return None
+
+    def close(self) -> None:
+        """Close the connection; a thread that waits for an answer is told so. Nothing changes for who was asked."""
+        if self._forks != descriptors.forks or self._is_closed:
+            return
+        self._is_closed = True
+        self._wakeup.set()
+        with self._lock:
+            self._dealer.close()
+            self._wakeup.close()
+
+    def forsake(self) -> None:
+        """In a child process: close its copy."""
+        if self._place.keys is None:
+            self._dealer.close()

@@ -1,0 +1,269 @@
+"""`cluster.quorum`, `cluster.cmap` and `cluster.nodes()`: what the node's control process is asked and says.
+
+They use a connection of their own, made when first needed, because they need neither a session nor a ring. A watch has
+one too, so that it may wait.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rondo import cmap, quorum
+from rondo._client.ask_link import TIMEOUT_S, AskLink
+from rondo._client.place import Place
+from rondo.errors import BadHandle, NoResources
+from rondo.protocol.client_gateway import Kind
+from rondo.protocol.control_gateway import Op, encode_request
+
+
+class ControlLink(AskLink):
+    """A connection to the node's control process."""
+
+    request_kind = Kind.CONTROL_REQUEST
+    reply_kind = Kind.CONTROL_REPLY
+
+    def ask(
+        self, op: Op, arguments: dict[str, Any], timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True
+    ) -> Any:
+        """Ask, and wait for the answer. Raises rondo.Error."""
+        return self.send(encode_request(op, arguments), timeout, may_repeat=may_repeat)
+
+
+class Control:
+    """The connection of one cluster object."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._lock = threading.Lock()
+        self._link: ControlLink | None = None
+        self._watches: set[Watch] = set()
+        self._is_closed = False
+
+    def ask(self, op: Op, *, timeout: float | None = TIMEOUT_S, may_repeat: bool = True, **arguments: Any) -> Any:
+        """Ask, and wait for the answer. Raises rondo.Error."""
+        with self._lock:
+            if self._link is None:
+                self._link = ControlLink(self.place)
+            link = self._link
+        return link.ask(op, arguments, timeout, may_repeat=may_repeat)
+
+    def watch(self, of: str, prefix: str = "") -> "Watch":
+        """Begin to watch, from now on."""
+        watch = Watch(self, of, prefix)
+        with self._lock:
+            self._watches.add(watch)
+        return watch
+
+    def forget(self, watch: "Watch") -> None:
+        """A watch has ended."""
+        with self._lock:
+            self._watches.discard(watch)
+
+    def close(self) -> None:
+        """Close it, and all watches."""
+        with self._lock:
+            watches, link = list(self._watches), self._link
+        for watch in watches:
+            watch.close()
+        if link is not None:
+            link.close()
+
+
+class Watch:
+    """Events as they come, none twice and none left out."""
+
+    def __init__(self, control: Control, of: str, prefix: str) -> None:
+        self._control = control
+        self._of = of
+        self._prefix = prefix
+        self._link = ControlLink(control.place)
+        self._after: int | None = None
+        self.is_closed = False
+        self.begin()
+
+    def begin(self) -> None:
+        """What has happened up to now is not told."""
+        self._after = self._link.ask(Op.WATCH, {"of": self._of})["number"]
+
+    def next(self) -> list[dict[str, Any]] | None:
+        """The next events, as soon as there are some; maybe none. None: some are lost. Raises rondo.Error."""
+        arguments = {"of": self._of, "prefix": self._prefix, "after": self._after}
+        told = self._link.ask(Op.WATCH, arguments, None)
+        self._after = told["number"]
+        events: list[dict[str, Any]] = told["events"]
+        return None if told["lost"] else events
+
+    def batches(self) -> Iterator[list[dict[str, Any]] | None]:
+        """The same again and again, until the watch or its cluster is closed."""
+        try:
+            while True:
+                try:
+                    events = self.next()
+                except BadHandle:
+                    if self.is_closed:
+                        return
+                    raise
+                yield events
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End it."""
+        self.is_closed = True
+        self._control.forget(self)
+        self._link.close()
+
+
+class Quorum:
+    """Who may act when the cluster is split: `cluster.quorum`."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def status(self, timeout: float | None = TIMEOUT_S) -> quorum.QuorumStatus:
+        """Votes, and whether this side may act."""
+        return quorum.status_of(self._control.ask(Op.QUORUM, timeout=timeout))
+
+    def set_expected(self, votes: int, timeout: float | None = TIMEOUT_S) -> None:
+        """Set the expected votes of the cluster. Raises InvalidParameter if votequorum refuses, because quorum would be
+        lost, or there are more votes; NotExist without a provider."""
+        self._control.ask(Op.SET_EXPECTED, votes=votes, timeout=timeout)
+
+    def set_votes(self, node: int, votes: int, timeout: float | None = TIMEOUT_S) -> None:
+        """Set a node's votes. Raises InvalidParameter if votequorum refuses; NotExist for a node that it does not know,
+        or without a provider."""
+        self._control.ask(Op.SET_VOTES, node=node, votes=votes, timeout=timeout)
+
+    def cancel_wait_for_all(self, timeout: float | None = TIMEOUT_S) -> None:
+        """Have all nodes of the ring stop waiting for those that were never there."""
+        self._control.ask(Op.CANCEL_WAIT_FOR_ALL, timeout=timeout)
+
+    def watch(self, *, current: bool = False) -> Iterator[quorum.Change]:
+        """Changes from now on, until the cluster is closed. `current`: first how it is now.
+
+        Whoever is so slow that the node does not keep all changes gets how it is now instead."""
+        watch = self._control.watch("quorum")
+        return _quorum_changes(self, watch, current=current)
+
+
+def now_of(status: quorum.QuorumStatus) -> quorum.Quorate:
+    """How it is now, as a change."""
+    members = tuple(node.node for node in status.nodes if node.state == "member")
+    return quorum.Quorate(status.quorate, status.ring, members)
+
+
+def _quorum_changes(asked: Quorum, watch: Watch, *, current: bool) -> Iterator[quorum.Change]:
+    with contextlib.closing(watch):
+        if current:
+            yield now_of(asked.status())
+        for events in watch.batches():
+            if events is None:
+                yield now_of(asked.status())
+            for event in events or ():
+                change = quorum.change_of(event)
+                if change is not None:
+                    yield change
+
+
+class Cmap:
+    """Keys: `cluster.cmap`. `which` of the two maps: icmap, or stats, which is read-only."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def get(self, key: str, *, which: str = "icmap", timeout: float | None = TIMEOUT_S) -> cmap.Value:
+        """The value of a key. Raises NotExist."""
+        value = cmap.value_of(self._control.ask(Op.GET, key=key, map=which, timeout=timeout))
+        assert value is not None
+        return value
+
+    def items(
+        self, prefix: str = "", *, which: str = "icmap", timeout: float | None = TIMEOUT_S
+    ) -> dict[str, cmap.Value]:
+        """Keys that begin with `prefix` and their values, ascending."""
+        return items_of(self._control.ask(Op.KEYS, prefix=prefix, map=which, timeout=timeout))
+
+    def set(self, key: str, value: "cmap.Value | str | bytes", timeout: float | None = TIMEOUT_S) -> None:
+        """Set a key; it survives restarts of the node's processes, not of the node. Raises AccessDenied for a key that
+        programs cannot change, InvalidParameter, NameTooLong (which names are none), NoSpace."""
+        self._control.ask(Op.SET, **set_arguments(key, value), timeout=timeout)
+
+    def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
+        """Delete a key. Raises NotExist, AccessDenied; Disconnected if nobody knows whether it was done."""
+        self._control.ask(Op.DELETE, key=key, timeout=timeout, may_repeat=False)
+
+    def increment(self, key: str, step: int = 1, timeout: float | None = TIMEOUT_S) -> cmap.Value:
+        """Add to an integer, which wraps around; the new value. Raises NotExist, AccessDenied, InvalidParameter;
+        Disconnected if nobody knows whether it was done."""
+        said = self._control.ask(Op.INCREMENT, key=key, step=step, timeout=timeout, may_repeat=False)
+        value = cmap.value_of(said)
+        assert value is not None
+        return value
+
+    def watch(self, prefix: str = "") -> Iterator[cmap.Change]:
+        """Changes of keys that begin with `prefix`, from now on, until the cluster is closed.
+
+        Raises NoResources for whoever is so slow that the node does not keep all changes: read the keys anew."""
+        return _key_changes(self._control.watch("keys", prefix))
+
+
+def _key_changes(watch: Watch) -> Iterator[cmap.Change]:
+    with contextlib.closing(watch):
+        for events in watch.batches():
+            if events is None:
+                raise NoResources(LOST)
+            yield from map(cmap.change_of, events)
+
+
+LOST = "there were more changes than the node keeps; read the keys anew, and watch again"
+
+
+def set_arguments(key: str, value: object) -> dict[str, Any]:
+    """What SET takes. Raises InvalidParameter."""
+    typed = cmap.typed(value)
+    return {"key": key, "type": typed.number, "value": cmap.plain(typed)}
+
+
+def items_of(said: list[list[Any]]) -> dict[str, cmap.Value]:
+    """The keys in a reply of the node."""
+    found = {key: cmap.value_of([kind, value]) for key, kind, value in said}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLink:
+    """A link of knet to another node."""
+
+    link: int
+    local: str
+    remote: str
+    up: bool
+    mtu: int | None
+    latency_us: int | None
+    downs: int
+    """How often it went down."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """A node of the configuration or of the ring."""
+
+    node: int
+    name: str
+    member: bool
+    software: str | None
+    """`rondo ...` or `corosync`; None for nodes that are not in the ring."""
+    addresses: tuple[str, ...]
+    links: tuple[NodeLink, ...]
+
+
+def nodes_of(said: list[dict[str, Any]]) -> tuple[NodeInfo, ...]:
+    """The nodes in a reply of the node."""
+    return tuple(
+        NodeInfo(
+            **node | {"addresses": tuple(node["addresses"]), "links": tuple(NodeLink(**link) for link in node["links"])}
+        )
+        for node in said
+    )

@@ -1,0 +1,55 @@
+"""The socket for a place: local in the calling thread, or remote by libzmq, which only remote clients load."""
+
+import os
+
+from rondo._client.place import Place
+from rondo._client.state import DENIED
+from rondo.errors import AccessDenied, InvalidParameter, SecurityError
+from rondo.ipc.dealer import Dealer
+from rondo.ipc.endpoints import SocketError, ipc_path
+from rondo.ipc.local import Dealer as LocalDealer
+from rondo.ipc.trust import check_server, check_socket
+from rondo.paths import PathError
+
+HIGH_WATER_MARK = 1 << 30
+"""Both directions are bounded by the windows of the protocol, and an envelope must never be dropped."""
+
+
+def dial(place: Place) -> Dealer:
+    """A socket on its way to the gateway. Raises InvalidParameter for what is no endpoint, AccessDenied where the file
+    system lets this user not in, SecurityError where what answers may be anybody's."""
+    try:
+        if place.keys is None:
+            _check_server(place.endpoint)
+            _check_access(place.endpoint)
+            return LocalDealer(place.endpoint, high_water=HIGH_WATER_MARK, trusts=check_server)
+        from rondo.ipc.remote_dealer import CurveKeys, RemoteDealer
+
+        keys = CurveKeys(place.keys.server_public, place.keys.own.public, place.keys.own.secret)
+        return RemoteDealer(place.endpoint, keys)
+    except SocketError as error:
+        raise InvalidParameter(str(error)) from None
+
+
+def _check_server(endpoint: str) -> None:
+    """Who listens there is the node, or nobody."""
+    path = ipc_path(endpoint)
+    if path is not None:
+        try:
+            check_socket(path)
+        except PathError as error:
+            raise SecurityError(str(error)) from None
+
+
+def _check_access(endpoint: str) -> None:
+    """The gateway's socket is open to the executive's own user alone unless uidgid{} names others. A socket that is not
+    there may still come."""
+    path = ipc_path(endpoint)
+    if path is None:
+        return
+    try:
+        denied = path.exists() and not os.access(path, os.R_OK | os.W_OK)
+    except OSError:
+        denied = True
+    if denied:
+        raise AccessDenied(DENIED)

@@ -1,0 +1,272 @@
+"""The thread of a link: it keeps the session connected while the application works. No signal handler ever runs in it.
+
+While the node is away it costs nothing: after some quick attempts to connect it waits for the kernel's word that the
+gateway's socket is there (`arrival`), and looks itself only now and then.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rondo._client.arrival import ARRIVALS
+from rondo._client.descriptors import poll
+from rondo.errors import Disconnected
+from rondo.ipc.endpoints import ipc_path
+
+if TYPE_CHECKING:
+    from rondo._client.link import Link
+
+ACK_BYTES = 512 * 1024
+"""So much handled is acknowledged at once; ..."""
+ACK_DELAY_MS = 20
+"""... less, when there was nothing else to do for so long."""
+ACK_DELAY_MS_MAX = 1000
+LED_MS_MAX = 640
+"""How long it may sleep while the application reads the socket itself, before it sleeps until it is woken."""
+BYE_MS = 500
+"""How long a close waits for the gateway's answer."""
+RETRY_MS = 20
+RETRY_MS_MAX = 200
+"""A gateway that was killed is back after some tenths of a second; what is waited longer all its clients wait."""
+QUICK_S = 2.0
+"""So long it tries at these intervals; ..."""
+LOOK_S = 60.0
+"""... then it is told when the socket appears, and looks itself so seldom; ..."""
+LOOK_UNTOLD_S = 1.0
+LOOK_UNTOLD_S_MAX = 8.0
+"""... or so often, where the kernel does not tell, and as seldom as this after a minute."""
+LONG_S = 60.0
+
+
+class Worker(threading.Thread):
+    """Serves a link until all is over."""
+
+    def __init__(self, link: "Link") -> None:
+        super().__init__(name="rondo-client", daemon=True)
+        self._link = link
+        self._path = ipc_path(link.place.endpoint)
+        self._absent_since_s: float | None = time.monotonic()
+        self._quick_until_s = time.monotonic() + QUICK_S
+        self._retry_ms = RETRY_MS
+        self._retry_at_s = 0.0
+        self._ticket: int | None = None
+        self._has_arrived = False
+        self._delay_ms = self._led_ms = ACK_DELAY_MS
+        self._timeout_s: float | None = 0.0
+        self._polled: list[int] = []
+
+    def run(self) -> None:
+        """The thread."""
+        link = self._link
+        try:
+            ready: list[int] = []
+            while link.run(self._turn, ready):
+                ready = poll(self._timeout_s, *self._polled)
+            self._say_bye()
+        finally:
+            link.run(self._end)
+            self._forget_arrival()
+
+    def _turn(self, ready: list[int]) -> bool:
+        """Do what is due, and find out for how long to sleep. False if all is over. Under `lock`."""
+        link, dealer, session = self._link, self._link.dealer, self._link.session
+        link.is_sleeping = link.is_deep = False
+        if link.wakeup.fileno() in ready:
+            link.wakeup.clear()
+        if link.must_renew:
+            self._renew()
+        self._take_inbox()
+        if dealer.fileno() in ready or dealer.has_pending:
+            self._receive()
+        if dealer.is_broken:
+            self._begin_again()
+        now_s = time.monotonic()
+        self._look_at_absence(now_s)
+        deadline_s = session.requests.next_deadline_s
+        if deadline_s is not None and now_s >= deadline_s and session.requests.expire(now_s):
+            link.notify()
+        if link.given_up:
+            link.undo_joins()
+        idle = not ready
+        link.send(acknowledge=idle or session.ack_bytes >= ACK_BYTES, everything=link.is_closing)
+        if link.is_closing or session.ended is not None:
+            return False
+        if link.waiters and link.leader is None:
+            link.notify()
+        self._sleep(now_s, idle=idle)
+        return True
+
+    def _sleep(self, now_s: float, *, idle: bool) -> None:
+        """What to poll, and how long."""
+        link, dealer, session = self._link, self._link.dealer, self._link.session
+        led = session.is_open and (link.leader is not None or link.was_led) and not dealer.is_blocked
+        still_led = link.leader is not None
+        link.was_led = still_led
+        self._led_ms = min(2 * self._led_ms, 2 * LED_MS_MAX) if led and idle else ACK_DELAY_MS
+        self._delay_ms = min(2 * self._delay_ms, 2 * ACK_DELAY_MS_MAX) if idle else ACK_DELAY_MS
+        link.reads = not led
+        timeout_s: float | None = None
+        if not session.is_open:
+            timeout_s = self._absence_timeout_s(now_s)
+        elif led:
+            if not (still_led and self._led_ms > LED_MS_MAX):
+                timeout_s = min(self._led_ms, LED_MS_MAX) / 1000
+        elif session.has_unacknowledged and (session.ack_bytes or self._delay_ms <= ACK_DELAY_MS_MAX):
+            timeout_s = self._delay_ms / 1000
+        deadline_s = session.requests.next_deadline_s
+        if deadline_s is not None:
+            timeout_s = min(max(0.0, deadline_s - now_s), 3600.0 if timeout_s is None else timeout_s)
+        link.is_sleeping = True
+        link.is_deep = timeout_s is None
+        self._timeout_s = 0.0 if dealer.has_pending else timeout_s
+        self._polled = [link.wakeup.fileno()] if led else [link.wakeup.fileno(), dealer.fileno()]
+
+    # -- the connection ------------------------------------------------------------------------------------------
+
+    def _take_inbox(self) -> None:
+        link = self._link
+        if link.inbox:
+            while link.inbox:
+                link.session.receive(link.inbox.popleft())
+            link.notify()
+
+    def _receive(self) -> None:
+        link = self._link
+        received = link.dealer.receive()
+        for envelope in received:
+            link.session.receive(envelope)
+        if received:
+            link.notify()
+
+    def _renew(self) -> None:
+        """An exception has ended a call half-way: what was read or written then is not known."""
+        link = self._link
+        link.inbox.clear()
+        link.dealer.renew()
+        link.dealer.send(link.session.hello())
+        link.must_renew = False
+        if link.place.keys is None and not link.dealer.is_connected:
+            link.session.suspended(f"the connection to {link.place.endpoint} has broken")
+        link.notify()
+
+    def _begin_again(self) -> None:
+        """The connection broke: the next one begins with a hello, as soon as there is one."""
+        link, dealer = self._link, self._link.dealer
+        dealer.is_broken = False
+        if dealer.is_denied:
+            link.session.refused()
+        else:
+            link.session.is_open = False
+            link.session.suspended(f"the connection to {link.place.endpoint} has broken")
+            dealer.send(link.session.hello())
+        link.notify()
+
+    # -- while the node is away ----------------------------------------------------------------------------------
+
+    def _look_at_absence(self, now_s: float) -> None:
+        """Connect again if that is due; tell the groups once the node has been away for too long."""
+        link, session = self._link, self._link.session
+        if session.is_open:
+            if self._absent_since_s is not None:
+                self._absent_since_s = None
+                self._forget_arrival()
+            return
+        if self._absent_since_s is None:
+            self._absent_since_s = now_s
+            self._try_quickly(now_s)
+        if self._has_arrived:
+            self._has_arrived = False
+            self._try_quickly(now_s)
+        if link.dealer.retry_at_s is not None and now_s >= self._retry_at_s:
+            # First the watch: what comes between it and the attempt is then not missed.
+            self._retry_at_s = now_s + self._pause_s(now_s)
+            link.dealer.tend(now_s)
+        if not session.is_down and now_s >= self._lost_at_s():
+            session.lost(f"no answer from {link.place.endpoint} for {now_s - self._absent_since_s:.0f} s")
+            link.notify()
+
+    def _lost_at_s(self) -> float:
+        link = self._link
+        after_ms = link.session.resume_ms if link.lost_after_ms is None else link.lost_after_ms
+        assert self._absent_since_s is not None
+        return self._absent_since_s + after_ms / 1000
+
+    def _try_quickly(self, now_s: float) -> None:
+        self._quick_until_s = now_s + QUICK_S
+        self._retry_ms = RETRY_MS
+        self._retry_at_s = now_s
+
+    def _pause_s(self, now_s: float) -> float:
+        """How long to wait for the next attempt."""
+        if now_s < self._quick_until_s:
+            self._retry_ms = min(2 * self._retry_ms, RETRY_MS_MAX)
+            return self._retry_ms / 1000
+        # Again each time: the directory may have been made anew.
+        former = self._ticket
+        self._ticket = ARRIVALS.watch(self._path, self._arrived) if self._path is not None else None
+        if former is not None:
+            ARRIVALS.forget(former)
+        if self._ticket is not None:
+            return LOOK_S
+        assert self._absent_since_s is not None
+        return LOOK_UNTOLD_S if now_s < self._absent_since_s + LONG_S else LOOK_UNTOLD_S_MAX
+
+    def _absence_timeout_s(self, now_s: float) -> float | None:
+        due_s = []
+        if self._link.dealer.retry_at_s is not None:
+            due_s.append(self._retry_at_s)
+        if not self._link.session.is_down:
+            due_s.append(self._lost_at_s())
+        return max(0.0, min(due_s) - now_s) if due_s else None
+
+    def _arrived(self) -> None:
+        """The socket has appeared. Called by the thread that watches."""
+        self._has_arrived = True
+        self._link.wakeup.set()
+
+    def _forget_arrival(self) -> None:
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ARRIVALS.forget(ticket)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _say_bye(self) -> None:
+        """Send what is left, tell the gateway that this is the end, and wait until it knows."""
+        link, session = self._link, self._link.session
+        deadline_s = time.monotonic() + BYE_MS / 1000
+        if session.node_id:
+            # After an interrupted call the connection may just be made anew.
+            self._receive_until(deadline_s, lambda: session.is_open)
+        if link.run(self._bye):
+            self._receive_until(deadline_s, lambda: False)
+
+    def _bye(self) -> bool:
+        """True if an answer is due. The gateway may have made a session for us although we have not heard of it."""
+        link, session, dealer = self._link, self._link.session, self._link.dealer
+        if session.ended is not None or not dealer.is_connected:
+            return False
+        link.send(acknowledge=True, everything=True)
+        dealer.send(session.bye())
+        return session.is_open
+
+    def _receive_until(self, deadline_s: float, condition: Callable[[], bool]) -> None:
+        link, dealer, session = self._link, self._link.dealer, self._link.session
+        while dealer.is_connected and session.ended is None and not condition():
+            remaining_s = deadline_s - time.monotonic()
+            if remaining_s <= 0:
+                return
+            # Whoever waits in the application may be the one that reads the answer.
+            poll(min(remaining_s, ACK_DELAY_MS / 1000), dealer.fileno())
+            link.run(self._take_inbox)
+            link.run(self._receive)
+
+    def _end(self) -> None:
+        link = self._link
+        link.session.end(Disconnected("the connection was closed"))
+        link.is_over = True
+        link.is_sleeping = False
+        link.notify()
+        if link.leader is None:
+            link.release()

@@ -1,0 +1,36 @@
+"""What the commands that ask the control process share: the connection, its options, and how a failure is told."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+
+import rondo
+from rondo import paths
+from rondo._client.control import Control
+from rondo._client.place import place_of
+from rondo.cli.connecting import is_absent
+from rondo.cli.output import CommandError, Parser
+
+ANSWER_TIMEOUT_S = 10.0
+
+
+def add_place(parser: Parser) -> None:
+    """The options that say which node is asked."""
+    parser.add_argument("--socket", metavar="ENDPOINT", help="what to connect to (RONDO_SOCKET)")
+    parser.add_argument("--run-dir", metavar="D", help="run directory of the node (RONDO_RUN_DIR)")
+
+
+@contextlib.contextmanager
+def asking(arguments: argparse.Namespace) -> Iterator[Control]:
+    """The node's control process. Raises CommandError."""
+    try:
+        place = place_of(paths.client_socket(arguments.socket, arguments.run_dir))
+        if is_absent(place.endpoint):
+            raise CommandError(place.no_answer)
+        control = Control(place)
+        try:
+            yield control
+        finally:
+            control.close()
+    except rondo.Error as error:
+        raise CommandError(str(error)) from None

@@ -1,0 +1,41 @@
+"""`rondo nodes`: the nodes of the configuration and of the ring, and the links to them."""
+
+import argparse
+from typing import Any
+
+from rondo.cli._control import ANSWER_TIMEOUT_S, add_place, asking
+from rondo.cli.output import Parser, print_json
+from rondo.protocol.control_gateway import Op
+
+HELP = "show the nodes and the links to them"
+EXAMPLE = "rondo nodes --json"
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_place(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with asking(arguments) as control:
+        nodes = control.ask(Op.NODES, timeout=ANSWER_TIMEOUT_S)
+    if arguments.json:
+        print_json(nodes)
+    else:
+        print("      NODE  MEMBER  SOFTWARE       NAME / ADDRESSES")
+        for node in nodes:
+            print("\n".join(_lines(node)))
+    return 0
+
+
+def _lines(node: dict[str, Any]) -> list[str]:
+    who = " ".join([node["name"], *node["addresses"]]).strip()
+    member = "yes" if node["member"] else "no"
+    lines = [f"{node['node']:>10}  {member:<6}  {node['software'] or '-':<13}  {who}"]
+    for link in node["links"]:
+        state = "up" if link["up"] else "down"
+        lines.append(
+            f"            link {link['link']}: {link['local']} to {link['remote']} is {state}, mtu {link['mtu']}, "
+            f"latency {link['latency_us']} us, was down {link['downs']} times"
+        )
+    return lines

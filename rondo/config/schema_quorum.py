@@ -1,0 +1,61 @@
+"""The options of quorum{}: who may act when the cluster is split (votequorum(5))."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from rondo.config.option import Accepts, Number, Section, Word, option
+
+U32_MAX = 2**32 - 1
+VOTES_MAX = 255
+"""Corosync counts quorum in eight bits."""
+
+
+def _switch(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value not in ("0", "1"):
+        raise ValueError("is neither 1 nor 0")
+    return value == "1"
+
+
+Switch = Annotated[bool, BeforeValidator(_switch), Accepts("1 or 0")]
+MaybeSwitch = Annotated[bool | None, BeforeValidator(_switch), Accepts("1 or 0")]
+
+
+class Quorum(Section):
+    """Who may act when the cluster is split. The rules are those of Corosync's votequorum, and nodes of both kinds
+    count together. CPG works without quorum: a program that must not act without it asks."""
+
+    provider: Literal["corosync_votequorum"] | None = option(
+        None,
+        "Count votes. Without it there is no quorum: every side of a split is told that it may act.",
+        refused={"corosync_ykd": "write corosync_votequorum"},
+    )
+    expected_votes: Number = option(
+        0, "Votes of all nodes together. 0: the sum of the nodelist. Needed without a nodelist.", ge=0, le=VOTES_MAX
+    )
+    votes: Number = option(1, "Votes of this node, where there is no nodelist.", ge=0, le=VOTES_MAX)
+    two_node: Switch = option(
+        False,
+        "For two nodes: one of them is enough. After a split both go on, so this needs fencing, or a third vote.",
+    )
+    wait_for_all: MaybeSwitch = option(
+        None, "After a start not quorate before all nodes were there once.", derived="as two_node"
+    )
+    last_man_standing: Switch = option(
+        False, "Some time after a loss that left quorum, expected votes sink to those that are present."
+    )
+    last_man_standing_window: Number = option(
+        10_000, "How long after the loss.", unit="ms", ge=1, le=24 * 60 * 60 * 1000
+    )
+    auto_tie_breaker: Switch = option(
+        False, "Exactly half of the votes is enough for the half with the tie breaker node in it."
+    )
+    auto_tie_breaker_node: Word = option("lowest", "lowest, highest, or node ids separated by blanks.")
+    allow_downscale: Switch = option(
+        False, "Nodes that leave in order take their votes along. Switches expected_votes_tracking on."
+    )
+    expected_votes_tracking: Switch = option(
+        False, "Remember the highest expected votes ever seen, also after a restart."
+    )

@@ -1,0 +1,139 @@
+"""One connection of a local ROUTER or DEALER: a Unix stream that speaks ZMTP, written and read without waiting."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import deque
+
+from rondo.ipc import zmtp
+
+BUFFER_BYTES = 4 * 1024 * 1024
+"""Of each direction of a connection in the kernel, as far as that gives so much."""
+CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES_MAX = 1024 * 1024
+"""Read at once: the first of a frame, or what is missing of a long one."""
+JOINED_BYTES_MAX = 16 * 1024
+"""A frame and its header are put together up to here; above, the kernel gathers them."""
+ENVELOPES_AT_ONCE = 64
+"""Of one connection: it is read no further once there are so many."""
+
+
+class Connection:
+    """One stream. `send` and `receive` raise OSError or `ProtocolError` once it is over."""
+
+    def __init__(self, stream: socket.socket, kind: bytes, frame_bytes_max: int, high_water: int) -> None:
+        self.stream = stream
+        self.reader = zmtp.Reader(frame_bytes_max)
+        self._high_water = high_water
+        self._waiting: deque[memoryview] = deque()
+        self._together = b""
+        """Written with the envelope that follows."""
+        self._early: deque[bytes] = deque()
+        """Envelopes that wait for the end of the handshake."""
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            stream.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        stream.setblocking(False)
+        stream.sendall(zmtp.GREETING + zmtp.ready(kind))
+
+    def is_blocked(self) -> bool:
+        """Whether something waits for room in the socket."""
+        return bool(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """Envelopes that wait for room in the socket."""
+        return len(self._waiting)
+
+    def send(self, envelope: bytes, *, more: bool = False) -> bool:
+        """Send, now or when there is room; False if there is none even for waiting. `more`: another one follows at
+        once, and they are written together, so that the other side is woken once."""
+        if not self.reader.is_ready:
+            if len(self._early) >= self._high_water:
+                return False
+            self._early.append(envelope)
+            return True
+        if self._waiting:
+            if len(self._waiting) >= self._high_water:
+                return False
+            self._waiting.append(memoryview(zmtp.header(len(envelope)) + envelope))
+            return True
+        size = len(envelope)
+        together, self._together = self._together, b""
+        if size + len(together) <= JOINED_BYTES_MAX:
+            data = together + zmtp.header(size) + envelope
+            if more:
+                self._together = data
+                return True
+            sent = self._write([data])
+            if sent < len(data):
+                self._waiting.append(memoryview(data)[sent:])
+            return True
+        head = together + zmtp.header(size)
+        sent = self._write([head, envelope])
+        if sent < len(head):
+            self._waiting.append(memoryview(head + envelope)[sent:])
+        elif sent < len(head) + size:
+            self._waiting.append(memoryview(envelope)[sent - len(head) :])
+        return True
+
+    def _write(self, buffers: list[bytes]) -> int:
+        try:
+            return self.stream.sendmsg(buffers, (), socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return 0
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        waiting = self._waiting
+        while waiting:
+            try:
+                sent = self.stream.send(waiting[0], socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return
+            if sent < len(waiting[0]):
+                waiting[0] = waiting[0][sent:]
+                return
+            waiting.popleft()
+
+    def receive(self) -> list[bytes | None]:
+        """The messages that have come. Raises OSError if the connection is over."""
+        reader = self.reader
+        size = CHUNK_BYTES
+        messages: list[bytes | None] = []
+        taken = 0
+        while taken < CHUNK_BYTES_MAX:
+            try:
+                data = self.stream.recv(size)
+            except BlockingIOError:
+                break
+            except OSError:
+                if messages:
+                    break  # that it is over will be seen again
+                raise
+            if not data:
+                if messages:
+                    break
+                raise ConnectionResetError("closed by the other side")
+            taken += len(data)
+            messages += reader.feed(data)
+            if len(data) < size or len(messages) >= ENVELOPES_AT_ONCE:
+                break
+            size = min(CHUNK_BYTES_MAX, max(CHUNK_BYTES, reader.missing))
+        if reader.pings:
+            pings, reader.pings = b"".join(reader.pings), []
+            if not self._waiting and self._write([pings]) < len(pings):
+                raise ConnectionResetError("no room for the answer to a heartbeat")
+        while self._early and reader.is_ready:
+            self.send(self._early.popleft())
+        return messages
+
+    def give_up(self) -> None:
+        """Nothing can be sent any more: the descriptor shall say so, after what the other side has sent."""
+        self._waiting.clear()
+        with contextlib.suppress(OSError):
+            self.stream.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the stream."""
+        self.stream.close()

@@ -1,0 +1,13 @@
+"""The name under which a process stands in ps, top and the kernel's messages: not `python3`, which they all are."""
+
+import contextlib
+from pathlib import Path
+
+NAME_BYTES_MAX = 15
+"""TASK_COMM_LEN without its NUL; the kernel cuts off more."""
+
+
+def set_process_name(name: str) -> None:
+    """Call this process `rondo-NAME`, as far as there is room; nothing happens where /proc cannot be written."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_bytes(f"rondo-{name}".encode()[:NAME_BYTES_MAX])

@@ -1,0 +1,47 @@
+"""Whether a node serves C programs on Corosync's libraries (`system.qb_ipc`): looked at once, when the node starts."""
+
+import ctypes
+import platform
+import socket
+
+from rondo.config import NodeConfig
+
+LIBRARY = "libqb.so.100"
+"""What every program on Corosync's libraries has loaded."""
+MACHINE = "x86_64"
+"""Where the order of what is written to shared memory is known to be right."""
+SUN_PATH_BYTES = 108
+NAME = b"cpg"
+
+
+def why_off(config: NodeConfig) -> str:
+    """Why C programs are not served, in one line; empty if they are."""
+    if config.qb_ipc == "no":
+        return "system.qb_ipc is no"
+    if config.qb_ipc == "yes":
+        return ""
+    if platform.machine() != MACHINE:
+        return f"system.qb_ipc: auto means no on {platform.machine()}"
+    if not _is_library_there():
+        return f"no C programs are expected here: {LIBRARY} is not installed"
+    if _is_name_taken():
+        return "a Corosync, or another node, on this machine serves C programs"
+    return ""
+
+
+def _is_library_there() -> bool:
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return False
+    return True
+
+
+def _is_name_taken() -> bool:
+    """A name of its length padded with NULs, as libqb has it; bound for a moment."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        try:
+            probe.bind((b"\0" + NAME).ljust(SUN_PATH_BYTES, b"\0"))
+        except OSError:
+            return True
+    return False

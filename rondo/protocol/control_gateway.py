@@ -1,0 +1,104 @@
+"""What clients ask control, and the envelopes in which the gateway hands that on (docs/PROTOCOL-CLIENT.md, "Control").
+
+A request is `[op, arguments]`, an answer is a code and a result. They ride as blobs, which the gateway does not read.
+There is no order among them, and no session: each stands for itself. To watch is to ask again and again: `WATCH` is
+answered as soon as there is something after the number that the client had last, so that no event is lost or told twice
+whatever is killed meanwhile, and a slow client holds up nobody.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from rondo.protocol.envelope import BusError, decode_shape, is_bytes, is_u32, is_u64, pack, record, unpack
+from rondo.protocol.kinds import Kind
+
+REQUEST_BYTES_MAX = 64 * 1024
+"""A key with its value; longer requests are refused as too big."""
+
+SOCKET = "control.sock"
+
+WATCH_S_MAX = 30.0
+"""A WATCH that has nothing to tell is answered after this time, empty."""
+
+
+class Op(IntEnum):
+    """What is asked for. Arguments are a map with text keys."""
+
+    QUORUM = 0
+    """`{}`: what `rondo quorum --json` prints."""
+    SET_EXPECTED = 1
+    """`{"votes"}`"""
+    SET_VOTES = 2
+    """`{"node", "votes"}`"""
+    CANCEL_WAIT_FOR_ALL = 3
+    """`{}`"""
+    NODES = 8
+    """`{}`: what `rondo nodes --json` prints, but for the links, which totem knows."""
+    KEYS = 16
+    """`{"map", "prefix"}`: `[[key, type, value], ...]`, ascending."""
+    GET = 17
+    """`{"map", "key"}`: `[type, value]`"""
+    SET = 18
+    """`{"key", "type", "value"}`"""
+    DELETE = 19
+    """`{"key"}`"""
+    INCREMENT = 20
+    """`{"key", "step"}`: `[type, value]`, the new one."""
+    WATCH = 32
+    """`{"of", "prefix", "after"}`: `{"number", "events": [{...}, ...], "lost"}`. `of` is "quorum" or "keys". Without
+    `after` the answer comes at once, without events; `number` is then to be the next `after`."""
+
+
+class Ask(NamedTuple):
+    """gateway to control: a client asks."""
+
+    epoch: int
+    """Always 0: what clients ask does not depend on the ring's life."""
+    connection: bytes
+    """The gateway's name for the client's connection; it comes back with the answer."""
+    number: int
+    """The client's number of the request."""
+    blob: bytes
+
+
+class Answer(NamedTuple):
+    """control to the gateway."""
+
+    epoch: int
+    connection: bytes
+    number: int
+    code: int
+    blob: bytes
+
+
+_SHAPES: dict[Any, Any] = {
+    Kind.CONTROL_ASK: (Ask, record(is_u64, is_bytes, is_u64, is_bytes)),
+    Kind.CONTROL_ANSWER: (Answer, record(is_u64, is_bytes, is_u64, is_u32, is_bytes)),
+}
+_KINDS: dict[type[Any], Kind] = {Ask: Kind.CONTROL_ASK, Answer: Kind.CONTROL_ANSWER}
+
+
+def encode(envelope: Ask | Answer) -> bytes:
+    """The bytes of an envelope."""
+    return pack([_KINDS[type(envelope)], *envelope])
+
+
+def decode(frame: bytes) -> Ask | Answer:
+    """The envelope that `frame` holds. Raises `BusError`."""
+    envelope: Ask | Answer = decode_shape(frame, _SHAPES)
+    return envelope
+
+
+def encode_request(op: Op, arguments: dict[str, Any]) -> bytes:
+    """The blob of a request."""
+    return pack([op, arguments])
+
+
+def decode_request(blob: bytes) -> tuple[int, dict[str, Any]]:
+    """Operation and arguments. Raises `BusError`."""
+    value = unpack(blob)
+    if type(value) is not list or len(value) != 2 or not is_u32(value[0]) or type(value[1]) is not dict:
+        raise BusError("a request is [operation, arguments]")
+    return value[0], value[1]

@@ -1,0 +1,190 @@
+"""Envelopes and log entries between totem and control (docs/PROTOCOL.md, "Between totem and control").
+
+control reads the same log as cpg, at the same positions: configurations, the sync's steps of its services, and the
+messages of these. It is given no messages of groups, so its positions have gaps.
+
+Everything that control does is in one envelope, COMMIT: how far it has evaluated the log, its state there, and what it
+wants to be sent. totem takes a commit whole or not at all. A control that was killed comes back with the state of its
+last commit and is given the log from there, so nothing is done twice and nothing is left out. What control tells its
+clients waits until totem has confirmed the commit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rondo.protocol.envelope import (
+    Check,
+    array_of,
+    decode_shape,
+    is_bool,
+    is_bytes,
+    is_text,
+    is_u32,
+    is_u64,
+    optional,
+    pack,
+    record,
+)
+from rondo.protocol.kinds import Kind
+
+SOCKET = "totem-control.sock"
+
+SERVICES = (0, 1, 3, 5)
+"""Those whose messages control is given: cmap, cfg, quorum, votequorum."""
+
+# Kinds of log entries.
+MESSAGE = 0
+"""`[0, sender, is_own, data]`: an executive message of one of `SERVICES`, its 16-byte header included."""
+TRANSITIONAL = 1
+"""`[1, members, left]`"""
+REGULAR = 2
+"""`[2, [rep, seq], members]`"""
+SYNC_STEP = 3
+"""`[3, [rep, seq], service]`: it is the turn of this service of control's in the sync; the commit that covers this
+position brings its messages."""
+SYNC_ACTIVATE = 4
+"""`[4, [rep, seq], service]`: all members have done this service's step."""
+SYNC_ABORT = 5
+"""`[5, [rep, seq]]`: the next ring came before the sync was complete."""
+SYNC_COMPLETE = 6
+"""`[6, [rep, seq]]`"""
+
+Entry = list[Any]
+
+
+class Hello(NamedTuple):
+    """control to totem: I am new, or lost the thread."""
+
+    epoch: int
+    """The last one that control knew; 0 = none."""
+    version: int
+    pid: int
+
+
+class Welcome(NamedTuple):
+    """totem to control: where you are. The log after `position` follows."""
+
+    epoch: int
+    version: int
+    node_id: int
+    pid: int
+    """Process id of totem: its end is the end of the epoch."""
+    head: int
+    """The newest position."""
+    position: int
+    """That of the last commit; 0 = there was none."""
+    state: bytes | None
+    """control's state there; nil = there was no commit in this epoch."""
+    commit: int
+    """Number of the last commit; 0 = none."""
+
+
+class Log(NamedTuple):
+    """totem to control: entries that follow those that it was sent before."""
+
+    epoch: int
+    entries: list[list[Any]]
+    """`[n, entry]`, ascending"""
+
+
+class Commit(NamedTuple):
+    """control to totem: done up to here."""
+
+    epoch: int
+    number: int
+    """One more than that of the commit before."""
+    n: int
+    """All entries up to this position are evaluated."""
+    state: bytes | None
+    """The state after that; nil = as in the commit before."""
+    messages: list[bytes]
+    """To be sent, in this order."""
+    replies: list[list[Any]]
+    """`[position of a SYNC_STEP, [data, ...]]`: that step is done, and these are its messages."""
+
+
+class Committed(NamedTuple):
+    """totem to control: commits up to this number are safe."""
+
+    epoch: int
+    number: int
+    queued_bytes: int
+    """Of control's messages that are not on their way yet."""
+
+
+class Evict(NamedTuple):
+    """control to totem: this node must not take part; leave the ring and end."""
+
+    epoch: int
+    is_fault_of_configuration: bool
+    """Whether a start with the same configuration would lead to the same."""
+    text: str
+    """The log line that says why."""
+
+
+class Again(NamedTuple):
+    """totem to control: I do not know you (any more); say hello."""
+
+    epoch: int
+
+
+Envelope = Hello | Welcome | Log | Commit | Committed | Evict | Again
+
+_RING = record(is_u32, is_u64)
+_NODES = array_of(is_u32)
+_RING_ENTRY = record(is_u32, _RING)
+_SERVICE_ENTRY = record(is_u32, _RING, is_u32)
+_ENTRIES: dict[int, Check] = {
+    MESSAGE: record(is_u32, is_u32, is_bool, is_bytes),
+    TRANSITIONAL: record(is_u32, _NODES, _NODES),
+    REGULAR: record(is_u32, _RING, _NODES),
+    SYNC_STEP: _SERVICE_ENTRY,
+    SYNC_ACTIVATE: _SERVICE_ENTRY,
+    SYNC_ABORT: _RING_ENTRY,
+    SYNC_COMPLETE: _RING_ENTRY,
+}
+
+
+def is_entry(value: Any) -> bool:
+    """A log entry."""
+    if type(value) is not list or not value or type(value[0]) is not int:
+        return False
+    check = _ENTRIES.get(value[0])
+    return check is not None and check(value)
+
+
+_SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
+    Kind.CONTROL_HELLO: (Hello, record(is_u64, is_u32, is_u32)),
+    Kind.CONTROL_WELCOME: (
+        Welcome,
+        record(is_u64, is_u32, is_u32, is_u32, is_u64, is_u64, optional(is_bytes), is_u64),
+    ),
+    Kind.CONTROL_LOG: (Log, record(is_u64, array_of(record(is_u64, is_entry)))),
+    Kind.COMMIT: (
+        Commit,
+        record(
+            is_u64,
+            is_u64,
+            is_u64,
+            optional(is_bytes),
+            array_of(is_bytes),
+            array_of(record(is_u64, array_of(is_bytes))),
+        ),
+    ),
+    Kind.COMMITTED: (Committed, record(is_u64, is_u64, is_u64)),
+    Kind.EVICT: (Evict, record(is_u64, is_bool, is_text)),
+    Kind.CONTROL_AGAIN: (Again, record(is_u64)),
+}
+_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in _SHAPES.items()}
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The bytes of an envelope."""
+    return pack([_KINDS[type(envelope)], *envelope])
+
+
+def decode(frame: bytes) -> Envelope:
+    """The envelope that `frame` holds. Raises `BusError`."""
+    envelope: Envelope = decode_shape(frame, _SHAPES)
+    return envelope

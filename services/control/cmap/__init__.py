@@ -1,0 +1,6 @@
+"""cmap: the node's configuration and state as typed keys, which programs read, set and watch. Without I/O.
+
+values   the twelve types, and what a value of each may be
+names    how keys are named, and which of them programs cannot change
+keymap   the keys, and what changed
+"""

@@ -1,0 +1,42 @@
+"""cmap's message in the sync: a node tells its totem.config_version, byte for byte as Corosync 3.1 does.
+
+The header of executive messages (id i32 = 0, 4 bytes of padding, size i32, 4 bytes of padding), then reason, "sync key"
+and the number of items, u8 each in 8 bytes, and one item: key length u16 @48, key[256] @56, type u8 @312, value length
+u64 @320, value @328. Other keys than this one are not read.
+"""
+
+from __future__ import annotations
+
+import struct
+
+_MESSAGE = struct.Struct("<i4xi4xB7xB7xB7xB7x")
+_ITEM = struct.Struct("<H6x256sB7xQ")
+_UINT64 = 8
+_KEY = b"totem.config_version"
+_VALUE_AT = _MESSAGE.size + _ITEM.size
+
+
+class MalformedError(ValueError):
+    """Bytes that are no such message."""
+
+
+def encode(version: int) -> bytes:
+    """The message: 336 bytes with a version, 328 without (0)."""
+    value = struct.pack("<Q", version) if version else b""
+    item = _ITEM.pack(len(_KEY), _KEY, _UINT64 if version else 0, len(value)) + value
+    return _MESSAGE.pack(0, _MESSAGE.size + len(item), 0, 1, 0, 0) + item
+
+
+def decode(message: bytes) -> int | None:
+    """The version, 0 if the sender has none; None if the message is about another key. Raises `MalformedError`."""
+    if len(message) < _VALUE_AT:
+        raise MalformedError("too short")
+    key_length, key, kind, length = _ITEM.unpack_from(message, _MESSAGE.size)
+    if key[:key_length] != _KEY:
+        return None
+    if kind != _UINT64 or length != 8:
+        return 0
+    if len(message) < _VALUE_AT + 8:
+        raise MalformedError("too short for its value")
+    version: int = struct.unpack_from("<Q", message, _VALUE_AT)[0]
+    return version

@@ -1,0 +1,364 @@
+"""control's state: votes, keys, and what was told of them. It follows from the log, from commands and from time.
+
+`apply` evaluates entries of the log, `command` methods change something for a client, `advance` says that time has
+passed. What is to be sent is in `outbox`, the answers to sync steps in `replies`, what the log file shall hold in
+`notices`. Events are in the two histories; `snapshot` is everything that a successor of the process needs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rondo.protocol import totem_control as log
+from rondo.protocol.envelope import BusError, pack, unpack
+from services.control import config_version, told
+from services.control.cmap.keymap import Keymap
+from services.control.cmap.values import CmapError, Refusal, Type, Value, make
+from services.control.history import History
+from services.control.quorum.events import Event, NodeState, Notice, QuorumChanged, Ring, StoreBarrier
+from services.control.quorum.nodelist import NodelistTracker
+from services.control.quorum.settings import SettingsError, reloaded, settle
+from services.control.quorum.status import KEYS as QUORUM_KEYS
+from services.control.quorum.status import runtime_keys
+from services.control.quorum.votequorum import Votequorum
+from services.control.quorum.wire import Flag
+from services.control.setup import Setup
+
+CMAP, CFG, QUORUM, VOTEQUORUM = 0, 1, 3, 5
+_SNAPSHOT_VERSION = 1
+
+CANCEL_KEY = "quorum.cancel_wait_for_all"
+RELOADING_KEYS = {"quorum.expected_votes": Type.U32, "quorum.two_node": Type.U8, "quorum.votes": Type.U32}
+"""Votequorum reads its options again when one of these is set."""
+REFUSED_PREFIXES = ("runtime.blackbox.", "runtime.force_gather")
+"""Keys that act in Corosync and that nothing here obeys: who sets them shall know."""
+
+
+class Core:
+    """One node's control plane."""
+
+    def __init__(self, setup: Setup, stored_barrier: int = 0) -> None:
+        """`stored_barrier`: the last `StoreBarrier` of an earlier life, 0 = none. Raises `SettingsError`."""
+        self.setup = setup
+        self.n = 0
+        """Position up to which the log is evaluated."""
+        self.ring = Ring(0, 0)
+        self.members: tuple[int, ...] = ()
+        self.keys = Keymap()
+        self.quorum_history, self.key_history = History(), History()
+        self.config_versions: dict[int, int] = {}
+        """What the members of this ring have told, by node."""
+        self.evict: str | None = None
+        """Why this node must not take part."""
+        self.outbox: list[bytes] = []
+        self.replies: list[tuple[int, list[bytes]]] = []
+        """(position of the step, messages)"""
+        self.notices: list[str] = []
+        self.barrier: int | None = None
+        """To be stored on disk."""
+        self.changed = True
+        """Whether the state is another one than that of the last snapshot."""
+        self.ignored: Counter[str] = Counter()
+        """Messages of others that had no effect, by reason."""
+        self._quorate_told: bool | None = None
+        """What the log file says."""
+        self._met_others = False
+        self._nodelist = NodelistTracker()
+        self.votes: Votequorum | None = None
+        for key, value in setup.keys.items():
+            self.keys.put(key, value)
+        self._start_votes(stored_barrier)
+        self.keys.changes.clear()
+
+    def _start_votes(self, stored_barrier: int) -> None:
+        if self.setup.options is None:
+            return
+        settings, notes = settle(self.setup.options, self.setup.node, self.setup.nodelist, stored_barrier)
+        self.notices += ["Using quorum provider corosync_votequorum", *notes]
+        self.votes = Votequorum(self.setup.node, settings, stored_barrier)
+        self.votes.start()
+        self._settle_votes()
+
+    # The log.
+
+    def apply(self, entries: list[list[Any]], now_ns: int) -> None:
+        """Evaluate entries `[n, entry]`, which follow position `n`."""
+        for n, entry in entries:
+            self.n = n
+            kind = entry[0]
+            if kind == log.MESSAGE:
+                self._message(entry[1], entry[3])
+            elif kind == log.TRANSITIONAL:
+                self._nodelist.transitional(entry[1])
+            elif kind == log.REGULAR:
+                self._regular(Ring(*entry[1]), entry[2], now_ns)
+            elif kind == log.SYNC_STEP:
+                self.replies.append((n, self._sync_step(entry[2])))
+            elif kind == log.SYNC_ACTIVATE:
+                self._sync_activate(entry[2])
+            self._settle_votes()
+        self._collect_changes()
+        self.changed = True
+
+    def _message(self, sender: int, data: bytes) -> None:
+        service = data[2]
+        if service == VOTEQUORUM and self.votes is not None:
+            self.votes.message(sender, data)
+        elif service == CMAP:
+            try:
+                version = config_version.decode(data)
+            except config_version.MalformedError:
+                self.ignored["malformed"] += 1
+                return
+            if version is not None and sender in self.members:
+                self.config_versions[sender] = version
+                self.keys.put(f"runtime.members.{sender}.config_version", Value(Type.U64, version))
+        else:
+            self.ignored["of a service that is not here"] += 1
+
+    def _regular(self, ring: Ring, members: list[int], now_ns: int) -> None:
+        self.config_versions.clear()
+        for node in sorted(set(self.members).difference(members)):
+            self.keys.put(f"runtime.members.{node}.status", Value(Type.STR, "left"))
+        for node in sorted(set(members).difference(self.members)):
+            self._joined(node)
+        self.ring, self.members = ring, tuple(sorted(members))
+        self._nodelist.sync_init(ring, members)
+        if self.votes is not None:
+            self.votes.sync_init(ring, members, now_ns)
+
+    def _joined(self, node: int) -> None:
+        below = f"runtime.members.{node}."
+        count = self.keys.get(f"{below}join_count")
+        times = count.value if count is not None and isinstance(count.value, int) else 0
+        addresses = self.setup.addresses.get(node, ())
+        ip = "".join(f"r({link}) ip({address}) " for link, address in enumerate(addresses))
+        self.keys.put(f"{below}ip", Value(Type.STR, ip))
+        self.keys.put(f"{below}join_count", Value(Type.U32, (times + 1) & 0xFFFFFFFF))
+        self.keys.put(f"{below}status", Value(Type.STR, "joined"))
+        if f"{below}config_version" not in self.keys:
+            self.keys.put(f"{below}config_version", Value(Type.U64, 0))
+
+    def _sync_step(self, service: int) -> list[bytes]:
+        if service == CMAP:
+            return [config_version.encode(self.setup.config_version)]
+        if service == VOTEQUORUM and self.votes is not None:
+            return self.votes.sync_step()
+        return []
+
+    def _sync_activate(self, service: int) -> None:
+        if service == CMAP:
+            self._compare_versions()
+        elif service == QUORUM:
+            self._tell(self._nodelist.sync_activate())
+        elif service == VOTEQUORUM and self.votes is not None:
+            self.votes.sync_activate()
+
+    def _compare_versions(self) -> None:
+        """A node that first meets others and has an older configuration than one of them must not take part."""
+        if len(self.members) < 2 or self._met_others:
+            return
+        self._met_others = True
+        own, newest = self.setup.config_version, max(self.config_versions.values(), default=0)
+        if own and own < newest:
+            self.evict = (
+                f"Received config version ({newest}) is different than my config version ({own})! Exiting; "
+                "copy the newest corosync.conf to this node"
+            )
+
+    # Time.
+
+    def next_deadline_ns(self) -> int | None:
+        """When `advance` is to be called; None: no need."""
+        return self.votes.next_deadline_ns() if self.votes is not None else None
+
+    def advance(self, now_ns: int) -> None:
+        """Do what is due."""
+        due_ns = self.next_deadline_ns()
+        if self.votes is not None and due_ns is not None and due_ns <= now_ns:
+            self.votes.advance(now_ns)
+            self._after_command()
+
+    # Commands of clients.
+
+    def set_expected(self, votes: int) -> bool:
+        """Set the cluster's expected votes. False: votequorum refuses. `votes` must be there."""
+        assert self.votes is not None
+        is_done = self.votes.set_expected(votes)
+        self._after_command()
+        return is_done
+
+    def set_votes(self, node: int, votes: int) -> bool:
+        """Set a node's votes. False: votequorum refuses. Raises KeyError: there is no such node."""
+        assert self.votes is not None
+        is_done = self.votes.set_votes(node, votes)
+        self._after_command()
+        return is_done
+
+    def cancel_wait_for_all(self) -> None:
+        """Have all nodes stop waiting."""
+        assert self.votes is not None
+        self.votes.cancel_wait_for_all()
+        self._after_command()
+
+    def set_key(self, key: str, kind: int, value: object) -> None:
+        """Set a key, and do what it stands for. Raises `CmapError`."""
+        if key.startswith(REFUSED_PREFIXES):
+            raise CmapError(Refusal.NOT_SUPPORTED, f"nothing here obeys {key}")
+        if key == CANCEL_KEY and self.votes is not None:
+            made = make(kind, value)
+            if made.type == Type.U8 and made.value:
+                self.cancel_wait_for_all()
+            self.keys.set(key, Type.U8, 0)
+        elif self.votes is not None and RELOADING_KEYS.get(key) == kind:
+            before = self.keys.get(key)
+            self.keys.set(key, kind, value)
+            try:
+                self._reload_votes()
+            except SettingsError as error:
+                self._put_back(key, before)
+                raise CmapError(Refusal.INVALID_PARAM, str(error)) from None
+        else:
+            self.keys.set(key, kind, value)
+        self._after_command()
+
+    def delete_key(self, key: str) -> None:
+        """Delete a key. Raises `CmapError`."""
+        self.keys.delete(key)
+        self._after_command()
+
+    def increment_key(self, key: str, step: int) -> Value:
+        """Add to an integer; the new value. Raises `CmapError`."""
+        found = self.keys.increment(key, step)
+        self._after_command()
+        return found
+
+    def leave(self) -> bool:
+        """This node is about to leave in order. Whether the others are told: then `has_left` follows."""
+        if self.votes is None or not self.votes.settings.allow_downscale or not self.members:
+            return False
+        self.votes.leave()
+        self._after_command()
+        return True
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the ring has ordered this node's goodbye."""
+        return self.votes is not None and self.votes.own.state == NodeState.LEAVING
+
+    def stay(self) -> None:
+        """A predecessor of this process may have said goodbye, and the node is still here."""
+        if self.votes is not None and self.votes.own.flags & Flag.LEAVING:
+            self.votes.stay()
+            self._after_command()
+
+    def _put_back(self, key: str, before: Value | None) -> None:
+        if before is None:
+            self.keys.drop(key)
+        else:
+            self.keys.put(key, before)
+
+    def _reload_votes(self) -> None:
+        """Votequorum's options, as they are in the keys now. Raises `SettingsError`."""
+        assert self.votes is not None
+        assert self.setup.options is not None
+        start = self.setup.options
+        settled, _ = settle(start, self.setup.node, self.setup.nodelist)
+        now = reloaded(start, settled, start)
+        now = told.with_keys(now, {key: self.keys.get(key) for key in RELOADING_KEYS})
+        settings, _ = settle(now, self.setup.node, self.setup.nodelist, self.votes.tracking_barrier)
+        self.votes.reload(settings)
+
+    def _after_command(self) -> None:
+        self._settle_votes()
+        self._collect_changes()
+        self.changed = True
+
+    # What follows.
+
+    def _settle_votes(self) -> None:
+        """Take what votequorum has left."""
+        votes = self.votes
+        if votes is None:
+            return
+        self.outbox += votes.outbox
+        votes.outbox.clear()
+        for event in votes.events:
+            self._tell(event)
+        votes.events.clear()
+        keys = {key: make(_KEY_TYPES[kind], value) for key, (kind, value) in runtime_keys(votes).items()}
+        self.keys.replace_below(QUORUM_KEYS, keys)
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, StoreBarrier):
+            self.barrier = event.expected_votes
+        elif isinstance(event, Notice):
+            self.notices.append(event.text)
+        else:
+            if not isinstance(event, QuorumChanged) or event.quorate != self._quorate_told:
+                self.notices += told.lines(event)
+            if isinstance(event, QuorumChanged):
+                self._quorate_told = event.quorate
+            self.quorum_history.add(told.event(event) | {"position": self.n})
+
+    def _collect_changes(self) -> None:
+        for change in self.keys.changes:
+            self.key_history.add(*told.change(change))
+        self.keys.changes.clear()
+
+    # Snapshots.
+
+    def snapshot(self) -> bytes:
+        """The whole state at `n`."""
+        self.changed = False
+        return pack(
+            [
+                _SNAPSHOT_VERSION,
+                [list(self.ring), list(self.members), self._met_others],
+                [[node, version] for node, version in self.config_versions.items()],
+                self.keys.snapshot(),
+                [self.quorum_history.snapshot(), self.key_history.snapshot()],
+                self._nodelist.snapshot(),
+                None if self.votes is None else self.votes.snapshot(),
+            ]
+        )
+
+    def restore(self, snapshot: bytes, n: int) -> None:
+        """Take over the state of a snapshot that is good for position `n`. Raises `BusError`."""
+        try:
+            version, ring, versions, keys, histories, nodelist, votes = unpack(snapshot)
+            if version != _SNAPSHOT_VERSION:
+                raise BusError(f"snapshot of version {version}")
+            self.ring, self.members, self._met_others = Ring(*ring[0]), tuple(ring[1]), ring[2]
+            self.config_versions = dict(versions)
+            self.keys = Keymap.restore(keys)
+            self.quorum_history, self.key_history = map(History.restore, histories)
+            self._nodelist = NodelistTracker.restore(nodelist)
+            self.votes = None if votes is None else Votequorum.restore(votes)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise BusError(f"not a snapshot: {error}") from None
+        self.n = n
+        self.outbox.clear()
+        self.replies.clear()
+        self.notices.clear()
+        self.changed = False
+
+    def reborn(self, stored_barrier: int) -> Core:
+        """The state after the ring's process has died: this node begins anew, but for the keys that programs have set
+        and the numbers of events."""
+        fresh = Core(self.setup, stored_barrier)
+        for key, value in self.keys.items():
+            if not key.startswith("runtime.") and key not in self.setup.keys:
+                fresh.keys.put(key, value)
+        fresh.keys.changes.clear()
+        fresh.quorum_history, fresh.key_history = self.quorum_history, self.key_history
+        for member in self.members:
+            count = self.keys.get(f"runtime.members.{member}.join_count")
+            if count is not None:
+                fresh.keys.put(f"runtime.members.{member}.join_count", count)
+        fresh.keys.changes.clear()
+        return fresh
+
+
+_KEY_TYPES = {"u8": Type.U8, "u32": Type.U32}

@@ -1,0 +1,259 @@
+"""The control service without I/O: between totem's log on one side and the gateway's clients on the other.
+
+The state (`core`) follows from the log and from what clients ask. Whatever changed goes to totem as one commit with the
+whole state; what clients are told of it, answers and events, waits until totem has confirmed that. So this process may
+be killed at any moment: nobody was told anything that its successor does not know.
+
+The caller hands in what the sockets and the clock give, calls `flush` afterwards, and sends what is in `to_totem` and
+`answers`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from enum import StrEnum
+from typing import Any
+
+from rondo.protocol import control_gateway as gateway
+from rondo.protocol import totem_control as log
+from rondo.protocol.codes import Code
+from rondo.protocol.control_gateway import Op
+from rondo.protocol.envelope import PROTOCOL_VERSION, BusError, pack
+from services.control.core import Core
+from services.control.history import History
+from services.control.requests import evaluate, needs_totem
+from services.control.setup import Setup
+from services.control.watches import KEYS, QUORUM, Place, Watches
+
+COMMITS_MAX = 8
+"""On their way and not confirmed; what changes meanwhile goes into the next one."""
+QUEUED_BYTES_MAX = 256 * 1024
+"""While more of this node's messages wait for the ring, clients are asked to try again."""
+ANSWERS_MAX = 4096
+"""Answers that wait for a commit."""
+
+
+class State(StrEnum):
+    """What the service is doing."""
+
+    WAITING = "waiting"
+    """For totem."""
+    OPERATIONAL = "operational"
+
+
+class Machine:
+    """One life of the control process."""
+
+    def __init__(self, setup: Setup, pid: int, stored_barrier: int) -> None:
+        """Raises `SettingsError`."""
+        self.core = Core(setup, stored_barrier)
+        self.pid = pid
+        self.to_totem: deque[bytes] = deque()
+        self.answers: deque[tuple[bytes, bytes]] = deque()
+        """(gateway, envelope)"""
+        self.totem_asked: list[tuple[Place, int, dict[str, Any]]] = []
+        """Requests that need totem's status: the caller asks for it, and calls `answer_with`."""
+        self.totem_pid = 0
+        """Process id of totem; 0 = not known. The caller watches it, and calls `totem_lost` when it dies."""
+        self.epoch = 0
+        self.counters: Counter[str] = Counter()
+        self.watches = Watches(self._answer)
+        self._setup = setup
+        self._stored_barrier = stored_barrier
+        self._welcomed = False
+        self._commit = 0
+        """Number of the last commit that was made."""
+        self._committed = 0
+        self._queued_bytes = 0
+        self._waiting: deque[tuple[int, Place, Code, Any]] = deque()
+        """Answers by the commit that makes them true."""
+        self._releases: deque[tuple[int, dict[str, int]]] = deque()
+        """Numbers of events by the commit that makes them safe."""
+        self._evicted = False
+
+    @property
+    def state(self) -> State:
+        """What the service is doing."""
+        return State.OPERATIONAL if self._welcomed else State.WAITING
+
+    # totem.
+
+    def hello(self) -> None:
+        """Begin with totem, or begin again."""
+        self._welcomed = False
+        self.to_totem.clear()
+        self.to_totem.append(log.encode(log.Hello(self.epoch, PROTOCOL_VERSION, self.pid)))
+
+    def totem_lost(self) -> None:
+        """Totem died: its epoch is over."""
+        if self.epoch:
+            self._begin_epoch()
+        self.totem_pid = 0
+        self.hello()
+
+    def _begin_epoch(self) -> None:
+        self.epoch = 0
+        self.core = self.core.reborn(self.core.barrier or self._stored_barrier)
+        self._fail_waiting("the ring process died; whether it was done is not known")
+        self._commit = self._committed = self._queued_bytes = 0
+        self._releases.clear()
+
+    def receive_totem(self, frame: bytes, now_ns: int) -> None:
+        """One envelope from totem. Raises `BusError`."""
+        envelope = log.decode(frame)
+        if isinstance(envelope, log.Welcome):
+            self._welcome(envelope)
+        elif isinstance(envelope, log.Again):
+            if self._welcomed:
+                self.hello()
+        elif not self._welcomed or envelope.epoch != self.epoch:
+            return
+        elif isinstance(envelope, log.Log):
+            self.core.apply(envelope.entries, now_ns)
+        elif isinstance(envelope, log.Committed):
+            self._confirmed(envelope)
+        else:
+            raise BusError(f"{type(envelope).__name__} is not for control")
+
+    def _welcome(self, welcome: log.Welcome) -> None:
+        if welcome.version != PROTOCOL_VERSION:
+            raise BusError(f"totem speaks version {welcome.version} of the bus, control version {PROTOCOL_VERSION}")
+        if self.epoch and welcome.epoch != self.epoch:
+            self._begin_epoch()
+        is_known = self.epoch == welcome.epoch
+        self.epoch, self.totem_pid = welcome.epoch, welcome.pid
+        if welcome.state is not None:
+            self.core.restore(welcome.state, welcome.position)
+            self.core.stay()
+        elif is_known:
+            # The thread was lost before the first commit.
+            self.core = Core(self._setup, self._stored_barrier)
+        self.core.n = welcome.position
+        self._fail_waiting("the connection to the ring process broke; whether it was done is not known")
+        self._commit = self._committed = welcome.commit
+        self._releases.clear()
+        if welcome.state is not None:
+            self.watches.release(self._numbers(), self._histories())
+        self._welcomed = True
+
+    def _confirmed(self, envelope: log.Committed) -> None:
+        self._committed = max(self._committed, envelope.number)
+        self._queued_bytes = envelope.queued_bytes
+        while self._waiting and self._waiting[0][0] <= self._committed:
+            _, place, code, result = self._waiting.popleft()
+            self._answer(place, code, result)
+        numbers = None
+        while self._releases and self._releases[0][0] <= self._committed:
+            _, numbers = self._releases.popleft()
+        if numbers is not None:
+            self.watches.release(numbers, self._histories())
+
+    # Clients.
+
+    def receive_gateway(self, identity: bytes, frame: bytes, now_ns: int) -> None:
+        """One envelope from a gateway. Raises `BusError`."""
+        ask = gateway.decode(frame)
+        if not isinstance(ask, gateway.Ask):
+            raise BusError(f"{type(ask).__name__} is not for control")
+        place = (identity, ask.connection, ask.number)
+        self.counters["requests"] += 1
+        try:
+            op, arguments = gateway.decode_request(ask.blob)
+        except BusError as error:
+            self._answer(place, Code.MESSAGE_ERROR, str(error))
+            return
+        if not self._welcomed:
+            self._answer(place, Code.TRY_AGAIN, "the ring process is not there")
+        elif op == Op.WATCH:
+            self.watches.ask(place, arguments, self._histories(), now_ns)
+        elif len(self._waiting) + len(self.totem_asked) >= ANSWERS_MAX or self._queued_bytes > QUEUED_BYTES_MAX:
+            self._answer(place, Code.TRY_AGAIN, "too much waits for the ring")
+        elif needs_totem(op, arguments):
+            self.totem_asked.append((place, op, arguments))
+        else:
+            outcome = evaluate(self.core, op, arguments)
+            if outcome.is_change:
+                self._waiting.append((self._commit + 1, place, outcome.code, outcome.result))
+            else:
+                self._answer(place, outcome.code, outcome.result)
+
+    def answer_with(self, totem: dict[str, Any] | None) -> None:
+        """Answer all who wait for totem's status; None: it does not answer."""
+        asked, self.totem_asked = self.totem_asked, []
+        for place, op, arguments in asked:
+            if totem is None:
+                self._answer(place, Code.TRY_AGAIN, "the ring process does not answer")
+            else:
+                outcome = evaluate(self.core, op, arguments, totem)
+                self._answer(place, outcome.code, outcome.result)
+
+    def gateway_gone(self, identity: bytes) -> None:
+        """A gateway's connection has ended."""
+        self.watches.forget(identity)
+
+    def _answer(self, place: Place, code: Code, result: Any) -> None:
+        identity, connection, number = place
+        self.answers.append((identity, gateway.encode(gateway.Answer(0, connection, number, code, pack(result)))))
+
+    def _fail_waiting(self, why: str) -> None:
+        while self._waiting:
+            self._answer(self._waiting.popleft()[1], Code.LIBRARY, why)
+
+    # What is due.
+
+    def flush(self, now_ns: int) -> None:
+        """Make the envelopes that are due now, after things were received and once `next_deadline_ns` has come."""
+        self.watches.expire(now_ns)
+        if not self._welcomed:
+            return
+        core = self.core
+        core.advance(now_ns)
+        if core.changed and self._commit - self._committed < COMMITS_MAX:
+            self._make_commit()
+        if core.evict is not None and not self._evicted:
+            self._evicted = True
+            self.to_totem.append(log.encode(log.Evict(self.epoch, True, core.evict)))
+
+    def _make_commit(self) -> None:
+        core = self.core
+        self._commit += 1
+        messages, core.outbox = core.outbox, []
+        replies = [[n, data] for n, data in core.replies]
+        core.replies.clear()
+        self.to_totem.append(
+            log.encode(log.Commit(self.epoch, self._commit, core.n, core.snapshot(), messages, replies))
+        )
+        self._releases.append((self._commit, self._numbers()))
+
+    def next_deadline_ns(self) -> int | None:
+        """When `flush` is to be called at the latest; None: no need."""
+        dues = [self.watches.next_deadline_ns(), self.core.next_deadline_ns() if self._welcomed else None]
+        return min((due for due in dues if due is not None), default=None)
+
+    def _numbers(self) -> dict[str, int]:
+        return {of: history.number for of, history in self._histories().items()}
+
+    def _histories(self) -> dict[str, History]:
+        return {QUORUM: self.core.quorum_history, KEYS: self.core.key_history}
+
+    def status(self) -> dict[str, Any]:
+        """For the control socket."""
+        core = self.core
+        return {
+            "state": str(self.state),
+            "epoch": self.epoch,
+            "node_id": core.setup.node,
+            "position": core.n,
+            "commits": self._committed,
+            "watches": len(self.watches),
+            "keys": len(core.keys),
+            "ring": {"representative": core.ring.representative, "sequence": core.ring.sequence},
+            "members": list(core.members),
+            "config_versions": {str(node): version for node, version in sorted(core.config_versions.items())},
+            "quorate": core.votes.quorate if core.votes is not None else True,
+            "counters": {
+                **self.counters,
+                **{f"ignored: {why}": count for why, count in core.ignored.items()},
+                **{f"refused: {why}": count for why, count in (core.votes.refused if core.votes else {}).items()},
+            },
+        }

@@ -1,0 +1,275 @@
+"""The control process: one loop around one poll, between totem's socket and the gateways'. Both may come and go.
+
+Neither is waited for: totem is said hello to until it answers, and its death is known from its process; a gateway asks
+when it has something to ask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import time
+
+import zmq
+
+from rondo.ipc import endpoints as sockets
+from rondo.ipc.control import endpoint
+from rondo.ipc.local import Dealer, Router
+from rondo.node.chassis import Chassis
+from rondo.node.instance import InstanceLock
+from rondo.node.logs import notice
+from rondo.node.placement import stay_off_the_ring
+from rondo.node.process_watch import ProcessWatch
+from rondo.node.service import Start
+from rondo.node.spare_memory import SpareMemory
+from rondo.node.tuning import tune_memory
+from rondo.paths import socket_endpoint
+from rondo.protocol import control_gateway, totem_control
+from rondo.protocol.envelope import BusError, pack, unpack
+from services.control.barrier_file import BarrierFile
+from services.control.machine import Machine, State
+from services.control.setup import setup_of
+
+HELLO_AGAIN_NS = 1_000_000_000
+"""A hello that was not answered is said again after this time."""
+RETRY_NS = 5_000_000
+"""How long an envelope waits for which a socket had no room."""
+ALIVE_CHECK_NS = 1_000_000_000
+"""How often totem's life is checked where the kernel does not tell of its death."""
+STATUS_NS_MAX = 2_000_000_000
+"""How long totem may take to tell its status."""
+
+GOODBYE_NS_MAX = 1_000_000_000
+"""How long the node's goodbye may take to be ordered; the ring may be forming just now."""
+
+_log = logging.getLogger("CONTROL")
+
+
+class Process:
+    """Everything of one running control service. `run` returns the exit code."""
+
+    def __init__(self, start: Start) -> None:
+        """Raises `rondo.node.instance.InstanceError`, `SettingsError`."""
+        config, run_dir, state_dir = start.config, start.run_dir, start.state_dir
+        self._locks = [InstanceLock(run_dir, "control"), InstanceLock(state_dir, "control", "--state-dir")]
+        self._config = config
+        self._run_dir = run_dir
+        self._chassis = Chassis("control", start)
+        self._poll = self._chassis.poll
+        self._barrier_file = BarrierFile(state_dir)
+        self._machine = Machine(setup_of(config), os.getpid(), self._barrier_file.read())
+        self._watch: ProcessWatch | None = None
+        self._hello_at_ns: int | None = None
+        self._retry_at_ns: int | None = None
+        self._status_until_ns: int | None = None
+        """Until when totem is to have told its status; None: it was not asked."""
+        self._bad_told = False
+        self._state: State | None = None
+        self._spare_memory = SpareMemory(time.monotonic())
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT. Raises `rondo.ipc.endpoints.SocketError`, `rondo.paths.PathError`."""
+        self._chassis.catch_signals()
+        tune_memory()
+        stay_off_the_ring(self._config, _log)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self._totem_endpoint = socket_endpoint(self._run_dir, totem_control.SOCKET)
+            own = socket_endpoint(self._run_dir, control_gateway.SOCKET)
+            sockets.remove_stale(own)
+            self._gateway = Router(own)
+            self._chassis.open_control(context, self._machine.status)
+            self._status = Dealer(endpoint(self._run_dir, "totem"))
+            for readable in (self._gateway.fileno(), self._status.fileno()):
+                self._poll.register(readable, select.EPOLLIN)
+            self._totem: Dealer | None = None
+            self._connect()
+            while not self._chassis.stopping:
+                self._turn()
+            self._say_goodbye()
+        finally:
+            context.destroy(linger=0)
+            self._drop_watch()
+            for lock in self._locks:
+                lock.close()
+        return 0
+
+    def _say_goodbye(self) -> None:
+        """With allow_downscale the others are told before the node leaves; it leaves only after this process."""
+        machine = self._machine
+        if machine.state != State.OPERATIONAL or not machine.core.leave():
+            return
+        until_ns = time.monotonic_ns() + GOODBYE_NS_MAX
+        while not machine.core.has_left and (left_ns := until_ns - time.monotonic_ns()) > 0:
+            self._turn(left_ns)
+
+    # Totem.
+
+    def _connect(self) -> None:
+        """A new connection to totem: what was queued for its predecessor must not reach it."""
+        if self._totem is not None:
+            self._totem.close()
+        self._totem = Dealer(self._totem_endpoint)
+        self._poll.register(self._totem.fileno(), select.EPOLLIN)
+        self._drop_watch()
+        self._machine.hello()
+        self._hello_at_ns = time.monotonic_ns() + HELLO_AGAIN_NS
+
+    def _drop_watch(self) -> None:
+        if self._watch is not None:
+            if self._watch.fileno() >= 0:
+                with contextlib.suppress(OSError):
+                    self._poll.unregister(self._watch.fileno())
+            self._watch.close()
+            self._watch = None
+
+    def _tend_totem(self, now_ns: int, ready: set[int]) -> None:
+        """Watch the totem that welcomed us; begin anew when it is dead or does not answer."""
+        machine = self._machine
+        if self._has_totem_died(ready):
+            _log.error("The ring process (%d) died: votes begin anew", machine.totem_pid)
+            machine.totem_lost()
+            self._connect()
+            return
+        if self._totem is not None and self._totem.is_broken:
+            # It lives, as far as is known yet. What was said on that connection is lost.
+            self._totem.is_broken = False
+            machine.hello()
+        if machine.state == State.WAITING:
+            if self._hello_at_ns is None:
+                self._hello_at_ns = now_ns + HELLO_AGAIN_NS
+            elif now_ns >= self._hello_at_ns:
+                self._connect()
+            return
+        self._hello_at_ns = None
+        if self._watch is None or self._watch.pid != machine.totem_pid:
+            self._drop_watch()
+            self._watch = ProcessWatch(machine.totem_pid)
+            if self._watch.fileno() >= 0:
+                self._poll.register(self._watch.fileno(), select.EPOLLIN)
+
+    def _has_totem_died(self, ready: set[int]) -> bool:
+        watch = self._watch
+        if watch is None:
+            return False
+        return (watch.fileno() < 0 or watch.fileno() in ready) and not watch.is_alive()
+
+    def _ask_status(self, now_ns: int) -> None:
+        """Have totem asked for its status if somebody waits for it, and give up when it does not answer."""
+        machine = self._machine
+        if not machine.totem_asked:
+            self._status_until_ns = None
+        elif self._status_until_ns is None:
+            if self._status.send(pack({"op": "status"})):
+                self._status_until_ns = now_ns + STATUS_NS_MAX
+            else:
+                machine.answer_with(None)
+        elif now_ns >= self._status_until_ns:
+            machine.answer_with(None)
+            self._status_until_ns = None
+
+    def _take_status(self) -> None:
+        for frame in self._status.receive():
+            with contextlib.suppress(BusError):
+                answer = unpack(frame)
+                if isinstance(answer, dict) and answer.get("ok") is True:
+                    self._machine.answer_with(answer)
+
+    # The loop.
+
+    def _turn(self, at_most_ns: int | None = None) -> None:
+        wait_ns = self._wait_ns()
+        if at_most_ns is not None:
+            self._machine.flush(time.monotonic_ns())
+            self._send(time.monotonic_ns())
+            wait_ns = min(wait_ns, at_most_ns)
+        ready = {descriptor for descriptor, _ in self._poll.poll(wait_ns / 1e9)}
+        now_ns = time.monotonic_ns()
+        machine = self._machine
+        assert self._totem is not None
+        if self._totem.fileno() in ready:
+            for frame in self._totem.receive():
+                self._take(frame, None, now_ns)
+        if self._status.fileno() in ready:
+            self._take_status()
+        if self._gateway.fileno() in ready or self._gateway.has_pending:
+            for identity, envelope in self._gateway.receive():
+                if envelope is not None:
+                    self._take(envelope, identity, now_ns)
+            for identity in self._gateway.take_gone():
+                machine.gateway_gone(identity)
+        for dealer in (self._totem, self._status):
+            dealer.tend(now_ns / 1e9)
+        self._tend_totem(now_ns, ready)
+        self._ask_status(now_ns)
+        machine.flush(now_ns)
+        self._store_barrier()
+        self._send(now_ns)
+        self._write_notices()
+        self._spare_memory.tick(now_ns / 1e9)
+        self._chassis.serve(ready)
+
+    def _take(self, frame: bytes, identity: bytes | None, now_ns: int) -> None:
+        try:
+            if identity is None:
+                self._machine.receive_totem(frame, now_ns)
+            else:
+                self._machine.receive_gateway(identity, frame, now_ns)
+        except BusError as error:
+            self._machine.counters["bus_errors"] += 1
+            if not self._bad_told:
+                self._bad_told = True
+                sender = "totem" if identity is None else "the gateway"
+                _log.error("An envelope from %s was refused: %s; others like it are only counted", sender, error)
+
+    def _send(self, now_ns: int) -> None:
+        machine = self._machine
+        assert self._totem is not None
+        self._retry_at_ns = None
+        while machine.to_totem:
+            if not self._totem.send(machine.to_totem[0]):
+                self._retry_at_ns = now_ns + RETRY_NS
+                break
+            machine.to_totem.popleft()
+        while machine.answers:
+            identity, frame = machine.answers[0]
+            if self._gateway.send(identity, frame) is False:
+                self._retry_at_ns = now_ns + RETRY_NS
+                break
+            # To nobody: its clients ask again at its successor.
+            machine.answers.popleft()
+
+    def _wait_ns(self) -> int:
+        """How long the poll may sleep."""
+        if self._gateway.has_pending or self._chassis.has_more:
+            return 0
+        assert self._totem is not None
+        now_ns = time.monotonic_ns()
+        whens = [self._machine.next_deadline_ns(), self._hello_at_ns, self._retry_at_ns, self._status_until_ns]
+        due = [at for at in whens if at is not None]
+        retries = (self._totem.retry_at_s, self._status.retry_at_s, self._spare_memory.due_s)
+        due += [int(at_s * 1e9) for at_s in retries if at_s is not None]
+        if self._watch is not None and self._watch.fileno() < 0:
+            due.append(now_ns + ALIVE_CHECK_NS)
+        return max(0, min(due) - now_ns)
+
+    def _store_barrier(self) -> None:
+        core = self._machine.core
+        if core.barrier is not None:
+            try:
+                self._barrier_file.store(core.barrier)
+            except OSError as error:
+                _log.error("The highest expected votes cannot be stored: %s", error.strerror)
+            core.barrier = None
+
+    def _write_notices(self) -> None:
+        machine = self._machine
+        for line in machine.core.notices:
+            notice(_log, "%s", line)
+        machine.core.notices.clear()
+        if machine.state != self._state:
+            self._state = machine.state
+            if machine.state == State.WAITING:
+                notice(_log, "Waiting for the ring process.")

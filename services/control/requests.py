@@ -1,0 +1,189 @@
+"""What clients ask, evaluated: a code and a result, and whether anything has changed by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rondo.protocol.codes import Code
+from rondo.protocol.control_gateway import Op
+from services.control import told
+from services.control.cmap.values import CmapError
+from services.control.core import Core
+from services.control.quorum.status import status as votes_status
+from services.control.ring_view import nodes, statistics
+
+ICMAP, STATS = "icmap", "stats"
+STEP_MAX = 1 << 63
+
+
+class Outcome(NamedTuple):
+    """The answer to a request."""
+
+    code: Code
+    result: Any
+    is_change: bool = False
+    """It is to be told once the change is safe."""
+
+
+class _RefusedError(Exception):
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def needs_totem(op: int, arguments: dict[str, Any]) -> bool:
+    """Whether totem has to be asked for its status first."""
+    return op == Op.NODES or (op in (Op.KEYS, Op.GET) and arguments.get("map") == STATS)
+
+
+def evaluate(core: Core, op: int, arguments: dict[str, Any], totem: dict[str, Any] | None = None) -> Outcome:
+    """Do what is asked for; `totem`: its status. Never raises."""
+    handler = _HANDLERS.get(op)
+    if handler is None:
+        return Outcome(Code.NOT_SUPPORTED, f"there is no operation {op}")
+    try:
+        return handler(_Asked(core, arguments, totem or {}))
+    except _RefusedError as error:
+        return Outcome(error.code, str(error))
+    except CmapError as error:
+        return Outcome(Code(int(error.refusal)), str(error))
+
+
+class _Asked:
+    """The arguments of one request, checked as they are taken."""
+
+    def __init__(self, core: Core, arguments: dict[str, Any], totem: dict[str, Any]) -> None:
+        self.core = core
+        self.totem = totem
+        self._arguments = arguments
+
+    def number(self, name: str, low: int, high: int) -> int:
+        value = self._arguments.get(name)
+        if type(value) is not int or not low <= value <= high:
+            raise _RefusedError(Code.INVALID_PARAM, f"{name} is a number from {low} to {high}")
+        return value
+
+    def text(self, name: str) -> str:
+        value = self._arguments.get(name, "")
+        if type(value) is not str:
+            raise _RefusedError(Code.INVALID_PARAM, f"{name} is a text")
+        return value
+
+    def anything(self, name: str) -> Any:
+        return self._arguments.get(name)
+
+    def check_provider(self) -> None:
+        if self.core.votes is None:
+            raise _RefusedError(Code.NOT_EXIST, "no quorum: the configuration has no quorum.provider")
+
+    def check_writable_map(self) -> None:
+        if self.text("map") not in ("", ICMAP):
+            raise _RefusedError(Code.NOT_SUPPORTED, "only the map icmap can be changed")
+
+
+def _quorum(asked: _Asked) -> Outcome:
+    return Outcome(Code.OK, quorum_status(asked.core))
+
+
+def quorum_status(core: Core) -> dict[str, Any]:
+    """What `rondo quorum --json` prints."""
+    if core.votes is None:
+        return {
+            "provider": None,
+            "quorate": True,
+            "ring": told.ring(core.ring),
+            "node": core.setup.node,
+            "expected_votes": None,
+            "highest_expected": None,
+            "total_votes": None,
+            "quorum": None,
+            "flags": [],
+            "nodes": [],
+        }
+    found = votes_status(core.votes)
+    names = core.setup.names
+    found["nodes"] = [{"node": node["node"], "name": names.get(node["node"], ""), **node} for node in found["nodes"]]
+    return found
+
+
+def _set_expected(asked: _Asked) -> Outcome:
+    asked.check_provider()
+    votes = asked.number("votes", 1, 255)
+    if not asked.core.set_expected(votes):
+        why = f"votequorum refuses {votes} expected votes: fewer than there are votes, or quorum would be lost"
+        return Outcome(Code.INVALID_PARAM, why)
+    return Outcome(Code.OK, None, True)
+
+
+def _set_votes(asked: _Asked) -> Outcome:
+    asked.check_provider()
+    node, votes = asked.number("node", 0, 0xFFFFFFFF), asked.number("votes", 0, 255)
+    try:
+        is_done = asked.core.set_votes(node, votes)
+    except KeyError:
+        return Outcome(Code.NOT_EXIST, f"votequorum has never heard of node {node}")
+    if not is_done:
+        return Outcome(Code.INVALID_PARAM, f"votequorum refuses {votes} votes of node {node}: quorum would be lost")
+    return Outcome(Code.OK, None, True)
+
+
+def _cancel(asked: _Asked) -> Outcome:
+    asked.check_provider()
+    asked.core.cancel_wait_for_all()
+    return Outcome(Code.OK, None, True)
+
+
+def _nodes(asked: _Asked) -> Outcome:
+    return Outcome(Code.OK, nodes(asked.core.setup, asked.core.members, asked.totem))
+
+
+def _keys(asked: _Asked) -> Outcome:
+    which, prefix = asked.text("map"), asked.text("prefix")
+    if which in ("", ICMAP):
+        found = [[key, int(value.type), value.value] for key, value in asked.core.keys.items(prefix)]
+    elif which == STATS:
+        found = [[key, *value] for key, value in sorted(statistics(asked.totem).items()) if key.startswith(prefix)]
+    else:
+        return Outcome(Code.NOT_EXIST, f"there is no map {which}; there are {ICMAP} and {STATS}")
+    return Outcome(Code.OK, found)
+
+
+def _get(asked: _Asked) -> Outcome:
+    which, key = asked.text("map"), asked.text("key")
+    found = statistics(asked.totem).get(key) if which == STATS else told.value(asked.core.keys.get(key))
+    if found is None:
+        return Outcome(Code.NOT_EXIST, f"there is no key {key}")
+    return Outcome(Code.OK, found)
+
+
+def _set(asked: _Asked) -> Outcome:
+    asked.check_writable_map()
+    asked.core.set_key(asked.text("key"), asked.number("type", 1, 12), asked.anything("value"))
+    return Outcome(Code.OK, None, True)
+
+
+def _delete(asked: _Asked) -> Outcome:
+    asked.check_writable_map()
+    asked.core.delete_key(asked.text("key"))
+    return Outcome(Code.OK, None, True)
+
+
+def _increment(asked: _Asked) -> Outcome:
+    asked.check_writable_map()
+    step = asked.number("step", -STEP_MAX, STEP_MAX)
+    return Outcome(Code.OK, told.value(asked.core.increment_key(asked.text("key"), step)), True)
+
+
+_HANDLERS: dict[int, Callable[[_Asked], Outcome]] = {
+    Op.QUORUM: _quorum,
+    Op.SET_EXPECTED: _set_expected,
+    Op.SET_VOTES: _set_votes,
+    Op.CANCEL_WAIT_FOR_ALL: _cancel,
+    Op.NODES: _nodes,
+    Op.KEYS: _keys,
+    Op.GET: _get,
+    Op.SET: _set,
+    Op.DELETE: _delete,
+    Op.INCREMENT: _increment,
+}

@@ -1,0 +1,55 @@
+"""What totem says of the ring and its links, as clients are shown it: the nodes, and the keys of the second map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rondo import __version__
+from services.control.cmap.values import Type
+from services.control.setup import Setup
+
+_LINK_KEYS = (("link", "link"), ("local", "local"), ("remote", "remote"), ("up", "up"), ("mtu", "mtu"))
+
+
+def nodes(setup: Setup, members: tuple[int, ...], totem: dict[str, Any]) -> list[dict[str, Any]]:
+    """Configured nodes and members, by ascending id, as `rondo nodes --json` prints them."""
+    rondo = set(totem.get("rondo_members", ()))
+    links: dict[str, list[dict[str, Any]]] = totem.get("links", {})
+    found = []
+    for node in sorted({setup.node, *setup.addresses, *members}):
+        software = None
+        if node == setup.node:
+            software = f"rondo {__version__}"
+        elif node in members:
+            software = "rondo" if node in rondo else "corosync"
+        found.append(
+            {
+                "node": node,
+                "name": setup.names.get(node, ""),
+                "member": node in members,
+                "software": software,
+                "addresses": list(setup.addresses.get(node, ())),
+                "links": [_link(link) for link in links.get(str(node), ())],
+            }
+        )
+    return found
+
+
+def _link(link: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: link.get(key) for name, key in _LINK_KEYS}
+    return shown | {"latency_us": link.get("latency_us"), "downs": link.get("downs", 0)}
+
+
+def statistics(totem: dict[str, Any]) -> dict[str, list[Any]]:
+    """Keys of the map stats: `[type, value]` by key."""
+    found: dict[str, list[Any]] = {}
+    for name, value in totem.get("counters", {}).items():
+        if type(value) is int:
+            found[f"stats.srp.{name}"] = [int(Type.U64), value]
+    for node, links in totem.get("links", {}).items():
+        for link in links:
+            below = f"stats.knet.node{node}.link{link['link']}."
+            for name, value in link.items():
+                if name != "link" and type(value) in (int, bool):
+                    found[below + name] = [int(Type.U64), int(value)]
+    return found

@@ -1,0 +1,27 @@
+"""The way to control, for what clients ask of quorum, keys and nodes. Whoever may connect may ask everything there, as
+with Corosync.
+"""
+
+from pathlib import Path
+
+from rondo.protocol import control_gateway as bus
+from rondo.protocol.envelope import BusError
+from services.ipc_gateway.asking import Answer, Asking
+
+
+def _answer_of(frame: bytes) -> bus.Answer:
+    answer = bus.decode(frame)
+    if not isinstance(answer, bus.Answer):
+        raise BusError("not an answer")
+    return answer
+
+
+class ControlUpstream(Asking):
+    """Requests to control and answers from it."""
+
+    def __init__(self, run_dir: Path, answer: Answer) -> None:
+        super().__init__(run_dir / bus.SOCKET, "control", bus.REQUEST_BYTES_MAX, _answer_of, answer)
+
+    def ask(self, connection: bytes, number: int, uid: int, blob: bytes) -> None:
+        """A client of this user asks."""
+        self.send(connection, number, uid, blob, lambda: bus.encode(bus.Ask(0, connection, number, blob)))

@@ -1,0 +1,57 @@
+"""Messages that are too long for one request: libcpg hands them over in parts, and each part waits for an answer."""
+
+from __future__ import annotations
+
+from rondo.protocol.codes import Code
+from services.qb_gateway.wire import cpg
+
+HELD_BYTES_MAX = 512 * 1024 * 1024
+"""Of all programs together. Beyond that the first part of another message is to be tried again."""
+
+
+class Held:
+    """How much all programs have handed over of messages that are not whole."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class LongMessage:
+    """What one program has handed over."""
+
+    def __init__(self, held: Held, message_bytes_max: int) -> None:
+        self._held = held
+        self._bytes_max = message_bytes_max
+        self._total = 0
+        """Of the message under way; 0 = there is none."""
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, part: cpg.Part) -> tuple[int, bytes | None]:
+        """Take a part: the code of the answer, and the message if it is whole now."""
+        if part.part == cpg.FIRST:
+            self.drop()
+            if part.total > self._bytes_max:
+                return Code.TOO_BIG, None
+            if self._held.bytes > HELD_BYTES_MAX:
+                return Code.TRY_AGAIN, None
+            self._total = part.total
+        size = self._size + len(part.data)
+        is_last = part.part == cpg.LAST
+        if not self._total or part.total != self._total or size > self._total or (is_last and size != self._total):
+            self.drop()
+            return Code.INVALID_PARAM, None
+        self._parts.append(part.data)
+        self._held.bytes += len(part.data)
+        self._size = size
+        if not is_last:
+            return Code.OK, None
+        whole = b"".join(self._parts)
+        self.drop()
+        return Code.OK, whole
+
+    def drop(self) -> None:
+        """Forget what there is."""
+        self._held.bytes -= self._size
+        self._total = self._size = 0
+        self._parts = []

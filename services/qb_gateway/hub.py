@@ -1,0 +1,205 @@
+"""All connections of C programs in one turn of the loop: what came from them, what goes to them, and who is ended.
+
+The rest of the process (sockets of the node, signals) is in `process`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+from collections.abc import Sequence
+
+from services.qb_gateway.connection import Connection, Peer, Service
+from services.qb_gateway.listeners import Handshake, Listeners
+from services.qb_gateway.rings.layout import RingError
+from services.qb_gateway.truncation import TruncationGuard
+
+RETRY_MIN_S = 0.001
+"""How soon it is looked whether a program has made room in its event ring: it says nothing when it has, ..."""
+RETRY_MAX_S = 0.02
+"""... up to this, while none of them gets on."""
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+
+log = logging.getLogger("QB_GATEWAY")
+
+
+class Hub:
+    """The connections, by their descriptors."""
+
+    def __init__(self, poll: select.epoll, guard: TruncationGuard) -> None:
+        self.connections: dict[int, Connection] = {}
+        self.attention: set[Connection] = set()
+        """Connections that have something to be written, or are to be ended."""
+        self.counters = {"requests": 0, "events": 0, "cut": 0, "ended": 0}
+        self.retry_s: float | None = None
+        """How soon `turn` has to be called again."""
+        self._poll = poll
+        self._guard = guard
+        self._listeners: Listeners | None = None
+        self._readable: set[Connection] = set()
+        self._waiting: set[Connection] = set()
+        """Requests of theirs were left in the ring."""
+        self._blocked: set[Connection] = set()
+        """Events of theirs found no room in the ring."""
+        self._polled_out: set[Connection] = set()
+        self._backoff_s = RETRY_MIN_S
+
+    def serve(self, listeners: Listeners) -> None:
+        """From now on programs can connect."""
+        self._listeners = listeners
+        for descriptor in listeners.sockets:
+            self._poll.register(descriptor, _IN)
+
+    def on_event(self, descriptor: int, events: int, now_s: float) -> bool:
+        """Something about a descriptor; False if it is none of ours."""
+        connection = self.connections.get(descriptor)
+        if connection is not None:
+            if events & ~_OUT:
+                connection.read_stream()
+                self._readable.add(connection)
+            self.attention.add(connection)
+            return True
+        listeners = self._listeners
+        if listeners is None:
+            return False
+        handshake = listeners.handshakes.get(descriptor)
+        if handshake is not None:
+            self._read_handshake(listeners, handshake)
+        elif descriptor in listeners.sockets:
+            for new in listeners.accept(descriptor, now_s):
+                self._poll.register(new.stream, _IN)
+                # What it asks for is often there already.
+                self._read_handshake(listeners, new)
+        else:
+            return False
+        return True
+
+    def _read_handshake(self, listeners: Listeners, handshake: Handshake) -> None:
+        connection = listeners.read(handshake)
+        if connection is not None:
+            self.connections[connection.stream.fileno()] = connection
+            connection.service.opened(connection)
+
+    def read(self) -> None:
+        """Serve what programs ask for, as far as there is room for it."""
+        readable, self._readable = self._readable | self._waiting, set()
+        for connection in readable:
+            self._read_one(connection)
+            connection.service.adjust_flow(connection)
+            if connection.has_more:
+                self._waiting.add(connection)
+            else:
+                self._waiting.discard(connection)
+            if connection.is_ended:
+                self.attention.add(connection)
+
+    def _read_one(self, connection: Connection) -> None:
+        try:
+            connection.read_requests(is_last=connection.is_ended)
+        except (RingError, OSError) as error:
+            connection.hang_up(str(error))
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether requests were left in a ring for which there is room."""
+        return any(connection.service.has_room(connection) for connection in self._waiting)
+
+    def write(self) -> None:
+        """Write what is due, and end who is to be ended."""
+        self.attention |= self._blocked
+        progress = False
+        while self.attention:
+            connection = self.attention.pop()
+            before = connection.events_written
+            try:
+                connection.flush()
+            except (RingError, OSError) as error:
+                connection.hang_up(str(error))
+            progress = progress or connection.events_written != before
+            if connection.hang_up_reason or connection.is_ended or not connection.is_whole:
+                self._end(connection)
+            else:
+                self._note(connection)
+        if self._guard.hit:
+            self._end_truncated()
+        self._backoff_s = RETRY_MIN_S if progress else min(2 * self._backoff_s, RETRY_MAX_S)
+        self.retry_s = self._backoff_s if self._blocked else None
+
+    def _note(self, connection: Connection) -> None:
+        connection.service.adjust_flow(connection)
+        if connection.is_blocked:
+            self._blocked.add(connection)
+        else:
+            self._blocked.discard(connection)
+        if connection.owes_bytes != (connection in self._polled_out):
+            if connection.owes_bytes:
+                self._polled_out.add(connection)
+                self._poll.modify(connection.stream, _IN | _OUT)
+            else:
+                self._polled_out.discard(connection)
+                self._poll.modify(connection.stream, _IN)
+
+    def _end_truncated(self) -> None:
+        for connection in list(self.connections.values()):
+            if not connection.is_whole:
+                self._end(connection)
+
+    def _end(self, connection: Connection) -> None:
+        if connection.is_ended and connection in self._readable:
+            # There was no room for requests in this turn; what it said last counts all the same.
+            self._read_one(connection)
+        if not connection.is_whole:
+            connection.hang_up("it has truncated the files of its rings")
+        if connection.hang_up_reason:
+            self.counters["cut"] += 1
+            log.warning("%s: hung up: %s", _who(connection), connection.hang_up_reason)
+        self.counters["ended"] += 1
+        self.counters["requests"] += connection.requests_taken
+        self.counters["events"] += connection.events_written
+        descriptor = connection.stream.fileno()
+        del self.connections[descriptor]
+        with contextlib.suppress(OSError):
+            self._poll.unregister(descriptor)
+        connection.service.closed(connection)
+        for each in (self._readable, self._waiting, self._blocked, self._polled_out):
+            each.discard(connection)
+        if self._listeners is not None:
+            self._listeners.forget(connection)
+        connection.close()
+        self.attention.discard(connection)
+
+    def hang_up_all(self, reason: str) -> None:
+        """End everybody."""
+        for connection in list(self.connections.values()):
+            connection.hang_up(reason)
+            self._end(connection)
+
+    def keep_house(self, now_s: float) -> None:
+        """What is due once a second."""
+        if self._listeners is not None:
+            self._listeners.drop_silent(now_s)
+
+    def totals(self) -> dict[str, int]:
+        """The counters, those of living connections included."""
+        living = self.connections.values()
+        return {
+            **self.counters,
+            "requests": self.counters["requests"] + sum(each.requests_taken for each in living),
+            "events": self.counters["events"] + sum(each.events_written for each in living),
+        }
+
+    def close(self) -> None:
+        """End everybody, and take no one any more."""
+        services: Sequence[Service] = [each.service for each in self.connections.values()]
+        if services:
+            log.info("hanging up %d C programs", len(services))
+        for connection in list(self.connections.values()):
+            self._end(connection)
+        if self._listeners is not None:
+            self._listeners.close()
+
+
+def _who(connection: Connection) -> str:
+    peer: Peer = connection.peer
+    return f"{connection.service.name}: C program (process {peer.pid}, user {peer.uid})"

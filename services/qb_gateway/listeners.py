@@ -1,0 +1,220 @@
+"""The sockets that C programs connect to, and what happens until a connection is made.
+
+They are in the abstract name space, so there is one server of a name in each network namespace. Who connects sends 24
+bytes and waits for the reply without limit; who sends nothing is closed after a while.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import struct
+from collections.abc import Callable, Sequence
+
+from rondo.ipc.endpoints import SocketError
+from services.qb_gateway.connection import Connection, Peer, Service
+from services.qb_gateway.shared_memory import ConnectionMemory, errno_for_client
+from services.qb_gateway.truncation import TruncationGuard
+from services.qb_gateway.wire import connecting
+
+ADDRESS_BYTES = 108
+"""The clients' libraries pad the name with NULs to the whole of sun_path, and the name is different without."""
+BACKLOG = 128
+ACCEPTED_MAX = 32
+HANDSHAKES_MAX = 64
+HANDSHAKE_S = 3.0
+CONNECTIONS_MAX = 1024
+CONNECTIONS_PER_USER_MAX = 512
+_CREDENTIALS = struct.Struct("3i")
+
+log = logging.getLogger("QB_GATEWAY")
+
+
+def address_of(name: str) -> bytes:
+    """The abstract address of a service."""
+    return (b"\0" + name.encode()).ljust(ADDRESS_BYTES, b"\0")
+
+
+def listen(name: str) -> socket.socket:
+    """The listening socket of a service. Raises `SocketError`, whose errno is EADDRINUSE if somebody has the name."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind(address_of(name))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        why = "a Corosync or another node serves it already" if error.errno == errno.EADDRINUSE else error.strerror
+        failed = SocketError(f"abstract socket {name!r}: {why}; stop that one, or set system.qb_ipc to no")
+        failed.errno = error.errno
+        raise failed from None
+    return listener
+
+
+class Handshake:
+    """A stream whose request has not come whole yet."""
+
+    def __init__(self, stream: socket.socket, peer: Peer, service: Service, until_s: float) -> None:
+        self.stream = stream
+        self.peer = peer
+        self.service = service
+        self.until_s = until_s
+        self.data = b""
+
+    def read(self) -> bool:
+        """Whether the request is there. Raises OSError if the stream is over."""
+        try:
+            data = self.stream.recv(connecting.REQUEST_BYTES - len(self.data))
+        except BlockingIOError:
+            return False
+        if not data:
+            raise ConnectionResetError("closed before it asked for anything")
+        self.data += data
+        return len(self.data) == connecting.REQUEST_BYTES
+
+
+class Listeners:
+    """All of them, with the handshakes that are under way."""
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        guard: TruncationGuard,
+        prefix: str,
+        allows: Callable[[Peer], bool],
+        attention: set[Connection],
+    ) -> None:
+        """Binds; raises `SocketError`, and has bound none then."""
+        self.counters = {"accepted": 0, "denied": 0, "not_ready": 0, "refused": 0, "handshakes_failed": 0}
+        self.is_ready = False
+        """Whether connections are made: else clients are told to try again."""
+        self.handshakes: dict[int, Handshake] = {}
+        self._guard = guard
+        self._prefix = prefix
+        self._allows = allows
+        self._attention = attention
+        self._per_user: dict[int, int] = {}
+        self._count = 0
+        self.sockets: dict[int, tuple[socket.socket, Service]] = {}
+        try:
+            for service in services:
+                listener = listen(service.name)
+                self.sockets[listener.fileno()] = listener, service
+        except SocketError:
+            self.close()
+            raise
+
+    def accept(self, descriptor: int, now_s: float) -> list[Handshake]:
+        """New streams at the listening socket of that descriptor."""
+        listener, service = self.sockets[descriptor]
+        made: list[Handshake] = []
+        for _ in range(ACCEPTED_MAX):
+            try:
+                stream, _ = listener.accept()
+            except OSError:
+                break
+            if len(self.handshakes) >= HANDSHAKES_MAX:
+                self.counters["refused"] += 1
+                stream.close()
+                continue
+            stream.setblocking(False)
+            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            handshake = Handshake(stream, Peer(*_CREDENTIALS.unpack(found)), service, now_s + HANDSHAKE_S)
+            self.handshakes[stream.fileno()] = handshake
+            made.append(handshake)
+        return made
+
+    def read(self, handshake: Handshake) -> Connection | None:
+        """What came on a stream: the connection, once it is made. A stream that is over is closed."""
+        try:
+            if not handshake.read():
+                return None
+            if not connecting.is_connect_request(handshake.data):
+                raise ConnectionResetError("what it sent is no request for a connection")
+            refusal = self._why_not(handshake.peer)
+            connection = None if refusal else self._connect(handshake)
+        except OSError as error:
+            self._drop(handshake, str(error))
+            return None
+        if connection is None:
+            self._refuse(handshake, refusal)
+            return None
+        del self.handshakes[handshake.stream.fileno()]
+        return connection
+
+    def _why_not(self, peer: Peer) -> int:
+        """The errno with which this client is refused; 0 if it is not."""
+        if not self._allows(peer):
+            self.counters["denied"] += 1
+            log.warning(
+                "access denied to a C program (process %d, user %d, group %d); uidgid{} in corosync.conf says who is "
+                "let in", peer.pid, peer.uid, peer.gid,
+            )  # fmt: skip
+            return errno.EACCES
+        if not self.is_ready:
+            self.counters["not_ready"] += 1
+            return errno.EAGAIN
+        if self._count >= CONNECTIONS_MAX or self._per_user.get(peer.uid, 0) >= CONNECTIONS_PER_USER_MAX:
+            self.counters["refused"] += 1
+            return errno.EMFILE
+        return 0
+
+    def _connect(self, handshake: Handshake) -> Connection | None:
+        peer, service = handshake.peer, handshake.service
+        size = service.message_bytes_max
+        try:
+            memory = ConnectionMemory(self._guard, self._prefix, service.name, size, (peer.uid, peer.gid))
+        except OSError as error:
+            log.error("no shared memory for a C program: %s", error.strerror)
+            self.counters["refused"] += 1
+            self._refuse(handshake, errno_for_client(error))
+            raise
+        paths = memory.paths
+        reply = connecting.accept(size, paths["request"], paths["response"], paths["event"])
+        try:
+            if handshake.stream.send(reply, socket.MSG_NOSIGNAL) < len(reply):
+                raise ConnectionResetError("no room for the reply")
+        except OSError:
+            memory.close()
+            raise
+        self.counters["accepted"] += 1
+        self._count += 1
+        self._per_user[peer.uid] = self._per_user.get(peer.uid, 0) + 1
+        return Connection(handshake.stream, peer, service, memory, self._attention)
+
+    def forget(self, connection: Connection) -> None:
+        """It is closed: there is room for another one."""
+        uid = connection.peer.uid
+        self._count -= 1
+        self._per_user[uid] -= 1
+        if not self._per_user[uid]:
+            del self._per_user[uid]
+
+    def _refuse(self, handshake: Handshake, error: int) -> None:
+        try:
+            handshake.stream.send(connecting.refuse(error), socket.MSG_NOSIGNAL)
+        except OSError as failed:
+            log.debug("a refusal was not heard: %s", failed)
+        self.handshakes.pop(handshake.stream.fileno(), None)
+        handshake.stream.close()
+
+    def _drop(self, handshake: Handshake, why: str) -> None:
+        if handshake.stream.fileno() >= 0:
+            self.counters["handshakes_failed"] += 1
+            log.debug("a stream was closed: %s", why)
+            del self.handshakes[handshake.stream.fileno()]
+            handshake.stream.close()
+
+    def drop_silent(self, now_s: float) -> None:
+        """Close the streams that have not asked for anything in time."""
+        for handshake in list(self.handshakes.values()):
+            if now_s >= handshake.until_s:
+                self._drop(handshake, f"silent for {HANDSHAKE_S:g} s")
+
+    def close(self) -> None:
+        """Close everything."""
+        for listener, _ in self.sockets.values():
+            listener.close()
+        for handshake in self.handshakes.values():
+            handshake.stream.close()
+        self.handshakes.clear()

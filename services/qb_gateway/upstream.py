@@ -1,0 +1,57 @@
+"""The connection to cpg. Whenever it breaks all that was queued is dropped, so that nothing that was meant for one cpg
+reaches the next one; cpg may start later than we, or be killed at any time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from rondo.ipc.local import Dealer
+from rondo.protocol import cpg_gateway
+from rondo.protocol.envelope import BusError
+
+
+class Upstream:
+    """Envelopes to and from cpg."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.errors = 0
+        self.socket = Dealer(f"ipc://{run_dir / 'cpg.sock'}")
+        self._outbox: deque[bytes] = deque()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether cpg takes nothing more just now."""
+        return bool(self._outbox)
+
+    def has_broken(self) -> bool:
+        """Whether the connection broke since the last call; then what was queued is gone."""
+        if not self.socket.is_broken:
+            return False
+        self.socket.is_broken = False
+        self._outbox.clear()
+        return True
+
+    def send(self, envelope: cpg_gateway.Envelope) -> None:
+        """Send now, or when there is room."""
+        self._outbox.append(cpg_gateway.encode(envelope))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        while self._outbox and self.socket.send(self._outbox[0]):
+            self._outbox.popleft()
+
+    def receive(self) -> Iterator[cpg_gateway.Envelope]:
+        """What cpg sent, a bounded amount."""
+        for frame in self.socket.receive():
+            try:
+                yield cpg_gateway.decode(frame)
+            except BusError:
+                self.errors += 1
+
+    def close(self) -> None:
+        """Close."""
+        self.socket.close()

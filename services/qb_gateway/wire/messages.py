@@ -1,0 +1,46 @@
+"""What all messages between a C library and the executive begin with.
+
+A request has a header of 16 bytes (id i32 @0, size i32 @8), a reply or an event one of 24 bytes (also error i32 @16).
+The size counts the whole message.
+"""
+
+from __future__ import annotations
+
+import struct
+
+REQUEST_HEADER_BYTES = 16
+REPLY_HEADER_BYTES = 24
+
+OK = 1
+INVALID_PARAM = 7
+
+REQUEST_HEADER = struct.Struct("<i4xi4x")
+_REPLY_HEADER = struct.Struct("<i4xi4xi4x")
+
+
+class RequestError(Exception):
+    """A request that cannot be served. It is answered with `code` (cs_error_t), and harms nobody else."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def reply_header(ident: int, size: int, error: int = OK) -> bytes:
+    """The header of a reply or an event of `size` bytes."""
+    return _REPLY_HEADER.pack(ident, size, error)
+
+
+def reply(ident: int, body: bytes = b"", error: int = OK) -> bytes:
+    """A reply: its header and what follows."""
+    return _REPLY_HEADER.pack(ident, REPLY_HEADER_BYTES + len(body), error) + body
+
+
+def blank_reply(ident: int, size: int, error: int) -> bytes:
+    """A reply of full size that says nothing but the error: libraries read their whole structure whatever it says."""
+    return _REPLY_HEADER.pack(ident, size, error) + bytes(size - REPLY_HEADER_BYTES)
+
+
+def unknown_reply() -> bytes:
+    """The answer to a request that nobody knows. It must have one: the caller waits without end."""
+    return blank_reply(0, REPLY_HEADER_BYTES, INVALID_PARAM)

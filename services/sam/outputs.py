@@ -1,0 +1,32 @@
+"""Reading what applications wrote, for `rondo sam logs`: two files of each, of which the keeper writes one."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+READ_BYTES = 256 * 1024
+
+
+def read_output(log: str, inode: int, offset: int) -> dict[str, Any]:
+    """What was written after that place; from the beginning of what is kept if that place is no more. Raises
+    OSError."""
+    opened = []
+    try:
+        for path in (Path(f"{log}.1"), Path(log)):
+            try:
+                opened.append(path.open("rb"))
+            except OSError:
+                continue
+        inodes = [os.fstat(each.fileno()).st_ino for each in opened]
+        at = inodes.index(inode) if inode in inodes else 0
+        for index in range(at, len(opened)):
+            start = offset if inodes[index] == inode else 0
+            opened[index].seek(start)
+            data = opened[index].read(READ_BYTES)
+            if data or index == len(opened) - 1:
+                is_last = index == len(opened) - 1 and len(data) < READ_BYTES
+                return {"data": data, "inode": inodes[index], "offset": start + len(data), "more": not is_last}
+        return {"data": b"", "inode": 0, "offset": 0, "more": False}
+    finally:
+        for each in opened:
+            each.close()

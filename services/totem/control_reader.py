@@ -1,0 +1,237 @@
+"""What control is given of the log, and what it wants of the ring: entries, commits, sync replies. No I/O.
+
+The positions are those of cpg's log (`services.totem.ordered_log`): whoever feeds this takes a position there for each
+entry. An entry is kept until a commit covers it. A commit is taken whole: from then on its state is what a successor of
+that control begins with, and its messages go to the ring.
+
+While no control has ever attached in this epoch nothing is kept, and the steps of its services are answered empty. The
+first hello makes recording begin with the next ring, which has to be formed anew if there is one already
+(`reform_wanted`), so that control sees one sync from its beginning. From then on a sync waits for control.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+from rondo.protocol import totem_control as wire
+from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError
+from rondo.protocol.totem_control import Entry
+
+ENTRY_BYTES = 512
+"""What an entry counts for in the bound besides a message's data: a few lists of members."""
+
+LOG_BYTES_MAX = 8 * 1024 * 1024
+"""At this much that control has not evaluated the log is full (`pressure`)."""
+
+QUEUE_BYTES_MAX = 1024 * 1024
+"""A commit that would make more than this wait for the ring is refused; control keeps away from it by itself."""
+
+SyncRing = tuple[int, int]
+"""(representative, sequence) of a ring."""
+
+
+class ControlReader:
+    """control's end of one epoch's log."""
+
+    def __init__(self, epoch: int, node_id: int, pid: int) -> None:
+        self.epoch = epoch
+        self.node_id = node_id
+        self.pid = pid
+        self.recording = False
+        """Whether a control has attached in this epoch and its first ring has begun."""
+        self.attached_ever = False
+        self.reform_wanted = False
+        """A control has attached, and the ring in force is older than its log."""
+        self.evicted: wire.Evict | None = None
+        """control has said that this node must go."""
+        self.bytes = 0
+        """Of all entries that are here."""
+        self.queued_bytes = 0
+        """Of messages that wait for the ring."""
+        self._ring_seen = False
+        self._head = 0
+        self._position = 0
+        self._state: bytes | None = None
+        self._commit = 0
+        self._entries: deque[tuple[int, Entry]] = deque()
+        """Those after `_position`."""
+        self._sent = 0
+        """How many of them the present control was sent."""
+        self._queue: deque[bytes] = deque()
+        self._step: tuple[int, SyncRing, int] | None = None
+        """(position, ring, service) of the step that control has to do."""
+        self._replies: list[tuple[SyncRing, int, list[bytes]]] = []
+        self._welcomed = False
+        self._frames: deque[bytes] = deque()
+        self._committed_told = 0
+
+    # What the ring gives.
+
+    def message(self, n: int, sender: int, data: bytes) -> None:
+        """A message of one of control's services, at position `n`."""
+        if self.recording:
+            self._append(n, [wire.MESSAGE, sender, sender == self.node_id, data])
+
+    def transitional(self, n: int, members: Sequence[int], left: Sequence[int]) -> None:
+        """The transitional configuration that closes a ring."""
+        self.recording = self.recording or self.attached_ever
+        if self.recording:
+            self._append(n, [wire.TRANSITIONAL, list(members), list(left)])
+
+    def regular(self, n: int, ring: SyncRing, members: Sequence[int]) -> None:
+        """A ring was installed."""
+        self._ring_seen = True
+        self._step = None
+        self._replies.clear()
+        self.recording = self.recording or self.attached_ever
+        if self.recording:
+            self.reform_wanted = False
+            self._append(n, [wire.REGULAR, list(ring), list(members)])
+
+    def sync_step(self, n: int, ring: SyncRing, service: int) -> None:
+        """It is the turn of one of control's services; the answer comes out of `take_sync_replies`."""
+        if self.recording:
+            self._append(n, [wire.SYNC_STEP, list(ring), service])
+            self._step = n, ring, service
+        else:
+            self._replies.append((ring, service, []))
+
+    def sync_activate(self, n: int, ring: SyncRing, service: int) -> None:
+        """All members have done this service's step."""
+        if self.recording:
+            self._append(n, [wire.SYNC_ACTIVATE, list(ring), service])
+
+    def sync_abort(self, n: int, ring: SyncRing) -> None:
+        """The ring changed while the sync was under way."""
+        self._step = None
+        if self.recording:
+            self._append(n, [wire.SYNC_ABORT, list(ring)])
+
+    def sync_complete(self, n: int, ring: SyncRing) -> None:
+        """The sync of all services is complete."""
+        if self.recording:
+            self._append(n, [wire.SYNC_COMPLETE, list(ring)])
+
+    def _append(self, n: int, entry: Entry) -> None:
+        self._head = n
+        self._entries.append((n, entry))
+        self.bytes += _size_of(entry)
+
+    # What the ring wants.
+
+    def next_message(self) -> bytes | None:
+        """The next message to submit to the ring; it is the ring's then. None: there is none now."""
+        if not self._queue or not self.recording:
+            return None
+        data = self._queue.popleft()
+        self.queued_bytes -= len(data)
+        return data
+
+    def take_sync_replies(self) -> list[tuple[SyncRing, int, list[bytes]]]:
+        """Answers to sync steps: (ring, service, messages to multicast before the barrier)."""
+        taken, self._replies = self._replies, []
+        return taken
+
+    # What control sends.
+
+    def receive(self, frame: bytes) -> None:
+        """One envelope from control. Raises `BusError`: count it, and drop it."""
+        envelope = wire.decode(frame)
+        if isinstance(envelope, wire.Hello):
+            self._hello(envelope)
+        elif not self._welcomed or envelope.epoch != self.epoch:
+            self._frames.append(wire.encode(wire.Again(self.epoch)))
+        elif isinstance(envelope, wire.Commit):
+            self._take(envelope)
+        elif isinstance(envelope, wire.Evict):
+            self.evicted = envelope
+        else:
+            raise BusError(f"{type(envelope).__name__} is not for totem")
+
+    def _hello(self, hello: wire.Hello) -> None:
+        if hello.version != PROTOCOL_VERSION:
+            raise BusError(f"control speaks version {hello.version} of the bus, totem version {PROTOCOL_VERSION}")
+        if not self.attached_ever:
+            self.attached_ever = True
+            self.reform_wanted = self._ring_seen
+        self._welcomed = True
+        self._sent = 0
+        self._frames.clear()
+        self._committed_told = self._commit
+        welcome = wire.Welcome(
+            self.epoch,
+            PROTOCOL_VERSION,
+            self.node_id,
+            self.pid,
+            self._head,
+            self._position,
+            self._state,
+            self._commit,
+        )
+        self._frames.append(wire.encode(welcome))
+
+    def _take(self, commit: wire.Commit) -> None:
+        if commit.number != self._commit + 1:
+            raise BusError(f"control sent commit {commit.number} after {self._commit}")
+        last_sent = self._entries[self._sent - 1][0] if self._sent else self._position
+        if not self._position <= commit.n <= last_sent:
+            raise BusError(f"control committed {commit.n}, which is not between {self._position} and {last_sent}")
+        size = sum(map(len, commit.messages))
+        if self.queued_bytes + size > QUEUE_BYTES_MAX:
+            raise BusError(f"control's messages would be more than {QUEUE_BYTES_MAX} bytes")
+        self._commit = commit.number
+        if commit.state is not None:
+            self._state = commit.state
+        while self._entries and self._entries[0][0] <= commit.n:
+            self.bytes -= _size_of(self._entries.popleft()[1])
+            self._sent -= 1
+        self._position = commit.n
+        self._queue.extend(commit.messages)
+        self.queued_bytes += size
+        for n, messages in commit.replies:
+            if self._step is not None and self._step[0] == n:
+                self._replies.append((*self._step[1:], messages))
+                self._step = None
+
+    # What control is to be sent.
+
+    def next_frame(self) -> bytes | None:
+        """The next envelope for control; None if there is none. One that could not be sent is given back with
+        `unsend`."""
+        if self._welcomed and self._committed_told < self._commit:
+            self._committed_told = self._commit
+            self._frames.append(wire.encode(wire.Committed(self.epoch, self._commit, self.queued_bytes)))
+        if self._frames:
+            return self._frames.popleft()
+        if not self._welcomed or self._sent == len(self._entries):
+            return None
+        batch: list[list[object]] = []
+        size = 0
+        for n, entry in islice(self._entries, self._sent, None):
+            batch.append([n, entry])
+            size += _size_of(entry)
+            if size >= ENVELOPE_BYTES_TARGET:
+                break
+        self._sent += len(batch)
+        return wire.encode(wire.Log(self.epoch, batch))
+
+    def unsend(self, frame: bytes) -> None:
+        """Give back the frame that `next_frame` gave last: the socket had no room. It comes again, first."""
+        self._frames.appendleft(frame)
+
+    @property
+    def position(self) -> int:
+        """Position up to which control has committed."""
+        return self._position
+
+    @property
+    def pressure(self) -> float:
+        """How full the log is: 0 = empty, 1 = at its bound."""
+        return self.bytes / LOG_BYTES_MAX
+
+
+def _size_of(entry: Entry) -> int:
+    """What an entry counts for in the bound."""
+    return ENTRY_BYTES + len(entry[3]) if entry[0] == wire.MESSAGE else ENTRY_BYTES

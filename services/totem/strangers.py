@@ -1,0 +1,169 @@
+"""Packets of nodes with which there can be no ring: not in the nodelist, with another's id, of another transport.
+
+Packet security refuses such packets and says so. This is for the rest: packets in the clear, and addresses that are not
+listed. Frames of such nodes are kept from the ring, which would form again and again in vain, and the log says who it
+is and which line to change: at most once a second a peer, a few lines a second in all.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from services.totem.security.complaints import Complaints
+from services.totem.security.envelope import MAGIC as SEALED
+from services.totem.security.envelope import PLAIN_MAGIC
+from services.totem.transport.base import Datagram
+from services.totem.transport.knet.format import is_plain as is_plain_knet
+from services.totem.wire.frames import Kind
+
+REMEMBERED_MAX = 16
+"""Of so many peers it is remembered why they were refused last."""
+REMEMBERED_NS = 60_000_000_000
+
+_KIND_AT, _NO_KIND = 3, -1
+_SENDER = slice(13, 17)
+"""system_from of mcast, join and merge detect."""
+_U32 = struct.Struct("<I")
+_MAGIC = PLAIN_MAGIC[0]
+_OF_A_NODE = (Kind.MCAST, Kind.MERGE, Kind.JOIN)
+_log = logging.getLogger("TOTEM")
+
+UNLISTED = "its address is not in the nodelist; write the same nodelist on all nodes, or block_unlisted_ips: no"
+
+CLEAR, SECURE, KNET, UNKNOWN = range(4)
+"""What a datagram shows of the transport that it was made for."""
+
+_WHAT = {
+    CLEAR: "of udp or udpu without packet security",
+    SECURE: "of udp or udpu with Rondo's packet security",
+    KNET: "of transport: knet, in the clear",
+    UNKNOWN: "of no cluster, or of transport: knet with encryption",
+}
+_MENDS = {
+    CLEAR: "write the same transport and secauth: off on all nodes",
+    SECURE: "write the same transport and secauth: on, with one key file, on all nodes",
+    KNET: "write transport: knet and the same crypto_cipher and crypto_hash on all nodes",
+    UNKNOWN: "write the same transport, crypto_cipher and crypto_hash on all nodes",
+}
+
+
+def transport_of(datagram: bytes) -> int:
+    """For which transport a datagram was made: CLEAR, SECURE, KNET or UNKNOWN."""
+    if datagram[:2] in PLAIN_MAGIC:
+        return CLEAR
+    if is_plain_knet(datagram):
+        return KNET
+    return SECURE if datagram[:2] == bytes([SEALED, 1]) else UNKNOWN
+
+
+def foreign_text(datagram: bytes) -> str:
+    """What is said of a datagram that is none of the configured transport: what it is, and the lines to change."""
+    kind = transport_of(datagram)
+    return f"it is a packet {_WHAT[kind]}; {_MENDS[kind]}"
+
+
+def named(address: str, node: int | None) -> str:
+    """A peer for the log: its address, and which node of the nodelist has it."""
+    return address if node is None else f"{address} (node {node})"
+
+
+class Strangers:
+    """Keeps foreign frames from the ring and says whose they were."""
+
+    def __init__(self, node_id: int, members: Iterable[int], counters: Counter[str]) -> None:
+        """`members`: the ids of the nodelist; none: everybody is welcome who has an id of his own."""
+        self._own = _U32.pack(node_id)
+        listed = frozenset(members)
+        self._others = frozenset(_U32.pack(each) for each in listed - {node_id})
+        self._is_listed = bool(listed)
+        self._counters = counters
+        self._complaints = Complaints()
+        self._seen: dict[str, tuple[int, str]] = {}
+        """Why a peer was refused last, and when; the one longest ago stands first."""
+
+    # -- frames in the clear
+
+    def sift(
+        self,
+        frames: list[Datagram],
+        address_of: Callable[[int], Any],
+        node_at: Callable[[str], int | None],
+        now_ns: int,
+    ) -> list[Datagram]:
+        """The frames that are for the ring. `address_of`, `node_at`: what the transport knows of the others."""
+        others, mcast, token = self._others, int(Kind.MCAST), int(Kind.TOKEN)
+        for frame, _ in frames:
+            kind = frame[_KIND_AT] if len(frame) > _KIND_AT else _NO_KIND
+            if not ((kind == token and frame[0] == _MAGIC[0]) or (kind == mcast and frame[_SENDER] in others)):
+                break
+        else:
+            return frames
+        taken = []
+        for frame, source in frames:
+            why, mend = self._judge(frame, source[0], address_of, node_at)
+            if why:
+                self.refuse(source[0], f"{why}; {mend}", now_ns, node_at(source[0]))
+                self._counters["rx_stranger"] += 1
+            else:
+                taken.append((frame, source))
+        return taken
+
+    def _judge(
+        self, frame: bytes, source: str, address_of: Callable[[int], Any], node_at: Callable[[str], int | None]
+    ) -> tuple[str, str]:
+        """Why a frame is none of this ring's, and the mend; two empty texts if it may be one."""
+        if frame[:2] != _MAGIC or len(frame) < _SENDER.stop:
+            if frame[:2] in PLAIN_MAGIC:
+                return "", ""  # of the other byte order, or too short: the ring counts it
+            kind = transport_of(frame)
+            return f"it is a packet {_WHAT[kind]}", _MENDS[kind]
+        kind, sender = frame[_KIND_AT], frame[_SENDER]
+        if kind not in _OF_A_NODE:
+            return "", ""
+        if sender == self._own:
+            # Others send this node's messages again, but they do not speak for it otherwise.
+            if kind == Kind.MCAST:
+                return "", ""
+            return "it has this node's own id", "give each node its own nodeid"
+        node = _U32.unpack(sender)[0]
+        if not self._is_listed or (kind == Kind.MCAST and sender in self._others):
+            return "", ""
+        if sender not in self._others:
+            return f"its node id {node} is not in the nodelist", "write the same nodelist on all nodes"
+        listed, of_source = address_of(node), node_at(source)
+        if listed is not None and of_source is not None and of_source != node:
+            return (
+                f"it has the id of node {node}, whose address is {listed[0]}, and comes from that of node {of_source}",
+                "give each node its own nodeid",
+            )
+        return "", ""
+
+    # -- what is said
+
+    def refuse(self, source: str, why: str, now_ns: int, node: int | None = None) -> None:
+        """A packet from the IP address `source`, that of `node`, was refused: log it, if there have not been too many
+        of late."""
+        self.remember(source, why, now_ns)
+        self._complaints.add(why, named(source, node), now_ns)
+        for complaint in self._complaints.take():
+            left_out = f" ({complaint.left_out} such packets without a line)" if complaint.left_out else ""
+            _log.warning("Packet ignored. It came from %s: %s.%s", complaint.source, complaint.reason, left_out)
+
+    def remember(self, source: str, why: str, now_ns: int) -> None:
+        """For `rondo status`, that somebody was refused."""
+        self._seen.pop(source, None)
+        if len(self._seen) >= REMEMBERED_MAX:
+            del self._seen[next(iter(self._seen))]
+        self._seen[source] = (now_ns, why)
+
+    def status(self, now_ns: int) -> list[dict[str, Any]]:
+        """Who was refused within the last minute, and why."""
+        return [
+            {"address": source, "why": why, "seconds_ago": round((now_ns - seen_ns) / 1e9, 1)}
+            for source, (seen_ns, why) in self._seen.items()
+            if now_ns - seen_ns < REMEMBERED_NS
+        ]

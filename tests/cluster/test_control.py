@@ -1,0 +1,175 @@
+"""control in a node of real processes: what clients are told of quorum and keys, through any number of its deaths.
+
+RONDO_KILLS: how often it is killed under load.
+"""
+
+import asyncio
+import itertools
+import json
+import os
+import threading
+import time
+
+import pytest
+
+import rondo
+from tests.cluster.test_node import Node, kill_and_wait_for_the_next, make_nodes, node, wait_until_whole
+
+__all__ = ["make_nodes", "node"]
+
+KILLS = int(os.environ.get("RONDO_KILLS", "5"))
+QUORUM = "quorum {\n    provider: corosync_votequorum\n}\n"
+ANSWERED_S_MAX = 10.0
+
+
+@pytest.fixture
+def voting(node: Node) -> Node:
+    """A node that counts votes, started."""
+    with node.config.open("a") as config:
+        config.write(QUORUM)
+    node.start()
+    return node
+
+
+def test_the_commands(voting: Node) -> None:
+    status = json.loads(voting.command("quorum", "--json", "--check").stdout)
+    assert (status["provider"], status["quorate"], status["quorum"]) == ("corosync_votequorum", True, 1)
+    assert "Quorate:           yes" in voting.command("quorum").stdout
+    assert voting.command("quorum", "expected", "9", check=False).returncode == 1
+    voting.command("quorum", "expected", "1")
+    assert voting.command("quorum", "votes", "7", "1", check=False).returncode == 1
+    voting.command("quorum", "cancel-wait-for-all")
+
+    voting.command("cmap", "set", "my.key", "u32", "3")
+    assert json.loads(voting.command("cmap", "get", "my.key", "--json").stdout) == {
+        "my.key": {"type": "u32", "value": 3}
+    }
+    assert voting.command("cmap", "list", "my.").stdout == "my.key (u32) = 3\n"
+    assert "cannot be changed" in voting.command("cmap", "set", "totem.transport", "str", "udp", check=False).stderr
+    assert voting.command("cmap", "set", "my.key", "u8", "x", check=False).returncode == 1
+    voting.command("cmap", "delete", "my.key")
+    assert voting.command("cmap", "get", "my.key", check=False).returncode == 1
+    assert "stats.srp.orf_token_rx" in voting.command("cmap", "list", "stats.srp.", "--map", "stats").stdout
+
+    (found,) = json.loads(voting.command("nodes", "--json").stdout)
+    assert (found["node"], found["member"], found["addresses"]) == (1, True, ["127.0.0.1"])
+    assert found["software"] == f"rondo {rondo.__version__}"
+    assert "127.0.0.1" in voting.command("nodes").stdout
+
+
+def test_without_a_provider(node: Node) -> None:
+    node.start()
+    status = json.loads(node.command("quorum", "--json", "--check").stdout)
+    assert (status["provider"], status["quorate"]) == (None, True)
+    assert "no quorum" in node.command("quorum", "expected", "2", check=False).stderr
+
+
+def test_what_cannot_be_counted_keeps_the_node_from_starting(node: Node) -> None:
+    with node.config.open("a") as config:
+        config.write(QUORUM.replace("}", "auto_tie_breaker: 1\nlast_man_standing: 1\n}"))
+    refused = node.start(check=False)
+    assert refused.returncode == 1
+    assert "needs wait_for_all: 1" in refused.stderr
+
+
+def test_python(voting: Node) -> None:
+    with rondo.connect(voting.endpoint) as cluster:
+        assert cluster.quorum.status().quorate
+        cluster.cmap.set("my.counter", rondo.cmap.U8(254))
+        changes = cluster.cmap.watch("my.")
+        assert [cluster.cmap.increment("my.counter") for _ in range(2)] == [255, 0]
+        change = next(changes)
+        assert (change.key, change.old, change.new) == ("my.counter", 254, 255)
+        assert cluster.cmap.get("my.counter").type == "u8"
+        with pytest.raises(rondo.InvalidParameter, match=r"rondo\.cmap\.U32"):
+            cluster.cmap.set("my.key", 3)  # type: ignore[arg-type]
+        with pytest.raises(rondo.NotExist):
+            cluster.cmap.get("not.there")
+        with pytest.raises(rondo.AccessDenied):
+            cluster.cmap.delete("totem.transport")
+        assert [each.node for each in cluster.nodes()] == [1]
+        waiting = threading.Thread(target=lambda: list(changes))
+        waiting.start()
+        cluster.close()
+        waiting.join(ANSWERED_S_MAX)
+        assert not waiting.is_alive(), "a watch ends with its cluster"
+
+
+def test_asyncio(voting: Node) -> None:
+    async def use() -> None:
+        async with rondo.aio.connect(voting.endpoint) as cluster:
+            now = await anext(cluster.quorum.watch(current=True))
+            assert isinstance(now, rondo.quorum.Quorate)
+            assert now.quorate
+            changes = cluster.cmap.watch("my.")
+
+            async def one() -> rondo.cmap.Change:
+                return await anext(changes)
+
+            first = asyncio.create_task(one())
+            # The watch begins when it is first asked: what is set until then it does not see.
+            for value in itertools.count():
+                await cluster.cmap.set("my.key", rondo.cmap.U64(value))
+                if first.done():
+                    break
+            assert (await first).key == "my.key"
+            assert (await cluster.cmap.items("my.")).keys() == {"my.key"}
+            assert len(await cluster.nodes()) == 1
+
+    asyncio.run(use())
+
+
+def test_quorum_in_its_place_among_memberships(voting: Node) -> None:
+    with rondo.connect(voting.endpoint) as cluster:
+        ring = cluster.quorum.status().ring
+    shown = [json.loads(line) for line in voting.command("cpg", "join", "g", "--json", "--quorum").stdout.splitlines()]
+    assert [event["event"] for event in shown] == ["quorum", "membership", "membership"]
+    assert shown[0] == {
+        "event": "quorum",
+        "quorate": True,
+        "ring": {"representative": ring.representative, "sequence": ring.sequence},
+        "members": [1],
+    }
+
+
+def test_watches_and_keys_outlive_control(voting: Node) -> None:
+    """Under load: a counter is set again and again. Nothing is told twice or left out, and no ring is formed."""
+    seen: list[int] = []
+    stop = threading.Event()
+    slowest_s = 0.0
+    with rondo.connect(voting.endpoint) as cluster, rondo.connect(voting.endpoint) as watching:
+        ring = cluster.quorum.status().ring
+        group = watching.cpg.join("bystanders")
+        changes = watching.cmap.watch("my.counter")
+
+        def watch() -> None:
+            for change in changes:
+                assert change.new is not None
+                seen.append(int(change.new))
+                if change.new == rondo.cmap.U32(0):
+                    return
+
+        def load() -> None:
+            for value in itertools.count(1):
+                if stop.is_set():
+                    cluster.cmap.set("my.counter", rondo.cmap.U32(0), timeout=60)
+                    return
+                cluster.cmap.set("my.counter", rondo.cmap.U32(value), timeout=60)
+
+        threads = [threading.Thread(target=each) for each in (watch, load)]
+        for thread in threads:
+            thread.start()
+        for _ in range(KILLS):
+            kill_and_wait_for_the_next(voting, "control")
+            began_s = time.monotonic()
+            group.mcast(b"nobody else waits").ordered(ANSWERED_S_MAX)
+            slowest_s = max(slowest_s, time.monotonic() - began_s)
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
+        assert seen == [*range(1, len(seen)), 0]
+        assert cluster.quorum.status().ring == ring
+        assert slowest_s < 1.0
+    wait_until_whole(voting)
+    assert voting.status()["services"]["control"]["restarts"] == KILLS

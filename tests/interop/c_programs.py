@@ -1,0 +1,89 @@
+"""What the tests of C programs on Rondo nodes have in common: the nodes, the members, and the compiled programs."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from rondo.testing.lab.netns import Host, Lab
+from rondo.testing.lab.node import Node
+from rondo.testing.lab.process import Process
+from rondo.testing.lab.ring_config import RingConfig
+from rondo.testing.lab.rondo_node import REPOSITORY
+from rondo.testing.lab.waiting import wait_for
+from tests.interop.cpg_member import CpgMember
+
+SOURCES = Path(__file__).parent / "c"
+READY_TIMEOUT_S = 60.0
+
+
+class NodeMember(CpgMember):
+    """A member on Rondo's own client, at a node that `rondo start` started."""
+
+    def __init__(self, node: Node, group: str, name: str) -> None:
+        self._node = node
+        super().__init__(node.host, group, name)
+
+    def _launch(self, output: IO[bytes]) -> "subprocess.Popen[bytes]":
+        argv = [sys.executable, "-m", "tests.interop.rondo_client", self._node.socket, self.group]
+        environment = {"PYTHONPATH": str(REPOSITORY)}
+        return self.host.popen(
+            argv, environment=environment, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
+        )
+
+
+@contextmanager
+def nodes_of(lab: Lab, directory: Path, **sections: Mapping[str, str | int]) -> Iterator[list[Node]]:
+    """A node on each host, all in one ring and serving C programs; killed at the end. `sections` are
+    added to their configuration."""
+    path = directory / "corosync.conf"
+    path.write_text(RingConfig.of_lab(lab, "udpu").text(system={"qb_ipc": "yes"}, **sections))
+    nodes = [Node(host, path, directory.name) for host in lab.hosts.values()]
+    try:
+        for node in nodes:
+            node.launch()
+        for node in nodes:
+            node.wait_until_started()
+        wait_until_whole(nodes)
+        yield nodes
+    finally:
+        for node in nodes:
+            print(node.log("qb_gateway"))
+            node.kill()
+
+
+def wait_until_whole(nodes: list[Node]) -> None:
+    """Return when all are in one ring, and each serves C programs."""
+    wanted = tuple(node.number for node in nodes)
+
+    def is_whole(node: Node) -> bool:
+        view = node.view()
+        is_serving = node.status("qb_gateway").get("state") == "operational"
+        return view is not None and view.ready and view.members == wanted and is_serving
+
+    for node in nodes:
+        wait_for(lambda node=node: is_whole(node), bool, f"node {node.number} is whole", READY_TIMEOUT_S)  # type: ignore[misc]
+
+
+def compiled(directory: Path, name: str) -> str:
+    """The path of the program NAME, compiled against Debian's libcpg."""
+    program = directory / name
+    if not program.exists():
+        options = ["-O2", "-Wall", "-Wextra", "-Wno-stringop-truncation"]
+        subprocess.run(["gcc", *options, "-o", program, SOURCES / f"{name}.c", "-lcpg"], check=True)
+    return str(program)
+
+
+def start_load(host: Host, program: str, *arguments: object, name: str = "load") -> Process:
+    """Start `load` (tests/interop/c/load.c) on a host."""
+    return host.start([program, *map(str, arguments)], name)
+
+
+def result_of(load: Process, timeout_s: float) -> dict[str, str]:
+    """What `load` found, by name, once it has ended."""
+    status = wait_for(lambda: load.exit_status, lambda status: status is not None, "the end of load", timeout_s)
+    assert status == 0, load.output()[-500:]
+    words = next(line for line in load.output().splitlines() if line.startswith("total ")).split()
+    return dict(zip(words[::2], words[1::2], strict=True))

@@ -1,0 +1,244 @@
+"""C programs on Debian's libcpg at Rondo nodes: with programs on Rondo's client in one group, one order, whole."""
+
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.node import Node
+from rondo.testing.lab.waiting import wait_for
+from tests.interop import hostile_client
+from tests.interop.c_programs import NodeMember, compiled, nodes_of, result_of, start_load, wait_until_whole
+from tests.interop.cpg_member import CpgMember, Event, expected_messages
+
+pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]
+
+CS_OK, CS_ERR_LIBRARY = 1, 2
+GROUP = "bank"
+TIMEOUT_S = 90.0
+LONG_SIZES = [1, 1_047_552, 1_047_553, 3_000_000]
+
+
+@pytest.fixture
+def nodes(lab: Lab, tmp_path: Path) -> Iterator[list[Node]]:
+    """Three nodes."""
+    with nodes_of(lab, tmp_path) as nodes:
+        yield nodes
+
+
+def messages_of(member: CpgMember) -> list[Event]:
+    return member.events("message")
+
+
+def test_c_and_python_programs_see_one_order(nodes: list[Node]) -> None:
+    members: list[CpgMember] = []
+    for node in nodes:
+        members.append(CpgMember(node.host, GROUP, "c"))
+        members.append(NodeMember(node, GROUP, "python"))
+    for member in members:
+        member.wait_members(*members)
+    chance = random.Random(5)
+    sizes = {
+        member: [*(chance.randint(1, 20_000) for _ in range(200)), *LONG_SIZES, *(chance.randint(1, 200),) * 200]
+        for member in members
+    }
+    for number, member in enumerate(members):
+        member.send(f"t{number}", sizes[member])
+    total = sum(map(len, sizes.values()))
+    first, *others = (member.wait_messages(total, TIMEOUT_S) for member in members)
+    assert len(first) == total
+    for other in others:
+        assert other == first
+    for number, member in enumerate(members):
+        of_this = [event for event in first if [event["node"], event["pid"]] == member.address]
+        assert of_this == expected_messages(member, f"t{number}", sizes[member])
+
+
+@pytest.mark.parametrize(("size_min", "size_max", "count"), [(64, 64, 20_000), (1, 5000, 5000), (1, 3_000_000, 20)])
+def test_compiled_programs_at_full_speed_see_one_order(
+    nodes: list[Node], tmp_path: Path, size_min: int, size_max: int, count: int
+) -> None:
+    program = compiled(tmp_path, "load")
+    total = count * len(nodes)
+    loads = [start_load(node.host, program, GROUP, len(nodes), count, size_min, size_max, total) for node in nodes]
+    found = [result_of(load, TIMEOUT_S) for load in loads]
+    assert [(each["total"], each["wrong"]) for each in found] == [(str(total), "0")] * len(nodes)
+    assert len({each["order"] for each in found}) == 1
+    for node in nodes:
+        counters = node.status("qb_gateway")["counters"]
+        assert (counters["cut"], counters["messages_refused"], counters["messages_lost"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("service", ["cpg", "ipc_gateway", "sam"])
+def test_nobody_notices_that_a_service_is_killed(nodes: list[Node], tmp_path: Path, service: str) -> None:
+    program = compiled(tmp_path, "load")
+    count = 20_000
+    total = count * len(nodes)
+    loads = [start_load(node.host, program, GROUP, len(nodes), count, 1, 500, total) for node in nodes]
+    victim = nodes[0]
+    for _ in range(5):
+        wait_for(lambda: victim.pids(service), bool, f"{service} runs", TIMEOUT_S)
+        events = victim.status("qb_gateway")["counters"]["events"]
+        victim.send(signal.SIGKILL, service)
+        still_runs = any(load.alive for load in loads)
+        wait_for(
+            lambda: victim.status("qb_gateway").get("counters", {}).get("events", 0),
+            lambda seen, before=events, runs=still_runs: seen > before or not runs,  # type: ignore[misc]
+            "messages flow again",
+            TIMEOUT_S,
+        )
+    found = [result_of(load, TIMEOUT_S) for load in loads]
+    assert [(each["total"], each["wrong"]) for each in found] == [(str(total), "0")] * len(nodes)
+    assert len({each["order"] for each in found}) == 1
+
+
+def test_the_end_of_the_ring_process_is_a_change_of_the_ring(nodes: list[Node]) -> None:
+    members = [CpgMember(node.host, GROUP) for node in nodes]
+    for member in members:
+        member.wait_members(*members)
+    victim, other = members[0], members[1]
+    seen = len(victim.events("membership"))
+    nodes[0].send(signal.SIGKILL, "totem")
+    gone = wait_for(lambda: victim.events("membership")[seen:], lambda new: len(new) >= 2, "two changes", TIMEOUT_S)
+    assert gone[0]["members"] == [victim.address]
+    assert sorted(gone[0]["left"]) == sorted([*member.address, "nodedown"] for member in members[1:])
+    for member in members:
+        member.wait_members(*members)
+    for member in (victim, other):
+        member.send("after", [1000])
+        assert member.wait_answer("send")["result"] == CS_OK
+    for member in members:
+        assert len(member.wait_messages(2)) == 2
+    assert messages_of(members[0]) == messages_of(members[1]) == messages_of(members[2])
+
+
+def test_when_the_gateway_is_killed_its_programs_hear_of_it_and_can_come_back(nodes: list[Node]) -> None:
+    first, other = CpgMember(nodes[0].host, GROUP), CpgMember(nodes[1].host, GROUP)
+    for member in (first, other):
+        member.wait_members(first, other)
+    nodes[0].send(signal.SIGKILL, "qb_gateway")
+    assert first.wait_end() == 1
+    assert first.events("disconnected")[-1]["result"] == CS_ERR_LIBRARY
+    left = other.wait_members(other)["left"]
+    assert left == [[*first.address, "procdown"]]
+    wait_until_whole(nodes)
+    again = CpgMember(nodes[0].host, GROUP, "again")
+    for member in (again, other):
+        member.wait_members(again, other)
+    shared = nodes[0].host.run(["sh", "-c", "ls /dev/shm | grep -c rondo-qb"], check=False).stdout.strip()
+    assert shared == "1", "what the killed gateway left in shared memory is swept"
+
+
+CUT = [
+    "truncates-event-header",
+    "truncates-event-data",
+    "truncates-request-header",
+    "truncates-request-data",
+    "announces-nothing",
+    "spoils-read-index",
+    "spoils-lengths",
+]
+"""Deeds of `hostile_client.py` that the gateway must notice, ..."""
+SCRIBBLES = ["scribbles"] * 3
+"""... one that it need not: its own library may be the first whom it keeps from going on; ..."""
+PATIENCE_S = 1.0
+"""... and everybody else is served within this time."""
+
+
+def serve_within_a_second(member: CpgMember, busy: Callable[[], bool]) -> int:
+    """Have a member send and get single messages as long as something is under way; how many."""
+    count = 0
+    while busy() or count == 0:
+        began = time.monotonic()
+        member.send(f"n{count}", [100])
+        count += 1
+        wanted = expected_messages(member, f"n{count - 1}", [100])[0]
+        wait_for(lambda: messages_of(member), lambda seen, last=wanted: last in seen, "its message", TIMEOUT_S)  # type: ignore[misc]
+        assert time.monotonic() - began < PATIENCE_S
+    return count
+
+
+@pytest.fixture
+def node(make_lab: Callable[[int], Lab], tmp_path: Path) -> Iterator[Node]:
+    """One node alone."""
+    with nodes_of(make_lab(1), tmp_path) as nodes:
+        yield nodes[0]
+
+
+def test_who_spoils_shared_memory_harms_himself_alone(node: Node) -> None:
+    bystander = CpgMember(node.host, GROUP, "bystander")
+    bystander.wait_members(bystander)
+    gateway = node.pids("qb_gateway")
+    ends = {}
+    for deed in CUT + SCRIBBLES:
+        cut = node.status("qb_gateway")["counters"]["cut"]
+        argv = [sys.executable, hostile_client.__file__, "hostile", deed]
+        hostile = node.host.start(argv, deed)
+        serve_within_a_second(bystander, lambda hostile=hostile: hostile.alive)  # type: ignore[misc]
+        ends[deed] = hostile.exit_status
+        assert "joined" in hostile.output()
+        assert node.pids("qb_gateway") == gateway, deed
+        if deed in CUT:
+            assert node.status("qb_gateway")["counters"]["cut"] == cut + 1, deed
+    assert {deed: ends[deed] for deed in CUT} == dict.fromkeys(CUT, hostile_client.ENDED)
+    (group,) = node.status("cpg")["groups"]
+    assert [[each["node"], each["pid"]] for each in group["members"]] == [bystander.address]
+
+
+def test_a_program_lives_on_in_the_child_that_it_forked(node: Node) -> None:
+    program = node.host.start([sys.executable, hostile_client.__file__, "hostile", "forks"], "forks")
+    parent = program.pid
+    assert program.wait(TIMEOUT_S) == 0
+    wait_for(lambda: "child is served" in program.output(), bool, "the child's word", TIMEOUT_S)
+    groups = node.status("cpg")["groups"]
+    assert groups == [{"group": "hostile", "members": [{"node": 1, "pid": parent}]}]
+
+
+def test_a_stopped_program_holds_nobody_up_and_gets_all_in_order(node: Node) -> None:
+    stopped, sender = CpgMember(node.host, GROUP, "stopped"), CpgMember(node.host, GROUP, "sender")
+    for member in (stopped, sender):
+        member.wait_members(stopped, sender)
+    pid = stopped.address[1]
+    os.kill(pid, signal.SIGSTOP)
+    sender.send("many", [1000] * 5000)
+    sender.wait_messages(5000, TIMEOUT_S)
+    assert len(messages_of(stopped)) < 5000
+    os.kill(pid, signal.SIGCONT)
+    assert stopped.wait_messages(5000, TIMEOUT_S) == messages_of(sender)
+
+
+def test_corosync_cpgtool_lists_groups_and_members(node: Node) -> None:
+    members = [CpgMember(node.host, group, group) for group in ("a", "b")]
+    for member in members:
+        member.wait_members(member)
+    listed = node.host.run(["corosync-cpgtool"]).stdout
+    names = node.host.run(["corosync-cpgtool", "-n"]).stdout.split()
+    assert names == ["a", "b"]
+    for member in members:
+        node_id, pid = member.address
+        assert re.search(rf"^\s*{pid}\s+{node_id} \({re.escape(node.host.address)}\)", listed, re.MULTILINE), listed
+
+
+@pytest.mark.root
+def test_who_may_connect(make_lab: Callable[[int], Lab], tmp_path: Path) -> None:
+    allowed, stranger = 65533, 65532
+    with nodes_of(make_lab(1), tmp_path, uidgid={"uid": allowed}) as (node,):
+
+        def connect_as(user: int) -> tuple[int, str]:
+            other = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+            done = node.host.run([*other, "corosync-cpgtool", "-n"], check=False)
+            return done.returncode, done.stderr
+
+        assert connect_as(0) == (0, "")
+        assert connect_as(allowed) == (0, "")
+        status, why = connect_as(stranger)
+        assert status != 0
+        assert "error 11" in why
+        assert f"user {stranger}" in node.log("qb_gateway")

@@ -1,0 +1,28 @@
+"""The socket `cfg`: layouts, and which addresses nodes have."""
+
+import struct
+
+import pytest
+
+from services.qb_gateway.wire import cfg
+
+SIZES = {0: 10272, 1: 24, 2: 24, 3: 24, 4: 24, 5: 32, 6: 32, 7: 24, 8: 24, 9: 4200, 10: 24, 11: 24}
+
+
+@pytest.mark.parametrize(("ident", "size"), SIZES.items())
+def test_refusals_have_the_size_of_the_structure_that_the_library_reads(ident: int, size: int) -> None:
+    refusal = cfg.refusal(ident, 19)
+    assert len(refusal) == size
+    assert struct.unpack_from("<i4xi4xi", refusal)[1:] == (size, 19)
+
+
+def test_addresses() -> None:
+    four = cfg.addresses_reply([bytes([10, 0, 0, 1]), bytes([10, 1, 0, 1])])
+    assert struct.unpack_from("<i4xi4xi4xII", four) == (11, 64, 1, 2, 2)
+    assert four[32:36] == bytes([10, 0, 0, 1])
+    assert four[48:52] == bytes([10, 1, 0, 1])
+    six = cfg.addresses_reply([bytes(range(16))])
+    assert struct.unpack_from("<II", six, 24) == (10, 1)
+    assert six[32:] == bytes(range(16))
+    assert cfg.node_of(bytes(16) + b"\x05\0\0\0") == 5
+    assert cfg.node_of(bytes(19)) is None
