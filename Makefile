@@ -102,8 +102,9 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py $(VENV)/.ready
 	@$(LOWEST)/bin/pip install --quiet --disable-pip-version-check -c build/lowest.txt -e '.[dev]'
 	@touch $@
 
-test-lowest: $(LOWEST)/.ready ## unit tests and the simulator with the lowest versions that pyproject.toml admits
-	@$(SOURCE) $(LOWEST)/bin/pytest -q -n $(JOBS) -p no:cacheprovider tests/unit tests/simulation
+test-lowest: $(LOWEST)/.ready ## what uses other packages, with the lowest versions that pyproject.toml admits
+	@$(SOURCE) $(LOWEST)/bin/pytest -q -n $(JOBS) -p no:cacheprovider \
+		$(addprefix tests/unit/,client config ipc node protocol security) tests/simulation/test_sealed.py
 
 sam: compiled ## applications under SAM: killed, hung, broken; and SAM itself killed
 	@$(BIN)/pytest -q -n $(JOBS) tests/sam
@@ -122,7 +123,7 @@ crowd: compiled ## a thousand clients of one node, killed at once (make crowd CL
 	@RONDO_CROWD=$(CLIENTS) $(BIN)/pytest -q tests/cluster/test_crowd.py
 
 interrupts: setup ## calls of the client ended by signals and cancellations at random places (COUNT=100000)
-	@RONDO_INTERRUPTS=$(or $(COUNT),100000) $(BIN)/pytest -q --timeout 3600 tests/unit/gateway/test_interrupts.py
+	@RONDO_INTERRUPTS=$(or $(COUNT),100000) $(BIN)/pytest -q --timeout 3600 -o faulthandler_timeout=0 tests/unit/gateway/test_interrupts.py
 
 chaos: compiled ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)

@@ -260,8 +260,11 @@ class Cluster:
     async def close(self) -> None:
         """End the connection: this process leaves all its groups. Returns within a second; cancelled, it closes at
         once, without waiting for the node's answer."""
-        await asyncio.to_thread(self._control.close)
-        await self._link.close()
+        try:
+            await self._link.close()
+        finally:
+            # In a thread, where it goes on even if this is cancelled again.
+            await asyncio.to_thread(self._control.close)
 
 
 class connect:  # noqa: N801 - used like a function

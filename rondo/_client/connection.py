@@ -14,8 +14,8 @@ all. A signal handler may itself make calls; where it has interrupted one that i
 `Interrupted`, `close` excepted.
 """
 
-import threading
 from collections.abc import Iterator
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
@@ -135,7 +135,7 @@ class Group:
         deadline_s = None if deadline is None else deadline_of(deadline, "deadline")
         if timeout is not None:
             check_seconds(timeout)
-        session, me = link.session, threading.get_ident()
+        session, me = link.session, get_ident()
         if link.holder == me:
             raise_on_top()
         with link.lock:  # as `link.run` does it, for speed
@@ -143,9 +143,19 @@ class Group:
             try:
                 if link.is_torn:
                     link.mend()
-                session.check_message(group, data)
+                plain = (
+                    group.state is GroupState.MEMBER
+                    and group.ended is None
+                    and not group.is_down
+                    and len(data) <= session.message_bytes_max
+                )
+                if not plain:
+                    session.check_message(group, data)
                 link.is_torn = True
-                request = session.mcast(group, guarantee, data, deadline_s)
+                if plain:
+                    request = session.requests.add_message(group.name, group.wire_name, guarantee, data, deadline_s)
+                else:
+                    request = session.queue_message(group, guarantee, data, deadline_s)
                 if link.is_sleeping and session.requests.is_due:
                     link.wake()
                 link.is_torn = False
@@ -168,7 +178,7 @@ class Group:
         def tried() -> bool:
             if group.ended is not None or group.state in (GroupState.LEAVING, GroupState.LEFT):
                 return True
-            made = session.mcast(group, guarantee, data, deadline_s)
+            made = session.queue_message(group, guarantee, data, deadline_s)
             if made is None:
                 return False
             request.append(made)
@@ -190,10 +200,15 @@ class Group:
         nothing is left to be taken, it raises NotExist or the cause.
         """
         link, group = self._link, self._group
-        link.check_process()
+        if link.forks != descriptors.forks:
+            link.check_process()
+        if timeout is not None and not (type(timeout) in (int, float) and timeout == timeout):
+            check_seconds(timeout)
+        # Between taking an event and returning it Python does not look for signals: what is taken is returned.
+        for event in group.ready:
+            return event
         deadline_s = None if timeout is None else deadline_of(timeout)
         while True:
-            # From here to the return Python does not look for signals: an event that is taken is returned.
             for event in group.ready:
                 return event
             try:

@@ -188,7 +188,11 @@ class Session(SessionState):
         before: it has failed at once. `deadline_s`: given up if it was not sent by then, by time.monotonic().
         """
         self.check_message(group, data)
-        if self._is_down_told and group.is_down:
+        return self.queue_message(group, guarantee, data, deadline_s)
+
+    def queue_message(self, group: Group, guarantee: int, data: bytes, deadline_s: float | None) -> Request | None:
+        """The same, of what was checked."""
+        if group.is_down and self._is_down_told:
             return self.requests.failed_message(
                 group.name, Disconnected("the connection was lost before this message was accepted")
             )

@@ -39,7 +39,6 @@ PACKAGES = ("services.totem.ring", "services.totem.wire")
 """All modules of these."""
 
 MODULES = (
-    "rondo.ipc.endpoints",
     "rondo.ipc.local",
     "rondo.ipc.stream",
     "rondo.protocol.envelope",
@@ -74,6 +73,7 @@ MODULES = (
     "services.ipc_gateway.upstream",
     "services.totem.bus",
     "services.totem.node",
+    "services.totem.outgoing",
     "services.totem.process",
     "services.totem.protection",
     "services.totem.suspicion",

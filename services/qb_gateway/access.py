@@ -1,10 +1,19 @@
-"""Which C programs may connect: those of root's user or group, of the executive's own user, and what uidgid{} names."""
+"""Which C programs may connect: those of root's user or group, of the executive's own user, and what uidgid{} names.
+
+Programs may name more at run time, by keys `uidgid.uid.N` and `uidgid.gid.N` of value 1 (u8), as Pacemaker does first
+of all. Such a key counts for the very next connection.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from typing import Any
 
 from services.qb_gateway.connection import Peer
+
+_KEY = re.compile(r"uidgid\.(?:config\.)?(uid|gid)\.(\d{1,10})")
+_U8 = 2
 
 
 class Access:
@@ -13,7 +22,21 @@ class Access:
     def __init__(self, uids: tuple[int, ...], gids: tuple[int, ...]) -> None:
         self._uids = frozenset((0, os.geteuid(), *uids))
         self._gids = frozenset((0, *gids))
+        self._named: set[tuple[str, int]] = set()
+
+    def on_key(self, key: str, value: Any) -> None:
+        """A key has this `[type, value]` now, or is gone (None)."""
+        matched = _KEY.fullmatch(key)
+        if matched is None:
+            return
+        named = matched[1], int(matched[2])
+        if value == [_U8, 1]:
+            self._named.add(named)
+        else:
+            self._named.discard(named)
 
     def allows(self, peer: Peer) -> bool:
         """Whether this process may."""
-        return peer.uid in self._uids or peer.gid in self._gids
+        if peer.uid in self._uids or peer.gid in self._gids:
+            return True
+        return ("uid", peer.uid) in self._named or ("gid", peer.gid) in self._named

@@ -1,17 +1,23 @@
-"""The socket `cfg`: what the gateway knows by itself, which is who this node is and where the nodes are.
+"""The socket `cfg`: who this node is, where the nodes are, and whether they are reached.
 
-Killing, shutting down, reloading and tracking are the control plane's; they are refused as not supported.
+Killing, shutting down and reloading are refused as not supported. So a program that tracks, to have its say before a
+node shuts down, never hears of one: it is hung up when the node stops.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from typing import Any
 
 from rondo.config.node import NodeConfig
 from rondo.protocol.codes import Code
+from rondo.protocol.control_gateway import Op
 from services.qb_gateway.connection import Connection
+from services.qb_gateway.control_link import ControlLink
 from services.qb_gateway.wire import cfg
+
+MTU_BESIDES = 90
+"""What Corosync takes off netmtu for its headers."""
 
 
 class CfgService:
@@ -20,15 +26,21 @@ class CfgService:
     name = "cfg"
     message_bytes_max = cfg.MESSAGE_BYTES_MAX
 
-    def __init__(self, node_id: int, addresses: Mapping[int, list[bytes]]) -> None:
-        self._node_id = node_id
-        self._addresses = addresses
+    def __init__(self, config: NodeConfig, control: ControlLink) -> None:
+        self._node_id = config.node_id
+        self._addresses = addresses_of(config)
+        self._mtu = config.netmtu - MTU_BESIDES
+        self._is_knet = config.transport == "knet"
+        self._control = control
+        self._programs: set[Connection] = set()
 
     def opened(self, connection: Connection) -> None:
-        """Nothing is kept of it."""
+        """A program has connected."""
+        self._programs.add(connection)
 
     def closed(self, connection: Connection) -> None:
-        """Nothing was."""
+        """It is gone."""
+        self._programs.discard(connection)
 
     def has_room(self, connection: Connection) -> bool:
         """Every request is answered at once."""
@@ -47,8 +59,38 @@ class CfgService:
         elif ident == cfg.ADDRESSES:
             found = self._addresses.get(cfg.node_of(message) or self._node_id)
             connection.reply(cfg.addresses_reply(found) if found else cfg.refusal(ident, Code.NOT_EXIST))
+        elif ident == cfg.NODE_STATUS and cfg.version_of(message) == cfg.STATUS_VERSION:
+            self._tell_status(connection, cfg.node_of(message) or self._node_id)
+        elif ident in (cfg.TRACK, cfg.UNTRACK):
+            connection.reply(cfg.refusal(ident, Code.OK))
         else:
             connection.reply(cfg.refusal(ident, Code.NOT_SUPPORTED))
+
+    def _tell_status(self, connection: Connection, node: int) -> None:
+        def answer(code: int, nodes: Any) -> None:
+            if connection not in self._programs:
+                return
+            if code != Code.OK:
+                connection.reply(cfg.refusal(cfg.NODE_STATUS, code))
+                return
+            found = next((each for each in nodes if each["node"] == node), None)
+            links = self._links(found) if found is not None else {}
+            connection.reply(cfg.status_reply(node, found is not None and found["member"], links))
+
+        self._control.ask(Op.NODES, {}, answer)
+
+    def _links(self, found: dict[str, Any]) -> dict[int, cfg.Link]:
+        """As Corosync has them: without knet one link, with the address of the node that is asked about."""
+        if self._is_knet and found["links"]:
+            return {
+                link["link"]: cfg.Link(bool(link["up"]), int(link["mtu"] or 0), link["local"], link["remote"])
+                for link in found["links"]
+                if 0 <= link["link"] < cfg.LINKS_MAX
+            }
+        return {
+            number: cfg.Link(found["member"], self._mtu, address, "")
+            for number, address in enumerate(found["addresses"][: cfg.LINKS_MAX if self._is_knet else 1])
+        }
 
 
 def addresses_of(config: NodeConfig) -> dict[int, list[bytes]]:

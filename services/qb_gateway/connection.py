@@ -133,6 +133,14 @@ class Connection:
         self.events_queued += len(events)
         self._attention.add(self)
 
+    def deliver(self, events: list[bytes]) -> None:
+        """Events that have to be there before the reply that follows."""
+        self.post(events)
+        try:
+            self.flush()
+        except (RingError, OSError) as error:
+            self.hang_up(str(error))
+
     def flush(self) -> None:
         """Write the events that have room, all with one notice."""
         if self._events:

@@ -24,12 +24,16 @@ from rondo.node.placement import stay_off_the_ring
 from rondo.node.service import Start
 from rondo.node.tuning import tune_memory
 from services.qb_gateway.access import Access
-from services.qb_gateway.cfg import CfgService, addresses_of
+from services.qb_gateway.cfg import CfgService
+from services.qb_gateway.cmap import CmapService
+from services.qb_gateway.connection import Service
+from services.qb_gateway.control_link import ControlLink
 from services.qb_gateway.cpg.service import CpgService
 from services.qb_gateway.cpg.sessions import Sessions
 from services.qb_gateway.hub import Hub
 from services.qb_gateway.limits import raise_descriptor_limit
 from services.qb_gateway.listeners import Listeners
+from services.qb_gateway.quorum import QuorumService, VotequorumService
 from services.qb_gateway.shared_memory import prefix_of, sweep
 from services.qb_gateway.truncation import TruncationGuard
 from services.qb_gateway.upstream import Upstream
@@ -61,9 +65,16 @@ class Process:
         self._upstream = Upstream(run_dir)
         self._sessions = Sessions(self._upstream.send)
         self._cpg = CpgService(self._sessions, config.message_size_max, config.client_bytes_max)
-        self._cfg = CfgService(config.node_id, addresses_of(config))
         self._hub = Hub(self._poll, self._guard)
         self._access = Access(config.allowed_uids, config.allowed_gids)
+        self._control_link = ControlLink(run_dir)
+        self._services: list[Service] = [
+            self._cpg,
+            CfgService(config, self._control_link),
+            CmapService(self._control_link, self._access.on_key),
+            QuorumService(self._control_link),
+            VotequorumService(self._control_link),
+        ]
         self._listeners: Listeners | None = None
         self._why_not_listening = ""
         self._absent_since_s: float | None = time.monotonic()
@@ -75,7 +86,7 @@ class Process:
         """Take the names. With `qb_ipc: auto` another owner is waited for; with `yes` it is an error."""
         try:
             self._listeners = Listeners(
-                [self._cpg, self._cfg], self._guard, self._prefix, self._access.allows, self._hub.attention
+                self._services, self._guard, self._prefix, self._access.allows, self._hub.attention
             )  # fmt: skip
         except SocketError as error:
             if self._config.qb_ipc == "yes" or error.errno != errno.EADDRINUSE:
@@ -95,7 +106,9 @@ class Process:
         stay_off_the_ring(self._config, log)
         self._guard.install()
         self._upstream_fd = self._upstream.socket.fileno()
-        self._poll.register(self._upstream_fd, select.EPOLLIN)
+        self._control_link_fd = self._control_link.socket.fileno()
+        for descriptor in (self._upstream_fd, self._control_link_fd):
+            self._poll.register(descriptor, select.EPOLLIN)
         self._sessions.hello()
         next_housekeeping_s = time.monotonic() + HOUSEKEEPING_S
         try:
@@ -119,11 +132,14 @@ class Process:
             if descriptor == self._upstream_fd:
                 for envelope in upstream.receive():
                     self._sessions.receive(envelope)
+            elif descriptor == self._control_link_fd:
+                self._control_link.receive(now_s)
         self._chassis.serve({descriptor for descriptor, _ in ready})
         if upstream.has_broken():
             log.warning("the connection to cpg broke; waiting for it to come back")
             self._sessions.hello()
         upstream.flush()
+        self._control_link.tend(now_s)
         # While cpg takes nothing more requests stay in the rings: programs feel the flow control.
         if not upstream.is_full:
             hub.read()
@@ -140,8 +156,10 @@ class Process:
         if self._chassis.has_more or (not self._upstream.is_full and self._hub.has_waiting):
             return 0.0
         timeout_s = max(0.0, next_housekeeping_s - now_s)
-        if self._upstream.socket.retry_at_s is not None:
+        if self._upstream.socket.retry_at_s is not None or self._control_link.socket.retry_at_s is not None:
             timeout_s = min(timeout_s, RETRY_CONNECT_S)
+        if self._control_link.due_s is not None:
+            timeout_s = min(timeout_s, max(0.0, self._control_link.due_s - now_s))
         return timeout_s if self._hub.retry_s is None else min(timeout_s, self._hub.retry_s)
 
     def _keep_house(self, now_s: float) -> None:
@@ -166,7 +184,7 @@ class Process:
                 **(listeners.counters if listeners is not None else {}),
                 **{f"cpg_{name}": value for name, value in self._cpg.counters.items()},
                 **self._sessions.totals(),
-                "upstream_errors": self._upstream.errors,
+                "upstream_errors": self._upstream.errors + self._control_link.errors,
             },
             "connections": [
                 {
@@ -185,6 +203,7 @@ class Process:
         self._hub.close()
         self._sessions.flush()
         self._upstream.close()
+        self._control_link.close()
         self._context.destroy(linger=0)
         self._chassis.close()
         self._lock.close()

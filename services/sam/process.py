@@ -8,7 +8,8 @@ from typing import Any
 
 import zmq
 
-from rondo.ipc import endpoints, remote
+from rondo.ipc import endpoints
+from rondo.ipc.local import Router
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
@@ -50,7 +51,7 @@ class Process:
         self._chassis.open_control(self._context, self._status)
         endpoint = socket_endpoint(run_dir, bus.SOCKET)
         endpoints.remove_stale(endpoint)
-        self._bus = remote.bind_router(self._context, endpoint)
+        self._bus = Router(endpoint)
         self._loop = Loop(self._chassis.poll)
         self._clock = AwakeClock(time.monotonic())
         self._pipes = HealthPipes()
@@ -69,7 +70,7 @@ class Process:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         self._chassis.catch_signals()
-        self._loop.serve(self._bus, self._serve_bus)
+        self._loop.watch(self._bus.fileno(), self._serve_bus)
         self._manager.load()
         self._keeper.connect()
         notice(log, "Watching applications; process %d.", os.getpid())
@@ -86,12 +87,17 @@ class Process:
         manager, clock = self._manager, self._clock
         due_in_s = max(0.0, manager.due_at_s() - clock.now_s)
         retry_s = RETRY_S if self._keeper.has_work or self._replies else TICK_S
-        wait_s = 0.0 if self._chassis.has_more else min(TICK_S, manager.look_s, due_in_s, retry_s)
+        wait_s = min(TICK_S, manager.look_s, due_in_s, retry_s)
+        # Their descriptors do not tell of what was read and not asked for.
+        if self._bus.has_pending or self._chassis.has_more:
+            wait_s = 0.0
         clock.plan(wait_s)
         self._chassis.serve(self._loop.turn(self._turn_began_s + wait_s, self._begin_turn))
         manager.hearing.hear()
         manager.see_to_time()
         self._keeper.tend(self._turn_began_s)
+        if self._bus.has_pending:
+            self._serve_bus()
         self._send_replies()
         self._last_words.tick()
 
@@ -115,15 +121,16 @@ class Process:
     # -- the bus ------------------------------------------------------------------------------------------------
 
     def _serve_bus(self) -> None:
-        for identity, envelope in remote.receive_all_routed(self._bus):
+        for identity, envelope in self._bus.receive():
             try:
-                ask = bus.decode(envelope)
+                ask = bus.decode(envelope or b"")
             except BusError as error:
                 self._bus_errors += 1
                 log.error("An envelope of the bus was refused: %s", error)
                 continue
             if isinstance(ask, bus.Ask):
                 self._on_ask(identity, ask)
+        self._bus.take_gone()
 
     def _on_ask(self, identity: bytes, ask: bus.Ask) -> None:
         def reply(code: Code, result: Any) -> None:
@@ -143,7 +150,7 @@ class Process:
         """Send what there is room for; the gateway has a bound on what it asks at a time, and so has this queue."""
         while self._replies:
             identity, frame = self._replies[0]
-            sent = remote.try_send(self._bus, frame, identity)
+            sent = self._bus.send(identity, frame)
             if sent is False:
                 return
             self._replies.popleft()
@@ -179,6 +186,7 @@ class Process:
         self._last_words.close()
         self._keeper.close()
         self._pipes.close_all()
+        self._bus.close()
         self._chassis.close()
         self._context.destroy(linger=0)
         self._state_lock.close()

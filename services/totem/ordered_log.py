@@ -22,9 +22,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from rondo.protocol import totem_reader
-from rondo.protocol.batch import MCAST_ID, RUN_ID, expand_run, group_of, membership_of, run_length
+from rondo.protocol.batch import MCAST_ID, RUN_ID, group_of, membership_of, run_length
 from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError
 from rondo.protocol.totem_reader import ENTRY_OVERHEAD_BYTES, Entry, request_cost
+from services.totem.outgoing import Outgoing, SyncRing, Tag
 
 CONFIGURATION_BYTES = 4096
 """What an entry that is not a message counts for: at most a few lists of members."""
@@ -37,40 +38,6 @@ WAITING_BYTES_MAX = 256 * 1024
 
 CREDIT_STEP_BYTES = QUEUE_BYTES_MAX // 8
 """Credit alone is told of once it grew by this much."""
-
-Tag = tuple[int, int, int] | tuple[int, int, int, int, int]
-"""(session, request, parts that follow); for a run, or one message out of it, also the last request of the run and the
-bytes that count as queued until it is in the log."""
-
-SyncRing = tuple[int, int]
-"""(representative, sequence) of a ring."""
-
-
-class Outgoing(NamedTuple):
-    """A message for the ring."""
-
-    guarantee: int
-    """rondo.protocol.requests.Guarantee"""
-    data: bytes
-    tag: Tag
-    """To be handed back with `OrderedLog.message`."""
-
-    @property
-    def is_run(self) -> bool:
-        """Whether it stands for several messages."""
-        return len(self.tag) == 5
-
-    def expanded(self) -> list[tuple[bytes, Tag]]:
-        """The messages that a run stands for, with their tags, for a ring on which runs are not understood."""
-        assert len(self.tag) == 5
-        session, last, following, _, cost = self.tag
-        messages = expand_run(self.data)
-        costs = [len(message) + totem_reader.MESSAGE_OVERHEAD_BYTES for message in messages]
-        costs[-1] += cost - sum(costs)
-        first = last - len(messages) + 1
-        tags = [(session, first + index, following, last, each) for index, each in enumerate(costs)]
-        return list(zip(messages, tags, strict=True))
-
 
 _TO_GROUPS = frozenset((MCAST_ID, RUN_ID))
 
@@ -254,10 +221,6 @@ class OrderedLog:
         """The next message to submit to the ring, in order; it is the ring's then. None: there is none now."""
         # Before recording it would come back unseen.
         return self._queue.popleft() if self._queue and self.recording else None
-
-    def put_back(self, message: Outgoing) -> None:
-        """Undo the last `next_message`: the ring had no room."""
-        self._queue.appendleft(message)
 
     def take_sync_replies(self) -> list[tuple[SyncRing, list[bytes]]]:
         """Answers to sync steps: (ring, messages to multicast before the barrier)."""
@@ -458,11 +421,6 @@ class OrderedLog:
         Parts of unfinished long messages do not count: only the rest of these messages frees them, and to slow the ring
         down would make them wait."""
         return (self.bytes - self._kept_bytes) / self.bytes_max
-
-    @property
-    def queued_bytes(self) -> int:
-        """Accepted and not yet in the log, overheads included."""
-        return self._queued_bytes
 
     def _update_credit(self) -> None:
         if self.pressure <= 0.5:

@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -242,3 +243,78 @@ def test_who_may_connect(make_lab: Callable[[int], Lab], tmp_path: Path) -> None
         assert status != 0
         assert "error 11" in why
         assert f"user {stranger}" in node.log("qb_gateway")
+
+
+def test_corosync_cmapctl_lists_sets_deletes_and_tracks_keys(node: Node) -> None:
+    def cmapctl(*arguments: str) -> str:
+        return node.host.run(["corosync-cmapctl", *arguments], check=False).stdout
+
+    listed = cmapctl().splitlines()
+    assert "totem.cluster_name (str) = lab" in listed
+    assert "nodelist.node.0.nodeid (u32) = 1" in listed
+    assert listed == sorted(listed, key=lambda line: line.split(" ")[0])
+    for kind, value in (("u32", "5"), ("i64", "6"), ("str", "text"), ("u8", "255")):
+        cmapctl("-s", "my.key", kind, value)
+        assert cmapctl("-g", "my.key") == f"my.key ({kind}) = {value}\n"
+    cmapctl("-d", "my.key")
+    assert cmapctl("-g", "my.key") == ""
+    refused = node.host.run(["corosync-cmapctl", "-s", "totem.cluster_name", "str", "x"], check=False)
+    assert "CS_ERR_ACCESS" in refused.stderr
+    assert "stats.srp." in cmapctl("-m", "stats")
+    output = node.host.directory / "track.out"
+    with output.open("wb") as file:
+        tracker = node.host.popen(["stdbuf", "-oL", "corosync-cmapctl", "-T", "a."], stdin=subprocess.PIPE, stdout=file)
+
+    def change_and_look() -> str:
+        cmapctl("-s", "a.first", "u64", str(time.monotonic_ns()))
+        return output.read_text()
+
+    wait_for(
+        change_and_look,
+        lambda text: "a.first" in text,
+        "a change",
+        TIMEOUT_S,
+    )
+    cmapctl("-s", "a.key", "str", "hello")
+    cmapctl("-d", "a.key")
+    wait_for(output.read_text, lambda text: "delete> a.key (str) = hello" in text, "the deletion", TIMEOUT_S)
+    assert "create> a.key (str) = hello" in output.read_text()
+    tracker.kill()
+
+
+def test_keys_outlive_the_kill_of_control_under_a_c_program(node: Node) -> None:
+    node.host.run(["corosync-cmapctl", "-s", "my.key", "u32", "5"])
+    cut = node.status("qb_gateway")["counters"]["cut"]
+    for _ in range(3):
+        node.send(signal.SIGKILL, "control")
+        assert node.host.run(["corosync-cmapctl", "-g", "my.key"]).stdout == "my.key (u32) = 5\n"
+    assert node.status("qb_gateway")["counters"]["cut"] == cut
+
+
+def test_corosync_quorumtool_and_cfgtool_see_votes_and_nodes(lab: Lab, tmp_path: Path) -> None:
+    with nodes_of(lab, tmp_path, quorum={"provider": "corosync_votequorum"}) as nodes:
+        host = nodes[0].host
+
+        def said(*argv: str) -> str:
+            return host.run(list(argv), check=False).stdout
+
+        votes = said("corosync-quorumtool", "-s")
+        assert re.search(r"^Quorate:\s+Yes$", votes, re.MULTILINE), votes
+        assert re.search(r"^Total votes:\s+3$", votes, re.MULTILINE), votes
+        assert re.search(r"^Quorum:\s+2", votes, re.MULTILINE), votes
+        links = said("corosync-cfgtool", "-n")
+        assert [f"nodeid: {number} reachable" in links for number in (2, 3)] == [True, True], links
+        with (host.directory / "watch.out").open("wb") as file:
+            watcher = host.popen(["stdbuf", "-oL", "corosync-quorumtool", "-m"], stdout=file)
+        output = host.directory / "watch.out"
+        wait_for(output.read_text, lambda text: "Quorate:" in text, "quorumtool watches", TIMEOUT_S)
+        for node in nodes[1:]:
+            node.kill()
+        wait_for(
+            output.read_text,
+            lambda text: re.search(r"Quorate:\s+No", text) is not None,
+            "it hears of the loss",
+            TIMEOUT_S,
+        )
+        assert watcher.poll() is None
+        assert re.search(r"^Quorate:\s+No$", said("corosync-quorumtool", "-s"), re.MULTILINE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from services.totem.ring.events import GatherReason, State
@@ -445,3 +447,25 @@ def test_everything_is_sent_twice_and_overtakes() -> None:
     cluster.run(500)
     cluster.finish()
     assert len({tuple(cluster.delivered(node)) for node in cluster.nodes}) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sound_nodes_stay_together_while_most_others_are_killed_and_started_at_once(seed: int) -> None:
+    """Seven of nine: the rings that take them in one after the other part nobody."""
+    cluster = Cluster(9, seed=seed)
+    cluster.form()
+    draw = Random(seed)
+    sound = draw.sample(cluster.nodes, 2)
+    before = [len(cluster.events("conf", node)) for node in sound]
+    killed = [node for node in cluster.nodes if node not in sound]
+    for node in killed:
+        cluster.crash(node)
+    cluster.run(1500)
+    for node in killed:
+        cluster.start(node)
+        cluster.run(draw.randrange(60))
+    cluster.finish()
+    assert cluster.rings(1)[-1] == cluster.nodes
+    for node, told in zip(sound, before, strict=True):
+        for configuration in cluster.events("conf", node)[told:]:
+            assert not set(sound) & set(configuration["left"])

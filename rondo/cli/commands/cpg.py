@@ -26,6 +26,8 @@ EXAMPLE = "echo hello | rondo cpg join greetings --json"
 ANSWER_TIMEOUT_S = 10.0
 READ_BYTES = 64 * 1024
 LINE_END = b"\n"
+AHEAD_BYTES_MAX = 1024 * 1024
+"""So much may have been sent and not been printed: who sends faster than he takes would be cut off as too slow."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -77,6 +79,36 @@ def _groups(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
     return 0
 
 
+class Ahead:
+    """By how much the lines that were sent are ahead of those that were printed."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._bytes = 0
+        self._is_over = False
+
+    def sending(self, line: bytes) -> None:
+        """Wait until there is room for another line. A line of any length has room when nothing else waits."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_over or self._bytes < AHEAD_BYTES_MAX)
+            self._bytes += len(line) + 1
+
+    def printed(self, event: rondo.Event) -> None:
+        """This was printed. After a lost connection nobody knows which lines still come: it begins anew."""
+        with self._changed:
+            if isinstance(event, rondo.Message) and event.request is not None:
+                self._bytes = max(0, self._bytes - len(event.data) - 1)
+            elif isinstance(event, rondo.Disconnected | rondo.UnknownOutcome):
+                self._bytes = 0
+            self._changed.notify_all()
+
+    def over(self) -> None:
+        """Nothing is printed any more."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+
+
 def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
     """Events are printed here; a thread of its own reads the input and sends it.
 
@@ -87,6 +119,7 @@ def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
     group = cluster.cpg.join(arguments.group)
     show = _show_json if arguments.json else _show_text
     failed: list[rondo.Error] = []
+    ahead = Ahead()
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -95,13 +128,15 @@ def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
 
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        threading.Thread(target=_send_lines, args=(group, guarantee, failed), daemon=True).start()
+        threading.Thread(target=_send_lines, args=(group, guarantee, ahead, failed), daemon=True).start()
         if arguments.quorum:
-            _print_with_quorum(cluster, group, show)
+            _print_with_quorum(cluster, group, show, ahead)
         else:
             for event in group:
                 print(show(event, group.name), flush=True)
+                ahead.printed(event)
     finally:
+        ahead.over()
         for number, handler in previous.items():
             signal.signal(number, handler)
     if failed:
@@ -109,7 +144,9 @@ def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print_with_quorum(cluster: rondo.Cluster, group: rondo.Group, show: Callable[[Any, str], str]) -> None:
+def _print_with_quorum(
+    cluster: rondo.Cluster, group: rondo.Group, show: Callable[[Any, str], str], ahead: Ahead
+) -> None:
     """Threads of their own take the two streams; here they are printed as one."""
     came: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     changes = cluster.quorum.watch(current=True)
@@ -144,6 +181,7 @@ def _print_with_quorum(cluster: rondo.Cluster, group: rondo.Group, show: Callabl
                 lines = order.quorum(event, time.monotonic())
         for _, line in lines:
             print(show(line, group.name), flush=True)
+            ahead.printed(line)
     for _, line in order.rest():
         print(show(line, group.name), flush=True)
 
@@ -153,7 +191,7 @@ def _leave(group: rondo.Group) -> None:
         group.leave()
 
 
-def _send_lines(group: rondo.Group, guarantee: rondo.Guarantee, failed: list[rondo.Error]) -> None:
+def _send_lines(group: rondo.Group, guarantee: rondo.Guarantee, ahead: Ahead, failed: list[rondo.Error]) -> None:
     """Send every line, wait until the last is delivered, and leave. Leaving ends the loop that prints.
 
     A line whose outcome is unknown is not sent again: others may have it. It is told as an event.
@@ -164,7 +202,9 @@ def _send_lines(group: rondo.Group, guarantee: rondo.Guarantee, failed: list[ron
         while block := os.read(sys.stdin.fileno(), READ_BYTES):
             *lines, rest = (rest + block).split(LINE_END)
             requests = [request for request in requests if not request.is_done]
-            requests += [group.mcast(line, guarantee) for line in lines]
+            for line in lines:
+                ahead.sending(line)
+                requests.append(group.mcast(line, guarantee))
         if rest:
             requests.append(group.mcast(rest, guarantee))
         for request in requests:

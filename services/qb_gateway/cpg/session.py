@@ -151,11 +151,19 @@ class Session:
             if code == Code.OK:
                 self.requests.resolve(number, result=result)
             elif code == Code.LIBRARY:
-                self.requests.refused_for_now(number)
+                self._set_aside(number)
             else:
                 self._refused(number, code)
         if self.owner is not None:
             self.owner.on_progress()
+
+    def _set_aside(self, number: int) -> None:
+        """Totem died before it took this, so that it had no effect. A C program is not told: messages and questions are
+        queued again in the next log, and its owner joins or leaves again there."""
+        batch = self.requests.find(number)
+        if batch is not None:
+            del self.requests.unresolved[batch.first]
+            self.requests.set_aside.append(batch)
 
     def _refused(self, number: int, code: int) -> None:
         batch = self.requests.resolve(number, error_of(code, ""))

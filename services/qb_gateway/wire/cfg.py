@@ -10,19 +10,28 @@
 | 5 | addresses of a node | node u32 @16, 0 = this one | 11: family u32 @24, count u32 @28, 16 bytes for each @32 |
 | 6 | own node | | 12: node u32 @24 |
 | 7, 8 | reload, reopen logs | | 14, 15 |
-| 9 | state of a node | node u32 @16, version u32 @24 | 16: 4200 bytes |
+| 9 | state of a node | node u32 @16, version u32 @24 | 16: below, @24 |
 | 10, 11 | track, do not | | 2, 3 |
+
+The state of a node, 4176 bytes: version u32 @0, node u32 @4, reachable u8 @8, then 8 links of 520 bytes from @16 on:
+enabled u8 @0, connected u8 @1, mtu u32 @4, its own address 256 @8, the other 256 @264.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from services.qb_gateway.wire.messages import REQUEST_HEADER_BYTES, blank_reply, reply, unknown_reply
 
 ADDRESSES = 5
 OWN_NODE = 6
+NODE_STATUS = 9
+TRACK, UNTRACK = 10, 11
+STATUS_VERSION = 1
+STATUS_BYTES = 4200
+LINKS_MAX = 8
 MESSAGE_BYTES_MAX = 64 * 1024
 ADDRESS_BYTES = 16
 FAMILY_IPV4, FAMILY_IPV6 = 2, 10
@@ -33,6 +42,17 @@ _REPLIES = {
 }  # fmt: skip
 """Id and size of the reply to each request."""
 _NODE = struct.Struct("<I")
+_STATUS = struct.Struct("<IIB7x")
+_LINK = struct.Struct("<BB2xI256s256s")
+
+
+class Link(NamedTuple):
+    """One link to a node."""
+
+    is_connected: bool
+    mtu: int
+    source: str
+    destination: str
 
 
 def node_of(message: bytes) -> int | None:
@@ -58,3 +78,21 @@ def addresses_reply(addresses: Sequence[bytes]) -> bytes:
     family = FAMILY_IPV4 if len(addresses[0]) == 4 else FAMILY_IPV6
     packed = b"".join(address.ljust(ADDRESS_BYTES, b"\0") for address in addresses)
     return reply(11, struct.pack("<II", family, len(addresses)) + packed)
+
+
+def version_of(message: bytes) -> int:
+    """Which version of the state of a node is asked for; 0 if the request is too short to say."""
+    return int(_NODE.unpack_from(message, 24)[0]) if len(message) >= 28 else 0
+
+
+def status_reply(node: int, is_reachable: bool, links: Mapping[int, Link]) -> bytes:
+    """The state of a node, and of its links by number."""
+    status = _STATUS.pack(STATUS_VERSION, node, is_reachable)
+    for number in range(LINKS_MAX):
+        link = links.get(number)
+        if link is None:
+            status += bytes(_LINK.size)
+        else:
+            source, destination = (each.encode()[:255] for each in (link.source, link.destination))
+            status += _LINK.pack(1, link.is_connected, link.mtu, source, destination)
+    return reply(16, status.ljust(STATUS_BYTES - 24, b"\0"))

@@ -43,6 +43,8 @@ class Counters:
     recovery_token_lost: int = 0
     consensus_timeouts: int = 0
     consensus_early: int = 0
+    stranger_early: int = 0
+    """Joins and packets of other rings that came while some members were still about to install this one."""
     continuous_gather: int = 0
     """Times in a row that Gather was entered without reaching Operational."""
     rx_msg_dropped: int = 0

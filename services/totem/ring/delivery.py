@@ -108,4 +108,4 @@ def _deliver(s: RingState, store: PacketStore, seq: int, *, transitional: bool) 
         else:
             s.counters.messages_rx += 1
             tag = tags[index] if own else None
-            s.emit(Message(sender, message[at:], mcast.ring, seq, transitional, tag))
+            s.output.events.append(Message(sender, message[at:], mcast.ring, seq, transitional, tag))

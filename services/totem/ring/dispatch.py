@@ -10,15 +10,14 @@ docs/RING.md has this table as a text, printed from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from services.totem.ring import commit, expiry, foreign, gather, hold, mcast, sync, token
 from services.totem.ring.events import State
-from services.totem.ring.state import RingState
+from services.totem.ring.state import Handler, RingState
 from services.totem.ring.timers import Timer
-from services.totem.wire.frames import Commit, Frame, HoldCancel, Join, Kind, Mcast, Merge, Token
+from services.totem.wire.frames import Kind
 
 
 class Call(StrEnum):
@@ -36,8 +35,6 @@ class Call(StrEnum):
 
 
 Event = Kind | Timer | Call
-Handler = Callable[..., None]
-"""Takes the state, and the frame or the arguments of the call."""
 
 
 class Row(NamedTuple):
@@ -95,24 +92,20 @@ TABLE: dict[Event, Row] = {
     Call.FLUSH: Row(NO, token.flush, NO, NO, NO, NO),
 }
 
-_FRAMES: dict[type[Frame], Kind] = {
-    Token: Kind.TOKEN,
-    Mcast: Kind.MCAST,
-    Merge: Kind.MERGE,
-    Join: Kind.JOIN,
-    Commit: Kind.COMMIT,
-    HoldCancel: Kind.HOLD_CANCEL,
-}
-
 HANDLERS: dict[tuple[State, Event], Handler] = {
     (state, event): getattr(row, state.value) for event, row in TABLE.items() for state in State
 }
 """The table by pairs."""
 
-FRAME_HANDLERS: dict[State, dict[type[Frame], Handler]] = {
-    state: {frame: HANDLERS[state, kind] for frame, kind in _FRAMES.items()} for state in State
-}
-"""The same for frames, as they are looked for: by their class."""
+
+def _frame_handlers(state: State) -> tuple[Handler, ...]:
+    """The handlers of frames in one state, at the places of their kinds; none if all frames are ignored."""
+    handlers = tuple(HANDLERS[state, kind] for kind in sorted(Kind))
+    return () if all(handler is ignored for handler in handlers) else handlers
+
+
+FRAME_HANDLERS: dict[State, tuple[Handler, ...]] = {state: _frame_handlers(state) for state in State}
+"""The same for frames. The state has those of the state it is in at hand, as frames come most often."""
 
 
 def dispatch(s: RingState, event: Timer | Call, *arguments: Any) -> None:

@@ -24,7 +24,7 @@ def is_late(s: RingState, sender: int, ring: RingId) -> bool:
 
 def mcast_in_operational(s: RingState, mcast: Mcast) -> None:
     """Somebody else's packet: form a ring with its sender."""
-    if _check(s, mcast.origin):
+    if _check(s, mcast.origin) and not gather.comes_too_early(s, mcast.origin):
         gather.discover(s, mcast.origin, GatherReason.FOREIGN_MESSAGE_IN_OPERATIONAL)
 
 
@@ -37,7 +37,9 @@ def mcast_in_gather(s: RingState, mcast: Mcast) -> None:
 def merge_in_operational(s: RingState, merge: Merge) -> None:
     """Another ring is there: form one with its representative."""
     s.counters.memb_merge_detect_rx += 1
-    if not _is_own(s, merge) and not is_late(s, merge.sender, merge.ring) and _check(s, merge.sender):
+    if _is_own(s, merge) or is_late(s, merge.sender, merge.ring) or not _check(s, merge.sender):
+        return
+    if not gather.comes_too_early(s, merge.sender):
         gather.discover(s, merge.sender, GatherReason.MERGE_DURING_OPERATIONAL)
 
 

@@ -250,8 +250,18 @@ def join_in_operational(s: RingState, join: Join) -> None:
         return
     if join.is_leave and join.sender not in s.membership.members:
         return
+    if comes_too_early(s, join.sender):
+        return
     s.consensus.absorb(join, s.membership.members, s.now_ns)
     _enter_on(s, join, GatherReason.JOIN_DURING_OPERATIONAL)
+
+
+def comes_too_early(s: RingState, node: int) -> bool:
+    """Whether a stranger is passed over for now, until all members have installed this ring; it is counted."""
+    if s.options.like_corosync or not s.membership.must_wait(node):
+        return False
+    s.counters.stranger_early += 1
+    return True
 
 
 def _enter_on(s: RingState, join: Join, reason: GatherReason) -> None:

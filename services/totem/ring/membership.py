@@ -14,7 +14,8 @@ class Membership:
     """The two rings of one node. Names are Corosync's (my_ring_id, my_memb_list and so on)."""
 
     __slots__ = (
-        "ancestors", "members", "new_members", "node_id", "old_ring_id", "ring_id", "token_target", "trans_members",
+        "ancestors", "is_everywhere", "members", "new_members", "node_id", "old_ring_id", "ring_id", "token_target",
+        "trans_members",
     )  # fmt: skip
 
     def __init__(self, node_id: int, ring_id: RingId) -> None:
@@ -31,6 +32,8 @@ class Membership:
         """Members of the installed ring that come along into the new one."""
         self.ancestors: dict[int, RingId] = {}
         """The ring from which each member of `ring_id` came."""
+        self.is_everywhere = True
+        """Whether all members have installed the ring: the token has been to all of them since this one did."""
         self.token_target = node_id
         """The next member in the ring that was committed to last."""
 
@@ -57,3 +60,16 @@ class Membership:
         """The ring that was being formed is in force."""
         self.members = self.new_members
         self.old_ring_id = self.ring_id
+        self.is_everywhere = len(self.members) == 1
+
+    def token_returned(self) -> None:
+        """It has been to all members since this one installed the ring."""
+        self.is_everywhere = True
+
+    def must_wait(self, node: int) -> bool:
+        """Whether a stranger comes too early: some members of this ring may still be about to install it.
+
+        To begin anew now would part those who have installed it from those who have not: each would be told that the
+        other has left and joined in one change, although both are sound. The stranger will show itself again.
+        """
+        return not self.is_everywhere and node not in self.members

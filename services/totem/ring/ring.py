@@ -19,7 +19,7 @@ from services.totem.ring.sizing import PacketSize
 from services.totem.ring.state import Observer, RingState
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import Malformed, RingId
-from services.totem.wire.frames import decode
+from services.totem.wire.frames import KIND_AT, decode
 from services.totem.wire.packets import EXECUTIVE_PREFIX
 
 
@@ -41,7 +41,7 @@ class Ring:
         observer: Observer | None = None,
     ) -> None:
         """`ring_sequence` is what stable storage holds, 0 if nothing; `jitter(n)` gives a random integer in [0, n)."""
-        self._s = RingState(options, node_id, ring_sequence, now_ns, jitter, observer)
+        self._s = RingState(options, node_id, ring_sequence, now_ns, jitter, observer, FRAME_HANDLERS)
 
     @property
     def output(self) -> Output:
@@ -201,11 +201,12 @@ class Ring:
         """Take a datagram. Whatever is wrong with it is counted by reason and has no effect."""
         s = self._s
         s.set_time(now_ns)
-        if s.state in (State.STARTING, State.LEFT):
+        handlers = s.handlers
+        if not handlers:
             return
         try:
             frame = decode(datagram)
         except Malformed as fault:
             s.counters.drop(fault.reason)
             return
-        FRAME_HANDLERS[s.state][type(frame)](s, frame)
+        handlers[datagram[KIND_AT]](s, frame)

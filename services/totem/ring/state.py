@@ -8,7 +8,7 @@ Names follow the Totem papers and Corosync: proc and failed lists, consensus, ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from services.totem.ring.capabilities import Features
@@ -41,6 +41,9 @@ again; should the machines be so slow that each ring is given up, the patience g
 Observer = Callable[[str, dict[str, object]], None]
 """Told of what happens inside, for proofs: name of the event and its fields. None in production."""
 
+Handler = Callable[..., None]
+"""What is done on an event: a function of the state, and of the frame or the arguments of the call."""
+
 
 class RingState:
     """All of it. Only the modules of this package touch it."""
@@ -53,7 +56,9 @@ class RingState:
         now_ns: int,
         jitter: Callable[[int], int],
         observer: Observer | None,
+        frame_handlers: Mapping[State, tuple[Handler, ...]],
     ) -> None:
+        """`frame_handlers`: for each state the handlers of frames, at the places of their kinds."""
         self.options = options
         self.node_id = node_id
         self.jitter = jitter
@@ -64,6 +69,9 @@ class RingState:
         self.timers = Timers()
 
         self.state = State.STARTING
+        self._frame_handlers: Final = frame_handlers
+        self.handlers = frame_handlers[State.STARTING]
+        """The handlers of frames in this state."""
         self.standstills = 0
         """Rings in a row whose forming was given up because it stood still."""
 
@@ -123,7 +131,7 @@ class RingState:
     def leave(self) -> None:
         """Nothing is sent or taken any more."""
         self.timers.stop_all()
-        self.state = State.LEFT
+        self._change(State.LEFT)
 
     def expect_progress(self) -> None:
         """A step of the ring that is being formed was made; the next one is due soon."""
@@ -140,9 +148,13 @@ class RingState:
 
     def enter(self, state: State, reason: int = 0) -> None:
         """Note the state; the caller does what it means."""
-        self.state = state
+        self._change(state)
         if self.observer is not None:
             self.observe_entry(reason)
+
+    def _change(self, state: State) -> None:
+        self.state = state
+        self.handlers = self._frame_handlers[state]
 
     def observe_entry(self, reason: int) -> None:
         """Tell the observer what this state was entered with."""

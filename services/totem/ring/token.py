@@ -84,6 +84,7 @@ def _take(s: RingState, token: Token, store: PacketStore) -> None:
     _note_traffic(s, seq)
     s.rotation.accept(s.now_ns)
     if s.state is State.OPERATIONAL:
+        s.membership.token_returned()
         s.delivery.note_stable(min(aru, s.rotation.sent_aru, store.aru))
         _release(s, store, min(aru, s.rotation.last_aru, store.delivered))
     _visit(s, token, store, token_seq, seq, aru)

@@ -58,7 +58,8 @@ _COMMIT_ENTRY = struct.Struct("<IQIII")
 _RTR = struct.Struct("<IQI")
 
 HEADER_SIZE = _HEADER.size
-_KIND_AT = 3
+KIND_AT = 3
+"""Where the kind stands in a frame."""
 _OURS = MAGIC.to_bytes(2, "little") + bytes([VERSION])
 """How every frame begins, up to its kind."""
 MCAST_HEADER_SIZE = _MCAST.size
@@ -197,8 +198,8 @@ def kind_of(frame: bytes) -> Kind:
 
 def decode(frame: bytes) -> Frame:
     """Decode one datagram. Raises `Malformed`."""
-    if len(frame) >= HEADER_SIZE and frame[:_KIND_AT] == _OURS and frame[_KIND_AT] < len(_BY_KIND):
-        return _BY_KIND[frame[_KIND_AT]](frame)
+    if len(frame) >= HEADER_SIZE and frame[:KIND_AT] == _OURS and frame[KIND_AT] < len(_BY_KIND):
+        return _BY_KIND[frame[KIND_AT]](frame)
     return _DECODERS[kind_of(frame)](frame)
 
 

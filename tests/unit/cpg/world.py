@@ -16,7 +16,8 @@ from typing import Any
 from rondo.protocol import cpg_gateway as bus
 from services.cpg.clients import Options
 from services.cpg.machine import Machine
-from services.totem.ordered_log import OrderedLog, Tag
+from services.totem.ordered_log import OrderedLog
+from services.totem.outgoing import Tag
 from tests.unit.cpg.client import Client, Gateway
 
 BUILD, BARRIER, DONE = "build", "barrier", "done"

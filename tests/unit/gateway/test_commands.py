@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rondo.cli.main import main
-from tests.unit.gateway.conftest import ROOT, GatewayProcess
+from tests.unit.gateway.conftest import ROOT, GatewayProcess, StartGateway
 from tests.unit.gateway.loopback import Loopback
 
 
@@ -90,3 +92,29 @@ def test_wrong_usage_is_one_line(
     out, errors = capfd.readouterr()
     assert (out, errors.count("\n")) == ("", 1)
     assert errors.startswith("error: ")
+
+
+def test_a_long_input_is_sent_no_faster_than_it_is_printed(start_gateway: StartGateway, tmp_path: Path) -> None:
+    """Who takes what comes too slowly is cut off by his node."""
+    gateway = start_gateway()
+    cpg = Loopback(gateway.run_dir, client_bytes_max=3 * 1024 * 1024)
+    lines = tmp_path / "lines"
+    lines.write_bytes((b"x" * 16_000 + b"\n") * 1000)
+    command = [sys.executable, "-m", "rondo.cli.main", "cpg", "join", "g", "--socket", gateway.endpoint]
+    try:
+        gateway.connect().close()
+        with (
+            lines.open("rb") as stdin,
+            subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as join,
+        ):
+            assert join.stdout is not None
+            assert join.stderr is not None
+            # It gets ahead as far as it ever does, while nobody reads what it prints.
+            before = -1
+            while before != (before := cpg.call(lambda: len(cpg.taken))) or not before:
+                time.sleep(0.3)
+            said = join.stdout.read()
+            assert join.stderr.read() == b""
+        assert (join.returncode, said.count(b"xxx\n")) == (0, 1000)
+    finally:
+        cpg.close()

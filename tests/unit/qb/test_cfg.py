@@ -26,3 +26,16 @@ def test_addresses() -> None:
     assert six[32:] == bytes(range(16))
     assert cfg.node_of(bytes(16) + b"\x05\0\0\0") == 5
     assert cfg.node_of(bytes(19)) is None
+
+
+def test_the_state_of_a_node() -> None:
+    reply = cfg.status_reply(3, True, {1: cfg.Link(True, 1409, "10.0.0.1", "10.0.0.2")})
+    assert len(reply) == 4200
+    assert struct.unpack_from("<IIB", reply, 24) == (1, 3, 1)
+    assert reply[24 + 16] == 0
+    link = 24 + 16 + 520
+    assert struct.unpack_from("<BB2xI", reply, link) == (1, 1, 1409)
+    assert reply[link + 8 : link + 17] == b"10.0.0.1\0"
+    assert reply[link + 264 : link + 273] == b"10.0.0.2\0"
+    assert cfg.version_of(bytes(24) + b"\x01\0\0\0") == 1
+    assert cfg.version_of(bytes(27)) == 0

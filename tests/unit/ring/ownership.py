@@ -26,8 +26,7 @@ _CONTAINERS = frozenset({"deque", "dict", "list", "set"})
 
 @dataclass
 class _Class:
-    modules: frozenset[str]
-    """Those that may write it."""
+    module: str
     fields: dict[str, str] = field(default_factory=dict)
     """For each field the name of its class; a container is told by `_CONTAINERS`; empty: something else."""
 
@@ -40,16 +39,15 @@ class _Value:
     holder: str = ""
 
 
-def foreign_writes(sources: Mapping[str, str], anybody: frozenset[str], owners: Mapping[str, str]) -> list[str]:
+def foreign_writes(sources: Mapping[str, str], anybody: frozenset[str]) -> list[str]:
     """Each write to a field of another module's class, as text. `sources`: text by module; `anybody`: classes that
-    everybody may write; `owners`: modules that write classes which are defined elsewhere."""
+    everybody may write."""
     trees = {module: _parse(text) for module, text in sources.items()}
     classes: dict[str, _Class] = {}
     for module, tree in trees.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                modules = frozenset({module, owners.get(node.name, module)})
-                classes[node.name] = _Class(modules, dict(_fields(node)))
+                classes[node.name] = _Class(module, dict(_fields(node)))
     return [
         f"{module}.py:{line}: {text}"
         for module, tree in trees.items()
@@ -166,8 +164,8 @@ class _Reader:
         if written in self._anybody:
             return
         owner = self._classes.get(written)
-        if owner is None or self._module not in owner.modules:
-            whose = f"of {written}, a part of another module" if owner else "of what cannot be told"
+        if owner is None or owner.module != self._module:
+            whose = f"of {written}, which {owner.module}.py owns" if owner else "of what cannot be told"
             self._found.append((node.lineno, f"{ast.unparse(node)} {whose}"))
 
     def _value(self, node: ast.expr, names: Mapping[str, _Value]) -> _Value:

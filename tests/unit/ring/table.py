@@ -14,7 +14,8 @@ from services.totem.ring.dispatch import TABLE, Call, Row, ignored
 from services.totem.ring.timers import Timer
 
 if TYPE_CHECKING:
-    from services.totem.ring.dispatch import Event, Handler
+    from services.totem.ring.dispatch import Event
+    from services.totem.ring.state import Handler
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "RING.md"
 BEGIN = "<!-- printed from services/totem/ring/dispatch.py: python -m tests.unit.ring.table --write -->\n"

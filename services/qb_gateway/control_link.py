@@ -1,0 +1,113 @@
+"""The way to control: questions and their answers, and what is watched there.
+
+control may be killed at any time. Questions that were not answered are asked again then, but for those that must not be
+done twice; what is watched is asked for after the event that was had last, so that none is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rondo.ipc.local import Dealer
+from rondo.protocol import control_gateway as bus
+from rondo.protocol.codes import Code
+from rondo.protocol.control_gateway import Op
+from rondo.protocol.envelope import BusError, unpack
+
+Answer = Callable[[int, Any], None]
+"""Takes a code (cs_error_t) and the result, which is a text where the code is an error."""
+OnEvents = Callable[[list[dict[str, Any]], bool], None]
+"""Takes events, and whether some were lost before them."""
+
+NOT_TWICE = (Op.INCREMENT,)
+RETRY_S = 0.2
+"""A question that is to be tried again is asked again after this time."""
+
+
+class ControlLink:
+    """Everything that is asked of control."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.errors = 0
+        self.socket = Dealer(f"ipc://{run_dir / bus.SOCKET}")
+        self._numbers = count(1)
+        self._asked: dict[int, tuple[Op, dict[str, Any], Answer]] = {}
+        self._unsent: list[int] = []
+        self._later: list[tuple[float, int]] = []
+
+    @property
+    def due_s(self) -> float | None:
+        """When `tend` has something to do."""
+        return self._later[0][0] if self._later else None
+
+    def ask(self, op: Op, arguments: dict[str, Any], answer: Answer) -> None:
+        """Ask; `answer` is called once there is one."""
+        number = next(self._numbers)
+        self._asked[number] = op, arguments, answer
+        self._unsent.append(number)
+        self.flush()
+
+    def watch(self, of: str, on_events: OnEvents) -> None:
+        """Have `on_events` called with all events from now on; first, without any, once that is so."""
+
+        def ask(after: int | None) -> None:
+            arguments = {"of": of, "prefix": ""} if after is None else {"of": of, "prefix": "", "after": after}
+            self.ask(Op.WATCH, arguments, answered)
+
+        def answered(code: int, result: Any) -> None:
+            if code != Code.OK:
+                ask(None)
+                return
+            ask(result["number"])
+            on_events(result["events"], bool(result["lost"]))
+
+        ask(None)
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        unsent = self._unsent
+        while unsent:
+            op, arguments, _ = self._asked[unsent[0]]
+            blob = bus.encode_request(op, arguments)
+            if not self.socket.send(bus.encode(bus.Ask(0, b"", unsent[0], blob))):
+                return
+            unsent.pop(0)
+
+    def receive(self, now_s: float) -> None:
+        """Take what control said."""
+        for frame in self.socket.receive():
+            try:
+                said = bus.decode(frame)
+                result = unpack(said.blob)
+            except BusError:
+                self.errors += 1
+                continue
+            if not isinstance(said, bus.Answer) or said.number not in self._asked:
+                continue
+            if said.code == Code.TRY_AGAIN:
+                self._later.append((now_s + RETRY_S, said.number))
+                continue
+            _, _, answer = self._asked.pop(said.number)
+            answer(said.code, result)
+
+    def tend(self, now_s: float) -> None:
+        """Connect again, and ask again, where that is due."""
+        self.socket.tend(now_s)
+        if self.socket.is_broken:
+            self.socket.is_broken = False
+            self._later.clear()
+            lost = [number for number, (op, _, _) in self._asked.items() if op in NOT_TWICE]
+            failed = [self._asked.pop(number) for number in lost]
+            self._unsent = list(self._asked)
+            for _, _, answer in failed:
+                answer(int(Code.LIBRARY), "control died before it answered")
+        while self._later and self._later[0][0] <= now_s:
+            self._unsent.append(self._later.pop(0)[1])
+        self.flush()
+
+    def close(self) -> None:
+        """Close."""
+        self.socket.close()

@@ -1,0 +1,41 @@
+"""What the ordered log hands to the ring: messages with the tags by which they are known when they come back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rondo.protocol import totem_reader
+from rondo.protocol.batch import expand_run
+
+Tag = tuple[int, int, int] | tuple[int, int, int, int, int]
+"""(session, request, parts that follow); for a run, or one message out of it, also the last request of the run and the
+bytes that count as queued until it is in the log."""
+
+SyncRing = tuple[int, int]
+"""(representative, sequence) of a ring."""
+
+
+class Outgoing(NamedTuple):
+    """A message for the ring."""
+
+    guarantee: int
+    """rondo.protocol.requests.Guarantee"""
+    data: bytes
+    tag: Tag
+    """To be handed back with `OrderedLog.message`."""
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it stands for several messages."""
+        return len(self.tag) == 5
+
+    def expanded(self) -> list[tuple[bytes, Tag]]:
+        """The messages that a run stands for, with their tags, for a ring on which runs are not understood."""
+        assert len(self.tag) == 5
+        session, last, following, _, cost = self.tag
+        messages = expand_run(self.data)
+        costs = [len(message) + totem_reader.MESSAGE_OVERHEAD_BYTES for message in messages]
+        costs[-1] += cost - sum(costs)
+        first = last - len(messages) + 1
+        tags = [(session, first + index, following, last, each) for index, each in enumerate(costs)]
+        return list(zip(messages, tags, strict=True))
