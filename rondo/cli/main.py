@@ -18,6 +18,7 @@ import rondo
 from rondo.cli import commands
 from rondo.cli.output import CommandError, Parser, print_error
 from rondo.config.faults import ConfigError
+from rondo.node.descriptors import fill_standard
 from rondo.paths import PathError
 
 USAGE_EXIT_CODE = 2
@@ -27,6 +28,7 @@ FAULTS_SHOWN_MAX = 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `rondo ARGUMENTS`; returns the exit code."""
+    fill_standard()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8

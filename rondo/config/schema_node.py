@@ -85,7 +85,9 @@ class System(Section):
     )
     service_timeout: Number = option(
         5000,
-        "Rondo's own: a service that does not move for so long is killed and started again.",
+        "Rondo's own: a service that does not move for so long (it is stopped by a signal, spins, or waits) is killed "
+        "and started again, at most a second later. While a node or its machine stands still as a whole that time does "
+        "not count.",
         unit="ms",
         ge=100,
         le=3_600_000,
@@ -93,7 +95,8 @@ class System(Section):
     log_bytes_max: Number = option(
         64 * MIB,
         "Rondo's own: ordered messages that totem keeps until they are acknowledged. From a fifth of it on the node "
-        "slows the ring down, above half of it nothing is taken from its clients.",
+        "slows the ring down, above half of it nothing is taken from its clients. When it is full and cpg takes "
+        "nothing for a second the node leaves the ring, and comes back when cpg does its work.",
         unit="bytes",
         ge=4 * MIB,
         le=16384 * MIB,

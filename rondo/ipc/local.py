@@ -229,6 +229,11 @@ class Router:
             self._poll.modify(connection.stream, _IN | _OUT)
         return sent
 
+    def waiting(self, identity: bytes) -> int:
+        """Envelopes to one connection that wait until it reads; 0 if it is over."""
+        connection = self._connections.get(identity)
+        return 0 if connection is None else connection.waiting
+
     def close(self) -> None:
         """Close everything; the file stays for the successor to remove."""
         for connection in self._connections.values():

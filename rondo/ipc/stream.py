@@ -40,6 +40,11 @@ class Connection:
         """Whether something waits for room in the socket."""
         return bool(self._waiting)
 
+    @property
+    def waiting(self) -> int:
+        """Envelopes that wait for room in the socket."""
+        return len(self._waiting)
+
     def send(self, envelope: bytes, *, more: bool = False) -> bool:
         """Send, now or when there is room; False if there is none even for waiting. `more`: another one follows at
         once, and they are written together, so that the other side is woken once."""

@@ -3,7 +3,8 @@
 They go to standard error, to a file, to syslog. The time is ISO 8601 with the zone, where Corosync's has neither zone
 nor year: logs of several machines, or of last winter, can be laid side by side.
 What a service logs is handed to a thread that writes it, so that a slow disk or a full pipe never holds up the service;
-if the thread cannot follow, lines are dropped and counted. Besides Python's levels there is Corosync's `notice`, for
+if the thread cannot follow, lines are dropped and counted. A file that cannot be written loses lines, too, and nothing
+else (append_file). Besides Python's levels there is Corosync's `notice`, for
 what an operator wants to see in a healthy cluster too. Loggers are named by subsystem: `logging.getLogger("TOTEM")`.
 """
 
@@ -22,6 +23,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rondo.config.node import LogSettings
+from rondo.node.append_file import AppendFile
 
 NOTICE = 25
 """Between INFO and WARNING."""
@@ -76,6 +78,8 @@ class Logs:
         self._queue: _Lines = queue.Queue(LINES_WAITING_MAX)
         self._handler = _Handing(self._queue)
         self._outputs = _outputs(settings)
+        self._failed = 0
+        """Lines that an output has raised an error for."""
         self._writer = threading.Thread(target=self._write, name="log", daemon=True)
 
     def start(self) -> None:
@@ -96,8 +100,9 @@ class Logs:
 
     @property
     def dropped(self) -> int:
-        """Lines lost because they could not be written as fast as they came."""
-        return self._handler.dropped
+        """Lines lost because they could not be written, or not as fast as they came."""
+        files = [each for each in self._outputs if isinstance(each, _File)]
+        return self._handler.dropped + self._failed + sum(each.file.lost for each in files)
 
     def close(self) -> None:
         """Write what waits, if that is possible within `CLOSE_SECONDS`: a full pipe must not keep the service alive."""
@@ -109,9 +114,33 @@ class Logs:
         while (record := self._queue.get()) is not None:
             for each in self._outputs:
                 if record.levelno >= each.level:
-                    each.handle(record)
+                    self._put(each, record)
         for each in self._outputs:
             each.close()
+
+    def _put(self, output: logging.Handler, record: logging.LogRecord) -> None:
+        """Whatever goes wrong with one line at one output, the thread goes on."""
+        try:
+            output.handle(record)
+        except Exception:
+            self._failed += 1
+
+
+class _File(logging.Handler):
+    """A log file."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        super().__init__()
+        self.file = AppendFile(path)
+        self.file.open()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.file.write(f"{self.format(record)}\n".encode(errors="backslashreplace"))
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
 
 
 class _Handing(logging.handlers.QueueHandler):
@@ -182,8 +211,7 @@ def _outputs(settings: LogSettings, *, has_last_resort: bool = True) -> list[log
         add(stream, settings.logfile_priority, host=False)
     if settings.to_logfile and settings.logfile:
         try:
-            # Reopened when logrotate has moved it away.
-            handler = logging.handlers.WatchedFileHandler(Path(settings.logfile), encoding="utf-8")
+            handler = _File(Path(settings.logfile))
         except OSError as error:
             raise LogError(
                 f"{settings.logfile}: cannot be opened for the log: {error.strerror}; "

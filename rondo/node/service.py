@@ -20,6 +20,7 @@ from rondo.config.key import KeyFileError
 from rondo.ipc.control import ControlError, ask
 from rondo.ipc.endpoints import SocketError
 from rondo.node import compiled
+from rondo.node.descriptors import fill_standard
 from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL, EXIT_NOT_ANSWERED, EXIT_OK, EXIT_RUNNING
 from rondo.node.instance import InstanceError
 from rondo.node.logs import LEVELS, SAID_ON_STDERR, LogError, Logs
@@ -37,6 +38,8 @@ class Start:
     state_dir: Path
     """Where it keeps what outlives it; the run directory for a service that keeps nothing (`Service.state_dir`)."""
     logs: Logs
+    heartbeat: bool = False
+    """Standard input is the pipe of supervisord's watchdog (rondo.node.chassis)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Service:
 
 def main(service: Service, arguments: list[str] | None = None) -> int:
     """Run the service, or ask a running one for its state; returns the exit code (rondo.node.exit_codes)."""
+    fill_standard()
     options = _parser(service).parse_args(arguments)
 
     try:
@@ -108,7 +112,7 @@ def _run(service: Service, options: argparse.Namespace) -> int:
     logs.start()
     logging.getLogger("MAIN").debug("Running %s.", compiled.state())
     try:
-        return service.run(Start(node_config, run_dir, state_dir, logs))
+        return service.run(Start(node_config, run_dir, state_dir, logs, options.heartbeat))
     except Exception as error:
         # `main` puts it on standard error; the configured log is to have it too.
         told = _told(service, error)
@@ -152,5 +156,6 @@ def _parser(service: Service) -> argparse.ArgumentParser:
         parser.add_argument("--state-dir", metavar="D", help=f"{service.state_dir} (RONDO_STATE_DIR)")
     parser.add_argument("--nodeid", metavar="N", type=int, help="which node of the nodelist this is")
     parser.add_argument("--log-level", metavar="L", choices=LEVELS, help=f"one of {' '.join(LEVELS)}")
+    parser.add_argument("--heartbeat", action="store_true", help=argparse.SUPPRESS)  # for supervisord alone
     parser.add_argument("--status", action="store_true", help="print the state of a running instance as JSON")
     return parser

@@ -19,7 +19,7 @@ from services.control.quorum.settings import SettingsError
 def run(start: Start) -> int:
     """Serve until SIGTERM or SIGINT."""
     try:
-        return Process(start.config, start.run_dir, start.state_dir, start.logs).run()
+        return Process(start).run()
     except SettingsError as error:
         print(f"control: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION

@@ -10,22 +10,19 @@ import contextlib
 import logging
 import os
 import select
-import signal
-import socket
 import time
-from pathlib import Path
-from typing import Any
 
 import zmq
 
-from rondo.config import NodeConfig
 from rondo.ipc import endpoints as sockets
-from rondo.ipc.control import ControlServer, endpoint
+from rondo.ipc.control import endpoint
 from rondo.ipc.local import Dealer, Router
+from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
-from rondo.node.logs import Logs, notice
+from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
 from rondo.node.process_watch import ProcessWatch
+from rondo.node.service import Start
 from rondo.node.spare_memory import SpareMemory
 from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
@@ -53,17 +50,16 @@ _log = logging.getLogger("CONTROL")
 class Process:
     """Everything of one running control service. `run` returns the exit code."""
 
-    def __init__(self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs) -> None:
+    def __init__(self, start: Start) -> None:
         """Raises `rondo.node.instance.InstanceError`, `SettingsError`."""
+        config, run_dir, state_dir = start.config, start.run_dir, start.state_dir
         self._locks = [InstanceLock(run_dir, "control"), InstanceLock(state_dir, "control", "--state-dir")]
         self._config = config
         self._run_dir = run_dir
-        self._logs = logs
+        self._chassis = Chassis("control", start)
+        self._poll = self._chassis.poll
         self._barrier_file = BarrierFile(state_dir)
         self._machine = Machine(setup_of(config), os.getpid(), self._barrier_file.read())
-        self._started_ns = time.monotonic_ns()
-        self._stopping = False
-        self._wake_read, self._wake_write = socket.socketpair()
         self._watch: ProcessWatch | None = None
         self._hello_at_ns: int | None = None
         self._retry_at_ns: int | None = None
@@ -75,7 +71,7 @@ class Process:
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises `rondo.ipc.endpoints.SocketError`, `rondo.paths.PathError`."""
-        self._catch_signals()
+        self._chassis.catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, _log)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -84,17 +80,13 @@ class Process:
             own = socket_endpoint(self._run_dir, control_gateway.SOCKET)
             sockets.remove_stale(own)
             self._gateway = Router(own)
-            handlers = {"status": self._on_status, "log_level": self._on_log_level}
-            self._control = ControlServer(context, self._run_dir, "control", handlers)
+            self._chassis.open_control(context, self._machine.status)
             self._status = Dealer(endpoint(self._run_dir, "totem"))
-            self._poll = select.epoll()
-            self._control_fd = int(self._control.socket.getsockopt(zmq.FD))
-            polled = (self._gateway.fileno(), self._control_fd, self._status.fileno(), self._wake_read.fileno())
-            for readable in polled:
+            for readable in (self._gateway.fileno(), self._status.fileno()):
                 self._poll.register(readable, select.EPOLLIN)
             self._totem: Dealer | None = None
             self._connect()
-            while not self._stopping:
+            while not self._chassis.stopping:
                 self._turn()
             self._say_goodbye()
         finally:
@@ -195,8 +187,6 @@ class Process:
             wait_ns = min(wait_ns, at_most_ns)
         ready = {descriptor for descriptor, _ in self._poll.poll(wait_ns / 1e9)}
         now_ns = time.monotonic_ns()
-        if self._wake_read.fileno() in ready:
-            self._wake_read.recv(512)
         machine = self._machine
         assert self._totem is not None
         if self._totem.fileno() in ready:
@@ -219,10 +209,7 @@ class Process:
         self._send(now_ns)
         self._write_notices()
         self._spare_memory.tick(now_ns / 1e9)
-        if self._control_fd in ready:
-            # ZeroMQ's descriptor says only once that something came in.
-            while int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                self._control.serve()
+        self._chassis.serve(ready)
 
     def _take(self, frame: bytes, identity: bytes | None, now_ns: int) -> None:
         try:
@@ -256,7 +243,7 @@ class Process:
 
     def _wait_ns(self) -> int:
         """How long the poll may sleep."""
-        if self._gateway.has_pending:
+        if self._gateway.has_pending or self._chassis.has_more:
             return 0
         assert self._totem is not None
         now_ns = time.monotonic_ns()
@@ -286,25 +273,3 @@ class Process:
             self._state = machine.state
             if machine.state == State.WAITING:
                 notice(_log, "Waiting for the ring process.")
-
-    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "service": "control",
-            "pid": os.getpid(),
-            "uptime_seconds": (time.monotonic_ns() - self._started_ns) / 1e9,
-            "cpu_seconds": time.process_time(),
-            "log_lines_dropped": self._logs.dropped,
-            **self._machine.status(),
-        }
-
-    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
-        level = str(request.get("level"))
-        self._logs.set_level(level)
-        return {"level": level}
-
-    def _catch_signals(self) -> None:
-        """SIGTERM and SIGINT end the loop."""
-        self._wake_write.setblocking(False)
-        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))

@@ -16,7 +16,7 @@ from services.cpg.process import Process
 
 def run(start: Start) -> int:
     """Serve until SIGTERM or SIGINT."""
-    return Process(start.config, start.run_dir, start.logs).run()
+    return Process(start).run()
 
 
 SERVICE = Service("cpg", __doc__, run, run_dir="sockets and locks")

@@ -10,22 +10,18 @@ import contextlib
 import logging
 import os
 import select
-import signal
-import socket
 import time
-from pathlib import Path
-from typing import Any
 
 import zmq
 
-from rondo.config import NodeConfig
 from rondo.ipc import endpoints
-from rondo.ipc.control import ControlServer
 from rondo.ipc.local import Dealer, Router
+from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
-from rondo.node.logs import Logs, notice
+from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
 from rondo.node.process_watch import ProcessWatch
+from rondo.node.service import Start
 from rondo.node.spare_memory import SpareMemory
 from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
@@ -48,28 +44,27 @@ _log = logging.getLogger("CPG")
 class Process:
     """Everything of one running cpg service. `run` returns the exit code."""
 
-    def __init__(self, config: NodeConfig, run_dir: Path, logs: Logs) -> None:
+    def __init__(self, start: Start) -> None:
         """Raises `rondo.node.instance.InstanceError`."""
-        self._lock = InstanceLock(run_dir, "cpg")
+        config = start.config
+        self._lock = InstanceLock(start.run_dir, "cpg")
         self._config = config
-        self._run_dir = run_dir
-        self._logs = logs
+        self._run_dir = start.run_dir
+        self._chassis = Chassis("cpg", start)
+        self._poll = self._chassis.poll
         self._machine = Machine(
             Options(config.message_size_max, config.client_bytes_max, config.log_bytes_max), os.getpid()
         )
-        self._started_s = time.monotonic()
-        self._stopping = False
-        self._wake_read, self._wake_write = socket.socketpair()
         self._watch: ProcessWatch | None = None
         self._hello_at_s: float | None = None
         self._retry_at_s: float | None = None
         self._bad_told = False
         self._state: State | None = None
-        self._spare_memory = SpareMemory(self._started_s)
+        self._spare_memory = SpareMemory(time.monotonic())
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises `rondo.ipc.endpoints.SocketError`, `rondo.paths.PathError`."""
-        self._catch_signals()
+        self._chassis.catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, _log)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -79,15 +74,11 @@ class Process:
             own = socket_endpoint(self._run_dir, "cpg.sock")
             endpoints.remove_stale(own)
             self._gateway = Router(own)
-            handlers = {"status": self._on_status, "log_level": self._on_log_level}
-            self._control = ControlServer(context, self._run_dir, "cpg", handlers)
-            self._poll = select.epoll()
-            self._control_fd = int(self._control.socket.getsockopt(zmq.FD))
-            for readable in (self._gateway.fileno(), self._control_fd, self._wake_read.fileno()):
-                self._poll.register(readable, select.EPOLLIN)
+            self._chassis.open_control(context, self._machine.status)
+            self._poll.register(self._gateway.fileno(), select.EPOLLIN)
             self._totem: Dealer | None = None
             self._connect()
-            while not self._stopping:
+            while not self._chassis.stopping:
                 self._turn()
         finally:
             context.destroy(linger=0)
@@ -151,8 +142,6 @@ class Process:
 
     def _turn(self) -> None:
         ready = {descriptor for descriptor, _ in self._poll.poll(self._wait_s())}
-        if self._wake_read.fileno() in ready:
-            self._wake_read.recv(512)
         machine = self._machine
         assert self._totem is not None
         if self._totem.fileno() in ready:
@@ -169,10 +158,7 @@ class Process:
         machine.flush(now_s)
         self._send(now_s)
         self._spare_memory.tick(now_s)
-        if self._control_fd in ready:
-            # ZeroMQ's descriptor says only once that something came in.
-            while int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                self._control.serve()
+        self._chassis.serve(ready)
         if machine.state != self._state:
             self._state = machine.state
             self._log_state()
@@ -209,7 +195,7 @@ class Process:
 
     def _wait_s(self) -> float:
         """How long the poll may sleep."""
-        if self._gateway.has_pending:
+        if self._gateway.has_pending or self._chassis.has_more:
             return 0.0
         assert self._totem is not None
         whens = (self._machine.due_s(), self._hello_at_s, self._retry_at_s, self._totem.retry_at_s)
@@ -229,25 +215,3 @@ class Process:
                 _log, "Groups are in step on ring (%d.%x), members: %s",
                 representative, sequence, " ".join(map(str, members)),
             )  # fmt: skip
-
-    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "service": "cpg",
-            "pid": os.getpid(),
-            "uptime_seconds": time.monotonic() - self._started_s,
-            "cpu_seconds": time.process_time(),
-            "log_lines_dropped": self._logs.dropped,
-            **self._machine.status(),
-        }
-
-    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
-        level = str(request.get("level"))
-        self._logs.set_level(level)
-        return {"level": level}
-
-    def _catch_signals(self) -> None:
-        """SIGTERM and SIGINT end the loop."""
-        self._wake_write.setblocking(False)
-        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))

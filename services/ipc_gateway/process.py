@@ -3,18 +3,17 @@
 import logging
 import os
 import select
-import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import zmq
 
-from rondo.config.node import NodeConfig
-from rondo.ipc.control import ControlServer
+from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
-from rondo.node.logs import Logs, notice
+from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
+from rondo.node.service import Start
 from rondo.node.spare_memory import SpareMemory, give_back_memory
 from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
@@ -59,20 +58,19 @@ def has_input(socket: "zmq.Socket[bytes]") -> bool:
 class Process:
     """Everything of one running gateway. `run` returns when a signal asked it to stop."""
 
-    def __init__(self, config: NodeConfig, run_dir: Path, logs: Logs) -> None:
+    def __init__(self, start: Start) -> None:
         """Raises InstanceError, SocketError, PathError, KeyFileError."""
+        config, run_dir = start.config, start.run_dir
         self._lock = InstanceLock(run_dir, SERVICE)
-        self._logs = logs
         self._config = config
-        self._started = time.monotonic()
-        self._stopping = False
+        self._chassis = Chassis(SERVICE, start)
+        self._poll = self._chassis.poll
         sessions_max = raise_descriptor_limit()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         access = Access(config.allowed_uids, config.allowed_gids)
         remote_clients = RemoteClients(Path(config.remote.clients_file)) if config.remote.enabled else None
         self._doorkeeper = Doorkeeper(self._context, access, remote_clients)
-        handlers = {"status": self._on_status, "log_level": self._on_log_level}
-        self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
+        self._chassis.open_control(self._context, self._status)
         endpoint = socket_endpoint(run_dir, "gateway.sock")
         self._doors = self._open_doors(endpoint, access)
         self._lap = Lap(endpoint) if config.low_latency else None
@@ -83,7 +81,6 @@ class Process:
         self._gateway.sam = self._sam
         self._control_plane = ControlUpstream(run_dir, self._gateway.on_control)
         self._gateway.control = self._control_plane
-        self._poll = select.epoll()
         self._look_at_all = True
         self._clients_polled = int(select.EPOLLIN)
         self._clients_waited = False
@@ -96,7 +93,6 @@ class Process:
         """As many as there were since memory was given back."""
         self._denied = 0
         self._denied_logged_at = 0.0
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def _open_doors(self, endpoint: str, access: Access) -> Doors:
         bytes_max, settings = self._config.message_size_max, self._config.remote
@@ -113,9 +109,7 @@ class Process:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))
+        self._chassis.catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, log)
         notice(log, "Waiting for clients; process %d.", os.getpid())
@@ -123,7 +117,7 @@ class Process:
         self._gateway.hello()
         next_housekeeping = time.monotonic() + HOUSEKEEPING_S
         try:
-            while not self._stopping:
+            while not self._chassis.stopping:
                 self._turn(next_housekeeping)
                 now = time.monotonic()
                 if now >= next_housekeeping:
@@ -141,7 +135,6 @@ class Process:
         self._upstream_fd, self._sam_fd = self._upstream.socket.fileno(), self._sam.socket.fileno()
         self._control_plane_fd = self._control_plane.socket.fileno()
         self._doorkeeper_fd = descriptor_of(self._doorkeeper.socket)
-        self._control_fd = descriptor_of(self._control.socket)
         for each in (
             *self._door_fds,
             *self._door_monitor_fds,
@@ -149,9 +142,7 @@ class Process:
             self._sam_fd,
             self._control_plane_fd,
             self._doorkeeper_fd,
-            self._control_fd,
             self._deaths.fileno(),
-            self._wake_read,
         ):
             self._poll.register(each, select.EPOLLIN)
         if self._lap is not None:
@@ -167,7 +158,7 @@ class Process:
         ready = {descriptor for descriptor, _ in self._poll.poll(self._timeout_s(next_housekeeping))}
         if self._look_at_all:
             # A descriptor of ZeroMQ says something only after one has looked and found nothing.
-            ready |= {self._doorkeeper_fd, self._control_fd, *self._door_monitor_fds}
+            ready |= {self._doorkeeper_fd, *self._door_monitor_fds}
             self._look_at_all = False
         gateway, upstream, doors = self._gateway, self._upstream, self._doors
         if self._doorkeeper_fd in ready:
@@ -199,11 +190,7 @@ class Process:
                 self._lap.turn(now_s)
         if self._deaths.fileno() in ready or gateway.watched_anew or self._dying:
             self._look_after_processes()
-        if self._control_fd in ready:
-            while has_input(self._control.socket):
-                self._control.serve()
-        if self._wake_read in ready:
-            os.read(self._wake_read, 512)
+        self._chassis.serve(ready)
 
     def _timeout_s(self, next_housekeeping: float) -> float:
         """How long the poll may sleep. A descriptor of ZeroMQ tells of input once; what was left over must be asked."""
@@ -219,7 +206,7 @@ class Process:
                 timeout_s = min(timeout_s, RETRY_CONNECT_S)
         if self._lap is not None:
             timeout_s = min(timeout_s, max(0.0, self._lap.due_s - now_s))
-        if (self._clients_waited and not full) or self._look_at_all or self._doors.has_gone:
+        if (self._clients_waited and not full) or self._look_at_all or self._doors.has_gone or self._chassis.has_more:
             return 0.0
         return min(timeout_s, RETRY_S) if self._gateway.has_blocked or self._dying else timeout_s
 
@@ -281,20 +268,14 @@ class Process:
             )  # fmt: skip
         denied.clear()
 
-    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+    def _status(self) -> dict[str, Any]:
         gateway = self._gateway
         return {
-            "service": SERVICE,
-            "pid": os.getpid(),
             "state": "operational" if gateway.is_welcomed else "waiting",
-            "node_id": gateway.node_id,
-            "uptime_seconds": time.monotonic() - self._started,
-            "cpu_seconds": time.process_time(),
             "counters": {
                 **gateway.counters,
                 "denied": self._denied,
                 "bus_errors": self._upstream.errors + self._sam.errors + self._control_plane.errors,
-                "log_lines_dropped": self._logs.dropped,
                 "laps": self._lap.laps if self._lap is not None else 0,
             },
             "sessions": [
@@ -312,21 +293,14 @@ class Process:
             ],
         }
 
-    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
-        level = str(request.get("level"))
-        self._logs.set_level(level)
-        return {"level": level}
-
     def _close(self) -> None:
-        signal.set_wakeup_fd(-1)
         if self._lap is not None:
             self._lap.close()
         self._doors.close()
         self._upstream.close()
         self._sam.close()
         self._control_plane.close()
-        self._control.close()
         self._context.destroy(linger=0)
         self._deaths.close()
-        self._poll.close()
+        self._chassis.close()
         self._lock.close()

@@ -16,7 +16,7 @@ from services.qb_gateway import process
 
 def run(start: Start) -> int:
     """Serve until SIGTERM or SIGINT."""
-    process.Process(start.config, start.run_dir, start.logs).run()
+    process.Process(start).run()
     return EXIT_OK
 
 

@@ -11,19 +11,17 @@ import errno
 import logging
 import os
 import select
-import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import zmq
 
-from rondo.config.node import NodeConfig
-from rondo.ipc.control import ControlServer
 from rondo.ipc.endpoints import SocketError
+from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
-from rondo.node.logs import Logs, notice
+from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
+from rondo.node.service import Start
 from rondo.node.tuning import tune_memory
 from services.qb_gateway.access import Access
 from services.qb_gateway.cfg import CfgService
@@ -52,19 +50,18 @@ log = logging.getLogger("QB_GATEWAY")
 class Process:
     """Everything of one running gateway. `run` returns when a signal asked it to stop."""
 
-    def __init__(self, config: NodeConfig, run_dir: Path, logs: Logs) -> None:
+    def __init__(self, start: Start) -> None:
         """Raises InstanceError, SocketError, PathError."""
+        config, run_dir = start.config, start.run_dir
         self._lock = InstanceLock(run_dir, SERVICE)
         self._config = config
-        self._logs = logs
-        self._started_s = time.monotonic()
-        self._stopping = False
+        self._chassis = Chassis(SERVICE, start)
+        self._poll = self._chassis.poll
         raise_descriptor_limit()
         self._prefix = prefix_of(run_dir)
         if left := sweep(self._prefix):
             log.info("removed the shared memory of %d connections that a predecessor left", left)
         self._guard = TruncationGuard()
-        self._poll = select.epoll()
         self._upstream = Upstream(run_dir)
         self._sessions = Sessions(self._upstream.send)
         self._cpg = CpgService(self._sessions, config.message_size_max, config.client_bytes_max)
@@ -80,13 +77,11 @@ class Process:
         ]
         self._listeners: Listeners | None = None
         self._why_not_listening = ""
-        self._absent_since_s: float | None = self._started_s
+        self._absent_since_s: float | None = time.monotonic()
         self._is_out_of_order = False
         """cpg has been away for too long."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        handlers = {"status": self._on_status, "log_level": self._on_log_level}
-        self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._chassis.open_control(self._context, self._status)
         self._listen()
 
     def _listen(self) -> None:
@@ -108,22 +103,18 @@ class Process:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))
+        self._chassis.catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, log)
         self._guard.install()
         self._upstream_fd = self._upstream.socket.fileno()
         self._control_link_fd = self._control_link.socket.fileno()
-        self._control_fd = int(self._control.socket.getsockopt(zmq.FD))
-        for descriptor in (self._upstream_fd, self._control_link_fd, self._control_fd, self._wake_read):
+        for descriptor in (self._upstream_fd, self._control_link_fd):
             self._poll.register(descriptor, select.EPOLLIN)
-        self._serve_control()
         self._sessions.hello()
         next_housekeeping_s = time.monotonic() + HOUSEKEEPING_S
         try:
-            while not self._stopping:
+            while not self._chassis.stopping:
                 now_s = self._turn(next_housekeeping_s)
                 if now_s >= next_housekeeping_s:
                     self._keep_house(now_s)
@@ -145,10 +136,7 @@ class Process:
                     self._sessions.receive(envelope)
             elif descriptor == self._control_link_fd:
                 self._control_link.receive(now_s)
-            elif descriptor == self._control_fd:
-                self._serve_control()
-            elif descriptor == self._wake_read:
-                os.read(self._wake_read, 512)
+        self._chassis.serve({descriptor for descriptor, _ in ready})
         if upstream.has_broken():
             log.warning("the connection to cpg broke; waiting for it to come back")
             self._sessions.hello()
@@ -168,7 +156,7 @@ class Process:
     def _timeout_s(self, next_housekeeping_s: float) -> float:
         now_s = time.monotonic()
         self._upstream.socket.tend(now_s)
-        if not self._upstream.is_full and self._hub.has_waiting:
+        if self._chassis.has_more or (not self._upstream.is_full and self._hub.has_waiting):
             return 0.0
         timeout_s = max(0.0, next_housekeeping_s - now_s)
         if self._upstream.socket.retry_at_s is not None or self._control_link.socket.retry_at_s is not None:
@@ -190,28 +178,18 @@ class Process:
             self._is_out_of_order = True
             self._hub.hang_up_all(f"cpg has been away for {ABSENCE_MAX_S:g} s")
 
-    def _serve_control(self) -> None:
-        # ZeroMQ's descriptor says only once that something came in.
-        while int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._control.serve()
-
-    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+    def _status(self) -> dict[str, Any]:
         listeners = self._listeners
         return {
-            "service": SERVICE,
-            "pid": os.getpid(),
             "state": "operational" if listeners is not None and listeners.is_ready else "waiting",
             "why": self._why_not_listening,
             "node_id": self._sessions.node_id,
-            "uptime_seconds": time.monotonic() - self._started_s,
-            "cpu_seconds": time.process_time(),
             "counters": {
                 **self._hub.totals(),
                 **(listeners.counters if listeners is not None else {}),
                 **{f"cpg_{name}": value for name, value in self._cpg.counters.items()},
                 **self._sessions.totals(),
                 "upstream_errors": self._upstream.errors + self._control_link.errors,
-                "log_lines_dropped": self._logs.dropped,
             },
             "connections": [
                 {
@@ -226,18 +204,11 @@ class Process:
             ],
         }
 
-    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
-        level = str(request.get("level"))
-        self._logs.set_level(level)
-        return {"level": level}
-
     def _close(self) -> None:
-        signal.set_wakeup_fd(-1)
         self._hub.close()
         self._sessions.flush()
         self._upstream.close()
         self._control_link.close()
-        self._control.close()
         self._context.destroy(linger=0)
-        self._poll.close()
+        self._chassis.close()
         self._lock.close()

@@ -17,7 +17,7 @@ from services.sam import process
 
 def run(start: Start) -> int:
     """Serve until SIGTERM or SIGINT."""
-    process.Process(start.config, start.run_dir, start.state_dir, start.logs).run()
+    process.Process(start).run()
     return EXIT_OK
 
 

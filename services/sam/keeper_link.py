@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from rondo.config.node import SamSettings
+from rondo.node import installation
 from rondo.paths import SOCKET_PATH_BYTES_MAX, PathError
 from services.sam.keeper.wire import VERSION, Say, Tell, Unframer, WireError, frame
 from services.sam.loop import Loop
@@ -108,7 +109,7 @@ class KeeperLink:
             with self._open_errors() as errors:
                 self._started.append(
                     subprocess.Popen(
-                        [sys.executable, "-P", "-m", "services.sam.keeper", str(self._run_dir)],
+                        [*installation.command("services.sam.keeper"), str(self._run_dir)],
                         stdin=subprocess.DEVNULL,
                         stdout=errors,
                         stderr=errors,

@@ -3,9 +3,7 @@
 Whoever has something to watch registers it with a function to be called; nobody waits anywhere else.
 """
 
-import os
 import select
-import signal
 import time
 from collections.abc import Callable
 
@@ -16,15 +14,12 @@ DRAINS_PER_TURN_MAX = 16
 
 
 class Loop:
-    """Runs until `stop` was called or SIGTERM or SIGINT came."""
+    """What is to be called when something is readable. The poll is the chassis's (rondo.node.chassis)."""
 
-    def __init__(self) -> None:
-        self.stopping = False
-        self._poll = select.epoll()
+    def __init__(self, poll: select.epoll) -> None:
+        self._poll = poll
         self._calls: dict[int, Call] = {}
         self._sockets: dict[int, tuple[zmq.Socket[bytes], Call]] = {}
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.watch(self._wake_read, lambda: os.read(self._wake_read, 512))
 
     def watch(self, descriptor: int, call: Call) -> None:
         """Call this whenever the descriptor is readable."""
@@ -42,14 +37,9 @@ class Loop:
         self._poll.register(descriptor, select.EPOLLIN)
         self._sockets[descriptor] = (socket, call)
 
-    def catch_signals(self) -> None:
-        """SIGTERM and SIGINT set `stopping`."""
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda _number, _frame: setattr(self, "stopping", True))
-
-    def turn(self, until_s: float, woken: Call) -> None:
-        """Wait until something happens, or until then (CLOCK_MONOTONIC); call `woken`, and see to what there is."""
+    def turn(self, until_s: float, woken: Call) -> set[int]:
+        """Wait until something happens, or until then (CLOCK_MONOTONIC); call `woken`, and see to what there is.
+        Returns what the poll found to be readable."""
         timeout_s = 0.0 if self._serve_sockets() else max(0.0, until_s - time.monotonic())
         ready = self._poll.poll(timeout_s)
         woken()
@@ -58,6 +48,7 @@ class Loop:
             if call is not None:
                 call()
         self._serve_sockets()
+        return {descriptor for descriptor, _ in ready}
 
     def _serve_sockets(self) -> bool:
         """A descriptor of ZeroMQ tells of input once, so all sockets are asked; True if one has more."""
@@ -70,10 +61,3 @@ class Loop:
             else:
                 left_over = True
         return left_over
-
-    def close(self) -> None:
-        """Close what the loop has opened itself."""
-        signal.set_wakeup_fd(-1)
-        for descriptor in (self._wake_read, self._wake_write):
-            os.close(descriptor)
-        self._poll.close()

@@ -4,17 +4,16 @@ import logging
 import os
 import time
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import zmq
 
-from rondo.config.node import NodeConfig
 from rondo.ipc import endpoints
-from rondo.ipc.control import ControlServer
 from rondo.ipc.local import Router
+from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
-from rondo.node.logs import Logs, notice
+from rondo.node.logs import notice
+from rondo.node.service import Start
 from rondo.paths import socket_endpoint
 from rondo.protocol import sam_gateway as bus
 from rondo.protocol.codes import Code
@@ -42,20 +41,18 @@ log = logging.getLogger("SAM")
 class Process:
     """Everything of one running SAM. `run` returns when a signal asked it to stop."""
 
-    def __init__(self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs) -> None:
+    def __init__(self, start: Start) -> None:
         """Raises InstanceError, SocketError, PathError, OSError."""
+        config, run_dir, state_dir = start.config, start.run_dir, start.state_dir
         self._lock = InstanceLock(run_dir, SERVICE)
         self._state_lock = InstanceLock(state_dir, SERVICE, "--state-dir")
-        self._config = config
-        self._logs = logs
-        self._started_s = time.monotonic()
+        self._chassis = Chassis(SERVICE, start)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        handlers = {"status": self._on_status, "log_level": self._on_log_level}
-        self._control = ControlServer(self._context, run_dir, SERVICE, handlers)
+        self._chassis.open_control(self._context, self._status)
         endpoint = socket_endpoint(run_dir, bus.SOCKET)
         endpoints.remove_stale(endpoint)
         self._bus = Router(endpoint)
-        self._loop = Loop()
+        self._loop = Loop(self._chassis.poll)
         self._clock = AwakeClock(time.monotonic())
         self._pipes = HealthPipes()
         self._keeper = KeeperLink(run_dir, self._loop, config.sam)
@@ -72,15 +69,13 @@ class Process:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        loop = self._loop
-        loop.catch_signals()
-        loop.serve(self._control.socket, self._control.serve)
-        loop.watch(self._bus.fileno(), self._serve_bus)
+        self._chassis.catch_signals()
+        self._loop.watch(self._bus.fileno(), self._serve_bus)
         self._manager.load()
         self._keeper.connect()
         notice(log, "Watching applications; process %d.", os.getpid())
         try:
-            while not loop.stopping:
+            while not self._chassis.stopping:
                 self._turn()
             self._stop_applications()
         finally:
@@ -93,10 +88,11 @@ class Process:
         due_in_s = max(0.0, manager.due_at_s() - clock.now_s)
         retry_s = RETRY_S if self._keeper.has_work or self._replies else TICK_S
         wait_s = min(TICK_S, manager.look_s, due_in_s, retry_s)
-        if self._bus.has_pending:
-            wait_s = 0.0  # its descriptor does not tell of what was read and not asked for
+        # Their descriptors do not tell of what was read and not asked for.
+        if self._bus.has_pending or self._chassis.has_more:
+            wait_s = 0.0
         clock.plan(wait_s)
-        self._loop.turn(self._turn_began_s + wait_s, self._begin_turn)
+        self._chassis.serve(self._loop.turn(self._turn_began_s + wait_s, self._begin_turn))
         manager.hearing.hear()
         manager.see_to_time()
         self._keeper.tend(self._turn_began_s)
@@ -161,20 +157,14 @@ class Process:
             if sent is None:
                 self._replies_dropped += 1  # its gateway is gone: the client asks again
 
-    # -- control ------------------------------------------------------------------------------------------------
-
-    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
+    def _status(self) -> dict[str, Any]:
+        """What `rondo status` and `rondo debug` show, besides what all services say."""
         manager = self._manager
         phases: dict[str, int] = {}
         for each in manager.applications.values():
             phases[each.state.value] = phases.get(each.state.value, 0) + 1
         return {
-            "service": SERVICE,
-            "pid": os.getpid(),
             "state": "operational",
-            "node_id": self._config.node_id,
-            "uptime_seconds": time.monotonic() - self._started_s,
-            "cpu_seconds": time.process_time(),
             "keeper_pid": self._keeper.pid or None,
             "applications": phases,
             "counters": {
@@ -186,25 +176,18 @@ class Process:
                 "table_errors": manager.table.errors,
                 "bus_errors": self._bus_errors,
                 "replies_dropped": self._replies_dropped,
-                "log_lines_dropped": self._logs.dropped,
                 "last_words_sent": self._last_words.sent,
                 "last_words_refused": self._last_words.refused,
             },
             "watched_totem": self._last_words.watched,
         }
 
-    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
-        level = str(request.get("level"))
-        self._logs.set_level(level)
-        return {"level": level}
-
     def _close(self) -> None:
         self._last_words.close()
         self._keeper.close()
         self._pipes.close_all()
-        self._loop.close()
         self._bus.close()
-        self._control.close()
+        self._chassis.close()
         self._context.destroy(linger=0)
         self._state_lock.close()
         self._lock.close()

@@ -23,7 +23,7 @@ def run(start: Start) -> int:
     protection = make_protection(start.config, start.state_dir)
     if protection is not None:
         protection.announce()
-    return Process(start.config, start.run_dir, start.state_dir, start.logs, protection).run()
+    return Process(start, protection).run()
 
 
 SERVICE = Service(

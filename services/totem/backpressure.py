@@ -5,6 +5,10 @@ sending; and a client of this node that reads, but not as fast as all others sen
 (cpg.client_bytes_max, by default as much as half of the log). As the ring turns only when every member passes the token
 on, a short pause before a token is read slows all of them, Corosync's nodes included, without breaking a rule. The
 pause grows with what is in the log.
+
+Where the log has reached its bound nothing is read until cpg has taken something, or a fifth of the token time-out is
+over. That is for a cpg that is being started again; a bound is not kept by pauses alone, since each lets one rotation
+of messages through. A cpg that takes nothing any more does not get to hold up the whole ring: see `FullLog`.
 """
 
 from __future__ import annotations
@@ -16,11 +20,17 @@ PRESSURE_MIN = 0.2
 """How full the log is when the pauses begin; they are longest when it is full. With 0.5, of three clients that sent and
 read 256 bytes at 300,000 a second one was cut off within two seconds; with 0.2 all went on at the same rate."""
 
+FULL_PAUSES_PER_TOKEN_TIMEOUT = 5
+"""The token of a ring whose log is full here is held up for no longer than this part of the token time-out."""
+
 
 class Backpressure:
     """Says until when nothing is to be read from the network."""
 
-    def __init__(self, token_retransmit_ms: int) -> None:
+    def __init__(self, token_retransmit_ms: int, token_timeout_ms: int) -> None:
+        self._full_ns_max = token_timeout_ms * 1_000_000 // FULL_PAUSES_PER_TOKEN_TIMEOUT
+        self._full_until_ns = 0
+        """Until when a full log may hold up the token that is being held up."""
         self._pause_ns_max = min(PAUSE_NS_MAX, token_retransmit_ms * 1_000_000 // 4)
         self._tokens = 0
         self.until_ns = 0
@@ -39,5 +49,13 @@ class Backpressure:
             return False
         share = min(1.0, (pressure - PRESSURE_MIN) / (1 - PRESSURE_MIN))
         self.until_ns = now_ns + int(self._pause_ns_max * share)
+        self._full_until_ns = now_ns + self._full_ns_max
         self.pauses += 1
+        return True
+
+    def prolong(self, pressure: float, now_ns: int) -> bool:
+        """A pause is over. True: the log is still full, and another one begins."""
+        if pressure < 1.0 or now_ns >= self._full_until_ns:
+            return False
+        self.until_ns = min(now_ns + self._pause_ns_max, self._full_until_ns)
         return True

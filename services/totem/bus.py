@@ -44,6 +44,10 @@ class Bus:
         self._log = node.log
         self._counters = node.counters
         self._peer: bytes | None = None
+        self.has_cpg = False
+        """Whether a cpg is connected."""
+        self._sent = 0
+        """Envelopes that the socket has taken, to whichever cpg."""
         self._retry_ns: int | None = None
         self._taken_since_ns: int | None = None
         """When something was taken first of which cpg was not told yet."""
@@ -109,9 +113,20 @@ class Bus:
                 self._log.unsend(frame)
                 self._retry_ns = now_ns + RETRY_NS
                 break
+            self._sent += 1
             frame = following
         if not self._log.has_taken_news:
             self._taken_since_ns = None
+
+    @property
+    def waiting(self) -> int:
+        """Envelopes that cpg's socket has no room for, as cpg does not read."""
+        return 0 if self._peer is None else self._socket.waiting(self._peer)
+
+    @property
+    def taken(self) -> int:
+        """Envelopes that cpg's socket has had room for, which is the sign that cpg reads."""
+        return self._sent - self.waiting
 
     def close(self) -> None:
         """Close the socket."""
@@ -126,6 +141,7 @@ class Bus:
                     self._counters["bus_stranger"] += 1
                     continue
                 self._peer = identity
+                self.has_cpg = True
                 self._retry_ns = None
             try:
                 self._log.receive(frame)
@@ -134,7 +150,8 @@ class Bus:
                 if not self._bad_told:
                     self._bad_told = True
                     _log.error("An envelope from cpg was refused: %s; others like it are only counted", error)
-        self._socket.take_gone()
+        if self._peer in self._socket.take_gone():
+            self.has_cpg = False
 
 
 def _is_hello(frame: bytes) -> bool:

@@ -409,6 +409,11 @@ class OrderedLog:
         return self._acked
 
     @property
+    def sent(self) -> int:
+        """Position up to which cpg was sent the log."""
+        return self._sent
+
+    @property
     def pressure(self) -> float:
         """How full the log is: 0 = empty, 1 = at its bound. From a fifth on the token is to be delayed a little, above
         one half no new requests are taken.

@@ -11,24 +11,24 @@ import contextlib
 import logging
 import os
 import select
-import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import zmq
 
-from rondo.config import ConfigError, Fault, NodeConfig
-from rondo.ipc.control import ControlServer
-from rondo.node.exit_codes import EXIT_OK
+from rondo.config import ConfigError, Fault
+from rondo.node.chassis import Chassis
+from rondo.node.exit_codes import EXIT_FATAL, EXIT_OK
 from rondo.node.instance import InstanceLock
-from rondo.node.logs import Logs, notice
+from rondo.node.logs import notice
 from rondo.node.placement import allowed_cpus, ring_cpus
+from rondo.node.service import Start
 from services.totem.awake import Awake
-from services.totem.backpressure import Backpressure
+from services.totem.backpressure import PRESSURE_MIN, Backpressure
 from services.totem.bus import Bus
 from services.totem.control_bus import ControlBus
 from services.totem.copied import CopyWatch
+from services.totem.full_log import FullLog, FullLogError
 from services.totem.last_words import last_words
 from services.totem.node import Node
 from services.totem.ordered_log import OrderedLog
@@ -48,40 +48,36 @@ _main = logging.getLogger("MAIN")
 class Process:
     """Everything of one running totem service. `run` returns the exit code."""
 
-    def __init__(
-        self, config: NodeConfig, run_dir: Path, state_dir: Path, logs: Logs, protection: Protection | None
-    ) -> None:
+    def __init__(self, start: Start, protection: Protection | None) -> None:
         """Raises `InstanceError`, OSError (state directory, sockets)."""
+        config, run_dir, state_dir = start.config, start.run_dir, start.state_dir
         self._locks = [
             InstanceLock(run_dir, "totem"),
             InstanceLock(state_dir, "totem", "--state-dir"),
         ]
         self._config = config
         self._run_dir = run_dir
-        self._logs = logs
-        self._started_ns = time.monotonic_ns()
+        self._chassis = Chassis("totem", start)
+        self._poll = self._chassis.poll
         self._not_scheduled = 0
-        self._stopping = False
-        self._control_waits = False
-        self._backpressure = Backpressure(config.token_retransmit_ms)
+        self._backpressure = Backpressure(config.token_retransmit_ms, config.token_timeout_ms)
         self._is_held_back = False
         self._copies = CopyWatch(time.time_ns(), time.monotonic_ns())
         self._awake = Awake(wanted=config.low_latency)
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
         self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection)
+        self._full_log = FullLog(log)
         self._words_keeper = b""
         """Who asked for our last words: sam."""
-        self._poll = select.epoll()
         self._polled: set[int] = set()
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> int:
         """Run until a signal asks to stop.
 
         Raises `CannotBind` if the node's port cannot be had, ConfigError if the others have a newer configuration.
         """
-        self._catch_signals()
+        self._chassis.catch_signals()
         self.node.link.start()
         self.node.tend_link(set(), time.monotonic_ns())
         # After the helper threads were made, which need none of it, and before ZeroMQ's, which does.
@@ -90,25 +86,19 @@ class Process:
         try:
             self._bus = Bus(self._run_dir, self.node)
             self._control_bus = ControlBus(self._run_dir, self.node)
-            self._control = ControlServer(
-                context,
-                self._run_dir,
-                "totem",
-                {
-                    "status": self._on_status,
-                    "log_level": self._on_log_level,
-                    "key": self._on_key,
-                    "last_words": self._on_last_words,
-                },
-            )
+            handlers = {"key": self._on_key, "last_words": self._on_last_words}
+            self._control = self._chassis.open_control(context, self._status, handlers)
             self._register()
-            while not self._stopping and self.node.control.evicted is None:
+            while not self._chassis.stopping and self.node.control.evicted is None:
                 self._turn()
             evicted = self.node.control.evicted
             if evicted is not None and evicted.is_fault_of_configuration:
                 raise ConfigError([Fault("error", None, "totem.config_version", evicted.text, "")])
             if evicted is not None:
                 _main.error("%s", evicted.text)
+        except FullLogError as error:
+            _main.error("%s", error)
+            return EXIT_FATAL
         finally:
             self.node.leave(time.monotonic_ns())
             self.node.link.close()
@@ -119,22 +109,13 @@ class Process:
             notice(_main, "Left the ring.")
         return EXIT_OK
 
-    def _on_status(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """What `rondo status` and `rondo debug` show."""
-        now_ns = time.monotonic_ns()
+    def _status(self) -> dict[str, Any]:
+        """What `rondo status` and `rondo debug` show, besides what all services say."""
         return self.node.status() | {
-            "pid": os.getpid(),
-            "uptime_seconds": (now_ns - self._started_ns) / 1e9,
-            "cpu_seconds": time.process_time(),
             "not_scheduled": self._not_scheduled,
             "brake_pauses": self._backpressure.pauses,
             "processors_awake": self._awake.is_held,
-            "log_lines_dropped": self._logs.dropped,
         }
-
-    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
-        self._logs.set_level(str(request.get("level")))
-        return {}
 
     def _on_key(self, request: dict[str, Any]) -> dict[str, Any]:
         return self.node.key(request, time.monotonic_ns())
@@ -156,8 +137,6 @@ class Process:
         self._check_schedule(now_ns - asleep_ns - wait_ns)
         if self._copies.was_copied(time.time_ns(), now_ns, told=self._copies.fileno() in readable):
             self.node.begin_life()
-        if self._wake_read in readable:
-            self._drain_wake_up()
         self.node.expire(now_ns)
         if failing := [descriptor for descriptor, events in polled if events & select.EPOLLERR]:
             self.node.link.read_errors(failing)
@@ -168,10 +147,7 @@ class Process:
         self._control_bus.send(now_ns)
         self.node.reform(now_ns)
         self._awake.note(self.node.log.head, now_ns)
-        if self._control_fd in readable or self._control_waits:
-            self._control.serve()
-            # ZeroMQ's descriptor says only once that something came in; answering may have used that up.
-            self._control_waits = bool(int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+        self._chassis.serve(readable)
         if self.node.tend_link(readable, now_ns):
             self._register()
         if self.node.words_due and self._words_keeper:
@@ -183,9 +159,15 @@ class Process:
         if self._backpressure.holds(now_ns):
             return
         if self._is_held_back:
+            if self._backpressure.prolong(self.node.log.pressure, now_ns):
+                return
+            self._is_held_back = False
             self._poll_data(select.EPOLLIN)
         self.node.receive(readable, now_ns)
-        self._is_held_back = self._backpressure.update(self.node.pressure, self.node.ring.counters.orf_token_rx, now_ns)
+        pressure = self.node.pressure
+        if self.node.log.pressure > PRESSURE_MIN and not self._full_log.check(self._bus, now_ns):
+            return
+        self._is_held_back = self._backpressure.update(pressure, self.node.ring.counters.orf_token_rx, now_ns)
         if self._is_held_back:
             self._poll_data(0)
 
@@ -198,7 +180,7 @@ class Process:
         """How long the poll may sleep."""
         node = self.node
         held_back = self._backpressure.holds(now_ns)
-        if self._stopping or self._control_waits or (node.link.has_local and not held_back):
+        if self._chassis.stopping or self._chassis.has_more or (node.link.has_local and not held_back):
             return 0
         deadline_ns = min(
             self._backpressure.until_ns if held_back else NEVER_NS,
@@ -223,9 +205,9 @@ class Process:
 
     def _register(self) -> None:
         """Poll what is open now."""
-        self._bus_fd, self._control_fd = self._bus.fileno(), int(self._control.socket.getsockopt(zmq.FD))
+        self._bus_fd = self._bus.fileno()
         self._control_bus_fd = self._control_bus.fileno()
-        wanted = self.node.link.filenos() | {self._wake_read, self._bus_fd, self._control_bus_fd, self._control_fd}
+        wanted = self.node.link.filenos() | {self._bus_fd, self._control_bus_fd}
         if self._copies.fileno() >= 0:
             wanted.add(self._copies.fileno())
         for_errors = set(self.node.link.error_filenos())
@@ -238,16 +220,3 @@ class Process:
             with contextlib.suppress(FileExistsError):
                 self._poll.register(new, 0 if new in for_errors else select.EPOLLIN)
         self._polled = wanted
-
-    def _catch_signals(self) -> None:
-        """SIGTERM and SIGINT end the loop: leave the ring, exit 0."""
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda _number, _frame: setattr(self, "_stopping", True))
-
-    def _drain_wake_up(self) -> None:
-        try:
-            while os.read(self._wake_read, 512):
-                pass
-        except BlockingIOError:
-            return

@@ -17,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 
+from rondo.node.logs import notice
+
 RESERVE = 4096
 """How far the file is ahead: 1024 new rings, each 4 higher than the last."""
 
@@ -38,14 +40,20 @@ class SequenceFile:
     def __init__(self, state_dir: Path, node_id: int) -> None:
         self.path = state_dir / f"ringid_{node_id}"
         self.first = _read(self.path)
-        """What the ring is to be given at its start. The range after it is reserved when this is made.
-
-        Raises OSError if the file cannot be written: then nothing could be promised."""
+        """What the ring is to be given at its start. The range after it is reserved when this is made. Where that
+        cannot be stored (a full disk) the clock makes up for it, as for a file that is missing."""
         self._reserved = self.first + RESERVE
         self._written = 0
         self._wake = threading.Condition()
         self._closing = False
-        self._write(self._reserved)
+        self._failing = False
+        """The last attempt to write has failed, and that was said."""
+        try:
+            self._write(self._reserved)
+        except OSError as error:
+            self._complain(error)
+            self.first = max(self.first, _from_the_clock())
+            self._reserved = self.first + RESERVE
         self._worker = threading.Thread(target=self._run, name="ring-sequence", daemon=True)
         self._worker.start()
 
@@ -64,7 +72,6 @@ class SequenceFile:
         self._worker.join(RETRY_SECONDS)
 
     def _run(self) -> None:
-        failing = False
         while True:
             with self._wake:
                 while self._written == self._reserved and not self._closing:
@@ -74,18 +81,23 @@ class SequenceFile:
                 return
             try:
                 self._write(wanted)
-                failing = False
+                if self._failing:
+                    self._failing = False
+                    notice(_log, "The ring sequence is stored in %s again", self.path)
             except OSError as error:
-                if not failing:
-                    _log.error(
-                        "The ring sequence cannot be stored in %s: %s; trying on; make room, or set system.state_dir",
-                        self.path, error.strerror,
-                    )  # fmt: skip
-                failing = True
+                self._complain(error)
                 with self._wake:
                     if self._closing:
                         return
                     self._wake.wait(RETRY_SECONDS)
+
+    def _complain(self, error: OSError) -> None:
+        if not self._failing:
+            self._failing = True
+            _log.error(
+                "The ring sequence cannot be stored in %s: %s; trying on; make room, or set system.state_dir",
+                self.path, error.strerror,
+            )  # fmt: skip
 
     def _write(self, sequence: int) -> None:
         """Durable when it returns, and whole or not at all."""
@@ -122,4 +134,8 @@ def _read(path: Path) -> int:
         if len(content) == _U64.size and 0 < sequence < SEQUENCE_MAX:
             return sequence
         _log.warning("The ring sequence in %s is damaged; beginning from the clock", path)
+    return _from_the_clock()
+
+
+def _from_the_clock() -> int:
     return int(time.time() * SEQUENCES_PER_SECOND)

@@ -132,6 +132,7 @@ def test_from_start_to_stop(node: Node) -> None:
     assert node.pids().keys() == ALL
 
     status = node.status()
+    assert status["schema"] == 1
     assert status["node"] == 1
     assert status["state"] == "operational"
     assert status["ring"]["representative"] == 1
@@ -154,7 +155,11 @@ def test_from_start_to_stop(node: Node) -> None:
     assert node.command("top", "--count", "2", "--interval", "0.1").stdout.count("node 1: operational") == 2
 
     assert node.command("debug", "totem", "--log-level", "debug").returncode == 0
-    assert json.loads(node.command("debug", "cpg", "--json").stdout)["pid"] == node.pids()["cpg"]
+    told = {name: json.loads(node.command("debug", name, "--json").stdout) for name in RUNNING}
+    assert {name: told[name]["pid"] for name in RUNNING}.items() <= node.pids().items()
+    for name in RUNNING:
+        assert (told[name]["schema"], told[name]["service"], told[name]["state"]) == (1, name, "operational")
+        assert told[name].keys() >= {"node_id", "uptime_seconds", "cpu_seconds", "log_lines_dropped", "counters"}
     assert node.command("debug", "cpg", "--log-level", "loud", check=False).returncode == 1
     log = node.command("logs").stdout
     assert "A new membership" in log

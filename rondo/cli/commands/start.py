@@ -31,9 +31,12 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from rondo.config import load, resolve
     from rondo.config.checks_machine import check_machine
+    from rondo.node import installation
     from rondo.node.supervision import foreground, survey
     from rondo.node.supervision.launch import launch, make_run_dir, wait_until_ready
 
+    if mixed := installation.strangers():
+        print_warning(mixed)
     loaded = load(arguments.config, node_id=arguments.nodeid)
     for warning in loaded.warnings:
         print_warning(str(warning))

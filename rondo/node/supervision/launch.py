@@ -3,13 +3,14 @@
 A start either succeeds or leaves nothing behind: what was started is stopped again when the node does not come up.
 """
 
+import contextlib
+import errno
 import importlib.resources
 import json
 import os
 import resource
 import shlex
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import rondo
 from rondo import paths
 from rondo.cli.output import CommandError
 from rondo.config import NodeConfig, key
+from rondo.node import installation
 from rondo.node.supervision import (
     C_PROGRAMS,
     RESOLVED_CONFIGURATION,
@@ -42,6 +44,7 @@ FILES_MIN, PROCESSES_MIN = 256, 16
 MERGES_SEEN = 3
 """After so many times merge another ring that is there has been met."""
 LOG_DIRECTORY = "log"
+ROOM_BYTES = 32 * 1024
 SUPERVISOR_ERRORS = "supervisord.err"
 
 
@@ -72,11 +75,13 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
     held = [locks.take(run_dir, "--run-dir")]
     try:
         held.append(locks.take(state_dir, "--state-dir"))
+        _check_room(run_dir, "--run-dir")
+        _check_room(state_dir, "--state-dir")
         halted = Halted()
         halt_orphans(run_dir, halted, keep_applications=True)
         _prepare(config, run_dir)
         off = {C_PROGRAMS: why} if (why := c_programs.why_off(config)) else {}
-        supervisor = _start_supervisord(run_dir, state_dir, held, off)
+        supervisor = _start_supervisord(run_dir, state_dir, held, off, config.service_timeout_ms)
         for descriptor in held:
             locks.write_holder(descriptor, supervisor.pid)
     finally:
@@ -146,6 +151,26 @@ def _check_socket_paths(run_dir: Path) -> None:
         paths.socket_endpoint(run_dir, name)
 
 
+def _check_room(directory: Path, option: str) -> None:
+    """What the node writes first has room. Once it runs it goes on without. Raises CommandError."""
+    probe = directory / f".room.{os.getpid()}"
+    try:
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.write(descriptor, bytes(ROOM_BYTES)) < ROOM_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise CommandError(
+            f"{directory}: {error.strerror}; make room there, or choose another directory with {option}"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
 def _prepare(config: NodeConfig, run_dir: Path) -> None:
     """What the services need to find: key, log directory, resolved configuration."""
     security = config.security
@@ -157,27 +182,26 @@ def _prepare(config: NodeConfig, run_dir: Path) -> None:
 
 
 def _start_supervisord(
-    run_dir: Path, state_dir: Path, held: list[int], off: dict[str, str]
+    run_dir: Path, state_dir: Path, held: list[int], off: dict[str, str], timeout_ms: int
 ) -> "subprocess.Popen[bytes]":
     """In a session of its own: a Ctrl-C at the terminal is for the command, which then stops the node in order."""
     resolved = run_dir / RESOLVED_CONFIGURATION
-    # -P: nothing is imported from the directory in which somebody happened to type the command.
-    python = [sys.executable, "-P", "-m"]
     environment = os.environ | {
         processes.MARK: processes.mark(run_dir),
         "RONDO_RUN_DIR": str(run_dir),
         "RONDO_STATE_DIR": str(state_dir),
         "RONDO_UID": str(os.geteuid()),
+        "RONDO_SERVICE_TIMEOUT_MS": str(timeout_ms),
         "RONDO_C_PROGRAMS": "false" if C_PROGRAMS in off else "true",
         "RONDO_OFF": json.dumps(off),
         "RONDO_LOCKS": ",".join(map(str, held)),
-        "RONDO_SERVICE": shlex.join([*python, "services"]),
-        "RONDO_SERVICE_ARGUMENTS": shlex.join(["--resolved", str(resolved), "--run-dir", str(run_dir)]),
+        "RONDO_SERVICE": shlex.join(installation.command("services")),
+        "RONDO_SERVICE_ARGUMENTS": shlex.join(["--heartbeat", "--resolved", str(resolved), "--run-dir", str(run_dir)]),
     }
     configuration = importlib.resources.files("rondo.node.supervision") / "supervisord.conf"
     with (run_dir / LOG_DIRECTORY / SUPERVISOR_ERRORS).open("wb") as errors:
         return subprocess.Popen(
-            [*python, "supervisor.supervisord", "-c", str(configuration)],
+            [*installation.command("rondo.node.supervision.supervisord"), "-c", str(configuration)],
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,

@@ -4,6 +4,7 @@
 could slip in, and the kernel drops them with the process, however it ends. supervisord's children do not inherit them.
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -35,5 +36,6 @@ def take(directory: Path, option: str) -> int:
 
 def write_holder(descriptor: int, pid: int) -> None:
     """Note whose lock it is, for the message to the next one."""
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{pid}\n".encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{pid}\n".encode(), 0)

@@ -1,4 +1,4 @@
-"""Runs inside supervisord: counts restarts, and stops the whole node when one of its services is beyond help.
+"""Runs inside supervisord: counts restarts, kills what hangs, and stops the node when a service is beyond help.
 
 supervisord loads it as an RPC interface ([rpcinterface:rondo] in supervisord.conf), which is its way to be extended,
 and calls `make` once. A service is beyond help
@@ -10,6 +10,8 @@ and calls `make` once. A service is beyond help
 
 A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam and
 qb_gateway are never a reason to stop: without them a node does the rest of its work.
+
+A service that does not move for system.service_timeout is killed, and so started again (watchdog).
 """
 
 import contextlib
@@ -32,8 +34,10 @@ from rondo.node.exit_codes import EXIT_CONFIGURATION
 from rondo.node.logs import LogError, iso_time, outputs_beside_stderr
 from rondo.node.process_name import set_process_name
 from rondo.node.supervision import DISPENSABLE, RESOLVED_CONFIGURATION
+from rondo.node.supervision.heartbeats import Heartbeats
 from rondo.node.supervision.logfiles import last_words
 from rondo.node.supervision.record import Record
+from rondo.node.supervision.watchdog import Watchdog
 
 QUICK_SECONDS = 10
 QUICK_EXITS_MAX = 3
@@ -45,7 +49,8 @@ AT_ONCE_MAX = 3
 
 
 class Alarm:
-    """Ends the sleep of supervisord's loop: when a child dies, and once more when it has been seen to be dead.
+    """Ends the sleep of supervisord's loop: when a child dies, once more when it has been seen to be dead, and when the
+    watchdog is to look.
 
     The loop sleeps a second in poll(2), which Python resumes after a signal. What signals write to their wake-up
     descriptor is polled here like any other input. Death is noticed at the end of a turn and the start of the next
@@ -53,14 +58,25 @@ class Alarm:
     """
 
     def __init__(self) -> None:
+        for former in [each for each in asyncore.socket_map.values() if isinstance(each, Alarm)]:
+            former.close()  # supervisord begins anew (SIGHUP)
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         asyncore.socket_map[self._read] = self
+        self.on_ring: Callable[[], None] = lambda: None
+        """Called in every turn that the alarm has brought about."""
 
     def ring(self) -> None:
         """Have the next turn come at once."""
         with contextlib.suppress(BlockingIOError):  # full of alarms already
             os.write(self._write, b"!")
+
+    def close(self) -> None:
+        """It is heard no more."""
+        signal.set_wakeup_fd(-1)
+        del asyncore.socket_map[self._read]
+        os.close(self._read)
+        os.close(self._write)
 
     # What supervisord asks of everything that it polls.
 
@@ -73,9 +89,10 @@ class Alarm:
         return False
 
     def handle_read_event(self) -> None:
-        """Empty the pipe: that the loop turns is all that was wanted."""
+        """Empty the pipe: that the loop turns is nearly all that was wanted."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._read, 512)
+        self.on_ring()
 
     def handle_error(self) -> None:
         """There is nothing to mend."""
@@ -204,7 +221,11 @@ def make(supervisord: Any, **_options: str) -> Watch:
         # The locks are supervisord's. A service that outlives it must not keep the next one from starting.
         os.set_inheritable(int(descriptor), False)
     set_process_name("supervis")
-    watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]), Alarm())
+    alarm = Alarm()
+    watch = Watch(supervisord, Path(os.environ["RONDO_RUN_DIR"]), alarm)
+    heartbeats = Heartbeats(supervisord, Watchdog(int(os.environ["RONDO_SERVICE_TIMEOUT_MS"]) / 1000))
+    alarm.on_ring = heartbeats.look
+    heartbeats.start_clock()
     events.subscribe(events.ProcessStateEvent, watch.on_event)
     supervisord.options.waitpid = watch.remembering(supervisord.options.waitpid)
     return watch

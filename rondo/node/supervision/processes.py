@@ -23,6 +23,9 @@ KEEPER = "keeper"
 """The parent of the applications that SAM has started (services/sam/keeper)."""
 APPLICATION_MARKS = (b"RONDO_SAM_ID=", b"RONDO_SAM_CHECK=")
 
+OTHERS = (("rondo.node.supervision", SUPERVISORD), ("services.sam", KEEPER))
+"""Package and name of the processes of a node that are not services."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -147,10 +150,10 @@ def _parent(pid: int) -> int:
 
 
 def _role(argv: list[bytes]) -> str | None:
-    """`services.NAME`, `services.sam.keeper` or `supervisor.supervisord` after -m, as its short name."""
+    """`services.NAME`, `services.sam.keeper` or `rondo.node.supervision.supervisord` after -m, as its short name."""
     with contextlib.suppress(ValueError, IndexError):
         package, _, name = argv[argv.index(b"-m") + 1].decode(errors="replace").rpartition(".")
-        if package == "services" or (package, name) in (("supervisor", SUPERVISORD), ("services.sam", KEEPER)):
+        if package == "services" or (package, name) in OTHERS:
             return name
     return None
 

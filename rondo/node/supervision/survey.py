@@ -11,6 +11,7 @@ from typing import Any
 
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlError, ask
+from rondo.node.chassis import STATUS_SCHEMA
 from rondo.node.logs import iso_time
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes, record
 
@@ -44,6 +45,7 @@ def status(run_dir: Path) -> dict[str, Any]:
     supervisor = found.get(processes.SUPERVISORD)
     services = {name: _service(name, answer, found.get(name), supervisor, noted) for name, answer in answers.items()}
     return {
+        "schema": STATUS_SCHEMA,
         "node": totem.get("node", config.node_id if config else None),
         "state": totem.get("state") or ("stopped" if not found else "down"),
         "why": totem.get("why_isolated") or noted.failure,

@@ -1,5 +1,6 @@
 """SAM starts its keeper whatever the run directory is like."""
 
+import select
 import time
 from pathlib import Path
 
@@ -15,7 +16,8 @@ PATIENCE_S = 30.0
 def test_a_keeper_is_started_where_its_log_cannot_be_made(tmp_path: Path) -> None:
     """A full disk, for one: what it has to say is lost, and it does its work."""
     (tmp_path / "log").write_text("not a directory")
-    loop = Loop()
+    poll = select.epoll()
+    loop = Loop(poll)
     link = KeeperLink(tmp_path, loop, SamSettings())
     link.is_wanted = True
     deadline = time.monotonic() + PATIENCE_S
@@ -31,4 +33,4 @@ def test_a_keeper_is_started_where_its_log_cannot_be_made(tmp_path: Path) -> Non
     keeper.close()
     link.tend(time.monotonic())
     link.close()
-    loop.close()
+    poll.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import subprocess
 import sys
@@ -65,7 +66,8 @@ class Sam:
     """The loop and its last words, turned by the test."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path) -> None:
-        self.loop = Loop()
+        self.poll = select.epoll()
+        self.loop = Loop(self.poll)
         self.words = LastWords(context, run_dir, self.loop)
 
     def turn(self) -> None:
@@ -73,7 +75,7 @@ class Sam:
 
     def close(self) -> None:
         self.words.close()
-        self.loop.close()
+        self.poll.close()
 
 
 @pytest.fixture

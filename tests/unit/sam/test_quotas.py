@@ -1,6 +1,7 @@
 """What one user takes of SAM leaves enough for the others, and nothing that a client sends raises."""
 
 import os
+import select
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ class Sam:
 
     def __init__(self, directory: Path, settings: SamSettings = SETTINGS, favoured: int = 0, own: Owner = ROOT) -> None:
         self.clock = AwakeClock(0.0)
-        self.loop = Loop()
+        self.poll = select.epoll()
+        self.loop = Loop(self.poll)
         self.pipes = HealthPipes()
         self.table = Table(directory)
         self.manager = Manager(
@@ -80,7 +82,7 @@ def _sam(tmp_path: Path) -> Iterator[Sam]:
     made = Sam(tmp_path)
     yield made
     made.pipes.close_all()
-    made.loop.close()
+    made.poll.close()
 
 
 def code_of(answer: tuple[Code, Any] | None) -> Code | None:

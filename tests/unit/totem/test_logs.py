@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from rondo.config import LogSettings
+from rondo.node.append_file import AppendFile
 from rondo.node.logs import LINES_WAITING_MAX, SAID_ON_STDERR, LogError, Logs, _outputs, iso_time, notice
+from rondo.testing.lab.waiting import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -157,13 +159,13 @@ def test_the_level_can_be_changed_while_it_runs(tmp_path: Path) -> None:
 def test_a_log_that_hangs_drops_lines_and_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     logs = Logs(to_file(tmp_path / "log"))
-    emit = logging.handlers.WatchedFileHandler.emit
+    write = AppendFile.write
 
-    def slow(handler: logging.handlers.WatchedFileHandler, record: logging.LogRecord) -> None:
+    def slow(file: AppendFile, data: bytes) -> None:
         release.wait(10)
-        emit(handler, record)
+        write(file, data)
 
-    monkeypatch.setattr("logging.handlers.WatchedFileHandler.emit", slow)
+    monkeypatch.setattr("rondo.node.append_file.AppendFile.write", slow)
     logs.start()
     for number in range(LINES_WAITING_MAX + 100):
         logging.getLogger("TOTEM").info("%d", number)
@@ -172,6 +174,22 @@ def test_a_log_that_hangs_drops_lines_and_counts_them(tmp_path: Path, monkeypatc
     logs.close()
     assert 90 <= dropped <= 100
     assert len((tmp_path / "log").read_text().splitlines()) == LINES_WAITING_MAX + 100 - dropped
+
+
+def test_a_file_that_cannot_be_written_loses_lines_and_the_thread_goes_on(tmp_path: Path) -> None:
+    place = tmp_path / "log"
+    place.symlink_to("/dev/full")
+    logs = Logs(to_file(place))
+    logs.start()
+    for number in range(3):
+        logging.getLogger("TOTEM").info("lost %d", number)
+    wait_for(lambda: logs.dropped, lambda count: count == 3, "they are counted", 60.0)
+    place.unlink()
+    logging.getLogger("TOTEM").info("back")
+    logs.close()
+    first, second = place.read_text().splitlines()
+    assert f"3 lines of this log are lost: {place}: No space left on device. Make room there" in first
+    assert second.endswith("back")
 
 
 def test_a_log_file_that_cannot_be_opened_is_said(tmp_path: Path) -> None:

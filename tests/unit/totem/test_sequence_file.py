@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rondo.testing.lab.waiting import wait_for
 from services.totem.sequence_file import RESERVE, SEQUENCES_PER_SECOND, SequenceFile
 
 
@@ -87,9 +88,19 @@ def test_only_the_owner_may_read_or_write_it(tmp_path: Path) -> None:
     assert file.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_directory_that_is_not_there_is_an_error_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        SequenceFile(tmp_path / "missing", 1)
+def test_where_nothing_can_be_stored_at_the_start_the_clock_makes_up_for_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.totem.sequence_file.RETRY_SECONDS", 0.01)
+    (tmp_path / "ringid_1").write_bytes((77).to_bytes(8, "little"))
+    (tmp_path / ".ringid_1.new").mkdir()  # in the way of what is written first
+    file = SequenceFile(tmp_path, 1)
+    assert file.first >= (time.time() - 60) * SEQUENCES_PER_SECOND
+    assert "cannot be stored in" in caplog.text
+    (tmp_path / ".ringid_1.new").rmdir()
+    wait_for(lambda: (tmp_path / "ringid_1").read_bytes(), lambda now: now[0] != 77, "it is stored", 60.0)
+    file.close()
+    assert int.from_bytes((tmp_path / "ringid_1").read_bytes(), "little") == file.first + RESERVE
 
 
 def test_a_disk_that_hangs_holds_up_nobody_and_one_that_fails_is_tried_again(

@@ -40,7 +40,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def test_services_and_supervisord_are_found(tmp_path: Path, start: Start) -> None:
-    totem, supervisord = start("services.totem"), start("supervisor.supervisord")
+    totem, supervisord = start("services.totem"), start("rondo.node.supervision.supervisord")
     found = {each.name: each.pid for each in processes.find(tmp_path)}
     assert found == {"totem": totem.pid, "supervisord": supervisord.pid}
     assert processes.find_one(tmp_path, "totem") == processes.Found("totem", totem.pid)
@@ -49,7 +49,7 @@ def test_services_and_supervisord_are_found(tmp_path: Path, start: Start) -> Non
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [("supervisor.supervisord", "supervisord"), ("services.sam", "sam"), ("services.sam.keeper", "keeper")],
+    [("rondo.node.supervision.supervisord", "supervisord"), ("services.sam", "sam"), ("services.sam.keeper", "keeper")],
 )
 def test_a_copy_that_is_about_to_become_another_program_is_not_a_second_one(
     tmp_path: Path, start: Start, module: str, name: str
@@ -112,7 +112,7 @@ def test_halt_stops_what_is_left_clients_first(tmp_path: Path, start: Start) -> 
 
 
 def test_kill_ends_everything_at_once(tmp_path: Path, start: Start) -> None:
-    started = [start("services.totem", DEAF), start("supervisor.supervisord", DEAF)]
+    started = [start("services.totem", DEAF), start("rondo.node.supervision.supervisord", DEAF)]
     kill(tmp_path)
     assert [each.wait() for each in started] == [-signal.SIGKILL, -signal.SIGKILL]
 

@@ -1,0 +1,130 @@
+"""What every service stands on: its poll, the signals that end it, its control socket and status, its heartbeat.
+
+A service registers what it waits for with `poll`, calls `serve` in each turn of its loop with what was readable, and
+ends when `stopping` is true. The order of the rest of a turn is the service's own.
+
+The heartbeat: supervisord writes a byte into the standard input of a service now and then
+(rondo.node.supervision.watchdog). That the loop reads it is the sign that it comes round. What is started by hand has
+a terminal there, and no heartbeat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import zmq
+
+from rondo.ipc.control import ControlServer, Handler
+from rondo.node.service import Start
+
+STATUS_SCHEMA = 1
+"""Version of what services answer to `status`, and of `rondo status --json`. It grows when a key changes its meaning or
+goes; new keys may come at any time."""
+
+STANDARD_INPUT = 0
+
+
+class Chassis:
+    """Part of each service's process. Everything in it belongs to the thread of the loop."""
+
+    def __init__(self, service: str, start: Start) -> None:
+        self.stopping = False
+        """A signal has asked the service to end."""
+        self.poll = select.epoll()
+        self.has_more = True
+        """Somebody waits for an answer, and the poll will not say so: it must not sleep."""
+        self._service = service
+        self._start = start
+        self._started_s = time.monotonic()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._own = {self._wake_read}
+        if start.heartbeat:
+            self._own.add(STANDARD_INPUT)
+        for each in self._own:
+            self.poll.register(each, select.EPOLLIN)
+        self._control: ControlServer | None = None
+
+    def catch_signals(self) -> None:
+        """From now on SIGTERM and SIGINT set `stopping` and wake the poll up."""
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, self._stop)
+        if self._start.heartbeat:
+            # Programs that reopen their logs are sent SIGHUP. These here notice by themselves, and must not die of it.
+            # Not SIG_IGN: applications of SAM would inherit that.
+            signal.signal(signal.SIGHUP, lambda *_: None)
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self.stopping = True
+
+    def open_control(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        status: Callable[[], Mapping[str, Any]],
+        handlers: Mapping[str, Handler] | None = None,
+    ) -> ControlServer:
+        """Answer the control socket from now on: `status`, which is the service's `state`, `counters` and whatever it
+        has besides; `log_level`; and the operations of its own. Raises `rondo.ipc.remote.SocketError`."""
+        common = {"status": lambda _request: {**self._head(), **status()}, "log_level": self._on_log_level}
+        self._control = ControlServer(context, self._start.run_dir, self._service, {**common, **(handlers or {})})
+        self._control_fd = int(self._control.socket.getsockopt(zmq.FD))
+        self._own.add(self._control_fd)
+        self.poll.register(self._control_fd, select.EPOLLIN)
+        return self._control
+
+    def _head(self) -> dict[str, Any]:
+        """What all services say of themselves alike."""
+        return {
+            "schema": STATUS_SCHEMA,
+            "service": self._service,
+            "pid": os.getpid(),
+            "node_id": self._start.config.node_id,
+            "uptime_seconds": time.monotonic() - self._started_s,
+            "cpu_seconds": time.process_time(),
+            "log_lines_dropped": self._start.logs.dropped,
+        }
+
+    def _on_log_level(self, request: dict[str, Any]) -> dict[str, Any]:
+        level = str(request.get("level"))
+        self._start.logs.set_level(level)
+        return {"level": level}
+
+    def serve(self, ready: set[int]) -> None:
+        """Once a turn: `ready` is what the poll found to be readable."""
+        if not self.has_more and self._own.isdisjoint(ready):
+            return
+        if self._wake_read in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, 512)
+        if STANDARD_INPUT in self._own and STANDARD_INPUT in ready:
+            self._beat()
+        self.has_more = False
+        if self._control is not None:
+            self._control.serve()
+            # ZeroMQ's descriptor says only once that something came in; answering may have used that up.
+            self.has_more = bool(int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+    def _beat(self) -> None:
+        try:
+            data = os.read(STANDARD_INPUT, 512)
+        except OSError:
+            data = b""
+        if not data:
+            # supervisord is dead, and nobody watches any more. The service goes on.
+            self._own.discard(STANDARD_INPUT)
+            self.poll.unregister(STANDARD_INPUT)
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        signal.set_wakeup_fd(-1)
+        if self._control is not None:
+            self._control.close()
+        self.poll.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)

@@ -1,0 +1,89 @@
+"""When the node has to leave the ring because cpg does not take the log.
+
+What is ordered is kept until cpg has acknowledged it, so a cpg that is killed loses nothing. But a cpg that takes
+nothing for long - it is stopped, or hangs - must neither have totem grow without a bound nor slow the ring of all
+others down. While it does not read at all the ring is not braked, which would gain nothing; when the log has reached
+its bound the node leaves the ring: the ring process ends, is started again, and is a member without a cpg. The
+node's applications are told `Disconnected`, as when the ring process is killed, and are back in their groups when there
+is a cpg that works.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+READS_NS = 200_000_000
+"""A cpg that has read nothing for so long does not read."""
+
+SILENT_NS_MAX = 1_000_000_000
+"""With a full log, how long cpg may not have read what it is sent while it is there."""
+
+PATIENT_NS_MAX = 7_000_000_000
+"""How long cpg may make no progress while there is none, as it is being started again, or while it has read everything:
+it acknowledges nothing for up to five seconds after its start, and cuts a client off that holds it up for two."""
+
+OVERFULL = 2.0
+"""A log of so many times its bound is given up at once."""
+
+
+class Log(Protocol):
+    """What is to be known of the log (`OrderedLog`)."""
+
+    bytes_max: int
+    head: int
+
+    @property
+    def sent(self) -> int: ...
+
+    @property
+    def acked(self) -> int: ...
+
+    @property
+    def pressure(self) -> float: ...
+
+
+class Reader(Protocol):
+    """What is to be known of the way to cpg (`Bus`)."""
+
+    has_cpg: bool
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def taken(self) -> int: ...
+
+
+class FullLogError(Exception):
+    """The node has to leave the ring; the text is the log line."""
+
+
+class FullLog:
+    """Watches how full the log is and whether cpg takes anything."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._progress = (-1, -1)
+        self._since_ns: int | None = None
+        """Since when cpg has neither read nor acknowledged anything."""
+
+    def check(self, reader: Reader, now_ns: int) -> bool:
+        """Call it while the log is filling. True: cpg reads it, and a slower ring is a help. Raises `FullLogError`."""
+        log = self._log
+        has_cpg, pressure, progress = reader.has_cpg, log.pressure, (reader.taken, log.acked)
+        if self._since_ns is None or progress != self._progress:
+            self._since_ns, self._progress = now_ns, progress
+        silent_ns = now_ns - self._since_ns
+        has_all = log.sent == log.head and not reader.waiting
+        if pressure < 1.0:
+            return has_cpg and (has_all or silent_ns < READS_NS)
+        if silent_ns >= (SILENT_NS_MAX if has_cpg and not has_all else PATIENT_NS_MAX):
+            who = "cpg takes nothing any more" if has_cpg else "cpg has not come back"
+        elif pressure >= OVERFULL:
+            who = "cpg does not keep up"
+        else:
+            return True
+        raise FullLogError(
+            f"{who}, and what waits for it has reached system.log_bytes_max ({log.bytes_max} bytes). "
+            "This node leaves the ring, so as not to hold up the others, and comes back when cpg does its work"
+        )
