@@ -29,6 +29,10 @@ from rondo.node.process_name import set_process_name
 PR_SET_DUMPABLE = 4
 
 
+PROCESS_NAMES = {"ipc_gateway": "gateway", "qb_gateway": "qb"}
+"""In ps, where there is little room."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """What a service is started with."""
@@ -99,7 +103,7 @@ def keep_memory_private() -> None:
 
 
 def _run(service: Service, options: argparse.Namespace) -> int:
-    set_process_name(service.name.removeprefix("ipc_"))
+    set_process_name(PROCESS_NAMES.get(service.name, service.name))
     keep_memory_private()
     node_config = _configuration(service, options)
     run_dir = paths.make_run_dir(options.run_dir)

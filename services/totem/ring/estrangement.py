@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from services.totem.ring.timers import MS
+from services.totem.wire.frames import PROCESSORS_MAX
 
 ATTEMPTS_FREE = 2
 """So many in a row pass without consequence: while many nodes come and go rings are begun anew for other reasons."""
@@ -29,12 +30,14 @@ class Estrangement:
 
     def __init__(self) -> None:
         self._vain: dict[int, tuple[int, int]] = {}
-        """(attempts in a row, time of the last of them, ns)."""
+        """(attempts in a row, time of the last of them, ns); the one longest ago stands first."""
 
     def note(self, nodes: Iterable[int], now_ns: int) -> None:
         """A ring is installed without these, who are of other rings and spoke while it was formed."""
         for node in nodes:
-            attempts, last_ns = self._vain.get(node, (0, now_ns))
+            attempts, last_ns = self._vain.pop(node, (0, now_ns))
+            if len(self._vain) >= PROCESSORS_MAX:
+                del self._vain[next(iter(self._vain))]
             if now_ns - last_ns > FORGIVEN_AFTER_MS * MS:
                 attempts = 0
             self._vain[node] = attempts + 1, now_ns

@@ -10,6 +10,7 @@ from services.totem.ring.estrangement import (
     Estrangement,
 )
 from services.totem.ring.timers import MS
+from services.totem.wire.frames import PROCESSORS_MAX
 
 
 def vain(attempts: int) -> Estrangement:
@@ -56,3 +57,11 @@ def test_time_forgives_all() -> None:
     found = vain(100)
     found.note((7,), (FORGIVEN_AFTER_MS + 1) * MS)
     assert not found.is_pausing(7, (FORGIVEN_AFTER_MS + 2) * MS)
+
+
+def test_the_table_is_as_large_as_a_ring_at_most() -> None:
+    found = vain(100)
+    for node in range(1000, 1000 + PROCESSORS_MAX):
+        found.note((node,), 0)
+    assert len(found._vain) == PROCESSORS_MAX
+    assert pause_ms(found) == 0, "the one longest ago made room"
