@@ -27,6 +27,7 @@ BENCH ?=
 
 # The hot modules are compiled for tests with real processes and for measuring; COMPILED=no does without.
 COMPILED ?= yes
+COVERAGE ?= yes
 SOURCE := RONDO_COMPILED=no
 ifneq ($(COMPILED),yes)
 export RONDO_COMPILED := no
@@ -81,12 +82,16 @@ types: setup ## mypy, strict
 imports: setup ## the import rules (the ring does no I/O; services stay apart)
 	@$(BIN)/lint-imports --no-cache
 
-unit: setup ## tests without network or processes
+unit: setup ## tests without network or processes; how many lines they reach (COVERAGE=no: without)
+ifeq ($(COVERAGE),yes)
 	@mkdir -p build
 	@COVERAGE_FILE=build/coverage $(SOURCE) $(BIN)/pytest -q -n $(JOBS) --cov=services --cov=rondo --cov-report= \
 		tests/unit tests/checker
 	@echo "lines of services and rondo that these tests reach (the rest of the tests are not counted):" \
 		"$$(COVERAGE_FILE=build/coverage $(BIN)/coverage report --format=total) %"
+else
+	@$(SOURCE) $(BIN)/pytest -q -n $(JOBS) tests/unit tests/checker
+endif
 
 simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
 	@$(SOURCE) $(BIN)/pytest -q -n $(JOBS) tests/simulation
