@@ -1,5 +1,7 @@
 """What the tests of C programs on Rondo nodes have in common: the nodes, the members, and the compiled programs."""
 
+import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -40,7 +42,10 @@ def nodes_of(lab: Lab, directory: Path, **sections: Mapping[str, str | int]) -> 
     added to their configuration."""
     path = directory / "corosync.conf"
     path.write_text(RingConfig.of_lab(lab, "udpu").text(system={"qb_ipc": "yes"}, **sections))
-    nodes = [Node(host, path, directory.name) for host in lab.hosts.values()]
+    # Of their own: other tests that run at the same time have directories of the same name elsewhere, and a node that
+    # is started ends what an earlier life of it has left in its run directory.
+    token = f"qb-{os.getpid()}-{secrets.token_hex(4)}"
+    nodes = [Node(host, path, token) for host in lab.hosts.values()]
     try:
         for node in nodes:
             node.launch()
