@@ -138,6 +138,8 @@ class Connection:
         self.post(events)
         try:
             self.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            self.is_ended = True  # the program has; `post` has called attention to it
         except (RingError, OSError) as error:
             self.hang_up(str(error))
 

@@ -114,6 +114,10 @@ class Hub:
             before = connection.events_written
             try:
                 connection.flush()
+            except (BrokenPipeError, ConnectionResetError):
+                # The program has ended, which the poll will tell only later; what it said last still counts.
+                connection.is_ended = True
+                self._readable.add(connection)
             except (RingError, OSError) as error:
                 connection.hang_up(str(error))
             progress = progress or connection.events_written != before
