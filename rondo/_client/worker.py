@@ -4,7 +4,7 @@ While the node is away it costs nothing: after some quick attempts to connect it
 gateway's socket is there (`arrival`), and looks itself only now and then.
 """
 
-import threading
+import _thread
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -39,12 +39,13 @@ LOOK_UNTOLD_S_MAX = 8.0
 LONG_S = 60.0
 
 
-class Worker(threading.Thread):
+class Worker:
     """Serves a link until all is over."""
 
     def __init__(self, link: "Link") -> None:
-        super().__init__(name="rondo-client", daemon=True)
         self._link = link
+        self.ident: int | None = None
+        """The thread, once it runs."""
         self._path = ipc_path(link.place.endpoint)
         self._absent_since_s: float | None = time.monotonic()
         self._quick_until_s = time.monotonic() + QUICK_S
@@ -56,8 +57,18 @@ class Worker(threading.Thread):
         self._timeout_s: float | None = 0.0
         self._polled: list[int] = []
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Begin. The interpreter's end does not wait for the thread.
+
+        `threading.Thread.start` waits in Python code for the new thread to say that it runs. An exception of a signal
+        handler there leaves a lock of that class released twice (`RuntimeError: release unlocked lock`) and the thread
+        in its table for ever. Nothing here needs what that class adds.
+        """
+        _thread.start_new_thread(self._run, ())
+
+    def _run(self) -> None:
         """The thread."""
+        self.ident = _thread.get_ident()
         link = self._link
         try:
             ready: list[int] = []
