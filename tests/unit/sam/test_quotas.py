@@ -15,7 +15,7 @@ from rondo.protocol.codes import Code
 from rondo.protocol.envelope import pack
 from rondo.protocol.sam_gateway import Op
 from services.sam import application as limits
-from services.sam import quotas
+from services.sam import quotas, requests
 from services.sam.application import Owner
 from services.sam.clock import AwakeClock
 from services.sam.health import HealthPipes
@@ -75,6 +75,12 @@ class Sam:
 
     def newest(self) -> str:
         return list(self.manager.applications)[-1]
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_confined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All users here are made up, and it is always this process that asks. What shuts in is tested for itself."""
+    monkeypatch.setattr(requests, "confinement_of", lambda *_process: "")
 
 
 @pytest.fixture(name="sam")
