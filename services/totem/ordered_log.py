@@ -325,7 +325,7 @@ class OrderedLog:
             raise BusError(f"cpg acknowledged {ack.n}, which is not between {self._acked} and {self._sent}")
         kept: dict[int, Entry] = {}
         for n in ack.kept:
-            entry = self._kept.get(n) if n <= self._acked else self._entry(n)
+            entry = self._kept.get(n) if n <= self._acked else self.entry(n)
             if n > ack.n or entry is None:
                 raise BusError(f"cpg asked to keep {n}, which is not there")
             kept[n] = entry
@@ -342,7 +342,8 @@ class OrderedLog:
         for session in ack.gone:
             self._taken.pop(session, None)
 
-    def _entry(self, n: int) -> Entry | None:
+    def entry(self, n: int) -> Entry | None:
+        """What stands at position n; None if it is not here (yet, or any more)."""
         index = n - self._acked - 1
         return self._entries[index] if 0 <= index < len(self._entries) else None
 

@@ -247,13 +247,13 @@ class _Sealed:
 
     def _step(self, what: int, where: int, how: int, body: bytes) -> None:
         sender = [*self._others, self._one][what % 5]
-        sealer = sender._opener._sealer
+        sealer = sender.sealer
         match (what // 5) % 12:
             case 0:
                 datagram = body
             case 1:
                 content = Content(how % len(Content))
-                datagram = sealer._seal(content, body, bound_to(content, 1 if where else 2))
+                datagram = sealer.seal_as(content, body, bound_to(content, 1 if where else 2))
             case 2:
                 datagram = sealer.seal_enquiry(Content.CHALLENGE, 1 if how & 1 else how, body[:16].ljust(16))
             case 3:
@@ -270,7 +270,7 @@ class _Sealed:
                 return
             case 10:
                 content = Content(how % len(Content))
-                self._aside = sealer._seal(content, body, bound_to(content, 1 if where else 2))
+                self._aside = sealer.seal_as(content, body, bound_to(content, 1 if where else 2))
                 return
             case 11:
                 datagram = self._aside
@@ -299,7 +299,7 @@ class _Sealed:
 
     def _nonce(self) -> bytes:
         """Of a question that is open."""
-        asked = (peer.question.nonce for peer in self._one._opener._peers.all() if peer.question is not None)
+        asked = (peer.question.nonce for peer in self._one.opener.peers.all() if peer.question is not None)
         return next(asked, bytes(16))
 
     def _open_many(self, turn: list[tuple[bytes, str]]) -> None:

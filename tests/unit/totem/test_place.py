@@ -15,7 +15,7 @@ import pytest
 from services.totem.ring.events import EVERYBODY
 from services.totem.transport.base import TransportSettings
 from services.totem.transport.interfaces import LocalAddress, find_address, is_local, local_addresses, select_address
-from services.totem.transport.link import NEVER_NS, Link
+from services.totem.transport.link import Link
 from services.totem.transport.place import LinkSettings, Place
 from services.totem.transport.resolver import Resolver, look_up
 from services.totem.transport.sockets import AddressNotAvailable
@@ -111,10 +111,9 @@ def test_an_interface_that_goes_and_comes(monkeypatch: pytest.MonkeyPatch, caplo
         stack.callback(link.close)
         link.start()
         assert link.tend((), 0)
-        assert link._next_check_ns == NEVER_NS
         machine[:] = [local("127.0.0.1/8", "lo", up=False)]
-        link._next_check_ns = 0
-        assert link.tend((), 1 * SECOND_NS)
+        assert not link.tend((), 1 * SECOND_NS), "it asks no more, as the kernel tells it"
+        assert link.tend(link.filenos(), 1 * SECOND_NS), "as if the kernel had told it"
         assert (link.transport, link.why_down) == (None, "the interface lo with 127.0.0.1 is down")
         link.send([(EVERYBODY, join)])
         assert link.take_local() == [join], "the node goes on alone"
