@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from rondo.protocol.batch import decode_body
-from rondo.protocol.envelope import BusError, array_of, is_u32, is_u64, pack, record, unpack
+from rondo.protocol.envelope import BusError, any_value, array_of, is_u32, is_u64, pack, record, unpack
 
 GROUP_NAME_BYTES_MAX = 128
 """CPG_MAX_NAME_LENGTH."""
@@ -59,7 +59,7 @@ class Guarantee(IntEnum):
     SAFE = 3
 
 
-_REPLIES = array_of(record(is_u64, is_u32, lambda _: True))
+_REPLIES = array_of(record(request=is_u64, code=is_u32, result=any_value))
 
 
 def encode_requests(requests: list[list[Any]]) -> bytes:
