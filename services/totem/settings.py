@@ -10,10 +10,10 @@ from typing import Any
 from rondo.config import NodeConfig
 from services.totem.ring.options import RingOptions
 from services.totem.ring.sizing import CUT_PACKET_BYTES, LARGE_PACKET_BYTES
+from services.totem.transport.address_book import LinkSettings
 from services.totem.transport.base import TransportSettings
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode, LinkOptions
 from services.totem.transport.knet_link import KnetLinkSettings
-from services.totem.transport.place import LinkSettings
 from services.totem.transport.sockets import headers_size
 from services.totem.wire.executive import Service
 

@@ -16,7 +16,7 @@ import rondo
 import rondo.aio
 from rondo import curve
 from rondo._client.dialling import dial
-from rondo._client.place import place_of
+from rondo._client.endpoint import endpoint_of
 from rondo.config.node import RemoteSettings
 from rondo.ipc.control import ask
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
@@ -132,8 +132,8 @@ def test_a_key_that_is_not_listed_is_denied_and_one_that_is_taken_off_too(remote
 
 
 def test_a_denial_that_comes_before_the_hello_blocks_nobody(remote: Remote) -> None:
-    place = place_of(remote.endpoint, remote.key_file("stranger", admitted=False), remote.server_key)
-    dealer = dial(place)
+    endpoint = endpoint_of(remote.endpoint, remote.key_file("stranger", admitted=False), remote.server_key)
+    dealer = dial(endpoint)
 
     def denied() -> bool:
         dealer.receive()

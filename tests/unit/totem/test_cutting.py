@@ -17,11 +17,11 @@ from services.totem.keyring_file import Keys
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
 from services.totem.transport import link as link_module
+from services.totem.transport.address_book import LinkSettings
 from services.totem.transport.base import TransportSettings
 from services.totem.transport.interfaces import LocalAddress, interface_of
 from services.totem.transport.link import Link
 from services.totem.transport.pathcheck import Question
-from services.totem.transport.place import LinkSettings
 from services.totem.transport.sockets import family_of
 from tests.unit.security.nodes import KEY, Node
 from tests.unit.totem.ports import reserve_port

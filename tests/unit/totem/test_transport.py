@@ -12,9 +12,9 @@ from contextlib import ExitStack
 import pytest
 
 from services.totem.ring.events import EVERYBODY
+from services.totem.transport.address_book import LinkSettings
 from services.totem.transport.base import Transport, TransportSettings
 from services.totem.transport.link import Link
-from services.totem.transport.place import LinkSettings
 from services.totem.transport.sockets import CannotBind, reason_of
 from services.totem.wire.base import RingId
 from services.totem.wire.frames import Join, Token, encode_join, encode_mcast, encode_token

@@ -24,8 +24,8 @@ NEVER_NS = 1 << 62
 _log = logging.getLogger("TOTEM")
 
 
-class Awake:
-    """For one process; it does nothing unless it is wanted."""
+class CpuLatencyLock:
+    """Holds the device open for one process. It does nothing unless it is wanted."""
 
     def __init__(self, *, wanted: bool, device: str = DEVICE) -> None:
         self._wanted = wanted
