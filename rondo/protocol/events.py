@@ -35,7 +35,7 @@ FAILED = 3
 """`[n, 3, request, code]`: an accepted request had no effect when its turn came."""
 
 
-RUN = 4
+BATCH = 4
 """`[n, 4, group, node, pid, transitional, body, first]`: messages that follow each other directly, and have one
 position in common. `batch.decode_body` gives the payloads; first = the number of the session's own request that
  the first of them is, the others being those that follow it; else nil."""
@@ -63,7 +63,7 @@ SHAPES: dict[int, Check] = {
     ),
     RING: record(**_HEAD, rep=is_u32, seq=is_u64, members=array_of(is_u32)),
     FAILED: record(**_HEAD, request=is_u64, code=is_u32),
-    RUN: record(**_HEAD, **_SENDER, body=is_bytes, first=optional(is_u64)),
+    BATCH: record(**_HEAD, **_SENDER, body=is_bytes, first=optional(is_u64)),
 }
 """The shapes of the events, by kind."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rondo.protocol.batch import MESSAGE_COST_BYTES, RUN_ID, run_length
+from rondo.protocol.batch import BATCH_ID, MESSAGE_COST_BYTES, batch_length
 from rondo.protocol.envelope import (
     U32_MAX,
     U64_MAX,
@@ -30,7 +30,7 @@ from rondo.protocol.kinds import Kind
 # Kinds of log entries.
 MESSAGE = 0
 """`[0, sender, tag, transitional, data]`: an executive message of service CPG, its 16-byte header included. It may be a
-run (`rondo.protocol.batch`); the request in its tag is then that of its last message."""
+batch (`rondo.protocol.batch`); the request in its tag is then that of its last message."""
 TRANSITIONAL = 1
 """`[1, [old rep, old seq], [new rep, new seq], members, left]`"""
 REGULAR = 2
@@ -294,6 +294,6 @@ def request_cost(messages: list[bytes]) -> int:
 
 
 def message_cost(message: bytes) -> int:
-    """What one message takes of the credit; a run as much as the messages that it stands for."""
+    """What one message takes of the credit; a batch as much as the messages that it stands for."""
     cost = len(message) + MESSAGE_OVERHEAD_BYTES
-    return cost if message[:4] != RUN_ID else cost + run_length(message) * MESSAGE_COST_BYTES
+    return cost if message[:4] != BATCH_ID else cost + batch_length(message) * MESSAGE_COST_BYTES

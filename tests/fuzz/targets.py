@@ -141,9 +141,9 @@ def _cpg_seeds() -> list[bytes]:
         *cpg_wire.encode_join_lists([(pid, group), (78, b"other")]),
         cpg_wire.encode_down_list(3, [2]),
         *cpg_wire.encode_mcast(group, 1, pid, b"data"),
-        batch.encode_run(group, 1, pid, 2, body),
-        batch.encode_run(group, 1, pid, 3, body),
-        batch.encode_run(group, 1, pid, 2, b"no body"),
+        batch.encode_batch(group, 1, pid, 2, body),
+        batch.encode_batch(group, 1, pid, 3, body),
+        batch.encode_batch(group, 1, pid, 2, b"no body"),
         *(part[:400] for part in long),
     ]
 
@@ -179,7 +179,7 @@ def _values(module: Any, envelopes: list[Any]) -> list[Any]:
 
 REQUESTS: list[Any] = [
     [[1, 1, b"g"], [2, 2, b"g"], [3, 3, b"g", 2, b"data"], [4, 16], [5, 18, b"g"]],
-    [[1, int(requests.Op.RUN), b"g", 2, batch.encode_body([b"a", b"bc", b""])]],
+    [[1, int(requests.Op.BATCH), b"g", 2, batch.encode_body([b"a", b"bc", b""])]],
     [[1, 1, None], [2, 6, [1, [1], [2]]]],
 ]  # fmt: skip
 EVENTS: list[Any] = [
@@ -201,7 +201,7 @@ CLIENT: list[Any] = [
 
 
 def _expand(blob: bytes) -> None:
-    requests.expand_runs(requests.decode_requests(blob))
+    requests.expand_batches(requests.decode_requests(blob))
 
 
 def _numbers(seed: int) -> Iterator[bytes]:
