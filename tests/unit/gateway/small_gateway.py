@@ -14,7 +14,7 @@ from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Kind, decode, en
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import pack
 from rondo.protocol.requests import Op, decode_requests
-from services.ipc_gateway.lap import NEVER_S, Lap
+from services.ipc_gateway.keep_warm import NEVER_S, KeepWarm
 
 NODE, PID = 3, 4711
 MOMENT_S = 1e-6
@@ -22,7 +22,7 @@ MOMENT_S = 1e-6
 
 
 class Heard(NamedTuple):
-    """An envelope of the lap's session."""
+    """An envelope of its session."""
 
     at_s: float
     kind: int
@@ -50,13 +50,13 @@ class Node:
     def __init__(self, run_dir: Path) -> None:
         self._endpoint = f"ipc://{run_dir / 'gateway.sock'}"
         self._router = Router(self._endpoint)
-        self.lap = Lap(self._endpoint)
+        self.keep_warm = KeepWarm(self._endpoint)
         self.now_s = time.monotonic() + 10_000
         """Ahead of the clock, by which a socket says when it wants to connect again."""
         self.begun_s = self.now_s
         self.heard: list[Heard] = []
         self.passed_on = 0
-        """Requests, those of the laps included."""
+        """Requests, those of its own client included."""
         self.is_silent = False
         """Answers nothing."""
         self.is_reading = True
@@ -70,7 +70,7 @@ class Node:
         self._connection = b""
 
     def close(self) -> None:
-        self.lap.close()
+        self.keep_warm.close()
         self._router.close()
 
     # -- time ----------------------------------------------------------------------------------------------------
@@ -84,8 +84,8 @@ class Node:
         """Let time pass, and whatever is due be done in it; the last moment included."""
         end_s, next_s = self.now_s + seconds, self.now_s + client_sends_every_s
         self.settle()
-        while min(self.lap.due_s, next_s) <= end_s + MOMENT_S:
-            self.now_s = max(self.now_s, min(self.lap.due_s, next_s))
+        while min(self.keep_warm.due_s, next_s) <= end_s + MOMENT_S:
+            self.now_s = max(self.now_s, min(self.keep_warm.due_s, next_s))
             if self.now_s >= next_s:
                 self.passed_on += 1
                 next_s += client_sends_every_s
@@ -99,11 +99,15 @@ class Node:
                 for connection, envelope in self._router.receive():
                     assert envelope is not None
                     self._hear(connection, envelope)
-            self.lap.note(self.passed_on, self.now_s)
-            if self.now_s >= self.lap.due_s or _is_readable(self.lap):
-                self.lap.turn(self.now_s)
+            self.keep_warm.note(self.passed_on, self.now_s)
+            if self.now_s >= self.keep_warm.due_s or _is_readable(self.keep_warm):
+                self.keep_warm.turn(self.now_s)
             has_input = self._router.has_pending or _is_readable(self._router)
-            if not _is_readable(self.lap) and not (self.is_reading and has_input) and self.lap.due_s > self.now_s:
+            if (
+                not _is_readable(self.keep_warm)
+                and not (self.is_reading and has_input)
+                and self.keep_warm.due_s > self.now_s
+            ):
                 return
         raise AssertionError("it never comes to rest")
 
@@ -203,13 +207,13 @@ class Node:
         """Laps go round, the last of them just now and no client's request on its way; what was heard is forgotten."""
         self.client_sends()
         self.after(0.1)
-        assert self.lap.laps > 10
+        assert self.keep_warm.warm_ups > 10
         assert self.is_member
         self.begun_s = self.now_s
         self.heard.clear()
 
 
-def _is_readable(polled: Lap | Router) -> bool:
+def _is_readable(polled: KeepWarm | Router) -> bool:
     poll = select.poll()
     poll.register(polled.fileno(), select.POLLIN)
     return bool(poll.poll(0))
