@@ -95,7 +95,7 @@ class SequenceFile:
         if not self._failing:
             self._failing = True
             _log.error(
-                "The ring sequence cannot be stored in %s: %s; trying on; make room, or set system.state_dir",
+                "The ring sequence cannot be stored in %s: %s; it is tried again; make room, or set system.state_dir",
                 self.path, error.strerror,
             )  # fmt: skip
 
