@@ -1,7 +1,7 @@
-"""Evaluation of one request: refused with a code, or what it has to become.
+"""Evaluates one request: it is refused with a code, or becomes a message for totem.
 
-Requests of a session are evaluated in their order, each against what will be the case once those before it are done
-(`Session.intended`): leaving, joining again and multicasting may be requested in one breath.
+The requests of a session are evaluated in their order. Each is judged by the state that will hold once those before it
+are done (`Session.intended`), so that a client may leave, join again and multicast without waiting in between.
 """
 
 from __future__ import annotations
