@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from rondo.config.node import NodeConfig
+from rondo.config.node import NodeConfig, QuorumSettings
 from rondo.config.option import bounds, choices, extra, subsection
 from rondo.config.reader import load_text
 from rondo.config.resolver import resolve_as_first_node
 from rondo.config.schema_node import Config
+from services.control import setup
 from services.totem.ring.options import RingOptions
 from services.totem.settings import CONFIGURED, ring_options
 from tests.unit.config.test_checks import NODES, totem
@@ -101,3 +102,20 @@ def test_the_rings_defaults_are_those_that_are_declared() -> None:
     node = _node("totem", nodes=NODES)
     for name in set(CONFIGURED) - agreed:
         assert getattr(RingOptions(), name) == getattr(node, name), name
+
+
+def test_every_option_of_quorum_reaches_votequorum() -> None:
+    node = dataclasses.replace(_node("totem"), quorum=QuorumSettings(enabled=True))
+    plain = setup.setup_of(node).options
+    assert plain is not None
+    own = {"enabled", "node_votes"}
+    for name in {field.name for field in dataclasses.fields(QuorumSettings)} - own:
+        value = getattr(node.quorum, name)
+        other: Any = not value if isinstance(value, bool) else "1 2" if isinstance(value, str) else value + 1
+        changes: dict[str, Any] = {name: other}
+        made = setup.setup_of(dataclasses.replace(node, quorum=dataclasses.replace(node.quorum, **changes))).options
+        assert made == dataclasses.replace(plain, **changes)
+    assert {field.name for field in dataclasses.fields(plain)}.difference(setup.CONFIGURED) == {
+        "provider",
+        "has_device",
+    }
