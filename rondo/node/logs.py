@@ -77,7 +77,7 @@ class Logs:
         """Raises `LogError` if the log file cannot be opened."""
         self._queue: _Lines = queue.Queue(LINES_WAITING_MAX)
         self._handler = _Handing(self._queue)
-        self._outputs = _outputs(settings)
+        self._outputs = outputs(settings)
         self._failed = 0
         """Lines that an output has raised an error for."""
         self._writer = threading.Thread(target=self._write, name="log", daemon=True)
@@ -193,10 +193,10 @@ def iso_time(seconds: float, *, milliseconds: bool = False) -> str:
 
 def outputs_beside_stderr(settings: LogSettings) -> list[logging.Handler]:
     """The configured file and syslog, for a process whose standard error has a use of its own. Raises `LogError`."""
-    return _outputs(replace(settings, to_stderr=False), has_last_resort=False)
+    return outputs(replace(settings, to_stderr=False), has_last_resort=False)
 
 
-def _outputs(settings: LogSettings, *, has_last_resort: bool = True) -> list[logging.Handler]:
+def outputs(settings: LogSettings, *, has_last_resort: bool = True) -> list[logging.Handler]:
     outputs: list[logging.Handler] = []
     debugging = settings.debug != "off"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from rondo.protocol.envelope import BusError, decode_shape, is_bytes, is_u32, is_u64, pack, record, unpack
+from rondo.protocol.envelope import BusError, Check, decode_shape, is_bytes, is_u32, is_u64, pack, record, unpack
 from rondo.protocol.kinds import Kind
 
 REQUEST_BYTES_MAX = 64 * 1024
@@ -64,7 +64,7 @@ class Ask(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """control to the gateway."""
+    """control to the gateway: the answer."""
 
     epoch: int
     connection: bytes
@@ -73,10 +73,14 @@ class Answer(NamedTuple):
     blob: bytes
 
 
-_SHAPES: dict[Any, Any] = {
-    Kind.CONTROL_ASK: (Ask, record(is_u64, is_bytes, is_u64, is_bytes)),
-    Kind.CONTROL_ANSWER: (Answer, record(is_u64, is_bytes, is_u64, is_u32, is_bytes)),
+SHAPES: dict[Kind, tuple[type[Ask | Answer], Check]] = {
+    Kind.CONTROL_ASK: (Ask, record(epoch=is_u64, connection=is_bytes, number=is_u64, blob=is_bytes)),
+    Kind.CONTROL_ANSWER: (
+        Answer,
+        record(epoch=is_u64, connection=is_bytes, number=is_u64, code=is_u32, blob=is_bytes),
+    ),
 }
+"""The shapes of the envelopes."""
 _KINDS: dict[type[Any], Kind] = {Ask: Kind.CONTROL_ASK, Answer: Kind.CONTROL_ANSWER}
 
 
@@ -87,7 +91,7 @@ def encode(envelope: Ask | Answer) -> bytes:
 
 def decode(frame: bytes) -> Ask | Answer:
     """The envelope that `frame` holds. Raises `BusError`."""
-    envelope: Ask | Answer = decode_shape(frame, _SHAPES)
+    envelope: Ask | Answer = decode_shape(frame, SHAPES)
     return envelope
 
 
