@@ -15,7 +15,8 @@ import time
 import zmq
 
 from rondo.ipc import endpoints
-from rondo.ipc.local import Dealer, Router
+from rondo.ipc.local import Router
+from rondo.ipc.local_dealer import Dealer
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
