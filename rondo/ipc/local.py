@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
 import struct
+import sys
+import termios
 import time
 from collections import deque
 from collections.abc import Callable
@@ -308,6 +311,16 @@ class Router:
         """Envelopes to one connection that wait until it reads; 0 if it is over."""
         connection = self._connections.get(identity)
         return 0 if connection is None else connection.waiting
+
+    def unsent_bytes(self, identity: bytes) -> int:
+        """What was sent to one connection and not read at its other end, as it counts in memory; 0 if it is over."""
+        connection = self._connections.get(identity)
+        if connection is None:
+            return 0
+        with contextlib.suppress(OSError):
+            in_kernel = fcntl.ioctl(connection.stream, termios.TIOCOUTQ, bytes(4))
+            return connection.unread_bytes + int.from_bytes(in_kernel, sys.byteorder)
+        return 0
 
     def close(self) -> None:
         """Close everything; the file stays for the successor to remove."""

@@ -75,6 +75,7 @@ class Process:
             own = socket_endpoint(self._run_dir, "cpg.sock")
             endpoints.remove_stale(own)
             self._gateway = Router(own)
+            self._machine.clients.gateways.unsent_bytes = self._gateway.unsent_bytes
             self._chassis.open_control(context, self._machine.status)
             self._poll.register(self._gateway.fileno(), select.EPOLLIN)
             self._totem: Dealer | None = None

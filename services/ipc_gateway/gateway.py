@@ -26,8 +26,6 @@ REQUESTS_WINDOW = 16 * 1024
 IN_FLIGHT_BYTES_MAX = 2 * REQUEST_BYTES_WINDOW
 IN_FLIGHT_REQUESTS_MAX = 2 * REQUESTS_WINDOW
 """A client that goes on sending beyond its window is cut off here (one blob of any size is always passed on)."""
-ANSWER_BYTES_MAX = 16 * 1024 * 1024
-"""Answers that may wait for a client that does not read, besides its events; then it is cut off."""
 STOPPING_REASON = "the node is being stopped"
 
 log = logging.getLogger("IPC_GATEWAY")
@@ -58,16 +56,14 @@ class Control(Protocol):
 class Gateway:
     """All sessions, between the front and the upstream."""
 
-    def __init__(self, clients: Clients, cpg: Cpg, message_bytes_max: int, client_bytes_max: int) -> None:
+    def __init__(self, clients: Clients, cpg: Cpg, message_bytes_max: int) -> None:
         self.sam: Sam | None = None
         """Where requests for SAM go."""
         self.control: Control | None = None
         """Where requests for control go."""
         self._clients = clients
         self._cpg = ToCpg(cpg)
-        # Events are bounded by cpg, which admits one message beyond its bound; the rest are answers.
-        waiting_bytes_max = client_bytes_max + message_bytes_max + ANSWER_BYTES_MAX
-        self.sessions = sessions.Sessions(clients, self._cpg, waiting_bytes_max, self._forget)
+        self.sessions = sessions.Sessions(clients, self._cpg, self._forget)
         self.table, self.outboxes, self.counters = self.sessions.table, self.sessions.outboxes, self.sessions.counters
         limits = [REQUEST_BYTES_WINDOW, REQUESTS_WINDOW, message_bytes_max]
         self._from_cpg = FromCpg(self.sessions, limits, self._welcomed)

@@ -15,6 +15,9 @@ from rondo.protocol.client_gateway import Kind, encode
 from services.ipc_gateway.table import Session
 
 MIB = 1024 * 1024
+SESSION_BYTES_MAX = 24 * MIB
+"""What may wait for one session besides its largest envelope. Of events cpg sends no more than 4 MiB that are not
+acknowledged; the rest are answers."""
 USER_BYTES_MAX = 32 * MIB
 """What may wait for all sessions of a user (one envelope may always wait)."""
 OTHERS_BYTES_MAX = 64 * MIB
@@ -41,13 +44,11 @@ class Outboxes:
     def __init__(
         self,
         clients: Clients,
-        session_bytes_max: int,
         cut: Callable[[Session, str], None],
         drop: Callable[[Session], None],
     ) -> None:
         """`cut` ends a session for that reason, `drop` its connection. Both call `forget`."""
         self._clients = clients
-        self._session_bytes_max = session_bytes_max
         self._cut, self._drop = cut, drop
         self._blocked: dict[Session, None] = {}
         """Those for whom something waits, the longest first."""
@@ -78,7 +79,8 @@ class Outboxes:
         session.outbox.append(envelope)
         self._blocked[session] = None
         self._count(session, len(envelope) + OVERHEAD_BYTES)
-        if session.outbox_bytes > self._session_bytes_max and len(session.outbox) > 1:
+        session.outbox_largest = max(session.outbox_largest, len(envelope))
+        if session.outbox_bytes - session.outbox_largest > SESSION_BYTES_MAX:
             self._cut(session, f"too slow: {session.outbox_bytes} bytes wait for being read")
             return
         owner = _owner(session)
@@ -116,6 +118,7 @@ class Outboxes:
         """Its connection or the session is over: nothing waits any more."""
         if self._blocked.pop(session, self) is not self:
             session.outbox.clear()
+            session.outbox_largest = 0
             self._count(session, -session.outbox_bytes)
 
     def flush(self) -> None:
@@ -127,6 +130,7 @@ class Outboxes:
                     break
                 self._count(session, -len(outbox.popleft()) - OVERHEAD_BYTES)
             if not outbox:
+                session.outbox_largest = 0
                 self._blocked.pop(session, None)
 
     # -- without a session ---------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Process:
         self._doors = self._open_doors(run_dir, endpoint, access)
         self._lap = Lap(endpoint) if config.low_latency else None
         self._upstream = Upstream(run_dir)
-        self._gateway = Gateway(self._doors, self._upstream, config.message_size_max, config.client_bytes_max)
+        self._gateway = Gateway(self._doors, self._upstream, config.message_size_max)
         self._gateway.table.sessions_max = sessions_max
         self._sam = SamUpstream(run_dir, self._gateway.on_sam)
         self._gateway.sam = self._sam

@@ -37,14 +37,14 @@ class Clients(Protocol):
 class Sessions:
     """All of them, in a table."""
 
-    def __init__(self, clients: Clients, cpg: ToCpg, waiting_bytes_max: int, forget: Callable[[bytes], object]) -> None:
+    def __init__(self, clients: Clients, cpg: ToCpg, forget: Callable[[bytes], object]) -> None:
         """`forget` is told of each connection that is no session's any more."""
         self.table = Table()
         self.counters: Counter[str] = Counter()
         self.watched_anew: list[Session] = []
         """Sessions whose process is to be watched, since somebody last looked."""
         self.cpg = cpg
-        self.outboxes = Outboxes(clients, waiting_bytes_max, self._cut_slow, self._drop)
+        self.outboxes = Outboxes(clients, self._cut_slow, self._drop)
         self._clients = clients
         self._forget = forget
         self._refused_logged = -REFUSED_LOG_INTERVAL_S

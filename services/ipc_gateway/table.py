@@ -60,6 +60,8 @@ class Session:
     outbox: deque[bytes] = field(default_factory=deque)
     """What its connection had no room for."""
     outbox_bytes: int = 0
+    outbox_largest: int = 0
+    """Bytes of its largest envelope since it was empty."""
     away_deadline: float = 0.0
     """When it is given up, while its client is away."""
     watch: ProcessWatch | None = None
@@ -79,7 +81,7 @@ class Session:
         """Its client is away: what is not delivered will be asked for again."""
         self.connection = None
         self.outbox.clear()
-        self.outbox_bytes = 0
+        self.outbox_bytes = self.outbox_largest = 0
 
     def is_process_alive(self) -> bool:
         """Whether the client process lives: the same process, not one that has its pid by now."""

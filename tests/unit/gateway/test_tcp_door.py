@@ -18,7 +18,7 @@ from tests.unit.gateway.test_remote import Remote, free_tcp_port, remote
 __all__ = ["remote"]
 
 MIB = 1 << 20
-CURVE_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(15 + 32 + 1)
+CURVE_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE" + bytes(15 + 1 + 31)
 
 
 def rss_bytes(pid: int) -> int:

@@ -265,6 +265,18 @@ def test_what_is_not_read_is_bounded_by_its_bytes_for_each_connection(router: Ro
     assert router.send(identity, b"there is room again")
 
 
+def test_what_the_kernel_has_for_who_does_not_read_counts_as_not_sent(router: Router, connect: Connect) -> None:
+    (wire,) = connect(1)
+    wire.stream.send(zmtp.header(1) + b"x")
+    ((identity, _),) = router.receive()
+    while not wire.is_over() and router.unsent_bytes(identity):
+        pass
+    assert router.send(identity, bytes(50_000))
+    assert router.unsent_bytes(identity) >= 50_000
+    assert not wire.is_over()
+    assert router.unsent_bytes(identity) == 0
+
+
 def test_who_reads_least_of_a_user_goes_when_it_is_too_much(router: Router, connect: Connect) -> None:
     wires = connect(4)
     identities = []
