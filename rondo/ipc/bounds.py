@@ -201,6 +201,8 @@ class Accounts:
 
     def may_read(self, identity: bytes) -> bool:
         """Whether this connection may be read now; if not, `released` tells when to try again."""
+        if not self._halves:
+            return True
         held = [account for account in self._of(identity) if not account.may_read(identity)]
         for account in held:
             account.held[identity] = None
