@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 HITS_REMEMBERED_MAX = 256
 """Of so many (bound, user) it is remembered that they are to be told of; the counters count all."""
+FAVOURED_TIMES = 4
+"""So many times what a user may have, root and the node's own user may."""
 STALL_S = 3.0
 """So long a connection that others wait for may stand still."""
 
@@ -161,7 +163,8 @@ class Accounts:
         bounds = self.bounds
         self._uids[identity] = uid
         if uid not in self._users:
-            self._users[uid] = Account(bounds.read_bytes_per_user_max, bounds.unread_bytes_per_user_max)
+            times = FAVOURED_TIMES if uid in bounds.favoured else 1
+            self._users[uid] = Account(times * bounds.read_bytes_per_user_max, times * bounds.unread_bytes_per_user_max)
         self._silent[identity] = now_s + bounds.silent_s
         for account in self._of(identity):
             account.connections += 1

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from rondo.ipc.bounds import FAVOURED_TIMES
 from rondo.protocol.client_gateway import Kind, encode
 from services.ipc_gateway.table import Session
 
@@ -18,9 +19,10 @@ MIB = 1024 * 1024
 SESSION_BYTES_MAX = 24 * MIB
 """What may wait for one session besides its largest envelope. Of events cpg sends no more than 4 MiB that are not
 acknowledged; the rest are answers."""
-USER_BYTES_MAX = 32 * MIB
-"""What may wait for all sessions of a user (one envelope may always wait)."""
-OTHERS_BYTES_MAX = 64 * MIB
+USER_BYTES_MAX = 64 * MIB
+"""What may wait for all sessions of a user, besides what the session has that waits longest; four times as much of root
+and the node's own user."""
+OTHERS_BYTES_MAX = 96 * MIB
 """The same for all users but root and the node's own."""
 OVERHEAD_BYTES = 64
 """What an envelope takes besides its bytes."""
@@ -84,7 +86,8 @@ class Outboxes:
             self._cut(session, f"too slow: {session.outbox_bytes} bytes wait for being read")
             return
         owner = _owner(session)
-        while self._of_owner[owner] > USER_BYTES_MAX and self._make_room(lambda each: _owner(each) == owner):
+        user_bytes_max = USER_BYTES_MAX * (FAVOURED_TIMES if session.peer.uid in self._favoured else 1)
+        while self._of_owner[owner] > user_bytes_max and self._make_room(lambda each: _owner(each) == owner):
             pass
         while self._of_others > OTHERS_BYTES_MAX and self._make_room(lambda each: each.peer.uid not in self._favoured):
             pass

@@ -28,6 +28,7 @@ class Wires:
     def __init__(self) -> None:
         self.to_cpg: list[bus.Envelope] = []
         self.to_clients: list[tuple[bytes, int, list[object]]] = []
+        self.stamp = STAMP
         self.ended: list[bytes] = []
         self.hits: list[str] = []
         self.full = False
@@ -37,7 +38,7 @@ class Wires:
         self.to_cpg.append(envelope)
 
     def client(self, connection: bytes, kind: Kind, epoch: int, *fields: object) -> None:
-        self.gateway.on_client(Received(connection, STAMP, 5, encode(kind, epoch, *fields)))
+        self.gateway.on_client(Received(connection, self.stamp, 5, encode(kind, epoch, *fields)))
 
     def welcome(self, *known: int) -> None:
         who = [[n, os.getpid(), start_time_of(os.getpid()), 0, 0, 0, digest(SECRET)] for n in known]
@@ -181,10 +182,11 @@ def opened(wires: Wires, *connections: bytes) -> list[int]:
 
 def test_what_waits_for_all_sessions_of_a_user_is_bounded_and_nothing_is_lost() -> None:
     wires = Wires()
+    wires.stamp = f"12345:12345:{os.getpid()}:0:1"
     wires.welcome()
     first, second, third = opened(wires, b"a", b"b", b"c")
     wires.full = True
-    blob = bytes(12 * 1024 * 1024)
+    blob = bytes(24 * 1024 * 1024)
     for number in (first, second, third):
         wires.gateway.on_cpg(bus.Events(EPOCH, [[number, 1, 1, blob]]))
     assert wires.ended == [b"b"], "who has most waiting, besides the first, loses its connection"
@@ -198,6 +200,17 @@ def test_what_waits_for_all_sessions_of_a_user_is_bounded_and_nothing_is_lost() 
     assert wires.opened()[-1] == second
     wires.gateway.flush()
     assert wires.gateway.outboxes.total_bytes == 0
+
+
+def test_root_may_have_four_times_as_much_waiting() -> None:
+    wires = Wires()
+    wires.welcome()
+    numbers = opened(wires, b"a", b"b", b"c", b"d")
+    wires.full = True
+    for number in numbers:
+        wires.gateway.on_cpg(bus.Events(EPOCH, [[number, 1, 1, bytes(24 * 1024 * 1024)]]))
+    assert wires.gateway.outboxes.total_bytes > USER_BYTES_MAX
+    assert wires.ended == []
 
 
 def test_a_client_may_not_have_more_requests_on_their_way_than_two_windows() -> None:
