@@ -16,7 +16,8 @@ import zmq
 
 from rondo.ipc import endpoints as sockets
 from rondo.ipc.control import endpoint
-from rondo.ipc.local import Dealer, Router
+from rondo.ipc.local import Router
+from rondo.ipc.local_dealer import Dealer
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
