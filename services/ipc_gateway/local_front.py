@@ -6,7 +6,8 @@ at the other end, and that it is gone, the kernel says.
 
 from collections.abc import Callable, Iterator
 
-from rondo.ipc.endpoints import remove_stale
+from rondo.ipc.doorbell import bell_of, ring
+from rondo.ipc.endpoints import ipc_path, remove_stale
 from rondo.ipc.local import Credentials, Router
 from services.ipc_gateway.credentials import Doorkeeper, Peer
 from services.ipc_gateway.front import (
@@ -36,6 +37,9 @@ class LocalFront:
             frame_bytes_max=message_bytes_max + ENVELOPE_ROOM_BYTES,
             high_water=SEND_ENVELOPES_MAX,
         )
+        path = ipc_path(endpoint)
+        if path is not None:
+            ring(bell_of(path))
 
     def filenos(self) -> list[int]:
         """What to poll."""
