@@ -318,7 +318,7 @@ def test_a_bell_tells_where_no_inotify_instance_is_left(
     with gateway.connect() as cluster:
         for _ in range(2):
             gateway.stop()
-            eventually(lambda: cluster._link.worker._ticket is not None)
+            eventually(lambda: any(each.name == "rondo-arrivals" for each in threading.enumerate()))
             ticket, again = (arrivals.watch(gateway.run_dir / "gateway.sock", told.release) for _ in range(2))
             assert ticket is not None
             assert again is not None
