@@ -36,7 +36,7 @@ endif
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster sam \
 	sam-chaos sim \
 	digests world crowd chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
-	interrupts clean
+	interrupts waiting clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -128,8 +128,11 @@ world: setup ## process groups under kills and ring changes: make world N=4000, 
 crowd: compiled ## a thousand clients of one node, killed at once (make crowd CLIENTS=...)
 	@RONDO_CROWD=$(CLIENTS) $(BIN)/pytest -q tests/cluster/test_crowd.py
 
-interrupts: setup ## calls of the client ended by signals and cancellations at random places (COUNT=100000)
-	@RONDO_INTERRUPTS=$(or $(COUNT),100000) $(BIN)/pytest -q --timeout 3600 -o faulthandler_timeout=0 tests/unit/gateway/test_interrupts.py
+waiting: setup ## a thousand clients that wait for a node that is away: under 1 % of a core in all (CLIENTS=..., SECONDS=90)
+	@$(SOURCE) $(BIN)/python -m tests.cluster.waiting --clients $(CLIENTS) --seconds $(if $(filter file,$(origin SECONDS)),90,$(SECONDS))
+
+interrupts: setup ## calls of the client ended by signals and cancellations at random places, 5 minutes (COUNT=100000)
+	@RONDO_INTERRUPTS=$(or $(COUNT),100000) $(BIN)/pytest -q -s --timeout 3600 -o faulthandler_timeout=0 tests/unit/gateway/test_interrupts.py
 
 chaos: compiled ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)

@@ -164,5 +164,7 @@ def _make_directory(path: Path, variable: str, *, private: bool) -> None:
     if stat.S_IMODE(found.st_mode) & forbidden:
         who = "others may enter it" if private else "everybody may write to it"
         raise PathError(f"{path}: {who}; chmod {'0700' if private else 'o-w'} {path}")
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise PathError(f"{path}: Read-only file system; mount it for writing, or set {variable} to another directory")
     if not os.access(path, os.W_OK | os.X_OK):
         raise PathError(f"{path}: not writable for you; set {variable} to a directory of yours")

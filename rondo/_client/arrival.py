@@ -1,18 +1,22 @@
 """Being told when a socket file appears: how a client waits for a node that is away, at no cost.
 
-One thread of the process waits for the kernel's word (inotify) about the directories of all sockets that somebody waits
-for; it ends with the last of them. Where the kernel gives no such word (no directory, or the user has no inotify
-instance left), `watch` says so, and who waits looks for himself now and then.
+One thread of the process waits for the kernel's word about all sockets that somebody waits for; it ends with the last
+of them. The word comes from the directory (inotify) or, where the user has no inotify instance left, from the bell
+beside the socket (`rondo.ipc.doorbell`). Where there is neither, `watch` says so, and who waits looks for himself now
+and then.
 """
 
 import contextlib
 import ctypes
+import functools
 import os
 import select
 import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
+
+from rondo.ipc.doorbell import bell_of, wait_at
 
 IN_MOVED_TO, IN_CREATE, IN_DELETE_SELF, IN_MOVE_SELF = 0x80, 0x100, 0x400, 0x800
 IN_ONLYDIR = 0x0100_0000
@@ -30,10 +34,15 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._descriptor = -1
+        self._poll: select.epoll | None = None
+        self._wakeup = self._inotify = -1
         self._watches: dict[Path, int] = {}
         self._waiting: dict[int, tuple[Path, bytes, Callback]] = {}
         """By ticket: the directory, the name in it, and whom to call."""
+        self._bells: dict[Path, int] = {}
+        """Descriptors, of those that have not rung."""
+        self._at_bells: dict[int, tuple[Path, Callback]] = {}
+        """By ticket."""
         self._last_ticket = 0
 
     def __len__(self) -> int:
@@ -41,25 +50,50 @@ class Arrivals:
         return len(self._waiting)
 
     def watch(self, path: Path, arrived: Callback) -> int | None:
-        """Have `arrived` called, in a thread of its own, whenever something of this name appears, or its directory
-        comes or goes. None: that cannot be. The number is for `forget`."""
-        directory, name = path.absolute().parent, path.name
+        """Have `arrived` called, in a thread of its own, when something of this name appears, or its directory comes
+        or goes; maybe once only. None: that cannot be. The number is for `forget`."""
         with self._lock:
-            if self._descriptor < 0 and not self._begin():
-                return None
-            while not self._is_watched(directory):
-                # It is not there: wait for that first.
-                if directory == directory.parent:
-                    self._end_if_idle()
-                    return None
-                directory, name = directory.parent, directory.name
-            self._last_ticket += 1
-            self._waiting[self._last_ticket] = directory, os.fsencode(name), arrived
-            return self._last_ticket
+            begins = self._poll is None
+            poll = self._poll = self._poll or select.epoll()
+            if self._inotify < 0:
+                self._inotify = _libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+                if self._inotify >= 0:
+                    poll.register(self._inotify, select.EPOLLIN)
+            told = self._watch(path.absolute(), arrived) or self._wait_at_bell(bell_of(path.absolute()), arrived, poll)
+            if told and begins:
+                self._begin(poll)
+            elif not told and begins:
+                self._forget_all()
+                poll.close()
+            return self._last_ticket if told else None
+
+    def _watch(self, path: Path, arrived: Callback) -> bool:
+        directory, name = path.parent, path.name
+        if self._inotify < 0:
+            return False
+        while not self._is_watched(directory):
+            # It is not there: wait for that first.
+            if directory == directory.parent:
+                return False
+            directory, name = directory.parent, directory.name
+        self._last_ticket += 1
+        self._waiting[self._last_ticket] = directory, os.fsencode(name), arrived
+        return True
+
+    def _wait_at_bell(self, bell: Path, arrived: Callback, poll: select.epoll) -> bool:
+        if bell not in self._bells:
+            descriptor = wait_at(bell)
+            if descriptor is None:
+                return False
+            self._bells[bell] = descriptor
+            poll.register(descriptor, 0)  # EPOLLHUP is always told
+        self._last_ticket += 1
+        self._at_bells[self._last_ticket] = bell, arrived
+        return True
 
     def _is_watched(self, directory: Path) -> bool:
         if directory not in self._watches:
-            watch = _libc().inotify_add_watch(self._descriptor, os.fsencode(directory), MASK)
+            watch = _libc().inotify_add_watch(self._inotify, os.fsencode(directory), MASK)
             if watch < 0:
                 return False
             self._watches[directory] = watch
@@ -69,44 +103,59 @@ class Arrivals:
         """Nobody waits for that any more."""
         with self._lock:
             self._waiting.pop(ticket, None)
+            bell, _ = self._at_bells.pop(ticket, (None, None))
+            if bell in self._bells and all(bell != other for other, _ in self._at_bells.values()):
+                self._take_down(bell)
             self._end_if_idle()
 
-    def _begin(self) -> bool:
-        descriptor = _libc().inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if descriptor < 0:
-            return False
-        self._descriptor = descriptor
+    def _take_down(self, bell: Path) -> None:
+        descriptor = self._bells.pop(bell)
+        if self._poll is not None:
+            self._poll.unregister(descriptor)
+        os.close(descriptor)
+
+    def _begin(self, poll: select.epoll) -> None:
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        arguments = (descriptor, self._wakeup)
+        poll.register(self._wakeup, select.EPOLLIN)
+        arguments = (poll, self._wakeup)
         threading.Thread(target=self._run, args=arguments, name="rondo-arrivals", daemon=True).start()
-        return True
 
     def _end_if_idle(self) -> None:
-        if not self._waiting and self._descriptor >= 0:
-            # Its thread closes both descriptors.
-            self._descriptor = -1
-            self._watches.clear()
-            os.eventfd_write(self._wakeup, 1)
+        if not self._waiting and not self._at_bells and self._poll is not None:
+            self._forget_all()
+            os.eventfd_write(self._wakeup, 1)  # its thread closes the rest
 
-    def _run(self, descriptor: int, wakeup: int) -> None:
-        poll = select.poll()
-        for each in (descriptor, wakeup):
-            poll.register(each, select.POLLIN)
+    def _forget_all(self) -> None:
+        if self._inotify >= 0:
+            os.close(self._inotify)
+        self._poll, self._inotify = None, -1
+        self._watches.clear()
+
+    def _run(self, poll: select.epoll, wakeup: int) -> None:
         while True:
-            poll.poll()
+            ready = [descriptor for descriptor, _ in poll.poll()]
             with self._lock:
-                if self._descriptor != descriptor:
-                    os.close(descriptor)
+                if self._poll is not poll:
+                    poll.close()
                     os.close(wakeup)
                     return
-            data = b""
-            with contextlib.suppress(BlockingIOError):
-                data = os.read(descriptor, READ_BYTES)
-            for arrived in self._concerned(data):
+                called = [each for descriptor in ready for each in self._heard(descriptor)]
+            for arrived in called:
                 arrived()
 
+    def _heard(self, descriptor: int) -> list[Callback]:
+        """Whom it concerns that this descriptor has something. Under `lock`."""
+        if descriptor == self._inotify:
+            with contextlib.suppress(BlockingIOError):
+                return self._concerned(os.read(descriptor, READ_BYTES))
+        for bell, held in self._bells.items():
+            if held == descriptor:
+                self._take_down(bell)
+                return [arrived for where, arrived in self._at_bells.values() if where == bell]
+        return []
+
     def _concerned(self, data: bytes) -> list[Callback]:
-        """Whom these events concern."""
+        """Whom these events concern. Under `lock`."""
         names: set[bytes] = set()
         gone: set[int] = set()
         at = 0
@@ -116,25 +165,24 @@ class Arrivals:
             names.add(data[at - name_bytes : at].rstrip(b"\0"))
             if mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF):
                 gone.add(watch)
-        with self._lock:
-            directories = {path for path, watch in self._watches.items() if watch in gone}
-            for each in directories:
-                del self._watches[each]
-            return [
-                arrived
-                for directory, name, arrived in self._waiting.values()
-                if name in names or directory in directories
-            ]
+        directories = {path for path, watch in self._watches.items() if watch in gone}
+        for each in directories:
+            del self._watches[each]
+        return [
+            arrived for directory, name, arrived in self._waiting.values() if name in names or directory in directories
+        ]
 
     def after_fork(self) -> None:
-        """In the child: nobody waits here."""
-        if self._descriptor >= 0:
-            for each in (self._descriptor, self._wakeup):
+        """In the child: nobody waits here. What is polled belongs to the parent's thread, too, so it is only closed."""
+        if self._poll is not None:
+            self._poll.close()
+            for each in (self._inotify, self._wakeup, *self._bells.values()):
                 with contextlib.suppress(OSError):
                     os.close(each)
         self.__init__()  # type: ignore[misc]  # all that there was is the parent's
 
 
+@functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 

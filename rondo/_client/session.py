@@ -78,8 +78,10 @@ class Session(SessionState):
                 code, reason = fields
                 self.end(Disconnected("the connection was closed") if code == Code.OK else error_of(code, reason))
             elif kind == Kind.ERROR:
-                # BAD_HANDLE: the connection broke, and libzmq made another one by itself and sent on it what was meant
-                # for the old one. The owner is about to hear of that; the session begins again on a new socket.
+                # BAD_HANDLE: the session is at another connection. Either this one broke, and libzmq made one by
+                # itself and sent on it what was meant for the old one; the owner is about to hear of that. Or two were
+                # made in a row, and the gateway read the later one first.
+                self.is_displaced = True
                 if fields[0] != Code.BAD_HANDLE:
                     self.end(Disconnected(f"the gateway did not understand this client: {fields[1]}"))
             elif kind == Kind.WELCOME:

@@ -51,6 +51,8 @@ class SessionState:
         self._chunks: deque[Chunk] = deque()
         self._is_down_told = False
         self._is_suspended = False
+        self.is_displaced = False
+        """The gateway has the session at a connection that is not ours any more."""
         self._by_wire_name: dict[bytes, Group] = {}
 
     @property

@@ -92,6 +92,9 @@ class Worker:
             self._receive()
         if dealer.is_broken:
             self._begin_again()
+        elif session.is_displaced and link.endpoint.keys is None:
+            self._renew()
+        session.is_displaced = False
         now_s = time.monotonic()
         self._look_at_absence(now_s)
         deadline_s = session.requests.next_deadline_s

@@ -7,7 +7,8 @@ is at the other end, and that it is gone, the kernel says. What a user may take 
 from collections.abc import Callable, Iterator
 
 from rondo.ipc.bounds import Bounds
-from rondo.ipc.endpoints import remove_stale
+from rondo.ipc.doorbell import bell_of, ring
+from rondo.ipc.endpoints import ipc_path, remove_stale
 from rondo.ipc.local import Credentials, Router
 from services.ipc_gateway.credentials import Doorkeeper, Peer
 from services.ipc_gateway.received import (
@@ -46,6 +47,9 @@ class LocalFront:
         )
         assert self._router.accounts is not None
         self._accounts = self._router.accounts
+        path = ipc_path(endpoint)
+        if path is not None:
+            ring(bell_of(path))
 
     def filenos(self) -> list[int]:
         """What to poll."""

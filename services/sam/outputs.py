@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 READ_BYTES = 256 * 1024
 
@@ -10,11 +10,12 @@ READ_BYTES = 256 * 1024
 def read_output(log: str, inode: int, offset: int) -> dict[str, Any]:
     """What was written after that place; from the beginning of what is kept if that place is no more. Raises
     OSError."""
-    opened = []
+    opened: list[BinaryIO] = []
     try:
-        for path in (Path(f"{log}.1"), Path(log)):
+        # The newest first: a file that is just being renamed is met under its next name.
+        for path in (Path(log), Path(f"{log}.1")):
             try:
-                opened.append(path.open("rb"))
+                opened.insert(0, path.open("rb"))
             except OSError:
                 continue
         inodes = [os.fstat(each.fileno()).st_ino for each in opened]

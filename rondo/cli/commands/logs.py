@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     run_dir = paths.run_dir(arguments.run_dir)
     if not (run_dir / "log").is_dir():
         raise CommandError(f"{run_dir}: no node has run here; name its run directory with --run-dir")
-    log = MergedLog(log_files(run_dir, arguments.service, _configured_files(run_dir)))
+    log = MergedLog(log_files(run_dir, arguments.service), _configured_files(run_dir, arguments.service))
     lines = log.read()
     if arguments.lines is not None:
         lines = lines[max(0, len(lines) - max(0, arguments.lines)) :]
@@ -42,14 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
         lines = log.read()
 
 
-def _configured_files(run_dir: Path) -> dict[str, str]:
-    """What logging{} says about files, where the services do not log to standard error."""
+def _configured_files(run_dir: Path, service: str | None) -> dict[str, str]:
+    """What logging{} says about files, where the services (or this one) do not log to standard error."""
     from rondo.config import NodeConfig, NodeConfigError
 
     try:
         config = NodeConfig.read(run_dir / RESOLVED_CONFIGURATION)
     except NodeConfigError:
         return {}
-    settings = {name: config.log_settings(name) for name in SERVICES}
+    settings = {name: config.log_settings(name) for name in SERVICES if service in (None, name)}
     # With both, every line would be shown twice.
     return {name: own.logfile for name, own in settings.items() if own.to_logfile and not own.to_stderr}

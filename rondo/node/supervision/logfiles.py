@@ -18,13 +18,23 @@ from rondo.node.logs import iso_time
 from rondo.node.supervision import SERVICES
 
 SUPERVISORD = "supervisord"
+RING_PROCESS = "totem"
+OWNERS_MAX = 1000
+"""Processes of a shared log that are remembered; it may hold many lives of a node."""
 READ_BYTES = 1 << 20
 LAST_WORDS_BYTES = 4096
 LAST_LINES = 5
 """How far up the reason of an end is looked for."""
 
+IDLE_LOOKS_MAX = 40
+"""A file that was moved away is looked at so often in vain: whoever writes to it does not see at once that there is a
+new one."""
+
 _SERVICE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?[+-]\d\d:\d\d(?= )")
 _SUPERVISOR_TIME = re.compile(r"(?P<when>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(?P<ms>\d{3}) (?P<level>[A-Z]+) ")
+_TAGS = re.compile(
+    r"(?:\[(?P<pid>\d+)\] \S+ rondo )?(?:crit|error|warning|notice|info|debug) *\[(?P<name>[A-Z_]+) *\] "
+)
 _LEVELS = {"CRIT": "crit", "ERRO": "error", "WARN": "warning", "INFO": "info", "DEBG": "debug"}
 
 HARMLESS = "running without any HTTP authentication checking"
@@ -41,31 +51,57 @@ class Line:
     text: str
 
 
-def log_files(
-    run_dir: Path, source: str | None = None, configured: dict[str, str] | None = None
-) -> dict[str, list[Path]]:
-    """The files of each process's log, oldest first; of all processes, or of one.
-
-    configured: by service, the file that logging{} names besides (`to_logfile`).
-    """
-    sources = [source] if source else [*SERVICES, SUPERVISORD]
+def log_files(run_dir: Path, source: str | None = None) -> dict[str, list[Path]]:
+    """The files of each process's own log, oldest first; of all processes, or of one."""
     files = {}
-    for name in sources:
+    for name in [source] if source else [*SERVICES, SUPERVISORD]:
         own = run_dir / "log" / f"{name}.log"
-        extra = (configured or {}).get(name)
-        files[name] = [own.with_name(f"{own.name}.1"), own, *([Path(extra)] if extra else [])]
+        files[name] = [own.with_name(f"{own.name}.1"), own]
     return files
 
 
-class Follower:
-    """Reads a log file on from where it was, also when it is rotated or does not exist yet."""
+class _Part:
+    """A file of a log, held open: its inode is then no other file's, and what is written to it once it has no name any
+    more is read as well."""
 
-    def __init__(self, source: str, path: Path) -> None:
-        self.source = source
-        self._path = path
-        self._place = (0, 0)
-        """Inode and offset of what was read."""
+    def __init__(self, descriptor: int, key: tuple[int, int]) -> None:
+        self.key = key
+        """Device and inode."""
+        self.idle = 0
+        """So many looks have found nothing new."""
+        self.is_named = True
+        self._descriptor = descriptor
+        self._offset = 0
         self._rest = b""
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    def read(self) -> Iterator[str]:
+        """The whole lines that have come since the last time."""
+        if self._offset > os.fstat(self._descriptor).st_size:  # cut off in place
+            self._offset, self._rest = 0, b""
+        while chunk := os.pread(self._descriptor, READ_BYTES, self._offset):
+            self._offset += len(chunk)
+            *whole, self._rest = (self._rest + chunk).split(b"\n")
+            for line in whole:
+                yield line.decode(errors="replace")
+
+    def rest(self) -> Iterator[str]:
+        """The last line, if it has no end: none will come any more."""
+        if self._rest:
+            yield self._rest.decode(errors="replace")
+
+
+class Follower:
+    """Reads a log on from where it was, each line once: also when its file is rotated, moved or does not exist yet."""
+
+    def __init__(self, source: str, paths: list[Path]) -> None:
+        """The files under which the log is found, oldest first."""
+        self.source = source
+        self._paths = paths
+        self._parts: list[_Part] = []
+        """Oldest first."""
         self._number = 0
         self._seconds = 0.0
 
@@ -74,19 +110,34 @@ class Follower:
         return [self._line(text) for text in self._new_lines() if HARMLESS not in text]
 
     def _new_lines(self) -> Iterator[str]:
-        with contextlib.suppress(OSError), self._path.open("rb") as file:
-            found = file.fileno()
-            inode, offset = self._place
-            status = Path(f"/proc/self/fd/{found}").stat()
-            if inode != status.st_ino or offset > status.st_size:
-                offset, self._rest = 0, b""
-            file.seek(offset)
-            while chunk := file.read(READ_BYTES):
-                *whole, self._rest = (self._rest + chunk).split(b"\n")
-                offset += len(chunk)
-                for line in whole:
-                    yield line.decode(errors="replace")
-            self._place = (status.st_ino, offset)
+        self._look()
+        kept = []
+        for part in self._parts:
+            lines = []
+            with contextlib.suppress(OSError):
+                lines = list(part.read())
+            yield from lines
+            part.idle = 0 if lines or part.is_named else part.idle + 1
+            if part.idle < IDLE_LOOKS_MAX or part is self._parts[-1]:
+                kept.append(part)
+            else:
+                yield from part.rest()
+        self._parts = kept
+
+    def _look(self) -> None:
+        """Find out which files there are now."""
+        former = {part.key: part for part in self._parts}
+        named: dict[tuple[int, int], _Part] = {}
+        for path in reversed(self._paths):  # a file that is just being renamed is met under its next name
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                status = os.fstat(descriptor)
+                key = status.st_dev, status.st_ino
+                opened = _Part(descriptor, key)
+                named[key] = named.get(key) or former.pop(key, opened)
+        for part in (*former.values(), *named.values()):
+            part.is_named = part.key in named
+        self._parts = [*former.values(), *reversed(named.values())]
 
     def _line(self, text: str) -> Line:
         self._number += 1
@@ -101,11 +152,42 @@ class Follower:
         return Line(self._seconds, self.source, self._number, text)
 
 
+class SharedFollower(Follower):
+    """A file that logging{} names (`to_logfile`): services share it, and each line says whose it is."""
+
+    def __init__(self, path: Path, services: set[str]) -> None:
+        """The lines of other services are left out."""
+        super().__init__(RING_PROCESS, [path])
+        self._services = services
+        self._owners: dict[str, str] = {}
+        """By process: it has lines of no subsystem of its own, too (MAIN)."""
+
+    def read(self) -> list[Line]:
+        """The whole lines of these services that have come since the last time."""
+        return [line for line in super().read() if line.source in self._services]
+
+    def _line(self, text: str) -> Line:
+        if found := _TAGS.search(text):
+            name, pid = found["name"].lower(), found["pid"] or ""
+            if name in SERVICES:
+                if len(self._owners) >= OWNERS_MAX:
+                    self._owners.clear()
+                self._owners[pid] = name
+            # supervisord's lines are in a log of its own as well.
+            self.source = SUPERVISORD if name == "superv" else self._owners.get(pid, RING_PROCESS)
+        return super()._line(text)
+
+
 class MergedLog:
     """The logs of several processes as one."""
 
-    def __init__(self, files: dict[str, list[Path]]) -> None:
-        self._followers = [Follower(source, path) for source, paths in files.items() for path in paths]
+    def __init__(self, files: dict[str, list[Path]], configured: dict[str, str] | None = None) -> None:
+        """configured: by service, the file that logging{} names besides. Several may have the same."""
+        self._followers = [Follower(source, paths) for source, paths in files.items()]
+        shared: dict[str, set[str]] = {}
+        for service, name in (configured or {}).items():
+            shared.setdefault(name, set()).add(service)
+        self._followers += [SharedFollower(Path(name), services) for name, services in shared.items()]
 
     def read(self) -> list[Line]:
         """What has come since the last time, in the order of time."""

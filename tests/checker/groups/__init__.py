@@ -1,4 +1,4 @@
-"""Judges what the members of process groups saw: properties B1 to B9, and A and C as an application can see them.
+"""Judges what the members of process groups saw: properties B1 to B10, and A and C as an application can see them.
 
     from tests.checker.groups import check
 
@@ -23,6 +23,7 @@ and `group`:
 | gdeliver | msg, size (-1: not whole), crc, sender [node, pid], trans |
 | gring | ring [representative, sequence], members [node...] |
 | gdown, gup | the client says Disconnected, Reconnected |
+| gsuspend, gresume | the client says Suspended, Resumed |
 | fail | harness: application `name` (the part of proc before #) was killed; node |
 | ringkill | harness: node's ring process was killed |
 | freeze, thaw | harness: everything on node is stopped, goes on |

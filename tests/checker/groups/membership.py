@@ -150,6 +150,22 @@ def no_ghosts(trace: GroupTrace, _: GroupLimits) -> Iterator[GroupViolation]:
                     yield GroupViolation("B4", text, (view, segment.closing))
 
 
+@register("B10")
+def nothing_while_suspended(trace: GroupTrace, _: GroupLimits) -> Iterator[GroupViolation]:
+    """Who was told that it is cut off is given nothing more of the group before it is told what has become of that."""
+    for life in trace.lives.values():
+        since: dict[str, Event] = {}
+        for event in life.events:
+            kind, group = event["ev"], event.get("group", "")
+            if kind == "gsuspend":
+                since[group] = event
+            elif kind in ("gresume", "gdown", "gout", "gjoin"):
+                since.pop(group, None)
+            elif kind in ("gconf", "gdeliver", "gring") and group in since:
+                text = f"{life.proc} is suspended in {group}, and is given more"
+                yield GroupViolation("B10", text, (since.pop(group), event))
+
+
 @register("A10")
 def a_pause_is_a_failure(trace: GroupTrace, _: GroupLimits) -> Iterator[GroupViolation]:
     """Who was frozen while the others formed a ring without it hears of that before anything that was sent since."""

@@ -145,6 +145,8 @@ def good() -> list[Event]:
     world.rings([1, 2, 3])
     for node in (1, 2, 3):
         world.join(node)
+    world.add("gsuspend", 1, why="the gateway was killed")
+    world.add("gresume", 1)
     world.send(1)
     world.rings([1, 2, 3])
     for node in (1, 2, 3, 1):

@@ -251,6 +251,11 @@ def _(events: list[Event]) -> None:
     del events[find(events, -1, ev="gdeliver", proc=X1)]
 
 
+@mutation("B10", "a message before the end of the suspension")
+def _(events: list[Event]) -> None:
+    del events[find(events, ev="gresume", proc=X1)]
+
+
 @pytest.mark.parametrize(("prop", "name", "mutate"), MUTATIONS, ids=[f"{prop}: {name}" for prop, name, _ in MUTATIONS])
 def test_each_fault_is_found_by_its_property(prop: str, name: str, mutate: Mutate) -> None:
     events = good()

@@ -201,6 +201,10 @@ class Member:
                 self._log.add("gdown", group=name, why=reason)
             case rondo.Reconnected():
                 self._log.add("gup", group=name)
+            case rondo.Suspended(reason=reason):
+                self._log.add("gsuspend", group=name, why=reason)
+            case rondo.Resumed():
+                self._log.add("gresume", group=name)
 
     def _sweep(self, name: str) -> None:
         """What was accepted since the last time, and what is done."""

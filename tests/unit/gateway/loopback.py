@@ -71,6 +71,7 @@ class Loopback:
         self._stopping = False
         endpoints.remove_stale(self.endpoint)
         self._socket = remote.bind_router(self._context, self.endpoint)
+        self._socket.copy_threshold = UNACKNOWLEDGED_BYTES_MAX  # pyzmq would start a thread for what it does not copy
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 

@@ -16,7 +16,7 @@ import pytest
 
 import rondo
 import rondo.aio
-from rondo._client import worker
+from rondo._client import arrival, worker
 from rondo._client.arrival import ARRIVALS, Arrivals
 from tests.unit.gateway.conftest import ROOT, GatewayProcess, eventually
 from tests.unit.gateway.loopback import Loopback
@@ -308,3 +308,29 @@ def test_the_kernel_tells_when_a_socket_appears(tmp_path: Path) -> None:
     assert told.acquire(timeout=LONG_S)
     assert not told.acquire(timeout=0.05), "other files concern nobody"
     arrivals.forget(again)
+
+
+def test_a_bell_tells_where_no_inotify_instance_is_left(
+    loopback: Loopback, gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrival, "_libc", lambda: types.SimpleNamespace(inotify_init1=lambda _flags: -1))
+    monkeypatch.setattr(worker, "QUICK_S", 0.2)
+    arrivals, told = Arrivals(), threading.Semaphore(0)
+    assert arrivals.watch(gateway.run_dir / "other.sock", told.release) is None, "nobody ever rang there"
+    with gateway.connect() as cluster:
+        for _ in range(2):
+            gateway.stop()
+            eventually(lambda: any(each.name == "rondo-arrivals" for each in threading.enumerate()))
+            ticket, again = (arrivals.watch(gateway.run_dir / "gateway.sock", told.release) for _ in range(2))
+            assert ticket is not None
+            assert again is not None
+            assert not told.acquire(timeout=0.05)
+            began_s = time.monotonic()
+            gateway.start()
+            assert told.acquire(timeout=LONG_S)
+            assert told.acquire(timeout=LONG_S)
+            eventually(lambda: cluster.is_connected)
+            assert time.monotonic() - began_s < worker.LOOK_S / 2
+            arrivals.forget(ticket)
+            arrivals.forget(again)
+    eventually(lambda: not any(each.name == "rondo-arrivals" for each in threading.enumerate()))

@@ -1,12 +1,14 @@
 """The logs of several processes as one."""
 
+import os
 import time
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from rondo.node.supervision.logfiles import MergedLog, last_words, log_files
+from rondo.node.supervision import SERVICES
+from rondo.node.supervision.logfiles import IDLE_LOOKS_MAX, MergedLog, last_words, log_files
 
 
 @pytest.fixture
@@ -93,10 +95,56 @@ def test_what_is_there_can_be_left_out(run_dir: Path) -> None:
     assert texts(log) == ["new"]
 
 
-def test_a_configured_file_is_read_too(run_dir: Path, tmp_path: Path) -> None:
+def test_a_rotated_file_is_shown_once_and_nothing_is_left_out(run_dir: Path) -> None:
+    write(run_dir, "totem.log.1", "older")
+    path = write(run_dir, "totem.log", "old")
+    log = MergedLog(log_files(run_dir, "totem"))
+    assert texts(log) == ["older", "old"]
+    for life in range(3):
+        write(run_dir, "totem.log", f"last of {life}")
+        path.rename(path.with_name("totem.log.1"))
+        write(run_dir, "totem.log", f"first of {life + 1}")
+        assert texts(log) == [f"last of {life}", f"first of {life + 1}"]
+
+
+def test_what_is_written_to_a_file_that_was_moved_away_is_shown(run_dir: Path, tmp_path: Path) -> None:
+    path = write(run_dir, "totem.log", "old")
+    log = MergedLog(log_files(run_dir, "totem"))
+    log.skip()
+    with path.open("a") as writer:
+        path.rename(tmp_path / "elsewhere")
+        assert texts(log) == []
+        print("late", file=writer, flush=True)
+        write(run_dir, "totem.log", "new")
+        assert texts(log) == ["late", "new"]
+        print("too late\nhalf", end="", file=writer, flush=True)
+        assert texts(log) == ["too late"]
+    ends = [texts(log) for _ in range(IDLE_LOOKS_MAX)]
+    assert ends[-1] == ["half"]
+    assert not any(ends[:-1])
+    assert not any("elsewhere" in os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink())
+
+
+def shared(pid: int, tag: str, text: str) -> str:
+    return f"{today('10:00:00')} [{pid}] host rondo info    [{tag:<6}] {text}"
+
+
+def test_a_configured_file_is_read_once_and_its_lines_are_whose_they_are(run_dir: Path, tmp_path: Path) -> None:
     extra = tmp_path / "corosync.log"
-    extra.write_text("elsewhere\n")
-    assert texts(MergedLog(log_files(run_dir, configured={"totem": str(extra)}))) == ["elsewhere"]
+    lines = [
+        shared(7, "CPG", "Groups are in step"),
+        shared(9, "IPC_GATEWAY", "Waiting"),
+        "a line of it without a head",
+        shared(7, "MAIN", "ends the service"),
+        shared(5, "MAIN", "Completed service synchronization"),
+        shared(2, "SUPERV", "cpg was killed"),
+    ]
+    extra.write_text("".join(f"{line}\n" for line in lines))
+    everybody = {name: str(extra) for name in SERVICES}
+    found = MergedLog(log_files(run_dir), everybody).read()
+    assert [line.text for line in found] == lines[:5]  # the last is in supervisord's own log
+    assert [line.source for line in found] == ["cpg", "ipc_gateway", "ipc_gateway", "cpg", "totem"]
+    assert texts(MergedLog(log_files(run_dir, "cpg"), {"cpg": str(extra)})) == [lines[0], lines[3]]
 
 
 def test_bytes_that_are_no_text_do_no_harm(run_dir: Path) -> None:
