@@ -18,6 +18,7 @@ import queue
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +38,8 @@ SYSLOG_SOCKET = "/dev/log"
 SAID_ON_STDERR = {"said_on_stderr": True}
 """`extra` of a line that its writer has put on standard error by itself: the other outputs are to have it too."""
 
-_Lines = queue.Queue[logging.LogRecord | None]
+_Lines = queue.Queue[logging.LogRecord | Callable[[], None] | None]
+"""Lines, what the writing thread is to do besides, and None for the end."""
 
 LEVELS = {
     "emerg": logging.CRITICAL,
@@ -98,6 +100,17 @@ class Logs:
             each.setLevel(LEVELS[name])
         logging.getLogger().setLevel(LEVELS[name])
 
+    def reopen(self) -> None:
+        """Open the log file anew, at once. One that was moved away is noticed without this, at the next line."""
+        with contextlib.suppress(queue.Full):  # so many lines wait that the next of them comes soon
+            self._queue.put_nowait(self._reopen)
+
+    def _reopen(self) -> None:
+        for each in self._outputs:
+            if isinstance(each, _File):
+                with contextlib.suppress(OSError):  # lines go on into the one that is open
+                    each.file.open()
+
     @property
     def dropped(self) -> int:
         """Lines lost because they could not be written, or not as fast as they came."""
@@ -112,6 +125,9 @@ class Logs:
 
     def _write(self) -> None:
         while (record := self._queue.get()) is not None:
+            if not isinstance(record, logging.LogRecord):
+                record()
+                continue
             for each in self._outputs:
                 if record.levelno >= each.level:
                     self._put(each, record)

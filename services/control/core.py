@@ -8,11 +8,12 @@ passed. What is to be sent is in `outbox`, the answers to sync steps in `replies
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from rondo.protocol import totem_control as log
 from rondo.protocol.envelope import BusError, pack, unpack
 from services.control import config_version, told
+from services.control.cfg import wire as cfg
 from services.control.cmap.keymap import Keymap
 from services.control.cmap.values import CmapError, Refusal, Type, Value, make
 from services.control.history import History
@@ -26,13 +27,21 @@ from services.control.quorum.wire import Flag
 from services.control.setup import Setup
 
 CMAP, CFG, QUORUM, VOTEQUORUM = 0, 1, 3, 5
-_SNAPSHOT_VERSION = 1
+_SNAPSHOT_VERSION = 2
 
 CANCEL_KEY = "quorum.cancel_wait_for_all"
 RELOADING_KEYS = {"quorum.expected_votes": Type.U32, "quorum.two_node": Type.U8, "quorum.votes": Type.U32}
 """Votequorum reads its options again when one of these is set."""
 REFUSED_PREFIXES = ("runtime.blackbox.", "runtime.force_gather")
 """Keys that act in Corosync and that nothing here obeys: who sets them shall know."""
+
+
+class Eviction(NamedTuple):
+    """This node must not take part."""
+
+    is_fault_of_configuration: bool
+    """Whether a start with the same configuration would lead to the same."""
+    text: str
 
 
 class Core:
@@ -49,8 +58,9 @@ class Core:
         self.quorum_history, self.key_history = History(), History()
         self.config_versions: dict[int, int] = {}
         """What the members of this ring have told, by node."""
-        self.evict: str | None = None
-        """Why this node must not take part."""
+        self.evict: Eviction | None = None
+        self.is_shut_down = False
+        """The ring has ordered that this node stops, as was asked for here."""
         self.outbox: list[bytes] = []
         self.replies: list[tuple[int, list[bytes]]] = []
         """(position of the step, messages)"""
@@ -105,6 +115,11 @@ class Core:
         service = data[2]
         if service == VOTEQUORUM and self.votes is not None:
             self.votes.message(sender, data)
+        elif service == CFG:
+            try:
+                self._cfg(sender, cfg.decode(data))
+            except cfg.MalformedError:
+                self.ignored["malformed"] += 1
         elif service == CMAP:
             try:
                 version = config_version.decode(data)
@@ -116,6 +131,16 @@ class Core:
                 self.keys.put(f"runtime.members.{sender}.config_version", Value(Type.U64, version))
         else:
             self.ignored["of a service that is not here"] += 1
+
+    def _cfg(self, sender: int, message: cfg.KillNode | cfg.Shutdown | None) -> None:
+        if isinstance(message, cfg.KillNode):
+            reason = f": {message.reason}" if message.reason else ""
+            self.notices.append(f"Node {message.node} is killed by node {sender}{reason}")
+            if message.node == self.setup.node:
+                self.evict = Eviction(False, f"Killed by node {sender}{reason}")
+        elif isinstance(message, cfg.Shutdown):
+            self.notices.append(f"Node {sender} was shut down by an administrator or a program.")
+            self.is_shut_down = self.is_shut_down or sender == self.setup.node
 
     def _regular(self, ring: Ring, members: list[int], now_ns: int) -> None:
         self.config_versions.clear()
@@ -162,9 +187,10 @@ class Core:
         self._met_others = True
         own, newest = self.setup.config_version, max(self.config_versions.values(), default=0)
         if own and own < newest:
-            self.evict = (
+            self.evict = Eviction(
+                True,
                 f"Received config version ({newest}) is different than my config version ({own})! Exiting; "
-                "copy the newest corosync.conf to this node"
+                "copy the newest corosync.conf to this node",
             )
 
     # Time.
@@ -200,6 +226,18 @@ class Core:
         """Have all nodes stop waiting."""
         assert self.votes is not None
         self.votes.cancel_wait_for_all()
+        self._after_command()
+
+    def kill_node(self, node: int, reason: str) -> None:
+        """Have a member of the ring leave it. Raises KeyError: it is no member."""
+        if node not in self.members:
+            raise KeyError(node)
+        self.outbox.append(cfg.encode_kill(node, reason))
+        self._after_command()
+
+    def shut_down(self) -> None:
+        """Stop this node once the ring has ordered it: `is_shut_down` follows."""
+        self.outbox.append(cfg.encode_shutdown())
         self._after_command()
 
     def set_key(self, key: str, kind: int, value: object) -> None:
@@ -316,6 +354,7 @@ class Core:
             [
                 _SNAPSHOT_VERSION,
                 [list(self.ring), list(self.members), self._met_others],
+                [None if self.evict is None else list(self.evict), self.is_shut_down],
                 [[node, version] for node, version in self.config_versions.items()],
                 self.keys.snapshot(),
                 [self.quorum_history.snapshot(), self.key_history.snapshot()],
@@ -327,10 +366,12 @@ class Core:
     def restore(self, snapshot: bytes, n: int) -> None:
         """Take over the state of a snapshot that is good for position `n`. Raises `BusError`."""
         try:
-            version, ring, versions, keys, histories, nodelist, votes = unpack(snapshot)
+            version, *parts = unpack(snapshot)
             if version != _SNAPSHOT_VERSION:
                 raise BusError(f"snapshot of version {version}")
+            ring, end, versions, keys, histories, nodelist, votes = parts
             self.ring, self.members, self._met_others = Ring(*ring[0]), tuple(ring[1]), ring[2]
+            self.evict, self.is_shut_down = None if end[0] is None else Eviction(*end[0]), end[1]
             self.config_versions = dict(versions)
             self.keys = Keymap.restore(keys)
             self.quorum_history, self.key_history = map(History.restore, histories)

@@ -18,6 +18,7 @@ from rondo.ipc import endpoints as sockets
 from rondo.ipc.control import endpoint
 from rondo.ipc.local import Dealer, Router
 from rondo.node.chassis import Chassis
+from rondo.node.exit_codes import EXIT_OK, EXIT_SHUT_DOWN
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
@@ -31,6 +32,7 @@ from rondo.protocol.envelope import BusError, pack, unpack
 from services.control.barrier_file import BarrierFile
 from services.control.machine import Machine, State
 from services.control.setup import setup_of
+from services.control.siblings import Siblings
 
 HELLO_AGAIN_NS = 1_000_000_000
 """A hello that was not answered is said again after this time."""
@@ -65,6 +67,8 @@ class Process:
         self._retry_at_ns: int | None = None
         self._status_until_ns: int | None = None
         """Until when totem is to have told its status; None: it was not asked."""
+        self._telling: Siblings | None = None
+        """What is being said to the other services just now."""
         self._bad_told = False
         self._state: State | None = None
         self._spare_memory = SpareMemory(time.monotonic())
@@ -86,15 +90,16 @@ class Process:
                 self._poll.register(readable, select.EPOLLIN)
             self._totem: Dealer | None = None
             self._connect()
-            while not self._chassis.stopping:
+            while not (self._chassis.stopping or self._machine.is_at_end):
                 self._turn()
             self._say_goodbye()
         finally:
             context.destroy(linger=0)
+            self._drop_telling()
             self._drop_watch()
             for lock in self._locks:
                 lock.close()
-        return 0
+        return EXIT_OK if self._chassis.stopping else EXIT_SHUT_DOWN
 
     def _say_goodbye(self) -> None:
         """With allow_downscale the others are told before the node leaves; it leaves only after this process."""
@@ -177,6 +182,26 @@ class Process:
                 if isinstance(answer, dict) and answer.get("ok") is True:
                     self._machine.answer_with(answer)
 
+    # The other services.
+
+    def _tell_siblings(self, now_s: float) -> None:
+        machine = self._machine
+        if self._telling is not None:
+            self._telling.tend(now_s)
+            if self._telling.is_done:
+                for name, why in self._telling.failed.items():
+                    _log.error("%s: %s", name, why)
+                self._drop_telling()
+        if machine.reopen_logs and self._telling is None:
+            machine.reopen_logs = False
+            self._chassis.reopen_logs()
+            self._telling = Siblings(self._run_dir, self._poll, {"op": "reopen_logs"}, now_s)
+
+    def _drop_telling(self) -> None:
+        if self._telling is not None:
+            self._telling.close()
+            self._telling = None
+
     # The loop.
 
     def _turn(self, at_most_ns: int | None = None) -> None:
@@ -199,11 +224,12 @@ class Process:
                 if envelope is not None:
                     self._take(envelope, identity, now_ns)
             for identity in self._gateway.take_gone():
-                machine.gateway_gone(identity)
+                machine.gateway_gone(identity, now_ns)
         for dealer in (self._totem, self._status):
             dealer.tend(now_ns / 1e9)
         self._tend_totem(now_ns, ready)
         self._ask_status(now_ns)
+        self._tell_siblings(now_ns / 1e9)
         machine.flush(now_ns)
         self._store_barrier()
         self._send(now_ns)
@@ -251,6 +277,8 @@ class Process:
         due = [at for at in whens if at is not None]
         retries = (self._totem.retry_at_s, self._status.retry_at_s, self._spare_memory.due_s)
         due += [int(at_s * 1e9) for at_s in retries if at_s is not None]
+        if self._telling is not None:
+            due.append(int(self._telling.due_s * 1e9))
         if self._watch is not None and self._watch.fileno() < 0:
             due.append(now_ns + ALIVE_CHECK_NS)
         return max(0, min(due) - now_ns)

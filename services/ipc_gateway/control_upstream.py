@@ -21,7 +21,17 @@ class ControlUpstream(Asking):
 
     def __init__(self, run_dir: Path, answer: Answer) -> None:
         super().__init__(run_dir / bus.SOCKET, "control", bus.REQUEST_BYTES_MAX, _answer_of, answer)
+        self._askers: set[bytes] = set()
+        """Connections that have asked something; there are no more of them than clients."""
 
     def ask(self, connection: bytes, number: int, uid: int, blob: bytes) -> None:
         """A client of this user asks."""
+        self._askers.add(connection)
         self.send(connection, number, uid, blob, lambda: bus.encode(bus.Ask(0, connection, number, blob)))
+
+    def forget(self, connection: bytes) -> None:
+        """A connection is gone: its answers are for nobody, and control need not keep what it waits for."""
+        super().forget(connection)
+        if connection in self._askers:
+            self._askers.discard(connection)
+            self.socket.send(bus.encode(bus.Forget(0, connection)))

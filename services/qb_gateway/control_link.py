@@ -81,11 +81,13 @@ class ControlLink:
         for frame in self.socket.receive():
             try:
                 said = bus.decode(frame)
+                if not isinstance(said, bus.Answer):
+                    raise BusError("not an answer")
                 result = unpack(said.blob)
             except BusError:
                 self.errors += 1
                 continue
-            if not isinstance(said, bus.Answer) or said.number not in self._asked:
+            if said.number not in self._asked:
                 continue
             if said.code == Code.TRY_AGAIN:
                 self._later.append((now_s + RETRY_S, said.number))

@@ -45,6 +45,10 @@ _MS_NS = 1_000_000
 _main = logging.getLogger("MAIN")
 
 
+class EvictedError(Exception):
+    """Another node has had this one leave; the text says which, and why."""
+
+
 class Process:
     """Everything of one running totem service. `run` returns the exit code."""
 
@@ -75,7 +79,8 @@ class Process:
     def run(self) -> int:
         """Run until a signal asks to stop.
 
-        Raises `CannotBind` if the node's port cannot be had, ConfigError if the others have a newer configuration.
+        Raises `CannotBind` if the node's port cannot be had, ConfigError if the others have a newer configuration,
+        `EvictedError`.
         """
         self._chassis.catch_signals()
         self.node.link.start()
@@ -95,7 +100,8 @@ class Process:
             if evicted is not None and evicted.is_fault_of_configuration:
                 raise ConfigError([Fault("error", None, "totem.config_version", evicted.text, "")])
             if evicted is not None:
-                _main.error("%s", evicted.text)
+                _main.critical("%s", evicted.text)
+                raise EvictedError(evicted.text)
         except FullLogError as error:
             _main.error("%s", error)
             return EXIT_FATAL

@@ -157,7 +157,7 @@ def test_a_watch_with_nothing_to_tell_ends_by_itself_and_with_its_gateway() -> N
     host.pump()
     assert host.answers.pop(number) == (Code.OK, {"number": begin["number"], "events": [], "lost": False})
     host.send(Op.WATCH, of="keys", after=begin["number"])
-    host.machine.gateway_gone(GATEWAY)
+    host.machine.gateway_gone(GATEWAY, world.now_ns)
     assert len(host.machine.watches) == 0
 
 
