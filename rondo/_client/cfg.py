@@ -7,11 +7,13 @@ from typing import Any
 
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.control import Control, ControlLink
-from rondo.errors import BadHandle
+from rondo.errors import BadHandle, FailedOperation
 from rondo.protocol.control_gateway import Op
 
 SHUTDOWN_TIMEOUT_S = 30.0
 """Those who have a say are given five seconds."""
+RELOAD_TIMEOUT_S = 60.0
+"""Nodes are given half a minute to read their file."""
 
 
 class Cfg:
@@ -24,6 +26,14 @@ class Cfg:
         """Have a member of the ring leave it at once and stop; its log and ours say why. Raises NotExist: it is no
         member; Disconnected if nobody knows whether it was done."""
         self._control.ask(Op.KILL, node=node, reason=reason, timeout=timeout, may_repeat=False)
+
+    def reload(self, timeout: float | None = RELOAD_TIMEOUT_S) -> tuple[str, ...]:
+        """Have all nodes read their configuration anew, and change together. The options that have changed. Raises
+        FailedOperation if nothing has: its text says which nodes have what against it, with file and line."""
+        said = _ask_alone(self._control, Op.RELOAD, {}, timeout)
+        if said["faults"]:
+            raise FailedOperation("; ".join(f"node {each['node']}: {each['fault']}" for each in said["faults"]))
+        return tuple(said["changed"])
 
     def reopen_logs(self, timeout: float | None = TIMEOUT_S) -> None:
         """Have every process of this node open its log files anew."""

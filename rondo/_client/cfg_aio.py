@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rondo._client import cfg as blocking
 from rondo._client.ask_link import TIMEOUT_S
-from rondo._client.cfg import SHUTDOWN_TIMEOUT_S, Tracker
+from rondo._client.cfg import RELOAD_TIMEOUT_S, SHUTDOWN_TIMEOUT_S, Tracker
 from rondo._client.control import Control
 
 
@@ -20,6 +20,10 @@ class Cfg:
     async def kill(self, node: int, reason: str = "", timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""
         await asyncio.to_thread(self._asked.kill, node, reason, timeout)
+
+    async def reload(self, timeout: float | None = RELOAD_TIMEOUT_S) -> tuple[str, ...]:
+        """As `rondo`'s."""
+        return await asyncio.to_thread(self._asked.reload, timeout)
 
     async def reopen_logs(self, timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""

@@ -20,7 +20,9 @@ from typing import Any
 
 import zmq
 
+from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlServer, Handler
+from rondo.node.logs import LogError
 from rondo.node.service import Start
 
 STATUS_SCHEMA = 1
@@ -48,6 +50,9 @@ class Chassis:
             self._own.add(STANDARD_INPUT)
         for each in self._own:
             self.poll.register(each, select.EPOLLIN)
+        self.on_reload: Callable[[NodeConfig], None] = lambda _config: None
+        """Called with the configuration that is in force from now on; only what can change is another (rondo.config.
+        changes)."""
         self._control: ControlServer | None = None
         self._must_reopen_logs = False
 
@@ -76,6 +81,7 @@ class Chassis:
         has besides; `log_level`; and the operations of its own. Raises `rondo.ipc.remote.SocketError`."""
         common = {"status": lambda _request: {**self._head(), **status()}, "log_level": self._on_log_level}
         common["reopen_logs"] = self._on_reopen_logs
+        common["reload"] = self._on_reload
         self._control = ControlServer(context, self._start.run_dir, self._service, {**common, **(handlers or {})})
         self._control_fd = int(self._control.socket.getsockopt(zmq.FD))
         self._own.add(self._control_fd)
@@ -102,6 +108,21 @@ class Chassis:
     def _on_reopen_logs(self, _request: dict[str, Any]) -> dict[str, Any]:
         self.reopen_logs()
         return {}
+
+    def _on_reload(self, request: dict[str, Any]) -> dict[str, Any]:
+        """control says so, once the nodes have agreed."""
+        packed = request.get("config")
+        try:
+            config = NodeConfig.from_msgpack(packed if isinstance(packed, bytes) else b"")
+            self.reconfigure(config)
+        except (NodeConfigError, LogError) as error:
+            raise ValueError(str(error)) from None
+        self.on_reload(config)
+        return {}
+
+    def reconfigure(self, config: NodeConfig) -> None:
+        """Log as this says. Raises LogError."""
+        self._start.logs.change(config.log_settings(self._service))
 
     def reopen_logs(self) -> None:
         """Open this service's log file anew."""

@@ -38,6 +38,10 @@ class Op(IntEnum):
     """`{}`: what `rondo nodes --json` prints, but for the links, which totem knows."""
     KILL = 9
     """`{"node", "reason"}`: this member of the ring leaves it at once, and ends."""
+    RELOAD = 10
+    """`{}`: all nodes read their configuration anew, and change together, or not at all: `{"changed": [option, ...],
+    "faults": [{"node", "name", "fault"}, ...]}`. With faults nothing has changed. TRY_AGAIN while another node has
+    asked for the same."""
     REOPEN_LOGS = 11
     """`{}`: every process of this node opens its log files anew."""
     SHUTDOWN = 12

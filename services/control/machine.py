@@ -75,6 +75,8 @@ class Machine:
         self._releases: deque[tuple[int, dict[str, int]]] = deque()
         """Numbers of events by the commit that makes them safe."""
         self._evicted = False
+        self._reloads: dict[int, list[Place]] = {}
+        """Who waits for the end of a reload of this node's, by its number."""
 
     @property
     def state(self) -> State:
@@ -193,15 +195,38 @@ class Machine:
             else:
                 self._answer(place, outcome.code, outcome.result)
 
-    def answer_with(self, totem: dict[str, Any] | None) -> None:
+    def answer_with(self, totem: dict[str, Any] | None, now_ns: int) -> None:
         """Answer all who wait for totem's status; None: it does not answer."""
         asked, self.totem_asked = self.totem_asked, []
         for place, op, arguments in asked:
             if totem is None:
                 self._answer(place, Code.TRY_AGAIN, "the ring process does not answer")
+            elif op == Op.RELOAD:
+                self._reload(place, totem, now_ns)
             else:
                 outcome = evaluate(self.core, op, arguments, totem)
                 self._answer(place, outcome.code, outcome.result)
+
+    def _reload(self, place: Place, totem: dict[str, Any], now_ns: int) -> None:
+        """A client wants all nodes to read their configuration; it is answered when that has ended."""
+        reload = self.core.reload
+        number = reload.own_number
+        if number is None and reload.is_pending:
+            self._answer(place, Code.TRY_AGAIN, "another node is just having all nodes reload")
+            return
+        if number is None:
+            voters = [node for node in totem.get("rondo_members", []) if node in self.core.members]
+            number = self.core.propose_reload(voters, now_ns)
+        self._reloads.setdefault(number, []).append(place)
+
+    def _tell_outcomes(self) -> None:
+        outcomes, self.core.reload.outcomes = self.core.reload.outcomes, []
+        for outcome in outcomes:
+            names = self.core.setup.names
+            faults = [{"node": node, "name": names.get(node, ""), "fault": text} for node, text in outcome.faults]
+            result = {"changed": list(outcome.changed), "faults": faults}
+            for place in self._reloads.pop(outcome.number, []):
+                self._waiting.append((self._commit + 1, place, Code.OK, result))
 
     def gateway_gone(self, identity: bytes, now_ns: int) -> None:
         """A gateway's connection has ended."""
@@ -225,6 +250,10 @@ class Machine:
         self.answers.append((identity, gateway.encode(gateway.Answer(0, connection, number, code, pack(result)))))
 
     def _fail_waiting(self, why: str) -> None:
+        for places in self._reloads.values():
+            for place in places:
+                self._answer(place, Code.LIBRARY, why)
+        self._reloads.clear()
         while self._waiting:
             self._answer(self._waiting.popleft()[1], Code.LIBRARY, why)
 
@@ -239,6 +268,7 @@ class Machine:
         self._shut_down()
         core = self.core
         core.advance(now_ns)
+        self._tell_outcomes()
         if core.changed and self._commit - self._committed < COMMITS_MAX:
             self._make_commit()
         if core.evict is not None and not self._evicted:
@@ -278,6 +308,7 @@ class Machine:
             "position": core.n,
             "commits": self._committed,
             "watches": len(self.watches),
+            "is_reloading": core.reload.is_pending,
             "shutdown_trackers": len(self.shutdowns),
             "keys": len(core.keys),
             "ring": {"representative": core.ring.representative, "sequence": core.ring.sequence},

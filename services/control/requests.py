@@ -34,7 +34,7 @@ class _RefusedError(Exception):
 
 def needs_totem(op: int, arguments: dict[str, Any]) -> bool:
     """Whether totem has to be asked for its status first."""
-    return op == Op.NODES or (op in (Op.KEYS, Op.GET) and arguments.get("map") == STATS)
+    return op in (Op.NODES, Op.RELOAD) or (op in (Op.KEYS, Op.GET) and arguments.get("map") == STATS)
 
 
 def evaluate(core: Core, op: int, arguments: dict[str, Any], totem: dict[str, Any] | None = None) -> Outcome:

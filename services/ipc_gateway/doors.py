@@ -15,9 +15,14 @@ class Doors:
     """All fronts."""
 
     def __init__(self, local: LocalFront, remote: Front | None) -> None:
+        self._local = local
         self._fronts: dict[bytes, Front | LocalFront] = {LOCAL: local}
         if remote is not None:
             self._fronts[REMOTE] = remote
+
+    def open_to_others(self, *, is_open: bool) -> None:
+        """Whether other users of this machine may come and ask."""
+        self._local.open_to_others(is_open=is_open)
 
     def filenos(self) -> list[int]:
         """To be polled for input of clients."""

@@ -37,6 +37,10 @@ class LocalFront:
             high_water=SEND_ENVELOPES_MAX,
         )
 
+    def open_to_others(self, *, is_open: bool) -> None:
+        """Whether the file system lets other users come and ask at all."""
+        self._router.change_mode(MODE_OPEN if is_open else MODE_PRIVATE)
+
     def filenos(self) -> list[int]:
         """What to poll."""
         return [self._router.fileno()]

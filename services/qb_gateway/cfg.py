@@ -28,11 +28,15 @@ class CfgService:
 
     def __init__(self, config: NodeConfig, control: ControlLink) -> None:
         self._node_id = config.node_id
-        self._addresses = addresses_of(config)
+        self.reconfigure(config)
         self._mtu = config.netmtu - MTU_BESIDES
         self._is_knet = config.transport == "knet"
         self._control = control
         self._programs: set[Connection] = set()
+
+    def reconfigure(self, config: NodeConfig) -> None:
+        """The nodelist may be another one from now on."""
+        self._addresses = addresses_of(config)
 
     def opened(self, connection: Connection) -> None:
         """A program has connected."""

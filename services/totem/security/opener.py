@@ -130,6 +130,12 @@ class Opener:
         self._sessions: dict[bytes, tuple[Codec, ReplayWindow, bytes]] = {}
         """By the prefix of frames: what opens those of senders that are known."""
 
+    def set_members(self, members: frozenset[int] | None) -> None:
+        """The nodelist has these nodes from now on. A sender that is not in it any more is refused."""
+        self._members = members
+        if members is not None:
+            self._sessions = {key: each for key, each in self._sessions.items() if prefix_of(key).sender in members}
+
     def open(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
         """The frame in a datagram that came from the IP address `source`; None: refused, kept, or not a frame."""
         session = self._sessions.get(datagram[:PREFIX_SIZE])
