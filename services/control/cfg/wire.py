@@ -2,7 +2,7 @@
 
 The header of executive messages (id i32 @0, its low half the function, size i32 @8), then:
 
-    1 KILLNODE       288 bytes: node u32 @16, length of the reason u16 @24, reason[256] @26
+    1 KILLNODE       288 bytes: node u32 @16, length of the reason u16 @24, reason[256] @32
     2 SHUTDOWN        16 bytes
     3 RELOAD_CONFIG   32 bytes: source node u32 @16, a pointer of the sender's that nobody else reads @24
 
@@ -25,7 +25,7 @@ REASON_BYTES_MAX = 255
 """Corosync ends the text with a zero byte."""
 
 _HEADER = struct.Struct("<i4xi4x")
-_KILL = struct.Struct("<I4xH256s6x")
+_KILL = struct.Struct("<I4xH6x256s")
 _SOURCE = struct.Struct("<I4xQ")
 _MAGIC = b"RNDO"
 _MARK, _NUMBER_BITS = 0x524F, 48

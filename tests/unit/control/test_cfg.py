@@ -30,8 +30,8 @@ def _world(*nodes: int) -> World:
 def test_the_messages_are_those_of_corosync() -> None:
     kill = wire.encode_kill(3, "disk")
     assert len(kill) == 288
-    assert struct.unpack_from("<i4xi4xI4xH4s", kill) == (1 << 16 | 1, 288, 3, 4, b"disk")
-    assert kill[30:] == bytes(258)
+    assert struct.unpack_from("<i4xi4xI4xH6x4s", kill) == (1 << 16 | 1, 288, 3, 4, b"disk")
+    assert kill[36:] == bytes(252)
     assert wire.decode(kill) == wire.KillNode(3, "disk")
     assert wire.encode_shutdown() == struct.pack("<i4xi4x", 1 << 16 | 2, 16)
     assert wire.decode(wire.encode_shutdown()) == wire.Shutdown()
