@@ -29,15 +29,18 @@ pytestmark = pytest.mark.timeout(600)
 
 KILLS = int(os.environ.get("RONDO_KILLS", "5"))
 QUORUM = "quorum {\n    provider: corosync_votequorum\n}\n"
+KEY = "0123456789abcdef" * 16
 DONE_S_MAX = 60.0
 
 
 class Cluster:
     """Nodes with a file each, of which some run."""
 
-    def __init__(self, nodes: list[Node]) -> None:
+    def __init__(self, nodes: list[Node], *, secured: bool = False) -> None:
         self.nodes = {node.node_id: node for node in nodes}
         self.text = nodes[0].config.read_text() + QUORUM
+        if secured:
+            self.text = self.text.replace("secauth: off", f"crypto_cipher: aes256-gcm\n    key: {KEY}")
         for node in nodes:
             node.config = node.config.with_name(f"c{node.node_id}.conf")
 
@@ -115,7 +118,7 @@ def load(sender: Node, receiver: Node) -> Iterator[None]:
 
 
 def test_a_node_is_added_and_removed_under_load(make_nodes: MakeNodes) -> None:
-    cluster = Cluster(make_nodes(3))
+    cluster = Cluster(make_nodes(3), secured=True)
     cluster.write(1, 2)
     cluster.start(1, 2)
     one, two, three = cluster.nodes.values()

@@ -181,3 +181,13 @@ def test_quorum_events_outside_a_sync_only_when_it_changes() -> None:
     assert cluster.members[1].votes.set_expected(2)
     cluster.deliver()
     assert events == [ExpectedVotes(2)]
+
+
+def test_two_node_is_for_two_members() -> None:
+    """While a third one is there, more than half is needed."""
+    cluster = Cluster({1: 1, 2: 1, 3: 1}, options(two_node=True, wait_for_all=False))
+    cluster.start(1, 2, 3)
+    cluster.form(1, 2)
+    assert cluster.shows(1) == (3, 3, 2, 1, True)
+    cluster.form(1, 2, 3)
+    assert cluster.shows(1) == (3, 3, 3, 2, True)
