@@ -37,7 +37,7 @@ MUTANTS = (
         "if two_node and voters <= 2:",
         "if two_node:",
         "one vote is enough for two nodes only",
-        ("tests/unit/control",),
+        ("tests/unit/control/test_scenarios.py",),
     ),
     _control(
         _V,
@@ -58,7 +58,7 @@ MUTANTS = (
         "        if self.quorate and self.last_man_standing:\n",
         "        if self.last_man_standing:\n",
         "the window lowers expected votes where there is quorum only",
-        _VOTING,
+        ("tests/unit/control/test_scenarios.py",),
     ),
     _control(
         _V,

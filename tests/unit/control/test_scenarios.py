@@ -191,3 +191,13 @@ def test_two_node_is_for_two_members() -> None:
     assert cluster.shows(1) == (3, 3, 2, 1, True)
     cluster.form(1, 2, 3)
     assert cluster.shows(1) == (3, 3, 3, 2, True)
+
+
+def test_a_window_that_ends_without_quorum_lowers_nothing() -> None:
+    """It began while there was quorum, and the next loss has ended that."""
+    cluster = _started(FOUR, 1, 2, 3, 4, last_man_standing=True, last_man_standing_window_ms=2000)
+    cluster.kill(4)
+    cluster.form(1, 2, 3)
+    cluster.split((1,), (2, 3))
+    cluster.advance(3)
+    assert cluster.shows(1) == (4, 4, 1, 3, False)
