@@ -68,9 +68,10 @@ narrate: setup ## a scenario of the ring in the simulator, told step by step
 
 test: setup lint types imports unit simulation compiled cluster sam ## everything that must hold (under 10 minutes on 2 cores)
 
-lint: setup ## style and format
+lint: setup ## style, format, and the length and privacy rules of the house
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m tests.style
 
 format: setup ## put the format right
 	@$(BIN)/ruff check --fix .

@@ -227,9 +227,9 @@ class GroupPath:
         """One envelope of multicasts, as the client's library makes them; what comes of it is acknowledged."""
         first = self._request + 1
         self._request += len(payloads)
-        run = [first, int(Op.RUN), GROUP, int(Guarantee.AGREED), encode_body(list(payloads))]
+        batch = [first, int(Op.BATCH), GROUP, int(Guarantee.AGREED), encode_body(list(payloads))]
         before = self.position
-        self._tell(bus.Request(self.epoch, [[SESSION, first, self._request, encode_requests([run])]]))
+        self._tell(bus.Request(self.epoch, [[SESSION, first, self._request, encode_requests([batch])]]))
         assert self.position > before
         self._tell(bus.EventAck(self.epoch, [[SESSION, self.position]]))
 
@@ -292,7 +292,7 @@ def bus_rate(size: int, seconds: float) -> float:
 
 
 def cpg_rate(size: int, seconds: float) -> float:
-    """Messages per second of one client, in runs of about 64 KiB."""
+    """Messages per second of one client, in batches of about 64 KiB."""
     path, payloads = GroupPath(), [bytes(size)] * max(1, min(1000, (64 << 10) // size))
 
     def call() -> int:

@@ -22,9 +22,9 @@ from services.totem.keyring_file import Keys
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
 from services.totem.security.suites import SUITES
+from services.totem.transport.address_book import LinkSettings
 from services.totem.transport.base import TransportSettings
 from services.totem.transport.link import Link
-from services.totem.transport.place import LinkSettings
 from services.totem.wire.base import RingId
 from services.totem.wire.frames import encode_mcast
 

@@ -29,10 +29,10 @@ from rondo._client.connect import client_name
 from rondo._client.connection import CONNECT_TIMEOUT_S
 from rondo._client.control import Control, NodeInfo
 from rondo._client.control_aio import Cmap, Quorum, nodes
+from rondo._client.endpoint import endpoint_of
 from rondo._client.groups import Group as GroupOfSession
 from rondo._client.groups import GroupState
 from rondo._client.link import Handle
-from rondo._client.place import place_of
 from rondo._client.session import groups_of
 from rondo.errors import Timeout, TryAgain
 from rondo.events import Event, Member
@@ -226,7 +226,7 @@ class Cluster:
     def __init__(self, link: Link, handle: Handle) -> None:
         self._link = link
         self._handle = handle
-        self._control = Control(link.place)
+        self._control = Control(link.endpoint)
         self.cpg = Cpg(link, handle)
         """Process groups."""
         self.quorum = Quorum(self._control)
@@ -286,7 +286,7 @@ class connect:  # noqa: N801 - used like a function
         session_timeout: float | None = None,
     ) -> None:
         refuse_green_threads()
-        self._place = place_of(endpoint, key_file, server_key)
+        self._endpoint = endpoint_of(endpoint, key_file, server_key)
         check_seconds(timeout)
         check_seconds(session_timeout, "session_timeout")
         self._timeout = timeout
@@ -298,10 +298,10 @@ class connect:  # noqa: N801 - used like a function
 
     async def _connect(self) -> Cluster:
         handle = Handle()
-        link = Link(self._place, client_name(), Request, handle, self._lost_after_ms)
+        link = Link(self._endpoint, client_name(), Request, handle, self._lost_after_ms)
         session = link.session
         try:
-            no_answer = self._place.no_answer
+            no_answer = self._endpoint.no_answer
             await link.wait(lambda: session.is_open or session.ended is not None, self._timeout, no_answer)
             if session.ended is not None:
                 raise session.ended

@@ -10,9 +10,9 @@ from rondo._client import descriptors
 from rondo._client.arrival import ARRIVALS
 from rondo._client.batches import RequestFactory
 from rondo._client.dialling import dial
+from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group
 from rondo._client.link import Handle
-from rondo._client.place import Place
 from rondo._client.session import Session
 from rondo._client.worker import (
     ACK_BYTES,
@@ -34,18 +34,23 @@ class Link:
     """A session and its socket."""
 
     def __init__(
-        self, place: Place, name: str, request_factory: RequestFactory, handle: Handle, lost_after_ms: float | None
+        self,
+        endpoint: Endpoint,
+        name: str,
+        request_factory: RequestFactory,
+        handle: Handle,
+        lost_after_ms: float | None,
     ) -> None:
         """Raises InvalidParameter, AccessDenied."""
-        self.place = place
-        self._dealer = dial(place)
-        self.session = Session(name, request_factory, self, why_denied=place.denied)
+        self.endpoint = endpoint
+        self._dealer = dial(endpoint)
+        self.session = Session(name, request_factory, self, why_denied=endpoint.denied)
         self.is_closed = False
         self._forks = descriptors.forks
         self._loop = asyncio.get_running_loop()
         self._handle = weakref.ref(handle, self._forgotten)
         self._lost_after_ms = lost_after_ms
-        self._path = ipc_path(place.endpoint)
+        self._path = ipc_path(endpoint.url)
         self._waiting: set[asyncio.Future[None]] = set()
         self._takers: set[Group] = set()
         self._flush_is_due = False
@@ -154,7 +159,7 @@ class Link:
             session.refused()
         else:
             session.is_open = False
-            session.suspended(f"the connection to {self.place.endpoint} has broken")
+            session.suspended(f"the connection to {self.endpoint.url} has broken")
             dealer.send(session.hello())
             self._is_absent()
         self.notify()
@@ -178,7 +183,7 @@ class Link:
 
     def _lost(self) -> None:
         """The absence timer has run out; it stays where it is until the node is there."""
-        self.session.lost(f"no answer from {self.place.endpoint} for {time.monotonic() - self._absent_since_s:.0f} s")
+        self.session.lost(f"no answer from {self.endpoint.url} for {time.monotonic() - self._absent_since_s:.0f} s")
         self.notify()
 
     def _plan_retry(self, pause_s: float) -> None:
@@ -308,7 +313,7 @@ class Link:
 
     def forsake(self) -> None:
         """In a child process: close its copies."""
-        if self.place.keys is None:
+        if self.endpoint.keys is None:
             self.is_closed = True
             self._dealer.close()
 
@@ -320,4 +325,4 @@ class Link:
             self.close_now()
         else:
             self._loop.call_soon_threadsafe(self.close_now)
-        warnings.warn(f"unclosed connection to {self.place.endpoint}", ResourceWarning, stacklevel=2)
+        warnings.warn(f"unclosed connection to {self.endpoint.url}", ResourceWarning, stacklevel=2)

@@ -36,6 +36,10 @@ class Arrivals:
         """By ticket: the directory, the name in it, and whom to call."""
         self._last_ticket = 0
 
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
     def watch(self, path: Path, arrived: Callback) -> int | None:
         """Have `arrived` called, in a thread of its own, whenever something of this name appears, or its directory
         comes or goes. None: that cannot be. The number is for `forget`."""

@@ -13,7 +13,7 @@ from rondo._client import descriptors
 from rondo._client.arguments import check_seconds
 from rondo._client.descriptors import Wakeup, poll
 from rondo._client.dialling import dial
-from rondo._client.place import Place
+from rondo._client.endpoint import Endpoint
 from rondo.errors import AccessDenied, BadHandle, Disconnected, MessageError, Timeout, error_of
 from rondo.protocol.client_gateway import FROM_GATEWAY, Kind, decode, encode
 from rondo.protocol.codes import Code
@@ -31,9 +31,9 @@ class AskLink:
     request_kind: Kind
     reply_kind: Kind
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         """Raises InvalidParameter, AccessDenied."""
-        self._place = place
+        self._endpoint = endpoint
         self._forks = descriptors.forks
         self._lock = threading.Lock()
         self._wakeup = Wakeup()
@@ -41,7 +41,7 @@ class AskLink:
         self._is_torn = False
         """A request has ended half-way."""
         self._is_closed = False
-        self._dealer = dial(place)
+        self._dealer = dial(endpoint)
         descriptors.inherit(self)
 
     def send(self, blob: bytes, timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True) -> Any:
@@ -67,7 +67,7 @@ class AskLink:
         return result
 
     def _ask(self, blob: bytes, deadline_s: float | None, *, may_repeat: bool) -> tuple[int, Any]:
-        why = self._place.no_answer
+        why = self._endpoint.no_answer
         while True:
             self._number += 1
             self._dealer.send(encode(self.request_kind, 0, self._number, blob))
@@ -105,7 +105,7 @@ class AskLink:
             if dealer.is_broken:
                 dealer.is_broken = False
                 if dealer.is_denied:
-                    raise AccessDenied(self._place.denied)
+                    raise AccessDenied(self._endpoint.denied)
                 return None
 
     def _read(self, envelope: bytes) -> tuple[int, Any] | None:
@@ -132,5 +132,5 @@ class AskLink:
 
     def forsake(self) -> None:
         """In a child process: close its copy."""
-        if self._place.keys is None:
+        if self._endpoint.keys is None:
             self._dealer.close()

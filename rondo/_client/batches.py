@@ -81,7 +81,7 @@ class Batch:
             return [[self.first, self.op, *self.arguments]]
         if self.count == 1:
             return [[self.first, self.op, *self.arguments, self.payloads[0]]]
-        return [[self.first, int(Op.RUN), *self.arguments, encode_body(self.payloads)]]
+        return [[self.first, int(Op.BATCH), *self.arguments, encode_body(self.payloads)]]
 
     def _encode_what_is_left(self, dropped: set[int]) -> list[list[Any]]:
         """A query that means nothing has the number of what was given up."""

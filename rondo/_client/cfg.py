@@ -62,7 +62,7 @@ def _ask_alone(
     control: Control, op: Op, arguments: dict[str, Any], timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True
 ) -> Any:
     """Ask on a connection of its own: the answer may take long, or be what another one waits for."""
-    link = ControlLink(control.place)
+    link = ControlLink(control.endpoint)
     try:
         return link.ask(op, arguments, timeout, may_repeat=may_repeat)
     finally:
@@ -75,7 +75,7 @@ class Tracker:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._name = secrets.token_hex(16)
-        self._link = ControlLink(control.place)
+        self._link = ControlLink(control.endpoint)
         self._after = 0
         self.is_closed = False
         control.keep(self)

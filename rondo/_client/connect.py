@@ -4,7 +4,7 @@ import os
 import sys
 
 from rondo._client.connection import CONNECT_TIMEOUT_S, Cluster, connect_to
-from rondo._client.place import place_of
+from rondo._client.endpoint import endpoint_of
 
 
 def client_name() -> str:
@@ -39,4 +39,4 @@ def connect(
     Raises Timeout if there is no node, AccessDenied if it does not let this user or key in, NoResources if there are
     too many sessions, InvalidParameter for what is no endpoint or no key.
     """
-    return connect_to(place_of(endpoint, key_file, server_key), client_name(), timeout, session_timeout)
+    return connect_to(endpoint_of(endpoint, key_file, server_key), client_name(), timeout, session_timeout)

@@ -24,10 +24,10 @@ from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guaran
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg import Cfg
 from rondo._client.control import Cmap, Control, NodeInfo, Quorum, nodes_of
+from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group as GroupOfSession
 from rondo._client.groups import GroupState
 from rondo._client.link import Handle, Link, raise_on_top
-from rondo._client.place import Place
 from rondo._client.session import groups_of
 from rondo.errors import Timeout, TryAgain
 from rondo.events import Event, Member
@@ -323,7 +323,7 @@ class Cluster:
     def __init__(self, link: Link, handle: Handle) -> None:
         self._link = link
         self._handle = handle
-        self._control = Control(link.place)
+        self._control = Control(link.endpoint)
         self.cpg = Cpg(link, handle)
         """Process groups."""
         self.quorum = Quorum(self._control)
@@ -365,7 +365,7 @@ class Cluster:
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "connected" if self.is_connected else "not connected"
-        return f"<rondo.Cluster {self._link.place.endpoint}: {state}>"
+        return f"<rondo.Cluster {self._link.endpoint.url}: {state}>"
 
     def __enter__(self) -> "Cluster":
         return self
@@ -376,16 +376,16 @@ class Cluster:
         self.close()
 
 
-def connect_to(place: Place, name: str, timeout: float | None, session_timeout: float | None = None) -> Cluster:
-    """A connection to the gateway at `place`. Raises Timeout, AccessDenied, ..."""
+def connect_to(endpoint: Endpoint, name: str, timeout: float | None, session_timeout: float | None = None) -> Cluster:
+    """A connection to the gateway at `endpoint`. Raises Timeout, AccessDenied, ..."""
     refuse_green_threads()
     deadline_s = deadline_of(timeout)
     check_seconds(session_timeout, "session_timeout")
     handle = Handle()
-    link = Link(place, name, Request, handle, None if session_timeout is None else session_timeout * 1000)
+    link = Link(endpoint, name, Request, handle, None if session_timeout is None else session_timeout * 1000)
     session, cluster = link.session, None
     try:
-        link.wait(lambda: session.is_open or session.ended is not None, deadline_s, place.no_answer)
+        link.wait(lambda: session.is_open or session.ended is not None, deadline_s, endpoint.no_answer)
         if session.ended is not None:
             raise session.ended
         cluster = Cluster(link, handle)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from rondo import cmap, quorum
 from rondo._client.ask_link import TIMEOUT_S, AskLink
-from rondo._client.place import Place
+from rondo._client.endpoint import Endpoint
 from rondo.errors import BadHandle, NoResources
 from rondo.protocol.client_gateway import Kind
 from rondo.protocol.control_gateway import Op, encode_request
@@ -41,8 +41,8 @@ class Closable(Protocol):
 class Control:
     """The connection of one cluster object."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
         self._lock = threading.Lock()
         self._link: ControlLink | None = None
         self._watches: set[Closable] = set()
@@ -52,7 +52,7 @@ class Control:
         """Ask, and wait for the answer. Raises rondo.Error."""
         with self._lock:
             if self._link is None:
-                self._link = ControlLink(self.place)
+                self._link = ControlLink(self.endpoint)
             link = self._link
         return link.ask(op, arguments, timeout, may_repeat=may_repeat)
 
@@ -89,7 +89,7 @@ class Watch:
         self._control = control
         self._of = of
         self._prefix = prefix
-        self._link = ControlLink(control.place)
+        self._link = ControlLink(control.endpoint)
         self._after: int | None = None
         self.is_closed = False
         self.begin()

@@ -1,8 +1,8 @@
-"""The socket for a place: local in the calling thread, or remote by libzmq, which only remote clients load."""
+"""The socket for an endpoint: local in the calling thread, or remote by libzmq, which only remote clients load."""
 
 import os
 
-from rondo._client.place import Place
+from rondo._client.endpoint import Endpoint
 from rondo._client.state import DENIED
 from rondo.errors import AccessDenied, InvalidParameter, SecurityError
 from rondo.ipc.dealer import Dealer
@@ -15,18 +15,18 @@ HIGH_WATER_MARK = 1 << 30
 """Both directions are bounded by the windows of the protocol, and an envelope must never be dropped."""
 
 
-def dial(place: Place) -> Dealer:
+def dial(endpoint: Endpoint) -> Dealer:
     """A socket on its way to the gateway. Raises InvalidParameter for what is no endpoint, AccessDenied where the file
     system lets this user not in, SecurityError where what answers may be anybody's."""
     try:
-        if place.keys is None:
-            _check_server(place.endpoint)
-            _check_access(place.endpoint)
-            return LocalDealer(place.endpoint, high_water=HIGH_WATER_MARK, trusts=check_server)
+        if endpoint.keys is None:
+            _check_server(endpoint.url)
+            _check_access(endpoint.url)
+            return LocalDealer(endpoint.url, high_water=HIGH_WATER_MARK, trusts=check_server)
         from rondo.ipc.remote_dealer import CurveKeys, RemoteDealer
 
-        keys = CurveKeys(place.keys.server_public, place.keys.own.public, place.keys.own.secret)
-        return RemoteDealer(place.endpoint, keys)
+        keys = CurveKeys(endpoint.keys.server_public, endpoint.keys.own.public, endpoint.keys.own.secret)
+        return RemoteDealer(endpoint.url, keys)
     except SocketError as error:
         raise InvalidParameter(str(error)) from None
 

@@ -39,8 +39,8 @@ class GroupState(Enum):
 
 
 class Chunk:
-    """The events of one envelope: their last position, their size, and how many of them (a run is one) are not handled
-    yet."""
+    """The events of one envelope: their last position, their size, and how many of them (a batch is one) are not yet
+    handled."""
 
     __slots__ = ("bytes", "n", "open")
 
@@ -61,8 +61,8 @@ class Group:
         self.queue: deque[tuple[Chunk, Any]] = deque()
         self.handling: Chunk | None = None
         self.ready: Iterator[Event] = iter(())
-        """What was not taken yet of what `handling` is about: one event, or a run of messages. Taking from it needs no
-        lock."""
+        """What was not taken yet of what `handling` is about: one event, or a batch of messages. Taking from it needs
+        no lock."""
         self.taker: int | None = None
         """The thread that waits for events."""
         self.is_down = False
@@ -79,7 +79,7 @@ class Group:
 
     @property
     def has_ready(self) -> bool:
-        """Whether there is more of the run that was begun."""
+        """Whether there is more of the batch that was begun."""
         return length_hint(self.ready) > 0
 
     def take_chunk(self) -> None:
@@ -101,8 +101,8 @@ class Group:
             if type(raw) is Disconnected:
                 self.is_down = False
             return [raw]  # an event that the session made itself
-        if raw[1] == events.RUN:
-            return _run(self.name, raw)
+        if raw[1] == events.BATCH:
+            return _batch(self.name, raw)
         event = EVENTS[raw[1]](self.name, raw)
         if type(event) is Membership:
             self.members = event.members
@@ -128,8 +128,8 @@ def _message(name: str, raw: list[Any]) -> Message:
     return Message(name, member(node, pid), data, TRANSITIONAL if transitional else REGULAR, request)
 
 
-def _run(name: str, raw: list[Any]) -> list[Message]:
-    """The messages of a run, its body decoded already: many, so without a call for each."""
+def _batch(name: str, raw: list[Any]) -> list[Message]:
+    """The messages of a batch, its body decoded already: many, so without a call for each."""
     _, _, _, node, pid, transitional, payloads, first = raw
     new, sender, configuration = tuple.__new__, member(node, pid), TRANSITIONAL if transitional else REGULAR
     if first is None:

@@ -30,8 +30,8 @@ from rondo._client import descriptors
 from rondo._client.batches import RequestFactory
 from rondo._client.descriptors import Wakeup, poll
 from rondo._client.dialling import dial
+from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group
-from rondo._client.place import Place
 from rondo._client.session import Session
 from rondo._client.worker import ACK_BYTES, Worker
 from rondo.errors import BadHandle, Busy, Disconnected, Interrupted, Timeout
@@ -59,7 +59,7 @@ class Link:
 
     def __init__(
         self,
-        place: Place,
+        endpoint: Endpoint,
         client_name: str,
         request_factory: RequestFactory,
         handle: Handle,
@@ -67,9 +67,9 @@ class Link:
     ) -> None:
         """`lost_after_ms`: when the groups are told that the node is lost; None: when it gives up the session.
         Raises InvalidParameter, AccessDenied."""
-        self.place = place
-        self.dealer: Dealer = dial(place)
-        self.session = Session(client_name, request_factory, self, why_denied=place.denied)
+        self.endpoint = endpoint
+        self.dealer: Dealer = dial(endpoint)
+        self.session = Session(client_name, request_factory, self, why_denied=endpoint.denied)
         self.lost_after_ms = lost_after_ms
         self.lock = threading.Lock()
         self.holder = 0
@@ -388,7 +388,7 @@ class Link:
 
     def forsake(self) -> None:
         """In a child process: close its copies."""
-        if self.place.keys is None:
+        if self.endpoint.keys is None:
             self.release()
 
     def _forgotten(self, _handle: "weakref.ref[Handle]") -> None:
@@ -397,7 +397,7 @@ class Link:
             return
         self.is_closing = True
         self.wakeup.set()
-        warnings.warn(f"unclosed connection to {self.place.endpoint}", ResourceWarning, stacklevel=2)
+        warnings.warn(f"unclosed connection to {self.endpoint.url}", ResourceWarning, stacklevel=2)
 
 
 def raise_on_top() -> None:

@@ -6,7 +6,7 @@ feels. A message is *ordered* once it comes back as an event; a join or leave is
 query by its reply.
 
 Messages to one group that follow each other directly and have not been sent yet share a `Batch`, which travels and
-comes back as one run: what is done here is done per batch, but for the payload itself and the `Request` that tells the
+comes back as one: what is done here is done per batch, but for the payload itself and the `Request` that tells the
 application what becomes of it.
 
 A message can be given up: it was cancelled, its deadline is over, or the groups were told `Disconnected`. One that was
@@ -23,7 +23,7 @@ from typing import Any
 from rondo._client.batches import ORDERED, Batch, Request, RequestFactory
 from rondo.errors import Disconnected, Error, Interrupted, Timeout, TryAgain
 from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET
-from rondo.protocol.requests import REQUESTS_PER_BLOB_MAX, RUN_PAYLOAD_BYTES_MAX, Op, encode_requests
+from rondo.protocol.requests import BATCH_PAYLOAD_BYTES_MAX, REQUESTS_PER_BLOB_MAX, Op, encode_requests
 
 REQUEST_BYTES = 320
 """What a request counts for in the window besides its payload: the executive adds a header and keeps books of it."""
@@ -94,7 +94,7 @@ class Requests:
             and last.deadline_s == deadline_s
         ):  # fmt: skip
             index = last.count
-            if size <= RUN_PAYLOAD_BYTES_MAX and index < BATCH_MESSAGES_MAX:
+            if size <= BATCH_PAYLOAD_BYTES_MAX and index < BATCH_MESSAGES_MAX:
                 last.payloads.append(data)
                 last.count = index + 1
                 last.size += cost
@@ -106,7 +106,7 @@ class Requests:
                 self.bytes_unsent += cost
                 self.count_kept = kept + 1
                 return self._factory(last, index)
-        small = size <= RUN_PAYLOAD_BYTES_MAX
+        small = size <= BATCH_PAYLOAD_BYTES_MAX
         batch = Batch(self._owner, self.last_number + 1, Op.MCAST, (wire_name, guarantee), group, small)
         batch.payloads.append(data)
         batch.payload_bytes = size

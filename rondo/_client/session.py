@@ -27,7 +27,7 @@ from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, unpack
 from rondo.protocol.requests import Op
 
-_MESSAGES = (events.MESSAGE, events.RUN)
+_MESSAGES = (events.MESSAGE, events.BATCH)
 
 
 class Session(SessionState):
@@ -334,7 +334,7 @@ class Session(SessionState):
         by_name, resolve = self._by_wire_name, self.requests.resolve_messages
         for event in new:
             kind = event[1]
-            if kind == events.RUN:
+            if kind == events.BATCH:
                 event[6] = decode_body(event[6])
             elif kind != events.MESSAGE:
                 self._on_event(chunk, event)
@@ -345,7 +345,7 @@ class Session(SessionState):
                 chunk.open += 1
             request = event[7]
             if request is not None:
-                resolve(request, request + len(event[6]) - 1 if kind == events.RUN else request)
+                resolve(request, request + len(event[6]) - 1 if kind == events.BATCH else request)
         self._chunks.append(chunk)
         self._position = last
         if self.order_waiters:

@@ -147,7 +147,7 @@ class SessionState:
         return True
 
     def handled(self, group: Group) -> None:
-        """The event that was taken last was handled. Of a run that counts once all of it was."""
+        """The event that was taken last was handled. Of a batch that counts once all of it was."""
         chunk = group.handling
         if chunk is not None and not group.has_ready:
             group.handling = None

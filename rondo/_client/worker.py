@@ -46,7 +46,7 @@ class Worker:
         self._link = link
         self.ident: int | None = None
         """The thread, once it runs."""
-        self._path = ipc_path(link.place.endpoint)
+        self._path = ipc_path(link.endpoint.url)
         self._absent_since_s: float | None = time.monotonic()
         self._quick_until_s = time.monotonic() + QUICK_S
         self._retry_ms = RETRY_MS
@@ -157,8 +157,8 @@ class Worker:
         link.dealer.renew()
         link.dealer.send(link.session.hello())
         link.must_renew = False
-        if link.place.keys is None and not link.dealer.is_connected:
-            link.session.suspended(f"the connection to {link.place.endpoint} has broken")
+        if link.endpoint.keys is None and not link.dealer.is_connected:
+            link.session.suspended(f"the connection to {link.endpoint.url} has broken")
         link.notify()
 
     def _begin_again(self) -> None:
@@ -169,7 +169,7 @@ class Worker:
             link.session.refused()
         else:
             link.session.is_open = False
-            link.session.suspended(f"the connection to {link.place.endpoint} has broken")
+            link.session.suspended(f"the connection to {link.endpoint.url} has broken")
             dealer.send(link.session.hello())
         link.notify()
 
@@ -194,7 +194,7 @@ class Worker:
             self._retry_at_s = now_s + self._pause_s(now_s)
             link.dealer.tend(now_s)
         if not session.is_down and now_s >= self._lost_at_s():
-            session.lost(f"no answer from {link.place.endpoint} for {now_s - self._absent_since_s:.0f} s")
+            session.lost(f"no answer from {link.endpoint.url} for {now_s - self._absent_since_s:.0f} s")
             link.notify()
 
     def _lost_at_s(self) -> float:

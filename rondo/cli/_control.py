@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import rondo
 from rondo import paths
 from rondo._client.control import Control
-from rondo._client.place import place_of
+from rondo._client.endpoint import endpoint_of
 from rondo.cli.connecting import is_absent
 from rondo.cli.output import CommandError, Parser
 
@@ -24,10 +24,10 @@ def add_place(parser: Parser) -> None:
 def asking(arguments: argparse.Namespace) -> Iterator[Control]:
     """The node's control process. Raises CommandError."""
     try:
-        place = place_of(paths.client_socket(arguments.socket, arguments.run_dir))
-        if is_absent(place.endpoint):
-            raise CommandError(place.no_answer)
-        control = Control(place)
+        endpoint = endpoint_of(paths.client_socket(arguments.socket, arguments.run_dir))
+        if is_absent(endpoint.url):
+            raise CommandError(endpoint.no_answer)
+        control = Control(endpoint)
         try:
             yield control
         finally:

@@ -58,7 +58,7 @@ class Windows:
     window_size: int
     max_messages: int
     accelerated_window: int
-    wide: bool
+    wide_windows: bool
     """Neither window_size nor max_messages is configured: where all members are Rondo, both may be wider."""
     early_hold: bool
     """seqno_unchanged_const is not configured: where all are Rondo, the token is held as soon as all is sent."""

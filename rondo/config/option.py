@@ -4,6 +4,7 @@ The tables in `schema_totem` and `schema_node` are made of these. The reference,
 about a wrong value are generated from the declaration, so that none of them can disagree with what is enforced.
 """
 
+import dataclasses
 import ipaddress
 import re
 import types
@@ -47,6 +48,7 @@ def option(
     ignored: str = "",
     secret: bool = False,
     zero_is_default: bool = False,
+    node: str = "",
 ) -> Any:
     """Declare an option.
 
@@ -56,6 +58,7 @@ def option(
     ignored: why the option has no effect here; it is read for the sake of existing files and warned of.
     secret: its value is never shown.
     zero_is_default: 0 stands for the default, as it does in Corosync.
+    node: its field in what a node runs with (`rondo.config.node`), if that has another name: one with the unit in it.
     """
     extra = {
         "unit": unit,
@@ -64,6 +67,7 @@ def option(
         "ignored": ignored,
         "secret": secret,
         "zero_is_default": zero_is_default,
+        "node": node,
     }
     return Field(default, description=meaning, ge=ge, le=le, json_schema_extra=typing.cast("Any", extra))
 
@@ -72,6 +76,17 @@ def extra(field: FieldInfo, name: str) -> Any:
     """A part of the declaration that is not pydantic's own: unit, derived, refused, ignored ..."""
     declared = field.json_schema_extra
     return declared.get(name) if isinstance(declared, dict) else None
+
+
+def values_for(record: type[Any], *sections: Section) -> dict[str, Any]:
+    """The options of these sections that the dataclass `record` has a field for, under the names of the fields."""
+    fields = {field.name for field in dataclasses.fields(record)}
+    return {
+        target: getattr(section, name)
+        for section in sections
+        for name, declared in type(section).model_fields.items()
+        if (target := extra(declared, "node") or name) in fields
+    }
 
 
 def bounds(field: FieldInfo) -> tuple[int | None, int | None]:

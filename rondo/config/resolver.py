@@ -2,7 +2,8 @@
 
 import ipaddress
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from rondo import paths
 from rondo.config import derive
@@ -19,7 +20,9 @@ from rondo.config.node import (
     SamSettings,
     SecuritySettings,
 )
+from rondo.config.option import values_for
 from rondo.config.schema_node import LoggerSubsys, Logging
+from rondo.config.schema_totem import Interface
 
 LOOPBACK = "127.0.0.1"
 BROADCAST = "255.255.255.255"
@@ -42,89 +45,57 @@ def resolve_as_first_node(loaded: Loaded, machine: Machine | None = None) -> Nod
 
 
 def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: paths.AnyPath | None) -> NodeConfig:
+    """What is written, under its name in `NodeConfig`; over it, what follows from other options or the machine."""
+    config, interface = loaded.config, derive.link(loaded.config)[1]
+    written = values_for(NodeConfig, config.totem, interface, config.system, config.cpg)
     state = _state_dir(loaded, state_dir)
-    config, totem = loaded.config, loaded.config.totem
-    transport = derive.transport(config) if loaded.file else "udpu"
-    interface = derive.link(config)[1]
-    timers = derive.timers(totem, len(config.nodelist.node))
-    windows = derive.windows(totem)
     uids, gids = _allowed(loaded, machine)
-    return NodeConfig(
-        node_id=local.node_id,
-        node_name=local.name,
-        cluster_name=totem.cluster_name,
-        config_version=totem.config_version,
-        config_file=loaded.file,
-        transport=transport,
-        members=_members(loaded, local),
-        local_address=local.address,
+    follows: dict[str, Any] = {
+        "node_id": local.node_id,
+        "node_name": local.name,
+        "node_names": {node_id_of(loaded, node): node.name for node in config.nodelist.node if node.name},
+        "config_file": loaded.file,
+        "members": _members(loaded, local),
+        **_network(loaded, local, interface),
+        **asdict(derive.timers(config.totem, len(config.nodelist.node))),
+        **asdict(derive.windows(config.totem)),
+        "security": _security(loaded, state),
+        "logging": _logging(loaded),
+        "allowed_uids": uids,
+        "allowed_gids": gids,
+        "state_dir": state,
+        "client_bytes_max": derive.client_bytes_max(config),
+        "remote": _remote(loaded),
+        "sam": SamSettings(**values_for(SamSettings, config.sam)),
+        "quorum": _quorum(loaded),
+    }
+    return NodeConfig(**(written | follows))
+
+
+def _network(loaded: Loaded, local: LocalNode, interface: Interface) -> dict[str, Any]:
+    """The transport, and what depends on it."""
+    config = loaded.config
+    transport = derive.transport(config) if loaded.file else "udpu"
+    return {
+        "transport": transport,
+        "local_address": local.address,
         # The one address that was chosen: several may be in the network, and the sockets must not choose again.
-        bindnetaddr="" if config.nodelist.node or not interface.bindnetaddr else local.address,
-        mcastaddr=_group(loaded, local) if transport == "udp" else "",
-        mcastport=interface.mcastport,
-        ttl=interface.ttl,
-        ip_dscp=totem.ip_dscp,
-        broadcast=interface.broadcast and transport == "udp",
-        block_unlisted_ips=totem.block_unlisted_ips,
-        ip_version=derive.ip_version(config) if loaded.file else "ipv4",
-        netmtu=totem.netmtu,
-        token_timeout_ms=timers.token_timeout_ms,
-        token_retransmit_ms=timers.token_retransmit_ms,
-        token_hold_ms=timers.token_hold_ms,
-        token_warning_percent=totem.token_warning,
-        join_timeout_ms=totem.join,
-        send_join_ms=totem.send_join,
-        consensus_timeout_ms=timers.consensus_timeout_ms,
-        merge_timeout_ms=totem.merge,
-        downcheck_timeout_ms=totem.downcheck,
-        fail_recv_const=totem.fail_recv_const,
-        seqno_unchanged_const=totem.seqno_unchanged_const,
-        miss_count_const=totem.miss_count_const,
-        window_size=windows.window_size,
-        max_messages=windows.max_messages,
-        cancel_token_hold_on_retransmit=totem.cancel_token_hold_on_retransmit,
-        consensus_early_ms=timers.consensus_early_ms,
-        accelerated_window=windows.accelerated_window,
-        wide_windows=windows.wide,
-        early_hold=windows.early_hold,
-        large_packets=windows.large_packets,
-        security=_security(loaded, state),
-        logging=_logging(loaded),
-        allowed_uids=uids,
-        allowed_gids=gids,
-        state_dir=state,
-        service_timeout_ms=config.system.service_timeout,
-        cpu_affinity=config.system.cpu_affinity,
-        sched_rr=config.system.sched_rr,
-        low_latency=config.system.low_latency,
-        log_bytes_max=config.system.log_bytes_max,
-        message_size_max=config.cpg.message_size_max,
-        qb_ipc=config.system.qb_ipc,
-        client_bytes_max=derive.client_bytes_max(config),
-        node_names={node_id_of(loaded, node): node.name for node in config.nodelist.node if node.name},
-        remote=_remote(loaded),
-        sam=SamSettings(**config.sam.model_dump()),
-        knet=_knet(loaded) if transport == "knet" else KnetSettings(),
-        quorum=_quorum(loaded),
-    )
+        "bindnetaddr": "" if config.nodelist.node or not interface.bindnetaddr else local.address,
+        "mcastaddr": _group(loaded, local) if transport == "udp" else "",
+        "broadcast": interface.broadcast and transport == "udp",
+        "ip_version": derive.ip_version(config) if loaded.file else "ipv4",
+        "knet": _knet(loaded) if transport == "knet" else KnetSettings(),
+    }
 
 
 def _quorum(loaded: Loaded) -> QuorumSettings:
     quorum = loaded.config.quorum
-    return QuorumSettings(
-        enabled=quorum.provider is not None,
-        expected_votes=quorum.expected_votes,
-        votes=quorum.votes,
-        node_votes={node_id_of(loaded, node): node.quorum_votes for node in loaded.config.nodelist.node},
-        two_node=quorum.two_node,
-        wait_for_all=quorum.two_node if quorum.wait_for_all is None else quorum.wait_for_all,
-        last_man_standing=quorum.last_man_standing,
-        last_man_standing_window_ms=quorum.last_man_standing_window,
-        auto_tie_breaker=quorum.auto_tie_breaker,
-        auto_tie_breaker_node=quorum.auto_tie_breaker_node,
-        allow_downscale=quorum.allow_downscale,
-        expected_votes_tracking=quorum.expected_votes_tracking,
-    )
+    follows: dict[str, Any] = {
+        "enabled": quorum.provider is not None,
+        "node_votes": {node_id_of(loaded, node): node.quorum_votes for node in loaded.config.nodelist.node},
+        "wait_for_all": quorum.two_node if quorum.wait_for_all is None else quorum.wait_for_all,
+    }
+    return QuorumSettings(**(values_for(QuorumSettings, quorum) | follows))
 
 
 def _members(loaded: Loaded, local: LocalNode) -> dict[int, tuple[str, ...]]:

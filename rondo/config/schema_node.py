@@ -91,6 +91,7 @@ class System(Section):
         unit="ms",
         ge=100,
         le=3_600_000,
+        node="service_timeout_ms",
     )
     log_bytes_max: Number = option(
         64 * MIB,

@@ -47,7 +47,7 @@ class Quorum(Section):
         False, "Some time after a loss that left quorum, expected votes sink to those that are present."
     )
     last_man_standing_window: Number = option(
-        10_000, "How long after the loss.", unit="ms", ge=1, le=24 * 60 * 60 * 1000
+        10_000, "How long after the loss.", unit="ms", ge=1, le=24 * 60 * 60 * 1000, node="last_man_standing_window_ms"
     )
     auto_tie_breaker: Switch = option(
         False, "Exactly half of the votes is enough for the half with the tie breaker node in it."

@@ -193,7 +193,12 @@ class Totem(Section):
         le=TIMER_MS_MAX,
     )
     token_warning: Number = option(
-        75, "Share of the token timeout after which a late token is logged; 0 = never.", unit="percent", ge=0, le=100
+        75,
+        "Share of the token timeout after which a late token is logged; 0 = never.",
+        unit="percent",
+        ge=0,
+        le=100,
+        node="token_warning_percent",
     )
     token_retransmits_before_loss_const: Number = option(
         4,
@@ -229,6 +234,7 @@ class Totem(Section):
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
         zero_is_default=True,
+        node="join_timeout_ms",
     )
     send_join: Number = option(
         0,
@@ -236,6 +242,7 @@ class Totem(Section):
         unit="ms",
         ge=0,
         le=TIMER_MS_MAX,
+        node="send_join_ms",
     )
     consensus: MaybeNumber = option(
         None,
@@ -262,6 +269,7 @@ class Totem(Section):
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
         zero_is_default=True,
+        node="merge_timeout_ms",
     )
     downcheck: Number = option(
         1000,
@@ -270,6 +278,7 @@ class Totem(Section):
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
         zero_is_default=True,
+        node="downcheck_timeout_ms",
     )
     fail_recv_const: Number = option(
         2500,

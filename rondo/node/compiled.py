@@ -66,7 +66,7 @@ MODULES = (
     "services.ipc_gateway.doors",
     "services.ipc_gateway.front",
     "services.ipc_gateway.gateway",
-    "services.ipc_gateway.lap",
+    "services.ipc_gateway.keep_warm",
     "services.ipc_gateway.local_front",
     "services.ipc_gateway.process",
     "services.ipc_gateway.table",

@@ -82,7 +82,7 @@ class Logs:
         """Lines that outputs of former settings have lost."""
         self._queue: _Lines = queue.Queue(LINES_WAITING_MAX)
         self._handler = _Handing(self._queue)
-        self._outputs = _outputs(settings)
+        self._outputs = outputs(settings)
         self._failed = 0
         """Lines that an output has raised an error for."""
         self._writer = threading.Thread(target=self._write, name="log", daemon=True)
@@ -107,13 +107,13 @@ class Logs:
         """Log as these say from now on. Raises `LogError`; then nothing has changed."""
         if settings == self._settings:
             return
-        outputs = _outputs(settings)
+        made = outputs(settings)
         try:
-            self._queue.put_nowait(lambda: self._replace(outputs))
+            self._queue.put_nowait(lambda: self._replace(made))
         except queue.Full:
             raise LogError("too many lines wait to be logged; try again") from None
         self._settings = settings
-        logging.getLogger().setLevel(min((each.level for each in outputs), default=logging.CRITICAL))
+        logging.getLogger().setLevel(min((each.level for each in made), default=logging.CRITICAL))
 
     def _replace(self, outputs: list[logging.Handler]) -> None:
         former, self._outputs = self._outputs, outputs
@@ -230,10 +230,10 @@ def iso_time(seconds: float, *, milliseconds: bool = False) -> str:
 
 def outputs_beside_stderr(settings: LogSettings) -> list[logging.Handler]:
     """The configured file and syslog, for a process whose standard error has a use of its own. Raises `LogError`."""
-    return _outputs(replace(settings, to_stderr=False), has_last_resort=False)
+    return outputs(replace(settings, to_stderr=False), has_last_resort=False)
 
 
-def _outputs(settings: LogSettings, *, has_last_resort: bool = True) -> list[logging.Handler]:
+def outputs(settings: LogSettings, *, has_last_resort: bool = True) -> list[logging.Handler]:
     outputs: list[logging.Handler] = []
     debugging = settings.debug != "off"
 

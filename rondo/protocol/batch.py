@@ -1,8 +1,9 @@
-"""The multicast messages of CPG as totem and cpg both know them: one message, and a run of messages in one.
+"""The multicast messages of CPG as totem and cpg both know them: one message, and a batch of messages in one.
 
-MCAST is Corosync's, byte for byte. A *run* is Rondo's own: consecutive messages of one process to one group, whose
-payloads travel together, so that on the way from client to client costs are per run. Only Rondo nodes understand it. On
-a ring with others totem sends in its stead the MCASTs that it stands for, so cpg hands over runs whatever the ring is.
+MCAST is Corosync's, byte for byte. A *batch* is Rondo's own: consecutive messages of one process to one group, whose
+payloads travel together, so that on the way from client to client costs are per batch. Only Rondo nodes understand it.
+On a ring with others totem sends in its stead the MCASTs that it stands for, so cpg hands over batches whatever the
+ring is.
 
 All begin with a header of 16 bytes: id i32 = 2 << 16 | function, padding, size i32, padding. A name is 136 bytes:
 length u32, padding, 128 bytes.
@@ -12,7 +13,7 @@ length u32, padding, 128 bytes.
 | 0 | PROCJOIN | name @16, pid u32 @152, reason u32 @160 |
 | 1 | PROCLEAVE | the same |
 | 3 | MCAST | name @16, length u32 @152, pid u32 @160, source @168 (node u32, 8 bytes of the sender's own), data @184 |
-| 8 | RUN | name, length, pid and source as MCAST, messages u32 @184, body @192 |
+| 8 | BATCH | name, length, pid and source as MCAST, messages u32 @184, body @192 |
 
 A body is a msgpack array of bin, the payloads, at least one.
 """
@@ -24,19 +25,19 @@ import struct
 from rondo.protocol.envelope import BusError, pack, unpack
 
 MCAST_FUNCTION = 3
-RUN_FUNCTION = 8
+BATCH_FUNCTION = 8
 _SERVICE = 2 << 16
 
 _MCAST = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQ")
-_RUN = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQI4x")
+_BATCH = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQI4x")
 MCAST_DATA_AT = _MCAST.size
-RUN_BODY_AT = _RUN.size
+BATCH_BODY_AT = _BATCH.size
 MCAST_ID = struct.pack("<i", _SERVICE | MCAST_FUNCTION)
 """First four bytes of every message to a group that is whole."""
-RUN_ID = struct.pack("<i", _SERVICE | RUN_FUNCTION)
-"""First four bytes of every run."""
-RUN_FIELDS = struct.Struct("<I4x128xI4xI20xI")
-"""At offset 16 of a run: length of the name, length of the body, pid, messages."""
+BATCH_ID = struct.pack("<i", _SERVICE | BATCH_FUNCTION)
+"""First four bytes of every batch."""
+BATCH_FIELDS = struct.Struct("<I4x128xI4xI20xI")
+"""At offset 16 of a batch: length of the name, length of the body, pid, messages."""
 _NAME_AT = 24
 _NODE = struct.Struct("<I")
 _NODE_AT = 168
@@ -48,13 +49,13 @@ _PROC_FIELDS = struct.Struct("<I4x128xI")
 _PROC_BYTES = 168
 
 MESSAGES_MAX = 1 << 16
-"""Of one run."""
+"""Of one batch."""
 MESSAGE_COST_BYTES = MCAST_DATA_AT + 64
-"""What each message of a run costs of the credit besides its payload: as much as if it went by itself."""
+"""What each message of a batch costs of the credit besides its payload: as much as if it went by itself."""
 
 
 def group_of(message: bytes) -> bytes:
-    """The group that a MCAST or a run is for."""
+    """The group that a MCAST or a batch is for."""
     return message[_NAME_AT : _NAME_AT + int.from_bytes(message[16:20], "little")]
 
 
@@ -77,7 +78,7 @@ def encode_mcast(group: bytes, node: int, pid: int, data: bytes) -> bytes:
 
 
 def encode_body(payloads: list[bytes]) -> bytes:
-    """The body of a run."""
+    """The body of a batch."""
     return pack(payloads)
 
 
@@ -85,32 +86,32 @@ def decode_body(body: bytes | memoryview) -> list[bytes]:
     """The payloads in a body. Raises `BusError`."""
     payloads = unpack(body, MESSAGES_MAX, MESSAGES_MAX + 1)
     if type(payloads) is not list or set(map(type, payloads)) != {bytes}:
-        raise BusError("a run is an array of payloads")
+        raise BusError("a batch is an array of payloads")
     return payloads
 
 
-def encode_run(group: bytes, node: int, pid: int, count: int, body: bytes) -> bytes:
-    """RUN: `body` holds `count` payloads."""
+def encode_batch(group: bytes, node: int, pid: int, count: int, body: bytes) -> bytes:
+    """BATCH: `body` holds `count` payloads."""
     length = len(body)
-    head = _RUN.pack(
-        _SERVICE | RUN_FUNCTION, RUN_BODY_AT + length, len(group), group, length, pid, node, 0, count
+    head = _BATCH.pack(
+        _SERVICE | BATCH_FUNCTION, BATCH_BODY_AT + length, len(group), group, length, pid, node, 0, count
     )  # fmt: skip
     return head + body
 
 
-def run_length(message: bytes) -> int:
-    """How many messages a message stands for: 1, or those of a run."""
-    if message[:4] != RUN_ID or len(message) < RUN_BODY_AT:
+def batch_length(message: bytes) -> int:
+    """How many messages a message stands for: 1, or those of a batch."""
+    if message[:4] != BATCH_ID or len(message) < BATCH_BODY_AT:
         return 1
     return int(_NODE.unpack_from(message, _COUNT_AT)[0])
 
 
-def expand_run(message: bytes) -> list[bytes]:
-    """The MCASTs that a run stands for, in its order. Raises `BusError`."""
-    name_length, length, pid, count = RUN_FIELDS.unpack_from(message, 16)
-    payloads = decode_body(message[RUN_BODY_AT : RUN_BODY_AT + length])
+def expand_batch(message: bytes) -> list[bytes]:
+    """The MCASTs that a batch stands for, in its order. Raises `BusError`."""
+    name_length, length, pid, count = BATCH_FIELDS.unpack_from(message, 16)
+    payloads = decode_body(message[BATCH_BODY_AT : BATCH_BODY_AT + length])
     if len(payloads) != count:
-        raise BusError(f"a run of {count} messages has {len(payloads)}")
+        raise BusError(f"a batch of {count} messages has {len(payloads)}")
     group = message[_NAME_AT : _NAME_AT + name_length]
     (node,) = _NODE.unpack_from(message, _NODE_AT)
     return [encode_mcast(group, node, pid, data) for data in payloads]

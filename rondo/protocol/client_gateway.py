@@ -75,38 +75,43 @@ class Kind(IntEnum):
     """gateway: reason; it is being stopped in order. Only to a client whose HELLO had flag 2."""
 
 
-_RING = record(is_u32, is_u64, array_of(is_u32))
+_RING = record(rep=is_u32, seq=is_u64, members=array_of(is_u32))
+_RESUME = record(session=is_u64, secret=is_bytes, epoch=is_u64, position=is_u64, settled=is_u64)
+_LIMITS = record(request_bytes=is_u64, requests=is_u64, message_bytes=is_u64, resume_ms=is_u64)
+_GOODBYE = record(code=is_u32, reason=is_text)
 FROM_CLIENT: dict[int, Check] = {
-    Kind.HELLO: record(is_u32, is_u32, is_text, optional(record(is_u64, is_bytes, is_u64, is_u64, is_u64))),
-    Kind.REQUEST: record(is_u64, is_u64, is_bytes),
-    Kind.ACK: record(is_u64),
-    Kind.BYE: record(is_u32, is_text),
-    Kind.SAM_REQUEST: record(is_u64, is_bytes),
-    Kind.CONTROL_REQUEST: record(is_u64, is_bytes),
+    Kind.HELLO: record(version=is_u32, flags=is_u32, name=is_text, resume=optional(_RESUME)),
+    Kind.REQUEST: record(first=is_u64, last=is_u64, blob=is_bytes),
+    Kind.ACK: record(n=is_u64),
+    Kind.BYE: _GOODBYE,
+    Kind.SAM_REQUEST: record(number=is_u64, blob=is_bytes),
+    Kind.CONTROL_REQUEST: record(number=is_u64, blob=is_bytes),
 }
+"""The shapes of what clients send, kind and epoch left out."""
 FROM_GATEWAY: dict[int, Check] = {
     Kind.WELCOME: record(
-        is_u32,
-        is_u32,
-        is_u32,
-        is_u64,
-        is_bytes,
-        is_u64,
-        is_u64,
-        optional(_RING),
-        record(is_u64, is_u64, is_u64, is_u64),
+        version=is_u32,
+        node_id=is_u32,
+        pid=is_u32,
+        session=is_u64,
+        secret=is_bytes,
+        position=is_u64,
+        taken=is_u64,
+        ring=optional(_RING),
+        limits=_LIMITS,
     ),
-    Kind.SETTLED: record(is_u64),
-    Kind.REPLY: record(is_bytes),
-    Kind.EVENTS: record(is_u64, is_u64, is_bytes),
-    Kind.LOST: record(is_text, array_of(is_u64)),
-    Kind.BYE: record(is_u32, is_text),
-    Kind.SLOW: record(is_u64, is_u64),
-    Kind.ERROR: record(is_u32, is_text),
-    Kind.SAM_REPLY: record(is_u64, is_u32, is_bytes),
-    Kind.CONTROL_REPLY: record(is_u64, is_u32, is_bytes),
-    Kind.STOPPING: record(is_text),
+    Kind.SETTLED: record(request=is_u64),
+    Kind.REPLY: record(blob=is_bytes),
+    Kind.EVENTS: record(first=is_u64, last=is_u64, blob=is_bytes),
+    Kind.LOST: record(reason=is_text, requests=array_of(is_u64)),
+    Kind.BYE: _GOODBYE,
+    Kind.SLOW: record(held_bytes=is_u64, cut_bytes=is_u64),
+    Kind.ERROR: record(code=is_u32, text=is_text),
+    Kind.SAM_REPLY: record(number=is_u64, code=is_u32, blob=is_bytes),
+    Kind.CONTROL_REPLY: record(number=is_u64, code=is_u32, blob=is_bytes),
+    Kind.STOPPING: record(reason=is_text),
 }
+"""The shapes of what the gateway sends."""
 
 
 def encode(kind: Kind, epoch: int, *fields: Any) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from rondo.protocol.envelope import BusError, decode_shape, is_bytes, is_u32, is_u64, pack, record, unpack
+from rondo.protocol.envelope import BusError, Check, decode_shape, is_bytes, is_u32, is_u64, pack, record, unpack
 from rondo.protocol.kinds import Kind
 
 REQUEST_BYTES_MAX = 64 * 1024
@@ -82,7 +82,7 @@ class Ask(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """control to the gateway."""
+    """control to the gateway: the answer."""
 
     epoch: int
     connection: bytes
@@ -98,11 +98,15 @@ class Forget(NamedTuple):
     connection: bytes
 
 
-_SHAPES: dict[Any, Any] = {
-    Kind.CONTROL_ASK: (Ask, record(is_u64, is_bytes, is_u64, is_bytes)),
-    Kind.CONTROL_ANSWER: (Answer, record(is_u64, is_bytes, is_u64, is_u32, is_bytes)),
-    Kind.CONTROL_FORGET: (Forget, record(is_u64, is_bytes)),
+SHAPES: dict[Kind, tuple[type[Ask | Answer | Forget], Check]] = {
+    Kind.CONTROL_ASK: (Ask, record(epoch=is_u64, connection=is_bytes, number=is_u64, blob=is_bytes)),
+    Kind.CONTROL_ANSWER: (
+        Answer,
+        record(epoch=is_u64, connection=is_bytes, number=is_u64, code=is_u32, blob=is_bytes),
+    ),
+    Kind.CONTROL_FORGET: (Forget, record(epoch=is_u64, connection=is_bytes)),
 }
+"""The shapes of the envelopes."""
 _KINDS: dict[type[Any], Kind] = {
     Ask: Kind.CONTROL_ASK,
     Answer: Kind.CONTROL_ANSWER,
@@ -117,7 +121,7 @@ def encode(envelope: Ask | Answer | Forget) -> bytes:
 
 def decode(frame: bytes) -> Ask | Answer | Forget:
     """The envelope that `frame` holds. Raises `BusError`."""
-    envelope: Ask | Answer | Forget = decode_shape(frame, _SHAPES)
+    envelope: Ask | Answer | Forget = decode_shape(frame, SHAPES)
     return envelope
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from rondo.protocol.envelope import (
     Check,
+    any_value,
     array_of,
     decode_shape,
     is_bytes,
@@ -20,6 +21,7 @@ from rondo.protocol.envelope import (
     optional,
     pack,
     record,
+    written_as,
 )
 from rondo.protocol.kinds import Kind
 from rondo.protocol.totem_reader import Again
@@ -206,29 +208,59 @@ def _is_gateway_kind(value: Any) -> bool:
     return value in (0, 1) and type(value) is int
 
 
-_PAIR = record(is_u64, is_u64)
-_WHO: tuple[Check, ...] = (is_u64, is_u32, is_u64, is_u32, is_u32, is_u32, is_bytes)
-_RING = record(is_u32, is_u64, array_of(is_u32))
-_SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
-    Kind.GATEWAY_HELLO: (GatewayHello, record(is_u64, is_u32, is_u32, _is_gateway_kind)),
-    Kind.CPG_WELCOME: (CpgWelcome, record(is_u64, is_u32, is_u32, is_u32, array_of(record(*_WHO)))),
-    Kind.OPEN: (Open, record(is_u64, array_of(record(*_WHO, optional(record(is_u64, is_u64, is_u64)))))),
+_PAIR = record(session=is_u64, request=is_u64)
+_RING = record(rep=is_u32, seq=is_u64, members=array_of(is_u32))
+_WHO: dict[str, Check] = {
+    "session": is_u64,
+    "pid": is_u32,
+    "start_time": is_u64,
+    "uid": is_u32,
+    "gid": is_u32,
+    "flags": is_u32,
+    "note": is_bytes,
+}
+_RESUME = record(epoch=is_u64, position=is_u64, settled=is_u64)
+_BLOB = record(session=is_u64, first=is_u64, last=is_u64, blob=is_bytes)
+SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
+    Kind.GATEWAY_HELLO: (
+        GatewayHello,
+        record(epoch=is_u64, version=is_u32, pid=is_u32, gateway=written_as(_is_gateway_kind, "u32")),
+    ),
+    Kind.CPG_WELCOME: (
+        CpgWelcome,
+        record(epoch=is_u64, version=is_u32, node_id=is_u32, pid=is_u32, sessions=array_of(record(**_WHO))),
+    ),
+    Kind.OPEN: (Open, record(epoch=is_u64, sessions=array_of(record(**_WHO, resume=optional(_RESUME))))),
     Kind.OPENED: (
         Opened,
-        record(is_u64, array_of(record(is_u64, is_u32, is_u64, is_u64, optional(_RING)))),
+        record(
+            epoch=is_u64,
+            sessions=array_of(record(session=is_u64, code=is_u32, position=is_u64, taken=is_u64, ring=optional(_RING))),
+        ),
     ),
-    Kind.CLOSE: (Close, record(is_u64, array_of(record(is_u64, is_u32)))),
-    Kind.REQUEST: (Request, record(is_u64, array_of(record(is_u64, is_u64, is_u64, is_bytes)))),
-    Kind.SETTLED: (Settled, record(is_u64, array_of(_PAIR))),
-    Kind.REPLY: (Reply, record(is_u64, array_of(record(is_u64, is_bytes)))),
-    Kind.EVENTS: (Events, record(is_u64, array_of(record(is_u64, is_u64, is_u64, is_bytes)))),
-    Kind.EVENT_ACK: (EventAck, record(is_u64, array_of(_PAIR))),
-    Kind.NOTICE: (Notice, record(is_u64, array_of(record(is_u64, is_u32, lambda detail: type(detail) is list)))),
-    Kind.LOST: (Lost, record(is_u64, is_text, array_of(record(is_u64, array_of(is_u64))))),
-    Kind.REOPEN: (Reopen, record(is_u64, array_of(is_u64))),
-    Kind.AGAIN: (Again, record(is_u64)),
+    Kind.CLOSE: (Close, record(epoch=is_u64, sessions=array_of(record(session=is_u64, reason=is_u32)))),
+    Kind.REQUEST: (Request, record(epoch=is_u64, requests=array_of(_BLOB))),
+    Kind.SETTLED: (Settled, record(epoch=is_u64, sessions=array_of(_PAIR))),
+    Kind.REPLY: (Reply, record(epoch=is_u64, replies=array_of(record(session=is_u64, blob=is_bytes)))),
+    Kind.EVENTS: (Events, record(epoch=is_u64, events=array_of(_BLOB))),
+    Kind.EVENT_ACK: (EventAck, record(epoch=is_u64, sessions=array_of(record(session=is_u64, n=is_u64)))),
+    Kind.NOTICE: (
+        Notice,
+        record(epoch=is_u64, notices=array_of(record(session=is_u64, what=is_u32, detail=array_of(any_value)))),
+    ),
+    Kind.LOST: (
+        Lost,
+        record(
+            epoch=is_u64,
+            reason=is_text,
+            sessions=array_of(record(session=is_u64, requests=array_of(is_u64))),
+        ),
+    ),
+    Kind.REOPEN: (Reopen, record(epoch=is_u64, sessions=array_of(is_u64))),
+    Kind.AGAIN: (Again, record(epoch=is_u64)),
 }
-_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in _SHAPES.items()}
+"""The shapes of the envelopes."""
+_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in SHAPES.items()}
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -238,5 +270,5 @@ def encode(envelope: Envelope) -> bytes:
 
 def decode(frame: bytes) -> Envelope:
     """The envelope that `frame` holds. Raises `BusError`."""
-    envelope: Envelope = decode_shape(frame, _SHAPES)
+    envelope: Envelope = decode_shape(frame, SHAPES)
     return envelope

@@ -111,26 +111,48 @@ def is_u64(value: Any) -> bool:
     return type(value) is int and 0 <= value <= U64_MAX
 
 
+_NOTATIONS: dict[Check, str] = {
+    any_value: "any",
+    is_bool: "bool",
+    is_bytes: "bin",
+    is_text: "str",
+    is_u32: "u32",
+    is_u64: "u64",
+}
+
+
+def notation(check: Check) -> str:
+    """How the documents write what passes a check: `u32`, `[session u64, request u64]`, `[bin...]`, `bin/nil`."""
+    return _NOTATIONS[check]
+
+
+def written_as(check: Check, text: str) -> Check:
+    """`check`, which the documents write like this."""
+    _NOTATIONS[check] = text
+    return check
+
+
 def optional(check: Check) -> Check:
     """nil, or what passes `check`."""
-    return lambda value: value is None or check(value)
+    return written_as(lambda value: value is None or check(value), f"{notation(check)}/nil")
 
 
 def array_of(check: Check) -> Check:
     """An array of any length whose elements all pass."""
-    return lambda value: type(value) is list and all(map(check, value))
+    return written_as(lambda value: type(value) is list and all(map(check, value)), f"[{notation(check)}...]")
 
 
-def record(*checks: Check) -> Check:
-    """An array of exactly these elements."""
-    count = len(checks)
+def record(**checks: Check) -> Check:
+    """An array of exactly these elements, whose names the documents have."""
+    every, count = tuple(checks.values()), len(checks)
 
     def matches(value: Any) -> bool:
         return (
-            type(value) is list and len(value) == count and all(c(v) for c, v in zip(checks, value, strict=True))
+            type(value) is list and len(value) == count and all(c(v) for c, v in zip(every, value, strict=True))
         )  # fmt: skip
 
-    return matches
+    fields = (name if name == notation(check) else f"{name} {notation(check)}" for name, check in checks.items())
+    return written_as(matches, f"[{', '.join(fields)}]")
 
 
 def decode_shape(frame: bytes, shapes: Mapping[Any, tuple[type[Any], Check]]) -> Any:

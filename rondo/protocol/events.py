@@ -11,6 +11,7 @@ from typing import Any
 
 from rondo.protocol.envelope import (
     BusError,
+    Check,
     array_of,
     is_bool,
     is_bytes,
@@ -34,7 +35,7 @@ FAILED = 3
 """`[n, 3, request, code]`: an accepted request had no effect when its turn came."""
 
 
-RUN = 4
+BATCH = 4
 """`[n, 4, group, node, pid, transitional, body, first]`: messages that follow each other directly, and have one
 position in common. `batch.decode_body` gives the payloads; first = the number of the session's own request that
  the first of them is, the others being those that follow it; else nil."""
@@ -51,15 +52,20 @@ class Reason(IntEnum):
     PROCDOWN = 5
 
 
-_MEMBERS = array_of(record(is_u32, is_u32))
-_CHANGES = array_of(record(is_u32, is_u32, is_u32))
-_SHAPES = {
-    MESSAGE: record(is_u64, is_u32, is_bytes, is_u32, is_u32, is_bool, is_bytes, optional(is_u64)),
-    MEMBERSHIP: record(is_u64, is_u32, is_bytes, _MEMBERS, _CHANGES, _CHANGES, optional(is_u64)),
-    RING: record(is_u64, is_u32, is_u32, is_u64, array_of(is_u32)),
-    FAILED: record(is_u64, is_u32, is_u64, is_u32),
-    RUN: record(is_u64, is_u32, is_bytes, is_u32, is_u32, is_bool, is_bytes, optional(is_u64)),
+_MEMBERS = array_of(record(node=is_u32, pid=is_u32))
+_CHANGES = array_of(record(node=is_u32, pid=is_u32, reason=is_u32))
+_HEAD: dict[str, Check] = {"n": is_u64, "kind": is_u32}
+_SENDER: dict[str, Check] = {"group": is_bytes, "node": is_u32, "pid": is_u32, "transitional": is_bool}
+SHAPES: dict[int, Check] = {
+    MESSAGE: record(**_HEAD, **_SENDER, data=is_bytes, request=optional(is_u64)),
+    MEMBERSHIP: record(
+        **_HEAD, group=is_bytes, members=_MEMBERS, joined=_CHANGES, left=_CHANGES, request=optional(is_u64)
+    ),
+    RING: record(**_HEAD, rep=is_u32, seq=is_u64, members=array_of(is_u32)),
+    FAILED: record(**_HEAD, request=is_u64, code=is_u32),
+    BATCH: record(**_HEAD, **_SENDER, body=is_bytes, first=optional(is_u64)),
 }
+"""The shapes of the events, by kind."""
 
 
 def encode_events(events: list[list[Any]]) -> bytes:
@@ -75,7 +81,7 @@ def decode_events(blob: bytes) -> list[list[Any]]:
     for event in value:
         if type(event) is not list or len(event) < 2 or type(event[1]) is not int:
             raise BusError("an event is [position, kind, ...]")
-        shape = _SHAPES.get(event[1])
+        shape = SHAPES.get(event[1])
         if shape is None or not shape(event):
             raise BusError(f"event of kind {event[1]} of a wrong shape")
     return value

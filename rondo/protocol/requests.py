@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from rondo.protocol.batch import decode_body
-from rondo.protocol.envelope import BusError, array_of, is_u32, is_u64, pack, record, unpack
+from rondo.protocol.envelope import BusError, any_value, array_of, is_u32, is_u64, pack, record, unpack
 
 GROUP_NAME_BYTES_MAX = 128
 """CPG_MAX_NAME_LENGTH."""
@@ -21,9 +21,9 @@ REQUESTS_PER_BLOB_MAX = 1 << 16
 ELEMENTS_PER_BLOB_MAX = 8 * REQUESTS_PER_BLOB_MAX
 """A request has five elements at most; more than this in all is refused before it takes memory."""
 
-RUN_PAYLOAD_BYTES_MAX = 32 * 1024
-"""Larger messages do not gain by being in a run, and go by themselves."""
-RUN_BODY_BYTES_MAX = 512 * 1024
+BATCH_PAYLOAD_BYTES_MAX = 32 * 1024
+"""Larger messages do not gain by being in a batch, and go by themselves."""
+BATCH_BODY_BYTES_MAX = 512 * 1024
 
 REQUEST_CLOSE = 0xFFFF_FFFF_FFFF_FFFF
 """The number under which cpg itself submits the end of a session; no client's request has it."""
@@ -38,7 +38,7 @@ class Op(IntEnum):
     """`[r, 2, group]`: ordered; comes back as a membership event that names this request."""
     MCAST = 3
     """`[r, 3, group, guarantee, data]`: ordered; comes back as a message event that names this request."""
-    RUN = 4
+    BATCH = 4
     """`[r, 4, group, guarantee, body]`: several MCASTs in one, numbered r, r + 1 ...; the body: `batch`."""
     GROUPS = 16
     """`[r, 16]`: `[[group, [[node, pid], ...]], ...]`, groups in byte order of their names"""
@@ -59,7 +59,7 @@ class Guarantee(IntEnum):
     SAFE = 3
 
 
-_REPLIES = array_of(record(is_u64, is_u32, lambda _: True))
+_REPLIES = array_of(record(request=is_u64, code=is_u32, result=any_value))
 
 
 def encode_requests(requests: list[list[Any]]) -> bytes:
@@ -86,11 +86,11 @@ def decode_requests(blob: bytes) -> list[list[Any]]:
     return value
 
 
-def expand_runs(requests: list[list[Any]]) -> list[list[Any]]:
-    """The same requests with every run as the MCASTs that it stands for. Raises `BusError`."""
+def expand_batches(requests: list[list[Any]]) -> list[list[Any]]:
+    """The same requests with every batch as the MCASTs that it stands for. Raises `BusError`."""
     expanded: list[list[Any]] = []
     for request in requests:
-        if request[1] == Op.RUN and len(request) == 5 and type(request[4]) is bytes:
+        if request[1] == Op.BATCH and len(request) == 5 and type(request[4]) is bytes:
             number, _, group, guarantee, body = request
             payloads = enumerate(decode_body(body), number)
             expanded.extend([each, int(Op.MCAST), group, guarantee, data] for each, data in payloads)

@@ -10,7 +10,18 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from rondo.protocol.envelope import BusError, array_of, decode_shape, is_bytes, is_u32, is_u64, pack, record, unpack
+from rondo.protocol.envelope import (
+    BusError,
+    Check,
+    array_of,
+    decode_shape,
+    is_bytes,
+    is_u32,
+    is_u64,
+    pack,
+    record,
+    unpack,
+)
 from rondo.protocol.kinds import Kind
 
 REQUEST_BYTES_MAX = 2 * 1024 * 1024
@@ -73,7 +84,7 @@ class Ask(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """sam to the gateway."""
+    """sam to the gateway: the answer."""
 
     epoch: int
     connection: bytes
@@ -82,9 +93,27 @@ class Answer(NamedTuple):
     blob: bytes
 
 
-_ASK = record(is_u64, is_bytes, is_u64, is_u32, is_u64, is_u32, is_u32, array_of(is_u32), is_bytes)
-_ANSWER = record(is_u64, is_bytes, is_u64, is_u32, is_bytes)
-_SHAPES: dict[Any, Any] = {Kind.SAM_ASK: (Ask, _ASK), Kind.SAM_ANSWER: (Answer, _ANSWER)}
+SHAPES: dict[Kind, tuple[type[Ask | Answer], Check]] = {
+    Kind.SAM_ASK: (
+        Ask,
+        record(
+            epoch=is_u64,
+            connection=is_bytes,
+            number=is_u64,
+            pid=is_u32,
+            start_time=is_u64,
+            uid=is_u32,
+            gid=is_u32,
+            groups=array_of(is_u32),
+            blob=is_bytes,
+        ),
+    ),
+    Kind.SAM_ANSWER: (
+        Answer,
+        record(epoch=is_u64, connection=is_bytes, number=is_u64, code=is_u32, blob=is_bytes),
+    ),
+}
+"""The shapes of the envelopes."""
 _KINDS: dict[type[Any], Kind] = {Ask: Kind.SAM_ASK, Answer: Kind.SAM_ANSWER}
 
 
@@ -95,7 +124,7 @@ def encode(envelope: Ask | Answer) -> bytes:
 
 def decode(frame: bytes) -> Ask | Answer:
     """The envelope that `frame` holds. Raises `BusError`."""
-    envelope: Ask | Answer = decode_shape(frame, _SHAPES)
+    envelope: Ask | Answer = decode_shape(frame, SHAPES)
     return envelope
 
 

@@ -25,6 +25,7 @@ from rondo.protocol.envelope import (
     optional,
     pack,
     record,
+    written_as,
 )
 from rondo.protocol.kinds import Kind
 
@@ -131,19 +132,20 @@ class Again(NamedTuple):
 
 Envelope = Hello | Welcome | Log | Commit | Committed | Evict | Again
 
-_RING = record(is_u32, is_u64)
+_RING = record(rep=is_u32, seq=is_u64)
 _NODES = array_of(is_u32)
-_RING_ENTRY = record(is_u32, _RING)
-_SERVICE_ENTRY = record(is_u32, _RING, is_u32)
-_ENTRIES: dict[int, Check] = {
-    MESSAGE: record(is_u32, is_u32, is_bool, is_bytes),
-    TRANSITIONAL: record(is_u32, _NODES, _NODES),
-    REGULAR: record(is_u32, _RING, _NODES),
+_RING_ENTRY = record(kind=is_u32, ring=_RING)
+_SERVICE_ENTRY = record(kind=is_u32, ring=_RING, service=is_u32)
+ENTRIES: dict[int, Check] = {
+    MESSAGE: record(kind=is_u32, sender=is_u32, own=is_bool, data=is_bytes),
+    TRANSITIONAL: record(kind=is_u32, members=_NODES, left=_NODES),
+    REGULAR: record(kind=is_u32, ring=_RING, members=_NODES),
     SYNC_STEP: _SERVICE_ENTRY,
     SYNC_ACTIVATE: _SERVICE_ENTRY,
     SYNC_ABORT: _RING_ENTRY,
     SYNC_COMPLETE: _RING_ENTRY,
 }
+"""The shapes of the log's entries, by kind."""
 
 
 _RELOAD = b"\3\0\1\0"
@@ -160,33 +162,46 @@ def is_entry(value: Any) -> bool:
     """A log entry."""
     if type(value) is not list or not value or type(value[0]) is not int:
         return False
-    check = _ENTRIES.get(value[0])
+    check = ENTRIES.get(value[0])
     return check is not None and check(value)
 
 
-_SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
-    Kind.CONTROL_HELLO: (Hello, record(is_u64, is_u32, is_u32)),
+SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
+    Kind.CONTROL_HELLO: (Hello, record(epoch=is_u64, version=is_u32, pid=is_u32)),
     Kind.CONTROL_WELCOME: (
         Welcome,
-        record(is_u64, is_u32, is_u32, is_u32, is_u64, is_u64, optional(is_bytes), is_u64),
+        record(
+            epoch=is_u64,
+            version=is_u32,
+            node_id=is_u32,
+            pid=is_u32,
+            head=is_u64,
+            position=is_u64,
+            state=optional(is_bytes),
+            commit=is_u64,
+        ),
     ),
-    Kind.CONTROL_LOG: (Log, record(is_u64, array_of(record(is_u64, is_entry)))),
+    Kind.CONTROL_LOG: (
+        Log,
+        record(epoch=is_u64, entries=array_of(record(n=is_u64, entry=written_as(is_entry, "entry")))),
+    ),
     Kind.COMMIT: (
         Commit,
         record(
-            is_u64,
-            is_u64,
-            is_u64,
-            optional(is_bytes),
-            array_of(is_bytes),
-            array_of(record(is_u64, array_of(is_bytes))),
+            epoch=is_u64,
+            number=is_u64,
+            n=is_u64,
+            state=optional(is_bytes),
+            messages=array_of(is_bytes),
+            replies=array_of(record(n=is_u64, messages=array_of(is_bytes))),
         ),
     ),
-    Kind.COMMITTED: (Committed, record(is_u64, is_u64, is_u64)),
-    Kind.EVICT: (Evict, record(is_u64, is_bool, is_text)),
-    Kind.CONTROL_AGAIN: (Again, record(is_u64)),
+    Kind.COMMITTED: (Committed, record(epoch=is_u64, number=is_u64, queued_bytes=is_u64)),
+    Kind.EVICT: (Evict, record(epoch=is_u64, is_fault_of_configuration=is_bool, text=is_text)),
+    Kind.CONTROL_AGAIN: (Again, record(epoch=is_u64)),
 }
-_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in _SHAPES.items()}
+"""The shapes of the envelopes."""
+_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in SHAPES.items()}
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -196,5 +211,5 @@ def encode(envelope: Envelope) -> bytes:
 
 def decode(frame: bytes) -> Envelope:
     """The envelope that `frame` holds. Raises `BusError`."""
-    envelope: Envelope = decode_shape(frame, _SHAPES)
+    envelope: Envelope = decode_shape(frame, SHAPES)
     return envelope

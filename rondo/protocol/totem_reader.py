@@ -8,26 +8,29 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rondo.protocol.batch import MESSAGE_COST_BYTES, RUN_ID, run_length
+from rondo.protocol.batch import BATCH_ID, MESSAGE_COST_BYTES, batch_length
 from rondo.protocol.envelope import (
     U32_MAX,
     U64_MAX,
     Check,
     array_of,
     decode_shape,
+    is_bool,
     is_bytes,
     is_u32,
     is_u64,
+    notation,
     optional,
     pack,
     record,
+    written_as,
 )
 from rondo.protocol.kinds import Kind
 
 # Kinds of log entries.
 MESSAGE = 0
 """`[0, sender, tag, transitional, data]`: an executive message of service CPG, its 16-byte header included. It may be a
-run (`rondo.protocol.batch`); the request in its tag is then that of its last message."""
+batch (`rondo.protocol.batch`); the request in its tag is then that of its last message."""
 TRANSITIONAL = 1
 """`[1, [old rep, old seq], [new rep, new seq], members, left]`"""
 REGULAR = 2
@@ -152,23 +155,34 @@ class Again(NamedTuple):
 
 Envelope = Hello | Welcome | Log | Kept | Taken | Submit | SyncReply | Ack | Again
 
-_PAIR = record(is_u64, is_u64)
-_RING = record(is_u32, is_u64)
+_PAIR = record(session=is_u64, request=is_u64)
+_RING = record(rep=is_u32, seq=is_u64)
 _NODES = array_of(is_u32)
-_RING_ENTRY = record(is_u32, _RING)
-_ENTRIES: dict[int, Check] = {
-    TRANSITIONAL: record(is_u32, _RING, _RING, _NODES, _NODES),
-    REGULAR: record(is_u32, _RING, _NODES, _NODES, _NODES),
+_RING_ENTRY = record(kind=is_u32, ring=_RING)
+ENTRIES: dict[int, Check] = {
+    MESSAGE: record(
+        kind=is_u32,
+        sender=is_u32,
+        tag=optional(record(session=is_u64, request=is_u64, following=is_u32)),
+        transitional=is_bool,
+        data=is_bytes,
+    ),
+    TRANSITIONAL: record(kind=is_u32, old=_RING, new=_RING, members=_NODES, left=_NODES),
+    REGULAR: record(kind=is_u32, ring=_RING, members=_NODES, joined=_NODES, left=_NODES),
     SYNC_STEP: _RING_ENTRY,
     SYNC_ACTIVATE: _RING_ENTRY,
     SYNC_ABORT: _RING_ENTRY,
     SYNC_COMPLETE: _RING_ENTRY,
-    SKIP: record(is_u32),
+    SKIP: record(kind=is_u32),
 }
+"""The shapes of the log's entries, by kind."""
+
+REQUEST = record(session=is_u64, request=is_u64, guarantee=is_u32, note=optional(is_bytes), messages=array_of(is_bytes))
+"""The shape of an item of SUBMIT."""
 
 
 def is_entry(value: Any) -> bool:
-    """A log entry. Messages, nearly all there are, are looked at without calls into other functions."""
+    """A log entry, as `ENTRIES` has it. Messages, nearly all there are, are looked at without calls into functions."""
     if type(value) is not list or not value or type(value[0]) is not int:
         return False
     if value[0] == MESSAGE:
@@ -182,7 +196,7 @@ def is_entry(value: Any) -> bool:
             and (transitional is False or transitional is True)
             and (tag is None or _is_tag(tag))
         )
-    check = _ENTRIES.get(value[0])
+    check = ENTRIES.get(value[0])
     return check is not None and check(value)
 
 
@@ -200,7 +214,7 @@ def _is_tag(value: Any) -> bool:
 
 
 def _is_request(value: Any) -> bool:
-    """A SUBMIT item: as many as messages, and so looked at in the same way."""
+    """As `REQUEST` has it: as many as messages, and so looked at in the same way."""
     if type(value) is not list or len(value) != 5:
         return False
     session, request, guarantee, note, messages = value
@@ -217,36 +231,48 @@ def _is_request(value: Any) -> bool:
     )
 
 
-_SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
-    Kind.HELLO: (Hello, record(is_u64, is_u32, is_u32)),
+_ENTRY = written_as(is_entry, "entry")
+SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
+    Kind.HELLO: (Hello, record(epoch=is_u64, version=is_u32, pid=is_u32)),
     Kind.WELCOME: (
         Welcome,
         record(
-            is_u64,
-            is_u32,
-            is_u32,
-            is_u32,
-            is_u64,
-            is_u64,
-            optional(is_bytes),
-            optional(is_bytes),
-            array_of(_PAIR),
-            array_of(record(is_u64, is_u64, optional(is_bytes))),
-            is_u64,
+            epoch=is_u64,
+            version=is_u32,
+            node_id=is_u32,
+            pid=is_u32,
+            head=is_u64,
+            position=is_u64,
+            core=optional(is_bytes),
+            sessions=optional(is_bytes),
+            taken=array_of(_PAIR),
+            pending=array_of(record(session=is_u64, request=is_u64, note=optional(is_bytes))),
+            credit=is_u64,
         ),
     ),
-    Kind.LOG: (Log, record(is_u64, is_u64, array_of(is_entry))),
-    Kind.KEPT: (Kept, record(is_u64, array_of(record(is_u64, is_entry)))),
-    Kind.TAKEN: (Taken, record(is_u64, array_of(_PAIR), is_u64)),
-    Kind.SUBMIT: (Submit, record(is_u64, array_of(_is_request))),
-    Kind.SYNC_REPLY: (SyncReply, record(is_u64, is_u64, array_of(is_bytes))),
+    Kind.LOG: (Log, record(epoch=is_u64, first=is_u64, entries=array_of(_ENTRY))),
+    Kind.KEPT: (Kept, record(epoch=is_u64, entries=array_of(record(n=is_u64, entry=_ENTRY)))),
+    Kind.TAKEN: (Taken, record(epoch=is_u64, taken=array_of(_PAIR), credit=is_u64)),
+    Kind.SUBMIT: (
+        Submit,
+        record(epoch=is_u64, requests=array_of(written_as(_is_request, notation(REQUEST)))),
+    ),
+    Kind.SYNC_REPLY: (SyncReply, record(epoch=is_u64, n=is_u64, messages=array_of(is_bytes))),
     Kind.ACK: (
         Ack,
-        record(is_u64, is_u64, optional(is_bytes), optional(is_bytes), array_of(is_u64), array_of(is_u64)),
+        record(
+            epoch=is_u64,
+            n=is_u64,
+            core=optional(is_bytes),
+            sessions=optional(is_bytes),
+            kept=array_of(is_u64),
+            gone=array_of(is_u64),
+        ),
     ),
-    Kind.AGAIN: (Again, record(is_u64)),
+    Kind.AGAIN: (Again, record(epoch=is_u64)),
 }
-_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in _SHAPES.items()}
+"""The shapes of the envelopes."""
+_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in SHAPES.items()}
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -256,7 +282,7 @@ def encode(envelope: Envelope) -> bytes:
 
 def decode(frame: bytes) -> Envelope:
     """The envelope that `frame` holds. Raises `BusError`."""
-    envelope: Envelope = decode_shape(frame, _SHAPES)
+    envelope: Envelope = decode_shape(frame, SHAPES)
     return envelope
 
 
@@ -268,6 +294,6 @@ def request_cost(messages: list[bytes]) -> int:
 
 
 def message_cost(message: bytes) -> int:
-    """What one message takes of the credit; a run as much as the messages that it stands for."""
+    """What one message takes of the credit; a batch as much as the messages that it stands for."""
     cost = len(message) + MESSAGE_OVERHEAD_BYTES
-    return cost if message[:4] != RUN_ID else cost + run_length(message) * MESSAGE_COST_BYTES
+    return cost if message[:4] != BATCH_ID else cost + batch_length(message) * MESSAGE_COST_BYTES

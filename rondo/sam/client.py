@@ -6,7 +6,7 @@ import signal
 from enum import StrEnum
 from typing import Any
 
-from rondo._client.place import place_of
+from rondo._client.endpoint import endpoint_of
 from rondo.errors import BadHandle, Exists, InvalidParameter
 from rondo.protocol.sam_gateway import Op
 from rondo.sam.link import SamLink
@@ -41,7 +41,7 @@ class Client:
         self.id = ""
         self.is_started = False
         self._health = -1
-        self._link = SamLink(place_of(endpoint))
+        self._link = SamLink(endpoint_of(endpoint))
         try:
             self._link.ask(Op.HELLO, timeout=timeout)
         except BaseException:

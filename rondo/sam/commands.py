@@ -5,7 +5,7 @@ import secrets
 import signal
 from typing import Any
 
-from rondo._client.place import place_of
+from rondo._client.endpoint import endpoint_of
 from rondo.protocol.sam_gateway import Op
 from rondo.sam.client import Policy
 from rondo.sam.link import SamLink
@@ -22,7 +22,7 @@ class Sam:
 
     def __init__(self, endpoint: str | None = None) -> None:
         """Raises InvalidParameter, AccessDenied."""
-        self._link = SamLink(place_of(endpoint))
+        self._link = SamLink(endpoint_of(endpoint))
 
     def run(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from rondo.config import NodeConfig
+from rondo.config.node import QuorumSettings
 from services.control.cmap.values import Type, Value
 from services.control.quorum.settings import PROVIDER, Options
 
@@ -27,22 +28,14 @@ class Setup:
     """The configuration that this is made of, as NodeConfig packs it."""
 
 
+CONFIGURED = sorted({each.name for each in fields(Options)} & {each.name for each in fields(QuorumSettings)})
+"""What votequorum is made with just as it is configured: the fields of one name in both."""
+
+
 def setup_of(config: NodeConfig) -> Setup:
     """The setup of a node with this configuration."""
     quorum = config.quorum
-    options = Options(
-        PROVIDER,
-        quorum.expected_votes,
-        quorum.votes,
-        quorum.two_node,
-        quorum.wait_for_all,
-        quorum.last_man_standing,
-        quorum.last_man_standing_window_ms,
-        quorum.auto_tie_breaker,
-        quorum.auto_tie_breaker_node,
-        quorum.allow_downscale,
-        quorum.expected_votes_tracking,
-    )
+    options = Options(PROVIDER, **{name: getattr(quorum, name) for name in CONFIGURED})
     addresses = config.members
     if config.knet.addresses:
         addresses = {node: tuple(links.values()) for node, links in config.knet.addresses.items()}

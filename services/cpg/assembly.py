@@ -1,7 +1,8 @@
-"""Long messages: parts are put together here, and a message is delivered whole or not at all.
+"""Long messages: their parts are put together here, and a message is delivered whole or not at all.
 
-Parts of one message come in order, but between those of other senders. Who starts again from an acknowledged position
-in the middle of such a message needs its earlier parts: `needed_at` names their positions, and the log keeps them.
+The parts of one message come in order, with parts of other senders in between. A cpg that starts again from an
+acknowledged position may be in the middle of such a message, and needs its earlier parts. `needed_at` names the
+positions of these, and totem keeps them in its log.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From which position, and with which snapshot, a restarted cpg can go on: what may be acknowledged to totem.
 
-A snapshot taken at position p is good for every position from p until the state changes next. Sessions acknowledge when
-they like, so snapshots wait here until all have come that far.
+A snapshot that was taken at position p is good for every position from p until the state changes next. Sessions
+acknowledge at different times, so a snapshot waits here until all of them have come that far.
 """
 
 from __future__ import annotations

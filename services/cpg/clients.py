@@ -22,12 +22,12 @@ from rondo.protocol.requests import (
     Guarantee,
     Op,
     decode_requests,
-    expand_runs,
+    expand_batches,
 )
 from rondo.protocol.totem_reader import Again, request_cost
 from services.cpg import wire
 from services.cpg.answers import Answers
-from services.cpg.evaluate import evaluate, evaluate_mcast, evaluate_run
+from services.cpg.evaluate import evaluate, evaluate_batch, evaluate_mcast
 from services.cpg.gateways import Gateways, kinds_of
 from services.cpg.numbering import check_numbers
 from services.cpg.quotas import may_have_another_group
@@ -35,8 +35,8 @@ from services.cpg.session_table import SessionTable
 from services.cpg.sessions import Blob, Queued, Session
 
 _MCAST = int(Op.MCAST)
-_RUN = int(Op.RUN)
-_ORDERED = frozenset((int(Op.JOIN), int(Op.LEAVE), _MCAST, _RUN))
+_BATCH = int(Op.BATCH)
+_ORDERED = frozenset((int(Op.JOIN), int(Op.LEAVE), _MCAST, _BATCH))
 
 TURN_BYTES = 64 * 1024
 """What one session may submit before the others get their turn."""
@@ -242,8 +242,8 @@ class Clients(SessionTable):
         self.counters["requests"] += last - first + 1
         known = max(session.taken, session.submitted)
         if first <= known or first < session.expected:
-            # Sent again. What of a run was taken before can be left out only if it is taken apart.
-            requests = expand_runs(requests)
+            # Sent again. What of a batch was taken before can be left out only if it is taken apart.
+            requests = expand_batches(requests)
             numbers = [1] * len(requests)
         for request, count in zip(requests, numbers, strict=True):
             number = request[0]
@@ -258,8 +258,8 @@ class Clients(SessionTable):
     def _evaluate(self, session: Session, request: list[Any], count: int) -> None:
         if request[1] == _MCAST:
             result = evaluate_mcast(session, request, self.core.node_id, self.options.message_size_max)
-        elif request[1] == _RUN:
-            result = evaluate_run(session, request, self.core.node_id, count)
+        elif request[1] == _BATCH:
+            result = evaluate_batch(session, request, self.core.node_id, count)
         else:
             result = evaluate(session, request, self._may_join)
         if isinstance(result, Code):

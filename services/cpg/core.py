@@ -137,8 +137,8 @@ class Core:
             self._held.append((at, entry))
         elif isinstance(message, wire.Mcast):
             self._deliver(n, entry, self.table.groups.get(message.group), message.pid, message.data)
-        elif isinstance(message, wire.Run):
-            self._deliver_run(n, entry, message)
+        elif isinstance(message, wire.Batch):
+            self._deliver_batch(n, entry, message)
         elif isinstance(message, wire.PartialMcast):
             whole = self.assembly.add(at, n, entry[1], message)
             if whole is not None:
@@ -168,21 +168,21 @@ class Core:
             for session in group.local:
                 out[session].append(event if session != own else [*event[:7], request])
 
-    def _deliver_run(self, n: int, entry: Entry, run: wire.Run) -> None:
+    def _deliver_batch(self, n: int, entry: Entry, batch: wire.Batch) -> None:
         """Like as many messages, at one position."""
         _, sender, tag, transitional, _ = entry
-        group = self.table.groups.get(run.group)
+        group = self.table.groups.get(batch.group)
         if tag is not None:
             own, last, _ = tag
             self.ordered[own] = last
             if group is None or sender not in group.nodes or own not in group.local:
-                for request in range(last - run.messages + 1, last + 1):
+                for request in range(last - batch.messages + 1, last + 1):
                     self._failed(n, [own, request, 0], Code.NOT_EXIST)
         if group is None or sender not in group.nodes:
             return
-        event = [n, events.RUN, group.name, sender, run.pid, transitional, run.body]
+        event = [n, events.BATCH, group.name, sender, batch.pid, transitional, batch.body]
         for session in group.local:
-            first = tag[1] - run.messages + 1 if tag is not None and tag[0] == session else None
+            first = tag[1] - batch.messages + 1 if tag is not None and tag[0] == session else None
             self.out[session].append([*event, first])
 
     def _failed(self, n: int, tag: Tag, code: Code) -> None:

@@ -1,7 +1,7 @@
-"""Evaluation of one request: refused with a code, or what it has to become.
+"""Evaluates one request: it is refused with a code, or becomes a message for totem.
 
-Requests of a session are evaluated in their order, each against what will be the case once those before it are done
-(`Session.intended`): leaving, joining again and multicasting may be requested in one breath.
+The requests of a session are evaluated in their order. Each is judged by the state that will hold once those before it
+are done (`Session.intended`), so that a client may leave, join again and multicast without waiting in between.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rondo.protocol.batch import encode_run
+from rondo.protocol.batch import encode_batch
 from rondo.protocol.codes import Code
 from rondo.protocol.events import Reason
 from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, Guarantee, Op
@@ -76,13 +76,13 @@ def evaluate_mcast(session: Session, request: list[Any], node_id: int, message_s
     return Queued(number, request_cost(messages), guarantee, None, messages, None)
 
 
-def evaluate_run(session: Session, request: list[Any], node_id: int, count: int) -> Queued | Code:
-    """What a RUN of `count` messages, none of them too big, becomes, or the code with which all of it is refused."""
+def evaluate_batch(session: Session, request: list[Any], node_id: int, count: int) -> Queued | Code:
+    """What a BATCH of `count` messages, none of them too big, becomes, or the code with which all of it is refused."""
     number, _, group, guarantee, body = request
     code = _mcast_fault(session, group, guarantee, body)
     if code != Code.OK:
         return code
-    messages = [encode_run(group, node_id, session.pid, count, body)]
+    messages = [encode_batch(group, node_id, session.pid, count, body)]
     return Queued(number + count - 1, request_cost(messages), guarantee, None, messages, None, count)
 
 

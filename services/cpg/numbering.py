@@ -6,26 +6,26 @@ from typing import Any
 
 from rondo.protocol.batch import decode_body
 from rondo.protocol.envelope import BusError
-from rondo.protocol.requests import RUN_BODY_BYTES_MAX, RUN_PAYLOAD_BYTES_MAX, Op
+from rondo.protocol.requests import BATCH_BODY_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, Op
 
-_RUN = int(Op.RUN)
+_BATCH = int(Op.BATCH)
 
 
 def check_numbers(requests: list[list[Any]], first: int, last: int, message_size_max: int) -> list[int]:
-    """How many requests each of these is: runs are several. Raises `BusError` if they are not `first` to `last`."""
+    """How many requests each of these is: batches are several. Raises `BusError` if they are not `first` to `last`."""
     counts: list[int] = []
     due = first
-    size_max = min(RUN_PAYLOAD_BYTES_MAX, message_size_max)
+    size_max = min(BATCH_PAYLOAD_BYTES_MAX, message_size_max)
     for request in requests:
         if request[0] != due:
             break
         count = 1
-        if request[1] == _RUN:
+        if request[1] == _BATCH:
             if len(request) != 5 or type(request[4]) is not bytes:
-                raise BusError("a run is [number, operation, group, guarantee, body]")
-            payloads = decode_body(request[4]) if len(request[4]) <= RUN_BODY_BYTES_MAX else []
+                raise BusError("a batch is [number, operation, group, guarantee, body]")
+            payloads = decode_body(request[4]) if len(request[4]) <= BATCH_BODY_BYTES_MAX else []
             if not payloads or max(map(len, payloads)) > size_max:
-                raise BusError("what is in a run is too big for one")
+                raise BusError("what is in a batch is too big for one")
             count = len(payloads)
         counts.append(count)
         due += count

@@ -1,7 +1,7 @@
-"""The cpg process: one loop around one poll, between totem's socket and the gateways'. All may come and go.
+"""The cpg process: one loop around one poll, between totem's socket and the gateways'. Each of them may come and go.
 
-Nobody is waited for: totem is said hello to until it answers, and its death is known from its process; the gateways
-say hello themselves.
+The loop waits for none of them. It says hello to totem until totem answers, and learns of totem's death from its
+process. The gateways say hello themselves.
 """
 
 from __future__ import annotations

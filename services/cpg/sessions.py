@@ -44,7 +44,7 @@ class Queued(NamedTuple):
     """None: not submitted (a refusal, which is only there for its place, or a query)."""
     query: list[Any] | None
     requests: int = 1
-    """How many requests this is: of a run, `request` is the last one."""
+    """How many requests this is: of a batch, `request` is the last one."""
 
 
 class Session:

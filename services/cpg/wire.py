@@ -13,7 +13,7 @@ All begin with a header of 16 bytes: id i32 = 2 << 16 | function, padding, size 
 | 5 | DOWNLIST, 1568 bytes | old members u32 @16, left nodes u32 @24, 384 node ids u32 @32 |
 | 6 | PARTIAL_MCAST | name @16, total u32 @152, length u32 @160, pid u32 @168, part u32 @176, source @184, data @200 |
 | 7 | PARTS_AGAIN | the same; Rondo's own, unknown to C nodes, which drop it (they log unknown functions) |
-| 8 | RUN | several MCASTs in one, Rondo's own: see `rondo.protocol.batch` |
+| 8 | BATCH | several MCASTs in one, Rondo's own: see `rondo.protocol.batch` |
 
 PARTS_AGAIN is sent in the sync of a ring that new nodes join while a long message of the sender is half ordered: it
 gives them the parts that they missed, so that they see that message as all others do.
@@ -25,7 +25,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from rondo.protocol.batch import MCAST_DATA_AT, RUN_BODY_AT, RUN_FIELDS, RUN_FUNCTION, decode_body
+from rondo.protocol.batch import BATCH_BODY_AT, BATCH_FIELDS, BATCH_FUNCTION, MCAST_DATA_AT, decode_body
 from rondo.protocol.batch import encode_mcast as encode_one_mcast
 from rondo.protocol.envelope import BusError
 
@@ -52,7 +52,7 @@ class Function(IntEnum):
     DOWNLIST = 5
     PARTIAL_MCAST = 6
     PARTS_AGAIN = 7
-    RUN = RUN_FUNCTION
+    BATCH = BATCH_FUNCTION
 
 
 class Part(IntEnum):
@@ -98,7 +98,7 @@ class Mcast(NamedTuple):
     data: bytes | memoryview
 
 
-class Run(NamedTuple):
+class Batch(NamedTuple):
     """Consecutive messages to a group."""
 
     group: bytes
@@ -127,7 +127,7 @@ class DownList(NamedTuple):
     left: list[int]
 
 
-Message = ProcJoin | ProcLeave | JoinList | Mcast | Run | PartialMcast | DownList
+Message = ProcJoin | ProcLeave | JoinList | Mcast | Batch | PartialMcast | DownList
 
 _HEAD = struct.Struct("<i4xi4x")
 _PROC = struct.Struct("<i4xi4xI4x128sI4xI4x")
@@ -245,18 +245,18 @@ def _decode_mcast(message: bytes) -> Message:
     return Mcast(_group(name_length, name), pid, _data(message, MCAST_DATA_AT, length))
 
 
-def _decode_run(message: bytes) -> Message:
-    name_length, length, pid, count = RUN_FIELDS.unpack_from(message, 16)
-    if name_length > NAME_BYTES_MAX or length > len(message) - RUN_BODY_AT:
-        raise WireError(f"a run of {length} bytes in {len(message)}")
-    body = message[RUN_BODY_AT : RUN_BODY_AT + length]
+def _decode_batch(message: bytes) -> Message:
+    name_length, length, pid, count = BATCH_FIELDS.unpack_from(message, 16)
+    if name_length > NAME_BYTES_MAX or length > len(message) - BATCH_BODY_AT:
+        raise WireError(f"a batch of {length} bytes in {len(message)}")
+    body = message[BATCH_BODY_AT : BATCH_BODY_AT + length]
     try:
         found = len(decode_body(body))
     except BusError as error:
         raise WireError(str(error)) from None
     if found != count:
-        raise WireError(f"a run of {found} messages says {count}")
-    return Run(message[NAME_AT : NAME_AT + name_length], pid, count, body)
+        raise WireError(f"a batch of {found} messages says {count}")
+    return Batch(message[NAME_AT : NAME_AT + name_length], pid, count, body)
 
 
 def _decode_partial(message: bytes) -> Message:
@@ -286,7 +286,7 @@ _DECODERS = {
     _SERVICE | Function.PROCLEAVE: (_PROC.size, _decode_leave),
     _SERVICE | Function.JOINLIST: (_JOINLIST.size, _decode_join_list),
     _SERVICE | Function.MCAST: (_MCAST.size, _decode_mcast),
-    _SERVICE | Function.RUN: (RUN_BODY_AT, _decode_run),
+    _SERVICE | Function.BATCH: (BATCH_BODY_AT, _decode_batch),
     _SERVICE | Function.PARTIAL_MCAST: (_PARTIAL.size, _decode_partial),
     _SERVICE | Function.PARTS_AGAIN: (_PARTIAL.size, _decode_partial),
     _SERVICE | Function.DOWNLIST: (_DOWNLIST.size, _decode_down_list),

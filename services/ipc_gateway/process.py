@@ -23,7 +23,7 @@ from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
 from services.ipc_gateway.doors import Doors
 from services.ipc_gateway.front import Front
 from services.ipc_gateway.gateway import Gateway
-from services.ipc_gateway.lap import Lap
+from services.ipc_gateway.keep_warm import KeepWarm
 from services.ipc_gateway.limits import raise_descriptor_limit
 from services.ipc_gateway.local_front import LocalFront
 from services.ipc_gateway.remote import RemoteClients
@@ -75,7 +75,7 @@ class Process:
         endpoint = socket_endpoint(run_dir, "gateway.sock")
         self._doors = self._open_doors(endpoint, access)
         self._chassis.on_reload = self._reconfigure
-        self._lap = Lap(endpoint) if config.low_latency else None
+        self._keep_warm = KeepWarm(endpoint) if config.low_latency else None
         self._upstream = Upstream(run_dir)
         self._gateway = Gateway(self._doors, self._upstream, config.message_size_max, config.client_bytes_max)
         self._gateway.table.sessions_max = sessions_max
@@ -151,8 +151,8 @@ class Process:
             self._deaths.fileno(),
         ):
             self._poll.register(each, select.EPOLLIN)
-        if self._lap is not None:
-            self._poll.register(self._lap.fileno(), select.EPOLLIN)
+        if self._keep_warm is not None:
+            self._poll.register(self._keep_warm.fileno(), select.EPOLLIN)
 
     def _poll_clients(self, events: int) -> None:
         """Poll the clients for these events: for none while what they send would find no room."""
@@ -190,10 +190,10 @@ class Process:
         for connection in gone:
             gateway.detach(connection)
         gateway.flush()
-        if self._lap is not None:
-            self._lap.note(gateway.counters["requests"], now_s := time.monotonic())
-            if now_s >= self._lap.due_s or self._lap.fileno() in ready:
-                self._lap.turn(now_s)
+        if self._keep_warm is not None:
+            self._keep_warm.note(gateway.counters["requests"], now_s := time.monotonic())
+            if now_s >= self._keep_warm.due_s or self._keep_warm.fileno() in ready:
+                self._keep_warm.turn(now_s)
         if self._deaths.fileno() in ready or gateway.watched_anew or self._dying:
             self._look_after_processes()
         self._chassis.serve(ready)
@@ -210,8 +210,8 @@ class Process:
             each.tend(now_s)
             if each.retry_at_s is not None:
                 timeout_s = min(timeout_s, RETRY_CONNECT_S)
-        if self._lap is not None:
-            timeout_s = min(timeout_s, max(0.0, self._lap.due_s - now_s))
+        if self._keep_warm is not None:
+            timeout_s = min(timeout_s, max(0.0, self._keep_warm.due_s - now_s))
         if (self._clients_waited and not full) or self._look_at_all or self._doors.has_gone or self._chassis.has_more:
             return 0.0
         return min(timeout_s, RETRY_S) if self._gateway.has_blocked or self._dying else timeout_s
@@ -282,7 +282,7 @@ class Process:
                 **gateway.counters,
                 "denied": self._denied,
                 "bus_errors": self._upstream.errors + self._sam.errors + self._control_plane.errors,
-                "laps": self._lap.laps if self._lap is not None else 0,
+                "laps": self._keep_warm.warm_ups if self._keep_warm is not None else 0,
             },
             "sessions": [
                 {
@@ -300,8 +300,8 @@ class Process:
         }
 
     def _close(self) -> None:
-        if self._lap is not None:
-            self._lap.close()
+        if self._keep_warm is not None:
+            self._keep_warm.close()
         self._doors.close()
         self._upstream.close()
         self._sam.close()

@@ -19,7 +19,7 @@ checks        health checks by an executable
 health        health by lines in a FIFO
 hearing       what that changes
 adoption      processes that are not children of the keeper
-taking_up     after a restart: what there is
+reconcile     after a restart: what there is
 spec          what the keeper is told, and where the files of an application are
 keeper_link   SAM's side of the keeper
 keeper/       the parent of the applications

@@ -1,7 +1,7 @@
 """What happens to applications: started, heard, warned, killed, ended, restarted. What users ask is in `requests`.
 
 Nothing is done before it is written down, and nothing is forgotten by the keeper before its end is: killed at any
-point, SAM finds out from the table and from the keeper what there is (`taking_up`), and goes on from there.
+point, SAM finds out from the table and from the keeper what there is (`reconcile`), and goes on from there.
 
 The keeper starts a process of an application only if it has none; that is what makes two at a time impossible.
 """
@@ -41,9 +41,9 @@ from services.sam.keeper_link import KeeperLink
 from services.sam.loop import Loop
 from services.sam.past import Past
 from services.sam.quotas import Quotas
+from services.sam.reconcile import Reconciliation
 from services.sam.spec import Places, spec_of
 from services.sam.table import Table
-from services.sam.taking_up import TakingUp
 
 KILL_AGAIN_S = 1.0
 START_LATER_S = 0.1
@@ -80,7 +80,7 @@ class Manager:
         self._keeper = keeper
         self.hearing = Hearing(self.applications, pipes, table, clock, places, self.counters, self.mark_failed)
         self._checks = Checks(keeper, places)
-        self._taking_up = TakingUp(self, keeper)
+        self._reconciliation = Reconciliation(self, keeper)
         self._when_runs: dict[str, list[Done]] = {}
         self._when_over: dict[str, list[Done]] = {}
 
@@ -97,7 +97,7 @@ class Manager:
 
     def on_listed(self, found: list[list[Any]]) -> None:
         """The keeper tells all that it has, because it is asked to after a restart of one of us."""
-        self._taking_up.listed(found)
+        self._reconciliation.listed(found)
 
     def adopt(self, application: Application) -> bool:
         """Watch a process that is not a child of the keeper; False if it is dead."""

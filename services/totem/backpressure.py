@@ -1,14 +1,14 @@
-"""Backpressure: slowing the ring down while cpg does not keep up: the token waits a little at this node.
+"""Backpressure slows the ring down while cpg does not keep up: the token waits a little at this node.
 
-The log towards cpg has a bound. Above half of it nothing is taken from this node's own clients, but other nodes go on
-sending; and a client of this node that reads, but not as fast as all others send, would soon be cut off
-(cpg.client_bytes_max, by default as much as half of the log). As the ring turns only when every member passes the token
-on, a short pause before a token is read slows all of them, Corosync's nodes included, without breaking a rule. The
-pause grows with what is in the log.
+The log towards cpg has a bound. Above half of it totem takes nothing from this node's own clients, but other nodes go
+on sending. A client of this node that reads more slowly than all others send would soon be cut off
+(cpg.client_bytes_max, by default half of the log). The ring turns only as fast as every member passes the token on. So
+a short pause before a token is read slows all members, Corosync's nodes included, without breaking a rule. The pause
+grows with the log.
 
-Where the log has reached its bound nothing is read until cpg has taken something, or a fifth of the token time-out is
-over. That is for a cpg that is being started again; a bound is not kept by pauses alone, since each lets one rotation
-of messages through. A cpg that takes nothing any more does not get to hold up the whole ring: see `FullLog`.
+When the log has reached its bound nothing is read until cpg has taken something, or a fifth of the token time-out is
+over. This is for a cpg that is being started again. Pauses alone would not keep the bound, since each of them lets one
+rotation of messages through. A cpg that takes nothing any more must not hold up the whole ring: see `FullLog`.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Bus:
         while ring.submit_space() > 0 and (message := self._log.next_message()) is not None:
             safe = message.guarantee == Guarantee.SAFE
             # The last part of a long message is enough: a SAFE message is as safe as all that goes before it.
-            parts = message.expanded if message.is_run else None
+            parts = message.expanded if message.is_batch else None
             ring.submit(message.data, message.tag, safe=safe and message.tag[2] == 0, parts=parts)
             submitted = True
         node.answer_sync_steps()

@@ -1,11 +1,10 @@
 """When the node has to leave the ring because cpg does not take the log.
 
-What is ordered is kept until cpg has acknowledged it, so a cpg that is killed loses nothing. But a cpg that takes
-nothing for long - it is stopped, or hangs - must neither have totem grow without a bound nor slow the ring of all
-others down. While it does not read at all the ring is not braked, which would gain nothing; when the log has reached
-its bound the node leaves the ring: the ring process ends, is started again, and is a member without a cpg. The
-node's applications are told `Disconnected`, as when the ring process is killed, and are back in their groups when there
-is a cpg that works.
+What is ordered is kept until cpg has acknowledged it, so a cpg that is killed loses nothing. But cpg may stop reading
+for long, because it is stopped or hangs. Then totem must neither grow without a bound nor slow down the ring of all
+others. So the ring is not slowed for a cpg that does not read at all. When the log has reached its bound the node
+leaves the ring: the ring process ends, is started again, and is a member without a cpg. The node's applications are
+told `Disconnected`, as when the ring process is killed, and join their groups again once cpg works.
 """
 
 from __future__ import annotations

@@ -90,8 +90,9 @@ class Node:
         self.suspicion = Suspicion()
         self._absence = Absence(config.members, now_ns)
         self.link.on_unreachable = self._unreachable
-        self.words_due = True
-        """Whether what sam was left to say is out of date."""
+        self.death_notice_is_stale = True
+        """True after the ring, the key or the address changed: sam holds the LEAVE frame of the old ring and must be
+        sent a new one."""
         self._sequence = sequence
         self._text = LogText()
         self._now_ns = now_ns
@@ -191,7 +192,7 @@ class Node:
         elif self.link.is_up:
             self.ring.start(now_ns)
         self.settle()
-        self.words_due = True
+        self.death_notice_is_stale = True
         return True
 
     def reconfigure(self, config: NodeConfig, now_ns: int) -> None:
@@ -210,7 +211,7 @@ class Node:
         """This process may be a copy: a machine or a process brought back from a snapshot."""
         if self.link.protection is not None:
             self.link.protection.begin_life()
-            self.words_due = True
+            self.death_notice_is_stale = True
             self.counters["lives_begun"] += 1
 
     def leave(self, now_ns: int) -> None:
@@ -295,7 +296,7 @@ class Node:
     def _regular(self, event: RegularConfiguration) -> None:
         self._absence.ring(event.members, self._now_ns)
         self.suspicion.clear()
-        self.words_due = True
+        self.death_notice_is_stale = True
         self.log.regular(event.ring, event.members, event.joined, event.left)
         self.control.regular(self._place(shared=True), event.ring, event.members)
         self._text.tell(event, self._now_ns)
@@ -350,7 +351,7 @@ class Node:
             return {"fingerprint": protection.install_key(key, now_ns)}
         if do in ("use", "remove") and isinstance(key, str):
             change = protection.use_key if do == "use" else protection.remove_key
-            self.words_due = True  # those that are kept may be sealed with another key
+            self.death_notice_is_stale = True  # those that are kept may be sealed with another key
             return {"fingerprint": change(key, others, now_ns, force=force)}
         if do == "status":
             return protection.key_status(others, now_ns) | {"key_file": self.config.security.key_file}

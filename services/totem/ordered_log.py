@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from rondo.protocol import totem_reader
-from rondo.protocol.batch import MCAST_ID, RUN_ID, group_of, membership_of, run_length
+from rondo.protocol.batch import BATCH_ID, MCAST_ID, batch_length, group_of, membership_of
 from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError
 from rondo.protocol.totem_reader import ENTRY_OVERHEAD_BYTES, Entry, request_cost
 from services.totem.outgoing import Outgoing, SyncRing, Tag
@@ -39,12 +39,12 @@ WAITING_BYTES_MAX = 256 * 1024
 CREDIT_STEP_BYTES = QUEUE_BYTES_MAX // 8
 """Credit alone is told of once it grew by this much."""
 
-_TO_GROUPS = frozenset((MCAST_ID, RUN_ID))
+_TO_GROUPS = frozenset((MCAST_ID, BATCH_ID))
 
 
 class _Pending(NamedTuple):
     first: int
-    """Of the requests that are still to come: of a run there may be several."""
+    """Of the requests that are still to come: of a batch there may be several."""
     note: bytes | None
 
 
@@ -115,7 +115,7 @@ class OrderedLog:
                 if following == 0:
                     self._pending.pop((session, request), None)
             else:
-                tag = self._part_of_run(tag)
+                tag = self._part_of_batch(tag)
         if self.recording:
             self.head += 1
             self._entries.append([totem_reader.MESSAGE, sender, tag, transitional, data])
@@ -140,8 +140,8 @@ class OrderedLog:
             if not pids:
                 del self._own_groups[group]
 
-    def _part_of_run(self, tag: tuple[int, int, int, int, int]) -> tuple[int, int, int]:
-        """A run, or one of its messages, is in the log."""
+    def _part_of_batch(self, tag: tuple[int, int, int, int, int]) -> tuple[int, int, int]:
+        """A batch, or one of its messages, is in the log."""
         session, request, following, last, cost = tag
         self._queued_bytes -= cost
         if request == last:
@@ -308,8 +308,8 @@ class OrderedLog:
                 taken[session] = request
                 self._queued_bytes += cost
                 following = len(messages)
-                if following == 1 and messages[0][:4] == RUN_ID:
-                    first = request - run_length(messages[0]) + 1
+                if following == 1 and messages[0][:4] == BATCH_ID:
+                    first = request - batch_length(messages[0]) + 1
                     self._pending[session, request] = _Pending(first, note)
                     queue.append(Outgoing(guarantee, messages[0], (session, request, 0, request, cost)))
                     following = 0
@@ -325,7 +325,7 @@ class OrderedLog:
             raise BusError(f"cpg acknowledged {ack.n}, which is not between {self._acked} and {self._sent}")
         kept: dict[int, Entry] = {}
         for n in ack.kept:
-            entry = self._kept.get(n) if n <= self._acked else self._entry(n)
+            entry = self._kept.get(n) if n <= self._acked else self.entry(n)
             if n > ack.n or entry is None:
                 raise BusError(f"cpg asked to keep {n}, which is not there")
             kept[n] = entry
@@ -342,7 +342,8 @@ class OrderedLog:
         for session in ack.gone:
             self._taken.pop(session, None)
 
-    def _entry(self, n: int) -> Entry | None:
+    def entry(self, n: int) -> Entry | None:
+        """What stands at position n; None if it is not here (yet, or any more)."""
         index = n - self._acked - 1
         return self._entries[index] if 0 <= index < len(self._entries) else None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rondo.protocol import totem_reader
-from rondo.protocol.batch import expand_run
+from rondo.protocol.batch import expand_batch
 
 Tag = tuple[int, int, int] | tuple[int, int, int, int, int]
-"""(session, request, parts that follow); for a run, or one message out of it, also the last request of the run and the
-bytes that count as queued until it is in the log."""
+"""(session, request, parts that follow); for a batch, or one message out of it, also the last request of the batch and
+the bytes that count as queued until it is in the log."""
 
 SyncRing = tuple[int, int]
 """(representative, sequence) of a ring."""
@@ -25,15 +25,15 @@ class Outgoing(NamedTuple):
     """To be handed back with `OrderedLog.message`."""
 
     @property
-    def is_run(self) -> bool:
+    def is_batch(self) -> bool:
         """Whether it stands for several messages."""
         return len(self.tag) == 5
 
     def expanded(self) -> list[tuple[bytes, Tag]]:
-        """The messages that a run stands for, with their tags, for a ring on which runs are not understood."""
+        """The messages that a batch stands for, with their tags, for a ring on which batches are not understood."""
         assert len(self.tag) == 5
         session, last, following, _, cost = self.tag
-        messages = expand_run(self.data)
+        messages = expand_batch(self.data)
         costs = [len(message) + totem_reader.MESSAGE_OVERHEAD_BYTES for message in messages]
         costs[-1] += cost - sum(costs)
         first = last - len(messages) + 1

@@ -23,11 +23,11 @@ from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.placement import allowed_cpus, ring_cpus
 from rondo.node.service import Start
-from services.totem.awake import Awake
 from services.totem.backpressure import PRESSURE_MIN, Backpressure
 from services.totem.bus import Bus
 from services.totem.control_bus import ControlBus
 from services.totem.copied import CopyWatch
+from services.totem.cpu_latency import CpuLatencyLock
 from services.totem.full_log import FullLog, FullLogError
 from services.totem.last_words import last_words
 from services.totem.node import Node
@@ -67,7 +67,7 @@ class Process:
         self._backpressure = Backpressure(config.token_retransmit_ms, config.token_timeout_ms)
         self._is_held_back = False
         self._copies = CopyWatch(time.time_ns(), time.monotonic_ns())
-        self._awake = Awake(wanted=config.low_latency)
+        self._cpu_latency = CpuLatencyLock(wanted=config.low_latency)
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
         self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection)
@@ -109,7 +109,7 @@ class Process:
         finally:
             self.node.leave(time.monotonic_ns())
             self.node.link.close()
-            self._awake.close()
+            self._cpu_latency.close()
             self._copies.close()
             self._sequence.close()
             context.destroy(linger=0)
@@ -127,7 +127,7 @@ class Process:
         return self.node.status() | {
             "not_scheduled": self._not_scheduled,
             "brake_pauses": self._backpressure.pauses,
-            "processors_awake": self._awake.is_held,
+            "processors_awake": self._cpu_latency.is_held,
         }
 
     def _on_key(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Process:
     def _on_last_words(self, _request: dict[str, Any]) -> dict[str, Any]:
         """sam asks; it is told the next ones by itself."""
         self._words_keeper = self._control.asking
-        self.node.words_due = False
+        self.node.death_notice_is_stale = False
         return last_words(self.node)
 
     def _turn(self) -> None:
@@ -159,12 +159,12 @@ class Process:
         self._control_bus.receive(self._control_bus_fd in readable, now_ns)
         self._control_bus.send(now_ns)
         self.node.reform(now_ns)
-        self._awake.note(self.node.log.head, now_ns)
+        self._cpu_latency.note(self.node.log.head, now_ns)
         self._chassis.serve(readable)
         if self.node.tend_link(readable, now_ns):
             self._register()
-        if self.node.words_due and self._words_keeper:
-            self.node.words_due = False
+        if self.node.death_notice_is_stale and self._words_keeper:
+            self.node.death_notice_is_stale = False
             self._control.tell(self._words_keeper, last_words(self.node))
 
     def _receive(self, readable: set[int], now_ns: int) -> None:
@@ -199,7 +199,7 @@ class Process:
             self._backpressure.until_ns if held_back else NEVER_NS,
             node.next_deadline_ns() or NEVER_NS,
             node.link.next_due_ns,
-            self._awake.due_ns,
+            self._cpu_latency.due_ns,
             self._bus.next_turn_ns(now_ns) or NEVER_NS,
             self._control_bus.next_turn_ns(now_ns) or NEVER_NS,
             now_ns + SLEEP_NS_MAX,

@@ -1,11 +1,13 @@
 """The ring sequence on stable storage: `ringid_NODE` in the state directory, a little-endian u64 as Corosync keeps it.
 
 A ring identifier must never come twice, over all lives of a node. So the file always holds a number that is ahead of
-what is in use: a range is reserved, and a new one well before the old one ends. Writing is done by a thread, because a
-disk can take seconds, and the token must not wait for it. A file that is missing or damaged is made up for by the wall
-clock: seconds since 1970 times 256 is more than any ring has got to by counting, as long as fewer than 64 rings are
-formed a second. (Times 4, one ring a second, is not enough: two nodes that lose their files within a second of two
-ring changes would repeat an identifier; a seed of the simulator did.)
+what is in use: a range is reserved, and a new one well before the old one ends. A thread writes the file, because a
+disk can take seconds and the token must not wait for it.
+
+If the file is missing or damaged the node begins with the clock: seconds since 1970, times `SEQUENCES_PER_SECOND`. No
+ring gets there by counting. With a smaller factor rings repeated identifiers: two nodes that lost their files within a
+second of two ring changes (a seed of the simulator), and a node that had been killed so often that it was ahead of the
+clock (`make chaos`).
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ class SequenceFile:
         if not self._failing:
             self._failing = True
             _log.error(
-                "The ring sequence cannot be stored in %s: %s; trying on; make room, or set system.state_dir",
+                "The ring sequence cannot be stored in %s: %s; it is tried again; make room, or set system.state_dir",
                 self.path, error.strerror,
             )  # fmt: skip
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 import socket
 from ipaddress import ip_address
+from typing import Any
 
 from rondo.config import NodeConfig
 from services.totem.ring.options import RingOptions
 from services.totem.ring.sizing import CUT_PACKET_BYTES, LARGE_PACKET_BYTES
+from services.totem.transport.address_book import LinkSettings
 from services.totem.transport.base import TransportSettings
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode, LinkOptions
 from services.totem.transport.knet_link import KnetLinkSettings
-from services.totem.transport.place import LinkSettings
 from services.totem.transport.sockets import headers_size
 from services.totem.wire.executive import Service
+
+CONFIGURED = sorted(
+    {field.name for field in dataclasses.fields(RingOptions)} & {field.name for field in dataclasses.fields(NodeConfig)}
+)
+"""What the ring is made with just as it is configured: the fields of one name in both."""
 
 
 def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
@@ -25,33 +31,16 @@ def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
     during recovery.
     """
     cuts = envelope_bytes > 0 or config.transport == "knet"
-    return RingOptions(
-        members=frozenset(config.members) or None,
-        token_timeout_ms=config.token_timeout_ms,
-        token_retransmit_ms=config.token_retransmit_ms,
-        token_hold_ms=config.token_hold_ms,
-        token_warning_percent=config.token_warning_percent,
-        join_timeout_ms=config.join_timeout_ms,
-        send_join_ms=config.send_join_ms,
-        consensus_timeout_ms=config.consensus_timeout_ms,
-        consensus_early_ms=config.consensus_early_ms,
-        merge_timeout_ms=config.merge_timeout_ms,
-        fail_recv_const=config.fail_recv_const,
-        seqno_unchanged_const=config.seqno_unchanged_const,
-        miss_count_const=config.miss_count_const,
-        window_size=config.window_size,
-        max_messages=config.max_messages,
-        accelerated_window=config.accelerated_window,
-        wide_windows=config.wide_windows,
-        early_hold=config.early_hold,
-        large_packets=config.large_packets,
-        large_packet_bytes=CUT_PACKET_BYTES if cuts else LARGE_PACKET_BYTES,
-        large_in_segments=cuts,
-        marked_segments=envelope_bytes > 0,
-        netmtu=_ring_netmtu(config, envelope_bytes),
-        cancel_token_hold_on_retransmit=config.cancel_token_hold_on_retransmit,
-        sync_services=sync_services(config),
-    )
+    configured = {name: getattr(config, name) for name in CONFIGURED}
+    of_the_host: dict[str, Any] = {
+        "members": frozenset(config.members) or None,
+        "large_packet_bytes": CUT_PACKET_BYTES if cuts else LARGE_PACKET_BYTES,
+        "large_in_segments": cuts,
+        "marked_segments": envelope_bytes > 0,
+        "netmtu": _ring_netmtu(config, envelope_bytes),
+        "sync_services": sync_services(config),
+    }
+    return RingOptions(**(configured | of_the_host))
 
 
 def _ring_netmtu(config: NodeConfig, envelope_bytes: int) -> int:

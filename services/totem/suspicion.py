@@ -1,11 +1,11 @@
-"""Members that may be dead, says ICMP: they are watched for a moment, and given up if nothing of them is heard.
+"""Members that may be dead, because ICMP says so: each is watched for a moment, and given up unless it is heard.
 
-"Port unreachable" comes microseconds after a ring process has died, and costs nobody who can see the traffic anything
-to forge. So it proves nothing: it makes us look. The token of an idle ring is let go; a token that comes twice has been
-through every member's hands in between. So has a frame that comes from the member itself. Both are authentic where
-there is a key. If neither comes in PROBE_MS the member counts as dead.
+"Port unreachable" arrives microseconds after a ring process has died. But anybody who sees the traffic can forge it, so
+it proves nothing. It only makes this node look: it lets go of the token of an idle ring. A token that comes round twice
+has passed through the hands of every member, which proves that all live. So does a frame from the member itself. Both
+are authentic where there is a key. If neither comes within PROBE_NS, the member counts as dead.
 
-At most one hint per member and second is taken: a flood of them makes the token of an idle ring go round, and no more.
+At most one hint per member and second is taken. A flood of hints makes the token of an idle ring go round, and no more.
 """
 
 from __future__ import annotations

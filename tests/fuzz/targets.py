@@ -141,9 +141,9 @@ def _cpg_seeds() -> list[bytes]:
         *cpg_wire.encode_join_lists([(pid, group), (78, b"other")]),
         cpg_wire.encode_down_list(3, [2]),
         *cpg_wire.encode_mcast(group, 1, pid, b"data"),
-        batch.encode_run(group, 1, pid, 2, body),
-        batch.encode_run(group, 1, pid, 3, body),
-        batch.encode_run(group, 1, pid, 2, b"no body"),
+        batch.encode_batch(group, 1, pid, 2, body),
+        batch.encode_batch(group, 1, pid, 3, body),
+        batch.encode_batch(group, 1, pid, 2, b"no body"),
         *(part[:400] for part in long),
     ]
 
@@ -179,7 +179,7 @@ def _values(module: Any, envelopes: list[Any]) -> list[Any]:
 
 REQUESTS: list[Any] = [
     [[1, 1, b"g"], [2, 2, b"g"], [3, 3, b"g", 2, b"data"], [4, 16], [5, 18, b"g"]],
-    [[1, int(requests.Op.RUN), b"g", 2, batch.encode_body([b"a", b"bc", b""])]],
+    [[1, int(requests.Op.BATCH), b"g", 2, batch.encode_body([b"a", b"bc", b""])]],
     [[1, 1, None], [2, 6, [1, [1], [2]]]],
 ]  # fmt: skip
 EVENTS: list[Any] = [
@@ -201,7 +201,7 @@ CLIENT: list[Any] = [
 
 
 def _expand(blob: bytes) -> None:
-    requests.expand_runs(requests.decode_requests(blob))
+    requests.expand_batches(requests.decode_requests(blob))
 
 
 def _numbers(seed: int) -> Iterator[bytes]:
@@ -247,13 +247,13 @@ class _Sealed:
 
     def _step(self, what: int, where: int, how: int, body: bytes) -> None:
         sender = [*self._others, self._one][what % 5]
-        sealer = sender._opener._sealer
+        sealer = sender.sealer
         match (what // 5) % 12:
             case 0:
                 datagram = body
             case 1:
                 content = Content(how % len(Content))
-                datagram = sealer._seal(content, body, bound_to(content, 1 if where else 2))
+                datagram = sealer.seal_as(content, body, bound_to(content, 1 if where else 2))
             case 2:
                 datagram = sealer.seal_enquiry(Content.CHALLENGE, 1 if how & 1 else how, body[:16].ljust(16))
             case 3:
@@ -270,7 +270,7 @@ class _Sealed:
                 return
             case 10:
                 content = Content(how % len(Content))
-                self._aside = sealer._seal(content, body, bound_to(content, 1 if where else 2))
+                self._aside = sealer.seal_as(content, body, bound_to(content, 1 if where else 2))
                 return
             case 11:
                 datagram = self._aside
@@ -299,7 +299,7 @@ class _Sealed:
 
     def _nonce(self) -> bytes:
         """Of a question that is open."""
-        asked = (peer.question.nonce for peer in self._one._opener._peers.all() if peer.question is not None)
+        asked = (peer.question.nonce for peer in self._one.opener.peers.all() if peer.question is not None)
         return next(asked, bytes(16))
 
     def _open_many(self, turn: list[tuple[bytes, str]]) -> None:

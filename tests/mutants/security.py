@@ -99,7 +99,7 @@ MUTANTS = (
     ),
     _security(
         _S + "opener.py",
-        "        for peer in self._peers.all():\n            peer.forget_key(number)\n",
+        "        for peer in self.peers.all():\n            peer.forget_key(number)\n",
         "",
         "what is sealed with a removed key is refused",
     ),

@@ -65,7 +65,7 @@ class Knowledge:
 
 def of_ring(ring: Ring) -> Knowledge:
     """Everything, read from a ring in this process."""
-    s = ring._s
+    s = ring.parts
     store = s.recovery.store or s.delivery.regular
     token_seq = s.rotation.token_seq + max(1, len(s.membership.new_members))
     agreeing = tuple(sorted(s.consensus.proc - s.consensus.failed))

@@ -168,7 +168,7 @@ class Forgery:
         lines = []
         for host in self.hosts:
             assert host.ring is not None
-            s = host.ring._s
+            s = host.ring.parts
             lines.append(
                 f"node {host.node}: {s.state} in {tuple(s.membership.ring_id)} of {s.membership.members}, "
                 f"proc {s.consensus.proc} failed {s.consensus.failed} "
@@ -180,7 +180,7 @@ class Forgery:
     def _check_bounds(self) -> None:
         for host in self.hosts:
             assert host.ring is not None
-            s = host.ring._s
+            s = host.ring.parts
             assembly_bytes = s.delivery.assembler.size() + s.sync.assembler.size()
             sizes = {
                 "regular": (len(s.delivery.regular.frames), SORT_QUEUE_SLOTS),

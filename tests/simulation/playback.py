@@ -59,9 +59,9 @@ def counted(cluster: Cluster) -> int:
 
     And the last few that are kept because their sender is being asked whether it lives with that boot.
     """
-    openers = [host.life.security._opener for host in cluster.world.hosts.values() if host.life is not None]
+    openers = [host.life.security.opener for host in cluster.world.hosts.values() if host.life is not None]
     names = ("replayed", "unknown_boot", "wrong_key", "stale_answers", "challenges_answered")
-    kept = [peer.question.held for opener in openers for peer in opener._peers.all() if peer.question is not None]
+    kept = [peer.question.held for opener in openers for peer in opener.peers.all() if peer.question is not None]
     return sum(opener.counters[name] for opener in openers for name in names) + sum(map(len, kept))
 
 

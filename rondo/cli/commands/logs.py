@@ -16,7 +16,7 @@ SOURCES = (*SERVICES, "supervisord")
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("service", nargs="?", choices=SOURCES, metavar="SERVICE", help=", ".join(SOURCES))
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    parser.add_argument("-f", "--follow", action="store_true", help="also print what follows, until Ctrl-C")
     parser.add_argument("-n", "--lines", type=int, metavar="N", help="only the last N of what is there")
     parser.add_argument("--reopen", action="store_true", help="only have all processes open their log files anew")
     parser.add_argument("--run-dir", metavar="D", help="the node's run directory (default: $RONDO_RUN_DIR)")

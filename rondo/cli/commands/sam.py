@@ -26,22 +26,31 @@ def add_arguments(parser: Parser) -> None:
         "run",
         help="run a program under the watchdog",
         description="Run CMD under the watchdog, as the calling user, in this directory and environment; prints its "
-        "SAM id and returns. Its end is noticed; so is its silence, if it says `ok` to the descriptor in "
-        "RONDO_SAM_HEALTH, or its health is asked for by --check.",
+        "SAM id and returns. SAM acts by --policy when the program ends. It also acts when the program hangs, if the "
+        "program writes `ok` to the descriptor that RONDO_SAM_HEALTH names, or if there is a --check.",
         epilog=f"example: {EXAMPLE}",
     )
-    run.add_argument("--policy", choices=("restart", "quit"), default="restart", help="what follows its end")
     run.add_argument(
-        "--interval-ms", type=_interval, default=1000, metavar="MS", help="how long it may be silent (%(default)s)"
+        "--policy",
+        choices=("restart", "quit"),
+        default="restart",
+        help="what SAM does when it ends or hangs (%(default)s)",
+    )
+    run.add_argument(
+        "--interval-ms",
+        type=_interval,
+        default=1000,
+        metavar="MS",
+        help="how long it may go without a sign of health (%(default)s)",
     )
     run.add_argument(
         "--warn-signal",
         type=_signal,
         default=int(signal.SIGTERM),
         metavar="SIG",
-        help="what comes before the kill (TERM); KILL: none",
+        help="signal that a hung program gets before it is killed (TERM); KILL: none",
     )
-    run.add_argument("--check", metavar="PATH", help="executable that is asked every interval; exit 0 = healthy")
+    run.add_argument("--check", metavar="PATH", help="executable that is run every interval; exit 0 = healthy")
     run.add_argument("--json", action="store_true", help="print JSON")
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD ...", help="the program and its arguments")
     status = commands.add_parser("status", help="list what runs under SAM", epilog="example: rondo sam status --json")
@@ -53,7 +62,7 @@ def add_arguments(parser: Parser) -> None:
         "logs", help="print what an application wrote", epilog="example: rondo sam logs server-1 -f"
     )
     logs.add_argument("id", metavar="ID")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    logs.add_argument("-f", "--follow", action="store_true", help="also print what follows, until Ctrl-C")
     environment = commands.add_parser(
         "environment", help="print an application's environment", epilog="example: rondo sam environment server-1"
     )

@@ -37,9 +37,9 @@ def _ask(run_dir: str | None) -> None:
     import rondo
     from rondo._client.cfg import SHUTDOWN_TIMEOUT_S, Cfg
     from rondo._client.control import Control
-    from rondo._client.place import place_of
+    from rondo._client.endpoint import endpoint_of
 
-    control = Control(place_of(paths.client_socket(None, run_dir)))
+    control = Control(endpoint_of(paths.client_socket(None, run_dir)))
     try:
         Cfg(control).shut_down(timeout=SHUTDOWN_TIMEOUT_S)
     except rondo.Busy as error:

@@ -13,7 +13,9 @@ ASK_SECONDS = 0.05
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.add_argument("--members", type=_count, required=True, metavar="N", help="exactly so many")
+    parser.add_argument(
+        "--members", type=_count, required=True, metavar="N", help="how many members the ring must have, exactly"
+    )
     parser.add_argument("--timeout", type=_seconds, default=30.0, metavar="S", help="seconds (default: %(default)g)")
     parser.add_argument("--run-dir", metavar="D", help="the node's run directory (default: $RONDO_RUN_DIR)")
 

@@ -23,7 +23,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rondo.protocol.envelope import Check, array_of, is_bytes, is_text, is_u32, is_u64, record
+from rondo.protocol.envelope import (
+    Check,
+    any_value,
+    array_of,
+    is_bytes,
+    is_text,
+    is_u32,
+    is_u64,
+    record,
+    written_as,
+)
 from services.control.cfg import wire
 
 VOTE_NS_MAX = 30_000_000_000
@@ -310,7 +320,7 @@ def _differences(votes: Mapping[int, _Vote]) -> list[Fault]:
 
 
 def _is_digests(value: Any) -> bool:
-    return len(value) <= DIGESTS_MAX and array_of(record(is_text, is_bytes))(value)
+    return len(value) <= DIGESTS_MAX and array_of(record(name=is_text, digest=is_bytes))(value)
 
 
 def _is_texts(value: Any) -> bool:
@@ -318,13 +328,10 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_kind(kind: int) -> Check:
-    return lambda value: type(value) is int and value == kind
+    return written_as(lambda value: type(value) is int and value == kind, str(kind))
 
 
-def _is_list(value: Any) -> bool:
-    return type(value) is list
-
-
-_is_propose = record(_is_kind(_PROPOSE), is_u64, array_of(is_u32))
-_is_vote = record(_is_kind(_VOTE), is_u32, is_u64, _is_list, _is_list)
-_is_abort = record(_is_kind(_ABORT), is_u64, array_of(is_u32), is_text)
+_is_list = array_of(any_value)
+_is_propose = record(kind=_is_kind(_PROPOSE), number=is_u64, voters=array_of(is_u32))
+_is_vote = record(kind=_is_kind(_VOTE), source=is_u32, number=is_u64, faults=_is_list, digests=_is_list)
+_is_abort = record(kind=_is_kind(_ABORT), number=is_u64, silent=array_of(is_u32), why=is_text)

@@ -43,6 +43,7 @@ from services.control.quorum.events import (
 )
 from services.control.quorum.nodes import NODES_MAX, Node, Nodes, Tally
 from services.control.quorum.settings import VOTES_MAX, Settings, TieBreaker, pack_settings, unpack_settings
+from services.control.quorum.tie_breaker import has_tie_breaker
 from services.control.quorum.wire import (
     Flag,
     NodeInfo,
@@ -394,7 +395,9 @@ class Votequorum:
             self.settings.tie_breaker != TieBreaker.NONE
             and total_votes == own.expected_votes // 2
             and len(self.previous_members) - len(self.members) < self.quorum
-            and self._has_tie_breaker()
+            and has_tie_breaker(
+                self.settings, self.members, self.previous_members, self.nodes, (self.lowest, self.highest)
+            )
         ):
             quorate = True
         self._set_own_flag(Flag.QUORATE, quorate)
@@ -403,18 +406,6 @@ class Votequorum:
         changed, self.quorate = quorate != self.quorate, quorate
         if changed and not self.syncing:
             self._tell()
-
-    def _has_tie_breaker(self) -> bool:
-        """Whether this half has the node that decides."""
-        kind = self.settings.tie_breaker
-        if kind == TieBreaker.LIST:
-            for at, entry in enumerate(self.settings.tie_breaker_nodes):
-                if entry in self.members:
-                    return not any(earlier in self.previous_members for earlier in self.settings.tie_breaker_nodes[:at])
-            return False
-        decides = self.lowest if kind == TieBreaker.LOWEST else self.highest
-        node = None if decides is None else self.nodes.get(decides)
-        return node is not None and node.state == NodeState.MEMBER
 
     def _wait_for_all(self, waiting: bool) -> None:
         self.waiting_for_all = waiting

@@ -178,7 +178,7 @@ class Member:
         own_bytes = 0
         for event in events:
             kind = event[1]
-            if kind == bus_events.RUN:
+            if kind == bus_events.BATCH:
                 own_bytes += sum(map(len, event[6])) if event[7] is not None else 0
                 out += cpg.message_events(event[2], event[3], event[4], event[6])
             elif kind == bus_events.MESSAGE:

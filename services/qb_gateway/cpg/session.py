@@ -185,9 +185,9 @@ class Session:
             self.acknowledged = last
 
     def _resolve(self, event: Event) -> None:
-        """Note what became of the own requests. The body of a run is taken apart here, for all that follows."""
+        """Note what became of the own requests. The body of a batch is taken apart here, for all that follows."""
         kind = event[1]
-        if kind == bus_events.RUN:
+        if kind == bus_events.BATCH:
             event[6] = decode_body(event[6])
             if event[7] is not None:
                 self.requests.resolve_messages(event[7], event[7] + len(event[6]) - 1)

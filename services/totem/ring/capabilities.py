@@ -46,8 +46,8 @@ class Capability(IntFlag):
     """Takes data that follows the token, and stamps its own with the round."""
     LARGE_PACKETS = 8
     """Takes packets larger than netmtu, and its configuration does not say how large they are to be."""
-    RUNS = 16
-    """Its CPG understands runs: several messages in one (`rondo.protocol.batch`)."""
+    BATCHES = 16
+    """Its CPG understands batches: several messages in one (`rondo.protocol.batch`)."""
     EARLY_HOLD = 32
     """Asks for the token before it sends, and its configuration does not say when the token is to be held."""
     LARGE_MARKED = 64
@@ -134,7 +134,7 @@ def own_announcement(s: RingState) -> Announcement | None:
     options = s.options
     if options.like_corosync:
         return None
-    capabilities = Capability.SAFE | Capability.ACCELERATED | Capability.RUNS
+    capabilities = Capability.SAFE | Capability.ACCELERATED | Capability.BATCHES
     if options.wide_windows and s.features.receive_bytes:
         capabilities |= Capability.WIDE_WINDOWS
     if options.early_hold:
@@ -182,7 +182,7 @@ def _use_common(s: RingState) -> None:
         common &= announcement.capabilities
     features.accelerated = Capability.ACCELERATED in common
     features.early_hold = Capability.EARLY_HOLD in common
-    s.packer.keep_whole(Capability.RUNS in common)
+    s.packer.keep_whole(Capability.BATCHES in common)
     if _large(s) in common:
         # The smallest receive buffer must take several, whatever else is in it.
         packets = min(announcement.receive_packets for announcement in known.values()) // LARGE_PACKETS_IN_BUFFER

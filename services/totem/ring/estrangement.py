@@ -32,6 +32,10 @@ class Estrangement:
         self._vain: dict[int, tuple[int, int]] = {}
         """(attempts in a row, time of the last of them, ns); the one longest ago stands first."""
 
+    def __len__(self) -> int:
+        """Nodes of which there is a vain attempt: as many as a ring may have at most."""
+        return len(self._vain)
+
     def note(self, nodes: Iterable[int], now_ns: int) -> None:
         """A ring is installed without these, who are of other rings and spoke while it was formed."""
         for node in nodes:

@@ -44,6 +44,11 @@ class Ring:
         self._s = RingState(options, node_id, ring_sequence, now_ns, jitter, observer, FRAME_HANDLERS)
 
     @property
+    def parts(self) -> RingState:
+        """The parts of the state, for reports and proofs that look at them. Nothing outside the ring changes them."""
+        return self._s
+
+    @property
     def output(self) -> Output:
         """Packets and events since the caller took them."""
         return self._s.output

@@ -168,9 +168,7 @@ def _visit(
         s.multicast(frame)
         _observe_packet(s, number, frame, new=False)
     asked = requests.ask(s, token, store, seq)
-    room = allowed - resent
-    if seq > store.released + SORT_QUEUE_SLOTS - allowed - window_size:
-        room = 0
+    room = 0 if seq > store.released + SORT_QUEUE_SLOTS - allowed - window_size else allowed - resent
     count, sent, late = _send_new(s, store, seq, room)
     seq += count
     used = sent + resent

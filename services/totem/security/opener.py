@@ -126,19 +126,20 @@ class Opener:
         self._draw_nonce = draw_nonce
         self._size_min = keyring.suite.datagram_size_min
         self._tries = Allowance(TRIES_PER_SECOND, TRIES_BURST)
-        self._peers = Peers()
-        self._sessions: dict[bytes, tuple[Codec, ReplayWindow, bytes]] = {}
-        """By the prefix of frames: what opens those of senders that are known."""
+        self.peers = Peers()
+        """What is remembered of each sender; others only read it."""
+        self.sessions: dict[bytes, tuple[Codec, ReplayWindow, bytes]] = {}
+        """By the prefix of frames: what opens those of senders that are known; others only read it."""
 
     def set_members(self, members: frozenset[int] | None) -> None:
         """The nodelist has these nodes from now on. A sender that is not in it any more is refused."""
         self._members = members
         if members is not None:
-            self._sessions = {key: each for key, each in self._sessions.items() if prefix_of(key).sender in members}
+            self.sessions = {key: each for key, each in self.sessions.items() if prefix_of(key).sender in members}
 
     def open(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
         """The frame in a datagram that came from the IP address `source`; None: refused, kept, or not a frame."""
-        session = self._sessions.get(datagram[:PREFIX_SIZE])
+        session = self.sessions.get(datagram[:PREFIX_SIZE])
         size = len(datagram)
         if session is None or size < self._size_min:
             return self._open_other(datagram, source, now_ns)
@@ -162,7 +163,7 @@ class Opener:
         The frames are appended to `opened`. Returns the index of the first datagram that is anything else, which is for
         `open`, or their number. A node does this for every packet that comes: calls are spared.
         """
-        sessions, unpack, size_min = self._sessions, TAIL.unpack_from, self._size_min
+        sessions, unpack, size_min = self.sessions, TAIL.unpack_from, self._size_min
         for index in range(start, len(datagrams)):
             datagram, source = datagrams[index]
             session = sessions.get(datagram[:PREFIX_SIZE])
@@ -183,7 +184,7 @@ class Opener:
 
     def segment_keys(self, sender: int) -> SegmentKeys | None:
         """What the segments of the boot are marked with with which a sender is known to live; None: with none."""
-        peer = self._peers.get(sender)
+        peer = self.peers.get(sender)
         boot = peer.known if peer is not None else None
         if boot is None:
             return None
@@ -194,19 +195,19 @@ class Opener:
 
     def forget_all(self) -> None:
         """Know no sender any more: each has to show anew that it lives, and nothing it sealed before counts."""
-        self._peers = Peers()
-        self._sessions = {}
+        self.peers = Peers()
+        self.sessions = {}
         self.released.clear()
 
     def key_added(self) -> None:
         """A key was installed in the keyring."""
-        for peer in self._peers.all():
+        for peer in self.peers.all():
             peer.keys_changed()
 
     def forget_key(self, number: int) -> None:
         """The key was removed from the keyring."""
-        self._sessions = {key: each for key, each in self._sessions.items() if prefix_of(key).key_number != number}
-        for peer in self._peers.all():
+        self.sessions = {key: each for key, each in self.sessions.items() if prefix_of(key).key_number != number}
+        for peer in self.peers.all():
             peer.forget_key(number)
 
     # -- packets that are not frames of a known sender
@@ -217,7 +218,7 @@ class Opener:
             self._refuse(misfit, source, now_ns)
             return None
         prefix = prefix_of(datagram)
-        peer = self._peers.get(prefix.sender)
+        peer = self.peers.get(prefix.sender)
         boot = peer.boot(prefix.boot) if peer is not None else None
         codec = boot.codecs.get(prefix.key_number) if boot is not None else None
         if codec is None:
@@ -230,7 +231,7 @@ class Opener:
         except Forged:
             self._refuse(Reason.WRONG_KEY, source, now_ns)
             return None
-        peer = self._peers.get_or_add(prefix.sender)
+        peer = self.peers.get_or_add(prefix.sender)
         boot = peer.remember(prefix.boot, prefix.key_number, codec)
         counter = TAIL.unpack_from(datagram, PREFIX_SIZE)[1]
         if prefix.content in _FRAMES:
@@ -282,11 +283,11 @@ class Opener:
                 self._refuse_old(boot.window, counter, source, now_ns)
                 return None
             bound = bound_to(prefix.content, self._node_id)
-            self._sessions[prefix.pack()] = (boot.codecs[prefix.key_number], boot.window, bound)
+            self.sessions[prefix.pack()] = (boot.codecs[prefix.key_number], boot.window, bound)
             return frame
         question = self._ask(peer, prefix.sender, source, now_ns)
         if peer.known is not None and question.hold(
-            Held(boot.boot, counter, frame, source), HELD_BYTES_MAX - self._peers.held_bytes()
+            Held(boot.boot, counter, frame, source), HELD_BYTES_MAX - self.peers.held_bytes()
         ):
             return None
         if now_ns - question.since_ns >= QUIET_NS:
@@ -339,7 +340,7 @@ class Opener:
             first_contact = peer.known is None
             boot.window = ReplayWindow(counter if first_contact else 0, now_ns)
             peer.known, peer.other = boot, None
-            self._sessions = {key: each for key, each in self._sessions.items() if prefix_of(key).sender != node}
+            self.sessions = {key: each for key, each in self.sessions.items() if prefix_of(key).sender != node}
             self.counters["boots_accepted"] += 1
         boot.window.take(counter)
         for held in question.held:

@@ -26,9 +26,11 @@ class PacketSecurity:
     ) -> None:  # fmt: skip
         self.suite = suite
         self._keyring = Keyring(suite, cluster_name, key)
-        self._sealer = sealer = Sealer(self._keyring, cluster_name, node_id, boot)
         self._datagrams_cut = 0
-        self._opener = Opener(self._keyring, sealer, cluster_name, node_id, members, draw_nonce)
+        self.sealer = sealer = Sealer(self._keyring, cluster_name, node_id, boot)
+        """The end that seals."""
+        self.opener = Opener(self._keyring, sealer, cluster_name, node_id, members, draw_nonce)
+        """The end that opens; it holds what is known of the senders."""
         self.seal: Callable[[bytes], bytes] = sealer.seal
         """The datagram that carries a frame, for everybody."""
         self.seal_for: Callable[[int, bytes], bytes] = sealer.seal_for
@@ -37,24 +39,24 @@ class PacketSecurity:
         """Many for everybody."""
         self.seal_to_keep: Callable[[bytes], bytes] = sealer.seal_to_keep
         """One for everybody that is kept, to be sent later or never."""
-        self.open: Callable[[bytes, str, int], bytes | None] = self._opener.open
+        self.open: Callable[[bytes, str, int], bytes | None] = self.opener.open
         """`open(datagram, source IP, now_ns)`: the frame, if there is one to hand in now. Take the replies and the
         released frames after every call."""
 
     def open_known(self, datagrams: Sequence[Sourced], opened: list[Sourced], start: int) -> int:
         """What `open` would do with the datagrams from `start` on, up to the first that takes more than opening it."""
-        return self._opener.open_known(datagrams, opened, start)
+        return self.opener.open_known(datagrams, opened, start)
 
     def set_members(self, members: frozenset[int] | None) -> None:
         """The nodelist has these nodes from now on; None: everybody who has the key."""
-        self._opener.set_members(members)
+        self.opener.set_members(members)
 
     # -- marks of segments, as `marks.SegmentMarks` has them
 
     @property
     def sender(self) -> int:
         """This node."""
-        return self._sealer.node_id
+        return self.sealer.node_id
 
     def next_number(self) -> int:
         """The number of the next datagram that this node cuts: no two of one boot have the same."""
@@ -63,44 +65,44 @@ class PacketSecurity:
 
     def own_key(self) -> bytes:
         """What this node marks its segments with."""
-        return self._sealer.segment_key
+        return self.sealer.segment_key
 
     def keys_of(self, sender: int) -> SegmentKeys | None:
         """What another node's are marked with; None: no boot of it is known to live."""
-        return self._opener.segment_keys(sender)
+        return self.opener.segment_keys(sender)
 
     # -- what is counted, and what is to be sent and said
 
     @property
     def counters(self) -> Counter[str]:
         """Refused packets by reason, and what became of challenges."""
-        return self._opener.counters
+        return self.opener.counters
 
     @property
     def has_output(self) -> bool:
         """Whether there is something to take."""
-        opener = self._opener
+        opener = self.opener
         return bool(opener.replies or opener.released or opener.complaints.lines)
 
     def take_replies(self) -> list[Reply]:
         """Datagrams that want to be sent, sealed already."""
-        taken, self._opener.replies = self._opener.replies, []
+        taken, self.opener.replies = self.opener.replies, []
         return taken
 
     def take_released(self) -> list[tuple[bytes, str]]:
         """Frames that waited for their sender's answer, with their source IPs, in the order in which they came."""
-        taken, self._opener.released = self._opener.released, []
+        taken, self.opener.released = self.opener.released, []
         return taken
 
     def take_complaints(self) -> list[Complaint]:
         """What is to be logged."""
-        return self._opener.complaints.take()
+        return self.opener.complaints.take()
 
     def begin_boot(self, boot: bytes) -> None:
         """This memory may have been copied: begin a life of its own, under `boot`, 16 bytes that no copy has. To the
         others it is as if the node had started again, and to the node, as if they had."""
-        self._sealer.begin_boot(boot)
-        self._opener.forget_all()
+        self.sealer.begin_boot(boot)
+        self.opener.forget_all()
 
     # -- keys
 
@@ -121,7 +123,7 @@ class PacketSecurity:
     def install_key(self, key: bytes) -> int:
         """Take packets under this key too; returns its number. Raises `keys.KeyringError`."""
         number = self._keyring.install(key)
-        self._opener.key_added()
+        self.opener.key_added()
         return number
 
     def use_key(self, number: int) -> None:
@@ -131,4 +133,4 @@ class PacketSecurity:
     def remove_key(self, number: int) -> None:
         """Refuse packets under this key from now on. Raises `keys.KeyringError`."""
         self._keyring.remove(number)
-        self._opener.forget_key(number)
+        self.opener.forget_key(number)

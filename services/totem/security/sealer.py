@@ -56,12 +56,12 @@ class Sealer:
 
     def seal(self, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for everybody who has the key."""
-        return self._seal(Content.FRAME, frame, b"")
+        return self.seal_as(Content.FRAME, frame, b"")
 
     def seal_for(self, node: int, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for one node alone."""
         content = Content.TOKEN if frame[_KIND_AT:_AFTER_KIND] == _TOKEN else Content.DIRECT
-        return self._seal(content, frame, bound_to(content, node))
+        return self.seal_as(content, frame, bound_to(content, node))
 
     def seal_to_keep(self, frame: bytes) -> bytes:
         """The same for a packet that somebody keeps and sends later, or never; only the newest one is of any use."""
@@ -88,7 +88,8 @@ class Sealer:
             sealed.append(seal(prefix + tail, frame))
         return sealed
 
-    def _seal(self, content: Content, frame: bytes, bound: bytes) -> bytes:
+    def seal_as(self, content: Content, frame: bytes, bound: bytes) -> bytes:
+        """The datagram with any content; `bound` is authenticated with it, and not in it (`envelope.bound_to`)."""
         if self._key_number != self._keyring.in_use:
             self._take_key(self._keyring.in_use)
         self._counter = counter = self._counter + 1
@@ -98,7 +99,7 @@ class Sealer:
 
     def seal_enquiry(self, content: Content, node: int, nonce: bytes) -> bytes:
         """A challenge to `node`, or an answer to its challenge."""
-        return self._seal(content, ENQUIRY.pack(node, nonce), b"")
+        return self.seal_as(content, ENQUIRY.pack(node, nonce), b"")
 
     def _take_key(self, number: int) -> None:
         suite = self._keyring.suite.number

@@ -85,7 +85,8 @@ class Transport(ABC):
         self.listed: frozenset[str] = frozenset()
         """The addresses from which datagrams are taken; empty: from all."""
         self.admission = Admission(counters)
-        self._sockets: list[socket.socket] = []
+        self.sockets: list[socket.socket] = []
+        """All that are open: the one of tokens first. Opened and closed here alone."""
         self._addresses: dict[int, Any] = {}
         """Of the other nodes, as sendto() wants them."""
         self._grouping = Grouping()
@@ -99,7 +100,7 @@ class Transport(ABC):
             self._cutter = Cutter(payload_max, source)
         if self._joiner is None:
             self._joiner = Joiner(self.counters, source)
-        for each in self._sockets:
+        for each in self.sockets:
             ignore_path_mtu(each)
 
     @abstractmethod
@@ -147,11 +148,11 @@ class Transport(ABC):
     def error_filenos(self) -> list[int]:
         """The sockets to poll for errors alone, besides `filenos`: what they receive, nobody reads."""
         polled = self.filenos()
-        return [number for each in self._sockets if (number := each.fileno()) not in polled]
+        return [number for each in self.sockets if (number := each.fileno()) not in polled]
 
     def read_errors(self, failing: Collection[int]) -> list[str]:
         """IP addresses at which, says ICMP, nobody listens; `failing` are sockets of which poll() said POLLERR."""
-        return [address for each in self._sockets if each.fileno() in failing for address in unreachable(each)]
+        return [address for each in self.sockets if each.fileno() in failing for address in unreachable(each)]
 
     def receive_token(self) -> list[Datagram]:
         """A token that waits in a socket of its own, although data may wait too; nothing where there is no such socket,
@@ -165,12 +166,12 @@ class Transport(ABC):
     def _receivers(self) -> list[socket.socket]:
         """The sockets that are read."""
         polled = self.filenos()
-        return [each for each in self._sockets if each.fileno() in polled]
+        return [each for each in self.sockets if each.fileno() in polled]
 
     def _deafen(self) -> None:
         """Let the kernel drop what comes to sockets that only send."""
         receivers = self._receivers()
-        for each in self._sockets:
+        for each in self.sockets:
             if each not in receivers:
                 take_nothing(each)
 
@@ -191,13 +192,13 @@ class Transport(ABC):
 
     def close(self) -> None:
         """Close all sockets."""
-        for each in self._sockets:
+        for each in self.sockets:
             each.close()
-        self._sockets.clear()
+        self.sockets.clear()
 
     def _socket(self, address: str, port: int, **options: bool) -> socket.socket:
         made = bound_socket(address, port, self.settings.ip_dscp, **options)
-        self._sockets.append(made)
+        self.sockets.append(made)
         report_errors(made)
         ask_for_groups(made)
         if self._cutter is not None:

@@ -1,10 +1,10 @@
 """What ICMP says about datagrams that were sent: that nobody listens there (ip(7), IP_RECVERR).
 
-A host whose ring process has died answers a datagram with "port unreachable" at once. That is a hint and no proof,
-anybody who sees the traffic could send it, but it comes long before a time-out does.
+A host whose ring process has died answers a datagram with "port unreachable" at once. That is a hint and no proof:
+anybody who sees the traffic can send it. But it comes long before a time-out.
 
-With IP_RECVERR an error is reported twice: by the next call on the socket, which then does nothing else and has to be
-repeated, and on the error queue, with the address it is about.
+With IP_RECVERR the kernel reports an error twice. The next call on the socket fails, does nothing else, and has to be
+repeated. And the error queue holds the error with the address that it is about.
 """
 
 from __future__ import annotations

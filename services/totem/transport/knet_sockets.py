@@ -39,7 +39,8 @@ class KnetSockets:
         self.addresses: dict[int, str] = {}
         """The own address of each link that is open."""
         self.drained = True
-        self._sockets: dict[int, socket.socket] = {}
+        self.sockets: dict[int, socket.socket] = {}
+        """By link. Opened and closed here alone."""
         self._destinations: dict[Address, Any] = {}
         self._grouping = Grouping()
         self._admissions: dict[int, Admission] = {}
@@ -50,7 +51,7 @@ class KnetSockets:
         """Open a link's socket, in place of one with another address. Raises `AddressNotAvailable` or `CannotBind`."""
         if self.addresses.get(link) == address:
             return
-        if (old := self._sockets.pop(link, None)) is not None:
+        if (old := self.sockets.pop(link, None)) is not None:
             old.close()
             del self.addresses[link], self._admissions[link]
         made = socket.socket(family_of(address), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -69,12 +70,12 @@ class KnetSockets:
             raise bind_error(error, address, port) from None
         report_errors(made)
         ask_for_groups(made)
-        self._sockets[link], self.addresses[link], self._admissions[link] = made, address, Admission(self._counters)
+        self.sockets[link], self.addresses[link], self._admissions[link] = made, address, Admission(self._counters)
 
     def admit(self, link: int, addresses: frozenset[str]) -> None:
         """Let the kernel drop what comes to this link, if it is open, from other addresses."""
-        if link in self._sockets:
-            self._admissions[link].admit([self._sockets[link]], addresses)
+        if link in self.sockets:
+            self._admissions[link].admit([self.sockets[link]], addresses)
 
     def open_for_a_look(self) -> None:
         """Take what anybody sends, until `close_again`."""
@@ -88,24 +89,24 @@ class KnetSockets:
 
     def close(self) -> None:
         """Close all."""
-        for each in self._sockets.values():
+        for each in self.sockets.values():
             each.close()
-        self._sockets.clear()
+        self.sockets.clear()
         self.addresses.clear()
         self._admissions.clear()
 
     def filenos(self) -> list[int]:
         """What to poll for input."""
-        return [each.fileno() for each in self._sockets.values()]
+        return [each.fileno() for each in self.sockets.values()]
 
     def receive_bytes(self) -> int:
         """What the smallest receive buffer holds, as the kernel counts; 0: there is none."""
-        sizes = [each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in self._sockets.values()]
+        sizes = [each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in self.sockets.values()]
         return min(sizes, default=0)
 
     def dropped_by_kernel(self) -> int:
         """Datagrams for this node that the kernel has dropped: from other addresses, or for want of room."""
-        return sum(dropped(each) for each in self._sockets.values())
+        return sum(dropped(each) for each in self.sockets.values())
 
     def mtu(self, link: int, to: Address) -> int:
         """What the interface carries that leads there, bytes of an IP packet."""
@@ -123,7 +124,7 @@ class KnetSockets:
     def send(self, transmissions: list[Transmission]) -> None:
         """Send all; what cannot be sent is counted and lost."""
         for link, to, datagrams in transmissions:
-            out = self._sockets.get(link)
+            out = self.sockets.get(link)
             if out is None:
                 self._counters["tx_no_address"] += len(datagrams)
                 continue
@@ -160,7 +161,7 @@ class KnetSockets:
         """What has arrived, link by link."""
         arrivals: list[Arrival] = []
         self.drained = True
-        for link, source in self._sockets.items():
+        for link, source in self.sockets.items():
             if source.fileno() in readable and not self._read(link, source, arrivals, datagrams_max):
                 self.drained = False
         return arrivals
@@ -190,7 +191,7 @@ class KnetSockets:
         """Link and IP address of those where nobody listens, says ICMP."""
         return [
             (link, address)
-            for link, each in self._sockets.items()
+            for link, each in self.sockets.items()
             if each.fileno() in failing
             for address in unreachable(each)
         ]

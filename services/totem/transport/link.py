@@ -16,11 +16,11 @@ from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
 from services.totem.security.envelope import PLAIN_MAGIC
 from services.totem.strangers import UNLISTED, Strangers
+from services.totem.transport.address_book import AddressBook, LinkSettings
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch, interface_of
 from services.totem.transport.neighbours import Neighbours
 from services.totem.transport.peephole import Peephole
-from services.totem.transport.place import LinkSettings, Place
 from services.totem.transport.sockets import AddressNotAvailable, CannotBind, socket_address
 from services.totem.transport.udp import UdpTransport
 from services.totem.transport.udpu import UdpuTransport
@@ -75,7 +75,7 @@ class Link:
             lambda: self._let_in(everybody=True),
             lambda: self._let_in(everybody=False),
         )
-        self._place = Place(settings)
+        self._addresses = AddressBook(settings)
         self._local: list[bytes] = []
         self._checked_ns = -NEVER_NS
         self._next_check_ns = 0
@@ -89,10 +89,10 @@ class Link:
     def change_settings(self, settings: LinkSettings, now_ns: int) -> None:
         """The nodelist is another one from now on; call `tend`, and poll `filenos` anew. Nothing else of the settings
         may have changed but `check_interval_ms`."""
-        former = self._place.resolver
-        self.settings, self._place = settings, Place(settings, former.known)
+        former = self._addresses.resolver
+        self.settings, self._addresses = settings, AddressBook(settings, former.known)
         former.close()
-        self._place.resolver.start()
+        self._addresses.resolver.start()
         self.strangers.set_members(settings.members)
         if self.protection is not None:
             self.protection.security.set_members(frozenset(settings.members) or None)
@@ -253,11 +253,11 @@ class Link:
 
     def start(self) -> None:
         """Begin to look up names."""
-        self._place.resolver.start()
+        self._addresses.resolver.start()
 
     def filenos(self) -> set[int]:
         """What to poll for input; it changes when `tend` returns True."""
-        found = {self._place.resolver.fileno()}
+        found = {self._addresses.resolver.fileno()}
         if self._watch is not None:
             found.add(self._watch.fileno())
         return found.union(self.data_filenos())
@@ -303,8 +303,8 @@ class Link:
 
         Raises `CannotBind` if the very first binding is refused for a reason that does not pass by itself.
         """
-        if self._place.resolver.fileno() in readable:
-            self._place.resolver.clear()
+        if self._addresses.resolver.fileno() in readable:
+            self._addresses.resolver.clear()
             self._next_check_ns = now_ns
         if self._watch is not None and self._watch.fileno() in readable:
             self._watch.clear()
@@ -327,11 +327,11 @@ class Link:
             self.transport = None
         if self._watch is not None:
             self._watch.close()
-        self._place.resolver.close()
+        self._addresses.resolver.close()
 
     def _check(self, now_ns: int) -> None:
         try:
-            address = self._place.own_address()
+            address = self._addresses.own_address()
             if self.transport is not None and self.transport.address != address:
                 self._down()
             if self.transport is None:
@@ -339,7 +339,7 @@ class Link:
                 self.neighbours.paths.start_over(now_ns)
             else:
                 self._cut(self.transport)
-                self.transport.set_members(self._place.members())
+                self.transport.set_members(self._addresses.members())
             assert self.transport is not None
             self.neighbours.paths.set_peers(self.transport.peers(), now_ns)
         except AddressNotAvailable as error:
@@ -356,7 +356,7 @@ class Link:
         transport = kind(self.settings.transport, address, self.counters)
         try:
             self._cut(transport)
-            transport.set_members(self._place.members())
+            transport.set_members(self._addresses.members())
         except BaseException:
             transport.close()
             raise

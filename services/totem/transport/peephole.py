@@ -1,7 +1,8 @@
-"""A look at who is refused: the kernel drops what comes from unlisted addresses, and does not say from which.
+"""A look at who is refused: the kernel drops datagrams from unlisted addresses, and does not say which these are.
 
-When its count has grown by a few, as it does if a node of this cluster is missing in the nodelist, everybody is let in
-for a moment, until one datagram of a stranger is seen. A flood is left to the kernel: to look at it would let it in.
+The kernel's count grows when a node of this cluster is missing in the nodelist. Once it has grown by a few, everybody
+is let in for a moment, until one datagram of a stranger was seen, so that the log can name its address. During a flood
+nobody is let in: to look at it would be to let it in.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Names to addresses, in a thread of its own: a name server that does not answer must not hold up the token.
+"""Looks up names in a thread of its own: a name server that does not answer must not delay the token.
 
-Every name is looked up at once, again after a failure with growing pauses, and again after a success from time to
-time, because addresses change. Each result is logged once, until another one comes.
+Every name is looked up at once. After a failure it is looked up again with growing pauses; after a success from time to
+time, because addresses change. Each result is logged once, until it changes.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class UdpuTransport(Transport):
         self._addresses = {node: address for node, address in found.items() if address is not None}
         for node in [n for n in self._by_node if n not in self._addresses]:
             gone = self._by_node.pop(node)
-            self._sockets.remove(gone)
+            self.sockets.remove(gone)
             gone.close()
         for node in self._addresses:
             if node not in self._by_node:

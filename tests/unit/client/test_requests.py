@@ -6,7 +6,7 @@ import pytest
 
 from rondo._client.batches import Request
 from rondo._client.requests import REQUEST_BYTES, Requests
-from rondo.protocol.requests import decode_requests, expand_runs
+from rondo.protocol.requests import decode_requests, expand_batches
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def add(requests: Requests, *payloads: bytes) -> list[Request]:
 def sent(requests: Requests) -> list[tuple[int, bytes]]:
     """All that is to be sent now: number and payload."""
     blobs = requests.blobs()
-    return [(request[0], request[4]) for _, _, blob in blobs for request in expand_runs(decode_requests(blob))]
+    return [(request[0], request[4]) for _, _, blob in blobs for request in expand_batches(decode_requests(blob))]
 
 
 def test_a_batch_of_which_a_part_is_settled_is_sent_again(requests: Requests) -> None:

@@ -14,7 +14,7 @@ from rondo.protocol.client_gateway import FROM_CLIENT, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import pack
 from rondo.protocol.events import encode_events
-from rondo.protocol.requests import Op, decode_requests, expand_runs
+from rondo.protocol.requests import Op, decode_requests, expand_batches
 
 ME = (1, 77)
 MEMBER = rondo.Member(*ME)
@@ -43,7 +43,7 @@ class Node:
             kind, epoch, fields = decode(envelope, FROM_CLIENT)
             assert (kind, epoch) == (Kind.REQUEST, self.epoch)
             first, last, blob = fields
-            batch = expand_runs(decode_requests(blob))
+            batch = expand_batches(decode_requests(blob))
             assert [request[0] for request in batch] == list(range(first, last + 1))
             sent += batch
         return sent
@@ -175,7 +175,7 @@ def test_a_sender_at_full_speed_waits_for_more_or_for_what_is_settled(node: Node
     assert len(node.requests()) == 10  # more than BULK_BYTES are under way now
     node.session.mcast(group, 2, b"small")
     assert node.requests() == []
-    node.give(Kind.SETTLED, 8)  # the first of two runs
+    node.give(Kind.SETTLED, 8)  # the first of two batches
     assert [request[0] for request in node.requests()] == [12]
     for _ in range(8):
         node.session.mcast(group, 2, bytes(30_000))
@@ -208,15 +208,15 @@ def test_messages_that_wait_together_travel_as_a_run_and_are_told_apart(node: No
     made = [node.session.mcast(group, 2, data) for data in (b"a", b"", b"c")]
     (envelope,) = node.session.outgoing(acknowledge=False)
     first, last, blob = decode(envelope, FROM_CLIENT)[2]
-    assert (first, last, decode_requests(blob)) == (2, 4, [[2, Op.RUN, b"g", 2, encode_body([b"a", b"", b"c"])]])
+    assert (first, last, decode_requests(blob)) == (2, 4, [[2, Op.BATCH, b"g", 2, encode_body([b"a", b"", b"c"])]])
     node.give(Kind.SETTLED, 4)
-    node.events([events.RUN, b"g", *ME, False, encode_body([b"a", b"", b"c"]), 2])
+    node.events([events.BATCH, b"g", *ME, False, encode_body([b"a", b"", b"c"]), 2])
     assert [r is not None and r.is_done and r.error is None and r.number for r in made] == [2, 3, 4]
     got = [node.session.next_event(group) for _ in range(3)]
     assert got[2] == rondo.Message("g", MEMBER, b"c", rondo.Configuration.REGULAR, 4)
     node.session.handled(group)
     assert node.acknowledged() == 2
-    node.events([events.RUN, b"g", 2, 5, True, encode_body([b"x", b"y"]), None])
+    node.events([events.BATCH, b"g", 2, 5, True, encode_body([b"x", b"y"]), None])
     assert node.session.next_event(group) == rondo.Message(
         "g", rondo.Member(2, 5), b"x", rondo.Configuration.TRANSITIONAL, None
     )
@@ -258,7 +258,7 @@ def test_the_death_of_totem_tells_what_is_unknown_and_sends_nothing_again(node: 
     made = []
     for i in range(5):
         made.append(node.session.mcast(group, 2, b"%d" % i))
-        assert len(node.requests()) == 1  # each by itself, not as a run: they share no fate
+        assert len(node.requests()) == 1  # each by itself, not as a batch: they share no fate
     node.give(Kind.SETTLED, 2)  # accepted, so it is listed
     node.give(Kind.REPLY, pack([[4, Code.LIBRARY, None]]))
     node.give(Kind.SETTLED, 4)

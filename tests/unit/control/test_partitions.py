@@ -306,8 +306,9 @@ def _with(kind: type[Nodes]) -> type[Votequorum]:
 
 
 class _AlwaysTheTieBreaker(Votequorum):
-    def _has_tie_breaker(self) -> bool:
-        return True
+    def _judge(self, total_votes: int) -> None:
+        self.lowest = self.highest = self.own.node
+        super()._judge(total_votes)
 
 
 class _NeverWaits(Votequorum):

@@ -78,15 +78,15 @@ class Client:
         return b"%d:%d:%d:" % (self.session, self.sent_messages, length) + b"x" * length
 
     def _run(self, gateway: Gateway, group: bytes, payloads: list[bytes]) -> None:
-        """Multicast in a run. If it has to be sent again it goes message by message."""
+        """Multicast in a batch. If it has to be sent again it goes message by message."""
         first = self.next_request
         for data in payloads:
             self.requests[self.next_request] = self.unsettled[self.next_request] = [
                 self.next_request, int(Op.MCAST), group, 2, data,
             ]  # fmt: skip
             self.next_request += 1
-        run = [first, int(Op.RUN), group, 2, encode_body(payloads)]
-        blob = encode_requests([run])
+        batch = [first, int(Op.BATCH), group, 2, encode_body(payloads)]
+        blob = encode_requests([batch])
         gateway.tell(bus.Request(gateway.epoch, [[self.session, first, self.next_request - 1, blob]]))
 
     def request(self, gateway: Gateway, op: Op, *arguments: Any) -> int:
@@ -137,8 +137,8 @@ class Client:
 
 
 def _messages(event: list[Any]) -> list[list[Any]]:
-    """The event, or the messages of a run."""
-    if event[1] != ev.RUN:
+    """The event, or the messages of a batch."""
+    if event[1] != ev.BATCH:
         return [event]
     n, _, *fields, body, first = event
     numbers = range(first, first + 1000) if first is not None else [None] * 1000

@@ -23,7 +23,9 @@ def _recorded(seed: int) -> list[totem_reader.Entry]:
     def record(world: World) -> None:
         log = world.nodes[1].log
         if log.epoch == 1001 and log.head > len(entries):
-            entries.extend(list(log._entries)[len(entries) - log.head :])
+            new = [log.entry(n) for n in range(len(entries) + 1, log.head + 1)]
+            entries.extend(entry for entry in new if entry is not None)
+            assert len(entries) == log.head, "none was freed before it was seen"
 
     run(seed, nodes=3, turns=700, faults=0.012, after_turn=record)
     # As they arrive: a tag has become a list on the way.

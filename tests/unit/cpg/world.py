@@ -114,8 +114,8 @@ class Node:
         """Let own messages into the ring's order."""
         moved = False
         while count and self.stage == "ready" and (message := self.log.next_message()) is not None:
-            # A run travels as it is where all are Rondo, and taken apart elsewhere.
-            taken_apart = message.is_run and len(self.ring.items) % 2
+            # A batch travels as it is where all are Rondo, and taken apart elsewhere.
+            taken_apart = message.is_batch and len(self.ring.items) % 2
             for data, tag in message.expanded() if taken_apart else [(message.data, message.tag)]:
                 self.ring.items.append(Item(self.ident, data, tag))
             count -= 1

@@ -18,7 +18,7 @@ from rondo.ipc import endpoints, remote
 from rondo.protocol import cpg_gateway, events
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, pack
-from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, Op, decode_requests, expand_runs
+from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, Op, decode_requests, expand_batches
 
 UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 Key = tuple[int, int]
@@ -204,7 +204,7 @@ class Loopback:
             self._send(cpg_gateway.Reopen(self.epoch, [number]))
             return
         try:
-            requests = expand_runs(decode_requests(blob))
+            requests = expand_batches(decode_requests(blob))
         except BusError as error:
             self._send(cpg_gateway.Notice(self.epoch, [[number, cpg_gateway.NoticeKind.CUT, [22, str(error)]]]))
             return

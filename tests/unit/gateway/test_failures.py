@@ -210,7 +210,7 @@ def test_the_death_of_totem_is_told_and_the_group_joined_again(loopback: Loopbac
         group.mcast(b"before").ordered(60)
         assert len(messages(group, 1)) == 1
         loopback.stall(True)
-        # Messages that travel as one run share their fate, so those that share it are sent before the others.
+        # Messages that travel as one batch share their fate, so those that share it are sent before the others.
         requests = [group.mcast(b"%d" % i) for i in range(2)]
         session = next(iter(loopback.sessions))
         eventually(lambda: loopback.call(lambda: sum(r[2] - r[1] + 1 for r in loopback.stalled)) == 2)

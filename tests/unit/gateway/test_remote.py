@@ -16,7 +16,7 @@ import rondo
 import rondo.aio
 from rondo import curve
 from rondo._client.dialling import dial
-from rondo._client.place import place_of
+from rondo._client.endpoint import endpoint_of
 from rondo.config.node import RemoteSettings
 from rondo.ipc.control import ask
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
@@ -132,8 +132,8 @@ def test_a_key_that_is_not_listed_is_denied_and_one_that_is_taken_off_too(remote
 
 
 def test_a_denial_that_comes_before_the_hello_blocks_nobody(remote: Remote) -> None:
-    place = place_of(remote.endpoint, remote.key_file("stranger", admitted=False), remote.server_key)
-    dealer = dial(place)
+    endpoint = endpoint_of(remote.endpoint, remote.key_file("stranger", admitted=False), remote.server_key)
+    dealer = dial(endpoint)
 
     def denied() -> bool:
         dealer.receive()
@@ -218,23 +218,24 @@ def test_a_remote_client_outlives_its_gateway(remote: Remote) -> None:
 
 def test_a_session_is_resumed_only_with_its_own_key(remote: Remote) -> None:
     one, two = remote.key_file("one"), remote.key_file("two")
-    with remote.connect(one) as first, remote.connect(two) as second:
-        link, thief = first._link.session, second._link.session
-        resume = encode(Kind.HELLO, 0, VERSION, 0, "thief", [link._session, link._secret, link._epoch, 0, 0])
-        pair = curve.read_key_pair(two)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        dealer = context.socket(zmq.DEALER)
-        dealer.linger = 0
-        dealer.setsockopt(zmq.CURVE_SERVERKEY, bytes.fromhex(remote.server_key))
-        dealer.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
-        dealer.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
-        dealer.connect(remote.endpoint)
-        dealer.send(resume)
-        assert dealer.poll(10_000)
-        _, _, fields = decode(dealer.recv(), FROM_GATEWAY)
-        assert fields[3] not in (link._session, thief._session)
-        dealer.close()
-        context.term()
+
+    def welcome(key_file: Path, resume: list[object] | None) -> tuple[int, list[object]]:
+        """Say hello with this key: the session's number, and what resumes it."""
+        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+            pair = curve.read_key_pair(key_file)
+            dealer.linger = 0
+            dealer.setsockopt(zmq.CURVE_SERVERKEY, bytes.fromhex(remote.server_key))
+            dealer.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
+            dealer.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+            dealer.connect(remote.endpoint)
+            dealer.send(encode(Kind.HELLO, 0, VERSION, 0, "resuming", resume))
+            assert dealer.poll(10_000)
+            _, epoch, (_, _, _, session, secret, *_) = decode(dealer.recv(), FROM_GATEWAY)
+            return session, [session, secret, epoch, 0, 0]
+
+    session, resume = welcome(one, None)
+    assert welcome(two, resume)[0] != session
+    assert welcome(one, resume)[0] == session
 
 
 Break = Callable[[Path], None]

@@ -17,7 +17,7 @@ import pytest
 import rondo
 import rondo.aio
 from rondo._client import worker
-from rondo._client.arrival import Arrivals
+from rondo._client.arrival import ARRIVALS, Arrivals
 from tests.unit.gateway.conftest import ROOT, GatewayProcess, eventually
 from tests.unit.gateway.loopback import Loopback
 
@@ -279,8 +279,9 @@ def test_to_wait_for_a_node_that_is_away_costs_nothing(
     cluster = gateway.connect()
     group = cluster.cpg.join("g")
     threading.Thread(target=lambda: list(group), daemon=True).start()
+    before = len(ARRIVALS)
     gateway.stop()
-    eventually(lambda: cluster._link.worker._ticket is not None)
+    eventually(lambda: len(ARRIVALS) > before)
     turns: list[int] = []
     monkeypatch.setattr(worker.Worker, "_sleep", lambda *_arguments, **_options: turns.append(1))
     time.sleep(2)

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from rondo.config import ConfigError, Fault
+from rondo.node import service as service_module
 from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_FATAL
 from rondo.node.service import Service, Start, main
+
+
+@pytest.fixture(autouse=True)
+def _this_process_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`main` runs in the process of the tests, and others of them look into its entries in /proc."""
+    monkeypatch.setattr(service_module, "keep_memory_private", lambda: None)
+    monkeypatch.setattr(service_module, "set_process_name", lambda _name: None)
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,7 @@ class Bench:
         return taken
 
     def requests(self) -> list[list[Any]]:
-        """The requests among it, runs taken apart: `[number, op, ...]`."""
+        """The requests among it, batches taken apart: `[number, op, ...]`."""
         found: list[list[Any]] = []
         for envelope in self.take():
             if isinstance(envelope, bus.Request):
@@ -69,9 +69,9 @@ class Bench:
         return [
             [request[0] + index, int(Op.MCAST), data]
             for request in found
-            if request[1] in (Op.MCAST, Op.RUN)
-            for index, data in enumerate(decode_body(request[4]) if request[1] == Op.RUN else [request[4]])
-        ] + [request[:2] for request in found if request[1] not in (Op.MCAST, Op.RUN)]
+            if request[1] in (Op.MCAST, Op.BATCH)
+            for index, data in enumerate(decode_body(request[4]) if request[1] == Op.BATCH else [request[4]])
+        ] + [request[:2] for request in found if request[1] not in (Op.MCAST, Op.BATCH)]
 
     def welcome(self, epoch: int, known: list[int] | None = None) -> None:
         who = [[number, 77, 0, 0, 0, 0, b""] for number in known or []]

@@ -113,7 +113,7 @@ def test_refused_and_counted(ring: Ring, name: str) -> None:
 def test_a_token_that_cannot_be_taken_has_the_true_one_come_round(ring: Ring, name: str) -> None:
     frame, reason = ASKS_FOR_THE_TOKEN[name]
     before = (ring.ring_id, ring.members)
-    assert ring._s.rotation.token_seq == NEXT - 1
+    assert ring.parts.rotation.token_seq == NEXT - 1
     now_ns = 10 * MS
     ring.receive(frame, now_ns)
     assert ring.counters.dropped == {reason: 1}

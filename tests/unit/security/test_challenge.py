@@ -173,7 +173,7 @@ def test_answers_count_only_for_the_question_of_this_receiver() -> None:
     three.open(answer)
     assert three.count("malformed") == 1
     assert three.open(one.seal(b"frame")) is None
-    two.open(one.security._opener._sealer.seal_enquiry(Content.ANSWER, 2, bytes(16)))
+    two.open(one.security.sealer.seal_enquiry(Content.ANSWER, 2, bytes(16)))
     assert two.count("stale_answers") == 1
     assert two.open(one.seal(b"frame")) is None
     two.open(answer)
@@ -183,10 +183,10 @@ def test_answers_count_only_for_the_question_of_this_receiver() -> None:
 def test_malformed_enquiries_are_counted() -> None:
     one, two = Node(1), Node(2)
     acquaint(one, two)
-    sealer = one.security._opener._sealer
+    sealer = one.security.sealer
     for content in (Content.CHALLENGE, Content.ANSWER):
         for inside in (b"", bytes(ENQUIRY.size - 1), bytes(ENQUIRY.size + 1), bytes(ENQUIRY.size)):
-            assert two.open(sealer._seal(content, inside, b"")) is None
+            assert two.open(sealer.seal_as(content, inside, b"")) is None
     assert two.count("malformed") == 8
     assert not two.security.take_replies()
 
@@ -212,10 +212,10 @@ def test_what_is_kept_is_bounded() -> None:
     two.now_ns += ASK_INTERVAL_NS
     for _ in range(HELD_PER_SENDER):
         two.open(third.seal(bytes(60_000)))
-    assert two.security._opener._peers.held_bytes() <= HELD_BYTES_MAX
+    assert two.security.opener.peers.held_bytes() <= HELD_BYTES_MAX
     converse(third, two)
     assert len(two.released()) == HELD_BYTES_MAX // 60_000
-    assert two.security._opener._peers.held_bytes() == 0
+    assert two.security.opener.peers.held_bytes() == 0
 
 
 def test_what_is_kept_too_long_is_refused() -> None:
@@ -248,7 +248,7 @@ def test_floods_of_boots_and_senders_take_no_memory() -> None:
     for life in range(1000):
         two.open(Node(1, life=2 + life).seal(b"frame"))
         two.now_ns += 1000
-    peers = two.security._opener._peers
+    peers = two.security.opener.peers
     (peer,) = peers.all()
     assert len({boot.boot for boot in (peer.known, peer.other) if boot}) == 2
     assert two.count("challenges_sent") <= 2
@@ -258,7 +258,7 @@ def test_floods_of_boots_and_senders_take_no_memory() -> None:
         two.open(Node(number, members=None).seal(b"frame"))
     assert len(peers.all()) == PEERS_MAX
     assert two.open(one.seal(b"still known")) == b"still known"
-    assert len(two.security._opener._sessions) == 1
+    assert len(two.security.opener.sessions) == 1
 
 
 def test_packets_of_invented_boots_take_bounded_time() -> None:

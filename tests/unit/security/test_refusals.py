@@ -116,8 +116,8 @@ def test_altered_packets_change_nothing(names: str) -> None:
     rng = random.Random(20250701)
     datagrams = [one.seal(rng.randbytes(rng.randrange(1, 200))) for _ in range(50)]
     datagrams += [three.seal(b"of a node that is not known yet")]
-    sealer = three.security._opener._sealer
-    datagrams += [sealer._seal(content, bytes(20), b"") for content in (Content.CHALLENGE, Content.ANSWER)]
+    sealer = three.security.sealer
+    datagrams += [sealer.seal_as(content, bytes(20), b"") for content in (Content.CHALLENGE, Content.ANSWER)]
     state = state_of(two.security)
     for _ in range(MUTATIONS // len(SOME_SUITES)):
         datagram = rng.choice(datagrams)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -78,7 +80,7 @@ def test_cbc_survives_what_is_authentic_but_wrong() -> None:
     for body in (b"x" * 32, b"x" * 33, b"x" * 47, b"x" * 480):
         sealed = header + body
         with pytest.raises(Forged):
-            codec.open(sealed + codec._digest(sealed, b""))  # type: ignore[attr-defined]
+            codec.open(sealed + hmac.digest(key[16:], sealed, "sha1"))
     assert codec.open(codec.seal(header, b"as before")) == b"as before"
 
 

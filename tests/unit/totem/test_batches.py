@@ -66,7 +66,7 @@ def test_what_is_no_group_stays_whole() -> None:
 
 def sockets(link: Link) -> list[socket.socket]:
     assert link.transport is not None
-    return link.transport._sockets
+    return link.transport.sockets
 
 
 def die(link: Link) -> None:

@@ -51,7 +51,7 @@ def test_segments_that_come_together_are_bounded_in_a_turn(stack: ExitStack) -> 
     transport = transport_of(Nodes(stack, multicast=False).links[1])
     groups = 3 * PIECES_MAX // PER_GROUP
     out = from_member(stack)
-    to = transport._sockets[0].getsockname()
+    to = transport.sockets[0].getsockname()
     data = false_segments(PER_GROUP)
     for _ in range(groups):
         out.sendmsg([data], segment_size(len(data) // PER_GROUP), 0, to)
@@ -69,7 +69,7 @@ def test_segments_that_come_one_by_one_are_bounded_in_a_turn(stack: ExitStack) -
     transport = transport_of(Nodes(stack, multicast=False).links[1])
     out = from_member(stack)
     for _ in range(PIECES_MAX + 100):
-        out.sendto(false_segments(1), transport._sockets[0].getsockname())
+        out.sendto(false_segments(1), transport.sockets[0].getsockname())
     assert read_once(transport) == 0
     assert transport.counters["rx_segment_mark"] <= PIECES_MAX
     assert not transport.drained

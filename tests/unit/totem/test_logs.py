@@ -17,7 +17,7 @@ import pytest
 
 from rondo.config import LogSettings
 from rondo.node.append_file import AppendFile
-from rondo.node.logs import LINES_WAITING_MAX, SAID_ON_STDERR, LogError, Logs, _outputs, iso_time, notice
+from rondo.node.logs import LINES_WAITING_MAX, SAID_ON_STDERR, LogError, Logs, iso_time, notice, outputs
 from rondo.testing.lab.waiting import wait_for
 
 
@@ -87,7 +87,7 @@ def test_a_syslog_that_comes_later_gets_the_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rondo.node.logs.SYSLOG_SOCKET", str(tmp_path / "dev-log"))
-    handler = _outputs(only_syslog())[0]
+    handler = outputs(only_syslog())[0]
     record = logging.LogRecord("CPG", logging.WARNING, "", 0, "early", None, None)
     handler.handle(record)
     for life in ("first", "second"):  # syslog is started again: its socket is a new one

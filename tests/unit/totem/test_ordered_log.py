@@ -105,8 +105,8 @@ def test_requests_are_taken_once_and_in_order(log: OrderedLog) -> None:
 @pytest.mark.parametrize("taken_apart", [False, True])
 def test_a_run_is_one_request_of_many_messages(log: OrderedLog, taken_apart: bool) -> None:
     """It is pending until its last message is in the log, and costs as much as its messages would."""
-    run = batch.encode_run(b"g", 1, 77, 3, batch.encode_body([b"a", b"bc", b""]))
-    send(log, totem_reader.Submit(EPOCH, [request(7, 3, run)]))
+    whole = batch.encode_batch(b"g", 1, 77, 3, batch.encode_body([b"a", b"bc", b""]))
+    send(log, totem_reader.Submit(EPOCH, [request(7, 3, whole)]))
     message = log.next_message()
     assert message is not None
     parts = message.expanded() if taken_apart else [(message.data, message.tag)]

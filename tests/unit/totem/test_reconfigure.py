@@ -13,9 +13,9 @@ from services.totem.backpressure import Backpressure
 from services.totem.ring.events import EVERYBODY, State, SyncStep
 from services.totem.ring.options import RingOptions
 from services.totem.ring.ring import Ring
+from services.totem.transport.address_book import LinkSettings
 from services.totem.transport.base import TransportSettings
 from services.totem.transport.link import Link
-from services.totem.transport.place import LinkSettings
 from services.totem.transport.resolver import Resolver
 from services.totem.wire.frames import Join, encode_join
 from tests.unit.totem.ports import reserve_port

@@ -96,7 +96,7 @@ def test_links_drop_strangers_in_the_kernel_and_follow_the_addresses(stack: Exit
     transport.set_members({1: ("127.0.0.1",), 2: ("127.0.0.9",), 3: ("127.0.0.3",)})
     stranger.sendto(mcast(2, 2), ("127.0.0.1", nodes.port))
     assert nodes.received(1, 1) == [mcast(2, 2)]
-    for each in transport._sockets:
+    for each in transport.sockets:
         if each.fileno() not in transport.filenos():
             assert heard(each, {"a member": bound(stack, "127.0.0.3")}) == set()
 
@@ -111,7 +111,7 @@ def test_links_of_knet_drop_strangers_too(stack: ExitStack) -> None:
     sockets = KnetSockets(Counter(), lambda _link, _to, _size: None)
     stack.callback(sockets.close)
     sockets.open(0, "127.0.0.1", reserve_port(stack), 0)
-    to = next(iter(sockets._sockets.values())).getsockname()
+    to = next(iter(sockets.sockets.values())).getsockname()
     sockets.admit(0, frozenset({"127.0.0.2"}))
     sockets.admit(1, frozenset())
     bound(stack, "127.0.0.9").sendto(b"stranger", to)

@@ -12,9 +12,9 @@ from contextlib import ExitStack
 import pytest
 
 from services.totem.ring.events import EVERYBODY
+from services.totem.transport.address_book import LinkSettings
 from services.totem.transport.base import Transport, TransportSettings
 from services.totem.transport.link import Link
-from services.totem.transport.place import LinkSettings
 from services.totem.transport.sockets import CannotBind, reason_of
 from services.totem.wire.base import RingId
 from services.totem.wire.frames import Join, Token, encode_join, encode_mcast, encode_token
@@ -205,7 +205,7 @@ def test_a_port_in_use_is_said_in_one_line(stack: ExitStack, multicast: bool) ->
 def test_ports_and_socket_options_are_those_of_the_protocol(stack: ExitStack) -> None:
     def sockets(transport: Transport | None) -> list[socket.socket]:
         assert transport is not None
-        return transport._sockets
+        return transport.sockets
 
     nodes = Nodes(stack, multicast=True)
     incoming, outgoing, data = sockets(nodes.links[1].transport)
@@ -229,7 +229,7 @@ def test_dscp_marks_what_is_sent_and_leaves_the_token_priority(stack: ExitStack)
     stack.callback(link.close)
     link.tend((), 0)
     assert link.transport is not None
-    token_socket, to_member = link.transport._sockets
+    token_socket, to_member = link.transport.sockets
     for each in (token_socket, to_member):
         assert each.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 46 << 2
     assert token_socket.getsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY) == 6

@@ -13,10 +13,10 @@ from ipaddress import ip_interface
 import pytest
 
 from services.totem.ring.events import EVERYBODY
+from services.totem.transport.address_book import AddressBook, LinkSettings
 from services.totem.transport.base import TransportSettings
 from services.totem.transport.interfaces import LocalAddress, find_address, is_local, local_addresses, select_address
-from services.totem.transport.link import NEVER_NS, Link
-from services.totem.transport.place import LinkSettings, Place
+from services.totem.transport.link import Link
 from services.totem.transport.resolver import Resolver, look_up
 from services.totem.transport.sockets import AddressNotAvailable
 from services.totem.wire.frames import Join, encode_join
@@ -32,9 +32,9 @@ def local(address: str, interface: str = "eth0", up: bool = True) -> LocalAddres
 MACHINE = [local("127.0.0.1/8", "lo"), local("10.1.2.3/24"), local("10.9.0.1/16", "eth1", up=False)]
 
 
-def place(monkeypatch: pytest.MonkeyPatch, machine: list[LocalAddress], **settings: object) -> Place:
-    monkeypatch.setattr("services.totem.transport.place.local_addresses", lambda: machine)
-    return Place(LinkSettings(TransportSettings(1), **settings))  # type: ignore[arg-type]
+def address_book(monkeypatch: pytest.MonkeyPatch, machine: list[LocalAddress], **settings: object) -> AddressBook:
+    monkeypatch.setattr("services.totem.transport.address_book.local_addresses", lambda: machine)
+    return AddressBook(LinkSettings(TransportSettings(1), **settings))  # type: ignore[arg-type]
 
 
 def test_the_kernel_tells_the_loopback_address() -> None:
@@ -61,14 +61,14 @@ def test_bindnetaddr_is_an_address_or_a_network(bindnetaddr: str, address: str |
 
 def test_own_address_comes_from_the_nodelist(monkeypatch: pytest.MonkeyPatch) -> None:
     members = {1: ("10.1.2.3",), 2: ("10.1.2.4",)}
-    assert place(monkeypatch, MACHINE, members=members, local_address="10.1.2.3").own_address() == "10.1.2.3"
+    assert address_book(monkeypatch, MACHINE, members=members, local_address="10.1.2.3").own_address() == "10.1.2.3"
 
 
 def test_an_address_that_is_not_listed_may_still_be_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     # As with a local route to a whole network.
     members = {1: ("127.0.0.1",)}
     machine = [local("10.1.2.3/24")]
-    assert place(monkeypatch, machine, members=members, local_address="127.0.0.1").own_address() == "127.0.0.1"
+    assert address_book(monkeypatch, machine, members=members, local_address="127.0.0.1").own_address() == "127.0.0.1"
 
 
 def test_whose_address_it_is() -> None:
@@ -90,17 +90,17 @@ def test_whose_address_it_is() -> None:
 )
 def test_why_there_is_no_address(monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], why: str) -> None:
     with pytest.raises(AddressNotAvailable, match=why):
-        place(monkeypatch, MACHINE, **settings).own_address()
+        address_book(monkeypatch, MACHINE, **settings).own_address()
 
 
 def test_loopback_is_fine_if_all_nodes_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     members = {1: ("127.0.0.1",), 2: ("127.0.0.2",)}
-    assert place(monkeypatch, MACHINE, members=members, local_address="127.0.0.1").own_address() == "127.0.0.1"
+    assert address_book(monkeypatch, MACHINE, members=members, local_address="127.0.0.1").own_address() == "127.0.0.1"
 
 
 def test_an_interface_that_goes_and_comes(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     machine = [local("127.0.0.1/8", "lo")]
-    monkeypatch.setattr("services.totem.transport.place.local_addresses", lambda: machine)
+    monkeypatch.setattr("services.totem.transport.address_book.local_addresses", lambda: machine)
     join = encode_join(Join(1, 1, (1,), (), 4))
     caplog.set_level(logging.INFO)
     with ExitStack() as stack:
@@ -111,10 +111,9 @@ def test_an_interface_that_goes_and_comes(monkeypatch: pytest.MonkeyPatch, caplo
         stack.callback(link.close)
         link.start()
         assert link.tend((), 0)
-        assert link._next_check_ns == NEVER_NS
         machine[:] = [local("127.0.0.1/8", "lo", up=False)]
-        link._next_check_ns = 0
-        assert link.tend((), 1 * SECOND_NS)
+        assert not link.tend((), 1 * SECOND_NS), "it asks no more, as the kernel tells it"
+        assert link.tend(link.filenos(), 1 * SECOND_NS), "as if the kernel had told it"
         assert (link.transport, link.why_down) == (None, "the interface lo with 127.0.0.1 is down")
         link.send([(EVERYBODY, join)])
         assert link.take_local() == [join], "the node goes on alone"

@@ -1,11 +1,11 @@
 """Keeps the processors of this machine from sleeping while messages flow (system.low_latency).
 
-A processor with nothing to do sleeps, and to wake it takes time: some microseconds where it is a real one, fifty and
-more where it is virtual, for then it has to be scheduled by its host. A message passes through a handful of processes,
-each of which waits for the one before, so it pays for that several times. Whoever holds /dev/cpu_dma_latency open with
-a 0 in it has idle processors poll instead (the kernel's Documentation/power/pm_qos_interface). That costs power, and of
-a virtual machine what its host could have done meanwhile; so it is asked for in the configuration, and held only
-from the first message to a while after the last.
+A processor with nothing to do sleeps, and takes time to wake: some microseconds on real hardware, fifty and more in a
+virtual machine, whose host has to schedule it first. A message passes through a handful of processes. Each of them
+waits for the one before, so a message pays that price several times. While a process holds /dev/cpu_dma_latency open
+with a 0 in it, idle processors poll instead of sleeping (the kernel's Documentation/power/pm_qos_interface). That costs
+power, and in a virtual machine it costs the host processor time. So the configuration has to ask for it, and the device
+is held open only from the first message until a while after the last.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ NEVER_NS = 1 << 62
 _log = logging.getLogger("TOTEM")
 
 
-class Awake:
-    """For one process; it does nothing unless it is wanted."""
+class CpuLatencyLock:
+    """Holds the device open for one process. It does nothing unless it is wanted."""
 
     def __init__(self, *, wanted: bool, device: str = DEVICE) -> None:
         self._wanted = wanted

@@ -31,10 +31,11 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Endpoint:
     """Where to connect. `keys` only where the gateway is on another host."""
 
-    endpoint: str
+    url: str
+    """`ipc://PATH` or `tcp://HOST:PORT`."""
     keys: Keys | None = None
 
     @property
@@ -50,14 +51,14 @@ class Place:
     @property
     def no_answer(self) -> str:
         """What it means that nobody answers."""
-        what = f"no node answers at {self.endpoint}; is it running (rondo status), and in a ring?"
+        what = f"no node answers at {self.url}; is it running (rondo status), and in a ring?"
         return what if self.keys is None else f"{what} Does it have remote{{}}, and is the server key its public key?"
 
 
-def place_of(
+def endpoint_of(
     endpoint: str | None = None, key_file: str | os.PathLike[str] | None = None, server_key: str | None = None
-) -> Place:
-    """The place that this names, or the environment. Raises InvalidParameter."""
+) -> Endpoint:
+    """The endpoint that this names, or the environment. Raises InvalidParameter."""
     if endpoint is not None and not isinstance(endpoint, str):
         raise InvalidParameter(f"endpoint: a string as ipc:///run/rondo/gateway.sock, or None; not {endpoint!r}")
     try:
@@ -67,7 +68,7 @@ def place_of(
     if not endpoint.startswith(REMOTE):
         if key_file or server_key:
             raise InvalidParameter(f"{endpoint}: keys are for a gateway on another host (tcp://HOST:PORT)")
-        return Place(endpoint)
+        return Endpoint(endpoint)
     key_file = key_file or os.environ.get(KEY_FILE_VARIABLE)
     server_key = server_key or os.environ.get(SERVER_KEY_VARIABLE)
     if not key_file or not server_key:
@@ -75,7 +76,7 @@ def place_of(
             f"{endpoint}: a gateway on another host asks for keys: give key_file and server_key, or set "
             f"{KEY_FILE_VARIABLE} and {SERVER_KEY_VARIABLE}"
         )
-    return Place(endpoint, _keys(Path(key_file), server_key))
+    return Endpoint(endpoint, _keys(Path(key_file), server_key))
 
 
 def _keys(key_file: Path, server_key: str) -> Keys:

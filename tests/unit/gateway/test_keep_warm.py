@@ -7,229 +7,29 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import rondo
 from rondo.ipc.control import ask
-from rondo.ipc.endpoints import remove_stale
-from rondo.ipc.local import Router
 from rondo.protocol import events
-from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Kind, decode, encode
+from rondo.protocol.client_gateway import VERSION, Kind, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import pack
-from rondo.protocol.requests import Op, decode_requests
-from services.ipc_gateway.lap import ACK_S, AFTER_S, INTERVAL_S, NAME, NEVER_S, PAYLOAD, RETRY_S, Lap, group_of
+from rondo.protocol.requests import Op
+from services.ipc_gateway.keep_warm import ACK_S, AFTER_S, INTERVAL_S, NAME, NEVER_S, PAYLOAD, RETRY_S, group_of
 from tests.unit.gateway.conftest import GatewayProcess, StartGateway, eventually
 from tests.unit.gateway.loopback import Loopback
-
-NODE, PID = 3, 4711
-MOMENT_S = 1e-6
-"""More than the rounding of any time here."""
-
-
-class Heard(NamedTuple):
-    """An envelope of the lap's session."""
-
-    at_s: float
-    kind: int
-    epoch: int
-    fields: list[Any]
-
-
-class Asked(NamedTuple):
-    """A request of it."""
-
-    at_s: float
-    epoch: int
-    number: int
-    op: int
-    group: bytes
-    arguments: list[Any]
-
-
-class Node:
-    """A gateway in small, its loop and its clients: one session, groups of which one is watched, a log.
-
-    It answers at once by docs/PROTOCOL-CLIENT.md, unless the test says otherwise. No time passes but in `after`.
-    """
-
-    def __init__(self, run_dir: Path) -> None:
-        self._endpoint = f"ipc://{run_dir / 'gateway.sock'}"
-        self._router = Router(self._endpoint)
-        self.lap = Lap(self._endpoint)
-        self.now_s = time.monotonic() + 10_000
-        """Ahead of the clock, by which a socket says when it wants to connect again."""
-        self.begun_s = self.now_s
-        self.heard: list[Heard] = []
-        self.passed_on = 0
-        """Requests, those of the laps included."""
-        self.is_silent = False
-        """Answers nothing."""
-        self.is_reading = True
-        self.fails_next: int | None = None
-        """The next message is ordered, and has no effect for this reason."""
-        self.epoch, self.head = 7, 100
-        self.is_member = False
-        self.taken = 0
-        self._session: bytes | None = None
-        """The connection that has it."""
-        self._connection = b""
-
-    def close(self) -> None:
-        self.lap.close()
-        self._router.close()
-
-    # -- time ----------------------------------------------------------------------------------------------------
-
-    def client_sends(self, requests: int = 1) -> None:
-        """Another client does."""
-        self.passed_on += requests
-        self.settle()
-
-    def after(self, seconds: float, client_sends_every_s: float = NEVER_S) -> None:
-        """Let time pass, and whatever is due be done in it; the last moment included."""
-        end_s, next_s = self.now_s + seconds, self.now_s + client_sends_every_s
-        self.settle()
-        while min(self.lap.due_s, next_s) <= end_s + MOMENT_S:
-            self.now_s = max(self.now_s, min(self.lap.due_s, next_s))
-            if self.now_s >= next_s:
-                self.passed_on += 1
-                next_s += client_sends_every_s
-            self.settle()
-        self.now_s = max(self.now_s, end_s)
-
-    def settle(self) -> None:
-        """Turns of the loop, as services/ipc_gateway/process.py has them, until there is nothing to be done."""
-        for _ in range(1000):
-            if self.is_reading:
-                for connection, envelope in self._router.receive():
-                    assert envelope is not None
-                    self._hear(connection, envelope)
-            self.lap.note(self.passed_on, self.now_s)
-            if self.now_s >= self.lap.due_s or _is_readable(self.lap):
-                self.lap.turn(self.now_s)
-            has_input = self._router.has_pending or _is_readable(self._router)
-            if not _is_readable(self.lap) and not (self.is_reading and has_input) and self.lap.due_s > self.now_s:
-                return
-        raise AssertionError("it never comes to rest")
-
-    # -- the gateway ---------------------------------------------------------------------------------------------
-
-    def say(self, kind: Kind, *fields: object) -> None:
-        """An envelope, by hand."""
-        self.say_bytes(encode(kind, self.epoch, *fields))
-
-    def say_bytes(self, envelope: bytes) -> None:
-        """Anything."""
-        assert self._router.send(self._connection, envelope)
-
-    def welcome(self, **changes: int) -> None:
-        """Also where it goes on with a session."""
-        self.epoch, self.taken = changes.get("epoch", self.epoch), changes.get("taken", self.taken)
-        limits = [3 << 20, 16384, 1 << 26, 10_000]
-        self.say(Kind.WELCOME, VERSION, NODE, PID, 99, b"s" * 16, self.head, self.taken, None, limits)
-
-    def lose(self) -> None:
-        """The log is over."""
-        self.say(Kind.LOST, "totem died", [])
-        self.epoch += 1
-        self.is_member = False
-
-    def die_and_come_back(self) -> None:
-        """The socket of a new process is at the place of the old one's."""
-        self._router.close()
-        remove_stale(self._endpoint)
-        self._router = Router(self._endpoint)
-        self._session = None
-        self.is_member = False
-
-    def _hear(self, connection: bytes, envelope: bytes) -> None:
-        kind, epoch, fields = decode(envelope, FROM_CLIENT)
-        self.heard.append(Heard(self.now_s, kind, epoch, fields))
-        self._connection = connection
-        has_session = self._session == connection
-        if self.is_silent:
-            if kind == Kind.REQUEST:
-                self.passed_on += 1
-        elif kind == Kind.HELLO and has_session:
-            self.say(Kind.ERROR, Code.BAD_OPERATION, "this connection has a session already")
-        elif kind == Kind.HELLO:
-            self._session, self.taken, self.is_member = connection, 0, False
-            self.welcome()
-        elif not has_session:
-            self.say(Kind.ERROR, Code.BAD_HANDLE, "this connection has no session; say HELLO first")
-        elif kind == Kind.BYE:
-            self._session = None
-            self.say(Kind.BYE, Code.OK, "")
-        elif kind == Kind.REQUEST and epoch == self.epoch:
-            self._request(*fields)
-
-    def _request(self, first: int, last: int, blob: bytes) -> None:
-        if first != self.taken + 1 or last != first:
-            self._session = None
-            self.say(Kind.BYE, Code.MESSAGE_ERROR, f"request {first} where {self.taken + 1} was due")
-            return
-        ((number, op, group, *arguments),) = decode_requests(blob)
-        self.taken = number
-        self.passed_on += 1
-        if (op == Op.JOIN) == self.is_member:
-            code = Code.EXIST if op == Op.JOIN else Code.NOT_EXIST
-            self.say(Kind.REPLY, pack([[number, code, None]]))
-            self.say(Kind.SETTLED, number)
-            return
-        self.say(Kind.SETTLED, number)
-        self.head += 1
-        me = [NODE, PID]
-        if op == Op.JOIN:
-            self.is_member = True
-            event = [self.head, events.MEMBERSHIP, group, [me], [[*me, events.Reason.JOIN]], [], number]
-        elif self.fails_next is None:
-            event = [self.head, events.MESSAGE, group, *me, False, arguments[1], number]
-        else:
-            event = [self.head, events.FAILED, number, self.fails_next]
-            self.fails_next, self.is_member = None, False
-        self.say(Kind.EVENTS, self.head, self.head, events.encode_events([event]))
-
-    # -- what was heard ------------------------------------------------------------------------------------------
-
-    def asked(self) -> list[Asked]:
-        """The requests so far."""
-        found = []
-        for at_s, kind, epoch, fields in self.heard:
-            if kind == Kind.REQUEST:
-                ((number, op, group, *arguments),) = decode_requests(fields[2])
-                found.append(Asked(at_s, epoch, number, op, group, arguments))
-        return found
-
-    def times_of(self, *kinds: Kind) -> list[float]:
-        """When envelopes of these kinds came, from the beginning of the test on."""
-        return [each.at_s - self.begun_s for each in self.heard if each.kind in kinds]
-
-    def warm(self) -> None:
-        """Laps go round, the last of them just now and no client's request on its way; what was heard is forgotten."""
-        self.client_sends()
-        self.after(0.1)
-        assert self.lap.laps > 10
-        assert self.is_member
-        self.begun_s = self.now_s
-        self.heard.clear()
-
-
-def _is_readable(polled: Lap | Router) -> bool:
-    poll = select.poll()
-    poll.register(polled.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+from tests.unit.gateway.small_gateway import MOMENT_S, NODE, Node
 
 
 @pytest.fixture
 def node(run_dir: Path) -> Iterator[Node]:
-    """A lap and the gateway in small that it is a client of."""
+    """The client that keeps the way warm, and the gateway in small that it is a client of."""
     node = Node(run_dir)
     yield node
     node.close()
@@ -238,19 +38,19 @@ def node(run_dir: Path) -> Iterator[Node]:
 def test_nothing_is_sent_before_a_client_has_sent_something(node: Node) -> None:
     node.after(60.0)
     assert node.heard == []
-    assert node.lap.due_s == NEVER_S
-    assert node.lap.laps == 0
+    assert node.keep_warm.due_s == NEVER_S
+    assert node.keep_warm.warm_ups == 0
 
 
-def test_laps_come_every_two_milliseconds_for_a_second_after_the_last_request(node: Node) -> None:
+def test_warm_ups_come_every_two_milliseconds_for_a_second_after_the_last_request(node: Node) -> None:
     node.client_sends()
     node.after(10.0)
     hello, *others = node.times_of(Kind.HELLO, Kind.REQUEST)
     assert [hello, *others] == pytest.approx([INTERVAL_S * n for n in range(1, len(others) + 2)])
     assert others[-1] == pytest.approx(AFTER_S, abs=2 * INTERVAL_S)
     assert others[-1] < AFTER_S
-    assert node.lap.laps == len(others)
-    assert node.lap.due_s == NEVER_S
+    assert node.keep_warm.warm_ups == len(others)
+    assert node.keep_warm.due_s == NEVER_S
 
 
 def test_every_request_of_a_client_prolongs_it(node: Node) -> None:
@@ -263,7 +63,7 @@ def test_every_request_of_a_client_prolongs_it(node: Node) -> None:
     assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 2 * INTERVAL_S + MOMENT_S
 
 
-def test_laps_begin_again_with_the_session_that_there_is(node: Node) -> None:
+def test_warm_ups_begin_again_with_the_session_that_there_is(node: Node) -> None:
     node.warm()
     node.after(60.0)
     count = len(node.asked())
@@ -274,16 +74,16 @@ def test_laps_begin_again_with_the_session_that_there_is(node: Node) -> None:
     assert node.times_of(Kind.HELLO, Kind.BYE) == []
 
 
-def test_a_lap_is_a_message_to_a_group_in_which_nobody_else_is(node: Node) -> None:
+def test_a_warm_up_is_a_message_to_a_group_in_which_nobody_else_is(node: Node) -> None:
     node.client_sends()
     node.after(0.1)
     assert node.heard[0].kind == Kind.HELLO
     assert node.heard[0].epoch == 0
     assert node.heard[0].fields == [VERSION, 0, NAME, None]
-    join, *laps = node.asked()
+    join, *warm_ups = node.asked()
     assert (join.epoch, join.number, join.op, join.group) == (node.epoch, 1, Op.JOIN, b"rondo.lap.3")
-    assert [each.number for each in laps] == list(range(2, len(laps) + 2))
-    assert {(each.op, each.group, each.arguments[1]) for each in laps} == {(Op.MCAST, group_of(NODE), PAYLOAD)}
+    assert [each.number for each in warm_ups] == list(range(2, len(warm_ups) + 2))
+    assert {(each.op, each.group, each.arguments[1]) for each in warm_ups} == {(Op.MCAST, group_of(NODE), PAYLOAD)}
 
 
 def test_its_own_requests_are_not_taken_for_a_clients(node: Node) -> None:
@@ -297,11 +97,11 @@ def test_its_own_requests_are_not_taken_for_a_clients(node: Node) -> None:
     node.after(10.0)
     # The client sent 0.1 s before what is counted here.
     assert node.times_of(Kind.REQUEST)[-1] <= AFTER_S - 0.1 + MOMENT_S
-    assert node.lap.due_s == NEVER_S
+    assert node.keep_warm.due_s == NEVER_S
 
 
 @pytest.mark.parametrize("gap_s", [0.0005, 0.001, 0.003, 0.0055])
-def test_no_lap_is_sent_between_requests_that_come_in_short_intervals(node: Node, gap_s: float) -> None:
+def test_no_warm_up_is_sent_between_requests_that_come_in_short_intervals(node: Node, gap_s: float) -> None:
     node.warm()
     node.client_sends()
     node.after(gap_s)
@@ -315,7 +115,7 @@ def test_no_lap_is_sent_between_requests_that_come_in_short_intervals(node: Node
     assert node.times_of(Kind.REQUEST)[0] == pytest.approx(last_s + max(INTERVAL_S, 1.5 * gap_s))
 
 
-def test_a_request_that_comes_before_a_lap_was_read_counts(node: Node) -> None:
+def test_a_request_that_comes_before_a_warm_up_was_read_counts(node: Node) -> None:
     node.warm()
     node.after(0.5)
     node.is_reading = False
@@ -334,10 +134,10 @@ def test_a_request_that_was_dropped_does_not_hide_those_of_clients(node: Node) -
     node.welcome()
     node.after(10.0)
     for _ in range(3):
-        laps = node.lap.laps
+        warm_ups = node.keep_warm.warm_ups
         node.client_sends()
         node.after(0.1)
-        assert node.lap.laps > laps + 10
+        assert node.keep_warm.warm_ups > warm_ups + 10
         node.after(10.0)
 
 
@@ -353,14 +153,14 @@ def test_an_interval_may_be_half_as_long_again_as_the_one_before(node: Node) -> 
     assert node.times_of(Kind.REQUEST) == []
 
 
-def test_between_requests_in_longer_intervals_there_are_laps(node: Node) -> None:
+def test_between_requests_in_longer_intervals_there_are_warm_ups(node: Node) -> None:
     node.warm()
     node.after(0.2, client_sends_every_s=0.01)
     assert len(node.times_of(Kind.REQUEST)) >= 20 * 3
-    assert node.lap.laps > 20 * 3
+    assert node.keep_warm.warm_ups > 20 * 3
 
 
-def test_a_lap_is_acknowledged_by_the_next_one(node: Node) -> None:
+def test_a_warm_up_is_acknowledged_by_the_next_one(node: Node) -> None:
     node.warm()
     position = node.head
     node.after(0.1)
@@ -372,16 +172,16 @@ def test_a_lap_is_acknowledged_by_the_next_one(node: Node) -> None:
     assert {each.epoch for each in node.heard} == {node.epoch}
 
 
-def test_the_last_lap_is_acknowledged_after_a_while(node: Node) -> None:
+def test_the_last_warm_up_is_acknowledged_after_a_while(node: Node) -> None:
     node.warm()
     node.after(10.0)
     assert node.heard[-1].kind == Kind.ACK
     assert node.heard[-1].fields == [node.head]
-    last_lap_s, ack_s = node.times_of(Kind.REQUEST)[-1], node.times_of(Kind.ACK)[-1]
-    assert ack_s == pytest.approx(last_lap_s + ACK_S)
+    last_warm_up_s, ack_s = node.times_of(Kind.REQUEST)[-1], node.times_of(Kind.ACK)[-1]
+    assert ack_s == pytest.approx(last_warm_up_s + ACK_S)
 
 
-def test_a_lap_is_acknowledged_also_while_requests_postpone_the_next_one(node: Node) -> None:
+def test_a_warm_up_is_acknowledged_also_while_requests_postpone_the_next_one(node: Node) -> None:
     node.warm()
     node.after(1.0, client_sends_every_s=0.001)
     assert node.times_of(Kind.REQUEST) == []
@@ -396,7 +196,7 @@ def test_who_is_a_member_already_goes_on_with_messages(node: Node) -> None:
     node.is_member = True
     node.after(0.1)
     assert [each.op for each in node.asked()[:4]] == [Op.JOIN, Op.MCAST, Op.MCAST, Op.MCAST]
-    assert node.lap.laps > 10
+    assert node.keep_warm.warm_ups > 10
     assert node.times_of(Kind.BYE) == []
 
 
@@ -411,10 +211,10 @@ def test_who_is_no_member_any_more_joins_again(node: Node) -> None:
 
 def test_whose_message_had_no_effect_joins_again(node: Node) -> None:
     node.warm()
-    laps = node.lap.laps
+    warm_ups = node.keep_warm.warm_ups
     node.fails_next = Code.NOT_EXIST
     node.after(INTERVAL_S)
-    assert node.lap.laps == laps
+    assert node.keep_warm.warm_ups == warm_ups
     failed_at = node.head
     node.after(0.1)
     assert [each.op for each in node.asked()[:4]] == [Op.MCAST, Op.JOIN, Op.MCAST, Op.MCAST]
@@ -434,14 +234,14 @@ def test_it_joins_again_in_the_next_epoch(node: Node, is_under_way: bool) -> Non
     node.after(0.3)
     # What was sent into the old epoch is dropped by the gateway, and nothing follows it.
     assert len(node.asked()) == 1
-    laps, taken = node.lap.laps, node.taken
+    warm_ups, taken = node.keep_warm.warm_ups, node.taken
     node.heard.clear()
     node.welcome()
     node.after(0.1)
     join, *others = node.asked()
     assert (join.epoch, join.number, join.op) == (node.epoch, taken + 1, Op.JOIN)
     assert {each.op for each in others} == {Op.MCAST}
-    assert node.lap.laps > laps + 10
+    assert node.keep_warm.warm_ups > warm_ups + 10
     assert node.times_of(Kind.HELLO, Kind.BYE) == []
 
 
@@ -472,31 +272,31 @@ def test_a_welcome_of_another_epoch_alone_makes_it_join(node: Node) -> None:
 
 def test_after_the_gateways_bye_it_says_hello_a_second_later(node: Node) -> None:
     node.warm()
-    node._session = None
+    node.session = None
     node.say(Kind.BYE, Code.QUEUE_FULL, "it does not acknowledge")
     node.after(RETRY_S - 0.001, client_sends_every_s=0.1)
     assert node.heard == []
-    laps = node.lap.laps
+    warm_ups = node.keep_warm.warm_ups
     node.after(0.2, client_sends_every_s=0.1)
     assert node.times_of(Kind.HELLO) == pytest.approx([RETRY_S])
     assert [(each.number, each.op) for each in node.asked()[:2]] == [(1, Op.JOIN), (2, Op.MCAST)]
-    assert node.lap.laps > laps + 10
+    assert node.keep_warm.warm_ups > warm_ups + 10
 
 
 def test_after_the_gateways_bye_it_says_nothing_while_there_are_no_clients(node: Node) -> None:
     node.warm()
-    node._session = None
+    node.session = None
     node.say(Kind.BYE, Code.QUEUE_FULL, "it does not acknowledge")
     node.after(60.0)
     assert node.heard == []
-    assert node.lap.due_s == NEVER_S
+    assert node.keep_warm.due_s == NEVER_S
     node.client_sends()
     node.after(0.1)
     assert node.times_of(Kind.HELLO) == pytest.approx([60.0 + INTERVAL_S])
     assert node.is_member
 
 
-def test_a_lap_that_never_comes_back_is_given_up(node: Node) -> None:
+def test_a_warm_up_that_never_comes_back_is_given_up(node: Node) -> None:
     node.warm()
     node.is_silent = True
     node.after(INTERVAL_S)
@@ -507,11 +307,11 @@ def test_a_lap_that_never_comes_back_is_given_up(node: Node) -> None:
     node.after(0.002, client_sends_every_s=0.1)
     assert [each.kind for each in node.heard[2:]] == [Kind.BYE]
     assert node.times_of(Kind.BYE) == pytest.approx([node.asked()[0].at_s - node.begun_s + RETRY_S])
-    laps = node.lap.laps
+    warm_ups = node.keep_warm.warm_ups
     node.after(1.5, client_sends_every_s=0.1)
     assert node.times_of(Kind.HELLO) == pytest.approx([node.times_of(Kind.BYE)[0] + RETRY_S])
     assert [(each.number, each.op) for each in node.asked()[1:3]] == [(1, Op.JOIN), (2, Op.MCAST)]
-    assert node.lap.laps > laps + 10
+    assert node.keep_warm.warm_ups > warm_ups + 10
 
 
 def test_a_hello_that_is_not_answered_is_said_again(node: Node) -> None:
@@ -524,7 +324,7 @@ def test_a_hello_that_is_not_answered_is_said_again(node: Node) -> None:
     assert node.times_of(Kind.HELLO, Kind.BYE) == pytest.approx([hello_s + n * RETRY_S for n in range(4)])
     node.is_silent = False
     node.after(1.0, client_sends_every_s=0.1)
-    assert node.lap.laps > 10
+    assert node.keep_warm.warm_ups > 10
 
 
 def test_a_hello_that_is_refused_is_not_said_all_the_time(node: Node) -> None:
@@ -536,7 +336,7 @@ def test_a_hello_that_is_refused_is_not_said_all_the_time(node: Node) -> None:
     assert len(node.times_of(Kind.HELLO)) == 1
     node.is_silent = False
     node.after(2.0, client_sends_every_s=0.01)
-    assert node.lap.laps > 10
+    assert node.keep_warm.warm_ups > 10
 
 
 def test_after_a_broken_connection_it_begins_anew(node: Node) -> None:
@@ -544,12 +344,12 @@ def test_after_a_broken_connection_it_begins_anew(node: Node) -> None:
     node.die_and_come_back()
     node.after(RETRY_S - 0.001, client_sends_every_s=0.1)
     assert node.heard == []
-    laps = node.lap.laps
+    warm_ups = node.keep_warm.warm_ups
     node.after(0.2, client_sends_every_s=0.1)
     assert node.heard[0].kind == Kind.HELLO
     assert node.heard[0].epoch == 0
     assert [(each.number, each.op) for each in node.asked()[:2]] == [(1, Op.JOIN), (2, Op.MCAST)]
-    assert node.lap.laps > laps + 10
+    assert node.keep_warm.warm_ups > warm_ups + 10
 
 
 GARBAGE = {
@@ -573,18 +373,18 @@ def test_garbage_makes_it_begin_anew(node: Node, garbage: bytes) -> None:
     node.after(RETRY_S - 0.001, client_sends_every_s=0.1)
     # The gateway knows the session still, and gives it another one after its BYE.
     assert [each.kind for each in node.heard] == [Kind.BYE]
-    laps = node.lap.laps
+    warm_ups = node.keep_warm.warm_ups
     node.after(0.2, client_sends_every_s=0.1)
     assert [each.kind for each in node.heard[:2]] == [Kind.BYE, Kind.HELLO]
     assert [(each.number, each.op) for each in node.asked()[:2]] == [(1, Op.JOIN), (2, Op.MCAST)]
-    assert node.lap.laps > laps + 10
+    assert node.keep_warm.warm_ups > warm_ups + 10
 
 
 # -- a real gateway --------------------------------------------------------------------------------------------------
 
 
-class Lapping:
-    """A gateway process, and what its status says of laps."""
+class Warmed:
+    """A gateway process, and what its status says of warm-up messages."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
         self.gateway = gateway
@@ -593,89 +393,89 @@ class Lapping:
     def status(self) -> dict[str, Any]:
         return ask(self.gateway.run_dir, "ipc_gateway", "status")
 
-    def laps(self) -> int:
+    def warm_ups(self) -> int:
         return int(self.status()["counters"]["laps"])
 
     def is_listed(self) -> bool:
         return NAME in [each["name"] for each in self.status()["sessions"]]
 
-    def see_more_laps(self, cluster: rondo.Cluster) -> None:
-        """Whatever happened before, laps come again while a client uses the node."""
-        before = self.laps()
+    def see_more_warm_ups(self, cluster: rondo.Cluster) -> None:
+        """Whatever happened before, warm-up messages come again while a client uses the node."""
+        before = self.warm_ups()
 
         def is_warm() -> bool:
             cluster.cpg.groups(timeout=60)
             time.sleep(0.02)
-            return self.laps() > before + 10
+            return self.warm_ups() > before + 10
 
         eventually(is_warm)
 
 
 @pytest.fixture
-def lapping(loopback: Loopback, start_gateway: StartGateway) -> Lapping:
+def warmed(loopback: Loopback, start_gateway: StartGateway) -> Warmed:
     """A gateway with low_latency: yes."""
-    return Lapping(start_gateway(low_latency=True))
+    return Warmed(start_gateway(low_latency=True))
 
 
-def test_a_gateway_makes_laps_while_clients_use_it(lapping: Lapping, loopback: Loopback) -> None:
-    with lapping.gateway.connect() as cluster:
+def test_a_gateway_makes_warm_ups_while_clients_use_it(warmed: Warmed, loopback: Loopback) -> None:
+    with warmed.gateway.connect() as cluster:
         time.sleep(0.3)
-        assert lapping.laps() == 0
-        assert not lapping.is_listed()
-        lapping.see_more_laps(cluster)
-        alone = [{"node": 1, "pid": lapping.gateway.process.pid}]
+        assert warmed.warm_ups() == 0
+        assert not warmed.is_listed()
+        warmed.see_more_warm_ups(cluster)
+        alone = [{"node": 1, "pid": warmed.gateway.process.pid}]
         groups = [{"group": group_of(1).decode(), "members": alone}]
-        eventually(lambda: cluster.cpg.groups(timeout=60) == groups and lapping.is_listed())
+        eventually(lambda: cluster.cpg.groups(timeout=60) == groups and warmed.is_listed())
 
         def is_at_rest() -> bool:
-            before = lapping.status()["counters"]["requests"]
+            before = warmed.status()["counters"]["requests"]
             time.sleep(0.5)
-            return bool(lapping.status()["counters"]["requests"] == before)
+            return bool(warmed.status()["counters"]["requests"] == before)
 
         eventually(is_at_rest)
         eventually(lambda: all(not each.outstanding for each in loopback.sessions.values()))
-        lapping.see_more_laps(cluster)
+        warmed.see_more_warm_ups(cluster)
 
 
-def test_laps_outlive_totem(lapping: Lapping, loopback: Loopback) -> None:
-    with lapping.gateway.connect() as cluster:
-        lapping.see_more_laps(cluster)
+def test_warm_ups_outlive_totem(warmed: Warmed, loopback: Loopback) -> None:
+    with warmed.gateway.connect() as cluster:
+        warmed.see_more_warm_ups(cluster)
         loopback.lose_totem({})
-        lapping.see_more_laps(cluster)
+        warmed.see_more_warm_ups(cluster)
 
 
-def test_laps_outlive_cpg(lapping: Lapping, loopback: Loopback) -> None:
-    with lapping.gateway.connect() as cluster:
-        lapping.see_more_laps(cluster)
+def test_warm_ups_outlive_cpg(warmed: Warmed, loopback: Loopback) -> None:
+    with warmed.gateway.connect() as cluster:
+        warmed.see_more_warm_ups(cluster)
         loopback.stop_serving()
         loopback.serve_again()
-        lapping.see_more_laps(cluster)
+        warmed.see_more_warm_ups(cluster)
 
 
-def test_laps_outlive_a_stall_of_cpg(lapping: Lapping, loopback: Loopback) -> None:
-    """For so long that the lap under way is given up."""
-    with lapping.gateway.connect() as cluster:
-        lapping.see_more_laps(cluster)
-        begun = lapping.status()["counters"]["sessions"]
+def test_warm_ups_outlive_a_stall_of_cpg(warmed: Warmed, loopback: Loopback) -> None:
+    """For so long that the message under way is given up."""
+    with warmed.gateway.connect() as cluster:
+        warmed.see_more_warm_ups(cluster)
+        begun = warmed.status()["counters"]["sessions"]
         loopback.stall(True)
 
         def has_begun_anew() -> bool:
             with contextlib.suppress(rondo.Timeout):
                 cluster.cpg.groups(timeout=0.05)
-            return bool(lapping.status()["counters"]["sessions"] > begun)
+            return bool(warmed.status()["counters"]["sessions"] > begun)
 
         eventually(has_begun_anew)
         loopback.stall(False)
-        lapping.see_more_laps(cluster)
+        warmed.see_more_warm_ups(cluster)
 
 
-def test_without_low_latency_there_are_no_laps(loopback: Loopback, gateway: GatewayProcess) -> None:
-    lapping = Lapping(gateway)
+def test_without_low_latency_there_are_no_warm_ups(loopback: Loopback, gateway: GatewayProcess) -> None:
+    warmed = Warmed(gateway)
     with gateway.connect() as cluster:
         for _ in range(20):
             cluster.cpg.groups(timeout=60)
             time.sleep(0.01)
-        assert lapping.laps() == 0
-        assert not lapping.is_listed()
+        assert warmed.warm_ups() == 0
+        assert not warmed.is_listed()
         assert len(loopback.sessions) == 1
         assert group_of(1) not in loopback.groups

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("SAM")
 
 
-class TakingUp:
+class Reconciliation:
     """Brings the applications of the manager in line with what there is."""
 
     def __init__(self, manager: "Manager", keeper: KeeperLink) -> None:

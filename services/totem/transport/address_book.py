@@ -43,7 +43,7 @@ class LinkSettings:
     """Pause between two attempts to find a missing address (downcheck)."""
 
 
-class Place:
+class AddressBook:
     """Answers where this node is and where the others are, as far as that is known now."""
 
     def __init__(self, settings: LinkSettings, known: Mapping[str, tuple[str, ...]] | None = None) -> None:

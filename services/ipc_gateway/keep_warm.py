@@ -23,37 +23,38 @@ from rondo.protocol.envelope import BusError
 from rondo.protocol.requests import Guarantee, Op, encode_requests
 
 INTERVAL_S = 0.002
-"""So long after the last message the next lap is sent: after three milliseconds a message is nearly as fast as one of
-many, after five it takes half as long again."""
+"""So long after the last message the next warm-up message is sent. After three milliseconds a message is nearly as fast
+as one of many; after five it takes half as long again."""
 WARM_S = 0.006
-"""Where requests come in shorter intervals, of which each may be half as long again as the one before, no lap is sent:
-it would be on its way just when the next request comes."""
+"""No warm-up message is sent while clients send at shorter intervals than this. It would delay the client's next
+request. An interval may be half as long again as the one before."""
 AFTER_S = 1.0
-"""So long after a client's last request laps are sent."""
+"""Warm-up messages are sent until so long after a client's last request."""
 RETRY_S = 1.0
-"""A lap that does not come back is given up after this time, and a session that has ended is begun anew."""
+"""A warm-up message that does not come back is given up after this time, and a session that has ended is begun anew."""
 ACK_S = 0.02
-"""A lap is acknowledged by the next one, or after this time: what is not acknowledged keeps the node's log from being
-freed."""
+"""A warm-up message is acknowledged with the next one, or after this time. What is not acknowledged keeps the node's
+log from being freed."""
 PAYLOAD = bytes(64)
 NAME = "rondo lap"
+"""As `rondo status` has always shown it."""
 NEVER_S = float("inf")
 
 log = logging.getLogger("IPC_GATEWAY")
 
 
 def group_of(node: int) -> bytes:
-    """The group of a node's laps."""
+    """The group of a node's warm-up messages."""
     return b"rondo.lap.%d" % node
 
 
-class Lap:
-    """The gateway's own client. Its descriptor is polled with the others."""
+class KeepWarm:
+    """The gateway's own client, which sends warm-up messages. Its descriptor is polled with the others."""
 
     def __init__(self, endpoint: str) -> None:
         """`endpoint`: the socket of this very gateway."""
-        self._lap_due_s = self._ack_due_s = NEVER_S
-        self.laps = 0
+        self._warm_up_due_s = self._ack_due_s = NEVER_S
+        self.warm_ups = 0
         """Those that have come back."""
         self._socket = Dealer(endpoint)
         self._others = 0
@@ -81,20 +82,20 @@ class Lap:
     @property
     def due_s(self) -> float:
         """When `turn` is to be called at the latest, by time.monotonic()."""
-        return min(self._lap_due_s, self._ack_due_s)
+        return min(self._warm_up_due_s, self._ack_due_s)
 
     def fileno(self) -> int:
         """What to poll."""
         return self._socket.fileno()
 
     def note(self, requests: int, now_s: float) -> None:
-        """`requests`: how many the gateway has passed on, those of the laps included."""
+        """`requests`: how many the gateway has passed on, those of its own included."""
         others = requests - self._own
         if others > self._others:
             self._until_s = now_s + AFTER_S
             gap_s, self._last_s = now_s - self._last_s, now_s
             wait_s = max(INTERVAL_S, 1.5 * gap_s) if gap_s < WARM_S else INTERVAL_S
-            self._lap_due_s = max(now_s + wait_s, self._not_before_s)
+            self._warm_up_due_s = max(now_s + wait_s, self._not_before_s)
         if others > self._others or self._sent_at_s is None:
             # (Otherwise what is on its way may not have been passed on yet, and is not to count when it is.)
             self._others = others
@@ -104,26 +105,26 @@ class Lap:
         self._socket.tend(now_s)
         for envelope in self._socket.receive():
             self._hear(envelope, now_s)
-            self._lap_due_s = max(now_s + INTERVAL_S, self._not_before_s)
+            self._warm_up_due_s = max(now_s + INTERVAL_S, self._not_before_s)
         if self._socket.is_broken:
             self._socket.is_broken = False
             self._begin_anew(now_s)
         if now_s >= self._ack_due_s:
             self._acknowledge()
-        if now_s < self._lap_due_s:
+        if now_s < self._warm_up_due_s:
             return
         if now_s >= self._until_s:
-            self._lap_due_s = NEVER_S
+            self._warm_up_due_s = NEVER_S
         elif self._sent_at_s is None:
             self._send(now_s)
         elif now_s >= self._sent_at_s + RETRY_S:
             self._give_up(now_s)
         else:
-            self._lap_due_s = self._sent_at_s + RETRY_S
+            self._warm_up_due_s = self._sent_at_s + RETRY_S
 
     def _send(self, now_s: float) -> None:
         self._sent_at_s = now_s
-        self._lap_due_s = now_s + RETRY_S
+        self._warm_up_due_s = now_s + RETRY_S
         if not self._is_greeted:
             self._is_greeted = True
             self._say(Kind.HELLO, VERSION, 0, NAME, None)
@@ -150,7 +151,7 @@ class Lap:
 
     def _begin_anew(self, now_s: float) -> None:
         """There is no session any more; whatever was on its way is given up."""
-        self._lap_due_s = self._not_before_s = now_s + RETRY_S
+        self._warm_up_due_s = self._not_before_s = now_s + RETRY_S
         self._ack_due_s = NEVER_S
         self._is_greeted = self._is_welcomed = self._is_member = False
         self._sent_at_s = None
@@ -174,7 +175,7 @@ class Lap:
             elif kind == Kind.ERROR and self._is_welcomed:
                 self._give_up(now_s)
         except BusError as error:
-            log.debug("a lap was answered by what is no envelope: %s", error)
+            log.debug("a warm-up message was answered by what is no envelope: %s", error)
             self._give_up(now_s)
 
     def _welcome(self, epoch: int, fields: list[Any]) -> None:
@@ -195,7 +196,7 @@ class Lap:
                 return
         self._is_member = True
         self._sent_at_s = None
-        self.laps += 1
+        self.warm_ups += 1
 
     def _refused(self) -> None:
         """It is a member already, or is none any more; or what was asked for cannot be had now."""

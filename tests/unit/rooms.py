@@ -1,0 +1,59 @@
+"""The table of rooms in docs/ARCHITECTURE.md: every package of the tree, with the first sentence of its docstring.
+
+python -m tests.unit.rooms             print it
+python -m tests.unit.rooms --write     put it into the document
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "ARCHITECTURE.md"
+BEGIN = "<!-- printed from the packages: python -m tests.unit.rooms --write -->\n"
+END = "<!-- end -->\n"
+TESTS = ("bench", "tests/checker", "tests/fuzz", "tests/mutants", "tests/simulation", "tests/style")
+"""Rooms of tests that are more than a collection of them."""
+
+
+def packages() -> list[Path]:
+    """The directories of Python modules, in the order of the table."""
+    shipped = [init.parent for top in ("services", "rondo") for init in sorted((ROOT / top).rglob("__init__.py"))]
+    return shipped + [ROOT / each for each in TESTS]
+
+
+def sentence(package: Path) -> str:
+    """The first sentence of a package's docstring. Raises ValueError if there is none."""
+    paragraph = (ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or "").partition("\n\n")[0]
+    first = " ".join(paragraph.split()).partition(". ")[0].rstrip(".:")
+    if not first:
+        raise ValueError(f"{package.relative_to(ROOT)}/__init__.py does not say what is in the room")
+    return first
+
+
+def table() -> str:
+    """The table in Markdown."""
+    rows = [f"| `{package.relative_to(ROOT)}` | {sentence(package)} |" for package in packages()]
+    return "\n".join(["| room | what is in it |", "|---|---|", *rows]) + "\n"
+
+
+def document() -> str:
+    """The document with the table as it is now."""
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    return before + BEGIN + table() + END + rest.partition(END)[2]
+
+
+def main() -> None:
+    """Print or write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put it into docs/ARCHITECTURE.md")
+    if parser.parse_args().write:
+        DOCUMENT.write_text(document())
+    else:
+        print(table(), end="")
+
+
+if __name__ == "__main__":
+    main()
