@@ -178,6 +178,15 @@ def test_all_have_to_agree() -> None:
     assert _is_at_end(host)
 
 
+def test_one_objection_is_enough_whatever_is_said_after_it() -> None:
+    _, host, (one, two, three) = _tracked("one", "two", "three")
+    request = one.shut_down()
+    two.vote(False)
+    three.vote(True)
+    assert host.answers.pop(request)[0] == Code.BUSY
+    assert not _is_at_end(host)
+
+
 def test_one_at_a_time() -> None:
     _, host, (one, two) = _tracked("one", "two")
     one.shut_down()
