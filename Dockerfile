@@ -1,5 +1,9 @@
 # A node of Rondo: one container, one node, no privileges. docker-compose.yml runs three of them.
-FROM python:3.12-slim AS build
+#
+# A tag may mean another image tomorrow. What is built for production names it by digest as well:
+#   docker build --build-arg PYTHON_IMAGE=python:3.12-slim@sha256:... .
+ARG PYTHON_IMAGE=python:3.12-slim
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY rondo rondo
@@ -8,7 +12,7 @@ COPY config config
 COPY examples examples
 RUN python -m venv /opt/rondo && /opt/rondo/bin/pip install --no-cache-dir -c constraints.txt .
 
-FROM python:3.12-slim
+FROM ${PYTHON_IMAGE}
 # State, run directory and key belong to the node's own user: a volume that is mounted there takes over the owner.
 RUN useradd --system --uid 10001 --home-dir /var/lib/rondo --shell /usr/sbin/nologin rondo \
     && install -d -o rondo -g rondo -m 0700 /var/lib/rondo /var/lib/rondo-key /run/rondo

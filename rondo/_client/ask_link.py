@@ -21,6 +21,8 @@ from rondo.protocol.envelope import BusError, unpack
 
 AGAIN_S = 0.1
 TIMEOUT_S = 10.0
+STALE_READS_MAX = 64
+"""So often a connection is read, before something is asked, for what came meanwhile."""
 RETRY_S = 0.05
 """How often a gateway that is away is looked for."""
 
@@ -60,6 +62,12 @@ class AskLink:
             if self._is_torn:
                 self._dealer.renew()
             self._is_torn = True
+            # A connection on which nobody has asked anything for a while is ended by the gateway.
+            for _ in range(STALE_READS_MAX):
+                if self._dealer.is_broken or not poll(0.0, self._dealer.fileno()):
+                    break
+                self._dealer.receive()
+            self._dealer.is_broken = False
             code, result = self._ask(blob, deadline_s, may_repeat=may_repeat)
             self._is_torn = False
         if code != Code.OK:

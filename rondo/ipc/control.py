@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REQUEST_BYTES_MAX = 64 * 1024
+ELEMENTS_MAX = 1024
+"""Of a request, in all its arrays and maps."""
 
 Handler = Callable[[dict[str, Any]], Mapping[str, Any]]
 """An operation: takes the request, returns what the answer holds. It raises ValueError to refuse."""
@@ -59,7 +61,7 @@ class ControlServer:
 
     def _answer(self, frame: bytes) -> dict[str, Any]:
         try:
-            request = unpack(frame) if len(frame) <= REQUEST_BYTES_MAX else None
+            request = unpack(frame, ELEMENTS_MAX, ELEMENTS_MAX) if len(frame) <= REQUEST_BYTES_MAX else None
         except BusError as error:
             return {"ok": False, "error": str(error)}
         if not isinstance(request, dict) or not isinstance(request.get("op"), str):

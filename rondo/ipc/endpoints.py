@@ -4,6 +4,7 @@ made."""
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 from pathlib import Path
 
@@ -12,6 +13,9 @@ HIGH_WATER_MARK = 64
 
 ENVELOPE_BYTES_MAX = 256 * 1024 * 1024
 """Longer envelopes end the connection: the largest item is a message of cpg.message_size_max, with room to spare."""
+
+PATH_BYTES_MAX = 107
+"""Of the path of a Unix socket (unix(7))."""
 
 
 class SocketError(OSError):
@@ -30,3 +34,16 @@ def remove_stale(endpoint: str) -> None:
         with contextlib.suppress(OSError):
             if stat.S_ISSOCK(path.lstat().st_mode):
                 path.unlink()
+
+
+def local_path(endpoint: str) -> Path:
+    """The path of an endpoint of this machine. Raises `SocketError` for any other."""
+    path = ipc_path(endpoint)
+    if path is None or not path.name:
+        raise SocketError(f"{endpoint}: not an endpoint of this machine, as ipc:///run/rondo/gateway.sock is one")
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        raise SocketError(
+            f"{endpoint}: the path has more than {PATH_BYTES_MAX} bytes; an endpoint looks like "
+            "ipc:///run/rondo/gateway.sock"
+        )
+    return path

@@ -1,10 +1,10 @@
-"""ROUTER and DEALER of ZeroMQ on the sockets of this machine, in the thread that uses them.
+"""ROUTER of ZeroMQ on the sockets of this machine, in the thread that uses it. The other end is `local_dealer`.
 
-They speak ZMTP (`rondo.ipc.zmtp`), as libzmq does, so that either end may be libzmq. What is different is who works:
+Both speak ZMTP (`rondo.ipc.zmtp`), as libzmq does, so that either end may be libzmq. What is different is who works:
 here the thread that sends writes to the socket itself, and the thread that waits is woken by the socket itself. With
 libzmq two more threads are woken for each message, which costs more than all that Rondo does with a small one.
 
-Both are polled by one descriptor, which is readable as long as there is something to do. What cannot be written at once
+It is polled by one descriptor, which is readable as long as there is something to do. What cannot be written at once
 waits here, so many envelopes at most; what was not read waits in the kernel, and so at its sender.
 """
 
@@ -12,22 +12,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import socket
 import struct
+import sys
+import termios
 import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 from typing import NamedTuple
 
 from rondo.ipc import zmtp
-from rondo.ipc.endpoints import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, SocketError, ipc_path
+from rondo.ipc.bounds import Accounts, Bounds
+from rondo.ipc.endpoints import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, SocketError, local_path
 from rondo.ipc.stream import Connection
 from rondo.node.process_watch import start_time_of_peer
-from rondo.paths import PathError
 
 BACKLOG = 1024
 ACCEPTED_MAX = 64
@@ -38,10 +40,6 @@ PENDING_BYTES_MAX = 64 * 1024 * 1024
 """Read and not asked for yet, of all connections of a router: above that none is read."""
 _OVERHEAD_BYTES = 64
 """What an envelope counts for besides its length."""
-PATH_BYTES_MAX = 107
-"""Of the path of a Unix socket (unix(7))."""
-RETRY_S = 0.02
-"""Who connects tries again this often while nobody is there."""
 
 _CREDENTIALS = struct.Struct("3i")
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
@@ -68,8 +66,13 @@ class Router:
         admit: Callable[[Credentials], bool] = lambda _: True,
         frame_bytes_max: int = ENVELOPE_BYTES_MAX,
         high_water: int = HIGH_WATER_MARK,
+        bounds: Bounds | None = None,
     ) -> None:
-        """Binds `endpoint` (`ipc://PATH`), with this file mode. `admit` says who may connect. Raises `SocketError`."""
+        """Binds `endpoint` (`ipc://PATH`), with this file mode. `admit` says who may connect; `bounds`, what users may
+        take. Then `tend` is to be called once a second, and `has_spoken` for who has said what it wants. Raises
+        `SocketError`."""
+        self.accounts = None if bounds is None else Accounts(bounds)
+        self._unread_bytes_max = None if bounds is None else bounds.unread_bytes_per_connection_max
         self._admit = admit
         self._bytes_max, self._high_water = frame_bytes_max, high_water
         self._gone: list[bytes] = []
@@ -80,7 +83,9 @@ class Router:
         self._pending: dict[bytes, deque[bytes | None]] = {}
         """Envelopes of each connection that were read and not asked for, whose turn it is first."""
         self._pending_bytes = 0
-        path = _path_of(endpoint)
+        self._held: set[bytes] = set()
+        """Connections that are not read now, because their users have too much half read."""
+        path = local_path(endpoint)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         """Given up for a moment when there are no more descriptors: see `_turn_away`."""
@@ -117,6 +122,10 @@ class Router:
     def credentials(self, identity: bytes) -> Credentials:
         """Who is there, or was until `take_gone` told of the end. Raises KeyError."""
         return self._credentials[identity]
+
+    def uid_of(self, identity: bytes) -> int | None:
+        """Whose connection that is, if it is there."""
+        return self._credentials[identity].uid if identity in self._connections else None
 
     @property
     def has_gone(self) -> bool:
@@ -169,8 +178,11 @@ class Router:
                     stream.send(zmtp.GREETING + zmtp.command(zmtp.DENIED), socket.MSG_NOSIGNAL)
                     stream.close()
                     continue
+                if self.accounts is not None and not self.accounts.admits(credentials.uid):
+                    stream.close()
+                    continue
                 credentials = credentials._replace(start_time=start_time_of_peer(stream, credentials.pid))
-                connection = Connection(stream, b"ROUTER", self._bytes_max, self._high_water)
+                connection = Connection(stream, b"ROUTER", self._bytes_max, self._high_water, self._unread_bytes_max)
             except OSError:
                 stream.close()
                 continue
@@ -178,6 +190,10 @@ class Router:
             self._connections[identity] = connection
             self._credentials[identity] = credentials
             self._by_descriptor[stream.fileno()] = identity
+            if self.accounts is not None:
+                self.accounts.open(identity, credentials.uid, time.monotonic())
+                if credentials.pid == os.getpid():
+                    self.accounts.has_spoken(identity)
             self._poll.register(stream, _IN)
 
     def _turn_away(self) -> None:
@@ -202,20 +218,68 @@ class Router:
                     connection.flush()
                 except OSError:
                     connection.give_up()
+                if self.accounts is not None:
+                    self.accounts.note_unread(identity, connection.unread_bytes)
                 if not connection.is_blocked():
-                    self._poll.modify(connection.stream, _IN)
+                    self._poll.modify(connection.stream, 0 if identity in self._held else _IN)
+            if identity in self._held:
+                if events & ~_OUT:
+                    self.end(identity)  # it has hung up: the kernel says so even if nobody asks
+                return
             # Its end is not seen before all that it sent was asked for: its name is known as long.
             reads = events & ~_OUT and identity not in self._pending and self._pending_bytes < PENDING_BYTES_MAX
+            if reads and self.accounts is not None and not self.accounts.may_read(identity):
+                self._held.add(identity)
+                self._poll.modify(connection.stream, _OUT if connection.is_blocked() else 0)
+                return
             if reads and (envelopes := connection.receive()):
                 self._pending[identity] = deque(envelopes)
                 self._pending_bytes += sum(len(each or b"") + _OVERHEAD_BYTES for each in envelopes)
+            if self.accounts is not None:
+                self.accounts.note_half(identity, connection.reader.held_bytes)
         except (OSError, zmtp.ProtocolError):
             self._close(identity)
+        if self._held:
+            self._release()
+
+    def _release(self) -> None:
+        """Read those again for whom there is room now."""
+        assert self.accounts is not None
+        for identity in self.accounts.released():
+            self._held.discard(identity)
+            connection = self._connections[identity]
+            self._poll.modify(connection.stream, _IN | _OUT if connection.is_blocked() else _IN)
+
+    def tend(self, now_s: float) -> None:
+        """Once a second: end the connections whose time is over."""
+        if self.accounts is not None:
+            for identity in self.accounts.overdue(now_s):
+                self.end(identity)
+
+    def has_spoken(self, identity: bytes) -> None:
+        """A connection has said what it wants, and may stay."""
+        if self.accounts is not None and identity in self._connections:
+            self.accounts.has_spoken(identity)
+
+    def must_speak(self, identity: bytes) -> None:
+        """What a connection wanted is over: it may stay if it says soon what it wants now."""
+        if self.accounts is not None and identity in self._connections:
+            self.accounts.must_speak(identity, time.monotonic())
+
+    def end(self, identity: bytes) -> None:
+        """End a connection, as if it had ended by itself."""
+        if identity in self._connections:
+            self._close(identity)
+            if self._held:
+                self._release()
 
     def _close(self, identity: bytes) -> None:
         connection = self._connections.pop(identity)
         del self._by_descriptor[connection.stream.fileno()]
         connection.close()
+        self._held.discard(identity)
+        if self.accounts is not None:
+            self.accounts.close(identity)
         self._gone.append(identity)
 
     def send(self, identity: bytes, envelope: bytes, *, more: bool = False) -> bool | None:
@@ -225,19 +289,43 @@ class Router:
         if connection is None:
             return None
         was_blocked = connection.is_blocked()
+        sent: bool | None
         try:
             sent = connection.send(envelope, more=more)
         except OSError:
             connection.give_up()
-            return None
-        if not was_blocked and connection.is_blocked():
-            self._poll.modify(connection.stream, _IN | _OUT)
+            sent = None
+        if connection.unread_bytes or was_blocked:
+            self._note_unread(identity, connection, was_blocked)
+            if identity not in self._connections:
+                return None
         return sent
+
+    def _note_unread(self, identity: bytes, connection: Connection, was_blocked: bool) -> None:
+        """Something waits for room: watch for that. Where more waits than may, one connection has to go."""
+        if not was_blocked and connection.is_blocked():
+            self._poll.modify(connection.stream, _OUT if identity in self._held else _IN | _OUT)
+        if self.accounts is not None:
+            self.accounts.note_unread(identity, connection.unread_bytes)
+            while (who := self.accounts.who_must_go(identity)) is not None:
+                self.end(who)
+                if who == identity:
+                    return
 
     def waiting(self, identity: bytes) -> int:
         """Envelopes to one connection that wait until it reads; 0 if it is over."""
         connection = self._connections.get(identity)
         return 0 if connection is None else connection.waiting
+
+    def unsent_bytes(self, identity: bytes) -> int:
+        """What was sent to one connection and not read at its other end, as it counts in memory; 0 if it is over."""
+        connection = self._connections.get(identity)
+        if connection is None:
+            return 0
+        with contextlib.suppress(OSError):
+            in_kernel = fcntl.ioctl(connection.stream, termios.TIOCOUTQ, bytes(4))
+            return connection.unread_bytes + int.from_bytes(in_kernel, sys.byteorder)
+        return 0
 
     def close(self) -> None:
         """Close everything; the file stays for the successor to remove."""
@@ -247,165 +335,3 @@ class Router:
         self._listener.close()
         self._drop_spare()
         self._poll.close()
-
-
-class Dealer:
-    """The client's end, a DEALER, which connects again whenever it must.
-
-    What was given to a connection that broke is lost with it; `is_broken` says so, and what is sent then goes to the
-    next one.
-    """
-
-    def __init__(
-        self,
-        endpoint: str,
-        *,
-        high_water: int = HIGH_WATER_MARK,
-        bytes_max: int = ENVELOPE_BYTES_MAX,
-        trusts: Callable[[socket.socket, Path], object] = lambda *_: None,
-    ) -> None:
-        """`endpoint`: `ipc://PATH`. `trusts` raises PathError for who must not be spoken to: that is as if nobody were
-        there. Raises `SocketError` if it is no endpoint."""
-        self._trusts = trusts
-        self._path = str(_path_of(endpoint))
-        self._high_water = high_water
-        self.is_broken = False
-        """A connection broke since somebody last set this back."""
-        self.is_denied = False
-        """The other side does not let this process in."""
-        self.retry_at_s: float | None = None
-        """When `tend` has to be called, by time.monotonic(); None: nothing is due."""
-        self._poll = select.epoll()
-        self._connection: Connection | None = None
-        self._former: Connection | None = None
-        """That before `renew`: closed once the other side speaks on the new one."""
-        self._unsent: deque[bytes] = deque()
-        self._connect()
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether something waits for room in the socket."""
-        return self._connection is not None and self._connection.is_blocked()
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a connection, as far as is known."""
-        return self._connection is not None
-
-    @property
-    def has_pending(self) -> bool:
-        """Whether `receive` would do something that the descriptor does not tell of."""
-        return False
-
-    def fileno(self) -> int:
-        """What to poll; readable as long as `receive` has something to do."""
-        return self._poll.fileno()
-
-    def renew(self) -> None:
-        """Make another connection, because nobody knows any more what this one was about to do. `send` is for the new
-        one from now on. The other side hears of it before it sees the end of the old one."""
-        connection, self._connection = self._connection, None
-        former, self._former = self._former, connection or self._former
-        if former is not None and former is not self._former:
-            former.close()
-        if connection is not None:
-            with contextlib.suppress(OSError):
-                self._poll.unregister(connection.stream)
-        self._unsent.clear()
-        self.is_broken = False
-        self._connect()
-
-    def tend(self, now_s: float) -> None:
-        """Try to connect if that is due."""
-        if self.retry_at_s is not None and now_s >= self.retry_at_s:
-            self._connect()
-
-    def _connect(self) -> None:
-        self.retry_at_s = time.monotonic() + RETRY_S
-        try:
-            stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        except OSError:
-            return  # no descriptor is left; there may be one later
-        try:
-            stream.connect(self._path)
-            self._trusts(stream, Path(self._path))
-            self._connection = Connection(stream, b"DEALER", ENVELOPE_BYTES_MAX, self._high_water)
-        except (OSError, PathError):
-            stream.close()
-            return
-        self.retry_at_s = None
-        self._poll.register(stream, _IN)
-        while self._unsent and self._connection is not None:
-            self.send(self._unsent.popleft())
-
-    def send(self, envelope: bytes) -> bool:
-        """Send; False if there is no room now."""
-        connection = self._connection
-        if connection is None:
-            if len(self._unsent) >= self._high_water:
-                return False
-            self._unsent.append(envelope)
-            return True
-        was_blocked = connection.is_blocked()
-        try:
-            sent = connection.send(envelope)
-        except OSError:
-            connection.give_up()
-            return True  # it is lost with the connection
-        if not was_blocked and connection.is_blocked():
-            self._poll.modify(connection.stream, _IN | _OUT)
-        return sent
-
-    def receive(self) -> list[bytes]:
-        """What has come; messages of several frames are left out."""
-        connection = self._connection
-        if connection is None:
-            return []
-        try:
-            if connection.is_blocked():
-                connection.flush()
-                if not connection.is_blocked():
-                    self._poll.modify(connection.stream, _IN)
-            was_ready = connection.reader.is_ready
-            messages = connection.receive()
-            if not was_ready and connection.is_blocked():
-                # What had waited for the end of the handshake was too much.
-                self._poll.modify(connection.stream, _IN | _OUT)
-        except (OSError, zmtp.ProtocolError):
-            self._broke(connection)
-            return []
-        if messages and self._former is not None:
-            self._former.close()
-            self._former = None
-        if connection.reader.is_denied:
-            self.is_denied = True
-            self._broke(connection)
-        return [message for message in messages if message is not None]
-
-    def _broke(self, connection: Connection) -> None:
-        self.is_broken = True
-        with contextlib.suppress(OSError):
-            self._poll.unregister(connection.stream)
-        connection.close()
-        self._connection = None
-        self.retry_at_s = time.monotonic() + RETRY_S
-
-    def close(self) -> None:
-        """Close everything."""
-        for connection in (self._connection, self._former):
-            if connection is not None:
-                connection.close()
-        self._connection = self._former = None
-        self._poll.close()
-
-
-def _path_of(endpoint: str) -> Path:
-    path = ipc_path(endpoint)
-    if path is None or not path.name:
-        raise SocketError(f"{endpoint}: not an endpoint of this machine, as ipc:///run/rondo/gateway.sock is one")
-    if len(os.fsencode(path)) > PATH_BYTES_MAX:
-        raise SocketError(
-            f"{endpoint}: the path has more than {PATH_BYTES_MAX} bytes; an endpoint looks like "
-            "ipc:///run/rondo/gateway.sock"
-        )
-    return path

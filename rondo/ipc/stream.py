@@ -15,6 +15,8 @@ CHUNK_BYTES_MAX = 1024 * 1024
 """Read at once: the first of a frame, or what is missing of a long one."""
 JOINED_BYTES_MAX = 16 * 1024
 """A frame and its header are put together up to here; above, the kernel gathers them."""
+OVERHEAD_BYTES = 256
+"""What an envelope that waits takes besides its bytes."""
 ENVELOPES_AT_ONCE = 64
 """Of one connection: it is read no further once there are so many."""
 
@@ -22,10 +24,22 @@ ENVELOPES_AT_ONCE = 64
 class Connection:
     """One stream. `send` and `receive` raise OSError or `ProtocolError` once it is over."""
 
-    def __init__(self, stream: socket.socket, kind: bytes, frame_bytes_max: int, high_water: int) -> None:
+    def __init__(
+        self,
+        stream: socket.socket,
+        kind: bytes,
+        frame_bytes_max: int,
+        high_water: int,
+        waiting_bytes_max: int | None = None,
+    ) -> None:
+        """What waits for being written is bounded by `high_water` envelopes, and, but for the first one, by
+        `waiting_bytes_max`."""
         self.stream = stream
         self.reader = zmtp.Reader(frame_bytes_max)
         self._high_water = high_water
+        self._waiting_bytes_max = waiting_bytes_max
+        self.unread_bytes = 0
+        """What that takes in memory."""
         self._waiting: deque[memoryview] = deque()
         self._together = b""
         """Written with the envelope that follows."""
@@ -56,7 +70,9 @@ class Connection:
         if self._waiting:
             if len(self._waiting) >= self._high_water:
                 return False
-            self._waiting.append(memoryview(zmtp.header(len(envelope)) + envelope))
+            if self._waiting_bytes_max is not None and self.unread_bytes + len(envelope) > self._waiting_bytes_max:
+                return False
+            self._wait(memoryview(zmtp.header(len(envelope)) + envelope))
             return True
         size = len(envelope)
         together, self._together = self._together, b""
@@ -67,15 +83,19 @@ class Connection:
                 return True
             sent = self._write([data])
             if sent < len(data):
-                self._waiting.append(memoryview(data)[sent:])
+                self._wait(memoryview(data)[sent:])
             return True
         head = together + zmtp.header(size)
         sent = self._write([head, envelope])
         if sent < len(head):
-            self._waiting.append(memoryview(head + envelope)[sent:])
+            self._wait(memoryview(head + envelope)[sent:])
         elif sent < len(head) + size:
-            self._waiting.append(memoryview(envelope)[sent - len(head) :])
+            self._wait(memoryview(envelope)[sent - len(head) :])
         return True
+
+    def _wait(self, data: memoryview) -> None:
+        self._waiting.append(data)
+        self.unread_bytes += _size(data)
 
     def _write(self, buffers: list[bytes]) -> int:
         try:
@@ -94,7 +114,7 @@ class Connection:
             if sent < len(waiting[0]):
                 waiting[0] = waiting[0][sent:]
                 return
-            waiting.popleft()
+            self.unread_bytes -= _size(waiting.popleft())
 
     def receive(self) -> list[bytes | None]:
         """The messages that have come. Raises OSError if the connection is over."""
@@ -131,9 +151,15 @@ class Connection:
     def give_up(self) -> None:
         """Nothing can be sent any more: the descriptor shall say so, after what the other side has sent."""
         self._waiting.clear()
+        self.unread_bytes = 0
         with contextlib.suppress(OSError):
             self.stream.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the stream."""
         self.stream.close()
+
+
+def _size(view: memoryview) -> int:
+    """What a part of an envelope keeps in memory: all of that."""
+    return len(view.obj) + OVERHEAD_BYTES  # type: ignore[arg-type]

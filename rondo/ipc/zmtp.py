@@ -17,6 +17,8 @@ DENIED = b"\x05ERROR\x03400"
 """Body of the command that refuses a connection; libzmq reports it as a failed authentication."""
 
 COMMAND_BYTES_MAX = 4096
+PIECE_BYTES = 16 * 1024
+"""Smaller pieces of a frame are put together as they come: an object for each byte would take forty times as much."""
 _SHORT_MAX = 255
 _LONG = struct.Struct("!BQ")
 
@@ -67,7 +69,7 @@ class Reader:
         self.pings: list[bytes] = []
         """Answers that are due to the other side's heartbeats; whoever sends empties it."""
         self._bytes_max = frame_bytes_max
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | bytearray] = []
         self._have = 0
         self._wanted = len(GREETING)
         self._more = False
@@ -77,12 +79,17 @@ class Reader:
         """How many bytes are missing to what was begun, at least."""
         return self._wanted - self._have
 
+    @property
+    def held_bytes(self) -> int:
+        """What lies here of a frame that has not come whole."""
+        return self._have
+
     def feed(self, data: bytes) -> list[bytes | None]:
         """Take bytes; gives the messages that they complete. None stands for one of several frames, which is none of
         ours. Raises `ProtocolError`."""
         self._have += len(data)
         if self._have < self._wanted:
-            self._parts.append(data)
+            self._keep(data)
             return []
         if self._parts:
             self._parts.append(data)
@@ -122,6 +129,16 @@ class Reader:
                 messages.append(body)
         self._wait_for(data[at:], _LONG.size if end - at >= 2 else 2)
         return messages
+
+    def _keep(self, data: bytes) -> None:
+        if self._parts and len(data) < PIECE_BYTES:
+            last = self._parts[-1]
+            if isinstance(last, bytearray) and len(last) < PIECE_BYTES:
+                last += data
+            else:
+                self._parts.append(bytearray(data))
+        else:
+            self._parts.append(data)
 
     def _wait_for(self, rest: bytes, wanted: int) -> None:
         self._parts = [rest] if rest else []

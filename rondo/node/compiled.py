@@ -39,7 +39,9 @@ PACKAGES = ("services.totem.ring", "services.totem.wire")
 """All modules of these."""
 
 MODULES = (
+    "rondo.ipc.bounds",
     "rondo.ipc.local",
+    "rondo.ipc.local_dealer",
     "rondo.ipc.stream",
     "rondo.protocol.envelope",
     "rondo.protocol.events",
@@ -64,12 +66,17 @@ MODULES = (
     "services.cpg.sessions",
     "services.cpg.wire",
     "services.ipc_gateway.doors",
-    "services.ipc_gateway.front",
+    "services.ipc_gateway.from_cpg",
     "services.ipc_gateway.gateway",
     "services.ipc_gateway.keep_warm",
     "services.ipc_gateway.local_front",
+    "services.ipc_gateway.outboxes",
     "services.ipc_gateway.process",
+    "services.ipc_gateway.received",
+    "services.ipc_gateway.remote_front",
+    "services.ipc_gateway.sessions",
     "services.ipc_gateway.table",
+    "services.ipc_gateway.to_cpg",
     "services.ipc_gateway.upstream",
     "services.totem.bus",
     "services.totem.node",

@@ -121,7 +121,8 @@ def encode(kind: Kind, epoch: int, *fields: Any) -> bytes:
 
 def decode(frame: bytes, shapes: dict[int, Check]) -> tuple[int, int, list[Any]]:
     """Kind, epoch and fields of an envelope. Raises BusError for what is not one of `shapes`."""
-    value = unpack(frame, FIELDS_MAX, ELEMENTS_MAX if shapes is FROM_CLIENT else None)
+    # An array takes the memory that its length announces as soon as it begins.
+    value = unpack(frame, ELEMENTS_MAX, ELEMENTS_MAX) if shapes is FROM_CLIENT else unpack(frame, FIELDS_MAX)
     if type(value) is not list or len(value) < 2 or not is_u32(value[0]) or not is_u64(value[1]):
         raise BusError("not an array that begins with a kind and an epoch")
     kind, epoch, *fields = value

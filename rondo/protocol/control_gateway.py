@@ -17,6 +17,9 @@ from rondo.protocol.kinds import Kind
 REQUEST_BYTES_MAX = 64 * 1024
 """A key with its value; longer requests are refused as too big."""
 
+ELEMENTS_MAX = 1024
+"""Of a request, in all its arrays and maps: it is a map of a few keys."""
+
 SOCKET = "control.sock"
 
 WATCH_S_MAX = 30.0
@@ -132,7 +135,7 @@ def encode_request(op: Op, arguments: dict[str, Any]) -> bytes:
 
 def decode_request(blob: bytes) -> tuple[int, dict[str, Any]]:
     """Operation and arguments. Raises `BusError`."""
-    value = unpack(blob)
+    value = unpack(blob, ELEMENTS_MAX, ELEMENTS_MAX)
     if type(value) is not list or len(value) != 2 or not is_u32(value[0]) or type(value[1]) is not dict:
         raise BusError("a request is [operation, arguments]")
     return value[0], value[1]

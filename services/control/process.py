@@ -17,7 +17,8 @@ import zmq
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc import endpoints as sockets
 from rondo.ipc.control import endpoint
-from rondo.ipc.local import Dealer, Router
+from rondo.ipc.local import Router
+from rondo.ipc.local_dealer import Dealer
 from rondo.node.chassis import Chassis
 from rondo.node.exit_codes import EXIT_OK, EXIT_SHUT_DOWN
 from rondo.node.instance import InstanceLock

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo.ipc.control import endpoint
-from rondo.ipc.local import Dealer
+from rondo.ipc.local_dealer import Dealer
 from rondo.node.supervision import SERVICES
 from rondo.protocol.envelope import BusError, pack, unpack
 

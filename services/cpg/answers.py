@@ -16,9 +16,6 @@ from services.cpg.evaluate import answer
 ANSWER_BYTES_PER_TURN = 256 * 1024
 """Once the answers of a turn have so many bytes, the other queries wait for the next turn (one answer always fits)."""
 
-FRAMES_WAITING_MAX = 8
-"""While so many envelopes wait for the gateway no query is answered: they would only wait here in a larger form."""
-
 
 class Answers:
     """The replies of one turn, by session, in the order of the requests."""
@@ -32,19 +29,24 @@ class Answers:
         self._packed: dict[int, bytes] = {}
         """Answers to queries without arguments, as of `_version` of `_core`."""
         self.were_held_back = False
-        """Whether a query waits for the next turn."""
+        """Whether a query waits for the next turn, ..."""
+        self.is_congested = False
+        """... because the gateway is behind."""
 
-    def has_room(self, frames_waiting: int) -> bool:
-        """Whether another query may be answered in this turn; if not, `were_held_back` says so until `begin_turn`."""
-        if self._bytes < ANSWER_BYTES_PER_TURN and frames_waiting < FRAMES_WAITING_MAX:
+    def has_room(self, *, is_congested: bool) -> bool:
+        """Whether another query may be answered in this turn; if not, `were_held_back` says so until `begin_turn`.
+        While the gateway is behind none is: answers would be a larger form of queries, and others' events wait behind
+        them."""
+        if self._bytes < ANSWER_BYTES_PER_TURN and not is_congested:
             return True
         self.were_held_back = True
+        self.is_congested |= is_congested
         return False
 
     def begin_turn(self) -> None:
         """A new turn has its own bytes."""
         self._bytes = 0
-        self.were_held_back = False
+        self.were_held_back = self.is_congested = False
 
     def refuse(self, ident: int, last: int, count: int, code: Code) -> None:
         """The `count` requests up to `last` have no effect."""

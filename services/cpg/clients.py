@@ -318,7 +318,7 @@ class Clients(SessionTable):
         answer, what was refused at once."""
         if queued.messages is not None:
             return cost < cost_max
-        return queued.query is None or self.answers.has_room(self.gateways.waiting(session.ident))
+        return queued.query is None or self.answers.has_room(is_congested=self.gateways.is_congested(session.ident))
 
     def taken(self, pairs: Iterable[list[int]]) -> None:
         """Totem accepted requests."""

@@ -13,6 +13,10 @@ from typing import Any
 
 from rondo.protocol import cpg_gateway as bus
 
+FRAMES_WAITING_MAX = 8
+UNSENT_BYTES_MAX = 512 * 1024
+"""While so many envelopes wait for a gateway here, or so many bytes on the way to it, it is behind."""
+
 
 class Gateways:
     """Who is there, by kind (`rondo.protocol.cpg_gateway.GatewayKind`)."""
@@ -20,6 +24,8 @@ class Gateways:
     def __init__(self) -> None:
         self.frames: deque[tuple[bytes, bytes]] = deque()
         """(identity, envelope) of what waits."""
+        self.unsent_bytes: Callable[[bytes], int] = lambda _: 0
+        """How much was sent to a gateway and not read by it."""
         self._identities: dict[int, bytes] = {}
 
     @property
@@ -27,12 +33,13 @@ class Gateways:
         """The kinds that have said hello."""
         return list(self._identities)
 
-    def waiting(self, session: int) -> int:
-        """How many envelopes wait for the gateway that has this session."""
-        if not self.frames:
-            return 0
+    def is_congested(self, session: int) -> bool:
+        """Whether so much waits for the gateway that has this session that others would wait behind more of it."""
         identity = self._identities.get(session >> bus.KIND_SHIFT)
-        return sum(1 for frame in self.frames if frame[0] == identity)
+        if identity is None:
+            return False
+        waiting = sum(1 for frame in self.frames if frame[0] == identity) if self.frames else 0
+        return waiting >= FRAMES_WAITING_MAX or self.unsent_bytes(identity) >= UNSENT_BYTES_MAX
 
     def arrive(self, kind: int, identity: bytes) -> None:
         """A gateway says hello. What its predecessor was to be told is dropped."""

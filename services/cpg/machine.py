@@ -30,6 +30,9 @@ ACK_BYTES = 1024 * 1024
 ACK_DELAY_S = 0.1
 """... this time."""
 
+CONGESTED_S = 0.001
+"""So soon it is looked again whether a gateway that was behind has caught up: nothing tells of that."""
+
 STALL_S = 0.5
 """A session that handles nothing for so long, while a good part of the log waits for it, is detached ..."""
 STALL_SHARE = 0.15
@@ -82,6 +85,7 @@ class Machine:
         self._snapshot_at_s = 0.0
         """No snapshot is taken before."""
         self._stalled: tuple[tuple[int, int], float] | None = None
+        self._flushed_s = 0.0
         """((session, position up to which it has handled all), when it is detached if that is still so)."""
 
     @property
@@ -273,6 +277,7 @@ class Machine:
 
     def flush(self, now_s: float) -> None:
         """Make the envelopes that are due now, after things were received and once `due_s` has come."""
+        self._flushed_s = now_s
         if not self._welcomed:
             self.clients.flush()
             return
@@ -286,9 +291,12 @@ class Machine:
 
     def due_s(self) -> float | None:
         """When `flush` has to be called at the latest, in the time that it is given; None: no need."""
-        if self.clients.answers.were_held_back and not self.clients.frames:
+        answers = self.clients.answers
+        if answers.were_held_back and not answers.is_congested and not self.clients.frames:
             return 0.0
         dues = [self._ack_due_s, None if self._stalled is None else self._stalled[1]]
+        if answers.is_congested:
+            dues.append(self._flushed_s + CONGESTED_S)
         if self.core.first_change is not None and self.core.settled:
             dues.append(self._snapshot_at_s)
         return min((due for due in dues if due is not None), default=None)

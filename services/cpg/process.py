@@ -15,7 +15,8 @@ import time
 import zmq
 
 from rondo.ipc import endpoints
-from rondo.ipc.local import Dealer, Router
+from rondo.ipc.local import Router
+from rondo.ipc.local_dealer import Dealer
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
@@ -74,6 +75,7 @@ class Process:
             own = socket_endpoint(self._run_dir, "cpg.sock")
             endpoints.remove_stale(own)
             self._gateway = Router(own)
+            self._machine.clients.gateways.unsent_bytes = self._gateway.unsent_bytes
             self._chassis.open_control(context, self._machine.status)
             self._poll.register(self._gateway.fileno(), select.EPOLLIN)
             self._totem: Dealer | None = None

@@ -1,12 +1,10 @@
 """Who is at the other end of a connection, as the kernel vouches for it, and who may connect.
 
-libzmq asks a ZAP handler (RFC 27) about each connection before anything else is read from it. On an `ipc://` socket the
-address in that question is `localhost:UID:GID:PID`, from SO_PEERCRED. The handler refuses strangers there: libzmq then
-closes the connection, and the stranger's socket reports that it was denied. For the others it returns a stamp that
-libzmq hangs on every message of that connection; it cannot be forged, and no two connections have the same.
-
-On the socket for clients of other hosts (`remote`) the question holds the public key whose secret the other side has
-shown that it knows.
+On the socket of this machine the kernel says which user, group and process has connected (SO_PEERCRED). On that for
+clients of other hosts (`remote`) libzmq asks a ZAP handler (RFC 27) about each connection before anything else is read
+from it: the question holds the public key whose secret the other side has shown that it knows. Either way the
+connection gets a stamp, which comes with everything that it says; it cannot be forged, and no two connections have the
+same.
 """
 
 import os
@@ -20,7 +18,6 @@ from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway import remote
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
-ZAP_DOMAIN = b"rondo"
 REQUESTS_PER_DRAIN = 64
 
 
@@ -82,14 +79,6 @@ class Access:
         return peer.uid in self._uids or peer.gid in self._gids
 
 
-def peer_of_address(address: str) -> Peer | None:
-    """What `localhost:UID:GID:PID` says; None if it is something else."""
-    parts = address.split(":")
-    if len(parts) != 4 or not all(part.isascii() and part.isdigit() for part in parts[1:]):
-        return None
-    return Peer(*map(int, parts[1:]))
-
-
 def peer_of_stamp(stamp: str) -> Peer:
     """The peer that `Doorkeeper` gave this stamp."""
     uid, gid, pid, key, *_ = stamp.split(":")
@@ -102,7 +91,7 @@ def start_time_of_stamp(stamp: str) -> int:
 
 
 class Doorkeeper:
-    """The ZAP handler. Bind it before the sockets whose connections it judges."""
+    """Says who may connect, and gives stamps. The ZAP handler, too: make it before the socket that it judges."""
 
     def __init__(
         self,
@@ -138,12 +127,8 @@ class Doorkeeper:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            route, empty, version, request_id, domain, address, _identity, mechanism, *credentials = frames
-            if domain == ZAP_DOMAIN:
-                peer = peer_of_address(address.decode("ascii", "replace"))
-                allowed = peer is not None and self._access.allows(peer)
-            else:
-                peer, allowed = self._judge_remote(domain, mechanism, credentials)
+            route, empty, version, request_id, domain, _address, _identity, mechanism, *credentials = frames
+            peer, allowed = self._judge(domain, mechanism, credentials)
             if peer is not None and allowed:
                 answer = [b"200", b"OK", self.stamp(peer).encode(), b""]
             else:
@@ -152,7 +137,7 @@ class Doorkeeper:
                 answer = [b"400", b"access denied", b"", b""]
             self.socket.send_multipart([route, empty, version, request_id, *answer])
 
-    def _judge_remote(self, domain: bytes, mechanism: bytes, credentials: list[bytes]) -> tuple[Peer | None, bool]:
+    def _judge(self, domain: bytes, mechanism: bytes, credentials: list[bytes]) -> tuple[Peer | None, bool]:
         if domain != remote.ZAP_DOMAIN or mechanism != b"CURVE" or len(credentials) != 1:
             return None, False
         clients = self._remote_clients

@@ -3,10 +3,11 @@
 The first byte of a connection's name says whose it is.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
-from services.ipc_gateway.front import Front, Received
 from services.ipc_gateway.local_front import LocalFront
+from services.ipc_gateway.received import Front, Received
 
 LOCAL, REMOTE = b"L", b"R"
 
@@ -16,7 +17,7 @@ class Doors:
 
     def __init__(self, local: LocalFront, remote: Front | None) -> None:
         self._local = local
-        self._fronts: dict[bytes, Front | LocalFront] = {LOCAL: local}
+        self._fronts: dict[bytes, Front] = {LOCAL: local}
         if remote is not None:
             self._fronts[REMOTE] = remote
 
@@ -44,8 +45,16 @@ class Doors:
                 yield received._replace(connection=door + received.connection)
 
     def note(self, received: Received) -> None:
-        """This connection said hello: report it when it is gone."""
+        """This connection has said what it wants: it may stay, and its end is to be reported."""
         self._fronts[received.connection[:1]].note(received._replace(connection=received.connection[1:]))
+
+    def must_speak(self, connection: bytes) -> None:
+        """What this connection wanted is over: it may stay if it soon says what it wants now."""
+        self._fronts[connection[:1]].must_speak(connection[1:])
+
+    def end(self, connection: bytes) -> bool:
+        """End it; False if that cannot be done. Its client may come back on another one."""
+        return self._fronts[connection[:1]].end(connection[1:])
 
     def gone(self) -> list[bytes]:
         """Connections that have ended since the last call."""
@@ -60,6 +69,26 @@ class Doors:
         """Send; False if there is no room. To a connection that has ended it goes nowhere. `more`: another one to it
         follows at once."""
         return self._fronts[connection[:1]].send(connection[1:], envelope, more=more)
+
+    def tend(self, now_s: float) -> None:
+        """Once a second: end the connections whose time is over."""
+        for front in self._fronts.values():
+            front.tend(now_s)
+
+    def hit(self, connection: bytes, bound: str) -> None:
+        """A bound was reached on behalf of this connection."""
+        self._fronts[connection[:1]].hit(connection[1:], bound)
+
+    def take_hits(self) -> dict[tuple[str, str], int]:
+        """How often whom which bound has stopped since the last call: (bound, who)."""
+        return {key: count for front in self._fronts.values() for key, count in front.take_hits().items()}
+
+    def totals(self) -> dict[str, int]:
+        """Counters of all, for the status."""
+        totals: Counter[str] = Counter()
+        for front in self._fronts.values():
+            totals.update(front.totals())
+        return dict(totals)
 
     def close(self) -> None:
         """Close all sockets."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from rondo.ipc.local import Dealer
+from rondo.ipc.local_dealer import Dealer
 from rondo.protocol import events
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
 from rondo.protocol.envelope import BusError

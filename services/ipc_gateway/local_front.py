@@ -1,15 +1,16 @@
 """The socket that processes of this machine connect to. Envelopes come out of it with the stamp of their connection.
 
-It is a ROUTER like that for remote clients (`front.py`), but served by this thread itself (`rondo.ipc.local`): who is
-at the other end, and that it is gone, the kernel says.
+It is a ROUTER like that for remote clients (`remote_front`), but served by this thread itself (`rondo.ipc.local`): who
+is at the other end, and that it is gone, the kernel says. What a user may take is bounded there.
 """
 
 from collections.abc import Callable, Iterator
 
+from rondo.ipc.bounds import Bounds
 from rondo.ipc.endpoints import remove_stale
 from rondo.ipc.local import Credentials, Router
 from services.ipc_gateway.credentials import Doorkeeper, Peer
-from services.ipc_gateway.front import (
+from services.ipc_gateway.received import (
     ENVELOPE_ROOM_BYTES,
     ENVELOPES_PER_DRAIN,
     MODE_OPEN,
@@ -23,9 +24,15 @@ class LocalFront:
     """The ROUTER."""
 
     def __init__(
-        self, endpoint: str, message_bytes_max: int, doorkeeper: Doorkeeper, *, open_to_others: bool = False
+        self,
+        endpoint: str,
+        message_bytes_max: int,
+        doorkeeper: Doorkeeper,
+        bounds: Bounds,
+        *,
+        open_to_others: bool = False,
     ) -> None:
-        """Binds; raises SocketError."""
+        """Binds; raises SocketError. `bounds`: what users may take."""
         remove_stale(endpoint)
         self._stamp: Callable[[Peer, int], str] = doorkeeper.stamp
         self._stamps: dict[bytes, str] = {}
@@ -35,7 +42,10 @@ class LocalFront:
             admit=lambda who: doorkeeper.admits(_peer(who)),
             frame_bytes_max=message_bytes_max + ENVELOPE_ROOM_BYTES,
             high_water=SEND_ENVELOPES_MAX,
+            bounds=bounds,
         )
+        assert self._router.accounts is not None
+        self._accounts = self._router.accounts
 
     def open_to_others(self, *, is_open: bool) -> None:
         """Whether the file system lets other users come and ask at all."""
@@ -63,7 +73,17 @@ class LocalFront:
             yield Received(connection, stamp, 0, envelope or b"")
 
     def note(self, received: Received) -> None:
-        """This connection said hello."""
+        """This connection has said what it wants: it may stay."""
+        self._router.has_spoken(received.connection)
+
+    def must_speak(self, connection: bytes) -> None:
+        """What this connection wanted is over: it may stay if it soon says what it wants now."""
+        self._router.must_speak(connection)
+
+    def end(self, connection: bytes) -> bool:
+        """End it; its client may come back on another one."""
+        self._router.end(connection)
+        return True
 
     def gone(self) -> list[bytes]:
         """Connections that have ended since the last call."""
@@ -81,6 +101,23 @@ class LocalFront:
         """Send; False if there is no room. To a connection that has ended it goes nowhere. `more`: another one to it
         follows at once."""
         return self._router.send(connection, envelope, more=more) is not False
+
+    def tend(self, now_s: float) -> None:
+        """Once a second: end the connections whose time is over."""
+        self._router.tend(now_s)
+
+    def hit(self, connection: bytes, bound: str) -> None:
+        """A bound was reached on behalf of this connection."""
+        if (uid := self._router.uid_of(connection)) is not None:
+            self._accounts.hit(bound, uid)
+
+    def take_hits(self) -> dict[tuple[str, str], int]:
+        """How often whom which bound has stopped since the last call: (bound, who)."""
+        return {(hit.bound, f"user {hit.uid}"): count for hit, count in self._accounts.take_hits().items()}
+
+    def totals(self) -> dict[str, int]:
+        """Counters, for the status."""
+        return {**self._accounts.totals, **self._accounts.counters}
 
     def close(self) -> None:
         """Close everything."""

@@ -21,15 +21,18 @@ from rondo.paths import socket_endpoint
 from services.ipc_gateway.control_upstream import ControlUpstream
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
 from services.ipc_gateway.doors import Doors
-from services.ipc_gateway.front import Front
 from services.ipc_gateway.gateway import Gateway
+from services.ipc_gateway.hits import HitLog
 from services.ipc_gateway.keep_warm import KeepWarm
-from services.ipc_gateway.limits import raise_descriptor_limit
+from services.ipc_gateway.limits import bounds_of, raise_descriptor_limit
 from services.ipc_gateway.local_front import LocalFront
 from services.ipc_gateway.remote import RemoteClients
 from services.ipc_gateway.remote import endpoint_of as remote_endpoint
+from services.ipc_gateway.remote_front import RemoteFront
 from services.ipc_gateway.sam_upstream import SamUpstream
 from services.ipc_gateway.table import Session
+from services.ipc_gateway.tcp_door import DESCRIPTORS as REMOTE_DESCRIPTORS
+from services.ipc_gateway.tcp_door import TcpDoor
 from services.ipc_gateway.upstream import Upstream
 
 SERVICE = "ipc_gateway"
@@ -66,18 +69,20 @@ class Process:
         self._config = config
         self._chassis = Chassis(SERVICE, start)
         self._poll = self._chassis.poll
-        sessions_max = raise_descriptor_limit()
+        remote_descriptors = REMOTE_DESCRIPTORS if config.remote.enabled else 0
+        sessions_max, self._connections_max = raise_descriptor_limit(remote_descriptors)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._access = access = Access(config.allowed_uids, config.allowed_gids)
         remote_clients = RemoteClients(Path(config.remote.clients_file)) if config.remote.enabled else None
         self._doorkeeper = Doorkeeper(self._context, access, remote_clients)
         self._chassis.open_control(self._context, self._status)
         endpoint = socket_endpoint(run_dir, "gateway.sock")
-        self._doors = self._open_doors(endpoint, access)
+        self._tcp_door: TcpDoor | None = None
+        self._doors = self._open_doors(run_dir, endpoint, access)
         self._chassis.on_reload = self._reconfigure
         self._keep_warm = KeepWarm(endpoint) if config.low_latency else None
         self._upstream = Upstream(run_dir)
-        self._gateway = Gateway(self._doors, self._upstream, config.message_size_max, config.client_bytes_max)
+        self._gateway = Gateway(self._doors, self._upstream, config.message_size_max)
         self._gateway.table.sessions_max = sessions_max
         self._sam = SamUpstream(run_dir, self._gateway.on_sam)
         self._gateway.sam = self._sam
@@ -95,17 +100,20 @@ class Process:
         """As many as there were since memory was given back."""
         self._denied = 0
         self._denied_logged_at = 0.0
+        self._hit_log = HitLog()
 
-    def _open_doors(self, endpoint: str, access: Access) -> Doors:
+    def _open_doors(self, run_dir: Path, endpoint: str, access: Access) -> Doors:
         bytes_max, settings = self._config.message_size_max, self._config.remote
-        local = LocalFront(endpoint, bytes_max, self._doorkeeper, open_to_others=access.is_open_to_others)
+        bounds = bounds_of(self._connections_max)
+        local = LocalFront(endpoint, bytes_max, self._doorkeeper, bounds, open_to_others=access.is_open_to_others)
         if not settings.enabled:
             return Doors(local, None)
         try:
-            remote = Front(self._context, remote_endpoint(settings), bytes_max, remote_settings=settings)
+            remote = RemoteFront(self._context, run_dir, bytes_max, settings)
         except BaseException:
             local.close()
             raise
+        self._tcp_door = remote.door
         notice(log, "Remote clients connect at %s.", remote_endpoint(settings))
         return Doors(local, remote)
 
@@ -151,8 +159,9 @@ class Process:
             self._deaths.fileno(),
         ):
             self._poll.register(each, select.EPOLLIN)
-        if self._keep_warm is not None:
-            self._poll.register(self._keep_warm.fileno(), select.EPOLLIN)
+        for also in (self._keep_warm, self._tcp_door):
+            if also is not None:
+                self._poll.register(also.fileno(), select.EPOLLIN)
 
     def _poll_clients(self, events: int) -> None:
         """Poll the clients for these events: for none while what they send would find no room."""
@@ -170,6 +179,8 @@ class Process:
         if self._doorkeeper_fd in ready:
             while has_input(self._doorkeeper.socket):
                 self._doorkeeper.serve()
+        if self._tcp_door is not None and self._tcp_door.fileno() in ready:
+            self._tcp_door.serve(time.monotonic())
         if self._upstream_fd in ready:
             for envelope in upstream.receive():
                 gateway.on_cpg(envelope)
@@ -194,7 +205,7 @@ class Process:
             self._keep_warm.note(gateway.counters["requests"], now_s := time.monotonic())
             if now_s >= self._keep_warm.due_s or self._keep_warm.fileno() in ready:
                 self._keep_warm.turn(now_s)
-        if self._deaths.fileno() in ready or gateway.watched_anew or self._dying:
+        if self._deaths.fileno() in ready or gateway.sessions.watched_anew or self._dying:
             self._look_after_processes()
         self._chassis.serve(ready)
 
@@ -214,7 +225,7 @@ class Process:
             timeout_s = min(timeout_s, max(0.0, self._keep_warm.due_s - now_s))
         if (self._clients_waited and not full) or self._look_at_all or self._doors.has_gone or self._chassis.has_more:
             return 0.0
-        return min(timeout_s, RETRY_S) if self._gateway.has_blocked or self._dying else timeout_s
+        return min(timeout_s, RETRY_S) if self._gateway.outboxes.has_blocked or self._dying else timeout_s
 
     def _receive(self, *, until_empty: bool) -> None:
         """Take what clients sent. What a connection that is gone had sent counts, so it is read before."""
@@ -229,11 +240,11 @@ class Process:
     def _look_after_processes(self) -> None:
         """Watch new processes; close the sessions of dead ones."""
         gateway = self._gateway
-        for session in gateway.watched_anew:
+        for session in gateway.sessions.watched_anew:
             if session.watch is not None and session.watch.fileno() >= 0 and gateway.table.get(session.number):
                 self._watched[session.watch.fileno()] = session
                 self._deaths.register(session.watch.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
-        gateway.watched_anew.clear()
+        gateway.sessions.watched_anew.clear()
         now = time.monotonic()
         for descriptor, _ in self._deaths.poll(0):
             session = self._watched.pop(descriptor)
@@ -243,13 +254,15 @@ class Process:
                 del self._dying[session]
             elif session.connection is None or now >= deadline:
                 del self._dying[session]
-                gateway.died(session)
+                gateway.sessions.died(session)
 
     def _keep_house(self, now: float) -> None:
-        self._gateway.give_up_absent(now)
+        self._gateway.sessions.give_up_absent(now)
+        self._doors.tend(now)
+        self._hit_log.note(self._doors.take_hits(), now)
         for session in self._gateway.table:
             if session.watch is not None and session.watch.fileno() < 0 and not session.is_process_alive():
-                self._gateway.died(session)
+                self._gateway.sessions.died(session)
         sessions = len(self._gateway.table)
         if self._sessions_max - sessions >= SESSIONS_TO_TRIM:
             give_back_memory()
@@ -280,6 +293,8 @@ class Process:
             "state": "operational" if gateway.is_welcomed else "waiting",
             "counters": {
                 **gateway.counters,
+                **self._doors.totals(),
+                "outbox_bytes": gateway.outboxes.total_bytes,
                 "denied": self._denied,
                 "bus_errors": self._upstream.errors + self._sam.errors + self._control_plane.errors,
                 "laps": self._keep_warm.warm_ups if self._keep_warm is not None else 0,

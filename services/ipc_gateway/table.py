@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import os
 import secrets
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from services.ipc_gateway.remote import remote_pid
 SESSIONS_PER_PROCESS_MAX = 64
 SESSIONS_PER_USER_MAX = 1024
 SESSIONS_MAX = 8192
+SESSIONS_KEPT = 64
+"""Of these, or an eighth where there are fewer, for root and the node's own user."""
 SECRET_BYTES = 16
 RESUME_MS = 10_000
 """How long a session waits for its client process, which lives, to come back after its connection broke."""
@@ -57,6 +60,8 @@ class Session:
     outbox: deque[bytes] = field(default_factory=deque)
     """What its connection had no room for."""
     outbox_bytes: int = 0
+    outbox_largest: int = 0
+    """Bytes of its largest envelope since it was empty."""
     away_deadline: float = 0.0
     """When it is given up, while its client is away."""
     watch: ProcessWatch | None = None
@@ -76,7 +81,7 @@ class Session:
         """Its client is away: what is not delivered will be asked for again."""
         self.connection = None
         self.outbox.clear()
-        self.outbox_bytes = 0
+        self.outbox_bytes = self.outbox_largest = 0
 
     def is_process_alive(self) -> bool:
         """Whether the client process lives: the same process, not one that has its pid by now."""
@@ -112,6 +117,9 @@ class Table:
         self._counts: Counter[tuple[int, ...]] = Counter()
         """Sessions of each owner (uid, key) and of each process (uid, key, pid); none is zero."""
         self._remote_pids: set[int] = set()
+        self._favoured = {0, os.geteuid()}
+        self._others = 0
+        """Sessions of all users but the favoured."""
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions.values()))
@@ -135,7 +143,9 @@ class Table:
         if self._counts[owner] >= SESSIONS_PER_USER_MAX:
             who = f"the client with key {peer.key:016x}..." if peer.is_remote else f"user {peer.uid}"
             return f"{who} has {SESSIONS_PER_USER_MAX} sessions already; close some"
-        if len(self._sessions) >= self.sessions_max:
+        kept = min(SESSIONS_KEPT, self.sessions_max // 8)
+        is_full_for_others = self._others >= self.sessions_max - kept and peer.uid not in self._favoured
+        if len(self._sessions) >= self.sessions_max or is_full_for_others:
             lacking = self.sessions_max < SESSIONS_MAX
             why = ": its limit of open files allows no more; raise it there" if lacking else ""
             return f"the node has {self.sessions_max} sessions already{why}"
@@ -167,10 +177,12 @@ class Table:
             session.watch = ProcessWatch(session.peer.pid)
         self._sessions[session.number] = session
         self._counts.update(_counted(session.peer))
+        self._others += session.peer.uid not in self._favoured
         if session.watch is None:
             self._remote_pids.add(session.peer.pid)
 
     def _subtract(self, peer: Peer) -> None:
+        self._others -= peer.uid not in self._favoured
         for each in _counted(peer):
             self._counts[each] -= 1
             if not self._counts[each]:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from rondo.ipc.local import Dealer
+from rondo.ipc.local_dealer import Dealer
 from rondo.protocol import cpg_gateway
 from rondo.protocol.envelope import BusError
 

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from rondo.ipc.local import Dealer
+from rondo.ipc.local_dealer import Dealer
 from rondo.protocol import control_gateway as bus
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op

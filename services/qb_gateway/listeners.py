@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ ADDRESS_BYTES = 108
 BACKLOG = 128
 ACCEPTED_MAX = 32
 HANDSHAKES_MAX = 64
+HANDSHAKES_PER_USER_MAX = 16
+"""Anybody may connect to an abstract socket: who may not be served must not keep out who may."""
 HANDSHAKE_S = 3.0
 CONNECTIONS_MAX = 1024
 CONNECTIONS_PER_USER_MAX = 512
@@ -113,16 +116,25 @@ class Listeners:
                 stream, _ = listener.accept()
             except OSError:
                 break
-            if len(self.handshakes) >= HANDSHAKES_MAX:
+            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            peer = Peer(*_CREDENTIALS.unpack(found))
+            if not self.has_room_for(peer):
                 self.counters["refused"] += 1
                 stream.close()
                 continue
             stream.setblocking(False)
-            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            handshake = Handshake(stream, Peer(*_CREDENTIALS.unpack(found)), service, now_s + HANDSHAKE_S)
+            handshake = Handshake(stream, peer, service, now_s + HANDSHAKE_S)
             self.handshakes[stream.fileno()] = handshake
             made.append(handshake)
         return made
+
+    def has_room_for(self, peer: Peer) -> bool:
+        """Some are kept for root, and for each user who is served no more than a few are another's."""
+        of_user = sum(each.peer.uid == peer.uid for each in self.handshakes.values())
+        if peer.uid in (0, os.geteuid()):
+            return of_user < HANDSHAKES_MAX
+        others = sum(each.peer.uid not in (0, os.geteuid()) for each in self.handshakes.values())
+        return of_user < HANDSHAKES_PER_USER_MAX and others < HANDSHAKES_MAX
 
     def read(self, handshake: Handshake) -> Connection | None:
         """What came on a stream: the connection, once it is made. A stream that is over is closed."""

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.style import rules
 from tests.style.rules import FILE_LINES_MAX, TEST_FILE_LINES_MAX, faults_of
 
 
@@ -15,13 +14,6 @@ def test_a_long_file_is_found_and_tests_may_be_longer() -> None:
     assert len(texts(source)) == 1
     assert texts(source, "tests/x.py") == []
     assert len(texts("x = 1\n" * (TEST_FILE_LINES_MAX + 1), "tests/x.py")) == 1
-
-
-def test_a_file_that_may_be_long_for_now_is_found_once_it_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "TOO_LONG_FOR_NOW", {"services/x.py": "for a reason"})
-    assert texts("x = 1\n" * (FILE_LINES_MAX + 1)) == []
-    assert "short enough" in texts("x = 1\n")[0]
-    assert len(texts("x = 1\n" * (FILE_LINES_MAX + 1), "services/y.py")) == 1
 
 
 def test_a_long_function_is_found() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgpack
 import pytest
 
+from rondo.protocol import control_gateway
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.batch import decode_body
 from rondo.protocol.client_gateway import FROM_CLIENT, decode
@@ -12,7 +13,7 @@ from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, unpack
 from rondo.protocol.requests import Op, decode_requests
 from rondo.protocol.sam_gateway import decode_request
-from services.cpg import answers, machine, quotas
+from services.cpg import answers, gateways, machine, quotas
 from services.cpg.answers import Answers
 from services.cpg.core import Core
 from services.cpg.quotas import may_have_another_group
@@ -79,14 +80,34 @@ def test_answers_of_a_turn_are_bounded_and_others_wait(monkeypatch: pytest.Monke
         core.table.add(b"%0100d" % number, (1, 1))
     due = Answers()
     asked = 0
-    while due.has_room(0):
+    while due.has_room(is_congested=False):
         asked += 1
         due.answer(1, [asked, int(Op.GROUPS)], core)
     assert asked == 1, "one answer of any size fits"
     assert due.were_held_back
     due.begin_turn()
-    assert due.has_room(0)
-    assert not due.has_room(answers.FRAMES_WAITING_MAX), "what waits for the gateway is not added to"
+    assert due.has_room(is_congested=False)
+    assert not due.is_congested
+    assert not due.has_room(is_congested=True), "what waits for the gateway is not added to"
+    assert due.is_congested
+
+
+def test_queries_wait_while_the_gateway_has_not_read_what_it_was_sent() -> None:
+    """Else everybody's events would wait behind megabytes of one client's answers."""
+    world = World(1, 1)
+    world.form((1,))
+    node = world.nodes[1]
+    client = node.new_client()
+    world.settle()
+    unsent = gateways.UNSENT_BYTES_MAX
+    node.machine.clients.gateways.unsent_bytes = lambda _: unsent
+    client.request(node.gateway, Op.GROUPS)
+    node.pump(5)
+    assert client.answers == {}
+    assert node.machine.due_s() == pytest.approx(world.now_s + machine.CONGESTED_S), "it does not spin"
+    unsent = 0
+    node.pump(5)
+    assert len(client.answers) == 1
 
 
 def test_an_answer_is_packed_once_for_each_change() -> None:
@@ -155,7 +176,10 @@ def test_a_large_table_is_not_packed_for_every_change(monkeypatch: pytest.Monkey
     assert node.machine.acked == node.log.head
 
 
-@pytest.mark.parametrize("read", [decode_requests, decode_body, decode_request, lambda f: decode(f, FROM_CLIENT)])
+@pytest.mark.parametrize(
+    "read",
+    [decode_requests, decode_body, decode_request, control_gateway.decode_request, lambda f: decode(f, FROM_CLIENT)],
+)
 def test_nested_arrays_take_no_memory(read: object) -> None:
     assert callable(read)
     with pytest.raises(BusError):

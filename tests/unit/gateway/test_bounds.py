@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import resource
+import socket
+import threading
 
 import pytest
 
+from rondo._client.control import ControlLink
+from rondo._client.endpoint import endpoint_of
+from rondo.ipc import zmtp
+from rondo.ipc.control import ask
+from rondo.ipc.local import Router
+from rondo.protocol import control_gateway as control
 from rondo.protocol.client_gateway import Kind
 from rondo.protocol.codes import Code
 from rondo.protocol.cpg_gateway import CloseReason
+from rondo.protocol.envelope import pack
 from rondo.protocol.requests import Op
 from services.ipc_gateway import limits
 from services.ipc_gateway.gateway import IN_FLIGHT_BYTES_MAX
+from services.ipc_gateway.hits import INTERVAL_S, HitLog
 from tests.unit.gateway.conftest import GatewayProcess, eventually
 from tests.unit.gateway.loopback import Loopback
 from tests.unit.gateway.raw import RawClient
@@ -74,3 +86,74 @@ def test_the_limit_of_open_files_is_raised_and_never_lowered(
     monkeypatch.setattr(resource, "setrlimit", lambda which, values: changes.append(values))
     limits.raise_descriptor_limit()
     assert changes == ([] if wanted is None else [(wanted, hard)])
+
+
+def test_who_connects_and_says_nothing_is_gone_after_three_seconds(gateway: GatewayProcess, loopback: Loopback) -> None:
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(gateway.connect())
+        group = cluster.cpg.join("g")
+        silent = []
+        for words in (b"", zmtp.GREETING[:20], zmtp.GREETING + zmtp.ready(b"DEALER") + zmtp.header(1) + b"x"):
+            stream = stack.enter_context(socket.socket(socket.AF_UNIX))
+            stream.connect(gateway.endpoint.removeprefix("ipc://"))
+            stream.sendall(words)
+            stream.settimeout(30)
+            silent.append(stream)
+        for stream in silent:
+            with contextlib.suppress(ConnectionResetError):
+                while stream.recv(4096):
+                    pass
+        counters = ask(gateway.run_dir, "ipc_gateway", "status")["counters"]
+        assert counters["silent_ended"] == 3
+        assert counters["silent_connections"] == 0
+        assert counters["connections"] == 1
+        group.mcast(b"still here").ordered(60)
+    eventually(lambda: "said nothing for three seconds" in gateway.log.read_text())
+
+
+def test_what_asks_without_a_session_may_be_idle_before_its_first_question(
+    gateway: GatewayProcess, loopback: Loopback
+) -> None:
+    """Its connection was ended; what must not be asked twice is asked all the same, and once."""
+    router, over = Router(f"ipc://{gateway.run_dir / control.SOCKET}"), threading.Event()
+    asked: list[bytes] = []
+
+    def answer() -> None:
+        while not over.is_set():
+            for identity, frame in router.receive():
+                ask_of = control.decode(frame or b"")
+                if not isinstance(ask_of, control.Ask):
+                    continue  # a client that is gone
+                asked.append(ask_of.blob)
+                reply = control.Answer(0, ask_of.connection, ask_of.number, int(Code.OK), pack(7))
+                router.send(identity, control.encode(reply))
+            over.wait(0.005)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    link = ControlLink(endpoint_of(gateway.endpoint))
+    try:
+        eventually(lambda: ask(gateway.run_dir, "ipc_gateway", "status")["counters"].get("silent_ended") == 1)
+        assert link.ask(control.Op.QUORUM, {}, may_repeat=False) == 7
+        assert len(asked) == 1
+    finally:
+        link.close()
+        over.set()
+        thread.join()
+        router.close()
+
+
+def test_bounds_stand_in_the_log_once_and_then_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    said = HitLog()
+    key = ("half_frames_held", "user 1000")
+    with caplog.at_level(logging.WARNING, "IPC_GATEWAY"):
+        said.note({key: 3}, 0.0)
+        for second in range(1, 60):
+            said.note({key: 2}, float(second))
+        assert len(caplog.records) == 1
+        said.note({}, INTERVAL_S)
+        said.note({}, INTERVAL_S + 1)
+    first, second_line = [record.getMessage() for record in caplog.records]
+    assert first.startswith("user 1000 has half-sent envelopes")
+    assert first.endswith("(half_frames_held, 3 times)")
+    assert second_line.endswith("(half_frames_held, 118 times)")

@@ -9,11 +9,13 @@ import pytest
 from rondo.node.process_watch import start_time_of
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
-from services.ipc_gateway.credentials import Peer, peer_of_address
-from services.ipc_gateway.front import Received
-from services.ipc_gateway.gateway import Gateway
+from rondo.protocol.codes import Code
+from services.ipc_gateway.credentials import Peer
+from services.ipc_gateway.gateway import REQUESTS_WINDOW, Gateway
 from services.ipc_gateway.limits import raise_descriptor_limit
-from services.ipc_gateway.table import SESSIONS_MAX, digest
+from services.ipc_gateway.outboxes import SESSION_BYTES_MAX, USER_BYTES_MAX
+from services.ipc_gateway.received import Received
+from services.ipc_gateway.table import SESSIONS_MAX, Table, digest
 
 SECRET = b"s" * 16
 EPOCH = 7
@@ -26,14 +28,17 @@ class Wires:
     def __init__(self) -> None:
         self.to_cpg: list[bus.Envelope] = []
         self.to_clients: list[tuple[bytes, int, list[object]]] = []
+        self.stamp = STAMP
+        self.ended: list[bytes] = []
+        self.hits: list[str] = []
         self.full = False
-        self.gateway = Gateway(Clients(self), self, 1024, 4096)
+        self.gateway = Gateway(Clients(self), self, 1024)
 
     def send(self, envelope: bus.Envelope) -> None:
         self.to_cpg.append(envelope)
 
     def client(self, connection: bytes, kind: Kind, epoch: int, *fields: object) -> None:
-        self.gateway.on_client(Received(connection, STAMP, 5, encode(kind, epoch, *fields)))
+        self.gateway.on_client(Received(connection, self.stamp, 5, encode(kind, epoch, *fields)))
 
     def welcome(self, *known: int) -> None:
         who = [[n, os.getpid(), start_time_of(os.getpid()), 0, 0, 0, digest(SECRET)] for n in known]
@@ -59,6 +64,16 @@ class Clients:
 
     def note(self, received: Received) -> None:
         pass
+
+    def must_speak(self, connection: bytes) -> None:
+        pass
+
+    def end(self, connection: bytes) -> bool:
+        self._wires.ended.append(connection)
+        return True
+
+    def hit(self, connection: bytes, bound: str) -> None:
+        self._wires.hits.append(bound)
 
 
 def test_a_resumption_waits_until_cpg_has_said_whose_sessions_there_are() -> None:
@@ -114,11 +129,11 @@ def test_what_a_client_has_no_room_for_waits_for_it_alone() -> None:
     wires.full = True
     for n in (1, 2, 3):
         wires.gateway.on_cpg(bus.Events(EPOCH, [[session, n, n, b"blob"]]))
-    assert wires.gateway.has_blocked
+    assert wires.gateway.outboxes.has_blocked
     wires.full = False
     wires.gateway.flush()
     assert [fields[0] for _, kind, fields in wires.to_clients if kind == Kind.EVENTS] == [1, 2, 3]
-    assert not wires.gateway.has_blocked
+    assert not wires.gateway.outboxes.has_blocked
 
 
 def test_another_stamp_on_a_known_connection_is_not_its_client() -> None:
@@ -133,10 +148,7 @@ def test_another_stamp_on_a_known_connection_is_not_its_client() -> None:
     assert not any(isinstance(each, bus.Request) for each in wires.to_cpg)
 
 
-def test_the_kernels_word_for_a_peer() -> None:
-    assert peer_of_address("localhost:1:2:3") == Peer(1, 2, 3)
-    for other in ("127.0.0.1", "localhost:1:2", "localhost:a:2:3", "", "localhost:-1:2:3"):
-        assert peer_of_address(other) is None
+def test_the_kernels_word_for_a_process() -> None:
     assert start_time_of(os.getpid()) > 0
     assert start_time_of(2**22 + 1) == 0
 
@@ -153,10 +165,76 @@ def test_answers_to_a_client_that_does_not_read_are_bounded() -> None:
         wires.gateway.on_cpg(bus.Reply(EPOCH, [[session, answer]]))
         count += 1
         assert count < 100
-    assert count == 17
+    assert count == SESSION_BYTES_MAX // len(answer) + 1, "besides the largest"
     wires.gateway.flush()
-    assert not wires.gateway.has_blocked
+    assert not wires.gateway.outboxes.has_blocked
     assert bus.Close(EPOCH, [[session, bus.CloseReason.CUT]]) in wires.to_cpg
+
+
+def opened(wires: Wires, *connections: bytes) -> list[int]:
+    """Open sessions of these connections; gives their numbers."""
+    for connection in connections:
+        wires.client(connection, Kind.HELLO, 0, VERSION, 0, "x", None)
+    numbers = wires.opened()[-len(connections) :]
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[number, 1, 0, 0, None] for number in numbers]))
+    return numbers
+
+
+def test_what_waits_for_all_sessions_of_a_user_is_bounded_and_nothing_is_lost() -> None:
+    wires = Wires()
+    wires.stamp = f"12345:12345:{os.getpid()}:0:1"
+    wires.welcome()
+    first, second, third = opened(wires, b"a", b"b", b"c")
+    wires.full = True
+    blob = bytes(24 * 1024 * 1024)
+    for number in (first, second, third):
+        wires.gateway.on_cpg(bus.Events(EPOCH, [[number, 1, 1, blob]]))
+    assert wires.ended == [b"b"], "who has most waiting, besides the first, loses its connection"
+    assert wires.hits == ["unread_ended"]
+    assert wires.gateway.outboxes.total_bytes < USER_BYTES_MAX
+    session = wires.gateway.table.get(second)
+    assert session is not None, "but not its session"
+    # Its client comes again, and goes on after what it had.
+    wires.full = False
+    wires.client(b"d", Kind.HELLO, 0, VERSION, 0, "x", [second, session.secret, EPOCH, 0, 0])
+    assert wires.opened()[-1] == second
+    wires.gateway.flush()
+    assert wires.gateway.outboxes.total_bytes == 0
+
+
+def test_root_may_have_four_times_as_much_waiting() -> None:
+    wires = Wires()
+    wires.welcome()
+    numbers = opened(wires, b"a", b"b", b"c", b"d")
+    wires.full = True
+    for number in numbers:
+        wires.gateway.on_cpg(bus.Events(EPOCH, [[number, 1, 1, bytes(24 * 1024 * 1024)]]))
+    assert wires.gateway.outboxes.total_bytes > USER_BYTES_MAX
+    assert wires.ended == []
+
+
+def test_a_client_may_not_have_more_requests_on_their_way_than_two_windows() -> None:
+    wires = Wires()
+    wires.welcome()
+    (number,) = opened(wires, b"a")
+    step = 1024
+    for first in range(1, 10 * REQUESTS_WINDOW, step):
+        wires.client(b"a", Kind.REQUEST, EPOCH, first, first + step - 1, b"tiny")
+    passed = sum(len(each.requests) for each in wires.to_cpg if isinstance(each, bus.Request)) * step
+    assert 2 * REQUESTS_WINDOW <= passed <= 2 * REQUESTS_WINDOW + step
+    _, _, fields = next(each for each in wires.to_clients if each[1] == Kind.BYE)
+    assert fields[0] == Code.QUEUE_FULL
+    assert wires.gateway.table.get(number) is None
+
+
+def test_some_sessions_are_kept_for_root_and_the_nodes_own_user() -> None:
+    table = Table()
+    table.sessions_max = 16
+    stranger = Peer(os.geteuid() + 12345, 5, os.getpid())
+    while not table.why_full(stranger):
+        table.create(stranger, "x", 0)
+    assert len(table) == 14
+    assert not table.why_full(Peer(os.geteuid(), os.getegid(), os.getpid()))
 
 
 def test_the_log_tells_of_the_beginning_of_a_session_as_of_its_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -166,7 +244,7 @@ def test_the_log_tells_of_the_beginning_of_a_session_as_of_its_end(caplog: pytes
         wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "app", None)
         (session,) = wires.gateway.table
         wires.client(b"d", Kind.HELLO, 0, VERSION, 0, "app", [session.number, session.secret, EPOCH, 0, 0])
-        wires.gateway.died(session)
+        wires.gateway.sessions.died(session)
     texts = [record.getMessage() for record in caplog.records if record.getMessage().startswith("session ")]
     heads = {text.partition("): ")[0] for text in texts}
     assert len(heads) == 1, "all lines of a session begin alike"
@@ -187,12 +265,14 @@ def test_a_full_node_says_so_in_its_log_and_to_the_client(caplog: pytest.LogCapt
     assert wires.gateway.counters["refused"] == 2
 
 
-@pytest.mark.parametrize(("hard", "sessions"), [(-1, SESSIONS_MAX), (1 << 20, SESSIONS_MAX), (1024, 384), (256, 64)])
+@pytest.mark.parametrize(("hard", "sessions"), [(-1, SESSIONS_MAX), (1 << 20, SESSIONS_MAX), (1024, 341), (256, 56)])
 def test_the_limit_of_open_files_bounds_the_sessions(monkeypatch: pytest.MonkeyPatch, hard: int, sessions: int) -> None:
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (256, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda _kind, limits: asked.append(limits))
-    assert raise_descriptor_limit() == sessions
+    found, connections = raise_descriptor_limit()
+    assert found == sessions
+    assert connections > found, "there is room for who asks without a session"
 
 
 HIDDEN = "0:0:0:0:1"

@@ -16,7 +16,7 @@ import rondo.aio
 from rondo import paths
 from rondo.errors import SecurityError
 from rondo.ipc.control import ControlError, ask
-from rondo.ipc.local import Dealer
+from rondo.ipc.local_dealer import Dealer
 from rondo.ipc.trust import check_server
 from rondo.paths import PathError
 from rondo.sam.commands import Sam

@@ -19,7 +19,8 @@ from zmq.utils.monitor import recv_monitor_message
 
 from rondo.ipc import endpoints, remote, zmtp
 from rondo.ipc.endpoints import SocketError
-from rondo.ipc.local import Credentials, Dealer, Router
+from rondo.ipc.local import Credentials, Router
+from rondo.ipc.local_dealer import Dealer
 from rondo.node.process_watch import start_time_of
 
 Context = zmq.Context[zmq.Socket[bytes]]

@@ -1,78 +1,67 @@
-"""A socket that clients connect to. Envelopes come out of it with the stamp of their connection.
+"""The socket for clients on other hosts. Envelopes come out of it with the stamp of their connection.
 
-A connection that ends is reported at once: libzmq's monitor names its descriptor, which was noted when the connection
-said hello. The monitor is drained before data is read, and again at each hello, because descriptors are used again.
+libzmq speaks CURVE with them, behind a port of our own (`tcp_door`). A connection that ends is reported at once:
+libzmq's monitor names its descriptor, which was noted when the connection said hello. The monitor is drained before
+data is read, and again at each hello, because descriptors are used again.
 """
 
+from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from rondo.config.node import RemoteSettings
-from rondo.ipc.endpoints import SocketError, ipc_path, remove_stale
+from rondo.ipc.endpoints import SocketError, remove_stale
+from rondo.paths import socket_endpoint
 from services.ipc_gateway import remote
-from services.ipc_gateway.credentials import ZAP_DOMAIN
+from services.ipc_gateway.received import ENVELOPE_ROOM_BYTES, ENVELOPES_PER_DRAIN, MODE_PRIVATE, Received
+from services.ipc_gateway.tcp_door import TcpDoor
 
-SEND_ENVELOPES_MAX = 1024
-"""Envelopes that wait in libzmq for one client; their bytes are bounded by what cpg sends without acknowledgement."""
+SEND_ENVELOPES_MAX = 64
+"""Envelopes of about 256 KiB that wait in libzmq for one client; what does not fit there waits here, and is counted."""
 RECEIVE_ENVELOPES_MAX = 16
-ENVELOPE_ROOM_BYTES = 1024 * 1024
-"""How much larger an envelope may be than the largest message."""
-ENVELOPES_PER_DRAIN = 64
-MODE_PRIVATE = 0o600
-MODE_OPEN = 0o666
+SOCKET = "remote.sock"
 
 
-class Received(NamedTuple):
-    """An envelope of a client."""
-
-    connection: bytes
-    """The routing id: unique as long as this process lives."""
-    stamp: str
-    descriptor: int
-    envelope: bytes
-
-
-class Front:
-    """The ROUTER and its monitor."""
+class RemoteFront:
+    """The ROUTER, its monitor, and the port."""
 
     def __init__(
-        self,
-        context: "zmq.Context[zmq.Socket[bytes]]",
-        endpoint: str,
-        message_bytes_max: int,
-        *,
-        open_to_others: bool = False,
-        remote_settings: RemoteSettings | None = None,
+        self, context: "zmq.Context[zmq.Socket[bytes]]", run_dir: Path, message_bytes_max: int, settings: RemoteSettings
     ) -> None:
-        """Binds; raises SocketError, KeyFileError. The doorkeeper must be there already."""
+        """Binds; raises SocketError, KeyFileError, PathError. The doorkeeper must be there already."""
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.sndhwm = SEND_ENVELOPES_MAX
         self.socket.rcvhwm = RECEIVE_ENVELOPES_MAX
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.MAXMSGSIZE, message_bytes_max + ENVELOPE_ROOM_BYTES)
-        self.socket.setsockopt(zmq.ZAP_DOMAIN, remote.ZAP_DOMAIN if remote_settings else ZAP_DOMAIN)
-        if remote_settings:
-            try:
-                remote.prepare(self.socket, remote_settings)
-            except BaseException:
-                self.socket.close(linger=0)
-                raise
+        self.socket.setsockopt(zmq.ZAP_DOMAIN, remote.ZAP_DOMAIN)
+        try:
+            remote.prepare(self.socket, settings)
+        except BaseException:
+            self.socket.close(linger=0)
+            raise
         self.monitor = self.socket.get_monitor_socket(zmq.Event.DISCONNECTED)
         self._by_descriptor: dict[int, bytes] = {}
         self._gone: list[bytes] = []
+        self._hits: Counter[tuple[str, str]] = Counter()
+        self._counters: Counter[str] = Counter()
+        endpoint = socket_endpoint(run_dir, SOCKET)
         remove_stale(endpoint)
         try:
             self.socket.bind(endpoint)
-            path = ipc_path(endpoint)
-            if path is not None:
-                path.chmod(MODE_OPEN if open_to_others else MODE_PRIVATE)
-        except (zmq.ZMQError, OSError) as error:
-            self.close()
-            raise SocketError(f"{endpoint}: cannot be bound: {error.strerror or error}") from None
+            (run_dir / SOCKET).chmod(MODE_PRIVATE)
+            self.door = TcpDoor(settings, run_dir / SOCKET)
+        except BaseException as error:
+            self._close_sockets()
+            if isinstance(error, SocketError):
+                raise
+            if isinstance(error, zmq.ZMQError | OSError):
+                raise SocketError(f"{endpoint}: cannot be bound: {error.strerror or error}") from None
+            raise
 
     def filenos(self) -> list[int]:
         """What to poll; readable means: look at `has_input`."""
@@ -136,8 +125,39 @@ class Front:
                 raise
         return True
 
+    def must_speak(self, connection: bytes) -> None:
+        """Who has a key that is let in may be silent."""
+
+    def end(self, connection: bytes) -> bool:
+        """libzmq ends no connection of ours."""
+        return False
+
+    def tend(self, now_s: float) -> None:
+        """Once a second: end the handshakes that take too long."""
+        self.door.tend(now_s)
+
+    def hit(self, connection: bytes, bound: str) -> None:
+        """A bound was reached on behalf of this connection."""
+        self._counters[bound] += 1
+        self._hits[bound, "a remote client"] += 1
+
+    def take_hits(self) -> dict[tuple[str, str], int]:
+        """How often whom which bound has stopped since the last call: (bound, who)."""
+        hits = {**self._hits, **self.door.hits}
+        self._hits.clear()
+        self.door.hits.clear()
+        return hits
+
+    def totals(self) -> dict[str, int]:
+        """Counters, for the status."""
+        return {**self._counters, **self.door.totals}
+
     def close(self) -> None:
-        """Close both sockets."""
+        """Close everything."""
+        self.door.close()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
         self.socket.disable_monitor()
         self.monitor.close(linger=0)
         self.socket.close(linger=0)

@@ -1,0 +1,152 @@
+"""What waits for clients that do not read, and what is said to connections.
+
+Nobody else waits for such a client. What waits is bounded for each session, for each user, and for all users but root
+and the node's own. Where it is too much for a session that is cut off. Where it is too much for its user, who has most
+waiting loses its connection: its client finds the next one and resumes its session there, and what it had not
+acknowledged comes again. So nothing is lost to a crowd that is slow, and nothing is gained by not reading.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from rondo.ipc.bounds import FAVOURED_TIMES
+from rondo.protocol.client_gateway import Kind, encode
+from services.ipc_gateway.table import Session
+
+MIB = 1024 * 1024
+SESSION_BYTES_MAX = 24 * MIB
+"""What may wait for one session besides its largest envelope. Of events cpg sends no more than 4 MiB that are not
+acknowledged; the rest are answers."""
+USER_BYTES_MAX = 64 * MIB
+"""What may wait for all sessions of a user, besides what the session has that waits longest; four times as much of root
+and the node's own user."""
+OTHERS_BYTES_MAX = 96 * MIB
+"""The same for all users but root and the node's own."""
+OVERHEAD_BYTES = 64
+"""What an envelope takes besides its bytes."""
+Owner = tuple[int, int]
+"""uid, and the key of a remote client."""
+
+
+class Clients(Protocol):
+    """What is needed of the front."""
+
+    def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool: ...
+
+    def must_speak(self, connection: bytes) -> None: ...
+
+    def hit(self, connection: bytes, bound: str) -> None: ...
+
+
+class Outboxes:
+    """All of them."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        cut: Callable[[Session, str], None],
+        drop: Callable[[Session], None],
+    ) -> None:
+        """`cut` ends a session for that reason, `drop` its connection. Both call `forget`."""
+        self._clients = clients
+        self._cut, self._drop = cut, drop
+        self._blocked: dict[Session, None] = {}
+        """Those for whom something waits, the longest first."""
+        self._of_owner: Counter[Owner] = Counter()
+        """Bytes; none is zero."""
+        self._of_others = 0
+        self._favoured = {0, os.geteuid()}
+
+    @property
+    def has_blocked(self) -> bool:
+        """Whether something waits for room on the way to a client."""
+        return bool(self._blocked)
+
+    @property
+    def total_bytes(self) -> int:
+        """What waits in all."""
+        return self._of_owner.total()
+
+    def send(self, session: Session, envelope: bytes) -> None:
+        """Send, or keep until there is room."""
+        if session.connection is None:
+            return
+        if session.outbox or not self._clients.send(session.connection, envelope):
+            self.keep(session, envelope)
+
+    def keep(self, session: Session, envelope: bytes) -> None:
+        """Send at the end of this turn, or when there is room."""
+        session.outbox.append(envelope)
+        self._blocked[session] = None
+        self._count(session, len(envelope) + OVERHEAD_BYTES)
+        session.outbox_largest = max(session.outbox_largest, len(envelope))
+        if session.outbox_bytes - session.outbox_largest > SESSION_BYTES_MAX:
+            self._cut(session, f"too slow: {session.outbox_bytes} bytes wait for being read")
+            return
+        owner = _owner(session)
+        user_bytes_max = USER_BYTES_MAX * (FAVOURED_TIMES if session.peer.uid in self._favoured else 1)
+        while self._of_owner[owner] > user_bytes_max and self._make_room(lambda each: _owner(each) == owner):
+            pass
+        while self._of_others > OTHERS_BYTES_MAX and self._make_room(lambda each: each.peer.uid not in self._favoured):
+            pass
+
+    def _make_room(self, concerns: Callable[[Session], bool]) -> bool:
+        """Whoever has most waiting of these loses its connection; the longest that waits may go on. False if it is the
+        only one."""
+        others = [each for each in self._blocked if concerns(each)][1:]
+        largest = max(others, key=lambda each: each.outbox_bytes, default=None)
+        if largest is None:
+            return False
+        if largest.connection is not None:
+            self._clients.hit(largest.connection, "unread_ended")
+        if largest.peer.is_remote or largest.peer.is_hidden:
+            # A connection is all that is known of such a client: it ends with that.
+            self._cut(largest, "too slow: too much waits for the sessions of its user")
+        else:
+            self._drop(largest)
+        return True
+
+    def _count(self, session: Session, size: int) -> None:
+        session.outbox_bytes += size
+        owner = _owner(session)
+        self._of_owner[owner] += size
+        if not self._of_owner[owner]:
+            del self._of_owner[owner]
+        if session.peer.uid not in self._favoured:
+            self._of_others += size
+
+    def forget(self, session: Session) -> None:
+        """Its connection or the session is over: nothing waits any more."""
+        if self._blocked.pop(session, self) is not self:
+            session.outbox.clear()
+            session.outbox_largest = 0
+            self._count(session, -session.outbox_bytes)
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        for session in list(self._blocked):
+            outbox = session.outbox
+            while outbox and session.connection is not None:
+                if not self._clients.send(session.connection, outbox[0], more=len(outbox) > 1):
+                    break
+                self._count(session, -len(outbox.popleft()) - OVERHEAD_BYTES)
+            if not outbox:
+                session.outbox_largest = 0
+                self._blocked.pop(session, None)
+
+    # -- without a session ---------------------------------------------------------------------------------------
+
+    def say_bye(self, connection: bytes, epoch: int, code: int, reason: str) -> None:
+        """The last word on a session; if there is no room for it, its client is told when it says something."""
+        self._clients.send(connection, encode(Kind.BYE, epoch, code, reason))
+        self._clients.must_speak(connection)
+
+    def say_error(self, connection: bytes, epoch: int, code: int, text: str) -> None:
+        """An envelope was dropped; that concerns nobody but who sent it, and ends nothing."""
+        self._clients.send(connection, encode(Kind.ERROR, epoch, code, text))
+
+
+def _owner(session: Session) -> Owner:
+    return session.peer.uid, session.peer.key

@@ -1,0 +1,162 @@
+"""How sessions begin, change hands and end; and who hears of it: cpg, the client, whoever watches processes.
+
+A session outlives its connection, and its client may resume it on another one. It does not outlive its client.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from rondo.protocol import cpg_gateway as bus
+from rondo.protocol.codes import Code
+from services.ipc_gateway.credentials import Peer
+from services.ipc_gateway.outboxes import Outboxes
+from services.ipc_gateway.table import Session, Table
+from services.ipc_gateway.to_cpg import ToCpg
+
+NAME_CHARACTERS_MAX = 64
+REFUSED_LOG_INTERVAL_S = 1.0
+
+log = logging.getLogger("IPC_GATEWAY")
+
+
+class Clients(Protocol):
+    """What is needed of the front."""
+
+    def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool: ...
+
+    def must_speak(self, connection: bytes) -> None: ...
+
+    def end(self, connection: bytes) -> bool: ...
+
+    def hit(self, connection: bytes, bound: str) -> None: ...
+
+
+class Sessions:
+    """All of them, in a table."""
+
+    def __init__(self, clients: Clients, cpg: ToCpg, forget: Callable[[bytes], object]) -> None:
+        """`forget` is told of each connection that is no session's any more."""
+        self.table = Table()
+        self.counters: Counter[str] = Counter()
+        self.watched_anew: list[Session] = []
+        """Sessions whose process is to be watched, since somebody last looked."""
+        self.cpg = cpg
+        self.outboxes = Outboxes(clients, self._cut_slow, self._drop)
+        self._clients = clients
+        self._forget = forget
+        self._refused_logged = -REFUSED_LOG_INTERVAL_S
+
+    def created(self, peer: Peer, name: str, flags: int, connection: bytes) -> Session | None:
+        """A new session for this client; None, and it is told, if there is no room."""
+        if why := self.table.why_full(peer):
+            self.counters["refused"] += 1
+            if (now := time.monotonic()) - self._refused_logged >= REFUSED_LOG_INTERVAL_S:
+                self._refused_logged = now
+                log.warning("a session of %s was refused: %s (%d so far)", peer, why, self.counters["refused"])
+            self.say_bye(connection, Code.NO_RESOURCES, why)
+            return None
+        session = self.table.create(peer, printable(name), flags)
+        self.watched_anew.append(session)
+        self.counters["sessions"] += 1
+        return session
+
+    def resumed(self, peer: Peer, resume: list[Any], connection: bytes) -> Session | None:
+        """The session that this client goes on with, if it is his."""
+        number, secret, epoch, position, settled = resume
+        session = self.table.get(number)
+        if session is None or not self.table.proves(session, peer, secret):
+            return None
+        session.secret = secret
+        session.resume = [epoch, position, settled]
+        session.is_open = False
+        self.counters["resumed"] += 1
+        if (former := session.connection) is not None and former != connection:
+            self.forget_connection(former)
+            self._clients.must_speak(former)
+        return session
+
+    def detach(self, connection: bytes) -> None:
+        """A connection has ended. Its client may come back on another one; of a process that cannot be seen here it is
+        the only sign of life."""
+        session = self.forget_connection(connection)
+        if session is not None:
+            session.away_deadline = time.monotonic() + session.resume_ms / 1000
+            if session.peer.is_hidden or not session.is_process_alive():
+                self.died(session)
+
+    def forget_connection(self, connection: bytes) -> Session | None:
+        """A connection is nobody's any more; gives the session that it was of."""
+        self._forget(connection)
+        if (session := self.table.of_connection(connection)) is not None:
+            self.outboxes.forget(session)
+        return self.table.detach(connection)
+
+    def _drop(self, session: Session) -> None:
+        """End its connection; its client may come back."""
+        connection = session.connection
+        if connection is not None:
+            self.detach(connection)
+            self._clients.end(connection)
+
+    def died(self, session: Session) -> None:
+        """Its process is dead."""
+        self.counters["died"] += 1
+        self.close(session, Code.LIBRARY, "the process is dead", bus.CloseReason.DIED)
+
+    def give_up_absent(self, now: float) -> None:
+        """Close the sessions whose clients did not come back in time."""
+        for session in self.table:
+            if session.connection is None and now >= session.away_deadline:
+                why = f"the connection was lost for more than {session.resume_ms / 1000:g} s"
+                self.close(session, Code.LIBRARY, why, bus.CloseReason.DIED)
+
+    def hello(self) -> None:
+        """Greet cpg, after a new connection or when it does not know us."""
+        for session in self.table:
+            if session.is_open:
+                session.resume = [self.cpg.epoch, session.position, session.settled]
+                session.is_open = False
+        self.cpg.hello()
+
+    def open(self, opened: list[Session]) -> None:
+        """Have cpg open these, or open them anew."""
+        if self.cpg.is_welcomed:
+            for session in opened:
+                session.is_open = False
+            self.cpg.open(opened)
+
+    def close(self, session: Session, code: int, reason: str, close_reason: bus.CloseReason) -> None:
+        """A session is over, for that reason."""
+        log.info("session %016x of %s: closed%s", session.number, who(session), f": {reason}" if reason else "")
+        self.outboxes.forget(session)
+        self.table.remove(session, code, reason, close_reason)
+        self.cpg.close(session.number, close_reason)
+
+    def _cut_slow(self, session: Session, reason: str) -> None:
+        self.cut(session, Code.NO_RESOURCES, reason)
+
+    def cut(self, session: Session, code: int, reason: str) -> None:
+        """End a session, and tell its client why."""
+        log.warning("session %016x of %s: cut off: %s", session.number, who(session), reason)
+        self.counters["cut"] += 1
+        connection = session.connection
+        self.close(session, code, f"cut off: {reason}", bus.CloseReason.CUT)
+        if connection is not None:
+            self.say_bye(connection, code, f"cut off: {reason}")
+
+    def say_bye(self, connection: bytes, code: int, reason: str) -> None:
+        """The last word on a session."""
+        self.outboxes.say_bye(connection, self.cpg.epoch, code, reason)
+
+
+def printable(name: str) -> str:
+    """A client's name, as it may stand in a log."""
+    return "".join(c if c.isprintable() else "?" for c in name[:NAME_CHARACTERS_MAX])
+
+
+def who(session: Session) -> str:
+    """Whose session it is, for a log."""
+    return f"{session.name or 'process'} ({session.peer})"

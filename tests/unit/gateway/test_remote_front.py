@@ -1,0 +1,68 @@
+"""The socket for clients on other hosts: whose connection it is, and that its end is reported."""
+
+import socket
+from pathlib import Path
+
+import zmq
+
+from rondo import curve
+from rondo.config.node import RemoteSettings
+from rondo.protocol.cpg_gateway import REMOTE_UID
+from services.ipc_gateway.credentials import Access, Doorkeeper, Peer, peer_of_stamp
+from services.ipc_gateway.received import Received
+from services.ipc_gateway.remote import RemoteClients, short
+from services.ipc_gateway.remote_front import RemoteFront
+from tests.unit.gateway.conftest import eventually
+
+
+def client(
+    context: "zmq.Context[zmq.Socket[bytes]]", port: int, server: bytes, own: curve.KeyPair
+) -> "zmq.Socket[bytes]":
+    """A client that has said something."""
+    dealer: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    dealer.linger = 0
+    dealer.setsockopt(zmq.CURVE_SERVERKEY, server)
+    dealer.setsockopt(zmq.CURVE_PUBLICKEY, own.public)
+    dealer.setsockopt(zmq.CURVE_SECRETKEY, own.secret)
+    dealer.connect(f"tcp://127.0.0.1:{port}")
+    dealer.send(b"hello")
+    return dealer
+
+
+def test_an_end_that_was_seen_while_another_said_hello_is_reported_too(run_dir: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    server, own = curve.make_key_pair(), curve.make_key_pair()
+    curve.write_key_pair(run_dir / "key", server)
+    (run_dir / "clients").write_text(f"{own.public.hex()} one\n")
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    doorkeeper = Doorkeeper(context, Access((), ()), RemoteClients(run_dir / "clients"))
+    settings = RemoteSettings("127.0.0.1", port, str(run_dir / "key"), str(run_dir / "clients"))
+    front = RemoteFront(context, run_dir, 1024, settings)
+    received: list[Received] = []
+
+    def arrived(count: int) -> bool:
+        front.door.serve(0.0)
+        doorkeeper.serve()
+        received.extend(front.receive())
+        return len(received) == count
+
+    first = client(context, port, server.public, own)
+    eventually(lambda: arrived(1))
+    assert peer_of_stamp(received[0].stamp) == Peer(REMOTE_UID, REMOTE_UID, 0, short(own.public))
+    front.note(received[0])
+    assert front.gone() == []
+    first.close()
+    eventually(lambda: arrived(1) and front.monitor.poll(0))
+    second = client(context, port, server.public, own)
+    eventually(lambda: arrived(2))
+    assert received[0].stamp != received[1].stamp
+    front.note(received[1])
+    # The descriptor of the monitor has nothing more to say now.
+    assert front.has_gone
+    assert front.gone() == [received[0].connection]
+    second.close()
+    front.close()
+    doorkeeper.socket.close()
+    context.term()
