@@ -21,6 +21,7 @@ from rondo.node import compiled
 
 if TYPE_CHECKING:
     from rondo import aio, cmap, quorum, sam
+    from rondo._client.cfg import ShutdownRequest
     from rondo._client.connect import connect
     from rondo._client.connection import Cluster, Group, Request
     from rondo.errors import (
@@ -119,6 +120,7 @@ __all__ = [
     "Ring",
     "RingChange",
     "SecurityError",
+    "ShutdownRequest",
     "Suspended",
     "Timeout",
     "TooBig",
@@ -154,6 +156,7 @@ _PLACES = {
     "quorum": "rondo.quorum",
     "sam": "rondo.sam",
     "connect": "rondo._client.connect",
+    "ShutdownRequest": "rondo._client.cfg",
     "Guarantee": "rondo.protocol.requests",
     **dict.fromkeys(("Cluster", "Group", "Request"), "rondo._client.connection"),
     **dict.fromkeys(_EVENTS, "rondo.events"),

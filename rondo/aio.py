@@ -24,6 +24,7 @@ from rondo._client import batches
 from rondo._client.aio_link import Link
 from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, refuse_green_threads
 from rondo._client.ask_link import TIMEOUT_S
+from rondo._client.cfg_aio import Cfg
 from rondo._client.connect import client_name
 from rondo._client.connection import CONNECT_TIMEOUT_S
 from rondo._client.control import Control, NodeInfo
@@ -232,6 +233,8 @@ class Cluster:
         """Who may act when the cluster is split."""
         self.cmap = Cmap(self._control)
         """Keys: the node's configuration and state, and those that programs set."""
+        self.cfg = Cfg(self._control)
+        """What is done to nodes: kill one, shut this one down."""
 
     @property
     def node_id(self) -> int:

@@ -22,6 +22,7 @@ from typing import Any
 from rondo._client import batches, descriptors
 from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, refuse_green_threads
 from rondo._client.ask_link import TIMEOUT_S
+from rondo._client.cfg import Cfg
 from rondo._client.control import Cmap, Control, NodeInfo, Quorum, nodes_of
 from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group as GroupOfSession
@@ -329,6 +330,8 @@ class Cluster:
         """Who may act when the cluster is split."""
         self.cmap = Cmap(self._control)
         """Keys: the node's configuration and state, and those that programs set."""
+        self.cfg = Cfg(self._control)
+        """What is done to nodes: kill one, shut this one down."""
 
     @property
     def node_id(self) -> int:

@@ -8,7 +8,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rondo import cmap, quorum
 from rondo._client.ask_link import TIMEOUT_S, AskLink
@@ -31,6 +31,13 @@ class ControlLink(AskLink):
         return self.send(encode_request(op, arguments), timeout, may_repeat=may_repeat)
 
 
+class Closable(Protocol):
+    """A watch, or whoever else has a connection of its own."""
+
+    def close(self) -> None:
+        """End it."""
+
+
 class Control:
     """The connection of one cluster object."""
 
@@ -38,7 +45,7 @@ class Control:
         self.endpoint = endpoint
         self._lock = threading.Lock()
         self._link: ControlLink | None = None
-        self._watches: set[Watch] = set()
+        self._watches: set[Closable] = set()
         self._is_closed = False
 
     def ask(self, op: Op, *, timeout: float | None = TIMEOUT_S, may_repeat: bool = True, **arguments: Any) -> Any:
@@ -52,11 +59,15 @@ class Control:
     def watch(self, of: str, prefix: str = "") -> "Watch":
         """Begin to watch, from now on."""
         watch = Watch(self, of, prefix)
-        with self._lock:
-            self._watches.add(watch)
+        self.keep(watch)
         return watch
 
-    def forget(self, watch: "Watch") -> None:
+    def keep(self, watch: Closable) -> None:
+        """This is closed with the connection, too."""
+        with self._lock:
+            self._watches.add(watch)
+
+    def forget(self, watch: Closable) -> None:
         """A watch has ended."""
         with self._lock:
             self._watches.discard(watch)

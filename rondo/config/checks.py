@@ -4,17 +4,17 @@ import difflib
 from collections.abc import Iterator
 
 from rondo.config import derive
+from rondo.config.checks_quorum import check_quorum
 from rondo.config.faults import Fault, quoted
 from rondo.config.key import KEY_BYTES_MAX, KEY_BYTES_MIN
 from rondo.config.loaded import Loaded
 from rondo.config.schema_node import SUBSYSTEMS, SUBSYSTEMS_OF_COROSYNC, SUBSYSTEMS_OF_OLD
-from rondo.config.schema_quorum import VOTES_MAX
 from rondo.config.schema_totem import HOLD_MS_MIN, TIMER_MS_MIN
 
 
 def check_options(loaded: Loaded) -> list[Fault]:
     """All faults and warnings that the options show among themselves."""
-    checks = (_timers, _early_consensus, _windows, _security, _key, _logging, _uidgid, _limits, _quorum)
+    checks = (_timers, _early_consensus, _windows, _security, _key, _logging, _uidgid, _limits, check_quorum)
     return [fault for check in checks for fault in check(loaded)]
 
 
@@ -142,19 +142,3 @@ def _limits(loaded: Loaded) -> Iterator[Fault]:
     if client_bytes_max > log_bytes_max:
         why = f"{client_bytes_max} is more than system.log_bytes_max, {log_bytes_max}: it would never be reached"
         yield loaded.fault("error", ("cpg", "client_bytes_max"), why, f"write at most {log_bytes_max}")
-
-
-def _quorum(loaded: Loaded) -> Iterator[Fault]:
-    config = loaded.config
-    if config.quorum.provider is None:
-        if loaded.given("quorum"):
-            mend = "write provider: corosync_votequorum, or remove the section"
-            yield loaded.fault("warning", ("quorum",), "has no effect: there is no provider", mend)
-        return
-    votes = sum(node.quorum_votes for node in config.nodelist.node)
-    if not config.quorum.expected_votes and not votes:
-        path = ("nodelist",) if config.nodelist.node else ("quorum",)
-        yield loaded.fault("error", path, "nobody has a vote", "list the nodes, or write expected_votes")
-    if votes > VOTES_MAX:
-        why = f"the nodes have {votes} votes together; more than {VOTES_MAX} cannot be counted"
-        yield loaded.fault("error", ("nodelist",), why, "write smaller quorum_votes")

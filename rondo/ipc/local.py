@@ -105,6 +105,11 @@ class Router:
         self._poll = select.epoll()
         self._poll.register(self._listener, _IN)
 
+    def change_mode(self, mode: int) -> None:
+        """Who may connect, by the mode of the socket's file. One that somebody has removed is nobody's any more."""
+        with contextlib.suppress(OSError):
+            self._path.chmod(mode)
+
     def fileno(self) -> int:
         """What to poll; readable as long as `receive` has something to do."""
         return self._poll.fileno()

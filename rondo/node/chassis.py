@@ -20,7 +20,9 @@ from typing import Any
 
 import zmq
 
+from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlServer, Handler
+from rondo.node.logs import LogError
 from rondo.node.service import Start
 
 STATUS_SCHEMA = 1
@@ -48,7 +50,11 @@ class Chassis:
             self._own.add(STANDARD_INPUT)
         for each in self._own:
             self.poll.register(each, select.EPOLLIN)
+        self.on_reload: Callable[[NodeConfig], None] = lambda _config: None
+        """Called with the configuration that is in force from now on; only what can change is another (rondo.config.
+        changes)."""
         self._control: ControlServer | None = None
+        self._must_reopen_logs = False
 
     def catch_signals(self) -> None:
         """From now on SIGTERM and SIGINT set `stopping` and wake the poll up."""
@@ -56,12 +62,14 @@ class Chassis:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._stop)
         if self._start.heartbeat:
-            # Programs that reopen their logs are sent SIGHUP. These here notice by themselves, and must not die of it.
-            # Not SIG_IGN: applications of SAM would inherit that.
-            signal.signal(signal.SIGHUP, lambda *_: None)
+            # For log files, as is usual. Without supervisord a terminal may have been closed, and the service ends.
+            signal.signal(signal.SIGHUP, self._hang_up)
 
     def _stop(self, _number: int, _frame: object) -> None:
         self.stopping = True
+
+    def _hang_up(self, _number: int, _frame: object) -> None:
+        self._must_reopen_logs = True
 
     def open_control(
         self,
@@ -72,6 +80,8 @@ class Chassis:
         """Answer the control socket from now on: `status`, which is the service's `state`, `counters` and whatever it
         has besides; `log_level`; and the operations of its own. Raises `rondo.ipc.remote.SocketError`."""
         common = {"status": lambda _request: {**self._head(), **status()}, "log_level": self._on_log_level}
+        common["reopen_logs"] = self._on_reopen_logs
+        common["reload"] = self._on_reload
         self._control = ControlServer(context, self._start.run_dir, self._service, {**common, **(handlers or {})})
         self._control_fd = int(self._control.socket.getsockopt(zmq.FD))
         self._own.add(self._control_fd)
@@ -95,6 +105,29 @@ class Chassis:
         self._start.logs.set_level(level)
         return {"level": level}
 
+    def _on_reopen_logs(self, _request: dict[str, Any]) -> dict[str, Any]:
+        self.reopen_logs()
+        return {}
+
+    def _on_reload(self, request: dict[str, Any]) -> dict[str, Any]:
+        """control says so, once the nodes have agreed."""
+        packed = request.get("config")
+        try:
+            config = NodeConfig.from_msgpack(packed if isinstance(packed, bytes) else b"")
+            self.reconfigure(config)
+        except (NodeConfigError, LogError) as error:
+            raise ValueError(str(error)) from None
+        self.on_reload(config)
+        return {}
+
+    def reconfigure(self, config: NodeConfig) -> None:
+        """Log as this says. Raises LogError."""
+        self._start.logs.change(config.log_settings(self._service))
+
+    def reopen_logs(self) -> None:
+        """Open this service's log file anew."""
+        self._start.logs.reopen()
+
     def serve(self, ready: set[int]) -> None:
         """Once a turn: `ready` is what the poll found to be readable."""
         if not self.has_more and self._own.isdisjoint(ready):
@@ -102,6 +135,9 @@ class Chassis:
         if self._wake_read in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, 512)
+        if self._must_reopen_logs:
+            self._must_reopen_logs = False
+            self.reopen_logs()
         if STANDARD_INPUT in self._own and STANDARD_INPUT in ready:
             self._beat()
         self.has_more = False

@@ -7,6 +7,10 @@ EXIT_OK = 0
 """Stopped by SIGTERM or SIGINT."""
 EXIT_NOT_ANSWERED = 1
 """`--status` found nobody to ask."""
+EXIT_KILLED = 5
+"""Another node has had this one leave (`rondo kill`): the node stops, and stays so until somebody starts it."""
+EXIT_SHUT_DOWN = 6
+"""The node was asked to stop, and nobody objected: it does."""
 EXIT_CONFIGURATION = 8
 """The configuration cannot be used: starting it again would not help, so supervisord does not."""
 EXIT_FATAL = 15

@@ -18,6 +18,7 @@ import queue
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +38,8 @@ SYSLOG_SOCKET = "/dev/log"
 SAID_ON_STDERR = {"said_on_stderr": True}
 """`extra` of a line that its writer has put on standard error by itself: the other outputs are to have it too."""
 
-_Lines = queue.Queue[logging.LogRecord | None]
+_Lines = queue.Queue[logging.LogRecord | Callable[[], None] | None]
+"""Lines, what the writing thread is to do besides, and None for the end."""
 
 LEVELS = {
     "emerg": logging.CRITICAL,
@@ -75,6 +77,9 @@ class Logs:
 
     def __init__(self, settings: LogSettings) -> None:
         """Raises `LogError` if the log file cannot be opened."""
+        self._settings = settings
+        self._lost = 0
+        """Lines that outputs of former settings have lost."""
         self._queue: _Lines = queue.Queue(LINES_WAITING_MAX)
         self._handler = _Handing(self._queue)
         self._outputs = outputs(settings)
@@ -98,11 +103,40 @@ class Logs:
             each.setLevel(LEVELS[name])
         logging.getLogger().setLevel(LEVELS[name])
 
+    def change(self, settings: LogSettings) -> None:
+        """Log as these say from now on. Raises `LogError`; then nothing has changed."""
+        if settings == self._settings:
+            return
+        made = outputs(settings)
+        try:
+            self._queue.put_nowait(lambda: self._replace(made))
+        except queue.Full:
+            raise LogError("too many lines wait to be logged; try again") from None
+        self._settings = settings
+        logging.getLogger().setLevel(min((each.level for each in made), default=logging.CRITICAL))
+
+    def _replace(self, outputs: list[logging.Handler]) -> None:
+        former, self._outputs = self._outputs, outputs
+        for each in former:
+            self._lost += each.file.lost if isinstance(each, _File) else 0
+            each.close()
+
+    def reopen(self) -> None:
+        """Open the log file anew, at once. One that was moved away is noticed without this, at the next line."""
+        with contextlib.suppress(queue.Full):  # so many lines wait that the next of them comes soon
+            self._queue.put_nowait(self._reopen)
+
+    def _reopen(self) -> None:
+        for each in self._outputs:
+            if isinstance(each, _File):
+                with contextlib.suppress(OSError):  # lines go on into the one that is open
+                    each.file.open()
+
     @property
     def dropped(self) -> int:
         """Lines lost because they could not be written, or not as fast as they came."""
         files = [each for each in self._outputs if isinstance(each, _File)]
-        return self._handler.dropped + self._failed + sum(each.file.lost for each in files)
+        return self._handler.dropped + self._failed + self._lost + sum(each.file.lost for each in files)
 
     def close(self) -> None:
         """Write what waits, if that is possible within `CLOSE_SECONDS`: a full pipe must not keep the service alive."""
@@ -112,6 +146,9 @@ class Logs:
 
     def _write(self) -> None:
         while (record := self._queue.get()) is not None:
+            if not isinstance(record, logging.LogRecord):
+                record()
+                continue
             for each in self._outputs:
                 if record.levelno >= each.level:
                     self._put(each, record)

@@ -39,6 +39,24 @@ class Op(IntEnum):
     """`{}`"""
     NODES = 8
     """`{}`: what `rondo nodes --json` prints, but for the links, which totem knows."""
+    KILL = 9
+    """`{"node", "reason"}`: this member of the ring leaves it at once, and ends."""
+    RELOAD = 10
+    """`{}`: all nodes read their configuration anew, and change together, or not at all: `{"changed": [option, ...],
+    "faults": [{"node", "name", "fault"}, ...]}`. With faults nothing has changed. TRY_AGAIN while another node has
+    asked for the same."""
+    REOPEN_LOGS = 11
+    """`{}`: every process of this node opens its log files anew."""
+    SHUTDOWN = 12
+    """`{"flags", "tracker"}`: this node stops, unless a tracker objects (BUSY). Flags: 1 whoever objects is not heeded,
+    2 nobody is asked. `tracker`: the asker's name, if it tracks; it is not asked then."""
+    TRACK_SHUTDOWN = 13
+    """`{"tracker", "after"}`: `{"number", "event"}` as soon as there is something after that number: "asked" (with its
+    "flags"), "timeout", or "none" after `WATCH_S_MAX`. `tracker`: a name that the asker has drawn for itself."""
+    UNTRACK_SHUTDOWN = 14
+    """`{"tracker"}`"""
+    VOTE_ON_SHUTDOWN = 15
+    """`{"tracker", "agrees"}`: its answer to the event "asked"; ACCESS if nothing waits for it."""
     KEYS = 16
     """`{"map", "prefix"}`: `[[key, type, value], ...]`, ascending."""
     GET = 17
@@ -76,25 +94,37 @@ class Answer(NamedTuple):
     blob: bytes
 
 
-SHAPES: dict[Kind, tuple[type[Ask | Answer], Check]] = {
+class Forget(NamedTuple):
+    """gateway to control: a client that has asked something is gone, and waits for nothing any more."""
+
+    epoch: int
+    connection: bytes
+
+
+SHAPES: dict[Kind, tuple[type[Ask | Answer | Forget], Check]] = {
     Kind.CONTROL_ASK: (Ask, record(epoch=is_u64, connection=is_bytes, number=is_u64, blob=is_bytes)),
     Kind.CONTROL_ANSWER: (
         Answer,
         record(epoch=is_u64, connection=is_bytes, number=is_u64, code=is_u32, blob=is_bytes),
     ),
+    Kind.CONTROL_FORGET: (Forget, record(epoch=is_u64, connection=is_bytes)),
 }
 """The shapes of the envelopes."""
-_KINDS: dict[type[Any], Kind] = {Ask: Kind.CONTROL_ASK, Answer: Kind.CONTROL_ANSWER}
+_KINDS: dict[type[Any], Kind] = {
+    Ask: Kind.CONTROL_ASK,
+    Answer: Kind.CONTROL_ANSWER,
+    Forget: Kind.CONTROL_FORGET,
+}
 
 
-def encode(envelope: Ask | Answer) -> bytes:
+def encode(envelope: Ask | Answer | Forget) -> bytes:
     """The bytes of an envelope."""
     return pack([_KINDS[type(envelope)], *envelope])
 
 
-def decode(frame: bytes) -> Ask | Answer:
+def decode(frame: bytes) -> Ask | Answer | Forget:
     """The envelope that `frame` holds. Raises `BusError`."""
-    envelope: Ask | Answer = decode_shape(frame, SHAPES)
+    envelope: Ask | Answer | Forget = decode_shape(frame, SHAPES)
     return envelope
 
 

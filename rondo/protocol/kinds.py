@@ -50,3 +50,4 @@ class Kind(IntEnum):
     # the gateway and control (rondo.protocol.control_gateway)
     CONTROL_ASK = 80
     CONTROL_ANSWER = 81
+    CONTROL_FORGET = 82

@@ -148,6 +148,16 @@ ENTRIES: dict[int, Check] = {
 """The shapes of the log's entries, by kind."""
 
 
+_RELOAD = b"\3\0\1\0"
+"""How Corosync's RELOAD_CONFIG begins: function 3 of service 1."""
+
+
+def is_safe(message: bytes) -> bool:
+    """Whether a message of control's is to be delivered only where every member of the ring has received it: the one at
+    which all nodes change their configuration. A node that dies must not be the only one that has changed."""
+    return message.startswith(_RELOAD)
+
+
 def is_entry(value: Any) -> bool:
     """A log entry."""
     if type(value) is not list or not value or type(value[0]) is not int:

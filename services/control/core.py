@@ -8,11 +8,14 @@ passed. What is to be sent is in `outbox`, the answers to sync steps in `replies
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
+from rondo.config import NodeConfig
 from rondo.protocol import totem_control as log
 from rondo.protocol.envelope import BusError, pack, unpack
-from services.control import config_version, told
+from services.control import candidates, config_version, member_keys, told
+from services.control.cfg import wire as cfg
+from services.control.cfg.reload import Candidate, Reload
 from services.control.cmap.keymap import Keymap
 from services.control.cmap.values import CmapError, Refusal, Type, Value, make
 from services.control.history import History
@@ -23,16 +26,24 @@ from services.control.quorum.status import KEYS as QUORUM_KEYS
 from services.control.quorum.status import runtime_keys
 from services.control.quorum.votequorum import Votequorum
 from services.control.quorum.wire import Flag
-from services.control.setup import Setup
+from services.control.setup import Setup, setup_of
 
 CMAP, CFG, QUORUM, VOTEQUORUM = 0, 1, 3, 5
-_SNAPSHOT_VERSION = 1
+_SNAPSHOT_VERSION = 3
 
 CANCEL_KEY = "quorum.cancel_wait_for_all"
 RELOADING_KEYS = {"quorum.expected_votes": Type.U32, "quorum.two_node": Type.U8, "quorum.votes": Type.U32}
 """Votequorum reads its options again when one of these is set."""
 REFUSED_PREFIXES = ("runtime.blackbox.", "runtime.force_gather")
 """Keys that act in Corosync and that nothing here obeys: who sets them shall know."""
+
+
+class Eviction(NamedTuple):
+    """This node must not take part."""
+
+    is_fault_of_configuration: bool
+    """Whether a start with the same configuration would lead to the same."""
+    text: str
 
 
 class Core:
@@ -49,8 +60,13 @@ class Core:
         self.quorum_history, self.key_history = History(), History()
         self.config_versions: dict[int, int] = {}
         """What the members of this ring have told, by node."""
-        self.evict: str | None = None
-        """Why this node must not take part."""
+        self.evict: Eviction | None = None
+        self.is_shut_down = False
+        """The ring has ordered that this node stops, as was asked for here."""
+        self.reload = Reload(setup.node)
+        self.adopted: bytes | None = None
+        """The configuration that has come into force here, and that other services of this node may not know yet: the
+        caller tells them, and calls `all_told`."""
         self.outbox: list[bytes] = []
         self.replies: list[tuple[int, list[bytes]]] = []
         """(position of the step, messages)"""
@@ -88,7 +104,7 @@ class Core:
             self.n = n
             kind = entry[0]
             if kind == log.MESSAGE:
-                self._message(entry[1], entry[3])
+                self._message(entry[1], entry[3], now_ns)
             elif kind == log.TRANSITIONAL:
                 self._nodelist.transitional(entry[1])
             elif kind == log.REGULAR:
@@ -97,14 +113,20 @@ class Core:
                 self.replies.append((n, self._sync_step(entry[2])))
             elif kind == log.SYNC_ACTIVATE:
                 self._sync_activate(entry[2])
+            self._settle_reload()
             self._settle_votes()
         self._collect_changes()
         self.changed = True
 
-    def _message(self, sender: int, data: bytes) -> None:
+    def _message(self, sender: int, data: bytes, now_ns: int) -> None:
         service = data[2]
         if service == VOTEQUORUM and self.votes is not None:
             self.votes.message(sender, data)
+        elif service == CFG:
+            try:
+                self._cfg(sender, cfg.decode(data), now_ns)
+            except cfg.MalformedError:
+                self.ignored["malformed"] += 1
         elif service == CMAP:
             try:
                 version = config_version.decode(data)
@@ -117,28 +139,28 @@ class Core:
         else:
             self.ignored["of a service that is not here"] += 1
 
+    def _cfg(self, sender: int, message: cfg.Message | None, now_ns: int) -> None:
+        if isinstance(message, cfg.KillNode):
+            reason = f": {message.reason}" if message.reason else ""
+            self.notices.append(f"Node {message.node} is killed by node {sender}{reason}")
+            if message.node == self.setup.node:
+                self.evict = Eviction(False, f"Killed by node {sender}{reason}")
+        elif isinstance(message, cfg.Shutdown):
+            self.notices.append(f"Node {sender} was shut down by an administrator or a program.")
+            self.is_shut_down = self.is_shut_down or sender == self.setup.node
+        elif isinstance(message, cfg.Reload):
+            self.reload.heard_reload(message.source, message.number)
+        elif isinstance(message, cfg.AmongRondo):
+            self.reload.heard(sender, message.body, now_ns)
+
     def _regular(self, ring: Ring, members: list[int], now_ns: int) -> None:
         self.config_versions.clear()
-        for node in sorted(set(self.members).difference(members)):
-            self.keys.put(f"runtime.members.{node}.status", Value(Type.STR, "left"))
-        for node in sorted(set(members).difference(self.members)):
-            self._joined(node)
+        member_keys.changed(self.keys, self.setup.addresses, self.members, members)
         self.ring, self.members = ring, tuple(sorted(members))
         self._nodelist.sync_init(ring, members)
+        self.reload.ring_changed()
         if self.votes is not None:
             self.votes.sync_init(ring, members, now_ns)
-
-    def _joined(self, node: int) -> None:
-        below = f"runtime.members.{node}."
-        count = self.keys.get(f"{below}join_count")
-        times = count.value if count is not None and isinstance(count.value, int) else 0
-        addresses = self.setup.addresses.get(node, ())
-        ip = "".join(f"r({link}) ip({address}) " for link, address in enumerate(addresses))
-        self.keys.put(f"{below}ip", Value(Type.STR, ip))
-        self.keys.put(f"{below}join_count", Value(Type.U32, (times + 1) & 0xFFFFFFFF))
-        self.keys.put(f"{below}status", Value(Type.STR, "joined"))
-        if f"{below}config_version" not in self.keys:
-            self.keys.put(f"{below}config_version", Value(Type.U64, 0))
 
     def _sync_step(self, service: int) -> list[bytes]:
         if service == CMAP:
@@ -162,22 +184,26 @@ class Core:
         self._met_others = True
         own, newest = self.setup.config_version, max(self.config_versions.values(), default=0)
         if own and own < newest:
-            self.evict = (
+            self.evict = Eviction(
+                True,
                 f"Received config version ({newest}) is different than my config version ({own})! Exiting; "
-                "copy the newest corosync.conf to this node"
+                "copy the newest corosync.conf to this node",
             )
 
     # Time.
 
     def next_deadline_ns(self) -> int | None:
         """When `advance` is to be called; None: no need."""
-        return self.votes.next_deadline_ns() if self.votes is not None else None
+        dues = [self.reload.next_deadline_ns(), self.votes.next_deadline_ns() if self.votes is not None else None]
+        return min((due_ns for due_ns in dues if due_ns is not None), default=None)
 
     def advance(self, now_ns: int) -> None:
         """Do what is due."""
         due_ns = self.next_deadline_ns()
-        if self.votes is not None and due_ns is not None and due_ns <= now_ns:
-            self.votes.advance(now_ns)
+        if due_ns is not None and due_ns <= now_ns:
+            self.reload.advance(now_ns)
+            if self.votes is not None:
+                self.votes.advance(now_ns)
             self._after_command()
 
     # Commands of clients.
@@ -201,6 +227,37 @@ class Core:
         assert self.votes is not None
         self.votes.cancel_wait_for_all()
         self._after_command()
+
+    def kill_node(self, node: int, reason: str) -> None:
+        """Have a member of the ring leave it. Raises KeyError: it is no member."""
+        if node not in self.members:
+            raise KeyError(node)
+        self.outbox.append(cfg.encode_kill(node, reason))
+        self._after_command()
+
+    def shut_down(self) -> None:
+        """Stop this node once the ring has ordered it: `is_shut_down` follows."""
+        self.outbox.append(cfg.encode_shutdown())
+        self._after_command()
+
+    def propose_reload(self, voters: list[int], now_ns: int) -> int:
+        """Have all nodes read their configuration anew; none may be doing so. The number of the `Outcome` to come.
+        `voters`: the members that are Rondo nodes."""
+        number = self.reload.propose(voters, now_ns)
+        self._after_command()
+        return number
+
+    def checked(self, number: int, candidate: Candidate) -> None:
+        """The file was read, as `reload.check_wanted` had it; `number`: `reload.check_number` as it was then."""
+        barrier = self.votes.tracking_barrier if self.votes is not None else 0
+        self.reload.checked(number, candidates.judged(candidate, self.members, self.setup, barrier))
+        self._after_command()
+
+    def all_told(self, adopted: bytes) -> None:
+        """All services of this node know this configuration."""
+        if self.adopted == adopted:
+            self.adopted = None
+            self.changed = True
 
     def set_key(self, key: str, kind: int, value: object) -> None:
         """Set a key, and do what it stands for. Raises `CmapError`."""
@@ -271,11 +328,26 @@ class Core:
         self.votes.reload(settings)
 
     def _after_command(self) -> None:
+        self._settle_reload()
         self._settle_votes()
         self._collect_changes()
         self.changed = True
 
     # What follows.
+
+    def _settle_reload(self) -> None:
+        """Take what the reload has left, and change if it has come to that."""
+        reload = self.reload
+        self.outbox += reload.outbox
+        reload.outbox.clear()
+        self.notices += reload.notices
+        reload.notices.clear()
+        adopt, reload.adopt = reload.adopt, None
+        if adopt is None or adopt.config is None:
+            return
+        self.setup = candidates.come_into_force(adopt.config, self.setup, self.keys, self.votes)
+        self.adopted = adopt.config
+        self.notices.append(f"The configuration was read anew. Changed: {', '.join(adopt.changed) or 'nothing'}.")
 
     def _settle_votes(self) -> None:
         """Take what votequorum has left."""
@@ -316,6 +388,8 @@ class Core:
             [
                 _SNAPSHOT_VERSION,
                 [list(self.ring), list(self.members), self._met_others],
+                [self.adopted, self.reload.snapshot()],
+                [None if self.evict is None else list(self.evict), self.is_shut_down],
                 [[node, version] for node, version in self.config_versions.items()],
                 self.keys.snapshot(),
                 [self.quorum_history.snapshot(), self.key_history.snapshot()],
@@ -327,10 +401,15 @@ class Core:
     def restore(self, snapshot: bytes, n: int) -> None:
         """Take over the state of a snapshot that is good for position `n`. Raises `BusError`."""
         try:
-            version, ring, versions, keys, histories, nodelist, votes = unpack(snapshot)
+            version, *parts = unpack(snapshot)
             if version != _SNAPSHOT_VERSION:
                 raise BusError(f"snapshot of version {version}")
+            ring, (self.adopted, reload), end, versions, keys, histories, nodelist, votes = parts
+            if self.adopted is not None:
+                self.setup = setup_of(NodeConfig.from_msgpack(self.adopted))
+            self.reload = Reload.restore(self.setup.node, reload)
             self.ring, self.members, self._met_others = Ring(*ring[0]), tuple(ring[1]), ring[2]
+            self.evict, self.is_shut_down = None if end[0] is None else Eviction(*end[0]), end[1]
             self.config_versions = dict(versions)
             self.keys = Keymap.restore(keys)
             self.quorum_history, self.key_history = map(History.restore, histories)
@@ -352,6 +431,7 @@ class Core:
             if not key.startswith("runtime.") and key not in self.setup.keys:
                 fresh.keys.put(key, value)
         fresh.keys.changes.clear()
+        fresh.adopted = self.adopted
         fresh.quorum_history, fresh.key_history = self.quorum_history, self.key_history
         for member in self.members:
             count = self.keys.get(f"runtime.members.{member}.join_count")

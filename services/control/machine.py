@@ -19,6 +19,8 @@ from rondo.protocol import totem_control as log
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
 from rondo.protocol.envelope import PROTOCOL_VERSION, BusError, pack
+from services.control import shutdown_requests
+from services.control.cfg.shutdown import Shutdowns
 from services.control.core import Core
 from services.control.history import History
 from services.control.requests import evaluate, needs_totem
@@ -58,6 +60,9 @@ class Machine:
         self.epoch = 0
         self.counters: Counter[str] = Counter()
         self.watches = Watches(self._answer)
+        self.shutdowns = Shutdowns(self._answer)
+        self.reopen_logs = False
+        """A client wants log files to be opened anew: the caller does it, and sets this back."""
         self._setup = setup
         self._stored_barrier = stored_barrier
         self._welcomed = False
@@ -70,6 +75,8 @@ class Machine:
         self._releases: deque[tuple[int, dict[str, int]]] = deque()
         """Numbers of events by the commit that makes them safe."""
         self._evicted = False
+        self._reloads: dict[int, list[Place]] = {}
+        """Who waits for the end of a reload of this node's, by its number."""
 
     @property
     def state(self) -> State:
@@ -103,6 +110,7 @@ class Machine:
         envelope = log.decode(frame)
         if isinstance(envelope, log.Welcome):
             self._welcome(envelope)
+            self.shutdowns.begin(now_ns)
         elif isinstance(envelope, log.Again):
             if self._welcomed:
                 self.hello()
@@ -153,6 +161,10 @@ class Machine:
     def receive_gateway(self, identity: bytes, frame: bytes, now_ns: int) -> None:
         """One envelope from a gateway. Raises `BusError`."""
         ask = gateway.decode(frame)
+        if isinstance(ask, gateway.Forget):
+            self.watches.forget(identity, ask.connection)
+            self.shutdowns.forget(identity, ask.connection)
+            return
         if not isinstance(ask, gateway.Ask):
             raise BusError(f"{type(ask).__name__} is not for control")
         place = (identity, ask.connection, ask.number)
@@ -166,6 +178,12 @@ class Machine:
             self._answer(place, Code.TRY_AGAIN, "the ring process is not there")
         elif op == Op.WATCH:
             self.watches.ask(place, arguments, self._histories(), now_ns)
+        elif op in shutdown_requests.OPS:
+            shutdown_requests.ask(self.shutdowns, self.core.keys, place, op, arguments, self._answer, now_ns)
+            self._shut_down()
+        elif op == Op.REOPEN_LOGS:
+            self.reopen_logs = True
+            self._answer(place, Code.OK, None)
         elif len(self._waiting) + len(self.totem_asked) >= ANSWERS_MAX or self._queued_bytes > QUEUED_BYTES_MAX:
             self._answer(place, Code.TRY_AGAIN, "too much waits for the ring")
         elif needs_totem(op, arguments):
@@ -177,25 +195,65 @@ class Machine:
             else:
                 self._answer(place, outcome.code, outcome.result)
 
-    def answer_with(self, totem: dict[str, Any] | None) -> None:
+    def answer_with(self, totem: dict[str, Any] | None, now_ns: int) -> None:
         """Answer all who wait for totem's status; None: it does not answer."""
         asked, self.totem_asked = self.totem_asked, []
         for place, op, arguments in asked:
             if totem is None:
                 self._answer(place, Code.TRY_AGAIN, "the ring process does not answer")
+            elif op == Op.RELOAD:
+                self._reload(place, totem, now_ns)
             else:
                 outcome = evaluate(self.core, op, arguments, totem)
                 self._answer(place, outcome.code, outcome.result)
 
-    def gateway_gone(self, identity: bytes) -> None:
+    def _reload(self, place: Place, totem: dict[str, Any], now_ns: int) -> None:
+        """A client wants all nodes to read their configuration; it is answered when that has ended."""
+        reload = self.core.reload
+        number = reload.own_number
+        if number is None and reload.is_pending:
+            self._answer(place, Code.TRY_AGAIN, "another node is just having all nodes reload")
+            return
+        if number is None:
+            voters = [node for node in totem.get("rondo_members", []) if node in self.core.members]
+            number = self.core.propose_reload(voters, now_ns)
+        self._reloads.setdefault(number, []).append(place)
+
+    def _tell_outcomes(self) -> None:
+        outcomes, self.core.reload.outcomes = self.core.reload.outcomes, []
+        for outcome in outcomes:
+            names = self.core.setup.names
+            faults = [{"node": node, "name": names.get(node, ""), "fault": text} for node, text in outcome.faults]
+            result = {"changed": list(outcome.changed), "faults": faults}
+            for place in self._reloads.pop(outcome.number, []):
+                self._waiting.append((self._commit + 1, place, Code.OK, result))
+
+    def gateway_gone(self, identity: bytes, now_ns: int) -> None:
         """A gateway's connection has ended."""
         self.watches.forget(identity)
+        self.shutdowns.gateway_gone(identity, now_ns)
+
+    def _shut_down(self) -> None:
+        """Do it for those to whom nobody objects."""
+        granted, self.shutdowns.granted = self.shutdowns.granted, []
+        for place in granted:
+            self.core.shut_down()
+            self._waiting.append((self._commit + 1, place, Code.OK, None))
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether this node is shut down, and everything is said."""
+        return self.core.is_shut_down and self._committed == self._commit and not (self._waiting or self.answers)
 
     def _answer(self, place: Place, code: Code, result: Any) -> None:
         identity, connection, number = place
         self.answers.append((identity, gateway.encode(gateway.Answer(0, connection, number, code, pack(result)))))
 
     def _fail_waiting(self, why: str) -> None:
+        for places in self._reloads.values():
+            for place in places:
+                self._answer(place, Code.LIBRARY, why)
+        self._reloads.clear()
         while self._waiting:
             self._answer(self._waiting.popleft()[1], Code.LIBRARY, why)
 
@@ -204,15 +262,18 @@ class Machine:
     def flush(self, now_ns: int) -> None:
         """Make the envelopes that are due now, after things were received and once `next_deadline_ns` has come."""
         self.watches.expire(now_ns)
+        self.shutdowns.expire(now_ns)
         if not self._welcomed:
             return
+        self._shut_down()
         core = self.core
         core.advance(now_ns)
+        self._tell_outcomes()
         if core.changed and self._commit - self._committed < COMMITS_MAX:
             self._make_commit()
         if core.evict is not None and not self._evicted:
             self._evicted = True
-            self.to_totem.append(log.encode(log.Evict(self.epoch, True, core.evict)))
+            self.to_totem.append(log.encode(log.Evict(self.epoch, *core.evict)))
 
     def _make_commit(self) -> None:
         core = self.core
@@ -227,7 +288,8 @@ class Machine:
 
     def next_deadline_ns(self) -> int | None:
         """When `flush` is to be called at the latest; None: no need."""
-        dues = [self.watches.next_deadline_ns(), self.core.next_deadline_ns() if self._welcomed else None]
+        dues = [self.watches.next_deadline_ns(), self.shutdowns.next_deadline_ns()]
+        dues += [self.core.next_deadline_ns() if self._welcomed else None]
         return min((due for due in dues if due is not None), default=None)
 
     def _numbers(self) -> dict[str, int]:
@@ -246,6 +308,8 @@ class Machine:
             "position": core.n,
             "commits": self._committed,
             "watches": len(self.watches),
+            "is_reloading": core.reload.is_pending,
+            "shutdown_trackers": len(self.shutdowns),
             "keys": len(core.keys),
             "ring": {"representative": core.ring.representative, "sequence": core.ring.sequence},
             "members": list(core.members),

@@ -14,24 +14,30 @@ import time
 
 import zmq
 
+from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc import endpoints as sockets
 from rondo.ipc.control import endpoint
 from rondo.ipc.local import Router
 from rondo.ipc.local_dealer import Dealer
 from rondo.node.chassis import Chassis
+from rondo.node.exit_codes import EXIT_OK, EXIT_SHUT_DOWN
 from rondo.node.instance import InstanceLock
-from rondo.node.logs import notice
+from rondo.node.logs import LogError, notice
 from rondo.node.placement import stay_off_the_ring
 from rondo.node.process_watch import ProcessWatch
 from rondo.node.service import Start
 from rondo.node.spare_memory import SpareMemory
+from rondo.node.supervision import RESOLVED_CONFIGURATION
 from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
 from rondo.protocol import control_gateway, totem_control
 from rondo.protocol.envelope import BusError, pack, unpack
 from services.control.barrier_file import BarrierFile
+from services.control.cfg.reload import Candidate
+from services.control.file_check import FileCheck
 from services.control.machine import Machine, State
 from services.control.setup import setup_of
+from services.control.siblings import Siblings
 
 HELLO_AGAIN_NS = 1_000_000_000
 """A hello that was not answered is said again after this time."""
@@ -66,6 +72,13 @@ class Process:
         self._retry_at_ns: int | None = None
         self._status_until_ns: int | None = None
         """Until when totem is to have told its status; None: it was not asked."""
+        self._telling: Siblings | None = None
+        """What is being said to the other services just now."""
+        self._told: bytes | None = None
+        """The configuration that it is about; None: something else."""
+        self._in_force: bytes | None = None
+        """The configuration of the last reload, once this process works with it."""
+        self._check: FileCheck | None = None
         self._bad_told = False
         self._state: State | None = None
         self._spare_memory = SpareMemory(time.monotonic())
@@ -87,15 +100,17 @@ class Process:
                 self._poll.register(readable, select.EPOLLIN)
             self._totem: Dealer | None = None
             self._connect()
-            while not self._chassis.stopping:
+            while not (self._chassis.stopping or self._machine.is_at_end):
                 self._turn()
             self._say_goodbye()
         finally:
             context.destroy(linger=0)
+            self._drop_telling()
+            self._drop_check()
             self._drop_watch()
             for lock in self._locks:
                 lock.close()
-        return 0
+        return EXIT_OK if self._chassis.stopping else EXIT_SHUT_DOWN
 
     def _say_goodbye(self) -> None:
         """With allow_downscale the others are told before the node leaves; it leaves only after this process."""
@@ -166,17 +181,91 @@ class Process:
             if self._status.send(pack({"op": "status"})):
                 self._status_until_ns = now_ns + STATUS_NS_MAX
             else:
-                machine.answer_with(None)
+                machine.answer_with(None, now_ns)
         elif now_ns >= self._status_until_ns:
-            machine.answer_with(None)
+            machine.answer_with(None, now_ns)
             self._status_until_ns = None
 
-    def _take_status(self) -> None:
+    def _take_status(self, now_ns: int) -> None:
         for frame in self._status.receive():
             with contextlib.suppress(BusError):
                 answer = unpack(frame)
                 if isinstance(answer, dict) and answer.get("ok") is True:
-                    self._machine.answer_with(answer)
+                    self._machine.answer_with(answer, now_ns)
+
+    # The other services.
+
+    def _tell_siblings(self, now_s: float) -> None:
+        """Say what is to be said, one thing after the other."""
+        machine, telling = self._machine, self._telling
+        if telling is not None:
+            telling.tend(now_s)
+            if not telling.is_done:
+                return
+            for name, why in telling.failed.items():
+                _log.error("%s: %s", name, why)
+            if self._told is not None:
+                machine.core.all_told(self._told)
+            self._drop_telling()
+        request: dict[str, object] | None = None
+        self._told = machine.core.adopted if machine.core.adopted == self._in_force else None
+        if self._told is not None:
+            request = {"op": "reload", "config": self._told}
+        elif machine.reopen_logs:
+            machine.reopen_logs = False
+            self._chassis.reopen_logs()
+            request = {"op": "reopen_logs"}
+        if request is not None:
+            self._telling = Siblings(self._run_dir, self._poll, request, now_s)
+
+    def _drop_telling(self) -> None:
+        if self._telling is not None:
+            self._telling.close()
+            self._telling = None
+
+    # The configuration.
+
+    def _read_file(self, now_s: float) -> None:
+        """Have the file read if a reload wants it, and hand in what came of it."""
+        reload = self._machine.core.reload
+        check = self._check
+        if check is not None:
+            candidate = check.look(now_s)
+            if candidate is None and check.number == reload.check_number:
+                return
+            self._drop_check()
+            if candidate is not None:
+                self._machine.core.checked(check.number, candidate)
+        if reload.check_wanted and self._machine.state == State.OPERATIONAL:
+            running = self._machine.core.setup.packed
+            try:
+                self._check = FileCheck(reload.check_number, running, self._poll, now_s)
+            except OSError as error:
+                why = f"no process can be started to read the configuration: {error.strerror}"
+                self._machine.core.checked(reload.check_number, Candidate(None, [why]))
+
+    def _drop_check(self) -> None:
+        if self._check is not None:
+            self._check.close()
+            self._check = None
+
+    def _come_into_force(self) -> None:
+        """A reload has changed the configuration. What is started from now on begins with it."""
+        adopted = self._machine.core.adopted
+        if adopted is None or adopted == self._in_force:
+            return
+        self._in_force = adopted
+        try:
+            config = NodeConfig.from_msgpack(adopted)
+            config.save(self._run_dir / RESOLVED_CONFIGURATION)
+            self._chassis.reconfigure(config)
+        except OSError as error:
+            _log.error(
+                "The new configuration cannot be kept for services that are started again: %s: %s",
+                error.filename, error.strerror,
+            )  # fmt: skip
+        except (NodeConfigError, LogError) as error:
+            _log.error("%s", error)
 
     # The loop.
 
@@ -194,18 +283,21 @@ class Process:
             for frame in self._totem.receive():
                 self._take(frame, None, now_ns)
         if self._status.fileno() in ready:
-            self._take_status()
+            self._take_status(now_ns)
         if self._gateway.fileno() in ready or self._gateway.has_pending:
             for identity, envelope in self._gateway.receive():
                 if envelope is not None:
                     self._take(envelope, identity, now_ns)
             for identity in self._gateway.take_gone():
-                machine.gateway_gone(identity)
+                machine.gateway_gone(identity, now_ns)
         for dealer in (self._totem, self._status):
             dealer.tend(now_ns / 1e9)
         self._tend_totem(now_ns, ready)
         self._ask_status(now_ns)
+        self._read_file(now_ns / 1e9)
         machine.flush(now_ns)
+        self._come_into_force()
+        self._tell_siblings(now_ns / 1e9)
         self._store_barrier()
         self._send(now_ns)
         self._write_notices()
@@ -252,6 +344,10 @@ class Process:
         due = [at for at in whens if at is not None]
         retries = (self._totem.retry_at_s, self._status.retry_at_s, self._spare_memory.due_s)
         due += [int(at_s * 1e9) for at_s in retries if at_s is not None]
+        if self._telling is not None:
+            due.append(int(self._telling.due_s * 1e9))
+        if self._check is not None:
+            due.append(int(self._check.due_s * 1e9))
         if self._watch is not None and self._watch.fileno() < 0:
             due.append(now_ns + ALIVE_CHECK_NS)
         return max(0, min(due) - now_ns)

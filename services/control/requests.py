@@ -34,7 +34,7 @@ class _RefusedError(Exception):
 
 def needs_totem(op: int, arguments: dict[str, Any]) -> bool:
     """Whether totem has to be asked for its status first."""
-    return op == Op.NODES or (op in (Op.KEYS, Op.GET) and arguments.get("map") == STATS)
+    return op in (Op.NODES, Op.RELOAD) or (op in (Op.KEYS, Op.GET) and arguments.get("map") == STATS)
 
 
 def evaluate(core: Core, op: int, arguments: dict[str, Any], totem: dict[str, Any] | None = None) -> Outcome:
@@ -134,6 +134,15 @@ def _cancel(asked: _Asked) -> Outcome:
     return Outcome(Code.OK, None, True)
 
 
+def _kill(asked: _Asked) -> Outcome:
+    node = asked.number("node", 1, 0xFFFFFFFF)
+    try:
+        asked.core.kill_node(node, asked.text("reason"))
+    except KeyError:
+        return Outcome(Code.NOT_EXIST, f"node {node} is not in the ring")
+    return Outcome(Code.OK, None, True)
+
+
 def _nodes(asked: _Asked) -> Outcome:
     return Outcome(Code.OK, nodes(asked.core.setup, asked.core.members, asked.totem))
 
@@ -181,6 +190,7 @@ _HANDLERS: dict[int, Callable[[_Asked], Outcome]] = {
     Op.SET_VOTES: _set_votes,
     Op.CANCEL_WAIT_FOR_ALL: _cancel,
     Op.NODES: _nodes,
+    Op.KILL: _kill,
     Op.KEYS: _keys,
     Op.GET: _get,
     Op.SET: _set,

@@ -13,7 +13,7 @@ from services.control.quorum.settings import PROVIDER, Options
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Plain values; the same for the whole life of the node."""
+    """Plain values; the same from one reload to the next."""
 
     node: int
     config_version: int = 0
@@ -24,6 +24,8 @@ class Setup:
     names: dict[int, str] = field(default_factory=dict)
     addresses: dict[int, tuple[str, ...]] = field(default_factory=dict)
     keys: dict[str, Value] = field(default_factory=dict)
+    packed: bytes = b""
+    """The configuration that this is made of, as NodeConfig packs it."""
 
 
 CONFIGURED = sorted({each.name for each in fields(Options)} & {each.name for each in fields(QuorumSettings)})
@@ -45,6 +47,7 @@ def setup_of(config: NodeConfig) -> Setup:
         dict(config.node_names),
         dict(addresses),
         dict(_keys(config)),
+        config.to_msgpack(),
     )
 
 

@@ -77,10 +77,11 @@ class Watches:
         """When `expire` has something to do."""
         return min((watch.until_ns for watch in self._waiting.values()), default=None)
 
-    def forget(self, gateway: bytes) -> None:
-        """A gateway is gone, and with it whoever waited there."""
+    def forget(self, gateway: bytes, connection: bytes | None = None) -> None:
+        """A gateway is gone, and with it whoever waited there; or one of its clients."""
         for place in [place for place in self._waiting if place[0] == gateway]:
-            del self._waiting[place]
+            if connection is None or place[1] == connection:
+                del self._waiting[place]
 
     def _serve(self, place: Place, watch: _Watch, history: History) -> bool:
         """Answer if there is something to tell; what does not concern this client is passed over."""

@@ -1,12 +1,24 @@
 """The way to control, for what clients ask of quorum, keys and nodes. Whoever may connect may ask everything there, as
-with Corosync.
+with Corosync; but clients on other hosts have no say in whether nodes run, and with which configuration.
 """
 
 from pathlib import Path
 
 from rondo.protocol import control_gateway as bus
+from rondo.protocol.codes import Code
+from rondo.protocol.control_gateway import Op
+from rondo.protocol.cpg_gateway import REMOTE_UID
 from rondo.protocol.envelope import BusError
 from services.ipc_gateway.asking import Answer, Asking
+
+OF_THE_NODE = (Op.KILL, Op.RELOAD, Op.REOPEN_LOGS, Op.SHUTDOWN, Op.TRACK_SHUTDOWN, Op.VOTE_ON_SHUTDOWN)
+
+
+def _is_of_the_node(blob: bytes) -> bool:
+    try:
+        return bus.decode_request(blob)[0] in OF_THE_NODE
+    except BusError:
+        return False  # control says what is wrong with it
 
 
 def _answer_of(frame: bytes) -> bus.Answer:
@@ -21,7 +33,20 @@ class ControlUpstream(Asking):
 
     def __init__(self, run_dir: Path, answer: Answer) -> None:
         super().__init__(run_dir / bus.SOCKET, "control", bus.REQUEST_BYTES_MAX, _answer_of, answer)
+        self._askers: set[bytes] = set()
+        """Connections that have asked something; there are no more of them than clients."""
 
     def ask(self, connection: bytes, number: int, uid: int, blob: bytes) -> None:
         """A client of this user asks."""
+        if uid == REMOTE_UID and _is_of_the_node(blob):
+            self.refuse(connection, number, Code.ACCESS, "this can be asked on the node itself only")
+            return
+        self._askers.add(connection)
         self.send(connection, number, uid, blob, lambda: bus.encode(bus.Ask(0, connection, number, blob)))
+
+    def forget(self, connection: bytes) -> None:
+        """A connection is gone: its answers are for nobody, and control need not keep what it waits for."""
+        super().forget(connection)
+        if connection in self._askers:
+            self._askers.discard(connection)
+            self.socket.send(bus.encode(bus.Forget(0, connection)))

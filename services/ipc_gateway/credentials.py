@@ -65,6 +65,10 @@ class Access:
     """Who may connect: root, the executive's own user, and what uidgid{} names."""
 
     def __init__(self, uids: tuple[int, ...], gids: tuple[int, ...]) -> None:
+        self.change(uids, gids)
+
+    def change(self, uids: tuple[int, ...], gids: tuple[int, ...]) -> None:
+        """uidgid{} names others from now on. Who is connected stays so."""
         self._uids = frozenset((0, os.geteuid(), *uids))
         self._gids = frozenset(gids)
         self.is_open_to_others = bool(uids or gids)

@@ -6,6 +6,7 @@ The first byte of a connection's name says whose it is.
 from collections import Counter
 from collections.abc import Iterator
 
+from services.ipc_gateway.local_front import LocalFront
 from services.ipc_gateway.received import Front, Received
 
 LOCAL, REMOTE = b"L", b"R"
@@ -14,10 +15,15 @@ LOCAL, REMOTE = b"L", b"R"
 class Doors:
     """All fronts."""
 
-    def __init__(self, local: Front, remote: Front | None) -> None:
+    def __init__(self, local: LocalFront, remote: Front | None) -> None:
+        self._local = local
         self._fronts: dict[bytes, Front] = {LOCAL: local}
         if remote is not None:
             self._fronts[REMOTE] = remote
+
+    def open_to_others(self, *, is_open: bool) -> None:
+        """Whether other users of this machine may come and ask."""
+        self._local.open_to_others(is_open=is_open)
 
     def filenos(self) -> list[int]:
         """To be polled for input of clients."""

@@ -51,6 +51,10 @@ class LocalFront:
         if path is not None:
             ring(bell_of(path))
 
+    def open_to_others(self, *, is_open: bool) -> None:
+        """Whether the file system lets other users come and ask at all."""
+        self._router.change_mode(MODE_OPEN if is_open else MODE_PRIVATE)
+
     def filenos(self) -> list[int]:
         """What to poll."""
         return [self._router.fileno()]

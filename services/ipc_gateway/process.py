@@ -9,6 +9,7 @@ from typing import Any
 
 import zmq
 
+from rondo.config import NodeConfig
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
@@ -71,13 +72,14 @@ class Process:
         remote_descriptors = REMOTE_DESCRIPTORS if config.remote.enabled else 0
         sessions_max, self._connections_max = raise_descriptor_limit(remote_descriptors)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        access = Access(config.allowed_uids, config.allowed_gids)
+        self._access = access = Access(config.allowed_uids, config.allowed_gids)
         remote_clients = RemoteClients(Path(config.remote.clients_file)) if config.remote.enabled else None
         self._doorkeeper = Doorkeeper(self._context, access, remote_clients)
         self._chassis.open_control(self._context, self._status)
         endpoint = socket_endpoint(run_dir, "gateway.sock")
         self._tcp_door: TcpDoor | None = None
         self._doors = self._open_doors(run_dir, endpoint, access)
+        self._chassis.on_reload = self._reconfigure
         self._keep_warm = KeepWarm(endpoint) if config.low_latency else None
         self._upstream = Upstream(run_dir)
         self._gateway = Gateway(self._doors, self._upstream, config.message_size_max)
@@ -114,6 +116,10 @@ class Process:
         self._tcp_door = remote.door
         notice(log, "Remote clients connect at %s.", remote_endpoint(settings))
         return Doors(local, remote)
+
+    def _reconfigure(self, config: NodeConfig) -> None:
+        self._access.change(config.allowed_uids, config.allowed_gids)
+        self._doors.open_to_others(is_open=self._access.is_open_to_others)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""

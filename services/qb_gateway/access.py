@@ -20,9 +20,13 @@ class Access:
     """The rule, as Corosync has it. Supplementary groups do not count."""
 
     def __init__(self, uids: tuple[int, ...], gids: tuple[int, ...]) -> None:
+        self.change(uids, gids)
+        self._named: set[tuple[str, int]] = set()
+
+    def change(self, uids: tuple[int, ...], gids: tuple[int, ...]) -> None:
+        """uidgid{} names others from now on. Who is connected stays so."""
         self._uids = frozenset((0, os.geteuid(), *uids))
         self._gids = frozenset((0, *gids))
-        self._named: set[tuple[str, int]] = set()
 
     def on_key(self, key: str, value: Any) -> None:
         """A key has this `[type, value]` now, or is gone (None)."""

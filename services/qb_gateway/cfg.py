@@ -1,12 +1,12 @@
-"""The socket `cfg`: who this node is, where the nodes are, and whether they are reached.
+"""The socket `cfg`: who this node is, where the nodes are and whether they are reached, and what is done to them.
 
-Killing, shutting down and reloading are refused as not supported. So a program that tracks, to have its say before a
-node shuts down, never hears of one: it is hung up when the node stops.
+A program that tracks has its say before the node shuts down. It is known to control by a name that is drawn here.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import secrets
 from typing import Any
 
 from rondo.config.node import NodeConfig
@@ -19,6 +19,15 @@ from services.qb_gateway.wire import cfg
 MTU_BESIDES = 90
 """What Corosync takes off netmtu for its headers."""
 
+_ASKED = {
+    cfg.KILL: Op.KILL,
+    cfg.SHUTDOWN: Op.SHUTDOWN,
+    cfg.SHUTDOWN_VOTE: Op.VOTE_ON_SHUTDOWN,
+    cfg.RELOAD: Op.RELOAD,
+    cfg.REOPEN_LOGS: Op.REOPEN_LOGS,
+}
+"""Requests that control answers."""
+
 
 class CfgService:
     """All programs that are connected to it."""
@@ -28,29 +37,37 @@ class CfgService:
 
     def __init__(self, config: NodeConfig, control: ControlLink) -> None:
         self._node_id = config.node_id
-        self._addresses = addresses_of(config)
+        self.reconfigure(config)
         self._mtu = config.netmtu - MTU_BESIDES
         self._is_knet = config.transport == "knet"
         self._control = control
-        self._programs: set[Connection] = set()
+        self._programs: dict[Connection, str] = {}
+        """Each goes by a name toward control."""
+        self._tracking: set[str] = set()
+
+    def reconfigure(self, config: NodeConfig) -> None:
+        """The nodelist may be another one from now on."""
+        self._addresses = addresses_of(config)
 
     def opened(self, connection: Connection) -> None:
         """A program has connected."""
-        self._programs.add(connection)
+        self._programs[connection] = secrets.token_hex(16)
 
     def closed(self, connection: Connection) -> None:
         """It is gone."""
-        self._programs.discard(connection)
+        name = self._programs.pop(connection)
+        self._tracking.discard(name)
+        self._control.forget(name.encode())
 
     def has_room(self, connection: Connection) -> bool:
-        """Every request is answered at once."""
+        """A program has one call under way."""
         return True
 
     def adjust_flow(self, connection: Connection) -> None:
         """Its calls all have answers, so they wait for them."""
 
     def written(self, connection: Connection) -> None:
-        """It has no events."""
+        """Nothing waits for that."""
 
     def request(self, connection: Connection, ident: int, message: bytes) -> None:
         """A request."""
@@ -62,9 +79,51 @@ class CfgService:
         elif ident == cfg.NODE_STATUS and cfg.version_of(message) == cfg.STATUS_VERSION:
             self._tell_status(connection, cfg.node_of(message) or self._node_id)
         elif ident in (cfg.TRACK, cfg.UNTRACK):
-            connection.reply(cfg.refusal(ident, Code.OK))
+            self._track(connection, is_tracking=ident == cfg.TRACK)
+        elif ident in _ASKED:
+            self._hand_on(connection, ident, message)
         else:
             connection.reply(cfg.refusal(ident, Code.NOT_SUPPORTED))
+
+    def _hand_on(self, connection: Connection, ident: int, message: bytes) -> None:
+        """What control does."""
+        name, number = self._programs[connection], cfg.node_of(message) or 0
+        arguments: dict[int, dict[str, Any]] = {
+            cfg.KILL: {"node": number, "reason": cfg.reason_of(message)},
+            cfg.SHUTDOWN: {"flags": number, "tracker": name},
+            cfg.SHUTDOWN_VOTE: {"agrees": number == 1, "tracker": name},
+        }
+
+        def answer(code: int, result: Any) -> None:
+            if code == Code.OK and ident == cfg.RELOAD and result["faults"]:
+                code = Code.FAILED_OPERATION
+            if connection in self._programs:
+                connection.reply(cfg.refusal(ident, code))
+
+        self._control.ask(_ASKED[ident], arguments.get(ident, {}), answer, name.encode())
+
+    def _track(self, connection: Connection, *, is_tracking: bool) -> None:
+        name = self._programs[connection]
+        if is_tracking and name not in self._tracking:
+            self._tracking.add(name)
+            self._wait_for_shutdown(connection, name, 0)
+        elif not is_tracking and name in self._tracking:
+            self._tracking.discard(name)
+            self._control.ask(Op.UNTRACK_SHUTDOWN, {"tracker": name}, lambda _code, _result: None, name.encode())
+        connection.reply(cfg.refusal(cfg.TRACK if is_tracking else cfg.UNTRACK, Code.OK))
+
+    def _wait_for_shutdown(self, connection: Connection, name: str, after: int) -> None:
+        def answer(code: int, news: Any) -> None:
+            if name not in self._tracking:
+                return
+            number = news["number"] if code == Code.OK else after
+            self._wait_for_shutdown(connection, name, number)
+            if code == Code.OK and news["event"] == "asked":
+                connection.post([cfg.shutdown_event(news["flags"], Code.OK)])
+            elif code == Code.OK and news["event"] == "timeout":
+                connection.post([cfg.shutdown_event(0, Code.TIMEOUT)])
+
+        self._control.ask(Op.TRACK_SHUTDOWN, {"tracker": name, "after": after}, answer, name.encode())
 
     def _tell_status(self, connection: Connection, node: int) -> None:
         def answer(code: int, nodes: Any) -> None:

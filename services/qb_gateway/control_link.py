@@ -22,7 +22,7 @@ Answer = Callable[[int, Any], None]
 OnEvents = Callable[[list[dict[str, Any]], bool], None]
 """Takes events, and whether some were lost before them."""
 
-NOT_TWICE = (Op.INCREMENT,)
+NOT_TWICE = (Op.INCREMENT, Op.KILL, Op.SHUTDOWN, Op.VOTE_ON_SHUTDOWN)
 RETRY_S = 0.2
 """A question that is to be tried again is asked again after this time."""
 
@@ -34,7 +34,7 @@ class ControlLink:
         self.errors = 0
         self.socket = Dealer(f"ipc://{run_dir / bus.SOCKET}")
         self._numbers = count(1)
-        self._asked: dict[int, tuple[Op, dict[str, Any], Answer]] = {}
+        self._asked: dict[int, tuple[Op, dict[str, Any], Answer, bytes]] = {}
         self._unsent: list[int] = []
         self._later: list[tuple[float, int]] = []
 
@@ -43,12 +43,20 @@ class ControlLink:
         """When `tend` has something to do."""
         return self._later[0][0] if self._later else None
 
-    def ask(self, op: Op, arguments: dict[str, Any], answer: Answer) -> None:
-        """Ask; `answer` is called once there is one."""
+    def ask(self, op: Op, arguments: dict[str, Any], answer: Answer, whose: bytes = b"") -> None:
+        """Ask; `answer` is called once there is one. `whose`: a name for the program, if it is to be forgotten."""
         number = next(self._numbers)
-        self._asked[number] = op, arguments, answer
+        self._asked[number] = op, arguments, answer, whose
         self._unsent.append(number)
         self.flush()
+
+    def forget(self, whose: bytes) -> None:
+        """This program is gone: it is answered nothing, and has no say in shutdowns any more."""
+        for number in [number for number, asked in self._asked.items() if asked[3] == whose]:
+            del self._asked[number]
+        self._unsent = [number for number in self._unsent if number in self._asked]
+        self._later = [(at_s, number) for at_s, number in self._later if number in self._asked]
+        self.socket.send(bus.encode(bus.Forget(0, whose)))
 
     def watch(self, of: str, on_events: OnEvents) -> None:
         """Have `on_events` called with all events from now on; first, without any, once that is so."""
@@ -70,9 +78,9 @@ class ControlLink:
         """Send what waits, as far as there is room."""
         unsent = self._unsent
         while unsent:
-            op, arguments, _ = self._asked[unsent[0]]
+            op, arguments, _, whose = self._asked[unsent[0]]
             blob = bus.encode_request(op, arguments)
-            if not self.socket.send(bus.encode(bus.Ask(0, b"", unsent[0], blob))):
+            if not self.socket.send(bus.encode(bus.Ask(0, whose, unsent[0], blob))):
                 return
             unsent.pop(0)
 
@@ -81,16 +89,18 @@ class ControlLink:
         for frame in self.socket.receive():
             try:
                 said = bus.decode(frame)
+                if not isinstance(said, bus.Answer):
+                    raise BusError("not an answer")
                 result = unpack(said.blob)
             except BusError:
                 self.errors += 1
                 continue
-            if not isinstance(said, bus.Answer) or said.number not in self._asked:
+            if said.number not in self._asked:
                 continue
             if said.code == Code.TRY_AGAIN:
                 self._later.append((now_s + RETRY_S, said.number))
                 continue
-            _, _, answer = self._asked.pop(said.number)
+            _, _, answer, _ = self._asked.pop(said.number)
             answer(said.code, result)
 
     def tend(self, now_s: float) -> None:
@@ -99,10 +109,10 @@ class ControlLink:
         if self.socket.is_broken:
             self.socket.is_broken = False
             self._later.clear()
-            lost = [number for number, (op, _, _) in self._asked.items() if op in NOT_TWICE]
+            lost = [number for number, (op, _, _, _) in self._asked.items() if op in NOT_TWICE]
             failed = [self._asked.pop(number) for number in lost]
             self._unsent = list(self._asked)
-            for _, _, answer in failed:
+            for _, _, answer, _ in failed:
                 answer(int(Code.LIBRARY), "control died before it answered")
         while self._later and self._later[0][0] <= now_s:
             self._unsent.append(self._later.pop(0)[1])

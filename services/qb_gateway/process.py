@@ -16,6 +16,7 @@ from typing import Any
 
 import zmq
 
+from rondo.config import NodeConfig
 from rondo.ipc.endpoints import SocketError
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
@@ -68,9 +69,10 @@ class Process:
         self._hub = Hub(self._poll, self._guard)
         self._access = Access(config.allowed_uids, config.allowed_gids)
         self._control_link = ControlLink(run_dir)
+        self._cfg = CfgService(config, self._control_link)
         self._services: list[Service] = [
             self._cpg,
-            CfgService(config, self._control_link),
+            self._cfg,
             CmapService(self._control_link, self._access.on_key),
             QuorumService(self._control_link),
             VotequorumService(self._control_link),
@@ -81,8 +83,13 @@ class Process:
         self._is_out_of_order = False
         """cpg has been away for too long."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._chassis.on_reload = self._reconfigure
         self._chassis.open_control(self._context, self._status)
         self._listen()
+
+    def _reconfigure(self, config: NodeConfig) -> None:
+        self._access.change(config.allowed_uids, config.allowed_gids)
+        self._cfg.reconfigure(config)
 
     def _listen(self) -> None:
         """Take the names. With `qb_ipc: auto` another owner is waited for; with `yes` it is an error."""

@@ -15,6 +15,13 @@ class Absence:
         self._seen: set[int] = set()
         self._since_ns = dict.fromkeys(self._nodes, now_ns)
 
+    def set_nodes(self, nodes: Iterable[int], members: Iterable[int], now_ns: int) -> None:
+        """The nodelist has these nodes from now on; those of the ring, `members`, are there."""
+        self._nodes = tuple(nodes)
+        self._seen.intersection_update(self._nodes)
+        self._since_ns = {node: since_ns for node, since_ns in self._since_ns.items() if node in self._nodes}
+        self.ring(members, now_ns)
+
     def ring(self, members: Iterable[int], now_ns: int) -> None:
         """A new ring with these members."""
         there = set(members)

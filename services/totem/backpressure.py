@@ -28,14 +28,18 @@ class Backpressure:
     """Says until when nothing is to be read from the network."""
 
     def __init__(self, token_retransmit_ms: int, token_timeout_ms: int) -> None:
-        self._full_ns_max = token_timeout_ms * 1_000_000 // FULL_PAUSES_PER_TOKEN_TIMEOUT
+        self.change_timers(token_retransmit_ms, token_timeout_ms)
         self._full_until_ns = 0
         """Until when a full log may hold up the token that is being held up."""
-        self._pause_ns_max = min(PAUSE_NS_MAX, token_retransmit_ms * 1_000_000 // 4)
         self._tokens = 0
         self.until_ns = 0
         self.pauses = 0
         """Tokens that have waited."""
+
+    def change_timers(self, token_retransmit_ms: int, token_timeout_ms: int) -> None:
+        """Other time-outs of the ring, from the next pause on."""
+        self._full_ns_max = token_timeout_ms * 1_000_000 // FULL_PAUSES_PER_TOKEN_TIMEOUT
+        self._pause_ns_max = min(PAUSE_NS_MAX, token_retransmit_ms * 1_000_000 // 4)
 
     def holds(self, now_ns: int) -> bool:
         """Whether nothing is to be read now."""

@@ -195,6 +195,18 @@ class Node:
         self.death_notice_is_stale = True
         return True
 
+    def reconfigure(self, config: NodeConfig, now_ns: int) -> None:
+        """Another configuration is in force: its nodelist and time-outs are new, all else is as it was. What is to be
+        polled may have changed."""
+        self._now_ns = now_ns
+        self.config = config
+        protection = self.link.protection
+        self.ring.change_options(ring_options(config, protection.overhead_bytes if protection is not None else 0))
+        self._absence.set_nodes(config.members, self.ring.members, now_ns)
+        if isinstance(self.link, Link):
+            self.link.change_settings(link_settings(config), now_ns)
+            self.tend_link(set(), now_ns)
+
     def begin_life(self) -> None:
         """This process may be a copy: a machine or a process brought back from a snapshot."""
         if self.link.protection is not None:
@@ -247,7 +259,7 @@ class Node:
         ring, control = self.ring, self.control
         submitted = False
         while ring.submit_space() > 0 and (message := control.next_message()) is not None:
-            ring.submit(message)
+            ring.submit(message, safe=totem_control.is_safe(message))
             submitted = True
         self.answer_sync_steps()
         if submitted:

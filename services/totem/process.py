@@ -16,7 +16,7 @@ from typing import Any
 
 import zmq
 
-from rondo.config import ConfigError, Fault
+from rondo.config import ConfigError, Fault, NodeConfig
 from rondo.node.chassis import Chassis
 from rondo.node.exit_codes import EXIT_FATAL, EXIT_OK
 from rondo.node.instance import InstanceLock
@@ -43,6 +43,10 @@ NOT_SCHEDULED_PERCENT = 80
 SLEEP_NS_MAX = 60_000_000_000
 _MS_NS = 1_000_000
 _main = logging.getLogger("MAIN")
+
+
+class EvictedError(Exception):
+    """Another node has had this one leave; the text says which, and why."""
 
 
 class Process:
@@ -75,7 +79,8 @@ class Process:
     def run(self) -> int:
         """Run until a signal asks to stop.
 
-        Raises `CannotBind` if the node's port cannot be had, ConfigError if the others have a newer configuration.
+        Raises `CannotBind` if the node's port cannot be had, ConfigError if the others have a newer configuration,
+        `EvictedError`.
         """
         self._chassis.catch_signals()
         self.node.link.start()
@@ -87,6 +92,7 @@ class Process:
             self._bus = Bus(self._run_dir, self.node)
             self._control_bus = ControlBus(self._run_dir, self.node)
             handlers = {"key": self._on_key, "last_words": self._on_last_words}
+            self._chassis.on_reload = self._reconfigure
             self._control = self._chassis.open_control(context, self._status, handlers)
             self._register()
             while not self._chassis.stopping and self.node.control.evicted is None:
@@ -95,7 +101,8 @@ class Process:
             if evicted is not None and evicted.is_fault_of_configuration:
                 raise ConfigError([Fault("error", None, "totem.config_version", evicted.text, "")])
             if evicted is not None:
-                _main.error("%s", evicted.text)
+                _main.critical("%s", evicted.text)
+                raise EvictedError(evicted.text)
         except FullLogError as error:
             _main.error("%s", error)
             return EXIT_FATAL
@@ -108,6 +115,12 @@ class Process:
             context.destroy(linger=0)
             notice(_main, "Left the ring.")
         return EXIT_OK
+
+    def _reconfigure(self, config: NodeConfig) -> None:
+        self._config = config
+        self._backpressure.change_timers(config.token_retransmit_ms, config.token_timeout_ms)
+        self.node.reconfigure(config, time.monotonic_ns())
+        self._register()
 
     def _status(self) -> dict[str, Any]:
         """What `rondo status` and `rondo debug` show, besides what all services say."""

@@ -77,13 +77,17 @@ class Strangers:
     def __init__(self, node_id: int, members: Iterable[int], counters: Counter[str]) -> None:
         """`members`: the ids of the nodelist; none: everybody is welcome who has an id of his own."""
         self._own = _U32.pack(node_id)
-        listed = frozenset(members)
-        self._others = frozenset(_U32.pack(each) for each in listed - {node_id})
-        self._is_listed = bool(listed)
+        self.set_members(members)
         self._counters = counters
         self._complaints = Complaints()
         self._seen: dict[str, tuple[int, str]] = {}
         """Why a peer was refused last, and when; the one longest ago stands first."""
+
+    def set_members(self, members: Iterable[int]) -> None:
+        """The nodelist has these nodes from now on."""
+        listed = {_U32.pack(each) for each in members}
+        self._others = frozenset(listed - {self._own})
+        self._is_listed = bool(listed)
 
     # -- frames in the clear
 

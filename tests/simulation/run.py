@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from tests.simulation.operations import Op
-    from tests.simulation.plan import Plan
+    from tests.simulation.plan import NodePlan, Plan
 
 SECONDS_MIN = 30
 _ORDERED_WITHIN_MS = 60_000
@@ -69,11 +69,7 @@ class SeedRun:
         if plan.suite is not None:
             world.sealing = Sealing(world, plan.seed, plan.suite)
         for node in plan.nodes:
-            host = Host(
-                world, node.node, node.options, queue_bytes_max=node.queue_bytes_max,
-                separate_sockets=node.separate_sockets, wake_latency_ns=node.wake_latency_ns,
-                sync_delay_ns=node.sync_delay_ns, receive_bytes=node.receive_bytes,
-            )  # fmt: skip
+            host = self.new_host(node)
             host.stored = node.stored
             world.add(host)
             world.call_at(int(node.start_ms * MS), lambda node=node.node: world.start(node))  # type: ignore[misc]
@@ -81,6 +77,14 @@ class SeedRun:
             for op in item.ops:
                 if op.at_ms < plan.phase_ms:
                     self._schedule(op)
+
+    def new_host(self, node: NodePlan) -> Host:
+        """A node of the plan."""
+        return Host(
+            self.world, node.node, node.options, queue_bytes_max=node.queue_bytes_max,
+            separate_sockets=node.separate_sockets, wake_latency_ns=node.wake_latency_ns,
+            sync_delay_ns=node.sync_delay_ns, receive_bytes=node.receive_bytes,
+        )  # fmt: skip
 
     def _schedule(self, op: Op) -> None:
         self.world.call_at(int(op.at_ms * MS), lambda: op.apply(self.world))

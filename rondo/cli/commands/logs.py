@@ -18,6 +18,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("service", nargs="?", choices=SOURCES, metavar="SERVICE", help=", ".join(SOURCES))
     parser.add_argument("-f", "--follow", action="store_true", help="also print what follows, until Ctrl-C")
     parser.add_argument("-n", "--lines", type=int, metavar="N", help="only the last N of what is there")
+    parser.add_argument("--reopen", action="store_true", help="only have all processes open their log files anew")
     parser.add_argument("--run-dir", metavar="D", help="the node's run directory (default: $RONDO_RUN_DIR)")
 
 
@@ -25,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     from rondo.node.supervision.logfiles import MergedLog, log_files
 
     run_dir = paths.run_dir(arguments.run_dir)
+    if arguments.reopen:
+        return _reopen(run_dir)
     if not (run_dir / "log").is_dir():
         raise CommandError(f"{run_dir}: no node has run here; name its run directory with --run-dir")
     log = MergedLog(log_files(run_dir, arguments.service), _configured_files(run_dir, arguments.service))
@@ -40,6 +43,24 @@ def run(arguments: argparse.Namespace) -> int:
         print(end="", flush=True)
         time.sleep(LOOK_SECONDS)
         lines = log.read()
+
+
+def _reopen(run_dir: Path) -> int:
+    """Each service is asked by itself: it need not be a whole node. Raises CommandError."""
+    from rondo.ipc.control import ControlError, ask
+
+    found = [name for name in SERVICES if (run_dir / f"{name}.ctl").exists()]
+    if not found:
+        raise CommandError(f"{run_dir}: no node runs here; name its run directory with --run-dir")
+    failed = []
+    for name in found:
+        try:
+            ask(run_dir, name, "reopen_logs")
+        except ControlError as error:
+            failed.append(str(error))
+    if failed:
+        raise CommandError("; ".join(failed))
+    return 0
 
 
 def _configured_files(run_dir: Path, service: str | None) -> dict[str, str]:

@@ -8,6 +8,9 @@ and calls `make` once. A service is beyond help
 - when it gives up by itself (an exit code other than 0, not a signal) QUICK_EXITS_MAX times in a row, each time within
   QUICK_SECONDS of its start: a port that is taken, a directory that is not writable.
 
+It also stops the node when totem or control says that it is to be so: exit code 5, another node has killed this one, or
+6, it was asked to shut down.
+
 A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam and
 qb_gateway are never a reason to stop: without them a node does the rest of its work.
 
@@ -30,7 +33,7 @@ from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.states import SupervisorStates
 
 from rondo.config.node import LogSettings, NodeConfig, NodeConfigError
-from rondo.node.exit_codes import EXIT_CONFIGURATION
+from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_KILLED, EXIT_SHUT_DOWN
 from rondo.node.logs import LogError, iso_time, outputs_beside_stderr
 from rondo.node.process_name import set_process_name
 from rondo.node.supervision import DISPENSABLE, RESOLVED_CONFIGURATION
@@ -175,7 +178,9 @@ class Watch:
         self._record.ends[name] = f"{iso_time(time.time())} {end}" + (f": {words}" if words else "")
         self._save()
         self._log.tell(logging.ERROR, f"{name} {end}" + (f": {words}" if words else ""))
-        if code == EXIT_CONFIGURATION:
+        if code == EXIT_SHUT_DOWN:
+            self._stop_node()
+        elif code in (EXIT_CONFIGURATION, EXIT_KILLED):
             self._give_up(process, f"exited with {code}")
         elif code > 0 and time.time() - process.laststart < QUICK_SECONDS:
             self._quick_exits[name] += 1
@@ -194,6 +199,9 @@ class Watch:
         self._supervisord.options.logger.critical(f"{self._record.failure}; the node stops")
         self._log.tell(logging.CRITICAL, f"{self._record.failure}; the node stops")
         self._save()
+        self._stop_node()
+
+    def _stop_node(self) -> None:
         if self._supervisord.options.mood > SupervisorStates.SHUTDOWN:
             self._supervisord.options.mood = SupervisorStates.SHUTDOWN
 

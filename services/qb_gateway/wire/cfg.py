@@ -4,7 +4,7 @@
 |---|---|---|---|
 | 0 | state of the rings | | 0: 10272 bytes |
 | 1 | re-enable | | 1 |
-| 2 | kill a node | node u32 @16, reason @24 | 8 |
+| 2 | kill a node | node u32 @16, length of the reason u16 @24, reason[256] @26 | 8 |
 | 3 | try to shut down | flags u32 @16 | 9 |
 | 4 | answer to that | u32 @16 | 13 |
 | 5 | addresses of a node | node u32 @16, 0 = this one | 11: family u32 @24, count u32 @28, 16 bytes for each @32 |
@@ -12,6 +12,8 @@
 | 7, 8 | reload, reopen logs | | 14, 15 |
 | 9 | state of a node | node u32 @16, version u32 @24 | 16: below, @24 |
 | 10, 11 | track, do not | | 2, 3 |
+
+The event to those who track, 10: flags u32 @24; its error is 1, or 5 (CS_ERR_TIMEOUT) when somebody has not answered.
 
 The state of a node, 4176 bytes: version u32 @0, node u32 @4, reachable u8 @8, then 8 links of 520 bytes from @16 on:
 enabled u8 @0, connected u8 @1, mtu u32 @4, its own address 256 @8, the other 256 @264.
@@ -25,8 +27,10 @@ from typing import NamedTuple
 
 from services.qb_gateway.wire.messages import REQUEST_HEADER_BYTES, blank_reply, reply, unknown_reply
 
+KILL, SHUTDOWN, SHUTDOWN_VOTE = 2, 3, 4
 ADDRESSES = 5
 OWN_NODE = 6
+RELOAD, REOPEN_LOGS = 7, 8
 NODE_STATUS = 9
 TRACK, UNTRACK = 10, 11
 STATUS_VERSION = 1
@@ -41,6 +45,9 @@ _REPLIES = {
     7: (14, 24), 8: (15, 24), 9: (16, 4200), 10: (2, 24), 11: (3, 24),
 }  # fmt: skip
 """Id and size of the reply to each request."""
+SHUTDOWN_EVENT = 10
+_REASON = struct.Struct("<H256s")
+_REASON_AT = 24
 _NODE = struct.Struct("<I")
 _STATUS = struct.Struct("<IIB7x")
 _LINK = struct.Struct("<BB2xI256s256s")
@@ -60,6 +67,19 @@ def node_of(message: bytes) -> int | None:
     if len(message) < REQUEST_HEADER_BYTES + _NODE.size:
         return None
     return int(_NODE.unpack_from(message, REQUEST_HEADER_BYTES)[0])
+
+
+def reason_of(message: bytes) -> str:
+    """Why a node is to be killed."""
+    if len(message) < _REASON_AT + _REASON.size:
+        return ""
+    length, text = _REASON.unpack_from(message, _REASON_AT)
+    return str(text[:length].split(b"\0")[0].decode(errors="replace"))
+
+
+def shutdown_event(flags: int, error: int) -> bytes:
+    """Somebody wants the node to stop, or has not got an answer."""
+    return reply(SHUTDOWN_EVENT, struct.pack("<I4x", flags), error)
 
 
 def refusal(ident: int, code: int) -> bytes:

@@ -64,6 +64,10 @@ class Consensus:
         self.failed_to_receive = False
         """This node has given itself up: it forms a ring of its own."""
 
+    def change_options(self, options: RingOptions) -> None:
+        """Other time-outs from now on."""
+        self._options = options
+
     def restart(self, now_ns: int, *, resumes: bool) -> None:
         """Gather is entered: nobody but us has agreed. `resumes`: from another state."""
         self.proc.add(self._node_id)

@@ -1,7 +1,7 @@
 """The settings of a ring, with Corosync 3.1's defaults and formulas (corosync.conf(5), section totem).
 
 All of them are resolved values: `token_timeout_ms` already holds what token_coefficient adds per node. The host makes
-one `RingOptions` from its configuration and gives it to the `Ring`, which never changes it.
+one `RingOptions` from its configuration and gives it to the `Ring`, and another one after a reload.
 """
 
 from __future__ import annotations

@@ -60,6 +60,10 @@ class Pace:
         self._fastest_ns = 0
         """The shortest of the rotations in a row in which the token was sent again."""
 
+    def limit(self, interval_ns_max: int) -> None:
+        """Corosync's timer is another one: for the next token that is passed on."""
+        self.interval_ns_max = interval_ns_max
+
     @property
     def rotation_ns(self) -> int:
         """The smoothed time of a rotation; 0 = not known."""

@@ -20,6 +20,10 @@ class PauseDetector:
         self.is_paused = False
         """Joins in the sockets are stale."""
 
+    def change_timeout(self, token_timeout_ms: int) -> None:
+        """The token time-out is another one from now on."""
+        self._token_timeout_ms = token_timeout_ms
+
     @property
     def interval_ms(self) -> int:
         """When to check again."""

@@ -113,6 +113,11 @@ class Ring:
         """What the socket that receives data can hold, bytes as the kernel counts. Told to others in the next ring."""
         capabilities.set_receive_bytes(self._s, receive_bytes)
 
+    def change_options(self, options: RingOptions) -> None:
+        """The nodelist and the time-outs, and the counts of rotations, can change while the ring runs. Whatever else is
+        other than before, and has been told to others, or sized by it, has no effect or an unknown one."""
+        self._s.change_options(options)
+
     def start(self, now_ns: int) -> None:
         """The interface is up: look for others."""
         s = self._s

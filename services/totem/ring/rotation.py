@@ -29,6 +29,11 @@ class Rotation:
         self.begin_ring()
         self.last_aru = -1
 
+    def change_options(self, options: RingOptions) -> None:
+        """Other time-outs from now on."""
+        self._options = options
+        self.pace.limit(options.token_retransmit_ms * MS)
+
     def begin_ring(self) -> None:
         """A ring is being formed, of which no token has been seen yet."""
         base = self._options.initial_sequence

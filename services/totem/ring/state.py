@@ -91,6 +91,13 @@ class RingState:
         self.sync: Final = Sync(options.packet_size_max, self.counters)
         self.delivery: Final = Delivery(self.membership.ring_id, options.initial_sequence, self.counters)
 
+    def change_options(self, options: RingOptions) -> None:
+        """Other members and time-outs from now on. Timers that run keep the time that they were started with."""
+        self.options = options
+        self.consensus.change_options(options)
+        self.pause.change_timeout(options.token_timeout_ms)
+        self.rotation.change_options(options)
+
     @property
     def is_representative(self) -> bool:
         """Whether this node is the representative of the ring it is in."""

@@ -131,6 +131,12 @@ class Opener:
         self.sessions: dict[bytes, tuple[Codec, ReplayWindow, bytes]] = {}
         """By the prefix of frames: what opens those of senders that are known; others only read it."""
 
+    def set_members(self, members: frozenset[int] | None) -> None:
+        """The nodelist has these nodes from now on. A sender that is not in it any more is refused."""
+        self._members = members
+        if members is not None:
+            self.sessions = {key: each for key, each in self.sessions.items() if prefix_of(key).sender in members}
+
     def open(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
         """The frame in a datagram that came from the IP address `source`; None: refused, kept, or not a frame."""
         session = self.sessions.get(datagram[:PREFIX_SIZE])

@@ -47,6 +47,10 @@ class PacketSecurity:
         """What `open` would do with the datagrams from `start` on, up to the first that takes more than opening it."""
         return self.opener.open_known(datagrams, opened, start)
 
+    def set_members(self, members: frozenset[int] | None) -> None:
+        """The nodelist has these nodes from now on; None: everybody who has the key."""
+        self.opener.set_members(members)
+
     # -- marks of segments, as `marks.SegmentMarks` has them
 
     @property

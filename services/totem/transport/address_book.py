@@ -46,12 +46,13 @@ class LinkSettings:
 class AddressBook:
     """Answers where this node is and where the others are, as far as that is known now."""
 
-    def __init__(self, settings: LinkSettings) -> None:
+    def __init__(self, settings: LinkSettings, known: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        """`known`: addresses of names that were found before."""
         self._settings = settings
         names = [name for known in settings.members.values() for name in known]
         if not settings.bindnetaddr:
             names.append(settings.local_address)
-        self.resolver = Resolver(names, settings.ip_version)
+        self.resolver = Resolver(names, settings.ip_version, known=known)
 
     def members(self) -> dict[int, tuple[str, ...]]:
         """Known addresses of every node of the nodelist."""

@@ -86,6 +86,19 @@ class Link:
         except OSError as error:
             _log.info("The kernel does not tell when interfaces change (%s); asking from time to time", error.strerror)
 
+    def change_settings(self, settings: LinkSettings, now_ns: int) -> None:
+        """The nodelist is another one from now on; call `tend`, and poll `filenos` anew. Nothing else of the settings
+        may have changed but `check_interval_ms`."""
+        former = self._addresses.resolver
+        self.settings, self._addresses = settings, AddressBook(settings, former.known)
+        former.close()
+        self._addresses.resolver.start()
+        self.strangers.set_members(settings.members)
+        if self.protection is not None:
+            self.protection.security.set_members(frozenset(settings.members) or None)
+        self.deaf.intersection_update(settings.members)
+        self._next_check_ns = now_ns
+
     # -- frames
 
     def send(

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
 RETRY_SECONDS_MIN = 1.0
@@ -26,9 +26,17 @@ _log = logging.getLogger("TOTEM")
 class Resolver:
     """The addresses of names. `fileno` becomes readable when some of them have changed."""
 
-    def __init__(self, names: Iterable[str], ip_version: str = "ipv4", lookup: Lookup | None = None) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        ip_version: str = "ipv4",
+        lookup: Lookup | None = None,
+        known: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """`known`: what another one has found."""
         self._lookup = lookup or (lambda name: look_up(name, ip_version))
-        self._known: dict[str, tuple[str, ...]] = {}
+        names = list(names)
+        self._known = {name: found for name, found in (known or {}).items() if name in names}
         self._names: list[str] = []
         for name in dict.fromkeys(names):
             if (literal := literal_address(name)) is not None:
@@ -38,6 +46,11 @@ class Resolver:
         self._changed = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stop = threading.Event()
         self._worker = threading.Thread(target=self._run, name="resolver", daemon=True)
+
+    @property
+    def known(self) -> Mapping[str, tuple[str, ...]]:
+        """What is known of all names."""
+        return dict(self._known)
 
     def start(self) -> None:
         """Start looking up, if there is any name."""

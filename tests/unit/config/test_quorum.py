@@ -66,3 +66,33 @@ def test_somebody_must_have_a_vote_and_not_too_many() -> None:
         "node {\nnodeid: 2\nring0_addr: 10.0.0.2\nquorum_votes: %d\n}\n}\n"  # fmt: skip
     assert "nobody has a vote; list the nodes" in errors(totem(nodes=nodes % (0, 0)) + VOTING + "}")[0]
     assert "256 votes together" in errors(totem(nodes=nodes % (128, 128)) + VOTING + "}")[0]
+
+
+ODD = "expected_votes: 3\nauto_tie_breaker: 1\n"
+
+
+def test_a_combination_that_corosync_refuses_is_refused() -> None:
+    (found,) = errors(totem() + VOTING + ODD + "last_man_standing: 1\n}")
+    assert (
+        "quorum.auto_tie_breaker: with an odd number of votes and last_man_standing it needs wait_for_all: 1" in found
+    )
+    assert warnings(totem() + VOTING + ODD + "last_man_standing: 1\nwait_for_all: 1\n}") == []
+    assert warnings(totem() + VOTING + "auto_tie_breaker: 1\nlast_man_standing: 1\n}") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (ODD, "quorum.auto_tie_breaker: with an odd number of votes it needs wait_for_all: 1, and is off without"),
+        ("auto_tie_breaker: 1\ntwo_node: 1\n", "quorum.two_node: does not go with auto_tie_breaker: two_node is off"),
+        ("auto_tie_breaker: 1\nauto_tie_breaker_node: first\n", "names no node: auto_tie_breaker is off"),
+    ],
+)
+def test_what_corosync_corrects_is_told(options: str, message: str) -> None:
+    assert any(message in each for each in warnings(totem() + VOTING + options + "}"))
+
+
+def test_heavy_nodes_end_the_last_man_standing() -> None:
+    nodes = "nodelist {\nnode {\nnodeid: 1\nring0_addr: 10.0.0.1\nquorum_votes: 2\n}\n}\n"
+    found = warnings(totem(nodes=nodes) + VOTING + "last_man_standing: 1\n}")
+    assert any("quorum.last_man_standing: is off as soon as" in each for each in found)

@@ -157,7 +157,7 @@ def test_a_watch_with_nothing_to_tell_ends_by_itself_and_with_its_gateway() -> N
     host.pump()
     assert host.answers.pop(number) == (Code.OK, {"number": begin["number"], "events": [], "lost": False})
     host.send(Op.WATCH, of="keys", after=begin["number"])
-    host.machine.gateway_gone(GATEWAY)
+    host.machine.gateway_gone(GATEWAY, world.now_ns)
     assert len(host.machine.watches) == 0
 
 
@@ -309,14 +309,14 @@ def test_the_nodes_need_totem_s_status() -> None:
     world = _world(1, 2)
     host = world.hosts[1]
     numbers = [host.send(Op.NODES), host.send(Op.KEYS, map="stats", prefix="stats.srp.")]
-    host.machine.answer_with({"rondo_members": [1], "counters": {"mcast_tx": 5}, "links": {}})
+    host.machine.answer_with({"rondo_members": [1], "counters": {"mcast_tx": 5}, "links": {}}, world.now_ns)
     host.take_answers()
     code, nodes = host.answers[numbers[0]]
     assert code == Code.OK
     assert [(node["node"], node["member"], node["software"]) for node in nodes][1] == (2, True, "corosync")
     assert host.answers[numbers[1]] == (Code.OK, [["stats.srp.mcast_tx", 8, 5]])
     number = host.send(Op.NODES)
-    host.machine.answer_with(None)
+    host.machine.answer_with(None, world.now_ns)
     host.take_answers()
     assert host.answers[number][0] == Code.TRY_AGAIN
 

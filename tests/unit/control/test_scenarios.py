@@ -181,3 +181,23 @@ def test_quorum_events_outside_a_sync_only_when_it_changes() -> None:
     assert cluster.members[1].votes.set_expected(2)
     cluster.deliver()
     assert events == [ExpectedVotes(2)]
+
+
+def test_two_node_is_for_two_members() -> None:
+    """While a third one is there, more than half is needed."""
+    cluster = Cluster({1: 1, 2: 1, 3: 1}, options(two_node=True, wait_for_all=False))
+    cluster.start(1, 2, 3)
+    cluster.form(1, 2)
+    assert cluster.shows(1) == (3, 3, 2, 1, True)
+    cluster.form(1, 2, 3)
+    assert cluster.shows(1) == (3, 3, 3, 2, True)
+
+
+def test_a_window_that_ends_without_quorum_lowers_nothing() -> None:
+    """It began while there was quorum, and the next loss has ended that."""
+    cluster = _started(FOUR, 1, 2, 3, 4, last_man_standing=True, last_man_standing_window_ms=2000)
+    cluster.kill(4)
+    cluster.form(1, 2, 3)
+    cluster.split((1,), (2, 3))
+    cluster.advance(3)
+    assert cluster.shows(1) == (4, 4, 1, 3, False)

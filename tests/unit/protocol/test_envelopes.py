@@ -84,9 +84,10 @@ CONTROL: list[totem_control.Envelope] = [
     totem_control.Evict(5, True, "too old"),
     totem_control.Again(5),
 ]
-ASKS: list[control_gateway.Ask | control_gateway.Answer] = [
+ASKS: list[control_gateway.Ask | control_gateway.Answer | control_gateway.Forget] = [
     control_gateway.Ask(0, b"route", 1, b"blob"),
     control_gateway.Answer(0, b"route", 1, 1, b"blob"),
+    control_gateway.Forget(0, b"route"),
 ]
 OTHERS: list[tuple[Any, list[Any]]] = [
     (totem_reader, ORDER),

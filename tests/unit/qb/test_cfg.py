@@ -39,3 +39,15 @@ def test_the_state_of_a_node() -> None:
     assert reply[link + 264 : link + 273] == b"10.0.0.2\0"
     assert cfg.version_of(bytes(24) + b"\x01\0\0\0") == 1
     assert cfg.version_of(bytes(27)) == 0
+
+
+def test_why_a_node_is_to_be_killed() -> None:
+    request = struct.pack("<i4xi4xI4xH256s6x", 2, 288, 3, 4, b"diskette")
+    assert len(request) == 288
+    assert cfg.node_of(request) == 3
+    assert cfg.reason_of(request) == "disk"
+    assert cfg.reason_of(request[:281]) == ""
+
+
+def test_the_event_of_a_shutdown() -> None:
+    assert struct.unpack("<i4xi4xi4xI4x", cfg.shutdown_event(1, 5)) == (10, 32, 5, 1)

@@ -45,6 +45,16 @@ def refused_for(receiver: Node, datagram: bytes) -> str:
     return name
 
 
+def test_the_nodelist_decides_also_when_it_changes() -> None:
+    one, four = Node(1), Node(4, members=frozenset({1, 4}))
+    assert refused_for(one, four.seal(TOKEN)) == Reason.UNLISTED_SENDER
+    one.security.set_members(frozenset({1, 2, 3, 4}))
+    acquaint(one, four)
+    assert one.open(four.seal(TOKEN)) == TOKEN
+    one.security.set_members(frozenset({1, 2, 3}))
+    assert refused_for(one, four.seal(TOKEN)) == Reason.UNLISTED_SENDER, "although it is known"
+
+
 def test_each_reason_is_told_apart() -> None:
     one, two = Node(1), Node(2)
     acquaint(one, two)

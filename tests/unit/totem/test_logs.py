@@ -195,3 +195,28 @@ def test_a_file_that_cannot_be_written_loses_lines_and_the_thread_goes_on(tmp_pa
 def test_a_log_file_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=r"missing/log: cannot be opened for the log: No such file or directory; make"):
         Logs(to_file(tmp_path / "missing" / "log"))
+
+
+def test_settings_change_while_lines_come(tmp_path: Path) -> None:
+    logs = Logs(to_file(tmp_path / "one"))
+    logs.start()
+    log = logging.getLogger("MAIN")
+    log.info("before")
+    logs.change(to_file(tmp_path / "two", debug="on"))
+    log.debug("after")
+    with pytest.raises(LogError):
+        logs.change(to_file(tmp_path / "none" / "three"))
+    log.debug("still")
+    logs.close()
+    assert [line.split("] ")[-1] for line in (tmp_path / "one").read_text().splitlines()] == ["before"]
+    assert [line.split("] ")[-1] for line in (tmp_path / "two").read_text().splitlines()] == ["after", "still"]
+
+
+def test_a_file_that_was_moved_is_made_anew_when_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    logs = Logs(to_file(path))
+    logs.start()
+    path.rename(tmp_path / "log.1")
+    logs.reopen()
+    wait_for(path.exists, bool, "the file is there", 5.0)
+    logs.close()

@@ -1,0 +1,65 @@
+"""`cluster.cfg` for asyncio: that of `rondo`, awaitable."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+from rondo._client import cfg as blocking
+from rondo._client.ask_link import TIMEOUT_S
+from rondo._client.cfg import RELOAD_TIMEOUT_S, SHUTDOWN_TIMEOUT_S, Tracker
+from rondo._client.control import Control
+
+
+class Cfg:
+    """Nodes: `cluster.cfg`."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._asked = blocking.Cfg(control)
+
+    async def kill(self, node: int, reason: str = "", timeout: float | None = TIMEOUT_S) -> None:
+        """As `rondo`'s."""
+        await asyncio.to_thread(self._asked.kill, node, reason, timeout)
+
+    async def reload(self, timeout: float | None = RELOAD_TIMEOUT_S) -> tuple[str, ...]:
+        """As `rondo`'s."""
+        return await asyncio.to_thread(self._asked.reload, timeout)
+
+    async def reopen_logs(self, timeout: float | None = TIMEOUT_S) -> None:
+        """As `rondo`'s."""
+        await asyncio.to_thread(self._asked.reopen_logs, timeout)
+
+    async def shut_down(self, *, force: bool = False, timeout: float | None = SHUTDOWN_TIMEOUT_S) -> None:
+        """As `rondo`'s."""
+        await asyncio.to_thread(lambda: self._asked.shut_down(force=force, timeout=timeout))
+
+    async def watch_shutdowns(self) -> AsyncIterator["ShutdownRequest"]:
+        """As `rondo`'s, from the first `anext` on."""
+        executor = ThreadPoolExecutor(1, "rondo-shutdowns")
+        loop = asyncio.get_running_loop()
+        tracker = Tracker(self._control)
+        try:
+            while not tracker.is_closed:
+                request = await loop.run_in_executor(executor, tracker.next)
+                if request is not None:
+                    yield ShutdownRequest(request)
+        finally:
+            await asyncio.shield(loop.run_in_executor(None, tracker.close))
+            executor.shutdown(wait=False)
+
+
+class ShutdownRequest:
+    """Somebody wants this node to stop."""
+
+    def __init__(self, request: blocking.ShutdownRequest) -> None:
+        self._request = request
+        self.is_certain = request.is_certain
+        """It will, whatever is answered: this is the time to prepare for it."""
+
+    async def agree(self) -> None:
+        """As `rondo`'s."""
+        await asyncio.to_thread(self._request.agree)
+
+    async def refuse(self) -> None:
+        """As `rondo`'s."""
+        await asyncio.to_thread(self._request.refuse)

@@ -1,0 +1,131 @@
+"""What of a configuration can change while the node runs: each field of NodeConfig can, or cannot.
+
+What can: who is in the nodelist (not with knet), the timers of the ring, votes, logs, who may connect. The rest is
+agreed with other nodes when a ring is formed, or bound to sockets and files at the start.
+"""
+
+from dataclasses import fields, replace
+
+from rondo.config.faults import Fault
+from rondo.config.loaded import Loaded, OptionPath
+from rondo.config.node import NodeConfig, QuorumSettings
+
+CHANGEABLE: dict[str, OptionPath] = {
+    "node_name": ("nodelist",),
+    "node_names": ("nodelist",),
+    "members": ("nodelist",),
+    "config_version": ("totem", "config_version"),
+    "token_timeout_ms": ("totem", "token"),
+    "token_retransmit_ms": ("totem", "token_retransmit"),
+    "token_hold_ms": ("totem", "hold"),
+    "token_warning_percent": ("totem", "token_warning"),
+    "join_timeout_ms": ("totem", "join"),
+    "send_join_ms": ("totem", "send_join"),
+    "consensus_timeout_ms": ("totem", "consensus"),
+    "consensus_early_ms": ("totem", "consensus_early"),
+    "merge_timeout_ms": ("totem", "merge"),
+    "downcheck_timeout_ms": ("totem", "downcheck"),
+    "fail_recv_const": ("totem", "fail_recv_const"),
+    "seqno_unchanged_const": ("totem", "seqno_unchanged_const"),
+    "miss_count_const": ("totem", "miss_count_const"),
+    "cancel_token_hold_on_retransmit": ("totem", "cancel_token_hold_on_retransmit"),
+    "logging": ("logging",),
+    "allowed_uids": ("uidgid",),
+    "allowed_gids": ("uidgid",),
+}
+"""Fields of NodeConfig that can change, and the options that they come from."""
+
+FIXED: dict[str, OptionPath] = {
+    "node_id": ("totem", "nodeid"),
+    "cluster_name": ("totem", "cluster_name"),
+    "config_file": (),
+    "transport": ("totem", "transport"),
+    "local_address": ("nodelist",),
+    "bindnetaddr": ("totem", "interface", 0, "bindnetaddr"),
+    "mcastaddr": ("totem", "interface", 0, "mcastaddr"),
+    "mcastport": ("totem", "interface", 0, "mcastport"),
+    "ttl": ("totem", "interface", 0, "ttl"),
+    "ip_dscp": ("totem", "ip_dscp"),
+    "broadcast": ("totem", "interface", 0, "broadcast"),
+    "block_unlisted_ips": ("totem", "block_unlisted_ips"),
+    "ip_version": ("totem", "ip_version"),
+    "netmtu": ("totem", "netmtu"),
+    "window_size": ("totem", "window_size"),
+    "max_messages": ("totem", "max_messages"),
+    "accelerated_window": ("totem", "accelerated_window"),
+    "wide_windows": ("totem", "window_size"),
+    "early_hold": ("totem", "seqno_unchanged_const"),
+    "large_packets": ("totem", "netmtu"),
+    "security": ("totem", "crypto_cipher"),
+    "state_dir": ("system", "state_dir"),
+    "service_timeout_ms": ("system", "service_timeout"),
+    "cpu_affinity": ("system", "cpu_affinity"),
+    "sched_rr": ("system", "sched_rr"),
+    "low_latency": ("system", "low_latency"),
+    "log_bytes_max": ("system", "log_bytes_max"),
+    "message_size_max": ("cpg", "message_size_max"),
+    "client_bytes_max": ("cpg", "client_bytes_max"),
+    "qb_ipc": ("system", "qb_ipc"),
+    "remote": ("remote",),
+    "sam": ("sam",),
+    "knet": ("nodelist",),
+}
+"""Fields that cannot, and the options that they come from."""
+
+VOTES: dict[str, OptionPath] = {
+    "expected_votes": ("quorum", "expected_votes"),
+    "votes": ("quorum", "votes"),
+    "node_votes": ("nodelist",),
+    "two_node": ("quorum", "two_node"),
+}
+"""Fields of NodeConfig.quorum that can change; the others cannot."""
+
+_WORDS: dict[str, str] = {
+    "local_address": "the address of this node",
+    "knet": "a node or an address of transport knet",
+    "wide_windows": "whether it is written at all",
+    "early_hold": "whether it is written at all",
+    "large_packets": "whether it is written at all",
+}
+MEND = "put it back, or start all nodes anew with it"
+
+
+def carried_over(running: NodeConfig, loaded: Loaded, new: NodeConfig) -> NodeConfig:
+    """The new configuration, with what follows from other options at the start alone: wait_for_all from two_node."""
+    if loaded.config.quorum.wait_for_all is not None or not running.quorum.enabled:
+        return new
+    return replace(new, quorum=replace(new.quorum, wait_for_all=running.quorum.wait_for_all))
+
+
+def changed(running: NodeConfig, new: NodeConfig) -> list[str]:
+    """The options that differ and can change, by name."""
+    found = [path for name, path in CHANGEABLE.items() if getattr(running, name) != getattr(new, name)]
+    found += [path for name, path in VOTES.items() if getattr(running.quorum, name) != getattr(new.quorum, name)]
+    return list(dict.fromkeys(_text(path) for path in found))
+
+
+def refused(running: NodeConfig, loaded: Loaded, new: NodeConfig) -> list[Fault]:
+    """What differs and cannot change: the place in the file, and the option by name."""
+    differing = [name for name in FIXED if getattr(running, name) != getattr(new, name)]
+    faults = [_fault(loaded, name, FIXED[name]) for name in differing]
+    faults += [
+        _fault(loaded, name, ("quorum", "provider" if name == "enabled" else _option_of(name)))
+        for name in (each.name for each in fields(QuorumSettings))
+        if name not in VOTES and getattr(running.quorum, name) != getattr(new.quorum, name)
+    ]
+    if bool(running.members) != bool(new.members):
+        faults.append(_fault(loaded, "members", ("nodelist",)))
+    return list({str(fault): fault for fault in faults}.values())
+
+
+def _option_of(name: str) -> str:
+    return name.removesuffix("_ms")
+
+
+def _fault(loaded: Loaded, name: str, path: OptionPath) -> Fault:
+    what = _WORDS.get(name, "this")
+    return loaded.fault("error", path, f"{what} cannot change while the node runs", MEND)
+
+
+def _text(path: OptionPath) -> str:
+    return ".".join(str(part) for part in path)

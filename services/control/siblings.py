@@ -1,0 +1,81 @@
+"""One thing is said to every other service of this node, over their control sockets, and their answers are awaited.
+
+A service that is being started again is waited for, for some time: it may have begun before there was anything to say.
+One that has no socket does not run here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rondo.ipc.control import endpoint
+from rondo.ipc.local_dealer import Dealer
+from rondo.node.supervision import SERVICES
+from rondo.protocol.envelope import BusError, pack, unpack
+
+OWN = "control"
+WAIT_S = 10.0
+"""Who has not answered by then is given up."""
+
+
+class Siblings:
+    """One request, from its making until everybody has answered or was given up."""
+
+    def __init__(self, run_dir: Path, poll: select.epoll, request: Mapping[str, Any], now_s: float) -> None:
+        self.failed: dict[str, str] = {}
+        """What was refused, and who did not answer, by service."""
+        self._request = pack(dict(request))
+        self._until_s = now_s + WAIT_S
+        self._asked: dict[str, Dealer] = {}
+        for name in SERVICES:
+            if name != OWN and (run_dir / f"{name}.ctl").exists():
+                self._asked[name] = dealer = Dealer(endpoint(run_dir, name))
+                dealer.send(self._request)
+                poll.register(dealer.fileno(), select.EPOLLIN)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nobody is waited for any more."""
+        return not self._asked
+
+    @property
+    def due_s(self) -> float:
+        """When `tend` is to be called at the latest."""
+        retries = [dealer.retry_at_s for dealer in self._asked.values() if dealer.retry_at_s is not None]
+        return min([self._until_s, *retries])
+
+    def tend(self, now_s: float) -> None:
+        """Take what has been answered, and ask again who was killed with the question in its hands."""
+        for name, dealer in list(self._asked.items()):
+            dealer.tend(now_s)
+            frames = dealer.receive()
+            if frames:
+                self._settle(name, _fault_in(frames[-1]))
+            elif now_s >= self._until_s:
+                self._settle(name, f"has not answered within {WAIT_S:g} s")
+            elif dealer.is_broken:
+                dealer.is_broken = False
+                dealer.send(self._request)
+
+    def _settle(self, name: str, fault: str) -> None:
+        self._asked.pop(name).close()
+        if fault:
+            self.failed[name] = fault
+
+    def close(self) -> None:
+        """Wait for nobody any more."""
+        for dealer in self._asked.values():
+            dealer.close()
+        self._asked.clear()
+
+
+def _fault_in(frame: bytes) -> str:
+    with contextlib.suppress(BusError):
+        answer = unpack(frame)
+        if isinstance(answer, dict):
+            return "" if answer.get("ok") is True else str(answer.get("error"))
+    return "what it answers is no answer"

@@ -1,0 +1,240 @@
+"""Reloads of nodes of real processes: nodes added and removed under load, faulty files, kills in the middle.
+
+RONDO_KILLS: how often control is killed while a reload is under way.
+"""
+
+import itertools
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import rondo
+from rondo.config import NodeConfig
+from rondo.ipc.control import ask
+from rondo.node.supervision.halt import kill
+from rondo.testing.lab.waiting import wait_for
+from tests.cluster.test_node import NODE, MakeNodes, Node, make_nodes, wait_until_whole
+
+__all__ = ["make_nodes"]
+
+pytestmark = pytest.mark.timeout(600)
+
+KILLS = int(os.environ.get("RONDO_KILLS", "5"))
+QUORUM = "quorum {\n    provider: corosync_votequorum\n}\n"
+KEY = "0123456789abcdef" * 16
+DONE_S_MAX = 60.0
+
+
+class Cluster:
+    """Nodes with a file each, of which some run."""
+
+    def __init__(self, nodes: list[Node], *, secured: bool = False) -> None:
+        self.nodes = {node.node_id: node for node in nodes}
+        self.text = nodes[0].config.read_text() + QUORUM
+        if secured:
+            self.text = self.text.replace("secauth: off", f"crypto_cipher: aes256-gcm\n    key: {KEY}")
+        for node in nodes:
+            node.config = node.config.with_name(f"c{node.node_id}.conf")
+
+    def write(self, *listed: int, token: int = 1000, on: tuple[int, ...] = ()) -> None:
+        """A file with these nodes for all of them, or for those `on`."""
+        text = self.text.replace("token: 1000", f"token: {token}")
+        for node in set(self.nodes).difference(listed):
+            text = text.replace(NODE.format(node), "")
+        for node in on or self.nodes:
+            self.nodes[node].config.write_text(text)
+
+    def start(self, *nodes: int) -> None:
+        for node in nodes:
+            self.nodes[node].start()
+        for node in nodes:
+            self.nodes[node].command("wait", "--members", str(len(nodes)))
+
+    def token(self, node: int) -> int:
+        """The token time-out that control says is in force."""
+        said = self.nodes[node].command("cmap", "get", "runtime.config.totem.token", "--json").stdout
+        return int(json.loads(said)["runtime.config.totem.token"]["value"])
+
+    def resolved(self, node: int) -> int:
+        """That which services begin with that are started again."""
+        path = self.nodes[node].run_dir / "node.msgpack"
+        return NodeConfig.read(path).token_timeout_ms
+
+    def absent(self, node: int) -> set[int]:
+        return {each["node"] for each in self.nodes[node].status()["absent"]}
+
+
+@contextmanager
+def load(sender: Node, receiver: Node) -> Iterator[None]:
+    """Messages flow meanwhile, and all of them arrive, in their order."""
+    stop = threading.Event()
+    faults: list[BaseException] = []
+    with rondo.connect(sender.endpoint) as one, rondo.connect(receiver.endpoint) as two:
+        sending, receiving = one.cpg.join("load"), two.cpg.join("load")
+        last = 0
+
+        def send() -> None:
+            nonlocal last
+            for number in itertools.count(1):
+                sending.mcast(str(number).encode()).ordered(DONE_S_MAX)
+                last = number
+                if stop.is_set():
+                    sending.mcast(b"end").ordered(DONE_S_MAX)
+                    return
+
+        seen: list[bytes] = []
+
+        def receive() -> None:
+            try:
+                for event in receiving:
+                    if isinstance(event, rondo.Message):
+                        if event.data == b"end":
+                            return
+                        seen.append(event.data)
+                    elif isinstance(event, rondo.Membership):
+                        assert not event.left, f"nobody leaves: {event}"
+            except BaseException as error:
+                faults.append(error)
+
+        threads = [threading.Thread(target=each) for each in (receive, send)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(DONE_S_MAX)
+        assert not faults
+        assert seen == [str(number).encode() for number in range(1, last + 1)]
+
+
+def test_a_node_is_added_and_removed_under_load(make_nodes: MakeNodes) -> None:
+    cluster = Cluster(make_nodes(3), secured=True)
+    cluster.write(1, 2)
+    cluster.start(1, 2)
+    one, two, three = cluster.nodes.values()
+    with load(one, two):
+        cluster.write(1, 2, 3)
+        assert "nodelist" in one.command("reload").stdout
+        assert cluster.absent(2) == {3}
+        three.start()
+        one.command("wait", "--members", "3")
+        status = json.loads(two.command("quorum", "--json").stdout)
+        assert (status["expected_votes"], status["total_votes"]) == (3, 3)
+
+        cluster.write(1, 2)
+        refused = one.command("reload", check=False)
+        assert refused.returncode == 1
+        assert "node 3 is in the ring and not in the list; stop it first" in refused.stderr
+        assert "nothing has changed on any node" in refused.stderr
+        three.command("stop")
+        one.command("wait", "--members", "2")
+        assert json.loads(two.command("reload", "--json").stdout)["faults"] == []
+    for node in (1, 2):
+        assert cluster.absent(node) == set()
+        status = json.loads(cluster.nodes[node].command("quorum", "--json").stdout)
+        assert (status["expected_votes"], status["total_votes"], status["quorum"]) == (2, 2, 2)
+
+
+def test_a_faulty_file_on_one_node_changes_nothing_anywhere(make_nodes: MakeNodes) -> None:
+    cluster = Cluster(make_nodes(3))
+    cluster.write(1, 2, 3)
+    cluster.start(1, 2, 3)
+    before = [cluster.token(node) for node in (1, 2, 3)]
+    cluster.write(1, 2, 3, token=2000)
+    faulty = cluster.nodes[2].config
+    faulty.write_text(faulty.read_text().replace("token: 2000", "token: soon"))
+    with rondo.connect(cluster.nodes[1].endpoint) as connection:
+        with pytest.raises(rondo.FailedOperation, match=rf"node 2: {faulty}:6: totem\.token: .*'soon'"):
+            connection.cfg.reload()
+        assert [cluster.token(node) for node in (1, 2, 3)] == before
+        cluster.write(1, 2, 3, token=2000)
+        assert "totem.token" in connection.cfg.reload()
+    assert [cluster.token(node) for node in (1, 2, 3)] == [2650] * 3
+    assert [cluster.resolved(node) for node in (1, 2, 3)] == [2650] * 3
+
+
+def test_logs_and_users_change_without_a_restart(make_nodes: MakeNodes) -> None:
+    cluster = Cluster(make_nodes(1))
+    cluster.write(1)
+    cluster.start(1)
+    node = cluster.nodes[1]
+    pids = node.pids()
+    logfile = node.config.with_suffix(".log")
+    socket = node.run_dir / "gateway.sock"
+    assert socket.stat().st_mode & 0o077 == 0
+    with node.config.open("a") as config:
+        config.write(f"logging {{\n    to_logfile: yes\n    logfile: {logfile}\n}}\nuidgid {{\n    uid: 65534\n}}\n")
+    assert "logging" in node.command("reload").stdout
+    wait_for(lambda: socket.stat().st_mode & 0o002, bool, "others may ask", DONE_S_MAX)
+    wait_for(lambda: logfile.exists() and "read anew" in logfile.read_text(), bool, "it is logged there", DONE_S_MAX)
+    assert node.pids() == pids
+    os.kill(pids["ipc_gateway"], signal.SIGKILL)
+    wait_until_whole(node)
+    assert socket.stat().st_mode & 0o002, "its successor begins with the new configuration"
+
+
+def test_control_is_killed_in_the_middle(make_nodes: MakeNodes) -> None:
+    """Whenever it dies: all nodes have the one configuration or all have the other."""
+    cluster = Cluster(make_nodes(3))
+    cluster.write(1, 2, 3)
+    cluster.start(1, 2, 3)
+    source = random.Random(7)
+    in_force = cluster.token(1)
+    for turn in range(KILLS):
+        cluster.write(1, 2, 3, token=2000 + turn)
+        asking = threading.Thread(target=cluster.nodes[1].command, args=("reload",), kwargs={"check": False})
+        asking.start()
+        time.sleep(source.uniform(0.2, 1.5))
+        victim = cluster.nodes[source.choice((1, 2, 3))]
+        os.kill(victim.pids()["control"], signal.SIGKILL)
+        asking.join(DONE_S_MAX)
+        assert not asking.is_alive()
+        wait_until_whole(victim)
+
+        def tokens() -> set[int]:
+            return {cluster.token(node) for node in (1, 2, 3)}
+
+        in_force = wait_for(tokens, lambda found: len(found) == 1, "all have the same", DONE_S_MAX).pop()
+    cluster.write(1, 2, 3, token=5000)
+    cluster.nodes[2].command("reload")
+    assert [cluster.token(node) for node in (1, 2, 3)] == [5650] * 3
+    assert in_force != 5650
+
+
+def test_a_node_is_killed_in_the_middle(make_nodes: MakeNodes) -> None:
+    cluster = Cluster(make_nodes(3))
+    cluster.write(1, 2, 3)
+    cluster.start(1, 2, 3)
+    cluster.write(1, 2, 3, token=2000)
+    victim = cluster.nodes[3]
+    os.kill(victim.pids()["control"], signal.SIGSTOP)  # so that it has not voted yet when it dies
+    asking = threading.Thread(target=cluster.nodes[1].command, args=("reload",), kwargs={"check": False})
+    asking.start()
+    wait_for(lambda: ask(cluster.nodes[2].run_dir, "control", "status")["is_reloading"], bool, "asked", DONE_S_MAX)
+    kill(victim.run_dir)
+    asking.join(DONE_S_MAX)
+    assert not asking.is_alive()
+    cluster.nodes[1].command("wait", "--members", "2")
+    assert {cluster.token(node) for node in (1, 2)} == {1650}
+    assert "totem.token" in cluster.nodes[2].command("reload").stdout
+    assert {cluster.token(node) for node in (1, 2)} == {2650}
+
+
+def test_without_a_file_there_is_nothing_to_reload(make_nodes: MakeNodes) -> None:
+    cluster = Cluster(make_nodes(1))
+    cluster.write(1)
+    cluster.start(1)
+    Path(cluster.nodes[1].config).unlink()
+    refused = cluster.nodes[1].command("reload", check=False)
+    assert refused.returncode == 1
+    assert f"node 1: {cluster.nodes[1].config}" in refused.stderr
