@@ -1,14 +1,15 @@
-"""For tests of what runs on Rondo: `Loopback`, a cluster in one process without any node."""
+"""For tests of what runs on Rondo: `Loopback`, a cluster in one process, and `rondo_cluster`, one of real nodes."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rondo.testing.cluster import TestCluster, TestNode, Unsupported, rondo_cluster
     from rondo.testing.loopback import Loopback
 
-__all__ = ["Loopback"]
+__all__ = ["Loopback", "TestCluster", "TestNode", "Unsupported", "rondo_cluster"]
 
-_PLACES = {"Loopback": "rondo.testing.loopback"}
+_PLACES = {"Loopback": "rondo.testing.loopback"} | dict.fromkeys(__all__[1:], "rondo.testing.cluster")
 
 
 def __getattr__(name: str) -> Any:

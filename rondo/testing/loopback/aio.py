@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from rondo.errors import Disconnected, NotExist
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
     from rondo.quorum import Change, QuorumStatus
     from rondo.testing.loopback import client
     from rondo.testing.loopback.session import LoopbackRequest, Session
+
+
+@contextlib.asynccontextmanager
+async def _changes_of(session: Session) -> AsyncIterator[asyncio.Event]:
+    """Is set, in this loop, whenever there may be something new for a process."""
+    loop, something_new = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        loop.call_soon_threadsafe(something_new.set)
+
+    session.listeners.append(tell)
+    try:
+        yield something_new
+    finally:
+        session.listeners.remove(tell)
 
 
 class Request:
@@ -84,22 +100,14 @@ class Group:
 
     async def poll(self, timeout: float | None = None) -> Event | None:
         """The next event, or None after `timeout` seconds."""
-        loop, something_new = asyncio.get_running_loop(), asyncio.Event()
-
-        def tell() -> None:
-            loop.call_soon_threadsafe(something_new.set)
-
-        self._session.listeners.append(tell)
         try:
-            async with asyncio.timeout(timeout):
+            async with _changes_of(self._session) as something_new, asyncio.timeout(timeout):
                 while (event := self._group.poll(0)) is None:
                     await something_new.wait()
                     something_new.clear()
                 return event
         except TimeoutError:
             return None
-        finally:
-            self._session.listeners.remove(tell)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """Events, until the group is left."""
@@ -135,8 +143,9 @@ class Cpg:
 class Quorum:
     """Who may act when the loopback is split."""
 
-    def __init__(self, quorum: client.LoopbackQuorum) -> None:
+    def __init__(self, quorum: client.LoopbackQuorum, session: Session) -> None:
         self._quorum = quorum
+        self._session = session
 
     async def status(self, timeout: float | None = None) -> QuorumStatus:
         """Votes, and whether this side may act."""
@@ -144,9 +153,16 @@ class Quorum:
 
     async def watch(self, *, current: bool = False) -> AsyncIterator[Change]:
         """A `Quorate` for each ring, until the connection is closed."""
-        changes = self._quorum.watch(current=current)
-        while (change := await asyncio.to_thread(next, changes, None)) is not None:
-            yield change
+        told = None if current else self._quorum.now()
+        async with _changes_of(self._session) as something_new:
+            while not self._session.is_over:
+                now = self._quorum.now()
+                if now is not None and now != told:
+                    told = now
+                    yield now
+                else:
+                    await something_new.wait()
+                    something_new.clear()
 
 
 class LoopbackCluster:
@@ -156,7 +172,7 @@ class LoopbackCluster:
         self.blocking = cluster
         """The same process for threads: what `Loopback.kill` and the like take."""
         self.cpg = Cpg(cluster.cpg, cluster.session)
-        self.quorum = Quorum(cluster.quorum)
+        self.quorum = Quorum(cluster.quorum, cluster.session)
 
     @property
     def node_id(self) -> int:

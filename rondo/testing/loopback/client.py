@@ -188,18 +188,19 @@ class LoopbackQuorum:
     def watch(self, *, current: bool = False) -> Iterator[Change]:
         """A `Quorate` for each ring from now on, until the connection is closed. `current`: first how it is now."""
         stage, session = self._stage, self._session
-        told = None if current else self._now()
+        told = None if current else self.now()
         while True:
             with stage.condition:
-                while not session.is_over and self._now() in (told, None):
+                while not session.is_over and self.now() in (told, None):
                     stage.condition.wait()
                 if session.is_over:
                     return
-                told = self._now()
+                told = self.now()
             assert told is not None
             yield told
 
-    def _now(self) -> Quorate | None:
+    def now(self) -> Quorate | None:
+        """How it is now, as a change; None while the node is down."""
         node, network = self._session.member.node, self._stage.network
         if node not in network.up:
             return None
