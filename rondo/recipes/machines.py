@@ -161,10 +161,11 @@ class Permits(Operations):
         """Ask for a permit: the fencing token, or None, and a place in the line if it `waits`."""
         self.permits = permits
         ticket = (author, number)
-        self.line[ticket] = says
+        if ticket not in self.held:
+            self.line[ticket] = says
         self._give()
-        if ticket not in self.held and not waits:
-            del self.line[ticket]
+        if not waits:
+            self.line.pop(ticket, None)
         return self.fencing(ticket)
 
     def release(self, author: bytes, number: int) -> bool:

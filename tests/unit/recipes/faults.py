@@ -8,14 +8,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from rondo.recipes.core.replica import Phase
+from rondo.recipes.core.member import Phase
 from tests.unit.recipes.world import World
 
 
 class Faults:
     """What may happen to a world, one thing at a time."""
 
-    def __init__(self, world: World, draw: random.Random) -> None:
+    def __init__(self, world: World, draw: random.Random, *, may_replace: bool = True) -> None:
+        self._may_replace = may_replace
         self.world = world
         self._draw = draw
         self._nodes = sorted(world.loopback.network.nodes)
@@ -65,6 +66,8 @@ class Faults:
 
     def _replace(self) -> None:
         """Kill a process and start another, when all others have the state."""
+        if not self._may_replace:
+            return
         victim = self._draw.choice(self.world.processes)
         others = [process for process in self.world.processes if process is not victim]
         if len(others) < 2 or not all(process.replica.is_ready for process in self.world.processes):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import rondo
 from rondo.recipes.core.machine import Lost, Notice, NotReady, Outcome, Progress, Ready
@@ -45,8 +46,11 @@ class Process:
         self.name = name
         self.cluster = cluster
         self.log = Log()
+        self.machine: Any = self.log if world.machine is None else world.machine()
+        self.seen: dict[int, Any] = {}
+        """What reads saw, if the world has a `look`."""
         self.replica = Replica(
-            (cluster.node_id, cluster.pid), name.encode(), self.log, has_votes=world.loopback.has_provider
+            (cluster.node_id, cluster.pid), name.encode(), self.machine, has_votes=world.loopback.has_provider
         )
         self.group = cluster.cpg.join("log")
         self.notices: list[Notice] = []
@@ -94,6 +98,8 @@ class Process:
             if isinstance(notice, Outcome):
                 assert notice.number not in self.outcomes, "an outcome is told once"
                 self.outcomes[notice.number] = notice
+                if self.world.look is not None:
+                    self.seen[notice.number] = self.world.look(self.machine)
                 if notice.number in self.reads:
                     self.reads[notice.number] = list(self.log.entries)
         while replica.outbox:
@@ -101,7 +107,10 @@ class Process:
         return did
 
     def do(self, command: str) -> int:
-        number = self.replica.do(command.encode())
+        return self.do_bytes(command.encode())
+
+    def do_bytes(self, command: bytes) -> int:
+        number = self.replica.do(command)
         self.finish_turn()
         return number
 
@@ -121,7 +130,17 @@ class Process:
 class World:
     """A loopback and its processes."""
 
-    def __init__(self, nodes: int = 3, *, provider: bool = True, seed: int = 0) -> None:
+    def __init__(
+        self,
+        nodes: int = 3,
+        *,
+        provider: bool = True,
+        seed: int = 0,
+        machine: type[Any] | None = None,
+        look: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.machine = machine
+        self.look = look
         self.loopback = Loopback(nodes=nodes, provider=provider, seed=seed)
         self.now_ns = 0
         self.processes: list[Process] = []
