@@ -24,6 +24,7 @@ class Area(Enum):
     GROUPS = (("tests/unit/cpg",), ("-m", "tests.unit.cpg", "--seeds", "150"))
     LOG = (("tests/unit/totem", "tests/unit/cpg"), ("-m", "tests.unit.cpg", "--seeds", "100"))
     GATEWAY = (("tests/unit/gateway",), None)
+    RECIPES = (("tests/unit/recipes",), None)
     CLIENT = (("tests/unit/client", "tests/unit/gateway/test_clients.py"), None)
 
     def __init__(self, tests: tuple[str, ...], seeds: tuple[str, ...] | None) -> None:

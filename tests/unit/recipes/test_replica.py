@@ -211,3 +211,19 @@ def test_what_is_no_message_of_a_replica_is_counted() -> None:
         two.group.mcast(b"\x93\x01" + bytes([kind]) + b"\xc0")
     world.settle()
     assert one.replica.is_ready
+
+
+def test_a_message_that_comes_again_is_done_once() -> None:
+    world, (one, two, _) = started()
+    first = one.do("first")
+    world.settle()
+    again = wire.encode(wire.Commands(b"p1", 99, 1, ((first, b"first"), (first + 1, b"second"))))
+    one.group.mcast(again)
+    one.group.mcast(again)
+    world.settle()
+    assert two.log.entries == ["first", "second"]
+    one.do("over")  # its author waits for nothing below
+    world.settle()
+    one.group.mcast(wire.encode(wire.Commands(b"p1", 99, first + 2, ((first, b"first"),))))
+    world.settle()
+    assert two.log.entries.count("first") == 1
