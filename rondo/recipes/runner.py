@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rondo import Disconnected, Error, Guarantee, NotExist
+from rondo import BadOperation, Disconnected, Error, Guarantee, NotExist
 from rondo.quorum import Quorate
 from rondo.recipes.desk import TICK_S, TIMEOUT_S, Call, Desk, Hooks, log
 from rondo.recipes.machines import unpack
@@ -168,6 +168,7 @@ class Runner:
 
     def do(self, command: bytes, timeout: float | None = None) -> bytes:
         """A command; what comes of it. Raises Refused, NoQuorum, Timeout."""
+        self._check_thread()
         waiter = Waiter()
         with self._changed:
             call = self.desk.do(command, waiter.wake)
@@ -177,12 +178,17 @@ class Runner:
 
     def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
         """What is seen at a place in the order."""
+        self._check_thread()
         waiter = Waiter()
         with self._changed:
             call = self.desk.read(look, waiter.wake)
             self._send()
         value: T = self._wait_for(call, waiter, self._deadline_s(timeout))
         return value
+
+    def _check_thread(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise BadOperation("called from a callback of the same recipe, whose thread would have to answer it")
 
     def local(self, look: Callable[[], T]) -> T:
         """What is seen here and now."""

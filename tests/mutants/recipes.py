@@ -75,13 +75,6 @@ MUTANTS = (
         (_T + "test_random_faults.py",),
     ),
     _recipe(
-        _C + "replica.py",
-        "        if self._awaits_ring or self.phase is Phase.OPEN:\n            self.refused",
-        "        if self.phase is Phase.OUT:\n            self.refused",
-        "between a ring change and the word that the group goes on nothing is done",
-        (_T + "test_random_faults.py",),
-    ),
-    _recipe(
         _C + "sessions.py",
         "            if session.is_present and session.member not in there:",
         "            if False:",

@@ -347,3 +347,19 @@ def test_closing_ends_who_waits(loopback: Loopback) -> None:
     assert isinstance(failed[0], rondo.Disconnected)
     with pytest.raises(rondo.Disconnected):
         other.acquire()
+
+
+def test_a_callback_that_would_wait_for_itself_is_told_so(loopback: Loopback) -> None:
+    with Dict(cluster(loopback), "d") as one:
+        raised: list[BaseException] = []
+
+        def watcher(key: Any, old: Any, new: Any) -> None:
+            try:
+                one["other"] = 1
+            except rondo.Error as error:
+                raised.append(error)
+
+        one.watch(watcher)
+        one["key"] = 1
+        eventually(lambda: bool(raised))
+        assert isinstance(raised[0], rondo.BadOperation)
