@@ -10,7 +10,7 @@ from collections import deque
 
 from rondo.recipes.core.wire import Commands, Reads
 
-MESSAGES_MAX = 2
+MESSAGES_MAX = 32
 BATCH_COMMANDS_MAX = 512
 BATCH_BYTES_MAX = 256 * 1024
 
