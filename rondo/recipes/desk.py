@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ TICK_S = 0.1
 MS_TO_NS = 1_000_000
 
 log = logging.getLogger("rondo.recipes")
+_told_of_votes: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Connections of which it was said that their nodes count no votes."""
 
 
 class Hooks(Protocol):
@@ -64,7 +67,8 @@ class Desk:
         self.machine = machine
         self.author = os.urandom(AUTHOR_BYTES)
         self.has_votes = status.provider is not None
-        if not self.has_votes:
+        if not self.has_votes and cluster not in _told_of_votes:
+            _told_of_votes.add(cluster)
             log.warning(
                 "%s: this cluster counts no votes: every side of a split goes on, with a history of its own", name
             )

@@ -100,8 +100,9 @@ def test_what_a_lost_history_had_is_told_or_merged(
 ) -> None:
     caplog.set_level(logging.WARNING, "rondo.recipes")
     loopback = Loopback(nodes=2, provider=False)
-    with Bank(cluster(loopback)) as one, Bank(cluster(loopback, 2)) as two:
-        assert "counts no votes" in caplog.text
+    connection = cluster(loopback)
+    with Bank(connection) as one, Bank(cluster(loopback, 2)) as two, Bank(connection, "other"):
+        assert caplog.text.count("counts no votes") == 2, "once for each connection"
         one.merges = two.merges = merges
         loopback.partition({1}, {2})
         assert one.do(b"5") == b"5"
