@@ -206,6 +206,13 @@ class QueueNotAvailable(Error):
     meaning = "queue not available"
 
 
+class NoQuorum(FailedOperation):
+    """This side of a split may not act. Raised by recipes; for a command that was sent already, its outcome is unknown
+    (CS_ERR_FAILED_OPERATION)."""
+
+    meaning = "this side has no quorum"
+
+
 class BadFlags(Error):
     """CS_ERR_BAD_FLAGS."""
 

@@ -25,6 +25,7 @@ class Area(Enum):
     LOG = (("tests/unit/totem", "tests/unit/cpg"), ("-m", "tests.unit.cpg", "--seeds", "100"))
     GATEWAY = (("tests/unit/gateway",), None)
     CONTROL = (("tests/unit/control", "tests/simulation/test_voting.py"), None)
+    RECIPES = (("tests/unit/recipes",), None)
     CLIENT = (("tests/unit/client", "tests/unit/gateway/test_clients.py"), None)
 
     def __init__(self, tests: tuple[str, ...], seeds: tuple[str, ...] | None) -> None:

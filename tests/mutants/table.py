@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.mutants import clients, control, groups, ring, security
+from tests.mutants import clients, control, groups, recipes, ring, security
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MUTANTS = (*ring.MUTANTS, *security.MUTANTS, *groups.MUTANTS, *clients.MUTANTS, *control.MUTANTS)
+MUTANTS = (*ring.MUTANTS, *security.MUTANTS, *groups.MUTANTS, *clients.MUTANTS, *control.MUTANTS, *recipes.MUTANTS)
 
 
 def faults(root: Path) -> list[str]:

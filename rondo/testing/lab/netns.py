@@ -63,6 +63,11 @@ class Namespace:
         self._children: list[subprocess.Popen[bytes]] = []
 
     @property
+    def entry(self) -> list[str]:
+        """The words before a command with which it runs here."""
+        return list(self._enter)
+
+    @property
     def holder_pid(self) -> int:
         return self._holder.pid
 

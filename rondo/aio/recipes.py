@@ -1,0 +1,391 @@
+"""The recipes for asyncio: the names of `rondo.recipes`, awaitable.
+
+    async with rondo.aio.connect() as cluster:
+        async with Dict(cluster, "settings") as settings:
+            await settings.set("colour", "blue")
+            settings["colour"]                                  # local, so nothing to wait for
+        async with Lock(cluster, "backup") as token: ...
+
+`await Dict(cluster, "settings")` joins without `async with`; `await settings.close()` ends it. What is local is no
+coroutine. Callbacks are called in the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from rondo import Disconnected, NoQuorum, Timeout
+from rondo.recipes import steps
+from rondo.recipes.aio_runner import Runner
+from rondo.recipes.blocking import ITEMS_MAX, Permit
+from rondo.recipes.desk import TIMEOUT_S
+from rondo.recipes.errors import Refused
+from rondo.recipes.machines import Jobs, Meetings, Number, Operations, Permits, Single, Table, Ticket
+from rondo.recipes.state_machine import Adapter
+from rondo.recipes.steps import Do
+
+if TYPE_CHECKING:
+    from rondo.aio import Cluster
+
+__all__ = [
+    "Barrier", "Counter", "Dict", "Election", "Job", "Lock", "Once", "Permit", "Queue", "Refused", "Semaphore",
+    "StateMachine",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+
+class Recipe:
+    """What all recipes have: `async with` it, or `await` it and close it."""
+
+    PREFIX: ClassVar[str] = ""
+    _runner: Runner
+
+    @property
+    def name(self) -> str:
+        """The name of the process group."""
+        return self._runner.group_name
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this process has the state of the group, and the group goes on."""
+        return self._runner.desk.is_ready
+
+    @property
+    def state(self) -> str:
+        """`ready`, or why it is not."""
+        return "ready" if self.is_ready else self._runner.desk.why_not_ready
+
+    async def _start(self) -> Self:
+        await self._runner.start()
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._start().__await__()
+
+    async def __aenter__(self) -> Any:
+        return await self._start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave the group. For the others this process is gone, with all that it holds."""
+        await self._runner.close()
+
+
+class StateMachine(Recipe):
+    """See `rondo.recipes.StateMachine`. `apply`, `snapshot` and `restore` are no coroutines: they are called in the
+    loop, and must not take long."""
+
+    PREFIX = "state:"
+
+    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
+        self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout)
+
+    def apply(self, command: bytes) -> bytes:
+        """Carry out a command."""
+        raise NotImplementedError
+
+    def snapshot(self) -> Iterable[bytes]:
+        """The state as it is now, in pieces."""
+        raise NotImplementedError
+
+    def restore(self, pieces: Iterable[bytes]) -> None:
+        """Be what the snapshot says."""
+        raise NotImplementedError
+
+    async def do(self, command: bytes, timeout: float | None = None) -> bytes:
+        """Have a command carried out, once, everywhere; what `apply` returned for it."""
+        return await self._runner.do(bytes(command), timeout)
+
+    async def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
+        """What `look()` returns at a place in the order (linearizable)."""
+        return await self._runner.read(look, timeout)
+
+    def progress(self, pieces: int, bytes_come: int) -> None:
+        """Called while the state comes."""
+
+    def lost_commands(self, commands: list[bytes]) -> None:
+        """Called when this process's history was thrown away for another, with what that one does not have."""
+
+    def merge(self, command: bytes) -> bytes | None:
+        """Called for each lost command: as it is to be done on the history that goes on, or None."""
+        return None
+
+    def state_changed(self, state: str) -> None:
+        """Called with `ready`, or why it is not."""
+
+
+class Of(Recipe):
+    """A recipe of operations."""
+
+    MACHINE: ClassVar[type[Operations]]
+
+    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
+        """`timeout`: seconds for joining, and for every call that is given none."""
+        self._machine: Any = self.MACHINE()
+        self._runner = Runner(cluster, self.PREFIX + name, self._machine, None, timeout)
+
+
+class Dict(Of):
+    """See `rondo.recipes.Dict`."""
+
+    PREFIX = "dict:"
+    MACHINE = Table
+    _machine: Table
+
+    async def set(self, key: Any, value: Any, timeout: float | None = None) -> None:
+        """Set a key."""
+        await self._runner.run(steps.one("put", key, value), timeout)
+
+    async def delete(self, key: Any, timeout: float | None = None) -> Any:
+        """Remove a key; its value. Raises KeyError."""
+        return await self._runner.run(steps.remove(key), timeout)
+
+    def __getitem__(self, key: Any) -> Any:
+        return copy.deepcopy(self._machine.items[key])
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._machine.items
+
+    def __len__(self) -> int:
+        return len(self._machine.items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._machine.items))
+
+    def items(self) -> list[tuple[Any, Any]]:
+        """All keys and values, as they are here and now."""
+        return copy.deepcopy(list(self._machine.items.items()))
+
+    async def get(
+        self, key: Any, default: Any = None, *, linearizable: bool = False, timeout: float | None = None
+    ) -> Any:
+        """A value. `linearizable`: what was set by anybody before this call is seen."""
+        if linearizable:
+            return copy.deepcopy(await self._runner.run(steps.get(self._machine, key, default), timeout))
+        return copy.deepcopy(self._machine.items.get(key, default))
+
+    async def put_if(self, key: Any, expected: Any, value: Any, timeout: float | None = None) -> bool:
+        """Set a key if its value is the expected one (None: there is none): whether it was."""
+        was: bool = await self._runner.run(steps.one("put_if", key, expected, value), timeout)
+        return was
+
+    async def clear(self) -> None:
+        """Remove all."""
+        await self._runner.run(steps.one("clear"))
+
+    def watch(self, watcher: Callable[[Any, Any, Any], None]) -> None:
+        """Call `watcher(key, old, new)` for every change from now on (None: there is none)."""
+        desk = self._runner.desk
+        self._machine.watchers.append(lambda key, old, new: desk.tell(lambda: watcher(key, old, new)))
+
+
+class Counter(Of):
+    """See `rondo.recipes.Counter`."""
+
+    PREFIX = "counter:"
+    MACHINE = Number
+    _machine: Number
+
+    async def add(self, step: int = 1, timeout: float | None = None) -> int:
+        """Add; the new value."""
+        value: int = await self._runner.run(steps.one("add", step), timeout)
+        return value
+
+    async def set(self, value: int, timeout: float | None = None) -> int:
+        """Set; the old value."""
+        old: int = await self._runner.run(steps.one("put", value), timeout)
+        return old
+
+    @property
+    def value(self) -> int:
+        """As it is here and now."""
+        return self._machine.value
+
+    async def get(self, timeout: float | None = None) -> int:
+        """As it is for everybody (linearizable)."""
+        return await self._runner.run(steps.value(self._machine), timeout)
+
+
+class Semaphore(Of):
+    """See `rondo.recipes.Semaphore`."""
+
+    PREFIX = "semaphore:"
+    MACHINE = Permits
+    _machine: Permits
+
+    def __init__(self, cluster: Cluster, name: str, permits: int, *, timeout: float = TIMEOUT_S) -> None:
+        self._permits = permits
+        self._held: list[Ticket] = []
+        super().__init__(cluster, name, timeout=timeout)
+
+    async def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
+        """A permit; None if not `blocking` and there is none."""
+        desk, machine = self._runner.desk, self._machine
+        ticket = desk.next_ticket()
+        fencing = await self._runner.run(steps.acquire(machine, ticket, self._permits, says, blocking), timeout)
+        if fencing is None:
+            return None
+        self._held.append(ticket)
+        return Permit(fencing, lambda: desk.is_ready and machine.fencing(ticket) == fencing)
+
+    async def release(self, timeout: float | None = None) -> bool:
+        """Give back the permit that was taken first: whether it was held still."""
+        was_held: bool = await self._runner.run(steps.one("release", self._held.pop(0)[1]), timeout)
+        return was_held
+
+    async def __aenter__(self) -> Any:
+        await self._start()
+        try:
+            return await self.acquire()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        # Who cannot say that it gives it back is cut off, and holds nothing.
+        with contextlib.suppress(NoQuorum, Timeout, Disconnected):
+            await self.release()
+        await self.close()
+
+
+class Lock(Semaphore):
+    """See `rondo.recipes.Lock`."""
+
+    PREFIX = "lock:"
+
+    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
+        super().__init__(cluster, name, 1, timeout=timeout)
+
+
+class Election(Of):
+    """See `rondo.recipes.Election`."""
+
+    PREFIX = "election:"
+    MACHINE = Permits
+    _machine: Permits
+    _ticket: Ticket | None = None
+
+    async def lead(self, says: Any = None, timeout: float | None = None) -> Permit:
+        """Stand for election, and return when elected."""
+        desk, machine = self._runner.desk, self._machine
+        ticket = self._ticket = desk.next_ticket()
+        fencing = await self._runner.run(steps.acquire(machine, ticket, 1, says, True), timeout)
+        assert fencing is not None
+        return Permit(fencing, lambda: desk.is_ready and machine.fencing(ticket) == fencing)
+
+    async def resign(self, timeout: float | None = None) -> bool:
+        """Lead no more: whether it did."""
+        assert self._ticket is not None, "resign without lead"
+        was_leader: bool = await self._runner.run(steps.one("release", self._ticket[1]), timeout)
+        return was_leader
+
+    @property
+    def leader(self) -> tuple[int, Any] | None:
+        """The leader's fencing token and what it says, as they are here and now."""
+        return next(iter(self._machine.held.values()), None)
+
+
+class Barrier(Of):
+    """See `rondo.recipes.Barrier`."""
+
+    PREFIX = "barrier:"
+    MACHINE = Meetings
+    _machine: Meetings
+
+    def __init__(self, cluster: Cluster, name: str, parties: int, *, timeout: float = TIMEOUT_S) -> None:
+        self._parties = parties
+        super().__init__(cluster, name, timeout=timeout)
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Return when all are there."""
+        await self._runner.run(steps.meet(self._machine, self._runner.desk.next_ticket(), self._parties), timeout)
+
+
+class Job:
+    """See `rondo.recipes.Job`: `async with job:`."""
+
+    def __init__(self, queue: Queue, item: int, value: Any) -> None:
+        self._queue = queue
+        self.item = item
+        self.value = value
+
+    async def done(self, timeout: float | None = None) -> None:
+        """It is done. Raises NotExist if somebody else has it meanwhile."""
+        await self._queue.done(self.item, timeout)
+
+    async def back(self, timeout: float | None = None) -> None:
+        """It is not done: the next one gets it."""
+        await self._queue.back(self.item, timeout)
+
+    async def __aenter__(self) -> Any:
+        return self.value
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await (self.done() if kind is None else self.back())
+
+
+class Queue(Of):
+    """See `rondo.recipes.Queue`."""
+
+    PREFIX = "queue:"
+    MACHINE = Jobs
+    _machine: Jobs
+
+    def __init__(self, cluster: Cluster, name: str, *, items_max: int = ITEMS_MAX, timeout: float = TIMEOUT_S) -> None:
+        self._items_max = items_max
+        super().__init__(cluster, name, timeout=timeout)
+
+    async def put(self, value: Any, timeout: float | None = None) -> int:
+        """One more item; its number. Raises QueueFull."""
+        return await self._runner.run(steps.put(value, self._items_max), timeout)
+
+    async def get(self, timeout: float | None = None, *, blocking: bool = True) -> Job | None:
+        """The next item; None if not `blocking` and there is none."""
+        given = await self._runner.run(steps.take(self._machine, self._runner.desk.next_ticket(), blocking), timeout)
+        return None if given is None else Job(self, *given)
+
+    async def done(self, item: int, timeout: float | None = None) -> None:
+        """An item is done. Raises NotExist."""
+        await self._runner.run(steps.done(item), timeout)
+
+    async def back(self, item: int, timeout: float | None = None) -> None:
+        """An item is not done."""
+        await self._runner.run(steps.one("back", item), timeout)
+
+    def __len__(self) -> int:
+        return len(self._machine.line)
+
+
+class Once(Of):
+    """See `rondo.recipes.Once`; what is done may be a coroutine function."""
+
+    PREFIX = "once:"
+    MACHINE = Single
+    _machine: Single
+
+    async def run(self, do: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Call `do()`, unless somebody has; what it returned."""
+        ticket = self._runner.desk.next_ticket()
+        if not await self._runner.run(steps.claim(self._machine, ticket), timeout):
+            return copy.deepcopy(self._machine.result)
+        try:
+            result = do()
+            if asyncio.iscoroutine(result):
+                result = await result
+        except BaseException:
+            self._runner.desk.must_do(Do(("give_up", ticket[1]), must=True))
+            raise
+        await self._runner.run(steps.one("finish", ticket[1], result), timeout)
+        return result
+
+    @property
+    def is_done(self) -> bool:
+        """As it is here and now."""
+        return self._machine.is_done

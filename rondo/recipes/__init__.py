@@ -1,0 +1,45 @@
+"""Replicated state and coordination, on process groups: what every application needs, and few get right alone.
+
+    from rondo.recipes import Dict, Lock
+
+    with rondo.connect() as cluster:
+        with Dict(cluster, "settings") as settings:
+            settings["colour"] = "blue"
+        with Lock(cluster, "backup") as token:
+            back_up(token.fencing)
+
+docs/RECIPES.md says what each promises. `rondo.aio.recipes` has the same names for asyncio. They are made of nothing
+but the public interface of `rondo`.
+"""
+
+from rondo.recipes.blocking import (
+    Barrier,
+    Counter,
+    Dict,
+    Election,
+    Job,
+    Lock,
+    Once,
+    Permit,
+    Queue,
+    Semaphore,
+)
+from rondo.recipes.errors import Refused
+from rondo.recipes.state_machine import Replicated, StateMachine, replicated
+
+__all__ = [
+    "Barrier",
+    "Counter",
+    "Dict",
+    "Election",
+    "Job",
+    "Lock",
+    "Once",
+    "Permit",
+    "Queue",
+    "Refused",
+    "Replicated",
+    "Semaphore",
+    "StateMachine",
+    "replicated",
+]

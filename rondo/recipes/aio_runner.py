@@ -1,0 +1,212 @@
+"""The shell for asyncio: tasks take the events of the group, send, and look at the time; callers wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rondo import Disconnected, Error, Guarantee, NotExist
+from rondo.quorum import Quorate
+from rondo.recipes.desk import TICK_S, Desk, Hooks, log
+from rondo.recipes.machines import unpack
+from rondo.recipes.runner import LEAVE_S, RETRY_S
+from rondo.recipes.steps import Do, Read, Steps, Until
+
+if TYPE_CHECKING:
+    from rondo.aio import Cluster, Group
+    from rondo.recipes.core.machine import Machine
+
+T = TypeVar("T")
+
+
+class Runner:
+    """A replica in a group, at work in the event loop."""
+
+    def __init__(self, cluster: Cluster, group: str, machine: Machine, hooks: Hooks | None, timeout: float) -> None:
+        self.group_name = group
+        self.timeout = timeout
+        self.desk: Desk
+        self._cluster = cluster
+        self._machine = machine
+        self._hooks = hooks
+        self._group: Group
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiters: set[asyncio.Event] = set()
+        self._to_send = asyncio.Event()
+
+    async def start(self) -> None:
+        """Join; returns when it has the state. Raises NoQuorum, Timeout, Exists, ..."""
+        self.desk = Desk(
+            self._cluster, self.group_name, self._machine, await self._cluster.quorum.status(), self._hooks
+        )
+        self._group = await self._cluster.cpg.join(self.group_name, timeout=self.timeout)
+        self._tasks = [asyncio.create_task(each) for each in (self._take(), self._send(), self._tick(), self._feed())]
+        try:
+            await self._wait_until(lambda: True, self._deadline_s(None), may_wait_for_quorum=False)
+        except BaseException:
+            await self.close()
+            raise
+
+    # -- tasks ---------------------------------------------------------------------------------------------------
+
+    async def _take(self) -> None:
+        while True:
+            try:
+                event = await self._group.poll()
+            except (Disconnected, NotExist) as error:
+                self.desk.end(error)
+                self._something_happened()
+                return
+            if event is not None:
+                self.desk.event(event, time.monotonic_ns())
+                self._something_happened()
+
+    async def _send(self) -> None:
+        outbox = self.desk.replica.outbox
+        while True:
+            await self._to_send.wait()
+            self._to_send.clear()
+            while outbox:
+                try:
+                    await self._group.mcast(outbox.popleft(), Guarantee.SAFE)
+                except Error as error:
+                    self.desk.end(error)
+                    self._something_happened()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.desk.tick(time.monotonic_ns())
+            self._something_happened()
+
+    async def _feed(self) -> None:
+        while not self._cluster.is_closed:
+            with contextlib.suppress(Error):  # the node, or its control process, may be away: it is asked again
+                async for change in self._cluster.quorum.watch(current=True):
+                    if isinstance(change, Quorate):
+                        self.desk.quorate(change, time.monotonic_ns())
+                        self._something_happened()
+            await asyncio.sleep(RETRY_S)
+
+    def _something_happened(self) -> None:
+        if self.desk.replica.outbox:
+            self._to_send.set()
+        for waiter in self._waiters:
+            waiter.set()
+        for call in self.desk.take_told():
+            try:
+                call()
+            except Exception:  # the application's own: it must not end this task
+                log.exception("%s: a callback has raised", self.group_name)
+
+    # -- callers -------------------------------------------------------------------------------------------------
+
+    async def do(self, command: bytes, timeout: float | None = None) -> bytes:
+        """A command; what comes of it. Raises Refused, NoQuorum, Timeout."""
+        over = asyncio.Event()
+        value: bytes = await self._wait_for(self.desk.do(command, over.set), over, self._deadline_s(timeout))
+        return value
+
+    async def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
+        """What is seen at a place in the order."""
+        over = asyncio.Event()
+        value: T = await self._wait_for(self.desk.read(look, over.set), over, self._deadline_s(timeout))
+        return value
+
+    async def _wait_for(self, call: Any, over: asyncio.Event, deadline_s: float) -> Any:
+        self._something_happened()
+        late: Error | None = None
+        try:
+            async with asyncio.timeout(deadline_s - time.monotonic()):
+                await over.wait()
+        except TimeoutError:
+            pass
+        finally:
+            if not call.is_over:
+                late = self.desk.give_up(call)
+        if late is not None:
+            raise late
+        if call.error is not None:
+            raise call.error
+        return call.value
+
+    async def run(self, recipe: Steps[T], timeout: float | None = None) -> T:
+        """Carry out the steps of a recipe."""
+        deadline_s = self._deadline_s(timeout)
+        given: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                step = recipe.throw(error) if error is not None else recipe.send(given)
+            except StopIteration as stop:
+                value: T = stop.value
+                return value
+            given = error = None
+            try:
+                given = await self._step(step, deadline_s)
+            except Error as raised:
+                error = raised
+            except asyncio.CancelledError:
+                self._undo(recipe)
+                raise
+
+    def _undo(self, recipe: Steps[T]) -> None:
+        """The caller was cancelled: what the recipe has begun is given back."""
+        with contextlib.suppress(_Cancelled, StopIteration):
+            step = recipe.throw(_Cancelled("cancelled"))
+            if isinstance(step, Do) and step.must:
+                self.desk.must_do(step)
+                self._something_happened()
+        recipe.close()
+
+    async def _step(self, step: Do | Read | Until, deadline_s: float) -> Any:
+        match step:
+            case Do(must=True):
+                self.desk.must_do(step)
+                self._something_happened()
+                return None
+            case Do():
+                return unpack(await self.do(step.packed(), deadline_s - time.monotonic()))
+            case Read(look=look):
+                return await self.read(look, deadline_s - time.monotonic())
+            case Until(true=true):
+                return await self._wait_until(true, deadline_s)
+
+    async def _wait_until(
+        self, true: Callable[[], bool], deadline_s: float, *, may_wait_for_quorum: bool = True
+    ) -> None:
+        changed = asyncio.Event()
+        self._waiters.add(changed)
+        try:
+            async with asyncio.timeout(deadline_s - time.monotonic()):
+                while not (self.desk.is_ready and true()):
+                    if not may_wait_for_quorum:
+                        self.desk.check()
+                    if self.desk.ended is not None:
+                        raise self.desk.ended
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            raise self.desk.late() from None
+        finally:
+            self._waiters.discard(changed)
+
+    def _deadline_s(self, timeout: float | None) -> float:
+        return time.monotonic() + (self.timeout if timeout is None else timeout)
+
+    async def close(self) -> None:
+        """Leave the group: for the others this process is gone."""
+        with contextlib.suppress(Error):  # it may be out already; a node that is away takes it out
+            await self._group.leave(timeout=LEAVE_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.desk.end(Disconnected(f"{self.group_name} was closed"))
+        self._something_happened()
+
+
+class _Cancelled(Error):  # noqa: N818 - nobody sees it
+    """Thrown into a recipe whose caller was cancelled."""

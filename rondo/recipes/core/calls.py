@@ -1,0 +1,99 @@
+"""The own commands that are not over: numbered, batched, sent again until a result is known.
+
+At most `MESSAGES_MAX` messages are on their way at once. What is asked for meanwhile waits and travels together: the
+more callers there are, the larger the batches, without a clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from rondo.recipes.core.wire import Commands, Reads
+
+MESSAGES_MAX = 32
+BATCH_COMMANDS_MAX = 512
+BATCH_BYTES_MAX = 256 * 1024
+
+
+class Calls:
+    """Commands and reads of one author."""
+
+    def __init__(self, author: bytes) -> None:
+        self._author = author
+        self.open: dict[int, bytes] = {}
+        """Commands without a result, by number, ascending."""
+        self.reads: set[int] = set()
+        """Reads that wait for their place in the order."""
+        self._unsent: deque[int] = deque()
+        self._unsent_reads: set[int] = set()
+        self._reads_by_stamp: dict[int, set[int]] = {}
+        self._on_the_way: set[int] = set()
+        self._last_number = 0
+        self._last_stamp = 0
+
+    @property
+    def low(self) -> int:
+        """All commands below are over."""
+        return next(iter(self.open), self._last_number + 1)
+
+    def add(self, command: bytes) -> int:
+        """A new command; its number."""
+        self._last_number += 1
+        self.open[self._last_number] = command
+        self._unsent.append(self._last_number)
+        return self._last_number
+
+    def add_read(self) -> int:
+        """A new read; its number."""
+        self._last_number += 1
+        self.reads.add(self._last_number)
+        self._unsent_reads.add(self._last_number)
+        return self._last_number
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for it any more. If it was not sent it never will be."""
+        self.open.pop(number, None)
+        self.reads.discard(number)
+        self._unsent_reads.discard(number)
+
+    def send_again(self) -> None:
+        """What was sent so far may be lost: all that is open goes out again."""
+        self._unsent = deque(self.open)
+        self._unsent_reads = set(self.reads)
+        self._on_the_way.clear()
+        self._reads_by_stamp.clear()
+
+    def came_back(self, stamp: int) -> None:
+        """A message of commands has its place in the order."""
+        self._on_the_way.discard(stamp)
+
+    def reads_due(self, stamp: int) -> list[int]:
+        """The reads whose place in the order this is."""
+        self._on_the_way.discard(stamp)
+        return sorted(self._reads_by_stamp.pop(stamp, set()) & self.reads)
+
+    def messages(self) -> list[Commands | Reads]:
+        """What may be sent now."""
+        found: list[Commands | Reads] = []
+        while self._unsent and len(self._on_the_way) < MESSAGES_MAX:
+            items: list[tuple[int, bytes]] = []
+            size = 0
+            while self._unsent and len(items) < BATCH_COMMANDS_MAX and size < BATCH_BYTES_MAX:
+                number = self._unsent.popleft()
+                command = self.open.get(number)
+                if command is not None:
+                    items.append((number, command))
+                    size += len(command)
+            if items:
+                found.append(Commands(self._author, self._next_stamp(), self.low, tuple(items)))
+        if self._unsent_reads and len(self._on_the_way) < MESSAGES_MAX:
+            stamp = self._next_stamp()
+            self._reads_by_stamp[stamp] = self._unsent_reads
+            self._unsent_reads = set()
+            found.append(Reads(self._author, stamp))
+        return found
+
+    def _next_stamp(self) -> int:
+        self._last_stamp += 1
+        self._on_the_way.add(self._last_stamp)
+        return self._last_stamp

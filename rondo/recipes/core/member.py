@@ -1,0 +1,215 @@
+"""What a replica keeps, what its shell asks of it, and what it says: all but what it makes of events (`replica.py`)."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from rondo.recipes.core.calls import Calls
+from rondo.recipes.core.formation import ABANDON_MS, Formation
+from rondo.recipes.core.givers import Givers
+from rondo.recipes.core.machine import Machine, Notice, NotReady, Ready
+from rondo.recipes.core.state import State
+from rondo.recipes.core.transfer import Entry, Getting
+from rondo.recipes.core.wire import (
+    NO_ERA,
+    Done,
+    Era,
+    Hello,
+    Letter,
+    MemberId,
+    Merged,
+    RingId,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Phase(Enum):
+    """Whether the group goes on, as far as this member knows."""
+
+    OUT = "out"
+    NEW = "new"
+    OPEN = "open"
+    FORMED = "formed"
+
+
+class Member:
+    """`outbox` has what is to be sent (SAFE), `notices` what the application is to be told."""
+
+    def __init__(
+        self, me: MemberId, author: bytes, machine: Machine, *, has_votes: bool = True, abandon_ms: int = ABANDON_MS
+    ) -> None:
+        """`author`: bytes that no other replica has, and no earlier one had."""
+        self.me = me
+        self.author = author
+        self.outbox: deque[bytes] = deque()
+        self.notices: deque[Notice] = deque()
+        self.refused: Counter[str] = Counter()
+        """Messages without effect, by reason."""
+        self.calls = Calls(author)
+        self.state = State(author, machine)
+        self.phase = Phase.OUT
+        self.members: tuple[MemberId, ...] = ()
+        self.is_holder = False
+        self.is_live = False
+        """Whether the state is that of the group: a holder's, or that of one who has just caught up."""
+        self._has_votes = has_votes
+        self._formation = Formation(has_votes, abandon_ms)
+        self._givers = Givers(me, self.state)
+        self._getting: Getting | None = None
+        self._ring: RingId | None = None
+        self._nodes: tuple[int, ...] = ()
+        self._quorum: tuple[RingId, bool] | None = None
+        self._awaits_ring = False
+        self._is_suspended = False
+        self._is_sound = False
+        self._is_guess = False
+        self._knows = NO_ERA
+        self._known_holders: dict[bytes, MemberId] = {}
+        self._was_ready = False
+        self._life = 0
+        self._token = 0
+        self._asked_ns = 0
+        self._decided_ns: int | None = None
+        self._now_ns = 0
+        self._to_merge: dict[tuple[bytes, int], bytes] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether commands are carried out here."""
+        return self.phase is Phase.FORMED and self.is_holder and not self._is_suspended
+
+    @property
+    def is_without_quorum(self) -> bool:
+        """Whether this side is known not to have it."""
+        return self._has_votes and self._quorum is not None and not self._quorum[1]
+
+    def do(self, command: bytes) -> int:
+        """A command; its number, which its `Outcome` will have."""
+        number = self.calls.add(command)
+        self._flush()
+        return number
+
+    def read(self) -> int:
+        """A place in the order; its number, which its `Outcome` will have."""
+        number = self.calls.add_read()
+        self._flush()
+        return number
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for this command or read any more. It may be done all the same."""
+        self.calls.forget(number)
+
+    def merge(self, commands: Iterable[tuple[bytes, int, bytes]]) -> None:
+        """Commands of `Lost`, to be done on the history that went on; each once, whoever asks for it."""
+        new = {(author, number): command for author, number, command in commands}
+        self._to_merge.update(new)
+        if self.is_ready:
+            self._send_merged(new)
+
+    def _guess(self, ring: RingId, nodes: Iterable[int]) -> None:
+        """Who has just joined is told no ring. It is the latest that it hears of, until the group says so."""
+        if self._ring is None or (self._is_guess and ring[1] > self._ring[1]):
+            self._ring, self._is_guess = ring, True
+            self._nodes = tuple(nodes)
+
+    @property
+    def _has_quorum(self) -> bool:
+        return not self._has_votes or (self._quorum is not None and self._quorum == (self._ring, True))
+
+    def _out(self, why: str) -> None:
+        self.phase = Phase.OUT
+        self.is_live = self.is_holder = self._is_sound = self._awaits_ring = False
+        self._ring = self._getting = None
+        self._givers.forget_all()
+        self._not_ready(why)
+
+    def _hello(self) -> None:
+        self._token += 1
+        self._asked_ns = self._now_ns
+        history, getting = self.state.history, self._getting
+        if not history.is_blank:
+            self._known_holders = history.holders
+        begun = None
+        if getting is not None and getting.shadow is not None:
+            begun = (getting.origin, getting.parts, getting.shadow.fingerprint)
+        self._send(
+            Hello(
+                self.author,
+                self._life,
+                self._token,
+                self._ring if self.phase is Phase.OPEN else None,
+                history.fingerprint,
+                self._is_sound,
+                tuple(sorted((author, *member) for author, member in self._known_holders.items())),
+                max(self._knows, history.era),
+                tuple(tuple(sorted(each)) for each in history.doubts),
+                begun,
+                getting.givers if getting is not None else (),
+                self.members,
+            )
+        )
+
+    def _know(self, era: Era, holders: dict[bytes, MemberId]) -> None:
+        """Others have a state of this era."""
+        self._knows = max(self._knows, era)
+        self._known_holders = holders
+
+    def _go_on(self) -> None:
+        """This member has the state, and is known to have it."""
+        self.notices += self.state.settle(self.calls)
+        self.calls.send_again()
+        self._send_merged(self._to_merge)
+        self._tell_ready()
+
+    def _apply(self, entry: Entry) -> None:
+        """An entry changes the state."""
+        self.notices += self.state.apply(entry, self.calls)
+        letter = entry.letter
+        if isinstance(letter, Done) and letter.era == self.state.history.era:
+            self._givers.forget(letter.author)
+            if entry.sender == self.me and not self.is_holder:
+                self.is_holder = True
+                if entry.is_certain:
+                    self._go_on()
+        elif isinstance(letter, Merged) and entry.is_certain:
+            for author, number, _ in letter.items:
+                self._to_merge.pop((author, number), None)
+
+    def _keep(self, entry: Entry) -> None:
+        """An entry for when the state is there."""
+        assert self._getting is not None
+        if not self._getting.keep(entry):
+            self.refused["too much has come while the state was on its way"] += 1
+            self._getting = None
+            self._hello()
+
+    def _send(self, letter: Letter) -> None:
+        self.outbox.append(encode(letter))
+
+    def _send_merged(self, commands: dict[tuple[bytes, int], bytes]) -> None:
+        if commands:
+            self._send(Merged(self.author, tuple((*key, command) for key, command in commands.items())))
+
+    def _flush(self) -> None:
+        """Send what may be sent."""
+        if self.is_ready:
+            for call in self.calls.messages():
+                self._send(call)
+        if self.phase is Phase.FORMED and self.is_holder:
+            for letter in self._givers.messages():
+                self._send(letter)
+
+    def _tell_ready(self) -> None:
+        if self.is_ready and not self._was_ready:
+            self._was_ready = True
+            self.notices.append(Ready())
+
+    def _not_ready(self, why: str) -> None:
+        if self._was_ready:
+            self._was_ready = False
+            self.notices.append(NotReady(why))

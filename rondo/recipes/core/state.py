@@ -1,0 +1,112 @@
+"""The state of one replica and what belongs to it: its history, the authors' sessions, and what was done lately.
+
+An entry is a message or a change of membership, at its place in the order. All replicas that have the state of the
+group apply the same entries, and nothing else changes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from rondo.recipes.core.history import History
+from rondo.recipes.core.machine import Notice, Outcome
+from rondo.recipes.core.sessions import Result, Sessions
+from rondo.recipes.core.transfer import advance
+from rondo.recipes.core.wire import Commands, Form, Merged
+
+if TYPE_CHECKING:
+    from rondo.recipes.core.calls import Calls
+    from rondo.recipes.core.machine import Machine
+    from rondo.recipes.core.transfer import Entry, Getting
+
+JOURNAL_COMMANDS_MAX = 10_000
+JOURNAL_BYTES_MAX = 16 * 1024 * 1024
+Command = tuple[bytes, int, bytes]
+"""Author, number, command."""
+
+
+class State:
+    """What a snapshot holds, and the journal, from which it is told what a lost history had more."""
+
+    def __init__(self, author: bytes, machine: Machine) -> None:
+        self.machine = machine
+        self.history = History()
+        self.sessions = Sessions()
+        self._author = author
+        self._journal: deque[Command] = deque()
+        self._journal_bytes = 0
+        self.journal_dropped = 0
+        """Commands that the journal had no room for any more: if they are lost, they are not told."""
+
+    def apply(self, entry: Entry, calls: Calls) -> list[Notice]:
+        """One entry; the outcomes of own commands that are certain with it."""
+        advance(self.history, entry)
+        letter = entry.letter
+        match letter:
+            case Commands():
+                return self._commands(letter, entry, calls)
+            case Merged():
+                for author, number, command in letter.items:
+                    if not self.sessions.is_done(author, number) and self.sessions.is_new_merge(author, number):
+                        self._run(author, number, command)
+            case Form() | None:
+                for author in self.sessions.present(entry.members):
+                    self.machine.gone(author)
+        return []
+
+    def _commands(self, letter: Commands, entry: Entry, calls: Calls) -> list[Notice]:
+        session = self.sessions.heard(letter.author, entry.sender, letter.low)
+        is_own = letter.author == self._author
+        outcomes: list[Notice] = []
+        for number, command in letter.items:
+            if number < session.low:
+                continue
+            if number not in session.results:
+                session.results[number] = self._run(letter.author, number, command)
+            if is_own and entry.is_certain and number in calls.open:
+                calls.forget(number)
+                outcomes.append(Outcome(number, *session.results[number]))
+        return outcomes
+
+    def _run(self, author: bytes, number: int, command: bytes) -> Result:
+        self._journal.append((author, number, command))
+        self._journal_bytes += len(command)
+        while len(self._journal) > JOURNAL_COMMANDS_MAX or self._journal_bytes > JOURNAL_BYTES_MAX:
+            self._journal_bytes -= len(self._journal.popleft()[2])
+            self.journal_dropped += 1
+        try:
+            return True, self.machine.apply(author, command)
+        except Exception as error:  # the application's own: it is the result of the command, here and everywhere
+            return False, f"{type(error).__name__}: {error}".encode()
+
+    def settle(self, calls: Calls) -> list[Notice]:
+        """The group has gone on with this state: what of the own commands is in it is done."""
+        outcomes: list[Notice] = []
+        for number in list(calls.open):
+            result = self.sessions.result(self._author, number)
+            if result is not None:
+                calls.forget(number)
+                outcomes.append(Outcome(number, *result))
+        return outcomes
+
+    def adopt(self, getting: Getting) -> list[Command]:
+        """Be the state that has come. Gives what the own history has done lately, unless it is the same one."""
+        assert getting.base is not None
+        before = list(self._journal)
+        self.history = getting.base
+        if getting.is_same:
+            return []
+        self.sessions = Sessions.restored(getting.sessions)
+        self.machine.restore(getting.take_pieces())
+        self._journal.clear()
+        self._journal_bytes = 0
+        return before
+
+    def not_done(self, commands: list[Command], calls: Calls) -> tuple[Command, ...]:
+        """Those that are not part of this state, but for own ones, which are sent again by themselves."""
+        return tuple(
+            (author, number, command)
+            for author, number, command in commands
+            if not self.sessions.is_done(author, number) and not (author == self._author and number in calls.open)
+        )

@@ -1,0 +1,222 @@
+"""What both shells share: a replica, the calls that wait for it, and what the application is told.
+
+Not for several threads at once: the shell for threads has a lock, that for asyncio has a loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rondo import Error, Event, NoQuorum, Timeout
+from rondo.quorum import Quorate, QuorumStatus
+from rondo.recipes.core.machine import Lost, Machine, Notice, NotReady, Outcome, Progress, Ready
+from rondo.recipes.core.replica import Replica
+from rondo.recipes.errors import Refused
+from rondo.recipes.steps import Do
+
+AUTHOR_BYTES = 12
+TIMEOUT_S = 30.0
+"""How long a call waits unless it is told otherwise."""
+TICK_S = 0.1
+MS_TO_NS = 1_000_000
+
+log = logging.getLogger("rondo.recipes")
+_told_of_votes: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Connections of which it was said that their nodes count no votes."""
+
+
+class Hooks(Protocol):
+    """What the application may want to know."""
+
+    def progress(self, pieces: int, bytes_come: int) -> None:
+        """Pieces of the state have come."""
+
+    def lost_commands(self, commands: list[bytes]) -> None:
+        """This replica's history was thrown away; these commands are not in the one that goes on."""
+
+    def merge(self, command: bytes) -> bytes | None:
+        """A lost command as it is to be done on the history that goes on; None: not at all."""
+
+    def state_changed(self, state: str) -> None:
+        """`ready`, or why not."""
+
+
+@dataclass(eq=False)
+class Call:
+    """A command or read that somebody waits for."""
+
+    number: int
+    wake: Callable[[], None]
+    look: Callable[[], Any] | None = None
+    is_over: bool = False
+    error: BaseException | None = None
+    value: Any = None
+
+
+class Desk:
+    """A replica and its callers."""
+
+    def __init__(self, cluster: Any, name: str, machine: Machine, status: QuorumStatus, hooks: Hooks | None) -> None:
+        self.name = name
+        self.machine = machine
+        self.author = os.urandom(AUTHOR_BYTES)
+        self.has_votes = status.provider is not None
+        if not self.has_votes and cluster not in _told_of_votes:
+            _told_of_votes.add(cluster)
+            log.warning(
+                "%s: this cluster counts no votes: every side of a split goes on, with a history of its own", name
+            )
+        me = (cluster.node_id, cluster.pid)
+        self.replica = Replica(me, self.author, machine, has_votes=self.has_votes)
+        self.ended: Error | None = None
+        self.why_not_ready = "it has not joined yet"
+        self.tickets = 0
+        self._hooks = hooks
+        self._calls: dict[int, Call] = {}
+        self._told: deque[Callable[[], None]] = deque()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether commands are carried out here."""
+        return self.ended is None and self.replica.is_ready
+
+    def next_ticket(self) -> tuple[bytes, int]:
+        """A name for something that is asked for: no other has it."""
+        self.tickets += 1
+        return self.author, self.tickets
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise why nothing can be done here: NoQuorum, or what has ended the connection."""
+        if self.ended is not None:
+            raise self.ended
+        if self.replica.is_without_quorum and not self.replica.is_ready:
+            raise NoQuorum(f"{self.name}: this side has no quorum")
+
+    def do(self, command: bytes, wake: Callable[[], None]) -> Call:
+        """A command is on its way."""
+        self.check()
+        call = Call(self.replica.do(command), wake)
+        self._calls[call.number] = call
+        return call
+
+    def must_do(self, step: Do) -> None:
+        """A command that nobody waits for, quorum or not."""
+        if self.ended is None:
+            self.replica.do(step.packed())
+
+    def read(self, look: Callable[[], Any], wake: Callable[[], None]) -> Call:
+        """A look at the state is on its way."""
+        self.check()
+        call = Call(self.replica.read(), wake, look)
+        self._calls[call.number] = call
+        return call
+
+    def give_up(self, call: Call) -> Error:
+        """It has no time left: what to raise."""
+        self._calls.pop(call.number, None)
+        self.replica.forget(call.number)
+        return self.late()
+
+    def late(self) -> Error:
+        """What to raise when there is no time left."""
+        if self.ended is not None:
+            return self.ended
+        if self.replica.is_without_quorum:
+            return NoQuorum(f"{self.name}: this side has no quorum")
+        why = "" if self.replica.is_ready else f" ({self.why_not_ready})"
+        return Timeout(f"{self.name}: it was not done in time, and may be done still{why}")
+
+    def end(self, error: Error) -> None:
+        """Nothing more will happen."""
+        if self.ended is not None:
+            return
+        self.ended = error
+        for call in self._calls.values():
+            call.error, call.is_over = error, True
+            call.wake()
+        self._calls.clear()
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
+    def event(self, event: Event, now_ns: int) -> None:
+        """An event of the group."""
+        self.replica.handle(event, now_ns)
+        self._take_notices()
+
+    def quorate(self, change: Quorate, now_ns: int) -> None:
+        """What the node says of quorum."""
+        ring = (change.ring.representative, change.ring.sequence)
+        self.replica.quorum(ring, change.members, change.quorate, now_ns)
+        self._take_notices()
+
+    def tick(self, now_ns: int) -> None:
+        """Time has passed."""
+        self.replica.tick(now_ns)
+        self._take_notices()
+
+    def take_told(self) -> Iterable[Callable[[], None]]:
+        """What the application is to be told, as calls to be made without a lock."""
+        told, self._told = self._told, deque()
+        return told
+
+    def tell(self, call: Callable[[], None]) -> None:
+        """Something else to be told."""
+        self._told.append(call)
+
+    def _take_notices(self) -> None:
+        notices = self.replica.notices
+        while notices:
+            self._take(notices.popleft())
+
+    def _take(self, notice: Notice) -> None:
+        hooks = self._hooks
+        match notice:
+            case Outcome():
+                self._outcome(notice)
+            case Ready():
+                self.why_not_ready = ""
+                if hooks is not None:
+                    self.tell(lambda: hooks.state_changed("ready"))
+            case NotReady(why=why):
+                self.why_not_ready = why
+                if hooks is not None:
+                    self.tell(lambda: hooks.state_changed(why))
+            case Progress(pieces=pieces, bytes=bytes_come):
+                if hooks is not None:
+                    self.tell(lambda: hooks.progress(pieces, bytes_come))
+            case Lost(commands=commands):
+                log.warning(
+                    "%s: a history was thrown away with %d commands that nobody else has", self.name, len(commands)
+                )
+                if hooks is not None:
+                    self._lost(hooks, commands)
+
+    def _lost(self, hooks: Hooks, commands: tuple[tuple[bytes, int, bytes], ...]) -> None:
+        merged = [(author, number, hooks.merge(command)) for author, number, command in commands]
+        again = [(author, number, command) for author, number, command in merged if command is not None]
+        if again:
+            self.replica.merge(again)
+        left = [command for (_, _, command), each in zip(commands, merged, strict=True) if each[2] is None]
+        self.tell(lambda: hooks.lost_commands(left))
+
+    def _outcome(self, outcome: Outcome) -> None:
+        call = self._calls.pop(outcome.number, None)
+        if call is None:
+            return
+        call.is_over = True
+        try:
+            if not outcome.is_done:
+                call.error = Refused(outcome.value.decode())
+            else:
+                call.value = call.look() if call.look is not None else outcome.value
+        except Exception as error:  # what the caller's look has raised is the caller's
+            call.error = error
+        call.wake()

@@ -1,0 +1,9 @@
+"""What recipes raise besides the errors of `rondo`."""
+
+from __future__ import annotations
+
+from rondo import FailedOperation
+
+
+class Refused(FailedOperation):
+    """The command was carried out, and what carried it out has raised: its text, the same on all replicas."""

@@ -1,0 +1,180 @@
+"""`StateMachine`, which you derive from, and `@replicated` methods; and what all recipes for threads have."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from rondo.recipes.desk import TIMEOUT_S
+from rondo.recipes.machines import pack, unpack
+from rondo.recipes.runner import Runner
+
+if TYPE_CHECKING:
+    from rondo import Cluster
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Recipe:
+    """What all recipes have. Use it in a `with` statement, or close it."""
+
+    PREFIX: ClassVar[str] = ""
+    """Of the group's name, so that different recipes of one name do not meet."""
+
+    _runner: Runner
+
+    @property
+    def name(self) -> str:
+        """The name of the process group."""
+        return self._runner.desk.name
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this process has the state of the group, and the group goes on."""
+        return self._runner.desk.is_ready
+
+    @property
+    def state(self) -> str:
+        """`ready`, or why it is not."""
+        return "ready" if self.is_ready else self._runner.desk.why_not_ready
+
+    def close(self) -> None:
+        """Leave the group. For the others this process is gone, with all that it holds."""
+        self._runner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<rondo.recipes.{type(self).__name__} {self.name!r}: {self.state}>"
+
+
+class StateMachine(Recipe):
+    """A state that you define, kept equal in all processes of a group. Derive from it:
+
+        class Bank(StateMachine):
+            def __init__(self, cluster, name):
+                self.balance = 0                      # the state before the first command; then:
+                super().__init__(cluster, name)
+            def apply(self, command): ...             # change the state; the same everywhere, so: no clock, no chance
+            def snapshot(self): ...                   # the state in pieces
+            def restore(self, pieces): ...            # be that
+
+        bank.do(b"deposit 10")                        # what `apply` has returned, once
+
+    All four are called in a thread of the recipe, never two at once.
+    """
+
+    PREFIX = "state:"
+
+    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
+        """Joins; returns when this process has the state. Raises NoQuorum, Timeout."""
+        self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout)
+
+    def apply(self, command: bytes) -> bytes:
+        """Carry out a command."""
+        raise NotImplementedError
+
+    def snapshot(self) -> Iterable[bytes]:
+        """The state as it is now, in pieces. A generator must not show what changes later."""
+        raise NotImplementedError
+
+    def restore(self, pieces: Iterable[bytes]) -> None:
+        """Be what the snapshot says."""
+        raise NotImplementedError
+
+    def do(self, command: bytes, timeout: float | None = None) -> bytes:
+        """Have a command carried out, once, everywhere; what `apply` returned for it.
+
+        Raises NoQuorum at once where this side has none; Refused for what `apply` raises; Timeout, after which it may
+        be done or not.
+        """
+        return self._runner.do(bytes(command), timeout)
+
+    def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
+        """What `look()` returns at a place in the order: everything is seen that was done before (linearizable)."""
+        return self._runner.read(look, timeout)
+
+    def local(self, look: Callable[[], T]) -> T:
+        """What `look()` returns here and now; perhaps not the latest, and without quorum perhaps never agreed on."""
+        return self._runner.local(look)
+
+    def progress(self, pieces: int, bytes_come: int) -> None:
+        """Called while the state comes."""
+
+    def lost_commands(self, commands: list[bytes]) -> None:
+        """Called when this process's history was thrown away for another, with what that one does not have."""
+
+    def merge(self, command: bytes) -> bytes | None:
+        """Called for each lost command: as it is to be done on the history that goes on, or None. Each is done once,
+        whichever processes want it."""
+        return None
+
+    def state_changed(self, state: str) -> None:
+        """Called with `ready`, or why it is not."""
+
+
+class Adapter:
+    """The core's view of the application's state."""
+
+    def __init__(self, machine: Any) -> None:
+        self._machine = machine
+
+    def apply(self, author: bytes, command: bytes) -> bytes:
+        """A command."""
+        result: bytes = self._machine.apply(command)
+        return result if result is not None else b""
+
+    def gone(self, author: bytes) -> None:
+        """The state does not know of processes."""
+
+    def snapshot(self) -> Iterable[bytes]:
+        """The state."""
+        pieces: Iterable[bytes] = self._machine.snapshot()
+        return pieces
+
+    def restore(self, pieces: Iterator[bytes]) -> None:
+        """Be that."""
+        self._machine.restore(pieces)
+
+
+def replicated(method: F) -> F:
+    """A method of a `Replicated` that is carried out on all replicas; the caller gets what it returned.
+
+    Arguments and result are what msgpack can hold.
+    """
+
+    @functools.wraps(method)
+    def call(self: Replicated, *arguments: Any, **keywords: Any) -> Any:
+        return unpack(self.do(pack([method.__name__, arguments, keywords])))
+
+    call.__replicated__ = method  # type: ignore[attr-defined]
+    return call  # type: ignore[return-value]
+
+
+class Replicated(StateMachine):
+    """An object whose `@replicated` methods change it everywhere. Its state is all attributes that do not begin with
+    an underscore, and they must be what msgpack can hold: set them before `super().__init__`."""
+
+    PREFIX = "object:"
+
+    def apply(self, command: bytes) -> bytes:
+        """Call the method."""
+        name, arguments, keywords = unpack(command)
+        method = getattr(getattr(type(self), name, None), "__replicated__", None)
+        if method is None:
+            raise ValueError(f"no replicated method {name!r}: another version of this class is in the group")
+        return pack(method(self, *arguments, **keywords))
+
+    def snapshot(self) -> Iterable[bytes]:
+        """All public attributes."""
+        return [pack({name: value for name, value in vars(self).items() if not name.startswith("_")})]
+
+    def restore(self, pieces: Iterable[bytes]) -> None:
+        """Set them."""
+        vars(self).update(unpack(b"".join(pieces)))

@@ -1,0 +1,98 @@
+"""Mutants of the replica that the recipes stand on."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tests.mutants.mutant import Area, Mutant
+
+_C = "rondo/recipes/core/"
+_T = "tests/unit/recipes/"
+_recipe = partial(Mutant, Area.RECIPES)
+
+MUTANTS = (
+    _recipe(
+        _C + "state.py",
+        "            if number not in session.results:\n",
+        "            if True:\n",
+        "a command that comes again is not done again",
+        (_T + "test_replica.py",),
+    ),
+    _recipe(
+        _C + "state.py",
+        "            if is_own and entry.is_certain and number in calls.open:",
+        "            if is_own and number in calls.open:",
+        "a command that came as transitional is not acknowledged",
+        (_T + "test_random_faults.py",),
+    ),
+    _recipe(
+        _C + "replica.py",
+        "        if is_certain and self.phase is Phase.FORMED and self.is_holder and not self._awaits_ring:",
+        "        if self.phase is not Phase.OUT:",
+        "a read is answered only where the group goes on, and where all of the ring have it",
+        (_T + "test_linearizable.py",),
+    ),
+    _recipe(
+        _C + "replica.py",
+        " or self._ring is None or not self._has_quorum:",
+        " or self._ring is None:",
+        "nobody goes on without quorum",
+        (_T + "test_replica.py",),
+    ),
+    _recipe(
+        _C + "formation.py",
+        "            if all(is_majority(present, each, is_direct=is_direct) for each in needed):",
+        "            if needed:",
+        "an old state does not go on while a later one may exist",
+        (_T + "test_replica.py",),
+    ),
+    _recipe(
+        _C + "history.py",
+        "(is_direct and there > 0 and 2 * there == len(of))",
+        "(there > 0 and 2 * there == len(of))",
+        "half of the holders goes on only if it comes directly from where the state went on",
+        (_T + "test_replica.py",),
+    ),
+    _recipe(
+        _C + "transfer.py",
+        "        self.backlog.append(entry)\n",
+        "",
+        "commands that come while the state is on its way are kept",
+        (_T + "test_replica.py",),
+    ),
+    _recipe(
+        _C + "transfer.py",
+        "GIVERS = 2\n",
+        "GIVERS = 1\n",
+        "a deputy goes on where a giver has died",
+        (_T + "test_replica.py",),
+    ),
+    _recipe(
+        _C + "replica.py",
+        "        if own in form.holders and self.state.history.fingerprint == form.fingerprint:",
+        "        if not self.state.history.is_blank or own in form.holders:",
+        "who has another state than that with which the group goes on throws it away",
+        (_T + "test_random_faults.py",),
+    ),
+    _recipe(
+        _C + "sessions.py",
+        "            if session.is_present and session.member not in there:",
+        "            if False:",
+        "what a dead process held is given back",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        _C + "calls.py",
+        "        self._unsent = deque(self.open)\n",
+        "",
+        "a command whose outcome is unknown is sent again",
+        (_T + "test_replica.py",),
+    ),
+    _recipe(
+        _C + "formation.py",
+        "        if known == NO_ERA:\n",
+        "        if not with_state:\n",
+        "who knows that others have a state does not begin with an empty one",
+        (_T + "test_random_faults.py",),
+    ),
+)

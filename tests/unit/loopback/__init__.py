@@ -1,0 +1,1 @@
+"""The cluster without nodes, that applications test with."""

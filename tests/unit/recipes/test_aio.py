@@ -1,0 +1,134 @@
+"""The recipes for asyncio: the same names, the same behaviour."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import pytest
+
+import rondo
+from rondo import recipes as blocking
+from rondo.aio import recipes
+from rondo.aio.recipes import Barrier, Counter, Dict, Election, Lock, Once, Queue, Semaphore, StateMachine
+from rondo.testing import Loopback
+
+
+def run(test: Callable[[Loopback, Any, Any], Awaitable[None]]) -> None:
+    """With two processes, on nodes 1 and 2 of three."""
+
+    async def with_processes() -> None:
+        loopback = Loopback(nodes=3)
+        async with await loopback.connect_aio(1) as one, await loopback.connect_aio(2) as two:
+            async with asyncio.timeout(60):
+                await test(loopback, one, two)
+
+    asyncio.run(with_processes())
+
+
+def test_the_names_are_the_same() -> None:
+    assert set(blocking.__all__) - set(recipes.__all__) == {"Replicated", "replicated"}
+
+
+class Sum(StateMachine):
+    """Commands add up."""
+
+    total = 0
+
+    def apply(self, command: bytes) -> bytes:
+        self.total += int(command)
+        return b"%d" % self.total
+
+    def snapshot(self) -> Iterable[bytes]:
+        return [json.dumps(self.total).encode()]
+
+    def restore(self, pieces: Iterable[bytes]) -> None:
+        self.total = json.loads(b"".join(pieces))
+
+
+def test_a_state_machine_a_dict_and_a_counter() -> None:
+    async def test(_: Loopback, one: Any, two: Any) -> None:
+        async with Sum(one, "s") as first, Sum(two, "s") as second:
+            assert await first.do(b"3") == b"3"
+            assert await second.read(lambda: second.total) == 3
+            with pytest.raises(recipes.Refused):
+                await first.do(b"x")
+        async with Dict(one, "d") as mine, Dict(two, "d") as theirs:
+            seen: list[Any] = []
+            theirs.watch(lambda *change: seen.append(change))
+            await mine.set("a", 1)
+            assert await theirs.get("a", linearizable=True) == 1
+            assert (theirs["a"], len(theirs), list(theirs), seen) == (1, 1, ["a"], [("a", None, 1)])
+            assert await mine.delete("a") == 1
+            with pytest.raises(KeyError):
+                await mine.delete("a")
+        async with Counter(one, "c") as ours, Counter(two, "c") as others:
+            values = await asyncio.gather(*(each.add() for each in (ours, others) for _ in range(50)))
+            assert sorted(values) == list(range(1, 101))
+            assert await ours.get() == 100
+
+    run(test)
+
+
+def test_locks_semaphores_elections_and_barriers() -> None:
+    async def test(loopback: Loopback, one: Any, two: Any) -> None:
+        lock = await Lock(two, "l")
+        async with Lock(one, "l") as token:
+            assert token.is_held
+            assert await lock.acquire(blocking=False) is None
+            cancelled = asyncio.create_task(lock.acquire())
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+        permit = await lock.acquire()
+        assert permit is not None
+        assert permit.fencing > token.fencing
+        assert await lock.release()
+        async with Semaphore(one, "s", 2) as first, Semaphore(two, "s", 2) as second:
+            assert {first.fencing, second.fencing} == {1, 2}
+        first_election, second_election = await Election(one, "e"), await Election(two, "e")
+        await first_election.lead("one")
+        elected = asyncio.create_task(second_election.lead("two"))
+        assert await first_election.resign()
+        await elected
+        while first_election.leader != (2, "two"):
+            await asyncio.sleep(0.001)
+        barriers = [await Barrier(each, "b", 2) for each in (one, two)]
+        await asyncio.gather(*(each.wait() for each in barriers))
+        with pytest.raises(rondo.Timeout):
+            await barriers[0].wait(timeout=0.1)
+        loopback.partition({1}, {2, 3})
+        while barriers[0].is_ready:
+            await asyncio.sleep(0.01)
+        with pytest.raises(rondo.NoQuorum):
+            await barriers[0].wait()
+
+    run(test)
+
+
+def test_queues_and_once() -> None:
+    async def test(loopback: Loopback, one: Any, two: Any) -> None:
+        mine, theirs = await Queue(one, "q"), await Queue(two, "q")
+        await mine.put("a")
+        job = await mine.get()
+        assert job is not None
+        loopback.kill(one.blocking)
+        again = await theirs.get()
+        assert again is not None
+        async with again as value:
+            assert value == "a"
+        with pytest.raises(rondo.Disconnected):
+            await mine.put("b")
+        once = await Once(two, "o")
+
+        async def do() -> str:
+            return "done"
+
+        assert await once.run(do) == "done"
+        assert await once.run(lambda: pytest.fail("again")) == "done"
+        assert once.is_done
+
+    run(test)
