@@ -68,4 +68,4 @@ def test_a_scrape_costs_the_node_little() -> None:
 
 def _cpu_ms(cluster: DemoCluster) -> float:
     answers = ask_all(cluster.nodes[1].run_dir, 5.0)
-    return 1000 * sum(answer["cpu_seconds"] for answer in answers.values() if answer is not None)
+    return 1000 * sum(float(answer["cpu_seconds"]) for answer in answers.values() if answer is not None)
