@@ -15,7 +15,7 @@ from typing import Any
 
 from rondo.ipc.control import endpoint
 from rondo.ipc.endpoints import SocketError
-from rondo.ipc.local import Dealer
+from rondo.ipc.local_dealer import Dealer
 from rondo.ipc.trust import check_server
 from rondo.paths import PathError, check_directory
 from rondo.protocol.envelope import BusError, pack, unpack

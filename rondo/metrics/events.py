@@ -5,7 +5,7 @@ A counter that a newer service has and this table does not is shown all the same
 
 from __future__ import annotations
 
-from rondo.metrics import ring
+from rondo.metrics import groups, ring
 from rondo.metrics.metric import Kind, Metric, Values
 from rondo.metrics.seen import Seen
 
@@ -68,6 +68,16 @@ _GATEWAY = {
     "control_replies_dropped": "answers of control for which a client had no room",
     "event_blobs": "packets of events that were sent to clients",
     "bus_errors": "malformed envelopes",
+    "connections_refused": "connections that were not taken, because a user, or all, have too many",
+    "silent_refused": "connections that were not taken, because too many say nothing",
+    "silent_ended": "connections that said nothing for too long",
+    "half_frames_held": "connections that were not read on for a while, because too much is half sent",
+    "half_frames_ended": "connections that stood still with half an envelope while others waited",
+    "unread_ended": "connections that were ended because their client does not read",
+    "remote_displaced": "connections over TCP that had to make room before they had shown a key",
+    "remote_handshake_ended": "connections over TCP that showed no key in time",
+    "remote_refused": "connections over TCP beyond the bound of clients",
+    "remote_not_handed_on": "connections over TCP that could not be handed on",
     "laps": "messages of the gateway's own that keep the way warm (low_latency)",
 }
 _QB = {
@@ -139,6 +149,8 @@ def collect(seen: Seen, values: Values) -> None:
     for process, answer in seen.answers.items():
         for name, count in answer["counters"].items():
             if process == "totem" and (name in ring.COUNTED or name in ring.PARTS_OF_OTHERS or ring.is_refusal(name)):
+                continue
+            if process == "ipc_gateway" and name in groups.LEVELS:
                 continue
             if process == "control" and name.startswith(OF_CONTROL):
                 values.set(MESSAGES_REFUSED, count, name)

@@ -29,12 +29,23 @@ BACKLOG = Metric(
     "rondo_gateway_backlog_bytes", Kind.GAUGE, "What was sent to clients and not taken by them", ("of",), 2,
     {"all": "all clients", "worst": "the client that is furthest behind"},
 )  # fmt: skip
+LEVELS = {
+    "connections": "connections on the local socket",
+    "silent_connections": "those that have said nothing yet",
+    "half_frame_bytes": "bytes of envelopes that have not come whole",
+    "unread_bytes": "bytes that clients have not read",
+    "outbox_bytes": "bytes that wait for clients",
+    "remote_connections": "connections over TCP that have shown a key",
+    "remote_unproven": "connections over TCP that have not",
+}
+"""What stands among the gateway's counters and goes up and down."""
+LEVEL = Metric("rondo_gateway_level", Kind.GAUGE, "What the gateway has to bear now", ("of",), len(LEVELS), LEVELS)
 C_PROGRAMS = Metric(
     "rondo_qb_connections", Kind.GAUGE, "Connections of C programs by service", ("service",), 16,
 )  # fmt: skip
 C_BACKLOG = Metric("rondo_qb_events_waiting", Kind.GAUGE, "Events that C programs have not taken yet")
 
-METRICS = (GROUPS, GROUP_MEMBERS, SESSIONS, HELD_BYTES, LAG, CLIENTS, BACKLOG, C_PROGRAMS, C_BACKLOG)
+METRICS = (GROUPS, GROUP_MEMBERS, SESSIONS, HELD_BYTES, LAG, CLIENTS, BACKLOG, LEVEL, C_PROGRAMS, C_BACKLOG)
 
 
 def collect(seen: Seen, values: Values) -> None:
@@ -46,6 +57,8 @@ def collect(seen: Seen, values: Values) -> None:
         connected = sum(each["connected"] for each in sessions)
         values.set(CLIENTS, connected, "yes")
         values.set(CLIENTS, len(sessions) - connected, "no")
+        for name in LEVELS:
+            values.set(LEVEL, gateway["counters"].get(name), name)
         backlogs = [each["in_flight_bytes"] for each in sessions]
         values.set(BACKLOG, sum(backlogs), "all")
         values.set(BACKLOG, max(backlogs, default=0), "worst")

@@ -10,6 +10,7 @@ from typing import Any
 from rondo.config import NodeConfig
 from rondo.ipc.surveyor import Answers
 from rondo.node.supervision import survey
+from rondo.node.supervision.processes import Found
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -45,9 +46,9 @@ def look(run_dir: Path) -> Seen:
     return look_with(run_dir, survey.ask_all(run_dir), survey.configuration(run_dir))
 
 
-def look_with(run_dir: Path, answers: Answers, config: NodeConfig | None) -> Seen:
-    """The same, of who has asked already."""
-    status = survey.status_of(run_dir, answers, config)
+def look_with(run_dir: Path, answers: Answers, config: NodeConfig | None, running: list[Found] | None = None) -> Seen:
+    """The same, of who has asked already, and may know the processes."""
+    status = survey.status_of(run_dir, answers, config, running)
     pids = {name: each["pid"] for name, each in status["services"].items()}
     pids["supervisord"] = status["supervisor"]["pid"]
     usage = {name: found for name, pid in pids.items() if pid and (found := usage_of(pid))}

@@ -176,7 +176,7 @@ KINDS = (
         "client.cut", "an application did not take its events and was disconnected", "ipc_gateway",
         r"session [0-9a-f]+ of (?P<client>.*?): cut off: (?P<why>.*)",
         "session 00000000000000a1 of app (pid 77, uid 0): cut off: it holds back too much",
-        "services/ipc_gateway/gateway.py", "session %016x of %s: cut off: %s",
+        "services/ipc_gateway/sessions.py", "session %016x of %s: cut off: %s",
     ),
     Kind(
         "client.denied", "somebody who may not connect tried to", "ipc_gateway",

@@ -40,9 +40,11 @@ def status(run_dir: Path) -> dict[str, Any]:
     return status_of(run_dir, ask_all(run_dir), configuration(run_dir))
 
 
-def status_of(run_dir: Path, answers: Answers, config: NodeConfig | None) -> dict[str, Any]:
-    """The same of what the services have said and the node was started with."""
-    found = {each.name: each.pid for each in processes.find(run_dir)}
+def status_of(
+    run_dir: Path, answers: Answers, config: NodeConfig | None, running: list[processes.Found] | None = None
+) -> dict[str, Any]:
+    """The same of what the services have said, the node was started with, and runs of it, if that is known."""
+    found = {each.name: each.pid for each in (processes.find(run_dir) if running is None else running)}
     noted = record.read(run_dir)
     totem, cpg, control = (answers.get(name) or {} for name in ("totem", "cpg", "control"))
     members = totem.get("members", [])

@@ -74,7 +74,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "counters": {"requests": 25, "ignored: malformed": 3},
     },
     "ipc_gateway": {
-        "state": "operational", "counters": {"sessions": 2},
+        "state": "operational", "counters": {"sessions": 2, "connections": 7, "silent_ended": 1},
         "sessions": [
             {"connected": True, "in_flight_bytes": 10},
             {"connected": False, "in_flight_bytes": 200},
