@@ -57,10 +57,10 @@ class Sam:
         answer: dict[str, Any] = self._link.ask(Op.RUN, arguments, START_TIMEOUT_S)
         return answer
 
-    def status(self, application_id: str | None = None) -> list[dict[str, Any]]:
+    def status(self, application_id: str | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S) -> list[dict[str, Any]]:
         """All applications, or one with its whole history."""
         listed: list[dict[str, Any]] = self._link.ask(
-            Op.STATUS, {"id": application_id} if application_id else {}, ANSWER_TIMEOUT_S
+            Op.STATUS, {"id": application_id} if application_id else {}, timeout_s
         )
         return listed
 

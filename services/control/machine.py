@@ -23,6 +23,7 @@ from services.control import shutdown_requests
 from services.control.cfg.shutdown import Shutdowns
 from services.control.core import Core
 from services.control.history import History
+from services.control.quorum.status import status as quorum_status
 from services.control.requests import evaluate, needs_totem
 from services.control.setup import Setup
 from services.control.watches import KEYS, QUORUM, Place, Watches
@@ -315,6 +316,7 @@ class Machine:
             "members": list(core.members),
             "config_versions": {str(node): version for node, version in sorted(core.config_versions.items())},
             "quorate": core.votes.quorate if core.votes is not None else True,
+            "quorum": quorum_status(core.votes) if core.votes is not None else None,
             "counters": {
                 **self.counters,
                 **{f"ignored: {why}": count for why, count in core.ignored.items()},

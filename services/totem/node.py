@@ -375,6 +375,7 @@ class Node:
             "window_size": ring.windows[0],
             "max_messages": ring.windows[1],
             "rotation_us": ring.rotation_ns // 1000,
+            "rotations": ring.rotation_times.status(),
             "why_isolated": self.link.why_down,
             "counters": counters,
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},

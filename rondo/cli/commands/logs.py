@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rondo import paths
 from rondo.cli.output import CommandError, Parser
-from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES
+from rondo.node.supervision import SERVICES
 
 HELP = "show the logs of this node's processes"
 EXAMPLE = "rondo logs totem -f"
@@ -23,14 +23,15 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rondo.node.supervision.logfiles import MergedLog, log_files
+    from rondo.node.supervision.logfiles import MergedLog, configured_files, log_files
 
     run_dir = paths.run_dir(arguments.run_dir)
     if arguments.reopen:
         return _reopen(run_dir)
     if not (run_dir / "log").is_dir():
         raise CommandError(f"{run_dir}: no node has run here; name its run directory with --run-dir")
-    log = MergedLog(log_files(run_dir, arguments.service), _configured_files(run_dir, arguments.service))
+    named = [arguments.service] if arguments.service in SERVICES else [] if arguments.service else SERVICES
+    log = MergedLog(log_files(run_dir, arguments.service), configured_files(run_dir, named))
     lines = log.read()
     if arguments.lines is not None:
         lines = lines[max(0, len(lines) - max(0, arguments.lines)) :]
@@ -61,16 +62,3 @@ def _reopen(run_dir: Path) -> int:
     if failed:
         raise CommandError("; ".join(failed))
     return 0
-
-
-def _configured_files(run_dir: Path, service: str | None) -> dict[str, str]:
-    """What logging{} says about files, where the services (or this one) do not log to standard error."""
-    from rondo.config import NodeConfig, NodeConfigError
-
-    try:
-        config = NodeConfig.read(run_dir / RESOLVED_CONFIGURATION)
-    except NodeConfigError:
-        return {}
-    settings = {name: config.log_settings(name) for name in SERVICES if service in (None, name)}
-    # With both, every line would be shown twice.
-    return {name: own.logfile for name, own in settings.items() if own.to_logfile and not own.to_stderr}

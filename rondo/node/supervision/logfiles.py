@@ -9,13 +9,14 @@ import heapq
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from rondo.config import NodeConfig, NodeConfigError
 from rondo.node.logs import iso_time
-from rondo.node.supervision import SERVICES
+from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES
 
 SUPERVISORD = "supervisord"
 RING_PROCESS = "totem"
@@ -58,6 +59,17 @@ def log_files(run_dir: Path, source: str | None = None) -> dict[str, list[Path]]
         own = run_dir / "log" / f"{name}.log"
         files[name] = [own.with_name(f"{own.name}.1"), own]
     return files
+
+
+def configured_files(run_dir: Path, services: Iterable[str]) -> dict[str, str]:
+    """What logging{} says about files, where the services do not log to standard error."""
+    try:
+        config = NodeConfig.read(run_dir / RESOLVED_CONFIGURATION)
+    except NodeConfigError:
+        return {}
+    settings = {name: config.log_settings(name) for name in services}
+    # With both, every line would be shown twice.
+    return {name: own.logfile for name, own in settings.items() if own.to_logfile and not own.to_stderr}
 
 
 class _Part:

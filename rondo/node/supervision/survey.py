@@ -5,26 +5,26 @@ here needs supervisord to be alive.
 """
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlError, ask
+from rondo.ipc.surveyor import Answers, Surveyor
 from rondo.node.chassis import STATUS_SCHEMA
 from rondo.node.logs import iso_time
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes, record
 
 ASK_TIMEOUT_S = 1.0
 
-Answers = dict[str, dict[str, Any] | None]
-"""What each service answers to `status`; None if it does not answer."""
-
 
 def ask_all(run_dir: Path, timeout: float = ASK_TIMEOUT_S) -> Answers:
-    """The status of each service by its own account."""
-    with ThreadPoolExecutor(len(SERVICES)) as pool:
-        return dict(zip(SERVICES, pool.map(lambda name: ask_one(run_dir, name, timeout), SERVICES), strict=True))
+    """The status of each service by its own account; None if it does not answer."""
+    surveyor = Surveyor(run_dir, SERVICES)
+    try:
+        return surveyor.ask("status", timeout)
+    finally:
+        surveyor.close()
 
 
 def ask_one(run_dir: Path, name: str, timeout: float = ASK_TIMEOUT_S) -> dict[str, Any] | None:
@@ -36,11 +36,17 @@ def ask_one(run_dir: Path, name: str, timeout: float = ASK_TIMEOUT_S) -> dict[st
 
 
 def status(run_dir: Path) -> dict[str, Any]:
-    """What `rondo status --json` prints: processes, ring, members, who is absent, links, groups, counters."""
-    answers = ask_all(run_dir)
-    found = {each.name: each.pid for each in processes.find(run_dir)}
-    noted, config = record.read(run_dir), _configuration(run_dir)
-    totem, cpg = answers["totem"] or {}, answers["cpg"] or {}
+    """What `rondo status --json` prints: processes, ring, members, who is absent, links, quorum, groups, counters."""
+    return status_of(run_dir, ask_all(run_dir), configuration(run_dir))
+
+
+def status_of(
+    run_dir: Path, answers: Answers, config: NodeConfig | None, running: list[processes.Found] | None = None
+) -> dict[str, Any]:
+    """The same of what the services have said, the node was started with, and runs of it, if that is known."""
+    found = {each.name: each.pid for each in (processes.find(run_dir) if running is None else running)}
+    noted = record.read(run_dir)
+    totem, cpg, control = (answers.get(name) or {} for name in ("totem", "cpg", "control"))
     members = totem.get("members", [])
     supervisor = found.get(processes.SUPERVISORD)
     services = {name: _service(name, answer, found.get(name), supervisor, noted) for name, answer in answers.items()}
@@ -58,6 +64,7 @@ def status(run_dir: Path) -> dict[str, Any]:
         "security": totem.get("security"),
         "paths": totem.get("paths", {}),
         "links": totem.get("links", {}),
+        "quorum": control.get("quorum"),
         "groups": cpg.get("groups", []),
         "counters": {name: (answer or {}).get("counters", {}) for name, answer in answers.items()},
         "run_dir": str(run_dir),
@@ -103,7 +110,8 @@ def _addresses(config: NodeConfig, node: int) -> list[str]:
     return list(config.knet.addresses.get(node, {}).values()) or list(config.members.get(node, ()))
 
 
-def _configuration(run_dir: Path) -> NodeConfig | None:
+def configuration(run_dir: Path) -> NodeConfig | None:
+    """What the node was started with; None if that cannot be read."""
     try:
         return NodeConfig.read(run_dir / RESOLVED_CONFIGURATION)
     except NodeConfigError:

@@ -60,6 +60,11 @@ def root_missing() -> str | None:
     return None if os.geteuid() == 0 else "needs root"
 
 
+def promtool_missing() -> str | None:
+    """Return why nobody can judge what is written for Prometheus."""
+    return None if shutil.which("promtool", path=tool_path()) else "not installed: promtool (Debian: `prometheus`)"
+
+
 @functools.cache
 def corosync_missing() -> str | None:
     """Return why no C Corosync 3.1 can be run beside us."""

@@ -17,6 +17,8 @@ Source: Jacobson, "Congestion avoidance and control", 1988; Karn and Partridge, 
 
 from __future__ import annotations
 
+from services.totem.ring.rotation_times import RotationTimes
+
 INTERVAL_NS_MIN = 5_000_000
 """A node that was not scheduled for so long is nothing unusual."""
 
@@ -41,11 +43,12 @@ class Pace:
 
     __slots__ = (
         "_copies", "_deviation_ns", "_fastest_ns", "_interval_ns", "_late", "_mean_ns", "_repeated", "_sent_ns",
-        "interval_ns_max",
+        "_times", "interval_ns_max",
     )  # fmt: skip
 
-    def __init__(self, interval_ns_max: int, *, fixed: bool = False) -> None:
-        """`interval_ns_max`: Corosync's timer; `fixed`: never anything else."""
+    def __init__(self, interval_ns_max: int, *, fixed: bool = False, times: RotationTimes | None = None) -> None:
+        """`interval_ns_max`: Corosync's timer; `fixed`: never anything else; `times` is told each rotation."""
+        self._times = RotationTimes() if times is None else times
         self.interval_ns_max = interval_ns_max
         self._mean_ns = -1 if fixed else 0
         """0 = not measured yet, -1 = not to be measured."""
@@ -71,9 +74,12 @@ class Pace:
 
     def came(self, now_ns: int) -> None:
         """A new token has come: a rotation is over."""
-        if self._sent_ns == 0 or self._mean_ns < 0:
+        if self._sent_ns == 0:
             return
         sample_ns = now_ns - self._sent_ns
+        self._times.add(sample_ns)
+        if self._mean_ns < 0:
+            return
         self._sent_ns = 0
         if self._repeated:
             self._fastest_ns = min(self._fastest_ns, sample_ns) if self._late else sample_ns

@@ -15,6 +15,7 @@ from services.totem.ring.dispatch import FRAME_HANDLERS, Call, dispatch
 from services.totem.ring.events import GatherReason, Output, State, Tag
 from services.totem.ring.options import SEND_QUEUE_BYTES, RingOptions
 from services.totem.ring.packing import Parts
+from services.totem.ring.rotation_times import RotationTimes
 from services.totem.ring.sizing import PacketSize
 from services.totem.ring.state import Observer, RingState
 from services.totem.ring.timers import Timer
@@ -103,6 +104,11 @@ class Ring:
     def rotation_ns(self) -> int:
         """The measured time of a rotation of the token, ns; 0 = not known (yet)."""
         return self._s.rotation.pace.rotation_ns
+
+    @property
+    def rotation_times(self) -> RotationTimes:
+        """How long rotations took since the start."""
+        return self._s.rotation.times
 
     @property
     def token_first(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from services.totem.ring.options import RingOptions
 from services.totem.ring.pace import Pace
+from services.totem.ring.rotation_times import RotationTimes
 from services.totem.ring.timers import MS
 from services.totem.wire.base import U32_MASK
 
@@ -15,7 +16,7 @@ class Rotation:
     """One node's books of the token's visits."""
 
     __slots__ = (
-        "_options", "_this_seqno", "aru_count", "last_aru", "last_frame", "pace", "passed_seq", "sent_aru",
+        "_options", "_this_seqno", "aru_count", "last_aru", "last_frame", "pace", "passed_seq", "sent_aru", "times",
         "token_at_ns", "token_first", "token_seq", "tokens_received", "tokens_sent",
     )  # fmt: skip
 
@@ -26,6 +27,8 @@ class Rotation:
         """The token, or commit token, that was passed on last: for the retransmit timer."""
         self.token_at_ns = now_ns
         """When the token was passed on."""
+        self.times = RotationTimes()
+        """Of all rings since the start."""
         self.begin_ring()
         self.last_aru = -1
 
@@ -53,7 +56,8 @@ class Rotation:
         """Tokens accepted in this ring: the predecessor's `tokens_sent`, unless one is on its way."""
         self.token_first = False
         """The predecessor sends behind the token already, so that is here too: read it before more data."""
-        self.pace = Pace(self._options.token_retransmit_ms * MS, fixed=self._options.like_corosync)
+        fixed = self._options.like_corosync
+        self.pace = Pace(self._options.token_retransmit_ms * MS, fixed=fixed, times=self.times)
 
     def accept(self, now_ns: int) -> None:
         """A token has come and is believed."""

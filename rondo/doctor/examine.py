@@ -1,0 +1,46 @@
+"""All checks, one after the other. One that fails itself says so and takes no other along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rondo.doctor import clock, configuration, firewall, machine, ports, reach, running
+from rondo.doctor.finding import Finding, warn, worst_first
+from rondo.doctor.subject import Subject
+
+Check = Callable[[Subject], Iterator[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    configuration.configuration,
+    configuration.names,
+    configuration.addresses,
+    configuration.key,
+    machine.disk,
+    ports.ports,
+    machine.kernel,
+    machine.realtime,
+    firewall.firewall,
+    reach.mtu,
+    running.nodes,
+    running.processes,
+    reach.peers,
+    running.token,
+    clock.clock,
+    machine.code,
+)
+"""Causes come before what follows from them."""
+
+
+def examine(subject: Subject) -> list[Finding]:
+    """Everything that was found, the worst first."""
+    return worst_first([finding for check in CHECKS for finding in _run(check, subject)])
+
+
+def _run(check: Check, subject: Subject) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        for finding in check(subject):
+            found.append(finding)  # noqa: PERF402 - what was found before a failure is kept
+    except Exception as error:
+        found.append(warn(check.__name__, f"could not be looked at: {error!r}", "", "tell the authors of Rondo"))
+    return found

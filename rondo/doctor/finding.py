@@ -1,0 +1,57 @@
+"""What was found: one fact about one thing, with the mend if something is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARN = "warn"
+    """The node works, but not as well or as safely as it could."""
+    FAULT = "fault"
+    """The node does not work, or will not."""
+
+
+_ORDER = (Level.FAULT, Level.WARN, Level.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `rondo doctor`."""
+
+    check: str
+    level: Level
+    what: str
+    where: str = ""
+    """File and line, address, directory, process."""
+    mend: str = ""
+    """What to do about it, as an instruction; empty if nothing is to be done."""
+
+    def as_json(self) -> dict[str, str]:
+        """For `rondo doctor --json`."""
+        return {name: str(value) for name, value in asdict(self).items()}
+
+
+def ok(check: str, what: str, where: str = "") -> Finding:
+    """Nothing is wrong with it."""
+    return Finding(check, Level.OK, what, where)
+
+
+def warn(check: str, what: str, where: str = "", mend: str = "") -> Finding:
+    """It could be better."""
+    return Finding(check, Level.WARN, what, where, mend)
+
+
+def fault(check: str, what: str, where: str = "", mend: str = "") -> Finding:
+    """It has to be mended."""
+    return Finding(check, Level.FAULT, what, where, mend)
+
+
+def worst_first(findings: list[Finding]) -> list[Finding]:
+    """Faults, then warnings, then the rest; among equals in the order in which they were looked for: causes come
+    before what follows from them."""
+    return sorted(findings, key=lambda finding: _ORDER.index(finding.level))

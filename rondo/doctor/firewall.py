@@ -1,0 +1,83 @@
+"""This machine's firewall: whether its rules let the ring's packets in from each node, and out to each."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from rondo.doctor.finding import Finding, fault, ok, warn
+from rondo.doctor.ruleset import Packet, judge
+from rondo.doctor.subject import Ip, Subject
+
+_PATHS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+_ANSWER_S = 10.0
+_NODES_MAX = 64
+_MEND = "let UDP port {port} pass {way} for all nodes, for example: nft insert rule {by} udp dport {port} accept"
+
+
+def firewall(subject: Subject) -> Iterator[Finding]:
+    """Both directions, by the rules of nftables (those of iptables-nft, firewalld and ufw are among them)."""
+    if not subject.own or not subject.others:
+        return
+    ruleset, why = _ruleset()
+    if ruleset is None:
+        yield ok("firewall", f"the rules of this machine were not looked at: {why}")
+        return
+    told: set[tuple[str, str]] = set()
+    for link, other, port, own in _ways(subject):
+        for is_incoming in (True, False):
+            finding = _one(ruleset, own, other, port, is_incoming, _interface(subject, own, link))
+            if finding is not None and (finding.what, finding.where) not in told:
+                told.add((finding.what, finding.where))
+                yield finding
+    if not told:
+        yield ok("firewall", "the rules of this machine let the ring's packets in and out")
+
+
+def _ways(subject: Subject) -> Iterator[tuple[int, Ip, int, Ip]]:
+    """Link, the other's address, port, own address."""
+    for links in list(subject.others.values())[:_NODES_MAX]:
+        for link, text in links.items():
+            other, own = subject.ip_of(text), subject.ip_of(subject.own.get(link, ""))
+            if other is not None and own is not None and other.version == own.version:
+                yield link, other, subject.port_of(link), own
+
+
+def _interface(subject: Subject, own: Ip, link: int) -> str:
+    if own.is_loopback:
+        return "lo"
+    return next((each.name for each in subject.machine.interface_addresses() if each.address == own), f"link {link}")
+
+
+def _one(ruleset: dict[str, Any], own: Ip, other: Ip, port: int, is_incoming: bool, interface: str) -> Finding | None:
+    source, destination = (other, own) if is_incoming else (own, other)
+    verdict = judge(ruleset, Packet(source, destination, port, interface, is_incoming))
+    if verdict.passes:
+        return None
+    way = "in" if is_incoming else "out"
+    make = fault if verdict.certain else warn
+    sure = "drops" if verdict.certain else "may drop"
+    preposition = "from" if is_incoming else "to"
+    what = (
+        f"the firewall of this machine {sure} the ring's packets {preposition} {other} (UDP {port}, on the way {way})"
+    )
+    return make("firewall", what, f"nft chain {verdict.by}", _MEND.format(port=port, way=way, by=verdict.by))
+
+
+def _ruleset() -> tuple[dict[str, Any] | None, str]:
+    """The rules, or why they are not known."""
+    tool = shutil.which("nft", path=_PATHS)
+    if tool is None:
+        return None, "the program nft is not installed"
+    try:
+        done = subprocess.run([tool, "--json", "list", "ruleset"], capture_output=True, timeout=_ANSWER_S)
+        found = json.loads(done.stdout or b"{}")
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return None, str(error)
+    if done.returncode != 0 or not isinstance(found, dict):
+        return None, "only root may see them" if os.geteuid() else done.stderr.decode(errors="replace").strip()
+    return found, ""

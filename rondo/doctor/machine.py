@@ -1,0 +1,142 @@
+"""What the machine gives a node: room on its disks, buffers, processors in time, compiled code."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from rondo.doctor.finding import Finding, fault, ok, warn
+from rondo.doctor.subject import Subject
+from rondo.node import compiled
+from rondo.node.supervision.launch import FILES_MIN
+
+ROOM_BYTES_MIN = 4 * 1024 * 1024
+"""Below that a node does not start, or loses its logs soon."""
+ROOM_BYTES_GOOD = 128 * 1024 * 1024
+INODES_MIN = 64
+
+BUFFER_BYTES = 32 * 65536
+"""The receive and send buffers that the ring process asks for."""
+DGRAM_QUEUE_MIN = 64
+"""Lines that may wait for syslog: Linux has 10 or 512, by the distribution."""
+RUNTIME_SHARE_MIN = 0.5
+
+_SYS = Path("/proc/sys")
+
+
+def sysctl(name: str) -> int | None:
+    """A number of the kernel's; None where it is not shown."""
+    try:
+        return int(_SYS.joinpath(*name.split(".")).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def disk(subject: Subject) -> Iterator[Finding]:
+    """Free room where the node writes."""
+    config = subject.config
+    places = {"run directory": subject.run_dir}
+    if config is not None:
+        places["state directory"] = Path(config.state_dir)
+        for settings in config.logging.values():
+            if settings.to_logfile and settings.logfile:
+                places[f"log {settings.logfile}"] = Path(settings.logfile).parent
+    found = False
+    for what, path in places.items():
+        there = next(each for each in (path, *path.parents) if each.exists())
+        for finding in _room(what, there):
+            found = True
+            yield finding
+    if not found:
+        yield ok("disk", "there is room where the node writes", ", ".join(map(str, places.values())))
+
+
+def _room(what: str, path: Path) -> Iterator[Finding]:
+    room = os.statvfs(path)
+    free = room.f_bavail * room.f_frsize
+    if not os.access(path, os.W_OK | os.X_OK) or room.f_flag & os.ST_RDONLY:
+        mend = "run as the user that it belongs to, or name another directory"
+        yield fault("disk", f"the {what} is not writable", str(path), mend)
+    elif free < ROOM_BYTES_MIN:
+        yield fault("disk", f"the {what} has {free // 1024} KiB free", str(path), "make room there")
+    elif room.f_files and room.f_favail < INODES_MIN:
+        yield fault("disk", f"the {what} has room for {room.f_favail} more files", str(path), "remove files there")
+    elif free < ROOM_BYTES_GOOD:
+        yield warn("disk", f"the {what} has {free // 2**20} MiB free", str(path), "make room there")
+
+
+def kernel(subject: Subject) -> Iterator[Finding]:
+    """Buffers and limits."""
+    found = []
+    if os.geteuid() != 0:  # root takes what it needs
+        for name, what in (("rmem_max", "receive"), ("wmem_max", "send")):
+            most = sysctl(f"net.core.{name}")
+            if most is not None and most < BUFFER_BYTES:
+                said = f"the {what} buffer of the ring may have {most} bytes, and {BUFFER_BYTES} are wanted"
+                found.append(warn("kernel", said, f"net.core.{name}", f"sysctl -w net.core.{name}={BUFFER_BYTES}"))
+    queue = sysctl("net.unix.max_dgram_qlen")
+    logs = subject.config.logging.values() if subject.config is not None else ()
+    if queue is not None and queue < DGRAM_QUEUE_MIN and any(each.to_syslog for each in logs):
+        said = f"only {queue} lines may wait for syslog; more are lost when there is much to say"
+        found.append(warn("kernel", said, "net.unix.max_dgram_qlen", "sysctl -w net.unix.max_dgram_qlen=512"))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if files != resource.RLIM_INFINITY and files < FILES_MIN:
+        said = f"this user may have {files} open files, and a node needs {FILES_MIN}"
+        found.append(fault("kernel", said, "ulimit -n", "raise it, or LimitNOFILE= of systemd"))
+    dropped = ((subject.totem or {}).get("counters") or {}).get("rx_dropped_by_kernel", 0)
+    if dropped:
+        said = f"the kernel has dropped {dropped} packets because the receive buffer was full"
+        found.append(warn("kernel", said, "totem", f"run as root, or sysctl -w net.core.rmem_max={4 * BUFFER_BYTES}"))
+    yield from found
+    if not found:
+        yield ok("kernel", "buffers and limits are as large as they need to be")
+
+
+def realtime(subject: Subject) -> Iterator[Finding]:
+    """system.sched_rr: whether the kernel grants it, and does not throttle it."""
+    config = subject.config
+    if config is None or not config.sched_rr:
+        yield ok("realtime", "system.sched_rr is off: the ring process runs like any other")
+        return
+    runtime, period = sysctl("kernel.sched_rt_runtime_us"), sysctl("kernel.sched_rt_period_us")
+    if runtime is not None and period and 0 <= runtime < RUNTIME_SHARE_MIN * period:
+        said = f"real-time processes get {runtime} us of every {period} us, and then stand still"
+        mend = "sysctl -w kernel.sched_rt_runtime_us=950000, or write sched_rr: no"
+        yield fault("realtime", said, "kernel.sched_rt_runtime_us", mend)
+        return
+    pid = (subject.totem or {}).get("pid")
+    if pid is not None and os.sched_getscheduler(pid) != os.SCHED_RR:
+        mend = "start it as root, with CAP_SYS_NICE, or with LimitRTPRIO= of systemd; or write sched_rr: no"
+        yield warn("realtime", "the ring process was not granted SCHED_RR", f"process {pid}", mend)
+    elif pid is None and os.geteuid() != 0 and not resource.getrlimit(resource.RLIMIT_RTPRIO)[1]:
+        mend = "start it as root, or raise ulimit -r; or write sched_rr: no"
+        yield warn("realtime", "this user may not have SCHED_RR", "ulimit -r", mend)
+    else:
+        yield ok("realtime", "SCHED_RR can be had, and is not throttled")
+
+
+def code(subject: Subject) -> Iterator[Finding]:
+    """Whether the hot modules run as machine code."""
+    pid = (subject.totem or {}).get("pid")
+    is_there = bool(compiled.FINDER.names)
+    is_used = _maps_the_library(pid) if pid is not None else is_there
+    if compiled.FINDER.is_stale:
+        what = "the compiled modules are of another source than the one that is installed, and are not used"
+        yield warn("compiled", what, str(compiled.DIRECTORY), "make compiled, or python -m rondo.node.compile")
+    elif is_there and is_used is False:
+        mend = "rondo stop and rondo start, without RONDO_COMPILED=no in the environment"
+        yield warn("compiled", "the node runs from source, although there are compiled modules", f"process {pid}", mend)
+    elif is_there:
+        yield ok("compiled", "the hot modules are compiled", str(compiled.DIRECTORY))
+    else:
+        yield ok("compiled", "the hot modules run from source; `make compiled` saves a fifth to a third of their time")
+
+
+def _maps_the_library(pid: int) -> bool | None:
+    """None: this user may not know."""
+    try:
+        return compiled.LIBRARY in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

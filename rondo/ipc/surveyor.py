@@ -1,0 +1,81 @@
+"""Ask several services of a node the same thing at once, in one thread, and keep the connections for the next time.
+
+`control.ask` makes a connection, and two threads of libzmq, for one question. Who looks at a whole node, again and
+again, does without: the connections are those of `rondo.ipc.local`, in the calling thread, and whoever does not answer
+in time loses his, so that a late answer is never taken for that to a later question.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rondo.ipc.control import endpoint
+from rondo.ipc.endpoints import SocketError
+from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.trust import check_server
+from rondo.paths import PathError, check_directory
+from rondo.protocol.envelope import BusError, pack, unpack
+
+Answers = dict[str, dict[str, Any] | None]
+"""What each service answers; None if it does not."""
+
+
+class Surveyor:
+    """Connections to the control sockets of some services."""
+
+    def __init__(self, run_dir: Path, services: Sequence[str]) -> None:
+        self._run_dir = run_dir
+        self._services = tuple(services)
+        self._dealers: dict[str, Dealer] = {}
+
+    def ask(self, op: str, timeout_s: float) -> Answers:
+        """What each service answers within that time, in the order in which they were named."""
+        answers: Answers = dict.fromkeys(self._services)
+        waiting = {name for name in self._services if self._send(name, op)}
+        until_s = time.monotonic() + timeout_s
+        with select.epoll() as poll:
+            for name in waiting:
+                poll.register(self._dealers[name].fileno(), select.EPOLLIN)
+            while waiting and (left_s := until_s - time.monotonic()) > 0:
+                poll.poll(left_s)
+                for name in sorted(waiting):
+                    dealer = self._dealers[name]
+                    frames = dealer.receive()
+                    if frames or dealer.is_broken:
+                        waiting.discard(name)
+                        answers[name] = _answer(frames)
+        for name in self._services:
+            if name in waiting or answers[name] is None:
+                self._drop(name)
+        return answers
+
+    def _send(self, name: str, op: str) -> bool:
+        """Ask one; False if nobody is there, or somebody who is not to be trusted."""
+        try:
+            check_directory(self._run_dir)
+            dealer = self._dealers.get(name) or Dealer(endpoint(self._run_dir, name), trusts=check_server)
+        except (PathError, SocketError):
+            return False
+        self._dealers[name] = dealer
+        return dealer.is_connected and dealer.send(pack({"op": op}))
+
+    def _drop(self, name: str) -> None:
+        if (dealer := self._dealers.pop(name, None)) is not None:
+            dealer.close()
+
+    def close(self) -> None:
+        """Close all connections. It can be asked again."""
+        for name in self._services:
+            self._drop(name)
+
+
+def _answer(frames: list[bytes]) -> dict[str, Any] | None:
+    try:
+        answer = unpack(frames[0]) if frames else None
+    except BusError:
+        return None
+    return answer if isinstance(answer, dict) and answer.get("ok") is True else None

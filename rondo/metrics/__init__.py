@@ -1,0 +1,15 @@
+"""What a node measures of itself, as Prometheus wants it: `rondo metrics`, and /metrics of `rondo web`.
+
+Every metric is declared once, with its help line, its labels and how many series it may have; docs/METRICS.md is made
+of the declarations. A scrape asks each service for its status over its control socket, where it is answered when the
+service's loop comes round: nothing of it is on the token's way, and without a scrape it costs nothing.
+
+    metric.py      what a declaration is; values that were found
+    seen.py        what is known of a node at one moment
+    processes.py   processes and this node       ring.py     totem, links
+    quorum.py      votes, and the names of ha_cluster_exporter
+    groups.py      groups and clients            events.py   counters that have no metric of their own
+    collect.py     all of them
+    render.py      the text (needs the package prometheus_client: rondo[web])
+    reference.py   docs/METRICS.md
+"""

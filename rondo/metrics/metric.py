@@ -1,0 +1,77 @@
+"""What a declaration of a metric is, and where the values of a scrape are gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+NODES_MAX = 512
+"""More nodes than a ring of Corosync's frames can have: no real cluster meets this bound."""
+
+LABEL_CHARACTERS_MAX = 128
+"""Of a label's value; a group's name has as many bytes at most, and more of them when they are not printable."""
+
+
+class Kind(StrEnum):
+    """What one may do with the values."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    """It only grows, but begins anew with its process."""
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """One metric, declared once."""
+
+    name: str
+    """With the base unit, and `_total` where it is a counter."""
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    series_max: int = 1
+    """So many combinations of labels at most; what comes beyond is counted in `rondo_metrics_series_left_out`."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What the values of the last label mean, where they are fixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """The value of a histogram."""
+
+    bounds: Sequence[float]
+    """Upper bounds, ascending."""
+    counts: Sequence[int]
+    """How many there are between each bound and the one before; one more than there are bounds."""
+    sum: float
+
+
+Value = float | Histogram
+
+
+class Values:
+    """What one scrape has found. Every metric has its bound here, whatever the services say."""
+
+    def __init__(self) -> None:
+        self.found: dict[Metric, dict[tuple[str, ...], Value]] = {}
+        self.left_out = 0
+        """Values for which there was no room."""
+
+    def set(self, metric: Metric, value: Value | None, *labels: object) -> None:
+        """The value of one series; None: it is not known, and there is no such series."""
+        if value is None:
+            return
+        series = self.found.setdefault(metric, {})
+        key = tuple(_label(each) for each in labels)
+        if key not in series and len(series) >= metric.series_max:
+            self.left_out += 1
+            return
+        series[key] = value
+
+
+def _label(value: object) -> str:
+    """A label is one line of bounded length: names of groups may hold anything."""
+    text = str(value)[:LABEL_CHARACTERS_MAX]
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

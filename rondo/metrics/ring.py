@@ -1,0 +1,232 @@
+"""Metrics of the ring: totem's state, its traffic, what it refused, the links of knet."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rondo.metrics.metric import NODES_MAX, Histogram, Kind, Metric, Values
+from rondo.metrics.processes import ABSENT
+from rondo.metrics.seen import Seen
+
+STATES = {
+    "operational": "it is in a ring",
+    "gather": "it looks for nodes to form a ring with",
+    "commit": "the members of a new ring are agreed on",
+    "recovery": "members exchange what they have of the ring before",
+    "isolated": "it has no address to reach others from",
+}
+FRAMES = {
+    "token": "the token",
+    "data": "packets with messages",
+    "merge_detect": "signs of this ring for others",
+    "join": "proposals of a membership",
+    "commit_token": "the token that commits a ring",
+    "hold_cancel": "a wish for the token of an idle ring",
+}
+_LINK = ("node", "link")
+_LINKS_MAX = 8 * NODES_MAX
+
+STATE = Metric(
+    "rondo_totem_state", Kind.GAUGE, "1 for the state that the ring process is in, 0 for the others", ("state",), 8,
+    STATES,
+)  # fmt: skip
+SYNCING = Metric("rondo_totem_syncing", Kind.GAUGE, "1 while the services of a new ring are brought in step")
+MEMBERS = Metric("rondo_totem_members", Kind.GAUGE, "Members of the ring")
+RONDO_MEMBERS = Metric("rondo_totem_rondo_members", Kind.GAUGE, "Members that are Rondo nodes")
+SEQUENCE = Metric(
+    "rondo_totem_ring_sequence", Kind.GAUGE, "Sequence of the ring's identifier; it grows from ring to ring"
+)
+REPRESENTATIVE = Metric("rondo_totem_representative_node", Kind.GAUGE, "Node id of the ring's representative")
+ROTATIONS = Metric(
+    "rondo_totem_rotation_seconds", Kind.HISTOGRAM, "How long the token took to come round, held tokens left out"
+)
+ROTATION_WORST = Metric(
+    "rondo_totem_rotation_worst_seconds", Kind.GAUGE, "The longest rotation since the ring process was started"
+)
+ROTATION_SMOOTHED = Metric(
+    "rondo_totem_rotation_smoothed_seconds", Kind.GAUGE, "The time of a rotation that the retransmit timer is set by"
+)
+TOKEN_TIMEOUT = Metric("rondo_totem_token_timeout_seconds", Kind.GAUGE, "After so long a token counts as lost")
+SENT = Metric("rondo_totem_frames_sent_total", Kind.COUNTER, "Frames sent", ("kind",), 8, FRAMES)
+RECEIVED = Metric("rondo_totem_frames_received_total", Kind.COUNTER, "Frames received", ("kind",), 8, FRAMES)
+MESSAGES_SENT = Metric("rondo_totem_messages_sent_total", Kind.COUNTER, "Messages of this node that were sent")
+MESSAGES_DELIVERED = Metric(
+    "rondo_totem_messages_delivered_total", Kind.COUNTER, "Messages that were delivered in order"
+)
+RETRANSMITTED = Metric(
+    "rondo_totem_retransmitted_total", Kind.COUNTER, "Frames that this node has sent again", ("kind",), 2,
+    {"data": "packets that somebody asked for", "token": "tokens that the next member may not have got"},
+)  # fmt: skip
+DUPLICATES = Metric(
+    "rondo_totem_duplicates_total", Kind.COUNTER, "Frames that came although they were here", ("kind",), 2,
+    {"data": "packets with messages", "token": "tokens"},
+)  # fmt: skip
+ENTERED = Metric(
+    "rondo_totem_state_entered_total", Kind.COUNTER, "How often a state was entered: a new ring passes all of them",
+    ("state",), 4, {name: STATES[name] for name in ("operational", "gather", "commit", "recovery")},
+)  # fmt: skip
+TOKEN_LOSSES = Metric(
+    "rondo_totem_token_losses_total", Kind.COUNTER, "Tokens that did not come within the token time-out", ("state",), 4,
+    {name: STATES[name] for name in ("operational", "gather", "commit", "recovery")},
+)  # fmt: skip
+CONSENSUS = Metric(
+    "rondo_totem_consensus_timeouts_total", Kind.COUNTER, "Members that had to be given up for want of consensus"
+)
+REFORMING = Metric("rondo_totem_gathers_in_a_row", Kind.GAUGE, "How often in a row a ring was sought and not found")
+REFUSED = Metric(
+    "rondo_totem_refused_total", Kind.COUNTER,
+    "Frames and datagrams that were refused; security_: by packet security, knet_: by knet, rx_: by the transport",
+    ("reason",), 128,
+)  # fmt: skip
+KERNEL_DROPS = Metric(
+    "rondo_totem_kernel_drops_total",
+    Kind.COUNTER,
+    "Datagrams that the kernel dropped because the receive buffer was full",
+)
+NOT_SCHEDULED = Metric(
+    "rondo_totem_schedule_misses_total",
+    Kind.COUNTER,
+    "How often the process was not scheduled for most of the token time-out",
+)
+BRAKES = Metric(
+    "rondo_totem_backpressure_pauses_total", Kind.COUNTER, "How often the ring was held up because cpg does not keep up"
+)
+WINDOW = Metric("rondo_totem_window_packets", Kind.GAUGE, "Packets that all may send in a rotation")
+LOG_BYTES = Metric(
+    "rondo_totem_log_bytes", Kind.GAUGE, "What waits in totem for a reader of its log", ("reader",), 2,
+    {"cpg": "messages to groups", "control": "messages of quorum and keys"},
+)  # fmt: skip
+STRANGERS = Metric(
+    "rondo_totem_strangers", Kind.GAUGE, "Senders from which packets were refused within the last minute"
+)
+PATHS_BAD = Metric(
+    "rondo_totem_path_bad", Kind.GAUGE, "1 if the way to a node loses large packets or multicast", ("node",), NODES_MAX
+)
+LINK_UP = Metric("rondo_link_up", Kind.GAUGE, "1 if a link of knet is up", _LINK, _LINKS_MAX)
+LINK_MTU = Metric("rondo_link_mtu_bytes", Kind.GAUGE, "Largest datagram that a link carries", _LINK, _LINKS_MAX)
+LINK_LATENCY = Metric(
+    "rondo_link_latency_seconds", Kind.GAUGE, "Smoothed time of a ping over a link", _LINK, _LINKS_MAX
+)
+LINK_DOWNS = Metric("rondo_link_downs_total", Kind.COUNTER, "How often a link went down", _LINK, _LINKS_MAX)
+LINK_BYTES = Metric(
+    "rondo_link_bytes_total", Kind.COUNTER, "Bytes of data over a link", (*_LINK, "direction"), 2 * _LINKS_MAX,
+    {"sent": "from this node", "received": "to this node"},
+)  # fmt: skip
+LINK_PACKETS = Metric(
+    "rondo_link_packets_total", Kind.COUNTER, "Packets over a link", (*_LINK, "direction", "kind"), 8 * _LINKS_MAX,
+    {"data": "fragments of frames", "ping": "pings", "pong": "their answers", "pmtu": "probes of the MTU"},
+)  # fmt: skip
+
+METRICS = (
+    STATE, SYNCING, MEMBERS, RONDO_MEMBERS, SEQUENCE, REPRESENTATIVE, ROTATIONS, ROTATION_WORST, ROTATION_SMOOTHED,
+    TOKEN_TIMEOUT, SENT, RECEIVED, MESSAGES_SENT, MESSAGES_DELIVERED, RETRANSMITTED, DUPLICATES, ENTERED, TOKEN_LOSSES,
+    CONSENSUS, REFORMING, REFUSED, KERNEL_DROPS, NOT_SCHEDULED, BRAKES, WINDOW, LOG_BYTES, STRANGERS, PATHS_BAD,
+    LINK_UP, LINK_MTU, LINK_LATENCY, LINK_DOWNS, LINK_BYTES, LINK_PACKETS,
+)  # fmt: skip
+
+COUNTED: dict[str, tuple[Metric, *tuple[str, ...]]] = {
+    "orf_token_tx": (SENT, "token"),
+    "orf_token_rx": (RECEIVED, "token"),
+    "mcast_tx": (SENT, "data"),
+    "mcast_rx": (RECEIVED, "data"),
+    "memb_merge_detect_tx": (SENT, "merge_detect"),
+    "memb_merge_detect_rx": (RECEIVED, "merge_detect"),
+    "memb_join_tx": (SENT, "join"),
+    "memb_join_rx": (RECEIVED, "join"),
+    "memb_commit_token_tx": (SENT, "commit_token"),
+    "memb_commit_token_rx": (RECEIVED, "commit_token"),
+    "token_hold_cancel_tx": (SENT, "hold_cancel"),
+    "token_hold_cancel_rx": (RECEIVED, "hold_cancel"),
+    "messages_tx": (MESSAGES_SENT,),
+    "messages_rx": (MESSAGES_DELIVERED,),
+    "mcast_retx": (RETRANSMITTED, "data"),
+    "token_retransmitted": (RETRANSMITTED, "token"),
+    "mcast_duplicate_rx": (DUPLICATES, "data"),
+    "token_duplicate_rx": (DUPLICATES, "token"),
+    **{f"{state}_entered": (ENTERED, state) for state in ENTERED.values},
+    **{f"{state}_token_lost": (TOKEN_LOSSES, state) for state in TOKEN_LOSSES.values},
+    "consensus_timeouts": (CONSENSUS,),
+    "continuous_gather": (REFORMING,),
+    "rx_dropped_by_kernel": (KERNEL_DROPS,),
+}
+"""Counters of totem that have a metric of their own."""
+
+PARTS_OF_OTHERS = ("rx_msg_dropped",)
+"""Sums of what is counted by reason."""
+
+REFUSALS = ("rx_", "knet_rx_", "security_")
+"""Counters whose names begin so are reasons of `rondo_totem_refused_total`."""
+
+NO_REFUSALS = (
+    "rx_turn_ended", "knet_rx_copies", "security_challenges_sent", "security_challenges_answered",
+    "security_answers_withheld", "security_stale_answers", "security_boots_accepted",
+)  # fmt: skip
+"""Except these: nothing was refused."""
+
+
+def is_refusal(counter: str) -> bool:
+    """Whether a counter of totem is a reason for which packets were refused."""
+    return counter.startswith(REFUSALS) and counter not in NO_REFUSALS
+
+
+def collect(seen: Seen, values: Values) -> None:
+    """The ring and its links."""
+    totem = seen.answers.get("totem")
+    if totem is None:
+        return
+    for each in totem["absent"]:
+        values.set(ABSENT, time.time() - each["seconds"], each["node"])
+    for state in STATES:
+        values.set(STATE, int(totem["state"] == state), state)
+    values.set(SYNCING, int(totem["syncing"]))
+    values.set(MEMBERS, len(totem["members"]))
+    values.set(RONDO_MEMBERS, len(totem["rondo_members"]))
+    values.set(SEQUENCE, totem["ring"]["sequence"])
+    values.set(REPRESENTATIVE, totem["ring"]["representative"])
+    values.set(WINDOW, totem["window_size"])
+    values.set(NOT_SCHEDULED, totem["not_scheduled"])
+    values.set(BRAKES, totem["brake_pauses"])
+    values.set(LOG_BYTES, totem["log"]["bytes"], "cpg")
+    values.set(LOG_BYTES, totem["control"]["bytes"], "control")
+    values.set(STRANGERS, len(totem["strangers"]))
+    for node, path in totem["paths"].items():
+        values.set(PATHS_BAD, int(path["path"] not in ("good", "unknown")), node)
+    if seen.config is not None:
+        values.set(TOKEN_TIMEOUT, seen.config.token_timeout_ms / 1000)
+    _rotations(totem, values)
+    _counters(totem, values)
+    for node, links in totem["links"].items():
+        for link in links:
+            _link(str(node), link, values)
+
+
+def _rotations(totem: dict[str, Any], values: Values) -> None:
+    times = totem["rotations"]
+    bounds = [bound / 1e9 for bound in times["bounds_ns"]]
+    values.set(ROTATIONS, Histogram(bounds, times["counts"], times["sum_ns"] / 1e9))
+    values.set(ROTATION_WORST, times["worst_us"] / 1e6)
+    values.set(ROTATION_SMOOTHED, totem["rotation_us"] / 1e6)
+
+
+def _counters(totem: dict[str, Any], values: Values) -> None:
+    for name, count in totem["counters"].items():
+        if name in COUNTED:
+            metric, *labels = COUNTED[name]
+            values.set(metric, count, *labels)
+        elif is_refusal(name) and name not in PARTS_OF_OTHERS:
+            values.set(REFUSED, count, name)
+    for reason, count in totem["dropped"].items():
+        values.set(REFUSED, count, reason)
+
+
+def _link(node: str, link: dict[str, Any], values: Values) -> None:
+    number = link["link"]
+    values.set(LINK_UP, int(link["up"]), node, number)
+    values.set(LINK_MTU, link["mtu"], node, number)
+    values.set(LINK_LATENCY, link["latency_us"] / 1e6, node, number)
+    values.set(LINK_DOWNS, link["downs"], node, number)
+    for direction, prefix in (("sent", "tx"), ("received", "rx")):
+        values.set(LINK_BYTES, link[f"{prefix}_bytes"], node, number, direction)
+        for kind in LINK_PACKETS.values:
+            values.set(LINK_PACKETS, link[f"{prefix}_{kind}"], node, number, direction, kind)

@@ -1,0 +1,33 @@
+"""The archive: a tar file, compressed, for its owner's eyes alone."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from rondo.report.contents import Entry
+
+MODE = 0o600
+
+
+def write(path: Path, entries: Iterable[Entry]) -> list[str]:
+    """Write the archive, whole or not at all; returns the names in it. Raises FileExistsError, OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    names: list[str] = []
+    top, now = path.name.partition(".")[0], int(time.time())
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
+    try:
+        with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+            for name, data in entries:
+                member = tarfile.TarInfo(f"{top}/{name}")
+                member.size, member.mtime, member.mode = len(data), now, MODE
+                archive.addfile(member, io.BytesIO(data))
+                names.append(name)
+        os.link(temporary, path)  # unlike a rename it never replaces what somebody else has made
+    finally:
+        temporary.unlink(missing_ok=True)
+    return names

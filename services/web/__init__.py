@@ -1,0 +1,13 @@
+"""The web service: a node to look at. Metrics, a page, its figures as JSON, its events as they happen. Read-only.
+
+Nobody needs it: it asks the services what they answer to everybody of this user, and if it is killed, hung or absent no
+other process notices. While nobody looks it does nothing.
+
+    looker.py    what there is to see, asked of the node (blocking, in one thread)
+    hub.py       one look for all who watch, and only while somebody does
+    guard.py     who may ask, and how: Host, Origin, token, method
+    limits.py    connections and requests that take too long
+    app.py       what there is at which path
+    process.py   the options, and the server
+    page/        HTML, style and script of the page
+"""

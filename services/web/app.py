@@ -1,0 +1,113 @@
+"""What there is at which path: the page, the metrics, the status, the events as they happen, and whether it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from importlib import resources
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from rondo.metrics.render import CONTENT_TYPE, CONTENT_TYPE_OPENMETRICS
+from services.web.hub import Hub
+from services.web.looker import Looker
+
+STREAMS_MAX = 32
+QUIET_S = 10.0
+"""So often a stream says something, so that a connection that broke is noticed."""
+
+FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+
+
+def make_app(looker: Looker) -> Starlette:
+    """The application. What blocks is done in a thread of the hub's."""
+    hub = Hub(looker)
+    streams = Streams(hub)
+
+    async def metrics(request: Request) -> Response:
+        wanted = "application/openmetrics-text" in request.headers.get("accept", "")
+        text = await hub.get(f"metrics {wanted}", lambda each: each.metrics(is_openmetrics=wanted))
+        return Response(text, media_type=CONTENT_TYPE_OPENMETRICS if wanted else CONTENT_TYPE)
+
+    async def status(_request: Request) -> Response:
+        return JSONResponse(await hub.get("status", lambda each: each.status()))
+
+    async def healthz(_request: Request) -> Response:
+        healthy = await hub.get("healthy", lambda each: each.healthy())
+        return PlainTextResponse("ok\n" if healthy else "not well\n", 200 if healthy else 503)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await hub.close()
+
+    files = [Route(path, _file(name, kind)) for path, (name, kind) in FILES.items()]
+    routes = [
+        *files,
+        Route("/metrics", metrics),
+        Route("/healthz", healthz),
+        Route("/api/v1/status", status),
+        Route("/api/v1/events", streams.answer),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _file(name: str, kind: str) -> Any:
+    """An endpoint that gives one file of the page, read once."""
+    content = (resources.files("services.web") / "page" / name).read_bytes()
+
+    async def answer(_request: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return answer
+
+
+class Streams:
+    """Server-sent events: `status` whenever it was looked, `happened` for each event of the time line."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._count = 0
+
+    async def answer(self, request: Request) -> Response:
+        """GET /api/v1/events; Last-Event-ID goes on after that event."""
+        if self._count >= STREAMS_MAX:
+            return PlainTextResponse("too many are watching\n", 503, {"retry-after": "10"})
+        last = request.headers.get("last-event-id", "0")
+        after = int(last) if last.isascii() and last.isdigit() and len(last) < 16 else 0
+        return StreamingResponse(self._stream(after), media_type="text/event-stream")
+
+    async def _stream(self, after: int) -> AsyncIterator[bytes]:
+        self._count += 1
+        try:
+            seen = 0
+            yield b"retry: 1000\n\n"
+            while True:
+                try:
+                    seen = await asyncio.wait_for(self._hub.watch(seen), QUIET_S)
+                except TimeoutError:
+                    yield b": still here\n\n"
+                    continue
+                for event in self._hub.events_after(after):
+                    after = event["id"]
+                    yield message("happened", event, after)
+                yield message("status", self._hub.status)
+        finally:
+            self._count -= 1
+
+
+def message(name: str, data: dict[str, Any], number: int | None = None) -> bytes:
+    """One server-sent event. JSON has no line breaks of its own."""
+    head = f"id: {number}\n" if number is not None else ""
+    return f"{head}event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode(errors="backslashreplace")

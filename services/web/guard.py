@@ -1,0 +1,110 @@
+"""Who may ask, and how. Everything is refused that a browser may have been talked into by another site.
+
+- Host has to be a name of this server: another one is what DNS rebinding brings.
+- Origin, where there is one, has to be this server; so has Sec-Fetch-Site, except for following a link to the page.
+- With a token every request has it, as Bearer or as the password of Basic (a browser asks for that by itself, also for
+  its event stream; Prometheus has both).
+- GET and HEAD, and nothing else; paths as they are, without encoded or empty parts.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections import Counter
+from email.utils import formatdate
+from urllib.parse import urlsplit
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PATH_BYTES_MAX = 256
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Guard:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], token: bytes = b"") -> None:
+        """`hosts`: as Host may be, port included, in lower case."""
+        self._app = app
+        self._hosts = hosts
+        self._token = token
+        self.refused: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                extra.append((b"date", formatdate(usegmt=True).encode()))
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        status, why = self._judge(scope)
+        if status == 200:
+            await self._app(scope, receive, guarded)
+            return
+        self.refused[why] += 1
+        headers = {"www-authenticate": 'Basic realm="rondo", charset="UTF-8"'} if status == 401 else {}
+        if status == 405:
+            headers["allow"] = "GET, HEAD"
+        await PlainTextResponse(f"{why}\n", status, headers)(scope, receive, guarded)
+
+    def _judge(self, scope: Scope) -> tuple[int, str]:
+        """200, or the status of the refusal and why."""
+        headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name in headers and name in (b"host", b"origin", b"authorization"):
+                return 400, "a header is given twice"
+            headers[name] = value
+        if headers.get(b"host", b"").decode("latin-1").lower() not in self._hosts:
+            return 421, "this server has another name"
+        origin = headers.get(b"origin")
+        if origin is not None and not self._is_own(origin.decode("latin-1")):
+            return 403, "another site asks"
+        if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not (
+            headers.get(b"sec-fetch-mode") == b"navigate" and scope["path"] == "/"
+        ):
+            return 403, "another site asks"
+        if scope["method"] not in ("GET", "HEAD"):
+            return 405, "this server only shows"
+        raw: bytes = scope.get("raw_path") or b""
+        if len(raw) > PATH_BYTES_MAX or b"%" in raw or b"//" in raw or b".." in raw or b"\\" in raw:
+            return 404, "there is nothing"
+        if self._token and not self._has_token(headers.get(b"authorization", b"")):
+            return 401, "a token is needed"
+        return 200, ""
+
+    def _is_own(self, origin: str) -> bool:
+        try:
+            return urlsplit(origin).netloc.lower() in self._hosts
+        except ValueError:
+            return False
+
+    def _has_token(self, authorization: bytes) -> bool:
+        kind, _, value = authorization.partition(b" ")
+        given = value.strip()
+        if kind.lower() == b"basic":
+            try:
+                given = base64.b64decode(given, validate=True).partition(b":")[2]
+            except binascii.Error:
+                return False
+        elif kind.lower() != b"bearer":
+            return False
+        return hmac.compare_digest(given, self._token)

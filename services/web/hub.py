@@ -1,0 +1,84 @@
+"""One look for all who want to see, and only while somebody does.
+
+Looks block, so a thread takes them, one at a time. Who asks while the last one is fresh gets that. Watchers are told
+that there is something new and take the newest: nothing is queued for one that does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from services.web.looker import Looker
+
+T = TypeVar("T")
+
+FRESH_S = 0.25
+LOOK_S = 0.5
+"""How often it is looked while somebody watches."""
+
+
+class Hub:
+    """Belongs to the event loop."""
+
+    def __init__(self, looker: Looker) -> None:
+        self._looker = looker
+        self._thread = ThreadPoolExecutor(1, "look")
+        self._last: dict[str, tuple[float, Any]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._changed = asyncio.Condition()
+        self._watchers = 0
+        self._task: asyncio.Task[None] | None = None
+        self.number = 0
+        """Of the last look; one more with each."""
+        self.status: dict[str, Any] = {}
+
+    async def get(self, name: str, look: Callable[[Looker], T]) -> T:
+        """What `look` sees, now or within the last `FRESH_S`."""
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            at_s, value = self._last.get(name, (-1e9, None))
+            if time.monotonic() - at_s > FRESH_S:
+                loop = asyncio.get_running_loop()
+                value = await loop.run_in_executor(self._thread, look, self._looker)
+                self._last[name] = time.monotonic(), value
+            found: T = value
+            return found
+
+    def events_after(self, number: int) -> list[dict[str, Any]]:
+        """The events after that one, as many as are kept."""
+        return [each for each in self._looker.events if each["id"] > number]
+
+    async def watch(self, seen: int) -> int:
+        """Wait for a look after the one with that number; its number."""
+        self._watchers += 1
+        try:
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._look())
+            async with self._changed:
+                await self._changed.wait_for(lambda: self.number > seen)
+            return self.number
+        finally:
+            self._watchers -= 1
+
+    async def _look(self) -> None:
+        """Look again and again, until nobody has watched for a turn."""
+        while True:
+            await self.get("events", lambda looker: looker.new_events())
+            self.status = await self.get("status", lambda looker: looker.status())
+            async with self._changed:
+                self.number += 1
+                self._changed.notify_all()
+            await asyncio.sleep(LOOK_S)
+            if not self._watchers:
+                return
+
+    async def close(self) -> None:
+        """End looking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._thread.shutdown(wait=True)
+        self._looker.close()

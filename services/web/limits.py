@@ -1,0 +1,60 @@
+"""Connections have a bound, and so has the time that a request may take to arrive.
+
+uvicorn bounds what is answered at a time, and h11 the size of headers. Neither ends a connection on which nothing
+comes, or a byte now and then: a thousand of those would keep everybody else out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+CONNECTIONS_MAX = 128
+HEADER_BYTES_MAX = 16 * 1024
+REQUEST_S = 5.0
+"""From the first moment of a connection, or from the end of the last answer, to the end of the next request."""
+IDLE_S = 15
+"""How long a connection may stay open between two requests."""
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection."""
+
+    _due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
+        if len(self.connections) > CONNECTIONS_MAX:
+            self.transport.abort()
+            return
+        self._wait_for_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_answering():
+            self._stop_waiting()
+        elif self._due is None:
+            self._wait_for_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _is_answering(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _wait_for_request(self) -> None:
+        self._due = self.loop.call_later(REQUEST_S, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _give_up(self) -> None:
+        self._due = None
+        if not self._is_answering():
+            self.transport.abort()

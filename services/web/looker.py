@@ -1,0 +1,170 @@
+"""What there is to see of a node. Everything here blocks, and is called by one thread at a time.
+
+Connections are kept from look to look, the configuration as long as its file is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import rondo
+from rondo.config import NodeConfig
+from rondo.ipc.surveyor import Answers, Surveyor
+from rondo.metrics.collect import collect
+from rondo.metrics.render import render
+from rondo.metrics.seen import Seen, look_with
+from rondo.node.logs import iso_time
+from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes
+from rondo.node.supervision.logfiles import MergedLog, configured_files, log_files
+from rondo.node.supervision.survey import configuration, is_healthy
+from rondo.paths import PathError, socket_endpoint
+from rondo.sam.commands import Sam
+from rondo.timeline.events import event_of
+
+ANSWER_S = 1.0
+EVENTS_MAX = 200
+"""The last events that are kept."""
+APPLICATIONS_MAX = 200
+HISTORY_SHOWN = 3
+SAM_PAUSE_S = 5.0
+"""After SAM did not answer it is not asked for so long."""
+
+_SHOWN = ("id", "state", "pid", "instance", "restarts", "policy", "message")
+"""Of an application: not its command line, which may hold a password."""
+
+
+class Looker:
+    """The eyes of the web service."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._surveyor = Surveyor(run_dir, SERVICES)
+        self._found: list[processes.Found] = []
+        """The node's processes: found again when one of them has gone, or another one answers than before."""
+        self._silent: set[str] = set()
+        """Services that did not answer then."""
+        self._config: NodeConfig | None = None
+        self._config_stamp = 0
+        self._sam: Sam | None = None
+        self._sam_not_before_s = 0.0
+        self._log: MergedLog | None = None
+        self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_MAX)
+        """Each has an `id`, one more than the one before."""
+        self._next_id = 1
+
+    def see(self) -> Seen:
+        """Ask all services."""
+        answers: Answers = self._surveyor.ask("status", ANSWER_S)
+        config = self._configuration()
+        silent = {name for name, answer in answers.items() if answer is None}
+        if silent != self._silent or not self._knows_processes():
+            self._found, self._silent = processes.find(self._run_dir), silent
+        return look_with(self._run_dir, answers, config, self._found)
+
+    def _knows_processes(self) -> bool:
+        """Whether those that were found still run, supervisord among them."""
+        names = {each.name for each in self._found}
+        return processes.SUPERVISORD in names and processes.are_all_there(self._run_dir, self._found)
+
+    def metrics(self, *, is_openmetrics: bool) -> bytes:
+        """The text of a scrape."""
+        return render(collect(self.see()), is_openmetrics=is_openmetrics)
+
+    def status(self) -> dict[str, Any]:
+        """What /api/v1/status answers."""
+        seen = self.see()
+        totem = seen.answers.get("totem", {})
+        config = seen.config
+        return {
+            "schema": 1,
+            "software": f"rondo {rondo.__version__}",
+            "time": iso_time(time.time(), milliseconds=True),
+            "cluster": config.cluster_name if config is not None else "",
+            "transport": config.transport if config is not None else "",
+            "token_timeout_ms": config.token_timeout_ms if config is not None else None,
+            "healthy": is_healthy(seen.status),
+            "nodes": _nodes(seen),
+            "rotation_us": totem.get("rotation_us"),
+            "rotation_worst_us": totem.get("rotations", {}).get("worst_us"),
+            "status": seen.status,
+            "applications": self._applications(),
+        }
+
+    def healthy(self) -> bool:
+        """Whether the node does its work."""
+        return is_healthy(self.see().status)
+
+    def new_events(self) -> list[dict[str, Any]]:
+        """What has happened since the last time; the first time, the last events that there are."""
+        if self._log is None:
+            files, configured = log_files(self._run_dir), configured_files(self._run_dir, SERVICES)
+            self._log = MergedLog(files, configured)
+        found = [event for line in self._log.read() if (event := event_of(line)) is not None][-EVENTS_MAX:]
+        new = []
+        for event in found:
+            new.append({"id": self._next_id, **event.as_json()})
+            self._next_id += 1
+        self.events.extend(new)
+        return new
+
+    def _configuration(self) -> NodeConfig | None:
+        with contextlib.suppress(OSError):
+            stamp = (self._run_dir / RESOLVED_CONFIGURATION).stat().st_mtime_ns
+            if stamp != self._config_stamp:
+                self._config, self._config_stamp = configuration(self._run_dir), stamp
+        return self._config
+
+    def _applications(self) -> list[dict[str, Any]]:
+        """Those of SAM; none while SAM cannot be asked."""
+        now_s = time.monotonic()
+        if now_s < self._sam_not_before_s:
+            return []
+        try:
+            if self._sam is None:
+                self._sam = Sam(socket_endpoint(self._run_dir, "gateway.sock"))
+            listed = self._sam.status(timeout_s=ANSWER_S)[:APPLICATIONS_MAX]
+        except (rondo.Error, PathError):
+            self._sam_not_before_s = now_s + SAM_PAUSE_S
+            self._drop_sam()
+            return []
+        return [
+            {name: each[name] for name in _SHOWN} | {"history": each["history"][-HISTORY_SHOWN:]} for each in listed
+        ]
+
+    def _drop_sam(self) -> None:
+        if self._sam is not None:
+            self._sam.close()
+            self._sam = None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._drop_sam()
+        self._surveyor.close()
+
+
+def _nodes(seen: Seen) -> list[dict[str, Any]]:
+    """Every node of the nodelist and of the ring, with what this one knows of it."""
+    config, status = seen.config, seen.status
+    ids = set(status["members"]) | (set(config.members) if config is not None else set())
+    absent = {each["node"]: each for each in status["absent"]}
+    return [
+        {
+            "node": node,
+            "name": config.node_names.get(node, "") if config is not None else "",
+            "addresses": _addresses(config, node),
+            "member": node in status["members"],
+            "since": absent.get(node, {}).get("since"),
+            "links": status["links"].get(str(node), []),
+        }
+        for node in sorted(ids)
+    ]
+
+
+def _addresses(config: NodeConfig | None, node: int) -> list[str]:
+    if config is None:
+        return []
+    return list(config.knet.addresses.get(node, {}).values()) or list(config.members.get(node, ()))

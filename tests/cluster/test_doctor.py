@@ -1,0 +1,197 @@
+"""`rondo doctor` on hosts of their own: broken in one way, where the right finding has to come first; and sound."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rondo.config.key import write_key
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import Host, Lab
+from rondo.testing.lab.rondo_node import REPOSITORY
+from rondo.testing.lab.waiting import wait_for
+
+pytestmark = pytest.mark.namespaces
+
+PORT = 5405
+OF_THE_MACHINE = ("disk", "kernel", "compiled")
+"""Warnings that a sound node may have on the machine of a test: they are true."""
+
+CONFIGURATION = """\
+totem {{
+    version: 2
+    cluster_name: doctor
+    transport: udpu
+    keyfile: {key}
+    token: 1000
+    {totem}
+}}
+nodelist {{
+    node {{
+        nodeid: 1
+        ring0_addr: {first}
+    }}
+    node {{
+        nodeid: 2
+        ring0_addr: 10.77.0.2
+    }}
+}}
+system {{
+    qb_ipc: no
+    {system}
+}}
+"""
+
+Findings = list[dict[str, str]]
+Broken = Callable[[Lab], None]
+
+
+def write(lab: Lab, *, first: str = "10.77.0.1", totem: str = "", system: str = "") -> None:
+    """The file of node 1, who is asked."""
+    directory = lab.host(1).directory
+    text = CONFIGURATION.format(key=directory.parent / "key", first=first, totem=totem, system=system)
+    (directory / "corosync.conf").write_text(text)
+
+
+def run_dir(host: Host) -> str:
+    """Processes are found by it, and hosts share their numbers: no two have the same."""
+    return f"/run/rondo-{os.getpid()}-{host.number}"
+
+
+def rondo(host: Host, *arguments: str, check: bool = False) -> str:
+    """`rondo ARGUMENTS` on that host; what it prints."""
+    argv = [sys.executable, "-m", "rondo.cli.main", *arguments, "--run-dir", run_dir(host)]
+    environment = {"PYTHONPATH": str(REPOSITORY), "RONDO_STATE_DIR": str(host.directory / "state")}
+    done = host.run(argv, check=check, environment=environment)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def doctor(lab: Lab, number: int = 1) -> Findings:
+    """What the doctor finds on a host, where no node runs."""
+    file = str(lab.host(1).directory / "corosync.conf")
+    found: Findings = json.loads(rondo(lab.host(number), "doctor", "--json", "-c", file, "--nodeid", str(number)))
+    return found
+
+
+def bad(found: Findings) -> list[tuple[str, str]]:
+    return [(each["check"], each["level"]) for each in found if each["level"] != "ok"]
+
+
+def of_the_set_up(found: Findings) -> list[dict[str, str]]:
+    return [each for each in found if each["level"] != "ok" and each["check"] not in OF_THE_MACHINE]
+
+
+def firewall(*rules: str) -> Broken:
+    def break_it(lab: Lab) -> None:
+        script = "add table inet f\n" + "\n".join(rules) + "\n"
+        lab.host(1).run(["nft", "-f", "-"], script=script)
+
+    return break_it
+
+
+def hosts_file(lab: Lab) -> None:
+    """As Debian's installer writes it."""
+    file = lab.host(1).directory / "hosts"
+    file.write_text("127.0.0.1 localhost\n127.0.1.1 alpha\n")
+    lab.host(1).run(["mount", "--bind", str(file), "/etc/hosts"])
+    write(lab, first="alpha")
+
+
+def full_disk(lab: Lab) -> None:
+    lab.host(1).run(["mkdir", "-p", run_dir(lab.host(1))])
+    lab.host(1).run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", run_dir(lab.host(1))])
+
+
+def throttled(lab: Lab) -> None:
+    file = lab.host(1).directory / "runtime"
+    file.write_text("10000\n")
+    lab.host(1).run(["mount", "--bind", str(file), "/proc/sys/kernel/sched_rt_runtime_us"])
+    write(lab, system="sched_rr: yes")
+
+
+def port_taken(lab: Lab) -> None:
+    code = f"import socket; s=socket.socket(type=socket.SOCK_DGRAM); s.bind(('', {PORT})); print(); s.recv(1)"
+    process = lab.host(1).start([sys.executable, "-uc", code], "thief")
+    wait_for(process.output, lambda text: text != "", "the port is taken", 30)
+
+
+def large_lost(lab: Lab) -> None:
+    """A tunnel that takes less, and tells nobody."""
+    Faults(lab).cut([1], [2], match="meta length > 1300")
+
+
+CHAIN = "add chain inet f {0} {{ type filter hook {0} priority 0; policy {1}; }}"
+SET_UPS: dict[str, tuple[Broken, str, str]] = {
+    "rules that drop the port, in": (
+        firewall(CHAIN.format("input", "accept"), f"add rule inet f input udp dport {PORT} drop"), "firewall", "fault",
+    ),
+    "a policy that drops, in": (
+        firewall(CHAIN.format("input", "drop"), "add rule inet f input ct state established,related accept"),
+        "firewall", "fault",
+    ),
+    "rules that reject, out": (
+        firewall(
+            CHAIN.format("output", "accept"), "add rule inet f output ip daddr 10.77.0.0/24 udp dport 5000-6000 reject"
+        ),
+        "firewall", "fault",
+    ),
+    "a name on loopback": (hosts_file, "names", "fault"),
+    "an interface that is down": (lambda lab: lab.host(1).interface_down(), "addresses", "fault"),
+    "an address of another host": (lambda lab: write(lab, first="10.77.0.9"), "addresses", "fault"),
+    "a disk that is full": (full_disk, "disk", "fault"),
+    "real time that is throttled": (throttled, "realtime", "fault"),
+    "a port that is taken": (port_taken, "ports", "fault"),
+    "a way that loses large packets": (large_lost, "mtu", "fault"),
+    "a netmtu above the interface's": (lambda lab: write(lab, totem="netmtu: 3000"), "mtu", "warn"),
+    "a key that others can read": (lambda lab: (lab.host(1).directory.parent / "key").chmod(0o644), "key", "fault"),
+    "a host that is gone": (lambda lab: lab.unplug(2), "reach", "warn"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SET_UPS)
+def test_the_right_finding_comes_first(make_lab: Callable[[int], Lab], name: str) -> None:
+    break_it, check, level = SET_UPS[name]
+    lab = make_lab(2)
+    write_key(lab.host(1).directory.parent / "key")
+    write(lab)
+    break_it(lab)
+    found = doctor(lab)
+    assert found[0]["check"] == check, found[0]
+    assert found[0]["level"] == level, found[0]
+    assert found[0]["what"]
+    assert found[0]["mend"]
+
+
+def start(lab: Lab, number: int) -> None:
+    file = str(lab.host(1).directory / "corosync.conf")
+    rondo(lab.host(number), "start", "-c", file, "--nodeid", str(number), check=True)
+
+
+def members(host: Host) -> list[int]:
+    found: dict[str, Any] = json.loads(rondo(host, "status", "--json"))
+    return list(found["members"])
+
+
+def test_a_ring_that_is_sound_and_then_cut(make_lab: Callable[[int], Lab]) -> None:
+    """A firewall elsewhere that drops the ring's packets alone: this machine's rules are good, and the other pings."""
+    lab = make_lab(2)
+    write_key(lab.host(1).directory.parent / "key")
+    write(lab)
+    assert [of_the_set_up(doctor(lab, number)) for number in (1, 2)] == [[], []]
+    start(lab, 1)
+    start(lab, 2)
+    wait_for(lambda: members(lab.host(1)), lambda found: found == [1, 2], "both are in the ring", 30)
+    found: Findings = json.loads(rondo(lab.host(1), "doctor", "--json"))
+    assert of_the_set_up(found) == []
+    assert {"check", "level", "what", "where", "mend"} == found[0].keys()
+    Faults(lab).cut([2], [1], match=f"udp dport {PORT}")
+    wait_for(lambda: members(lab.host(1)), lambda found: found == [1], "the other is gone", 30)
+    found = json.loads(rondo(lab.host(1), "doctor", "--json"))
+    assert bad(found)[0] == ("firewall", "fault"), found[0]
+    assert "node 2" in found[0]["where"]
+    for number in (1, 2):
+        rondo(lab.host(number), "stop", check=True)

@@ -1,0 +1,96 @@
+"""`rondo web` beside real nodes: what happens is seen within a second, and a page that nobody watches costs nothing."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rondo.demo.cluster import DemoCluster
+from rondo.sam.commands import Sam
+from tests.unit.web.server import Server, serving
+
+SEEN_WITHIN_S = 1.0
+QUIET_S = 3.0
+CLOCK_TICK_S = 0.01
+"""What cannot be told from nothing."""
+WATCHED_S = 10.0
+
+
+@pytest.fixture(name="cluster", scope="module")
+def _cluster() -> Iterator[DemoCluster]:
+    with DemoCluster(3) as cluster:
+        cluster.start()
+        yield cluster
+
+
+def cpu_s(server: Server) -> float:
+    """What the web process has used."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def status(server: Server) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(server.get("/api/v1/status")[2])
+    return found
+
+
+def test_the_status_is_that_of_the_cluster(cluster: DemoCluster) -> None:
+    with serving(cluster.nodes[1].run_dir) as server, Sam(cluster.nodes[1].endpoint) as sam:
+        application = sam.run(["sleep", "600"])["id"]
+        found = status(server)
+        assert found["healthy"] is True
+        assert [(node["node"], node["member"]) for node in found["nodes"]] == [(1, True), (2, True), (3, True)]
+        assert [(each["id"], each["state"]) for each in found["applications"]] == [(application, "started")]
+        assert "sleep 600" not in json.dumps(found)
+        assert server.get("/healthz")[0] == 200
+        assert b"rondo_node_healthy 1.0" in server.get("/metrics")[2]
+        sam.stop(application)
+
+
+def test_what_it_costs(cluster: DemoCluster) -> None:
+    """Nothing while nobody watches, and little while somebody does."""
+    with serving(cluster.nodes[1].run_dir) as server:
+        status(server)
+        before = cpu_s(server)
+        time.sleep(QUIET_S)
+        assert round(cpu_s(server) - before, 2) <= CLOCK_TICK_S, "an unused page costs something"
+        with server.events() as stream:
+            until, looks, before = time.monotonic() + WATCHED_S, 0, cpu_s(server)
+            while time.monotonic() < until:
+                looks += next(stream)[0] == "status"
+            spent = cpu_s(server) - before
+        print(f"a watched page costs {100 * spent / WATCHED_S:.1f} % of a core, {1000 * spent / looks:.1f} ms a look")
+        assert spent / looks < 0.02
+
+
+def test_a_kill_is_seen_within_a_second_and_so_is_the_return(cluster: DemoCluster) -> None:
+    with serving(cluster.nodes[1].run_dir) as server, server.events() as stream:
+        statuses = (data for name, data in stream if name == "status")
+        assert next(statuses)["status"]["members"] == [1, 2, 3]
+        killed = time.monotonic()
+        cluster.nodes[3].kill()
+        gone = next(data for data in statuses if data["status"]["members"] == [1, 2])
+        took = time.monotonic() - killed
+        print(f"a kill was seen after {1000 * took:.0f} ms")
+        assert [node["node"] for node in gone["nodes"] if not node["member"]] == [3]
+        cluster.nodes[3].launch()
+        cluster.nodes[3].wait_until_ready()
+        back = time.monotonic()
+        assert next(data for data in statuses if data["status"]["members"] == [1, 2, 3])
+        assert time.monotonic() - back < SEEN_WITHIN_S
+
+
+def test_nobody_notices_that_it_is_killed(cluster: DemoCluster) -> None:
+    with serving(cluster.nodes[1].run_dir) as server:
+        before = status(server)["status"]
+        with server.events() as stream:
+            next(stream)
+            server.process.kill()
+            server.process.wait()
+    with serving(cluster.nodes[1].run_dir) as server:
+        after = status(server)["status"]
+    assert after["ring"] == before["ring"]
+    assert [each["restarts"] for each in after["services"].values()] == [0] * len(after["services"])
