@@ -36,7 +36,7 @@ endif
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster sam \
 	sam-chaos sim \
 	digests world crowd chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
-	interrupts waiting clean
+	interrupts waiting man clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -189,6 +189,11 @@ mutations: setup ## a million altered packets change nothing (make mutations MUT
 playback: setup ## sealed traffic, an hour of it simulated and five minutes real, played back: nothing is opened
 	@$(BIN)/python -m tests.simulation.playback --minutes $(MINUTES)
 	@RONDO_RECORD_SECONDS=$(RECORD_SECONDS) $(BIN)/pytest -q tests/cluster/test_playback.py
+
+man: setup ## man pages into build/man, completion for bash, fish and zsh into build/completion
+	@$(BIN)/python -m rondo.cli.manual build/man
+	@mkdir -p build/completion
+	@for shell in bash fish zsh; do $(BIN)/rondo completion $$shell > build/completion/rondo.$$shell; done
 
 clean: ## remove what was made here
 	rm -rf $(VENV) build rondo/_compiled *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

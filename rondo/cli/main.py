@@ -5,17 +5,14 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
 
 import argparse
 import difflib
-import importlib
 import io
 import os
-import pkgutil
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 from typing import NoReturn
 
 import rondo
-from rondo.cli import commands
+from rondo.cli.finding import SUMMARY, command_names, command_of, parser_of
 from rondo.cli.output import CommandError, Parser, print_error
 from rondo.config.faults import ConfigError
 from rondo.node.descriptors import fill_standard
@@ -56,40 +53,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
-    module_name = name.replace("-", "_")
-    if name.startswith("-") or module_name not in _command_names():
+    if name.startswith("-") or name.replace("_", "-") not in command_names():
         _without_command(arguments)
-    command = _command(module_name)
-    parser = Parser(
-        prog=f"rondo {name}",
-        description=command.HELP,
-        epilog=f"example: {command.EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.add_arguments(parser)
-    code = command.run(parser.parse_args(arguments[1:]))
+    code = command_of(name).run(parser_of(name).parse_args(arguments[1:]))
     sys.stdout.flush()  # so that a closed pipe is noticed here
     return int(code)
 
 
-def _command_names() -> list[str]:
-    names = (module.name for module in pkgutil.iter_modules(commands.__path__))
-    return sorted(name for name in names if not name.startswith("_"))
-
-
-def _command(module_name: str) -> ModuleType:
-    return importlib.import_module(f"{commands.__name__}.{module_name}")
-
-
 def _without_command(arguments: list[str]) -> NoReturn:
     """`rondo --help`, `rondo --version`, no or an unknown command. Here alone all commands are imported."""
-    helps = {name.replace("_", "-"): _command(name).HELP for name in _command_names()}
+    helps = {name: command_of(name).HELP for name in command_names()}
     width = max(map(len, helps), default=0)
     lines = [f"  {name.ljust(width)}  {text}" for name, text in helps.items()]
     parser = Parser(
         prog="rondo",
         usage="rondo COMMAND ...",
-        description="A cluster executive: totally ordered messages, membership and process groups.",
+        description=SUMMARY,
         epilog="\n".join(["commands:", *lines, "", "`rondo COMMAND --help` tells more.", "", "example: rondo start"]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

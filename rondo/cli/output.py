@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 
@@ -11,10 +12,23 @@ class CommandError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, except that wrong usage is told in one line."""
+    """argparse, except that wrong usage is told in one line, and that it tells what it takes."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {_one_line(message)}; see `{self.prog} --help`\n")
+
+    def takes(self) -> Iterator[argparse.Action]:
+        """The options and arguments that --help shows, without the choice of a sub-command."""
+        for action in self._actions:
+            if action.help != argparse.SUPPRESS and not isinstance(action, argparse._SubParsersAction):
+                yield action
+
+    def subcommands(self) -> Iterator[tuple[str, str, "Parser"]]:
+        """Name, one line of help, and parser of each sub-command that --help shows."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for shown in action._choices_actions:
+                    yield shown.dest, shown.help or "", action.choices[shown.dest]
 
 
 def print_error(text: str) -> None:
