@@ -11,7 +11,6 @@ want to look into it, to derive from it, or to do without a compiler.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -122,6 +121,8 @@ def sources() -> dict[str, Path]:
 
 def digest(paths: dict[str, Path]) -> str:
     """Of the whole source. All of it counts for each module: compiled code knows the layout of what it calls."""
+    import hashlib  # Here: OpenSSL takes longer to load than all else that `import rondo` needs.
+
     taken = hashlib.blake2b(digest_size=16)
     for name, path in paths.items():
         data = path.read_bytes()
