@@ -36,7 +36,7 @@ endif
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster sam \
 	sam-chaos sim \
 	digests world crowd chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
-	interrupts waiting man clean
+	interrupts waiting wheels test-wheels man clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -189,6 +189,29 @@ mutations: setup ## a million altered packets change nothing (make mutations MUT
 playback: setup ## sealed traffic, an hour of it simulated and five minutes real, played back: nothing is opened
 	@$(BIN)/python -m tests.simulation.playback --minutes $(MINUTES)
 	@RONDO_RECORD_SECONDS=$(RECORD_SECONDS) $(BIN)/pytest -q tests/cluster/test_playback.py
+
+# The interpreters for which there are wheels with machine code: those of this list that are here, with their headers.
+WHEEL_PYTHONS ?= $(shell for p in python3.11 python3.12 python3.13; do \
+	"$$p" -c 'import os, sys, sysconfig, venv; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+		>/dev/null 2>&1 && { echo "$$p"; }; done; true)
+
+build/wheels/%/.ready: constraints.txt $(VENV)/.ready
+	@$* -m venv build/wheels/$*
+	@$(call install-part,build/wheels/$*/bin,dev)
+	@touch $@
+
+# A directory of its own for each, as setuptools leaves what it has built in the tree.
+build-wheel = rm -rf build/lib build/bdist.*; RONDO_WHEEL=$(2) $(1)/pip wheel --quiet --disable-pip-version-check --no-deps \
+	--no-build-isolation --wheel-dir build/dist .
+
+wheels: $(VENV)/.ready $(foreach python,$(WHEEL_PYTHONS),build/wheels/$(python)/.ready) ## into build/dist: pure, and with the compiled modules for CPython 3.11 to 3.13 where here
+	@rm -rf build/dist
+	@$(call build-wheel,$(BIN),pure)
+	@$(foreach python,$(WHEEL_PYTHONS),$(call build-wheel,build/wheels/$(python)/bin,compiled);)
+	@ls -l build/dist | awk 'NR > 1 { print $$5, "bytes  build/dist/" $$NF }'
+
+test-wheels: wheels ## what the wheels hold; and a node of each compiled one, in a fresh virtual environment
+	@$(BIN)/pytest -q tests/packages/test_wheels.py
 
 man: setup ## man pages into build/man, completion for bash, fish and zsh into build/completion
 	@$(BIN)/python -m rondo.cli.manual build/man

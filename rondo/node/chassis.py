@@ -22,6 +22,7 @@ import zmq
 
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlServer, Handler
+from rondo.node import compiled
 from rondo.node.logs import LogError
 from rondo.node.service import Start
 
@@ -95,6 +96,7 @@ class Chassis:
             "service": self._service,
             "pid": os.getpid(),
             "node_id": self._start.config.node_id,
+            "code": compiled.state(),
             "uptime_seconds": time.monotonic() - self._started_s,
             "cpu_seconds": time.process_time(),
             "log_lines_dropped": self._start.logs.dropped,

@@ -132,6 +132,8 @@ def _compile_in_parallel(command: Any) -> None:
                 return [each for objects in done for each in objects]
 
         command.compiler.compile = compile_all
+        # The directories of this machine's Python are nobody's business where the library is taken to.
+        command.compiler.linker_so = [part for part in command.compiler.linker_so if not part.startswith("-Wl,-rpath")]
         link_all()
 
     command.build_extensions = build_extensions

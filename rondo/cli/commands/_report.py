@@ -97,7 +97,15 @@ def _services(found: dict[str, Any]) -> list[str]:
     ends = [
         f"last end of {name}: {each['last_end']}" for name, each in found["services"].items() if each.get("last_end")
     ]
-    return lines + whys + ends
+    return lines + _code(found["services"]) + whys + ends
+
+
+def _code(services: dict[str, Any]) -> list[str]:
+    """Whether they run machine code or source; each by itself where they differ."""
+    told = {name: each["code"] for name, each in services.items() if each.get("code")}
+    if len(set(told.values())) > 1:
+        return [f"code of {name}: {code}" for name, code in told.items()]
+    return [f"code: {code}" for code in set(told.values())]
 
 
 def _number(value: int | None) -> str:

@@ -90,6 +90,8 @@ def _service(
         "restarts": noted.restarts.get(name, 0),
         "last_end": noted.ends.get(name, ""),
     }
+    if code := (answer or {}).get("code"):
+        service["code"] = code
     return {**service, "why": why} if why else service
 
 

@@ -1,0 +1,1 @@
+"""What is given to others: wheels, the Debian package. A target of `make` builds what each test looks at."""
