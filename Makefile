@@ -36,7 +36,7 @@ endif
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster sam \
 	sam-chaos sim \
 	digests world crowd chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
-	interrupts waiting wheels test-wheels man clean
+	interrupts waiting wheels test-wheels deb test-deb man clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -212,6 +212,15 @@ wheels: $(VENV)/.ready $(foreach python,$(WHEEL_PYTHONS),build/wheels/$(python)/
 
 test-wheels: wheels ## what the wheels hold; and a node of each compiled one, in a fresh virtual environment
 	@$(BIN)/pytest -q tests/packages/test_wheels.py
+
+deb: wheels man ## into build/dist: the Debian package for this machine's Debian (needs its python3 with python3-venv)
+	@$(BIN)/python packaging/runtime_constraints.py build/dev.txt > build/runtime.txt
+	@packaging/debian/build build/dist/rondo-*-cp3$$(/usr/bin/python3 -c 'import sys; print(sys.version_info.minor)')-*.whl \
+		build/runtime.txt build/man build/dist
+	@ls -l build/dist/*.deb | awk '{ print $$5, "bytes ", $$NF }'
+
+test-deb: deb ## the Debian package, by lintian, and installed, started and removed in a fresh Debian (root, debootstrap)
+	@$(BIN)/pytest -q --timeout 1800 tests/packages/test_deb.py
 
 man: setup ## man pages into build/man, completion for bash, fish and zsh into build/completion
 	@$(BIN)/python -m rondo.cli.manual build/man

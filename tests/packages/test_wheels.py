@@ -66,6 +66,16 @@ def test_a_compiled_one_holds_all_hot_modules_for_its_python_alone(wheel: Path) 
     assert modules | {directory + DIGEST, f"{directory}rondo_compiled__mypyc.so"} == held
 
 
+@pytest.mark.parametrize("wheel", COMPILED, ids=version_of)
+def test_no_library_looks_into_directories_of_the_machine_that_made_it(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        libraries = [opened.extract(name, tmp_path) for name in opened.namelist() if name.endswith(".so")]
+    done = subprocess.run(["readelf", "--dynamic", *libraries], capture_output=True, text=True, check=True)
+    assert "(NEEDED)" in done.stdout
+    assert "RUNPATH" not in done.stdout
+    assert "RPATH" not in done.stdout
+
+
 @pytest.fixture(name="installed", scope="module", params=COMPILED, ids=version_of)
 def _installed(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A fresh virtual environment with the wheel and what it needs, in the versions of constraints.txt."""

@@ -151,3 +151,13 @@ def test_the_systemd_unit_is_bounded_and_leaves_no_core() -> None:
     assert not {"ProtectSystem", "PrivateTmp", "ProtectHome"} & settings.keys(), (
         "SAM would be in a namespace of its own"
     )
+
+
+def test_the_systemd_unit_is_corosyncs_for_those_who_require_it_and_has_a_sandbox() -> None:
+    text = (ROOT / "config" / "rondo.service").read_text()
+    settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    assert settings["Alias"] == "corosync.service"
+    assert "Conflicts" not in settings, "it would conflict with itself"
+    assert settings["CapabilityBoundingSet"] == settings["AmbientCapabilities"] == "CAP_SYS_NICE"
+    assert settings["NoNewPrivileges"] == settings["RestrictSUIDSGID"] == settings["LockPersonality"] == "yes"
+    assert {"@module", "@reboot", "@swap"} <= set(settings["SystemCallFilter"].removeprefix("~").split())
