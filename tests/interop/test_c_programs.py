@@ -242,7 +242,7 @@ def test_who_may_connect(make_lab: Callable[[int], Lab], tmp_path: Path) -> None
         status, why = connect_as(stranger)
         assert status != 0
         assert "error 11" in why
-        assert f"user {stranger}" in node.log("qb_gateway")
+        wait_for(lambda: node.log("qb_gateway"), lambda text: f"user {stranger}" in text, "who was refused", TIMEOUT_S)
 
 
 def test_corosync_cmapctl_lists_sets_deletes_and_tracks_keys(node: Node) -> None:
