@@ -26,6 +26,15 @@ _TIMES = struct.Struct("!III")
 DAY_MS = 86_400_000
 
 
+def may_ask(ip: Ip) -> bool:
+    """Whether this user may send an echo to that address at all; without that, silence says nothing."""
+    try:
+        _socket(ip).close()
+    except OSError:
+        return False
+    return True
+
+
 def answering(ips: Sequence[Ip], payload_bytes: int = 0) -> set[Ip]:
     """Which of them answer to an echo with so much payload; two tries each, all at once. Fragments may be made on the
     way, as they may of a packet of the ring."""

@@ -126,7 +126,11 @@ def peers(subject: Subject) -> Iterator[Finding]:
     deaf = set((totem or {}).get("deaf", ()))
     for ip, node in away.items():
         where = f"node {node}, {ip}"
-        if ip not in there:
+        if not ping.may_ask(ip):
+            yield ok(
+                "reach", f"whether the machine of node {node} answers was not asked: that takes more rights", where
+            )
+        elif ip not in there:
             mend = f"ping {ip} from here; is the machine on, and its cable in?"
             yield warn("reach", f"the machine of node {node} does not answer a ping", where, mend)
         elif totem is None:

@@ -231,6 +231,7 @@ def test_netmtu_above_what_the_interface_takes(set_up: SetUp, monkeypatch: pytes
     set_up.first, set_up.second, set_up.totem = "10.0.0.1", "10.0.0.2", "netmtu: 4000"
     monkeypatch.setattr(reach, "interface_mtu", lambda _name: 1500)
     monkeypatch.setattr(ping, "answering", lambda _ips, _size=0: set())
+    monkeypatch.setattr(ping, "may_ask", lambda _ip: True)
     found = list(reach.mtu(set_up.subject(FakeMachine(addresses=("10.0.0.1/24",)))))
     assert [(each.level, "netmtu: 1500" in each.mend) for each in found] == [(Level.WARN, True)]
 
@@ -330,7 +331,16 @@ def test_a_node_that_is_away(
     set_up: SetUp, monkeypatch: pytest.MonkeyPatch, answers: bool, deaf: list[int], expected: tuple[str, Level]
 ) -> None:
     monkeypatch.setattr(ping, "answering", lambda ips, _size=0: set(ips) if answers else set())
+    monkeypatch.setattr(ping, "may_ask", lambda _ip: True)
     assert bad(list(reach.peers(running_subject(set_up, members=[1], deaf=deaf)))) == [expected]
+
+
+def test_silence_says_nothing_where_this_user_may_not_ask(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ping, "answering", lambda _ips, _size=0: set())
+    monkeypatch.setattr(ping, "may_ask", lambda _ip: False)
+    found = list(reach.peers(running_subject(set_up, members=[1])))
+    assert bad(found) == []
+    assert "more rights" in found[0].what
 
 
 def test_a_path_that_loses_large_packets(set_up: SetUp) -> None:
