@@ -17,6 +17,7 @@ import pytest
 import rondo
 import rondo.aio
 from rondo._client import arrival, worker
+from rondo._client import descriptors as descriptors_module
 from rondo._client.arrival import ARRIVALS, Arrivals
 from tests.unit.gateway.conftest import ROOT, GatewayProcess, eventually
 from tests.unit.gateway.loopback import Loopback
@@ -283,12 +284,11 @@ def test_to_wait_for_a_node_that_is_away_costs_nothing(
     gateway.stop()
     eventually(lambda: len(ARRIVALS) > before)
     turns = 0
-    poll = worker.poll
 
     def counted(timeout_s: float | None, *descriptors: int) -> list[int]:
         nonlocal turns
         turns += 1
-        return poll(timeout_s, *descriptors)
+        return descriptors_module.poll(timeout_s, *descriptors)
 
     monkeypatch.setattr(worker, "poll", counted)
     time.sleep(2)
