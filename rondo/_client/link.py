@@ -24,6 +24,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Any, TypeVar
 
 from rondo._client import descriptors
@@ -52,6 +53,14 @@ class Handle:
     and it is closed."""
 
     __slots__ = ("__weakref__",)
+
+
+class HandleRef(weakref.ref[Handle]):
+    """Calls `set` once the handle is gone. No function written in Python does that: an exception of a signal handler in
+    a callback of the garbage collector is only printed, and what the callback was to do would never be done."""
+
+    __slots__ = ("set",)
+    set: Callable[[], object]
 
 
 class Link:
@@ -102,7 +111,11 @@ class Link:
         self.is_over = False
         """The worker has ended."""
         self.forks = descriptors.forks
-        self._handle = weakref.ref(handle, self._forgotten)
+        self._handle = HandleRef(handle, methodcaller("set"))
+        self._handle.set = self.wakeup.set
+        self._was_closed = False
+        """By the application."""
+        self._warning = weakref.ref(handle, self.warn_unclosed)
         self.dealer.send(self.session.hello())
         descriptors.inherit(self)
         self.worker = Worker(self)
@@ -203,60 +216,60 @@ class Link:
         if self.holder == me:
             raise_on_top()
         below = me if self.leader == me else None
-        looked = is_ready = False
-        while True:
-            leads, waiter, is_true, is_late, remaining_s = False, None, False, False, None
-            try:
-                with self.lock:
-                    self.holder = me
-                    try:
-                        if self.is_torn:
-                            self.mend()
-                        self.is_torn = True
-                        if is_ready or (below is None and self.dealer.has_pending):
-                            self._receive()
-                        is_true = bool(condition())
-                        if not is_true and deadline_s is not None:
-                            remaining_s = min(WAIT_S_MAX, deadline_s - time.monotonic())
-                        may_lead = self._may_lead(me)
-                        is_late = remaining_s is not None and remaining_s <= 0 and (looked or not may_lead)
-                        if is_true or is_late:
-                            self._lead_no_more(below)
-                        elif may_lead:
-                            if (remaining_s is not None and remaining_s < 0) or self.dealer.has_pending:
-                                remaining_s = 0.0  # what has come already is looked at, however short the time
-                            leads = True
-                            self.leader = me
-                            self.was_led = True
-                            if self.reads:
-                                self.rouse()
-                        else:
-                            waiter = threading.Lock()
-                            waiter.acquire()
-                            self.waiters.append(waiter)
-                        self.is_torn = False
-                    finally:
-                        self.holder = 0
-                if leads:
-                    looked = True
-                    is_ready = self._poll(remaining_s)
-                elif waiter is not None:
-                    is_ready = False
-                    waiter.acquire(True, -1 if remaining_s is None else max(0.0, remaining_s))
-            except BaseException:
-                self.wakeup.set()
-                raise
-            finally:
-                if leads:
-                    self.leader = below
-                    if self.is_over and below is None:
-                        self.release()
-                if waiter is not None and waiter in self.waiters:
-                    self.waiters.remove(waiter)
-            if is_true:
-                return
-            if is_late:
-                raise Timeout(what)
+        looked = is_ready = is_true = is_late = False
+        try:
+            while not (is_true or is_late):
+                leads, waiter, remaining_s = False, None, None
+                try:
+                    with self.lock:
+                        self.holder = me
+                        try:
+                            if self.is_torn:
+                                self.mend()
+                            self.is_torn = True
+                            if is_ready or (below is None and self.dealer.has_pending):
+                                self._receive()
+                            is_true = bool(condition())
+                            if not is_true and deadline_s is not None:
+                                remaining_s = min(WAIT_S_MAX, deadline_s - time.monotonic())
+                            may_lead = self._may_lead(me)
+                            is_late = remaining_s is not None and remaining_s <= 0 and (looked or not may_lead)
+                            if is_true or is_late:
+                                self._lead_no_more(below)
+                            elif may_lead:
+                                if (remaining_s is not None and remaining_s < 0) or self.dealer.has_pending:
+                                    remaining_s = 0.0  # what has come already is looked at, however short the time
+                                leads = True
+                                self.leader = me
+                                self.was_led = True
+                                if self.reads:
+                                    self.rouse()
+                            else:
+                                waiter = threading.Lock()
+                                waiter.acquire()
+                                self.waiters.append(waiter)
+                            self.is_torn = False
+                        finally:
+                            self.holder = 0
+                    if leads:
+                        looked = True
+                        is_ready = self._poll(remaining_s)
+                    elif waiter is not None:
+                        is_ready = False
+                        waiter.acquire(True, -1 if remaining_s is None else max(0.0, remaining_s))
+                finally:
+                    if leads:
+                        self.leader = below
+                        if self.is_over and below is None:
+                            self.release()
+                    if waiter is not None and waiter in self.waiters:
+                        self.waiters.remove(waiter)
+        except BaseException:
+            # Wherever it came up, even where the loop begins again: the worker may take this thread for the reader.
+            self.wakeup.set()
+            raise
+        if not is_true:
+            raise Timeout(what)
 
     def _may_lead(self, thread: int) -> bool:
         """Whether this thread is to read the socket while it waits: nobody else does, or it does so already, and a
@@ -351,7 +364,7 @@ class Link:
         a second, whatever the node does."""
         if self.forks != descriptors.forks or self.is_over:
             return  # in a child process there is nothing left to close
-        self.is_closing = True
+        self.is_closing = self._was_closed = True
         self.wakeup.set()
         me = threading.get_ident()
         if me in (self.holder, self.worker.ident):
@@ -382,6 +395,7 @@ class Link:
 
     def release(self) -> None:
         """Close all descriptors: nobody polls them any more."""
+        self._handle.set = bool
         self.dealer.close()
         self.wakeup.close()
         self.interrupt.close()
@@ -391,12 +405,16 @@ class Link:
         if self.endpoint.keys is None:
             self.release()
 
-    def _forgotten(self, _handle: "weakref.ref[Handle]") -> None:
-        """The application cannot use this connection any more. Called by the garbage collector, anywhere."""
-        if self.is_over or self.is_closing or self.forks != descriptors.forks:
+    @property
+    def is_forgotten(self) -> bool:
+        """The application cannot use this connection any more."""
+        return self._handle() is None
+
+    def warn_unclosed(self, _handle: "weakref.ref[Handle]") -> None:
+        """Say so. Called by the garbage collector, anywhere; the worker closes the connection even if this is
+        interrupted."""
+        if self.is_over or self._was_closed or self.forks != descriptors.forks:
             return
-        self.is_closing = True
-        self.wakeup.set()
         warnings.warn(f"unclosed connection to {self.endpoint.url}", ResourceWarning, stacklevel=2)
 
 

@@ -85,6 +85,8 @@ class Worker:
         link.is_sleeping = link.is_deep = False
         if link.wakeup.fileno() in ready:
             link.wakeup.clear()
+        if link.is_forgotten:
+            link.is_closing = True
         if link.must_renew:
             self._renew()
         self._take_inbox()
@@ -273,8 +275,12 @@ class Worker:
                 return
             # Whoever waits in the application may be the one that reads the answer.
             poll(min(remaining_s, ACK_DELAY_MS / 1000), dealer.fileno())
-            link.run(self._take_inbox)
-            link.run(self._receive)
+            link.run(self._take_all)
+
+    def _take_all(self) -> None:
+        """In their order: another thread must not read in between."""
+        self._take_inbox()
+        self._receive()
 
     def _end(self) -> None:
         link = self._link

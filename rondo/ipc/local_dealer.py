@@ -81,7 +81,7 @@ class Dealer:
         if former is not None and former is not self._former:
             former.close()
         if connection is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # `_broke` may have ended half-way: it is closed already
                 self._poll.unregister(connection.stream)
         self._unsent.clear()
         self.is_broken = False

@@ -93,6 +93,10 @@ class FromCpg:
         settled = session.resume[2] if session.resume is not None else 0
         if session.resume is not None and session.resume[0] != self._cpg.epoch:
             taken = settled
+        if session.is_open:
+            # A client that said hello again and again has been welcomed with the answer to an earlier one. It was told
+            # since what is settled, and goes on behind that.
+            settled = max(settled, session.settled)
         session.is_open = True
         session.is_repeating = True
         session.position = position

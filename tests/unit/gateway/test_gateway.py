@@ -107,6 +107,26 @@ def test_a_session_that_cpg_cannot_resume_is_replaced_by_a_new_one() -> None:
     assert wires.to_clients[-1][2][3] == new
 
 
+def test_a_client_that_says_hello_again_and_again_is_told_where_to_go_on() -> None:
+    """cpg answers each time. The answer to the second hello welcomes the third connection, which then hears that its
+    request is settled, and goes on with the next one: that is not one too far when the last answer has come."""
+    wires = Wires()
+    wires.welcome(99)
+    resume = [99, SECRET, EPOCH, 3, 2]
+    wires.client(b"a", Kind.HELLO, 0, VERSION, 0, "x", resume)
+    wires.client(b"b", Kind.HELLO, 0, VERSION, 0, "x", resume)
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[99, 1, 3, 2, None]]))
+    wires.client(b"b", Kind.REQUEST, EPOCH, 3, 3, b"third")
+    wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "x", resume)
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[99, 1, 3, 2, None]]))
+    wires.gateway.on_cpg(bus.Settled(EPOCH, [[99, 3]]))
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[99, 1, 3, 3, None]]))
+    wires.gateway.flush()
+    assert (b"c", Kind.SETTLED, [3]) in wires.to_clients
+    wires.client(b"c", Kind.REQUEST, EPOCH, 4, 4, b"fourth")
+    assert wires.to_cpg[-1] == bus.Request(EPOCH, [[99, 4, 4, b"fourth"]])
+
+
 def test_a_close_that_cpg_did_not_hear_is_said_again() -> None:
     wires = Wires()
     wires.welcome()
