@@ -56,6 +56,7 @@ APPLICATIONS = Metric(
         "registered": "it runs and has told SAM that it does",
         "started": "it runs",
         "waiting": "it is about to be started",
+        "waiting for quorum": "its policy has it wait until there is quorum",
         "stopped": "it was stopped, or is done",
         "failed": "it failed and is not started again",
     },

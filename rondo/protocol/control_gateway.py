@@ -3,7 +3,8 @@
 A request is `[op, arguments]`, an answer is a code and a result. They ride as blobs, which the gateway does not read.
 There is no order among them, and no session: each stands for itself. To watch is to ask again and again: `WATCH` is
 answered as soon as there is something after the number that the client had last, so that no event is lost or told twice
-whatever is killed meanwhile, and a slow client holds up nobody.
+whatever is killed meanwhile, and a slow client holds up nobody. SAM and the gateway of C programs ask control in
+the same way, for themselves (`rondo.node.control_link`).
 """
 
 from __future__ import annotations

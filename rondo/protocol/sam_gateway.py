@@ -39,7 +39,7 @@ class Op(IntEnum):
     HELLO = 0
     """`{}`: is SAM there? `{"pid": ...}`"""
     RUN = 1
-    """Start an application: `{"id": n, "pid": n}` once it runs."""
+    """Start an application: `{"id": n, "pid": n}` once it runs, or waits for quorum (pid 0)."""
     STATUS = 2
     """All applications: a list of maps, as `rondo sam status --json` prints them."""
     STOP = 3
@@ -51,7 +51,7 @@ class Op(IntEnum):
     REGISTER = 16
     """The asking process wants to be watched: `{"id", "instance", "health"}`."""
     START = 17
-    """Its health checks begin."""
+    """Its health checks begin; under a quorum policy, and answered, when there is quorum."""
     STOP_CHECKS = 18
     """Its health checks end."""
     FINALIZE = 19

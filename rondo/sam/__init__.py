@@ -50,6 +50,7 @@ def initialize(
     """Connect to the node's SAM. Nothing is watched yet.
 
     interval_ms: how long this application may be silent once it has called `start`; 0 = for ever.
+    policy: what follows the end of this process; the QUORUM ones also end it when quorum is lost.
     endpoint: of the node, as in `rondo.connect`. Raises Exists, InvalidParameter, AccessDenied, Timeout.
     """
     global _client
@@ -62,16 +63,18 @@ def register() -> int:
     """Be watched from now on: when this process ends, the policy decides. Returns the number of this instance.
 
     A process that SAM has not started is adopted: it would be started again by its own command line, environment and
-    directory. Raises AccessDenied if SAM could not start a process of this user; Exists, BadHandle.
+    directory. Raises AccessDenied if SAM could not start a process of this user;
+    NotExist under a quorum policy where nobody counts votes; Exists, BadHandle.
     """
     return _initialized().register()
 
 
 def start() -> None:
-    """Health checks begin: this application must be heard of every interval."""
-    client = _initialized()
-    client.ask(Op.START)
-    client.is_started = True
+    """Health checks begin: this application must be heard of every interval.
+
+    Under a quorum policy this waits until there is quorum, however long that takes; other calls wait meanwhile.
+    """
+    _initialized().start()
     _confirm()
 
 

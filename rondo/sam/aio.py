@@ -57,9 +57,7 @@ async def register() -> int:
 
 async def start() -> None:
     """As `rondo.sam.start`."""
-    client = _initialized()
-    await asyncio.to_thread(client.ask, Op.START)
-    client.is_started = True
+    await asyncio.to_thread(_initialized().start)
     _confirm()
 
 

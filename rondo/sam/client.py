@@ -6,6 +6,7 @@ import signal
 from enum import StrEnum
 from typing import Any
 
+from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.endpoint import endpoint_of
 from rondo.errors import BadHandle, Exists, InvalidParameter
 from rondo.protocol.sam_gateway import Op
@@ -18,10 +19,37 @@ OK = b"ok\n"
 
 
 class Policy(StrEnum):
-    """What follows the end of the application."""
+    """What follows the end of the application, and whether it may run without quorum."""
 
     RESTART = "restart"
     QUIT = "quit"
+    QUORUM = "quorum"
+    """Is added to one of these, and is no policy alone: `Policy.RESTART | Policy.QUORUM` is QUORUM_RESTART."""
+    QUORUM_RESTART = "quorum-restart"
+    """`start` waits for quorum. When it is lost this instance is ended; the next is started when there is quorum."""
+    QUORUM_QUIT = "quorum-quit"
+    """`start` waits for quorum. When it is lost this instance is ended, and is the last."""
+
+    def __or__(self, other: "Policy") -> "Policy":
+        """A policy that needs quorum, made of one that does not. Raises InvalidParameter."""
+        if Policy.QUORUM not in (self, other) or not isinstance(other, Policy):
+            raise InvalidParameter(f"only Policy.QUORUM can be added to a policy, not {other!r} to {self!r}")
+        base = (other if self is Policy.QUORUM else self).removeprefix("quorum-")
+        return self if base == Policy.QUORUM else Policy(f"quorum-{base}")
+
+    @property
+    def needs_quorum(self) -> bool:
+        """Whether it is one of the last two."""
+        return self in (Policy.QUORUM_RESTART, Policy.QUORUM_QUIT)
+
+
+def policy_of(value: str) -> Policy:
+    """A policy that an application may have, of its name. Raises InvalidParameter."""
+    allowed = [each for each in Policy if each is not Policy.QUORUM]
+    if value not in allowed:
+        names = ", ".join(each.name for each in allowed)
+        raise InvalidParameter(f"policy is one of rondo.sam.Policy.{{{names}}}, not {value!r}")
+    return Policy(value)
 
 
 class Client:
@@ -30,10 +58,7 @@ class Client:
     def __init__(self, interval_ms: int, policy: Policy, endpoint: str | None, timeout: float | None) -> None:
         if type(interval_ms) is not int or interval_ms < 0:
             raise InvalidParameter(f"interval_ms is a number of milliseconds, 0 for no limit, not {interval_ms!r}")
-        try:
-            self.policy = Policy(policy)
-        except ValueError:
-            raise InvalidParameter(f"policy is rondo.sam.Policy.RESTART or QUIT, not {policy!r}") from None
+        self.policy = policy_of(policy)
         self.interval_ms = interval_ms
         self.warn_signal = int(signal.SIGTERM)
         self.instance = -1
@@ -63,6 +88,13 @@ class Client:
         self._health = os.open(answer["health"], os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self.id, self.instance = answer["id"], answer["instance"]
         return self.instance
+
+    def start(self) -> None:
+        """See `rondo.sam.start`."""
+        if self.instance < 0:
+            raise BadHandle("register() comes first")
+        self._link.ask(Op.START, timeout=None if self.policy.needs_quorum else TIMEOUT_S)
+        self.is_started = True
 
     def warn_signal_set(self, number: int) -> None:
         """See `rondo.sam.warn_signal_set`."""

@@ -37,7 +37,8 @@ class Sam:
     ) -> dict[str, Any]:
         """Start a program under SAM, in this process's directory and environment: `{"id": ..., "pid": ...}`.
 
-        Returns when it runs. Raises FailedOperation, which says why, if it could not be executed.
+        Returns when it runs, or waits for quorum (then "pid" is 0). Raises FailedOperation, which says why, if it could
+        not be executed; NotExist under a quorum policy where nobody counts votes.
         """
         umask = os.umask(0o077)
         os.umask(umask)

@@ -10,10 +10,10 @@ import secrets
 from typing import Any
 
 from rondo.config.node import NodeConfig
+from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
 from services.qb_gateway.connection import Connection
-from services.qb_gateway.control_link import ControlLink
 from services.qb_gateway.wire import cfg
 
 MTU_BESIDES = 90

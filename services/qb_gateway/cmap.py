@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
 from services.qb_gateway.connection import Connection
-from services.qb_gateway.control_link import ControlLink
 from services.qb_gateway.wire import cmap
 from services.qb_gateway.wire.messages import RequestError, unknown_reply
 

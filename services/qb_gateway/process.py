@@ -19,6 +19,7 @@ import zmq
 from rondo.config import NodeConfig
 from rondo.ipc.endpoints import SocketError
 from rondo.node.chassis import Chassis
+from rondo.node.control_link import ControlLink
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
@@ -28,7 +29,6 @@ from services.qb_gateway.access import Access
 from services.qb_gateway.cfg import CfgService
 from services.qb_gateway.cmap import CmapService
 from services.qb_gateway.connection import Service
-from services.qb_gateway.control_link import ControlLink
 from services.qb_gateway.cpg.service import CpgService
 from services.qb_gateway.cpg.sessions import Sessions
 from services.qb_gateway.hub import Hub

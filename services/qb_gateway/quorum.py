@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
 from services.qb_gateway.connection import Connection
-from services.qb_gateway.control_link import ControlLink
 from services.qb_gateway.wire import quorum
 from services.qb_gateway.wire.messages import RequestError
 

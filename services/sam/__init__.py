@@ -18,6 +18,9 @@ outputs       reading what they wrote
 checks        health checks by an executable
 health        health by lines in a FIFO
 hearing       what that changes
+quorum_watch  what control says of quorum
+quorum_policy who waits for quorum, and what follows its loss
+process_keys  what is shown in cmap
 adoption      processes that are not children of the keeper
 reconcile     after a restart: what there is
 spec          what the keeper is told, and where the files of an application are

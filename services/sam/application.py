@@ -4,7 +4,10 @@ phase        what there is                      state that a user sees
 IDLE         no process, and none is wanted     stopped, failed
 STARTING     SAM has told the keeper to start   waiting
 RUNNING      a process                          registered, started, failed (marked, and about to be killed)
-WAITING      none until `restart_at_s`          waiting
+WAITING      none until `restart_at_s`,         waiting,
+             or until there is quorum           waiting for quorum
+
+Who has registered under a quorum policy waits for quorum as a process that runs (RUNNING, waiting for quorum).
 
 Health of a running one is in force (`is_watched`) once the application said so; then it has to be heard every
 `interval_ms`. Silence brings the warn signal, and one more interval later the kill. A check (an executable) is asked
@@ -36,6 +39,8 @@ TOLD_BYTES_MAX = 256
 """Of a path, in a message."""
 WAITING_MAX = 16
 """Requests that wait for an application to start, or to end; of more, the one that waited longest asks again."""
+QUORUM_LOST = "quorum was lost"
+"""Why an instance is ended that the next one follows once there is quorum."""
 CANNOT = {"directory": "cannot enter the directory", "user": "cannot become", "start": "cannot start"}
 STOP_GRACE_MS_MAX = 4000
 """And at most when the node stops: supervisord gives SAM five seconds."""
@@ -58,13 +63,26 @@ class State(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     WAITING = "waiting"
+    WAITING_FOR_QUORUM = "waiting for quorum"
 
 
 class Policy(StrEnum):
-    """What follows the end of an instance."""
+    """What follows the end of an instance, and whether it may run without quorum."""
 
     RESTART = "restart"
     QUIT = "quit"
+    QUORUM_RESTART = "quorum-restart"
+    QUORUM_QUIT = "quorum-quit"
+
+    @property
+    def needs_quorum(self) -> bool:
+        """It starts when there is quorum, and loses its process with it."""
+        return self in (Policy.QUORUM_RESTART, Policy.QUORUM_QUIT)
+
+    @property
+    def restarts(self) -> bool:
+        """An end is followed by the next instance."""
+        return self in (Policy.RESTART, Policy.QUORUM_RESTART)
 
 
 class Due(IntEnum):
@@ -216,7 +234,7 @@ class Application:
     def due_at_s(self) -> float:
         """When something will be due, if nothing happens before (awake clock)."""
         if self.phase is Phase.WAITING:
-            return self.restart_at_s
+            return float("inf") if self.state is State.WAITING_FOR_QUORUM else self.restart_at_s
         if self.phase is not Phase.RUNNING:
             return float("inf")
         if self.kill_at_s is not None:
@@ -231,7 +249,7 @@ class Application:
     def due(self, now_s: float) -> Due:
         """What it is time for now."""
         if self.phase is Phase.WAITING:
-            return Due.RESTART if now_s >= self.restart_at_s else Due.NOTHING
+            return Due.RESTART if now_s >= self.due_at_s() else Due.NOTHING
         if self.phase is not Phase.RUNNING:
             return Due.NOTHING
         if self.kill_at_s is not None:
@@ -277,11 +295,13 @@ class Application:
             self.state = State.STOPPED
         elif was_refused:
             self.state = State.FAILED
-        elif self.policy is Policy.QUIT:
+        elif not self.policy.restarts:
             is_good = end.status in (0, None) and not end.why and not was_failed
             self.state = State.STOPPED if is_good else State.FAILED
         else:
-            self.quick_ends = self.quick_ends + 1 if end.lived_ms < QUICK_MS else 0
+            # A loss of quorum is no fault of the instance, however short its life was.
+            is_quick = end.lived_ms < QUICK_MS and end.why != QUORUM_LOST
+            self.quick_ends = self.quick_ends + 1 if is_quick else 0
             if self.quick_ends >= QUICK_ENDS_MAX:
                 self.state = State.FAILED
                 self.message = (
@@ -304,6 +324,12 @@ class Application:
         self.phase = Phase.WAITING
         self.state = State.WAITING
         self.restart_at_s = at_s
+        self.message = message
+
+    def wait_for_quorum(self, message: str) -> None:
+        """Its next instance is due when there is quorum."""
+        self.phase = Phase.WAITING
+        self.state = State.WAITING_FOR_QUORUM
         self.message = message
 
     def postpone(self, until_s: float) -> None:

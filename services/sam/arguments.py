@@ -101,7 +101,7 @@ def policy_of(arguments: Arguments) -> Policy:
     try:
         return Policy(name)
     except ValueError:
-        raise RefusedError(Code.INVALID_PARAM, f"there is no policy {name!r:.40}; restart or quit") from None
+        raise RefusedError(Code.INVALID_PARAM, f"there is no policy {name!r:.40}; {', '.join(Policy)}") from None
 
 
 def interval_ms_of(arguments: Arguments) -> int:

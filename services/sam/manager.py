@@ -40,6 +40,7 @@ from services.sam.keeper.wire import Say
 from services.sam.keeper_link import KeeperLink
 from services.sam.loop import Loop
 from services.sam.past import Past
+from services.sam.quorum_policy import WAITS, QuorumPolicies
 from services.sam.quotas import Quotas
 from services.sam.reconcile import Reconciliation
 from services.sam.spec import Places, spec_of
@@ -68,6 +69,8 @@ class Manager:
         clock: AwakeClock,
         places: Places,
         quotas: Quotas,
+        *,
+        has_quorum_provider: bool,
     ) -> None:
         self.applications: dict[str, Application] = {}
         self.counters: Counter[str] = Counter()
@@ -80,6 +83,7 @@ class Manager:
         self._keeper = keeper
         self.hearing = Hearing(self.applications, pipes, table, clock, places, self.counters, self.mark_failed)
         self._checks = Checks(keeper, places)
+        self.quorum = QuorumPolicies(self, has_provider=has_quorum_provider)
         self._reconciliation = Reconciliation(self, keeper)
         self._when_runs: dict[str, list[Done]] = {}
         self._when_over: dict[str, list[Done]] = {}
@@ -123,10 +127,14 @@ class Manager:
     # -- start --------------------------------------------------------------------------------------------------
 
     def add(self, application: Application, when_runs: Done) -> None:
-        """A new application: start its first instance."""
+        """A new application: start its first instance, now or when there is quorum."""
         self.applications[application.id] = application
-        self._when_runs[application.id] = [when_runs]
         self.counters["applications"] += 1
+        if self.quorum.holds_back(application):
+            self._hold_back(application, WAITS)
+            when_runs(application)
+            return
+        self._when_runs[application.id] = [when_runs]
         self._start(application)
         self.say_spawn(application)
 
@@ -177,6 +185,21 @@ class Manager:
         application.is_foreign = False
         self._keeper.is_wanted = True
 
+    def _hold_back(self, application: Application, why: str) -> None:
+        application.wait_for_quorum(why)
+        self.counters["starts_held_back"] += 1
+        self.table.save(application)
+        notice(log, "%s: %s", application.id, why)
+
+    def spawn_again(self, application: Application) -> None:
+        """What a predecessor has written down was never started: start it now, or when there is quorum."""
+        if self.quorum.holds_back(application):
+            self._hold_back(application, WAITS)
+            self._call(self._when_runs, application)
+        else:
+            application.phase = Phase.STARTING
+            self.say_spawn(application)
+
     def say_spawn(self, application: Application) -> None:
         """Have the keeper start what was written down."""
         self._keeper.say([Say.SPAWN, application.id, application.instance, spec_of(application, self.places)])
@@ -197,7 +220,7 @@ class Manager:
         notice(log, "%s: instance %d runs as process %d", application.id, application.instance, pid)
         self._call(self._when_runs, application)
         if application.stopped_by:
-            self._warn(application, f"stopped by {application.stopped_by}", application.grace_s())
+            self.warn(application, f"stopped by {application.stopped_by}", application.grace_s())
 
     # -- health -------------------------------------------------------------------------------------------------
 
@@ -225,10 +248,13 @@ class Manager:
         """Do what is due now. What was said must have been heard before."""
         now_s = self.clock.now_s
         for application in list(self.applications.values()):
+            self.quorum.see_to(application)
             due = application.due(now_s)
             if due is Due.NOTHING:
                 continue
-            if due in (Due.RESTART, Due.CHECK) and not self.may_start(application):
+            if due is Due.RESTART and self.quorum.holds_back(application):
+                self._hold_back(application, WAITS)
+            elif due in (Due.RESTART, Due.CHECK) and not self.may_start(application):
                 application.postpone(now_s + START_LATER_S)
                 self.counters["starts_postponed"] += 1
             elif due is Due.RESTART:
@@ -249,9 +275,10 @@ class Manager:
     def _hung(self, application: Application, why: str) -> None:
         self.counters["hung"] += 1
         log.warning("%s: instance %d (process %d) %s", application.id, application.instance, application.pid, why)
-        self._warn(application, why, application.interval_s)
+        self.warn(application, why, application.interval_s)
 
-    def _warn(self, application: Application, why: str, grace_s: float) -> None:
+    def warn(self, application: Application, why: str, grace_s: float) -> None:
+        """End this instance: the warn signal, and the kill if that does not help in time."""
         application.verdict = why
         application.message = why
         if application.warn_signal == signal.SIGKILL:
@@ -308,7 +335,9 @@ class Manager:
         application.decide(told, end, was_refused=is_first_refused, was_failed=was_failed, now_s=self.clock.now_s)
         if application.quick_ends >= QUICK_ENDS_MAX:
             log.error("%s: %s", application.id, application.message)
-        if application.phase is Phase.STARTING and not self.may_start(application):
+        if application.phase is Phase.STARTING and self.quorum.holds_back(application):
+            self._hold_back(application, f"{told}; {WAITS}")
+        elif application.phase is Phase.STARTING and not self.may_start(application):
             application.start_later(told, self.clock.now_s + START_LATER_S)
             self.counters["starts_postponed"] += 1
         if application.phase is Phase.STARTING:
@@ -326,6 +355,7 @@ class Manager:
         self._checks.kill(application)
         self.adoptions.release(application)
         self.hearing.drop(application)
+        self.quorum.forget(application)
 
     def _over(self, application: Application) -> None:
         self.hearing.close(application)
@@ -357,12 +387,15 @@ class Manager:
         self.table.save(application)
         if application.phase is Phase.RUNNING:
             if not application.verdict:
-                self._warn(application, f"stopped by {by}", application.grace_s(grace_s))
+                self.warn(application, f"stopped by {by}", application.grace_s(grace_s))
             elif application.kill_at_s is not None:
                 application.kill_at_s = min(application.kill_at_s, self.clock.now_s + application.grace_s(grace_s))
 
     def let_go(self, application: Application) -> None:
         """Its process goes on unwatched; its end will be the last."""
+        if application.state is State.WAITING_FOR_QUORUM:
+            application.state = State.REGISTERED
+        self.quorum.forget(application)
         application.is_let_go = True
         application.policy = Policy.QUIT
         application.is_watched = False

@@ -11,6 +11,7 @@ import zmq
 from rondo.ipc import endpoints
 from rondo.ipc.local import Router
 from rondo.node.chassis import Chassis
+from rondo.node.control_link import ControlLink
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.service import Start
@@ -25,6 +26,8 @@ from services.sam.keeper_link import RETRY_S, KeeperLink
 from services.sam.last_words import LastWords
 from services.sam.loop import Loop
 from services.sam.manager import Manager
+from services.sam.process_keys import ProcessKeys
+from services.sam.quorum_watch import QuorumWatch
 from services.sam.quotas import Quotas
 from services.sam.requests import Asker, Requests
 from services.sam.spec import Places
@@ -58,7 +61,11 @@ class Process:
         self._keeper = KeeperLink(run_dir, self._loop, config.sam)
         places = Places(run_dir, socket_endpoint(run_dir, "gateway.sock"))
         quotas = Quotas(config.sam, frozenset((0, os.geteuid())))
-        self._manager = Manager(Table(state_dir), self._keeper, self._pipes, self._loop, self._clock, places, quotas)
+        has_provider = config.quorum.enabled
+        self._manager = Manager(
+            Table(state_dir), self._keeper, self._pipes, self._loop, self._clock, places, quotas,
+            has_quorum_provider=has_provider,
+        )  # fmt: skip
         self._keeper.listener = self._manager
         self._requests = Requests(self._manager, Owner(os.geteuid(), os.getegid(), tuple(sorted(os.getgroups()))))
         self._turn_began_s = time.monotonic()
@@ -66,11 +73,15 @@ class Process:
         self._replies: deque[tuple[bytes, bytes]] = deque()
         self._replies_dropped = 0
         self._last_words = LastWords(self._context, run_dir, self._loop)
+        self._control = ControlLink(run_dir)
+        self._quorum_watch = QuorumWatch(self._control, self._manager.quorum.news) if has_provider else None
+        self._keys = ProcessKeys(self._manager.applications, self._control, self._manager.counters)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         self._chassis.catch_signals()
         self._loop.watch(self._bus.fileno(), self._serve_bus)
+        self._loop.watch(self._control.socket.fileno(), lambda: self._control.receive(self._turn_began_s))
         self._manager.load()
         self._keeper.connect()
         notice(log, "Watching applications; process %d.", os.getpid())
@@ -95,11 +106,19 @@ class Process:
         self._chassis.serve(self._loop.turn(self._turn_began_s + wait_s, self._begin_turn))
         manager.hearing.hear()
         manager.see_to_time()
+        self._tend_control()
         self._keeper.tend(self._turn_began_s)
         if self._bus.has_pending:
             self._serve_bus()
         self._send_replies()
         self._last_words.tick()
+
+    def _tend_control(self) -> None:
+        """Ask control again where it died, or where something is to be shown."""
+        self._control.tend(self._turn_began_s)
+        if self._quorum_watch is not None:
+            self._quorum_watch.tend()
+        self._keys.tend(self._turn_began_s)
 
     def _begin_turn(self) -> None:
         """The loop has woken up."""
@@ -167,6 +186,8 @@ class Process:
             "state": "operational",
             "keeper_pid": self._keeper.pid or None,
             "applications": phases,
+            "quorate": manager.quorum.quorate,
+            "processes_not_shown": self._keys.left_out,
             "counters": {
                 **manager.counters,
                 "keeper_starts": self._keeper.starts,
@@ -174,7 +195,7 @@ class Process:
                 "paused_ms": round(self._clock.paused_s * 1000),
                 "health_floods": self._pipes.floods,
                 "table_errors": manager.table.errors,
-                "bus_errors": self._bus_errors,
+                "bus_errors": self._bus_errors + self._control.errors,
                 "replies_dropped": self._replies_dropped,
                 "last_words_sent": self._last_words.sent,
                 "last_words_refused": self._last_words.refused,
@@ -184,6 +205,7 @@ class Process:
 
     def _close(self) -> None:
         self._last_words.close()
+        self._control.close()
         self._keeper.close()
         self._pipes.close_all()
         self._bus.close()

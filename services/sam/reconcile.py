@@ -86,8 +86,7 @@ class Reconciliation:
             manager.runs(application, pid, start_time_of(pid))
             if manager.adopt(application):
                 return
-        application.phase = Phase.STARTING
-        manager.say_spawn(application)
+        manager.spawn_again(application)
 
     def _marked_of(self, uid: int) -> list[tuple[int, set[bytes]]]:
         """Looked for once for all applications of a user. Another node here may have one of the same name."""

@@ -14,7 +14,7 @@ from typing import Any
 from rondo.protocol.codes import Code
 from rondo.protocol.sam_gateway import Op
 from services.sam import procs
-from services.sam.application import Application, Owner, Phase, State
+from services.sam.application import Application, Owner, Phase, Policy, State
 from services.sam.arguments import (
     DATA_BYTES_MAX,
     Arguments,
@@ -108,7 +108,7 @@ class Requests:
             id="",
             owner=asker.owner,
             command=command,
-            policy=policy_of(arguments),
+            policy=self._policy_of(arguments),
             interval_ms=interval_ms_of(arguments),
             warn_signal=signal_of(arguments),
             check=check,
@@ -156,7 +156,7 @@ class Requests:
     # -- from applications --------------------------------------------------------------------------------------
 
     def _register(self, asker: Asker, arguments: Arguments, reply: Reply) -> None:
-        policy, interval_ms = policy_of(arguments), interval_ms_of(arguments)
+        policy, interval_ms = self._policy_of(arguments), interval_ms_of(arguments)
         warn_signal = signal_of(arguments)
         application = self._of_process(asker)
         if application is None:
@@ -199,11 +199,12 @@ class Requests:
         return application
 
     def _start(self, asker: Asker, _arguments: Arguments, reply: Reply) -> None:
-        self._manager.hearing.watch(self._registered(asker), watched=True)
-        reply(Code.OK, None)
+        self._manager.quorum.start(self._registered(asker), lambda started: _reply_start(started, reply))
 
     def _stop_checks(self, asker: Asker, _arguments: Arguments, reply: Reply) -> None:
-        self._manager.hearing.watch(self._registered(asker), watched=False)
+        application = self._registered(asker)
+        self._manager.hearing.watch(application, watched=False)
+        self._manager.quorum.forget(application)
         reply(Code.OK, None)
 
     def _finalize(self, asker: Asker, _arguments: Arguments, reply: Reply) -> None:
@@ -237,6 +238,12 @@ class Requests:
         application = self._registered(asker)
         reply(Code.OK, None)
         self._manager.mark_failed(application)
+
+    def _policy_of(self, arguments: Arguments) -> Policy:
+        policy = policy_of(arguments)
+        if policy.needs_quorum and (why := self._manager.quorum.why_refused(policy)):
+            raise RefusedError(Code.NOT_EXIST, why)
+        return policy
 
     # -- who ----------------------------------------------------------------------------------------------------
 
@@ -319,6 +326,13 @@ def _reply_run(application: Application | None, reply: Reply) -> None:
         reply(Code.FAILED_OPERATION, f"{application.message} (SAM id {application.id})")
     else:
         reply(Code.OK, {"id": application.id, "pid": application.pid})
+
+
+def _reply_start(application: Application | None, reply: Reply) -> None:
+    if application is None:
+        reply(Code.TRY_AGAIN, "it waits for quorum")
+    else:
+        reply(Code.OK, None)
 
 
 def _reply_stop(application: Application | None, reply: Reply) -> None:

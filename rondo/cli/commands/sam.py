@@ -25,16 +25,18 @@ def add_arguments(parser: Parser) -> None:
     run = commands.add_parser(
         "run",
         help="run a program under the watchdog",
-        description="Run CMD under the watchdog, as the calling user, in this directory and environment; prints its "
-        "SAM id and returns. SAM acts by --policy when the program ends. It also acts when the program hangs, if the "
-        "program writes `ok` to the descriptor that RONDO_SAM_HEALTH names, or if there is a --check.",
+        description="Run CMD under the watchdog, as the calling user, in this directory and environment; prints "
+        "its SAM id and returns, when it runs or waits for quorum. SAM acts by --policy when the program ends. It also "
+        "acts when the program hangs, if it writes `ok` to the descriptor that RONDO_SAM_HEALTH names, or if there "
+        "is a --check.",
         epilog=f"example: {EXAMPLE}",
     )
     run.add_argument(
         "--policy",
-        choices=("restart", "quit"),
+        choices=("restart", "quit", "quorum-restart", "quorum-quit"),
         default="restart",
-        help="what SAM does when it ends or hangs (%(default)s)",
+        help="what SAM does when it ends or hangs (%(default)s); with quorum- SAM also waits for quorum to start it, "
+        "and ends it when quorum is lost",
     )
     run.add_argument(
         "--interval-ms",

@@ -53,12 +53,15 @@ def asked(shell: str, directory: Path, *words: str, cwd: Path | None = None) -> 
     return [line for line in found if line.startswith(words[-1])] if shell == "zsh" else found
 
 
+POLICIES = ["restart", "quit", "quorum-restart", "quorum-quit"]
+
+
 @pytest.mark.parametrize("shell", sorted(completion.SHELLS))
 def test_commands_options_and_choices_are_offered(shell: str, tmp_path: Path) -> None:
     assert asked(shell, tmp_path, "st") == ["start", "status", "stop"]
     assert asked(shell, tmp_path, "sam", "st") == ["status", "stop"]
     assert asked(shell, tmp_path, "sam", "run", "--in") == ["--interval-ms"]
-    assert asked(shell, tmp_path, "sam", "run", "--policy", "") == ["restart", "quit"] or shell == "fish"
+    assert asked(shell, tmp_path, "sam", "run", "--policy", "") == POLICIES or shell == "fish"
     assert set(asked(shell, tmp_path, "cpg", "join", "--guarantee", "")) == {"agreed", "safe"}
     assert asked(shell, tmp_path, "debug", "ipc") == ["ipc_gateway"]
 

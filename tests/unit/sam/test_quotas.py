@@ -38,7 +38,15 @@ ROOT, ALICE, BOB, CAROL, DAVE = (Owner(uid, uid, (uid,)) for uid in (0, 12345, 1
 class Sam:
     """Manager and requests as in the process, with a keeper that is not there: what is started waits for it."""
 
-    def __init__(self, directory: Path, settings: SamSettings = SETTINGS, favoured: int = 0, own: Owner = ROOT) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: SamSettings = SETTINGS,
+        favoured: int = 0,
+        own: Owner = ROOT,
+        *,
+        has_quorum_provider: bool = True,
+    ) -> None:
         self.clock = AwakeClock(0.0)
         self.poll = select.epoll()
         self.loop = Loop(self.poll)
@@ -47,6 +55,7 @@ class Sam:
         self.manager = Manager(
             self.table, KeeperLink(directory, self.loop, settings), self.pipes, self.loop, self.clock,
             Places(directory, f"ipc://{directory}/gateway.sock"), Quotas(settings, frozenset((favoured,))),
+            has_quorum_provider=has_quorum_provider,
         )  # fmt: skip
         self.requests = Requests(self.manager, own)
         self.answers: list[tuple[Code, Any]] = []

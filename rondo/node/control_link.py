@@ -1,4 +1,4 @@
-"""The way to control: questions and their answers, and what is watched there.
+"""The way to control, for other services of its node: questions and their answers, and what is watched there.
 
 control may be killed at any time. Questions that were not answered are asked again then, but for those that must not be
 done twice; what is watched is asked for after the event that was had last, so that none is left out.
@@ -32,6 +32,8 @@ class ControlLink:
 
     def __init__(self, run_dir: Path) -> None:
         self.errors = 0
+        self.breaks = 0
+        """How often the connection broke; whoever holds something for true asks anew then."""
         self.socket = Dealer(f"ipc://{run_dir / bus.SOCKET}")
         self._numbers = count(1)
         self._asked: dict[int, tuple[Op, dict[str, Any], Answer, bytes]] = {}
@@ -108,6 +110,7 @@ class ControlLink:
         self.socket.tend(now_s)
         if self.socket.is_broken:
             self.socket.is_broken = False
+            self.breaks += 1
             self._later.clear()
             lost = [number for number, (op, _, _, _) in self._asked.items() if op in NOT_TWICE]
             failed = [self._asked.pop(number) for number in lost]
