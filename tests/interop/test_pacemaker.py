@@ -1,7 +1,7 @@
 """Debian's Pacemaker on Rondo nodes, as on Corosync: who is DC, who has quorum, and where a resource runs.
 
-Skipped where Pacemaker is not installed, with CI=true too, and for a user without rights: its daemons run as a user of
-their own.
+Skipped where Pacemaker is not installed (with CI=true it fails), and for a user without rights: its daemons run as a
+user of their own.
 """
 
 import signal
@@ -13,7 +13,6 @@ import pytest
 
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.node import Node
-from rondo.testing.lab.requirements import pacemaker_missing
 from rondo.testing.lab.waiting import wait_for
 from tests.interop.c_programs import nodes_of, wait_until_whole
 from tests.interop.pacemaker import Pacemaker, Seen
@@ -22,7 +21,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.corosync,
     pytest.mark.namespaces,
-    pytest.mark.skipif(pacemaker_missing() is not None, reason=str(pacemaker_missing())),
+    pytest.mark.pacemaker,
     pytest.mark.timeout(400),
 ]
 
