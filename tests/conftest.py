@@ -15,13 +15,20 @@ import pytest
 from hypothesis import settings
 
 from rondo.testing.lab.netns import Lab
-from rondo.testing.lab.requirements import corosync_missing, namespaces_missing, promtool_missing, root_missing
+from rondo.testing.lab.requirements import (
+    corosync_missing,
+    namespaces_missing,
+    pacemaker_missing,
+    promtool_missing,
+    root_missing,
+)
 
 LookForMissing = Callable[[], str | None]
 NEEDS: dict[str, LookForMissing] = {
     "root": root_missing,
     "corosync": corosync_missing,
     "namespaces": namespaces_missing,
+    "pacemaker": pacemaker_missing,
     "promtool": promtool_missing,
 }
 

@@ -37,11 +37,13 @@ class NodeMember(CpgMember):
 
 
 @contextmanager
-def nodes_of(lab: Lab, directory: Path, **sections: Mapping[str, str | int]) -> Iterator[list[Node]]:
-    """A node on each host, all in one ring and serving C programs; killed at the end. `sections` are
-    added to their configuration."""
+def nodes_of(
+    lab: Lab, directory: Path, *, named: bool = False, **sections: Mapping[str, str | int]
+) -> Iterator[list[Node]]:
+    """A node on each host, all in one ring and serving C programs; killed at the end. `named`: node N is called nN;
+    `sections` are added to their configuration."""
     path = directory / "corosync.conf"
-    path.write_text(RingConfig.of_lab(lab, "udpu").text(system={"qb_ipc": "yes"}, **sections))
+    path.write_text(RingConfig.of_lab(lab, "udpu", named=named).text(system={"qb_ipc": "yes"}, **sections))
     # Of their own: other tests that run at the same time have directories of the same name elsewhere, and a node that
     # is started ends what an earlier life of it has left in its run directory.
     token = f"qb-{os.getpid()}-{secrets.token_hex(4)}"

@@ -13,6 +13,7 @@ PROBE_TIMEOUT_S = 60.0
 NAMESPACE_TOOLS = ("unshare", "nsenter", "ip", "nft", "mount")
 COROSYNC_TOOLS = ("corosync", "corosync-cmapctl", "corosync-cfgtool")
 COROSYNC_VERSION = "3.1."
+PACEMAKER_TOOLS = ("pacemakerd", "crm_mon", "cibadmin", "crm_standby")
 # What a lab does first: if this works, the rest does.
 PROBE_SCRIPT = "mount -t tmpfs tmpfs /run && ip link add probe type bridge && nft add table bridge probe"
 
@@ -77,3 +78,11 @@ def corosync_missing() -> str | None:
         first_line = (done.stdout or done.stderr).strip().partition("\n")[0]
         return f"needs Corosync {COROSYNC_VERSION}x, found: {first_line}"
     return None
+
+
+def pacemaker_missing() -> str | None:
+    """Return why no Pacemaker can be run on our nodes."""
+    missing = [tool for tool in PACEMAKER_TOOLS if shutil.which(tool, path=tool_path()) is None]
+    if not missing:
+        return None
+    return f"not installed: {', '.join(missing)} (Debian's packages are `pacemaker` and `pacemaker-cli-utils`)"

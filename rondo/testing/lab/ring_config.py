@@ -31,7 +31,7 @@ class RingConfig:
     """What the members of one ring agree on. `addresses` maps node identifiers to addresses.
 
     `totem` holds further options of the totem section, such as `mcastaddr`, or others than the usual ones of the tests;
-    `quorum` those of the quorum section, besides the provider. None: there is no quorum.
+    `quorum` those of the quorum section, besides the provider. None: there is no quorum. `named`: node N is called nN.
     """
 
     transport: Transport
@@ -39,6 +39,7 @@ class RingConfig:
     cluster_name: str = "lab"
     totem: Mapping[str, str | int] = field(default_factory=dict)
     quorum: Mapping[str, str | int] | None = None
+    named: bool = False
 
     @classmethod
     def of_lab(
@@ -49,11 +50,12 @@ class RingConfig:
         ipv6: bool = False,
         totem: Mapping[str, str | int] | None = None,
         quorum: Mapping[str, str | int] | None = None,
+        named: bool = False,
     ) -> Self:
         """Return the configuration of a ring of all hosts of a lab; node N is on host N."""
         addresses = {number: host.address6 if ipv6 else host.address for number, host in lab.hosts.items()}
         family = {"ip_version": "ipv6"} if ipv6 else {}
-        return cls(transport, addresses, totem={**family, **(totem or {})}, quorum=quorum)
+        return cls(transport, addresses, totem={**family, **(totem or {})}, quorum=quorum, named=named)
 
     def text(self, **sections: Mapping[str, str | int]) -> str:
         """Return the text of a corosync.conf; `sections` are added, as what differs between nodes: logging, system."""
@@ -67,13 +69,16 @@ class RingConfig:
             **self.totem,
         }
         nodes = "".join(
-            section("node", options({"nodeid": nodeid, "ring0_addr": address}))
+            section("node", options({"nodeid": nodeid, "ring0_addr": address, **self._name(nodeid)}))
             for nodeid, address in self.addresses.items()
         )
         if self.quorum is not None:
             sections = {"quorum": {"provider": "corosync_votequorum", **self.quorum}, **sections}
         further = [section(name, options(values)) for name, values in sections.items()]
         return "".join([section("totem", options(totem)), section("nodelist", nodes), *further])
+
+    def _name(self, nodeid: int) -> dict[str, str]:
+        return {"name": f"n{nodeid}"} if self.named else {}
 
 
 @dataclass(frozen=True)
