@@ -31,6 +31,7 @@ def _wait_for_trackers(node: Node, count: int) -> None:
     wait_for(tracking, lambda found: found == count, "programs watch shutdowns", ANSWERED_S_MAX)
 
 
+@pytest.mark.slow
 def test_a_node_is_killed_by_another_one(make_nodes: MakeNodes) -> None:
     one, two = make_nodes(2)
     for each in (one, two):
@@ -45,6 +46,7 @@ def test_a_node_is_killed_by_another_one(make_nodes: MakeNodes) -> None:
     assert "Node 2 is killed by node 1: its disk is full" in one.command("logs", "control").stdout
 
 
+@pytest.mark.slow
 def test_a_program_has_a_say_in_the_shutdown_of_its_node(node: Node) -> None:
     node.start()
     asked: list[rondo.ShutdownRequest] = []

@@ -30,6 +30,7 @@ def short_directory() -> Iterator[Path]:
 
 @pytest.mark.namespaces
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_every_property_holds_under_faults(short_directory: Path) -> None:
     need_namespaces()
     seed = int(os.environ.get("RONDO_CHAOS_SEED", "1"))
@@ -84,6 +85,7 @@ def test_faults_end_and_spare_nodes_that_are_hit_already() -> None:
 
 @pytest.mark.namespaces
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_nobody_notices_killed_services(short_directory: Path) -> None:
     need_namespaces()
     report = Run(Options(seed=2, kills=2), short_directory, print).run()
@@ -92,6 +94,7 @@ def test_nobody_notices_killed_services(short_directory: Path) -> None:
 
 @pytest.mark.namespaces
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_a_flood_of_forged_packets_is_not_noticed(short_directory: Path) -> None:
     need_namespaces()
     report = Run(Options(seed=3, flood_s=3.0), short_directory, print).run()
@@ -100,6 +103,7 @@ def test_a_flood_of_forged_packets_is_not_noticed(short_directory: Path) -> None
 
 @pytest.mark.namespaces
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_a_client_that_never_reads_is_cut_off_and_stops_nobody() -> None:
     need_namespaces()
     outcome = overload(12.0)

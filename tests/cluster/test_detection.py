@@ -16,6 +16,7 @@ ATTEMPTS = 3
 
 @pytest.mark.namespaces
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_failures_are_known_soon() -> None:
     """Nothing but a cut waits for the token time-out, and what comes back is found before one is over."""
     need_namespaces()

@@ -176,6 +176,7 @@ def members(host: Host) -> list[int]:
     return list(found["members"])
 
 
+@pytest.mark.slow
 def test_a_ring_that_is_sound_and_then_cut(make_lab: Callable[[int], Lab]) -> None:
     """A firewall elsewhere that drops the ring's packets alone: this machine's rules are good, and the other pings."""
     lab = make_lab(2)

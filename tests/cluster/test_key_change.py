@@ -112,6 +112,7 @@ def in_one_ring(*nodes: TotemNode) -> None:
         assert eventually(lambda node=node: node.is_in_ring_of(*numbers)), node.lines()  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_no_packet_is_lost_while_the_key_is_changed(stack: ExitStack, tmp_path: Path) -> None:
     """All steps on all nodes, with messages of all on their way; no packet is refused, no ring is formed."""
     old, new = tmp_path / "authkey", tmp_path / "authkey.new"
@@ -171,6 +172,7 @@ def test_no_packet_is_lost_while_the_key_is_changed(stack: ExitStack, tmp_path: 
         assert not any("invalid digest" in line for line in node.lines()), node.lines()
 
 
+@pytest.mark.slow
 def test_a_change_goes_on_after_restarts(stack: ExitStack, tmp_path: Path) -> None:
     """A node that is killed between two steps comes back with the keys it had, its key file notwithstanding."""
     old, new = tmp_path / "authkey", tmp_path / "authkey.new"

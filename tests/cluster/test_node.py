@@ -228,6 +228,7 @@ def test_a_killed_service_comes_back_however_often(node: Node) -> None:
     rondo.connect(node.endpoint, timeout=60.0).close()
 
 
+@pytest.mark.slow
 def test_applications_outlive_supervisord_and_end_with_the_node(node: Node) -> None:
     node.start()
     with Sam(node.endpoint) as sam:

@@ -47,6 +47,7 @@ def send_again(lab: Lab, capture: Capture) -> int:
 
 
 @pytest.mark.timeout(180 + 5 * RECORD_S)
+@pytest.mark.slow
 def test_a_recorded_life_does_nothing_but_count(tmp_path: Path) -> None:
     with Lab(tmp_path, ATTACKER) as lab:
         config = RingConfig(

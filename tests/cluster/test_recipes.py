@@ -50,6 +50,7 @@ class Callers:
             assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_commands_go_on_when_a_node_is_killed_and_it_catches_up_when_it_is_back() -> None:
     with rondo_cluster(nodes=3) as c, ExitStack() as stack:
         clusters = [stack.enter_context(c[node].connect()) for node in (1, 2, 3)]

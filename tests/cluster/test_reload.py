@@ -117,6 +117,7 @@ def load(sender: Node, receiver: Node) -> Iterator[None]:
         assert seen == [str(number).encode() for number in range(1, last + 1)]
 
 
+@pytest.mark.slow
 def test_a_node_is_added_and_removed_under_load(make_nodes: MakeNodes) -> None:
     cluster = Cluster(make_nodes(3), secured=True)
     cluster.write(1, 2)
@@ -183,6 +184,7 @@ def test_logs_and_users_change_without_a_restart(make_nodes: MakeNodes) -> None:
     assert socket.stat().st_mode & 0o002, "its successor begins with the new configuration"
 
 
+@pytest.mark.slow
 def test_control_is_killed_in_the_middle(make_nodes: MakeNodes) -> None:
     """Whenever it dies: all nodes have the one configuration or all have the other."""
     cluster = Cluster(make_nodes(3))
@@ -211,6 +213,7 @@ def test_control_is_killed_in_the_middle(make_nodes: MakeNodes) -> None:
     assert in_force != 5650
 
 
+@pytest.mark.slow
 def test_a_node_is_killed_in_the_middle(make_nodes: MakeNodes) -> None:
     cluster = Cluster(make_nodes(3))
     cluster.write(1, 2, 3)

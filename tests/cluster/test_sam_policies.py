@@ -87,6 +87,7 @@ def watched() -> Iterator[Watched]:
         yield Watched(cluster, stack)
 
 
+@pytest.mark.slow
 def test_a_loss_of_quorum_and_its_return(watched: Watched) -> None:
     restarts, quits, ever = (watched.run(each) for each in (Policy.QUORUM_RESTART, Policy.QUORUM_QUIT, Policy.RESTART))
     for each in (restarts, quits, ever):
@@ -121,6 +122,7 @@ def test_a_loss_of_quorum_and_its_return(watched: Watched) -> None:
     assert watched.of(quits)["state"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_death_of_control_is_no_loss_and_hides_none(watched: Watched) -> None:
     application = watched.run(Policy.QUORUM_RESTART)
     pid = watched.wait(application, "started")["pid"]

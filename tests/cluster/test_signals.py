@@ -44,6 +44,7 @@ def next_lives(node: Node, before: dict[str, int], names: tuple[str, ...]) -> di
     ],
     ids=["3 to 5 are open", "all are closed", "many are open"],
 )
+@pytest.mark.slow
 def test_a_restart_by_sighup_however_the_node_was_started(node: Node, redirections: str) -> None:
     start_with(node, redirections)
     before = node.pids()

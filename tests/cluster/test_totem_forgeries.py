@@ -108,6 +108,7 @@ def rounds_until_all_came(rounds: list[list[bytes]], clients: list[Client]) -> f
 
 
 @pytest.mark.parametrize("seed", [1])
+@pytest.mark.slow
 def test_forgeries_disturb_a_ring_no_longer_than_they_are_sent(tmp_path: Path, seed: int) -> None:
     with ExitStack() as stack:
         port = reserve_port(stack)

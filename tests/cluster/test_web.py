@@ -50,6 +50,7 @@ def test_the_status_is_that_of_the_cluster(cluster: DemoCluster) -> None:
         sam.stop(application)
 
 
+@pytest.mark.slow
 def test_what_it_costs(cluster: DemoCluster) -> None:
     """Nothing while nobody watches, and little while somebody does."""
     with serving(cluster.nodes[1].run_dir) as server:

@@ -173,6 +173,7 @@ def node(make_lab: Callable[[int], Lab], tmp_path: Path) -> Iterator[Node]:
         yield nodes[0]
 
 
+@pytest.mark.slow
 def test_who_spoils_shared_memory_harms_himself_alone(node: Node) -> None:
     bystander = CpgMember(node.host, GROUP, "bystander")
     bystander.wait_members(bystander)

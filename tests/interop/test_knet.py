@@ -77,6 +77,7 @@ def test_all_links_come_up(lab: Lab, tmp_path: Path, c: tuple[int, ...]) -> None
 
 
 @each_mixture
+@pytest.mark.slow
 def test_a_killed_node_is_missed_and_comes_back(lab: Lab, tmp_path: Path, c: tuple[int, ...]) -> None:
     cluster = _cluster(lab, tmp_path, c)
     for victim in (1, 3):
@@ -92,6 +93,7 @@ def test_a_node_leaves_with_a_word_and_returns(lab: Lab, tmp_path: Path, c: tupl
 
 
 @each_mixture
+@pytest.mark.slow
 def test_a_cable_may_be_pulled(lab: Lab, tmp_path: Path, c: tuple[int, ...]) -> None:
     """Each in turn, at each node: all stay in one ring, and the links come back. Both: a partition, and a ring again.
 

@@ -113,6 +113,7 @@ def _kill_service(node: Node, service: str) -> None:
     wait_until_whole([node])
 
 
+@pytest.mark.slow
 def test_one_node(make: Callable[[int], Cluster]) -> None:
     cluster = make(1)
     node, pacemaker = cluster.nodes["n1"], cluster.pacemakers["n1"]
@@ -153,6 +154,7 @@ def test_one_node(make: Callable[[int], Cluster]) -> None:
     assert node.suspicious() == []
 
 
+@pytest.mark.slow
 def test_three_nodes(make: Callable[[int], Cluster]) -> None:
     cluster = make(3)
     names = cluster.names
