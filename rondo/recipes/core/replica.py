@@ -249,6 +249,8 @@ class Replica(Member):
             )
 
     def _on_form(self, sender: MemberId, form: Form, raw: bytes, is_certain: bool) -> None:
+        # Who has just joined may know only an older ring, from a word of quorum that was late.
+        self._guess(form.ring, self._nodes)
         if self.phase is Phase.FORMED or self._awaits_ring or (self._ring is not None and form.ring != self._ring):
             self.refused["goes on already, or in another ring"] += 1
             return

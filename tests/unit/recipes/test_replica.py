@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+import rondo
 from rondo.recipes.core import transfer, wire
 from rondo.recipes.core.machine import Lost, Outcome
-from tests.unit.recipes.world import Process, World
+from rondo.recipes.core.replica import Replica
+from tests.unit.recipes.world import Log, Process, World
 
 
 def started(nodes: int = 3, *, provider: bool = True) -> tuple[World, list[Process]]:
@@ -211,6 +213,23 @@ def test_what_is_no_message_of_a_replica_is_counted() -> None:
         two.group.mcast(b"\x93\x01" + bytes([kind]) + b"\xc0")
     world.settle()
     assert one.replica.is_ready
+
+
+def test_who_joins_with_a_late_word_of_quorum_takes_the_ring_from_who_goes_on() -> None:
+    """It was alone on its node when it heard of quorum last, and nobody would say again that the group goes on."""
+    ids = ((1, 10), (2, 20), (3, 30))
+    replica = Replica(ids[2], b"c", Log())
+    replica.quorum((3, 4), (3,), False, 0)
+    members = tuple(rondo.Member(node, pid) for node, pid in ids)
+    came = rondo.Change(members[2], rondo.Reason.JOIN)
+    replica.handle(rondo.Membership("log", members, (came,), ()), 0)
+    form = wire.Form(b"a", (1, 8), "same", ((4, 1, 9), 10, b"digest"), ((b"a", 1, 10, 1), (b"b", 2, 20, 1)), ids)
+    message = rondo.Message("log", members[0], wire.encode(form), rondo.Configuration.REGULAR, None)
+    replica.handle(message, 0)
+    assert not replica.refused
+    asked = wire.decode(replica.outbox[-1])
+    assert isinstance(asked, wire.Hello)
+    assert asked.knows == (8, 1, 11), "the era that begins with what it was told"
 
 
 def test_a_message_that_comes_again_is_done_once() -> None:
