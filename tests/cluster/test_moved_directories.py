@@ -35,7 +35,8 @@ def moved(directory: Path) -> Iterator[Path]:
 def make_read_only(confined: Confined, directory: Path) -> None:
     """Nothing can be written there any more."""
     enter = ["nsenter", "-t", str(confined.holder.pid), "-U", "-m", "--preserve-credentials", "--"]
-    subprocess.run([*enter, "mount", "-o", "remount,ro", str(directory)], check=True)
+    # Of this mount alone: without root the file system itself takes no options any more.
+    subprocess.run([*enter, "mount", "-o", "remount,bind,ro", str(directory)], check=True)
 
 
 @pytest.mark.parametrize("which", ["run", "state"])
