@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -78,7 +79,7 @@ class Recipe:
         await self._runner.close()
 
 
-class StateMachine(Recipe):
+class StateMachine(Recipe, ABC):
     """See `rondo.recipes.StateMachine`. `apply`, `snapshot` and `restore` are no coroutines: they are called in the
     loop, and must not take long."""
 
@@ -87,17 +88,17 @@ class StateMachine(Recipe):
     def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
         self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout)
 
+    @abstractmethod
     def apply(self, command: bytes) -> bytes:
         """Carry out a command."""
-        raise NotImplementedError
 
+    @abstractmethod
     def snapshot(self) -> Iterable[bytes]:
         """The state as it is now, in pieces."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, pieces: Iterable[bytes]) -> None:
         """Be what the snapshot says."""
-        raise NotImplementedError
 
     async def do(self, command: bytes, timeout: float | None = None) -> bytes:
         """Have a command carried out, once, everywhere; what `apply` returned for it."""

@@ -6,6 +6,7 @@ is its result, and the caller gets it as `Refused`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,7 +31,7 @@ def unpack(data: bytes) -> Any:
     return msgpack.unpackb(data, raw=False, strict_map_key=False)
 
 
-class Operations:
+class Operations(ABC):
     """A machine whose commands are operations: methods that `OPERATIONS` names, called with the author first."""
 
     OPERATIONS: ClassVar[frozenset[str]]
@@ -42,16 +43,28 @@ class Operations:
             raise ValueError(f"no operation {name!r}: another version of this recipe is in the group")
         return pack(getattr(self, name)(author, *arguments))
 
-    def gone(self, author: bytes) -> None:
+    def gone(self, author: bytes) -> None:  # noqa: B027 - it may stay as it is
         """Nothing depends on who lives."""
 
-    def state(self) -> Any:
-        """All of it, for small states."""
-        raise NotImplementedError
+    @abstractmethod
+    def snapshot(self) -> Iterable[bytes]:
+        """The state as it is now, in pieces."""
 
+    @abstractmethod
+    def restore(self, pieces: Iterator[bytes]) -> None:
+        """Be what the snapshot says."""
+
+
+class SmallState(Operations):
+    """One whose state goes into one piece."""
+
+    @abstractmethod
+    def state(self) -> Any:
+        """All of it."""
+
+    @abstractmethod
     def set_state(self, state: Any) -> None:
         """Be that."""
-        raise NotImplementedError
 
     def snapshot(self) -> Iterable[bytes]:
         """The state as it is now."""
@@ -117,7 +130,7 @@ class Table(Operations):
             self._tell(key, old.get(key), self.items.get(key))
 
 
-class Number(Operations):
+class Number(SmallState):
     """An integer."""
 
     OPERATIONS = frozenset({"add", "put"})
@@ -142,7 +155,7 @@ class Number(Operations):
         self.value = state
 
 
-class Permits(Operations):
+class Permits(SmallState):
     """So many permits, and a line of those who wait for one: lock, semaphore, election.
 
     Each permit that is given has a fencing token, larger than all before.
@@ -202,7 +215,7 @@ class Permits(Operations):
         self.line = {(author, number): says for author, number, says in line}
 
 
-class Meetings(Operations):
+class Meetings(SmallState):
     """Parties that wait for each other, again and again."""
 
     OPERATIONS = frozenset({"arrive", "withdraw"})
@@ -240,7 +253,7 @@ class Meetings(Operations):
         self.met = deque(((author, number) for author, number in met), maxlen=65536)
 
 
-class Jobs(Operations):
+class Jobs(SmallState):
     """Items in a line, and workers that take them. An item whose worker is gone is the next one again."""
 
     OPERATIONS = frozenset({"put", "take", "done", "back", "withdraw"})
@@ -322,7 +335,7 @@ class Jobs(Operations):
         self.workers = dict.fromkeys(workers)
 
 
-class Single(Operations):
+class Single(SmallState):
     """Something that is done once, by one of all."""
 
     OPERATIONS = frozenset({"claim", "finish", "give_up"})

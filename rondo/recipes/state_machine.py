@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -54,7 +55,7 @@ class Recipe:
         return f"<rondo.recipes.{type(self).__name__} {self.name!r}: {self.state}>"
 
 
-class StateMachine(Recipe):
+class StateMachine(Recipe, ABC):
     """A state that you define, kept equal in all processes of a group. Derive from it:
 
         class Bank(StateMachine):
@@ -76,17 +77,17 @@ class StateMachine(Recipe):
         """Joins; returns when this process has the state. Raises NoQuorum, Timeout."""
         self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout)
 
+    @abstractmethod
     def apply(self, command: bytes) -> bytes:
         """Carry out a command."""
-        raise NotImplementedError
 
+    @abstractmethod
     def snapshot(self) -> Iterable[bytes]:
         """The state as it is now, in pieces. A generator must not show what changes later."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, pieces: Iterable[bytes]) -> None:
         """Be what the snapshot says."""
-        raise NotImplementedError
 
     def do(self, command: bytes, timeout: float | None = None) -> bytes:
         """Have a command carried out, once, everywhere; what `apply` returned for it.

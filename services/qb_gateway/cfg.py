@@ -13,6 +13,7 @@ from rondo.config.node import NodeConfig
 from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
+from services.qb_gateway.calls import Calls
 from services.qb_gateway.connection import Connection
 from services.qb_gateway.wire import cfg
 
@@ -29,7 +30,7 @@ _ASKED = {
 """Requests that control answers."""
 
 
-class CfgService:
+class CfgService(Calls):
     """All programs that are connected to it."""
 
     name = "cfg"
@@ -58,16 +59,6 @@ class CfgService:
         name = self._programs.pop(connection)
         self._tracking.discard(name)
         self._control.forget(name.encode())
-
-    def has_room(self, connection: Connection) -> bool:
-        """A program has one call under way."""
-        return True
-
-    def adjust_flow(self, connection: Connection) -> None:
-        """Its calls all have answers, so they wait for them."""
-
-    def written(self, connection: Connection) -> None:
-        """Nothing waits for that."""
 
     def request(self, connection: Connection, ident: int, message: bytes) -> None:
         """A request."""

@@ -10,6 +10,7 @@ from typing import Any
 from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
+from services.qb_gateway.calls import Calls
 from services.qb_gateway.connection import Connection
 from services.qb_gateway.wire import cmap
 from services.qb_gateway.wire.messages import RequestError, unknown_reply
@@ -43,7 +44,7 @@ class _Program:
         return len(self.iterations) + len(self.tracks) >= HANDLES_MAX
 
 
-class CmapService:
+class CmapService(Calls):
     """All programs that are connected to it."""
 
     name = "cmap"
@@ -79,16 +80,6 @@ class CmapService:
     def closed(self, connection: Connection) -> None:
         """It is gone, and its iterations and tracks with it."""
         del self._programs[connection]
-
-    def has_room(self, connection: Connection) -> bool:
-        """A program has one call under way."""
-        return True
-
-    def adjust_flow(self, connection: Connection) -> None:
-        """Its calls all have answers, so they wait for them."""
-
-    def written(self, connection: Connection) -> None:
-        """Nothing waits for that."""
 
     def request(self, connection: Connection, ident: int, message: bytes) -> None:
         """A request."""

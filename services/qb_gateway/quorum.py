@@ -9,6 +9,7 @@ from typing import Any
 from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
+from services.qb_gateway.calls import Calls
 from services.qb_gateway.connection import Connection
 from services.qb_gateway.wire import quorum
 from services.qb_gateway.wire.messages import RequestError
@@ -30,7 +31,7 @@ class _Program:
     context: int = 0
 
 
-class _Service:
+class _Service(Calls):
     """What both have in common."""
 
     message_bytes_max = quorum.MESSAGE_BYTES_MAX
@@ -47,16 +48,6 @@ class _Service:
     def closed(self, connection: Connection) -> None:
         """It is gone."""
         del self._programs[connection]
-
-    def has_room(self, connection: Connection) -> bool:
-        """A program has one call under way."""
-        return True
-
-    def adjust_flow(self, connection: Connection) -> None:
-        """Its calls all have answers, so they wait for them."""
-
-    def written(self, connection: Connection) -> None:
-        """Nothing waits for that."""
 
     def _ask(self, program: _Program, ask: Ask, answer: Callable[[int, Any], None]) -> None:
         """Ask control; nobody is answered whose connection has ended meanwhile."""

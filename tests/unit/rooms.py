@@ -6,14 +6,14 @@ python -m tests.unit.rooms --write     put it into the document
 
 from __future__ import annotations
 
-import argparse
 import ast
 from pathlib import Path
+
+from tests.printed import Printed
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "ARCHITECTURE.md"
 BEGIN = "<!-- printed from the packages: python -m tests.unit.rooms --write -->\n"
-END = "<!-- end -->\n"
 TESTS = ("bench", "tests/checker", "tests/fuzz", "tests/mutants", "tests/simulation", "tests/style")
 """Rooms of tests that are more than a collection of them."""
 
@@ -39,21 +39,7 @@ def table() -> str:
     return "\n".join(["| room | what is in it |", "|---|---|", *rows]) + "\n"
 
 
-def document() -> str:
-    """The document with the table as it is now."""
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    return before + BEGIN + table() + END + rest.partition(END)[2]
-
-
-def main() -> None:
-    """Print or write it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put it into docs/ARCHITECTURE.md")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(document())
-    else:
-        print(table(), end="")
-
+PRINTED = Printed(DOCUMENT, BEGIN, table)
 
 if __name__ == "__main__":
-    main()
+    PRINTED.main(__doc__)

@@ -8,7 +8,7 @@ from tests.unit import rooms
 
 
 def test_every_room_is_named_with_its_sentence() -> None:
-    assert rooms.document() == rooms.DOCUMENT.read_text(), "python -m tests.unit.rooms --write"
+    assert rooms.PRINTED.document() == rooms.DOCUMENT.read_text(), "python -m tests.unit.rooms --write"
 
 
 def test_every_file_that_is_named_is_there() -> None:

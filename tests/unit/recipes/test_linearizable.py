@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rondo.recipes.machines import Operations, Permits, Table, pack, unpack
+from rondo.recipes.machines import Permits, SmallState, Table, pack, unpack
 from tests.unit.recipes.faults import Faults
 from tests.unit.recipes.linearizability import Apply, Operation, Silent, is_linearizable
 from tests.unit.recipes.world import Process, World
@@ -17,7 +17,7 @@ SEEDS = 40
 READ = ("read",)
 
 
-class Fifo(Operations):
+class Fifo(SmallState):
     """A queue as somebody may write one."""
 
     OPERATIONS = frozenset({"put", "pop"})

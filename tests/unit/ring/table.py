@@ -6,12 +6,12 @@ python -m tests.unit.ring.table --write     put it into docs/RING.md
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.totem.ring.dispatch import TABLE, Call, Row, ignored
 from services.totem.ring.timers import Timer
+from tests.printed import Printed
 
 if TYPE_CHECKING:
     from services.totem.ring.dispatch import Event
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "RING.md"
 BEGIN = "<!-- printed from services/totem/ring/dispatch.py: python -m tests.unit.ring.table --write -->\n"
-END = "<!-- end -->\n"
 
 
 def name(handler: Handler) -> str:
@@ -47,21 +46,7 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def document() -> str:
-    """The document with the table as it is now."""
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    return before + BEGIN + table() + END + rest.partition(END)[2]
-
-
-def main() -> None:
-    """Print or write it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put it into docs/RING.md")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(document())
-    else:
-        print(table(), end="")
-
+PRINTED = Printed(DOCUMENT, BEGIN, table)
 
 if __name__ == "__main__":
-    main()
+    PRINTED.main(__doc__)

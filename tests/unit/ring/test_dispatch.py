@@ -94,4 +94,4 @@ def test_a_timer_that_expires_goes_by_the_table(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_documented_table_is_the_one_that_runs() -> None:
-    assert table.DOCUMENT.read_text() == table.document(), "python -m tests.unit.ring.table --write"
+    assert table.DOCUMENT.read_text() == table.PRINTED.document(), "python -m tests.unit.ring.table --write"
