@@ -101,7 +101,7 @@ simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
 cluster: compiled ## real processes in network namespaces, with C Corosync where it is installed
 	@$(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal -m "not slow" tests/cluster tests/interop
 
-cluster-slow: compiled ## those of them that take more than ten seconds each; CI runs them after `make test`
+cluster-slow: compiled ## those of them that take long; CI runs them after `make test`
 	@$(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal -m slow tests/cluster tests/interop
 
 LOWEST := build/lowest

@@ -41,6 +41,7 @@ def assert_nothing_is_left(directory: Path) -> None:
     assert processes_of(directory) == []
 
 
+@pytest.mark.slow
 def test_a_node_is_killed_and_nothing_is_lost() -> None:
     began = time.monotonic()
     done = subprocess.run([*DEMO, "--seconds", "3"], capture_output=True, text=True, timeout=DEMO_SECONDS, check=False)

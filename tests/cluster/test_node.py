@@ -179,6 +179,7 @@ def kill_and_wait_for_the_next(node: Node, name: str) -> None:
     wait_for(lambda: node.pids().get(name, before), lambda now: now != before, f"{name} is back", 60.0)
 
 
+@pytest.mark.slow
 def test_a_client_from_another_host(node: Node) -> None:
     directory = node.config.parent
     done = [
@@ -367,6 +368,7 @@ def next_message(group: rondo.Group) -> bytes:
     raise AssertionError("the group was left")
 
 
+@pytest.mark.slow
 def test_two_nodes_find_each_other_and_exchange_the_largest_message(make_nodes: MakeNodes) -> None:
     one, two = make_nodes(2)
     one.start()

@@ -52,6 +52,7 @@ def asked(node: RondoNode) -> int:
 @pytest.mark.parametrize(
     ("transport", "security"), [("udp", {}), ("udpu", {"secauth": "on", "key": KEY})], ids=["udp", "sealed udpu"]
 )
+@pytest.mark.slow
 def test_large_packets_that_are_lost_are_named(lab: Lab, transport: Transport, security: dict[str, str]) -> None:
     """A firewall drops whatever has more than 1,200 bytes from node 1 to node 3, fragments or not."""
     nodes = rondo_nodes(lab, transport, **security)

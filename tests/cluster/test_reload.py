@@ -146,6 +146,7 @@ def test_a_node_is_added_and_removed_under_load(make_nodes: MakeNodes) -> None:
         assert (status["expected_votes"], status["total_votes"], status["quorum"]) == (2, 2, 2)
 
 
+@pytest.mark.slow
 def test_a_faulty_file_on_one_node_changes_nothing_anywhere(make_nodes: MakeNodes) -> None:
     cluster = Cluster(make_nodes(3))
     cluster.write(1, 2, 3)

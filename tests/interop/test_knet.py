@@ -131,6 +131,7 @@ def test_a_cable_may_be_pulled(lab: Lab, tmp_path: Path, c: tuple[int, ...]) -> 
     ],
     ids=lambda each: "-".join(map(str, each.values())),
 )
+@pytest.mark.slow
 def test_messages_have_one_order_everywhere(lab: Lab, tmp_path: Path, totem: dict[str, str | int]) -> None:
     """From the C node and from Rondo's, in each way that links and packets can be used."""
     config = KnetConfig.of_lab(lab, tmp_path, **totem)

@@ -82,6 +82,7 @@ def ring_of(frame: bytes) -> tuple[int, int] | None:
         ("udp", 1, 2, {"commit", "join", "mcast", "merge", "token"}),  # as the representative
     ],
 )
+@pytest.mark.slow
 def test_a_rondo_node_fills_what_c_nodes_fill(
     lab: Lab, transport: Transport, rondo: int, victim: int, kinds: set[str]
 ) -> None:
