@@ -45,6 +45,8 @@ class CorosyncNode(RingNode):
         super().__init__(host)
         self.log_path = host.directory / "corosync.log"
         self.config_path = host.directory / "corosync.conf"
+        self._forgiven_lines = 0
+        """So many lines that former lives have said on standard error are of a death that is forgiven."""
         state_directory = host.directory / "corosync-state"
         state_directory.mkdir()
         self.config_path.write_text(
@@ -68,6 +70,7 @@ class CorosyncNode(RingNode):
             return False
         self._note_unexpected_end()
         self._faults.remove(f"ended by itself, with exit status {process.exit_status}")
+        self._forgiven_lines = len(process.output().splitlines())
         self.start()
         return True
 
@@ -114,7 +117,7 @@ class CorosyncNode(RingNode):
 
         Left out is what speaks of the machine and not of the ring.
         """
-        errors = [] if self._process is None else self._process.output().splitlines()
+        errors = [] if self._process is None else self._process.output().splitlines()[self._forgiven_lines :]
         return [line for line in whole_lines(self.log()) if _is_suspicious(line)] + errors
 
 
