@@ -7,7 +7,7 @@ from rondo._client.state import DENIED
 from rondo.errors import AccessDenied, InvalidParameter, SecurityError
 from rondo.ipc.dealer import Dealer
 from rondo.ipc.endpoints import SocketError, ipc_path
-from rondo.ipc.local_dealer import Dealer as LocalDealer
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.ipc.trust import check_server, check_socket
 from rondo.paths import PathError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from rondo.ipc import endpoints, remote
+from rondo.ipc import endpoints, zmq_sockets
 from rondo.ipc.trust import check_socket
 from rondo.paths import PathError
 from rondo.protocol.envelope import BusError, pack, unpack
@@ -47,17 +47,17 @@ class ControlServer:
         """Binds the socket; raises `rondo.ipc.endpoints.SocketError`."""
         where = endpoint(run_dir, service)
         endpoints.remove_stale(where)
-        self.socket = remote.bind_router(context, where)
+        self.socket = zmq_sockets.bind_router(context, where)
         self._handlers = dict(handlers)
         self.asking = b""
         """Identity of who is being answered: a handler that keeps it can `tell` more later."""
 
     def serve(self) -> None:
         """Answer what has been asked."""
-        for identity, frame in remote.receive_all_routed(self.socket):
+        for identity, frame in zmq_sockets.receive_all_routed(self.socket):
             self.asking = identity
             # Who asked and went away needs no answer.
-            remote.send(self.socket, pack(self._answer(frame)), identity)
+            zmq_sockets.send(self.socket, pack(self._answer(frame)), identity)
 
     def _answer(self, frame: bytes) -> dict[str, Any]:
         try:
@@ -76,7 +76,7 @@ class ControlServer:
 
     def tell(self, identity: bytes, news: Mapping[str, Any]) -> bool:
         """Send another answer to who asked before; False if it is not there any more, or has no room."""
-        return remote.send(self.socket, pack({"ok": True, **news}), identity)
+        return zmq_sockets.send(self.socket, pack({"ok": True, **news}), identity)
 
     def close(self) -> None:
         """Close and remove the socket."""
@@ -103,7 +103,7 @@ def _ask(
     context: zmq.Context[zmq.Socket[bytes]], where: str, service: str, request: dict[str, Any], timeout: float
 ) -> dict[str, Any]:
     try:
-        socket = remote.connect_dealer(context, where)
+        socket = zmq_sockets.connect_dealer(context, where)
     except endpoints.SocketError as error:
         raise ControlError(f"{service}: {error}") from None
     try:

@@ -1,4 +1,5 @@
-"""DEALER of ZeroMQ on the sockets of this machine, in the thread that uses it: see `rondo.ipc.local`, the other end."""
+"""DEALER of ZeroMQ on the sockets of this machine, in the thread that uses it. The other end is `local_router`, which
+says why."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ RETRY_S = 0.02
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
-class Dealer:
+class LocalDealer:
     """The client's end, a DEALER, which connects again whenever it must.
 
     What was given to a connection that broke is lost with it; `is_broken` says so, and what is sent then goes to the

@@ -1,8 +1,8 @@
 """Ask several services of a node the same thing at once, in one thread, and keep the connections for the next time.
 
 `control.ask` makes a connection, and two threads of libzmq, for one question. Who looks at a whole node, again and
-again, does without: the connections are those of `rondo.ipc.local`, in the calling thread, and whoever does not answer
-in time loses his, so that a late answer is never taken for that to a later question.
+again, does without: the connections are those of `rondo.ipc.local_dealer`, in the calling thread. Whoever does not
+answer in time loses his, so that a late answer is never taken for that to a later question.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from rondo.ipc.control import endpoint
 from rondo.ipc.endpoints import SocketError
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.ipc.trust import check_server
 from rondo.paths import PathError, check_directory
 from rondo.protocol.envelope import BusError, pack, unpack
@@ -30,7 +30,7 @@ class Surveyor:
     def __init__(self, run_dir: Path, services: Sequence[str]) -> None:
         self._run_dir = run_dir
         self._services = tuple(services)
-        self._dealers: dict[str, Dealer] = {}
+        self._dealers: dict[str, LocalDealer] = {}
 
     def ask(self, op: str, timeout_s: float) -> Answers:
         """What each service answers within that time, in the order in which they were named."""
@@ -57,7 +57,7 @@ class Surveyor:
         """Ask one; False if nobody is there, or somebody who is not to be trusted."""
         try:
             check_directory(self._run_dir)
-            dealer = self._dealers.get(name) or Dealer(endpoint(self._run_dir, name), trusts=check_server)
+            dealer = self._dealers.get(name) or LocalDealer(endpoint(self._run_dir, name), trusts=check_server)
         except (PathError, SocketError):
             return False
         self._dealers[name] = dealer

@@ -1,8 +1,8 @@
 """ZeroMQ's own protocol on a stream (ZMTP 3.0, RFC 23, mechanism NULL): bytes in, messages out; no I/O.
 
 libzmq moves every message through a thread of its own at either end: four wake-ups for one hop, where one would do. So
-the bus speaks ZeroMQ itself on the sockets of this machine (`rondo.ipc.local`). Whoever is at the other end may use
-libzmq, in any language, and cannot tell the difference.
+the bus speaks ZeroMQ itself on the sockets of this machine (`local_router`, `local_dealer`). Whoever is at the other
+end may use libzmq, in any language, and cannot tell the difference.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Chassis:
         handlers: Mapping[str, Handler] | None = None,
     ) -> ControlServer:
         """Answer the control socket from now on: `status`, which is the service's `state`, `counters` and whatever it
-        has besides; `log_level`; and the operations of its own. Raises `rondo.ipc.remote.SocketError`."""
+        has besides; `log_level`; and the operations of its own. Raises `rondo.ipc.endpoints.SocketError`."""
         common = {"status": lambda _request: {**self._head(), **status()}, "log_level": self._on_log_level}
         common["reopen_logs"] = self._on_reopen_logs
         common["reload"] = self._on_reload

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.protocol import control_gateway as bus
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
@@ -34,7 +34,7 @@ class ControlLink:
         self.errors = 0
         self.breaks = 0
         """How often the connection broke; whoever holds something for true asks anew then."""
-        self.socket = Dealer(f"ipc://{run_dir / bus.SOCKET}")
+        self.socket = LocalDealer(f"ipc://{run_dir / bus.SOCKET}")
         self._numbers = count(1)
         self._asked: dict[int, tuple[Op, dict[str, Any], Answer, bytes]] = {}
         self._unsent: list[int] = []

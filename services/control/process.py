@@ -17,8 +17,8 @@ import zmq
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc import endpoints as sockets
 from rondo.ipc.control import endpoint
-from rondo.ipc.local import Router
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
+from rondo.ipc.local_router import LocalRouter
 from rondo.node.chassis import Chassis
 from rondo.node.exit_codes import EXIT_OK, EXIT_SHUT_DOWN
 from rondo.node.instance import InstanceLock
@@ -93,12 +93,12 @@ class Process:
             self._totem_endpoint = socket_endpoint(self._run_dir, totem_control.SOCKET)
             own = socket_endpoint(self._run_dir, control_gateway.SOCKET)
             sockets.remove_stale(own)
-            self._gateway = Router(own)
+            self._gateway = LocalRouter(own)
             self._chassis.open_control(context, self._machine.status)
-            self._status = Dealer(endpoint(self._run_dir, "totem"))
+            self._status = LocalDealer(endpoint(self._run_dir, "totem"))
             for readable in (self._gateway.fileno(), self._status.fileno()):
                 self._poll.register(readable, select.EPOLLIN)
-            self._totem: Dealer | None = None
+            self._totem: LocalDealer | None = None
             self._connect()
             while not (self._chassis.stopping or self._machine.is_at_end):
                 self._turn()
@@ -127,7 +127,7 @@ class Process:
         """A new connection to totem: what was queued for its predecessor must not reach it."""
         if self._totem is not None:
             self._totem.close()
-        self._totem = Dealer(self._totem_endpoint)
+        self._totem = LocalDealer(self._totem_endpoint)
         self._poll.register(self._totem.fileno(), select.EPOLLIN)
         self._drop_watch()
         self._machine.hello()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo.ipc.control import endpoint
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.node.supervision import SERVICES
 from rondo.protocol.envelope import BusError, pack, unpack
 
@@ -30,10 +30,10 @@ class Siblings:
         """What was refused, and who did not answer, by service."""
         self._request = pack(dict(request))
         self._until_s = now_s + WAIT_S
-        self._asked: dict[str, Dealer] = {}
+        self._asked: dict[str, LocalDealer] = {}
         for name in SERVICES:
             if name != OWN and (run_dir / f"{name}.ctl").exists():
-                self._asked[name] = dealer = Dealer(endpoint(run_dir, name))
+                self._asked[name] = dealer = LocalDealer(endpoint(run_dir, name))
                 dealer.send(self._request)
                 poll.register(dealer.fileno(), select.EPOLLIN)
 

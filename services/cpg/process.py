@@ -15,8 +15,8 @@ import time
 import zmq
 
 from rondo.ipc import endpoints
-from rondo.ipc.local import Router
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
+from rondo.ipc.local_router import LocalRouter
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
@@ -74,11 +74,11 @@ class Process:
             self._totem_endpoint = socket_endpoint(self._run_dir, "totem.sock")
             own = socket_endpoint(self._run_dir, "cpg.sock")
             endpoints.remove_stale(own)
-            self._gateway = Router(own)
+            self._gateway = LocalRouter(own)
             self._machine.clients.gateways.unsent_bytes = self._gateway.unsent_bytes
             self._chassis.open_control(context, self._machine.status)
             self._poll.register(self._gateway.fileno(), select.EPOLLIN)
-            self._totem: Dealer | None = None
+            self._totem: LocalDealer | None = None
             self._connect()
             while not self._chassis.stopping:
                 self._turn()
@@ -94,7 +94,7 @@ class Process:
         """A new connection to totem: what was queued for its predecessor must not reach it."""
         if self._totem is not None:
             self._totem.close()
-        self._totem = Dealer(self._totem_endpoint)
+        self._totem = LocalDealer(self._totem_endpoint)
         self._poll.register(self._totem.fileno(), select.EPOLLIN)
         self._drop_watch()
         self._machine.hello()

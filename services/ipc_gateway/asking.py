@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, pack
 
@@ -51,7 +51,7 @@ class Asking:
         self.errors = 0
         self.refused = 0
         """Requests for which there was no room."""
-        self.socket = Dealer(f"ipc://{endpoint}")
+        self.socket = LocalDealer(f"ipc://{endpoint}")
 
     def send(self, connection: bytes, number: int, uid: int, blob: bytes, envelope: Callable[[], bytes]) -> None:
         """A client of this user asks; `envelope` makes what the service is sent."""

@@ -11,8 +11,8 @@ from rondo.protocol.codes import Code
 from rondo.protocol.envelope import PROTOCOL_VERSION
 from rondo.protocol.totem_reader import Again
 from services.ipc_gateway.credentials import Peer
+from services.ipc_gateway.session_registry import Session
 from services.ipc_gateway.sessions import Sessions, who
-from services.ipc_gateway.table import Session
 
 log = logging.getLogger("IPC_GATEWAY")
 
@@ -24,7 +24,7 @@ class FromCpg:
         """`limits`: what WELCOME says of requests and messages. `welcomed` is told when cpg's welcome is understood."""
         self.node_id = 0
         self._sessions = sessions
-        self._table, self._cpg, self._outboxes = sessions.table, sessions.cpg, sessions.outboxes
+        self._registry, self._cpg, self._outboxes = sessions.registry, sessions.cpg, sessions.outboxes
         self._limits = limits
         self._welcomed = welcomed
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -54,24 +54,24 @@ class FromCpg:
         if not self._cpg.is_welcomed or welcome.epoch != self._cpg.epoch:
             log.info("node %d: cpg (process %d) is ready", welcome.node_id, welcome.pid)
         self.node_id = welcome.node_id
-        for session in self._table:
+        for session in self._registry:
             if session.is_open:
                 # The welcome of a new epoch without a hello of ours: it was announced by LOST, or that got lost.
                 session.resume = [self._cpg.epoch, session.position, session.next_request - 1]
         self._cpg.welcomed(welcome.epoch)
         for number, pid, start_time, uid, gid, flags, note in welcome.sessions:
-            if self._table.get(number) is None:
+            if self._registry.get(number) is None:
                 self._adopt(number, Peer(uid, gid, pid), start_time, flags, note)
-        self._sessions.open([session for session in self._table if session.connection is not None])
+        self._sessions.open([session for session in self._registry if session.connection is not None])
         self._welcomed()
 
     def _adopt(self, number: int, peer: Peer, start_time: int, flags: int, note: bytes) -> None:
         """cpg has a session that we do not have: one of our predecessor, or one that we closed and it did not hear."""
-        ended = self._table.why_ended(number)
+        ended = self._registry.why_ended(number)
         if ended is not None:
             self._cpg.tell(bus.Close(self._cpg.epoch, [[number, ended[2]]]))
             return
-        session = self._table.adopt(number, peer, start_time, flags, note)
+        session = self._registry.adopt(number, peer, start_time, flags, note)
         session.away_deadline = time.monotonic() + session.resume_ms / 1000
         self._sessions.watched_anew.append(session)
         if not session.is_process_alive():
@@ -79,7 +79,7 @@ class FromCpg:
 
     def _on_opened(self, opened: bus.Opened) -> None:
         for number, code, position, taken, ring in opened.sessions:
-            session = self._table.get(number)
+            session = self._registry.get(number)
             if session is None or session.connection is None:
                 continue
             if code == Code.OK:
@@ -115,12 +115,12 @@ class FromCpg:
         if connection is not None:
             created = self._sessions.created(session.peer, session.name, session.flags, connection)
             if created is not None:
-                self._table.attach(created, connection)
+                self._registry.attach(created, connection)
                 self._sessions.open([created])
 
     def _on_settled(self, settled: bus.Settled) -> None:
         for number, request in settled.sessions:
-            session = self._table.get(number)
+            session = self._registry.get(number)
             if session is not None and session.is_open:
                 session.settle(request)
                 if session.connection is not None:
@@ -129,13 +129,13 @@ class FromCpg:
 
     def _on_reply(self, reply: bus.Reply) -> None:
         for number, blob in reply.replies:
-            session = self._table.get(number)
+            session = self._registry.get(number)
             if session is not None and session.is_open:
                 self._outboxes.send(session, encode(Kind.REPLY, self._cpg.epoch, blob))
 
     def _on_events(self, events: bus.Events) -> None:
         for number, first, last, blob in events.events:
-            session = self._table.get(number)
+            session = self._registry.get(number)
             if session is not None and session.is_open and last > session.position:
                 session.position = last
                 self._sessions.counters["event_blobs"] += 1
@@ -143,7 +143,7 @@ class FromCpg:
 
     def _on_notice(self, notice: bus.Notice) -> None:
         for number, kind, detail in notice.notices:
-            session = self._table.get(number)
+            session = self._registry.get(number)
             if session is None or len(detail) != 2:
                 continue
             if kind == bus.NoticeKind.CUT:
@@ -160,7 +160,7 @@ class FromCpg:
     def _on_lost(self, lost: bus.Lost) -> None:
         log.warning("the log of this node is over: %s", lost.reason)
         unknown = dict(lost.sessions)
-        for session in self._table:
+        for session in self._registry:
             if session.is_open:
                 outcome_unknown = unknown.get(session.number, [])
                 self._outboxes.send(session, encode(Kind.LOST, self._cpg.epoch, lost.reason, outcome_unknown))
@@ -170,7 +170,7 @@ class FromCpg:
     def _on_reopen(self, reopen: bus.Reopen) -> None:
         again = []
         for number in reopen.sessions:
-            session = self._table.get(number)
+            session = self._registry.get(number)
             if session is not None and session.connection is not None:
                 session.resume = [self._cpg.epoch, session.position, session.settled]
                 again.append(session)

@@ -16,8 +16,8 @@ from rondo.protocol.envelope import BusError
 from services.ipc_gateway import sessions
 from services.ipc_gateway.credentials import Identity, identity_of, peer_of_stamp, start_time_of_stamp
 from services.ipc_gateway.from_cpg import FromCpg
-from services.ipc_gateway.received import Received
-from services.ipc_gateway.table import Session
+from services.ipc_gateway.listener import Received
+from services.ipc_gateway.session_registry import Session
 from services.ipc_gateway.to_cpg import Cpg, ToCpg
 
 REQUEST_BYTES_WINDOW = 3 * 1024 * 1024
@@ -32,9 +32,9 @@ log = logging.getLogger("IPC_GATEWAY")
 
 
 class Clients(sessions.Clients, Protocol):
-    """What the gateway needs of the front."""
+    """What the gateway needs of the listeners."""
 
-    def note(self, received: Received) -> None: ...
+    def has_spoken(self, connection: bytes) -> None: ...
 
 
 class Sam(Protocol):
@@ -54,7 +54,7 @@ class Control(Protocol):
 
 
 class Gateway:
-    """All sessions, between the front and the upstream."""
+    """All sessions, between the listeners and the upstream."""
 
     def __init__(self, clients: Clients, cpg: Cpg, message_bytes_max: int) -> None:
         self.sam: Sam | None = None
@@ -64,7 +64,8 @@ class Gateway:
         self._clients = clients
         self._cpg = ToCpg(cpg)
         self.sessions = sessions.Sessions(clients, self._cpg, self._forget)
-        self.table, self.outboxes, self.counters = self.sessions.table, self.sessions.outboxes, self.sessions.counters
+        self.registry, self.outboxes = self.sessions.registry, self.sessions.outboxes
+        self.counters = self.sessions.counters
         limits = [REQUEST_BYTES_WINDOW, REQUESTS_WINDOW, message_bytes_max]
         self._from_cpg = FromCpg(self.sessions, limits, self._welcomed)
         self._stamps: dict[bytes, str] = {}
@@ -106,16 +107,16 @@ class Gateway:
             return
         if kind == Kind.SAM_REQUEST and self.sam is not None:
             self.counters["sam_requests"] += 1
-            self._clients.note(received)
+            self._clients.has_spoken(received.connection)
             who = identity_of(peer_of_stamp(received.stamp), start_time_of_stamp(received.stamp))
             self.sam.ask(received.connection, fields[0], who, fields[1])
             return
         if kind == Kind.CONTROL_REQUEST and self.control is not None:
             self.counters["control_requests"] += 1
-            self._clients.note(received)
+            self._clients.has_spoken(received.connection)
             self.control.ask(received.connection, fields[0], peer_of_stamp(received.stamp).uid, fields[1])
             return
-        session = self.table.of_connection(received.connection)
+        session = self.registry.of_connection(received.connection)
         if session is None or self._stamps.get(received.connection) != received.stamp:
             self.counters["without_session"] += 1
             self._say_error(received.connection, Code.BAD_HANDLE, "this connection has no session; say HELLO first")
@@ -128,10 +129,10 @@ class Gateway:
         if version != VERSION:
             self.sessions.say_bye(connection, Code.VERSION, f"this node speaks version {VERSION}, not {version}")
             return
-        if self.table.of_connection(connection) is not None:
+        if self.registry.of_connection(connection) is not None:
             self._say_error(connection, Code.BAD_OPERATION, "this connection has a session already")
             return
-        self._clients.note(received)
+        self._clients.has_spoken(received.connection)
         self._stamps[connection] = received.stamp
         if resume is not None and not self.is_welcomed:
             # Whose session that is, cpg may have to tell us first.
@@ -141,7 +142,7 @@ class Gateway:
         session = self.sessions.resumed(peer, resume, connection) if resume is not None else None
         begins = "resumed" if session is not None else "opened"
         if session is None:
-            ended = self.table.why_ended(resume[0]) if resume is not None else None
+            ended = self.registry.why_ended(resume[0]) if resume is not None else None
             if ended is not None and ended[2] == bus.CloseReason.CUT:
                 self.sessions.say_bye(connection, ended[0], ended[1])
                 return
@@ -150,7 +151,7 @@ class Gateway:
             session.name = sessions.printable(name)
             session.flags = flags
             log.info("session %016x of %s: %s", session.number, sessions.who(session), begins)
-            self.table.attach(session, connection)
+            self.registry.attach(session, connection)
             self.sessions.open([session])
 
     def _on_request(self, session: Session, epoch: int, fields: list[Any]) -> None:
@@ -229,7 +230,7 @@ class Gateway:
 
     def say_stopping(self) -> None:
         """This process is being stopped in order: tell the clients that want to know, before their connections end."""
-        for session in self.table:
+        for session in self.registry:
             if session.is_open and session.connection is not None and session.flags & Flag.STOPPING:
                 self.outboxes.send(session, encode(Kind.STOPPING, self.epoch, STOPPING_REASON))
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.protocol import events
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
 from rondo.protocol.envelope import BusError
@@ -56,7 +56,7 @@ class KeepWarm:
         self._warm_up_due_s = self._ack_due_s = NEVER_S
         self.warm_ups = 0
         """Those that have come back."""
-        self._socket = Dealer(endpoint)
+        self._socket = LocalDealer(endpoint)
         self._others = 0
         """Requests of others, as of the last look."""
         self._own = 0

@@ -7,7 +7,7 @@ import os
 import resource
 
 from rondo.ipc.bounds import Bounds
-from services.ipc_gateway.table import SESSIONS_MAX
+from services.ipc_gateway.session_registry import SESSIONS_MAX
 
 DESCRIPTORS_PER_SESSION = 2
 CONNECTIONS_BESIDES = 2048

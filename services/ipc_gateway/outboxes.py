@@ -13,7 +13,7 @@ from typing import Protocol
 
 from rondo.ipc.bounds import FAVOURED_TIMES
 from rondo.protocol.client_gateway import Kind, encode
-from services.ipc_gateway.table import Session
+from services.ipc_gateway.session_registry import Session
 
 MIB = 1024 * 1024
 SESSION_BYTES_MAX = 24 * MIB
@@ -31,7 +31,7 @@ Owner = tuple[int, int]
 
 
 class Clients(Protocol):
-    """What is needed of the front."""
+    """What is needed of the listeners."""
 
     def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool: ...
 

@@ -20,19 +20,19 @@ from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
 from services.ipc_gateway.control_upstream import ControlUpstream
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
-from services.ipc_gateway.doors import Doors
+from services.ipc_gateway.curve_listener import CurveListener
 from services.ipc_gateway.gateway import Gateway
 from services.ipc_gateway.hits import HitLog
 from services.ipc_gateway.keep_warm import KeepWarm
 from services.ipc_gateway.limits import bounds_of, raise_descriptor_limit
-from services.ipc_gateway.local_front import LocalFront
+from services.ipc_gateway.listeners import Listeners
 from services.ipc_gateway.remote import RemoteClients
 from services.ipc_gateway.remote import endpoint_of as remote_endpoint
-from services.ipc_gateway.remote_front import RemoteFront
 from services.ipc_gateway.sam_upstream import SamUpstream
-from services.ipc_gateway.table import Session
-from services.ipc_gateway.tcp_door import DESCRIPTORS as REMOTE_DESCRIPTORS
-from services.ipc_gateway.tcp_door import TcpDoor
+from services.ipc_gateway.session_registry import Session
+from services.ipc_gateway.tcp_relay import DESCRIPTORS as REMOTE_DESCRIPTORS
+from services.ipc_gateway.tcp_relay import TcpRelay
+from services.ipc_gateway.unix_listener import UnixListener
 from services.ipc_gateway.upstream import Upstream
 
 SERVICE = "ipc_gateway"
@@ -77,13 +77,13 @@ class Process:
         self._doorkeeper = Doorkeeper(self._context, access, remote_clients)
         self._chassis.open_control(self._context, self._status)
         endpoint = socket_endpoint(run_dir, "gateway.sock")
-        self._tcp_door: TcpDoor | None = None
-        self._doors = self._open_doors(run_dir, endpoint, access)
+        self._tcp_relay: TcpRelay | None = None
+        self._listeners = self._open_listeners(run_dir, endpoint, access)
         self._chassis.on_reload = self._reconfigure
         self._keep_warm = KeepWarm(endpoint) if config.low_latency else None
         self._upstream = Upstream(run_dir)
-        self._gateway = Gateway(self._doors, self._upstream, config.message_size_max)
-        self._gateway.table.sessions_max = sessions_max
+        self._gateway = Gateway(self._listeners, self._upstream, config.message_size_max)
+        self._gateway.registry.sessions_max = sessions_max
         self._sam = SamUpstream(run_dir, self._gateway.on_sam)
         self._gateway.sam = self._sam
         self._control_plane = ControlUpstream(run_dir, self._gateway.on_control)
@@ -102,24 +102,24 @@ class Process:
         self._denied_logged_at = 0.0
         self._hit_log = HitLog()
 
-    def _open_doors(self, run_dir: Path, endpoint: str, access: Access) -> Doors:
+    def _open_listeners(self, run_dir: Path, endpoint: str, access: Access) -> Listeners:
         bytes_max, settings = self._config.message_size_max, self._config.remote
         bounds = bounds_of(self._connections_max)
-        local = LocalFront(endpoint, bytes_max, self._doorkeeper, bounds, open_to_others=access.is_open_to_others)
+        local = UnixListener(endpoint, bytes_max, self._doorkeeper, bounds, open_to_others=access.is_open_to_others)
         if not settings.enabled:
-            return Doors(local, None)
+            return Listeners(local, None)
         try:
-            remote = RemoteFront(self._context, run_dir, bytes_max, settings)
+            remote = CurveListener(self._context, run_dir, bytes_max, settings)
         except BaseException:
             local.close()
             raise
-        self._tcp_door = remote.door
+        self._tcp_relay = remote.relay
         notice(log, "Remote clients connect at %s.", remote_endpoint(settings))
-        return Doors(local, remote)
+        return Listeners(local, remote)
 
     def _reconfigure(self, config: NodeConfig) -> None:
         self._access.change(config.allowed_uids, config.allowed_gids)
-        self._doors.open_to_others(is_open=self._access.is_open_to_others)
+        self._listeners.open_to_others(is_open=self._access.is_open_to_others)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -144,14 +144,14 @@ class Process:
 
     def _register(self) -> None:
         """Poll everything."""
-        self._door_fds = set(self._doors.filenos())
-        self._door_monitor_fds = set(self._doors.monitor_filenos())
+        self._listener_fds = set(self._listeners.filenos())
+        self._monitor_fds = set(self._listeners.monitor_filenos())
         self._upstream_fd, self._sam_fd = self._upstream.socket.fileno(), self._sam.socket.fileno()
         self._control_plane_fd = self._control_plane.socket.fileno()
         self._doorkeeper_fd = descriptor_of(self._doorkeeper.socket)
         for each in (
-            *self._door_fds,
-            *self._door_monitor_fds,
+            *self._listener_fds,
+            *self._monitor_fds,
             self._upstream_fd,
             self._sam_fd,
             self._control_plane_fd,
@@ -159,28 +159,28 @@ class Process:
             self._deaths.fileno(),
         ):
             self._poll.register(each, select.EPOLLIN)
-        for also in (self._keep_warm, self._tcp_door):
+        for also in (self._keep_warm, self._tcp_relay):
             if also is not None:
                 self._poll.register(also.fileno(), select.EPOLLIN)
 
     def _poll_clients(self, events: int) -> None:
         """Poll the clients for these events: for none while what they send would find no room."""
         self._clients_polled = events
-        for each in self._door_fds:
+        for each in self._listener_fds:
             self._poll.modify(each, events)
 
     def _turn(self, next_housekeeping: float) -> None:
         ready = {descriptor for descriptor, _ in self._poll.poll(self._timeout_s(next_housekeeping))}
         if self._look_at_all:
             # A descriptor of ZeroMQ says something only after one has looked and found nothing.
-            ready |= {self._doorkeeper_fd, *self._door_monitor_fds}
+            ready |= {self._doorkeeper_fd, *self._monitor_fds}
             self._look_at_all = False
-        gateway, upstream, doors = self._gateway, self._upstream, self._doors
+        gateway, upstream, listeners = self._gateway, self._upstream, self._listeners
         if self._doorkeeper_fd in ready:
             while has_input(self._doorkeeper.socket):
                 self._doorkeeper.serve()
-        if self._tcp_door is not None and self._tcp_door.fileno() in ready:
-            self._tcp_door.serve(time.monotonic())
+        if self._tcp_relay is not None and self._tcp_relay.fileno() in ready:
+            self._tcp_relay.serve(time.monotonic())
         if self._upstream_fd in ready:
             for envelope in upstream.receive():
                 gateway.on_cpg(envelope)
@@ -192,9 +192,9 @@ class Process:
             self._sam.receive()
         if self._control_plane_fd in ready:
             self._control_plane.receive()
-        gone = doors.gone() if doors.has_gone or not self._door_monitor_fds.isdisjoint(ready) else []
+        gone = listeners.gone() if listeners.has_gone or not self._monitor_fds.isdisjoint(ready) else []
         # While cpg takes nothing more nothing is read from clients: they feel the flow control.
-        if gone or (not upstream.outbox and (self._clients_waited or not self._door_fds.isdisjoint(ready))):
+        if gone or (not upstream.outbox and (self._clients_waited or not self._listener_fds.isdisjoint(ready))):
             self._receive(until_empty=bool(gone))
         if self._doorkeeper.denied:
             self._log_denied()
@@ -211,7 +211,7 @@ class Process:
 
     def _timeout_s(self, next_housekeeping: float) -> float:
         """How long the poll may sleep. A descriptor of ZeroMQ tells of input once; what was left over must be asked."""
-        self._clients_waited = self._doors.has_input()
+        self._clients_waited = self._listeners.has_input()
         full = bool(self._upstream.outbox)
         if full == bool(self._clients_polled):
             self._poll_clients(0 if full else select.EPOLLIN)
@@ -223,7 +223,8 @@ class Process:
                 timeout_s = min(timeout_s, RETRY_CONNECT_S)
         if self._keep_warm is not None:
             timeout_s = min(timeout_s, max(0.0, self._keep_warm.due_s - now_s))
-        if (self._clients_waited and not full) or self._look_at_all or self._doors.has_gone or self._chassis.has_more:
+        clients_wait = self._listeners.has_gone or (self._clients_waited and not full)
+        if clients_wait or self._look_at_all or self._chassis.has_more:
             return 0.0
         return min(timeout_s, RETRY_S) if self._gateway.outboxes.has_blocked or self._dying else timeout_s
 
@@ -231,7 +232,7 @@ class Process:
         """Take what clients sent. What a connection that is gone had sent counts, so it is read before."""
         for _ in range(DRAINS_BEFORE_DETACH_MAX if until_empty else 1):
             count = 0
-            for received in self._doors.receive():
+            for received in self._listeners.receive():
                 self._gateway.on_client(received)
                 count += 1
             if count == 0:
@@ -241,7 +242,7 @@ class Process:
         """Watch new processes; close the sessions of dead ones."""
         gateway = self._gateway
         for session in gateway.sessions.watched_anew:
-            if session.watch is not None and session.watch.fileno() >= 0 and gateway.table.get(session.number):
+            if session.watch is not None and session.watch.fileno() >= 0 and gateway.registry.get(session.number):
                 self._watched[session.watch.fileno()] = session
                 self._deaths.register(session.watch.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
         gateway.sessions.watched_anew.clear()
@@ -250,7 +251,7 @@ class Process:
             session = self._watched.pop(descriptor)
             self._dying[session] = now + DEATH_GRACE_S
         for session, deadline in list(self._dying.items()):
-            if gateway.table.get(session.number) is not session:
+            if gateway.registry.get(session.number) is not session:
                 del self._dying[session]
             elif session.connection is None or now >= deadline:
                 del self._dying[session]
@@ -258,12 +259,12 @@ class Process:
 
     def _keep_house(self, now: float) -> None:
         self._gateway.sessions.give_up_absent(now)
-        self._doors.tend(now)
-        self._hit_log.note(self._doors.take_hits(), now)
-        for session in self._gateway.table:
+        self._listeners.tend(now)
+        self._hit_log.note(self._listeners.take_hits(), now)
+        for session in self._gateway.registry:
             if session.watch is not None and session.watch.fileno() < 0 and not session.is_process_alive():
                 self._gateway.sessions.died(session)
-        sessions = len(self._gateway.table)
+        sessions = len(self._gateway.registry)
         if self._sessions_max - sessions >= SESSIONS_TO_TRIM:
             give_back_memory()
             self._sessions_max = sessions
@@ -293,7 +294,7 @@ class Process:
             "state": "operational" if gateway.is_welcomed else "waiting",
             "counters": {
                 **gateway.counters,
-                **self._doors.totals(),
+                **self._listeners.totals(),
                 "outbox_bytes": gateway.outboxes.total_bytes,
                 "denied": self._denied,
                 "bus_errors": self._upstream.errors + self._sam.errors + self._control_plane.errors,
@@ -310,14 +311,14 @@ class Process:
                     "open": session.is_open,
                     "in_flight_bytes": session.in_flight_bytes,
                 }
-                for session in gateway.table
+                for session in gateway.registry
             ],
         }
 
     def _close(self) -> None:
         if self._keep_warm is not None:
             self._keep_warm.close()
-        self._doors.close()
+        self._listeners.close()
         self._upstream.close()
         self._sam.close()
         self._control_plane.close()

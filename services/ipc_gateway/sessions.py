@@ -13,7 +13,7 @@ from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.codes import Code
 from services.ipc_gateway.credentials import Peer
 from services.ipc_gateway.outboxes import Outboxes
-from services.ipc_gateway.table import Session, Table
+from services.ipc_gateway.session_registry import Session, SessionRegistry
 from services.ipc_gateway.to_cpg import ToCpg
 
 NAME_CHARACTERS_MAX = 64
@@ -23,7 +23,7 @@ log = logging.getLogger("IPC_GATEWAY")
 
 
 class Clients(Protocol):
-    """What is needed of the front."""
+    """What is needed of the listeners."""
 
     def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool: ...
 
@@ -35,11 +35,11 @@ class Clients(Protocol):
 
 
 class Sessions:
-    """All of them, in a table."""
+    """All of them; `registry` knows which there are."""
 
     def __init__(self, clients: Clients, cpg: ToCpg, forget: Callable[[bytes], object]) -> None:
         """`forget` is told of each connection that is no session's any more."""
-        self.table = Table()
+        self.registry = SessionRegistry()
         self.counters: Counter[str] = Counter()
         self.watched_anew: list[Session] = []
         """Sessions whose process is to be watched, since somebody last looked."""
@@ -51,14 +51,14 @@ class Sessions:
 
     def created(self, peer: Peer, name: str, flags: int, connection: bytes) -> Session | None:
         """A new session for this client; None, and it is told, if there is no room."""
-        if why := self.table.why_full(peer):
+        if why := self.registry.why_full(peer):
             self.counters["refused"] += 1
             if (now := time.monotonic()) - self._refused_logged >= REFUSED_LOG_INTERVAL_S:
                 self._refused_logged = now
                 log.warning("a session of %s was refused: %s (%d so far)", peer, why, self.counters["refused"])
             self.say_bye(connection, Code.NO_RESOURCES, why)
             return None
-        session = self.table.create(peer, printable(name), flags)
+        session = self.registry.create(peer, printable(name), flags)
         self.watched_anew.append(session)
         self.counters["sessions"] += 1
         return session
@@ -66,8 +66,8 @@ class Sessions:
     def resumed(self, peer: Peer, resume: list[Any], connection: bytes) -> Session | None:
         """The session that this client goes on with, if it is his."""
         number, secret, epoch, position, settled = resume
-        session = self.table.get(number)
-        if session is None or not self.table.proves(session, peer, secret):
+        session = self.registry.get(number)
+        if session is None or not self.registry.proves(session, peer, secret):
             return None
         session.secret = secret
         session.resume = [epoch, position, settled]
@@ -90,9 +90,9 @@ class Sessions:
     def forget_connection(self, connection: bytes) -> Session | None:
         """A connection is nobody's any more; gives the session that it was of."""
         self._forget(connection)
-        if (session := self.table.of_connection(connection)) is not None:
+        if (session := self.registry.of_connection(connection)) is not None:
             self.outboxes.forget(session)
-        return self.table.detach(connection)
+        return self.registry.detach(connection)
 
     def _drop(self, session: Session) -> None:
         """End its connection; its client may come back."""
@@ -108,14 +108,14 @@ class Sessions:
 
     def give_up_absent(self, now: float) -> None:
         """Close the sessions whose clients did not come back in time."""
-        for session in self.table:
+        for session in self.registry:
             if session.connection is None and now >= session.away_deadline:
                 why = f"the connection was lost for more than {session.resume_ms / 1000:g} s"
                 self.close(session, Code.LIBRARY, why, bus.CloseReason.DIED)
 
     def hello(self) -> None:
         """Greet cpg, after a new connection or when it does not know us."""
-        for session in self.table:
+        for session in self.registry:
             if session.is_open:
                 session.resume = [self.cpg.epoch, session.position, session.settled]
                 session.is_open = False
@@ -132,7 +132,7 @@ class Sessions:
         """A session is over, for that reason."""
         log.info("session %016x of %s: closed%s", session.number, who(session), f": {reason}" if reason else "")
         self.outboxes.forget(session)
-        self.table.remove(session, code, reason, close_reason)
+        self.registry.remove(session, code, reason, close_reason)
         self.cpg.close(session.number, close_reason)
 
     def _cut_slow(self, session: Session, reason: str) -> None:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.envelope import PROTOCOL_VERSION
-from services.ipc_gateway.table import Session
+from services.ipc_gateway.session_registry import Session
 
 
 class Cpg(Protocol):

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.protocol import cpg_gateway
 from rondo.protocol.envelope import BusError
 
@@ -17,7 +17,7 @@ class Upstream:
     def __init__(self, run_dir: Path) -> None:
         self.outbox: deque[bytes] = deque()
         self.errors = 0
-        self.socket = Dealer(f"ipc://{run_dir / 'cpg.sock'}")
+        self.socket = LocalDealer(f"ipc://{run_dir / 'cpg.sock'}")
 
     def has_broken(self) -> bool:
         """Whether the connection broke since the last call; then what was queued is gone."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from rondo.ipc import control, remote
+from rondo.ipc import control, zmq_sockets
 from rondo.node.process_watch import ProcessWatch
 from rondo.protocol.envelope import BusError, is_bytes, is_u32, pack, unpack
 from services.sam.loop import Loop
@@ -39,7 +39,7 @@ class LastWords:
         self._loop = loop
         self._watch: ProcessWatch | None = None
         self._words: dict[str, Any] = {}
-        self._socket = remote.connect_dealer(context, control.endpoint(run_dir, "totem"))
+        self._socket = zmq_sockets.connect_dealer(context, control.endpoint(run_dir, "totem"))
         loop.serve(self._socket, self._receive)
         self._ask()
 
@@ -61,10 +61,10 @@ class LastWords:
 
     def _ask(self) -> None:
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
-        remote.send(self._socket, ASK)
+        zmq_sockets.send(self._socket, ASK)
 
     def _receive(self) -> None:
-        for frame in remote.receive_all(self._socket):
+        for frame in zmq_sockets.receive_all(self._socket):
             try:
                 words = unpack(frame)
             except BusError:

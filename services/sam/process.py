@@ -9,7 +9,7 @@ from typing import Any
 import zmq
 
 from rondo.ipc import endpoints
-from rondo.ipc.local import Router
+from rondo.ipc.local_router import LocalRouter
 from rondo.node.chassis import Chassis
 from rondo.node.control_link import ControlLink
 from rondo.node.instance import InstanceLock
@@ -54,7 +54,7 @@ class Process:
         self._chassis.open_control(self._context, self._status)
         endpoint = socket_endpoint(run_dir, bus.SOCKET)
         endpoints.remove_stale(endpoint)
-        self._bus = Router(endpoint)
+        self._bus = LocalRouter(endpoint)
         self._loop = Loop(self._chassis.poll)
         self._clock = AwakeClock(time.monotonic())
         self._pipes = HealthPipes()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rondo import paths
 from rondo.ipc import endpoints
-from rondo.ipc.local import Router
+from rondo.ipc.local_router import LocalRouter
 from rondo.protocol.envelope import BusError
 from rondo.protocol.kinds import Kind
 from rondo.protocol.requests import Guarantee
@@ -39,7 +39,7 @@ class Bus:
     def __init__(self, run_dir: Path, node: Node) -> None:
         endpoint = paths.socket_endpoint(run_dir, "totem.sock")
         endpoints.remove_stale(endpoint)
-        self._socket = Router(endpoint)
+        self._socket = LocalRouter(endpoint)
         self._node = node
         self._log = node.log
         self._counters = node.counters

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rondo import paths
 from rondo.ipc import endpoints as sockets
-from rondo.ipc.local import Router
+from rondo.ipc.local_router import LocalRouter
 from rondo.protocol.envelope import BusError
 from rondo.protocol.kinds import Kind
 from rondo.protocol.totem_control import SOCKET
@@ -32,7 +32,7 @@ class ControlBus:
     def __init__(self, run_dir: Path, node: Node) -> None:
         endpoint = paths.socket_endpoint(run_dir, SOCKET)
         sockets.remove_stale(endpoint)
-        self._socket = Router(endpoint)
+        self._socket = LocalRouter(endpoint)
         self._node = node
         self._reader = node.control
         self._peer: bytes | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import zmq
 
-from rondo.ipc import remote
+from rondo.ipc import zmq_sockets
 from rondo.protocol import totem_reader
 from rondo.protocol.envelope import PROTOCOL_VERSION
 from rondo.protocol.totem_reader import Ack, Again, Envelope, Hello, Log, Submit, SyncReply, Taken, Welcome
@@ -27,7 +27,7 @@ class CpgSide:
     """cpg's end of the bus: keeps the log in order, answers sync steps, acknowledges."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, sync_message: bytes) -> None:
-        self.socket = remote.connect_dealer(context, f"ipc://{run_dir / 'totem.sock'}")
+        self.socket = zmq_sockets.connect_dealer(context, f"ipc://{run_dir / 'totem.sock'}")
         self.acknowledges = False
         """Whether it lets totem forget what it has been given, at once."""
         self.sync_message = sync_message
@@ -40,7 +40,7 @@ class CpgSide:
 
     def send(self, envelope: Envelope) -> None:
         assert self.socket.poll(int(START_SECONDS * 1000), zmq.POLLOUT), "totem does not read"
-        assert remote.send(self.socket, totem_reader.encode(envelope))
+        assert zmq_sockets.send(self.socket, totem_reader.encode(envelope))
 
     @property
     def epoch(self) -> int:
@@ -51,7 +51,7 @@ class CpgSide:
         """Handle what comes."""
         self.socket.poll(wait_ms)
         before = self.position
-        for frame in remote.receive_all(self.socket):
+        for frame in zmq_sockets.receive_all(self.socket):
             self._handle(totem_reader.decode(frame))
         if self.acknowledges and self.position > before:
             self.send(Ack(self.epoch, self.position, b"", b"", [], []))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from rondo.ipc import remote
+from rondo.ipc import zmq_sockets
 from rondo.protocol import totem_reader
 from rondo.protocol.totem_reader import Ack, Submit
 from rondo.testing.lab.totem_nodes import TotemNode, eventually, totem_ring
@@ -126,7 +126,7 @@ def test_an_envelope_of_another_epoch_is_answered_by_again_and_nonsense_is_count
     cpg.send(Submit(1, [[7, 1, 2, None, [executive(b"lost")]]]))
     assert serve_until(lambda: cpg.again == 1, cpg)
     for nonsense in (b"", b"\xc1", b"\x93\x06\x01\x02", b"\x90", b"x" * 1000):
-        assert remote.send(cpg.socket, nonsense)
+        assert zmq_sockets.send(cpg.socket, nonsense)
     assert eventually(lambda: (node.status() or {}).get("counters", {}).get("bus_refused") == 5)
     cpg.submit(7, 1, b"fine")
     assert serve_until(lambda: b"fine" in cpg.payloads(), cpg)

@@ -76,11 +76,11 @@ MUTANTS = (
         ("tests/unit/gateway/test_gateway.py",),
     ),
     _gateway(
-        _G + "tcp_door.py",
+        _G + "tcp_relay.py",
         "CHUNK_BYTES if self.is_proven or side is self.inner else HANDSHAKE_BYTES_MAX - self._sent",
         "CHUNK_BYTES",
         "a stranger may say four kilobytes at the TCP port",
-        ("tests/unit/gateway/test_tcp_door.py",),
+        ("tests/unit/gateway/test_tcp_relay.py",),
     ),
     _client(
         _C + "requests.py",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from rondo.ipc import remote
+from rondo.ipc import zmq_sockets
 from rondo.ipc.control import ControlError, ask
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol import events as ev
@@ -63,7 +63,7 @@ class Bench:
     def start_totem(self, epoch: int, pid: int) -> None:
         """A totem whose process is `pid`, with the ring of one node that it forms at once."""
         if self.totem is None:
-            self.totem = remote.bind_router(self.context, f"ipc://{self.directory}/totem.sock")
+            self.totem = zmq_sockets.bind_router(self.context, f"ipc://{self.directory}/totem.sock")
         self.log = OrderedLog(epoch, 1, pid, 1 << 24)
         self.peer = None
 
@@ -95,13 +95,13 @@ class Bench:
         """A gateway that says hello."""
         if self.gateway is not None:
             self.gateway.close()
-        self.gateway = remote.connect_dealer(self.context, f"ipc://{self.directory}/cpg.sock")
+        self.gateway = zmq_sockets.connect_dealer(self.context, f"ipc://{self.directory}/cpg.sock")
         self.tell(bus.GatewayHello(0, 1, os.getpid(), bus.GatewayKind.CLIENTS))
 
     def tell(self, envelope: bus.Envelope) -> None:
         """The gateway says something."""
         assert self.gateway is not None
-        assert remote.send(self.gateway, bus.encode(envelope))
+        assert zmq_sockets.send(self.gateway, bus.encode(envelope))
 
     def open(self, epoch: int, resume: list[int] | None) -> None:
         """Open the session."""
@@ -116,16 +116,16 @@ class Bench:
     def turn(self) -> None:
         """Move what there is between the three."""
         if self.totem is not None and self.log is not None:
-            for identity, frame in remote.receive_all_routed(self.totem):
+            for identity, frame in zmq_sockets.receive_all_routed(self.totem):
                 self.peer = identity
                 self.log.receive(frame)
             while (message := self.log.next_message()) is not None:
                 self.log.message(1, message.data, False, message.tag)
             while self.peer is not None and (frame_out := self.log.next_frame()) is not None:
-                if not remote.send(self.totem, frame_out, self.peer):
+                if not zmq_sockets.send(self.totem, frame_out, self.peer):
                     self.log.lost_peer()
         if self.gateway is not None:
-            self.heard.extend(bus.decode(frame) for frame in remote.receive_all(self.gateway))
+            self.heard.extend(bus.decode(frame) for frame in zmq_sockets.receive_all(self.gateway))
         time.sleep(0.002)
 
     def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from rondo.ipc import endpoints, remote
+from rondo.ipc import endpoints, zmq_sockets
 from rondo.protocol import cpg_gateway, events
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, pack
@@ -70,7 +70,7 @@ class Loopback:
     def _start(self) -> None:
         self._stopping = False
         endpoints.remove_stale(self.endpoint)
-        self._socket = remote.bind_router(self._context, self.endpoint)
+        self._socket = zmq_sockets.bind_router(self._context, self.endpoint)
         self._socket.copy_threshold = UNACKNOWLEDGED_BYTES_MAX  # pyzmq would start a thread for what it does not copy
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -143,7 +143,7 @@ class Loopback:
             self._flush()
             if not self._socket.poll(5):
                 continue
-            for identity, frame in remote.receive_all_routed(self._socket):
+            for identity, frame in zmq_sockets.receive_all_routed(self._socket):
                 self._on_frame(identity, frame)
 
     def _on_frame(self, identity: bytes, frame: bytes) -> None:
@@ -174,7 +174,9 @@ class Loopback:
 
     def _flush(self) -> None:
         """Send as much as there is room for: a gateway that is slow must not miss anything."""
-        while self._unsent and (self._gateway is None or remote.send(self._socket, self._unsent[0], self._gateway)):
+        while self._unsent:
+            if self._gateway is not None and not zmq_sockets.send(self._socket, self._unsent[0], self._gateway):
+                return
             self._unsent.popleft()
 
     def _welcome(self) -> None:

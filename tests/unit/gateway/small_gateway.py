@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rondo.ipc.endpoints import remove_stale
-from rondo.ipc.local import Router
+from rondo.ipc.local_router import LocalRouter
 from rondo.protocol import events
 from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Kind, decode, encode
 from rondo.protocol.codes import Code
@@ -49,7 +49,7 @@ class Node:
 
     def __init__(self, run_dir: Path) -> None:
         self._endpoint = f"ipc://{run_dir / 'gateway.sock'}"
-        self._router = Router(self._endpoint)
+        self._router = LocalRouter(self._endpoint)
         self.keep_warm = KeepWarm(self._endpoint)
         self.now_s = time.monotonic() + 10_000
         """Ahead of the clock, by which a socket says when it wants to connect again."""
@@ -137,7 +137,7 @@ class Node:
         """The socket of a new process is at the place of the old one's."""
         self._router.close()
         remove_stale(self._endpoint)
-        self._router = Router(self._endpoint)
+        self._router = LocalRouter(self._endpoint)
         self.session = None
         self.is_member = False
 
@@ -213,7 +213,7 @@ class Node:
         self.heard.clear()
 
 
-def _is_readable(polled: KeepWarm | Router) -> bool:
+def _is_readable(polled: KeepWarm | LocalRouter) -> bool:
     poll = select.poll()
     poll.register(polled.fileno(), select.POLLIN)
     return bool(poll.poll(0))

@@ -14,7 +14,7 @@ from rondo._client.control import ControlLink
 from rondo._client.endpoint import endpoint_of
 from rondo.ipc import zmtp
 from rondo.ipc.control import ask
-from rondo.ipc.local import Router
+from rondo.ipc.local_router import LocalRouter
 from rondo.protocol import control_gateway as control
 from rondo.protocol.client_gateway import Kind
 from rondo.protocol.codes import Code
@@ -115,7 +115,7 @@ def test_what_asks_without_a_session_may_be_idle_before_its_first_question(
     gateway: GatewayProcess, loopback: Loopback
 ) -> None:
     """Its connection was ended; what must not be asked twice is asked all the same, and once."""
-    router, over = Router(f"ipc://{gateway.run_dir / control.SOCKET}"), threading.Event()
+    router, over = LocalRouter(f"ipc://{gateway.run_dir / control.SOCKET}"), threading.Event()
     asked: list[bytes] = []
 
     def answer() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rondo.ipc.local import Router
+from rondo.ipc.local_router import LocalRouter
 from rondo.protocol import control_gateway as bus
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
@@ -21,7 +21,7 @@ class Between:
 
     def __init__(self, run_dir: Path) -> None:
         self.answers: list[tuple[bytes, int, int]] = []
-        self.control = Router(f"ipc://{run_dir / bus.SOCKET}")
+        self.control = LocalRouter(f"ipc://{run_dir / bus.SOCKET}")
         self.upstream = ControlUpstream(run_dir, lambda *answer: self.answers.append(answer[:3]))
 
     def heard(self, count: int) -> list[bus.Ask | bus.Answer | bus.Forget]:

@@ -13,9 +13,9 @@ from rondo.protocol.codes import Code
 from services.ipc_gateway.credentials import Peer
 from services.ipc_gateway.gateway import REQUESTS_WINDOW, Gateway
 from services.ipc_gateway.limits import raise_descriptor_limit
+from services.ipc_gateway.listener import Received
 from services.ipc_gateway.outboxes import SESSION_BYTES_MAX, USER_BYTES_MAX
-from services.ipc_gateway.received import Received
-from services.ipc_gateway.table import SESSIONS_MAX, Table, digest
+from services.ipc_gateway.session_registry import SESSIONS_MAX, SessionRegistry, digest
 
 SECRET = b"s" * 16
 EPOCH = 7
@@ -38,7 +38,7 @@ class Wires:
         self.to_cpg.append(envelope)
 
     def client(self, connection: bytes, kind: Kind, epoch: int, *fields: object) -> None:
-        self.gateway.on_client(Received(connection, self.stamp, 5, encode(kind, epoch, *fields)))
+        self.gateway.on_client(Received(connection, self.stamp, encode(kind, epoch, *fields)))
 
     def welcome(self, *known: int) -> None:
         who = [[n, os.getpid(), start_time_of(os.getpid()), 0, 0, 0, digest(SECRET)] for n in known]
@@ -50,7 +50,7 @@ class Wires:
 
 
 class Clients:
-    """The front."""
+    """The listeners."""
 
     def __init__(self, wires: Wires) -> None:
         self._wires = wires
@@ -62,7 +62,7 @@ class Clients:
         self._wires.to_clients.append((connection, kind, fields))
         return True
 
-    def note(self, received: Received) -> None:
+    def has_spoken(self, connection: bytes) -> None:
         pass
 
     def must_speak(self, connection: bytes) -> None:
@@ -163,7 +163,7 @@ def test_another_stamp_on_a_known_connection_is_not_its_client() -> None:
     session = wires.opened()[0]
     wires.gateway.on_cpg(bus.Opened(EPOCH, [[session, 1, 0, 0, None]]))
     request = encode(Kind.REQUEST, EPOCH, 1, 1, b"blob")
-    wires.gateway.on_client(Received(b"c", "0:0:1:2", 6, request))
+    wires.gateway.on_client(Received(b"c", "0:0:1:2", request))
     assert wires.to_clients[-1][1] == Kind.ERROR
     assert not any(isinstance(each, bus.Request) for each in wires.to_cpg)
 
@@ -212,7 +212,7 @@ def test_what_waits_for_all_sessions_of_a_user_is_bounded_and_nothing_is_lost() 
     assert wires.ended == [b"b"], "who has most waiting, besides the first, loses its connection"
     assert wires.hits == ["unread_ended"]
     assert wires.gateway.outboxes.total_bytes < USER_BYTES_MAX
-    session = wires.gateway.table.get(second)
+    session = wires.gateway.registry.get(second)
     assert session is not None, "but not its session"
     # Its client comes again, and goes on after what it had.
     wires.full = False
@@ -244,17 +244,17 @@ def test_a_client_may_not_have_more_requests_on_their_way_than_two_windows() -> 
     assert 2 * REQUESTS_WINDOW <= passed <= 2 * REQUESTS_WINDOW + step
     _, _, fields = next(each for each in wires.to_clients if each[1] == Kind.BYE)
     assert fields[0] == Code.QUEUE_FULL
-    assert wires.gateway.table.get(number) is None
+    assert wires.gateway.registry.get(number) is None
 
 
 def test_some_sessions_are_kept_for_root_and_the_nodes_own_user() -> None:
-    table = Table()
-    table.sessions_max = 16
+    registry = SessionRegistry()
+    registry.sessions_max = 16
     stranger = Peer(os.geteuid() + 12345, 5, os.getpid())
-    while not table.why_full(stranger):
-        table.create(stranger, "x", 0)
-    assert len(table) == 14
-    assert not table.why_full(Peer(os.geteuid(), os.getegid(), os.getpid()))
+    while not registry.why_full(stranger):
+        registry.create(stranger, "x", 0)
+    assert len(registry) == 14
+    assert not registry.why_full(Peer(os.geteuid(), os.getegid(), os.getpid()))
 
 
 def test_the_log_tells_of_the_beginning_of_a_session_as_of_its_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -262,7 +262,7 @@ def test_the_log_tells_of_the_beginning_of_a_session_as_of_its_end(caplog: pytes
     wires.welcome()
     with caplog.at_level(logging.INFO, "IPC_GATEWAY"):
         wires.client(b"c", Kind.HELLO, 0, VERSION, 0, "app", None)
-        (session,) = wires.gateway.table
+        (session,) = wires.gateway.registry
         wires.client(b"d", Kind.HELLO, 0, VERSION, 0, "app", [session.number, session.secret, EPOCH, 0, 0])
         wires.gateway.sessions.died(session)
     texts = [record.getMessage() for record in caplog.records if record.getMessage().startswith("session ")]
@@ -274,7 +274,7 @@ def test_the_log_tells_of_the_beginning_of_a_session_as_of_its_end(caplog: pytes
 def test_a_full_node_says_so_in_its_log_and_to_the_client(caplog: pytest.LogCaptureFixture) -> None:
     wires = Wires()
     wires.welcome()
-    wires.gateway.table.sessions_max = 2
+    wires.gateway.registry.sessions_max = 2
     with caplog.at_level(logging.WARNING, "IPC_GATEWAY"):
         for connection in (b"a", b"b", b"c", b"d"):
             wires.client(connection, Kind.HELLO, 0, VERSION, 0, "app", None)
@@ -304,18 +304,18 @@ def test_a_process_without_a_pid_here_has_a_number_of_its_own_and_ends_with_its_
     wires.welcome()
     for connection in (b"a", b"b"):
         hello = encode(Kind.HELLO, 0, VERSION, 0, "hidden", None)
-        wires.gateway.on_client(Received(connection, HIDDEN, 5, hello))
-    sessions = list(wires.gateway.table)
+        wires.gateway.on_client(Received(connection, HIDDEN, hello))
+    sessions = list(wires.gateway.registry)
     assert len({session.peer.pid for session in sessions}) == 2
     assert all(session.peer.is_hidden for session in sessions)
     numbers = [session.number for session in sessions]
     wires.gateway.on_cpg(bus.Opened(EPOCH, [[n, 1, 0, 0, None] for n in numbers]))
     # It goes on over another connection: the end of the first one then means nothing.
     resume = encode(Kind.HELLO, 0, VERSION, 0, "hidden", [numbers[0], sessions[0].secret, EPOCH, 0, 0])
-    wires.gateway.on_client(Received(b"c", HIDDEN, 5, resume))
+    wires.gateway.on_client(Received(b"c", HIDDEN, resume))
     wires.gateway.detach(b"a")
-    assert wires.gateway.table.get(numbers[0]) is not None
+    assert wires.gateway.registry.get(numbers[0]) is not None
     wires.gateway.detach(b"c")
-    assert wires.gateway.table.get(numbers[0]) is None
+    assert wires.gateway.registry.get(numbers[0]) is None
     wires.gateway.flush()
     assert wires.to_cpg[-1] == bus.Close(EPOCH, [[numbers[0], bus.CloseReason.DIED]])

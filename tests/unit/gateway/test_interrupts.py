@@ -22,7 +22,7 @@ import rondo.aio
 from rondo._client.connection import Cluster, Request
 from rondo._client.endpoint import Endpoint
 from rondo._client.link import Handle, Link
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
 from tests.unit.gateway.conftest import GatewayProcess, eventually
 from tests.unit.gateway.loopback import Loopback
 
@@ -373,7 +373,7 @@ def test_a_session_that_the_gateway_has_at_a_former_connection_comes_back(
     link = Link(Endpoint(gateway.endpoint), "displaced", Request, handle)
     with Cluster(link, handle) as cluster:
         group = cluster.cpg.join("g", LONG_S)
-        former = Dealer(gateway.endpoint)
+        former = LocalDealer(gateway.endpoint)
         with link.lock:
             former.send(link.session.hello())
             link.session.is_open = True

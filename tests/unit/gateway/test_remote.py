@@ -22,7 +22,7 @@ from rondo.ipc.control import ask
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
 from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway.remote import REMOTE_PID_FIRST
-from services.ipc_gateway.table import RESUME_REMOTE_MS
+from services.ipc_gateway.session_registry import RESUME_REMOTE_MS
 from tests.unit.gateway.conftest import ROOT, GatewayProcess, StartGateway, eventually
 from tests.unit.gateway.loopback import Loopback
 from tests.unit.gateway.test_clients import messages

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rondo.ipc.local import Router
+from rondo.ipc.local_router import LocalRouter
 from rondo.protocol import sam_gateway as bus
 from rondo.protocol.codes import Code
 from services.ipc_gateway import asking
@@ -23,7 +23,7 @@ class Between:
 
     def __init__(self, run_dir: Path) -> None:
         self.answers: list[tuple[bytes, int, int]] = []
-        self.sam = Router(f"ipc://{run_dir / bus.SOCKET}", high_water=4096)
+        self.sam = LocalRouter(f"ipc://{run_dir / bus.SOCKET}", high_water=4096)
         self.upstream = SamUpstream(run_dir, lambda *answer: self.answers.append(answer[:3]))
         self.number = 0
         self.asked: list[tuple[bytes, bus.Ask]] = []

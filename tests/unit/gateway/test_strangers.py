@@ -15,7 +15,7 @@ from rondo.ipc import zmtp
 from rondo.protocol.client_gateway import VERSION, Kind, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.cpg_gateway import CloseReason
-from services.ipc_gateway.table import SESSIONS_PER_PROCESS_MAX
+from services.ipc_gateway.session_registry import SESSIONS_PER_PROCESS_MAX
 from tests.unit.gateway.conftest import GatewayProcess, StartGateway, connect_as, eventually
 from tests.unit.gateway.loopback import Loopback
 from tests.unit.gateway.raw import RawClient, greeted

@@ -14,7 +14,7 @@ import pytest
 from rondo.ipc import bounds as bounds_module
 from rondo.ipc import zmtp
 from rondo.ipc.bounds import STALL_S, Accounts, Bounds
-from rondo.ipc.local import Router
+from rondo.ipc.local_router import LocalRouter
 
 MIB = 1 << 20
 ROOT, ALICE, BOB = 0, 1000, 1001
@@ -41,11 +41,11 @@ class Wire:
         self.stream.sendall(zmtp.GREETING + zmtp.ready(b"DEALER"))
         self.stream.setblocking(False)
 
-    def half(self, router: Router, size: int, sent: int) -> None:
+    def half(self, router: LocalRouter, size: int, sent: int) -> None:
         """Announce a frame of `size` bytes and send `sent` of them, as far as they are read."""
         self.push(router, struct.pack("!BQ", zmtp.Flag.LONG, size) + bytes(sent))
 
-    def push(self, router: Router, data: bytes) -> list[bytes | None]:
+    def push(self, router: LocalRouter, data: bytes) -> list[bytes | None]:
         """Send, while the router reads; gives the envelopes that it took meanwhile."""
         left, quiet = memoryview(data), 0
         found = [envelope for _, envelope in router.receive()]
@@ -71,9 +71,9 @@ class Wire:
 
 
 @pytest.fixture
-def router(tmp_path: Path) -> Iterator[Router]:
+def router(tmp_path: Path) -> Iterator[LocalRouter]:
     """One whose users are nobody special: neither is the one who runs the tests."""
-    made = Router(f"ipc://{tmp_path / 's'}", bounds=SMALL._replace(favoured=frozenset()))
+    made = LocalRouter(f"ipc://{tmp_path / 's'}", bounds=SMALL._replace(favoured=frozenset()))
     yield made
     made.close()
 
@@ -82,7 +82,7 @@ Connect = Callable[[int], list[Wire]]
 
 
 @pytest.fixture
-def connect(router: Router, tmp_path: Path) -> Iterator[Connect]:
+def connect(router: LocalRouter, tmp_path: Path) -> Iterator[Connect]:
     """Gives so many clients that the router knows."""
     wires: list[Wire] = []
 
@@ -124,7 +124,7 @@ def test_a_users_connections_are_bounded_and_some_are_kept_for_root() -> None:
 
 
 def test_who_says_nothing_for_three_seconds_loses_the_connection(
-    router: Router, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    router: LocalRouter, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_others(monkeypatch)
     silent, speaks, again = connect(3)
@@ -149,14 +149,14 @@ def test_who_says_nothing_for_three_seconds_loses_the_connection(
 
 
 def test_no_more_silent_connections_than_a_few(
-    router: Router, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    router: LocalRouter, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_others(monkeypatch)
     wires = connect(SMALL.silent_per_user_max + 1)
     assert [wire.is_over() for wire in wires] == [False] * SMALL.silent_per_user_max + [True]
 
 
-def test_half_frames_of_a_user_are_bounded_and_the_first_goes_on(router: Router, connect: Connect) -> None:
+def test_half_frames_of_a_user_are_bounded_and_the_first_goes_on(router: LocalRouter, connect: Connect) -> None:
     first, *others = connect(5)
     first.half(router, 2 * MIB, MIB)
     for wire in others:
@@ -174,7 +174,7 @@ def test_half_frames_of_a_user_are_bounded_and_the_first_goes_on(router: Router,
 
 
 def test_who_stands_still_with_half_a_frame_while_others_wait_for_it_loses_its_place(
-    router: Router, connect: Connect
+    router: LocalRouter, connect: Connect
 ) -> None:
     stuck, honest = connect(2)
     stuck.half(router, 4 * MIB, 2 * MIB)
@@ -190,7 +190,7 @@ def test_who_stands_still_with_half_a_frame_while_others_wait_for_it_loses_its_p
     assert [envelope for _, envelope in router.receive()] == [b"hello"]
 
 
-def test_who_stands_still_alone_may_go_on(router: Router, connect: Connect) -> None:
+def test_who_stands_still_alone_may_go_on(router: LocalRouter, connect: Connect) -> None:
     (slow,) = connect(1)
     slow.half(router, 2 * MIB, MIB)
     now_s = time.monotonic()
@@ -199,7 +199,7 @@ def test_who_stands_still_alone_may_go_on(router: Router, connect: Connect) -> N
     assert not slow.is_over()
 
 
-def test_who_hangs_up_while_it_is_held_is_let_go_and_nothing_spins(router: Router, connect: Connect) -> None:
+def test_who_hangs_up_while_it_is_held_is_let_go_and_nothing_spins(router: LocalRouter, connect: Connect) -> None:
     first, second = connect(2)
     first.half(router, 4 * MIB, 2 * MIB)
     second.half(router, MIB, MIB // 2)
@@ -245,7 +245,7 @@ def test_a_frame_that_comes_byte_by_byte_takes_its_bytes() -> None:
     assert reader.held_bytes == 0
 
 
-def test_what_is_not_read_is_bounded_by_its_bytes_for_each_connection(router: Router, connect: Connect) -> None:
+def test_what_is_not_read_is_bounded_by_its_bytes_for_each_connection(router: LocalRouter, connect: Connect) -> None:
     (wire,) = connect(1)
     wire.stream.send(zmtp.header(1) + b"x")
     ((identity, _),) = router.receive()
@@ -265,7 +265,7 @@ def test_what_is_not_read_is_bounded_by_its_bytes_for_each_connection(router: Ro
     assert router.send(identity, b"there is room again")
 
 
-def test_what_the_kernel_has_for_who_does_not_read_counts_as_not_sent(router: Router, connect: Connect) -> None:
+def test_what_the_kernel_has_for_who_does_not_read_counts_as_not_sent(router: LocalRouter, connect: Connect) -> None:
     (wire,) = connect(1)
     wire.stream.send(zmtp.header(1) + b"x")
     ((identity, _),) = router.receive()
@@ -277,7 +277,7 @@ def test_what_the_kernel_has_for_who_does_not_read_counts_as_not_sent(router: Ro
     assert router.unsent_bytes(identity) == 0
 
 
-def test_who_reads_least_of_a_user_goes_when_it_is_too_much(router: Router, connect: Connect) -> None:
+def test_who_reads_least_of_a_user_goes_when_it_is_too_much(router: LocalRouter, connect: Connect) -> None:
     wires = connect(4)
     identities = []
     for wire in wires:

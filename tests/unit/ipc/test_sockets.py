@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import zmq
 
-from rondo.ipc import endpoints, remote
+from rondo.ipc import endpoints, zmq_sockets
 from rondo.ipc.control import ControlError, ControlServer, ask
 from rondo.node.instance import InstanceError, InstanceLock
 from rondo.node.process_watch import ProcessWatch
@@ -35,41 +35,41 @@ def context() -> Iterator[Context]:
 def test_both_ways_and_private(context: Context, tmp_path: Path) -> None:
     """A DEALER may connect first; the file is for its owner alone."""
     endpoint = f"ipc://{tmp_path / 'a.sock'}"
-    with remote.connect_dealer(context, endpoint) as dealer:
-        assert remote.send(dealer, b"early")
-        with remote.bind_router(context, endpoint) as router:
+    with zmq_sockets.connect_dealer(context, endpoint) as dealer:
+        assert zmq_sockets.send(dealer, b"early")
+        with zmq_sockets.bind_router(context, endpoint) as router:
             assert stat.S_IMODE((tmp_path / "a.sock").stat().st_mode) == 0o600
             assert router.poll(5000)
-            ((identity, frame),) = remote.receive_all_routed(router)
+            ((identity, frame),) = zmq_sockets.receive_all_routed(router)
             assert frame == b"early"
-            assert remote.send(router, bytes(100_000), identity)
+            assert zmq_sockets.send(router, bytes(100_000), identity)
             assert dealer.poll(5000)
-            assert list(remote.receive_all(dealer)) == [bytes(100_000)]
-            assert list(remote.receive_all(dealer)) == []
+            assert list(zmq_sockets.receive_all(dealer)) == [bytes(100_000)]
+            assert list(zmq_sockets.receive_all(dealer)) == []
             dealer.send_multipart([b"two", b"frames"])
             assert router.poll(5000)
-            assert list(remote.receive_all_routed(router)) == []
+            assert list(zmq_sockets.receive_all_routed(router)) == []
 
 
 def test_nobody_and_no_room_are_told_apart(context: Context, tmp_path: Path) -> None:
     """A ROUTER never drops silently."""
     endpoint = f"ipc://{tmp_path / 'a.sock'}"
-    with remote.bind_router(context, endpoint) as router, remote.connect_dealer(context, endpoint) as dealer:
-        assert remote.try_send(router, b"x", b"nobody") is None
-        assert not remote.send(router, b"x", b"nobody")
-        remote.send(dealer, b"hello")
+    with zmq_sockets.bind_router(context, endpoint) as router, zmq_sockets.connect_dealer(context, endpoint) as dealer:
+        assert zmq_sockets.try_send(router, b"x", b"nobody") is None
+        assert not zmq_sockets.send(router, b"x", b"nobody")
+        zmq_sockets.send(dealer, b"hello")
         assert router.poll(5000)
-        ((identity, _),) = remote.receive_all_routed(router)
-        answers = {remote.try_send(router, bytes(65536), identity) for _ in range(2000)}
+        ((identity, _),) = zmq_sockets.receive_all_routed(router)
+        answers = {zmq_sockets.try_send(router, bytes(65536), identity) for _ in range(2000)}
         assert answers == {True, False}
 
 
 def test_what_cannot_be_bound(context: Context, tmp_path: Path) -> None:
     """One line that names the place."""
     with pytest.raises(endpoints.SocketError, match="missing"):
-        remote.bind_router(context, f"ipc://{tmp_path}/missing/a.sock")
+        zmq_sockets.bind_router(context, f"ipc://{tmp_path}/missing/a.sock")
     with pytest.raises(endpoints.SocketError):
-        remote.connect_dealer(context, "nonsense")
+        zmq_sockets.connect_dealer(context, "nonsense")
 
 
 def test_stale_socket_is_removed_and_nothing_else(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_control(context: Context, tmp_path: Path) -> None:
             ask(tmp_path, "cpg", "dance")
         with pytest.raises(ControlError, match="totem is not running"):
             ask(tmp_path, "totem", "status")
-        with remote.connect_dealer(context, f"ipc://{tmp_path}/cpg.ctl") as stranger:
+        with zmq_sockets.connect_dealer(context, f"ipc://{tmp_path}/cpg.ctl") as stranger:
             for garbage in (b"", b"\xc1", b"\x80", b"\x01", b"x" * 100_000):
                 stranger.send(garbage)
                 assert stranger.poll(5000)

@@ -16,7 +16,7 @@ import rondo.aio
 from rondo import paths
 from rondo.errors import SecurityError
 from rondo.ipc.control import ControlError, ask
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.ipc.trust import check_server
 from rondo.paths import PathError
 from rondo.sam.commands import Sam
@@ -173,8 +173,8 @@ def test_who_listens_is_looked_at_before_a_word_is_said(strangers_socket: Path) 
 @pytest.mark.root
 def test_and_at_each_new_connection(strangers_socket: Path) -> None:
     """A client that finds somebody else where its node was takes it for nobody."""
-    trusting = Dealer(f"ipc://{strangers_socket}/gateway.sock")
-    wary = Dealer(f"ipc://{strangers_socket}/gateway.sock", trusts=check_server)
+    trusting = LocalDealer(f"ipc://{strangers_socket}/gateway.sock")
+    wary = LocalDealer(f"ipc://{strangers_socket}/gateway.sock", trusts=check_server)
     assert trusting.retry_at_s is None
     assert wary.retry_at_s is not None
     trusting.close()

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zmq.utils.monitor import recv_monitor_message
 
-from rondo.ipc import endpoints, remote, zmtp
+from rondo.ipc import endpoints, zmq_sockets, zmtp
 from rondo.ipc.endpoints import SocketError
-from rondo.ipc.local import Credentials, Router
-from rondo.ipc.local_dealer import Dealer
+from rondo.ipc.local_dealer import LocalDealer
+from rondo.ipc.local_router import Credentials, LocalRouter
 from rondo.node.process_watch import start_time_of
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -41,21 +41,21 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.001)
 
 
-def arrived(ours: Router | Dealer) -> list[tuple[bytes | None, bytes | None]]:
+def arrived(ours: LocalRouter | LocalDealer) -> list[tuple[bytes | None, bytes | None]]:
     """What comes next, once the descriptor says so."""
     found: list[tuple[bytes | None, bytes | None]] = []
     poll = select.poll()
     poll.register(ours.fileno(), select.POLLIN)
     while not found:
         assert poll.poll(20_000)
-        if isinstance(ours, Router):
+        if isinstance(ours, LocalRouter):
             found.extend(ours.receive())
         else:
             found.extend((None, envelope) for envelope in ours.receive())
     return found
 
 
-def connect(dealer: Dealer) -> None:
+def connect(dealer: LocalDealer) -> None:
     """Let it find its router."""
 
     def connected() -> bool:
@@ -65,7 +65,7 @@ def connect(dealer: Dealer) -> None:
     until(connected)
 
 
-def greet(router: Router, dealer: Dealer) -> list[tuple[bytes, bytes | None]]:
+def greet(router: LocalRouter, dealer: LocalDealer) -> list[tuple[bytes, bytes | None]]:
     """Let both read until the first envelope of the dealer has come."""
     found: list[tuple[bytes, bytes | None]] = []
     end = time.monotonic() + 20
@@ -116,10 +116,10 @@ def test_what_is_refused() -> None:
 def test_libzmq_connects_to_ours(context: Context, tmp_path: Path) -> None:
     """A DEALER may be there first, may use heartbeats, and may send what is none of ours."""
     endpoint = f"ipc://{tmp_path / 'a.sock'}"
-    theirs = remote.connect_dealer(context, endpoint)
+    theirs = zmq_sockets.connect_dealer(context, endpoint)
     theirs.setsockopt(zmq.HEARTBEAT_IVL, 10)
-    assert remote.send(theirs, b"early")
-    ours = Router(endpoint)
+    assert zmq_sockets.send(theirs, b"early")
+    ours = LocalRouter(endpoint)
     ((identity, envelope),) = arrived(ours)
     assert identity is not None
     assert envelope == b"early"
@@ -127,7 +127,7 @@ def test_libzmq_connects_to_ours(context: Context, tmp_path: Path) -> None:
     assert ours.credentials(identity) == known
     assert ours.send(identity, bytes(LARGE))
     until(lambda: ours.receive() or theirs.poll(0))
-    assert remote.receive_all(theirs).__next__() == bytes(LARGE)
+    assert zmq_sockets.receive_all(theirs).__next__() == bytes(LARGE)
     theirs.send_multipart([b"two", b"frames"])
     theirs.send(bytes(LARGE))
     found: list[tuple[bytes | None, bytes | None]] = []
@@ -143,15 +143,15 @@ def test_libzmq_connects_to_ours(context: Context, tmp_path: Path) -> None:
 
 def test_ours_connects_to_libzmq(context: Context, tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path / 'a.sock'}"
-    ours = Dealer(endpoint)
+    ours = LocalDealer(endpoint)
     assert ours.send(b"early")
-    theirs = remote.bind_router(context, endpoint)
+    theirs = zmq_sockets.bind_router(context, endpoint)
     connect(ours)
     until(lambda: ours.receive() or theirs.poll(0))
-    ((identity, frame),) = remote.receive_all_routed(theirs)
+    ((identity, frame),) = zmq_sockets.receive_all_routed(theirs)
     assert frame == b"early"
     theirs.setsockopt(zmq.HEARTBEAT_IVL, 10)
-    assert remote.send(theirs, bytes(LARGE), identity)
+    assert zmq_sockets.send(theirs, bytes(LARGE), identity)
     assert arrived(ours) == [(None, bytes(LARGE))]
     theirs.close()
     until(lambda: ours.receive() or ours.is_broken)
@@ -160,8 +160,8 @@ def test_ours_connects_to_libzmq(context: Context, tmp_path: Path) -> None:
 
 def test_whom_we_do_not_let_in_hears_of_it(context: Context, tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path / 'a.sock'}"
-    ours = Router(endpoint, admit=lambda _: False)
-    dealer = Dealer(endpoint)
+    ours = LocalRouter(endpoint, admit=lambda _: False)
+    dealer = LocalDealer(endpoint)
     until(lambda: ours.receive() or dealer.receive() or dealer.is_denied)
     theirs: zmq.Socket[bytes] = context.socket(zmq.DEALER)
     monitor = theirs.get_monitor_socket(zmq.Event.HANDSHAKE_FAILED_AUTH)
@@ -177,7 +177,7 @@ def test_whom_we_do_not_let_in_hears_of_it(context: Context, tmp_path: Path) -> 
 
 def test_who_does_not_read_costs_a_bounded_queue(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path / 'a.sock'}"
-    router, dealer = Router(endpoint, high_water=4), Dealer(endpoint, high_water=4)
+    router, dealer = LocalRouter(endpoint, high_water=4), LocalDealer(endpoint, high_water=4)
     dealer.send(b"hello")
     ((identity, _),) = greet(router, dealer)
     assert identity is not None
@@ -205,14 +205,14 @@ def test_who_does_not_read_costs_a_bounded_queue(tmp_path: Path) -> None:
 
 def test_a_dealer_finds_the_next_router(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path / 'a.sock'}"
-    first, dealer = Router(endpoint), Dealer(endpoint)
+    first, dealer = LocalRouter(endpoint), LocalDealer(endpoint)
     dealer.send(b"1")
     assert greet(first, dealer)[0][1] == b"1"
     first.close()
     endpoints.remove_stale(endpoint)
     until(lambda: dealer.receive() or dealer.is_broken)
     assert dealer.send(b"2")
-    second = Router(endpoint)
+    second = LocalRouter(endpoint)
     connect(dealer)
     ((_, envelope),) = greet(second, dealer)
     assert envelope == b"2"
@@ -221,7 +221,7 @@ def test_a_dealer_finds_the_next_router(tmp_path: Path) -> None:
 
 
 def test_strangers_do_no_harm(tmp_path: Path) -> None:
-    router = Router(f"ipc://{tmp_path / 'a.sock'}")
+    router = LocalRouter(f"ipc://{tmp_path / 'a.sock'}")
     for words in (b"", b"nonsense" * 20, zmtp.GREETING + zmtp.header(5) + b"abcde", zmtp.GREETING[:30]):
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.connect(str(tmp_path / "a.sock"))
@@ -235,7 +235,7 @@ def test_strangers_do_no_harm(tmp_path: Path) -> None:
         return len(gone) == 4
 
     until(all_gone)
-    dealer = Dealer(f"ipc://{tmp_path / 'a.sock'}")
+    dealer = LocalDealer(f"ipc://{tmp_path / 'a.sock'}")
     dealer.send(b"hello")
     assert greet(router, dealer)[0][1] == b"hello"
     dealer.close()
@@ -243,7 +243,7 @@ def test_strangers_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_what_was_sent_before_the_end_counts(tmp_path: Path) -> None:
-    router = Router(f"ipc://{tmp_path / 'a.sock'}", high_water=4)
+    router = LocalRouter(f"ipc://{tmp_path / 'a.sock'}", high_water=4)
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(tmp_path / "a.sock"))
         client.sendall(zmtp.GREETING + zmtp.ready(b"DEALER") + zmtp.header(1) + b"1")
@@ -262,7 +262,7 @@ def test_what_was_sent_before_the_end_counts(tmp_path: Path) -> None:
 
 
 def test_without_descriptors_the_next_is_turned_away(tmp_path: Path) -> None:
-    router = Router(f"ipc://{tmp_path / 'a.sock'}")
+    router = LocalRouter(f"ipc://{tmp_path / 'a.sock'}")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket(socket.AF_UNIX) as client:
         # None above those that are open now.
@@ -276,7 +276,7 @@ def test_without_descriptors_the_next_is_turned_away(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         assert client.recv(1) == b"", "closed, not left to wait"
     assert select.select([router.fileno()], [], [], 0)[0] == [], "and it does not spin for it"
-    dealer = Dealer(f"ipc://{tmp_path / 'a.sock'}")
+    dealer = LocalDealer(f"ipc://{tmp_path / 'a.sock'}")
     dealer.send(b"hello")
     assert greet(router, dealer)[0][1] == b"hello"
     dealer.close()
@@ -285,15 +285,15 @@ def test_without_descriptors_the_next_is_turned_away(tmp_path: Path) -> None:
 
 def test_what_cannot_be_had(tmp_path: Path) -> None:
     with pytest.raises(SocketError, match="missing"):
-        Router(f"ipc://{tmp_path}/missing/a.sock")
+        LocalRouter(f"ipc://{tmp_path}/missing/a.sock")
     with pytest.raises(SocketError, match="endpoint"):
-        Dealer("tcp://127.0.0.1:1")
+        LocalDealer("tcp://127.0.0.1:1")
 
 
 def test_without_descriptors_a_dealer_goes_on_trying(tmp_path: Path) -> None:
     """What ends a service or a session must not be that its application has files open while the other side is gone."""
     endpoint = f"ipc://{tmp_path / 's'}"
-    dealer, router = Dealer(endpoint), None
+    dealer, router = LocalDealer(endpoint), None
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.dup(0)
     os.close(lowest_free)
@@ -303,7 +303,7 @@ def test_without_descriptors_a_dealer_goes_on_trying(tmp_path: Path) -> None:
         assert dealer.retry_at_s is not None
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    router = Router(endpoint)
+    router = LocalRouter(endpoint)
     connect(dealer)
     dealer.send(b"x")
     assert greet(router, dealer)[0][1] == b"x"
@@ -314,10 +314,10 @@ def test_without_descriptors_a_dealer_goes_on_trying(tmp_path: Path) -> None:
 def test_what_waited_for_the_handshake_goes_on_when_there_is_room(tmp_path: Path) -> None:
     """More than the kernel takes at once, given to a dealer before there is anybody: nothing else will come to push."""
     endpoint = f"ipc://{tmp_path / 's'}"
-    dealer = Dealer(endpoint)
+    dealer = LocalDealer(endpoint)
     large = bytes(3 * LARGE)
     assert dealer.send(large)
-    router = Router(endpoint)
+    router = LocalRouter(endpoint)
     connect(dealer)
     found: list[tuple[bytes, bytes | None]] = []
     poll = select.epoll()
@@ -337,7 +337,7 @@ def test_what_waited_for_the_handshake_goes_on_when_there_is_room(tmp_path: Path
 
 
 def test_one_that_floods_with_tiny_envelopes_does_not_keep_others_waiting(tmp_path: Path) -> None:
-    router = Router(f"ipc://{tmp_path / 's'}")
+    router = LocalRouter(f"ipc://{tmp_path / 's'}")
     flood = socket.socket(socket.AF_UNIX)
     flood.connect(str(tmp_path / "s"))
     flood.sendall(zmtp.GREETING + zmtp.ready(b"DEALER"))
@@ -346,7 +346,7 @@ def test_one_that_floods_with_tiny_envelopes_does_not_keep_others_waiting(tmp_pa
     with_room = flood.send(bytes(400_000))
     assert with_room > 100_000
     router.receive()
-    dealer = Dealer(f"ipc://{tmp_path / 's'}")
+    dealer = LocalDealer(f"ipc://{tmp_path / 's'}")
     dealer.send(b"x")
     before = 0
     for _ in range(1000):
@@ -364,7 +364,7 @@ def test_one_that_floods_with_tiny_envelopes_does_not_keep_others_waiting(tmp_pa
 def test_a_spare_descriptor_that_another_thread_takes_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    router = Router(f"ipc://{tmp_path / 's'}")
+    router = LocalRouter(f"ipc://{tmp_path / 's'}")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket(socket.AF_UNIX) as client:
         lowest_free = os.dup(client.fileno())
@@ -386,7 +386,7 @@ def test_a_spare_descriptor_that_another_thread_takes_ends_nothing(
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         os.close(taken[0])
-        dealer = Dealer(f"ipc://{tmp_path / 's'}")
+        dealer = LocalDealer(f"ipc://{tmp_path / 's'}")
         dealer.send(b"hello")
         assert greet(router, dealer)[0][1] == b"hello"
         dealer.close()

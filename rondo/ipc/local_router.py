@@ -55,7 +55,7 @@ class Credentials(NamedTuple):
     """Which process of that pid: see `rondo.node.process_watch.start_time_of_peer`."""
 
 
-class Router:
+class LocalRouter:
     """The server's end, a ROUTER. Envelopes come with the identity of their connection, which is never used again."""
 
     def __init__(

@@ -12,7 +12,7 @@ import pytest
 from rondo.config.node import RemoteSettings
 from rondo.ipc import zmtp
 from rondo.ipc.control import ask
-from services.ipc_gateway.tcp_door import HANDSHAKE_BYTES_MAX, HANDSHAKE_S, UNPROVEN_MAX, TcpDoor
+from services.ipc_gateway.tcp_relay import HANDSHAKE_BYTES_MAX, HANDSHAKE_S, UNPROVEN_MAX, TcpRelay
 from tests.unit.gateway.test_remote import Remote, free_tcp_port, remote
 
 __all__ = ["remote"]
@@ -45,7 +45,7 @@ def test_long_frames_before_a_key_cost_no_memory(remote: Remote) -> None:
                 for _ in range(12):
                     stranger.sendall(bytes(MIB))
         assert rss_bytes(pid) - before < 24 * MIB
-        # And somebody with a key finds the door open.
+        # And somebody with a key is let through.
         remote.connect(remote.key_file("one")).close()
 
 
@@ -81,19 +81,19 @@ def test_a_handshake_has_three_seconds_whatever_comes_meanwhile(remote: Remote) 
 
 
 class Inner:
-    """What stands in for libzmq behind a door."""
+    """What stands in for libzmq behind a relay."""
 
     def __init__(self, directory: Path) -> None:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(directory / "inner"))
         self.listener.listen()
         self.port = free_tcp_port()
-        self.door = TcpDoor(RemoteSettings("127.0.0.1", self.port, "", ""), directory / "inner")
+        self.relay = TcpRelay(RemoteSettings("127.0.0.1", self.port, "", ""), directory / "inner")
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
-        """A client's socket, and the one at the other end of the door."""
+        """A client's socket, and the one at the other end of the relay."""
         client = socket.create_connection(("127.0.0.1", self.port))
-        self.door.serve(0.0)
+        self.relay.serve(0.0)
         inner, _ = self.listener.accept()
         for each in (client, inner):
             each.setblocking(False)
@@ -104,7 +104,7 @@ class Inner:
 def inner(run_dir: Path) -> Iterator[Inner]:
     made = Inner(run_dir)
     yield made
-    made.door.close()
+    made.relay.close()
     made.listener.close()
 
 
@@ -116,7 +116,7 @@ def moved(inner: Inner, source: socket.socket, target: socket.socket, data: byte
         with contextlib.suppress(BlockingIOError):
             if left:
                 left = left[source.send(left) :]
-        inner.door.serve(0.0)
+        inner.relay.serve(0.0)
         with contextlib.suppress(BlockingIOError):
             got = len(target.recv(MIB))
             count += got
@@ -133,21 +133,21 @@ def test_what_a_client_says_before_it_is_let_in_is_bounded_and_afterwards_is_not
     assert moved(inner, server, client, ready) == len(ready)
     assert moved(inner, client, server, bytes(4 * MIB)) >= 4 * MIB, "with what waited before"
     assert moved(inner, server, client, bytes(4 * MIB)) == 4 * MIB
-    assert inner.door.totals["remote_connections"] == 1
+    assert inner.relay.totals["remote_connections"] == 1
     client.close()
     server.close()
     for _ in range(100):
-        inner.door.serve(0.0)
-    assert inner.door.totals["remote_connections"] == 0
+        inner.relay.serve(0.0)
+    assert inner.relay.totals["remote_connections"] == 0
 
 
 def test_a_refusal_is_not_taken_for_a_welcome(inner: Inner) -> None:
     client, server = inner.pair()
     refusal = bytes(64) + zmtp.command(b"\x07WELCOME" + b"\x05READY" * 20) + zmtp.command(b"\x05ERROR\x03400")
     assert moved(inner, server, client, refusal) == len(refusal)
-    assert inner.door.totals["remote_unproven"] == 1
-    inner.door.tend(HANDSHAKE_S + 0.1)
-    assert inner.door.totals["remote_unproven"] == 0
+    assert inner.relay.totals["remote_unproven"] == 1
+    inner.relay.tend(HANDSHAKE_S + 0.1)
+    assert inner.relay.totals["remote_unproven"] == 0
     assert client.recv(1) == b""
     client.close()
     server.close()
@@ -164,7 +164,7 @@ def test_who_does_not_read_is_not_read_from_the_other_side(inner: Inner) -> None
         with contextlib.suppress(BlockingIOError):
             sent += server.send(bytes(MIB))
             quiet = 0
-        inner.door.serve(0.0)
+        inner.relay.serve(0.0)
     assert sent < 64 * MIB
     assert client.recv(1) == b"\0"
     client.close()

@@ -1,5 +1,6 @@
 """The socket for clients on other hosts: whose connection it is, and that its end is reported."""
 
+import select
 import socket
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from rondo import curve
 from rondo.config.node import RemoteSettings
 from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer, peer_of_stamp
-from services.ipc_gateway.received import Received
+from services.ipc_gateway.curve_listener import CurveListener
+from services.ipc_gateway.listener import Received
 from services.ipc_gateway.remote import RemoteClients, short
-from services.ipc_gateway.remote_front import RemoteFront
 from tests.unit.gateway.conftest import eventually
 
 
@@ -29,6 +30,11 @@ def client(
     return dealer
 
 
+def has_word(listener: CurveListener) -> bool:
+    """Whether libzmq's monitor has something to say."""
+    return bool(select.select(listener.monitor_filenos(), [], [], 0)[0])
+
+
 def test_an_end_that_was_seen_while_another_said_hello_is_reported_too(run_dir: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -39,30 +45,28 @@ def test_an_end_that_was_seen_while_another_said_hello_is_reported_too(run_dir: 
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     doorkeeper = Doorkeeper(context, Access((), ()), RemoteClients(run_dir / "clients"))
     settings = RemoteSettings("127.0.0.1", port, str(run_dir / "key"), str(run_dir / "clients"))
-    front = RemoteFront(context, run_dir, 1024, settings)
+    listener = CurveListener(context, run_dir, 1024, settings)
     received: list[Received] = []
 
     def arrived(count: int) -> bool:
-        front.door.serve(0.0)
+        listener.relay.serve(0.0)
         doorkeeper.serve()
-        received.extend(front.receive())
+        received.extend(listener.receive())
         return len(received) == count
 
     first = client(context, port, server.public, own)
     eventually(lambda: arrived(1))
     assert peer_of_stamp(received[0].stamp) == Peer(REMOTE_UID, REMOTE_UID, 0, short(own.public))
-    front.note(received[0])
-    assert front.gone() == []
+    assert listener.gone() == []
     first.close()
-    eventually(lambda: arrived(1) and front.monitor.poll(0))
+    eventually(lambda: arrived(1) and has_word(listener))
     second = client(context, port, server.public, own)
     eventually(lambda: arrived(2))
     assert received[0].stamp != received[1].stamp
-    front.note(received[1])
     # The descriptor of the monitor has nothing more to say now.
-    assert front.has_gone
-    assert front.gone() == [received[0].connection]
+    assert listener.has_gone
+    assert listener.gone() == [received[0].connection]
     second.close()
-    front.close()
+    listener.close()
     doorkeeper.socket.close()
     context.term()

@@ -1,7 +1,7 @@
 """The socket that processes of this machine connect to. Envelopes come out of it with the stamp of their connection.
 
-It is a ROUTER like that for remote clients (`remote_front`), but served by this thread itself (`rondo.ipc.local`): who
-is at the other end, and that it is gone, the kernel says. What a user may take is bounded there.
+Its ROUTER is served by this thread itself (`rondo.ipc.local_router`): who is at the other end, and that it is gone, the
+kernel says. What a user may take is bounded there.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from rondo.ipc.bounds import Bounds
 from rondo.ipc.doorbell import bell_of, ring
 from rondo.ipc.endpoints import ipc_path, remove_stale
-from rondo.ipc.local import Credentials, Router
+from rondo.ipc.local_router import Credentials, LocalRouter
 from services.ipc_gateway.credentials import Doorkeeper, Peer
-from services.ipc_gateway.received import (
+from services.ipc_gateway.listener import (
     ENVELOPE_ROOM_BYTES,
     ENVELOPES_PER_DRAIN,
     MODE_OPEN,
@@ -21,7 +21,7 @@ from services.ipc_gateway.received import (
 )
 
 
-class LocalFront:
+class UnixListener:
     """The ROUTER."""
 
     def __init__(
@@ -37,7 +37,7 @@ class LocalFront:
         remove_stale(endpoint)
         self._stamp: Callable[[Peer, int], str] = doorkeeper.stamp
         self._stamps: dict[bytes, str] = {}
-        self._router = Router(
+        self._router = LocalRouter(
             endpoint,
             MODE_OPEN if open_to_others else MODE_PRIVATE,
             admit=lambda who: doorkeeper.admits(_peer(who)),
@@ -74,11 +74,11 @@ class LocalFront:
             if stamp is None:
                 who = self._router.credentials(connection)
                 stamp = self._stamps[connection] = self._stamp(_peer(who), who.start_time)
-            yield Received(connection, stamp, 0, envelope or b"")
+            yield Received(connection, stamp, envelope or b"")
 
-    def note(self, received: Received) -> None:
+    def has_spoken(self, connection: bytes) -> None:
         """This connection has said what it wants: it may stay."""
-        self._router.has_spoken(received.connection)
+        self._router.has_spoken(connection)
 
     def must_speak(self, connection: bytes) -> None:
         """What this connection wanted is over: it may stay if it soon says what it wants now."""

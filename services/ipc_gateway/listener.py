@@ -18,12 +18,12 @@ class Received(NamedTuple):
     connection: bytes
     """Its name: unique as long as this process lives."""
     stamp: str
-    descriptor: int
+    """Who is there, as `credentials` writes it."""
     envelope: bytes
 
 
-class Front(Protocol):
-    """A ROUTER that clients connect to: `local_front` for those of this machine, `remote_front` for others."""
+class Listener(Protocol):
+    """A ROUTER that clients connect to: `unix_listener` for those of this machine, `curve_listener` for others."""
 
     def filenos(self) -> list[int]:
         """What to poll; readable means: look at `has_input`."""
@@ -41,8 +41,8 @@ class Front(Protocol):
         """What clients sent, a bounded number of envelopes."""
         ...
 
-    def note(self, received: Received) -> None:
-        """This connection has said what it wants: it may stay, and its end is to be reported."""
+    def has_spoken(self, connection: bytes) -> None:
+        """This connection has said what it wants: it may stay."""
         ...
 
     def must_speak(self, connection: bytes) -> None:

@@ -105,7 +105,7 @@ def digest(secret: bytes) -> bytes:
     return hashlib.sha256(b"rondo session" + secret).digest()
 
 
-class Table:
+class SessionRegistry:
     """All sessions, and why the last ones ended."""
 
     def __init__(self) -> None:

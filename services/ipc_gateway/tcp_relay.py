@@ -137,7 +137,7 @@ def _has_ready(said: bytearray) -> bool:
     return False
 
 
-class TcpDoor:
+class TcpRelay:
     """The port with all its connections."""
 
     def __init__(self, settings: RemoteSettings, inner: Path) -> None:

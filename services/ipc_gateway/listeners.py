@@ -6,20 +6,20 @@ The first byte of a connection's name says whose it is.
 from collections import Counter
 from collections.abc import Iterator
 
-from services.ipc_gateway.local_front import LocalFront
-from services.ipc_gateway.received import Front, Received
+from services.ipc_gateway.listener import Listener, Received
+from services.ipc_gateway.unix_listener import UnixListener
 
 LOCAL, REMOTE = b"L", b"R"
 
 
-class Doors:
-    """All fronts."""
+class Listeners:
+    """All of them."""
 
-    def __init__(self, local: LocalFront, remote: Front | None) -> None:
+    def __init__(self, local: UnixListener, remote: Listener | None) -> None:
         self._local = local
-        self._fronts: dict[bytes, Front] = {LOCAL: local}
+        self._listeners: dict[bytes, Listener] = {LOCAL: local}
         if remote is not None:
-            self._fronts[REMOTE] = remote
+            self._listeners[REMOTE] = remote
 
     def open_to_others(self, *, is_open: bool) -> None:
         """Whether other users of this machine may come and ask."""
@@ -27,70 +27,70 @@ class Doors:
 
     def filenos(self) -> list[int]:
         """To be polled for input of clients."""
-        return [descriptor for front in self._fronts.values() for descriptor in front.filenos()]
+        return [descriptor for listener in self._listeners.values() for descriptor in listener.filenos()]
 
     def monitor_filenos(self) -> list[int]:
         """To be polled for connections that end."""
-        return [descriptor for front in self._fronts.values() for descriptor in front.monitor_filenos()]
+        return [descriptor for listener in self._listeners.values() for descriptor in listener.monitor_filenos()]
 
     def has_input(self) -> bool:
-        """Whether something was left over that no descriptor tells of. Every front is asked."""
-        waits = [front.has_input() for front in self._fronts.values()]
+        """Whether something was left over that no descriptor tells of. Each is asked."""
+        waits = [listener.has_input() for listener in self._listeners.values()]
         return any(waits)
 
     def receive(self) -> Iterator[Received]:
         """What clients sent, a bounded number of envelopes."""
-        for door, front in self._fronts.items():
-            for received in front.receive():
-                yield received._replace(connection=door + received.connection)
+        for which, listener in self._listeners.items():
+            for received in listener.receive():
+                yield received._replace(connection=which + received.connection)
 
-    def note(self, received: Received) -> None:
-        """This connection has said what it wants: it may stay, and its end is to be reported."""
-        self._fronts[received.connection[:1]].note(received._replace(connection=received.connection[1:]))
+    def has_spoken(self, connection: bytes) -> None:
+        """This connection has said what it wants: it may stay."""
+        self._listeners[connection[:1]].has_spoken(connection[1:])
 
     def must_speak(self, connection: bytes) -> None:
         """What this connection wanted is over: it may stay if it soon says what it wants now."""
-        self._fronts[connection[:1]].must_speak(connection[1:])
+        self._listeners[connection[:1]].must_speak(connection[1:])
 
     def end(self, connection: bytes) -> bool:
         """End it; False if that cannot be done. Its client may come back on another one."""
-        return self._fronts[connection[:1]].end(connection[1:])
+        return self._listeners[connection[:1]].end(connection[1:])
 
     def gone(self) -> list[bytes]:
         """Connections that have ended since the last call."""
-        return [door + connection for door, front in self._fronts.items() for connection in front.gone()]
+        return [which + connection for which, listener in self._listeners.items() for connection in listener.gone()]
 
     @property
     def has_gone(self) -> bool:
         """Whether a monitor has reported connections that `gone` has not given yet."""
-        return any(front.has_gone for front in self._fronts.values())
+        return any(listener.has_gone for listener in self._listeners.values())
 
     def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool:
         """Send; False if there is no room. To a connection that has ended it goes nowhere. `more`: another one to it
         follows at once."""
-        return self._fronts[connection[:1]].send(connection[1:], envelope, more=more)
+        return self._listeners[connection[:1]].send(connection[1:], envelope, more=more)
 
     def tend(self, now_s: float) -> None:
         """Once a second: end the connections whose time is over."""
-        for front in self._fronts.values():
-            front.tend(now_s)
+        for listener in self._listeners.values():
+            listener.tend(now_s)
 
     def hit(self, connection: bytes, bound: str) -> None:
         """A bound was reached on behalf of this connection."""
-        self._fronts[connection[:1]].hit(connection[1:], bound)
+        self._listeners[connection[:1]].hit(connection[1:], bound)
 
     def take_hits(self) -> dict[tuple[str, str], int]:
         """How often whom which bound has stopped since the last call: (bound, who)."""
-        return {key: count for front in self._fronts.values() for key, count in front.take_hits().items()}
+        return {key: count for listener in self._listeners.values() for key, count in listener.take_hits().items()}
 
     def totals(self) -> dict[str, int]:
         """Counters of all, for the status."""
         totals: Counter[str] = Counter()
-        for front in self._fronts.values():
-            totals.update(front.totals())
+        for listener in self._listeners.values():
+            totals.update(listener.totals())
         return dict(totals)
 
     def close(self) -> None:
         """Close all sockets."""
-        for front in self._fronts.values():
-            front.close()
+        for listener in self._listeners.values():
+            listener.close()
