@@ -350,7 +350,7 @@ def test_in_the_foreground(node: Node, tmp_path: Path) -> None:
                     env=os.environ | {"NOTIFY_SOCKET": notify_path},
                 )
             assert notify.recv(100) == b"READY=1"
-            assert is_whole(node)
+            wait_until_whole(node)
             process.terminate()
             assert process.wait(COMMAND_SECONDS) == 0
         finally:
