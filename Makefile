@@ -35,7 +35,7 @@ endif
 
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
-	digests world crowd chaos bench bench-core forgeries fuzz kills restarts flood overload sixteen detection rates mutants mutations playback \
+	digests world crowd chaos bench bench-compare bench-core forgeries fuzz kills restarts flood overload sixteen detection rates scale mutants mutations playback \
 	interrupts waiting wheels test-wheels deb test-deb man clean
 
 help: ## this list
@@ -147,6 +147,9 @@ $(VENV)/.ready-bench: $(VENV)/.ready
 bench: $(VENV)/.ready-bench compiled ## Rondo beside C Corosync (root or user namespaces): make bench QUICK=1 PARTS="throughput latency" BENCH="..."
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
 
+bench-compare: $(VENV)/.ready-bench compiled ## this tree beside another commit, in turns: make bench-compare REF=HEAD~20 BENCH="--rounds 9"
+	@$(BIN)/python -m bench.compare $(REF) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
+
 bench-core: setup ## the parts by themselves: events per second of the ring, packing, bus, cpg, security
 	@$(BIN)/python -m bench.core $(BENCH)
 
@@ -182,6 +185,9 @@ detection: compiled ## how soon applications hear of what happens to a node
 
 rates: setup ## messages a second with loss, by Corosync's rules and by Rondo's, in the simulator (the table of docs/LOSS.md)
 	@$(BIN)/python -m tests.simulation rates
+
+scale: setup ## what rings of 2 to 128 nodes cost, in the simulator (the tables of docs/SCALE.md; NODES=2,16)
+	@$(BIN)/python -m tests.simulation scale $(if $(NODES),--nodes $(NODES))
 
 mutants: setup ## the core broken in one place at a time: do the tests notice? (JOBS=2, ONLY=cpg; about half an hour)
 	@$(SOURCE) $(BIN)/python -m tests.mutants --jobs $(JOBS) --only "$(ONLY)"

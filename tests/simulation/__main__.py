@@ -1,4 +1,4 @@
-"""Command line of the simulator: `run` seeds, `forge` floods, `narrate` a story, or compare the `rates` of rules.
+"""Command line of the simulator: `run` seeds, `forge` floods, `narrate` a story, compare `rates`, see rings `scale`.
 
 Examples:
     python -m tests.simulation run --seeds 2000 --jobs 2
@@ -6,6 +6,7 @@ Examples:
     python -m tests.simulation forge --seeds 200 --jobs 2
     python -m tests.simulation narrate
     python -m tests.simulation rates
+    python -m tests.simulation scale --nodes 2,16
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from services.totem.wire.frames import PROCESSORS_MAX
+from tests.simulation import rates, scale
 from tests.simulation.forgery import run_forgeries
 from tests.simulation.narrate import narrate
 from tests.simulation.plan import make_plan
-from tests.simulation.rates import table
 from tests.simulation.run import SeedRun
 from tests.simulation.swarm import explain, run_swarm, summary
 
@@ -27,6 +29,13 @@ def positive_number(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return value
+
+
+def ring_sizes(text: str) -> tuple[int, ...]:
+    sizes = tuple(int(part) for part in text.split(","))
+    if not all(2 <= size <= PROCESSORS_MAX for size in sizes):
+        raise argparse.ArgumentTypeError(f"a ring has 2 to {PROCESSORS_MAX} nodes")
+    return sizes
 
 
 def list_of_numbers(text: str) -> frozenset[int]:
@@ -56,15 +65,20 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--seed", type=int, metavar="S", help="run this seed alone")
     forge.add_argument("--jobs", type=positive_number, default=1, metavar="J", help="processes (default 1)")
     commands.add_parser("narrate", help="tell the story of a small cluster, and judge it")
-    rates = commands.add_parser("rates", help="messages a second with loss, by Corosync's rules and by Rondo's")
-    rates.add_argument("--nodes", type=positive_number, default=3, metavar="N", help="nodes of the ring (default 3)")
-    rates.add_argument(
+    compare = commands.add_parser("rates", help="messages a second with loss, by Corosync's rules and by Rondo's")
+    compare.add_argument("--nodes", type=positive_number, default=3, metavar="N", help="nodes of the ring (default 3)")
+    compare.add_argument(
         "--size", type=positive_number, default=1024, metavar="B", help="bytes of a message (default 1024)"
     )
-    rates.add_argument(
+    compare.add_argument(
         "--messages", type=positive_number, default=20_000, metavar="M", help="messages per figure (default 20000)"
     )
-    rates.add_argument("--seed", type=int, default=1, metavar="S", help="of delays and losses (default 1)")
+    compare.add_argument("--seed", type=int, default=1, metavar="S", help="of delays and losses (default 1)")
+    sizes = commands.add_parser("scale", help="what rings of many nodes cost, on a LAN and over three data centres")
+    sizes.add_argument(
+        "--nodes", type=ring_sizes, default=scale.NODES, metavar="N,M", help="sizes, from 2 (default 2 to 128)"
+    )
+    sizes.add_argument("--seed", type=int, default=1, metavar="S", help="of delays (default 1)")
     return parser
 
 
@@ -94,7 +108,10 @@ def main(arguments: list[str] | None = None) -> int:
         seeds = range(options.seeds) if options.seed is None else range(options.seed, options.seed + 1)
         return run_forgeries(seeds, options.jobs)
     if options.command == "rates":
-        table(sys.stdout, nodes=options.nodes, size=options.size, messages=options.messages, seed=options.seed)
+        rates.table(sys.stdout, nodes=options.nodes, size=options.size, messages=options.messages, seed=options.seed)
+        return 0
+    if options.command == "scale":
+        scale.table(sys.stdout, options.nodes, options.seed)
         return 0
     if options.seed is not None:
         if options.digests:

@@ -24,6 +24,9 @@ from services.totem.wire.frames import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Links = Callable[[int, int], tuple[int, int]]
+    """(delay, jitter) of the link from one node to another, ns."""
+
 CPU_NS = 5_000
 DELAY_NS, JITTER_NS = 100_000, 50_000
 LOSSES = (0.0, 0.001, 0.01, 0.05, 0.2)
@@ -75,6 +78,26 @@ class Node:
         self.ring.start(self.net.now_ns)
         self._settle(self.net.now_ns)
 
+    def say(self) -> None:
+        """A client of this node sends one message."""
+        self._own += 1
+        self.ring.submit(self._message, self.node)
+        self._go_on()
+
+    def fill(self) -> None:
+        """The clients of this node begin to send all the time."""
+        self._refill()
+        self._go_on()
+
+    def hear_of_death(self, node: int) -> None:
+        """The host is sure that another node is gone."""
+        self.ring.member_dead(node, self.net.now_ns)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self.ring.flush(self.net.now_ns)
+        self._settle(max(self.net.now_ns, self.busy_until_ns))
+
     def arrive(self, frame: bytes) -> None:
         """A packet reaches a socket."""
         (self._tokens if frame[_KIND_AT] in (Kind.TOKEN, Kind.COMMIT) else self._data).append(frame)
@@ -105,8 +128,8 @@ class Node:
         self._settle(now_ns + cost_ns)
 
     def _refill(self) -> None:
-        """The clients of this node always have more."""
-        if self.synced and self._own < _QUEUED // 2:
+        """The clients of this node always have more, if the net says so."""
+        if self.net.saturated and self.synced and self._own < _QUEUED // 2:
             for _ in range(_QUEUED - self._own):
                 self.ring.submit(self._message, self.node)
             self._own = _QUEUED
@@ -140,10 +163,20 @@ class Node:
             self._wake_at(max(at_ns, deadline_ns))
 
 
+def one_lan(_source: int, _target: int) -> tuple[int, int]:
+    """All links are alike."""
+    return DELAY_NS, JITTER_NS
+
+
 class Net:
     """The nodes, their links, and time."""
 
-    def __init__(self, nodes: int, options: RingOptions, size: int, loss: float, seed: int) -> None:
+    def __init__(
+        self, nodes: int, options: RingOptions, size: int, loss: float, seed: int, links: Links = one_lan
+    ) -> None:
+        self.links = links
+        self.saturated = True
+        """The clients of all nodes always have more to send."""
         self.draw = Random(f"rates {seed}")
         self.now_ns = 0
         self.loss = 0.0
@@ -162,23 +195,33 @@ class Net:
         """Put a packet on its link, or on all links of its sender."""
         draw = self.draw.random
         for node in self.nodes if target == EVERYBODY else (target,):
-            if node == source or (self.loss and draw() < self.loss):
+            if node == source or source not in self.nodes or (self.loss and draw() < self.loss):
                 continue
-            arrival_ns = at_ns + DELAY_NS + int((2 * draw() - 1) * JITTER_NS)
+            delay_ns, jitter_ns = self.links(source, node)
+            arrival_ns = at_ns + delay_ns + int((2 * draw() - 1) * jitter_ns)
             arrival_ns = max(arrival_ns, self._last_ns.get((source, node), 0))
             self._last_ns[source, node] = arrival_ns
-            self.call_at(arrival_ns, lambda node=node: self.nodes[node].arrive(frame))  # type: ignore[misc]
+            self.call_at(arrival_ns, lambda node=node: self._arrive(node, frame))  # type: ignore[misc]
+
+    def _arrive(self, node: int, frame: bytes) -> None:
+        if node in self.nodes:
+            self.nodes[node].arrive(frame)
 
     def run_until(self, done: Callable[[], bool], end_ns: int) -> None:
+        """Let time pass until it is done, or to the end."""
         while self._heap and self.now_ns < end_ns and not done():
             self.now_ns, _, action = heapq.heappop(self._heap)
             action()
 
-    def rate(self, messages: int) -> float:
-        """Messages a second that node 1 delivers, once the ring has formed and its queues are full."""
+    def form(self) -> None:
+        """Start all nodes and wait until they are one ring."""
         for node in self.nodes.values():
             node.start()
         self.run_until(lambda: all(node.synced for node in self.nodes.values()), 60 * SECOND_NS)
+
+    def rate(self, messages: int) -> float:
+        """Messages a second that node 1 delivers, once the ring has formed and its queues are full."""
+        self.form()
         first = self.nodes[1]
         self.loss = self._loss_later
         warm = first.delivered + messages // 10
