@@ -178,3 +178,17 @@ def test_large_packets_follow_the_token_as_far_as_receive_buffers_take_them(rece
     after_token = max(event["after_token"] for event in cluster.events("token_out", 1))
     assert most <= after_token <= most + 1  # the last one may be small
     cluster.finish()
+
+
+def test_many_nodes_share_the_receive_buffers_and_keep_a_window() -> None:
+    """Twelve nodes whose ten packets each after the token would be twice what a receive buffer takes."""
+    packets, nodes = 60, 12
+    cluster = Cluster(nodes, accelerated_window=10, wide_windows=True, host={"receive_bytes": packets * 2 * 1500})
+    cluster.form()
+    late = packets // (2 * nodes)
+    assert cluster.ring(1).windows[0] == packets - nodes * late
+    for node in cluster.nodes:
+        cluster.send(node, *[1300] * 10)
+    cluster.settle()
+    assert max(event["after_token"] for event in cluster.events("token_out")) == late
+    cluster.finish()

@@ -95,8 +95,8 @@ class Features:
     it."""
 
     __slots__ = (
-        "accelerated", "all_rondo", "announcements", "early_hold", "large_window_size", "late_units", "max_messages",
-        "receive_bytes", "window_size",
+        "accelerated", "accelerated_window", "all_rondo", "announcements", "early_hold", "large_window_size",
+        "late_units", "max_messages", "receive_bytes", "window_size",
     )  # fmt: skip
 
     def __init__(self, options: RingOptions) -> None:
@@ -104,7 +104,9 @@ class Features:
         """What the members of the installed ring that are Rondo have said of themselves."""
         self.all_rondo = False
         self.accelerated = False
-        """Data may follow the token."""
+        """Data may follow the token, ..."""
+        self.accelerated_window = options.accelerated_window
+        """... so many packets of netmtu of each visit."""
         self.early_hold = False
         """The token is held as soon as nobody has anything to send."""
         self.window_size, self.max_messages = options.window_size, options.max_messages
@@ -157,6 +159,7 @@ def forget(s: RingState) -> None:
     features.all_rondo = features.accelerated = features.early_hold = False
     features.window_size, features.max_messages = s.options.window_size, s.options.max_messages
     features.large_window_size = features.late_units = 0
+    features.accelerated_window = s.options.accelerated_window
     s.packet_size.allow(0)
     s.packer.keep_whole(False)
 
@@ -196,13 +199,15 @@ def _use_common(s: RingState) -> None:
 def _widen(s: RingState) -> None:
     """Windows such that what may be under way at once fits the smallest receive buffer.
 
-    That is a window, and what each member may send after it has passed the token on.
+    That is a window, and what each member may send after it has passed the token on. The latter are half of it at most:
+    in a ring of many nodes they would leave nothing for the window.
     """
     features = s.features
     known = features.announcements.values()
     nodes = len(known)
-    late = min(ACCELERATED_WINDOW_MAX, max(each.accelerated_window for each in known))
     packets = min(each.receive_packets for each in known)
+    late = min(ACCELERATED_WINDOW_MAX, max(each.accelerated_window for each in known), packets // (2 * nodes))
+    features.accelerated_window = min(features.accelerated_window, late)
     features.window_size = max(WINDOW_MIN, min(WINDOW_MAX, packets - nodes * late))
     features.max_messages = max(1, int(features.window_size * MESSAGES_SHARE))
     large_late = max(late, min(LATE_UNITS * late, (packets - features.window_size) // nodes))

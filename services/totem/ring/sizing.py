@@ -41,7 +41,7 @@ PARITY_FROM_PERCENT = 20
 MIDDLE_FROM_PERCENT = 40
 """... so many of those with parity before the middle size is, with parity, ..."""
 NETMTU_FROM_PERCENT = 100
-"""... and of these, before netmtu is. (Measured with one way to send at a time: bench/RESULTS.md, Loss.)"""
+"""... and of these, before netmtu is. (Measured with one way to send at a time: bench/HISTORY.md, Loss.)"""
 
 SENT_GRACE = 24
 """So many packets are taken to have arrived before any was sent: a share of a few is no share."""

@@ -244,7 +244,7 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
     before = len(packets)
     # A single packet before the token saves the rotation that shows that everybody has it.
     if accelerated and not (s.features.early_hold and before == 1):
-        left = s.features.late_units if s.packet_size.is_large else s.options.accelerated_window
+        left = s.features.late_units if s.packet_size.is_large else s.features.accelerated_window
         while before and (left := left - units[before - 1]) >= 0:
             before -= 1
     late: list[bytes] = []
