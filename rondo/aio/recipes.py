@@ -24,17 +24,18 @@ from rondo.recipes import steps
 from rondo.recipes.aio_runner import Runner
 from rondo.recipes.blocking import ITEMS_MAX, Permit
 from rondo.recipes.desk import TIMEOUT_S
-from rondo.recipes.errors import Refused
+from rondo.recipes.errors import Refused, StoreError
 from rondo.recipes.machines import Jobs, Meetings, Number, Operations, Permits, Single, Table, Ticket
 from rondo.recipes.state_machine import Adapter
 from rondo.recipes.steps import Do
+from rondo.recipes.store import Store
 
 if TYPE_CHECKING:
     from rondo.aio import Cluster
 
 __all__ = [
     "Barrier", "Counter", "Dict", "Election", "Job", "Lock", "Once", "Permit", "Queue", "Refused", "Semaphore",
-    "StateMachine",
+    "StateMachine", "Store", "StoreError",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -85,8 +86,8 @@ class StateMachine(Recipe, ABC):
 
     PREFIX = "state:"
 
-    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
-        self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout)
+    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S, store: Store | None = None) -> None:
+        self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout, store)
 
     @abstractmethod
     def apply(self, command: bytes) -> bytes:

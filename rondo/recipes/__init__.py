@@ -24,8 +24,9 @@ from rondo.recipes.blocking import (
     Queue,
     Semaphore,
 )
-from rondo.recipes.errors import Refused
+from rondo.recipes.errors import Refused, StoreError
 from rondo.recipes.state_machine import Replicated, StateMachine, replicated
+from rondo.recipes.store import Store
 
 __all__ = [
     "Barrier",
@@ -41,5 +42,7 @@ __all__ = [
     "Replicated",
     "Semaphore",
     "StateMachine",
+    "Store",
+    "StoreError",
     "replicated",
 ]

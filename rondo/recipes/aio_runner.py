@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rondo import Disconnected, Error, Guarantee, NotExist
 from rondo.quorum import Quorate
 from rondo.recipes.desk import TICK_S, Desk, Hooks, log
+from rondo.recipes.errors import StoreError
+from rondo.recipes.keeper import Keeper, Written
 from rondo.recipes.machines import unpack
 from rondo.recipes.runner import LEAVE_S, RETRY_S
 from rondo.recipes.steps import Do, Read, Steps, Until
@@ -18,6 +20,7 @@ from rondo.recipes.steps import Do, Read, Steps, Until
 if TYPE_CHECKING:
     from rondo.aio import Cluster, Group
     from rondo.recipes.core.machine import Machine
+    from rondo.recipes.store import Store
 
 T = TypeVar("T")
 
@@ -25,7 +28,15 @@ T = TypeVar("T")
 class Runner:
     """A replica in a group, at work in the event loop."""
 
-    def __init__(self, cluster: Cluster, group: str, machine: Machine, hooks: Hooks | None, timeout: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        group: str,
+        machine: Machine,
+        hooks: Hooks | None,
+        timeout: float,
+        store: Store | None = None,
+    ) -> None:
         self.group_name = group
         self.timeout = timeout
         self.desk: Desk
@@ -36,14 +47,31 @@ class Runner:
         self._tasks: list[asyncio.Task[None]] = []
         self._waiters: set[asyncio.Event] = set()
         self._to_send = asyncio.Event()
+        self._is_leaving = False
+        self._store = store
+        self._keeper: Keeper | None = None
+        self._to_write = asyncio.Event()
+        self._writing: asyncio.Future[Written | None] | None = None
 
     async def start(self) -> None:
         """Join; returns when it has the state. Raises NoQuorum, Timeout, Exists, ..."""
-        self.desk = Desk(
-            self._cluster, self.group_name, self._machine, await self._cluster.quorum.status(), self._hooks
-        )
-        self._group = await self._cluster.cpg.join(self.group_name, timeout=self.timeout)
-        self._tasks = [asyncio.create_task(each) for each in (self._take(), self._send(), self._tick(), self._feed())]
+        status = await self._cluster.quorum.status()
+        try:
+            if self._store is not None:
+                self._keeper = Keeper(self._store, self.group_name)
+            self.desk = Desk(self._cluster, self.group_name, self._machine, status, self._hooks, self._keeper)
+            if self._keeper is not None:
+                for _ in self._keeper.recover(self.desk.replica):
+                    await asyncio.sleep(0)
+            self._group = await self._cluster.cpg.join(self.group_name, timeout=self.timeout)
+        except BaseException:
+            if self._keeper is not None:
+                self._keeper.close()
+            raise
+        works = [self._take(), self._send(), self._tick(), self._feed()]
+        if self._keeper is not None:
+            works.append(self._write(self._keeper))
+        self._tasks = [asyncio.create_task(each) for each in works]
         try:
             await self._wait_until(lambda: True, self._deadline_s(None), may_wait_for_quorum=False)
         except BaseException:
@@ -76,6 +104,34 @@ class Runner:
                     self.desk.end(error)
                     self._something_happened()
 
+    async def _write(self, keeper: Keeper) -> None:
+        """Have on disk what the replica wants there. The loop goes on meanwhile."""
+        while True:
+            await self._to_write.wait()
+            self._to_write.clear()
+            try:
+                while keeper.is_busy(self.desk.replica):
+                    keeper.collect(self.desk.replica)
+                    self._writing = asyncio.ensure_future(asyncio.to_thread(keeper.work))
+                    written = await asyncio.shield(self._writing)
+                    if written is not None:
+                        self.desk.written(written, time.monotonic_ns())
+                        self._something_happened()
+            except StoreError as error:
+                log.error("%s: %s", self.group_name, error)
+                self.desk.end(error)
+                self._something_happened()
+                return
+
+    async def _close_keeper(self, keeper: Keeper) -> None:
+        """What came before the end is kept too."""
+        with contextlib.suppress(StoreError):  # it was told, or it is lost with what nobody was told is done
+            if self._writing is not None:
+                await self._writing
+            keeper.collect(self.desk.replica)
+            await asyncio.to_thread(keeper.work)
+        keeper.close()
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
@@ -94,6 +150,11 @@ class Runner:
     def _something_happened(self) -> None:
         if self.desk.replica.outbox:
             self._to_send.set()
+        if self._keeper is not None and self._keeper.is_busy(self.desk.replica):
+            self._to_write.set()
+        if self.desk.ended is not None and not self._is_leaving:
+            self._is_leaving = True
+            self._tasks.append(asyncio.create_task(self._leave()))
         for waiter in self._waiters:
             waiter.set()
         for call in self.desk.take_told():
@@ -197,13 +258,20 @@ class Runner:
     def _deadline_s(self, timeout: float | None) -> float:
         return time.monotonic() + (self.timeout if timeout is None else timeout)
 
-    async def close(self) -> None:
-        """Leave the group: for the others this process is gone."""
+    async def _leave(self) -> None:
         with contextlib.suppress(Error):  # it may be out already; a node that is away takes it out
             await self._group.leave(timeout=LEAVE_S)
+
+    async def close(self) -> None:
+        """Leave the group: for the others this process is gone."""
+        self._is_leaving = True
+        await self._leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._keeper is not None:
+            keeper, self._keeper = self._keeper, None
+            await self._close_keeper(keeper)
         self.desk.end(Disconnected(f"{self.group_name} was closed"))
         self._something_happened()
 

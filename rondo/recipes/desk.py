@@ -15,15 +15,19 @@ from typing import Any, Protocol
 
 from rondo import Error, Event, NoQuorum, Timeout
 from rondo.quorum import Quorate, QuorumStatus
-from rondo.recipes.core.machine import Lost, Machine, Notice, NotReady, Outcome, Progress, Ready
+from rondo.recipes.core.formation import ABANDON_MS
+from rondo.recipes.core.machine import Conflict, Look, Lost, Machine, Notice, NotReady, Outcome, Progress, Ready
 from rondo.recipes.core.replica import Replica
-from rondo.recipes.errors import Refused
+from rondo.recipes.errors import Refused, StoreError
+from rondo.recipes.keeper import Keeper, Written
 from rondo.recipes.steps import Do
 
 AUTHOR_BYTES = 12
 TIMEOUT_S = 30.0
 """How long a call waits unless it is told otherwise."""
 TICK_S = 0.1
+AWAITED_MS = 5000
+"""So long a group may wait for disks before it is said that it does."""
 MS_TO_NS = 1_000_000
 
 log = logging.getLogger("rondo.recipes")
@@ -55,6 +59,7 @@ class Call:
     wake: Callable[[], None]
     look: Callable[[], Any] | None = None
     is_over: bool = False
+    has_looked: bool = False
     error: BaseException | None = None
     value: Any = None
 
@@ -62,10 +67,18 @@ class Call:
 class Desk:
     """A replica and its callers."""
 
-    def __init__(self, cluster: Any, name: str, machine: Machine, status: QuorumStatus, hooks: Hooks | None) -> None:
+    def __init__(
+        self,
+        cluster: Any,
+        name: str,
+        machine: Machine,
+        status: QuorumStatus,
+        hooks: Hooks | None,
+        keeper: Keeper | None = None,
+    ) -> None:
         self.name = name
         self.machine = machine
-        self.author = os.urandom(AUTHOR_BYTES)
+        self.author = keeper.author if keeper is not None else os.urandom(AUTHOR_BYTES)
         self.has_votes = status.provider is not None
         if not self.has_votes and cluster not in _told_of_votes:
             _told_of_votes.add(cluster)
@@ -73,9 +86,11 @@ class Desk:
                 "%s: this cluster counts no votes: every side of a split goes on, with a history of its own", name
             )
         me = (cluster.node_id, cluster.pid)
-        self.replica = Replica(me, self.author, machine, has_votes=self.has_votes)
+        abandon_ms = ABANDON_MS if keeper is None or keeper.may_abandon else None
+        self.replica = Replica(me, self.author, machine, has_votes=self.has_votes, abandon_ms=abandon_ms)
         self.ended: Error | None = None
-        self.why_not_ready = "it has not joined yet"
+        self._why_not_ready = "it has not joined yet"
+        self._awaits_since_ns: int | None = None
         self.tickets = 0
         self._hooks = hooks
         self._calls: dict[int, Call] = {}
@@ -85,6 +100,14 @@ class Desk:
     def is_ready(self) -> bool:
         """Whether commands are carried out here."""
         return self.ended is None and self.replica.is_ready
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why commands are not carried out here."""
+        awaited = self.replica.awaited_nodes
+        if awaited and not self.replica.is_without_quorum:
+            return f"it waits for the disk of node {' and '.join(map(str, awaited))}"
+        return self._why_not_ready
 
     def next_ticket(self) -> tuple[bytes, int]:
         """A name for something that is asked for: no other has it."""
@@ -131,7 +154,8 @@ class Desk:
             return self.ended
         if self.replica.is_without_quorum:
             return NoQuorum(f"{self.name}: this side has no quorum")
-        why = "" if self.replica.is_ready else f" ({self.why_not_ready})"
+        why = " (it is not on enough disks)" if self.replica.storage is not None else ""
+        why = why if self.replica.is_ready else f" ({self.why_not_ready})"
         return Timeout(f"{self.name}: it was not done in time, and may be done still{why}")
 
     def end(self, error: Error) -> None:
@@ -161,6 +185,25 @@ class Desk:
         """Time has passed."""
         self.replica.tick(now_ns)
         self._take_notices()
+        if self.replica.storage is not None:
+            self._tell_of_awaited(now_ns)
+
+    def _tell_of_awaited(self, now_ns: int) -> None:
+        if not self.replica.awaited_nodes or self.replica.is_without_quorum:
+            self._awaits_since_ns = None
+        elif self._awaits_since_ns is None:
+            self._awaits_since_ns = now_ns
+        elif 0 < self._awaits_since_ns <= now_ns - AWAITED_MS * MS_TO_NS:
+            self._awaits_since_ns = 0  # it was said
+            log.warning(
+                "%s: it does not go on: %s. Start the application there; if its disk is lost, start all processes with "
+                "Store(..., abandon=True)", self.name, self.why_not_ready
+            )  # fmt: skip
+
+    def written(self, written: Written, now_ns: int) -> None:
+        """So much is on disk."""
+        self.replica.written(*written, now_ns)
+        self._take_notices()
 
     def take_told(self) -> Iterable[Callable[[], None]]:
         """What the application is to be told, as calls to be made without a lock."""
@@ -181,12 +224,22 @@ class Desk:
         match notice:
             case Outcome():
                 self._outcome(notice)
+            case Look(number=number):
+                self._look(number)
+            case Conflict(why=why):
+                self.end(
+                    StoreError(
+                        f"{self.name}: {why}. This process has left the group. Give all of them a Store, or none; if "
+                        "this disk is the wrong one, move its directory away; if it is the right one, stop the others "
+                        "and move theirs"
+                    )
+                )
             case Ready():
-                self.why_not_ready = ""
+                self._why_not_ready = ""
                 if hooks is not None:
                     self.tell(lambda: hooks.state_changed("ready"))
             case NotReady(why=why):
-                self.why_not_ready = why
+                self._why_not_ready = why
                 if hooks is not None:
                     self.tell(lambda: hooks.state_changed(why))
             case Progress(pieces=pieces, bytes=bytes_come):
@@ -207,6 +260,16 @@ class Desk:
         left = [command for (_, _, command), each in zip(commands, merged, strict=True) if each[2] is None]
         self.tell(lambda: hooks.lost_commands(left))
 
+    def _look(self, number: int) -> None:
+        call = self._calls.get(number)
+        if call is None or call.look is None:
+            return
+        try:
+            call.error, call.value = None, call.look()
+        except Exception as error:  # what the caller's look has raised is the caller's
+            call.error = error
+        call.has_looked = True
+
     def _outcome(self, outcome: Outcome) -> None:
         call = self._calls.pop(outcome.number, None)
         if call is None:
@@ -215,7 +278,7 @@ class Desk:
         try:
             if not outcome.is_done:
                 call.error = Refused(outcome.value.decode())
-            else:
+            elif not call.has_looked:
                 call.value = call.look() if call.look is not None else outcome.value
         except Exception as error:  # what the caller's look has raised is the caller's
             call.error = error

@@ -7,3 +7,7 @@ from rondo import FailedOperation
 
 class Refused(FailedOperation):
     """The command was carried out, and what carried it out has raised: its text, the same on all replicas."""
+
+
+class StoreError(FailedOperation):
+    """The disk of a state cannot be used: which file, why, and how to mend it. This process is out of the group."""

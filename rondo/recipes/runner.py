@@ -6,22 +6,28 @@ import contextlib
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rondo import BadOperation, Disconnected, Error, Guarantee, NotExist
 from rondo.quorum import Quorate
 from rondo.recipes.desk import TICK_S, TIMEOUT_S, Call, Desk, Hooks, log
+from rondo.recipes.errors import StoreError
+from rondo.recipes.keeper import Keeper
 from rondo.recipes.machines import unpack
 from rondo.recipes.steps import Do, Read, Steps, Until
 
 if TYPE_CHECKING:
     from rondo import Cluster
     from rondo.recipes.core.machine import Machine
+    from rondo.recipes.store import Store
 
 T = TypeVar("T")
 RETRY_S = 0.5
 LEAVE_S = 2.0
+EVENTS_IN_WRITE = 256
+"""So many events are taken at most before what they make is written."""
 
 
 class Waiter:
@@ -99,14 +105,28 @@ class Runner:
     """A replica in a group, at work."""
 
     def __init__(
-        self, cluster: Cluster, group: str, machine: Machine, hooks: Hooks | None = None, timeout: float = TIMEOUT_S
+        self,
+        cluster: Cluster,
+        group: str,
+        machine: Machine,
+        hooks: Hooks | None = None,
+        timeout: float = TIMEOUT_S,
+        store: Store | None = None,
     ) -> None:
-        """Joins, and returns when it has the state. Raises NoQuorum, Timeout, Exists, ..."""
+        """Joins, and returns when it has the state. Raises NoQuorum, Timeout, Exists, StoreError, ..."""
         self.timeout = timeout
-        self.desk = Desk(cluster, group, machine, cluster.quorum.status(), hooks)
+        status = cluster.quorum.status()
+        self._keeper = Keeper(store, group) if store is not None else None
         self._changed = threading.Condition(threading.RLock())
         self._is_closing = False
-        self._group = cluster.cpg.join(group, timeout=timeout)
+        with contextlib.ExitStack() as stack:
+            if self._keeper is not None:
+                stack.callback(self._keeper.close)
+            self.desk = Desk(cluster, group, machine, status, hooks, self._keeper)
+            if self._keeper is not None:
+                deque(self._keeper.recover(self.desk.replica), maxlen=0)
+            self._group = cluster.cpg.join(group, timeout=timeout)
+            stack.pop_all()
         self._feed = feed_of(cluster)
         self._feed.subscribe(self._on_quorum)
         self._thread = threading.Thread(target=self._run, name=f"rondo-recipes {group}", daemon=True)
@@ -121,9 +141,11 @@ class Runner:
 
     def _run(self) -> None:
         next_tick_s = 0.0
-        while not self._is_closing:
+        unwritten = 0
+        while not self._is_closing and self.desk.ended is None:
+            must_write = self._keeper is not None and self._keeper.is_busy(self.desk.replica)
             try:
-                event = self._group.poll(timeout=TICK_S)
+                event = self._group.poll(timeout=0 if must_write else TICK_S)
             except (Disconnected, NotExist) as error:
                 self._end(error)
                 return
@@ -137,11 +159,35 @@ class Runner:
                 self._send()
                 self._changed.notify_all()
                 told = self.desk.take_told()
+            unwritten += 1
+            if must_write and (event is None or unwritten >= EVENTS_IN_WRITE):
+                unwritten = 0
+                self._write()
             for call in told:
                 try:
                     call()
                 except Exception:  # the application's own: it must not end this thread
                     log.exception("%s: a callback has raised", self.desk.name)
+        if not self._is_closing:
+            with contextlib.suppress(Error):  # it has failed for good: the others are better off without it
+                self._group.leave(timeout=LEAVE_S)
+
+    def _write(self) -> None:
+        """Have on disk what the replica wants there. Callers go on meanwhile."""
+        assert self._keeper is not None
+        try:
+            with self._changed:
+                self._keeper.collect(self.desk.replica)
+            written = self._keeper.work()
+        except StoreError as error:
+            log.error("%s: %s", self.desk.name, error)
+            self._end(error)
+            return
+        with self._changed:
+            if written is not None:
+                self.desk.written(written, time.monotonic_ns())
+                self._send()
+                self._changed.notify_all()
 
     def _on_quorum(self, change: Quorate) -> None:
         with self._changed:
@@ -264,3 +310,13 @@ class Runner:
         self._end(Disconnected(f"{self.desk.name} was closed"))
         if threading.current_thread() is not self._thread:
             self._thread.join()
+            if self._keeper is not None:
+                self._close_keeper(self._keeper)
+
+    def _close_keeper(self, keeper: Keeper) -> None:
+        """What came before the end is kept too."""
+        self._keeper = None
+        with contextlib.suppress(StoreError):  # it was told, or it is lost with what nobody was told is done
+            keeper.collect(self.desk.replica)
+            keeper.work()
+        keeper.close()

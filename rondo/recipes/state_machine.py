@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from rondo.recipes.desk import TIMEOUT_S
 from rondo.recipes.machines import pack, unpack
 from rondo.recipes.runner import Runner
+from rondo.recipes.store import Store
 
 if TYPE_CHECKING:
     from rondo import Cluster
@@ -73,9 +74,12 @@ class StateMachine(Recipe, ABC):
 
     PREFIX = "state:"
 
-    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
-        """Joins; returns when this process has the state. Raises NoQuorum, Timeout."""
-        self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout)
+    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S, store: Store | None = None) -> None:
+        """Joins; returns when this process has the state. Raises NoQuorum, Timeout, StoreError.
+
+        `store`: keep the state on disk, there. All processes of a group do, or none.
+        """
+        self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout, store)
 
     @abstractmethod
     def apply(self, command: bytes) -> bytes:

@@ -7,8 +7,12 @@ more callers there are, the larger the batches, without a clock.
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from rondo.recipes.core.wire import Commands, Reads
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MESSAGES_MAX = 32
 BATCH_COMMANDS_MAX = 512
@@ -56,9 +60,9 @@ class Calls:
         self.reads.discard(number)
         self._unsent_reads.discard(number)
 
-    def send_again(self) -> None:
-        """What was sent so far may be lost: all that is open goes out again."""
-        self._unsent = deque(self.open)
+    def send_again(self, but: Collection[int] = ()) -> None:
+        """What was sent so far may be lost: all that is open goes out again, but for what is known to be done."""
+        self._unsent = deque(number for number in self.open if number not in but)
         self._unsent_reads = set(self.reads)
         self._on_the_way.clear()
         self._reads_by_stamp.clear()

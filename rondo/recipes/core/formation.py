@@ -12,6 +12,13 @@ had quorum. So the ring must have quorum now, and the latest state that is there
 Otherwise it waits for more members. If those that are missing are processes of nodes that are all there, they will
 hardly come back: after `abandon_ms` the group goes on without them. A cluster without votes has no such rules: every
 side of a split goes on, and when they meet the longer history wins.
+
+Where states are on disk a process that has died may come back, with what it had written. A member's disk counts for
+those who are there whatever is on it: while it is here nobody goes on with it elsewhere, and whatever anybody was told
+is done is on so many of the disks that most of them include one that has it (`storage.py`). Each formation has a
+round, larger than all before of which those who are needed know. They count once they have it on disk, so nobody takes
+part in an earlier one later. Nobody is given up unless an operator says so. Histories with another beginning never
+take each other's place: the one goes on whose holders are there, and the others are told.
 """
 
 from __future__ import annotations
@@ -20,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rondo.recipes.core.history import is_majority
-from rondo.recipes.core.wire import NO_ERA, Fingerprint, Hello, MemberId
+from rondo.recipes.core.wire import NO_ERA, Era, Fingerprint, Hello, MemberId, is_stored, seat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +46,7 @@ class Decision:
     fingerprint: Fingerprint
     holders: tuple[tuple[bytes, int, int, int], ...]
     decider: MemberId
+    round: int
 
 
 @dataclass(slots=True)
@@ -46,7 +54,9 @@ class Formation:
     """The hellos of one ring, of those that are members still."""
 
     has_votes: bool = True
-    abandon_ms: int = ABANDON_MS
+    abandon_ms: int | None = ABANDON_MS
+    """None: never."""
+    is_stored: bool = False
     began_ns: int = 0
     heard: dict[MemberId, Hello] = field(default_factory=dict)
 
@@ -68,32 +78,90 @@ class Formation:
         if not are_all_heard and (not with_state or waited_ms < PATIENCE_MS):
             return None
         having = with_state or self.heard
-        best = max((hello.fingerprint for hello in having.values()), key=self._rank)
-        having = {member: hello for member, hello in having.items() if hello.fingerprint == best}
         known = max(hello.knows for hello in self.heard.values())
-        why = ""
         if known == NO_ERA:
-            why = "first"
-        elif with_state and (best[0] >= known or not self.has_votes):
-            why = self._why(best, having, with_state)
-        if not why and are_all_heard and waited_ms >= self.abandon_ms and self._are_missing_dead(nodes):
-            why = "abandoned"
-        return Decision(why, best, _holders(having), min(having)) if why else None
+            return self._decision("first", having)
+        may_abandon = are_all_heard and self.abandon_ms is not None and waited_ms >= self.abandon_ms
+        found = []
+        for group in self._lineages(having):
+            why = self._why(self._best(group), known) if with_state else ""
+            if not why and may_abandon and self._are_missing_dead(nodes):
+                why = "abandoned"
+            if why:
+                found.append(self._decision(why, group))
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def round(self) -> int:
+        """The latest of which was heard."""
+        return max((hello.round for hello in self.heard.values()), default=0)
+
+    def awaited(self) -> tuple[int, ...]:
+        """The nodes of those who had the latest state of all that is here, and are not here. For people."""
+        with_state = {member: hello for member, hello in self.heard.items() if hello.fingerprint[0] != NO_ERA}
+        if not with_state:
+            return ()
+        here = self._seats(self.heard)
+        best = self._best(with_state)
+        return tuple(sorted({node for hello in best.values() for at, node, _ in hello.holders if seat(at) not in here}))
+
+    def _lineages(self, having: dict[MemberId, Hello]) -> list[dict[MemberId, Hello]]:
+        """Histories that may take each other's place."""
+        if not self.is_stored:
+            return [having]
+        groups: dict[bytes, dict[MemberId, Hello]] = {}
+        for member, hello in having.items():
+            groups.setdefault(hello.lineage, {})[member] = hello
+        return list(groups.values())
+
+    def _best(self, having: dict[MemberId, Hello]) -> dict[MemberId, Hello]:
+        """Those with the latest state."""
+        best = max((hello.fingerprint for hello in having.values()), key=self._rank)
+        return {member: hello for member, hello in having.items() if hello.fingerprint == best}
+
+    def _decision(self, why: str, having: dict[MemberId, Hello]) -> Decision:
+        best = self._best(having)
+        decider = min(best)
+        return Decision(why, best[decider].fingerprint, _holders(best), decider, self.round)
 
     def _rank(self, fingerprint: Fingerprint) -> Any:
         era, index, digest = fingerprint
         return (era, index, digest) if self.has_votes else (index, era, digest)
 
-    def _why(self, best: Fingerprint, having: dict[MemberId, Hello], with_state: dict[MemberId, Hello]) -> str:
+    def _why(self, best: dict[MemberId, Hello], known: Era) -> str:
+        """Why the group may go on with the latest state, if it may."""
         if not self.has_votes:
             return "unvoted"
-        is_direct = any(hello.is_sound for hello in having.values())
-        present = frozenset(hello.author for hello in with_state.values() if hello.fingerprint[0] == best[0])
-        for hello in having.values():
-            needed = (frozenset(author for author, *_ in hello.holders), *map(frozenset, hello.doubts))
+        era = next(iter(best.values())).fingerprint[0]
+        if era < known and not self.is_stored:
+            return ""
+        is_direct = any(hello.is_sound for hello in best.values())
+        counted = {
+            member: hello for member, hello in self.heard.items() if self.is_stored or hello.fingerprint[0] == era
+        }
+        present = self._seats(counted)
+        for hello in best.values():
+            needed = (frozenset(seat(author) for author, *_ in hello.holders), *map(frozenset, hello.doubts))
+            # Nobody may have a state that its next holder had not taken over when its last one died. Then those count
+            # who are in doubt.
+            if self.is_stored and not needed[0]:
+                needed = needed[1:]
             if all(is_majority(present, each, is_direct=is_direct) for each in needed):
                 return "majority"
         return ""
+
+    def _of_era(self, era: Era) -> dict[MemberId, Hello]:
+        return {member: hello for member, hello in self.heard.items() if hello.fingerprint[0] == era}
+
+    def _of_round(self) -> dict[MemberId, Hello]:
+        """Those who take part in no earlier round; the others will follow."""
+        return {member: hello for member, hello in self.heard.items() if hello.round == self.round}
+
+    def _seats(self, hellos: dict[MemberId, Hello]) -> frozenset[bytes]:
+        """Whose state, or disk, is here."""
+        return frozenset(
+            seat(hello.author) for hello in hellos.values() if not self.is_stored or is_stored(hello.author)
+        )
 
     def _are_missing_dead(self, nodes: Iterable[int]) -> bool:
         """Whether all nodes are there on which somebody is known to have had a state."""

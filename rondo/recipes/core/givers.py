@@ -50,9 +50,10 @@ class Givers:
     def _begin(self, hello: Hello, ring: RingId, givers: tuple[MemberId, ...], *, is_same: bool) -> Begin:
         history = self._state.history
         holders = tuple(sorted((author, *member) for author, member in history.holders.items()))
-        doubts = tuple(tuple(sorted(each)) for each in history.doubts)
+        doubts = tuple((index, tuple(sorted(seats))) for index, seats in history.doubts)
         sessions = b"" if is_same else self._state.sessions.snapshot()
-        return Begin(hello.author, hello.token, ring, history.fingerprint, holders, doubts, sessions, givers, is_same)
+        fingerprint, lineage = history.fingerprint, history.lineage
+        return Begin(hello.author, hello.token, ring, fingerprint, lineage, holders, doubts, sessions, givers, is_same)
 
     def _take_up(self, hello: Hello, candidates: list[MemberId]) -> list[Letter]:
         """Go on where a transfer was cut short, if this is the one to do it."""

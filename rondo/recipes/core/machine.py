@@ -61,4 +61,18 @@ class Outcome:
     value: bytes
 
 
-Notice = Ready | NotReady | Progress | Lost | Outcome
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The state is now what this read is to see; its outcome comes when that is certain to last."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """This replica may not be in this group, and does nothing any more."""
+
+    why: str
+
+
+Notice = Ready | NotReady | Progress | Lost | Outcome | Look | Conflict

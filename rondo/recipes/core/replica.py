@@ -32,7 +32,7 @@ from rondo.events import (
 )
 from rondo.recipes.core.formation import MS
 from rondo.recipes.core.history import History
-from rondo.recipes.core.machine import Lost, NotReady, Outcome, Progress
+from rondo.recipes.core.machine import Look, Lost, Outcome, Progress
 from rondo.recipes.core.member import Member, Phase
 from rondo.recipes.core.transfer import Entry, Getting
 from rondo.recipes.core.wire import (
@@ -43,6 +43,7 @@ from rondo.recipes.core.wire import (
     End,
     Form,
     Hello,
+    Lacks,
     Letter,
     Malformed,
     MemberId,
@@ -51,6 +52,7 @@ from rondo.recipes.core.wire import (
     Reads,
     RingId,
     Stop,
+    Stored,
     decode,
 )
 
@@ -129,12 +131,14 @@ class Replica(Member):
         elif self.phase is Phase.FORMED:
             self._members_changed(has_lost=bool(event.left))
         elif self.phase is not Phase.OUT and not self._awaits_ring:
+            if self.phase is Phase.NEW and self._getting is not None:
+                self._keep(self._present())  # the answer to the hello of before may be on its way
             self._alone_or_hello()
 
     def _come_in(self) -> None:
         self._life += 1
         self.phase = Phase.NEW
-        self._formation.begin(self._now_ns)
+        self._begin_formation()
         self._decided_ns = None
         if self._quorum is not None:
             self._guess(self._quorum[0], self._nodes)
@@ -147,7 +151,7 @@ class Replica(Member):
 
     def _members_changed(self, *, has_lost: bool) -> None:
         """In the same ring: an entry of the history, by which all see alike who is gone."""
-        entry = Entry(self.me, b"", None, True, self.members)
+        entry = self._present()
         if self.is_live:
             self._apply(entry)
             if has_lost and self.is_holder and self.me == min(self.state.history.holders.values()):
@@ -168,7 +172,7 @@ class Replica(Member):
         """Nobody is known who has the state."""
         self.phase = Phase.NEW
         self._getting = None
-        self._formation.begin(self._now_ns)
+        self._begin_formation()
         self._alone_or_hello()
 
     def _await_ring(self) -> None:
@@ -197,9 +201,11 @@ class Replica(Member):
         self.phase = Phase.OPEN
         self.is_holder = self.is_live = False
         self._decided_ns = None
+        if self.storage is not None:
+            self.storage.stop()
         if self._getting is not None and self._getting.shadow is None:
             self._getting = None
-        self._formation.begin(self._now_ns)
+        self._begin_formation()
         self._hello()
 
     # -- hello, and going on -------------------------------------------------------------------------------------
@@ -210,7 +216,13 @@ class Replica(Member):
         if hello.ring is not None and self._ring is not None and hello.ring != self._ring:
             self.refused["hello of another ring"] += 1
             return
+        if self._is_of_another_kind(hello.author) and self.storage is None:
+            return  # it is told that it may not be here
         self._formation.heard[sender] = hello
+        if self.storage is not None and hello.round > self.storage.round:
+            self.storage.at_least(hello.round)
+            if self.phase is Phase.OPEN:
+                self._hello()
         if sender == self.me and hello.token == self._token and self.phase in (Phase.NEW, Phase.FORMED):
             self._asked()
         if self.phase is Phase.FORMED and self.is_holder and self._ring is not None:
@@ -245,7 +257,15 @@ class Replica(Member):
         is_second = decided_ns is not None and any(each[0] == self.author for each in decision.holders)
         if decision.decider == self.me or is_second:
             self._send(
-                Form(self.author, self._ring, decision.why, decision.fingerprint, decision.holders, self.members)
+                Form(
+                    self.author,
+                    self._ring,
+                    decision.why,
+                    decision.fingerprint,
+                    decision.holders,
+                    self.members,
+                    decision.round,
+                )
             )
 
     def _on_form(self, sender: MemberId, form: Form, raw: bytes, is_certain: bool) -> None:
@@ -258,11 +278,12 @@ class Replica(Member):
             self.refused["decided without a member"] += 1
             self._decided_ns = None
             return
+        if self._is_of_another_kind(form.author):
+            return
         self._ring, self._is_guess = form.ring, False
         self.phase = Phase.FORMED
         entry = Entry(sender, raw, form, is_certain, self.members)
-        era = (form.ring[1], form.ring[0], form.fingerprint[1] + 1)
-        self._know(era, {author: (node, pid) for author, node, pid, _ in form.holders})
+        self._know(form.era, {author: (node, pid) for author, node, pid, _ in form.holders})
         own = (self.author, *self.me, self._life)
         if own in form.holders and self.state.history.fingerprint == form.fingerprint:
             self._getting = None
@@ -277,6 +298,8 @@ class Replica(Member):
         else:
             self._getting = None
         self._not_ready("the state of the others is on its way")
+        if any(each[:3] == own[:3] for each in form.holders):
+            self._send(Lacks(self.author, form.era))
         self._hello()
 
     def _on_stop(self, stop: Stop) -> None:
@@ -300,7 +323,7 @@ class Replica(Member):
             self.refused[str(error)] += 1
             return
         match letter:
-            case Commands() | Merged() | Done():
+            case Commands() | Merged() | Done() | Lacks():
                 self._on_entry(Entry(sender, raw, letter, is_certain, ()))
             case Reads():
                 self._on_reads(sender, letter, is_certain)
@@ -310,6 +333,8 @@ class Replica(Member):
                 self._on_form(sender, letter, raw, is_certain)
             case Stop():
                 self._on_stop(letter)
+            case Stored():
+                self._on_stored(letter)
             case _:
                 self._on_transfer(sender, letter)
 
@@ -319,6 +344,13 @@ class Replica(Member):
             self.calls.came_back(letter.stamp)
         if isinstance(letter, Done):
             self._formation.heard.pop(entry.sender, None)
+            if entry.sender != self.me and self.phase in (Phase.NEW, Phase.FORMED) and self._has_no_answer:
+                self._hello()  # nobody may have had the state at the place of the last one
+        if isinstance(letter, Lacks) and self.phase is Phase.FORMED and not self.is_live:
+            shadow = self._getting.shadow if self._getting is not None else None
+            if shadow is None or not set(shadow.holders) - {letter.author}:
+                self._lost_giver()
+                return
         if self._awaits_ring or self.phase is Phase.OPEN:
             self.refused["the group does not go on"] += 1
         elif self.is_live:
@@ -332,8 +364,17 @@ class Replica(Member):
         due = self.calls.reads_due(reads.stamp)
         if is_certain and self.phase is Phase.FORMED and self.is_holder and not self._awaits_ring:
             for number in due:
-                self.calls.forget(number)
-                self.notices.append(Outcome(number, True, b""))
+                if self.storage is not None:
+                    self.notices.append(Look(number))
+                else:
+                    self.calls.forget(number)
+                    self.notices.append(Outcome(number, True, b""))
+            if self.storage is not None:
+                self.storage.hold(self.state.history.index, due)
+
+    def _on_stored(self, letter: Stored) -> None:
+        if self.storage is not None and self.is_live:
+            self.storage.heard(letter, self.state.history)
 
     # -- the state on its way ------------------------------------------------------------------------------------
 
@@ -341,7 +382,7 @@ class Replica(Member):
         if sender == self.me and isinstance(letter, Part):
             self._givers.came_back(letter)
         getting = self._getting
-        if isinstance(letter, Commands | Reads | Hello | Form | Stop | Done | Merged) or letter.to != self.author:
+        if not isinstance(letter, Begin | Part | End | Again) or letter.to != self.author:
             return
         if getting is None or letter.token != getting.token or self.phase not in (Phase.NEW, Phase.FORMED):
             self.refused["a part of another transfer"] += 1
@@ -350,7 +391,7 @@ class Replica(Member):
         getting.giver = sender
         match letter:
             case Begin():
-                self._on_begin(getting, letter)
+                self._on_begin(getting, sender, letter)
             case Part():
                 if getting.shadow is None or not getting.part(letter):
                     self._ask_anew()
@@ -368,14 +409,22 @@ class Replica(Member):
         self._getting = None
         self._hello()
 
-    def _on_begin(self, getting: Getting, begin: Begin) -> None:
+    def _on_begin(self, getting: Getting, sender: MemberId, begin: Begin) -> None:
+        author = next((each for each, *member in begin.holders if tuple(member) == sender), self.author)
+        if self._is_of_another_kind(author):
+            return
+        own = self.state.history
+        if self.storage is not None and not own.is_blank and own.lineage != begin.lineage:
+            self._conflict("this disk has a history with another beginning than that with which the group goes on")
+            return
         self.phase = Phase.FORMED
         self._ring, self._is_guess = begin.ring, False
         holders = {author: (node, pid) for author, node, pid in begin.holders}
         era, index, digest = begin.fingerprint
         self._know(era, holders)
-        doubts = [frozenset(each) for each in begin.doubts]
-        getting.begin(History(era, index, digest, holders, doubts), begin)
+        doubts = [(at, frozenset(seats)) for at, seats in begin.doubts]
+        on_disk = self.storage is not None
+        getting.begin(History(era, index, digest, holders, doubts, begin.lineage, on_disk), begin)
         if begin.is_same:
             self._finish(getting)
 
@@ -385,15 +434,11 @@ class Replica(Member):
         self._getting = None
         lost = self.state.adopt(getting)
         self.is_live = True
+        if self.storage is not None and not getting.is_same:
+            state = self.state
+            self.storage.snapshot(state.history, getting.sessions, state.machine.snapshot(), is_adopted=True)
         for entry in getting.backlog:
             self._apply(entry)
         if lost and (left := self.state.not_done(lost, self.calls)):
             self.notices.append(Lost(left))
         self._send(Done(self.author, self.state.history.era))
-
-    # -- to the outside ------------------------------------------------------------------------------------------
-
-    def _not_ready(self, why: str) -> None:
-        if self._was_ready:
-            self._was_ready = False
-            self.notices.append(NotReady(why))

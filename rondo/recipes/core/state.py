@@ -10,12 +10,14 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from rondo.recipes.core.history import History
-from rondo.recipes.core.machine import Notice, Outcome
+from rondo.recipes.core.machine import Outcome
 from rondo.recipes.core.sessions import Result, Sessions
 from rondo.recipes.core.transfer import advance
-from rondo.recipes.core.wire import Commands, Form, Merged
+from rondo.recipes.core.wire import Commands, Form, Merged, is_stored
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rondo.recipes.core.calls import Calls
     from rondo.recipes.core.machine import Machine
     from rondo.recipes.core.transfer import Entry, Getting
@@ -31,7 +33,7 @@ class State:
 
     def __init__(self, author: bytes, machine: Machine) -> None:
         self.machine = machine
-        self.history = History()
+        self.history = History(is_stored=is_stored(author))
         self.sessions = Sessions()
         self._author = author
         self._journal: deque[Command] = deque()
@@ -39,8 +41,8 @@ class State:
         self.journal_dropped = 0
         """Commands that the journal had no room for any more: if they are lost, they are not told."""
 
-    def apply(self, entry: Entry, calls: Calls) -> list[Notice]:
-        """One entry; the outcomes of own commands that are certain with it."""
+    def apply(self, entry: Entry, calls: Calls) -> list[int]:
+        """One entry; the own commands that are certain with it."""
         advance(self.history, entry)
         letter = entry.letter
         match letter:
@@ -55,19 +57,18 @@ class State:
                     self.machine.gone(author)
         return []
 
-    def _commands(self, letter: Commands, entry: Entry, calls: Calls) -> list[Notice]:
+    def _commands(self, letter: Commands, entry: Entry, calls: Calls) -> list[int]:
         session = self.sessions.heard(letter.author, entry.sender, letter.low)
         is_own = letter.author == self._author
-        outcomes: list[Notice] = []
+        certain: list[int] = []
         for number, command in letter.items:
             if number < session.low:
                 continue
             if number not in session.results:
                 session.results[number] = self._run(letter.author, number, command)
             if is_own and entry.is_certain and number in calls.open:
-                calls.forget(number)
-                outcomes.append(Outcome(number, *session.results[number]))
-        return outcomes
+                certain.append(number)
+        return certain
 
     def _run(self, author: bytes, number: int, command: bytes) -> Result:
         self._journal.append((author, number, command))
@@ -80,15 +81,15 @@ class State:
         except Exception as error:  # the application's own: it is the result of the command, here and everywhere
             return False, f"{type(error).__name__}: {error}".encode()
 
-    def settle(self, calls: Calls) -> list[Notice]:
+    def settle(self, calls: Calls) -> list[int]:
         """The group has gone on with this state: what of the own commands is in it is done."""
-        outcomes: list[Notice] = []
-        for number in list(calls.open):
-            result = self.sessions.result(self._author, number)
-            if result is not None:
-                calls.forget(number)
-                outcomes.append(Outcome(number, *result))
-        return outcomes
+        return [number for number in calls.open if self.sessions.result(self._author, number) is not None]
+
+    def outcome(self, number: int) -> Outcome:
+        """What came of an own command that is done."""
+        result = self.sessions.result(self._author, number)
+        assert result is not None
+        return Outcome(number, *result)
 
     def adopt(self, getting: Getting) -> list[Command]:
         """Be the state that has come. Gives what the own history has done lately, unless it is the same one."""
@@ -102,6 +103,12 @@ class State:
         self._journal.clear()
         self._journal_bytes = 0
         return before
+
+    def recover(self, history: History, sessions: bytes, pieces: Iterator[bytes]) -> None:
+        """Be what was written to disk."""
+        self.history = history
+        self.sessions = Sessions.restored(sessions)
+        self.machine.restore(pieces)
 
     def not_done(self, commands: list[Command], calls: Calls) -> tuple[Command, ...]:
         """Those that are not part of this state, but for own ones, which are sent again by themselves."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from rondo.recipes.core.wire import Begin, Commands, Done, End, Form, Letter, MemberId, Merged, Part
+from rondo.recipes.core.wire import Begin, Commands, Done, End, Form, Lacks, Letter, MemberId, Merged, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -110,6 +110,10 @@ def advance(history: History, entry: Entry) -> None:
         case Done():
             if letter.era == history.era:
                 history.add_holder(letter.author, entry.sender, entry.raw, is_certain=entry.is_certain)
+        case Lacks(author=author) if letter.era == history.era:
+            history.remove_holder(author, entry.raw)
+        case Lacks():
+            history.advance(entry.raw)
         case Form():
             history.form(letter, entry.raw, entry.members, is_certain=entry.is_certain)
         case _:

@@ -10,15 +10,27 @@ from typing import Any, ClassVar, get_type_hints
 
 import msgpack
 
-VERSION = 1
+VERSION = 2
 
 Era = tuple[int, int, int]
-"""Ring sequence, representative, and index of the entry with which a history began to go on in that ring."""
+"""Ring sequence, representative, and index of the entry with which a history began to go on in that ring; on disk:
+round, ring sequence, index."""
 NO_ERA: Era = (0, 0, 0)
 Fingerprint = tuple[Era, int, bytes]
 """Era, number of entries, digest of them all: equal fingerprints mean equal states."""
 MemberId = tuple[int, int]
 RingId = tuple[int, int]
+SEAT_BYTES = 12
+
+
+def seat(author: bytes) -> bytes:
+    """Who an author is over several lives: one whose state is on disk has a number of its life behind that."""
+    return author[:SEAT_BYTES]
+
+
+def is_stored(author: bytes) -> bool:
+    """Whether this author keeps its state on disk."""
+    return len(author) > SEAT_BYTES
 
 
 class Malformed(Exception):  # noqa: N818 - it is a reason, and no error of this program
@@ -68,7 +80,11 @@ class Hello:
     knows: Era
     """The latest era that it knows somebody to have."""
     doubts: tuple[tuple[bytes, ...], ...]
-    """Other sets of holders, if it is not certain with whom it went on."""
+    """Other sets of holders' seats, if it is not certain with whom it went on."""
+    lineage: bytes
+    """Of its history."""
+    round: int
+    """In memory 0. On disk: it takes part in no earlier formation than this, in no life."""
     begun: tuple[int, int, Fingerprint] | None
     """A transfer that was cut short: its first token, the parts that have come, what the state would be with all of
     it."""
@@ -90,6 +106,15 @@ class Form:
     """Author, node, pid and life of everybody who has the state."""
     members: tuple[MemberId, ...]
     """Who was in the group when this was decided."""
+    round: int
+    """Of the hellos from which it was decided."""
+
+    @property
+    def era(self) -> Era:
+        """That begins with it."""
+        _, index, _ = self.fingerprint
+        representative, sequence = self.ring
+        return (self.round, sequence, index + 1) if self.round else (sequence, representative, index + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +135,9 @@ class Begin:
     token: int
     ring: RingId
     fingerprint: Fingerprint
+    lineage: bytes
     holders: tuple[tuple[bytes, int, int], ...]
-    doubts: tuple[tuple[bytes, ...], ...]
+    doubts: tuple[tuple[int, tuple[bytes, ...]], ...]
     sessions: bytes
     givers: tuple[MemberId, ...]
     is_same: bool
@@ -167,8 +193,29 @@ class Merged:
     items: tuple[tuple[bytes, int, bytes], ...]
 
 
-Letter = Commands | Reads | Hello | Form | Stop | Begin | Part | End | Again | Done | Merged
-_LETTERS: tuple[type[Letter], ...] = (Commands, Reads, Hello, Form, Stop, Begin, Part, End, Again, Done, Merged)
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The author has its history of this era on disk, up to this index."""
+
+    kind: ClassVar[int] = 11
+    author: bytes
+    era: Era
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lacks:
+    """The author counts as one who has the state, and has it not: it left and came back before that was decided."""
+
+    kind: ClassVar[int] = 12
+    author: bytes
+    era: Era
+
+
+Letter = Commands | Reads | Hello | Form | Stop | Begin | Part | End | Again | Done | Merged | Stored | Lacks
+_LETTERS: tuple[type[Letter], ...] = (
+    Commands, Reads, Hello, Form, Stop, Begin, Part, End, Again, Done, Merged, Stored, Lacks,
+)  # fmt: skip
 
 
 def encode(letter: Letter) -> bytes:
@@ -248,6 +295,7 @@ _BY_HINT: dict[Any, Any] = {
     tuple[bytes, ...]: _AUTHORS,
     tuple[tuple[bytes, ...], ...]: _many(_AUTHORS),
     tuple[MemberId, ...]: _many(_PAIR),
+    tuple[tuple[int, tuple[bytes, ...]], ...]: _many(_tuple_of(_is_number, _AUTHORS)),
     tuple[tuple[int, bytes], ...]: _many(_tuple_of(_is_number, _is_bytes)),
     tuple[tuple[bytes, int, bytes], ...]: _many(_tuple_of(_is_bytes, _is_number, _is_bytes)),
     tuple[tuple[bytes, int, int], ...]: _many(_tuple_of(_is_bytes, _is_number, _is_number)),

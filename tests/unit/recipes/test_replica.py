@@ -223,7 +223,7 @@ def test_who_joins_with_a_late_word_of_quorum_takes_the_ring_from_who_goes_on() 
     members = tuple(rondo.Member(node, pid) for node, pid in ids)
     came = rondo.Change(members[2], rondo.Reason.JOIN)
     replica.handle(rondo.Membership("log", members, (came,), ()), 0)
-    form = wire.Form(b"a", (1, 8), "same", ((4, 1, 9), 10, b"digest"), ((b"a", 1, 10, 1), (b"b", 2, 20, 1)), ids)
+    form = wire.Form(b"a", (1, 8), "same", ((4, 1, 9), 10, b"digest"), ((b"a", 1, 10, 1), (b"b", 2, 20, 1)), ids, 0)
     message = rondo.Message("log", members[0], wire.encode(form), rondo.Configuration.REGULAR, None)
     replica.handle(message, 0)
     assert not replica.refused

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import rondo
-from rondo.recipes.core.machine import Lost, Notice, NotReady, Outcome, Progress, Ready
+from rondo.recipes.core.formation import ABANDON_MS
+from rondo.recipes.core.machine import Look, Lost, Notice, NotReady, Outcome, Progress, Ready
 from rondo.recipes.core.replica import Replica
+from rondo.recipes.keeper import Keeper
+from rondo.recipes.store import Store
 from rondo.testing import Loopback
 from rondo.testing.loopback import LoopbackCluster
 
@@ -28,7 +32,7 @@ class Log:
         return b"%d" % len(self.entries)
 
     def gone(self, author: bytes) -> None:
-        self.entries.append(f"gone {author.decode()}")
+        self.entries.append(f"gone {author.decode(errors='replace')}")
 
     def snapshot(self) -> Iterable[bytes]:
         entries = list(self.entries)
@@ -41,7 +45,7 @@ class Log:
 class Process:
     """A replica in a process of the loopback."""
 
-    def __init__(self, world: World, cluster: LoopbackCluster, name: str) -> None:
+    def __init__(self, world: World, cluster: LoopbackCluster, name: str, store: Store | None = None) -> None:
         self.world = world
         self.name = name
         self.cluster = cluster
@@ -49,9 +53,16 @@ class Process:
         self.machine: Any = self.log if world.machine is None else world.machine()
         self.seen: dict[int, Any] = {}
         """What reads saw, if the world has a `look`."""
+        self.keeper = Keeper(store, "log") if store is not None else None
         self.replica = Replica(
-            (cluster.node_id, cluster.pid), name.encode(), self.machine, has_votes=world.loopback.has_provider
+            (cluster.node_id, cluster.pid),
+            self.keeper.author if self.keeper is not None else name.encode(),
+            self.machine,
+            has_votes=world.loopback.has_provider,
+            abandon_ms=ABANDON_MS if store is None or store.abandon else None,
         )
+        if self.keeper is not None:
+            deque(self.keeper.recover(self.replica), maxlen=0)
         self.group = cluster.cpg.join("log")
         self.notices: list[Notice] = []
         self.outcomes: dict[int, Outcome] = {}
@@ -89,18 +100,31 @@ class Process:
         self.replica.tick(self.world.now_ns)
         self.finish_turn()
 
+    def write(self) -> bool:
+        """Have on disk what the replica wants there. Whether there was anything."""
+        if self.keeper is None or not self.keeper.is_busy(self.replica):
+            return False
+        self.keeper.collect(self.replica)
+        written = self.keeper.work()
+        if written is not None:
+            self.replica.written(*written, self.world.now_ns)
+            self.finish_turn()
+        return True
+
     def finish_turn(self) -> bool:
         replica = self.replica
         did = bool(replica.outbox)
         while replica.notices:
             notice = replica.notices.popleft()
             self.notices.append(notice)
+            if isinstance(notice, Look):
+                self.reads[notice.number] = list(self.log.entries)
             if isinstance(notice, Outcome):
                 assert notice.number not in self.outcomes, "an outcome is told once"
                 self.outcomes[notice.number] = notice
                 if self.world.look is not None:
                     self.seen[notice.number] = self.world.look(self.machine)
-                if notice.number in self.reads:
+                if notice.number in self.reads and self.keeper is None:
                     self.reads[notice.number] = list(self.log.entries)
         while replica.outbox:
             self.group.mcast(replica.outbox.popleft(), rondo.Guarantee.SAFE)
@@ -145,14 +169,16 @@ class World:
         self.now_ns = 0
         self.processes: list[Process] = []
 
-    def start(self, node: int, name: str) -> Process:
-        process = Process(self, self.loopback.connect(node), name)
+    def start(self, node: int, name: str, store: Store | None = None) -> Process:
+        process = Process(self, self.loopback.connect(node), name, store)
         self.processes.append(process)
         return process
 
     def kill(self, process: Process) -> None:
         self.loopback.kill(process.cluster)
         self.processes.remove(process)
+        if process.keeper is not None:
+            process.keeper.close()
 
     def settle(self, seconds: float = 0.0) -> None:
         """Everything that is under way happens; then as much time passes, and again."""
@@ -168,5 +194,5 @@ class World:
 
     def turn(self) -> bool:
         self.loopback.settle()
-        did = [process.look_at_quorum() or process.turn() for process in self.processes]
+        did = [process.look_at_quorum() or process.turn() or process.write() for process in self.processes]
         return any(did)
