@@ -36,7 +36,7 @@ endif
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
 	digests world crowd chaos bench bench-compare bench-core forgeries fuzz kills restarts flood overload sixteen detection rates scale mutants mutations playback \
-	interrupts waiting wheels test-wheels deb test-deb man clean
+	interrupts waiting wheels newcomer docs test-wheels deb test-deb man clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -218,6 +218,19 @@ wheels: $(VENV)/.ready $(foreach python,$(WHEEL_PYTHONS),build/wheels/$(python)/
 	@$(call build-wheel,$(BIN),pure)
 	@$(foreach python,$(WHEEL_PYTHONS),$(call build-wheel,build/wheels/$(python)/bin,compiled);)
 	@ls -l build/dist | awk 'NR > 1 { print $$5, "bytes  build/dist/" $$NF }'
+
+newcomer: wheels ## the tutorial, typed block by block, in a fresh virtual environment with a wheel (needs curl)
+	@$(BIN)/pytest -q --timeout 1800 -o faulthandler_timeout=0 tests/packages/test_newcomer.py
+
+$(VENV)/.ready-docs: $(VENV)/.ready
+	@$(call install-part,$(BIN),docs)
+	@touch $@
+
+# The second command: a page that would fetch anything when it is read is an error.
+docs: $(VENV)/.ready-docs ## the documentation as a site, into build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file packaging/site/mkdocs.yml
+	@! grep --recursive --include='*.html' -E '<(script|link rel="(stylesheet|icon|preconnect)"|img|iframe)[^>]*(src|href)="(https?:)?//' build/site
+	@echo "build/site/index.html; to search in it: python3 -m http.server --directory build/site"
 
 test-wheels: wheels ## what the wheels hold; and a node of each compiled one, in a fresh virtual environment
 	@$(BIN)/pytest -q tests/packages/test_wheels.py
