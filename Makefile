@@ -36,7 +36,7 @@ endif
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
 	digests world crowd chaos bench bench-compare bench-core forgeries fuzz kills restarts flood overload sixteen detection rates scale mutants mutations playback \
-	interrupts waiting wheels test-wheels deb test-deb man clean
+	interrupts waiting wheels newcomer docs compose test-wheels deb test-deb man clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -199,31 +199,61 @@ playback: setup ## sealed traffic, an hour of it simulated and five minutes real
 	@$(BIN)/python -m tests.simulation.playback --minutes $(MINUTES)
 	@RONDO_RECORD_SECONDS=$(RECORD_SECONDS) $(BIN)/pytest -q tests/cluster/test_playback.py
 
-# The interpreters for which there are wheels with machine code: those of this list that are here, with their headers.
-WHEEL_PYTHONS ?= $(shell for p in python3.11 python3.12 python3.13; do \
-	"$$p" -c 'import os, sys, sysconfig, venv; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
-		>/dev/null 2>&1 && { echo "$$p"; }; done; true)
+# The interpreters for which there are wheels with machine code, as VERSION:PATH: of each version the first that is here with
+# its headers, be it the system's, pyenv's or uv's.
+WHEEL_PYTHONS ?= $(shell for v in 3.11 3.12 3.13; do for p in python$$v \
+	"$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v.*/bin/python3 \
+	"$${UV_PYTHON_INSTALL_DIR:-$$HOME/.local/share/uv/python}"/cpython-$$v.*/bin/python3; do \
+	"$$p" -c 'import os, sys, sysconfig, venv; sys.exit("%d.%d" % sys.version_info[:2] != sys.argv[1] or \
+		not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' $$v >/dev/null 2>&1 && { echo "$$v:$$p"; break; }; \
+	done; done; true)
+WHEEL_VERSIONS := $(foreach python,$(WHEEL_PYTHONS),$(firstword $(subst :, ,$(python))))
 
 build/wheels/%/.ready: constraints.txt $(VENV)/.ready
-	@$* -m venv build/wheels/$*
+	@$(patsubst $*:%,%,$(filter $*:%,$(WHEEL_PYTHONS))) -m venv build/wheels/$*
 	@$(call install-part,build/wheels/$*/bin,dev)
+	@touch $@
+
+$(VENV)/.ready-wheels: $(VENV)/.ready
+	@$(call install-part,$(BIN),wheels)
 	@touch $@
 
 # A directory of its own for each, as setuptools leaves what it has built in the tree.
 build-wheel = rm -rf build/lib build/bdist.*; RONDO_WHEEL=$(2) $(1)/pip wheel --quiet --disable-pip-version-check --no-deps \
 	--no-build-isolation --wheel-dir build/dist .
 
-wheels: $(VENV)/.ready $(foreach python,$(WHEEL_PYTHONS),build/wheels/$(python)/.ready) ## into build/dist: pure, and with the compiled modules for CPython 3.11 to 3.13 where here
+# auditwheel says in the tags how old a system may be: the machine code needs nothing of it but libc.
+wheels: $(VENV)/.ready-wheels $(foreach version,$(WHEEL_VERSIONS),build/wheels/$(version)/.ready) ## into build/dist: pure, and with the compiled modules for CPython 3.11 to 3.13 where here
 	@rm -rf build/dist
 	@$(call build-wheel,$(BIN),pure)
-	@$(foreach python,$(WHEEL_PYTHONS),$(call build-wheel,build/wheels/$(python)/bin,compiled);)
+	@$(foreach version,$(WHEEL_VERSIONS),$(call build-wheel,build/wheels/$(version)/bin,compiled);)
+	@for wheel in build/dist/*-linux_*.whl; do [ -e "$$wheel" ] || continue; \
+		PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir build/dist "$$wheel" >/dev/null 2>build/auditwheel.log \
+			|| { cat build/auditwheel.log >&2; exit 1; }; rm -f "$$wheel"; done
+	@$(BIN)/python packaging/runtime_constraints.py build/dev.txt > build/runtime.txt
 	@ls -l build/dist | awk 'NR > 1 { print $$5, "bytes  build/dist/" $$NF }'
+
+newcomer: wheels ## the tutorial, typed block by block, in a fresh virtual environment with a wheel (needs curl)
+	@$(BIN)/pytest -q --timeout 1800 -o faulthandler_timeout=0 tests/packages/test_newcomer.py
+
+compose: wheels ## docker-compose.yml with a real Docker: up, kill, split, heal, upgrade (root, debootstrap, Docker)
+	@mkdir -p build/compose
+	@$(BIN)/pytest -q -s --timeout 3600 -o faulthandler_timeout=0 tests/packages/test_compose.py
+
+$(VENV)/.ready-docs: $(VENV)/.ready
+	@$(call install-part,$(BIN),docs)
+	@touch $@
+
+# The second command: a page that would fetch anything when it is read is an error.
+docs: $(VENV)/.ready-docs ## the documentation as a site, into build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file packaging/site/mkdocs.yml
+	@! grep --recursive --include='*.html' -E '<(script|link rel="(stylesheet|icon|preconnect)"|img|iframe)[^>]*(src|href)="(https?:)?//' build/site
+	@echo "build/site/index.html; to search in it: python3 -m http.server --directory build/site"
 
 test-wheels: wheels ## what the wheels hold; and a node of each compiled one, in a fresh virtual environment
 	@$(BIN)/pytest -q tests/packages/test_wheels.py
 
 deb: wheels man ## into build/dist: the Debian package for this machine's Debian (needs its python3 with python3-venv)
-	@$(BIN)/python packaging/runtime_constraints.py build/dev.txt > build/runtime.txt
 	@packaging/debian/build build/dist/rondo-*-cp3$$(/usr/bin/python3 -c 'import sys; print(sys.version_info.minor)')-*.whl \
 		build/runtime.txt build/man build/dist
 	@ls -l build/dist/*.deb | awk '{ print $$5, "bytes ", $$NF }'

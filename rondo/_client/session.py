@@ -22,7 +22,7 @@ from rondo.errors import Disconnected, Exists, InvalidParameter, NotExist, TooBi
 from rondo.events import Reconnected
 from rondo.protocol import events
 from rondo.protocol.batch import decode_body
-from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Flag, Kind, decode, encode
+from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, VERSION_MIN, Flag, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, unpack
 from rondo.protocol.requests import Op
@@ -232,7 +232,7 @@ class Session(SessionState):
         _ring: list[Any] | None,
         limits: list[int],
     ) -> None:
-        if version != VERSION:
+        if not VERSION_MIN <= version <= VERSION:
             raise BusError(f"version {version}")
         is_first = self._session == 0
         is_same = session == self._session and epoch == self._epoch

@@ -23,6 +23,9 @@ from rondo.protocol.envelope import (
 )
 
 VERSION = 1
+"""The highest that this side speaks. HELLO says the client's; WELCOME says what is spoken: the lower one of the two."""
+VERSION_MIN = 1
+"""The lowest. Whoever speaks less is refused. The shapes of HELLO, WELCOME and BYE are the same in every version."""
 
 FIELDS_MAX = 1 << 20
 ELEMENTS_MAX = 64

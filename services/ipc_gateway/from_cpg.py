@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rondo.protocol import cpg_gateway as bus
-from rondo.protocol.client_gateway import VERSION, Kind, encode
+from rondo.protocol.client_gateway import Kind, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import PROTOCOL_VERSION
 from rondo.protocol.totem_reader import Again
@@ -105,7 +105,8 @@ class FromCpg:
         session.in_flight.clear()
         session.in_flight_bytes = 0
         session.resume = [self._cpg.epoch, position, settled]
-        fields = (VERSION, self.node_id, session.peer.pid, session.number, session.secret, position, taken, ring)
+        version, pid = session.version, session.peer.pid
+        fields = (version, self.node_id, pid, session.number, session.secret, position, taken, ring)
         self._outboxes.send(session, encode(Kind.WELCOME, self._cpg.epoch, *fields, [*self._limits, session.resume_ms]))
 
     def _replace(self, session: Session) -> None:
@@ -115,6 +116,7 @@ class FromCpg:
         if connection is not None:
             created = self._sessions.created(session.peer, session.name, session.flags, connection)
             if created is not None:
+                created.version = session.version
                 self._registry.attach(created, connection)
                 self._sessions.open([created])
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from rondo.protocol import cpg_gateway as bus
-from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, Flag, Kind, decode, encode
+from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, VERSION_MIN, Flag, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError
 from services.ipc_gateway import sessions
@@ -126,8 +126,9 @@ class Gateway:
     def _on_hello(self, received: Received, fields: list[Any]) -> None:
         version, flags, name, resume = fields
         connection = received.connection
-        if version != VERSION:
-            self.sessions.say_bye(connection, Code.VERSION, f"this node speaks version {VERSION}, not {version}")
+        if version < VERSION_MIN:
+            said = f"this node speaks version {VERSION_MIN} at least, not {version}"
+            self.sessions.say_bye(connection, Code.VERSION, said)
             return
         if self.registry.of_connection(connection) is not None:
             self._say_error(connection, Code.BAD_OPERATION, "this connection has a session already")
@@ -150,6 +151,7 @@ class Gateway:
         if session is not None:
             session.name = sessions.printable(name)
             session.flags = flags
+            session.version = min(version, VERSION)
             log.info("session %016x of %s: %s", session.number, sessions.who(session), begins)
             self.registry.attach(session, connection)
             self.sessions.open([session])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rondo.node.process_watch import ProcessWatch, start_time_of
+from rondo.protocol.client_gateway import VERSION
 from rondo.protocol.cpg_gateway import KIND_SHIFT
 from services.ipc_gateway.credentials import Peer
 from services.ipc_gateway.remote import remote_pid
@@ -43,6 +44,8 @@ class Session:
     """Empty as long as no client has shown it to this process."""
     name: str = ""
     flags: int = 0
+    version: int = VERSION
+    """Of the protocol, as its client speaks it."""
     connection: bytes | None = None
     is_open: bool = False
     """Between OPENED and whatever ends that."""

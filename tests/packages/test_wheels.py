@@ -35,7 +35,8 @@ def version_of(wheel: Path) -> str:
 
 
 def python_of(wheel: Path) -> str:
-    return f"python3.{version_of(wheel).removeprefix('cp3')}"
+    """Of the environment that made it."""
+    return str(ROOT / "build" / "wheels" / f"3.{version_of(wheel).removeprefix('cp3')}" / "bin" / "python")
 
 
 def test_there_is_a_pure_wheel_and_one_for_this_python() -> None:

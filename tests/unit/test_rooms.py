@@ -14,7 +14,7 @@ def test_every_room_is_named_with_its_sentence() -> None:
 def test_every_file_that_is_named_is_there() -> None:
     modules = {
         path.relative_to(rooms.ROOT)
-        for top in ("services", "rondo", "tests")
+        for top in ("services", "rondo", "tests", "packaging")
         for path in (rooms.ROOT / top).rglob("*.py")
     }
     named = set(re.findall(r"[\w/]*\w\.py\b", rooms.DOCUMENT.read_text()))

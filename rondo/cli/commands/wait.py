@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     while True:
         totem = ask_one(run_dir, "totem", timeout=max(ASK_SECONDS, min(1.0, deadline - time.monotonic())))
         if totem is not None and is_in_ring(totem) and len(totem.get("members", [])) == arguments.members:
-            print(f"the ring has {arguments.members} members: {' '.join(map(str, totem['members']))}")
+            members = "member" if arguments.members == 1 else "members"
+            print(f"the ring has {arguments.members} {members}: {' '.join(map(str, totem['members']))}")
             return 0
         # The last question has hardly any time. That nobody answers it says nothing if the one before was answered.
         seen = totem or seen

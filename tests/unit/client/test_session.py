@@ -29,8 +29,8 @@ class Node:
         self.epoch = 5
         self.n = 0
 
-    def welcome(self, session: int = 9, position: int = 0, taken: int = 0) -> None:
-        fields = (1, ME[0], ME[1], session, b"s" * 16, position, taken, None, LIMITS)
+    def welcome(self, session: int = 9, position: int = 0, taken: int = 0, version: int = 1) -> None:
+        fields = (version, ME[0], ME[1], session, b"s" * 16, position, taken, None, LIMITS)
         self.session.receive(encode(Kind.WELCOME, self.epoch, *fields))
 
     def give(self, kind: Kind, *fields: Any) -> None:
@@ -457,3 +457,30 @@ def test_a_join_or_leave_for_which_there_was_no_room_is_tried_again() -> None:
     assert node.state_of("g") is GroupState.LEAVING
     (again,) = node.requests()
     assert again[1:] == leave[1:]
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_node_may_speak_a_lower_version_than_this_client_and_another_one_after_its_upgrade(
+    version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rondo._client.session.VERSION_MIN", 2)
+    monkeypatch.setattr("rondo._client.session.VERSION", 3)
+    node = Node()
+    assert decode(node.session.hello(), FROM_CLIENT)[2][0] == 3
+    node.welcome(version=version)
+    assert node.session.is_open
+    node.session.hello()
+    node.welcome(version=5 - version)
+    assert node.session.is_open
+
+
+@pytest.mark.parametrize("version", [1, 4])
+def test_a_node_that_answers_with_a_version_that_this_client_does_not_speak_ends_the_session(
+    version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rondo._client.session.VERSION_MIN", 2)
+    monkeypatch.setattr("rondo._client.session.VERSION", 3)
+    node = Node()
+    node.welcome(version=version)
+    assert not node.session.is_open
+    assert isinstance(node.session.ended, rondo.Disconnected)

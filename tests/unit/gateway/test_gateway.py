@@ -319,3 +319,32 @@ def test_a_process_without_a_pid_here_has_a_number_of_its_own_and_ends_with_its_
     assert wires.gateway.registry.get(numbers[0]) is None
     wires.gateway.flush()
     assert wires.to_cpg[-1] == bus.Close(EPOCH, [[numbers[0], bus.CloseReason.DIED]])
+
+
+@pytest.mark.parametrize(("of_client", "spoken"), [(2, 2), (3, 3), (9, 3)])
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_the_version_that_is_spoken_is_the_highest_that_both_know(
+    of_client: int, spoken: int, is_replaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.ipc_gateway.gateway.VERSION_MIN", 2)
+    monkeypatch.setattr("services.ipc_gateway.gateway.VERSION", 3)
+    wires = Wires()
+    wires.welcome(99)
+    wires.client(b"c", Kind.HELLO, 0, of_client, 0, "x", [99, SECRET, EPOCH, 3, 2])
+    session = 99
+    if is_replaced:
+        wires.gateway.on_cpg(bus.Opened(EPOCH, [[99, 12, 0, 0, None]]))
+        session = wires.opened()[-1]
+    wires.gateway.on_cpg(bus.Opened(EPOCH, [[session, 1, 0, 0, None]]))
+    _, kind, fields = wires.to_clients[-1]
+    assert (kind, fields[0], fields[3]) == (Kind.WELCOME, spoken, session)
+
+
+def test_a_client_that_knows_no_version_that_is_high_enough_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.ipc_gateway.gateway.VERSION_MIN", 2)
+    wires = Wires()
+    wires.welcome()
+    wires.client(b"c", Kind.HELLO, 0, 1, 0, "x", None)
+    said = "this node speaks version 2 at least, not 1"
+    assert wires.to_clients == [(b"c", Kind.BYE, [Code.VERSION, said])]
+    assert wires.opened() == []

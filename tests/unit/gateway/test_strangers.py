@@ -12,7 +12,7 @@ import pytest
 
 import rondo
 from rondo.ipc import zmtp
-from rondo.protocol.client_gateway import VERSION, Kind, encode
+from rondo.protocol.client_gateway import VERSION, VERSION_MIN, Kind, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.cpg_gateway import CloseReason
 from services.ipc_gateway.session_registry import SESSIONS_PER_PROCESS_MAX
@@ -49,8 +49,9 @@ def test_every_half_of_a_hello_is_an_error_and_nothing_more(loopback: Loopback, 
             assert raw.receive()[0] == Kind.ERROR
         raw.requests([1, 1, b"g"])
         assert raw.receive()[1][0] == Code.BAD_HANDLE
-        raw.socket.send(encode(Kind.HELLO, 0, VERSION + 1, 0, "newer", None))
-        assert raw.receive() == (Kind.BYE, [Code.VERSION, f"this node speaks version {VERSION}, not {VERSION + 1}"])
+        raw.socket.send(encode(Kind.HELLO, 0, VERSION_MIN - 1, 0, "older", None))
+        said = f"this node speaks version {VERSION_MIN} at least, not {VERSION_MIN - 1}"
+        assert raw.receive() == (Kind.BYE, [Code.VERSION, said])
         raw.hello()
     assert "Traceback" not in gateway.log.read_text()
 
