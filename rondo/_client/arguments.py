@@ -28,6 +28,11 @@ def check_seconds(timeout: float | None, name: str = "timeout") -> None:
         raise InvalidParameter(f"{name}: a number of seconds, or None for ever; not {timeout!r}")
 
 
+def no_time(timeout: float) -> str:
+    """What is said of a connection for which there is no time."""
+    return f"timeout: {timeout!r} seconds leave no time to connect"
+
+
 def guarantee_of(guarantee: int) -> Guarantee:
     """A guarantee; its number (cpg_guarantee_t) is as good. Raises InvalidParameter."""
     found = _GUARANTEES.get(guarantee) if type(guarantee) is int or isinstance(guarantee, Guarantee) else None

@@ -10,7 +10,8 @@ Everything here may be used from several threads. The events of one group are ta
 taking the next one acknowledges the one before; a second one that waits for them gets `Busy`. A process that forks must
 connect anew in the child. An exception out of a signal handler may end any call: the connection goes on, an event that
 the call did not return is given by the next one, and a message whose `mcast` did not return was sent once or not at
-all. A signal handler may itself make calls; where it has interrupted one that is just changing something they raise
+all. One that comes up before `close` has begun leaves the connection open; from then on nothing keeps it from being
+closed. A signal handler may itself make calls; where it has interrupted one that is just changing something they raise
 `Interrupted`, `close` excepted.
 """
 
@@ -20,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from rondo._client import batches, descriptors
-from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, refuse_green_threads
+from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, no_time, refuse_green_threads
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg import Cfg
 from rondo._client.control import Cmap, Control, NodeInfo, Quorum, nodes_of
@@ -79,10 +80,6 @@ class Request(batches.Request):
         if self.error is not None:
             raise self.error
         return self
-
-    def __repr__(self) -> str:
-        state = self.error or ("ordered" if self.is_done else "accepted" if self.is_accepted else "queued")
-        return f"<rondo.Request {self.number}: {state}>"
 
 
 class Group:
@@ -360,8 +357,14 @@ class Cluster:
     def close(self) -> None:
         """End the connection: this process leaves all its groups. Returns within a second. In a process that was forked
         off after the connection was made there is nothing to close, and nothing happens."""
-        self._control.close()
-        self._link.close()
+        link = self._link
+        try:
+            self._control.close()
+        finally:
+            # An exception of a signal handler may end this anywhere: from here on the worker goes on with it.
+            link.is_closing = link.was_closed = True
+            link.wakeup.set()
+            link.close()
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "connected" if self.is_connected else "not connected"
@@ -381,6 +384,8 @@ def connect_to(endpoint: Endpoint, name: str, timeout: float | None, session_tim
     refuse_green_threads()
     deadline_s = deadline_of(timeout)
     check_seconds(session_timeout, "session_timeout")
+    if timeout is not None and timeout <= 0:
+        raise Timeout(no_time(timeout))
     handle = Handle()
     link = Link(endpoint, name, Request, handle, None if session_timeout is None else session_timeout * 1000)
     session, cluster = link.session, None

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 from rondo._client import descriptors
 from rondo._client.batches import RequestFactory
-from rondo._client.descriptors import Wakeup, poll
+from rondo._client.descriptors import POLL_S_MAX, Wakeup, poll
 from rondo._client.dialling import dial
 from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group
@@ -42,9 +42,6 @@ CLOSE_S = 0.9
 """How long `close` waits at most."""
 LOCK_S = 0.2
 """How long `close` waits for the lock while the interpreter ends: another thread may have stopped for good with it."""
-WAIT_S_MAX = 3600.0
-"""Of one system call, which takes no time-out of months; whoever waits longer waits again."""
-
 T = TypeVar("T")
 
 
@@ -113,10 +110,9 @@ class Link:
         self.forks = descriptors.forks
         self._handle = HandleRef(handle, methodcaller("set"))
         self._handle.set = self.wakeup.set
-        self._was_closed = False
+        self.was_closed = False
         """By the application."""
         self._warning = weakref.ref(handle, self.warn_unclosed)
-        self.dealer.send(self.session.hello())
         descriptors.inherit(self)
         self.worker = Worker(self)
         self.worker.start()
@@ -231,7 +227,7 @@ class Link:
                                 self._receive()
                             is_true = bool(condition())
                             if not is_true and deadline_s is not None:
-                                remaining_s = min(WAIT_S_MAX, deadline_s - time.monotonic())
+                                remaining_s = min(POLL_S_MAX, deadline_s - time.monotonic())
                             may_lead = self._may_lead(me)
                             is_late = remaining_s is not None and remaining_s <= 0 and (looked or not may_lead)
                             if is_true or is_late:
@@ -364,7 +360,7 @@ class Link:
         a second, whatever the node does."""
         if self.forks != descriptors.forks or self.is_over:
             return  # in a child process there is nothing left to close
-        self.is_closing = self._was_closed = True
+        self.is_closing = self.was_closed = True
         self.wakeup.set()
         me = threading.get_ident()
         if me in (self.holder, self.worker.ident):
@@ -413,7 +409,7 @@ class Link:
     def warn_unclosed(self, _handle: "weakref.ref[Handle]") -> None:
         """Say so. Called by the garbage collector, anywhere; the worker closes the connection even if this is
         interrupted."""
-        if self.is_over or self._was_closed or self.forks != descriptors.forks:
+        if self.is_over or self.was_closed or self.forks != descriptors.forks:
             return
         warnings.warn(f"unclosed connection to {self.endpoint.url}", ResourceWarning, stacklevel=2)
 

@@ -59,6 +59,11 @@ class Session(SessionState):
             Kind.SLOW: self._on_slow,
         }
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a gateway has welcomed it."""
+        return self._session != 0
+
     # -- the connection ------------------------------------------------------------------------------------------
 
     def hello(self) -> bytes:

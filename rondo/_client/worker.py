@@ -71,6 +71,7 @@ class Worker:
         self.ident = _thread.get_ident()
         link = self._link
         try:
+            link.run(self._begin)
             ready: list[int] = []
             while link.run(self._turn, ready):
                 ready = poll(self._timeout_s, *self._polled)
@@ -78,6 +79,13 @@ class Worker:
         finally:
             link.run(self._end)
             self._forget_arrival()
+
+    def _begin(self) -> None:
+        """Say hello. Not before the thread runs: the gateway would keep a session for which nobody says goodbye, if an
+        exception ended the making of the link in between."""
+        link = self._link
+        if not link.must_renew:
+            link.dealer.send(link.session.hello())
 
     def _turn(self, ready: list[int]) -> bool:
         """Do what is due, and find out for how long to sleep. False if all is over. Under `lock`."""
@@ -159,6 +167,9 @@ class Worker:
         """An exception has ended a call half-way: what was read or written then is not known."""
         link = self._link
         link.inbox.clear()
+        if not link.session.is_known:
+            # The gateway may have made one already, and what told us is lost.
+            link.dealer.send(link.session.bye())
         link.dealer.renew()
         link.dealer.send(link.session.hello())
         link.must_renew = False

@@ -22,7 +22,7 @@ from typing import Any
 
 from rondo._client import batches
 from rondo._client.aio_link import Link
-from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, refuse_green_threads
+from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, no_time, refuse_green_threads
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg_aio import Cfg
 from rondo._client.connect import client_name
@@ -46,6 +46,7 @@ class Request(batches.Request):
     """A message on its way. `number` is what events and `UnknownOutcome` name it by once it is accepted."""
 
     __slots__ = ()
+    shown_as = "rondo.aio.Request"
 
     async def accepted(self, timeout: float | None = None) -> "Request":
         """Wait until the executive has taken it. Raises Timeout, or the error with which it failed."""
@@ -81,6 +82,9 @@ class Group:
         self._link = link
         self._handle = handle
         self._group = group
+
+    def __repr__(self) -> str:
+        return f"<rondo.aio.Group {self.name!r}: {len(self.members)} members>"
 
     @property
     def name(self) -> str:
@@ -260,6 +264,10 @@ class Cluster:
         """Whether the connection was closed, or is lost for good."""
         return self._link.is_closed or self._link.session.ended is not None
 
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "connected" if self.is_connected else "not connected"
+        return f"<rondo.aio.Cluster {self._link.endpoint.url}: {state}>"
+
     async def close(self) -> None:
         """End the connection: this process leaves all its groups. Returns within a second; cancelled, it closes at
         once, without waiting for the node's answer."""
@@ -297,6 +305,8 @@ class connect:  # noqa: N801 - used like a function
         return self._connect().__await__()
 
     async def _connect(self) -> Cluster:
+        if self._timeout is not None and self._timeout <= 0:
+            raise Timeout(no_time(self._timeout))
         handle = Handle()
         link = Link(self._endpoint, client_name(), Request, handle, self._lost_after_ms)
         session = link.session
