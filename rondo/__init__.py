@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from rondo import aio, cmap, quorum, sam
     from rondo._client.cfg import ShutdownRequest
     from rondo._client.connect import connect
-    from rondo._client.connection import Cluster, Group, Request
+    from rondo._client.connection import Cluster, Group
+    from rondo._client.outcome import Request
     from rondo.errors import (
         AccessDenied,
         BadFlags,
@@ -160,7 +161,8 @@ _PLACES = {
     "connect": "rondo._client.connect",
     "ShutdownRequest": "rondo._client.cfg",
     "Guarantee": "rondo.protocol.requests",
-    **dict.fromkeys(("Cluster", "Group", "Request"), "rondo._client.connection"),
+    **dict.fromkeys(("Cluster", "Group"), "rondo._client.connection"),
+    "Request": "rondo._client.outcome",
     **dict.fromkeys(_EVENTS, "rondo.events"),
 }
 

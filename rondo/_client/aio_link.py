@@ -8,6 +8,7 @@ from collections.abc import Callable
 from operator import methodcaller
 
 from rondo._client import descriptors
+from rondo._client.arguments import DEFAULT_TIMEOUT_S, Default, seconds_of
 from rondo._client.arrival import ARRIVALS
 from rondo._client.batches import RequestFactory
 from rondo._client.descriptors import Wakeup
@@ -42,6 +43,7 @@ class Link:
         request_factory: RequestFactory,
         handle: Handle,
         lost_after_ms: float | None,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
     ) -> None:
         """Raises InvalidParameter, AccessDenied."""
         self.endpoint = endpoint
@@ -55,6 +57,7 @@ class Link:
         self._handle.set = self._wakeup.set
         self._warning = weakref.ref(handle, self.warn_unclosed)
         self._lost_after_ms = lost_after_ms
+        self._timeout_s = timeout_s
         self._path = ipc_path(endpoint.url)
         self._waiting: set[asyncio.Future[None]] = set()
         self._takers: set[Group] = set()
@@ -82,6 +85,10 @@ class Link:
             raise BadHandle("this connection belongs to the parent process; after a fork, connect anew")
         if asyncio.get_running_loop() is not self._loop:
             raise BadHandle("this connection belongs to another event loop; connect in the one that uses it")
+
+    def seconds_of(self, timeout: float | Default | None) -> float | None:
+        """How long a call waits. Raises InvalidParameter."""
+        return seconds_of(timeout, self._timeout_s)
 
     # -- waiting -------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from rondo._client.arguments import DEFAULT_TIMEOUT_S
 from rondo._client.connection import CONNECT_TIMEOUT_S, Cluster, connect_to
 from rondo._client.endpoint import endpoint_of
 
@@ -19,6 +20,7 @@ def connect(
     key_file: str | os.PathLike[str] | None = None,
     server_key: str | None = None,
     session_timeout: float | None = None,
+    default_timeout: float | None = DEFAULT_TIMEOUT_S,
 ) -> Cluster:
     """Connect to the node that runs on this machine, or to one on another host.
 
@@ -36,7 +38,11 @@ def connect(
     when the node is stopped in order or leaves its ring, and otherwise after `session_timeout` seconds; None: when the
     node gives up the session, after 10 s (3 s from another host).
 
+    `default_timeout`: so many seconds do calls of this connection wait that are given no `timeout`, as `join`, `leave`,
+    `ordered`; None: for ever.
+
     Raises Timeout if there is no node, AccessDenied if it does not let this user or key in, NoResources if there are
     too many sessions, InvalidParameter for what is no endpoint or no key.
     """
-    return connect_to(endpoint_of(endpoint, key_file, server_key), client_name(), timeout, session_timeout)
+    where = endpoint_of(endpoint, key_file, server_key)
+    return connect_to(where, client_name(), timeout, session_timeout, default_timeout)

@@ -28,6 +28,7 @@ from operator import methodcaller
 from typing import Any, TypeVar
 
 from rondo._client import descriptors
+from rondo._client.arguments import DEFAULT_TIMEOUT_S, Default, deadline_of, seconds_of
 from rondo._client.batches import RequestFactory
 from rondo._client.descriptors import POLL_S_MAX, Wakeup, poll
 from rondo._client.dialling import dial
@@ -70,13 +71,15 @@ class Link:
         request_factory: RequestFactory,
         handle: Handle,
         lost_after_ms: float | None = None,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
     ) -> None:
         """`lost_after_ms`: when the groups are told that the node is lost; None: when it gives up the session.
-        Raises InvalidParameter, AccessDenied."""
+        `timeout_s`: of calls that are given none. Raises InvalidParameter, AccessDenied."""
         self.endpoint = endpoint
         self.dealer: Dealer = dial(endpoint)
         self.session = Session(client_name, request_factory, self, why_denied=endpoint.denied)
         self.lost_after_ms = lost_after_ms
+        self.timeout_s = timeout_s
         self.lock = threading.Lock()
         self.holder = 0
         """The thread that has the lock."""
@@ -123,6 +126,10 @@ class Link:
         """Raise BadHandle in a process that was forked off after the connection was made: it has no thread here."""
         if self.forks != descriptors.forks:
             raise BadHandle("this connection belongs to the parent process; after a fork, call rondo.connect() anew")
+
+    def deadline_of(self, timeout: float | Default | None) -> float | None:
+        """When that time-out of a call is over, by time.monotonic(). Raises InvalidParameter."""
+        return deadline_of(seconds_of(timeout, self.timeout_s))
 
     def run(self, operation: Callable[..., T], *arguments: Any, check: Callable[..., object] | None = None) -> T:
         """Do something with the session. What it raises leaves the session to be mended, so errors that are nobody's

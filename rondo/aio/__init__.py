@@ -10,7 +10,7 @@
 Everything runs in the event loop in which the connection was made; nothing here is for other threads. The events of one
 group are taken by one task at a time; a second one that waits for them gets `Busy`. Messages that are sent in one turn
 of the loop travel together. An `async for` that is left by `break` acknowledges its last event a
-moment later, when the loop gets to close the iterator.
+moment later, when the loop gets to close the iterator. Calls wait for `default_timeout` at most, as those of `rondo`.
 """
 
 import asyncio
@@ -22,7 +22,17 @@ from typing import Any
 
 from rondo._client import batches
 from rondo._client.aio_link import Link
-from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, no_time, refuse_green_threads
+from rondo._client.arguments import (
+    DEFAULT,
+    DEFAULT_TIMEOUT_S,
+    Default,
+    bytes_of,
+    check_seconds,
+    deadline_of,
+    guarantee_of,
+    no_time,
+    refuse_green_threads,
+)
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg_aio import Cfg
 from rondo._client.connect import client_name
@@ -48,11 +58,11 @@ class Request(batches.Request):
     __slots__ = ()
     shown_as = "rondo.aio.Request"
 
-    async def accepted(self, timeout: float | None = None) -> "Request":
+    async def accepted(self, timeout: float | Default | None = DEFAULT) -> "Request":
         """Wait until the executive has taken it. Raises Timeout, or the error with which it failed."""
         return await self._wait(lambda: self.is_accepted or self.is_done, timeout, "accepted")
 
-    async def ordered(self, timeout: float | None = None) -> "Request":
+    async def ordered(self, timeout: float | Default | None = DEFAULT) -> "Request":
         """Wait until it has its place in the order. Raises Timeout, or the error with which it failed."""
         return await self._wait(lambda: self.is_done, timeout, "ordered")
 
@@ -64,12 +74,12 @@ class Request(batches.Request):
         link.notify()
         return cancelled
 
-    async def _wait(self, condition: Any, timeout: float | None, what: str) -> "Request":
+    async def _wait(self, condition: Any, timeout: float | Default | None, what: str) -> "Request":
         link: Link = self._batch.owner
         link.check_process()
-        check_seconds(timeout)
+        timeout_s = link.seconds_of(timeout)
         if not condition():
-            await link.wait_for_order(condition, timeout, f"request {self.number} was not {what} in time")
+            await link.wait_for_order(condition, timeout_s, f"request {self.number} was not {what} in time")
         if self.error is not None:
             raise self.error
         return self
@@ -92,6 +102,12 @@ class Group:
         return self._group.name
 
     @property
+    def me(self) -> Member:
+        """This process as a member. It may be another one after `Reconnected`."""
+        session = self._link.session
+        return Member(session.node_id, session.pid)
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """Who is in the group as of the last event taken, sorted (before that: as this process joined)."""
         return self._group.members
@@ -100,7 +116,7 @@ class Group:
         self,
         data: bytes,
         guarantee: Guarantee = Guarantee.AGREED,
-        timeout: float | None = None,
+        timeout: float | Default | None = DEFAULT,
         *,
         deadline: float | None = None,
     ) -> Request:
@@ -111,18 +127,17 @@ class Group:
             guarantee = guarantee_of(guarantee)
         if type(data) is not bytes:
             data = bytes_of(data)
-        if timeout is not None:
-            check_seconds(timeout)
+        timeout_s = link.seconds_of(timeout)
         deadline_s = None if deadline is None else deadline_of(deadline, "deadline")
         request = link.session.mcast(self._group, guarantee, data, deadline_s)
         if request is None:
-            request = await self._mcast_when_there_is_room(data, guarantee, timeout, deadline_s)
+            request = await self._mcast_when_there_is_room(data, guarantee, timeout_s, deadline_s)
         link.wake()
         assert isinstance(request, Request)
         return request
 
     async def _mcast_when_there_is_room(
-        self, data: bytes, guarantee: Guarantee, timeout: float | None, deadline_s: float | None
+        self, data: bytes, guarantee: Guarantee, timeout_s: float | None, deadline_s: float | None
     ) -> batches.Request:
         request: list[batches.Request | None] = [None]
 
@@ -131,7 +146,7 @@ class Group:
             return request[0] is not None
 
         try:
-            await self._link.wait(tried, timeout, "")
+            await self._link.wait(tried, timeout_s, "")
         except Timeout:
             raise TryAgain("there is no room for more messages on their way; wait for some to be accepted") from None
         assert request[0] is not None
@@ -166,17 +181,17 @@ class Group:
                 link.session.handled(group)
                 link.taken()
 
-    async def leave(self, timeout: float | None = None) -> None:
+    async def leave(self, timeout: float | Default | None = DEFAULT) -> None:
         """Leave the group; returns when this process is out."""
         link, group = self._link, self._group
         link.check_process()
-        check_seconds(timeout)
+        timeout_s = link.seconds_of(timeout)
         if group.state is not GroupState.LEAVING:  # one that was cancelled is waited for again
             link.session.leave(group)
             link.wake()
         out = (GroupState.LEFT,)
         what = f"group {group.name!r} could not be left in time"
-        await link.wait_for_order(lambda: group.state in out or group.ended is not None, timeout, what)
+        await link.wait_for_order(lambda: group.state in out or group.ended is not None, timeout_s, what)
 
 
 class Cpg:
@@ -186,15 +201,15 @@ class Cpg:
         self._link = link
         self._handle = handle
 
-    async def join(self, name: str, timeout: float | None = None) -> Group:
+    async def join(self, name: str, timeout: float | Default | None = DEFAULT) -> Group:
         """Become a member of group `name`; see `rondo.Cpg.join`."""
         link, session = self._link, self._link.session
         link.check_process()
-        check_seconds(timeout)
-        deadline_s = deadline_of(timeout)
+        timeout_s = link.seconds_of(timeout)
+        deadline_s = deadline_of(timeout_s)
         what = f"group {name!r} could not be joined in time"
         if session.is_being_left(name):
-            await link.wait_for_order(lambda: not session.is_being_left(name), timeout, what)
+            await link.wait_for_order(lambda: not session.is_being_left(name), timeout_s, what)
         group = session.join(name)
         link.wake()
         try:
@@ -211,14 +226,14 @@ class Cpg:
             raise
         return Group(link, self._handle, group)
 
-    async def groups(self, timeout: float | None = None) -> list[dict[str, Any]]:
+    async def groups(self, timeout: float | Default | None = DEFAULT) -> list[dict[str, Any]]:
         """All groups of the ring and their members."""
         link = self._link
         link.check_process()
-        check_seconds(timeout)
+        timeout_s = link.seconds_of(timeout)
         request = link.session.query_groups()
         link.wake()
-        await link.wait(lambda: request.is_done, timeout, "the node did not answer in time")
+        await link.wait(lambda: request.is_done, timeout_s, "the node did not answer in time")
         if request.error is not None:
             raise request.error
         return groups_of(request.result)
@@ -292,12 +307,15 @@ class connect:  # noqa: N801 - used like a function
         key_file: str | os.PathLike[str] | None = None,
         server_key: str | None = None,
         session_timeout: float | None = None,
+        default_timeout: float | None = DEFAULT_TIMEOUT_S,
     ) -> None:
         refuse_green_threads()
         self._endpoint = endpoint_of(endpoint, key_file, server_key)
         check_seconds(timeout)
         check_seconds(session_timeout, "session_timeout")
+        check_seconds(default_timeout, "default_timeout")
         self._timeout = timeout
+        self._default_timeout = default_timeout
         self._lost_after_ms = None if session_timeout is None else session_timeout * 1000
         self._cluster: Cluster | None = None
 
@@ -308,7 +326,7 @@ class connect:  # noqa: N801 - used like a function
         if self._timeout is not None and self._timeout <= 0:
             raise Timeout(no_time(self._timeout))
         handle = Handle()
-        link = Link(self._endpoint, client_name(), Request, handle, self._lost_after_ms)
+        link = Link(self._endpoint, client_name(), Request, handle, self._lost_after_ms, self._default_timeout)
         session = link.session
         try:
             no_answer = self._endpoint.no_answer

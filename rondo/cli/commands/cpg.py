@@ -204,12 +204,12 @@ def _send_lines(group: rondo.Group, guarantee: rondo.Guarantee, ahead: Ahead, fa
             requests = [request for request in requests if not request.is_done]
             for line in lines:
                 ahead.sending(line)
-                requests.append(group.mcast(line, guarantee))
+                requests.append(group.mcast(line, guarantee, timeout=None))
         if rest:
-            requests.append(group.mcast(rest, guarantee))
+            requests.append(group.mcast(rest, guarantee, timeout=None))
         for request in requests:
             with contextlib.suppress(rondo.Disconnected):
-                request.ordered()
+                request.ordered(timeout=None)
     except rondo.NotExist:
         return  # interrupted: the group was left already
     except rondo.Error as error:
