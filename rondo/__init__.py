@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from rondo.events import (
         Change,
         Configuration,
+        ConnectionChange,
+        ConnectionEvent,
+        ConnectionState,
         Event,
         Member,
         Membership,
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
         Resumed,
         Ring,
         RingChange,
+        SlowConsumer,
         Suspended,
         UnknownOutcome,
     )
@@ -90,6 +94,9 @@ __all__ = [
     "Change",
     "Cluster",
     "Configuration",
+    "ConnectionChange",
+    "ConnectionEvent",
+    "ConnectionState",
     "ContextNotFound",
     "Disconnected",
     "Error",
@@ -124,6 +131,7 @@ __all__ = [
     "RingChange",
     "SecurityError",
     "ShutdownRequest",
+    "SlowConsumer",
     "Suspended",
     "Timeout",
     "TooBig",
@@ -141,6 +149,9 @@ __all__ = [
 _EVENTS = (
     "Change",
     "Configuration",
+    "ConnectionChange",
+    "ConnectionEvent",
+    "ConnectionState",
     "Event",
     "Member",
     "Membership",
@@ -150,6 +161,7 @@ _EVENTS = (
     "Resumed",
     "Ring",
     "RingChange",
+    "SlowConsumer",
     "Suspended",
     "UnknownOutcome",
 )

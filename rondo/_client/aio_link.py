@@ -16,7 +16,9 @@ from rondo._client.dialling import dial
 from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group
 from rondo._client.link import Handle, HandleRef
+from rondo._client.listeners import LoopListeners
 from rondo._client.session import Session
+from rondo._client.state import CLOSED
 from rondo._client.worker import (
     ACK_BYTES,
     ACK_DELAY_MS,
@@ -52,6 +54,8 @@ class Link:
         self.is_closed = False
         self._forks = descriptors.forks
         self._loop = asyncio.get_running_loop()
+        self.listeners = LoopListeners(endpoint.url, self._loop)
+        self.session.tell_owner = self.listeners.put
         self._wakeup = Wakeup()
         self._handle = HandleRef(handle, methodcaller("set"))
         self._handle.set = self._wakeup.set
@@ -314,7 +318,7 @@ class Link:
         self.is_closed = True
         if self.session.ended is None and self._dealer.is_connected:
             self._dealer.send(self.session.bye())
-        self.session.end(Disconnected("the connection was closed"))
+        self.session.end(Disconnected(CLOSED))
         self._is_here()
         for timer in (self._ack_timer, self._deadline_timer):
             if timer is not None:

@@ -43,10 +43,11 @@ from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group as GroupOfSession
 from rondo._client.groups import GroupState
 from rondo._client.link import Handle, Link, raise_on_top
+from rondo._client.listeners import Listener
 from rondo._client.outcome import Request
 from rondo._client.session import groups_of
 from rondo.errors import Timeout, TryAgain
-from rondo.events import Event, Member
+from rondo.events import ConnectionState, Event, Member
 from rondo.protocol.control_gateway import Op
 from rondo.protocol.requests import Guarantee
 
@@ -192,6 +193,15 @@ class Group:
             except Timeout:
                 return None
 
+    def fileno(self) -> int:
+        """A descriptor for `select`, `poll` and event loops: readable while `poll(0)` may give something.
+
+        Nothing is to be read from it: `poll(0)` until that gives None. May be readable for once although there is
+        nothing. It lives as long as the group.
+        """
+        self._link.check_process()
+        return self._link.run(self._link.watch, self._group)
+
     def __iter__(self) -> Iterator[Event]:
         """Events, until the group is left. Leaving the loop acknowledges the last one."""
         link, group = self._link, self._group
@@ -331,6 +341,22 @@ class Cluster:
         """Whether the connection was closed, or is lost for good."""
         return self._link.is_closing or self._link.session.ended is not None
 
+    @property
+    def state(self) -> ConnectionState:
+        """How the connection stands, as its groups were told; lost for good if `is_closed`."""
+        return self._link.session.state
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener` with every `ConnectionChange` and `SlowConsumer` from now on, in their order, in a thread for
+        that. It may use the connection; while it takes its time the other listeners wait. One that refers to the
+        connection keeps it from being closed when it is forgotten. Raises InvalidParameter."""
+        self._link.check_process()
+        self._link.listeners.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Call it no more; if it is none nothing happens."""
+        self._link.listeners.remove(listener)
+
     def close(self) -> None:
         """End the connection: this process leaves all its groups. Returns within a second. In a process that was forked
         off after the connection was made there is nothing to close, and nothing happens."""
@@ -344,7 +370,7 @@ class Cluster:
             link.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else "connected" if self.is_connected else "not connected"
+        state = "closed" if self.is_closed else self.state
         return f"<rondo.Cluster {self._link.endpoint.url}: {state}>"
 
     def __enter__(self) -> "Cluster":

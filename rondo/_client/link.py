@@ -34,7 +34,9 @@ from rondo._client.descriptors import POLL_S_MAX, Wakeup, poll
 from rondo._client.dialling import dial
 from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group
+from rondo._client.listeners import ThreadListeners
 from rondo._client.session import Session
+from rondo._client.state import CLOSED
 from rondo._client.worker import ACK_BYTES, Worker
 from rondo.errors import BadHandle, Busy, Disconnected, Interrupted, Timeout
 from rondo.ipc.dealer import Dealer
@@ -78,6 +80,8 @@ class Link:
         self.endpoint = endpoint
         self.dealer: Dealer = dial(endpoint)
         self.session = Session(client_name, request_factory, self, why_denied=endpoint.denied)
+        self.listeners = ThreadListeners(endpoint.url)
+        self.session.tell_owner = self.listeners.put
         self.lost_after_ms = lost_after_ms
         self.timeout_s = timeout_s
         self.lock = threading.Lock()
@@ -105,6 +109,8 @@ class Link:
         """So it was since the worker looked last."""
         self.reads = True
         """The worker polls the socket."""
+        self.watched: list[Group] = []
+        """Groups of which the application polls a descriptor."""
         self.waiters: list[Any] = []
         """Locks that other threads of the application wait for."""
         self.is_closing = False
@@ -210,6 +216,8 @@ class Link:
             self.waiters.clear()
         if self.leader is not None and self.leader != self.holder:
             self.interrupt.set()
+        for group in self.watched:
+            group.ring()
 
     # -- threads of the application that wait --------------------------------------------------------------------
 
@@ -354,11 +362,23 @@ class Link:
     def _fill(self, group: Group) -> bool:
         session = self.session
         found = session.fill(group)
+        if not found:
+            group.silence()
         if session.ack_bytes >= ACK_BYTES:
             self.wake()
         elif self.is_deep and session.ack_bytes:
             self.rouse()
         return found
+
+    def watch(self, group: Group) -> int:
+        """A descriptor that is readable while there are events of that group. Under `lock`."""
+        if group.bell is None:
+            group.bell = Wakeup()
+        if group not in self.watched:
+            self.watched = [*(each for each in self.watched if not each.is_over), group]
+        group.ring()
+        self.rouse()
+        return group.bell.fileno()
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -390,7 +410,7 @@ class Link:
             if self.session.is_open and not self.must_renew and not self.is_torn:
                 self.send(acknowledge=True, everything=True)
             self.dealer.send(self.session.bye())
-            self.session.end(Disconnected("the connection was closed"))
+            self.session.end(Disconnected(CLOSED))
             self.is_over = True
             self.release()
         finally:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rondo._client.arrival import ARRIVALS
 from rondo._client.descriptors import poll
+from rondo._client.state import CLOSED
 from rondo.errors import Disconnected
 from rondo.ipc.endpoints import ipc_path
 
@@ -74,11 +75,13 @@ class Worker:
             link.run(self._begin)
             ready: list[int] = []
             while link.run(self._turn, ready):
+                link.listeners.flush()
                 ready = poll(self._timeout_s, *self._polled)
             self._say_bye()
         finally:
             link.run(self._end)
             self._forget_arrival()
+            link.listeners.flush(is_over=True)
 
     def _begin(self) -> None:
         """Say hello. Not before the thread runs: the gateway would keep a session for which nobody says goodbye, if an
@@ -125,6 +128,7 @@ class Worker:
         """What to poll, and how long."""
         link, dealer, session = self._link, self._link.dealer, self._link.session
         led = session.is_open and (link.leader is not None or link.was_led) and not dealer.is_blocked
+        led = led and not link.watched  # who polls a descriptor wants it to be read although nobody waits
         still_led = link.leader is not None
         link.was_led = still_led
         self._led_ms = min(2 * self._led_ms, 2 * LED_MS_MAX) if led and idle else ACK_DELAY_MS
@@ -295,7 +299,7 @@ class Worker:
 
     def _end(self) -> None:
         link = self._link
-        link.session.end(Disconnected("the connection was closed"))
+        link.session.end(Disconnected(CLOSED))
         link.is_over = True
         link.is_sleeping = False
         link.notify()

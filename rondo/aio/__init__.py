@@ -43,9 +43,10 @@ from rondo._client.endpoint import endpoint_of
 from rondo._client.groups import Group as GroupOfSession
 from rondo._client.groups import GroupState
 from rondo._client.link import Handle
+from rondo._client.listeners import Listener
 from rondo._client.session import groups_of
 from rondo.errors import Timeout, TryAgain
-from rondo.events import Event, Member
+from rondo.events import ConnectionState, Event, Member
 from rondo.protocol.requests import Guarantee
 from rondo.sam import aio as sam
 
@@ -279,8 +280,23 @@ class Cluster:
         """Whether the connection was closed, or is lost for good."""
         return self._link.is_closed or self._link.session.ended is not None
 
+    @property
+    def state(self) -> ConnectionState:
+        """How the connection stands, as its groups were told; lost for good if `is_closed`."""
+        return self._link.session.state
+
+    def add_listener(self, listener: Listener) -> None:
+        """Have the loop call `listener` with every `ConnectionChange` and `SlowConsumer` from now on, in their order.
+        It is a function, not a coroutine. Raises InvalidParameter."""
+        self._link.check_process()
+        self._link.listeners.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Call it no more; if it is none nothing happens."""
+        self._link.listeners.remove(listener)
+
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else "connected" if self.is_connected else "not connected"
+        state = "closed" if self.is_closed else self.state
         return f"<rondo.aio.Cluster {self._link.endpoint.url}: {state}>"
 
     async def close(self) -> None:

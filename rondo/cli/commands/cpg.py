@@ -261,6 +261,8 @@ def _as_json(event: rondo.Event | rondo.quorum.Quorate, group: str) -> dict[str,
             return {"event": "reconnected"}
         case rondo.UnknownOutcome():
             return {"event": "unknown_outcome", "requests": list(event.requests)}
+        case rondo.SlowConsumer():
+            return {"event": "slow_consumer", "held_bytes": event.held_bytes, "cut_bytes": event.cut_bytes}
 
 
 def _show_text(event: rondo.Event | rondo.quorum.Quorate, group: str) -> str:
@@ -290,6 +292,8 @@ def _show_text(event: rondo.Event | rondo.quorum.Quorate, group: str) -> str:
             return "* reconnected"
         case rondo.UnknownOutcome():
             return f"* outcome unknown: requests {' '.join(map(str, event.requests))}"
+        case rondo.SlowConsumer():
+            return f"* too slow: {event.held_bytes} bytes wait; with more than {event.cut_bytes} this ends"
 
 
 def _member(member: rondo.Member) -> dict[str, int]:
