@@ -397,15 +397,20 @@ def connect_to(
     if timeout is not None and timeout <= 0:
         raise Timeout(no_time(timeout))
     handle = Handle()
+    link = cluster = None
     lost_after_ms = None if session_timeout is None else session_timeout * 1000
-    link = Link(endpoint, name, Request, handle, lost_after_ms, default_timeout)
-    session, cluster = link.session, None
     try:
+        link = Link(endpoint, name, Request, handle, lost_after_ms, default_timeout)
+        session = link.session
         link.wait(lambda: session.is_open or session.ended is not None, deadline_s, endpoint.no_answer)
         if session.ended is not None:
             raise session.ended
         cluster = Cluster(link, handle)
     finally:
         if cluster is None:
-            link.close()
+            # The traceback of an exception may live long, and where it came up before there is a link to close, the
+            # link's thread closes it.
+            del handle
+            if link is not None:
+                link.close()
     return cluster

@@ -113,15 +113,15 @@ class Link:
         """Groups of which the application polls a descriptor."""
         self.waiters: list[Any] = []
         """Locks that other threads of the application wait for."""
-        self.is_closing = False
-        self.is_over = False
-        """The worker has ended."""
+        self.is_closing = self.is_over = False
+        """The worker ends; it has ended."""
         self.forks = descriptors.forks
         self._handle = HandleRef(handle, methodcaller("set"))
         self._handle.set = self.wakeup.set
         self.was_closed = False
         """By the application."""
         self._warning = weakref.ref(handle, self.warn_unclosed)
+        del handle  # or the traceback of an exception that comes up below would keep it
         descriptors.inherit(self)
         self.worker = Worker(self)
         self.worker.start()

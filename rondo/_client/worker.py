@@ -58,6 +58,11 @@ class Worker:
         self._timeout_s: float | None = 0.0
         self._polled: list[int] = []
 
+    @property
+    def polls_socket(self) -> bool:
+        """Whether it reads what comes next, and nobody else."""
+        return self._link.dealer.fileno() in self._polled
+
     def start(self) -> None:
         """Begin. The interpreter's end does not wait for the thread.
 
@@ -84,8 +89,8 @@ class Worker:
             link.listeners.flush(is_over=True)
 
     def _begin(self) -> None:
-        """Say hello. Not before the thread runs: the gateway would keep a session for which nobody says goodbye, if an
-        exception ended the making of the link in between."""
+        """Say hello. Not before the thread runs, or an exception in between could leave a session for which nobody says
+        goodbye."""
         link = self._link
         if not link.must_renew:
             link.dealer.send(link.session.hello())
@@ -121,10 +126,10 @@ class Worker:
             return False
         if link.waiters and link.leader is None:
             link.notify()
-        self._sleep(now_s, idle=idle)
+        self.sleep(now_s, idle=idle)
         return True
 
-    def _sleep(self, now_s: float, *, idle: bool) -> None:
+    def sleep(self, now_s: float, *, idle: bool) -> None:
         """What to poll, and how long."""
         link, dealer, session = self._link, self._link.dealer, self._link.session
         led = session.is_open and (link.leader is not None or link.was_led) and not dealer.is_blocked

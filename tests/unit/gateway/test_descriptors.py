@@ -8,7 +8,7 @@ import rondo
 from rondo._client.descriptors import Wakeup
 from rondo._client.groups import Group
 from rondo._client.worker import Worker
-from tests.unit.gateway.conftest import GatewayProcess
+from tests.unit.gateway.conftest import GatewayProcess, eventually
 from tests.unit.gateway.loopback import Loopback
 
 LONG_S = 60
@@ -49,22 +49,25 @@ def test_the_thread_of_a_connection_reads_although_another_one_has_just_done(
     """It leaves the socket to those who wait, and to who has waited for a moment yet; but who polls comes to wait only
     when it has read something."""
     reads: list[bool] = []
-    sleep = Worker._sleep
 
-    def noted(worker: Worker, now_s: float, *, idle: bool) -> None:
-        sleep(worker, now_s, idle=idle)
-        reads.append(cluster._link.reads)
+    class Noting(Worker):
+        """Notes what it has decided to poll."""
 
+        def sleep(self, now_s: float, *, idle: bool) -> None:
+            super().sleep(now_s, idle=idle)
+            reads.append(self.polls_socket)
+
+    monkeypatch.setattr("rondo._client.link.Worker", Noting)
     with gateway.connect() as cluster:
         group = cluster.cpg.join("g")
         group.fileno()
-        monkeypatch.setattr(Worker, "_sleep", noted)
+        eventually(lambda: reads and reads[-1])
+        del reads[:-1]
         for _ in range(20):
             take_all(group)
             group.mcast(b"x")
             assert is_readable(group, LONG_S)
-        monkeypatch.undo()
-    assert reads
+    assert len(reads) > 1
     assert all(reads)
 
 

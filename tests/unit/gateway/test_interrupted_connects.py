@@ -1,8 +1,10 @@
-"""Connecting and closing, ended by an exception of a signal handler at each place where Python runs handlers: where a
-function begins, and where one written in C returns. Nothing stays open, here or at the node."""
+"""Connecting and closing, ended by an exception of a signal handler at each place where Python runs handlers. Nothing
+stays open, here or at the node."""
 
 import asyncio
 import contextlib
+import dis
+import functools
 import gc
 import os
 import signal
@@ -10,7 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any, TypeVar
 
 import pytest
 
@@ -26,39 +29,51 @@ from tests.unit.gateway.loopback import Loopback
 LONG_S = 60
 SOON_S = 6
 """The gateway keeps a session for which nobody says goodbye for ten seconds."""
-PLACES = 384
-LOOK_EVERY = 32
-"""A process may have 64 sessions."""
+PLACES, EVERY = 480, 1
+T = TypeVar("T")
 
 
 class Alarm(BaseException):
     """What the handler raises."""
 
 
+@functools.cache
+def places_of(code: CodeType) -> frozenset[int]:
+    """Offsets of the instructions before which Python looks for signals: behind a call, where a function begins, and
+    jumps backward."""
+    found, is_behind = set(), False
+    for instruction in dis.get_instructions(code):
+        if is_behind or "JUMP_BACKWARD" in instruction.opname:
+            found.add(instruction.offset)
+        is_behind = instruction.opname == "RESUME" or instruction.opname.startswith("CALL")
+    return frozenset(found)
+
+
 class Interrupter:
-    """Raises in the thread that enters it, at the place of that number."""
+    """Raises in the thread that runs it, at the place of that number."""
 
     def __init__(self, place: int) -> None:
         self._left = place
-        self.has_raised = False
+        self.raised: Alarm | None = None
 
-    def _profile(self, _frame: FrameType, event: str, _argument: object) -> None:
-        if event in ("call", "c_return"):
+    def _trace(self, frame: FrameType, event: str, _argument: object) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode" and frame.f_lasti in places_of(frame.f_code):
             self._left -= 1
-            if self._left < 0:
-                sys.setprofile(None)
-                self.has_raised = True
-                raise Alarm
+            if self._left < 0 and self.raised is None:
+                self.raised = Alarm()
+                raise self.raised  # and Python calls this no more
+        return self._trace
 
-    def run(self, function: Callable[[], object]) -> None:
-        """Call it until it is over, or interrupted."""
-        sys.setprofile(self._profile)
+    def run(self, function: Callable[[], T]) -> T | None:
+        """What it returns, unless it was interrupted. The exception is kept, and so are all its frames."""
+        sys.settrace(self._trace)
         try:
-            function()
+            return function()
         except Alarm:
-            pass
+            return None
         finally:
-            sys.setprofile(None)
+            sys.settrace(None)
 
 
 @pytest.fixture(autouse=True)
@@ -88,19 +103,17 @@ def test_an_exception_at_any_place_of_a_connect_leaves_no_session_behind(
     eventually(lambda: has_no_sessions(loopback))
     before = sockets()
 
-    def connect() -> None:
-        with gateway.connect():
-            pass
-
     interrupted = 0
-    for place in range(PLACES):  # how many there are differs: who waits, waits as often as it takes
+    for place in range(0, PLACES, EVERY):  # how many there are differs: who waits, waits as often as it takes
         interrupter = Interrupter(place)
-        interrupter.run(connect)
-        interrupted += interrupter.has_raised
-        if (place + 1) % LOOK_EVERY == 0:
-            gc.collect()
-            eventually(lambda: has_no_sessions(loopback), SOON_S)
-    assert interrupted > PLACES / 4
+        cluster = interrupter.run(gateway.connect)
+        interrupted += interrupter.raised is not None
+        if cluster is not None:
+            cluster.close()
+        eventually(lambda: has_no_sessions(loopback), SOON_S)
+    assert interrupted > PLACES / EVERY / 2
+    del interrupter
+    gc.collect()
     eventually(lambda: sockets() <= before)
 
 
@@ -111,11 +124,11 @@ def test_an_exception_at_any_place_of_a_close_that_has_begun_does_not_keep_it_fr
     """Although the application still has the connection, and its control connection too."""
     kept = []
     interrupted = 0
-    for place in range(1, LOOK_EVERY):  # at 0 nothing has begun
+    for place in range(1, 32):  # at 0 nothing has begun
         kept.append(gateway.connect())
         interrupter = Interrupter(place)
         interrupter.run(kept[-1].close)
-        interrupted += interrupter.has_raised
+        interrupted += interrupter.raised is not None
     assert interrupted > 4
     eventually(lambda: has_no_sessions(loopback), SOON_S)
 
