@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         UnknownOutcome,
     )
     from rondo.protocol.requests import Guarantee
+    from rondo.retry import RetryPolicy
 
 # Before anything else is imported: a module from source and one that is compiled do not know each other.
 compiled.install()
@@ -127,6 +128,7 @@ __all__ = [
     "Reconnected",
     "Request",
     "Resumed",
+    "RetryPolicy",
     "Ring",
     "RingChange",
     "SecurityError",
@@ -173,6 +175,7 @@ _PLACES = {
     "connect": "rondo._client.connect",
     "ShutdownRequest": "rondo._client.cfg",
     "Guarantee": "rondo.protocol.requests",
+    "RetryPolicy": "rondo.retry",
     **dict.fromkeys(("Cluster", "Group"), "rondo._client.connection"),
     "Request": "rondo._client.outcome",
     **dict.fromkeys(_EVENTS, "rondo.events"),

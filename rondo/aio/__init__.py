@@ -35,7 +35,7 @@ from rondo._client.arguments import (
 )
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg_aio import Cfg
-from rondo._client.connect import client_name
+from rondo._client.connect import RETRIED, client_name, policy_of
 from rondo._client.connection import CONNECT_TIMEOUT_S
 from rondo._client.control import Control, NodeInfo
 from rondo._client.control_aio import Cmap, Quorum, nodes
@@ -48,6 +48,7 @@ from rondo._client.session import groups_of
 from rondo.errors import Timeout, TryAgain
 from rondo.events import ConnectionState, Event, Member
 from rondo.protocol.requests import Guarantee
+from rondo.retry import RetryPolicy
 from rondo.sam import aio as sam
 
 __all__ = ["Cluster", "Cpg", "Group", "Request", "connect", "sam"]
@@ -324,6 +325,7 @@ class connect:  # noqa: N801 - used like a function
         server_key: str | None = None,
         session_timeout: float | None = None,
         default_timeout: float | None = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = None,
     ) -> None:
         refuse_green_threads()
         self._endpoint = endpoint_of(endpoint, key_file, server_key)
@@ -332,6 +334,7 @@ class connect:  # noqa: N801 - used like a function
         check_seconds(default_timeout, "default_timeout")
         self._timeout = timeout
         self._default_timeout = default_timeout
+        self._retry = None if retry is None else policy_of(retry).retrying_on(*RETRIED)
         self._lost_after_ms = None if session_timeout is None else session_timeout * 1000
         self._cluster: Cluster | None = None
 
@@ -339,6 +342,9 @@ class connect:  # noqa: N801 - used like a function
         return self._connect().__await__()
 
     async def _connect(self) -> Cluster:
+        return await (self._connect_once() if self._retry is None else self._retry.call_async(self._connect_once))
+
+    async def _connect_once(self) -> Cluster:
         if self._timeout is not None and self._timeout <= 0:
             raise Timeout(no_time(self._timeout))
         handle = Handle()
