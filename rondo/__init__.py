@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from rondo import aio, cmap, quorum, sam
     from rondo._client.cfg import ShutdownRequest
     from rondo._client.connect import connect
-    from rondo._client.connection import Cluster, Group, Request
+    from rondo._client.connection import Cluster, Group
+    from rondo._client.outcome import Request
     from rondo.errors import (
         AccessDenied,
         BadFlags,
@@ -60,6 +61,9 @@ if TYPE_CHECKING:
     from rondo.events import (
         Change,
         Configuration,
+        ConnectionChange,
+        ConnectionEvent,
+        ConnectionState,
         Event,
         Member,
         Membership,
@@ -69,10 +73,12 @@ if TYPE_CHECKING:
         Resumed,
         Ring,
         RingChange,
+        SlowConsumer,
         Suspended,
         UnknownOutcome,
     )
     from rondo.protocol.requests import Guarantee
+    from rondo.retry import RetryPolicy
 
 # Before anything else is imported: a module from source and one that is compiled do not know each other.
 compiled.install()
@@ -89,6 +95,9 @@ __all__ = [
     "Change",
     "Cluster",
     "Configuration",
+    "ConnectionChange",
+    "ConnectionEvent",
+    "ConnectionState",
     "ContextNotFound",
     "Disconnected",
     "Error",
@@ -119,10 +128,12 @@ __all__ = [
     "Reconnected",
     "Request",
     "Resumed",
+    "RetryPolicy",
     "Ring",
     "RingChange",
     "SecurityError",
     "ShutdownRequest",
+    "SlowConsumer",
     "Suspended",
     "Timeout",
     "TooBig",
@@ -140,6 +151,9 @@ __all__ = [
 _EVENTS = (
     "Change",
     "Configuration",
+    "ConnectionChange",
+    "ConnectionEvent",
+    "ConnectionState",
     "Event",
     "Member",
     "Membership",
@@ -149,6 +163,7 @@ _EVENTS = (
     "Resumed",
     "Ring",
     "RingChange",
+    "SlowConsumer",
     "Suspended",
     "UnknownOutcome",
 )
@@ -160,7 +175,9 @@ _PLACES = {
     "connect": "rondo._client.connect",
     "ShutdownRequest": "rondo._client.cfg",
     "Guarantee": "rondo.protocol.requests",
-    **dict.fromkeys(("Cluster", "Group", "Request"), "rondo._client.connection"),
+    "RetryPolicy": "rondo.retry",
+    **dict.fromkeys(("Cluster", "Group"), "rondo._client.connection"),
+    "Request": "rondo._client.outcome",
     **dict.fromkeys(_EVENTS, "rondo.events"),
 }
 

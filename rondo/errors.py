@@ -9,6 +9,9 @@ written against libcpg finds the numbers that it knows:
         ...
     except rondo.Error as error:
         sys.exit(f"cannot join: {error} (code {error.code})")
+
+Three are what Python calls so, too: `Timeout` is a TimeoutError, `Disconnected` a ConnectionError, `AccessDenied` a
+PermissionError, and so all three are OSErrors, without an `errno`. Who catches OSError around a call catches them.
 """
 # ruff: noqa: N818 - the names are those of cs_error_t, as documented for users; Timeout reads better than TimeoutError
 
@@ -28,7 +31,7 @@ class Error(Exception):
         super().__init__(text or self.meaning)
 
 
-class Disconnected(Error):
+class Disconnected(Error, ConnectionError):
     """The connection to the cluster was lost: told as an event, and raised by calls that can no longer be done.
 
     As an event it says that this process is in no group any more, as far as it can know; `Reconnected` follows if it
@@ -66,7 +69,7 @@ class NotInitialized(Error):
     meaning = "not initialized"
 
 
-class Timeout(Error):
+class Timeout(Error, TimeoutError):
     """It did not happen in the time that the caller gave it (CS_ERR_TIMEOUT)."""
 
     code = 5
@@ -108,7 +111,7 @@ class Busy(Error):
     meaning = "busy"
 
 
-class AccessDenied(Error):
+class AccessDenied(Error, PermissionError):
     """This user may not connect: neither root, nor the executive's own user, nor named in uidgid{} (CS_ERR_ACCESS)."""
 
     code = 11

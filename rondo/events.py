@@ -129,4 +129,43 @@ class UnknownOutcome:
     requests: tuple[int, ...]
 
 
-Event = Message | Membership | RingChange | Suspended | Resumed | Disconnected | Reconnected | UnknownOutcome
+@dataclass(frozen=True, slots=True)
+class SlowConsumer:
+    """This process takes its events more slowly than they come, and will be cut off. It comes before all that waits,
+    once in a session; who takes events faster, or leaves a group, is not cut off."""
+
+    held_bytes: int
+    """How much the node holds back for this process; ..."""
+    cut_bytes: int
+    """... with more than this it ends the session."""
+
+
+Event = (
+    Message | Membership | RingChange | Suspended | Resumed | Disconnected | Reconnected | UnknownOutcome | SlowConsumer
+)
+"""What a group tells."""
+
+
+class ConnectionState(StrEnum):
+    """How a connection stands, as far as this process can know."""
+
+    CONNECTED = "connected"
+    SUSPENDED = "suspended"
+    """It has broken; nobody knows yet whether the session lives on. Groups are told `Suspended`."""
+    LOST = "lost"
+    """The session is gone, or the connection closed. Groups are told `Disconnected`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionChange:
+    """A connection stands otherwise from here on."""
+
+    state: ConnectionState
+    reason: str = ""
+    """Why; nothing for `CONNECTED`."""
+    is_final: bool = False
+    """It was closed, or is lost for good: no change will follow."""
+
+
+ConnectionEvent = ConnectionChange | SlowConsumer
+"""What the listeners of a connection are told."""

@@ -5,15 +5,20 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
+from operator import methodcaller
 
 from rondo._client import descriptors
+from rondo._client.arguments import DEFAULT_TIMEOUT_S, Default, seconds_of
 from rondo._client.arrival import ARRIVALS
 from rondo._client.batches import RequestFactory
+from rondo._client.descriptors import Wakeup
 from rondo._client.dialling import dial
 from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group
-from rondo._client.link import Handle
+from rondo._client.link import Handle, HandleRef
+from rondo._client.listeners import LoopListeners
 from rondo._client.session import Session
+from rondo._client.state import CLOSED
 from rondo._client.worker import (
     ACK_BYTES,
     ACK_DELAY_MS,
@@ -40,6 +45,7 @@ class Link:
         request_factory: RequestFactory,
         handle: Handle,
         lost_after_ms: float | None,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
     ) -> None:
         """Raises InvalidParameter, AccessDenied."""
         self.endpoint = endpoint
@@ -48,8 +54,14 @@ class Link:
         self.is_closed = False
         self._forks = descriptors.forks
         self._loop = asyncio.get_running_loop()
-        self._handle = weakref.ref(handle, self._forgotten)
+        self.listeners = LoopListeners(endpoint.url, self._loop)
+        self.session.tell_owner = self.listeners.put
+        self._wakeup = Wakeup()
+        self._handle = HandleRef(handle, methodcaller("set"))
+        self._handle.set = self._wakeup.set
+        self._warning = weakref.ref(handle, self.warn_unclosed)
         self._lost_after_ms = lost_after_ms
+        self._timeout_s = timeout_s
         self._path = ipc_path(endpoint.url)
         self._waiting: set[asyncio.Future[None]] = set()
         self._takers: set[Group] = set()
@@ -66,6 +78,7 @@ class Link:
         descriptors.inherit(self)
         self._dealer.send(self.session.hello())
         self._loop.add_reader(self._dealer.fileno(), self._on_readable)
+        self._loop.add_reader(self._wakeup.fileno(), self._on_wakeup)
         self._loop.call_soon(self._on_readable)
         self._is_absent()
         self._retry()
@@ -76,6 +89,10 @@ class Link:
             raise BadHandle("this connection belongs to the parent process; after a fork, connect anew")
         if asyncio.get_running_loop() is not self._loop:
             raise BadHandle("this connection belongs to another event loop; connect in the one that uses it")
+
+    def seconds_of(self, timeout: float | Default | None) -> float | None:
+        """How long a call waits. Raises InvalidParameter."""
+        return seconds_of(timeout, self._timeout_s)
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
@@ -301,28 +318,39 @@ class Link:
         self.is_closed = True
         if self.session.ended is None and self._dealer.is_connected:
             self._dealer.send(self.session.bye())
-        self.session.end(Disconnected("the connection was closed"))
+        self.session.end(Disconnected(CLOSED))
         self._is_here()
         for timer in (self._ack_timer, self._deadline_timer):
             if timer is not None:
                 timer.cancel()
         if not self._loop.is_closed():
             self._loop.remove_reader(self._dealer.fileno())
+            self._loop.remove_reader(self._wakeup.fileno())
             self.notify()
+        self._release()
+
+    def _release(self) -> None:
+        self._handle.set = bool
         self._dealer.close()
+        self._wakeup.close()
 
     def forsake(self) -> None:
         """In a child process: close its copies."""
         if self.endpoint.keys is None:
             self.is_closed = True
-            self._dealer.close()
+            self._release()
 
-    def _forgotten(self, _handle: "weakref.ref[Handle]") -> None:
-        """The application cannot use this connection any more. Called by the garbage collector, anywhere."""
+    def _on_wakeup(self) -> None:
+        """The handle is gone: the application cannot use this connection any more."""
+        self._wakeup.clear()
+        if self._handle() is None:
+            self.close_now()
+
+    def warn_unclosed(self, _handle: "weakref.ref[Handle]") -> None:
+        """Say so. Called by the garbage collector, anywhere; the loop closes the connection even if this is
+        interrupted. Where there is no loop any more it is closed here."""
         if self.is_closed or self._forks != descriptors.forks:
             return
         if self._loop.is_closed():
             self.close_now()
-        else:
-            self._loop.call_soon_threadsafe(self.close_now)
         warnings.warn(f"unclosed connection to {self.endpoint.url}", ResourceWarning, stacklevel=2)

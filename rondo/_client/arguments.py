@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from enum import Enum
 
 from rondo.errors import InvalidParameter, NotSupported
 from rondo.protocol.requests import Guarantee
@@ -10,6 +11,29 @@ from rondo.protocol.requests import Guarantee
 _GUARANTEES = {int(each): each for each in Guarantee}
 _PATCHED_BY = (("gevent", "gevent.monkey", "is_module_patched", ("threading", "thread", "select")),
                ("eventlet", "eventlet.patcher", "is_monkey_patched", ("thread", "select")))  # fmt: skip
+
+
+class Default(Enum):
+    """A time-out that was left out."""
+
+    TIMEOUT = "the connection's default_timeout"
+
+    def __repr__(self) -> str:
+        return f"<{self.value}>"
+
+
+DEFAULT = Default.TIMEOUT
+DEFAULT_TIMEOUT_S = 30.0
+"""How long calls wait for the node and the ring unless they, or their connection, are told otherwise."""
+
+
+def seconds_of(timeout: float | Default | None, default_s: float | None) -> float | None:
+    """A time-out, the connection's if it was left out. Raises InvalidParameter."""
+    if timeout is DEFAULT:
+        return default_s
+    assert not isinstance(timeout, Default)
+    check_seconds(timeout)
+    return timeout
 
 
 def deadline_of(timeout: float | None, name: str = "timeout") -> float | None:
@@ -26,6 +50,11 @@ def check_seconds(timeout: float | None, name: str = "timeout") -> None:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
         raise InvalidParameter(f"{name}: a number of seconds, or None for ever; not {timeout!r}")
+
+
+def no_time(timeout: float) -> str:
+    """What is said of a connection for which there is no time."""
+    return f"timeout: {timeout!r} seconds leave no time to connect"
 
 
 def guarantee_of(guarantee: int) -> Guarantee:

@@ -6,6 +6,8 @@ beside the socket (`rondo.ipc.doorbell`). Where there is neither, `watch` says s
 and then.
 """
 
+from __future__ import annotations  # gevent takes `select.epoll` away; that is for `connect` to say
+
 import contextlib
 import ctypes
 import functools

@@ -14,7 +14,7 @@ from rondo._client.arguments import check_seconds
 from rondo._client.descriptors import Wakeup, poll
 from rondo._client.dialling import dial
 from rondo._client.endpoint import Endpoint
-from rondo.errors import AccessDenied, BadHandle, Disconnected, MessageError, Timeout, error_of
+from rondo.errors import AccessDenied, BadHandle, Disconnected, Interrupted, MessageError, Timeout, error_of
 from rondo.protocol.client_gateway import FROM_GATEWAY, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, unpack
@@ -38,6 +38,8 @@ class AskLink:
         self._endpoint = endpoint
         self._forks = descriptors.forks
         self._lock = threading.Lock()
+        self._holder = 0
+        """The thread that asks."""
         self._wakeup = Wakeup()
         self._number = 0
         self._is_torn = False
@@ -56,23 +58,38 @@ class AskLink:
             raise BadHandle("this connection belongs to the parent process; after a fork, connect anew")
         check_seconds(timeout)
         deadline_s = None if timeout is None else time.monotonic() + timeout
+        me = threading.get_ident()
+        if self._holder == me:
+            raise Interrupted(
+                "called from a signal handler that has interrupted another request of this connection; nothing was done"
+            )
         with self._lock:
-            if self._is_closed:
-                raise BadHandle("this connection was closed")
-            if self._is_torn:
-                self._dealer.renew()
-            self._is_torn = True
-            # A connection on which nobody has asked anything for a while is ended by the gateway.
-            for _ in range(STALE_READS_MAX):
-                if self._dealer.is_broken or not poll(0.0, self._dealer.fileno()):
-                    break
-                self._dealer.receive()
-            self._dealer.is_broken = False
-            code, result = self._ask(blob, deadline_s, may_repeat=may_repeat)
-            self._is_torn = False
+            self._holder = me
+            try:
+                code, result = self._send(blob, deadline_s, may_repeat=may_repeat)
+            finally:
+                self._holder = 0
+                if self._is_closed:
+                    self._release()
         if code != Code.OK:
             raise error_of(code, result if isinstance(result, str) else "")
         return result
+
+    def _send(self, blob: bytes, deadline_s: float | None, *, may_repeat: bool) -> tuple[int, Any]:
+        if self._is_closed:
+            raise BadHandle("this connection was closed")
+        if self._is_torn:
+            self._dealer.renew()
+        self._is_torn = True
+        # A connection on which nobody has asked anything for a while is ended by the gateway.
+        for _ in range(STALE_READS_MAX):
+            if self._dealer.is_broken or not poll(0.0, self._dealer.fileno()):
+                break
+            self._dealer.receive()
+        self._dealer.is_broken = False
+        answer = self._ask(blob, deadline_s, may_repeat=may_repeat)
+        self._is_torn = False
+        return answer
 
     def _ask(self, blob: bytes, deadline_s: float | None, *, may_repeat: bool) -> tuple[int, Any]:
         why = self._endpoint.no_answer
@@ -130,13 +147,18 @@ class AskLink:
 
     def close(self) -> None:
         """Close the connection; a thread that waits for an answer is told so. Nothing changes for who was asked."""
-        if self._forks != descriptors.forks or self._is_closed:
+        if self._forks != descriptors.forks:
             return
         self._is_closed = True
         self._wakeup.set()
+        if self._holder == threading.get_ident():
+            return  # a signal handler, on top of a request: that one closes it
         with self._lock:
-            self._dealer.close()
-            self._wakeup.close()
+            self._release()
+
+    def _release(self) -> None:
+        self._dealer.close()
+        self._wakeup.close()
 
     def forsake(self) -> None:
         """In a child process: close its copy."""

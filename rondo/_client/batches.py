@@ -1,7 +1,7 @@
 """One request, and the batch in which it travels: what it asks for, and what has become of it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from rondo.errors import Error
 from rondo.protocol.batch import encode_body
@@ -103,10 +103,15 @@ class Request:
     """
 
     __slots__ = ("_batch", "_index")
+    shown_as: ClassVar[str] = "rondo.Request"
 
     def __init__(self, batch: Batch, index: int) -> None:
         self._batch = batch
         self._index = index
+
+    def __repr__(self) -> str:
+        state = self.error or ("ordered" if self.is_done else "accepted" if self.is_accepted else "queued")
+        return f"<{self.shown_as} {self.number}: {state}>"
 
     @property
     def number(self) -> int:

@@ -62,6 +62,7 @@ def _ask_alone(
     control: Control, op: Op, arguments: dict[str, Any], timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True
 ) -> Any:
     """Ask on a connection of its own: the answer may take long, or be what another one waits for."""
+    control.check()
     link = ControlLink(control.endpoint)
     try:
         return link.ask(op, arguments, timeout, may_repeat=may_repeat)

@@ -2,14 +2,32 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
+from rondo._client.arguments import DEFAULT_TIMEOUT_S
 from rondo._client.connection import CONNECT_TIMEOUT_S, Cluster, connect_to
 from rondo._client.endpoint import endpoint_of
+from rondo.errors import InvalidParameter, NoResources, Timeout
+
+if TYPE_CHECKING:
+    from rondo.retry import RetryPolicy
+
+RETRIED = (Timeout, NoResources)
+"""After these a connect may succeed a little later."""
 
 
 def client_name() -> str:
     """What the node's logs and status call this process."""
     return os.path.basename(sys.argv[0])[:64] if sys.argv and sys.argv[0] else "python"
+
+
+def policy_of(retry: "RetryPolicy") -> "RetryPolicy":
+    """A policy. Raises InvalidParameter."""
+    from rondo.retry import RetryPolicy  # most clients need it not
+
+    if not isinstance(retry, RetryPolicy):
+        raise InvalidParameter(f"retry: a rondo.RetryPolicy, or None; not {retry!r}")
+    return retry
 
 
 def connect(
@@ -19,6 +37,8 @@ def connect(
     key_file: str | os.PathLike[str] | None = None,
     server_key: str | None = None,
     session_timeout: float | None = None,
+    default_timeout: float | None = DEFAULT_TIMEOUT_S,
+    retry: "RetryPolicy | None" = None,
 ) -> Cluster:
     """Connect to the node that runs on this machine, or to one on another host.
 
@@ -36,7 +56,14 @@ def connect(
     when the node is stopped in order or leaves its ring, and otherwise after `session_timeout` seconds; None: when the
     node gives up the session, after 10 s (3 s from another host).
 
+    `default_timeout`: so many seconds do calls of this connection wait that are given no `timeout`, as `join`, `leave`,
+    `ordered`; None: for ever. `retry`: Timeout and NoResources are tried again so.
+
     Raises Timeout if there is no node, AccessDenied if it does not let this user or key in, NoResources if there are
     too many sessions, InvalidParameter for what is no endpoint or no key.
     """
-    return connect_to(endpoint_of(endpoint, key_file, server_key), client_name(), timeout, session_timeout)
+    where = endpoint_of(endpoint, key_file, server_key)
+    arguments = where, client_name(), timeout, session_timeout, default_timeout
+    if retry is None:
+        return connect_to(*arguments)
+    return policy_of(retry).retrying_on(*RETRIED).call(connect_to, *arguments)

@@ -10,8 +10,13 @@ Everything here may be used from several threads. The events of one group are ta
 taking the next one acknowledges the one before; a second one that waits for them gets `Busy`. A process that forks must
 connect anew in the child. An exception out of a signal handler may end any call: the connection goes on, an event that
 the call did not return is given by the next one, and a message whose `mcast` did not return was sent once or not at
-all. A signal handler may itself make calls; where it has interrupted one that is just changing something they raise
+all. One that comes up before `close` has begun leaves the connection open; from then on nothing keeps it from being
+closed. A signal handler may itself make calls; where it has interrupted one that is just changing something they raise
 `Interrupted`, `close` excepted.
+
+Whoever waits for the node or the ring waits for `default_timeout` at most (`rondo.connect`), unless the call is given a
+time of its own; None is for ever. Waiting for events (`poll`, `for event in group`) has no end, because there need be
+none.
 """
 
 from collections.abc import Iterator
@@ -20,7 +25,17 @@ from types import TracebackType
 from typing import Any
 
 from rondo._client import batches, descriptors
-from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, refuse_green_threads
+from rondo._client.arguments import (
+    DEFAULT,
+    DEFAULT_TIMEOUT_S,
+    Default,
+    bytes_of,
+    check_seconds,
+    deadline_of,
+    guarantee_of,
+    no_time,
+    refuse_green_threads,
+)
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg import Cfg
 from rondo._client.control import Cmap, Control, NodeInfo, Quorum, nodes_of
@@ -28,61 +43,15 @@ from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group as GroupOfSession
 from rondo._client.groups import GroupState
 from rondo._client.link import Handle, Link, raise_on_top
+from rondo._client.listeners import Listener
+from rondo._client.outcome import Request
 from rondo._client.session import groups_of
 from rondo.errors import Timeout, TryAgain
-from rondo.events import Event, Member
+from rondo.events import ConnectionState, Event, Member
 from rondo.protocol.control_gateway import Op
 from rondo.protocol.requests import Guarantee
 
 CONNECT_TIMEOUT_S = 5.0
-
-
-class Request(batches.Request):
-    """A message on its way. `number` is what events and `UnknownOutcome` name it by once it is accepted."""
-
-    __slots__ = ()
-
-    def accepted(self, timeout: float | None = None) -> "Request":
-        """Wait until the executive has taken it: it will be ordered even if this process dies now.
-
-        Returns the request. Raises Timeout after `timeout` seconds, or the error with which it failed.
-        """
-        return self._wait(lambda: self.is_accepted or self.is_done, timeout, "accepted")
-
-    def ordered(self, timeout: float | None = None) -> "Request":
-        """Wait until it has its place in the order (SAFE: and every member of the ring has it).
-
-        Its event is then in the group's queue. Returns the request. Raises Timeout, or the error with which it failed;
-        Disconnected if its outcome is unknown.
-        """
-        return self._wait(lambda: self.is_done, timeout, "ordered")
-
-    def cancel(self) -> bool:
-        """Give this message up. True: it was not sent, and never will be; `error` says so (Interrupted). False: it is
-        done, accepted, or under way; what has become of it shows later, but it is not sent again after a lost
-        connection."""
-        link: Link = self._batch.owner
-        link.check_process()
-        return link.run(self._cancel, link)
-
-    def _cancel(self, link: Link) -> bool:
-        cancelled = link.session.requests.cancel(self._batch, self._index)
-        link.notify()
-        return cancelled
-
-    def _wait(self, condition: Any, timeout: float | None, what: str) -> "Request":
-        link: Link = self._batch.owner
-        link.check_process()
-        deadline_s = deadline_of(timeout)
-        if not condition():
-            link.wait_for_order(condition, deadline_s, f"request {self.number} was not {what} in time")
-        if self.error is not None:
-            raise self.error
-        return self
-
-    def __repr__(self) -> str:
-        state = self.error or ("ordered" if self.is_done else "accepted" if self.is_accepted else "queued")
-        return f"<rondo.Request {self.number}: {state}>"
 
 
 class Group:
@@ -105,6 +74,12 @@ class Group:
         return self._group.name
 
     @property
+    def me(self) -> Member:
+        """This process as a member. It may be another one after `Reconnected`."""
+        session = self._link.session
+        return Member(session.node_id, session.pid)
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """Who is in the group as of the last event taken, sorted (before that: as this process joined)."""
         return self._group.members
@@ -113,7 +88,7 @@ class Group:
         self,
         data: bytes,
         guarantee: Guarantee = Guarantee.AGREED,
-        timeout: float | None = None,
+        timeout: float | Default | None = DEFAULT,
         *,
         deadline: float | None = None,
     ) -> Request:
@@ -134,7 +109,7 @@ class Group:
         if type(data) is not bytes:
             data = bytes_of(data)
         deadline_s = None if deadline is None else deadline_of(deadline, "deadline")
-        if timeout is not None:
+        if timeout is not DEFAULT and timeout is not None:
             check_seconds(timeout)
         session, me = link.session, get_ident()
         if link.holder == me:
@@ -170,7 +145,7 @@ class Group:
         return request  # type: ignore[return-value]  # what this connection's session makes
 
     def _mcast_when_there_is_room(
-        self, data: bytes, guarantee: Guarantee, timeout: float | None, deadline_s: float | None
+        self, data: bytes, guarantee: Guarantee, timeout: float | Default | None, deadline_s: float | None
     ) -> batches.Request:
         link, group = self._link, self._group
         session = link.session
@@ -187,7 +162,7 @@ class Group:
             return True
 
         try:
-            link.wait(tried, deadline_of(timeout), "")
+            link.wait(tried, link.deadline_of(timeout), "")
         except Timeout:
             raise TryAgain("there is no room for more messages on their way; wait for some to be accepted") from None
         if not request:
@@ -218,6 +193,15 @@ class Group:
             except Timeout:
                 return None
 
+    def fileno(self) -> int:
+        """A descriptor for `select`, `poll` and event loops: readable while `poll(0)` may give something.
+
+        Nothing is to be read from it: `poll(0)` until that gives None. May be readable for once although there is
+        nothing. It lives as long as the group.
+        """
+        self._link.check_process()
+        return self._link.run(self._link.watch, self._group)
+
     def __iter__(self) -> Iterator[Event]:
         """Events, until the group is left. Leaving the loop acknowledges the last one."""
         link, group = self._link, self._group
@@ -231,14 +215,14 @@ class Group:
             if not link.is_over and link.forks == descriptors.forks:
                 link.run(link.session.handled, group)
 
-    def leave(self, timeout: float | None = None) -> None:
+    def leave(self, timeout: float | Default | None = DEFAULT) -> None:
         """Leave the group; returns when this process is out, after all that it sent before is ordered.
 
         Events that were not taken yet can still be taken. Raises NotExist if it was left already, Timeout.
         """
         link, group = self._link, self._group
         link.check_process()
-        deadline_s = deadline_of(timeout)
+        deadline_s = link.deadline_of(timeout)
         link.run(self._leave, check=self._check_leave)
         out = (GroupState.LEFT,)
         link.wait_for_order(
@@ -264,7 +248,7 @@ class Cpg:
         self._link = link
         self._handle = handle
 
-    def join(self, name: str, timeout: float | None = None) -> Group:
+    def join(self, name: str, timeout: float | Default | None = DEFAULT) -> Group:
         """Become a member of group `name` (1 to 128 bytes of UTF-8); returns when this process is one.
 
         Raises Exists if it is one already, NameTooLong, InvalidParameter, Timeout. An attempt that had no time is
@@ -272,7 +256,7 @@ class Cpg:
         """
         link = self._link
         link.check_process()
-        session, deadline_s = link.session, deadline_of(timeout)
+        session, deadline_s = link.session, link.deadline_of(timeout)
         what = f"group {name!r} could not be joined in time"
         if link.given_up:
             link.run(link.undo_joins)
@@ -300,11 +284,11 @@ class Cpg:
         self._link.wake()
         return group
 
-    def groups(self, timeout: float | None = None) -> list[dict[str, Any]]:
+    def groups(self, timeout: float | Default | None = DEFAULT) -> list[dict[str, Any]]:
         """All groups of the ring and their members: `[{"group": "g", "members": [{"node": 1, "pid": 77}]}]`."""
         link = self._link
         link.check_process()
-        deadline_s = deadline_of(timeout)
+        deadline_s = link.deadline_of(timeout)
         request = link.run(self._ask_groups, check=link.session.check)
         link.wait(lambda: request.is_done, deadline_s, "the node did not answer in time")
         if request.error is not None:
@@ -357,14 +341,36 @@ class Cluster:
         """Whether the connection was closed, or is lost for good."""
         return self._link.is_closing or self._link.session.ended is not None
 
+    @property
+    def state(self) -> ConnectionState:
+        """How the connection stands, as its groups were told; lost for good if `is_closed`."""
+        return self._link.session.state
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener` with every `ConnectionChange` and `SlowConsumer` from now on, in their order, in a thread for
+        that. It may use the connection; while it takes its time the other listeners wait. One that refers to the
+        connection keeps it from being closed when it is forgotten. Raises InvalidParameter."""
+        self._link.check_process()
+        self._link.listeners.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Call it no more; if it is none nothing happens."""
+        self._link.listeners.remove(listener)
+
     def close(self) -> None:
         """End the connection: this process leaves all its groups. Returns within a second. In a process that was forked
         off after the connection was made there is nothing to close, and nothing happens."""
-        self._control.close()
-        self._link.close()
+        link = self._link
+        try:
+            self._control.close()
+        finally:
+            # An exception of a signal handler may end this anywhere: from here on the worker goes on with it.
+            link.is_closing = link.was_closed = True
+            link.wakeup.set()
+            link.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else "connected" if self.is_connected else "not connected"
+        state = "closed" if self.is_closed else self.state
         return f"<rondo.Cluster {self._link.endpoint.url}: {state}>"
 
     def __enter__(self) -> "Cluster":
@@ -376,20 +382,35 @@ class Cluster:
         self.close()
 
 
-def connect_to(endpoint: Endpoint, name: str, timeout: float | None, session_timeout: float | None = None) -> Cluster:
+def connect_to(
+    endpoint: Endpoint,
+    name: str,
+    timeout: float | None,
+    session_timeout: float | None = None,
+    default_timeout: float | None = DEFAULT_TIMEOUT_S,
+) -> Cluster:
     """A connection to the gateway at `endpoint`. Raises Timeout, AccessDenied, ..."""
     refuse_green_threads()
     deadline_s = deadline_of(timeout)
     check_seconds(session_timeout, "session_timeout")
+    check_seconds(default_timeout, "default_timeout")
+    if timeout is not None and timeout <= 0:
+        raise Timeout(no_time(timeout))
     handle = Handle()
-    link = Link(endpoint, name, Request, handle, None if session_timeout is None else session_timeout * 1000)
-    session, cluster = link.session, None
+    link = cluster = None
+    lost_after_ms = None if session_timeout is None else session_timeout * 1000
     try:
+        link = Link(endpoint, name, Request, handle, lost_after_ms, default_timeout)
+        session = link.session
         link.wait(lambda: session.is_open or session.ended is not None, deadline_s, endpoint.no_answer)
         if session.ended is not None:
             raise session.ended
         cluster = Cluster(link, handle)
     finally:
         if cluster is None:
-            link.close()
+            # The traceback of an exception may live long, and where it came up before there is a link to close, the
+            # link's thread closes it.
+            del handle
+            if link is not None:
+                link.close()
     return cluster

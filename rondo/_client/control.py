@@ -43,7 +43,7 @@ class Control:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close what its thread is about to use
         self._link: ControlLink | None = None
         self._watches: set[Closable] = set()
         self._is_closed = False
@@ -51,21 +51,32 @@ class Control:
     def ask(self, op: Op, *, timeout: float | None = TIMEOUT_S, may_repeat: bool = True, **arguments: Any) -> Any:
         """Ask, and wait for the answer. Raises rondo.Error."""
         with self._lock:
+            self.check()
             if self._link is None:
                 self._link = ControlLink(self.endpoint)
             link = self._link
         return link.ask(op, arguments, timeout, may_repeat=may_repeat)
 
+    def check(self) -> None:
+        """Raise BadHandle once it was closed."""
+        if self._is_closed:
+            raise BadHandle("this connection was closed")
+
     def watch(self, of: str, prefix: str = "") -> "Watch":
         """Begin to watch, from now on."""
+        self.check()
         watch = Watch(self, of, prefix)
         self.keep(watch)
         return watch
 
     def keep(self, watch: Closable) -> None:
-        """This is closed with the connection, too."""
+        """This is closed with the connection, too. Raises BadHandle if that was closed meanwhile."""
         with self._lock:
-            self._watches.add(watch)
+            if not self._is_closed:
+                self._watches.add(watch)
+                return
+        watch.close()
+        self.check()
 
     def forget(self, watch: Closable) -> None:
         """A watch has ended."""
@@ -74,12 +85,15 @@ class Control:
 
     def close(self) -> None:
         """Close it, and all watches."""
+        self._is_closed = True
         with self._lock:
             watches, link = list(self._watches), self._link
-        for watch in watches:
-            watch.close()
-        if link is not None:
-            link.close()
+        try:
+            for watch in watches:
+                watch.close()
+        finally:
+            if link is not None:
+                link.close()
 
 
 class Watch:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+POLL_S_MAX = 3600.0
+"""Of one system call, which takes no time-out of months; whoever waits longer waits again."""
 SPARE_MAX = 4
 _spare: deque[int] = deque()
 """Eventfds that nobody has any more, for the next ones. A thread may be about to write to one at the very moment when
@@ -54,12 +56,13 @@ class Wakeup:
 
 
 def poll(timeout_s: float | None, *descriptors: int) -> list[int]:
-    """Which of these are readable; waits for that, at most so long."""
+    """Which of these are readable; waits for that, at most so long, and at most `POLL_S_MAX`."""
     poller = select.poll()
     for descriptor in descriptors:
         if descriptor >= 0:
             poller.register(descriptor, select.POLLIN)
-    return [descriptor for descriptor, _ in poller.poll(None if timeout_s is None else math.ceil(timeout_s * 1000))]
+    timeout_ms = None if timeout_s is None else math.ceil(min(timeout_s, POLL_S_MAX) * 1000)
+    return [descriptor for descriptor, _ in poller.poll(timeout_ms)]
 
 
 class Inherited(Protocol):

@@ -59,7 +59,7 @@ def endpoint_of(
     endpoint: str | None = None, key_file: str | os.PathLike[str] | None = None, server_key: str | None = None
 ) -> Endpoint:
     """The endpoint that this names, or the environment. Raises InvalidParameter."""
-    if endpoint is not None and not isinstance(endpoint, str):
+    if endpoint is not None and not (isinstance(endpoint, str) and endpoint):
         raise InvalidParameter(f"endpoint: a string as ipc:///run/rondo/gateway.sock, or None; not {endpoint!r}")
     try:
         endpoint = client_socket(endpoint)

@@ -10,6 +10,7 @@ from enum import Enum
 from operator import length_hint
 from typing import Any
 
+from rondo._client.descriptors import Wakeup
 from rondo.errors import Disconnected, Error, InvalidParameter, NameTooLong
 from rondo.events import (
     REASON_BY_NUMBER,
@@ -69,6 +70,8 @@ class Group:
         """The application was told `Disconnected` and has not taken that yet: what it sends belongs to before."""
         self.is_given_up = False
         """The application's join had no time for it: nobody has this group, and it is being left."""
+        self.bell: Wakeup | None = None
+        """Readable while there is something to be taken, for who polls that."""
         self.ended: Error | None = None
         """Why nothing more will come, once nothing more will come."""
 
@@ -81,6 +84,16 @@ class Group:
     def has_ready(self) -> bool:
         """Whether there is more of the batch that was begun."""
         return length_hint(self.ready) > 0
+
+    def ring(self) -> None:
+        """Have the bell say whether there is something to be taken: events, or that there will be none."""
+        if self.bell is not None and (self.queue or self.has_ready or self.is_over):
+            self.bell.set()
+
+    def silence(self) -> None:
+        """There is nothing to be taken just now."""
+        if self.bell is not None and not self.is_over:
+            self.bell.clear()
 
     def take_chunk(self) -> None:
         """Make `ready` of what has waited longest.

@@ -28,12 +28,15 @@ from operator import methodcaller
 from typing import Any, TypeVar
 
 from rondo._client import descriptors
+from rondo._client.arguments import DEFAULT_TIMEOUT_S, Default, deadline_of, seconds_of
 from rondo._client.batches import RequestFactory
-from rondo._client.descriptors import Wakeup, poll
+from rondo._client.descriptors import POLL_S_MAX, Wakeup, poll
 from rondo._client.dialling import dial
 from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group
+from rondo._client.listeners import ThreadListeners
 from rondo._client.session import Session
+from rondo._client.state import CLOSED
 from rondo._client.worker import ACK_BYTES, Worker
 from rondo.errors import BadHandle, Busy, Disconnected, Interrupted, Timeout
 from rondo.ipc.dealer import Dealer
@@ -42,9 +45,6 @@ CLOSE_S = 0.9
 """How long `close` waits at most."""
 LOCK_S = 0.2
 """How long `close` waits for the lock while the interpreter ends: another thread may have stopped for good with it."""
-WAIT_S_MAX = 3600.0
-"""Of one system call, which takes no time-out of months; whoever waits longer waits again."""
-
 T = TypeVar("T")
 
 
@@ -73,13 +73,17 @@ class Link:
         request_factory: RequestFactory,
         handle: Handle,
         lost_after_ms: float | None = None,
+        timeout_s: float | None = DEFAULT_TIMEOUT_S,
     ) -> None:
         """`lost_after_ms`: when the groups are told that the node is lost; None: when it gives up the session.
-        Raises InvalidParameter, AccessDenied."""
+        `timeout_s`: of calls that are given none. Raises InvalidParameter, AccessDenied."""
         self.endpoint = endpoint
         self.dealer: Dealer = dial(endpoint)
         self.session = Session(client_name, request_factory, self, why_denied=endpoint.denied)
+        self.listeners = ThreadListeners(endpoint.url)
+        self.session.tell_owner = self.listeners.put
         self.lost_after_ms = lost_after_ms
+        self.timeout_s = timeout_s
         self.lock = threading.Lock()
         self.holder = 0
         """The thread that has the lock."""
@@ -105,18 +109,19 @@ class Link:
         """So it was since the worker looked last."""
         self.reads = True
         """The worker polls the socket."""
+        self.watched: list[Group] = []
+        """Groups of which the application polls a descriptor."""
         self.waiters: list[Any] = []
         """Locks that other threads of the application wait for."""
-        self.is_closing = False
-        self.is_over = False
-        """The worker has ended."""
+        self.is_closing = self.is_over = False
+        """The worker ends; it has ended."""
         self.forks = descriptors.forks
         self._handle = HandleRef(handle, methodcaller("set"))
         self._handle.set = self.wakeup.set
-        self._was_closed = False
+        self.was_closed = False
         """By the application."""
         self._warning = weakref.ref(handle, self.warn_unclosed)
-        self.dealer.send(self.session.hello())
+        del handle  # or the traceback of an exception that comes up below would keep it
         descriptors.inherit(self)
         self.worker = Worker(self)
         self.worker.start()
@@ -127,6 +132,10 @@ class Link:
         """Raise BadHandle in a process that was forked off after the connection was made: it has no thread here."""
         if self.forks != descriptors.forks:
             raise BadHandle("this connection belongs to the parent process; after a fork, call rondo.connect() anew")
+
+    def deadline_of(self, timeout: float | Default | None) -> float | None:
+        """When that time-out of a call is over, by time.monotonic(). Raises InvalidParameter."""
+        return deadline_of(seconds_of(timeout, self.timeout_s))
 
     def run(self, operation: Callable[..., T], *arguments: Any, check: Callable[..., object] | None = None) -> T:
         """Do something with the session. What it raises leaves the session to be mended, so errors that are nobody's
@@ -207,6 +216,8 @@ class Link:
             self.waiters.clear()
         if self.leader is not None and self.leader != self.holder:
             self.interrupt.set()
+        for group in self.watched:
+            group.ring()
 
     # -- threads of the application that wait --------------------------------------------------------------------
 
@@ -231,7 +242,7 @@ class Link:
                                 self._receive()
                             is_true = bool(condition())
                             if not is_true and deadline_s is not None:
-                                remaining_s = min(WAIT_S_MAX, deadline_s - time.monotonic())
+                                remaining_s = min(POLL_S_MAX, deadline_s - time.monotonic())
                             may_lead = self._may_lead(me)
                             is_late = remaining_s is not None and remaining_s <= 0 and (looked or not may_lead)
                             if is_true or is_late:
@@ -351,11 +362,23 @@ class Link:
     def _fill(self, group: Group) -> bool:
         session = self.session
         found = session.fill(group)
+        if not found:
+            group.silence()
         if session.ack_bytes >= ACK_BYTES:
             self.wake()
         elif self.is_deep and session.ack_bytes:
             self.rouse()
         return found
+
+    def watch(self, group: Group) -> int:
+        """A descriptor that is readable while there are events of that group. Under `lock`."""
+        if group.bell is None:
+            group.bell = Wakeup()
+        if group not in self.watched:
+            self.watched = [*(each for each in self.watched if not each.is_over), group]
+        group.ring()
+        self.rouse()
+        return group.bell.fileno()
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -364,7 +387,7 @@ class Link:
         a second, whatever the node does."""
         if self.forks != descriptors.forks or self.is_over:
             return  # in a child process there is nothing left to close
-        self.is_closing = self._was_closed = True
+        self.is_closing = self.was_closed = True
         self.wakeup.set()
         me = threading.get_ident()
         if me in (self.holder, self.worker.ident):
@@ -387,7 +410,7 @@ class Link:
             if self.session.is_open and not self.must_renew and not self.is_torn:
                 self.send(acknowledge=True, everything=True)
             self.dealer.send(self.session.bye())
-            self.session.end(Disconnected("the connection was closed"))
+            self.session.end(Disconnected(CLOSED))
             self.is_over = True
             self.release()
         finally:
@@ -413,7 +436,7 @@ class Link:
     def warn_unclosed(self, _handle: "weakref.ref[Handle]") -> None:
         """Say so. Called by the garbage collector, anywhere; the worker closes the connection even if this is
         interrupted."""
-        if self.is_over or self._was_closed or self.forks != descriptors.forks:
+        if self.is_over or self.was_closed or self.forks != descriptors.forks:
             return
         warnings.warn(f"unclosed connection to {self.endpoint.url}", ResourceWarning, stacklevel=2)
 

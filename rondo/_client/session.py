@@ -17,9 +17,9 @@ from typing import Any
 
 from rondo._client.batches import Request, RequestFactory
 from rondo._client.groups import Chunk, Group, GroupState, members_of, name_from_wire, name_to_wire
-from rondo._client.state import DENIED, SessionState
+from rondo._client.state import CLOSED, DENIED, SessionState
 from rondo.errors import Disconnected, Exists, InvalidParameter, NotExist, TooBig, error_of
-from rondo.events import Reconnected
+from rondo.events import Reconnected, SlowConsumer
 from rondo.protocol import events
 from rondo.protocol.batch import decode_body
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, VERSION_MIN, Flag, Kind, decode, encode
@@ -59,6 +59,11 @@ class Session(SessionState):
             Kind.SLOW: self._on_slow,
         }
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a gateway has welcomed it."""
+        return not self._is_new
+
     # -- the connection ------------------------------------------------------------------------------------------
 
     def hello(self) -> bytes:
@@ -76,7 +81,7 @@ class Session(SessionState):
             kind, epoch, fields = decode(envelope, FROM_GATEWAY)
             if kind == Kind.BYE:
                 code, reason = fields
-                self.end(Disconnected("the connection was closed") if code == Code.OK else error_of(code, reason))
+                self.end(Disconnected(CLOSED) if code == Code.OK else error_of(code, reason))
             elif kind == Kind.ERROR:
                 # BAD_HANDLE: the session is at another connection. Either this one broke, and libzmq made one by
                 # itself and sent on it what was meant for the old one; the owner is about to hear of that. Or two were
@@ -234,7 +239,7 @@ class Session(SessionState):
     ) -> None:
         if not VERSION_MIN <= version <= VERSION:
             raise BusError(f"version {version}")
-        is_first = self._session == 0
+        is_first = not self.is_known
         is_same = session == self._session and epoch == self._epoch
         self.node_id, self.pid = node_id, pid
         self.requests.window_bytes, self.requests.window_requests, self.message_bytes_max, self.resume_ms = limits
@@ -291,6 +296,7 @@ class Session(SessionState):
 
     def _on_slow(self, held_bytes: int, cut_bytes: int) -> None:
         self.slow = (held_bytes, cut_bytes)
+        self._is_slow(SlowConsumer(held_bytes, cut_bytes))
 
     def _on_reply(self, blob: bytes) -> None:
         for number, code, result in unpack(blob):

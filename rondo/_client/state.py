@@ -6,20 +6,36 @@ batches of requests. The connection is then made anew, and the gateway says agai
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from rondo._client.batches import RequestFactory
 from rondo._client.groups import Chunk, Group, GroupState
 from rondo._client.requests import Requests
 from rondo.errors import AccessDenied, Disconnected, Error, NotExist
-from rondo.events import Event, Resumed, Suspended, UnknownOutcome
+from rondo.events import (
+    ConnectionChange,
+    ConnectionEvent,
+    ConnectionState,
+    Event,
+    Resumed,
+    SlowConsumer,
+    Suspended,
+    UnknownOutcome,
+)
 from rondo.protocol.requests import Op
 
 DENIED = (
     "this user may not connect to the node; root, the executive's own user, and those that uidgid{} of its "
     "corosync.conf names may"
 )
+CLOSED = "the connection was closed"
+"""Why it has ended where the application wanted that."""
 RESUME_MS_DEFAULT = 10_000
 """How long an absent gateway is taken for one that comes back, until a gateway has said how long it waits for us."""
+
+
+def _ignore(_event: ConnectionEvent) -> None:
+    """Nobody wants to hear of it."""
 
 
 class SessionState:
@@ -51,9 +67,20 @@ class SessionState:
         self._chunks: deque[Chunk] = deque()
         self._is_down_told = False
         self._is_suspended = False
+        self._is_new = True
+        """No gateway has welcomed it yet."""
         self.is_displaced = False
         """The gateway has the session at a connection that is not ours any more."""
         self._by_wire_name: dict[bytes, Group] = {}
+        self.tell_owner: Callable[[ConnectionEvent], object] = _ignore
+        """Called with what listeners are to be told, in the midst of a change."""
+
+    @property
+    def state(self) -> ConnectionState:
+        """How the connection stands."""
+        if self.ended is not None or self._is_down_told:
+            return ConnectionState.LOST
+        return ConnectionState.SUSPENDED if self._is_suspended else ConnectionState.CONNECTED
 
     @property
     def is_down(self) -> bool:
@@ -72,6 +99,7 @@ class SessionState:
         if not self._is_down_told and not self._is_suspended and self.ended is None:
             self._is_suspended = True
             self._tell_all(Suspended(reason))
+            self.tell_owner(ConnectionChange(ConnectionState.SUSPENDED, reason))
 
     def lost(self, reason: str) -> None:
         """The session is most likely lost: tell every group, once. Nothing that was asked for before is sent any more,
@@ -88,6 +116,7 @@ class SessionState:
             self._tell(group, Disconnected(reason))
         self._report_unknown(unknown, reason)
         self.requests.give_up_messages(reason)
+        self.tell_owner(ConnectionChange(ConnectionState.LOST, reason))
 
     def _report_unknown(self, numbers: set[int], why: str) -> None:
         """Tell each group which of its messages have an unknown outcome: `numbers`, and all that was accepted."""
@@ -110,11 +139,14 @@ class SessionState:
 
     def _is_back(self, event: Event) -> None:
         """The gateway has welcomed this session; `event` is for groups that were told `Disconnected`."""
+        is_news = self._is_down_told or self._is_suspended or self._is_new
         if self._is_down_told:
             self._tell_all(event)
         elif self._is_suspended:
             self._tell_all(Resumed())
-        self._is_down_told = self._is_suspended = False
+        self._is_down_told = self._is_suspended = self._is_new = False
+        if is_news:
+            self.tell_owner(ConnectionChange(ConnectionState.CONNECTED))
 
     def refused(self) -> None:
         """The gateway's node does not let this client connect."""
@@ -130,6 +162,7 @@ class SessionState:
         for group in self.groups.values():
             group.ended = error
             self._tell(group, error if isinstance(error, Disconnected) else Disconnected(str(error)))
+        self.tell_owner(ConnectionChange(ConnectionState.LOST, str(error), is_final=True))
 
     # -- events for the application ------------------------------------------------------------------------------
 
@@ -182,6 +215,13 @@ class SessionState:
     def _tell_all(self, event: Event) -> None:
         for group in self.groups.values():
             self._tell(group, event)
+
+    def _is_slow(self, event: SlowConsumer) -> None:
+        """The groups are told before all that waits: it would be told too late otherwise."""
+        for group in self.groups.values():
+            if not group.queue or type(group.queue[0][1]) is not SlowConsumer:
+                group.queue.appendleft((Chunk(0, 0), event))
+        self.tell_owner(event)
 
     # -- groups come and go --------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rondo._client.arrival import ARRIVALS
 from rondo._client.descriptors import poll
+from rondo._client.state import CLOSED
 from rondo.errors import Disconnected
 from rondo.ipc.endpoints import ipc_path
 
@@ -57,6 +58,11 @@ class Worker:
         self._timeout_s: float | None = 0.0
         self._polled: list[int] = []
 
+    @property
+    def polls_socket(self) -> bool:
+        """Whether it reads what comes next, and nobody else."""
+        return self._link.dealer.fileno() in self._polled
+
     def start(self) -> None:
         """Begin. The interpreter's end does not wait for the thread.
 
@@ -71,13 +77,23 @@ class Worker:
         self.ident = _thread.get_ident()
         link = self._link
         try:
+            link.run(self._begin)
             ready: list[int] = []
             while link.run(self._turn, ready):
+                link.listeners.flush()
                 ready = poll(self._timeout_s, *self._polled)
             self._say_bye()
         finally:
             link.run(self._end)
             self._forget_arrival()
+            link.listeners.flush(is_over=True)
+
+    def _begin(self) -> None:
+        """Say hello. Not before the thread runs, or an exception in between could leave a session for which nobody says
+        goodbye."""
+        link = self._link
+        if not link.must_renew:
+            link.dealer.send(link.session.hello())
 
     def _turn(self, ready: list[int]) -> bool:
         """Do what is due, and find out for how long to sleep. False if all is over. Under `lock`."""
@@ -110,13 +126,14 @@ class Worker:
             return False
         if link.waiters and link.leader is None:
             link.notify()
-        self._sleep(now_s, idle=idle)
+        self.sleep(now_s, idle=idle)
         return True
 
-    def _sleep(self, now_s: float, *, idle: bool) -> None:
+    def sleep(self, now_s: float, *, idle: bool) -> None:
         """What to poll, and how long."""
         link, dealer, session = self._link, self._link.dealer, self._link.session
         led = session.is_open and (link.leader is not None or link.was_led) and not dealer.is_blocked
+        led = led and not link.watched  # who polls a descriptor wants it to be read although nobody waits
         still_led = link.leader is not None
         link.was_led = still_led
         self._led_ms = min(2 * self._led_ms, 2 * LED_MS_MAX) if led and idle else ACK_DELAY_MS
@@ -159,6 +176,9 @@ class Worker:
         """An exception has ended a call half-way: what was read or written then is not known."""
         link = self._link
         link.inbox.clear()
+        if not link.session.is_known:
+            # The gateway may have made one already, and what told us is lost.
+            link.dealer.send(link.session.bye())
         link.dealer.renew()
         link.dealer.send(link.session.hello())
         link.must_renew = False
@@ -284,7 +304,7 @@ class Worker:
 
     def _end(self) -> None:
         link = self._link
-        link.session.end(Disconnected("the connection was closed"))
+        link.session.end(Disconnected(CLOSED))
         link.is_over = True
         link.is_sleeping = False
         link.notify()

@@ -10,7 +10,7 @@
 Everything runs in the event loop in which the connection was made; nothing here is for other threads. The events of one
 group are taken by one task at a time; a second one that waits for them gets `Busy`. Messages that are sent in one turn
 of the loop travel together. An `async for` that is left by `break` acknowledges its last event a
-moment later, when the loop gets to close the iterator.
+moment later, when the loop gets to close the iterator. Calls wait for `default_timeout` at most, as those of `rondo`.
 """
 
 import asyncio
@@ -22,10 +22,20 @@ from typing import Any
 
 from rondo._client import batches
 from rondo._client.aio_link import Link
-from rondo._client.arguments import bytes_of, check_seconds, deadline_of, guarantee_of, refuse_green_threads
+from rondo._client.arguments import (
+    DEFAULT,
+    DEFAULT_TIMEOUT_S,
+    Default,
+    bytes_of,
+    check_seconds,
+    deadline_of,
+    guarantee_of,
+    no_time,
+    refuse_green_threads,
+)
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg_aio import Cfg
-from rondo._client.connect import client_name
+from rondo._client.connect import RETRIED, client_name, policy_of
 from rondo._client.connection import CONNECT_TIMEOUT_S
 from rondo._client.control import Control, NodeInfo
 from rondo._client.control_aio import Cmap, Quorum, nodes
@@ -33,10 +43,12 @@ from rondo._client.endpoint import endpoint_of
 from rondo._client.groups import Group as GroupOfSession
 from rondo._client.groups import GroupState
 from rondo._client.link import Handle
+from rondo._client.listeners import Listener
 from rondo._client.session import groups_of
 from rondo.errors import Timeout, TryAgain
-from rondo.events import Event, Member
+from rondo.events import ConnectionState, Event, Member
 from rondo.protocol.requests import Guarantee
+from rondo.retry import RetryPolicy
 from rondo.sam import aio as sam
 
 __all__ = ["Cluster", "Cpg", "Group", "Request", "connect", "sam"]
@@ -46,12 +58,13 @@ class Request(batches.Request):
     """A message on its way. `number` is what events and `UnknownOutcome` name it by once it is accepted."""
 
     __slots__ = ()
+    shown_as = "rondo.aio.Request"
 
-    async def accepted(self, timeout: float | None = None) -> "Request":
+    async def accepted(self, timeout: float | Default | None = DEFAULT) -> "Request":
         """Wait until the executive has taken it. Raises Timeout, or the error with which it failed."""
         return await self._wait(lambda: self.is_accepted or self.is_done, timeout, "accepted")
 
-    async def ordered(self, timeout: float | None = None) -> "Request":
+    async def ordered(self, timeout: float | Default | None = DEFAULT) -> "Request":
         """Wait until it has its place in the order. Raises Timeout, or the error with which it failed."""
         return await self._wait(lambda: self.is_done, timeout, "ordered")
 
@@ -63,12 +76,12 @@ class Request(batches.Request):
         link.notify()
         return cancelled
 
-    async def _wait(self, condition: Any, timeout: float | None, what: str) -> "Request":
+    async def _wait(self, condition: Any, timeout: float | Default | None, what: str) -> "Request":
         link: Link = self._batch.owner
         link.check_process()
-        check_seconds(timeout)
+        timeout_s = link.seconds_of(timeout)
         if not condition():
-            await link.wait_for_order(condition, timeout, f"request {self.number} was not {what} in time")
+            await link.wait_for_order(condition, timeout_s, f"request {self.number} was not {what} in time")
         if self.error is not None:
             raise self.error
         return self
@@ -82,10 +95,19 @@ class Group:
         self._handle = handle
         self._group = group
 
+    def __repr__(self) -> str:
+        return f"<rondo.aio.Group {self.name!r}: {len(self.members)} members>"
+
     @property
     def name(self) -> str:
         """The group's name."""
         return self._group.name
+
+    @property
+    def me(self) -> Member:
+        """This process as a member. It may be another one after `Reconnected`."""
+        session = self._link.session
+        return Member(session.node_id, session.pid)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -96,7 +118,7 @@ class Group:
         self,
         data: bytes,
         guarantee: Guarantee = Guarantee.AGREED,
-        timeout: float | None = None,
+        timeout: float | Default | None = DEFAULT,
         *,
         deadline: float | None = None,
     ) -> Request:
@@ -107,18 +129,17 @@ class Group:
             guarantee = guarantee_of(guarantee)
         if type(data) is not bytes:
             data = bytes_of(data)
-        if timeout is not None:
-            check_seconds(timeout)
+        timeout_s = link.seconds_of(timeout)
         deadline_s = None if deadline is None else deadline_of(deadline, "deadline")
         request = link.session.mcast(self._group, guarantee, data, deadline_s)
         if request is None:
-            request = await self._mcast_when_there_is_room(data, guarantee, timeout, deadline_s)
+            request = await self._mcast_when_there_is_room(data, guarantee, timeout_s, deadline_s)
         link.wake()
         assert isinstance(request, Request)
         return request
 
     async def _mcast_when_there_is_room(
-        self, data: bytes, guarantee: Guarantee, timeout: float | None, deadline_s: float | None
+        self, data: bytes, guarantee: Guarantee, timeout_s: float | None, deadline_s: float | None
     ) -> batches.Request:
         request: list[batches.Request | None] = [None]
 
@@ -127,7 +148,7 @@ class Group:
             return request[0] is not None
 
         try:
-            await self._link.wait(tried, timeout, "")
+            await self._link.wait(tried, timeout_s, "")
         except Timeout:
             raise TryAgain("there is no room for more messages on their way; wait for some to be accepted") from None
         assert request[0] is not None
@@ -162,17 +183,17 @@ class Group:
                 link.session.handled(group)
                 link.taken()
 
-    async def leave(self, timeout: float | None = None) -> None:
+    async def leave(self, timeout: float | Default | None = DEFAULT) -> None:
         """Leave the group; returns when this process is out."""
         link, group = self._link, self._group
         link.check_process()
-        check_seconds(timeout)
+        timeout_s = link.seconds_of(timeout)
         if group.state is not GroupState.LEAVING:  # one that was cancelled is waited for again
             link.session.leave(group)
             link.wake()
         out = (GroupState.LEFT,)
         what = f"group {group.name!r} could not be left in time"
-        await link.wait_for_order(lambda: group.state in out or group.ended is not None, timeout, what)
+        await link.wait_for_order(lambda: group.state in out or group.ended is not None, timeout_s, what)
 
 
 class Cpg:
@@ -182,15 +203,15 @@ class Cpg:
         self._link = link
         self._handle = handle
 
-    async def join(self, name: str, timeout: float | None = None) -> Group:
+    async def join(self, name: str, timeout: float | Default | None = DEFAULT) -> Group:
         """Become a member of group `name`; see `rondo.Cpg.join`."""
         link, session = self._link, self._link.session
         link.check_process()
-        check_seconds(timeout)
-        deadline_s = deadline_of(timeout)
+        timeout_s = link.seconds_of(timeout)
+        deadline_s = deadline_of(timeout_s)
         what = f"group {name!r} could not be joined in time"
         if session.is_being_left(name):
-            await link.wait_for_order(lambda: not session.is_being_left(name), timeout, what)
+            await link.wait_for_order(lambda: not session.is_being_left(name), timeout_s, what)
         group = session.join(name)
         link.wake()
         try:
@@ -207,14 +228,14 @@ class Cpg:
             raise
         return Group(link, self._handle, group)
 
-    async def groups(self, timeout: float | None = None) -> list[dict[str, Any]]:
+    async def groups(self, timeout: float | Default | None = DEFAULT) -> list[dict[str, Any]]:
         """All groups of the ring and their members."""
         link = self._link
         link.check_process()
-        check_seconds(timeout)
+        timeout_s = link.seconds_of(timeout)
         request = link.session.query_groups()
         link.wake()
-        await link.wait(lambda: request.is_done, timeout, "the node did not answer in time")
+        await link.wait(lambda: request.is_done, timeout_s, "the node did not answer in time")
         if request.error is not None:
             raise request.error
         return groups_of(request.result)
@@ -260,6 +281,25 @@ class Cluster:
         """Whether the connection was closed, or is lost for good."""
         return self._link.is_closed or self._link.session.ended is not None
 
+    @property
+    def state(self) -> ConnectionState:
+        """How the connection stands, as its groups were told; lost for good if `is_closed`."""
+        return self._link.session.state
+
+    def add_listener(self, listener: Listener) -> None:
+        """Have the loop call `listener` with every `ConnectionChange` and `SlowConsumer` from now on, in their order.
+        It is a function, not a coroutine. Raises InvalidParameter."""
+        self._link.check_process()
+        self._link.listeners.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Call it no more; if it is none nothing happens."""
+        self._link.listeners.remove(listener)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else self.state
+        return f"<rondo.aio.Cluster {self._link.endpoint.url}: {state}>"
+
     async def close(self) -> None:
         """End the connection: this process leaves all its groups. Returns within a second; cancelled, it closes at
         once, without waiting for the node's answer."""
@@ -284,12 +324,17 @@ class connect:  # noqa: N801 - used like a function
         key_file: str | os.PathLike[str] | None = None,
         server_key: str | None = None,
         session_timeout: float | None = None,
+        default_timeout: float | None = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = None,
     ) -> None:
         refuse_green_threads()
         self._endpoint = endpoint_of(endpoint, key_file, server_key)
         check_seconds(timeout)
         check_seconds(session_timeout, "session_timeout")
+        check_seconds(default_timeout, "default_timeout")
         self._timeout = timeout
+        self._default_timeout = default_timeout
+        self._retry = None if retry is None else policy_of(retry).retrying_on(*RETRIED)
         self._lost_after_ms = None if session_timeout is None else session_timeout * 1000
         self._cluster: Cluster | None = None
 
@@ -297,8 +342,13 @@ class connect:  # noqa: N801 - used like a function
         return self._connect().__await__()
 
     async def _connect(self) -> Cluster:
+        return await (self._connect_once() if self._retry is None else self._retry.call_async(self._connect_once))
+
+    async def _connect_once(self) -> Cluster:
+        if self._timeout is not None and self._timeout <= 0:
+            raise Timeout(no_time(self._timeout))
         handle = Handle()
-        link = Link(self._endpoint, client_name(), Request, handle, self._lost_after_ms)
+        link = Link(self._endpoint, client_name(), Request, handle, self._lost_after_ms, self._default_timeout)
         session = link.session
         try:
             no_answer = self._endpoint.no_answer

@@ -99,7 +99,7 @@ class Runner:
             self._to_send.clear()
             while outbox:
                 try:
-                    await self._group.mcast(outbox.popleft(), Guarantee.SAFE)
+                    await self._group.mcast(outbox.popleft(), Guarantee.SAFE, timeout=None)
                 except Error as error:
                     self.desk.end(error)
                     self._something_happened()

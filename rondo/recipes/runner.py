@@ -201,7 +201,7 @@ class Runner:
         outbox = self.desk.replica.outbox
         while outbox:
             try:
-                self._group.mcast(outbox.popleft(), Guarantee.SAFE)
+                self._group.mcast(outbox.popleft(), Guarantee.SAFE, timeout=None)
             except Error as error:  # for good: what is lost in between is sent again by the replica
                 self.desk.end(error)
 

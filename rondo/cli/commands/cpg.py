@@ -204,12 +204,12 @@ def _send_lines(group: rondo.Group, guarantee: rondo.Guarantee, ahead: Ahead, fa
             requests = [request for request in requests if not request.is_done]
             for line in lines:
                 ahead.sending(line)
-                requests.append(group.mcast(line, guarantee))
+                requests.append(group.mcast(line, guarantee, timeout=None))
         if rest:
-            requests.append(group.mcast(rest, guarantee))
+            requests.append(group.mcast(rest, guarantee, timeout=None))
         for request in requests:
             with contextlib.suppress(rondo.Disconnected):
-                request.ordered()
+                request.ordered(timeout=None)
     except rondo.NotExist:
         return  # interrupted: the group was left already
     except rondo.Error as error:
@@ -261,6 +261,8 @@ def _as_json(event: rondo.Event | rondo.quorum.Quorate, group: str) -> dict[str,
             return {"event": "reconnected"}
         case rondo.UnknownOutcome():
             return {"event": "unknown_outcome", "requests": list(event.requests)}
+        case rondo.SlowConsumer():
+            return {"event": "slow_consumer", "held_bytes": event.held_bytes, "cut_bytes": event.cut_bytes}
 
 
 def _show_text(event: rondo.Event | rondo.quorum.Quorate, group: str) -> str:
@@ -290,6 +292,8 @@ def _show_text(event: rondo.Event | rondo.quorum.Quorate, group: str) -> str:
             return "* reconnected"
         case rondo.UnknownOutcome():
             return f"* outcome unknown: requests {' '.join(map(str, event.requests))}"
+        case rondo.SlowConsumer():
+            return f"* too slow: {event.held_bytes} bytes wait; with more than {event.cut_bytes} this ends"
 
 
 def _member(member: rondo.Member) -> dict[str, int]:

@@ -19,9 +19,10 @@ import pytest
 
 import rondo
 import rondo.aio
-from rondo._client.connection import Cluster, Request
+from rondo._client.connection import Cluster
 from rondo._client.endpoint import Endpoint
 from rondo._client.link import Handle, Link
+from rondo._client.outcome import Request
 from rondo.ipc.local_dealer import LocalDealer
 from tests.unit.gateway.conftest import GatewayProcess, eventually
 from tests.unit.gateway.loopback import Loopback

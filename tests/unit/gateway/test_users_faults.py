@@ -188,6 +188,8 @@ def test_one_at_a_time_takes_the_events_of_a_group(loopback: Loopback, gateway: 
 def test_what_makes_no_sense_is_refused_where_it_is_given(loopback: Loopback, gateway: GatewayProcess) -> None:
     with pytest.raises(rondo.InvalidParameter, match=r"endpoint.*5"):
         rondo.connect(5)  # type: ignore[arg-type]
+    with pytest.raises(rondo.InvalidParameter, match=r"endpoint.*''"):
+        rondo.connect("")
     with pytest.raises(rondo.InvalidParameter, match=r"timeout.*'1'"):
         rondo.connect(gateway.endpoint, "1")  # type: ignore[arg-type]
     with gateway.connect() as cluster:
@@ -206,12 +208,84 @@ def test_what_makes_no_sense_is_refused_where_it_is_given(loopback: Loopback, ga
         group.mcast(b"goes on").ordered(LONG_S)
 
 
+@pytest.mark.parametrize("timeout", [0, 0.0, -1, float("-inf")])
+def test_who_has_no_time_does_not_connect(gateway: GatewayProcess, timeout: float) -> None:
+    """Nor by chance, because the node is quick."""
+    for _ in range(20):
+        with pytest.raises(rondo.Timeout, match="no time to connect"):
+            rondo.connect(gateway.endpoint, timeout)
+
+    async def main() -> None:
+        with pytest.raises(rondo.Timeout, match="no time to connect"):
+            await rondo.aio.connect(gateway.endpoint, timeout)
+
+    asyncio.run(main())
+
+
+def test_time_without_end_is_time(loopback: Loopback, gateway: GatewayProcess) -> None:
+    """More than one system call takes, too; of a connection, a session, a message and a request to the node."""
+    for long_s in (float("inf"), 1e18):
+        with rondo.connect(gateway.endpoint, long_s, session_timeout=long_s) as cluster:
+            group = cluster.cpg.join(f"g {long_s}", long_s)
+            assert group.poll(long_s) is not None
+            group.mcast(b"x", deadline=long_s).ordered(long_s)
+            gateway.kill()
+            threading.Timer(0.2, cluster.close).start()
+            with pytest.raises(rondo.BadHandle, match="closed"):
+                cluster.nodes(long_s)
+        gateway.start()
+        gateway.connect().close()
+
+
+def test_what_is_printed_of_a_connection_says_how_it_stands(loopback: Loopback, gateway: GatewayProcess) -> None:
+    with gateway.connect() as cluster:
+        group = cluster.cpg.join("g")
+        request = group.mcast(b"x").ordered(LONG_S)
+        shown = [repr(each) for each in (cluster, group, request)]
+        group.leave(LONG_S)
+    closed = repr(cluster)
+
+    async def main() -> None:
+        async with rondo.aio.connect(gateway.endpoint, LONG_S) as cluster:
+            group = await cluster.cpg.join("g")
+            request = await (await group.mcast(b"x")).ordered(LONG_S)
+            found = [repr(each) for each in (cluster, group, request)]
+        assert [each.replace("rondo.aio.", "rondo.") for each in (*found, repr(cluster))] == [*shown, closed]
+
+    asyncio.run(main())
+    assert shown == [
+        f"<rondo.Cluster {gateway.endpoint}: connected>",
+        "<rondo.Group 'g': 1 members>",
+        "<rondo.Request 2: ordered>",
+    ]
+    assert closed.endswith(": closed>")
+
+
 def test_patched_threads_are_refused_in_one_line(gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     patched = types.ModuleType("gevent.monkey")
     patched.is_module_patched = lambda name: name == "threading"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gevent.monkey", patched)
     with pytest.raises(rondo.NotSupported, match="gevent has replaced"):
         rondo.connect(gateway.endpoint)
+
+
+@pytest.mark.parametrize("connect", ["rondo.connect()", "asyncio.run(main())"])
+def test_patched_threads_are_refused_although_the_patch_came_first(connect: str) -> None:
+    """Before anything of the client was imported; gevent also takes `select.epoll` away."""
+    program = f"""import asyncio, select, sys, types
+gevent = types.ModuleType("gevent.monkey")
+gevent.is_module_patched = lambda name: True
+sys.modules["gevent.monkey"] = gevent
+del select.epoll
+import rondo, rondo.aio
+async def main(): await rondo.aio.connect()
+try: {connect}
+except rondo.NotSupported as error: print("refused:", error)
+print("end")
+"""
+    code, said, _ = run(program, "")
+    assert code == 0, said
+    assert said.startswith("refused: gevent has replaced")
 
 
 def test_a_stop_in_order_is_told_at_once_and_what_waits_is_never_sent(

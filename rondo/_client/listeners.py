@@ -1,0 +1,132 @@
+"""Who hears how a connection stands: the application's listeners, and the log `rondo.client`.
+
+All are told in the order in which it happened. The log is silent unless the application gives it a handler; it names
+the endpoint and the reason, and never a key, a secret or what is in a message.
+"""
+
+import _thread
+import asyncio
+import inspect
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+from rondo._client.state import CLOSED
+from rondo.errors import InvalidParameter
+from rondo.events import ConnectionEvent, ConnectionState, SlowConsumer
+
+Listener = Callable[[ConnectionEvent], object]
+
+WAITING_MAX = 256
+"""So many events wait for a listener that takes its time. The oldest are dropped then: the last one says how it is."""
+
+log = logging.getLogger("rondo.client")
+log.addHandler(logging.NullHandler())  # or Python itself would print what is a warning
+
+
+class Listeners:
+    """Those of one connection. `dropped` counts what there was no room for."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._listeners: tuple[Listener, ...] = ()
+        self._came: deque[ConnectionEvent] = deque()
+        self.dropped = 0
+
+    def add(self, listener: Listener) -> None:
+        """Tell this one, too, from now on. Raises InvalidParameter."""
+        if not callable(listener) or inspect.iscoroutinefunction(listener):
+            raise InvalidParameter(f"listener: a function of one argument, that need not be awaited; not {listener!r}")
+        with self._lock:
+            self._listeners = (*self._listeners, listener)
+
+    def remove(self, listener: Listener) -> None:
+        """Tell it no more."""
+        with self._lock:
+            self._listeners = tuple(each for each in self._listeners if each != listener)
+
+    def put(self, event: ConnectionEvent) -> None:
+        """It has happened; who listens is told a little later. Somebody is changing the session just now."""
+        if len(self._came) >= WAITING_MAX:
+            self._came.popleft()
+            self.dropped += 1
+        self._came.append(event)
+
+    def _tell(self, event: ConnectionEvent) -> None:
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:  # the application's own: the others are told all the same
+                log.exception("%s: a listener has raised", self._url)
+
+    def _log(self, event: ConnectionEvent) -> None:
+        if isinstance(event, SlowConsumer):
+            what = "%s: this process takes its events too slowly: %d bytes wait, with more than %d it is cut off"
+            log.warning(what, self._url, event.held_bytes, event.cut_bytes)
+        elif event.state is ConnectionState.CONNECTED:
+            log.info("%s: connected", self._url)
+        else:
+            level = logging.INFO if event.reason == CLOSED else logging.WARNING
+            log.log(level, "%s: %s: %s", self._url, "over" if event.is_final else event.state, event.reason)
+
+
+class ThreadListeners(Listeners):
+    """For a connection that has a thread. Its listeners have another one, so that they may take their time, and use
+    the connection."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._told: SimpleQueue[ConnectionEvent | None] = SimpleQueue()
+        self._has_thread = False
+
+    def flush(self, *, is_over: bool = False) -> None:
+        """Tell what has come. Called by the connection's thread, which holds no lock then, and in which no signal
+        handler runs."""
+        while self._came:
+            event = self._came.popleft()
+            self._log(event)
+            if self._listeners:
+                self._hand_over(event)
+        if is_over and self._has_thread:
+            self._told.put(None)
+
+    def _hand_over(self, event: ConnectionEvent) -> None:
+        if not self._has_thread:
+            self._has_thread = True
+            _thread.start_new_thread(self._run, ())
+        if self._told.qsize() >= WAITING_MAX:
+            try:
+                self._told.get_nowait()
+                self.dropped += 1
+            except Empty:
+                pass
+        self._told.put(event)
+
+    def _run(self) -> None:
+        while (event := self._told.get()) is not None:
+            self._tell(event)
+
+
+class LoopListeners(Listeners):
+    """For a connection of asyncio: listeners are called by its loop."""
+
+    def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(url)
+        self._loop = loop
+        self._is_due = False
+
+    def put(self, event: ConnectionEvent) -> None:
+        super().put(event)
+        if not self._is_due and not self._loop.is_closed():
+            self._is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_due = False
+        while self._came:
+            event = self._came.popleft()
+            self._log(event)
+            self._tell(event)
