@@ -68,6 +68,7 @@ FIXED: dict[str, OptionPath] = {
     "qb_ipc": ("system", "qb_ipc"),
     "remote": ("remote",),
     "sam": ("sam",),
+    "web": ("web",),
     "knet": ("nodelist",),
 }
 """Fields that cannot, and the options that they come from."""

@@ -94,6 +94,24 @@ class RemoteSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebSettings:
+    """The page of this node (corosync.conf: `web{}`)."""
+
+    enabled: bool = False
+    """Whether the section is there."""
+    address: str = "127.0.0.1"
+    port: int = 5480
+    names: tuple[str, ...] = ()
+    """Further names by which browsers may ask for it."""
+    token_file: str = ""
+    """Absolute path, as those below; empty: no token is asked for."""
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_clients: str = ""
+    """Who signs the certificates that clients have to have; empty: they need none."""
+
+
+@dataclass(frozen=True, slots=True)
 class SamSettings:
     """What users may take of SAM (corosync.conf: `sam{}`). A quarter of what is for all is kept for root and the
     executive's own user, to whom the limits per user do not apply."""
@@ -244,6 +262,7 @@ class NodeConfig:
     """`nodelist.node.name` of the nodes that have one."""
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     sam: SamSettings = field(default_factory=SamSettings)
+    web: WebSettings = field(default_factory=WebSettings)
     knet: KnetSettings = field(default_factory=KnetSettings)
     quorum: QuorumSettings = field(default_factory=QuorumSettings)
 

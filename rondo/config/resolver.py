@@ -19,6 +19,7 @@ from rondo.config.node import (
     RemoteSettings,
     SamSettings,
     SecuritySettings,
+    WebSettings,
 )
 from rondo.config.option import values_for
 from rondo.config.schema_node import LoggerSubsys, Logging
@@ -66,6 +67,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         "state_dir": state,
         "client_bytes_max": derive.client_bytes_max(config),
         "remote": _remote(loaded),
+        "web": _web(loaded),
         "sam": SamSettings(**values_for(SamSettings, config.sam)),
         "quorum": _quorum(loaded),
     }
@@ -170,6 +172,20 @@ def _remote(loaded: Loaded) -> RemoteSettings:
         return RemoteSettings()
     files = (os.path.abspath(_beside(loaded, path)) for path in (remote.keyfile, remote.clients))
     return RemoteSettings(remote.address, remote.port, *files)
+
+
+def _web(loaded: Loaded) -> WebSettings:
+    if not loaded.given("web"):
+        return WebSettings()
+    web = loaded.config.web
+    files = {name: getattr(web, name) for name in ("token_file", "tls_cert", "tls_key", "tls_clients")}
+    return WebSettings(
+        enabled=True,
+        address=web.address,
+        port=web.port,
+        names=tuple(web.names.split()),
+        **{name: os.path.abspath(_beside(loaded, path)) if path else "" for name, path in files.items()},
+    )
 
 
 def _logging(loaded: Loaded) -> dict[str, LogSettings]:

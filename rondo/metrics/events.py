@@ -127,8 +127,18 @@ _SAM = {
     "last_words_refused": "goodbyes that could not be sent",
 }
 
+_WEB = {
+    "refused_header": "requests with a header given twice",
+    "refused_host": "requests for another host",
+    "refused_site": "requests of another site",
+    "refused_method": "requests that would change something",
+    "refused_path": "requests for paths that are none",
+    "refused_token": "requests without the token",
+}
+
 MEANINGS = {
-    "totem": _TOTEM, "cpg": _CPG, "control": _CONTROL, "ipc_gateway": _GATEWAY, "qb_gateway": _QB, "sam": _SAM,
+    "totem": _TOTEM, "cpg": _CPG, "control": _CONTROL, "ipc_gateway": _GATEWAY, "qb_gateway": _QB,
+    "web": _WEB, "sam": _SAM,
 }  # fmt: skip
 """What each counter means, by process."""
 

@@ -8,6 +8,7 @@ other process notices. While nobody looks it does nothing.
     guard.py     who may ask, and how: Host, Origin, token, method
     limits.py    connections and requests that take too long
     app.py       what there is at which path
-    process.py   the options, and the server
+    server.py    the options, and uvicorn's server
+    process.py   the supervised process (web{} in corosync.conf)
     page/        HTML, style and script of the page
 """

@@ -11,8 +11,8 @@ and calls `make` once. A service is beyond help
 It also stops the node when totem or control says that it is to be so: exit code 5, another node has killed this one, or
 6, it was asked to shut down.
 
-A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam and
-qb_gateway are never a reason to stop: without them a node does the rest of its work.
+A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam,
+qb_gateway and web are never a reason to stop: without them a node does the rest of its work.
 
 A service that does not move for system.service_timeout is killed, and so started again (watchdog).
 """
@@ -153,6 +153,8 @@ class Watch:
         if isinstance(event, events.ProcessStateStartingEvent):
             self._starts[process.config.name] += 1
             self._record.restarts[process.config.name] = self._starts[process.config.name] - 1
+            with contextlib.suppress(ValueError):
+                self._record.given_up.remove(process.config.name)
             self._save()
         elif isinstance(event, events.ProcessStateExitedEvent):
             if self._may_start_at_once(process):
@@ -192,7 +194,13 @@ class Watch:
     def _give_up(self, process: Any, what: str) -> None:
         """Stop the node: supervisord stops all services, in their order, and ends."""
         name = process.config.name
-        if self._record.failure or name in DISPENSABLE:
+        if name in DISPENSABLE:
+            # supervisord starts what has exited with this code no more, and anything else again and again.
+            if process.exitstatus == EXIT_CONFIGURATION:
+                self._record.given_up.append(name)
+                self._save()
+            return
+        if self._record.failure:
             return
         words = last_words(Path(process.config.stdout_logfile), name)
         self._record.failure = f"{name} {what}" + (f": {words}" if words else "")

@@ -82,6 +82,8 @@ def _service(
         state, why = "off", noted.off[name]
     elif pid is not None:
         state = "not answering"
+    elif name in noted.given_up:
+        state = "failed"
     else:
         state = "restarting" if supervisor else "stopped"
     service = {

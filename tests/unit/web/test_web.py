@@ -21,7 +21,7 @@ from rondo.node.supervision.processes import Found
 from services.web import limits
 from services.web.app import STREAMS_MAX, message
 from services.web.looker import Looker
-from services.web.process import Options, WebError, check, hosts_of
+from services.web.server import Options, WebError, check, hosts_of
 from tests.unit.metrics.sample import ANSWERS
 from tests.unit.web.server import Server, serving
 
@@ -296,7 +296,7 @@ def test_names_that_it_answers_to(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken(server: Server, run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["web", "--address", f"127.0.0.1:{server.port}", "--run-dir", str(run_dir)]) == 1
-    assert "Address already in use; name another with --address" in capsys.readouterr().err
+    assert "Address already in use; choose another address or port" in capsys.readouterr().err
 
 
 def test_tls(run_dir: Path, tmp_path: Path) -> None:
