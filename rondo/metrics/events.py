@@ -134,6 +134,7 @@ _WEB = {
     "refused_method": "requests that would change something",
     "refused_path": "requests for paths that are none",
     "refused_token": "requests without the token",
+    "messages_refused": "what the pages of other nodes said and is not what they say",
 }
 
 MEANINGS = {

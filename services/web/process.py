@@ -25,6 +25,7 @@ from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
 from rondo.node.service import Start
+from services.web.peers import Peers
 from services.web.server import (
     Options,
     QuietServer,
@@ -62,9 +63,10 @@ class Process:
         """Raises NodeConfigError, InstanceError, SocketError."""
         self._config: NodeConfig = start.config
         self._lock = InstanceLock(start.run_dir, SERVICE)
+        self._peers = Peers()
         try:
             self._options = options_of(start.config.web, start.run_dir)
-            self._guard = make_guarded(self._options, self._options.port)
+            self._guard = make_guarded(self._options, self._options.port, self._peers)
             self._server = Supervised(server_config(self._options, self._guard))
         except WebError as error:
             raise NodeConfigError(str(error)) from None
@@ -127,7 +129,9 @@ class Process:
             "why": self._why_waiting,
             "address": self._options.host,
             "port": self._options.port,
-            "counters": dict(self._guard.refused),
+            "counters": {**self._guard.refused, "messages_refused": sum(self._peers.refused.values())},
+            "messages_refused": dict(self._peers.refused),
+            "nodes_known": sorted(self._peers.known),
         }
 
 

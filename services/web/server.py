@@ -17,6 +17,7 @@ from services.web.app import STREAMS_MAX, make_app
 from services.web.guard import Guard
 from services.web.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, IDLE_S, BoundedProtocol
 from services.web.looker import Looker
+from services.web.peers import Peers
 
 PORT = 5480
 TOKEN_BYTES_MIN = 16
@@ -96,7 +97,7 @@ def serve(options: Options) -> None:
     check(options)
     with bind(options) as listening:
         port = listening.getsockname()[1]
-        server = QuietServer(server_config(options, make_guarded(options, port)))
+        server = QuietServer(server_config(options, make_guarded(options, port, Peers())))
         print(url(options, port), flush=True)  # who reads this can connect
         server.run([listening])
 
@@ -115,9 +116,11 @@ def bind(options: Options) -> socket.socket:
     return listening
 
 
-def make_guarded(options: Options, port: int) -> Guard:
+def make_guarded(options: Options, port: int, peers: Peers) -> Guard:
     """The application behind its guard."""
-    return Guard(make_app(Looker(options.run_dir)), hosts=hosts_of(options, port), token=options.token)
+    return Guard(
+        make_app(Looker(options.run_dir), peers, options.run_dir), hosts=hosts_of(options, port), token=options.token
+    )
 
 
 def url(options: Options, port: int) -> str:

@@ -55,6 +55,14 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         browser.seen("document.getElementById('applications').innerText.includes('sleep-')")
         assert browser.evaluate("document.title") == "Rondo example node 1"
         browser.seen("document.getElementById('events').innerText.includes('ring.formed')")
+        for node in (2, 3):
+            browser.seen(
+                f"[...document.querySelectorAll('#events tr')].some((row) => row.cells[1].textContent === '{node}')"
+            )
+        browser.seen("document.querySelectorAll('#cluster tr').length === 3")
+        browser.seen(
+            "[...document.querySelectorAll('#plots polyline')].filter((line) => line.points.length > 1).length >= 3"
+        )
 
         there.faults.partition({1, 2}, {3})
         assert_seen_soon(there, "member", "member", "absent")

@@ -15,6 +15,9 @@ from tests.cluster.browser.chromium import chromium_missing
 from tests.cluster.browser.scene import PAGE, scene
 
 DIRECTORY = Path(__file__).parents[3] / "docs/images"
+DRAWN = "[...document.querySelectorAll('polyline')].some((line) => line.points.length > 30)"
+DRAWN_WITHIN_S = 60.0
+HEIGHT_MAX = 1800
 PICTURES = {
     "page-light.png": (1100, 800, False, False),
     "page-dark.png": (1100, 800, True, False),
@@ -32,12 +35,13 @@ def main(directory: Path) -> int:
         there.browser.be(1100, 800)
         there.browser.open(PAGE)
         there.browser.seen("document.getElementById('applications').innerText.includes('sleep-')")
+        there.browser.seen(DRAWN, DRAWN_WITHIN_S)
         there.nodes[3].send(signal.SIGKILL)
         there.browser.seen("document.getElementById('nodes').innerText.includes('absent')")
         there.browser.seen("document.getElementById('groups').innerText.includes('ledger')")
         for file, (width, height, dark, is_phone) in PICTURES.items():
             there.browser.be(width, height, dark=dark, is_phone=is_phone)
-            (directory / file).write_bytes(there.browser.screenshot())
+            (directory / file).write_bytes(there.browser.screenshot(HEIGHT_MAX))
             print(directory / file)
     return 0
 

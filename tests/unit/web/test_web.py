@@ -48,7 +48,12 @@ def _server(run_dir: Path) -> Iterator[Server]:
 
 
 def test_the_page_and_its_files(server: Server) -> None:
-    for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")):
+    for path, kind in (
+        ("/", "text/html"),
+        ("/page.js", "text/javascript"),
+        ("/plots.js", "text/javascript"),
+        ("/page.css", "text/css"),
+    ):
         status, headers, body = server.get(path)
         assert (status, headers["content-type"].split(";")[0]) == (200, kind)
         assert body == (PAGE / (path[1:] or "index.html")).read_bytes()
@@ -61,7 +66,7 @@ def test_the_page_and_its_files(server: Server) -> None:
 
 def test_the_page_loads_nothing_from_elsewhere_and_writes_no_html() -> None:
     """The address of SVG's name space is none that is loaded."""
-    for name in ("index.html", "page.js", "page.css", "icon.svg"):
+    for name in ("index.html", "page.js", "plots.js", "page.css", "icon.svg"):
         text = (PAGE / name).read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", text), name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), name
