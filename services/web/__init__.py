@@ -15,5 +15,6 @@ nothing is said then.
     app.py       what there is at which path
     server.py    the options, and uvicorn's server
     process.py   the supervised process (web{} in corosync.conf)
+    openapi.json what all of it looks like, for programs
     page/        HTML, style and script of the page
 """

@@ -67,9 +67,10 @@ def make_app(looker: Looker, peers: Peers, run_dir: Path) -> Starlette:
         await exchange.close()
         await hub.close()
 
-    files = [Route(path, _file(name, kind)) for path, (name, kind) in FILES.items()]
+    files = [Route(path, _file(f"page/{name}", kind)) for path, (name, kind) in FILES.items()]
     routes = [
         *files,
+        Route("/api/v1/openapi.json", _file("openapi.json", "application/json")),
         Route("/metrics", metrics),
         Route("/healthz", healthz),
         Route("/api/v1/status", status),
@@ -80,8 +81,8 @@ def make_app(looker: Looker, peers: Peers, run_dir: Path) -> Starlette:
 
 
 def _file(name: str, kind: str) -> Any:
-    """An endpoint that gives one file of the page, read once."""
-    content = (resources.files("services.web") / "page" / name).read_bytes()
+    """An endpoint that gives one file, read once."""
+    content = (resources.files("services.web") / name).read_bytes()
 
     async def answer(_request: Request) -> Response:
         return Response(content, media_type=kind)

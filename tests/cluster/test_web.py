@@ -13,6 +13,7 @@ from rondo.demo.cluster import DemoCluster
 from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
 from services.web.wire import GROUP, Told, unpack_message
+from tests.unit.web.schema import faults, schema_of
 from tests.unit.web.server import Server, serving
 
 SEEN_WITHIN_S = 1.0
@@ -44,6 +45,7 @@ def test_the_status_is_that_of_the_cluster(cluster: DemoCluster) -> None:
     with serving(cluster.nodes[1].run_dir) as server, Sam(cluster.nodes[1].endpoint) as sam:
         application = sam.run(["sleep", "600"])["id"]
         found = status(server)
+        assert faults(found, schema_of("/api/v1/status")) == []
         assert found["healthy"] is True
         assert [(node["node"], node["member"]) for node in found["nodes"]] == [(1, True), (2, True), (3, True)]
         assert [(each["id"], each["state"]) for each in found["applications"]] == [(application, "started")]
@@ -116,6 +118,7 @@ def test_the_whole_cluster_from_any_node(cluster: DemoCluster) -> None:
             figures = [event for event in drained(group, 0.0) if is_figures_of(event, 2)]
             assert 1 <= len(figures) <= time.monotonic() - started + 1
         answer = json.loads(server.get("/api/v1/cluster")[2])
+        assert faults(answer, schema_of("/api/v1/cluster")) == []
         assert [(each["node"], each["members"]) for each in answer["nodes"]] == [(1, [1, 2, 3]), (2, [1, 2, 3])]
 
 
