@@ -69,6 +69,7 @@ FIXED: dict[str, OptionPath] = {
     "remote": ("remote",),
     "sam": ("sam",),
     "web": ("web",),
+    "notify": ("notify",),
     "knet": ("nodelist",),
 }
 """Fields that cannot, and the options that they come from."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from rondo.config import derive
 from rondo.config.checks_quorum import check_quorum
-from rondo.config.checks_shown import check_shown
+from rondo.config.checks_shown import check_shown, check_told
 from rondo.config.faults import Fault, quoted
 from rondo.config.key import KEY_BYTES_MAX, KEY_BYTES_MIN
 from rondo.config.loaded import Loaded
@@ -26,6 +26,7 @@ def check_options(loaded: Loaded) -> list[Fault]:
         _limits,
         check_quorum,
         check_shown,
+        check_told,
     )
     return [fault for check in checks for fault in check(loaded)]
 

@@ -1,10 +1,10 @@
-"""What must fit together in web{}: who may look from where, and what nobody may read along."""
+"""What must fit together in web{} and notify{}: who may look from where, who is told, what nobody may read along."""
 
 import ipaddress
 import os
 from collections.abc import Iterator
 
-from rondo.config.faults import Fault
+from rondo.config.faults import Fault, quoted
 from rondo.config.loaded import Loaded
 from rondo.config.node import NodeConfig
 
@@ -27,8 +27,28 @@ def check_shown(loaded: Loaded) -> Iterator[Fault]:
         yield loaded.fault("error", ("web", "address"), why, "write tls_cert and tls_key, or 127.0.0.1")
 
 
+def check_told(loaded: Loaded) -> Iterator[Fault]:
+    """notify{} names one who is told, and how to reach him."""
+    notify = loaded.config.notify
+    if loaded.given("notify") and not (notify.command or notify.webhook):
+        yield loaded.fault(
+            "error", ("notify",), "nobody is told", "write a command or a webhook, or remove the section"
+        )
+    if notify.command and notify.webhook:
+        yield loaded.fault("error", ("notify", "webhook"), "there is a command too", "remove one of them")
+    if notify.command and not os.path.isabs(notify.command):
+        why = f"{quoted(notify.command)} is no absolute path"
+        yield loaded.fault("error", ("notify", "command"), why, "name a program by its absolute path")
+    if notify.webhook and not notify.webhook.startswith(("http://", "https://")):
+        yield loaded.fault("error", ("notify", "webhook"), "is no address", "write http:// or https:// before it")
+
+
 def check_shown_files(loaded: Loaded, node: NodeConfig) -> Iterator[Fault]:
-    """Files that web{} names and this user cannot read."""
+    """Files that web{} names and this user cannot read; the command of notify{}, if it is none."""
+    command = node.notify.command
+    if command and not (os.path.isfile(command) and os.access(command, os.X_OK)):
+        why = f"{command}: is no program that this user can run"
+        yield loaded.fault("warning", ("notify", "command"), why, "make it, and set its mode with chmod +x")
     for name in ("token_file", "tls_cert", "tls_key", "tls_clients"):
         path = getattr(node.web, name)
         if path and not (os.path.isfile(path) and os.access(path, os.R_OK)):

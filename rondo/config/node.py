@@ -112,6 +112,22 @@ class WebSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """Who is told what happens (corosync.conf: `notify{}`). Nobody if both are empty."""
+
+    command: str = ""
+    """Absolute path."""
+    webhook: str = field(default="", repr=False)
+    kinds: tuple[str, ...] = ("node", "quorum", "application", "link")
+    timeout_ms: int = 10_000
+
+    @property
+    def enabled(self) -> bool:
+        """Whether somebody is."""
+        return bool(self.command or self.webhook)
+
+
+@dataclass(frozen=True, slots=True)
 class SamSettings:
     """What users may take of SAM (corosync.conf: `sam{}`). A quarter of what is for all is kept for root and the
     executive's own user, to whom the limits per user do not apply."""
@@ -263,6 +279,7 @@ class NodeConfig:
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     sam: SamSettings = field(default_factory=SamSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     knet: KnetSettings = field(default_factory=KnetSettings)
     quorum: QuorumSettings = field(default_factory=QuorumSettings)
 
@@ -271,10 +288,11 @@ class NodeConfig:
         return self.logging.get(service.upper(), self.logging[""])
 
     def to_dict(self, *, with_key: bool = False) -> dict[str, Any]:
-        """As plain values (JSON's types, but int keys in `members`); the key only if asked for."""
+        """As plain values (JSON's types, but int keys in `members`); secrets only if asked for."""
         values = dataclasses.asdict(self)
         if not with_key:
             del values["security"]["key"]
+            del values["notify"]["webhook"]  # there may be a token in it
         return values
 
     def to_msgpack(self) -> bytes:

@@ -15,6 +15,7 @@ from rondo.config.node import (
     KnetSettings,
     LogSettings,
     NodeConfig,
+    NotifySettings,
     QuorumSettings,
     RemoteSettings,
     SamSettings,
@@ -68,6 +69,7 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         "client_bytes_max": derive.client_bytes_max(config),
         "remote": _remote(loaded),
         "web": _web(loaded),
+        "notify": NotifySettings(**values_for(NotifySettings, loaded.config.notify)),
         "sam": SamSettings(**values_for(SamSettings, config.sam)),
         "quorum": _quorum(loaded),
     }

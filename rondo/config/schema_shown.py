@@ -1,6 +1,6 @@
-"""The options of web{}: how a node is shown to others."""
+"""The options of web{} and notify{}: how a node is shown to others, and who is told what happens to it."""
 
-from rondo.config.option import Address, Number, Section, Word, option
+from rondo.config.option import Address, Kinds, Number, Section, Word, option
 
 
 class Web(Section):
@@ -17,3 +17,24 @@ class Web(Section):
     tls_clients: Word = option(
         "", "File with the certificates (PEM) of those who sign clients' certificates: only such clients are let in."
     )
+
+
+class Notify(Section):
+    """Rondo's own section: a command or a webhook is told what happens to the node, by a process beside the others. One
+    notice follows another. One that fails, or takes too long, is tried again after 1, 4 and 16 seconds and then given
+    up; 256 may wait. What is told are the events of docs/EVENTS.md."""
+
+    command: Word = option(
+        "",
+        "The program that is run for each event, by its absolute path, as the node's user. The event is on its "
+        "standard input, one object of JSON, and in RONDO_NODE, RONDO_KIND, RONDO_EVENT, RONDO_TIME, RONDO_LEVEL, "
+        "RONDO_TEXT.",
+    )
+    webhook: Word = option(
+        "", "The http or https address to which the same object is posted; any answer of 2xx is success.", secret=True
+    )
+    kinds: Kinds = option(
+        ("node", "quorum", "application", "link"),
+        "What is told of: node (rings, other nodes, this one), quorum, application (under SAM), link (and paths).",
+    )
+    timeout: Number = option(10_000, "How long one run may take.", unit="ms", ge=100, le=600_000, node="timeout_ms")

@@ -136,10 +136,16 @@ _WEB = {
     "refused_token": "requests without the token",
     "messages_refused": "what the pages of other nodes said and is not what they say",
 }
+_NOTIFY = {
+    "told": "events that a command or webhook was told of",
+    "attempts_failed": "runs of it that failed or took too long",
+    "given_up": "events that nobody could be told of",
+    "dropped": "events for which there was no room",
+}
 
 MEANINGS = {
     "totem": _TOTEM, "cpg": _CPG, "control": _CONTROL, "ipc_gateway": _GATEWAY, "qb_gateway": _QB,
-    "web": _WEB, "sam": _SAM,
+    "web": _WEB, "notify": _NOTIFY, "sam": _SAM,
 }  # fmt: skip
 """What each counter means, by process."""
 

@@ -16,4 +16,6 @@ def off(config: NodeConfig) -> dict[str, str]:
         found["web"] = ""
     elif missing := [name for name in WEB_PACKAGES if importlib.util.find_spec(name) is None]:
         found["web"] = f"the package {missing[0]} is missing; pip install 'rondo[web]'"
+    if not config.notify.enabled:
+        found["notify"] = ""
     return found

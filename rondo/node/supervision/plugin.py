@@ -12,7 +12,7 @@ It also stops the node when totem or control says that it is to be so: exit code
 6, it was asked to shut down.
 
 A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam,
-qb_gateway and web are never a reason to stop: without them a node does the rest of its work.
+qb_gateway, web and notify are never a reason to stop: without them a node does the rest of its work.
 
 A service that does not move for system.service_timeout is killed, and so started again (watchdog).
 """

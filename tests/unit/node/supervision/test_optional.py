@@ -31,13 +31,15 @@ def configured(directory: Path, more: str = "") -> NodeConfig:
 
 
 def test_what_nobody_has_asked_for_is_off_without_a_reason(tmp_path: Path) -> None:
-    assert optional.off(configured(tmp_path)) == {C_PROGRAMS: "system.qb_ipc is no", "web": ""}
+    assert optional.off(configured(tmp_path)) == {C_PROGRAMS: "system.qb_ipc is no", "web": "", "notify": ""}
 
 
 def test_an_empty_section_is_enough(tmp_path: Path) -> None:
     config = configured(tmp_path, "web {\n}\n")
     assert (config.web.enabled, config.web.address, config.web.port) == (True, "127.0.0.1", 5480)
-    assert optional.off(config) == {C_PROGRAMS: "system.qb_ipc is no"}
+    assert optional.off(config) == {C_PROGRAMS: "system.qb_ipc is no", "notify": ""}
+    told = configured(tmp_path, "notify {\n  command: /bin/true\n}\n")
+    assert optional.off(told) == {C_PROGRAMS: "system.qb_ipc is no", "web": ""}
 
 
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
