@@ -26,6 +26,7 @@ Hash = Literal["none", "sha1", "sha256", "sha384", "sha512"]
 QbIpc = Literal["auto", "yes", "no"]
 Debug = Literal["off", "on", "trace"]
 Timestamp = Literal["off", "on", "hires"]
+LogFormat = Literal["text", "json"]
 
 
 class NodeConfigError(ValueError):
@@ -66,6 +67,8 @@ class LogSettings:
     syslog_facility: str = "daemon"
     syslog_priority: str = "info"
     timestamp: Timestamp = "hires"
+    format: LogFormat = "text"
+    """Of what goes to standard error and to a file."""
     fileline: bool = False
     function_name: bool = False
 

@@ -206,7 +206,7 @@ def _log_settings(logging: Logging, own: LoggerSubsys) -> LogSettings:
         return getattr(logging, name) if value in (None, "") else value
 
     overridden = {name: of(name) for name in LoggerSubsys.model_fields if name != "subsys"}
-    general = {name: getattr(logging, name) for name in ("timestamp", "fileline", "function_name")}
+    general = {name: getattr(logging, name) for name in ("timestamp", "format", "fileline", "function_name")}
     return LogSettings(**overridden, **general)  # type: ignore[arg-type]  # same names, same types as the models
 
 

@@ -16,7 +16,7 @@ from rondo.ipc.surveyor import Answers, Surveyor
 from rondo.metrics.collect import collect
 from rondo.metrics.render import render
 from rondo.metrics.seen import Seen, look_with
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes
 from rondo.node.supervision.logfiles import MergedLog, configured_files, log_files
 from rondo.node.supervision.survey import configuration, is_healthy

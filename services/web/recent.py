@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 from rondo.timeline.events import Event
 from services.web.wire import TEXT_MAX, Happened
 

@@ -34,11 +34,13 @@ from supervisor.states import SupervisorStates
 
 from rondo.config.node import LogSettings, NodeConfig, NodeConfigError
 from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_KILLED, EXIT_SHUT_DOWN
-from rondo.node.logs import LogError, iso_time, outputs_beside_stderr
+from rondo.node.log_formats import iso_time
+from rondo.node.logs import LogError, outputs_beside_stderr
 from rondo.node.process_name import set_process_name
 from rondo.node.supervision import DISPENSABLE, RESOLVED_CONFIGURATION
 from rondo.node.supervision.heartbeats import Heartbeats
 from rondo.node.supervision.logfiles import last_words
+from rondo.node.supervision.processes import SUPERVISORD
 from rondo.node.supervision.record import Record
 from rondo.node.supervision.watchdog import Watchdog
 
@@ -114,7 +116,7 @@ class ConfiguredLog:
     def tell(self, level: int, text: str) -> None:
         """Write a line at once. There are so few that nothing is kept open for them."""
         try:
-            outputs = outputs_beside_stderr(self._settings)
+            outputs = outputs_beside_stderr(self._settings, SUPERVISORD)
         except LogError:
             return
         record = logging.LogRecord("SUPERV", level, __file__, 0, "%s", (text,), None)
