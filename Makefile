@@ -35,7 +35,7 @@ endif
 
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
-	digests world crowd chaos bench bench-compare bench-core forgeries fuzz kills restarts flood overload sixteen detection rates scale mutants mutations playback \
+	digests world crowd chaos bench bench-compare bench-core screenshots forgeries fuzz kills restarts flood overload sixteen detection rates scale mutants mutations playback \
 	interrupts waiting wheels newcomer docs compose test-wheels deb test-deb man clean
 
 help: ## this list
@@ -182,6 +182,9 @@ sixteen: compiled ## sixteen nodes under full load: no membership may change (ma
 
 detection: compiled ## how soon applications hear of what happens to a node
 	@$(BIN)/python -m bench.detection
+
+screenshots: setup ## the pictures of the page of `rondo web` in docs/images (chromium, root or user namespaces)
+	@$(BIN)/python -m tests.cluster.browser.screenshots
 
 rates: setup ## messages a second with loss, by Corosync's rules and by Rondo's, in the simulator (the table of docs/LOSS.md)
 	@$(BIN)/python -m tests.simulation rates

@@ -22,6 +22,7 @@ from rondo.testing.lab.requirements import (
     promtool_missing,
     root_missing,
 )
+from tests.cluster.browser.chromium import chromium_missing
 
 LookForMissing = Callable[[], str | None]
 NEEDS: dict[str, LookForMissing] = {
@@ -30,6 +31,7 @@ NEEDS: dict[str, LookForMissing] = {
     "namespaces": namespaces_missing,
     "pacemaker": pacemaker_missing,
     "promtool": promtool_missing,
+    "chromium": chromium_missing,
 }
 
 

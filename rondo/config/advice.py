@@ -14,7 +14,7 @@ PART_CHARACTERS_MIN = 2
 
 SYNONYMS = {"ip": "ring0_addr", "address": "ring0_addr", "host": "name", "hostname": "name", "port": "mcastport"}
 
-OWN_SECTIONS = ("remote", "cpg")
+OWN_SECTIONS = ("remote", "cpg", "web", "notify")
 """Rondo's own: nobody who wrote a file for Corosync meant an option of these."""
 
 COMMENT = re.compile(r"(^|\s)(#|//|;)")

@@ -68,6 +68,8 @@ FIXED: dict[str, OptionPath] = {
     "qb_ipc": ("system", "qb_ipc"),
     "remote": ("remote",),
     "sam": ("sam",),
+    "web": ("web",),
+    "notify": ("notify",),
     "knet": ("nodelist",),
 }
 """Fields that cannot, and the options that they come from."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rondo.config import derive
 from rondo.config.checks_quorum import check_quorum
+from rondo.config.checks_shown import check_shown, check_told
 from rondo.config.faults import Fault, quoted
 from rondo.config.key import KEY_BYTES_MAX, KEY_BYTES_MIN
 from rondo.config.loaded import Loaded
@@ -14,7 +15,19 @@ from rondo.config.schema_totem import HOLD_MS_MIN, TIMER_MS_MIN
 
 def check_options(loaded: Loaded) -> list[Fault]:
     """All faults and warnings that the options show among themselves."""
-    checks = (_timers, _early_consensus, _windows, _security, _key, _logging, _uidgid, _limits, check_quorum)
+    checks = (
+        _timers,
+        _early_consensus,
+        _windows,
+        _security,
+        _key,
+        _logging,
+        _uidgid,
+        _limits,
+        check_quorum,
+        check_shown,
+        check_told,
+    )
     return [fault for check in checks for fault in check(loaded)]
 
 

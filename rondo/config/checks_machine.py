@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rondo.config import derive, interfaces, key
+from rondo.config.checks_shown import check_shown_files
 from rondo.config.faults import Fault
 from rondo.config.loaded import Loaded, OptionPath
 from rondo.config.node import NodeConfig
@@ -24,7 +25,8 @@ def check_machine(
 ) -> list[Fault]:
     """What will fail, or go unsaid, on this machine. `addresses`: those of its interfaces, if they are known."""
     own = interfaces.interface_addresses() if addresses is None else addresses
-    return [*_log_files(loaded, node), *_syslog(loaded, node), *_keys(loaded, node), *_several(loaded, node, own)]
+    found = [*_log_files(loaded, node), *_syslog(loaded, node), *_keys(loaded, node), *_several(loaded, node, own)]
+    return [*found, *check_shown_files(loaded, node)]
 
 
 def _log_files(loaded: Loaded, node: NodeConfig) -> Iterator[Fault]:

@@ -26,6 +26,7 @@ Hash = Literal["none", "sha1", "sha256", "sha384", "sha512"]
 QbIpc = Literal["auto", "yes", "no"]
 Debug = Literal["off", "on", "trace"]
 Timestamp = Literal["off", "on", "hires"]
+LogFormat = Literal["text", "json"]
 
 
 class NodeConfigError(ValueError):
@@ -66,6 +67,8 @@ class LogSettings:
     syslog_facility: str = "daemon"
     syslog_priority: str = "info"
     timestamp: Timestamp = "hires"
+    format: LogFormat = "text"
+    """Of what goes to standard error and to a file."""
     fileline: bool = False
     function_name: bool = False
 
@@ -91,6 +94,40 @@ class RemoteSettings:
     def enabled(self) -> bool:
         """Whether there are remote clients at all."""
         return bool(self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """The page of this node (corosync.conf: `web{}`)."""
+
+    enabled: bool = False
+    """Whether the section is there."""
+    address: str = "127.0.0.1"
+    port: int = 5480
+    names: tuple[str, ...] = ()
+    """Further names by which browsers may ask for it."""
+    token_file: str = ""
+    """Absolute path, as those below; empty: no token is asked for."""
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_clients: str = ""
+    """Who signs the certificates that clients have to have; empty: they need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """Who is told what happens (corosync.conf: `notify{}`). Nobody if both are empty."""
+
+    command: str = ""
+    """Absolute path."""
+    webhook: str = field(default="", repr=False)
+    kinds: tuple[str, ...] = ("node", "quorum", "application", "link")
+    timeout_ms: int = 10_000
+
+    @property
+    def enabled(self) -> bool:
+        """Whether somebody is."""
+        return bool(self.command or self.webhook)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +281,8 @@ class NodeConfig:
     """`nodelist.node.name` of the nodes that have one."""
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     sam: SamSettings = field(default_factory=SamSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     knet: KnetSettings = field(default_factory=KnetSettings)
     quorum: QuorumSettings = field(default_factory=QuorumSettings)
 
@@ -252,10 +291,11 @@ class NodeConfig:
         return self.logging.get(service.upper(), self.logging[""])
 
     def to_dict(self, *, with_key: bool = False) -> dict[str, Any]:
-        """As plain values (JSON's types, but int keys in `members`); the key only if asked for."""
+        """As plain values (JSON's types, but int keys in `members`); secrets only if asked for."""
         values = dataclasses.asdict(self)
         if not with_key:
             del values["security"]["key"]
+            del values["notify"]["webhook"]  # there may be a token in it
         return values
 
     def to_msgpack(self) -> bytes:

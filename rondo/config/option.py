@@ -212,6 +212,20 @@ def _cpus(value: object) -> object:
     return tuple(sorted(cpus))
 
 
+KINDS = ("node", "quorum", "application", "link")
+"""What notify{} can tell of."""
+
+
+def _kinds(value: object) -> object:
+    """`node, quorum` as ("node", "quorum")."""
+    if not isinstance(value, str):
+        return value
+    words = tuple(dict.fromkeys(re.split(r"[\s,]+", value.strip().lower())))
+    if not set(words) <= set(KINDS):
+        raise ValueError(f"is not a list of {', '.join(KINDS)}")
+    return words
+
+
 Number = Annotated[int, BeforeValidator(_number), Accepts("a whole number")]
 MaybeNumber = Annotated[int | None, BeforeValidator(_number), Accepts("a whole number")]
 YesNo = Annotated[bool, BeforeValidator(_yes_no), Accepts("yes or no")]
@@ -221,4 +235,5 @@ Host = Annotated[str, BeforeValidator(_host), Accepts("an IP address or a host n
 MaybeHost = Annotated[str | None, BeforeValidator(_host), Accepts("an IP address or a host name")]
 Address = Annotated[str, BeforeValidator(_address), Accepts("an IP address")]
 Multicast = Annotated[str, BeforeValidator(_multicast), Accepts("an IP multicast address")]
+Kinds = Annotated[tuple[str, ...], BeforeValidator(_kinds), Accepts(f"some of {', '.join(KINDS)}")]
 Cpus = Annotated[tuple[int, ...], BeforeValidator(_cpus), Accepts("CPU numbers like 0,2-3, or none")]

@@ -15,10 +15,12 @@ from rondo.config.node import (
     KnetSettings,
     LogSettings,
     NodeConfig,
+    NotifySettings,
     QuorumSettings,
     RemoteSettings,
     SamSettings,
     SecuritySettings,
+    WebSettings,
 )
 from rondo.config.option import values_for
 from rondo.config.schema_node import LoggerSubsys, Logging
@@ -66,6 +68,8 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
         "state_dir": state,
         "client_bytes_max": derive.client_bytes_max(config),
         "remote": _remote(loaded),
+        "web": _web(loaded),
+        "notify": NotifySettings(**values_for(NotifySettings, loaded.config.notify)),
         "sam": SamSettings(**values_for(SamSettings, config.sam)),
         "quorum": _quorum(loaded),
     }
@@ -172,6 +176,20 @@ def _remote(loaded: Loaded) -> RemoteSettings:
     return RemoteSettings(remote.address, remote.port, *files)
 
 
+def _web(loaded: Loaded) -> WebSettings:
+    if not loaded.given("web"):
+        return WebSettings()
+    web = loaded.config.web
+    files = {name: getattr(web, name) for name in ("token_file", "tls_cert", "tls_key", "tls_clients")}
+    return WebSettings(
+        enabled=True,
+        address=web.address,
+        port=web.port,
+        names=tuple(web.names.split()),
+        **{name: os.path.abspath(_beside(loaded, path)) if path else "" for name, path in files.items()},
+    )
+
+
 def _logging(loaded: Loaded) -> dict[str, LogSettings]:
     """The general settings under "", and those of each subsystem that has some of its own."""
     logging = loaded.config.logging
@@ -188,7 +206,7 @@ def _log_settings(logging: Logging, own: LoggerSubsys) -> LogSettings:
         return getattr(logging, name) if value in (None, "") else value
 
     overridden = {name: of(name) for name in LoggerSubsys.model_fields if name != "subsys"}
-    general = {name: getattr(logging, name) for name in ("timestamp", "fileline", "function_name")}
+    general = {name: getattr(logging, name) for name in ("timestamp", "format", "fileline", "function_name")}
     return LogSettings(**overridden, **general)  # type: ignore[arg-type]  # same names, same types as the models
 
 

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from rondo.config.node import Debug, Timestamp
+from rondo.config.node import Debug, LogFormat, Timestamp
 from rondo.config.option import Address, Cpus, MaybeNumber, MaybeYesNo, Number, Section, Word, YesNo, option
 from rondo.config.schema_quorum import Quorum
+from rondo.config.schema_shown import Notify, Web
 from rondo.config.schema_totem import Nodelist, Totem
 
 Priority = Literal["emerg", "alert", "crit", "err", "error", "warning", "notice", "info", "debug"]
@@ -12,7 +13,7 @@ Facility = Literal[
     "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7", "auth", "authpriv",
     "cron", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp",
 ]  # fmt: skip
-SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY", "QB_GATEWAY")
+SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY", "QB_GATEWAY", "WEB", "NOTIFY")
 """Those of Rondo: its services' names."""
 SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB", "YKD", "MON", "WD", "QNETD", "KNET")
 """Those that a file for Corosync may name and that are nothing here."""
@@ -50,11 +51,17 @@ class Logging(Section):
     logfile_priority: Priority = option("info", "The least important message that goes to logfile or standard error.")
     to_syslog: YesNo = option(
         False,
-        "Log to syslog. (Corosync's default is yes.) Where none listens and nothing else is chosen, to standard error.",
+        "Log to syslog, or to the journal of systemd with fields, where there is one. (Corosync's default is yes.) "
+        "Where none listens and nothing else is chosen, to standard error.",
     )
     syslog_facility: Facility = option("daemon", "Facility of the messages in syslog.")
     syslog_priority: Priority = option("info", "The least important message that goes to syslog.")
     timestamp: Timestamp = option("hires", "Begin a line with the time: on in seconds, hires in milliseconds.")
+    format: LogFormat = option(
+        "text",
+        "Rondo's own: json writes each line to standard error and logfile as an object, with the time always in it, "
+        "and with the name and details of the event that it is (docs/EVENTS.md).",
+    )
     fileline: YesNo = option(False, "Log the place in the source.")
     function_name: YesNo = option(False, "Log the function's name.")
     blackbox: YesNo = option(
@@ -197,3 +204,5 @@ class Config(Section):
     cpg: Cpg = option(Cpg(), "Process groups.")
     sam: Sam = option(Sam(), "What users may take of SAM.")
     remote: Remote = option(Remote(), "Clients on other hosts.")
+    web: Web = option(Web(), "The page.")
+    notify: Notify = option(Notify(), "Who is told what happens.")

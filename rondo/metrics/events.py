@@ -127,8 +127,25 @@ _SAM = {
     "last_words_refused": "goodbyes that could not be sent",
 }
 
+_WEB = {
+    "refused_header": "requests with a header given twice",
+    "refused_host": "requests for another host",
+    "refused_site": "requests of another site",
+    "refused_method": "requests that would change something",
+    "refused_path": "requests for paths that are none",
+    "refused_token": "requests without the token",
+    "messages_refused": "what the pages of other nodes said and is not what they say",
+}
+_NOTIFY = {
+    "told": "events that a command or webhook was told of",
+    "attempts_failed": "runs of it that failed or took too long",
+    "given_up": "events that nobody could be told of",
+    "dropped": "events for which there was no room",
+}
+
 MEANINGS = {
-    "totem": _TOTEM, "cpg": _CPG, "control": _CONTROL, "ipc_gateway": _GATEWAY, "qb_gateway": _QB, "sam": _SAM,
+    "totem": _TOTEM, "cpg": _CPG, "control": _CONTROL, "ipc_gateway": _GATEWAY, "qb_gateway": _QB,
+    "web": _WEB, "notify": _NOTIFY, "sam": _SAM,
 }  # fmt: skip
 """What each counter means, by process."""
 

@@ -9,8 +9,6 @@ from rondo.node.supervision import SERVICES
 
 SCRIPT = Path(isolated.__file__)
 ROOT = Path(isolated.ROOT)
-BESIDE = ("web",)
-"""What is there besides the services of a node."""
 OWN = ("rondo",)
 """Distributions whose packages these are."""
 
@@ -31,8 +29,8 @@ def strangers(root: Path = ROOT) -> str:
         names = {each.name for each in package.iterdir()} - {"__pycache__"}
     except OSError as error:
         return f"{package}: {error.strerror}; install Rondo anew"
-    ours = {"__init__.py", "py.typed", *SERVICES, *BESIDE}
-    if missing := ours - {"py.typed", *BESIDE} - names:
+    ours = {"__init__.py", "py.typed", *SERVICES}
+    if missing := ours - {"py.typed"} - names:
         return f"{package} lacks {', '.join(sorted(missing))}; install Rondo anew"
     if not names - ours:
         return ""

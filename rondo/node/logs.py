@@ -1,6 +1,7 @@
 """Logs as Corosync's users know them: `2026-11-22T16:00:01.123+01:00 notice  [TOTEM ] message`.
 
-They go to standard error, to a file, to syslog. The time is ISO 8601 with the zone, where Corosync's has neither zone
+They go to standard error, to a file, to syslog or the journal; as text, or as JSON (log_formats).
+The time is ISO 8601 with the zone, where Corosync's has neither zone
 nor year: logs of several machines, or of last winter, can be laid side by side.
 What a service logs is handed to a thread that writes it, so that a slow disk or a full pipe never holds up the service;
 if the thread cannot follow, lines are dropped and counted. A file that cannot be written loses lines, too, and nothing
@@ -15,19 +16,18 @@ import logging
 import logging.handlers
 import os
 import queue
-import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from rondo.config.node import LogSettings
+from rondo.node import journal
 from rondo.node.append_file import AppendFile
-
-NOTICE = 25
-"""Between INFO and WARNING."""
+from rondo.node.log_formats import NOTICE, JsonFormat, TextFormat
+from rondo.node.repeats import Repeats
 
 LINES_WAITING_MAX = 4096
 """Lines that wait for the writing thread; what comes beyond is dropped and counted."""
@@ -53,14 +53,6 @@ LEVELS = {
     "debug": logging.DEBUG,
     "trace": logging.DEBUG,
 }
-_NAMES = {
-    logging.CRITICAL: "crit",
-    logging.ERROR: "error",
-    logging.WARNING: "warning",
-    NOTICE: "notice",
-    logging.INFO: "info",
-    logging.DEBUG: "debug",
-}
 
 
 class LogError(Exception):
@@ -75,14 +67,16 @@ def notice(logger: logging.Logger, message: str, *arguments: object) -> None:
 class Logs:
     """The log of this process, from `start` to `close`."""
 
-    def __init__(self, settings: LogSettings) -> None:
-        """Raises `LogError` if the log file cannot be opened."""
+    def __init__(self, settings: LogSettings, source: str = "") -> None:
+        """`source`: the service. Raises `LogError` if the log file cannot be opened."""
         self._settings = settings
+        self._source = source
+        self._repeats = Repeats()
         self._lost = 0
         """Lines that outputs of former settings have lost."""
         self._queue: _Lines = queue.Queue(LINES_WAITING_MAX)
         self._handler = _Handing(self._queue)
-        self._outputs = outputs(settings)
+        self._outputs = outputs(settings, source)
         self._failed = 0
         """Lines that an output has raised an error for."""
         self._writer = threading.Thread(target=self._write, name="log", daemon=True)
@@ -107,7 +101,7 @@ class Logs:
         """Log as these say from now on. Raises `LogError`; then nothing has changed."""
         if settings == self._settings:
             return
-        made = outputs(settings)
+        made = outputs(settings, self._source)
         try:
             self._queue.put_nowait(lambda: self._replace(made))
         except queue.Full:
@@ -145,15 +139,28 @@ class Logs:
         self._writer.join(CLOSE_SECONDS)
 
     def _write(self) -> None:
-        while (record := self._queue.get()) is not None:
+        while (record := self._next()) is not None:
             if not isinstance(record, logging.LogRecord):
                 record()
                 continue
+            self._put_all(self._repeats.put(record, time.monotonic()))
+        self._put_all(self._repeats.flush())
+        for each in self._outputs:
+            each.close()
+
+    def _next(self) -> logging.LogRecord | Callable[[], None] | None:
+        """What comes next. Lines that were joined are told of while nothing comes."""
+        if (due_s := self._repeats.due_s) is not None:
+            with contextlib.suppress(queue.Empty):
+                return self._queue.get(timeout=max(0.0, due_s - time.monotonic()))
+            self._put_all(self._repeats.flush())
+        return self._queue.get()
+
+    def _put_all(self, records: list[logging.LogRecord]) -> None:
+        for record in records:
             for each in self._outputs:
                 if record.levelno >= each.level:
                     self._put(each, record)
-        for each in self._outputs:
-            each.close()
 
     def _put(self, output: logging.Handler, record: logging.LogRecord) -> None:
         """Whatever goes wrong with one line at one output, the thread goes on."""
@@ -194,52 +201,20 @@ class _Handing(logging.handlers.QueueHandler):
             self.dropped += 1
 
 
-class _Format(logging.Formatter):
-    """`time priority [SUBSYS] message`, without control characters: a log line is one line."""
-
-    def __init__(self, settings: LogSettings, *, host: bool) -> None:
-        super().__init__()
-        self._settings = settings
-        self._who = f"[{os.getpid()}] {socket.gethostname()} rondo " if host else ""
-
-    def format(self, record: logging.LogRecord) -> str:
-        where = ""
-        if self._settings.fileline:
-            where += f"{record.filename}:{record.lineno} "
-        if self._settings.function_name:
-            where += f"{record.funcName} "
-        text = record.getMessage()
-        if record.exc_info:
-            text += " " + self.formatException(record.exc_info).replace("\n", " | ")
-        if not text.isprintable():
-            text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-        priority = _NAMES.get(record.levelno, "info")
-        return f"{self._time(record)}{self._who}{priority:<7} [{record.name:<6}] {where}{text}"
-
-    def _time(self, record: logging.LogRecord) -> str:
-        if self._settings.timestamp == "off":
-            return ""
-        return iso_time(record.created, milliseconds=self._settings.timestamp == "hires") + " "
-
-
-def iso_time(seconds: float, *, milliseconds: bool = False) -> str:
-    """Seconds since 1970 as local time with the zone: `2026-11-22T16:00:01+01:00`."""
-    moment = datetime.fromtimestamp(seconds).astimezone()
-    return moment.isoformat(timespec="milliseconds" if milliseconds else "seconds")
-
-
-def outputs_beside_stderr(settings: LogSettings) -> list[logging.Handler]:
+def outputs_beside_stderr(settings: LogSettings, source: str = "") -> list[logging.Handler]:
     """The configured file and syslog, for a process whose standard error has a use of its own. Raises `LogError`."""
-    return outputs(replace(settings, to_stderr=False), has_last_resort=False)
+    return outputs(replace(settings, to_stderr=False), source, has_last_resort=False)
 
 
-def outputs(settings: LogSettings, *, has_last_resort: bool = True) -> list[logging.Handler]:
+def outputs(settings: LogSettings, source: str = "", *, has_last_resort: bool = True) -> list[logging.Handler]:
+    """Where lines of that service go. Raises `LogError`."""
     outputs: list[logging.Handler] = []
     debugging = settings.debug != "off"
 
     def add(handler: logging.Handler, priority: str, *, host: bool) -> None:
         handler.setLevel(logging.DEBUG if debugging else LEVELS[priority])
-        handler.setFormatter(_Format(settings, host=host))
+        is_json = settings.format == "json"
+        handler.setFormatter(JsonFormat(settings, source) if is_json else TextFormat(settings, host=host))
         outputs.append(handler)
 
     if settings.to_stderr:
@@ -258,9 +233,10 @@ def outputs(settings: LogSettings, *, has_last_resort: bool = True) -> list[logg
     if settings.to_syslog:
         facility = logging.handlers.SysLogHandler.facility_names.get(settings.syslog_facility, 3)
         alone = settings.is_syslog_alone and has_last_resort
-        syslog = _Syslog(facility, _Format(settings, host=False) if alone else None)
+        syslog = _Syslog(facility, TextFormat(settings, host=False) if alone else None)
         syslog.ident = f"rondo[{os.getpid()}]: "
-        add(syslog, settings.syslog_priority, host=False)
+        taker = journal.Journal(facility, source, syslog) if journal.is_there() else syslog
+        add(taker, settings.syslog_priority, host=False)
         syslog.setFormatter(logging.Formatter("[%(name)-6s] %(message)s"))
     return outputs
 

@@ -110,7 +110,7 @@ def _run(service: Service, options: argparse.Namespace) -> int:
     state_dir = run_dir
     if service.state_dir:
         state_dir = paths.make_state_dir(options.state_dir, node_config.state_dir or None)
-    logs = Logs(node_config.log_settings(service.name))
+    logs = Logs(node_config.log_settings(service.name), service.name)
     if options.log_level:
         logs.set_level(options.log_level)
     logs.start()

@@ -20,7 +20,7 @@ import rondo
 from rondo.metrics.collect import collect
 from rondo.metrics.seen import Seen, look
 from rondo.node import compiled
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 from rondo.node.supervision import SERVICES
 from rondo.node.supervision.logfiles import MergedLog, configured_files, log_files
 from rondo.report.secrets import secrets_of, without_options

@@ -57,6 +57,8 @@ def secrets_of(config: NodeConfig | None) -> Secrets:
     if config is not None:
         if config.security.key:
             values.append(config.security.key)
+        # Addresses of webhooks often are secrets.
+        values += [config.notify.webhook.encode()] if config.notify.webhook else []
         paths = [config.security.key_file, config.remote.key_file if config.remote.enabled else ""]
         paths += [str(path) for path in _stored_keys(config)]
         for path in filter(None, paths):

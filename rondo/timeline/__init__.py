@@ -4,6 +4,7 @@ Logs have the means: they are kept over restarts, bounded (8 MB and the file bef
 by time. So there is no second journal to fall out of step with them.
 
     kinds.py      every event: its name, the line of the log that it is, what it means
+    match.py      the text of a line to its event
     events.py     lines to events
     reference.py  docs/EVENTS.md
 """

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 from rondo.node.supervision.logfiles import Line
-from rondo.timeline.kinds import KINDS
+from rondo.timeline.match import match
 
 _LINE = re.compile(
     r"(?:\d{4}-\d\d-\d\dT\S+ )?(?:\[\d+\] \S+ rondo )?"
     r"(?P<level>emerg|alert|crit|error|warning|notice|info|debug) +\[(?P<subsystem>\w+) *\] (?P<text>.*)"
 )
 """As rondo.node.logs writes it, with or without time, and with the host where it is a file."""
-
-_PATTERNS = [(kind, re.compile(kind.pattern)) for kind in KINDS]
-_BY_SOURCE = {source: [each for each in _PATTERNS if each[0].source == source] for source in {k.source for k in KINDS}}
-
-_LEFT_OUT = re.compile(r" \(\d+ such (?:lines|packets) [a-z ]+\)$")
-"""What a line says of others like it that were not written."""
-
-_NUMBERS = frozenset({"node", "link", "pid", "instance", "port", "bytes"})
-_LISTS = frozenset({"nodes", "joined", "left"})
-_REAL = frozenset({"ms", "seconds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +45,23 @@ class Event:
 
 def event_of(line: Line) -> Event | None:
     """The event that a line tells of; None for all others."""
-    if (found := _LINE.fullmatch(line.text)) is None:
+    parts = _parts_of_json(line.text) if line.text.startswith("{") else _parts(line.text)
+    if parts is None or (found := match(line.source, parts[1])) is None:
         return None
-    text = _LEFT_OUT.sub("", found["text"])
-    for kind, pattern in _BY_SOURCE.get(line.source, ()):
-        if (matched := pattern.fullmatch(text)) is not None:
-            detail = {name: _value(name, value) for name, value in matched.groupdict().items()}
-            return Event(line.seconds, line.source, kind.name, found["level"], found["text"], detail)
-    return None
+    name, detail = found
+    return Event(line.seconds, line.source, name, parts[0], parts[1], detail)
 
 
-def _value(name: str, text: str | None) -> Any:
-    """What a detail is: numbers of nodes are lists of numbers, also where there are none."""
-    if name in _LISTS:
-        return [int(each) for each in (text or "").split()]
-    if name in _NUMBERS:
-        return int(text or 0)
-    return float(text or 0) if name in _REAL else text or ""
+def _parts(text: str) -> tuple[str, str] | None:
+    """Level and text."""
+    found = _LINE.fullmatch(text)
+    return (found["level"], found["text"]) if found is not None else None
+
+
+def _parts_of_json(text: str) -> tuple[str, str] | None:
+    """The same of a line with `logging.format: json`."""
+    try:
+        found = json.loads(text)
+        return str(found["level"]), str(found["text"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

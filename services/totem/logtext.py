@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from rondo.node.logs import NOTICE
+from rondo.node.log_formats import NOTICE
 from services.totem.ring.events import (
     GatherReason,
     Notice,

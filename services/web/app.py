@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,8 +17,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from rondo.metrics.render import CONTENT_TYPE, CONTENT_TYPE_OPENMETRICS
+from services.web.exchange import Exchange
 from services.web.hub import Hub
-from services.web.looker import Looker
+from services.web.looker import Looker, figures_of
+from services.web.peers import Peers
 
 STREAMS_MAX = 32
 QUIET_S = 10.0
@@ -27,13 +31,15 @@ FILES = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/plots.js": ("plots.js", "text/javascript; charset=utf-8"),
 }
 
 
-def make_app(looker: Looker) -> Starlette:
+def make_app(looker: Looker, peers: Peers, run_dir: Path) -> Starlette:
     """The application. What blocks is done in a thread of the hub's."""
     hub = Hub(looker)
-    streams = Streams(hub)
+    exchange = Exchange(hub, peers, run_dir)
+    streams = Streams(hub, peers)
 
     async def metrics(request: Request) -> Response:
         wanted = "application/openmetrics-text" in request.headers.get("accept", "")
@@ -43,29 +49,40 @@ def make_app(looker: Looker) -> Starlette:
     async def status(_request: Request) -> Response:
         return JSONResponse(await hub.get("status", lambda each: each.status()))
 
+    async def cluster(_request: Request) -> Response:
+        await exchange.ask()
+        own = await hub.get("status", lambda each: each.status())
+        told = {"node": own["status"]["node"], "age_seconds": 0.0, **figures_of(own).as_json()}
+        nodes = [told, *peers.as_json(time.monotonic())]
+        return JSONResponse({"schema": 1, "node": told["node"], "time": own["time"], "nodes": nodes})
+
     async def healthz(_request: Request) -> Response:
         healthy = await hub.get("healthy", lambda each: each.healthy())
         return PlainTextResponse("ok\n" if healthy else "not well\n", 200 if healthy else 503)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        exchange.start()
         yield
+        await exchange.close()
         await hub.close()
 
-    files = [Route(path, _file(name, kind)) for path, (name, kind) in FILES.items()]
+    files = [Route(path, _file(f"page/{name}", kind)) for path, (name, kind) in FILES.items()]
     routes = [
         *files,
+        Route("/api/v1/openapi.json", _file("openapi.json", "application/json")),
         Route("/metrics", metrics),
         Route("/healthz", healthz),
         Route("/api/v1/status", status),
+        Route("/api/v1/cluster", cluster),
         Route("/api/v1/events", streams.answer),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
 def _file(name: str, kind: str) -> Any:
-    """An endpoint that gives one file of the page, read once."""
-    content = (resources.files("services.web") / "page" / name).read_bytes()
+    """An endpoint that gives one file, read once."""
+    content = (resources.files("services.web") / name).read_bytes()
 
     async def answer(_request: Request) -> Response:
         return Response(content, media_type=kind)
@@ -76,8 +93,9 @@ def _file(name: str, kind: str) -> Any:
 class Streams:
     """Server-sent events: `status` whenever it was looked, `happened` for each event of the time line."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, peers: Peers) -> None:
         self._hub = hub
+        self._peers = peers
         self._count = 0
 
     async def answer(self, request: Request) -> Response:
@@ -99,10 +117,10 @@ class Streams:
                 except TimeoutError:
                     yield b": still here\n\n"
                     continue
-                for event in self._hub.events_after(after):
+                for event in self._hub.recent.after(after):
                     after = event["id"]
                     yield message("happened", event, after)
-                yield message("status", self._hub.status)
+                yield message("status", {**self._hub.status, "others": self._peers.as_json(time.monotonic())})
         finally:
             self._count -= 1
 

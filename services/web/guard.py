@@ -21,6 +21,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 PATH_BYTES_MAX = 256
 
+REFUSALS = {
+    "refused_header": (400, "a header is given twice"),
+    "refused_host": (421, "this server has another name"),
+    "refused_site": (403, "another site asks"),
+    "refused_method": (405, "this server only shows"),
+    "refused_path": (404, "there is nothing"),
+    "refused_token": (401, "a token is needed"),
+}
+"""Counters of refusals, the status of each, and what the answer says."""
+
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -40,7 +50,7 @@ class Guard:
         self._app = app
         self._hosts = hosts
         self._token = token
-        self.refused: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter(dict.fromkeys(REFUSALS, 0))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -56,40 +66,41 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
-        status, why = self._judge(scope)
-        if status == 200:
+        refusal = self._judge(scope)
+        if refusal is None:
             await self._app(scope, receive, guarded)
             return
-        self.refused[why] += 1
+        self.refused[refusal] += 1
+        status, why = REFUSALS[refusal]
         headers = {"www-authenticate": 'Basic realm="rondo", charset="UTF-8"'} if status == 401 else {}
         if status == 405:
             headers["allow"] = "GET, HEAD"
         await PlainTextResponse(f"{why}\n", status, headers)(scope, receive, guarded)
 
-    def _judge(self, scope: Scope) -> tuple[int, str]:
-        """200, or the status of the refusal and why."""
+    def _judge(self, scope: Scope) -> str | None:
+        """One of `REFUSALS`, or None."""
         headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             if name in headers and name in (b"host", b"origin", b"authorization"):
-                return 400, "a header is given twice"
+                return "refused_header"
             headers[name] = value
         if headers.get(b"host", b"").decode("latin-1").lower() not in self._hosts:
-            return 421, "this server has another name"
+            return "refused_host"
         origin = headers.get(b"origin")
         if origin is not None and not self._is_own(origin.decode("latin-1")):
-            return 403, "another site asks"
+            return "refused_site"
         if headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not (
             headers.get(b"sec-fetch-mode") == b"navigate" and scope["path"] == "/"
         ):
-            return 403, "another site asks"
+            return "refused_site"
         if scope["method"] not in ("GET", "HEAD"):
-            return 405, "this server only shows"
+            return "refused_method"
         raw: bytes = scope.get("raw_path") or b""
         if len(raw) > PATH_BYTES_MAX or b"%" in raw or b"//" in raw or b".." in raw or b"\\" in raw:
-            return 404, "there is nothing"
+            return "refused_path"
         if self._token and not self._has_token(headers.get(b"authorization", b"")):
-            return 401, "a token is needed"
-        return 200, ""
+            return "refused_token"
+        return None
 
     def _is_own(self, origin: str) -> bool:
         try:

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from services.web.looker import Looker
+from services.web.recent import Recent
+from services.web.wire import Happened
 
 T = TypeVar("T")
 
@@ -31,10 +33,17 @@ class Hub:
         self._locks: dict[str, asyncio.Lock] = {}
         self._changed = asyncio.Condition()
         self._watchers = 0
+        self._waited_s = -1e9
         self._task: asyncio.Task[None] | None = None
         self.number = 0
         """Of the last look; one more with each."""
         self.status: dict[str, Any] = {}
+        self.recent = Recent()
+        self._events_seen_s = -1e9
+        self.on_events: Callable[[list[Happened]], None] = lambda _events: None
+        """Called with the events of this node that are new."""
+        self.on_look: Callable[[], None] = lambda: None
+        """Called when somebody begins to wait for a look."""
 
     async def get(self, name: str, look: Callable[[Looker], T]) -> T:
         """What `look` sees, now or within the last `FRESH_S`."""
@@ -47,13 +56,24 @@ class Hub:
             found: T = value
             return found
 
-    def events_after(self, number: int) -> list[dict[str, Any]]:
-        """The events after that one, as many as are kept."""
-        return [each for each in self._looker.events if each["id"] > number]
+    async def refresh_events(self) -> None:
+        """Look for events that are new, if that was not done just now."""
+        async with self._locks.setdefault("events", asyncio.Lock()):
+            if time.monotonic() - self._events_seen_s > FRESH_S:
+                loop = asyncio.get_running_loop()
+                new = await loop.run_in_executor(self._thread, self._looker.new_events)
+                self._events_seen_s = time.monotonic()
+                self.on_events(self.recent.add_own(new))
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody watches. Who has just been served is not waiting for a moment."""
+        return self._watchers > 0 or time.monotonic() - self._waited_s < 2 * LOOK_S
 
     async def watch(self, seen: int) -> int:
         """Wait for a look after the one with that number; its number."""
         self._watchers += 1
+        self.on_look()
         try:
             if self._task is None or self._task.done():
                 self._task = asyncio.create_task(self._look())
@@ -62,11 +82,12 @@ class Hub:
             return self.number
         finally:
             self._watchers -= 1
+            self._waited_s = time.monotonic()
 
     async def _look(self) -> None:
         """Look again and again, until nobody has watched for a turn."""
         while True:
-            await self.get("events", lambda looker: looker.new_events())
+            await self.refresh_events()
             self.status = await self.get("status", lambda looker: looker.status())
             async with self._changed:
                 self.number += 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,16 @@ from rondo.ipc.surveyor import Answers, Surveyor
 from rondo.metrics.collect import collect
 from rondo.metrics.render import render
 from rondo.metrics.seen import Seen, look_with
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes
 from rondo.node.supervision.logfiles import MergedLog, configured_files, log_files
 from rondo.node.supervision.survey import configuration, is_healthy
 from rondo.paths import PathError, socket_endpoint
 from rondo.sam.commands import Sam
+from rondo.timeline.events import Event as TimelineEvent
 from rondo.timeline.events import event_of
+from services.web.wire import APPLICATIONS_MAX as APPLICATIONS_TOLD_MAX
+from services.web.wire import COUNTERS, TEXT_MAX, Figures
 
 ANSWER_S = 1.0
 EVENTS_MAX = 200
@@ -52,9 +54,6 @@ class Looker:
         self._sam: Sam | None = None
         self._sam_not_before_s = 0.0
         self._log: MergedLog | None = None
-        self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_MAX)
-        """Each has an `id`, one more than the one before."""
-        self._next_id = 1
 
     def see(self) -> Seen:
         """Ask all services."""
@@ -98,18 +97,16 @@ class Looker:
         """Whether the node does its work."""
         return is_healthy(self.see().status)
 
-    def new_events(self) -> list[dict[str, Any]]:
+    def new_events(self) -> list[TimelineEvent]:
         """What has happened since the last time; the first time, the last events that there are."""
         if self._log is None:
             files, configured = log_files(self._run_dir), configured_files(self._run_dir, SERVICES)
             self._log = MergedLog(files, configured)
-        found = [event for line in self._log.read() if (event := event_of(line)) is not None][-EVENTS_MAX:]
-        new = []
-        for event in found:
-            new.append({"id": self._next_id, **event.as_json()})
-            self._next_id += 1
-        self.events.extend(new)
-        return new
+        return [event for line in self._log.read() if (event := event_of(line)) is not None][-EVENTS_MAX:]
+
+    def figures(self) -> Figures:
+        """This node, for the pages of the others."""
+        return figures_of(self.status())
 
     def _configuration(self) -> NodeConfig | None:
         with contextlib.suppress(OSError):
@@ -144,6 +141,33 @@ class Looker:
         """Close all connections."""
         self._drop_sam()
         self._surveyor.close()
+
+
+def figures_of(told: dict[str, Any]) -> Figures:
+    """What the others are told of a status."""
+    status = told["status"]
+    own: dict[str, Any] = next((each for each in told["nodes"] if each["node"] == status["node"]), {})
+    ring = status["ring"]
+    links = [link for each in told["nodes"] for link in each["links"]]
+    counters = status["counters"].get("totem", {})
+    return Figures(
+        name=str(own.get("name", ""))[:TEXT_MAX],
+        software=told["software"],
+        state=status["state"],
+        why=status["why"][:TEXT_MAX],
+        healthy=told["healthy"],
+        ring=f"{ring['representative']}.{ring['sequence']:x}" if ring else "",
+        members=tuple(status["members"]),
+        quorate=status["quorum"]["quorate"] if status["quorum"] else None,
+        rotation_us=int(told["rotation_us"] or 0),
+        links_up=sum(link["up"] for link in links),
+        links=len(links),
+        processes=tuple((name, each["state"], each["restarts"]) for name, each in status["services"].items()),
+        applications=tuple(
+            (each["id"], each["state"], each["restarts"]) for each in told["applications"][:APPLICATIONS_TOLD_MAX]
+        ),
+        counters=tuple(int(counters.get(name, 0)) for name in COUNTERS),
+    )
 
 
 def _nodes(seen: Seen) -> list[dict[str, Any]]:

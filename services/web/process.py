@@ -1,139 +1,144 @@
-"""The process: its options, the server, and what it refuses to do."""
+"""The supervised process: the server of `rondo web`, on what every service stands on.
+
+Its loop is asyncio's, for uvicorn's sake. The chassis brings a poll of its own (epoll(7)), and that is one descriptor
+that the loop waits for.
+
+An address that is taken, or not there yet, is tried again now and then: that others have it is no reason to be started
+again once a second, with all that Python loads for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import contextlib
+import logging
 import socket
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
-import uvicorn
+import zmq
 
-from rondo.config.key import KeyFileError, read_private
-from services.web.app import STREAMS_MAX, make_app
-from services.web.guard import Guard
-from services.web.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, IDLE_S, BoundedProtocol
-from services.web.looker import Looker
+from rondo.config.node import NodeConfig, NodeConfigError, WebSettings
+from rondo.node.chassis import Chassis
+from rondo.node.instance import InstanceLock
+from rondo.node.logs import notice
+from rondo.node.placement import stay_off_the_ring
+from rondo.node.service import Start
+from services.web.peers import Peers
+from services.web.server import (
+    Options,
+    QuietServer,
+    WebError,
+    bind,
+    check,
+    make_guarded,
+    read_token,
+    server_config,
+    url,
+)
 
-PORT = 5480
-TOKEN_BYTES_MIN = 16
-TOKEN_BYTES_MAX = 1024
-_STOP_S = 2
+SERVICE = "web"
+RETRY_S = 5.0
+"""How often an address that cannot be had is tried again."""
 
-
-class WebError(Exception):
-    """It cannot be served so; the text is one line with the mend."""
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What `rondo web` was told."""
-
-    run_dir: Path
-    host: str = "127.0.0.1"
-    port: int = PORT
-    names: tuple[str, ...] = ()
-    """Further names by which browsers may ask for it."""
-    token: bytes = b""
-    tls_cert: str = ""
-    tls_key: str = ""
+log = logging.getLogger("WEB")
 
 
-def read_token(path: Path) -> bytes:
-    """The token in a file that nobody else can read. Raises WebError."""
-    try:
-        token = read_private(path, TOKEN_BYTES_MAX).strip()
-    except KeyFileError as error:
-        raise WebError(str(error).replace("the key", "the token")) from None
-    except OSError as error:
-        raise WebError(
-            f"{path}: {error.strerror}; write a token there, for example of `openssl rand -hex 32`"
-        ) from None
-    if len(token) < TOKEN_BYTES_MIN or not token.isascii():
-        raise WebError(f"{path}: a token has at least {TOKEN_BYTES_MIN} characters of ASCII; openssl rand -hex 32")
-    return token
-
-
-def check(options: Options) -> None:
-    """Raises WebError where others could look who must not, or read along."""
-    try:
-        is_loopback = ipaddress.ip_address(options.host).is_loopback
-    except ValueError:
-        raise WebError(f"{options.host}: no IP address; name one of this machine's, or 127.0.0.1") from None
-    if not is_loopback and not options.token:
-        raise WebError(f"{options.host}: everybody on the network could look; name a token file with --token-file")
-    if not is_loopback and not options.tls_cert:
-        raise WebError(f"{options.host}: the token would be read on the way; give --tls-cert and --tls-key")
-    if bool(options.tls_cert) != bool(options.tls_key):
-        raise WebError("--tls-cert and --tls-key go together")
-
-
-def hosts_of(options: Options, port: int) -> frozenset[str]:
-    """What a Host header may say."""
-    own = [f"[{options.host}]" if ":" in options.host else options.host, *options.names]
-    if ipaddress.ip_address(options.host).is_loopback:
-        own += ["localhost", "127.0.0.1", "[::1]"]
-    default = 443 if options.tls_cert else 80
-    return frozenset(f"{name.lower()}:{port}" for name in own) | (
-        frozenset(name.lower() for name in own) if port == default else frozenset()
-    )
-
-
-def serve(options: Options) -> None:
-    """Serve until SIGINT or SIGTERM. Raises WebError, OSError."""
+def options_of(settings: WebSettings, run_dir: Path) -> Options:
+    """What web{} says, with what is in the files. Raises WebError."""
+    token = read_token(Path(settings.token_file)) if settings.token_file else b""
+    options = Options(
+        run_dir, settings.address, settings.port, settings.names, token,
+        settings.tls_cert, settings.tls_key, settings.tls_clients,
+    )  # fmt: skip
     check(options)
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return options
+
+
+class Process:
+    """Everything of one running web service. `run` returns when a signal asked it to stop."""
+
+    def __init__(self, start: Start) -> None:
+        """Raises NodeConfigError, InstanceError, SocketError."""
+        self._config: NodeConfig = start.config
+        self._lock = InstanceLock(start.run_dir, SERVICE)
+        self._peers = Peers()
         try:
-            listening.bind((options.host, options.port))
-            listening.listen(CONNECTIONS_MAX)  # who reads the line below can connect
-        except OSError as error:
-            raise WebError(f"{options.host}:{options.port}: {error.strerror}; name another with --address") from None
-        port = listening.getsockname()[1]
-        app = Guard(make_app(Looker(options.run_dir)), hosts=hosts_of(options, port), token=options.token)
-        scheme = "https" if options.tls_cert else "http"
-        shown = f"[{options.host}]" if ":" in options.host else options.host
-        print(f"{scheme}://{shown}:{port}/", flush=True)
-        QuietServer(_config(options, app)).run([listening])
+            self._options = options_of(start.config.web, start.run_dir)
+            self._guard = make_guarded(self._options, self._options.port, self._peers)
+            self._server = Supervised(server_config(self._options, self._guard))
+        except WebError as error:
+            raise NodeConfigError(str(error)) from None
+        self._chassis = Chassis(SERVICE, start)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._chassis.open_control(self._context, self._status)
+        self._why_waiting = "it is being started"
 
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        self._chassis.catch_signals()
+        stay_off_the_ring(self._config, log)
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._context.destroy(linger=0)
+            self._chassis.close()
+            self._lock.close()
+        notice(log, "Stopped.")
 
-class QuietServer(uvicorn.Server):
-    """uvicorn's wakes up ten times a second, to see whether it shall end and what time it is. This one sleeps."""
-
-    _loop: asyncio.AbstractEventLoop | None = None
-    _ended: asyncio.Event
-
-    async def main_loop(self) -> None:
-        self._ended = asyncio.Event()
+    async def _serve(self) -> None:
+        self._stopped = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        if not self.should_exit:
-            await self._ended.wait()
+        self._loop.add_reader(self._chassis.poll.fileno(), self._turn)
+        try:
+            listening = await self._listen()
+            if listening is not None:
+                with listening:
+                    self._why_waiting = ""
+                    notice(log, "Serving %s.", url(self._options, self._options.port))
+                    await self._server.serve(sockets=[listening])
+        finally:
+            self._loop.remove_reader(self._chassis.poll.fileno())
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._ended.set)
+    async def _listen(self) -> socket.socket | None:
+        """The socket, once it can be had; None if the service is to stop before."""
+        while not self._chassis.stopping:
+            try:
+                return bind(self._options)
+            except WebError as error:
+                if self._why_waiting != str(error):
+                    log.warning("%s; it is tried again", error)
+                self._why_waiting = str(error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), RETRY_S)
+        return None
+
+    def _turn(self) -> None:
+        """What is there for the chassis: a signal, a question, a heartbeat."""
+        self._chassis.serve({descriptor for descriptor, _ in self._chassis.poll.poll(0)})
+        if self._chassis.has_more:
+            self._loop.call_soon(self._turn)
+        if self._chassis.stopping:
+            self._stopped.set()
+            self._server.stop()
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "state": "waiting" if self._why_waiting else "operational",
+            "why": self._why_waiting,
+            "address": self._options.host,
+            "port": self._options.port,
+            "counters": {**self._guard.refused, "messages_refused": sum(self._peers.refused.values())},
+            "messages_refused": dict(self._peers.refused),
+            "nodes_known": sorted(self._peers.known),
+        }
 
 
-def _config(options: Options, app: Guard) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=BoundedProtocol,
-        ws="none",
-        lifespan="on",
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        date_header=False,  # it would be that of the last turn of uvicorn's own loop; the guard has it
-        proxy_headers=False,
-        backlog=CONNECTIONS_MAX,
-        limit_concurrency=CONNECTIONS_MAX + STREAMS_MAX,
-        h11_max_incomplete_event_size=HEADER_BYTES_MAX,
-        timeout_keep_alive=IDLE_S,
-        timeout_graceful_shutdown=_STOP_S,
-        ssl_certfile=options.tls_cert or None,
-        ssl_keyfile=options.tls_key or None,
-    )
+class Supervised(QuietServer):
+    """Signals are the chassis's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them as they are."""
+        yield

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+import rondo
 from rondo.demo.cluster import DemoCluster
 from rondo.sam.commands import Sam
+from rondo.testing.lab.waiting import wait_for
+from services.web.wire import GROUP, Told, unpack_message
+from tests.unit.web.schema import faults, schema_of
 from tests.unit.web.server import Server, serving
 
 SEEN_WITHIN_S = 1.0
@@ -41,6 +45,7 @@ def test_the_status_is_that_of_the_cluster(cluster: DemoCluster) -> None:
     with serving(cluster.nodes[1].run_dir) as server, Sam(cluster.nodes[1].endpoint) as sam:
         application = sam.run(["sleep", "600"])["id"]
         found = status(server)
+        assert faults(found, schema_of("/api/v1/status")) == []
         assert found["healthy"] is True
         assert [(node["node"], node["member"]) for node in found["nodes"]] == [(1, True), (2, True), (3, True)]
         assert [(each["id"], each["state"]) for each in found["applications"]] == [(application, "started")]
@@ -82,6 +87,53 @@ def test_a_kill_is_seen_within_a_second_and_so_is_the_return(cluster: DemoCluste
         back = time.monotonic()
         assert next(data for data in statuses if data["status"]["members"] == [1, 2, 3])
         assert time.monotonic() - back < SEEN_WITHIN_S
+
+
+def test_the_whole_cluster_from_any_node(cluster: DemoCluster) -> None:
+    """Figures and events of node 2 are seen on node 1; while nobody looks nothing is said, and else once a second."""
+    with (
+        serving(cluster.nodes[1].run_dir) as server,
+        serving(cluster.nodes[2].run_dir),
+        rondo.connect(cluster.nodes[3].endpoint, timeout=60.0) as witness,
+    ):
+        group = witness.cpg.join(GROUP)
+        said = []
+
+        def nodes() -> set[int]:
+            said.extend(drained(group, 0.0))
+            return {each.node for each in group.members}
+
+        wait_for(nodes, {1, 2, 3}.issubset, "all pages are in the group", 60.0)
+        said += drained(group, QUIET_S)
+        assert [event for event in said if isinstance(event, rondo.Message)] == []
+        with server.events() as stream:
+            told = (data for name, data in stream if name == "happened" and data["node"] == 2)
+            assert next(told)["source"] in ("totem", "supervisord", "control", "sam")
+            others = (data["others"] for name, data in stream if name == "status")
+            assert next(each for each in others if each)[0]["state"] == "operational"
+            drained(group, 0.0)
+            started = time.monotonic()
+            while time.monotonic() < started + QUIET_S:
+                next(stream)
+            figures = [event for event in drained(group, 0.0) if is_figures_of(event, 2)]
+            assert 1 <= len(figures) <= time.monotonic() - started + 1
+        answer = json.loads(server.get("/api/v1/cluster")[2])
+        assert faults(answer, schema_of("/api/v1/cluster")) == []
+        assert [(each["node"], each["members"]) for each in answer["nodes"]] == [(1, [1, 2, 3]), (2, [1, 2, 3])]
+
+
+def drained(group: rondo.Group, quiet_s: float) -> list[rondo.Event]:
+    """What comes, until nothing has come for so long."""
+    found = []
+    while (event := group.poll(quiet_s)) is not None:
+        found.append(event)
+    return found
+
+
+def is_figures_of(event: rondo.Event, node: int) -> bool:
+    return (
+        isinstance(event, rondo.Message) and event.sender.node == node and isinstance(unpack_message(event.data), Told)
+    )
 
 
 def test_nobody_notices_that_it_is_killed(cluster: DemoCluster) -> None:

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 
 RATES = {
     "messages in": ("totem", "messages_rx"),

@@ -11,7 +11,7 @@ from typing import Any
 import rondo
 from rondo import paths
 from rondo.cli.output import CommandError, Parser, print_json
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 
 HELP = "run programs under the watchdog, list, stop and read them"
 EXAMPLE = "rondo sam run --interval-ms 1000 --check ./is-healthy -- ./server --port 80"

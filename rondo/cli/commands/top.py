@@ -22,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from rondo.cli.commands._report import report
-    from rondo.node.logs import iso_time
+    from rondo.node.log_formats import iso_time
     from rondo.node.supervision.survey import status
 
     run_dir = paths.run_dir(arguments.run_dir)

@@ -20,12 +20,15 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--token-file", metavar="F", type=Path, help="who asks has to have what is in it (mode 0600)")
     parser.add_argument("--tls-cert", metavar="F", default="", help="certificate, with its chain (PEM)")
     parser.add_argument("--tls-key", metavar="F", default="", help="its key (PEM)")
+    parser.add_argument(
+        "--tls-clients", metavar="F", default="", help="clients have to have a certificate signed by one of these (PEM)"
+    )
     parser.add_argument("--run-dir", metavar="D", help="the node's run directory (default: $RONDO_RUN_DIR)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     try:
-        from services.web.process import Options, WebError, read_token, serve
+        from services.web.server import Options, WebError, read_token, serve
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
         if name not in PACKAGES:
@@ -36,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         token = read_token(arguments.token_file) if arguments.token_file else b""
         run_dir = paths.run_dir(arguments.run_dir)
         names = tuple(arguments.name)
-        serve(Options(run_dir, host, port, names, token, arguments.tls_cert, arguments.tls_key))
+        tls = (arguments.tls_cert, arguments.tls_key, arguments.tls_clients)
+        serve(Options(run_dir, host, port, names, token, *tls))
     except WebError as error:
         raise CommandError(str(error)) from None
     return 0

@@ -12,6 +12,7 @@ import resource
 import shlex
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from rondo.cli.output import CommandError
 from rondo.config import NodeConfig, key
 from rondo.node import installation
 from rondo.node.supervision import (
-    C_PROGRAMS,
+    BESIDE,
+    OPTIONAL,
     RESOLVED_CONFIGURATION,
     SERVICES,
     SUPERVISOR_SOCKET,
-    c_programs,
     locks,
+    optional,
     processes,
     record,
     survey,
@@ -79,8 +81,8 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
         _check_room(state_dir, "--state-dir")
         halted = Halted()
         halt_orphans(run_dir, halted, keep_applications=True)
-        _prepare(config, run_dir)
-        off = {C_PROGRAMS: why} if (why := c_programs.why_off(config)) else {}
+        off = optional.off(config)
+        _prepare(config, run_dir, off)
         supervisor = _start_supervisord(run_dir, state_dir, held, off, config.service_timeout_ms)
         for descriptor in held:
             locks.write_holder(descriptor, supervisor.pid)
@@ -171,12 +173,14 @@ def _check_room(directory: Path, option: str) -> None:
             probe.unlink()
 
 
-def _prepare(config: NodeConfig, run_dir: Path) -> None:
+def _prepare(config: NodeConfig, run_dir: Path, off: Iterable[str]) -> None:
     """What the services need to find: key, log directory, resolved configuration."""
     security = config.security
     if security.enabled and security.key_created_if_missing and not os.path.lexists(security.key_file):
         key.write_key(Path(security.key_file))
     (run_dir / LOG_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
+    for name in off:  # whoever finds a socket waits for its owner
+        (run_dir / f"{name}.ctl").unlink(missing_ok=True)
     record.forget(run_dir)
     config.save(run_dir / RESOLVED_CONFIGURATION)
 
@@ -192,7 +196,7 @@ def _start_supervisord(
         "RONDO_STATE_DIR": str(state_dir),
         "RONDO_UID": str(os.geteuid()),
         "RONDO_SERVICE_TIMEOUT_MS": str(timeout_ms),
-        "RONDO_C_PROGRAMS": "false" if C_PROGRAMS in off else "true",
+        **{f"RONDO_START_{name.upper()}": "false" if name in off else "true" for name in OPTIONAL},
         "RONDO_OFF": json.dumps(off),
         "RONDO_LOCKS": ",".join(map(str, held)),
         "RONDO_SERVICE": shlex.join(installation.command("services")),
@@ -217,7 +221,7 @@ def _missing(run_dir: Path, off: dict[str, str]) -> str:
     """What keeps the node from being up, in one line; empty if nothing does."""
     answers = survey.ask_all(run_dir, timeout=0.5)
     for name, answer in answers.items():
-        if answer is None and name not in off:
+        if answer is None and name not in off and name not in BESIDE:
             words = last_words(run_dir / LOG_DIRECTORY / f"{name}.log", name)
             return f"{name} does not answer" + (f", its last words: {words}" if words else "")
     totem = answers["totem"] or {}

@@ -6,6 +6,7 @@ Each service writes its own file; what counts is the order in which things happe
 
 import contextlib
 import heapq
+import json
 import os
 import re
 import time
@@ -15,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rondo.config import NodeConfig, NodeConfigError
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES
 
 SUPERVISORD = "supervisord"
@@ -31,7 +32,8 @@ IDLE_LOOKS_MAX = 40
 """A file that was moved away is looked at so often in vain: whoever writes to it does not see at once that there is a
 new one."""
 
-_SERVICE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?[+-]\d\d:\d\d(?= )")
+_SERVICE_TIME = re.compile(r'(?:\{"time": ")?(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?[+-]\d\d:\d\d)(?=[ "])')
+_JSON_SERVICE = re.compile(r'\{"time": "[^"]+", "level": "[a-z]+", "service": "(?P<name>\w+)"')
 _SUPERVISOR_TIME = re.compile(r"(?P<when>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(?P<ms>\d{3}) (?P<level>[A-Z]+) ")
 _TAGS = re.compile(
     r"(?:\[(?P<pid>\d+)\] \S+ rondo )?(?:crit|error|warning|notice|info|debug) *\[(?P<name>[A-Z_]+) *\] "
@@ -160,7 +162,7 @@ class Follower:
             text = f"{iso_time(self._seconds, milliseconds=True)} {level:<7} [SUPERV] {text[found.end() :]}"
         elif found := _SERVICE_TIME.match(text):
             with contextlib.suppress(ValueError):  # the 30th of February
-                self._seconds = datetime.fromisoformat(found[0]).timestamp()
+                self._seconds = datetime.fromisoformat(found["time"]).timestamp()
         return Line(self._seconds, self.source, self._number, text)
 
 
@@ -179,7 +181,9 @@ class SharedFollower(Follower):
         return [line for line in super().read() if line.source in self._services]
 
     def _line(self, text: str) -> Line:
-        if found := _TAGS.search(text):
+        if found := _JSON_SERVICE.match(text):
+            self.source = found["name"]
+        elif found := _TAGS.search(text):
             name, pid = found["name"].lower(), found["pid"] or ""
             if name in SERVICES:
                 if len(self._owners) >= OWNERS_MAX:
@@ -226,6 +230,17 @@ def last_words(path: Path, name: str = "") -> str:
     told = [line.strip() for line in lines if line.strip()]
     if not told:
         return ""
+    told = [_text_of(line) for line in told]
     last_lines = reversed(told[-LAST_LINES:])
     why = next((line for line in last_lines if line.startswith(("Error: ", f"{name}: " if name else "Error: "))), "")
     return (why or told[-1]).removeprefix(f"{name}: ").removeprefix("Error: ")
+
+
+def _text_of(line: str) -> str:
+    """What a line says, where that is an object of JSON (`logging.format: json`)."""
+    if not line.startswith('{"time": '):
+        return line
+    try:
+        return str(json.loads(line)["text"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return line

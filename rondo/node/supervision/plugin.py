@@ -11,8 +11,8 @@ and calls `make` once. A service is beyond help
 It also stops the node when totem or control says that it is to be so: exit code 5, another node has killed this one, or
 6, it was asked to shut down.
 
-A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam and
-qb_gateway are never a reason to stop: without them a node does the rest of its work.
+A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam,
+qb_gateway, web and notify are never a reason to stop: without them a node does the rest of its work.
 
 A service that does not move for system.service_timeout is killed, and so started again (watchdog).
 """
@@ -34,11 +34,13 @@ from supervisor.states import SupervisorStates
 
 from rondo.config.node import LogSettings, NodeConfig, NodeConfigError
 from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_KILLED, EXIT_SHUT_DOWN
-from rondo.node.logs import LogError, iso_time, outputs_beside_stderr
+from rondo.node.log_formats import iso_time
+from rondo.node.logs import LogError, outputs_beside_stderr
 from rondo.node.process_name import set_process_name
 from rondo.node.supervision import DISPENSABLE, RESOLVED_CONFIGURATION
 from rondo.node.supervision.heartbeats import Heartbeats
 from rondo.node.supervision.logfiles import last_words
+from rondo.node.supervision.processes import SUPERVISORD
 from rondo.node.supervision.record import Record
 from rondo.node.supervision.watchdog import Watchdog
 
@@ -114,7 +116,7 @@ class ConfiguredLog:
     def tell(self, level: int, text: str) -> None:
         """Write a line at once. There are so few that nothing is kept open for them."""
         try:
-            outputs = outputs_beside_stderr(self._settings)
+            outputs = outputs_beside_stderr(self._settings, SUPERVISORD)
         except LogError:
             return
         record = logging.LogRecord("SUPERV", level, __file__, 0, "%s", (text,), None)
@@ -153,6 +155,8 @@ class Watch:
         if isinstance(event, events.ProcessStateStartingEvent):
             self._starts[process.config.name] += 1
             self._record.restarts[process.config.name] = self._starts[process.config.name] - 1
+            with contextlib.suppress(ValueError):
+                self._record.given_up.remove(process.config.name)
             self._save()
         elif isinstance(event, events.ProcessStateExitedEvent):
             if self._may_start_at_once(process):
@@ -192,7 +196,13 @@ class Watch:
     def _give_up(self, process: Any, what: str) -> None:
         """Stop the node: supervisord stops all services, in their order, and ends."""
         name = process.config.name
-        if self._record.failure or name in DISPENSABLE:
+        if name in DISPENSABLE:
+            # supervisord starts what has exited with this code no more, and anything else again and again.
+            if process.exitstatus == EXIT_CONFIGURATION:
+                self._record.given_up.append(name)
+                self._save()
+            return
+        if self._record.failure:
             return
         words = last_words(Path(process.config.stdout_logfile), name)
         self._record.failure = f"{name} {what}" + (f": {words}" if words else "")

@@ -22,7 +22,9 @@ class Record:
     failure: str = ""
     """Why the node was stopped, in one line; empty while it has not been, or was stopped by request."""
     off: dict[str, str] = field(default_factory=dict)
-    """Services that were not started, and why not."""
+    """Services that were not started, and why not; an empty text: nobody has asked for them."""
+    given_up: list[str] = field(default_factory=list)
+    """Services that are not started again: their configuration cannot be used. The node does the rest of its work."""
 
     def save(self, run_dir: Path) -> None:
         """Write it to the run directory. Raises OSError."""
@@ -44,10 +46,12 @@ def read(run_dir: Path) -> Record:
     counts = restarts.items() if isinstance(restarts, dict) else ()
     off = found.get("off")
     ends = found.get("ends")
+    given_up = found.get("given_up")
     return Record(
         off={name: str(why) for name, why in off.items()} if isinstance(off, dict) else {},
         restarts={name: count for name, count in counts if isinstance(count, int)},
         ends={name: str(text) for name, text in ends.items()} if isinstance(ends, dict) else {},
+        given_up=[str(name) for name in given_up] if isinstance(given_up, list) else [],
         failure=str(found.get("failure") or ""),
     )
 

@@ -12,7 +12,7 @@ from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlError, ask
 from rondo.ipc.surveyor import Answers, Surveyor
 from rondo.node.chassis import STATUS_SCHEMA
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes, record
 
 ASK_TIMEOUT_S = 1.0
@@ -82,6 +82,8 @@ def _service(
         state, why = "off", noted.off[name]
     elif pid is not None:
         state = "not answering"
+    elif name in noted.given_up:
+        state = "failed"
     else:
         state = "restarting" if supervisor else "stopped"
     service = {

@@ -4,6 +4,7 @@
 const EVENTS_SHOWN = 100;
 const MEMBERS_SHOWN = 40;
 const SVG = "http://www.w3.org/2000/svg";
+let own = null; // this node, once it is known
 const at = (id) => document.getElementById(id);
 
 function element(name, text, kind) {
@@ -24,6 +25,8 @@ function row(cells) {
 
 function fill(id, rows, none) {
   const body = at(id);
+  const heads = [...body.parentElement.tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const made of rows) [...made.cells].forEach((cell, index) => (cell.dataset.head = heads[index]));
   if (!rows.length) {
     const cell = element("td", none);
     cell.colSpan = 9;
@@ -37,7 +40,6 @@ function pairs(id, entries) {
   at(id).replaceChildren(...entries.flatMap(([name, text, kind]) => [element("dt", name), element("dd", text, kind)]));
 }
 
-const ms = (us) => (us === null || us === undefined ? "-" : `${(us / 1000).toFixed(us < 10000 ? 2 : 0)} ms`);
 const state = (good, text) => [text, good ? "good" : "bad"];
 
 function shape(name, attributes) {
@@ -47,7 +49,7 @@ function shape(name, attributes) {
 }
 
 // Members stand on the circle in the order in which the token visits them, which is that of their ids.
-function draw(nodes, own) {
+function draw(nodes, here) {
   const place = (index, radius) => {
     const angle = (2 * Math.PI * index) / nodes.length - Math.PI / 2;
     return [radius * Math.cos(angle), radius * Math.sin(angle)];
@@ -56,7 +58,7 @@ function draw(nodes, own) {
   parts[1].setAttribute("transform", `rotate(${nodes.length > 1 ? 180 / nodes.length : 90})`);
   nodes.forEach((node, index) => {
     const [x, y] = place(index, 85);
-    const kind = `node${node.member ? "" : " away"}${node.node === own ? " own" : ""}`;
+    const kind = `node${node.member ? "" : " away"}${node.node === here ? " own" : ""}`;
     parts.push(shape("circle", { class: kind, cx: x, cy: y, r: nodes.length > 12 ? 12 : 22 }));
     const label = shape("text", { x, y });
     label.textContent = node.node;
@@ -64,9 +66,9 @@ function draw(nodes, own) {
   });
   at("drawing").replaceChildren(...parts);
   const away = nodes.filter((node) => !node.member).map((node) => node.node);
-  const here = nodes.filter((node) => node.member).map((node) => node.node);
+  const members = nodes.filter((node) => node.member).map((node) => node.node);
   at("drawing").setAttribute(
-    "aria-label", `The ring: members ${here.join(", ") || "none"}; absent ${away.join(", ") || "none"}`);
+    "aria-label", `The ring: members ${members.join(", ") || "none"}; absent ${away.join(", ") || "none"}`);
 }
 
 function link(each) {
@@ -76,6 +78,10 @@ function link(each) {
 
 function show(told) {
   const found = told.status;
+  if (own === null && found.node !== null) {
+    own = found.node;
+    for (const each of at("events").rows) if (!each.cells[1].textContent) each.cells[1].textContent = own;
+  }
   at("title").textContent = `Rondo ${told.cluster} node ${found.node ?? "?"}`;
   document.title = `${told.healthy ? "" : "! "}${at("title").textContent}`;
   at("state").textContent = found.why ? `${found.state}: ${found.why}` : found.state;
@@ -98,6 +104,7 @@ function show(told) {
     node.addresses.join(", "),
     [node.links.map(link).join("; "), node.links.some((each) => !each.up) ? "bad" : ""],
   ])), "no node is known");
+  cluster(told);
   quorum(found.quorum, found.services.control);
   const supervisor = ["supervisord", { ...found.supervisor, restarts: "-", last_end: "" }];
   fill("processes", [supervisor, ...Object.entries(found.services)].map(([name, each]) => row([
@@ -108,6 +115,44 @@ function show(told) {
   fill("applications", told.applications.map((each) => row([
     each.id, state(each.state !== "failed", each.state), each.pid ?? "-", each.restarts, last(each),
   ])), "no applications");
+}
+
+// What every node says of itself; this one by its status, the others by what their pages have told.
+function cluster(told) {
+  const found = told.status, totem = found.counters.totem ?? {}, now = Date.now() / 1000;
+  const names = ["messages_rx", "messages_tx", "mcast_rx", "mcast_tx", "mcast_retx"];
+  const links = told.nodes.flatMap((node) => node.links);
+  const mine = {
+    node: found.node, age_seconds: 0, name: (told.nodes.find((node) => node.node === found.node) ?? {}).name ?? "",
+    state: found.state, why: found.why, healthy: told.healthy, members: found.members, rotation_us: told.rotation_us,
+    ring: found.ring ? `${found.ring.representative}.${found.ring.sequence.toString(16)}` : null,
+    quorate: found.quorum ? found.quorum.quorate : null,
+    links: { up: links.filter((each) => each.up).length, all: links.length },
+    processes: Object.entries(found.services).map(([name, each]) => ({ name, state: each.state, restarts: each.restarts })),
+    counters: Object.fromEntries(names.filter((name) => name in totem).map((name) => [name, totem[name]])),
+  };
+  const nodes = [mine, ...told.others].sort((one, other) => one.node - other.node);
+  forget(new Set(nodes.map((node) => node.node)));
+  fill("cluster", nodes.map((node) => {
+    const seen = now - node.age_seconds;
+    const rate = node.age_seconds < 2 ? rateOf(node.node, seen, node.counters, node.rotation_us) : null;
+    const pair = (one, other) => (rate ? `${count(rate[one] ?? 0)}, ${count(rate[other] ?? 0)}` : "-");
+    const late = node.age_seconds > 4 ? `, ${Math.round(node.age_seconds)} s ago` : "";
+    const broken = node.processes.filter((each) => each.state !== "running" && each.state !== "off");
+    return row([
+      node.name ? `${node.node} ${node.name}` : node.node ?? "?",
+      state(node.healthy && !late, node.state + late),
+      `${node.ring ?? "none"}: ${node.members.join(" ")}`,
+      node.quorate === null ? "-" : state(node.quorate, node.quorate ? "yes" : "NO"),
+      pair("messages_rx", "messages_tx"),
+      pair("mcast_rx", "mcast_tx"),
+      rate ? count(rate.mcast_retx ?? 0) : "-",
+      ms(node.rotation_us),
+      node.links.all ? state(node.links.up === node.links.all, `${node.links.up} of ${node.links.all} up`) : "-",
+      [broken.map((each) => `${each.name} ${each.state}`).join(", "), "bad"],
+    ]);
+  }), "");
+  drawPlots(now);
 }
 
 function quorum(votes, control) {
@@ -133,12 +178,17 @@ function last(application) {
   return application.message || (end ? `instance ${end.instance} ${[end.why, end.text].filter(Boolean).join("; ")}` : "");
 }
 
+// In the order of their times. The clocks of two nodes may differ, and what is heard of later may have been earlier.
 function happened(event) {
   const kind = event.level === "notice" || event.level === "info" ? "" : "bad";
-  const made = row([event.time, [event.event, kind], `${event.source}: ${event.text}`]);
+  const [day, clock] = [event.time.slice(0, 10), event.time.slice(11, 23)];
+  const made = row([clock, event.node ?? own ?? "", [event.event, kind], `${event.source}: ${event.text}`]);
+  made.cells[0].title = `${day} ${event.time.slice(11)}`;
   made.dataset.event = event.event;
+  made.dataset.at = Date.parse(event.time);
   const body = at("events");
-  body.prepend(made);
+  const next = [...body.rows].find((other) => Number(other.dataset.at) <= Number(made.dataset.at));
+  body.insertBefore(made, next ?? null);
   while (body.rows.length > EVENTS_SHOWN) body.lastElementChild.remove();
 }
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo.config import key
-from rondo.node.supervision import C_PROGRAMS, SERVICES
+from rondo.node.supervision import OPTIONAL, SERVICES
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.node import Node
 from rondo.testing.lab.ring_config import RingConfig, Transport
@@ -51,7 +51,7 @@ GROWTH_KB_MAX = 8 * 1024
 LAST_WORD_TIMEOUT_S = 60.0
 QUIET_S = 0.5
 TICK_S = 0.02
-KILLED = tuple(name for name in SERVICES if name != C_PROGRAMS)
+KILLED = tuple(name for name in SERVICES if name not in OPTIONAL)
 """The services that are killed. No C programs run here that would feel the end of their gateway."""
 GROUPS_OF = {"x": ("a", "b"), "y": ("a",)}
 

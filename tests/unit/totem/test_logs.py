@@ -17,7 +17,8 @@ import pytest
 
 from rondo.config import LogSettings
 from rondo.node.append_file import AppendFile
-from rondo.node.logs import LINES_WAITING_MAX, SAID_ON_STDERR, LogError, Logs, iso_time, notice, outputs
+from rondo.node.log_formats import iso_time
+from rondo.node.logs import LINES_WAITING_MAX, SAID_ON_STDERR, LogError, Logs, notice, outputs
 from rondo.testing.lab.waiting import wait_for
 
 

@@ -21,7 +21,7 @@ from rondo.node.supervision.processes import Found
 from services.web import limits
 from services.web.app import STREAMS_MAX, message
 from services.web.looker import Looker
-from services.web.process import Options, WebError, check, hosts_of
+from services.web.server import Options, WebError, check, hosts_of
 from tests.unit.metrics.sample import ANSWERS
 from tests.unit.web.server import Server, serving
 
@@ -48,7 +48,12 @@ def _server(run_dir: Path) -> Iterator[Server]:
 
 
 def test_the_page_and_its_files(server: Server) -> None:
-    for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")):
+    for path, kind in (
+        ("/", "text/html"),
+        ("/page.js", "text/javascript"),
+        ("/plots.js", "text/javascript"),
+        ("/page.css", "text/css"),
+    ):
         status, headers, body = server.get(path)
         assert (status, headers["content-type"].split(";")[0]) == (200, kind)
         assert body == (PAGE / (path[1:] or "index.html")).read_bytes()
@@ -61,7 +66,7 @@ def test_the_page_and_its_files(server: Server) -> None:
 
 def test_the_page_loads_nothing_from_elsewhere_and_writes_no_html() -> None:
     """The address of SVG's name space is none that is loaded."""
-    for name in ("index.html", "page.js", "page.css", "icon.svg"):
+    for name in ("index.html", "page.js", "plots.js", "page.css", "icon.svg"):
         text = (PAGE / name).read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", text), name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), name
@@ -296,7 +301,7 @@ def test_names_that_it_answers_to(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken(server: Server, run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["web", "--address", f"127.0.0.1:{server.port}", "--run-dir", str(run_dir)]) == 1
-    assert "Address already in use; name another with --address" in capsys.readouterr().err
+    assert "Address already in use; choose another address or port" in capsys.readouterr().err
 
 
 def test_tls(run_dir: Path, tmp_path: Path) -> None:

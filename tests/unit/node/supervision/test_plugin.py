@@ -85,6 +85,18 @@ def test_without_a_configuration_or_a_directory_for_the_log_supervision_goes_on(
     assert lives(tmp_path, (LONG, KILLED)) == [True]
 
 
+def test_what_only_looks_is_given_up_without_the_node(tmp_path: Path) -> None:
+    daemon = SimpleNamespace(options=SimpleNamespace(mood=SupervisorStates.RUNNING))
+    watch = Watch(daemon, tmp_path, Bell())  # type: ignore[arg-type]
+    config = SimpleNamespace(name="web", stdout_logfile=str(tmp_path / "web.log"))
+    process = SimpleNamespace(config=config, exitstatus=8, laststart=time.time(), pid=1, backoff=0)
+    watch.on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
+    assert record.read(tmp_path).given_up == ["web"]
+    assert (record.read(tmp_path).failure, daemon.options.mood) == ("", SupervisorStates.RUNNING)
+    watch.on_event(events.ProcessStateStartingEvent(process, ProcessStates.EXITED))
+    assert record.read(tmp_path).given_up == []
+
+
 def test_why_the_node_stops_is_in_the_configured_log(tmp_path: Path) -> None:
     configured(tmp_path, tmp_path / "node.log")
     (tmp_path / "totem.log").write_text("totem: others have a newer configuration\nLeft the ring.\n")

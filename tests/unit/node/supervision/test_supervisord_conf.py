@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rondo.node.supervision import SERVICES
+from rondo.node.supervision import OPTIONAL, SERVICES
 
 REPOSITORY = Path(__file__).parents[4]
 
@@ -32,7 +32,7 @@ def test_they_differ_in_the_order_of_stopping_alone(configuration: configparser.
     sections = [dict(configuration[f"program:{name}"]) for name in SERVICES]
     priorities = [int(section.pop("priority")) for section in sections]
     assert [section.pop("autostart", None) for section in sections if "autostart" in section] == [
-        "%(ENV_RONDO_C_PROGRAMS)s"
+        f"%(ENV_RONDO_START_{name.upper()})s" for name in OPTIONAL
     ]
     assert priorities == sorted(set(priorities)), "supervisord stops the highest first: clients before the ring"
     assert all(section == sections[0] for section in sections)

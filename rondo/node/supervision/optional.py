@@ -1,0 +1,21 @@
+"""Which services are started at all, and why the others are not: looked at once, when the node starts."""
+
+import importlib.util
+
+from rondo.config import NodeConfig
+from rondo.node.supervision import C_PROGRAMS, c_programs
+
+WEB_PACKAGES = ("prometheus_client", "starlette", "uvicorn")
+"""What `rondo[web]` installs."""
+
+
+def off(config: NodeConfig) -> dict[str, str]:
+    """The services that are not started, each with the reason; an empty one: nobody has asked for it."""
+    found = {C_PROGRAMS: why} if (why := c_programs.why_off(config)) else {}
+    if not config.web.enabled:
+        found["web"] = ""
+    elif missing := [name for name in WEB_PACKAGES if importlib.util.find_spec(name) is None]:
+        found["web"] = f"the package {missing[0]} is missing; pip install 'rondo[web]'"
+    if not config.notify.enabled:
+        found["notify"] = ""
+    return found

@@ -1,0 +1,120 @@
+"""The page's membership in the group of all pages: what comes is taken, and what is due is said (`peers`).
+
+It needs the gateway of its node like every application. While that is away, or does not let this user in, the page
+shows its own node alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import rondo
+import rondo.aio
+from rondo.errors import Disconnected
+from rondo.events import Member, Membership, Message
+from rondo.paths import PathError, socket_endpoint
+from services.web.hub import Hub
+from services.web.peers import Peers
+from services.web.wire import GROUP
+
+RETRY_S = 10.0
+TEND_S = 0.25
+"""How often it is looked what is due, while somebody looks."""
+ANSWER_S = 1.5
+"""How long the others have, for somebody who asks once."""
+
+
+class Exchange:
+    """Belongs to the event loop."""
+
+    def __init__(self, hub: Hub, peers: Peers, run_dir: Path) -> None:
+        self._hub = hub
+        self._run_dir = run_dir
+        self.peers = peers
+        self._group: rondo.aio.Group | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._asked_until_s = 0.0
+        self._heard = asyncio.Condition()
+        self._wanted = asyncio.Event()
+        """Somebody looks, here or elsewhere."""
+        hub.on_look = self._wanted.set
+        hub.on_events = self.peers.happened
+
+    def start(self) -> None:
+        """From now on."""
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._speak())]
+
+    async def ask(self) -> None:
+        """Return when the other pages have said how it is, or have had the time to."""
+        self._asked_until_s = time.monotonic() + ANSWER_S
+        self._wanted.set()
+        asked_s = time.monotonic()
+
+        def are_all_new() -> bool:
+            return all(
+                (peer := self.peers.known.get(node)) is not None and peer.seen_s >= asked_s
+                for node in self.peers.others()
+            )
+
+        with contextlib.suppress(TimeoutError):
+            async with self._heard:
+                await asyncio.wait_for(self._heard.wait_for(are_all_new), ANSWER_S)
+
+    async def _listen(self) -> None:
+        while True:
+            with contextlib.suppress(rondo.Error, PathError):
+                endpoint = socket_endpoint(self._run_dir, "gateway.sock")
+                async with rondo.aio.connect(endpoint, timeout=None) as cluster:
+                    await self._take_part(cluster)
+            self._group = None
+            await asyncio.sleep(RETRY_S)
+
+    async def _take_part(self, cluster: rondo.aio.Cluster) -> None:
+        own = Member(cluster.node_id, cluster.pid)
+        self._group = group = await cluster.cpg.join(GROUP)
+        async for event in group:
+            now_s = time.monotonic()
+            if isinstance(event, Message):
+                new = self.peers.on_message(event.sender, event.data, now_s)
+                self._hub.recent.add_of_peer(event.sender.node, new)
+                if self.peers.is_looked_at(now_s):
+                    self._wanted.set()
+                async with self._heard:
+                    self._heard.notify_all()
+            elif isinstance(event, Membership):
+                self.peers.on_members(event.members, own)
+            elif isinstance(event, Disconnected):
+                self.peers.on_members((), own)
+
+    async def _speak(self) -> None:
+        """Say what is due, while somebody looks; sleep otherwise."""
+        while True:
+            await self._wanted.wait()
+            now_s = time.monotonic()
+            is_watched = self._hub.is_watched or now_s < self._asked_until_s
+            with contextlib.suppress(rondo.Error):
+                await self._say(now_s, is_watched)
+            if is_watched or self.peers.is_looked_at(now_s):
+                await asyncio.sleep(TEND_S)
+            else:
+                self._wanted.clear()
+
+    async def _say(self, now_s: float, is_watched: bool) -> None:
+        group = self._group
+        if group is None:
+            return
+        if (word := self.peers.look(now_s, is_watched)) is not None:
+            await group.mcast(word)
+        if self.peers.is_looked_at(now_s) and now_s >= self.peers.figures_due_s():
+            await self._hub.refresh_events()
+            figures = await self._hub.get("figures", lambda looker: looker.figures())
+            await group.mcast(self.peers.figures(figures, now_s))
+
+    async def close(self) -> None:
+        """Leave."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

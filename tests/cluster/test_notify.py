@@ -1,0 +1,63 @@
+"""notify{} on a node of two: it is told of the other's end, and a command that hangs hurts nobody."""
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import rondo
+from rondo.config.node import NotifySettings
+from rondo.demo.cluster import DemoCluster
+from rondo.node.supervision import survey
+from rondo.testing.lab.waiting import wait_for
+
+SECONDS = 30.0
+
+
+def command(directory: Path, text: str) -> str:
+    path = directory / "command"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_it_is_told_of_rings_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+    output = tmp_path / "told"
+    output.touch()
+
+    def told() -> list[Any]:
+        return [json.loads(line) for line in output.read_text().splitlines()]
+
+    with DemoCluster(2) as cluster:
+        node = cluster.nodes[1]
+        settings = NotifySettings(command=command(tmp_path, f'cat >> "{output}"'), kinds=("node",))
+        node.config = dataclasses.replace(node.config, notify=settings)
+        cluster.start()
+        wait_for(told, lambda events: any(each["event"] == "node.started" for each in events), "its start", SECONDS)
+        os.kill(survey.status(node.run_dir)["services"]["notify"]["pid"], signal.SIGKILL)
+        cluster.nodes[2].kill()
+        wait_for(
+            told, lambda events: any(each["detail"].get("left") == [2] for each in events), "the end of 2", SECONDS
+        )
+        assert {each["kind"] for each in told()} == {"node"}
+        assert {each["node"] for each in told()} == {1}
+
+
+def test_a_command_that_hangs_hurts_nobody(tmp_path: Path) -> None:
+    with DemoCluster(1) as cluster:
+        node = cluster.nodes[1]
+        settings = NotifySettings(command=command(tmp_path, "sleep 1000"), timeout_ms=600_000)
+        node.config = dataclasses.replace(node.config, notify=settings)
+        cluster.start()
+        waits = wait_for(
+            lambda: survey.ask_one(node.run_dir, "notify"), lambda told: bool(told and told["waiting"]), "it", SECONDS
+        )
+        assert waits is not None
+        with rondo.connect(node.endpoint, timeout=SECONDS) as client:
+            group = client.cpg.join("bank")
+            group.mcast(b"deposit 10").ordered(timeout=SECONDS)
+        assert survey.is_healthy(survey.status(node.run_dir))
+        node.stop()
+        assert survey.status(node.run_dir)["services"]["notify"]["state"] == "stopped"

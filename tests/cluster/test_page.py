@@ -1,0 +1,81 @@
+"""The page in a real browser, on three nodes: it shows what happens, to everybody, and loads nothing from elsewhere."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.cluster.browser.scene import PAGE, Scene, scene
+
+AXE = Path(__file__).parent / "browser/axe/axe.min.js"
+SERIOUS = ("serious", "critical")
+SEEN_WITHIN_S = 1.0
+"""After the ring itself has changed, which takes its own time-outs."""
+SCREENS = ((1280, 900, False, False), (1280, 900, True, False), (360, 740, False, True))
+
+MEMBERS = "[...document.querySelectorAll('#nodes tr')].map((row) => row.cells[1].textContent)"
+
+
+def members(*states: str) -> str:
+    """A condition: what the table says of each node begins so."""
+    return f"{MEMBERS}.map((text) => text.split(' ')[0]).join() === '{','.join(states)}'"
+
+
+def assert_seen_soon(there: Scene, *states: str) -> None:
+    seen_s = there.browser.seen(members(*states))
+    took_s = seen_s - there.formed_s(1)
+    print(f"{states}: on the page {1000 * took_s:.0f} ms after the ring had changed")
+    assert took_s < SEEN_WITHIN_S
+
+
+def serious(there: Scene) -> list[dict[str, Any]]:
+    """What axe-core finds on the page as it is now."""
+    there.browser.evaluate(AXE.read_text(encoding="utf-8"))
+    found = json.loads(there.browser.evaluate("axe.run().then((found) => JSON.stringify(found.violations))"))
+    return [
+        {"rule": each["id"], "impact": each["impact"], "nodes": [node["html"] for node in each["nodes"]]}
+        for each in found
+        if each["impact"] in SERIOUS
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.namespaces
+@pytest.mark.chromium
+def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    with scene(tmp_path) as there:
+        browser = there.browser
+        browser.be(1280, 900)
+        browser.open(PAGE)
+        browser.seen(members("member", "member", "member"))
+        browser.seen("document.getElementById('groups').innerText.includes('ledger')")
+        browser.seen("document.getElementById('applications').innerText.includes('sleep-')")
+        assert browser.evaluate("document.title") == "Rondo example node 1"
+        browser.seen("document.getElementById('events').innerText.includes('ring.formed')")
+        for node in (2, 3):
+            browser.seen(
+                f"[...document.querySelectorAll('#events tr')].some((row) => row.cells[1].textContent === '{node}')"
+            )
+        browser.seen("document.querySelectorAll('#cluster tr').length === 3")
+        browser.seen(
+            "[...document.querySelectorAll('#plots polyline')].filter((line) => line.points.length > 1).length >= 3"
+        )
+
+        there.faults.partition({1, 2}, {3})
+        assert_seen_soon(there, "member", "member", "absent")
+        there.faults.heal()
+        assert_seen_soon(there, "member", "member", "member")
+        there.nodes[2].send(signal.SIGKILL)
+        assert_seen_soon(there, "member", "absent", "member")
+
+        for width, height, dark, is_phone in SCREENS:
+            browser.be(width, height, dark=dark, is_phone=is_phone)
+            assert serious(there) == [], f"{width} wide, {'dark' if dark else 'light'}"
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
+        assert {urlsplit(each).netloc for each in browser.requested() if not each.startswith("about:")} == {
+            urlsplit(PAGE).netloc
+        }
+        assert browser.complaints() == []

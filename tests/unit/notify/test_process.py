@@ -1,0 +1,185 @@
+"""The service as a process, beside logs that the test writes: what is told, what hangs, what fails."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rondo.config import Config, Loaded, resolve
+from rondo.config.node import NotifySettings
+from rondo.ipc.control import ControlError, ask
+from rondo.node.supervision import RESOLVED_CONFIGURATION
+from rondo.testing.lab.waiting import wait_for
+
+SECONDS = 30.0
+
+
+class Told:
+    """A run directory with logs, and a program that writes down what it is told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.run_dir = directory / "run"
+        (self.run_dir / "log").mkdir(parents=True, mode=0o700)
+        self.run_dir.chmod(0o700)
+        self.output = directory / "told"
+        self.output.touch()
+        self.command = directory / "command"
+        self.program(f'cat >> "{self.output}"')
+        self.settings = NotifySettings(command=str(self.command), timeout_ms=400)
+
+    def program(self, text: str) -> None:
+        """What the command does."""
+        self.command.write_text(f"#!/bin/sh\n{text}\n")
+        self.command.chmod(0o755)
+
+    def happen(self, text: str, seconds_ago: float = 0.0) -> None:
+        """A line of the ring's log."""
+        now = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec="milliseconds")
+        with (self.run_dir / "log/totem.log").open("a") as file:
+            file.write(f"{now} notice  [TOTEM ] {text}\n")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.output.read_text().splitlines()]
+
+    def counters(self) -> dict[str, int]:
+        try:
+            found: dict[str, int] = ask(self.run_dir, "notify", "status")["counters"]
+        except ControlError:
+            return {}
+        return found
+
+    @contextmanager
+    def running(self) -> Iterator["subprocess.Popen[str]"]:
+        config = replace(resolve(Loaded(Config(), file=""), state_dir=self.run_dir), notify=self.settings)
+        if not (self.run_dir / RESOLVED_CONFIGURATION).exists():
+            config.save(self.run_dir / RESOLVED_CONFIGURATION)
+        argv = ["--resolved", str(self.run_dir / RESOLVED_CONFIGURATION), "--run-dir", str(self.run_dir)]
+        with subprocess.Popen(
+            [sys.executable, "-m", "services.notify", *argv], stderr=subprocess.PIPE, text=True
+        ) as process:  # fmt: skip
+            wait_for(self.counters, bool, "it answers", SECONDS)
+            yield process
+            process.terminate()
+            assert process.wait(SECONDS) in (0, -9)
+
+
+@pytest.fixture(name="told")
+def _told(tmp_path: Path) -> Told:
+    return Told(tmp_path)
+
+
+def until(look: Callable[[], Any], wanted: Any) -> None:
+    wait_for(look, wanted.__eq__, f"{wanted} is seen", SECONDS)
+
+
+def test_a_command_is_told_what_it_is_to_be_told_of(told: Told) -> None:
+    told.program(
+        f'read line; echo "$line" >> "{told.output}"; echo "$RONDO_KIND $RONDO_EVENT" >> "{told.output}.names"'
+    )
+    with told.running():
+        told.happen("Token has not been received in 750 ms")
+        told.happen("Node 3 leaves.")
+        until(lambda: [each["event"] for each in told.events], ["node.leaves"])
+    (event,) = told.events
+    assert (event["node"], event["kind"], event["detail"], event["source"]) == (1, "node", {"node": 3}, "totem")
+    assert Path(f"{told.output}.names").read_text() == "node node.leaves\n"
+
+
+def test_one_that_fails_is_run_again(told: Told) -> None:
+    told.program(
+        f'test -e "{told.output}.second" || {{ touch "{told.output}.second"; exit 3; }}; cat >> "{told.output}"'
+    )
+    with told.running():
+        told.happen("Node 3 leaves.")
+        until(lambda: len(told.events), 1)
+        until(told.counters, {"told": 1, "attempts_failed": 1, "given_up": 0, "dropped": 0})
+
+
+def test_one_that_hangs_is_killed_with_all_that_it_has_started(told: Told) -> None:
+    told.program(f'sleep 1000 & echo $! > "{told.output}.pid"; sleep 1000')
+    with told.running():
+        told.happen("Node 3 leaves.")
+        until(lambda: told.counters().get("attempts_failed"), 1)
+        pid = int(Path(f"{told.output}.pid").read_text())
+        wait_for(lambda: _runs(pid), lambda runs: not runs, "what it had started has ended, too", SECONDS)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except OSError:
+        return False
+    return state != b"Z"
+
+
+def test_a_successor_tells_of_what_it_was_not_there_for_and_of_nothing_twice(told: Told) -> None:
+    with told.running():
+        told.happen("Node 3 leaves.")
+        until(lambda: told.counters().get("told"), 1)
+    told.happen("Node 2 leaves.")
+    with told.running():
+        until(lambda: [each["detail"]["node"] for each in told.events], [3, 2])
+        told.happen("Node 4 leaves.")
+        until(lambda: [each["detail"]["node"] for each in told.events], [3, 2, 4])
+
+
+def test_what_was_before_the_node_was_started_is_not_told(told: Told) -> None:
+    told.happen("Node 9 leaves.", seconds_ago=5.0)
+    with told.running():
+        told.happen("Node 3 leaves.")
+        until(lambda: [each["detail"]["node"] for each in told.events], [3])
+
+
+def test_a_command_that_is_not_there_is_a_failure(told: Told) -> None:
+    told.command.unlink()
+    with told.running():
+        told.happen("Node 3 leaves.")
+        until(lambda: told.counters().get("attempts_failed"), 1)
+        assert "cannot be started: No such file" in ask(told.run_dir, "notify", "status")["why"]
+
+
+class _Hook(BaseHTTPRequestHandler):
+    """Fails at first, then takes what it gets."""
+
+    taken: list[dict[str, Any]]
+    answers: list[int]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status = self.answers.pop(0) if self.answers else 204
+        if status == 204:
+            self.taken.append(body)
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "http://127.0.0.1:1/")
+        self.end_headers()
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Nothing on standard error."""
+
+
+@pytest.mark.parametrize("failure", [500, 302])
+def test_a_webhook(told: Told, failure: int) -> None:
+    _Hook.taken, _Hook.answers = [], [failure]
+    with HTTPServer(("127.0.0.1", 0), _Hook) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.05,))
+        serving.start()
+        told.settings = NotifySettings(webhook=f"http://127.0.0.1:{server.server_port}/hook", timeout_ms=20_000)
+        try:
+            with told.running():
+                told.happen("Node 3 leaves.")
+                until(lambda: [each["event"] for each in _Hook.taken], ["node.leaves"])
+                until(told.counters, {"told": 1, "attempts_failed": 1, "given_up": 0, "dropped": 0})
+        finally:
+            server.shutdown()
+            serving.join()

@@ -1,0 +1,108 @@
+"""What a page says to the others and takes from them, without a network."""
+
+import dataclasses
+
+from rondo.events import Member
+from services.web.peers import FIGURES_S, LOOK_S, LOOKED_AT_S, OWN_EVENTS_MAX, Peers
+from services.web.wire import EVENTS_MAX, INSTANCE_BYTES, Happened, Told, pack_figures, pack_look, unpack_message
+from tests.unit.web.test_wire import EVENT, FIGURES
+
+OWN, OTHER, THIRD = Member(1, 10), Member(2, 20), Member(3, 30)
+OTHERS_INSTANCE, NEXT_INSTANCE = b"o" * INSTANCE_BYTES, b"n" * INSTANCE_BYTES
+
+
+def joined(*members: Member) -> Peers:
+    peers = Peers(bytes(INSTANCE_BYTES))
+    peers.on_members(members or (OWN, OTHER, THIRD), OWN)
+    return peers
+
+
+def numbered(*numbers: int) -> list[Happened]:
+    return [dataclasses.replace(EVENT, number=number) for number in numbers]
+
+
+def told(data: bytes) -> list[int]:
+    message = unpack_message(data)
+    assert isinstance(message, Told)
+    return [event.number for event in message.events]
+
+
+def test_while_nobody_looks_nothing_is_said() -> None:
+    peers = joined()
+    assert peers.look(0.0, is_watched=False) is None
+    assert not peers.is_looked_at(0.0)
+
+
+def test_who_is_watched_says_so_now_and_then() -> None:
+    peers = joined()
+    assert peers.look(0.0, is_watched=True) == pack_look(is_new=True)
+    assert peers.look(LOOK_S - 0.1, is_watched=True) is None
+    assert peers.look(LOOK_S, is_watched=True) == pack_look(is_new=False)
+    assert peers.look(LOOK_S + 0.1, is_watched=False) is None
+    assert peers.look(LOOK_S + 0.2, is_watched=True) == pack_look(is_new=True)
+
+
+def test_who_is_looked_at_speaks_once_a_second_until_the_last_look_is_old() -> None:
+    peers = joined()
+    peers.on_message(OTHER, pack_look(is_new=True), 10.0)
+    assert peers.is_looked_at(10.0)
+    peers.figures(FIGURES, 10.0)
+    assert peers.figures_due_s() == 10.0 + FIGURES_S
+    assert peers.is_looked_at(10.0 + LOOKED_AT_S - 0.1)
+    assert not peers.is_looked_at(10.0 + LOOKED_AT_S)
+
+
+def test_of_several_pages_on_a_node_the_first_one_speaks() -> None:
+    peers = joined(Member(1, 9), OWN, OTHER)
+    peers.on_message(OTHER, pack_look(is_new=True), 0.0)
+    assert not peers.is_looked_at(0.0)
+    peers.on_members((OWN, OTHER), OWN)
+    assert peers.is_looked_at(0.0)
+    stranger = Member(2, 21)
+    peers.on_members((OWN, OTHER, stranger), OWN)
+    assert peers.on_message(stranger, pack_figures(OTHERS_INSTANCE, FIGURES, numbered(1)), 0.0) == []
+    assert (peers.known, peers.refused["not the first of its node"]) == ({}, 1)
+
+
+def test_figures_are_those_of_the_sender_s_node_until_its_page_is_gone() -> None:
+    peers = joined()
+    peers.on_message(OTHER, pack_figures(OTHERS_INSTANCE, FIGURES, []), 5.0)
+    (shown,) = peers.as_json(7.5)
+    assert (shown["node"], shown["age_seconds"], shown["name"], shown["links"]) == (
+        2,
+        2.5,
+        "alpha",
+        {"up": 3, "all": 4},
+    )
+    peers.on_members((OWN, THIRD), OWN)
+    assert peers.as_json(7.5) == []
+    assert peers.others() == {3}
+
+
+def test_each_event_is_taken_once_also_when_it_is_sent_again() -> None:
+    peers = joined()
+
+    def take(instance: bytes, *numbers: int) -> list[int]:
+        message = pack_figures(instance, FIGURES, numbered(*numbers))
+        return [event.number for event in peers.on_message(OTHER, message, 0.0)]
+
+    assert take(OTHERS_INSTANCE, 1, 2) == [1, 2]
+    assert take(OTHERS_INSTANCE, 1, 2, 3) == [3]
+    assert take(NEXT_INSTANCE, 1, 2) == [1, 2]
+
+
+def test_events_are_told_once_and_again_to_who_looks_anew() -> None:
+    peers = joined()
+    peers.happened(numbered(*range(1, OWN_EVENTS_MAX + 11)))
+    first = told(peers.figures(FIGURES, 0.0))
+    assert first == list(range(11, 11 + EVENTS_MAX))
+    assert told(peers.figures(FIGURES, 1.0)) == list(range(11 + EVENTS_MAX, 11 + 2 * EVENTS_MAX))
+    peers.on_message(THIRD, pack_look(is_new=True), 2.0)
+    assert told(peers.figures(FIGURES, 2.0)) == first
+
+
+def test_what_is_none_is_counted_and_changes_nothing() -> None:
+    peers = joined()
+    for data in (b"", b"\xff", b"\x93" * 100):
+        assert peers.on_message(OTHER, data, 0.0) == []
+    assert (peers.refused["malformed"], peers.known) == (3, {})
