@@ -8,33 +8,26 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rondo.node.logs import notice
-from services.totem.ring.events import EVERYBODY
 from services.totem.strangers import CLEAR, SECURE, UNLISTED, Strangers, foreign_text, transport_of
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram
 from services.totem.transport.knet.compression import compressor
 from services.totem.transport.knet.crypto import make_cipher
 from services.totem.transport.knet.effects import LinkEvent
-from services.totem.transport.knet.knet import EVERYBODY as ALL_HOSTS
 from services.totem.transport.knet.knet import Knet
 from services.totem.transport.knet.link_options import KnetOptions
 from services.totem.transport.knet.peer_link import Address
+from services.totem.transport.knet_frames import TotemFrames
 from services.totem.transport.knet_sockets import KnetSockets
 from services.totem.transport.peephole import Peephole
 from services.totem.transport.resolver import Resolver
 from services.totem.transport.sockets import AddressNotAvailable, family_of, is_loopback, socket_address
-from services.totem.wire.frames import Kind
 
-_KIND_AT = 3
-_TARGET_AT, _TARGET_END = 9, 13
-_NOBODY = bytes(4)
-_TARGET = struct.Struct("<I")
 COMPLAINT_NS = 10_000_000_000
 _log = logging.getLogger("KNET")
 
@@ -82,7 +75,7 @@ class KnetLink:
         self._now_ns = now_ns
         self._next_check_ns = 0
         self._local: list[bytes] = []
-        self._target = _TARGET.pack(options.node_id)
+        self._frames = TotemFrames(self.knet)
         self._said_ns: dict[str, int] = {}
         self._complained: Counter[str] = Counter()
         self.strangers = Strangers(options.node_id, settings.addresses, counters)
@@ -96,27 +89,7 @@ class KnetLink:
 
         Large packets are cut by knet, which has neither copies nor parity.
         """
-        own, knet, now_ns = self.settings.options.node_id, self.knet, self._now_ns
-        together: list[bytes] = []
-        for destination, frame in packets:
-            if destination == EVERYBODY and frame[_KIND_AT] == Kind.MCAST:
-                together.append(frame)
-            elif destination == EVERYBODY:
-                self._local.append(frame)
-                if together:
-                    knet.send(ALL_HOSTS, together, now_ns)
-                    together = []
-                knet.send(ALL_HOSTS, [frame], now_ns, urgent=True)
-            elif destination == own:
-                self._local.append(frame)
-            else:
-                if together:
-                    knet.send(ALL_HOSTS, together, now_ns)
-                    together = []
-                addressed = frame[:_TARGET_AT] + _TARGET.pack(destination) + frame[_TARGET_END:]
-                knet.send(destination, [addressed], now_ns)
-        if together:
-            knet.send(ALL_HOSTS, together, now_ns)
+        self._local += self._frames.send(packets, self._now_ns)
         self._flush()
 
     @property
@@ -138,7 +111,7 @@ class KnetLink:
         for link, source, datagrams in self._sockets.receive(readable, datagrams_max):
             before = [refused[reason] for reason in _OF_STRANGERS]
             for frame in self.knet.receive(datagrams, link, source, now_ns):
-                if frame[_TARGET_AT:_TARGET_END] in (_NOBODY, self._target):
+                if self._frames.is_for_this_node(frame):
                     frames.append((frame, source))
                 else:
                     self.counters["rx_for_another"] += 1
