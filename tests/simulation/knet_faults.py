@@ -177,11 +177,21 @@ def restarted_at_once(s: Setting, at: float, links: tuple[int, ...]) -> list[Ste
     return [(at, "crash", (node,)), (at + s.draw.choice((0.0, 5.0, 60.0, 300.0)), "start", (node, False))]
 
 
+def key_changed_under_knet(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
+    """The key is changed, each step on all nodes, at different moments, before the next one."""
+    steps: list[Step] = []
+    for step in ("install", "use", "remove"):
+        steps += [(at + s.draw.uniform(0, 400), "change_key", (node, step)) for node in s.nodes]
+        at += 500
+    return steps
+
+
 KNET_FAULTS: dict[str, Callable[[Setting, float, tuple[int, ...]], list[Step]]] = {
     fault.__name__: fault
     for fault in (
         cable_pulled, cables_one_by_one, switch_dies, flapping, link_one_way, link_lossy, link_slow, link_narrow,
         interface_narrow, numbers_far_away, cable_pulled_in_state, restarted_at_once,
+        key_changed_under_knet,
     )
 }  # fmt: skip
 

@@ -18,8 +18,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from services.totem.transport.knet.compression import compressor
-from services.totem.transport.knet.crypto import make_cipher
+from services.totem.transport.knet.crypto import PacketCipher, make_cipher
 from services.totem.transport.knet.format import PING_BYTES
+from services.totem.transport.knet.keyring import Keyring
 from services.totem.transport.knet.knet import Knet
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode, LinkOptions
 from services.totem.transport.knet_frames import TotemFrames
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from tests.simulation.host import Host
     from tests.simulation.world import World
 
-KEY = bytes(range(256))
+KEYS = (bytes(range(256)), bytes(range(255, -1, -1)))
+"""The key at the beginning, and the one it is changed to."""
 IP_UDP_BYTES = 28
 CONTROL = -1
 """Kind of what is no frame of Totem's."""
@@ -101,9 +103,13 @@ class KnetLife:
             host.node, plan.links, plan.mode, plan.pmtud_interval_ms, plan.mtu,
             plan.compression, compression_threshold=100,
         )  # fmt: skip
-        cipher = make_cipher(plan.cipher, plan.hash, KEY, self._random.randbytes(16))
-        self._ping_bytes = len(cipher.seal(bytes(PING_BYTES)))
-        self.knet = Knet(options, cipher, world.now(), self._random.getrandbits(56), compressor(plan.compression, 0))
+        valid, in_use = wires.keys_of(host.node)
+        self.keys = Keyring(self._cipher, valid[0])
+        for key in valid:
+            self.keys.install_key(key)
+        self.keys.use_key(self.keys.install_key(in_use))
+        self._ping_bytes = len(self.keys.seal(bytes(PING_BYTES)))
+        self.knet = Knet(options, self.keys, world.now(), self._random.getrandbits(56), compressor(plan.compression, 0))
         self._frames = TotemFrames(self.knet)
         others = world.everybody_else(host.node)
         self.knet.set_hosts(
@@ -113,6 +119,9 @@ class KnetLife:
         self._wake_at_ns: int | None = None
         self._carried: dict[int, int] = {}
         self._trapped: State | None = None
+
+    def _cipher(self, key: bytes) -> PacketCipher:
+        return make_cipher(self._wires.plan.cipher, self._wires.plan.hash, key, self._random.randbytes(16))
 
     def begin(self) -> None:
         """The first pings leave."""
@@ -233,10 +242,35 @@ class Wires:
         self.counts: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self._draw = Random(f"wires {seed}")
+        self._keys: dict[int, tuple[list[bytes], bytes]] = {}
+        """Valid keys of each node and the one in use, over its lives; as on its disk."""
 
     def begin(self, host: Host) -> KnetLife:
         """A new life of a node."""
         return KnetLife(self, host)
+
+    def keys_of(self, node: int) -> tuple[list[bytes], bytes]:
+        """The valid keys of a node, and the one in use."""
+        return self._keys.get(node, ([KEYS[0]], KEYS[0]))
+
+    def change_key(self, node: int, step: str) -> None:
+        """One step of the change of the key on one node, whether it runs or not, as its operator does it."""
+        old, new = KEYS
+        valid, in_use = self.keys_of(node)
+        life = self.world.hosts[node].knet_life
+        if step == "install" and new not in valid:
+            self._keys[node] = ([*valid, new], in_use)
+            if life is not None:
+                life.keys.install_key(new)
+        elif step == "use" and new in valid:
+            self._keys[node] = (valid, new)
+            if life is not None:
+                life.keys.use_key(life.keys.install_key(new))
+        elif step == "remove" and old in valid and in_use == new:
+            self._keys[node] = ([new], new)
+            if life is not None:
+                life.keys.remove_key(life.keys.install_key(old))
+            self.counts["key_changed"] += self.plan.hash != "none"
 
     def wire(self, source: int, target: int, link: int) -> Wire:
         """One direction of a link."""
@@ -338,6 +372,7 @@ KNET_MARKS = {
     "knet_refused": "knet: ICMP said that nobody listens at a node's port",
     "knet_down_by_doubt": "knet: a link went down because a doubt was not answered",
     "knet_down_by_timer": "knet: a link went down because pongs stayed away",
+    "knet_key_changed": "knet: the key was changed while nodes came and went",
     "knet_copies_dropped": "knet: copies of packets were dropped",
     "knet_unreachable_dropped": "knet: data came from a host of which no link was up",
 }  # fmt: skip
@@ -345,6 +380,7 @@ KNET_MARKS = {
 _COUNTED = (
     "failover_in_operational", "failover_in_gather", "failover_in_commit", "failover_in_recovery", "all_down",
     "large_lost", "too_large", "incomplete", "window_restarts", "jumped", "wrapped", "refused",
+    "key_changed",
 )  # fmt: skip
 _REFUSED = {
     "began_anew": "hosts_begun_anew",

@@ -162,6 +162,8 @@ def change_key(world: World, node: int, step: str) -> None:
     """One step of a change of the key on one node, where packets are sealed."""
     if world.sealing is not None:
         world.sealing.change_key(node, step)
+    if world.wires is not None:
+        world.wires.change_key(node, step)
 
 
 OPERATIONS: dict[str, Callable[..., None]] = KNET_OPERATIONS | {

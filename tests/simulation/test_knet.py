@@ -189,3 +189,41 @@ def test_a_third_of_the_seeds_has_knet() -> None:
     assert {knet.mode for knet in knets} == set(LinkMode)
     assert all(node.node <= 0xFFFF for plan in linked for node in plan.nodes)
     assert not any(item.kind in KNET_FAULTS for plan in plans if plan.knet is None for item in plan.faults)
+
+
+@pytest.mark.parametrize("cipher", ["none", "aes256"])
+def test_no_packet_is_refused_while_the_key_is_changed(cipher: str) -> None:
+    """The steps come at different moments, under traffic; nothing is refused or sent again."""
+    cluster = linked(cipher=cipher, hash="sha256")
+    cluster.form()
+    traffic(cluster, 50)
+    before = cluster.rings(1)
+    for step in ("install", "use", "remove"):
+        for node in (2, 1, 3):
+            traffic(cluster, 4)
+            wires_of(cluster).change_key(node, step)
+        cluster.run(50)
+    cluster.settle()
+    assert cluster.rings(1) == before
+    assert [len(life_of(cluster, node).keys.key_numbers) for node in cluster.nodes] == [1, 1, 1]
+    assert all(life_of(cluster, node).knet.counters["rx_digest"] == 0 for node in cluster.nodes)
+    assert not cluster.events("token_resend")
+    cluster.finish()
+
+
+def test_a_node_that_missed_the_change_of_the_key_is_shut_out_until_it_has_the_key() -> None:
+    cluster = linked(cipher="aes256", hash="sha256")
+    cluster.form()
+    cluster.crash(3)
+    for step in ("install", "use", "remove"):
+        for node in (1, 2):
+            wires_of(cluster).change_key(node, step)
+    cluster.expect_ring(1, 2)
+    cluster.start(3)
+    cluster.run(2_000)
+    assert cluster.world.formed((1, 2))
+    assert life_of(cluster, 1).knet.counters["rx_digest"] > 0
+    for step in ("install", "use", "remove"):
+        wires_of(cluster).change_key(3, step)
+    cluster.expect_ring(1, 2, 3)
+    cluster.finish()
