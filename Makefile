@@ -187,7 +187,7 @@ mutants: setup ## the core broken in one place at a time: do the tests notice? (
 	@$(SOURCE) $(BIN)/python -m tests.mutants --jobs $(JOBS) --only "$(ONLY)"
 
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
-	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets
+	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security tests/unit/knet -k altered_packets
 
 playback: setup ## sealed traffic, an hour of it simulated and five minutes real, played back: nothing is opened
 	@$(BIN)/python -m tests.simulation.playback --minutes $(MINUTES)

@@ -70,6 +70,11 @@ class ReceiveWindow:
         self._had = 0
         """Bit i: whether number newest - i was taken."""
 
+    @property
+    def bits(self) -> int:
+        """How much is remembered."""
+        return self._had.bit_length()
+
     def forget(self) -> None:
         """The sender begins anew, or may have meanwhile."""
         self.newest = self._had = 0
