@@ -145,6 +145,7 @@ class KnetLife:
         frames = self.knet.receive([datagram], link, address(source, link), self._world.now())
         self._flush()
         self._set_timer()
+        self._wires.counts["replayed_frames"] += len(frames) if datagram.forged else 0
         for frame in frames:
             if hash((source, frame[_TARGET_END:])) not in self._wires.sent:
                 raise SimulationError(f"node {self._host.node} was handed a frame that node {source} never sent")
@@ -241,6 +242,8 @@ class Wires:
         """Of the frames that were sent, by whom and what."""
         self.counts: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.on_sent: Callable[[int, OnLink], None] | None = None
+        """Told of all that goes onto a wire."""
         self._draw = Random(f"wires {seed}")
         self._keys: dict[int, tuple[list[bytes], bytes]] = {}
         """Valid keys of each node and the one in use, over its lives; as on its disk."""
@@ -316,6 +319,8 @@ class Wires:
                 return
             slow_ns = int(wire.slow_ms * _MS)
         datagram = OnLink.on(content, kind, source, link)
+        if self.on_sent is not None:
+            self.on_sent(target, datagram)
         self.world.network.send(self.world.now(), source, target, datagram, link, slow_ns)
 
     def nobody_listens(self, datagram: OnLink, node: int) -> None:
