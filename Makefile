@@ -196,10 +196,11 @@ mutants: setup ## the core broken in one place at a time: do the tests notice? (
 	@$(SOURCE) $(BIN)/python -m tests.mutants --jobs $(JOBS) --only "$(ONLY)"
 
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
-	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security -k altered_packets
+	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security tests/unit/knet -k altered_packets
 
-playback: setup ## sealed traffic, an hour of it simulated and five minutes real, played back: nothing is opened
+playback: setup ## sealed traffic, an hour simulated and five minutes real, played back: nothing is opened; and what knet opens
 	@$(BIN)/python -m tests.simulation.playback --minutes $(MINUTES)
+	@$(BIN)/python -m tests.simulation.knet_playback --minutes $(or $(KNET_MINUTES),2)
 	@RONDO_RECORD_SECONDS=$(RECORD_SECONDS) $(BIN)/pytest -q tests/cluster/test_playback.py
 
 # The interpreters for which there are wheels with machine code, as VERSION:PATH: of each version the first that is here with

@@ -28,6 +28,8 @@ _TOTEM = {
     "rx_turn_ended": "turns in which more had come than is read at a time",
     "knet_doubts": "times that a host was pinged out of turn, because a token came over another link alone",
     "knet_links_down_by_doubt": "links that went down for that, before their ping time-out",
+    "knet_links_down_by_silence": "links that went down because no pong came for their ping time-out",
+    "knet_hosts_begun_anew": "times that a ping said that another node begins to count its packets anew",
     "knet_rx_copies": "packets that had come over another link",
     "knet_tx_not_ready": "packets that were not sent because no link was ready yet",
     "knet_tx_unreachable": "packets for a host that no link reaches",

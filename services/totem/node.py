@@ -20,6 +20,7 @@ from rondo.config import NodeConfig
 from rondo.protocol import totem_control
 from services.totem.absence import Absence
 from services.totem.control_reader import ControlReader
+from services.totem.knet_keys import KnetKeys
 from services.totem.logtext import LogText
 from services.totem.ordered_log import OrderedLog
 from services.totem.protection import Protection, shared_key
@@ -66,7 +67,7 @@ class Node:
 
     def __init__(
         self, config: NodeConfig, sequence: SequenceFile, log: OrderedLog, now_ns: int,
-        protection: Protection | None = None,
+        protection: Protection | None = None, knet_keys: KnetKeys | None = None,
     ) -> None:  # fmt: skip
         self.config = config
         self.log = log
@@ -74,7 +75,7 @@ class Node:
         """What the link could not send or did not take, by reason."""
         self.link: Link | KnetLink
         if config.transport == "knet":
-            self.link = KnetLink(knet_settings(config, shared_key(config)), self.counters, now_ns)
+            self.link = KnetLink(knet_settings(config, shared_key(config)), self.counters, now_ns, knet_keys)
         else:
             self.link = Link(link_settings(config), self.counters, protection)
         self.ring = Ring(
@@ -285,8 +286,16 @@ class Node:
             self.log.message(event.sender, data, event.transitional, event.tag)  # type: ignore[arg-type]  # our own tag
         elif len(data) >= HEADER_SIZE and data[3] == 0 and data[2] in _OF_CONTROL:
             self.control.message(self._place(), event.sender, data)
+            if data[2] == Service.CFG and isinstance(self.link.keys, KnetKeys):
+                self._told_of_keys(self.link.keys, event.sender, data)
         else:
             self.counters["foreign_service"] += 1
+
+    def _told_of_keys(self, keys: KnetKeys, sender: int, data: bytes) -> None:
+        """C Corosync's way of changing the key goes through messages of cfg."""
+        keys.ring_changed(self.ring.members, self.ring.rondo_members, self._now_ns)
+        if keys.message(sender, data, self._now_ns):
+            self.death_notice_is_stale = True
 
     def _transitional(self, event: TransitionalConfiguration) -> None:
         self.log.transitional(event.old_ring, event.new_ring, event.members, event.left)
@@ -342,19 +351,21 @@ class Node:
 
     def key(self, request: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
         """Look at the keys, or change them (`rondo key`). Raises ValueError to refuse."""
-        protection = self.link.protection
-        if protection is None:
-            raise ValueError(self.link.why_no_keys)
+        keys = self.link.keys
+        if keys is None:
+            raise ValueError("packet security is switched off; there are no keys")
+        if isinstance(keys, KnetKeys):
+            keys.ring_changed(self.ring.members, self.ring.rondo_members, now_ns)
         others = [node for node in self.config.members or self.ring.members if node != self.config.node_id]
         do, key, force = request.get("do"), request.get("key"), request.get("force") is True
         if do == "install" and isinstance(key, bytes):
-            return {"fingerprint": protection.install_key(key, now_ns)}
+            return {"fingerprint": keys.install_key(key, now_ns)}
         if do in ("use", "remove") and isinstance(key, str):
-            change = protection.use_key if do == "use" else protection.remove_key
+            change = keys.use_key if do == "use" else keys.remove_key
             self.death_notice_is_stale = True  # those that are kept may be sealed with another key
             return {"fingerprint": change(key, others, now_ns, force=force)}
         if do == "status":
-            return protection.key_status(others, now_ns) | {"key_file": self.config.security.key_file}
+            return keys.key_status(others, now_ns) | {"key_file": self.config.security.key_file}
         raise ValueError("do: status, install, use or remove")
 
     def status(self) -> dict[str, Any]:
@@ -362,7 +373,7 @@ class Node:
         ring = self.ring
         counters = {name: getattr(ring.counters, name) for name in COUNTERS}
         counters |= self.counters | self.link.more_counters()
-        protection = self.link.protection
+        keys = self.link.keys
         return {
             "state": ring.state.value if self.link.is_up else "isolated",
             "ring": {"representative": ring.ring_id.representative, "sequence": ring.ring_id.sequence},
@@ -380,7 +391,7 @@ class Node:
             "counters": counters,
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
             "control": {"committed": self.control.position, "bytes": self.control.bytes},
-            "security": protection.status() if protection is not None else None,
+            "security": keys.status() if keys is not None else None,
             **self.link.status(self._now_ns),
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

@@ -29,6 +29,7 @@ from services.totem.control_bus import ControlBus
 from services.totem.copied import CopyWatch
 from services.totem.cpu_latency import CpuLatencyLock
 from services.totem.full_log import FullLog, FullLogError
+from services.totem.knet_keys import make_knet_keys
 from services.totem.last_words import last_words
 from services.totem.node import Node
 from services.totem.ordered_log import OrderedLog
@@ -70,7 +71,8 @@ class Process:
         self._cpu_latency = CpuLatencyLock(wanted=config.low_latency)
         self._sequence = SequenceFile(state_dir, config.node_id)
         log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
-        self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection)
+        knet_keys = make_knet_keys(config, state_dir)
+        self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection, knet_keys)
         self._full_log = FullLog(log)
         self._words_keeper = b""
         """Who asked for our last words: sam."""

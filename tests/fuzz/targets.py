@@ -24,11 +24,11 @@ from services.totem.security.envelope import Content, bound_to
 from services.totem.security.packets import PacketSecurity
 from services.totem.security.suites import SUITES
 from services.totem.transport import segments
-from services.totem.transport.knet import compression, fragments, knet, remote_host
+from services.totem.transport.knet import compression, crypto, fragments, keyring, knet, remote_host
 from services.totem.transport.knet import format as knet_format
-from services.totem.transport.knet.crypto import Clear
 from services.totem.wire import executive, frames, notices, packets, syncmsg
 from services.totem.wire.base import Malformed
+from tests.fuzz import of_knet
 from tests.fuzz.shapes import from_seeds
 from tests.unit.protocol.test_envelopes import ORDER, SESSIONS
 from tests.unit.security.nodes import Node as SecurityNode
@@ -486,50 +486,7 @@ _EVERY_DECODER: list[Decoder] = [
     _from_client, _from_gateway,
 ]  # fmt: skip
 
-_KNET_SENDING = frozenset(
-    {"send", "_send_token", "_datagrams", "_out", "set_hosts", "_path", "advance", "too_large", "unreachable", "cut"}
-    | {"status", "take_events", "take_outbox", "compressor", "<lambda>", "next_in_turn", "_lz4", "_zstd", "_zstd_fits"}
-    | {"answer_of", "pong_of", "is_plain", "piece_bytes", "__len__", "_advance_doubt", "verdict", "_down"}
-)
-
-
-def _knet(data: bytes) -> None:
-    """What is inside of the seal: several packets, each with its size in front, from either of two hosts."""
-    from tests.unit.knet.network import Network, address
-
-    network = Network((1, 2, 3), make=lambda _node: Clear())
-    network.run(20)
-    machine, at = network.knets[1], 0
-    while at + 2 <= len(data):
-        head, size = data[at], data[at + 1]
-        packet = data[at + 2 : at + 2 + size]
-        for frame in machine.receive([packet], head & 1, address(2 + (head >> 1 & 1), head & 1), network.now_ns):
-            assert len(frame) <= knet_format.FRAME_BYTES_MAX
-        machine.outbox.clear()
-        at += 2 + size
-
-
-def _knet_seeds() -> list[bytes]:
-    pack = knet_format.DATA_HEADER.pack
-    packets = [
-        pack(1, 0, 2, 0, 1, 0, 0, 1, 1, 0, 0) + b"whole",
-        pack(1, 0, 2, 0, 2, 0, 0, 0, 2, 1, 0) + b"aaaa",
-        pack(1, 0, 2, 0, 2, 0, 0, 0, 2, 2, 0) + b"bb",
-        pack(1, 0, 2, 0, 9000, 0, 0, 1, 255, 7, 0) + b"x",
-        *(
-            pack(1, 0, 2, 0, 3 + number, number, 0, 1, 1, 0, 0) + compress(b"frame")
-            for number, name in ((1, "zlib"), (5, "lzma"), (6, "bzip2"))
-            if (compress := compression.compressor(name, 0)) is not None
-        ),
-        knet_format.encode_ping(knet_format.Ping(2, 0, 77, 0, timed=True)),
-        knet_format.encode_ping(knet_format.Ping(2, 1, 77, 9, timed=False)),
-        knet_format.pong_of(knet_format.encode_ping(knet_format.Ping(1, 0, 77, 0, timed=True)), 2),
-        knet_format.encode_probe(2, 0, 100, 100),
-        knet_format.answer_of(knet_format.encode_probe(1, 0, 100, 100), 2),
-    ]
-    each = [bytes([head, len(packet)]) + packet for packet in packets for head in (0, 1)]
-    return [*each, b"".join(each)]
-
+KNET_MODULES = (knet, knet_format, fragments, remote_host, compression)
 
 TARGETS = {
     target.name: target
@@ -539,7 +496,8 @@ TARGETS = {
         Target("cpg", _cpg, _cpg_seeds, (cpg_wire,)),
         Target("sealed", _sealed, _sealed_seeds, (opener, security_envelope, peers, replay), _NOT_DECODING),
         Target("segments", _segments, _segment_seeds, (segments,), frozenset({"cuts", "cut", "parity"})),
-        Target("knet", _knet, _knet_seeds, (knet, knet_format, fragments, remote_host, compression), _KNET_SENDING),
+        Target("knet", of_knet.packets, of_knet.packet_seeds, KNET_MODULES, of_knet.SENDING),
+        Target("knet_sealed", of_knet.sealed, of_knet.sealed_seeds, (crypto, keyring), of_knet.CHANGING_KEYS),
         Target("stream", _stream, _stream_seeds, (zmtp,), frozenset({"header", "command", "ready", "_property"})),
         _of_bus_target("totem_reader", [totem_reader.decode], _ORDER, totem_reader),
         _of_bus_target("cpg_gateway", [cpg_gateway.decode], _SESSIONS, cpg_gateway),

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from rondo.config.key import fingerprint, write_key
 from rondo.testing.lab.complete_node import CompleteNode
 from rondo.testing.lab.corosync import CorosyncNode
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.ring_config import KnetConfig
-from rondo.testing.lab.ring_nodes import Cluster
+from rondo.testing.lab.ring_nodes import Cluster, RingNode
 from rondo.testing.lab.rondo_node import RondoNode
 from rondo.testing.lab.waiting import wait_for
 from tests.interop import scenarios
@@ -148,3 +149,47 @@ def test_messages_have_one_order_everywhere(lab: Lab, tmp_path: Path, totem: dic
     messages = [member.wait_messages(len(members) * len(SIZES), 60.0) for member in members]
     assert messages[0] == messages[1] == messages[2]
     assert cluster.suspicious(NO_LINKS) == {}
+
+
+DIGEST = (r"\[KNET *\] \w*crypto: Digest does not match", r"\[KNET *\] rx: Unable to decrypt packet")
+"""C nodes among themselves say this too, of packets that cross the change."""
+
+
+@pytest.mark.parametrize("c", [c_nodes((1, 2), id="CCR"), c_nodes((1,), id="CRR")])
+@pytest.mark.slow
+def test_corosync_changes_the_key_under_traffic(lab: Lab, tmp_path: Path, c: tuple[int, ...]) -> None:
+    """`corosync-cfgtool -R` on a C node after the key file was replaced; twice. The ring stays, nothing is lost."""
+    config = KnetConfig.of_lab(lab, tmp_path)
+    cluster = Cluster(
+        CorosyncNode(host, config) if number in c else CompleteNode(host, config) for number, host in lab.hosts.items()
+    )
+    cluster.start()
+    members: list[CpgMember] = [
+        (CpgMember if number in c else RondoMember)(host, "bank") for number, host in lab.hosts.items()
+    ]
+    for member in members:
+        member.wait_members(*members)
+    ring = cluster.wait_ring(1, 2, 3)
+    key_file, rondo = Path(config.key_file), [node for number, node in cluster.nodes.items() if number not in c]
+    for _ in range(2):
+        for member in members:
+            member.send("m", SIZES)
+        key_file.unlink()
+        new = write_key(key_file)
+        assert "Done" in lab.host(1).run(["corosync-cfgtool", "-R"]).stdout
+        wanted = [[fingerprint(new)]] * len(rondo)
+        wait_for(partial(_keys_of, rondo), wanted.__eq__, "the new key alone", 20)
+    messages = [member.wait_messages(2 * len(members) * len(SIZES), 60.0) for member in members]
+    assert messages[0] == messages[1] == messages[2]
+    assert cluster.wait_ring(1, 2, 3) == ring
+    assert cluster.suspicious(NO_LINKS, *DIGEST) == {}
+
+
+def _keys_of(nodes: list[RingNode]) -> list[list[str]]:
+    """Fingerprints of the valid keys of each Rondo node."""
+    found = []
+    for node in nodes:
+        assert isinstance(node, CompleteNode)
+        status = node.service_status("totem")
+        found.append(status["security"]["fingerprints"] if status is not None else [])
+    return found

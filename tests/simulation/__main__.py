@@ -18,6 +18,7 @@ from pathlib import Path
 from services.totem.wire.frames import PROCESSORS_MAX
 from tests.simulation import rates, scale
 from tests.simulation.forgery import run_forgeries
+from tests.simulation.knet_plan import EVERY, THE
 from tests.simulation.narrate import narrate
 from tests.simulation.plan import make_plan
 from tests.simulation.run import SeedRun
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--seeds", type=positive_number, metavar="N", help="run N seeds")
     which.add_argument("--seed", type=int, metavar="S", help="run this seed alone")
     run.add_argument("--from", type=int, default=0, dest="first", metavar="S", help="first of the N seeds (default 0)")
+    run.add_argument("--knet", action="store_true", help="with --seeds: of the seeds take those with knet, every third")
     run.add_argument("--jobs", type=positive_number, default=1, metavar="J", help="processes (default 1)")
     run.add_argument("--trace", type=Path, metavar="FILE", help="with --seed: write the trace, a JSON object a line")
     run.add_argument("--digests", type=Path, metavar="FILE", help="with --seeds: write the digest of each seed's trace")
@@ -120,7 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.trace or options.without:
         parser.error("--trace and --without go with --seed")
     try:
-        return run_swarm(range(options.first, options.first + options.seeds), options.jobs, options.digests)
+        first = options.first + (THE - options.first) % EVERY if options.knet else options.first
+        step = EVERY if options.knet else 1
+        seeds = range(first, first + step * options.seeds, step)
+        return run_swarm(seeds, options.jobs, options.digests)
     except OSError as error:
         print(f"error: cannot write the digests: {error}", file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from services.totem.ring.options import RingOptions
 from tests.simulation.host import Host
 from tests.simulation.judge import judge
+from tests.simulation.knet_wires import KnetPlan, Wires
 from tests.simulation.network import Rule
 from tests.simulation.world import MS, World
 
@@ -38,10 +39,13 @@ class Cluster:
     """Nodes 1..count (or the given ids) with short timers; `options` are fields of `RingOptions`."""
 
     def __init__(
-        self, nodes: int | Iterable[int], *, seed: int | str = 0, host: dict[str, Any] | None = None, **options: Any
-    ):
+        self, nodes: int | Iterable[int], *, seed: int | str = 0, host: dict[str, Any] | None = None,
+        knet: KnetPlan | None = None, **options: Any,
+    ):  # fmt: skip
         self.world = World(seed)
         self.nodes = tuple(range(1, nodes + 1)) if isinstance(nodes, int) else tuple(nodes)
+        if knet is not None:
+            self.world.wires = Wires(self.world, seed, knet)
         self.options = RingOptions(**(_SHORT_TIMERS | options))
         for node in self.nodes:
             self.world.add(Host(self.world, node, self.options, **(host or {})))
@@ -164,6 +168,8 @@ class Cluster:
     def finish(self) -> None:
         """End all faults; the nodes that run must end in one ring, and the whole trace hold every property."""
         self.world.network.calm()
+        if self.world.wires is not None:
+            self.world.wires.calm()
         for node in self.nodes:
             self.thaw(node)
         alive = self.world.alive()
@@ -173,5 +179,8 @@ class Cluster:
             self.send(node, 50)
         self.settle()
         self.world.declare_end()
+        if (wires := self.world.wires) is not None:
+            self.world.run_while(lambda: wires.unsound([alive]), wires.up_within_ms)
+            assert not wires.unsound([alive])
         violations = judge(self.world)
         assert not violations, "\n".join(map(str, violations[:5]))

@@ -25,7 +25,7 @@ from services.totem.ring.events import (
 )
 from services.totem.sequence_file import RESERVE
 from services.totem.wire.frames import RTR_ENTRIES_MAX, Kind
-from tests.simulation.network import Sealed, kind_of
+from tests.simulation.network import OnLink, Sealed, kind_of
 from tests.simulation.sendlog import SendLog
 from tests.simulation.trace import (
     MESSAGE_SIZE_MIN,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from services.totem.ring.ring import Ring
     from services.totem.wire.base import RingId
     from tests.simulation.crashes import CrashPoint
+    from tests.simulation.knet_wires import KnetLife
     from tests.simulation.sealing import Life
     from tests.simulation.world import World
 
@@ -79,6 +80,8 @@ class Host:
         self.crash_point: CrashPoint | None = None
         self.life: Life | None = None
         """What seals and opens packets, if they are sealed."""
+        self.knet_life: KnetLife | None = None
+        """Its end of the links, if there are several to each node."""
         self.submitted = 0
         self._reset()
 
@@ -87,6 +90,9 @@ class Host:
         if self.life is not None:
             self.life.end()
             self.life = None
+        if self.knet_life is not None:
+            self.knet_life.end()
+            self.knet_life = None
         self.synced_ring: RingId | None = None
         self.waiting: deque[tuple[int, bool]] = deque()
         self.outstanding: set[int] = set()
@@ -105,6 +111,7 @@ class Host:
         self._reading_at_ns: int | None = None
         self._retrying = False
         self._deferred: list[Callable[[], None]] = []
+        self._begun = False
 
     # -- life and death -----------------------------------------------------------------------------------------------
 
@@ -126,8 +133,18 @@ class Host:
         self._send_log = SendLog(observer)
         self.ring = self.world.new_ring(self, observer)
         self.ring.set_receive_bytes(self.receive_bytes)
-        self.ring.start(self.world.now())
-        self.settle()
+        if self.world.wires is None:
+            self.begin_ring()
+        else:
+            self.knet_life = self.world.wires.begin(self)
+            self.knet_life.begin()
+
+    def begin_ring(self) -> None:
+        """Frames can leave: look for others, once in a life."""
+        if self.ring is not None and not self._begun:
+            self._begun = True
+            self.ring.start(self.world.now())
+            self.settle()
 
     def crash(self) -> None:
         """The process dies at once; what waited in its sockets is gone."""
@@ -215,7 +232,7 @@ class Host:
         self.settle()
         if self.waiting and not self._retrying and self.ring is not None:
             self._retrying = True
-            self._later(_RETRY_NS, self._retry)
+            self.later(_RETRY_NS, self._retry)
 
     def _retry(self) -> None:
         self._retrying = False
@@ -232,7 +249,7 @@ class Host:
         self._emit("submit", {**fields, "sync": sync})
         return data, n
 
-    def _later(self, delay_ns: int, action: Callable[[], None]) -> None:
+    def later(self, delay_ns: int, action: Callable[[], None]) -> None:
         """Call this in `delay_ns`, in this life of the process only, and not while it is frozen."""
         inc = self.inc
 
@@ -247,6 +264,8 @@ class Host:
     def arrive(self, data: bytes) -> None:
         """A datagram reaches this node's socket."""
         if self.ring is None:
+            if self.world.wires is not None and isinstance(data, OnLink):
+                self.world.wires.nobody_listens(data, self.node)
             return
         if not self.frozen and not self.wake_latency_ns:
             if self._deadline_ns is not None and self._deadline_ns <= self.world.trace.now_ns:
@@ -262,7 +281,7 @@ class Host:
         if not self.frozen and self._reading_at_ns is None:
             delay_ns = self.world.draw(self.wake_latency_ns)
             self._reading_at_ns = self.world.now() + delay_ns
-            self._later(delay_ns, self._wake)
+            self.later(delay_ns, self._wake)
 
     def _wake(self) -> None:
         """The process wakes up: timers, then all data, then tokens; data that came meanwhile again goes first. Only a
@@ -278,7 +297,10 @@ class Host:
 
     def _receive(self, data: bytes) -> None:
         """The process reads a datagram."""
-        if self.life is None:
+        if self.knet_life is not None:
+            if isinstance(data, OnLink):
+                self.knet_life.open(data, self._hand_in)
+        elif self.life is None:
             self._hand_in(data)
         elif isinstance(data, Sealed):
             self.life.open(data, self._hand_in)
@@ -371,13 +393,13 @@ class Host:
                 self._send_log.note(data)
             elif target == EVERYBODY:
                 self._own.append(data)
-            if target == EVERYBODY:
-                for other in world.everybody_else(node):
+            if target == node:
+                self.later(10_000, partial(self._loop_back, data))
+            elif self.knet_life is None:
+                for other in world.everybody_else(node) if target == EVERYBODY else (target,):
                     world.transmit(node, other, datagram)
-            elif target == node:
-                self._later(10_000, partial(self._loop_back, data))
-            else:
-                world.transmit(node, target, datagram)
+        if self.knet_life is not None:
+            self.knet_life.send(due)
         if die_after is not None:
             self.crash()
 
@@ -438,7 +460,7 @@ class Host:
             raise SimulationError(f"node {self.node} was asked to sync service {step.service}, which it does not have")
         delay_ns = self.world.draw(self.sync_delay_ns) if self.sync_delay_ns else 0
         if delay_ns:
-            self._later(delay_ns, lambda: self._sync_answer_late(step))
+            self.later(delay_ns, lambda: self._sync_answer_late(step))
         else:
             self._sync_answer(step)
 

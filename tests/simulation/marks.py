@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.totem.ring.events import GatherReason
 from services.totem.wire.frames import RTR_ENTRIES_MAX
+from tests.simulation.knet_wires import KNET_MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ MARKS: dict[str, str] = {
     "sealed_forgery_refused": "sealed packets: an altered one, or one under another key, was refused",
     "sealed_foreign_refused": "sealed packets: one of another cluster was refused",
     "sealed_key_changed": "sealed packets: the key was changed while nodes came and went",
-}  # fmt: skip
+} | KNET_MARKS  # fmt: skip
 
 _LARGE = 1_000_000
 _WRAP = 1 << 32
@@ -255,4 +256,6 @@ def marks_of(world: World) -> set[str]:
         found.add("commit_token_lost")
     if world.sealing is not None:
         found |= world.sealing.marks()
+    if world.wires is not None:
+        found |= world.wires.marks()
     return found

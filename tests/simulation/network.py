@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from random import Random
 
+Path = tuple[int, int, int]
+"""From a node to a node, and which of the links between them."""
+
 _KIND_AT = 3
 KIND_OF_BYTE = tuple(Kind)
 
@@ -37,9 +40,22 @@ class Sealed(bytes):
         return made
 
 
+class OnLink(Sealed):
+    """A datagram on one of several links between two nodes (knet). Kind -1: what is no frame of the ring."""
+
+    link: int
+
+    @classmethod
+    def on(cls, content: bytes, kind: int, source: int, link: int) -> OnLink:
+        """A datagram of this node."""
+        made = cls(content)
+        made.kind, made.source, made.forged, made.link = kind, source, False, link
+        return made
+
+
 def kind_of(data: bytes) -> int:
-    """The kind of frame that a datagram holds; -1 if it is too short to hold any."""
-    if type(data) is Sealed:
+    """The kind of frame that a datagram holds; -1 if it holds none."""
+    if isinstance(data, Sealed):
         return data.kind
     return data[_KIND_AT] if len(data) > _KIND_AT else -1
 
@@ -93,19 +109,21 @@ class Network:
     late_until_ns: int | None = None
     """No packet arrives later than this on account of a fault: where a plan ends its faults."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Packets that a fault took, by kind."""
+    """Packets that a fault took, by kind; OTHER: no frame of the ring."""
     sent: int = 0
-    _last_arrival_ns: dict[tuple[int, int], int] = field(default_factory=dict)
-    _link_delay_ns: dict[tuple[int, int], int] = field(default_factory=dict)
+    _last_arrival_ns: dict[Path, int] = field(default_factory=dict)
+    _link_delay_ns: dict[Path, int] = field(default_factory=dict)
 
-    def send(self, now_ns: int, source: int, target: int, data: bytes) -> None:
-        """Put a packet on the link from `source` to `target`."""
+    def send(self, now_ns: int, source: int, target: int, data: bytes, number: int = 0, slow_ns: int = 0) -> None:
+        """Put a packet on the link from `source` to `target`; `number`: on which, where there are several. What is
+        wrong here is so on all of them; `slow_ns` is what this one takes longer."""
         self.sent += 1
         link = (source, target)
         if link in self.blocked:
             self._drop(data)
             return
-        extra_ns = self.slow_ns.get(link, 0) if self.slow_ns else 0
+        path = (source, target, number)
+        extra_ns = slow_ns + self.slow_ns.get(link, 0) if self.slow_ns else slow_ns
         for rule in self.rules:
             if rule.applies(source, target, data):
                 if rule.delay_ns is None:
@@ -116,7 +134,7 @@ class Network:
         if self.loss and draw() < self.loss:
             self._drop(data)
             return
-        arrival_ns = now_ns + self._delay(link) + int(draw() * self.jitter_ns)
+        arrival_ns = now_ns + self._delay(path) + int(draw() * self.jitter_ns)
         if self.duplication and draw() < self.duplication:
             self._arrive_late(arrival_ns, int(draw() * self.reorder_ns), target, data)
         if self.reordering and draw() < self.reordering:
@@ -124,8 +142,8 @@ class Network:
         elif extra_ns:
             self._arrive_late(arrival_ns, extra_ns, target, data)
         else:
-            arrival_ns = max(arrival_ns, self._last_arrival_ns.get(link, 0))
-            self._last_arrival_ns[link] = arrival_ns
+            arrival_ns = max(arrival_ns, self._last_arrival_ns.get(path, 0))
+            self._last_arrival_ns[path] = arrival_ns
             self.deliver(arrival_ns, target, data)
 
     def _arrive_late(self, due_ns: int, extra_ns: int, target: int, data: bytes) -> None:
@@ -135,15 +153,16 @@ class Network:
             at_ns = max(due_ns, self.late_until_ns)
         self.deliver(at_ns, target, data)
 
-    def _delay(self, link: tuple[int, int]) -> int:
+    def _delay(self, path: Path) -> int:
         """A link's own delay: between 1 and 1.5 times the network's, fixed for the run."""
-        delay_ns = self._link_delay_ns.get(link)
+        delay_ns = self._link_delay_ns.get(path)
         if delay_ns is None:
-            delay_ns = self._link_delay_ns[link] = self.delay_ns + int(self.random.random() * self.delay_ns / 2)
+            delay_ns = self._link_delay_ns[path] = self.delay_ns + int(self.random.random() * self.delay_ns / 2)
         return delay_ns
 
     def _drop(self, data: bytes) -> None:
-        self.dropped[KIND_OF_BYTE[kind_of(data)].name] += 1
+        kind = kind_of(data)
+        self.dropped[KIND_OF_BYTE[kind].name if kind >= 0 else "OTHER"] += 1
 
     def partition(self, groups: Iterable[Iterable[int]]) -> None:
         """Cut all links between the groups. Other blocked links stay so."""

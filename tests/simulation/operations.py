@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from services.totem.ring.events import State
 from services.totem.wire.frames import Kind
 from tests.simulation.crashes import CrashPoint
+from tests.simulation.knet_faults import KNET_OPERATIONS
 from tests.simulation.network import Rule
 from tests.simulation.world import MS
 
@@ -161,9 +162,11 @@ def change_key(world: World, node: int, step: str) -> None:
     """One step of a change of the key on one node, where packets are sealed."""
     if world.sealing is not None:
         world.sealing.change_key(node, step)
+    if world.wires is not None:
+        world.wires.change_key(node, step)
 
 
-OPERATIONS: dict[str, Callable[..., None]] = {
+OPERATIONS: dict[str, Callable[..., None]] = KNET_OPERATIONS | {
     operation.__name__: operation
     for operation in (
         burst, start, crash, crash_point, leave, freeze, thaw, reform, member_dead, interface_changed, partition,

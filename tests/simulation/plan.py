@@ -19,6 +19,9 @@ from services.totem.ring.options import (
 )
 from services.totem.security.suites import SUITES
 from tests.simulation.faults import FAULTS, SEALED_FAULTS, Setting
+from tests.simulation.knet_faults import KNET_FAULTS, draw_kinds
+from tests.simulation.knet_plan import has_knet, knet_plan, nodes_of, options_of
+from tests.simulation.knet_wires import KnetPlan
 from tests.simulation.operations import Op
 
 MESSAGES_MIN = 300
@@ -70,6 +73,8 @@ class Plan:
     phase_ms: float
     suite: tuple[str, str] | None = None
     """With what packets are sealed, if they are."""
+    knet: KnetPlan | None = None
+    """How the nodes are linked, if it is by several links."""
 
     @property
     def faults(self) -> list[Item]:
@@ -82,12 +87,15 @@ def make_plan(seed: int) -> Plan:
     draw = Random(f"plan {seed}")
     count = draw.choices(range(2, 17), weights=(20, 36, 32, 24, 16, 10, 8, 6, 4, 3, 3, 2, 2, 2, 2))[0]
     ids = _node_ids(draw, count)
+    if has_knet(seed):
+        ids = nodes_of(seed, ids)
+        count = len(ids)
     base = _options(draw, ids)
     delay_ns = _delay(draw, count, base.token_timeout_ms)
     setting = Setting(draw, ids, base.token_timeout_ms, base.consensus_timeout_ms)
     whole = count < 3 or draw.random() < 0.85
     suite, attacks = _sealed(setting, seed)
-    return Plan(
+    plan = Plan(
         seed=seed,
         nodes=_nodes(draw, ids, base),
         delay_ns=delay_ns,
@@ -97,6 +105,24 @@ def make_plan(seed: int) -> Plan:
         phase_ms=PHASE_MS,
         suite=suite,
     )
+    return _linked(plan, setting) if has_knet(seed) else plan
+
+
+def _linked(plan: Plan, setting: Setting) -> Plan:
+    """The same with several links between each two nodes. (Knet has an encryption of its own.)"""
+    setting = setting._replace(draw=Random(f"knet faults {plan.seed}"))
+    knet = knet_plan(plan.seed, setting.token_ms)
+    links = tuple(knet.links)
+    faults = []
+    for kind in draw_kinds(setting.draw):
+        at = setting.draw.uniform(2000, PHASE_MS - 500)
+        faults.append(Item(kind, tuple(Op(*step) for step in KNET_FAULTS[kind](setting, at, links))))
+    nodes = [
+        replace(node, separate_sockets=False, options=options_of(plan.seed, node.options, setting.nodes))
+        for node in plan.nodes
+    ]
+    others = [item for item in plan.items if item.kind not in SEALED_FAULTS]
+    return replace(plan, nodes=tuple(nodes), items=(*others, *faults), suite=None, knet=knet)
 
 
 def _sealed(setting: Setting, seed: int) -> tuple[tuple[str, str] | None, list[Item]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.host import Host
 from tests.simulation.judge import judge
+from tests.simulation.knet_wires import Wires
 from tests.simulation.marks import marks_of
 from tests.simulation.plan import FAULTS_MIN, MESSAGES_MIN, make_plan
 from tests.simulation.sealing import Sealing
@@ -68,6 +69,8 @@ class SeedRun:
         world.network.late_until_ns = int(plan.phase_ms * MS)
         if plan.suite is not None:
             world.sealing = Sealing(world, plan.seed, plan.suite)
+        if plan.knet is not None:
+            world.wires = Wires(world, plan.seed, plan.knet)
         for node in plan.nodes:
             host = self.new_host(node)
             host.stored = node.stored
@@ -112,6 +115,8 @@ class SeedRun:
         world.network.calm()
         if world.sealing is not None:
             world.sealing.tampering = 0.0
+        if world.wires is not None:
+            world.wires.calm()
         world.network.partition(self.plan.components)
         for node, host in world.hosts.items():
             host.crash_point = None
@@ -150,6 +155,10 @@ class SeedRun:
         world.run_for(max(300.0, SECONDS_MIN * 1000 + 1 - world.now() / MS))
         if not all(map(world.formed, self.components)):
             self.report.failures.append("the ring changed although nothing was wrong any more")
+        wires = world.wires
+        if wires is not None and not world.run_while(lambda: wires.unsound(self.components), wires.up_within_ms):
+            down = wires.unsound(self.components)
+            self.report.failures.append(f"links are down although nothing is wrong any more: {down}")
 
     def _judge(self) -> None:
         self.report.failures += [str(violation) for violation in judge(self.world)[:_VIOLATIONS_SHOWN]]

@@ -15,6 +15,7 @@ from services.totem.ring import delivery, recovery, sync
 from services.totem.ring.state import RingState
 from tests.simulation import test_scenarios
 from tests.simulation.faults import SEALED_FAULTS
+from tests.simulation.knet_faults import KNET_FAULTS
 from tests.simulation.marks import MARKS
 from tests.simulation.narrate import narrate
 from tests.simulation.plan import FAULTS_MAX, FAULTS_MIN, MESSAGES_MIN, PHASE_MS, make_plan
@@ -58,17 +59,18 @@ def test_the_digests_of_a_run_are_those_of_its_seeds(tmp_path: Path) -> None:
 
 
 def test_plans_are_as_wild_as_promised() -> None:
-    plans = [make_plan(seed) for seed in range(300)]
+    plans = [make_plan(seed) for seed in range(600)]
     assert {len(plan.nodes) for plan in plans} == set(range(2, 17))
     for plan in plans:
         attacks = [item for item in plan.faults if item.kind in SEALED_FAULTS]
-        assert FAULTS_MIN <= len(plan.faults) - len(attacks) <= FAULTS_MAX
+        of_links = [item for item in plan.faults if item.kind in KNET_FAULTS]
+        assert FAULTS_MIN <= len(plan.faults) - len(attacks) - len(of_links) <= FAULTS_MAX
         assert bool(attacks) == (plan.suite is not None)
         assert all(op.at_ms < PHASE_MS for item in plan.faults for op in item.ops[:1])
         sizes = [size for item in plan.items for op in item.ops if op.name == "burst" for size in op.args[1]]  # type: ignore[attr-defined]
         assert len(sizes) >= MESSAGES_MIN
     sealed = [plan.suite for plan in plans if plan.suite is not None]
-    assert 30 <= len(sealed) <= 90
+    assert 50 <= len(sealed) <= 110
     assert len(set(sealed)) > 4
 
 

@@ -95,7 +95,7 @@ class VotingHost(Host):
             super()._handle(event)
         if isinstance(event, RegularConfiguration):
             self._counted().sync_init(Ring(*event.ring), event.members, self.world.now())
-            self._later(WINDOW_NS, self._window_is_over)
+            self.later(WINDOW_NS, self._window_is_over)
         elif isinstance(event, SyncActivate) and event.service == Service.VOTEQUORUM:
             self._counted().sync_activate()
         self._take()

@@ -20,6 +20,7 @@ from tests.simulation.trace import SimulationError, Trace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from tests.simulation.knet_wires import Wires
     from tests.simulation.sealing import Sealing
     from tests.simulation.trace import NodeObserver
 
@@ -42,6 +43,8 @@ class World:
         self.network = Network(Random(f"network {seed}"), self._deliver)
         self.sealing: Sealing | None = None
         """Packet security, if packets are sealed."""
+        self.wires: Wires | None = None
+        """Several links between each two nodes, if there are."""
         self.steps = 0
         self.steps_max = steps_max
         self._heap: list[tuple[int, int, Callable[[], None] | Host, bytes | None]] = []
@@ -124,7 +127,7 @@ class World:
         """Let this much time pass."""
         self.run_until(self.now() + int(duration_ms * MS))
 
-    def run_while(self, condition: Callable[[], bool], timeout_ms: float, step_ms: float = 10) -> bool:
+    def run_while(self, condition: Callable[[], object], timeout_ms: float, step_ms: float = 10) -> bool:
         """Let time pass while the condition holds, at most this long. Whether it ceased to hold."""
         end_ns = self.now() + int(timeout_ms * MS)
         while condition():

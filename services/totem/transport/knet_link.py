@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rondo.node.logs import notice
-from services.totem.ring.events import EVERYBODY
+from services.totem.knet_keys import KnetKeys
 from services.totem.strangers import CLEAR, SECURE, UNLISTED, Strangers, foreign_text, transport_of
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram
 from services.totem.transport.knet.compression import compressor
@@ -25,16 +24,14 @@ from services.totem.transport.knet.knet import EVERYBODY as ALL_HOSTS
 from services.totem.transport.knet.knet import Knet
 from services.totem.transport.knet.link_options import KnetOptions
 from services.totem.transport.knet.peer_link import Address
+from services.totem.transport.knet_frames import TotemFrames
 from services.totem.transport.knet_sockets import KnetSockets
 from services.totem.transport.peephole import Peephole
 from services.totem.transport.resolver import Resolver
 from services.totem.transport.sockets import AddressNotAvailable, family_of, is_loopback, socket_address
-from services.totem.wire.frames import Kind
+from services.totem.wire.base import Malformed
+from services.totem.wire.notices import KeyNotice, decode_notice, encode_keys, is_notice
 
-_KIND_AT = 3
-_TARGET_AT, _TARGET_END = 9, 13
-_NOBODY = bytes(4)
-_TARGET = struct.Struct("<I")
 COMPLAINT_NS = 10_000_000_000
 _log = logging.getLogger("KNET")
 
@@ -57,7 +54,10 @@ class KnetLinkSettings:
 class KnetLink:
     """Sends and receives for the host; up as soon as all hosts know that this node begins to count (knet.py)."""
 
-    def __init__(self, settings: KnetLinkSettings, counters: Counter[str], now_ns: int) -> None:
+    def __init__(
+        self, settings: KnetLinkSettings, counters: Counter[str], now_ns: int, keys: KnetKeys | None = None
+    ) -> None:
+        """`keys`: what opens and seals, instead of the key of the settings."""
         options = settings.options
         self.settings = settings
         self.counters = counters
@@ -65,10 +65,11 @@ class KnetLink:
         self.protection = None
         """Knet's own encryption is the machine's; that of udp and udpu is not used."""
         self.why_down = "knet's links are being set up"
-        self.why_no_keys = "knet's key is the key file: replace it on all nodes and start them again"
+        self.keys = keys
+        """What `rondo key` changes, if there are keys."""
         self.knet = Knet(
             options,
-            make_cipher(settings.cipher, settings.hash, settings.key, os.urandom(16)),
+            keys.keyring if keys else make_cipher(settings.cipher, settings.hash, settings.key, os.urandom(16)),
             now_ns,
             int.from_bytes(os.urandom(7)),
             compressor(options.compression, options.compression_level),
@@ -82,7 +83,7 @@ class KnetLink:
         self._now_ns = now_ns
         self._next_check_ns = 0
         self._local: list[bytes] = []
-        self._target = _TARGET.pack(options.node_id)
+        self._frames = TotemFrames(self.knet)
         self._said_ns: dict[str, int] = {}
         self._complained: Counter[str] = Counter()
         self.strangers = Strangers(options.node_id, settings.addresses, counters)
@@ -96,27 +97,7 @@ class KnetLink:
 
         Large packets are cut by knet, which has neither copies nor parity.
         """
-        own, knet, now_ns = self.settings.options.node_id, self.knet, self._now_ns
-        together: list[bytes] = []
-        for destination, frame in packets:
-            if destination == EVERYBODY and frame[_KIND_AT] == Kind.MCAST:
-                together.append(frame)
-            elif destination == EVERYBODY:
-                self._local.append(frame)
-                if together:
-                    knet.send(ALL_HOSTS, together, now_ns)
-                    together = []
-                knet.send(ALL_HOSTS, [frame], now_ns, urgent=True)
-            elif destination == own:
-                self._local.append(frame)
-            else:
-                if together:
-                    knet.send(ALL_HOSTS, together, now_ns)
-                    together = []
-                addressed = frame[:_TARGET_AT] + _TARGET.pack(destination) + frame[_TARGET_END:]
-                knet.send(destination, [addressed], now_ns)
-        if together:
-            knet.send(ALL_HOSTS, together, now_ns)
+        self._local += self._frames.send(packets, self._now_ns)
         self._flush()
 
     @property
@@ -138,7 +119,9 @@ class KnetLink:
         for link, source, datagrams in self._sockets.receive(readable, datagrams_max):
             before = [refused[reason] for reason in _OF_STRANGERS]
             for frame in self.knet.receive(datagrams, link, source, now_ns):
-                if frame[_TARGET_AT:_TARGET_END] in (_NOBODY, self._target):
+                if is_notice(frame):
+                    self._take_notice(frame, now_ns)
+                elif self._frames.is_for_this_node(frame):
                     frames.append((frame, source))
                 else:
                     self.counters["rx_for_another"] += 1
@@ -146,6 +129,24 @@ class KnetLink:
                 self._refused(before, source, datagrams[0])
         self._flush()
         return frames
+
+    def _take_notice(self, frame: bytes, now_ns: int) -> None:
+        """What a Rondo node says of its keys. (Paths are looked after by the machine.)"""
+        try:
+            notice = decode_notice(frame)
+        except Malformed as error:
+            self.counters[f"rx_notice_{error.reason}"] += 1
+            return
+        if isinstance(notice, KeyNotice) and self.keys is not None:
+            self.keys.keys_of_others.heard(notice.sender, notice.valid, notice.in_use, now_ns)
+
+    def _tell_keys(self, now_ns: int) -> None:
+        """Say which keys this node has, while somebody is changing them."""
+        if self.keys is None or self.keys.keys_of_others.due_ns > now_ns:
+            return
+        frame = encode_keys(self.keys.key_notice(self.settings.options.node_id))
+        self.knet.send(ALL_HOSTS, [frame], now_ns)
+        self.keys.keys_of_others.said(now_ns, again=self.keys.has_several_keys)
 
     def receive_token(self, _now_ns: int) -> list[Datagram]:
         """Tokens come where data does."""
@@ -232,7 +233,8 @@ class KnetLink:
     @property
     def next_due_ns(self) -> int:
         """When `tend` wants to be called even if none of `filenos` is readable."""
-        return min(self._next_check_ns, self.knet.due_ns)
+        due_ns = min(self._next_check_ns, self.knet.due_ns)
+        return due_ns if self.keys is None else min(due_ns, self.keys.keys_of_others.due_ns)
 
     def tend(self, readable: Collection[int], now_ns: int) -> bool:
         """Timers of the links, names, sockets. True: what is to be polled, or whether frames leave, has changed.
@@ -252,6 +254,7 @@ class KnetLink:
             self._complain(now_ns)
         if self.knet.due_ns <= now_ns:
             self.knet.advance(now_ns)
+        self._tell_keys(now_ns)
         self._flush()
         if self.is_up and self.why_down:
             self.why_down = ""

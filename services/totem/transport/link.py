@@ -59,8 +59,8 @@ class Link:
         """Why there is no transport; empty if there is one."""
         self.deaf: set[int] = set()
         """Nodes at whose address nobody listens, says ICMP, since they were heard last."""
-        self.why_no_keys = "packet security is switched off; there are no keys"
-        """What `rondo key` is told where there is no `protection`."""
+        self.keys = protection
+        """What `rondo key` changes, if there are keys."""
         self._mtu = 0
         """Bytes of an IP packet above which is cut, once there is a transport that cuts."""
         full = settings.netmtu if protection is None else settings.netmtu - settings.ip_headers

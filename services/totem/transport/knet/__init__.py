@@ -11,6 +11,7 @@ host, which is `services.totem.transport.knet_link` or a test.
     fragments.py     frames cut, and put together again
     numbers.py       data numbers: the sender's, and the receiver's window of duplicates
     crypto.py        how a packet is encrypted and authenticated
+    keyring.py       several keys at once, while the key is changed
     compression.py   frames compressed
     format.py        bytes to fields and back
     link_options.py  what is configured

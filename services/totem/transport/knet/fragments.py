@@ -57,6 +57,11 @@ class Joiner:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Of the pieces that wait."""
+        return sum(each.bytes for each in self._waiting.values())
+
     def join(self, number: int, count: int, which: int, piece: bytes, now_ns: int) -> bytes | None:
         """The frame, if it is whole now. `which`: 1..count. Raises `Refused`."""
         if not 1 <= which <= count:

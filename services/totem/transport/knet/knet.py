@@ -66,7 +66,8 @@ class Knet:
         self.due_ns = now_ns + START_NS
         self._ready_ns = now_ns + START_NS
         self._by_address: dict[tuple[int, Address], RemoteHost] = {}
-        self._numbers = SendNumbers()
+        self.numbers = SendNumbers()
+        """What this node's frames are called."""
         self._clock_offset_ns = clock_offset_ns
         self._compress = compress
         self._compression = NUMBERS[options.compression]
@@ -134,8 +135,8 @@ class Knet:
             for host in self.hosts.values():
                 for link in host.carriers:
                     self._out(link, datagrams)
-        if self._numbers.ping_is_due:
-            self._numbers.ping_is_due = False
+        if self.numbers.ping_is_due:
+            self.numbers.ping_is_due = False
             # The first one says that the count has begun. If it is to begin again soon, that shows.
             first, self._begun = not self._begun, True
             for host in self.hosts.values():
@@ -156,12 +157,12 @@ class Knet:
     def seal_to_keep(self, frame: bytes) -> bytes:
         """The datagram of a small frame for everybody, to be sent later or never."""
         header = wire.DATA_HEADER.pack(
-            wire.VERSION, wire.DATA, self.options.node_id, 0, self._numbers.next_kept(), 0, 0, 1, 1, 0, 0
+            wire.VERSION, wire.DATA, self.options.node_id, 0, self.numbers.next_kept(), 0, 0, 1, 1, 0, 0
         )
         return self.cipher.seal(header + frame)
 
     def _datagrams(self, frame: bytes, broadcast: bool) -> list[bytes]:
-        number, compression = self._numbers.next(), 0
+        number, compression = self.numbers.next(), 0
         if self._compress is not None and len(frame) > self.options.compression_threshold:
             smaller = self._compress(frame)
             if len(smaller) < len(frame):
@@ -281,7 +282,7 @@ class Knet:
     def _pinged(self, ping: wire.Ping, packet: bytes, host: RemoteHost, link: PeerLink, now_ns: int) -> None:
         link.counters.rx_ping += 1
         link.counters.tx_pong += 1
-        host.pinged(ping.number, ping.stamp, timed=ping.timed)
+        self.counters["hosts_begun_anew"] += host.pinged(ping.number, ping.stamp, timed=ping.timed)
         self._control_out(link, wire.pong_of(packet, self.options.node_id))
         link.look_again(now_ns)
         self._due(link.ping_due_ns)
@@ -321,6 +322,7 @@ class Knet:
                 for size in link.path.probes(now_ns) if link.up else ():
                     self._probe(link, size)
                 if link.is_silent(now_ns):
+                    self.counters["links_down_by_silence"] += 1
                     self._down(host, link, now_ns)
             if host.doubt_due_ns <= now_ns:
                 self._advance_doubt(host, now_ns)
@@ -410,7 +412,7 @@ class Knet:
     def _ping(self, link: PeerLink, now_ns: int, *, timed: bool) -> None:
         link.counters.tx_ping += 1
         stamp = now_ns + self._clock_offset_ns
-        ping = wire.Ping(self.options.node_id, link.number, stamp, self._numbers.last, timed)
+        ping = wire.Ping(self.options.node_id, link.number, stamp, self.numbers.last, timed)
         self._control_out(link, wire.encode_ping(ping))
 
     def _probe(self, link: PeerLink, size: int) -> None:

@@ -58,15 +58,22 @@ class SendNumbers:
 class ReceiveWindow:
     """What one host's numbers were."""
 
-    __slots__ = ("_had", "newest", "restarts")
+    __slots__ = ("_had", "newest", "passed_over", "restarts")
 
     def __init__(self) -> None:
         self.newest = 0
         """0: none was seen yet."""
         self.restarts = 0
         """New windows because of a number far away."""
+        self.passed_over = 0
+        """Pings that told of numbers which had not come."""
         self._had = 0
         """Bit i: whether number newest - i was taken."""
+
+    @property
+    def bits(self) -> int:
+        """How much is remembered."""
+        return self._had.bit_length()
 
     def forget(self) -> None:
         """The sender begins anew, or may have meanwhile."""
@@ -103,6 +110,7 @@ class ReceiveWindow:
             return
         self._had = (self._had << -behind) & _FULL if -behind <= WINDOW else 0
         self.newest = number
+        self.passed_over += 1
 
     def _behind(self, number: int) -> int:
         return (self.newest - number + _HALF) % _MODULUS - _HALF

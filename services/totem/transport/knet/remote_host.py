@@ -88,17 +88,20 @@ class RemoteHost:
         self.joiner.forget()
         self._last_token = None
 
-    def pinged(self, number: int, stamp_ns: int, *, timed: bool) -> None:
-        """A ping of it came: it is at this number. 0: it has begun anew.
+    def pinged(self, number: int, stamp_ns: int, *, timed: bool) -> bool:
+        """A ping of it came: it is at this number. True: it has begun anew, so that the number is 0.
 
         Who begins anew before its first ping with another number is known by its clock, if it is Rondo.
         """
+        begun = False
         if timed:
             other_life = abs(stamp_ns - self._last_stamp_ns) > LIFE_NS
-            if number == 0 and (self.last_timed != 0 or other_life):
+            begun = number == 0 and (self.last_timed != 0 or other_life)
+            if begun:
                 self.forget()
             self.last_timed, self._last_stamp_ns = number, stamp_ns
         self.window.reached(number)
+        return begun
 
     # -- doubt
 

@@ -1,0 +1,59 @@
+"""Totem's frames over knet: which of them are urgent, and what each carries of its receiver.
+
+Corosync's nodes drop a frame whose target is neither nobody nor themselves, so a frame for one node says which. (Over
+udp and udpu it says nothing.) The transport and the simulator both send through this.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from services.totem.ring.events import EVERYBODY
+from services.totem.transport.knet.knet import EVERYBODY as ALL_HOSTS
+from services.totem.transport.knet.knet import Knet
+from services.totem.wire.frames import Kind
+
+_KIND_AT = 3
+_TARGET_AT, _TARGET_END = 9, 13
+_NOBODY = bytes(4)
+_TARGET = struct.Struct("<I")
+
+
+class TotemFrames:
+    """Totem's end of the machine."""
+
+    __slots__ = ("_knet", "_target")
+
+    def __init__(self, knet: Knet) -> None:
+        self._knet = knet
+        self._target = _TARGET.pack(knet.options.node_id)
+
+    def send(self, packets: Iterable[tuple[int, bytes]], now_ns: int) -> list[bytes]:
+        """Send frames in the order of the list. Gives those that this node needs back of its own."""
+        knet, own = self._knet, self._knet.options.node_id
+        local: list[bytes] = []
+        together: list[bytes] = []
+        for destination, frame in packets:
+            if destination == EVERYBODY and frame[_KIND_AT] == Kind.MCAST:
+                together.append(frame)
+                continue
+            if destination == own:
+                local.append(frame)
+                continue
+            if together:
+                knet.send(ALL_HOSTS, together, now_ns)
+                together = []
+            if destination == EVERYBODY:
+                local.append(frame)
+                knet.send(ALL_HOSTS, [frame], now_ns, urgent=True)
+            else:
+                addressed = frame[:_TARGET_AT] + _TARGET.pack(destination) + frame[_TARGET_END:]
+                knet.send(destination, [addressed], now_ns)
+        if together:
+            knet.send(ALL_HOSTS, together, now_ns)
+        return local
+
+    def is_for_this_node(self, frame: bytes) -> bool:
+        """Whether a frame that came is meant for this node, among others or alone."""
+        return frame[_TARGET_AT:_TARGET_END] in (_NOBODY, self._target)
