@@ -11,6 +11,7 @@ from services.totem.transport.knet import format as wire
 from services.totem.transport.knet.crypto import make_cipher
 from services.totem.transport.knet.knet import EVERYBODY
 from services.totem.transport.knet.link_options import LinkMode
+from services.totem.transport.knet.remote_host import VERDICT_NS
 from tests.unit.knet.network import KEY, MS, Network, address
 
 
@@ -86,6 +87,29 @@ def test_a_dead_link_is_found_by_tokens_long_before_its_timer() -> None:
     network.cut(2, 0, healed=True)
     network.run(1500)
     assert network.knets[1].hosts[2].carriers[0].number == 0
+
+
+def test_while_a_link_is_in_doubt_data_leaves_on_every_link() -> None:
+    """So nobody waits for the verdict; and afterwards it leaves on one again."""
+    network = Network()
+    network.run(100)
+    at_ms = [0]
+
+    def ring() -> None:
+        at_ms[0] += 1
+        sender = at_ms[0] % 3 + 1
+        network.send(sender, EVERYBODY, b"data of %d" % sender)
+        network.send(sender, sender % 3 + 1, b"token %d" % at_ms[0])
+
+    network.run(100, ring)
+    cut_ns = network.now_ns
+    network.cut(2, 0)
+    network.run(100, ring)
+    for node in (1, 3):
+        after_ns = next(at for at, frame in network.received[node] if at > cut_ns + MS and frame == b"data of 2")
+        assert after_ns - cut_ns < VERDICT_NS
+    for knet in network.knets.values():
+        assert all(host.senders == host.carriers and len(host.carriers) == 1 for host in knet.hosts.values())
 
 
 def test_pings_that_waited_for_the_cable_do_not_slow_down_the_next_failover() -> None:

@@ -127,12 +127,12 @@ class Knet:
             for frame in frames:
                 datagrams = self._datagrams(frame, True)
                 for host in self.hosts.values():
-                    if host.carriers:
-                        self._out(host.next_in_turn(), datagrams)
+                    for link in host.senders if host.in_doubt else host.next_in_turn():
+                        self._out(link, datagrams)
         else:
             datagrams = [each for frame in frames for each in self._datagrams(frame, True)]
             for host in self.hosts.values():
-                for link in host.carriers:
+                for link in host.senders:
                     self._out(link, datagrams)
         if self._numbers.ping_is_due:
             self._numbers.ping_is_due = False
