@@ -249,9 +249,13 @@ class Lab:
             host.interface_up()
 
     @property
-    def has_second_link(self) -> bool:
-        """Whether `add_second_link` was called."""
-        return SECOND_INTERFACE in self._interfaces
+    def links(self) -> range:
+        """The numbers of the links that each host has."""
+        return range(len(self._interfaces))
+
+    def port_of(self, number: int, link: int) -> str:
+        """The switch's end of a host's cable."""
+        return f"{self.hosts[number].port}{'b' * link}"
 
     def add_second_link(self) -> None:
         """Give each host a second interface, eth1 with 10.78.0.N and fd78::N, on a bridge of its own."""
@@ -283,11 +287,11 @@ class Lab:
 
     def unplug(self, number: int, link: int = 0) -> None:
         """Pull the cable of a host: it loses the carrier, and keeps its addresses."""
-        self.switch.ip(f"link set {self.hosts[number].port}{'b' * link} down")
+        self.switch.ip(f"link set {self.port_of(number, link)} down")
 
     def plug(self, number: int, link: int = 0) -> None:
         """Put the cable back."""
-        self.switch.ip(f"link set {self.hosts[number].port}{'b' * link} up")
+        self.switch.ip(f"link set {self.port_of(number, link)} up")
 
     def keep_apart(self, wanted: bool) -> None:
         """Let datagrams that one call has sent as a group (UDP_SEGMENT) leave apart, as on a wire; False: no more.

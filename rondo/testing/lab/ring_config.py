@@ -93,7 +93,7 @@ class KnetConfig:
     @classmethod
     def of_lab(cls, lab: Lab, directory: Path, *, ipv6: bool = False, totem: Mapping[str, str | int]) -> Self:
         """For all hosts of a lab, which get a second link if they have none yet, with a new key."""
-        if not lab.has_second_link:
+        if len(lab.links) == 1:
             lab.add_second_link()
         key_file = directory / "authkey"
         key_file.write_bytes(os.urandom(256))

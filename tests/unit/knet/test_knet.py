@@ -272,6 +272,18 @@ def test_what_is_refused_is_counted_by_its_reason() -> None:
     assert knet.counters["rx_unlisted_ip"] == 1
 
 
+def test_errors_are_counted_by_the_link() -> None:
+    network = Network((1, 2))
+    network.run(100)
+    knet = network.knets[1]
+    knet.receive([b"no packet", b"nor this"], 1, address(2, 1), network.now_ns)
+    knet.not_sent(0, address(2, 0), 3)
+    knet.receive([b"no packet"], 1, ("10.9.9.9", 5406), network.now_ns)
+    knet.not_sent(0, ("10.9.9.9", 5405), 3)
+    links = knet.status(network.now_ns)["2"]
+    assert [(link["tx_errors"], link["rx_errors"]) for link in links] == [(3, 0), (0, 2)]
+
+
 def test_last_words_are_heard_whatever_was_sent_before() -> None:
     for sent in (0, 3000, 40_000):
         network = Network((1, 2))
