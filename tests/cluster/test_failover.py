@@ -1,4 +1,4 @@
-"""A cable is pulled and another link takes over, with a bound that a slow machine keeps; `make failover` measures it."""
+"""A cable is pulled and another link takes over, with a bound for slow machines; `make failover` measures it."""
 
 import pytest
 
