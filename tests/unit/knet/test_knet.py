@@ -112,6 +112,22 @@ def test_while_a_link_is_in_doubt_data_leaves_on_every_link() -> None:
         assert all(host.senders == host.carriers and len(host.carriers) == 1 for host in knet.hosts.values())
 
 
+def test_a_doubt_that_is_answered_on_all_links_is_over_at_once() -> None:
+    network = Network((1, 2))
+    network.run(100)
+    host = network.knets[1].hosts[2]
+    network.send(1, 2, b"token")
+    network.send(1, 2, b"token")
+    assert host.in_doubt
+    assert len(host.senders) == 2
+    network.run(1)
+    assert not host.in_doubt
+    assert host.senders == host.carriers
+    network.run(100)
+    assert network.knets[1].counters["links_down_by_doubt"] == 0
+    assert all(link.up for link in host.links.values())
+
+
 def test_pings_that_waited_for_the_cable_do_not_slow_down_the_next_failover() -> None:
     """A host sends what it kept back when the cable is plugged in again: its pongs come a second late."""
     network = Network((1, 2))

@@ -296,6 +296,7 @@ class Knet:
             self._start_path(link, now_ns)
             self._tell(LinkEvent("up", host.node_id, link.number))
             self._choose(host)
+        host.answered()
 
     # -- links
 
@@ -354,8 +355,7 @@ class Knet:
 
     def too_large(self, link: int, address: Address, size: int, now_ns: int) -> None:
         """The kernel did not send a datagram of this size."""
-        host = self._by_address.get((link, address))
-        if host is not None:
+        if (host := self._by_address.get((link, address))) is not None:
             host.links[link].path.too_large(size, now_ns)
             self._due(host.links[link].path.due_ns)
             self._fit()

@@ -4,9 +4,9 @@
 send them on every link that is up. A node doubts when two tokens in a row come on one link and not on another that
 should bring them too, or when it has to send a token again. It doubts all hosts, since the fault is often on its own
 side, and pings them out of turn on all links. Who gets such a ping doubts its sender: what is wrong there may be
-wrong here too. A link that does not answer within `VERDICT_NS` while another one does is down. The pings are three,
-some milliseconds apart, so that the loss of one proves nothing. Until the verdict data leaves on every link that is up,
-so that nobody waits for it.
+wrong here too. A link that does not answer within `VERDICT_NS` while another one does is down. The pings are several,
+some milliseconds apart, so that the loss of one proves nothing. Until the verdict, or until all links have answered,
+data leaves on every link that is up: so nobody waits for it, and it can be patient with a busy host.
 
 ICMP's "port unreachable" is a doubt too, and needs no other link that answers: it is not believed, since anybody who
 sees the traffic can send it, but it is looked into at once.
@@ -20,9 +20,9 @@ from services.totem.transport.knet.numbers import ReceiveWindow
 from services.totem.transport.knet.path_mtu import NEVER_NS
 from services.totem.transport.knet.peer_link import PeerLink
 
-DOUBT_PINGS = 3
+DOUBT_PINGS = 4
 DOUBT_PAUSE_NS = 6_000_000
-VERDICT_NS = 20_000_000
+VERDICT_NS = 30_000_000
 """After the first ping of a doubt; twice the latency of the link comes on top."""
 DOUBT_INTERVAL_NS = 50_000_000
 """No more than twenty doubts a second, whatever others send. Four times the latency, if that is more: pings out of turn
@@ -142,6 +142,16 @@ class RemoteHost:
         self.doubt_due_ns = now_ns
         return True
 
+    def answered(self) -> None:
+        """A pong came. Once every link that is up has answered there is no doubt any more."""
+        if self.in_doubt and all(link.asked_ns == NEVER_NS for link in self.links.values() if link.up):
+            self._end_doubt()
+
+    def _end_doubt(self) -> None:
+        self._verdict_ns = self.doubt_due_ns = NEVER_NS
+        self.pings_left = 0
+        self.senders = self.carriers
+
     def ping_of_doubt(self, now_ns: int) -> bool:
         """Whether to ping all links now, because of a doubt."""
         if self.pings_left <= 0:
@@ -154,8 +164,7 @@ class RemoteHost:
         """The links that have not answered a doubt in time; their state is not changed yet."""
         if now_ns < self._verdict_ns:
             return []
-        self._verdict_ns = self.doubt_due_ns = NEVER_NS
-        self.senders = self.carriers
+        self._end_doubt()
         up = [link for link in self.links.values() if link.up]
         silent = [link for link in up if link.asked_ns != NEVER_NS]
         if len(silent) == len(up):
