@@ -35,7 +35,7 @@ endif
 
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
-	digests world crowd chaos bench bench-compare bench-core screenshots forgeries fuzz kills restarts flood overload sixteen detection rates scale mutants mutations playback \
+	digests world crowd chaos bench bench-compare bench-core screenshots forgeries fuzz kills restarts flood overload sixteen detection failover rates scale mutants mutations playback \
 	interrupts waiting wheels newcomer docs compose test-wheels deb test-deb man clean
 
 help: ## this list
@@ -185,6 +185,9 @@ detection: compiled ## how soon applications hear of what happens to a node
 
 screenshots: setup ## the pictures of the page of `rondo web` in docs/images (chromium, root or user namespaces)
 	@$(BIN)/python -m tests.cluster.browser.screenshots
+
+failover: compiled ## how long applications wait when one of two cables is pulled, beside C Corosync (PULLS=20, SEED=1)
+	@$(BIN)/python -m bench.failover --pulls $(or $(PULLS),20) --seed $(or $(SEED),1)
 
 rates: setup ## messages a second with loss, by Corosync's rules and by Rondo's, in the simulator (the table of docs/LOSS.md)
 	@$(BIN)/python -m tests.simulation rates

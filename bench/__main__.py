@@ -57,7 +57,7 @@ def measure(part: str, plan: Plan, options: argparse.Namespace, words: Sequence[
     """Run one part and save what it has found."""
     progress(f"part {part}")
     if not options.systems:
-        plan.systems = chosen([*DEFAULT_SYSTEMS, *PARTS[part].besides])
+        plan.systems = chosen(PARTS[part].systems)
     plan.configurations.clear()
     series = PARTS[part].run(plan)
     command = f"python -m bench {shlex.join(words)}"
@@ -118,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--parts", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--systems", help=f"of {', '.join(SYSTEMS)}; +rr and +norr set sched_rr")
+    parser.add_argument(
+        "--systems", help=f"of {', '.join(SYSTEMS)}; +rr and +norr set sched_rr, knet's +links a second link"
+    )
     parser.add_argument("--sizes", help="bytes of the messages")
     parser.add_argument("--nodes", type=int, default=3, choices=range(1, 17), metavar="N", help="default: 3")
     parser.add_argument("--rounds", type=int, help=f"samples of each (default: {FULL_ROUNDS}, quick {QUICK_ROUNDS})")

@@ -9,7 +9,7 @@ from bench.results import PartResult
 from bench.statistics import Series, paired_ratio
 
 REFERENCE = "corosync-knet"
-BASES = ("rondo", "rondo-udp", "rondo-plain")
+BASES = ("rondo", "rondo-udp", "rondo-plain", "rondo-knet")
 LARGE_BYTES = 4096
 RATE = "messages/s"
 Row = tuple[object, ...]

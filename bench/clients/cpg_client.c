@@ -25,6 +25,24 @@ static uint32_t own_node;
 static uint32_t own_pid;
 static uint64_t messages, bytes, own;
 
+enum { NODES_MAX = 256, GAPS_MAX = 8192 };
+static const double GAP_MIN_S = 0.010;
+
+/* What a message of `beat` holds. */
+struct beat {
+	uint32_t number, is_last;
+};
+
+/* What was had in `beat`. */
+static struct {
+	int on;
+	uint32_t next[NODES_MAX], lasts;
+	uint64_t received, lost, doubled, order;
+	double at_s;
+	size_t gaps;
+	double gap_end_s[GAPS_MAX], gap_ms[GAPS_MAX];
+} had;
+
 static void fail(const char *what, int result)
 {
 	fprintf(stderr, "cpg_client: %s: error %d\n", what, result);
@@ -38,11 +56,33 @@ static double now_s(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+static void on_beat(uint32_t node, const struct beat *beat)
+{
+	double at_s = now_s();
+	if (had.received && at_s - had.at_s >= GAP_MIN_S && had.gaps < GAPS_MAX) {
+		had.gap_end_s[had.gaps] = at_s;
+		had.gap_ms[had.gaps++] = (at_s - had.at_s) * 1e3;
+	}
+	had.at_s = at_s;
+	had.received++;
+	had.order = had.order * 31 + ((uint64_t)node << 32) + beat->number;
+	uint32_t *next = &had.next[node % NODES_MAX];
+	if (beat->number < *next)
+		had.doubled++;
+	else {
+		had.lost += beat->number - *next;
+		*next = beat->number + 1;
+	}
+	had.lasts += beat->is_last;
+}
+
 static void on_message(cpg_handle_t from, const struct cpg_name *group, uint32_t node, uint32_t pid, void *data,
                        size_t size)
 {
-	(void)from, (void)group, (void)data;
+	(void)from, (void)group;
 	messages++;
+	if (had.on && size == sizeof(struct beat))
+		on_beat(node, data);
 	bytes += size;
 	if (node == own_node && pid == own_pid)
 		own++;
@@ -151,16 +191,51 @@ static void latency(size_t size, int count, double gap_ms)
 	free(data);
 }
 
+static void beat(double period_ms, double start_s, uint32_t senders)
+{
+	struct beat beat = { 0, 0 };
+	double due_s = start_s;
+	char line[LINE_SIZE];
+	memset(&had, 0, sizeof had);
+	had.on = 1;
+	while (!beat.is_last) {
+		double early_s = due_s - now_s();
+		if (early_s > 0) {
+			wait_and_dispatch((int)(early_s * 1000) + 1);
+			continue;
+		}
+		struct pollfd told = { .fd = 0, .events = POLLIN };
+		beat.is_last = poll(&told, 1, 0) == 1 && fgets(line, sizeof line, stdin) != NULL;
+		while (!send_one((char *)&beat, sizeof beat))
+			wait_and_dispatch(WAIT_MS);
+		beat.number++;
+		due_s += period_ms / 1000;
+	}
+	while (had.lasts < senders)
+		if (!wait_and_dispatch(QUIET_MS))
+			fail("a message was not delivered", 0);
+	had.on = 0;
+	printf("{\"sent\": %" PRIu32 ", \"received\": %" PRIu64 ", \"lost\": %" PRIu64 ", \"doubled\": %" PRIu64, beat.number,
+	       had.received, had.lost, had.doubled);
+	printf(", \"order\": %" PRIu64 ", \"gaps\": [", had.order);
+	for (size_t i = 0; i < had.gaps; i++)
+		printf("%s[%.6f, %.3f]", i ? ", " : "", had.gap_end_s[i], had.gap_ms[i]);
+	puts("]}");
+}
+
 /* Carry out one command; returns whether to go on. */
 static int obey(const char *line)
 {
 	size_t size;
 	int count;
 	double seconds, start_s, gap_ms;
+	uint32_t senders;
 	if (sscanf(line, "throughput %zu %lf %lf", &size, &seconds, &start_s) == 3)
 		throughput(size, seconds, start_s);
 	else if (sscanf(line, "latency %zu %d %lf", &size, &count, &gap_ms) == 3)
 		latency(size, count, gap_ms);
+	else if (sscanf(line, "beat %lf %lf %" SCNu32, &gap_ms, &start_s, &senders) == 3)
+		beat(gap_ms, start_s, senders);
 	else if (strcmp(line, "count\n") == 0)
 		printf("{\"messages\": %" PRIu64 ", \"bytes\": %" PRIu64 "}\n", messages, bytes);
 	else

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import struct
 import sys
 import threading
 import time
@@ -21,13 +22,56 @@ ON_ITS_WAY_BYTES_MAX = 8 * 1024 * 1024
 """Sent and not had back, of one client, as the C client has its bound: where all send as fast as they can and nobody
 waits for what comes back, who reads too slowly is cut off (cpg.client_bytes_max)."""
 LOOK_S = 0.001
+BEAT = struct.Struct("=II")
+"""Number of the message, whether it is the last one."""
+GAP_MIN_S = 0.010
+GAPS_MAX = 8192
+
+
+class Beats:
+    """What was had in `beat`."""
+
+    def __init__(self) -> None:
+        self.lasts = 0
+        self._next: dict[int, int] = {}
+        self._received = self._lost = self._doubled = self._order = 0
+        self._at_s = 0.0
+        self._gaps: list[tuple[float, float]] = []
+
+    def take(self, message: rondo.Message | None) -> None:
+        """One message, or none."""
+        if message is None or len(message.data) != BEAT.size:
+            return
+        at_s = time.monotonic()
+        if self._received and at_s - self._at_s >= GAP_MIN_S and len(self._gaps) < GAPS_MAX:
+            self._gaps.append((round(at_s, 6), round((at_s - self._at_s) * 1000, 3)))
+        self._at_s = at_s
+        self._received += 1
+        number, is_last = BEAT.unpack(message.data)
+        node = message.sender.node
+        self._order = (self._order * 31 + (node << 32) + number) % (1 << 64)
+        expected = self._next.get(node, 0)
+        if number < expected:
+            self._doubled += 1
+        else:
+            self._lost += number - expected
+            self._next[node] = number + 1
+        self.lasts += is_last
+
+    def answer(self) -> dict[str, Any]:
+        """The words of the answer."""
+        return {
+            "received": self._received, "lost": self._lost, "doubled": self._doubled, "order": self._order,
+            "gaps": self._gaps,
+        }  # fmt: skip
 
 
 class Client:
     """A member of one group."""
 
-    def __init__(self, cluster: rondo.Cluster, group: rondo.Group) -> None:
+    def __init__(self, cluster: rondo.Cluster, group: rondo.Group, commands: queue.Queue[list[str]]) -> None:
         self._group = group
+        self._commands = commands
         self._me = rondo.Member(cluster.node_id, cluster.pid)
         self._messages = self._bytes = 0
         self._own = 0
@@ -102,6 +146,26 @@ class Client:
                 time.sleep(gap_ms / 1000)
         return {"times_us": sorted(times_us)}
 
+    def beat(self, period_ms: float, start_s: float, senders: int) -> dict[str, Any]:
+        """Send a small message every so often, and look at what comes of whom, and when."""
+        had = Beats()
+        due_s, sent, is_last = start_s, 0, False
+        while not is_last:
+            if (early_s := due_s - time.monotonic()) > 0:
+                had.take(self.take(early_s))
+                continue
+            is_last = not self._commands.empty()
+            self._group.mcast(BEAT.pack(sent, is_last))
+            sent += 1
+            due_s += period_ms / 1000
+        end_s = time.monotonic() + DELIVERY_TIMEOUT_S
+        while had.lasts < senders:
+            if time.monotonic() > end_s:
+                raise SystemExit("a message was not delivered")
+            had.take(self.take(DELIVERY_TIMEOUT_S))
+        self._commands.get()
+        return {"sent": sent, **had.answer()}
+
     def obey(self, words: list[str]) -> dict[str, Any]:
         """Carry out one command."""
         match words:
@@ -109,6 +173,8 @@ class Client:
                 return self.throughput(int(size), float(seconds), float(start))
             case ["latency", size, count, gap_ms]:
                 return self.latency(int(size), int(count), float(gap_ms))
+            case ["beat", period_ms, start, senders]:
+                return self.beat(float(period_ms), float(start), int(senders))
             case ["count"]:
                 return {"messages": self._messages, "bytes": self._bytes}
         raise SystemExit(f"unknown command {words}")
@@ -126,7 +192,7 @@ def main(run_dir: str, group_name: str) -> None:
     threading.Thread(target=read_commands, args=(commands,), daemon=True).start()
     with rondo.connect(client_socket(None, run_dir), timeout=CONNECT_TIMEOUT_S) as cluster:
         group = cluster.cpg.join(group_name, timeout=CONNECT_TIMEOUT_S)
-        client = Client(cluster, group)
+        client = Client(cluster, group, commands)
         print(json.dumps({"ready": True}), flush=True)
         while True:
             client.take(IDLE_POLL_S)

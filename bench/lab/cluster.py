@@ -35,7 +35,7 @@ class BenchError(Exception):
 class Node:
     """One node in its host."""
 
-    def __init__(self, system: System, host: Host, addresses: dict[int, str], directory: Path) -> None:
+    def __init__(self, system: System, host: Host, addresses: dict[int, list[str]], directory: Path) -> None:
         self.system = system
         self.host = host
         self.run_dir = host.directory / "run"
@@ -118,7 +118,9 @@ class Cluster:
         directory.mkdir(parents=True)
         self.lab = self._stack.enter_context(Lab(directory, node_count))
         self.faults = Faults(self.lab)
-        addresses = {number: host.address for number, host in self.lab.hosts.items()}
+        if system.links > 1:
+            self.lab.add_second_link()
+        addresses = {n: [host.address_of_link(link) for link in self.lab.links] for n, host in self.lab.hosts.items()}
         key.write_key(directory / "authkey", 1024)
         self.nodes = {number: Node(system, host, addresses, directory) for number, host in self.lab.hosts.items()}
         self._directory = directory

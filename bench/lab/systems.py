@@ -3,16 +3,19 @@
 rondo               Rondo: udpu, aes256-gcm (what it does when nothing is said)
 rondo-udp           the same over multicast
 rondo-plain         Rondo without packet security, over udpu
+rondo-knet          Rondo: knet with aes256 and sha256, the wire and the encryption of corosync-knet
 corosync-knet       C Corosync: knet with aes256 and sha256
 corosync-knet-plain C Corosync: knet without encryption (its default)
 corosync-udpu       C Corosync: udpu, which has no encryption
 corosync-udp        C Corosync: multicast, which has none either
+
+With `+links` behind its name a system of knet has a second link.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rondo.testing.lab.ring_config import options, section
 
@@ -28,20 +31,34 @@ class System:
     program: str
     totem: Mapping[str, str]
     system: Mapping[str, str] = field(default_factory=dict)
+    links: int = 1
+    """Each node has so many addresses."""
 
     @property
     def needs_key(self) -> bool:
         return self.program == RONDO or "crypto_cipher" in self.totem
 
+    @property
+    def is_knet(self) -> bool:
+        return self.totem.get("transport") == "knet"
+
     def configuration(
-        self, addresses: Mapping[int, str], key_file: str, log: Mapping[str, str], system: Mapping[str, str]
+        self, addresses: Mapping[int, Sequence[str]], key_file: str, log: Mapping[str, str], system: Mapping[str, str]
     ) -> str:
-        """The text of its corosync.conf: `addresses` by node; `log` and `system` are where a node puts its things."""
+        """The text of its corosync.conf: `addresses` of all links by node; `log` and `system` are where a node puts its
+        things."""
         totem = {"version": "2", "cluster_name": "bench", **self.totem}
         if self.needs_key and totem.get("secauth") != "off":
             totem["keyfile"] = key_file
         nodes = "".join(
-            section("node", options({"nodeid": node, "ring0_addr": address})) for node, address in addresses.items()
+            section(
+                "node",
+                options(
+                    # C Corosync insists on a name where there are several links.
+                    {"nodeid": node, "name": f"n{node}", **{f"ring{n}_addr": each for n, each in enumerate(of_node)}}
+                ),
+            )
+            for node, of_node in addresses.items()
         )
         parts = [section("totem", options(totem)), section("nodelist", nodes), section("logging", options(log))]
         if whole := {**self.system, **system}:
@@ -49,13 +66,15 @@ class System:
         return "".join(parts)
 
 
+KNET = {"transport": "knet", "crypto_cipher": "aes256", "crypto_hash": "sha256"}
 SYSTEMS = {
     system.name: system
     for system in (
         System("rondo", RONDO, {}),
         System("rondo-udp", RONDO, {"transport": "udp"}),
         System("rondo-plain", RONDO, {"secauth": "off"}),
-        System("corosync-knet", COROSYNC, {"transport": "knet", "crypto_cipher": "aes256", "crypto_hash": "sha256"}),
+        System("rondo-knet", RONDO, KNET),
+        System("corosync-knet", COROSYNC, KNET),
         System("corosync-knet-plain", COROSYNC, {"transport": "knet"}),
         System("corosync-udpu", COROSYNC, {"transport": "udpu"}),
         System("corosync-udp", COROSYNC, {"transport": "udp"}),
@@ -66,22 +85,27 @@ DEFAULT_SYSTEMS = ("rondo", "corosync-knet", "corosync-udpu")
 
 def without_realtime(system: System) -> System:
     """The same with `sched_rr: no`."""
-    return System(f"{system.name}+norr", system.program, system.totem, {**system.system, "sched_rr": "no"})
+    return replace(system, name=f"{system.name}+norr", system={**system.system, "sched_rr": "no"})
 
 
 def with_realtime(system: System) -> System:
     """The same with `sched_rr: yes`."""
-    return System(f"{system.name}+rr", system.program, system.totem, {**system.system, "sched_rr": "yes"})
+    return replace(system, name=f"{system.name}+rr", system={**system.system, "sched_rr": "yes"})
 
 
 def tuned(system: System) -> System:
     """Rondo with what docs/OPERATING.md recommends for the lowest latency."""
-    return System(f"{system.name}+tuned", system.program, system.totem, {**system.system, "low_latency": "yes"})
+    return replace(system, name=f"{system.name}+tuned", system={**system.system, "low_latency": "yes"})
+
+
+def with_links(system: System) -> System:
+    """The same with two links."""
+    return replace(system, name=f"{system.name}+links", links=2)
 
 
 def chosen(names: Iterable[str]) -> list[System]:
     """The systems of these names; `+rr` and `+norr` behind a name set sched_rr, `+tuned` the lines of `tuned` (Rondo
-    alone has them). Raises ValueError."""
+    alone has them), `+links` gives a second link (knet alone has it). Raises ValueError."""
     found = []
     for name in names:
         base, _, suffix = name.partition("+")
@@ -90,9 +114,12 @@ def chosen(names: Iterable[str]) -> list[System]:
             "rr": with_realtime,
             "norr": without_realtime,
             "tuned": tuned,
+            "links": with_links,
         }
-        if base not in SYSTEMS or suffix not in variants or (suffix == "tuned" and SYSTEMS[base].program != RONDO):
-            names_known = ", ".join(SYSTEMS)
-            raise ValueError(f"there is no system '{name}'; there are {names_known}, with +rr or +norr, Rondo's +tuned")
+        system = SYSTEMS.get(base)
+        refused = system is None or {"tuned": system.program != RONDO, "links": not system.is_knet}.get(suffix, False)
+        if refused or suffix not in variants:
+            names_known = f"{', '.join(SYSTEMS)}, with +rr or +norr, Rondo's +tuned, knet's +links"
+            raise ValueError(f"there is no system '{name}'; there are {names_known}")
         found.append(variants[suffix](SYSTEMS[base]))
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bench.lab.cluster import Cluster
+from bench.lab.systems import with_links
 from bench.parts import throughput
 from bench.plan import Plan, progress
 from bench.statistics import Series
@@ -21,20 +22,31 @@ SECONDS = 3.0
 
 
 def _measure(
-    plan: Plan, clusters: dict[str, Cluster], label: str | float, percent: float, *, apart: bool = False
-) -> list[Series]:
+    plan: Plan, clusters: dict[str, Cluster], label: str | float, percent: float, link: int | None, *,
+    apart: bool = False,
+) -> list[Series]:  # fmt: skip
     return throughput.measure(
-        plan, clusters, all_send=False, common=False, labels={"loss_percent": label}, loss_percent=percent, apart=apart
+        plan, clusters, all_send=False, common=False, labels={"loss_percent": label}, loss_percent=percent, link=link,
+        apart=apart,
     )  # fmt: skip
 
 
-def loss(plan: Plan) -> list[Series]:
+def loss_on_one_link(plan: Plan) -> list[Series]:
+    """On the one that carries data, of two; of knet's systems alone, as others have one link."""
+    systems = [each if each.links > 1 else with_links(each) for each in plan.systems if each.is_knet]
+    if not systems:
+        progress("none of these systems has a second link")
+        return []
+    return loss(replace(plan, systems=systems), link=0)
+
+
+def loss(plan: Plan, *, link: int | None = None) -> list[Series]:
     plan = replace(plan, sizes=(SIZE,), seconds=max(SECONDS, plan.seconds))
     found = []
     with plan.clusters(plan.nodes) as clusters:
         for percent in plan.losses_percent:
             progress(f"loss {percent:g} %")
-            found += _measure(plan, clusters, percent, percent)
+            found += _measure(plan, clusters, percent, percent, link)
             if percent == 0:
-                found += _measure(plan, clusters, "0, apart", 0, apart=True)
+                found += _measure(plan, clusters, "0, apart", 0, link, apart=True)
     return found

@@ -50,9 +50,10 @@ def rate(senders: Sequence[Client], size: int, seconds: float) -> float:
 
 def measure(
     plan: Plan, clusters: dict[str, Cluster], *, all_send: bool, common: bool, labels: Labels | None = None,
-    loss_percent: float = 0, apart: bool = False,
+    loss_percent: float = 0, link: int | None = None, apart: bool = False,
 ) -> list[Series]:  # fmt: skip
-    """The rates of all systems at all sizes, in turns; what is lost is lost from the warm-up on until the end.
+    """The rates of all systems at all sizes, in turns; what is lost is lost from the warm-up on until the end, on one
+    `link` or on all.
 
     `apart`: what one call has sent crosses the network apart, as it does where some of it may get lost.
     """
@@ -72,7 +73,7 @@ def measure(
                 stack.callback(cluster.lab.keep_apart, False)
                 cluster.lab.keep_apart(True)
             if loss_percent:
-                cluster.faults.lose(loss_percent)
+                cluster.faults.lose(loss_percent, link=link)
         for size in plan.sizes:
             for number, systems in enumerate(plan.turns(), start=1):
                 for system in systems:

@@ -264,11 +264,27 @@ class NodeLink:
     link: int
     local: str
     remote: str
+    port: int
+    priority: int
     up: bool
-    mtu: int | None
-    latency_us: int | None
+    since_ms: int
+    """Since when it is up, or down."""
+    ups: int
+    """How often it came up."""
     downs: int
     """How often it went down."""
+    mtu: int
+    """Largest UDP datagram that passes, bytes, as far as that is known."""
+    latency_us: int
+    """Running mean of the time between ping and pong; 0: none came yet."""
+    tx_packets: int
+    rx_packets: int
+    tx_data_bytes: int
+    rx_data_bytes: int
+    tx_errors: int
+    """Datagrams that the kernel did not send."""
+    rx_errors: int
+    """Datagrams from its address that were refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,10 @@ LINK_LATENCY = Metric(
     "rondo_link_latency_seconds", Kind.GAUGE, "Smoothed time of a ping over a link", _LINK, _LINKS_MAX
 )
 LINK_DOWNS = Metric("rondo_link_downs_total", Kind.COUNTER, "How often a link went down", _LINK, _LINKS_MAX)
+LINK_ERRORS = Metric(
+    "rondo_link_errors_total", Kind.COUNTER, "Packets of a link that came to nothing", (*_LINK, "direction"),
+    2 * _LINKS_MAX, {"sent": "the kernel did not send it", "received": "it was refused"},
+)  # fmt: skip
 LINK_BYTES = Metric(
     "rondo_link_bytes_total", Kind.COUNTER, "Bytes of data over a link", (*_LINK, "direction"), 2 * _LINKS_MAX,
     {"sent": "from this node", "received": "to this node"},
@@ -122,7 +126,7 @@ METRICS = (
     STATE, SYNCING, MEMBERS, RONDO_MEMBERS, SEQUENCE, REPRESENTATIVE, ROTATIONS, ROTATION_WORST, ROTATION_SMOOTHED,
     TOKEN_TIMEOUT, SENT, RECEIVED, MESSAGES_SENT, MESSAGES_DELIVERED, RETRANSMITTED, DUPLICATES, ENTERED, TOKEN_LOSSES,
     CONSENSUS, REFORMING, REFUSED, KERNEL_DROPS, NOT_SCHEDULED, BRAKES, WINDOW, LOG_BYTES, STRANGERS, PATHS_BAD,
-    LINK_UP, LINK_MTU, LINK_LATENCY, LINK_DOWNS, LINK_BYTES, LINK_PACKETS,
+    LINK_UP, LINK_MTU, LINK_LATENCY, LINK_DOWNS, LINK_ERRORS, LINK_BYTES, LINK_PACKETS,
 )  # fmt: skip
 
 COUNTED: dict[str, tuple[Metric, *tuple[str, ...]]] = {
@@ -227,6 +231,7 @@ def _link(node: str, link: dict[str, Any], values: Values) -> None:
     values.set(LINK_LATENCY, link["latency_us"] / 1e6, node, number)
     values.set(LINK_DOWNS, link["downs"], node, number)
     for direction, prefix in (("sent", "tx"), ("received", "rx")):
+        values.set(LINK_ERRORS, link[f"{prefix}_errors"], node, number, direction)
         values.set(LINK_BYTES, link[f"{prefix}_bytes"], node, number, direction)
         for kind in LINK_PACKETS.values:
             values.set(LINK_PACKETS, link[f"{prefix}_{kind}"], node, number, direction, kind)

@@ -8,7 +8,11 @@ from rondo import __version__
 from services.control.cmap.values import Type
 from services.control.setup import Setup
 
-_LINK_KEYS = (("link", "link"), ("local", "local"), ("remote", "remote"), ("up", "up"), ("mtu", "mtu"))
+_LINK_KEYS = (
+    "link", "local", "remote", "port", "priority", "up", "since_ms", "ups", "downs", "mtu", "latency_us", "tx_errors",
+    "rx_errors",
+)  # fmt: skip
+_PACKETS = ("data", "ping", "pong", "pmtu")
 
 
 def nodes(setup: Setup, members: tuple[int, ...], totem: dict[str, Any]) -> list[dict[str, Any]]:
@@ -36,8 +40,12 @@ def nodes(setup: Setup, members: tuple[int, ...], totem: dict[str, Any]) -> list
 
 
 def _link(link: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: link.get(key) for name, key in _LINK_KEYS}
-    return shown | {"latency_us": link.get("latency_us"), "downs": link.get("downs", 0)}
+    """A link as totem tells of it, with packets of all kinds together."""
+    shown = {name: link[name] for name in _LINK_KEYS}
+    for way in ("tx", "rx"):
+        shown[f"{way}_packets"] = sum(link[f"{way}_{kind}"] for kind in _PACKETS)
+        shown[f"{way}_data_bytes"] = link[f"{way}_bytes"]
+    return shown
 
 
 def statistics(totem: dict[str, Any]) -> dict[str, list[Any]]:

@@ -13,11 +13,13 @@ import pytest
 
 from tests.cluster.chaos.gaps import Gap, longest
 from tests.cluster.chaos.overload import Outcome, overload
-from tests.cluster.chaos.plan import kinds, make_plan
+from tests.cluster.chaos.plan import LINK_KINDS, kinds, make_plan
 from tests.cluster.chaos.run import Options, Run
 from tests.conftest import need_namespaces
 
 SECONDS = 30.0
+KNET_SECONDS = 15.0
+KNET_SEED = 5
 SERVICES = ("totem", "cpg", "ipc_gateway")
 
 
@@ -39,6 +41,29 @@ def test_every_property_holds_under_faults(short_directory: Path) -> None:
     assert report.holds, report.text()
     assert sum(report.faults.values()) >= 10
     assert report.counts["messages accepted"] > 1000
+
+
+@pytest.mark.namespaces
+@pytest.mark.timeout(400)
+@pytest.mark.slow
+def test_every_property_holds_with_two_links_under_faults(short_directory: Path) -> None:
+    need_namespaces()
+    options = Options(seed=KNET_SEED, seconds=KNET_SECONDS)
+    assert options.transport == "knet"
+    report = Run(options, short_directory, print).run()
+    print(report.text())
+    assert report.holds, report.text()
+    assert sum(report.faults.values()) >= 5
+    assert report.counts["messages accepted"] > 500
+
+
+def test_a_third_of_the_seeds_has_knet_with_faults_of_its_links() -> None:
+    seeds = range(1, 13)
+    assert [seed for seed in seeds if Options(seed=seed).transport == "knet"] == [2, 5, 8, 11]
+    assert {Options(seed=seed).encrypted for seed in (2, 5, 8, 11)} == {True, False}
+    of_links = {kind.name for kind in LINK_KINDS}
+    assert of_links <= {step.kind for step in make_plan(1, 3, 120.0, SERVICES, links=2)}
+    assert not of_links & {step.kind for step in make_plan(1, 3, 120.0, SERVICES)}
 
 
 def test_a_seed_says_what_happens() -> None:

@@ -80,7 +80,11 @@ def _links(links: dict[str, list[dict[str, Any]]]) -> list[str]:
         state = "up" if link["up"] else "DOWN"
         more = f", MTU {link['mtu']}, {link['latency_us'] / 1000:.1f} ms" if link["up"] else ""
         since = iso_time(time.time() - link["since_ms"] / 1000)
-        lines.append(f"  to node {node} link {link['link']} ({link['remote']}) {state} since {since}{more}")
+        errors = f", {link['tx_errors']} + {link['rx_errors']} errors" if link["tx_errors"] or link["rx_errors"] else ""
+        went = f", went down {link['downs']} times" if link["downs"] else ""
+        lines.append(
+            f"  to node {node} link {link['link']} ({link['remote']}) {state} since {since}{more}{went}{errors}"
+        )
     if len(every) > LINKS_SHOWN_MAX:
         lines.append(f"  and {len(every) - LINKS_SHOWN_MAX} more, see --json")
     return lines

@@ -1,10 +1,12 @@
 """`rondo nodes`: the nodes of the configuration and of the ring, and the links to them."""
 
 import argparse
+import time
 from typing import Any
 
 from rondo.cli._control import ANSWER_TIMEOUT_S, add_place, asking
 from rondo.cli.output import Parser, print_json
+from rondo.node.logs import iso_time
 from rondo.protocol.control_gateway import Op
 
 HELP = "show the nodes and the links to them"
@@ -33,9 +35,15 @@ def _lines(node: dict[str, Any]) -> list[str]:
     member = "yes" if node["member"] else "no"
     lines = [f"{node['node']:>10}  {member:<6}  {node['software'] or '-':<13}  {who}"]
     for link in node["links"]:
-        state = "up" if link["up"] else "down"
+        state = "up" if link["up"] else "DOWN"
+        since = iso_time(time.time() - link["since_ms"] / 1000)
+        indent = " " * 12
         lines.append(
-            f"            link {link['link']}: {link['local']} to {link['remote']} is {state}, mtu {link['mtu']}, "
-            f"latency {link['latency_us']} us, was down {link['downs']} times"
+            f"{indent}link {link['link']}: {link['local']} to {link['remote']} port {link['port']} is {state} since "
+            f"{since}, MTU {link['mtu']}, latency {link['latency_us']} us"
+        )
+        lines.append(
+            f"{indent}    packets {link['tx_packets']} sent, {link['rx_packets']} received; errors {link['tx_errors']} "
+            f"and {link['rx_errors']}; went up {link['ups']} times, down {link['downs']}"
         )
     return lines

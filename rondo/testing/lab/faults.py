@@ -21,13 +21,15 @@ DRAWS = 10_000
 class Fault:
     """Frames from one host to another are dropped, `loss_percent` of them by chance, if they match.
 
-    `match` is an nftables expression such as `udp length > 1000`; empty means every frame.
+    `match` is an nftables expression such as `udp length > 1000`; empty means every frame. `link`: of one link between
+    them alone; None: of all.
     """
 
     source: int
     destination: int
     loss_percent: float = 100.0
     match: str = ""
+    link: int | None = None
 
 
 class Faults:
@@ -60,13 +62,14 @@ class Faults:
         sources: Iterable[int] | None = None,
         destinations: Iterable[int] | None = None,
         match: str = "",
+        link: int | None = None,
     ) -> None:
         """Lose that part of the frames, by chance, on each path from the sources to the destinations (default: all)."""
         assert 0 < percent <= 100
         everybody = list(self._lab.hosts)
         targets = everybody if destinations is None else list(destinations)
         self._add(
-            Fault(source, destination, percent, match)
+            Fault(source, destination, percent, match, link)
             for source in (everybody if sources is None else sources)
             for destination in targets
             if source != destination
@@ -93,12 +96,15 @@ class Faults:
     def _add(self, faults: Iterable[Fault]) -> None:
         self._faults += [fault for fault in faults if fault not in self._faults]
 
-    def _rule(self, fault: Fault) -> str:
-        source, destination = self._lab.host(fault.source), self._lab.host(fault.destination)
-        parts = [f'iifname "{source.port}" oifname "{destination.port}"', fault.match]
+    def _rules(self, fault: Fault) -> list[str]:
+        parts = [fault.match]
         if fault.loss_percent < 100:
             parts.append(f"numgen random mod {DRAWS} < {round(fault.loss_percent * DRAWS / 100)}")
-        return " ".join([*parts, "counter drop"])
+        what, port_of = " ".join([*parts, "counter drop"]), self._lab.port_of
+        return [
+            f'iifname "{port_of(fault.source, link)}" oifname "{port_of(fault.destination, link)}" {what}'
+            for link in (self._lab.links if fault.link is None else (fault.link,))
+        ]
 
     def _apply(self) -> None:
         """Replace all rules; the table is named first because only what exists can be deleted."""
@@ -108,7 +114,7 @@ class Faults:
             self._by_chance = by_chance
         lines = [f"table bridge {TABLE}", f"delete table bridge {TABLE}"]
         if self._faults:
-            rules = [f"add rule bridge {TABLE} forward {self._rule(fault)}" for fault in self._faults]
+            rules = [f"add rule bridge {TABLE} forward {each}" for fault in self._faults for each in self._rules(fault)]
             lines += [
                 f"add table bridge {TABLE}",
                 f"add chain bridge {TABLE} forward {{ type filter hook forward priority 0; policy accept; }}",

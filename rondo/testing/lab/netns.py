@@ -34,6 +34,7 @@ COMMAND_TIMEOUT_S = 60.0
 HOLDER_TIMEOUT_S = 60.0
 BRIDGE = "br0"
 INTERFACE = "eth0"
+SECOND_INTERFACE = "eth1"
 # What Linux gives an interface: as many segments in one group as 16 bits can count.
 GSO_SEGMENTS_DEFAULT = 65535
 
@@ -178,9 +179,9 @@ class Host(Namespace):
         self.port = f"port{number}"
         self.mac = f"02:00:0a:4d:00:{number:02x}"
 
-    def address_of_link(self, link: int) -> str:
-        """Its IPv4 address on the first link or on the second."""
-        return f"10.{77 + link}.0.{self.number}"
+    def address_of_link(self, link: int, *, ipv6: bool = False) -> str:
+        """Its address on the first link or on the second."""
+        return f"fd{77 + link}::{self.number:x}" if ipv6 else f"10.{77 + link}.0.{self.number}"
 
     def interface_up(self) -> None:
         """Give the interface its addresses and bring it up."""
@@ -208,6 +209,8 @@ class Lab:
             raise LabError(missing)
         self._namespaces: list[Namespace] = []
         self._kept_apart = 0
+        self._interfaces = {INTERFACE: (BRIDGE, "")}
+        """Of each host: the bridge that it is plugged into, and what ends the name of its port there."""
         self.hosts: dict[int, Host] = {}
         try:
             self._make(directory, host_count, user_namespace)
@@ -245,16 +248,30 @@ class Lab:
             host.ip("link set lo up")
             host.interface_up()
 
+    @property
+    def links(self) -> range:
+        """The numbers of the links that each host has."""
+        return range(len(self._interfaces))
+
+    def port_of(self, number: int, link: int) -> str:
+        """The switch's end of a host's cable."""
+        return f"{self.hosts[number].port}{'b' * link}"
+
     def add_second_link(self) -> None:
-        """Give each host a second interface, eth1 with 10.78.0.N, on a bridge of its own."""
+        """Give each host a second interface, eth1 with 10.78.0.N and fd78::N, on a bridge of its own."""
         commands = [f"link add {BRIDGE}2 type bridge stp_state 0 forward_delay 0", f"link set {BRIDGE}2 up"]
         for host in self.hosts.values():
             second = f"{host.port}b"
-            commands.append(f"link add {second} type veth peer name eth1 netns {host.holder_pid}")
+            commands.append(f"link add {second} type veth peer name {SECOND_INTERFACE} netns {host.holder_pid}")
             commands.append(f"link set {second} master {BRIDGE}2 up")
         self.switch.ip(*commands)
         for host in self.hosts.values():
-            host.ip(f"addr add {host.address_of_link(1)}/24 dev eth1", "link set eth1 up")
+            host.ip(
+                f"addr add {host.address_of_link(1)}/24 dev {SECOND_INTERFACE}",
+                f"addr add {host.address_of_link(1, ipv6=True)}/64 dev {SECOND_INTERFACE} nodad",
+                f"link set {SECOND_INTERFACE} up",
+            )
+        self._interfaces[SECOND_INTERFACE] = (f"{BRIDGE}2", "b")
 
     def host(self, number: int) -> Host:
         """Return host `number`."""
@@ -262,18 +279,19 @@ class Lab:
 
     def set_mtu(self, size: int) -> None:
         """Let the links carry IP packets of up to `size` bytes whole; at first it is 1500."""
-        self.switch.ip(*(f"link set {host.port} mtu {size}" for host in self.hosts.values()))
-        self.switch.ip(f"link set {BRIDGE} mtu {size}")
-        for host in self.hosts.values():
-            host.ip(f"link set {INTERFACE} mtu {size}")
+        for interface, (bridge, suffix) in self._interfaces.items():
+            self.switch.ip(*(f"link set {host.port}{suffix} mtu {size}" for host in self.hosts.values()))
+            self.switch.ip(f"link set {bridge} mtu {size}")
+            for host in self.hosts.values():
+                host.ip(f"link set {interface} mtu {size}")
 
     def unplug(self, number: int, link: int = 0) -> None:
         """Pull the cable of a host: it loses the carrier, and keeps its addresses."""
-        self.switch.ip(f"link set {self.hosts[number].port}{'b' * link} down")
+        self.switch.ip(f"link set {self.port_of(number, link)} down")
 
     def plug(self, number: int, link: int = 0) -> None:
         """Put the cable back."""
-        self.switch.ip(f"link set {self.hosts[number].port}{'b' * link} up")
+        self.switch.ip(f"link set {self.port_of(number, link)} up")
 
     def keep_apart(self, wanted: bool) -> None:
         """Let datagrams that one call has sent as a group (UDP_SEGMENT) leave apart, as on a wire; False: no more.
@@ -285,7 +303,7 @@ class Lab:
         if self._kept_apart in ((1,) if wanted else (0,)):
             segments_max = 1 if wanted else GSO_SEGMENTS_DEFAULT
             for host in self.hosts.values():
-                host.ip(f"link set {INTERFACE} gso_max_segs {segments_max}")
+                host.ip(*(f"link set {interface} gso_max_segs {segments_max}" for interface in self._interfaces))
 
     def close(self) -> None:
         """End everything. May be called again."""

@@ -88,15 +88,17 @@ class KnetConfig:
     lab: Lab
     key_file: str
     totem: Mapping[str, str | int] = field(default_factory=dict)
+    ipv6: bool = False
 
     @classmethod
-    def of_lab(cls, lab: Lab, directory: Path, **totem: str | int) -> Self:
-        """Give all hosts of a lab a second link, and make a key."""
-        lab.add_second_link()
+    def of_lab(cls, lab: Lab, directory: Path, *, ipv6: bool = False, totem: Mapping[str, str | int]) -> Self:
+        """For all hosts of a lab, which get a second link if they have none yet, with a new key."""
+        if len(lab.links) == 1:
+            lab.add_second_link()
         key_file = directory / "authkey"
         key_file.write_bytes(os.urandom(256))
         key_file.chmod(0o400)
-        return cls(lab, str(key_file), totem)
+        return cls(lab, str(key_file), totem, ipv6)
 
     def text(self, **sections: Mapping[str, str | int]) -> str:
         """Return the text of a corosync.conf."""
@@ -113,7 +115,7 @@ class KnetConfig:
         }
         nodes = ""
         for number, host in self.lab.hosts.items():
-            links = {f"ring{link}_addr": host.address_of_link(link) for link in (0, 1)}
+            links = {f"ring{link}_addr": host.address_of_link(link, ipv6=self.ipv6) for link in (0, 1)}
             nodes += section("node", options({"nodeid": number, "name": f"n{number}", **links}))
         further = [section(name, options(values)) for name, values in sections.items()]
         return "".join([section("totem", options(totem)), section("nodelist", nodes), *further])

@@ -74,7 +74,7 @@ class KnetLink:
             int.from_bytes(os.urandom(7)),
             compressor(options.compression, options.compression_level),
         )
-        self._sockets = KnetSockets(counters, self._too_large)
+        self._sockets = KnetSockets(counters, self._too_large, self.knet.not_sent)
         self._peephole = Peephole(
             self._sockets.dropped_by_kernel, self._sockets.open_for_a_look, self._sockets.close_again
         )

@@ -33,9 +33,13 @@ MTU_UNKNOWN = 1500
 
 
 class KnetSockets:
-    """All links of this node. `too_large` is called with link, address and size of what the kernel did not send."""
+    """All links of this node. `too_large` is called with link, address and size of what the kernel did not send because
+    of that, `not_sent` with link, address and how many it did not send for another reason."""
 
-    def __init__(self, counters: Counter[str], too_large: Callable[[int, Address, int], None]) -> None:
+    def __init__(
+        self, counters: Counter[str], too_large: Callable[[int, Address, int], None],
+        not_sent: Callable[[int, Address, int], None],
+    ) -> None:  # fmt: skip
         self.addresses: dict[int, str] = {}
         """The own address of each link that is open."""
         self.drained = True
@@ -46,6 +50,7 @@ class KnetSockets:
         self._admissions: dict[int, Admission] = {}
         self._counters = counters
         self._too_large = too_large
+        self._not_sent = not_sent
 
     def open(self, link: int, address: str, port: int, ip_dscp: int) -> None:
         """Open a link's socket, in place of one with another address. Raises `AddressNotAvailable` or `CannotBind`."""
@@ -127,6 +132,7 @@ class KnetSockets:
             out = self.sockets.get(link)
             if out is None:
                 self._counters["tx_no_address"] += len(datagrams)
+                self._not_sent(link, to, len(datagrams))
                 continue
             destination = self._destinations.get(to)
             if destination is None:
@@ -143,6 +149,7 @@ class KnetSockets:
             except OSError as error:
                 if not self._grouping.refused(error, size) and error.errno not in PENDING:
                     self._counters["tx_" + reason_of(error)] += len(group)
+                    self._not_sent(link, to, len(group))
                     return
         for datagram in group:
             for again in (False, True):
@@ -155,6 +162,7 @@ class KnetSockets:
                         break
                     if again or error.errno not in PENDING:  # else it is of a datagram before this one
                         self._counters["tx_" + reason_of(error)] += 1
+                        self._not_sent(link, to, 1)
                         break
 
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Arrival]:

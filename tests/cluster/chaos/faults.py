@@ -99,8 +99,40 @@ class Mischief:
         return node.host.interface_up
 
     def _unplug(self, step: Step, node: Node) -> Undo:
-        self._lab.unplug(node.number)
-        return lambda: self._lab.plug(node.number)
+        link = self._link(step)
+        self._lab.unplug(node.number, link)
+        return lambda: self._lab.plug(node.number, link)
+
+    def _unplug_all(self, step: Step, node: Node) -> Undo:
+        for link in self._lab.links:
+            self._lab.unplug(node.number, link)
+
+        def plug() -> None:
+            for link in self._lab.links:
+                self._lab.plug(node.number, link)
+
+        return plug
+
+    def _cut_link(self, step: Step, node: Node) -> Undo:
+        """Without a word of the network's: the carrier stays."""
+        return self._cut([Fault(one, other, link=self._link(step)) for one, other in self._pairs(node)])
+
+    def _cut_link_one_way(self, step: Step, node: Node) -> Undo:
+        comes = bool(step.draw & 1024)
+        chosen = [pair for pair in self._pairs(node) if (pair[1] == node.number) == comes]
+        return self._cut([Fault(one, other, link=self._link(step)) for one, other in chosen])
+
+    def _lose_on_link(self, step: Step, node: Node) -> Undo:
+        percent = random.Random(step.draw).uniform(*LOSS_PERCENT)
+        return self._cut([Fault(one, other, percent, link=self._link(step)) for one, other in self._pairs(node)])
+
+    def _link(self, step: Step) -> int:
+        return step.draw // 2 % len(self._lab.links)
+
+    def _pairs(self, node: Node) -> list[tuple[int, int]]:
+        """Of this node with all others, both ways."""
+        others = [number for number in self._nodes if number != node.number]
+        return [(node.number, other) for other in others] + [(other, node.number) for other in others]
 
     def _one_way(self, step: Step, node: Node) -> Undo:
         others = [number for number in self._nodes if number != node.number]
@@ -116,9 +148,7 @@ class Mischief:
         return self._cut([Fault(one, other, percent) for one, other in chosen])
 
     def _partition(self, step: Step, node: Node) -> Undo:
-        others = [number for number in self._nodes if number != node.number]
-        pairs = [(node.number, other) for other in others] + [(other, node.number) for other in others]
-        return self._cut([Fault(one, other) for one, other in pairs])
+        return self._cut([Fault(one, other) for one, other in self._pairs(node)])
 
     def _cut(self, faults: list[Fault]) -> Undo:
         self._cuts.append(faults)

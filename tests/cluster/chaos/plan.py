@@ -1,4 +1,4 @@
-"""What goes wrong in a run, and when: a function of the seed, the number of nodes and the length alone.
+"""What goes wrong in a run, and when: a function of the seed, the number of nodes and links, and the length alone.
 
 Kinds come in rounds, each kind once a round in an order of its own, so that all kinds come equally often. Faults may
 overlap, two at a time.
@@ -21,10 +21,20 @@ class Kind:
     argument: str = ""
 
 
-def kinds(services: tuple[str, ...]) -> tuple[Kind, ...]:
-    """All kinds of faults for nodes with these services."""
+LINK_KINDS = (
+    Kind("cut_link", (0.2, 4.0)),
+    Kind("cut_link_one_way", (0.2, 4.0)),
+    Kind("lose_on_link", (0.5, 3.0)),
+    Kind("unplug_all", (0.2, 4.0)),
+)
+"""What more can go wrong where nodes have several links."""
+
+
+def kinds(services: tuple[str, ...], links: int = 1) -> tuple[Kind, ...]:
+    """All kinds of faults for nodes with these services, and so many links to each other."""
     instant = (0.0, 0.0)
     return (
+        *(LINK_KINDS if links > 1 else ()),
         *(Kind("kill", instant, service) for service in services),
         Kind("kill_member", (0.1, 1.0)),
         *(Kind("freeze", (0.1, 2.5), service) for service in services),
@@ -68,17 +78,17 @@ class Step:
         return f"{self.kind} {self.argument}".strip()
 
 
-def make_plan(seed: int, nodes: int, seconds: float, services: tuple[str, ...]) -> list[Step]:
+def make_plan(seed: int, nodes: int, seconds: float, services: tuple[str, ...], links: int = 1) -> list[Step]:
     """The faults of a run, in the order of their begin; the last one has ended by `seconds`."""
-    return list(_steps(random.Random(f"chaos {seed}"), nodes, seconds, services))
+    return list(_steps(random.Random(f"chaos {seed}"), nodes, seconds, kinds(services, links)))
 
 
-def _steps(randomness: random.Random, nodes: int, seconds: float, services: tuple[str, ...]) -> Iterator[Step]:
+def _steps(randomness: random.Random, nodes: int, seconds: float, all_kinds: tuple[Kind, ...]) -> Iterator[Step]:
     at_s = randomness.uniform(*PAUSE_S)
     ends: list[float] = []
     busy: dict[int, float] = {}
     while True:
-        deck = list(kinds(services))
+        deck = list(all_kinds)
         randomness.shuffle(deck)
         for kind in deck:
             lasts_s = randomness.uniform(*kind.lasts_s)

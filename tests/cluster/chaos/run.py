@@ -23,7 +23,7 @@ from rondo.config import key
 from rondo.node.supervision import OPTIONAL, SERVICES
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.node import Node
-from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_config import AnyConfig, KnetConfig, RingConfig, Transport
 from rondo.testing.lab.rondo_node import REPOSITORY
 from rondo.testing.lab.waiting import WaitTimeoutError, wait_for
 from tests.checker.base import Event
@@ -84,7 +84,9 @@ class Options:
 
     @property
     def transport(self) -> Transport:
-        """Every other seed by multicast."""
+        """A third of the seeds by knet, with two links; every other of the rest by multicast."""
+        if self.seed % 3 == 2 and not self.flood_s:
+            return "knet"
         return "udpu" if self.seed % 2 else "udp"
 
     @property
@@ -156,7 +158,8 @@ class Run:
         with ExitStack() as stack:
             lab = stack.enter_context(Lab(self._directory, NODES))
             token = f"c{secrets.token_hex(4)}"
-            self.nodes = {n: Node(host, self._configuration(lab, token), token) for n, host in lab.hosts.items()}
+            configuration = self._configuration(lab, token)
+            self.nodes = {n: Node(host, configuration, token) for n, host in lab.hosts.items()}
             self.applications = Applications(self.nodes, self._options.seed, self._options.rate, self._note)
             try:
                 self._start()
@@ -167,7 +170,7 @@ class Run:
                 elif self._options.flood_s:
                     self._flood()
                 else:
-                    self._let_happen(Mischief(lab, self.nodes, self.applications, self._note))
+                    self._let_happen(Mischief(lab, self.nodes, self.applications, self._note), len(lab.links))
                 self._converge()
             except WaitTimeoutError as error:
                 self.report.troubles.append(str(error))
@@ -178,16 +181,20 @@ class Run:
         return self.report
 
     def _configuration(self, lab: Lab, token: str) -> Path:
-        key_file = self._directory / "authkey"
-        security: dict[str, str | int] = {"secauth": "off"}
-        if self._options.encrypted:
-            if not key_file.exists():
-                key.write_key(key_file)
-            security = {"secauth": "on", "keyfile": str(key_file)}
-        config = RingConfig.of_lab(lab, self._options.transport, totem={**security, "cluster_name": token})
+        config = self._ring(lab, {"cluster_name": token})
         path = self._directory / "corosync.conf"
         path.write_text(config.text(**({"system": {"low_latency": "yes"}} if self._options.low_latency else {})))
         return path
+
+    def _ring(self, lab: Lab, totem: dict[str, str | int]) -> AnyConfig:
+        if self._options.transport == "knet":
+            plain = {} if self._options.encrypted else {"crypto_cipher": "none", "crypto_hash": "none"}
+            return KnetConfig.of_lab(lab, self._directory, totem=totem | plain)
+        if not self._options.encrypted:
+            return RingConfig.of_lab(lab, self._options.transport, totem=totem | {"secauth": "off"})
+        key.write_key(self._directory / "authkey")
+        secured = {"secauth": "on", "keyfile": str(self._directory / "authkey")}
+        return RingConfig.of_lab(lab, self._options.transport, totem=totem | secured)
 
     def _note(self, ev: str, **fields: object) -> None:
         self._harness.append({"t": time.monotonic(), "ev": ev, **fields})
@@ -212,8 +219,8 @@ class Run:
 
         wait_for(look, is_one, f"one ring of all nodes {when}", CONVERGE_TIMEOUT_S)
 
-    def _let_happen(self, mischief: Mischief) -> None:
-        plan = make_plan(self._options.seed, NODES, self._options.seconds, KILLED)
+    def _let_happen(self, mischief: Mischief, links: int) -> None:
+        plan = make_plan(self._options.seed, NODES, self._options.seconds, KILLED, links)
         began_s = time.monotonic()
         undo: list[tuple[float, Step, Undo]] = []
         while plan or undo:

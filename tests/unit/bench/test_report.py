@@ -94,8 +94,8 @@ def test_sizes_are_written_as_one_speaks_of_them() -> None:
 
 
 def test_configurations_of_the_systems() -> None:
-    rondo, knet, slow = chosen(["rondo", "corosync-knet", "corosync-udpu+norr"])
-    addresses = {1: "10.0.0.1", 2: "10.0.0.2"}
+    rondo, knet, slow, ours = chosen(["rondo", "corosync-knet", "corosync-udpu+norr", "rondo-knet+links"])
+    addresses = {1: ["10.0.0.1"], 2: ["10.0.0.2"]}
     assert "keyfile: /key" in rondo.configuration(addresses, "/key", {}, {})
     assert "system {" not in rondo.configuration(addresses, "/key", {}, {})
     text = knet.configuration(addresses, "/key", {"to_syslog": "no"}, {"state_dir": "/s"})
@@ -104,6 +104,10 @@ def test_configurations_of_the_systems() -> None:
     text = slow.configuration(addresses, "/key", {}, {})
     assert "keyfile" not in text
     assert "sched_rr: no" in text
+    assert ours.totem == knet.totem
+    text = ours.configuration({1: ["10.0.0.1", "10.0.1.1"]}, "/key", {}, {})
+    assert "ring1_addr: 10.0.1.1" in text
+    assert "keyfile: /key" in text
 
 
 @pytest.mark.parametrize(
@@ -111,6 +115,8 @@ def test_configurations_of_the_systems() -> None:
     [
         (["--parts", "nonsense"], "there is no part 'nonsense'"),
         (["--systems", "corosync-ib"], "there is no system 'corosync-ib'"),
+        (["--systems", "rondo+links"], "there is no system 'rondo+links'"),
+        (["--systems", "corosync-knet+tuned"], "there is no system 'corosync-knet+tuned'"),
         (["--sizes", "64,x"], "'64,x' is not a list of numbers"),
         (["--report-only"], "there are no results in"),
     ],

@@ -305,6 +305,14 @@ def test_while_there_is_no_totem_clients_are_to_try_again() -> None:
     assert host.answers[number][0] == Code.TRY_AGAIN
 
 
+LINK = {
+    "link": 0, "local": "10.0.0.1", "remote": "10.0.0.2", "port": 5405, "priority": 1, "up": True, "since_ms": 10,
+    "ups": 4, "downs": 3, "mtu": 1397, "latency_us": 250, "tx_data": 1, "tx_ping": 2, "tx_pong": 3, "tx_pmtu": 4,
+    "rx_data": 7, "rx_ping": 5, "rx_pong": 6, "rx_pmtu": 4, "tx_bytes": 98, "rx_bytes": 99, "tx_errors": 5,
+    "rx_errors": 6,
+}  # fmt: skip
+
+
 def test_the_nodes_need_totem_s_status() -> None:
     world = _world(1, 2)
     host = world.hosts[1]
@@ -315,6 +323,12 @@ def test_the_nodes_need_totem_s_status() -> None:
     assert code == Code.OK
     assert [(node["node"], node["member"], node["software"]) for node in nodes][1] == (2, True, "corosync")
     assert host.answers[numbers[1]] == (Code.OK, [["stats.srp.mcast_tx", 8, 5]])
+    number = host.send(Op.NODES)
+    host.machine.answer_with({"rondo_members": [1], "links": {"2": [LINK]}}, world.now_ns)
+    host.take_answers()
+    (shown,) = host.answers[number][1][1]["links"]
+    assert (shown["tx_packets"], shown["rx_packets"], shown["rx_data_bytes"], shown["tx_errors"]) == (10, 22, 99, 5)
+    assert (shown["up"], shown["since_ms"], shown["ups"], shown["downs"], shown["port"]) == (True, 10, 4, 3, 5405)
     number = host.send(Op.NODES)
     host.machine.answer_with(None, world.now_ns)
     host.take_answers()

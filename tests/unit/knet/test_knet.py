@@ -11,6 +11,7 @@ from services.totem.transport.knet import format as wire
 from services.totem.transport.knet.crypto import make_cipher
 from services.totem.transport.knet.knet import EVERYBODY
 from services.totem.transport.knet.link_options import LinkMode
+from services.totem.transport.knet.remote_host import VERDICT_NS
 from tests.unit.knet.network import KEY, MS, Network, address
 
 
@@ -86,6 +87,44 @@ def test_a_dead_link_is_found_by_tokens_long_before_its_timer() -> None:
     network.cut(2, 0, healed=True)
     network.run(1500)
     assert network.knets[1].hosts[2].carriers[0].number == 0
+
+
+def test_while_a_link_is_in_doubt_data_leaves_on_every_link() -> None:
+    """So nobody waits for the verdict; and afterwards it leaves on one again."""
+    network = Network()
+    network.run(100)
+    at_ms = [0]
+
+    def ring() -> None:
+        at_ms[0] += 1
+        sender = at_ms[0] % 3 + 1
+        network.send(sender, EVERYBODY, b"data of %d" % sender)
+        network.send(sender, sender % 3 + 1, b"token %d" % at_ms[0])
+
+    network.run(100, ring)
+    cut_ns = network.now_ns
+    network.cut(2, 0)
+    network.run(100, ring)
+    for node in (1, 3):
+        after_ns = next(at for at, frame in network.received[node] if at > cut_ns + MS and frame == b"data of 2")
+        assert after_ns - cut_ns < VERDICT_NS
+    for knet in network.knets.values():
+        assert all(host.senders == host.carriers and len(host.carriers) == 1 for host in knet.hosts.values())
+
+
+def test_a_doubt_that_is_answered_on_all_links_is_over_at_once() -> None:
+    network = Network((1, 2))
+    network.run(100)
+    host = network.knets[1].hosts[2]
+    network.send(1, 2, b"token")
+    network.send(1, 2, b"token")
+    assert len(host.senders) == 2
+    network.run(1)
+    assert not host.in_doubt
+    assert host.senders == host.carriers
+    network.run(100)
+    assert network.knets[1].counters["links_down_by_doubt"] == 0
+    assert all(link.up for link in host.links.values())
 
 
 def test_pings_that_waited_for_the_cable_do_not_slow_down_the_next_failover() -> None:
@@ -246,6 +285,18 @@ def test_what_is_refused_is_counted_by_its_reason() -> None:
         assert knet.counters[reason] == before + 1, reason
     assert knet.receive([seal(plain_ping)], 0, ("10.9.9.9", 5405), now_ns) == []
     assert knet.counters["rx_unlisted_ip"] == 1
+
+
+def test_errors_are_counted_by_the_link() -> None:
+    network = Network((1, 2))
+    network.run(100)
+    knet = network.knets[1]
+    knet.receive([b"no packet", b"nor this"], 1, address(2, 1), network.now_ns)
+    knet.not_sent(0, address(2, 0), 3)
+    knet.receive([b"no packet"], 1, ("10.9.9.9", 5406), network.now_ns)
+    knet.not_sent(0, ("10.9.9.9", 5405), 3)
+    links = knet.status(network.now_ns)["2"]
+    assert [(link["tx_errors"], link["rx_errors"]) for link in links] == [(3, 0), (0, 2)]
 
 
 def test_last_words_are_heard_whatever_was_sent_before() -> None:

@@ -18,7 +18,9 @@ def _rotations() -> dict[str, object]:
 
 
 def _link(node: int, *, up: bool) -> dict[str, Any]:
-    traffic = {f"{way}_{kind}": 7 for way in ("tx", "rx") for kind in ("data", "ping", "pong", "pmtu", "bytes")}
+    traffic = {
+        f"{way}_{kind}": 7 for way in ("tx", "rx") for kind in ("data", "ping", "pong", "pmtu", "bytes", "errors")
+    }
     return {
         "link": 0, "remote": f"10.0.0.{node}", "local": "10.0.0.1", "port": 5405, "up": up, "since_ms": 10, "mtu": 1397,
         "latency_us": 250, "priority": 1, "ups": 1, "downs": 3, **traffic,

@@ -108,7 +108,7 @@ def test_without_a_nodelist_everybody_is_heard(stack: ExitStack) -> None:
 
 
 def test_links_of_knet_drop_strangers_too(stack: ExitStack) -> None:
-    sockets = KnetSockets(Counter(), lambda _link, _to, _size: None)
+    sockets = KnetSockets(Counter(), lambda _link, _to, _size: None, lambda _link, _to, _count: None)
     stack.callback(sockets.close)
     sockets.open(0, "127.0.0.1", reserve_port(stack), 0)
     to = next(iter(sockets.sockets.values())).getsockname()

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from services.totem.transport.knet.peer_link import Address
 
+EVENTS_MAX = 1024
+"""Events that are kept until the host takes them; more are counted and dropped."""
+
 
 class Transmission(NamedTuple):
     """Datagrams to send in their order, over one link to one address."""

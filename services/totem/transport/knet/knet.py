@@ -6,7 +6,7 @@ The host of this machine (a transport with sockets, or a simulation) calls
     send          frames, for everybody or for one node
     receive       datagrams that came together, from one address, on one link
     advance       when `due_ns` has come
-    unreachable, too_large    what the kernel said of datagrams sent before
+    unreachable, too_large, not_sent    what the kernel said of datagrams sent before
 
 and takes `outbox` and `events` after each call.
 
@@ -27,22 +27,16 @@ from typing import Any
 from services.totem.transport.knet import format as wire
 from services.totem.transport.knet.compression import NUMBERS, Unpackable, decompress
 from services.totem.transport.knet.crypto import PacketCipher
-from services.totem.transport.knet.effects import LinkEvent, Transmission
+from services.totem.transport.knet.effects import EVENTS_MAX, LinkEvent, Transmission
 from services.totem.transport.knet.fragments import Refused, cut
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode
 from services.totem.transport.knet.numbers import SendNumbers
 from services.totem.transport.knet.path_mtu import FLOOR_IPV4, HEADERS_BYTES_IPV4, NEVER_NS, path_mtu
-from services.totem.transport.knet.peer_link import Address, PeerLink
+from services.totem.transport.knet.peer_link import LATE_NS, Address, PeerLink
 from services.totem.transport.knet.remote_host import RemoteHost
 
 START_NS = 300_000_000
 """How long hosts that do not answer are waited for at the start."""
-
-LATE_NS = 200_000_000
-"""A timer later than this: the process was stopped meanwhile, and pongs may still wait to be read."""
-
-EVENTS_MAX = 1024
-"""Events that are kept until the host takes them; more are counted and dropped."""
 
 EVERYBODY = -1
 
@@ -128,12 +122,12 @@ class Knet:
             for frame in frames:
                 datagrams = self._datagrams(frame, True)
                 for host in self.hosts.values():
-                    if host.carriers:
-                        self._out(host.next_in_turn(), datagrams)
+                    for link in host.senders if host.in_doubt else host.next_in_turn():
+                        self._out(link, datagrams)
         else:
             datagrams = [each for frame in frames for each in self._datagrams(frame, True)]
             for host in self.hosts.values():
-                for link in host.carriers:
+                for link in host.senders:
                     self._out(link, datagrams)
         if self.numbers.ping_is_due:
             self.numbers.ping_is_due = False
@@ -196,15 +190,15 @@ class Knet:
         for datagram in datagrams:
             packet = open_packet(datagram)
             if packet is None:
-                self.counters["rx_in_the_clear" if wire.is_plain(datagram) else "rx_digest"] += 1
+                self._refuse("rx_in_the_clear" if wire.is_plain(datagram) else "rx_digest", host, link)
                 continue
             if len(packet) < wire.HEADER_BYTES or packet[0] != wire.VERSION:
-                self.counters["rx_not_knet"] += 1
+                self._refuse("rx_not_knet", host, link)
                 continue
             sender = packet[2] << 8 | packet[3]
             of = self.hosts.get(sender)
             if of is None or (host is not None and of is not host) or link not in of.links:
-                self.counters["rx_wrong_host"] += 1
+                self._refuse("rx_wrong_host", host, link)
                 continue
             if packet[1] == wire.DATA:
                 frame = self._data(packet, of, of.links[link], now_ns)
@@ -216,14 +210,12 @@ class Knet:
 
     def _data(self, packet: bytes, host: RemoteHost, link: PeerLink, now_ns: int) -> bytes | None:
         if len(packet) <= wire.DATA_HEADER_BYTES:
-            self.counters["rx_too_short"] += 1
-            return None
+            return self._refuse("rx_too_short", host, link.number)
         _, _, _, _, number, compression, _, broadcast, count, which, channel = wire.DATA_HEADER.unpack_from(packet)
         link.counters.rx_data += 1
         link.counters.rx_bytes += len(packet)
         if number == 0 or count == 0 or channel != 0:
-            self.counters["rx_bad_data"] += 1
-            return None
+            return self._refuse("rx_bad_data", host, link.number)
         if not host.is_reachable:
             self.counters["rx_unreachable"] += 1
             return None
@@ -237,8 +229,7 @@ class Knet:
             try:
                 frame = host.joiner.join(number, count, which, packet[wire.DATA_HEADER_BYTES :], now_ns)
             except Refused as error:
-                self.counters[f"rx_{error}"] += 1
-                return None
+                return self._refuse(f"rx_{error}", host, link.number)
         if frame is None:
             return None
         host.window.take(number)
@@ -248,9 +239,15 @@ class Knet:
             try:
                 frame = decompress(compression, frame)
             except Unpackable as error:
-                self.counters[f"rx_{error}"] += 1
-                return None
+                return self._refuse(f"rx_{error}", host, link.number)
         return frame
+
+    def _refuse(self, reason: str, host: RemoteHost | None, link: int) -> bytes | None:
+        """Count; what comes of it is no frame."""
+        self.counters[reason] += 1
+        if host is not None:
+            host.links[link].counters.rx_errors += 1
+        return None
 
     def _control(self, packet: bytes, host: RemoteHost, now_ns: int) -> None:
         kind = packet[1]
@@ -300,6 +297,7 @@ class Knet:
             self._start_path(link, now_ns)
             self._tell(LinkEvent("up", host.node_id, link.number))
             self._choose(host)
+        host.answered()
 
     # -- links
 
@@ -352,10 +350,14 @@ class Knet:
             self._doubt(host, now_ns)
         return host.node_id
 
+    def not_sent(self, link: int, address: Address, count: int) -> None:
+        """So many datagrams were not sent; the kernel has said why."""
+        if (host := self._by_address.get((link, address))) is not None:
+            host.links[link].counters.tx_errors += count
+
     def too_large(self, link: int, address: Address, size: int, now_ns: int) -> None:
         """The kernel did not send a datagram of this size."""
-        host = self._by_address.get((link, address))
-        if host is not None:
+        if (host := self._by_address.get((link, address))) is not None:
             host.links[link].path.too_large(size, now_ns)
             self._due(host.links[link].path.due_ns)
             self._fit()

@@ -24,6 +24,9 @@ SEARCH_INTERVAL_NS = 100_000_000
 SEARCH_PINGS = 20
 """So many of them; then as seldom as on one that is up: the host may be off for days."""
 
+LATE_NS = 200_000_000
+"""A timer later than this: the process was stopped meanwhile, and pongs may still wait to be read."""
+
 _MS_NS = 1_000_000
 _LATENCY_WEIGHT = 16
 
@@ -44,6 +47,10 @@ class LinkCounters:
     rx_pmtu: int = 0
     rx_bytes: int = 0
     """Of data."""
+    tx_errors: int = 0
+    """Datagrams that the kernel did not send."""
+    rx_errors: int = 0
+    """Datagrams from its address that were refused."""
     ups: int = 0
     downs: int = 0
 

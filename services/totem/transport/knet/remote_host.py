@@ -4,8 +4,9 @@
 send them on every link that is up. A node doubts when two tokens in a row come on one link and not on another that
 should bring them too, or when it has to send a token again. It doubts all hosts, since the fault is often on its own
 side, and pings them out of turn on all links. Who gets such a ping doubts its sender: what is wrong there may be
-wrong here too. A link that does not answer within `VERDICT_NS` while another one does is down. The pings are three,
-some milliseconds apart, so that the loss of one proves nothing.
+wrong here too. A link that does not answer within `VERDICT_NS` while another one does is down. The pings are several,
+some milliseconds apart, so that the loss of one proves nothing. Until the verdict, or until all links have answered,
+data leaves on every link that is up: so nobody waits for it, and it can be patient with a busy host.
 
 ICMP's "port unreachable" is a doubt too, and needs no other link that answers: it is not believed, since anybody who
 sees the traffic can send it, but it is looked into at once.
@@ -19,9 +20,9 @@ from services.totem.transport.knet.numbers import ReceiveWindow
 from services.totem.transport.knet.path_mtu import NEVER_NS
 from services.totem.transport.knet.peer_link import PeerLink
 
-DOUBT_PINGS = 3
+DOUBT_PINGS = 4
 DOUBT_PAUSE_NS = 6_000_000
-VERDICT_NS = 20_000_000
+VERDICT_NS = 30_000_000
 """After the first ping of a doubt; twice the latency of the link comes on top."""
 DOUBT_INTERVAL_NS = 50_000_000
 """No more than twenty doubts a second, whatever others send. Four times the latency, if that is more: pings out of turn
@@ -38,7 +39,7 @@ class RemoteHost:
     __slots__ = (
         "_doubted_ns", "_last_stamp_ns",
         "_last_token", "_rr", "_verdict_ns", "answered_zero", "carriers", "doubt_due_ns", "joiner",
-        "last_timed", "links", "mode", "node_id", "pings_left", "window",
+        "last_timed", "links", "mode", "node_id", "pings_left", "senders", "window",
     )  # fmt: skip
 
     def __init__(self, node_id: int, mode: LinkMode) -> None:
@@ -47,6 +48,8 @@ class RemoteHost:
         self.links: dict[int, PeerLink] = {}
         self.carriers: tuple[PeerLink, ...] = ()
         """The links that carry data; none: it cannot be reached. With `rr` they take turns."""
+        self.senders: tuple[PeerLink, ...] = ()
+        """The links on which data leaves now: `carriers`, or in doubt all that are up."""
         self.window = ReceiveWindow()
         self.joiner = Joiner()
         self.last_timed = -1
@@ -70,17 +73,24 @@ class RemoteHost:
     def choose(self) -> bool:
         """Which links carry, now that one went up or down. True: it is others than before."""
         up = sorted((link for link in self.links.values() if link.up), key=lambda each: each.number)
+        in_doubt = tuple(up) if self.in_doubt else None
         if up and self.mode is LinkMode.PASSIVE:
             up = [max(up, key=lambda each: (each.options.priority, -each.number))]
         before, self.carriers = self.carriers, tuple(up)
+        self.senders = self.carriers if in_doubt is None else in_doubt
         if not up:
             self.forget()
         return self.carriers != before
 
-    def next_in_turn(self) -> PeerLink:
-        """With `rr`: the link of the next frame."""
-        self._rr = (self._rr + 1) % len(self.carriers)
-        return self.carriers[self._rr]
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a verdict is still to come."""
+        return self._verdict_ns != NEVER_NS
+
+    def next_in_turn(self) -> tuple[PeerLink, ...]:
+        """With `rr`: the link of the next frame; none if no link is up."""
+        self._rr = (self._rr + 1) % max(1, len(self.carriers))
+        return self.carriers[self._rr : self._rr + 1]
 
     def forget(self) -> None:
         """Its numbers so far mean nothing any more."""
@@ -131,8 +141,19 @@ class RemoteHost:
         for link in up:
             link.asked_ns = now_ns
         self._verdict_ns = now_ns + VERDICT_NS + 2 * slowest_ns
+        self.senders = tuple(up)
         self.doubt_due_ns = now_ns
         return True
+
+    def answered(self) -> None:
+        """A pong came. Once every link that is up has answered there is no doubt any more."""
+        if self.in_doubt and all(link.asked_ns == NEVER_NS for link in self.links.values() if link.up):
+            self._end_doubt()
+
+    def _end_doubt(self) -> None:
+        self._verdict_ns = self.doubt_due_ns = NEVER_NS
+        self.pings_left = 0
+        self.senders = self.carriers
 
     def ping_of_doubt(self, now_ns: int) -> bool:
         """Whether to ping all links now, because of a doubt."""
@@ -146,7 +167,7 @@ class RemoteHost:
         """The links that have not answered a doubt in time; their state is not changed yet."""
         if now_ns < self._verdict_ns:
             return []
-        self._verdict_ns = self.doubt_due_ns = NEVER_NS
+        self._end_doubt()
         up = [link for link in self.links.values() if link.up]
         silent = [link for link in up if link.asked_ns != NEVER_NS]
         if len(silent) == len(up):

@@ -200,11 +200,16 @@ def test_the_report_names_who_is_absent_and_since_when() -> None:
 
 
 def test_the_report_names_links_of_knet_and_those_that_are_down_first() -> None:
-    link = {"link": 0, "remote": "10.0.0.2", "up": True, "since_ms": 1000, "mtu": 1397, "latency_us": 250}
-    links = {"2": [link, link | {"link": 1, "remote": "10.1.0.2", "up": False}]}
+    link = {
+        "link": 0, "remote": "10.0.0.2", "up": True, "since_ms": 1000, "mtu": 1397, "latency_us": 250, "downs": 0,
+        "tx_errors": 0, "rx_errors": 0,
+    }  # fmt: skip
+    down = {"link": 1, "remote": "10.1.0.2", "up": False, "downs": 3, "tx_errors": 4}
+    links = {"2": [link, link | down]}
     lines = [line for line in report(found(links=links)).splitlines() if "link" in line]
     assert lines[0] == "links: 1 of 2 up"
     assert lines[1].startswith("  to node 2 link 1 (10.1.0.2) DOWN since 20")
+    assert lines[1].endswith(", went down 3 times, 4 + 0 errors")
     assert lines[2].startswith("  to node 2 link 0 (10.0.0.2) up since 20")
     assert lines[2].endswith(", MTU 1397, 0.2 ms")
 

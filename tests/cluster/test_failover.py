@@ -1,0 +1,35 @@
+"""A cable is pulled and another link takes over, with a bound for slow machines; `make failover` measures it."""
+
+import pytest
+
+from bench.failover import SYSTEMS, Outcome, failover
+from bench.lab.systems import chosen
+
+PULLS = 2
+SLOW_MS_MAX = 1000
+"""On a machine that does other things too. To wait for the ping time-out would take longer."""
+
+
+@pytest.mark.namespaces
+@pytest.mark.slow
+def test_nobody_waits_for_a_time_out_when_a_cable_is_pulled() -> None:
+    outcome = failover(chosen(SYSTEMS)[0], PULLS, seed=7)
+    print(outcome.text())
+    assert outcome.faults == []
+    assert len(outcome.gaps_ms) == PULLS
+    assert max(outcome.gaps_ms) < SLOW_MS_MAX
+    assert outcome.messages > 100
+
+
+def test_a_gap_belongs_to_the_pull_during_which_it_was() -> None:
+    def answer(*gaps: tuple[float, float], received: int = 20, order: int = 1) -> dict[str, object]:
+        return {"sent": 10, "received": received, "lost": 20 - received, "doubled": 0, "order": order, "gaps": gaps}
+
+    outcome = Outcome.of(
+        "s", [answer((1.05, 50.0), (9.0, 400.0)), answer((5.2, 30.0))], [(1.01, 2.0), (5.0, 6.0)], memberships=0
+    )
+    assert outcome.gaps_ms == [50.0, 30.0]
+    assert outcome.usual_ms == 400.0
+    assert outcome.faults == []
+    wrong = Outcome.of("s", [answer(received=19), answer(order=2)], [(1.0, 2.0)], memberships=3)
+    assert len(wrong.faults) == 3
