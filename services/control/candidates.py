@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from typing import Any
 
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.protocol.envelope import pack
@@ -51,16 +53,26 @@ def judged(candidate: Candidate, members: Sequence[int], setup: Setup, tracking_
     return candidate._replace(digests=_digests(config))
 
 
+def _addresses(config: NodeConfig) -> list[tuple[int, list[Any]]]:
+    """By ascending node; with knet by link."""
+    if config.knet.addresses:
+        return [(node, sorted(links.items())) for node, links in sorted(config.knet.addresses.items())]
+    return [(node, list(addresses)) for node, addresses in sorted(config.members.items())]
+
+
 def _digests(config: NodeConfig) -> dict[str, bytes]:
-    same = {
+    same: dict[str, Any] = {
         "nodelist": [
-            [node, list(addresses), config.node_names.get(node, ""), config.quorum.node_votes.get(node, 0)]
-            for node, addresses in sorted(config.members.items())
+            [node, where, config.node_names.get(node, ""), config.quorum.node_votes.get(node, 0)]
+            for node, where in _addresses(config)
         ],
         "quorum": [config.quorum.expected_votes, config.quorum.two_node],
         "totem": [getattr(config, name) for name in TIMERS],
         "totem.config_version": config.config_version,
     }
+    if config.knet.links:
+        knet = [[number, *astuple(link)] for number, link in sorted(config.knet.links.items())]
+        same["totem.interface"] = [knet, config.knet.mode]
     return {name: hashlib.sha256(pack(value)).digest()[:DIGEST_BYTES] for name, value in same.items()}
 
 

@@ -346,6 +346,7 @@ class Core:
         if adopt is None or adopt.config is None:
             return
         self.setup = candidates.come_into_force(adopt.config, self.setup, self.keys, self.votes)
+        member_keys.moved(self.keys, self.setup.addresses, self.members)
         self.adopted = adopt.config
         self.notices.append(f"The configuration was read anew. Changed: {', '.join(adopt.changed) or 'nothing'}.")
 
