@@ -314,7 +314,8 @@ class Machine:
             "keys": len(core.keys),
             "ring": {"representative": core.ring.representative, "sequence": core.ring.sequence},
             "members": list(core.members),
-            "config_versions": {str(node): version for node, version in sorted(core.config_versions.items())},
+            "config_versions": {str(node): version for node, version in sorted(core.versions.told.items())},
+            "differing": {str(node): names for node, names in sorted(core.introductions.differing.items())},
             "quorate": core.votes.quorate if core.votes is not None else True,
             "quorum": quorum_status(core.votes) if core.votes is not None else None,
             "counters": {

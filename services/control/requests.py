@@ -144,7 +144,8 @@ def _kill(asked: _Asked) -> Outcome:
 
 
 def _nodes(asked: _Asked) -> Outcome:
-    return Outcome(Code.OK, nodes(asked.core.setup, asked.core.members, asked.totem))
+    core = asked.core
+    return Outcome(Code.OK, nodes(core.setup, core.members, asked.totem, core.introductions.software))
 
 
 def _keys(asked: _Asked) -> Outcome:

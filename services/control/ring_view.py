@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rondo import __version__
@@ -11,8 +12,11 @@ from services.control.setup import Setup
 _LINK_KEYS = (("link", "link"), ("local", "local"), ("remote", "remote"), ("up", "up"), ("mtu", "mtu"))
 
 
-def nodes(setup: Setup, members: tuple[int, ...], totem: dict[str, Any]) -> list[dict[str, Any]]:
-    """Configured nodes and members, by ascending id, as `rondo nodes --json` prints them."""
+def nodes(
+    setup: Setup, members: tuple[int, ...], totem: dict[str, Any], told: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """Configured nodes and members, by ascending id, as `rondo nodes --json` prints them. `told`: what Rondo members
+    have told of their software."""
     rondo = set(totem.get("rondo_members", ()))
     links: dict[str, list[dict[str, Any]]] = totem.get("links", {})
     found = []
@@ -21,7 +25,7 @@ def nodes(setup: Setup, members: tuple[int, ...], totem: dict[str, Any]) -> list
         if node == setup.node:
             software = f"rondo {__version__}"
         elif node in members:
-            software = "rondo" if node in rondo else "corosync"
+            software = told.get(node) or ("rondo" if node in rondo else "corosync")
         found.append(
             {
                 "node": node,

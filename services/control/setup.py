@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from rondo.config import NodeConfig
 from rondo.config.node import QuorumSettings
 from services.control.cmap.values import Type, Value
+from services.control.digests import digests_of
 from services.control.quorum.settings import PROVIDER, Options
 
 
@@ -24,6 +25,8 @@ class Setup:
     names: dict[int, str] = field(default_factory=dict)
     addresses: dict[int, tuple[str, ...]] = field(default_factory=dict)
     keys: dict[str, Value] = field(default_factory=dict)
+    digests: dict[str, bytes] = field(default_factory=dict)
+    """Of what has to be the same on all nodes."""
     packed: bytes = b""
     """The configuration that this is made of, as NodeConfig packs it."""
 
@@ -47,6 +50,7 @@ def setup_of(config: NodeConfig) -> Setup:
         dict(config.node_names),
         dict(addresses),
         dict(_keys(config)),
+        digests_of(config),
         config.to_msgpack(),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import rondo
 from rondo.protocol import control_gateway as gateway
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import WATCH_S_MAX, Op
@@ -280,7 +281,7 @@ def _versions(own: int, other: int) -> Core:
 def test_who_has_no_older_configuration_stays(own: int, other: int) -> None:
     core = _versions(own, other)
     assert core.evict is None
-    assert core.config_versions == {1: own, 2: other}
+    assert core.versions.told == {1: own, 2: other}
 
 
 def test_who_is_behind_leaves_at_the_first_meeting() -> None:
@@ -313,7 +314,11 @@ def test_the_nodes_need_totem_s_status() -> None:
     host.take_answers()
     code, nodes = host.answers[numbers[0]]
     assert code == Code.OK
-    assert [(node["node"], node["member"], node["software"]) for node in nodes][1] == (2, True, "corosync")
+    assert [(node["node"], node["member"], node["software"]) for node in nodes][1] == (
+        2,
+        True,
+        f"rondo {rondo.__version__}",
+    )
     assert host.answers[numbers[1]] == (Code.OK, [["stats.srp.mcast_tx", 8, 5]])
     number = host.send(Op.NODES)
     host.machine.answer_with(None, world.now_ns)
