@@ -24,6 +24,7 @@ CHANGEABLE: dict[str, OptionPath] = {
     "config_version": ("totem", "config_version"),
     "token_timeout_ms": ("totem", "token"),
     "token_retransmit_ms": ("totem", "token_retransmit"),
+    "token_retransmits_before_loss_const": ("totem", "token_retransmits_before_loss_const"),
     "token_hold_ms": ("totem", "hold"),
     "token_warning_percent": ("totem", "token_warning"),
     "join_timeout_ms": ("totem", "join"),

@@ -38,7 +38,7 @@ _SNAPSHOT_VERSION = 4
 CANCEL_KEY = "quorum.cancel_wait_for_all"
 RELOADING_KEYS = {"quorum.expected_votes": Type.U32, "quorum.two_node": Type.U8, "quorum.votes": Type.U32}
 """Votequorum reads its options again when one of these is set."""
-REFUSED_PREFIXES = ("runtime.blackbox.", "runtime.force_gather")
+REFUSED_PREFIXES = ("logging.", "runtime.blackbox.", "runtime.force_gather")
 """Keys that act in Corosync and that nothing here obeys: who sets them shall know."""
 
 
@@ -57,6 +57,7 @@ class Core:
         self.versions = ConfigVersions()
         self.introductions = Introductions()
         self.counts = MessageCounts()
+        self.cleared: dict[str, int] = {}  # what counters of the map stats were then
         self.evict: Eviction | None = None
         self.is_shut_down = False
         """The ring has ordered that this node stops, as was asked for here."""
@@ -275,6 +276,11 @@ class Core:
             self.keys.set(key, kind, value)
         self._after_command()
 
+    def clear_statistics(self, counted: dict[str, int]) -> None:
+        """Counters begin anew from these values."""
+        self.cleared |= counted
+        self._after_command()
+
     def delete_key(self, key: str) -> None:
         """Delete a key. Raises `CmapError`."""
         self.keys.delete(key)
@@ -388,7 +394,7 @@ class Core:
                 [list(self.ring), list(self.members)],
                 [self.adopted, self.reload.snapshot()],
                 [None if self.evict is None else list(self.evict), self.is_shut_down],
-                [self.versions.snapshot(), self.introductions.snapshot(), self.counts.snapshot()],
+                [self.versions.snapshot(), self.introductions.snapshot(), self.counts.snapshot(), self.cleared],
                 self.keys.snapshot(),
                 [self.quorum_history.snapshot(), self.key_history.snapshot()],
                 self._nodelist.snapshot(),
@@ -410,7 +416,7 @@ class Core:
             self.evict, self.is_shut_down = None if end[0] is None else Eviction(*end[0]), end[1]
             self.versions = ConfigVersions.restore(said[0])
             self.introductions = Introductions.restore(said[1], self.setup.digests)
-            self.counts = MessageCounts.restore(said[2])
+            self.counts, self.cleared = MessageCounts.restore(said[2]), said[3]
             self.keys = Keymap.restore(keys)
             self.quorum_history, self.key_history = map(History.restore, histories)
             self._nodelist = NodelistTracker.restore(nodelist)

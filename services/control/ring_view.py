@@ -1,4 +1,4 @@
-"""What totem says of the ring and its links, as clients are shown it: the nodes, and the keys of the second map."""
+"""What totem says of the ring and its links, as clients are shown it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from rondo import __version__
-from services.control.cmap.values import Type
 from services.control.setup import Setup
 
 _LINK_KEYS = (("link", "link"), ("local", "local"), ("remote", "remote"), ("up", "up"), ("mtu", "mtu"))
 
 
 def nodes(
-    setup: Setup, members: tuple[int, ...], totem: dict[str, Any], told: Mapping[int, str]
+    setup: Setup, members: tuple[int, ...], totem: Mapping[str, Any], told: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     """Configured nodes and members, by ascending id, as `rondo nodes --json` prints them. `told`: what Rondo members
     have told of their software."""
@@ -42,18 +41,3 @@ def nodes(
 def _link(link: dict[str, Any]) -> dict[str, Any]:
     shown = {name: link.get(key) for name, key in _LINK_KEYS}
     return shown | {"latency_us": link.get("latency_us"), "downs": link.get("downs", 0)}
-
-
-def statistics(totem: dict[str, Any]) -> dict[str, list[Any]]:
-    """Keys of the map stats: `[type, value]` by key."""
-    found: dict[str, list[Any]] = {}
-    for name, value in totem.get("counters", {}).items():
-        if type(value) is int:
-            found[f"stats.srp.{name}"] = [int(Type.U64), value]
-    for node, links in totem.get("links", {}).items():
-        for link in links:
-            below = f"stats.knet.node{node}.link{link['link']}."
-            for name, value in link.items():
-                if name != "link" and type(value) in (int, bool):
-                    found[below + name] = [int(Type.U64), int(value)]
-    return found

@@ -309,6 +309,9 @@ class Process:
                     "connected": session.connection is not None,
                     "open": session.is_open,
                     "in_flight_bytes": session.in_flight_bytes,
+                    "requests": session.next_request - 1,
+                    "settled": session.settled,
+                    "event_blobs": session.event_blobs,
                 }
                 for session in gateway.table
             ],

@@ -203,7 +203,11 @@ class Process:
                     "service": each.service.name,
                     "pid": each.peer.pid,
                     "uid": each.peer.uid,
+                    "number": each.number,
+                    "program": each.program,
                     "requests": each.requests_taken,
+                    "responses": each.replies_made,
+                    "flow_control": not each.may_multicast,
                     "events": each.events_written,
                     "events_waiting": each.events_queued - each.events_written,
                 }

@@ -310,7 +310,9 @@ def test_the_nodes_need_totem_s_status() -> None:
     world = _world(1, 2)
     host = world.hosts[1]
     numbers = [host.send(Op.NODES), host.send(Op.KEYS, map="stats", prefix="stats.srp.")]
-    host.machine.answer_with({"rondo_members": [1], "counters": {"mcast_tx": 5}, "links": {}}, world.now_ns)
+    assert host.machine.take_sources() == {"totem"}
+    totem = {"rondo_members": [1], "counters": {"mcast_tx": 5}, "links": {}}
+    host.machine.answer_with({"totem": totem}, world.now_ns)
     host.take_answers()
     code, nodes = host.answers[numbers[0]]
     assert code == Code.OK
@@ -321,7 +323,8 @@ def test_the_nodes_need_totem_s_status() -> None:
     )
     assert host.answers[numbers[1]] == (Code.OK, [["stats.srp.mcast_tx", 8, 5]])
     number = host.send(Op.NODES)
-    host.machine.answer_with(None, world.now_ns)
+    host.machine.take_sources()
+    host.machine.answer_with({}, world.now_ns)
     host.take_answers()
     assert host.answers[number][0] == Code.TRY_AGAIN
 
