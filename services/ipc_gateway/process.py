@@ -11,6 +11,7 @@ import zmq
 
 from rondo.config import NodeConfig
 from rondo.node.chassis import Chassis
+from rondo.node.cpg_link import CpgLink
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
@@ -33,7 +34,6 @@ from services.ipc_gateway.sam_upstream import SamUpstream
 from services.ipc_gateway.table import Session
 from services.ipc_gateway.tcp_door import DESCRIPTORS as REMOTE_DESCRIPTORS
 from services.ipc_gateway.tcp_door import TcpDoor
-from services.ipc_gateway.upstream import Upstream
 
 SERVICE = "ipc_gateway"
 HOUSEKEEPING_S = 1.0
@@ -81,7 +81,7 @@ class Process:
         self._doors = self._open_doors(run_dir, endpoint, access)
         self._chassis.on_reload = self._reconfigure
         self._keep_warm = KeepWarm(endpoint) if config.low_latency else None
-        self._upstream = Upstream(run_dir)
+        self._upstream = CpgLink(run_dir)
         self._gateway = Gateway(self._doors, self._upstream, config.message_size_max)
         self._gateway.table.sessions_max = sessions_max
         self._sam = SamUpstream(run_dir, self._gateway.on_sam)

@@ -1,5 +1,5 @@
-"""The connection to cpg. Whenever it breaks all that was queued is dropped, so that nothing that was meant for one cpg
-reaches the next one; cpg may start later than we, or be killed at any time.
+"""A gateway's connection to cpg. Whenever it breaks all that was queued is dropped, so that nothing that was meant for
+one cpg reaches the next one; cpg may start later than the gateway, or be killed at any time.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ from rondo.protocol import cpg_gateway
 from rondo.protocol.envelope import BusError
 
 
-class Upstream:
-    """Envelopes to and from cpg."""
+class CpgLink:
+    """Envelopes to and from cpg. `has_broken` says that all was lost, and a new hello is due."""
 
     def __init__(self, run_dir: Path) -> None:
         self.errors = 0
+        """Frames of cpg that were no envelopes."""
+        self.outbox: deque[bytes] = deque()
         self.socket = Dealer(f"ipc://{run_dir / 'cpg.sock'}")
-        self._outbox: deque[bytes] = deque()
 
     @property
     def is_full(self) -> bool:
         """Whether cpg takes nothing more just now."""
-        return bool(self._outbox)
+        return bool(self.outbox)
 
     def has_broken(self) -> bool:
         """Whether the connection broke since the last call; then what was queued is gone."""
         if not self.socket.is_broken:
             return False
         self.socket.is_broken = False
-        self._outbox.clear()
+        self.outbox.clear()
         return True
 
     def send(self, envelope: cpg_gateway.Envelope) -> None:
         """Send now, or when there is room."""
-        self._outbox.append(cpg_gateway.encode(envelope))
+        self.outbox.append(cpg_gateway.encode(envelope))
         self.flush()
 
     def flush(self) -> None:
         """Send what waits, as far as there is room."""
-        while self._outbox and self.socket.send(self._outbox[0]):
-            self._outbox.popleft()
+        while self.outbox and self.socket.send(self.outbox[0]):
+            self.outbox.popleft()
 
     def receive(self) -> Iterator[cpg_gateway.Envelope]:
         """What cpg sent, a bounded amount."""
