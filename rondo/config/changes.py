@@ -1,22 +1,30 @@
 """What of a configuration can change while the node runs: each field of NodeConfig can, or cannot.
 
-What can: who is in the nodelist (not with knet), the timers of the ring, votes, logs, who may connect. The rest is
-agreed with other nodes when a ring is formed, or bound to sockets and files at the start.
+What can: who is in the nodelist, where nodes are, the links of knet and their use, the timers of the ring, votes, logs,
+who may connect. The rest is agreed with other nodes when a ring is formed, or bound to sockets and files at the start.
 """
 
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from rondo.config.faults import Fault
 from rondo.config.loaded import Loaded, OptionPath
-from rondo.config.node import NodeConfig, QuorumSettings
+from rondo.config.local_node import node_id_of
+from rondo.config.node import KnetSettings, NodeConfig, QuorumSettings
+from rondo.config.schema_totem import Node
 
 CHANGEABLE: dict[str, OptionPath] = {
     "node_name": ("nodelist",),
     "node_names": ("nodelist",),
     "members": ("nodelist",),
+    "local_address": ("nodelist",),
     "config_version": ("totem", "config_version"),
     "token_timeout_ms": ("totem", "token"),
     "token_retransmit_ms": ("totem", "token_retransmit"),
+    "token_retransmits_before_loss_const": ("totem", "token_retransmits_before_loss_const"),
     "token_hold_ms": ("totem", "hold"),
     "token_warning_percent": ("totem", "token_warning"),
     "join_timeout_ms": ("totem", "join"),
@@ -40,7 +48,6 @@ FIXED: dict[str, OptionPath] = {
     "cluster_name": ("totem", "cluster_name"),
     "config_file": (),
     "transport": ("totem", "transport"),
-    "local_address": ("nodelist",),
     "bindnetaddr": ("totem", "interface", 0, "bindnetaddr"),
     "mcastaddr": ("totem", "interface", 0, "mcastaddr"),
     "mcastport": ("totem", "interface", 0, "mcastport"),
@@ -70,7 +77,6 @@ FIXED: dict[str, OptionPath] = {
     "sam": ("sam",),
     "web": ("web",),
     "notify": ("notify",),
-    "knet": ("nodelist",),
 }
 """Fields that cannot, and the options that they come from."""
 
@@ -82,9 +88,19 @@ VOTES: dict[str, OptionPath] = {
 }
 """Fields of NodeConfig.quorum that can change; the others cannot."""
 
+KNET: dict[str, OptionPath] = {
+    "links": ("totem", "interface"),
+    "addresses": ("nodelist",),
+    "mode": ("totem", "link_mode"),
+    "pmtud_interval_ms": ("totem", "knet_pmtud_interval"),
+    "mtu": ("totem", "knet_mtu"),
+    "compression": ("totem", "knet_compression_model"),
+    "compression_threshold": ("totem", "knet_compression_threshold"),
+    "compression_level": ("totem", "knet_compression_level"),
+}
+"""Fields of NodeConfig.knet: all of them can change, but the port of a link that stays cannot."""
+
 _WORDS: dict[str, str] = {
-    "local_address": "the address of this node",
-    "knet": "a node or an address of transport knet",
     "wide_windows": "whether it is written at all",
     "early_hold": "whether it is written at all",
     "large_packets": "whether it is written at all",
@@ -103,6 +119,7 @@ def changed(running: NodeConfig, new: NodeConfig) -> list[str]:
     """The options that differ and can change, by name."""
     found = [path for name, path in CHANGEABLE.items() if getattr(running, name) != getattr(new, name)]
     found += [path for name, path in VOTES.items() if getattr(running.quorum, name) != getattr(new.quorum, name)]
+    found += [path for name, path in KNET.items() if getattr(running.knet, name) != getattr(new.knet, name)]
     return list(dict.fromkeys(_text(path) for path in found))
 
 
@@ -117,6 +134,8 @@ def refused(running: NodeConfig, loaded: Loaded, new: NodeConfig) -> list[Fault]
     ]
     if bool(running.members) != bool(new.members):
         faults.append(_fault(loaded, "members", ("nodelist",)))
+    if running.transport == new.transport:
+        faults += [*_ports(loaded, running.knet, new.knet), *_own_addresses(loaded, running, new)]
     return list({str(fault): fault for fault in faults}.values())
 
 
@@ -127,6 +146,61 @@ def _option_of(name: str) -> str:
 def _fault(loaded: Loaded, name: str, path: OptionPath) -> Fault:
     what = _WORDS.get(name, "this")
     return loaded.fault("error", path, f"{what} cannot change while the node runs", MEND)
+
+
+def _ports(loaded: Loaded, running: KnetSettings, new: KnetSettings) -> Iterator[Fault]:
+    interfaces = {each.linknumber: index for index, each in enumerate(loaded.config.totem.interface)}
+    for number in running.links.keys() & new.links.keys():
+        if running.links[number].port != new.links[number].port:
+            path: OptionPath = ("totem", "interface", interfaces.get(number, 0), "mcastport")
+            why = f"the port of link {number} cannot change while the node runs"
+            mend = "put it back; or take the link out, reload, and add it with the port"
+            yield loaded.fault("error", path, why, mend)
+
+
+def _own_addresses(loaded: Loaded, running: NodeConfig, new: NodeConfig) -> Iterator[Fault]:
+    """Those that this node is to have from now on have to be there: else it would be cut off once all have changed."""
+    if new.transport == "knet":
+        before = running.knet.addresses.get(running.node_id, {})
+        after = new.knet.addresses.get(new.node_id, {})
+    else:
+        before, after = {0: running.local_address}, {0: new.local_address}
+    index = next((i for i, each in enumerate(loaded.config.nodelist.node) if _is(loaded, each, new.node_id)), 0)
+    for link, address in after.items():
+        if address == before.get(link):
+            continue
+        path: OptionPath = ("nodelist", "node", index, f"ring{link}_addr")
+        if new.transport != "knet" and {_version(address), _version(before[link])} == {4, 6}:
+            why = "this node's address cannot change its IP version while the node runs"
+            yield loaded.fault("error", path, why, MEND)
+        elif not _is_here(address):
+            yield loaded.fault("error", path, f"no interface of this machine has {address}", "give it to one first")
+
+
+def _is(loaded: Loaded, node: Node, node_id: int) -> bool:
+    return node_id_of(loaded, node) == node_id
+
+
+def _version(address: str) -> int:
+    """4 or 6; 0 for a name."""
+    try:
+        return ipaddress.ip_address(address).version
+    except ValueError:
+        return 0
+
+
+def _is_here(address: str) -> bool:
+    """Whether a socket can be bound to it. A name is taken for one that is known by and by."""
+    version = _version(address)
+    if not version:
+        return True
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def _text(path: OptionPath) -> str:

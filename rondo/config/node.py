@@ -230,6 +230,8 @@ class NodeConfig:
 
     token_timeout_ms: int
     token_retransmit_ms: int
+    token_retransmits_before_loss_const: int
+    """token_retransmit_ms follows from it, unless that is written."""
     token_hold_ms: int
     token_warning_percent: int
     """Percent of token_timeout_ms after which a missing token is logged; 0 = never."""

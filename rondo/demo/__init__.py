@@ -2,6 +2,7 @@
 
     cluster      the nodes: directories, configuration, start, kill -9, stop
     application  one process of examples/replicated_ledger.py, and what it says
+    network      a network of its own, which can be cut
     proof        are all ledgers equal, is nothing lost or done twice, is the money still there
     story        what happens, in order, told while it happens
 

@@ -4,9 +4,11 @@ Several demos may run at once: each has its own directory, UDP port, cluster nam
 """
 
 import contextlib
+import os
 import random
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from rondo.cli.output import CommandError
 from rondo.config import NodeConfig, key, load, resolve
-from rondo.node.supervision import survey
+from rondo.node.supervision import processes, survey
 from rondo.node.supervision.halt import halt, kill
 from rondo.node.supervision.launch import Launched, launch, wait_until_ready
 from rondo.node.supervision.logfiles import MergedLog, log_files
@@ -43,6 +45,10 @@ totem {{
 
 nodelist {{
 {nodes}}}
+
+quorum {{
+    provider: corosync_votequorum
+}}
 """
 NODE = """\
     node {{
@@ -78,6 +84,24 @@ class DemoNode:
         """The members of its ring, by its own account; none while it forms one."""
         totem = survey.ask_one(self.run_dir, "totem")
         return list(totem["members"]) if totem is not None and survey.is_in_ring(totem) else []
+
+    def is_quorate(self) -> bool:
+        """Whether it has quorum, by its own account."""
+        control = survey.ask_one(self.run_dir, "control")
+        return control is not None and control["quorate"] is True
+
+    def pause(self) -> None:
+        """SIGSTOP to all its processes."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT to all its processes."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for each in processes.find(self.run_dir):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, number)
 
     def kill(self) -> None:
         """kill -9 of supervisord and all services."""

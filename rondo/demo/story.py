@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rondo.cli.output import CommandError
 from rondo.demo.application import Application, ChildApplication
 from rondo.demo.cluster import TOKEN_TIMEOUT_MS, DemoCluster, DemoNode, address_of
+from rondo.demo.network import Network
 from rondo.demo.proof import Claim, prove
 from rondo.demo.replicated_ledger import ACCOUNTS, INITIAL_BALANCE
 from rondo.demo.watched import INTERVAL_MS, WatchedApplication
@@ -15,6 +16,8 @@ RATE = 100.0
 """Transfers a second of each node."""
 PATIENCE_SECONDS = 30.0
 LOOK_SECONDS = 0.05
+TOLD_SECONDS = 1.0
+"""By then a ledger has told of what was done before."""
 LOG_LINES_SHOWN = 20
 WATCHED = 1
 """The node whose ledger is started by SAM."""
@@ -27,6 +30,8 @@ class Plan:
     nodes: int
     seconds: float
     """How long transfers flow, not counted what the nodes need to start and to come back."""
+    why_network_is_whole: str = ""
+    """Why the network between the nodes cannot be cut; empty if it can be."""
 
 
 class Story:
@@ -36,6 +41,8 @@ class Story:
         self._plan = plan
         self._began = time.monotonic()
         self._applications: dict[int, Application] = {}
+        self._claims: list[Claim] = []
+        """What was seen to hold, or not, before the end."""
         self._ended: dict[str, list[str]] = {}
         """What killed applications had been told is done."""
 
@@ -56,10 +63,12 @@ class Story:
     def _run(self, cluster: DemoCluster) -> bool:
         nodes = cluster.nodes
         victim = nodes[max(nodes)]
-        part = self._plan.seconds / 4
+        part = self._plan.seconds / 5
         self._begin(cluster)
         self._watch(part)
         self._hang()
+        self._watch(part)
+        self._split(cluster, part)
         self._watch(part)
         self._kill(victim, [node for node in nodes.values() if node is not victim])
         self._watch(part)
@@ -131,6 +140,64 @@ class Story:
     def _index_of_leaving(peer: Application, start: int) -> int:
         return next(at for at in range(start, len(peer.memberships)) if WATCHED not in peer.memberships[at])
 
+    def _split(self, cluster: DemoCluster, seconds: float) -> None:
+        """Most nodes on one side and one on the other: only the side that has quorum goes on."""
+        nodes = list(cluster.nodes.values())
+        if len(nodes) < 3:
+            self._say("two nodes are not split here: one of two votes is no majority, so both sides would stop")
+            return
+        network = Network(self._plan.why_network_is_whole)
+        if network.why_whole:
+            self._split_by_stopping(nodes, network.why_whole, seconds)
+            return
+        minority, majority = nodes[-1], nodes[:-1]
+        names = " ".join(str(node.node_id) for node in majority)
+        self._say(f"cutting the network between node {minority.node_id} and nodes {names}; nothing is killed")
+        network.cut([address_of(minority.node_id)], [address_of(node.node_id) for node in majority])
+        self._until("each side has a ring of its own", lambda: self._ring_of([minority], 1))
+        self._until("the others go on", lambda: self._ring_of(majority, len(majority)) and majority[0].is_quorate())
+        self._without_quorum(minority, seconds)
+        self._say("mending the network")
+        network.heal()
+        self._catch_up(minority, nodes)
+
+    def _split_by_stopping(self, nodes: list[DemoNode], why: str, seconds: float) -> None:
+        minority, *majority = nodes
+        names = " ".join(str(node.node_id) for node in majority)
+        self._say(
+            f"the network cannot be cut here ({why}): instead all processes of nodes {names} are stopped (SIGSTOP)"
+        )
+        for node in majority:
+            node.pause()
+        try:
+            self._until("the one that is left has a ring of its own", lambda: self._ring_of([minority], 1))
+            self._without_quorum(minority, seconds)
+        finally:
+            for node in majority:
+                node.resume()
+        self._say(f"nodes {names} go on (SIGCONT)")
+        self._catch_up(minority, nodes)
+
+    def _without_quorum(self, minority: DemoNode, seconds: float) -> None:
+        """The ledger there takes no transfer meanwhile."""
+        application = self._applications[minority.node_id]
+        self._until(f"node {minority.node_id} has lost quorum", lambda: not minority.is_quorate())
+        self._say(f"node {minority.node_id} has lost quorum: 1 vote of {len(self._applications)}")
+        self._watch(TOLD_SECONDS)
+        before = len(application.done)
+        self._watch(seconds)
+        more = len(application.done) - before
+        text = f"without quorum the ledger on node {minority.node_id} takes no transfers: {more} in {seconds:.1f} s"
+        self._claims.append(Claim(text, more == 0))
+
+    def _catch_up(self, minority: DemoNode, nodes: list[DemoNode]) -> None:
+        application = self._applications[minority.node_id]
+        before = len(application.done)
+        self._until("all nodes are in one ring again", lambda: self._ring_of(nodes, len(nodes)))
+        self._until("node has quorum again", minority.is_quorate)
+        self._until("its ledger goes on", lambda: len(application.done) > before)
+        self._say(f"node {minority.node_id} has quorum again; its ledger has caught up and goes on")
+
     def _kill(self, victim: DemoNode, others: list[DemoNode]) -> None:
         self._say(f"kill -9 of everything on node {victim.node_id}: supervisord, all services, the ledger")
         killed = time.monotonic()
@@ -162,6 +229,7 @@ class Story:
         for application in self._applications.values():
             application.leave()
         claims = prove(reports, done, len(ACCOUNTS) * INITIAL_BALANCE)
+        claims += self._claims
         for claim in claims:
             self._tell_claim(claim)
         return all(claim.holds for claim in claims)

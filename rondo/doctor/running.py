@@ -91,7 +91,11 @@ def _links(totem: dict[str, Any]) -> Iterator[Finding]:
 
 def _versions(subject: Subject) -> Iterator[Finding]:
     """Software and configurations that differ between members."""
-    versions = (subject.answers.get("control") or {}).get("config_versions", {})
+    control = subject.answers.get("control") or {}
+    for node, names in control.get("differing", {}).items():
+        what = f"another configuration is in force there than here: {', '.join(names)} differ"
+        yield warn("nodes", what, f"node {node}", "write the same corosync.conf on all nodes; rondo reload")
+    versions = control.get("config_versions", {})
     if len(set(versions.values())) > 1:
         newest = max(versions.values())
         behind = ", ".join(node for node, version in versions.items() if version != newest)

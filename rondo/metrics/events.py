@@ -59,6 +59,7 @@ _GATEWAY = {
     "refused": "sessions that were refused",
     "denied": "clients that may not connect",
     "died": "sessions that ended with their client",
+    "closed": "sessions that are over, for whatever reason",
     "cut": "clients that were cut off",
     "slow": "warnings of clients that take their events too slowly",
     "malformed": "malformed frames of clients",

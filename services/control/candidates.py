@@ -5,11 +5,9 @@ Reading the file, and what may change at all, is `rondo.config.candidate`, in an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 from rondo.config import NodeConfig, NodeConfigError
-from rondo.protocol.envelope import pack
 from services.control.cfg.reload import Candidate
 from services.control.cmap.keymap import Keymap
 from services.control.cmap.values import Type, Value
@@ -17,16 +15,9 @@ from services.control.quorum.settings import Settings, SettingsError, reloaded, 
 from services.control.quorum.votequorum import Votequorum
 from services.control.setup import Setup, setup_of
 
-DIGEST_BYTES = 16
 IN_PROGRESS_KEYS = ("config.reload_in_progress", "config.totemconfig_reload_in_progress")
 VOTES_KEYS = ("quorum.expected_votes", "quorum.two_node", "quorum.votes")
 """Programs may set these, and a reload undoes that."""
-TIMERS = (
-    "token_timeout_ms", "token_retransmit_ms", "token_hold_ms", "token_warning_percent", "join_timeout_ms",
-    "send_join_ms", "consensus_timeout_ms", "consensus_early_ms", "merge_timeout_ms", "downcheck_timeout_ms",
-    "fail_recv_const", "seqno_unchanged_const", "miss_count_const", "cancel_token_hold_on_retransmit",
-)  # fmt: skip
-"""Fields of NodeConfig that have to be the same on all nodes."""
 
 
 def judged(candidate: Candidate, members: Sequence[int], setup: Setup, tracking_barrier: int) -> Candidate:
@@ -48,20 +39,7 @@ def judged(candidate: Candidate, members: Sequence[int], setup: Setup, tracking_
         faults = [str(error)]
     if faults:
         return Candidate(None, faults)
-    return candidate._replace(digests=_digests(config))
-
-
-def _digests(config: NodeConfig) -> dict[str, bytes]:
-    same = {
-        "nodelist": [
-            [node, list(addresses), config.node_names.get(node, ""), config.quorum.node_votes.get(node, 0)]
-            for node, addresses in sorted(config.members.items())
-        ],
-        "quorum": [config.quorum.expected_votes, config.quorum.two_node],
-        "totem": [getattr(config, name) for name in TIMERS],
-        "totem.config_version": config.config_version,
-    }
-    return {name: hashlib.sha256(pack(value)).digest()[:DIGEST_BYTES] for name, value in same.items()}
+    return candidate._replace(digests=new.digests)
 
 
 def settled(old: Setup, new: Setup, tracking_barrier: int) -> Settings:

@@ -8,6 +8,8 @@ u64 @320, value @328. Other keys than this one are not read.
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 _MESSAGE = struct.Struct("<i4xi4xB7xB7xB7xB7x")
 _ITEM = struct.Struct("<H6x256sB7xQ")
@@ -40,3 +42,58 @@ def decode(message: bytes) -> int | None:
         raise MalformedError("too short for its value")
     version: int = struct.unpack_from("<Q", message, _VALUE_AT)[0]
     return version
+
+
+class Eviction(NamedTuple):
+    """This node must not take part."""
+
+    is_fault_of_configuration: bool
+    """Whether a start with the same configuration would lead to the same."""
+    text: str
+
+
+class ConfigVersions:
+    """What the members of this ring have told, and whether this node may take part."""
+
+    def __init__(self) -> None:
+        self.told: dict[int, int] = {}
+        """By node."""
+        self._met_others = False
+
+    def ring_changed(self) -> None:
+        """Everybody tells anew."""
+        self.told.clear()
+
+    def heard(self, sender: int, message: bytes, members: Collection[int]) -> int | None:
+        """The version that a member tells; None: nothing of the kind. Raises `MalformedError`."""
+        version = decode(message)
+        if version is None or sender not in members:
+            return None
+        self.told[sender] = version
+        return version
+
+    def judge(self, own: int, members: Collection[int]) -> Eviction | None:
+        """A node that first meets others and has an older configuration than one of them must not take part."""
+        if len(members) < 2 or self._met_others:
+            return None
+        self._met_others = True
+        newest = max(self.told.values(), default=0)
+        if not own or own >= newest:
+            return None
+        return Eviction(
+            True,
+            f"Received config version ({newest}) is different than my config version ({own})! Exiting; "
+            "copy the newest corosync.conf to this node",
+        )
+
+    def snapshot(self) -> list[Any]:
+        """For the next life of this process."""
+        return [self._met_others, [[node, version] for node, version in self.told.items()]]
+
+    @classmethod
+    def restore(cls, snapshot: list[Any]) -> ConfigVersions:
+        """What `snapshot` has noted."""
+        found = cls()
+        found._met_others, told = snapshot
+        found.told = dict(told)
+        return found

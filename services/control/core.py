@@ -8,8 +8,9 @@ passed. What is to be sent is in `outbox`, the answers to sync steps in `replies
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import Any
 
+from rondo import __version__
 from rondo.config import NodeConfig
 from rondo.protocol import totem_control as log
 from rondo.protocol.envelope import BusError, pack, unpack
@@ -18,7 +19,10 @@ from services.control.cfg import wire as cfg
 from services.control.cfg.reload import Candidate, Reload
 from services.control.cmap.keymap import Keymap
 from services.control.cmap.values import CmapError, Refusal, Type, Value, make
+from services.control.config_version import ConfigVersions, Eviction
 from services.control.history import History
+from services.control.introductions import Introductions, introduction
+from services.control.message_counts import MessageCounts
 from services.control.quorum.events import Event, NodeState, Notice, QuorumChanged, Ring, StoreBarrier
 from services.control.quorum.nodelist import NodelistTracker
 from services.control.quorum.settings import SettingsError, reloaded, settle
@@ -29,21 +33,13 @@ from services.control.quorum.wire import Flag
 from services.control.setup import Setup, setup_of
 
 CMAP, CFG, QUORUM, VOTEQUORUM = 0, 1, 3, 5
-_SNAPSHOT_VERSION = 3
+_SNAPSHOT_VERSION = 4
 
 CANCEL_KEY = "quorum.cancel_wait_for_all"
 RELOADING_KEYS = {"quorum.expected_votes": Type.U32, "quorum.two_node": Type.U8, "quorum.votes": Type.U32}
 """Votequorum reads its options again when one of these is set."""
-REFUSED_PREFIXES = ("runtime.blackbox.", "runtime.force_gather")
+REFUSED_PREFIXES = ("logging.", "runtime.blackbox.", "runtime.force_gather")
 """Keys that act in Corosync and that nothing here obeys: who sets them shall know."""
-
-
-class Eviction(NamedTuple):
-    """This node must not take part."""
-
-    is_fault_of_configuration: bool
-    """Whether a start with the same configuration would lead to the same."""
-    text: str
 
 
 class Core:
@@ -58,8 +54,10 @@ class Core:
         self.members: tuple[int, ...] = ()
         self.keys = Keymap()
         self.quorum_history, self.key_history = History(), History()
-        self.config_versions: dict[int, int] = {}
-        """What the members of this ring have told, by node."""
+        self.versions = ConfigVersions()
+        self.introductions = Introductions()
+        self.counts = MessageCounts()
+        self.cleared: dict[str, int] = {}  # what counters of the map stats were then
         self.evict: Eviction | None = None
         self.is_shut_down = False
         """The ring has ordered that this node stops, as was asked for here."""
@@ -79,7 +77,6 @@ class Core:
         """Messages of others that had no effect, by reason."""
         self._quorate_told: bool | None = None
         """What the log file says."""
-        self._met_others = False
         self._nodelist = NodelistTracker()
         self.votes: Votequorum | None = None
         for key, value in setup.keys.items():
@@ -113,6 +110,8 @@ class Core:
                 self.replies.append((n, self._sync_step(entry[2])))
             elif kind == log.SYNC_ACTIVATE:
                 self._sync_activate(entry[2])
+            elif kind == log.SYNC_COMPLETE:
+                self._introduce()
             self._settle_reload()
             self._settle_votes()
         self._collect_changes()
@@ -120,6 +119,7 @@ class Core:
 
     def _message(self, sender: int, data: bytes, now_ns: int) -> None:
         service = data[2]
+        self.counts.add(data, is_own=sender == self.setup.node)
         if service == VOTEQUORUM and self.votes is not None:
             self.votes.message(sender, data)
         elif service == CFG:
@@ -129,12 +129,11 @@ class Core:
                 self.ignored["malformed"] += 1
         elif service == CMAP:
             try:
-                version = config_version.decode(data)
+                version = self.versions.heard(sender, data, self.members)
             except config_version.MalformedError:
                 self.ignored["malformed"] += 1
                 return
-            if version is not None and sender in self.members:
-                self.config_versions[sender] = version
+            if version is not None:
                 self.keys.put(f"runtime.members.{sender}.config_version", Value(Type.U64, version))
         else:
             self.ignored["of a service that is not here"] += 1
@@ -151,10 +150,20 @@ class Core:
         elif isinstance(message, cfg.Reload):
             self.reload.heard_reload(message.source, message.number)
         elif isinstance(message, cfg.AmongRondo):
-            self.reload.heard(sender, message.body, now_ns)
+            if not self.introductions.heard(sender, message.body, self.setup.digests):
+                self.reload.heard(sender, message.body, now_ns)
+            elif not self.reload.check_wanted:
+                self.notices += self.introductions.lines(sender)
+
+    def _introduce(self) -> None:
+        """Tell the others what this node is, and which configuration is in force here."""
+        if len(self.members) > 1:
+            said = introduction(f"rondo {__version__}", self.setup.digests)
+            self.outbox.append(cfg.encode_among_rondo(self.setup.node, said))
 
     def _regular(self, ring: Ring, members: list[int], now_ns: int) -> None:
-        self.config_versions.clear()
+        self.versions.ring_changed()
+        self.introductions.ring_changed()
         member_keys.changed(self.keys, self.setup.addresses, self.members, members)
         self.ring, self.members = ring, tuple(sorted(members))
         self._nodelist.sync_init(ring, members)
@@ -171,24 +180,11 @@ class Core:
 
     def _sync_activate(self, service: int) -> None:
         if service == CMAP:
-            self._compare_versions()
+            self.evict = self.versions.judge(self.setup.config_version, self.members) or self.evict
         elif service == QUORUM:
             self._tell(self._nodelist.sync_activate())
         elif service == VOTEQUORUM and self.votes is not None:
             self.votes.sync_activate()
-
-    def _compare_versions(self) -> None:
-        """A node that first meets others and has an older configuration than one of them must not take part."""
-        if len(self.members) < 2 or self._met_others:
-            return
-        self._met_others = True
-        own, newest = self.setup.config_version, max(self.config_versions.values(), default=0)
-        if own and own < newest:
-            self.evict = Eviction(
-                True,
-                f"Received config version ({newest}) is different than my config version ({own})! Exiting; "
-                "copy the newest corosync.conf to this node",
-            )
 
     # Time.
 
@@ -280,6 +276,11 @@ class Core:
             self.keys.set(key, kind, value)
         self._after_command()
 
+    def clear_statistics(self, counted: dict[str, int]) -> None:
+        """Counters begin anew from these values."""
+        self.cleared |= counted
+        self._after_command()
+
     def delete_key(self, key: str) -> None:
         """Delete a key. Raises `CmapError`."""
         self.keys.delete(key)
@@ -346,7 +347,10 @@ class Core:
         if adopt is None or adopt.config is None:
             return
         self.setup = candidates.come_into_force(adopt.config, self.setup, self.keys, self.votes)
+        member_keys.moved(self.keys, self.setup.addresses, self.members)
         self.adopted = adopt.config
+        self.introductions.compare(self.setup.digests)
+        self._introduce()
         self.notices.append(f"The configuration was read anew. Changed: {', '.join(adopt.changed) or 'nothing'}.")
 
     def _settle_votes(self) -> None:
@@ -387,10 +391,10 @@ class Core:
         return pack(
             [
                 _SNAPSHOT_VERSION,
-                [list(self.ring), list(self.members), self._met_others],
+                [list(self.ring), list(self.members)],
                 [self.adopted, self.reload.snapshot()],
                 [None if self.evict is None else list(self.evict), self.is_shut_down],
-                [[node, version] for node, version in self.config_versions.items()],
+                [self.versions.snapshot(), self.introductions.snapshot(), self.counts.snapshot(), self.cleared],
                 self.keys.snapshot(),
                 [self.quorum_history.snapshot(), self.key_history.snapshot()],
                 self._nodelist.snapshot(),
@@ -404,13 +408,15 @@ class Core:
             version, *parts = unpack(snapshot)
             if version != _SNAPSHOT_VERSION:
                 raise BusError(f"snapshot of version {version}")
-            ring, (self.adopted, reload), end, versions, keys, histories, nodelist, votes = parts
+            ring, (self.adopted, reload), end, said, keys, histories, nodelist, votes = parts
             if self.adopted is not None:
                 self.setup = setup_of(NodeConfig.from_msgpack(self.adopted))
             self.reload = Reload.restore(self.setup.node, reload)
-            self.ring, self.members, self._met_others = Ring(*ring[0]), tuple(ring[1]), ring[2]
+            self.ring, self.members = Ring(*ring[0]), tuple(ring[1])
             self.evict, self.is_shut_down = None if end[0] is None else Eviction(*end[0]), end[1]
-            self.config_versions = dict(versions)
+            self.versions = ConfigVersions.restore(said[0])
+            self.introductions = Introductions.restore(said[1], self.setup.digests)
+            self.counts, self.cleared = MessageCounts.restore(said[2]), said[3]
             self.keys = Keymap.restore(keys)
             self.quorum_history, self.key_history = map(History.restore, histories)
             self._nodelist = NodelistTracker.restore(nodelist)

@@ -11,6 +11,7 @@ The caller hands in what the sockets and the clock give, calls `flush` afterward
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -24,8 +25,9 @@ from services.control.cfg.shutdown import Shutdowns
 from services.control.core import Core
 from services.control.history import History
 from services.control.quorum.status import status as quorum_status
-from services.control.requests import evaluate, needs_totem
+from services.control.requests import evaluate, needed
 from services.control.setup import Setup
+from services.control.statistics import Statuses
 from services.control.watches import KEYS, QUORUM, Place, Watches
 
 COMMITS_MAX = 8
@@ -34,6 +36,10 @@ QUEUED_BYTES_MAX = 256 * 1024
 """While more of this node's messages wait for the ring, clients are asked to try again."""
 ANSWERS_MAX = 4096
 """Answers that wait for a commit."""
+
+
+_Asked = tuple[Place, int, dict[str, Any]]
+"""Who asks, the operation, its arguments."""
 
 
 class State(StrEnum):
@@ -54,8 +60,10 @@ class Machine:
         self.to_totem: deque[bytes] = deque()
         self.answers: deque[tuple[bytes, bytes]] = deque()
         """(gateway, envelope)"""
-        self.totem_asked: list[tuple[Place, int, dict[str, Any]]] = []
-        """Requests that need totem's status: the caller asks for it, and calls `answer_with`."""
+        self._asked: list[_Asked] = []
+        """Requests that need the status of other services: the caller asks those of `take_sources`, and calls
+        `answer_with`."""
+        self._being_answered: list[_Asked] = []
         self.totem_pid = 0
         """Process id of totem; 0 = not known. The caller watches it, and calls `totem_lost` when it dies."""
         self.epoch = 0
@@ -185,30 +193,40 @@ class Machine:
         elif op == Op.REOPEN_LOGS:
             self.reopen_logs = True
             self._answer(place, Code.OK, None)
-        elif len(self._waiting) + len(self.totem_asked) >= ANSWERS_MAX or self._queued_bytes > QUEUED_BYTES_MAX:
+        elif len(self._waiting) + len(self._asked) >= ANSWERS_MAX or self._queued_bytes > QUEUED_BYTES_MAX:
             self._answer(place, Code.TRY_AGAIN, "too much waits for the ring")
-        elif needs_totem(op, arguments):
-            self.totem_asked.append((place, op, arguments))
+        elif needed(op, arguments):
+            self._asked.append((place, op, arguments))
         else:
-            outcome = evaluate(self.core, op, arguments)
-            if outcome.is_change:
-                self._waiting.append((self._commit + 1, place, outcome.code, outcome.result))
-            else:
-                self._answer(place, outcome.code, outcome.result)
+            self._evaluate(place, op, arguments, {})
 
-    def answer_with(self, totem: dict[str, Any] | None, now_ns: int) -> None:
-        """Answer all who wait for totem's status; None: it does not answer."""
-        asked, self.totem_asked = self.totem_asked, []
+    def _evaluate(self, place: Place, op: int, arguments: dict[str, Any], statuses: Statuses) -> None:
+        outcome = evaluate(self.core, op, arguments, statuses)
+        if outcome.is_change:
+            self._waiting.append((self._commit + 1, place, outcome.code, outcome.result))
+        else:
+            self._answer(place, outcome.code, outcome.result)
+
+    def take_sources(self) -> set[str]:
+        """The services to be asked for their status now, for those who wait; `answer_with` has to follow."""
+        self._being_answered += self._asked
+        self._asked.clear()
+        return {name for _, op, arguments in self._being_answered for name in needed(op, arguments)}
+
+    def answer_with(self, statuses: Statuses, now_ns: int) -> None:
+        """Answer those who wait for what was taken. `statuses`: of the services that have answered."""
+        asked, self._being_answered = self._being_answered, []
         for place, op, arguments in asked:
-            if totem is None:
+            if "totem" in needed(op, arguments) and "totem" not in statuses:
                 self._answer(place, Code.TRY_AGAIN, "the ring process does not answer")
+            elif not self._welcomed:
+                self._answer(place, Code.TRY_AGAIN, "the ring process is not there")
             elif op == Op.RELOAD:
-                self._reload(place, totem, now_ns)
+                self._reload(place, statuses["totem"], now_ns)
             else:
-                outcome = evaluate(self.core, op, arguments, totem)
-                self._answer(place, outcome.code, outcome.result)
+                self._evaluate(place, op, arguments, statuses)
 
-    def _reload(self, place: Place, totem: dict[str, Any], now_ns: int) -> None:
+    def _reload(self, place: Place, totem: Mapping[str, Any], now_ns: int) -> None:
         """A client wants all nodes to read their configuration; it is answered when that has ended."""
         reload = self.core.reload
         number = reload.own_number
@@ -314,7 +332,8 @@ class Machine:
             "keys": len(core.keys),
             "ring": {"representative": core.ring.representative, "sequence": core.ring.sequence},
             "members": list(core.members),
-            "config_versions": {str(node): version for node, version in sorted(core.config_versions.items())},
+            "config_versions": {str(node): version for node, version in sorted(core.versions.told.items())},
+            "differing": {str(node): names for node, names in sorted(core.introductions.differing.items())},
             "quorate": core.votes.quorate if core.votes is not None else True,
             "quorum": quorum_status(core.votes) if core.votes is not None else None,
             "counters": {

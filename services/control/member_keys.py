@@ -16,12 +16,21 @@ def changed(keys: Keymap, addresses: Mapping[int, tuple[str, ...]], old: Iterabl
         _joined(keys, node, addresses.get(node, ()))
 
 
+def moved(keys: Keymap, addresses: Mapping[int, tuple[str, ...]], members: Iterable[int]) -> None:
+    """A reload may have given members other addresses."""
+    for node in members:
+        keys.put(f"runtime.members.{node}.ip", _ip(addresses.get(node, ())))
+
+
+def _ip(addresses: tuple[str, ...]) -> Value:
+    return Value(Type.STR, "".join(f"r({link}) ip({address}) " for link, address in enumerate(addresses)))
+
+
 def _joined(keys: Keymap, node: int, addresses: tuple[str, ...]) -> None:
     below = f"runtime.members.{node}."
     count = keys.get(f"{below}join_count")
     times = count.value if count is not None and isinstance(count.value, int) else 0
-    ip = "".join(f"r({link}) ip({address}) " for link, address in enumerate(addresses))
-    keys.put(f"{below}ip", Value(Type.STR, ip))
+    keys.put(f"{below}ip", _ip(addresses))
     keys.put(f"{below}join_count", Value(Type.U32, (times + 1) & 0xFFFFFFFF))
     keys.put(f"{below}status", Value(Type.STR, "joined"))
     if f"{below}config_version" not in keys:

@@ -16,7 +16,6 @@ import zmq
 
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc import endpoints as sockets
-from rondo.ipc.control import endpoint
 from rondo.ipc.local_dealer import LocalDealer
 from rondo.ipc.local_router import LocalRouter
 from rondo.node.chassis import Chassis
@@ -31,7 +30,7 @@ from rondo.node.supervision import RESOLVED_CONFIGURATION
 from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
 from rondo.protocol import control_gateway, totem_control
-from rondo.protocol.envelope import BusError, pack, unpack
+from rondo.protocol.envelope import BusError
 from services.control.barrier_file import BarrierFile
 from services.control.cfg.reload import Candidate
 from services.control.file_check import FileCheck
@@ -45,8 +44,8 @@ RETRY_NS = 5_000_000
 """How long an envelope waits for which a socket had no room."""
 ALIVE_CHECK_NS = 1_000_000_000
 """How often totem's life is checked where the kernel does not tell of its death."""
-STATUS_NS_MAX = 2_000_000_000
-"""How long totem may take to tell its status."""
+STATUS_S_MAX = 2.0
+"""How long another service may take to tell its status."""
 
 GOODBYE_NS_MAX = 1_000_000_000
 """How long the node's goodbye may take to be ordered; the ring may be forming just now."""
@@ -70,8 +69,8 @@ class Process:
         self._watch: ProcessWatch | None = None
         self._hello_at_ns: int | None = None
         self._retry_at_ns: int | None = None
-        self._status_until_ns: int | None = None
-        """Until when totem is to have told its status; None: it was not asked."""
+        self._asking: Siblings | None = None
+        """Services that are asked for their status just now."""
         self._telling: Siblings | None = None
         """What is being said to the other services just now."""
         self._told: bytes | None = None
@@ -95,9 +94,7 @@ class Process:
             sockets.remove_stale(own)
             self._gateway = LocalRouter(own)
             self._chassis.open_control(context, self._machine.status)
-            self._status = LocalDealer(endpoint(self._run_dir, "totem"))
-            for readable in (self._gateway.fileno(), self._status.fileno()):
-                self._poll.register(readable, select.EPOLLIN)
+            self._poll.register(self._gateway.fileno(), select.EPOLLIN)
             self._totem: LocalDealer | None = None
             self._connect()
             while not (self._chassis.stopping or self._machine.is_at_end):
@@ -106,6 +103,8 @@ class Process:
         finally:
             context.destroy(linger=0)
             self._drop_telling()
+            if self._asking is not None:
+                self._asking.close()
             self._drop_check()
             self._drop_watch()
             for lock in self._locks:
@@ -172,28 +171,20 @@ class Process:
             return False
         return (watch.fileno() < 0 or watch.fileno() in ready) and not watch.is_alive()
 
-    def _ask_status(self, now_ns: int) -> None:
-        """Have totem asked for its status if somebody waits for it, and give up when it does not answer."""
-        machine = self._machine
-        if not machine.totem_asked:
-            self._status_until_ns = None
-        elif self._status_until_ns is None:
-            if self._status.send(pack({"op": "status"})):
-                self._status_until_ns = now_ns + STATUS_NS_MAX
-            else:
-                machine.answer_with(None, now_ns)
-        elif now_ns >= self._status_until_ns:
-            machine.answer_with(None, now_ns)
-            self._status_until_ns = None
-
-    def _take_status(self, now_ns: int) -> None:
-        for frame in self._status.receive():
-            with contextlib.suppress(BusError):
-                answer = unpack(frame)
-                if isinstance(answer, dict) and answer.get("ok") is True:
-                    self._machine.answer_with(answer, now_ns)
-
     # The other services.
+
+    def _survey(self, now_ns: int) -> None:
+        """Have services asked for their status if somebody waits for it; who does not answer is given up."""
+        now_s = now_ns / 1e9
+        if self._asking is not None:
+            self._asking.tend(now_s)
+            if not self._asking.is_done:
+                return
+            self._machine.answer_with(self._asking.answers, now_ns)
+            self._asking.close()
+            self._asking = None
+        if names := self._machine.take_sources():
+            self._asking = Siblings(self._run_dir, self._poll, {"op": "status"}, now_s, names, STATUS_S_MAX)
 
     def _tell_siblings(self, now_s: float) -> None:
         """Say what is to be said, one thing after the other."""
@@ -282,18 +273,15 @@ class Process:
         if self._totem.fileno() in ready:
             for frame in self._totem.receive():
                 self._take(frame, None, now_ns)
-        if self._status.fileno() in ready:
-            self._take_status(now_ns)
         if self._gateway.fileno() in ready or self._gateway.has_pending:
             for identity, envelope in self._gateway.receive():
                 if envelope is not None:
                     self._take(envelope, identity, now_ns)
             for identity in self._gateway.take_gone():
                 machine.gateway_gone(identity, now_ns)
-        for dealer in (self._totem, self._status):
-            dealer.tend(now_ns / 1e9)
+        self._totem.tend(now_ns / 1e9)
         self._tend_totem(now_ns, ready)
-        self._ask_status(now_ns)
+        self._survey(now_ns)
         self._read_file(now_ns / 1e9)
         machine.flush(now_ns)
         self._come_into_force()
@@ -340,12 +328,11 @@ class Process:
             return 0
         assert self._totem is not None
         now_ns = time.monotonic_ns()
-        whens = [self._machine.next_deadline_ns(), self._hello_at_ns, self._retry_at_ns, self._status_until_ns]
+        whens = [self._machine.next_deadline_ns(), self._hello_at_ns, self._retry_at_ns]
         due = [at for at in whens if at is not None]
-        retries = (self._totem.retry_at_s, self._status.retry_at_s, self._spare_memory.due_s)
+        retries = (self._totem.retry_at_s, self._spare_memory.due_s)
         due += [int(at_s * 1e9) for at_s in retries if at_s is not None]
-        if self._telling is not None:
-            due.append(int(self._telling.due_s * 1e9))
+        due += [int(each.due_s * 1e9) for each in (self._telling, self._asking) if each is not None]
         if self._check is not None:
             due.append(int(self._check.due_s * 1e9))
         if self._watch is not None and self._watch.fileno() < 0:

@@ -10,8 +10,10 @@ from rondo.protocol.control_gateway import Op
 from services.control import told
 from services.control.cmap.values import CmapError
 from services.control.core import Core
+from services.control.message_counts import BELOW as COUNTS
 from services.control.quorum.status import status as votes_status
-from services.control.ring_view import nodes, statistics
+from services.control.ring_view import nodes
+from services.control.statistics import CLEAR, CLEARED, Statuses, counted, sources, statistics, touches
 
 ICMAP, STATS = "icmap", "stats"
 STEP_MAX = 1 << 63
@@ -32,18 +34,30 @@ class _RefusedError(Exception):
         self.code = code
 
 
-def needs_totem(op: int, arguments: dict[str, Any]) -> bool:
-    """Whether totem has to be asked for its status first."""
-    return op in (Op.NODES, Op.RELOAD) or (op in (Op.KEYS, Op.GET) and arguments.get("map") == STATS)
+def needed(op: int, arguments: dict[str, Any]) -> set[str]:
+    """The services that have to be asked for their status first."""
+    if op in (Op.NODES, Op.RELOAD):
+        return {"totem"}
+    if op not in (Op.KEYS, Op.GET, Op.SET):
+        return set()
+    about = arguments.get("prefix" if op == Op.KEYS else "key", "")
+    if type(about) is not str:
+        return set()
+    if arguments.get("map") == STATS:
+        if op == Op.SET:
+            return sources("") if about.startswith(CLEAR) else set()
+        return sources(about)
+    is_seen = op != Op.SET and arguments.get("map", "") in ("", ICMAP) and touches(about, COUNTS)
+    return {"cpg"} if is_seen else set()
 
 
-def evaluate(core: Core, op: int, arguments: dict[str, Any], totem: dict[str, Any] | None = None) -> Outcome:
-    """Do what is asked for; `totem`: its status. Never raises."""
+def evaluate(core: Core, op: int, arguments: dict[str, Any], statuses: Statuses | None = None) -> Outcome:
+    """Do what is asked for; `statuses`: of the services that are `needed` and have answered. Never raises."""
     handler = _HANDLERS.get(op)
     if handler is None:
         return Outcome(Code.NOT_SUPPORTED, f"there is no operation {op}")
     try:
-        return handler(_Asked(core, arguments, totem or {}))
+        return handler(_Asked(core, arguments, statuses or {}))
     except _RefusedError as error:
         return Outcome(error.code, str(error))
     except CmapError as error:
@@ -53,9 +67,9 @@ def evaluate(core: Core, op: int, arguments: dict[str, Any], totem: dict[str, An
 class _Asked:
     """The arguments of one request, checked as they are taken."""
 
-    def __init__(self, core: Core, arguments: dict[str, Any], totem: dict[str, Any]) -> None:
+    def __init__(self, core: Core, arguments: dict[str, Any], statuses: Statuses) -> None:
         self.core = core
-        self.totem = totem
+        self.statuses = statuses
         self._arguments = arguments
 
     def number(self, name: str, low: int, high: int) -> int:
@@ -144,31 +158,47 @@ def _kill(asked: _Asked) -> Outcome:
 
 
 def _nodes(asked: _Asked) -> Outcome:
-    return Outcome(Code.OK, nodes(asked.core.setup, asked.core.members, asked.totem))
+    core = asked.core
+    return Outcome(
+        Code.OK, nodes(core.setup, core.members, asked.statuses.get("totem", {}), core.introductions.software)
+    )
+
+
+def _view(asked: _Asked, which: str, about: str) -> dict[str, list[Any]]:
+    """Keys that are made when somebody looks: all those of the map stats, and the counts among the others."""
+    if which == STATS:
+        return statistics(asked.statuses, asked.core.cleared)
+    if not touches(about, COUNTS):
+        return {}
+    return dict(asked.core.counts.keys(asked.statuses.get("cpg", {}).get("functions", ())))
 
 
 def _keys(asked: _Asked) -> Outcome:
-    which, prefix = asked.text("map"), asked.text("prefix")
-    if which in ("", ICMAP):
-        found = [[key, int(value.type), value.value] for key, value in asked.core.keys.items(prefix)]
-    elif which == STATS:
-        found = [[key, *value] for key, value in sorted(statistics(asked.totem).items()) if key.startswith(prefix)]
-    else:
+    which, prefix = asked.text("map") or ICMAP, asked.text("prefix")
+    if which not in (ICMAP, STATS):
         return Outcome(Code.NOT_EXIST, f"there is no map {which}; there are {ICMAP} and {STATS}")
-    return Outcome(Code.OK, found)
+    found = [[key, *value] for key, value in _view(asked, which, prefix).items() if key.startswith(prefix)]
+    if which == ICMAP:
+        found += [[key, int(value.type), value.value] for key, value in asked.core.keys.items(prefix)]
+    return Outcome(Code.OK, sorted(found, key=lambda each: str(each[0])))
 
 
 def _get(asked: _Asked) -> Outcome:
-    which, key = asked.text("map"), asked.text("key")
-    found = statistics(asked.totem).get(key) if which == STATS else told.value(asked.core.keys.get(key))
+    which, key = asked.text("map") or ICMAP, asked.text("key")
+    found = _view(asked, which, key).get(key) or (told.value(asked.core.keys.get(key)) if which == ICMAP else None)
     if found is None:
         return Outcome(Code.NOT_EXIST, f"there is no key {key}")
     return Outcome(Code.OK, found)
 
 
 def _set(asked: _Asked) -> Outcome:
+    key = asked.text("key")
+    name = key.removeprefix(CLEAR)
+    if asked.text("map") == STATS and name in CLEARED and key != name:
+        asked.core.clear_statistics(counted(asked.statuses, name))
+        return Outcome(Code.OK, None, True)
     asked.check_writable_map()
-    asked.core.set_key(asked.text("key"), asked.number("type", 1, 12), asked.anything("value"))
+    asked.core.set_key(key, asked.number("type", 1, 12), asked.anything("value"))
     return Outcome(Code.OK, None, True)
 
 

@@ -1,11 +1,11 @@
-"""What totem says of the ring and its links, as clients are shown it: the nodes, and the keys of the second map."""
+"""What totem says of the ring and its links, as clients are shown it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rondo import __version__
-from services.control.cmap.values import Type
 from services.control.setup import Setup
 
 _LINK_KEYS = (
@@ -15,8 +15,11 @@ _LINK_KEYS = (
 _PACKETS = ("data", "ping", "pong", "pmtu")
 
 
-def nodes(setup: Setup, members: tuple[int, ...], totem: dict[str, Any]) -> list[dict[str, Any]]:
-    """Configured nodes and members, by ascending id, as `rondo nodes --json` prints them."""
+def nodes(
+    setup: Setup, members: tuple[int, ...], totem: Mapping[str, Any], told: Mapping[int, str]
+) -> list[dict[str, Any]]:
+    """Configured nodes and members, by ascending id, as `rondo nodes --json` prints them. `told`: what Rondo members
+    have told of their software."""
     rondo = set(totem.get("rondo_members", ()))
     links: dict[str, list[dict[str, Any]]] = totem.get("links", {})
     found = []
@@ -25,7 +28,7 @@ def nodes(setup: Setup, members: tuple[int, ...], totem: dict[str, Any]) -> list
         if node == setup.node:
             software = f"rondo {__version__}"
         elif node in members:
-            software = "rondo" if node in rondo else "corosync"
+            software = told.get(node) or ("rondo" if node in rondo else "corosync")
         found.append(
             {
                 "node": node,
@@ -46,18 +49,3 @@ def _link(link: dict[str, Any]) -> dict[str, Any]:
         shown[f"{way}_packets"] = sum(link[f"{way}_{kind}"] for kind in _PACKETS)
         shown[f"{way}_data_bytes"] = link[f"{way}_bytes"]
     return shown
-
-
-def statistics(totem: dict[str, Any]) -> dict[str, list[Any]]:
-    """Keys of the map stats: `[type, value]` by key."""
-    found: dict[str, list[Any]] = {}
-    for name, value in totem.get("counters", {}).items():
-        if type(value) is int:
-            found[f"stats.srp.{name}"] = [int(Type.U64), value]
-    for node, links in totem.get("links", {}).items():
-        for link in links:
-            below = f"stats.knet.node{node}.link{link['link']}."
-            for name, value in link.items():
-                if name != "link" and type(value) in (int, bool):
-                    found[below + name] = [int(Type.U64), int(value)]
-    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import select
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from rondo.ipc.local_dealer import LocalDealer
 from rondo.node.supervision import SERVICES
 from rondo.protocol.envelope import BusError, pack, unpack
 
-OWN = "control"
+OTHERS = tuple(name for name in SERVICES if name != "control")
 WAIT_S = 10.0
 """Who has not answered by then is given up."""
 
@@ -25,14 +25,26 @@ WAIT_S = 10.0
 class Siblings:
     """One request, from its making until everybody has answered or was given up."""
 
-    def __init__(self, run_dir: Path, poll: select.epoll, request: Mapping[str, Any], now_s: float) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        poll: select.epoll,
+        request: Mapping[str, Any],
+        now_s: float,
+        names: Collection[str] = OTHERS,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        """`names`: who is asked, if they run here."""
+        self.answers: dict[str, dict[str, Any]] = {}
+        """What was answered, by service."""
         self.failed: dict[str, str] = {}
         """What was refused, and who did not answer, by service."""
         self._request = pack(dict(request))
-        self._until_s = now_s + WAIT_S
+        self._wait_s = wait_s
+        self._until_s = now_s + wait_s
         self._asked: dict[str, LocalDealer] = {}
-        for name in SERVICES:
-            if name != OWN and (run_dir / f"{name}.ctl").exists():
+        for name in names:
+            if (run_dir / f"{name}.ctl").exists():
                 self._asked[name] = dealer = LocalDealer(endpoint(run_dir, name))
                 dealer.send(self._request)
                 poll.register(dealer.fileno(), select.EPOLLIN)
@@ -45,6 +57,8 @@ class Siblings:
     @property
     def due_s(self) -> float:
         """When `tend` is to be called at the latest."""
+        if self.is_done:
+            return 0.0
         retries = [dealer.retry_at_s for dealer in self._asked.values() if dealer.retry_at_s is not None]
         return min([self._until_s, *retries])
 
@@ -54,12 +68,23 @@ class Siblings:
             dealer.tend(now_s)
             frames = dealer.receive()
             if frames:
-                self._settle(name, _fault_in(frames[-1]))
+                self._settle(name, self._take(name, frames[-1]))
             elif now_s >= self._until_s:
-                self._settle(name, f"has not answered within {WAIT_S:g} s")
+                self._settle(name, f"has not answered within {self._wait_s:g} s")
             elif dealer.is_broken:
                 dealer.is_broken = False
                 dealer.send(self._request)
+
+    def _take(self, name: str, frame: bytes) -> str:
+        """Note an answer; what is wrong with it, if anything."""
+        with contextlib.suppress(BusError):
+            answer = unpack(frame)
+            if isinstance(answer, dict):
+                if answer.get("ok") is True:
+                    self.answers[name] = answer
+                    return ""
+                return str(answer.get("error"))
+        return "what it answers is no answer"
 
     def _settle(self, name: str, fault: str) -> None:
         self._asked.pop(name).close()
@@ -71,11 +96,3 @@ class Siblings:
         for dealer in self._asked.values():
             dealer.close()
         self._asked.clear()
-
-
-def _fault_in(frame: bytes) -> str:
-    with contextlib.suppress(BusError):
-        answer = unpack(frame)
-        if isinstance(answer, dict):
-            return "" if answer.get("ok") is True else str(answer.get("error"))
-    return "what it answers is no answer"

@@ -39,6 +39,8 @@ Ring = tuple[int, int, tuple[int, ...]]
 """(representative, sequence, members)"""
 
 _SNAPSHOT_VERSION = 1
+FUNCTIONS = 7
+"""Corosync's, from 0."""
 
 
 class Core:
@@ -74,6 +76,8 @@ class Core:
         self.malformed = 0
         """Messages of other nodes that were dropped because they are no messages of CPG."""
 
+        self.functions = [[0, 0] for _ in range(FUNCTIONS)]
+        """Messages of this node, and of all nodes, by function, as Corosync counts them; a batch is one message."""
         self.out_of_step = 0
         """Activations of a ring that never began here."""
 
@@ -95,6 +99,7 @@ class Core:
     def apply(self, entries: list[Entry]) -> None:
         """Evaluate the entries that follow position `n`."""
         n = self.n
+        own = plain = 0
         groups = self.table.groups
         fields_of = wire.MCAST_FIELDS.unpack_from
         for entry in entries:
@@ -109,13 +114,28 @@ class Core:
                         group = groups.get(data[wire.NAME_AT : wire.NAME_AT + name_length])
                         payload = data[MCAST_DATA_AT:end] if length <= 4096 else memoryview(data)[MCAST_DATA_AT:end]
                         self._deliver(n, entry, group, pid, payload)
+                        plain += 1
+                        if entry[2] is not None:
+                            own += 1
                         continue
+                self._count(entry)
                 self._message(n, n, entry)
             else:
                 self._handlers[entry[0]](n, entry)
         self.n = n
+        counts = self.functions[wire.Function.MCAST]
+        counts[0] += own
+        counts[1] += plain
 
     # Messages.
+
+    def _count(self, entry: Entry) -> None:
+        function = int.from_bytes(entry[4][:2], "little")
+        if function >= FUNCTIONS:
+            function = int(wire.Function.MCAST)  # a batch; C nodes send nothing else
+        counts = self.functions[function]
+        counts[0] += entry[1] == self.node_id
+        counts[1] += 1
 
     def _message(self, at: int, n: int, entry: Entry) -> None:
         """Evaluate the message at position `at` now, at position n."""

@@ -383,6 +383,7 @@ class Machine:
             "acked": self.acked,
             "held_bytes": self._held_bytes,
             "sessions": len(self.clients.table),
+            "functions": core.functions,
             "ring": None
             if ring is None
             else {"representative": ring[0], "sequence": ring[1], "members": list(ring[2])},

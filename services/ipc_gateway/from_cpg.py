@@ -140,6 +140,7 @@ class FromCpg:
             session = self._registry.get(number)
             if session is not None and session.is_open and last > session.position:
                 session.position = last
+                session.event_blobs += 1
                 self._sessions.counters["event_blobs"] += 1
                 self._outboxes.send(session, encode(Kind.EVENTS, self._cpg.epoch, first, last, blob))
 

@@ -11,6 +11,7 @@ import zmq
 
 from rondo.config import NodeConfig
 from rondo.node.chassis import Chassis
+from rondo.node.cpg_link import CpgLink
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
@@ -33,7 +34,6 @@ from services.ipc_gateway.session_registry import Session
 from services.ipc_gateway.tcp_relay import DESCRIPTORS as REMOTE_DESCRIPTORS
 from services.ipc_gateway.tcp_relay import TcpRelay
 from services.ipc_gateway.unix_listener import UnixListener
-from services.ipc_gateway.upstream import Upstream
 
 SERVICE = "ipc_gateway"
 HOUSEKEEPING_S = 1.0
@@ -81,7 +81,7 @@ class Process:
         self._listeners = self._open_listeners(run_dir, endpoint, access)
         self._chassis.on_reload = self._reconfigure
         self._keep_warm = KeepWarm(endpoint) if config.low_latency else None
-        self._upstream = Upstream(run_dir)
+        self._upstream = CpgLink(run_dir)
         self._gateway = Gateway(self._listeners, self._upstream, config.message_size_max)
         self._gateway.registry.sessions_max = sessions_max
         self._sam = SamUpstream(run_dir, self._gateway.on_sam)
@@ -310,6 +310,9 @@ class Process:
                     "connected": session.connection is not None,
                     "open": session.is_open,
                     "in_flight_bytes": session.in_flight_bytes,
+                    "requests": session.next_request - 1,
+                    "settled": session.settled,
+                    "event_blobs": session.event_blobs,
                 }
                 for session in gateway.registry
             ],

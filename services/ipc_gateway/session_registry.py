@@ -54,6 +54,8 @@ class Session:
     position: int = 0
     """Last position of events that were passed on."""
     settled: int = 0
+    event_blobs: int = 0
+    """Batches of events that were passed on by this process."""
     next_request: int = 1
     is_repeating: bool = False
     """Its client was told where to go on, and has not done so yet: what comes meanwhile may be older."""

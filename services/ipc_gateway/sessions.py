@@ -130,6 +130,7 @@ class Sessions:
 
     def close(self, session: Session, code: int, reason: str, close_reason: bus.CloseReason) -> None:
         """A session is over, for that reason."""
+        self.counters["closed"] += 1
         log.info("session %016x of %s: closed%s", session.number, who(session), f": {reason}" if reason else "")
         self.outboxes.forget(session)
         self.registry.remove(session, code, reason, close_reason)

@@ -8,10 +8,12 @@ stream alone is its life, and not the process that connected.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from collections import deque
 from typing import Any, NamedTuple, Protocol
 
+from rondo.node.process_name import process_name_of
 from services.qb_gateway.rings.layout import FLOW_FREE, FLOW_NO_MULTICAST, RingError
 from services.qb_gateway.shared_memory import ConnectionMemory
 from services.qb_gateway.wire.messages import REQUEST_HEADER
@@ -24,6 +26,9 @@ BYTES_PER_TURN = 1024 * 1024
 STREAM_READ_BYTES = 64 * 1024
 NOTICE_BYTES_MAX = 64 * 1024
 """Written to the stream at once: as many events are announced, one byte for each."""
+
+
+_numbers = itertools.count(1)
 
 
 class Peer(NamedTuple):
@@ -87,6 +92,10 @@ class Connection:
         self.events_written = 0
         """How many of them are in the ring."""
         self.requests_taken = 0
+        self.replies_made = 0
+        self.number = next(_numbers)
+        """Of no other connection of this process."""
+        self.program = process_name_of(peer.pid)
         self._memory = memory
         self._events: deque[bytes] = deque()
         self._responses: deque[bytes] = deque()
@@ -110,10 +119,16 @@ class Connection:
         """Whether its files are as they were made."""
         return self._memory.is_whole
 
+    @property
+    def may_multicast(self) -> bool:
+        """What it was told last."""
+        return self._flow == FLOW_FREE
+
     # Towards the client.
 
     def reply(self, message: bytes) -> None:
         """The answer to the request that waits for one."""
+        self.replies_made += 1
         self._responses.append(message)
         try:
             self._memory.responses.write(self._responses)

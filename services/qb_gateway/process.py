@@ -20,6 +20,7 @@ from rondo.config import NodeConfig
 from rondo.ipc.endpoints import SocketError
 from rondo.node.chassis import Chassis
 from rondo.node.control_link import ControlLink
+from rondo.node.cpg_link import CpgLink
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
 from rondo.node.placement import stay_off_the_ring
@@ -37,7 +38,6 @@ from services.qb_gateway.listeners import Listeners
 from services.qb_gateway.quorum import QuorumService, VotequorumService
 from services.qb_gateway.shared_memory import prefix_of, sweep
 from services.qb_gateway.truncation import TruncationGuard
-from services.qb_gateway.upstream import Upstream
 
 SERVICE = "qb_gateway"
 HOUSEKEEPING_S = 1.0
@@ -63,7 +63,7 @@ class Process:
         if left := sweep(self._prefix):
             log.info("removed the shared memory of %d connections that a predecessor left", left)
         self._guard = TruncationGuard()
-        self._upstream = Upstream(run_dir)
+        self._upstream = CpgLink(run_dir)
         self._sessions = Sessions(self._upstream.send)
         self._cpg = CpgService(self._sessions, config.message_size_max, config.client_bytes_max)
         self._hub = Hub(self._poll, self._guard)
@@ -203,7 +203,11 @@ class Process:
                     "service": each.service.name,
                     "pid": each.peer.pid,
                     "uid": each.peer.uid,
+                    "number": each.number,
+                    "program": each.program,
                     "requests": each.requests_taken,
+                    "responses": each.replies_made,
+                    "flow_control": not each.may_multicast,
                     "events": each.events_written,
                     "events_waiting": each.events_queued - each.events_written,
                 }

@@ -55,6 +55,10 @@ FEW_PACKETS, FEW_BYTES = 2, 4096
 """A message or two and the token: so little can wait for cpg to be told."""
 
 
+MOVE_NS = 500_000_000
+"""When nodes that stay get other addresses, so long everybody keeps to the old ones: it is over these that the message
+arrives which has all of them change."""
+
 REFORM_WAIT_NS = 250_000_000
 """When one of cpg and control has attached to a ring that is older, so long it waits for the other, so that the ring is
 formed anew once for both."""
@@ -86,6 +90,8 @@ class Node:
             lambda limit: random.randrange(limit),
         )
         self.control = ControlReader(log.epoch, config.node_id, log.pid)
+        self._move_ns: int | None = None
+        """When the link is given the addresses of `config`."""
         self._reform_ns: int | None = None
         """When the ring is formed anew for the sake of its readers."""
         self.suspicion = Suspicion()
@@ -124,10 +130,8 @@ class Node:
 
     def next_deadline_ns(self) -> int | None:
         """When `expire` is to be called; None if never."""
-        ring_ns, suspicion_ns = self.ring.next_deadline_ns(), self.suspicion.next_deadline_ns
-        if self._reform_ns is not None:
-            ring_ns = self._reform_ns if ring_ns is None else min(ring_ns, self._reform_ns)
-        return ring_ns if suspicion_ns is None else suspicion_ns if ring_ns is None else min(ring_ns, suspicion_ns)
+        dues = (self.ring.next_deadline_ns(), self.suspicion.next_deadline_ns, self._reform_ns, self._move_ns)
+        return min((due_ns for due_ns in dues if due_ns is not None), default=None)
 
     def reform(self, now_ns: int) -> None:
         """Form the ring anew if a reader has attached that must see one from its beginning."""
@@ -185,11 +189,15 @@ class Node:
     def tend_link(self, readable: set[int], now_ns: int) -> bool:
         """Look after the address. True: what is to be polled has changed. Raises `CannotBind` at the start."""
         self._now_ns = now_ns
+        moved = self._move_ns is not None and self._move_ns <= now_ns
+        if moved:
+            self._change_link()
         if not self.link.tend(readable, now_ns):
-            return False
+            return moved
         self.ring.set_receive_bytes(self.link.receive_bytes())
         if self.ring.state is not State.STARTING:
-            self.ring.interface_changed(now_ns)
+            if isinstance(self.link, Link):  # the links of knet come and go without the ring
+                self.ring.interface_changed(now_ns)
         elif self.link.is_up:
             self.ring.start(now_ns)
         self.settle()
@@ -204,9 +212,23 @@ class Node:
         protection = self.link.protection
         self.ring.change_options(ring_options(config, protection.overhead_bytes if protection is not None else 0))
         self._absence.set_nodes(config.members, self.ring.members, now_ns)
-        if isinstance(self.link, Link):
-            self.link.change_settings(link_settings(config), now_ns)
-            self.tend_link(set(), now_ns)
+        self._move_ns = now_ns + (MOVE_NS if self._moves() else 0)
+        self.tend_link(set(), now_ns)
+
+    def _moves(self) -> bool:
+        link, config = self.link, self.config
+        if isinstance(link, Link):
+            return link.moves(link_settings(config))
+        return link.moves(knet_settings(config, link.settings.key))
+
+    def _change_link(self) -> None:
+        link, config = self.link, self.config
+        self._move_ns = None
+        self.death_notice_is_stale = True
+        if isinstance(link, Link):
+            link.change_settings(link_settings(config), self._now_ns)
+        else:
+            link.change_settings(knet_settings(config, link.settings.key), self._now_ns)
 
     def begin_life(self) -> None:
         """This process may be a copy: a machine or a process brought back from a snapshot."""

@@ -12,6 +12,7 @@ import logging
 import os
 import select
 import time
+from collections import deque
 from typing import Any
 
 import zmq
@@ -39,6 +40,8 @@ from services.totem.transport.link import NEVER_NS
 from services.totem.tuning import tune
 
 NOT_SCHEDULED_PERCENT = 80
+SCHEDULE_MISSES_MAX = 10
+"""So many are remembered."""
 """Share of the token time-out by which the loop may wake late before that is worth a line."""
 
 SLEEP_NS_MAX = 60_000_000_000
@@ -65,6 +68,8 @@ class Process:
         self._chassis = Chassis("totem", start)
         self._poll = self._chassis.poll
         self._not_scheduled = 0
+        self._schedule_misses: deque[tuple[int, float]] = deque(maxlen=SCHEDULE_MISSES_MAX)
+        """(milliseconds since the epoch, how late in milliseconds), the last one first."""
         self._backpressure = Backpressure(config.token_retransmit_ms, config.token_timeout_ms)
         self._is_held_back = False
         self._copies = CopyWatch(time.time_ns(), time.monotonic_ns())
@@ -128,6 +133,7 @@ class Process:
         """What `rondo status` and `rondo debug` show, besides what all services say."""
         return self.node.status() | {
             "not_scheduled": self._not_scheduled,
+            "schedule_misses": [list(each) for each in self._schedule_misses],
             "brake_pauses": self._backpressure.pauses,
             "processors_awake": self._cpu_latency.is_held,
         }
@@ -212,6 +218,7 @@ class Process:
         threshold_ns = self._config.token_timeout_ms * _MS_NS * NOT_SCHEDULED_PERCENT // 100
         if late_ns > threshold_ns:
             self._not_scheduled += 1
+            self._schedule_misses.appendleft((time.time_ns() // _MS_NS, late_ns / _MS_NS))
             _main.warning(
                 "Rondo's totem process was not scheduled for %0.4f ms (threshold is %0.4f ms). "
                 "Consider token timeout increase.",

@@ -50,6 +50,18 @@ def test_the_commands(voting: Node) -> None:
     voting.command("cmap", "delete", "my.key")
     assert voting.command("cmap", "get", "my.key", check=False).returncode == 1
     assert "stats.srp.orf_token_rx" in voting.command("cmap", "list", "stats.srp.", "--map", "stats").stdout
+    with rondo.connect(voting.endpoint) as cluster:
+        group = cluster.cpg.join("counted")
+        group.mcast(b"one").ordered(ANSWERED_S_MAX)
+        connections = cluster.cmap.items("stats.ipcs.", which="stats")
+        assert f"stats.ipcs.service2.{os.getpid()}." in " ".join(connections)
+        assert connections["stats.ipcs.global.active"] != rondo.cmap.U64(0)
+        counts = cluster.cmap.items("runtime.services.cpg.")
+        assert counts["runtime.services.cpg.3.rx"] == counts["runtime.services.cpg.3.tx"] == 1
+        everything = cluster.cmap.items()
+        assert everything.keys() >= {"logging.to_stderr", "runtime.config.totem.downcheck", *counts}
+        with pytest.raises(rondo.NotSupported, match=r"logging\.debug"):
+            cluster.cmap.set("logging.debug", rondo.cmap.Str("on"))
 
     (found,) = json.loads(voting.command("nodes", "--json").stdout)
     assert (found["node"], found["member"], found["addresses"]) == (1, True, ["127.0.0.1"])

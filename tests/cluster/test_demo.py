@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 DEMO = [sys.executable, "-m", "rondo.cli.main", "demo"]
-DEMO_SECONDS = 90
-CLAIMS = 5
+DEMO_SECONDS = 120
+CLAIMS = 6
 
 
 def directory_of(output: str) -> Path:
@@ -41,13 +41,28 @@ def assert_nothing_is_left(directory: Path) -> None:
     assert processes_of(directory) == []
 
 
+STOPPED = "the network cannot be cut here (--no-namespace): instead all processes of nodes 2 3 are stopped (SIGSTOP)"
+
+
 @pytest.mark.slow
-def test_a_node_is_killed_and_nothing_is_lost() -> None:
+@pytest.mark.parametrize(
+    ("options", "split", "minority"),
+    [
+        pytest.param([], "cutting the network between node 3 and nodes 1 2", 3, marks=pytest.mark.namespaces),
+        (["--no-namespace"], STOPPED, 1),
+    ],
+)
+def test_it_is_split_a_node_is_killed_and_nothing_is_lost(options: list[str], split: str, minority: int) -> None:
     began = time.monotonic()
-    done = subprocess.run([*DEMO, "--seconds", "3"], capture_output=True, text=True, timeout=DEMO_SECONDS, check=False)
+    done = subprocess.run(
+        [*DEMO, "--seconds", "3", *options], capture_output=True, text=True, timeout=DEMO_SECONDS, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert time.monotonic() - began < DEMO_SECONDS
     assert done.stdout.count("s  holds") == CLAIMS
+    assert split in done.stdout
+    assert f"node {minority} has lost quorum: 1 vote of 3" in done.stdout
+    assert f"node {minority} has quorum again; its ledger has caught up" in done.stdout
     assert "kill -9 of everything on node 3" in done.stdout
     assert "node 3 got the ledger" in done.stdout
     assert "its peers on 2 3 say: node 1 has left the group" in done.stdout

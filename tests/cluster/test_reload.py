@@ -10,7 +10,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,19 +36,22 @@ DONE_S_MAX = 60.0
 class Cluster:
     """Nodes with a file each, of which some run."""
 
-    def __init__(self, nodes: list[Node], *, secured: bool = False) -> None:
+    def __init__(self, nodes: list[Node], transport: str = "udpu", security: str = "secauth: off") -> None:
         self.nodes = {node.node_id: node for node in nodes}
         self.text = nodes[0].config.read_text() + QUORUM
-        if secured:
-            self.text = self.text.replace("secauth: off", f"crypto_cipher: aes256-gcm\n    key: {KEY}")
+        self.text = self.text.replace("secauth: off", security).replace("transport: udpu", f"transport: {transport}")
         for node in nodes:
             node.config = node.config.with_name(f"c{node.node_id}.conf")
 
-    def write(self, *listed: int, token: int = 1000, on: tuple[int, ...] = ()) -> None:
-        """A file with these nodes for all of them, or for those `on`."""
+    def write(
+        self, *listed: int, token: int = 1000, on: tuple[int, ...] = (), addresses: Mapping[str, str] | None = None
+    ) -> None:
+        """A file with these nodes for all of them, or for those `on`. `addresses`: lines of others, by those of now."""
         text = self.text.replace("token: 1000", f"token: {token}")
         for node in set(self.nodes).difference(listed):
             text = text.replace(NODE.format(node), "")
+        for line, other in (addresses or {}).items():
+            text = text.replace(f"{line}\n", f"{other}\n")
         for node in on or self.nodes:
             self.nodes[node].config.write_text(text)
 
@@ -118,8 +121,15 @@ def load(sender: Node, receiver: Node) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_a_node_is_added_and_removed_under_load(make_nodes: MakeNodes) -> None:
-    cluster = Cluster(make_nodes(3), secured=True)
+@pytest.mark.parametrize(
+    ("transport", "security"),
+    [
+        ("udpu", f"crypto_cipher: aes256-gcm\n    key: {KEY}"),
+        ("knet", f"crypto_cipher: aes256\n    crypto_hash: sha256\n    key: {KEY}"),
+    ],
+)
+def test_a_node_is_added_and_removed_under_load(make_nodes: MakeNodes, transport: str, security: str) -> None:
+    cluster = Cluster(make_nodes(3), transport, security)
     cluster.write(1, 2)
     cluster.start(1, 2)
     one, two, three = cluster.nodes.values()
@@ -144,6 +154,61 @@ def test_a_node_is_added_and_removed_under_load(make_nodes: MakeNodes) -> None:
         assert cluster.absent(node) == set()
         status = json.loads(cluster.nodes[node].command("quorum", "--json").stdout)
         assert (status["expected_votes"], status["total_votes"], status["quorum"]) == (2, 2, 2)
+
+
+TWO_LINKS = {f"ring0_addr: 127.0.0.{n}": f"ring0_addr: 127.0.0.{n}\n        ring1_addr: 127.0.1.{n}" for n in (1, 2)}
+MOVED = {"ring0_addr: 127.0.0.2": "ring0_addr: 127.0.0.12"}
+
+
+def _addresses(cluster: Cluster, node: int) -> list[list[str]]:
+    return [each["addresses"] for each in json.loads(cluster.nodes[node].command("nodes", "--json").stdout)]
+
+
+def _links_up(cluster: Cluster) -> list[set[int]]:
+    """Of each node to the other one."""
+    return [
+        {
+            link["link"]
+            for links in ask(node.run_dir, "totem", "status")["links"].values()
+            for link in links
+            if link["up"]
+        }
+        for node in cluster.nodes.values()
+    ]
+
+
+@pytest.mark.slow
+def test_links_of_knet_come_and_go_under_load_and_the_ring_stays(make_nodes: MakeNodes) -> None:
+    cluster = Cluster(make_nodes(2), "knet")
+    cluster.write(1, 2)
+    cluster.start(1, 2)
+    one, two = cluster.nodes.values()
+    ring = one.status()["ring"]
+    with load(one, two):
+        for addresses, links in ((TWO_LINKS, {0, 1}), ({}, {0}), (MOVED, {0})):
+            cluster.write(1, 2, addresses=addresses)
+            assert "nodelist" in one.command("reload").stdout
+            wait_for(lambda: _links_up(cluster), lambda found: found == [links, links], "the links are up", DONE_S_MAX)  # noqa: B023
+    assert one.status()["ring"] == ring, "no membership change"
+    assert _addresses(cluster, 1) == _addresses(cluster, 2) == [["127.0.0.1"], ["127.0.0.12"]]
+    key = one.command("cmap", "get", "runtime.members.2.ip").stdout
+    assert "r(0) ip(127.0.0.12)" in key
+
+
+@pytest.mark.slow
+def test_a_node_moves_to_another_address(make_nodes: MakeNodes) -> None:
+    """With udpu the ring is formed anew, of the same members."""
+    cluster = Cluster(make_nodes(2))
+    cluster.write(1, 2)
+    cluster.start(1, 2)
+    one, two = cluster.nodes.values()
+    before = one.status()["ring"]
+    with load(one, two):
+        cluster.write(1, 2, addresses=MOVED)
+        assert "nodelist" in two.command("reload").stdout
+        wait_for(lambda: one.status()["ring"], lambda found: found != before, "a new ring", DONE_S_MAX)
+        wait_for(lambda: one.status()["members"], lambda found: found == [1, 2], "of the same nodes", DONE_S_MAX)
+    assert "[127.0.0.12] is now up" in two.command("logs", "totem").stdout
 
 
 @pytest.mark.slow

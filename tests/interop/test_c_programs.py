@@ -261,7 +261,13 @@ def test_corosync_cmapctl_lists_sets_deletes_and_tracks_keys(node: Node) -> None
     assert cmapctl("-g", "my.key") == ""
     refused = node.host.run(["corosync-cmapctl", "-s", "totem.cluster_name", "str", "x"], check=False)
     assert "CS_ERR_ACCESS" in refused.stderr
-    assert "stats.srp." in cmapctl("-m", "stats")
+    stats = cmapctl("-m", "stats")
+    assert "stats.srp." in stats
+    assert re.search(r"^stats\.ipcs\.service0\.\d+\.0x\w+\.procname \(str\) = corosync-cmapct$", stats, re.MULTILINE)
+    before = int(cmapctl("-m", "stats", "-g", "stats.srp.orf_token_rx").split()[-1])
+    assert cmapctl("-C", "totem") == ""
+    assert int(cmapctl("-m", "stats", "-g", "stats.srp.orf_token_rx").split()[-1]) < before
+    assert "runtime.services.cmap.service_id (u16) = 0" in listed
     output = node.host.directory / "track.out"
     with output.open("wb") as file:
         tracker = node.host.popen(["stdbuf", "-oL", "corosync-cmapctl", "-T", "a."], stdin=subprocess.PIPE, stdout=file)

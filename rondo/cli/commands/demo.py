@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from rondo.cli.output import CommandError, Parser
 
-HELP = "run a cluster on this machine, kill a node, and prove that nothing is lost"
+HELP = "run a cluster on this machine, split it, kill a node, and prove that nothing is lost"
 EXAMPLE = "rondo demo --nodes 3 --seconds 9"
 NODES_MAX = 16
 
@@ -17,14 +17,20 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--seconds", type=_seconds, default=9.0, metavar="S", help="how long transfers flow (default: %(default)g)"
     )
+    parser.add_argument(
+        "--no-namespace", action="store_true",
+        help="use this machine's network, which cannot be cut: nodes are stopped in place of the split",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rondo.demo.network import enter_own
     from rondo.demo.story import Plan, Story
 
+    why_network_is_whole = "--no-namespace" if arguments.no_namespace else enter_own()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    if not Story(Plan(arguments.nodes, arguments.seconds)).run():
+    if not Story(Plan(arguments.nodes, arguments.seconds, why_network_is_whole)).run():
         raise CommandError("the ledgers are not what they must be; see above what is broken")
     return 0
 

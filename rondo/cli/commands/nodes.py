@@ -6,7 +6,7 @@ from typing import Any
 
 from rondo.cli._control import ANSWER_TIMEOUT_S, add_place, asking
 from rondo.cli.output import Parser, print_json
-from rondo.node.logs import iso_time
+from rondo.node.log_formats import iso_time
 from rondo.protocol.control_gateway import Op
 
 HELP = "show the nodes and the links to them"

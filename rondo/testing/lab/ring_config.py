@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Self
 
 from rondo.testing.lab.netns import Lab
@@ -91,7 +92,9 @@ class KnetConfig:
     ipv6: bool = False
 
     @classmethod
-    def of_lab(cls, lab: Lab, directory: Path, *, ipv6: bool = False, totem: Mapping[str, str | int]) -> Self:
+    def of_lab(
+        cls, lab: Lab, directory: Path, *, ipv6: bool = False, totem: Mapping[str, str | int] = MappingProxyType({})
+    ) -> Self:
         """For all hosts of a lab, which get a second link if they have none yet, with a new key."""
         if len(lab.links) == 1:
             lab.add_second_link()

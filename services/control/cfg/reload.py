@@ -9,7 +9,7 @@
 All of them are ordered, so all nodes draw the same conclusions from the votes. A ring change ends it: whoever has
 not had RELOAD before goes on as before. RELOAD is SAFE (`rondo.protocol.totem_control.is_safe`): where one node has it,
 all members of its ring have received it. A partition at that very moment may still leave the two sides with different
-files in force, which no protocol can help without blocking.
+files in force, which no protocol can help without blocking; they say so when they meet (introductions.py).
 
 A RELOAD of a C node is followed as a C node does: each reads its file for itself, and goes on as it is if that has
 faults.

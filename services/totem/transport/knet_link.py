@@ -28,7 +28,7 @@ from services.totem.transport.knet_frames import TotemFrames
 from services.totem.transport.knet_sockets import KnetSockets
 from services.totem.transport.peephole import Peephole
 from services.totem.transport.resolver import Resolver
-from services.totem.transport.sockets import AddressNotAvailable, family_of, is_loopback, socket_address
+from services.totem.transport.sockets import AddressNotAvailable, CannotBind, family_of, is_loopback, socket_address
 from services.totem.wire.base import Malformed
 from services.totem.wire.notices import KeyNotice, decode_notice, encode_keys, is_notice
 
@@ -87,6 +87,25 @@ class KnetLink:
         self._said_ns: dict[str, int] = {}
         self._complained: Counter[str] = Counter()
         self.strangers = Strangers(options.node_id, settings.addresses, counters)
+
+    def moves(self, settings: KnetLinkSettings) -> bool:
+        """Whether these settings have a node that stays at other addresses than it has now."""
+        now, then = self.settings.addresses, settings.addresses
+        return any(now[node] != then[node] for node in now.keys() & then.keys())
+
+    def change_settings(self, settings: KnetLinkSettings, now_ns: int) -> None:
+        """Other nodes, addresses, links and timers are in force; call `tend`, and poll `filenos` anew. The node's id,
+        the ports of links that stay, and encryption are as they were."""
+        former, options = self._resolver, settings.options
+        self.settings = settings
+        names = [name for links in settings.addresses.values() for name in links.values()]
+        self._resolver = Resolver(names, settings.ip_version, known=former.known)
+        former.close()
+        self._resolver.start()
+        self.strangers.set_members(settings.addresses)
+        self._sockets.keep(settings.addresses.get(options.node_id, {}))
+        self.knet.change_options(options, compressor(options.compression, options.compression_level))
+        self._next_check_ns = now_ns
 
     # -- frames
 
@@ -273,6 +292,10 @@ class KnetLink:
             if (address := self._own_address(link, name)) is not None:
                 try:
                     self._sockets.open(link, address, options.links[link].port, self.settings.ip_dscp)
+                except CannotBind as error:
+                    if not self.is_up:
+                        raise
+                    self._say_once(f"link: {link} has no socket: {error}", now_ns)
                 except AddressNotAvailable as error:
                     self._say_once(f"link: {link} has no socket: {error}", now_ns)
         hosts: dict[int, dict[int, Address]] = {}

@@ -77,6 +77,13 @@ class KnetSockets:
         ask_for_groups(made)
         self.sockets[link], self.addresses[link], self._admissions[link] = made, address, Admission(self._counters)
 
+    def keep(self, links: Collection[int]) -> None:
+        """Close the links that are not among these."""
+        for link in self.sockets.keys() - links:
+            self.sockets.pop(link).close()
+            del self.addresses[link], self._admissions[link]
+        self._destinations.clear()
+
     def admit(self, link: int, addresses: frozenset[str]) -> None:
         """Let the kernel drop what comes to this link, if it is open, from other addresses."""
         if link in self.sockets:

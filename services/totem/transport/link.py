@@ -86,9 +86,15 @@ class Link:
         except OSError as error:
             _log.info("The kernel does not tell when interfaces change (%s); asking from time to time", error.strerror)
 
+    def moves(self, settings: LinkSettings) -> bool:
+        """Whether these settings have a node that stays at another address than it has now."""
+        now, then = self.settings.members, settings.members
+        own = self.settings.local_address != settings.local_address
+        return own or any(now[node] != then[node] for node in now.keys() & then.keys())
+
     def change_settings(self, settings: LinkSettings, now_ns: int) -> None:
-        """The nodelist is another one from now on; call `tend`, and poll `filenos` anew. Nothing else of the settings
-        may have changed but `check_interval_ms`."""
+        """The nodelist is another one from now on, this node's own address too; call `tend`, and poll `filenos` anew.
+        Nothing else of the settings may have changed but `check_interval_ms`."""
         former = self._addresses.resolver
         self.settings, self._addresses = settings, AddressBook(settings, former.known)
         former.close()

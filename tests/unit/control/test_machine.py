@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import rondo
 from rondo.protocol import control_gateway as gateway
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import WATCH_S_MAX, Op
@@ -280,7 +281,7 @@ def _versions(own: int, other: int) -> Core:
 def test_who_has_no_older_configuration_stays(own: int, other: int) -> None:
     core = _versions(own, other)
     assert core.evict is None
-    assert core.config_versions == {1: own, 2: other}
+    assert core.versions.told == {1: own, 2: other}
 
 
 def test_who_is_behind_leaves_at_the_first_meeting() -> None:
@@ -317,20 +318,28 @@ def test_the_nodes_need_totem_s_status() -> None:
     world = _world(1, 2)
     host = world.hosts[1]
     numbers = [host.send(Op.NODES), host.send(Op.KEYS, map="stats", prefix="stats.srp.")]
-    host.machine.answer_with({"rondo_members": [1], "counters": {"mcast_tx": 5}, "links": {}}, world.now_ns)
+    assert host.machine.take_sources() == {"totem"}
+    totem = {"rondo_members": [1], "counters": {"mcast_tx": 5}, "links": {}}
+    host.machine.answer_with({"totem": totem}, world.now_ns)
     host.take_answers()
     code, nodes = host.answers[numbers[0]]
     assert code == Code.OK
-    assert [(node["node"], node["member"], node["software"]) for node in nodes][1] == (2, True, "corosync")
+    assert [(node["node"], node["member"], node["software"]) for node in nodes][1] == (
+        2,
+        True,
+        f"rondo {rondo.__version__}",
+    )
     assert host.answers[numbers[1]] == (Code.OK, [["stats.srp.mcast_tx", 8, 5]])
     number = host.send(Op.NODES)
-    host.machine.answer_with({"rondo_members": [1], "links": {"2": [LINK]}}, world.now_ns)
+    host.machine.take_sources()
+    host.machine.answer_with({"totem": {"rondo_members": [1], "links": {"2": [LINK]}}}, world.now_ns)
     host.take_answers()
     (shown,) = host.answers[number][1][1]["links"]
     assert (shown["tx_packets"], shown["rx_packets"], shown["rx_data_bytes"], shown["tx_errors"]) == (10, 22, 99, 5)
     assert (shown["up"], shown["since_ms"], shown["ups"], shown["downs"], shown["port"]) == (True, 10, 4, 3, 5405)
     number = host.send(Op.NODES)
-    host.machine.answer_with(None, world.now_ns)
+    host.machine.take_sources()
+    host.machine.answer_with({}, world.now_ns)
     host.take_answers()
     assert host.answers[number][0] == Code.TRY_AGAIN
 

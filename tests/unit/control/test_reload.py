@@ -60,7 +60,8 @@ class Files(World):
         host = self.hosts[node]
         number = host.send(Op.RELOAD)
         members = list(host.machine.core.members)
-        host.machine.answer_with({"rondo_members": members}, self.now_ns)
+        assert host.machine.take_sources() == {"totem"}
+        host.machine.answer_with({"totem": {"rondo_members": members}}, self.now_ns)
         host.pump()
         self.deliver()
         return number
@@ -300,7 +301,8 @@ def test_two_that_propose_at_once(three: Files) -> None:
     for node in (1, 2):
         host = three.hosts[node]
         asked[node] = host.send(Op.RELOAD)
-        host.machine.answer_with({"rondo_members": [1, 2, 3]}, three.now_ns + node)
+        host.machine.take_sources()
+        host.machine.answer_with({"totem": {"rondo_members": [1, 2, 3]}}, three.now_ns + node)
         host.pump()
     three.deliver()
     three.read()

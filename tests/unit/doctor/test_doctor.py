@@ -307,6 +307,17 @@ def test_configurations_that_differ(set_up: SetUp) -> None:
     assert found[0].where == "node 2"
 
 
+def test_another_configuration_in_force_at_another_node(set_up: SetUp) -> None:
+    subject = running_subject(set_up)
+    control = subject.answers["control"]
+    assert control is not None
+    control["differing"] = {"2": ["nodelist", "totem"]}
+    found = list(running.nodes(subject))
+    assert bad(found) == [("nodes", Level.WARN)]
+    assert (found[0].where, found[0].mend) == ("node 2", "write the same corosync.conf on all nodes; rondo reload")
+    assert "nodelist, totem differ" in found[0].what
+
+
 def test_a_process_that_does_not_run(set_up: SetUp) -> None:
     subject = running_subject(set_up)
     subject.status["services"]["cpg"] |= {"state": "restarting", "restarts": 3, "last_end": "killed by signal 9"}

@@ -49,6 +49,8 @@ class Network:
         self.received: dict[int, list[tuple[int, bytes]]] = {node: [] for node in nodes}
         self.events: dict[int, list[LinkEvent]] = {node: [] for node in nodes}
         self.knets: dict[int, Knet] = {}
+        self.moved: dict[tuple[int, int], tuple[str, int]] = {}
+        """Other addresses than the usual ones, by node and link."""
         self._flying: list[tuple[int, int, int, int, int, bytes]] = []
         self._count = 0
         self._mode, self._make = mode, make
@@ -103,9 +105,12 @@ class Network:
     def _arrive(self) -> None:
         _, _, source, node, link, datagram = heapq.heappop(self._flying)
         if (knet := self.knets.get(node)) is not None:
-            for frame in knet.receive([datagram], link, address(source, link), self.now_ns):
+            for frame in knet.receive([datagram], link, self._source(source, link), self.now_ns):
                 self.received[node].append((self.now_ns, frame))
             self._collect(node)
+
+    def _source(self, node: int, link: int) -> tuple[str, int]:
+        return self.moved.get((node, link)) or address(node, link)
 
     def _collect(self, node: int) -> None:
         for link, to, datagrams in self.knets[node].take_outbox():

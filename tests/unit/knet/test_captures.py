@@ -15,9 +15,10 @@ import pytest
 
 from services.totem.transport.knet import format as wire
 from services.totem.transport.knet.crypto import PacketCipher, make_cipher
+from services.totem.transport.knet.effects import EVENTS_MAX
 from services.totem.transport.knet.fragments import INCOMPLETE_MAX
 from services.totem.transport.knet.keyring import Keyring
-from services.totem.transport.knet.knet import EVENTS_MAX, Knet
+from services.totem.transport.knet.knet import Knet
 from services.totem.transport.knet.link_options import KnetOptions, LinkOptions
 from services.totem.transport.knet.numbers import WINDOW
 from services.totem.wire import frames

@@ -224,7 +224,7 @@ def test_port_unreachable_is_looked_into_and_not_believed() -> None:
     network = Network((1, 2))
     network.run(100)
     knet, host = network.knets[1], network.knets[1].hosts[2]
-    assert knet.unreachable(0, address(2, 0), network.now_ns) == 2
+    assert knet.unreachable(0, address(2, 0), network.now_ns) is None
     network.run(100)
     assert host.links[0].up  # it answered
     network.run(500)

@@ -3,6 +3,7 @@
 The host of this machine (a transport with sockets, or a simulation) calls
 
     set_hosts     where the other nodes are
+    change_options    links, and how they are used, as a reload has it
     send          frames, for everybody or for one node
     receive       datagrams that came together, from one address, on one link
     advance       when `due_ns` has come
@@ -31,7 +32,7 @@ from services.totem.transport.knet.effects import EVENTS_MAX, LinkEvent, Transmi
 from services.totem.transport.knet.fragments import Refused, cut
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode
 from services.totem.transport.knet.numbers import SendNumbers
-from services.totem.transport.knet.path_mtu import FLOOR_IPV4, HEADERS_BYTES_IPV4, NEVER_NS, path_mtu
+from services.totem.transport.knet.path_mtu import FLOOR_IPV4, HEADERS_BYTES_IPV4, NEVER_NS
 from services.totem.transport.knet.peer_link import LATE_NS, Address, PeerLink
 from services.totem.transport.knet.remote_host import RemoteHost
 
@@ -74,29 +75,28 @@ class Knet:
 
     def set_hosts(self, hosts: Mapping[int, Mapping[int, Address]], ceilings: Mapping[int, int], now_ns: int) -> None:
         """Addresses by node id and link. `ceilings`: what the interface of each link carries, bytes of IP packets."""
-        for gone in self.hosts.keys() - hosts.keys():
-            del self.hosts[gone]
-            self._last_urgent.pop(gone, None)
+        for former in self.hosts.keys() - hosts.keys():
+            del self.hosts[former]
+            self._last_urgent.pop(former, None)
         for node, addresses in hosts.items():
             host = self.hosts.get(node)
             if host is None:
                 host = self.hosts[node] = RemoteHost(node, self.options.mode)
-            for number in [each for each, link in host.links.items() if addresses.get(each) != link.address]:
-                self._down(host, host.links[number], now_ns)
-                del host.links[number]
-            for number, address in addresses.items():
-                path = path_mtu(address[0], ceilings.get(number, 1500), self.options)
-                if number not in host.links:
-                    host.links[number] = PeerLink(number, address, self.options.links[number], path, now_ns)
-                elif host.links[number].path.ceiling != path.ceiling:
-                    host.links[number].path = path
-                    if host.links[number].up:
-                        self._start_path(host.links[number], now_ns)
+            gone, unknown = host.place(addresses, ceilings, self.options, now_ns)
+            for link in gone:
+                self._tell(LinkEvent("down", node, link.number))
+            for link in unknown:
+                self._start_path(link, now_ns)
+            self._choose(host)
         self._by_address = {
             (link.number, link.address): host for host in self.hosts.values() for link in host.links.values()
         }
         self._fit()
         self.due_ns = now_ns
+
+    def change_options(self, options: KnetOptions, compress: Callable[[bytes], bytes] | None) -> None:
+        """Other links, timers, and uses of them; `set_hosts` follows. The node itself is the same."""
+        self.options, self._compress, self._compression = options, compress, NUMBERS[options.compression]
 
     # -- frames out
 
@@ -341,14 +341,14 @@ class Knet:
             self._doubt_all(now_ns)
 
     def unreachable(self, link: int, address: Address, now_ns: int) -> int | None:
-        """ICMP says that nobody listens there. The node that should."""
+        """ICMP says that nobody listens there. The node that should, if that is so of all its links that are up."""
         host = self._by_address.get((link, address))
         if host is None:
             return None
         if host.links[link].up:
             host.links[link].refused = True
             self._doubt(host, now_ns)
-        return host.node_id
+        return host.node_id if all(each.refused for each in host.links.values() if each.up) else None
 
     def not_sent(self, link: int, address: Address, count: int) -> None:
         """So many datagrams were not sent; the kernel has said why."""

@@ -38,8 +38,8 @@ class PathMtu:
     """The search on one link. Sizes are those of UDP payloads, bytes."""
 
     __slots__ = (
-        "_floor_answers", "_high", "_interval_ns", "_low", "_next_ns", "_tries", "_unverified", "ceiling", "due_ns",
-        "floor", "phase", "size", "trying",
+        "_floor_answers", "_high", "_low", "_next_ns", "_tries", "_unverified", "ceiling", "due_ns",
+        "floor", "interval_ns", "phase", "size", "trying",
     )  # fmt: skip
 
     def __init__(self, floor: int, ceiling: int, interval_ns: int) -> None:
@@ -47,13 +47,14 @@ class PathMtu:
         """What every path of this IP version carries."""
         self.ceiling = ceiling
         """What the interface carries."""
+        self.interval_ns = interval_ns
+        """After this time more is tried again."""
         self.size = floor
         """What is known to pass."""
         self.phase = Phase.IDLE
         self.due_ns = NEVER_NS
         """When `probes` wants to be called."""
         self.trying = 0
-        self._interval_ns = interval_ns
         self._low = self._high = self._tries = self._floor_answers = self._unverified = 0
         self._next_ns = NEVER_NS
 
@@ -72,7 +73,7 @@ class PathMtu:
             return ()
         if self.phase is Phase.REST:
             if self.size >= self.ceiling:
-                self.due_ns = now_ns + self._interval_ns
+                self.due_ns = now_ns + self.interval_ns
                 return ()
             self._search(self.size, self.ceiling, now_ns)
         if self._tries >= TRIES:
@@ -144,7 +145,7 @@ class PathMtu:
 
     def _rest(self, now_ns: int) -> None:
         self.size = max(self._low, self.floor)
-        self.phase, self.due_ns = Phase.REST, now_ns + self._interval_ns
+        self.phase, self.due_ns = Phase.REST, now_ns + self.interval_ns
         self._unverified = 0
 
 

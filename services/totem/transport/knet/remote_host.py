@@ -14,11 +14,13 @@ sees the traffic can send it, but it is looked into at once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from services.totem.transport.knet.fragments import Joiner
-from services.totem.transport.knet.link_options import LinkMode
+from services.totem.transport.knet.link_options import KnetOptions, LinkMode
 from services.totem.transport.knet.numbers import ReceiveWindow
-from services.totem.transport.knet.path_mtu import NEVER_NS
-from services.totem.transport.knet.peer_link import PeerLink
+from services.totem.transport.knet.path_mtu import NEVER_NS, path_mtu
+from services.totem.transport.knet.peer_link import Address, PeerLink
 
 DOUBT_PINGS = 4
 DOUBT_PAUSE_NS = 6_000_000
@@ -70,6 +72,35 @@ class RemoteHost:
         """Whether any link is up."""
         return bool(self.carriers)
 
+    def place(
+        self, addresses: Mapping[int, Address], ceilings: Mapping[int, int], options: KnetOptions, now_ns: int
+    ) -> tuple[list[PeerLink], list[PeerLink]]:
+        """It has these links at these addresses from now on; `choose` follows.
+
+        The links that were up and are no more, and those that stay up on a path of which nothing is known any more.
+        """
+        self.mode = options.mode
+        former = [link for number, link in self.links.items() if addresses.get(number) != link.address]
+        gone = [link for link in former if link.up]
+        for link in former:
+            link.up = False
+            del self.links[link.number]
+        unknown = []
+        for number, address in addresses.items():
+            path = path_mtu(address[0], ceilings.get(number, 1500), options)
+            found = self.links.get(number)
+            if found is None:
+                self.links[number] = PeerLink(number, address, options.links[number], path, now_ns)
+                continue
+            found.options = options.links[number]
+            if (found.path.floor, found.path.ceiling, found.path.interval_ns) != (
+                path.floor, path.ceiling, path.interval_ns,
+            ):  # fmt: skip
+                found.path = path
+                if found.up:
+                    unknown.append(found)
+        return gone, unknown
+
     def choose(self) -> bool:
         """Which links carry, now that one went up or down. True: it is others than before."""
         up = sorted((link for link in self.links.values() if link.up), key=lambda each: each.number)
@@ -78,7 +109,7 @@ class RemoteHost:
             up = [max(up, key=lambda each: (each.options.priority, -each.number))]
         before, self.carriers = self.carriers, tuple(up)
         self.senders = self.carriers if in_doubt is None else in_doubt
-        if not up:
+        if before and not up:
             self.forget()
         return self.carriers != before
 

@@ -1,6 +1,8 @@
-"""The connection to cpg. Whenever it breaks all that was queued is dropped, so that nothing that was meant for one cpg
-reaches the next one; cpg may start later than we, or be killed at any time.
+"""A gateway's connection to cpg. Whenever it breaks all that was queued is dropped, so that nothing that was meant for
+one cpg reaches the next one; cpg may start later than the gateway, or be killed at any time.
 """
+
+from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,13 +13,19 @@ from rondo.protocol import cpg_gateway
 from rondo.protocol.envelope import BusError
 
 
-class Upstream:
+class CpgLink:
     """Envelopes to and from cpg. `has_broken` says that all was lost, and a new hello is due."""
 
     def __init__(self, run_dir: Path) -> None:
-        self.outbox: deque[bytes] = deque()
         self.errors = 0
+        """Frames of cpg that were no envelopes."""
+        self.outbox: deque[bytes] = deque()
         self.socket = LocalDealer(f"ipc://{run_dir / 'cpg.sock'}")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether cpg takes nothing more just now."""
+        return bool(self.outbox)
 
     def has_broken(self) -> bool:
         """Whether the connection broke since the last call; then what was queued is gone."""

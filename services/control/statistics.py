@@ -1,0 +1,143 @@
+"""The map `stats`: what the services of this node have counted, under Corosync's names.
+
+Nothing of it is kept here. The services are asked when somebody wants to see it; one that does not answer is left out.
+`stats.clear.*` counts anew for those who look, not for the services: what was there is subtracted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from services.control.cmap.values import Type
+from services.control.message_counts import CPG, NAMES
+
+Found = dict[str, list[Any]]
+"""`[type, value]` by key."""
+Statuses = Mapping[str, Mapping[str, Any]]
+"""What services say of themselves, by name."""
+
+SRP, KNET, IPCS, SCHEDULE = "stats.srp.", "stats.knet.", "stats.ipcs.", "stats.schedmiss."
+SOURCES: dict[str, tuple[str, ...]] = {
+    SRP: ("totem",),
+    KNET: ("totem",),
+    SCHEDULE: ("totem",),
+    IPCS: ("ipc_gateway", "qb_gateway"),
+}
+"""Which services have to be asked, by the beginning of the keys."""
+CLEAR = "stats.clear."
+CLEARED: dict[str, tuple[str, ...]] = {
+    "totem": (SRP,),
+    "knet": (KNET,),
+    "ipc": (IPCS,),
+    "schedmiss": (SCHEDULE,),
+    "all": (SRP, KNET, IPCS, SCHEDULE),
+}
+"""What each key of `stats.clear.` is about."""
+_IDS = {name: number for number, name in NAMES.items()}
+_U8, _U32, _U64, _FLT, _STR = (int(each) for each in (Type.U8, Type.U32, Type.U64, Type.FLT, Type.STR))
+_LINK = (
+    ("connected", _U8, "up"), ("mtu", _U32, "mtu"), ("latency_ave", _U32, "latency_us"),
+    ("up_count", _U32, "ups"), ("down_count", _U32, "downs"),
+    ("rx_data_bytes", _U64, "rx_bytes"), ("rx_data_packets", _U64, "rx_data"), ("rx_ping_packets", _U64, "rx_ping"),
+    ("rx_pmtu_packets", _U64, "rx_pmtu"), ("rx_pong_packets", _U64, "rx_pong"),
+    ("tx_data_bytes", _U64, "tx_bytes"), ("tx_data_packets", _U64, "tx_data"), ("tx_ping_packets", _U64, "tx_ping"),
+    ("tx_pmtu_packets", _U64, "tx_pmtu"), ("tx_pong_packets", _U64, "tx_pong"),
+)  # fmt: skip
+_KINDS_OF_PACKETS = ("data", "ping", "pmtu", "pong")
+
+
+def touches(prefix: str, keys: str) -> bool:
+    """Whether keys that begin with `keys` may be among those that begin with `prefix`."""
+    return prefix.startswith(keys) or keys.startswith(prefix)
+
+
+def sources(prefix: str) -> set[str]:
+    """The services to be asked for keys of this map that begin with `prefix`."""
+    return {name for keys, names in SOURCES.items() if touches(prefix, keys) for name in names}
+
+
+def statistics(statuses: Statuses, cleared: Mapping[str, int]) -> Found:
+    """All keys of the map. `cleared`: what the counters were at the last `stats.clear.*`."""
+    found: Found = {f"{CLEAR}{name}": [_U32, 0] for name in CLEARED}
+    totem = statuses.get("totem", {})
+    found |= dict(_ring(totem))
+    found |= dict(_links(totem))
+    found |= dict(_connections(statuses.get("ipc_gateway", {}), statuses.get("qb_gateway", {})))
+    for key, before in cleared.items():
+        if key in found and found[key][1] >= before:
+            found[key] = [found[key][0], found[key][1] - before]
+    return found | _misses(totem, cleared.get(SCHEDULE, 0))
+
+
+def counted(statuses: Statuses, name: str) -> dict[str, int]:
+    """What `stats.clear.NAME` clears now: `cleared` for later. Of programs, which come and go, how many are gone."""
+    found = {
+        key: int(value)
+        for key, (kind, value) in statistics(statuses, {}).items()
+        if kind == _U64 and key.startswith(CLEARED[name]) and not key.startswith((SCHEDULE, f"{IPCS}service"))
+    }
+    misses = statuses.get("totem", {}).get("schedule_misses", ())
+    return found | ({SCHEDULE: misses[0][0]} if misses and SCHEDULE in CLEARED[name] else {})
+
+
+def _ring(totem: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    for name, value in totem.get("counters", {}).items():
+        if type(value) is int:
+            yield f"{SRP}{name}", [_U32 if name == "continuous_gather" else _U64, value]
+    if "rotation_us" in totem:
+        yield f"{SRP}mtt_rx_token", [_U32, totem["rotation_us"] // 1000]
+
+
+def _links(totem: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    for node, links in totem.get("links", {}).items():
+        for link in links:
+            below = f"{KNET}node{node}.link{link['link']}."
+            yield f"{below}enabled", [_U8, 1]
+            for name, kind, of in _LINK:
+                yield below + name, [kind, int(link.get(of, 0))]
+            for way in ("rx", "tx"):
+                total = sum(int(link.get(f"{way}_{kind}", 0)) for kind in _KINDS_OF_PACKETS)
+                yield f"{below}{way}_total_packets", [_U64, total]
+
+
+def _misses(totem: Mapping[str, Any], before_ms: int) -> Found:
+    """When the ring's process was not scheduled in time: the last time has number 0."""
+    found: Found = {}
+    misses = [each for each in totem.get("schedule_misses", ()) if each[0] > before_ms]
+    for number, (at_ms, late_ms) in enumerate(misses):
+        found[f"{SCHEDULE}{number}.timestamp"] = [_U64, at_ms]
+        found[f"{SCHEDULE}{number}.delay"] = [_FLT, late_ms]
+    return found
+
+
+def _connections(ours: Mapping[str, Any], c: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Programs: those of Rondo's own clients stand under cpg, and their session in the place of the pointer."""
+    sessions, connections = ours.get("sessions", ()), c.get("connections", ())
+    closed = ours.get("counters", {}).get("closed", 0) + c.get("counters", {}).get("ended", 0)
+    yield f"{IPCS}global.active", [_U64, len(sessions) + len(connections)]
+    yield f"{IPCS}global.closed", [_U64, closed]
+    for each in sessions:
+        below = f"{IPCS}service{CPG}.{each['pid']}.0x{each['session']}."
+        yield from _connection(below, each["name"], each["requests"], each["settled"], each["event_blobs"], 0, 0)
+    for each in connections:
+        below = f"{IPCS}service{_IDS[each['service']]}.{each['pid']}.0x{each['number']:x}."
+        queued, flow = each["events_waiting"], int(each["flow_control"])
+        yield from _connection(
+            below, each["program"], each["requests"], each["responses"], each["events"], queued, flow
+        )
+
+
+def _connection(
+    below: str, program: str, requests: int, responses: int, dispatched: int, queued: int, flow: int
+) -> Iterator[tuple[str, list[Any]]]:
+    yield f"{below}procname", [_STR, program]
+    yield f"{below}requests", [_U64, requests]
+    yield f"{below}responses", [_U64, responses]
+    yield f"{below}dispatched", [_U64, dispatched]
+    yield f"{below}queued", [_U32, queued]
+    yield f"{below}queueing", [int(Type.I32), int(queued > 0)]
+    yield f"{below}sent", [_U32, dispatched & 0xFFFFFFFF]
+    yield f"{below}flow_control", [_U32, flow]
+    for name in ("flow_control_count", "invalid_request", "overload", "recv_retries", "send_retries"):
+        yield below + name, [_U64, 0]
