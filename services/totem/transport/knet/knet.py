@@ -137,8 +137,7 @@ class Knet:
                 self._ping_all(host, now_ns, timed=first)
 
     def _send_urgent(self, hosts: list[RemoteHost], target: int, frame: bytes, now_ns: int) -> None:
-        again = self._last_urgent.get(target) == frame
-        self._last_urgent[target] = frame
+        again, self._last_urgent[target] = self._last_urgent.get(target) == frame, frame
         datagrams = self._datagrams(frame, False)
         for host in hosts:
             # First where data is, so that it does not come before that.
@@ -342,8 +341,7 @@ class Knet:
 
     def unreachable(self, link: int, address: Address, now_ns: int) -> int | None:
         """ICMP says that nobody listens there. The node that should, if that is so of all its links that are up."""
-        host = self._by_address.get((link, address))
-        if host is None:
+        if (host := self._by_address.get((link, address))) is None:
             return None
         if host.links[link].up:
             host.links[link].refused = True
