@@ -408,8 +408,10 @@ def connect_to(
         cluster = Cluster(link, handle)
     finally:
         if cluster is None:
-            # The traceback of an exception may live long, and where it came up before there is a link to close, the
-            # link's thread closes it.
+            # The traceback of an exception may live long. Where it came up before there is a link to close, the link's
+            # thread closes it.
+            if link is not None:
+                link.was_closed = True
             del handle
             if link is not None:
                 link.close()

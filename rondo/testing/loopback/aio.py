@@ -10,9 +10,9 @@ from rondo.errors import Disconnected, NotExist
 from rondo.protocol.requests import Guarantee
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from rondo.events import Event, Member
+    from rondo.events import ConnectionEvent, ConnectionState, Event, Member
     from rondo.quorum import Change, QuorumStatus
     from rondo.testing.loopback import client
     from rondo.testing.loopback.session import LoopbackRequest, Session
@@ -81,6 +81,11 @@ class Group:
     def name(self) -> str:
         """The group's name."""
         return self._group.name
+
+    @property
+    def me(self) -> Member:
+        """This process as a member."""
+        return self._group.me
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -173,6 +178,7 @@ class LoopbackCluster:
         """The same process for threads: what `Loopback.kill` and the like take."""
         self.cpg = Cpg(cluster.cpg, cluster.session)
         self.quorum = Quorum(cluster.quorum, cluster.session)
+        self._listeners: dict[Callable[[ConnectionEvent], object], Callable[[ConnectionEvent], object]] = {}
 
     @property
     def node_id(self) -> int:
@@ -193,6 +199,23 @@ class LoopbackCluster:
     def is_closed(self) -> bool:
         """Whether the connection was closed, or the process killed."""
         return self.blocking.is_closed
+
+    @property
+    def state(self) -> ConnectionState:
+        """How the connection stands."""
+        return self.blocking.state
+
+    def add_listener(self, listener: Callable[[ConnectionEvent], object]) -> None:
+        """Call `listener` with every change of the state, in this loop."""
+        loop = asyncio.get_running_loop()
+        told = self._listeners[listener] = lambda event: loop.call_soon_threadsafe(listener, event)
+        self.blocking.add_listener(told)
+
+    def remove_listener(self, listener: Callable[[ConnectionEvent], object]) -> None:
+        """Call it no more."""
+        told = self._listeners.pop(listener, None)
+        if told is not None:
+            self.blocking.remove_listener(told)
 
     async def close(self) -> None:
         """End the connection."""

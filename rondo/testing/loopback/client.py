@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rondo.errors import Disconnected, Exists, InvalidParameter, NotExist, Timeout
-from rondo.events import Event, Member, Reason
+from rondo.events import ConnectionEvent, ConnectionState, Event, Member, Reason
 from rondo.protocol.requests import Guarantee
 from rondo.quorum import Change, Node, Quorate, QuorumStatus
 from rondo.testing.loopback.session import LoopbackRequest, Place, Session
@@ -57,6 +57,11 @@ class LoopbackGroup:
     def name(self) -> str:
         """The group's name."""
         return self._place.name
+
+    @property
+    def me(self) -> Member:
+        """This process as a member."""
+        return self._session.member
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -247,6 +252,22 @@ class LoopbackCluster:
     def is_closed(self) -> bool:
         """Whether the connection was closed, or the process killed."""
         return self._session.is_over
+
+    @property
+    def state(self) -> ConnectionState:
+        """How the connection stands."""
+        return self._session.state
+
+    def add_listener(self, listener: Callable[[ConnectionEvent], object]) -> None:
+        """Call `listener` with every change of the state, at once, in the thread that makes it happen."""
+        with self._stage.condition:
+            self._session.connection_listeners += (listener,)
+
+    def remove_listener(self, listener: Callable[[ConnectionEvent], object]) -> None:
+        """Call it no more."""
+        with self._stage.condition:
+            session = self._session
+            session.connection_listeners = tuple(each for each in session.connection_listeners if each != listener)
 
     def close(self) -> None:
         """End the connection: this process leaves all its groups."""

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rondo.errors import Disconnected, Error, NotExist
-from rondo.events import Event, Member, Membership, Reconnected, Resumed, Suspended, UnknownOutcome
+from rondo.events import (
+    ConnectionChange,
+    ConnectionEvent,
+    ConnectionState,
+    Event,
+    Member,
+    Membership,
+    Reconnected,
+    Resumed,
+    Suspended,
+    UnknownOutcome,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +90,20 @@ class Session:
     is_suspended: bool = False
     is_over: bool = False
     last_request: int = 0
+    connection_listeners: tuple[Callable[[ConnectionEvent], object], ...] = ()
+    """The application's; called at once, by whoever makes it happen."""
+
+    @property
+    def state(self) -> ConnectionState:
+        """How its connection stands."""
+        if not self.is_connected:
+            return ConnectionState.LOST
+        return ConnectionState.SUSPENDED if self.is_suspended else ConnectionState.CONNECTED
+
+    def _stands(self, reason: str = "") -> None:
+        change = ConnectionChange(self.state, reason, self.is_over)
+        for listener in self.connection_listeners:
+            listener(change)
 
     def changed(self) -> None:
         """There may be something new for it."""
@@ -97,6 +122,7 @@ class Session:
         for place in self.groups.values():
             place.events.append(Suspended(reason))
         self.changed()
+        self._stands(reason)
 
     def resume(self) -> None:
         """It is there again, and nothing was lost."""
@@ -104,6 +130,7 @@ class Session:
         for place in self.groups.values():
             place.events.append(Resumed())
         self.changed()
+        self._stands()
 
     def disconnect(self, reason: str) -> None:
         """The session is lost: all requests that are not ordered have an unknown outcome."""
@@ -115,6 +142,7 @@ class Session:
                 place.events.append(UnknownOutcome(tuple(place.unresolved)))
             self._fail(place, Disconnected(f"the outcome is unknown: {reason}"))
         self.changed()
+        self._stands(reason)
 
     def reconnect(self) -> None:
         """The cluster is there again; the groups are being joined again."""
@@ -122,6 +150,7 @@ class Session:
         for place in self.groups.values():
             place.events.append(Reconnected())
         self.changed()
+        self._stands()
 
     def leave(self, name: str) -> None:
         """It is out of the group."""
@@ -139,6 +168,7 @@ class Session:
             self._fail(place, error)
         self.groups.clear()
         self.changed()
+        self._stands(str(error))
 
     @staticmethod
     def _fail(place: Place, error: Error) -> None:

@@ -222,6 +222,15 @@ def test_who_has_no_time_does_not_connect(gateway: GatewayProcess, timeout: floa
     asyncio.run(main())
 
 
+def test_a_connect_that_times_out_is_no_unclosed_connection(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(rondo.Timeout, match="no node answers"):
+            rondo.connect(f"ipc://{tmp_path / 'nobody.sock'}", 0.01)
+        gc.collect()
+    assert not caught
+
+
 def test_time_without_end_is_time(loopback: Loopback, gateway: GatewayProcess) -> None:
     """More than one system call takes, too; of a connection, a session, a message and a request to the node."""
     for long_s in (float("inf"), 1e18):

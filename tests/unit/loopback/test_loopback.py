@@ -216,3 +216,37 @@ async def _until_message(group: object) -> list[rondo.Event]:
         if isinstance(event, rondo.Message):
             break
     return seen
+
+
+def test_listeners_are_told_how_a_connection_stands() -> None:
+    loopback = Loopback(nodes=1)
+    told: list[rondo.ConnectionEvent] = []
+    cluster = loopback.connect(1)
+    assert cluster.cpg.join("g").me == rondo.Member(1, cluster.pid)
+    cluster.add_listener(told.append)
+    loopback.suspend(cluster, "why")
+    loopback.resume(cluster)
+    loopback.kill_node(1)
+    loopback.start_node(1)
+    cluster.close()
+    connected, suspended, lost = rondo.ConnectionState
+    changes = [(each.state, each.is_final) for each in told if isinstance(each, rondo.ConnectionChange)]
+    assert changes == [(suspended, False), (connected, False), (lost, False), (connected, False), (lost, True)]
+    assert cluster.state is lost
+
+
+def test_listeners_of_asyncio_are_told_in_their_loop() -> None:
+    async def run() -> None:
+        loopback = Loopback(nodes=1)
+        told: asyncio.Queue[rondo.ConnectionEvent] = asyncio.Queue()
+        cluster = await loopback.connect_aio(1)
+        assert (await cluster.cpg.join("g")).me == rondo.Member(1, cluster.pid)
+        cluster.add_listener(told.put_nowait)
+        await asyncio.to_thread(loopback.suspend, cluster.blocking, "why")
+        assert await told.get() == rondo.ConnectionChange(rondo.ConnectionState.SUSPENDED, "why")
+        assert cluster.state is rondo.ConnectionState.SUSPENDED
+        cluster.remove_listener(told.put_nowait)
+        await cluster.close()
+        assert told.empty()
+
+    asyncio.run(run())
