@@ -132,6 +132,7 @@ _SAM = {
 
 _WEB = {
     "refused_header": "requests with a header given twice",
+    "refused_body": "requests with a body",
     "refused_host": "requests for another host",
     "refused_site": "requests of another site",
     "refused_method": "requests that would change something",

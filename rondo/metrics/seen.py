@@ -46,12 +46,19 @@ def look(run_dir: Path) -> Seen:
     return look_with(run_dir, survey.ask_all(run_dir), survey.configuration(run_dir))
 
 
-def look_with(run_dir: Path, answers: Answers, config: NodeConfig | None, running: list[Found] | None = None) -> Seen:
-    """The same, of who has asked already, and may know the processes."""
+def look_with(
+    run_dir: Path,
+    answers: Answers,
+    config: NodeConfig | None,
+    running: list[Found] | None = None,
+    *,
+    with_usage: bool = True,
+) -> Seen:
+    """The same, of who has asked already, and may know the processes. Without usage it takes a third less time."""
     status = survey.status_of(run_dir, answers, config, running)
     pids = {name: each["pid"] for name, each in status["services"].items()}
     pids["supervisord"] = status["supervisor"]["pid"]
-    usage = {name: found for name, pid in pids.items() if pid and (found := usage_of(pid))}
+    usage = {} if not with_usage else {name: found for name, pid in pids.items() if pid and (found := usage_of(pid))}
     return Seen(status, {name: each for name, each in answers.items() if each is not None}, usage, config)
 
 

@@ -17,6 +17,7 @@ from rondo.errors import Disconnected
 from rondo.events import Member, Membership, Message
 from rondo.paths import PathError, socket_endpoint
 from services.web.hub import Hub
+from services.web.looker import figures_of
 from services.web.peers import Peers
 from services.web.wire import GROUP
 
@@ -110,7 +111,7 @@ class Exchange:
             await group.mcast(word)
         if self.peers.is_looked_at(now_s) and now_s >= self.peers.figures_due_s():
             await self._hub.refresh_events()
-            figures = await self._hub.get("figures", lambda looker: looker.figures())
+            figures = figures_of(await self._hub.latest_status())
             await group.mcast(self.peers.figures(figures, now_s))
 
     async def close(self) -> None:

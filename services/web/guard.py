@@ -4,7 +4,7 @@
 - Origin, where there is one, has to be this server; so has Sec-Fetch-Site, except for following a link to the page.
 - With a token every request has it, as Bearer or as the password of Basic (a browser asks for that by itself, also for
   its event stream; Prometheus has both).
-- GET and HEAD, and nothing else; paths as they are, without encoded or empty parts.
+- GET and HEAD without a body, and nothing else; paths as they are, without encoded or empty parts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ PATH_BYTES_MAX = 256
 
 REFUSALS = {
     "refused_header": (400, "a header is given twice"),
+    "refused_body": (400, "a request has no body here"),
     "refused_host": (421, "this server has another name"),
     "refused_site": (403, "another site asks"),
     "refused_method": (405, "this server only shows"),
@@ -73,6 +74,8 @@ class Guard:
         self.refused[refusal] += 1
         status, why = REFUSALS[refusal]
         headers = {"www-authenticate": 'Basic realm="rondo", charset="UTF-8"'} if status == 401 else {}
+        if status == 400:
+            headers["connection"] = "close"  # what follows may be meant as something else
         if status == 405:
             headers["allow"] = "GET, HEAD"
         await PlainTextResponse(f"{why}\n", status, headers)(scope, receive, guarded)
@@ -84,6 +87,8 @@ class Guard:
             if name in headers and name in (b"host", b"origin", b"authorization"):
                 return "refused_header"
             headers[name] = value
+        if b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0":
+            return "refused_body"
         if headers.get(b"host", b"").decode("latin-1").lower() not in self._hosts:
             return "refused_host"
         origin = headers.get(b"origin")

@@ -65,6 +65,12 @@ class Hub:
                 self._events_seen_s = time.monotonic()
                 self.on_events(self.recent.add_own(new))
 
+    async def latest_status(self) -> dict[str, Any]:
+        """What watchers were shown last, if there are some; else what there is to see now."""
+        if self._task is not None and not self._task.done() and self.status:
+            return self.status
+        return await self.get("status", lambda looker: looker.status())
+
     @property
     def is_watched(self) -> bool:
         """Whether somebody watches. Who has just been served is not waiting for a moment."""

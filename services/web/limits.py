@@ -1,7 +1,8 @@
 """Connections have a bound, and so has the time that a request may take to arrive.
 
 uvicorn bounds what is answered at a time, and h11 the size of headers. Neither ends a connection on which nothing
-comes, or a byte now and then: a thousand of those would keep everybody else out.
+comes, or a byte now and then, or whose other end reads nothing of an answer: a thousand of those would keep everybody
+else out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ CONNECTIONS_MAX = 128
 HEADER_BYTES_MAX = 16 * 1024
 REQUEST_S = 5.0
 """From the first moment of a connection, or from the end of the last answer, to the end of the next request."""
+UNREAD_S = 10.0
+"""How long an answer may wait for who has asked to read on."""
 IDLE_S = 15
 """How long a connection may stay open between two requests."""
 
@@ -23,6 +26,7 @@ class BoundedProtocol(H11Protocol):
     """One connection."""
 
     _due: asyncio.TimerHandle | None = None
+    _unread_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
@@ -40,7 +44,23 @@ class BoundedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._is_read()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._is_read()
+        self._unread_due = self.loop.call_later(UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._is_read()
+        super().resume_writing()
+
+    def _is_read(self) -> None:
+        """The other end reads, or there is nothing to read for it any more."""
+        if self._unread_due is not None:
+            self._unread_due.cancel()
+            self._unread_due = None
 
     def _is_answering(self) -> bool:
         cycle: Any = self.cycle

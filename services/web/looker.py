@@ -55,14 +55,14 @@ class Looker:
         self._sam_not_before_s = 0.0
         self._log: MergedLog | None = None
 
-    def see(self) -> Seen:
-        """Ask all services."""
+    def see(self, *, with_usage: bool = True) -> Seen:
+        """Ask all services; and the kernel, what their processes use."""
         answers: Answers = self._surveyor.ask("status", ANSWER_S)
         config = self._configuration()
         silent = {name for name, answer in answers.items() if answer is None}
         if silent != self._silent or not self._knows_processes():
             self._found, self._silent = processes.find(self._run_dir), silent
-        return look_with(self._run_dir, answers, config, self._found)
+        return look_with(self._run_dir, answers, config, self._found, with_usage=with_usage)
 
     def _knows_processes(self) -> bool:
         """Whether those that were found still run, supervisord among them."""
@@ -75,7 +75,7 @@ class Looker:
 
     def status(self) -> dict[str, Any]:
         """What /api/v1/status answers."""
-        seen = self.see()
+        seen = self.see(with_usage=False)
         totem = seen.answers.get("totem", {})
         config = seen.config
         return {
@@ -95,7 +95,7 @@ class Looker:
 
     def healthy(self) -> bool:
         """Whether the node does its work."""
-        return is_healthy(self.see().status)
+        return is_healthy(self.see(with_usage=False).status)
 
     def new_events(self) -> list[TimelineEvent]:
         """What has happened since the last time; the first time, the last events that there are."""
@@ -103,10 +103,6 @@ class Looker:
             files, configured = log_files(self._run_dir), configured_files(self._run_dir, SERVICES)
             self._log = MergedLog(files, configured)
         return [event for line in self._log.read() if (event := event_of(line)) is not None][-EVENTS_MAX:]
-
-    def figures(self) -> Figures:
-        """This node, for the pages of the others."""
-        return figures_of(self.status())
 
     def _configuration(self) -> NodeConfig | None:
         with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import resource
 import socket
 import ssl
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import uvicorn
 from rondo.config.key import KeyFileError, read_private
 from services.web.app import STREAMS_MAX, make_app
 from services.web.guard import Guard
-from services.web.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, IDLE_S, BoundedProtocol
+from services.web.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, IDLE_S, REQUEST_S, BoundedProtocol
 from services.web.looker import Looker
 from services.web.peers import Peers
 
@@ -23,6 +24,7 @@ PORT = 5480
 TOKEN_BYTES_MIN = 16
 TOKEN_BYTES_MAX = 1024
 _STOP_S = 2
+DESCRIPTORS_WANTED = 4096
 
 
 class WebError(Exception):
@@ -104,6 +106,7 @@ def serve(options: Options) -> None:
 
 def bind(options: Options) -> socket.socket:
     """The socket, listening. Raises WebError."""
+    _allow_descriptors()
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -114,6 +117,14 @@ def bind(options: Options) -> socket.socket:
         listening.close()
         raise WebError(f"{options.host}:{options.port}: {error.strerror}; choose another address or port") from None
     return listening
+
+
+def _allow_descriptors() -> None:
+    """Room for connections that are refused only after they were accepted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def make_guarded(options: Options, port: int, peers: Peers) -> Guard:
@@ -134,6 +145,25 @@ class QuietServer(uvicorn.Server):
 
     _loop: asyncio.AbstractEventLoop | None = None
     _ended: asyncio.Event
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, with a bound on the time that a handshake of TLS may take: before its end a connection is none
+        that anybody counts."""
+        await self.lifespan.startup()
+        config, loop = self.config, asyncio.get_running_loop()
+
+        def connection() -> BoundedProtocol:
+            return BoundedProtocol(config, self.server_state, self.lifespan.state)
+
+        within_s = REQUEST_S if config.is_ssl else None
+        self.servers = [
+            await loop.create_server(
+                connection, sock=each, ssl=config.ssl, backlog=config.backlog,
+                ssl_handshake_timeout=within_s, ssl_shutdown_timeout=within_s,
+            )
+            for each in sockets or ()
+        ]  # fmt: skip
+        self.started = True
 
     async def main_loop(self) -> None:
         self._ended = asyncio.Event()
