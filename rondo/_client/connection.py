@@ -284,19 +284,20 @@ class Cpg:
         self._link.wake()
         return group
 
-    def groups(self, timeout: float | Default | None = DEFAULT) -> list[dict[str, Any]]:
-        """All groups of the ring and their members: `[{"group": "g", "members": [{"node": 1, "pid": 77}]}]`."""
+    def groups(self, timeout: float | Default | None = DEFAULT, *, hidden: bool = False) -> list[dict[str, Any]]:
+        """All groups of the ring and their members: `[{"group": "g", "members": [{"node": 1, "pid": 77}]}]`.
+        `hidden`: the nodes' own groups, too."""
         link = self._link
         link.check_process()
         deadline_s = link.deadline_of(timeout)
-        request = link.run(self._ask_groups, check=link.session.check)
+        request = link.run(lambda: self._ask_groups(hidden=hidden), check=link.session.check)
         link.wait(lambda: request.is_done, deadline_s, "the node did not answer in time")
         if request.error is not None:
             raise request.error
         return groups_of(request.result)
 
-    def _ask_groups(self) -> batches.Request:
-        request = self._link.session.query_groups()
+    def _ask_groups(self, *, hidden: bool) -> batches.Request:
+        request = self._link.session.query_groups(hidden=hidden)
         self._link.wake()
         return request
 

@@ -207,10 +207,10 @@ class Session(SessionState):
             return None
         return self.requests.add_message(group.name, group.wire_name, guarantee, data, deadline_s)
 
-    def query_groups(self) -> Request:
-        """Ask for all groups; the result of the request is what `groups_of` reads."""
+    def query_groups(self, *, hidden: bool) -> Request:
+        """Ask for all groups, `hidden`: the nodes' own too; the result of the request is what `groups_of` reads."""
         self.check()
-        return self.requests.add(Op.GROUPS, ())
+        return self.requests.add(Op.GROUPS, (True,) if hidden else ())
 
     def check(self, group: Group | None = None) -> None:
         """Raise why nothing can be asked for, if that is so: of this session, or in this group."""

@@ -228,12 +228,12 @@ class Cpg:
             raise
         return Group(link, self._handle, group)
 
-    async def groups(self, timeout: float | Default | None = DEFAULT) -> list[dict[str, Any]]:
-        """All groups of the ring and their members."""
+    async def groups(self, timeout: float | Default | None = DEFAULT, *, hidden: bool = False) -> list[dict[str, Any]]:
+        """All groups of the ring and their members; `hidden`: the nodes' own groups, too."""
         link = self._link
         link.check_process()
         timeout_s = link.seconds_of(timeout)
-        request = link.session.query_groups()
+        request = link.session.query_groups(hidden=hidden)
         link.wake()
         await link.wait(lambda: request.is_done, timeout_s, "the node did not answer in time")
         if request.error is not None:

@@ -29,6 +29,10 @@ REQUEST_CLOSE = 0xFFFF_FFFF_FFFF_FFFF
 """The number under which cpg itself submits the end of a session; no client's request has it."""
 
 
+HIDDEN_PREFIX = b"rondo.lap."
+"""Groups that are the nodes' own, and shown only to who asks for them: those of warm-up messages."""
+
+
 class Op(IntEnum):
     """Second element of a request."""
 
@@ -41,9 +45,10 @@ class Op(IntEnum):
     BATCH = 4
     """`[r, 4, group, guarantee, body]`: several MCASTs in one, numbered r, r + 1 ...; the body: `batch`."""
     GROUPS = 16
-    """`[r, 16]`: `[[group, [[node, pid], ...]], ...]`, groups in byte order of their names"""
+    """`[r, 16]`: `[[group, [[node, pid], ...]], ...]`, groups in byte order of their names, but not the node's own
+    (`rondo.lap.*`); `[r, 16, true]`: these too"""
     NAMES = 17
-    """`[r, 17]`: `[group, ...]`"""
+    """`[r, 17]` or `[r, 17, true]`: `[group, ...]`, the same groups"""
     MEMBERS = 18
     """`[r, 18, group]`: `[[node, pid], ...]`; empty if nobody is in it"""
     RING = 19

@@ -9,7 +9,7 @@ from __future__ import annotations
 from rondo.protocol.codes import Code
 from rondo.protocol.cpg_gateway import KIND_SHIFT
 from rondo.protocol.envelope import pack
-from rondo.protocol.requests import Op, encode_packed_replies, encode_packed_reply
+from rondo.protocol.requests import encode_packed_replies, encode_packed_reply
 from services.cpg.core import Core
 from services.cpg.evaluate import answer
 
@@ -64,7 +64,7 @@ class Answers:
 
     def _result(self, query: list[object], core: Core) -> bytes:
         op = query[1]
-        if op == Op.MEMBERS or not isinstance(op, int):
+        if len(query) > 2 or not isinstance(op, int):
             return pack(answer(query, core))
         if core is not self._core or core.version != self._version:
             self._core, self._version = core, core.version

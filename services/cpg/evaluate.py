@@ -12,14 +12,14 @@ from typing import Any
 from rondo.protocol.batch import encode_batch
 from rondo.protocol.codes import Code
 from rondo.protocol.events import Reason
-from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, Guarantee, Op
+from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, HIDDEN_PREFIX, Guarantee, Op
 from rondo.protocol.totem_reader import request_cost
 from services.cpg import wire
 from services.cpg.core import Core
 from services.cpg.sessions import QUEUE_BYTES_MAX, Queued, Session, note_of
 
-_QUERIES = {Op.GROUPS: 2, Op.NAMES: 2, Op.MEMBERS: 3, Op.RING: 2}
-"""Length of each query."""
+_QUERIES = {Op.GROUPS: (2, 3), Op.NAMES: (2, 3), Op.MEMBERS: (3, 3), Op.RING: (2, 2)}
+"""Shortest and longest form of each query."""
 
 QUERY_COST_BYTES = 256
 """What a query counts for while it waits, about what it takes in memory."""
@@ -55,7 +55,12 @@ def evaluate(session: Session, request: list[Any], may_join: Callable[[Session, 
         return Queued(request[0], request_cost([message]), Guarantee.AGREED, note_of(op, group), [message], None)
     if op not in _QUERIES:
         return Code.NOT_SUPPORTED
-    if len(request) != _QUERIES[op] or (op == Op.MEMBERS and _name_fault(request[2]) != Code.OK):
+    shortest, longest = _QUERIES[op]
+    if not shortest <= len(request) <= longest:
+        return Code.INVALID_PARAM
+    if op == Op.MEMBERS and _name_fault(request[2]) != Code.OK:
+        return Code.INVALID_PARAM
+    if op != Op.MEMBERS and len(request) == 3 and type(request[2]) is not bool:
         return Code.INVALID_PARAM
     if session.queue_bytes >= QUEUE_BYTES_MAX:
         return Code.TRY_AGAIN
@@ -106,10 +111,10 @@ def _name_fault(group: Any) -> Code:
 def answer(query: list[Any], core: Core) -> Any:
     """The result of a query, as of now."""
     op = query[1]
-    if op == Op.GROUPS:
-        return [[group.name, list(group.members)] for group in core.table]
-    if op == Op.NAMES:
-        return [group.name for group in core.table]
+    if op in (Op.GROUPS, Op.NAMES):
+        shows_all = len(query) == 3 and query[2]
+        shown = [group for group in core.table if shows_all or not group.name.startswith(HIDDEN_PREFIX)]
+        return [[group.name, list(group.members)] if op == Op.GROUPS else group.name for group in shown]
     if op == Op.MEMBERS:
         found = core.table.groups.get(query[2])
         return list(found.members) if found is not None else []

@@ -7,8 +7,8 @@ rests; so from a client's request to a second after it, whenever nothing has bee
 gateway sends a message of its own along the whole way: as a client of itself, through cpg and the ring and back, to a
 group in which nobody else is.
 
-It is a client like any other, by docs/PROTOCOL-CLIENT.md; `rondo groups` shows its group. What goes wrong with it
-concerns nobody: it begins anew a second later.
+It is a client like any other, by docs/PROTOCOL-CLIENT.md; `rondo cpg groups --all` shows its group. What goes wrong
+with it concerns nobody: it begins anew a second later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rondo.ipc.local_dealer import LocalDealer
 from rondo.protocol import events
 from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, encode
 from rondo.protocol.envelope import BusError
-from rondo.protocol.requests import Guarantee, Op, encode_requests
+from rondo.protocol.requests import HIDDEN_PREFIX, Guarantee, Op, encode_requests
 
 INTERVAL_S = 0.002
 """So long after the last message the next warm-up message is sent. After three milliseconds a message is nearly as fast
@@ -45,7 +45,7 @@ log = logging.getLogger("IPC_GATEWAY")
 
 def group_of(node: int) -> bytes:
     """The group of a node's warm-up messages."""
-    return b"rondo.lap.%d" % node
+    return HIDDEN_PREFIX + b"%d" % node
 
 
 class KeepWarm:

@@ -54,6 +54,7 @@ def add_arguments(parser: Parser) -> None:
         "groups", help="list groups and their members", epilog="example: rondo cpg groups --json"
     )
     groups.add_argument("--json", action="store_true", help="print JSON")
+    groups.add_argument("--all", action="store_true", help="show the nodes' own groups (rondo.lap.*), too")
     for command in (join, groups):
         command.add_argument("--socket", metavar="ENDPOINT", help="what to connect to (RONDO_SOCKET)")
         command.add_argument("--run-dir", metavar="D", help="run directory of the node (RONDO_RUN_DIR)")
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _groups(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
-    groups = cluster.cpg.groups(timeout=ANSWER_TIMEOUT_S)
+    groups = cluster.cpg.groups(timeout=ANSWER_TIMEOUT_S, hidden=arguments.all)
     if arguments.json:
         print_json([{**group, "group": _text(group["group"])} for group in groups])
         return 0

@@ -140,9 +140,9 @@ class Cpg:
         """Become a member of group `name`."""
         return Group(await asyncio.to_thread(self._cpg.join, name, timeout), self._session)
 
-    async def groups(self, timeout: float | None = None) -> list[dict[str, Any]]:
-        """All groups and their members."""
-        return self._cpg.groups(timeout)
+    async def groups(self, timeout: float | None = None, *, hidden: bool = False) -> list[dict[str, Any]]:
+        """All groups and their members. None is `hidden` here."""
+        return self._cpg.groups(timeout, hidden=hidden)
 
 
 class Quorum:

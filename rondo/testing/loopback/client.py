@@ -153,8 +153,8 @@ class LoopbackCpg:
             wait_until(stage, lambda: place.is_member or place.ended is not None, timeout, f"cannot join {name!r}")
             return LoopbackGroup(stage, session, place)
 
-    def groups(self, timeout: float | None = None) -> list[dict[str, Any]]:
-        """All groups that this process's node knows, and their members."""
+    def groups(self, timeout: float | None = None, *, hidden: bool = False) -> list[dict[str, Any]]:
+        """All groups that this process's node knows, and their members. None is `hidden` here."""
         with self._stage.condition:
             return [
                 {"group": name, "members": [{"node": each.node, "pid": each.pid} for each in members]}

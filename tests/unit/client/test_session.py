@@ -247,7 +247,7 @@ def test_refusals_have_their_own_exceptions(node: Node) -> None:
     node.give(Kind.REPLY, pack([[1, Code.EXIST, None]]))
     assert isinstance(group.ended, rondo.Exists)
     assert node.session.groups == {}
-    query = node.session.query_groups()
+    query = node.session.query_groups(hidden=False)
     node.requests()
     node.give(Kind.REPLY, pack([[2, Code.OK, []]]))
     assert (query.is_done, query.result, query.error) == (True, [], None)

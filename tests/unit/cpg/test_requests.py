@@ -10,7 +10,7 @@ from rondo.protocol import cpg_gateway as bus
 from rondo.protocol import events as ev
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError
-from rondo.protocol.requests import Op, decode_replies
+from rondo.protocol.requests import HIDDEN_PREFIX, Op, decode_replies
 from rondo.protocol.totem_reader import Again
 from services.cpg import sessions
 from services.cpg.checkpoints import SNAPSHOTS_MAX, Checkpoints
@@ -98,6 +98,21 @@ def test_queries(world: World) -> None:
     me = [[1, client.pid]]
     assert [client.answers[n] for n in numbers[:4]] == [[[b"a", me], [b"z", me]], [b"a", b"z"], me, []]
     assert client.answers[numbers[4]][2] == [1]
+
+
+def test_the_nodes_own_groups_are_shown_to_who_asks_for_them(world: World) -> None:
+    node, client = world.nodes[1], world.nodes[1].clients[0]
+    for group in (HIDDEN_PREFIX + b"1", b"seen"):
+        client.request(node.gateway, Op.JOIN, group)
+    world.settle()
+    numbers = [client.request(node.gateway, op, *arguments) for op, arguments in [
+        (Op.NAMES, ()), (Op.NAMES, (True,)), (Op.NAMES, (False,)), (Op.GROUPS, (True,)), (Op.GROUPS, (1,)),
+    ]]  # fmt: skip
+    world.settle()
+    both = [HIDDEN_PREFIX + b"1", b"seen"]
+    assert [client.answers[n] for n in numbers[:3]] == [[b"seen"], both, [b"seen"]]
+    assert [name for name, _ in client.answers[numbers[3]]] == both
+    assert client.refused == {numbers[4]: Code.INVALID_PARAM}
 
 
 def test_no_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from rondo.ipc import endpoints, zmq_sockets
 from rondo.protocol import cpg_gateway, events
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, pack
-from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, Op, decode_requests, expand_batches
+from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, HIDDEN_PREFIX, Op, decode_requests, expand_batches
 
 UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 Key = tuple[int, int]
@@ -222,7 +222,10 @@ class Loopback:
     def _evaluate(self, number: int, session: Session, request: list[Any]) -> None:
         r, op, *arguments = request
         if op == Op.GROUPS:
-            groups = [[name, [list(key) for key in sorted(members)]] for name, members in sorted(self.groups.items())]
+            shown = sorted((name, sorted(members)) for name, members in self.groups.items())
+            if arguments != [True]:
+                shown = [(name, members) for name, members in shown if not name.startswith(HIDDEN_PREFIX)]
+            groups = [[name, [list(key) for key in members]] for name, members in shown]
             self._reply(number, r, Code.OK, groups)
             return
         if op == Op.RING:
