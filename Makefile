@@ -186,8 +186,8 @@ detection: compiled ## how soon applications hear of what happens to a node
 screenshots: setup ## the pictures of the page of `rondo web` in docs/images (chromium, root or user namespaces)
 	@$(BIN)/python -m tests.cluster.browser.screenshots
 
-failover: compiled ## how long applications wait when one of two cables is pulled, beside C Corosync (PULLS=20, SEED=1)
-	@$(BIN)/python -m bench.failover --pulls $(or $(PULLS),20) --seed $(or $(SEED),1)
+failover: compiled ## how long applications wait when one of two cables is pulled, beside C Corosync (PULLS=20, SEED=1, BENCH=--realtime)
+	@$(BIN)/python -m bench.failover --pulls $(or $(PULLS),20) --seed $(or $(SEED),1) $(BENCH)
 
 rates: setup ## messages a second with loss, by Corosync's rules and by Rondo's, in the simulator (the table of docs/LOSS.md)
 	@$(BIN)/python -m tests.simulation rates

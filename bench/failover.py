@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.lab.cluster import Cluster, Node
-from bench.lab.systems import COROSYNC, RONDO, System, chosen
+from bench.lab.systems import COROSYNC, RONDO, System, chosen, with_realtime
 from bench.parts.throughput import START_DELAY_S, start_clients
 from bench.plan import progress
 from rondo.ipc.control import ControlError, ask
@@ -184,8 +184,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pulls", type=int, default=20, help="of Rondo's cables (default 20)")
     parser.add_argument("--reference", type=int, default=5, help="of C Corosync's (default 5; 0: without it)")
     parser.add_argument("--seed", type=int, default=1, help="where and when (default 1)")
+    parser.add_argument(
+        "--realtime", action="store_true", help="Rondo with sched_rr: yes, which C Corosync has by default"
+    )
     options = parser.parse_args(arguments)
     ours, reference = chosen(SYSTEMS)
+    ours = with_realtime(ours) if options.realtime else ours
     missing = namespaces_missing() or (corosync_missing() if options.reference else None)
     if missing:
         print(f"error: {missing}", file=sys.stderr)

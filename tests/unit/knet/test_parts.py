@@ -163,7 +163,7 @@ def test_nothing_altered_is_opened(names: tuple[str, str]) -> None:
     assert sealing.open(datagram) == b"packet of some size"
 
 
-@given(st.integers(100, 9000), st.sampled_from(["none", *CIPHER_KEY_BYTES]), st.sampled_from(HASHES))
+@given(st.integers(100, 9000), st.sampled_from(["none", *CIPHER_KEY_BYTES]), st.sampled_from(sorted(HASHES)))
 def test_room_is_the_largest_packet_that_fits(size: int, cipher: str, hash_name: str) -> None:
     sealing = make_cipher(cipher, hash_name, KEY, bytes(16))
     room = sealing.room(size)

@@ -10,15 +10,17 @@ salt. To set up a cipher for each packet would cost more than to encrypt it.
 
 from __future__ import annotations
 
-import hmac
 from abc import ABC, abstractmethod
+from hmac import compare_digest
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.hmac import HMAC
 
 CIPHER_KEY_BYTES = {"aes128": 16, "aes192": 24, "aes256": 32}
-HASHES = ("sha1", "sha256", "sha384", "sha512")
+HASHES: dict[str, HashAlgorithm] = {"sha1": SHA1(), "sha256": SHA256(), "sha384": SHA384(), "sha512": SHA512()}
 BLOCK = 16
 _PADDING = tuple(bytes([size]) * size for size in range(BLOCK + 1))
 
@@ -53,26 +55,27 @@ class Clear(PacketCipher):
 
 
 class Signed(PacketCipher):
-    """HMAC alone."""
+    """HMAC alone. One that has the key is copied for each packet; that of the standard library takes a third longer."""
 
     def __init__(self, key: bytes, hash_name: str) -> None:
-        self._mac = hmac.new(key, digestmod=hash_name)
-        self._mac_bytes = self._mac.digest_size
+        algorithm = HASHES[hash_name]
+        self._keyed = HMAC(key, algorithm).copy
+        self._mac_bytes = algorithm.digest_size
 
     def seal(self, packet: bytes) -> bytes:
         return packet + self._digest(packet)
 
     def open(self, datagram: bytes) -> bytes | None:
         body = datagram[: -self._mac_bytes]
-        return body if hmac.compare_digest(self._digest(body), datagram[-self._mac_bytes :]) else None
+        return body if compare_digest(self._digest(body), datagram[-self._mac_bytes :]) else None
 
     def room(self, datagram_bytes: int) -> int:
         return datagram_bytes - self._mac_bytes
 
     def _digest(self, body: bytes) -> bytes:
-        mac = self._mac.copy()
+        mac = self._keyed()
         mac.update(body)
-        return mac.digest()
+        return mac.finalize()
 
 
 class Encrypted(Signed):
