@@ -65,7 +65,7 @@ PING_INTERVAL_S = TOKEN_MS / 4 / 1000
 def test_c_nodes_do_not_find_the_ports_of_a_killed_ring_process_closed(lab: Lab, tmp_path: Path) -> None:
     """With knet sam holds the ports, so a ring process that is started again at once is heard at once. A closed port
     takes C nodes 0.2 seconds to give up its link; here they do when pongs stay away, as late as ever."""
-    config = KnetConfig.of_lab(lab, tmp_path, token=TOKEN_MS)
+    config = KnetConfig.of_lab(lab, tmp_path, totem={"token": TOKEN_MS})
     rondo = RondoNode(lab.host(RONDO), config)
     cluster = Cluster([CorosyncNode(lab.host(1), config), CorosyncNode(lab.host(2), config), rondo])
     cluster.start()
