@@ -29,4 +29,5 @@ keeper/       the parent of the applications
 procs         what /proc says
 signals       signals: to whom, and by whose right
 last_words    the goodbye of a totem that was killed
+held_ports    its UDP ports, kept open for the next one
 """

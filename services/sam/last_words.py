@@ -1,12 +1,14 @@
 """Sends what totem wants said when it has been killed, the moment it is dead. To the others it is a node that left.
 
 Totem is asked for its last words, and sends new ones by itself on each ring. Here they are bytes and addresses and
-nothing more. Its death is known from its pidfd; where the kernel has none the others find out by themselves.
+nothing more. With them it says which UDP ports are to be held when it is dead (held_ports.py). Its death is known from
+its pidfd; where the kernel has none the others find out by themselves.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import time
 from pathlib import Path
@@ -17,8 +19,11 @@ import zmq
 from rondo.ipc import control, zmq_sockets
 from rondo.node.process_watch import ProcessWatch
 from rondo.protocol.envelope import BusError, is_bytes, is_u32, pack, unpack
+from services.sam.held_ports import PORTS_MAX, HeldPorts
 from services.sam.loop import Loop
 
+HOLD_S = 10.0
+"""How long the ports of a dead totem are held. It is back within a second, or something is wrong with it."""
 ADDRESSES_MAX = 384
 DATAGRAM_BYTES_MAX = 65_507
 ASK = pack({"op": "last_words"})
@@ -36,7 +41,10 @@ class LastWords:
         """Goodbyes that were said for a dead totem."""
         self.refused = 0
         """Answers of totem that were none."""
+        self.held = HeldPorts()
+        """Ports that must not be found closed when totem dies."""
         self._loop = loop
+        self._release_at_s = math.inf
         self._watch: ProcessWatch | None = None
         self._words: dict[str, Any] = {}
         self._socket = zmq_sockets.connect_dealer(context, control.endpoint(run_dir, "totem"))
@@ -58,6 +66,9 @@ class LastWords:
         """In every turn of the loop: ask again now and then, as long as totem has not answered."""
         if self._watch is None and time.monotonic() >= self._ask_at_s:
             self._ask()
+        if time.monotonic() >= self._release_at_s:
+            self._release_at_s = math.inf
+            self.held.close()
 
     def _ask(self) -> None:
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
@@ -85,12 +96,16 @@ class LastWords:
             self._watch = watch
             self._loop.watch(watch.fileno(), self._died)
         self._words = words
+        self._release_at_s = math.inf
+        if words["ports"]:  # one that has no sockets yet says none, and needs the ports held all the same
+            self.held.hold([(version, port) for version, port in words["ports"]])
 
     def _died(self) -> None:
         """Totem is gone."""
         words = self._words
         self._forget()
         self.sent += 1
+        self._release_at_s = time.monotonic() + HOLD_S
         say(words["datagram"], words["source"], words["addresses"])
         log.warning("The ring process (%d) died: told %d members", words["pid"], len(words["addresses"]))
         self._ask()
@@ -104,6 +119,7 @@ class LastWords:
     def close(self) -> None:
         """Say nothing any more."""
         self._forget()
+        self.held.close()
         self._socket.close()
 
 
@@ -112,6 +128,7 @@ def say(datagram: bytes, source: list[Any], addresses: list[list[Any]]) -> None:
     family = socket.AF_INET6 if len(source) == 4 else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as out:
+            out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the port may be held
             out.bind(tuple(source))
             for address in addresses:
                 try:
@@ -130,6 +147,7 @@ def _are_words(words: Any) -> bool:
     datagram: Any = words.get("datagram")
     source: Any = words.get("source")
     addresses: Any = words.get("addresses")
+    ports: Any = words.get("ports")
     return (
         is_u32(pid)
         and pid > 1
@@ -139,7 +157,15 @@ def _are_words(words: Any) -> bool:
         and isinstance(addresses, list)
         and len(addresses) <= ADDRESSES_MAX
         and all(_is_address(address) for address in addresses)
+        and isinstance(ports, list)
+        and len(ports) <= PORTS_MAX
+        and all(_is_port(port) for port in ports)
     )
+
+
+def _is_port(port: Any) -> bool:
+    """IP version and UDP port."""
+    return isinstance(port, list) and len(port) == 2 and port[0] in (4, 6) and is_u32(port[1]) and 0 < port[1] <= 0xFFFF
 
 
 def _is_address(address: Any) -> bool:

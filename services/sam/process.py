@@ -201,6 +201,7 @@ class Process:
                 "last_words_refused": self._last_words.refused,
             },
             "watched_totem": self._last_words.watched,
+            "held_ports": [list(port) for port in self._last_words.held.ports],
         }
 
     def _close(self) -> None:

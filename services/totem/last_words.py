@@ -14,7 +14,7 @@ from services.totem.node import Node
 
 
 def last_words(node: Node) -> dict[str, Any]:
-    """For `rondo.ipc.control`: this process, the datagram, its source, and where it goes."""
+    """For `rondo.ipc.control`: this process, the datagram, its source, where it goes, and the ports to be held."""
     ring, link = node.ring, node.link
     others = link.addresses_of(member for member in ring.members if member != node.config.node_id)
     return {
@@ -22,4 +22,5 @@ def last_words(node: Node) -> dict[str, Any]:
         "datagram": link.seal_to_keep(ring.last_words()),
         "source": list(link.source()),
         "addresses": [list(address) for _, address in sorted(others.items())],
+        "ports": [list(port) for port in link.ports_to_hold()],
     }

@@ -206,6 +206,12 @@ class KnetLink:
                 return host.node_id
         return None
 
+    def ports_to_hold(self) -> list[tuple[int, int]]:
+        """IP versions and UDP ports that must not be found closed when this process dies. C nodes take a link whose
+        port is closed for dead, and wait for seconds before they take another process's data."""
+        links = self.settings.options.links
+        return sorted({(6 if ":" in own else 4, links[link].port) for link, own in self._sockets.addresses.items()})
+
     def source(self) -> Any:
         """The own address and port of the link over which last words go: it has to be this one."""
         link = self._lowest()

@@ -237,6 +237,10 @@ class Link:
 
     # -- the address
 
+    def ports_to_hold(self) -> list[tuple[int, int]]:
+        """IP versions and UDP ports that must not be found closed when this process dies: none. Others learn by it."""
+        return []
+
     def addresses_of(self, nodes: Iterable[int]) -> dict[int, Any]:
         """Where these other nodes are, as sendto() wants it; those are left out of which that is not known."""
         if self.transport is None:

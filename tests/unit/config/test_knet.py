@@ -130,3 +130,32 @@ def test_with_no_word_about_encryption_packets_are_encrypted() -> None:
 def test_what_cannot_be_is_refused_with_its_line(before: str, after: str, message: str) -> None:
     text = PCS.replace(before, after)
     assert any(message in error for error in errors(text)), errors(text)
+
+
+@pytest.mark.parametrize("transport", ["udp", "udpu"])
+def test_a_second_ring_without_knet_is_refused_and_knet_is_named(transport: str) -> None:
+    """Files of Corosync 2 with redundant rings: an address of the second one, and `rrp_mode`."""
+    for mode in ("passive", "active"):
+        text = f"""totem {{
+version: 2
+transport: {transport}
+rrp_mode: {mode}
+}}
+nodelist {{
+node {{
+ring0_addr: 10.0.0.1
+ring1_addr: 10.1.0.1
+nodeid: 1
+}}
+node {{
+ring0_addr: 10.0.0.2
+ring1_addr: 10.1.0.2
+nodeid: 2
+}}
+}}
+"""
+        found = errors(text)
+        for line, option in ((4, "rrp_mode"), (9, "ring1_addr"), (14, "ring1_addr")):
+            said = [error for error in found if error.startswith(f"f:{line}: ") and option in error]
+            assert len(said) == 1, (line, option, found)
+            assert "transport: knet" in said[0]

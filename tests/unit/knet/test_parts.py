@@ -19,7 +19,7 @@ from services.totem.transport.knet import format as wire
 from services.totem.transport.knet.compression import Unpackable, compressor, decompress
 from services.totem.transport.knet.crypto import CIPHER_KEY_BYTES, HASHES, make_cipher
 from services.totem.transport.knet.fragments import AGE_NS_MAX, INCOMPLETE_MAX, Joiner, Refused, cut
-from services.totem.transport.knet.numbers import KEPT_FROM, PING_EVERY, WINDOW, ReceiveWindow, SendNumbers
+from services.totem.transport.knet.numbers import FADE_NS, KEPT_FROM, PING_EVERY, WINDOW, ReceiveWindow, SendNumbers
 from services.totem.transport.knet.path_mtu import TRIES, PathMtu, Phase
 from tests.unit.knet.network import KEY, MS
 
@@ -81,6 +81,22 @@ def test_a_ping_moves_the_window_and_takes_nothing_away() -> None:
     assert window.newest == 14
     window.reached(14 + 2 * WINDOW)
     assert window.take(14 + 2 * WINDOW)
+
+
+def test_what_was_taken_is_forgotten_after_a_while() -> None:
+    """Not at once, and not what was taken since; the newest number stays where it is."""
+    window, now_ns = ReceiveWindow(), FADE_NS
+    assert window.take(100)
+    window.fade(now_ns)
+    assert window.take(103)
+    window.fade(now_ns + FADE_NS - 1)
+    assert window.has(100)
+    window.fade(now_ns + FADE_NS)
+    assert not window.has(100)
+    assert window.has(103)
+    assert window.newest == 103
+    window.fade(now_ns + 2 * FADE_NS)
+    assert not window.has(103)
 
 
 # -- fragments

@@ -34,6 +34,7 @@ class Totem:
             "datagram": b"first",
             "source": ["127.0.0.1", 0],
             "addresses": [list(self.receiver.getsockname())],
+            "ports": [],
         }
         self.asked = b""
         self.control = ControlServer(context, run_dir, "totem", {"last_words": self._answer})
@@ -119,8 +120,12 @@ def test_the_newest_words_are_said_when_totem_dies(totem: Totem, sam: Sam) -> No
         totem.receiver.recv(100)
 
 
-def test_what_is_no_answer_is_counted(totem: Totem, sam: Sam) -> None:
-    totem.words["addresses"] = [["127.0.0.1", 70_000]]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("addresses", [["127.0.0.1", 70_000]]), ("ports", [[5, 5405]]), ("ports", [[4, 0]]), ("ports", [[4, 9]] * 17)],
+)
+def test_what_is_no_answer_is_counted(totem: Totem, sam: Sam, name: str, value: object) -> None:
+    totem.words[name] = value
     serve(totem, sam, lambda: sam.words.refused == 1)
     assert sam.words.watched == 0
 

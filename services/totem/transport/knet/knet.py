@@ -313,7 +313,7 @@ class Knet:
                 if link.ping_due_ns <= now_ns:
                     link.pinged(now_ns)
                     self._ping(link, now_ns, timed=True)
-                    host.joiner.expire(now_ns)
+                    host.fade(now_ns)
                     if link.up and (size := link.path.verify(now_ns)):
                         self._probe(link, size)
                 for size in link.path.probes(now_ns) if link.up else ():

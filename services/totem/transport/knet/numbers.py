@@ -19,6 +19,10 @@ WINDOW = 4096
 KEPT_FROM = 65_000
 """From here on: packets that are kept, and sent later or never."""
 
+FADE_NS = 2_000_000_000
+"""After this time, and before twice this time, a receiver forgets a number. Copies of other links come much sooner.
+What is played back would else keep its sender from being heard until that has used all these numbers again."""
+
 PING_EVERY = 8191
 """After so many numbers a sender pings everybody, for those that were sent nothing."""
 
@@ -58,7 +62,7 @@ class SendNumbers:
 class ReceiveWindow:
     """What one host's numbers were."""
 
-    __slots__ = ("_had", "newest", "passed_over", "restarts")
+    __slots__ = ("_aged_ns", "_had", "_old", "_old_newest", "newest", "passed_over", "restarts")
 
     def __init__(self) -> None:
         self.newest = 0
@@ -69,6 +73,8 @@ class ReceiveWindow:
         """Pings that told of numbers which had not come."""
         self._had = 0
         """Bit i: whether number newest - i was taken."""
+        self._aged_ns = self._old = self._old_newest = 0
+        """When numbers were looked through for their age, and those that had been taken before: as `_had` was then."""
 
     @property
     def bits(self) -> int:
@@ -78,6 +84,16 @@ class ReceiveWindow:
     def forget(self) -> None:
         """The sender begins anew, or may have meanwhile."""
         self.newest = self._had = 0
+
+    def fade(self, now_ns: int) -> None:
+        """Forget what was taken `FADE_NS` ago, at the latest twice that ago. Call it now and then."""
+        if now_ns - self._aged_ns < FADE_NS:
+            return
+        self._aged_ns = now_ns
+        moved = self._behind(self._old_newest)
+        if 0 <= moved <= WINDOW:
+            self._had &= ~(self._old << moved)
+        self._old, self._old_newest = self._had, self.newest
 
     def has(self, number: int) -> bool:
         """Whether this one was taken."""

@@ -129,6 +129,11 @@ class RemoteHost:
         self.joiner.forget()
         self._last_token = None
 
+    def fade(self, now_ns: int) -> None:
+        """Let go of what is too old."""
+        self.joiner.expire(now_ns)
+        self.window.fade(now_ns)
+
     def pinged(self, number: int, stamp_ns: int, *, timed: bool) -> bool:
         """A ping of it came: it is at this number. True: it has begun anew, so that the number is 0.
 
