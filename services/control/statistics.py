@@ -43,6 +43,7 @@ _LINK = (
     ("rx_pmtu_packets", _U64, "rx_pmtu"), ("rx_pong_packets", _U64, "rx_pong"),
     ("tx_data_bytes", _U64, "tx_bytes"), ("tx_data_packets", _U64, "tx_data"), ("tx_ping_packets", _U64, "tx_ping"),
     ("tx_pmtu_packets", _U64, "tx_pmtu"), ("tx_pong_packets", _U64, "tx_pong"),
+    ("tx_total_errors", _U64, "tx_errors"),
 )  # fmt: skip
 _KINDS_OF_PACKETS = ("data", "ping", "pmtu", "pong")
 

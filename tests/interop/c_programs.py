@@ -74,12 +74,12 @@ def wait_until_whole(nodes: list[Node]) -> None:
         wait_for(lambda node=node: is_whole(node), bool, f"node {node.number} is whole", READY_TIMEOUT_S)  # type: ignore[misc]
 
 
-def compiled(directory: Path, name: str) -> str:
-    """The path of the program NAME, compiled against Debian's libcpg."""
+def compiled(directory: Path, name: str, library: str = "-lcpg") -> str:
+    """The path of the program NAME, compiled against one of Debian's libraries."""
     program = directory / name
     if not program.exists():
         options = ["-O2", "-Wall", "-Wextra", "-Wno-stringop-truncation"]
-        subprocess.run(["gcc", *options, "-o", program, SOURCES / f"{name}.c", "-lcpg"], check=True)
+        subprocess.run(["gcc", *options, "-o", program, SOURCES / f"{name}.c", library], check=True)
     return str(program)
 
 

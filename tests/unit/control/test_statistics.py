@@ -15,6 +15,7 @@ LINK = {
     "link": 0, "local": "10.0.0.1", "remote": "10.0.0.2", "port": 5405, "up": True, "since_ms": 9, "mtu": 1409,
     "latency_us": 120, "priority": 1, "tx_data": 1, "tx_ping": 2, "tx_pong": 3, "tx_pmtu": 4, "tx_bytes": 5,
     "rx_data": 6, "rx_ping": 7, "rx_pong": 8, "rx_pmtu": 9, "rx_bytes": 10, "ups": 11, "downs": 12,
+    "tx_errors": 13, "rx_errors": 14,
 }  # fmt: skip
 STATUSES: dict[str, dict[str, Any]] = {
     "totem": {
@@ -52,6 +53,7 @@ def test_keys_have_corosync_s_names_and_types() -> None:
         "stats.knet.node2.link0.down_count": [6, 12],
         "stats.knet.node2.link0.rx_data_bytes": [8, 10],
         "stats.knet.node2.link0.tx_total_packets": [8, 10],
+        "stats.knet.node2.link0.tx_total_errors": [8, 13],
         "stats.schedmiss.0.timestamp": [8, 2000],
         "stats.schedmiss.1.delay": [9, 850.0],
         "stats.ipcs.global.active": [8, 2],

@@ -79,9 +79,7 @@ class Knet:
             del self.hosts[former]
             self._last_urgent.pop(former, None)
         for node, addresses in hosts.items():
-            host = self.hosts.get(node)
-            if host is None:
-                host = self.hosts[node] = RemoteHost(node, self.options.mode)
+            host = self.hosts.setdefault(node, RemoteHost(node, self.options.mode))
             gone, unknown = host.place(addresses, ceilings, self.options, now_ns)
             for link in gone:
                 self._tell(LinkEvent("down", node, link.number))

@@ -1,0 +1,50 @@
+"""A program in C that calls the five services with what makes no sense: it harms itself alone.
+
+RONDO_FUZZ_REQUESTS: how many requests (a million: `RONDO_FUZZ_REQUESTS=1000000`); RONDO_FUZZ_SEED: which.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.node import Node
+from rondo.testing.lab.waiting import wait_for
+from tests.interop.c_programs import compiled, nodes_of
+from tests.interop.cpg_member import CpgMember
+from tests.interop.test_c_programs import serve_within_a_second
+
+pytestmark = [pytest.mark.corosync, pytest.mark.namespaces, pytest.mark.timeout(7200)]
+
+REQUESTS = int(os.environ.get("RONDO_FUZZ_REQUESTS", "5000"))
+SEED = int(os.environ.get("RONDO_FUZZ_SEED", "1"))
+ENDED_S_MAX = 5.0
+
+
+@pytest.fixture
+def node(make_lab: Callable[[int], Lab], tmp_path: Path) -> Iterator[Node]:
+    """One node alone, which counts votes."""
+    with nodes_of(make_lab(1), tmp_path, quorum={"provider": "corosync_votequorum"}) as nodes:
+        yield nodes[0]
+
+
+@pytest.mark.slow
+def test_who_calls_everything_wrongly_harms_himself_alone(node: Node, tmp_path: Path) -> None:
+    program = compiled(tmp_path, "fuzz", "-l:libqb.so.100")
+    bystander = CpgMember(node.host, "bystanders", "bystander")
+    bystander.wait_members(bystander)
+    before = node.pids()
+    fuzz = node.host.start([program, str(REQUESTS), str(SEED)], "fuzz")
+    served = serve_within_a_second(bystander, lambda: fuzz.alive)
+    status = wait_for(lambda: fuzz.exit_status, lambda found: found is not None, "its end", ENDED_S_MAX)
+    assert status == 0, fuzz.output()[-500:]
+    words = fuzz.output().splitlines()[-1].split()
+    found = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    print(f"{found}; the bystander was served {served} times")
+    assert found["sent"] == REQUESTS
+    assert found["answered"] > REQUESTS // 20, "within 2 ms, on a busy machine"
+    assert found["hung_up"] > 0, "who says another length than he sends is hung up"
+    assert node.pids() == before, "no process of the node has died"
+    assert node.status("qb_gateway")["state"] == "operational"
