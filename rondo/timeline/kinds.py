@@ -158,7 +158,7 @@ KINDS = (
     ),
     Kind(
         "key.changed", "a step of `rondo key`", "totem", r"The key (?P<key>[0-9a-f:]+) is (?P<what>.*)\.",
-        "The key 6f0c:aa00 is in use.", "services/totem/protection.py", "The key %s %s.",
+        "The key 6f0c:aa00 is in use.", "services/totem/key_changes.py", "The key %s %s.",
     ),
     Kind(
         "quorum.gained", "this node may act", "control",
