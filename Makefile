@@ -251,9 +251,10 @@ $(VENV)/.ready-docs: $(VENV)/.ready
 	@$(call install-part,$(BIN),docs)
 	@touch $@
 
-# The second command: a page that would fetch anything when it is read is an error.
+# Not --quiet, which hides warnings from --strict, too. Then: a page that would fetch anything when it is read is an error.
 docs: $(VENV)/.ready-docs ## the documentation as a site, into build/site; a broken link is an error
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file packaging/site/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file packaging/site/mkdocs.yml > build/docs.log 2>&1 \
+		|| { grep -v '^INFO' build/docs.log >&2; exit 1; }
 	@! grep --recursive --include='*.html' -E '<(script|link rel="(stylesheet|icon|preconnect)"|img|iframe)[^>]*(src|href)="(https?:)?//' build/site
 	@echo "build/site/index.html; to search in it: python3 -m http.server --directory build/site"
 
