@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from rondo import Disconnected, NoQuorum, Timeout
+from rondo import Disconnected, Member, NoQuorum, Timeout
 from rondo.recipes import steps
 from rondo.recipes.aio_runner import Runner
 from rondo.recipes.blocking import ITEMS_MAX, Permit
@@ -121,6 +121,9 @@ class StateMachine(Recipe, ABC):
 
     def state_changed(self, state: str) -> None:
         """Called with `ready`, or why it is not."""
+
+    def members_changed(self, members: tuple[Member, ...]) -> None:
+        """Called with the processes of the group whenever they change."""
 
 
 class Of(Recipe):

@@ -1,6 +1,7 @@
 """The replicated ledger on one node: started, listened to, killed or asked to finish."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ class Application(ABC):
         self.done: list[str] = []
         """Transfers of this process that it was told are done."""
         self.taken_over: int | None = None
-        """How many transfers were in the ledger when it got one; None while it has none."""
+        """How many transfers were in the ledger when it got one; None before."""
         self.memberships: list[list[int]] = []
         """The nodes in its group, each time that they changed."""
         self.report: dict[str, Any] | None = None
@@ -41,8 +42,6 @@ class Application(ABC):
                 self.memberships.append(said["nodes"])
             case "current":
                 self.taken_over = said["transfers"]
-            case "without ledger":
-                self.taken_over = None
             case "ledger":
                 self.report = said
 
@@ -52,7 +51,7 @@ class Application(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Ask it to end its transfers and, when all have, to report."""
+        """Ask it to end its transfers and, when it has, to report."""
 
     @abstractmethod
     def kill(self) -> None:
@@ -66,13 +65,13 @@ class Application(ABC):
 class ChildApplication(Application):
     """A ledger that is a process of the demo."""
 
-    def __init__(self, node_id: int, nodes: list[int], endpoint: str, rate: float, errors: Path) -> None:
+    def __init__(self, node_id: int, endpoint: str, rate: float, errors: Path) -> None:
         super().__init__(node_id)
         self._errors = errors
-        python = [sys.executable, "-P", "-m", "rondo.demo.replicated_ledger"]
         with errors.open("ab") as error_file:
             self._process = subprocess.Popen(
-                [*python, "--json", "--socket", endpoint, "--nodes", ",".join(map(str, nodes)), "--rate", str(rate)],
+                [sys.executable, "-P", "-m", "rondo.demo.replicated_ledger", str(rate)],
+                env=os.environ | {"RONDO_SOCKET": endpoint},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=error_file,
@@ -92,7 +91,7 @@ class ChildApplication(Application):
             raise CommandError(f"the ledger on node {self.node_id} ended with {code}: {last_words(self._errors)}")
 
     def finish(self) -> None:
-        """Ask it to end its transfers and, when all have, to report."""
+        """Ask it to end its transfers and, when it has, to report."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"finish\n")
         self._process.stdin.flush()

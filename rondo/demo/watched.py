@@ -20,14 +20,14 @@ from rondo.sam.commands import Sam
 
 INTERVAL_MS = 1000
 LOOK_SECONDS = 0.05
-STARTER = 'exec "$@" < "$0"'
-"""For sh: the FIFO is the standard input of what it becomes."""
+STARTER = 'RONDO_SOCKET=$1; export RONDO_SOCKET; shift; exec "$@" < "$0"'
+"""For sh: the FIFO is the standard input of what it becomes, and the next word is the node that it connects to."""
 
 
 class WatchedApplication(Application):
     """A ledger that SAM has started."""
 
-    def __init__(self, node_id: int, nodes: list[int], endpoint: str, rate: float, directory: Path) -> None:
+    def __init__(self, node_id: int, endpoint: str, rate: float, directory: Path) -> None:
         super().__init__(node_id)
         orders = directory / f"ledger-{node_id}.orders"
         os.mkfifo(orders, 0o600)
@@ -35,10 +35,11 @@ class WatchedApplication(Application):
         self._orders = os.open(orders, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._sam = Sam(endpoint)
         self._reader = Sam(endpoint)
-        python = [sys.executable, "-P", "-m", "rondo.demo.replicated_ledger", "--watched-ms", str(INTERVAL_MS)]
-        command = [*python, "--json", "--socket", endpoint, "--nodes", ",".join(map(str, nodes)), "--rate", str(rate)]
+        ledger = [sys.executable, "-P", "-m", "rondo.demo.replicated_ledger", str(rate), str(INTERVAL_MS)]
         try:
-            self.id = str(self._sam.run(["sh", "-c", STARTER, str(orders), *command], interval_ms=INTERVAL_MS)["id"])
+            self.id = str(
+                self._sam.run(["sh", "-c", STARTER, str(orders), endpoint, *ledger], interval_ms=INTERVAL_MS)["id"]
+            )
         except rondo.Error as error:
             raise CommandError(f"SAM of node {node_id} does not start the ledger: {error}") from None
         self._ending = threading.Event()
@@ -84,7 +85,7 @@ class WatchedApplication(Application):
             raise CommandError(f"the ledger on node {self.node_id} is {status['state']}: {status['message']}")
 
     def finish(self) -> None:
-        """Ask it to end its transfers and, when all have, to report."""
+        """Ask it to end its transfers and, when it has, to report."""
         os.write(self._orders, b"finish\n")
 
     def kill(self) -> None:

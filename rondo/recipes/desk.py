@@ -13,10 +13,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rondo import Error, Event, NoQuorum, Timeout
+from rondo import Error, Event, Member, NoQuorum, Timeout
 from rondo.quorum import Quorate, QuorumStatus
 from rondo.recipes.core.formation import ABANDON_MS
-from rondo.recipes.core.machine import Conflict, Look, Lost, Machine, Notice, NotReady, Outcome, Progress, Ready
+from rondo.recipes.core.machine import (
+    Conflict,
+    Look,
+    Lost,
+    Machine,
+    Members,
+    Notice,
+    NotReady,
+    Outcome,
+    Progress,
+    Ready,
+)
 from rondo.recipes.core.replica import Replica
 from rondo.recipes.errors import Refused, StoreError
 from rondo.recipes.keeper import Keeper, Written
@@ -49,6 +60,9 @@ class Hooks(Protocol):
 
     def state_changed(self, state: str) -> None:
         """`ready`, or why not."""
+
+    def members_changed(self, members: tuple[Member, ...]) -> None:
+        """Who is in the group."""
 
 
 @dataclass(eq=False)
@@ -245,6 +259,10 @@ class Desk:
             case Progress(pieces=pieces, bytes=bytes_come):
                 if hooks is not None:
                     self.tell(lambda: hooks.progress(pieces, bytes_come))
+            case Members(members=members):
+                if hooks is not None:
+                    there = tuple(Member(*each) for each in members)
+                    self.tell(lambda: hooks.members_changed(there))
             case Lost(commands=commands):
                 log.warning(
                     "%s: a history was thrown away with %d commands that nobody else has", self.name, len(commands)

@@ -13,7 +13,7 @@ from rondo.recipes.runner import Runner
 from rondo.recipes.store import Store
 
 if TYPE_CHECKING:
-    from rondo import Cluster
+    from rondo import Cluster, Member
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,6 +122,9 @@ class StateMachine(Recipe, ABC):
 
     def state_changed(self, state: str) -> None:
         """Called with `ready`, or why it is not."""
+
+    def members_changed(self, members: tuple[Member, ...]) -> None:
+        """Called with the processes of the group whenever they change."""
 
 
 class Adapter:

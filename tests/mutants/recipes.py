@@ -117,24 +117,10 @@ MUTANTS = (
         (_T + "test_whole_stops.py",),
     ),
     _recipe(
-        _C + "replica.py",
-        "            self._send(Lacks(self.author, form.era))\n",
-        "            pass\n",
-        "who counts as a holder and is none says so",
-        (_T + "test_whole_stops.py",),
-    ),
-    _recipe(
         "rondo/recipes/frames.py",
         "        if zlib.crc32(payload) != checksum:\n",
         "        if False:\n",
         "bits that have flipped on disk are noticed",
         (_T + "test_store.py",),
-    ),
-    _recipe(
-        "rondo/recipes/keeper.py",
-        "        return None if self._is_adopting else self._place, self.directory.round\n",
-        "        return self._place, self.directory.round\n",
-        "a state that has come from others counts as stored when all of it is written",
-        (_T + "test_whole_stops.py",),
     ),
 )

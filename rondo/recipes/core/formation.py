@@ -36,6 +36,8 @@ MS = 1_000_000
 PATIENCE_MS = 1000
 """So long a member that says nothing is waited for: it may have been stopped."""
 ABANDON_MS = 10_000
+FIRST_MS = 10_000
+"""So long those whose disks are empty wait for the other nodes before they begin a new history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class Formation:
         having = with_state or self.heard
         known = max(hello.knows for hello in self.heard.values())
         if known == NO_ERA:
-            return self._decision("first", having)
+            may_begin = not self.is_stored or {node for node, _ in members} >= set(nodes) or waited_ms >= FIRST_MS
+            return self._decision("first", having) if may_begin else None
         may_abandon = are_all_heard and self.abandon_ms is not None and waited_ms >= self.abandon_ms
         found = []
         for group in self._lineages(having):

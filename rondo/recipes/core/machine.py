@@ -75,4 +75,11 @@ class Conflict:
     why: str
 
 
-Notice = Ready | NotReady | Progress | Lost | Outcome | Look | Conflict
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Who is in the group now: node and pid of each."""
+
+    members: tuple[tuple[int, int], ...]
+
+
+Notice = Ready | NotReady | Progress | Lost | Outcome | Look | Conflict | Members

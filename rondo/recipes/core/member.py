@@ -80,6 +80,8 @@ class Member:
         self._is_guess = False
         self._knows = NO_ERA
         self._known_holders: dict[bytes, MemberId] = {}
+        self._went_on: tuple[RingId | None, Era, frozenset[MemberId]] = (None, NO_ERA, frozenset())
+        """When this member was last told that the group went on: in which ring, the era, and who had the state."""
         self._was_ready = False
         self._life = 0
         self._token = 0
@@ -130,7 +132,7 @@ class Member:
         if place is not None:
             self.storage.written(place)
         self.storage.round_written = number
-        if self._owes_hello and number >= self.storage.round:
+        if self._owes_hello and number >= self.storage.round and not self.is_live:
             self._hello()
         self._flush()
 
@@ -240,6 +242,16 @@ class Member:
         """Others have a state of this era."""
         self._knows = max(self._knows, era)
         self._known_holders = holders
+        self._went_on = (self._ring, era, frozenset(holders.values()))
+
+    def _is_without_state(self, member: MemberId) -> bool:
+        """Whether a member has said hello since it may have had the state of a group that goes on."""
+        hello = self._formation.heard.get(member)
+        if hello is None or self.me not in hello.members:
+            return False
+        ring, era, holders = self._went_on
+        was_on_its_way = ring == self._ring and member in holders and hello.knows < era
+        return not was_on_its_way  # when the group went on
 
     def _go_on(self) -> None:
         """This member has the state, and is known to have it."""

@@ -32,7 +32,7 @@ from rondo.events import (
 )
 from rondo.recipes.core.formation import MS
 from rondo.recipes.core.history import History
-from rondo.recipes.core.machine import Look, Lost, Outcome, Progress
+from rondo.recipes.core.machine import Look, Lost, Members, Outcome, Progress
 from rondo.recipes.core.member import Member, Phase
 from rondo.recipes.core.transfer import Entry, Getting
 from rondo.recipes.core.wire import (
@@ -118,6 +118,7 @@ class Replica(Member):
 
     def _on_membership(self, event: Membership) -> None:
         self.members = tuple((member.node, member.pid) for member in event.members)
+        self.notices.append(Members(self.members))
         if any((change.node, change.pid) == self.me for change in event.left):
             self._out("this process has left the group")
             return
@@ -240,10 +241,7 @@ class Replica(Member):
 
     def _evaluate(self) -> None:
         """Say that the group goes on, if that is so and this is who says it."""
-        heard = self._formation.heard
-        if self.phase is Phase.NEW and all(
-            member in heard and self.me in heard[member].members for member in self.members
-        ):
+        if self.phase is Phase.NEW and all(map(self._is_without_state, self.members)):
             self.phase, self._getting = Phase.OPEN, None
         if self.phase is not Phase.OPEN or self._awaits_ring or self._ring is None or not self._has_quorum:
             return

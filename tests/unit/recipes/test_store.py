@@ -24,7 +24,7 @@ from rondo.recipes.frames import FrameReader
 from rondo.recipes.keeper import Keeper
 from rondo.testing import Loopback
 from rondo.testing.loopback import LoopbackCluster
-from tests.unit.recipes.world import Log, World
+from tests.unit.recipes.world import Log, Process, World
 
 NODES = (1, 2, 3)
 
@@ -233,6 +233,31 @@ def test_an_empty_directory_is_told(site: Site, tmp_path: Path, caplog: pytest.L
     assert str(tmp_path / "1") in told
 
 
+def is_ready(process: Process) -> bool:
+    return process.replica.is_ready
+
+
+def test_an_empty_disk_does_not_begin_a_history_before_the_others_come(tmp_path: Path) -> None:
+    world = World(3)
+    stores = {node: Store(tmp_path / str(node), fsync=False) for node in NODES}
+    one = world.start(1, "p1", stores[1])
+    world.settle(5)
+    assert not is_ready(one)
+    for node in (2, 3):
+        world.start(node, f"p{node}", stores[node])
+    world.settle(1)
+    assert is_ready(one)
+    for process in list(world.processes):
+        world.kill(process)
+    shutil.rmtree(tmp_path / "1")
+    alone = world.start(1, "alone", stores[1])
+    world.settle(5)
+    assert not is_ready(alone)
+    world.settle(10)
+    assert is_ready(alone), "nobody else has come"
+    world.kill(alone)
+
+
 def test_a_store_is_of_one_process_and_of_one_state(site: Site) -> None:
     site.start(*NODES)
     with pytest.raises(StoreError, match="another process has this store"):
@@ -270,14 +295,15 @@ def test_a_disk_of_another_history_takes_no_ones_place(site: Site, tmp_path: Pat
     assert one.do(b"more") == b"2"
 
 
-def test_disk_and_memory_do_not_mix(site: Site) -> None:
-    site.start(1, 2)
+def test_disk_and_memory_do_not_mix(site: Site, tmp_path: Path) -> None:
+    site.start(*NODES)
+    site.kill(3)
     cluster = site.loopback.connect(3)
     with pytest.raises(StoreError, match="the others of this group keep its state on disk, and this process in memory"):
         Notes(cluster, None)
     in_memory = Notes(site.loopback.connect(1), None, name="in memory")
     with pytest.raises(StoreError, match="the others of this group keep its state in memory, and this process on disk"):
-        Notes(site.loopback.connect(3), Store(Path(site.stores[3].directory), fsync=False), name="in memory")
+        Notes(site.loopback.connect(3), Store(tmp_path / "new", fsync=False), name="in memory")
     in_memory.close()
 
 

@@ -18,7 +18,7 @@ from tests.unit.recipes.faults import Faults
 from tests.unit.recipes.test_random_faults import Call, check
 from tests.unit.recipes.world import Process, World
 
-SEEDS = 90
+SEEDS = 80
 STOPS = 3
 COMPACT_BYTES = 3000
 
@@ -118,7 +118,7 @@ class StoredRun:
         self._some_time()
         self.faults.mend()
         for _ in range(4):
-            self.world.settle(3)
+            self.world.settle(12)  # in all more than a member waits before it asks for the state again
             self._note()
 
     def _some_time(self) -> None:
@@ -178,7 +178,7 @@ def test_three_nodes(seed: int, tmp_path: Path) -> None:
     run.close()
 
 
-@pytest.mark.parametrize("seed", range(SEEDS // 3))
+@pytest.mark.parametrize("seed", range(SEEDS // 4))
 def test_five_nodes(seed: int, tmp_path: Path) -> None:
     run = StoredRun(seed, 5, tmp_path)
     run.go()
