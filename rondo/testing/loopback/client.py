@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rondo.errors import Disconnected, Exists, InvalidParameter, NotExist, Timeout
@@ -49,6 +52,7 @@ class LoopbackGroup:
         self._stage = stage
         self._session = session
         self._place = place
+        self._descriptor = -1
 
     def __repr__(self) -> str:
         return f"<loopback group {self.name!r} of {self._session.member}: {len(self.members)} members>"
@@ -105,7 +109,27 @@ class LoopbackGroup:
                 except Timeout:
                     return None
                 event = self._place.take()
+            if self._descriptor >= 0:
+                self._note()
             return event
+
+    def fileno(self) -> int:
+        """Readable while there is something to take, as `rondo.Group.fileno` is."""
+        with self._stage.condition:
+            if self._descriptor < 0:
+                self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                weakref.finalize(self, os.close, self._descriptor)
+                self._session.listeners.append(self._note)
+                self._note()
+            return self._descriptor
+
+    def _note(self) -> None:
+        """Have the descriptor say whether something waits."""
+        if self._place.events or self._place.ended is not None:
+            os.eventfd_write(self._descriptor, 1)
+        else:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._descriptor)
 
     def __iter__(self) -> Iterator[Event]:
         """Events, until the group is left."""
