@@ -35,7 +35,7 @@ endif
 
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
-	digests world crowd chaos bench bench-compare bench-core screenshots forgeries fuzz kills restarts flood overload sixteen detection failover rates scale mutants mutations playback \
+	digests world crowd chaos recipes-chaos bench bench-compare bench-core screenshots forgeries fuzz kills restarts flood overload sixteen detection failover rates scale mutants mutations playback \
 	interrupts waiting wheels newcomer docs compose test-wheels deb test-deb man clean
 
 help: ## this list
@@ -139,6 +139,10 @@ interrupts: setup ## calls of the client ended by signals and cancellations at r
 
 chaos: compiled ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)
+
+recipes-chaos: $(VENV)/.ready ## faults on real nodes while a counter and a lock are used: make recipes-chaos SECONDS=600 SEED=1
+	@RONDO_RECIPES_SECONDS=$(SECONDS) RONDO_RECIPES_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -rN --timeout 0 -o faulthandler_timeout=0 \
+		tests/cluster/test_recipes_chaos.py
 
 $(VENV)/.ready-bench: $(VENV)/.ready
 	@$(call install-part,$(BIN),bench)

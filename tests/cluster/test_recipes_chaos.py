@@ -123,7 +123,7 @@ def check(callers: Callers, final: int) -> None:
 
 @pytest.mark.namespaces
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + SECONDS)
 def test_nothing_is_lost_doubled_or_out_of_order() -> None:
     draw = random.Random(SEED)
     with rondo_cluster(nodes=3) as c, ExitStack() as stack:
