@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import select
 from collections import defaultdict
 
 import pytest
@@ -250,3 +251,22 @@ def test_listeners_of_asyncio_are_told_in_their_loop() -> None:
         assert told.empty()
 
     asyncio.run(run())
+
+
+def test_the_descriptor_of_a_group_is_readable_while_there_is_something_to_take() -> None:
+    loopback = Loopback(nodes=1)
+    one = loopback.connect(1)
+    group = one.cpg.join("g")
+
+    def is_readable() -> bool:
+        return bool(select.select([group], [], [], 0)[0])
+
+    assert is_readable()
+    events_of(group)
+    assert not is_readable()
+    group.mcast(b"1")
+    assert is_readable()
+    assert payloads(events_of(group)) == [b"1"]
+    assert not is_readable()
+    one.close()
+    assert is_readable()
