@@ -17,11 +17,11 @@ def one_node() -> Iterator[Loopback]:
     """While it lasts connections go to the only node of a loopback."""
     loopback = Loopback(nodes=1)
 
-    def connect() -> LoopbackCluster:
+    def connect(*_: Any, **__: Any) -> LoopbackCluster:
         return loopback.connect(1)
 
     @contextlib.asynccontextmanager
-    async def connect_aio() -> Any:
+    async def connect_aio(*_: Any, **__: Any) -> Any:
         async with await loopback.connect_aio(1) as cluster:
             yield cluster
 
