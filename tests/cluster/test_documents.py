@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rondo.node.supervision.halt import kill
+from rondo.testing import rondo_cluster
 from tests.documents.blocks import DOCS, ROOT, blocks
 from tests.documents.shell import PageFailed, Shell, clean_environment, run_page
 
@@ -47,6 +48,13 @@ def test_the_test_that_a_page_shows_passes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+def test_a_block_that_waits_for_a_descriptor_runs_at_a_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = [each for page in DOCS.rglob("*.md") for each in blocks(page) if each.needs_node]
+    with rondo_cluster(nodes=1, network=False) as c:
+        monkeypatch.setenv("RONDO_SOCKET", c[1].endpoint)
+        exec(compile(block.text, block.place, "exec"), {"__name__": "block"})
 
 
 def test_a_page_that_says_something_else_fails(tmp_path: Path) -> None:

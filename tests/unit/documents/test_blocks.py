@@ -15,7 +15,7 @@ from tests.documents.on_loopback import run
 
 TEACHING = ("tutorial", "howto", "concepts", "coming-from", "reference")
 ALL = [block for page in sorted(DOCS.rglob("*.md")) for block in blocks(page)]
-PYTHON = [block for block in ALL if block.language == "python" and block.title is None]
+PYTHON = [block for block in ALL if block.language == "python" and block.title is None and not block.needs_node]
 CONFIGURATIONS = [block for block in ALL if block.language == "conf"]
 FILES = [block for block in ALL if block.language == "python" and block.title is not None]
 SHELL_PAGES = {block.page for block in ALL if block.language == "bash"}
