@@ -236,7 +236,7 @@ def test_a_recording_without_the_key_and_played_back() -> None:
     remedy: rings are formed anew, and yet nothing is delivered twice, and the ring is whole when it is over."""
     found = {each.attack: each for each in measure(minutes=0.05)}
     altered = found["altered"]
-    assert altered.sent > 3000
+    assert altered.sent > 1000
     assert (altered.refused, altered.handed_in, altered.windows, altered.rings) == (altered.sent, 0, 0, 0)
     for name in ("one life", "new lives", "at random", "far numbers"):
         assert found[name].refused == 0
