@@ -200,8 +200,8 @@ def test_a_secret_that_comes_from_the_key_file_is_noticed(broken: Callable[[obje
 
 
 def test_a_secret_that_goes_round_in_the_clear_is_noticed(broken: Callable[[object, str, object], None]) -> None:
-    broken(agreement, "seal_box", lambda _key, _private, _public, _hop, secret: secret + bytes(16))
-    broken(agreement, "open_box", lambda _key, _private, _public, _hop, box: box[:32])
+    broken(agreement, "seal_box", lambda _key, _shared, _hop, secret: secret + bytes(16))
+    broken(agreement, "open_box", lambda _key, _shared, _hop, box: box[:32])
     cluster = secret_cluster()
     live(cluster)
     with pytest.raises(SimulationError, match="the key file alone opens a packet"):

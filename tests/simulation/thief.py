@@ -19,6 +19,8 @@ from random import Random
 from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from services.totem.security.envelope import HEADER_SIZE, PREFIX_SIZE, RING_VERSION, bound_to, prefix_of
 from services.totem.security.forward import (
     SECRET_SIZE,
@@ -26,9 +28,10 @@ from services.totem.security.forward import (
     hop_of,
     next_epoch,
     open_box,
-    public_of,
+    pair_of,
     ring_secret,
     ring_tag,
+    shared_of,
 )
 from services.totem.security.keys import Keyring
 from services.totem.security.suites import Codec, Forged
@@ -138,6 +141,7 @@ class Thief:
         found = list(_reachable([host.ring, host.life.security]))
         codecs = [each for each in found if isinstance(each, Codec)]
         secrets = {bytes(each) for each in found if isinstance(each, bytes | bytearray) and len(each) == SECRET_SIZE}
+        secrets |= {each.private_bytes_raw() for each in found if isinstance(each, X25519PrivateKey)}
         membership = host.ring.parts.membership
         allowed: frozenset[tuple[int, int]] = frozenset({membership.ring_id, membership.old_ring_id})
         tries: list[_Try] = [partial(_opens, codec) for codec in codecs]
@@ -170,7 +174,8 @@ class Thief:
         """What comes of the recorded commit tokens, if one of these is a private key or goes round with a token."""
         commits = [(commit, target) for commit, target in self._commits() if commit.publics]
         publics = {public for commit, _ in commits for public in commit.publics}
-        privates = {public: each for each in candidates if (public := public_of(each)) in publics}
+        pairs = [pair_of(each) for each in candidates]
+        privates = {public: private for private, public in pairs if public in publics}
         of_the_file = [self._keyring.cluster_key(number) for number in self._keyring.numbers]
         for commit, target in commits:
             for secret in (bytes(SECRET_SIZE), *of_the_file, *self._boxed(commit, target, privates)):
@@ -180,7 +185,7 @@ class Thief:
             for each in (*at_hand, *_windows_of(encode_commit(commit))):
                 yield ring_secret(each, commit.ring, commit.addrs, commit.publics)
 
-    def _boxed(self, commit: Commit, target: int, privates: dict[bytes, bytes]) -> Iterator[bytes]:
+    def _boxed(self, commit: Commit, target: int, privates: dict[bytes, X25519PrivateKey]) -> Iterator[bytes]:
         sender = commit.sender
         theirs, ours = (commit.publics[commit.addrs.index(node)] for node in (sender, target))
         hop = hop_of(commit.ring, commit.token_seq, sender, target, (theirs, ours))
@@ -189,7 +194,7 @@ class Thief:
             if mine in privates and number in self._keyring:
                 try:
                     box = commit.box[_KEY_NUMBER_SIZE:]
-                    yield open_box(self._keyring.cluster_key(number), privates[mine], other, hop, box)
+                    yield open_box(self._keyring.cluster_key(number), shared_of(privates[mine], other), hop, box)
                 except BadBox:
                     continue
 

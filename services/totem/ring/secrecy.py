@@ -149,6 +149,8 @@ def take(s: RingState, commit: Commit) -> bool:
         return True
     if not commit.publics:
         return not keeper.is_required and s.secrecy.requiring.isdisjoint(commit.addrs)
+    if len(commit.addrs) == 1:
+        return True  # a ring of this node alone: the token has never left it
     if commit.sender not in commit.addrs:
         return False
     public = commit.publics[commit.addrs.index(commit.sender)]
@@ -164,7 +166,7 @@ def stir(s: RingState) -> None:
 def give(s: RingState, commit: Commit) -> None:
     """The commit token leaves: put the secret into it, for the next member."""
     keeper, target = s.secrecy.keeper, s.membership.token_target
-    if keeper is not None and commit.publics:
+    if keeper is not None and len(commit.publics) > 1:
         public = commit.publics[commit.addrs.index(target)]
         commit.box = keeper.give(commit.ring, commit.token_seq, target, public)
 

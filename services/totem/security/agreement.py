@@ -18,21 +18,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from services.totem.security.forward import (
     BOX_SIZE,
     SECRET_SIZE,
     BadBox,
     hop_of,
     open_box,
-    public_of,
+    pair_of,
     ring_secret,
     seal_box,
+    shared_of,
     stirred,
 )
 from services.totem.security.keys import Keyring
 from services.totem.security.ring_keys import RingKeys
 
 _KEY_NUMBER_SIZE = 2
+_SHARED_MAX = 16
+"""Both neighbours, for some attempts to form a ring."""
 
 
 class Agreement:
@@ -47,16 +52,17 @@ class Agreement:
         self._rings = rings
         self._node_id = node_id
         self._draw = draw
-        self._private = bytearray()
+        self._private: X25519PrivateKey | None = None
         self._public = b""
+        self._shared: dict[bytes, bytearray] = {}
+        """What this node has in common with its neighbours on the way of the commit token, by their public keys."""
         self._secret = bytearray()
         """What goes round with the commit token."""
 
     def public(self) -> bytes:
         """The public key of the present pair, 32 bytes; it is drawn if there is none."""
-        if not self._private:
-            self._private = bytearray(self._draw())
-            self._public = public_of(self._private)
+        if self._private is None:
+            self._private, self._public = pair_of(self._draw())
         return self._public
 
     def start(self) -> None:
@@ -76,7 +82,7 @@ class Agreement:
             return False
         hop = hop_of(ring, token_seq, sender, self._node_id, (public, self.public()))
         try:
-            secret = open_box(self._keyring.cluster_key(number), self._private, public, hop, box[_KEY_NUMBER_SIZE:])
+            secret = open_box(self._keyring.cluster_key(number), self._with(public), hop, box[_KEY_NUMBER_SIZE:])
         except BadBox:
             return False
         self._keep(secret)
@@ -87,7 +93,7 @@ class Agreement:
         number = self._keyring.in_use
         hop = hop_of(ring, token_seq, self._node_id, target, (self.public(), public))
         try:
-            box = seal_box(self._keyring.cluster_key(number), self._private, public, hop, bytes(self._secret))
+            box = seal_box(self._keyring.cluster_key(number), self._with(public), hop, bytes(self._secret))
         except BadBox:
             return b""
         return number.to_bytes(_KEY_NUMBER_SIZE, "big") + box
@@ -107,10 +113,23 @@ class Agreement:
 
     def forget(self) -> None:
         """Wipe the pair and the secret that goes round; the next join has another pair."""
-        self._private[:] = bytes(len(self._private))
-        self._private = bytearray()
-        self._public = b""
+        self._private, self._public = None, b""
+        for shared in self._shared.values():
+            shared[:] = bytes(len(shared))
+        self._shared.clear()
         self._secret[:] = bytes(len(self._secret))
+
+    def _with(self, public: bytes) -> bytearray:
+        """What this node has in common with the owner of a public key. Raises BadBox."""
+        found = self._shared.get(public)
+        if found is None:
+            self.public()
+            assert self._private is not None
+            found = bytearray(shared_of(self._private, public))
+            if len(self._shared) >= _SHARED_MAX:
+                del self._shared[next(iter(self._shared))]
+            self._shared[public] = found
+        return found
 
     def _keep(self, secret: bytes) -> None:
         if len(self._secret) != SECRET_SIZE:

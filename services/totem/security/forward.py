@@ -45,9 +45,18 @@ class BadBox(Exception):  # noqa: N818 - says what was found out
     """A box that this node cannot open: made for other keys, or altered."""
 
 
-def public_of(private: bytes | bytearray) -> bytes:
-    """The public key of 32 private bytes."""
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+def pair_of(private: bytes) -> tuple[X25519PrivateKey, bytes]:
+    """The pair of keys of 32 random bytes, the private one in OpenSSL's keeping, which overwrites it at its end."""
+    key = X25519PrivateKey.from_private_bytes(private)
+    return key, key.public_key().public_bytes_raw()
+
+
+def shared_of(private: X25519PrivateKey, public: bytes) -> bytes:
+    """What the owners of two pairs have in common. Raises BadBox if the other's public key is none."""
+    try:
+        return private.exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        raise BadBox from None  # of a wrong size, or a point with which everybody has the same
 
 
 def hop_of(ring: tuple[int, int], token_seq: int, sender: int, target: int, publics: tuple[bytes, bytes]) -> bytes:
@@ -55,15 +64,15 @@ def hop_of(ring: tuple[int, int], token_seq: int, sender: int, target: int, publ
     return _HOP.pack(*ring, token_seq, sender, target) + publics[0] + publics[1]
 
 
-def seal_box(cluster_key: bytes, private: bytes | bytearray, public: bytes, hop: bytes, secret: bytes) -> bytes:
-    """The secret, for the node whose ephemeral public key this is. Raises BadBox if that is no key."""
-    return AESGCM(_box_key(cluster_key, private, public, hop)).encrypt(_NONCE, secret, hop)
+def seal_box(cluster_key: bytes, shared: bytes | bytearray, hop: bytes, secret: bytes) -> bytes:
+    """The secret, for the node with which this one has `shared` in common."""
+    return AESGCM(_box_key(cluster_key, shared, hop)).encrypt(_NONCE, secret, hop)
 
 
-def open_box(cluster_key: bytes, private: bytes | bytearray, public: bytes, hop: bytes, box: bytes) -> bytes:
-    """The secret in a box, from the node whose ephemeral public key this is. Raises BadBox."""
+def open_box(cluster_key: bytes, shared: bytes | bytearray, hop: bytes, box: bytes) -> bytes:
+    """The secret in a box from that node. Raises BadBox."""
     try:
-        return AESGCM(_box_key(cluster_key, private, public, hop)).decrypt(_NONCE, box, hop)
+        return AESGCM(_box_key(cluster_key, shared, hop)).decrypt(_NONCE, box, hop)
     except InvalidTag:
         raise BadBox from None
 
@@ -99,11 +108,7 @@ def packet_key(cluster_key: bytes, secret: bytes | bytearray, suite: int, sender
     return _expand(hmac.digest(cluster_key, secret, "sha256"), info, size)
 
 
-def _box_key(cluster_key: bytes, private: bytes | bytearray, public: bytes, hop: bytes) -> bytes:
-    try:
-        shared = X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError:
-        raise BadBox from None  # of a wrong size, or a point with which everybody has the same
+def _box_key(cluster_key: bytes, shared: bytes | bytearray, hop: bytes) -> bytes:
     return _expand(hmac.digest(cluster_key, shared, "sha256"), b"ring box\0" + hop, 32)
 
 

@@ -132,7 +132,7 @@ class PacketSecurity:
             self.rings.tend(self.sealer.sealed, now_ns)
 
     def _rings_ended(self) -> None:
-        self.sealer.let_go()
+        self.sealer.rings_changed()
         self.opener.rings_ended()
 
     # -- keys

@@ -65,29 +65,39 @@ class Sealer:
 
     def seal(self, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for everybody who has the key."""
-        return self.seal_all((frame,))[0]
+        if self._epoch is None or frame[_KIND_AT] != _DATA:
+            return self.seal_as(Content.FRAME, frame, b"")
+        if self._key_number != self._keyring.in_use:
+            self._take_keys()
+        self._counter = counter = self._counter + 1
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        return self._data_codec.seal(self._data_prefix + TAIL.pack(length & 0xFFFF, counter), frame)
 
     def seal_for(self, node: int, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for one node alone."""
         if frame[_KIND_AT:_AFTER_KIND] != _TOKEN:
             return self.seal_as(Content.DIRECT, frame, bound_to(Content.DIRECT, node))
-        if self._is_outdated():
+        if self._key_number != self._keyring.in_use:
             self._take_keys()
         self._counter = counter = self._counter + 1
-        return self._token_codec.seal(
-            self._token_prefix + self._tail(len(frame), counter), frame, bound_to(Content.TOKEN, node)
-        )
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        prefix = self._token_prefix + TAIL.pack(length & 0xFFFF, counter)
+        return self._data_codec.seal(prefix, frame, bound_to(Content.TOKEN, node))
 
     def seal_to_keep(self, frame: bytes) -> bytes:
         """The same for a packet that somebody keeps and sends later, or never; only the newest one is of any use."""
-        if self._is_outdated():
+        if self._key_number != self._keyring.in_use:
             self._take_keys()
         self._kept_counter = counter = self._kept_counter + 1
-        return self._codec.seal(self._prefixes[Content.FRAME] + self._tail(len(frame), counter), frame)
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        return self._codec.seal(self._prefixes[Content.FRAME] + TAIL.pack(length & 0xFFFF, counter), frame)
 
     def seal_all(self, frames: Sequence[bytes]) -> list[bytes]:
         """The datagrams that carry these totem packets for everybody, in their order."""
-        if self._is_outdated():
+        if self._key_number != self._keyring.in_use:
             self._take_keys()
         seal, pack_tail = self._data_codec.seal, TAIL.pack
         overhead, mask, counter = self.overhead_bytes, self._padding_mask, self._counter
@@ -107,10 +117,12 @@ class Sealer:
     def seal_as(self, content: Content, frame: bytes, bound: bytes) -> bytes:
         """The datagram with any content, under the key of the cluster; `bound` is authenticated with it, and not in it
         (`envelope.bound_to`)."""
-        if self._is_outdated():
+        if self._key_number != self._keyring.in_use:
             self._take_keys()
         self._counter = counter = self._counter + 1
-        return self._codec.seal(self._prefixes[content] + self._tail(len(frame), counter), frame, bound)
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        return self._codec.seal(self._prefixes[content] + TAIL.pack(length & 0xFFFF, counter), frame, bound)
 
     def seal_enquiry(self, content: Content, node: int, nonce: bytes) -> bytes:
         """A challenge to `node`, or an answer to its challenge."""
@@ -121,19 +133,11 @@ class Sealer:
         """Packets that were sealed under the present boot."""
         return self._counter
 
-    def let_go(self) -> None:
-        """An epoch is over: what was made of its secret is replaced now, not at the next packet."""
-        if self._is_outdated():
-            self._take_keys()
-
-    def _tail(self, size: int, counter: int) -> bytes:
-        """Length and counter of the envelope around a frame of this size."""
-        return TAIL.pack((size + self.overhead_bytes - (size & self._padding_mask)) & 0xFFFF, counter)
-
-    def _is_outdated(self) -> bool:
-        return self._key_number != self._keyring.in_use or (
-            self._rings is not None and self._epoch is not self._rings.sealing
-        )
+    def rings_changed(self) -> None:
+        """Another epoch is sealing: what was made of the secret of the one before is replaced now, not at the next
+        packet."""
+        if self._rings is not None and self._epoch is not self._rings.sealing:
+            self._take_ring_key()
 
     def _take_keys(self) -> None:
         """Seal with the key in use, and with the epoch that is sealing."""
@@ -148,13 +152,16 @@ class Sealer:
             for content in Content
         }  # fmt: skip
         self._key_number = number
+        self._take_ring_key()
+
+    def _take_ring_key(self) -> None:
+        """Seal data and tokens with the epoch that is sealing, if there is one."""
+        number, suite = self._key_number, self._keyring.suite.number
         self._epoch = epoch = self._rings.sealing if self._rings is not None else None
-        self._data_codec = self._token_codec = self._codec
+        self._data_codec = self._codec
         self._data_prefix, self._token_prefix = self._prefixes[Content.FRAME], self._prefixes[Content.TOKEN]
         if epoch is not None:
             cluster = self._cluster & ~TAG_MASK | epoch.tag
             ring = Prefix(MAGIC, RING_VERSION, suite, Content.FRAME, number, cluster, self.node_id, self._boot)
             self._data_prefix, self._token_prefix = ring.pack(), ring._replace(content=Content.TOKEN).pack()
-            self._data_codec = self._token_codec = self._keyring.ring_codec(
-                number, epoch.secret, self.node_id, self._boot
-            )
+            self._data_codec = self._keyring.ring_codec(number, epoch.secret, self.node_id, self._boot)

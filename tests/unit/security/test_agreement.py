@@ -83,12 +83,15 @@ def test_every_member_has_given_something_to_it() -> None:
 def test_a_pair_lasts_for_one_forming_and_nothing_of_it_stays() -> None:
     members = [Member(1), Member(2)]
     before = [each.agreement.public() for each in members]
-    private = members[0].agreement._private
+    members[0].agreement.start()
     secret = members[0].agreement._secret
+    shared = members[0].agreement._with(before[1])
+    assert any(secret)
+    assert any(shared)
     pass_round(members)
-    assert private == bytes(32)
+    assert members[0].agreement._private is None
     assert not any(secret)
-    assert not any(members[0].agreement._secret)
+    assert not any(shared)
     assert all(each.agreement.public() not in before for each in members)
 
 
