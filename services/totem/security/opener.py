@@ -235,6 +235,9 @@ class Opener:
 
     def _open_other(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
         misfit = self._misfit(datagram)
+        if misfit is Reason.OTHER_RING or misfit is Reason.UNKNOWN_BOOT:
+            self.counters[misfit] += 1  # nothing needs to be wrong with it
+            return None
         if misfit is not None:
             self._refuse(misfit, source, now_ns)
             return None
@@ -243,6 +246,9 @@ class Opener:
         boot = peer.boot(prefix.boot) if peer is not None else None
         key = codec_key(prefix.key_number, prefix.ring_tag)
         codec = boot.codecs.get(key) if boot is not None else None
+        if codec is None and boot is not None and boot.window is not None and prefix.ring_tag:
+            # Of a member that is known to live, in a ring that is: that is made once, whoever sends it.
+            codec = boot.codecs[key] = self._codec(prefix)
         if codec is None:
             if not self._tries.take(now_ns):
                 self._refuse(Reason.NOT_TRIED, source, now_ns)
@@ -311,7 +317,9 @@ class Opener:
         if prefix.version == RING_VERSION and (
             self._rings is None or prefix.content not in _OF_RINGS or not self._rings.knows(prefix.ring_tag)
         ):
-            return Reason.OTHER_RING
+            peer = self.peers.get(prefix.sender)
+            is_known = peer is not None and peer.known is not None and peer.known.boot == prefix.boot
+            return Reason.OTHER_RING if is_known else Reason.UNKNOWN_BOOT
         return None
 
     def _frame(
@@ -403,8 +411,7 @@ class Opener:
 
     def _refuse(self, reason: Reason, source: str, now_ns: int) -> None:
         self.counters[reason] += 1
-        if reason is not Reason.OTHER_RING:  # nothing is wrong with those
-            self.complaints.add(reason, source, now_ns)
+        self.complaints.add(reason, source, now_ns)
 
 
 def _reason(fault: Forged) -> Reason:

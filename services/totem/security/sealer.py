@@ -129,6 +129,11 @@ class Sealer:
         return self.seal_as(content, ENQUIRY.pack(node, nonce), b"")
 
     @property
+    def boot(self) -> bytes:
+        """The present boot."""
+        return self._boot
+
+    @property
     def sealed(self) -> int:
         """Packets that were sealed under the present boot."""
         return self._counter

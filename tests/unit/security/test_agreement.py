@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from services.totem.security.agreement import Agreement
 from services.totem.security.forward import BOX_SIZE
@@ -23,11 +24,11 @@ def drawer(name: str) -> Callable[[], bytes]:
 
 
 class Member:
-    def __init__(self, node: int, key: bytes = KEY) -> None:
+    def __init__(self, node: int, key: bytes = KEY, draws: str = "") -> None:
         self.node = node
         self.keyring = Keyring(GCM, "test", key)
         self.rings = RingKeys(self.keyring)
-        self.agreement = Agreement(self.keyring, self.rings, node, drawer(str(node)), required=False)
+        self.agreement = Agreement(self.keyring, self.rings, node, drawer(draws or str(node)), required=False)
 
 
 def pass_round(members: list[Member], ring: tuple[int, int] = RING) -> list[bool]:
@@ -68,30 +69,36 @@ def test_all_come_to_the_same_secret_and_each_ring_to_another(nodes: int) -> Non
 
 
 def test_every_member_has_given_something_to_it() -> None:
+    """Whoever draws other bytes, the secret is another one."""
     found = set()
     for other in (None, 1, 2, 3):
-        members = [Member(node) for node in (1, 2, 3)]
-        for each in members:
-            each.agreement.public()
-            if each.node == other:
-                each.agreement._draw = drawer("another")
+        members = [Member(node, draws="another" if node == other else "") for node in (1, 2, 3)]
         pass_round(members)
         found |= tags(members)
     assert len(found) == 4
 
 
+def held_by(agreement: Agreement) -> list[bytearray | X25519PrivateKey]:
+    """The buffers and private keys that it has."""
+    values = [
+        each for value in vars(agreement).values() for each in (value.values() if type(value) is dict else [value])
+    ]
+    return [each for each in values if isinstance(each, bytearray | X25519PrivateKey)]
+
+
 def test_a_pair_lasts_for_one_forming_and_nothing_of_it_stays() -> None:
     members = [Member(1), Member(2)]
     before = [each.agreement.public() for each in members]
-    members[0].agreement.start()
-    secret = members[0].agreement._secret
-    shared = members[0].agreement._with(before[1])
-    assert any(secret)
-    assert any(shared)
+    first = members[0].agreement
+    first.start()
+    first.give(RING, 1, 2, before[1])
+    buffers = [each for each in held_by(first) if isinstance(each, bytearray)]
+    assert len(buffers) == 2
+    assert all(any(each) for each in buffers)
     pass_round(members)
-    assert members[0].agreement._private is None
-    assert not any(secret)
-    assert not any(shared)
+    assert not any(any(each) for each in buffers)
+    assert [each for each in held_by(first) if not isinstance(each, bytearray)] == []
+    assert not any(any(each) for each in held_by(first) if isinstance(each, bytearray))
     assert all(each.agreement.public() not in before for each in members)
 
 

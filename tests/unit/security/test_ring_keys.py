@@ -15,6 +15,10 @@ def ring_keys() -> RingKeys:
     return RingKeys(Keyring(GCM, "test", KEY))
 
 
+NUMBER = Keyring(GCM, "test", KEY).in_use
+"""Of the key; it follows from it."""
+
+
 def installed(ring: tuple[int, int] = A, secret: bytes = b"a" * 32) -> RingKeys:
     keys = ring_keys()
     keys.form(ring, secret)
@@ -67,10 +71,11 @@ def test_a_ring_that_was_formed_in_vain_is_wiped_when_another_one_is_going_to_be
 
 def test_the_end_wipes_everything() -> None:
     keys = installed()
+    first = keys.sealing
     keys.form(B, b"b" * 32)
-    both = [each.present for each in (keys._formed, keys._installed) if each is not None]
+    second = keys.sealing
     keys.end()
-    assert [each.secret for each in both] == [bytearray(32)] * 2
+    assert [each.secret for each in (first, second) if each is not None] == [bytearray(32)] * 2
     assert keys.sealing is None
 
 
@@ -108,7 +113,7 @@ def test_who_hears_the_next_epoch_goes_along_and_comes_to_the_same() -> None:
     assert late.knows(tag_of(early))
     boot = bytes(16)
     for keys in (early, late):
-        codec = keys.codec(keys._keyring.in_use, tag_of(early), 1, boot)
+        codec = keys.codec(NUMBER, tag_of(early), 1, boot)
         assert codec is not None
         assert codec.open(codec.seal(bytes(40), b"frame")) == b"frame"
     late.heard(tag_of(early))
@@ -123,13 +128,14 @@ def test_what_is_two_epochs_ahead_or_of_another_ring_is_not_known() -> None:
     far.tend(0, 2 * HOUR_NS + SECOND_NS)
     assert far.epochs_begun == 2
     assert not near.knows(tag_of(far))
-    assert near.codec(near._keyring.in_use, tag_of(far), 1, bytes(16)) is None
+    assert near.codec(NUMBER, tag_of(far), 1, bytes(16)) is None
     assert not near.knows(tag_of(installed(secret=b"b" * 32)))
 
 
 def test_the_key_of_the_cluster_is_mixed_in() -> None:
-    keys = installed()
-    other = keys._keyring.install(OTHER_KEY)
-    codecs = [keys.codec(number, tag_of(keys), 1, bytes(16)) for number in (keys._keyring.in_use, other)]
+    keyring = Keyring(GCM, "test", KEY)
+    keys, other = RingKeys(keyring), keyring.install(OTHER_KEY)
+    keys.form(A, b"a" * 32)
+    codecs = [keys.codec(number, tag_of(keys), 1, bytes(16)) for number in (NUMBER, other)]
     sealed = [codec.seal(bytes(40), b"frame") for codec in codecs if codec is not None]
     assert len(set(sealed)) == 2
