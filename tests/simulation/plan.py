@@ -34,7 +34,7 @@ PHASE_MS = 30_000
 SEALED_SHARE = 0.2
 """Of the seeds: sealing and opening take time."""
 SECRECY_SHARE = 1 / 2
-"""Of the seeds without knet, a third of all: rings are forward secret, and keys get stolen. Their packets are sealed."""
+"""Of the seeds without knet, so a third of all: packets are sealed, rings are forward secret, and keys get stolen."""
 THEFTS = 4
 _PACKETS_MAX = 700
 """Packets that the messages of one run fill, about: what bounds the time that a run takes."""
