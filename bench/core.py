@@ -4,6 +4,8 @@
 
     ring        three rings over queues in memory: messages per second that one of them sends and all three deliver
     ring gcm    the same with sealed packets, aes256-gcm; ring cbc: aes256 and sha256
+    ring secret the same with aes256-gcm, and forward secret
+    form        rings of so many nodes formed from nothing, their sync included; form gcm, form secret: as above
     packing     messages into packets, and out of them
     bus         messages through the ordered log: from the ring, in an envelope, taken apart, acknowledged
     cpg         messages of one client through cpg and the log and back: requests in, events out
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +38,7 @@ from services.totem.ring.events import EVERYBODY, Message, SyncStep
 from services.totem.ring.options import RingOptions
 from services.totem.ring.packing import Packer
 from services.totem.ring.ring import Ring
+from services.totem.security.agreement import Agreement
 from services.totem.security.envelope import MAGIC
 from services.totem.security.packets import PacketSecurity
 from services.totem.security.suites import SUITES, Suite
@@ -44,6 +48,7 @@ from services.totem.wire.packets import decode_packet
 ROUNDS = 5
 SIZES = (64, 1024, 16384)
 NODES = (1, 2, 3)
+FORMED = (2, 3, 16)
 STEP_NS = 1_000
 KIND_AT = 3
 SEALED = bytes([MAGIC])
@@ -55,19 +60,24 @@ LOG_BYTES_MAX = 64 << 20
 
 
 class RingOfThree:
-    """Three rings whose packets go from queue to queue. Time is virtual: it passes with every packet."""
+    """Three rings, or more, whose packets go from queue to queue. Time is virtual: it passes with every packet."""
 
-    def __init__(self) -> None:
-        options = RingOptions(members=frozenset(NODES))
+    def __init__(self, nodes: Sequence[int] = NODES) -> None:
+        members = tuple(nodes)
+        options = RingOptions(members=frozenset(members))
         self.now_ns = 0
-        self.rings = {node: Ring(options, node, 0, 0, lambda _limit: 0) for node in NODES}
-        self._queues: dict[int, deque[bytes]] = {node: deque() for node in NODES}
-        self.delivered = dict.fromkeys(NODES, 0)
+        self.rings = {node: Ring(options, node, 0, 0, lambda _limit: 0, keeper=self.keeper(node)) for node in members}
+        self._queues: dict[int, deque[bytes]] = {node: deque() for node in members}
+        self.delivered = dict.fromkeys(members, 0)
         for node, ring in self.rings.items():
             ring.start(0)
             self._settle(node)
-        while any(ring.syncing or ring.members != NODES for ring in self.rings.values()):
+        while any(ring.syncing or ring.members != members for ring in self.rings.values()):
             self.turn()
+
+    def keeper(self, _node: int) -> Agreement | None:
+        """What makes the secrets of a node's rings."""
+        return None
 
     def _settle(self, node: int) -> None:
         ring = self.rings[node]
@@ -126,12 +136,18 @@ class RingOfThree:
 class SealedRingOfThree(RingOfThree):
     """The same with packets that are sealed once and opened by each receiver. What a node sends to itself is not."""
 
-    def __init__(self, suite: Suite) -> None:
+    def __init__(self, suite: Suite, nodes: Sequence[int] = NODES, *, secret: bool = False) -> None:
+        draw_secret = functools.partial(os.urandom, 32) if secret else None
         self._security = {
-            node: PacketSecurity(suite, KEY, "bench", node, frozenset(NODES), bytes([node]) * 16, lambda: bytes(16))
-            for node in NODES
+            node: PacketSecurity(
+                suite, KEY, "bench", node, frozenset(nodes), bytes([node]) * 16, lambda: bytes(16), draw_secret
+            )
+            for node in nodes
         }
-        super().__init__()
+        super().__init__(nodes)
+
+    def keeper(self, node: int) -> Agreement | None:
+        return self._security[node].agreement
 
     def put(self, node: int, destination: int, frame: bytes) -> None:
         """Seal it, unless it is for the node itself."""
@@ -247,14 +263,28 @@ def best(call: Callable[[], int], seconds: float) -> float:
     return max(rates)
 
 
-def ring_rate(size: int, seconds: float, suite: Suite | None = None) -> float:
+def ring_rate(size: int, seconds: float, suite: Suite | None = None, *, secret: bool = False) -> float:
     """Messages per second that node 1 of three sends."""
-    three = RingOfThree() if suite is None else SealedRingOfThree(suite)
+    three = RingOfThree() if suite is None else SealedRingOfThree(suite, secret=secret)
     data, count = bytes(size), max(20, 200_000 // size)
 
     def call() -> int:
         three.send(data, count)
         return count
+
+    return best(call, seconds)
+
+
+def form_rate(nodes: int, seconds: float, suite: Suite | None = None, *, secret: bool = False) -> float:
+    """Rings of so many nodes per second."""
+    members = range(1, nodes + 1)
+
+    def call() -> int:
+        if suite is None:
+            RingOfThree(members)
+        else:
+            SealedRingOfThree(suite, members, secret=secret)
+        return 1
 
     return best(call, seconds)
 
@@ -304,13 +334,19 @@ def cpg_rate(size: int, seconds: float) -> float:
 
 def measurements(seconds: float) -> Iterator[dict[str, object]]:
     """All rows, one by one."""
-    suites = (("ring gcm", SUITES["aes256-gcm", "none"]), ("ring cbc", SUITES["aes256", "sha256"]))
+    gcm = SUITES["aes256-gcm", "none"]
+    suites = (("ring gcm", gcm), ("ring cbc", SUITES["aes256", "sha256"]))
     rates: list[tuple[str, Callable[[int, float], float]]] = [("ring", ring_rate)]
     rates += [(name, functools.partial(ring_rate, suite=suite)) for name, suite in suites]
+    rates += [("ring secret", functools.partial(ring_rate, suite=gcm, secret=True))]
     rates += [("packing", packing_rate), ("bus", bus_rate), ("cpg", cpg_rate)]
     for name, rate in rates:
         for size in SIZES:
             yield {"part": name, "size": size, "messages_per_second": round(rate(size, seconds))}
+    for name, suite, secret in (("form", None, False), ("form gcm", gcm, False), ("form secret", gcm, True)):
+        for nodes in FORMED:
+            rate_of_rings = round(form_rate(nodes, seconds, suite, secret=secret), 1)
+            yield {"part": name, "size": nodes, "messages_per_second": rate_of_rings}
     (default,) = (suite for suite in SUITES.values() if suite.name == "aes256-gcm")
     for size in (64, 1354, 60000):
         row = measure_security(default, size, seconds)
@@ -328,10 +364,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(list(measurements(options.seconds))))
         return 0
-    print(f"{'part':<10} {'bytes':>6} {'per second':>11} {'MB/s':>8}")
+    print(f"{'part':<12} {'bytes':>6} {'per second':>11} {'MB/s':>8}  (form: nodes, rings per second)")
     for row in measurements(options.seconds):
-        size, rate = int(str(row["size"])), int(str(row["messages_per_second"]))
-        print(f"{row['part']:<10} {size:>6} {rate:>11} {rate * size / 1e6:>8.1f}", flush=True)
+        size, rate = int(str(row["size"])), float(str(row["messages_per_second"]))
+        megabytes = "" if str(row["part"]).startswith("form") else f"{rate * size / 1e6:.1f}"
+        print(f"{row['part']:<12} {size:>6} {rate:>11.0f} {megabytes:>8}", flush=True)
     return 0
 
 

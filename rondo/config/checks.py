@@ -102,6 +102,10 @@ def _security(loaded: Loaded) -> Iterator[Fault]:
     if totem.crypto_hash not in (None, "none") and hash_in_force == "none":
         why = "security is off" if cipher == "none" else f"{cipher} authenticates by itself"
         yield loaded.fault("warning", ("totem", "crypto_hash"), f"has no effect: {why}")
+    if totem.forward_secrecy == "yes" and (knet or cipher == hash_in_force == "none"):
+        why = "knet's wire has none" if knet else "security is off"
+        mend = "write transport: udpu" if knet else "write secauth: on"
+        yield loaded.fault("error", ("totem", "forward_secrecy"), f"cannot be: {why}", f"{mend} on all nodes")
     if hash_in_force == "sha1":
         yield loaded.fault("warning", ("totem", "crypto_hash"), "SHA-1 is old", "write sha256 on all nodes")
 

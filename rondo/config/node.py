@@ -23,6 +23,7 @@ Compression = Literal["none", "zlib", "lz4", "lz4hc", "lzma", "bzip2", "zstd"]
 IpVersion = Literal["ipv4", "ipv6", "ipv4-6", "ipv6-4"]
 Cipher = Literal["none", "aes256-gcm", "aes128-gcm", "aes256", "aes192", "aes128"]
 Hash = Literal["none", "sha1", "sha256", "sha384", "sha512"]
+ForwardSecrecy = Literal["auto", "yes", "no"]
 QbIpc = Literal["auto", "yes", "no"]
 Debug = Literal["off", "on", "trace"]
 Timestamp = Literal["off", "on", "hires"]
@@ -47,6 +48,9 @@ class SecuritySettings:
     """The key itself if the configuration holds it (`totem.key`); never printed."""
     key_created_if_missing: bool = False
     """True only without any configuration file: `rondo start` then makes the key of the single node itself."""
+    forward_secrecy: ForwardSecrecy = "auto"
+    """Whether rings have secrets of their own: `yes` - no ring without; `auto` - where all members have it. Without
+    packet security, and with knet, there are none."""
 
     @property
     def enabled(self) -> bool:

@@ -156,11 +156,12 @@ def _security(loaded: Loaded, state_dir: str) -> SecuritySettings:
     cipher, hash_name = derive.security(totem, knet=bool(loaded.file) and derive.transport(loaded.config) == "knet")
     if cipher == hash_name == "none":
         return SecuritySettings()
+    settings = SecuritySettings(cipher, hash_name, forward_secrecy=totem.forward_secrecy)
     if not loaded.file:
-        return SecuritySettings(cipher, hash_name, f"{state_dir}/authkey", key_created_if_missing=True)
+        return replace(settings, key_file=f"{state_dir}/authkey", key_created_if_missing=True)
     if totem.key and not totem.keyfile:
-        return SecuritySettings(cipher, hash_name, key=totem.key.encode())
-    return SecuritySettings(cipher, hash_name, str(paths.key_file(_beside(loaded, totem.keyfile))))
+        return replace(settings, key=totem.key.encode())
+    return replace(settings, key_file=str(paths.key_file(_beside(loaded, totem.keyfile))))
 
 
 def _beside(loaded: Loaded, path: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rondo.config.node import Cipher, Compression, Hash, IpVersion, LinkModeName, Transport
+from rondo.config.node import Cipher, Compression, ForwardSecrecy, Hash, IpVersion, LinkModeName, Transport
 from rondo.config.option import (
     Address,
     Host,
@@ -150,6 +150,12 @@ class Totem(Section):
         "The HMAC that goes with aes256, aes192 and aes128.",
         derived="none with the GCM ciphers",
         refused={"md5": "MD5 is broken; write sha256"},
+    )
+    forward_secrecy: ForwardSecrecy = option(
+        "auto",
+        "Whether a ring has a secret of its own, so that who gets the key later cannot read what was recorded before. "
+        "auto: as soon as all members have it; yes: no ring is formed with a node that does not; no: never. With knet, "
+        "and without packet security, there is none.",
     )
     keyfile: Word = option(
         "",

@@ -120,6 +120,15 @@ def _retransmit(sequences: Any) -> str:
     return f"Retransmit List: {shown}"
 
 
+def _secrecy_differs(node: Any, asked_here: Any) -> str:
+    if asked_here:
+        return (
+            f"No ring is formed with node {node}: it has no forward secrecy (an earlier version, or forward_secrecy: "
+            "no), and totem.forward_secrecy: yes, here or at another member, asks for it."
+        )
+    return f"No ring is formed with node {node}: it asks for forward secrecy, which is switched off here."
+
+
 _TEXTS: dict[NoticeCode, tuple[int, str | Callable[..., str]]] = {
     NoticeCode.GATHER: (logging.DEBUG, _gather),
     NoticeCode.COMMIT: (logging.DEBUG, lambda ring, members: f"entering COMMIT state, ring {ring}: {_nodes(members)}"),
@@ -140,5 +149,6 @@ _TEXTS: dict[NoticeCode, tuple[int, str | Callable[..., str]]] = {
         "Totem is unable to form a cluster because of an operating system or network fault. The most common cause of "
         "this message is that the local firewall is configured improperly.",
     ),
+    NoticeCode.SECRECY_DIFFERS: (logging.WARNING, _secrecy_differs),
     NoticeCode.LEAVE_RECEIVED: (logging.INFO, lambda node: f"Node {node} leaves."),
 }  # fmt: skip

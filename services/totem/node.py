@@ -38,6 +38,7 @@ from services.totem.ring.events import (
     TransitionalConfiguration,
 )
 from services.totem.ring.ring import Ring
+from services.totem.secrecy_status import secrecy_status
 from services.totem.sequence_file import SequenceFile
 from services.totem.settings import knet_settings, link_settings, ring_options
 from services.totem.suspicion import Suspicion
@@ -88,6 +89,7 @@ class Node:
             sequence.first,
             now_ns,
             lambda limit: random.randrange(limit),
+            keeper=protection.security.agreement if protection is not None else None,
         )
         self.control = ControlReader(log.epoch, config.node_id, log.pid)
         self._move_ns: int | None = None
@@ -414,6 +416,7 @@ class Node:
             "log": {"head": self.log.head, "acknowledged": self.log.acked, "bytes": self.log.bytes},
             "control": {"committed": self.control.position, "bytes": self.control.bytes},
             "security": keys.status() if keys is not None else None,
+            "forward_secrecy": secrecy_status(self.config, ring),
             **self.link.status(self._now_ns),
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

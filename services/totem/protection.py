@@ -52,6 +52,8 @@ class Protection(KeyChanges):
         """The frames in the datagrams, and those that waited; challenges and answers leave through `transport`."""
         opened: list[Datagram] = []
         security, at = self.security, 0
+        if now_ns >= security.tend_due_ns:
+            security.tend(now_ns)
         while (at := security.open_known(datagrams, opened, at)) < len(datagrams):
             datagram, source = datagrams[at]
             at += 1
@@ -104,14 +106,21 @@ def make_protection(config: NodeConfig, state_dir: Path | None = None) -> Protec
         members,
         draw_boot(),
         lambda: os.urandom(NONCE_SIZE),
+        draw_secret if settings.forward_secrecy != "no" else None,
+        secrecy_required=settings.forward_secrecy == "yes",
     )
     return Protection(security, keys, KeyStore(state_dir, key) if state_dir is not None else None)
 
 
 def draw_boot() -> bytes:
     """What no life of a node had before: random, and of this moment, for a copied machine may draw the same again."""
+    return draw_secret()[:BOOT_SIZE]
+
+
+def draw_secret() -> bytes:
+    """32 bytes, drawn in the same way."""
     moment = f"{time.time_ns()} {time.monotonic_ns()} {os.getpid()} ".encode()
-    return hashlib.sha256(moment + os.urandom(32)).digest()[:BOOT_SIZE]
+    return hashlib.sha256(moment + os.urandom(32)).digest()
 
 
 def shared_key(config: NodeConfig) -> bytes:

@@ -51,13 +51,17 @@ _MENDS = {
 }
 
 
+_SEALED = (bytes([SEALED, 1]), bytes([SEALED, 2]))
+"""Both versions of the envelope."""
+
+
 def transport_of(datagram: bytes) -> int:
     """For which transport a datagram was made: CLEAR, SECURE, KNET or UNKNOWN."""
     if datagram[:2] in PLAIN_MAGIC:
         return CLEAR
     if is_plain_knet(datagram):
         return KNET
-    return SECURE if datagram[:2] == bytes([SEALED, 1]) else UNKNOWN
+    return SECURE if datagram[:2] in _SEALED else UNKNOWN
 
 
 def foreign_text(datagram: bytes) -> str:

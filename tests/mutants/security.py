@@ -30,10 +30,57 @@ MUTANTS = (
     ),
     _security(
         _S + "sealer.py",
-        "        self._counter = counter = self._counter + 1\n",
-        "        counter = self._counter + 1\n",
+        """        self._counter = counter = self._counter + 1
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        return self._codec.seal(self._prefixes[content]""",
+        """        counter = self._counter + 1
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        return self._codec.seal(self._prefixes[content]""",
         "every sealed packet has a counter of its own",
         ("tests/unit/security/test_sealer.py",),
+    ),
+    _security(
+        _S + "sealer.py",
+        """        self._counter = counter = self._counter + 1
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        prefix = self._token_prefix""",
+        """        counter = self._counter + 1
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        prefix = self._token_prefix""",
+        "every sealed token has a counter of its own",
+        ("tests/unit/security/test_sealer.py", "tests/unit/security/test_rings.py"),
+    ),
+    _security(
+        _S + "agreement.py",
+        '        self._private, self._public = None, b""\n',
+        "        pass\n",
+        "an ephemeral key is used for one forming of a ring",
+        ("tests/unit/security/test_agreement.py", "tests/simulation/test_secrecy.py"),
+    ),
+    _security(
+        _S + "ring_keys.py",
+        "        self.secret[:] = bytes(len(self.secret))\n",
+        "        pass\n",
+        "the secret of a ring that ended is wiped",
+        ("tests/unit/security/test_ring_keys.py",),
+    ),
+    _security(
+        _S + "guard.py",
+        "            raise Unprotected\n",
+        "            pass\n",
+        "nothing of a forward secret ring is taken that is sealed with the key file alone",
+        ("tests/unit/security/test_rings.py",),
+    ),
+    _security(
+        _S + "forward.py",
+        '    return _expand(hmac.digest(cluster_key, secret, "sha256"), info, size)\n',
+        '    return _expand(hmac.digest(cluster_key, cluster_key, "sha256"), info, size)\n',
+        "the key of a ring does not come from the key file",
+        ("tests/unit/security/test_forward.py",),
     ),
     _security(
         _S + "sealer.py",

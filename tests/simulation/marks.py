@@ -65,6 +65,12 @@ MARKS: dict[str, str] = {
     "sealed_old_life_refused": "sealed packets: one of an earlier life, or from before the answer, was refused",
     "sealed_forgery_refused": "sealed packets: an altered one, or one under another key, was refused",
     "sealed_foreign_refused": "sealed packets: one of another cluster was refused",
+    "secrecy_memories_stolen": "forward secrecy: a thief had the memory of a running node",
+    "secrecy_present_ring_opened": "forward secrecy: with a node's memory he opened what belongs to its present ring",
+    "secrecy_under_key_opened": "forward secrecy: with the key file he opened what is sealed with it, and nothing else",
+    "secrecy_next_epoch": "forward secrecy: a ring went on to its next epoch",
+    "secrecy_other_ring": "forward secrecy: a packet of a ring was refused in which the node was not",
+    "secrecy_ring_without_secret": "forward secrecy: a ring had none, because a member did not have it",
     "sealed_key_changed": "sealed packets: the key was changed while nodes came and went",
 } | KNET_MARKS  # fmt: skip
 

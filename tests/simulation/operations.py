@@ -166,11 +166,17 @@ def change_key(world: World, node: int, step: str) -> None:
         world.wires.change_key(node, step)
 
 
+def steal_memory(world: World, node: int) -> None:
+    """A thief gets the memory of the node, if it runs, where rings are forward secret."""
+    if world.sealing is not None:
+        world.sealing.steal_memory(node)
+
+
 OPERATIONS: dict[str, Callable[..., None]] = KNET_OPERATIONS | {
     operation.__name__: operation
     for operation in (
         burst, start, crash, crash_point, leave, freeze, thaw, reform, member_dead, interface_changed, partition,
         block, heal, loss, duplication, reordering, slow, normal_speed, lose, delay, no_rules, tamper, replay,
-        change_key,
+        change_key, steal_memory,
     )
 }  # fmt: skip

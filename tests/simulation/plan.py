@@ -17,12 +17,14 @@ from services.totem.ring.options import (
     token_hold_ms,
     token_retransmit_ms,
 )
+from services.totem.security.ring_keys import Pace
 from services.totem.security.suites import SUITES
 from tests.simulation.faults import FAULTS, SEALED_FAULTS, Setting
 from tests.simulation.knet_faults import KNET_FAULTS, draw_kinds
 from tests.simulation.knet_plan import has_knet, knet_plan, nodes_of, options_of
 from tests.simulation.knet_wires import KnetPlan
 from tests.simulation.operations import Op
+from tests.simulation.world import MS
 
 MESSAGES_MIN = 300
 FAULTS_MIN = 5
@@ -31,6 +33,9 @@ PHASE_MS = 30_000
 """Faults may begin within this long, virtual milliseconds."""
 SEALED_SHARE = 0.2
 """Of the seeds: sealing and opening take time."""
+SECRECY_SHARE = 1 / 2
+"""Of the seeds without knet, so a third of all: packets are sealed, rings are forward secret, and keys get stolen."""
+THEFTS = 4
 _PACKETS_MAX = 700
 """Packets that the messages of one run fill, about: what bounds the time that a run takes."""
 _LARGE = MESSAGE_SIZE_MAX - 5
@@ -75,6 +80,10 @@ class Plan:
     """With what packets are sealed, if they are."""
     knet: KnetPlan | None = None
     """How the nodes are linked, if it is by several links."""
+    secrecy: dict[int, str] | None = None
+    """What each node has for totem.forward_secrecy; None: packets are not sealed, or it is off."""
+    pace: Pace = Pace()  # noqa: RUF009 - a tuple
+    """When epochs of a ring end."""
 
     @property
     def faults(self) -> list[Item]:
@@ -95,15 +104,23 @@ def make_plan(seed: int) -> Plan:
     setting = Setting(draw, ids, base.token_timeout_ms, base.consensus_timeout_ms)
     whole = count < 3 or draw.random() < 0.85
     suite, attacks = _sealed(setting, seed)
+    nodes = _nodes(draw, ids, base)
+    secrecy, pace, thefts = _secrecy(ids, seed)
+    if secrecy is not None:
+        suite = suite or ("aes256-gcm", "none")
+        if "yes" in secrecy.values():
+            nodes = tuple(replace(node, options=replace(node.options, like_corosync=False)) for node in nodes)
     plan = Plan(
         seed=seed,
-        nodes=_nodes(draw, ids, base),
+        nodes=nodes,
         delay_ns=delay_ns,
         jitter_ns=draw.choice((0, delay_ns // 4, 2 * delay_ns)),
-        items=(*_faults(setting), *_bursts(draw, ids, base, draw.choice((0.0, 0.1, 0.1, 0.5, 1.0))), *attacks),
+        items=(*_faults(setting), *_bursts(draw, ids, base, draw.choice((0.0, 0.1, 0.1, 0.5, 1.0))), *attacks, *thefts),
         components=(ids,) if whole else setting.sides(2),
         phase_ms=PHASE_MS,
         suite=suite,
+        secrecy=secrecy,
+        pace=pace,
     )
     return _linked(plan, setting) if has_knet(seed) else plan
 
@@ -123,6 +140,21 @@ def _linked(plan: Plan, setting: Setting) -> Plan:
     ]
     others = [item for item in plan.items if item.kind not in SEALED_FAULTS]
     return replace(plan, nodes=tuple(nodes), items=(*others, *faults), suite=None, knet=knet)
+
+
+def _secrecy(ids: tuple[int, ...], seed: int) -> tuple[dict[int, str] | None, Pace, list[Item]]:
+    """In a share of the seeds rings are forward secret: always, or as far as all members have it. Drawn apart."""
+    draw = Random(f"secrecy {seed}")
+    if has_knet(seed) or draw.random() >= SECRECY_SHARE:
+        return None, Pace(), []
+    everywhere = draw.choices(("auto", "yes"), weights=(2, 3))[0]
+    secrecy = dict.fromkeys(ids, everywhere)
+    if everywhere == "auto" and draw.random() < 0.2:
+        secrecy[draw.choice(ids)] = "no"
+    epoch_ms = draw.choice((1500, 4000, 12_000))
+    pace = Pace(epoch_ms * MS, draw.choice((50, 400, 1 << 24)), kept_ns=epoch_ms // 3 * MS, look_ns=100 * MS)
+    times = sorted(draw.uniform(1000, PHASE_MS) for _ in range(THEFTS))
+    return secrecy, pace, [Item("theft", (Op(at, "steal_memory", (draw.choice(ids),)),)) for at in times]
 
 
 def _sealed(setting: Setting, seed: int) -> tuple[tuple[str, str] | None, list[Item]]:

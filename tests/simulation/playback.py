@@ -40,10 +40,13 @@ class Outcome(NamedTuple):
     """Recorded packets that were counted as refused, both times together."""
 
 
-def sealed_cluster(nodes: int = 3, suite: tuple[str, str] = ("aes256-gcm", "none"), **options: object) -> Cluster:
-    """A cluster whose packets are sealed."""
+def sealed_cluster(
+    nodes: int = 3, suite: tuple[str, str] = ("aes256-gcm", "none"), secrecy: dict[int, str] | None = None,
+    **options: object,
+) -> Cluster:  # fmt: skip
+    """A cluster whose packets are sealed; `secrecy`: auto, yes or no for each node."""
     cluster = Cluster(nodes, **options)  # type: ignore[arg-type]
-    cluster.world.sealing = Sealing(cluster.world, 0, suite)
+    cluster.world.sealing = Sealing(cluster.world, 0, suite, secrecy)
     return cluster
 
 

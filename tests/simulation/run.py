@@ -68,7 +68,7 @@ class SeedRun:
         world.network.delay_ns, world.network.jitter_ns = plan.delay_ns, plan.jitter_ns
         world.network.late_until_ns = int(plan.phase_ms * MS)
         if plan.suite is not None:
-            world.sealing = Sealing(world, plan.seed, plan.suite)
+            world.sealing = Sealing(world, plan.seed, plan.suite, plan.secrecy, plan.pace)
         if plan.knet is not None:
             world.wires = Wires(world, plan.seed, plan.knet)
         for node in plan.nodes:
@@ -100,6 +100,8 @@ class SeedRun:
             self._calm()
             self._converge()
             self._order_everything()
+            if self.world.sealing is not None and self.world.sealing.thief is not None:
+                self.world.sealing.thief.steal_key_file()
             self.world.declare_end()
         except Exception:  # whatever the ring raises is a finding
             self.report.failures.append(traceback.format_exc())

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 
 from services.totem.ring.events import EVERYBODY
 from services.totem.security.packets import PacketSecurity
+from services.totem.security.ring_keys import Pace
 from services.totem.security.suites import SUITES
 from services.totem.wire.frames import Kind
 from tests.simulation.network import Sealed
+from tests.simulation.thief import Thief, ring_frame_under_key
 from tests.simulation.trace import SimulationError
 
 if TYPE_CHECKING:
@@ -53,7 +55,10 @@ class Life:
         self._since_ns = sealing.world.now()
         self._opened: set[bytes] = set()
         keys = sealing.keys[host.node]
-        self.security = sealing.security(host.node, f"{host.node} {host.inc}", keys[0], host.options.members)
+        mode = "no" if host.options.like_corosync else sealing.secrecy.get(host.node, "no")
+        self.security = sealing.security(host.node, f"{host.node} {host.inc}", keys[0], host.options.members, mode=mode)
+        if self.security.rings is not None:
+            self.security.rings.pace = sealing.pace
         for key in keys:
             self.security.install_key(KEYS[key])
         self.use(sealing.in_use[host.node])
@@ -66,6 +71,8 @@ class Life:
         """Open what came, and hand in the frames that come of it; replies go out."""
         sealing, security = self._sealing, self.security
         now_ns = sealing.world.now()
+        if now_ns >= security.tend_due_ns:
+            security.tend(now_ns)
         frame = security.open(datagram, str(datagram.source), now_ns)
         if frame is None and not security.has_output:
             return
@@ -98,12 +105,21 @@ class Life:
         """The process is gone; what it has counted is kept."""
         for name, count in self.security.counters.items():
             self._sealing.refused[name] += count
+        if self.security.rings is not None:
+            self._sealing.world.counts["epochs_begun"] += self.security.rings.epochs_begun
 
 
 class Sealing:
-    """Seals what the nodes of a world send, and attacks it. `suite` is a key of SUITES."""
+    """Seals what the nodes of a world send, and attacks it. `suite` is a key of SUITES; `secrecy`: auto, yes or no for
+    each node, `pace`: when epochs end."""
 
-    def __init__(self, world: World, seed: int | str, suite: tuple[str, str]) -> None:
+    def __init__(
+        self, world: World, seed: int | str, suite: tuple[str, str], secrecy: dict[int, str] | None = None,
+        pace: Pace | None = None,
+    ) -> None:  # fmt: skip
+        self.secrecy = secrecy or {}
+        self.pace = pace or Pace()
+        self.thief = Thief(SUITES[suite], KEYS[:FOREIGN], CLUSTER, seed) if self.secrecy else None
         self.world = world
         self.suite = SUITES[suite]
         self.refused: Counter[str] = Counter()
@@ -122,13 +138,15 @@ class Sealing:
         ]
 
     def security(
-        self, node: int, life: str, key: int, members: frozenset[int] | None, cluster: str = CLUSTER
+        self, node: int, life: str, key: int, members: frozenset[int] | None, cluster: str = CLUSTER, mode: str = "no"
     ) -> PacketSecurity:
         """Packet security whose randomness follows from the seed."""
         random = Random(f"security {self._seed} {life}")
+        secrets = partial(Random(f"secrets {self._seed} {life}").randbytes, 32)
         return PacketSecurity(
-            self.suite, KEYS[key], cluster, node, members, random.randbytes(16), partial(random.randbytes, 16)
-        )
+            self.suite, KEYS[key], cluster, node, members, random.randbytes(16), partial(random.randbytes, 16),
+            secrets if mode != "no" else None, secrecy_required=mode == "yes",
+        )  # fmt: skip
 
     def begin(self, host: Host) -> Life:
         """A new life of a node."""
@@ -156,8 +174,23 @@ class Sealing:
                     datagrams.append(frame)
                     continue
                 self.note(content)
+                if self.thief is not None:
+                    self._show(host, content, target, frame)
                 datagrams.append(Sealed.of(content, frame[_KIND_AT], host.node))
         return datagrams
+
+    def _show(self, host: Host, datagram: bytes, target: int, frame: bytes) -> None:
+        """The thief sees what a node sends. Data and tokens have to be sealed with the key of their ring, where all
+        that are in it have forward secrecy."""
+        assert self.thief is not None
+        assert host.ring is not None
+        if ring_frame_under_key(datagram, frame):
+            members = host.ring.parts.membership.new_members
+            hosts = self.world.hosts
+            if all(not hosts[n].options.like_corosync and self.secrecy.get(n, "no") != "no" for n in members):
+                raise SimulationError(f"node {host.node} does not seal with the key of the ring of {members}")
+            self.world.counts["ring_without_secret"] += 1
+        self.thief.record(datagram, target, frame)
 
     def note(self, datagram: bytes) -> None:
         """Remember when this was sealed."""
@@ -204,6 +237,13 @@ class Sealing:
         self.world.network.send(self.world.now(), datagram.source, target, forgery)
         self.world.counts["packets_forged"] += 1
 
+    def steal_memory(self, node: int) -> None:
+        """The thief gets the memory of a node, if it runs."""
+        host = self.world.hosts[node]
+        if self.thief is not None and host.ring is not None and host.life is not None:
+            self.thief.steal_memory(host)
+            self.world.counts["memories_stolen"] += 1
+
     # -- a change of the key
 
     def change_key(self, node: int, step: str) -> None:
@@ -238,5 +278,16 @@ class Sealing:
             "sealed_foreign_refused": "other_cluster",
         }
         found = {mark for mark, name in counted.items() if self.refused[name]}
+        found |= self._secrecy_marks()
         found |= {f"sealed_{mark}" for mark in ("key_changed", "held_packets_released") if self.world.counts[mark]}
         return found
+
+    def _secrecy_marks(self) -> set[str]:
+        if self.thief is None:
+            return set()
+        found = {f"secrecy_{mark}" for mark in ("memories_stolen", "ring_without_secret") if self.world.counts[mark]}
+        if self.world.counts["epochs_begun"]:
+            found.add("secrecy_next_epoch")
+        if self.refused["other_ring"]:
+            found.add("secrecy_other_ring")
+        return found | {f"secrecy_{what}_opened" for what in self.thief.opened}

@@ -64,13 +64,16 @@ def test_plans_are_as_wild_as_promised() -> None:
     for plan in plans:
         attacks = [item for item in plan.faults if item.kind in SEALED_FAULTS]
         of_links = [item for item in plan.faults if item.kind in KNET_FAULTS]
-        assert FAULTS_MIN <= len(plan.faults) - len(attacks) - len(of_links) <= FAULTS_MAX
-        assert bool(attacks) == (plan.suite is not None)
+        thefts = [item for item in plan.faults if item.kind == "theft"]
+        assert FAULTS_MIN <= len(plan.faults) - len(attacks) - len(of_links) - len(thefts) <= FAULTS_MAX
+        assert bool(attacks or thefts) == (plan.suite is not None)
+        assert bool(thefts) == (plan.secrecy is not None)
         assert all(op.at_ms < PHASE_MS for item in plan.faults for op in item.ops[:1])
         sizes = [size for item in plan.items for op in item.ops if op.name == "burst" for size in op.args[1]]  # type: ignore[attr-defined]
         assert len(sizes) >= MESSAGES_MIN
     sealed = [plan.suite for plan in plans if plan.suite is not None]
-    assert 50 <= len(sealed) <= 110
+    assert 200 <= len(sealed) <= 320
+    assert 180 <= sum(plan.secrecy is not None for plan in plans) <= 250
     assert len(set(sealed)) > 4
 
 

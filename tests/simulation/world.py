@@ -88,7 +88,8 @@ class World:
 
     def new_ring(self, host: Host, observer: NodeObserver) -> Ring:
         """The core of a node that starts now."""
-        return Ring(host.options, host.node, host.stored, self.now(), self.draw, observer)
+        keeper = host.life.security.agreement if host.life is not None else None
+        return Ring(host.options, host.node, host.stored, self.now(), self.draw, observer, keeper)
 
     # -- building and driving -----------------------------------------------------------------------------------------
 

@@ -62,6 +62,7 @@ def status_of(
         "supervisor": {"pid": supervisor, "state": "running" if supervisor else "stopped"},
         "services": services,
         "security": totem.get("security"),
+        "forward_secrecy": totem.get("forward_secrecy"),
         "paths": totem.get("paths", {}),
         "links": totem.get("links", {}),
         "quorum": control.get("quorum"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.totem.ring import recovery
+from services.totem.ring import recovery, secrecy
 from services.totem.ring.events import NoticeCode, State, StoreSequence
 from services.totem.ring.options import RING_SEQUENCE_MAX
 from services.totem.ring.timers import Timer
@@ -46,6 +46,7 @@ def enter(s: RingState, commit: Commit) -> None:
     commit.entries[commit.memb_index] = entry
     _clear_outdated(commit, mine.aru)
     commit.memb_index += 1
+    secrecy.stir(s)
     s.membership.commit_to(commit.ring, commit.addrs, commit.addrs[commit.memb_index % len(commit.addrs)])
     s.sequences.commit_to(commit.ring.sequence)
     s.flow.restart()
@@ -76,6 +77,7 @@ def send(s: RingState, commit: Commit) -> None:
     """Pass the commit token on and keep it for retransmission."""
     commit.sender = s.node_id
     commit.token_seq = (commit.token_seq + 1) & U32_MASK
+    secrecy.give(s, commit)
     frame = encode_commit(commit)
     s.rotation.pass_commit(frame)
     s.counters.memb_commit_token_tx += 1
@@ -111,6 +113,14 @@ def take(s: RingState, commit: Commit) -> bool:
     return True
 
 
+def take_secret(s: RingState, commit: Commit) -> bool:
+    """Whether the commit token brings the ring's secret, or none where none is asked for; if not that is counted."""
+    taken = secrecy.take(s, commit)
+    if not taken:
+        s.counters.drop(Reason.BAD_SECRET)
+    return taken
+
+
 def counted(s: RingState, commit: Commit) -> None:
     """Count it, and one that cannot be believed as refused."""
     take(s, commit)
@@ -118,9 +128,11 @@ def counted(s: RingState, commit: Commit) -> None:
 
 def in_commit(s: RingState, commit: Commit) -> None:
     """On its second round, when all have filled it in: enter Recovery and pass it on."""
-    if take(s, commit) and _is_filled(s, commit):
+    if take(s, commit) and _is_filled(s, commit) and take_secret(s, commit):
+        secrecy.form(s, commit)
         recovery.enter(s, commit)
         send(s, commit)
+        secrecy.forget(s)
         s.observe_books()
 
 

@@ -151,6 +151,8 @@ class NoticeCode(StrEnum):
     """() - this node gives itself up"""
     CANNOT_FORM = "cannot_form"
     """(times that Gather was entered in a row): a firewall, most likely"""
+    SECRECY_DIFFERS = "secrecy_differs"
+    """(node, whether it is this node that asks for forward secrecy): no ring is formed with it"""
     LEAVE_RECEIVED = "leave_received"
     """(node)"""
 

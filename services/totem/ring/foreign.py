@@ -74,6 +74,9 @@ def _check(s: RingState, node: int) -> bool:
     if node == 0 or (s.options.members is not None and node not in s.options.members):
         s.counters.drop(Reason.UNKNOWN_MEMBER)
         return False
+    if node in s.secrecy.refused:
+        s.counters.drop(Reason.SECRECY_DIFFERS)
+        return False
     if len(s.consensus.proc | s.consensus.failed) >= PROCESSORS_MAX:
         s.counters.drop(Reason.TOO_MANY_ENTRIES)
         return False

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.totem.ring import commit as commit_state
-from services.totem.ring import hold
+from services.totem.ring import hold, secrecy
 from services.totem.ring.consensus import Verdict
 from services.totem.ring.events import GatherReason, NoticeCode, State
 from services.totem.ring.options import RING_SEQUENCE_MAX
@@ -107,6 +107,7 @@ def send_join(s: RingState) -> None:
         tuple(sorted(s.consensus.proc)),
         tuple(sorted(s.consensus.failed)),
         s.membership.ring_id.sequence,
+        *secrecy.introduce(s),
     )
     s.multicast(encode_join(join))
     s.consensus.detector.ask(
@@ -119,6 +120,7 @@ def leave(s: RingState) -> None:
     s.counters.memb_join_tx += 1
     s.multicast(leave_frame(s))
     s.leave()
+    secrecy.end(s)
 
 
 def leave_unheard(s: RingState) -> None:
@@ -193,6 +195,10 @@ def _take_join(s: RingState, join: Join) -> bool:
         return False
     if s.pause.is_paused and join.sender != s.node_id:
         s.counters.join_flushed += 1
+        return False
+    reason = secrecy.check_join(s, join)
+    if reason is not None:
+        s.counters.drop(reason)
         return False
     if join.is_leave and join.sender in s.membership.members and join.ring_seq < s.membership.old_ring_id.sequence:
         # Of an earlier life: last words that come late. The present one has been in a ring with us since.
@@ -305,7 +311,8 @@ def form_ring(s: RingState) -> None:
     """All agree, and this node is the lowest: make the commit token and enter Commit with it."""
     addrs = s.consensus.form()
     ring = RingId(s.node_id, s.sequences.next_sequence())
-    commit_state.enter(s, Commit(s.node_id, 0, ring, addrs, [CommitEntry() for _ in addrs]))
+    publics = secrecy.start(s, addrs)
+    commit_state.enter(s, Commit(s.node_id, 0, ring, addrs, [CommitEntry() for _ in addrs], publics=publics))
 
 
 def discover(s: RingState, node: int, reason: GatherReason) -> None:
@@ -326,4 +333,5 @@ def on_commit(s: RingState, commit: Commit) -> None:
     if not s.sequences.admit(commit.ring.sequence, s.now_ns):
         s.counters.drop(Reason.SEQUENCE_JUMP)
         return
-    commit_state.enter(s, commit)
+    if commit_state.take_secret(s, commit):
+        commit_state.enter(s, commit)

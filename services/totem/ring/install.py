@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.totem.ring import capabilities, delivery, sync
+from services.totem.ring import capabilities, delivery, secrecy, sync
 from services.totem.ring.events import NoticeCode, RegularConfiguration, State, TransitionalConfiguration
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import extend_u32
@@ -38,6 +38,7 @@ def enter(s: RingState) -> None:
         s.delivery.assembler.drop(node)
     s.membership.install()
     s.delivery.install(s.recovery.close(), s.options.initial_sequence)
+    secrecy.install(s)
     capabilities.forget(s)
     s.consensus.install(s.membership.members, left, silent, s.now_ns)
     s.counters.operational_entered += 1

@@ -16,6 +16,7 @@ from services.totem.ring.events import GatherReason, Output, State, Tag
 from services.totem.ring.options import SEND_QUEUE_BYTES, RingOptions
 from services.totem.ring.packing import Parts
 from services.totem.ring.rotation_times import RotationTimes
+from services.totem.ring.secrecy import Keeper, Secrecy
 from services.totem.ring.sizing import PacketSize
 from services.totem.ring.state import Observer, RingState
 from services.totem.ring.timers import Timer
@@ -40,9 +41,11 @@ class Ring:
         now_ns: int,
         jitter: Callable[[int], int],
         observer: Observer | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
-        """`ring_sequence` is what stable storage holds, 0 if nothing; `jitter(n)` gives a random integer in [0, n)."""
-        self._s = RingState(options, node_id, ring_sequence, now_ns, jitter, observer, FRAME_HANDLERS)
+        """`ring_sequence` is what stable storage holds, 0 if nothing; `jitter(n)` gives a random integer in [0, n);
+        `keeper` makes the secrets of forward secret rings, None: there are none."""
+        self._s = RingState(options, node_id, ring_sequence, now_ns, jitter, observer, FRAME_HANDLERS, keeper)
 
     @property
     def parts(self) -> RingState:
@@ -83,6 +86,11 @@ class Ring:
     def rondo_members(self) -> tuple[int, ...]:
         """Members of the installed ring that have said that they are Rondo. Known once its sync has begun."""
         return tuple(sorted(self._s.features.announcements))
+
+    @property
+    def secrecy(self) -> Secrecy:
+        """Whether the installed ring is forward secret, and why not."""
+        return self._s.secrecy
 
     @property
     def accelerated(self) -> bool:

@@ -27,6 +27,7 @@ from services.totem.ring.pause import PauseDetector
 from services.totem.ring.recovery import Recovery
 from services.totem.ring.requests import Requests
 from services.totem.ring.rotation import Rotation
+from services.totem.ring.secrecy import Keeper, Secrecy
 from services.totem.ring.sequences import RingSequences
 from services.totem.ring.sizing import PacketSize
 from services.totem.ring.sync import Sync
@@ -57,6 +58,7 @@ class RingState:
         jitter: Callable[[int], int],
         observer: Observer | None,
         frame_handlers: Mapping[State, tuple[Handler, ...]],
+        keeper: Keeper | None = None,
     ) -> None:
         """`frame_handlers`: for each state the handlers of frames, at the places of their kinds."""
         self.options = options
@@ -85,6 +87,7 @@ class RingState:
         self.hold: Final = Hold(options.initial_sequence)
         self.flow: Final = FlowControl()
         self.requests: Final = Requests()
+        self.secrecy: Final = Secrecy(keeper)
         self.features: Final = Features(options)
         self.packet_size: Final = PacketSize(options.packet_size_max)
         self.packer: Final = Packer(options.packet_size_max)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from services.totem.ring import delivery, gather, hold, recovery, requests
+from services.totem.ring import delivery, gather, hold, recovery, requests, secrecy
 from services.totem.ring.events import GatherReason, NoticeCode, State
 from services.totem.ring.options import MESSAGES_SHARE, SORT_QUEUE_SLOTS
 from services.totem.ring.packing import Packet
@@ -122,8 +122,11 @@ def _note_traffic(s: RingState, seq: int) -> None:
     """Count rotations without traffic, which decide on holding the token and on looking for other rings."""
     limit = s.options.seqno_unchanged_const
     if not s.hold.visited(seq, limit, is_representative=s.is_representative):
-        s.timers.stop(Timer.MERGE, Timer.TOKEN_HOLD)
-    elif Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
+        s.timers.stop(Timer.TOKEN_HOLD)
+        if not s.secrecy.in_force or not secrecy.announces(s):
+            s.timers.stop(Timer.MERGE)
+            return
+    if Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
         s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
 
 

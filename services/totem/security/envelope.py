@@ -3,11 +3,11 @@
 | offset | bytes | field |
 |---|---|---|
 | 0 | 1 | magic 0x52; a plain totem packet starts with 0x70 or 0xC0, so the two are never mixed up |
-| 1 | 1 | version 1 |
+| 1 | 1 | version: 1, or 2 of what is sealed with the key of a forward secret ring |
 | 2 | 1 | suite (suites.py) |
 | 3 | 1 | inside: 0 a token, 1 a totem packet for everybody, 2 a challenge, 3 an answer, 4 a packet for one node |
 | 4 | 2 | key number, derived from the key (keys.py) |
-| 6 | 4 | cluster: the start of a hash of cluster_name |
+| 6 | 4 | cluster: the start of a hash of cluster_name; version 2: 2 bytes of it, then the ring tag (forward.py) |
 | 10 | 4 | sender: its node id |
 | 14 | 16 | boot: random bytes that the sender drew when it started |
 | 30 | 2 | length of the whole datagram, lower 16 bits |
@@ -32,6 +32,8 @@ from typing import NamedTuple
 
 MAGIC = 0x52
 VERSION = 1
+RING_VERSION = 2
+"""Of what is sealed with the key of a forward secret ring: its data and its tokens."""
 PLAIN_MAGIC = (b"\x70\xc0", b"\xc0\x70")
 """How plain totem packets begin, in either byte order."""
 
@@ -40,6 +42,8 @@ HEADER_SIZE = 40
 BOOT_SIZE = 16
 NONCE_SIZE = 16
 COUNTER_AT = 32
+TAG_MASK = 0xFFFF
+"""Where a ring tag stands in the number of the cluster."""
 
 _PREFIX = struct.Struct(">BBBBHII16s")
 TAIL = struct.Struct(">HQ")
@@ -75,6 +79,11 @@ class Prefix(NamedTuple):
     cluster: int
     sender: int
     boot: bytes
+
+    @property
+    def ring_tag(self) -> int:
+        """Which epoch of which ring, 0 if it is sealed with no ring's key."""
+        return self.cluster & TAG_MASK if self.version == RING_VERSION else 0
 
     def pack(self) -> bytes:
         """Its 30 bytes."""

@@ -21,6 +21,7 @@ import hmac
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from services.totem.security.forward import packet_key
 from services.totem.security.marks import SEGMENT_KEY_SIZE
 from services.totem.security.suites import Codec, Suite
 
@@ -86,6 +87,16 @@ class Keyring:
         """What opens, or seals, the packets of one boot of one node under the key `number`, which must be installed."""
         info = b"packet key\0" + bytes([self.suite.number]) + sender.to_bytes(4, "big") + boot
         return self.suite.codec(_expand(self._cluster_keys[number], info, self.suite.key_size))
+
+    def ring_codec(self, number: int, secret: bytes | bytearray, sender: int, boot: bytes) -> Codec:
+        """The same for packets of a forward secret ring, of whose epoch this is the secret."""
+        suite = self.suite
+        cluster_key = self._cluster_keys[number]
+        return suite.codec(packet_key(cluster_key, secret, suite.number, sender, boot, suite.key_size))
+
+    def cluster_key(self, number: int) -> bytes:
+        """The key `number`, which must be installed, as it is mixed into others."""
+        return self._cluster_keys[number]
 
     def segment_key(self, number: int, sender: int, boot: bytes) -> bytes:
         """What marks the segments of one boot of one node under the key `number`, which must be installed."""

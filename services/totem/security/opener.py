@@ -20,6 +20,8 @@ from services.totem.security.envelope import (
     MAGIC,
     PLAIN_MAGIC,
     PREFIX_SIZE,
+    RING_VERSION,
+    TAG_MASK,
     TAIL,
     VERSION,
     Content,
@@ -28,10 +30,12 @@ from services.totem.security.envelope import (
     cluster_number,
     prefix_of,
 )
+from services.totem.security.guard import GuardedCodec, Unprotected
 from services.totem.security.keys import Keyring
 from services.totem.security.marks import SegmentKeys
-from services.totem.security.peers import Boot, Peer, Peers
+from services.totem.security.peers import Boot, Peer, Peers, codec_key
 from services.totem.security.replay import KEPT_COUNTERS, MASK, ReplayWindow
+from services.totem.security.ring_keys import RingKeys
 from services.totem.security.sealer import Sealer
 from services.totem.security.suites import Codec, Forged
 
@@ -46,6 +50,10 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     OTHER_VERSION = "other_version"
     OTHER_CLUSTER = "other_cluster"
+    OTHER_RING = "other_ring"
+    """Sealed with the key of a ring in which this node is not, or not any more."""
+    NOT_RING_KEY = "not_ring_key"
+    """Says that it is of a forward secret ring, but is sealed with the key of the cluster alone."""
     OTHER_SUITE = "other_suite"
     """Another crypto_cipher or crypto_hash is configured there."""
     WRONG_KEY = "wrong_key"
@@ -70,6 +78,8 @@ TEXTS = {
     Reason.TRUNCATED: "it is truncated",
     Reason.OTHER_VERSION: "its envelope is of another version",
     Reason.OTHER_CLUSTER: "it belongs to another cluster_name",
+    Reason.OTHER_RING: "it is of a ring in which this node is not",
+    Reason.NOT_RING_KEY: "it is not sealed with the key of its ring, which is forward secret",
     Reason.OTHER_SUITE: "another crypto_cipher or crypto_hash is configured there",
     Reason.WRONG_KEY: "it was made with another key, or altered; compare the fingerprints of the keys",
     Reason.UNLISTED_SENDER: "its node id is not in the nodelist",
@@ -110,7 +120,7 @@ class Opener:
 
     def __init__(
         self, keyring: Keyring, sealer: Sealer, cluster_name: str, node_id: int, members: frozenset[int] | None,
-        draw_nonce: Callable[[], bytes],
+        draw_nonce: Callable[[], bytes], rings: RingKeys | None = None,
     ) -> None:  # fmt: skip
         self.counters: Counter[str] = Counter(dict.fromkeys((*Reason, *EVENTS), 0))
         """Refused packets by reason, and `EVENTS`; each is there from the start, so that it can be watched."""
@@ -119,6 +129,7 @@ class Opener:
         """Frames that waited for an answer, in the order in which they came, with their sources (IP addresses)."""
         self.complaints = Complaints()
         self._keyring = keyring
+        self._rings = rings
         self._sealer = sealer
         self._cluster = cluster_number(cluster_name)
         self._node_id = node_id
@@ -149,8 +160,8 @@ class Opener:
             return None
         try:
             frame = session[0].open(datagram, session[2])
-        except Forged:
-            self._refuse(Reason.WRONG_KEY, source, now_ns)
+        except Forged as fault:
+            self._refuse(_reason(fault), source, now_ns)
             return None
         if not session[1].take(counter):
             self._refuse_old(session[1], counter, source, now_ns)
@@ -204,6 +215,16 @@ class Opener:
         for peer in self.peers.all():
             peer.keys_changed()
 
+    def rings_ended(self) -> None:
+        """Rings, or epochs of them, are over: let go of what was made of their secrets."""
+        assert self._rings is not None
+        knows = self._rings.knows
+        self.sessions = {
+            key: each for key, each in self.sessions.items() if (tag := prefix_of(key).ring_tag) == 0 or knows(tag)
+        }
+        for peer in self.peers.all():
+            peer.keep_rings(knows)
+
     def forget_key(self, number: int) -> None:
         """The key was removed from the keyring."""
         self.sessions = {key: each for key, each in self.sessions.items() if prefix_of(key).key_number != number}
@@ -214,25 +235,34 @@ class Opener:
 
     def _open_other(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
         misfit = self._misfit(datagram)
+        if misfit is Reason.OTHER_RING or misfit is Reason.UNKNOWN_BOOT:
+            self.counters[misfit] += 1  # nothing needs to be wrong with it
+            return None
         if misfit is not None:
             self._refuse(misfit, source, now_ns)
             return None
         prefix = prefix_of(datagram)
         peer = self.peers.get(prefix.sender)
         boot = peer.boot(prefix.boot) if peer is not None else None
-        codec = boot.codecs.get(prefix.key_number) if boot is not None else None
+        key = codec_key(prefix.key_number, prefix.ring_tag)
+        codec = boot.codecs.get(key) if boot is not None else None
+        if codec is None and boot is not None and boot.window is not None and prefix.ring_tag:
+            # Of a member that is known to live, in a ring that is: that is made once, whoever sends it.
+            codec = boot.codecs[key] = self._codec(prefix)
         if codec is None:
             if not self._tries.take(now_ns):
                 self._refuse(Reason.NOT_TRIED, source, now_ns)
                 return None
-            codec = self._keyring.codec(prefix.key_number, prefix.sender, prefix.boot)
+            codec = self._codec(prefix)
         try:
             inside = codec.open(datagram, bound_to(prefix.content, self._node_id))
-        except Forged:
-            self._refuse(Reason.WRONG_KEY, source, now_ns)
+        except Forged as fault:
+            self._refuse(_reason(fault), source, now_ns)
             return None
+        if self._rings is not None and prefix.ring_tag:
+            self._rings.heard(prefix.ring_tag)
         peer = self.peers.get_or_add(prefix.sender)
-        boot = peer.remember(prefix.boot, prefix.key_number, codec)
+        boot = peer.remember(prefix.boot, key, codec)
         counter = TAIL.unpack_from(datagram, PREFIX_SIZE)[1]
         if prefix.content in _FRAMES:
             return self._frame(peer, boot, prefix, counter, inside, source, now_ns)
@@ -249,6 +279,16 @@ class Opener:
             self._answered(peer, boot, prefix.sender, counter, nonce, source, now_ns)
         return None
 
+    def _codec(self, prefix: Prefix) -> Codec:
+        """What opens packets with this prefix, which fits."""
+        if self._rings is None:
+            return self._keyring.codec(prefix.key_number, prefix.sender, prefix.boot)
+        if prefix.ring_tag:
+            codec = self._rings.codec(prefix.key_number, prefix.ring_tag, prefix.sender, prefix.boot)
+            assert codec is not None, "its tag fits"
+            return codec
+        return GuardedCodec(self._keyring.codec(prefix.key_number, prefix.sender, prefix.boot), self._rings)
+
     def _misfit(self, datagram: bytes) -> Reason | None:
         """What can be said against a datagram by its envelope alone."""
         if datagram[:2] in PLAIN_MAGIC:
@@ -258,9 +298,11 @@ class Opener:
         if len(datagram) < PREFIX_SIZE + TAIL.size:
             return Reason.TRUNCATED
         prefix, length = prefix_of(datagram), TAIL.unpack_from(datagram, PREFIX_SIZE)[0]
-        if prefix.version != VERSION:
+        if prefix.version != VERSION and (prefix.version != RING_VERSION or self._rings is None):
             return Reason.OTHER_VERSION
-        if prefix.cluster != self._cluster:
+        if prefix.cluster != self._cluster and (
+            prefix.version == VERSION or prefix.cluster | TAG_MASK != self._cluster | TAG_MASK
+        ):
             return Reason.OTHER_CLUSTER
         if prefix.suite != self._keyring.suite.number:
             return Reason.OTHER_SUITE
@@ -272,6 +314,12 @@ class Opener:
             return Reason.OWN_NODE_ID
         if self._members is not None and prefix.sender not in self._members:
             return Reason.UNLISTED_SENDER
+        if prefix.version == RING_VERSION and (
+            self._rings is None or prefix.content not in _OF_RINGS or not self._rings.knows(prefix.ring_tag)
+        ):
+            peer = self.peers.get(prefix.sender)
+            is_known = peer is not None and peer.known is not None and peer.known.boot == prefix.boot
+            return Reason.OTHER_RING if is_known else Reason.UNKNOWN_BOOT
         return None
 
     def _frame(
@@ -283,7 +331,8 @@ class Opener:
                 self._refuse_old(boot.window, counter, source, now_ns)
                 return None
             bound = bound_to(prefix.content, self._node_id)
-            self.sessions[prefix.pack()] = (boot.codecs[prefix.key_number], boot.window, bound)
+            codec = boot.codecs[codec_key(prefix.key_number, prefix.ring_tag)]
+            self.sessions[prefix.pack()] = (codec, boot.window, bound)
             return frame
         question = self._ask(peer, prefix.sender, source, now_ns)
         if peer.known is not None and question.hold(
@@ -365,6 +414,11 @@ class Opener:
         self.complaints.add(reason, source, now_ns)
 
 
+def _reason(fault: Forged) -> Reason:
+    return Reason.NOT_RING_KEY if isinstance(fault, Unprotected) else Reason.WRONG_KEY
+
+
 _MAGIC = bytes([MAGIC])
 _FRAMES = frozenset((Content.TOKEN, Content.FRAME, Content.DIRECT))
+_OF_RINGS = frozenset((Content.TOKEN, Content.FRAME))
 _ENQUIRIES = frozenset((Content.CHALLENGE, Content.ANSWER))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from services.totem.security.agreement import Agreement
 from services.totem.security.complaints import Complaint
 from services.totem.security.keys import Keyring
 from services.totem.security.marks import SegmentKeys
 from services.totem.security.opener import Opener, Reply, Sourced
+from services.totem.security.ring_keys import NEVER_NS, RingKeys
 from services.totem.security.sealer import Sealer
 from services.totem.security.suites import Suite
 
@@ -17,19 +19,28 @@ class PacketSecurity:
     """Packet security of one life of one node.
 
     `boot`: 16 random bytes, drawn for this life alone; `draw_nonce`: gives 16 random bytes; `members`: the nodelist's
-    node ids, or None without one. Raises `keys.KeyringError`.
+    node ids, or None without one; `draw_secret`: gives 32 random bytes for the secrets of rings, None: they have none;
+    `secrecy_required`: whether this node goes into no ring without. Raises `keys.KeyringError`.
     """
 
     def __init__(
         self, suite: Suite, key: bytes, cluster_name: str, node_id: int, members: frozenset[int] | None, boot: bytes,
-        draw_nonce: Callable[[], bytes],
+        draw_nonce: Callable[[], bytes], draw_secret: Callable[[], bytes] | None = None, *,
+        secrecy_required: bool = False,
     ) -> None:  # fmt: skip
         self.suite = suite
         self._keyring = Keyring(suite, cluster_name, key)
         self._datagrams_cut = 0
-        self.sealer = sealer = Sealer(self._keyring, cluster_name, node_id, boot)
+        self.rings: RingKeys | None = None
+        """The secrets of forward secret rings; None: there are none."""
+        self.agreement: Agreement | None = None
+        """What the ring calls to have them."""
+        if draw_secret is not None:
+            self.rings = RingKeys(self._keyring)
+            self.agreement = Agreement(self._keyring, self.rings, node_id, draw_secret, required=secrecy_required)
+        self.sealer = sealer = Sealer(self._keyring, cluster_name, node_id, boot, self.rings)
         """The end that seals."""
-        self.opener = Opener(self._keyring, sealer, cluster_name, node_id, members, draw_nonce)
+        self.opener = Opener(self._keyring, sealer, cluster_name, node_id, members, draw_nonce, self.rings)
         """The end that opens; it holds what is known of the senders."""
         self.seal: Callable[[bytes], bytes] = sealer.seal
         """The datagram that carries a frame, for everybody."""
@@ -42,6 +53,8 @@ class PacketSecurity:
         self.open: Callable[[bytes, str, int], bytes | None] = self.opener.open
         """`open(datagram, source IP, now_ns)`: the frame, if there is one to hand in now. Take the replies and the
         released frames after every call."""
+        if self.rings is not None:
+            self.rings.on_ended = self._rings_ended
 
     def open_known(self, datagrams: Sequence[Sourced], opened: list[Sourced], start: int) -> int:
         """What `open` would do with the datagrams from `start` on, up to the first that takes more than opening it."""
@@ -101,8 +114,26 @@ class PacketSecurity:
     def begin_boot(self, boot: bytes) -> None:
         """This memory may have been copied: begin a life of its own, under `boot`, 16 bytes that no copy has. To the
         others it is as if the node had started again, and to the node, as if they had."""
+        if self.agreement is not None:
+            self.agreement.forget()
         self.sealer.begin_boot(boot)
         self.opener.forget_all()
+
+    # -- secrets of rings
+
+    @property
+    def tend_due_ns(self) -> int:
+        """When `tend` is to be called, if anything comes then."""
+        return NEVER_NS if self.rings is None else self.rings.due_ns
+
+    def tend(self, now_ns: int) -> None:
+        """Go on to the next epoch of a ring where it is time."""
+        if self.rings is not None:
+            self.rings.tend(self.sealer.sealed, now_ns)
+
+    def _rings_ended(self) -> None:
+        self.sealer.rings_changed()
+        self.opener.rings_ended()
 
     # -- keys
 

@@ -7,6 +7,8 @@ invented boots takes time, but no memory and no place of a true one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from services.totem.security.challenge import Answers, Question
 from services.totem.security.marks import SegmentKeys
 from services.totem.security.replay import ReplayWindow
@@ -16,6 +18,12 @@ PEERS_MAX = 384
 """As many members as a ring can have."""
 
 _NEVER_NS = -(1 << 62)
+_KEY_MASK, _TAG_SHIFT = 0xFFFF, 16
+
+
+def codec_key(key_number: int, ring_tag: int) -> int:
+    """Where a codec stands in `Boot.codecs`."""
+    return key_number | ring_tag << _TAG_SHIFT
 
 
 class Boot:
@@ -26,7 +34,7 @@ class Boot:
     def __init__(self, boot: bytes) -> None:
         self.boot = boot
         self.codecs: dict[int, Codec] = {}
-        """By key number."""
+        """By key number, and ring tag times 65536 where they are a ring's."""
         self.window: ReplayWindow | None = None
         """Set when this is known to be the present life."""
         self.segment_keys: SegmentKeys | None = None
@@ -56,12 +64,12 @@ class Peer:
                 return each
         return None
 
-    def remember(self, boot: bytes, key_number: int, codec: Codec) -> Boot:
-        """An authentic packet of this boot came, under this key."""
+    def remember(self, boot: bytes, key: int, codec: Codec) -> Boot:
+        """An authentic packet of this boot came, under this key (see `Boot.codecs`)."""
         found = self.boot(boot)
         if found is None:
             found = self.other = Boot(boot)
-        found.codecs[key_number] = codec
+        found.codecs[key] = codec
         return found
 
     def keys_changed(self) -> None:
@@ -75,7 +83,15 @@ class Peer:
         self.keys_changed()
         for each in (self.known, self.other):
             if each is not None:
-                each.codecs.pop(key_number, None)
+                each.codecs = {key: codec for key, codec in each.codecs.items() if key & _KEY_MASK != key_number}
+
+    def keep_rings(self, knows: Callable[[int], bool]) -> None:
+        """Drop what belongs to epochs of rings that are over."""
+        for each in (self.known, self.other):
+            if each is not None:
+                each.codecs = {
+                    key: codec for key, codec in each.codecs.items() if key <= _KEY_MASK or knows(key >> _TAG_SHIFT)
+                }
 
 
 class Peers:

@@ -8,6 +8,8 @@ from services.totem.security.envelope import (
     BOOT_SIZE,
     ENQUIRY,
     MAGIC,
+    RING_VERSION,
+    TAG_MASK,
     TAIL,
     VERSION,
     Content,
@@ -17,10 +19,12 @@ from services.totem.security.envelope import (
 )
 from services.totem.security.keys import Keyring
 from services.totem.security.replay import KEPT_COUNTERS
+from services.totem.security.ring_keys import Epoch, RingKeys
 
 _KIND_AT = 3
 _AFTER_KIND = 4
 _TOKEN = b"\0"
+_DATA = 1
 
 
 class Sealer:
@@ -29,7 +33,9 @@ class Sealer:
     `boot` is 16 random bytes that no other life of this node has: on that rests that no nonce repeats.
     """
 
-    def __init__(self, keyring: Keyring, cluster_name: str, node_id: int, boot: bytes) -> None:
+    def __init__(
+        self, keyring: Keyring, cluster_name: str, node_id: int, boot: bytes, rings: RingKeys | None = None
+    ) -> None:
         if len(boot) != BOOT_SIZE:
             raise ValueError(f"a boot has {BOOT_SIZE} bytes, not {len(boot)}")
         self.node_id = node_id
@@ -42,8 +48,11 @@ class Sealer:
         self._boot = boot
         self._counter = 0
         self._kept_counter = KEPT_COUNTERS
+        self._rings = rings
+        self._epoch: Epoch | None = None
+        """With whose key data and tokens are sealed; None: with that of the cluster."""
         self._padding_mask = keyring.suite.padding_mask
-        self._take_key(keyring.in_use)
+        self._take_keys()
 
     def begin_boot(self, boot: bytes) -> None:
         """Seal under another boot from now on, which nobody ever had: perhaps a copy of this memory goes on with the
@@ -52,21 +61,35 @@ class Sealer:
             raise ValueError(f"a boot has {BOOT_SIZE} bytes, not {len(boot)}")
         self._boot = boot
         self._counter, self._kept_counter = 0, KEPT_COUNTERS
-        self._take_key(self._keyring.in_use)
+        self._take_keys()
 
     def seal(self, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for everybody who has the key."""
-        return self.seal_as(Content.FRAME, frame, b"")
+        if self._epoch is None or frame[_KIND_AT] != _DATA:
+            return self.seal_as(Content.FRAME, frame, b"")
+        if self._key_number != self._keyring.in_use:
+            self._take_keys()
+        self._counter = counter = self._counter + 1
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        return self._data_codec.seal(self._data_prefix + TAIL.pack(length & 0xFFFF, counter), frame)
 
     def seal_for(self, node: int, frame: bytes) -> bytes:
         """The datagram that carries this totem packet, for one node alone."""
-        content = Content.TOKEN if frame[_KIND_AT:_AFTER_KIND] == _TOKEN else Content.DIRECT
-        return self.seal_as(content, frame, bound_to(content, node))
+        if frame[_KIND_AT:_AFTER_KIND] != _TOKEN:
+            return self.seal_as(Content.DIRECT, frame, bound_to(Content.DIRECT, node))
+        if self._key_number != self._keyring.in_use:
+            self._take_keys()
+        self._counter = counter = self._counter + 1
+        size = len(frame)
+        length = size + self.overhead_bytes - (size & self._padding_mask)
+        prefix = self._token_prefix + TAIL.pack(length & 0xFFFF, counter)
+        return self._data_codec.seal(prefix, frame, bound_to(Content.TOKEN, node))
 
     def seal_to_keep(self, frame: bytes) -> bytes:
         """The same for a packet that somebody keeps and sends later, or never; only the newest one is of any use."""
         if self._key_number != self._keyring.in_use:
-            self._take_key(self._keyring.in_use)
+            self._take_keys()
         self._kept_counter = counter = self._kept_counter + 1
         size = len(frame)
         length = size + self.overhead_bytes - (size & self._padding_mask)
@@ -75,23 +98,27 @@ class Sealer:
     def seal_all(self, frames: Sequence[bytes]) -> list[bytes]:
         """The datagrams that carry these totem packets for everybody, in their order."""
         if self._key_number != self._keyring.in_use:
-            self._take_key(self._keyring.in_use)
-        seal, pack_tail = self._codec.seal, TAIL.pack
+            self._take_keys()
+        seal, pack_tail = self._data_codec.seal, TAIL.pack
         overhead, mask, counter = self.overhead_bytes, self._padding_mask, self._counter
         self._counter += len(frames)  # first of all: whatever happens, none of them is used twice
-        prefix = self._prefixes[Content.FRAME]
+        prefix, alike = self._data_prefix, self._epoch is None
         sealed = []
         for frame in frames:
             counter += 1
             size = len(frame)
             tail = pack_tail((size + overhead - (size & mask)) & 0xFFFF, counter)
-            sealed.append(seal(prefix + tail, frame))
+            if alike or frame[_KIND_AT] == _DATA:
+                sealed.append(seal(prefix + tail, frame))
+            else:
+                sealed.append(self._codec.seal(self._prefixes[Content.FRAME] + tail, frame))
         return sealed
 
     def seal_as(self, content: Content, frame: bytes, bound: bytes) -> bytes:
-        """The datagram with any content; `bound` is authenticated with it, and not in it (`envelope.bound_to`)."""
+        """The datagram with any content, under the key of the cluster; `bound` is authenticated with it, and not in it
+        (`envelope.bound_to`)."""
         if self._key_number != self._keyring.in_use:
-            self._take_key(self._keyring.in_use)
+            self._take_keys()
         self._counter = counter = self._counter + 1
         size = len(frame)
         length = size + self.overhead_bytes - (size & self._padding_mask)
@@ -101,7 +128,25 @@ class Sealer:
         """A challenge to `node`, or an answer to its challenge."""
         return self.seal_as(content, ENQUIRY.pack(node, nonce), b"")
 
-    def _take_key(self, number: int) -> None:
+    @property
+    def boot(self) -> bytes:
+        """The present boot."""
+        return self._boot
+
+    @property
+    def sealed(self) -> int:
+        """Packets that were sealed under the present boot."""
+        return self._counter
+
+    def rings_changed(self) -> None:
+        """Another epoch is sealing: what was made of the secret of the one before is replaced now, not at the next
+        packet."""
+        if self._rings is not None and self._epoch is not self._rings.sealing:
+            self._take_ring_key()
+
+    def _take_keys(self) -> None:
+        """Seal with the key in use, and with the epoch that is sealing."""
+        number = self._keyring.in_use
         suite = self._keyring.suite.number
         self._codec = self._keyring.codec(number, self.node_id, self._boot)
         self.segment_key = self._keyring.segment_key(number, self.node_id, self._boot)
@@ -112,3 +157,16 @@ class Sealer:
             for content in Content
         }  # fmt: skip
         self._key_number = number
+        self._take_ring_key()
+
+    def _take_ring_key(self) -> None:
+        """Seal data and tokens with the epoch that is sealing, if there is one."""
+        number, suite = self._key_number, self._keyring.suite.number
+        self._epoch = epoch = self._rings.sealing if self._rings is not None else None
+        self._data_codec = self._codec
+        self._data_prefix, self._token_prefix = self._prefixes[Content.FRAME], self._prefixes[Content.TOKEN]
+        if epoch is not None:
+            cluster = self._cluster & ~TAG_MASK | epoch.tag
+            ring = Prefix(MAGIC, RING_VERSION, suite, Content.FRAME, number, cluster, self.node_id, self._boot)
+            self._data_prefix, self._token_prefix = ring.pack(), ring._replace(content=Content.TOKEN).pack()
+            self._data_codec = self._keyring.ring_codec(number, epoch.secret, self.node_id, self._boot)

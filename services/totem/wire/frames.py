@@ -57,6 +57,12 @@ _COMMIT = struct.Struct("<HBBBIIIIQIII")
 _COMMIT_ENTRY = struct.Struct("<IQIII")
 _RTR = struct.Struct("<IQI")
 
+_SECRECY = struct.Struct("<2sBB")
+_SECRECY_MARK = b"FS"
+_SECRECY_VERSION = 1
+PUBLIC_SIZE = 32
+BOX_SIZE = 50
+
 HEADER_SIZE = _HEADER.size
 KIND_AT = 3
 """Where the kind stands in a frame."""
@@ -119,7 +125,8 @@ class Mcast:
 
 @dataclass(slots=True)
 class Join:
-    """memb_join (type 3). A LEAVE has `header_node` 0, and the leaver last in `failed`. 33 + 4 bytes per node."""
+    """memb_join (type 3). A LEAVE has `header_node` 0, and the leaver last in `failed`. 33 + 4 bytes per node, and 36
+    more of a node that has forward secrecy (where security is on; C nodes do not look there)."""
 
     header_node: int
     sender: int
@@ -127,6 +134,10 @@ class Join:
     proc: tuple[int, ...]
     failed: tuple[int, ...]
     ring_seq: int
+    public: bytes = b""
+    """Ephemeral public key of the sender, for the secret of the ring; empty if it has none."""
+    secrecy_required: bool = False
+    """The sender goes into no ring without."""
 
     @property
     def is_leave(self) -> bool:
@@ -149,7 +160,8 @@ class CommitEntry:
 
 @dataclass(slots=True)
 class Commit:
-    """memb_commit_token (type 4): goes twice round the ring that is being formed. 41 + 28 bytes per member."""
+    """memb_commit_token (type 4): goes twice round the ring that is being formed. 41 + 28 bytes per member; 54 more,
+    and 32 for each member, where the ring is to have a secret of its own (C nodes do not look there)."""
 
     sender: int
     token_seq: int
@@ -160,6 +172,10 @@ class Commit:
     memb_index: int = 0
     """How many entries are filled."""
     retrans_flg: int = 0
+    publics: tuple[bytes, ...] = ()
+    """Ephemeral public keys of the members; none: the ring has no secret."""
+    box: bytes = b""
+    """The secret, sealed for the member to which the token goes."""
 
 
 @dataclass(slots=True)
@@ -264,15 +280,29 @@ def decode_join(frame: bytes) -> Join:
     if len(frame) < _JOIN.size + 4 * (procs + fails):
         raise Malformed(Reason.TOO_SHORT)
     nodes = struct.unpack_from(f"<{procs + fails}I", frame, _JOIN.size)
-    return Join(header_node, sender, nodes[:procs], nodes[procs:], ring_seq)
+    keys, required = _secrecy(frame, _JOIN.size + 4 * (procs + fails), PUBLIC_SIZE)
+    return Join(header_node, sender, nodes[:procs], nodes[procs:], ring_seq, keys, required)
 
 
 def encode_join(join: Join) -> bytes:
     """The datagram of a join or a leave."""
     procs, fails = len(join.proc), len(join.failed)
-    return _JOIN.pack(
-        MAGIC, VERSION, Kind.JOIN, 0, join.header_node, 0, join.sender, procs, fails, join.ring_seq
-    ) + struct.pack(f"<{procs + fails}I", *join.proc, *join.failed)
+    head = _JOIN.pack(MAGIC, VERSION, Kind.JOIN, 0, join.header_node, 0, join.sender, procs, fails, join.ring_seq)
+    frame = head + struct.pack(f"<{procs + fails}I", *join.proc, *join.failed)
+    if not join.public:
+        return frame
+    return frame + _SECRECY.pack(_SECRECY_MARK, _SECRECY_VERSION, join.secrecy_required) + join.public
+
+
+def _secrecy(frame: bytes, at: int, size: int) -> tuple[bytes, bool]:
+    """What stands behind the lists of a join or a commit token, and its flag; nothing if it is of another version."""
+    if len(frame) < at + _SECRECY.size + size:
+        return b"", False
+    mark, version, flag = _SECRECY.unpack_from(frame, at)
+    if mark != _SECRECY_MARK or version != _SECRECY_VERSION:
+        return b"", False
+    at += _SECRECY.size
+    return frame[at : at + size], bool(flag)
 
 
 def decode_commit(frame: bytes) -> Commit:
@@ -293,7 +323,10 @@ def decode_commit(frame: bytes) -> Commit:
         CommitEntry(RingId(r, s), aru, high, flag)
         for r, s, aru, high, flag in _COMMIT_ENTRY.iter_unpack(frame[entries_at:end])
     ]
-    return Commit(sender, token_seq, RingId(rep, ring_seq), addrs, entries, index, retrans_flg)
+    keys, _ = _secrecy(frame, end, count * PUBLIC_SIZE + BOX_SIZE)
+    publics = tuple(keys[at : at + PUBLIC_SIZE] for at in range(0, len(keys) - BOX_SIZE, PUBLIC_SIZE))
+    box = keys[count * PUBLIC_SIZE :]
+    return Commit(sender, token_seq, RingId(rep, ring_seq), addrs, entries, index, retrans_flg, publics, box)
 
 
 def encode_commit(commit: Commit) -> bytes:
@@ -305,7 +338,12 @@ def encode_commit(commit: Commit) -> bytes:
         commit.memb_index, count,
     )  # fmt: skip
     entries = [_COMMIT_ENTRY.pack(*e.ring, e.aru, e.high_delivered, e.received_flg) for e in commit.entries]
-    return b"".join([head, struct.pack(f"<{count}I", *commit.addrs), *entries])
+    frame = b"".join([head, struct.pack(f"<{count}I", *commit.addrs), *entries])
+    if not commit.publics:
+        return frame
+    assert len(commit.publics) == count, "each member has a key"
+    mark = _SECRECY.pack(_SECRECY_MARK, _SECRECY_VERSION, 0)
+    return b"".join([frame, mark, *commit.publics, commit.box.ljust(BOX_SIZE, b"\0")])
 
 
 def decode_merge(frame: bytes) -> Merge:

@@ -37,6 +37,13 @@ NOTICES = {
         "Totem is unable to form a cluster because of an operating system or network fault. The most common cause of "
         "this message is that the local firewall is configured improperly."
     ),
+    Notice(NoticeCode.SECRECY_DIFFERS, (3, True)): (
+        "No ring is formed with node 3: it has no forward secrecy (an earlier version, or forward_secrecy: no), "
+        "and totem.forward_secrecy: yes, here or at another member, asks for it."
+    ),
+    Notice(NoticeCode.SECRECY_DIFFERS, (3, False)): (
+        "No ring is formed with node 3: it asks for forward secrecy, which is switched off here."
+    ),
     Notice(NoticeCode.LEAVE_RECEIVED, (3,)): "Node 3 leaves.",
 }
 

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from services.totem.wire.base import RingId
 from services.totem.wire.frames import (
+    BOX_SIZE,
     ENCAPSULATED,
     PLAIN,
     PROCESSORS_MAX,
+    PUBLIC_SIZE,
     RTR_ENTRIES_RONDO_MAX,
     Commit,
     CommitEntry,
@@ -37,7 +39,10 @@ tokens = st.builds(
     Token, u32, u32, u32, u32, u32, rings, u32, u32, u32,
     st.lists(st.tuples(rings, u32), max_size=RTR_ENTRIES_RONDO_MAX),
 )  # fmt: skip
-joins = st.builds(Join, u32, u32, nodes, nodes, u64)
+publics = st.binary(min_size=PUBLIC_SIZE, max_size=PUBLIC_SIZE)
+joins = st.builds(Join, u32, u32, nodes, nodes, u64) | st.builds(
+    Join, u32, u32, nodes, nodes, u64, publics, st.booleans()
+)
 merges = st.builds(Merge, u32, u32, rings)
 hold_cancels = st.builds(HoldCancel, u32, rings)
 
@@ -61,9 +66,12 @@ def commits(draw: st.DrawFn) -> Commit:
     addrs = draw(nodes.filter(bool))
     few = draw(st.lists(st.builds(CommitEntry, rings, u32, u32, u32), min_size=1, max_size=4))
     entries = [few[i % len(few)] for i in range(len(addrs))]
+    few_publics = draw(st.lists(publics, max_size=3))
     return Commit(
         draw(u32), draw(u32), draw(rings), addrs, entries,
         memb_index=draw(st.integers(0, len(addrs))), retrans_flg=draw(u32),
+        publics=tuple(few_publics[i % len(few_publics)] for i in range(len(addrs))) if few_publics else (),
+        box=draw(st.binary(min_size=BOX_SIZE, max_size=BOX_SIZE)) if few_publics else b"",
     )  # fmt: skip
 
 

@@ -1,0 +1,212 @@
+"""The secrets of the rings that this node is in: of the installed one, and of the one that is being formed.
+
+A ring has its secret since its commit token went round (agreement.py). The secret of an epoch gives the keys of that
+epoch and the secret of the next one, and nothing gives the one before: so what is wiped is lost, also for whoever
+takes this node's memory later. Who has sealed for an hour, or many packets, goes on to the next epoch, and who opens an
+authentic packet of the next epoch goes along at once. The epoch before is kept for what is still on its way.
+
+The secret of the installed ring is wiped when the next ring is installed, that of a ring that is never installed when
+another one is formed. CPython does not say where it copies bytes to: what lasts is in bytearrays, which are
+overwritten; the keys in ciphers are OpenSSL's, which overwrites them. What remains in freed memory is there until that
+is used again.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from services.totem.security.forward import next_epoch, ring_tag
+from services.totem.security.keys import Keyring
+from services.totem.security.suites import Codec
+
+NEVER_NS = 1 << 62
+
+_RING = struct.Struct("<IQ")
+
+
+def ring_bytes(ring: tuple[int, int]) -> bytes:
+    """A ring as it stands in frames."""
+    return _RING.pack(*ring)
+
+
+class Pace(NamedTuple):
+    """When an epoch ends."""
+
+    epoch_ns: int = 3_600_000_000_000
+    """After an hour ..."""
+    packets: int = 1 << 24
+    """... or so many packets of one sender, which are 2^36 blocks of the cipher at most."""
+    kept_ns: int = 60_000_000_000
+    """How long the epoch before is kept."""
+    look_ns: int = 1_000_000_000
+    """How often it is looked whether one ends."""
+
+
+class Epoch:
+    """A time during which a ring has one secret."""
+
+    __slots__ = ("secret", "tag")
+
+    def __init__(self, secret: bytes) -> None:
+        self.secret = bytearray(secret)
+        self.tag = ring_tag(secret)
+
+    def wipe(self) -> None:
+        """Overwrite the secret."""
+        self.secret[:] = bytes(len(self.secret))
+
+
+class RingKey:
+    """One ring and its epochs."""
+
+    __slots__ = ("former", "former_ns", "next_tag", "present", "ring", "since_ns")
+
+    def __init__(self, ring: tuple[int, int], secret: bytes) -> None:
+        self.ring = ring_bytes(ring)
+        self.present = Epoch(secret)
+        self.next_tag = ring_tag(next_epoch(secret))
+        self.former: Epoch | None = None
+        self.since_ns: int | None = None
+        """Since when this epoch is known to last."""
+        self.former_ns = 0
+
+    def epoch(self, tag: int) -> Epoch | None:
+        """The epoch that is named so in envelopes; one that is to come is new each time."""
+        if tag == self.present.tag:
+            return self.present
+        if self.former is not None and tag == self.former.tag:
+            return self.former
+        return Epoch(next_epoch(self.present.secret)) if tag == self.next_tag else None
+
+    def advance(self) -> None:
+        """The next epoch begins."""
+        if self.former is not None:
+            self.former.wipe()
+        self.former, self.since_ns = self.present, None
+        self.present = Epoch(next_epoch(self.present.secret))
+        self.next_tag = ring_tag(next_epoch(self.present.secret))
+
+    def wipe(self) -> None:
+        """The ring is over."""
+        self.present.wipe()
+        self.end_former()
+
+    def end_former(self) -> None:
+        """Nothing of the epoch before is on its way any more."""
+        if self.former is not None:
+            self.former.wipe()
+            self.former = None
+
+
+class RingKeys:
+    """Keys by ring tag."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._installed: RingKey | None = None
+        self._formed: RingKey | None = None
+        self.sealing: Epoch | None = None
+        """The epoch with which this node seals; None: its ring is not forward secret."""
+        self.protected: frozenset[bytes] = frozenset()
+        """The rings, as they stand in frames, of which nothing is taken that is not sealed with their keys."""
+        self.on_ended: Callable[[], None] = lambda: None
+        """Called after epochs were wiped."""
+        self.due_ns = NEVER_NS
+        """When to call `tend`."""
+        self.pace = Pace()
+        self.epochs_begun = 0
+        """How often an epoch followed another one."""
+        self._sealed_before = 0
+
+    @property
+    def is_forward_secret(self) -> bool:
+        """Whether the installed ring is."""
+        return self._installed is not None
+
+    def _rings(self) -> list[RingKey]:
+        both = (self._formed, self._installed)
+        return [each for i, each in enumerate(both) if each is not None and each not in both[:i]]
+
+    # -- rings come and go
+
+    def form(self, ring: tuple[int, int], secret: bytes | None) -> None:
+        """A ring is being formed; from now on this node seals for it. `secret` None: it is not forward secret."""
+        if self._formed is not None and self._formed is not self._installed:
+            self._formed.wipe()
+        self._formed = None if secret is None else RingKey(ring, secret)
+        self._changed()
+
+    def abandon(self) -> None:
+        """Another ring is going to be formed: that which was formed last, unless it was installed, will never be."""
+        if self._formed is not None and self._formed is not self._installed:
+            self._formed.wipe()
+            self._formed = self._installed
+            self._changed()
+
+    def install(self) -> None:
+        """The ring that was being formed is installed: nothing of the one before is needed any more."""
+        if self._installed is not None and self._installed is not self._formed:
+            self._installed.wipe()
+        self._installed = self._formed
+        self._changed()
+
+    def end(self) -> None:
+        """This node leaves."""
+        for each in self._rings():
+            each.wipe()
+        self._formed = self._installed = None
+        self._changed()
+
+    def _changed(self) -> None:
+        rings = self._rings()
+        self.sealing = self._formed.present if self._formed is not None else None
+        self.protected = frozenset(each.ring for each in rings)
+        self.due_ns = 0 if rings else NEVER_NS
+        self.on_ended()
+
+    # -- epochs
+
+    def tend(self, sealed: int, now_ns: int) -> None:
+        """Look whether an epoch is to end; `sealed`: packets that this node has sealed in all its boot."""
+        pace = self.pace
+        self.due_ns = now_ns + pace.look_ns
+        for each in self._rings():
+            if each.since_ns is None:
+                each.since_ns = each.former_ns = now_ns
+                self._sealed_before = sealed
+            elif now_ns - each.since_ns >= pace.epoch_ns or sealed - self._sealed_before >= pace.packets:
+                self._advance(each)
+            elif each.former is not None and now_ns - each.former_ns >= pace.kept_ns:
+                each.end_former()
+                self.on_ended()
+
+    def heard(self, tag: int) -> None:
+        """An authentic packet came under this tag: of the next epoch, perhaps."""
+        for each in self._rings():
+            if tag == each.next_tag:
+                self._advance(each)
+
+    def _advance(self, ring: RingKey) -> None:
+        ring.advance()
+        self.epochs_begun += 1
+        self._changed()
+
+    # -- what seals and opens
+
+    def knows(self, tag: int) -> bool:
+        """Whether there is a key for this tag."""
+        return any(
+            tag in (each.present.tag, each.next_tag) or (each.former is not None and tag == each.former.tag)
+            for each in self._rings()
+        )
+
+    def codec(self, number: int, tag: int, sender: int, boot: bytes) -> Codec | None:
+        """What opens the packets of one boot of one member under the key `number`, which is installed; None: no ring
+        has this tag."""
+        for each in self._rings():
+            epoch = each.epoch(tag)
+            if epoch is not None:
+                return self._keyring.ring_codec(number, epoch.secret, sender, boot)
+        return None
