@@ -36,6 +36,8 @@ SEALED_SHARE = 0.2
 SECRECY_SHARE = 1 / 2
 """Of the seeds without knet, so a third of all: packets are sealed, rings are forward secret, and keys get stolen."""
 THEFTS = 4
+KNET_QUEUE_BYTES_MIN = 1 << 18
+"""What a socket takes at least where frames may have 64 KiB."""
 _PACKETS_MAX = 700
 """Packets that the messages of one run fill, about: what bounds the time that a run takes."""
 _LARGE = MESSAGE_SIZE_MAX - 5
@@ -134,10 +136,14 @@ def _linked(plan: Plan, setting: Setting) -> Plan:
     for kind in draw_kinds(setting.draw):
         at = setting.draw.uniform(2000, PHASE_MS - 500)
         faults.append(Item(kind, tuple(Op(*step) for step in KNET_FAULTS[kind](setting, at, links))))
+    # A frame that no socket takes would be lost for ever.
     nodes = [
-        replace(node, separate_sockets=False, options=options_of(plan.seed, node.options, setting.nodes))
+        replace(
+            node, separate_sockets=False, options=options_of(plan.seed, node.options, setting.nodes),
+            queue_bytes_max=max(node.queue_bytes_max, KNET_QUEUE_BYTES_MIN),
+        )
         for node in plan.nodes
-    ]
+    ]  # fmt: skip
     others = [item for item in plan.items if item.kind not in SEALED_FAULTS]
     return replace(plan, nodes=tuple(nodes), items=(*others, *faults), suite=None, knet=knet)
 
