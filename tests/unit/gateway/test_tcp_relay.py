@@ -61,7 +61,10 @@ def test_strangers_displace_each_other_and_nobody_else(remote: Remote) -> None:
         group.mcast(b"still here").ordered(60)
         counters = ask(remote.gateway.run_dir, "ipc_gateway", "status")["counters"]
         assert counters["remote_unproven"] <= UNPROVEN_MAX
-        assert counters["remote_displaced"] >= UNPROVEN_MAX - 1
+        # On a slow machine some have had their three seconds before others came.
+        ended = counters["remote_displaced"] + counters.get("remote_handshake_ended", 0)
+        assert counters["remote_displaced"] > 0
+        assert ended >= UNPROVEN_MAX - 1
         assert counters["remote_connections"] == 1
 
 
