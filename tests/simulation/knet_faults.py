@@ -154,7 +154,7 @@ def interface_narrow(s: Setting, at: float, links: tuple[int, ...]) -> list[Step
 def numbers_far_away(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
     """A node is far ahead with its numbers, or past their end, when it is heard again."""
     node = s.node()
-    count = s.draw.choice((100, 3000, 4097, 9000, 33_000, 64_000))
+    count = s.draw.choice((100, 3000, 4097, 9000, 33_000, 64_900, 64_900))
     paths = tuple((node, other, link) for other in s.nodes if other != node for link in links)
     mute: list[Step] = [
         (at, "wire_fault", (paths, "cut", True)),
