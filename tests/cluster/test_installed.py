@@ -80,6 +80,23 @@ def test_an_application_with_services_of_its_own_comes_not_between(installed: In
     assert installed.rondo("stop").returncode == 0
 
 
+@pytest.mark.parametrize("is_package", [True, False], ids=["package", "directory"])
+def test_an_application_keeps_its_own_services(installed: Installed, is_package: bool) -> None:
+    """With and without `__init__.py`; also where a module is called like one of Rondo's services."""
+    own = installed.directory / "keeper" / "services"
+    own.mkdir(parents=True)
+    for name in ("mail", "totem", *(["__init__"] if is_package else [])):
+        (own / f"{name}.py").write_text("OWNER = 'application'\n")
+    script = "import rondo, services.mail, services.totem; print(services.mail.OWNER, services.totem.OWNER)"
+    ran = subprocess.run(
+        [str(installed.python), "-c", script], capture_output=True, text=True, cwd=own.parent, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("application application\n", "")
+    started = installed.start(PYTHONPATH=str(own.parent))
+    assert (started.returncode, started.stderr) == (0, "")
+    assert installed.rondo("stop").returncode == 0
+
+
 def test_what_the_services_need_is_not_taken_from_the_directory_or_pythonpath(installed: Installed) -> None:
     # PYTHONPATH is handed on by a command that has not looked there.
     started = subprocess.run(
