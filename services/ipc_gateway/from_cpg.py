@@ -26,6 +26,8 @@ class FromCpg:
         self._sessions = sessions
         self._registry, self._cpg, self._outboxes = sessions.registry, sessions.cpg, sessions.outboxes
         self._limits = limits
+        self._was_welcomed = False
+        """By some cpg, once."""
         self._welcomed = welcomed
         self._handlers: dict[type, Callable[[Any], None]] = {
             bus.CpgWelcome: self._on_cpg_welcome,
@@ -58,10 +60,14 @@ class FromCpg:
             if session.is_open:
                 # The welcome of a new epoch without a hello of ours: it was announced by LOST, or that got lost.
                 session.resume = [self._cpg.epoch, session.position, session.next_request - 1]
+        was_here_before, self._was_welcomed = self._was_welcomed, True
         self._cpg.welcomed(welcome.epoch)
         for number, pid, start_time, uid, gid, flags, note in welcome.sessions:
             if self._registry.get(number) is None:
                 self._adopt(number, Peer(uid, gid, pid), start_time, flags, note)
+        # (Clients of a predecessor of this gateway may still come back, and so may those that are away.)
+        if was_here_before and not len(self._registry):
+            self._cpg.has_no_sessions()
         self._sessions.open([session for session in self._registry if session.connection is not None])
         self._welcomed()
 

@@ -54,6 +54,10 @@ class ToCpg:
         if items:
             self.tell(bus.Open(self.epoch, items))
 
+    def has_no_sessions(self) -> None:
+        """This gateway has been here all the time, and there is none: cpg need not wait for any, and frees the log."""
+        self.tell(bus.Open(self.epoch, []))
+
     def acknowledge(self, number: int, position: int) -> None:
         """A session has handled its events up to there; told at the end of the turn."""
         self._acks[number] = position

@@ -36,8 +36,8 @@ QUEUE_BYTES_MAX = 4 * 1024 * 1024
 WAITING_BYTES_MAX = 256 * 1024
 """So much may wait for a cpg on whose node nobody is in the groups that it is for."""
 
-CREDIT_STEP_BYTES = QUEUE_BYTES_MAX // 8
-"""Credit alone is told of once it grew by this much."""
+CREDIT_STEPS = 8
+"""Credit alone is told of once it grew by this part of what may be queued."""
 
 _TO_GROUPS = frozenset((MCAST_ID, BATCH_ID))
 
@@ -51,12 +51,16 @@ class _Pending(NamedTuple):
 class OrderedLog:
     """One epoch's log and the requests on their way into it."""
 
-    def __init__(self, epoch: int, node_id: int, pid: int, bytes_max: int) -> None:
-        """`epoch`: unique for each life, e.g. time.time_ns(). `bytes_max`: bound of what is kept (log_bytes_max)."""
+    def __init__(
+        self, epoch: int, node_id: int, pid: int, bytes_max: int, queue_bytes_max: int = QUEUE_BYTES_MAX
+    ) -> None:
+        """`epoch`: unique for each life, e.g. time.time_ns(). `bytes_max`: bound of what is kept (log_bytes_max).
+        `queue_bytes_max`: of what is accepted and not yet ordered; see `queue_bytes_max_of`."""
         self.epoch = epoch
         self.node_id = node_id
         self.pid = pid
         self.bytes_max = bytes_max
+        self._queue_bytes_max = queue_bytes_max
         self.recording = False
         """Whether a cpg has attached in this epoch and its first ring has begun."""
         self.reform_wanted = False
@@ -425,14 +429,20 @@ class OrderedLog:
 
     def _update_credit(self) -> None:
         if self.pressure <= 0.5:
-            self._credit = max(self._credit, self._submitted + QUEUE_BYTES_MAX - self._queued_bytes)
+            self._credit = max(self._credit, self._submitted + self._queue_bytes_max - self._queued_bytes)
 
     def _has_credit_news(self) -> bool:
         """Whether cpg is to be told of its credit: it has grown by much, or was used up."""
         self._update_credit()
-        if self._credit - self._credit_told >= CREDIT_STEP_BYTES:
+        if self._credit - self._credit_told >= self._queue_bytes_max // CREDIT_STEPS:
             return True
         return self._credit_told <= self._submitted < self._credit
+
+
+def queue_bytes_max_of(log_bytes_max: int, client_bytes_max: int) -> int:
+    """How much may be queued by this configuration. After a stall of the ring all of it is ordered at once, and the
+    client that sent it gets it back at once: it must not be taken for one that is too slow."""
+    return min(QUEUE_BYTES_MAX, log_bytes_max // 4, client_bytes_max // 2)
 
 
 def _size_of(entry: Entry) -> int:

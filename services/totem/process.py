@@ -33,7 +33,7 @@ from services.totem.full_log import FullLog, FullLogError
 from services.totem.knet_keys import make_knet_keys
 from services.totem.last_words import last_words
 from services.totem.node import Node
-from services.totem.ordered_log import OrderedLog
+from services.totem.ordered_log import OrderedLog, queue_bytes_max_of
 from services.totem.protection import Protection
 from services.totem.sequence_file import SequenceFile
 from services.totem.transport.link import NEVER_NS
@@ -75,7 +75,8 @@ class Process:
         self._copies = CopyWatch(time.time_ns(), time.monotonic_ns())
         self._cpu_latency = CpuLatencyLock(wanted=config.low_latency)
         self._sequence = SequenceFile(state_dir, config.node_id)
-        log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max)
+        queue_bytes_max = queue_bytes_max_of(config.log_bytes_max, config.client_bytes_max)
+        log = OrderedLog(time.time_ns(), config.node_id, os.getpid(), config.log_bytes_max, queue_bytes_max)
         knet_keys = make_knet_keys(config, state_dir)
         self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection, knet_keys)
         self._full_log = FullLog(log)

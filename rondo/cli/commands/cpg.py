@@ -18,6 +18,7 @@ from typing import Any
 import rondo
 from rondo import paths
 from rondo.cli._in_order import WAIT_S_MAX, InOrder
+from rondo.cli.ahead import Ahead
 from rondo.cli.connecting import connect
 from rondo.cli.output import CommandError, Parser, print_json
 
@@ -26,8 +27,6 @@ EXAMPLE = "echo hello | rondo cpg join greetings --json"
 ANSWER_TIMEOUT_S = 10.0
 READ_BYTES = 64 * 1024
 LINE_END = b"\n"
-AHEAD_BYTES_MAX = 1024 * 1024
-"""So much may have been sent and not been printed: who sends faster than he takes would be cut off as too slow."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -80,34 +79,12 @@ def _groups(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
     return 0
 
 
-class Ahead:
-    """By how much the lines that were sent are ahead of those that were printed."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._bytes = 0
-        self._is_over = False
-
-    def sending(self, line: bytes) -> None:
-        """Wait until there is room for another line. A line of any length has room when nothing else waits."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_over or self._bytes < AHEAD_BYTES_MAX)
-            self._bytes += len(line) + 1
-
-    def printed(self, event: rondo.Event) -> None:
-        """This was printed. After a lost connection nobody knows which lines still come: it begins anew."""
-        with self._changed:
-            if isinstance(event, rondo.Message) and event.request is not None:
-                self._bytes = max(0, self._bytes - len(event.data) - 1)
-            elif isinstance(event, rondo.Disconnected | rondo.UnknownOutcome):
-                self._bytes = 0
-            self._changed.notify_all()
-
-    def over(self) -> None:
-        """Nothing is printed any more."""
-        with self._changed:
-            self._is_over = True
-            self._changed.notify_all()
+def _printed(ahead: Ahead, event: rondo.Event) -> None:
+    """This was printed."""
+    if isinstance(event, rondo.Message) and event.request is not None:
+        ahead.took(len(event.data) + 1)
+    elif isinstance(event, rondo.Disconnected | rondo.UnknownOutcome):
+        ahead.forget()
 
 
 def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
@@ -135,7 +112,7 @@ def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
         else:
             for event in group:
                 print(show(event, group.name), flush=True)
-                ahead.printed(event)
+                _printed(ahead, event)
     finally:
         ahead.over()
         for number, handler in previous.items():
@@ -182,7 +159,7 @@ def _print_with_quorum(
                 lines = order.quorum(event, time.monotonic())
         for _, line in lines:
             print(show(line, group.name), flush=True)
-            ahead.printed(line)
+            _printed(ahead, line)
     for _, line in order.rest():
         print(show(line, group.name), flush=True)
 
@@ -204,7 +181,7 @@ def _send_lines(group: rondo.Group, guarantee: rondo.Guarantee, ahead: Ahead, fa
             *lines, rest = (rest + block).split(LINE_END)
             requests = [request for request in requests if not request.is_done]
             for line in lines:
-                ahead.sending(line)
+                ahead.sending(len(line) + 1)
                 requests.append(group.mcast(line, guarantee, timeout=None))
         if rest:
             requests.append(group.mcast(rest, guarantee, timeout=None))

@@ -95,6 +95,17 @@ def test_an_early_resumption_whose_connection_ended_is_forgotten() -> None:
     assert wires.opened() == []
 
 
+def test_a_gateway_that_was_there_before_says_that_there_is_no_session() -> None:
+    """cpg frees nothing of the log until it knows; of a gateway that is new, clients may still come back."""
+    wires = Wires()
+    wires.welcome()
+    assert wires.to_cpg == []
+    wires.welcome()
+    assert wires.to_cpg == [bus.Open(EPOCH, [])]
+    wires.welcome(99)
+    assert wires.to_cpg == [bus.Open(EPOCH, [])], "the client of 99 is away, and may come back"
+
+
 def test_a_session_that_cpg_cannot_resume_is_replaced_by_a_new_one() -> None:
     wires = Wires()
     wires.welcome(99)

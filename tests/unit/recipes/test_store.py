@@ -112,7 +112,7 @@ def test_a_part_waits_for_the_disks_that_may_know_more(site: Site, caplog: pytes
         Notes(cluster, site.stores[1], timeout=0.5)
     site.loopback.kill(cluster)
     with pytest.raises(rondo.Timeout, match="it waits for the disk of node 3"):
-        site.start(1, 2, timeout=0.5)
+        site.start(1, 2, timeout=3.0)  # long enough for the two to tell each other what is on their disks
     one, _, _ = site.start(*NODES)
     assert one.read(lambda: one.notes) == ["without 1", "without 2"]
 

@@ -10,7 +10,7 @@ from rondo.protocol import batch, totem_reader
 from rondo.protocol.envelope import BusError
 from rondo.protocol.totem_reader import ENTRY_OVERHEAD_BYTES
 from services.cpg import wire
-from services.totem.ordered_log import QUEUE_BYTES_MAX, OrderedLog
+from services.totem.ordered_log import QUEUE_BYTES_MAX, OrderedLog, queue_bytes_max_of
 
 EPOCH = 5
 RING, NEXT = (1, 8), (1, 12)
@@ -211,6 +211,15 @@ def test_credit(log: OrderedLog) -> None:
         log.message(1, message.data, False, message.tag)
     grown = [f.credit for f in frames(log) if isinstance(f, totem_reader.Taken)]
     assert grown == [QUEUE_BYTES_MAX - 1 + 9_000_064 + QUEUE_BYTES_MAX]
+
+
+@pytest.mark.parametrize(("log_mib", "client_mib", "queue_mib"), [(64, 32, 4), (8, 4, 2), (4, 2, 1), (64, 4, 2)])
+def test_what_is_queued_fits_a_client_that_gets_it_back_at_once(log_mib: int, client_mib: int, queue_mib: int) -> None:
+    """A ring that goes on after a stall orders the whole queue in a moment."""
+    queue = queue_bytes_max_of(log_mib << 20, client_mib << 20)
+    assert queue == queue_mib << 20
+    log = OrderedLog(EPOCH, 1, 99, log_mib << 20, queue)
+    assert welcome(log).credit == queue
 
 
 def test_no_credit_above_half(log: OrderedLog) -> None:
