@@ -13,6 +13,7 @@ from rondo.config.node import RemoteSettings
 from rondo.ipc import zmtp
 from rondo.ipc.control import ask
 from services.ipc_gateway.tcp_relay import HANDSHAKE_BYTES_MAX, HANDSHAKE_S, UNPROVEN_MAX, TcpRelay
+from tests.unit.gateway.conftest import eventually
 from tests.unit.gateway.test_remote import Remote, free_tcp_port, remote
 
 __all__ = ["remote"]
@@ -59,13 +60,19 @@ def test_strangers_displace_each_other_and_nobody_else(remote: Remote) -> None:
             stranger.sendall(CURVE_GREETING)
         remote.connect(key_file).close()
         group.mcast(b"still here").ordered(60)
-        counters = ask(remote.gateway.run_dir, "ipc_gateway", "status")["counters"]
-        assert counters["remote_unproven"] <= UNPROVEN_MAX
-        # On a slow machine some have had their three seconds before others came.
-        ended = counters["remote_displaced"] + counters.get("remote_handshake_ended", 0)
-        assert counters["remote_displaced"] > 0
-        assert ended >= UNPROVEN_MAX - 1
-        assert counters["remote_connections"] == 1
+
+        def counters() -> dict[str, int]:
+            found: dict[str, int] = ask(remote.gateway.run_dir, "ipc_gateway", "status")["counters"]
+            assert found["remote_unproven"] <= UNPROVEN_MAX
+            return found
+
+        def ended() -> int:
+            """Those that made room. On a slow machine some have had their three seconds before others came."""
+            return counters()["remote_displaced"] + counters().get("remote_handshake_ended", 0)
+
+        eventually(lambda: ended() >= UNPROVEN_MAX - 1)
+        assert counters()["remote_displaced"] > 0
+        eventually(lambda: counters()["remote_connections"] == 1)
 
 
 def test_a_handshake_has_three_seconds_whatever_comes_meanwhile(remote: Remote) -> None:
