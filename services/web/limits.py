@@ -17,7 +17,9 @@ HEADER_BYTES_MAX = 16 * 1024
 REQUEST_S = 5.0
 """From the first moment of a connection, or from the end of the last answer, to the end of the next request."""
 UNREAD_S = 10.0
-"""How long an answer may wait for who has asked to read on."""
+"""How long an answer may wait for who has asked to read on, about."""
+LOOK_S = UNREAD_S / 2
+"""How often it is looked whether he reads."""
 IDLE_S = 15
 """How long a connection may stay open between two requests."""
 
@@ -26,7 +28,12 @@ class BoundedProtocol(H11Protocol):
     """One connection."""
 
     _due: asyncio.TimerHandle | None = None
-    _unread_due: asyncio.TimerHandle | None = None
+    _look_due: asyncio.TimerHandle | None = None
+    _unread_bytes = 0
+    """As of the last look."""
+    _looks_in_vain = 0
+    _has_read = False
+    """Since the last look, so much that there was room again."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
@@ -34,6 +41,7 @@ class BoundedProtocol(H11Protocol):
             self.transport.abort()
             return
         self._wait_for_request()
+        self._look_due = self.loop.call_later(LOOK_S, self._look)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -44,23 +52,25 @@ class BoundedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
-        self._is_read()
+        if self._look_due is not None:
+            self._look_due.cancel()
         super().connection_lost(exc)
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._is_read()
-        self._unread_due = self.loop.call_later(UNREAD_S, self.transport.abort)
-
     def resume_writing(self) -> None:
-        self._is_read()
+        self._has_read = True
         super().resume_writing()
 
-    def _is_read(self) -> None:
-        """The other end reads, or there is nothing to read for it any more."""
-        if self._unread_due is not None:
-            self._unread_due.cancel()
-            self._unread_due = None
+    def _look(self) -> None:
+        """End the connection if the other end reads nothing of what waits for it. That counts for one that is being
+        closed as well: the transport would wait for ever."""
+        unread_bytes = self.transport.get_write_buffer_size()
+        reads = not unread_bytes or self._has_read or unread_bytes < self._unread_bytes
+        self._unread_bytes, self._has_read = unread_bytes, False
+        self._looks_in_vain = 0 if reads else self._looks_in_vain + 1
+        if self._looks_in_vain * LOOK_S >= UNREAD_S:
+            self.transport.abort()
+            return
+        self._look_due = self.loop.call_later(LOOK_S, self._look)
 
     def _is_answering(self) -> bool:
         cycle: Any = self.cycle
