@@ -95,6 +95,7 @@ MODULES = (
     "services.totem.transport.knet.effects",
     "services.totem.transport.knet.format",
     "services.totem.transport.knet.fragments",
+    "services.totem.transport.knet.keyring",
     "services.totem.transport.knet.knet",
     "services.totem.transport.knet.numbers",
     "services.totem.transport.knet.peer_link",

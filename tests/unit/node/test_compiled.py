@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 from pathlib import Path
 
 import pytest
 
+import rondo
+import services
 from rondo.node import compiled
 
 
@@ -20,6 +24,22 @@ def test_every_module_has_its_source() -> None:
     assert set(compiled.MODULES) <= paths.keys()
     assert {"services.totem.ring.token", "services.totem.wire.frames"} <= paths.keys()
     assert [name for name, path in paths.items() if not path.is_file()] == []
+
+
+def test_no_class_that_stays_python_is_derived_from_a_compiled_one() -> None:
+    """mypyc refuses that when the class is made, so only a run with the library would tell."""
+    modules = compiled.sources()
+    derived = [
+        f"{made.__module__}.{made.__name__} of {base.__module__}.{base.__name__}"
+        for package in (rondo, services)
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if found.name not in modules and not found.name.endswith("__main__")
+        for made in vars(importlib.import_module(found.name)).values()
+        if isinstance(made, type) and made.__module__ == found.name
+        for base in made.__mro__[1:]
+        if base.__module__ in modules
+    ]
+    assert derived == []
 
 
 def test_the_library_of_this_source_is_found(tmp_path: Path) -> None:
