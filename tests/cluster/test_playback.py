@@ -22,6 +22,7 @@ RECORD_S = float(os.environ.get("RONDO_RECORD_SECONDS", "2"))
 """How long the ring lives while it is recorded; `make playback` takes minutes."""
 COUNTED = (
     "replayed", "unknown_boot", "stale_answers", "challenges_answered", "answers_withheld", "not_tried", "own_node_id",
+    "other_ring",
 )  # fmt: skip
 COUNT_TIMEOUT_S = 60.0
 
