@@ -152,7 +152,9 @@ class Children:
             lose_protection()
             if spec["groups"] is not None:
                 stage = "user"
-                os.setgroups(spec["groups"])
+                # In a user namespace of its own nobody may set groups, and they are the right ones there.
+                if sorted(spec["groups"]) != sorted(os.getgroups()):
+                    os.setgroups(spec["groups"])
                 os.setresgid(spec["gid"], spec["gid"], spec["gid"])
                 os.setresuid(spec["uid"], spec["uid"], spec["uid"])
             lose_capabilities(os.geteuid())
