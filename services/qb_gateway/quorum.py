@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ class _Program:
     context: int = 0
 
 
-class _Service(Calls):
+class _Service(Calls, ABC):
     """What both have in common."""
 
     message_bytes_max = quorum.MESSAGE_BYTES_MAX
@@ -65,13 +66,13 @@ class _Service(Calls):
                 if told:
                     program.connection.post(told)
 
+    @abstractmethod
     def shape(self, program: _Program, event: dict[str, Any]) -> list[bytes]:
         """An event of control's, as a program that tracks is told it; empty if it is not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def present(self, program: _Program, found: dict[str, Any], members: list[int]) -> list[bytes]:
         """What a program is told first that begins to track."""
-        raise NotImplementedError
 
     def track(self, program: _Program, flags: int, refusal: Callable[[int], bytes]) -> None:
         """Begin to track, and tell what is so at present before the call returns."""
