@@ -12,14 +12,13 @@ from collections.abc import Callable
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from rondo.ipc import zmq_sockets
 from rondo.ipc.endpoints import SocketError, ipc_path, remove_stale
 
 SEND_ENVELOPES_MAX = 64
 """Envelopes that wait in libzmq for one client."""
 RECEIVE_ENVELOPES_MAX = 16
 """Envelopes of one client that libzmq reads ahead."""
-COPIED_BYTES_MAX = 65536
-"""Longer envelopes are handed to libzmq without a copy, which costs a message of its own."""
 MODE_PRIVATE = 0o600
 
 Socket = zmq.Socket[bytes]
@@ -126,15 +125,7 @@ class RemoteRouter:
 
     def send(self, identity: bytes, envelope: bytes, *, more: bool = False) -> bool | None:
         """Send to one connection: False if there is no room now, None if it is over."""
-        try:
-            self._socket.send_multipart((identity, envelope), zmq.NOBLOCK, copy=len(envelope) < COPIED_BYTES_MAX)
-        except zmq.Again:
-            return False
-        except zmq.ZMQError as error:
-            if error.errno == zmq.EHOSTUNREACH:
-                return None
-            raise
-        return True
+        return zmq_sockets.try_send(self._socket, envelope, identity)
 
     def close(self) -> None:
         """Close everything; the file stays for the successor to remove."""
