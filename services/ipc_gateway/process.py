@@ -200,13 +200,13 @@ class Process:
             self._log_denied()
         for connection in gone:
             gateway.detach(connection)
+        if self._deaths.fileno() in ready or gateway.sessions.watched_anew or self._dying:
+            self._look_after_processes()
         gateway.flush()
         if self._keep_warm is not None:
             self._keep_warm.note(gateway.counters["requests"], now_s := time.monotonic())
             if now_s >= self._keep_warm.due_s or self._keep_warm.fileno() in ready:
                 self._keep_warm.turn(now_s)
-        if self._deaths.fileno() in ready or gateway.sessions.watched_anew or self._dying:
-            self._look_after_processes()
         self._chassis.serve(ready)
 
     def _timeout_s(self, next_housekeeping: float) -> float:
@@ -270,6 +270,8 @@ class Process:
             self._sessions_max = sessions
         self._sessions_max = max(self._sessions_max, sessions)
         self._spare_memory.tick(now)
+        # What ended here is to be known at once, and not after the next sleep.
+        self._gateway.flush()
 
     def _log_denied(self) -> None:
         """One line a second at most, however many strangers knock."""

@@ -174,6 +174,8 @@ class Process:
 
     def _keep_house(self, now_s: float) -> None:
         self._hub.keep_house(now_s)
+        # What ended there is to be known at once, and not after the next sleep.
+        self._sessions.flush()
         if self._listeners is None:
             self._listen()
         if self._sessions.is_welcomed:

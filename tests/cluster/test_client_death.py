@@ -1,0 +1,77 @@
+"""The other members hear at once that a process is dead, also if its connection had ended before. Needs no root."""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rondo
+from rondo.ipc.control import ask
+from rondo.testing.lab.waiting import wait_for
+from tests.cluster.test_node import Node, make_nodes, node
+from tests.documents.blocks import ROOT
+
+__all__ = ["make_nodes", "node"]
+
+KILLS = 8
+NOTICED_S_MAX = 0.1
+QUIET_S = 0.3
+"""Nothing else is under way then that would wake the gateway."""
+LONG_S = 60.0
+
+MEMBER = """
+import sys, time
+from tests.unit.gateway.raw import RawClient
+with RawClient(sys.argv[1]) as raw:
+    raw.hello()
+    raw.requests([1, 1, b"g"])
+    print("joined", flush=True)
+    sys.stdin.readline()
+print("closed", flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def detached_member(node: Node) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is a member of the group, and has lost its connection; it may come back, so it stays a member."""
+    command = [sys.executable, "-c", MEMBER, node.endpoint]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"joined\n"
+        child.stdin.close()
+        assert child.stdout.readline() == b"closed\n"
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def connected_of(node: Node, pid: int) -> bool:
+    sessions = ask(node.run_dir, "ipc_gateway", "status")["sessions"]
+    return any(each["pid"] == pid and each["connected"] for each in sessions)
+
+
+def test_the_death_of_a_process_without_a_connection_is_told_at_once(node: Node) -> None:
+    node.start()
+    noticed_s = []
+    with rondo.connect(node.endpoint, timeout=LONG_S) as cluster:
+        group = cluster.cpg.join("g", LONG_S)
+        for _ in range(KILLS):
+            with detached_member(node) as child:
+                member = rondo.Member(group.me.node, child.pid)
+                while not (isinstance(event := group.poll(LONG_S), rondo.Membership) and member in event.members):
+                    assert event is not None
+                wait_for(lambda: connected_of(node, child.pid), lambda is_there: not is_there, "it hung up", LONG_S)
+                assert group.poll(QUIET_S) is None
+                killed_s = time.monotonic()
+                child.kill()
+                event = group.poll(LONG_S)
+                noticed_s.append(time.monotonic() - killed_s)
+                assert isinstance(event, rondo.Membership)
+                assert event.left == (rondo.Change(member, rondo.Reason.PROCDOWN),)
+    # One may be late: the machine may be busy with other things.
+    assert statistics.median(noticed_s) < NOTICED_S_MAX, noticed_s
