@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.totem.ring import gather
-from services.totem.ring.events import GatherReason
+from services.totem.ring.events import GatherReason, State
 from services.totem.ring.timers import Timer
 from services.totem.wire.base import Reason, RingId
 from services.totem.wire.frames import PROCESSORS_MAX, Mcast, Merge, encode_merge
@@ -57,12 +57,17 @@ def merge_counted(s: RingState, merge: Merge) -> None:
         _check(s, merge.sender)
 
 
+def begin_to_announce(s: RingState) -> None:
+    """The ring is idle: its representative is to tell others of it. No other node is woken for that."""
+    if s.is_representative and s.state is State.OPERATIONAL and Timer.MERGE not in s.timers.deadlines_ns:
+        s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
+
+
 def announce(s: RingState) -> None:
     """The representative tells others of its ring."""
-    if s.is_representative:
-        s.counters.memb_merge_detect_tx += 1
-        s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.membership.ring_id)))
-        s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
+    s.counters.memb_merge_detect_tx += 1
+    s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.membership.ring_id)))
+    s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
 
 
 def _is_own(s: RingState, merge: Merge) -> bool:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from services.totem.ring import delivery, gather, hold, recovery, requests, secrecy
+from services.totem.ring import delivery, foreign, gather, hold, recovery, requests, secrecy
 from services.totem.ring.events import GatherReason, NoticeCode, State
 from services.totem.ring.options import MESSAGES_SHARE, SORT_QUEUE_SLOTS
 from services.totem.ring.packing import Packet
@@ -126,8 +126,7 @@ def _note_traffic(s: RingState, seq: int) -> None:
         if not s.secrecy.in_force or not secrecy.announces(s):
             s.timers.stop(Timer.MERGE)
             return
-    if Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
-        s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
+    foreign.begin_to_announce(s)
 
 
 def resume(s: RingState) -> None:
@@ -312,8 +311,7 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
         s.start_timer(Timer.TOKEN_WARNING, options.token_timeout_ms * options.token_warning_percent // 100)
     if held:
         s.start_timer(Timer.TOKEN_HOLD, options.token_hold_ms)
-        if Timer.MERGE not in s.timers.deadlines_ns and s.state is State.OPERATIONAL:
-            s.start_timer(Timer.MERGE, options.merge_timeout_ms)
+        foreign.begin_to_announce(s)
         return
     s.hold.pass_on()
     s.timers.stop(Timer.TOKEN_HOLD)
