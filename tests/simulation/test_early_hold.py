@@ -165,3 +165,17 @@ def test_a_token_that_was_lost_while_nobody_sent_anything_is_no_longer_missing_t
         assert cluster.world.run_while(lambda lost=lost: not lost.hits, 2000, step_ms=0.05)  # type: ignore[misc]
         assert time_until_all_have_it_ms(cluster, sender) < 60
         cluster.finish()
+
+
+def test_a_quiet_ring_wakes_only_its_representative_to_announce_it() -> None:
+    """The others are woken by the token, and to notice that they were not scheduled."""
+    cluster = quiet_ring()
+    woken_at_ns: dict[int, set[int]] = {1: set(), 2: set()}
+    for _ in range(2000):
+        for node, seen in woken_at_ns.items():
+            seen.add(cluster.ring(node).next_deadline_ns() or 0)
+        cluster.run(0.5)
+    expired = {node: sum(at_ns <= cluster.world.now() for at_ns in seen) for node, seen in woken_at_ns.items()}
+    assert expired[1] >= 1000 // LONG_HOLD["merge_timeout_ms"]
+    assert expired[2] < 1000 // LONG_HOLD["merge_timeout_ms"]
+    cluster.finish()
