@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--parts", help=f"of {', '.join(PARTS)}")
     parser.add_argument(
-        "--systems", help=f"of {', '.join(SYSTEMS)}; +rr and +norr set sched_rr, knet's +links a second link"
+        "--systems",
+        help=f"of {', '.join(SYSTEMS)}; +rr and +norr set sched_rr, knet's +links a second link, "
+        "Rondo's +aio and +c other clients",
     )
     parser.add_argument("--sizes", help="bytes of the messages")
     parser.add_argument("--nodes", type=int, default=3, choices=range(1, 17), metavar="N", help="default: 3")

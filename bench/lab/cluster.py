@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.lab.client import Client
-from bench.lab.systems import RONDO, System
+from bench.lab.systems import ASYNCIO, LIBCPG, RONDO, System
 from rondo.config import key
 from rondo.ipc.control import ControlError, ask
 from rondo.testing.lab.faults import Faults
@@ -147,10 +147,11 @@ class Cluster:
         """A new client of node `number`, a member of that group; it is ready when `Client.wait_ready` returns."""
         node = self.nodes[number]
         self._clients += 1
-        if self.system.program == RONDO:
-            argv = [sys.executable, "-m", "bench.clients.rondo_client", str(node.run_dir), group]
-        else:
+        if self.system.client == LIBCPG:
             argv = [str(compiled_client(self._directory)), group]
+        else:
+            module = "aio_client" if self.system.client == ASYNCIO else "rondo_client"
+            argv = [sys.executable, "-m", f"bench.clients.{module}", str(node.run_dir), group]
         return Client(node.host, argv, f"client{self._clients}", {"PYTHONPATH": str(REPOSITORY)})
 
     def processes(self) -> dict[str, int]:

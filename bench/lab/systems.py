@@ -9,7 +9,8 @@ corosync-knet-plain C Corosync: knet without encryption (its default)
 corosync-udpu       C Corosync: udpu, which has no encryption
 corosync-udp        C Corosync: multicast, which has none either
 
-With `+links` behind its name a system of knet has a second link.
+With `+links` behind its name a system of knet has a second link. With `+aio` the client on a Rondo node is one of
+`rondo.aio`, with `+c` the program for libcpg that C Corosync is measured with.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from rondo.testing.lab.ring_config import options, section
 RONDO = "rondo"
 COROSYNC = "corosync"
 
+PYTHON, ASYNCIO, LIBCPG = "python", "asyncio", "libcpg"
+"""What the measuring applications are written for."""
+
 
 @dataclass(frozen=True)
 class System:
@@ -33,6 +37,8 @@ class System:
     system: Mapping[str, str] = field(default_factory=dict)
     links: int = 1
     """Each node has so many addresses."""
+    client: str = PYTHON
+    """PYTHON, ASYNCIO or LIBCPG."""
 
     @property
     def needs_key(self) -> bool:
@@ -74,10 +80,10 @@ SYSTEMS = {
         System("rondo-udp", RONDO, {"transport": "udp"}),
         System("rondo-plain", RONDO, {"secauth": "off"}),
         System("rondo-knet", RONDO, KNET),
-        System("corosync-knet", COROSYNC, KNET),
-        System("corosync-knet-plain", COROSYNC, {"transport": "knet"}),
-        System("corosync-udpu", COROSYNC, {"transport": "udpu"}),
-        System("corosync-udp", COROSYNC, {"transport": "udp"}),
+        System("corosync-knet", COROSYNC, KNET, client=LIBCPG),
+        System("corosync-knet-plain", COROSYNC, {"transport": "knet"}, client=LIBCPG),
+        System("corosync-udpu", COROSYNC, {"transport": "udpu"}, client=LIBCPG),
+        System("corosync-udp", COROSYNC, {"transport": "udp"}, client=LIBCPG),
     )
 }
 DEFAULT_SYSTEMS = ("rondo", "corosync-knet", "corosync-udpu")
@@ -103,9 +109,19 @@ def with_links(system: System) -> System:
     return replace(system, name=f"{system.name}+links", links=2)
 
 
+def with_asyncio(system: System) -> System:
+    """The same with clients of `rondo.aio`."""
+    return replace(system, name=f"{system.name}+aio", client=ASYNCIO)
+
+
+def with_libcpg(system: System) -> System:
+    """Rondo with the C client."""
+    return replace(system, name=f"{system.name}+c", system={**system.system, "qb_ipc": "yes"}, client=LIBCPG)
+
+
 def chosen(names: Iterable[str]) -> list[System]:
-    """The systems of these names; `+rr` and `+norr` behind a name set sched_rr, `+tuned` the lines of `tuned` (Rondo
-    alone has them), `+links` gives a second link (knet alone has it). Raises ValueError."""
+    """The systems of these names. Behind a name `+rr` and `+norr` set sched_rr; `+links` gives knet a second link;
+    `+tuned` gives Rondo the lines of `tuned`, and `+aio` and `+c` other clients. Raises ValueError."""
     found = []
     for name in names:
         base, _, suffix = name.partition("+")
@@ -115,11 +131,17 @@ def chosen(names: Iterable[str]) -> list[System]:
             "norr": without_realtime,
             "tuned": tuned,
             "links": with_links,
+            "aio": with_asyncio,
+            "c": with_libcpg,
         }
         system = SYSTEMS.get(base)
-        refused = system is None or {"tuned": system.program != RONDO, "links": not system.is_knet}.get(suffix, False)
-        if refused or suffix not in variants:
-            names_known = f"{', '.join(SYSTEMS)}, with +rr or +norr, Rondo's +tuned, knet's +links"
+        if (
+            system is None
+            or suffix not in variants
+            or (suffix in ("tuned", "aio", "c") and system.program != RONDO)
+            or (suffix == "links" and not system.is_knet)
+        ):
+            names_known = f"{', '.join(SYSTEMS)}, with +rr or +norr, Rondo's +tuned, +aio and +c, knet's +links"
             raise ValueError(f"there is no system '{name}'; there are {names_known}")
-        found.append(variants[suffix](SYSTEMS[base]))
+        found.append(variants[suffix](system))
     return found

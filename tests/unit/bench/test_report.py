@@ -110,6 +110,12 @@ def test_configurations_of_the_systems() -> None:
     assert "keyfile: /key" in text
 
 
+def test_what_the_clients_of_a_system_are_written_for() -> None:
+    found = chosen(["rondo", "rondo+aio", "rondo-knet+c", "corosync-knet"])
+    assert [system.client for system in found] == ["python", "asyncio", "libcpg", "libcpg"]
+    assert "qb_ipc: yes" in found[2].configuration({1: ["10.0.0.1"]}, "/key", {}, {})
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -117,6 +123,7 @@ def test_configurations_of_the_systems() -> None:
         (["--systems", "corosync-ib"], "there is no system 'corosync-ib'"),
         (["--systems", "rondo+links"], "there is no system 'rondo+links'"),
         (["--systems", "corosync-knet+tuned"], "there is no system 'corosync-knet+tuned'"),
+        (["--systems", "corosync-knet+aio"], "there is no system 'corosync-knet+aio'"),
         (["--sizes", "64,x"], "'64,x' is not a list of numbers"),
         (["--report-only"], "there are no results in"),
     ],
