@@ -159,7 +159,7 @@ class Semaphore(Of):
 
     def release(self, timeout: float | None = None) -> bool:
         """Give back the permit that was taken first: whether it was held still."""
-        was_held: bool = self._runner.run(steps.one("release", self._held.pop(0)[1]), timeout)
+        was_held: bool = self._runner.run(steps.give_back("release", self._held.pop(0)[1]), timeout)
         return was_held
 
     def __enter__(self) -> Any:
@@ -205,7 +205,7 @@ class Election(Of):
     def resign(self, timeout: float | None = None) -> bool:
         """Lead no more: whether it did."""
         assert self._ticket is not None, "resign without lead"
-        was_leader: bool = self._runner.run(steps.one("release", self._ticket[1]), timeout)
+        was_leader: bool = self._runner.run(steps.give_back("release", self._ticket[1]), timeout)
         return was_leader
 
     @property
@@ -286,7 +286,7 @@ class Queue(Of):
 
     def back(self, item: int, timeout: float | None = None) -> None:
         """An item is not done."""
-        self._runner.run(steps.one("back", item), timeout)
+        self._runner.run(steps.back(self._machine, item), timeout)
 
     def __len__(self) -> int:
         return self._runner.local(lambda: len(self._machine.line))
@@ -308,9 +308,9 @@ class Once(Of):
         try:
             result = do()
         except BaseException:
-            self._runner.run(steps.one("give_up", ticket[1]), timeout)
+            self._runner.run(steps.give_up(ticket), timeout)
             raise
-        self._runner.run(steps.one("finish", ticket[1], result), timeout)
+        self._runner.run(steps.give_back("finish", ticket[1], result), timeout)
         return result
 
     @property

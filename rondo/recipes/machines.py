@@ -291,9 +291,9 @@ class Jobs(SmallState):
         del self.taken[item]
         return True
 
-    def back(self, author: bytes, item: int) -> bool:
-        """It is not done, and is the next one again."""
-        if item not in self.taken or self.taken[item][0][0] != author:
+    def back(self, author: bytes, item: int, number: int) -> bool:
+        """It is not done, and is the next one again: whether it was still what this ticket was given."""
+        if item not in self.taken or self.taken[item][0] != (author, number):
             return False
         self._put_back([item])
         return True

@@ -214,6 +214,45 @@ def test_a_lock_is_lost_on_the_side_without_quorum(loopback: Loopback) -> None:
     assert not held.release()
 
 
+def test_what_is_given_back_while_nobody_has_quorum_is_given_on_later(loopback: Loopback) -> None:
+    """All nodes are alone, so nobody can say that the process is gone, which then lives on in the group."""
+    one, two = cluster(loopback), cluster(loopback, 2)
+    with (
+        Queue(one, "jobs") as jobs,
+        Queue(two, "jobs") as others,
+        Once(one, "set-up") as once,
+        Once(two, "set-up") as late,
+    ):
+        lock, other, election = Lock(one, "backup"), Lock(two, "backup"), Election(one, "leader")
+        lock.acquire()
+        election.lead()
+        for value in ("back", "done"):
+            jobs.put(value)
+        first, second = jobs.get(), jobs.get()
+        assert first is not None
+        assert second is not None
+
+        def cut_off() -> str:
+            loopback.partition({1}, {2}, {3})
+            for give_back in (lock.release, election.resign, first.back, second.done):
+                with pytest.raises(rondo.NoQuorum):
+                    give_back(timeout=0.2)
+            return "by me"
+
+        with pytest.raises(rondo.NoQuorum):
+            once.run(cut_off, timeout=0.2)
+        loopback.heal()
+        eventually(lambda: other.is_ready and others.is_ready and late.is_ready and election.is_ready)
+        assert other.acquire() is not None
+        eventually(lambda: election.leader is None)
+        again = others.get()
+        assert again is not None
+        assert (again.value, len(others)) == ("back", 0)
+        assert late.run(lambda: "by the other") == "by me"
+        for recipe in (lock, other, election):
+            recipe.close()
+
+
 def test_a_semaphore(loopback: Loopback) -> None:
     one, two = (Semaphore(cluster(loopback, node), "s", 2) for node in (1, 2))
     with one as first, two as second:
