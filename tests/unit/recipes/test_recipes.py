@@ -325,6 +325,18 @@ def test_a_queue_gives_each_item_to_one_and_again_if_that_dies(loopback: Loopbac
         two.get(timeout=0.1)
 
 
+def test_only_who_has_an_item_can_say_that_it_is_done_or_not(loopback: Loopback) -> None:
+    with Queue(cluster(loopback), "jobs") as one, Queue(cluster(loopback, 2), "jobs") as two:
+        one.put("job")
+        job = one.get()
+        assert job is not None
+        with pytest.raises(rondo.NotExist, match="not this worker's"):
+            two.done(job.item)
+        assert not two.back(job.item)
+        job.done()
+        assert not one.back(job.item)
+
+
 def test_once(loopback: Loopback) -> None:
     one, two = Once(cluster(loopback), "o"), Once(cluster(loopback, 2), "o")
     with pytest.raises(ZeroDivisionError):
