@@ -324,9 +324,9 @@ class Job:
         """It is done. Raises NotExist if somebody else has it meanwhile."""
         await self._queue.done(self.item, timeout)
 
-    async def back(self, timeout: float | None = None) -> None:
-        """It is not done: the next one gets it."""
-        await self._queue.back(self.item, timeout)
+    async def back(self, timeout: float | None = None) -> bool:
+        """It is not done, and the next one gets it: whether it was this process's still."""
+        return await self._queue.back(self.item, timeout)
 
     async def __aenter__(self) -> Any:
         return self.value
@@ -359,9 +359,9 @@ class Queue(Of):
         """An item is done. Raises NotExist."""
         await self._runner.run(steps.done(item), timeout)
 
-    async def back(self, item: int, timeout: float | None = None) -> None:
-        """An item is not done."""
-        await self._runner.run(steps.back(self._machine, item), timeout)
+    async def back(self, item: int, timeout: float | None = None) -> bool:
+        """An item is not done: whether it was this worker's still."""
+        return await self._runner.run(steps.back(self._machine, item), timeout)
 
     def __len__(self) -> int:
         return len(self._machine.line)

@@ -90,7 +90,10 @@ class Runner:
                 self._something_happened()
                 return
             if event is not None:
-                self.desk.event(event, time.monotonic_ns())
+                try:
+                    self.desk.event(event, time.monotonic_ns())
+                except Exception as error:
+                    self.desk.fail(error)
                 self._something_happened()
 
     async def _send(self) -> None:

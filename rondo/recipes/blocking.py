@@ -244,9 +244,9 @@ class Job:
         """It is done. Raises NotExist if this process was cut off, and somebody else has it."""
         self._queue.done(self.item, timeout)
 
-    def back(self, timeout: float | None = None) -> None:
-        """It is not done: the next one gets it."""
-        self._queue.back(self.item, timeout)
+    def back(self, timeout: float | None = None) -> bool:
+        """It is not done, and the next one gets it: whether it was this process's still."""
+        return self._queue.back(self.item, timeout)
 
     def __enter__(self) -> Any:
         return self.value
@@ -284,9 +284,9 @@ class Queue(Of):
         """An item is done. Raises NotExist."""
         self._runner.run(steps.done(item), timeout)
 
-    def back(self, item: int, timeout: float | None = None) -> None:
-        """An item is not done."""
-        self._runner.run(steps.back(self._machine, item), timeout)
+    def back(self, item: int, timeout: float | None = None) -> bool:
+        """An item is not done: whether it was this worker's still."""
+        return self._runner.run(steps.back(self._machine, item), timeout)
 
     def __len__(self) -> int:
         return self._runner.local(lambda: len(self._machine.line))

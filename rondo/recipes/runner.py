@@ -85,6 +85,18 @@ class Runner:
     # -- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            with self._changed:
+                self.desk.fail(error)
+                self._changed.notify_all()
+        if not self._is_closing:
+            with contextlib.suppress(Error):  # it has failed for good: the others are better off without it
+                self._group.leave(timeout=LEAVE_S)
+
+    def _work(self) -> None:
+        """Take events until the end."""
         next_tick_s = 0.0
         unwritten = 0
         while not self._is_closing and self.desk.ended is None:
@@ -113,9 +125,6 @@ class Runner:
                     call()
                 except Exception:  # the application's own: it must not end this thread
                     log.exception("%s: a callback has raised", self.desk.name)
-        if not self._is_closing:
-            with contextlib.suppress(Error):  # it has failed for good: the others are better off without it
-                self._group.leave(timeout=LEAVE_S)
 
     def _write(self) -> None:
         """Have on disk what the replica wants there. Callers go on meanwhile."""

@@ -294,6 +294,21 @@ def test_a_barrier(loopback: Loopback) -> None:
     assert len(passed) == 9
 
 
+def test_a_state_that_cannot_be_restored_ends_that_process_alone(
+    loopback: Loopback, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Bank):
+        def restore(self, pieces: Iterable[bytes]) -> None:
+            raise RuntimeError("no room")
+
+    with Bank(cluster(loopback)) as one:
+        one.do(b"10")
+        with pytest.raises(rondo.FailedOperation, match="no room"):
+            Broken(cluster(loopback, 2))
+        assert "this replica has failed" in caplog.text
+        assert one.do(b"1") == b"11"
+
+
 def test_a_queue_gives_each_item_to_one_and_again_if_that_dies(loopback: Loopback) -> None:
     first = cluster(loopback)
     one, two = Queue(first, "q", items_max=3), Queue(cluster(loopback, 2), "q", items_max=3)
