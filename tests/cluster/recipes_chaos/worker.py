@@ -117,8 +117,8 @@ class Worker:
             *self.onces,
         ]  # fmt: skip
         works = [
-            self._note, self._use_register, self._use_register, self._add, self._take_lock, self._lead,
-            self._take_permit, self._meet, self._put, self._work, self._begin_once,
+            self._note, self._use_register, self._use_register, self._add, self._add, self._add, self._take_lock,
+            self._lead, self._take_permit, self._meet, self._put, self._work, self._begin_once,
         ]  # fmt: skip
         self._threads = [threading.Thread(target=self._drive, args=(work,)) for work in works]
 
