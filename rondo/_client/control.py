@@ -6,9 +6,9 @@ one too, so that it may wait.
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from rondo import cmap, quorum
 from rondo._client.ask_link import TIMEOUT_S, AskLink
@@ -16,6 +16,8 @@ from rondo._client.endpoint import Endpoint
 from rondo.errors import BadHandle, NoResources
 from rondo.protocol.client_gateway import Kind
 from rondo.protocol.control_gateway import Op, encode_request
+
+T = TypeVar("T")
 
 
 class ControlLink(AskLink):
@@ -141,6 +143,21 @@ class Watch:
         self._link.close()
 
 
+class Changes(Iterator[T], Generic[T]):
+    """What a watch tells, one after the other."""
+
+    def __init__(self, watch: Watch, changes: Generator[T, None, None]) -> None:
+        self._watch = watch
+        self._changes = changes
+
+    def __next__(self) -> T:
+        return next(self._changes)
+
+    def close(self) -> None:
+        """End it. A thread that waits for the next change gets no more: its loop ends."""
+        self._watch.close()
+
+
 class Quorum:
     """Who may act when the cluster is split: `cluster.quorum`."""
 
@@ -165,12 +182,12 @@ class Quorum:
         """Have all nodes of the ring stop waiting for those that were never there."""
         self._control.ask(Op.CANCEL_WAIT_FOR_ALL, timeout=timeout)
 
-    def watch(self, *, current: bool = False) -> Iterator[quorum.Change]:
-        """Changes from now on, until the cluster is closed. `current`: first how it is now.
+    def watch(self, *, current: bool = False) -> Changes[quorum.Change]:
+        """Changes from now on, until it or the cluster is closed. `current`: first how it is now.
 
         Whoever is so slow that the node does not keep all changes gets how it is now instead."""
         watch = self._control.watch("quorum")
-        return _quorum_changes(self, watch, current=current)
+        return Changes(watch, _quorum_changes(self, watch, current=current))
 
 
 def now_of(status: quorum.QuorumStatus) -> quorum.Quorate:
@@ -179,7 +196,7 @@ def now_of(status: quorum.QuorumStatus) -> quorum.Quorate:
     return quorum.Quorate(status.quorate, status.ring, members)
 
 
-def _quorum_changes(asked: Quorum, watch: Watch, *, current: bool) -> Iterator[quorum.Change]:
+def _quorum_changes(asked: Quorum, watch: Watch, *, current: bool) -> Generator[quorum.Change, None, None]:
     with contextlib.closing(watch):
         if current:
             yield now_of(asked.status())
@@ -227,14 +244,15 @@ class Cmap:
         assert value is not None
         return value
 
-    def watch(self, prefix: str = "") -> Iterator[cmap.Change]:
-        """Changes of keys that begin with `prefix`, from now on, until the cluster is closed.
+    def watch(self, prefix: str = "") -> Changes[cmap.Change]:
+        """Changes of keys that begin with `prefix`, from now on, until it or the cluster is closed.
 
         Raises NoResources for whoever is so slow that the node does not keep all changes: read the keys anew."""
-        return _key_changes(self._control.watch("keys", prefix))
+        watch = self._control.watch("keys", prefix)
+        return Changes(watch, _key_changes(watch))
 
 
-def _key_changes(watch: Watch) -> Iterator[cmap.Change]:
+def _key_changes(watch: Watch) -> Generator[cmap.Change, None, None]:
     with contextlib.closing(watch):
         for events in watch.batches():
             if events is None:

@@ -27,7 +27,6 @@ from rondo.recipes.desk import TIMEOUT_S
 from rondo.recipes.errors import Refused, StoreError
 from rondo.recipes.machines import Jobs, Meetings, Number, Operations, Permits, Single, Table, Ticket
 from rondo.recipes.state_machine import Adapter
-from rondo.recipes.steps import Do
 from rondo.recipes.store import Store
 
 if TYPE_CHECKING:
@@ -242,7 +241,7 @@ class Semaphore(Of):
 
     async def release(self, timeout: float | None = None) -> bool:
         """Give back the permit that was taken first: whether it was held still."""
-        was_held: bool = await self._runner.run(steps.one("release", self._held.pop(0)[1]), timeout)
+        was_held: bool = await self._runner.run(steps.give_back("release", self._held.pop(0)[1]), timeout)
         return was_held
 
     async def __aenter__(self) -> Any:
@@ -288,7 +287,7 @@ class Election(Of):
     async def resign(self, timeout: float | None = None) -> bool:
         """Lead no more: whether it did."""
         assert self._ticket is not None, "resign without lead"
-        was_leader: bool = await self._runner.run(steps.one("release", self._ticket[1]), timeout)
+        was_leader: bool = await self._runner.run(steps.give_back("release", self._ticket[1]), timeout)
         return was_leader
 
     @property
@@ -325,9 +324,9 @@ class Job:
         """It is done. Raises NotExist if somebody else has it meanwhile."""
         await self._queue.done(self.item, timeout)
 
-    async def back(self, timeout: float | None = None) -> None:
-        """It is not done: the next one gets it."""
-        await self._queue.back(self.item, timeout)
+    async def back(self, timeout: float | None = None) -> bool:
+        """It is not done, and the next one gets it: whether it was this process's still."""
+        return await self._queue.back(self.item, timeout)
 
     async def __aenter__(self) -> Any:
         return self.value
@@ -360,9 +359,9 @@ class Queue(Of):
         """An item is done. Raises NotExist."""
         await self._runner.run(steps.done(item), timeout)
 
-    async def back(self, item: int, timeout: float | None = None) -> None:
-        """An item is not done."""
-        await self._runner.run(steps.one("back", item), timeout)
+    async def back(self, item: int, timeout: float | None = None) -> bool:
+        """An item is not done: whether it was this worker's still."""
+        return await self._runner.run(steps.back(self._machine, item), timeout)
 
     def __len__(self) -> int:
         return len(self._machine.line)
@@ -385,9 +384,9 @@ class Once(Of):
             if asyncio.iscoroutine(result):
                 result = await result
         except BaseException:
-            self._runner.desk.must_do(Do(("give_up", ticket[1]), must=True))
+            await self._runner.run(steps.give_up(ticket), timeout)
             raise
-        await self._runner.run(steps.one("finish", ticket[1], result), timeout)
+        await self._runner.run(steps.give_back("finish", ticket[1], result), timeout)
         return result
 
     @property

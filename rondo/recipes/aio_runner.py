@@ -14,7 +14,8 @@ from rondo.recipes.desk import TICK_S, Desk, Hooks, log
 from rondo.recipes.errors import StoreError
 from rondo.recipes.keeper import Keeper, Written
 from rondo.recipes.machines import unpack
-from rondo.recipes.runner import LEAVE_S, RETRY_S
+from rondo.recipes.quorum_feed import RETRY_S
+from rondo.recipes.runner import LEAVE_S
 from rondo.recipes.steps import Do, Read, Steps, Until
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ class Runner:
                 self._something_happened()
                 return
             if event is not None:
-                self.desk.event(event, time.monotonic_ns())
+                try:
+                    self.desk.event(event, time.monotonic_ns())
+                except Exception as error:
+                    self.desk.fail(error)
                 self._something_happened()
 
     async def _send(self) -> None:

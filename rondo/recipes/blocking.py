@@ -159,7 +159,7 @@ class Semaphore(Of):
 
     def release(self, timeout: float | None = None) -> bool:
         """Give back the permit that was taken first: whether it was held still."""
-        was_held: bool = self._runner.run(steps.one("release", self._held.pop(0)[1]), timeout)
+        was_held: bool = self._runner.run(steps.give_back("release", self._held.pop(0)[1]), timeout)
         return was_held
 
     def __enter__(self) -> Any:
@@ -205,7 +205,7 @@ class Election(Of):
     def resign(self, timeout: float | None = None) -> bool:
         """Lead no more: whether it did."""
         assert self._ticket is not None, "resign without lead"
-        was_leader: bool = self._runner.run(steps.one("release", self._ticket[1]), timeout)
+        was_leader: bool = self._runner.run(steps.give_back("release", self._ticket[1]), timeout)
         return was_leader
 
     @property
@@ -244,9 +244,9 @@ class Job:
         """It is done. Raises NotExist if this process was cut off, and somebody else has it."""
         self._queue.done(self.item, timeout)
 
-    def back(self, timeout: float | None = None) -> None:
-        """It is not done: the next one gets it."""
-        self._queue.back(self.item, timeout)
+    def back(self, timeout: float | None = None) -> bool:
+        """It is not done, and the next one gets it: whether it was this process's still."""
+        return self._queue.back(self.item, timeout)
 
     def __enter__(self) -> Any:
         return self.value
@@ -284,9 +284,9 @@ class Queue(Of):
         """An item is done. Raises NotExist."""
         self._runner.run(steps.done(item), timeout)
 
-    def back(self, item: int, timeout: float | None = None) -> None:
-        """An item is not done."""
-        self._runner.run(steps.one("back", item), timeout)
+    def back(self, item: int, timeout: float | None = None) -> bool:
+        """An item is not done: whether it was this worker's still."""
+        return self._runner.run(steps.back(self._machine, item), timeout)
 
     def __len__(self) -> int:
         return self._runner.local(lambda: len(self._machine.line))
@@ -308,9 +308,9 @@ class Once(Of):
         try:
             result = do()
         except BaseException:
-            self._runner.run(steps.one("give_up", ticket[1]), timeout)
+            self._runner.run(steps.give_up(ticket), timeout)
             raise
-        self._runner.run(steps.one("finish", ticket[1], result), timeout)
+        self._runner.run(steps.give_back("finish", ticket[1], result), timeout)
         return result
 
     @property

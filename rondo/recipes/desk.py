@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rondo import Error, Event, Member, NoQuorum, Timeout
+from rondo import Error, Event, FailedOperation, Member, NoQuorum, Timeout
 from rondo.quorum import Quorate, QuorumStatus
 from rondo.recipes.core.formation import ABANDON_MS
 from rondo.recipes.core.machine import (
@@ -181,6 +181,11 @@ class Desk:
             call.error, call.is_over = error, True
             call.wake()
         self._calls.clear()
+
+    def fail(self, error: Exception) -> None:
+        """The application's machine has raised where that is no result of a command: this replica is of no use."""
+        log.error("%s: this replica has failed, and leaves the group", self.name, exc_info=error)
+        self.end(FailedOperation(f"{self.name}: this replica has failed: {error!r}"))
 
     # -- what happens --------------------------------------------------------------------------------------------
 

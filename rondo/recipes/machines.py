@@ -249,7 +249,7 @@ class Meetings(SmallState):
 
     def set_state(self, state: Any) -> None:
         waiting, self.generation, met = state
-        self.waiting = dict.fromkeys(waiting)
+        self.waiting = dict.fromkeys((author, number) for author, number in waiting)
         self.met = deque(((author, number) for author, number in met), maxlen=65536)
 
 
@@ -291,9 +291,9 @@ class Jobs(SmallState):
         del self.taken[item]
         return True
 
-    def back(self, author: bytes, item: int) -> bool:
-        """It is not done, and is the next one again."""
-        if item not in self.taken or self.taken[item][0][0] != author:
+    def back(self, author: bytes, item: int, number: int) -> bool:
+        """It is not done, and is the next one again: whether it was still what this ticket was given."""
+        if item not in self.taken or self.taken[item][0] != (author, number):
             return False
         self._put_back([item])
         return True
@@ -332,7 +332,7 @@ class Jobs(SmallState):
         line, taken, workers, self.last_item = state
         self.line = deque((item, value) for item, value in line)
         self.taken = {item: ((author, number), value) for item, author, number, value in taken}
-        self.workers = dict.fromkeys(workers)
+        self.workers = dict.fromkeys((author, number) for author, number in workers)
 
 
 class Single(SmallState):

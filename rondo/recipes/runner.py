@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +15,7 @@ from rondo.recipes.desk import TICK_S, TIMEOUT_S, Call, Desk, Hooks, log
 from rondo.recipes.errors import StoreError
 from rondo.recipes.keeper import Keeper
 from rondo.recipes.machines import unpack
+from rondo.recipes.quorum_feed import subscribe, unsubscribe
 from rondo.recipes.steps import Do, Read, Steps, Until
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from rondo.recipes.store import Store
 
 T = TypeVar("T")
-RETRY_S = 0.5
 LEAVE_S = 2.0
 EVENTS_IN_WRITE = 256
 """So many events are taken at most before what they make is written."""
@@ -45,60 +44,6 @@ class Waiter:
     def wait(self, timeout_s: float) -> bool:
         """Whether it is over in time."""
         return self._lock.acquire(timeout=max(0.0, timeout_s))
-
-
-class QuorumFeed:
-    """What a node says of quorum, for all recipes of one connection."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._lock = threading.Lock()
-        self._last: Quorate | None = None
-        self._subscribers: set[Callable[[Quorate], None]] = set()
-        self._thread = threading.Thread(target=self._run, name="rondo-recipes-quorum", daemon=True)
-        self._thread.start()
-
-    def subscribe(self, subscriber: Callable[[Quorate], None]) -> None:
-        """Tell it how it is, and every change."""
-        with self._lock:
-            self._subscribers.add(subscriber)
-            last = self._last
-        if last is not None:
-            subscriber(last)
-
-    def unsubscribe(self, subscriber: Callable[[Quorate], None]) -> None:
-        """Tell it no more."""
-        with self._lock:
-            self._subscribers.discard(subscriber)
-
-    def _run(self) -> None:
-        pause = threading.Event()
-        while not self._cluster.is_closed:
-            with contextlib.suppress(Error):  # the node, or its control process, may be away: it is asked again
-                for change in self._cluster.quorum.watch(current=True):
-                    if isinstance(change, Quorate):
-                        self._tell(change)
-            pause.wait(RETRY_S)
-
-    def _tell(self, change: Quorate) -> None:
-        with self._lock:
-            self._last = change
-            subscribers = list(self._subscribers)
-        for subscriber in subscribers:
-            subscriber(change)
-
-
-_feeds: weakref.WeakKeyDictionary[Any, QuorumFeed] = weakref.WeakKeyDictionary()
-_feeds_lock = threading.Lock()
-
-
-def feed_of(cluster: Cluster) -> QuorumFeed:
-    """The feed of a connection; the first one makes it."""
-    with _feeds_lock:
-        feed = _feeds.get(cluster)
-        if feed is None:
-            feed = _feeds[cluster] = QuorumFeed(cluster)
-        return feed
 
 
 class Runner:
@@ -127,8 +72,8 @@ class Runner:
                 deque(self._keeper.recover(self.desk.replica), maxlen=0)
             self._group = cluster.cpg.join(group, timeout=timeout)
             stack.pop_all()
-        self._feed = feed_of(cluster)
-        self._feed.subscribe(self._on_quorum)
+        self._cluster = cluster
+        subscribe(cluster, self._on_quorum)
         self._thread = threading.Thread(target=self._run, name=f"rondo-recipes {group}", daemon=True)
         self._thread.start()
         try:
@@ -140,6 +85,18 @@ class Runner:
     # -- the thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            with self._changed:
+                self.desk.fail(error)
+                self._changed.notify_all()
+        if not self._is_closing:
+            with contextlib.suppress(Error):  # it has failed for good: the others are better off without it
+                self._group.leave(timeout=LEAVE_S)
+
+    def _work(self) -> None:
+        """Take events until the end."""
         next_tick_s = 0.0
         unwritten = 0
         while not self._is_closing and self.desk.ended is None:
@@ -168,9 +125,6 @@ class Runner:
                     call()
                 except Exception:  # the application's own: it must not end this thread
                     log.exception("%s: a callback has raised", self.desk.name)
-        if not self._is_closing:
-            with contextlib.suppress(Error):  # it has failed for good: the others are better off without it
-                self._group.leave(timeout=LEAVE_S)
 
     def _write(self) -> None:
         """Have on disk what the replica wants there. Callers go on meanwhile."""
@@ -304,7 +258,7 @@ class Runner:
     def close(self) -> None:
         """Leave the group: for the others this process is gone."""
         self._is_closing = True
-        self._feed.unsubscribe(self._on_quorum)
+        unsubscribe(self._cluster, self._on_quorum)
         with contextlib.suppress(Error):  # it may be out already; a node that is away takes it out
             self._group.leave(timeout=LEAVE_S)
         self._end(Disconnected(f"{self.desk.name} was closed"))

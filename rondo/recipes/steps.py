@@ -5,6 +5,8 @@
         yield Until(lambda: ...)       # until the state is such
 
 A step that has no time left raises `Timeout` (or `NoQuorum`) in the generator, which may then undo what it has begun.
+What gives something back is never left undone: refused, or late, it is done once the group goes on again. A process
+that lives would otherwise hold for ever what it believes it has given back.
 """
 
 from __future__ import annotations
@@ -87,6 +89,16 @@ def acquire(permits: Permits, me: tuple[bytes, int], count: int, says: Any, wait
     return permits.fencing(me)
 
 
+def give_back(*operation: Any) -> Steps[bool]:
+    """A command that gives something back, now or later: whether it was this one's still."""
+    try:
+        was_held: bool = yield Do(operation)
+    except Error:
+        yield Do(operation, must=True)
+        raise
+    return was_held
+
+
 def meet(meetings: Meetings, me: tuple[bytes, int], parties: int) -> Steps[None]:
     """Wait until so many are here."""
     _, number = me
@@ -121,8 +133,15 @@ def take(jobs: Jobs, me: tuple[bytes, int], waits: bool) -> Steps[tuple[int, Any
 
 def done(item: int) -> Steps[None]:
     """An item is done. Raises NotExist if somebody else has it meanwhile."""
-    if not (yield Do(("done", item))):
+    if not (yield from give_back("done", item)):
         raise NotExist(f"item {item} is not this worker's any more")
+
+
+def back(jobs: Jobs, item: int) -> Steps[bool]:
+    """An item is not done: whether it was this worker's still."""
+    # The ticket is named: done late, this must not take an item away that the same worker was given once more.
+    (_, number), _ = jobs.taken.get(item, ((b"", 0), None))
+    return (yield from give_back("back", item, number))
 
 
 def claim(single: Single, me: tuple[bytes, int]) -> Steps[bool]:
@@ -134,3 +153,8 @@ def claim(single: Single, me: tuple[bytes, int]) -> Steps[bool]:
         if single.is_done:
             return False
         yield Until(lambda: single.is_done or single.by is None)
+
+
+def give_up(me: tuple[bytes, int]) -> Steps[None]:
+    """It was not done: somebody else may do it. Nobody waits for that."""
+    yield Do(("give_up", me[1]), must=True)

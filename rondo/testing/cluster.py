@@ -15,13 +15,10 @@ that (root, or user namespaces). Where it has not, all are on 127.0.0.1, 127.0.0
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +29,7 @@ import rondo
 from rondo.ipc.control import ControlError, ask
 from rondo.paths import socket_endpoint
 from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.forked import ForkedService, ServiceForker
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.requirements import namespaces_missing
 
@@ -57,7 +55,9 @@ class TestNode:
 
     __test__ = False
 
-    def __init__(self, number: int, directory: Path, config: Path, prefix: list[str]) -> None:
+    def __init__(
+        self, number: int, directory: Path, config: Path, forker: ServiceForker, namespaces: list[str]
+    ) -> None:
         self.number = number
         self.run_dir = directory / f"run{number}"
         self._state_dir = directory / f"state{number}"
@@ -66,8 +66,9 @@ class TestNode:
         self.log = directory / f"node{number}.log"
         """What all its processes have written."""
         self._config = config
-        self._prefix = prefix
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._forker = forker
+        self._namespaces = namespaces
+        self._processes: list[ForkedService] = []
 
     @property
     def endpoint(self) -> str:
@@ -85,20 +86,19 @@ class TestNode:
 
     def start(self) -> None:
         """Start its processes, without waiting for them."""
+        for service in SERVICES:
+            self.start_service(service)
+
+    def start_service(self, service: str) -> None:
+        """Start one of them; each in its turn."""
         options = ["-c", str(self._config), "--run-dir", str(self.run_dir), "--nodeid", str(self.number)]
-        with self.log.open("ab") as log:
-            for service in SERVICES:
-                state = ["--state-dir", str(self._state_dir)] if service in ("totem", "control") else []
-                argv = [*self._prefix, sys.executable, "-m", f"services.{service}", *options, *state]
-                environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-                self._processes.append(
-                    subprocess.Popen(
-                        argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-                    )
-                )
+        state = ["--state-dir", str(self._state_dir)] if service in ("totem", "control") else []
+        self._processes.append(self._forker.start(service, [*options, *state], self.log, self._namespaces))
 
     def members(self) -> tuple[int, ...]:
         """The nodes of its ring, once all its processes are at work in that; none before."""
+        if not all((self.run_dir / f"{service}.ctl").exists() for service in SERVICES):
+            return ()  # who is asked too early would take the processor from what is waited for
         with contextlib.suppress(ControlError):
             totem, cpg, gateway, control = (
                 ask(self.run_dir, service, "status") for service in ("totem", "cpg", "ipc_gateway", "control")
@@ -117,6 +117,11 @@ class TestNode:
             process.wait()
         self._processes.clear()
 
+    def lose_state(self) -> None:
+        """What a node that does not run had on disk is gone."""
+        shutil.rmtree(self._state_dir)
+        self._state_dir.mkdir(mode=0o700)
+
     def signal(self, number: signal.Signals) -> None:
         """To all its processes."""
         for process in self._processes:
@@ -129,21 +134,27 @@ class TestCluster:
     __test__ = False
 
     def __init__(
-        self, nodes: int, directory: Path, lab: Lab | None, missing: str, unsupported: Callable[[str], NoReturn]
+        self,
+        nodes: int,
+        directory: Path,
+        forker: ServiceForker,
+        lab: Lab | None,
+        missing: str,
+        unsupported: Callable[[str], NoReturn],
     ) -> None:
         """`missing`: why there is no lab; `unsupported` is called with it where one is needed."""
         addresses = {number: f"127.0.0.{number}" for number in range(1, nodes + 1)}
-        prefixes: dict[int, list[str]] = {number: [] for number in addresses}
+        namespaces: dict[int, list[str]] = {number: [] for number in addresses}
         self._unsupported = unsupported
         self._missing = missing
         self._faults: Faults | None = None
         if lab is not None:
             addresses = {number: host.address for number, host in lab.hosts.items()}
-            prefixes = {number: host.entry for number, host in lab.hosts.items()}
+            namespaces = {number: host.namespaces for number, host in lab.hosts.items()}
             self._faults = Faults(lab)
         config = directory / "corosync.conf"
         config.write_text(_configuration(addresses, 5405 if lab is not None else _free_port(addresses.values())))
-        self._nodes = {number: TestNode(number, directory, config, prefixes[number]) for number in addresses}
+        self._nodes = {number: TestNode(number, directory, config, forker, namespaces[number]) for number in addresses}
 
     def __getitem__(self, node: int) -> TestNode:
         return self._nodes[node]
@@ -153,8 +164,9 @@ class TestCluster:
 
     def start(self) -> None:
         """Start all nodes, and wait until they are one ring."""
-        for node in self._nodes.values():
-            node.start()
+        for service in SERVICES:  # so the code of the next one is loaded while those before find each other
+            for node in self._nodes.values():
+                node.start_service(service)
         self.wait_members(self._nodes)
 
     def kill(self, node: int) -> None:
@@ -169,9 +181,12 @@ class TestCluster:
         """It goes on."""
         self._nodes[node].signal(signal.SIGCONT)
 
-    def restart(self, node: int) -> None:
-        """A node that was killed is started again, or one that runs is killed and started; `wait_members` waits."""
+    def restart(self, node: int, *, lose_state: bool = False) -> None:
+        """A node that was killed is started again, or one that runs is killed and started; `wait_members` waits.
+        `lose_state`: without what it had on disk."""
         self._nodes[node].kill()
+        if lose_state:
+            self._nodes[node].lose_state()
         self._nodes[node].start()
 
     def wait_members(self, nodes: int | Iterable[int], timeout: float = START_S) -> None:
@@ -229,9 +244,11 @@ def rondo_cluster(
     directory = Path(tempfile.mkdtemp(prefix="rondo-", dir="/tmp"))  # sockets need a short path
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        forker = ServiceForker(SERVICES[0], directory / "forker.log")
+        stack.callback(forker.close)
         missing = namespaces_missing() if network else "network=False"
         lab = stack.enter_context(Lab(directory / "lab", nodes)) if missing is None else None
-        cluster = TestCluster(nodes, directory, lab, missing or "", unsupported)
+        cluster = TestCluster(nodes, directory, forker, lab, missing or "", unsupported)
         stack.callback(cluster.close)
         cluster.start()
         yield cluster

@@ -100,6 +100,12 @@ def test_python(voting: Node) -> None:
         with pytest.raises(rondo.AccessDenied):
             cluster.cmap.delete("totem.transport")
         assert [each.node for each in cluster.nodes()] == [1]
+        for_quorum = cluster.quorum.watch()
+        asking = threading.Thread(target=lambda: list(for_quorum))
+        asking.start()
+        for_quorum.close()
+        asking.join(ANSWERED_S_MAX)
+        assert not asking.is_alive(), "a watch can be closed while a thread waits for it"
         waiting = threading.Thread(target=lambda: list(changes))
         waiting.start()
         cluster.close()

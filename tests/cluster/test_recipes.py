@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
+import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -98,6 +101,19 @@ def test_a_side_without_quorum_refuses_and_catches_up() -> None:
         eventually(lambda: one.is_ready)
         # What was asked for while the ring changed has an unknown outcome: it was done once, or not at all.
         assert one.get() == two.get() >= 2
+
+
+def test_a_connection_that_is_forgotten_after_its_recipes_were_closed_ends() -> None:
+    with rondo_cluster(nodes=1, network=False) as c:
+        connection = c[1].connect()
+        with Counter(connection, "steps", timeout=WAIT_S) as counter:
+            assert counter.add() == 1
+        forgotten = weakref.ref(connection)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            del connection, counter
+            eventually(lambda: gc.collect() >= 0 and forgotten() is None)
+        assert any("unclosed connection" in str(each.message) for each in told)
 
 
 def is_refused(counter: Counter) -> bool:

@@ -7,6 +7,7 @@ from functools import partial
 from tests.mutants.mutant import Area, Mutant
 
 _C = "rondo/recipes/core/"
+_M = "rondo/recipes/machines.py"
 _T = "tests/unit/recipes/"
 _recipe = partial(Mutant, Area.RECIPES)
 
@@ -122,5 +123,68 @@ MUTANTS = (
         "        if False:\n",
         "bits that have flipped on disk are noticed",
         (_T + "test_store.py",),
+    ),
+    _recipe(
+        _M,
+        "        for table in (self.held, self.line):\n",
+        "        for table in (self.line,):\n",
+        "a permit of a process that is gone is given on",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        _M,
+        "len(self.held) < self.permits:",
+        "len(self.held) <= self.permits:",
+        "no more permits are given than there are",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        _M,
+        " self.last_fencing, self.permits]\n",
+        " 0, self.permits]\n",
+        "who gets the state goes on with the fencing tokens",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        _M,
+        "            self.line.appendleft((item, self.taken.pop(item)[1]))\n",
+        "            self.line.append((item, self.taken.pop(item)[1]))\n",
+        "an item that is given back is the next one",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        _M,
+        "        if item not in self.taken or self.taken[item][0][0] != author:\n",
+        "        if item not in self.taken:\n",
+        "only who has an item can say that it is done",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        _M,
+        "        if self.by is None and not self.is_done:\n",
+        "        if self.by is None:\n",
+        "what is done once is not begun again",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        _M,
+        "        if len(self.waiting) >= parties:\n",
+        "        if self.waiting:\n",
+        "a barrier waits for all",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        "rondo/recipes/steps.py",
+        "        yield Do(operation, must=True)\n",
+        "",
+        "what is given back too late is given back all the same",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        "rondo/recipes/quorum_feed.py",
+        "    feed.end()\n",
+        "",
+        "who asks for quorum ends with the last recipe",
+        (_T + "test_quorum_feed.py",),
     ),
 )

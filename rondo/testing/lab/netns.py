@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -60,6 +61,7 @@ class Namespace:
             start_new_session=True,  # an interrupt from the keyboard is for the test, which then closes the lab
         )
         user = ["--user", "--preserve-credentials"] if user_namespace else []
+        self._kinds = [*(["user"] if user_namespace else []), "net", "mnt"]
         self._enter = ["nsenter", f"--target={self._holder.pid}", *user, "--net", "--mount", "--"]
         self._children: list[subprocess.Popen[bytes]] = []
 
@@ -71,6 +73,11 @@ class Namespace:
     @property
     def holder_pid(self) -> int:
         return self._holder.pid
+
+    @property
+    def namespaces(self) -> list[str]:
+        """The files of its namespaces, in the order in which a process enters them."""
+        return [f"/proc/{self.holder_pid}/ns/{kind}" for kind in self._kinds]
 
     def wait_until_ready(self) -> None:
         """Wait for the holder's word that the namespaces are there."""
@@ -183,9 +190,16 @@ class Host(Namespace):
         """Its address on the first link or on the second."""
         return f"fd{77 + link}::{self.number:x}" if ipv6 else f"10.{77 + link}.0.{self.number}"
 
+    def bring_up(self) -> None:
+        """Its loopback, and its interface."""
+        self.ip("link set lo up", *self._to_bring_up())
+
     def interface_up(self) -> None:
         """Give the interface its addresses and bring it up."""
-        self.ip(
+        self.ip(*self._to_bring_up())
+
+    def _to_bring_up(self) -> tuple[str, ...]:
+        return (
             f"addr replace {self.address}/24 brd + dev {INTERFACE}",
             f"addr replace {self.address6}/64 dev {INTERFACE} nodad",
             f"link set {INTERFACE} up",
@@ -244,9 +258,8 @@ class Lab:
             peer = f"peer name {INTERFACE} address {host.mac} netns {host.holder_pid}"
             commands += [f"link add {host.port} type veth {peer}", f"link set {host.port} master {BRIDGE} up"]
         self.switch.ip(*commands)
-        for host in self.hosts.values():
-            host.ip("link set lo up")
-            host.interface_up()
+        with ThreadPoolExecutor() as pool:  # each waits for a program
+            list(pool.map(Host.bring_up, self.hosts.values()))
 
     @property
     def links(self) -> range:

@@ -186,6 +186,36 @@ class LoopbackCpg:
             ]
 
 
+class LoopbackChanges:
+    """What a watch of quorum tells, as that of `rondo.Cluster` does."""
+
+    def __init__(self, stage: Stage, session: Session, now: Callable[[], Quorate | None], told: Quorate | None) -> None:
+        self._stage = stage
+        self._session = session
+        self._now = now
+        self._told = told
+        self._is_closed = False
+
+    def __iter__(self) -> Iterator[Change]:
+        return self
+
+    def __next__(self) -> Change:
+        with self._stage.condition:
+            while not (self._session.is_over or self._is_closed):
+                now = self._now()
+                if now is not None and now != self._told:
+                    self._told = now
+                    return now
+                self._stage.condition.wait()
+            raise StopIteration
+
+    def close(self) -> None:
+        """End it: who waits gets no more."""
+        with self._stage.condition:
+            self._is_closed = True
+            self._stage.condition.notify_all()
+
+
 class LoopbackQuorum:
     """Who may act when the loopback is split: the side with most nodes."""
 
@@ -214,19 +244,9 @@ class LoopbackQuorum:
             votes = (expected, expected, len(ring.nodes), expected // 2 + 1)
             return QuorumStatus(PROVIDER, quorate, ring.ring, node, *votes, flags, nodes)
 
-    def watch(self, *, current: bool = False) -> Iterator[Change]:
-        """A `Quorate` for each ring from now on, until the connection is closed. `current`: first how it is now."""
-        stage, session = self._stage, self._session
-        told = None if current else self.now()
-        while True:
-            with stage.condition:
-                while not session.is_over and self.now() in (told, None):
-                    stage.condition.wait()
-                if session.is_over:
-                    return
-                told = self.now()
-            assert told is not None
-            yield told
+    def watch(self, *, current: bool = False) -> LoopbackChanges:
+        """A `Quorate` for each ring from now on, until it or the connection is closed. `current`: how it is now too."""
+        return LoopbackChanges(self._stage, self._session, self.now, None if current else self.now())
 
     def now(self) -> Quorate | None:
         """How it is now, as a change; None while the node is down."""

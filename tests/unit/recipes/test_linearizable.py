@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rondo.recipes.machines import Permits, SmallState, Table, pack, unpack
+from tests.checker.recipes.linearizability import Apply, Operation, Silent, is_linearizable
 from tests.unit.recipes.faults import Faults
-from tests.unit.recipes.linearizability import Apply, Operation, Silent, is_linearizable
 from tests.unit.recipes.world import Process, World
 
 SEEDS = 40

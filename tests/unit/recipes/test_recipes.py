@@ -214,6 +214,45 @@ def test_a_lock_is_lost_on_the_side_without_quorum(loopback: Loopback) -> None:
     assert not held.release()
 
 
+def test_what_is_given_back_while_nobody_has_quorum_is_given_on_later(loopback: Loopback) -> None:
+    """All nodes are alone, so nobody can say that the process is gone, which then lives on in the group."""
+    one, two = cluster(loopback), cluster(loopback, 2)
+    with (
+        Queue(one, "jobs") as jobs,
+        Queue(two, "jobs") as others,
+        Once(one, "set-up") as once,
+        Once(two, "set-up") as late,
+    ):
+        lock, other, election = Lock(one, "backup"), Lock(two, "backup"), Election(one, "leader")
+        lock.acquire()
+        election.lead()
+        for value in ("back", "done"):
+            jobs.put(value)
+        first, second = jobs.get(), jobs.get()
+        assert first is not None
+        assert second is not None
+
+        def cut_off() -> str:
+            loopback.partition({1}, {2}, {3})
+            for give_back in (lock.release, election.resign, first.back, second.done):
+                with pytest.raises(rondo.NoQuorum):
+                    give_back(timeout=0.2)
+            return "by me"
+
+        with pytest.raises(rondo.NoQuorum):
+            once.run(cut_off, timeout=0.2)
+        loopback.heal()
+        eventually(lambda: other.is_ready and others.is_ready and late.is_ready and election.is_ready)
+        assert other.acquire() is not None
+        eventually(lambda: election.leader is None)
+        again = others.get()
+        assert again is not None
+        assert (again.value, len(others)) == ("back", 0)
+        assert late.run(lambda: "by the other") == "by me"
+        for recipe in (lock, other, election):
+            recipe.close()
+
+
 def test_a_semaphore(loopback: Loopback) -> None:
     one, two = (Semaphore(cluster(loopback, node), "s", 2) for node in (1, 2))
     with one as first, two as second:
@@ -255,6 +294,21 @@ def test_a_barrier(loopback: Loopback) -> None:
     assert len(passed) == 9
 
 
+def test_a_state_that_cannot_be_restored_ends_that_process_alone(
+    loopback: Loopback, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Bank):
+        def restore(self, pieces: Iterable[bytes]) -> None:
+            raise RuntimeError("no room")
+
+    with Bank(cluster(loopback)) as one:
+        one.do(b"10")
+        with pytest.raises(rondo.FailedOperation, match="no room"):
+            Broken(cluster(loopback, 2))
+        assert "this replica has failed" in caplog.text
+        assert one.do(b"1") == b"11"
+
+
 def test_a_queue_gives_each_item_to_one_and_again_if_that_dies(loopback: Loopback) -> None:
     first = cluster(loopback)
     one, two = Queue(first, "q", items_max=3), Queue(cluster(loopback, 2), "q", items_max=3)
@@ -284,6 +338,18 @@ def test_a_queue_gives_each_item_to_one_and_again_if_that_dies(loopback: Loopbac
     assert two.get(blocking=False) is None
     with pytest.raises(rondo.Timeout):
         two.get(timeout=0.1)
+
+
+def test_only_who_has_an_item_can_say_that_it_is_done_or_not(loopback: Loopback) -> None:
+    with Queue(cluster(loopback), "jobs") as one, Queue(cluster(loopback, 2), "jobs") as two:
+        one.put("job")
+        job = one.get()
+        assert job is not None
+        with pytest.raises(rondo.NotExist, match="not this worker's"):
+            two.done(job.item)
+        assert not two.back(job.item)
+        job.done()
+        assert not one.back(job.item)
 
 
 def test_once(loopback: Loopback) -> None:

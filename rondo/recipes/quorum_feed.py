@@ -1,0 +1,117 @@
+"""What the node says of quorum, told to all recipes for threads of one connection.
+
+One thread asks for all of them. It refers to the connection, so it ends with the last recipe: a connection that the
+application has forgotten can then be closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rondo import Error
+from rondo.quorum import Change, Quorate
+
+if TYPE_CHECKING:
+    from rondo import Cluster
+
+RETRY_S = 0.5
+Subscriber = Callable[[Quorate], None]
+
+
+class _Changes(Protocol):
+    def __iter__(self) -> Iterator[Change]: ...
+
+    def close(self) -> None: ...
+
+
+class QuorumFeed:
+    """Of one connection, while somebody subscribes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._last: Quorate | None = None
+        self._subscribers: set[Subscriber] = set()
+        self._changes: _Changes | None = None
+        self._is_over = threading.Event()
+
+    def start(self) -> None:
+        """Begin to ask."""
+        threading.Thread(target=self._run, name="rondo-recipes-quorum", daemon=True).start()
+
+    def add(self, subscriber: Subscriber) -> Quorate | None:
+        """One more; gives what was told last. Under the lock."""
+        self._subscribers.add(subscriber)
+        return self._last
+
+    def remove(self, subscriber: Subscriber) -> bool:
+        """One less: whether it was the last. Under the lock."""
+        self._subscribers.discard(subscriber)
+        return not self._subscribers
+
+    def end(self) -> None:
+        """Ask no more."""
+        self._is_over.set()
+        with _lock:
+            changes = self._changes
+        if changes is not None:
+            changes.close()
+
+    def _run(self) -> None:
+        while not (self._is_over.is_set() or self._cluster.is_closed):
+            with contextlib.suppress(Error):  # the node, or its control process, may be away: it is asked again
+                self._watch()
+            self._is_over.wait(RETRY_S)
+        with _lock:
+            if _feeds.get(self._cluster) is self:  # the connection was closed before the recipes
+                del _feeds[self._cluster]
+
+    def _watch(self) -> None:
+        changes = self._cluster.quorum.watch(current=True)
+        with contextlib.closing(changes):
+            with _lock:
+                self._changes = changes
+            # Who ends it sets the event first and then looks for the watch, so one of the two sees the other.
+            if self._is_over.is_set():
+                return
+            for change in changes:
+                if isinstance(change, Quorate):
+                    self._tell(change)
+
+    def _tell(self, change: Quorate) -> None:
+        with _lock:
+            self._last = change
+            subscribers = list(self._subscribers)
+        for subscriber in subscribers:
+            subscriber(change)
+
+
+_feeds: dict[Any, QuorumFeed] = {}
+"""Of the connections that have recipes."""
+_lock = threading.Lock()
+
+
+def subscribe(cluster: Cluster, subscriber: Subscriber) -> None:
+    """Tell it how it is, and every change."""
+    with _lock:
+        feed = _feeds.get(cluster)
+        is_first = feed is None
+        if feed is None:
+            feed = _feeds[cluster] = QuorumFeed(cluster)
+        last = feed.add(subscriber)
+    if is_first:
+        feed.start()
+    if last is not None:
+        subscriber(last)
+
+
+def unsubscribe(cluster: Cluster, subscriber: Subscriber) -> None:
+    """Tell it no more. With the last one the feed ends."""
+    with _lock:
+        feed = _feeds.get(cluster)
+        if feed is None or not feed.remove(subscriber):
+            return
+        del _feeds[cluster]
+    feed.end()
