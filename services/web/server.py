@@ -14,10 +14,10 @@ from types import FrameType
 import uvicorn
 
 from rondo.config.key import KeyFileError, read_private
+from rondo.metrics.looker import Looker
 from services.web.app import STREAMS_MAX, make_app
 from services.web.guard import Guard
 from services.web.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, IDLE_S, REQUEST_S, BoundedProtocol
-from services.web.looker import Looker
 from services.web.peers import Peers
 
 PORT = 5480

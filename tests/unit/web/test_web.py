@@ -16,11 +16,11 @@ import pytest
 
 from rondo.cli.main import main
 from rondo.ipc.surveyor import Surveyor
+from rondo.metrics.looker import Looker
 from rondo.node.supervision import processes
 from rondo.node.supervision.processes import Found
 from services.web import limits
 from services.web.app import STREAMS_MAX, message
-from services.web.looker import Looker
 from services.web.server import Options, WebError, check, hosts_of
 from tests.unit.metrics.sample import ANSWERS
 from tests.unit.web.server import Server, serving
