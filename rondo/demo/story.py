@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rondo.cli.output import CommandError
+from rondo.cli.progress import Progress
 from rondo.demo.application import Application, ChildApplication
 from rondo.demo.cluster import TOKEN_TIMEOUT_MS, DemoCluster, DemoNode, address_of
 from rondo.demo.network import Network
@@ -82,7 +83,8 @@ class Story:
         self._say(f"starting {count} nodes on {addresses}, UDP port {cluster.port}, unicast, in {cluster.directory}")
         self._say("their packets are encrypted, with a fresh key")
         self._say(f"token time-out {TOKEN_TIMEOUT_MS} ms instead of 3000, so that a death is noticed sooner")
-        cluster.start()
+        with Progress(f"starting {count} nodes"):
+            cluster.start()
         self._until("all nodes are in one ring", lambda: self._ring_of(cluster.nodes.values(), count))
         self._say(f"all {count} nodes are in one ring; starting a replicated ledger on each")
         for node in cluster.nodes.values():
@@ -210,8 +212,9 @@ class Story:
 
     def _bring_back(self, victim: DemoNode, cluster: DemoCluster) -> None:
         self._say(f"starting node {victim.node_id} again, with an empty ledger")
-        victim.launch()
-        victim.wait_until_ready()
+        with Progress(f"starting node {victim.node_id}"):
+            victim.launch()
+            victim.wait_until_ready()
         self._start_application(victim, cluster)
         self._until("the ledger is there again", self._all_current)
         self._until("all nodes are in one ring", lambda: self._ring_of(cluster.nodes.values(), len(cluster.nodes)))
@@ -258,11 +261,12 @@ class Story:
 
     def _until(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            self._check()
-            if time.monotonic() > deadline:
-                raise CommandError(f"it has not come to pass within {PATIENCE_SECONDS:g} s that {what}")
-            time.sleep(LOOK_SECONDS)
+        with Progress(f"waiting until {what}"):
+            while not condition():
+                self._check()
+                if time.monotonic() > deadline:
+                    raise CommandError(f"it has not come to pass within {PATIENCE_SECONDS:g} s that {what}")
+                time.sleep(LOOK_SECONDS)
 
     def _check(self) -> None:
         for application in self._applications.values():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rondo.cli.text import column, cut, printable
 from rondo.cli.top.rates import Rates, short
 from rondo.cli.top.sections import NAME_WIDTH, Section, sections
-from rondo.cli.top.text import column, cut, printable
 from rondo.timeline.events import Event
 
 ROWS_PRINTED_MAX = 50

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from rondo.cli.text import column
 from rondo.cli.top.rates import Rates, short
-from rondo.cli.top.text import column
 from rondo.timeline.events import Event
 
 ORDERS = ("name", "messages", "bytes", "members", "restarts")

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from rondo.cli.main import main
+from rondo.cli.text import column, cut
 from rondo.cli.top.frame import frame
 from rondo.cli.top.rates import Rates, rates_of, short
 from rondo.cli.top.screen import HIDE_CURSOR, SHOW_CURSOR
-from rondo.cli.top.text import column, cut
 from rondo.ipc.surveyor import Surveyor
 from rondo.metrics.looker import Looker
 from rondo.timeline.events import Event
