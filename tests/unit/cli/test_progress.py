@@ -221,4 +221,4 @@ def test_key(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_demo(terminal: Terminal) -> None:
     told = story.Story(story.Plan(3, 1.0))
     with terminal.here():
-        told._until("the ring is whole", lambda: terminal.wait_for("waiting until the ring is whole (") or True)  # type: ignore[func-returns-value]
+        told.until("the ring is whole", lambda: terminal.wait_for("waiting until the ring is whole (") or True)  # type: ignore[func-returns-value]
