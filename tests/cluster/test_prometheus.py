@@ -86,7 +86,7 @@ def test_prometheus_scrapes_three_nodes_for_a_minute(tmp_path: Path) -> None:
         servers = [stack.enter_context(serving(node.run_dir, *options)) for node in cluster.nodes.values()]
         found = stack.enter_context(prometheus(tmp_path, [f"127.0.0.1:{each.port}" for each in servers]))
         instances = {f"127.0.0.1:{each.port}" for each in servers}
-        wait_for(lambda: found.values("up == 1").keys(), instances.__eq__, "all are scraped", START_S)
+        wait_for(lambda: set(found.values("up == 1")), instances.__eq__, "all are scraped", START_S)
         began_s = time.monotonic()
         wait_for(lambda: time.monotonic() - began_s, lambda past_s: past_s > SCRAPED_S, "a minute", 2 * SCRAPED_S)
         window = f"[{int(SCRAPED_S)}s]"
