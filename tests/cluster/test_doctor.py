@@ -114,12 +114,6 @@ def throttled(lab: Lab) -> None:
     write(lab, system="sched_rr: yes")
 
 
-def few_lines_for_syslog(lab: Lab) -> None:
-    file = lab.host(1).directory / "qlen"
-    file.write_text("10\n")
-    lab.host(1).run(["mount", "--bind", str(file), "/proc/sys/net/unix/max_dgram_qlen"])
-
-
 def port_taken(lab: Lab) -> None:
     code = f"import socket; s=socket.socket(type=socket.SOCK_DGRAM); s.bind(('', {PORT})); print(); s.recv(1)"
     process = lab.host(1).start([sys.executable, "-uc", code], "thief")
@@ -151,7 +145,6 @@ SET_UPS: dict[str, tuple[Broken, str, str]] = {
     "an address of another host": (lambda lab: write(lab, first="10.77.0.9"), "addresses", "fault"),
     "a disk that is full": (full_disk, "disk", "fault"),
     "real time that is throttled": (throttled, "realtime", "fault"),
-    "a queue that is short": (few_lines_for_syslog, "kernel", "warn"),
     "a port that is taken": (port_taken, "ports", "fault"),
     "a way that loses large packets": (large_lost, "mtu", "fault"),
     "a netmtu above the interface's": (lambda lab: write(lab, totem="netmtu: 3000"), "mtu", "warn"),
@@ -212,12 +205,12 @@ def test_nodes_with_different_configurations(make_lab: Callable[[int], Lab]) -> 
     write_key(lab.host(1).directory.parent / "key")
     write(lab)
     start(lab, 1)
-    write(lab, totem="max_messages: 18")
+    write(lab, totem="fail_recv_const: 5000")
     start(lab, 2)
     wait_for(lambda: members(lab.host(1)), lambda found: found == [1, 2], "both are in the ring", 30)
     found = wait_for(lambda: running(lab), lambda found: "differ" in found[0]["what"], "what differs is told", 30)
     assert bad(found)[0] == ("nodes", "warn"), found[0]
-    assert "totem.max_messages" in found[0]["what"]
+    assert "totem differ" in found[0]["what"]
     assert found[0]["where"] == "node 2"
 
 
