@@ -79,7 +79,9 @@ def _daemon_fixture() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="rondo-docker-", dir="/tmp") as name:
         host = f"unix://{name}/sock"
         # Bridges and rules for packets are its own, too.
-        argv = ["unshare", "--net", "--mount", "dockerd", "--data-root", f"{WORK}/data", "--exec-root", f"{name}/exec"]
+        # Its loopback, on which ports are published, is down at first.
+        argv = ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up; exec dockerd "$@"', "dockerd"]
+        argv += ["--data-root", f"{WORK}/data", "--exec-root", f"{name}/exec"]
         argv += ["--pidfile", f"{name}/pid", "--host", host]
         with open(WORK / "dockerd.log", "wb") as log:
             daemon = subprocess.Popen(argv, stdout=log, stderr=log)
