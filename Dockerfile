@@ -1,15 +1,16 @@
 # A node of Rondo: one container, one node, no privileges. docker-compose.yml runs three of them.
 #
 # What is installed are the wheels of `make wheels`: pip takes the one with machine code for the Python of the image, if
-# there is one, else the pure one. The libraries are those of constraints.txt, by their hashes (build/runtime.txt).
+# there is one, else the pure one. The libraries are those of constraints.txt, by their hashes
+# (build/image.txt), those of the page among them.
 #
 # A tag may mean another image tomorrow. What is built for production names it by digest as well:
 #   docker build --build-arg PYTHON_IMAGE=python:3.12-slim@sha256:... .
 ARG PYTHON_IMAGE=python:3.12-slim
 FROM ${PYTHON_IMAGE} AS build
-COPY build/runtime.txt build/dist/*.whl /made/
+COPY build/image.txt build/dist/*.whl /made/
 RUN python3 -m venv /opt/rondo \
-    && /opt/rondo/bin/pip install --no-cache-dir --require-hashes --no-deps -r /made/runtime.txt \
+    && /opt/rondo/bin/pip install --no-cache-dir --require-hashes --no-deps -r /made/image.txt \
     && /opt/rondo/bin/pip install --no-cache-dir --no-deps --no-index --find-links /made rondo
 
 FROM ${PYTHON_IMAGE}

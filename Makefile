@@ -242,6 +242,7 @@ wheels: $(VENV)/.ready-wheels $(foreach version,$(WHEEL_VERSIONS),build/wheels/$
 		PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir build/dist "$$wheel" >/dev/null 2>build/auditwheel.log \
 			|| { cat build/auditwheel.log >&2; exit 1; }; rm -f "$$wheel"; done
 	@$(BIN)/python packaging/runtime_constraints.py build/dev.txt > build/runtime.txt
+	@$(BIN)/python packaging/runtime_constraints.py build/dev.txt web > build/image.txt
 	@ls -l build/dist | awk 'NR > 1 { print $$5, "bytes  build/dist/" $$NF }'
 
 newcomer: wheels ## the tutorial, typed block by block, in a fresh virtual environment with a wheel (needs curl)

@@ -1,27 +1,29 @@
-"""What an installation needs at run time, of constraints.txt: python packaging/runtime_constraints.py PART > FILE
+"""What an installation needs at run time: python packaging/runtime_constraints.py PART [EXTRA ...] > FILE
 
-PART holds one part of constraints.txt. Entries that Rondo's own dependencies, and theirs, name are printed with their
-hashes; tools for tests and building are left out. Who needs what is read from the packages that the Python which runs
-this has.
+PART holds one part of constraints.txt. Entries that Rondo's own dependencies, those of the named extras, and theirs,
+name are printed with their hashes; tools for tests and building are left out. Who needs what is read from the packages
+that the Python which runs this has.
 """
 
 import importlib.metadata
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z0-9._-]+")
-EXTRA = re.compile(r"\bextra\s*==")
+EXTRA = re.compile(r"\bextra\s*==\s*[\"']([^\"']+)")
 
 
-def closure(root: str) -> set[str]:
-    """The distributions that this one needs, without those of extras, by their normal names."""
+def closure(root: str, extras: Collection[str] = ()) -> set[str]:
+    """The distributions that this one needs, with those of some of its own extras, by their normal names."""
     found: set[str] = set()
     waiting = [root]
     while waiting:
-        for requirement in importlib.metadata.requires(waiting.pop()) or ():
-            match = NAME.match(requirement)
-            if match is None or EXTRA.search(requirement):
+        of = waiting.pop()
+        for requirement in importlib.metadata.requires(of) or ():
+            match, extra = NAME.match(requirement), EXTRA.search(requirement)
+            if match is None or (extra is not None and (of != root or extra[1] not in extras)):
                 continue
             name = re.sub(r"[-_.]+", "-", match[0]).lower()
             if name not in found and _is_here(name):
@@ -41,7 +43,7 @@ def _is_here(name: str) -> bool:
 
 def main() -> None:
     """Print the entries, in their order."""
-    wanted = closure("rondo")
+    wanted = closure("rondo", sys.argv[2:])
     is_wanted = False
     for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():
         if line and not line.startswith((" ", "#")):

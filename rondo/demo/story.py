@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rondo.cli.output import CommandError
+from rondo.cli.progress import Progress
 from rondo.demo.application import Application, ChildApplication
 from rondo.demo.cluster import TOKEN_TIMEOUT_MS, DemoCluster, DemoNode, address_of
 from rondo.demo.network import Network
@@ -82,12 +83,13 @@ class Story:
         self._say(f"starting {count} nodes on {addresses}, UDP port {cluster.port}, unicast, in {cluster.directory}")
         self._say("their packets are encrypted, with a fresh key")
         self._say(f"token time-out {TOKEN_TIMEOUT_MS} ms instead of 3000, so that a death is noticed sooner")
-        cluster.start()
-        self._until("all nodes are in one ring", lambda: self._ring_of(cluster.nodes.values(), count))
+        with Progress(f"starting {count} nodes"):
+            cluster.start()
+        self.until("all nodes are in one ring", lambda: self._ring_of(cluster.nodes.values(), count))
         self._say(f"all {count} nodes are in one ring; starting a replicated ledger on each")
         for node in cluster.nodes.values():
             self._start_application(node, cluster)
-        self._until("all ledgers are there", self._all_current)
+        self.until("all ledgers are there", self._all_current)
         self._say(f"each node keeps the same {len(ACCOUNTS)} accounts and wishes for {RATE:.0f} transfers a second")
 
     def _start_application(self, node: DemoNode, cluster: DemoCluster) -> None:
@@ -123,11 +125,11 @@ class Story:
             news = (each.memberships[said_before[each] :] for each in peers)
             return all(any((WATCHED in nodes) == is_there for nodes in told) for told in news)
 
-        self._until("its peers have seen it go", lambda: all_say(False))
+        self.until("its peers have seen it go", lambda: all_say(False))
         names = " ".join(str(each.node_id) for each in peers)
         self._say(f"after {time.monotonic() - began:.1f} s its peers on {names} say: node {WATCHED} has left the group")
         said_before = {each: self._index_of_leaving(each, said_before[each]) for each in peers}
-        self._until("it is back", lambda: watched.is_restarted(1) and all_say(True))
+        self.until("it is back", lambda: watched.is_restarted(1) and all_say(True))
         self._say(
             f"after {time.monotonic() - began:.1f} s they say that it is back: instance 1, with {watched.taken_over} "
             "transfers that it got from them"
@@ -153,8 +155,8 @@ class Story:
         names = " ".join(str(node.node_id) for node in majority)
         self._say(f"cutting the network between node {minority.node_id} and nodes {names}; nothing is killed")
         network.cut([address_of(minority.node_id)], [address_of(node.node_id) for node in majority])
-        self._until("each side has a ring of its own", lambda: self._ring_of([minority], 1))
-        self._until("the others go on", lambda: self._ring_of(majority, len(majority)) and majority[0].is_quorate())
+        self.until("each side has a ring of its own", lambda: self._ring_of([minority], 1))
+        self.until("the others go on", lambda: self._ring_of(majority, len(majority)) and majority[0].is_quorate())
         self._without_quorum(minority, seconds)
         self._say("mending the network")
         network.heal()
@@ -169,7 +171,7 @@ class Story:
         for node in majority:
             node.pause()
         try:
-            self._until("the one that is left has a ring of its own", lambda: self._ring_of([minority], 1))
+            self.until("the one that is left has a ring of its own", lambda: self._ring_of([minority], 1))
             self._without_quorum(minority, seconds)
         finally:
             for node in majority:
@@ -180,7 +182,7 @@ class Story:
     def _without_quorum(self, minority: DemoNode, seconds: float) -> None:
         """The ledger there takes no transfer meanwhile."""
         application = self._applications[minority.node_id]
-        self._until(f"node {minority.node_id} has lost quorum", lambda: not minority.is_quorate())
+        self.until(f"node {minority.node_id} has lost quorum", lambda: not minority.is_quorate())
         self._say(f"node {minority.node_id} has lost quorum: 1 vote of {len(self._applications)}")
         self._watch(TOLD_SECONDS)
         before = len(application.done)
@@ -192,9 +194,9 @@ class Story:
     def _catch_up(self, minority: DemoNode, nodes: list[DemoNode]) -> None:
         application = self._applications[minority.node_id]
         before = len(application.done)
-        self._until("all nodes are in one ring again", lambda: self._ring_of(nodes, len(nodes)))
-        self._until("node has quorum again", minority.is_quorate)
-        self._until("its ledger goes on", lambda: len(application.done) > before)
+        self.until("all nodes are in one ring again", lambda: self._ring_of(nodes, len(nodes)))
+        self.until("node has quorum again", minority.is_quorate)
+        self.until("its ledger goes on", lambda: len(application.done) > before)
         self._say(f"node {minority.node_id} has quorum again; its ledger has caught up and goes on")
 
     def _kill(self, victim: DemoNode, others: list[DemoNode]) -> None:
@@ -204,17 +206,18 @@ class Story:
         victim.kill()
         application.kill()
         self._ended[f"node {victim.node_id} before"] = application.done
-        self._until("the others have noticed", lambda: self._ring_of(others, len(others)))
+        self.until("the others have noticed", lambda: self._ring_of(others, len(others)))
         names = " ".join(str(node.node_id) for node in others)
         self._say(f"after {time.monotonic() - killed:.1f} s nodes {names} have formed a ring of their own and go on")
 
     def _bring_back(self, victim: DemoNode, cluster: DemoCluster) -> None:
         self._say(f"starting node {victim.node_id} again, with an empty ledger")
-        victim.launch()
-        victim.wait_until_ready()
+        with Progress(f"starting node {victim.node_id}"):
+            victim.launch()
+            victim.wait_until_ready()
         self._start_application(victim, cluster)
-        self._until("the ledger is there again", self._all_current)
-        self._until("all nodes are in one ring", lambda: self._ring_of(cluster.nodes.values(), len(cluster.nodes)))
+        self.until("the ledger is there again", self._all_current)
+        self.until("all nodes are in one ring", lambda: self._ring_of(cluster.nodes.values(), len(cluster.nodes)))
         taken_over = self._applications[victim.node_id].taken_over
         self._say(f"node {victim.node_id} got the ledger with {taken_over} transfers from the others and goes on")
 
@@ -224,7 +227,7 @@ class Story:
             for application in self._applications.values():
                 application.report = None
                 application.finish()
-            self._until("all ledgers are told", lambda: all(each.report for each in self._applications.values()))
+            self.until("all ledgers are told", lambda: all(each.report for each in self._applications.values()))
         done = self._ended | {f"node {node_id}": each.done for node_id, each in self._applications.items()}
         reports = {node_id: each.report for node_id, each in self._applications.items() if each.report}
         for application in self._applications.values():
@@ -256,13 +259,15 @@ class Story:
             counts = "  ".join(f"node {node_id}: {len(each.done)}" for node_id, each in self._applications.items())
             self._say(f"transfers done by  {counts}")
 
-    def _until(self, what: str, condition: Callable[[], bool]) -> None:
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Wait for it. Raises CommandError if it takes too long."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            self._check()
-            if time.monotonic() > deadline:
-                raise CommandError(f"it has not come to pass within {PATIENCE_SECONDS:g} s that {what}")
-            time.sleep(LOOK_SECONDS)
+        with Progress(f"waiting until {what}"):
+            while not condition():
+                self._check()
+                if time.monotonic() > deadline:
+                    raise CommandError(f"it has not come to pass within {PATIENCE_SECONDS:g} s that {what}")
+                time.sleep(LOOK_SECONDS)
 
     def _check(self) -> None:
         for application in self._applications.values():

@@ -6,6 +6,7 @@ service's loop comes round: nothing of it is on the token's way, and without a s
 
     metric.py      what a declaration is; values that were found
     seen.py        what is known of a node at one moment
+    looker.py      the same again and again, with applications and events: for the page and `rondo top`
     processes.py   processes and this node       ring.py     totem, links
     quorum.py      votes, and the names of ha_cluster_exporter
     groups.py      groups and clients            events.py   counters that have no metric of their own

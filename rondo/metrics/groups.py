@@ -14,6 +14,15 @@ GROUP_MEMBERS = Metric(
     "rondo_cpg_group_members", Kind.GAUGE, f"Members of a group, on all nodes; of {GROUPS_MAX} groups at most",
     ("group",), GROUPS_MAX,
 )  # fmt: skip
+GROUP_MESSAGES = Metric(
+    "rondo_cpg_group_messages_total", Kind.COUNTER,
+    f"Messages that members of a group on all nodes have sent to it; of {GROUPS_MAX} groups at most",
+    ("group",), GROUPS_MAX,
+)  # fmt: skip
+GROUP_BYTES = Metric(
+    "rondo_cpg_group_message_bytes_total", Kind.COUNTER, f"What was in these messages; of {GROUPS_MAX} groups at most",
+    ("group",), GROUPS_MAX,
+)  # fmt: skip
 SESSIONS = Metric("rondo_cpg_sessions", Kind.GAUGE, "Clients of this node, as cpg knows them")
 HELD_BYTES = Metric("rondo_cpg_held_bytes", Kind.GAUGE, "Messages that some client of this node has not taken yet")
 LAG = Metric(
@@ -45,7 +54,10 @@ C_PROGRAMS = Metric(
 )  # fmt: skip
 C_BACKLOG = Metric("rondo_qb_events_waiting", Kind.GAUGE, "Events that C programs have not taken yet")
 
-METRICS = (GROUPS, GROUP_MEMBERS, SESSIONS, HELD_BYTES, LAG, CLIENTS, BACKLOG, LEVEL, C_PROGRAMS, C_BACKLOG)
+METRICS = (
+    GROUPS, GROUP_MEMBERS, GROUP_MESSAGES, GROUP_BYTES, SESSIONS, HELD_BYTES, LAG, CLIENTS, BACKLOG, LEVEL, C_PROGRAMS,
+    C_BACKLOG,
+)  # fmt: skip
 
 
 def collect(seen: Seen, values: Values) -> None:
@@ -75,6 +87,8 @@ def _groups(cpg: dict[str, Any], values: Values) -> None:
     values.set(GROUPS, len(cpg["groups"]))
     for group in cpg["groups"]:
         values.set(GROUP_MEMBERS, len(group["members"]), group["group"])
+        values.set(GROUP_MESSAGES, group.get("messages"), group["group"])
+        values.set(GROUP_BYTES, group.get("message_bytes"), group["group"])
     values.set(SESSIONS, cpg["sessions"])
     values.set(HELD_BYTES, cpg["held_bytes"])
     values.set(LAG, max(0, cpg["position"] - cpg["acked"]))

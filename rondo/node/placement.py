@@ -14,6 +14,9 @@ import os
 from rondo.config.node import NodeConfig
 from rondo.node.logs import notice
 
+NICE = 10
+"""More than the others: a tenth of their weight (sched(7))."""
+
 
 def ring_cpus(config: NodeConfig, allowed: frozenset[int]) -> tuple[int, ...]:
     """The CPUs of the ring process, of those that a process of this node may use: as system.cpu_affinity says, or the
@@ -33,6 +36,14 @@ def other_cpus(config: NodeConfig, allowed: frozenset[int]) -> tuple[int, ...]:
 def allowed_cpus() -> frozenset[int]:
     """What this process may run on."""
     return frozenset(os.sched_getaffinity(0))
+
+
+def come_after_the_ring() -> None:
+    """Give this process, and the threads that it starts from now on, the processor that the others of the node leave.
+
+    For what nobody waits for, a page for instance, which strangers can keep busy.
+    """
+    os.nice(NICE)
 
 
 def stay_off_the_ring(config: NodeConfig, log: logging.Logger) -> None:

@@ -8,6 +8,7 @@ import tarfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from rondo.report.contents import Entry
 
@@ -17,17 +18,24 @@ MODE = 0o600
 def write(path: Path, entries: Iterable[Entry]) -> list[str]:
     """Write the archive, whole or not at all; returns the names in it. Raises FileExistsError, OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    names: list[str] = []
-    top, now = path.name.partition(".")[0], int(time.time())
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
     try:
-        with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
-            for name, data in entries:
-                member = tarfile.TarInfo(f"{top}/{name}")
-                member.size, member.mtime, member.mode = len(data), now, MODE
-                archive.addfile(member, io.BytesIO(data))
-                names.append(name)
+        with os.fdopen(descriptor, "wb") as file:
+            names = write_to(file, path.name.partition(".")[0], entries)
         os.link(temporary, path)  # unlike a rename it never replaces what somebody else has made
     finally:
         temporary.unlink(missing_ok=True)
+    return names
+
+
+def write_to(file: IO[bytes], top: str, entries: Iterable[Entry]) -> list[str]:
+    """Write it to what may be a pipe; `top`: the directory that all files are in. Raises OSError."""
+    names: list[str] = []
+    now = int(time.time())
+    with tarfile.open(fileobj=file, mode="w|gz") as archive:
+        for name, data in entries:
+            member = tarfile.TarInfo(f"{top}/{name}")
+            member.size, member.mtime, member.mode = len(data), now, MODE
+            archive.addfile(member, io.BytesIO(data))
+            names.append(name)
     return names

@@ -176,6 +176,8 @@ class Core:
         if tag is None:
             if group is not None and sender in group.nodes:
                 event = [n, events.MESSAGE, group.name, sender, pid, transitional, data, None]
+                group.messages += 1
+                group.message_bytes += len(data)
                 for session in group.local:
                     out[session].append(event)
             return
@@ -185,6 +187,8 @@ class Core:
             self._failed(n, tag, Code.NOT_EXIST)
         if group is not None and sender in group.nodes:
             event = [n, events.MESSAGE, group.name, sender, pid, transitional, data, None]
+            group.messages += 1
+            group.message_bytes += len(data)
             for session in group.local:
                 out[session].append(event if session != own else [*event[:7], request])
 
@@ -200,6 +204,8 @@ class Core:
                     self._failed(n, [own, request, 0], Code.NOT_EXIST)
         if group is None or sender not in group.nodes:
             return
+        group.messages += batch.messages
+        group.message_bytes += batch.payload_bytes
         event = [n, events.BATCH, group.name, sender, batch.pid, transitional, batch.body]
         for session in group.local:
             first = tag[1] - batch.messages + 1 if tag is not None and tag[0] == session else None

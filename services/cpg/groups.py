@@ -18,7 +18,7 @@ Member = tuple[int, int]
 class Group:
     """One group that has at least one member."""
 
-    __slots__ = ("local", "members", "name", "nodes")
+    __slots__ = ("local", "members", "message_bytes", "messages", "name", "nodes")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -28,6 +28,8 @@ class Group:
         """Members per node; only nodes that have some."""
         self.local: dict[int, int] = {}
         """pid by session: the members of this node, which get the group's events."""
+        self.messages = self.message_bytes = 0
+        """What the group was sent while this process saw it, by all its members: for people, so in no snapshot."""
 
 
 class GroupTable:

@@ -391,6 +391,8 @@ class Machine:
                 {
                     "group": group.name.decode(errors="backslashreplace"),
                     "members": [{"node": node, "pid": pid} for node, pid in group.members],
+                    "messages": group.messages,
+                    "message_bytes": group.message_bytes,
                 }
                 for group in core.table
             ],

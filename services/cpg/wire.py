@@ -106,6 +106,7 @@ class Batch(NamedTuple):
     messages: int
     body: bytes
     """`rondo.protocol.batch.decode_body` gives the payloads."""
+    payload_bytes: int
 
 
 class PartialMcast(NamedTuple):
@@ -251,12 +252,12 @@ def _decode_batch(message: bytes) -> Message:
         raise WireError(f"a batch of {length} bytes in {len(message)}")
     body = message[BATCH_BODY_AT : BATCH_BODY_AT + length]
     try:
-        found = len(decode_body(body))
+        payloads = decode_body(body)
     except BusError as error:
         raise WireError(str(error)) from None
-    if found != count:
-        raise WireError(f"a batch of {found} messages says {count}")
-    return Batch(message[NAME_AT : NAME_AT + name_length], pid, count, body)
+    if len(payloads) != count:
+        raise WireError(f"a batch of {len(payloads)} messages says {count}")
+    return Batch(message[NAME_AT : NAME_AT + name_length], pid, count, body, sum(map(len, payloads)))
 
 
 def _decode_partial(message: bytes) -> Message:

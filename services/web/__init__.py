@@ -4,7 +4,7 @@ Nobody needs it: it asks the services what they answer to everybody of this user
 other process notices. While nobody looks it does nothing: it is in a group with the pages of the other nodes, in which
 nothing is said then.
 
-    looker.py    what there is to see, asked of the node (blocking, in one thread)
+    figures.py   what the others are told of a node
     hub.py       one look for all who watch, and only while somebody does
     recent.py    the last events of all nodes
     wire.py      what the pages of a cluster tell each other in their group

@@ -16,10 +16,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from rondo.metrics.render import CONTENT_TYPE, CONTENT_TYPE_OPENMETRICS
+from rondo.metrics.collect import collect
+from rondo.metrics.looker import Looker
+from rondo.metrics.render import CONTENT_TYPE, CONTENT_TYPE_OPENMETRICS, render
 from services.web.exchange import Exchange
+from services.web.figures import figures_of
 from services.web.hub import Hub
-from services.web.looker import Looker, figures_of
 from services.web.peers import Peers
 
 STREAMS_MAX = 32
@@ -43,7 +45,7 @@ def make_app(looker: Looker, peers: Peers, run_dir: Path) -> Starlette:
 
     async def metrics(request: Request) -> Response:
         wanted = "application/openmetrics-text" in request.headers.get("accept", "")
-        text = await hub.get(f"metrics {wanted}", lambda each: each.metrics(is_openmetrics=wanted))
+        text = await hub.get(f"metrics {wanted}", lambda each: render(collect(each.see()), is_openmetrics=wanted))
         return Response(text, media_type=CONTENT_TYPE_OPENMETRICS if wanted else CONTENT_TYPE)
 
     async def status(_request: Request) -> Response:

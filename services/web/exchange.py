@@ -16,8 +16,8 @@ import rondo.aio
 from rondo.errors import Disconnected
 from rondo.events import Member, Membership, Message
 from rondo.paths import PathError, socket_endpoint
+from services.web.figures import figures_of
 from services.web.hub import Hub
-from services.web.looker import figures_of
 from services.web.peers import Peers
 from services.web.wire import GROUP
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from services.web.looker import Looker
+from rondo.metrics.looker import Looker
 from services.web.recent import Recent
 from services.web.wire import Happened
 

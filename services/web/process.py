@@ -23,7 +23,7 @@ from rondo.config.node import NodeConfig, NodeConfigError, WebSettings
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice
-from rondo.node.placement import stay_off_the_ring
+from rondo.node.placement import come_after_the_ring, stay_off_the_ring
 from rondo.node.service import Start
 from services.web.peers import Peers
 from services.web.server import (
@@ -79,6 +79,7 @@ class Process:
         """Serve until SIGTERM or SIGINT."""
         self._chassis.catch_signals()
         stay_off_the_ring(self._config, log)
+        come_after_the_ring()
         try:
             asyncio.run(self._serve())
         finally:

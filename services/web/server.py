@@ -14,10 +14,11 @@ from types import FrameType
 import uvicorn
 
 from rondo.config.key import KeyFileError, read_private
+from rondo.metrics.looker import Looker
+from rondo.node.placement import come_after_the_ring
 from services.web.app import STREAMS_MAX, make_app
 from services.web.guard import Guard
 from services.web.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, IDLE_S, REQUEST_S, BoundedProtocol
-from services.web.looker import Looker
 from services.web.peers import Peers
 
 PORT = 5480
@@ -97,6 +98,7 @@ def hosts_of(options: Options, port: int) -> frozenset[str]:
 def serve(options: Options) -> None:
     """Serve until SIGINT or SIGTERM. Raises WebError, OSError."""
     check(options)
+    come_after_the_ring()
     with bind(options) as listening:
         port = listening.getsockname()[1]
         server = QuietServer(server_config(options, make_guarded(options, port, Peers())))

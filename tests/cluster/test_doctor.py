@@ -24,7 +24,7 @@ CONFIGURATION = """\
 totem {{
     version: 2
     cluster_name: doctor
-    transport: udpu
+    transport: {transport}
     keyfile: {key}
     token: 1000
     {totem}
@@ -49,10 +49,11 @@ Findings = list[dict[str, str]]
 Broken = Callable[[Lab], None]
 
 
-def write(lab: Lab, *, first: str = "10.77.0.1", totem: str = "", system: str = "") -> None:
+def write(lab: Lab, *, first: str = "10.77.0.1", totem: str = "", system: str = "", transport: str = "udpu") -> None:
     """The file of node 1, who is asked."""
     directory = lab.host(1).directory
-    text = CONFIGURATION.format(key=directory.parent / "key", first=first, totem=totem, system=system)
+    key = directory.parent / "key"
+    text = CONFIGURATION.format(key=key, first=first, totem=totem, system=system, transport=transport)
     (directory / "corosync.conf").write_text(text)
 
 
@@ -196,3 +197,40 @@ def test_a_ring_that_is_sound_and_then_cut(make_lab: Callable[[int], Lab]) -> No
     assert "node 2" in found[0]["where"]
     for number in (1, 2):
         rondo(lab.host(number), "stop", check=True)
+
+
+@pytest.mark.slow
+def test_nodes_with_different_configurations(make_lab: Callable[[int], Lab]) -> None:
+    lab = make_lab(2)
+    write_key(lab.host(1).directory.parent / "key")
+    write(lab)
+    start(lab, 1)
+    write(lab, totem="fail_recv_const: 5000")
+    start(lab, 2)
+    wait_for(lambda: members(lab.host(1)), lambda found: found == [1, 2], "both are in the ring", 30)
+    found = wait_for(lambda: running(lab), lambda found: "differ" in found[0]["what"], "what differs is told", 30)
+    assert bad(found)[0] == ("nodes", "warn"), found[0]
+    assert "totem differ" in found[0]["what"]
+    assert found[0]["where"] == "node 2"
+
+
+@pytest.mark.slow
+def test_multicast_that_is_lost_on_the_way(make_lab: Callable[[int], Lab]) -> None:
+    """In one direction, between two machines whose own rules are good."""
+    lab = make_lab(2)
+    write_key(lab.host(1).directory.parent / "key")
+    write(lab, transport="udp")
+    start(lab, 1)
+    start(lab, 2)
+    wait_for(lambda: members(lab.host(1)), lambda found: found == [1, 2], "both are in the ring", 30)
+    assert of_the_set_up(running(lab)) == []
+    Faults(lab).cut([1], [2], match="ip daddr 224.0.0.0/4")
+    found = wait_for(lambda: running(lab), lambda found: found[0]["check"] == "multicast", "what is lost is told", 90)
+    assert bad(found)[0] == ("multicast", "fault")
+    assert found[0]["where"] == "node 2"
+
+
+def running(lab: Lab) -> Findings:
+    """What the doctor finds where the node runs."""
+    found: Findings = json.loads(rondo(lab.host(1), "doctor", "--json"))
+    return found

@@ -11,6 +11,7 @@ import rondo
 from rondo.config.node import NotifySettings
 from rondo.demo.cluster import DemoCluster
 from rondo.node.supervision import survey
+from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
 
 SECONDS = 30.0
@@ -43,6 +44,33 @@ def test_it_is_told_of_rings_and_goes_on_after_a_kill(tmp_path: Path) -> None:
         )
         assert {each["kind"] for each in told()} == {"node"}
         assert {each["node"] for each in told()} == {1}
+
+
+def test_it_is_told_of_quorum_and_applications(tmp_path: Path) -> None:
+    """Of quorum that is lost and comes back, and of an application that runs and is stopped; of nothing else."""
+    output = tmp_path / "told"
+    output.touch()
+
+    def told() -> list[str]:
+        return [json.loads(line)["event"] for line in output.read_text().splitlines()]
+
+    with DemoCluster(2) as cluster:
+        node = cluster.nodes[1]
+        settings = NotifySettings(command=command(tmp_path, f'cat >> "{output}"'), kinds=("quorum", "application"))
+        node.config = dataclasses.replace(node.config, notify=settings)
+        cluster.start()
+        wait_for(told, lambda events: "quorum.gained" in events, "quorum", SECONDS)
+        with Sam(node.endpoint) as sam:
+            application = sam.run(["sleep", "600"])["id"]
+            wait_for(told, lambda events: "application.started" in events, "the application", SECONDS)
+            sam.stop(application)
+            wait_for(told, lambda events: "application.event" in events, "the application's end", SECONDS)
+        cluster.nodes[2].kill()
+        wait_for(told, lambda events: events[-1] == "quorum.lost", "the loss of quorum", SECONDS)
+        cluster.nodes[2].launch()
+        cluster.nodes[2].wait_until_ready()
+        wait_for(told, lambda events: events[-1] == "quorum.gained", "its return", SECONDS)
+        assert {each.partition(".")[0] for each in told()} == {"quorum", "application"}
 
 
 def test_a_command_that_hangs_hurts_nobody(tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         browser.open(PAGE)
         browser.seen(members("member", "member", "member"))
         browser.seen("document.getElementById('groups').innerText.includes('ledger')")
+        browser.seen(
+            "[...document.querySelectorAll('#groups tr')].every((row) => /^[0-9]/.test(row.cells[1].innerText))"
+        )
         browser.seen("document.getElementById('applications').innerText.includes('sleep-')")
         assert browser.evaluate("document.title") == "Rondo example node 1"
         browser.seen("document.getElementById('events').innerText.includes('ring.formed')")

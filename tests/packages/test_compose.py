@@ -39,6 +39,13 @@ with rondo.connect(timeout=120) as cluster, Counter(cluster, "steps", timeout=12
         print(counter.add(), flush=True)
 """
 
+ASKS = """\
+import urllib.request
+url = "http://prometheus:9090/api/v1/query?query=rondo_totem_members"
+print(urllib.request.urlopen(url, timeout=9).read().decode())
+"""
+"""What Prometheus knows of the rings."""
+
 
 def run(*argv: str, timeout: float = 60.0, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
@@ -72,7 +79,9 @@ def _daemon_fixture() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="rondo-docker-", dir="/tmp") as name:
         host = f"unix://{name}/sock"
         # Bridges and rules for packets are its own, too.
-        argv = ["unshare", "--net", "--mount", "dockerd", "--data-root", f"{WORK}/data", "--exec-root", f"{name}/exec"]
+        # Its loopback, on which ports are published, is down at first.
+        argv = ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up; exec dockerd "$@"', "dockerd"]
+        argv += ["--data-root", f"{WORK}/data", "--exec-root", f"{name}/exec"]
         argv += ["--pidfile", f"{name}/pid", "--host", host]
         with open(WORK / "dockerd.log", "wb") as log:
             daemon = subprocess.Popen(argv, stdout=log, stderr=log)
@@ -90,7 +99,12 @@ def compose(*arguments: str, timeout: float = 60.0, image: str = "rondo:local") 
     """`docker compose`, or the docker-compose before it."""
     is_plugin = run("docker", "compose", "version").returncode == 0
     argv = ["docker", "compose"] if is_plugin else ["docker-compose"]
-    environment = {"PYTHON_IMAGE": "rondo-base", "RONDO_IMAGE": image, "RONDO_NOFILE": str(FILES)}
+    environment = {
+        "PROMETHEUS_IMAGE": "rondo-prometheus",
+        "PYTHON_IMAGE": "rondo-base",
+        "RONDO_IMAGE": image,
+        "RONDO_NOFILE": str(FILES),
+    }
     done = run(*argv, "--project-name", PROJECT, *arguments, timeout=timeout, **environment)
     assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
 
@@ -169,7 +183,7 @@ class Application:
 def _up_fixture(_daemon: None) -> Iterator[None]:
     """Three healthy nodes, of an image that is built here."""
     base = run(
-        str(ROOT / "packaging" / "compose" / "base"), str(ROOT / "build" / "runtime.txt"), str(WORK), timeout=BUILD_S
+        str(ROOT / "packaging" / "compose" / "base"), str(ROOT / "build" / "image.txt"), str(WORK), timeout=BUILD_S
     )
     assert base.returncode == 0, base.stderr
     try:
@@ -178,7 +192,7 @@ def _up_fixture(_daemon: None) -> Iterator[None]:
         wait_members(3, *NODES)
         yield
     finally:
-        compose("down", "--volumes", timeout=WAIT_S)
+        compose("--profile", "watch", "down", "--volumes", timeout=WAIT_S)
 
 
 def test_the_image_runs_machine_code_within_its_bounds() -> None:
@@ -194,6 +208,29 @@ def test_the_image_runs_machine_code_within_its_bounds() -> None:
     image = json.loads(docker("image", "inspect", "rondo:local"))[0]
     sys.stdout.write(f"rondo:local {image['Id']} {image['Size'] // MIB} MiB\n")
     assert image["Id"].startswith("sha256:")
+
+
+def test_prometheus_is_beside_them_with_the_profile() -> None:
+    """Debian's, where there is no registry of images. Asked from a node, for its port is the daemon's host's."""
+    context = WORK / "prometheus"
+    context.mkdir(exist_ok=True)
+    program = shutil.which("prometheus")
+    assert program is not None, "install prometheus"
+    shutil.copy(program, context)
+    (context / "Dockerfile").write_text(
+        'FROM rondo-base\nCOPY prometheus /bin/prometheus\nENTRYPOINT ["/bin/prometheus"]\n'
+    )
+    docker("build", "--tag", "rondo-prometheus", str(context), timeout=BUILD_S)
+    compose("--profile", "watch", "up", "--detach", "--no-build", timeout=WAIT_S)
+
+    def members() -> list[str]:
+        argv = ["docker", "exec", container("node1"), "/opt/rondo/bin/python", "-c", ASKS]
+        done = run(*argv, timeout=WAIT_S)
+        if done.returncode:
+            return [done.stderr]
+        return [each["value"][1] for each in json.loads(done.stdout)["data"]["result"]]
+
+    eventually(lambda: members() == ["3", "3", "3"], lambda: f"{members()} {docker('logs', container('prometheus'))}")
 
 
 def test_a_killed_node_is_missed_and_comes_back() -> None:

@@ -100,9 +100,9 @@ def test_the_image_runs_unprivileged_and_installs_the_wheels() -> None:
     found = instructions()
     assert found["USER"] == ["rondo"]
     assert "status" in found["HEALTHCHECK"][0]
-    assert found["COPY"] == ["build/runtime.txt build/dist/*.whl /made/", "--from=build /opt/rondo /opt/rondo"]
+    assert found["COPY"] == ["build/image.txt build/dist/*.whl /made/", "--from=build /opt/rondo /opt/rondo"]
     # All that Docker is given to build with is what is copied.
-    assert (ROOT / ".dockerignore").read_text().split() == ["*", "!build/runtime.txt", "!build/dist/*.whl"]
+    assert (ROOT / ".dockerignore").read_text().split() == ["*", "!build/image.txt", "!build/dist/*.whl"]
 
 
 def test_the_user_of_the_image_owns_what_compose_mounts(compose: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A node's status as text: what `rondo status` prints once and `rondo top` again and again."""
+"""A node's status as text, as `rondo status` prints it."""
 
 import time
 from typing import Any

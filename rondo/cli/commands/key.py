@@ -109,11 +109,16 @@ def _agreed(found: dict[str, Any], step: str, name: str) -> bool:
 
 def _wait(arguments: argparse.Namespace, ready: Callable[[dict[str, Any]], bool], seconds: float) -> dict[str, Any]:
     """The status when it is `ready`, or when the time is over."""
+    from rondo.cli.progress import Progress
+
     end = time.monotonic() + seconds
-    found = _ask(arguments, "status")
-    while not ready(found) and time.monotonic() < end:
-        time.sleep(PAUSE_SECONDS)
+    with Progress("asking for the keys") as progress:
         found = _ask(arguments, "status")
+        while not ready(found) and time.monotonic() < end:
+            silent = " ".join(map(str, found["nodes_silent"]))
+            progress.step(f"waiting for the keys of nodes {silent}" if silent else "waiting until it is stored")
+            time.sleep(PAUSE_SECONDS)
+            found = _ask(arguments, "status")
     return found
 
 

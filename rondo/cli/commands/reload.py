@@ -5,6 +5,7 @@ import argparse
 from rondo._client.cfg import RELOAD_TIMEOUT_S
 from rondo.cli._control import add_place, asking
 from rondo.cli.output import Parser, print_error, print_json
+from rondo.cli.progress import Progress
 from rondo.protocol.control_gateway import Op
 
 HELP = "have all nodes read corosync.conf anew, and change together or not at all"
@@ -17,7 +18,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with asking(arguments) as control:
+    with asking(arguments) as control, Progress("all nodes read and check their configuration"):
         said = control.ask(Op.RELOAD, timeout=RELOAD_TIMEOUT_S)
     if arguments.json:
         print_json(said)

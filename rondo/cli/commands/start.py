@@ -29,6 +29,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rondo.cli.progress import Progress
     from rondo.config import load, resolve
     from rondo.config.checks_machine import check_machine
     from rondo.node import installation
@@ -47,10 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     state_dir = paths.make_state_dir(arguments.state_dir, config.state_dir or None)
     signal.signal(signal.SIGTERM, _interrupt)
     log = foreground.open_log(run_dir)
-    node = launch(config, run_dir, state_dir)
+    with Progress("starting the processes"):
+        node = launch(config, run_dir, state_dir)
     for name in node.orphans:
         print_warning(f"{name} of an earlier life of this node was still running without its supervisord; stopped it")
-    wait_until_ready(node)
+    with Progress("waiting for the processes") as progress:
+        wait_until_ready(node, progress.step)
     totem = survey.ask_one(run_dir, "totem") or {}
     members = " ".join(map(str, totem.get("members", [])))
     print(f"node {config.node_id} is in a ring (members: {members}) and serves clients at {run_dir}", flush=True)

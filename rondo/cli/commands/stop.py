@@ -18,12 +18,14 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from rondo.cli.progress import Progress
     from rondo.node.supervision.halt import halt
 
     run_dir = paths.run_dir(arguments.run_dir)
-    if arguments.ask:
-        _ask(arguments.run_dir)
-    halted = halt(run_dir)
+    with Progress("asking whether anybody objects") as progress:
+        if arguments.ask:
+            _ask(arguments.run_dir)
+        halted = halt(run_dir, progress.step)
     for name in halted.orphans:
         print_warning(f"{name} was running without supervisord; stopped it too")
     for name in halted.killed:

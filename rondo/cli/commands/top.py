@@ -1,44 +1,116 @@
-"""`rondo top`: the status of this node, live. On a terminal it stays in place; else one report follows another."""
+"""`rondo top`: what the page has of this node, in a terminal, live. Without a terminal it is printed once."""
 
 import argparse
 import itertools
+import signal
 import sys
 import time
+from collections import deque
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from rondo import paths
 from rondo.cli.output import Parser
+from rondo.cli.top.sections import ORDERS
 
-HELP = "show the status of this node, live"
-EXAMPLE = "rondo top --interval 2"
-CLEAR = "\x1b[H\x1b[J"
+if TYPE_CHECKING:
+    from rondo.cli.top.screen import Screen
+    from rondo.metrics.looker import Looker
+
+HELP = "show this node live: ring, quorum, rates of groups, links, applications, processes, events"
+EXAMPLE = "rondo top --sort messages"
 INTERVAL_SECONDS_MIN = 0.1
+EVENTS_KEPT = 50
+KEYS = {"n": "name", "m": "messages", "b": "bytes", "s": "members", "r": "restarts"}
+"""What is pressed for each order; `s` for size."""
+QUIT = "q"
 
 
 def add_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "--sort", choices=ORDERS, default="name", help="what lists are sorted by (default: %(default)s); keys n m b s r"
+    )
     parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds (default: %(default)g)")
-    parser.add_argument("--count", type=int, metavar="N", help="end after N reports (default: Ctrl-C ends it)")
+    parser.add_argument(
+        "--count", type=int, metavar="N", help="end after N reports (default: q or Ctrl-C ends it; no terminal: 1)"
+    )
     parser.add_argument("--run-dir", metavar="D", help="the node's run directory (default: $RONDO_RUN_DIR)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from rondo.cli.commands._report import report
-    from rondo.node.log_formats import iso_time
-    from rondo.node.supervision.survey import status
+    from rondo.cli.top.screen import Screen
+    from rondo.metrics.looker import Looker
 
-    run_dir = paths.run_dir(arguments.run_dir)
-    interval = max(INTERVAL_SECONDS_MIN, arguments.interval)
-    live = sys.stdout.isatty()
-    before, sampled = status(run_dir), time.monotonic()
+    looker = Looker(paths.run_dir(arguments.run_dir))
+    interval_s = max(INTERVAL_SECONDS_MIN, arguments.interval)
     try:
-        for shown in itertools.count(1):
-            time.sleep(interval)
-            found, now = status(run_dir), time.monotonic()
-            text = report(found, before, now - sampled)
-            head = iso_time(time.time())
-            print(f"{CLEAR if live else ''}{head}  {text}\n", flush=True)
-            before, sampled = found, now
-            if shown == arguments.count:
-                break
+        if sys.stdout.isatty():
+            signal.signal(signal.SIGTERM, _interrupt)
+            with Screen() as screen:
+                _watch(Watch(looker, arguments.sort), screen, interval_s, arguments.count)
+        else:
+            _print(Watch(looker, arguments.sort), interval_s, arguments.count or 1)
     except KeyboardInterrupt:
         pass  # how one leaves it
+    finally:
+        looker.close()
     return 0
+
+
+class Watch:
+    """What was seen last, and what has changed since the time before."""
+
+    def __init__(self, looker: "Looker", order: str) -> None:
+        from rondo.cli.top.rates import Rates
+
+        self._looker = looker
+        self._events = deque(looker.new_events(), EVENTS_KEPT)
+        self._told, self._looked_s = looker.status(), time.monotonic()
+        self._rates = Rates()
+        self.order = order
+
+    def look(self) -> None:
+        """Look again."""
+        from rondo.cli.top.rates import rates_of
+
+        before, before_s = self._told, self._looked_s
+        self._told, self._looked_s = self._looker.status(), time.monotonic()
+        self._events.extend(self._looker.new_events())
+        self._rates = rates_of(self._told["status"], before["status"], self._looked_s - before_s)
+
+    def lines(self, size: tuple[int, int] | None) -> list[str]:
+        """What was seen last. `size`: columns and lines of the terminal."""
+        from rondo.cli.top.frame import frame
+
+        return frame(self._told, self._rates, self.order, self._events, size)
+
+
+def _print(watch: Watch, interval_s: float, count: int) -> None:
+    """So many reports, each with the rates of the time before it."""
+    for _ in range(count):
+        time.sleep(interval_s)
+        watch.look()
+        print("\n".join(watch.lines(None)) + "\n", flush=True)
+
+
+def _watch(watch: Watch, screen: "Screen", interval_s: float, count: int | None) -> None:
+    """Until the key that ends it, or after so many looks. A key that sorts changes what is shown, not what was seen."""
+    for looks in itertools.count():
+        if looks:
+            watch.look()
+        until_s = time.monotonic() + interval_s
+        while True:
+            screen.show(watch.lines(screen.size()))
+            if looks == count:
+                return
+            pressed = screen.key(max(0.0, until_s - time.monotonic()))
+            if pressed == QUIT:
+                return
+            if not pressed:
+                break
+            watch.order = KEYS.get(pressed, watch.order)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends the command like Ctrl-C: the terminal is left as it was."""
+    raise KeyboardInterrupt

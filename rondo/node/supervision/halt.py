@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,13 +32,18 @@ class Halted:
     """What did not end when asked to and was killed."""
 
 
-def halt(run_dir: Path) -> Halted:
-    """Stop supervisord, which stops the services in order; then whatever is there without it."""
+def halt(run_dir: Path, told: Callable[[str], None] = lambda _: None) -> Halted:
+    """Stop supervisord, which stops the services in order; then whatever is there without it.
+
+    `told`: called with what is being done.
+    """
     halted = Halted()
+    told("stopping the processes in order, applications first")
     supervisor = processes.find_one(run_dir, processes.SUPERVISORD)
     if supervisor is not None:
         halted.ran = True
         halted.killed += processes.end(processes.grips(run_dir, [supervisor]), SUPERVISOR_SECONDS)
+    told("stopping what is left of them")
     halt_orphans(run_dir, halted)
     _halt_applications(run_dir, halted)
     with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ import resource
 import shlex
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,16 +92,22 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
     return Launched(config, run_dir, supervisor, halted.orphans, off)
 
 
-def wait_until_ready(node: Launched) -> None:
-    """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the why."""
+def wait_until_ready(node: Launched, told: Callable[[str], None] = lambda _: None) -> None:
+    """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the why.
+
+    `told`: called with what is still waited for.
+    """
     deadline = time.monotonic() + ready_seconds(node.config)
     try:
         while missing := _missing(node.run_dir, node.off):
             _refuse_if_stopped(node)
+            told(f"waiting: {missing}")
             if time.monotonic() > deadline:
                 raise CommandError(f"the node did not come up in {ready_seconds(node.config):g} s: {missing}")
             time.sleep(POLL_SECONDS)
+        told("waiting: no client has connected yet")
         _connect_once(node, max(1.0, deadline - time.monotonic()))
+        told("seeing that it stays in the ring")
         _see_it_stay(node)
     except BaseException:  # an interrupt too leaves nothing behind
         halt(node.run_dir)

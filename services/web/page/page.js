@@ -111,7 +111,11 @@ function show(told) {
     name, state(each.state === "running" || each.state === "off", each.state), each.pid ?? "-", each.restarts,
     each.last_end || each.why || "",
   ])), "");
-  fill("groups", found.groups.map((group) => row([group.group, members(group.members)])), "no groups");
+  const rates = groupRates(found.groups, Date.now() / 1000);
+  const perSecond = (group, name) => (rates.has(group) ? count(rates.get(group)[name]) : "-");
+  fill("groups", found.groups.map(({ group, members: list }) => row([
+    group, perSecond(group, "messages"), perSecond(group, "message_bytes"), members(list),
+  ])), "no groups");
   fill("applications", told.applications.map((each) => row([
     each.id, state(each.state !== "failed", each.state), each.pid ?? "-", each.restarts, last(each),
   ])), "no applications");

@@ -32,6 +32,23 @@ function rateOf(node, at, counters, rotation_us) {
   return rate;
 }
 
+// What each group is sent, a second: of the last two looks that are far enough apart.
+let groupsCounted = { at: 0, groups: new Map(), rates: new Map() };
+
+function groupRates(groups, at) {
+  const before = groupsCounted;
+  if (at - before.at < 0.9) return before.rates;
+  const rates = new Map();
+  for (const each of groups) {
+    const old = before.groups.get(each.group);
+    if (!old) continue;
+    const rate = (name) => Math.max(0, each[name] - old[name]) / (at - before.at);
+    rates.set(each.group, { messages: rate("messages"), message_bytes: rate("message_bytes") });
+  }
+  groupsCounted = { at, groups: new Map(groups.map((each) => [each.group, each])), rates };
+  return rates;
+}
+
 function ratesNow(node) {
   const kept = measured.get(node);
   return kept && kept.length ? kept[kept.length - 1].rate : null;

@@ -8,6 +8,7 @@ import pytest
 
 from rondo.protocol import events as ev
 from rondo.protocol import totem_reader
+from rondo.protocol.batch import encode_batch, encode_body
 from rondo.protocol.codes import Code
 from rondo.protocol.events import Reason
 from services.cpg import wire
@@ -265,3 +266,17 @@ def test_ring_changes_while_old_messages_are_delivered(core: Core) -> None:
     entries.insert(1, message(2, wire.encode_mcast(b"g", 2, 20, b"last words")[0], transitional=True))
     core.apply(entries)
     assert taken(core)[0] == [ev.MESSAGE, b"g", 2, 20, True, b"last words", None]
+
+
+def test_messages_and_bytes_are_counted_by_group(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of members on all nodes, batches too; in no snapshot, for not all nodes have seen the same ones."""
+    monkeypatch.setattr(wire, "PART_BYTES_MAX", 4)
+    before = core.snapshot()
+    batch = encode_batch(b"g", 2, 20, 3, encode_body([b"1", b"22", b"333"]))
+    parts = wire.encode_mcast(b"g", 2, 20, b"0123456789")
+    stranger = wire.encode_mcast(b"g", 3, 30, b"not")[0]
+    own = message(1, wire.encode_mcast(b"g", 1, PID, b"own")[0], [SESSION, 2, 0])
+    core.apply([own, message(2, batch), *(message(2, part) for part in parts), message(3, stranger)])
+    group = core.table.groups[b"g"]
+    assert (group.messages, group.message_bytes) == (1 + 3 + 1, 3 + 6 + 10)
+    assert core.snapshot() == before

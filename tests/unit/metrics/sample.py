@@ -67,7 +67,12 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "totem": _TOTEM,
     "cpg": {
         "state": "operational", "position": 59, "acked": 50, "held_bytes": 100, "sessions": 1, "log_lines_dropped": 0,
-        "groups": [{"group": "bank", "members": [{"node": 1, "pid": 5}, {"node": 2, "pid": 6}]}],
+        "groups": [
+            {
+                "group": "bank", "members": [{"node": 1, "pid": 5}, {"node": 2, "pid": 6}], "messages": 70,
+                "message_bytes": 7000,
+            }
+        ],
         "counters": {"requests": 2, "sessions_cut": 1},
     },
     "control": {

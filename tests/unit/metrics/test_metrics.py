@@ -54,6 +54,8 @@ def lines() -> list[str]:
         'rondo_control_messages_refused_total{reason="ignored: malformed"} 3.0',
         "rondo_quorum_needed_votes 2.0",
         'rondo_cpg_group_members{group="bank"} 2.0',
+        'rondo_cpg_group_messages_total{group="bank"} 70.0',
+        'rondo_cpg_group_message_bytes_total{group="bank"} 7000.0',
         'rondo_gateway_backlog_bytes{of="worst"} 200.0',
         'rondo_gateway_level{of="connections"} 7.0',
         'rondo_sam_applications{state="failed"} 1.0',

@@ -19,8 +19,10 @@ from rondo.config.node import NotifySettings
 from rondo.ipc.control import ControlError, ask
 from rondo.node.supervision import RESOLVED_CONFIGURATION
 from rondo.testing.lab.waiting import wait_for
+from rondo.timeline.kinds import KINDS as EVENTS
 
 SECONDS = 30.0
+KIND_OF = {"ring.formed": "node", "quorum.lost": "quorum", "application.event": "application", "link.down": "link"}
 
 
 class Told:
@@ -41,11 +43,11 @@ class Told:
         self.command.write_text(f"#!/bin/sh\n{text}\n")
         self.command.chmod(0o755)
 
-    def happen(self, text: str, seconds_ago: float = 0.0) -> None:
-        """A line of the ring's log."""
+    def happen(self, text: str, seconds_ago: float = 0.0, source: str = "totem") -> None:
+        """A line of that process's log."""
         now = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec="milliseconds")
-        with (self.run_dir / "log/totem.log").open("a") as file:
-            file.write(f"{now} notice  [TOTEM ] {text}\n")
+        with (self.run_dir / f"log/{source}.log").open("a") as file:
+            file.write(f"{now} notice  [{source.upper():<6}] {text}\n")
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -93,6 +95,15 @@ def test_a_command_is_told_what_it_is_to_be_told_of(told: Told) -> None:
     (event,) = told.events
     assert (event["node"], event["kind"], event["detail"], event["source"]) == (1, "node", {"node": 3}, "totem")
     assert Path(f"{told.output}.names").read_text() == "node node.leaves\n"
+
+
+@pytest.mark.parametrize("name", ["ring.formed", "quorum.lost", "application.event", "link.down"])
+def test_it_is_told_of_every_kind(told: Told, name: str) -> None:
+    """Of nodes, quorum, applications and links, as the process writes it whose matter it is."""
+    (kind,) = [each for each in EVENTS if each.name == name]
+    with told.running():
+        told.happen(kind.example, source=kind.source)
+        until(lambda: [(each["event"], each["kind"]) for each in told.events], [(name, KIND_OF[name])])
 
 
 def test_one_that_fails_is_run_again(told: Told) -> None:

@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,27 @@ def test_what_comes_later_is_an_event_when_it_comes(tmp_path: Path) -> None:
     with (tmp_path / "log/totem.log").open("a") as file:
         file.write("2026-11-22T17:00:01.000+00:00 error   [TOTEM ] FAILED TO RECEIVE\n")
     assert [event.name for each in log.read() if (event := event_of(each))] == ["ring.failed_to_receive"]
+
+
+def test_following_goes_on_over_restarts_of_the_node(tmp_path: Path) -> None:
+    """What was before, what comes, and what comes into a new file after the old one was put aside; each once."""
+    logs(tmp_path)
+    log, argv = tmp_path / "log/totem.log", ["events", "-f", "--json", "--run-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "rondo.cli.main", *argv]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        names = (json.loads(each)["event"] for each in process.stdout)
+        first = [next(names) for _ in range(4)]
+        assert first[-1] == "node.leaves"
+        with log.open("a") as file:
+            file.write("2026-11-22T17:00:01.000+00:00 error   [TOTEM ] FAILED TO RECEIVE\n")
+        assert next(names) == "ring.failed_to_receive"
+        log.rename(tmp_path / "log/totem.log.1")
+        log.write_text(
+            "2026-11-22T18:00:01.000+00:00 notice  [TOTEM ] A new membership (1.10) was formed. Members joined: 1\n"
+        )
+        assert next(names) == "ring.formed"
+        process.kill()
 
 
 def test_where_no_node_ran_the_command_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rondo.ipc.surveyor import Surveyor
+from rondo.metrics.looker import Looker
 from services.web.app import FILES, make_app
-from services.web.looker import Looker, figures_of
+from services.web.figures import figures_of
 from services.web.peers import Peers
 from tests.unit.metrics.sample import ANSWERS
 from tests.unit.web.schema import DOCUMENT, faults, named, schema_of

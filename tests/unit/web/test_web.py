@@ -16,11 +16,12 @@ import pytest
 
 from rondo.cli.main import main
 from rondo.ipc.surveyor import Surveyor
+from rondo.metrics.looker import Looker
+from rondo.node.placement import NICE
 from rondo.node.supervision import processes
 from rondo.node.supervision.processes import Found
 from services.web import limits
 from services.web.app import STREAMS_MAX, message
-from services.web.looker import Looker
 from services.web.server import Options, WebError, check, hosts_of
 from tests.unit.metrics.sample import ANSWERS
 from tests.unit.web.server import Server, serving
@@ -71,6 +72,15 @@ def test_the_page_loads_nothing_from_elsewhere_and_writes_no_html() -> None:
         assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", text), name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), name
         assert not re.search(r"\son[a-z]+=|style=\"|<script>(?!<)", text), name
+
+
+def test_it_takes_the_processor_that_the_ring_leaves(server: Server) -> None:
+    """Its threads, too, for one of them looks."""
+    server.get("/api/v1/status")
+    threads = [int(each.name) for each in Path(f"/proc/{server.process.pid}/task").iterdir()]
+    assert len(threads) > 1
+    wanted = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {wanted}
 
 
 def test_the_status_of_a_node_that_does_not_run(server: Server) -> None:

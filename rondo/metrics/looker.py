@@ -1,4 +1,4 @@
-"""What there is to see of a node. Everything here blocks, and is called by one thread at a time.
+"""What there is to see of a node, for the page and for `rondo top`. It blocks, and is called by one thread at a time.
 
 Connections are kept from look to look, the configuration as long as its file is the same.
 """
@@ -13,8 +13,6 @@ from typing import Any
 import rondo
 from rondo.config import NodeConfig
 from rondo.ipc.surveyor import Answers, Surveyor
-from rondo.metrics.collect import collect
-from rondo.metrics.render import render
 from rondo.metrics.seen import Seen, look_with
 from rondo.node.log_formats import iso_time
 from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes
@@ -24,8 +22,6 @@ from rondo.paths import PathError, socket_endpoint
 from rondo.sam.commands import Sam
 from rondo.timeline.events import Event as TimelineEvent
 from rondo.timeline.events import event_of
-from services.web.wire import APPLICATIONS_MAX as APPLICATIONS_TOLD_MAX
-from services.web.wire import COUNTERS, TEXT_MAX, Figures
 
 ANSWER_S = 1.0
 EVENTS_MAX = 200
@@ -40,7 +36,7 @@ _SHOWN = ("id", "state", "pid", "instance", "restarts", "policy", "message")
 
 
 class Looker:
-    """The eyes of the web service."""
+    """The eyes on one node."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
@@ -68,10 +64,6 @@ class Looker:
         """Whether those that were found still run, supervisord among them."""
         names = {each.name for each in self._found}
         return processes.SUPERVISORD in names and processes.are_all_there(self._run_dir, self._found)
-
-    def metrics(self, *, is_openmetrics: bool) -> bytes:
-        """The text of a scrape."""
-        return render(collect(self.see()), is_openmetrics=is_openmetrics)
 
     def status(self) -> dict[str, Any]:
         """What /api/v1/status answers."""
@@ -137,33 +129,6 @@ class Looker:
         """Close all connections."""
         self._drop_sam()
         self._surveyor.close()
-
-
-def figures_of(told: dict[str, Any]) -> Figures:
-    """What the others are told of a status."""
-    status = told["status"]
-    own: dict[str, Any] = next((each for each in told["nodes"] if each["node"] == status["node"]), {})
-    ring = status["ring"]
-    links = [link for each in told["nodes"] for link in each["links"]]
-    counters = status["counters"].get("totem", {})
-    return Figures(
-        name=str(own.get("name", ""))[:TEXT_MAX],
-        software=told["software"],
-        state=status["state"],
-        why=status["why"][:TEXT_MAX],
-        healthy=told["healthy"],
-        ring=f"{ring['representative']}.{ring['sequence']:x}" if ring else "",
-        members=tuple(status["members"]),
-        quorate=status["quorum"]["quorate"] if status["quorum"] else None,
-        rotation_us=int(told["rotation_us"] or 0),
-        links_up=sum(link["up"] for link in links),
-        links=len(links),
-        processes=tuple((name, each["state"], each["restarts"]) for name, each in status["services"].items()),
-        applications=tuple(
-            (each["id"], each["state"], each["restarts"]) for each in told["applications"][:APPLICATIONS_TOLD_MAX]
-        ),
-        counters=tuple(int(counters.get(name, 0)) for name in COUNTERS),
-    )
 
 
 def _nodes(seen: Seen) -> list[dict[str, Any]]:

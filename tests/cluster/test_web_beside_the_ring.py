@@ -1,0 +1,134 @@
+"""A thousand slow and broken HTTP clients at the page of a node: the ring is as fast as without them."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rondo
+from rondo.demo.cluster import DemoCluster
+from rondo.testing.lab.waiting import wait_for
+from tests.cluster.http_crowd import CLIENTS, PAUSE_S
+from tests.unit.web.server import Server, serving
+
+PAIRS = 40
+WINDOW_S = 1.0
+SETTLED_S = 0.2
+"""After a change, before it is measured."""
+WITHIN = 0.03
+PAYLOAD = bytes(256)
+AHEAD = 256
+"""Messages that are under way at a time."""
+JOINED_S = 60.0
+READY_S = 90.0
+WORDS_MIN = int(PAIRS * (WINDOW_S + SETTLED_S) * CLIENTS / PAUSE_S / 2)
+"""Half of what they say where there is time for all of it."""
+
+
+class Pump:
+    """Sends to a group and takes what it has sent, as fast as the ring goes."""
+
+    def __init__(self, cluster: rondo.Cluster) -> None:
+        self._group = cluster.cpg.join("measured")
+        self._under_way = 0
+
+    def run(self, seconds: float) -> float:
+        """Messages a second that came back ordered."""
+        began_s, came = time.perf_counter(), 0
+        while (now_s := time.perf_counter()) - began_s < seconds:
+            while self._under_way < AHEAD:
+                self._group.mcast(PAYLOAD)
+                self._under_way += 1
+            event = self._group.poll(1.0)
+            if isinstance(event, rondo.Message):
+                self._under_way -= 1
+                came += 1
+        return came / (now_s - began_s)
+
+
+class Crowd:
+    """The clients, which can be stopped."""
+
+    def __init__(self, process: subprocess.Popen[bytes], told: Path) -> None:
+        self._process, self._told = process, told
+
+    def send(self, number: signal.Signals) -> None:
+        """SIGSTOP or SIGCONT."""
+        self._process.send_signal(number)
+
+    def words(self) -> int:
+        """What they have said since all of them had been there, in hundreds."""
+        return 100 * (len(self._told.read_text().splitlines()) - 1)
+
+
+@pytest.fixture(name="server")
+def _server() -> Iterator[tuple[DemoCluster, Server]]:
+    with DemoCluster(3) as cluster:
+        cluster.start()
+        with serving(cluster.nodes[1].run_dir) as server:
+            yield cluster, server
+
+
+@pytest.fixture(name="crowd")
+def _crowd(server: tuple[DemoCluster, Server], tmp_path: Path) -> Iterator[Crowd]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    command = [sys.executable, "-m", "tests.cluster.http_crowd", str(server[1].port)]
+    told = tmp_path / "told"
+    with told.open("wb") as out, subprocess.Popen(command, stdout=out) as process:
+        crowd = Crowd(process, told)
+        wait_for(told.read_text, bool, "all clients have been there", READY_S)
+        yield crowd
+        process.kill()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.slow
+def test_the_ring_is_as_fast_beside_a_thousand_slow_and_broken_clients(
+    server: tuple[DemoCluster, Server], crowd: Crowd
+) -> None:
+    """In pairs of a second each, one with the clients and one in which they are stopped, in an order by chance."""
+    cluster, page = server
+    drawn, ratios, rates = random.Random(19), [], []
+    used_s = cpu_s(page.process.pid)
+    with rondo.connect(cluster.nodes[2].endpoint, timeout=JOINED_S) as client:
+        pump = Pump(client)
+        pump.run(2 * WINDOW_S)
+        for _ in range(PAIRS):
+            found = {}
+            for with_crowd in drawn.sample([True, False], 2):
+                crowd.send(signal.SIGCONT if with_crowd else signal.SIGSTOP)
+                pump.run(SETTLED_S)
+                found[with_crowd] = pump.run(WINDOW_S)
+            ratios.append(found[True] / found[False])
+            rates.append(found[False])
+        words = crowd.words()
+        crowd.send(signal.SIGCONT)
+    assert page.get("/healthz")[0] == 200, "whoever means well is served"
+    ratio = statistics.median(ratios)
+    low, high = statistics.quantiles(ratios, n=4)[::2]
+    used_s = cpu_s(page.process.pid) - used_s
+    print(
+        f"{statistics.median(rates):.0f} messages a second without them; with them {100 * (ratio - 1):+.1f} % "
+        f"(quarters {100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %), {PAIRS} pairs; they said {words} words; "
+        f"the page used {used_s:.1f} s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
+    )
+    assert words >= WORDS_MIN, "the clients had no processor"
+    assert ratio >= 1 - WITHIN
+
+
+def cpu_s(pid: int) -> float:
+    """What a process has used."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
