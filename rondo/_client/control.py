@@ -13,9 +13,19 @@ from typing import Any, Protocol
 from rondo import cmap, quorum
 from rondo._client.ask_link import TIMEOUT_S, AskLink
 from rondo._client.endpoint import Endpoint
-from rondo.errors import BadHandle, NoResources
+from rondo.errors import BadHandle, InvalidParameter, NoResources
 from rondo.protocol.client_gateway import Kind
-from rondo.protocol.control_gateway import Op, encode_request
+from rondo.protocol.control_gateway import Keys, Op, changes_between, encode_request
+
+QUORUM, KEYS, STATISTICS = "quorum", "keys", "stats"
+"""What can be watched."""
+
+
+def watched(which: str) -> str:
+    """What a watch of that map is of. Raises InvalidParameter."""
+    if which not in ("icmap", "stats"):
+        raise InvalidParameter(f"there is no map {which!r:.40}; there are icmap and stats")
+    return KEYS if which == "icmap" else STATISTICS
 
 
 class ControlLink(AskLink):
@@ -63,9 +73,9 @@ class Control:
             raise BadHandle("this connection was closed")
 
     def watch(self, of: str, prefix: str = "") -> "Watch":
-        """Begin to watch, from now on."""
+        """Begin to watch, from now on. `of`: `QUORUM`, `KEYS` or `STATISTICS`."""
         self.check()
-        watch = Watch(self, of, prefix)
+        watch = (StatisticsWatch if of == STATISTICS else Watch)(self, of, prefix)
         self.keep(watch)
         return watch
 
@@ -141,6 +151,25 @@ class Watch:
         self._link.close()
 
 
+class StatisticsWatch(Watch):
+    """Statistics that are others than at the last look; whatever happened between two looks is one change."""
+
+    def begin(self) -> None:
+        """What has happened up to now is not told."""
+        self._known: Keys = _by_key(self._link.ask(Op.KEYS, {"map": "stats", "prefix": self._prefix}))
+
+    def next(self) -> list[dict[str, Any]]:
+        """What has changed since the last call, maybe nothing, after a while. None is ever lost. Raises rondo.Error."""
+        found = _by_key(self._link.ask(Op.SAMPLE, {"prefix": self._prefix}, None))
+        changes = changes_between(self._known, found)
+        self._known = found
+        return changes
+
+
+def _by_key(said: list[list[Any]]) -> Keys:
+    return {key: value for key, *value in said}
+
+
 class Quorum:
     """Who may act when the cluster is split: `cluster.quorum`."""
 
@@ -169,7 +198,7 @@ class Quorum:
         """Changes from now on, until the cluster is closed. `current`: first how it is now.
 
         Whoever is so slow that the node does not keep all changes gets how it is now instead."""
-        watch = self._control.watch("quorum")
+        watch = self._control.watch(QUORUM)
         return _quorum_changes(self, watch, current=current)
 
 
@@ -227,11 +256,13 @@ class Cmap:
         assert value is not None
         return value
 
-    def watch(self, prefix: str = "") -> Iterator[cmap.Change]:
-        """Changes of keys that begin with `prefix`, from now on, until the cluster is closed.
+    def watch(self, prefix: str = "", *, which: str = "icmap") -> Iterator[cmap.Change]:
+        """Changes of keys that begin with `prefix`, from now on, until the cluster is closed. The map stats is read
+        every 1.5 s: what happened between two looks is one change, from the old value to the new one.
 
-        Raises NoResources for whoever is so slow that the node does not keep all changes: read the keys anew."""
-        return _key_changes(self._control.watch("keys", prefix))
+        Raises NoResources for whoever is so slow that the node does not keep all changes of the map icmap: read the
+        keys anew."""
+        return _key_changes(self._control.watch(watched(which), prefix))
 
 
 def _key_changes(watch: Watch) -> Iterator[cmap.Change]:

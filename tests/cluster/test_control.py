@@ -7,6 +7,9 @@ import asyncio
 import itertools
 import json
 import os
+import select
+import subprocess
+import sys
 import threading
 import time
 
@@ -142,6 +145,37 @@ def test_quorum_in_its_place_among_memberships(voting: Node) -> None:
         "ring": {"representative": ring.representative, "sequence": ring.sequence},
         "members": [1],
     }
+
+
+def test_watches_of_statistics_outlive_control(voting: Node) -> None:
+    with rondo.connect(voting.endpoint) as cluster:
+        group = cluster.cpg.join("counted")
+        with pytest.raises(rondo.InvalidParameter, match="there is no map"):
+            cluster.cmap.watch(which="other")
+        changes = cluster.cmap.watch("stats.srp.messages_tx", which="stats")
+        values: list[rondo.cmap.Value | None] = []
+        for _ in range(2):
+            group.mcast(b"counted").ordered(ANSWERED_S_MAX)
+            change = next(changes)
+            assert change.key == "stats.srp.messages_tx"
+            assert change.old is not None
+            assert change.new is not None
+            assert int(change.new) > int(change.old)
+            values += [change.old, change.new]
+            kill_and_wait_for_the_next(voting, "control")
+        assert values[1] == values[2], "what happened while control was away is in the next change"
+
+        watch = [sys.executable, "-m", "rondo.cli.main", "cmap", "watch", "stats.srp.messages_tx", "--map", "stats"]
+        with subprocess.Popen([*watch, "--json", "--socket", voting.endpoint], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            poller = select.poll()
+            poller.register(process.stdout, select.POLLIN)
+            until_s = time.monotonic() + ANSWERED_S_MAX
+            while not poller.poll(100) and time.monotonic() < until_s:
+                group.mcast(b"counted").ordered(ANSWERED_S_MAX)
+            shown = json.loads(process.stdout.readline())
+            process.kill()
+        assert (shown["event"], shown["key"]) == ("modify", "stats.srp.messages_tx")
 
 
 def test_watches_and_keys_outlive_control(voting: Node) -> None:

@@ -88,7 +88,7 @@ def test_only_those_are_asked_whose_keys_are_wanted() -> None:
 
 def _ask(world: World, host: Host, op: Op, **arguments: Any) -> tuple[Code, Any]:
     number = host.send(op, **arguments)
-    if host.machine.take_sources():
+    if host.machine.take_sources(world.now_ns):
         host.machine.answer_with(STATUSES | {"cpg": {"functions": [[1, 2], [3, 4]]}}, world.now_ns)
     host.pump()
     return host.answers.pop(number)
