@@ -16,6 +16,8 @@ import time
 import pytest
 
 import rondo
+from rondo.ipc.control import ask
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster.test_node import Node, kill_and_wait_for_the_next, make_nodes, node, wait_until_whole
 
 __all__ = ["make_nodes", "node"]
@@ -63,13 +65,33 @@ def test_the_commands(voting: Node) -> None:
         assert counts["runtime.services.cpg.3.rx"] == counts["runtime.services.cpg.3.tx"] == 1
         everything = cluster.cmap.items()
         assert everything.keys() >= {"logging.to_stderr", "runtime.config.totem.downcheck", *counts}
-        with pytest.raises(rondo.NotSupported, match=r"logging\.debug"):
-            cluster.cmap.set("logging.debug", rondo.cmap.Str("on"))
 
     (found,) = json.loads(voting.command("nodes", "--json").stdout)
     assert (found["node"], found["member"], found["addresses"]) == (1, True, ["127.0.0.1"])
     assert found["software"] == f"rondo {rondo.__version__}"
     assert "127.0.0.1" in voting.command("nodes").stdout
+
+
+def test_services_log_as_the_keys_say(voting: Node) -> None:
+    def levels() -> dict[str, str]:
+        return {name: str(ask(voting.run_dir, name, "status")["log_level"]) for name in services}
+
+    services = ("totem", "cpg", "control", "ipc_gateway", "sam")
+    everywhere = dict.fromkeys(services, "info")
+    assert levels() == everywhere
+    voting.command("cmap", "set", "logging.logger_subsys.CPG.debug", "str", "on")
+    wait_for(levels, lambda seen: seen == everywhere | {"cpg": "debug"}, "cpg's level", ANSWERED_S_MAX)
+    voting.command("cmap", "set", "logging.logfile_priority", "str", "err")
+    quiet = dict.fromkeys(everywhere, "error") | {"cpg": "debug"}
+    wait_for(levels, lambda seen: seen == quiet, "the others' levels", ANSWERED_S_MAX)
+    for name in ("totem", "control"):
+        kill_and_wait_for_the_next(voting, name)
+    wait_for(levels, lambda seen: seen == quiet, "the levels of those that were started since", ANSWERED_S_MAX)
+    refused = voting.command("cmap", "set", "logging.debug", "str", "loud", check=False)
+    assert refused.returncode == 1
+    assert "logging.debug is a str, one of off, on, trace; not 'loud'" in refused.stderr
+    voting.command("reload")
+    wait_for(levels, lambda seen: seen == everywhere, "the file's levels", ANSWERED_S_MAX)
 
 
 def test_without_a_provider(node: Node) -> None:
@@ -130,6 +152,10 @@ def test_asyncio(voting: Node) -> None:
             assert (await first).key == "my.key"
             assert (await cluster.cmap.items("my.")).keys() == {"my.key"}
             assert len(await cluster.nodes()) == 1
+            counted = await anext(cluster.cmap.watch("stats.srp.memb_merge_detect_tx", which="stats"))
+            assert counted.old is not None
+            assert counted.new is not None
+            assert int(counted.new) > int(counted.old), "a node alone looks for others all the time"
 
     asyncio.run(use())
 
