@@ -76,9 +76,9 @@ class CmapService(Calls):
         """A request."""
         handler = self._handlers.get(ident)
         if handler is None:
-            connection.reply(unknown_reply())
+            connection.refuse(unknown_reply())
         elif len(message) < cmap.SIZES_MIN[ident]:
-            connection.reply(cmap.refusal(ident, Code.INVALID_PARAM))
+            connection.refuse(cmap.refusal(ident, Code.INVALID_PARAM))
         else:
             try:
                 handler(connection.state, message)
