@@ -222,7 +222,7 @@ def _quorum_changes(asked: Quorum, watch: Watch, *, current: bool) -> Iterator[q
 
 
 class Cmap:
-    """Keys: `cluster.cmap`. `which` of the two maps: icmap, or stats, which is read-only."""
+    """Keys: `cluster.cmap`. `which` of the two maps: icmap, or stats, which is read-only but for `stats.clear.*`."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -239,10 +239,17 @@ class Cmap:
         """Keys that begin with `prefix` and their values, ascending."""
         return items_of(self._control.ask(Op.KEYS, prefix=prefix, map=which, timeout=timeout))
 
-    def set(self, key: str, value: "cmap.Value | str | bytes", timeout: float | None = TIMEOUT_S) -> None:
+    def set(
+        self,
+        key: str,
+        value: "cmap.Value | str | bytes",
+        timeout: float | None = TIMEOUT_S,
+        *,
+        which: str = "icmap",
+    ) -> None:
         """Set a key; it survives restarts of the node's processes, not of the node. Raises AccessDenied for a key that
         programs cannot change, InvalidParameter, NameTooLong (which names are none), NoSpace."""
-        self._control.ask(Op.SET, **set_arguments(key, value), timeout=timeout)
+        self._control.ask(Op.SET, map=which, **set_arguments(key, value), timeout=timeout)
 
     def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
         """Delete a key. Raises NotExist, AccessDenied; Disconnected if nobody knows whether it was done."""

@@ -72,9 +72,16 @@ class Cmap:
         """Keys that begin with `prefix` and their values, ascending."""
         return await asyncio.to_thread(lambda: self._asked.items(prefix, which=which, timeout=timeout))
 
-    async def set(self, key: str, value: "cmap.Value | str | bytes", timeout: float | None = TIMEOUT_S) -> None:
+    async def set(
+        self,
+        key: str,
+        value: "cmap.Value | str | bytes",
+        timeout: float | None = TIMEOUT_S,
+        *,
+        which: str = "icmap",
+    ) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._asked.set, key, value, timeout)
+        await asyncio.to_thread(lambda: self._asked.set(key, value, timeout, which=which))
 
     async def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""

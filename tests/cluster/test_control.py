@@ -63,6 +63,13 @@ def test_the_commands(voting: Node) -> None:
         assert connections["stats.ipcs.global.active"] != rondo.cmap.U64(0)
         counts = cluster.cmap.items("runtime.services.cpg.")
         assert counts["runtime.services.cpg.3.rx"] == counts["runtime.services.cpg.3.tx"] == 1
+        voting.command("cmap", "set", "stats.clear.totem", "u32", "1", "--map", "stats")
+        assert cluster.cmap.get("stats.srp.commit_entered", which="stats") == 0, "it begins anew"
+        cluster.cmap.set("stats.clear.all", rondo.cmap.U32(1), which="stats")
+        with pytest.raises(rondo.NotSupported, match="only the map icmap"):
+            cluster.cmap.set("stats.srp.mcast_tx", rondo.cmap.U64(1), which="stats")
+        counters = ask(voting.run_dir, "control", "status")["counters"]
+        assert not [name for name in counters if name.startswith("ignored")], "what groups say does not come to control"
         everything = cluster.cmap.items()
         assert everything.keys() >= {"logging.to_stderr", "runtime.config.totem.downcheck", *counts}
 

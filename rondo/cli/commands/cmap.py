@@ -30,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
     gone.add_argument("key", metavar="KEY")
     watch = commands.add_parser("watch", help="print a line for each change", epilog="example: rondo cmap watch my.")
     watch.add_argument("prefix", metavar="PREFIX", help="only keys that begin with this")
-    for command in (listed, got, watch):
+    for command in (listed, got, put, watch):
         command.add_argument("--map", choices=MAPS, default="icmap", help="which map (default: %(default)s)")
     for command in (listed, got, watch):
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -64,9 +64,8 @@ def _print(found: dict[str, list[Any]], arguments: argparse.Namespace) -> None:
 
 
 def _set(control: Control, arguments: argparse.Namespace) -> int:
-    control.ask(
-        Op.SET, **set_arguments(arguments.key, _parsed(arguments.type, arguments.value)), timeout=ANSWER_TIMEOUT_S
-    )
+    value = set_arguments(arguments.key, _parsed(arguments.type, arguments.value))
+    control.ask(Op.SET, map=arguments.map, **value, timeout=ANSWER_TIMEOUT_S)
     return 0
 
 
