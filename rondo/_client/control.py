@@ -13,9 +13,20 @@ from typing import Any, Generic, Protocol, TypeVar
 from rondo import cmap, quorum
 from rondo._client.ask_link import TIMEOUT_S, AskLink
 from rondo._client.endpoint import Endpoint
-from rondo.errors import BadHandle, NoResources
+from rondo.errors import BadHandle, InvalidParameter, NoResources
 from rondo.protocol.client_gateway import Kind
-from rondo.protocol.control_gateway import Op, encode_request
+from rondo.protocol.control_gateway import Keys, Op, changes_between, encode_request
+
+QUORUM, KEYS, STATISTICS = "quorum", "keys", "stats"
+"""What can be watched."""
+
+
+def watched(which: str) -> str:
+    """What a watch of that map is of. Raises InvalidParameter."""
+    if which not in ("icmap", "stats"):
+        raise InvalidParameter(f"there is no map {which!r:.40}; there are icmap and stats")
+    return KEYS if which == "icmap" else STATISTICS
+
 
 T = TypeVar("T")
 
@@ -65,9 +76,9 @@ class Control:
             raise BadHandle("this connection was closed")
 
     def watch(self, of: str, prefix: str = "") -> "Watch":
-        """Begin to watch, from now on."""
+        """Begin to watch, from now on. `of`: `QUORUM`, `KEYS` or `STATISTICS`."""
         self.check()
-        watch = Watch(self, of, prefix)
+        watch = (StatisticsWatch if of == STATISTICS else Watch)(self, of, prefix)
         self.keep(watch)
         return watch
 
@@ -158,6 +169,25 @@ class Changes(Iterator[T], Generic[T]):
         self._watch.close()
 
 
+class StatisticsWatch(Watch):
+    """Statistics that are others than at the last look; whatever happened between two looks is one change."""
+
+    def begin(self) -> None:
+        """What has happened up to now is not told."""
+        self._known: Keys = _by_key(self._link.ask(Op.KEYS, {"map": "stats", "prefix": self._prefix}))
+
+    def next(self) -> list[dict[str, Any]]:
+        """What has changed since the last call, maybe nothing, after a while. None is ever lost. Raises rondo.Error."""
+        found = _by_key(self._link.ask(Op.SAMPLE, {"prefix": self._prefix}, None))
+        changes = changes_between(self._known, found)
+        self._known = found
+        return changes
+
+
+def _by_key(said: list[list[Any]]) -> Keys:
+    return {key: value for key, *value in said}
+
+
 class Quorum:
     """Who may act when the cluster is split: `cluster.quorum`."""
 
@@ -186,7 +216,7 @@ class Quorum:
         """Changes from now on, until it or the cluster is closed. `current`: first how it is now.
 
         Whoever is so slow that the node does not keep all changes gets how it is now instead."""
-        watch = self._control.watch("quorum")
+        watch = self._control.watch(QUORUM)
         return Changes(watch, _quorum_changes(self, watch, current=current))
 
 
@@ -210,7 +240,7 @@ def _quorum_changes(asked: Quorum, watch: Watch, *, current: bool) -> Generator[
 
 
 class Cmap:
-    """Keys: `cluster.cmap`. `which` of the two maps: icmap, or stats, which is read-only."""
+    """Keys: `cluster.cmap`. `which` of the two maps: icmap, or stats, which is read-only but for `stats.clear.*`."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -227,10 +257,17 @@ class Cmap:
         """Keys that begin with `prefix` and their values, ascending."""
         return items_of(self._control.ask(Op.KEYS, prefix=prefix, map=which, timeout=timeout))
 
-    def set(self, key: str, value: "cmap.Value | str | bytes", timeout: float | None = TIMEOUT_S) -> None:
+    def set(
+        self,
+        key: str,
+        value: "cmap.Value | str | bytes",
+        timeout: float | None = TIMEOUT_S,
+        *,
+        which: str = "icmap",
+    ) -> None:
         """Set a key; it survives restarts of the node's processes, not of the node. Raises AccessDenied for a key that
         programs cannot change, InvalidParameter, NameTooLong (which names are none), NoSpace."""
-        self._control.ask(Op.SET, **set_arguments(key, value), timeout=timeout)
+        self._control.ask(Op.SET, map=which, **set_arguments(key, value), timeout=timeout)
 
     def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
         """Delete a key. Raises NotExist, AccessDenied; Disconnected if nobody knows whether it was done."""
@@ -244,11 +281,13 @@ class Cmap:
         assert value is not None
         return value
 
-    def watch(self, prefix: str = "") -> Changes[cmap.Change]:
-        """Changes of keys that begin with `prefix`, from now on, until it or the cluster is closed.
+    def watch(self, prefix: str = "", *, which: str = "icmap") -> Changes[cmap.Change]:
+        """Changes of keys that begin with `prefix`, from now on, until it or the cluster is closed. The map stats is
+        read every 1.5 s: what happened between two looks is one change, from the old value to the new one.
 
-        Raises NoResources for whoever is so slow that the node does not keep all changes: read the keys anew."""
-        watch = self._control.watch("keys", prefix)
+        Raises NoResources for whoever is so slow that the node does not keep all changes of the map icmap: read the
+        keys anew."""
+        watch = self._control.watch(watched(which), prefix)
         return Changes(watch, _key_changes(watch))
 
 

@@ -44,7 +44,7 @@ class Quorum:
 
     async def watch(self, *, current: bool = False) -> AsyncIterator[quorum.Change]:
         """Changes from the first `anext` on, without end. `current`: first how it is now."""
-        async with contextlib.aclosing(_batches(self._control, "quorum", "")) as batches:
+        async with contextlib.aclosing(_batches(self._control, blocking.QUORUM, "")) as batches:
             async for events in batches:
                 if events is None or (current and not events):
                     current = False
@@ -72,9 +72,16 @@ class Cmap:
         """Keys that begin with `prefix` and their values, ascending."""
         return await asyncio.to_thread(lambda: self._asked.items(prefix, which=which, timeout=timeout))
 
-    async def set(self, key: str, value: "cmap.Value | str | bytes", timeout: float | None = TIMEOUT_S) -> None:
+    async def set(
+        self,
+        key: str,
+        value: "cmap.Value | str | bytes",
+        timeout: float | None = TIMEOUT_S,
+        *,
+        which: str = "icmap",
+    ) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._asked.set, key, value, timeout)
+        await asyncio.to_thread(lambda: self._asked.set(key, value, timeout, which=which))
 
     async def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""
@@ -84,9 +91,9 @@ class Cmap:
         """As `rondo`'s."""
         return await asyncio.to_thread(self._asked.increment, key, step, timeout)
 
-    async def watch(self, prefix: str = "") -> AsyncIterator[cmap.Change]:
-        """Changes of keys that begin with `prefix`, from the first `anext` on, without end."""
-        async with contextlib.aclosing(_batches(self._control, "keys", prefix)) as batches:
+    async def watch(self, prefix: str = "", *, which: str = "icmap") -> AsyncIterator[cmap.Change]:
+        """As `rondo`'s, from the first `anext` on, without end."""
+        async with contextlib.aclosing(_batches(self._control, blocking.watched(which), prefix)) as batches:
             async for events in batches:
                 if events is None:
                     raise NoResources(blocking.LOST)

@@ -9,7 +9,8 @@ from rondo.config.checks_shown import check_shown, check_told
 from rondo.config.faults import Fault, quoted
 from rondo.config.key import KEY_BYTES_MAX, KEY_BYTES_MIN
 from rondo.config.loaded import Loaded
-from rondo.config.schema_node import SUBSYSTEMS, SUBSYSTEMS_OF_COROSYNC, SUBSYSTEMS_OF_OLD
+from rondo.config.node import SUBSYSTEMS
+from rondo.config.schema_node import SUBSYSTEMS_OF_COROSYNC, SUBSYSTEMS_OF_OLD
 from rondo.config.schema_totem import HOLD_MS_MIN, TIMER_MS_MIN
 
 

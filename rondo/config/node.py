@@ -28,6 +28,13 @@ QbIpc = Literal["auto", "yes", "no"]
 Debug = Literal["off", "on", "trace"]
 Timestamp = Literal["off", "on", "hires"]
 LogFormat = Literal["text", "json"]
+Priority = Literal["emerg", "alert", "crit", "err", "error", "warning", "notice", "info", "debug"]
+Facility = Literal[
+    "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7", "auth", "authpriv",
+    "cron", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp",
+]  # fmt: skip
+SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY", "QB_GATEWAY", "WEB", "NOTIFY")
+"""What logger_subsys{} can be of: the services' names."""
 
 
 class NodeConfigError(ValueError):
@@ -75,6 +82,8 @@ class LogSettings:
     """Of what goes to standard error and to a file."""
     fileline: bool = False
     function_name: bool = False
+    own: tuple[str, ...] = ()
+    """Of a subsystem: what it has of its own, by name; the rest is as in logging{}."""
 
     @property
     def is_syslog_alone(self) -> bool:

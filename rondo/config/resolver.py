@@ -201,14 +201,10 @@ def _logging(loaded: Loaded) -> dict[str, LogSettings]:
     return {name: replace(each, logfile=_beside(loaded, each.logfile)) for name, each in settings.items()}
 
 
-def _log_settings(logging: Logging, own: LoggerSubsys) -> LogSettings:
-    def of(name: str) -> object:
-        value = getattr(own, name)
-        return getattr(logging, name) if value in (None, "") else value
-
-    overridden = {name: of(name) for name in LoggerSubsys.model_fields if name != "subsys"}
-    general = {name: getattr(logging, name) for name in ("timestamp", "format", "fileline", "function_name")}
-    return LogSettings(**overridden, **general)  # type: ignore[arg-type]  # same names, same types as the models
+def _log_settings(logging: Logging, subsys: LoggerSubsys) -> LogSettings:
+    own = {name: value for name, value in subsys if name != "subsys" and value not in (None, "")}
+    names = LogSettings.__dataclass_fields__.keys() - {"own"}
+    return LogSettings(**{name: getattr(logging, name) for name in names} | own, own=tuple(sorted(own)))
 
 
 def _allowed(loaded: Loaded, machine: Machine) -> tuple[tuple[int, ...], tuple[int, ...]]:

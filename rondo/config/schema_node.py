@@ -2,19 +2,12 @@
 
 from typing import Literal
 
-from rondo.config.node import Debug, LogFormat, Timestamp
+from rondo.config.node import SUBSYSTEMS, Debug, Facility, LogFormat, Priority, Timestamp
 from rondo.config.option import Address, Cpus, MaybeNumber, MaybeYesNo, Number, Section, Word, YesNo, option
 from rondo.config.schema_quorum import Quorum
 from rondo.config.schema_shown import Notify, Web
 from rondo.config.schema_totem import Nodelist, Totem
 
-Priority = Literal["emerg", "alert", "crit", "err", "error", "warning", "notice", "info", "debug"]
-Facility = Literal[
-    "daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7", "auth", "authpriv",
-    "cron", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp",
-]  # fmt: skip
-SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY", "QB_GATEWAY", "WEB", "NOTIFY")
-"""Those of Rondo: its services' names."""
 SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB", "YKD", "MON", "WD", "QNETD", "KNET")
 """Those that a file for Corosync may name and that are nothing here."""
 SUBSYSTEMS_OF_OLD = (

@@ -11,6 +11,7 @@ a terminal there, and no heartbeat.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -99,6 +100,7 @@ class Chassis:
             "code": compiled.state(),
             "uptime_seconds": time.monotonic() - self._started_s,
             "cpu_seconds": time.process_time(),
+            "log_level": logging.getLevelName(logging.getLogger().level).lower(),
             "log_lines_dropped": self._start.logs.dropped,
         }
 

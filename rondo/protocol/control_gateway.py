@@ -71,6 +71,22 @@ class Op(IntEnum):
     WATCH = 32
     """`{"of", "prefix", "after"}`: `{"number", "events": [{...}, ...], "lost"}`. `of` is "quorum" or "keys". Without
     `after` the answer comes at once, without events; `number` is then to be the next `after`."""
+    SAMPLE = 33
+    """`{"prefix"}`: what KEYS says of the map `stats`, a while later: the statistics are sampled now and then for all
+    who ask, and `changes_between` two answers are what there is to be told."""
+
+
+Keys = dict[str, list[Any]]
+"""`[type, value]` by key."""
+
+
+def changes_between(before: Keys, now: Keys) -> list[dict[str, Any]]:
+    """What makes `now` of `before`, in the shape of the events of keys, by ascending key."""
+    return [
+        {"key": key, "old": before.get(key), "new": now.get(key)}
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
 
 
 class Ask(NamedTuple):

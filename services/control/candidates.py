@@ -6,18 +6,21 @@ Reading the file, and what may change at all, is `rondo.config.candidate`, in an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rondo.config import NodeConfig, NodeConfigError
+from services.control import log_keys, told
 from services.control.cfg.reload import Candidate
 from services.control.cmap.keymap import Keymap
 from services.control.cmap.values import Type, Value
+from services.control.config_keys import keys_of, logging_keys
 from services.control.quorum.settings import Settings, SettingsError, reloaded, settle
 from services.control.quorum.votequorum import Votequorum
 from services.control.setup import Setup, setup_of
 
 IN_PROGRESS_KEYS = ("config.reload_in_progress", "config.totemconfig_reload_in_progress")
-VOTES_KEYS = ("quorum.expected_votes", "quorum.two_node", "quorum.votes")
-"""Programs may set these, and a reload undoes that."""
+VOTES_KEYS = {"quorum.expected_votes": Type.U32, "quorum.two_node": Type.U8, "quorum.votes": Type.U32}
+"""Programs may set these, with these types, and votequorum reads its options again; a reload undoes that."""
 
 
 def judged(candidate: Candidate, members: Sequence[int], setup: Setup, tracking_barrier: int) -> Candidate:
@@ -51,6 +54,15 @@ def settled(old: Setup, new: Setup, tracking_barrier: int) -> Settings:
     return settle(options, new.node, new.nodelist, tracking_barrier)[0]
 
 
+def with_keys(setup: Setup, keys: Keymap, tracking_barrier: int) -> Settings:
+    """Votequorum's settings, with what programs have set of its options. Raises `SettingsError`."""
+    assert setup.options is not None
+    at_start, _ = settle(setup.options, setup.node, setup.nodelist)
+    options = reloaded(setup.options, at_start, setup.options)
+    options = told.with_keys(options, {key: keys.get(key) for key in VOTES_KEYS})
+    return settle(options, setup.node, setup.nodelist, tracking_barrier)[0]
+
+
 def come_into_force(packed: bytes, old: Setup, keys: Keymap, votes: Votequorum | None) -> Setup:
     """Change keys and votes; the new setup."""
     new = setup_of(NodeConfig.from_msgpack(packed))
@@ -59,6 +71,13 @@ def come_into_force(packed: bytes, old: Setup, keys: Keymap, votes: Votequorum |
     if votes is not None and new.options is not None:
         votes.reload(settled(old, new, votes.tracking_barrier))
     _note_progress(keys, is_on=False)
+    return new
+
+
+def logging_changed(config: NodeConfig, old: Setup, keys: Keymap) -> Setup:
+    """This configuration differs from the one in force in logging{} alone: change keys; the new setup."""
+    new = replace(old, packed=config.to_msgpack(), keys=dict(keys_of(config)))
+    keys.replace_below(log_keys.BELOW, logging_keys(config))
     return new
 
 

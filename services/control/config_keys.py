@@ -34,6 +34,11 @@ def _yes(value: bool) -> Value:
     return _text("yes" if value else "no")
 
 
+def logging_keys(config: NodeConfig) -> dict[str, Value]:
+    """Those below `logging.`: the general settings in force, and what subsystems have of their own."""
+    return dict(_logging(config))
+
+
 def keys_of(config: NodeConfig) -> Iterator[tuple[str, Value]]:
     """All keys that follow from the configuration."""
     yield from _totem(config)
@@ -168,8 +173,10 @@ def _logging(config: NodeConfig) -> Iterator[tuple[str, Value]]:
     yield "logging.function_name", _text("on" if general.function_name else "off")
     for name, settings in config.logging.items():
         if name:
-            yield f"logging.logger_subsys.{name}.subsys", _text(name)
-            yield from _log_settings(f"logging.logger_subsys.{name}.", settings)
+            below = f"logging.logger_subsys.{name}."
+            yield f"{below}subsys", _text(name)
+            own = {below + each for each in settings.own}
+            yield from ((key, value) for key, value in _log_settings(below, settings) if key in own)
 
 
 def _log_settings(below: str, settings: LogSettings) -> Iterator[tuple[str, Value]]:
@@ -179,6 +186,6 @@ def _log_settings(below: str, settings: LogSettings) -> Iterator[tuple[str, Valu
     yield f"{below}to_logfile", _yes(settings.to_logfile)
     if settings.logfile:
         yield f"{below}logfile", _text(settings.logfile)
-        yield f"{below}logfile_priority", _text(settings.logfile_priority)
+    yield f"{below}logfile_priority", _text(settings.logfile_priority)
     yield f"{below}syslog_facility", _text(settings.syslog_facility)
     yield f"{below}syslog_priority", _text(settings.syslog_priority)

@@ -14,7 +14,7 @@ from rondo import __version__
 from rondo.config import NodeConfig
 from rondo.protocol import totem_control as log
 from rondo.protocol.envelope import BusError, pack, unpack
-from services.control import candidates, config_version, member_keys, told
+from services.control import candidates, config_version, log_keys, member_keys, told
 from services.control.cfg import wire as cfg
 from services.control.cfg.reload import Candidate, Reload
 from services.control.cmap.keymap import Keymap
@@ -25,7 +25,7 @@ from services.control.introductions import Introductions, introduction
 from services.control.message_counts import MessageCounts
 from services.control.quorum.events import Event, NodeState, Notice, QuorumChanged, Ring, StoreBarrier
 from services.control.quorum.nodelist import NodelistTracker
-from services.control.quorum.settings import SettingsError, reloaded, settle
+from services.control.quorum.settings import SettingsError, settle
 from services.control.quorum.status import KEYS as QUORUM_KEYS
 from services.control.quorum.status import runtime_keys
 from services.control.quorum.votequorum import Votequorum
@@ -36,9 +36,7 @@ CMAP, CFG, QUORUM, VOTEQUORUM = 0, 1, 3, 5
 _SNAPSHOT_VERSION = 4
 
 CANCEL_KEY = "quorum.cancel_wait_for_all"
-RELOADING_KEYS = {"quorum.expected_votes": Type.U32, "quorum.two_node": Type.U8, "quorum.votes": Type.U32}
-"""Votequorum reads its options again when one of these is set."""
-REFUSED_PREFIXES = ("logging.", "runtime.blackbox.", "runtime.force_gather")
+REFUSED_PREFIXES = ("runtime.blackbox.", "runtime.force_gather")
 """Keys that act in Corosync and that nothing here obeys: who sets them shall know."""
 
 
@@ -259,16 +257,18 @@ class Core:
         """Set a key, and do what it stands for. Raises `CmapError`."""
         if key.startswith(REFUSED_PREFIXES):
             raise CmapError(Refusal.NOT_SUPPORTED, f"nothing here obeys {key}")
-        if key == CANCEL_KEY and self.votes is not None:
+        if key.startswith(log_keys.BELOW):
+            self._set_logging(key, make(kind, value))
+        elif key == CANCEL_KEY and self.votes is not None:
             made = make(kind, value)
             if made.type == Type.U8 and made.value:
                 self.cancel_wait_for_all()
             self.keys.set(key, Type.U8, 0)
-        elif self.votes is not None and RELOADING_KEYS.get(key) == kind:
+        elif self.votes is not None and candidates.VOTES_KEYS.get(key) == kind:
             before = self.keys.get(key)
             self.keys.set(key, kind, value)
             try:
-                self._reload_votes()
+                self.votes.reload(candidates.with_keys(self.setup, self.keys, self.votes.tracking_barrier))
             except SettingsError as error:
                 self._put_back(key, before)
                 raise CmapError(Refusal.INVALID_PARAM, str(error)) from None
@@ -283,8 +283,17 @@ class Core:
 
     def delete_key(self, key: str) -> None:
         """Delete a key. Raises `CmapError`."""
-        self.keys.delete(key)
+        if key.startswith(log_keys.BELOW):
+            self._set_logging(key, None)
+        else:
+            self.keys.delete(key)
         self._after_command()
+
+    def _set_logging(self, key: str, value: Value | None) -> None:
+        """All services of this node log in another way from now on."""
+        config = log_keys.with_key(NodeConfig.from_msgpack(self.setup.packed), key, value)
+        self.setup = candidates.logging_changed(config, self.setup, self.keys)
+        self.adopted = self.setup.packed
 
     def increment_key(self, key: str, step: int) -> Value:
         """Add to an integer; the new value. Raises `CmapError`."""
@@ -316,17 +325,6 @@ class Core:
             self.keys.drop(key)
         else:
             self.keys.put(key, before)
-
-    def _reload_votes(self) -> None:
-        """Votequorum's options, as they are in the keys now. Raises `SettingsError`."""
-        assert self.votes is not None
-        assert self.setup.options is not None
-        start = self.setup.options
-        settled, _ = settle(start, self.setup.node, self.setup.nodelist)
-        now = reloaded(start, settled, start)
-        now = told.with_keys(now, {key: self.keys.get(key) for key in RELOADING_KEYS})
-        settings, _ = settle(now, self.setup.node, self.setup.nodelist, self.votes.tracking_barrier)
-        self.votes.reload(settings)
 
     def _after_command(self) -> None:
         self._settle_reload()

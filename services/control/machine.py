@@ -26,6 +26,7 @@ from services.control.core import Core
 from services.control.history import History
 from services.control.quorum.status import status as quorum_status
 from services.control.requests import evaluate, needed
+from services.control.samples import Samples
 from services.control.setup import Setup
 from services.control.statistics import Statuses
 from services.control.watches import KEYS, QUORUM, Place, Watches
@@ -69,6 +70,7 @@ class Machine:
         self.epoch = 0
         self.counters: Counter[str] = Counter()
         self.watches = Watches(self._answer)
+        self.samples = Samples()
         self.shutdowns = Shutdowns(self._answer)
         self.reopen_logs = False
         """A client wants log files to be opened anew: the caller does it, and sets this back."""
@@ -172,6 +174,7 @@ class Machine:
         ask = gateway.decode(frame)
         if isinstance(ask, gateway.Forget):
             self.watches.forget(identity, ask.connection)
+            self.samples.forget(identity, ask.connection)
             self.shutdowns.forget(identity, ask.connection)
             return
         if not isinstance(ask, gateway.Ask):
@@ -193,8 +196,12 @@ class Machine:
         elif op == Op.REOPEN_LOGS:
             self.reopen_logs = True
             self._answer(place, Code.OK, None)
-        elif len(self._waiting) + len(self._asked) >= ANSWERS_MAX or self._queued_bytes > QUEUED_BYTES_MAX:
+        elif len(self._waiting) + len(self._asked) + len(self.samples) >= ANSWERS_MAX:
+            self._answer(place, Code.TRY_AGAIN, f"{ANSWERS_MAX} requests wait already")
+        elif self._queued_bytes > QUEUED_BYTES_MAX:
             self._answer(place, Code.TRY_AGAIN, "too much waits for the ring")
+        elif op == Op.SAMPLE:
+            self.samples.ask(place, op, arguments)
         elif needed(op, arguments):
             self._asked.append((place, op, arguments))
         else:
@@ -207,9 +214,9 @@ class Machine:
         else:
             self._answer(place, outcome.code, outcome.result)
 
-    def take_sources(self) -> set[str]:
+    def take_sources(self, now_ns: int) -> set[str]:
         """The services to be asked for their status now, for those who wait; `answer_with` has to follow."""
-        self._being_answered += self._asked
+        self._being_answered += self._asked + self.samples.take_due(now_ns)
         self._asked.clear()
         return {name for _, op, arguments in self._being_answered for name in needed(op, arguments)}
 
@@ -250,6 +257,7 @@ class Machine:
     def gateway_gone(self, identity: bytes, now_ns: int) -> None:
         """A gateway's connection has ended."""
         self.watches.forget(identity)
+        self.samples.forget(identity)
         self.shutdowns.gateway_gone(identity, now_ns)
 
     def _shut_down(self) -> None:
@@ -309,6 +317,8 @@ class Machine:
         """When `flush` is to be called at the latest; None: no need."""
         dues = [self.watches.next_deadline_ns(), self.shutdowns.next_deadline_ns()]
         dues += [self.core.next_deadline_ns() if self._welcomed else None]
+        if not self._being_answered:  # the next sample is taken after this one
+            dues.append(self.samples.next_deadline_ns())
         return min((due for due in dues if due is not None), default=None)
 
     def _numbers(self) -> dict[str, int]:
@@ -327,6 +337,7 @@ class Machine:
             "position": core.n,
             "commits": self._committed,
             "watches": len(self.watches),
+            "samples_waiting": len(self.samples),
             "is_reloading": core.reload.is_pending,
             "shutdown_trackers": len(self.shutdowns),
             "keys": len(core.keys),

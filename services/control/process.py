@@ -183,7 +183,7 @@ class Process:
             self._machine.answer_with(self._asking.answers, now_ns)
             self._asking.close()
             self._asking = None
-        if names := self._machine.take_sources():
+        if names := self._machine.take_sources(now_ns):
             self._asking = Siblings(self._run_dir, self._poll, {"op": "status"}, now_s, names, STATUS_S_MAX)
 
     def _tell_siblings(self, now_s: float) -> None:

@@ -38,6 +38,10 @@ def needed(op: int, arguments: dict[str, Any]) -> set[str]:
     """The services that have to be asked for their status first."""
     if op in (Op.NODES, Op.RELOAD):
         return {"totem"}
+    if op == Op.SAMPLE:
+        prefix = arguments.get("prefix", "")
+        # Whoever asks for keys that can never be there waits for his turn as well.
+        return (sources(prefix) if type(prefix) is str else set()) or {"totem"}
     if op not in (Op.KEYS, Op.GET, Op.SET):
         return set()
     about = arguments.get("prefix" if op == Op.KEYS else "key", "")
@@ -183,6 +187,12 @@ def _keys(asked: _Asked) -> Outcome:
     return Outcome(Code.OK, sorted(found, key=lambda each: str(each[0])))
 
 
+def _sample(asked: _Asked) -> Outcome:
+    prefix = asked.text("prefix")
+    found = statistics(asked.statuses, asked.core.cleared)
+    return Outcome(Code.OK, [[key, *value] for key, value in sorted(found.items()) if key.startswith(prefix)])
+
+
 def _get(asked: _Asked) -> Outcome:
     which, key = asked.text("map") or ICMAP, asked.text("key")
     found = _view(asked, which, key).get(key) or (told.value(asked.core.keys.get(key)) if which == ICMAP else None)
@@ -222,6 +232,7 @@ _HANDLERS: dict[int, Callable[[_Asked], Outcome]] = {
     Op.NODES: _nodes,
     Op.KILL: _kill,
     Op.KEYS: _keys,
+    Op.SAMPLE: _sample,
     Op.GET: _get,
     Op.SET: _set,
     Op.DELETE: _delete,

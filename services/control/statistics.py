@@ -17,8 +17,10 @@ Found = dict[str, list[Any]]
 Statuses = Mapping[str, Mapping[str, Any]]
 """What services say of themselves, by name."""
 
-SRP, KNET, IPCS, SCHEDULE = "stats.srp.", "stats.knet.", "stats.ipcs.", "stats.schedmiss."
+PG, SRP, KNET, IPCS = "stats.pg.", "stats.srp.", "stats.knet.", "stats.ipcs."
+SCHEDULE = "stats.schedmiss."
 SOURCES: dict[str, tuple[str, ...]] = {
+    PG: ("totem",),
     SRP: ("totem",),
     KNET: ("totem",),
     SCHEDULE: ("totem",),
@@ -27,23 +29,29 @@ SOURCES: dict[str, tuple[str, ...]] = {
 """Which services have to be asked, by the beginning of the keys."""
 CLEAR = "stats.clear."
 CLEARED: dict[str, tuple[str, ...]] = {
-    "totem": (SRP,),
+    "totem": (PG, SRP),
     "knet": (KNET,),
     "ipc": (IPCS,),
     "schedmiss": (SCHEDULE,),
-    "all": (SRP, KNET, IPCS, SCHEDULE),
+    "all": (PG, SRP, KNET, IPCS, SCHEDULE),
 }
 """What each key of `stats.clear.` is about."""
+_NOT_COUNTED = (SCHEDULE, f"{IPCS}service", f"{SRP}time_since_")
 _IDS = {name: number for number, name in NAMES.items()}
-_U8, _U32, _U64, _FLT, _STR = (int(each) for each in (Type.U8, Type.U32, Type.U64, Type.FLT, Type.STR))
+_U8, _I32, _U32, _U64 = (int(each) for each in (Type.U8, Type.I32, Type.U32, Type.U64))
+_FLT, _STR = int(Type.FLT), int(Type.STR)
 _LINK = (
-    ("connected", _U8, "up"), ("mtu", _U32, "mtu"), ("latency_ave", _U32, "latency_us"),
+    ("connected", _U8, "up"), ("mtu", _U32, "mtu"),
     ("up_count", _U32, "ups"), ("down_count", _U32, "downs"),
     ("rx_data_bytes", _U64, "rx_bytes"), ("rx_data_packets", _U64, "rx_data"), ("rx_ping_packets", _U64, "rx_ping"),
     ("rx_pmtu_packets", _U64, "rx_pmtu"), ("rx_pong_packets", _U64, "rx_pong"),
     ("tx_data_bytes", _U64, "tx_bytes"), ("tx_data_packets", _U64, "tx_data"), ("tx_ping_packets", _U64, "tx_ping"),
     ("tx_pmtu_packets", _U64, "tx_pmtu"), ("tx_pong_packets", _U64, "tx_pong"),
     ("tx_total_errors", _U64, "tx_errors"),
+)  # fmt: skip
+_LATENCIES = (
+    ("latency_min", "latency_min_us"), ("latency_max", "latency_max_us"), ("latency_ave", "latency_us"),
+    ("latency_samples", "latency_samples"),
 )  # fmt: skip
 _KINDS_OF_PACKETS = ("data", "ping", "pmtu", "pong")
 
@@ -76,7 +84,7 @@ def counted(statuses: Statuses, name: str) -> dict[str, int]:
     found = {
         key: int(value)
         for key, (kind, value) in statistics(statuses, {}).items()
-        if kind == _U64 and key.startswith(CLEARED[name]) and not key.startswith((SCHEDULE, f"{IPCS}service"))
+        if kind == _U64 and key.startswith(CLEARED[name]) and not key.startswith(_NOT_COUNTED)
     }
     misses = statuses.get("totem", {}).get("schedule_misses", ())
     return found | ({SCHEDULE: misses[0][0]} if misses and SCHEDULE in CLEARED[name] else {})
@@ -88,6 +96,11 @@ def _ring(totem: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
             yield f"{SRP}{name}", [_U32 if name == "continuous_gather" else _U64, value]
     if "rotation_us" in totem:
         yield f"{SRP}mtt_rx_token", [_U32, totem["rotation_us"] // 1000]
+    if "token_age_ms" in totem:
+        yield f"{SRP}time_since_token_last_received", [_U64, totem["token_age_ms"]]
+    if "send_queue" in totem:
+        queue = totem["send_queue"]
+        yield f"{PG}msg_queue_avail", [_U32, max(0, queue["packets_max"] - queue["packets"])]
 
 
 def _links(totem: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
@@ -97,6 +110,8 @@ def _links(totem: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
             yield f"{below}enabled", [_U8, 1]
             for name, kind, of in _LINK:
                 yield below + name, [kind, int(link.get(of, 0))]
+            for name, of in _LATENCIES if link.get("latency_samples") else ():
+                yield below + name, [_U32, int(link[of])]
             for way in ("rx", "tx"):
                 total = sum(int(link.get(f"{way}_{kind}", 0)) for kind in _KINDS_OF_PACKETS)
                 yield f"{below}{way}_total_packets", [_U64, total]
@@ -120,25 +135,23 @@ def _connections(ours: Mapping[str, Any], c: Mapping[str, Any]) -> Iterator[tupl
     yield f"{IPCS}global.closed", [_U64, closed]
     for each in sessions:
         below = f"{IPCS}service{CPG}.{each['pid']}.0x{each['session']}."
-        yield from _connection(below, each["name"], each["requests"], each["settled"], each["event_blobs"], 0, 0)
+        yield from _program(below, each["name"], each["requests"], each["settled"], each["event_blobs"])
     for each in connections:
         below = f"{IPCS}service{_IDS[each['service']]}.{each['pid']}.0x{each['number']:x}."
-        queued, flow = each["events_waiting"], int(each["flow_control"])
-        yield from _connection(
-            below, each["program"], each["requests"], each["responses"], each["events"], queued, flow
-        )
+        yield from _program(below, each["program"], each["requests"], each["responses"], each["events"])
+        yield f"{below}queued", [_U32, each["events_waiting"]]
+        yield f"{below}queueing", [_I32, int(each["events_waiting"] > 0)]
+        yield f"{below}flow_control", [_U32, int(each["flow_control"])]
+        yield f"{below}flow_control_count", [_U64, each["flow_stops"]]
+        yield f"{below}invalid_request", [_U64, each["requests_invalid"]]
+        yield f"{below}send_retries", [_U64, each["writes_deferred"]]
 
 
-def _connection(
-    below: str, program: str, requests: int, responses: int, dispatched: int, queued: int, flow: int
+def _program(
+    below: str, program: str, requests: int, responses: int, dispatched: int
 ) -> Iterator[tuple[str, list[Any]]]:
     yield f"{below}procname", [_STR, program]
     yield f"{below}requests", [_U64, requests]
     yield f"{below}responses", [_U64, responses]
     yield f"{below}dispatched", [_U64, dispatched]
-    yield f"{below}queued", [_U32, queued]
-    yield f"{below}queueing", [int(Type.I32), int(queued > 0)]
     yield f"{below}sent", [_U32, dispatched & 0xFFFFFFFF]
-    yield f"{below}flow_control", [_U32, flow]
-    for name in ("flow_control_count", "invalid_request", "overload", "recv_retries", "send_retries"):
-        yield below + name, [_U64, 0]

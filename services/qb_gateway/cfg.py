@@ -74,7 +74,7 @@ class CfgService(Calls):
         elif ident in _ASKED:
             self._hand_on(connection, ident, message)
         else:
-            connection.reply(cfg.refusal(ident, Code.NOT_SUPPORTED))
+            connection.refuse(cfg.refusal(ident, Code.NOT_SUPPORTED))
 
     def _hand_on(self, connection: Connection, ident: int, message: bytes) -> None:
         """What control does."""

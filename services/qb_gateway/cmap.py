@@ -12,24 +12,13 @@ from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
 from services.qb_gateway.calls import Calls
 from services.qb_gateway.connection import Connection
+from services.qb_gateway.tracks import ICMAP, STATS, StatisticsTracker, Track, Tracks, events_of
 from services.qb_gateway.wire import cmap
 from services.qb_gateway.wire.messages import RequestError, unknown_reply
 
-ICMAP, STATS = "icmap", "stats"
 MAPS = (ICMAP, STATS)
 HANDLES_MAX = 256
 """Iterations and tracks of one program at a time."""
-
-
-@dataclass(slots=True)
-class _Track:
-    name: str
-    kinds: int
-    client_handle: int
-
-    def concerns(self, key: str, kind: int) -> bool:
-        is_name = key.startswith(self.name) if self.kinds & cmap.PREFIX else key == self.name
-        return is_name and bool(self.kinds & kind)
 
 
 @dataclass(slots=True)
@@ -37,7 +26,7 @@ class _Program:
     connection: Connection
     map: str = ICMAP
     iterations: dict[int, list[list[Any]]] = field(default_factory=dict)
-    tracks: dict[int, _Track] = field(default_factory=dict)
+    tracks: Tracks = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
@@ -57,6 +46,7 @@ class CmapService(Calls):
         self._on_key = on_key
         self._programs: dict[Connection, _Program] = {}
         self._handles = count(1)
+        self._statistics = StatisticsTracker(control)
         self._handlers: dict[int, Callable[[_Program, bytes], None]] = {
             cmap.SET: self._set,
             cmap.DELETE: self._delete,
@@ -79,15 +69,16 @@ class CmapService(Calls):
 
     def closed(self, connection: Connection) -> None:
         """It is gone, and its iterations and tracks with it."""
-        del self._programs[connection]
+        self._programs.pop(connection).tracks.clear()
+        self._statistics.closed(connection)
 
     def request(self, connection: Connection, ident: int, message: bytes) -> None:
         """A request."""
         handler = self._handlers.get(ident)
         if handler is None:
-            connection.reply(unknown_reply())
+            connection.refuse(unknown_reply())
         elif len(message) < cmap.SIZES_MIN[ident]:
-            connection.reply(cmap.refusal(ident, Code.INVALID_PARAM))
+            connection.refuse(cmap.refusal(ident, Code.INVALID_PARAM))
         else:
             try:
                 handler(connection.state, message)
@@ -167,9 +158,22 @@ class CmapService(Calls):
         if program.is_full:
             raise RequestError(Code.NO_RESOURCES, "too many handles")
         kinds, client_handle = cmap.track_of(message)
-        handle = next(self._handles)
-        program.tracks[handle] = _Track(cmap.key_of(message), kinds, client_handle)
-        program.connection.reply(cmap.handle_reply(cmap.TRACK, handle))
+        track = Track(cmap.key_of(message), kinds, client_handle)
+
+        def begin(code: int) -> None:
+            if self._programs.get(program.connection) is not program:
+                return
+            if code != Code.OK:
+                program.connection.reply(cmap.refusal(cmap.TRACK, code))
+                return
+            handle = next(self._handles)
+            program.tracks[handle] = track
+            program.connection.reply(cmap.handle_reply(cmap.TRACK, handle))
+
+        if program.map == STATS:
+            self._statistics.begin(program.connection, program.tracks, track, begin)
+        else:
+            begin(Code.OK)
 
     def _untrack(self, program: _Program, message: bytes) -> None:
         track = program.tracks.pop(cmap.number_of(message), None)
@@ -192,17 +196,10 @@ class CmapService(Calls):
         if not changes or is_lost:
             self._control.ask(Op.KEYS, {"map": ICMAP, "prefix": "uidgid."}, self._on_access_keys)
         for change in changes:
-            key, new, old = change["key"], change["new"], change["old"]
-            self._on_key(key, new)
-            kind = cmap.kind_of_change(new, old)
-            for program in self._programs.values():
-                events = [
-                    cmap.change_event(track.client_handle, key, new, old)
-                    for track in program.tracks.values()
-                    if program.map == ICMAP and track.concerns(key, kind)
-                ]
-                if events:
-                    program.connection.post(events)
+            self._on_key(change["key"], change["new"])
+        for program in self._programs.values():
+            if program.map == ICMAP and (events := events_of(program.tracks, changes)):
+                program.connection.post(events)
 
     def _on_access_keys(self, code: int, found: Any) -> None:
         if code == Code.OK:

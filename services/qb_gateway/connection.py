@@ -93,6 +93,12 @@ class Connection:
         """How many of them are in the ring."""
         self.requests_taken = 0
         self.replies_made = 0
+        self.requests_invalid = 0
+        """Of no function of the service, or too short."""
+        self.flow_stops = 0
+        """How often it was told to multicast no more."""
+        self.writes_deferred = 0
+        """How often events found no room in the ring."""
         self.number = next(_numbers)
         """Of no other connection of this process."""
         self.program = process_name_of(peer.pid)
@@ -137,6 +143,11 @@ class Connection:
         if self._responses:
             self.hang_up("there is no room for a reply, although only one call waits for one")
 
+    def refuse(self, message: bytes) -> None:
+        """The answer to a request that is none."""
+        self.requests_invalid += 1
+        self.reply(message)
+
     def hang_up(self, reason: str) -> None:
         """End the connection, soon."""
         self.hang_up_reason = self.hang_up_reason or reason
@@ -166,6 +177,7 @@ class Connection:
                 self.events_written += written
                 self._owed += written
                 self.service.written(self)
+            self.writes_deferred += bool(self._events)
         if self._owed:
             with contextlib.suppress(BlockingIOError):
                 while self._owed:
@@ -176,6 +188,7 @@ class Connection:
         flow = FLOW_FREE if may_multicast else FLOW_NO_MULTICAST
         if flow != self._flow:
             self._flow = flow
+            self.flow_stops += flow == FLOW_NO_MULTICAST
             self._memory.set_flow_control(flow)
 
     # From the client.

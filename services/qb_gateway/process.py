@@ -210,6 +210,9 @@ class Process:
                     "requests": each.requests_taken,
                     "responses": each.replies_made,
                     "flow_control": not each.may_multicast,
+                    "flow_stops": each.flow_stops,
+                    "requests_invalid": each.requests_invalid,
+                    "writes_deferred": each.writes_deferred,
                     "events": each.events_written,
                     "events_waiting": each.events_queued - each.events_written,
                 }

@@ -101,7 +101,7 @@ class QuorumService(_Service):
         """A request."""
         program: _Program = connection.state
         if ident not in quorum.SIZES_MIN or len(message) < quorum.SIZES_MIN[ident]:
-            connection.reply(quorum.refusal(ident, Code.INVALID_PARAM))
+            connection.refuse(quorum.refusal(ident, Code.INVALID_PARAM))
         elif ident == quorum.TRACK:
             self.track(program, quorum.word(message, 16), lambda code: quorum.refusal(quorum.TRACK, code))
         elif ident == quorum.UNTRACK:
@@ -150,7 +150,7 @@ class VotequorumService(_Service):
         """A request."""
         program: _Program = connection.state
         if ident in quorum.VOTES_SIZES_MIN and len(message) < quorum.VOTES_SIZES_MIN[ident]:
-            connection.reply(quorum.votes_refusal(ident, Code.INVALID_PARAM))
+            connection.refuse(quorum.votes_refusal(ident, Code.INVALID_PARAM))
         elif ident == quorum.INFORMATION:
             self._inform(program, quorum.word(message, 16))
         elif ident == quorum.SET_EXPECTED:

@@ -7,12 +7,17 @@ import asyncio
 import itertools
 import json
 import os
+import select
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 import rondo
+from rondo.ipc.control import ask
+from rondo.testing.lab.waiting import wait_for
 from tests.cluster.test_node import Node, kill_and_wait_for_the_next, make_nodes, node, wait_until_whole
 
 __all__ = ["make_nodes", "node"]
@@ -58,15 +63,42 @@ def test_the_commands(voting: Node) -> None:
         assert connections["stats.ipcs.global.active"] != rondo.cmap.U64(0)
         counts = cluster.cmap.items("runtime.services.cpg.")
         assert counts["runtime.services.cpg.3.rx"] == counts["runtime.services.cpg.3.tx"] == 1
+        voting.command("cmap", "set", "stats.clear.totem", "u32", "1", "--map", "stats")
+        assert cluster.cmap.get("stats.srp.commit_entered", which="stats") == 0, "it begins anew"
+        cluster.cmap.set("stats.clear.all", rondo.cmap.U32(1), which="stats")
+        with pytest.raises(rondo.NotSupported, match="only the map icmap"):
+            cluster.cmap.set("stats.srp.mcast_tx", rondo.cmap.U64(1), which="stats")
+        counters = ask(voting.run_dir, "control", "status")["counters"]
+        assert not [name for name in counters if name.startswith("ignored")], "what groups say does not come to control"
         everything = cluster.cmap.items()
         assert everything.keys() >= {"logging.to_stderr", "runtime.config.totem.downcheck", *counts}
-        with pytest.raises(rondo.NotSupported, match=r"logging\.debug"):
-            cluster.cmap.set("logging.debug", rondo.cmap.Str("on"))
 
     (found,) = json.loads(voting.command("nodes", "--json").stdout)
     assert (found["node"], found["member"], found["addresses"]) == (1, True, ["127.0.0.1"])
     assert found["software"] == f"rondo {rondo.__version__}"
     assert "127.0.0.1" in voting.command("nodes").stdout
+
+
+def test_services_log_as_the_keys_say(voting: Node) -> None:
+    def levels() -> dict[str, str]:
+        return {name: str(ask(voting.run_dir, name, "status")["log_level"]) for name in services}
+
+    services = ("totem", "cpg", "control", "ipc_gateway", "sam")
+    everywhere = dict.fromkeys(services, "info")
+    assert levels() == everywhere
+    voting.command("cmap", "set", "logging.logger_subsys.CPG.debug", "str", "on")
+    wait_for(levels, lambda seen: seen == everywhere | {"cpg": "debug"}, "cpg's level", ANSWERED_S_MAX)
+    voting.command("cmap", "set", "logging.logfile_priority", "str", "err")
+    quiet = dict.fromkeys(everywhere, "error") | {"cpg": "debug"}
+    wait_for(levels, lambda seen: seen == quiet, "the others' levels", ANSWERED_S_MAX)
+    for name in ("totem", "control"):
+        kill_and_wait_for_the_next(voting, name)
+    wait_for(levels, lambda seen: seen == quiet, "the levels of those that were started since", ANSWERED_S_MAX)
+    refused = voting.command("cmap", "set", "logging.debug", "str", "loud", check=False)
+    assert refused.returncode == 1
+    assert "logging.debug is a str, one of off, on, trace; not 'loud'" in refused.stderr
+    voting.command("reload")
+    wait_for(levels, lambda seen: seen == everywhere, "the file's levels", ANSWERED_S_MAX)
 
 
 def test_without_a_provider(node: Node) -> None:
@@ -133,6 +165,10 @@ def test_asyncio(voting: Node) -> None:
             assert (await first).key == "my.key"
             assert (await cluster.cmap.items("my.")).keys() == {"my.key"}
             assert len(await cluster.nodes()) == 1
+            counted = await anext(cluster.cmap.watch("stats.srp.memb_merge_detect_tx", which="stats"))
+            assert counted.old is not None
+            assert counted.new is not None
+            assert int(counted.new) > int(counted.old), "a node alone looks for others all the time"
 
     asyncio.run(use())
 
@@ -148,6 +184,37 @@ def test_quorum_in_its_place_among_memberships(voting: Node) -> None:
         "ring": {"representative": ring.representative, "sequence": ring.sequence},
         "members": [1],
     }
+
+
+def test_watches_of_statistics_outlive_control(voting: Node) -> None:
+    with rondo.connect(voting.endpoint) as cluster:
+        group = cluster.cpg.join("counted")
+        with pytest.raises(rondo.InvalidParameter, match="there is no map"):
+            cluster.cmap.watch(which="other")
+        changes = cluster.cmap.watch("stats.srp.messages_tx", which="stats")
+        values: list[rondo.cmap.Value | None] = []
+        for _ in range(2):
+            group.mcast(b"counted").ordered(ANSWERED_S_MAX)
+            change = next(changes)
+            assert change.key == "stats.srp.messages_tx"
+            assert change.old is not None
+            assert change.new is not None
+            assert int(change.new) > int(change.old)
+            values += [change.old, change.new]
+            kill_and_wait_for_the_next(voting, "control")
+        assert values[1] == values[2], "what happened while control was away is in the next change"
+
+        watch = [sys.executable, "-m", "rondo.cli.main", "cmap", "watch", "stats.srp.messages_tx", "--map", "stats"]
+        with subprocess.Popen([*watch, "--json", "--socket", voting.endpoint], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            poller = select.poll()
+            poller.register(process.stdout, select.POLLIN)
+            until_s = time.monotonic() + ANSWERED_S_MAX
+            while not poller.poll(100) and time.monotonic() < until_s:
+                group.mcast(b"counted").ordered(ANSWERED_S_MAX)
+            shown = json.loads(process.stdout.readline())
+            process.kill()
+        assert (shown["event"], shown["key"]) == ("modify", "stats.srp.messages_tx")
 
 
 def test_watches_and_keys_outlive_control(voting: Node) -> None:

@@ -15,6 +15,7 @@ import pytest
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.node import Node
 from rondo.testing.lab.waiting import wait_for
+from services.control.samples import SAMPLE_S
 from tests.interop import hostile_client
 from tests.interop.c_programs import NodeMember, compiled, nodes_of, result_of, start_load, wait_until_whole
 from tests.interop.cpg_member import CpgMember, Event, expected_messages
@@ -286,6 +287,29 @@ def test_corosync_cmapctl_lists_sets_deletes_and_tracks_keys(node: Node) -> None
     cmapctl("-d", "a.key")
     wait_for(output.read_text, lambda text: "delete> a.key (str) = hello" in text, "the deletion", TIMEOUT_S)
     assert "create> a.key (str) = hello" in output.read_text()
+    tracker.kill()
+
+
+def test_corosync_cmapctl_tracks_statistics_through_a_kill_of_control(node: Node) -> None:
+    output = node.host.directory / "statistics.out"
+    with output.open("wb") as file:
+        tracker = node.host.popen(
+            ["stdbuf", "-oL", "corosync-cmapctl", "-m", "stats", "-t", "stats.ipcs.global.closed"],
+            stdin=subprocess.PIPE,
+            stdout=file,
+        )
+
+    def change_and_look() -> list[int]:
+        node.host.run(["corosync-cmapctl", "-g", "totem.cluster_name"])
+        told = re.findall(r"^modify> stats\.ipcs\.global\.closed \(u64\) = (\d+)$", output.read_text(), re.MULTILINE)
+        return list(map(int, told))
+
+    began_s = time.monotonic()
+    wait_for(change_and_look, lambda seen: len(seen) >= 2, "two changes", TIMEOUT_S)
+    node.send(signal.SIGKILL, "control")
+    seen = wait_for(change_and_look, lambda seen: len(seen) >= 5, "changes that the next control told of", TIMEOUT_S)
+    assert len(seen) <= 1 + (time.monotonic() - began_s) / SAMPLE_S, "not more often than they are compared"
+    assert seen == sorted(set(seen)), "the next control tells nothing that was told before"
     tracker.kill()
 
 

@@ -16,7 +16,7 @@ from rondo.testing.lab.ring_config import KnetConfig, RingConfig
 from rondo.testing.lab.ring_nodes import Cluster
 from rondo.testing.lab.rondo_node import REPOSITORY, RUN_DIRECTORY
 from rondo.testing.lab.waiting import wait_for
-from tests.interop.test_quorum_with_c import Ask, check_agree, of_c, of_rondo, votes
+from tests.interop.votes_shown import Ask, check_agree, of_c, of_rondo, votes
 
 pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]
 

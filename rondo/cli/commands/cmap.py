@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from rondo import cmap
-from rondo._client.control import Control, set_arguments
+from rondo._client.control import Control, set_arguments, watched
 from rondo.cli._control import ANSWER_TIMEOUT_S, add_place, asking
 from rondo.cli.output import CommandError, Parser, print_json
 from rondo.protocol.control_gateway import Op
@@ -30,7 +30,7 @@ def add_arguments(parser: Parser) -> None:
     gone.add_argument("key", metavar="KEY")
     watch = commands.add_parser("watch", help="print a line for each change", epilog="example: rondo cmap watch my.")
     watch.add_argument("prefix", metavar="PREFIX", help="only keys that begin with this")
-    for command in (listed, got):
+    for command in (listed, got, put, watch):
         command.add_argument("--map", choices=MAPS, default="icmap", help="which map (default: %(default)s)")
     for command in (listed, got, watch):
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -64,9 +64,8 @@ def _print(found: dict[str, list[Any]], arguments: argparse.Namespace) -> None:
 
 
 def _set(control: Control, arguments: argparse.Namespace) -> int:
-    control.ask(
-        Op.SET, **set_arguments(arguments.key, _parsed(arguments.type, arguments.value)), timeout=ANSWER_TIMEOUT_S
-    )
+    value = set_arguments(arguments.key, _parsed(arguments.type, arguments.value))
+    control.ask(Op.SET, map=arguments.map, **value, timeout=ANSWER_TIMEOUT_S)
     return 0
 
 
@@ -87,7 +86,7 @@ def _delete(control: Control, arguments: argparse.Namespace) -> int:
 
 
 def _watch(control: Control, arguments: argparse.Namespace) -> int:
-    watch = control.watch("keys", arguments.prefix)
+    watch = control.watch(watched(arguments.map), arguments.prefix)
     try:
         while True:
             events = watch.next()

@@ -81,6 +81,7 @@ class CpgService:
             data = cpg.multicast_data(message)
             if data is None:
                 self.counters["refused"] += 1
+                connection.requests_invalid += 1
             elif member.multicast(data):
                 self.counters["multicasts"] += 1
             return
@@ -89,7 +90,7 @@ class CpgService:
             request = cpg.decode(ident, message)
         except RequestError as error:
             self.counters["refused"] += 1
-            connection.reply(cpg.refusal(ident, error.code))
+            connection.refuse(cpg.refusal(ident, error.code))
             return
         handler = self._handlers.get(type(request))
         if handler is not None:
@@ -100,7 +101,7 @@ class CpgService:
             # Only here can the library be told that there is no such thing.
             connection.reply(cpg.refusal(ident, Code.NOT_SUPPORTED))
         else:
-            connection.reply(unknown_reply())
+            connection.refuse(unknown_reply())
 
     @property
     def is_ready(self) -> bool:

@@ -318,7 +318,7 @@ def test_the_nodes_need_totem_s_status() -> None:
     world = _world(1, 2)
     host = world.hosts[1]
     numbers = [host.send(Op.NODES), host.send(Op.KEYS, map="stats", prefix="stats.srp.")]
-    assert host.machine.take_sources() == {"totem"}
+    assert host.machine.take_sources(world.now_ns) == {"totem"}
     totem = {"rondo_members": [1], "counters": {"mcast_tx": 5}, "links": {}}
     host.machine.answer_with({"totem": totem}, world.now_ns)
     host.take_answers()
@@ -331,14 +331,14 @@ def test_the_nodes_need_totem_s_status() -> None:
     )
     assert host.answers[numbers[1]] == (Code.OK, [["stats.srp.mcast_tx", 8, 5]])
     number = host.send(Op.NODES)
-    host.machine.take_sources()
+    host.machine.take_sources(world.now_ns)
     host.machine.answer_with({"totem": {"rondo_members": [1], "links": {"2": [LINK]}}}, world.now_ns)
     host.take_answers()
     (shown,) = host.answers[number][1][1]["links"]
     assert (shown["tx_packets"], shown["rx_packets"], shown["rx_data_bytes"], shown["tx_errors"]) == (10, 22, 99, 5)
     assert (shown["up"], shown["since_ms"], shown["ups"], shown["downs"], shown["port"]) == (True, 10, 4, 3, 5405)
     number = host.send(Op.NODES)
-    host.machine.take_sources()
+    host.machine.take_sources(world.now_ns)
     host.machine.answer_with({}, world.now_ns)
     host.take_answers()
     assert host.answers[number][0] == Code.TRY_AGAIN

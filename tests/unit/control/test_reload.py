@@ -60,7 +60,7 @@ class Files(World):
         host = self.hosts[node]
         number = host.send(Op.RELOAD)
         members = list(host.machine.core.members)
-        assert host.machine.take_sources() == {"totem"}
+        assert host.machine.take_sources(self.now_ns) == {"totem"}
         host.machine.answer_with({"totem": {"rondo_members": members}}, self.now_ns)
         host.pump()
         self.deliver()
@@ -301,7 +301,7 @@ def test_two_that_propose_at_once(three: Files) -> None:
     for node in (1, 2):
         host = three.hosts[node]
         asked[node] = host.send(Op.RELOAD)
-        host.machine.take_sources()
+        host.machine.take_sources(three.now_ns)
         host.machine.answer_with({"totem": {"rondo_members": [1, 2, 3]}}, three.now_ns + node)
         host.pump()
     three.deliver()

@@ -13,7 +13,8 @@ from tests.unit.control.world import Host, World
 
 LINK = {
     "link": 0, "local": "10.0.0.1", "remote": "10.0.0.2", "port": 5405, "up": True, "since_ms": 9, "mtu": 1409,
-    "latency_us": 120, "priority": 1, "tx_data": 1, "tx_ping": 2, "tx_pong": 3, "tx_pmtu": 4, "tx_bytes": 5,
+    "latency_us": 120, "latency_min_us": 90, "latency_max_us": 700, "latency_samples": 5,
+    "priority": 1, "tx_data": 1, "tx_ping": 2, "tx_pong": 3, "tx_pmtu": 4, "tx_bytes": 5,
     "rx_data": 6, "rx_ping": 7, "rx_pong": 8, "rx_pmtu": 9, "rx_bytes": 10, "ups": 11, "downs": 12,
     "tx_errors": 13, "rx_errors": 14,
 }  # fmt: skip
@@ -21,6 +22,8 @@ STATUSES: dict[str, dict[str, Any]] = {
     "totem": {
         "counters": {"mcast_tx": 50, "continuous_gather": 2, "word": "x"},
         "rotation_us": 2500,
+        "token_age_ms": 17,
+        "send_queue": {"packets": 4, "packets_max": 2974},
         "links": {"2": [LINK]},
         "schedule_misses": [[2000, 900.5], [1000, 850.0]],
     },
@@ -34,7 +37,8 @@ STATUSES: dict[str, dict[str, Any]] = {
         "connections": [
             {
                 "service": "votequorum", "number": 31, "pid": 8, "program": "pacemakerd", "requests": 5, "responses": 4,
-                "events": 2, "events_waiting": 1, "flow_control": True,
+                "events": 2, "events_waiting": 1, "flow_control": True, "flow_stops": 6, "requests_invalid": 7,
+                "writes_deferred": 8,
             }
         ],
         "counters": {"ended": 2},
@@ -49,7 +53,12 @@ def test_keys_have_corosync_s_names_and_types() -> None:
         "stats.srp.continuous_gather": [6, 2],
         "stats.srp.mtt_rx_token": [6, 2],
         "stats.knet.node2.link0.connected": [2, 1],
+        "stats.pg.msg_queue_avail": [6, 2970],
+        "stats.srp.time_since_token_last_received": [8, 17],
         "stats.knet.node2.link0.latency_ave": [6, 120],
+        "stats.knet.node2.link0.latency_min": [6, 90],
+        "stats.knet.node2.link0.latency_max": [6, 700],
+        "stats.knet.node2.link0.latency_samples": [6, 5],
         "stats.knet.node2.link0.down_count": [6, 12],
         "stats.knet.node2.link0.rx_data_bytes": [8, 10],
         "stats.knet.node2.link0.tx_total_packets": [8, 10],
@@ -65,10 +74,23 @@ def test_keys_have_corosync_s_names_and_types() -> None:
         "stats.ipcs.service5.8.0x1f.queued": [6, 1],
         "stats.ipcs.service5.8.0x1f.queueing": [5, 1],
         "stats.ipcs.service5.8.0x1f.flow_control": [6, 1],
+        "stats.ipcs.service5.8.0x1f.flow_control_count": [8, 6],
+        "stats.ipcs.service5.8.0x1f.invalid_request": [8, 7],
+        "stats.ipcs.service5.8.0x1f.send_retries": [8, 8],
         "stats.clear.all": [6, 0],
     }
     assert {key: found.get(key) for key in wanted} == wanted
     assert "stats.srp.word" not in found
+
+
+def test_what_nobody_counts_has_no_key() -> None:
+    silent = {"totem": {"links": {"2": [LINK | {"latency_samples": 0}]}}}
+    assert not [key for key in statistics(silent, {}) if ".latency_" in key], "no ping has come back yet"
+    found = statistics(STATUSES, {})
+    absent = ("overload", "recv_retries", "msg_reserved", "avg_token_workload", "avg_backlog_calc")
+    assert not [key for key in found if key.endswith(absent)]
+    names = {key.rpartition(".")[2] for key in found if key.startswith("stats.ipcs.service2.")}
+    assert names == {"procname", "requests", "responses", "dispatched", "sent"}
 
 
 def test_who_does_not_answer_is_left_out() -> None:
@@ -88,7 +110,7 @@ def test_only_those_are_asked_whose_keys_are_wanted() -> None:
 
 def _ask(world: World, host: Host, op: Op, **arguments: Any) -> tuple[Code, Any]:
     number = host.send(op, **arguments)
-    if host.machine.take_sources():
+    if host.machine.take_sources(world.now_ns):
         host.machine.answer_with(STATUSES | {"cpg": {"functions": [[1, 2], [3, 4]]}}, world.now_ns)
     host.pump()
     return host.answers.pop(number)
@@ -105,6 +127,7 @@ def test_what_is_cleared_is_counted_anew_also_by_a_new_control() -> None:
     host.start()
     found = {key: value for key, _, value in _ask(world, host, Op.KEYS, map="stats", prefix="stats.")[1]}
     assert found["stats.srp.mcast_tx"] == found["stats.ipcs.global.closed"] == 0
+    assert found["stats.srp.time_since_token_last_received"] == 17, "what is no count is not cleared"
     assert found["stats.knet.node2.link0.down_count"] == 12, "only what counts packets"
     assert not [key for key in found if key.startswith("stats.schedmiss.")]
     assert found["stats.ipcs.service2.7.0x00aa.requests"] == 9

@@ -142,6 +142,22 @@ def test_pings_that_waited_for_the_cable_do_not_slow_down_the_next_failover() ->
     assert link.expected_ns < 2 * MS
 
 
+def test_the_shortest_and_the_longest_ping_are_known() -> None:
+    network = Network((1, 2))
+    link = network.knets[1].hosts[2].links[0]
+    shown = link.status(network.now_ns)
+    assert (shown["latency_min_us"], shown["latency_max_us"], shown["latency_samples"]) == (0, 0, 0)
+    network.run(100)
+    samples = link.latency_samples
+    for took_ms in (400, 30, 0.05):
+        link.ponged(network.now_ns - int(took_ms * MS), network.now_ns, others_up=True)
+    link.ponged(network.now_ns - 3_600_000 * MS, network.now_ns, others_up=True)
+    shown = link.status(network.now_ns)
+    assert (shown["latency_min_us"], shown["latency_max_us"]) == (50, 400_000)
+    assert shown["latency_samples"] == samples + 3, "what is older than the time-out proves nothing"
+    assert shown["latency_min_us"] <= shown["latency_us"] <= shown["latency_max_us"]
+
+
 def test_without_traffic_the_timer_finds_it() -> None:
     network = Network((1, 2))
     network.run(100)

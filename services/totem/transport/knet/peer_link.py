@@ -68,7 +68,10 @@ class PeerLink:
         "copies_seen",
         "counters",
         "heard_ns",
+        "latency_max_ns",
+        "latency_min_ns",
         "latency_ns",
+        "latency_samples",
         "missed_tokens",
         "number",
         "options",
@@ -98,6 +101,11 @@ class PeerLink:
         """Whether ICMP says that nobody listens there."""
         self.latency_ns = 0
         """Running mean of the time between ping and pong; 0: none yet."""
+        self.latency_min_ns = NEVER_NS
+        """The shortest time since the start; NEVER_NS: none yet."""
+        self.latency_max_ns = 0
+        self.latency_samples = 0
+        """Pongs that were measured since the start."""
         self.copies_seen = False
         """Whether copies of tokens come on this link too."""
         self.missed_tokens = 0
@@ -142,6 +150,9 @@ class PeerLink:
         # What was pinged while it was down may have waited for the link and not for the network.
         self.latency_ns += (took_ns - self.latency_ns) // (_LATENCY_WEIGHT if self.latency_ns and self.up else 1)
         self._last_took_ns = took_ns
+        self.latency_samples += 1
+        self.latency_min_ns = min(self.latency_min_ns, took_ns)
+        self.latency_max_ns = max(self.latency_max_ns, took_ns)
         if self.up:
             return False
         self._pongs += 1
@@ -179,5 +190,8 @@ class PeerLink:
             "since_ms": (now_ns - self.changed_ns) // _MS_NS,
             "mtu": self.path.size,
             "latency_us": self.latency_ns // 1000,
+            "latency_min_us": self.latency_min_ns // 1000 if self.latency_samples else 0,
+            "latency_max_us": self.latency_max_ns // 1000,
+            "latency_samples": self.latency_samples,
             "priority": self.options.priority,
         } | asdict(self.counters)

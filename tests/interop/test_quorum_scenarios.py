@@ -1,0 +1,194 @@
+"""Ten scenarios of votequorum, seen on real nodes, in rings that C Corosync and Rondo nodes share.
+
+Each says what all nodes show after each step: C nodes with `corosync-quorumtool -s`, Rondo nodes with `rondo quorum`.
+The numbers are those that C nodes alone have shown (tests/unit/control/test_scenarios.py has them without processes).
+Two nodes with two_node are in test_quorum_with_c.
+"""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from rondo.testing.lab.complete_node import CompleteNode
+from rondo.testing.lab.corosync import CorosyncNode
+from rondo.testing.lab.faults import Faults
+from rondo.testing.lab.netns import Lab, LabError
+from rondo.testing.lab.ring_config import RingConfig
+from rondo.testing.lab.ring_nodes import Cluster
+from tests.interop.votes_shown import Ask, Votes, c_tool, check_agree, of_c, of_rondo, rondo, votes
+
+pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]
+
+C, RONDO = CorosyncNode, CompleteNode
+NOT_STORED = "Unable to update ev_tracking_barrier on disk data"
+"""What Corosync 3.1.7 says instead of storing it: it writes to a file that it has closed."""
+WINDOW_MS = 10_000
+"""Of last man standing: long enough to look at all nodes before it ends."""
+
+
+class Ring:
+    """Nodes of both kinds with one configuration; what they show."""
+
+    def __init__(self, lab: Lab, kinds: list[type[CorosyncNode | CompleteNode]], **quorum: str | int) -> None:
+        """Node N is of kind N."""
+        config = RingConfig.of_lab(lab, "udpu", quorum=quorum)
+        self.lab = lab
+        self.faults = Faults(lab)
+        self.nodes = {number: kind(lab.host(number), config) for number, kind in enumerate(kinds, 1)}
+        self.asks: dict[int, Ask] = {
+            number: of_c if isinstance(node, CorosyncNode) else of_rondo for number, node in self.nodes.items()
+        }
+
+    def start_all(self) -> None:
+        """Return when all are in one ring."""
+        Cluster(list(self.nodes.values())).start()
+
+    def check(self, *members: int, expected: int, quorum: int, quorate: bool) -> None:
+        """All members show this, and that they are the members, with a vote each."""
+        self.check_votes(votes(quorate, expected, len(members), quorum, members))
+
+    def check_votes(self, wanted: Votes) -> None:
+        """The same, whatever their votes."""
+        check_agree(self.lab, {number: self.asks[number] for number, _ in wanted.members}, wanted)
+
+    def end(self) -> None:
+        """No node has said or done anything suspicious."""
+        for number, node in self.nodes.items():
+            assert not node.suspicious(NOT_STORED), (number, node.suspicious(NOT_STORED))
+
+
+def test_three_nodes_one_after_the_other(lab: Lab) -> None:
+    ring = Ring(lab, [C, RONDO, C])
+    ring.nodes[1].start()
+    ring.check(1, expected=3, quorum=2, quorate=False)
+    ring.nodes[2].start()
+    ring.check(1, 2, expected=3, quorum=2, quorate=True)
+    ring.nodes[3].start()
+    ring.check(1, 2, 3, expected=3, quorum=2, quorate=True)
+    ring.end()
+
+
+def test_wait_for_all(lab: Lab) -> None:
+    ring = Ring(lab, [RONDO, C, C], wait_for_all=1)
+    for number in (1, 2):
+        ring.nodes[number].start()
+    ring.check(1, 2, expected=3, quorum=2, quorate=False)
+    ring.nodes[3].start()
+    ring.check(1, 2, 3, expected=3, quorum=2, quorate=True)
+    ring.nodes[3].kill()
+    ring.check(1, 2, expected=3, quorum=2, quorate=True)
+    ring.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", [[C, RONDO, C, RONDO], [RONDO, C, RONDO, C]], ids=["C stands", "Rondo stands"])
+def test_last_man_standing(make_lab: Callable[[int], Lab], kinds: list[type[CorosyncNode | CompleteNode]]) -> None:
+    ring = Ring(make_lab(4), kinds, last_man_standing=1, last_man_standing_window=WINDOW_MS)
+    ring.start_all()
+    ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
+    ring.nodes[4].kill()
+    ring.check(1, 2, 3, expected=4, quorum=3, quorate=True)
+    ring.check(1, 2, 3, expected=3, quorum=2, quorate=True)
+    ring.nodes[3].kill()
+    ring.check(1, 2, expected=3, quorum=2, quorate=True)
+    ring.check(1, 2, expected=2, quorum=2, quorate=True)
+    ring.nodes[2].kill()
+    ring.check(1, expected=2, quorum=2, quorate=False)
+
+    # Who returns does not take the expected votes of one that is not quorate: they disagree until the next ring.
+    ring.nodes[2].start()
+    check_agree(ring.lab, {1: ring.asks[1]}, Votes(True, 2, 2, 2, 2, ((1, 1), (2, 1))))
+    check_agree(ring.lab, {2: ring.asks[2]}, Votes(False, 4, 4, 2, 3, ((1, 1), (2, 1))))
+    ring.end()
+
+
+@pytest.mark.slow
+def test_auto_tie_breaker_is_the_lowest_node(make_lab: Callable[[int], Lab]) -> None:
+    ring = Ring(make_lab(4), [C, RONDO, C, RONDO], auto_tie_breaker=1)
+    ring.start_all()
+    ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
+    ring.faults.partition({1, 2}, {3, 4})
+    ring.check(1, 2, expected=4, quorum=3, quorate=True)
+    ring.check(3, 4, expected=4, quorum=3, quorate=False)
+    ring.faults.heal()
+    ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
+    ring.faults.partition({1}, {2, 3, 4})
+    ring.check(1, expected=4, quorum=3, quorate=False)
+    ring.check(2, 3, 4, expected=4, quorum=3, quorate=True)
+    ring.faults.heal()
+    ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
+    ring.end()
+
+
+@pytest.mark.slow
+def test_auto_tie_breaker_is_the_first_of_a_list(make_lab: Callable[[int], Lab]) -> None:
+    ring = Ring(make_lab(4), [RONDO, C, C, RONDO], auto_tie_breaker=1, auto_tie_breaker_node="3 1")
+    ring.start_all()
+    ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
+    ring.faults.partition({1, 2}, {3, 4})
+    ring.check(1, 2, expected=4, quorum=3, quorate=False)
+    ring.check(3, 4, expected=4, quorum=3, quorate=True)
+    ring.faults.heal()
+    ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
+    ring.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", [[C, RONDO, C, RONDO], [RONDO, C, RONDO, C]], ids=["C stays", "Rondo stays"])
+def test_allow_downscale(make_lab: Callable[[int], Lab], kinds: list[type[CorosyncNode | CompleteNode]]) -> None:
+    """Nodes that leave in order lower expected votes, and quorum no further than to what was expected."""
+    ring = Ring(make_lab(4), kinds, allow_downscale=1)
+    ring.start_all()
+    ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
+    ring.nodes[4].stop()
+    ring.check(1, 2, 3, expected=3, quorum=3, quorate=True)
+    ring.nodes[3].stop()
+    ring.check(1, 2, expected=2, quorum=3, quorate=False)
+    ring.nodes[2].stop()
+    ring.check(1, expected=1, quorum=3, quorate=False)
+    ring.end()
+
+
+@pytest.mark.slow
+def test_expected_votes_tracking(make_lab: Callable[[int], Lab]) -> None:
+    ring = Ring(make_lab(4), [RONDO, C, RONDO, C], expected_votes_tracking=1)
+    ring.start_all()
+    ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
+    for leaving, rest, quorate in ((4, (1, 2, 3), True), (3, (1, 2), False), (2, (1,), False)):
+        ring.nodes[leaving].stop()
+        ring.check(*rest, expected=4, quorum=3, quorate=quorate)
+    ring.end()
+
+
+def test_votes_by_hand_and_what_is_refused(lab: Lab) -> None:
+    ring = Ring(lab, [C, RONDO, C])
+    ring.start_all()
+    ring.check(1, 2, 3, expected=3, quorum=2, quorate=True)
+    rondo(lab.host(2), "quorum", "expected", "5")
+    ring.check(1, 2, 3, expected=5, quorum=3, quorate=True)
+    for refused in ("2", "6"):
+        c_tool(lab.host(1), "-e", refused)
+        with pytest.raises(LabError, match="votequorum refuses"):
+            rondo(lab.host(2), "quorum", "expected", refused)
+    ring.check(1, 2, 3, expected=5, quorum=3, quorate=True)
+    c_tool(lab.host(3), "-e", "3")
+    ring.check(1, 2, 3, expected=3, quorum=2, quorate=True)
+    rondo(lab.host(2), "quorum", "votes", "3", "9")
+    heavy = votes(True, 11, 11, 6, {1: 1, 2: 1, 3: 9})
+    ring.check_votes(heavy)
+    c_tool(lab.host(1), "-v", "1", "-n", "3")
+    with pytest.raises(LabError, match="votequorum refuses"):
+        rondo(lab.host(2), "quorum", "votes", "3", "1")
+    ring.check_votes(heavy)
+    ring.end()
+
+
+def test_without_a_provider_both_count_no_votes(lab: Lab) -> None:
+    """C's tool fails; Rondo's says that there is no provider, and counts every node as quorate, as C's libraries do."""
+    config = RingConfig.of_lab(lab, "udpu")
+    nodes = [CorosyncNode(lab.host(1), config), CompleteNode(lab.host(2), config), CorosyncNode(lab.host(3), config)]
+    Cluster(list(nodes)).start()
+    assert "Total votes" not in c_tool(lab.host(1), "-s")
+    shown = json.loads(rondo(lab.host(2), "quorum", "--json"))
+    assert (shown["provider"], shown["quorate"], shown["total_votes"], shown["nodes"]) == (None, True, None, [])
