@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
+
+from rondo.node.durable_file import replace_durably
 
 NAME = "ev_tracking"
 _U32 = struct.Struct("<I")
@@ -26,9 +27,4 @@ class BarrierFile:
 
     def store(self, barrier: int) -> None:
         """Store it, whole or not at all. Raises OSError."""
-        temporary = self._path.with_name(f".{NAME}.{os.getpid()}")
-        with temporary.open("wb") as file:
-            file.write(_U32.pack(barrier))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        replace_durably(self._path, _U32.pack(barrier))

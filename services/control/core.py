@@ -31,6 +31,7 @@ from services.control.quorum.status import runtime_keys
 from services.control.quorum.votequorum import Votequorum
 from services.control.quorum.wire import Flag
 from services.control.setup import Setup, setup_of
+from services.control.statistics import IPCS
 
 CMAP, CFG, QUORUM, VOTEQUORUM = 0, 1, 3, 5
 _SNAPSHOT_VERSION = 4
@@ -436,6 +437,8 @@ class Core:
                 fresh.keys.put(key, value)
         fresh.keys.changes.clear()
         fresh.adopted = self.adopted
+        # The counters of the ring's process begin anew; those of the gateways go on.
+        fresh.cleared = {key: count for key, count in self.cleared.items() if key.startswith(IPCS)}
         fresh.quorum_history, fresh.key_history = self.quorum_history, self.key_history
         for member in self.members:
             count = self.keys.get(f"runtime.members.{member}.join_count")

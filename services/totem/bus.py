@@ -152,6 +152,8 @@ class Bus:
                     _log.error("An envelope from cpg was refused: %s; others like it are only counted", error)
         if self._peer in self._socket.take_gone():
             self.has_cpg = False
+            self._peer = self._retry_ns = self._waits_since_ns = self._taken_since_ns = None
+            self._log.lost_peer()
 
 
 def _is_hello(frame: bytes) -> bool:

@@ -81,7 +81,8 @@ class ControlBus:
                 if not self._bad_told:
                     self._bad_told = True
                     _log.error("An envelope from control was refused: %s; others like it are only counted", error)
-        self._socket.take_gone()
+        if self._peer in self._socket.take_gone():
+            self._peer = self._retry_ns = None
 
 
 def _is_hello(frame: bytes) -> bool:

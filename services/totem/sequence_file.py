@@ -19,6 +19,7 @@ import threading
 import time
 from pathlib import Path
 
+from rondo.node.durable_file import replace_durably
 from rondo.node.logs import notice
 
 RESERVE = 4096
@@ -102,20 +103,7 @@ class SequenceFile:
             )  # fmt: skip
 
     def _write(self, sequence: int) -> None:
-        """Durable when it returns, and whole or not at all."""
-        temporary = self.path.with_name(f".{self.path.name}.new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(descriptor, _U64.pack(sequence))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.replace(self.path)
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_durably(self.path, _U64.pack(sequence))
         self._written = sequence
 
 

@@ -364,7 +364,8 @@ class KnetLink:
                 _log.info("host: host: %d (%s) best link: %d (pri: %d)", event.node, mode, event.link, priority)
 
     def _say_once(self, text: str, now_ns: int) -> None:
-        if now_ns - self._said_ns.get(text, -COMPLAINT_NS) >= 60 * COMPLAINT_NS:
+        last_ns = self._said_ns.get(text)
+        if last_ns is None or now_ns - last_ns >= 60 * COMPLAINT_NS:
             self._said_ns[text] = now_ns
             notice(_log, "%s", text)
 

@@ -73,12 +73,18 @@ class Resolver:
             return
 
     def close(self) -> None:
-        """Stop; a look-up under way is left to itself, so the descriptor it would report to stays open until then."""
+        """Stop. A look-up under way is left to itself; the descriptor that it would report to is open until then."""
         self._stop.set()
-        if not self._worker.is_alive():
+        if self._worker.ident is None:
             os.close(self._changed)
 
     def _run(self) -> None:
+        try:
+            self._look_up_all()
+        finally:
+            os.close(self._changed)
+
+    def _look_up_all(self) -> None:
         due = dict.fromkeys(self._names, 0.0)
         pause = dict.fromkeys(self._names, RETRY_SECONDS_MIN)
         failure: dict[str, str] = {}

@@ -116,6 +116,16 @@ def _ask(world: World, host: Host, op: Op, **arguments: Any) -> tuple[Code, Any]
     return host.answers.pop(number)
 
 
+def test_what_is_cleared_of_clients_stays_cleared_when_the_ring_process_dies() -> None:
+    world = World(1)
+    world.form(1)
+    host = world.hosts[1]
+    assert _ask(world, host, Op.SET, map="stats", key="stats.clear.all", type=6, value=1)[0] == Code.OK
+    kept = host.machine.core.reborn(0).cleared
+    assert kept == {key: count for key, count in counted(STATUSES, "all").items() if key.startswith("stats.ipcs.")}
+    assert kept
+
+
 def test_what_is_cleared_is_counted_anew_also_by_a_new_control() -> None:
     world = World(1)
     world.form(1)

@@ -9,9 +9,11 @@ import threading
 from collections import Counter
 from contextlib import ExitStack
 from ipaddress import ip_interface
+from pathlib import Path
 
 import pytest
 
+from rondo.testing.lab.waiting import wait_for
 from services.totem.ring.events import EVERYBODY
 from services.totem.transport.address_book import AddressBook, LinkSettings
 from services.totem.transport.base import TransportSettings
@@ -165,6 +167,16 @@ def test_names_are_looked_up_elsewhere_and_said_once(caplog: pytest.LogCaptureFi
     assert len(caplog.records) == 2
     assert "The name good of the nodelist has no address: Name or service not known" in caplog.messages[0]
     assert caplog.messages[1] == "good is 10.0.0.7"
+
+
+def test_a_resolver_that_is_closed_keeps_no_descriptor() -> None:
+    """Each reload of the configuration has another one."""
+    resolver = Resolver(["good"], lookup=lambda _name: ["10.0.0.7"])
+    descriptor = resolver.fileno()
+    resolver.start()
+    select.select([descriptor], [], [], 10)
+    resolver.close()
+    wait_for(Path(f"/proc/self/fd/{descriptor}").exists, lambda there: not there, "it is closed", 10.0)
 
 
 def test_the_ip_version_decides_which_addresses_of_a_name_count(monkeypatch: pytest.MonkeyPatch) -> None:
