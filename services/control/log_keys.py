@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from rondo.config import LogSettings, NodeConfig
 from rondo.config.node import SUBSYSTEMS, Debug, Facility, Priority, Timestamp
-from services.control.cmap.values import CmapError, Refusal, Type, Value
+from services.control.cmap.values import CmapError, Refusal, Value
 
 BELOW = "logging."
 _SUBSYSTEMS_BELOW = "logging.logger_subsys."
@@ -91,6 +91,6 @@ def _known(name: str, key: str) -> str:
 def _parsed(name: str, key: str, value: Value) -> str | bool:
     words = _WORDS.get(_known(name, key), (*_ON, *_OFF))
     text = value.value.lower() if name in _SWITCHES and isinstance(value.value, str) else value.value
-    if value.type != Type.STR or text not in words:
+    if text not in words:  # nor is what is of another type
         raise CmapError(Refusal.INVALID_PARAM, f"{key} is a str, one of {', '.join(words)}; not {value.value!r:.60}")
     return text in _ON if name in _SWITCHES else str(text)

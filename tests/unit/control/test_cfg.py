@@ -11,7 +11,7 @@ from rondo.protocol import control_gateway as gateway
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import WATCH_S_MAX, Op
 from services.control.cfg import wire
-from services.control.cfg.shutdown import GATHER_NS, RETURN_NS, TRACKERS_MAX
+from services.control.cfg.shutdown import GATHER_NS, REQUEST, RETURN_NS, TRACKERS_MAX, Place, Shutdowns
 from services.control.cmap.values import Type
 from services.control.machine import Machine
 from tests.unit.control.world import GATEWAY, Host, World
@@ -317,3 +317,22 @@ def test_logs_are_opened_anew_by_the_caller() -> None:
     machine: Machine = host.machine
     assert host.ask(Op.REOPEN_LOGS) == (Code.OK, None)
     assert machine.reopen_logs
+
+
+def test_numbers_of_events_grow_over_the_lives_of_control() -> None:
+    """A tracker asks the next control for what comes after the event that it had of the last one."""
+    told: list[int] = []
+
+    def live(now_ns: int, after: int) -> int:
+        def answer(place: Place, _code: Code, result: Any) -> None:
+            if place[1] == b"tracker":
+                told.append(result["number"])
+
+        shutdowns = Shutdowns(answer)
+        shutdowns.begin(now_ns - GATHER_NS)
+        shutdowns.track((b"gateway", b"tracker", 1), "tracker", after, now_ns)
+        shutdowns.ask((b"gateway", b"asker", 1), REQUEST, "", 5000, now_ns)
+        return told.pop()
+
+    first = live(10**12, 0)
+    assert live(10**12 + 1, first) > first

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from services.control.config_version import MalformedError, decode, encode
+from services.control.config_version import ConfigVersions, MalformedError, decode, encode
 from services.totem.wire import packets
 from services.totem.wire.executive import Service, service_of
 from services.totem.wire.packets import Group
@@ -62,3 +62,25 @@ def test_what_real_nodes_sent_encodes_to_the_same_bytes(name: str) -> None:
             assert decode(whole[at:]) == 7
             assert encode(7) == without_padding(whole[at:])
     assert found
+
+
+def test_who_has_met_others_stays_whatever_comes_later() -> None:
+    versions = ConfigVersions()
+    for node in (1, 2):
+        versions.heard(node, encode(5), (1, 2))
+    assert versions.judge(5, (1, 2)) is None
+    versions.ring_changed()
+    for node, version in ((1, 5), (2, 5), (3, 9)):
+        versions.heard(node, encode(version), (1, 2, 3))
+    assert versions.judge(5, (1, 2, 3)) is None, "the newer one has come to those who are there"
+    assert ConfigVersions.restore(versions.snapshot()).judge(5, (1, 2, 3)) is None
+    first_meeting = ConfigVersions()
+    first_meeting.heard(3, encode(9), (1, 3))
+    assert first_meeting.judge(5, (1, 3)) is not None
+
+
+def test_only_members_tell_versions() -> None:
+    versions = ConfigVersions()
+    assert versions.heard(3, encode(9), (1, 2)) is None
+    assert versions.judge(5, (1, 2)) is None
+    assert versions.told == {}

@@ -375,6 +375,21 @@ def test_votes_of_strangers_and_second_votes_do_not_count() -> None:
     assert reload.unmatched == 4
 
 
+def test_a_new_control_knows_whether_all_have_agreed() -> None:
+    reload = Reload(1)
+    reload.heard(2, [0, 5, [1, 2]], 0)
+    reload.checked(reload.check_number, Candidate(b"new", []))
+    reload.heard(1, [1, 2, 5, [], []], 0)
+    too_soon = Reload.restore(1, reload.snapshot())
+    too_soon.heard_reload(2, 5)
+    assert too_soon.adopt is None
+    reload.heard(2, [1, 2, 5, [], []], 0)
+    agreed = Reload.restore(1, reload.snapshot())
+    agreed.heard_reload(2, 5)
+    assert agreed.adopt is not None
+    assert agreed.adopt.config == b"new"
+
+
 def test_a_waiting_client_is_told_when_the_ring_process_dies(three: Files) -> None:
     number = three.ask_reload(1)
     host: Host = three.hosts[1]
@@ -382,3 +397,16 @@ def test_a_waiting_client_is_told_when_the_ring_process_dies(three: Files) -> No
     machine.totem_lost()
     host.take_answers()
     assert host.answers.pop(number)[0] == Code.LIBRARY
+
+
+def test_a_file_that_was_read_for_an_earlier_reload_does_not_count() -> None:
+    """It may have been written again meanwhile."""
+    reload = Reload(1)
+    reload.heard_reload(2, None)
+    earlier = reload.check_number
+    reload.heard_reload(2, None)
+    reload.checked(earlier, Candidate(b"old", []))
+    assert reload.adopt is None
+    assert reload.check_wanted
+    reload.checked(reload.check_number, Candidate(b"new", []))
+    assert reload.adopt == Candidate(b"new", [])

@@ -152,6 +152,13 @@ def test_what_is_cleared_is_counted_anew_also_by_a_new_control() -> None:
     assert CLEARED.keys() == {"totem", "knet", "ipc", "schedmiss", "all"}
 
 
+def test_a_service_that_was_started_since_counts_from_nothing() -> None:
+    cleared = counted(STATUSES, "totem")
+    assert statistics(STATUSES, cleared)["stats.srp.mcast_tx"] == [8, 0]
+    restarted = STATUSES | {"totem": STATUSES["totem"] | {"counters": {"mcast_tx": 3}}}
+    assert statistics(restarted, cleared)["stats.srp.mcast_tx"] == [8, 3]
+
+
 def test_messages_are_counted_by_service_and_function() -> None:
     world = World(1, 2)
     world.form(1, 2)

@@ -133,6 +133,14 @@ def test_what_is_tracked_since_the_sample_was_asked_for_is_not_told_as_gone(
     assert program.take() == [(2, "stats.b", cmap.CHANGED, 2, 1)]
 
 
+def test_a_second_track_of_a_key_swallows_no_change_of_the_first(control: Control, tracker: StatisticsTracker) -> None:
+    program, tracks = Program(), Tracks()
+    begin(tracker, control, program, tracks, Track("stats.a", ALL_KINDS, 1), a=1)
+    begin(tracker, control, program, tracks, Track("stats.a", ALL_KINDS, 2), a=2)
+    control.answer(a=2)
+    assert (1, "stats.a", cmap.CHANGED, 2, 1) in program.take()
+
+
 def test_who_does_not_read_is_told_later_and_once(control: Control, tracker: StatisticsTracker) -> None:
     program, other = Program(), Program()
     for each in (program, other):
