@@ -7,6 +7,7 @@ import io
 import os
 import pty
 import select
+import signal
 import termios
 import threading
 import time
@@ -177,6 +178,7 @@ def test_start_says_what_it_waits_for(terminal: Terminal, monkeypatch: pytest.Mo
     for name, value in {"launch": launched, "_missing": missing, "_connect_once": connect}.items():
         monkeypatch.setattr(launch, name, value)
     monkeypatch.setattr(launch, "ready_seconds", lambda _: 30.0)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process goes on, and ends as it did before
     places = ["--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state")]
     with terminal.here():
         code = main(["start", "-c", str(config), *places])
