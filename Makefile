@@ -19,6 +19,7 @@ MUTATIONS ?= 1000000
 CLIENTS ?= 1000
 MINUTES ?= 60
 RECORD_SECONDS ?= 300
+MEGABYTES ?= 1024
 SEED ?=
 QUICK ?=
 PARTS ?=
@@ -35,7 +36,7 @@ endif
 
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
-	digests world crowd chaos recipes-chaos bench bench-compare bench-core screenshots forgeries fuzz kills restarts flood overload sixteen detection failover rates scale mutants mutations playback \
+	digests world crowd chaos recipes-chaos transfer bench bench-compare bench-core bench-replicated screenshots forgeries fuzz kills restarts flood overload sixteen detection failover rates scale mutants mutations playback \
 	interrupts waiting wheels newcomer docs compose test-wheels deb test-deb man clean
 
 help: ## this list
@@ -140,9 +141,12 @@ interrupts: setup ## calls of the client ended by signals and cancellations at r
 chaos: compiled ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)
 
-recipes-chaos: $(VENV)/.ready ## faults on real nodes while a counter and a lock are used: make recipes-chaos SECONDS=600 SEED=1
+recipes-chaos: $(VENV)/.ready ## faults on real nodes while all recipes are used, judged by the checker: make recipes-chaos SECONDS=600 SEED=1
 	@RONDO_RECIPES_SECONDS=$(SECONDS) RONDO_RECIPES_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -rN --timeout 0 -o faulthandler_timeout=0 \
 		tests/cluster/test_recipes_chaos.py
+
+transfer: compiled ## a large state comes to a node that joins while commands go on and the giver is killed: make transfer MEGABYTES=1024
+	@$(BIN)/python -m tests.cluster.transfer.run --megabytes $(MEGABYTES)
 
 $(VENV)/.ready-bench: $(VENV)/.ready
 	@$(call install-part,$(BIN),bench)
@@ -156,6 +160,10 @@ bench-compare: $(VENV)/.ready-bench compiled ## this tree beside another commit,
 
 bench-core: setup ## the parts by themselves: events per second of the ring, packing, bus, cpg, security
 	@$(BIN)/python -m bench.core $(BENCH)
+
+bench-replicated: compiled ## replicated increments beside PySyncObj's, and the time to go on after kill -9 (BENCH="--rounds 5")
+	@$(BIN)/python -c 'import pysyncobj' 2>/dev/null || { $(call install-part,$(BIN),pysyncobj); }
+	@$(BIN)/python -m bench.replicated $(BENCH)
 
 digests: setup ## a digest of the trace of each seed, to see that a change of the ring's code changes no behaviour (N=300)
 	@mkdir -p build
