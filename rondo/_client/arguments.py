@@ -104,10 +104,11 @@ def truth_of(value: bool, name: str) -> bool:
     return value
 
 
-def function_of(value: Any, name: str) -> Any:
-    """A function that need not be awaited. Raises InvalidParameter."""
-    if not callable(value) or inspect.iscoroutinefunction(value):
-        raise InvalidParameter(f"{name}: a function, that need not be awaited; not {value!r:.80}")
+def function_of(value: Any, name: str, *, may_be_awaited: bool = False) -> Any:
+    """A function. Raises InvalidParameter."""
+    if not callable(value) or (inspect.iscoroutinefunction(value) and not may_be_awaited):
+        which = "" if may_be_awaited else ", that need not be awaited"
+        raise InvalidParameter(f"{name}: a function{which}; not {value!r:.80}")
     return value
 
 
