@@ -53,4 +53,8 @@ async def in_thread(call: Callable[[], T], discard: Callable[[T], object] | None
         return await future
     except asyncio.CancelledError:
         caller.give_up()
+        # It may have come in the same turn of the loop.
+        is_lost = future.done() and not future.cancelled() and future.exception() is None
+        if is_lost and discard is not None:
+            discard(future.result())
         raise
