@@ -70,7 +70,7 @@ class AskLink:
         self._forks = descriptors.forks
         self._lock = threading.Lock()
         """Nobody waits for anything while having it."""
-        self._holder = 0
+        self.holder = 0
         """The thread that asks."""
         self._wakeup = Wakeup()
         """For that one."""
@@ -96,7 +96,7 @@ class AskLink:
         if len(blob) > self.request_bytes_max:
             raise TooBig(f"a request has at most {self.request_bytes_max} bytes, and this one {len(blob)}")
         me = threading.get_ident()
-        if self._holder == me:
+        if self.holder == me:
             raise Interrupted(
                 "called from a signal handler that has interrupted another request of this connection; nothing was done"
             )
@@ -110,8 +110,8 @@ class AskLink:
             finally:
                 self._let_go()
         finally:
-            if self._holder == me:
-                self._holder = 0
+            if self.holder == me:
+                self.holder = 0
             self._turn.set()
         if code != Code.OK:
             raise error_of(code, result if isinstance(result, str) else "")
@@ -122,8 +122,8 @@ class AskLink:
             self._turn.clear()  # before the look: what comes between that and the wait is then not missed
             self._check(caller)
             with self._lock:
-                if not self._holder:
-                    self._holder = me
+                if not self.holder:
+                    self.holder = me
                     return
             left_s = None if deadline_s is None else deadline_s - time.monotonic()
             if left_s is not None and left_s <= 0:
@@ -235,7 +235,7 @@ class AskLink:
         self._is_closed = True
         self.look()
         with self._lock:
-            is_free = not self._holder
+            is_free = not self.holder
             if is_free:
                 self._release()
         return is_free
@@ -244,7 +244,7 @@ class AskLink:
         """Close the connection; a thread that waits for an answer is told so. Nothing changes for who was asked."""
         deadline_s = time.monotonic() + CLOSE_S
         # A signal handler, on top of a request: that one closes it.
-        while not self.shut() and self._holder != threading.get_ident():
+        while not self.shut() and self.holder != threading.get_ident():
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 return

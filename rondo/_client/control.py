@@ -69,8 +69,9 @@ class Control:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._lock = threading.RLock()  # a signal handler may close what its thread is about to use
-        self._link: ControlLink | None = None
-        self._watches: set[Closable] = set()
+        self.link: ControlLink | None = None
+        """Where all but watches ask, once somebody has asked."""
+        self.watches: set[Closable] = set()
         self._is_closed = False
 
     def ask(self, op: Op, *, timeout: float | None = TIMEOUT_S, may_repeat: bool = True, **arguments: Any) -> Any:
@@ -78,9 +79,9 @@ class Control:
         check_seconds(timeout)
         with self._lock:
             self.check()
-            if self._link is None:
-                self._link = ControlLink(self.endpoint)
-            link = self._link
+            if self.link is None:
+                self.link = ControlLink(self.endpoint)
+            link = self.link
         return link.ask(op, arguments, timeout, may_repeat=may_repeat)
 
     def check(self) -> None:
@@ -100,7 +101,7 @@ class Control:
         """This is closed with the connection, too. Raises BadHandle if that was closed meanwhile."""
         with self._lock:
             if not self._is_closed:
-                self._watches.add(watch)
+                self.watches.add(watch)
                 return
         watch.close()
         self.check()
@@ -108,7 +109,7 @@ class Control:
     def forget(self, watch: Closable) -> None:
         """A watch has ended."""
         with self._lock:
-            self._watches.discard(watch)
+            self.watches.discard(watch)
 
     def close(self) -> None:
         """Close it, and all watches."""
@@ -131,7 +132,7 @@ class Control:
     def _shut(self) -> tuple[list[Closable], ControlLink | None]:
         self._is_closed = True
         with self._lock:
-            return list(self._watches), self._link
+            return list(self.watches), self.link
 
 
 class Watch:

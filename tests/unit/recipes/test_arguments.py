@@ -230,7 +230,7 @@ def test_a_state_that_raises_where_nobody_asks_ends_its_recipe_with_the_reason(l
     log.fails = True
     other = Log(cluster_on(loopback, 2), timeout=10)
     assert other.do(b"more") == b"more", "the other has left the group"
-    with pytest.raises(rondo.FailedOperation, match="ZeroDivisionError: a fault of the application"):
+    with pytest.raises(rondo.FailedOperation, match=r"ZeroDivisionError.*a fault of the application"):
         log.do(b"more", timeout=10)
 
 

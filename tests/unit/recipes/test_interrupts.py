@@ -3,6 +3,7 @@ holds. Children of a process leave the parent's recipes alone."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import rondo
-from rondo.recipes import Barrier, Counter, Dict, Lock, Queue, Semaphore
+from rondo.recipes import Counter, Dict, Lock, Queue, Semaphore
 from rondo.testing import Loopback
 
 INTERRUPTS = 300
@@ -73,16 +74,10 @@ def test_who_is_interrupted_while_he_waits_for_a_lock_does_not_get_it(loopback: 
     assert permit.is_held
 
 
-def test_who_is_interrupted_at_a_barrier_or_a_queue_does_not_count(loopback: Loopback) -> None:
-    barriers = [Barrier(cluster(loopback, node), "b", 2) for node in (1, 2)]
-    assert interrupted(barriers[0].wait, 0.05)
-    eventually(lambda: not barriers[1]._machine.waiting)
-    with pytest.raises(rondo.Timeout):
-        barriers[1].wait(timeout=0.3)
+def test_who_is_interrupted_while_he_waits_for_an_item_does_not_get_it(loopback: Loopback) -> None:
     queues = [Queue(cluster(loopback, node), "q") for node in (1, 2)]
     assert interrupted(queues[0].get, 0.05)
-    eventually(lambda: not queues[1]._machine.workers)
-    queues[1].put("item")
+    queues[0].put("item")
     job = queues[1].get(timeout=WAIT_S)
     assert job is not None
     assert job.value == "item"
@@ -104,8 +99,9 @@ def test_interrupts_at_any_place_leave_a_recipe_usable(loopback: Loopback) -> No
     for at in range(INTERRUPTS):
         if interrupted(work, 0.0002 + at % 30 * 0.0002):
             seen += 1
-        while lock._held:
-            lock.release(timeout=WAIT_S)
+        with contextlib.suppress(rondo.BadOperation):
+            while True:
+                lock.release(timeout=WAIT_S)
     assert seen > INTERRUPTS // 10
     before = counter.get(timeout=WAIT_S)
     assert counter.add(1, timeout=WAIT_S) == before + 1 == other.get(timeout=WAIT_S)
@@ -128,13 +124,14 @@ def test_what_cannot_be_given_back_now_is_given_back_later(loopback: Loopback) -
 
 def test_a_child_leaves_the_parents_recipes_alone(loopback: Loopback) -> None:
     lock, table = Lock(cluster(loopback, 1), "l"), Dict(cluster(loopback, 1), "d")
+    table["key"] = list(range(20_000))
     busy, over = threading.Event(), threading.Event()
 
     def keep_busy() -> None:
+        """Somebody looks at the state, and so keeps others from it, nearly all the time."""
         while not over.is_set():
-            with table._runner._lock:
-                busy.set()
-                time.sleep(0.001)
+            table.items()
+            busy.set()
 
     thread = threading.Thread(target=keep_busy)
     thread.start()
@@ -155,7 +152,7 @@ def test_a_child_leaves_the_parents_recipes_alone(loopback: Loopback) -> None:
     over.set()
     thread.join()
     assert os.waitstatus_to_exitcode(status) == 7
-    assert table.put_if("key", None, 1, timeout=WAIT_S)
+    assert table.put_if("other", None, 1, timeout=WAIT_S)
 
 
 def test_a_child_that_leaves_the_with_ends_with_its_own_code(loopback: Loopback) -> None:
