@@ -107,14 +107,32 @@ class Change:
 
 
 def typed(value: object) -> Value:
-    """`value` if it says its type; a plain str or bytes is Str or Bin. Raises InvalidParameter."""
+    """`value` if it says its type; a plain str or bytes is Str or Bin. Raises InvalidParameter, too for a number that
+    its type cannot hold."""
     if isinstance(value, TYPES):
+        _check(value)
         return value
     if type(value) is str:
+        _check(Str(value))
         return Str(value)
     if type(value) is bytes:
         return Bin(value)
     raise InvalidParameter(f"the type of {value!r} is not said: write rondo.cmap.U32({value!r}), for example")
+
+
+def _check(value: Value) -> None:
+    if isinstance(value, _Integer):
+        bits = int(value.type[1:])
+        low, high = (0, (1 << bits) - 1) if value.type[0] == "u" else (-1 << (bits - 1), (1 << (bits - 1)) - 1)
+        if not low <= value <= high:
+            raise InvalidParameter(f"value: {type(value).__name__} is a number from {low} to {high}; not {int(value)}")
+    elif isinstance(value, Str):
+        try:
+            is_text = b"\0" not in value.encode()
+        except UnicodeEncodeError:
+            is_text = False
+        if not is_text:
+            raise InvalidParameter(f"value: a text that UTF-8 can hold, without NUL; not {str(value)!r:.80}")
 
 
 def plain(value: Value) -> Any:

@@ -1,9 +1,11 @@
 """What an application gives is looked at where it is given: an error names the argument and the value."""
 
+import inspect
 import math
 import sys
 import time
 from enum import Enum
+from typing import Any
 
 from rondo.errors import InvalidParameter, NotSupported
 from rondo.protocol.requests import Guarantee
@@ -23,6 +25,8 @@ class Default(Enum):
 
 
 DEFAULT = Default.TIMEOUT
+TEXT_BYTES_MAX = 4096
+"""Of a key's name or a reason: what is longer is none."""
 DEFAULT_TIMEOUT_S = 30.0
 """How long calls wait for the node and the ring unless they, or their connection, are told otherwise."""
 
@@ -71,6 +75,41 @@ def bytes_of(data: bytes) -> bytes:
         return bytes(memoryview(data))
     except TypeError:
         raise InvalidParameter(f"data: bytes, or what is like them; not {type(data).__name__} {data!r:.80}") from None
+
+
+def text_of(value: str, name: str, bytes_max: int = TEXT_BYTES_MAX) -> str:
+    """A text that UTF-8 can hold, without NUL. Raises InvalidParameter."""
+    if not isinstance(value, str):
+        raise InvalidParameter(f"{name}: a text; not {type(value).__name__} {value!r:.80}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidParameter(f"{name}: a text that UTF-8 can hold; not {value!r:.80}") from None
+    if size > bytes_max or "\0" in value:
+        raise InvalidParameter(f"{name}: a text of at most {bytes_max} bytes without NUL; not {value!r:.80}")
+    return str(value)
+
+
+def number_of(value: int, name: str, least: int, most: int) -> int:
+    """A whole number in these bounds. Raises InvalidParameter."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidParameter(f"{name}: a whole number from {least} to {most}; not {value!r:.80}")
+    return int(value)
+
+
+def truth_of(value: bool, name: str) -> bool:
+    """True or False. Raises InvalidParameter."""
+    if not isinstance(value, bool):
+        raise InvalidParameter(f"{name}: True or False; not {value!r:.80}")
+    return value
+
+
+def function_of(value: Any, name: str, *, may_be_awaited: bool = False) -> Any:
+    """A function. Raises InvalidParameter."""
+    if not callable(value) or (inspect.iscoroutinefunction(value) and not may_be_awaited):
+        which = "" if may_be_awaited else ", that need not be awaited"
+        raise InvalidParameter(f"{name}: a function{which}; not {value!r:.80}")
+    return value
 
 
 def refuse_green_threads() -> None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rondo._client.arguments import check_seconds, number_of, text_of, truth_of
 from rondo._client.ask_link import TIMEOUT_S
-from rondo._client.control import Control, ControlLink
+from rondo._client.control import NODE_MAX, Control, ControlLink
 from rondo.errors import BadHandle, FailedOperation
 from rondo.protocol.control_gateway import Op
 
@@ -25,6 +26,8 @@ class Cfg:
     def kill(self, node: int, reason: str = "", timeout: float | None = TIMEOUT_S) -> None:
         """Have a member of the ring leave it at once and stop; its log and ours say why. Raises NotExist: it is no
         member; Disconnected if nobody knows whether it was done."""
+        number_of(node, "node", 1, NODE_MAX)
+        text_of(reason, "reason")
         self._control.ask(Op.KILL, node=node, reason=reason, timeout=timeout, may_repeat=False)
 
     def reload(self, timeout: float | None = RELOAD_TIMEOUT_S) -> tuple[str, ...]:
@@ -42,7 +45,7 @@ class Cfg:
     def shut_down(self, *, force: bool = False, timeout: float | None = SHUTDOWN_TIMEOUT_S) -> None:
         """Stop this node, unless a program that watches shutdowns objects: Busy. `force`: nobody is asked. Raises Exist
         while another request waits for answers; Disconnected if nobody knows whether it was done."""
-        flags = 2 if force else 0
+        flags = 2 if truth_of(force, "force") else 0
         _ask_alone(self._control, Op.SHUTDOWN, {"flags": flags}, timeout, may_repeat=False)
 
     def watch_shutdowns(self) -> Iterator["ShutdownRequest"]:
@@ -61,12 +64,16 @@ class Cfg:
 def _ask_alone(
     control: Control, op: Op, arguments: dict[str, Any], timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True
 ) -> Any:
-    """Ask on a connection of its own: the answer may take long, or be what another one waits for."""
+    """Ask on a connection of its own: the answer may take long, or be what another one waits for. It is closed with
+    the cluster, too."""
+    check_seconds(timeout)
     control.check()
     link = ControlLink(control.endpoint)
+    control.keep(link)
     try:
         return link.ask(op, arguments, timeout, may_repeat=may_repeat)
     finally:
+        control.forget(link)
         link.close()
 
 
@@ -101,6 +108,12 @@ class Tracker:
         self.is_closed = True
         self._control.forget(self)
         self._link.close()
+
+    def shut(self) -> None:
+        """The same, without waiting."""
+        self.is_closed = True
+        self._control.forget(self)
+        self._link.shut()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,12 @@
 """`cluster.cfg` for asyncio: that of `rondo`, awaitable."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 
 from rondo._client import cfg as blocking
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg import RELOAD_TIMEOUT_S, SHUTDOWN_TIMEOUT_S, Tracker
 from rondo._client.control import Control
+from rondo._client.threads import in_thread
 
 
 class Cfg:
@@ -19,33 +18,30 @@ class Cfg:
 
     async def kill(self, node: int, reason: str = "", timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._asked.kill, node, reason, timeout)
+        await in_thread(lambda: self._asked.kill(node, reason, timeout))
 
     async def reload(self, timeout: float | None = RELOAD_TIMEOUT_S) -> tuple[str, ...]:
         """As `rondo`'s."""
-        return await asyncio.to_thread(self._asked.reload, timeout)
+        return await in_thread(lambda: self._asked.reload(timeout))
 
     async def reopen_logs(self, timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._asked.reopen_logs, timeout)
+        await in_thread(lambda: self._asked.reopen_logs(timeout))
 
     async def shut_down(self, *, force: bool = False, timeout: float | None = SHUTDOWN_TIMEOUT_S) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(lambda: self._asked.shut_down(force=force, timeout=timeout))
+        await in_thread(lambda: self._asked.shut_down(force=force, timeout=timeout))
 
     async def watch_shutdowns(self) -> AsyncIterator["ShutdownRequest"]:
         """As `rondo`'s, from the first `anext` on."""
-        executor = ThreadPoolExecutor(1, "rondo-shutdowns")
-        loop = asyncio.get_running_loop()
         tracker = Tracker(self._control)
         try:
             while not tracker.is_closed:
-                request = await loop.run_in_executor(executor, tracker.next)
+                request = await in_thread(tracker.next)
                 if request is not None:
                     yield ShutdownRequest(request)
         finally:
-            await asyncio.shield(loop.run_in_executor(None, tracker.close))
-            executor.shutdown(wait=False)
+            tracker.shut()
 
 
 class ShutdownRequest:
@@ -58,8 +54,8 @@ class ShutdownRequest:
 
     async def agree(self) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._request.agree)
+        await in_thread(lambda: self._request.agree())
 
     async def refuse(self) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._request.refuse)
+        await in_thread(lambda: self._request.refuse())

@@ -8,27 +8,35 @@ import contextlib
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from rondo import cmap, quorum
+from rondo._client.arguments import check_seconds, number_of, text_of, truth_of
 from rondo._client.ask_link import TIMEOUT_S, AskLink
 from rondo._client.endpoint import Endpoint
 from rondo.errors import BadHandle, InvalidParameter, NoResources
 from rondo.protocol.client_gateway import Kind
-from rondo.protocol.control_gateway import Keys, Op, changes_between, encode_request
+from rondo.protocol.control_gateway import REQUEST_BYTES_MAX, Keys, Op, changes_between, encode_request
 
+T = TypeVar("T")
+NODE_MAX = 0xFFFFFFFF
+VOTES_MAX = 255
+STEP_MAX = 1 << 63
+MAPS = ("icmap", "stats")
 QUORUM, KEYS, STATISTICS = "quorum", "keys", "stats"
 """What can be watched."""
 
 
+def map_of(which: str) -> str:
+    """One of the two maps. Raises InvalidParameter."""
+    if text_of(which, "which") not in MAPS:
+        raise InvalidParameter(f"which: one of {' and '.join(MAPS)}; not {which!r:.80}")
+    return which
+
+
 def watched(which: str) -> str:
     """What a watch of that map is of. Raises InvalidParameter."""
-    if which not in ("icmap", "stats"):
-        raise InvalidParameter(f"there is no map {which!r:.40}; there are icmap and stats")
-    return KEYS if which == "icmap" else STATISTICS
-
-
-T = TypeVar("T")
+    return KEYS if map_of(which) == "icmap" else STATISTICS
 
 
 class ControlLink(AskLink):
@@ -36,6 +44,7 @@ class ControlLink(AskLink):
 
     request_kind = Kind.CONTROL_REQUEST
     reply_kind = Kind.CONTROL_REPLY
+    request_bytes_max = REQUEST_BYTES_MAX
 
     def ask(
         self, op: Op, arguments: dict[str, Any], timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True
@@ -50,6 +59,9 @@ class Closable(Protocol):
     def close(self) -> None:
         """End it."""
 
+    def shut(self) -> object:
+        """The same, without waiting for a thread that uses it."""
+
 
 class Control:
     """The connection of one cluster object."""
@@ -57,17 +69,19 @@ class Control:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._lock = threading.RLock()  # a signal handler may close what its thread is about to use
-        self._link: ControlLink | None = None
-        self._watches: set[Closable] = set()
+        self.link: ControlLink | None = None
+        """Where all but watches ask, once somebody has asked."""
+        self.watches: set[Closable] = set()
         self._is_closed = False
 
     def ask(self, op: Op, *, timeout: float | None = TIMEOUT_S, may_repeat: bool = True, **arguments: Any) -> Any:
         """Ask, and wait for the answer. Raises rondo.Error."""
+        check_seconds(timeout)
         with self._lock:
             self.check()
-            if self._link is None:
-                self._link = ControlLink(self.endpoint)
-            link = self._link
+            if self.link is None:
+                self.link = ControlLink(self.endpoint)
+            link = self.link
         return link.ask(op, arguments, timeout, may_repeat=may_repeat)
 
     def check(self) -> None:
@@ -77,6 +91,7 @@ class Control:
 
     def watch(self, of: str, prefix: str = "") -> "Watch":
         """Begin to watch, from now on. `of`: `QUORUM`, `KEYS` or `STATISTICS`."""
+        text_of(prefix, "prefix")
         self.check()
         watch = (StatisticsWatch if of == STATISTICS else Watch)(self, of, prefix)
         self.keep(watch)
@@ -86,7 +101,7 @@ class Control:
         """This is closed with the connection, too. Raises BadHandle if that was closed meanwhile."""
         with self._lock:
             if not self._is_closed:
-                self._watches.add(watch)
+                self.watches.add(watch)
                 return
         watch.close()
         self.check()
@@ -94,19 +109,30 @@ class Control:
     def forget(self, watch: Closable) -> None:
         """A watch has ended."""
         with self._lock:
-            self._watches.discard(watch)
+            self.watches.discard(watch)
 
     def close(self) -> None:
         """Close it, and all watches."""
-        self._is_closed = True
-        with self._lock:
-            watches, link = list(self._watches), self._link
+        watches, link = self._shut()
         try:
             for watch in watches:
                 watch.close()
         finally:
             if link is not None:
                 link.close()
+
+    def shut(self) -> None:
+        """The same, without waiting for threads that use them: they are told, and let go of what there is."""
+        watches, link = self._shut()
+        for watch in watches:
+            watch.shut()
+        if link is not None:
+            link.shut()
+
+    def _shut(self) -> tuple[list[Closable], ControlLink | None]:
+        self._is_closed = True
+        with self._lock:
+            return list(self.watches), self.link
 
 
 class Watch:
@@ -119,7 +145,11 @@ class Watch:
         self._link = ControlLink(control.endpoint)
         self._after: int | None = None
         self.is_closed = False
-        self.begin()
+        try:
+            self.begin()
+        except BaseException:
+            self._link.shut()
+            raise
 
     def begin(self) -> None:
         """What has happened up to now is not told."""
@@ -153,16 +183,25 @@ class Watch:
         self._control.forget(self)
         self._link.close()
 
+    def shut(self) -> None:
+        """The same, without waiting."""
+        self.is_closed = True
+        self._control.forget(self)
+        self._link.shut()
+
 
 class Changes(Iterator[T], Generic[T]):
-    """What a watch tells, one after the other."""
+    """What a watch tells, one after the other. The watch ends when this is forgotten, even if nobody has asked it for
+    anything."""
 
-    def __init__(self, watch: Watch, changes: Generator[T, None, None]) -> None:
+    def __init__(self, watch: Watch, changes: Generator[T | None, None, None]) -> None:
+        """`changes` gives None first: what a generator that was never begun has to end, it does not end."""
+        next(changes)
         self._watch = watch
         self._changes = changes
 
     def __next__(self) -> T:
-        return next(self._changes)
+        return cast("T", next(self._changes))
 
     def close(self) -> None:
         """End it. A thread that waits for the next change gets no more: its loop ends."""
@@ -201,12 +240,13 @@ class Quorum:
     def set_expected(self, votes: int, timeout: float | None = TIMEOUT_S) -> None:
         """Set the expected votes of the cluster. Raises InvalidParameter if votequorum refuses, because quorum would be
         lost, or there are more votes; NotExist without a provider."""
-        self._control.ask(Op.SET_EXPECTED, votes=votes, timeout=timeout)
+        self._control.ask(Op.SET_EXPECTED, votes=number_of(votes, "votes", 1, VOTES_MAX), timeout=timeout)
 
     def set_votes(self, node: int, votes: int, timeout: float | None = TIMEOUT_S) -> None:
         """Set a node's votes. Raises InvalidParameter if votequorum refuses; NotExist for a node that it does not know,
         or without a provider."""
-        self._control.ask(Op.SET_VOTES, node=node, votes=votes, timeout=timeout)
+        number_of(node, "node", 0, NODE_MAX)
+        self._control.ask(Op.SET_VOTES, node=node, votes=number_of(votes, "votes", 0, VOTES_MAX), timeout=timeout)
 
     def cancel_wait_for_all(self, timeout: float | None = TIMEOUT_S) -> None:
         """Have all nodes of the ring stop waiting for those that were never there."""
@@ -216,6 +256,7 @@ class Quorum:
         """Changes from now on, until it or the cluster is closed. `current`: first how it is now.
 
         Whoever is so slow that the node does not keep all changes gets how it is now instead."""
+        truth_of(current, "current")
         watch = self._control.watch(QUORUM)
         return Changes(watch, _quorum_changes(self, watch, current=current))
 
@@ -226,8 +267,9 @@ def now_of(status: quorum.QuorumStatus) -> quorum.Quorate:
     return quorum.Quorate(status.quorate, status.ring, members)
 
 
-def _quorum_changes(asked: Quorum, watch: Watch, *, current: bool) -> Generator[quorum.Change, None, None]:
+def _quorum_changes(asked: Quorum, watch: Watch, *, current: bool) -> Generator[quorum.Change | None, None, None]:
     with contextlib.closing(watch):
+        yield None
         if current:
             yield now_of(asked.status())
         for events in watch.batches():
@@ -247,7 +289,7 @@ class Cmap:
 
     def get(self, key: str, *, which: str = "icmap", timeout: float | None = TIMEOUT_S) -> cmap.Value:
         """The value of a key. Raises NotExist."""
-        value = cmap.value_of(self._control.ask(Op.GET, key=key, map=which, timeout=timeout))
+        value = cmap.value_of(self._control.ask(Op.GET, key=text_of(key, "key"), map=map_of(which), timeout=timeout))
         assert value is not None
         return value
 
@@ -255,7 +297,8 @@ class Cmap:
         self, prefix: str = "", *, which: str = "icmap", timeout: float | None = TIMEOUT_S
     ) -> dict[str, cmap.Value]:
         """Keys that begin with `prefix` and their values, ascending."""
-        return items_of(self._control.ask(Op.KEYS, prefix=prefix, map=which, timeout=timeout))
+        text_of(prefix, "prefix")
+        return items_of(self._control.ask(Op.KEYS, prefix=prefix, map=map_of(which), timeout=timeout))
 
     def set(
         self,
@@ -267,16 +310,17 @@ class Cmap:
     ) -> None:
         """Set a key; it survives restarts of the node's processes, not of the node. Raises AccessDenied for a key that
         programs cannot change, InvalidParameter, NameTooLong (which names are none), NoSpace."""
-        self._control.ask(Op.SET, map=which, **set_arguments(key, value), timeout=timeout)
+        self._control.ask(Op.SET, map=map_of(which), **set_arguments(key, value), timeout=timeout)
 
     def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
         """Delete a key. Raises NotExist, AccessDenied; Disconnected if nobody knows whether it was done."""
-        self._control.ask(Op.DELETE, key=key, timeout=timeout, may_repeat=False)
+        self._control.ask(Op.DELETE, key=text_of(key, "key"), timeout=timeout, may_repeat=False)
 
     def increment(self, key: str, step: int = 1, timeout: float | None = TIMEOUT_S) -> cmap.Value:
         """Add to an integer, which wraps around; the new value. Raises NotExist, AccessDenied, InvalidParameter;
         Disconnected if nobody knows whether it was done."""
-        said = self._control.ask(Op.INCREMENT, key=key, step=step, timeout=timeout, may_repeat=False)
+        number_of(step, "step", -STEP_MAX, STEP_MAX)
+        said = self._control.ask(Op.INCREMENT, key=text_of(key, "key"), step=step, timeout=timeout, may_repeat=False)
         value = cmap.value_of(said)
         assert value is not None
         return value
@@ -291,8 +335,9 @@ class Cmap:
         return Changes(watch, _key_changes(watch))
 
 
-def _key_changes(watch: Watch) -> Generator[cmap.Change, None, None]:
+def _key_changes(watch: Watch) -> Generator[cmap.Change | None, None, None]:
     with contextlib.closing(watch):
+        yield None
         for events in watch.batches():
             if events is None:
                 raise NoResources(LOST)
@@ -305,7 +350,7 @@ LOST = "there were more changes than the node keeps; read the keys anew, and wat
 def set_arguments(key: str, value: object) -> dict[str, Any]:
     """What SET takes. Raises InvalidParameter."""
     typed = cmap.typed(value)
-    return {"key": key, "type": typed.number, "value": cmap.plain(typed)}
+    return {"key": text_of(key, "key"), "type": typed.number, "value": cmap.plain(typed)}
 
 
 def items_of(said: list[list[Any]]) -> dict[str, cmap.Value]:

@@ -1,22 +1,19 @@
 """`cluster.quorum`, `cluster.cmap` and `cluster.nodes()` for asyncio: those of `rondo`, awaitable.
 
-What waits, waits in a thread: a watch in one of its own, so that any number of them leave the loop's threads free.
+What waits, waits in a thread of its own, which stops waiting when the caller is cancelled.
 """
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 from rondo import cmap, quorum
 from rondo._client import control as blocking
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.control import Control, Watch
+from rondo._client.threads import in_thread
 from rondo.errors import BadHandle, NoResources
 from rondo.protocol.control_gateway import Op
-
-T = TypeVar("T")
 
 
 class Quorum:
@@ -28,19 +25,19 @@ class Quorum:
 
     async def status(self, timeout: float | None = TIMEOUT_S) -> quorum.QuorumStatus:
         """Votes, and whether this side may act."""
-        return await asyncio.to_thread(self._asked.status, timeout)
+        return await in_thread(lambda: self._asked.status(timeout))
 
     async def set_expected(self, votes: int, timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._asked.set_expected, votes, timeout)
+        await in_thread(lambda: self._asked.set_expected(votes, timeout))
 
     async def set_votes(self, node: int, votes: int, timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._asked.set_votes, node, votes, timeout)
+        await in_thread(lambda: self._asked.set_votes(node, votes, timeout))
 
     async def cancel_wait_for_all(self, timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._asked.cancel_wait_for_all, timeout)
+        await in_thread(lambda: self._asked.cancel_wait_for_all(timeout))
 
     async def watch(self, *, current: bool = False) -> AsyncIterator[quorum.Change]:
         """Changes from the first `anext` on, without end. `current`: first how it is now."""
@@ -64,13 +61,13 @@ class Cmap:
 
     async def get(self, key: str, *, which: str = "icmap", timeout: float | None = TIMEOUT_S) -> cmap.Value:
         """The value of a key. Raises NotExist."""
-        return await asyncio.to_thread(lambda: self._asked.get(key, which=which, timeout=timeout))
+        return await in_thread(lambda: self._asked.get(key, which=which, timeout=timeout))
 
     async def items(
         self, prefix: str = "", *, which: str = "icmap", timeout: float | None = TIMEOUT_S
     ) -> dict[str, cmap.Value]:
         """Keys that begin with `prefix` and their values, ascending."""
-        return await asyncio.to_thread(lambda: self._asked.items(prefix, which=which, timeout=timeout))
+        return await in_thread(lambda: self._asked.items(prefix, which=which, timeout=timeout))
 
     async def set(
         self,
@@ -81,15 +78,15 @@ class Cmap:
         which: str = "icmap",
     ) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(lambda: self._asked.set(key, value, timeout, which=which))
+        await in_thread(lambda: self._asked.set(key, value, timeout, which=which))
 
     async def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
         """As `rondo`'s."""
-        await asyncio.to_thread(self._asked.delete, key, timeout)
+        await in_thread(lambda: self._asked.delete(key, timeout))
 
     async def increment(self, key: str, step: int = 1, timeout: float | None = TIMEOUT_S) -> cmap.Value:
         """As `rondo`'s."""
-        return await asyncio.to_thread(self._asked.increment, key, step, timeout)
+        return await in_thread(lambda: self._asked.increment(key, step, timeout))
 
     async def watch(self, prefix: str = "", *, which: str = "icmap") -> AsyncIterator[cmap.Change]:
         """As `rondo`'s, from the first `anext` on, without end."""
@@ -103,27 +100,22 @@ class Cmap:
 
 async def _batches(control: Control, of: str, prefix: str) -> AsyncGenerator[Any, None]:
     """First an empty batch, when the watch has begun; then the events as they come, None for lost ones."""
-    executor = ThreadPoolExecutor(1, "rondo-watch")
-
-    def run(call: Callable[[], T]) -> "asyncio.Future[T]":
-        return asyncio.get_running_loop().run_in_executor(executor, call)
-
     watch: Watch | None = None
     try:
-        watch = await run(lambda: control.watch(of, prefix))
+        watch = await in_thread(lambda: control.watch(of, prefix), Watch.shut)
         yield []
         while True:
-            with contextlib.suppress(BadHandle):
-                yield await run(watch.next)
-                continue
-            return
+            try:
+                events = await in_thread(watch.next)
+            except BadHandle:
+                return
+            yield events
     finally:
         if watch is not None:
-            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, watch.close))
-        executor.shutdown(wait=False)
+            watch.shut()
 
 
 async def nodes(control: Control, timeout: float | None) -> tuple[blocking.NodeInfo, ...]:
     """The nodes of the configuration and of the ring."""
-    said = await asyncio.to_thread(lambda: control.ask(Op.NODES, timeout=timeout))
+    said = await in_thread(lambda: control.ask(Op.NODES, timeout=timeout))
     return blocking.nodes_of(said)

@@ -61,6 +61,12 @@ def endpoint_of(
     """The endpoint that this names, or the environment. Raises InvalidParameter."""
     if endpoint is not None and not (isinstance(endpoint, str) and endpoint):
         raise InvalidParameter(f"endpoint: a string as ipc:///run/rondo/gateway.sock, or None; not {endpoint!r}")
+    if key_file is not None and not isinstance(key_file, str | os.PathLike):
+        raise InvalidParameter(f"key_file: the path of a file, or None; not {key_file!r:.80}")
+    if server_key is not None and not isinstance(server_key, str):
+        raise InvalidParameter(f"server_key: a text of 64 hexadecimal digits, or None; not {server_key!r:.80}")
+    if endpoint is not None and "\0" in endpoint:
+        raise InvalidParameter(f"endpoint: it holds a NUL: {endpoint!r:.80}")
     try:
         endpoint = client_socket(endpoint)
     except PathError as error:

@@ -13,7 +13,6 @@ of the loop travel together. An `async for` that is left by `break` acknowledges
 moment later, when the loop gets to close the iterator. Calls wait for `default_timeout` at most, as those of `rondo`.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Generator
@@ -306,8 +305,7 @@ class Cluster:
         try:
             await self._link.close()
         finally:
-            # In a thread, where it goes on even if this is cancelled again.
-            await asyncio.to_thread(self._control.close)
+            self._control.shut()
 
 
 class connect:  # noqa: N801 - used like a function

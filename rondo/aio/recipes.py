@@ -19,9 +19,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from rondo import Disconnected, Member, NoQuorum, Timeout
+from rondo import BadHandle, BadOperation, Disconnected, Member, NoQuorum, Timeout
 from rondo.recipes import steps
 from rondo.recipes.aio_runner import Runner
+from rondo.recipes.arguments import (
+    bytes_of,
+    cluster_of,
+    function_of,
+    instance_of,
+    key_of,
+    name_of,
+    number_of,
+    seconds_of,
+    value_of,
+)
 from rondo.recipes.blocking import ITEMS_MAX, Permit
 from rondo.recipes.desk import TIMEOUT_S
 from rondo.recipes.errors import Refused, StoreError
@@ -86,7 +97,10 @@ class StateMachine(Recipe, ABC):
     PREFIX = "state:"
 
     def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S, store: Store | None = None) -> None:
-        self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout, store)
+        cluster_of(cluster, is_aio=True)
+        if store is not None:
+            instance_of(store, Store, "store")
+        self._runner = Runner(cluster, self.PREFIX + name_of(name), Adapter(self), self, timeout, store)
 
     @abstractmethod
     def apply(self, command: bytes) -> bytes:
@@ -102,11 +116,11 @@ class StateMachine(Recipe, ABC):
 
     async def do(self, command: bytes, timeout: float | None = None) -> bytes:
         """Have a command carried out, once, everywhere; what `apply` returned for it."""
-        return await self._runner.do(bytes(command), timeout)
+        return await self._runner.do(bytes_of(command, "command"), timeout)
 
     async def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
         """What `look()` returns at a place in the order (linearizable)."""
-        return await self._runner.read(look, timeout)
+        return await self._runner.read(function_of(look, "look"), timeout)
 
     def progress(self, pieces: int, bytes_come: int) -> None:
         """Called while the state comes."""
@@ -133,7 +147,8 @@ class Of(Recipe):
     def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
         """`timeout`: seconds for joining, and for every call that is given none."""
         self._machine: Any = self.MACHINE()
-        self._runner = Runner(cluster, self.PREFIX + name, self._machine, None, timeout)
+        cluster_of(cluster, is_aio=True)
+        self._runner = Runner(cluster, self.PREFIX + name_of(name), self._machine, None, timeout)
 
 
 class Dict(Of):
@@ -145,11 +160,13 @@ class Dict(Of):
 
     async def set(self, key: Any, value: Any, timeout: float | None = None) -> None:
         """Set a key."""
+        key_of(key)
+        value_of(value, "value")
         await self._runner.run(steps.one("put", key, value), timeout)
 
     async def delete(self, key: Any, timeout: float | None = None) -> Any:
         """Remove a key; its value. Raises KeyError."""
-        return await self._runner.run(steps.remove(key), timeout)
+        return await self._runner.run(steps.remove(key_of(key)), timeout)
 
     def __getitem__(self, key: Any) -> Any:
         return copy.deepcopy(self._machine.items[key])
@@ -177,6 +194,9 @@ class Dict(Of):
 
     async def put_if(self, key: Any, expected: Any, value: Any, timeout: float | None = None) -> bool:
         """Set a key if its value is the expected one (None: there is none): whether it was."""
+        key_of(key)
+        value_of(expected, "expected")
+        value_of(value, "value")
         was: bool = await self._runner.run(steps.one("put_if", key, expected, value), timeout)
         return was
 
@@ -186,6 +206,7 @@ class Dict(Of):
 
     def watch(self, watcher: Callable[[Any, Any, Any], None]) -> None:
         """Call `watcher(key, old, new)` for every change from now on (None: there is none)."""
+        function_of(watcher, "watcher")
         desk = self._runner.desk
         self._machine.watchers.append(lambda key, old, new: desk.tell(lambda: watcher(key, old, new)))
 
@@ -199,12 +220,12 @@ class Counter(Of):
 
     async def add(self, step: int = 1, timeout: float | None = None) -> int:
         """Add; the new value."""
-        value: int = await self._runner.run(steps.one("add", step), timeout)
+        value: int = await self._runner.run(steps.one("add", number_of(step, "step")), timeout)
         return value
 
     async def set(self, value: int, timeout: float | None = None) -> int:
         """Set; the old value."""
-        old: int = await self._runner.run(steps.one("put", value), timeout)
+        old: int = await self._runner.run(steps.one("put", number_of(value, "value")), timeout)
         return old
 
     @property
@@ -225,12 +246,13 @@ class Semaphore(Of):
     _machine: Permits
 
     def __init__(self, cluster: Cluster, name: str, permits: int, *, timeout: float = TIMEOUT_S) -> None:
-        self._permits = permits
+        self._permits = number_of(permits, "permits", 1)
         self._held: list[Ticket] = []
         super().__init__(cluster, name, timeout=timeout)
 
     async def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
         """A permit; None if not `blocking` and there is none."""
+        value_of(says, "says")
         desk, machine = self._runner.desk, self._machine
         ticket = desk.next_ticket()
         fencing = await self._runner.run(steps.acquire(machine, ticket, self._permits, says, blocking), timeout)
@@ -241,8 +263,10 @@ class Semaphore(Of):
 
     async def release(self, timeout: float | None = None) -> bool:
         """Give back the permit that was taken first: whether it was held still."""
-        was_held: bool = await self._runner.run(steps.give_back("release", self._held.pop(0)[1]), timeout)
-        return was_held
+        seconds_of(timeout, 0.0)
+        if not self._held:
+            raise BadOperation(f"{self.name}: this process has no permit to give back")
+        return await self._runner.run(steps.give_back("release", self._held.pop(0)[1]), timeout)
 
     async def __aenter__(self) -> Any:
         await self._start()
@@ -254,9 +278,11 @@ class Semaphore(Of):
 
     async def __aexit__(self, *_: object) -> None:
         # Who cannot say that it gives it back is cut off, and holds nothing.
-        with contextlib.suppress(NoQuorum, Timeout, Disconnected):
-            await self.release()
-        await self.close()
+        try:
+            with contextlib.suppress(NoQuorum, Timeout, Disconnected, BadHandle):
+                await self.release()
+        finally:
+            await self.close()
 
 
 class Lock(Semaphore):
@@ -278,6 +304,7 @@ class Election(Of):
 
     async def lead(self, says: Any = None, timeout: float | None = None) -> Permit:
         """Stand for election, and return when elected."""
+        value_of(says, "says")
         desk, machine = self._runner.desk, self._machine
         ticket = self._ticket = desk.next_ticket()
         fencing = await self._runner.run(steps.acquire(machine, ticket, 1, says, True), timeout)
@@ -286,9 +313,9 @@ class Election(Of):
 
     async def resign(self, timeout: float | None = None) -> bool:
         """Lead no more: whether it did."""
-        assert self._ticket is not None, "resign without lead"
-        was_leader: bool = await self._runner.run(steps.give_back("release", self._ticket[1]), timeout)
-        return was_leader
+        if self._ticket is None:
+            raise BadOperation(f"{self.name}: this process has not stood for election")
+        return await self._runner.run(steps.give_back("release", self._ticket[1]), timeout)
 
     @property
     def leader(self) -> tuple[int, Any] | None:
@@ -304,7 +331,7 @@ class Barrier(Of):
     _machine: Meetings
 
     def __init__(self, cluster: Cluster, name: str, parties: int, *, timeout: float = TIMEOUT_S) -> None:
-        self._parties = parties
+        self._parties = number_of(parties, "parties", 1)
         super().__init__(cluster, name, timeout=timeout)
 
     async def wait(self, timeout: float | None = None) -> None:
@@ -343,12 +370,12 @@ class Queue(Of):
     _machine: Jobs
 
     def __init__(self, cluster: Cluster, name: str, *, items_max: int = ITEMS_MAX, timeout: float = TIMEOUT_S) -> None:
-        self._items_max = items_max
+        self._items_max = number_of(items_max, "items_max", 1)
         super().__init__(cluster, name, timeout=timeout)
 
     async def put(self, value: Any, timeout: float | None = None) -> int:
         """One more item; its number. Raises QueueFull."""
-        return await self._runner.run(steps.put(value, self._items_max), timeout)
+        return await self._runner.run(steps.put(value_of(value, "value"), self._items_max), timeout)
 
     async def get(self, timeout: float | None = None, *, blocking: bool = True) -> Job | None:
         """The next item; None if not `blocking` and there is none."""
@@ -357,11 +384,11 @@ class Queue(Of):
 
     async def done(self, item: int, timeout: float | None = None) -> None:
         """An item is done. Raises NotExist."""
-        await self._runner.run(steps.done(item), timeout)
+        await self._runner.run(steps.done(number_of(item, "item")), timeout)
 
     async def back(self, item: int, timeout: float | None = None) -> bool:
         """An item is not done: whether it was this worker's still."""
-        return await self._runner.run(steps.back(self._machine, item), timeout)
+        return await self._runner.run(steps.back(self._machine, number_of(item, "item")), timeout)
 
     def __len__(self) -> int:
         return len(self._machine.line)
@@ -376,6 +403,7 @@ class Once(Of):
 
     async def run(self, do: Callable[[], Any], timeout: float | None = None) -> Any:
         """Call `do()`, unless somebody has; what it returned."""
+        function_of(do, "do", may_be_awaited=True)
         ticket = self._runner.desk.next_ticket()
         if not await self._runner.run(steps.claim(self._machine, ticket), timeout):
             return copy.deepcopy(self._machine.result)
@@ -383,8 +411,9 @@ class Once(Of):
             result = do()
             if asyncio.iscoroutine(result):
                 result = await result
+            value_of(result, "what `do` has returned")
         except BaseException:
-            await self._runner.run(steps.give_up(ticket), timeout)
+            await self._runner.run(steps.give_up(ticket))
             raise
         await self._runner.run(steps.give_back("finish", ticket[1], result), timeout)
         return result

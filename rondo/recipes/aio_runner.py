@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rondo import Disconnected, Error, Guarantee, NotExist
+from rondo import BadOperation, Disconnected, Error, Guarantee, NotExist
 from rondo.quorum import Quorate
-from rondo.recipes.desk import TICK_S, Desk, Hooks, log
+from rondo.recipes.arguments import seconds_of
+from rondo.recipes.desk import TICK_S, TIMEOUT_S, Desk, Hooks, log
 from rondo.recipes.errors import StoreError
 from rondo.recipes.keeper import Keeper, Written
 from rondo.recipes.machines import unpack
 from rondo.recipes.quorum_feed import RETRY_S
 from rondo.recipes.runner import LEAVE_S
-from rondo.recipes.steps import Do, Read, Steps, Until
+from rondo.recipes.steps import Do, Read, Steps, Until, undone
 
 if TYPE_CHECKING:
     from rondo.aio import Cluster, Group
@@ -39,8 +40,8 @@ class Runner:
         store: Store | None = None,
     ) -> None:
         self.group_name = group
-        self.timeout = timeout
-        self.desk: Desk
+        self.timeout = seconds_of(timeout, TIMEOUT_S)
+        self._desk: Desk | None = None
         self._cluster = cluster
         self._machine = machine
         self._hooks = hooks
@@ -48,23 +49,34 @@ class Runner:
         self._tasks: list[asyncio.Task[None]] = []
         self._waiters: set[asyncio.Event] = set()
         self._to_send = asyncio.Event()
-        self._is_leaving = False
+        self._is_started = self._is_leaving = False
         self._store = store
         self._keeper: Keeper | None = None
         self._to_write = asyncio.Event()
         self._writing: asyncio.Future[Written | None] | None = None
 
+    @property
+    def desk(self) -> Desk:
+        """The replica and its callers. Raises BadOperation before it has joined."""
+        if self._desk is None:
+            raise BadOperation(f"{self.group_name}: it has not joined yet: `await` it, or use it in an `async with`")
+        return self._desk
+
     async def start(self) -> None:
-        """Join; returns when it has the state. Raises NoQuorum, Timeout, Exists, ..."""
-        status = await self._cluster.quorum.status()
+        """Join; returns when it has the state. Raises NoQuorum, Timeout, Exists, ..., BadOperation the second time."""
+        if self._is_started:
+            raise BadOperation(f"{self.group_name}: it has joined already; make another one after a `close`")
+        self._is_started = True
+        status = await self._cluster.quorum.status(self.timeout)
         try:
             if self._store is not None:
                 self._keeper = Keeper(self._store, self.group_name)
-            self.desk = Desk(self._cluster, self.group_name, self._machine, status, self._hooks, self._keeper)
+            desk = Desk(self._cluster, self.group_name, self._machine, status, self._hooks, self._keeper)
             if self._keeper is not None:
-                for _ in self._keeper.recover(self.desk.replica):
+                for _ in self._keeper.recover(desk.replica):
                     await asyncio.sleep(0)
             self._group = await self._cluster.cpg.join(self.group_name, timeout=self.timeout)
+            self._desk = desk
         except BaseException:
             if self._keeper is not None:
                 self._keeper.close()
@@ -73,6 +85,8 @@ class Runner:
         if self._keeper is not None:
             works.append(self._write(self._keeper))
         self._tasks = [asyncio.create_task(each) for each in works]
+        for task in self._tasks:
+            task.add_done_callback(self._has_ended)
         try:
             await self._wait_until(lambda: True, self._deadline_s(None), may_wait_for_quorum=False)
         except BaseException:
@@ -90,11 +104,15 @@ class Runner:
                 self._something_happened()
                 return
             if event is not None:
-                try:
-                    self.desk.event(event, time.monotonic_ns())
-                except Exception as error:
-                    self.desk.fail(error)
+                self.desk.event(event, time.monotonic_ns())
                 self._something_happened()
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        """Nothing goes on without one of the tasks: all who wait are told why."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self.desk.ended is None:
+            self.desk.fail(error)
+            self._something_happened()
 
     async def _send(self) -> None:
         outbox = self.desk.replica.outbox
@@ -214,18 +232,16 @@ class Runner:
                 given = await self._step(step, deadline_s)
             except Error as raised:
                 error = raised
-            except asyncio.CancelledError:
+            except BaseException:  # cancelled, or what the caller's own look has raised
                 self._undo(recipe)
                 raise
 
     def _undo(self, recipe: Steps[T]) -> None:
         """The caller was cancelled: what the recipe has begun is given back."""
-        with contextlib.suppress(_Cancelled, StopIteration):
-            step = recipe.throw(_Cancelled("cancelled"))
-            if isinstance(step, Do) and step.must:
-                self.desk.must_do(step)
-                self._something_happened()
-        recipe.close()
+        step = undone(recipe)
+        if step is not None:
+            self.desk.must_do(step)
+            self._something_happened()
 
     async def _step(self, step: Do | Read | Until, deadline_s: float) -> Any:
         match step:
@@ -260,7 +276,7 @@ class Runner:
             self._waiters.discard(changed)
 
     def _deadline_s(self, timeout: float | None) -> float:
-        return time.monotonic() + (self.timeout if timeout is None else timeout)
+        return time.monotonic() + seconds_of(timeout, self.timeout)
 
     async def _leave(self) -> None:
         with contextlib.suppress(Error):  # it may be out already; a node that is away takes it out
@@ -268,6 +284,8 @@ class Runner:
 
     async def close(self) -> None:
         """Leave the group: for the others this process is gone."""
+        if self._desk is None:
+            return
         self._is_leaving = True
         await self._leave()
         for task in self._tasks:
@@ -278,7 +296,3 @@ class Runner:
             await self._close_keeper(keeper)
         self.desk.end(Disconnected(f"{self.group_name} was closed"))
         self._something_happened()
-
-
-class _Cancelled(Error):  # noqa: N818 - nobody sees it
-    """Thrown into a recipe whose caller was cancelled."""

@@ -7,8 +7,9 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rondo import Disconnected, NoQuorum, Timeout
+from rondo import BadHandle, BadOperation, Disconnected, NoQuorum, Timeout
 from rondo.recipes import steps
+from rondo.recipes.arguments import cluster_of, function_of, key_of, name_of, number_of, seconds_of, value_of
 from rondo.recipes.desk import TIMEOUT_S
 from rondo.recipes.machines import Jobs, Meetings, Number, Operations, Permits, Single, Table, Ticket
 from rondo.recipes.runner import Runner
@@ -31,7 +32,8 @@ class Of(Recipe):
         `timeout`: seconds for this and for every call that is given none.
         """
         self._machine: Any = self.MACHINE()
-        self._runner = Runner(cluster, self.PREFIX + name, self._machine, None, timeout)
+        cluster_of(cluster)
+        self._runner = Runner(cluster, self.PREFIX + name_of(name), self._machine, None, timeout)
 
 
 class Dict(Of):
@@ -45,10 +47,12 @@ class Dict(Of):
     _machine: Table
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        key_of(key)
+        value_of(value, "value")
         self._runner.run(steps.one("put", key, value))
 
     def __delitem__(self, key: Any) -> None:
-        self._runner.run(steps.remove(key))
+        self._runner.run(steps.remove(key_of(key)))
 
     def __getitem__(self, key: Any) -> Any:
         return self._runner.local(lambda: copy.deepcopy(self._machine.items[key]))
@@ -74,6 +78,9 @@ class Dict(Of):
 
     def put_if(self, key: Any, expected: Any, value: Any, timeout: float | None = None) -> bool:
         """Set a key if its value is the expected one (None: there is none): whether it was."""
+        key_of(key)
+        value_of(expected, "expected")
+        value_of(value, "value")
         was: bool = self._runner.run(steps.one("put_if", key, expected, value), timeout)
         return was
 
@@ -84,6 +91,7 @@ class Dict(Of):
     def watch(self, watcher: Callable[[Any, Any, Any], None]) -> None:
         """Call `watcher(key, old, new)` for every change from now on (None: there is none), in a thread of the
         recipe."""
+        function_of(watcher, "watcher")
         desk = self._runner.desk
         self._runner.local(
             lambda: self._machine.watchers.append(lambda key, old, new: desk.tell(lambda: watcher(key, old, new)))
@@ -99,12 +107,12 @@ class Counter(Of):
 
     def add(self, step: int = 1, timeout: float | None = None) -> int:
         """Add; the new value, which nobody else gets for a step that is not 0."""
-        value: int = self._runner.run(steps.one("add", step), timeout)
+        value: int = self._runner.run(steps.one("add", number_of(step, "step")), timeout)
         return value
 
     def set(self, value: int, timeout: float | None = None) -> int:
         """Set; the old value."""
-        old: int = self._runner.run(steps.one("put", value), timeout)
+        old: int = self._runner.run(steps.one("put", number_of(value, "value")), timeout)
         return old
 
     @property
@@ -143,12 +151,13 @@ class Semaphore(Of):
 
     def __init__(self, cluster: Cluster, name: str, permits: int, *, timeout: float = TIMEOUT_S) -> None:
         """`permits`: how many; all processes should say the same."""
-        self._permits = permits
+        self._permits = number_of(permits, "permits", 1)
         self._held: list[Ticket] = []
         super().__init__(cluster, name, timeout=timeout)
 
     def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
         """A permit; None if not `blocking` and there is none. Raises NoQuorum, Timeout."""
+        value_of(says, "says")
         desk, machine = self._runner.desk, self._machine
         ticket = self._runner.local(desk.next_ticket)
         fencing = self._runner.run(steps.acquire(machine, ticket, self._permits, says, blocking), timeout)
@@ -159,8 +168,10 @@ class Semaphore(Of):
 
     def release(self, timeout: float | None = None) -> bool:
         """Give back the permit that was taken first: whether it was held still."""
-        was_held: bool = self._runner.run(steps.give_back("release", self._held.pop(0)[1]), timeout)
-        return was_held
+        seconds_of(timeout, 0.0)
+        if not self._held:
+            raise BadOperation(f"{self.name}: this process has no permit to give back")
+        return self._runner.run(steps.give_back("release", self._held.pop(0)[1]), timeout)
 
     def __enter__(self) -> Any:
         permit = self.acquire()
@@ -169,7 +180,8 @@ class Semaphore(Of):
 
     def __exit__(self, *_: object) -> None:
         # Who cannot say that it gives it back is cut off, and holds nothing.
-        with contextlib.suppress(NoQuorum, Timeout, Disconnected):
+        # In a child process it is the parent's.
+        with contextlib.suppress(NoQuorum, Timeout, Disconnected, BadHandle):
             self.release()
 
 
@@ -182,8 +194,10 @@ class Lock(Semaphore):
         super().__init__(cluster, name, 1, timeout=timeout)
 
     def __exit__(self, *_: object) -> None:
-        super().__exit__()
-        self.close()
+        try:
+            super().__exit__()
+        finally:
+            self.close()
 
 
 class Election(Of):
@@ -196,6 +210,7 @@ class Election(Of):
 
     def lead(self, says: Any = None, timeout: float | None = None) -> Permit:
         """Stand for election, and return when elected. `says` is what the others see of the leader."""
+        value_of(says, "says")
         desk, machine = self._runner.desk, self._machine
         ticket = self._ticket = self._runner.local(desk.next_ticket)
         fencing = self._runner.run(steps.acquire(machine, ticket, 1, says, True), timeout)
@@ -204,9 +219,9 @@ class Election(Of):
 
     def resign(self, timeout: float | None = None) -> bool:
         """Lead no more: whether it did."""
-        assert self._ticket is not None, "resign without lead"
-        was_leader: bool = self._runner.run(steps.give_back("release", self._ticket[1]), timeout)
-        return was_leader
+        if self._ticket is None:
+            raise BadOperation(f"{self.name}: this process has not stood for election")
+        return self._runner.run(steps.give_back("release", self._ticket[1]), timeout)
 
     @property
     def leader(self) -> tuple[int, Any] | None:
@@ -223,7 +238,7 @@ class Barrier(Of):
 
     def __init__(self, cluster: Cluster, name: str, parties: int, *, timeout: float = TIMEOUT_S) -> None:
         """`parties`: how many wait for each other."""
-        self._parties = parties
+        self._parties = number_of(parties, "parties", 1)
         super().__init__(cluster, name, timeout=timeout)
 
     def wait(self, timeout: float | None = None) -> None:
@@ -267,12 +282,12 @@ class Queue(Of):
 
     def __init__(self, cluster: Cluster, name: str, *, items_max: int = ITEMS_MAX, timeout: float = TIMEOUT_S) -> None:
         """`items_max`: so many may wait."""
-        self._items_max = items_max
+        self._items_max = number_of(items_max, "items_max", 1)
         super().__init__(cluster, name, timeout=timeout)
 
     def put(self, value: Any, timeout: float | None = None) -> int:
         """One more item; its number. Raises QueueFull."""
-        return self._runner.run(steps.put(value, self._items_max), timeout)
+        return self._runner.run(steps.put(value_of(value, "value"), self._items_max), timeout)
 
     def get(self, timeout: float | None = None, *, blocking: bool = True) -> Job | None:
         """The next item; None if not `blocking` and there is none."""
@@ -282,11 +297,11 @@ class Queue(Of):
 
     def done(self, item: int, timeout: float | None = None) -> None:
         """An item is done. Raises NotExist."""
-        self._runner.run(steps.done(item), timeout)
+        self._runner.run(steps.done(number_of(item, "item")), timeout)
 
     def back(self, item: int, timeout: float | None = None) -> bool:
         """An item is not done: whether it was this worker's still."""
-        return self._runner.run(steps.back(self._machine, item), timeout)
+        return self._runner.run(steps.back(self._machine, number_of(item, "item")), timeout)
 
     def __len__(self) -> int:
         return self._runner.local(lambda: len(self._machine.line))
@@ -302,13 +317,14 @@ class Once(Of):
     def run(self, do: Callable[[], Any], timeout: float | None = None) -> Any:
         """Call `do()`, unless somebody has; what it returned, wherever that was. If its process dies in the middle, or
         it raises, another one calls it: then it was begun twice, and ended once."""
+        function_of(do, "do")
         ticket = self._runner.local(self._runner.desk.next_ticket)
         if not self._runner.run(steps.claim(self._machine, ticket), timeout):
             return self._runner.local(lambda: copy.deepcopy(self._machine.result))
         try:
-            result = do()
+            result = value_of(do(), "what `do` has returned")
         except BaseException:
-            self._runner.run(steps.give_up(ticket), timeout)
+            self._runner.run(steps.give_up(ticket))
             raise
         self._runner.run(steps.give_back("finish", ticket[1], result), timeout)
         return result

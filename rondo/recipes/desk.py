@@ -182,7 +182,7 @@ class Desk:
             call.wake()
         self._calls.clear()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """The application's machine has raised where that is no result of a command: this replica is of no use."""
         log.error("%s: this replica has failed, and leaves the group", self.name, exc_info=error)
         self.end(FailedOperation(f"{self.name}: this replica has failed: {error!r}"))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 ITEMS_IN_PIECE = 512
+INTEGER_MIN, INTEGER_MAX = -(1 << 63), (1 << 64) - 1
+"""What msgpack can hold."""
 Ticket = tuple[bytes, int]
 """An author, and its number for what it asks for."""
 
@@ -139,20 +141,33 @@ class Number(SmallState):
         self.value = 0
 
     def add(self, _author: bytes, step: int) -> int:
-        """Add; the new value."""
-        self.value += step
-        return self.value
+        """Add; the new value. Raises OverflowError: then it is as it was."""
+        return self._be(self.value + step)
 
     def put(self, _author: bytes, value: int) -> int:
         """Set; the old value."""
-        old, self.value = self.value, value
+        old = self.value
+        self._be(value)
         return old
+
+    def _be(self, value: int) -> int:
+        # What cannot be told to who joins must not come to be.
+        if type(value) is not int or not INTEGER_MIN <= value <= INTEGER_MAX:
+            raise OverflowError(f"a counter goes from {INTEGER_MIN} to {INTEGER_MAX}, and cannot be {value!r:.80}")
+        self.value = value
+        return value
 
     def state(self) -> Any:
         return self.value
 
     def set_state(self, state: Any) -> None:
         self.value = state
+
+
+def _check_count(count: int) -> None:
+    """What no process of this version sends must not harm the others."""
+    if type(count) is not int or count < 1:
+        raise ValueError(f"a number from 1 on; not {count!r:.80}")
 
 
 class Permits(SmallState):
@@ -172,6 +187,7 @@ class Permits(SmallState):
 
     def acquire(self, author: bytes, number: int, permits: int, says: Any, waits: bool) -> int | None:
         """Ask for a permit: the fencing token, or None, and a place in the line if it `waits`."""
+        _check_count(permits)
         self.permits = permits
         ticket = (author, number)
         if ticket not in self.held:
@@ -228,6 +244,7 @@ class Meetings(SmallState):
 
     def arrive(self, author: bytes, number: int, parties: int) -> None:
         """One more is here."""
+        _check_count(parties)
         self.waiting[author, number] = None
         if len(self.waiting) >= parties:
             self.met.extend(self.waiting)

@@ -1,22 +1,30 @@
-"""The shell for threads: one thread takes the events of the group; callers send from their own, and wait."""
+"""The shell for threads: one thread takes the events of the group, another does what callers ask for; they wait.
+
+An exception of a signal handler may end a call anywhere. So callers, of which one may be the main thread, change
+nothing themselves: they hand jobs over, and wait for a lock of their own. No handler ever runs in the threads here.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rondo import BadOperation, Disconnected, Error, Guarantee, NotExist
+from rondo import BadHandle, BadOperation, Disconnected, Error, Guarantee, NotExist
 from rondo.quorum import Quorate
+from rondo.recipes.arguments import seconds_of
 from rondo.recipes.desk import TICK_S, TIMEOUT_S, Call, Desk, Hooks, log
 from rondo.recipes.errors import StoreError
 from rondo.recipes.keeper import Keeper
 from rondo.recipes.machines import unpack
 from rondo.recipes.quorum_feed import subscribe, unsubscribe
-from rondo.recipes.steps import Do, Read, Steps, Until
+from rondo.recipes.steps import Do, Read, Steps, Until, undone
 
 if TYPE_CHECKING:
     from rondo import Cluster
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LEAVE_S = 2.0
+WAIT_S_MAX = 3600.0
+"""Of one wait for a lock, which takes no time-out of years."""
 EVENTS_IN_WRITE = 256
 """So many events are taken at most before what they make is written."""
 
@@ -41,9 +51,45 @@ class Waiter:
         if self._lock.locked():
             self._lock.release()
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, deadline_s: float) -> bool:
         """Whether it is over in time."""
-        return self._lock.acquire(timeout=max(0.0, timeout_s))
+        while True:
+            left_s = deadline_s - time.monotonic()
+            if self._lock.acquire(timeout=min(max(0.0, left_s), WAIT_S_MAX)):
+                return True
+            if left_s <= WAIT_S_MAX:
+                return False
+
+
+class Asked:
+    """A command or read: what its caller hands over."""
+
+    def __init__(self, desk: Desk, make: Callable[[Callable[[], None]], Call]) -> None:
+        self.waiter = Waiter()
+        self.call: Call | None = None
+        self.error: Error | None = None
+        """Why it was refused, or what to raise as it has no time left."""
+        self._desk = desk
+        self._make = make
+        self._is_given_up = False
+
+    def begin(self) -> None:
+        """Send it."""
+        if self._is_given_up:
+            return
+        try:
+            self.call = self._make(self.waiter.wake)
+        except Error as error:
+            self.error = error
+            self.waiter.wake()
+
+    def give_up(self) -> None:
+        """Nobody waits for it."""
+        self._is_given_up = True
+        if self.call is None:
+            self.error = self.error or self._desk.late()
+        elif not self.call.is_over:
+            self.error = self._desk.give_up(self.call)
 
 
 class Runner:
@@ -59,10 +105,16 @@ class Runner:
         store: Store | None = None,
     ) -> None:
         """Joins, and returns when it has the state. Raises NoQuorum, Timeout, Exists, StoreError, ..."""
-        self.timeout = timeout
-        status = cluster.quorum.status()
+        self.timeout = seconds_of(timeout, TIMEOUT_S)
+        deadline_s = self._deadline_s(None)
+        status = cluster.quorum.status(self.timeout)
+        self._pid = os.getpid()
         self._keeper = Keeper(store, group) if store is not None else None
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        """For the state. No `threading.Condition`: an exception of a signal handler leaves that broken."""
+        self._waiters: set[Waiter] = set()
+        """Of callers that wait until the state is as they want it."""
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._is_closing = False
         with contextlib.ExitStack() as stack:
             if self._keeper is not None:
@@ -70,33 +122,40 @@ class Runner:
             self.desk = Desk(cluster, group, machine, status, hooks, self._keeper)
             if self._keeper is not None:
                 deque(self._keeper.recover(self.desk.replica), maxlen=0)
-            self._group = cluster.cpg.join(group, timeout=timeout)
+            self._group = cluster.cpg.join(group, timeout=max(0.0, deadline_s - time.monotonic()))
             stack.pop_all()
         self._cluster = cluster
-        subscribe(cluster, self._on_quorum)
         self._thread = threading.Thread(target=self._run, name=f"rondo-recipes {group}", daemon=True)
-        self._thread.start()
+        self._hands = threading.Thread(target=self._do_jobs, name=f"rondo-recipes {group} calls", daemon=True)
         try:
-            self._wait_until(lambda: True, time.monotonic() + timeout, may_wait_for_quorum=False)
+            subscribe(cluster, self._on_quorum)
+            self._thread.start()
+            self._hands.start()
+            self._wait_until(lambda: True, deadline_s, may_wait_for_quorum=False)
         except BaseException:
             self.close()
             raise
 
-    # -- the thread ----------------------------------------------------------------------------------------------
+    # -- the threads ---------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            self._work()
-        except Exception as error:
-            with self._changed:
+            self._take_events()
+        except Exception as error:  # the application's state, or a fault of ours: nothing goes on without this thread
+            with self._lock:
                 self.desk.fail(error)
-                self._changed.notify_all()
+                self._notify()
         if not self._is_closing:
             with contextlib.suppress(Error):  # it has failed for good: the others are better off without it
                 self._group.leave(timeout=LEAVE_S)
 
-    def _work(self) -> None:
-        """Take events until the end."""
+    def _do_jobs(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            with self._lock:
+                job()
+                self._send()
+
+    def _take_events(self) -> None:
         next_tick_s = 0.0
         unwritten = 0
         while not self._is_closing and self.desk.ended is None:
@@ -107,14 +166,14 @@ class Runner:
                 self._end(error)
                 return
             now_s = time.monotonic()
-            with self._changed:
+            with self._lock:
                 if event is not None:
                     self.desk.event(event, time.monotonic_ns())
                 if now_s >= next_tick_s:
                     next_tick_s = now_s + TICK_S
                     self.desk.tick(time.monotonic_ns())
                 self._send()
-                self._changed.notify_all()
+                self._notify()
                 told = self.desk.take_told()
             unwritten += 1
             if must_write and (event is None or unwritten >= EVENTS_IN_WRITE):
@@ -130,25 +189,25 @@ class Runner:
         """Have on disk what the replica wants there. Callers go on meanwhile."""
         assert self._keeper is not None
         try:
-            with self._changed:
+            with self._lock:
                 self._keeper.collect(self.desk.replica)
             written = self._keeper.work()
         except StoreError as error:
             log.error("%s: %s", self.desk.name, error)
             self._end(error)
             return
-        with self._changed:
+        with self._lock:
             if written is not None:
                 self.desk.written(written, time.monotonic_ns())
                 self._send()
-                self._changed.notify_all()
+                self._notify()
 
     def _on_quorum(self, change: Quorate) -> None:
-        with self._changed:
+        with self._lock:
             if self.desk.ended is None and not self._is_closing:
                 self.desk.quorate(change, time.monotonic_ns())
                 self._send()
-                self._changed.notify_all()
+                self._notify()
 
     def _send(self) -> None:
         """Send what the replica wants to send. Under the lock, so that it goes in order."""
@@ -160,39 +219,61 @@ class Runner:
                 self.desk.end(error)
 
     def _end(self, error: Error) -> None:
-        with self._changed:
+        with self._lock:
             self.desk.end(error)
-            self._changed.notify_all()
+            self._notify()
+
+    def _notify(self) -> None:
+        """The state has changed. Under the lock."""
+        for waiter in self._waiters:
+            waiter.wake()
 
     # -- callers -------------------------------------------------------------------------------------------------
 
     def do(self, command: bytes, timeout: float | None = None) -> bytes:
         """A command; what comes of it. Raises Refused, NoQuorum, Timeout."""
-        self._check_thread()
-        waiter = Waiter()
-        with self._changed:
-            call = self.desk.do(command, waiter.wake)
-            self._send()
-        value: bytes = self._wait_for(call, waiter, self._deadline_s(timeout))
+        value: bytes = self._ask(lambda wake: self.desk.do(command, wake), self._deadline_s(timeout))
         return value
 
     def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
         """What is seen at a place in the order."""
-        self._check_thread()
-        waiter = Waiter()
-        with self._changed:
-            call = self.desk.read(look, waiter.wake)
-            self._send()
-        value: T = self._wait_for(call, waiter, self._deadline_s(timeout))
+        value: T = self._ask(lambda wake: self.desk.read(look, wake), self._deadline_s(timeout))
         return value
 
-    def _check_thread(self) -> None:
-        if threading.current_thread() is self._thread:
+    def _ask(self, make: Callable[[Callable[[], None]], Call], deadline_s: float) -> Any:
+        self._check_process()
+        if threading.current_thread() in (self._thread, self._hands):
             raise BadOperation("called from a callback of the same recipe, whose thread would have to answer it")
+        with self._lock:
+            self.desk.check()
+        asked = Asked(self.desk, make)
+        is_over = False
+        try:
+            self._jobs.put(asked.begin)
+            is_over = asked.waiter.wait(deadline_s)
+        finally:
+            if not is_over:
+                self._jobs.put(asked.give_up)
+        if not is_over:
+            with self._lock:
+                asked.give_up()
+        if asked.call is None or (not asked.call.is_over and asked.error is not None):
+            assert asked.error is not None
+            raise asked.error
+        if asked.call.error is not None:
+            raise asked.call.error
+        return asked.call.value
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            raise BadHandle(f"{self.desk.name} belongs to the parent process; after a fork, connect and join anew")
+        if sys.is_finalizing():
+            raise BadHandle(f"{self.desk.name}: the interpreter ends, and the threads of the recipe have stopped")
 
     def local(self, look: Callable[[], T]) -> T:
         """What is seen here and now."""
-        with self._changed:
+        self._check_process()
+        with self._lock:
             return look()
 
     def run(self, steps: Steps[T], timeout: float | None = None) -> T:
@@ -200,24 +281,29 @@ class Runner:
         deadline_s = self._deadline_s(timeout)
         given: Any = None
         error: Error | None = None
-        while True:
-            try:
+        try:
+            while True:
                 step = steps.throw(error) if error is not None else steps.send(given)
-            except StopIteration as stop:
-                value: T = stop.value
-                return value
-            given = error = None
-            try:
-                given = self._step(step, deadline_s)
-            except Error as raised:
-                error = raised
+                given = error = None
+                try:
+                    given = self._step(step, deadline_s)
+                except Error as raised:
+                    error = raised
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        except Error:
+            raise
+        except BaseException:  # out of a signal handler, or of the caller's own look: what was begun is given back
+            undo = undone(steps)
+            if undo is not None:
+                self._jobs.put(lambda: self.desk.must_do(undo))
+            raise
 
     def _step(self, step: Do | Read | Until, deadline_s: float) -> Any:
         match step:
             case Do(must=True):
-                with self._changed:
-                    self.desk.must_do(step)
-                    self._send()
+                self._jobs.put(lambda: self.desk.must_do(step))
                 return None
             case Do():
                 return unpack(self.do(step.packed(), deadline_s - time.monotonic()))
@@ -226,43 +312,41 @@ class Runner:
             case Until(true=true):
                 return self._wait_until(true, deadline_s)
 
-    def _wait_for(self, call: Call, waiter: Waiter, deadline_s: float) -> Any:
-        is_over = False
-        try:
-            is_over = waiter.wait(deadline_s - time.monotonic())
-        finally:
-            if not is_over:
-                with self._changed:
-                    late = self.desk.give_up(call)
-        if not call.is_over:
-            raise late
-        if call.error is not None:
-            raise call.error
-        return call.value
-
     def _wait_until(self, true: Callable[[], bool], deadline_s: float, *, may_wait_for_quorum: bool = True) -> None:
-        with self._changed:
-            while not (self.desk.is_ready and true()):
-                left_s = deadline_s - time.monotonic()
-                if not may_wait_for_quorum:
-                    self.desk.check()
-                if self.desk.ended is not None or left_s <= 0:
-                    raise self.desk.late()
-                self._changed.wait(left_s)
+        waiter = Waiter()
+        try:
+            with self._lock:
+                self._waiters.add(waiter)
+            while True:
+                with self._lock:
+                    if self.desk.is_ready and true():
+                        return
+                    if not may_wait_for_quorum:
+                        self.desk.check()
+                    if self.desk.ended is not None:
+                        raise self.desk.ended
+                if not waiter.wait(deadline_s):
+                    with self._lock:
+                        raise self.desk.late()
+        finally:
+            self._waiters.discard(waiter)
 
     def _deadline_s(self, timeout: float | None) -> float:
-        return time.monotonic() + (self.timeout if timeout is None else timeout)
+        return time.monotonic() + seconds_of(timeout, self.timeout)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Leave the group: for the others this process is gone."""
+        if self._pid != os.getpid() or sys.is_finalizing():
+            return  # it is the parent's; or the threads stand still, and the end of the process takes it out
         self._is_closing = True
         unsubscribe(self._cluster, self._on_quorum)
         with contextlib.suppress(Error):  # it may be out already; a node that is away takes it out
             self._group.leave(timeout=LEAVE_S)
         self._end(Disconnected(f"{self.desk.name} was closed"))
-        if threading.current_thread() is not self._thread:
+        self._jobs.put(None)
+        if threading.current_thread() is not self._thread and self._thread.ident is not None:
             self._thread.join()
             if self._keeper is not None:
                 self._close_keeper(self._keeper)

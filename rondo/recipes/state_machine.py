@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from rondo.recipes.arguments import bytes_of, cluster_of, function_of, instance_of, name_of
 from rondo.recipes.desk import TIMEOUT_S
 from rondo.recipes.machines import pack, unpack
 from rondo.recipes.runner import Runner
@@ -79,7 +80,10 @@ class StateMachine(Recipe, ABC):
 
         `store`: keep the state on disk, there. All processes of a group do, or none.
         """
-        self._runner = Runner(cluster, self.PREFIX + name, Adapter(self), self, timeout, store)
+        cluster_of(cluster)
+        if store is not None:
+            instance_of(store, Store, "store")
+        self._runner = Runner(cluster, self.PREFIX + name_of(name), Adapter(self), self, timeout, store)
 
     @abstractmethod
     def apply(self, command: bytes) -> bytes:
@@ -99,15 +103,15 @@ class StateMachine(Recipe, ABC):
         Raises NoQuorum at once where this side has none; Refused for what `apply` raises; Timeout, after which it may
         be done or not.
         """
-        return self._runner.do(bytes(command), timeout)
+        return self._runner.do(bytes_of(command, "command"), timeout)
 
     def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
         """What `look()` returns at a place in the order: everything is seen that was done before (linearizable)."""
-        return self._runner.read(look, timeout)
+        return self._runner.read(function_of(look, "look"), timeout)
 
     def local(self, look: Callable[[], T]) -> T:
         """What `look()` returns here and now; perhaps not the latest, and without quorum perhaps never agreed on."""
-        return self._runner.local(look)
+        return self._runner.local(function_of(look, "look"))
 
     def progress(self, pieces: int, bytes_come: int) -> None:
         """Called while the state comes."""

@@ -47,6 +47,10 @@ class Until:
     true: Callable[[], bool]
 
 
+class Cancelled(Error):  # noqa: N818 - nobody sees it
+    """Thrown into a recipe whose caller does not wait any more: an exception of a signal handler, or of asyncio."""
+
+
 Step = Do | Read | Until
 Steps = Generator[Step, Any, T]
 
@@ -147,14 +151,31 @@ def back(jobs: Jobs, item: int) -> Steps[bool]:
 def claim(single: Single, me: tuple[bytes, int]) -> Steps[bool]:
     """Whether it is this one's to do; False: it is done."""
     _, number = me
-    while True:
-        if (yield Do(("claim", number))):
-            return True
-        if single.is_done:
-            return False
-        yield Until(lambda: single.is_done or single.by is None)
+    try:
+        while True:
+            if (yield Do(("claim", number))):
+                return True
+            if single.is_done:
+                return False
+            yield Until(lambda: single.is_done or single.by is None)
+    except Error:
+        yield Do(("give_up", number), must=True)
+        raise
 
 
 def give_up(me: tuple[bytes, int]) -> Steps[None]:
     """It was not done: somebody else may do it. Nobody waits for that."""
     yield Do(("give_up", me[1]), must=True)
+
+
+def undone(steps: Steps[Any]) -> Do | None:
+    """What gives back what these steps have begun, when their caller does not wait any more."""
+    undo = None
+    try:
+        step = steps.throw(Cancelled("cancelled"))
+        if isinstance(step, Do) and step.must:
+            undo = step
+    except (Cancelled, StopIteration):
+        pass
+    steps.close()
+    return undo

@@ -25,6 +25,7 @@ from typing import Any
 
 import msgpack
 
+from rondo import InvalidParameter
 from rondo.recipes.errors import StoreError
 from rondo.recipes.frames import FrameReader, FrameWriter
 
@@ -56,6 +57,17 @@ class Store:
     fsync: bool = True
     compact_bytes: int = COMPACT_BYTES
     abandon: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises InvalidParameter for what makes no sense."""
+        directory = self.directory
+        if not isinstance(directory, str | os.PathLike) or not os.fspath(directory) or "\0" in os.fspath(directory):
+            raise InvalidParameter(f"directory: the path of one; not {directory!r:.80}")
+        for name in ("fsync", "abandon"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidParameter(f"{name}: True or False; not {getattr(self, name)!r:.80}")
+        if type(self.compact_bytes) is not int or self.compact_bytes < 1:
+            raise InvalidParameter(f"compact_bytes: a number of bytes from 1 on; not {self.compact_bytes!r:.80}")
 
 
 @dataclass

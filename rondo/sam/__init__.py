@@ -9,13 +9,15 @@
     while work():
         rondo.sam.health_check_send()
 
-One application of a process, as in Corosync. All functions may be called from any thread, and raise `rondo.Error`.
+One application of a process, as in Corosync; a child that was forked off is another one, and begins with `initialize`.
+All functions may be called from any thread, and raise `rondo.Error`.
 `rondo.aio.sam` has the same for asyncio. Programs that are not written for SAM are started with `rondo sam run`.
 """
 
 import threading
 from collections.abc import Callable
 
+from rondo._client.arguments import bytes_of, function_of
 from rondo.errors import BadHandle, Exists
 from rondo.protocol.sam_gateway import Op
 from rondo.sam.client import CONNECT_TIMEOUT_S, Client, Policy
@@ -54,6 +56,7 @@ def initialize(
     endpoint: of the node, as in `rondo.connect`. Raises Exists, InvalidParameter, AccessDenied, Timeout.
     """
     global _client
+    _forget_the_parents()
     if _client is not None:
         raise Exists("this process has initialized SAM already; finalize() first")
     _client = Client(interval_ms, policy, endpoint, timeout)
@@ -106,9 +109,13 @@ def health_check_callback(function: HealthCheck | None) -> None:
     """Have a thread ask `function` four times an interval, and confirm, while health checks are started.
 
     It is healthy if it returns, with anything but False. If it raises, returns False or does not return, nothing is
-    confirmed. None: no such thread; call `health_check_send`.
+    confirmed. None: no such thread; call `health_check_send`. Raises InvalidParameter for what is no function, or is
+    one that has to be awaited.
     """
     global _callback
+    if function is not None:
+        function_of(function, "function")
+    _forget_the_parents()
     _stop_confirming()
     _callback = function
     _confirm()
@@ -121,7 +128,7 @@ def warn_signal_set(number: int) -> None:
 
 def data_store(data: bytes) -> None:
     """Keep data for the next instance, instead of what was kept before. At most 1 MiB: raises TooBig."""
-    _initialized().ask(Op.STORE, {"data": bytes(data)})
+    _initialized().ask(Op.STORE, {"data": bytes_of(data)})
 
 
 def data_restore() -> bytes:
@@ -140,7 +147,15 @@ def mark_failed() -> None:
     _initialized().ask(Op.MARK_FAILED)
 
 
+def _forget_the_parents() -> None:
+    """A process that was forked off is another application, or none."""
+    global _client, _callback, _confirming
+    if _client is not None and not _client.is_ours:
+        _client = _callback = _confirming = None
+
+
 def _initialized() -> Client:
+    _forget_the_parents()
     if _client is None:
         raise BadHandle("initialize() comes first")
     return _client

@@ -5,14 +5,17 @@
     rondo.aio.sam.health_check_callback(lambda: True)    # the loop itself confirms: a loop that hangs is noticed
     await rondo.aio.sam.start()
 
-Requests wait in a thread, so that the loop goes on.
+Requests wait in a thread, so that the loop goes on. One that is cancelled waits no longer; it may be done still.
 """
 
 import asyncio
 import contextlib
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from rondo._client.arguments import bytes_of, function_of
+from rondo._client.threads import in_thread
 from rondo.errors import BadHandle, Exists
 from rondo.protocol.sam_gateway import Op
 from rondo.sam.client import CONNECT_TIMEOUT_S, Client, Policy
@@ -45,19 +48,25 @@ async def initialize(
 ) -> None:
     """As `rondo.sam.initialize`."""
     global _client
-    if _client is not None:
-        raise Exists("this process has initialized SAM already; finalize() first")
-    _client = await asyncio.to_thread(Client, interval_ms, policy, endpoint, timeout)
+    _forget_the_parents()
+    _check_free()
+    made = await in_thread(lambda: Client(interval_ms, policy, endpoint, timeout), Client.close)
+    try:
+        _check_free()  # another task may have been faster
+    except Exists:
+        made.close()
+        raise
+    _client = made
 
 
 async def register() -> int:
     """As `rondo.sam.register`."""
-    return await asyncio.to_thread(_initialized().register)
+    return await in_thread(_initialized().register)
 
 
 async def start() -> None:
     """As `rondo.sam.start`."""
-    await asyncio.to_thread(_initialized().start)
+    await in_thread(_initialized().start)
     _confirm()
 
 
@@ -65,7 +74,7 @@ async def stop() -> None:
     """As `rondo.sam.stop`."""
     await _stop_confirming()
     client = _initialized()
-    await asyncio.to_thread(client.ask, Op.STOP_CHECKS)
+    await in_thread(lambda: client.ask(Op.STOP_CHECKS))
     client.is_started = False
 
 
@@ -75,7 +84,7 @@ async def finalize() -> None:
     client = _initialized()
     await _stop_confirming()
     if client.instance >= 0:
-        await asyncio.to_thread(client.ask, Op.FINALIZE)
+        await in_thread(lambda: client.ask(Op.FINALIZE))
     client.close()
     _client = _callback = None
 
@@ -88,6 +97,9 @@ def health_check_send() -> None:
 def health_check_callback(function: HealthCheck | None) -> None:
     """As `rondo.sam.health_check_callback`, but the loop calls `function` (which may be a coroutine function)."""
     global _callback, _confirming
+    if function is not None:
+        function_of(function, "function", may_be_awaited=True)
+    _forget_the_parents()
     if _confirming is not None:
         _confirming.cancel()
         _confirming = None
@@ -97,17 +109,18 @@ def health_check_callback(function: HealthCheck | None) -> None:
 
 async def warn_signal_set(number: int) -> None:
     """As `rondo.sam.warn_signal_set`."""
-    await asyncio.to_thread(_initialized().warn_signal_set, number)
+    client = _initialized()
+    await in_thread(lambda: client.warn_signal_set(number))
 
 
 async def data_store(data: bytes) -> None:
     """As `rondo.sam.data_store`."""
-    await asyncio.to_thread(_initialized().ask, Op.STORE, {"data": bytes(data)})
+    await _ask(Op.STORE, {"data": bytes_of(data)})
 
 
 async def data_restore() -> bytes:
     """As `rondo.sam.data_restore`."""
-    data: bytes = await asyncio.to_thread(_initialized().ask, Op.RESTORE)
+    data: bytes = await _ask(Op.RESTORE)
     return data
 
 
@@ -118,10 +131,28 @@ async def data_size() -> int:
 
 async def mark_failed() -> None:
     """As `rondo.sam.mark_failed`."""
-    await asyncio.to_thread(_initialized().ask, Op.MARK_FAILED)
+    await _ask(Op.MARK_FAILED)
+
+
+async def _ask(op: Op, arguments: dict[str, Any] | None = None) -> Any:
+    client = _initialized()
+    return await in_thread(lambda: client.ask(op, arguments))
+
+
+def _check_free() -> None:
+    if _client is not None:
+        raise Exists("this process has initialized SAM already; finalize() first")
+
+
+def _forget_the_parents() -> None:
+    """A process that was forked off is another application, or none."""
+    global _client, _callback, _confirming
+    if _client is not None and not _client.is_ours:
+        _client = _callback = _confirming = None
 
 
 def _initialized() -> Client:
+    _forget_the_parents()
     if _client is None:
         raise BadHandle("initialize() comes first")
     return _client

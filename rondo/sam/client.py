@@ -6,6 +6,7 @@ import signal
 from enum import StrEnum
 from typing import Any
 
+from rondo._client import descriptors
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.endpoint import endpoint_of
 from rondo.errors import BadHandle, Exists, InvalidParameter
@@ -13,6 +14,8 @@ from rondo.protocol.sam_gateway import Op
 from rondo.sam.link import SamLink
 
 CONNECT_TIMEOUT_S = 5.0
+INTERVAL_MS_MAX = 24 * 3600 * 1000
+"""SAM takes no longer ones."""
 CONFIRMATIONS_PER_INTERVAL = 4
 """How often a health check callback is called (as in Corosync)."""
 OK = b"ok\n"
@@ -48,7 +51,7 @@ def policy_of(value: str) -> Policy:
     allowed = [each for each in Policy if each is not Policy.QUORUM]
     if value not in allowed:
         names = ", ".join(each.name for each in allowed)
-        raise InvalidParameter(f"policy is one of rondo.sam.Policy.{{{names}}}, not {value!r}")
+        raise InvalidParameter(f"policy: one of rondo.sam.Policy.{{{names}}}; not {value!r:.80}")
     return Policy(value)
 
 
@@ -56,8 +59,10 @@ class Client:
     """One application's connection to SAM. Blocking; nothing runs in the background."""
 
     def __init__(self, interval_ms: int, policy: Policy, endpoint: str | None, timeout: float | None) -> None:
-        if type(interval_ms) is not int or interval_ms < 0:
-            raise InvalidParameter(f"interval_ms is a number of milliseconds, 0 for no limit, not {interval_ms!r}")
+        if type(interval_ms) is not int or not 0 <= interval_ms <= INTERVAL_MS_MAX:
+            what = f"a number of milliseconds, 0 (no limit) to {INTERVAL_MS_MAX}"
+            raise InvalidParameter(f"interval_ms: {what}; not {interval_ms!r:.80}")
+        self._forks = descriptors.forks
         self.policy = policy_of(policy)
         self.interval_ms = interval_ms
         self.warn_signal = int(signal.SIGTERM)
@@ -72,6 +77,19 @@ class Client:
         except BaseException:
             self._link.close()
             raise
+
+        descriptors.inherit(self)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process has made it, and not the one from which it was forked."""
+        return self._forks == descriptors.forks
+
+    def forsake(self) -> None:
+        """In a child process: what is written there would say that the parent is healthy."""
+        health, self._health = self._health, -1
+        if health >= 0:
+            os.close(health)
 
     def ask(self, op: Op, arguments: dict[str, Any] | None = None) -> Any:
         """Ask SAM for something that a registered application may ask for."""
@@ -98,8 +116,8 @@ class Client:
 
     def warn_signal_set(self, number: int) -> None:
         """See `rondo.sam.warn_signal_set`."""
-        if number not in signal.valid_signals():
-            raise InvalidParameter(f"there is no signal {number!r}")
+        if isinstance(number, bool) or not isinstance(number, int) or number not in signal.valid_signals():
+            raise InvalidParameter(f"number: the number of a signal; not {number!r:.80}")
         if self.instance >= 0:
             self._link.ask(Op.WARN_SIGNAL, {"signal": int(number)})
         self.warn_signal = int(number)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rondo._client.ask_link import TIMEOUT_S, AskLink
 from rondo.protocol.client_gateway import Kind
-from rondo.protocol.sam_gateway import Op, encode_request
+from rondo.protocol.sam_gateway import REQUEST_BYTES_MAX, Op, encode_request
 
 
 class SamLink(AskLink):
@@ -15,6 +15,7 @@ class SamLink(AskLink):
 
     request_kind = Kind.SAM_REQUEST
     reply_kind = Kind.SAM_REPLY
+    request_bytes_max = REQUEST_BYTES_MAX
 
     def ask(self, op: Op, arguments: dict[str, Any] | None = None, timeout: float | None = TIMEOUT_S) -> Any:
         """Ask, and wait for the answer, `timeout` seconds at most (None: for ever). Raises rondo.Error."""

@@ -189,7 +189,7 @@ def test_quorum_in_its_place_among_memberships(voting: Node) -> None:
 def test_watches_of_statistics_outlive_control(voting: Node) -> None:
     with rondo.connect(voting.endpoint) as cluster:
         group = cluster.cpg.join("counted")
-        with pytest.raises(rondo.InvalidParameter, match="there is no map"):
+        with pytest.raises(rondo.InvalidParameter, match="which: one of icmap and stats"):
             cluster.cmap.watch(which="other")
         changes = cluster.cmap.watch("stats.srp.messages_tx", which="stats")
         values: list[rondo.cmap.Value | None] = []
