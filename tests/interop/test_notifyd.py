@@ -10,7 +10,13 @@ from rondo.testing.lab.waiting import wait_for
 from tests.interop.beside import TIMEOUT_S, Side, both_sides
 from tests.interop.cpg_member import CpgMember
 
-pytestmark = [pytest.mark.corosync, pytest.mark.namespaces, pytest.mark.notifyd, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.corosync,
+    pytest.mark.namespaces,
+    pytest.mark.notifyd,
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+]
 
 
 class Notifier:

@@ -17,7 +17,13 @@ from rondo.testing.lab.waiting import wait_for
 from tests.interop.beside import TIMEOUT_S, Side, both_sides
 from tests.interop.c_programs import compiled
 
-pytestmark = [pytest.mark.corosync, pytest.mark.namespaces, pytest.mark.libsam, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.corosync,
+    pytest.mark.namespaces,
+    pytest.mark.libsam,
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+]
 
 QUIT, RESTART, QUORUM, CMAP = 1, 2, 8, 16
 INTERVAL_MS = 400

@@ -14,7 +14,7 @@ from rondo.testing.lab.waiting import wait_for
 from tests.interop.beside import TIMEOUT_S, Side, both_sides
 from tests.interop.cpg_member import CpgMember
 
-pytestmark = [pytest.mark.corosync, pytest.mark.namespaces, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.corosync, pytest.mark.namespaces, pytest.mark.slow, pytest.mark.timeout(400)]
 
 Sides = tuple[Side, Side]
 RINGS = (sys.executable, str(Path(__file__).with_name("cfg_program.py")), "rings")
