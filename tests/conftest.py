@@ -17,7 +17,9 @@ from hypothesis import settings
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.requirements import (
     corosync_missing,
+    libsam_missing,
     namespaces_missing,
+    notifyd_missing,
     pacemaker_missing,
     promtool_missing,
     root_missing,
@@ -30,6 +32,8 @@ NEEDS: dict[str, LookForMissing] = {
     "corosync": corosync_missing,
     "namespaces": namespaces_missing,
     "pacemaker": pacemaker_missing,
+    "libsam": libsam_missing,
+    "notifyd": notifyd_missing,
     "promtool": promtool_missing,
     "chromium": chromium_missing,
 }

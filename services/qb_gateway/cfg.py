@@ -49,6 +49,7 @@ class CfgService(Calls):
     def reconfigure(self, config: NodeConfig) -> None:
         """The nodelist may be another one from now on."""
         self._addresses = addresses_of(config)
+        self._own_links = config.knet.addresses.get(config.node_id) or {0: config.local_address}
 
     def opened(self, connection: Connection) -> None:
         """A program has connected."""
@@ -64,6 +65,8 @@ class CfgService(Calls):
         """A request."""
         if ident == cfg.OWN_NODE:
             connection.reply(cfg.own_node_reply(self._node_id))
+        elif ident == cfg.RINGS:
+            self._tell_rings(connection)
         elif ident == cfg.ADDRESSES:
             found = self._addresses.get(cfg.node_of(message) or self._node_id)
             connection.reply(cfg.addresses_reply(found) if found else cfg.refusal(ident, Code.NOT_EXIST))
@@ -115,6 +118,29 @@ class CfgService(Calls):
                 connection.post([cfg.shutdown_event(0, Code.TIMEOUT)])
 
         self._control.ask(Op.TRACK_SHUTDOWN, {"tracker": name, "after": after}, answer, name.encode())
+
+    def _tell_rings(self, connection: Connection) -> None:
+        def answer(code: int, nodes: Any) -> None:
+            if connection in self._programs:
+                is_known = code == Code.OK
+                connection.reply(cfg.rings_reply(self._rings(nodes)) if is_known else cfg.refusal(cfg.RINGS, code))
+
+        self._control.ask(Op.NODES, {}, answer)
+
+    def _rings(self, nodes: list[dict[str, Any]]) -> list[tuple[str, str]]:
+        """Each link by its number and address, and what it is to every node: n this one, 1 down, 3 up. Without knet
+        there is one, which is well."""
+        up = {(node["node"], link["link"]) for node in nodes for link in node["links"] if link["up"]}
+        digits = {
+            link: "".join(
+                "n" if node["node"] == self._node_id else "3" if (node["node"], link) in up else "1" for node in nodes
+            )
+            for link in self._own_links
+        }
+        return [
+            (f"{link} {address}", digits[link] if self._is_knet else "OK")
+            for link, address in sorted(self._own_links.items())
+        ]
 
     def _tell_status(self, connection: Connection, node: int) -> None:
         def answer(code: int, nodes: Any) -> None:

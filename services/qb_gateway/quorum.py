@@ -171,7 +171,12 @@ class VotequorumService(_Service):
             connection.reply(quorum.votes_refusal(ident, code))
 
     def _set(self, program: _Program, ident: int, ask: Ask) -> None:
-        self._ask(program, ask, lambda code, _: program.connection.reply(quorum.votes_refusal(ident, code)))
+        def answer(code: int, _: Any) -> None:
+            # An unknown node, as Corosync has it here and nowhere else.
+            code = Code.NAME_NOT_FOUND if code == Code.NOT_EXIST else code
+            program.connection.reply(quorum.votes_refusal(ident, code))
+
+        self._ask(program, ask, answer)
 
     def _inform(self, program: _Program, node: int) -> None:
         def answer(code: int, found: Any) -> None:

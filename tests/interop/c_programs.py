@@ -4,7 +4,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -12,7 +12,7 @@ from typing import IO
 from rondo.testing.lab.netns import Host, Lab
 from rondo.testing.lab.node import Node
 from rondo.testing.lab.process import Process
-from rondo.testing.lab.ring_config import RingConfig
+from rondo.testing.lab.ring_config import AnyConfig, RingConfig
 from rondo.testing.lab.rondo_node import REPOSITORY
 from rondo.testing.lab.waiting import wait_for
 from tests.interop.cpg_member import CpgMember
@@ -42,18 +42,28 @@ def nodes_of(
 ) -> Iterator[list[Node]]:
     """A node on each host, all in one ring and serving C programs; killed at the end. `named`: node N is called nN;
     `sections` are added to their configuration."""
-    path = directory / "corosync.conf"
-    path.write_text(RingConfig.of_lab(lab, "udpu", named=named).text(system={"qb_ipc": "yes"}, **sections))
-    # Of their own: other tests that run at the same time have directories of the same name elsewhere, and a node that
-    # is started ends what an earlier life of it has left in its run directory.
-    token = f"qb-{os.getpid()}-{secrets.token_hex(4)}"
-    nodes = [Node(host, path, token) for host in lab.hosts.values()]
-    try:
-        for node in nodes:
-            node.launch()
+    config = RingConfig.of_lab(lab, "udpu", named=named)
+    with nodes_from(list(lab.hosts.values()), config, directory, **sections) as nodes:
         for node in nodes:
             node.wait_until_started()
         wait_until_whole(nodes)
+        yield nodes
+
+
+@contextmanager
+def nodes_from(
+    hosts: Sequence[Host], config: AnyConfig, directory: Path, **sections: Mapping[str, str | int]
+) -> Iterator[list[Node]]:
+    """A node on each of these hosts, which is to serve C programs; started, and killed at the end. Does not wait."""
+    path = directory / "corosync.conf"
+    path.write_text(config.text(system={"qb_ipc": "yes"}, **sections))
+    # Of their own: other tests that run at the same time have directories of the same name elsewhere, and a node that
+    # is started ends what an earlier life of it has left in its run directory.
+    token = f"qb-{os.getpid()}-{secrets.token_hex(4)}"
+    nodes = [Node(host, path, token) for host in hosts]
+    try:
+        for node in nodes:
+            node.launch()
         yield nodes
     finally:
         for node in nodes:

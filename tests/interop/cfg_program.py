@@ -2,6 +2,7 @@
 
 python cfg_program.py track yes|no      prints `ready`, then the flags of each request, and answers it
 python cfg_program.py kill NODE REASON  prints the result
+python cfg_program.py rings             prints the state of each link: its name and the text, between bars
 """
 
 import ctypes
@@ -26,16 +27,27 @@ class Callbacks(ctypes.Structure):
     _fields_ = (("shutdown", SHUTDOWN_CALLBACK),)
 
 
+def print_rings(handle: ctypes.c_uint64) -> None:
+    """What corosync_cfg_ring_status_get says."""
+    names, states = ctypes.POINTER(ctypes.c_char_p)(), ctypes.POINTER(ctypes.c_char_p)()
+    count = ctypes.c_uint()
+    result = libcfg.corosync_cfg_ring_status_get(handle, ctypes.byref(names), ctypes.byref(states), ctypes.byref(count))
+    print(result, *(f"|{(names[i] or b'').decode()}|{(states[i] or b'').decode()}|" for i in range(count.value)))
+
+
 def main() -> None:
     """Do what the arguments say."""
     handle = ctypes.c_uint64()
-    answer = sys.argv[2] == "yes"
+    answer = sys.argv[2:3] == ["yes"]
 
     def on_shutdown(of: int, flags: int) -> None:
         print("asked", flags, libcfg.corosync_cfg_replyto_shutdown(of, int(answer)), flush=True)
 
     callbacks = Callbacks(SHUTDOWN_CALLBACK(on_shutdown))
     assert libcfg.corosync_cfg_initialize(ctypes.byref(handle), ctypes.byref(callbacks)) == CS_OK
+    if sys.argv[1] == "rings":
+        print_rings(handle)
+        return
     if sys.argv[1] == "kill":
         print(libcfg.corosync_cfg_kill_node(handle, int(sys.argv[2]), sys.argv[3].encode()))
         return

@@ -142,9 +142,11 @@ class Pacemaker:
             ),
         )
 
-    def add_dummy(self) -> None:
-        """Add the resource `dummy` to the configuration of the cluster."""
-        self.host.run(["cibadmin", "--create", "--scope=resources", f"--xml-text={DUMMY}"])
+    def add_dummy(self, node: str) -> None:
+        """Add the resource `dummy` to the configuration of the cluster; it prefers a node."""
+        preference = f'<rsc_location id="dummy-prefers" rsc="dummy" node="{node}" score="100"/>'
+        for scope, element in (("resources", DUMMY), ("constraints", preference)):
+            self.host.run(["cibadmin", "--create", f"--scope={scope}", f"--xml-text={element}"])
 
     def standby(self, name: str, wanted: bool) -> None:
         """Put a node on standby, or take it back into use."""

@@ -8,11 +8,13 @@ import functools
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 PROBE_TIMEOUT_S = 60.0
 NAMESPACE_TOOLS = ("unshare", "nsenter", "ip", "nft", "mount")
 COROSYNC_TOOLS = ("corosync", "corosync-cmapctl", "corosync-cfgtool")
 COROSYNC_VERSION = "3.1."
+LIBSAM_HEADER = Path("/usr/include/corosync/sam.h")
 PACEMAKER_TOOLS = ("pacemakerd", "crm_mon", "cibadmin", "crm_standby")
 # What a lab does first: if this works, the rest does.
 PROBE_SCRIPT = "mount -t tmpfs tmpfs /run && ip link add probe type bridge && nft add table bridge probe"
@@ -86,3 +88,16 @@ def pacemaker_missing() -> str | None:
     if not missing:
         return None
     return f"not installed: {', '.join(missing)} (Debian's packages are `pacemaker` and `pacemaker-cli-utils`)"
+
+
+def libsam_missing() -> str | None:
+    """Return why no C program on libsam can be compiled."""
+    if shutil.which("gcc", path=tool_path()) and LIBSAM_HEADER.exists():
+        return None
+    return "not installed: gcc or libsam (Debian's packages are `gcc` and `libsam-dev`)"
+
+
+def notifyd_missing() -> str | None:
+    """Return why Corosync's notifier cannot be run."""
+    is_there = shutil.which("corosync-notifyd", path=tool_path())
+    return None if is_there else "not installed: corosync-notifyd (Debian's package has that name)"

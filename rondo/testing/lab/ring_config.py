@@ -84,16 +84,23 @@ class RingConfig:
 
 @dataclass(frozen=True)
 class KnetConfig:
-    """Rings over two links, encrypted as `pcs cluster setup` has it."""
+    """Rings over two links, encrypted as `pcs cluster setup` has it; `quorum` as in `RingConfig`."""
 
     lab: Lab
     key_file: str
     totem: Mapping[str, str | int] = field(default_factory=dict)
     ipv6: bool = False
+    quorum: Mapping[str, str | int] | None = None
 
     @classmethod
     def of_lab(
-        cls, lab: Lab, directory: Path, *, ipv6: bool = False, totem: Mapping[str, str | int] = MappingProxyType({})
+        cls,
+        lab: Lab,
+        directory: Path,
+        *,
+        ipv6: bool = False,
+        totem: Mapping[str, str | int] = MappingProxyType({}),
+        quorum: Mapping[str, str | int] | None = None,
     ) -> Self:
         """For all hosts of a lab, which get a second link if they have none yet, with a new key."""
         if len(lab.links) == 1:
@@ -101,7 +108,7 @@ class KnetConfig:
         key_file = directory / "authkey"
         key_file.write_bytes(os.urandom(256))
         key_file.chmod(0o400)
-        return cls(lab, str(key_file), totem, ipv6)
+        return cls(lab, str(key_file), totem, ipv6, quorum)
 
     def text(self, **sections: Mapping[str, str | int]) -> str:
         """Return the text of a corosync.conf."""
@@ -120,6 +127,8 @@ class KnetConfig:
         for number, host in self.lab.hosts.items():
             links = {f"ring{link}_addr": host.address_of_link(link, ipv6=self.ipv6) for link in (0, 1)}
             nodes += section("node", options({"nodeid": number, "name": f"n{number}", **links}))
+        if self.quorum is not None:
+            sections = {"quorum": {"provider": "corosync_votequorum", **self.quorum}, **sections}
         further = [section(name, options(values)) for name, values in sections.items()]
         return "".join([section("totem", options(totem)), section("nodelist", nodes), *further])
 

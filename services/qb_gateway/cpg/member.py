@@ -74,6 +74,8 @@ class Member:
         self._join_waits: cpg.Join | None = None
         """A join that came while the program was leaving."""
         self._is_rejoining = False
+        self._ring_meanwhile: list[Any] | None = None
+        """The ring where it joins again; told after the memberships that follow from it."""
         self._wants_ring = False
         self._view: list[Address] = []
         """As the program was told last."""
@@ -187,6 +189,8 @@ class Member:
             elif kind == bus_events.MEMBERSHIP:
                 self.on_progress()
                 out += self._membership(event)
+            elif kind == bus_events.RING and self._is_rejoining:
+                self._ring_meanwhile = event[2:5]
             elif kind == bus_events.RING:
                 out += self.ring(*event[2:5])
         self.on_progress()
@@ -243,7 +247,8 @@ class Member:
             out.append(cpg.membership_event(self.group, [own], [], left))
         if joined:
             out.append(cpg.membership_event(self.group, members, joined, []))
-        return out
+        ring, self._ring_meanwhile = self._ring_meanwhile, None
+        return out if ring is None else out + self.ring(*ring)
 
     def _get_out(self) -> None:
         session, self._session = self._session, None

@@ -2,7 +2,7 @@
 
 | id | request | after the header | reply |
 |---|---|---|---|
-| 0 | state of the rings | | 0: 10272 bytes |
+| 0 | state of the rings | | 0: count u32 @24, 16 names of 128 bytes @32, 16 states of 512 bytes @2080 |
 | 1 | re-enable | | 1 |
 | 2 | kill a node | node u32 @16, length of the reason u16 @24, reason[256] @26 | 8 |
 | 3 | try to shut down | flags u32 @16 | 9 |
@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from services.qb_gateway.wire.messages import REQUEST_HEADER_BYTES, blank_reply, reply, unknown_reply
 
+RINGS = 0
 KILL, SHUTDOWN, SHUTDOWN_VOTE = 2, 3, 4
 ADDRESSES = 5
 OWN_NODE = 6
@@ -50,6 +51,7 @@ _REASON = struct.Struct("<H256s")
 _REASON_AT = 24
 _NODE = struct.Struct("<I")
 _STATUS = struct.Struct("<IIB7x")
+_RINGS_MAX, _RING_NAME_BYTES, _RING_STATE_BYTES = 16, 128, 512
 _LINK = struct.Struct("<BB2xI256s256s")
 
 
@@ -98,6 +100,14 @@ def addresses_reply(addresses: Sequence[bytes]) -> bytes:
     family = FAMILY_IPV4 if len(addresses[0]) == 4 else FAMILY_IPV6
     packed = b"".join(address.ljust(ADDRESS_BYTES, b"\0") for address in addresses)
     return reply(11, struct.pack("<II", family, len(addresses)) + packed)
+
+
+def rings_reply(rings: Sequence[tuple[str, str]]) -> bytes:
+    """The name and the state of each link of this node."""
+    names = b"".join(name.encode()[: _RING_NAME_BYTES - 1].ljust(_RING_NAME_BYTES, b"\0") for name, _ in rings)
+    states = b"".join(state.encode()[: _RING_STATE_BYTES - 1].ljust(_RING_STATE_BYTES, b"\0") for _, state in rings)
+    tables = names.ljust(_RINGS_MAX * _RING_NAME_BYTES, b"\0") + states.ljust(_RINGS_MAX * _RING_STATE_BYTES, b"\0")
+    return reply(0, struct.pack("<I4x", len(rings)) + tables)
 
 
 def version_of(message: bytes) -> int:

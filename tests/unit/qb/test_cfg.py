@@ -41,6 +41,14 @@ def test_the_state_of_a_node() -> None:
     assert cfg.version_of(bytes(27)) == 0
 
 
+def test_the_state_of_the_links() -> None:
+    reply = cfg.rings_reply([("0 10.0.0.1", "n3"), ("1 10.1.0.1", "n1")])
+    assert len(reply) == SIZES[cfg.RINGS]
+    assert struct.unpack_from("<I", reply, 24) == (2,)
+    assert [reply[at : at + 11] for at in (32, 160)] == [b"0 10.0.0.1\0", b"1 10.1.0.1\0"]
+    assert [reply[at : at + 3] for at in (2080, 2592)] == [b"n3\0", b"n1\0"]
+
+
 def test_why_a_node_is_to_be_killed() -> None:
     request = struct.pack("<i4xi4xI4xH256s6x", 2, 288, 3, 4, b"diskette")
     assert len(request) == 288

@@ -184,7 +184,10 @@ def test_the_end_of_the_log_is_told_as_a_ring_alone_and_the_one_after_it(bench: 
     bench.position = 3
     bench.open()
     bench.settle(2)
+    bench.event(bus_events.RING, 1, 7, [1, 3])
     bench.event(bus_events.MEMBERSHIP, GROUP, [ME, [3, 9]], [[*ME, 1]], [], 2)
+    idents = [struct.unpack_from("<i", each)[0] for each in bench.program.events]
+    assert idents[-3:] == [4, 4, 13], "the ring is told after the memberships that follow from it"
     assert bench.memberships()[told:] == [
         ([(1, 77)], [(2, 5, 3)], []),
         ([(1, 77), (3, 9)], [], [(3, 9, 4)]),
