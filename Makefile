@@ -26,12 +26,14 @@ PARTS ?=
 ONLY ?=
 BENCH ?=
 
-# The hot modules are compiled for tests with real processes and for measuring; COMPILED=no does without.
+# Tests with real processes and measurements work in a copy of this tree that has the hot modules as machine code;
+# COMPILED=no has them work here, from source.
 COMPILED ?= yes
 COVERAGE ?= yes
-SOURCE := RONDO_COMPILED=no
-ifneq ($(COMPILED),yes)
-export RONDO_COMPILED := no
+ifeq ($(COMPILED),yes)
+IN_COPY := cd build/compiled && PYTHONPATH=$(CURDIR)/build/compiled
+else
+IN_COPY := PYTHONPATH=$(CURDIR)
 endif
 
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
@@ -56,9 +58,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 setup: $(VENV)/.ready ## make .venv with everything that is needed
 
-compiled: setup ## the hot modules as machine code (a minute; needs a C compiler), if they are not there yet
+compiled: setup ## a copy of this tree with machine code, in build/compiled (a minute; needs a C compiler), if it is not current
 ifeq ($(COMPILED),yes)
-	@$(BIN)/python -m rondo.node.compile || { [ $$? = 3 ] && [ -z "$${CI:-}" ]; }
+	@$(BIN)/python -m tests.compiled_tree || { [ $$? = 3 ] && [ -z "$${CI:-}" ]; }
 endif
 
 run: setup ## the main job, on this machine, without root
@@ -87,23 +89,23 @@ imports: setup ## the import rules (the ring does no I/O; services stay apart)
 unit: setup ## tests without network or processes; how many lines they reach (COVERAGE=no: without)
 ifeq ($(COVERAGE),yes)
 	@mkdir -p build
-	@COVERAGE_FILE=build/coverage $(SOURCE) $(BIN)/pytest -q -n $(JOBS) --cov=services --cov=rondo --cov-report= \
+	@COVERAGE_FILE=build/coverage $(BIN)/pytest -q -n $(JOBS) --cov=services --cov=rondo --cov-report= \
 		tests/unit tests/checker
 	@echo "lines of services and rondo that these tests reach (the rest of the tests are not counted):" \
 		"$$(COVERAGE_FILE=build/coverage $(BIN)/coverage report --format=total) %"
 else
-	@$(SOURCE) $(BIN)/pytest -q -n $(JOBS) tests/unit tests/checker
+	@$(BIN)/pytest -q -n $(JOBS) tests/unit tests/checker
 endif
 
 simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
-	@$(SOURCE) $(BIN)/pytest -q -n $(JOBS) tests/simulation
+	@$(BIN)/pytest -q -n $(JOBS) tests/simulation
 	@$(BIN)/python -m tests.simulation run --seeds 200 --jobs $(JOBS)
 
 cluster: compiled ## real processes in network namespaces, with C Corosync where it is installed
-	@$(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal -m "not slow" tests/cluster tests/interop
+	@$(IN_COPY) $(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal -m "not slow" tests/cluster tests/interop
 
 cluster-slow: compiled ## those of them that take long; CI runs them after `make test`
-	@$(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal -m slow tests/cluster tests/interop
+	@$(IN_COPY) $(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal -m slow tests/cluster tests/interop
 
 LOWEST := build/lowest
 $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py $(VENV)/.ready
@@ -113,33 +115,33 @@ $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py $(VENV)/.ready
 	@touch $@
 
 test-lowest: $(LOWEST)/.ready ## what uses other packages, with the lowest versions that pyproject.toml admits
-	@$(SOURCE) $(LOWEST)/bin/pytest -q -n $(JOBS) -p no:cacheprovider \
+	@$(LOWEST)/bin/pytest -q -n $(JOBS) -p no:cacheprovider \
 		$(addprefix tests/unit/,client config ipc node protocol security) tests/simulation/test_sealed.py
 
 sam: compiled ## applications under SAM: killed, hung, broken; and SAM itself killed
-	@$(BIN)/pytest -q -n $(JOBS) tests/sam
+	@$(IN_COPY) $(BIN)/pytest -q -n $(JOBS) tests/sam
 
 sam-chaos: compiled ## 200 applications killed at random, and SAM too (SECONDS=60, APPLICATIONS=200, SEED=1)
-	@$(BIN)/python -m tests.sam.chaos --seconds $(SECONDS) --applications $(APPLICATIONS) --seed $(or $(SEED),1)
-	@$(BIN)/python -m tests.sam.chaos --seconds $(SECONDS) --applications $(APPLICATIONS) --seed $(or $(SEED),1) --kill-sam-every 7
+	@$(IN_COPY) $(BIN)/python -m tests.sam.chaos --seconds $(SECONDS) --applications $(APPLICATIONS) --seed $(or $(SEED),1)
+	@$(IN_COPY) $(BIN)/python -m tests.sam.chaos --seconds $(SECONDS) --applications $(APPLICATIONS) --seed $(or $(SEED),1) --kill-sam-every 7
 
 sim: setup ## many seeds: make sim N=5000, or one again: make sim SEED=17
 	@$(BIN)/python -m tests.simulation run $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
 
 world: setup ## process groups under kills and ring changes: make world N=4000, or one again: make world SEED=897
-	@$(SOURCE) $(BIN)/python -m tests.unit.cpg $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
+	@$(BIN)/python -m tests.unit.cpg $(if $(SEED),--seed $(SEED),--seeds $(N)) --jobs $(JOBS)
 
 crowd: compiled ## a thousand clients of one node, killed at once (make crowd CLIENTS=...)
-	@RONDO_CROWD=$(CLIENTS) $(BIN)/pytest -q tests/cluster/test_crowd.py
+	@$(IN_COPY) RONDO_CROWD=$(CLIENTS) $(BIN)/pytest -q tests/cluster/test_crowd.py
 
 waiting: setup ## a thousand clients that wait for a node that is away: under 1 % of a core in all (CLIENTS=..., SECONDS=90)
-	@$(SOURCE) $(BIN)/python -m tests.cluster.waiting --clients $(CLIENTS) --seconds $(if $(filter file,$(origin SECONDS)),90,$(SECONDS))
+	@$(BIN)/python -m tests.cluster.waiting --clients $(CLIENTS) --seconds $(if $(filter file,$(origin SECONDS)),90,$(SECONDS))
 
 interrupts: setup ## calls of the client ended by signals and cancellations at random places, 5 minutes (COUNT=100000)
 	@RONDO_INTERRUPTS=$(or $(COUNT),100000) $(BIN)/pytest -q -s --timeout 3600 -o faulthandler_timeout=0 tests/unit/gateway/test_interrupts.py
 
 chaos: compiled ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
-	@$(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)
+	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)
 
 recipes-chaos: $(VENV)/.ready ## faults on real nodes while all recipes are used, judged by the checker: make recipes-chaos SECONDS=600 SEED=1
 	@RONDO_RECIPES_SECONDS=$(SECONDS) RONDO_RECIPES_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -rN --timeout 0 -o faulthandler_timeout=0 \
@@ -153,10 +155,10 @@ $(VENV)/.ready-bench: $(VENV)/.ready
 	@touch $@
 
 bench: $(VENV)/.ready-bench compiled ## Rondo beside C Corosync (root or user namespaces): make bench QUICK=1 PARTS="throughput latency" BENCH="..."
-	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
+	@$(IN_COPY) $(BIN)/python -m bench --out $(CURDIR)/bench/results $(if $(QUICK),--quick) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
 
 bench-compare: $(VENV)/.ready-bench compiled ## this tree beside another commit, in turns: make bench-compare REF=HEAD~20 BENCH="--rounds 9"
-	@$(BIN)/python -m bench.compare $(REF) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
+	@$(IN_COPY) $(BIN)/python -m bench.compare $(REF) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
 
 bench-core: setup ## the parts by themselves: events per second of the ring, packing, bus, cpg, security
 	@$(BIN)/python -m bench.core $(BENCH)
@@ -167,7 +169,7 @@ bench-replicated: compiled ## replicated increments beside PySyncObj's, and the 
 
 digests: setup ## a digest of the trace of each seed, to see that a change of the ring's code changes no behaviour (N=300)
 	@mkdir -p build
-	@$(SOURCE) $(BIN)/python -m tests.simulation run --seeds $(N) --jobs $(JOBS) --digests build/digests.txt
+	@$(BIN)/python -m tests.simulation run --seeds $(N) --jobs $(JOBS) --digests build/digests.txt
 	@echo "build/digests.txt: $$(sha256sum < build/digests.txt | cut -d' ' -f1)"
 
 forgeries: setup ## rings under well-formed forgeries: make forgeries N=500, or one again: make forgeries SEED=17
@@ -175,10 +177,10 @@ forgeries: setup ## rings under well-formed forgeries: make forgeries N=500, or 
 
 fuzz: setup ## every decoder, coverage-guided, by atheris (make fuzz SECONDS=600, for each)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || { $(call install-part,$(BIN),fuzz); }
-	@$(SOURCE) $(BIN)/python -m tests.fuzz --seconds $(SECONDS) --jobs $(JOBS) --corpus build/fuzz
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --jobs $(JOBS) --corpus build/fuzz
 
 kills: compiled ## kill -9 of cpg, gateway and sam a hundred times each, under load: nobody may notice
-	@$(BIN)/python -m tests.cluster.chaos --kills $(or $(KILLS),100) --seed $(or $(SEED),1)
+	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos --kills $(or $(KILLS),100) --seed $(or $(SEED),1)
 
 kills-c: compiled ## kill -9 of each process of a node 50 times (KILLS=...), under C programs: the checker judges their logs
 	@$(BIN)/python -m tests.interop.kills --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
@@ -187,25 +189,25 @@ fuzz-c: compiled ## a million requests that make no sense, by a program in C to 
 	@RONDO_FUZZ_REQUESTS=$(or $(REQUESTS),1000000) RONDO_FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/interop/test_c_fuzz.py
 
 restarts: compiled ## a node killed and started fifty times in a row under load
-	@$(BIN)/python -m tests.cluster.chaos --restarts $(or $(RESTARTS),50) --seed $(or $(SEED),1)
+	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos --restarts $(or $(RESTARTS),50) --seed $(or $(SEED),1)
 
 flood: compiled ## forged, replayed and altered packets, 5000 a second
-	@$(BIN)/python -m tests.cluster.chaos --flood $(SECONDS) --seed $(or $(SEED),1)
+	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos --flood $(SECONDS) --seed $(or $(SEED),1)
 
 overload: compiled ## a client that never reads, beside a sender at full speed: make overload SECONDS=300
-	@$(BIN)/python -m tests.cluster.chaos.overload --seconds $(SECONDS)
+	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos.overload --seconds $(SECONDS)
 
 sixteen: compiled ## sixteen nodes under full load: no membership may change (make sixteen SECONDS=300)
-	@$(BIN)/python -m tests.cluster.chaos.crowd --seconds $(SECONDS)
+	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos.crowd --seconds $(SECONDS)
 
 detection: compiled ## how soon applications hear of what happens to a node
-	@$(BIN)/python -m bench.detection
+	@$(IN_COPY) $(BIN)/python -m bench.detection
 
 screenshots: setup ## the pictures of the page of `rondo web` in docs/images (chromium, root or user namespaces)
 	@$(BIN)/python -m tests.cluster.browser.screenshots
 
 failover: compiled ## how long applications wait when one of two cables is pulled, beside C Corosync (PULLS=20, SEED=1, BENCH=--realtime)
-	@$(BIN)/python -m bench.failover --pulls $(or $(PULLS),20) --seed $(or $(SEED),1) $(BENCH)
+	@$(IN_COPY) $(BIN)/python -m bench.failover --pulls $(or $(PULLS),20) --seed $(or $(SEED),1) $(BENCH)
 
 rates: setup ## messages a second with loss, by Corosync's rules and by Rondo's, in the simulator (the table of docs/LOSS.md)
 	@$(BIN)/python -m tests.simulation rates
@@ -214,7 +216,7 @@ scale: setup ## what rings of 2 to 128 nodes cost, in the simulator (the tables 
 	@$(BIN)/python -m tests.simulation scale $(if $(NODES),--nodes $(NODES))
 
 mutants: setup ## the core broken in one place at a time: do the tests notice? (JOBS=2, ONLY=cpg; about half an hour)
-	@$(SOURCE) $(BIN)/python -m tests.mutants --jobs $(JOBS) --only "$(ONLY)"
+	@$(BIN)/python -m tests.mutants --jobs $(JOBS) --only "$(ONLY)"
 
 mutations: setup ## a million altered packets change nothing (make mutations MUTATIONS=...)
 	@RONDO_MUTATIONS=$(MUTATIONS) $(BIN)/pytest -q -n $(JOBS) --timeout 3600 tests/unit/security tests/unit/knet -k altered_packets
@@ -294,4 +296,4 @@ man: setup ## man pages into build/man, completion for bash, fish and zsh into b
 	@for shell in bash fish zsh; do $(BIN)/rondo completion $$shell > build/completion/rondo.$$shell; done
 
 clean: ## remove what was made here
-	rm -rf $(VENV) build rondo/_compiled *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,11 +1,10 @@
 """With RONDO_WHEEL=compiled in the environment the wheel also holds the hot modules as machine code; see `make wheels`.
 
-Such a wheel is for the one version of Python that built it. Source and machine code travel together with the digest
-that ties them (rondo.node.compiled): a file that is changed after the installation has everything run from source.
+Such a wheel is for the one version of Python that built it. Source and machine code lie beside each other, with the
+digest that ties them (rondo.node.compiled).
 """
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -21,22 +20,15 @@ if IS_COMPILED:
 
 
 class BuildWithMachineCode(build_py):
-    """Adds the library beside the source. One that was made of this very source is taken as it is."""
+    """Adds the machine code beside the source."""
 
     def run(self) -> None:
         super().run()
         if not IS_COMPILED or self.editable_mode:
             return
-        from rondo.node import compile as compiler
-        from rondo.node import compiled
+        from rondo.node.compile import put
 
-        target = Path(self.build_lib, compiled.DIRECTORY.relative_to(compiled.ROOT))
-        shutil.rmtree(target, ignore_errors=True)
-        if compiled.Finder().names:
-            shutil.copytree(compiled.DIRECTORY, target)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            compiler.make(target)
+        put(ROOT, Path(self.build_lib), made_before=ROOT / "build" / "compiled")
 
 
 class WheelDistribution(Distribution):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.statistics import Series
+from rondo.node import compiled
 
 REPOSITORY = Path(__file__).parents[1]
 MEASURED = ("rondo", "services")
@@ -85,7 +86,7 @@ def machine() -> dict[str, str]:
     return {
         "cpus": f"{os.cpu_count()} CPUs ({model[1] if model else platform.machine()})",
         "kernel": f"Linux {platform.release()}",
-        "python": f"CPython {platform.python_version()}",
+        "python": f"CPython {platform.python_version()}, hot modules {compiled.state()}",
         "corosync": _first_line(["corosync", "-v"]),
     }
 

@@ -17,8 +17,6 @@ that the services and the commands, which live in this package too, do not load 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rondo.node import compiled
-
 if TYPE_CHECKING:
     from rondo import aio, cmap, quorum, sam
     from rondo._client.cfg import ShutdownRequest
@@ -79,9 +77,6 @@ if TYPE_CHECKING:
     )
     from rondo.protocol.requests import Guarantee
     from rondo.retry import RetryPolicy
-
-# Before anything else is imported: a module from source and one that is compiled do not know each other.
-compiled.install()
 
 __version__ = "0.1.0"
 """The release, as `pip` knows it: pyproject.toml reads it here."""

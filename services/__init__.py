@@ -6,7 +6,5 @@ processes of a node see none of that (`rondo.node.isolated`).
 
 import pkgutil
 
-import rondo as rondo  # which decides whether the modules of this package come compiled
-
 _own = list(__path__)
 __path__ = [each for each in pkgutil.extend_path(list(__path__), __name__) if each not in _own] + _own

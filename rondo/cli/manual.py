@@ -21,7 +21,6 @@ ENVIRONMENT = (
     ("RONDO_RUN_DIR", "The node's run directory: sockets, locks and logs."),
     ("RONDO_STATE_DIR", "What the node keeps over a restart."),
     ("RONDO_SOCKET", "What commands and applications connect to, where it is not in the run directory."),
-    ("RONDO_COMPILED", "no: everything runs from source, also where compiled modules are there."),
     ("COROSYNC_MAIN_CONFIG_FILE", "The configuration, where -c names none."),
     ("COROSYNC_TOTEM_AUTHKEY_FILE", "The key file, where the configuration names none."),
 )

@@ -120,23 +120,23 @@ def realtime(subject: Subject) -> Iterator[Finding]:
 def code(subject: Subject) -> Iterator[Finding]:
     """Whether the hot modules run as machine code."""
     pid = (subject.totem or {}).get("pid")
-    is_there = bool(compiled.FINDER.names)
-    is_used = _maps_the_library(pid) if pid is not None else is_there
-    if compiled.FINDER.is_stale:
-        what = "the compiled modules are of another source than the one that is installed, and are not used"
-        yield warn("compiled", what, str(compiled.DIRECTORY), "make compiled, or python -m rondo.node.compile")
-    elif is_there and is_used is False:
-        mend = "rondo stop and rondo start, without RONDO_COMPILED=no in the environment"
-        yield warn("compiled", "the node runs from source, although there are compiled modules", f"process {pid}", mend)
-    elif is_there:
-        yield ok("compiled", "the hot modules are compiled", str(compiled.DIRECTORY))
+    where = str(compiled.ROOT / compiled.path_of(compiled.LIBRARY, compiled.SUFFIX))
+    if not compiled.is_there():
+        yield ok("compiled", "the hot modules run from source; a compiled wheel saves a fifth to a third of their time")
+    elif not compiled.is_of_its_source():
+        what = "the compiled modules, which are what runs, are of other source than lies beside them"
+        yield warn("compiled", what, where, "install Rondo anew")
+    elif pid is not None and _maps_the_library(pid) is False:
+        what = "the node runs from source, although there are compiled modules"
+        yield warn("compiled", what, f"process {pid}", "rondo stop and rondo start")
     else:
-        yield ok("compiled", "the hot modules run from source; `make compiled` saves a fifth to a third of their time")
+        yield ok("compiled", "the hot modules are compiled", where)
 
 
 def _maps_the_library(pid: int) -> bool | None:
     """None: this user may not know."""
     try:
-        return compiled.LIBRARY in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+        mapped = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+    return compiled.path_of(compiled.LIBRARY, compiled.SUFFIX).name in mapped

@@ -1,17 +1,15 @@
-"""Make the compiled modules: python -m rondo.node.compile
+"""Makes machine code of the hot modules, for a wheel (setup.py) or for tests and measuring (tests/compiled_tree.py).
 
 mypyc (of the package mypy) translates the modules that `rondo.node.compiled` names to C, and the C compiler makes one
-library of them: about a minute on two cores. The result is put in place whole, or not at all.
+library of them: about a minute on two cores.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
 import shutil
-import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
@@ -39,73 +37,71 @@ class NoCompiler(CannotCompile):
     """Something that compiling needs is not installed."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0: the library is there and is of this source; 1: it could not be made; 3: this machine has nothing to
-    make it with, and everything runs from source as before."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rondo.node.compile", description=(__doc__ or "").partition("\n\n")[2]
-    )
-    parser.add_argument("--force", action="store_true", help="also if what is there is of this very source")
-    options = parser.parse_args(arguments)
-    if compiled.Finder().names and not options.force:
-        return 0
-    print(f"compiling the hot modules into {compiled.DIRECTORY}: about a minute, once", file=sys.stderr)
+def put(root: Path, directory: Path, made_before: Path) -> None:
+    """Machine code of the source at `root` into `directory`, where that source lies or will lie too.
+
+    It is copied from the tree `made_before` where that has it, else made. Raises `CannotCompile`.
+    """
+    if not _is_of(compiled.digest(compiled.sources(root)), made_before):
+        make(root, directory)
+        return
+    for file in (*made_before.rglob(f"*{compiled.SUFFIX}"), made_before / compiled.DIGEST):
+        place = directory / file.relative_to(made_before)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
+
+
+def _is_of(wanted: str, tree: Path) -> bool:
+    """There is machine code for this Python, made of the source with this digest."""
     try:
-        make(compiled.DIRECTORY)
-    except NoCompiler as error:
-        print(f"not compiled, everything runs from source: {error}", file=sys.stderr)
-        return 3
-    except CannotCompile as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return compiled.is_there(tree) and (tree / compiled.DIGEST).read_text(encoding="ascii") == wanted
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
-def make(directory: Path) -> None:
-    """Compile into `directory`, replacing what is there. Raises `CannotCompile`."""
+def make(root: Path, directory: Path) -> None:
+    """Compile the source at `root`, and put each module into `directory`, under its package. Raises `CannotCompile`."""
     if shutil.which(os.environ.get("CC", "cc")) is None:
         raise NoCompiler("there is no C compiler (cc, or what CC names); install gcc")
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         raise NoCompiler("the headers of this Python are missing; install python3-dev")
-    paths = compiled.sources()
-    wanted = compiled.digest(paths)
     with tempfile.TemporaryDirectory(prefix="rondo-compile-") as name:
         work = Path(name)
         for package in ("rondo", "services"):
-            shutil.copytree(compiled.ROOT / package, work / package, ignore=shutil.ignore_patterns("_compiled", "*.so"))
+            shutil.copytree(root / package, work / package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         (work / "mypy.ini").write_text(MYPY_INI, encoding="utf-8")
-        made = work / "made"
-        _build(work, [str(path.relative_to(compiled.ROOT)) for path in paths.values()], made)
-        (made / compiled.DIGEST).write_text(wanted, encoding="ascii")
-        _put(made, directory)
+        # Of the copy, so that it is what was compiled, whatever happens to the source meanwhile.
+        paths = compiled.sources(work)
+        _build(work, [str(path.relative_to(work)) for path in paths.values()], directory)
+        (directory / compiled.DIGEST).write_text(compiled.digest(paths), encoding="ascii")
 
 
-def _build(work: Path, files: list[str], made: Path) -> None:
-    """Translate and compile `files` of the tree at `work`, and put the modules, by their full names, into `made`."""
+def _build(work: Path, files: list[str], directory: Path) -> None:
+    """Translate and compile `files` of the tree at `work`."""
     try:
         from mypyc.build import mypycify
         from setuptools import Distribution
         from setuptools.command.build_ext import build_ext
     except ImportError as error:
         raise NoCompiler(f"{error.name} is missing; install it: pip install mypy setuptools") from None
+    target = directory.absolute()
     said = io.StringIO()
     with _inside(work), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
             extensions = mypycify(
-                files, opt_level=OPTIMIZE, debug_level="0", multi_file=True, group_name="rondo_compiled"
+                files, opt_level=OPTIMIZE, debug_level="0", multi_file=True, group_name=compiled.GROUP
             )
+            for each in extensions:
+                # mypyc puts the headers of a group whose name has a package there, and does not say so.
+                each.include_dirs.append(str(Path("build", *compiled.GROUP.split(".")[:-1])))
             command = build_ext(Distribution({"name": "rondo", "ext_modules": extensions}))
-            command.build_lib, command.build_temp = str(work / "lib"), str(work / "objects")
+            command.build_lib, command.build_temp = str(target), str(work / "objects")
             command.ensure_finalized()
             _compile_in_parallel(command)
             command.run()
         except (Exception, SystemExit) as error:
             # What went wrong is what the compilers said, or, where they said nothing, the error itself.
             raise CannotCompile(f"mypyc or the C compiler failed: {error}\n{said.getvalue()[-4000:]}") from error
-    made.mkdir()
-    for path in (work / "lib").rglob("*.so"):
-        parts = path.relative_to(work / "lib").parts
-        shutil.copy(path, made / (".".join((*parts[:-1], path.name.partition(".")[0])) + compiled.SUFFIX))
 
 
 @contextlib.contextmanager
@@ -137,22 +133,3 @@ def _compile_in_parallel(command: Any) -> None:
         link_all()
 
     command.build_extensions = build_extensions
-
-
-def _put(made: Path, directory: Path) -> None:
-    """Replace `directory`. A process that has loaded the old library keeps it."""
-    new, old = directory.with_name(directory.name + ".new"), directory.with_name(directory.name + ".old")
-    try:
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)
-        shutil.copytree(made, new)
-        if directory.exists():
-            directory.rename(old)
-        new.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise CannotCompile(f"{directory}: {error.strerror}") from None
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,9 +1,12 @@
 """The hot modules, compiled: what is on the way of every message also exists as machine code, where it was made.
 
-`make compiled` (python -m rondo.node.compile) has mypyc translate the modules named here, the same source that runs
-without it, into one library beside this package. Where that library is there and was made from just the source that is
-there, imports of these modules take it. Otherwise, and with RONDO_COMPILED=no in the environment, they take the source.
-Nothing else differs: no module knows which of the two it is.
+`make wheels` has mypyc translate the modules named here, the same source that runs without it, into one library. It
+lies in the package, and a module that points into it lies beside each source. Python's import system takes machine code
+before source in the same directory, so nothing here has a hand in imports, and no module knows which of the two it is.
+
+Machine code is made for wheels, and for the copy of the tree in which `make cluster` and `make bench` work, never
+beside source that is edited. A digest says of which source it was made. Where that is another one than lies beside it,
+someone has changed an installation: the log, `rondo status` and `rondo doctor` say so.
 
 What it wins is in bench/RESULTS.md. The client library stays as it is: it runs in other people's programs, which may
 want to look into it, to derive from it, or to do without a compiler.
@@ -11,28 +14,23 @@ want to look into it, to derive from it, or to do without a compiler.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Sequence
-from importlib.machinery import ExtensionFileLoader, ModuleSpec
-from importlib.util import spec_from_file_location
+import functools
+import hashlib
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from types import ModuleType
-
-SWITCH = "RONDO_COMPILED"
-"""Environment: `no` has everything run from source."""
 
 ROOT = Path(__file__).resolve().parents[2]
 """The directory that holds `rondo` and `services`."""
 
-DIRECTORY = ROOT / "rondo" / "_compiled" / (sys.implementation.cache_tag or "python")
-"""Where the library is, for this version of Python."""
+GROUP = "rondo.machine_code"
+LIBRARY = "rondo.machine_code__mypyc"
+"""The module that holds all code, as mypyc calls it for that group; those of the single modules only point into it."""
 
-LIBRARY = "rondo_compiled__mypyc"
-"""The module that holds all code; those of the single modules only point into it."""
+SUFFIX = EXTENSION_SUFFIXES[0]
+"""Of a module of machine code for this version of Python and this kind of machine."""
 
-DIGEST = "source.digest"
-SUFFIX = ".so"
+DIGEST = Path("rondo", "machine_code.digest")
+"""Under the root: of which source the machine code was made."""
 
 PACKAGES = ("services.totem.ring", "services.totem.wire")
 """All modules of these."""
@@ -118,12 +116,21 @@ MODULES = (
 )
 """And these."""
 
+COMPILED = "compiled"
+COMPILED_OF_OTHER_SOURCE = "compiled, from other source than lies beside it; install Rondo anew"
 
-def sources() -> dict[str, Path]:
+
+def path_of(name: str, suffix: str) -> Path:
+    """Where a module lies, under the root."""
+    parts = name.split(".")
+    return Path(*parts[:-1], parts[-1] + suffix)
+
+
+def sources(root: Path = ROOT) -> dict[str, Path]:
     """The source of every module that is compiled, by its name."""
-    found = {name: ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in MODULES}
+    found = {name: root / path_of(name, ".py") for name in MODULES}
     for package in PACKAGES:
-        for path in ROOT.joinpath(*package.split(".")).glob("*.py"):
+        for path in root.joinpath(*package.split(".")).glob("*.py"):
             if path.stem != "__init__":
                 found[f"{package}.{path.stem}"] = path
     return dict(sorted(found.items()))
@@ -131,8 +138,6 @@ def sources() -> dict[str, Path]:
 
 def digest(paths: dict[str, Path]) -> str:
     """Of the whole source. All of it counts for each module: compiled code knows the layout of what it calls."""
-    import hashlib  # Here: OpenSSL takes longer to load than all else that `import rondo` needs.
-
     taken = hashlib.blake2b(digest_size=16)
     for name, path in paths.items():
         data = path.read_bytes()
@@ -141,56 +146,22 @@ def digest(paths: dict[str, Path]) -> str:
     return taken.hexdigest()
 
 
-class Finder:
-    """Finds the compiled modules; an entry of `sys.meta_path`. Looks at the files when it is first asked for one."""
-
-    def __init__(self, directory: Path = DIRECTORY) -> None:
-        self.directory = directory
-        self._names: frozenset[str] | None = None
-        self.is_stale = False
-        """There is a library, but not one of this source."""
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The modules that it has."""
-        if self._names is None:
-            self._names = self._look()
-        return self._names
-
-    def _look(self) -> frozenset[str]:
-        try:
-            made_of = (self.directory / DIGEST).read_text(encoding="ascii")
-            paths = sources()
-            self.is_stale = made_of != digest(paths)
-        except (OSError, UnicodeDecodeError):
-            return frozenset()
-        return frozenset() if self.is_stale else frozenset([LIBRARY, *paths])
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The import system asks for a module (importlib.abc.MetaPathFinder)."""
-        if not name.startswith(("rondo.", "services.", LIBRARY)) or name not in self.names:
-            return None
-        file = str(self.directory / f"{name}{SUFFIX}")
-        return spec_from_file_location(name, file, loader=ExtensionFileLoader(name, file))
+def is_there(root: Path = ROOT) -> bool:
+    """There is machine code for this Python, and imports take it."""
+    return (root / path_of(LIBRARY, SUFFIX)).exists()
 
 
-FINDER = Finder()
+def is_of_its_source(root: Path = ROOT) -> bool:
+    """The machine code was made of just what lies beside it."""
+    try:
+        return (root / DIGEST).read_text(encoding="ascii") == digest(sources(root))
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
-def install() -> None:
-    """Have imports find what is compiled, from now on."""
-    if os.environ.get(SWITCH) != "no" and FINDER not in sys.meta_path:
-        sys.meta_path.insert(0, FINDER)
-
-
-def state() -> str:
-    """Which of the two runs, for a log line."""
-    if FINDER not in sys.meta_path:
-        return f"from source ({SWITCH}=no)"
-    if FINDER.names:
-        return "compiled"
-    return "from source, since the compiled modules are older; renew them: make compiled" if FINDER.is_stale else (
-        "from source"
-    )  # fmt: skip
+@functools.cache
+def state(root: Path = ROOT) -> str:
+    """What runs, for a log line; as it is when first asked for, which services do as they start."""
+    if not is_there(root):
+        return "from source"
+    return COMPILED if is_of_its_source(root) else COMPILED_OF_OTHER_SOURCE

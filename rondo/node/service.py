@@ -114,7 +114,9 @@ def _run(service: Service, options: argparse.Namespace) -> int:
     if options.log_level:
         logs.set_level(options.log_level)
     logs.start()
-    logging.getLogger("MAIN").debug("Running %s.", compiled.state())
+    code = compiled.state()
+    level = logging.WARNING if code == compiled.COMPILED_OF_OTHER_SOURCE else logging.DEBUG
+    logging.getLogger("MAIN").log(level, "Running %s.", code)
     try:
         return service.run(Start(node_config, run_dir, state_dir, logs, options.heartbeat))
     except Exception as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.results import load_all
+from rondo.node import compiled
 
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 150.0
@@ -35,5 +36,6 @@ def test_both_systems_are_measured(tmp_path: Path) -> None:
         assert waits.keys() == {("p50", 0), ("p99", 0), ("p50", 20), ("p99", 20)}
         assert all(10 < wait_us < 1e6 for wait_us in waits.values())
     report = (tmp_path / "REPORT.md").read_text()
+    assert f"hot modules {compiled.state()}" in report
     assert "rondo / corosync-udpu" in report
     assert "ring0_addr: 10.77.0.2" in report

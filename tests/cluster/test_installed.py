@@ -16,6 +16,7 @@ from rondo.demo.cluster import free_port
 from rondo.node.installation import ROOT
 from rondo.node.supervision.halt import kill
 from tests.cluster.test_node import CONFIGURATION, NODE
+from tests.documents.shell import clean_environment
 
 COMMAND_S = 120
 
@@ -30,7 +31,7 @@ class Installed:
         places = sysconfig.get_paths("venv", {"base": str(directory / "venv"), "platbase": str(directory / "venv")})
         self.packages = Path(places["purelib"])
         for name in ("rondo", "services"):
-            leave_out = shutil.ignore_patterns("__pycache__", "_compiled")
+            leave_out = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, self.packages / name, ignore=leave_out)
         # What Rondo depends on is not installed twice.
         (self.packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
@@ -46,7 +47,7 @@ class Installed:
             capture_output=True,
             text=True,
             cwd=self.directory / "application",
-            env=os.environ | {"RONDO_RUN_DIR": str(self.run_dir)} | environment,
+            env=clean_environment(RONDO_RUN_DIR=str(self.run_dir)) | environment,
             timeout=COMMAND_S,
             check=False,
         )

@@ -103,7 +103,7 @@ def _wheels() -> Iterator[dict[str, Path]]:
         subprocess.run(["tar", "-x", "-C", str(old)], input=archive.stdout, check=True)
         for part in PARTS:
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, new / part, ignore=shutil.ignore_patterns("__pycache__", "_compiled"))
+                shutil.copytree(ROOT / part, new / part, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
             else:
                 shutil.copy(ROOT / part, new / part)
         yield {each.name: wheel_of(each, directory / f"{each.name}-wheel") for each in (old, new)}
@@ -152,7 +152,7 @@ class Node:
         self.rondo("start", "-c", str(self.config), "--nodeid", str(self.number), "--state-dir", state)
 
     def environment(self) -> dict[str, str]:
-        return clean_environment(RONDO_RUN_DIR=str(self.run_dir), RONDO_COMPILED="no")
+        return clean_environment(RONDO_RUN_DIR=str(self.run_dir))
 
 
 class Application:

@@ -84,13 +84,11 @@ class Copy:
         for name in COPIED:
             source = ROOT / name
             if source.is_dir():
-                ignore = shutil.ignore_patterns("__pycache__", "_compiled", "*.so")
+                ignore = shutil.ignore_patterns("__pycache__", "*.so")
                 shutil.copytree(source, directory / name, ignore=ignore)
             elif source.exists():
                 shutil.copy2(source, directory / name)
-        self._environment = os.environ | {
-            "PYTHONPATH": str(directory), "RONDO_COMPILED": "no", "PYTHONDONTWRITEBYTECODE": "1",
-        }  # fmt: skip
+        self._environment = os.environ | {"PYTHONPATH": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def run(self, command: list[str]) -> tuple[int | None, str]:
         """The exit code (None: it took too long) and the output of a command in this tree."""

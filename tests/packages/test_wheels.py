@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rondo.demo.cluster import free_port
-from rondo.node.compiled import DIGEST, sources
+from rondo.node import compiled
 from rondo.node.supervision.halt import kill
 from tests.cluster.test_node import CONFIGURATION, NODE
 
@@ -56,15 +56,21 @@ def test_all_hold_the_source_of_every_module() -> None:
 
 def test_the_pure_one_holds_no_machine_code() -> None:
     (pure,) = set(WHEELS) - set(COMPILED)
-    assert not [name for name in names_of(pure) if name.endswith(".so") or "_compiled/" in name]
+    assert not [name for name in names_of(pure) if name.endswith(".so") or name == str(compiled.DIGEST)]
 
 
 @pytest.mark.parametrize("wheel", COMPILED, ids=version_of)
 def test_a_compiled_one_holds_all_hot_modules_for_its_python_alone(wheel: Path) -> None:
-    directory = f"rondo/_compiled/cpython-{version_of(wheel).removeprefix('cp')}/"
-    held = {name for name in names_of(wheel) if name.startswith("rondo/_compiled/")}
-    modules = {f"{directory}{name}.so" for name in sources()}
-    assert modules | {directory + DIGEST, f"{directory}rondo_compiled__mypyc.so"} == held
+    suffix = f".cpython-{version_of(wheel).removeprefix('cp')}-{os.uname().machine}-linux-gnu.so"
+    held = {name for name in names_of(wheel) if name.endswith(".so")}
+    assert held == {str(compiled.path_of(name, suffix)) for name in (*compiled.sources(), compiled.LIBRARY)}
+
+
+@pytest.mark.parametrize("wheel", COMPILED, ids=version_of)
+def test_machine_code_is_of_exactly_the_source_beside_it(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        opened.extractall(tmp_path)
+    assert compiled.is_of_its_source(tmp_path)
 
 
 @pytest.mark.parametrize("wheel", COMPILED, ids=version_of)
@@ -98,7 +104,7 @@ def rondo(installed: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         cwd=installed,
-        env={**os.environ, "RONDO_RUN_DIR": str(installed / "run"), "RONDO_COMPILED": ""},
+        env={**os.environ, "RONDO_RUN_DIR": str(installed / "run")},
         timeout=COMMAND_S,
         check=False,
     )
@@ -122,13 +128,14 @@ def test_what_a_compiled_wheel_installs_runs_compiled(installed: Path) -> None:
     assert codes(installed) == dict.fromkeys(RUNNING, "compiled")
 
 
-def test_source_that_was_changed_after_the_installation_is_what_runs(installed: Path) -> None:
+def test_source_that_was_changed_after_the_installation_is_told(installed: Path) -> None:
     (changed,) = (installed / "venv" / "lib").glob("python3.*/site-packages/services/totem/ring/token.py")
     kept = changed.with_suffix(".kept")
     shutil.copy(changed, kept)
     try:
         with changed.open("a") as file:
             file.write("# A change.\n")
-        assert all(code.startswith("from source, since the compiled") for code in codes(installed).values())
+        assert codes(installed) == dict.fromkeys(RUNNING, compiled.COMPILED_OF_OTHER_SOURCE)
     finally:
         kept.replace(changed)
+    assert f"Running {compiled.COMPILED_OF_OTHER_SOURCE}." in (installed / "run" / "log" / "totem.log").read_text()

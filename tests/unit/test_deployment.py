@@ -105,6 +105,15 @@ def test_the_image_runs_unprivileged_and_installs_the_wheels() -> None:
     assert (ROOT / ".dockerignore").read_text().split() == ["*", "!build/image.txt", "!build/dist/*.whl"]
 
 
+def test_a_base_image_that_is_named_by_its_digest_is_the_only_one(compose: dict[str, Any]) -> None:
+    found = instructions()
+    assert found["ARG"] == ["PYTHON_IMAGE=python:3.12-slim"]
+    assert found["FROM"] == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
+    built = [service["build"] for service in compose["services"].values() if "build" in service]
+    assert len(built) > len(NODES)
+    assert all(each["args"] == {"PYTHON_IMAGE": "${PYTHON_IMAGE:-python:3.12-slim}"} for each in built)
+
+
 def test_the_user_of_the_image_owns_what_compose_mounts(compose: dict[str, Any]) -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert "--uid 10001" in text

@@ -214,10 +214,12 @@ def test_the_buffer_is_that_of_the_ring_process() -> None:
 
 
 def test_compiled_modules_of_another_source(set_up: SetUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / compiled.DIGEST).write_text("of long ago", encoding="ascii")
-    monkeypatch.setattr(compiled, "FINDER", compiled.Finder(tmp_path))
+    monkeypatch.setattr(compiled, "is_there", lambda: True)
+    monkeypatch.setattr(compiled, "is_of_its_source", lambda: False)
     assert [each.level for each in machine.code(set_up.subject())] == [Level.WARN]
-    monkeypatch.setattr(compiled, "FINDER", compiled.Finder(tmp_path / "none"))
+    monkeypatch.setattr(compiled, "is_of_its_source", lambda: True)
+    assert [each.level for each in machine.code(set_up.subject())] == [Level.OK]
+    monkeypatch.setattr(compiled, "is_there", lambda: False)
     assert [each.level for each in machine.code(set_up.subject())] == [Level.OK]
 
 

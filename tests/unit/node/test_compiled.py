@@ -1,22 +1,17 @@
-"""Compiled modules are taken only where they are of just the source that is there."""
+"""What is compiled, and how it is known of which source the machine code is."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import shutil
+import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 import rondo
 import services
 from rondo.node import compiled
-
-
-def made(directory: Path, digest: str) -> compiled.Finder:
-    (directory / compiled.DIGEST).write_text(digest, encoding="ascii")
-    return compiled.Finder(directory)
 
 
 def test_every_module_has_its_source() -> None:
@@ -42,30 +37,6 @@ def test_no_class_that_stays_python_is_derived_from_a_compiled_one() -> None:
     assert derived == []
 
 
-def test_the_library_of_this_source_is_found(tmp_path: Path) -> None:
-    finder = made(tmp_path, compiled.digest(compiled.sources()))
-    spec = finder.find_spec("services.totem.ring.token")
-    assert spec is not None
-    assert spec.origin == str(tmp_path / "services.totem.ring.token.so")
-    assert finder.find_spec(compiled.LIBRARY) is not None
-    # Neither what is not compiled, nor what is not Rondo's.
-    assert finder.find_spec("services.totem.ring") is None
-    assert finder.find_spec("services.sam.manager") is None
-    assert finder.find_spec("json") is None
-
-
-def test_the_library_of_another_source_is_left_alone(tmp_path: Path) -> None:
-    finder = made(tmp_path, "0" * 32)
-    assert finder.find_spec("services.totem.ring.token") is None
-    assert finder.is_stale
-
-
-def test_without_a_library_the_source_is_taken(tmp_path: Path) -> None:
-    finder = compiled.Finder(tmp_path / "nothing")
-    assert finder.find_spec("services.totem.ring.token") is None
-    assert not finder.is_stale
-
-
 def test_any_change_of_the_source_counts(tmp_path: Path) -> None:
     one = tmp_path / "one.py"
     one.write_text("a = 1\n")
@@ -75,12 +46,50 @@ def test_any_change_of_the_source_counts(tmp_path: Path) -> None:
     assert compiled.digest({"one": one}) != before
 
 
-def test_the_environment_can_say_no(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if finder is not compiled.FINDER])
-    monkeypatch.setenv(compiled.SWITCH, "no")
-    compiled.install()
-    assert compiled.FINDER not in sys.meta_path
-    monkeypatch.delenv(compiled.SWITCH)
-    compiled.install()
-    compiled.install()
-    assert sys.meta_path.count(compiled.FINDER) == 1
+def installed(root: Path) -> Path:
+    """A copy of what is compiled, with something in the place of the library; returns one of the sources."""
+    for path in compiled.sources().values():
+        place = root / path.relative_to(compiled.ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    (root / compiled.path_of(compiled.LIBRARY, compiled.SUFFIX)).write_bytes(b"")
+    (root / compiled.DIGEST).write_text(compiled.digest(compiled.sources()), encoding="ascii")
+    return root / compiled.path_of("services.totem.ring.token", ".py")
+
+
+def test_machine_code_of_the_source_beside_it(tmp_path: Path) -> None:
+    installed(tmp_path)
+    assert compiled.state(tmp_path) == "compiled"
+
+
+def test_source_that_was_changed_after_it_was_compiled(tmp_path: Path) -> None:
+    source = installed(tmp_path)
+    source.write_text(source.read_text() + "# A change.\n")
+    assert compiled.state(tmp_path) == compiled.COMPILED_OF_OTHER_SOURCE
+
+
+def test_machine_code_that_does_not_say_of_which_source_it_is(tmp_path: Path) -> None:
+    installed(tmp_path)
+    (tmp_path / compiled.DIGEST).unlink()
+    assert compiled.state(tmp_path) == compiled.COMPILED_OF_OTHER_SOURCE
+
+
+def test_machine_code_for_another_python_is_none(tmp_path: Path) -> None:
+    installed(tmp_path)
+    library = tmp_path / compiled.path_of(compiled.LIBRARY, compiled.SUFFIX)
+    library.rename(library.with_name("machine_code__mypyc.cpython-39-x86_64-linux-gnu.so"))
+    assert compiled.state(tmp_path) == "from source"
+
+
+def test_no_machine_code_lies_beside_source_that_is_edited() -> None:
+    """Python takes machine code before source in the same directory, however old it is."""
+    beside = [
+        path for package in ("rondo", "services") for path in (compiled.ROOT / package).rglob(f"*{compiled.SUFFIX}")
+    ]
+    assert beside == []
+
+
+def test_nothing_has_a_hand_in_imports() -> None:
+    code = "import sys; before = list(sys.meta_path); import rondo, services; print(sys.meta_path == before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "True\n"
