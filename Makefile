@@ -164,7 +164,7 @@ bench-core: setup ## the parts by themselves: events per second of the ring, pac
 	@$(BIN)/python -m bench.core $(BENCH)
 
 bench-replicated: compiled ## replicated increments beside PySyncObj's, and the time to go on after kill -9 (BENCH="--rounds 5")
-	@$(BIN)/python -c 'import pysyncobj' 2>/dev/null || { $(call install-part,$(BIN),pysyncobj); }
+	@$(IN_COPY) $(BIN)/python -c 'import pysyncobj' 2>/dev/null || { $(call install-part,$(BIN),pysyncobj); }
 	@$(BIN)/python -m bench.replicated $(BENCH)
 
 digests: setup ## a digest of the trace of each seed, to see that a change of the ring's code changes no behaviour (N=300)
@@ -183,10 +183,10 @@ kills: compiled ## kill -9 of cpg, gateway and sam a hundred times each, under l
 	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos --kills $(or $(KILLS),100) --seed $(or $(SEED),1)
 
 kills-c: compiled ## kill -9 of each process of a node 50 times (KILLS=...), under C programs: the checker judges their logs
-	@$(BIN)/python -m tests.interop.kills --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
+	@$(IN_COPY) $(BIN)/python -m tests.interop.kills --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
 
 fuzz-c: compiled ## a million requests that make no sense, by a program in C to the sockets of Corosync (REQUESTS=...)
-	@RONDO_FUZZ_REQUESTS=$(or $(REQUESTS),1000000) RONDO_FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/interop/test_c_fuzz.py
+	@$(IN_COPY) RONDO_FUZZ_REQUESTS=$(or $(REQUESTS),1000000) RONDO_FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/interop/test_c_fuzz.py
 
 restarts: compiled ## a node killed and started fifty times in a row under load
 	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos --restarts $(or $(RESTARTS),50) --seed $(or $(SEED),1)
