@@ -17,7 +17,7 @@ class BarrierFile:
         self._path = state_dir / NAME
 
     def read(self) -> int:
-        """What was stored; 0 = nothing, or nothing that makes sense."""
+        """The stored number; 0 = none, or an invalid file."""
         try:
             data = self._path.read_bytes()
         except OSError:
@@ -25,7 +25,7 @@ class BarrierFile:
         return int(_U32.unpack(data)[0]) if len(data) == _U32.size else 0
 
     def store(self, barrier: int) -> None:
-        """Store it, whole or not at all. Raises OSError."""
+        """Store the number; the file is replaced whole or not at all. Raises OSError."""
         temporary = self._path.with_name(f".{NAME}.{os.getpid()}")
         with temporary.open("wb") as file:
             file.write(_U32.pack(barrier))
