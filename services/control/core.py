@@ -255,7 +255,7 @@ class Core:
     def set_key(self, key: str, kind: int, value: object) -> None:
         """Set a key, and do what it triggers. Raises `CmapError`."""
         if key.startswith(REFUSED_PREFIXES):
-            raise CmapError(Refusal.NOT_SUPPORTED, f"nothing here obeys {key}")
+            raise CmapError(Refusal.NOT_SUPPORTED, f"{key} has no effect in Rondo")
         if key.startswith(log_keys.BELOW):
             self._set_logging(key, make(kind, value))
         elif key == CANCEL_KEY and self.votes is not None:

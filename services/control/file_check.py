@@ -52,7 +52,7 @@ class FileCheck:
             while chunk := os.read(self._descriptor, READ_BYTES):
                 self._data += chunk
                 if len(self._data) > ANSWER_BYTES_MAX:
-                    return Candidate(None, ["the configuration is larger than any can be"])
+                    return Candidate(None, ["the configuration is too large"])
         except BlockingIOError:
             if now_s < self.due_s:
                 return None

@@ -111,7 +111,7 @@ class Machine:
     def _begin_epoch(self) -> None:
         self.epoch = 0
         self.core = self.core.reborn(self.core.barrier or self._stored_barrier)
-        self._fail_waiting("the ring process died; whether it was done is not known")
+        self._fail_waiting("the ring process died; it is not known whether the request was carried out")
         self._commit = self._committed = self._queued_bytes = 0
         self._releases.clear()
 
@@ -147,7 +147,9 @@ class Machine:
             # The connection broke before the first commit, so there is no state to restore.
             self.core = Core(self._setup, self._stored_barrier)
         self.core.n = welcome.position
-        self._fail_waiting("the connection to the ring process broke; whether it was done is not known")
+        self._fail_waiting(
+            "the connection to the ring process broke; it is not known whether the request was carried out"
+        )
         self._commit = self._committed = welcome.commit
         self._releases.clear()
         if welcome.state is not None:
@@ -237,7 +239,7 @@ class Machine:
         reload = self.core.reload
         number = reload.own_number
         if number is None and reload.is_pending:
-            self._answer(place, Code.TRY_AGAIN, "another node is just having all nodes reload")
+            self._answer(place, Code.TRY_AGAIN, "a reload by another node is in progress; try again")
             return
         if number is None:
             voters = [node for node in totem.get("rondo_members", []) if node in self.core.members]

@@ -84,7 +84,7 @@ class Siblings:
                     self.answers[name] = answer
                     return ""
                 return str(answer.get("error"))
-        return "what it answers is no answer"
+        return "its answer is malformed"
 
     def _settle(self, name: str, fault: str) -> None:
         self._asked.pop(name).close()

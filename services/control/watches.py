@@ -46,7 +46,9 @@ class Watches:
         """A client asks for the events after its last one."""
         of, prefix, after = arguments.get("of"), arguments.get("prefix", ""), arguments.get("after")
         if of not in histories or type(prefix) is not str or not (after is None or type(after) is int):
-            self._answer(place, Code.INVALID_PARAM, "a watch is of quorum or keys, below a prefix, after a number")
+            self._answer(
+                place, Code.INVALID_PARAM, "a watch takes of (quorum or keys), prefix (a text) and after (a number)"
+            )
         elif after is None:
             self._tell(place, self.released[of], [], lost=False)
         elif not histories[of].floor <= after <= self.released[of]:

@@ -116,7 +116,7 @@ class KeyChanges:
             raise ValueError(f"{_nodes(against)} {what}; {mend}, or use --force and cut it off")
         if silent:
             raise ValueError(
-                f"{_nodes(silent)} told nothing of its keys in the last seconds; start it and let it join the ring, "
+                f"{_nodes(silent)} sent no notice of its keys in the last seconds; start it and let it join the ring, "
                 "or use --force and cut it off if it disagrees"
             )
 

@@ -92,7 +92,7 @@ def _line(event: Told) -> tuple[object, logging.Logger, int, Callable[[], str]]:
         TransitionalConfiguration,
         _totem,
         logging.DEBUG,
-        lambda: f"Of ring {event.old_ring} nodes {_nodes(event.members)} go on together.",
+        lambda: f"Of ring {event.old_ring}, nodes {_nodes(event.members)} move on together.",
     )
 
 

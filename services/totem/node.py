@@ -291,7 +291,7 @@ class Node:
             ring.flush(now_ns)
         self.settle()
 
-    def _place(self, *, shared: bool = False) -> int:
+    def _control_position(self, *, shared: bool = False) -> int:
         """The position of an entry for control. `shared`: cpg got an entry at the same position just now, if it is
         attached."""
         if not self.control.attached_ever:
@@ -310,7 +310,7 @@ class Node:
         if len(data) >= HEADER_SIZE and data[2] == Service.CPG and data[3] == 0:
             self.log.message(event.sender, data, event.transitional, event.tag)  # type: ignore[arg-type]  # our own tag
         elif len(data) >= HEADER_SIZE and data[3] == 0 and data[2] in _OF_CONTROL:
-            self.control.message(self._place(), event.sender, data)
+            self.control.message(self._control_position(), event.sender, data)
             if data[2] == Service.CFG and isinstance(self.link.keys, KnetKeys):
                 self._told_of_keys(self.link.keys, event.sender, data)
         else:
@@ -324,7 +324,7 @@ class Node:
 
     def _transitional(self, event: TransitionalConfiguration) -> None:
         self.log.transitional(event.old_ring, event.new_ring, event.members, event.left)
-        self.control.transitional(self._place(shared=True), event.members, event.left)
+        self.control.transitional(self._control_position(shared=True), event.members, event.left)
         self._text.tell(event, self._now_ns)
 
     def _regular(self, event: RegularConfiguration) -> None:
@@ -332,14 +332,14 @@ class Node:
         self.suspicion.clear()
         self.death_notice_is_stale = True
         self.log.regular(event.ring, event.members, event.joined, event.left)
-        self.control.regular(self._place(shared=True), event.ring, event.members)
+        self.control.regular(self._control_position(shared=True), event.ring, event.members)
         self._text.tell(event, self._now_ns)
 
     def _sync_step(self, event: SyncStep) -> None:
         if event.service == Service.CPG:
             self.log.sync_step(event.ring)
         else:
-            self.control.sync_step(self._place(), event.ring, event.service)
+            self.control.sync_step(self._control_position(), event.ring, event.service)
         self.answer_sync_steps()
 
     def answer_sync_steps(self) -> None:
@@ -353,17 +353,17 @@ class Node:
         if event.service == Service.CPG:
             self.log.sync_activate(event.ring)
         else:
-            self.control.sync_activate(self._place(), event.ring, event.service)
+            self.control.sync_activate(self._control_position(), event.ring, event.service)
 
     def _sync_abort(self, event: SyncAbort) -> None:
         if event.service == Service.CPG:
             self.log.sync_abort(event.ring)
         else:
-            self.control.sync_abort(self._place(), event.ring)
+            self.control.sync_abort(self._control_position(), event.ring)
 
     def _sync_complete(self, event: SyncComplete) -> None:
         self.log.sync_complete(event.ring)
-        self.control.sync_complete(self._place(shared=True), event.ring)
+        self.control.sync_complete(self._control_position(shared=True), event.ring)
         self._text.tell(event, self._now_ns)
 
     def _notice(self, event: Notice) -> None:

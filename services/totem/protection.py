@@ -77,7 +77,7 @@ class Protection(KeyChanges):
     def begin_life(self) -> None:
         """This process may be a copy: seal no more packets under the present boot identifier."""
         self.security.begin_boot(draw_boot())
-        notice(_log, "The clock or the machine says that this node may be a copy of itself: it begins a new life.")
+        notice(_log, "The clock or the hypervisor says that this node may be a copy of itself: it begins a new boot.")
 
     def counters(self) -> dict[str, int]:
         """Refused packets by reason, and outcomes of challenges: `security_wrong_key` and so on."""

@@ -25,7 +25,7 @@ def _why_not(config: NodeConfig, ring: Ring) -> str:
     if ring.secrecy.in_force:
         return ""
     if config.transport == "knet":
-        return "transport: knet has none; between Rondo nodes alone transport: udpu has"
+        return "transport: knet has no forward secrecy; if all nodes run Rondo, transport: udpu has it"
     if not config.security.enabled:
         return "packet security is off"
     if config.security.forward_secrecy == "no":

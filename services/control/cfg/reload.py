@@ -159,7 +159,7 @@ class Reload:
             self._proposed = None
         if self._pending is not None:
             if ident[0] == self.node:
-                why = f"node {self._pending.ident[0]} is just having all nodes reload; try again"
+                why = f"a reload by node {self._pending.ident[0]} is in progress; try again"
                 self.outcomes.append(Outcome(ident[1], (Fault(self._pending.ident[0], why),)))
             return
         self.notices.append(f"Node {ident[0]} asks all nodes to read their configuration anew.")

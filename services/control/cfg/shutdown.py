@@ -105,7 +105,7 @@ class Shutdowns:
         """A tracker's answer to the request that is pending."""
         pending = self._pending
         if pending is None or name not in pending.asked:
-            self._answer(place, Code.ACCESS, "no shutdown waits for that answer")
+            self._answer(place, Code.ACCESS, "no shutdown waits for this answer")
             return
         self._answer(place, Code.OK, None)
         self._settle(name, agrees=agrees)
@@ -117,9 +117,13 @@ class Shutdowns:
         if flags == IMMEDIATE:
             self.granted.append(place)
         elif self._complete_ns is None or now_ns < self._complete_ns:
-            self._answer(place, Code.TRY_AGAIN, "control has just started: who has a say in shutdowns is not known yet")
+            self._answer(
+                place,
+                Code.TRY_AGAIN,
+                "control has just started and does not know yet which programs track shutdowns; try again",
+            )
         elif self._pending is not None:
-            self._answer(place, Code.EXIST, "another shutdown waits for answers already")
+            self._answer(place, Code.EXIST, "another shutdown request waits for answers already")
         elif not (asked := self._trackers.keys() - {own_name}):
             self.granted.append(place)
         else:

@@ -78,7 +78,7 @@ TEXTS = {
     Reason.TRUNCATED: "it is truncated",
     Reason.OTHER_VERSION: "its envelope is of another version",
     Reason.OTHER_CLUSTER: "it belongs to another cluster_name",
-    Reason.OTHER_RING: "it is of a ring in which this node is not",
+    Reason.OTHER_RING: "it belongs to a ring that this node is not in",
     Reason.NOT_RING_KEY: "it is not sealed with the key of its ring, which is forward secret",
     Reason.OTHER_SUITE: "another crypto_cipher or crypto_hash is configured there",
     Reason.WRONG_KEY: "it was made with another key, or altered; compare the fingerprints of the keys",
@@ -86,7 +86,7 @@ TEXTS = {
     Reason.OWN_NODE_ID: "it has this node's own id",
     Reason.REPLAYED: "it came before",
     Reason.UNKNOWN_BOOT: "its sender does not confirm it at its configured address",
-    Reason.NOT_TRIED: "there are too many of senders that are not known",
+    Reason.NOT_TRIED: "too many packets of unknown senders come",
     Reason.MALFORMED: "it breaks the rules of the protocol",
 }
 """Texts for the log."""

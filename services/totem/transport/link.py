@@ -153,7 +153,7 @@ class Link:
         datagrams = transport.receive(readable, datagrams_max)
         self._peephole.tend(now_ns)
         if self._peephole.is_wary and transport.listed:
-            datagrams = self._seen_at_the_door(datagrams, transport, now_ns)
+            datagrams = self._without_unlisted(datagrams, transport, now_ns)
         return self._opened(datagrams, transport, now_ns)
 
     def _let_in(self, *, everybody: bool) -> None:
@@ -161,7 +161,7 @@ class Link:
             admission = self.transport.admission
             (admission.open_for_a_look if everybody else admission.close_again)()
 
-    def _seen_at_the_door(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
+    def _without_unlisted(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
         """The datagrams of members, while the kernel lets all through. Others are refused and logged."""
         listed = transport.listed
         unlisted = transport.unlisted or next((each[1][0] for each in datagrams if each[1][0] not in listed), "")
