@@ -75,7 +75,7 @@ def come_into_force(packed: bytes, old: Setup, keys: Keymap, votes: Votequorum |
 
 
 def logging_changed(config: NodeConfig, old: Setup, keys: Keymap) -> Setup:
-    """This configuration differs from the one in force in logging{} alone: change keys; the new setup."""
+    """This configuration differs from the one in force only in logging{}: change the keys. Returns the new setup."""
     new = replace(old, packed=config.to_msgpack(), keys=dict(keys_of(config)))
     keys.replace_below(log_keys.BELOW, logging_keys(config))
     return new

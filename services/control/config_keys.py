@@ -35,7 +35,7 @@ def _yes(value: bool) -> Value:
 
 
 def logging_keys(config: NodeConfig) -> dict[str, Value]:
-    """Those below `logging.`: the general settings in force, and what subsystems have of their own."""
+    """The keys below `logging.`: the general settings in force, and the subsystems' own."""
     return dict(_logging(config))
 
 

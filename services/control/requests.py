@@ -40,7 +40,7 @@ def needed(op: int, arguments: dict[str, Any]) -> set[str]:
         return {"totem"}
     if op == Op.SAMPLE:
         prefix = arguments.get("prefix", "")
-        # Whoever asks for keys that can never be there waits for his turn as well.
+        # A client that asks for keys that cannot exist waits for its turn as well.
         return (sources(prefix) if type(prefix) is str else set()) or {"totem"}
     if op not in (Op.KEYS, Op.GET, Op.SET):
         return set()

@@ -102,7 +102,7 @@ class PeerLink:
         self.latency_ns = 0
         """Running mean of the time between ping and pong; 0: none yet."""
         self.latency_min_ns = NEVER_NS
-        """The shortest time since the start; NEVER_NS: none yet."""
+        """The shortest time between ping and pong since the start; NEVER_NS: none yet."""
         self.latency_max_ns = 0
         self.latency_samples = 0
         """Pongs that were measured since the start."""
