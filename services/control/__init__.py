@@ -1,1 +1,1 @@
-"""The control plane of a node: keys (`cmap`), votes (`quorum`), and what is done to nodes (`cfg`)."""
+"""The control plane of a node: keys (`cmap`), votes (`quorum`), and killing, stopping and reloading nodes (`cfg`)."""

@@ -3,9 +3,9 @@
     python -m services.control -c corosync.conf --run-dir /run/rondo
     python -m services.control --status --run-dir /run/rondo
 
-It waits for totem, and takes up where a killed predecessor was.
-Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage; 6 the node was asked to shut down, and does; 8 the
-configuration cannot be used; 15 something that it needs cannot be had (a socket, a directory); 18 it runs already.
+It waits for totem. After a crash it continues from the state that totem holds. Exit codes: 0 stopped by SIGTERM or
+SIGINT; 2 wrong usage; 6 the node was asked to shut down, and does; 8 the configuration cannot be used; 15 something
+that it needs cannot be had (a socket, a directory); 18 it runs already.
 """
 
 import sys

@@ -18,7 +18,7 @@ class BarrierFile:
         self._path = state_dir / NAME
 
     def read(self) -> int:
-        """What was stored; 0 = nothing, or nothing that makes sense."""
+        """The stored number; 0 = none, or an invalid file."""
         try:
             data = self._path.read_bytes()
         except OSError:

@@ -1,6 +1,6 @@
-"""The configuration that a reload brings: what control has to say to it, and how it comes into force here.
+"""The configuration that a reload brings: control's checks of it, and how it takes effect here.
 
-Reading the file, and what may change at all, is `rondo.config.candidate`, in another process.
+Another process reads the file and checks what may change at all: `rondo.config.candidate`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from services.control.setup import Setup, setup_of
 
 IN_PROGRESS_KEYS = ("config.reload_in_progress", "config.totemconfig_reload_in_progress")
 VOTES_KEYS = {"quorum.expected_votes": Type.U32, "quorum.two_node": Type.U8, "quorum.votes": Type.U32}
-"""Programs may set these, with these types, and votequorum reads its options again; a reload undoes that."""
+"""Programs may set these keys, with these types; votequorum then reads its options again. A reload resets them."""
 
 
 def judged(candidate: Candidate, members: Sequence[int], setup: Setup, tracking_barrier: int) -> Candidate:
-    """The candidate with what this node has against it, in the present ring; without any, with its digests."""
+    """The candidate with this node's objections in the present ring. If there are none, with its digests."""
     if candidate.config is None:
         return candidate
     try:
@@ -55,7 +55,7 @@ def settled(old: Setup, new: Setup, tracking_barrier: int) -> Settings:
 
 
 def with_keys(setup: Setup, keys: Keymap, tracking_barrier: int) -> Settings:
-    """Votequorum's settings, with what programs have set of its options. Raises `SettingsError`."""
+    """Votequorum's settings, with the options that programs have set by keys. Raises `SettingsError`."""
     assert setup.options is not None
     at_start, _ = settle(setup.options, setup.node, setup.nodelist)
     options = reloaded(setup.options, at_start, setup.options)
@@ -64,7 +64,7 @@ def with_keys(setup: Setup, keys: Keymap, tracking_barrier: int) -> Settings:
 
 
 def come_into_force(packed: bytes, old: Setup, keys: Keymap, votes: Votequorum | None) -> Setup:
-    """Change keys and votes; the new setup."""
+    """Change keys and votes. Returns the new setup."""
     new = setup_of(NodeConfig.from_msgpack(packed))
     _note_progress(keys, is_on=True)
     _replace_keys(keys, old.keys, new.keys)
@@ -75,7 +75,7 @@ def come_into_force(packed: bytes, old: Setup, keys: Keymap, votes: Votequorum |
 
 
 def logging_changed(config: NodeConfig, old: Setup, keys: Keymap) -> Setup:
-    """This configuration differs from the one in force in logging{} alone: change keys; the new setup."""
+    """This configuration differs from the one in force only in logging{}: change the keys. Returns the new setup."""
     new = replace(old, packed=config.to_msgpack(), keys=dict(keys_of(config)))
     keys.replace_below(log_keys.BELOW, logging_keys(config))
     return new
@@ -87,7 +87,7 @@ def _note_progress(keys: Keymap, *, is_on: bool) -> None:
 
 
 def _replace_keys(keys: Keymap, old: Mapping[str, Value], new: Mapping[str, Value]) -> None:
-    """Those that programs have set stay, unless they are the file's."""
+    """Replace the file's keys. Keys that programs have set stay, unless the file has them."""
     for key in (*old, *VOTES_KEYS):
         if key not in new:
             keys.drop(key)

@@ -1,7 +1,7 @@
-"""A node's configuration as keys of cmap, under Corosync's names; what Corosync has not is not among them.
+"""A node's configuration as cmap keys, under Corosync's names. Options that Corosync lacks are not included.
 
-Corosync keeps what is written in the file; here stands what is in force, defaults too. Options that nobody
-can set in Rondo have the value by which it behaves.
+Corosync keeps what is in the file. Here the keys hold what is in force, including defaults. Options that Rondo does not
+have get the value that matches its behaviour.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from services.control.message_counts import NAMES as SERVICES
 from services.control.quorum.settings import PROVIDER
 
 NETWORK_DELAY_MS = 50
-"""max_network_delay, which counts with heartbeats only, of which there are none (heartbeat_failures_allowed)."""
+"""max_network_delay. It only matters with heartbeats, and there are none (heartbeat_failures_allowed)."""
 
 
 def _u8(value: bool) -> Value:
@@ -35,7 +35,7 @@ def _yes(value: bool) -> Value:
 
 
 def logging_keys(config: NodeConfig) -> dict[str, Value]:
-    """Those below `logging.`: the general settings in force, and what subsystems have of their own."""
+    """The keys below `logging.`: the general settings in force, and the subsystems' own."""
     return dict(_logging(config))
 
 
@@ -127,7 +127,7 @@ def _in_force(config: NodeConfig) -> Iterator[tuple[str, Value]]:
 
 
 def _nodelist(config: NodeConfig) -> Iterator[tuple[str, Value]]:
-    """Positions are those of the file."""
+    """Positions follow the file."""
     for position, (node, votes) in enumerate(config.quorum.node_votes.items()):
         below = f"nodelist.node.{position}."
         yield f"{below}nodeid", _u32(node)

@@ -1,4 +1,4 @@
-"""cmap's message in the sync: a node tells its totem.config_version, byte for byte as Corosync 3.1 does.
+"""cmap's message in the sync: a node announces its totem.config_version, byte for byte as Corosync 3.1 does.
 
 The header of executive messages (id i32 = 0, 4 bytes of padding, size i32, 4 bytes of padding), then reason, "sync key"
 and the number of items, u8 each in 8 bytes, and one item: key length u16 @48, key[256] @56, type u8 @312, value length
@@ -23,7 +23,7 @@ class MalformedError(ValueError):
 
 
 def encode(version: int) -> bytes:
-    """The message: 336 bytes with a version, 328 without (0)."""
+    """Encode the message: 336 bytes with a version, 328 without one (0)."""
     value = struct.pack("<Q", version) if version else b""
     item = _ITEM.pack(len(_KEY), _KEY, _UINT64 if version else 0, len(value)) + value
     return _MESSAGE.pack(0, _MESSAGE.size + len(item), 0, 1, 0, 0) + item
@@ -45,15 +45,15 @@ def decode(message: bytes) -> int | None:
 
 
 class Eviction(NamedTuple):
-    """This node must not take part."""
+    """The decision that this node must leave the ring."""
 
     is_fault_of_configuration: bool
-    """Whether a start with the same configuration would lead to the same."""
+    """Whether a restart with the same configuration would end the same way."""
     text: str
 
 
 class ConfigVersions:
-    """What the members of this ring have told, and whether this node may take part."""
+    """The versions of the members of this ring, and whether this node may stay."""
 
     def __init__(self) -> None:
         self.told: dict[int, int] = {}
@@ -61,11 +61,11 @@ class ConfigVersions:
         self._met_others = False
 
     def ring_changed(self) -> None:
-        """Everybody tells anew."""
+        """All members announce their versions again."""
         self.told.clear()
 
     def heard(self, sender: int, message: bytes, members: Collection[int]) -> int | None:
-        """The version that a member tells; None: nothing of the kind. Raises `MalformedError`."""
+        """The version that a member announces; None: the message is about something else. Raises `MalformedError`."""
         version = decode(message)
         if version is None or sender not in members:
             return None
@@ -73,7 +73,7 @@ class ConfigVersions:
         return version
 
     def judge(self, own: int, members: Collection[int]) -> Eviction | None:
-        """A node that first meets others and has an older configuration than one of them must not take part."""
+        """A node that meets others for the first time, and has an older configuration than one of them, must leave."""
         if len(members) < 2 or self._met_others:
             return None
         self._met_others = True
@@ -87,12 +87,12 @@ class ConfigVersions:
         )
 
     def snapshot(self) -> list[Any]:
-        """For the next life of this process."""
+        """The state, for a restart of this process."""
         return [self._met_others, [[node, version] for node, version in self.told.items()]]
 
     @classmethod
     def restore(cls, snapshot: list[Any]) -> ConfigVersions:
-        """What `snapshot` has noted."""
+        """The state of a snapshot."""
         found = cls()
         found._met_others, told = snapshot
         found.told = dict(told)

@@ -1,8 +1,8 @@
-"""control's state: votes, keys, and what was told of them. It follows from the log, from commands and from time.
+"""Control's state: votes, keys, and the events about them. It follows from the log, from commands and from time.
 
-`apply` evaluates entries of the log, `command` methods change something for a client, `advance` says that time has
-passed. What is to be sent is in `outbox`, the answers to sync steps in `replies`, what the log file shall hold in
-`notices`. Events are in the two histories; `snapshot` is everything that a successor of the process needs.
+`apply` evaluates entries of the log, `command` methods change something for a client, `advance` runs timers. `outbox`
+has messages to send, `replies` answers to sync steps, `notices` log lines. The histories hold events. `snapshot` is
+everything that a restarted process needs.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _SNAPSHOT_VERSION = 4
 
 CANCEL_KEY = "quorum.cancel_wait_for_all"
 REFUSED_PREFIXES = ("runtime.blackbox.", "runtime.force_gather")
-"""Keys that act in Corosync and that nothing here obeys: who sets them shall know."""
+"""Keys with an effect in Corosync but none here. Setting them is refused, so that programs notice."""
 
 
 class Core:
     """One node's control plane."""
 
     def __init__(self, setup: Setup, stored_barrier: int = 0) -> None:
-        """`stored_barrier`: the last `StoreBarrier` of an earlier life, 0 = none. Raises `SettingsError`."""
+        """`stored_barrier`: the last `StoreBarrier` before a restart, 0 = none. Raises `SettingsError`."""
         self.setup = setup
         self.n = 0
         """Position up to which the log is evaluated."""
@@ -56,26 +56,25 @@ class Core:
         self.versions = ConfigVersions()
         self.introductions = Introductions()
         self.counts = MessageCounts()
-        self.cleared: dict[str, int] = {}  # what counters of the map stats were then
+        self.cleared: dict[str, int] = {}  # counters of the map stats at the last clear
         self.evict: Eviction | None = None
         self.is_shut_down = False
-        """The ring has ordered that this node stops, as was asked for here."""
+        """The shutdown that was requested here has been delivered: this node stops."""
         self.reload = Reload(setup.node)
         self.adopted: bytes | None = None
-        """The configuration that has come into force here, and that other services of this node may not know yet: the
-        caller tells them, and calls `all_told`."""
+        """The configuration in force, while other services of this node may not know it: the caller tells them."""
         self.outbox: list[bytes] = []
         self.replies: list[tuple[int, list[bytes]]] = []
         """(position of the step, messages)"""
         self.notices: list[str] = []
         self.barrier: int | None = None
-        """To be stored on disk."""
+        """Expected votes to store on disk."""
         self.changed = True
-        """Whether the state is another one than that of the last snapshot."""
+        """Whether the state has changed since the last snapshot."""
         self.ignored: Counter[str] = Counter()
         """Messages of others that had no effect, by reason."""
         self._quorate_told: bool | None = None
-        """What the log file says."""
+        """The quorum state that was logged last."""
         self._nodelist = NodelistTracker()
         self.votes: Votequorum | None = None
         for key, value in setup.keys.items():
@@ -155,7 +154,7 @@ class Core:
                 self.notices += self.introductions.lines(sender)
 
     def _introduce(self) -> None:
-        """Tell the others what this node is, and which configuration is in force here."""
+        """Announce this node's software and the digests of its configuration to the others."""
         if len(self.members) > 1:
             said = introduction(f"rondo {__version__}", self.setup.digests)
             self.outbox.append(cfg.encode_among_rondo(self.setup.node, said))
@@ -193,7 +192,7 @@ class Core:
         return min((due_ns for due_ns in dues if due_ns is not None), default=None)
 
     def advance(self, now_ns: int) -> None:
-        """Do what is due."""
+        """Run the timers that are due."""
         due_ns = self.next_deadline_ns()
         if due_ns is not None and due_ns <= now_ns:
             self.reload.advance(now_ns)
@@ -218,46 +217,46 @@ class Core:
         return is_done
 
     def cancel_wait_for_all(self) -> None:
-        """Have all nodes stop waiting."""
+        """End wait_for_all on all nodes."""
         assert self.votes is not None
         self.votes.cancel_wait_for_all()
         self._after_command()
 
     def kill_node(self, node: int, reason: str) -> None:
-        """Have a member of the ring leave it. Raises KeyError: it is no member."""
+        """Make a member leave the ring. Raises KeyError if it is no member."""
         if node not in self.members:
             raise KeyError(node)
         self.outbox.append(cfg.encode_kill(node, reason))
         self._after_command()
 
     def shut_down(self) -> None:
-        """Stop this node once the ring has ordered it: `is_shut_down` follows."""
+        """Stop this node in an orderly way: `is_shut_down` follows once the message is delivered."""
         self.outbox.append(cfg.encode_shutdown())
         self._after_command()
 
     def propose_reload(self, voters: list[int], now_ns: int) -> int:
-        """Have all nodes read their configuration anew; none may be doing so. The number of the `Outcome` to come.
-        `voters`: the members that are Rondo nodes."""
+        """Propose a reload to all nodes; none may be pending. Returns its number. `voters`: the members that are
+        Rondo."""
         number = self.reload.propose(voters, now_ns)
         self._after_command()
         return number
 
     def checked(self, number: int, candidate: Candidate) -> None:
-        """The file was read, as `reload.check_wanted` had it; `number`: `reload.check_number` as it was then."""
+        """The file was read, as `reload.check_wanted` asked. `number`: `reload.check_number` at that time."""
         barrier = self.votes.tracking_barrier if self.votes is not None else 0
         self.reload.checked(number, candidates.judged(candidate, self.members, self.setup, barrier))
         self._after_command()
 
     def all_told(self, adopted: bytes) -> None:
-        """All services of this node know this configuration."""
+        """All services of this node have been told this configuration."""
         if self.adopted == adopted:
             self.adopted = None
             self.changed = True
 
     def set_key(self, key: str, kind: int, value: object) -> None:
-        """Set a key, and do what it stands for. Raises `CmapError`."""
+        """Set a key, and do what it triggers. Raises `CmapError`."""
         if key.startswith(REFUSED_PREFIXES):
-            raise CmapError(Refusal.NOT_SUPPORTED, f"nothing here obeys {key}")
+            raise CmapError(Refusal.NOT_SUPPORTED, f"{key} has no effect in Rondo")
         if key.startswith(log_keys.BELOW):
             self._set_logging(key, make(kind, value))
         elif key == CANCEL_KEY and self.votes is not None:
@@ -278,7 +277,7 @@ class Core:
         self._after_command()
 
     def clear_statistics(self, counted: dict[str, int]) -> None:
-        """Counters begin anew from these values."""
+        """Count from these values on."""
         self.cleared |= counted
         self._after_command()
 
@@ -291,19 +290,20 @@ class Core:
         self._after_command()
 
     def _set_logging(self, key: str, value: Value | None) -> None:
-        """All services of this node log in another way from now on."""
+        """Change the logging of all services of this node."""
         config = log_keys.with_key(NodeConfig.from_msgpack(self.setup.packed), key, value)
         self.setup = candidates.logging_changed(config, self.setup, self.keys)
         self.adopted = self.setup.packed
 
     def increment_key(self, key: str, step: int) -> Value:
-        """Add to an integer; the new value. Raises `CmapError`."""
+        """Add to an integer. Returns the new value. Raises `CmapError`."""
         found = self.keys.increment(key, step)
         self._after_command()
         return found
 
     def leave(self) -> bool:
-        """This node is about to leave in order. Whether the others are told: then `has_left` follows."""
+        """This node is about to leave in an orderly way. Returns whether the others are told; then `has_left`
+        follows."""
         if self.votes is None or not self.votes.settings.allow_downscale or not self.members:
             return False
         self.votes.leave()
@@ -312,11 +312,12 @@ class Core:
 
     @property
     def has_left(self) -> bool:
-        """Whether the ring has ordered this node's goodbye."""
+        """Whether this node's announcement that it leaves was delivered."""
         return self.votes is not None and self.votes.own.state == NodeState.LEAVING
 
     def stay(self) -> None:
-        """A predecessor of this process may have said goodbye, and the node is still here."""
+        """This process may have announced before its restart that the node leaves, but the node stays: take that
+        back."""
         if self.votes is not None and self.votes.own.flags & Flag.LEAVING:
             self.votes.stay()
             self._after_command()
@@ -336,7 +337,7 @@ class Core:
     # What follows.
 
     def _settle_reload(self) -> None:
-        """Take what the reload has left, and change if it has come to that."""
+        """Take the reload's output. If it has decided so, put the new configuration in force."""
         reload = self.reload
         self.outbox += reload.outbox
         reload.outbox.clear()
@@ -353,7 +354,7 @@ class Core:
         self.notices.append(f"The configuration was read anew. Changed: {', '.join(adopt.changed) or 'nothing'}.")
 
     def _settle_votes(self) -> None:
-        """Take what votequorum has left."""
+        """Take votequorum's output."""
         votes = self.votes
         if votes is None:
             return
@@ -402,7 +403,7 @@ class Core:
         )
 
     def restore(self, snapshot: bytes, n: int) -> None:
-        """Take over the state of a snapshot that is good for position `n`. Raises `BusError`."""
+        """Restore the state of a snapshot of position `n`. Raises `BusError`."""
         try:
             version, *parts = unpack(snapshot)
             if version != _SNAPSHOT_VERSION:
@@ -429,8 +430,7 @@ class Core:
         self.changed = False
 
     def reborn(self, stored_barrier: int) -> Core:
-        """The state after the ring's process has died: this node begins anew, but for the keys that programs have set
-        and the numbers of events."""
+        """A fresh state after the ring process has died, with the keys that programs have set and the event numbers."""
         fresh = Core(self.setup, stored_barrier)
         for key, value in self.keys.items():
             if not key.startswith("runtime.") and key not in self.setup.keys:

@@ -1,4 +1,4 @@
-"""Digests of what has to be the same in the configurations of all nodes, by which they compare them."""
+"""Digests of the options that must be the same on all nodes. Nodes compare them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ TIMERS = (
     "send_join_ms", "consensus_timeout_ms", "consensus_early_ms", "merge_timeout_ms", "downcheck_timeout_ms",
     "fail_recv_const", "seqno_unchanged_const", "miss_count_const", "cancel_token_hold_on_retransmit",
 )  # fmt: skip
-"""Fields of NodeConfig that have to be the same on all nodes."""
+"""Fields of NodeConfig that must be the same on all nodes."""
 
 
 def _addresses(config: NodeConfig) -> list[tuple[int, list[Any]]]:
-    """By ascending node; with knet by link."""
+    """Addresses by ascending node; with knet also by link."""
     if config.knet.addresses:
         return [(node, sorted(links.items())) for node, links in sorted(config.knet.addresses.items())]
     return [(node, list(addresses)) for node, addresses in sorted(config.members.items())]
 
 
 def digests_of(config: NodeConfig) -> dict[str, bytes]:
-    """Digests by a name for what they are of."""
+    """Digests, each by a name for its options."""
     same: dict[str, Any] = {
         "nodelist": [
             [node, where, config.node_names.get(node, ""), config.quorum.node_votes.get(node, 0)]

@@ -1,4 +1,4 @@
-"""The configuration file is read by a process of its own (`rondo.config.candidate`), while this one goes on."""
+"""Has another process read the configuration file (`rondo.config.candidate`), while this one goes on."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class FileCheck:
     """One reading of the file."""
 
     def __init__(self, number: int, running: bytes, poll: select.epoll, now_s: float) -> None:
-        """`number`: for which reload; `running`: the configuration in force, packed. Raises OSError."""
+        """`number`: identifies the reload; `running`: the configuration in force, packed. Raises OSError."""
         self.number = number
         self.due_s = now_s + CHECK_S_MAX
-        """When `look` is to be called at the latest."""
+        """When to call `look` at the latest."""
         self._data = bytearray()
         source = os.memfd_create("running", os.MFD_CLOEXEC)
         try:
@@ -43,16 +43,16 @@ class FileCheck:
         poll.register(self._descriptor, select.EPOLLIN)
 
     def fileno(self) -> int:
-        """What is polled; readable when `look` has something to do."""
+        """The descriptor to poll; readable when `look` has something to do."""
         return self._descriptor
 
     def look(self, now_s: float) -> Candidate | None:
-        """What came of it; None: nothing yet. Afterwards it is to be closed."""
+        """The result; None if there is none yet. Close this object after a result."""
         try:
             while chunk := os.read(self._descriptor, READ_BYTES):
                 self._data += chunk
                 if len(self._data) > ANSWER_BYTES_MAX:
-                    return Candidate(None, ["the configuration is larger than any can be"])
+                    return Candidate(None, ["the configuration is too large"])
         except BlockingIOError:
             if now_s < self.due_s:
                 return None
@@ -64,7 +64,7 @@ class FileCheck:
             return Candidate(None, ["the program that reads the configuration failed; try `rondo config check`"])
 
     def close(self) -> None:
-        """End it, if it has not ended."""
+        """End the other process, if it has not ended."""
         self._process.kill()
         self._process.wait()
         assert self._process.stdout is not None

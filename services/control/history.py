@@ -1,4 +1,4 @@
-"""Numbered events, of which the last ones are kept: whoever was away asks for those after the last that it had."""
+"""Numbered events, of which the last ones are kept. A client that was away asks for those after its last one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 EVENTS_MAX = 512
-"""Kept at most; they are part of the state that is handed to a successor of the process."""
+"""Most events to keep. They are part of the state that a restarted process gets."""
 BYTES_MAX = 128 * 1024
-"""Of all events that are kept; one of any size is."""
+"""Most bytes of all kept events. The newest one is always kept."""
 
 
 class History:
@@ -17,7 +17,7 @@ class History:
 
     def __init__(self) -> None:
         self.number = 0
-        """Of the newest event."""
+        """Number of the newest event."""
         self._events: deque[tuple[int, dict[str, Any]]] = deque()
         """(bytes, event), the last ones."""
         self._bytes = 0
@@ -28,7 +28,7 @@ class History:
         return self.number - len(self._events)
 
     def add(self, event: dict[str, Any], size: int = 128) -> None:
-        """Something happened. `size`: about how many bytes it has."""
+        """Add an event. `size`: its approximate size in bytes."""
         self.number += 1
         self._events.append((size, event))
         self._bytes += size
@@ -36,19 +36,19 @@ class History:
             self._bytes -= self._events.popleft()[0]
 
     def after(self, number: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The events that are kept after this one, with their numbers."""
+        """The kept events after this number, with their numbers."""
         first = self.floor + 1
         for index, (_, event) in enumerate(self._events):
             if first + index > number:
                 yield first + index, event
 
     def snapshot(self) -> list[Any]:
-        """Everything."""
+        """The whole state."""
         return [self.number, [list(each) for each in self._events]]
 
     @classmethod
     def restore(cls, snapshot: list[Any]) -> History:
-        """What `snapshot` gave."""
+        """The state of a snapshot."""
         found = cls()
         found.number, events = snapshot
         for size, event in events:

@@ -1,8 +1,8 @@
-"""What Rondo nodes say of themselves in each ring: their software, and digests of the configuration in force there.
+"""Introductions: in each ring Rondo nodes announce their software, and digests of their configuration in force.
 
-A reload changes all nodes at one message. Whoever is cut off just before it has the message comes back with another
-configuration in force than the others, and so does whoever was started with another file. No node gives way to another
-one without an operator: all of them say who differs in what, until a reload has made them the same.
+A reload changes all nodes at one message. A node that is cut off just before that message comes back with an older
+configuration in force. A node that was started with another file differs, too. No node gives way to another without an
+operator. All nodes log which node differs in what, until a reload has made them the same.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from rondo.protocol.envelope import array_of, is_bytes, is_text, record, written
 SOFTWARE_CHARACTERS_MAX = 64
 DIGESTS_MAX = 8
 KIND = 3
-"""The first element of the body; a reload has the numbers below."""
+"""The first element of the body. Reload messages use the numbers below it."""
 
 
 class Introductions:
-    """What the members of this ring have said, by node."""
+    """The introductions of this ring's members, by node."""
 
     def __init__(self) -> None:
         self.software: dict[int, str] = {}
         self.differing: dict[int, list[str]] = {}
-        """Names of what differs from this node's configuration."""
+        """Names of the options that differ from this node's configuration."""
         self._said: dict[int, dict[str, bytes]] = {}
 
     def ring_changed(self) -> None:
-        """Everybody introduces himself anew."""
+        """All members introduce themselves again."""
         self.software.clear()
         self.differing.clear()
         self._said.clear()
 
     def heard(self, sender: int, body: Any, own: Mapping[str, bytes]) -> bool:
-        """A message among Rondo nodes. False: it is none of these. `own`: this node's digests."""
+        """Handle a message of a Rondo node. False: it is no introduction. `own`: this node's digests."""
         if not _is_introduction(body) or len(body[2]) > DIGESTS_MAX:
             return False
         self.software[sender] = body[1][:SOFTWARE_CHARACTERS_MAX]
@@ -43,7 +43,7 @@ class Introductions:
         return True
 
     def compare(self, own: Mapping[str, bytes]) -> None:
-        """See who differs from this node, whose configuration may be another one than before."""
+        """Find the nodes that differ from this node, whose configuration may have changed."""
         self.differing = {
             node: names
             for node, said in self._said.items()
@@ -51,7 +51,7 @@ class Introductions:
         }
 
     def lines(self, node: int) -> list[str]:
-        """For the log file: what differs at this node, if anything."""
+        """Log lines about the differences of a node, if there are any."""
         names = self.differing.get(node)
         if not names:
             return []
@@ -61,12 +61,12 @@ class Introductions:
         ]
 
     def snapshot(self) -> list[Any]:
-        """For the next life of this process."""
+        """The state, for a restart of this process."""
         return [[node, self.software[node], list(said.items())] for node, said in self._said.items()]
 
     @classmethod
     def restore(cls, snapshot: list[Any], own: Mapping[str, bytes]) -> Introductions:
-        """What `snapshot` has noted."""
+        """The state of a snapshot."""
         found = cls()
         for node, software, said in snapshot:
             found.software[node], found._said[node] = software, dict(said)
@@ -75,7 +75,7 @@ class Introductions:
 
 
 def introduction(software: str, digests: Mapping[str, bytes]) -> list[Any]:
-    """The body of the message."""
+    """The body of an introduction."""
     return [KIND, software, [[name, digests[name]] for name in sorted(digests)]]
 
 

@@ -1,9 +1,9 @@
-"""What programs set below `logging.` while the node runs: what each key may be, and the settings that follow.
+"""Keys below `logging.` that programs set while the node runs: their valid values, and the settings that follow.
 
-As in Corosync, what a subsystem has of its own is laid over the general settings: a general one that is changed changes
-for all subsystems that have none of their own. A key that is deleted is as if it were not written. It lasts until the
-next reload or start, which read the file. The path of a log file cannot be set: a program that may set keys must not
-choose which files the node's user writes.
+As in Corosync, a subsystem's own settings override the general ones. Changing a general setting changes it for all
+subsystems without a setting of their own. Deleting a key has the effect of leaving the option out. A key lasts until
+the next reload or start, which read the file. The path of a log file cannot be set: a program that may set keys must
+not choose which files the node's user writes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
 }
 _SWITCHES = ("to_stderr", "to_logfile", "to_syslog", "fileline", "function_name")
 _GENERAL = ("timestamp", "fileline", "function_name")
-"""No subsystem has these of its own."""
+"""Only general settings: no subsystem has its own."""
 _ON, _OFF = ("yes", "on"), ("no", "off")
 _DEFAULTS = {each.name: each.default for each in fields(LogSettings)}
 
@@ -84,7 +84,7 @@ def _of_subsystem(logging: Logging, key: str, value: Value | None) -> dict[str, 
 
 def _known(name: str, key: str) -> str:
     if name not in _WORDS and name not in _SWITCHES:
-        raise CmapError(Refusal.NOT_SUPPORTED, f"nothing here obeys {key}")
+        raise CmapError(Refusal.NOT_SUPPORTED, f"{key} has no effect in Rondo")
     return name
 
 

@@ -1,11 +1,10 @@
 """The control service without I/O: between totem's log on one side and the gateway's clients on the other.
 
-The state (`core`) follows from the log and from what clients ask. Whatever changed goes to totem as one commit with the
-whole state; what clients are told of it, answers and events, waits until totem has confirmed that. So this process may
-be killed at any moment: nobody was told anything that its successor does not know.
+The state (`core`) follows from the log and from clients' requests. Each change goes to totem as a commit with the whole
+state. Answers and events for clients wait until totem has confirmed that commit. So this process may be killed at any
+moment: nobody was told anything that a restarted process does not know.
 
-The caller hands in what the sockets and the clock give, calls `flush` afterwards, and sends what is in `to_totem` and
-`answers`.
+The caller hands in what sockets and clock provide, then calls `flush`, and sends `to_totem` and `answers`.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ from services.control.statistics import Statuses
 from services.control.watches import KEYS, QUORUM, Place, Watches
 
 COMMITS_MAX = 8
-"""On their way and not confirmed; what changes meanwhile goes into the next one."""
+"""Most unconfirmed commits. Later changes go into the next one."""
 QUEUED_BYTES_MAX = 256 * 1024
-"""While more of this node's messages wait for the ring, clients are asked to try again."""
+"""If more of this node's messages wait for the ring, clients are asked to try again."""
 ANSWERS_MAX = 4096
-"""Answers that wait for a commit."""
+"""Most answers that wait for a commit."""
 
 
 _Asked = tuple[Place, int, dict[str, Any]]
-"""Who asks, the operation, its arguments."""
+"""(where to answer, operation, arguments)"""
 
 
 class State(StrEnum):
-    """What the service is doing."""
+    """The state of the service."""
 
     WAITING = "waiting"
-    """For totem."""
+    """Waiting for totem."""
     OPERATIONAL = "operational"
 
 
 class Machine:
-    """One life of the control process."""
+    """The control service from the start of its process."""
 
     def __init__(self, setup: Setup, pid: int, stored_barrier: int) -> None:
         """Raises `SettingsError`."""
@@ -62,48 +61,48 @@ class Machine:
         self.answers: deque[tuple[bytes, bytes]] = deque()
         """(gateway, envelope)"""
         self._asked: list[_Asked] = []
-        """Requests that need the status of other services: the caller asks those of `take_sources`, and calls
+        """Requests that need the status of other services. The caller asks the services of `take_sources`, then calls
         `answer_with`."""
         self._being_answered: list[_Asked] = []
         self.totem_pid = 0
-        """Process id of totem; 0 = not known. The caller watches it, and calls `totem_lost` when it dies."""
+        """Process id of totem; 0 = unknown. The caller watches it, and calls `totem_lost` when it dies."""
         self.epoch = 0
         self.counters: Counter[str] = Counter()
         self.watches = Watches(self._answer)
         self.samples = Samples()
         self.shutdowns = Shutdowns(self._answer)
         self.reopen_logs = False
-        """A client wants log files to be opened anew: the caller does it, and sets this back."""
+        """A client wants log files to be reopened. The caller does so and resets this."""
         self._setup = setup
         self._stored_barrier = stored_barrier
         self._welcomed = False
         self._commit = 0
-        """Number of the last commit that was made."""
+        """Number of the last commit."""
         self._committed = 0
         self._queued_bytes = 0
         self._waiting: deque[tuple[int, Place, Code, Any]] = deque()
-        """Answers by the commit that makes them true."""
+        """Answers, each with the commit that it waits for."""
         self._releases: deque[tuple[int, dict[str, int]]] = deque()
-        """Numbers of events by the commit that makes them safe."""
+        """Event numbers, each with the commit that makes them safe to tell."""
         self._evicted = False
         self._reloads: dict[int, list[Place]] = {}
-        """Who waits for the end of a reload of this node's, by its number."""
+        """Clients that wait for the end of a reload from this node, by its number."""
 
     @property
     def state(self) -> State:
-        """What the service is doing."""
+        """The state of the service."""
         return State.OPERATIONAL if self._welcomed else State.WAITING
 
     # totem.
 
     def hello(self) -> None:
-        """Begin with totem, or begin again."""
+        """Start, or restart, the exchange with totem."""
         self._welcomed = False
         self.to_totem.clear()
         self.to_totem.append(log.encode(log.Hello(self.epoch, PROTOCOL_VERSION, self.pid)))
 
     def totem_lost(self) -> None:
-        """Totem died: its epoch is over."""
+        """Totem died, and its epoch has ended."""
         if self.epoch:
             self._begin_epoch()
         self.totem_pid = 0
@@ -112,7 +111,7 @@ class Machine:
     def _begin_epoch(self) -> None:
         self.epoch = 0
         self.core = self.core.reborn(self.core.barrier or self._stored_barrier)
-        self._fail_waiting("the ring process died; whether it was done is not known")
+        self._fail_waiting("the ring process died; it is not known whether the request was carried out")
         self._commit = self._committed = self._queued_bytes = 0
         self._releases.clear()
 
@@ -145,10 +144,12 @@ class Machine:
             self.core.restore(welcome.state, welcome.position)
             self.core.stay()
         elif is_known:
-            # The thread was lost before the first commit.
+            # The connection broke before the first commit, so there is no state to restore.
             self.core = Core(self._setup, self._stored_barrier)
         self.core.n = welcome.position
-        self._fail_waiting("the connection to the ring process broke; whether it was done is not known")
+        self._fail_waiting(
+            "the connection to the ring process broke; it is not known whether the request was carried out"
+        )
         self._commit = self._committed = welcome.commit
         self._releases.clear()
         if welcome.state is not None:
@@ -215,13 +216,13 @@ class Machine:
             self._answer(place, outcome.code, outcome.result)
 
     def take_sources(self, now_ns: int) -> set[str]:
-        """The services to be asked for their status now, for those who wait; `answer_with` has to follow."""
+        """The services to ask for their status now, for waiting clients and samples. `answer_with` must follow."""
         self._being_answered += self._asked + self.samples.take_due(now_ns)
         self._asked.clear()
         return {name for _, op, arguments in self._being_answered for name in needed(op, arguments)}
 
     def answer_with(self, statuses: Statuses, now_ns: int) -> None:
-        """Answer those who wait for what was taken. `statuses`: of the services that have answered."""
+        """Answer the clients of the last `take_sources`. `statuses`: of the services that have answered."""
         asked, self._being_answered = self._being_answered, []
         for place, op, arguments in asked:
             if "totem" in needed(op, arguments) and "totem" not in statuses:
@@ -234,11 +235,11 @@ class Machine:
                 self._evaluate(place, op, arguments, statuses)
 
     def _reload(self, place: Place, totem: Mapping[str, Any], now_ns: int) -> None:
-        """A client wants all nodes to read their configuration; it is answered when that has ended."""
+        """A client wants a reload on all nodes. It is answered when the reload has ended."""
         reload = self.core.reload
         number = reload.own_number
         if number is None and reload.is_pending:
-            self._answer(place, Code.TRY_AGAIN, "another node is just having all nodes reload")
+            self._answer(place, Code.TRY_AGAIN, "a reload by another node is in progress; try again")
             return
         if number is None:
             voters = [node for node in totem.get("rondo_members", []) if node in self.core.members]
@@ -261,7 +262,7 @@ class Machine:
         self.shutdowns.gateway_gone(identity, now_ns)
 
     def _shut_down(self) -> None:
-        """Do it for those to whom nobody objects."""
+        """Carry out shutdown requests without objections."""
         granted, self.shutdowns.granted = self.shutdowns.granted, []
         for place in granted:
             self.core.shut_down()
@@ -269,7 +270,7 @@ class Machine:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether this node is shut down, and everything is said."""
+        """Whether this node is shut down, and all answers are sent."""
         return self.core.is_shut_down and self._committed == self._commit and not (self._waiting or self.answers)
 
     def _answer(self, place: Place, code: Code, result: Any) -> None:
@@ -287,7 +288,7 @@ class Machine:
     # What is due.
 
     def flush(self, now_ns: int) -> None:
-        """Make the envelopes that are due now, after things were received and once `next_deadline_ns` has come."""
+        """Make the envelopes that are due now. Call this after input, and when `next_deadline_ns` has come."""
         self.watches.expire(now_ns)
         self.shutdowns.expire(now_ns)
         if not self._welcomed:
@@ -314,7 +315,7 @@ class Machine:
         self._releases.append((self._commit, self._numbers()))
 
     def next_deadline_ns(self) -> int | None:
-        """When `flush` is to be called at the latest; None: no need."""
+        """When to call `flush` at the latest; None: no need."""
         dues = [self.watches.next_deadline_ns(), self.shutdowns.next_deadline_ns()]
         dues += [self.core.next_deadline_ns() if self._welcomed else None]
         if not self._being_answered:  # the next sample is taken after this one

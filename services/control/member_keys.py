@@ -1,4 +1,4 @@
-"""The keys `runtime.members.NODE.*`: who is in the ring, or was."""
+"""The keys `runtime.members.NODE.*`: present and former members of the ring."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.control.cmap.values import Type, Value
 
 
 def changed(keys: Keymap, addresses: Mapping[int, tuple[str, ...]], old: Iterable[int], new: Iterable[int]) -> None:
-    """The ring has other members."""
+    """The members of the ring have changed."""
     for node in sorted(set(old).difference(new)):
         keys.put(f"runtime.members.{node}.status", Value(Type.STR, "left"))
     for node in sorted(set(new).difference(old)):
@@ -17,7 +17,7 @@ def changed(keys: Keymap, addresses: Mapping[int, tuple[str, ...]], old: Iterabl
 
 
 def moved(keys: Keymap, addresses: Mapping[int, tuple[str, ...]], members: Iterable[int]) -> None:
-    """A reload may have given members other addresses."""
+    """A reload may have changed addresses of members."""
     for node in members:
         keys.put(f"runtime.members.{node}.ip", _ip(addresses.get(node, ())))
 

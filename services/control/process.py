@@ -1,7 +1,7 @@
 """The control process: one loop around one poll, between totem's socket and the gateways'. Both may come and go.
 
-Neither is waited for: totem is said hello to until it answers, and its death is known from its process; a gateway asks
-when it has something to ask.
+The loop waits for neither. It says hello to totem until totem answers, and notices totem's death by its process. A
+gateway connects when it has a request.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from services.control.setup import setup_of
 from services.control.siblings import Siblings
 
 HELLO_AGAIN_NS = 1_000_000_000
-"""A hello that was not answered is said again after this time."""
+"""An unanswered hello is repeated after this time."""
 RETRY_NS = 5_000_000
-"""How long an envelope waits for which a socket had no room."""
+"""How long an envelope waits that a socket had no room for."""
 ALIVE_CHECK_NS = 1_000_000_000
-"""How often totem's life is checked where the kernel does not tell of its death."""
+"""How often to check whether totem lives, if the kernel cannot report its death."""
 STATUS_S_MAX = 2.0
-"""How long another service may take to tell its status."""
+"""How long another service may take to answer with its status."""
 
 GOODBYE_NS_MAX = 1_000_000_000
-"""How long the node's goodbye may take to be ordered; the ring may be forming just now."""
+"""How long to wait for the delivery of this node's leave announcement. The ring may be forming just now."""
 
 _log = logging.getLogger("CONTROL")
 
 
 class Process:
-    """Everything of one running control service. `run` returns the exit code."""
+    """One running control service. `run` returns the exit code."""
 
     def __init__(self, start: Start) -> None:
         """Raises `rondo.node.instance.InstanceError`, `SettingsError`."""
@@ -70,13 +70,13 @@ class Process:
         self._hello_at_ns: int | None = None
         self._retry_at_ns: int | None = None
         self._asking: Siblings | None = None
-        """Services that are asked for their status just now."""
+        """The status request in progress to other services."""
         self._telling: Siblings | None = None
-        """What is being said to the other services just now."""
+        """The other request in progress to other services."""
         self._told: bytes | None = None
-        """The configuration that it is about; None: something else."""
+        """The configuration in that request; None: it is about something else."""
         self._in_force: bytes | None = None
-        """The configuration of the last reload, once this process works with it."""
+        """The configuration of the last reload, once this process uses it."""
         self._check: FileCheck | None = None
         self._bad_told = False
         self._state: State | None = None
@@ -112,7 +112,8 @@ class Process:
         return EXIT_OK if self._chassis.stopping else EXIT_SHUT_DOWN
 
     def _say_goodbye(self) -> None:
-        """With allow_downscale the others are told before the node leaves; it leaves only after this process."""
+        """With allow_downscale: announce to the others that the node leaves. It leaves only after this process has
+        ended."""
         machine = self._machine
         if machine.state != State.OPERATIONAL or not machine.core.leave():
             return
@@ -123,7 +124,7 @@ class Process:
     # Totem.
 
     def _connect(self) -> None:
-        """A new connection to totem: what was queued for its predecessor must not reach it."""
+        """Make a new connection to totem. Envelopes for the previous totem must not reach it."""
         if self._totem is not None:
             self._totem.close()
         self._totem = LocalDealer(self._totem_endpoint)
@@ -141,7 +142,7 @@ class Process:
             self._watch = None
 
     def _tend_totem(self, now_ns: int, ready: set[int]) -> None:
-        """Watch the totem that welcomed us; begin anew when it is dead or does not answer."""
+        """Watch the totem that welcomed this process. Start again if it is dead or does not answer."""
         machine = self._machine
         if self._has_totem_died(ready):
             _log.error("The ring process (%d) died: votes begin anew", machine.totem_pid)
@@ -149,7 +150,7 @@ class Process:
             self._connect()
             return
         if self._totem is not None and self._totem.is_broken:
-            # It lives, as far as is known yet. What was said on that connection is lost.
+            # As far as is known, totem lives. Envelopes on that connection are lost.
             self._totem.is_broken = False
             machine.hello()
         if machine.state == State.WAITING:
@@ -174,7 +175,7 @@ class Process:
     # The other services.
 
     def _survey(self, now_ns: int) -> None:
-        """Have services asked for their status if somebody waits for it; who does not answer is given up."""
+        """Ask services for their status if a client waits for it. A service that does not answer is left out."""
         now_s = now_ns / 1e9
         if self._asking is not None:
             self._asking.tend(now_s)
@@ -187,7 +188,7 @@ class Process:
             self._asking = Siblings(self._run_dir, self._poll, {"op": "status"}, now_s, names, STATUS_S_MAX)
 
     def _tell_siblings(self, now_s: float) -> None:
-        """Say what is to be said, one thing after the other."""
+        """Send requests to the other services, one after the other."""
         machine, telling = self._machine, self._telling
         if telling is not None:
             telling.tend(now_s)
@@ -217,7 +218,7 @@ class Process:
     # The configuration.
 
     def _read_file(self, now_s: float) -> None:
-        """Have the file read if a reload wants it, and hand in what came of it."""
+        """Start reading the file if a reload wants it, and hand in the result."""
         reload = self._machine.core.reload
         check = self._check
         if check is not None:
@@ -241,7 +242,7 @@ class Process:
             self._check = None
 
     def _come_into_force(self) -> None:
-        """A reload has changed the configuration. What is started from now on begins with it."""
+        """A reload has changed the configuration. Store it for services that start later, and apply it here."""
         adopted = self._machine.core.adopted
         if adopted is None or adopted == self._in_force:
             return
@@ -319,7 +320,7 @@ class Process:
             if self._gateway.send(identity, frame) is False:
                 self._retry_at_ns = now_ns + RETRY_NS
                 break
-            # To nobody: its clients ask again at its successor.
+            # Sent, or its gateway is gone: clients repeat their requests through the next gateway.
             machine.answers.popleft()
 
     def _wait_ns(self) -> int:

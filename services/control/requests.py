@@ -1,4 +1,4 @@
-"""What clients ask, evaluated: a code and a result, and whether anything has changed by it."""
+"""Evaluates clients' requests: a code, a result, and whether anything has changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
     code: Code
     result: Any
     is_change: bool = False
-    """It is to be told once the change is safe."""
+    """The answer must wait until the change is safe."""
 
 
 class _RefusedError(Exception):
@@ -35,12 +35,12 @@ class _RefusedError(Exception):
 
 
 def needed(op: int, arguments: dict[str, Any]) -> set[str]:
-    """The services that have to be asked for their status first."""
+    """The services whose status this request needs."""
     if op in (Op.NODES, Op.RELOAD):
         return {"totem"}
     if op == Op.SAMPLE:
         prefix = arguments.get("prefix", "")
-        # Whoever asks for keys that can never be there waits for his turn as well.
+        # A client that asks for keys that cannot exist waits for its turn as well.
         return (sources(prefix) if type(prefix) is str else set()) or {"totem"}
     if op not in (Op.KEYS, Op.GET, Op.SET):
         return set()
@@ -56,7 +56,7 @@ def needed(op: int, arguments: dict[str, Any]) -> set[str]:
 
 
 def evaluate(core: Core, op: int, arguments: dict[str, Any], statuses: Statuses | None = None) -> Outcome:
-    """Do what is asked for; `statuses`: of the services that are `needed` and have answered. Never raises."""
+    """Carry out a request. `statuses`: of the services that are `needed` and have answered. Never raises."""
     handler = _HANDLERS.get(op)
     if handler is None:
         return Outcome(Code.NOT_SUPPORTED, f"there is no operation {op}")
@@ -69,7 +69,7 @@ def evaluate(core: Core, op: int, arguments: dict[str, Any], statuses: Statuses 
 
 
 class _Asked:
-    """The arguments of one request, checked as they are taken."""
+    """The arguments of one request, checked when they are read."""
 
     def __init__(self, core: Core, arguments: dict[str, Any], statuses: Statuses) -> None:
         self.core = core
@@ -105,7 +105,7 @@ def _quorum(asked: _Asked) -> Outcome:
 
 
 def quorum_status(core: Core) -> dict[str, Any]:
-    """What `rondo quorum --json` prints."""
+    """The output of `rondo quorum --json`."""
     if core.votes is None:
         return {
             "provider": None,
@@ -169,7 +169,7 @@ def _nodes(asked: _Asked) -> Outcome:
 
 
 def _view(asked: _Asked, which: str, about: str) -> dict[str, list[Any]]:
-    """Keys that are made when somebody looks: all those of the map stats, and the counts among the others."""
+    """Keys that are made on request: all keys of the map stats, and the message counts of icmap."""
     if which == STATS:
         return statistics(asked.statuses, asked.core.cleared)
     if not touches(about, COUNTS):

@@ -1,4 +1,4 @@
-"""What totem says of the ring and its links, as clients are shown it."""
+"""Totem's status of the ring and its links, in the form for clients."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _PACKETS = ("data", "ping", "pong", "pmtu")
 def nodes(
     setup: Setup, members: tuple[int, ...], totem: Mapping[str, Any], told: Mapping[int, str]
 ) -> list[dict[str, Any]]:
-    """Configured nodes and members, by ascending id, as `rondo nodes --json` prints them. `told`: what Rondo members
-    have told of their software."""
+    """Configured nodes and members, by ascending id, as `rondo nodes --json` prints them. `told`: the software that
+    Rondo members have announced."""
     rondo = set(totem.get("rondo_members", ()))
     links: dict[str, list[dict[str, Any]]] = totem.get("links", {})
     found = []
@@ -43,7 +43,7 @@ def nodes(
 
 
 def _link(link: dict[str, Any]) -> dict[str, Any]:
-    """A link as totem tells of it, with packets of all kinds together."""
+    """A link from totem's status, with packets of all kinds added up."""
     shown = {name: link[name] for name in _LINK_KEYS}
     for way in ("tx", "rx"):
         shown[f"{way}_packets"] = sum(link[f"{way}_{kind}"] for kind in _PACKETS)

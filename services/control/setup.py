@@ -1,4 +1,4 @@
-"""What control is made with: the node's configuration as votequorum's options and as keys of cmap."""
+"""Control's configuration: the node's configuration as votequorum's options and as cmap keys."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from services.control.quorum.settings import PROVIDER, Options
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Plain values; the same from one reload to the next."""
+    """Plain values. They stay the same until the next reload."""
 
     node: int
     config_version: int = 0
     options: Options | None = None
-    """None: there is no provider of quorum."""
+    """None: there is no quorum provider."""
     nodelist: dict[int, int] | None = None
     """Votes by node; None = there is no nodelist."""
     names: dict[int, str] = field(default_factory=dict)
     addresses: dict[int, tuple[str, ...]] = field(default_factory=dict)
     keys: dict[str, Value] = field(default_factory=dict)
     digests: dict[str, bytes] = field(default_factory=dict)
-    """Of what has to be the same on all nodes."""
+    """Digests of the options that must be the same on all nodes."""
     packed: bytes = b""
-    """The configuration that this is made of, as NodeConfig packs it."""
+    """The configuration that this is made from, as NodeConfig packs it."""
 
 
 CONFIGURED = sorted({each.name for each in fields(Options)} & {each.name for each in fields(QuorumSettings)})
-"""What votequorum is made with just as it is configured: the fields of one name in both."""
+"""The fields that Options and QuorumSettings share: they are copied unchanged."""
 
 
 def setup_of(config: NodeConfig) -> Setup:

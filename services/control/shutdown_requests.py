@@ -1,4 +1,4 @@
-"""What clients ask about shutdowns: their arguments are checked here, and `services.control.cfg.shutdown` does it."""
+"""Clients' requests about shutdowns: checks their arguments; `services.control.cfg.shutdown` carries them out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from services.control.cmap.values import Type
 OPS = (Op.SHUTDOWN, Op.TRACK_SHUTDOWN, Op.UNTRACK_SHUTDOWN, Op.VOTE_ON_SHUTDOWN)
 TIMEOUT_KEY = "cfg.shutdown_timeout"
 TIMEOUT_MS = 5000
-"""How long trackers have to answer, unless the key says otherwise."""
+"""How long trackers may take to answer, unless the key is set."""
 
 
 def ask(
     shutdowns: Shutdowns, keys: Keymap, place: Place, op: int, arguments: dict[str, Any], answer: Answer, now_ns: int
 ) -> None:
-    """Do what is asked for. Never raises."""
+    """Carry out a request. Never raises."""
     name = arguments.get("tracker", "")
     if type(name) is not str or len(name) > NAME_CHARACTERS_MAX or not (name or op == Op.SHUTDOWN):
         answer(place, Code.INVALID_PARAM, f"tracker is a name of 1 to {NAME_CHARACTERS_MAX} characters")

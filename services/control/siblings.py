@@ -1,7 +1,7 @@
-"""One thing is said to every other service of this node, over their control sockets, and their answers are awaited.
+"""Sends one request to the other services of this node, over their control sockets, and collects their answers.
 
-A service that is being started again is waited for, for some time: it may have begun before there was anything to say.
-One that has no socket does not run here.
+A service that is being restarted gets some time to answer: it may have started before the request existed. A service
+without a socket does not run here.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from rondo.protocol.envelope import BusError, pack, unpack
 
 OTHERS = tuple(name for name in SERVICES if name != "control")
 WAIT_S = 10.0
-"""Who has not answered by then is given up."""
+"""A service that has not answered by then is given up."""
 
 
 class Siblings:
-    """One request, from its making until everybody has answered or was given up."""
+    """One request, until every service has answered or was given up."""
 
     def __init__(
         self,
@@ -34,11 +34,11 @@ class Siblings:
         names: Collection[str] = OTHERS,
         wait_s: float = WAIT_S,
     ) -> None:
-        """`names`: who is asked, if they run here."""
+        """`names`: the services to ask, if they run here."""
         self.answers: dict[str, dict[str, Any]] = {}
-        """What was answered, by service."""
+        """Answers, by service."""
         self.failed: dict[str, str] = {}
-        """What was refused, and who did not answer, by service."""
+        """Reasons of failures, by service: refused, or not answered."""
         self._request = pack(dict(request))
         self._wait_s = wait_s
         self._until_s = now_s + wait_s
@@ -51,19 +51,19 @@ class Siblings:
 
     @property
     def is_done(self) -> bool:
-        """Whether nobody is waited for any more."""
+        """Whether no more answers are expected."""
         return not self._asked
 
     @property
     def due_s(self) -> float:
-        """When `tend` is to be called at the latest."""
+        """When to call `tend` at the latest."""
         if self.is_done:
             return 0.0
         retries = [dealer.retry_at_s for dealer in self._asked.values() if dealer.retry_at_s is not None]
         return min([self._until_s, *retries])
 
     def tend(self, now_s: float) -> None:
-        """Take what has been answered, and ask again who was killed with the question in its hands."""
+        """Take answers. Repeat the request to a service that was killed before it answered."""
         for name, dealer in list(self._asked.items()):
             dealer.tend(now_s)
             frames = dealer.receive()
@@ -76,7 +76,7 @@ class Siblings:
                 dealer.send(self._request)
 
     def _take(self, name: str, frame: bytes) -> str:
-        """Note an answer; what is wrong with it, if anything."""
+        """Keep an answer. Returns its fault; empty if it is good."""
         with contextlib.suppress(BusError):
             answer = unpack(frame)
             if isinstance(answer, dict):
@@ -84,7 +84,7 @@ class Siblings:
                     self.answers[name] = answer
                     return ""
                 return str(answer.get("error"))
-        return "what it answers is no answer"
+        return "its answer is malformed"
 
     def _settle(self, name: str, fault: str) -> None:
         self._asked.pop(name).close()
@@ -92,7 +92,7 @@ class Siblings:
             self.failed[name] = fault
 
     def close(self) -> None:
-        """Wait for nobody any more."""
+        """Stop waiting for answers."""
         for dealer in self._asked.values():
             dealer.close()
         self._asked.clear()

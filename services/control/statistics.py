@@ -1,7 +1,7 @@
-"""The map `stats`: what the services of this node have counted, under Corosync's names.
+"""The map `stats`: counters of this node's services, under Corosync's names.
 
-Nothing of it is kept here. The services are asked when somebody wants to see it; one that does not answer is left out.
-`stats.clear.*` counts anew for those who look, not for the services: what was there is subtracted.
+Nothing is kept here. The services are asked when a client reads the map; one that does not answer is left out. A
+`stats.clear.*` does not reset the services' counters. The value at that moment is subtracted when a client reads them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from services.control.message_counts import CPG, NAMES
 Found = dict[str, list[Any]]
 """`[type, value]` by key."""
 Statuses = Mapping[str, Mapping[str, Any]]
-"""What services say of themselves, by name."""
+"""Statuses of services, by name."""
 
 PG, SRP, KNET, IPCS = "stats.pg.", "stats.srp.", "stats.knet.", "stats.ipcs."
 SCHEDULE = "stats.schedmiss."
@@ -26,7 +26,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     SCHEDULE: ("totem",),
     IPCS: ("ipc_gateway", "qb_gateway"),
 }
-"""Which services have to be asked, by the beginning of the keys."""
+"""The services to ask, by the prefix of the keys."""
 CLEAR = "stats.clear."
 CLEARED: dict[str, tuple[str, ...]] = {
     "totem": (PG, SRP),
@@ -35,7 +35,7 @@ CLEARED: dict[str, tuple[str, ...]] = {
     "schedmiss": (SCHEDULE,),
     "all": (PG, SRP, KNET, IPCS, SCHEDULE),
 }
-"""What each key of `stats.clear.` is about."""
+"""The prefixes that each key of `stats.clear.` clears."""
 _NOT_COUNTED = (SCHEDULE, f"{IPCS}service", f"{SRP}time_since_")
 _IDS = {name: number for number, name in NAMES.items()}
 _U8, _I32, _U32, _U64 = (int(each) for each in (Type.U8, Type.I32, Type.U32, Type.U64))
@@ -57,17 +57,17 @@ _KINDS_OF_PACKETS = ("data", "ping", "pmtu", "pong")
 
 
 def touches(prefix: str, keys: str) -> bool:
-    """Whether keys that begin with `keys` may be among those that begin with `prefix`."""
+    """Whether keys with the prefix `keys` may be among those with the prefix `prefix`."""
     return prefix.startswith(keys) or keys.startswith(prefix)
 
 
 def sources(prefix: str) -> set[str]:
-    """The services to be asked for keys of this map that begin with `prefix`."""
+    """The services to ask for keys of this map with this prefix."""
     return {name for keys, names in SOURCES.items() if touches(prefix, keys) for name in names}
 
 
 def statistics(statuses: Statuses, cleared: Mapping[str, int]) -> Found:
-    """All keys of the map. `cleared`: what the counters were at the last `stats.clear.*`."""
+    """All keys of the map. `cleared`: the counters at the last `stats.clear.*`."""
     found: Found = {f"{CLEAR}{name}": [_U32, 0] for name in CLEARED}
     totem = statuses.get("totem", {})
     found |= dict(_ring(totem))
@@ -80,7 +80,8 @@ def statistics(statuses: Statuses, cleared: Mapping[str, int]) -> Found:
 
 
 def counted(statuses: Statuses, name: str) -> dict[str, int]:
-    """What `stats.clear.NAME` clears now: `cleared` for later. Of programs, which come and go, how many are gone."""
+    """The present counters that `stats.clear.NAME` clears, for `cleared`. Of programs, which come and go, only the
+    number of closed connections is cleared."""
     found = {
         key: int(value)
         for key, (kind, value) in statistics(statuses, {}).items()
@@ -118,7 +119,7 @@ def _links(totem: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _misses(totem: Mapping[str, Any], before_ms: int) -> Found:
-    """When the ring's process was not scheduled in time: the last time has number 0."""
+    """Times when the ring process was scheduled too late. The latest one has number 0."""
     found: Found = {}
     misses = [each for each in totem.get("schedule_misses", ()) if each[0] > before_ms]
     for number, (at_ms, late_ms) in enumerate(misses):
@@ -128,7 +129,7 @@ def _misses(totem: Mapping[str, Any], before_ms: int) -> Found:
 
 
 def _connections(ours: Mapping[str, Any], c: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Programs: those of Rondo's own clients stand under cpg, and their session in the place of the pointer."""
+    """Programs. Rondo's own clients are listed under cpg, with their session in place of the pointer."""
     sessions, connections = ours.get("sessions", ()), c.get("connections", ())
     closed = ours.get("counters", {}).get("closed", 0) + c.get("counters", {}).get("ended", 0)
     yield f"{IPCS}global.active", [_U64, len(sessions) + len(connections)]

@@ -1,4 +1,4 @@
-"""How events and values look to clients and in the log file."""
+"""The form of events and values for clients and in the log file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ NOT_PRIMARY = "This node is within the non-primary component and will NOT provid
 
 
 def ring(found: Ring) -> dict[str, int]:
-    """A ring identifier."""
+    """A ring identifier, for clients."""
     return {"representative": found.representative, "sequence": found.sequence}
 
 
 def event(found: QuorumChanged | VotesChanged | ExpectedVotes | Nodelist | VotesNodelist) -> dict[str, Any]:
-    """An event of quorum."""
+    """A quorum event, for clients."""
     if isinstance(found, QuorumChanged):
         return {
             "event": "quorum",
@@ -46,7 +46,7 @@ def event(found: QuorumChanged | VotesChanged | ExpectedVotes | Nodelist | Votes
 
 
 def lines(found: QuorumChanged | VotesChanged | ExpectedVotes | Nodelist | VotesNodelist) -> list[str]:
-    """The lines of an event in the log file, in Corosync's words."""
+    """The log lines of an event, in Corosync's words."""
     if isinstance(found, QuorumChanged):
         return [PRIMARY if found.quorate else NOT_PRIMARY, _counted("Members", found.members)]
     if isinstance(found, Nodelist):
@@ -60,18 +60,18 @@ def _counted(what: str, nodes: tuple[int, ...]) -> str:
 
 
 def value(found: Value | None) -> list[Any] | None:
-    """A value of a key: `[type, value]`."""
+    """A key's value, for clients: `[type, value]`."""
     return None if found is None else [int(found.type), found.value]
 
 
 def change(found: Change) -> tuple[dict[str, Any], int]:
-    """A change of a key, and about how many bytes it has."""
+    """A change of a key, for clients, and its approximate size in bytes."""
     size = 64 + len(found.key) + sum(each.bytes for each in (found.old, found.new) if each is not None)
     return {"key": found.key, "old": value(found.old), "new": value(found.new)}, size
 
 
 def with_keys(options: Options, keys: Mapping[str, Value | None]) -> Options:
-    """The options with what stands in these keys of `quorum.`."""
+    """The options, with the values of these `quorum.` keys."""
     changed = {
         key.removeprefix("quorum."): bool(found.value) if key == "quorum.two_node" else found.value
         for key, found in keys.items()

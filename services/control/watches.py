@@ -1,6 +1,6 @@
-"""Clients that wait for events: each has asked once for what comes after a number, and is answered once.
+"""Clients that wait for events. Each asks for the events after a number, and is answered once.
 
-An event is told only when it is safe (`released`): a successor of this process knows it too, by the same number.
+An event is told only when it is safe (`released`): then a restarted process knows it too, by the same number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EVENTS_PER_ANSWER = 128
 QUORUM, KEYS = "quorum", "keys"
 
 Place = tuple[bytes, bytes, int]
-"""Who asked: gateway, connection, number."""
+"""Where to answer: gateway, connection, number."""
 Answer = Callable[[Place, Code, Any], None]
 
 
@@ -31,22 +31,24 @@ class _Watch:
 
 
 class Watches:
-    """All that wait."""
+    """The clients that wait."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._waiting: dict[Place, _Watch] = {}
         self.released = {QUORUM: 0, KEYS: 0}
-        """Number up to which events may be told."""
+        """Events up to these numbers may be told."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def ask(self, place: Place, arguments: dict[str, Any], histories: dict[str, History], now_ns: int) -> None:
-        """A client wants to know what comes after the event that it had last."""
+        """A client asks for the events after its last one."""
         of, prefix, after = arguments.get("of"), arguments.get("prefix", ""), arguments.get("after")
         if of not in histories or type(prefix) is not str or not (after is None or type(after) is int):
-            self._answer(place, Code.INVALID_PARAM, "a watch is of quorum or keys, below a prefix, after a number")
+            self._answer(
+                place, Code.INVALID_PARAM, "a watch takes of (quorum or keys), prefix (a text) and after (a number)"
+            )
         elif after is None:
             self._tell(place, self.released[of], [], lost=False)
         elif not histories[of].floor <= after <= self.released[of]:
@@ -67,24 +69,24 @@ class Watches:
                 del self._waiting[place]
 
     def expire(self, now_ns: int) -> None:
-        """Answer those that have waited long enough; they ask again."""
+        """Answer clients that have waited long enough; they ask again."""
         for place, watch in list(self._waiting.items()):
             if watch.until_ns <= now_ns:
                 del self._waiting[place]
                 self._tell(place, watch.after, [], lost=False)
 
     def next_deadline_ns(self) -> int | None:
-        """When `expire` has something to do."""
+        """When to call `expire`."""
         return min((watch.until_ns for watch in self._waiting.values()), default=None)
 
     def forget(self, gateway: bytes, connection: bytes | None = None) -> None:
-        """A gateway is gone, and with it whoever waited there; or one of its clients."""
+        """A gateway is gone, and all clients that waited there; or only one of its clients."""
         for place in [place for place in self._waiting if place[0] == gateway]:
             if connection is None or place[1] == connection:
                 del self._waiting[place]
 
     def _serve(self, place: Place, watch: _Watch, history: History) -> bool:
-        """Answer if there is something to tell; what does not concern this client is passed over."""
+        """Answer the client if there is something to tell. Events that do not concern it are skipped."""
         if watch.after < history.floor:
             self._tell(place, self.released[watch.of], [], lost=True)
             return True

@@ -7,16 +7,16 @@ from typing import Any
 
 
 class Absence:
-    """Follows the memberships. Times are of the clock that the caller uses."""
+    """Follows the memberships. Times are those of the caller's clock."""
 
     def __init__(self, nodes: Iterable[int], now_ns: int) -> None:
-        """All of these nodes are away until a ring has them."""
+        """All of these nodes are absent until a ring has them."""
         self._nodes = tuple(nodes)
         self._seen: set[int] = set()
         self._since_ns = dict.fromkeys(self._nodes, now_ns)
 
     def set_nodes(self, nodes: Iterable[int], members: Iterable[int], now_ns: int) -> None:
-        """The nodelist has these nodes from now on; those of the ring, `members`, are there."""
+        """The nodelist changes to these nodes. `members`: the nodes in the ring."""
         self._nodes = tuple(nodes)
         self._seen.intersection_update(self._nodes)
         self._since_ns = {node: since_ns for node, since_ns in self._since_ns.items() if node in self._nodes}
@@ -33,7 +33,7 @@ class Absence:
                 self._since_ns.setdefault(node, now_ns)
 
     def status(self, now_ns: int) -> list[dict[str, Any]]:
-        """What `rondo status` shows of each node that is away. `seen`: whether it was there since this node started."""
+        """The absent nodes for `rondo status`. `seen`: whether the node was in a ring since this node started."""
         return [
             {"node": node, "seconds": round((now_ns - since_ns) / 1e9, 1), "seen": node in self._seen}
             for node, since_ns in sorted(self._since_ns.items())

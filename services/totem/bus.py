@@ -1,7 +1,7 @@
-"""The totem end of the bus: what cpg submits goes to the ring, what the ring orders goes to cpg, in batches.
+"""Totem's socket to cpg: cpg's submissions go to the ring, the ring's ordered messages go to cpg, in batches.
 
-The books - positions, acknowledgements, what was taken, credit - are `OrderedLog`; here is only the
-ZeroMQ socket and the pump between the two. One cpg is served: the one that said hello last.
+`OrderedLog` keeps the state: positions, acknowledgements, accepted requests, credit. This module has only the ZeroMQ
+socket, and moves data between it and the ring. It serves one cpg: the one that said hello last.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from rondo.protocol.requests import Guarantee
 from services.totem.node import Node
 
 ENVELOPES_PER_TURN = 32
-"""Received at most before the ring gets its turn."""
+"""Most envelopes to receive before the ring gets its turn."""
 
 RETRY_NS = 5_000_000
-"""How long an envelope waits that cpg had no room for, before it is tried again."""
+"""How long an envelope that cpg had no room for waits until it is tried again."""
 
 TAKEN_DELAY_NS = 2_000_000
-"""How long the word that requests were taken waits for what comes with the token, so that cpg, the gateway and the
-client are woken once for both. A rotation takes less."""
+"""How long a Taken envelope waits for the messages that come with the token, so that cpg, the gateway and the client
+wake only once for both. A rotation takes less."""
 
 WAIT_NS = 50_000_000
-"""How long messages wait for a cpg on whose node nobody is in a group: it needs them, but nobody needs them soon."""
+"""How long messages wait for cpg if no process of this node is in their groups: cpg needs them, but not soon."""
 
 _log = logging.getLogger("TOTEM")
 
@@ -47,20 +47,20 @@ class Bus:
         self.has_cpg = False
         """Whether a cpg is connected."""
         self._sent = 0
-        """Envelopes that the socket has taken, to whichever cpg."""
+        """Envelopes that the socket has accepted, for all cpgs so far."""
         self._retry_ns: int | None = None
         self._taken_since_ns: int | None = None
-        """When something was taken first of which cpg was not told yet."""
+        """When the first of the requests was taken that cpg has not been told of yet."""
         self._waits_since_ns: int | None = None
-        """Since when there is something for cpg that can wait."""
+        """Since when cpg has waiting messages that can wait."""
         self._bad_told = False
 
     def fileno(self) -> int:
-        """What to poll."""
+        """The descriptor to poll."""
         return self._socket.fileno()
 
     def next_turn_ns(self, now_ns: int) -> int | None:
-        """When `receive` and `send` want to be called even if the descriptor is not readable."""
+        """When to call `receive` and `send` even if the descriptor is not readable."""
         if self._socket.has_pending:
             return now_ns
         if self._waits_since_ns is not None:
@@ -70,14 +70,14 @@ class Bus:
         return max(self._taken_since_ns + TAKEN_DELAY_NS, self._retry_ns or 0)
 
     def receive(self, readable: bool, now_ns: int) -> None:
-        """Take what cpg has sent and give it to the ring, as far as that has room."""
+        """Receive from cpg, and submit its messages to the ring as far as the ring has room."""
         if readable or self._socket.has_pending:
             self._receive()
         node, ring = self._node, self._node.ring
         submitted = False
         while ring.submit_space() > 0 and (message := self._log.next_message()) is not None:
             safe = message.guarantee == Guarantee.SAFE
-            # The last part of a long message is enough: a SAFE message is as safe as all that goes before it.
+            # It is enough to mark the last part of a long message: SAFE also covers everything before it.
             parts = message.expanded if message.is_batch else None
             ring.submit(message.data, message.tag, safe=safe and message.tag[2] == 0, parts=parts)
             submitted = True
@@ -89,7 +89,7 @@ class Bus:
             node.settle()
 
     def send(self, now_ns: int) -> None:
-        """Send what the log has for cpg, as far as cpg has room."""
+        """Send the log's next envelopes to cpg, as far as cpg has room."""
         if self._peer is None or (self._retry_ns is not None and now_ns < self._retry_ns):
             return
         self._retry_ns = None
@@ -120,12 +120,12 @@ class Bus:
 
     @property
     def waiting(self) -> int:
-        """Envelopes that cpg's socket has no room for, as cpg does not read."""
+        """Envelopes that wait because cpg does not read."""
         return 0 if self._peer is None else self._socket.waiting(self._peer)
 
     @property
     def taken(self) -> int:
-        """Envelopes that cpg's socket has had room for, which is the sign that cpg reads."""
+        """Envelopes that cpg's socket has accepted. A growing number shows that cpg reads."""
         return self._sent - self.waiting
 
     def close(self) -> None:
@@ -157,5 +157,5 @@ class Bus:
 
 
 def _is_hello(frame: bytes) -> bool:
-    """Whether an envelope is a hello: the kind is the one byte after the array's."""
+    """Whether an envelope is a hello. Its kind is the byte after the array header."""
     return len(frame) > 1 and frame[1] == Kind.HELLO

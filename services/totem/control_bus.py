@@ -1,7 +1,7 @@
-"""The totem end of the bus to control: what control commits goes to the ring, what the ring orders goes to control.
+"""Totem's socket to control: control's commits go to the ring, the ring's ordered entries go to control.
 
-The books are `services.totem.control_reader`; here is only the socket. One control is served: the one that said hello
-last.
+`services.totem.control_reader` keeps the state. This module has only the socket. It serves one control: the one that
+said hello last.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rondo.protocol.totem_control import SOCKET
 from services.totem.node import Node
 
 ENVELOPES_PER_TURN = 16
-"""Received at most before the ring gets its turn."""
+"""Most envelopes to receive before the ring gets its turn."""
 
 RETRY_NS = 5_000_000
-"""How long an envelope waits that control had no room for, before it is tried again."""
+"""How long an envelope that control had no room for waits until it is tried again."""
 
 _log = logging.getLogger("TOTEM")
 
@@ -40,21 +40,21 @@ class ControlBus:
         self._bad_told = False
 
     def fileno(self) -> int:
-        """What to poll."""
+        """The descriptor to poll."""
         return self._socket.fileno()
 
     def next_turn_ns(self, now_ns: int) -> int | None:
-        """When `receive` and `send` want to be called even if the descriptor is not readable."""
+        """When to call `receive` and `send` even if the descriptor is not readable."""
         return now_ns if self._socket.has_pending else self._retry_ns
 
     def receive(self, readable: bool, now_ns: int) -> None:
-        """Take what control has sent and give it to the ring, as far as that has room."""
+        """Receive from control, and submit its messages to the ring as far as the ring has room."""
         if readable or self._socket.has_pending:
             self._receive()
         self._node.submit_of_control(now_ns)
 
     def send(self, now_ns: int) -> None:
-        """Send what the log has for control, as far as control has room."""
+        """Send the log's next envelopes to control, as far as control has room."""
         if self._peer is None or (self._retry_ns is not None and now_ns < self._retry_ns):
             return
         self._retry_ns = None
@@ -86,5 +86,5 @@ class ControlBus:
 
 
 def _is_hello(frame: bytes) -> bool:
-    """Whether an envelope is a hello: the kind is the one byte after the array's."""
+    """Whether an envelope is a hello. Its kind is the byte after the array header."""
     return len(frame) > 1 and frame[1] == Kind.CONTROL_HELLO

@@ -1,12 +1,12 @@
-"""What control is given of the log, and what it wants of the ring: entries, commits, sync replies. No I/O.
+"""Control's side of the log: its entries, its commits, and its sync replies. No I/O.
 
-The positions are those of cpg's log (`services.totem.ordered_log`): whoever feeds this takes a position there for each
-entry. An entry is kept until a commit covers it. A commit is taken whole: from then on its state is what a successor of
-that control begins with, and its messages go to the ring.
+Positions are shared with cpg's log (`services.totem.ordered_log`): the caller takes a position there for each entry. An
+entry is kept until a commit covers it. A commit is accepted whole or not at all. Its state is then the one that a
+restarted control begins with, and its messages go to the ring.
 
-While no control has ever attached in this epoch nothing is kept, and the steps of its services are answered empty. The
-first hello makes recording begin with the next ring, which has to be formed anew if there is one already
-(`reform_wanted`), so that control sees one sync from its beginning. From then on a sync waits for control.
+Until a control attaches for the first time in this epoch, nothing is kept, and the sync steps of its services are
+answered empty. The first hello starts the recording with the next ring. If a ring is installed already, a new one must
+be formed (`reform_wanted`), so that control sees one sync from its beginning. From then on a sync waits for control.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, Bus
 from rondo.protocol.totem_control import Entry
 
 ENTRY_BYTES = 512
-"""What an entry counts for in the bound besides a message's data: a few lists of members."""
+"""The size that an entry counts for in the bound, besides a message's data: a few lists of members."""
 
 LOG_BYTES_MAX = 8 * 1024 * 1024
-"""At this much that control has not evaluated the log is full (`pressure`)."""
+"""The log is full when control has this many bytes still to commit (`pressure`)."""
 
 QUEUE_BYTES_MAX = 1024 * 1024
-"""A commit that would make more than this wait for the ring is refused; control keeps away from it by itself."""
+"""A commit that would queue more than this for the ring is refused. Control itself stays below this bound."""
 
 SyncRing = tuple[int, int]
 """(representative, sequence) of a ring."""
 
 
 class ControlReader:
-    """control's end of one epoch's log."""
+    """Control's reader of one epoch's log."""
 
     def __init__(self, epoch: int, node_id: int, pid: int) -> None:
         self.epoch = epoch
@@ -43,13 +43,13 @@ class ControlReader:
         """Whether a control has attached in this epoch and its first ring has begun."""
         self.attached_ever = False
         self.reform_wanted = False
-        """A control has attached, and the ring in force is older than its log."""
+        """A control has attached, and the installed ring is older than its log."""
         self.evicted: wire.Evict | None = None
-        """control has said that this node must go."""
+        """Control has decided that this node must leave the ring."""
         self.bytes = 0
-        """Of all entries that are here."""
+        """Size of all entries that are kept."""
         self.queued_bytes = 0
-        """Of messages that wait for the ring."""
+        """Size of the messages that wait for the ring."""
         self._ring_seen = False
         self._head = 0
         self._position = 0
@@ -58,16 +58,16 @@ class ControlReader:
         self._entries: deque[tuple[int, Entry]] = deque()
         """Those after `_position`."""
         self._sent = 0
-        """How many of them the present control was sent."""
+        """How many of them were sent to the present control."""
         self._queue: deque[bytes] = deque()
         self._step: tuple[int, SyncRing, int] | None = None
-        """(position, ring, service) of the step that control has to do."""
+        """(position, ring, service) of the sync step that control has to answer."""
         self._replies: list[tuple[SyncRing, int, list[bytes]]] = []
         self._welcomed = False
         self._frames: deque[bytes] = deque()
         self._committed_told = 0
 
-    # What the ring gives.
+    # Input from the ring.
 
     def message(self, n: int, sender: int, data: bytes) -> None:
         """A message of one of control's services, at position `n`."""
@@ -91,7 +91,7 @@ class ControlReader:
             self._append(n, [wire.REGULAR, list(ring), list(members)])
 
     def sync_step(self, n: int, ring: SyncRing, service: int) -> None:
-        """It is the turn of one of control's services; the answer comes out of `take_sync_replies`."""
+        """It is the turn of one of control's services in the sync. The answer comes out of `take_sync_replies`."""
         if self.recording:
             self._append(n, [wire.SYNC_STEP, list(ring), service])
             self._step = n, ring, service
@@ -119,10 +119,10 @@ class ControlReader:
         self._entries.append((n, entry))
         self.bytes += _size_of(entry)
 
-    # What the ring wants.
+    # Output to the ring.
 
     def next_message(self) -> bytes | None:
-        """The next message to submit to the ring; it is the ring's then. None: there is none now."""
+        """Remove and return the next message for the ring; None if there is none."""
         if not self._queue or not self.recording:
             return None
         data = self._queue.popleft()
@@ -134,10 +134,10 @@ class ControlReader:
         taken, self._replies = self._replies, []
         return taken
 
-    # What control sends.
+    # Input from control.
 
     def receive(self, frame: bytes) -> None:
-        """One envelope from control. Raises `BusError`: count it, and drop it."""
+        """Handle one envelope from control. Raises `BusError`: the caller counts it and drops the envelope."""
         envelope = wire.decode(frame)
         if isinstance(envelope, wire.Hello):
             self._hello(envelope)
@@ -195,10 +195,10 @@ class ControlReader:
                 self._replies.append((*self._step[1:], messages))
                 self._step = None
 
-    # What control is to be sent.
+    # Output to control.
 
     def next_frame(self) -> bytes | None:
-        """The next envelope for control; None if there is none. One that could not be sent is given back with
+        """The next envelope for control; None if there is none. An envelope that could not be sent goes back by
         `unsend`."""
         if self._welcomed and self._committed_told < self._commit:
             self._committed_told = self._commit
@@ -218,7 +218,8 @@ class ControlReader:
         return wire.encode(wire.Log(self.epoch, batch))
 
     def unsend(self, frame: bytes) -> None:
-        """Give back the frame that `next_frame` gave last: the socket had no room. It comes again, first."""
+        """Give back the last frame of `next_frame`, because the socket had no room. `next_frame` returns it again
+        first."""
         self._frames.appendleft(frame)
 
     @property
@@ -233,5 +234,5 @@ class ControlReader:
 
 
 def _size_of(entry: Entry) -> int:
-    """What an entry counts for in the bound."""
+    """The size that an entry counts for in the bound."""
     return ENTRY_BYTES + len(entry[3]) if entry[0] == wire.MESSAGE else ENTRY_BYTES

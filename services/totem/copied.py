@@ -1,14 +1,15 @@
-"""Whether this process may be a copy of itself: a machine brought back from a snapshot, or a process from an image.
+"""Detects that this process may be a copy: its machine was restored from a snapshot, or the process from an image.
 
-The original and its copy have the same boot and the same counter, and what both seal would have the same nonces
-(services/totem/security/suites.py). So a boot ends as soon as there is a sign of that:
+The original and the copy have the same boot identifier and the same counter, so both would seal packets with the same
+nonces (services/totem/security/suites.py). So this process takes a new boot identifier as soon as there is a sign of a
+copy:
 
-* the hypervisor has given the machine another generation, and the kernel says so (NEW_VMGENID of the driver vmgenid,
-  kernel 6.10 and later);
-* the time of day has moved against the time since the start by a second and more: a snapshot stood still while time
-  went on. (A clock that somebody sets looks the same; that costs a few milliseconds.)
+* The hypervisor has given the machine another generation, and the kernel reports it (NEW_VMGENID of the driver vmgenid,
+  kernel 6.10 and later).
+* The time of day has moved by a second or more against the time since the start: a snapshot stood still while time went
+  on. (Setting the clock looks the same; that costs a few milliseconds.)
 
-Between the copy and the first sign packets may leave all the same: docs/SECURITY.md, "Copied memory".
+Packets may still leave between the copy and the first sign: docs/SECURITY.md, "Copied memory".
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import socket
 
 STEP_NS = 1_000_000_000
-"""Clocks are slewed by far less from one look to the next."""
+"""Slewing moves a clock by far less between two checks."""
 
 _NETLINK_KOBJECT_UEVENT = 15
 _KERNEL_EVENTS = 1
@@ -26,7 +27,7 @@ _EVENTS_MAX = 64
 
 
 class CopyWatch:
-    """Looks for the signs. Times are those of CLOCK_REALTIME and of CLOCK_MONOTONIC, in nanoseconds."""
+    """Looks for these signs. Times are those of CLOCK_REALTIME and of CLOCK_MONOTONIC, in nanoseconds."""
 
     def __init__(self, wall_ns: int, now_ns: int) -> None:
         self._offset_ns = wall_ns - now_ns
@@ -37,14 +38,14 @@ class CopyWatch:
             )
             self._events.bind((0, _KERNEL_EVENTS))
         except OSError:
-            self.close()  # a sandbox without it; there is the clock
+            self.close()  # a sandbox without it: the clock must do
 
     def fileno(self) -> int:
-        """What to poll; -1: nothing."""
+        """The descriptor to poll; -1 if there is none."""
         return -1 if self._events is None else self._events.fileno()
 
     def was_copied(self, wall_ns: int, now_ns: int, *, told: bool) -> bool:
-        """Whether there is a sign since the last call; `told`: `fileno` is readable."""
+        """Whether there was a sign since the last call. `told`: `fileno` is readable."""
         offset_ns, self._offset_ns = self._offset_ns, wall_ns - now_ns
         return abs(self._offset_ns - offset_ns) >= STEP_NS or (told and self._new_generation())
 
@@ -57,7 +58,7 @@ class CopyWatch:
             except BlockingIOError:
                 break
             except OSError:
-                return True  # ENOBUFS: some were lost, and it may have been among them
+                return True  # ENOBUFS: events were lost, and this one may have been among them
         return found
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from rondo.node.logs import notice
 
 DEVICE = "/dev/cpu_dma_latency"
 AFTER_NS = 1_000_000_000
-"""So long after the last message the processors may sleep again."""
+"""How long after the last message the processors are kept awake."""
 
 NEVER_NS = 1 << 62
 _log = logging.getLogger("TOTEM")
@@ -33,7 +33,7 @@ class CpuLatencyLock:
         self._position = 0
         self._held: int | None = None
         self.due_ns = NEVER_NS
-        """When `note` wants to be called even if nothing happens."""
+        """When to call `note` even if nothing happens."""
 
     @property
     def is_held(self) -> bool:
@@ -41,7 +41,7 @@ class CpuLatencyLock:
         return self._held is not None
 
     def note(self, position: int, now_ns: int) -> None:
-        """`position`: how far the log of messages is. Opens or closes the device if that is due."""
+        """`position`: the head of the message log. Opens or closes the device if that is due."""
         if not self._wanted:
             return
         if position != self._position:

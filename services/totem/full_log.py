@@ -1,8 +1,8 @@
 """When the node has to leave the ring because cpg does not take the log.
 
-What is ordered is kept until cpg has acknowledged it, so a cpg that is killed loses nothing. But cpg may stop reading
-for long, because it is stopped or hangs. Then totem must neither grow without a bound nor slow down the ring of all
-others. So the ring is not slowed for a cpg that does not read at all. When the log has reached its bound the node
+Ordered messages are kept until cpg has acknowledged them, so a cpg that is killed loses nothing. But cpg may stop
+reading for long, because it is stopped or hangs. Then totem must neither grow without a bound nor slow down the ring of
+all others. So the ring is not slowed for a cpg that does not read at all. When the log has reached its bound the node
 leaves the ring: the ring process ends, is started again, and is a member without a cpg. The node's applications are
 told `Disconnected`, as when the ring process is killed, and join their groups again once cpg works.
 """
@@ -12,21 +12,21 @@ from __future__ import annotations
 from typing import Protocol
 
 READS_NS = 200_000_000
-"""A cpg that has read nothing for so long does not read."""
+"""A cpg that has read nothing for so long counts as not reading."""
 
 SILENT_NS_MAX = 1_000_000_000
-"""With a full log, how long cpg may not have read what it is sent while it is there."""
+"""With a full log, how long a running cpg may read nothing of what it is sent."""
 
 PATIENT_NS_MAX = 7_000_000_000
-"""How long cpg may make no progress while there is none, as it is being started again, or while it has read everything:
-it acknowledges nothing for up to five seconds after its start, and cuts a client off that holds it up for two."""
+"""How long cpg may make no progress while it is being started again, or while it has read everything. After its start
+it acknowledges nothing for up to five seconds, and it takes two seconds to cut off a client that holds it up."""
 
 OVERFULL = 2.0
-"""A log of so many times its bound is given up at once."""
+"""With so many times the bound in the log the node leaves at once."""
 
 
 class Log(Protocol):
-    """What is to be known of the log (`OrderedLog`)."""
+    """The part of `OrderedLog` that is used here."""
 
     bytes_max: int
     head: int
@@ -42,7 +42,7 @@ class Log(Protocol):
 
 
 class Reader(Protocol):
-    """What is to be known of the way to cpg (`Bus`)."""
+    """The part of `Bus` that is used here."""
 
     has_cpg: bool
 
@@ -67,7 +67,7 @@ class FullLog:
         """Since when cpg has neither read nor acknowledged anything."""
 
     def check(self, reader: Reader, now_ns: int) -> bool:
-        """Call it while the log is filling. True: cpg reads it, and a slower ring is a help. Raises `FullLogError`."""
+        """Call this while the log is filling. True: cpg reads, so a slower ring helps. Raises `FullLogError`."""
         log = self._log
         has_cpg, pressure, progress = reader.has_cpg, log.pressure, (reader.taken, log.acked)
         if self._since_ns is None or progress != self._progress:

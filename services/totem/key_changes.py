@@ -1,6 +1,6 @@
-"""The keys of a node, changed while it runs: `rondo key install | use | remove`, and how the nodes agree on it.
+"""Changes the keys of a running node (`rondo key install | use | remove`), and checks that the other nodes agree.
 
-Which keys open and seal is the business of a `KeyHolder`: packet security for udp and udpu, knet's keyring for knet.
+A `KeyHolder` opens and seals with the keys: packet security for udp and udpu, knet's keyring for knet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _log = logging.getLogger("TOTEM")
 
 
 class KeyHolder(Protocol):
-    """Takes packets under several keys, and seals with one."""
+    """Accepts packets under several keys, and seals with one."""
 
     @property
     def key_in_use(self) -> int:
@@ -30,10 +30,10 @@ class KeyHolder(Protocol):
         """The valid keys, in the order in which they were installed."""
 
     def key_identity(self, number: int) -> bytes:
-        """What names a key to other nodes, and says nothing about it: 8 bytes."""
+        """The identifier of a key for other nodes, 8 bytes. It reveals nothing about the key."""
 
     def install_key(self, key: bytes) -> int:
-        """Take packets under this key too; its number. Raises ValueError."""
+        """Accept packets under this key too. Returns its number. Raises ValueError."""
 
     def use_key(self, number: int) -> None:
         """Seal with this key from now on."""
@@ -43,10 +43,10 @@ class KeyHolder(Protocol):
 
 
 class KeyChanges:
-    """What `rondo key` does on this node."""
+    """Carries out `rondo key` on this node."""
 
     def __init__(self, holder: KeyHolder, keys: Keys, store: KeyStore | None, suite_name: str) -> None:
-        """`keys`: those of `holder`, which has the one in use already and is given the others here."""
+        """`keys`: the keys for `holder`. It already has the one in use, and gets the others here."""
         self.suite_name = suite_name
         self.keys_of_others = KeyBook()
         self._holder = holder
@@ -56,7 +56,7 @@ class KeyChanges:
 
     @property
     def key_fingerprint(self) -> str:
-        """Of the key in use."""
+        """Fingerprint of the key in use."""
         return fingerprint(self._keys[self._holder.key_in_use])
 
     @property
@@ -65,13 +65,13 @@ class KeyChanges:
         return len(self._keys) > 1
 
     def key_notice(self, node_id: int) -> KeyNotice:
-        """What the other nodes are to know of this node's keys."""
+        """The notice that tells the other nodes of this node's keys."""
         identity = self._holder.key_identity
         valid = tuple(identity(number) for number in self._holder.key_numbers)
         return KeyNotice(node_id, valid, identity(self._holder.key_in_use))
 
     def install_key(self, key: bytes, now_ns: int) -> str:
-        """Take packets under this key too; its fingerprint. Raises ValueError with one line."""
+        """Accept packets under this key too. Returns its fingerprint. Raises ValueError with one line."""
         if not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
             raise ValueError(f"a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes, not {len(key)}")
         self._keys[self._holder.install_key(key)] = key
@@ -79,9 +79,9 @@ class KeyChanges:
         return fingerprint(key)
 
     def use_key(self, name: str, others: Iterable[int], now_ns: int, *, force: bool = False) -> str:
-        """Seal with this key from now on; its fingerprint. Raises ValueError with one line.
+        """Seal with this key from now on. Returns its fingerprint. Raises ValueError with one line.
 
-        `others`: the nodes that must take packets under it; `force`: whether they do or not.
+        `others`: the nodes that must accept packets under it; `force`: do it even if they do not.
         """
         number = self._number_of(name)
         having = self.keys_of_others.having(self._holder.key_identity(number), now_ns)
@@ -91,7 +91,7 @@ class KeyChanges:
         return self.key_fingerprint
 
     def remove_key(self, name: str, others: Iterable[int], now_ns: int, *, force: bool = False) -> str:
-        """Refuse packets under this key from now on; its fingerprint. Raises ValueError with one line."""
+        """Refuse packets under this key from now on. Returns its fingerprint. Raises ValueError with one line."""
         number = self._number_of(name)
         told = fingerprint(self._keys[number])
         if number == self._holder.key_in_use:
@@ -107,7 +107,7 @@ class KeyChanges:
     def _agreed(
         self, others: Iterable[int], agreeing: list[int], force: bool, now_ns: int, what: str, mend: str
     ) -> None:
-        """Refuse unless all others have told lately, and what they told agrees."""
+        """Raise ValueError unless all others have sent a key notice lately, and agree."""
         if force:
             return
         silent = self.keys_of_others.silent(others, now_ns)
@@ -116,12 +116,12 @@ class KeyChanges:
             raise ValueError(f"{_nodes(against)} {what}; {mend}, or use --force and cut it off")
         if silent:
             raise ValueError(
-                f"{_nodes(silent)} told nothing of its keys in the last seconds; start it and let it join the ring, "
+                f"{_nodes(silent)} sent no notice of its keys in the last seconds; start it and let it join the ring, "
                 "or use --force and cut it off if it disagrees"
             )
 
     def _number_of(self, name: str) -> int:
-        """The key of which `name` is the fingerprint, or a beginning of it that no other one has."""
+        """The number of the key whose fingerprint is `name`, or begins with it and is the only one."""
         wanted = name.replace(":", "").lower()
         found = [n for n, key in self._keys.items() if wanted and fingerprint(key).replace(":", "").startswith(wanted)]
         if len(found) == 1:
@@ -136,7 +136,7 @@ class KeyChanges:
             self._store.save(Keys(tuple(self._keys.values()), self._keys[self._holder.key_in_use]))
 
     def key_status(self, others: Iterable[int], now_ns: int) -> dict[str, Any]:
-        """What `rondo key status` shows; `stored` says how far the file is."""
+        """The answer to `rondo key status`. `stored`: whether the keyring file is up to date."""
         told, identity = self.keys_of_others, self._holder.key_identity
         return {
             "suite": self.suite_name,
@@ -156,11 +156,11 @@ class KeyChanges:
         }
 
     def announce(self) -> None:
-        """Say in the log how packets are protected, so that nodes can be compared."""
+        """Log how packets are protected, so that nodes can be compared."""
         _log.info("Packets are protected by %s, key fingerprint %s.", self.suite_name, self.key_fingerprint)
 
     def status(self) -> dict[str, Any]:
-        """What `rondo status` shows of it."""
+        """The keys for `rondo status`."""
         holder = self._holder
         return {
             "suite": self.suite_name,

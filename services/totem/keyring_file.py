@@ -1,12 +1,11 @@
-"""The keys that are valid besides that of the key file, over restarts: `keyring` in the state directory.
+"""Keeps the valid keys over restarts, besides the key file: `keyring` in the state directory.
 
-A node that is restarted in the middle of a change of the key has to go on where it was: with all keys installed, and
-the same one in use. The file holds, next to the keys, the fingerprint of the key that the key file had when this was
-written. If the key file has another key now, somebody has put it there since, and that is the last word: it is used.
-If that key is not among those stored, the file speaks of something past and is not taken into account at all, for a key
-file is replaced also because the old key is in wrong hands.
+A node that restarts in the middle of a key change must continue as before: with all keys installed, and the same one in
+use. The keyring holds the keys, and the fingerprint of the key that the key file had when the keyring was written. If
+the key file has another key now, somebody has replaced it since, and the new key is used. If that key is not among the
+stored ones, the keyring is out of date and ignored: a key file is also replaced because an old key was stolen.
 
-Writing is done by a thread: a disk can take seconds, and the token must not wait for it.
+A thread writes the keyring. A disk can take seconds, and the token must not wait for it.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def stored_keys(state_dir: Path, file_key: bytes) -> Keys:
 
 
 class KeyStore:
-    """Writes the keys when they change. `save` never waits; `unsaved` and `error` say how far it got."""
+    """Writes the keys when they change. `save` never waits; `unsaved` and `error` show its progress."""
 
     def __init__(self, state_dir: Path, file_key: bytes) -> None:
         self.path = state_dir / _NAME
@@ -81,7 +80,7 @@ class KeyStore:
         return self._writing
 
     def save(self, keys: Keys) -> None:
-        """Have these keys written."""
+        """Start writing these keys."""
         with self._lock:
             self._wanted = keys
             if self._writing:
@@ -106,7 +105,8 @@ class KeyStore:
                 )
 
     def _write(self, keys: Keys) -> None:
-        """Durable when it returns, and whole or not at all. Nothing to remember: no file."""
+        """The file is durable when this returns, and replaced whole or not at all. If only the key file's key is valid,
+        the keyring is removed."""
         if keys.valid == (keys.in_use,) and fingerprint(keys.in_use) == self._file_key:
             self.path.unlink(missing_ok=True)
             self._sync_directory()

@@ -1,13 +1,14 @@
 """The keys of a node under knet: changed by `rondo key` in a ring of Rondo nodes, or as Corosync does it.
 
-**As Corosync does it.** The key file is replaced on all nodes and `corosync-cfgtool -R` is run on one. RELOAD_CONFIG
-comes in the ring's order; each node reads its key file then, and takes packets under both keys. Each C node sends
-CRYPTO_RECONFIG phase 1; at its own copy of it seals with the new key and sends phase 2; at its own copy of that it
-forgets the old key. This node sends neither. It seals with the new key from the first phase 1 of anybody, and forgets
-the old one when the last member that is a C node has sent phase 2. In a ring without C nodes nobody sends phases, and a
-new key file means nothing until `rondo key` or a restart: then nothing is done here.
+**As Corosync does it.** The administrator replaces the key file on all nodes and runs `corosync-cfgtool -R` on one.
+RELOAD_CONFIG is delivered in the ring's order. Each node then reads its key file, and accepts packets under both keys.
+Each C node sends CRYPTO_RECONFIG phase 1. When its own phase 1 is delivered, it seals with the new key and sends phase
+2. When its own phase 2 is delivered, it forgets the old key. This node sends neither. It seals with the new key from
+   the first phase 1 of any node, and forgets the old key when every C node in the ring has sent phase 2. In a ring
+   without C nodes nobody sends phases. A new key file then has no effect until `rondo key` or a restart, and this
+   module does nothing.
 
-The key file is read in the loop, 4 KiB at most: what is sent after RELOAD may be under the new key already.
+The key file (at most 4 KiB) is read in the loop, without a thread: packets after RELOAD may already need the new key.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _log = logging.getLogger("TOTEM")
 
 
 class KnetKeys(KeyChanges):
-    """What is done to the keyring, which knet seals and opens with."""
+    """Changes the keyring with which knet seals and opens packets."""
 
     def __init__(self, keyring: Keyring, keys: Keys, store: KeyStore | None, suite_name: str, key_file: str) -> None:
         super().__init__(keyring, keys, store, suite_name)
@@ -46,7 +47,7 @@ class KnetKeys(KeyChanges):
         """Whether the ring has members that do not know `rondo key`."""
         self._key_file = key_file
         self._old = ""
-        """Fingerprint of the key that is to be forgotten; no change is under way without."""
+        """Fingerprint of the key to be forgotten; "" if no change is in progress."""
         self._new = ""
         self._forgotten_by: set[int] = set()
         self._c_members: frozenset[int] = frozenset()
@@ -60,13 +61,13 @@ class KnetKeys(KeyChanges):
         return super().remove_key(name, others, now_ns, force=force)
 
     def ring_changed(self, members: Collection[int], rondo_members: Collection[int], now_ns: int) -> None:
-        """These are in the ring, and these of them are Rondo nodes."""
+        """The ring has these members. `rondo_members`: those of them that are Rondo."""
         self._c_members = frozenset(members) - frozenset(rondo_members)
         self.has_c_members = bool(self._c_members)
         self._finish(now_ns)
 
     def message(self, sender: int, data: bytes, now_ns: int) -> bool:
-        """A message of cfg, in the ring's order. True: the keys have changed."""
+        """A cfg message was delivered. Returns whether the keys have changed."""
         function = int.from_bytes(data[:2], "little")
         if function == RELOAD:
             return self._reload(now_ns)
@@ -98,7 +99,7 @@ class KnetKeys(KeyChanges):
         return True
 
     def _finish(self, now_ns: int) -> bool:
-        """Forget the old key if nobody seals with it any more."""
+        """Forget the old key if no member seals with it any more."""
         if not self._new or self.key_fingerprint != self._new or not self._c_members <= self._forgotten_by:
             return False
         super().remove_key(self._old, (), now_ns, force=True)
@@ -117,7 +118,7 @@ class KnetKeys(KeyChanges):
 def make_knet_keys(config: NodeConfig, state_dir: Path | None = None) -> KnetKeys | None:
     """The keys of a node with `transport: knet`; None without encryption. Raises ConfigError.
 
-    `state_dir`: where keys are kept that were installed while the node ran.
+    `state_dir`: the directory for keys that are installed while the node runs.
     """
     settings = config.security
     if config.transport != "knet" or not settings.enabled:

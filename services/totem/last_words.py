@@ -1,8 +1,8 @@
-"""What is to be said when this process has been killed: made here on each ring, kept and sent by sam.
+"""Last words: a LEAVE that sam sends if this process is killed. It is made anew for each ring.
 
-A ring process that is killed says nothing, and the others would wait for the token time-out. sam, which watches
-processes anyway, sees the death at once. It is left a LEAVE frame of the present ring, sealed where there is a key, and
-the addresses to which it should go; it knows nothing else about them. docs/PROTOCOL.md: "Last words".
+A killed ring process sends no LEAVE, so the others would wait for the token time-out. sam watches processes anyway and
+sees the death at once. So it holds a LEAVE frame of the present ring, sealed if there is a key, and the addresses to
+send it to. sam knows nothing else about them. docs/PROTOCOL.md: "Last words".
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from services.totem.node import Node
 
 
 def last_words(node: Node) -> dict[str, Any]:
-    """For `rondo.ipc.control`: this process, the datagram, its source, where it goes, and the ports to be held."""
+    """The request for `rondo.ipc.control`: this pid, the datagram, its source, its destinations, and the ports to
+    hold."""
     ring, link = node.ring, node.link
     others = link.addresses_of(member for member in ring.members if member != node.config.node_id)
     return {

@@ -1,7 +1,6 @@
-"""Events of the ring as log lines, in the words that Corosync's users know and their tools look for; not too many.
+"""Turns events of the ring into log lines, in the words that Corosync's users know and their tools look for.
 
-Whatever happens on the network, each kind of line comes at most so often; a line that follows left out ones says how
-many those were.
+Each kind of line is rate-limited, whatever happens on the network. A line after suppressed ones gives their number.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from services.totem.ring.events import (
 )
 
 BURST = 10
-"""Lines of a kind that may come at once; ..."""
+"""Lines of one kind that may come at once; after these, one per `INTERVAL_NS`."""
 INTERVAL_NS = 1_000_000_000
-"""... then one each interval."""
+"""The interval between further lines of one kind."""
 
 _FREQUENT: set[object] = {NoticeCode.RETRANSMIT, NoticeCode.TOKEN_LATE}
-"""Kinds of which a bad network brings hundreds: no burst for them."""
+"""Kinds that a bad network causes by the hundred: they get no burst."""
 RETRANSMIT_SHOWN_MAX = 30
 
 _totem = logging.getLogger("TOTEM")
@@ -36,7 +35,7 @@ Told = RegularConfiguration | TransitionalConfiguration | SyncComplete | Notice
 
 
 class LineBudget:
-    """Lets `burst` lines through at once, then one per interval; counts what it held back."""
+    """Lets `burst` lines through at once, then one per interval. Counts the lines that it suppressed."""
 
     def __init__(self, burst: int, interval_ns: int) -> None:
         self._burst = burst
@@ -46,7 +45,7 @@ class LineBudget:
         self._left_out = 0
 
     def take(self, now_ns: int) -> int | None:
-        """None: be quiet. Otherwise how many lines were held back before this one."""
+        """None: suppress this line. Otherwise the number of lines suppressed before it."""
         full_ns = max(self._full_ns, now_ns) + self._interval_ns
         if full_ns - now_ns > self._burst * self._interval_ns:
             self._left_out += 1
@@ -64,9 +63,9 @@ class LogText:
         self._first = True
 
     def tell(self, event: Told, now_ns: int) -> None:
-        """Log the event, if it is worth a line and there have not been too many of its kind."""
+        """Log the event, unless the level is off or too many lines of its kind came."""
         if self._first and isinstance(event, RegularConfiguration):
-            # Corosync says of a node's first ring that all its members, the node too, have joined.
+            # In Corosync's log all members of a node's first ring have joined, the node itself too.
             self._first = False
             event = event._replace(joined=event.members)
         kind, logger, level, text = _line(event)
@@ -93,7 +92,7 @@ def _line(event: Told) -> tuple[object, logging.Logger, int, Callable[[], str]]:
         TransitionalConfiguration,
         _totem,
         logging.DEBUG,
-        lambda: f"Of ring {event.old_ring} nodes {_nodes(event.members)} go on together.",
+        lambda: f"Of ring {event.old_ring}, nodes {_nodes(event.members)} move on together.",
     )
 
 

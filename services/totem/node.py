@@ -1,8 +1,8 @@
-"""The ring in its surroundings: what it asks to be sent goes to the link, what it tells goes where it belongs.
+"""Connects the ring: its packets go to the link, and its events to their receivers:
 
     messages of CPG, configurations, CPG's sync    to the log that cpg reads
-    those of the other services                    to control, which reads the same log
-    the sequence of a new ring                     to the file
+    messages and sync of the other services        to control, which reads the same log
+    the sequence of a new ring                     to the sequence file
     notices and configurations                     to the log lines
 
 Every call into the ring is followed by `settle`, which empties the ring's output.
@@ -50,25 +50,25 @@ from services.totem.wire.executive import HEADER_SIZE, Service
 COUNTERS = [field.name for field in dataclasses.fields(Counters) if field.name != "dropped"]
 
 DATAGRAMS_PER_TURN = 64
-"""How many datagrams are handled before anything else gets its turn."""
+"""Most datagrams to handle before anything else gets its turn."""
 
 FEW_PACKETS, FEW_BYTES = 2, 4096
-"""A message or two and the token: so little can wait for cpg to be told."""
+"""A message or two and the token. If the packets are this few, they wait until cpg has its messages."""
 
 
 MOVE_NS = 500_000_000
-"""When nodes that stay get other addresses, so long everybody keeps to the old ones: it is over these that the message
-arrives which has all of them change."""
+"""When remaining nodes get new addresses, every node keeps the old ones this long: the message that starts the change
+still travels over the old ones."""
 
 REFORM_WAIT_NS = 250_000_000
-"""When one of cpg and control has attached to a ring that is older, so long it waits for the other, so that the ring is
-formed anew once for both."""
+"""When only one of cpg and control has attached to an older ring, wait this long for the other, so that the ring is
+formed anew only once."""
 
 _OF_CONTROL = frozenset(totem_control.SERVICES)
 
 
 class Node:
-    """A ring, its link and the log that its two readers are given."""
+    """A ring, its link, and the log with its two readers."""
 
     def __init__(
         self, config: NodeConfig, sequence: SequenceFile, log: OrderedLog, now_ns: int,
@@ -77,7 +77,7 @@ class Node:
         self.config = config
         self.log = log
         self.counters: Counter[str] = Counter()
-        """What the link could not send or did not take, by reason."""
+        """Packets that the link could not send or refused, by reason."""
         self.link: Link | KnetLink
         if config.transport == "knet":
             self.link = KnetLink(knet_settings(config, shared_key(config)), self.counters, now_ns, knet_keys)
@@ -93,9 +93,9 @@ class Node:
         )
         self.control = ControlReader(log.epoch, config.node_id, log.pid)
         self._move_ns: int | None = None
-        """When the link is given the addresses of `config`."""
+        """When the link takes the addresses of `config`."""
         self._reform_ns: int | None = None
-        """When the ring is formed anew for the sake of its readers."""
+        """When the ring is formed anew for its readers."""
         self.suspicion = Suspicion()
         self._absence = Absence(config.members, now_ns)
         self.link.on_unreachable = self._unreachable
@@ -117,10 +117,10 @@ class Node:
             StoreSequence: self._store_sequence,
         }
 
-    # -- what the loop calls
+    # -- called by the loop
 
     def expire(self, now_ns: int) -> None:
-        """Timers that are due; before anything is received."""
+        """Expire due timers. Call this before anything is received."""
         self._now_ns = now_ns
         deadline_ns = self.ring.next_deadline_ns()
         if deadline_ns is not None and deadline_ns <= now_ns:
@@ -136,7 +136,7 @@ class Node:
         return min((due_ns for due_ns in dues if due_ns is not None), default=None)
 
     def reform(self, now_ns: int) -> None:
-        """Form the ring anew if a reader has attached that must see one from its beginning."""
+        """Form the ring anew if a reader has attached that must see a ring from its beginning."""
         if not (self.log.reform_wanted or self.control.reform_wanted):
             self._reform_ns = None
             return
@@ -156,14 +156,14 @@ class Node:
                 self.settle()
 
     def _unreachable(self, address: str) -> None:
-        """A hint of the network: nobody listens there."""
+        """The network reports that nobody listens at this address."""
         node, ring = self.link.node_at(address), self.ring
         if node in ring.members and self.suspicion.hint(node, ring.counters.orf_token_rx, self._now_ns):
             ring.probe(self._now_ns)
             self.settle()
 
     def receive(self, readable: set[int], now_ns: int) -> None:
-        """Own frames, then datagrams. `readable` is what the last poll said."""
+        """Handle this node's own frames, then datagrams. `readable`: descriptors from the last poll."""
         ring, link, suspicion = self.ring, self.link, self.suspicion
         if link.has_local:
             for frame in link.take_local():
@@ -182,14 +182,15 @@ class Node:
             suspicion.drained()
 
     def _receive_token(self, now_ns: int) -> None:
-        """The ring knows that the token is here and waits for no more data."""
+        """The ring knows that the token is here, and wants it before more data: read it."""
         for frame, _ in self.link.receive_token(now_ns):
             self.counters["token_read_first"] += 1
             self.ring.receive(frame, now_ns)
             self.settle()
 
     def tend_link(self, readable: set[int], now_ns: int) -> bool:
-        """Look after the address. True: what is to be polled has changed. Raises `CannotBind` at the start."""
+        """Look after the link's address. True: the descriptors to poll have changed. Raises `CannotBind` at the
+        start."""
         self._now_ns = now_ns
         moved = self._move_ns is not None and self._move_ns <= now_ns
         if moved:
@@ -207,8 +208,8 @@ class Node:
         return True
 
     def reconfigure(self, config: NodeConfig, now_ns: int) -> None:
-        """Another configuration is in force: its nodelist and time-outs are new, all else is as it was. What is to be
-        polled may have changed."""
+        """Apply another configuration. Only its nodelist and time-outs may differ. The descriptors to poll may have
+        changed."""
         self._now_ns = now_ns
         self.config = config
         protection = self.link.protection
@@ -233,20 +234,20 @@ class Node:
             link.change_settings(knet_settings(config, link.settings.key), self._now_ns)
 
     def begin_life(self) -> None:
-        """This process may be a copy: a machine or a process brought back from a snapshot."""
+        """This process may be a copy, restored from a snapshot: take a new boot identifier."""
         if self.link.protection is not None:
             self.link.protection.begin_life()
             self.death_notice_is_stale = True
             self.counters["lives_begun"] += 1
 
     def leave(self, now_ns: int) -> None:
-        """Say goodbye to the others."""
+        """Send a leave to the others."""
         self._now_ns = now_ns
         self.ring.leave(now_ns)
         self.settle()
 
     def settle(self) -> None:
-        """Send the packets and handle the events that the ring left, and those that follow from them."""
+        """Send the ring's packets and handle its events, and those that follow from them."""
         output = self.ring.output
         while output.packets or output.events:
             if output.packets:
@@ -255,10 +256,9 @@ class Node:
                 self._handlers[type(event)](event)
 
     def settle_own(self, hand_on: Callable[[], None]) -> None:
-        """The same after messages of this node were given to the ring. What it delivers at once, because the token is
-        here, is with cpg (`hand_on`) before the packets leave: each costs a way through the kernel to every member,
-        and cpg can work meanwhile. Where there is much to send the others come first, and the token above all.
-        """
+        """`settle` after messages of this node were submitted. If the ring delivers some at once, because the token is
+        here, cpg gets them (`hand_on`) before the packets leave. Each packet costs a system call per member, and cpg
+        can work meanwhile. If there are many packets, they go first, and the token before all."""
         output = self.ring.output
         packets, events = output.packets, output.events
         if (
@@ -280,7 +280,7 @@ class Node:
         self.link.send(packets, packet_bytes_max=size.limit, parity=size.parity)
 
     def submit_of_control(self, now_ns: int) -> None:
-        """Give the ring what control has committed, as far as there is room."""
+        """Submit control's committed messages to the ring, as far as it has room."""
         ring, control = self.ring, self.control
         submitted = False
         while ring.submit_space() > 0 and (message := control.next_message()) is not None:
@@ -291,15 +291,16 @@ class Node:
             ring.flush(now_ns)
         self.settle()
 
-    def _place(self, *, shared: bool = False) -> int:
-        """Position of an entry for control. `shared`: cpg was given it just now, if cpg is there."""
+    def _control_position(self, *, shared: bool = False) -> int:
+        """The position of an entry for control. `shared`: cpg got an entry at the same position just now, if it is
+        attached."""
         if not self.control.attached_ever:
             return 0
         return self.log.head if shared and self.log.recording else self.log.skip()
 
     @property
     def pressure(self) -> float:
-        """How full the log is (`OrderedLog.pressure`): of its two readers the one counts that is further behind."""
+        """How full the log is (`OrderedLog.pressure`), for the reader that is further behind."""
         return max(self.log.pressure, self.control.pressure)
 
     # -- events of the ring
@@ -309,21 +310,21 @@ class Node:
         if len(data) >= HEADER_SIZE and data[2] == Service.CPG and data[3] == 0:
             self.log.message(event.sender, data, event.transitional, event.tag)  # type: ignore[arg-type]  # our own tag
         elif len(data) >= HEADER_SIZE and data[3] == 0 and data[2] in _OF_CONTROL:
-            self.control.message(self._place(), event.sender, data)
+            self.control.message(self._control_position(), event.sender, data)
             if data[2] == Service.CFG and isinstance(self.link.keys, KnetKeys):
                 self._told_of_keys(self.link.keys, event.sender, data)
         else:
             self.counters["foreign_service"] += 1
 
     def _told_of_keys(self, keys: KnetKeys, sender: int, data: bytes) -> None:
-        """C Corosync's way of changing the key goes through messages of cfg."""
+        """C Corosync changes the key by cfg messages."""
         keys.ring_changed(self.ring.members, self.ring.rondo_members, self._now_ns)
         if keys.message(sender, data, self._now_ns):
             self.death_notice_is_stale = True
 
     def _transitional(self, event: TransitionalConfiguration) -> None:
         self.log.transitional(event.old_ring, event.new_ring, event.members, event.left)
-        self.control.transitional(self._place(shared=True), event.members, event.left)
+        self.control.transitional(self._control_position(shared=True), event.members, event.left)
         self._text.tell(event, self._now_ns)
 
     def _regular(self, event: RegularConfiguration) -> None:
@@ -331,18 +332,18 @@ class Node:
         self.suspicion.clear()
         self.death_notice_is_stale = True
         self.log.regular(event.ring, event.members, event.joined, event.left)
-        self.control.regular(self._place(shared=True), event.ring, event.members)
+        self.control.regular(self._control_position(shared=True), event.ring, event.members)
         self._text.tell(event, self._now_ns)
 
     def _sync_step(self, event: SyncStep) -> None:
         if event.service == Service.CPG:
             self.log.sync_step(event.ring)
         else:
-            self.control.sync_step(self._place(), event.ring, event.service)
+            self.control.sync_step(self._control_position(), event.ring, event.service)
         self.answer_sync_steps()
 
     def answer_sync_steps(self) -> None:
-        """Give the ring what cpg and control said for their steps of the sync, if anything."""
+        """Hand the sync replies of cpg and control to the ring, if there are any."""
         for (representative, sequence), messages in self.log.take_sync_replies():
             self.ring.sync_reply(RingId(representative, sequence), Service.CPG, messages)
         for (representative, sequence), service, messages in self.control.take_sync_replies():
@@ -352,17 +353,17 @@ class Node:
         if event.service == Service.CPG:
             self.log.sync_activate(event.ring)
         else:
-            self.control.sync_activate(self._place(), event.ring, event.service)
+            self.control.sync_activate(self._control_position(), event.ring, event.service)
 
     def _sync_abort(self, event: SyncAbort) -> None:
         if event.service == Service.CPG:
             self.log.sync_abort(event.ring)
         else:
-            self.control.sync_abort(self._place(), event.ring)
+            self.control.sync_abort(self._control_position(), event.ring)
 
     def _sync_complete(self, event: SyncComplete) -> None:
         self.log.sync_complete(event.ring)
-        self.control.sync_complete(self._place(shared=True), event.ring)
+        self.control.sync_complete(self._control_position(shared=True), event.ring)
         self._text.tell(event, self._now_ns)
 
     def _notice(self, event: Notice) -> None:
@@ -371,10 +372,10 @@ class Node:
     def _store_sequence(self, event: StoreSequence) -> None:
         self._sequence.store(event.sequence)
 
-    # -- what is asked over the control socket
+    # -- called for the control socket
 
     def key(self, request: Mapping[str, Any], now_ns: int) -> dict[str, Any]:
-        """Look at the keys, or change them (`rondo key`). Raises ValueError to refuse."""
+        """Answer `rondo key`: show the keys, or change them. Raises ValueError to refuse."""
         keys = self.link.keys
         if keys is None:
             raise ValueError("packet security is switched off; there are no keys")
@@ -386,14 +387,14 @@ class Node:
             return {"fingerprint": keys.install_key(key, now_ns)}
         if do in ("use", "remove") and isinstance(key, str):
             change = keys.use_key if do == "use" else keys.remove_key
-            self.death_notice_is_stale = True  # those that are kept may be sealed with another key
+            self.death_notice_is_stale = True  # the LEAVE that sam holds may be sealed with another key
             return {"fingerprint": change(key, others, now_ns, force=force)}
         if do == "status":
             return keys.key_status(others, now_ns) | {"key_file": self.config.security.key_file}
         raise ValueError("do: status, install, use or remove")
 
     def status(self) -> dict[str, Any]:
-        """What `rondo status` shows of this process."""
+        """The state of this process for `rondo status`."""
         ring = self.ring
         counters = {name: getattr(ring.counters, name) for name in COUNTERS}
         counters |= self.counters | self.link.more_counters()

@@ -1,18 +1,18 @@
-"""The ordered log, as totem keeps it for cpg: positions, acknowledgement, accepted requests. No I/O.
+"""The ordered log that totem keeps for cpg: positions, acknowledgement, accepted requests. No I/O.
 
-Everything that the ring delivers for cpg gets a position n = 1, 2, 3 ... within the epoch, which is one life of the
-totem process. cpg acknowledges up to a position, and only then are entries freed: that is flow control and crash
-recovery in one. A cpg that was killed comes back with a hello, is given its last snapshot and what follows it.
+Everything that the ring delivers for cpg gets a position n = 1, 2, 3 ... within the epoch. An epoch is one run of the
+totem process. cpg acknowledges up to a position, and only then are entries freed. So the acknowledgement serves both
+flow control and crash recovery. A restarted cpg says hello, and gets its last snapshot and the entries after it.
 
-Requests of cpg are taken whole or not at all, in order, each once: the log remembers the last number taken of each
-session. What is taken waits here, and in the ring's queue, until it comes back in order with its tag.
+Requests of cpg are accepted whole or not at all, in order, and once each: the log remembers the last accepted number of
+each session. An accepted request waits here, and in the ring's queue, until it is delivered with its tag.
 
-While no cpg has ever attached in this epoch there is nobody to keep a log for: entries are discarded and cpg's sync
-step is answered empty. The first hello makes recording begin with the next ring; if the node is in a ring already, it
-has to form a new one (`reform_wanted`), so that cpg sees one sync from its beginning.
+Until a cpg attaches for the first time in this epoch, entries are discarded, and cpg's sync step is answered empty. The
+first hello starts the recording with the next ring. If a ring is installed already, a new one must be formed
+(`reform_wanted`), so that cpg sees one sync from its beginning.
 
-The caller feeds in what the socket and the ring give (`receive`, `message`, `transitional`, ...) and takes out what
-they want (`next_frame`, `next_message`, `take_sync_replies`).
+The caller feeds in `receive`, `message`, `transitional` and so on, and takes out the output for socket and ring
+(`next_frame`, `next_message`, `take_sync_replies`).
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from rondo.protocol.totem_reader import ENTRY_OVERHEAD_BYTES, Entry, request_cos
 from services.totem.outgoing import Outgoing, SyncRing, Tag
 
 CONFIGURATION_BYTES = 4096
-"""What an entry that is not a message counts for: at most a few lists of members."""
+"""The size that an entry other than a message counts for: at most a few lists of members."""
 
 QUEUE_BYTES_MAX = 4 * 1024 * 1024
-"""Accepted and not yet ordered: more is not taken until some of it is in the log (but one request always fits)."""
+"""Most bytes that are accepted and not yet ordered. (One request always fits.)"""
 
 WAITING_BYTES_MAX = 256 * 1024
-"""So much may wait for a cpg on whose node nobody is in the groups that it is for."""
+"""Most bytes that may wait for cpg if no process of this node is in their groups."""
 
 CREDIT_STEPS = 8
-"""Credit alone is told of once it grew by this part of what may be queued."""
+"""cpg is told of more credit once it grew by this fraction of the queue's bound."""
 
 _TO_GROUPS = frozenset((MCAST_ID, BATCH_ID))
 
 
 class _Pending(NamedTuple):
     first: int
-    """Of the requests that are still to come: of a batch there may be several."""
+    """The first request that is not ordered yet. A batch has several."""
     note: bytes | None
 
 
 class OrderedLog:
-    """One epoch's log and the requests on their way into it."""
+    """One epoch's log, and the accepted requests that are not ordered yet."""
 
     def __init__(
         self, epoch: int, node_id: int, pid: int, bytes_max: int, queue_bytes_max: int = QUEUE_BYTES_MAX
     ) -> None:
-        """`epoch`: unique for each life, e.g. time.time_ns(). `bytes_max`: bound of what is kept (log_bytes_max).
-        `queue_bytes_max`: of what is accepted and not yet ordered; see `queue_bytes_max_of`."""
+        """`epoch`: unique for each run, e.g. time.time_ns(). `bytes_max`: bound of the log (log_bytes_max).
+        `queue_bytes_max`: bound of the requests that are not ordered yet; see `queue_bytes_max_of`."""
         self.epoch = epoch
         self.node_id = node_id
         self.pid = pid
@@ -64,12 +64,13 @@ class OrderedLog:
         self.recording = False
         """Whether a cpg has attached in this epoch and its first ring has begun."""
         self.reform_wanted = False
-        """A cpg has attached, and the ring in force is older than its log: the ring has to be formed anew."""
+        """A cpg has attached, and the installed ring is older than its log: a new ring has to be formed."""
         self.head = 0
         self.bytes = 0
-        """Of all entries that are here."""
+        """Size of all entries that are kept."""
         self._kept_bytes = 0
-        """Of those that cpg has acknowledged and needs again if it is restarted: parts of unfinished long messages."""
+        """Size of the entries that cpg has acknowledged but needs after a restart: parts of unfinished long
+        messages."""
         self.peer_pid = 0
         """Process id of the cpg that said hello last; 0 = none yet."""
         self._attached_ever = False
@@ -85,7 +86,7 @@ class OrderedLog:
 
         self._taken: dict[int, int] = {}
         self._pending: dict[tuple[int, int], _Pending] = {}
-        """By session and (last) request: accepted, and not wholly in the log."""
+        """Accepted requests that are not completely ordered, by session and (last) request."""
         self._queue: deque[Outgoing] = deque()
         self._queued_bytes = 0
         self._sync_replies: list[tuple[SyncRing, list[bytes]]] = []
@@ -93,14 +94,14 @@ class OrderedLog:
 
         self._welcomed = False
         self._frames: deque[bytes] = deque()
-        """Ready to be sent, before any log."""
+        """Envelopes to send before any log."""
         self._due = 0
-        """Last position that cpg is to be sent at once."""
+        """Last position that is to be sent to cpg without delay."""
         self._own_groups: dict[bytes, set[int]] = {}
-        """Groups that processes of this node are in, and their pids: as cpg has it, or as it will when it has evaluated
-        what it was sent."""
+        """Groups with members on this node, and their pids: what cpg knows, or will know from the entries it was
+        sent."""
         self._waiting_bytes = 0
-        """Of what was not sent, and need not be sent at once."""
+        """Size of the unsent entries that can wait."""
         self._sent = 0
         """Last position sent to the present peer."""
         self._submitted = 0
@@ -108,10 +109,10 @@ class OrderedLog:
         self._credit_told = 0
         self._taken_news: dict[int, int] = {}
 
-    # What the ring gives.
+    # Input from the ring.
 
     def message(self, sender: int, data: bytes, transitional: bool, tag: Tag | None) -> None:
-        """A message of service CPG in its place in the order. `tag`: as `next_message` gave it, None for others'."""
+        """A message of service CPG was delivered. `tag`: from `next_message`; None for messages of other nodes."""
         if tag is not None:
             if len(tag) == 3:
                 session, request, following = tag
@@ -132,7 +133,7 @@ class OrderedLog:
             self._note_membership(data)
 
     def _note_membership(self, data: bytes) -> None:
-        """A message of this node: a process of it may have joined a group, or left."""
+        """A message of this node was delivered: note if a process joined or left a group."""
         found = membership_of(data)
         if found is None:
             return
@@ -145,7 +146,7 @@ class OrderedLog:
                 del self._own_groups[group]
 
     def _part_of_batch(self, tag: tuple[int, int, int, int, int]) -> tuple[int, int, int]:
-        """A batch, or one of its messages, is in the log."""
+        """A batch, or one of its messages, was delivered."""
         session, request, following, last, cost = tag
         self._queued_bytes -= cost
         if request == last:
@@ -157,7 +158,7 @@ class OrderedLog:
     def transitional(
         self, old_ring: SyncRing, new_ring: SyncRing, members: tuple[int, ...], left: tuple[int, ...]
     ) -> None:
-        """The transitional configuration that closes a ring; recording begins here once cpg has attached."""
+        """The transitional configuration that closes a ring. If cpg has attached, recording begins here."""
         self.recording = self.recording or self._attached_ever
         if self.recording:
             self._append([totem_reader.TRANSITIONAL, list(old_ring), list(new_ring), list(members), list(left)])
@@ -173,7 +174,7 @@ class OrderedLog:
             self._append([totem_reader.REGULAR, list(ring), list(members), list(joined), list(left)])
 
     def sync_step(self, ring: SyncRing) -> None:
-        """It is cpg's turn in the sync; the answer comes out of `take_sync_replies`, at once if there is no cpg."""
+        """It is cpg's turn in the sync. The answer comes out of `take_sync_replies`, at once if there is no cpg."""
         if self.recording:
             self._append([totem_reader.SYNC_STEP, list(ring)])
             self._sync_step = self.head, ring
@@ -194,7 +195,7 @@ class OrderedLog:
         self._note(totem_reader.SYNC_COMPLETE, ring)
 
     def skip(self) -> int:
-        """A position for an entry of control's, which is not for cpg."""
+        """Take a position for an entry of control, which cpg skips."""
         self.head += 1
         if self._attached_ever:
             self._entries.append([totem_reader.SKIP])
@@ -219,11 +220,11 @@ class OrderedLog:
         self._entries.append(entry)
         self.bytes += _size_of(entry)
 
-    # What the ring wants.
+    # Output to the ring.
 
     def next_message(self) -> Outgoing | None:
-        """The next message to submit to the ring, in order; it is the ring's then. None: there is none now."""
-        # Before recording it would come back unseen.
+        """Remove and return the next message for the ring; None if there is none."""
+        # Before the recording starts, the delivered message would not be logged.
         return self._queue.popleft() if self._queue and self.recording else None
 
     def take_sync_replies(self) -> list[tuple[SyncRing, list[bytes]]]:
@@ -231,10 +232,10 @@ class OrderedLog:
         taken, self._sync_replies = self._sync_replies, []
         return taken
 
-    # What cpg sends.
+    # Input from cpg.
 
     def receive(self, frame: bytes) -> None:
-        """One envelope from cpg. Raises `BusError`: count it, and drop it."""
+        """Handle one envelope from cpg. Raises `BusError`: the caller counts it and drops the envelope."""
         envelope = totem_reader.decode(frame)
         if isinstance(envelope, totem_reader.Hello):
             self._hello(envelope)
@@ -347,28 +348,27 @@ class OrderedLog:
             self._taken.pop(session, None)
 
     def entry(self, n: int) -> Entry | None:
-        """What stands at position n; None if it is not here (yet, or any more)."""
+        """The entry at position n; None if it is not here (yet, or any more)."""
         index = n - self._acked - 1
         return self._entries[index] if 0 <= index < len(self._entries) else None
 
-    # What cpg is to be sent.
+    # Output to cpg.
 
     @property
     def has_taken_news(self) -> bool:
-        """Whether requests were taken and cpg was not told yet."""
+        """Whether requests were accepted and cpg has not been told yet."""
         return bool(self._taken_news)
 
     @property
     def can_wait(self) -> bool:
-        """Whether what waits for cpg is a little, and concerns nobody on this node: messages of others to groups that
-        no process of this node is in."""
+        """Whether the unsent entries are few, and all are messages of others to groups without members on this node."""
         if not self._due <= self._sent < self.head or self._taken_news or self._frames:
             return False
         return self._waiting_bytes <= WAITING_BYTES_MAX and not self._has_credit_news()
 
     def next_frame(self, *, hold_taken: bool = False) -> bytes | None:
-        """The next envelope for cpg; None if there is none. A frame that could not be sent is given back with
-        `unsend`. `hold_taken`: tell what was taken only when there is more to tell."""
+        """The next envelope for cpg; None if there is none. If it cannot be sent, give it to `unsend`. `hold_taken`:
+        send no Taken alone."""
         if not self._frames and self._welcomed:
             tell = self._taken_news and not (hold_taken and self._sent == self.head)
             if self._has_credit_news() or tell:
@@ -398,7 +398,8 @@ class OrderedLog:
         return totem_reader.encode(totem_reader.Log(self.epoch, first, batch))
 
     def unsend(self, frame: bytes) -> None:
-        """Give back the frame that `next_frame` gave last: the socket had no room. It comes again, first."""
+        """Give back the last frame of `next_frame`, because the socket had no room. `next_frame` returns it again
+        first."""
         self._frames.appendleft(frame)
 
     def lost_peer(self) -> None:
@@ -420,11 +421,9 @@ class OrderedLog:
 
     @property
     def pressure(self) -> float:
-        """How full the log is: 0 = empty, 1 = at its bound. From a fifth on the token is to be delayed a little, above
-        one half no new requests are taken.
-
-        Parts of unfinished long messages do not count: only the rest of these messages frees them, and to slow the ring
-        down would make them wait."""
+        """How full the log is: 0 = empty, 1 = at its bound. From a fifth on the token is delayed; above a half no new
+        requests are accepted. Parts of unfinished long messages do not count: only the rest of these messages frees
+        them, and a slower ring would delay that rest."""
         return (self.bytes - self._kept_bytes) / self.bytes_max
 
     def _update_credit(self) -> None:
@@ -432,7 +431,7 @@ class OrderedLog:
             self._credit = max(self._credit, self._submitted + self._queue_bytes_max - self._queued_bytes)
 
     def _has_credit_news(self) -> bool:
-        """Whether cpg is to be told of its credit: it has grown by much, or was used up."""
+        """Whether to tell cpg its credit: it has grown by much, or the credit that cpg knows of is used up."""
         self._update_credit()
         if self._credit - self._credit_told >= self._queue_bytes_max // CREDIT_STEPS:
             return True
@@ -440,11 +439,11 @@ class OrderedLog:
 
 
 def queue_bytes_max_of(log_bytes_max: int, client_bytes_max: int) -> int:
-    """How much may be queued by this configuration. After a stall of the ring all of it is ordered at once, and the
-    client that sent it gets it back at once: it must not be taken for one that is too slow."""
+    """The bound of the queue. After a stall of the ring, all that is queued is ordered, and comes back to its sender,
+    at once. That must not make the sender count as a slow client."""
     return min(QUEUE_BYTES_MAX, log_bytes_max // 4, client_bytes_max // 2)
 
 
 def _size_of(entry: Entry) -> int:
-    """What an entry counts for in the bound."""
+    """The size that an entry counts for in the bound."""
     return len(entry[4]) + ENTRY_OVERHEAD_BYTES if entry[0] == totem_reader.MESSAGE else CONFIGURATION_BYTES

@@ -1,4 +1,4 @@
-"""What the ordered log hands to the ring: messages with the tags by which they are known when they come back."""
+"""Messages from the ordered log to the ring, with the tags that identify them when they are delivered."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from rondo.protocol import totem_reader
 from rondo.protocol.batch import expand_batch
 
 Tag = tuple[int, int, int] | tuple[int, int, int, int, int]
-"""(session, request, parts that follow); for a batch, or one message out of it, also the last request of the batch and
-the bytes that count as queued until it is in the log."""
+"""(session, request, number of parts that follow). For a batch, or one message out of it, also: the last request of the
+batch, and the bytes that count as queued until it is in the log."""
 
 SyncRing = tuple[int, int]
 """(representative, sequence) of a ring."""
@@ -22,7 +22,7 @@ class Outgoing(NamedTuple):
     """rondo.protocol.requests.Guarantee"""
     data: bytes
     tag: Tag
-    """To be handed back with `OrderedLog.message`."""
+    """Comes back with `OrderedLog.message`."""
 
     @property
     def is_batch(self) -> bool:
@@ -30,7 +30,8 @@ class Outgoing(NamedTuple):
         return len(self.tag) == 5
 
     def expanded(self) -> list[tuple[bytes, Tag]]:
-        """The messages that a batch stands for, with their tags, for a ring on which batches are not understood."""
+        """The messages that a batch stands for, with their tags, for a ring with members that do not understand
+        batches."""
         assert len(self.tag) == 5
         session, last, following, _, cost = self.tag
         messages = expand_batch(self.data)

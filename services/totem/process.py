@@ -1,8 +1,8 @@
-"""The totem process: one loop around one poll, in which nothing waits for anything but the poll.
+"""The totem process: one loop around one poll. Only the poll waits.
 
-A turn: timers that are due, frames of this node to itself, datagrams (bounded), the bus, the link's address. What could
-take long - names, the disk, the log - is in threads of its own. The loop sleeps until a socket is readable or the
-nearest deadline comes.
+A turn: due timers, frames of this node to itself, datagrams (bounded), the bus, the link's address. Slow work - name
+resolution, the disk, the log - has threads of its own. The loop sleeps until a socket is readable or the next deadline
+comes.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from services.totem.transport.link import NEVER_NS
 from services.totem.tuning import tune
 
 NOT_SCHEDULED_PERCENT = 80
+"""If the loop wakes later than this share of the token time-out, that is logged."""
 SCHEDULE_MISSES_MAX = 10
-"""So many are remembered."""
-"""Share of the token time-out by which the loop may wake late before that is worth a line."""
+"""Late wake-ups that `rondo debug` shows."""
 
 SLEEP_NS_MAX = 60_000_000_000
 _MS_NS = 1_000_000
@@ -50,11 +50,11 @@ _main = logging.getLogger("MAIN")
 
 
 class EvictedError(Exception):
-    """Another node has had this one leave; the text says which, and why."""
+    """Another node has evicted this one. The text says which node, and why."""
 
 
 class Process:
-    """Everything of one running totem service. `run` returns the exit code."""
+    """One running totem service. `run` returns the exit code."""
 
     def __init__(self, start: Start, protection: Protection | None) -> None:
         """Raises `InstanceError`, OSError (state directory, sockets)."""
@@ -69,7 +69,7 @@ class Process:
         self._poll = self._chassis.poll
         self._not_scheduled = 0
         self._schedule_misses: deque[tuple[int, float]] = deque(maxlen=SCHEDULE_MISSES_MAX)
-        """(milliseconds since the epoch, how late in milliseconds), the last one first."""
+        """(milliseconds since 1970, how late in milliseconds), the latest one first."""
         self._backpressure = Backpressure(config.token_retransmit_ms, config.token_timeout_ms)
         self._is_held_back = False
         self._copies = CopyWatch(time.time_ns(), time.monotonic_ns())
@@ -81,19 +81,19 @@ class Process:
         self.node = Node(config, self._sequence, log, time.monotonic_ns(), protection, knet_keys)
         self._full_log = FullLog(log)
         self._words_keeper = b""
-        """Who asked for our last words: sam."""
+        """The control client that asked for the last words: sam."""
         self._polled: set[int] = set()
 
     def run(self) -> int:
         """Run until a signal asks to stop.
 
-        Raises `CannotBind` if the node's port cannot be had, ConfigError if the others have a newer configuration,
-        `EvictedError`.
+        Raises `CannotBind` if the node's port is not available, ConfigError if the others have a newer configuration,
+        and `EvictedError`.
         """
         self._chassis.catch_signals()
         self.node.link.start()
         self.node.tend_link(set(), time.monotonic_ns())
-        # After the helper threads were made, which need none of it, and before ZeroMQ's, which does.
+        # After the helper threads have started, which must not inherit this, and before ZeroMQ's, which must.
         tune(ring_cpus(self._config, allowed_cpus()), realtime=self._config.sched_rr)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -131,7 +131,7 @@ class Process:
         self._register()
 
     def _status(self) -> dict[str, Any]:
-        """What `rondo status` and `rondo debug` show, besides what all services say."""
+        """The state for `rondo status` and `rondo debug`, besides the part common to all services."""
         return self.node.status() | {
             "not_scheduled": self._not_scheduled,
             "schedule_misses": [list(each) for each in self._schedule_misses],
@@ -143,7 +143,7 @@ class Process:
         return self.node.key(request, time.monotonic_ns())
 
     def _on_last_words(self, _request: dict[str, Any]) -> dict[str, Any]:
-        """sam asks; it is told the next ones by itself."""
+        """sam asks for the last words. Later ones are sent to it unasked."""
         self._words_keeper = self._control.asking
         self.node.death_notice_is_stale = False
         return last_words(self.node)
@@ -151,8 +151,8 @@ class Process:
     def _turn(self) -> None:
         asleep_ns = time.monotonic_ns()
         wait_ns = self._wait_ns(asleep_ns)
-        # Who is stopped (SIGSTOP) while asleep here and goes on after its time is over is told of nothing by the first
-        # call (EINTR). What has come meanwhile is to be seen before all counts as read: joins among it are old.
+        # If the process was stopped (SIGSTOP) during the first call, and its time ran out, that call returns nothing
+        # (EINTR). Datagrams that came meanwhile must be seen before the input counts as drained: their joins are stale.
         polled = self._poll.poll(wait_ns / 1e9) or self._poll.poll(0)
         readable = {descriptor for descriptor, _ in polled}
         now_ns = time.monotonic_ns()
@@ -177,7 +177,7 @@ class Process:
             self._control.tell(self._words_keeper, last_words(self.node))
 
     def _receive(self, readable: set[int], now_ns: int) -> None:
-        """Frames for the ring, unless they have to wait because cpg does not keep up."""
+        """Receive frames for the ring, unless they have to wait because cpg does not keep up."""
         if self._backpressure.holds(now_ns):
             return
         if self._is_held_back:
@@ -227,7 +227,7 @@ class Process:
             )  # fmt: skip
 
     def _register(self) -> None:
-        """Poll what is open now."""
+        """Poll the descriptors that are open now."""
         self._bus_fd = self._bus.fileno()
         self._control_bus_fd = self._control_bus.fileno()
         wanted = self.node.link.filenos() | {self._bus_fd, self._control_bus_fd}
@@ -239,7 +239,7 @@ class Process:
             with contextlib.suppress(OSError):  # closed, and so no longer polled
                 self._poll.unregister(gone)
         for new in wanted:
-            # Also those that are polled already: a number may belong to a new socket by now.
+            # Descriptors that are polled already, too: a number may belong to a new socket by now.
             with contextlib.suppress(FileExistsError):
                 self._poll.register(new, 0 if new in for_errors else select.EPOLLIN)
         self._polled = wanted

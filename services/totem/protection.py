@@ -1,6 +1,6 @@
-"""Packet security at the sockets: the key and the randomness come in here, log lines and challenges go out.
+"""Connects packet security to the sockets: brings in keys and randomness, and sends out challenges and log lines.
 
-Everything else about it is in services/totem/security, which does no I/O.
+The rest is in services/totem/security, which does no I/O.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Protection(KeyChanges):
     """Seals and opens for the link."""
 
     def __init__(self, security: PacketSecurity, keys: Keys, store: KeyStore | None = None) -> None:
-        """`keys`: those of `security`, which has the one in use already and is given the others here."""
+        """`keys`: the keys for `security`. It already has the one in use, and gets the others here."""
         super().__init__(security, keys, store, security.suite.name)
         self.security = security
         self.seal = security.seal
@@ -41,15 +41,16 @@ class Protection(KeyChanges):
         self.seal_all = security.seal_all
         self.seal_to_keep = security.seal_to_keep
         self.on_refused: Callable[[str, str, int], None] = lambda _source, _why, _now_ns: None
-        """Called for each line about a refused packet: whose it was, why, and when."""
+        """Called for each log line about a refused packet: source, reason, time."""
 
     @property
     def overhead_bytes(self) -> int:
-        """By how much a sealed packet is longer at most."""
+        """Bytes that sealing adds to a packet, at most."""
         return self.security.suite.overhead_bytes
 
     def open(self, datagrams: Sequence[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
-        """The frames in the datagrams, and those that waited; challenges and answers leave through `transport`."""
+        """Open datagrams. Returns their frames, and earlier ones whose challenge was answered now. Sends challenges and
+        answers through `transport`."""
         opened: list[Datagram] = []
         security, at = self.security, 0
         if now_ns >= security.tend_due_ns:
@@ -74,19 +75,19 @@ class Protection(KeyChanges):
         return opened
 
     def begin_life(self) -> None:
-        """This memory may have been copied: no packet is sealed under its present boot any more."""
+        """This process may be a copy: seal no more packets under the present boot identifier."""
         self.security.begin_boot(draw_boot())
-        notice(_log, "The clock or the machine says that this node may be a copy of itself: it begins a new life.")
+        notice(_log, "The clock or the hypervisor says that this node may be a copy of itself: it begins a new boot.")
 
     def counters(self) -> dict[str, int]:
-        """Refused packets by reason, and what became of challenges: `security_wrong_key` and so on."""
+        """Refused packets by reason, and outcomes of challenges: `security_wrong_key` and so on."""
         return {f"security_{name}": count for name, count in self.security.counters.items()}
 
 
 def make_protection(config: NodeConfig, state_dir: Path | None = None) -> Protection | None:
-    """What the configuration asks for; None with security switched off. Raises ConfigError.
+    """The packet security of this configuration; None if it is off, or for knet. Raises ConfigError.
 
-    `state_dir`: where keys are kept that were installed while the node ran.
+    `state_dir`: the directory for keys that are installed while the node runs.
     """
     settings = config.security
     if not settings.enabled or config.transport == "knet":
@@ -113,12 +114,12 @@ def make_protection(config: NodeConfig, state_dir: Path | None = None) -> Protec
 
 
 def draw_boot() -> bytes:
-    """What no life of a node had before: random, and of this moment, for a copied machine may draw the same again."""
+    """A new boot identifier. The time is mixed in, because a copied machine may draw the same random bytes again."""
     return draw_secret()[:BOOT_SIZE]
 
 
 def draw_secret() -> bytes:
-    """32 bytes, drawn in the same way."""
+    """32 random bytes, with the time mixed in."""
     moment = f"{time.time_ns()} {time.monotonic_ns()} {os.getpid()} ".encode()
     return hashlib.sha256(moment + os.urandom(32)).digest()
 
@@ -137,7 +138,7 @@ def _key(settings: SecuritySettings) -> bytes:
             try:
                 return write_key(path)
             except FileExistsError:
-                pass  # somebody was faster; that is the key then
+                pass  # another process was faster: its key counts
             except OSError as error:
                 raise KeyFileError(path, f"no key can be made: {error.strerror}", "see the directory") from None
         return read_key(path)
@@ -146,7 +147,7 @@ def _key(settings: SecuritySettings) -> bytes:
 
 
 _FOREIGN = (Reason.NO_CRYPTO, Reason.NO_ENVELOPE)
-"""Reasons of which the datagram itself tells more."""
+"""For these reasons the datagram itself is examined for the log line."""
 
 
 def _complain(complaint: Complaint, source: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What `rondo status` says of forward secrecy: whether the ring has a secret of its own, and why not."""
+"""Forward secrecy for `rondo status`: whether the ring has a secret of its own, and if not, why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.totem.ring.ring import Ring
 
 
 def secrecy_status(config: NodeConfig, ring: Ring) -> dict[str, Any]:
-    """`mode`: totem.forward_secrecy as it is in force; `on`: whether it holds for the present ring."""
+    """`mode`: totem.forward_secrecy of this node; `on`: whether the present ring is forward secret."""
     secrecy = ring.secrecy
     return {
         "mode": config.security.forward_secrecy,
@@ -21,11 +21,11 @@ def secrecy_status(config: NodeConfig, ring: Ring) -> dict[str, Any]:
 
 
 def _why_not(config: NodeConfig, ring: Ring) -> str:
-    """Why the present ring has none; empty if it has."""
+    """Why the present ring is not forward secret; empty if it is."""
     if ring.secrecy.in_force:
         return ""
     if config.transport == "knet":
-        return "transport: knet has none; between Rondo nodes alone transport: udpu has"
+        return "transport: knet has no forward secrecy; if all nodes run Rondo, transport: udpu has it"
     if not config.security.enabled:
         return "packet security is off"
     if config.security.forward_secrecy == "no":
@@ -36,5 +36,5 @@ def _why_not(config: NodeConfig, ring: Ring) -> str:
 
 
 def _without(ring: Ring) -> list[int]:
-    """Members of the present ring that do not have it, as far as their joins have come here."""
+    """Members of the present ring without forward secrecy, according to their last joins."""
     return [] if ring.secrecy.in_force else [node for node in ring.members if node in ring.secrecy.without]

@@ -1,12 +1,12 @@
-"""The ring sequence on stable storage: `ringid_NODE` in the state directory, a little-endian u64 as Corosync keeps it.
+"""The ring sequence on stable storage: `ringid_NODE` in the state directory, a little-endian u64 as in Corosync.
 
-A ring identifier must never come twice, over all lives of a node. So the file always holds a number that is ahead of
-what is in use: a range is reserved, and a new one well before the old one ends. A thread writes the file, because a
-disk can take seconds and the token must not wait for it.
+A ring identifier must never repeat, over all restarts of a node. So the file always holds a number ahead of those in
+use: a range is reserved, and the next one well before this one ends. A thread writes the file. A disk can take seconds,
+and the token must not wait for it.
 
-If the file is missing or damaged the node begins with the clock: seconds since 1970, times `SEQUENCES_PER_SECOND`. No
-ring gets there by counting. With a smaller factor rings repeated identifiers: two nodes that lost their files within a
-second of two ring changes (a seed of the simulator), and a node that had been killed so often that it was ahead of the
+If the file is missing or damaged, the node begins with the clock: seconds since 1970 times `SEQUENCES_PER_SECOND`. No
+ring gets there by counting. With a smaller factor, rings repeated identifiers in two cases: two nodes lost their files
+within a second of two ring changes (a seed of the simulator); and a node was killed so often that it was ahead of the
 clock (`make chaos`).
 """
 
@@ -26,10 +26,11 @@ RESERVE = 4096
 """How far the file is ahead: 1024 new rings, each 4 higher than the last."""
 
 SEQUENCES_PER_SECOND = 1 << 16
-"""What the clock gives a second: 16,384 rings, each 4 higher than the last, or 16 times what a start reserves."""
+"""Growth per second of the clock's sequences: 16,384 rings, each 4 higher than the last, or 16 times what a start
+reserves."""
 
 SEQUENCE_MAX = 1 << 62
-"""Nothing honest is above."""
+"""No honest sequence is above this."""
 
 RETRY_SECONDS = 1.0
 
@@ -43,14 +44,14 @@ class SequenceFile:
     def __init__(self, state_dir: Path, node_id: int) -> None:
         self.path = state_dir / f"ringid_{node_id}"
         self.first = _read(self.path)
-        """What the ring is to be given at its start. The range after it is reserved when this is made. Where that
-        cannot be stored (a full disk) the clock makes up for it, as for a file that is missing."""
+        """The ring's first sequence. The range after it is reserved by the constructor. If that cannot be stored (a
+        full disk), the clock is used, as for a missing file."""
         self._reserved = self.first + RESERVE
         self._written = 0
         self._wake = threading.Condition()
         self._closing = False
         self._failing = False
-        """The last attempt to write has failed, and that was said."""
+        """The last attempt to write failed, and was logged."""
         try:
             self._write(self._reserved)
         except OSError as error:
@@ -61,14 +62,14 @@ class SequenceFile:
         self._worker.start()
 
     def store(self, sequence: int) -> None:
-        """`sequence` is in use from now on. Half a range ahead of the end of what is reserved, more is reserved."""
+        """`sequence` is in use from now on. If less than half a range is left, more is reserved."""
         if sequence + RESERVE // 2 > self._reserved:
             with self._wake:
                 self._reserved = sequence + RESERVE
                 self._wake.notify()
 
     def close(self) -> None:
-        """Write what is to be written, if the disk lets us within a second."""
+        """Write what is unwritten, if the disk does so within a second."""
         with self._wake:
             self._closing = True
             self._wake.notify()

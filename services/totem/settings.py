@@ -1,4 +1,4 @@
-"""From the node's configuration to what the ring and the link are made with."""
+"""Makes the settings of the ring and the link from the node's configuration."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from services.totem.wire.executive import Service
 CONFIGURED = sorted(
     {field.name for field in dataclasses.fields(RingOptions)} & {field.name for field in dataclasses.fields(NodeConfig)}
 )
-"""What the ring is made with just as it is configured: the fields of one name in both."""
+"""The fields that RingOptions and NodeConfig share: they are copied unchanged."""
 
 
 def ring_options(config: NodeConfig, envelope_bytes: int = 0) -> RingOptions:
     """The settings of the ring. Without a nodelist everybody may join.
 
-    `envelope_bytes`: what packet security adds to a packet. The ring makes its packets smaller by that, and by the
-    headers of IP and UDP, so that a full one fits an IP packet of netmtu after it was sealed, also when it is wrapped
+    `envelope_bytes`: bytes that packet security adds to a packet. The ring makes its packets smaller by that, and by
+    the headers of IP and UDP. So a full packet fits an IP packet of netmtu after sealing, even when it is wrapped
     during recovery.
     """
     cuts = envelope_bytes > 0 or config.transport == "knet"
@@ -52,7 +52,7 @@ def _ring_netmtu(config: NodeConfig, envelope_bytes: int) -> int:
 
 
 def _ip_headers(config: NodeConfig) -> int:
-    """Bytes of the headers of IP and UDP; of IPv6 where the configuration does not say that it is IPv4."""
+    """Bytes of the IP and UDP headers; those of IPv6 unless the configuration says IPv4."""
     try:
         ipv4 = config.ip_version == "ipv4" or ip_address(config.local_address).version == 4
     except ValueError:
@@ -67,7 +67,7 @@ def sync_services(config: NodeConfig) -> tuple[int, ...]:
 
 
 KNET_NETMTU = 1409
-"""A packet of so many bytes is one datagram of knet on Ethernet with IPv4, aes256 and sha256. Larger ones are cut."""
+"""The largest packet that is one datagram of knet on Ethernet with IPv4, aes256 and sha256. Larger ones are cut."""
 
 
 def knet_settings(config: NodeConfig, key: bytes) -> KnetLinkSettings:

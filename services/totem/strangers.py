@@ -1,8 +1,8 @@
-"""Packets of nodes with which there can be no ring: not in the nodelist, with another's id, of another transport.
+"""Keeps packets from the ring whose senders cannot be members: unlisted nodes, duplicate node ids, other transports.
 
-Packet security refuses such packets and says so. This is for the rest: packets in the clear, and addresses that are not
-listed. Frames of such nodes are kept from the ring, which would form again and again in vain, and the log says who it
-is and which line to change: at most once a second a peer, a few lines a second in all.
+Packet security refuses and logs such packets itself. This module handles packets in the clear, and unlisted addresses.
+The ring would form again and again without success for such nodes. The log names the sender and the line to change, at
+most once a second per peer, and a few lines a second in all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from services.totem.transport.knet.format import is_plain as is_plain_knet
 from services.totem.wire.frames import Kind
 
 REMEMBERED_MAX = 16
-"""Of so many peers it is remembered why they were refused last."""
+"""For so many peers the latest reason for a refusal is kept."""
 REMEMBERED_NS = 60_000_000_000
 
 _KIND_AT, _NO_KIND = 3, -1
@@ -35,7 +35,7 @@ _log = logging.getLogger("TOTEM")
 UNLISTED = "its address is not in the nodelist; write the same nodelist on all nodes, or block_unlisted_ips: no"
 
 CLEAR, SECURE, KNET, UNKNOWN = range(4)
-"""What a datagram shows of the transport that it was made for."""
+"""The transport that a datagram was made for, as far as its bytes show."""
 
 _WHAT = {
     CLEAR: "of udp or udpu without packet security",
@@ -56,7 +56,7 @@ _SEALED = (bytes([SEALED, 1]), bytes([SEALED, 2]))
 
 
 def transport_of(datagram: bytes) -> int:
-    """For which transport a datagram was made: CLEAR, SECURE, KNET or UNKNOWN."""
+    """The transport that a datagram was made for: CLEAR, SECURE, KNET or UNKNOWN."""
     if datagram[:2] in PLAIN_MAGIC:
         return CLEAR
     if is_plain_knet(datagram):
@@ -65,30 +65,30 @@ def transport_of(datagram: bytes) -> int:
 
 
 def foreign_text(datagram: bytes) -> str:
-    """What is said of a datagram that is none of the configured transport: what it is, and the lines to change."""
+    """The log text for a datagram of another transport: what it is, and the lines to change."""
     kind = transport_of(datagram)
     return f"it is a packet {_WHAT[kind]}; {_MENDS[kind]}"
 
 
 def named(address: str, node: int | None) -> str:
-    """A peer for the log: its address, and which node of the nodelist has it."""
+    """A peer for the log: its address, and the node of the nodelist that has it."""
     return address if node is None else f"{address} (node {node})"
 
 
 class Strangers:
-    """Keeps foreign frames from the ring and says whose they were."""
+    """Keeps foreign frames from the ring and logs their senders."""
 
     def __init__(self, node_id: int, members: Iterable[int], counters: Counter[str]) -> None:
-        """`members`: the ids of the nodelist; none: everybody is welcome who has an id of his own."""
+        """`members`: the ids of the nodelist; empty: every node with an id of its own may join."""
         self._own = _U32.pack(node_id)
         self.set_members(members)
         self._counters = counters
         self._complaints = Complaints()
         self._seen: dict[str, tuple[int, str]] = {}
-        """Why a peer was refused last, and when; the one longest ago stands first."""
+        """When each peer was refused last (ns), and why; the oldest one first."""
 
     def set_members(self, members: Iterable[int]) -> None:
-        """The nodelist has these nodes from now on."""
+        """Change the nodelist to these nodes."""
         listed = {_U32.pack(each) for each in members}
         self._others = frozenset(listed - {self._own})
         self._is_listed = bool(listed)
@@ -102,7 +102,7 @@ class Strangers:
         node_at: Callable[[str], int | None],
         now_ns: int,
     ) -> list[Datagram]:
-        """The frames that are for the ring. `address_of`, `node_at`: what the transport knows of the others."""
+        """The frames that the ring may have. `address_of`, `node_at`: the transport's address book."""
         others, mcast, token = self._others, int(Kind.MCAST), int(Kind.TOKEN)
         for frame, _ in frames:
             kind = frame[_KIND_AT] if len(frame) > _KIND_AT else _NO_KIND
@@ -123,17 +123,17 @@ class Strangers:
     def _judge(
         self, frame: bytes, source: str, address_of: Callable[[int], Any], node_at: Callable[[str], int | None]
     ) -> tuple[str, str]:
-        """Why a frame is none of this ring's, and the mend; two empty texts if it may be one."""
+        """Why a frame cannot be of this ring, and the line to change; two empty texts if it may be."""
         if frame[:2] != _MAGIC or len(frame) < _SENDER.stop:
             if frame[:2] in PLAIN_MAGIC:
-                return "", ""  # of the other byte order, or too short: the ring counts it
+                return "", ""  # the other byte order, or too short: the ring counts it
             kind = transport_of(frame)
             return f"it is a packet {_WHAT[kind]}", _MENDS[kind]
         kind, sender = frame[_KIND_AT], frame[_SENDER]
         if kind not in _OF_A_NODE:
             return "", ""
         if sender == self._own:
-            # Others send this node's messages again, but they do not speak for it otherwise.
+            # Others retransmit this node's mcasts, but send nothing else in its name.
             if kind == Kind.MCAST:
                 return "", ""
             return "it has this node's own id", "give each node its own nodeid"
@@ -150,11 +150,10 @@ class Strangers:
             )
         return "", ""
 
-    # -- what is said
+    # -- log lines and status
 
     def refuse(self, source: str, why: str, now_ns: int, node: int | None = None) -> None:
-        """A packet from the IP address `source`, that of `node`, was refused: log it, if there have not been too many
-        of late."""
+        """A packet from the IP address `source` (of `node`) was refused: log it, unless there were too many lately."""
         self.remember(source, why, now_ns)
         self._complaints.add(why, named(source, node), now_ns)
         for complaint in self._complaints.take():
@@ -162,14 +161,14 @@ class Strangers:
             _log.warning("Packet ignored. It came from %s: %s.%s", complaint.source, complaint.reason, left_out)
 
     def remember(self, source: str, why: str, now_ns: int) -> None:
-        """For `rondo status`, that somebody was refused."""
+        """Remember the refusal for `rondo status`."""
         self._seen.pop(source, None)
         if len(self._seen) >= REMEMBERED_MAX:
             del self._seen[next(iter(self._seen))]
         self._seen[source] = (now_ns, why)
 
     def status(self, now_ns: int) -> list[dict[str, Any]]:
-        """Who was refused within the last minute, and why."""
+        """The peers refused within the last minute, and why."""
         return [
             {"address": source, "why": why, "seconds_ago": round((now_ns - seen_ns) / 1e9, 1)}
             for source, (seen_ns, why) in self._seen.items()

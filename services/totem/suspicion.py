@@ -1,11 +1,11 @@
-"""Members that may be dead, because ICMP says so: each is watched for a moment, and given up unless it is heard.
+"""Members that may be dead, according to ICMP: each is watched for a moment, and given up unless it is heard.
 
 "Port unreachable" arrives microseconds after a ring process has died. But anybody who sees the traffic can forge it, so
-it proves nothing. It only makes this node look: it lets go of the token of an idle ring. A token that comes round twice
-has passed through the hands of every member, which proves that all live. So does a frame from the member itself. Both
-are authentic where there is a key. If neither comes within PROBE_NS, the member counts as dead.
+it proves nothing. It only makes this node check: it releases the token of an idle ring. A token that comes round twice
+has visited every member, which proves that all live. A frame from the member itself proves it, too. With a key, both
+are authentic. If neither comes within PROBE_NS, the member counts as dead.
 
-At most one hint per member and second is taken. A flood of hints makes the token of an idle ring go round, and no more.
+At most one hint per member and second is followed. A flood of hints only makes the token of an idle ring go round.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PROBE_NS = 50_000_000
-"""How long a member that may be dead has to be heard."""
+"""Time in which a suspected member must be heard."""
 HINT_INTERVAL_NS = 1_000_000_000
 TOKENS_OF_PROOF = 2
 """The first one may have passed the member before it died."""
@@ -25,11 +25,11 @@ class _Suspect:
     tokens: int
     """Tokens received when the hint came."""
     fresh: bool = False
-    """Whether all has been read that had arrived before the hint."""
+    """Whether everything that arrived before the hint has been read."""
 
 
 class Suspicion:
-    """The members that are being watched. `next_deadline_ns` is when `dead` wants to be asked; None: nobody is."""
+    """The members that are being watched. `next_deadline_ns`: when to call `dead`; None: nobody is watched."""
 
     def __init__(self) -> None:
         self.next_deadline_ns: int | None = None
@@ -39,7 +39,8 @@ class Suspicion:
         self._hinted_ns: dict[int, int] = {}
 
     def hint(self, node: int, tokens: int, now_ns: int) -> bool:
-        """Nobody listens where this member should be. True: it is watched from now on, and should be probed."""
+        """ICMP says that nobody listens at this member's address. True: it is watched from now on, and should be
+        probed."""
         last_ns = self._hinted_ns.get(node)
         if last_ns is not None and now_ns - last_ns < HINT_INTERVAL_NS:
             return False
@@ -55,14 +56,14 @@ class Suspicion:
             suspect.fresh = True
 
     def heard(self, node: int) -> None:
-        """A frame came from it."""
+        """A frame came from this node."""
         suspect = self._suspects.get(node)
         if suspect is not None and suspect.fresh:
             del self._suspects[node]
             self._plan()
 
     def dead(self, tokens: int, now_ns: int) -> list[int]:
-        """Those whose time is over and who were not heard; they are watched no more."""
+        """The members whose time is over without a proof of life. They are watched no more."""
         due = {node: suspect for node, suspect in self._suspects.items() if suspect.until_ns <= now_ns}
         for node in due:
             del self._suspects[node]
@@ -70,7 +71,7 @@ class Suspicion:
         return [node for node, suspect in due.items() if tokens - suspect.tokens < TOKENS_OF_PROOF]
 
     def clear(self) -> None:
-        """There is another ring: what was suspected of the old one is settled."""
+        """A new ring was installed: forget the suspicions of the old one."""
         self._suspects.clear()
         self.next_deadline_ns = None
 

@@ -1,6 +1,6 @@
-"""What makes the process run when it has to: its CPU, its place in the scheduler, its memory kept in RAM.
+"""Gives the process its CPU, its scheduling class and locked memory, so that it runs in time.
 
-All of it is best effort. What the system refuses is said in one line, and the node runs without it.
+All of this is best effort. What the system refuses is logged in one line, and the node runs without it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REALTIME_PRIORITY = 1
 """The lowest of SCHED_RR: above everything that is not real-time, below what the kernel itself needs."""
 
 SWITCH_INTERVAL_SECONDS = 0.0005
-"""How long a helper thread may keep the interpreter from the loop."""
+"""How long a helper thread may hold the interpreter's lock while the loop waits for it."""
 
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _log = logging.getLogger("TOTEM")
@@ -58,9 +58,9 @@ def _realtime() -> list[str]:
 
 
 def _lock_memory() -> None:
-    """mlockall(2), pages as they come into use: a thread's stack takes what it uses, not the 8 MiB it might.
+    """mlockall(2) for pages as they come into use: so a thread's stack takes what it uses, not the possible 8 MiB.
 
-    Only without a limit: under one, allocations would fail later on, at any place.
+    Only if memory locking has no limit: with a limit, allocations would fail later at any place.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if soft != resource.RLIM_INFINITY:

@@ -95,7 +95,8 @@ def test_who_requires_it_and_who_does_not_have_it_refuse_each_other_and_say_why(
 
 
 @pytest.mark.parametrize(
-    ("transport", "why"), [("knet", "transport: knet has none; between Rondo nodes alone transport: udpu has")]
+    ("transport", "why"),
+    [("knet", "transport: knet has no forward secrecy; if all nodes run Rondo, transport: udpu has it")],
 )
 def test_on_a_wire_that_has_none_it_is_off_and_status_says_so(
     stack: ExitStack, tmp_path: Path, transport: str, why: str

@@ -198,7 +198,7 @@ def test_a_change_goes_on_after_restarts(stack: ExitStack, tmp_path: Path) -> No
     two.end(signal.SIGKILL)
     in_one_ring(one)
     done = key_command(one, "use", new, check=False)
-    assert "node 2 told nothing of its keys in the last seconds" in done.stderr
+    assert "node 2 sent no notice of its keys in the last seconds" in done.stderr
     two.start()
     in_one_ring(*nodes)
     for node in nodes:

@@ -12,10 +12,10 @@ _security = partial(Mutant, Area.SECURITY)
 MUTANTS = (
     _security(
         _S + "sealer.py",
-        '''for everybody, in their order."""
+        '''for everybody, in order."""
         if self._key_number != self._keyring.in_use:
 ''',
-        '''for everybody, in their order."""
+        '''for everybody, in order."""
         if False:
 ''',
         "many packets at once are sealed with the key in use",

@@ -1,5 +1,4 @@
-"""Corosync's cfg: nodes are killed, the node is shut down if nobody objects, and the configuration is read anew.
+"""Corosync's cfg: kills nodes, shuts the node down if no tracker objects, and reloads the configuration.
 
-wire        the messages between nodes
-shutdown    who is asked before the node stops, and what they answer
+wire the messages between nodes shutdown the programs that are asked before the node stops, and their answers
 """

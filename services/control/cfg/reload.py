@@ -1,20 +1,21 @@
-"""A reload in two phases: all Rondo nodes read and check their file and vote; then one message has all change at once.
+"""A reload in two phases: all Rondo nodes check their file and vote; then one message makes all change at once.
 
-    PROPOSE   a node wants it; it names the members that are Rondo nodes. Each of them reads its file.
-    VOTE      what came of that: faults, or digests of what has to be the same everywhere
-    RELOAD    Corosync's own message. The node that proposed sends it when all have voted for it. Everybody changes at
-              its place in the order, to the candidate that it has voted with. C nodes read their file then.
+    PROPOSE   a node proposes a reload. It names the members that are Rondo nodes; each of them reads its file.
+    VOTE      a node's result: faults, or digests of the options that must be the same everywhere
+    RELOAD    Corosync's own message. The proposer sends it when all have voted for it. When it is delivered, each node
+              changes to the candidate that it voted with. C nodes read their file then.
     ABORT     a member has not voted in time
 
-All of them are ordered, so all nodes draw the same conclusions from the votes. A ring change ends it: whoever has
-not had RELOAD before goes on as before. RELOAD is SAFE (`rondo.protocol.totem_control.is_safe`): where one node has it,
-all members of its ring have received it. A partition at that very moment may still leave the two sides with different
-files in force, which no protocol can help without blocking; they say so when they meet (introductions.py).
+All messages are ordered, so all nodes draw the same conclusions from the votes. A ring change ends the reload: a node
+that has not had RELOAD before keeps its configuration. RELOAD is SAFE (`rondo.protocol.totem_control.is_safe`): if one
+node delivers it, all members of its ring have received it. A partition at that very moment may still leave the two
+sides with different files in force. No protocol can prevent that without blocking. The nodes log it when they meet
+(introductions.py).
 
-A RELOAD of a C node is followed as a C node does: each reads its file for itself, and goes on as it is if that has
-faults.
+A RELOAD of a C node is handled as C nodes do: each node reads its file by itself, and keeps its configuration if the
+file has faults.
 
-No I/O: the caller reads the file when `check_wanted` says so, and says what it found (`checked`).
+No I/O: the caller reads the file when `check_wanted` is set, and reports the result by `checked`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from rondo.protocol.envelope import (
 from services.control.cfg import wire
 
 VOTE_NS_MAX = 30_000_000_000
-"""After so long without all votes the node that proposed gives up."""
+"""After so long without all votes the proposer gives up."""
 VOTERS_MAX = 384
 FAULTS_MAX = 4
 FAULT_CHARACTERS_MAX = 300
@@ -46,30 +47,30 @@ DIGESTS_MAX = 8
 _PROPOSE, _VOTE, _ABORT = 0, 1, 2
 
 Id = tuple[int, int]
-"""Who proposed, and the number that it gave."""
+"""(proposer, its number for the proposal)"""
 
 
 class Candidate(NamedTuple):
-    """What came of reading the file."""
+    """The result of reading the file."""
 
     config: bytes | None
-    """Packed; None: there are faults."""
+    """The packed configuration; None: there are faults."""
     faults: Sequence[str] = ()
     changed: Sequence[str] = ()
-    """Names of options."""
+    """Names of the options that change."""
     digests: Mapping[str, bytes] = {}
-    """Of what has to be the same on all nodes, by a name for it."""
+    """Digests of the options that must be the same on all nodes, by a name for them."""
 
 
 class Fault(NamedTuple):
-    """Why nothing has changed."""
+    """A reason why nothing has changed."""
 
     node: int
     fault: str
 
 
 class Outcome(NamedTuple):
-    """How a reload that was asked for here has ended."""
+    """The result of a reload that was requested here."""
 
     number: int
     faults: tuple[Fault, ...]
@@ -89,12 +90,12 @@ class _Pending:
     until_ns: int
     votes: dict[int, _Vote] = field(default_factory=dict)
     candidate: Candidate | None = None
-    """Our own, once we have voted with it."""
+    """This node's candidate, once it has voted with it."""
     is_agreed: bool = False
 
 
 class Reload:
-    """One node's part in it."""
+    """One node's part in a reload."""
 
     def __init__(self, node: int) -> None:
         self.node = node
@@ -102,35 +103,35 @@ class Reload:
         self.outcomes: list[Outcome] = []
         self.notices: list[str] = []
         self.adopt: Candidate | None = None
-        """To be in force from here on: the caller takes it."""
+        """The candidate to put in force now. The caller takes it."""
         self.check_number = 0
-        """Grows whenever the file is to be read anew."""
+        """Grows whenever the file must be read again."""
         self.check_wanted = False
         self.unmatched = 0
-        """Messages that were about no reload that is known here."""
+        """Messages about unknown reloads."""
         self._pending: _Pending | None = None
         self._proposed: int | None = None
-        """The number of our own proposal that the ring has not ordered yet."""
+        """Number of this node's own proposal, until it is delivered."""
         self._alone = False
-        """The file is read because a C node wants it."""
+        """The file is read because a C node has asked for it."""
 
     @property
     def is_pending(self) -> bool:
-        """Whether a reload is under way, as far as is known."""
+        """Whether a reload is in progress, as far as this node knows."""
         return self._pending is not None or self._proposed is not None
 
     @property
     def own_number(self) -> int | None:
-        """That of the reload under way that this node has proposed."""
+        """Number of the reload in progress that this node has proposed."""
         if self._proposed is not None:
             return self._proposed
         pending = self._pending
         return pending.ident[1] if pending is not None and pending.ident[0] == self.node else None
 
     def propose(self, voters: Sequence[int], now_ns: int) -> int:
-        """Ask for a reload; nothing may be pending. Its number: an `Outcome` follows, unless totem dies."""
+        """Propose a reload; none may be pending. Returns its number. An `Outcome` follows, unless totem dies."""
         assert not self.is_pending
-        # Numbers grow over the lives of this process, and no other reload of this node has the same.
+        # Numbers grow over restarts of this process, and never repeat on this node.
         number = self._proposed = now_ns & wire.NUMBER_MAX
         self._say([_PROPOSE, number, sorted({self.node, *voters})])
         return number
@@ -138,10 +139,10 @@ class Reload:
     def _say(self, body: list[Any]) -> None:
         self.outbox.append(wire.encode_among_rondo(self.node, body))
 
-    # What the ring has ordered.
+    # Delivered messages.
 
     def heard(self, sender: int, body: Any, now_ns: int) -> None:
-        """A message of a Rondo node. Raises `MalformedError`."""
+        """A message of a Rondo node was delivered. Raises `MalformedError`."""
         if _is_propose(body) and len(body[2]) <= VOTERS_MAX:
             self._heard_propose((sender, body[1]), tuple(body[2]), now_ns)
         elif _is_vote(body) and _is_texts(body[3]) and _is_digests(body[4]):
@@ -158,7 +159,7 @@ class Reload:
             self._proposed = None
         if self._pending is not None:
             if ident[0] == self.node:
-                why = f"node {self._pending.ident[0]} is just having all nodes reload; try again"
+                why = f"a reload by node {self._pending.ident[0]} is in progress; try again"
                 self.outcomes.append(Outcome(ident[1], (Fault(self._pending.ident[0], why),)))
             return
         self.notices.append(f"Node {ident[0]} asks all nodes to read their configuration anew.")
@@ -188,7 +189,7 @@ class Reload:
             self.outbox.append(wire.encode_reload(*ident))
 
     def heard_reload(self, source: int, number: int | None) -> None:
-        """Everybody changes now, or a C node wants everybody to read its file."""
+        """A RELOAD was delivered: all nodes change now, or a C node wants all nodes to read their file."""
         pending = self._pending
         if number is None:
             self.notices.append(f"Node {source}, a C node, has all nodes read their configuration anew.")
@@ -200,14 +201,14 @@ class Reload:
         else:
             candidate, self._pending = pending.candidate, None
             if candidate is None:
-                self._want_check(alone=True)  # a Rondo node that was not counted as one
+                self._want_check(alone=True)  # this Rondo node was not known as one
                 return
             self.adopt = candidate
             if source == self.node:
                 self.outcomes.append(Outcome(number, (), tuple(candidate.changed)))
 
     def ring_changed(self) -> None:
-        """A ring was installed. What was not done in the one before is not done."""
+        """A ring was installed: an unfinished reload ends."""
         why = "the ring changed meanwhile; try again"
         if self._proposed is not None:
             self.outcomes.append(Outcome(self._proposed, (Fault(self.node, why),)))
@@ -216,7 +217,7 @@ class Reload:
             self._end([Fault(self.node, why)])
 
     def _end(self, faults: Sequence[Fault]) -> None:
-        """Nothing changes."""
+        """End the reload without a change."""
         pending, self._pending = self._pending, None
         assert pending is not None
         if not self._alone:
@@ -226,7 +227,7 @@ class Reload:
         if pending.ident[0] == self.node:
             self.outcomes.append(Outcome(pending.ident[1], tuple(faults)))
 
-    # What the caller found, and time.
+    # Results from the caller, and time.
 
     def checked(self, number: int, candidate: Candidate) -> None:
         """The file was read. `number`: `check_number` as it was then."""
@@ -251,7 +252,7 @@ class Reload:
         return pending.until_ns if pending is not None and pending.ident[0] == self.node else None
 
     def advance(self, now_ns: int) -> None:
-        """Give up if it is time."""
+        """Abort the reload if it is time."""
         pending = self._pending
         due_ns = self.next_deadline_ns()
         if pending is not None and due_ns is not None and due_ns <= now_ns:
@@ -262,7 +263,7 @@ class Reload:
     # Snapshots.
 
     def snapshot(self) -> list[Any]:
-        """All of it but what the caller takes at once."""
+        """The state, without the parts that the caller takes at once."""
         pending = self._pending
         return [
             self._proposed,
@@ -281,7 +282,7 @@ class Reload:
 
     @classmethod
     def restore(cls, node: int, snapshot: list[Any]) -> Reload:
-        """What `snapshot` has noted. A file that was being read is read again."""
+        """The state of a snapshot. A file that was being read is read again."""
         found = cls(node)
         found._proposed, (found._alone, found.check_wanted, found.check_number), pending = snapshot
         if pending is not None:
@@ -309,7 +310,7 @@ def unpack_candidate(values: list[Any]) -> Candidate:
 
 
 def _differences(votes: Mapping[int, _Vote]) -> list[Fault]:
-    """Who has something else in its file than the first node."""
+    """Faults for the nodes whose file differs from the first node's."""
     first = min(votes)
     return [
         Fault(node, f"{name} differs from node {first}'s file; write the same on all nodes")

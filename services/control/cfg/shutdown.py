@@ -1,10 +1,11 @@
-"""Before the node stops, those are asked who want to have a say in it (`corosync_cfg_trackstart` in C).
+"""Asks the programs that track shutdowns (`corosync_cfg_trackstart` in C) before the node stops.
 
-A tracker asks to be told of shutdowns, and that question stays with us until there is something to tell: so it is
-known as long as it asks. It goes by a name that it has drawn, so that it is the same one after its gateway was killed.
-Whoever goes away objects to nothing; whoever is there and says nothing in time objects.
+A tracker's request to be told of shutdowns stays open here until there is something to tell. So a tracker is known as
+long as its request is open. It has drawn a random name, by which it is recognised after its gateway was killed. A
+tracker that leaves does not object. A tracker that stays but does not answer in time objects.
 
-A new control process knows of no tracker until they have asked it, so it asks them to wait who want the node to stop.
+A new control process knows no tracker until they have sent their requests. Until then it asks whoever wants the node to
+stop to try again.
 """
 
 from __future__ import annotations
@@ -19,30 +20,30 @@ from rondo.protocol.control_gateway import WATCH_S_MAX
 TRACKERS_MAX = 1024
 NAME_CHARACTERS_MAX = 64
 GATHER_NS = 2_000_000_000
-"""So long after its start this process is still learning who tracks."""
+"""How long after its start this process waits for the trackers' requests."""
 RETURN_NS = 5_000_000_000
-"""How long a tracker may be away between two questions."""
+"""How long a tracker may be without an open request."""
 REQUEST, REGARDLESS, IMMEDIATE = 0, 1, 2
-"""Flags of a request: who objects is heeded; is asked and not heeded; is not even asked."""
+"""Flags of a shutdown request: objections count; trackers are asked, but objections do not count; nobody is asked."""
 
 NOTHING = {"number": 0, "event": "none"}
 
 Place = tuple[bytes, bytes, int]
-"""Who asked: gateway, connection, number."""
+"""Where to answer a request: gateway, connection, number."""
 Answer = Callable[[Place, Code, Any], None]
 
 
 @dataclass(slots=True)
 class _Tracker:
     owner: tuple[bytes, bytes]
-    """Gateway and connection that it asked on last."""
+    """Gateway and connection of its last request."""
     place: Place | None = None
-    """Its question, while it has one here."""
+    """Its open request; None if there is none."""
     after: int = 0
     due_ns: int = 0
-    """When the question is answered empty; without one, when the tracker is held for gone."""
+    """When the open request gets an empty answer. Without one: when the tracker counts as gone."""
     news: dict[str, Any] = field(default_factory=lambda: dict(NOTHING))
-    """What it was, or is to be, told last."""
+    """The last news for it, told or to be told."""
 
 
 @dataclass(slots=True)
@@ -56,7 +57,7 @@ class _Pending:
 
 
 class Shutdowns:
-    """All trackers, and the one request to shut down that they are being asked about."""
+    """All trackers, and the pending shutdown request."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -65,26 +66,26 @@ class Shutdowns:
         self._last_number = 0
         self._complete_ns: int | None = None
         self.granted: list[Place] = []
-        """Requests that nobody objects to: the caller shuts the node down and answers them."""
+        """Shutdown requests without objections. The caller shuts the node down and answers them."""
 
     def __len__(self) -> int:
         return len(self._trackers)
 
     def begin(self, now_ns: int) -> None:
-        """Trackers can ask from now on."""
+        """Trackers' requests can arrive from now on."""
         if self._complete_ns is None:
             self._complete_ns = now_ns + GATHER_NS
 
-    # What trackers say.
+    # Requests of trackers.
 
     def track(self, place: Place, name: str, after: int, now_ns: int) -> None:
-        """Tell of what comes after `after`, as soon as there is something."""
+        """A tracker asks for news after number `after`. It is answered as soon as there is some."""
         tracker = self._trackers.get(name)
         if tracker is None:
             if len(self._trackers) >= TRACKERS_MAX:
                 self._answer(place, Code.TRY_AGAIN, f"{TRACKERS_MAX} programs track shutdowns already")
                 return
-            # Who comes while others are asked is not asked any more.
+            # A tracker that comes while a shutdown is pending is not asked.
             tracker = self._trackers[name] = _Tracker(place[:2])
         elif tracker.place is not None:
             self._tell(tracker, NOTHING | {"number": after}, now_ns)
@@ -94,7 +95,7 @@ class Shutdowns:
             self._tell(tracker, tracker.news, now_ns)
 
     def untrack(self, name: str) -> None:
-        """It has no more say; that is no objection."""
+        """A tracker leaves. That is no objection."""
         tracker = self._trackers.pop(name, None)
         if tracker is not None and tracker.place is not None:
             self._answer(tracker.place, Code.OK, NOTHING | {"number": tracker.after})
@@ -104,32 +105,35 @@ class Shutdowns:
         """A tracker's answer to the request that is pending."""
         pending = self._pending
         if pending is None or name not in pending.asked:
-            self._answer(place, Code.ACCESS, "no shutdown waits for that answer")
+            self._answer(place, Code.ACCESS, "no shutdown waits for this answer")
             return
         self._answer(place, Code.OK, None)
         self._settle(name, agrees=agrees)
 
-    # What those say who want the node to stop.
+    # Requests to stop the node.
 
     def ask(self, place: Place, flags: int, own_name: str, timeout_ms: int, now_ns: int) -> None:
-        """Shut down, unless somebody objects. `own_name`: the asker as a tracker, who is not asked."""
+        """Request a shutdown. `own_name`: the requester's name as a tracker; it is not asked itself."""
         if flags == IMMEDIATE:
             self.granted.append(place)
         elif self._complete_ns is None or now_ns < self._complete_ns:
-            self._answer(place, Code.TRY_AGAIN, "control has just started: who has a say in shutdowns is not known yet")
+            self._answer(
+                place,
+                Code.TRY_AGAIN,
+                "control has just started and does not know yet which programs track shutdowns; try again",
+            )
         elif self._pending is not None:
-            self._answer(place, Code.EXIST, "another shutdown waits for answers already")
+            self._answer(place, Code.EXIST, "another shutdown request waits for answers already")
         elif not (asked := self._trackers.keys() - {own_name}):
             self.granted.append(place)
         else:
-            # Numbers grow over the lives of this process.
             self._pending = _Pending(place, flags, now_ns + timeout_ms * 1_000_000, set(asked))
             self._tell_all({"event": "asked", "flags": flags}, asked, now_ns)
 
-    # What happens to connections, and time.
+    # Connections, and time.
 
     def forget(self, gateway: bytes, connection: bytes) -> None:
-        """A client's connection has ended: its trackers are gone, and what it asked for is off."""
+        """A client's connection has ended: its trackers are gone, and its shutdown request is cancelled."""
         pending = self._pending
         if pending is not None and pending.place[:2] == (gateway, connection):
             self._pending = None
@@ -138,7 +142,7 @@ class Shutdowns:
             self.untrack(name)
 
     def gateway_gone(self, gateway: bytes, now_ns: int) -> None:
-        """A gateway was killed, or hung up: its clients come back by the next one."""
+        """A gateway was killed or disconnected. Its clients come back by the next one."""
         if self._pending is not None and self._pending.place[0] == gateway:
             self._pending = None
         for tracker in self._trackers.values():
@@ -161,7 +165,7 @@ class Shutdowns:
             self._tell_all({"event": "timeout"}, self._trackers.keys(), now_ns)
 
     def next_deadline_ns(self) -> int | None:
-        """When `expire` has something to do."""
+        """When to call `expire`."""
         dues = [tracker.due_ns for tracker in self._trackers.values()]
         if self._pending is not None:
             dues.append(self._pending.until_ns)
@@ -183,7 +187,7 @@ class Shutdowns:
             self.granted.append(pending.place)
 
     def _tell_all(self, news: dict[str, Any], names: Iterable[str], now_ns: int) -> None:
-        # Numbers grow over the lives of this process.
+        # Numbers grow over restarts of this process.
         self._last_number = max(now_ns, self._last_number + 1)
         for name in list(names):
             tracker = self._trackers[name]

@@ -1,4 +1,4 @@
-"""The messages of Corosync's service cfg (1), byte for byte as Corosync 3.1 has them.
+"""The messages of Corosync's service cfg (1), byte for byte as in Corosync 3.1.
 
 The header of executive messages (id i32 @0, its low half the function, size i32 @8), then:
 
@@ -6,9 +6,9 @@ The header of executive messages (id i32 @0, its low half the function, size i32
     2 SHUTDOWN        16 bytes
     3 RELOAD_CONFIG   32 bytes: source node u32 @16, a pointer of the sender's that nobody else reads @24
 
-Function 4 (a step of knet's change of keys) is passed over. Function 0 (RINGREENABLE, 32 bytes) does nothing in
-Corosync 3: Rondo nodes say in it what only they understand, behind those 32 bytes. A RELOAD_CONFIG of theirs has a mark
-in the place of the pointer, which no pointer of a program can be, and the number of what they have agreed on.
+Function 4 (a step of knet's key change) is ignored here. Function 0 (RINGREENABLE, 32 bytes) does nothing in Corosync
+3. Rondo nodes put their own messages after those 32 bytes. Their RELOAD_CONFIG has a mark instead of the pointer, which
+no program's pointer can equal, and the number of the agreed reload.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MalformedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class KillNode:
-    """This node must go at once."""
+    """This node must leave at once."""
 
     node: int
     reason: str
@@ -48,12 +48,13 @@ class KillNode:
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """The sender stops, in order."""
+    """The sender stops in an orderly way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """All read their configuration anew. `number`: what Rondo nodes have agreed on; None: a C node wants it."""
+    """All nodes reload their configuration. `number`: the reload that Rondo nodes have agreed on; None: a C node wants
+    it."""
 
     source: int
     number: int | None
@@ -61,7 +62,7 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class AmongRondo:
-    """What only Rondo nodes understand, not checked any further."""
+    """A message that only Rondo nodes understand. Its body is not checked here."""
 
     body: Any
 
@@ -76,17 +77,17 @@ def encode_kill(node: int, reason: str) -> bytes:
 
 
 def encode_shutdown() -> bytes:
-    """The message that this node stops."""
+    """The message that announces that this node stops."""
     return _header(SHUTDOWN, _HEADER.size)
 
 
 def encode_reload(source: int, number: int) -> bytes:
-    """The message at which all change. C nodes read their file then."""
+    """The message at which all nodes change. C nodes read their file then."""
     return _header(RELOAD, _BEFORE_MAGIC) + _SOURCE.pack(source, _MARK << _NUMBER_BITS | number)
 
 
 def encode_among_rondo(source: int, body: Any) -> bytes:
-    """A message of which C nodes see one that does nothing."""
+    """A message for Rondo nodes. To C nodes it looks like one that does nothing."""
     said = _MAGIC + pack(body)
     return _header(AMONG_RONDO, _BEFORE_MAGIC + len(said)) + _SOURCE.pack(source, 0) + said
 
@@ -96,7 +97,7 @@ def _header(function: int, size: int) -> bytes:
 
 
 def decode(message: bytes) -> Message | None:
-    """The message; None if it is one that is passed over. Raises `MalformedError`."""
+    """The message; None if it is to be ignored. Raises `MalformedError`."""
     if len(message) < _HEADER.size:
         raise MalformedError("too short for a header")
     function = message[0] | message[1] << 8

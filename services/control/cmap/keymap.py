@@ -1,8 +1,8 @@
 """The keys of one map.
 
-Programs come in by `set`, `delete` and `increment`, which check; the node itself writes with `put`, `drop` and
-`replace_below`. Whatever changed is in `changes`, with the old and the new value, until the caller takes it; setting a
-key to what it is already changes nothing and is not told. `snapshot` is the whole map, for a successor of the process.
+Programs use `set`, `delete` and `increment`, which check their input. The node itself uses `put`, `drop` and
+`replace_below`. `changes` lists each change with the old and the new value, until the caller takes it. Setting a key to
+its present value is no change. `snapshot` is the whole map, for a restarted process.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from services.control.cmap.names import check_name, is_read_only
 from services.control.cmap.values import CmapError, Refusal, Value, added, make
 
 KEYS_MAX = 16384
-"""Keys in all. Corosync has no bound; this leaves room for 384 nodes with ten keys each, and for programs' own."""
+"""Most keys. Corosync has no bound; this leaves room for 384 nodes with ten keys each, and for programs' own keys."""
 
 BYTES_MAX = 2 * 1024 * 1024
-"""Names and values in all: the map is handed over whole when the process is started again."""
+"""Most bytes of names and values: a restarted process gets the map as a whole."""
 
 
 class Change(NamedTuple):
@@ -34,7 +34,7 @@ class Keymap:
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
-        """In order; the caller empties it."""
+        """Changes in order. The caller empties the list."""
         self._values: dict[str, Value] = {}
         self._names: list[str] = []
         self._bytes = 0
@@ -45,15 +45,15 @@ class Keymap:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    # For everybody.
+    # For all callers.
 
     def get(self, key: str) -> Value | None:
         """The value of a key."""
         return self._values.get(key)
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, Value]]:
-        """Keys that begin with `prefix` and their values, ascending. The map may change meanwhile: keys that are gone
-        by then are left out."""
+        """Keys that begin with `prefix`, and their values, ascending. The map may change during the iteration: deleted
+        keys are left out."""
         names = self._names
         first = bisect_left(names, prefix)
         last = first
@@ -67,7 +67,7 @@ class Keymap:
     # For programs.
 
     def set(self, key: str, kind: int, value: object) -> None:
-        """Set a key, a new one or one that exists; its type may change. Raises `CmapError`."""
+        """Add or change a key; its type may change. Raises `CmapError`."""
         check_name(key)
         _check_writable(key)
         made = make(kind, value)
@@ -85,7 +85,7 @@ class Keymap:
         self.drop(key)
 
     def increment(self, key: str, step: int = 1) -> Value:
-        """Add to an integer, which wraps around at the ends of its type; the new value. Raises `CmapError`."""
+        """Add to an integer, which wraps around at the ends of its type. Returns the new value. Raises `CmapError`."""
         _check_writable(key)
         old = self._values.get(key)
         if old is None:
@@ -97,7 +97,7 @@ class Keymap:
     # For the node itself.
 
     def put(self, key: str, value: Value) -> None:
-        """Set a key, whoever may change it."""
+        """Set a key, even one that programs cannot change."""
         old = self._values.get(key)
         if old == value:
             return
@@ -119,7 +119,7 @@ class Keymap:
             self.changes.append(Change(key, old, None))
 
     def replace_below(self, prefix: str, values: Mapping[str, Value]) -> None:
-        """Make the keys that begin with `prefix` these; all of `values` must."""
+        """Replace all keys that begin with `prefix` by `values`, whose keys must all begin with it."""
         for key, _ in list(self.items(prefix)):
             if key not in values:
                 self.drop(key)

@@ -1,4 +1,4 @@
-"""Names of keys: how they are written, and which keys programs cannot change. The lists are Corosync's."""
+"""Names of keys: their syntax, and the keys that programs cannot change. The lists are Corosync's."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ READ_ONLY_KEYS = frozenset(
 
 
 def check_name(name: object) -> str:
-    """`name`, if a key can be called so. Raises `CmapError`."""
+    """Check the name of a key and return it. Raises `CmapError`."""
     if type(name) is not str or _NAME.fullmatch(name) is None:
         raise CmapError(
             Refusal.NAME_TOO_LONG,
@@ -45,5 +45,5 @@ def check_name(name: object) -> str:
 
 
 def is_read_only(name: str) -> bool:
-    """Whether programs cannot change this key, also if it does not exist."""
+    """Whether programs cannot change this key, whether it exists or not."""
     return name in READ_ONLY_KEYS or name.startswith(READ_ONLY_PREFIXES)

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 VALUE_BYTES_MAX = 16384
-"""Of a string or of bytes; a string's NUL is counted as in Corosync, where it is stored."""
+"""Most bytes of a string or of bytes. A string's NUL counts, as in Corosync, which stores it."""
 
 
 class Refusal(IntEnum):
@@ -22,7 +22,7 @@ class Refusal(IntEnum):
 
 
 class CmapError(ValueError):
-    """Refused; the text says why."""
+    """A refused request. The text gives the reason."""
 
     def __init__(self, refusal: Refusal, text: str) -> None:
         super().__init__(text)
@@ -68,7 +68,7 @@ class Type(IntEnum):
 
     @property
     def range(self) -> range:
-        """What an integer type can hold."""
+        """The values of an integer type."""
         half = 1 << (self.bits - 1)
         return range(-half, half) if self.is_signed else range(2 * half)
 
@@ -86,7 +86,7 @@ class Value(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """What it takes, bytes; a string with its NUL."""
+        """Size in bytes; a string's NUL included."""
         if self.type == Type.STR:
             assert isinstance(self.value, str)
             return len(self.value.encode()) + 1
@@ -97,7 +97,7 @@ class Value(NamedTuple):
 
 
 def make(kind: int, value: object) -> Value:
-    """A value of this type, from what a program gave. Raises `CmapError`."""
+    """Make a value of this type from a program's input. Raises `CmapError`."""
     try:
         of = Type(kind)
     except ValueError:
@@ -130,7 +130,7 @@ def _number(of: Type, value: object) -> float:
         raise CmapError(Refusal.INVALID_PARAM, f"{of.text} takes a number")
     try:
         number = float(value)
-        # As it is stored: a float has 32 bits.
+        # Round it as it is stored: a float has 32 bits.
         return float(_FLOAT.unpack(_FLOAT.pack(number))[0]) if of == Type.FLT else number
     except OverflowError:
         raise CmapError(Refusal.INVALID_PARAM, f"{value} is too large for {of.text}") from None

@@ -1,9 +1,9 @@
-"""Quorum: who may act when the cluster is split. Corosync's votequorum, byte for byte, without I/O.
+"""Quorum: which side of a split cluster may act. Corosync's votequorum, byte for byte, without I/O.
 
-settings     what the configuration asks for, checked and corrected by Corosync's rules
+settings     the configuration, checked and corrected by Corosync's rules
 wire         the four messages between nodes
-nodes        the table of nodes, and the arithmetic over it
+nodes        the table of nodes, and the vote arithmetic
 votequorum   the state machine: rules, sync, messages, commands
-nodelist     the quorum service proper (service 3): who came and who went, and whether there is quorum
-events       what clients are told
+nodelist     the quorum service proper (service 3): which nodes joined and left, and whether there is quorum
+events       the events for clients
 """

@@ -1,4 +1,4 @@
-"""What votequorum and the quorum service tell their clients, and what they ask of their host."""
+"""Events of votequorum and the quorum service for clients, and requests to their host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Ring(NamedTuple):
 
 
 class NodeState(IntEnum):
-    """How votequorum sees a node; numbers as in votequorum.h."""
+    """Votequorum's state of a node; numbers as in votequorum.h."""
 
     MEMBER = 1
     DEAD = 2
@@ -22,7 +22,7 @@ class NodeState(IntEnum):
 
 
 class QuorumChanged(NamedTuple):
-    """The quorum service: told at the end of each sync, and whenever `quorate` changes."""
+    """The quorum service: at the end of each sync, and whenever `quorate` changes."""
 
     quorate: bool
     ring: Ring
@@ -34,8 +34,8 @@ class VotesChanged(NamedTuple):
 
     quorate: bool
     nodes: tuple[tuple[int, int], ...]
-    """(node, `NodeState`) of all nodes ever heard of, ascending. A quorum device that is registered comes last, as
-    node 0 in state 0."""
+    """(node, `NodeState`) of all nodes ever seen, ascending. A registered quorum device comes last, as node 0 in state
+    0."""
 
 
 class ExpectedVotes(NamedTuple):
@@ -61,7 +61,7 @@ class VotesNodelist(NamedTuple):
 
 
 class StoreBarrier(NamedTuple):
-    """For the host: keep the highest expected votes ever seen, for the next start (expected_votes_tracking)."""
+    """For the host: store the highest expected votes ever seen, for the next start (expected_votes_tracking)."""
 
     expected_votes: int
 

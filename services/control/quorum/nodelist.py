@@ -1,8 +1,8 @@
-"""The quorum service proper (Corosync's service 3): its step of the sync tells clients who came and who went.
+"""The quorum service proper (Corosync's service 3): in its sync step it tells clients which nodes joined and left.
 
-It sends nothing, and it works without a provider of quorum too. A sync may be cut off by the next ring before this step
-has come; what clients are told is then the difference from what they were told last, so that joined and left add up. A
-node that left and came back in between is in both lists: it has lost its state, and clients must know.
+It sends no messages, and works without a quorum provider, too. The next ring may cut off a sync before this step. The
+lists are then relative to the last event, so that joined and left add up. A node that left and came back in between is
+in both lists: it has lost its state, and clients must know.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from services.control.quorum.events import Nodelist, Ring
 
 
 class NodelistTracker:
-    """What this node's clients were told of the members."""
+    """The members that this node's clients know."""
 
     def __init__(self) -> None:
         self.told: tuple[int, ...] = ()
         """Members of the last event."""
         self.ring = Ring(0, 0)
-        """Of the last event."""
+        """The ring of the last event."""
         self._next_ring = Ring(0, 0)
         self._next_members: tuple[int, ...] = ()
         self._staying: frozenset[int] | None = None
-        """In every transitional configuration since the last event; None: there was none."""
+        """The nodes that were in every transitional configuration since the last event; None: there was none."""
 
     def transitional(self, members: Sequence[int]) -> None:
-        """A ring ends; these go on together."""
+        """A ring ends. These members move on together."""
         self._staying = frozenset(members) if self._staying is None else self._staying.intersection(members)
 
     def sync_init(self, ring: Ring, members: Sequence[int]) -> None:
@@ -35,7 +35,7 @@ class NodelistTracker:
         self._next_ring, self._next_members = ring, tuple(sorted(members))
 
     def sync_activate(self) -> Nodelist:
-        """All members have done this step."""
+        """All members have completed this step: the event for clients."""
         staying = frozenset(self._next_members) if self._staying is None else self._staying
         before, now = frozenset(self.told), frozenset(self._next_members)
         joined = now - (before & staying)
@@ -44,11 +44,11 @@ class NodelistTracker:
         return Nodelist(self.ring, self.told, tuple(sorted(joined)), tuple(sorted(left)))
 
     def current(self) -> Nodelist:
-        """What a client is told first."""
+        """The first event for a new client."""
         return Nodelist(self.ring, self.told, (), ())
 
     def snapshot(self) -> list[Any]:
-        """The whole state, as numbers and lists."""
+        """The state, as numbers and lists."""
         staying = None if self._staying is None else sorted(self._staying)
         return [list(self.ring), list(self.told), list(self._next_ring), list(self._next_members), staying]
 

@@ -1,7 +1,6 @@
-"""The table of nodes that votequorum has heard of, and the arithmetic over it: how many votes there are, and what is
-quorum.
+"""The table of nodes that votequorum knows, and the vote arithmetic: the total of votes, and the quorum.
 
-The table never shrinks: a node that is gone is dead, and its last votes are known when it comes back.
+The table never shrinks: a node that is gone is dead, and its last votes are remembered for its return.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from services.control.quorum.events import NodeState
 from services.control.quorum.wire import Flag
 
 NODES_MAX = 384
-"""As many as a ring may have (PROCESSOR_COUNT_MAX of Corosync), and so as many as can have introduced themselves."""
+"""The most nodes of a ring (PROCESSOR_COUNT_MAX of Corosync), so also the most that can have introduced themselves."""
 
 
 @dataclass(slots=True)
 class Node:
-    """What is known of one node."""
+    """The state of one node."""
 
     node: int
     state: NodeState
@@ -32,13 +31,13 @@ class Tally(NamedTuple):
     """The outcome of a count."""
 
     quorum: int
-    """Votes that are needed."""
+    """Votes needed for quorum."""
     total_votes: int
     """Votes of the members, and of the quorum device if this node casts its vote."""
 
 
 class Nodes:
-    """All nodes by id, this one included, and the votes of the quorum device, which stands outside."""
+    """All nodes by id, this one included. The votes of the quorum device are kept separately."""
 
     def __init__(self, own: Node) -> None:
         self.own = own
@@ -53,28 +52,27 @@ class Nodes:
         return len(self._by_id)
 
     def get(self, node: int) -> Node | None:
-        """The node with this id, if it was ever heard of."""
+        """The node with this id; None if it was never seen."""
         return self._by_id.get(node)
 
     def add(self, node: Node) -> None:
-        """A node that was not known."""
+        """Add a new node."""
         assert node.node not in self._by_id
         self._by_id[node.node] = node
 
     def members(self) -> list[Node]:
-        """The nodes that count now."""
+        """The nodes that are members now."""
         return [node for node in self._by_id.values() if node.state == NodeState.MEMBER]
 
     def member_votes(self) -> int:
-        """Sum of the members' votes, the device left out."""
+        """Sum of the members' votes, without the device."""
         return sum(node.votes for node in self.members())
 
     def count(self, quorum_now: int, *, decrease: bool, expected_votes: int, two_node: bool) -> Tally:
         """Count votes.
 
-        `quorum_now`: the quorum as it was, below which the new one does not sink unless `decrease`. `expected_votes`:
-        to be counted with instead of the highest that a member has; 0 = that one. `two_node`: quorum is 1 while there
-        are at most two members.
+        `quorum_now`: the present quorum; the new one is not lower unless `decrease`. `expected_votes`: used instead of
+        the members' highest; 0 = use that one. `two_node`: quorum is 1 while there are at most two members.
         """
         members = self.members()
         total = sum(node.votes for node in members)
@@ -91,7 +89,7 @@ class Nodes:
         return Tally(quorum, total)
 
     def snapshot(self) -> list[Any]:
-        """Everything, as `restore` takes it."""
+        """The state, for `restore`."""
         return [
             self.own.node,
             self.device_votes,
@@ -99,7 +97,7 @@ class Nodes:
         ]
 
     def restore(self, snapshot: list[Any]) -> None:
-        """Take over what `snapshot` gave."""
+        """Restore the state of a snapshot."""
         own, self.device_votes, rows = snapshot
         self._by_id = {row[0]: Node(row[0], NodeState(row[1]), *row[2:]) for row in rows}
         self.own = self._by_id[own]

@@ -1,8 +1,8 @@
-"""What `quorum { provider: corosync_votequorum ... }` asks for, checked and corrected by Corosync's rules.
+"""Checks the options of `quorum { provider: corosync_votequorum ... }`, and corrects them by Corosync's rules.
 
-Votes come from the nodelist where there is one: own votes are those of the own entry, expected votes the sum over all
-entries, unless expected_votes says otherwise. Some combinations are refused, others are corrected and told of, exactly
-where Corosync does so: a cluster that starts under C must start here, with the same votes.
+With a nodelist, the votes come from it: this node's votes from its own entry, expected votes as the sum of all entries,
+unless expected_votes is set. Some combinations are refused, others are corrected and logged, exactly as Corosync does.
+So a cluster that starts under C starts here too, with the same votes.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from enum import IntEnum
 from typing import Any
 
 VOTES_MAX = 255
-"""Corosync counts quorum in eight bits: with more votes C nodes wrap around, and find quorum where there is none."""
+"""Corosync counts quorum in eight bits. With more votes C nodes wrap around, and see quorum where there is none."""
 
 WINDOW_MS_DEFAULT = 10_000
 PROVIDER = "corosync_votequorum"
 
 
 class SettingsError(ValueError):
-    """The configuration is refused; the text says why and what to change."""
+    """The configuration is refused. The text gives the reason and what to change."""
 
 
 class TieBreaker(IntEnum):
-    """Whose side goes on when exactly half of the votes is there; numbers as in `runtime.votequorum.atb_type`."""
+    """Which side continues if it has exactly half of the votes; numbers as in `runtime.votequorum.atb_type`."""
 
     NONE = 0
     LOWEST = 1
@@ -34,13 +34,13 @@ class TieBreaker(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The section quorum{} as it is written. None: not written."""
+    """The section quorum{} as it is in the file. None: not set."""
 
     provider: str | None = None
     expected_votes: int = 0
-    """Replaces the nodelist's sum; 0 = it does not."""
+    """Replaces the nodelist's sum; 0 = not set."""
     votes: int = 1
-    """Own votes, where there is no nodelist."""
+    """This node's votes, if there is no nodelist."""
     two_node: bool = False
     wait_for_all: bool | None = None
     last_man_standing: bool = False
@@ -55,7 +55,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What votequorum works with."""
+    """Votequorum's resolved settings."""
 
     votes: int
     expected_votes: int
@@ -72,7 +72,7 @@ class Settings:
 def settle(
     options: Options, node: int, nodelist: Mapping[int, int] | None, stored_barrier: int = 0
 ) -> tuple[Settings, list[str]]:
-    """The settings of this node, and what was corrected, as log lines.
+    """The settings of this node, and log lines about corrections.
 
     `nodelist`: votes by node id; None = there is none. `stored_barrier`: the highest expected votes ever seen, as
     expected_votes_tracking has kept them; 0 = none. Raises `SettingsError`.
@@ -148,8 +148,8 @@ def _tie_breaker(options: Options, notes: list[str]) -> tuple[TieBreaker, tuple[
 
 
 def reloaded(start: Options, settled: Settings, now: Options) -> Options:
-    """What a reload leaves of the options `now` in the file: votes, expected votes and two_node. All else is as it was
-    at the start (`start`, which gave `settled`); wait_for_all does not follow two_node at run time."""
+    """The options after a reload. From `now`, the new file, come votes, expected votes and two_node. Everything else
+    stays as at the start (`start`, which gave `settled`). wait_for_all does not follow two_node at run time."""
     return replace(
         start,
         votes=now.votes,

@@ -1,8 +1,7 @@
-"""What is to be seen of votequorum: the answer to getinfo, the numbers of `rondo quorum`, the keys below
-`runtime.votequorum.`.
+"""Votequorum's visible state: the answer to getinfo, the numbers of `rondo quorum`, the keys `runtime.votequorum.*`.
 
-As in Corosync, quorum, totals and settings are those of the node that is asked; votes and expected votes are those that
-it knows of the node in question, which may be behind in what that node has told.
+As in Corosync, quorum, totals and settings are those of the node that answers. Votes and expected votes are what it
+knows about the node in question; they may be out of date.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ class Info(NamedTuple):
     total_votes: int
     quorum: int
     flags: int
-    """As in votequorum.h: 1 two_node, 2 quorate, 4 wait_for_all, 8 last_man_standing, 16 auto_tie_breaker,
-    32 allow_downscale; of the quorum device of node `node`: 64 registered, 128 alive, 256 casts its vote, 512 master
+    """As in votequorum.h: 1 two_node, 2 quorate, 4 wait_for_all, 8 last_man_standing, 16 auto_tie_breaker, 32
+    allow_downscale. For the quorum device of node `node`: 64 registered, 128 alive, 256 casts its vote, 512 master
     wins."""
     device_votes: int
     device_name: bytes
 
 
 def info(votes: Votequorum, node: int) -> Info | None:
-    """What is known of a node, 0 = this one; None if nothing is."""
+    """The info of a node, 0 = this one; None if the node is unknown."""
     known = votes.nodes.get(node or votes.own.node)
     if known is None:
         return None
@@ -76,7 +75,7 @@ def _own_flags(votes: Votequorum) -> int:
 
 
 def status(votes: Votequorum) -> dict[str, Any]:
-    """What `rondo quorum` shows, node names left out."""
+    """The state for `rondo quorum`, without node names."""
     own = info(votes, 0)
     assert own is not None
     return {
@@ -102,8 +101,8 @@ def status(votes: Votequorum) -> dict[str, Any]:
 
 
 def runtime_keys(votes: Votequorum) -> dict[str, tuple[str, int]]:
-    """The keys that Corosync has below `runtime.votequorum.`: (type, value) by key. Those of features that are off, and
-    lowest and highest node before the first quorum, are left out, as there."""
+    """Corosync's keys below `runtime.votequorum.`: (type, value) by key. As there, keys of disabled features are left
+    out, and the lowest and highest node before the first quorum."""
     settings = votes.settings
     keys = {
         "this_node_id": ("u32", votes.own.node),

@@ -1,4 +1,4 @@
-"""auto_tie_breaker: of two halves the one goes on that has a certain node."""
+"""auto_tie_breaker: of two halves, the one with a certain node continues."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def has_tie_breaker(
     nodes: Nodes,
     bounds: tuple[int | None, int | None],
 ) -> bool:
-    """Whether this half has the node that decides. `members`, `previous_members`: of this ring and the one before;
-    `bounds`: the lowest and the highest node id when this node was quorate last (None: it never was)."""
+    """Whether this half has the deciding node. `members`, `previous_members`: of this ring and the previous one;
+    `bounds`: the lowest and the highest node id when this node was last quorate (None: it never was)."""
     kind = settings.tie_breaker
     if kind == TieBreaker.LIST:
         for at, entry in enumerate(settings.tie_breaker_nodes):

@@ -1,27 +1,26 @@
-"""Votequorum as a state machine: which side of a split may act.
+"""Votequorum as a state machine: decides which side of a split may act.
 
 A node has votes. A side of the cluster is quorate if its members' votes reach the quorum, which is more than half of
-the votes that are expected. All the rest are exceptions that the configuration asks for:
+the expected votes. Options add exceptions:
 
-    two_node            one of two is enough
-    wait_for_all        after a start not before all votes were there once
-    last_man_standing   a window after a loss, expected votes sink to those that are present
+    two_node            one node of two is enough
+    wait_for_all        after a start, no quorum before all votes were there once
+    last_man_standing   some time after a loss, expected votes sink to those that are present
     auto_tie_breaker    exactly half is enough if a certain node is in it
-    allow_downscale     who leaves in order takes its votes along
+    allow_downscale     a node that leaves in an orderly way takes its votes along
 
-**How nodes agree.** In the sync of each ring every node says its votes, its expected votes and whether it was quorate;
-all evaluate all of it in the same order. A node that is not quorate takes over the expected votes of one that is. In a
-ring that stands nothing is said: that a node became quorate its peers learn in the next sync only.
+**How nodes agree.** In the sync of each ring every node sends its votes, its expected votes and whether it was quorate.
+All nodes evaluate all of that in the same order. A node that is not quorate takes over the expected votes of one that
+is. Between syncs nothing is sent: other nodes learn only in the next sync that a node became quorate.
 
-Nodes of one ring may differ, where one has lowered its expected votes and another has never been quorate since.
-Corosync's nodes decide by exactly these rules, and in a ring with them a node that knew better would be the one that is
-wrong. So the rules are theirs to the letter, also where another one would be nicer. Two differences: quorum is not
-counted in eight bits (`settings.VOTES_MAX` keeps clear of that), and the barrier of expected_votes_tracking is really
-stored.
+Nodes of one ring may differ, if one has lowered its expected votes and another has not been quorate since. Corosync's
+nodes decide by exactly these rules. In a ring with them, a node with better rules would be the wrong one. So the rules
+are theirs to the letter, even where another rule would be better. There are two differences: quorum is not counted in
+eight bits (`settings.VOTES_MAX` avoids that), and the barrier of expected_votes_tracking is really stored.
 
-**Use.** The caller hands in the ring's configurations, the steps of the sync, messages in their order and the time; it
-takes messages for the ring out of `outbox`, and out of `events` what is to be told and stored. The whole state is in
-`snapshot`, at any moment. Times are nanoseconds of a clock that does not jump.
+**Use.** The caller hands in the ring's configurations, the sync steps, messages in order, and the time. It takes
+messages for the ring from `outbox`, and from `events` what to tell and to store. `snapshot` is the whole state, at any
+moment. Times are nanoseconds of a clock that does not jump.
 """
 
 from __future__ import annotations
@@ -65,36 +64,36 @@ class Votequorum:
     """One node's view of the votes."""
 
     def __init__(self, node: int, settings: Settings, stored_barrier: int = 0) -> None:
-        """`stored_barrier`: what the last `StoreBarrier` event said, in an earlier life; 0 = nothing."""
+        """`stored_barrier`: from the last `StoreBarrier` event before a restart; 0 = none."""
         self.settings = settings
         own = Node(node, NodeState.MEMBER, settings.votes, settings.expected_votes, Flag.FIRST)
         self.nodes = Nodes(own)
         self.quorum = 0
-        """Votes that are needed; 0 = nothing was counted yet."""
+        """Votes needed for quorum; 0 = not counted yet."""
         self.quorate = False
         self.device_name = b""
-        """Of the quorum device that other nodes have."""
+        """Name of the quorum device that other nodes have."""
         self.members: tuple[int, ...] = ()
         self.previous_members: tuple[int, ...] = ()
-        """Of the ring before."""
+        """Members of the previous ring."""
         self.ring = Ring(0, 0)
         self.waiting_for_all = settings.wait_for_all
         self.last_man_standing = settings.last_man_standing
-        """Off once a node with more than one vote was heard of."""
+        """Off once a node with more than one vote was seen."""
         self.barrier = settings.expected_votes
-        """Below it expected votes do not sink when nodes leave (allow_downscale)."""
+        """Expected votes do not sink below this when nodes leave (allow_downscale)."""
         self.tracking_barrier = stored_barrier
         """The highest expected votes ever seen (expected_votes_tracking)."""
         self.lowest: int | None = None
         self.highest: int | None = None
-        """Lowest and highest node id when this node was quorate last."""
+        """Lowest and highest node id when this node was last quorate."""
         self.syncing = False
         self.window_ends_ns: int | None = None
-        """When last_man_standing lowers the expected votes; None = no loss is pending."""
+        """When last_man_standing lowers the expected votes; None: no loss is pending."""
         self.outbox: list[bytes] = []
-        """Messages for the ring, in order; the caller empties it."""
+        """Messages for the ring, in order. The caller empties the list."""
         self.events: list[Event] = []
-        """In order; the caller empties it."""
+        """Events in order. The caller empties the list."""
         self.refused: Counter[str] = Counter()
         """Messages that had no effect, by reason."""
         self._set_own_flag(Flag.WAITING_FOR_ALL, self.waiting_for_all)
@@ -104,14 +103,14 @@ class Votequorum:
         """This node."""
         return self.nodes.own
 
-    # What the ring gives.
+    # Input from the ring.
 
     def start(self) -> None:
-        """The service starts: this node introduces itself, before its first ring."""
+        """The service starts: this node announces its votes, before its first ring."""
         self._send_own()
 
     def sync_init(self, ring: Ring, members: Sequence[int], now_ns: int) -> None:
-        """A ring was installed; nothing of it was delivered yet."""
+        """A ring was installed. Nothing was delivered in it yet."""
         self.syncing = True
         if len(members) > 1:
             self._set_own_flag(Flag.FIRST, False)
@@ -124,7 +123,7 @@ class Votequorum:
         self.ring = ring
 
     def _watch_losses(self, count: int, has_lost: bool, has_lowest: bool, now_ns: int) -> None:
-        """Begin the window of last_man_standing, if this ring is a reason."""
+        """Start last_man_standing's window, if this ring is a reason for it."""
         if not self.last_man_standing:
             return
         breaks_ties = self.settings.tie_breaker != TieBreaker.NONE
@@ -132,8 +131,8 @@ class Votequorum:
             self.window_ends_ns = now_ns + self.settings.last_man_standing_window_ms * _MS_NS
 
     def sync_step(self) -> list[bytes]:
-        """This node's messages of votequorum's step in the sync. The device comes after the node: C nodes abort when
-        they hear of the device of a node that they do not know."""
+        """This node's messages in votequorum's sync step. The device comes after the node: C nodes abort if they get
+        the device of an unknown node."""
         self.events.append(VotesNodelist(self.ring, self.members))
         messages = [self._own_info(), encode(NodeInfo(0, self.nodes.device_votes, 0, 0))]
         if self.device_name:
@@ -141,13 +140,13 @@ class Votequorum:
         return messages
 
     def sync_activate(self) -> None:
-        """All members have said their votes."""
+        """All members have sent their votes."""
         self._recalculate()
         self._tell()
         self.syncing = False
 
     def message(self, sender: int, data: bytes) -> None:
-        """A message of service 5 in its place in the order."""
+        """A message of service 5 was delivered."""
         try:
             message = decode(data)
         except WireError as error:
@@ -174,7 +173,7 @@ class Votequorum:
         return self.window_ends_ns
 
     def advance(self, now_ns: int) -> None:
-        """The time has come that `next_deadline_ns` gave."""
+        """The time of `next_deadline_ns` has come."""
         if self.window_ends_ns is None or now_ns < self.window_ends_ns:
             return
         self.window_ends_ns = None
@@ -184,8 +183,8 @@ class Votequorum:
     # Commands. Each changes this node at once, and all nodes by its message.
 
     def set_expected(self, expected_votes: int) -> bool:
-        """Set the expected votes of the cluster. False: refused, because it would end quorum, or is less than the
-        votes that are there."""
+        """Set the expected votes of the cluster. False: refused, because quorum would be lost, or more votes are
+        present."""
         if not 0 < expected_votes <= VOTES_MAX:
             return False
         tally = self.nodes.count(
@@ -199,8 +198,8 @@ class Votequorum:
         return True
 
     def set_votes(self, node: int, votes: int) -> bool:
-        """Set the votes of a node; 0 = the quorum device. False: refused, because quorum would be out of reach, or far
-        below half, or the number is none of votes. Raises KeyError if the node is not known."""
+        """Set the votes of a node; 0 = the quorum device. False: refused, because the number is invalid, or quorum
+        would be out of reach or far below half. Raises KeyError if the node is unknown."""
         known = self.nodes.get(node)
         if known is None and node != 0:
             raise KeyError(node)
@@ -217,13 +216,13 @@ class Votequorum:
         return True
 
     def cancel_wait_for_all(self) -> None:
-        """Have all nodes stop waiting. The two introductions are what a C node sends when that key is set."""
+        """End wait_for_all on all nodes. C nodes send these two introductions too when that key is set."""
         self._introduce()
         self.outbox.append(encode(Reconfigure(self.own.node, 0, Parameter.CANCEL_WAIT_FOR_ALL)))
 
     def reload(self, settings: Settings) -> None:
-        """The configuration was read again. `settings`: those of `settings.reloaded`, in which nothing is different but
-        what may change at run time."""
+        """The configuration was reloaded. `settings`: made by `settings.reloaded`; they only differ in what may change
+        at run time."""
         votes_changed = settings.votes != self.own.votes
         expected_changed = settings.expected_votes != self.own.expected_votes
         self.settings = settings
@@ -236,13 +235,13 @@ class Votequorum:
             self.outbox.append(encode(Reconfigure(self.own.node, settings.expected_votes, Parameter.EXPECTED_VOTES)))
 
     def leave(self) -> None:
-        """This node is going to leave in order, after what is now in `outbox`."""
+        """This node will leave in an orderly way, after the messages that are now in `outbox`."""
         if self.settings.allow_downscale:
             self._set_own_flag(Flag.LEAVING, True)
             self._send_own()
 
     def stay(self) -> None:
-        """This node has said that it leaves, and does not."""
+        """This node has announced that it leaves, but stays."""
         if self.own.flags & Flag.LEAVING:
             self._set_own_flag(Flag.LEAVING, False)
             self._send_own()
@@ -328,7 +327,7 @@ class Votequorum:
             self.refused["unknown parameter"] += 1
 
     def _assign_votes(self, node: Node | None, votes: int) -> None:
-        """Set votes of a node, or of the device if it is None."""
+        """Set the votes of a node; None: of the device."""
         if node is None:
             self.nodes.device_votes = votes
         else:
@@ -354,9 +353,9 @@ class Votequorum:
         )
 
     def _recalculate(self, *, decrease: bool = False, by_members: bool = False) -> None:
-        """Count again. `decrease`: quorum may sink. `by_members`: as many votes are expected as there are members."""
+        """Count again. `decrease`: quorum may sink. `by_members`: expected votes become the number of members."""
         nodes, own = self.nodes, self.own
-        # In 32 bits, as Corosync counts: votes that nodes claim may add up to more than a message can carry.
+        # Count in 32 bits, as Corosync does: the votes that nodes claim may add up to more than a message can carry.
         present = (nodes.member_votes() + nodes.device_votes) & _U32_MAX
         if present > own.expected_votes:
             own.expected_votes = present
@@ -377,7 +376,7 @@ class Votequorum:
         own = self.own
         waits = self.settings.wait_for_all
         if waits and self.waiting_for_all:
-            # Equality, as in Corosync: with more votes than expected it waits on.
+            # Equality, as in Corosync: with more votes than expected it goes on waiting.
             if total_votes != own.expected_votes:
                 self.events.append(
                     Notice(
@@ -424,7 +423,7 @@ class Votequorum:
     # Snapshots.
 
     def snapshot(self) -> list[Any]:
-        """The whole state, `outbox` and `events` left out, as numbers, texts and lists."""
+        """The state without `outbox` and `events`, as numbers, texts and lists."""
         return [
             _SNAPSHOT_VERSION,
             pack_settings(self.settings),

@@ -1,7 +1,7 @@
 """The executive messages of votequorum (service 5), as Corosync 3.1 sends them. Integers are little-endian.
 
-Each begins with the 16-byte header of executive messages: id i32 = 5 << 16 | function, 4 bytes of padding, size i32,
-4 bytes of padding. Padding may hold garbage and is not read.
+Each begins with the 16-byte header of executive messages: id i32 = 5 << 16 | function, 4 bytes of padding, size i32, 4
+bytes of padding. Padding may hold garbage; it is not read.
 
 | function | message | layout after the header |
 |---|---|---|
@@ -10,7 +10,7 @@ Each begins with the 16-byte header of executive messages: id i32 = 5 << 16 | fu
 | 2 | QDEVICE_REG, 280 bytes | operation u32 @16, name 255 bytes @20 |
 | 3 | QDEVICE_RECONFIGURE, 528 bytes | old name 255 bytes @16, new name 255 bytes @271 |
 
-A C node does not look at sizes: a shorter message would have it read what is not there. So sizes are always these.
+A C node does not check sizes: it would read beyond the end of a shorter message. So the sizes are always these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 SERVICE = 5
 NAME_BYTES = 255
-"""Of a quorum device's name, its NUL included. A C node copies up to the NUL, so one has to be there."""
+"""Bytes of a quorum device's name, with its NUL. A C node copies up to the NUL, so there must be one."""
 
 _HEAD = struct.Struct("<i4xi4x")
 _NODEINFO = struct.Struct("<i4xi4xIIII")
@@ -47,7 +47,7 @@ class Flag(IntFlag):
     LEAVING = 2
     WAITING_FOR_ALL = 4
     FIRST = 8
-    """The sender has not been in a ring with others."""
+    """The sender has not been in a ring with others since its start."""
     DEVICE_REGISTERED = 16
     DEVICE_ALIVE = 32
     DEVICE_CASTS_VOTE = 64
@@ -63,7 +63,7 @@ class Parameter(IntEnum):
 
 
 class WireError(ValueError):
-    """Bytes that are no message of votequorum; the text says why."""
+    """The bytes are no message of votequorum. The text gives the reason."""
 
 
 class NodeInfo(NamedTuple):
@@ -73,7 +73,7 @@ class NodeInfo(NamedTuple):
     votes: int
     expected_votes: int
     flags: int
-    """`Flag`, and bits that are not known here."""
+    """`Flag`, and unknown bits."""
 
 
 class Reconfigure(NamedTuple):
@@ -82,18 +82,18 @@ class Reconfigure(NamedTuple):
     node: int
     value: int
     parameter: int
-    """`Parameter`, or one that is not known here."""
+    """`Parameter`, or an unknown number."""
 
 
 class QdeviceReg(NamedTuple):
-    """A quorum device was registered, or is no more."""
+    """A quorum device was registered or unregistered."""
 
     registered: bool
     name: bytes
 
 
 class QdeviceReconfigure(NamedTuple):
-    """A quorum device has another name."""
+    """A quorum device was renamed."""
 
     old: bytes
     new: bytes
@@ -150,7 +150,7 @@ _LAYOUTS: dict[int, struct.Struct] = {
 
 
 def _name(field: bytes) -> bytes:
-    """What is before the NUL. Raises `WireError` if there is none."""
+    """The bytes before the NUL. Raises `WireError` if there is none."""
     name, nul, _ = field.partition(b"\0")
     if not nul:
         raise WireError("a name without its end")

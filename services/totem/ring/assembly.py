@@ -1,16 +1,16 @@
-"""From packets to messages: one buffer per sender keeps the beginning of a message until its end has come.
+"""Assembles messages from packets: one buffer per sender keeps the fragments of a message until its last one has come.
 
-The receiver's rule is Corosync's: if `continuation` equals the `fragmented` of the sender's previous packet, the
-pieces are taken. Otherwise track is lost (the sender joined, or we did, in the middle of its chain) and nothing is
-handed up until a packet that ends the damaged chain, whose first piece is skipped.
+Corosync's rule for receivers: if `continuation` equals the `fragmented` of the sender's previous packet, the pieces
+belong together. Otherwise the receiver has lost track: the sender, or this node, joined in the middle of the chain.
+Nothing is then handed up until a packet ends the damaged chain. The first piece of that packet is skipped.
 
-One difference: chains of more than 255 fragments come by number 1 again, where a receiver that has lost track would
-take the middle of a message for its beginning. A packet with one piece and a continuation other than 0 is the middle
-of a chain whatever its number, and we go on skipping.
-
-Another one: a packet without a continuation begins with the beginning of a message, so whatever was kept is dropped and
-nothing is skipped. No sender leaves out the rest of a chain, so this matters only after a forged fragment, which must
-not cost the first true message that follows it.
+Two rules go beyond Corosync's:
+- In chains of more than 255 fragments the number 1 comes again. A receiver that has lost track would take the middle of
+  such a message for its beginning. A packet with one piece and a continuation other than 0 is always the middle of a
+  chain, so skipping goes on.
+- A packet without a continuation starts with the beginning of a message. The buffer is dropped then, and nothing is
+  skipped. No honest sender leaves out the rest of a chain. A forged fragment does, and must not cost the first genuine
+  message after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ASSEMBLY_BYTES_MAX = MESSAGE_SIZE_MAX + 65536
 
 
 class _Buffer:
-    """What is kept of one sender."""
+    """The fragments of one sender's unfinished message."""
 
     __slots__ = ("last", "parts", "size", "skipping")
 
@@ -55,7 +55,7 @@ class Assembler:
         return sum(buffer.size for buffer in self._buffers.values())
 
     def drop(self, sender: int) -> None:
-        """The sender is gone, and so is what it did not finish."""
+        """The sender is gone: drop its unfinished message."""
         self._buffers.pop(sender, None)
 
     def clear(self) -> None:
@@ -89,7 +89,7 @@ class Assembler:
 
     @staticmethod
     def _join(buffer: _Buffer, messages: list[bytes | None]) -> None:
-        """Put what was kept in front of the first piece."""
+        """Put the kept fragments in front of the first piece."""
         first = messages[0]
         if buffer.parts and first is not None and len(messages) > 1:
             messages[0] = b"".join((*buffer.parts, first))
@@ -106,7 +106,7 @@ class Assembler:
             return
         last = messages.pop()
         buffer.last = fragmented
-        if last is None:  # the skipped piece itself continues: a chain whose beginning is missing
+        if last is None:  # the skipped piece itself continues: the beginning of the chain is missing
             buffer.skipping = True
             return
         buffer.parts.append(last)

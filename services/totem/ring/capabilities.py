@@ -1,12 +1,12 @@
-"""Who is Rondo: what Rondo nodes tell each other at the beginning of each ring, where Corosync's nodes do not look.
+"""Capabilities: Rondo nodes announce themselves at the beginning of each ring, in a field that Corosync ignores.
 
-Every ring begins with a SERVICE_BUILD of each member, in the total order. Its `ids[128]` has room that no Corosync node
-reads, beyond `count`. There a Rondo node puts a magic, a version, its capabilities, and how many full packets its
-receive buffer takes. When the last BUILD is delivered all members know the same of each other, and what needs all of
-them to be Rondo - the accelerated ring, windows wider than Corosync's - begins there. In a ring with a single member
-that says nothing everything stays as Corosync has it on the wire.
+Every ring begins with a SERVICE_BUILD message of each member, in the total order. Its `ids[128]` array has unused room
+beyond `count`. There a Rondo node puts a magic number, a version, its capabilities, and the number of full packets that
+its receive buffer takes. Once the last BUILD is delivered, all members know the same about each other. Features that
+need Rondo on all members start at that point: the accelerated ring, and windows wider than Corosync's. If a single
+member has announced nothing, the ring behaves exactly like Corosync's.
 
-Later versions may append slots and set more bits; what is not known here is ignored.
+Later versions may append slots and set more bits. Unknown ones are ignored.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ _I32_MAX = 0x7FFF_FFFF
 
 
 class Capability(IntFlag):
-    """What a node can do, or leaves to the ring."""
+    """What a node supports, and which settings its configuration leaves to the ring."""
 
     SAFE = 1
-    """Marks packets that end a SAFE message, and holds such messages back until all members have them."""
+    """Marks packets that end a SAFE message, and does not deliver such messages before all members have them."""
     ACCELERATED = 2
-    """Takes data that follows the token, and stamps its own with the round."""
+    """Accepts data that follows the token, and stamps its own packets with the token's round."""
     LARGE_PACKETS = 8
-    """Takes packets larger than netmtu, and its configuration does not say how large they are to be."""
+    """Accepts packets larger than netmtu. Its configuration does not set their size."""
     BATCHES = 16
     """Its CPG understands batches: several messages in one (`rondo.protocol.batch`)."""
     EARLY_HOLD = 32
-    """Asks for the token before it sends, and its configuration does not say when the token is to be held."""
+    """Sends a hold cancel before it sends data. Its configuration does not set seqno_unchanged_const."""
     LARGE_MARKED = 64
-    """What LARGE_PACKETS says, of packets whose segments are marked: nodes of versions that cut without marks and of
-    those with marks do not understand each other's, and send each other none."""
+    """LARGE_PACKETS with marked segments. Versions with and without marks cannot read each other's segments, so they
+    exchange no large packets."""
     WIDE_WINDOWS = 4
-    """Its configuration says nothing of windows: they may be as wide as all members' receive buffers allow."""
+    """Its configuration sets no windows: they may be as wide as the receive buffers of all members allow."""
 
 
 _KNOWN = functools.reduce(operator.or_, Capability)
@@ -62,11 +62,11 @@ _KNOWN = functools.reduce(operator.or_, Capability)
 
 @dataclass(slots=True, frozen=True)
 class Announcement:
-    """What one Rondo node says of itself."""
+    """One Rondo node's announcement."""
 
     capabilities: Capability
     receive_packets: int = 0
-    """Full packets that its receive buffer takes; 0 = it does not know."""
+    """Full packets that its receive buffer takes; 0 = unknown."""
     accelerated_window: int = 0
     version: int = VERSION
 
@@ -83,7 +83,7 @@ def encode(announcement: Announcement) -> tuple[int, ...]:
 
 
 def decode(tail: tuple[int, ...]) -> Announcement | None:
-    """What the slots beyond the service ids say; None if that is not a Rondo node."""
+    """The announcement in the slots after the service ids; None if the sender is not a Rondo node."""
     if len(tail) < 2 or tail[0] != MAGIC or tail[1] < 1:
         return None
     _, version, bits, packets, accelerated = (tail + (0,) * _SLOTS)[:_SLOTS]
@@ -91,8 +91,8 @@ def decode(tail: tuple[int, ...]) -> Announcement | None:
 
 
 class Features:
-    """What the members of the installed ring have said of themselves, and what follows from it. Only this module writes
-    it."""
+    """The announcements of the installed ring's members, and the features that follow from them. Only this module
+    writes it."""
 
     __slots__ = (
         "accelerated", "accelerated_window", "all_rondo", "announcements", "early_hold", "large_window_size",
@@ -101,38 +101,38 @@ class Features:
 
     def __init__(self, options: RingOptions) -> None:
         self.announcements: dict[int, Announcement] = {}
-        """What the members of the installed ring that are Rondo have said of themselves."""
+        """The announcements of the installed ring's Rondo members, by node."""
         self.all_rondo = False
         self.accelerated = False
-        """Data may follow the token, ..."""
+        """Data may follow the token: see `accelerated_window`."""
         self.accelerated_window = options.accelerated_window
-        """... so many packets of netmtu of each visit."""
+        """How many packets of each visit may follow the token, in packets of netmtu."""
         self.early_hold = False
         """The token is held as soon as nobody has anything to send."""
         self.window_size, self.max_messages = options.window_size, options.max_messages
         """The windows in force."""
         self.large_window_size = 0
-        """The one of a rotation while this node sends large packets; 0 = the same."""
+        """`window_size` while this node sends large packets; 0 = the same."""
         self.late_units = 0
-        """While it does, for how many packets of netmtu those may count that follow the token."""
+        """`accelerated_window` while this node sends large packets, in packets of netmtu."""
         self.receive_bytes = 0
-        """What the socket that receives data can hold, as the kernel counts; 0 = not known."""
+        """Size of the data socket's receive buffer as the kernel counts it, bytes; 0 = unknown."""
 
 
 def set_receive_bytes(s: RingState, receive_bytes: int) -> None:
-    """What the socket that receives data can hold. Told to others in the next ring."""
+    """Set the size of the data socket's receive buffer, bytes. The others learn of it in the next ring."""
     s.features.receive_bytes = receive_bytes
 
 
 def note(s: RingState, node: int, tail: tuple[int, ...]) -> None:
-    """A member's BUILD has come, with this beyond its service ids."""
+    """A member's BUILD has come. `tail` holds the slots after its service ids."""
     announcement = decode(tail)
     if announcement is not None:
         s.features.announcements[node] = announcement
 
 
 def own_announcement(s: RingState) -> Announcement | None:
-    """What this node says of itself; None if it behaves like Corosync."""
+    """This node's announcement; None if it behaves like Corosync."""
     options = s.options
     if options.like_corosync:
         return None
@@ -143,7 +143,7 @@ def own_announcement(s: RingState) -> Announcement | None:
         capabilities |= Capability.EARLY_HOLD
     if options.large_packets:
         capabilities |= _large(s)
-    # The kernel counts about twice its payload for a packet that waits.
+    # For a waiting packet the kernel counts about twice its payload.
     packets = s.features.receive_bytes // (2 * options.netmtu)
     return Announcement(capabilities, packets, options.accelerated_window)
 
@@ -153,7 +153,8 @@ def _large(s: RingState) -> Capability:
 
 
 def forget(s: RingState) -> None:
-    """A ring was installed: nothing is known of its members yet, so Corosync's rules hold."""
+    """A ring was installed: forget the announcements. Corosync's rules hold until all members have announced
+    themselves."""
     features = s.features
     features.announcements.clear()
     features.all_rondo = features.accelerated = features.early_hold = False
@@ -165,7 +166,7 @@ def forget(s: RingState) -> None:
 
 
 def agree(s: RingState) -> None:
-    """All members' BUILDs are in: settle what this ring can do. Every member comes to the same."""
+    """All members' BUILDs are in: choose the ring's features. Every member chooses the same."""
     features = s.features
     known = features.announcements
     features.all_rondo = not s.options.like_corosync and all(node in known for node in s.membership.members)
@@ -187,7 +188,7 @@ def _use_common(s: RingState) -> None:
     features.early_hold = Capability.EARLY_HOLD in common
     s.packer.keep_whole(Capability.BATCHES in common)
     if _large(s) in common:
-        # The smallest receive buffer must take several, whatever else is in it.
+        # Even the smallest receive buffer must have room for several large packets.
         packets = min(announcement.receive_packets for announcement in known.values()) // LARGE_PACKETS_IN_BUFFER
         large = min(s.options.large_packet_bytes, packets * s.options.packet_size_max)
         s.packet_size.allow(large, in_segments=s.options.large_in_segments)
@@ -197,10 +198,10 @@ def _use_common(s: RingState) -> None:
 
 
 def _widen(s: RingState) -> None:
-    """Windows such that what may be under way at once fits the smallest receive buffer.
+    """Widen the windows so that all packets that may be in flight at once fit into the smallest receive buffer.
 
-    That is a window, and what each member may send after it has passed the token on. The latter are half of it at most:
-    in a ring of many nodes they would leave nothing for the window.
+    In flight are at most one window, and the packets that each member may send after it has passed the token on. The
+    latter get at most half of the buffer: in a ring of many nodes they would leave nothing for the window.
     """
     features = s.features
     known = features.announcements.values()
@@ -212,6 +213,6 @@ def _widen(s: RingState) -> None:
     features.max_messages = max(1, int(features.window_size * MESSAGES_SHARE))
     large_late = max(late, min(LATE_UNITS * late, (packets - features.window_size) // nodes))
     features.late_units = min(features.late_units, large_late)
-    # What follows the token was in the window, too: so there is never more under way than two of them.
+    # Packets that follow the token count in the window, too. So at most two windows are in flight.
     room = max(packets - nodes * large_late, packets // 2)
     features.large_window_size = max(features.window_size, min(LARGE_WINDOW_MAX, room))

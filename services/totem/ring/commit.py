@@ -1,8 +1,9 @@
 """Commit: the commit token goes twice round the ring that is being formed.
 
-On its first round every member writes into it which ring it comes from and what it has of that ring; on the second
-round every member sees what all wrote and enters Recovery. The representative starts it and, when it is back for the
-second time, sends the first token of the ring. Source: Amir et al., section 6; Corosync's commit token.
+In the first round every member writes its old ring and how much of that ring it has into the commit token. In the
+second round every member reads all entries and enters Recovery. The representative starts the commit token. When it has
+come back for the second time, the representative sends the first token of the ring. Source: Amir et al., section 6;
+Corosync's commit token.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check_commit(s: RingState, commit: Commit) -> Reason | None:
-    """Why this commit token cannot be believed; None if it can."""
+    """Why this commit token is refused; None if it is acceptable."""
     addrs = commit.addrs
     if s.node_id not in addrs or list(addrs) != sorted(set(addrs)) or commit.ring.representative not in addrs:
         return Reason.BAD_STATE
@@ -62,7 +63,7 @@ def enter(s: RingState, commit: Commit) -> None:
 
 
 def _clear_outdated(commit: Commit, near: int) -> None:
-    """Of the members that come from one ring only those with the highest aru have received all."""
+    """Clear received_flg of every member that does not have the highest aru of its old ring: it lacks packets."""
     filled = commit.memb_index + 1
     ring = commit.entries[filled - 1].ring
     alike = [i for i in range(filled) if commit.entries[i].ring == ring]
@@ -94,14 +95,14 @@ def send(s: RingState, commit: Commit) -> None:
 
 
 def resend(s: RingState) -> None:
-    """Send the commit token again, which may have been lost."""
+    """Send the commit token again: it may have been lost."""
     s.counters.token_retransmitted += 1
     s.unicast(s.membership.token_target, s.rotation.last_frame)
     s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
 
 
 def take(s: RingState, commit: Commit) -> bool:
-    """A commit token has come: whether it can be believed."""
+    """Count a commit token that has come. Returns whether it is acceptable."""
     s.counters.memb_commit_token_rx += 1
     reason = check_commit(s, commit)
     if reason is not None:
@@ -114,7 +115,8 @@ def take(s: RingState, commit: Commit) -> bool:
 
 
 def take_secret(s: RingState, commit: Commit) -> bool:
-    """Whether the commit token brings the ring's secret, or none where none is asked for; if not that is counted."""
+    """Take the ring's secret from the commit token, if it needs one. Returns False, and counts it, if the secret is
+    bad."""
     taken = secrecy.take(s, commit)
     if not taken:
         s.counters.drop(Reason.BAD_SECRET)
@@ -122,12 +124,12 @@ def take_secret(s: RingState, commit: Commit) -> bool:
 
 
 def counted(s: RingState, commit: Commit) -> None:
-    """Count it, and one that cannot be believed as refused."""
+    """Count it. An unacceptable one counts as refused."""
     take(s, commit)
 
 
 def in_commit(s: RingState, commit: Commit) -> None:
-    """On its second round, when all have filled it in: enter Recovery and pass it on."""
+    """If all entries are filled in (second round): enter Recovery and pass it on."""
     if take(s, commit) and _is_filled(s, commit) and take_secret(s, commit):
         secrecy.form(s, commit)
         recovery.enter(s, commit)
@@ -143,12 +145,12 @@ def in_recovery(s: RingState, commit: Commit) -> None:
     if not s.is_representative or s.recovery.token_originated:
         return
     if s.recovery.commit is None or commit.token_seq < s.recovery.commit.token_seq:
-        return  # the end of the first round again: duplicated, or sent again by the last member's timer
+        return  # a repetition of the end of the first round: duplicated, or sent again by the last member's timer
     recovery.originate_token(s)
 
 
 def _is_filled(s: RingState, commit: Commit) -> bool:
-    """Whether this is the commit token of the ring that is being formed, with all its entries."""
+    """Whether this is the commit token of the ring that is being formed, with all entries filled in."""
     membership = s.membership
     return (
         commit.ring == membership.ring_id

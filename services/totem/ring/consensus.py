@@ -1,8 +1,9 @@
-"""The lists that are agreed on in Gather, and what a join does to them.
+"""The lists that nodes agree on in Gather, and how a join changes them.
 
-A node holds some processors for known (proc), and some of these for failed. Whoever sends exactly these two lists has
-agreed. Lists only grow until a ring is installed. Who cannot agree, because it says something else over and over or
-nothing at all, is found here too; what follows from that is gather.py's concern.
+A node has a list of known processors (proc), and a list of those that it counts as failed (failed). A node whose join
+has exactly our two lists has agreed. Lists only grow until a ring is installed. This module also finds the nodes that
+cannot agree: those that keep announcing other lists, and those that are silent. gather.py decides what to do then.
+
 Source: Amir et al., section 6; Corosync's memb_join_process.
 """
 
@@ -18,17 +19,17 @@ from services.totem.ring.timers import MS
 from services.totem.wire.frames import Join
 
 DISSENT_JOINS = 8
-"""Intervals between joins in which a node says the same, but not what we say, after which it will not agree."""
+"""A node that repeats the same lists, other than ours, for so many join intervals will not agree."""
 
 RESTART_JOINS = 3
-"""The same for a node that holds others for failed that it hears: by that it keeps itself, and them, from agreeing."""
+"""The same for this node while it counts nodes as failed whose joins it still hears: they cannot agree with it."""
 
 
 class Verdict(Enum):
-    """What a join asks for."""
+    """What a join means for this node."""
 
     AGREED = auto()
-    """It says what we say, and all have said so: it is for us to form the ring."""
+    """Its lists are ours, all nodes have agreed, and this node is to form the ring."""
     NOTHING_NEW = auto()
     CHANGED = auto()
     """Our lists have grown."""
@@ -46,30 +47,30 @@ class Consensus:
         self._node_id = node_id
         self._options = options
         self._since_ns = now_ns
-        """When Gather was entered, which happens anew with each change of the lists."""
+        """When Gather was entered last, ns. Each change of the lists enters it again."""
         self.proc: set[int] = {node_id}
         """Processors that are known."""
         self.failed: set[int] = set()
-        """Those of them that are held for failed."""
+        """Those of them that are counted as failed."""
         self.agreed: set[int] = set()
         """Those whose lists are the same as ours."""
         self.dissenting: dict[int, tuple[Join, int]] = {}
-        """Of nodes whose joins do not say what we say, and change nothing of it: what, and since when (ns)."""
+        """For each node whose joins have other lists than ours and change nothing here: (its join, since when, ns)."""
         self.detector = JoinFailureDetector()
         """Members that owe an answer while a ring is formed."""
         self.estrangement = Estrangement()
-        """Nodes of other rings with which none comes about."""
+        """Nodes of other rings with which attempts to form a ring keep failing."""
         self.leaving: set[int] = set()
         """Nodes that said goodbye since the last ring was installed."""
         self.failed_to_receive = False
-        """This node has given itself up: it forms a ring of its own."""
+        """This node counts itself as failed: it forms a ring of its own."""
 
     def change_options(self, options: RingOptions) -> None:
-        """Other time-outs from now on."""
+        """Use other time-outs from now on."""
         self._options = options
 
     def restart(self, now_ns: int, *, resumes: bool) -> None:
-        """Gather is entered: nobody but us has agreed. `resumes`: from another state."""
+        """Gather is entered: only this node has agreed. `resumes`: it is entered from another state."""
         self.proc.add(self._node_id)
         self.agreed = {self._node_id}
         self._since_ns = now_ns
@@ -78,15 +79,15 @@ class Consensus:
         self.dissenting.clear()
 
     def await_anew(self) -> None:
-        """All agreed, but that will not be believed for ever: they have to say so again."""
+        """All agreed, but no ring came of it: all have to agree again."""
         self.agreed = {self._node_id}
 
     def discover(self, node: int) -> None:
-        """A node has shown that it is there."""
+        """A new node was noticed."""
         self.proc.add(node)
 
     def fail(self, nodes: Iterable[int]) -> None:
-        """These nodes are held for failed."""
+        """Count these nodes as failed."""
         self.failed.update(nodes)
 
     def fail_self(self) -> None:
@@ -95,7 +96,7 @@ class Consensus:
         self.failed_to_receive = True
 
     def missing(self) -> set[int]:
-        """Who has not agreed."""
+        """The nodes that have not agreed."""
         return self.proc - self.failed - self.agreed
 
     def is_same(self, join: Join) -> bool:
@@ -103,15 +104,16 @@ class Consensus:
         return self.proc == set(join.proc) and self.failed == set(join.failed)
 
     def hopeless(self, now_ns: int) -> set[int]:
-        """Whom to wait for is in vain; empty while there is hope for one of those that have not agreed."""
+        """Nodes that will not agree; empty while one of the missing nodes still may."""
         missing = self.missing()
         if self._must_restart(now_ns):
             return missing or self.proc - self.failed - {self._node_id}
         return missing if all(self._is_hopeless(node, now_ns) for node in missing) else set()
 
     def _must_restart(self, now_ns: int) -> bool:
-        """Whether we hold nodes for failed that we hear: they will not agree with us, nor others that hear them. Once a
-        ring is formed, of this node alone perhaps, our lists are empty again and it merges with them."""
+        """Whether this node counts nodes as failed whose joins it hears. They, and others that hear them, will not
+        agree with us. After a ring is formed, perhaps of this node alone, our lists are empty again, and the ring
+        merges with theirs."""
         interval_ms = self._options.join_timeout_ms
         waited_ms = (now_ns - self._since_ns) // MS
         return waited_ms >= RESTART_JOINS * interval_ms + self._options.send_join_ms and any(
@@ -127,7 +129,7 @@ class Consensus:
         return early_ms > 0 and self.detector.is_overdue(node, now_ns, early_ms, options.consensus_timeout_ms)
 
     def forget_answers(self) -> None:
-        """This node has not listened: nobody owes it an answer any more."""
+        """This node was paused and did not listen: nobody owes it an answer any more."""
         self.detector.clear()
 
     def hear(self, join: Join, now_ns: int) -> None:
@@ -137,13 +139,13 @@ class Consensus:
             self.leaving.add(join.sender)
 
     def agree(self, join: Join) -> None:
-        """If a join says all that we say, its sender has agreed."""
+        """Count the sender of a join as agreeing if its lists are ours."""
         if not join.is_leave and self.is_same(join):
             self.agreed.add(join.sender)
 
     def note_dissent(self, join: Join, now_ns: int) -> None:
-        """A join that has changed nothing here. If it does not say what we say, although its sender has heard of us,
-        then neither will its next one, unless that says something new."""
+        """A join has changed nothing here. If its lists differ from ours although its sender knows this node, the
+        sender's next join will differ too, unless its lists change."""
         agrees = self.is_same(join)
         if not agrees and join.sender != self._node_id:
             self.agreed.discard(join.sender)
@@ -153,8 +155,8 @@ class Consensus:
             self.dissenting[join.sender] = join, now_ns
 
     def absorb(self, join: Join, members: tuple[int, ...], now_ns: int) -> Verdict:
-        """Take over what a join says that is new to us (Corosync's memb_join_process, cases 1 to 4). `members`: of the
-        installed ring."""
+        """Merge the lists of a join into ours (Corosync's memb_join_process, cases 1 to 4). `members`: of the installed
+        ring."""
         procs, fails = set(join.proc), set(join.failed)
         if procs == self.proc and fails == self.failed:
             return self._count(join, now_ns)
@@ -163,27 +165,28 @@ class Consensus:
         size_before = len(self.proc) + len(self.failed)
         self.proc |= procs
         if self._node_id in fails:
-            # A stranger may have said so before it formed a ring, and forgotten it since. If not, it dissents.
+            # A stranger may have failed us before it formed a ring, and forgotten it since. If not, it counts as
+            # dissenting.
             if join.sender in members:
                 self.failed.add(join.sender)
         elif join.sender in members:
             self.failed |= fails - set(members) if join.sender in self.failed else fails
         else:
-            # Corosync takes over nothing from a stranger. But of a node that is a stranger here too, and silent, it
-            # knows no less than we do, and to wait for it longer than others do would only part us from them.
+            # Corosync merges no failed list of a stranger. But about a silent node that is a stranger here too, the
+            # sender knows as much as we do. To wait longer for that node than others do would only split us from them.
             self.failed |= {node for node in fails.difference(members) if self.detector.is_silent(node)}
-        # A node of another ring may fail others than we do. Answering each of its joins with a new round of ours would
-        # make two such nodes answer each other without end.
+        # A node of another ring may count other nodes as failed than we do. If we began anew on each of its joins, two
+        # such nodes would answer each other without end.
         return Verdict.CHANGED if len(self.proc) + len(self.failed) > size_before else Verdict.NOTHING_NEW
 
     def _count(self, join: Join, now_ns: int) -> Verdict:
-        """A join says exactly what we say: whether all do now, and it is for us to form the ring."""
+        """A join has exactly our lists: AGREED if all nodes have agreed now and this node is to form the ring."""
         if not join.is_leave:
             self.agreed.add(join.sender)
         agreeing = self.proc - self.failed
         if agreeing - self.agreed:
             return Verdict.NOTHING_NEW
-        # Who has agreed says so again and again. One that does no more is gone, or never was.
+        # A node that has agreed repeats its join. If its joins stop, it is gone.
         window_ms = self._options.join_timeout_ms + self._options.send_join_ms
         gone = {n for n in agreeing if n != self._node_id and not self.detector.is_audible(n, now_ns, window_ms)}
         if gone:
@@ -194,7 +197,7 @@ class Consensus:
         return Verdict.NOTHING_NEW
 
     def begin_from(self, members: tuple[int, ...]) -> None:
-        """The ring that is being formed was installed by others: the lists are as it leaves them."""
+        """Others have installed the ring that is being formed: start from its lists."""
         self.proc = set(members)
         self.failed = set()
 
@@ -207,8 +210,8 @@ class Consensus:
         return tuple(sorted(self.proc - self.failed))
 
     def install(self, members: tuple[int, ...], left: tuple[int, ...], silent: tuple[int, ...], now_ns: int) -> None:
-        """A ring is installed. `left`: members of the one before that are not in it; `silent`: those of them that have
-        not said goodbye."""
+        """A ring is installed. `left`: members of the previous ring that are not in it; `silent`: those of them that
+        sent no leave."""
         strangers = self.failed.difference(members, left)
         self.estrangement.note(filter(self.detector.was_heard, strangers), now_ns)
         self.estrangement.meet(members)

@@ -1,4 +1,4 @@
-"""What the ring counts, under the names that Corosync gives in stats.srp, and refused input by reason."""
+"""Counters of the ring, under the names that Corosync gives in stats.srp; and refused input by reason."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ class Counters:
     consensus_timeouts: int = 0
     consensus_early: int = 0
     stranger_early: int = 0
-    """Joins and packets of other rings that came while some members were still about to install this one."""
+    """Joins and packets of other rings that were ignored because some members had not installed this ring yet."""
     stranger_estranged: int = 0
-    """Joins and packets of nodes with which no ring comes about, passed over for a while."""
+    """Joins and packets that were ignored for a while, because attempts to form a ring with their sender kept
+    failing."""
     continuous_gather: int = 0
     """Times in a row that Gather was entered without reaching Operational."""
     rx_msg_dropped: int = 0

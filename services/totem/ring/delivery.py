@@ -1,10 +1,12 @@
-"""Delivery: packets in the order of their numbers become messages, which go to the sync engine or to the host.
+"""Delivery: packets, in sequence order, become messages, which go to the sync engine or to the host.
 
-AGREED messages are delivered as soon as all packets before them are here. A packet that ends a SAFE message says so,
-and waits, and all that follows it, until every member has it (`Delivery.stable`): two visits of the token in a row
-have shown an aru at or past it. Only members that have said that they are Rondo are believed, for what a Corosync node
-has in that field means nothing. At a ring change a SAFE message that nobody who comes along has delivered yet is not
-known to be stable: it is delivered in the transitional configuration, and so is what follows it.
+AGREED messages are delivered as soon as all packets before them are here. A packet that ends a SAFE message is marked.
+It waits, and all that follows it, until every member has it (`Delivery.stable`): until the token's aru was at or past
+it at two visits in a row. The mark is only believed of members that have announced themselves as Rondo, because
+Corosync gives that field no meaning.
+
+At a ring change, a SAFE message that none of the remaining members has delivered yet is not known to be stable. It is
+delivered in the transitional configuration, and so are all messages after it.
 """
 
 from __future__ import annotations
@@ -43,11 +45,11 @@ class Delivery:
             self.stable = upto
 
     def settle(self, stable: int) -> None:
-        """The ring is at its end, and up to here every member of it has all packets."""
+        """The ring ends. Every member has all of its packets up to here."""
         self.stable = stable
 
     def install(self, store: PacketStore, base: int) -> None:
-        """The packets of a ring that is installed."""
+        """Switch to the packets of a newly installed ring."""
         self.regular = store
         self.stable = base
 
@@ -64,13 +66,13 @@ def deliver_ready(s: RingState) -> None:
 
 
 def _is_believed(s: RingState, frame: bytes) -> bool:
-    """Whether this packet's guarantee means anything."""
+    """Whether this packet's guarantee field is meaningful: only Rondo members set it."""
     return not s.options.like_corosync and decode_mcast(frame).sender in s.features.announcements
 
 
 def deliver_rest(s: RingState) -> None:
-    """In the transitional configuration: what is not known to be stable, and beyond a hole what is from senders whose
-    own chain of messages cannot have one."""
+    """Deliver the rest in the transitional configuration. Beyond a hole, deliver only packets of senders that are in
+    that configuration: none of their own messages can be missing."""
     store = s.delivery.regular
     for seq in range(store.delivered + 1, store.high + 1):
         frame = store.frames.get(seq)

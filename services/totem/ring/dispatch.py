@@ -1,11 +1,10 @@
-"""What happens on which event in which state: the table of the ring's machine.
+"""The table of the ring's state machine: one handler for each pair of a state and an event.
 
-An event is a frame of some kind, a timer that has expired, or a call of the host. Every pair of a state and an event
-has a handler here: a function that does what the first paragraph of its docstring says, or `ignored`. Before the start
-and after the goodbye frames are not even decoded. What touches neither state nor timers is no event: submitting
-messages, `input_drained`, `set_receive_bytes`.
+An event is a frame of some kind, an expired timer, or a call of the host. A handler is a function that does what the
+first paragraph of its docstring says, or `ignored`. In the states "starting" and "left" frames are not even decoded.
+Calls that touch neither state nor timers are no events: submitting messages, `input_drained`, `set_receive_bytes`.
 
-docs/RING.md has this table as a text, printed from it.
+docs/RING.md holds this table as text, printed from it.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Row(NamedTuple):
 
 
 def ignored(s: RingState, *_: Any) -> None:
-    """Nothing: it cannot be in this state, or means nothing there."""
+    """Nothing: the event cannot occur in this state, or means nothing in it."""
 
 
 NO = ignored
@@ -95,17 +94,18 @@ TABLE: dict[Event, Row] = {
 HANDLERS: dict[tuple[State, Event], Handler] = {
     (state, event): getattr(row, state.value) for event, row in TABLE.items() for state in State
 }
-"""The table by pairs."""
+"""The table, by (state, event)."""
 
 
 def _frame_handlers(state: State) -> tuple[Handler, ...]:
-    """The handlers of frames in one state, at the places of their kinds; none if all frames are ignored."""
+    """The handlers of frames in one state, indexed by kind; empty if all frames are ignored."""
     handlers = tuple(HANDLERS[state, kind] for kind in sorted(Kind))
     return () if all(handler is ignored for handler in handlers) else handlers
 
 
 FRAME_HANDLERS: dict[State, tuple[Handler, ...]] = {state: _frame_handlers(state) for state in State}
-"""The same for frames. The state has those of the state it is in at hand, as frames come most often."""
+"""The handlers of frames, by state. `RingState` keeps those of its current state at hand, because frames are the most
+frequent events."""
 
 
 def dispatch(s: RingState, event: Timer | Call, *arguments: Any) -> None:

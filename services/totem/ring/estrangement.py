@@ -1,11 +1,11 @@
-"""Nodes of other rings with which no ring comes about, again and again, although they are heard.
+"""Ignores, for a while, nodes of other rings with which attempts to form a ring keep failing.
 
-A link that is cut in one direction alone does that: some hear a node, one does not, and as it never agrees it is left
-out each time; then it is heard again. So after some vain attempts in a row its joins and packets are passed over for a
-while, which doubles with each attempt that follows, and the ring of those who hear each other does its work.
+A link that is cut in one direction causes that. Some members hear the node, one does not. As the node never agrees, it
+is left out of each new ring, and then it is heard again. So after some failed attempts in a row its joins and packets
+are ignored for a while. That pause doubles with each further failure. Meanwhile the ring of the other nodes works.
 
-It counts only if joins of the node came during the attempt. A node that passes us over sends none: else two rings that
-pass each other over at different times would never meet.
+An attempt counts only if joins of the node came during it. A node that ignores us sends no joins. Without this rule two
+rings that ignore each other at different times would never merge.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from services.totem.ring.timers import MS
 from services.totem.wire.frames import PROCESSORS_MAX
 
 ATTEMPTS_FREE = 2
-"""So many in a row pass without consequence: while many nodes come and go rings are begun anew for other reasons."""
+"""So many failed attempts in a row have no consequence: while many nodes start and stop, attempts also fail for other
+reasons."""
 PAUSE_MS_MIN = 1_000
 PAUSE_MS_MAX = 8_000
 FORGIVEN_AFTER_MS = 20_000
-"""Without a vain attempt for so long a node begins with none."""
+"""After so long without a failed attempt the count starts at 0 again."""
 
 
 class Estrangement:
-    """Counts vain attempts, by node."""
+    """Counts failed attempts, by node."""
 
     __slots__ = ("_vain",)
 
     def __init__(self) -> None:
         self._vain: dict[int, tuple[int, int]] = {}
-        """(attempts in a row, time of the last of them, ns); the one longest ago stands first."""
+        """(failed attempts in a row, time of the last one, ns) by node, in the order of those times."""
 
     def __len__(self) -> int:
-        """Nodes of which there is a vain attempt: as many as a ring may have at most."""
+        """Nodes with a failed attempt. Bounded by the number of processors in a ring."""
         return len(self._vain)
 
     def note(self, nodes: Iterable[int], now_ns: int) -> None:
-        """A ring is installed without these, who are of other rings and spoke while it was formed."""
+        """A ring is installed without these nodes of other rings, although their joins came while it was formed."""
         for node in nodes:
             attempts, last_ns = self._vain.pop(node, (0, now_ns))
             if len(self._vain) >= PROCESSORS_MAX:
@@ -47,13 +48,13 @@ class Estrangement:
             self._vain[node] = attempts + 1, now_ns
 
     def meet(self, members: Iterable[int]) -> None:
-        """These are in one ring with us."""
+        """These nodes are in a ring with us: forget their failed attempts."""
         if self._vain:
             for node in members:
                 self._vain.pop(node, None)
 
     def is_pausing(self, node: int, now_ns: int) -> bool:
-        """Whether this node is passed over now."""
+        """Whether this node is ignored now."""
         attempts, last_ns = self._vain.get(node, (0, 0))
         if attempts <= ATTEMPTS_FREE:
             return False

@@ -1,7 +1,7 @@
-"""What the ring asks of its host: packets to send, and events in the order in which the ring decided them.
+"""The ring's output to its host: packets to send, and events in the order in which the ring decided them.
 
-The host is the process loop or the simulator. After each call into the ring it takes `Output.packets` and sends them
-in order, and takes `Output.events` and hands them on. The order between packets matters (data precedes the token).
+The host is the process loop or the simulator. After each call into the ring it sends `Output.packets` in order, and
+hands `Output.events` on. The order of packets matters: data precedes the token.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from services.totem.wire.base import RingId
 
 Tag = tuple[Any, ...] | int | str | None
-"""What a host gives with its own messages, and gets back when they are delivered; the ring does not look at it."""
+"""A value that the host attaches to its own message. It comes back with the delivered message. The ring does not look
+at it."""
 
 EVERYBODY = 0
 """Destination of a packet: all members of the group, and, except for mcasts, this node too."""
@@ -29,7 +30,7 @@ class State(StrEnum):
     COMMIT = "commit"
     RECOVERY = "recovery"
     LEFT = "left"
-    """Said goodbye; nothing is sent or taken any more."""
+    """This node has sent its leave. It sends and accepts nothing any more."""
 
 
 class GatherReason(IntEnum):
@@ -52,19 +53,19 @@ class GatherReason(IntEnum):
     JOIN_DURING_RECOVERY = 14
     INTERFACE_CHANGE = 15
     REQUESTED = 16
-    """The host asked for a new ring, so that a service without history gets one sync."""
+    """The host asked for a new ring, so that a service that lost its history gets a new sync."""
     CONSENSUS_EARLY = 17
     """Members of the ring that have not answered any join were given up before the consensus time-out."""
     MEMBER_DEAD = 18
     """The host knows that a member is gone."""
     STANDSTILL = 19
-    """The ring that is being formed, or of which there is a sign that it has fallen apart, shows no more life."""
+    """The ring that is being formed makes no progress; or a ring that seems to have fallen apart does not."""
     SYNC_CONTRADICTION = 20
     """The members do not agree on how far the sync is."""
 
 
 class Message(NamedTuple):
-    """A message in its place in the order."""
+    """A message, delivered in the total order."""
 
     sender: int
     """Node id of the node that sent it."""
@@ -81,7 +82,7 @@ class Message(NamedTuple):
 
 
 class TransitionalConfiguration(NamedTuple):
-    """The members of the old ring that go on together into the new one."""
+    """The members of the old ring that move together into the new one."""
 
     old_ring: RingId
     new_ring: RingId
@@ -126,7 +127,7 @@ class SyncComplete(NamedTuple):
 
 
 class NoticeCode(StrEnum):
-    """Things worth a log line; rare ones only. The arguments are given in `Notice.detail`, in this order."""
+    """Rare events that are worth a log line. Each comment lists the values in `Notice.detail`, in order."""
 
     GATHER = "gather"
     """(state that was left, GatherReason)"""
@@ -140,7 +141,7 @@ class NoticeCode(StrEnum):
     CONSENSUS_FAILED = "consensus_failed"
     """(nodes now counted as failed)"""
     FAILED_WITHOUT_LEAVE = "failed_without_leave"
-    """(nodes that left the ring without having said so)"""
+    """(nodes that left the ring without sending a leave)"""
     TOKEN_LATE = "token_late"
     """(ms since the last token)"""
     PAUSED = "paused"
@@ -148,11 +149,11 @@ class NoticeCode(StrEnum):
     RETRANSMIT = "retransmit"
     """(sequence numbers that the token asks for)"""
     FAILED_TO_RECEIVE = "failed_to_receive"
-    """() - this node gives itself up"""
+    """() - this node counts itself as failed"""
     CANNOT_FORM = "cannot_form"
-    """(times that Gather was entered in a row): a firewall, most likely"""
+    """(times that Gather was entered in a row): a firewall is the most likely cause"""
     SECRECY_DIFFERS = "secrecy_differs"
-    """(node, whether it is this node that asks for forward secrecy): no ring is formed with it"""
+    """(node, whether this node is the one that requires forward secrecy): no ring is formed with it"""
     LEAVE_RECEIVED = "leave_received"
     """(node)"""
 
@@ -165,7 +166,7 @@ class Notice(NamedTuple):
 
 
 class StoreSequence(NamedTuple):
-    """Keep this ring sequence on stable storage: rings of a next life must have higher ones."""
+    """Keep this ring sequence on stable storage: after a restart, this node's rings must have higher ones."""
 
     sequence: int
 
@@ -185,18 +186,18 @@ Event = (
 
 @dataclass(slots=True)
 class Output:
-    """What a call into the ring brought about, in order. The host empties both lists."""
+    """The output of calls into the ring, in order. The host empties both lists."""
 
     packets: list[tuple[int, bytes]] = field(default_factory=list)
     """(destination, datagram): a node id, or EVERYBODY."""
     events: list[Event] = field(default_factory=list)
 
     def take_packets(self) -> list[tuple[int, bytes]]:
-        """The packets, which are then gone from here."""
+        """Remove and return the packets."""
         taken, self.packets = self.packets, []
         return taken
 
     def take_events(self) -> list[Event]:
-        """The events, which are then gone from here."""
+        """Remove and return the events."""
         taken, self.events = self.events, []
         return taken

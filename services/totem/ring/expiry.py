@@ -1,6 +1,6 @@
-"""What follows when time has run out: the token is lost, nothing moves, this process was paused.
+"""Handlers of timers that show a failure: the token is lost, nothing moves, or this process was paused.
 
-Timers that only repeat something are handled where that is done (token.py, gather.py, foreign.py).
+Timers that only repeat something are handled in the modules that start them (token.py, gather.py, foreign.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def token_lost_in_operational(s: RingState) -> None:
-    """A processor must have failed: form a new ring."""
+    """The token is lost, so a processor must have failed: form a new ring."""
     s.counters.operational_token_lost += 1
     s.notice(NoticeCode.PROCESSOR_FAILED)
     gather.enter(s, GatherReason.TOKEN_LOST_IN_OPERATIONAL)
@@ -29,7 +29,7 @@ def token_lost_in_commit(s: RingState) -> None:
 
 
 def token_lost_in_recovery(s: RingState) -> None:
-    """The new ring's token is lost: begin anew; the old ring's store stands."""
+    """The new ring's token is lost: begin anew. The packets of the old ring are kept."""
     s.counters.recovery_token_lost += 1
     gather.enter(s, GatherReason.TOKEN_LOST_IN_RECOVERY)
 
@@ -40,18 +40,18 @@ def token_late(s: RingState) -> None:
 
 
 def stands_still(s: RingState) -> None:
-    """Nothing moves although nothing is known to be lost: begin anew."""
+    """The ring makes no progress although no loss is known: begin anew."""
     s.count_standstill()
     gather.enter(s, GatherReason.STANDSTILL)
 
 
 def out_of_step(s: RingState) -> None:
-    """The members are at different steps of the sync: begin it anew, in a new ring."""
+    """The members are at different steps of the sync: start it again in a new ring."""
     gather.enter(s, GatherReason.SYNC_CONTRADICTION)
 
 
 def check_pause(s: RingState) -> None:
-    """If this process was not scheduled, joins that wait are stale, and nobody owes an answer."""
+    """If this process was not scheduled: treat waiting joins as stale, and expect no answers to earlier ones."""
     gap_ms = s.pause.check(s.now_ns)
     s.start_timer(Timer.PAUSE, s.pause.interval_ms)
     if gap_ms:

@@ -1,8 +1,8 @@
-"""Flow control: how much a node may send at this visit of the token.
+"""Flow control: how many packets a node may send at this visit of the token.
 
-The token counts the packets of the last rotation (fcc) and what waits at all nodes (backlog). A node may send what the
-window leaves, at most max_messages, and of a backlog no more than its share. Both counts are kept by adding the
-difference to one's last contribution, in 32 bits that wrap and cancel.
+The token counts the packets of the last rotation (fcc) and the packets that wait at all nodes (backlog). A node may
+send what the window leaves, at most max_messages, and no more than its share of the backlog. To update a count, a node
+adds the difference to its own last contribution. The counts wrap at 32 bits, and the wraps cancel out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from services.totem.wire.base import U32_MASK
 
 
 class FlowControl:
-    """One node's books of flow control."""
+    """One node's flow control state."""
 
     __slots__ = ("backlog_now", "backlog_told", "sent_told")
 
@@ -19,19 +19,20 @@ class FlowControl:
         self.backlog_now = 0
         """Packets waiting here at this visit (my_cbl)."""
         self.backlog_told = 0
-        """... at the visit before (my_pbl)."""
+        """Packets that waited here at the previous visit (my_pbl)."""
         self.sent_told = 0
-        """Packets sent at the visit before (my_trc)."""
+        """Packets sent at the previous visit (my_trc)."""
 
     def restart(self) -> None:
-        """A ring is being formed: its token knows nothing of us yet."""
+        """A ring is being formed: its token does not include our counts yet."""
         self.backlog_now = self.backlog_told = self.sent_told = 0
 
     def allowance(self, fcc: int, backlog: int, backlog_now: int, window_size: int, max_messages: int) -> int:
         """Packets that may be sent now, new and retransmitted ones together.
 
-        `fcc` and `backlog` are the token's (u32). At and above the window nothing may be sent. With a backlog in the
-        ring the share is window * mine / all, as told at the last visit; a share of 0 does not bind.
+        `fcc` and `backlog` are the token's (u32). If fcc has reached the window, nothing may be sent. With a backlog in
+        the ring the limit is window * own backlog / total backlog, as written at the last visit. A limit of 0 is not
+        applied.
         """
         self.backlog_now = backlog_now
         allowed = max(0, min(max_messages, window_size - _signed(fcc)))

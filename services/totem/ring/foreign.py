@@ -1,6 +1,6 @@
-"""Signs of other rings, with which this one is to be merged: their packets, and what their representatives announce.
+"""Signs of other rings, with which this ring is to merge: their packets, and their representatives' merge detects.
 
-A packet of the ring from which a member came is no such sign in Operational, but late.
+In Operational, a packet of a ring that a member came from is no such sign. It is only late.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 def is_late(s: RingState, sender: int, ring: RingId) -> bool:
-    """Whether this is of the ring from which a member of this one came."""
+    """Whether a packet belongs to the previous ring of one of this ring's members."""
     return sender in s.membership.members and ring in s.membership.ancestors.values()
 
 
 def mcast_in_operational(s: RingState, mcast: Mcast) -> None:
-    """Somebody else's packet: form a ring with its sender."""
+    """A packet of another ring: form a ring with its sender."""
     if _check(s, mcast.origin) and not gather.comes_too_early(s, mcast.origin):
         gather.discover(s, mcast.origin, GatherReason.FOREIGN_MESSAGE_IN_OPERATIONAL)
 
 
 def mcast_in_gather(s: RingState, mcast: Mcast) -> None:
-    """Somebody else's packet: agree with its sender too, if it is news."""
+    """A packet of another ring: add its sender to the known processors, if it is new."""
     if _check(s, mcast.origin) and mcast.origin not in s.consensus.proc:
         gather.discover(s, mcast.origin, GatherReason.FOREIGN_MESSAGE_IN_GATHER)
 
 
 def merge_in_operational(s: RingState, merge: Merge) -> None:
-    """Another ring is there: form one with its representative."""
+    """Another ring exists: form a ring with its representative."""
     s.counters.memb_merge_detect_rx += 1
     if _is_own(s, merge) or is_late(s, merge.sender, merge.ring) or not _check(s, merge.sender):
         return
@@ -44,27 +44,27 @@ def merge_in_operational(s: RingState, merge: Merge) -> None:
 
 
 def merge_in_gather(s: RingState, merge: Merge) -> None:
-    """Another ring is there: agree with its representative too, if it is news."""
+    """Another ring exists: add its representative to the known processors, if it is new."""
     s.counters.memb_merge_detect_rx += 1
     if not _is_own(s, merge) and _check(s, merge.sender) and merge.sender not in s.consensus.proc:
         gather.discover(s, merge.sender, GatherReason.MERGE_DURING_GATHER)
 
 
 def merge_counted(s: RingState, merge: Merge) -> None:
-    """Count it, and a stranger's as refused. The ring that is being formed will announce itself."""
+    """Count it. One of an unknown node counts as refused. The new ring will announce itself."""
     s.counters.memb_merge_detect_rx += 1
     if not _is_own(s, merge):
         _check(s, merge.sender)
 
 
 def begin_to_announce(s: RingState) -> None:
-    """The ring is idle: its representative is to tell others of it. No other node is woken for that."""
+    """The ring is idle: its representative starts to announce it. No other node wakes for that."""
     if s.is_representative and s.state is State.OPERATIONAL and Timer.MERGE not in s.timers.deadlines_ns:
         s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
 
 
 def announce(s: RingState) -> None:
-    """The representative tells others of its ring."""
+    """The representative announces its ring to others."""
     s.counters.memb_merge_detect_tx += 1
     s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.membership.ring_id)))
     s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
@@ -75,7 +75,7 @@ def _is_own(s: RingState, merge: Merge) -> bool:
 
 
 def _check(s: RingState, node: int) -> bool:
-    """Whether this node may be merged with; one that may not is counted."""
+    """Whether this ring may merge with the node. Refusals are counted."""
     if node == 0 or (s.options.members is not None and node not in s.options.members):
         s.counters.drop(Reason.UNKNOWN_MEMBER)
         return False

@@ -1,11 +1,12 @@
-"""Gather: agreeing on who is in.
+"""Gather: the nodes agree on the members of the next ring.
 
-Every node multicasts a join with the processors that it knows (proc) and those that it holds for failed. Who hears a
-join that says something new takes it over and starts again with a join of its own; a join that says exactly what we
-say counts as agreement (consensus.py). When all of proc - failed agree, the lowest of them forms the ring (Commit).
-Whoever has not agreed when the consensus timer expires goes to the failed list, and a member that is silent altogether
-sooner (join_failure_detector.py). Lists only grow until a ring is installed, so this ends. Source: Amir et al., "The
-Totem single-ring ordering and membership protocol", section 6; Corosync's join rules.
+Every node multicasts a join with the processors that it knows (proc) and those that it counts as failed. A node that
+hears a join with something new merges it into its lists and starts again with a join of its own. A join with exactly
+the same lists counts as agreement (consensus.py). When all of proc - failed agree, the lowest of them forms the ring
+(Commit). A node that has not agreed when the consensus timer expires goes to the failed list. A member that is silent
+altogether goes there sooner (join_failure_detector.py). Lists only grow until a ring is installed, so this ends.
+
+Source: Amir et al., "The Totem single-ring ordering and membership protocol", section 6; Corosync's join rules.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
 _CONTINUOUS_GATHER_MAX = 30
-"""Gathers in a row without a ring after which a firewall is the likely cause (and that is logged)."""
+"""So many Gathers in a row without a ring are logged: a firewall is the likely cause."""
 
 
 def enter(s: RingState, reason: GatherReason) -> None:
@@ -55,10 +56,10 @@ def start(s: RingState) -> None:
 
 
 def join_expired(s: RingState) -> None:
-    """Ask again, unless waiting for those who have not agreed is in vain.
+    """Repeat the join, unless the nodes that have not agreed never will.
 
-    They have been silent for too long. Or they do answer, but hold others for failed than we do, and will never agree
-    however long we wait, as lists only grow. The rings that are formed then, with empty failed lists, merge at once.
+    Either they have been silent for too long. Or they answer, but count other nodes as failed than we do. As lists only
+    grow, such nodes never agree. The rings that are formed then have empty failed lists, so they merge at once.
     """
     hopeless = s.consensus.hopeless(s.now_ns)
     if not hopeless:
@@ -70,7 +71,7 @@ def join_expired(s: RingState) -> None:
 
 
 def fail(s: RingState, node: int) -> None:
-    """Go on without a node that is known to be gone, and have the others do so too."""
+    """Count a node that is known to be gone as failed, and make the others do so too."""
     if _is_counted_on(s, node):
         s.consensus.fail((node,))
         enter(s, GatherReason.MEMBER_DEAD)
@@ -85,12 +86,12 @@ def fail_in_operational(s: RingState, node: int) -> None:
 
 
 def _is_counted_on(s: RingState, node: int) -> bool:
-    """Whether another node is known and not held for failed."""
+    """Whether another node is known and not counted as failed."""
     return node in s.consensus.proc and node not in s.consensus.failed and node != s.node_id
 
 
 def schedule_join(s: RingState) -> None:
-    """Multicast a join, now or after the random delay that large rings ask for; and again every join_timeout_ms."""
+    """Multicast a join at once, or after the random delay for large rings; repeat it every join_timeout_ms."""
     s.start_timer(Timer.JOIN, s.options.join_timeout_ms)
     if s.options.send_join_ms:
         s.start_timer(Timer.SEND_JOIN, s.jitter(s.options.send_join_ms + 1))
@@ -99,7 +100,7 @@ def schedule_join(s: RingState) -> None:
 
 
 def send_join(s: RingState) -> None:
-    """Multicast what this node knows."""
+    """Multicast a join with this node's lists."""
     s.counters.memb_join_tx += 1
     join = Join(
         s.node_id,
@@ -116,7 +117,7 @@ def send_join(s: RingState) -> None:
 
 
 def leave(s: RingState) -> None:
-    """Say goodbye; nothing is sent or taken afterwards."""
+    """Multicast a leave. This node sends and accepts nothing afterwards."""
     s.counters.memb_join_tx += 1
     s.multicast(leave_frame(s))
     s.leave()
@@ -124,19 +125,19 @@ def leave(s: RingState) -> None:
 
 
 def leave_unheard(s: RingState) -> None:
-    """Never come: nobody knows this node."""
+    """Stop without a leave: nobody knows this node yet."""
     s.leave()
 
 
 def leave_frame(s: RingState) -> bytes:
-    """A goodbye from this ring: node id 0 in the header, this node last in the failed list."""
+    """A leave from this ring: node id 0 in the header, this node last in the failed list."""
     known = tuple(sorted((s.consensus.proc | set(s.membership.members)) - {s.node_id}))
     failed = (*sorted(s.consensus.failed - {s.node_id}), s.node_id)
     return encode_join(Join(0, s.node_id, known, failed, s.membership.ring_id.sequence))
 
 
 def consensus_expired(s: RingState) -> None:
-    """Wait for the commit token if all agreed, else give up those who did not."""
+    """Wait for the commit token if all agreed; else count those who did not as failed."""
     s.counters.consensus_timeouts += 1
     if not _give_up_silent(s):
         s.consensus.await_anew()
@@ -147,14 +148,14 @@ def consensus_expired(s: RingState) -> None:
 
 
 def commit_token_missed(s: RingState) -> None:
-    """All agreed, but the commit token did not come: begin again, without those who have fallen silent."""
+    """All agreed, but the commit token did not come: begin again without the nodes that do not agree any more."""
     s.counters.gather_token_lost += 1
     _give_up_silent(s)
     enter(s, GatherReason.CONSENSUS_EXPIRED)
 
 
 def _give_up_silent(s: RingState) -> bool:
-    """Count those who did not agree as failed; whether there were any."""
+    """Count the nodes that did not agree as failed. Returns whether there were any."""
     missing = s.consensus.missing()
     if missing:
         _give_up(s, missing)
@@ -167,15 +168,15 @@ def _give_up(s: RingState, nodes: set[int]) -> None:
 
 
 def check_join(s: RingState, join: Join) -> Reason | None:
-    """Why this join cannot be believed; None if it can."""
+    """Why this join is refused; None if it is acceptable."""
     named = {*join.proc, *join.failed, join.sender}
     if 0 in named or (not join.is_leave and (join.header_node != join.sender or join.sender not in join.proc)):
         return Reason.BAD_STATE
     if join.sender == s.node_id and (
         join.is_leave or not (s.consensus.proc.issuperset(join.proc) and s.consensus.failed.issuperset(join.failed))
     ):
-        # Own joins come back at once and say what we say. To believe another one would make us fail ourselves, and a
-        # node that has failed itself agrees with nobody, for ever.
+        # Our own joins come back at once, with our lists. Any other join in our name is forged or old. To accept it
+        # would make this node count itself as failed, and a node that has done so never agrees with anybody.
         return Reason.BAD_STATE
     if s.options.members is not None and not named <= s.options.members:
         return Reason.UNKNOWN_MEMBER
@@ -187,7 +188,7 @@ def check_join(s: RingState, join: Join) -> Reason | None:
 
 
 def _take_join(s: RingState, join: Join) -> bool:
-    """A join or leave has come: what it says in every state. Whether it is to be acted on."""
+    """Do what a join or leave requires in every state. Returns whether the state's own handler is to act on it."""
     s.counters.memb_join_rx += 1
     reason = check_join(s, join)
     if reason is not None:
@@ -201,7 +202,7 @@ def _take_join(s: RingState, join: Join) -> bool:
         s.counters.drop(reason)
         return False
     if join.is_leave and join.sender in s.membership.members and join.ring_seq < s.membership.old_ring_id.sequence:
-        # Of an earlier life: last words that come late. The present one has been in a ring with us since.
+        # A leave from before the sender's restart that comes late. The restarted node has been in a ring with us since.
         s.counters.drop(Reason.OLD_LEAVE)
         return False
     s.consensus.hear(join, s.now_ns)
@@ -214,7 +215,7 @@ def _take_join(s: RingState, join: Join) -> bool:
 
 
 def join_in_gather(s: RingState, join: Join) -> None:
-    """Form the ring if all agree now and it is for us to do so; begin anew if it says something new."""
+    """Form the ring if all agree now and this node is the lowest; begin anew if the join has something new."""
     if join.sender not in s.consensus.proc and comes_too_early(s, join.sender):
         return
     if not _take_join(s, join):
@@ -229,7 +230,7 @@ def join_in_gather(s: RingState, join: Join) -> None:
 
 
 def join_in_commit(s: RingState, join: Join) -> None:
-    """Begin anew if it is of a member that is not behind, or that the commit token will not get past."""
+    """Begin anew if a member sent it that is not behind, or that will refuse the commit token."""
     if not _take_join(s, join) or join.sender not in s.membership.new_members:
         return
     if join.ring_seq >= s.membership.ring_id.sequence or _waits_in_vain(s, join):
@@ -238,7 +239,7 @@ def join_in_commit(s: RingState, join: Join) -> None:
 
 
 def join_in_recovery(s: RingState, join: Join) -> None:
-    """Begin anew if it is of a member that is not behind."""
+    """Begin anew if a member sent it that is not behind."""
     if not _take_join(s, join) or join.sender not in s.membership.new_members:
         return
     if join.ring_seq >= s.membership.ring_id.sequence:
@@ -248,12 +249,12 @@ def join_in_recovery(s: RingState, join: Join) -> None:
 
 
 def join_in_operational(s: RingState, join: Join) -> None:
-    """Form a new ring, unless it fails us, is late, or is the leave of a stranger."""
+    """Form a new ring, unless the join counts this node as failed, is late, or is a stranger's leave."""
     if not _take_join(s, join) or (s.node_id in join.failed and not join.is_leave):
         return
     if join.sender in s.membership.members and join.ring_seq < s.membership.ring_id.sequence:
         if not join.is_leave and join.sender != s.node_id:
-            # Late, or its sender has never got as far as this ring.
+            # The join is late, or its sender never got as far as this ring.
             hold.suspect(s)
         return
     if join.is_leave and join.sender not in s.membership.members:
@@ -265,8 +266,8 @@ def join_in_operational(s: RingState, join: Join) -> None:
 
 
 def comes_too_early(s: RingState, node: int) -> bool:
-    """Whether a stranger is passed over for now; it is counted. Until all members have installed this ring, or because
-    attempts to form one with it have been in vain."""
+    """Whether a stranger is ignored for now, which is counted. It is ignored until all members have installed this
+    ring, and for a while after several attempts to form a ring with it have failed."""
     if s.options.like_corosync:
         return False
     if s.membership.must_wait(node):
@@ -279,36 +280,38 @@ def comes_too_early(s: RingState, node: int) -> bool:
 
 
 def _enter_on(s: RingState, join: Join, reason: GatherReason) -> None:
-    """Begin anew because of a join. If it says all that we say now, its sender has agreed already, and we need not wait
-    until its join is repeated."""
+    """Begin anew because of a join. If its lists are ours now, its sender has already agreed, and its join need not be
+    repeated."""
     enter(s, reason)
     s.consensus.agree(join)
 
 
 def _waits_in_vain(s: RingState, join: Join) -> bool:
-    """Whether this join of a member shows, in Commit, that the commit token will not get past it.
+    """Whether this join shows, in Commit, that its sender will refuse the commit token.
 
-    It names somebody whom we do not know, and will take a commit token only for all that it knows. Corosync's rule is
-    to wait out the token time-out. Where many nodes start together one always comes while a ring is being formed, and
-    with many nodes that time is long: 12 s with sixteen.
+    It names a processor that we do not know, and its sender accepts only a commit token for all processors that it
+    knows. Corosync's rule is to wait for the token time-out. If many nodes start together, such a join always comes
+    while a ring is being formed, and with many nodes that time-out is long: 12 s with sixteen.
     """
     return not join.is_leave and not s.consensus.proc.issuperset(join.proc)
 
 
 def _note_installed(s: RingState, join: Join) -> None:
-    """A member may have installed the ring that we are still forming, and begin anew by now: it has forgotten some whom
-    all members held for failed. Then we begin anew too. To insist on the old failed list would throw out those with
-    whom it wants to merge, and with the same timing that happens in the next ring again, for ever.
+    """Recognise that a member has already installed the ring that we are still forming, and begins anew now.
 
-    Only in Recovery: the sender has been in Commit for this ring then, so the sequence names it. Earlier it may be that
-    of another ring, and nobody can have installed ours.
+    Its failed list then lacks nodes that all members counted as failed, and we begin anew too. If we kept the old
+    failed list, we would throw out the nodes with which it wants to merge. With the same timing that would repeat in
+    every ring.
+
+    This holds only in Recovery. Its sender has then been in Commit for this ring, so the sequence in its join is that
+    of this ring. Earlier it may be that of another ring, and nobody can have installed ours.
     """
     if join.ring_seq == s.membership.ring_id.sequence and not s.consensus.failed.issubset(join.failed):
         s.consensus.begin_from(s.membership.new_members)
 
 
 def form_ring(s: RingState) -> None:
-    """All agree, and this node is the lowest: make the commit token and enter Commit with it."""
+    """All agree, and this node is the lowest: create the commit token and enter Commit."""
     addrs = s.consensus.form()
     ring = RingId(s.node_id, s.sequences.next_sequence())
     publics = secrecy.start(s, addrs)
@@ -316,13 +319,13 @@ def form_ring(s: RingState) -> None:
 
 
 def discover(s: RingState, node: int, reason: GatherReason) -> None:
-    """A node of another ring has shown that it is there: begin anew, with it."""
+    """A node of another ring was noticed: begin anew, with it."""
     s.consensus.discover(node)
     enter(s, reason)
 
 
 def on_commit(s: RingState, commit: Commit) -> None:
-    """Go along with the ring if it is of exactly those who agreed: enter Commit."""
+    """If the new ring's members are exactly those who agreed: enter Commit."""
     if not commit_state.take(s, commit):
         return
     if (

@@ -1,15 +1,15 @@
-"""The token of an idle ring, which its representative holds for a while at each visit; and how to have it at once.
+"""Holding the token of an idle ring at its representative, and getting it back into rotation at once.
 
-By Corosync's rules that begins after seqno_unchanged_const rotations in which nobody sent anything. Until then the
-token keeps a processor of each node busy, and the token has to come round before anybody can send. Where all members
-say so (Capability.EARLY_HOLD) the representative holds it as soon as one rotation has shown that everybody has
-everything and nobody has anything to send. What it has to send itself then leaves at once; another member sends a hold
-cancel whenever it has sent nothing at its last visit, as the token may be held since.
+By Corosync's rules the hold begins after seqno_unchanged_const rotations without a new packet. Until then the token
+keeps one processor of each node busy, and a sender waits for the token to come round. If all members have
+Capability.EARLY_HOLD, the representative holds the token after a single rotation in which every member had every packet
+and none had anything to send. The representative's own messages then leave at once. Another member that sent nothing at
+its last visit sends a hold cancel before it sends, because the token may be held.
 
-It may go on holding the token after it has sent a packet, for as long as LINGER_MS: others deliver an agreed message as
-soon as they have it, and only then learn from the token what they may have missed. Where one message follows the other
-a rotation for each is most of what the ring has to do: with three nodes, whose ring processes share a processor, that
-spared a third of its time.
+The representative may keep holding the token for up to LINGER_MS after it has sent a packet. Receivers deliver an
+agreed message as soon as they have it; the token only tells them later what they may have missed. When messages follow
+each other closely, one rotation per message is most of the ring's work. With three nodes whose ring processes share a
+processor, lingering saved a third of its time.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
 LINGER_MS = 2
-"""So long after the first of the packets with which it did not pass on the token."""
+"""How long the token stays after the first packet that was sent without passing it on."""
 LINGER_PACKETS = 16
-"""As netmtu counts them: so many at most."""
+"""How many packets are sent at most without passing the token on, in packets of netmtu."""
 
 
 PROBE_VISITS = 3
-"""So often the token comes round after a probe, whether there is anything to send or not."""
+"""How often the token comes round after a probe, even if there is nothing to send."""
 
 
 class Holding(Enum):
     """Where the token of an idle ring is, as far as this node knows."""
 
     SPINNING = auto()
-    """On its way, and nobody will hold it."""
+    """On its way. Nobody will hold it."""
     BELIEVED_HELD = auto()
-    """The ring is idle: the representative holds the token, or will when it comes to it."""
+    """The ring is idle. The representative holds the token, or will hold it when it arrives."""
     HOLDING = auto()
-    """Here: this node is the representative, and holds it."""
+    """Here. This node is the representative and holds it."""
     LINGERING = auto()
-    """Here as well, after packets with which it was not passed on."""
+    """Here, after packets were sent without passing it on."""
 
 
 SPINNING: Final = Holding.SPINNING
@@ -67,7 +67,7 @@ class Hold:
         self.held_token: Token | None = None
         """The token, while this node holds it."""
         self.lingered = 0
-        """What this node has sent since, without passing on the token, in packets of netmtu."""
+        """What this node has sent while it held the token, in packets of netmtu."""
         self.linger_until_ns = 0
         self.begin_ring(base)
 
@@ -77,15 +77,15 @@ class Hold:
         self.idle_rotations = 0
         """Rotations in a row without a new packet."""
         self.last_seq = base - 1
-        """seq of the token at the visit before."""
+        """seq of the token at the previous visit."""
         self.wanted = False
-        """The representative knows that somebody wants the token, which is on its way."""
+        """At the representative: somebody has asked for the token since it was passed on last."""
         self.probes = 0
-        """Visits for which the token is wanted although there is nothing to send."""
+        """Remaining visits for which the token is wanted although there is nothing to send."""
         self.cancel_sent = False
-        """This node has asked for the token since the last visit."""
+        """This node has sent a hold cancel since the last visit."""
         self.hurried = False
-        """Somebody has, so the token is expected."""
+        """Somebody has sent a hold cancel since the last visit, so the token is expected soon."""
 
     @property
     def is_here(self) -> bool:
@@ -94,15 +94,15 @@ class Hold:
 
     @property
     def may_be_held(self) -> bool:
-        """Whether the ring is idle, so that the token is held here or elsewhere."""
+        """Whether the ring is idle, so that the token may be held, here or elsewhere."""
         return self.state is not SPINNING
 
     def give_up(self) -> None:
-        """The ring is over, and its token."""
+        """The ring ended, and with it its token."""
         self.state = SPINNING
 
     def visited(self, seq: int, idle_rotations_max: int, *, is_representative: bool) -> bool:
-        """A token has come; whether nobody has sent anything since the last one."""
+        """A token has come. Returns whether nobody has sent anything since the last one."""
         is_quiet = seq == self.last_seq
         self.last_seq = seq
         self.idle_rotations = idle = self.idle_rotations + 1 if is_quiet else 0
@@ -112,7 +112,7 @@ class Hold:
         return is_quiet
 
     def believe(self) -> None:
-        """The ring is idle at this visit, sooner than by Corosync's rule."""
+        """The ring counts as idle at this visit already, sooner than by Corosync's rule."""
         self.state = BELIEVED_HELD
 
     def keep(self, token: Token, *, lingers: bool) -> None:
@@ -126,18 +126,18 @@ class Hold:
         self.lingered = 0
 
     def resume(self) -> None:
-        """The token is here, and so is something to send: its visit goes on."""
+        """There is something to send while the token is held here: its visit goes on."""
         self.state = SPINNING
         self.idle_rotations = 0
 
     def let_go(self, state: Holding) -> None:
-        """The token leaves, after it was held here."""
+        """The held token leaves."""
         self.state = state
         self.pass_on()
 
 
 def release(s: RingState, after: Holding = BELIEVED_HELD) -> None:
-    """The representative lets the token go. `after`: whether the ring stays idle."""
+    """The representative releases the token. `after`: the state that follows; it says whether the ring stays idle."""
     if not s.hold.is_here:
         return
     s.hold.let_go(after)
@@ -148,7 +148,7 @@ def release(s: RingState, after: Holding = BELIEVED_HELD) -> None:
 
 
 def wake(s: RingState) -> None:
-    """Have the token come round now, if it is held."""
+    """If the token may be held, get it moving now."""
     hold = s.hold
     if not hold.may_be_held:
         return
@@ -160,31 +160,31 @@ def wake(s: RingState) -> None:
 
 
 def probe(s: RingState) -> None:
-    """Have the token go round if it is held, some times."""
+    """If the token is held, make it go round a few times."""
     s.hold.probes = PROBE_VISITS
     wake(s)
 
 
 def go_on_probing(s: RingState) -> None:
-    """A visit is over: have the token come round again if this node still wants to see it."""
+    """A visit is over: make the token come round again if this node is still probing."""
     if s.hold.probes:
         s.hold.probes -= 1
         wake(s)
 
 
 def cancelled(s: RingState, cancel: HoldCancel) -> None:
-    """Somebody has something to send: let the token go, or expect it."""
+    """Somebody has something to send: release the token if it is held here, else expect it."""
     if _take_cancel(s, cancel):
         hurry(s)
 
 
 def note_cancel(s: RingState, cancel: HoldCancel) -> None:
-    """Note that somebody has something to send."""
+    """Remember that somebody has something to send."""
     _take_cancel(s, cancel)
 
 
 def _take_cancel(s: RingState, cancel: HoldCancel) -> bool:
-    """Whether a hold cancel is one of this ring."""
+    """Count a hold cancel. Returns whether it belongs to this ring."""
     s.counters.token_hold_cancel_rx += 1
     membership = s.membership
     if cancel.sender not in membership.members and cancel.sender not in membership.new_members:
@@ -198,7 +198,7 @@ def _take_cancel(s: RingState, cancel: HoldCancel) -> bool:
 
 
 def cancel(s: RingState) -> None:
-    """Ask the representative to let the token go."""
+    """Ask the representative to release the token."""
     s.counters.token_hold_cancel_tx += 1
     frame = encode_hold_cancel(HoldCancel(s.node_id, s.membership.ring_id))
     if s.features.early_hold and s.state is State.OPERATIONAL:
@@ -208,8 +208,8 @@ def cancel(s: RingState) -> None:
 
 
 def look(s: RingState, token: Token, seq: int, aru: int, used: int) -> None:
-    """In Operational, at the end of a visit in which packets were sent that count for `used`: believe that the token
-    will be held, if that is so in this ring as soon as nobody has anything to send."""
+    """In Operational, at the end of a visit: decide whether the ring counts as idle, if it has early hold. `used`:
+    packets of netmtu that this node sent at the visit."""
     if not s.features.early_hold or s.sync.active or s.hold.may_be_held:
         return
     if is_idle(s, token, seq, aru) if s.is_representative else not used:
@@ -217,8 +217,9 @@ def look(s: RingState, token: Token, seq: int, aru: int, used: int) -> None:
 
 
 def is_idle(s: RingState, token: Token, seq: int, aru: int) -> bool:
-    """Whether the representative, which is about to pass on this token with this seq and aru, sees that nothing was
-    sent since it did so last, that everybody has everything, and that nobody waits for the token."""
+    """Whether the ring is idle, as the representative sees it when it is about to pass on this token with this seq and
+    aru. Nothing was sent since it passed the token on last, every member has every packet, and nobody waits for the
+    token."""
     store = s.delivery.regular
     if s.hold.wanted or s.hold.probes or token.rtr or token.backlog:
         return False
@@ -226,14 +227,14 @@ def is_idle(s: RingState, token: Token, seq: int, aru: int) -> bool:
         return False
     if store.delivered < seq:
         return False
-    # Before the token is held, all must have seen at two visits that everybody has a SAFE message.
+    # While a SAFE message is not released the token is not held: all members must see at two visits that all have it.
     return all(store.frames[n][GUARANTEE_AT] != SAFE for n in range(store.released + 1, seq + 1))
 
 
 def may_linger(s: RingState, token: Token, used: int, seq: int, aru: int, backlog: int) -> bool:
-    """Whether the representative, which held the token and has just sent packets that count for `used`, may go on
-    holding it: everything else is as it was, `seq` and `aru` are those of the token now, and what was sent is little,
-    for the first time or soon after it."""
+    """Whether the representative, which held the token and has just sent packets, may hold it on. `used`: packets of
+    netmtu that it sent; `seq` and `aru`: the token's now. The ring must be idle otherwise, and the packets few. The
+    first of them must be recent."""
     if not s.features.early_hold or s.sync.active or s.state is not State.OPERATIONAL or s.requests.lossy_visits:
         return False
     others = token.backlog - s.flow.backlog_told
@@ -249,7 +250,7 @@ def may_linger(s: RingState, token: Token, used: int, seq: int, aru: int, backlo
 
 
 def hurry(s: RingState) -> None:
-    """The token may be held and is wanted: let it go, or expect it as if it had just been passed on."""
+    """The token is wanted and may be held: release it if it is here, else expect it as if it was just passed on."""
     hold = s.hold
     if s.is_representative and hold.is_here:
         release(s, SPINNING)
@@ -259,8 +260,8 @@ def hurry(s: RingState) -> None:
 
 
 def suspect(s: RingState) -> None:
-    """There is a sign that the installed ring has fallen apart: its members do not all believe what its token says, or
-    some have never been in it. If no token comes that can be taken a new ring is formed."""
+    """The installed ring seems to have fallen apart: its members disagree about its token, or some never entered it. If
+    no acceptable token comes, a new ring is formed."""
     if s.state is State.OPERATIONAL and Timer.STANDSTILL not in s.timers.deadlines_ns:
         s.expect_progress()
         wake(s)

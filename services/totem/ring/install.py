@@ -1,11 +1,12 @@
-"""Installing a ring: extended virtual synchrony happens here, in this order.
+"""Installing a ring, with the guarantees of extended virtual synchrony. The steps, in order:
 
-1. What the old ring has without a hole is delivered, in its regular configuration, up to the first SAFE message that
-   is not known to be stable. One that a member has delivered is: the commit token says how far each has delivered.
-2. The transitional configuration is told: those members of the old ring that came along.
-3. The rest is delivered in it; beyond holes only what is from senders that are in it (others' messages may depend on a
-   lost one).
-4. The regular configuration of the new ring is told, and the sync of the services begins.
+1. Deliver the old ring's packets up to the first hole in its regular configuration, or up to the first SAFE message
+   that is not known to be stable. A SAFE message that a member has delivered is stable: the commit token says how far
+   each member has delivered.
+2. Emit the transitional configuration: the members of the old ring that came along.
+3. Deliver the rest in it. Beyond a hole, deliver only packets of senders that are in it: messages of others may depend
+   on a lost one.
+4. Emit the regular configuration of the new ring, and start the sync of the services.
 
 Source: Moser, Amir, Melliar-Smith, Agarwal, "Extended virtual synchrony", 1994; Corosync's order of steps.
 """
@@ -55,10 +56,10 @@ def enter(s: RingState) -> None:
 
 
 def _known_stable(s: RingState) -> int:
-    """Up to where every member of the old ring has its packets, as all who come along know alike.
+    """Up to which packet every member of the old ring has all. All members that come along compute the same.
 
-    What one of them has delivered was stable if it was SAFE. That goes for Rondo members; the others deliver SAFE
-    messages like any.
+    A SAFE message that one of them has delivered was stable. Only the Rondo members count: the others deliver SAFE
+    messages like AGREED ones.
     """
     near = s.delivery.regular.delivered
     if s.recovery.commit is None:

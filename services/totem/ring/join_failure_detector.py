@@ -1,10 +1,10 @@
-"""Who has fallen silent while a ring is being formed, and for how long silence is borne.
+"""Detects members that stay silent while a ring is being formed, before the consensus time-out.
 
-The consensus time-out is longer than the token time-out, and where a link is cut both are waited out. But a node that
-lives answers a join at once and then repeats its own. So a member of the installed ring that has left JOINS_MIN joins
-unanswered, over `consensus_early_ms` at least, is taken for failed when all others agree. The time doubles with each
-failure of that kind that follows the one before closely, up to the consensus time-out: a node that is starved of
-processor time, and no more than that, is not thrown out again and again.
+The consensus time-out is longer than the token time-out, and without this detector both pass when a link is cut. But a
+live node answers a join at once, and repeats its own. So a member of the installed ring counts as failed if it left
+JOINS_MIN joins unanswered over at least `consensus_early_ms`, and all others agree. That time doubles with each such
+failure of the same node that follows the last one closely, up to the consensus time-out. So a node that is only short
+of processor time is not thrown out again and again.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ JOINS_MIN = 10
 """Joins that must have gone unanswered."""
 
 SILENT_JOINS = 3
-"""Joins without an answer after which others are believed that a node that is in no ring of ours has failed."""
+"""After so many unanswered joins this node believes others that a node outside its ring has failed."""
 
 FORGIVEN_AFTER = 20
 """Consensus time-outs after which an early failure is forgotten."""
 
 _GAP_JOINS = 3
-"""Intervals between joins after which this node was not running itself, and has not listened."""
+"""If this node sent no join for so many join intervals, it was paused and did not listen."""
 
 
 class JoinFailureDetector:
-    """The books of one node: what it asked, who answered, whom it gave up early before."""
+    """One node's record of joins sent, answers, and members that it gave up early."""
 
     __slots__ = ("_asked", "_asked_ns", "_failures", "_heard_ns")
 
@@ -50,7 +50,7 @@ class JoinFailureDetector:
             self._asked[node] = count + 1, since_ns
 
     def resume(self, now_ns: int) -> None:
-        """Joins are sent again after a while in which none was, because a ring was being formed."""
+        """Joins are sent again. None was sent for a while, because a ring was being formed."""
         self._asked_ns = now_ns
 
     def heard(self, node: int, now_ns: int) -> None:
@@ -73,7 +73,7 @@ class JoinFailureDetector:
         self._heard_ns.clear()
 
     def is_silent(self, node: int) -> bool:
-        """Whether this node has been asked several times since it was heard."""
+        """Whether this node has left several joins unanswered since it was heard last."""
         return self._asked.get(node, (0, 0))[0] >= SILENT_JOINS
 
     def is_overdue(self, node: int, now_ns: int, early_ms: int, consensus_ms: int) -> bool:
@@ -86,7 +86,8 @@ class JoinFailureDetector:
         return count >= JOINS_MIN and now_ns - since_ns >= patience_ms * MS
 
     def note_failed(self, node: int, now_ns: int, consensus_ms: int) -> None:
-        """A ring is installed without this member. Counts as early if it was asked often, but not for so long."""
+        """A ring is installed without this member. That was early if it had many joins to answer, but less than the
+        consensus time-out to do so."""
         count, since_ns = self._asked.get(node, (0, now_ns))
         if count < JOINS_MIN or now_ns - since_ns >= consensus_ms * MS:
             return

@@ -1,8 +1,9 @@
-"""Packets that arrive: which are kept, and in which ring's store.
+"""Packets that arrive: which ones are kept, and in which ring's store.
 
-A packet of this ring is kept if its number is in the window and its sender a member. In Operational it is delivered as
-soon as all before it are here; in Gather it is only kept; in Recovery the packets are those of the ring that is being
-formed, and old ones are wrapped in them. A packet of another ring shows that there is one (foreign.py).
+A packet of this ring is kept if its number is in the window and its sender is a member. In Operational it is delivered
+as soon as all packets before it are here. In Gather it is only kept. In Recovery, packets are those of the ring that is
+being formed, and old packets are wrapped in them. A packet of another ring shows that this other ring exists
+(foreign.py).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def in_operational(s: RingState, mcast: Mcast) -> None:
-    """Keep it and deliver what is complete; one of another ring: merge with it, unless it is late."""
+    """Keep it and deliver complete messages. If it is of another ring and not late, merge with that ring."""
     s.counters.mcast_rx += 1
     store = s.delivery.regular
     if mcast.ring != store.ring:
@@ -33,7 +34,7 @@ def in_operational(s: RingState, mcast: Mcast) -> None:
 
 
 def in_gather(s: RingState, mcast: Mcast) -> None:
-    """Keep it, as a packet of the old ring; one of another ring: agree with its sender too."""
+    """Keep it, as a packet of the old ring. If it is of another ring, add its sender to the known processors."""
     s.counters.mcast_rx += 1
     store = s.delivery.regular
     if mcast.ring == store.ring:
@@ -43,12 +44,12 @@ def in_gather(s: RingState, mcast: Mcast) -> None:
 
 
 def in_commit(s: RingState, mcast: Mcast) -> None:
-    """Count it: the commit token has said what this node has of the old ring."""
+    """Count it and drop it: the commit token already says which packets this node has of the old ring."""
     s.counters.mcast_rx += 1
 
 
 def in_recovery(s: RingState, mcast: Mcast) -> None:
-    """Keep it, as a packet of the new ring; one that wraps an old packet need not be sent here too."""
+    """Keep it, as a packet of the new ring. If it wraps an old packet, this node need not send that one."""
     s.counters.mcast_rx += 1
     store = s.recovery.store
     if store is None or mcast.ring != store.ring:
@@ -82,7 +83,7 @@ def _keep(s: RingState, mcast: Mcast, store: PacketStore, members: tuple[int, ..
 
 
 def _note_duplicate(s: RingState, mcast: Mcast, seq: int) -> None:
-    """Somebody missed a packet that is here; if it is one of this node's, it was lost on its way there."""
+    """A packet that is here was sent again: some node missed it. If it is one of this node's, count it as lost."""
     s.counters.mcast_duplicate_rx += 1
     if mcast.sender == s.node_id:
         s.packet_size.sent_again(len(mcast.frame) - MCAST_HEADER_SIZE, seq)

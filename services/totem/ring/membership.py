@@ -1,7 +1,7 @@
-"""Who is in: the ring that is installed, and the one that is being formed.
+"""The members of the installed ring, and of the ring that is being formed.
 
-A ring passes through here in three steps: Commit names it and its members, Recovery finds out which of them come along
-from the ring that is installed, and the installation puts it in that one's place. In Operational both are the same.
+A ring is set up here in three steps. Commit names it and its members. Recovery finds out which of them come along from
+the installed ring. Installation makes it the installed ring.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Membership:
     def __init__(self, node_id: int, ring_id: RingId) -> None:
         self.node_id = node_id
         self.ring_id = ring_id
-        """The ring that was committed to last: it is being formed, or installed."""
+        """The ring that was committed to last. It is being formed, or it is installed."""
         self.old_ring_id = ring_id
-        """The ring that is installed, or was until the change that is under way."""
+        """The installed ring; during a change, the one that was installed before it."""
         self.members: tuple[int, ...] = (node_id,)
         """Members of the installed ring, ascending."""
         self.new_members: tuple[int, ...] = ()
@@ -33,7 +33,8 @@ class Membership:
         self.ancestors: dict[int, RingId] = {}
         """The ring from which each member of `ring_id` came."""
         self.is_everywhere = True
-        """Whether all members have installed the ring: the token has been to all of them since this one did."""
+        """Whether all members have installed the ring. They have once the token has come round after this node's
+        installation."""
         self.token_target = node_id
         """The next member in the ring that was committed to last."""
 
@@ -49,7 +50,7 @@ class Membership:
         self.token_target = token_target
 
     def compare(self, commit: Commit) -> None:
-        """Every member has said in the commit token where it comes from: find those that come along."""
+        """All entries of the commit token are filled in: find the members that come along from the installed ring."""
         entries = dict(zip(commit.addrs, commit.entries, strict=True))
         self.ancestors = {node: entry.ring for node, entry in entries.items()}
         self.trans_members = tuple(
@@ -57,19 +58,20 @@ class Membership:
         )
 
     def install(self) -> None:
-        """The ring that was being formed is in force."""
+        """The ring that was being formed becomes the installed ring."""
         self.members = self.new_members
         self.old_ring_id = self.ring_id
         self.is_everywhere = len(self.members) == 1
 
     def token_returned(self) -> None:
-        """It has been to all members since this one installed the ring."""
+        """The token has come round since this node installed the ring."""
         self.is_everywhere = True
 
     def must_wait(self, node: int) -> bool:
-        """Whether a stranger comes too early: some members of this ring may still be about to install it.
+        """Whether a stranger comes too early: some members of this ring may not have installed it yet.
 
-        To begin anew now would part those who have installed it from those who have not: each would be told that the
-        other has left and joined in one change, although both are sound. The stranger will show itself again.
+        To begin anew now would separate the members that have installed the ring from those that have not. Each side
+        would be told that the other left and joined in one change, although nothing failed. The stranger will send
+        again.
         """
         return not self.is_everywhere and node not in self.members

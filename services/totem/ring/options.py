@@ -11,34 +11,38 @@ from dataclasses import dataclass
 from services.totem.ring.sizing import LARGE_PACKET_BYTES
 
 MTU_OVERHEAD = 2 * 45
-"""netmtu less this is the largest totempg packet: room for two mcast headers, one of them for recovery. Corosync 3.1.7
+"""netmtu minus this is the largest totempg packet: room for two mcast headers, one of them for recovery. Corosync 3.1.7
 does not subtract the IP and UDP headers."""
 
 MESSAGE_SIZE_MAX = 1 << 20
 """Largest assembled message, group header included: a C node aborts when its buffer overflows."""
 
 SORT_QUEUE_SLOTS = 16384
-"""Sequence numbers that may lie between what everybody has and the newest (RTR and sort queues of a C node)."""
+"""How far the newest sequence number may be ahead of the packets that every member has (RTR and sort queues of a C
+node)."""
 
 SEND_QUEUE_BYTES = 4 << 20
 """Corosync's send queue holds this many bytes in packets of full size."""
 
 RING_SEQUENCE_FREE = 1 << 62
-"""Up to here any claim of a ring sequence is believed: nodes of which a forger has pushed only some must find together
-again. Ring sequences start at 0, or at seconds since 1970 * 65536, and grow by 4: none gets there by itself."""
+"""Claims of ring sequences up to here are always believed. So nodes find together again after a forger has raised the
+sequence of only some of them. Ring sequences start at 0, or at seconds since 1970 * 65536, and grow by 4: without a
+forger none reaches this bound."""
 
 RING_SEQUENCE_BUDGET = 1 << 40
-"""Above that others can push ours by no more than this at once ..."""
+"""Above that, others can raise our ring sequence by no more than this at once ..."""
 
 RING_SEQUENCE_RATE = 1 << 24
 """... and this per second. So no forger comes to the end of all numbers, where no ring could be formed."""
 
 RING_SEQUENCE_SLACK = 1 << 34
-"""How far a ring that is really formed may be ahead of what we believe: others may have believed a little more, namely
-what the rate adds for them while we have no use for it. This bridges a quarter of an hour of forgeries.
+"""How far a ring that is really formed may be ahead of the sequence that we believe. Others may have believed a little
+more: what the rate grants them while this node has no use for it. This covers a quarter of an hour of forgeries.
 
-A representative forms rings ahead of claims up to half of it: what it cannot believe yet is where the others are, and
-they refuse a ring that is behind them. A forger gains so much with each ring that is really formed, 20 a second."""
+A representative forms rings ahead of claims up to half of this. The claims that it cannot believe yet are where the
+others are, and they refuse a ring that is behind them. A forger gains that much with each ring that is really formed,
+20 times a second.
+"""
 
 RING_SEQUENCE_MAX = 1 << 63
 """A ring sequence above this is refused."""
@@ -52,11 +56,11 @@ WINDOW_MAX = 400
 """Bounds of a window that is sized by the receive buffers, packets per rotation."""
 
 LARGE_WINDOW_MAX = 1200
-"""The upper bound while packets are as large as can be, that is, as long as little is lost: what is gained by it is
-that the token goes round less often, what is lost, that more is on its way when packets begin to get lost."""
+"""The upper bound while packets have their largest size, that is, while little is lost. A wider window makes the token
+go round less often. The price: more packets are in flight when losses begin."""
 
 MESSAGES_SHARE = 0.5
-"""What one node may send per visit of such a window."""
+"""The share of such a window that one node may send per visit."""
 
 
 def token_retransmit_ms(token_timeout_ms: int, retransmits_before_loss: int = 4) -> int:
@@ -76,7 +80,7 @@ def consensus_ms(token_timeout_ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RingOptions:
-    """Settings of one node's ring. Times in milliseconds, counts as their comments say."""
+    """Settings of one node's ring. Times are in milliseconds; each count has its unit in its comment."""
 
     members: frozenset[int] | None = None
     """Node ids of the nodelist; joins that name others are refused. None: no nodelist, everybody may join."""
@@ -92,11 +96,12 @@ class RingOptions:
     """Random delay of each join, 0 up to this, against floods on large rings."""
     consensus_timeout_ms: int = 3600
     consensus_early_ms: int = 500
-    """Silence after which a member of the installed ring is given up if all others agree; 0 = wait for consensus."""
+    """A member of the installed ring that is silent for so long is given up if all others agree; 0 = wait for
+    consensus."""
     merge_timeout_ms: int = 200
     """Interval at which an idle representative announces its ring to others."""
     fail_recv_const: int = 2500
-    """Visits of the token without new messages received, while others have them, that make a node give itself up."""
+    """After so many visits at which this node alone holds the aru down, it counts itself as failed."""
     seqno_unchanged_const: int = 30
     """Rotations without traffic before the token is held."""
     miss_count_const: int = 5
@@ -108,27 +113,29 @@ class RingOptions:
     accelerated_window: int = 10
     """Packets of a visit that may be sent after the token was passed on, where all members are Rondo. 0 = none."""
     wide_windows: bool = False
-    """Where all members say so, both windows follow from their receive buffers: the configuration gives neither."""
+    """If all members announce it, both windows follow from the receive buffers. Set if the configuration gives neither
+    window."""
     early_hold: bool = False
-    """Where all members say so, the token is held as soon as nobody has anything to send: the configuration does not
-    give seqno_unchanged_const."""
+    """If all members announce it, the token is held as soon as nobody has anything to send. Set if the configuration
+    does not give seqno_unchanged_const."""
     large_packets: bool = False
-    """Where all members say so, packets may be larger than netmtu: the configuration does not give netmtu."""
+    """If all members announce it, packets may be larger than netmtu. Set if the configuration does not give netmtu."""
     large_packet_bytes: int = LARGE_PACKET_BYTES
-    """... namely this large."""
+    """Largest size of such packets, bytes."""
     large_in_segments: bool = False
-    """The hosts cut large packets into segments themselves, so that lost ones fill no memory of the kernel."""
+    """The hosts cut large packets into segments themselves, so lost segments fill no kernel memory."""
     marked_segments: bool = False
-    """... and mark them (services/totem/security/marks.py), which earlier versions do not understand."""
+    """The hosts mark these segments (services/totem/security/marks.py). Earlier versions do not understand the
+    marks."""
     like_corosync: bool = False
-    """Do and say nothing that Corosync's nodes do not: for proofs of rings in which both kinds are members."""
+    """Do and announce nothing beyond Corosync, for tests of rings in which both kinds are members."""
     netmtu: int = 1500
     cancel_token_hold_on_retransmit: bool = False
     """Whether open retransmission requests also keep the token moving."""
     sync_services: tuple[int, ...] = (0, 2)
     """Services of this node that take part in the sync, ascending: CMAP and CPG."""
     initial_sequence: int = 0
-    """First sequence number of a ring less one. 0 in real rings; a proof that wrapping works starts near 2^32."""
+    """First sequence number of a ring minus one. 0 in real rings. A test of wrapping starts near 2^32."""
 
     @property
     def packet_size_max(self) -> int:

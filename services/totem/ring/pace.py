@@ -1,17 +1,19 @@
-"""When the token is missed: the measured time of a rotation instead of a timer that knows nothing of the ring.
+"""The token retransmit interval, from the measured rotation time instead of a fixed timer.
 
-A token that was passed on and is lost is sent again by its sender; whoever has it already drops the copy. Corosync
-waits for token_retransmit (714 ms by default) where a rotation takes less than one. Here the wait is the smoothed
-rotation time and four deviations, at least 5 ms, doubled with each repetition up to Corosync's timer. It is a decision
-of this node alone, which others cannot tell from Corosync's.
+If a token that was passed on is lost, its sender sends it again; a member that has it already drops the copy. Corosync
+waits for token_retransmit (714 ms by default), though a rotation takes less than 1 ms. Here the wait is the smoothed
+rotation time plus four deviations, at least 5 ms, doubled with each repetition up to Corosync's timer. Each node
+decides this alone, and others cannot tell the difference from Corosync.
 
-A rotation in which this node had to send the token again says nothing of the time that the ring needs (Karn), unless
-all do: then the ring has become slower, and the fastest of them is the new estimate. And one that took less than half
-of the estimate shows at once that the ring is that fast. So the wait is rather too short than too long: a copy that was
-not needed costs next to nothing. Not measured is a rotation in which the representative held the token of an idle ring.
+A rotation in which this node sent the token again is no valid sample (Karn's rule). But if several in a row are like
+that, the ring has become slower, and the fastest of them becomes the new estimate. A rotation of less than half of the
+estimate shows at once that the ring is that fast. So the wait is rather too short than too long: a needless copy costs
+next to nothing. A rotation in which the representative held the token of an idle ring is not measured.
 
-A member whose token may be held waits for as long as Corosync does. So it has to be told if that token is lost: its
-predecessor, which misses the token too, sends its own again, and a copy of what was handled long ago says so.
+A member whose token may be held waits as long as Corosync does. So it must be told when that token is lost. Its
+predecessor, which misses the token too, sends its own token again: a copy of a token that was handled long ago is the
+sign.
+
 Source: Jacobson, "Congestion avoidance and control", 1988; Karn and Partridge, 1987, for the estimate.
 """
 
@@ -20,22 +22,22 @@ from __future__ import annotations
 from services.totem.ring.rotation_times import RotationTimes
 
 INTERVAL_NS_MIN = 5_000_000
-"""A node that was not scheduled for so long is nothing unusual."""
+"""The shortest wait: delays of a few ms in scheduling a process are usual."""
 
 INTERVAL_NS_FIRST = 20_000_000
-"""Before the first rotation was measured."""
+"""The wait before the first rotation was measured."""
 
 DOUBT_NS = INTERVAL_NS_MIN // 2
-"""Who sends the token again waits for `INTERVAL_NS_MIN` at least. What comes sooner is no sign of a loss: a copy that
-was sent beside the token, or that the network made."""
+"""A node waits at least `INTERVAL_NS_MIN` before it sends the token again. A copy that comes sooner is no sign of a
+loss: it was sent beside the token, or the network duplicated it."""
 
 LATE_IN_A_ROW = 8
-"""Rotations in a row in which the token was sent again, after which the ring counts as slower."""
+"""After so many rotations in a row in which the token was sent again the ring counts as slower."""
 
 
 REPEATED_IF_HELD = 3
-"""A token that may have been held or lost is sent again so often at the ring's pace. If all of that is lost, it takes
-as long as in an idle ring."""
+"""A token that may be held or lost is sent again this often at the ring's pace. If all copies are lost, the next one
+takes as long as in an idle ring."""
 
 
 class Pace:
@@ -47,7 +49,7 @@ class Pace:
     )  # fmt: skip
 
     def __init__(self, interval_ns_max: int, *, fixed: bool = False, times: RotationTimes | None = None) -> None:
-        """`interval_ns_max`: Corosync's timer; `fixed`: never anything else; `times` is told each rotation."""
+        """`interval_ns_max`: Corosync's timer; `fixed`: always use that timer; `times` records each rotation."""
         self._times = RotationTimes() if times is None else times
         self.interval_ns_max = interval_ns_max
         self._mean_ns = -1 if fixed else 0
@@ -58,13 +60,13 @@ class Pace:
         """When the token was passed on; 0 = the rotation is not to be measured."""
         self._repeated = False
         self._copies = -1
-        """How often the token is still sent again before it counts as held; negative: it cannot be."""
+        """How often the token is still sent again before it counts as held; negative: it cannot be held."""
         self._late = 0
         self._fastest_ns = 0
-        """The shortest of the rotations in a row in which the token was sent again."""
+        """The shortest of the latest rotations in a row in which the token was sent again."""
 
     def limit(self, interval_ns_max: int) -> None:
-        """Corosync's timer is another one: for the next token that is passed on."""
+        """Change Corosync's timer, from the next token that is passed on."""
         self.interval_ns_max = interval_ns_max
 
     @property
@@ -102,8 +104,8 @@ class Pace:
         self._deviation_ns = sample_ns // 4
 
     def passed_on(self, now_ns: int, *, may_be_held: bool, idle: bool = True) -> int:
-        """The token was passed on: how long to wait before it is sent again. `idle`: whether a token that may be held
-        most likely is."""
+        """The token was passed on. Returns how long to wait before it is sent again. `idle`: whether a token that may
+        be held probably is."""
         self._sent_ns = 0 if may_be_held else now_ns
         self._repeated = False
         self._copies = REPEATED_IF_HELD if may_be_held else -1
@@ -111,19 +113,19 @@ class Pace:
         return self._interval_ns
 
     def hurried(self) -> int:
-        """The token is wanted although it may be held: how long to wait for it."""
+        """The token is wanted although it may be held. Returns how long to wait for it."""
         self._sent_ns = 0
         self._copies = -1
         self._interval_ns = self._base_ns()
         return self._interval_ns
 
     def is_doubtful(self, waited_ns: int) -> bool:
-        """Whether a token that was passed on so long ago, and that the predecessor misses, is to be sent again: not
-        where that will be done soon anyway."""
+        """Whether to send a token again that was passed on `waited_ns` ago, when the predecessor misses it. No if it
+        will be sent again soon anyway."""
         return self._mean_ns >= 0 and self._interval_ns == self.interval_ns_max and waited_ns >= DOUBT_NS
 
     def repeated(self) -> int:
-        """The token was sent again: how long to wait before it is sent once more."""
+        """The token was sent again. Returns how long to wait before the next repetition."""
         self._repeated = True
         self._copies -= 1
         if self._copies == 0:
@@ -133,7 +135,7 @@ class Pace:
         return self._interval_ns
 
     def _base_ns(self) -> int:
-        """The wait for a token of which nothing was heard."""
+        """The wait before the first repetition."""
         if self._mean_ns < 0:
             return self.interval_ns_max
         if self._mean_ns == 0:

@@ -1,12 +1,12 @@
-"""From messages to packets: small messages share a packet, long ones are cut into a chain of fragments.
+"""Packs messages into packets: small messages share a packet, long ones are cut into a chain of fragments.
 
-Messages wait as they are and are packed when the token comes, so that packets are as full as can be. A packet is
-closed by a message that does not fit: the part that fits goes in, `fragmented` says with which number (1, 2 .. 255,
-1 ..) the rest continues. A new chain begins at 1, because receivers that lost track find their way back there.
+Messages are queued whole and packed when the token comes, so that packets are as full as possible. A message that does
+not fit closes the packet: the part that fits goes in. `fragmented` then gives the number (1, 2 .. 255, 1 ..) with which
+the rest continues. A new chain begins at 1, because receivers that lost track find their way back there.
 
-A chain must not straddle a ring change: members that joined in between could not assemble the message. So a message
-that was cut when the ring changed is sent again from its beginning, after a packet that ends the broken chain: its
-one piece is of a group that nobody has, so it is dropped by those who see it and skipped by those who lost track.
+A chain must not cross a ring change: members that joined in between could not assemble the message. So a message that
+was cut when the ring changed is sent again from its beginning. Before it goes a packet that ends the broken chain. Its
+one piece is for a group that does not exist: receivers drop it, and those that lost track skip it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from services.totem.ring.events import Tag
 from services.totem.wire import packets
 
 FRAGMENT_MIN = 64
-"""A smaller rest of a packet is left empty rather than filled with a scrap of a message (unless nothing else is in
-the packet)."""
+"""If less room than this is left in a packet, it stays empty instead of taking a scrap of a message (unless the packet
+is empty otherwise)."""
 
 CHAIN_BREAKER = packets.encode_packet(0, 0, [packets.NOBODY_PREFIX])
 
 
 class Packet(NamedTuple):
-    """What is to be sent next."""
+    """The next packet to send."""
 
     payload: bytes
     tags: tuple[Tag, ...]
-    """Those of the messages that end in it."""
+    """Tags of the messages that end in it."""
     safe: bool
-    """Whether one of these is SAFE."""
+    """Whether one of these messages is SAFE."""
 
 
 Parts = Callable[[], Iterable[tuple[bytes, Tag]]]
-"""Gives the messages, each with its group header, and their tags, that stand for a message in a ring with members that
-do not understand it."""
+"""Returns the (message, tag) pairs that replace a batch where not all members understand it. Each message has its group
+header."""
 
 
 class _Waiting(NamedTuple):
@@ -65,36 +65,36 @@ class Packer:
         self._break_chain = False
 
     def add(self, message: bytes, tag: Tag, *, safe: bool = False, parts: Parts | None = None) -> None:
-        """Queue a message (group header included). It goes in `parts` where it is not understood as a whole."""
+        """Queue a message (group header included). `parts` replaces it where not all members understand it."""
         self.queue.append(_Waiting(message, tag, safe, parts))
         self.bytes_queued += len(message)
 
     def packets_queued(self) -> int:
-        """How many packets the queue is worth: what a node tells others as its backlog."""
+        """How many packets the queued messages make: the backlog that this node reports."""
         if not self.queue:
             return int(self._break_chain)
         overhead = packets.PACKET_HEADER_SIZE + 2
         return (self.bytes_queued - self._offset) // (self.packet_size_max - overhead) + 1
 
     def keep_whole(self, whole: bool) -> None:
-        """Whether messages that have parts are sent as a whole, from now on."""
+        """Set whether messages that have parts are sent whole."""
         self.takes_whole = whole
 
     def restart(self) -> None:
-        """The ring changed: a message that was cut is to be sent anew, as a whole."""
+        """The ring changed: a message that was cut is sent again from its beginning."""
         if self._chain:
             self._break_chain = True
             self._chain = 0
             self._offset = 0
 
     def clear(self) -> None:
-        """Forget the messages; a chain that was begun will be ended."""
+        """Drop the messages. A chain that has begun will still be ended."""
         self.restart()
         self.queue.clear()
         self.bytes_queued = 0
 
     def take(self, size_max: int | None = None) -> Packet | None:
-        """The next packet, of at most `size_max` bytes (None: of the usual size); None if nothing waits."""
+        """The next packet, of at most `size_max` bytes (None: `packet_size_max`); None if the queue is empty."""
         if self._break_chain:
             self._break_chain = False
             return Packet(CHAIN_BREAKER, (), False)
@@ -128,7 +128,7 @@ class Packer:
         return Packet(packets.encode_packet(self._chain, continuation, pieces), tuple(tags), any_safe)
 
     def _take_apart(self, parts: Parts) -> None:
-        """Replace the first message by its parts. (None of it was sent: a ring change makes it begin anew.)"""
+        """Replace the first message by its parts. None of it was sent yet: after a ring change it starts again."""
         whole = self.queue.popleft()
         self.bytes_queued -= len(whole.message)
         found = [_Waiting(message, tag, whole.safe, None) for message, tag in parts()]

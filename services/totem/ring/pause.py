@@ -1,7 +1,7 @@
-"""Pauses of this process: while it is not scheduled, joins in its sockets become stale.
+"""Detects pauses of this process: while it is not scheduled, joins in its sockets become stale.
 
-A timer runs every fifth of the token time-out. If it comes half a time-out late, the process was not scheduled. What
-waits in its sockets was true before, so joins are thrown away until the sockets have been read empty.
+A timer runs every fifth of the token time-out. If it comes half a time-out late, the process was not scheduled. Joins
+that wait in its sockets are then out of date. They are thrown away until the sockets have been read empty.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PauseDetector:
         """Joins in the sockets are stale."""
 
     def change_timeout(self, token_timeout_ms: int) -> None:
-        """The token time-out is another one from now on."""
+        """Change the token time-out."""
         self._token_timeout_ms = token_timeout_ms
 
     @property
@@ -34,7 +34,7 @@ class PauseDetector:
         self._checked_ns = now_ns
 
     def check(self, now_ns: int) -> int:
-        """The timer has expired: for how long this process was paused, ms; 0 = it was not."""
+        """The timer has expired. Returns for how long this process was paused, ms; 0 = it was not."""
         gap_ms = (now_ns - self._checked_ns) // MS
         self._checked_ns = now_ns
         if gap_ms <= self._token_timeout_ms // 2:

@@ -1,9 +1,10 @@
-"""Recovery: the members of the old ring that stay together exchange what some of them lack of it.
+"""Recovery: the members that come from the same old ring send each other the old packets that some of them lack.
 
-The new ring is already running, with its own sequence numbers, but carries only old packets, each wrapped whole into
-a packet of the new ring. The token's retrans_flg is set as long as anybody still has something to send. When it was
-clear for two visits, the number reached then (install_seq) bounds what was sent; when everybody has everything up to
-it for two rotations, the ring is installed. Source: Amir et al., section 6.4; Corosync's recovery rules.
+The new ring already runs, with its own sequence numbers. It carries only old packets, each wrapped whole into a packet
+of the new ring. The token's retrans_flg is set as long as any member has old packets to send. When the flag was clear
+at two visits in a row, the sequence number reached then (install_seq) bounds the old packets. When every member has had
+everything up to it for two rotations, the ring is installed. Source: Amir et al., section 6.4; Corosync's recovery
+rules.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
 _FLAG_UNCLAIMED = 5
-"""Rotations without a packet after which nobody has old packets to send, whatever retrans_flg says."""
+"""After so many rotations without a packet nobody has old packets to send, whatever retrans_flg says."""
 
 
 class Recovery:
-    """How far the exchange of old packets is. Only this module writes it."""
+    """State of the exchange of old packets. Only this module writes it."""
 
     __slots__ = (
         "commit", "deliver_members", "install_seq", "received_flg", "recovered", "retrans_flg_count", "retrans_queue",
@@ -39,31 +40,31 @@ class Recovery:
         self.token_originated = False
         """This node is the representative and has sent the first token of the ring."""
         self.store: PacketStore | None = None
-        """Packets of the ring that is being formed; None unless one is."""
+        """Packets of the ring that is being formed; None outside Recovery."""
         self.retrans_queue: deque[tuple[int, bytes]] = deque()
         """Old packets that this node sends again in the new ring, with their old numbers."""
         self.recovered: set[int] = set()
-        """Old numbers that somebody has sent again already."""
+        """Numbers of old packets that some member has already sent again."""
         self.deliver_members: frozenset[int] = frozenset()
         """Senders whose old messages are delivered beyond holes."""
         self.received_flg = True
         """This node has all of the old ring that it can get."""
         self.set_retrans_flg = False
-        """The token's retrans_flg is this node's."""
+        """This node has set the token's retrans_flg."""
         self.retrans_flg_count = 0
-        """Visits in a row at which it was clear."""
+        """Visits in a row at which retrans_flg was clear."""
         self.install_seq = base
         self.rotation = 0
         """Rotations in which everybody had everything up to `install_seq`."""
 
     def give_up(self) -> None:
-        """The ring that was being formed will not be."""
+        """The ring that was being formed is given up."""
         self.store = None
         self.retrans_queue.clear()
         self.recovered.clear()
 
     def close(self) -> PacketStore:
-        """The ring is installed: its packets."""
+        """The ring is installed: end Recovery and return the ring's packets."""
         store = self.store
         assert store is not None
         self.give_up()
@@ -102,7 +103,7 @@ def enter(s: RingState, commit: Commit) -> None:
 
 
 def _queue_old_packets(s: RingState, entries: list[CommitEntry]) -> None:
-    """Everything that some member may lack and this one has is sent again."""
+    """Queue every old packet that this node has and some member may lack."""
     old = s.delivery.regular
     s.recovery.deliver_members = frozenset(s.membership.trans_members)
     low = min(old.high, *(extend_u32(entry.aru, old.aru) for entry in entries))
@@ -136,7 +137,7 @@ def originate_token(s: RingState) -> None:
 
 
 def next_packet(s: RingState) -> bytes | None:
-    """The next old packet to be wrapped and sent; None if there is none that somebody else has not sent already."""
+    """The next old packet to wrap and send that no other member has sent already; None if there is none."""
     while s.recovery.retrans_queue:
         seq, frame = s.recovery.retrans_queue.popleft()
         if seq not in s.recovery.recovered:
@@ -146,7 +147,7 @@ def next_packet(s: RingState) -> bytes | None:
 
 
 def note_wrapped(s: RingState, frame: bytes) -> None:
-    """A wrapped old packet has come: if it is of our old ring we need not send it too."""
+    """A wrapped old packet has come. If it is of our old ring, this node need not send it too."""
     try:
         inner = decode_mcast(frame[MCAST_HEADER_SIZE:])
     except Malformed:
@@ -171,7 +172,7 @@ def on_token(s: RingState, token: Token, seq: int, aru: int) -> bool:
         token.retrans_flg = 0
         books.set_retrans_flg = False
     elif token.retrans_flg and s.hold.idle_rotations > _FLAG_UNCLAIMED:
-        # Who has set the flag sends at each visit, and would set it again. Nobody else ever clears it.
+        # A member that set the flag would send at each visit, and would set the flag again. Nobody else clears it.
         token.retrans_flg = 0
     books.retrans_flg_count = 0 if token.retrans_flg else books.retrans_flg_count + 1
     if books.retrans_flg_count == 2:

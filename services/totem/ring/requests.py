@@ -1,18 +1,18 @@
-"""Packets that were lost on their way: asking for them on the token, and answering those who ask.
+"""Retransmission: requests for lost packets on the token, and answers to the requests of others.
 
-Corosync asks for a hole when it was seen at five visits of the token (miss_count_const), because a packet may only be
-late. How late it can be is known, though. What had a number when this node passed the token on last has been sent since
-then: every member that gave out such a number has handled another token, or was done with sending when it passed that
-one on. So a hole below that number is a loss, at the second visit. And it is one at once if later packets of the same
-sender have come, for the host hands in data in the order in which it came. (Packets carry a count of their sender's
-packets, from which one sees that all that is missing between two of them is that sender's.)
+Corosync requests a missing packet after it was missing at five visits of the token (miss_count_const), because it may
+only be late. But there is a bound on how late it can be. Every number below the seq of the token that this node last
+passed on has been sent by now: its sender has handled another token since, or sent all its packets before it passed
+that token on. So at the second visit a packet missing below that seq is lost. It counts as lost at once if later
+packets of the same sender have come, because the host hands in data in the order of arrival. (Each packet carries its
+sender's packet count. From it one sees that all packets missing between two packets are of the same sender.)
 
-What was on the token's list and is there no more was answered in the rotation that ends now; its answer may still be on
-its way, so it is asked for again at the next visit only. Corosync's nodes have as many slots of the list as we leave
-them: with such members we take no more than half.
+A request that has vanished from the token's list was answered in the rotation that ends now. The answer may still be on
+its way, so the next request waits one more visit. Corosync's nodes can only use the slots of the list that we leave, so
+in a ring with such members we use at most half.
 
-An answer that does not arrive will not, if the link is broken in one direction, and who answers first takes the request
-off the list. So after a few answers in vain we leave it to others.
+If the link to the requester is broken in one direction, the answer never arrives. But the first member to answer takes
+the request off the list. So after a few answers without success this node leaves the request to others.
 """
 
 from __future__ import annotations
@@ -36,41 +36,41 @@ if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
 UNANSWERED_MAX = 10
-"""Rotations, and two more for each member, in which nobody answers a request, after which nobody can: flow control
-lets each member send now and then. Few enough to be over before an idle ring holds its token."""
+"""After so many rotations without an answer, plus two for each member, nobody can answer. Flow control lets each member
+send now and then. The limit is low enough to be reached before an idle ring holds its token."""
 
 ANSWERS_IN_VAIN = 3
-"""Answers to requests for one packet after which another member is to answer."""
+"""After so many answers to requests for one packet another member is to answer."""
 
 LOSSY_VISITS = 16
-"""Visits after a request for a lost packet at which the token leaves twice, where all members are Rondo: it is as
-easily lost, and waiting for it costs a rotation or more, the copy next to nothing."""
+"""For so many visits after a request for a lost packet the token is sent twice, if all members are Rondo. It is as
+easily lost as a packet. To wait for a lost token costs a rotation or more; the copy costs next to nothing."""
 
 _ANSWERS_KEPT = 4096
 _SENDER_AND_COUNT = struct.Struct("<I4xI")
 _SENDER_AT = 13
-"""Of an mcast: system_from, seq, this_seqno."""
+"""Offset of system_from, seq, this_seqno in an mcast."""
 
 
 class Requests:
-    """What was asked for and answered in this ring. Only this module writes it."""
+    """Requests made and answered in this ring. Only this module writes it."""
 
     __slots__ = ("answered", "asked", "lossy_visits", "unanswered", "unanswered_seq")
 
     def __init__(self) -> None:
         self.asked: dict[int, int] = {}
-        """For each hole that a token asked for, the last visit at which it did."""
+        """For each missing packet: the last visit at which the token asked for it."""
         self.answered: dict[int, int] = {}
-        """How often a packet was sent again."""
+        """How often this node sent each packet again."""
         self.unanswered_seq = -1
-        """The first packet that this node misses and asks for; and in how many rotations nobody answered."""
+        """The first packet that this node misses and requests. `unanswered`: in how many rotations nobody answered."""
         self.unanswered = 0
         self.lossy_visits = 0
-        """Visits for which the network is still taken to lose packets."""
+        """Remaining visits for which the network counts as lossy."""
 
 
 def begin_ring(s: RingState) -> None:
-    """A ring is being formed, in which nothing was asked for yet."""
+    """A ring is being formed: forget the requests of the old one."""
     books = s.requests
     books.asked.clear()
     books.answered.clear()
@@ -78,23 +78,25 @@ def begin_ring(s: RingState) -> None:
 
 
 def visited(s: RingState, token: Token) -> None:
-    """A token has come: whether somebody misses a packet says whether the network loses any."""
+    """A token has come. A request on it shows that the network loses packets."""
     s.requests.lossy_visits = LOSSY_VISITS if token.rtr else max(0, s.requests.lossy_visits - 1)
 
 
 def drop_idle(s: RingState, token: Token, seq: int, aru: int) -> None:
-    """Leave out requests for what everybody has or nobody has sent: no answer would ever take them off the list."""
+    """Drop requests for packets that every member has, or that were never sent: no answer would ever take them off the
+    list."""
     ring = s.membership.ring_id
     token.rtr = [item for item in token.rtr if item[0] == ring and aru < extend_u32(item[1], seq) <= seq]
 
 
 def is_unanswered(s: RingState, token: Token, store: PacketStore) -> bool:
-    """Whether this node asks in vain for the first packet that it misses: nobody has it.
+    """Whether nobody can answer this node's request for the first packet that it misses.
 
-    Its sender has it as long as the ring exists, so there is none: a forged token has given its number away. Without a
-    new ring nothing behind it would ever be delivered. A rotation counts at the end of which the request is still on
-    the token, if none was answered meanwhile: those who have the packet leave it to each other now and then, and then
-    nobody answers. If a token says that nobody may send for ever, that is so too, and a new ring mends it.
+    A packet's sender has it as long as the ring exists. So this packet does not exist: a forged token used up its
+    number. Without a new ring nothing after it would ever be delivered. A rotation counts if the request is still on
+    the token at its end and none was answered meanwhile. (Members that have the packet sometimes leave it to each
+    other, and then nobody answers.) The same happens if a forged token says that nobody may send. A new ring cures
+    both.
     """
     books = s.requests
     first = store.aru + 1
@@ -109,8 +111,8 @@ def is_unanswered(s: RingState, token: Token, store: PacketStore) -> bool:
 
 
 def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tuple[list[tuple[int, bytes]], int]:
-    """Packets that others miss and this node has, with their numbers, and for how many packets of netmtu they count;
-    their requests are taken off the token."""
+    """Answer requests for packets that this node has, and take them off the token. Returns the (number, frame) pairs to
+    send, and how many packets of netmtu they count for."""
     answers: list[tuple[int, bytes]] = []
     used = 0
     if not token.rtr:
@@ -136,7 +138,7 @@ def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tupl
 
 
 def _in_vain(s: RingState, seq: int) -> bool:
-    """Whether this request is to be left to others, this time."""
+    """Whether to leave this request to others this time."""
     if s.options.like_corosync or len(s.membership.new_members) < 3:
         return False
     answered = s.requests.answered
@@ -151,7 +153,7 @@ def _in_vain(s: RingState, seq: int) -> bool:
 
 
 def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
-    """Put on the token what is lost here, up to its `seq`; what was asked for now."""
+    """Put requests for lost packets up to `seq` on the token. Returns the new requests."""
     books, visit = s.requests, s.rotation.tokens_received
     listed = {number for ring, number in token.rtr if ring == s.membership.ring_id}
     all_rondo = s.features.all_rondo and s.state is State.OPERATIONAL
@@ -178,9 +180,9 @@ def ask(s: RingState, token: Token, store: PacketStore, seq: int) -> list[int]:
 
 
 def _lost(s: RingState, store: PacketStore, seq: int, listed: set[int]) -> list[int]:
-    """What is lost for certain, or was missing at the visit before too, and is neither asked for nor answered just now.
+    """The packets that count as lost and are neither requested nor answered at present.
 
-    Brings `Requests.asked` up to date.
+    Updates `Requests.asked`.
     """
     visit = s.rotation.tokens_received
     before, s.requests.asked = s.requests.asked, {}
@@ -201,7 +203,7 @@ def _lost(s: RingState, store: PacketStore, seq: int, listed: set[int]) -> list[
 
 
 def _surrounded(store: PacketStore, first: int, last: int) -> bool:
-    """Whether all from `first` to `last` are packets of the one sender whose packets stand before and after them."""
+    """Whether the missing packets `first` to `last` all have the same sender as the packets before and after them."""
     before, after = store.frames.get(first - 1), store.frames.get(last + 1)
     if before is None or after is None:
         return False

@@ -1,8 +1,8 @@
-"""The ring: what the process loop and the simulator call.
+"""The ring: the interface for the process loop and the simulator.
 
-`Ring` takes datagrams, the time and messages, and leaves in `output` what is to be sent and told. It does nothing by
-itself: no socket, no clock, no randomness. What happens on which event in which state is the table of dispatch.py; the
-modules that it names hold the rules.
+`Ring` takes datagrams, the time and messages. It leaves in `output` the packets to send and the events to hand on. It
+has no socket, no clock and no randomness of its own. dispatch.py has the table of handlers by state and event; the
+modules named there hold the rules.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from services.totem.wire.packets import EXECUTIVE_PREFIX
 
 
 class Ring:
-    """One node's end of the Totem single-ring protocol.
+    """One node of the Totem single-ring protocol.
 
-    After every call the caller takes `output.packets`, sends them in order, and takes `output.events`. Packets to
-    EVERYBODY other than mcasts, and packets to this node itself, are to be given back to `receive` without loss.
-    When the caller wakes up it calls `advance` for timers that are due before it reads its sockets.
+    After every call the caller sends `output.packets` in order, and takes `output.events`. Packets to this node itself,
+    and packets to EVERYBODY other than mcasts, must be given back to `receive` without loss. When the caller wakes up,
+    it calls `advance` for timers that are due before it reads its sockets.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class Ring:
         observer: Observer | None = None,
         keeper: Keeper | None = None,
     ) -> None:
-        """`ring_sequence` is what stable storage holds, 0 if nothing; `jitter(n)` gives a random integer in [0, n);
-        `keeper` makes the secrets of forward secret rings, None: there are none."""
+        """`ring_sequence`: from stable storage, 0 if there is none. `jitter(n)`: a random integer in [0, n). `keeper`:
+        makes the secrets of forward secret rings; None: there are none."""
         self._s = RingState(options, node_id, ring_sequence, now_ns, jitter, observer, FRAME_HANDLERS, keeper)
 
     @property
     def parts(self) -> RingState:
-        """The parts of the state, for reports and proofs that look at them. Nothing outside the ring changes them."""
+        """The parts of the state, for status reports and tests to read. Nothing outside the ring changes them."""
         return self._s
 
     @property
@@ -84,12 +84,12 @@ class Ring:
 
     @property
     def rondo_members(self) -> tuple[int, ...]:
-        """Members of the installed ring that have said that they are Rondo. Known once its sync has begun."""
+        """Members of the installed ring that have announced themselves as Rondo. Known once its sync has begun."""
         return tuple(sorted(self._s.features.announcements))
 
     @property
     def secrecy(self) -> Secrecy:
-        """Whether the installed ring is forward secret, and why not."""
+        """Whether the installed ring is forward secret, and if not, why."""
         return self._s.secrecy
 
     @property
@@ -104,8 +104,8 @@ class Ring:
 
     @property
     def packet_size(self) -> PacketSize:
-        """How large packets are now, and how they are to be sent. Larger ones, which are sent again, are of a size that
-        was given up because too many got lost."""
+        """The present packet size, and how packets are sent. A larger packet that is sent again has a size that was
+        given up because of losses."""
         return self._s.packet_size
 
     @property
@@ -120,16 +120,18 @@ class Ring:
 
     @property
     def token_first(self) -> bool:
-        """The token waits to be read, and has to wait for no more data: the caller reads it before anything else."""
+        """The token waits to be read, and nothing must be read before it: the caller reads the token first."""
         return self._s.rotation.token_first
 
     def set_receive_bytes(self, receive_bytes: int) -> None:
-        """What the socket that receives data can hold, bytes as the kernel counts. Told to others in the next ring."""
+        """Set the size of the data socket's receive buffer, bytes as the kernel counts. The others learn of it in the
+        next ring."""
         capabilities.set_receive_bytes(self._s, receive_bytes)
 
     def change_options(self, options: RingOptions) -> None:
-        """The nodelist and the time-outs, and the counts of rotations, can change while the ring runs. Whatever else is
-        other than before, and has been told to others, or sized by it, has no effect or an unknown one."""
+        """Change the nodelist, the time-outs and the counts of rotations while the ring runs. Other options must stay
+        the same: others were told of them, or buffers were sized by them, so a change has no effect or an undefined
+        one."""
         self._s.change_options(options)
 
     def start(self, now_ns: int) -> None:
@@ -139,17 +141,17 @@ class Ring:
         dispatch(s, Call.START)
 
     def leave(self, now_ns: int) -> None:
-        """Say goodbye to the others. Nothing is sent or taken afterwards."""
+        """Send a leave to the others. Nothing is sent or accepted afterwards."""
         self._s.set_time(now_ns)
         dispatch(self._s, Call.LEAVE)
 
     def last_words(self) -> bytes:
-        """What `leave` would send from the ring in force, to be sent by somebody else when this process has died. It is
-        good until the next ring is installed; members of other rings, and of later ones, ignore it."""
+        """The frame that `leave` would send now. Another process sends it when this one has died. It is valid until the
+        next ring is installed; members of other rings, and of later ones, ignore it."""
         return gather.leave_frame(self._s)
 
     def probe(self, now_ns: int) -> None:
-        """Have the token go round if it is held: that it comes back shows that every member lives."""
+        """If the token is held, make it go round: its return shows that every member lives."""
         self._s.set_time(now_ns)
         dispatch(self._s, Call.PROBE)
 
@@ -158,9 +160,9 @@ class Ring:
         self._regather(now_ns, GatherReason.INTERFACE_CHANGE)
 
     def member_dead(self, node: int, now_ns: int) -> None:
-        """The caller knows for certain that the process of this node is gone, or cannot be reached: a probe of it
-        failed. The ring is formed anew at once, without it. Of a node that is not in the ring, or failed already,
-        nothing comes; if it lives after all the rings merge again."""
+        """The caller knows for certain that this node's process is gone or unreachable: a probe of it failed. The ring
+        is formed anew at once without it. Nothing happens if the node is not in the ring or has failed already. If it
+        lives after all, the rings merge again."""
         self._s.set_time(now_ns)
         dispatch(self._s, Call.MEMBER_DEAD, node)
 
@@ -174,10 +176,10 @@ class Ring:
 
     def submit(self, message: bytes, tag: Tag = None, *, safe: bool = False, parts: Parts | None = None) -> None:
         """Queue an executive message (without group header, at most MESSAGE_SIZE_MAX - 5 bytes). `tag` comes back with
-        the message when it is delivered here. The caller minds `submit_space` and calls `flush` after a batch.
+        the message when it is delivered here. The caller checks `submit_space` before, and calls `flush` after a batch.
 
-        `safe`: Rondo members are to deliver it, and all that follows it, only when every member of the ring has it.
-        `parts`: gives the messages and tags that are sent in its stead where not all members understand it.
+        `safe`: Rondo members deliver it, and all messages after it, only when every member of the ring has it. `parts`:
+        returns the messages and tags to send in its place where not all members understand it.
         """
         if parts is None:
             self._s.packer.add(EXECUTIVE_PREFIX + message, tag, safe=safe)
@@ -198,7 +200,7 @@ class Ring:
         dispatch(self._s, Call.FLUSH)
 
     def sync_reply(self, ring: RingId, service: int, messages: Sequence[bytes]) -> None:
-        """The messages of a local service for the sync step that was asked for. A reply that is late is ignored."""
+        """The messages of a local service for a requested sync step. A late reply is ignored."""
         dispatch(self._s, Call.SYNC_REPLY, ring, service, messages)
         dispatch(self._s, Call.FLUSH)
 
@@ -212,7 +214,7 @@ class Ring:
         return self._s.timers.next_deadline_ns()
 
     def advance(self, now_ns: int) -> None:
-        """Let the timers that are due expire, each once."""
+        """Expire the timers that are due, each at most once."""
         s = self._s
         s.set_time(now_ns)
         for _ in range(len(Timer)):
@@ -222,7 +224,7 @@ class Ring:
             dispatch(s, timer)
 
     def receive(self, datagram: bytes, now_ns: int) -> None:
-        """Take a datagram. Whatever is wrong with it is counted by reason and has no effect."""
+        """Take a datagram. A bad one is counted by reason and has no effect."""
         s = self._s
         s.set_time(now_ns)
         handlers = s.handlers

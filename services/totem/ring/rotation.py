@@ -1,6 +1,7 @@
-"""The way of the token, as this node sees it: what came, what was passed on, and when it has to be back.
+"""The token's rotation as this node sees it: what came, what was passed on, and when it is due back.
 
-All numbers are integers that do not wrap. They are of the ring that was committed to last, and begin anew with it.
+Sequence numbers are integers that do not wrap. They belong to the ring that was committed to last, and start again with
+each ring.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from services.totem.wire.base import U32_MASK
 
 
 class Rotation:
-    """One node's books of the token's visits."""
+    """One node's record of the token's visits."""
 
     __slots__ = (
         "_options", "_this_seqno", "aru_count", "last_aru", "last_frame", "pace", "passed_seq", "sent_aru", "times",
@@ -24,16 +25,16 @@ class Rotation:
         self._options = options
         self._this_seqno = 0
         self.last_frame = b""
-        """The token, or commit token, that was passed on last: for the retransmit timer."""
+        """The token, or commit token, that was passed on last. The retransmit timer sends it again."""
         self.token_at_ns = now_ns
         """When the token was passed on."""
         self.times = RotationTimes()
-        """Of all rings since the start."""
+        """Rotation times of all rings since the start."""
         self.begin_ring()
         self.last_aru = -1
 
     def change_options(self, options: RingOptions) -> None:
-        """Other time-outs from now on."""
+        """Use other time-outs from now on."""
         self._options = options
         self.pace.limit(options.token_retransmit_ms * MS)
 
@@ -47,31 +48,33 @@ class Rotation:
         self.sent_aru = base - 1
         """aru of the token as it was passed on last."""
         self.last_aru = base - 1
-        """aru of the token at the visit before."""
+        """aru of the token at the previous visit."""
         self.aru_count = 0
-        """Visits in a row at which somebody held the same aru down."""
+        """Visits in a row at which one node held the aru at the same value."""
         self.tokens_sent = 0
-        """Tokens passed on in this ring, repetitions not counted: the round of what is sent until the next one."""
+        """Tokens passed on in this ring, without repetitions: the round that this node's packets are stamped with."""
         self.tokens_received = 0
-        """Tokens accepted in this ring: the predecessor's `tokens_sent`, unless one is on its way."""
+        """Tokens accepted in this ring. Equals the predecessor's `tokens_sent`, unless a token is on its way."""
         self.token_first = False
-        """The predecessor sends behind the token already, so that is here too: read it before more data."""
+        """The predecessor already sends the packets that follow its token. So the token is here too: read it before
+        more data."""
         fixed = self._options.like_corosync
         self.pace = Pace(self._options.token_retransmit_ms * MS, fixed=fixed, times=self.times)
 
     def accept(self, now_ns: int) -> None:
-        """A token has come and is believed."""
+        """An acceptable token has come."""
         self.pace.came(now_ns)
         self.tokens_received += 1
         self.token_first = False
 
     def visit(self, aru: int) -> int:
-        """A visit begins with this aru; that of the visit before."""
+        """A visit begins with this aru. Returns the aru of the previous visit."""
         before, self.last_aru = self.last_aru, aru
         return before
 
     def count_aru(self, *, stands: bool) -> int:
-        """Whether the aru stands still because somebody holds it down; for how many visits in a row it has."""
+        """`stands`: whether a node holds the aru at the same value as before. Returns for how many visits in a row one
+        has."""
         self.aru_count = self.aru_count + 1 if stands else 0
         return self.aru_count
 
@@ -101,10 +104,10 @@ class Rotation:
         self.last_frame = frame
 
     def announce_token(self) -> None:
-        """There is a token that waits to be read."""
+        """A token waits to be read."""
         self.token_first = True
 
     def next_seqno(self) -> int:
-        """The next number of this node's own count of packets (u32)."""
+        """The next value of this node's packet count (u32)."""
         self._this_seqno = (self._this_seqno + 1) & U32_MASK
         return self._this_seqno

@@ -1,7 +1,7 @@
-"""How long the token took to come round, since the start of the process: a histogram, a bound for each factor of two.
+"""Histogram of rotation times since the start of the process, with one bound per factor of two.
 
-One add is a shift and an increment, for it is made at each visit of the token. Rotations in which the representative
-held the token of an idle ring are left out by who measures (pace.py); those in which it had to be sent again are in.
+Adding a time is one shift and one increment, because each visit of the token adds one. pace.py leaves out rotations in
+which the representative held the token of an idle ring. Rotations in which the token was sent again are included.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ FIRST_SHIFT = 16
 """The first bound is 2**16 ns, 66 us: less than any rotation between processes."""
 
 BOUNDS = 18
-"""The last bound is 2**33 ns, 8.6 s; what took longer is counted behind it."""
+"""The last bound is 2**33 ns, 8.6 s. Longer times are counted in the bin after it."""
 
 
 class RotationTimes:
@@ -20,7 +20,7 @@ class RotationTimes:
 
     def __init__(self) -> None:
         self.counts = [0] * (BOUNDS + 1)
-        """How many took less than 2**(16 + i) ns, and no less than the bound before."""
+        """How many took less than 2**(16 + i) ns and not less than the bound before."""
         self.sum_ns = 0
         self.worst_ns = 0
 
@@ -32,7 +32,7 @@ class RotationTimes:
             self.worst_ns = took_ns
 
     def status(self) -> dict[str, object]:
-        """For the control socket: upper bounds and counts, one count more than bounds, and the worst of all."""
+        """For the control socket: upper bounds, counts (one more than bounds), and the longest time."""
         return {
             "bounds_ns": [1 << (FIRST_SHIFT + index) for index in range(BOUNDS)],
             "counts": list(self.counts),

@@ -1,17 +1,19 @@
-"""The secret of a ring: when in the forming of a ring its members come to it, and with whom none is formed.
+"""The secret of a ring: at which step of the formation each member gets it, and with which nodes no ring is formed.
 
-What is done is a `Keeper`'s (services/totem/security/agreement.py); the ring carries what it gives and looks at none of
-it. Joins bring the public key of each node, the commit token those of all members and, from hop to hop, the secret:
+A `Keeper` (services/totem/security/agreement.py) makes and opens the secrets. The ring only carries them. A join brings
+its sender's public key. The commit token brings the public keys of all members and, sealed anew at each hop, the
+secret:
 
-    form_ring         the keys of all members are known: the token has them, and the secret is drawn
-    first sight       the secret is taken, something of this node is stirred into it, and it is passed on
-    second sight      the secret is taken: it is the same for all. From here on the ring's packets are sealed with it.
-                      Once the token is passed on this node's pair of keys is wiped; the next join has another one
-    installation      the secret of the ring before is wiped
+    form_ring         the keys of all members are known: they go into the token, and the secret is drawn
+    first sight       the member opens the secret, mixes a contribution of its own into it, and passes it on
+    second sight      the member opens the secret, which is now the same for all. From here on the ring's packets are
+                      sealed with it. Once the token is passed on, the member wipes its key pair; its next join has a
+                      new one
+    installation      the secret of the previous ring is wiped
 
-A ring of which a member has no key (an earlier version, or it is switched off there) has no secret. Who requires one
-does not go into it. So that rings do not flutter between two who exclude each other, everybody keeps to what the
-strictest asks of those who are in its ring, or on their way into it.
+If a member has no key (an earlier version, or secrecy is switched off there), the ring has no secret. A node that
+requires one does not enter such a ring. Rings must not alternate between nodes that exclude each other. So every node
+applies the strictest requirement of all nodes in its ring, or on their way into it.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class Keeper(Protocol):
-    """Makes, takes and keeps secrets of rings."""
+    """Makes, opens and keeps the secrets of rings."""
 
     @property
     def is_required(self) -> bool:
-        """Whether this node goes into no ring without."""
+        """Whether this node enters no ring without a secret."""
 
     def public(self) -> bytes:
         """This node's present ephemeral public key."""
@@ -42,19 +44,19 @@ class Keeper(Protocol):
         """Draw the secret of a ring."""
 
     def stir(self) -> None:
-        """Put something of this node into it, and let go of that of a ring that was formed in vain."""
+        """Mix a contribution of this node into the secret. Drop that of a ring that was formed without success."""
 
     def take(self, ring: RingId, token_seq: int, sender: int, public: bytes, box: bytes) -> bool:
-        """Take it out of the box that came with the commit token; whether that could be done."""
+        """Open the box that came with the commit token. Returns whether that succeeded."""
 
     def give(self, ring: RingId, token_seq: int, target: int, public: bytes) -> bytes:
-        """The box for the member that is next."""
+        """The box with the secret for the next member."""
 
     def form(self, ring: RingId, members: Sequence[int], publics: Sequence[bytes]) -> None:
-        """The secret is complete: seal with it from now on; without `publics` there is none."""
+        """The secret is complete: seal with it from now on. Without `publics` there is no secret."""
 
     def forget(self) -> None:
-        """The token was passed on: the pair of keys has done its work."""
+        """The commit token was passed on for the second time: wipe the key pair."""
 
     def install(self) -> None:
         """The ring that was formed last is installed."""
@@ -64,7 +66,7 @@ class Keeper(Protocol):
 
 
 class Secrecy:
-    """What is known of others' keys. Only this module writes it."""
+    """What this node knows about the keys of others. Only this module writes it."""
 
     __slots__ = ("formed", "in_force", "keeper", "publics", "refused", "requiring", "without")
 
@@ -72,9 +74,10 @@ class Secrecy:
         self.keeper = keeper
         """None: this node has no secrets."""
         self.publics: dict[int, bytes] = {}
-        """From the last join of each node that has a key, since a ring was formed: after that all have other keys."""
+        """The public key of each node, from its last join. Cleared when a ring is formed: every node then makes a new
+        key pair."""
         self.requiring: set[int] = set()
-        """Nodes that go into no ring without."""
+        """Nodes that enter no ring without a secret."""
         self.refused: set[int] = set()
         """Nodes with which no ring is formed for the time being."""
         self.in_force = False
@@ -82,17 +85,17 @@ class Secrecy:
         self.without: set[int] = set()
         """Nodes whose last join had no key."""
         self.formed = False
-        """The ring that is being formed has one."""
+        """The ring that is being formed has a secret."""
 
 
 def introduce(s: RingState) -> tuple[bytes, bool]:
-    """What a join says of this node: its public key, and whether it requires a secret."""
+    """This node's fields in a join: its public key, and whether it requires a secret."""
     keeper = s.secrecy.keeper
     return (keeper.public(), keeper.is_required) if keeper is not None else (b"", False)
 
 
 def check_join(s: RingState, join: Join) -> Reason | None:
-    """Whether its sender may be in a ring with this node; what it says of its key is noted."""
+    """Why the join's sender may not be in a ring with this node; None if it may. Also notes the sender's key."""
     secrecy, keeper, sender = s.secrecy, s.secrecy.keeper, join.sender
     if join.is_leave or sender == s.node_id:
         return None
@@ -113,7 +116,7 @@ def check_join(s: RingState, join: Join) -> Reason | None:
 
 
 def _is_asked_for(s: RingState) -> bool:
-    """Whether somebody requires a secret who is in the ring, or on his way into it."""
+    """Whether a node in the ring, or on its way into it, requires a secret."""
     there = s.consensus.proc.difference(s.consensus.failed).union(s.membership.members)
     return not s.secrecy.requiring.isdisjoint(there)
 
@@ -131,7 +134,7 @@ def _note(secrecy: Secrecy, join: Join) -> None:
 
 
 def start(s: RingState, members: Sequence[int]) -> tuple[bytes, ...]:
-    """This node forms a ring: the keys of its members if all have one, and a secret is drawn."""
+    """This node forms a ring: draw a secret if all members have keys. Returns these keys; () if there is no secret."""
     secrecy, keeper = s.secrecy, s.secrecy.keeper
     if keeper is None:
         return ()
@@ -143,7 +146,7 @@ def start(s: RingState, members: Sequence[int]) -> tuple[bytes, ...]:
 
 
 def take(s: RingState, commit: Commit) -> bool:
-    """The commit token has come: take the secret out of it. False: it cannot be, and the token is refused."""
+    """The commit token has come: open the secret in it. Returns False if that fails: the token is then refused."""
     keeper = s.secrecy.keeper
     if keeper is None:
         return True
@@ -158,13 +161,13 @@ def take(s: RingState, commit: Commit) -> bool:
 
 
 def stir(s: RingState) -> None:
-    """The commit token is on its first round."""
+    """The commit token is in its first round: mix in this node's contribution."""
     if s.secrecy.keeper is not None:
         s.secrecy.keeper.stir()
 
 
 def give(s: RingState, commit: Commit) -> None:
-    """The commit token leaves: put the secret into it, for the next member."""
+    """The commit token leaves: put the secret, sealed for the next member, into it."""
     keeper, target = s.secrecy.keeper, s.membership.token_target
     if keeper is not None and len(commit.publics) > 1:
         public = commit.publics[commit.addrs.index(target)]
@@ -172,7 +175,7 @@ def give(s: RingState, commit: Commit) -> None:
 
 
 def form(s: RingState, commit: Commit) -> None:
-    """The commit token is on its second round: the secret is the ring's."""
+    """The commit token is in its second round: its secret is the ring's."""
     secrecy = s.secrecy
     if secrecy.keeper is not None:
         secrecy.keeper.form(commit.ring, commit.addrs, commit.publics)
@@ -180,7 +183,7 @@ def form(s: RingState, commit: Commit) -> None:
 
 
 def forget(s: RingState) -> None:
-    """The commit token was passed on for the second time."""
+    """The commit token was passed on for the second time: forget the keys that formed the ring."""
     secrecy = s.secrecy
     if secrecy.keeper is not None:
         secrecy.keeper.forget()
@@ -188,7 +191,7 @@ def forget(s: RingState) -> None:
 
 
 def install(s: RingState) -> None:
-    """The ring is installed: the secret of the one before is gone."""
+    """The ring is installed: wipe the secret of the previous one."""
     secrecy = s.secrecy
     if secrecy.keeper is not None:
         secrecy.keeper.install()
@@ -203,8 +206,8 @@ def end(s: RingState) -> None:
 
 
 def announces(s: RingState) -> bool:
-    """Whether the ring is to announce itself also while it is busy: others, who cannot open its packets, would not know
-    that it is there. Where all nodes of the nodelist are in it there is nobody to tell."""
+    """Whether the ring announces itself also while it is busy. Others cannot open its packets, so they would not notice
+    the ring. If all nodes of the nodelist are members, there is nobody to tell."""
     if not s.secrecy.in_force:
         return False
     nodes = s.options.members

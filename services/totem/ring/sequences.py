@@ -1,8 +1,8 @@
-"""Ring sequences: which claims of others are believed, and which number the next ring gets.
+"""Ring sequences: which claims of others are believed, and which sequence the next ring gets.
 
-Numbers of rings must not repeat and must grow, so every node follows the highest that it hears of. A forger could use
-that to drive all to the end of the numbers. So claims far above ours are believed only at a rate (see
-RING_SEQUENCE_FREE and what follows it in options.py).
+Ring sequences must grow and never repeat, so every node follows the highest one that it hears of. A forger could use
+that to drive all nodes to the end of the number space. So claims far above our own are believed only at a limited rate
+(see RING_SEQUENCE_FREE and the constants after it in options.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from services.totem.ring.timers import NS
 
 
 class RingSequences:
-    """What one node believes of ring sequences. Times in nanoseconds of the host's clock."""
+    """The ring sequences that one node has heard of and believes. Times in nanoseconds of the host's clock."""
 
     __slots__ = ("_budget", "_budget_at_ns", "_claimed", "highest")
 
@@ -25,7 +25,7 @@ class RingSequences:
         self.highest = sequence
         """The highest that is believed."""
         self._claimed = 0
-        """Not believed, but near enough to form a ring ahead of it (RING_SEQUENCE_SLACK)."""
+        """Highest claim that is near enough to form a ring ahead of it, believed or not (RING_SEQUENCE_SLACK)."""
         self._budget = RING_SEQUENCE_BUDGET
         self._budget_at_ns = now_ns
 
@@ -36,7 +36,7 @@ class RingSequences:
             self._claimed = max(self._claimed, sequence)
 
     def admit(self, sequence: int, now_ns: int) -> bool:
-        """Whether a ring that is really being formed may have this sequence."""
+        """Whether this node accepts a commit token with this ring sequence."""
         if sequence <= self.highest + RING_SEQUENCE_SLACK:
             return True
         believed = self._believe(sequence, now_ns)
@@ -44,7 +44,7 @@ class RingSequences:
         return believed >= sequence
 
     def commit_to(self, sequence: int) -> None:
-        """This node goes along with a ring of this sequence."""
+        """This node enters Commit for a ring of this sequence."""
         self.highest = max(self.highest, sequence)
 
     def next_sequence(self) -> int:
@@ -52,7 +52,7 @@ class RingSequences:
         return max(self.highest, self._claimed) + 4
 
     def _believe(self, sequence: int, now_ns: int) -> int:
-        """How much of a ring sequence that others claim is believed."""
+        """The highest sequence that is believed when others claim this one."""
         floor = max(self.highest + 4, RING_SEQUENCE_FREE)
         if sequence <= floor:
             return sequence

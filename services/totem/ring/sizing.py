@@ -1,20 +1,21 @@
-"""How large packets may be: netmtu, or, where all members are Rondo and the network carries them, some pieces of it.
+"""The size of packets: netmtu, or a multiple of it if all members are Rondo and the network carries such packets.
 
-What a packet costs - sealing, books, system calls, the way through an interpreter - hardly depends on its size, so a
-ring is the faster the larger its packets are. A packet beyond the MTU of the path travels in several pieces, and is
-lost as soon as one of them is: then all of it is sent again. So there is a size for each loss, and a sender finds it by
-what comes of its own packets. Of those that it sends now it counts how many were sent, and how many of them again, by
-itself or by others (whose copies it receives). Where that is more than a share for which the next step is cheaper it
-goes there: the same size with segments of parity (transport/segments.py), which make up for most losses; a middle size;
-netmtu. One step back is tried after a number of rotations that doubles when the try ends soon. So nothing is assumed of
-how losses fall: where a network loses a datagram as a whole, whatever its size, large ones remain right.
+The cost of a packet - sealing, bookkeeping, system calls, interpreter time - hardly depends on its size. So a ring is
+faster with larger packets. But a packet beyond the path MTU travels in several pieces. If one piece is lost, the packet
+is lost, and all of it is sent again. So each loss rate has its best size, and a sender finds it from the fate of its
+own packets. It counts how many it sent, and how many of those were sent again, by itself or by others (it receives
+their copies). If that share is so large that the next step is cheaper, it takes that step. The steps: segments of
+parity at the same size (transport/segments.py), which make up for most losses; a middle size; netmtu. After a number of
+rotations the sender tries one step back. That number doubles if the try ends soon. Nothing is assumed about the pattern
+of losses: on a network that loses datagrams as a whole, whatever their size, large ones remain right.
 
-Where the kernel cuts packets into fragments of IP, any request for a lost packet on the token ends all large ones (see
-`LARGE_PACKET_BYTES`), for a number of rotations without a request that doubles likewise.
+If the kernel cuts packets into IP fragments, any request for a lost packet on the token ends all large ones (see
+`LARGE_PACKET_BYTES`). They are tried again after a number of rotations without a request, which doubles likewise.
 
-Flow control counts a large packet as the packets of netmtu that it stands for, so that windows bound bytes as before.
-(One that was sent when the windows were wider, and is sent again, takes all that is left.)
-A receiver takes packets of any size: this is a decision of each sender alone.
+Flow control counts a large packet as the number of netmtu packets that it stands for, so windows bound bytes as before.
+(A packet that was sent when the windows were wider, and is sent again, uses up the rest of the window.)
+
+Receivers accept packets of any size, so each sender decides alone.
 """
 
 from __future__ import annotations
@@ -22,42 +23,45 @@ from __future__ import annotations
 from typing import NamedTuple
 
 LARGE_PACKET_BYTES = 8_600
-"""Largest totempg packet: six fragments on Ethernet, with its headers, wrapped in recovery and sealed.
+"""Largest totempg packet if the kernel cuts datagrams: six fragments on Ethernet, with its headers, wrapped in recovery
+and sealed.
 
-UDP would carry 60,000 bytes. But a receiver's kernel keeps what it has of an incomplete datagram for 30 s, in 4 MiB
-for all of them, and drops every fragment when that is full. With forty fragments a datagram a few seconds of heavy loss
-filled it, so that none of the packets that were sent again came through: the ring stood for half a minute after the
-loss had ended (`make chaos SEED=1`). Of six fragments most get through, and what does not takes little."""
+UDP would carry 60,000 bytes. But a receiver's kernel keeps the parts of an incomplete datagram for 30 s, in 4 MiB for
+all datagrams, and drops every fragment when that is full. With forty fragments a datagram, a few seconds of heavy loss
+filled it, and none of the packets that were sent again came through. The ring stood still for half a minute after the
+loss had ended (`make chaos SEED=1`). With six fragments most datagrams are complete, and the rest takes little memory.
+"""
 
 CUT_PACKET_BYTES = 60_000
-"""The same where the hosts cut large datagrams into segments themselves (transport/segments.py), and no memory of the
-kernel fills: what goes with one call, with its headers, wrapped in recovery and sealed."""
+"""Largest totempg packet if the hosts cut datagrams into segments (transport/segments.py), so no kernel memory fills:
+what one system call sends, with its headers, wrapped in recovery and sealed."""
 
 MIDDLE_PACKET_BYTES = 8_400
-"""The size between these and netmtu: six segments, sealed."""
+"""The size between `CUT_PACKET_BYTES` and netmtu: six segments, sealed."""
 
 PARITY_FROM_PERCENT = 20
-"""Of a hundred packets of `CUT_PACKET_BYTES` so many may be sent again before parity is cheaper, ..."""
+"""Parity is cheaper once more than so many of a hundred packets of `CUT_PACKET_BYTES` are sent again."""
 MIDDLE_FROM_PERCENT = 40
-"""... so many of those with parity before the middle size is, with parity, ..."""
+"""The middle size, with parity, is cheaper once more than so many of a hundred packets with parity are sent again."""
 NETMTU_FROM_PERCENT = 100
-"""... and of these, before netmtu is. (Measured with one way to send at a time: bench/HISTORY.md, Loss.)"""
+"""netmtu is cheaper once more than so many of a hundred packets of middle size are sent again. (All three were measured
+with one way of sending at a time: bench/HISTORY.md, Loss.)"""
 
 SENT_GRACE = 24
-"""So many packets are taken to have arrived before any was sent: a share of a few is no share."""
+"""So many packets count as sent without a loss at the start: a share of only a few packets means nothing."""
 SENT_WINDOW = 64
-"""Packets after which what was counted before counts half."""
+"""After so many packets the counts so far are halved."""
 
 LATE_UNITS = 9
-"""While packets are larger than netmtu the accelerated window counts so many of netmtu as one: with the default of ten
-two packets of `CUT_PACKET_BYTES` follow the token. Without that none would, and nodes would only work in turns. (Fewer
-where a receive buffer would not hold that of all members.)"""
+"""While packets are larger than netmtu the accelerated window is so many times wider: with the default of ten, two
+packets of `CUT_PACKET_BYTES` follow the token. Otherwise none would, and only one node at a time would work. (The
+factor is smaller if a receive buffer would not hold that much from all members.)"""
 
 LARGE_PACKETS_IN_BUFFER = 8
-"""So many large packets every member's receive buffer must take."""
+"""Every member's receive buffer must hold at least so many large packets."""
 
 VISITS_AT_FIRST = 64
-"""Visits of the token after which larger packets are tried (again)."""
+"""Larger packets are first tried (again) after so many visits of the token."""
 VISITS_MAX = 1 << 16
 SOON_VISITS = 2048
 """A try that lasted longer counts as a success."""
@@ -69,7 +73,7 @@ class Step(NamedTuple):
     limit: int
     parity: bool
     again_percent: int
-    """Of a hundred packets so many may be sent again; above that the next step is cheaper."""
+    """If more than so many of a hundred packets are sent again, the next step is cheaper."""
 
 
 class PacketSize:
@@ -84,15 +88,16 @@ class PacketSize:
         """`base`: largest packet that netmtu admits, bytes."""
         self._base = base
         self._steps = [Step(base, False, 0)]
-        """The ways to choose from, the one for the least loss first."""
+        """The steps to choose from, the one for the least loss first."""
         self._at = 0
-        """Which of them is in force."""
+        """Index of the step in force."""
         self._fragile = False
-        """Any loss ends large packets."""
+        """Whether any loss ends large packets."""
         self._sent = self._again = 0
-        """Full packets of this node that were sent since this step is in force, and sent again; old ones count less."""
+        """Full packets of this node that were sent, and sent again, since this step is in force. Old ones count
+        less."""
         self._first = -1
-        """Number of the first of them; -1 = none yet."""
+        """Sequence number of the first of them; -1 = none yet."""
         self._floor = 0
         """Smaller packets are not counted."""
         self._quiet = 0
@@ -100,10 +105,11 @@ class PacketSize:
         self.limit = base
         """Largest packet that may be sent now, bytes."""
         self.parity = False
-        """Whether segments of parity go with what is cut."""
+        """Whether large packets are sent with segments of parity."""
 
     def allow(self, large: int, *, in_segments: bool = False) -> None:
-        """In this ring all members take packets up to this size. `in_segments`: and the hosts cut them themselves."""
+        """All members of this ring accept packets up to this size. `in_segments`: the hosts cut them into segments
+        themselves."""
         base = self._base
         self._steps = []
         if large > base:
@@ -131,7 +137,7 @@ class PacketSize:
             self._again += 1
 
     def visited(self, *, lost: bool) -> None:
-        """A token was here; `lost`: somebody, this node perhaps, misses a packet."""
+        """A token was here. `lost`: some member misses a packet."""
         last = len(self._steps) - 1
         if last == 0:
             return
@@ -147,8 +153,9 @@ class PacketSize:
             self._again >>= 1
 
     def distrust(self) -> None:
-        """What others have sent does not arrive, however often this node sends it again. So its size is given up here:
-        then it leaves in several copies. (Who sends nothing itself sees no share of its own.)"""
+        """Packets of others do not arrive at some member, however often this node sends them again. So this node goes
+        to the last step: a packet of that size leaves in several copies. (A node that sends nothing itself has no share
+        of its own to see.)"""
         if self._at < len(self._steps) - 1:
             self._give_up(len(self._steps) - 1)
 
@@ -158,11 +165,11 @@ class PacketSize:
         self._change(to)
 
     def _is_too_much(self) -> bool:
-        """Whether so much is sent again that the next step is cheaper."""
+        """Whether so many packets are sent again that the next step is cheaper."""
         return self._again * 100 > self._steps[self._at].again_percent * (self._sent + SENT_GRACE)
 
     def _change(self, to: int) -> None:
-        """Another step; what is counted begins anew."""
+        """Take another step, and reset the counts."""
         self._at = to
         self.limit, self.parity, _ = self._steps[to]
         self._floor = max((step.limit for step in self._steps if step.limit < self.limit), default=0)
@@ -171,7 +178,7 @@ class PacketSize:
 
     @property
     def is_largest(self) -> bool:
-        """Whether packets are larger than netmtu, and none larger are allowed."""
+        """Whether packets have the largest size that is allowed, and that is larger than netmtu."""
         return self._base < self.limit == self._steps[0].limit
 
     @property

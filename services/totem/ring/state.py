@@ -1,8 +1,9 @@
-"""The state of one node's ring: its parts, the time, and what is left for the host.
+"""The state of one node's ring: its parts, the time, and the output for the host.
 
-Each part is a class of the module that owns it, and only that module writes it; everybody may read all. The rules
-(gather, commit, recovery, install, token, delivery, sync) are modules of functions over this state, one concern each.
-They call downwards only: gather -> commit -> recovery -> install, so that each can be read by itself.
+Each part is a class of the module that owns it. Only that module writes it; all may read it. The rules (gather, commit,
+recovery, install, token, delivery, sync) are modules of functions over this state, one concern each. They call only
+downwards: gather -> commit -> recovery -> install, so that each can be read by itself.
+
 Names follow the Totem papers and Corosync: proc and failed lists, consensus, aru, received_flg, install_seq.
 """
 
@@ -35,19 +36,19 @@ from services.totem.ring.timers import MS, Timer, Timers
 from services.totem.wire.base import RingId
 
 STANDSTILL_JOINS = 8
-"""Intervals between joins in which the forming of a ring must get one step further. Two for each node if that is more:
-a commit token that comes round has been everywhere. It is given up sooner than the token that forms it would be sent
-again; should the machines be so slow that each ring is given up, the patience grows with every one."""
+"""The formation of a ring must advance one step within so many join intervals, or within two for each node if that is
+more: a commit token that comes round has visited every node. The ring is given up before the token that forms it would
+be sent again. On machines so slow that each ring is given up, the patience grows each time."""
 
 Observer = Callable[[str, dict[str, object]], None]
-"""Told of what happens inside, for proofs: name of the event and its fields. None in production."""
+"""Called with each internal event, for tests: its name and its fields. None in production."""
 
 Handler = Callable[..., None]
-"""What is done on an event: a function of the state, and of the frame or the arguments of the call."""
+"""Handles an event: a function of the state, and of the frame or the arguments of the call."""
 
 
 class RingState:
-    """All of it. Only the modules of this package touch it."""
+    """The whole state. Only the modules of this package touch it."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class RingState:
         frame_handlers: Mapping[State, tuple[Handler, ...]],
         keeper: Keeper | None = None,
     ) -> None:
-        """`frame_handlers`: for each state the handlers of frames, at the places of their kinds."""
+        """`frame_handlers`: for each state the handlers of frames, indexed by kind."""
         self.options = options
         self.node_id = node_id
         self.jitter = jitter
@@ -75,9 +76,9 @@ class RingState:
         self.handlers = frame_handlers[State.STARTING]
         """The handlers of frames in this state."""
         self.standstills = 0
-        """Rings in a row whose forming was given up because it stood still."""
+        """Rings in a row that were given up because they made no progress."""
 
-        # The parts. Nothing but its own module writes one.
+        # The parts. Only its own module writes each.
         self.membership: Final = Membership(node_id, RingId(node_id, ring_sequence + 1))
         self.sequences: Final = RingSequences(self.membership.ring_id.sequence, now_ns)
         self.consensus: Final = Consensus(node_id, options, now_ns)
@@ -95,7 +96,8 @@ class RingState:
         self.delivery: Final = Delivery(self.membership.ring_id, options.initial_sequence, self.counters)
 
     def change_options(self, options: RingOptions) -> None:
-        """Other members and time-outs from now on. Timers that run keep the time that they were started with."""
+        """Use another nodelist and other time-outs from now on. Running timers keep the time that they were started
+        with."""
         self.options = options
         self.consensus.change_options(options)
         self.pause.change_timeout(options.token_timeout_ms)
@@ -103,23 +105,23 @@ class RingState:
 
     @property
     def is_representative(self) -> bool:
-        """Whether this node is the representative of the ring it is in."""
+        """Whether this node is the representative of the ring that was committed to last."""
         return self.membership.is_representative
 
     def set_time(self, now_ns: int) -> None:
-        """The time of what comes now, ns of the host's clock."""
+        """Set the present time, ns of the host's clock."""
         self.now_ns = now_ns
 
     def unicast(self, node: int, frame: bytes) -> None:
-        """Ask for a packet to one node, which may be this one."""
+        """Send a packet to one node, which may be this one."""
         self.output.packets.append((node, frame))
 
     def multicast(self, frame: bytes) -> None:
-        """Ask for a packet to everybody."""
+        """Send a packet to everybody."""
         self.output.packets.append((EVERYBODY, frame))
 
     def emit(self, event: Event) -> None:
-        """Tell the host."""
+        """Hand an event to the host."""
         self.output.events.append(event)
 
     def notice(self, code: NoticeCode, *detail: object) -> None:
@@ -131,7 +133,7 @@ class RingState:
         self.timers.start(timer, self.now_ns + after_ms * MS)
 
     def count_standstill(self) -> None:
-        """The forming of a ring is given up, or an installed one, because nothing moves."""
+        """A ring is given up because it makes no progress."""
         self.standstills += 1
 
     def forget_standstills(self) -> None:
@@ -139,12 +141,12 @@ class RingState:
         self.standstills = 0
 
     def leave(self) -> None:
-        """Nothing is sent or taken any more."""
+        """Nothing is sent or accepted any more."""
         self.timers.stop_all()
         self._change(State.LEFT)
 
     def expect_progress(self) -> None:
-        """A step of the ring that is being formed was made; the next one is due soon."""
+        """The ring that is being formed has advanced a step. The next step is due soon."""
         joins = max(STANDSTILL_JOINS, 2 * len(self.membership.new_members))
         patience_ms = joins * self.options.join_timeout_ms
         patience_ms += patience_ms * self.standstills // STANDSTILL_JOINS
@@ -157,7 +159,7 @@ class RingState:
         self.timers.start(Timer.TOKEN_RETRANSMIT, self.now_ns + interval_ns)
 
     def enter(self, state: State, reason: int = 0) -> None:
-        """Note the state; the caller does what it means."""
+        """Change the state. The caller does what the new state requires."""
         self._change(state)
         if self.observer is not None:
             self.observe_entry(reason)
@@ -167,7 +169,7 @@ class RingState:
         self.handlers = self._frame_handlers[state]
 
     def observe_entry(self, reason: int) -> None:
-        """Tell the observer what this state was entered with."""
+        """Tell the observer with which lists this state was entered."""
         if self.observer is None:
             return
         self.observer(
@@ -182,7 +184,7 @@ class RingState:
         )
 
     def observe_books(self) -> None:
-        """Tell the observer what is stored and which timers run."""
+        """Tell the observer which timers run and how full the buffers are."""
         if self.observer is None:
             return
         self.observer("timers", {"armed": sorted(self.timers.deadlines_ns)})

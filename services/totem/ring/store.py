@@ -1,7 +1,7 @@
-"""The packets of one ring, by sequence number: what has been received, up to where without a hole, what was delivered.
+"""The packets of one ring, by sequence number: received, received without a hole, and delivered.
 
-A node has two of these: one for its installed ring, and during recovery one for the ring that is being formed. The
-books (aru, high) belong to the store, so that giving up a recovery is dropping its store and nothing else.
+A node has two stores: one for its installed ring and, during recovery, one for the ring that is being formed. aru and
+high belong to the store, so giving up a recovery only drops its store.
 
 Sequence numbers here are integers that do not wrap; `services.totem.wire.base.extend_u32` makes them.
 """
@@ -15,7 +15,7 @@ from services.totem.ring.options import SORT_QUEUE_SLOTS
 from services.totem.wire.base import RingId
 
 HOLES_MAX = 1024
-"""How far beyond the first hole others are looked for."""
+"""How far beyond the first hole the search for more holes goes."""
 
 
 class PacketStore:
@@ -33,11 +33,11 @@ class PacketStore:
         self.high = base
         """Highest sequence number received or sent."""
         self.delivered = base
-        """All packets up to here were handed up or passed over."""
+        """All packets up to here were delivered or skipped."""
         self.released = base
         """All packets up to here were freed: every member has them."""
         self.missed: dict[int, int] = {}
-        """For each missing packet the visits of the token at which it was missing."""
+        """For each missing packet, the number of token visits at which it was missing."""
 
     def in_window(self, seq: int) -> bool:
         """Whether a packet with this number may be kept."""
@@ -63,11 +63,11 @@ class PacketStore:
         self.tags[seq] = tags
 
     def pass_over(self, seq: int) -> None:
-        """The packets up to here are handed up, or never will be."""
+        """The packets up to here are delivered, or never will be."""
         self.delivered = seq
 
     def drop_unnumbered(self, seq: int) -> None:
-        """Packets with numbers above this one, which no token has given away, are not of this ring's members."""
+        """Drop packets above this number. No token has assigned their numbers, so no member of this ring sent them."""
         for number in range(seq + 1, self.high + 1):
             self.frames.pop(number, None)
         self.high = seq
@@ -96,15 +96,15 @@ class PacketStore:
                 first += 1
 
     def missing(self, upto: int, miss_count: int, room: int) -> list[int]:
-        """Corosync's rule: count this visit against each hole up to `upto`; the first `room` that were missing often
-        enough."""
+        """Corosync's rule: count this visit for each missing packet up to `upto`. Returns the first `room` packets that
+        were missing often enough."""
         if self.aru >= upto:
             if self.missed:
                 self.missed.clear()
             return []
         wanted: list[int] = []
         seen: dict[int, int] = {}
-        # Far fewer packets than that are on their way in as many rotations: more holes are a lie, and cost time.
+        # Far fewer packets than that are in flight. More holes come from a forged token, and would cost time.
         last = min(upto, self.released + SORT_QUEUE_SLOTS, self.aru + HOLES_MAX)
         for seq in range(self.aru + 1, last + 1):
             if seq in self.frames:

@@ -1,14 +1,14 @@
-"""The sync barrier: after each ring change all services of all members exchange their state in step.
+"""The sync barrier: after each ring change the services of all members exchange their state, step by step.
 
-Every member multicasts a SERVICE_BUILD with its services. The union of all lists, ascending, is gone through one by
-one: a member multicasts the service's messages and then a BARRIER; when all members' barriers are in, the service is
-active and the next one's turn has come. Services that only others have are passed with a BARRIER alone. As all of it
-goes through the total order every member is at the same step; what is left out by one blocks all, so nothing is.
-While this goes on nothing else is sent.
+Every member multicasts a SERVICE_BUILD with its services. The union of all lists is processed one service at a time, in
+ascending order. A member multicasts the service's messages and then a BARRIER. When all members' barriers are in, the
+service is active, and the next one follows. A member that does not have the service sends only a BARRIER. Everything
+goes through the total order, so every member is at the same step. A member that left out a step would block all others.
+While the sync runs, nothing else is sent.
 
-A member that waits for what never comes would hold up all for ever, and in an honest ring that cannot be. But a forged
-message can put one member out of step. A message that cannot be then (a second BUILD, a BARRIER of a step that is over)
-says that its sender is elsewhere in the sync than we are, and the sync is begun anew, in a new ring.
+In an honest ring no member waits for ever. But a forged message can put one member out of step. Then a message comes
+that is impossible at this member's step: a second BUILD, or a BARRIER of a step that is over. Its sender is at another
+step of the sync than this node, so the sync is started again in a new ring.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Sync:
-    """How far the sync is, as this node knows. Only this module writes it."""
+    """State of the sync on this node. Only this module writes it."""
 
     __slots__ = ("active", "asked", "assembler", "building", "marks", "packer", "ring", "services")
 
@@ -40,20 +40,20 @@ class Sync:
         """From the transitional configuration until the sync is complete."""
         self.ring: RingId | None = None
         self.services: list[int] = []
-        """Union of all members' services that are still to be done; the first one is under way."""
+        """Services of all members that are still to be synchronised; the first one is in progress."""
         self.building = False
-        """Not all members' BUILDs have come."""
+        """Not all members' BUILDs have come yet."""
         self.marks: set[int] = set()
-        """Members that have done the step that is under way."""
+        """Members that have completed the current step."""
         self.asked = False
-        """The first service is one of ours, and the host has been asked for its messages."""
+        """The current service is one of ours, and the host has been asked for its messages."""
         self.packer = Packer(packet_size_max)
-        """What is sent while the sync is under way: its own messages only."""
+        """The queue that is sent during the sync: only the sync's own messages."""
         self.assembler = Assembler(counters)
 
 
 def abort(s: RingState) -> None:
-    """The ring is gone: give up the sync that was under way, if any."""
+    """The ring ended: give up its sync, if one is in progress."""
     if s.sync.active and s.sync.ring is not None and not s.sync.building:
         service = s.sync.services[0]
         if service in s.options.sync_services:
@@ -63,8 +63,8 @@ def abort(s: RingState) -> None:
 
 
 def _ring(s: RingState) -> RingId:
-    """The ring whose sync is under way. It is not the one of whose id packets are now where its last barriers are
-    delivered while the next ring is being installed."""
+    """The ring whose sync is in progress. While the next ring is being installed, the last barriers of this one are
+    delivered: then this differs from the ring id of new packets."""
     assert s.sync.ring is not None
     return s.sync.ring
 
@@ -86,13 +86,13 @@ def start(s: RingState) -> None:
 
 
 def _contradict(s: RingState) -> None:
-    """The sender is at another step than we are: have the sync begun anew, as soon as timers are looked at."""
+    """The sender is at another step than this node: start the sync again, as soon as timers are checked."""
     s.counters.drop(Reason.BAD_STATE)
     s.start_timer(Timer.SYNC, 0)
 
 
 def on_message(s: RingState, sender: int, payload: bytes) -> None:
-    """A message of group "sync", in its place in the order."""
+    """A message of group "sync" is delivered."""
     try:
         message = decode_sync(payload)
     except Malformed as fault:
@@ -136,7 +136,7 @@ def _on_barrier(s: RingState, sender: int) -> None:
 
 
 def _next_step(s: RingState) -> None:
-    """Begin the first service that is left, or end the sync."""
+    """Begin the next service, or end the sync."""
     s.sync.marks.clear()
     s.sync.asked = False
     if not s.sync.services:
@@ -154,7 +154,7 @@ def _next_step(s: RingState) -> None:
 
 
 def reply(s: RingState, ring: RingId, service: int, messages: Sequence[bytes]) -> None:
-    """The host's answer to a SyncStep; one that is out of date is ignored."""
+    """The host's answer to a SyncStep. An outdated one is ignored."""
     if not s.sync.asked or ring != s.sync.ring or service != s.sync.services[0]:
         return
     s.sync.asked = False

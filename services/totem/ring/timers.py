@@ -1,4 +1,4 @@
-"""The timers of a ring: at most one of each kind, as deadlines that the host asks for and expires."""
+"""The timers of a ring: at most one of each kind. They are deadlines; the host asks for the earliest one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ class Timer(StrEnum):
     """Kinds of timers."""
 
     TOKEN = "token"
-    """No token for so long that a processor must have failed."""
+    """The token time-out: no token came, so a processor must have failed."""
     TOKEN_RETRANSMIT = "token_retransmit"
-    """No news of the token that was passed on: send it again."""
+    """No sign that the token arrived that was passed on: send it again."""
     TOKEN_HOLD = "token_hold"
-    """The representative of an idle ring lets the token go."""
+    """The representative of an idle ring releases the token."""
     TOKEN_WARNING = "token_warning"
     JOIN = "join"
     """Repeat the join."""
@@ -21,11 +21,12 @@ class Timer(StrEnum):
     """A join that waits for its random delay."""
     CONSENSUS = "consensus"
     MERGE = "merge"
-    """Tell others of this ring."""
+    """Announce this ring to others."""
     SYNC = "sync"
     """The members are out of step in the sync."""
     STANDSTILL = "standstill"
-    """A ring is not being formed any further, or there is a sign that the installed one has fallen apart."""
+    """The ring that is being formed makes no progress; or the installed one seems to have fallen apart, and no token
+    comes."""
     PAUSE = "pause"
     """Notice that this process was not scheduled."""
 
@@ -50,7 +51,7 @@ class Timers:
         self.deadlines_ns[timer] = deadline_ns
 
     def stop(self, *timers: Timer) -> None:
-        """Disarm timers; those that are not armed are let be."""
+        """Disarm timers. Those that are not armed stay so."""
         for timer in timers:
             self.deadlines_ns.pop(timer, None)
 
@@ -63,7 +64,7 @@ class Timers:
         return min(self.deadlines_ns.values(), default=None)
 
     def take_due(self, now_ns: int) -> Timer | None:
-        """The timer with the earliest deadline, if that has come; it is then disarmed."""
+        """Disarm and return the timer with the earliest deadline, if it is due; else None."""
         if not self.deadlines_ns:
             return None
         timer = min(self.deadlines_ns, key=self.deadlines_ns.__getitem__)

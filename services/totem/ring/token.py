@@ -1,18 +1,19 @@
-"""The visit of the token: the one moment at which a node may send.
+"""The visit of the token: only then may a node send.
 
-In this order: answer requests for packets that others miss, ask for those that are missing here, send new packets,
-bring the token's books up to date (aru, fcc, backlog), pass it on, deliver. In Recovery what is sent are old packets
-and the books are those of the ring that is being formed; Recovery's own rule follows the sending.
+The steps, in order: answer requests for packets that others miss, request packets that are missing here, send new
+packets, update the token's counts (aru, fcc, backlog), pass it on, deliver. In Recovery the packets that are sent are
+old ones, and the counts are those of the ring that is being formed. Recovery's own rule follows the sending.
 
-The accelerated ring: all that the next member needs stands in the token, not in the packets. Once numbers are given out
-the token may leave before the packets that have them, and the next member sends while this one still does. So where all
-members are Rondo the last `accelerated_window` new packets follow the token (more of large ones, see `LATE_UNITS`).
-Each packet is stamped with the round, the count of tokens that its sender had passed on when it left: from a packet of
-the predecessor that was stamped after a token which has not been handled here one sees that this token waits to be
-read. Requests do not change: they never ask for what may not have been sent yet.
+The accelerated ring: everything the next member needs is in the token, not in the packets. Once numbers are assigned,
+the token may leave before the packets that have them. The next member then sends while this one still does. So if all
+members are Rondo, the last `accelerated_window` new packets follow the token (more if they are large, see
+`LATE_UNITS`). Each packet is stamped with the round: the number of tokens that its sender had passed on when the packet
+left. If the predecessor's stamp counts a token that has not been handled here, this token waits to be read. Requests do
+not change: they never ask for packets that may not have been sent yet.
 
-An idle ring need not spin: after seqno_unchanged_const rotations without traffic the representative holds the token
-for a while at each visit. A node that then has something to send multicasts a hold cancel.
+The token of an idle ring need not rotate: after seqno_unchanged_const rotations without a new packet the representative
+holds it for a while at each visit. A node that then has something to send multicasts a hold cancel.
+
 Source: Amir et al., sections 4 and 5; Corosync's order of steps and its flow control; Babay and Amir, "Fast total
 ordering for modern data centers", 2016.
 """
@@ -53,13 +54,13 @@ def in_operational(s: RingState, token: Token) -> None:
 
 
 def in_recovery(s: RingState, token: Token) -> None:
-    """A visit in which old packets are sent; by its end the ring may be ready to be installed."""
+    """A visit at which old packets are sent. At its end the ring may be ready to be installed."""
     assert s.recovery.store is not None
     _take(s, token, s.recovery.store)
 
 
 def _take(s: RingState, token: Token, store: PacketStore) -> None:
-    """A token has come. One that is not the ring's, or was here already, has no visit."""
+    """A token has come. If it belongs to another ring, or was here already, there is no visit."""
     if token.ring != s.membership.ring_id:
         return
     last_token_seq = s.rotation.token_seq
@@ -91,8 +92,9 @@ def _take(s: RingState, token: Token, store: PacketStore) -> None:
 
 
 def _missed(s: RingState) -> None:
-    """The predecessor sends again what was handled here and passed on: it has seen no sign of the token since. If it is
-    not here it may have been lost behind us, even while all believe that the representative holds it."""
+    """The predecessor has sent a token again that this node handled and passed on: it has seen no sign of the token
+    since. If the token is not held here, it may have been lost after this node, even while all believe that the
+    representative holds it."""
     if (
         not s.hold.is_here
         and not s.options.like_corosync
@@ -102,7 +104,7 @@ def _missed(s: RingState) -> None:
 
 
 def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int) -> Reason | None:
-    """Why this token cannot be the ring's; None if it can."""
+    """Why this token is refused; None if it is acceptable."""
     members = s.membership.new_members
     position = members.index(s.node_id)
     if token.sender != members[position - 1]:
@@ -111,15 +113,15 @@ def _check(s: RingState, token: Token, store: PacketStore, token_seq: int, seq: 
     if token_seq != expected or aru > seq or not -1 <= seq - store.released <= SORT_QUEUE_SLOTS:
         return Reason.OUT_OF_WINDOW
     if seq < s.rotation.passed_seq:
-        return Reason.OUT_OF_WINDOW  # it would give away numbers again that have been used
+        return Reason.OUT_OF_WINDOW  # it would assign used numbers again
     if token.aru_addr and token.aru_addr not in members:
-        # Only the node that holds aru down lifts it again; one that does not exist never would.
+        # Only the node that holds aru down raises it again. A node that does not exist never would.
         return Reason.BAD_STATE
     return None
 
 
 def _note_traffic(s: RingState, seq: int) -> None:
-    """Count rotations without traffic, which decide on holding the token and on looking for other rings."""
+    """Count rotations without a new packet. The count decides on holding the token and on looking for other rings."""
     limit = s.options.seqno_unchanged_const
     if not s.hold.visited(seq, limit, is_representative=s.is_representative):
         s.timers.stop(Timer.TOKEN_HOLD)
@@ -130,7 +132,7 @@ def _note_traffic(s: RingState, seq: int) -> None:
 
 
 def resume(s: RingState) -> None:
-    """The representative holds the token and has something to send: its visit is not over, so it sends at once."""
+    """The representative holds the token and has something to send: continue the visit, and send at once."""
     token = s.hold.held_token
     if token is None or token.rtr or not s.rotation.sent_aru == s.rotation.passed_seq == s.delivery.regular.aru:
         hold.wake(s)
@@ -142,7 +144,7 @@ def resume(s: RingState) -> None:
 
 
 def _release(s: RingState, store: PacketStore, upto: int) -> None:
-    """Free what every member has: the token said so at two visits."""
+    """Free packets that every member has, according to the token at two visits."""
     if upto > store.released:
         store.release(upto)
         if s.observer is not None:
@@ -152,11 +154,11 @@ def _release(s: RingState, store: PacketStore, upto: int) -> None:
 def _visit(
     s: RingState, token: Token, store: PacketStore, token_seq: int, seq: int, aru: int, *, resumed: bool = False
 ) -> None:
-    """The visit itself; `token` becomes the token that is passed on. `resumed`: it was held here."""
+    """The visit itself. `token` is changed into the token that is passed on. `resumed`: it was held here."""
     last_aru_before = s.rotation.visit(aru)
     if s.hold.idle_rotations >= IDLE_ROTATIONS and last_aru_before == aru == seq:
-        # Nobody sent or missed anything, so nobody waits, whatever the token says. What is wrong in its books would
-        # never leave them by itself, and if it says that the window is full nobody would ever send again.
+        # Nobody sent or missed anything, so nobody waits, whatever the token says. A forged fcc or backlog would stay
+        # in the token for ever. If it said that the window is full, nobody would ever send again.
         token.fcc, token.backlog = s.flow.sent_told, s.flow.backlog_told
     s.packet_size.visited(lost=bool(token.rtr))
     requests.visited(s, token)
@@ -211,7 +213,7 @@ def _visit(
 
 
 def _windows(s: RingState) -> tuple[int, int]:
-    """Packets of a rotation, and of one visit, at most."""
+    """The window of a rotation, and of one visit, in packets."""
     if s.features.large_window_size > s.features.window_size and s.packet_size.is_largest:
         return s.features.large_window_size, int(s.features.large_window_size * MESSAGES_SHARE)
     return s.features.window_size, s.features.max_messages
@@ -223,7 +225,7 @@ def _may_hold(s: RingState, token: Token, store: PacketStore, used: int) -> bool
         return False
     if token.rtr and s.options.cancel_token_hold_on_retransmit:
         return False
-    return store.delivered == store.aru or s.state is State.RECOVERY  # a SAFE message waits for the next visits
+    return store.delivered == store.aru or s.state is State.RECOVERY  # else a SAFE message waits for the next visits
 
 
 def _backlog(s: RingState) -> int:
@@ -233,8 +235,8 @@ def _backlog(s: RingState) -> int:
 
 
 def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[int, int, list[bytes]]:
-    """Number packets of what waits, from seq + 1, and send them: how many, for how many packets of netmtu they count
-    (at most `room`), and those of them that are not sent yet, because they are to follow the token."""
+    """Pack queued messages into packets, number them from seq + 1, and send them. Returns how many packets these are,
+    how many packets of netmtu they count for (at most `room`), and those of them that are to follow the token."""
     packets: list[tuple[Packet, int]] = []
     units: list[int] = []
     used = 0
@@ -244,7 +246,7 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
         used += units[-1]
     accelerated = s.features.accelerated and s.state is State.OPERATIONAL
     before = len(packets)
-    # A single packet before the token saves the rotation that shows that everybody has it.
+    # A single packet goes before the token. That saves the rotation that shows that every member has it.
     if accelerated and not (s.features.early_hold and before == 1):
         left = s.features.late_units if s.packet_size.is_large else s.features.accelerated_window
         while before and (left := left - units[before - 1]) >= 0:
@@ -276,8 +278,8 @@ def _send_new(s: RingState, store: PacketStore, seq: int, room: int) -> tuple[in
 
 
 def _next_packet(s: RingState, room: int) -> tuple[Packet, int] | None:
-    """What is to be sent next, and its encapsulation. It counts for no more than `room` packets of netmtu, unless it is
-    one of an old ring, that cannot be made smaller."""
+    """The next packet and its encapsulation. It counts for at most `room` packets of netmtu. A packet of the old ring
+    may count for more, because it cannot be made smaller."""
     if s.state is State.RECOVERY:
         old = recovery.next_packet(s)
         return None if old is None else (Packet(old, (), False), ENCAPSULATED)
@@ -289,7 +291,7 @@ def _next_packet(s: RingState, room: int) -> tuple[Packet, int] | None:
 
 
 def _given_up(s: RingState, token: Token, aru: int, last_aru_before: int) -> bool:
-    """Whether this node has been holding the ring back for so long that it must count itself as failed."""
+    """Whether this node has held aru down for so long that it must count itself as failed."""
     visits = s.rotation.count_aru(stands=aru == last_aru_before and token.aru_addr != 0)
     if visits <= s.options.fail_recv_const or token.aru_addr != s.node_id:
         return False
@@ -322,7 +324,7 @@ def _pass_on(s: RingState, token: Token, held: bool) -> None:
 
 
 def resend(s: RingState) -> None:
-    """Send the token again, which may have been lost, and the hold cancel; one that is held here leaves."""
+    """Send the token again, which may have been lost, and the hold cancel. If the token is held here, release it."""
     if s.hold.is_here:
         hold.release(s)
         return
@@ -346,8 +348,8 @@ def flush(s: RingState) -> None:
 
 
 def note_round(s: RingState, mcast: Mcast) -> None:
-    """A new packet with a round has come: if the predecessor sent it behind a token that was not handled here yet, that
-    token waits to be read. (A packet that is sent again keeps its stamp, and proves nothing.)"""
+    """A new packet with a round has come. If the predecessor sent it after a token that was not handled here yet, that
+    token waits to be read. (A packet that is sent again keeps its stamp, so it proves nothing.)"""
     if (
         s.membership.new_members[s.membership.new_members.index(s.node_id) - 1] != mcast.sender
         or not s.features.accelerated

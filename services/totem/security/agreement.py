@@ -1,17 +1,18 @@
-"""How the members of a ring come to a secret of their own, with the joins and the commit token that go round anyway.
+"""How the members of a ring agree on a secret, using the joins and the commit token of Totem.
 
-1. Who looks for a ring draws an X25519 pair and puts the public key into its joins.
-2. Who forms the ring writes the public keys of all members into the commit token, and draws a secret. Whoever passes
-   the token on seals the secret for the next member alone, with both ephemeral keys and the cluster key, and on the
-   first round stirs 32 random bytes of its own into it. So the second round brings everybody the same secret, to which
-   all have given.
-3. What is made of that secret and of all public keys seals the data and the tokens of the ring (ring_keys.py).
-4. The pair is wiped as soon as the token is passed on for the second time: nothing that a node has at rest opens a
-   commit token.
+1. A node that looks for a ring draws an X25519 key pair and puts the public key into its joins.
+2. The node that forms the ring writes the public keys of all members into the commit token, and draws a secret. Each
+   member that passes the token on seals the secret for the next member alone, with both ephemeral keys and the cluster
+   key. In the first round it also mixes 32 random bytes of its own into the secret. So the second round brings every
+   member the same secret, to which all have contributed.
+3. The ring's keys are derived from that secret and all public keys. They seal the data and the tokens of the ring
+   (ring_keys.py).
+4. The key pair is wiped as soon as the token is passed on for the second time. Afterwards nothing that a node stores
+   opens a commit token.
 
-Joins and commit tokens are authenticated with the cluster key as ever: who does not have it takes no part. Who gets it
-later has no ephemeral key any more. The ring calls this (services/totem/ring/secrecy.py says when) and looks at none
-of it.
+Joins and commit tokens are authenticated with the cluster key: a node without it cannot take part. An attacker who gets
+the cluster key later has no ephemeral key. The ring calls this (services/totem/ring/secrecy.py says when) and reads
+none of it.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ from services.totem.security.ring_keys import RingKeys
 
 _KEY_NUMBER_SIZE = 2
 _SHARED_MAX = 16
-"""Both neighbours, for some attempts to form a ring."""
+"""Enough for both neighbours in several attempts to form a ring."""
 
 
 class Agreement:
-    """This node's part in it. `draw` gives 32 random bytes that nobody had before."""
+    """This node's part in the agreement. `draw` returns 32 new random bytes."""
 
     def __init__(
         self, keyring: Keyring, rings: RingKeys, node_id: int, draw: Callable[[], bytes], *, required: bool
     ) -> None:
         self.is_required = required
-        """Whether this node goes without a ring rather than into one that is not forward secret."""
+        """Whether this node enters no ring that is not forward secret."""
         self._keyring = keyring
         self._rings = rings
         self._node_id = node_id
@@ -55,28 +56,29 @@ class Agreement:
         self._private: X25519PrivateKey | None = None
         self._public = b""
         self._shared: dict[bytes, bytearray] = {}
-        """What this node has in common with its neighbours on the way of the commit token, by their public keys."""
+        """The X25519 shared secrets with the neighbours in the ring, by their public keys."""
         self._secret = bytearray()
-        """What goes round with the commit token."""
+        """The secret that goes round with the commit token."""
 
     def public(self) -> bytes:
-        """The public key of the present pair, 32 bytes; it is drawn if there is none."""
+        """The public key of the present pair, 32 bytes. Draws a pair if there is none."""
         if self._private is None:
             self._private, self._public = pair_of(self._draw())
         return self._public
 
     def start(self) -> None:
-        """This node forms a ring: it draws the secret. `stir` follows, as on every member."""
+        """This node forms a ring: draw the secret. `stir` follows, as on every member."""
         self._keep(self._draw())
 
     def stir(self) -> None:
-        """The commit token is here on its first round. A ring that was formed before and never installed is over."""
+        """The commit token is here in its first round: mix in 32 random bytes. A ring that was formed but never
+        installed is over."""
         self._rings.abandon()
         self._keep(stirred(self._secret, self._draw()))
 
     def take(self, ring: tuple[int, int], token_seq: int, sender: int, public: bytes, box: bytes) -> bool:
-        """Take the secret out of the commit token that `sender`, which has this public key, has passed on. False: it is
-        not for the present pair, or of no valid key, and nothing has changed."""
+        """Open the secret in the commit token that `sender`, with this public key, passed on. False: it is not for the
+        present key pair, or under no valid key; nothing has changed."""
         number = int.from_bytes(box[:_KEY_NUMBER_SIZE], "big")
         if len(box) != BOX_SIZE or number not in self._keyring:
             return False
@@ -89,7 +91,7 @@ class Agreement:
         return True
 
     def give(self, ring: tuple[int, int], token_seq: int, target: int, public: bytes) -> bytes:
-        """The secret, sealed for the member that gets the commit token next; empty if its public key is none."""
+        """The secret, sealed for the next member; empty if its public key is invalid."""
         number = self._keyring.in_use
         hop = hop_of(ring, token_seq, self._node_id, target, (self.public(), public))
         try:
@@ -99,20 +101,21 @@ class Agreement:
         return number.to_bytes(_KEY_NUMBER_SIZE, "big") + box
 
     def form(self, ring: tuple[int, int], members: Sequence[int], publics: Sequence[bytes]) -> None:
-        """The second round: the ring's keys are known, and seal from now on. `publics` empty: it is to have none."""
+        """The second round: the ring's keys are known, and seal from now on. Empty `publics`: the ring has no
+        secret."""
         self._rings.form(ring, ring_secret(self._secret, ring, members, publics) if publics else None)
 
     def install(self) -> None:
-        """The ring is installed: the one before is over."""
+        """The ring is installed: the previous one is over."""
         self._rings.install()
 
     def end(self) -> None:
-        """This node has left: nothing that it sealed or opened can be opened here any more."""
+        """This node has left: wipe all secrets, so that nothing it sealed or opened can be opened here any more."""
         self.forget()
         self._rings.end()
 
     def forget(self) -> None:
-        """Wipe the pair and the secret that goes round; the next join has another pair."""
+        """Wipe the key pair and the secret that goes round. The next join has another pair."""
         self._private, self._public = None, b""
         for shared in self._shared.values():
             shared[:] = bytes(len(shared))
@@ -120,7 +123,7 @@ class Agreement:
         self._secret[:] = bytes(len(self._secret))
 
     def _with(self, public: bytes) -> bytearray:
-        """What this node has in common with the owner of a public key. Raises BadBox."""
+        """The shared secret with the owner of a public key. Raises BadBox."""
         found = self._shared.get(public)
         if found is None:
             self.public()

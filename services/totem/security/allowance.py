@@ -1,4 +1,4 @@
-"""How often something may be done that others can ask for: a rate, and a burst of it."""
+"""A rate limit, with a burst, for work that others can ask for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Allowance:
         self._at_ns = -(1 << 62)
 
     def take(self, now_ns: int) -> bool:
-        """Whether it may be done once more now; if so that is counted."""
+        """Whether it may be done now. If so, counts it."""
         saved_ns = min(self._burst_ns, self._saved_ns + now_ns - self._at_ns)
         self._at_ns = now_ns
         if allowed := saved_ns >= self._each_ns:

@@ -1,21 +1,22 @@
-"""The question whether a sender lives with the boot that its packets say.
+"""Challenges: asks a sender whether it is running now with the boot that its packets name.
 
-A packet under a boot that the receiver does not know may be a recording: all it proves is that the sender had the key
-once. So the receiver asks the sender's address, with a nonce of its own: which boot are you now? Only who has the key
-and hears the question at this moment can answer, and tells its boot by sealing the answer under it. A recorded answer
-is to another nonce; a recorded packet causes a question whose answer changes nothing. What boot was asked about does
-not matter, so no flood of recordings can push the true one aside.
+A boot is one run of a node. A packet under an unknown boot may be a recording: it only proves that the sender once had
+the key. So the receiver sends a challenge with a nonce of its own to the sender's address: which boot are you now? Only
+a node that has the key and gets the challenge now can answer. It seals the answer under its boot, and so proves it. A
+recorded answer has another nonce. A recorded packet causes a challenge whose answer changes nothing. The challenge
+names no boot, so a flood of recordings cannot push the genuine boot aside.
 
-The answer proves what comes after it; what came before is taken only if it is known to be no recording:
+The answer proves the boot for packets after it. Earlier packets are accepted only if they cannot be recordings:
 
-* The receiver knew an earlier boot of the sender. Then the new one began in the receiver's own lifetime, and every
-  packet under it can be taken, once. So those that come while the question is open are kept and handed in when the
-  answer says that they were true: a node that is restarted loses no time.
-* The receiver knew none, because it is itself new. The sender may have sealed packets under this boot before the
-  receiver started, which somebody may have recorded. So everything up to the answer's counter is refused.
+* The receiver knew an earlier boot of the sender. Then the new boot began while the receiver was running, and every
+  packet under it is accepted, once. So packets that come while the challenge is open are kept, and handed in when the
+  answer confirms them. A restarted node loses no time.
+* The receiver knew no boot, because it has just started itself. The sender may have sealed packets under this boot
+  before the receiver started, and somebody may have recorded them. So everything up to the answer's counter is refused.
 
-Who is asked by somebody unknown asks back first and answers then, so that both know each other at once.
-Both what is kept and how often is asked are bounded.
+A node that is challenged by an unknown sender challenges back first and then answers, so both know each other at once.
+
+Bounds limit both the kept packets and the number of challenges.
 """
 
 from __future__ import annotations
@@ -25,30 +26,31 @@ from typing import NamedTuple
 from services.totem.security.allowance import Allowance
 
 ASK_INTERVAL_NS = 20_000_000
-"""Questions to one sender are at least so far apart; another follows only if packets under an unknown boot do."""
+"""Shortest time between challenges to one sender. Another one is sent only if more packets under an unknown boot
+come."""
 
 LIFETIME_NS = 5_000_000_000
-"""An answer that took longer is not believed."""
+"""An answer that took longer is refused."""
 
 QUIET_NS = 1_000_000_000
-"""A question that is open for longer is worth a complaint: the sender's address may be wrong."""
+"""A challenge that is open for longer is logged: the sender's address may be wrong."""
 
 HELD_PER_SENDER = 64
 HELD_BYTES_MAX = 1 << 20
-"""Bounds of what is kept: packets of one sender, bytes of all."""
+"""Bounds of the kept packets: number per sender, bytes of all."""
 
 
 ANSWER_INTERVAL_NS = 10_000_000
-"""One question is answered no sooner again, if its boot is not known to live: it may be a recording."""
+"""Shortest time between answers to the same challenge, if its sender's boot is unknown: it may be a recording."""
 
 ANSWERS_PER_SECOND, ANSWERS_BURST = 200, 50
-"""Bounds of such answers to one sender ..."""
+"""Bounds of answers to one sender under unknown boots."""
 ANSWERED_MAX = 64
-"""... and of the questions that are remembered for it."""
+"""Bound of the challenges that are remembered per sender."""
 
 
 class Held(NamedTuple):
-    """An authentic packet under a boot that is not known to live."""
+    """An authentic packet under a boot that is not confirmed."""
 
     boot: bytes
     counter: int
@@ -57,7 +59,7 @@ class Held(NamedTuple):
 
 
 class Question:
-    """One open question to one sender, and what waits for its answer."""
+    """One open challenge to one sender, and the packets that wait for its answer."""
 
     __slots__ = ("held", "held_bytes", "nonce", "since_ns")
 
@@ -72,7 +74,8 @@ class Question:
         return now_ns - self.since_ns >= LIFETIME_NS
 
     def hold(self, packet: Held, bytes_left: int) -> bool:
-        """Keep a packet until the answer, unless there are enough; `bytes_left` is what the bound still allows."""
+        """Keep a packet until the answer, if the bounds allow it. `bytes_left`: what the bound over all senders still
+        allows."""
         if len(self.held) >= HELD_PER_SENDER or len(packet.frame) > bytes_left:
             return False
         self.held.append(packet)
@@ -81,10 +84,11 @@ class Question:
 
 
 class Answers:
-    """When to answer the questions of one sender under boots that are not known to live.
+    """When to answer the challenges of one sender under unconfirmed boots.
 
-    Who plays recordings of them gets an answer now and then, which is as long as the question and goes to the sender's
-    configured address. A true question is another one than all those before, so they do not stand in its way.
+    Whoever replays recorded challenges gets an answer now and then. It is as long as the challenge, and goes to the
+    sender's configured address. A genuine challenge differs from all earlier ones, so recordings do not stand in its
+    way.
     """
 
     __slots__ = ("_allowance", "_answered")
@@ -92,10 +96,10 @@ class Answers:
     def __init__(self) -> None:
         self._allowance = Allowance(ANSWERS_PER_SECOND, ANSWERS_BURST)
         self._answered: dict[bytes, int] = {}
-        """When each question was answered last, oldest first."""
+        """When each challenge was answered last, oldest first."""
 
     def may(self, nonce: bytes, now_ns: int) -> bool:
-        """Whether this question is to be answered; if so that is noted."""
+        """Whether to answer this challenge. If so, notes it."""
         last_ns = self._answered.get(nonce)
         if last_ns is not None and now_ns - last_ns < ANSWER_INTERVAL_NS:
             return False

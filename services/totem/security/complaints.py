@@ -1,7 +1,6 @@
 """Which refused packets are worth a line in the log: at most one a second per source, and a few a second in all.
 
-Whatever an attacker sends, and from however many addresses, the memory that this takes is that of the few lines of the
-last second.
+Memory is bounded by the few lines of the last second, whatever an attacker sends, and from how many addresses.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ LINES_PER_INTERVAL = 3
 
 
 class Complaint(NamedTuple):
-    """A line: `Received message has invalid digest... ignoring.`, with what is known."""
+    """The facts for one log line: `Received message has invalid digest... ignoring.`"""
 
     reason: str
     source: str
     """IP address."""
     left_out: int
-    """Refusals since the line before that got no line."""
+    """Refusals without a line since the previous line."""
 
 
 class Complaints:
-    """Decides; the host takes `lines` and logs them."""
+    """Decides which refusals get a line. The host takes `lines` and logs them."""
 
     def __init__(self) -> None:
         self.lines: list[Complaint] = []

@@ -1,4 +1,4 @@
-"""The envelope: 40 bytes in front of every sealed packet, none of them secret, all of them authenticated.
+"""The envelope: 40 bytes in front of every sealed packet, authenticated but not secret.
 
 | offset | bytes | field |
 |---|---|---|
@@ -13,14 +13,14 @@
 | 30 | 2 | length of the whole datagram, lower 16 bits |
 | 32 | 8 | counter: 1, 2, 3 ... over all that this boot of the sender seals; from 2^63 on for what is kept (replay.py) |
 
-All numbers are big-endian. A plain totem packet, too, has a 0 at offset 3 if and only if it is a token, so that a
-receiver can stop reading at a token before it opens it. What follows depends on the suite. The first 30 bytes stay the
-same from packet to packet of one sender, so that a receiver finds what belongs to them with one look-up.
+All numbers are big-endian. As in a plain totem packet, offset 3 is 0 if and only if the packet is a token. So a
+receiver can stop reading at a token before it opens it. What follows depends on the suite. The first 30 bytes are the
+same in all packets of a kind from one sender, so a receiver finds the keys with one look-up.
 
-What is for one node (0 and 4) is authenticated together with that node's id, as 4 bytes that are not sent: whoever else
-gets it cannot open it, so nobody can turn a token aside.
+A packet for one node (0 and 4) is authenticated together with that node's id, 4 bytes that are not sent. No other node
+can open it, so nobody can redirect a token.
 
-Inside of a challenge and of an answer: u32 node id whom it is for, 16 bytes nonce (challenge.py).
+A challenge or an answer holds: u32 node id of the receiver, 16 bytes nonce (challenge.py).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from typing import NamedTuple
 MAGIC = 0x52
 VERSION = 1
 RING_VERSION = 2
-"""Of what is sealed with the key of a forward secret ring: its data and its tokens."""
+"""Version of packets that are sealed with the key of a forward secret ring: its data and its tokens."""
 PLAIN_MAGIC = (b"\x70\xc0", b"\xc0\x70")
-"""How plain totem packets begin, in either byte order."""
+"""The first bytes of plain totem packets, in either byte order."""
 
 PREFIX_SIZE = 30
 HEADER_SIZE = 40
@@ -43,7 +43,7 @@ BOOT_SIZE = 16
 NONCE_SIZE = 16
 COUNTER_AT = 32
 TAG_MASK = 0xFFFF
-"""Where a ring tag stands in the number of the cluster."""
+"""The bits of the cluster number that hold a ring tag."""
 
 _PREFIX = struct.Struct(">BBBBHII16s")
 TAIL = struct.Struct(">HQ")
@@ -53,7 +53,7 @@ ENQUIRY = struct.Struct(">I16s")
 
 
 class Content(IntEnum):
-    """What an envelope holds."""
+    """What is inside an envelope."""
 
     TOKEN = 0
     FRAME = 1
@@ -64,7 +64,7 @@ class Content(IntEnum):
 
 
 def bound_to(content: int, node: int) -> bytes:
-    """What is authenticated besides the packet itself, if it is for `node` alone."""
+    """Bytes that are authenticated besides the packet, if it is for `node` alone."""
     return node.to_bytes(4, "big") if content in (Content.TOKEN, Content.DIRECT) else b""
 
 
@@ -82,7 +82,7 @@ class Prefix(NamedTuple):
 
     @property
     def ring_tag(self) -> int:
-        """Which epoch of which ring, 0 if it is sealed with no ring's key."""
+        """The tag of the ring and epoch whose key seals it; 0 if no ring's key does."""
         return self.cluster & TAG_MASK if self.version == RING_VERSION else 0
 
     def pack(self) -> bytes:
@@ -96,6 +96,6 @@ def prefix_of(datagram: bytes) -> Prefix:
 
 
 def cluster_number(cluster_name: str) -> int:
-    """What tells clusters apart at a glance. It protects nothing: the name is part of the keys too."""
+    """A number that tells clusters apart. It protects nothing: the name is part of the keys too."""
     digest = hashlib.sha256(b"rondo cluster\0" + cluster_name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:4], "big")

@@ -1,8 +1,8 @@
-"""Nothing of a forward secret ring is taken that is not sealed with that ring's key.
+"""Refuses packets of a forward secret ring that are not sealed with that ring's key.
 
-Whoever has the key of the cluster can seal a packet with it, also one that says it is a token or data of a ring. In a
-ring with a secret of its own that is not enough. Joins, leaves, merge detects, commit tokens, hold cancels and notices
-stay under the cluster's key: they come before a ring, or from outside of it, and hold no messages.
+Any node with the cluster key can seal a packet that claims to be a token or data of a ring. In a ring with a secret of
+its own that is not enough. Joins, leaves, merge detects, commit tokens, hold cancels and notices stay under the cluster
+key. They come before a ring, or from outside of it, and hold no messages.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from services.totem.security.suites import Codec, Forged
 
 _KIND_AT = 3
 _RING_AT = {0: slice(29, 41), 1: slice(25, 37)}
-"""Where a token and an mcast have their ring."""
+"""Where a token and an mcast hold their ring identifier."""
 
 
 class Unprotected(Forged):
-    """It is authentic, but of a ring whose packets are sealed with the ring's key."""
+    """The packet is authentic, but belongs to a ring whose packets are sealed with the ring's key."""
 
 
 class GuardedCodec(Codec):
-    """Opens what is sealed with the cluster's key, unless it had to be sealed with that of a ring."""
+    """Opens packets under the cluster key, unless they had to be sealed with a ring's key."""
 
     def __init__(self, codec: Codec, rings: RingKeys) -> None:
         self._codec = codec

@@ -1,12 +1,12 @@
-"""Which keys the other nodes have, as they tell: what decides whether a key may be used, or removed.
+"""Which keys the other nodes have, by their key notices: decides whether a key may be used, or removed.
 
-A key may seal packets only when every other node takes packets under it, and may go only when no other node seals with
-it any more. So while a key is being changed, which is when somebody has more than one, the nodes tell each other their
-keys about once a second: who has several tells, and who hears of that answers. With one key everywhere nobody says
-anything. What is older than a few seconds does not count: that node may have been restarted since.
+A key may seal packets only when every other node accepts packets under it. It may be removed only when no other node
+seals with it any more. So while a key is being changed, the nodes send each other key notices about once a second: a
+node with several keys sends notices, and nodes that get one answer. With a single key everywhere nobody sends any. A
+notice older than a few seconds does not count: that node may have restarted since.
 
-Notices travel sealed, so they are as authentic as everything else here. Identities of keys are derived from them and
-say nothing about them.
+Notices are sealed, so they are as authentic as other packets. Key identities are derived from the keys and reveal
+nothing about them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEVER_NS = 1 << 62
 
 
 class Told(NamedTuple):
-    """What a node has said of itself."""
+    """The contents of a node's last key notice."""
 
     at_ns: int
     valid: tuple[bytes, ...]
@@ -34,31 +34,31 @@ class Told(NamedTuple):
 
 
 class KeyBook:
-    """What others have told, and when to tell them."""
+    """The key notices of others, and when to send our own."""
 
     def __init__(self) -> None:
         self._told: dict[int, Told] = {}
         self.due_ns = NEVER_NS
-        """When this node has to tell its keys."""
+        """When this node must send a key notice."""
         self._said_ns = -NEVER_NS
 
     def heard(self, node: int, valid: tuple[bytes, ...], in_use: bytes, now_ns: int) -> None:
-        """A node has told its keys; it wants to know ours."""
+        """A node's key notice has come. It wants ours."""
         if node in self._told or len(self._told) < NODES_MAX:
             self._told[node] = Told(now_ns, valid, in_use)
         self.tell_soon(now_ns)
 
     def tell_soon(self, now_ns: int) -> None:
-        """There is something to tell, as soon as the pause since the last time allows it."""
+        """Send a key notice as soon as the interval since the last one allows it."""
         self.due_ns = min(self.due_ns, max(now_ns, self._said_ns + INTERVAL_NS))
 
     def said(self, now_ns: int, *, again: bool) -> None:
-        """This node has told its keys; `again`: it has several and goes on."""
+        """This node has sent a key notice. `again`: it has several keys, so it goes on."""
         self._said_ns = now_ns
         self.due_ns = now_ns + INTERVAL_NS if again else NEVER_NS
 
     def having(self, identity: bytes, now_ns: int) -> list[int]:
-        """The nodes that take packets under this key."""
+        """The nodes that accept packets under this key."""
         return [node for node, told in self._fresh(now_ns).items() if identity in told.valid]
 
     def using(self, identity: bytes, now_ns: int) -> list[int]:
@@ -66,7 +66,7 @@ class KeyBook:
         return [node for node, told in self._fresh(now_ns).items() if identity == told.in_use]
 
     def silent(self, nodes: Iterable[int], now_ns: int) -> list[int]:
-        """Those of `nodes` that have not told anything lately."""
+        """Those of `nodes` without a key notice lately."""
         fresh = self._fresh(now_ns)
         return sorted(node for node in nodes if node not in fresh)
 

@@ -1,4 +1,4 @@
-"""The keys of a cluster, and what is derived from them.
+"""The keys of a cluster, and the keys that are derived from them.
 
     cluster key  = HKDF-Extract(salt = "rondo packet security 1" 0 cluster_name, key file)
     key number   = 2 bytes of HKDF-Expand(cluster key, "key number")
@@ -6,12 +6,12 @@
     packet key   = HKDF-Expand(cluster key, "packet key" 0 suite(1) sender(4) boot(16))
     segment key  = HKDF-Expand(cluster key, "segment key" 0 sender(4) boot(16)): see marks.py
 
-(RFC 5869 with SHA-256.) Every boot of every node has a packet key of its own, so counters may start at 1 with each
-boot and no nonce repeats, whatever state was lost. The number of a key follows from the key: nodes agree on it without
-asking each other, and a node that starts again, with nothing but its key file, agrees too.
+(RFC 5869 with SHA-256.) Every boot of every node has its own packet key. So counters may start at 1 with each boot, and
+no nonce repeats, whatever state was lost. The number of a key follows from the key: nodes agree on it without asking
+each other, and so does a node that restarts with nothing but its key file.
 
-Two keys and more may be valid at once, so that a cluster changes its key without losing a packet: install the new key
-on all nodes, then use it on all nodes, then remove the old one from all nodes.
+Several keys may be valid at once, so that a cluster changes its key without losing a packet: install the new key on all
+nodes, then use it on all nodes, then remove the old one from all nodes.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _SALT = b"rondo packet security 1\0"
 
 
 class KeyringError(ValueError):
-    """What was asked of the keyring cannot be done. Its text is one line."""
+    """The keyring cannot do what was asked. The text is one line."""
 
 
 class Keyring:
-    """The keys that are valid, by number; one of them is in use for what this node sends."""
+    """The valid keys, by number. One of them seals the packets of this node."""
 
     def __init__(self, suite: Suite, cluster_name: str, key: bytes) -> None:
         self.suite = suite
@@ -64,7 +64,7 @@ class Keyring:
         return number
 
     def identity(self, number: int) -> bytes:
-        """What names an installed key to other nodes. Raises KeyringError."""
+        """The identity of an installed key, for other nodes. Raises KeyringError."""
         self._check(number)
         return _expand(self._cluster_keys[number], b"key identity", IDENTITY_SIZE)
 
@@ -84,22 +84,22 @@ class Keyring:
         return number in self._cluster_keys
 
     def codec(self, number: int, sender: int, boot: bytes) -> Codec:
-        """What opens, or seals, the packets of one boot of one node under the key `number`, which must be installed."""
+        """The codec for the packets of one boot of one node under the key `number`, which must be installed."""
         info = b"packet key\0" + bytes([self.suite.number]) + sender.to_bytes(4, "big") + boot
         return self.suite.codec(_expand(self._cluster_keys[number], info, self.suite.key_size))
 
     def ring_codec(self, number: int, secret: bytes | bytearray, sender: int, boot: bytes) -> Codec:
-        """The same for packets of a forward secret ring, of whose epoch this is the secret."""
+        """The codec for packets of a forward secret ring. `secret`: of its epoch."""
         suite = self.suite
         cluster_key = self._cluster_keys[number]
         return suite.codec(packet_key(cluster_key, secret, suite.number, sender, boot, suite.key_size))
 
     def cluster_key(self, number: int) -> bytes:
-        """The key `number`, which must be installed, as it is mixed into others."""
+        """The cluster key with this number, which must be installed, for the derivation of others."""
         return self._cluster_keys[number]
 
     def segment_key(self, number: int, sender: int, boot: bytes) -> bytes:
-        """What marks the segments of one boot of one node under the key `number`, which must be installed."""
+        """The key that marks the segments of one boot of one node under the key `number`, which must be installed."""
         info = b"segment key\0" + sender.to_bytes(4, "big") + boot
         return _expand(self._cluster_keys[number], info, SEGMENT_KEY_SIZE)
 

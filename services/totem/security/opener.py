@@ -1,7 +1,7 @@
-"""What comes to this node is opened here, or refused; nothing of it counts before it is authentic.
+"""Opens or refuses the datagrams that come to this node. None counts before it is authentic.
 
-The order of the checks: does it look like an envelope of this cluster and of a known key (cheap, proves nothing), was
-it made with the key and not altered, does its sender live with this boot, and did it not come before.
+The checks, in order: does it look like an envelope of this cluster under a known key (cheap, proves nothing); was it
+made with the key and not altered; is its boot the sender's present one; is it no replay.
 """
 
 from __future__ import annotations
@@ -51,25 +51,25 @@ class Reason(StrEnum):
     OTHER_VERSION = "other_version"
     OTHER_CLUSTER = "other_cluster"
     OTHER_RING = "other_ring"
-    """Sealed with the key of a ring in which this node is not, or not any more."""
+    """Sealed with the key of a ring that this node is not in, or not any more."""
     NOT_RING_KEY = "not_ring_key"
-    """Says that it is of a forward secret ring, but is sealed with the key of the cluster alone."""
+    """It claims to belong to a forward secret ring, but is sealed with the cluster key alone."""
     OTHER_SUITE = "other_suite"
-    """Another crypto_cipher or crypto_hash is configured there."""
+    """Its sender has another crypto_cipher or crypto_hash."""
     WRONG_KEY = "wrong_key"
-    """A key that is not ours, or the packet was altered, or is for another node."""
+    """Sealed with another key, or altered, or for another node."""
     UNLISTED_SENDER = "unlisted_sender"
     """Not in the nodelist."""
     OWN_NODE_ID = "own_node_id"
-    """From this node itself by way of the network, or from another one that has its id."""
+    """From this node itself over the network, or from another node with the same id."""
     REPLAYED = "replayed"
-    """Came before."""
+    """The same packet came before."""
     UNKNOWN_BOOT = "unknown_boot"
-    """The sender has not confirmed (yet) that it lives with this boot: an earlier life of it, or too early."""
+    """The sender has not confirmed this boot (yet): an earlier run of it, or too early."""
     NOT_TRIED = "not_tried"
-    """Under a boot that is not known, while there are more such packets than there is time for."""
+    """Under an unknown boot, while more such packets come than there is time for."""
     MALFORMED = "malformed"
-    """Authentic, but against the rules."""
+    """Authentic, but it breaks the rules."""
 
 
 TEXTS = {
@@ -78,7 +78,7 @@ TEXTS = {
     Reason.TRUNCATED: "it is truncated",
     Reason.OTHER_VERSION: "its envelope is of another version",
     Reason.OTHER_CLUSTER: "it belongs to another cluster_name",
-    Reason.OTHER_RING: "it is of a ring in which this node is not",
+    Reason.OTHER_RING: "it belongs to a ring that this node is not in",
     Reason.NOT_RING_KEY: "it is not sealed with the key of its ring, which is forward secret",
     Reason.OTHER_SUITE: "another crypto_cipher or crypto_hash is configured there",
     Reason.WRONG_KEY: "it was made with another key, or altered; compare the fingerprints of the keys",
@@ -86,22 +86,22 @@ TEXTS = {
     Reason.OWN_NODE_ID: "it has this node's own id",
     Reason.REPLAYED: "it came before",
     Reason.UNKNOWN_BOOT: "its sender does not confirm it at its configured address",
-    Reason.NOT_TRIED: "there are too many of senders that are not known",
+    Reason.NOT_TRIED: "too many packets of unknown senders come",
     Reason.MALFORMED: "it breaks the rules of the protocol",
 }
-"""For the log."""
+"""Texts for the log."""
 
 
 Sourced = tuple[bytes, Any]
-"""A datagram or a frame, and the address of its sender, of which the first element is the IP address."""
+"""A datagram or a frame, and its sender's address, whose first element is the IP address."""
 
 EVENTS = ("challenges_sent", "challenges_answered", "answers_withheld", "boots_accepted", "stale_answers")
-"""What else is counted. A stale answer came too late or was not asked for; one is withheld from what is asked again and
-again under a boot that is not known to live."""
+"""Other counters. A stale answer came too late or was not asked for. An answer is withheld from a challenge that is
+repeated under an unconfirmed boot."""
 
 TRIES_PER_SECOND, TRIES_BURST = 2000, 800
-"""Packets under boots that are not known, whose keys have to be derived first: some 15 µs each, which is ten times what
-it takes to refuse them. The burst is for a ring of the most members that starts all at once."""
+"""Bounds of packets under unknown boots. Their keys have to be derived first: some 15 µs each, ten times the cost of a
+refusal. The burst is for a ring with the most members that starts all at once."""
 
 
 class Reply(NamedTuple):
@@ -113,9 +113,9 @@ class Reply(NamedTuple):
 
 
 class Opener:
-    """Opens datagrams. What it wants sent is in `replies`, what it kept and now hands in in `released`.
+    """Opens datagrams. `replies` holds datagrams to send, `released` frames that were kept and are handed in now.
 
-    `members`: node ids of the nodelist; None: everybody who has the key. `draw_nonce` gives 16 random bytes.
+    `members`: node ids of the nodelist; None: every node that has the key. `draw_nonce` returns 16 random bytes.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Opener:
         draw_nonce: Callable[[], bytes], rings: RingKeys | None = None,
     ) -> None:  # fmt: skip
         self.counters: Counter[str] = Counter(dict.fromkeys((*Reason, *EVENTS), 0))
-        """Refused packets by reason, and `EVENTS`; each is there from the start, so that it can be watched."""
+        """Refused packets by reason, and `EVENTS`. Each exists from the start, so that it can be monitored."""
         self.replies: list[Reply] = []
         self.released: list[tuple[bytes, str]] = []
         """Frames that waited for an answer, in the order in which they came, with their sources (IP addresses)."""
@@ -138,18 +138,18 @@ class Opener:
         self._size_min = keyring.suite.datagram_size_min
         self._tries = Allowance(TRIES_PER_SECOND, TRIES_BURST)
         self.peers = Peers()
-        """What is remembered of each sender; others only read it."""
+        """The state of each sender. Other modules only read it."""
         self.sessions: dict[bytes, tuple[Codec, ReplayWindow, bytes]] = {}
-        """By the prefix of frames: what opens those of senders that are known; others only read it."""
+        """What opens the frames of known senders, by the frames' prefix. Other modules only read it."""
 
     def set_members(self, members: frozenset[int] | None) -> None:
-        """The nodelist has these nodes from now on. A sender that is not in it any more is refused."""
+        """Change the nodelist. Senders that are not in it any more are refused."""
         self._members = members
         if members is not None:
             self.sessions = {key: each for key, each in self.sessions.items() if prefix_of(key).sender in members}
 
     def open(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
-        """The frame in a datagram that came from the IP address `source`; None: refused, kept, or not a frame."""
+        """The frame in a datagram from the IP address `source`; None: refused, kept, or not a frame."""
         session = self.sessions.get(datagram[:PREFIX_SIZE])
         size = len(datagram)
         if session is None or size < self._size_min:
@@ -169,10 +169,10 @@ class Opener:
         return frame
 
     def open_known(self, datagrams: Sequence[Sourced], opened: list[Sourced], start: int) -> int:
-        """Open datagrams from index `start` on as long as they are frames of senders that are known, in their order.
+        """Open datagrams from index `start` on, in order, as long as they are frames of known senders.
 
-        The frames are appended to `opened`. Returns the index of the first datagram that is anything else, which is for
-        `open`, or their number. A node does this for every packet that comes: calls are spared.
+        The frames are appended to `opened`. Returns the index of the first other datagram, which is for `open`; or the
+        number of datagrams. This runs for every packet, so it saves calls.
         """
         sessions, unpack, size_min = self.sessions, TAIL.unpack_from, self._size_min
         for index in range(start, len(datagrams)):
@@ -194,7 +194,7 @@ class Opener:
         return len(datagrams)
 
     def segment_keys(self, sender: int) -> SegmentKeys | None:
-        """What the segments of the boot are marked with with which a sender is known to live; None: with none."""
+        """The keys that mark a sender's segments under its confirmed boot; None if it has none."""
         peer = self.peers.get(sender)
         boot = peer.known if peer is not None else None
         if boot is None:
@@ -205,7 +205,7 @@ class Opener:
         return boot.segment_keys
 
     def forget_all(self) -> None:
-        """Know no sender any more: each has to show anew that it lives, and nothing it sealed before counts."""
+        """Forget all senders. Each has to confirm its boot again, and earlier packets do not count."""
         self.peers = Peers()
         self.sessions = {}
         self.released.clear()
@@ -216,7 +216,7 @@ class Opener:
             peer.keys_changed()
 
     def rings_ended(self) -> None:
-        """Rings, or epochs of them, are over: let go of what was made of their secrets."""
+        """Rings, or epochs of them, are over: drop what was derived from their secrets."""
         assert self._rings is not None
         knows = self._rings.knows
         self.sessions = {
@@ -236,7 +236,7 @@ class Opener:
     def _open_other(self, datagram: bytes, source: str, now_ns: int) -> bytes | None:
         misfit = self._misfit(datagram)
         if misfit is Reason.OTHER_RING or misfit is Reason.UNKNOWN_BOOT:
-            self.counters[misfit] += 1  # nothing needs to be wrong with it
+            self.counters[misfit] += 1  # the packet may be perfectly right
             return None
         if misfit is not None:
             self._refuse(misfit, source, now_ns)
@@ -247,7 +247,7 @@ class Opener:
         key = codec_key(prefix.key_number, prefix.ring_tag)
         codec = boot.codecs.get(key) if boot is not None else None
         if codec is None and boot is not None and boot.window is not None and prefix.ring_tag:
-            # Of a member that is known to live, in a ring that is: that is made once, whoever sends it.
+            # From a member with a confirmed boot, in a known ring. That is derived once, whoever sends it.
             codec = boot.codecs[key] = self._codec(prefix)
         if codec is None:
             if not self._tries.take(now_ns):
@@ -280,7 +280,7 @@ class Opener:
         return None
 
     def _codec(self, prefix: Prefix) -> Codec:
-        """What opens packets with this prefix, which fits."""
+        """The codec for packets with this prefix. The prefix has been checked."""
         if self._rings is None:
             return self._keyring.codec(prefix.key_number, prefix.sender, prefix.boot)
         if prefix.ring_tag:
@@ -290,7 +290,7 @@ class Opener:
         return GuardedCodec(self._keyring.codec(prefix.key_number, prefix.sender, prefix.boot), self._rings)
 
     def _misfit(self, datagram: bytes) -> Reason | None:
-        """What can be said against a datagram by its envelope alone."""
+        """Why a datagram is refused by its envelope alone; None if it is not."""
         if datagram[:2] in PLAIN_MAGIC:
             return Reason.NO_CRYPTO
         if datagram[:1] != _MAGIC:
@@ -325,7 +325,7 @@ class Opener:
     def _frame(
         self, peer: Peer, boot: Boot, prefix: Prefix, counter: int, frame: bytes, source: str, now_ns: int
     ) -> bytes | None:
-        """An authentic frame of an unknown boot, or the first one of a known boot under a key."""
+        """An authentic frame of an unconfirmed boot, or the first frame of a confirmed boot under a key."""
         if boot.window is not None:
             if not boot.window.take(counter):
                 self._refuse_old(boot.window, counter, source, now_ns)
@@ -345,10 +345,10 @@ class Opener:
         self.counters[Reason.UNKNOWN_BOOT] += 1
         return None
 
-    # -- question and answer
+    # -- challenge and answer
 
     def _ask(self, peer: Peer, node: int, source: str, now_ns: int) -> Question:
-        """See to it that a question to the sender is open, and repeated from time to time."""
+        """Make sure that a challenge to the sender is open, and repeat it from time to time."""
         question = peer.question
         if question is None or question.expired(now_ns):
             for held in question.held if question is not None else ():
@@ -364,7 +364,7 @@ class Opener:
     def _challenged(
         self, peer: Peer, boot: Boot, node: int, counter: int, nonce: bytes, source: str, now_ns: int
     ) -> None:
-        """Somebody asks which boot this node has: the answer is as long as the question, so it amplifies nothing."""
+        """A challenge has come. The answer is as long as the challenge, so it amplifies nothing."""
         if boot.window is None:
             self._ask(peer, node, source, now_ns)
             if not peer.answers.may(nonce, now_ns):
@@ -379,7 +379,7 @@ class Opener:
     def _answered(
         self, peer: Peer, boot: Boot, node: int, counter: int, nonce: bytes, source: str, now_ns: int
     ) -> None:
-        """The sender says which boot it has now."""
+        """An answer has come: the sender names its present boot."""
         question = peer.question
         if question is None or question.expired(now_ns) or not hmac.compare_digest(question.nonce, nonce):
             self.counters["stale_answers"] += 1
@@ -401,7 +401,7 @@ class Opener:
                 self._refuse(Reason.REPLAYED, held.source, now_ns)
 
     def _refuse_old(self, window: ReplayWindow, counter: int, source: str, now_ns: int) -> None:
-        """The window did not take it. What was on its way while the first answer came is no reason to complain."""
+        """The window refused the packet. Packets that were in flight when the first answer came are not logged."""
         if counter > window.floor:
             self._refuse(Reason.REPLAYED, source, now_ns)
         else:

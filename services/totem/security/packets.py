@@ -1,4 +1,4 @@
-"""Both ends together: what a host needs to seal and open packets and to change keys while it runs."""
+"""Packet security for a host: seals and opens packets, and changes keys at run time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from services.totem.security.suites import Suite
 
 
 class PacketSecurity:
-    """Packet security of one life of one node.
+    """Packet security of one boot of one node.
 
-    `boot`: 16 random bytes, drawn for this life alone; `draw_nonce`: gives 16 random bytes; `members`: the nodelist's
-    node ids, or None without one; `draw_secret`: gives 32 random bytes for the secrets of rings, None: they have none;
-    `secrecy_required`: whether this node goes into no ring without. Raises `keys.KeyringError`.
+    `boot`: 16 random bytes, drawn for this boot alone; `draw_nonce`: returns 16 random bytes; `members`: the nodelist's
+    node ids, or None without one; `draw_secret`: returns 32 random bytes for the secrets of rings, None: they have
+    none; `secrecy_required`: whether this node enters no ring without a secret. Raises `keys.KeyringError`.
     """
 
     def __init__(
@@ -34,37 +34,37 @@ class PacketSecurity:
         self.rings: RingKeys | None = None
         """The secrets of forward secret rings; None: there are none."""
         self.agreement: Agreement | None = None
-        """What the ring calls to have them."""
+        """The agreement on these secrets, which the ring calls."""
         if draw_secret is not None:
             self.rings = RingKeys(self._keyring)
             self.agreement = Agreement(self._keyring, self.rings, node_id, draw_secret, required=secrecy_required)
         self.sealer = sealer = Sealer(self._keyring, cluster_name, node_id, boot, self.rings)
         """The end that seals."""
         self.opener = Opener(self._keyring, sealer, cluster_name, node_id, members, draw_nonce, self.rings)
-        """The end that opens; it holds what is known of the senders."""
+        """The end that opens. It holds the state of the senders."""
         self.seal: Callable[[bytes], bytes] = sealer.seal
         """The datagram that carries a frame, for everybody."""
         self.seal_for: Callable[[int, bytes], bytes] = sealer.seal_for
-        """The same for one node alone."""
+        """The datagram that carries a frame, for one node alone."""
         self.seal_all: Callable[[Sequence[bytes]], list[bytes]] = sealer.seal_all
-        """Many for everybody."""
+        """`seal` for many frames."""
         self.seal_to_keep: Callable[[bytes], bytes] = sealer.seal_to_keep
-        """One for everybody that is kept, to be sent later or never."""
+        """`seal` for a frame that is kept, to be sent later or never."""
         self.open: Callable[[bytes, str, int], bytes | None] = self.opener.open
-        """`open(datagram, source IP, now_ns)`: the frame, if there is one to hand in now. Take the replies and the
-        released frames after every call."""
+        """`open(datagram, source IP, now_ns)`: the frame, if there is one now. Take the replies and the released frames
+        after every call."""
         if self.rings is not None:
             self.rings.on_ended = self._rings_ended
 
     def open_known(self, datagrams: Sequence[Sourced], opened: list[Sourced], start: int) -> int:
-        """What `open` would do with the datagrams from `start` on, up to the first that takes more than opening it."""
+        """`open` for the datagrams from `start` on, up to the first one that needs more than opening."""
         return self.opener.open_known(datagrams, opened, start)
 
     def set_members(self, members: frozenset[int] | None) -> None:
-        """The nodelist has these nodes from now on; None: everybody who has the key."""
+        """Change the nodelist; None: every node that has the key."""
         self.opener.set_members(members)
 
-    # -- marks of segments, as `marks.SegmentMarks` has them
+    # -- marks of segments (`marks.SegmentMarks`)
 
     @property
     def sender(self) -> int:
@@ -72,23 +72,23 @@ class PacketSecurity:
         return self.sealer.node_id
 
     def next_number(self) -> int:
-        """The number of the next datagram that this node cuts: no two of one boot have the same."""
+        """The number of the next datagram that this node cuts; unique within a boot."""
         self._datagrams_cut += 1
         return self._datagrams_cut
 
     def own_key(self) -> bytes:
-        """What this node marks its segments with."""
+        """The key that marks this node's segments."""
         return self.sealer.segment_key
 
     def keys_of(self, sender: int) -> SegmentKeys | None:
-        """What another node's are marked with; None: no boot of it is known to live."""
+        """The keys that mark another node's segments; None if no boot of it is confirmed."""
         return self.opener.segment_keys(sender)
 
-    # -- what is counted, and what is to be sent and said
+    # -- counters and output
 
     @property
     def counters(self) -> Counter[str]:
-        """Refused packets by reason, and what became of challenges."""
+        """Refused packets by reason, and outcomes of challenges."""
         return self.opener.counters
 
     @property
@@ -98,22 +98,22 @@ class PacketSecurity:
         return bool(opener.replies or opener.released or opener.complaints.lines)
 
     def take_replies(self) -> list[Reply]:
-        """Datagrams that want to be sent, sealed already."""
+        """Sealed datagrams to send."""
         taken, self.opener.replies = self.opener.replies, []
         return taken
 
     def take_released(self) -> list[tuple[bytes, str]]:
-        """Frames that waited for their sender's answer, with their source IPs, in the order in which they came."""
+        """Frames that waited for their sender's answer, with their source IPs, in order of arrival."""
         taken, self.opener.released = self.opener.released, []
         return taken
 
     def take_complaints(self) -> list[Complaint]:
-        """What is to be logged."""
+        """The refusals to log."""
         return self.opener.complaints.take()
 
     def begin_boot(self, boot: bytes) -> None:
-        """This memory may have been copied: begin a life of its own, under `boot`, 16 bytes that no copy has. To the
-        others it is as if the node had started again, and to the node, as if they had."""
+        """This process may be a copy: continue under `boot`, 16 bytes that no copy has. To the others it looks as if
+        the node had restarted, and to the node, as if they had."""
         if self.agreement is not None:
             self.agreement.forget()
         self.sealer.begin_boot(boot)
@@ -123,11 +123,11 @@ class PacketSecurity:
 
     @property
     def tend_due_ns(self) -> int:
-        """When `tend` is to be called, if anything comes then."""
+        """When to call `tend`, even if nothing comes."""
         return NEVER_NS if self.rings is None else self.rings.due_ns
 
     def tend(self, now_ns: int) -> None:
-        """Go on to the next epoch of a ring where it is time."""
+        """Start the next epoch of a ring if it is due."""
         if self.rings is not None:
             self.rings.tend(self.sealer.sealed, now_ns)
 
@@ -139,7 +139,7 @@ class PacketSecurity:
 
     @property
     def key_numbers(self) -> tuple[int, ...]:
-        """The keys under which packets are taken."""
+        """The keys under which packets are accepted."""
         return self._keyring.numbers
 
     @property
@@ -148,11 +148,11 @@ class PacketSecurity:
         return self._keyring.in_use
 
     def key_identity(self, number: int) -> bytes:
-        """What names a valid key to other nodes. Raises `keys.KeyringError`."""
+        """The identity of a valid key, for other nodes. Raises `keys.KeyringError`."""
         return self._keyring.identity(number)
 
     def install_key(self, key: bytes) -> int:
-        """Take packets under this key too; returns its number. Raises `keys.KeyringError`."""
+        """Accept packets under this key too; returns its number. Raises `keys.KeyringError`."""
         number = self._keyring.install(key)
         self.opener.key_added()
         return number

@@ -1,8 +1,8 @@
-"""What a receiver remembers of the senders: the boot that each lives with, another one of late, the open question.
+"""A receiver's state of the senders: the confirmed boot of each, one other boot, and the open challenge.
 
-Both are bounded: one sender has at most two boots here, and there are at most as many senders as a ring has members.
-The keys of a boot are derived when a packet under it comes, and kept only if that packet was authentic: a flood of
-invented boots takes time, but no memory and no place of a true one.
+It is bounded: a sender has at most two boots here, and there are at most as many senders as a ring has members. The
+keys of a boot are derived when a packet under it comes, and kept only if that packet was authentic. So a flood of
+invented boots takes time, but no memory, and pushes out no genuine boot.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from services.totem.security.replay import ReplayWindow
 from services.totem.security.suites import Codec
 
 PEERS_MAX = 384
-"""As many members as a ring can have."""
+"""The most members that a ring can have."""
 
 _NEVER_NS = -(1 << 62)
 _KEY_MASK, _TAG_SHIFT = 0xFFFF, 16
 
 
 def codec_key(key_number: int, ring_tag: int) -> int:
-    """Where a codec stands in `Boot.codecs`."""
+    """The key of a codec in `Boot.codecs`."""
     return key_number | ring_tag << _TAG_SHIFT
 
 
 class Boot:
-    """One life of a sender."""
+    """One boot of a sender."""
 
     __slots__ = ("boot", "codecs", "segment_keys", "window")
 
     def __init__(self, boot: bytes) -> None:
         self.boot = boot
         self.codecs: dict[int, Codec] = {}
-        """By key number, and ring tag times 65536 where they are a ring's."""
+        """By key number; for a ring's codec plus its tag times 65536."""
         self.window: ReplayWindow | None = None
-        """Set when this is known to be the present life."""
+        """Set when the sender has confirmed this boot."""
         self.segment_keys: SegmentKeys | None = None
-        """What its segments are marked with, once some came; made anew when keys come or go."""
+        """The keys that mark its segments; made when first needed, and again when keys change."""
 
 
 class Peer:
@@ -48,17 +48,17 @@ class Peer:
 
     def __init__(self) -> None:
         self.known: Boot | None = None
-        """The boot that answered; its packets are taken."""
+        """The confirmed boot. Its packets are accepted."""
         self.other: Boot | None = None
-        """The boot besides that of which an authentic packet came last."""
+        """The unconfirmed boot whose authentic packet came last."""
         self.question: Question | None = None
         self.asked_ns = _NEVER_NS
-        """When a question was last sent."""
+        """When a challenge was last sent."""
         self.answers = Answers()
-        """To its own questions, under boots that are not known to live."""
+        """Answers to its challenges under unconfirmed boots."""
 
     def boot(self, boot: bytes) -> Boot | None:
-        """What is remembered of a boot."""
+        """The state of a boot, if it is known here."""
         for each in (self.known, self.other):
             if each is not None and each.boot == boot:
                 return each
@@ -73,13 +73,13 @@ class Peer:
         return found
 
     def keys_changed(self) -> None:
-        """A key is valid now that was not before."""
+        """Another key became valid."""
         for each in (self.known, self.other):
             if each is not None:
                 each.segment_keys = None
 
     def forget_key(self, key_number: int) -> None:
-        """Drop what was derived from a key that is no longer valid."""
+        """Drop what was derived from a removed key."""
         self.keys_changed()
         for each in (self.known, self.other):
             if each is not None:
@@ -101,11 +101,12 @@ class Peers:
         self._peers: dict[int, Peer] = {}
 
     def get(self, sender: int) -> Peer | None:
-        """What is remembered of a sender."""
+        """The state of a sender."""
         return self._peers.get(sender)
 
     def get_or_add(self, sender: int) -> Peer:
-        """The same; it has a place from now on. The oldest one makes room, one that never answered before others."""
+        """The state of a sender, added if missing. If the table is full, the oldest sender without a confirmed boot
+        makes room, else the oldest of all."""
         peer = self._peers.get(sender)
         if peer is None:
             if len(self._peers) >= PEERS_MAX:
@@ -115,9 +116,9 @@ class Peers:
         return peer
 
     def all(self) -> list[Peer]:
-        """Every one."""
+        """All senders."""
         return list(self._peers.values())
 
     def held_bytes(self) -> int:
-        """What waits for answers, of all senders."""
+        """Bytes that wait for answers, of all senders."""
         return sum(peer.question.held_bytes for peer in self._peers.values() if peer.question is not None)

@@ -1,11 +1,11 @@
-"""The window that takes every counter once.
+"""The replay window: accepts every counter once.
 
-A counter that is further ahead than any before moves the window; one inside of it is taken unless it was taken before;
-one behind it is refused, because nobody can say any more. Each counter has the slot of its lower bits, and the slot
-remembers the whole counter: nothing needs clearing when the window moves, by however much.
+A counter above all earlier ones moves the window. A counter inside the window is accepted unless it was seen before. A
+counter behind it is refused, because it may have been seen. A counter's lower bits select its slot, and the slot holds
+the whole counter. So nothing needs clearing when the window moves, however far.
 
-What is sealed long before it is sent (last words) has counters of its own, from `KEPT_COUNTERS` on: they would be far
-behind the window by then. Each of them must be higher than the one before.
+Packets that are sealed long before they are sent (last words) have their own counters, from `KEPT_COUNTERS` on:
+ordinary ones would be far behind the window by then. Each of them must be higher than the previous one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 from array import array
 
 WINDOW = 16384
-"""How many counters back packets may come. A token that waits behind a full receive buffer of data is late by up to
-half of that. A power of two."""
+"""How many counters a packet may be late. A token that waits behind a full receive buffer of data is late by up to half
+of that. A power of two."""
 
 KEPT_COUNTERS = 1 << 63
 """The first counter of the packets that are kept before they are sent."""
@@ -23,23 +23,23 @@ MASK = WINDOW - 1
 
 
 class ReplayWindow:
-    """Which counters of a sender were taken. 128 KiB."""
+    """The counters of a sender that were seen. 128 KiB."""
 
     __slots__ = ("_kept", "floor", "highest", "since_ns", "slots")
 
     def __init__(self, floor: int, since_ns: int) -> None:
         self.floor = floor
-        """Nothing up to here is ever taken."""
+        """Counters up to here are refused."""
         self.since_ns = since_ns
         """When the window began."""
         self.highest = floor
-        """The highest counter that was taken, those of kept packets apart."""
+        """The highest counter seen, without those of kept packets."""
         self._kept = KEPT_COUNTERS
         self.slots = array("Q", bytes(8 * WINDOW))
-        """By the lower bits of a counter: the last one that was taken."""
+        """The last counter seen, by its lower bits."""
 
     def take(self, counter: int) -> bool:
-        """Whether this authentic counter is new; if so it is taken."""
+        """Whether this authentic counter is new. If so, marks it as seen."""
         slot = counter & MASK
         if counter > self.highest:
             if counter > KEPT_COUNTERS:

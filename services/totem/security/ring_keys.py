@@ -1,14 +1,14 @@
-"""The secrets of the rings that this node is in: of the installed one, and of the one that is being formed.
+"""The secrets of this node's rings: of the installed one, and of the one that is being formed.
 
-A ring has its secret since its commit token went round (agreement.py). The secret of an epoch gives the keys of that
-epoch and the secret of the next one, and nothing gives the one before: so what is wiped is lost, also for whoever
-takes this node's memory later. Who has sealed for an hour, or many packets, goes on to the next epoch, and who opens an
-authentic packet of the next epoch goes along at once. The epoch before is kept for what is still on its way.
+A ring has a secret once its commit token has gone round (agreement.py). The secret of an epoch gives that epoch's keys
+and the secret of the next epoch, but never that of the previous one. So a wiped secret is lost, even to an attacker who
+takes this node's memory later. A node that has sealed for an hour, or many packets, starts the next epoch. A node that
+opens an authentic packet of the next epoch follows at once. The previous epoch is kept for packets in flight.
 
-The secret of the installed ring is wiped when the next ring is installed, that of a ring that is never installed when
-another one is formed. CPython does not say where it copies bytes to: what lasts is in bytearrays, which are
-overwritten; the keys in ciphers are OpenSSL's, which overwrites them. What remains in freed memory is there until that
-is used again.
+The secret of the installed ring is wiped when the next ring is installed. That of a ring that is never installed is
+wiped when another one is formed. CPython may copy bytes anywhere. So lasting secrets are in bytearrays, which are
+overwritten. The keys in ciphers belong to OpenSSL, which overwrites them. Copies in freed memory stay until it is used
+again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RING = struct.Struct("<IQ")
 
 
 def ring_bytes(ring: tuple[int, int]) -> bytes:
-    """A ring as it stands in frames."""
+    """A ring identifier as it is in frames."""
     return _RING.pack(*ring)
 
 
@@ -35,17 +35,17 @@ class Pace(NamedTuple):
     """When an epoch ends."""
 
     epoch_ns: int = 3_600_000_000_000
-    """After an hour ..."""
+    """After an hour, or after `packets`."""
     packets: int = 1 << 24
-    """... or so many packets of one sender, which are 2^36 blocks of the cipher at most."""
+    """After so many packets of one sender, which are at most 2^36 blocks of the cipher."""
     kept_ns: int = 60_000_000_000
-    """How long the epoch before is kept."""
+    """How long the previous epoch is kept."""
     look_ns: int = 1_000_000_000
-    """How often it is looked whether one ends."""
+    """How often to check whether an epoch ends."""
 
 
 class Epoch:
-    """A time during which a ring has one secret."""
+    """A period in which a ring has one secret."""
 
     __slots__ = ("secret", "tag")
 
@@ -69,11 +69,11 @@ class RingKey:
         self.next_tag = ring_tag(next_epoch(secret))
         self.former: Epoch | None = None
         self.since_ns: int | None = None
-        """Since when this epoch is known to last."""
+        """When `tend` first saw this epoch; None: not yet."""
         self.former_ns = 0
 
     def epoch(self, tag: int) -> Epoch | None:
-        """The epoch that is named so in envelopes; one that is to come is new each time."""
+        """The epoch with this tag in envelopes; None if there is none. A coming epoch is derived anew each time."""
         if tag == self.present.tag:
             return self.present
         if self.former is not None and tag == self.former.tag:
@@ -94,7 +94,7 @@ class RingKey:
         self.end_former()
 
     def end_former(self) -> None:
-        """Nothing of the epoch before is on its way any more."""
+        """No packet of the previous epoch is in flight any more: wipe its secret."""
         if self.former is not None:
             self.former.wipe()
             self.former = None
@@ -110,19 +110,19 @@ class RingKeys:
         self.sealing: Epoch | None = None
         """The epoch with which this node seals; None: its ring is not forward secret."""
         self.protected: frozenset[bytes] = frozenset()
-        """The rings, as they stand in frames, of which nothing is taken that is not sealed with their keys."""
+        """The rings, as they are in frames, whose packets must be sealed with the ring's key."""
         self.on_ended: Callable[[], None] = lambda: None
         """Called after epochs were wiped."""
         self.due_ns = NEVER_NS
         """When to call `tend`."""
         self.pace = Pace()
         self.epochs_begun = 0
-        """How often an epoch followed another one."""
+        """How many epochs have followed another one."""
         self._sealed_before = 0
 
     @property
     def is_forward_secret(self) -> bool:
-        """Whether the installed ring is."""
+        """Whether the installed ring is forward secret."""
         return self._installed is not None
 
     def _rings(self) -> list[RingKey]:
@@ -132,21 +132,21 @@ class RingKeys:
     # -- rings come and go
 
     def form(self, ring: tuple[int, int], secret: bytes | None) -> None:
-        """A ring is being formed; from now on this node seals for it. `secret` None: it is not forward secret."""
+        """A ring is being formed, and this node seals for it from now on. `secret` None: it is not forward secret."""
         if self._formed is not None and self._formed is not self._installed:
             self._formed.wipe()
         self._formed = None if secret is None else RingKey(ring, secret)
         self._changed()
 
     def abandon(self) -> None:
-        """Another ring is going to be formed: that which was formed last, unless it was installed, will never be."""
+        """Another ring is being formed: wipe the one formed last, unless it was installed."""
         if self._formed is not None and self._formed is not self._installed:
             self._formed.wipe()
             self._formed = self._installed
             self._changed()
 
     def install(self) -> None:
-        """The ring that was being formed is installed: nothing of the one before is needed any more."""
+        """The ring that was being formed is installed: wipe the previous one."""
         if self._installed is not None and self._installed is not self._formed:
             self._installed.wipe()
         self._installed = self._formed
@@ -169,7 +169,7 @@ class RingKeys:
     # -- epochs
 
     def tend(self, sealed: int, now_ns: int) -> None:
-        """Look whether an epoch is to end; `sealed`: packets that this node has sealed in all its boot."""
+        """Check whether an epoch ends. `sealed`: packets that this node has sealed in its present boot."""
         pace = self.pace
         self.due_ns = now_ns + pace.look_ns
         for each in self._rings():
@@ -183,7 +183,7 @@ class RingKeys:
                 self.on_ended()
 
     def heard(self, tag: int) -> None:
-        """An authentic packet came under this tag: of the next epoch, perhaps."""
+        """An authentic packet with this tag came. If it is of the next epoch, start that."""
         for each in self._rings():
             if tag == each.next_tag:
                 self._advance(each)
@@ -193,7 +193,7 @@ class RingKeys:
         self.epochs_begun += 1
         self._changed()
 
-    # -- what seals and opens
+    # -- keys
 
     def knows(self, tag: int) -> bool:
         """Whether there is a key for this tag."""
@@ -203,7 +203,7 @@ class RingKeys:
         )
 
     def codec(self, number: int, tag: int, sender: int, boot: bytes) -> Codec | None:
-        """What opens the packets of one boot of one member under the key `number`, which is installed; None: no ring
+        """The codec for the packets of one boot of one member under the key `number`, which is installed; None: no ring
         has this tag."""
         for each in self._rings():
             epoch = each.epoch(tag)

@@ -1,4 +1,4 @@
-"""What leaves this node is sealed here."""
+"""Seals the packets that leave this node."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DATA = 1
 class Sealer:
     """Seals with the key that the keyring has in use.
 
-    `boot` is 16 random bytes that no other life of this node has: on that rests that no nonce repeats.
+    `boot`: 16 random bytes that no other boot of this node has. If they repeated, nonces would repeat.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class Sealer:
             raise ValueError(f"a boot has {BOOT_SIZE} bytes, not {len(boot)}")
         self.node_id = node_id
         self.segment_key = b""
-        """What the segments of this node's datagrams are marked with."""
+        """The key that marks the segments of this node's datagrams."""
         self.overhead_bytes = keyring.suite.overhead_bytes
-        """By how much a sealed frame is longer at most."""
+        """Bytes that sealing adds to a frame, at most."""
         self._keyring = keyring
         self._cluster = cluster_number(cluster_name)
         self._boot = boot
@@ -50,13 +50,13 @@ class Sealer:
         self._kept_counter = KEPT_COUNTERS
         self._rings = rings
         self._epoch: Epoch | None = None
-        """With whose key data and tokens are sealed; None: with that of the cluster."""
+        """The epoch whose key seals data and tokens; None: the cluster key does."""
         self._padding_mask = keyring.suite.padding_mask
         self._take_keys()
 
     def begin_boot(self, boot: bytes) -> None:
-        """Seal under another boot from now on, which nobody ever had: perhaps a copy of this memory goes on with the
-        counters of the present one."""
+        """Seal under another, new boot from now on. A copy of this process may go on with the counters of the present
+        one."""
         if len(boot) != BOOT_SIZE:
             raise ValueError(f"a boot has {BOOT_SIZE} bytes, not {len(boot)}")
         self._boot = boot
@@ -87,7 +87,7 @@ class Sealer:
         return self._data_codec.seal(prefix, frame, bound_to(Content.TOKEN, node))
 
     def seal_to_keep(self, frame: bytes) -> bytes:
-        """The same for a packet that somebody keeps and sends later, or never; only the newest one is of any use."""
+        """The datagram for a packet that is kept and sent later, or never. Only the newest one is of use."""
         if self._key_number != self._keyring.in_use:
             self._take_keys()
         self._kept_counter = counter = self._kept_counter + 1
@@ -96,12 +96,12 @@ class Sealer:
         return self._codec.seal(self._prefixes[Content.FRAME] + TAIL.pack(length & 0xFFFF, counter), frame)
 
     def seal_all(self, frames: Sequence[bytes]) -> list[bytes]:
-        """The datagrams that carry these totem packets for everybody, in their order."""
+        """The datagrams that carry these totem packets for everybody, in order."""
         if self._key_number != self._keyring.in_use:
             self._take_keys()
         seal, pack_tail = self._data_codec.seal, TAIL.pack
         overhead, mask, counter = self.overhead_bytes, self._padding_mask, self._counter
-        self._counter += len(frames)  # first of all: whatever happens, none of them is used twice
+        self._counter += len(frames)  # first of all: so no counter is used twice, whatever happens
         prefix, alike = self._data_prefix, self._epoch is None
         sealed = []
         for frame in frames:
@@ -115,7 +115,7 @@ class Sealer:
         return sealed
 
     def seal_as(self, content: Content, frame: bytes, bound: bytes) -> bytes:
-        """The datagram with any content, under the key of the cluster; `bound` is authenticated with it, and not in it
+        """The datagram with any content, under the cluster key. `bound` is authenticated with it, but not part of it
         (`envelope.bound_to`)."""
         if self._key_number != self._keyring.in_use:
             self._take_keys()
@@ -135,17 +135,16 @@ class Sealer:
 
     @property
     def sealed(self) -> int:
-        """Packets that were sealed under the present boot."""
+        """Packets sealed under the present boot."""
         return self._counter
 
     def rings_changed(self) -> None:
-        """Another epoch is sealing: what was made of the secret of the one before is replaced now, not at the next
-        packet."""
+        """Another epoch seals now: replace the codec of the previous one at once, not at the next packet."""
         if self._rings is not None and self._epoch is not self._rings.sealing:
             self._take_ring_key()
 
     def _take_keys(self) -> None:
-        """Seal with the key in use, and with the epoch that is sealing."""
+        """Switch to the key in use, and to the epoch that seals."""
         number = self._keyring.in_use
         suite = self._keyring.suite.number
         self._codec = self._keyring.codec(number, self.node_id, self._boot)
@@ -160,7 +159,7 @@ class Sealer:
         self._take_ring_key()
 
     def _take_ring_key(self) -> None:
-        """Seal data and tokens with the epoch that is sealing, if there is one."""
+        """Seal data and tokens with the present epoch, if there is one."""
         number, suite = self._key_number, self._keyring.suite.number
         self._epoch = epoch = self._rings.sealing if self._rings is not None else None
         self._data_codec = self._codec

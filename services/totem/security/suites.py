@@ -3,12 +3,12 @@
 `aes256-gcm` and `aes128-gcm` do both at once (NIST SP 800-38D). The nonce is the packet's counter: a key belongs to one
 boot of one sender, which never uses a counter twice, so no nonce is ever used twice with a key.
 
-Corosync's names, `aes128` `aes192` `aes256` with `sha1` `sha256` `sha384` `sha512`, are CBC and then HMAC over the
-envelope and the ciphertext; the HMAC is checked, in constant time, before anything is decrypted. The initialisation
+Corosync's names, `aes128` `aes192` `aes256` with `sha1` `sha256` `sha384` `sha512`, mean CBC and then HMAC over the
+envelope and the ciphertext. The HMAC is checked, in constant time, before anything is decrypted. The initialisation
 vector is made as SP 800-38A, appendix C, proposes: by encrypting a block that never repeats, here the counter. That
-block simply stands first in the plaintext, so what the vector is does not show before the packet does, and one cipher
-object, once set up, goes on from packet to packet: what the cipher starts a packet with (the last block of the packet
-before) only reaches that first block, which the receiver throws away. To set up an object costs more than to encrypt.
+block is the first of the plaintext, so nobody can know the vector before the packet is sent. It also lets one cipher
+object go on from packet to packet, which saves its set-up; that costs more than to encrypt. CBC starts each packet with
+the last block of the previous one, but that only affects the first block, which the receiver throws away.
 
 | suite | key bytes | follows the envelope | overhead at most, envelope included |
 |---|---|---|---|
@@ -41,7 +41,7 @@ _PADDING = tuple(bytes([size]) * size for size in range(BLOCK_SIZE + 1))
 
 
 class Forged(Exception):  # noqa: N818 - says what was found out
-    """The packet was not made with this key, or was altered since."""
+    """The packet was not sealed with this key, or was altered."""
 
 
 class Codec(ABC):
@@ -49,9 +49,10 @@ class Codec(ABC):
 
     @abstractmethod
     def seal(self, header: bytes, content: bytes, bound: bytes = b"") -> bytes:
-        """The whole datagram. `header` is the envelope; its counter must not have been used before.
+        """The whole datagram. `header`: the envelope; its counter must not have been used before.
 
-        `bound` is authenticated with it, but not in it."""
+        `bound` is authenticated with it, but not in it.
+        """
 
     @abstractmethod
     def open(self, datagram: bytes, bound: bytes = b"") -> bytes:
@@ -60,19 +61,19 @@ class Codec(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What is known of a suite without a key."""
+    """The properties of a suite."""
 
     number: int
-    """In the envelope."""
+    """Its number in the envelope."""
     name: str
     key_size: int
     """Bytes of key material, that of the HMAC included."""
     overhead_bytes: int
-    """By how much a sealed packet is longer at most."""
+    """Bytes that sealing adds to a packet, at most."""
     padding_mask: int
     """CBC pads to whole blocks: of the overhead, (size of the content & padding_mask) bytes are not needed."""
     datagram_size_min: int
-    """Nothing shorter can be a sealed packet."""
+    """A shorter datagram cannot be a sealed packet."""
     codec: Callable[[bytes], Codec]
     """Makes a codec of `key_size` bytes of key."""
 
@@ -115,7 +116,7 @@ class CbcCodec(Codec):
         if not hmac.compare_digest(self._digest(sealed, bound), datagram[-self._mac_size :]):
             raise Forged
         if len(sealed) % BLOCK_SIZE != HEADER_SIZE % BLOCK_SIZE:
-            raise Forged  # made with the key, but not by these rules; the cipher must stay on whole blocks
+            raise Forged  # made with the key, but malformed; the cipher must stay on whole blocks
         padded = self._decrypt(sealed[HEADER_SIZE:])
         if not 1 <= padded[-1] <= BLOCK_SIZE:
             raise Forged
@@ -152,4 +153,4 @@ SUITES: dict[tuple[str, str], Suite] = {
     for row, (name, key_size) in enumerate(_CBC_KEY_SIZES.items())
     for column, hash_name in enumerate(_HASHES)
 }
-"""By crypto_cipher and crypto_hash, as corosync.conf has them."""
+"""By crypto_cipher and crypto_hash, as in corosync.conf."""

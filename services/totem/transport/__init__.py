@@ -1,1 +1,1 @@
-"""Datagrams between nodes: sockets, addresses, segments, and what neighbours tell each other beside the ring."""
+"""Datagrams between nodes: sockets, addresses, segments, and the notices that Rondo nodes exchange outside the ring."""

@@ -1,7 +1,7 @@
-"""Which addresses this node and the others have: from the nodelist, from `bindnetaddr`, from names.
+"""The addresses of this node and the others: from the nodelist, from `bindnetaddr`, from names.
 
-A loopback address is taken only if all nodes have one: 127.0.1.1, which many installers write into /etc/hosts for the
-own name, would otherwise cut the node off without a word.
+A loopback address is used only if all nodes have one. Many installers write 127.0.1.1 into /etc/hosts for the node's
+own name; using it would silently cut the node off.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log = logging.getLogger("TOTEM")
 
 @dataclass(slots=True, frozen=True)
 class LinkSettings:
-    """Where this node and the others are."""
+    """The addresses of this node and the others, and how to reach them."""
 
     transport: TransportSettings
     multicast: bool = False
@@ -30,24 +30,24 @@ class LinkSettings:
     local_address: str = ""
     """Address or name of this node."""
     bindnetaddr: str = ""
-    """If not empty it says which interface to use, in place of `local_address`: an address, or a network."""
+    """If not empty, it selects the interface instead of `local_address`: an address, or a network."""
     ip_version: str = "ipv4"
     netmtu: int = 1500
-    """Bytes of a full IP packet, if packets are sealed: larger ones are cut into segments. If they are plain, bytes of
-    a full datagram, without the headers of IP and UDP, as Corosync has it."""
+    """If packets are sealed: bytes of a full IP packet; larger ones are cut into segments. If they are plain: bytes of
+    a full datagram without IP and UDP headers, as in Corosync."""
     ip_headers: int = 48
-    """Bytes of the headers of IP and UDP at most."""
+    """Most bytes of the IP and UDP headers."""
     netmtu_given: bool = True
-    """Somebody wants this very netmtu; otherwise no packet is larger than the interface takes whole."""
+    """Whether netmtu is configured. If not, no packet is larger than the interface's MTU."""
     check_interval_ms: int = 1000
     """Pause between two attempts to find a missing address (downcheck)."""
 
 
 class AddressBook:
-    """Answers where this node is and where the others are, as far as that is known now."""
+    """Returns the addresses of this node and the others, as far as they are known now."""
 
     def __init__(self, settings: LinkSettings, known: Mapping[str, tuple[str, ...]] | None = None) -> None:
-        """`known`: addresses of names that were found before."""
+        """`known`: addresses of names that were resolved before."""
         self._settings = settings
         names = [name for known in settings.members.values() for name in known]
         if not settings.bindnetaddr:
@@ -63,11 +63,11 @@ class AddressBook:
         }
 
     def own_address(self) -> str:
-        """The address to run on. Raises `AddressNotAvailable`, which says why there is none for now."""
+        """The address to bind. Raises `AddressNotAvailable` with the reason if there is none at present."""
         try:
             known: list[LocalAddress] | None = local_addresses()
         except OSError:
-            known = None  # the kernel does not say; whether the address is there shows when it is bound
+            known = None  # the kernel does not tell; bind() will show whether the address exists
         if self._settings.bindnetaddr:
             return _selected(known, self._settings.bindnetaddr)
         name = self._settings.local_address
@@ -88,7 +88,7 @@ class AddressBook:
                 return found.address
         if there:
             raise AddressNotAvailable(f"the interface {there[0].interface} with {there[0].address} is down")
-        # Not listed does not mean not ours: there may be a local route to a whole network.
+        # An unlisted address may still be ours: there may be a local route to a whole network.
         for each in usable:
             if is_local(each):
                 return each

@@ -1,8 +1,8 @@
-"""What every transport does: frames to one node or to all, datagrams in, no waiting and no exception on either way.
+"""The base of all transports: sends frames to one node or to all, and receives datagrams, without waiting or raising.
 
-A transport is made for one local address that is up, and closed when that address is gone; the `Link` (link.py) makes
-and closes them. All sockets are non-blocking. What cannot be sent is counted by its reason and is lost: the protocol
-repairs that, and waiting for a full socket buffer would hold up the token.
+A transport exists for one local address while it is up; the `Link` (link.py) makes and closes it. All sockets are
+non-blocking. A datagram that cannot be sent is counted by reason and lost: the protocol repairs that, and waiting for a
+full socket buffer would hold up the token.
 """
 
 from __future__ import annotations
@@ -34,38 +34,39 @@ from services.totem.transport.sources import Admission, dropped, take_nothing
 from services.totem.wire.frames import Kind
 
 DATAGRAM_SIZE_MAX = 65536
-"""More than a UDP datagram, or a group of them, can carry, so that nothing is cut."""
+"""More than a UDP datagram, or a group of them, can carry, so nothing is truncated."""
 
 COPIES_WHERE_LOST = 3
-"""Of what is cut into more segments than most of which arrive."""
+"""Copies of a datagram whose size was given up because too many were lost."""
 
 Buffer = bytes | memoryview
 
 Datagram = tuple[bytes, Any]
-"""Bytes, and the address of the sender as `recvfrom` gives it: its first element is the IP address."""
+"""Bytes, and the sender's address as `recvfrom` returns it: its first element is the IP address."""
 
 _Call = tuple[Sequence[Buffer], int, int]
-"""Buffers that are sent with one call, the size of each datagram in them (but the last), and the buffers of each."""
+"""The buffers for one system call, the size of each datagram in them (except the last), and the number of buffers per
+datagram."""
 
 _KIND_AT = 3
-"""Where the kind stands in a frame, and in the envelope of a sealed one, as far as tokens are concerned."""
+"""Offset of the kind in a frame. A sealed token has the same value there in its envelope."""
 
 
 @dataclass(slots=True, frozen=True)
 class TransportSettings:
-    """How frames travel (corosync.conf(5), section totem and its interface)."""
+    """Settings of a transport (corosync.conf(5), section totem and its interface)."""
 
     node_id: int
     port: int = 5405
-    """mcastport: where everything arrives; udp sends from port - 1."""
+    """mcastport: the port for all datagrams; udp sends from port - 1."""
     group: str = ""
     """udp: the multicast group, or 255.255.255.255 for broadcast."""
     broadcast: bool = False
     ttl: int = 1
     ip_dscp: int = 0
-    """Differentiated services code point of what is sent, 0..63."""
+    """Differentiated services code point of sent datagrams, 0..63."""
     block_unlisted_ips: bool = True
-    """udpu: take datagrams only from the addresses of members."""
+    """udpu: accept datagrams only from the addresses of members."""
 
 
 class Transport(ABC):
@@ -76,25 +77,25 @@ class Transport(ABC):
         self.address = address
         self.counters = counters
         self.drained = True
-        """Whether the last `receive` left nothing behind that was there when it looked."""
+        """Whether the last `receive` read everything that was there."""
         self.ended_by_token = False
         """Whether the last `receive` ended with what looks like a token."""
         self._tokens_doubted = 0
         self.unlisted = ""
-        """The last address that is no member's and from which datagrams were dropped; the reader empties it."""
+        """The last non-member address whose datagrams were dropped. The reader empties it."""
         self.listed: frozenset[str] = frozenset()
-        """The addresses from which datagrams are taken; empty: from all."""
+        """The addresses from which datagrams are accepted; empty: from all."""
         self.admission = Admission(counters)
         self.sockets: list[socket.socket] = []
-        """All that are open: the one of tokens first. Opened and closed here alone."""
+        """All open sockets, the one for tokens first. Only this class opens and closes them."""
         self._addresses: dict[int, Any] = {}
-        """Of the other nodes, as sendto() wants them."""
+        """Addresses of the other nodes, for sendto()."""
         self._grouping = Grouping()
         self._cutter: Cutter | None = None
         self._joiner: Joiner | None = None
 
     def cut_above(self, mtu: int, source: SegmentMarks) -> None:
-        """Cut what does not fit an IP packet of `mtu` bytes into segments, and join what others have cut."""
+        """Cut datagrams that do not fit an IP packet of `mtu` bytes into segments, and join the segments of others."""
         payload_max = mtu - headers_size(family_of(self.address))
         if self._cutter is None or self._cutter.payload_max != payload_max:
             self._cutter = Cutter(payload_max, source)
@@ -107,15 +108,15 @@ class Transport(ABC):
     def multicast(
         self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX, *, parity: bool = False
     ) -> None:
-        """Send to all other nodes, in this order. Of those that are cut into segments the ones larger than `once_up_to`
-        are sent several times, the others with segments of parity if there is to be `parity`."""
+        """Send to all other nodes, in this order. Cut datagrams larger than `once_up_to` are sent several times. Other
+        cut ones are sent with parity segments if `parity` is set."""
 
     def address_of(self, node: int) -> Any | None:
-        """Where another node is, as sendto() wants it; None if that is not known."""
+        """The address of another node, for sendto(); None if it is unknown."""
         return self._addresses.get(node)
 
     def node_at(self, address: str) -> int | None:
-        """Which of the other nodes has this IP address."""
+        """The other node that has this IP address."""
         return next((node for node, known in self._addresses.items() if known[0] == address), None)
 
     @abstractmethod
@@ -123,19 +124,19 @@ class Transport(ABC):
         """Send to one other node."""
 
     def reply(self, node: int, source: str, datagram: bytes) -> None:
-        """Send to one other node at its configured address; to `source`, an IP address, if none is configured."""
+        """Send to one other node at its configured address, or to `source`, an IP address, if none is configured."""
         self.unicast(node, datagram)
 
     @abstractmethod
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
-        """Datagrams in the order in which they are to be handed in; `readable` is what poll() said of `filenos`.
+        """Received datagrams, in the order for the ring. `readable`: what poll() reported of `filenos`.
 
-        A group that arrived together is never cut, so there may be up to 63 more than `datagrams_max`.
+        A group that arrived together is never split, so there may be up to 63 more than `datagrams_max`.
         """
 
     @abstractmethod
     def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:
-        """The addresses of the nodes, by node id; one without an address cannot be reached for now."""
+        """Set the addresses of the nodes, by node id. A node without an address cannot be reached for now."""
 
     @abstractmethod
     def peers(self) -> list[int]:
@@ -146,21 +147,22 @@ class Transport(ABC):
         """The sockets to poll for input."""
 
     def error_filenos(self) -> list[int]:
-        """The sockets to poll for errors alone, besides `filenos`: what they receive, nobody reads."""
+        """The sockets to poll only for errors, besides `filenos`: nobody reads what they receive."""
         polled = self.filenos()
         return [number for each in self.sockets if (number := each.fileno()) not in polled]
 
     def read_errors(self, failing: Collection[int]) -> list[str]:
-        """IP addresses at which, says ICMP, nobody listens; `failing` are sockets of which poll() said POLLERR."""
+        """IP addresses at which nobody listens, according to ICMP. `failing`: sockets for which poll() reported
+        POLLERR."""
         return [address for each in self.sockets if each.fileno() in failing for address in unreachable(each)]
 
     def receive_token(self) -> list[Datagram]:
-        """A token that waits in a socket of its own, although data may wait too; nothing where there is no such socket,
-        for then what came first is read first."""
+        """A token that waits in a socket of its own, even if data waits too. Empty if there is no such socket:
+        datagrams are then read in order of arrival."""
         return []
 
     def dropped_by_kernel(self) -> int:
-        """Datagrams for this node that the kernel has dropped: from other addresses, or for want of room."""
+        """Datagrams for this node that the kernel has dropped: from other addresses, or because the buffer was full."""
         return sum(dropped(each) for each in self._receivers())
 
     def _receivers(self) -> list[socket.socket]:
@@ -169,14 +171,14 @@ class Transport(ABC):
         return [each for each in self.sockets if each.fileno() in polled]
 
     def _deafen(self) -> None:
-        """Let the kernel drop what comes to sockets that only send."""
+        """Let the kernel drop datagrams to sockets that only send."""
         receivers = self._receivers()
         for each in self.sockets:
             if each not in receivers:
                 take_nothing(each)
 
     def receive_bytes(self) -> int:
-        """What the socket on which data arrives can hold, as the kernel counts (it counts a packet about twice)."""
+        """Size of the data socket's receive buffer, as the kernel counts (it counts a packet about twice)."""
         return self._data_socket().getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     @abstractmethod
@@ -184,11 +186,11 @@ class Transport(ABC):
         """The socket on which data arrives."""
 
     def send_one_by_one(self) -> None:
-        """Do not hand the kernel several datagrams at once from now on."""
+        """Send datagrams one by one from now on."""
         self._grouping.segment_size_max = 0
 
     def heard(self, frame: bytes, source: str) -> None:  # noqa: B027 - only one transport learns
-        """An accepted frame came from `source`: learn from it where its sender is, if nobody said so before."""
+        """An accepted frame came from `source`: learn its sender's address, unless it is configured."""
 
     def close(self) -> None:
         """Close all sockets."""
@@ -206,23 +208,24 @@ class Transport(ABC):
         return made
 
     def _destination(self, address: str) -> Any:
-        """Where to send to a node. A link-local address is on our own link, whatever its interface is called there."""
+        """The address to send to. A link-local address belongs to our own link, whatever its interface is called
+        there."""
         own = self.address.partition("%")[2]
         if own and ip_address(address).is_link_local:
             address = f"{address.partition('%')[0]}%{own}"
         try:
             return socket_address(address, self.settings.port)
         except OSError:
-            return None  # on an interface that is not there (any more)
+            return None  # its interface does not exist (any more)
 
     def _of_our_family(self, addresses: Mapping[int, tuple[str, ...]]) -> dict[int, list[str]]:
-        """The nodes that have an address of the same IP version as ours, with those addresses."""
+        """The nodes with an address of our IP version, and these addresses."""
         family = family_of(self.address)
         usable = {node: [each for each in known if family_of(each) == family] for node, known in addresses.items()}
         return {node: known for node, known in usable.items() if known}
 
     def _calls(self, datagrams: Sequence[bytes], once_up_to: int, parity: bool) -> list[_Call]:
-        """How to send these with few calls."""
+        """Group these datagrams into few system calls."""
         groups, cutter = self._grouping.groups, self._cutter
         if cutter is None or max(map(len, datagrams), default=0) <= cutter.payload_max:
             return [(group, len(group[0]), 1) for group in groups(datagrams)]
@@ -241,7 +244,7 @@ class Transport(ABC):
         return calls
 
     def _send_calls(self, out: socket.socket, calls: list[_Call], address: Any) -> None:
-        """Send what `_calls` made; datagrams go one by one if the kernel refuses groups of their size."""
+        """Send the calls of `_calls`. If the kernel refuses groups of that size, send the datagrams one by one."""
         for buffers, size, each in calls:
             if len(buffers) == 1:
                 self._send(out, buffers[0], address)
@@ -258,7 +261,7 @@ class Transport(ABC):
                 self._send(out, b"".join(buffers[at : at + each]), address)
 
     def _send_whole(self, out: socket.socket, datagram: bytes, address: Any) -> None:
-        """Send one datagram to one node, cut if it has to be."""
+        """Send one datagram to one node, cut if necessary."""
         if self._cutter is not None and len(datagram) > self._cutter.payload_max:
             self._send_calls(out, self._calls([datagram], DATAGRAM_SIZE_MAX, False), address)
         else:
@@ -269,7 +272,7 @@ class Transport(ABC):
             out.sendto(datagram, address)
         except OSError as error:
             if error.errno in PENDING:
-                # Most likely not of this datagram, which was not sent then, but of one before it.
+                # This error probably belongs to an earlier datagram, and this one was not sent: try it again.
                 try:
                     out.sendto(datagram, address)
                 except OSError as again:
@@ -279,11 +282,12 @@ class Transport(ABC):
             self.counters["tx_" + reason_of(error)] += 1
 
     def _read(self, source: socket.socket, into: list[Datagram], datagrams_max: int) -> bool:
-        """Append what `source` holds, up to and with a token, at least `datagrams_max`. True: it is empty now.
+        """Append the datagrams of `source`, up to and including a token, or about `datagrams_max`. True: the socket is
+        empty now.
 
-        To read past a token before that was handled would only delay it, and to ask an empty socket costs as much as
-        to send a datagram. Of what makes no datagrams no more is looked at than `PIECES_MAX`, and for no longer than
-        `READ_NS_MAX`: whoever sends garbage does not keep the loop here.
+        Reading past a token would only delay it, and reading an empty socket costs as much as sending a datagram. At
+        most `PIECES_MAX` pieces are read per call, for at most `READ_NS_MAX`. So a sender of garbage cannot keep the
+        loop here.
         """
         recvmsg, append, joiner = source.recvmsg, into.append, self._joiner
         enough = len(into) + datagrams_max
@@ -301,7 +305,7 @@ class Transport(ABC):
             except BlockingIOError:
                 return True
             except OSError as error:
-                # An error of something sent before (ICMP), or ENETDOWN once after the interface went.
+                # An error of an earlier datagram (ICMP), or ENETDOWN once after the interface went down.
                 failures += 1
                 if error.errno in PENDING and failures < _FAILURES_MAX:
                     continue
@@ -328,7 +332,7 @@ class Transport(ABC):
         return False
 
     def _stops_at_token(self) -> bool:
-        """Something that looks like a token was read: whether to stop here."""
+        """A datagram that looks like a token was read. Returns whether to stop reading."""
         if self._tokens_doubted:
             self._tokens_doubted -= 1
             return False
@@ -336,13 +340,13 @@ class Transport(ABC):
         return True
 
     def token_was_false(self) -> None:
-        """What ended the last read was no token: the next ones that look so do not end it, or garbage would be read one
-        a turn."""
+        """The datagram that ended the last read was no token. The next ones that look like one do not end a read:
+        otherwise garbage would be read one datagram a turn."""
         self._tokens_doubted = TOKENS_DOUBTED
 
 
 def _joined(joiner: Joiner, parts: list[bytes]) -> list[bytes]:
-    """The datagrams in what came together: those that are none but segments of one in their place, once whole."""
+    """The datagrams in a group. Segments are replaced by their datagram once it is whole."""
     found = [joiner.join(each) if each[:1] == SEGMENT else each for each in parts]
     return [each for each in found if each is not None]
 
@@ -352,9 +356,9 @@ _TOKEN = bytes([Kind.TOKEN])
 PIECES_UNTIMED = 256
 PIECES_MAX = 2048
 READ_NS_MAX = 4_000_000
-"""Of one call of `_read`: datagrams, segments, and parts of what came together."""
+"""Bounds of one call of `_read`. Pieces are datagrams, segments, and parts of groups."""
 
 TOKENS_DOUBTED = 64
 
 _FAILURES_MAX = 8
-"""Errors in a row after which a socket is left alone until the next poll."""
+"""After so many errors in a row a socket is not read until the next poll."""

@@ -1,11 +1,12 @@
 """Many datagrams with one system call: UDP_SEGMENT for sending, UDP_GRO for receiving (udp(7)).
 
-What a node sends at one visit of the token are packets of one size, all but the last. The kernel takes them as one
-buffer and the size of a segment, and carries them as one up to the network card, which takes them apart; between
-network namespaces, and on loopback, the receiver gets them as one again. On the wire nothing is different.
+The packets that a node sends at one visit of the token all have the same size, except the last. The kernel takes them
+as one buffer with a segment size, and splits it only at the network card. Between network namespaces, and on loopback,
+the receiver gets them as one buffer. The bytes on the wire are the same.
 
-Where it is refused, datagrams are sent one by one, with the same result: a kernel before 4.18, an interface without
-checksum offload, a segment that does not fit the MTU of the path (which only a datagram that is fragmented may exceed).
+If the kernel refuses a group, its datagrams are sent one by one, with the same result. That happens with a kernel
+before 4.18, an interface without checksum offload, or a segment that exceeds the path MTU (only fragmented datagrams
+may).
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ import struct
 from collections.abc import Sequence
 
 SEGMENTS_MAX = 64
-"""Of one call (UDP_MAX_SEGMENTS of older kernels)."""
+"""Most datagrams of one call (UDP_MAX_SEGMENTS of older kernels)."""
 
 GROUP_BYTES_MAX = 65_000
-"""Of one call: a little less than an IP packet can hold with its headers, of either version."""
+"""Most bytes of one call: a little less than an IP packet of either version can hold."""
 
 CONTROL_BYTES = socket.CMSG_SPACE(4)
-"""Room for the size of a segment."""
+"""Room for the control message with the segment size."""
 
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _SIZE_OUT = struct.Struct("=H")
@@ -32,16 +33,16 @@ _REFUSALS = frozenset((errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOP
 
 
 class Grouping:
-    """What the kernel takes in one call, as far as it has told by refusals."""
+    """What the kernel accepts in one call, learned from its refusals."""
 
     def __init__(self) -> None:
         self.segment_size_max = GROUP_BYTES_MAX
         """Larger datagrams are sent one by one."""
 
     def groups(self, datagrams: Sequence[bytes]) -> list[list[bytes]]:
-        """The datagrams in their order, in groups that can be sent with one call each.
+        """The datagrams, in order, in groups that can be sent with one call each.
 
-        Those of a group have the size of its first one; the last may be shorter.
+        All datagrams of a group have the same size; the last may be shorter.
         """
         made: list[list[bytes]] = []
         group: list[bytes] = []
@@ -58,7 +59,7 @@ class Grouping:
         return made
 
     def refused(self, error: OSError, size: int) -> bool:
-        """A group was not sent, of segments of this size. True: it was because of the grouping."""
+        """A group with segments of this size was not sent. True: because of the grouping."""
         if error.errno not in _REFUSALS:
             return False
         self.segment_size_max = size - 1
@@ -66,12 +67,12 @@ class Grouping:
 
 
 def segment_size(size: int) -> list[tuple[int, int, bytes]]:
-    """Control data for sendmsg: cut what follows into datagrams of this size."""
+    """Control data for sendmsg: split the buffer into datagrams of this size."""
     return [(_SOL_UDP, _UDP_SEGMENT, _SIZE_OUT.pack(size))]
 
 
 def ask_for_groups(receiver: socket.socket) -> None:
-    """Let this socket receive groups as such, if the kernel has that."""
+    """Let this socket receive groups, if the kernel supports that."""
     with contextlib.suppress(OSError):
         receiver.setsockopt(_SOL_UDP, _UDP_GRO, 1)
 
@@ -83,7 +84,7 @@ def split(data: bytes, control: Sequence[tuple[int, int, bytes]]) -> list[bytes]
 
 
 def size_of_each(data: bytes, control: Sequence[tuple[int, int, bytes]]) -> int:
-    """Bytes of each datagram of a group, but perhaps the last; of what is no group, of all of it."""
+    """Size of each datagram of a group (the last may be shorter). If it is no group, the size of all data."""
     for level, kind, value in control:
         if level == _SOL_UDP and kind == _UDP_GRO and len(value) >= _SIZE_IN.size:
             (size,) = _SIZE_IN.unpack_from(value)

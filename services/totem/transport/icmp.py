@@ -1,10 +1,10 @@
-"""What ICMP says about datagrams that were sent: that nobody listens there (ip(7), IP_RECVERR).
+"""ICMP errors of sent datagrams: nobody listens at an address (ip(7), IP_RECVERR).
 
-A host whose ring process has died answers a datagram with "port unreachable" at once. That is a hint and no proof:
-anybody who sees the traffic can send it. But it comes long before a time-out.
+If a ring process has died, its host answers a datagram with "port unreachable" at once. That is a hint and no proof:
+anybody who sees the traffic can forge it. But it comes long before a time-out.
 
 With IP_RECVERR the kernel reports an error twice. The next call on the socket fails, does nothing else, and has to be
-repeated. And the error queue holds the error with the address that it is about.
+repeated. And the error queue holds the error, with the address that it concerns.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ PENDING = frozenset(
         errno.EMSGSIZE, errno.EACCES, errno.EPROTO, errno.EOPNOTSUPP,
     )
 )  # fmt: skip
-"""Errors that a call may report of datagrams sent before it (the kernel's translation of ICMP)."""
+"""Errors that a call may report about earlier datagrams (the kernel's translation of ICMP)."""
 
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _ERROR = struct.Struct("=IBBBxII")
 """sock_extended_err: errno, origin, type, code, info, data."""
 _ORIGIN_ICMP, _ORIGIN_ICMP6 = 2, 3
 _ERRORS_MAX = 64
-"""Read at once; poll() reports what is left."""
+"""Most errors read at once; poll() reports the rest."""
 _CONTROL_BYTES = socket.CMSG_SPACE(_ERROR.size + 28)
 
 
@@ -41,7 +41,7 @@ def report_errors(sender: socket.socket) -> None:
 
 
 def unreachable(sender: socket.socket) -> list[str]:
-    """Empty the error queue of a socket; the IP addresses to which datagrams went that nobody was there to receive."""
+    """Empty the error queue of a socket. Returns the IP addresses at which nobody listened."""
     found: list[str] = []
     for _ in range(_ERRORS_MAX):
         try:
@@ -55,5 +55,5 @@ def unreachable(sender: socket.socket) -> list[str]:
             if origin in (_ORIGIN_ICMP, _ORIGIN_ICMP6) and number == errno.ECONNREFUSED and address[0] not in found:
                 found.append(address[0])
     with contextlib.suppress(OSError):
-        sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # or poll() would go on reporting one that was not queued
+        sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # else poll() keeps reporting unqueued errors
     return found

@@ -1,6 +1,6 @@
-"""The network interfaces of this machine and their addresses, as the kernel tells them over rtnetlink(7).
+"""The network interfaces of this machine and their addresses, from the kernel over rtnetlink(7).
 
-Nothing here waits: the kernel answers such a question before `send` returns. `InterfaceWatch` is told of changes.
+Nothing here waits: the kernel answers before `send` returns. `InterfaceWatch` reports changes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LocalAddress:
     up: bool
     """Whether the interface was switched on."""
     mtu: int = 0
-    """Bytes of the largest IP packet that the interface takes; 0: not told."""
+    """The interface's MTU, bytes; 0: unknown."""
 
 
 def local_addresses() -> list[LocalAddress]:
@@ -54,7 +54,7 @@ def local_addresses() -> list[LocalAddress]:
 
 
 class InterfaceWatch:
-    """A socket that becomes readable when an interface or an address comes or goes. Raises OSError when made."""
+    """A socket that becomes readable when an interface or an address comes or goes. The constructor raises OSError."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(
@@ -67,18 +67,18 @@ class InterfaceWatch:
             raise
 
     def fileno(self) -> int:
-        """What to poll."""
+        """The descriptor to poll."""
         return self._socket.fileno()
 
     def clear(self) -> None:
-        """Throw away what the kernel said: that something changed is all that matters."""
+        """Discard the kernel's messages. It only matters that something changed."""
         while True:
             try:
                 self._socket.recv(_ANSWER_BYTES)
             except BlockingIOError:
                 return
             except OSError:
-                continue  # ENOBUFS: some of it was lost, which is all the same
+                continue  # ENOBUFS: messages were lost, which does not matter
 
     def close(self) -> None:
         """Close the socket."""
@@ -86,7 +86,8 @@ class InterfaceWatch:
 
 
 def find_address(known: list[LocalAddress], wanted: str) -> LocalAddress | None:
-    """The interface that has this very address. All of a loopback interface's network is there without being listed."""
+    """The interface that has this address. Every address in a loopback interface's network counts, though only one is
+    listed."""
     exact = ip_address(wanted)
     for each in known:
         if each.network.ip == exact or each.address == wanted:
@@ -97,7 +98,7 @@ def find_address(known: list[LocalAddress], wanted: str) -> LocalAddress | None:
 
 
 def interface_index(address: str) -> int:
-    """The number of the interface that has this address; 0 if the kernel does not say."""
+    """The number of the interface that has this address; 0 if it is unknown."""
     scope = address.partition("%")[2]
     try:
         found = None if scope else find_address(local_addresses(), address)
@@ -107,7 +108,7 @@ def interface_index(address: str) -> int:
 
 
 def interface_of(address: str) -> LocalAddress | None:
-    """The interface that has this address; None if the kernel does not say."""
+    """The interface that has this address; None if it is unknown."""
     try:
         return find_address(local_addresses(), address)
     except OSError:
@@ -115,9 +116,9 @@ def interface_of(address: str) -> LocalAddress | None:
 
 
 def is_local(address: str) -> bool:
-    """Whether the kernel takes `address` for one of this machine: what is sent to it would come from it.
+    """Whether the kernel counts `address` as local: a datagram to it would have it as its source.
 
-    Nothing is sent. Binding would not tell where net.ipv4.ip_nonlocal_bind is set, nor without any route.
+    Nothing is sent. A bind() would prove nothing if net.ipv4.ip_nonlocal_bind is set, or if there is no route.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
@@ -129,7 +130,7 @@ def is_local(address: str) -> bool:
 
 
 def select_address(known: list[LocalAddress], bindnetaddr: str) -> LocalAddress | None:
-    """The address that `bindnetaddr` means: that very one, or the first one whose network it is or lies in."""
+    """The address that `bindnetaddr` selects: that address, or the first one in that network."""
     wanted = ip_address(bindnetaddr)
     exact = find_address(known, bindnetaddr)
     return exact or next((each for each in known if wanted in each.network.network), None)

@@ -1,7 +1,7 @@
-"""Totem's frames over knet: which of them are urgent, and what each carries of its receiver.
+"""Totem's frames over knet: marks urgent ones, and writes the target node id into frames for one node.
 
-Corosync's nodes drop a frame whose target is neither nobody nor themselves, so a frame for one node says which. (Over
-udp and udpu it says nothing.) The transport and the simulator both send through this.
+Corosync's nodes drop a frame whose target is neither 0 nor their own id. So over knet a frame for one node needs its
+target. (Over udp and udpu the field is unused.) The transport and the simulator both send through this module.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TARGET = struct.Struct("<I")
 
 
 class TotemFrames:
-    """Totem's end of the machine."""
+    """Sends Totem's frames through a `Knet`."""
 
     __slots__ = ("_knet", "_target")
 
@@ -30,7 +30,7 @@ class TotemFrames:
         self._target = _TARGET.pack(knet.options.node_id)
 
     def send(self, packets: Iterable[tuple[int, bytes]], now_ns: int) -> list[bytes]:
-        """Send frames in the order of the list. Gives those that this node needs back of its own."""
+        """Send frames in order. Returns those that this node must get back itself."""
         knet, own = self._knet, self._knet.options.node_id
         local: list[bytes] = []
         together: list[bytes] = []
@@ -55,5 +55,5 @@ class TotemFrames:
         return local
 
     def is_for_this_node(self, frame: bytes) -> bool:
-        """Whether a frame that came is meant for this node, among others or alone."""
+        """Whether a received frame is for this node, alone or among others."""
         return frame[_TARGET_AT:_TARGET_END] in (_NOBODY, self._target)

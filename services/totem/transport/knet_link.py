@@ -1,7 +1,8 @@
-"""This node's links to the others under `transport: knet`: what `Link` is for udp and udpu, over several of them.
+"""This node's links to the others under `transport: knet`. The counterpart of `Link` for udp and udpu, with several
+links.
 
-The machine in services/totem/transport/knet says what leaves where and what is a frame. Here are its sockets, the
-names, the log, and what Totem wants of it: frames for one node carry that node's id, which Corosync's nodes look at.
+The state machine in services/totem/transport/knet decides what leaves where, and what is a frame. This module has its
+sockets, name resolution and log lines. It also writes the target into frames for one node, as Corosync's nodes require.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ _log = logging.getLogger("KNET")
 
 @dataclass(frozen=True, slots=True)
 class KnetLinkSettings:
-    """Links, addresses and the key."""
+    """Settings of the links: options, addresses and the key."""
 
     options: KnetOptions
     addresses: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
-    """By node id and link: address or name."""
+    """Address or name, by node id and link."""
     cipher: str = "none"
     hash: str = "none"
     key: bytes = field(default=b"", repr=False)
@@ -52,21 +53,22 @@ class KnetLinkSettings:
 
 
 class KnetLink:
-    """Sends and receives for the host; up as soon as all hosts know that this node begins to count (knet.py)."""
+    """Sends and receives for the host. It is up once all hosts know that this node starts its sequence numbers
+    (knet.py)."""
 
     def __init__(
         self, settings: KnetLinkSettings, counters: Counter[str], now_ns: int, keys: KnetKeys | None = None
     ) -> None:
-        """`keys`: what opens and seals, instead of the key of the settings."""
+        """`keys`: open and seal packets, instead of the key in the settings."""
         options = settings.options
         self.settings = settings
         self.counters = counters
         self.on_unreachable: Callable[[str], None] | None = None
         self.protection = None
-        """Knet's own encryption is the machine's; that of udp and udpu is not used."""
+        """Unused: knet has its own encryption, in the state machine."""
         self.why_down = "knet's links are being set up"
         self.keys = keys
-        """What `rondo key` changes, if there are keys."""
+        """The keys for `rondo key`, if there are any."""
         self.knet = Knet(
             options,
             keys.keyring if keys else make_cipher(settings.cipher, settings.hash, settings.key, os.urandom(16)),
@@ -89,13 +91,13 @@ class KnetLink:
         self.strangers = Strangers(options.node_id, settings.addresses, counters)
 
     def moves(self, settings: KnetLinkSettings) -> bool:
-        """Whether these settings have a node that stays at other addresses than it has now."""
+        """Whether a node that stays has other addresses in these settings."""
         now, then = self.settings.addresses, settings.addresses
         return any(now[node] != then[node] for node in now.keys() & then.keys())
 
     def change_settings(self, settings: KnetLinkSettings, now_ns: int) -> None:
-        """Other nodes, addresses, links and timers are in force; call `tend`, and poll `filenos` anew. The node's id,
-        the ports of links that stay, and encryption are as they were."""
+        """Use other nodes, addresses, links and timers. The caller then calls `tend`, and polls `filenos` anew. The
+        node's id, the ports of remaining links and encryption stay the same."""
         former, options = self._resolver, settings.options
         self.settings = settings
         names = [name for links in settings.addresses.values() for name in links.values()]
@@ -112,16 +114,16 @@ class KnetLink:
     def send(
         self, packets: list[tuple[int, bytes]], *, packet_bytes_max: int = DATAGRAM_SIZE_MAX, parity: bool = False
     ) -> None:
-        """Send in the order of the list. What a node needs back of its own is kept for `take_local`.
+        """Send packets in order. Those that this node must get back itself are kept for `take_local`.
 
-        Large packets are cut by knet, which has neither copies nor parity.
+        Knet cuts large packets itself, without copies or parity.
         """
         self._local += self._frames.send(packets, self._now_ns)
         self._flush()
 
     @property
     def has_local(self) -> bool:
-        """Whether `take_local` would give something."""
+        """Whether `take_local` would return anything."""
         return bool(self._local)
 
     def take_local(self) -> list[bytes]:
@@ -130,7 +132,7 @@ class KnetLink:
         return taken
 
     def receive(self, readable: Collection[int], datagrams_max: int, now_ns: int) -> list[Datagram]:
-        """Frames in the order in which they are to be handed in; `readable` is what the last poll said."""
+        """Received frames, in the order for the ring. `readable`: what the last poll reported."""
         self._now_ns = now_ns
         frames: list[Datagram] = []
         self._peephole.tend(now_ns)
@@ -150,7 +152,7 @@ class KnetLink:
         return frames
 
     def _take_notice(self, frame: bytes, now_ns: int) -> None:
-        """What a Rondo node says of its keys. (Paths are looked after by the machine.)"""
+        """Handle a Rondo node's key notice. (The state machine checks the paths.)"""
         try:
             notice = decode_notice(frame)
         except Malformed as error:
@@ -160,7 +162,7 @@ class KnetLink:
             self.keys.keys_of_others.heard(notice.sender, notice.valid, notice.in_use, now_ns)
 
     def _tell_keys(self, now_ns: int) -> None:
-        """Say which keys this node has, while somebody is changing them."""
+        """Send a key notice if it is due: while keys are being changed."""
         if self.keys is None or self.keys.keys_of_others.due_ns > now_ns:
             return
         frame = encode_keys(self.keys.key_notice(self.settings.options.node_id))
@@ -168,29 +170,29 @@ class KnetLink:
         self.keys.keys_of_others.said(now_ns, again=self.keys.has_several_keys)
 
     def receive_token(self, _now_ns: int) -> list[Datagram]:
-        """Tokens come where data does."""
+        """Knet has no socket of its own for tokens."""
         return []
 
     def receive_bytes(self) -> int:
-        """What the socket on which data arrives can hold; 0 = there is none."""
+        """Size of the smallest receive buffer; 0 = no socket."""
         return self._sockets.receive_bytes()
 
     @property
     def drained(self) -> bool:
-        """Whether everything was received that was there at the last poll."""
+        """Whether everything has been received that was there at the last poll."""
         return not self._local and self._sockets.drained
 
     def heard(self, frame: bytes, source: str) -> None:
-        """Addresses are configured; nothing is learned."""
+        """Nothing: addresses are configured, not learned."""
 
     def seal_to_keep(self, frame: bytes) -> bytes:
-        """The datagram of a frame that somebody keeps and sends later, or never."""
+        """The datagram for a frame that is kept and sent later, or never."""
         return self.knet.seal_to_keep(frame)
 
     # -- addresses
 
     def addresses_of(self, nodes: Iterable[int]) -> dict[int, Any]:
-        """Where these nodes are on the link that `source` is of."""
+        """The addresses of these nodes on the link of `source`."""
         link = self._lowest()
         hosts = self.knet.hosts
         return {
@@ -200,20 +202,20 @@ class KnetLink:
         }
 
     def node_at(self, address: str) -> int | None:
-        """Which of the other nodes has this IP address."""
+        """The other node that has this IP address."""
         for host in self.knet.hosts.values():
             if any(link.address[0] == address for link in host.links.values()):
                 return host.node_id
         return None
 
     def ports_to_hold(self) -> list[tuple[int, int]]:
-        """IP versions and UDP ports that must not be found closed when this process dies. C nodes take a link whose
-        port is closed for dead, and wait for seconds before they take another process's data."""
+        """IP versions and UDP ports that must stay open when this process dies. C nodes count a link with a closed port
+        as dead, and then take seconds before they accept data of another process."""
         links = self.settings.options.links
         return sorted({(6 if ":" in own else 4, links[link].port) for link, own in self._sockets.addresses.items()})
 
     def source(self) -> Any:
-        """The own address and port of the link over which last words go: it has to be this one."""
+        """This node's address and port on the link for last words: that link's own address must be the source."""
         link = self._lowest()
         if link not in self._sockets.addresses:
             return ("", 0)
@@ -223,31 +225,31 @@ class KnetLink:
         carriers = [host.carriers[0].number for host in self.knet.hosts.values() if host.carriers]
         return min(carriers, default=-1)
 
-    # -- what the loop asks
+    # -- called by the loop
 
     @property
     def is_up(self) -> bool:
-        """Whether frames leave."""
+        """Whether frames are sent."""
         return self.knet.ready
 
     def start(self) -> None:
-        """Begin to look up names."""
+        """Start looking up names."""
         self._resolver.start()
 
     def filenos(self) -> set[int]:
-        """What to poll for input; it changes when `tend` returns True."""
+        """The descriptors to poll for input. They change when `tend` returns True."""
         return {self._resolver.fileno(), *self._sockets.filenos()}
 
     def data_filenos(self) -> list[int]:
-        """Those of them on which datagrams arrive."""
+        """The descriptors for datagrams."""
         return self._sockets.filenos()
 
     def error_filenos(self) -> list[int]:
-        """Errors come on the sockets that are polled for input."""
+        """None: errors come on the sockets that are polled for input."""
         return []
 
     def read_errors(self, failing: Collection[int]) -> None:
-        """Descriptors of which the last poll said EPOLLERR: see which host does not listen any more."""
+        """Read the errors of descriptors with EPOLLERR: find hosts that do not listen any more."""
         for link, address in self._sockets.read_errors(failing):
             self.counters["unreachable_port"] += 1
             port = self.settings.options.links[link].port
@@ -257,12 +259,13 @@ class KnetLink:
 
     @property
     def next_due_ns(self) -> int:
-        """When `tend` wants to be called even if none of `filenos` is readable."""
+        """When to call `tend` even if none of `filenos` is readable."""
         due_ns = min(self._next_check_ns, self.knet.due_ns)
         return due_ns if self.keys is None else min(due_ns, self.keys.keys_of_others.due_ns)
 
     def tend(self, readable: Collection[int], now_ns: int) -> bool:
-        """Timers of the links, names, sockets. True: what is to be polled, or whether frames leave, has changed.
+        """Run the links' timers, and update names and sockets. True: `filenos`, or whether frames are sent, has
+        changed.
 
         Raises `CannotBind` at the start.
         """
@@ -292,7 +295,7 @@ class KnetLink:
         self._resolver.close()
 
     def _check(self, now_ns: int) -> None:
-        """Open what has an address now, and tell the machine where the others are."""
+        """Open the links that have an address now, and tell the state machine the addresses of the others."""
         options = self.settings.options
         for link, name in self.settings.addresses.get(options.node_id, {}).items():
             if (address := self._own_address(link, name)) is not None:
@@ -324,7 +327,8 @@ class KnetLink:
         self.knet.set_hosts(hosts, ceilings, now_ns)
 
     def _own_address(self, link: int, name: str) -> str | None:
-        """A name that is loopback here and not for the others (127.0.1.1 in /etc/hosts) has no address."""
+        """This node's address on a link. A name that is loopback here but not for the others (127.0.1.1 in /etc/hosts)
+        has none."""
         others = [
             address
             for node, links in self.settings.addresses.items()
@@ -370,7 +374,7 @@ class KnetLink:
             notice(_log, "%s", text)
 
     def _complain(self, now_ns: int) -> None:
-        """Say what is refused and why, with the mend; the same no more often than every ten seconds."""
+        """Log refused packets with the reason and the line to change, each at most every ten seconds."""
         for reason, (what, mend) in _COMPLAINTS.items():
             count = self.knet.counters[reason]
             last_ns = self._said_ns.get(reason, -COMPLAINT_NS)
@@ -381,7 +385,7 @@ class KnetLink:
             self._complained[reason] = count
 
     def _refused(self, before: list[int], source: Address, datagram: bytes) -> None:
-        """Datagrams of this address were none of this ring's: say which, and which line to change."""
+        """Datagrams of this address do not belong to this ring: log the reason and the line to change."""
         counters = self.knet.counters
         reason = next(each for each, count in zip(_OF_STRANGERS, before, strict=True) if counters[each] != count)
         why = _OF_STRANGERS[reason]
@@ -392,7 +396,7 @@ class KnetLink:
             self._peephole.shut(self._now_ns)
 
     def status(self, now_ns: int) -> dict[str, Any]:
-        """The links by node id, and who was refused; there are no `paths`, since each link looks for its own MTU."""
+        """The links by node id, and refused senders. There are no `paths`, because each link finds its own MTU."""
         nodes = self.knet.status(now_ns)
         for links in nodes.values():
             for link in links:
@@ -400,7 +404,7 @@ class KnetLink:
         return {"paths": {}, "links": nodes, "strangers": self.strangers.status(now_ns), "deaf": []}
 
     def more_counters(self) -> dict[str, int]:
-        """What is counted beside `counters`: by the kernel, and by the machine, `knet_rx_copies` ..."""
+        """Other counters besides `counters`: the kernel's, and the state machine's as `knet_rx_copies` ..."""
         kernel = {"rx_dropped_by_kernel": self._sockets.dropped_by_kernel()}
         return kernel | {f"knet_{name}": count for name, count in sorted(self.knet.counters.items())}
 
@@ -415,7 +419,7 @@ _OF_STRANGERS = {
     "rx_wrong_host": "its host id is not that of the node that has this address; give each node its own nodeid",
     "rx_unlisted_ip": UNLISTED,
 }
-"""What the machine refuses because of who sends it, by its counters."""
+"""Texts for packets that the state machine refuses because of their sender, by its counters."""
 
 _COMPLAINTS = {
     "rx_compression_unknown": (

@@ -1,7 +1,7 @@
-"""The sockets of knet's links: one for each, bound to the own address and port, from which everything leaves.
+"""The sockets of knet's links: one per link, bound to this node's address and port. Everything leaves from it.
 
-They may be bound to an address that is not there (yet): the link is down meanwhile, and nothing else. Datagrams are
-never fragmented by IP; what the kernel finds too large is told to the machine, which cuts smaller pieces.
+They may be bound to an address that does not exist (yet); then only this link is down. Datagrams are never fragmented
+by IP. If the kernel finds one too large, the state machine is told, and cuts smaller pieces.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from services.totem.transport.sockets import bind_error, family_of, reason_of, s
 from services.totem.transport.sources import Admission, dropped
 
 Arrival = tuple[int, Address, list[bytes]]
-"""Link, where it came from, and datagrams that came together."""
+"""Link, source address, and datagrams that came together."""
 
 READS_MAX = 256
-"""Of one link and turn: groups of up to 64 datagrams."""
+"""Most reads per link and turn. Each may return a group of up to 64 datagrams."""
 
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
@@ -33,18 +33,18 @@ MTU_UNKNOWN = 1500
 
 
 class KnetSockets:
-    """All links of this node. `too_large` is called with link, address and size of what the kernel did not send because
-    of that, `not_sent` with link, address and how many it did not send for another reason."""
+    """The sockets of all links. `too_large` is called with link, address and size of a datagram that the kernel refused
+    as too large; `not_sent` with link, address and number of datagrams that it refused for another reason."""
 
     def __init__(
         self, counters: Counter[str], too_large: Callable[[int, Address, int], None],
         not_sent: Callable[[int, Address, int], None],
     ) -> None:  # fmt: skip
         self.addresses: dict[int, str] = {}
-        """The own address of each link that is open."""
+        """This node's address on each open link."""
         self.drained = True
         self.sockets: dict[int, socket.socket] = {}
-        """By link. Opened and closed here alone."""
+        """By link. Only this class opens and closes them."""
         self._destinations: dict[Address, Any] = {}
         self._grouping = Grouping()
         self._admissions: dict[int, Admission] = {}
@@ -78,24 +78,24 @@ class KnetSockets:
         self.sockets[link], self.addresses[link], self._admissions[link] = made, address, Admission(self._counters)
 
     def keep(self, links: Collection[int]) -> None:
-        """Close the links that are not among these."""
+        """Close all links but these."""
         for link in self.sockets.keys() - links:
             self.sockets.pop(link).close()
             del self.addresses[link], self._admissions[link]
         self._destinations.clear()
 
     def admit(self, link: int, addresses: frozenset[str]) -> None:
-        """Let the kernel drop what comes to this link, if it is open, from other addresses."""
+        """Let the kernel drop datagrams to this link from other addresses, if the link is open."""
         if link in self.sockets:
             self._admissions[link].admit([self.sockets[link]], addresses)
 
     def open_for_a_look(self) -> None:
-        """Take what anybody sends, until `close_again`."""
+        """Accept datagrams from any address, until `close_again`."""
         for each in self._admissions.values():
             each.open_for_a_look()
 
     def close_again(self) -> None:
-        """Drop again what comes from other addresses."""
+        """Drop datagrams from other addresses again."""
         for each in self._admissions.values():
             each.close_again()
 
@@ -108,20 +108,20 @@ class KnetSockets:
         self._admissions.clear()
 
     def filenos(self) -> list[int]:
-        """What to poll for input."""
+        """The descriptors to poll for input."""
         return [each.fileno() for each in self.sockets.values()]
 
     def receive_bytes(self) -> int:
-        """What the smallest receive buffer holds, as the kernel counts; 0: there is none."""
+        """Size of the smallest receive buffer, as the kernel counts; 0: no socket."""
         sizes = [each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in self.sockets.values()]
         return min(sizes, default=0)
 
     def dropped_by_kernel(self) -> int:
-        """Datagrams for this node that the kernel has dropped: from other addresses, or for want of room."""
+        """Datagrams for this node that the kernel has dropped: from other addresses, or because the buffer was full."""
         return sum(dropped(each) for each in self.sockets.values())
 
     def mtu(self, link: int, to: Address) -> int:
-        """What the interface carries that leads there, bytes of an IP packet."""
+        """The kernel's MTU towards this address, bytes of an IP packet."""
         family = family_of(to[0])
         with socket.socket(family, socket.SOCK_DGRAM) as asking:
             try:
@@ -134,7 +134,7 @@ class KnetSockets:
                 return MTU_UNKNOWN
 
     def send(self, transmissions: list[Transmission]) -> None:
-        """Send all; what cannot be sent is counted and lost."""
+        """Send all. Datagrams that cannot be sent are counted and lost."""
         for link, to, datagrams in transmissions:
             out = self.sockets.get(link)
             if out is None:
@@ -167,13 +167,13 @@ class KnetSockets:
                     if error.errno == errno.EMSGSIZE:
                         self._too_large(link, to, len(datagram))
                         break
-                    if again or error.errno not in PENDING:  # else it is of a datagram before this one
+                    if again or error.errno not in PENDING:  # otherwise the error belongs to an earlier datagram
                         self._counters["tx_" + reason_of(error)] += 1
                         self._not_sent(link, to, 1)
                         break
 
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Arrival]:
-        """What has arrived, link by link."""
+        """The datagrams that have arrived, link by link."""
         arrivals: list[Arrival] = []
         self.drained = True
         for link, source in self.sockets.items():
@@ -182,7 +182,7 @@ class KnetSockets:
         return arrivals
 
     def _read(self, link: int, source: socket.socket, arrivals: list[Arrival], datagrams_max: int) -> bool:
-        """True: it is empty now."""
+        """Append the datagrams of one link. True: its socket is empty now."""
         count = failures = 0
         for _ in range(READS_MAX):
             try:
@@ -203,7 +203,7 @@ class KnetSockets:
         return False
 
     def read_errors(self, failing: Collection[int]) -> list[tuple[int, str]]:
-        """Link and IP address of those where nobody listens, says ICMP."""
+        """Links and IP addresses at which nobody listens, according to ICMP."""
         return [
             (link, address)
             for link, each in self.sockets.items()

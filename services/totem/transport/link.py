@@ -1,8 +1,8 @@
-"""This node's link to the others: the transport as long as its address is there, and what the node sends to itself.
+"""This node's link to the others: a transport while this node's address exists, and the frames to itself.
 
-While the address is missing the node is isolated: nothing leaves and nothing comes, but frames to this node itself are
-still given back to it, so that it goes on alone. What a node sends to itself never uses the network; it waits in
-`take_local` until the host hands it in.
+While the address is missing, the node is isolated: nothing leaves and nothing comes. Frames to this node itself are
+still given back to it, so it goes on alone. Such frames never use the network; they wait in `take_local` until the host
+hands them in.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from services.totem.wire.frames import Kind
 from services.totem.wire.notices import is_notice
 
 CHECK_INTERVAL_NS_MIN = 200_000_000
-"""However often interfaces come and go (containers on a busy host), they are looked through no more often than this."""
+"""Shortest time between checks of the interfaces, however often they change (containers on a busy host)."""
 
 CUT_MTU_MIN = 1024
-"""Segments are no smaller than an MTU of this takes: else the largest packets would not be cut any more."""
+"""The smallest MTU that segments are cut for. With a smaller one the largest packets could not be cut."""
 
 HEADERS_BYTES_MAX = 400
-"""What may be around a packet of the ring: two mcast headers, and what seals it."""
+"""Most bytes around a packet of the ring: two mcast headers and the envelope."""
 
 NEVER_NS = 1 << 62
 _KIND_AT, _AFTER_KIND = 3, 4
@@ -43,26 +43,26 @@ _log = logging.getLogger("TOTEM")
 
 
 class Link:
-    """Sends and receives for the host; `tend` opens and closes the transport as the address comes and goes."""
+    """Sends and receives for the host. `tend` opens and closes the transport as the address comes and goes."""
 
     def __init__(self, settings: LinkSettings, counters: Counter[str], protection: Protection | None = None) -> None:
         self.settings = settings
         self.protection = protection
-        """Seals what leaves and opens what comes; None: packets are plain."""
+        """Seals and opens packets; None: packets are plain."""
         self.counters = counters
-        """Datagrams that could not be sent or were not taken, by reason: `tx_enobufs`, `rx_unlisted_ip` ..."""
+        """Datagrams that could not be sent or were refused, by reason: `tx_enobufs`, `rx_unlisted_ip` ..."""
         self.transport: Transport | None = None
         self.on_unreachable: Callable[[str], None] | None = None
-        """Called with an IP address at which, says ICMP, nobody listens: the ring process there may be dead. A hint:
-        anybody who sees the traffic can send such a thing. Called from `read_errors` only."""
+        """Called with an IP address at which nobody listens, according to ICMP: the ring process there may be dead.
+        That is only a hint: anybody who sees the traffic can forge it. Called only from `read_errors`."""
         self.why_down = ""
         """Why there is no transport; empty if there is one."""
         self.deaf: set[int] = set()
-        """Nodes at whose address nobody listens, says ICMP, since they were heard last."""
+        """Nodes at whose address nobody has listened, according to ICMP, since they were heard last."""
         self.keys = protection
-        """What `rondo key` changes, if there are keys."""
+        """The keys for `rondo key`, if there are any."""
         self._mtu = 0
-        """Bytes of an IP packet above which is cut, once there is a transport that cuts."""
+        """Larger IP packets than this are cut, once there is a transport that cuts."""
         full = settings.netmtu if protection is None else settings.netmtu - settings.ip_headers
         self.neighbours = Neighbours(
             settings.transport.node_id, full, protection, counters, multicast=settings.multicast
@@ -87,14 +87,14 @@ class Link:
             _log.info("The kernel does not tell when interfaces change (%s); asking from time to time", error.strerror)
 
     def moves(self, settings: LinkSettings) -> bool:
-        """Whether these settings have a node that stays at another address than it has now."""
+        """Whether a node that stays has another address in these settings."""
         now, then = self.settings.members, settings.members
         own = self.settings.local_address != settings.local_address
         return own or any(now[node] != then[node] for node in now.keys() & then.keys())
 
     def change_settings(self, settings: LinkSettings, now_ns: int) -> None:
-        """The nodelist is another one from now on, this node's own address too; call `tend`, and poll `filenos` anew.
-        Nothing else of the settings may have changed but `check_interval_ms`."""
+        """Use another nodelist, also for this node's own address. The caller then calls `tend`, and polls `filenos`
+        anew. Of the other settings only `check_interval_ms` may differ."""
         former = self._addresses.resolver
         self.settings, self._addresses = settings, AddressBook(settings, former.known)
         former.close()
@@ -110,10 +110,10 @@ class Link:
     def send(
         self, packets: list[tuple[int, bytes]], *, packet_bytes_max: int = DATAGRAM_SIZE_MAX, parity: bool = False
     ) -> None:
-        """Send in the order of the list. What a node needs back of its own is kept for `take_local`.
+        """Send packets in order. Those that this node must get back itself are kept for `take_local`.
 
-        Of packets that are cut into segments: those larger than `packet_bytes_max` were given up because so many get
-        lost, and have to be sent again; they are sent several times. The others are sent with `parity`, or without.
+        A packet larger than `packet_bytes_max` has a size that was given up because of losses, and is sent again. If it
+        is cut into segments, it is sent several times. Other cut packets are sent with `parity`, or without.
         """
         once_up_to = packet_bytes_max + HEADERS_BYTES_MAX
         own, transport, protection = self.settings.transport.node_id, self.transport, self.protection
@@ -137,7 +137,7 @@ class Link:
 
     @property
     def has_local(self) -> bool:
-        """Whether `take_local` would give something."""
+        """Whether `take_local` would return anything."""
         return bool(self._local)
 
     def take_local(self) -> list[bytes]:
@@ -146,14 +146,14 @@ class Link:
         return taken
 
     def receive(self, readable: Collection[int], datagrams_max: int, now_ns: int) -> list[Datagram]:
-        """Frames in the order in which they are to be handed in; `readable` is what the last poll said."""
+        """Received frames, in the order for the ring. `readable`: what the last poll reported."""
         transport = self.transport
         if transport is None:
             return []
         datagrams = transport.receive(readable, datagrams_max)
         self._peephole.tend(now_ns)
         if self._peephole.is_wary and transport.listed:
-            datagrams = self._seen_at_the_door(datagrams, transport, now_ns)
+            datagrams = self._without_unlisted(datagrams, transport, now_ns)
         return self._opened(datagrams, transport, now_ns)
 
     def _let_in(self, *, everybody: bool) -> None:
@@ -161,8 +161,8 @@ class Link:
             admission = self.transport.admission
             (admission.open_for_a_look if everybody else admission.close_again)()
 
-    def _seen_at_the_door(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
-        """Those of members, while everybody is let in."""
+    def _without_unlisted(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
+        """The datagrams of members, while the kernel lets all through. Others are refused and logged."""
         listed = transport.listed
         unlisted = transport.unlisted or next((each[1][0] for each in datagrams if each[1][0] not in listed), "")
         if unlisted:
@@ -172,7 +172,7 @@ class Link:
         return [each for each in datagrams if each[1][0] in listed]
 
     def _opened(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
-        """The frames in datagrams, notices apart."""
+        """The frames in datagrams, without notices."""
         if self.protection is None:
             if transport.ended_by_token and datagrams and datagrams[-1][0][:2] not in PLAIN_MAGIC:
                 transport.token_was_false()
@@ -200,12 +200,12 @@ class Link:
         return self._opened(transport.receive_token(), transport, now_ns)
 
     def receive_bytes(self) -> int:
-        """What the socket on which data arrives can hold; 0 = there is none."""
+        """Size of the data socket's receive buffer; 0 = no socket."""
         return self.transport.receive_bytes() if self.transport is not None else 0
 
     @property
     def drained(self) -> bool:
-        """Whether everything was received that was there at the last poll."""
+        """Whether everything has been received that was there at the last poll."""
         return not self._local and (self.transport is None or self.transport.drained)
 
     def heard(self, frame: bytes, source: str) -> None:
@@ -216,18 +216,18 @@ class Link:
                 self.deaf.discard(node)
 
     def seal_to_keep(self, frame: bytes) -> bytes:
-        """The datagram of a frame that somebody keeps and sends later, or never."""
+        """The datagram for a frame that is kept and sent later, or never."""
         return frame if self.protection is None else self.protection.seal_to_keep(frame)
 
-    # -- what `rondo status` shows
+    # -- for `rondo status`
 
     def more_counters(self) -> dict[str, int]:
-        """What is counted beside `counters`: by packet security, and by the kernel."""
+        """Other counters besides `counters`: those of packet security and of the kernel."""
         kernel = {} if self.transport is None else {"rx_dropped_by_kernel": self.transport.dropped_by_kernel()}
         return kernel if self.protection is None else kernel | self.protection.counters()
 
     def status(self, now_ns: int) -> dict[str, Any]:
-        """The paths to the others, and who was refused; there are no `links`."""
+        """The paths to the others, and refused senders. There are no `links`."""
         return {
             "paths": self.neighbours.paths.status(),
             "links": {},
@@ -238,22 +238,23 @@ class Link:
     # -- the address
 
     def ports_to_hold(self) -> list[tuple[int, int]]:
-        """IP versions and UDP ports that must not be found closed when this process dies: none. Others learn by it."""
+        """IP versions and UDP ports that must stay open when this process dies. None: the others learn of the death by
+        them."""
         return []
 
     def addresses_of(self, nodes: Iterable[int]) -> dict[int, Any]:
-        """Where these other nodes are, as sendto() wants it; those are left out of which that is not known."""
+        """The known addresses of these other nodes, for sendto()."""
         if self.transport is None:
             return {}
         found = {node: self.transport.address_of(node) for node in nodes}
         return {node: address for node, address in found.items() if address is not None}
 
     def node_at(self, address: str) -> int | None:
-        """Which of the other nodes has this IP address."""
+        """The other node that has this IP address."""
         return None if self.transport is None else self.transport.node_at(address)
 
     def source(self) -> Any:
-        """The own address with any port, as bind() wants it; of no host while there is none."""
+        """This node's address with any port, for bind(); an empty host if there is none."""
         return ("", 0) if self.transport is None else socket_address(self.transport.address, 0)
 
     @property
@@ -262,22 +263,22 @@ class Link:
         return self.transport is not None
 
     def start(self) -> None:
-        """Begin to look up names."""
+        """Start looking up names."""
         self._addresses.resolver.start()
 
     def filenos(self) -> set[int]:
-        """What to poll for input; it changes when `tend` returns True."""
+        """The descriptors to poll for input. They change when `tend` returns True."""
         found = {self._addresses.resolver.fileno()}
         if self._watch is not None:
             found.add(self._watch.fileno())
         return found.union(self.data_filenos())
 
     def error_filenos(self) -> list[int]:
-        """What to poll for errors alone (EPOLLERR); it changes when `filenos` does."""
+        """The descriptors to poll only for errors (EPOLLERR). They change when `filenos` does."""
         return self.transport.error_filenos() if self.transport is not None else []
 
     def read_errors(self, failing: Collection[int]) -> None:
-        """Descriptors of which the last poll said EPOLLERR: see what it is, and call `on_unreachable`."""
+        """Read the errors of descriptors with EPOLLERR, and call `on_unreachable`."""
         if self.transport is None:
             return
         for address in self.transport.read_errors(failing):
@@ -287,7 +288,7 @@ class Link:
                 self.on_unreachable(address)
 
     def _say_unreachable(self, address: str) -> None:
-        """Whoever does not run, and whoever has another port, answers so: once, until there is an answer again."""
+        """Log it once until the node is heard again: it does not run, or has another port."""
         node = self.node_at(address)
         if node is not None and node not in self.deaf:
             self.deaf.add(node)
@@ -300,18 +301,18 @@ class Link:
             )
 
     def data_filenos(self) -> list[int]:
-        """Those of them on which datagrams arrive."""
+        """The descriptors for datagrams."""
         return self.transport.filenos() if self.transport is not None else []
 
     @property
     def next_due_ns(self) -> int:
-        """When `tend` wants to be called even if none of `filenos` is readable."""
+        """When to call `tend` even if none of `filenos` is readable."""
         return min(self._next_check_ns, self.neighbours.due_ns if self.transport is not None else NEVER_NS)
 
     def tend(self, readable: Collection[int], now_ns: int) -> bool:
-        """Look after the address and the neighbours if that is due. True: the transport was opened or closed.
+        """Check the address and the neighbours if that is due. True: the transport was opened or closed.
 
-        Raises `CannotBind` if the very first binding is refused for a reason that does not pass by itself.
+        Raises `CannotBind` if the very first bind() fails for a lasting reason.
         """
         if self._addresses.resolver.fileno() in readable:
             self._addresses.resolver.clear()
@@ -376,10 +377,11 @@ class Link:
         _log.info("The network interface [%s] is now up.", address)
 
     def _cut(self, transport: Transport) -> None:
-        """Have packets cut that would be fragmented, and say so where some will be all the same: a few forged fragments
-        a second fill the memory that a receiver's kernel has for them, and all of them are lost."""
+        """Make the transport cut packets that IP would fragment. Log a warning if some will be fragmented nevertheless:
+        a few forged fragments a second fill the kernel memory for fragments at a receiver, and then all fragments are
+        lost."""
         if self.protection is None:
-            return  # the others may be C nodes, which know fragments only
+            return  # the others may be C nodes, which cannot join segments
         netmtu, own = self.settings.netmtu, interface_of(transport.address)
         takes = own.mtu if own is not None and own.mtu else netmtu
         mtu = netmtu if self.settings.netmtu_given else min(netmtu, max(takes, CUT_MTU_MIN))

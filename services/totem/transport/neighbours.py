@@ -1,7 +1,7 @@
-"""What this node and the other Rondo nodes tell each other beside the ring: probes of the path, and their keys.
+"""Exchanges notices with the other Rondo nodes, outside the ring: probes of the path, and key notices.
 
-Notices (services/totem/wire/notices.py) leave and come like all frames, sealed if packets are, and are taken out before
-the ring sees them.
+Notices (services/totem/wire/notices.py) travel like all frames, sealed if packets are. They are taken out before the
+ring sees them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log = logging.getLogger("TOTEM")
 
 
 class Neighbours:
-    """Sends notices through a transport and handles those that come. `netmtu`: bytes of a full datagram."""
+    """Sends and handles notices. `netmtu`: bytes of a full datagram."""
 
     def __init__(
         self, node_id: int, netmtu: int, protection: Protection | None, counters: Counter[str], *, multicast: bool

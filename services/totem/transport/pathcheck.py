@@ -1,21 +1,21 @@
-"""Whether packets of full size reach each of the other Rondo nodes, and multicast at all: asked at the start, then from
-time to time.
+"""Checks whether packets of full size, and multicast, reach each other Rondo node: at the start, then from time to
+time.
 
-A path that loses large packets only (a tunnel's MTU, a firewall that drops fragments), or multicast only (no IGMP
-querier), lets a ring form and then fall apart again and again, with log lines that name everything but the cause. So
-nodes send each other probes, beside the ring, and say in plain words what does not come through.
+Some paths lose only large packets (a tunnel's MTU, a firewall that drops fragments), or only multicast (no IGMP
+querier). Then a ring forms and falls apart again and again, and no log line names the cause. So nodes send each other
+probes, outside the ring, and log in plain words what does not get through.
 
-    greet    a small probe by unicast, until it is answered: the node runs Rondo and can be reached. A C node never
-             answers, so nothing more is sent to it
-    full     a probe of full size, the way the ring's data goes, a few times
-    ladder   to find out what does come through: the small one again, full size again, and sizes in between
+    greet    a small probe by unicast, until it is answered: the node runs Rondo and is reachable. A C node never
+             answers, so it gets no other probes
+    full     a probe of full size, sent like the ring's data, a few times
+    ladder   finds the largest size that gets through: the small probe again, full size again, and sizes in between
 
-A verdict needs that the small probe was answered in the same minute and none of many full ones was: random loss, or a
-node that has just died, is not taken for a bad path. Probes and answers are few (two small and one full one a minute
-and node while all is well) and never wait for anything. An answer is small and goes to the configured address, so
-nobody can use it to amplify anything.
+For a verdict the small probe must have been answered in the same minute, and none of many full ones. So random loss, or
+a node that has just died, does not count as a bad path. Probes and answers are few (two small and one full one a minute
+and node while all is well), and nothing waits for them. An answer is small and goes to the configured address, so
+nobody can use it for amplification.
 
-No I/O in here: time and answers are arguments; what is to be sent, and what is to be said, is left in lists.
+No I/O in here: time and answers are arguments; probes to send and findings to log are left in lists.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ from typing import NamedTuple
 from services.totem.wire.notices import Probe
 
 EVERYBODY = -1
-"""In place of a node: by multicast."""
+"""Instead of a node: by multicast."""
 
 GREET_NS_MIN, GREET_NS_MAX = 500_000_000, 30_000_000_000
-"""Pause between greetings that are not answered: twice as long each time."""
+"""Pause between unanswered greetings; it doubles each time."""
 
 TRY_NS = 300_000_000
 FULL_TRIES, LADDER_TRIES = 6, 8
 """Probes of one size, and the pause between them."""
 
 SMALL_ANSWERED_MIN = 4
-"""Of the small ones of a ladder, for a verdict."""
+"""Small probes of a ladder that must be answered for a verdict."""
 
 AGAIN_NS = 60_000_000_000
 """Pause between two checks of a node."""
 
 SAY_AGAIN_NS = 600_000_000_000
-"""Pause between two log lines about the same."""
+"""Pause between two log lines about the same finding."""
 
 PROBE_BYTES = 100
-"""No less than the smallest probe, sealed or not."""
+"""At least the size of the smallest probe, sealed or not."""
 
 ECHOES_PER_SECOND = 400
 
 LADDER = (8972, 8952, *range(1472, 1271, -20), 1232, 1132, 1032, 932, 732, 548)
-"""Sizes that tell something: jumbo frames and Ethernet less IP and UDP headers, tunnels, the least of IPv4."""
+"""Typical sizes: jumbo frames and Ethernet minus IP and UDP headers, tunnels, the minimum of IPv4."""
 
 LOOK_NS = 10_000_000_000
-"""Pause after which it is asked again which nodes there are: without a nodelist that changes."""
+"""Interval at which the list of nodes is updated: without a nodelist it changes."""
 
 _SECOND_NS = 1_000_000_000
 _NEVER_NS = 1 << 62
 
 
 class Stage(StrEnum):
-    """How far the check of a node is."""
+    """The stage of a node's check."""
 
     GREET = "greet"
     FULL = "full"
@@ -70,7 +70,7 @@ class Stage(StrEnum):
 
 
 class Path(StrEnum):
-    """What is known of the way to a node."""
+    """The known state of the path to a node."""
 
     UNKNOWN = "unknown"
     GOOD = "good"
@@ -79,7 +79,7 @@ class Path(StrEnum):
 
 
 class Finding(NamedTuple):
-    """Something to say about the way to a node. `passes`: bytes of the largest packet that came through."""
+    """A finding to log about the path to a node. `passes`: bytes of the largest packet that got through."""
 
     node: int
     path: Path
@@ -106,16 +106,16 @@ class _Peer:
         self.tries = 0
         self.small = 0
         self.asked = 0
-        """Times that something was sent to it for this."""
+        """How often probes were sent to it."""
         self.answered: set[int] = set()
-        """Sizes that came through in this check, the way the data goes."""
+        """Sizes that got through in this check, sent like the ring's data."""
         self.path = Path.UNKNOWN
         self.passes = 0
         self.said_ns = -_NEVER_NS
 
 
 class PathCheck:
-    """The checks of all other nodes. `size_max`: bytes of a full datagram; `multicast`: how the data goes."""
+    """The checks of all other nodes. `size_max`: bytes of a full datagram; `multicast`: how the ring's data is sent."""
 
     def __init__(self, size_max: int, *, multicast: bool) -> None:
         self.size_max = size_max
@@ -129,12 +129,12 @@ class PathCheck:
         self._number = 0
         self._look_ns = _NEVER_NS
         self._asked: dict[int, tuple[int, int]] = {}
-        """Number of the last question about each size, and when it was asked."""
+        """Size and time (ns) of each probe of the last seconds, by its number."""
         self._echo_second = 0
         self._echoes = 0
 
     def set_peers(self, nodes: Iterable[int], now_ns: int) -> None:
-        """Whom to check: those that have an address."""
+        """Set the nodes to check: those that have an address."""
         wanted = set(nodes)
         for gone in self._peers.keys() - wanted:
             del self._peers[gone]
@@ -144,11 +144,11 @@ class PathCheck:
         self._set_due()
 
     def start_over(self, now_ns: int) -> None:
-        """The own address has changed: nothing is known any more."""
+        """This node's address has changed: forget all results."""
         self.set_peers((), now_ns)
 
     def may_echo(self, now_ns: int) -> bool:
-        """Whether one more probe of another node is to be answered."""
+        """Whether the rate limit allows one more answer."""
         second = now_ns // _SECOND_NS
         if second != self._echo_second:
             self._echo_second, self._echoes = second, 0
@@ -171,7 +171,7 @@ class PathCheck:
         self._set_due()
 
     def advance(self, now_ns: int) -> None:
-        """Ask what is to be asked now."""
+        """Make the probes that are due."""
         wanted: dict[tuple[int, int], None] = {}
         for node, peer in self._peers.items():
             if peer.at_ns <= now_ns:
@@ -189,7 +189,7 @@ class PathCheck:
         self._set_due()
 
     def status(self) -> dict[str, object]:
-        """What is known, by node."""
+        """The results, by node."""
         return {
             str(node): {"path": peer.path, "passes": peer.passes, "asked": peer.asked}
             for node, peer in sorted(self._peers.items())
@@ -198,7 +198,7 @@ class PathCheck:
     # -- one node
 
     def _due(self, node: int, peer: _Peer, now_ns: int) -> tuple[int, ...]:
-        """The sizes to ask this node for now; moves it on."""
+        """The sizes to probe this node with now. Advances its stage."""
         if peer.stage is Stage.DONE:
             self._enter(peer, Stage.GREET, now_ns)
         if peer.stage is Stage.GREET:
@@ -215,10 +215,10 @@ class PathCheck:
         return (self.size_max,) if peer.stage is Stage.FULL else (0, self.size_max, *self._ladder)
 
     def _judge(self, node: int, peer: _Peer, now_ns: int) -> None:
-        """The ladder is over and full size did not come through."""
+        """The ladder is over, and full size did not get through."""
         passes = max(peer.answered, default=-1)
         if peer.small < SMALL_ANSWERED_MIN or (passes < 0 and not self._multicast):
-            self._enter(peer, Stage.GREET, now_ns + GREET_NS_MIN)  # it has gone, or the network is bad altogether
+            self._enter(peer, Stage.GREET, now_ns + GREET_NS_MIN)  # the node is gone, or the network loses all sizes
         elif passes < 0:
             self._conclude(node, peer, Path.NO_MULTICAST, 0, now_ns)
         else:
@@ -247,7 +247,7 @@ class PathCheck:
         return asked is not None and asked[0] == echo.size
 
     def _forget(self, now_ns: int) -> None:
-        """Answers to questions that are older than a few seconds do not count."""
+        """Forget probes older than a few seconds: answers to them do not count."""
         for number in [number for number, (_, at_ns) in self._asked.items() if now_ns - at_ns > 5 * _SECOND_NS]:
             del self._asked[number]
 

@@ -1,8 +1,8 @@
-"""A look at who is refused: the kernel drops datagrams from unlisted addresses, and does not say which these are.
+"""Finds out who sends from unlisted addresses: the kernel drops such datagrams, and does not tell their sources.
 
-The kernel's count grows when a node of this cluster is missing in the nodelist. Once it has grown by a few, everybody
-is let in for a moment, until one datagram of a stranger was seen, so that the log can name its address. During a flood
-nobody is let in: to look at it would be to let it in.
+The kernel's count grows if a node of this cluster is missing in the nodelist. Once it has grown by a few, datagrams
+from all addresses are accepted for a moment, until one from an unlisted address was seen. The log can then name its
+address. During a flood this is not done, because it would let the flood in.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Callable
 
 INTERVAL_NS = 1_000_000_000
 OPEN_NS = 500_000_000
-"""A node that looks for others sends ten datagrams meanwhile, at the least."""
+"""A node that looks for others sends at least ten datagrams in this time."""
 PAUSE_NS = 10_000_000_000
-"""From one look to the next."""
+"""Pause between two looks."""
 DROPPED_MAX = 500
-"""Datagrams of an interval: more than that is a flood."""
+"""More dropped datagrams than this per interval are a flood."""
 
 
 class Peephole:
-    """Decides when to open. `dropped` is the kernel's count; `open_to_all` and `close` change who is let in."""
+    """Decides when to accept all addresses. `dropped` returns the kernel's count; `open_to_all` and `close` change its
+    filter."""
 
     def __init__(self, dropped: Callable[[], int], open_to_all: Callable[[], None], close: Callable[[], None]) -> None:
         self._dropped = dropped
@@ -29,10 +30,11 @@ class Peephole:
         self._last: int | None = None
         self.is_open = False
         self.is_wary = False
-        """Strangers may be among what is read: from the opening until what was let in has certainly been read."""
+        """Received datagrams may be from unlisted addresses: from the opening until all that was let in has been
+        read."""
 
     def tend(self, now_ns: int) -> None:
-        """Call it often; it costs one comparison."""
+        """Open or close if it is due. Call this often: it costs one comparison."""
         if now_ns < self._due_ns:
             return
         if self.is_open:

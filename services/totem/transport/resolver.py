@@ -17,7 +17,7 @@ from ipaddress import ip_address
 RETRY_SECONDS_MIN = 1.0
 RETRY_SECONDS_MAX = 60.0
 AGAIN_SECONDS = 60.0
-"""How long a result is believed."""
+"""Interval at which a resolved name is looked up again."""
 
 Lookup = Callable[[str], list[str]]
 _log = logging.getLogger("TOTEM")
@@ -33,7 +33,7 @@ class Resolver:
         lookup: Lookup | None = None,
         known: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
-        """`known`: what another one has found."""
+        """`known`: the addresses that another resolver has found."""
         self._lookup = lookup or (lambda name: look_up(name, ip_version))
         names = list(names)
         self._known = {name: found for name, found in (known or {}).items() if name in names}
@@ -49,7 +49,7 @@ class Resolver:
 
     @property
     def known(self) -> Mapping[str, tuple[str, ...]]:
-        """What is known of all names."""
+        """The known addresses of all names."""
         return dict(self._known)
 
     def start(self) -> None:
@@ -58,15 +58,15 @@ class Resolver:
             self._worker.start()
 
     def addresses(self, name: str) -> tuple[str, ...]:
-        """What `name` is known to be, the preferred address first; empty if that is not known (yet)."""
+        """The known addresses of `name`, the preferred one first; empty if there is none (yet)."""
         return self._known.get(name, ())
 
     def fileno(self) -> int:
-        """What to poll."""
+        """The descriptor to poll."""
         return self._changed
 
     def clear(self) -> None:
-        """Take note that something changed."""
+        """Reset `fileno` after a change."""
         try:
             os.eventfd_read(self._changed)
         except BlockingIOError:
@@ -110,7 +110,7 @@ class Resolver:
                 os.eventfd_write(self._changed, 1)
 
     def _failed(self, name: str, error: Exception, failure: dict[str, str]) -> None:
-        """Say so once; what was known of the name stays in force."""
+        """Log the failure once. The known address of the name stays in use."""
         why = getattr(error, "strerror", None) or str(error)
         if failure.get(name) != why:
             failure[name] = why

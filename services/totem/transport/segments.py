@@ -1,38 +1,38 @@
-"""Large datagrams, cut into segments by their sender and put together by their receiver.
+"""Large datagrams: the sender cuts them into segments, the receiver joins them.
 
-A datagram beyond the MTU would be fragmented by the kernel. That has two ills: a receiver's kernel keeps what it has of
-incomplete ones for 30 s and takes nothing more once they fill 4 MiB, so that a few seconds of heavy loss can shut a
-ring out of its large packets for half a minute; and every fragment goes through the whole stack by itself. Segments of
-one size instead leave with one system call (UDP_SEGMENT), are carried as one up to the network card, and arrive as one
-where the kernel puts them together again (UDP_GRO). What is incomplete waits here, bounded, and goes when newer ones
-come.
+The kernel would fragment a datagram beyond the MTU. That has two drawbacks. A receiver's kernel keeps incomplete
+datagrams for 30 s, and accepts nothing more once they fill 4 MiB: a few seconds of heavy loss can keep a ring's large
+packets out for half a minute. And every fragment passes through the whole network stack by itself. Segments of one size
+instead leave with one system call (UDP_SEGMENT), stay together up to the network card, and arrive together if the
+receiver's kernel joins them (UDP_GRO). Incomplete datagrams wait here; their number is bounded, and newer ones push out
+the oldest.
 
 A segment: 24 bytes of header, and its share of the datagram. All shares but the last are of one size.
 
 | offset | bytes | field |
 |---|---|---|
 | 0 | 1 | magic 0x53; no other datagram begins so |
-| 1 | 1 | 3: a share; 4: parity (1 and 2 were those of versions without marks, which nobody takes any more) |
-| 2 | 1 | which of them: 0 .. count - 1 |
+| 1 | 1 | 3: a share; 4: parity (1 and 2 were those of versions without marks, which nobody accepts any more) |
+| 2 | 1 | index: 0 .. count - 1 |
 | 3 | 1 | count: 2 .. 64 (never 0, which would mean a token here) |
 | 4 | 4 | sender: its node id, big-endian |
 | 8 | 8 | number of the datagram among those of this boot of its sender, big-endian |
 | 16 | 8 | mark (services/totem/security/marks.py) |
 
-The loss of any segment is the loss of the datagram. Where that happens too often segments of parity follow, one for six
-shares: ceil(count / 6) of them. Number i is the exclusive or of all shares whose number leaves i, divided by how many
-segments of parity there are. Each makes up for one lost share among its six, and a run of losses is shared among them:
-with 1 % of all segments lost one in seventy datagrams of 60,000 bytes is lost, and not one in three. A segment of
-parity has two more bytes of header, the size of the last share (big-endian), and as many bytes as a share; what is
-shorter counts as if zeros followed. Who does not know parity takes it for nonsense, and does without.
+If one segment is lost, the datagram is lost. If that happens too often, parity segments follow, one for six shares:
+ceil(count / 6) in total. Parity segment i is the exclusive or of all shares whose index modulo the number of parity
+segments is i. Each one restores one lost share of its six, and a burst of losses is spread over several. With 1 % of
+all segments lost, one in seventy datagrams of 60,000 bytes is lost instead of one in three. A parity segment has two
+more bytes of header, the size of the last share (big-endian), and as many bytes as a share; shorter shares count as
+padded with zeros. A receiver that does not know parity ignores it.
 
-And where so many get lost that datagrams of a size are given up, what has to be sent again of that size is sent several
-times: with three copies a fifth of all segments may be lost, and still most datagrams arrive.
+If so many segments are lost that a size is given up, datagrams of that size that are sent again go out several times.
+With three copies a fifth of all segments may be lost, and most datagrams still arrive.
 
-A segment counts only with a true mark, under the boot with which its sender is known to live, and only among the
-newest datagrams of that sender. So whoever does not have the key can neither have a true one taken for a copy, nor push
-what waits aside, nor move the numbers, whatever he sends and whatever he has recorded. What a segment holds is
-authentic once the datagram is whole and opened.
+A segment counts only with a genuine mark, under the confirmed boot of its sender, and only among the newest datagrams
+of that sender. So an attacker without the key cannot make a genuine segment count as a copy, push out waiting
+datagrams, or advance the numbers, whatever he sends or has recorded. The content of a segment is authentic once the
+datagram is whole and opened.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ PARITY_HEADER_SIZE = 26
 SHARES_OF_PARITY = 6
 
 INCOMPLETE_MAX = 128
-"""Datagrams that wait for more of their segments, of all senders together: some 10 MB. The oldest gives way."""
+"""Most incomplete datagrams, of all senders together: some 10 MB. The oldest gives way."""
 
 INCOMPLETE_OF_SENDER_MAX = 32
-"""Of them, those of one sender."""
+"""Most incomplete datagrams of one sender."""
 
 RECENT = 1024
-"""How far behind the newest datagram of its sender a segment may be, in datagrams; and how many of those that became
-whole are kept in mind, so that further copies of their segments are passed over."""
+"""How many datagrams a segment may be behind the newest one of its sender. Also: how many complete datagrams are
+remembered, so that more copies of their segments are ignored."""
 
 SENDERS_MAX = 384
 
 WAITING_BYTES_MAX = 80_000
-"""Of one datagram, parity included."""
+"""Most bytes of one incomplete datagram, parity included."""
 
 _HEADER = struct.Struct(">cBBBIQ8s")
 _MARK_AT = 16
@@ -75,33 +75,33 @@ _INDEXES = bytes(range(SEGMENTS_MAX))
 
 
 def parities(count: int) -> int:
-    """How many segments of parity belong to so many shares."""
+    """The number of parity segments for so many shares."""
     return -(-count // SHARES_OF_PARITY)
 
 
 class Cutter:
-    """Cuts what one transport sends."""
+    """Cuts the datagrams that one transport sends."""
 
     def __init__(self, payload_max: int, source: SegmentMarks) -> None:
-        """`payload_max`: larger datagrams are cut, bytes; `source`: of marks and numbers."""
+        """`payload_max`: larger datagrams are cut, bytes. `source`: the marks and numbers."""
         self.payload_max = payload_max
         self._share = payload_max - PARITY_HEADER_SIZE
         self.segment_bytes = self._share + HEADER_SIZE
-        """Of a whole segment, its header included. (One of parity is a little larger.)"""
+        """Size of a full segment with its header. (A parity segment is a little larger.)"""
         segments = min(SEGMENTS_MAX, GROUP_BYTES_MAX // self.segment_bytes)
         self._size_max = segments * self._share
         self._source = source
         self._headers: dict[int, tuple[array[int], Callable[[bytes], tuple[bytes, ...]]]] = {}
-        """By how many shares there are: what is the same in the headers of all such datagrams."""
+        """By the number of shares: the constant part of the headers of such datagrams."""
         self._number = 0
-        """Of the datagram that was cut last."""
+        """Number of the datagram that was cut last."""
 
     def cuts(self, size: int) -> bool:
-        """Whether a datagram of so many bytes is cut. What does not fit one group of segments is not."""
+        """Whether a datagram of so many bytes is cut. One that does not fit one group of segments is not."""
         return self.payload_max < size <= self._size_max
 
     def cut(self, datagram: bytes) -> list[bytes | memoryview]:
-        """The segments in their order, each as two buffers: header, share."""
+        """The segments in order, each as two buffers: header, share."""
         share = self._share
         count = -(-len(datagram) // share)
         self._number = number = self._source.next_number()
@@ -119,13 +119,13 @@ class Cutter:
         return buffers
 
     def _headers_of(self, count: int) -> tuple[array[int], Callable[[bytes], tuple[bytes, ...]]]:
-        """The headers without what is the datagram's own, and what takes them apart."""
+        """The headers without the fields of one datagram, and a function that splits them."""
         sender = self._source.sender
         headers = [_HEADER.pack(MAGIC, SHARE, index, count, sender, 0, bytes(MARK_SIZE)) for index in range(count)]
         return array("Q", b"".join(headers)), struct.Struct(f"{HEADER_SIZE}s" * count).unpack
 
     def parity(self, datagram: bytes) -> list[bytes]:
-        """The segments of parity of the datagram that was cut last, one size."""
+        """The parity segments of the datagram that was cut last. They have one size."""
         share, number, sender = self._share, self._number, self._source.sender
         view = memoryview(datagram)
         count = -(-len(datagram) // share)
@@ -150,7 +150,7 @@ class _Incomplete:
 
     def __init__(self, count: int, marked: bytes) -> None:
         self.marks = marked
-        """Of all its segments."""
+        """The marks of all its segments."""
         self.parts: list[bytes] = [b""] * count
         self.left = count
         self.bytes = 0
@@ -159,7 +159,7 @@ class _Incomplete:
         """Size of the last share, if there is parity."""
 
     def mend(self, row: int) -> None:
-        """Make up for the one share that is missing among those of this segment of parity, if it is one."""
+        """Restore the share that this parity segment covers, if exactly one of them is missing."""
         parity = self.parity.get(row)
         if parity is None:
             return
@@ -172,40 +172,40 @@ class _Incomplete:
         for index in of_row:
             found ^= int.from_bytes(parts[index], "little")
         size = self.last if missing[0] == len(parts) - 1 else len(parity)
-        if found.bit_length() <= 8 * size:  # else the sender breaks the rules
+        if found.bit_length() <= 8 * size:  # otherwise the sender breaks the rules
             parts[missing[0]] = found.to_bytes(size, "little")
             self.left -= 1
 
 
 class _Sender:
-    """One boot of a sender of true segments."""
+    """One boot of a sender of genuine segments."""
 
     __slots__ = ("boot", "had", "newest", "waiting")
 
     def __init__(self, boot: bytes) -> None:
         self.boot = boot
         self.newest = 0
-        """Highest number of a datagram of which a true segment came."""
+        """Highest number of a datagram with a genuine segment."""
         self.waiting: dict[int, _Incomplete] = {}
         """By number, oldest first."""
         self.had: dict[int, None] = {}
-        """What became whole lately, oldest first."""
+        """Numbers of datagrams that were completed lately, oldest first."""
 
 
 class Joiner:
-    """Puts together what one transport receives."""
+    """Joins the segments that one transport receives."""
 
     def __init__(self, counters: Counter[str], source: SegmentMarks) -> None:
-        """`counters`: `rx_incomplete`, datagrams that were given up, and segments that made no sense;
-        `rx_segment_mark`, segments with a false mark, of no boot that is known to live, or long past."""
+        """`counters`: `rx_incomplete` counts datagrams that were given up, and malformed segments; `rx_segment_mark`
+        counts segments with a forged mark, of no confirmed boot, or long past."""
         self._counters = counters
         self._source = source
         self.senders: dict[int, _Sender] = {}
-        """By node id: those of which true segments came."""
+        """By node id: the senders of genuine segments."""
 
     def join_all(self, data: bytes, size: int) -> bytes | None:
-        """The datagram of which `data` are all segments, of `size` bytes each but the last, in their order: what nearly
-        always comes. None: look at each of them."""
+        """The datagram, if `data` holds all of its segments in order, each of `size` bytes but the last. That is the
+        usual case. None: `join` each segment."""
         count = -(-len(data) // size)
         if not 2 <= count <= SEGMENTS_MAX or len(data) - (count - 1) * size <= HEADER_SIZE or size <= HEADER_SIZE:
             return None
@@ -226,7 +226,7 @@ class Joiner:
         return b"".join([view[at : at + share] for at in range(HEADER_SIZE, len(data), size)])
 
     def join(self, segment: bytes) -> bytes | None:
-        """The datagram that is whole with this segment, if one is."""
+        """The datagram that this segment completes, if it does."""
         if len(segment) <= HEADER_SIZE:
             self._counters["rx_incomplete"] += 1
             return None
@@ -281,8 +281,8 @@ class Joiner:
     def _marked(
         self, node: int, number: int, count: int, rows: int, fits: Callable[[bytes], bool]
     ) -> tuple[_Sender | None, bytes]:
-        """The sender, and the marks of its datagram of this number, those of `rows` segments of parity included, if
-        they fit what came; else None: nothing is noted of it."""
+        """The sender, and the marks of its datagram with this number and of `rows` parity segments, if `fits` accepts
+        the marks. Else (None, b""), and nothing is remembered."""
         known = self._source.keys_of(node)
         if known is None:
             return None, b""
@@ -306,7 +306,7 @@ class Joiner:
         return sender, marked
 
     def _wait(self, sender: _Sender, number: int, count: int, marked: bytes) -> _Incomplete:
-        """A datagram waits for the rest of its segments from now on."""
+        """Let a datagram wait for the rest of its segments."""
         sender.waiting.pop(number, None)
         if len(sender.waiting) >= INCOMPLETE_OF_SENDER_MAX:
             del sender.waiting[next(iter(sender.waiting))]
@@ -326,7 +326,7 @@ def _remember(sender: _Sender, number: int) -> None:
 
 
 def _is_parity(segment: bytes, index: int, count: int) -> bool:
-    """Whether a segment of parity makes sense."""
+    """Whether a parity segment is well-formed."""
     share = len(segment) - PARITY_HEADER_SIZE
     return index < parities(count) and share > 0 and 0 < _LAST.unpack_from(segment, HEADER_SIZE)[0] <= share
 
@@ -337,5 +337,5 @@ def _mark(marked: bytes, at: int) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _shown_marks(count: int, size: int) -> struct.Struct:
-    """What finds the marks in so many segments of this size."""
+    """A struct that extracts the marks of so many segments of this size."""
     return struct.Struct(f"{_MARK_AT}x{MARK_SIZE}s{size - HEADER_SIZE}x" * (count - 1) + f"{_MARK_AT}x{MARK_SIZE}s")

@@ -1,4 +1,4 @@
-"""UDP sockets as the transports need them: made, bound, with their options; and what an error of theirs means."""
+"""Makes and binds the transports' UDP sockets with their options, and interprets their errors."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ipaddress import ip_address
 from typing import Any
 
 SOCKET_BUFFER_BYTES = 32 * 65536
-"""What is asked for, for each direction of each socket."""
+"""Requested buffer size, for each direction of each socket."""
 
 TOKEN_PRIORITY = 6
-"""SO_PRIORITY of what carries tokens: the highest that needs no privilege (socket(7))."""
+"""SO_PRIORITY of sockets for tokens: the highest that needs no privilege (socket(7))."""
 
 
 class AddressNotAvailable(Exception):  # noqa: N818 - a state of the machine, not a fault of the program
-    """The local address is not there (yet, or any more); trying again later may help."""
+    """The local address does not exist (yet, or any more). A later attempt may succeed."""
 
 
 class CannotBind(Exception):  # noqa: N818 - names what happened
-    """A socket cannot be bound for a reason that waiting does not mend. Its text is one line with the mend."""
+    """A socket cannot be bound, and waiting will not help. The text is one line with the remedy."""
 
 
 def reason_of(error: OSError) -> str:
@@ -39,7 +39,7 @@ def headers_size(family: socket.AddressFamily) -> int:
 
 
 def ignore_path_mtu(made: socket.socket) -> None:
-    """Let nobody who can send ICMP say that packets have to be fragmented: only the own interface counts."""
+    """Ignore path MTU messages, which anybody can forge by ICMP: only the MTU of this node's interface counts."""
     if made.family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _OMIT)
     else:
@@ -52,7 +52,7 @@ def is_loopback(address: str) -> bool:
 
 
 def socket_address(address: str, port: int) -> Any:
-    """What sendto() and bind() want: IPv6 addresses may carry a scope (`fe80::1%eth0`)."""
+    """An address for sendto() and bind(). IPv6 addresses may carry a scope (`fe80::1%eth0`)."""
     if ":" not in address:
         return (address, port)
     host, _, scope = address.partition("%")
@@ -64,7 +64,7 @@ def bound_socket(
 ) -> socket.socket:
     """A non-blocking UDP socket. Raises `AddressNotAvailable` or `CannotBind`.
 
-    `shared`: SO_REUSEADDR, so that several nodes of this machine can have it; `token`: SO_PRIORITY for tokens.
+    `shared`: SO_REUSEADDR, so that several nodes on this machine can bind it; `token`: SO_PRIORITY for tokens.
     """
     try:
         made = socket.socket(family_of(address), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -80,7 +80,7 @@ def bound_socket(
 
 
 def set_options(made: socket.socket, ip_dscp: int, *, shared: bool, token: bool, broadcast: bool) -> None:
-    """Buffers, priority and what else goes on every UDP socket. Raises OSError."""
+    """Set buffers, priority and the other options of every UDP socket. Raises OSError."""
     if shared:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if broadcast:
@@ -101,7 +101,7 @@ def set_options(made: socket.socket, ip_dscp: int, *, shared: bool, token: bool,
 
 
 def bind_error(error: OSError, address: str, port: int) -> AddressNotAvailable | CannotBind:
-    """What to raise when `address`, `port` could not be bound."""
+    """The exception to raise when `address`, `port` could not be bound."""
     place = f"UDP {address}:{port}" if ":" not in address else f"UDP [{address}]:{port}"
     if error.errno in (errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENETDOWN, errno.ENETUNREACH):
         return AddressNotAvailable(f"{place}: {error.strerror}")
@@ -118,4 +118,4 @@ _MEND_LIMIT = "see socket(7) and ip(7), and the limits of this process"
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _OMIT = 10, 23, 5
-"""Of the path's MTU: neither ask for it nor believe it (ip(7), IP_PMTUDISC_OMIT)."""
+"""Neither discover the path MTU nor believe ICMP about it (ip(7), IP_PMTUDISC_OMIT)."""

@@ -1,8 +1,9 @@
-"""Who may send to a socket: the kernel drops all others, for a small part of what a program would spend on it.
+"""Source filters: the kernel drops datagrams from unlisted addresses, at a small part of what a program would spend.
 
 A classic BPF program (SO_ATTACH_FILTER, socket(7)) compares the source address of each datagram with those of the
-nodes. It proves nothing, source addresses can be forged; but a flood from anywhere else costs the ring hardly anything
-any more. What was dropped is in the socket's own count (`dropped`), together with what did not fit its buffer.
+nodes. It proves nothing, because source addresses can be forged. But a flood from other addresses costs the ring hardly
+anything. Dropped datagrams appear in the socket's own count (`dropped`), together with those that did not fit its
+buffer.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _ALL, _NOTHING = _INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF_FFFF), _INSTRUCTION.pac
 
 
 def program(family: socket.AddressFamily, addresses: Iterable[str]) -> bytes:
-    """A program that takes what comes from these addresses of one family; scopes of IPv6 do not count."""
+    """A BPF program that accepts datagrams from these addresses of one family. IPv6 scopes do not count."""
     found = []
     for address in sorted({socket.inet_pton(family, each.partition("%")[0]) for each in addresses}):
         words = struct.unpack(f">{len(address) // 4}I", address)
         for index, word in enumerate(words):
-            # Each word that differs leads to the next address: over the pairs that are left, and the end.
+            # A word that differs jumps to the next address: past the remaining pairs and the return.
             rest = 2 * (len(words) - index - 1) + 1
             found.append(_INSTRUCTION.pack(_LOAD_WORD, 0, 0, _NETWORK_HEADER + _SOURCE_AT[family] + 4 * index))
             found.append(_INSTRUCTION.pack(_JUMP_IF_EQUAL, 0, rest, word))
@@ -41,23 +42,24 @@ def program(family: socket.AddressFamily, addresses: Iterable[str]) -> bytes:
 
 
 def take_only(receiver: socket.socket, addresses: Iterable[str]) -> bool:
-    """Let the kernel drop what comes from anywhere else. False: it refuses, and goes on as before."""
+    """Let the kernel drop datagrams from other addresses. False: it refuses the filter, and nothing changes."""
     return _attach(receiver, program(receiver.family, addresses))
 
 
 def take_nothing(sender: socket.socket) -> bool:
-    """For a socket that only sends: nobody fills its buffer."""
+    """Let the kernel drop all datagrams, for a socket that only sends: nobody can fill its buffer."""
     return _attach(sender, _NOTHING)
 
 
 def take_all(receiver: socket.socket) -> None:
-    """No address is refused any more."""
+    """Accept datagrams from all addresses again."""
     with contextlib.suppress(FileNotFoundError):  # there was none
         receiver.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def dropped(receiver: socket.socket) -> int:
-    """Datagrams that the kernel has dropped: of other addresses, or for want of room. Modulo 2^32; 0 if not told."""
+    """Datagrams that the kernel has dropped: from other addresses, or because the buffer was full. Modulo 2^32; 0 if
+    unknown."""
     try:
         told = receiver.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
         return int(_MEMINFO.unpack_from(told)[_MEMINFO_DROPS])
@@ -71,20 +73,20 @@ def _attach(made: socket.socket, code: bytes) -> bool:
     try:
         made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _PROGRAM.pack(size // _INSTRUCTION.size, place))
     except OSError:
-        return False  # more of them than net.core.optmem_max admits
+        return False  # more instructions than net.core.optmem_max allows
     return True
 
 
 class Admission:
-    """Which addresses some sockets take datagrams from; the kernel is told when that changes."""
+    """The addresses from which some sockets accept datagrams. Tells the kernel when they change."""
 
     def __init__(self, counters: Counter[str]) -> None:
-        """`counters["filter_refused"]`: the kernel did not take a filter, so all that comes has to be looked at."""
+        """`counters["filter_refused"]`: the kernel refused a filter, so every datagram has to be examined here."""
         self._counters = counters
         self._told: tuple[list[socket.socket], frozenset[str]] | None = None
 
     def admit(self, receivers: list[socket.socket], addresses: frozenset[str]) -> None:
-        """Take what these addresses send, and nothing else as far as the kernel can tell."""
+        """Accept datagrams from these addresses only, as far as the kernel can tell."""
         if (receivers, addresses) == self._told:
             return
         self._told = (receivers, addresses)
@@ -94,19 +96,19 @@ class Admission:
                 self._counters["filter_refused"] += 1
 
     def open_for_a_look(self) -> None:
-        """Take what anybody sends, until `close_again`."""
+        """Accept datagrams from all addresses, until `close_again`."""
         if self._told is not None:
             for each in self._told[0]:
                 take_all(each)
 
     def close_again(self) -> None:
-        """Take what was last told, and nothing else."""
+        """Accept datagrams only from the addresses that were set last."""
         told, self._told = self._told, None
         if told is not None:
             self.admit(*told)
 
     def admit_all(self, receivers: list[socket.socket]) -> None:
-        """Take what anybody sends."""
+        """Accept datagrams from all addresses."""
         if self._told is not None:
             self._told = None
             for each in receivers:

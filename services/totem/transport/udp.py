@@ -1,4 +1,4 @@
-"""Transport `udp`: multicast, or broadcast, for what is for everybody; unicast for tokens.
+"""Transport `udp`: multicast, or broadcast, for frames to everybody; unicast for tokens.
 
 | socket | bound to | for |
 |---|---|---|
@@ -6,11 +6,11 @@
 | out | own address:port-1, multicast loop off | all that is sent, tokens too |
 | token in | own address:port | tokens |
 
-Data and tokens arrive on different sockets, so the order between them is lost and is made again here: a token is
-handed in only after the data that was there when the token was.
+Data and tokens arrive on different sockets, so the order between them is lost. This module restores it: a token is
+handed in only after the data that was there when the token came.
 
-With a nodelist and `block_unlisted_ips` the kernel drops what comes from other addresses, as soon as those of all nodes
-are known. Without a nodelist nobody says which address a node has: it is learned from the joins that the node sends.
+With a nodelist and `block_unlisted_ips` the kernel drops datagrams from other addresses, as soon as the addresses of
+all nodes are known. Without a nodelist a node's address is learned from its joins.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from services.totem.transport.sockets import AddressNotAvailable, bind_error, fa
 from services.totem.wire.frames import PROCESSORS_MAX, Kind
 
 DATA_BEFORE_TOKEN_MAX = 8192
-"""Datagrams that are handed in before a waiting token: more of them than a receive buffer of `SOCKET_BUFFER_BYTES` can
-have held when the token came. A flood of data cannot keep the token out for ever."""
+"""Most datagrams that are handed in before a waiting token: more than a receive buffer of `SOCKET_BUFFER_BYTES` can
+have held when the token came. So a flood of data cannot keep the token out for ever."""
 
 TOKEN_READS = 64
-"""Datagrams of the token's socket that are read at once until there is a token."""
+"""Most datagrams that are read from the token's socket at once to find a token."""
 
 _SENDER = struct.Struct("<I")
 _SENDER_AT = 13
-"""Where a join says who sent it (system_from)."""
+"""Offset of a join's sender (system_from)."""
 
 
 class UdpTransport(Transport):
-    """Multicast or broadcast. Raises `AddressNotAvailable` or `CannotBind` when made."""
+    """Multicast or broadcast. The constructor raises `AddressNotAvailable` or `CannotBind`."""
 
     def __init__(self, settings: TransportSettings, address: str, counters: Counter[str]) -> None:
         super().__init__(settings, address, counters)
@@ -48,10 +48,10 @@ class UdpTransport(Transport):
         self._interface = interface_index(address) if family_of(address) == socket.AF_INET6 else 0
         group = settings.group
         if self._interface and "%" not in group:
-            # A group of link-local scope (ff02, ff12) is one on each link.
+            # A group of link-local scope (ff02, ff12) is a different one on each link.
             group = f"{group}%{self._interface}"
         try:
-            # The token socket first: it alone is not shared, and so finds out another node with this address.
+            # The token socket first: it is the only unshared one, so binding it detects another node with this address.
             self._token = self._socket(address, settings.port, token=True)
             self._out = self._socket(address, settings.port - 1, shared=True, broadcast=settings.broadcast)
             self._data = self._socket(group, settings.port, shared=True, broadcast=settings.broadcast)
@@ -67,7 +67,7 @@ class UdpTransport(Transport):
         self._own_ip = address.partition("%")[0]
 
     def _join_group(self) -> None:
-        """Join the group on the interface that has the own address, and send to it from there."""
+        """Join the group on the interface with this node's address, and send to it from there."""
         ttl, group = self.settings.ttl, self.settings.group
         if family_of(group) == socket.AF_INET6:
             index = self._interface
@@ -85,7 +85,7 @@ class UdpTransport(Transport):
         self._out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
 
     def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:
-        """Where the tokens go. With no members at all the addresses are learned."""
+        """Set the addresses for tokens. Without any members the addresses are learned."""
         self._learns = not addresses
         reachable = self._of_our_family(addresses)
         if self.settings.block_unlisted_ips and addresses and len(reachable) == len(addresses):
@@ -101,7 +101,7 @@ class UdpTransport(Transport):
         self._addresses = {node: address for node, address in found.items() if address is not None}
 
     def heard(self, frame: bytes, source: str) -> None:
-        """Learn from a join where its sender is. The newest address wins: a node may have moved."""
+        """Learn the address of a join's sender. The newest address wins: a node may have moved."""
         if not self._learns or len(frame) < _SENDER_AT + _SENDER.size or frame[3] != Kind.JOIN:
             return
         (node,) = _SENDER.unpack_from(frame, _SENDER_AT)
@@ -117,24 +117,24 @@ class UdpTransport(Transport):
         return [node for node in self._addresses if node != self.settings.node_id]
 
     def filenos(self) -> list[int]:
-        """Data and tokens."""
+        """The sockets for data and tokens."""
         return [self._data.fileno(), self._token.fileno()]
 
     def multicast(
         self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX, *, parity: bool = False
     ) -> None:
-        """Each datagram once, for all."""
+        """Send each datagram once, to the group."""
         self._send_calls(self._out, self._calls(datagrams, once_up_to, parity), self._group)
 
     def unicast(self, node: int, datagram: bytes) -> None:
-        """A token; a node whose address is not known (yet) does not get it."""
+        """Send a token. A node whose address is not known (yet) does not get it."""
         if address := self._addresses.get(node):
             self._send_whole(self._out, datagram, address)
         else:
             self.counters["tx_no_address"] += 1
 
     def reply(self, node: int, source: str, datagram: bytes) -> None:
-        """Back where it came from if nobody says where nodes are: what is learned may be out of date."""
+        """Send to the source address if addresses are learned, because a learned one may be out of date."""
         if self._learns:
             self._send_whole(self._out, datagram, self._destination(source))
         else:
@@ -152,9 +152,9 @@ class UdpTransport(Transport):
         return self._data
 
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
-        """Data, and if none is left a token.
+        """Data and, if none is left, a token.
 
-        `readable` was true of both sockets at one moment, so if a token was there then, all data that came before it is
+        `readable` describes both sockets at one moment. So if a token was there then, all data that came before it is
         read here first. A token that is not read now is reported again by the next poll.
         """
         taken: list[Datagram] = []
@@ -162,10 +162,11 @@ class UdpTransport(Transport):
         empty = True
         if self._data.fileno() in readable:
             empty = self._read(self._data, taken, datagrams_max)
-            # What made no datagrams counts too, or segments that never become whole would keep the token out.
+            # Reads that completed no datagram count, too: otherwise endless incomplete segments would keep the token
+            # out.
             self._data_since_token += len(taken) if empty else max(len(taken), datagrams_max)
             own = self._own_ip
-            # Own datagrams come back on the loopback interface and with broadcast; the link has given them already.
+            # This node's own datagrams come back on loopback and with broadcast. The link has already handed them in.
             taken = [each for each in taken if each[1][0] != own]
         token_waits = self._token.fileno() in readable
         if token_waits and (empty or self._data_since_token >= DATA_BEFORE_TOKEN_MAX):
@@ -176,7 +177,7 @@ class UdpTransport(Transport):
 
 
 def _group_error(error: OSError, group: str, address: str, port: int) -> Exception:
-    """Joining a group fails for want of an interface (wait for it), or because the group is none."""
+    """Joining a group fails if there is no interface (then wait for one), or if the address is no group."""
     if error.errno in (errno.EINVAL, errno.EADDRINUSE):
         return bind_error(error, group, port)
     return AddressNotAvailable(f"cannot join {group} on {address}: {error.strerror}")

@@ -1,11 +1,10 @@
 """Transport `udpu`: everything by unicast, for networks without multicast.
 
-One socket, bound to the own address and port, receives every kind of frame and sends the tokens. What is for everybody
-leaves once per other member, from a socket for each of them with a port that the kernel chose, so nothing may be
-concluded from the port that a datagram came from. Own frames are not sent to this node itself: the link gives back
-those that it has to see.
+One socket, bound to this node's address and port, receives every kind of frame and sends the tokens. Frames to
+everybody are sent once per other member, each from a socket of its own with a port that the kernel chose. So the source
+port of a datagram means nothing. This node does not send frames to itself: the link gives back those that it must see.
 
-With `block_unlisted_ips` a datagram counts only if it comes from the address of a member; the kernel drops the others.
+With `block_unlisted_ips` datagrams count only from members' addresses; the kernel drops the others.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport
 
 
 class UdpuTransport(Transport):
-    """Unicast to the members of the nodelist. Raises `AddressNotAvailable` or `CannotBind` when made."""
+    """Unicast to the members of the nodelist. The constructor raises `AddressNotAvailable` or `CannotBind`."""
 
     def __init__(self, settings: TransportSettings, address: str, counters: Counter[str]) -> None:
         super().__init__(settings, address, counters)
@@ -28,7 +27,7 @@ class UdpuTransport(Transport):
         self._everybody: list[tuple[socket.socket, Any]] = []
 
     def set_members(self, addresses: Mapping[int, tuple[str, ...]]) -> None:
-        """Open a socket for each member that has an address of our family, close those of members that are gone."""
+        """Open a socket for each member with an address of our family, and close those of former members."""
         reachable = self._of_our_family(addresses)
         listed = frozenset(each.partition("%")[0] for known in reachable.values() for each in known)
         reachable.pop(self.settings.node_id, None)
@@ -52,19 +51,19 @@ class UdpuTransport(Transport):
         return [node for node in self._addresses if node != self.settings.node_id]
 
     def filenos(self) -> list[int]:
-        """The one socket on which everything arrives."""
+        """The socket that receives everything."""
         return [self._token.fileno()]
 
     def multicast(
         self, datagrams: Sequence[bytes], once_up_to: int = DATAGRAM_SIZE_MAX, *, parity: bool = False
     ) -> None:
-        """All of them to each other member."""
+        """Send all datagrams to each other member."""
         calls = self._calls(datagrams, once_up_to, parity)
         for out, address in self._everybody:
             self._send_calls(out, calls, address)
 
     def unicast(self, node: int, datagram: bytes) -> None:
-        """A token; a member whose address is not known (yet) does not get it."""
+        """Send a token. A member whose address is not known (yet) does not get it."""
         if address := self._addresses.get(node):
             self._send_whole(self._token, datagram, address)
         else:
@@ -74,7 +73,7 @@ class UdpuTransport(Transport):
         return self._token
 
     def receive(self, readable: Collection[int], datagrams_max: int) -> list[Datagram]:
-        """What has arrived, in the order of its arrival: data that came before a token stands before it."""
+        """The received datagrams in order of arrival: data that came before a token is before it."""
         taken: list[Datagram] = []
         self.ended_by_token = False
         self.drained = self._token.fileno() not in readable or self._read(self._token, taken, datagrams_max)

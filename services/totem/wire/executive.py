@@ -1,7 +1,7 @@
-"""Executive messages (group "a"): the header that says which service and function.
+"""Executive messages (group "a"): the header, which names the service and the function.
 
 The header is 16 bytes: id i32 = service << 16 | function, 4 bytes of padding, size i32, 4 bytes of padding. The bodies
-belong to the services, which read them elsewhere.
+belong to the services, which decode them elsewhere.
 """
 
 from __future__ import annotations

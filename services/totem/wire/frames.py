@@ -1,10 +1,10 @@
 """The six totemsrp messages, one datagram each.
 
-Layout of the common header (13 bytes): magic u16 0xC070, version u8 3, type u8, encapsulated u8, sender u32,
-target u32. The target is not set by Corosync over udp and udpu (it carries garbage), so it is ignored and sent as 0.
+Layout of the common header (13 bytes): magic u16 0xC070, version u8 3, type u8, encapsulated u8, sender u32, target
+u32. Over udp and udpu Corosync leaves the target unset (it carries garbage), so it is ignored, and sent as 0.
 
-`decode` gives one of `Token`, `Mcast`, `Merge`, `Join`, `Commit`, `HoldCancel`. Lengths are checked as "at least",
-as Corosync does; what follows the announced end is ignored.
+`decode` returns one of `Token`, `Mcast`, `Merge`, `Join`, `Commit`, `HoldCancel`. As in Corosync, a length is a
+minimum: bytes after the announced end are ignored.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ VERSION = 3
 PROCESSORS_MAX = 384
 """Most nodes in any list (PROCESSOR_COUNT_MAX)."""
 RTR_ENTRIES_MAX = 30
-"""Most retransmission requests in a token of a ring with Corosync nodes: of more they read past their copy."""
+"""Most retransmission requests in the token of a ring with Corosync nodes: with more, they read past their copy."""
 RTR_ENTRIES_RONDO_MAX = 80
-"""Most where all are Rondo, if the token is then no larger than a packet of data."""
+"""Most requests if all members are Rondo, and the token is then no larger than a packet of data."""
 
 PLAIN = 2
 ENCAPSULATED = 1
@@ -67,7 +67,7 @@ HEADER_SIZE = _HEADER.size
 KIND_AT = 3
 """Where the kind stands in a frame."""
 _OURS = MAGIC.to_bytes(2, "little") + bytes([VERSION])
-"""How every frame begins, up to its kind."""
+"""The first bytes of every frame, up to its kind."""
 MCAST_HEADER_SIZE = _MCAST.size
 TOKEN_SIZE = _TOKEN.size
 RTR_ENTRY_SIZE = _RTR.size
@@ -78,7 +78,7 @@ GUARANTEE_AT = 41
 
 @dataclass(slots=True)
 class Token:
-    """orf_token (type 0): the right to send, and the books of the ring. 57 + 16 bytes per request."""
+    """orf_token (type 0): the right to send, and the ring's shared counts. 57 + 16 bytes per request."""
 
     sender: int
     seq: int
@@ -86,7 +86,7 @@ class Token:
     token_seq: int
     """Grows by one at every hop."""
     aru: int
-    """All received up to here, over the ring."""
+    """Every member has all packets up to here."""
     aru_addr: int
     """Node that holds aru down; 0 = nobody."""
     ring: RingId
@@ -95,7 +95,7 @@ class Token:
     """Mcasts, new and retransmitted, of the last rotation."""
     retrans_flg: int = 0
     rtr: list[tuple[RingId, int]] = field(default_factory=list)
-    """Requested sequence numbers, each with its ring; at most `RTR_ENTRIES_MAX`."""
+    """Requested sequence numbers, each with its ring; at most `RTR_ENTRIES_RONDO_MAX`."""
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class Mcast:
     """mcast (type 1): one totempg packet, or with `encapsulated` 1 a whole old-ring mcast. 45 bytes + payload."""
 
     sender: int
-    """Header node id: what is handed up as the sender of the messages inside."""
+    """Header node id: the sender of the messages inside."""
     origin: int
     """system_from: the node that originated this frame."""
     seq: int
@@ -125,8 +125,8 @@ class Mcast:
 
 @dataclass(slots=True)
 class Join:
-    """memb_join (type 3). A LEAVE has `header_node` 0, and the leaver last in `failed`. 33 + 4 bytes per node, and 36
-    more of a node that has forward secrecy (where security is on; C nodes do not look there)."""
+    """memb_join (type 3). A LEAVE has `header_node` 0, and the leaving node last in `failed`. 33 + 4 bytes per node;
+    with forward secrecy 36 more, which C nodes do not read (only if security is on)."""
 
     header_node: int
     sender: int
@@ -137,11 +137,11 @@ class Join:
     public: bytes = b""
     """Ephemeral public key of the sender, for the secret of the ring; empty if it has none."""
     secrecy_required: bool = False
-    """The sender goes into no ring without."""
+    """The sender enters no ring without a secret."""
 
     @property
     def is_leave(self) -> bool:
-        """Whether the sender says goodbye."""
+        """Whether this is a LEAVE."""
         return self.header_node == 0
 
 
@@ -150,7 +150,7 @@ _NO_RING = RingId(0, 0)
 
 @dataclass(slots=True, frozen=True)
 class CommitEntry:
-    """What one member says of its old ring in the commit token. All zero until it was filled in."""
+    """One member's entry in the commit token, about its old ring. All zero until the member fills it in."""
 
     ring: RingId = _NO_RING
     aru: int = 0
@@ -160,8 +160,8 @@ class CommitEntry:
 
 @dataclass(slots=True)
 class Commit:
-    """memb_commit_token (type 4): goes twice round the ring that is being formed. 41 + 28 bytes per member; 54 more,
-    and 32 for each member, where the ring is to have a secret of its own (C nodes do not look there)."""
+    """memb_commit_token (type 4): goes twice round the ring that is being formed. 41 + 28 bytes per member. A ring with
+    a secret of its own needs 54 more, and 32 for each member; C nodes do not read these."""
 
     sender: int
     token_seq: int
@@ -173,9 +173,9 @@ class Commit:
     """How many entries are filled."""
     retrans_flg: int = 0
     publics: tuple[bytes, ...] = ()
-    """Ephemeral public keys of the members; none: the ring has no secret."""
+    """Ephemeral public keys of the members; empty if the ring has no secret."""
     box: bytes = b""
-    """The secret, sealed for the member to which the token goes."""
+    """The secret, sealed for the next member."""
 
 
 @dataclass(slots=True)
@@ -189,7 +189,7 @@ class Merge:
 
 @dataclass(slots=True)
 class HoldCancel:
-    """token_hold_cancel (type 5): asks the representative to let the held token go. 25 bytes."""
+    """token_hold_cancel (type 5): asks the representative to release the held token. 25 bytes."""
 
     sender: int
     ring: RingId
@@ -199,7 +199,7 @@ Frame = Token | Mcast | Join | Commit | Merge | HoldCancel
 
 
 def kind_of(frame: bytes) -> Kind:
-    """The kind of a datagram, its header checked. Raises `Malformed`."""
+    """Check the header of a datagram and return its kind. Raises `Malformed`."""
     if len(frame) < HEADER_SIZE:
         raise Malformed(Reason.TOO_SHORT)
     magic, version, kind, _, _, _ = _HEADER.unpack_from(frame)
@@ -295,7 +295,8 @@ def encode_join(join: Join) -> bytes:
 
 
 def _secrecy(frame: bytes, at: int, size: int) -> tuple[bytes, bool]:
-    """What stands behind the lists of a join or a commit token, and its flag; nothing if it is of another version."""
+    """The secrecy bytes after the lists of a join or a commit token, and their flag. Empty if absent or of another
+    version."""
     if len(frame) < at + _SECRECY.size + size:
         return b"", False
     mark, version, flag = _SECRECY.unpack_from(frame, at)

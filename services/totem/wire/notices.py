@@ -1,8 +1,8 @@
-"""What Rondo nodes tell each other beside the ring: whether packets get through, and which keys they have.
+"""Notices between Rondo nodes, outside the ring: whether packets get through, and which keys each node has.
 
-A notice is a hold cancel of a ring that cannot be, with more behind it. A hold cancel that is not of the receiver's own
-ring does nothing, in Corosync and in Rondo, and what follows the 25 bytes of one is read by nobody: so a C node drops a
-notice without a word, and so does a Rondo node that is older than notices.
+A notice is a hold cancel with the identifier of an impossible ring, and more bytes after it. Corosync and Rondo ignore
+a hold cancel of another ring than their own, and read nothing after its 25 bytes. So C nodes, and Rondo nodes older
+than notices, drop a notice silently.
 
 | at | size | field |
 |---|---|---|
@@ -12,9 +12,9 @@ notice without a word, and so does a Rondo node that is older than notices.
 | 26 | 1 | 1 probe, 2 echo, 3 keys |
 
 Probe and echo: u8 via (0 unicast, 1 multicast) @27, u32 number @28, u32 size @32 (of the datagram, envelope included);
-then zeros up to that size in a probe. An echo says of one probe that it has come, and has nothing behind it.
+then zeros up to that size in a probe. An echo confirms one probe, and has no padding.
 
-Keys: u8 count @27, u8 which of them is in use @28, then 8 bytes for each key that the sender takes.
+Keys: u8 count @27, u8 index of the key in use @28, then 8 bytes for each key that the sender accepts.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ class _Subject(IntEnum):
 
 @dataclass(slots=True, frozen=True)
 class Probe:
-    """A packet that wants to be answered, or (`echo`) the answer."""
+    """A probe packet, or (`echo`) the answer to one."""
 
     sender: int
     number: int
-    """Chosen by who asks; the answer repeats it."""
+    """Chosen by the sender of the probe; the echo repeats it."""
     size: int
-    """Bytes of the datagram of the question."""
+    """Size of the probe's datagram, bytes."""
     multicast: bool
-    """How the question travelled."""
+    """Whether the probe was sent by multicast."""
     echo: bool = False
 
 
 @dataclass(slots=True, frozen=True)
 class KeyNotice:
-    """The keys under which the sender takes packets, and the one with which it seals them."""
+    """The keys under which the sender accepts packets, and the one with which it seals its own."""
 
     sender: int
     valid: tuple[bytes, ...]
@@ -82,7 +82,7 @@ def is_notice(frame: bytes) -> bool:
 
 
 def decode_notice(frame: bytes) -> Notice | None:
-    """Decode a frame of which `is_notice` holds; None: of a version that is not known. Raises `Malformed`."""
+    """Decode a frame for which `is_notice` is true; None if its version is unknown. Raises `Malformed`."""
     at = _HOLD_CANCEL_SIZE
     if len(frame) < at + _KEYS.size:
         raise Malformed(Reason.TOO_SHORT)
@@ -114,7 +114,7 @@ def encode_probe(probe: Probe, frame_size: int = 0) -> bytes:
 
 
 def encode_keys(notice: KeyNotice) -> bytes:
-    """The frame that says which keys its sender has."""
+    """The frame of a key notice."""
     body = _KEYS.pack(_VERSION, _Subject.KEYS, len(notice.valid), notice.valid.index(notice.in_use))
     return encode_hold_cancel(HoldCancel(notice.sender, NOTICE_RING)) + body + b"".join(notice.valid)
 

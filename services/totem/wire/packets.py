@@ -1,8 +1,8 @@
 """The totempg packet inside an mcast, and the group header inside each assembled message.
 
-Packet: version u16 0, type u16 0, fragmented u8, continuation u8, count u16, count * u16 lengths, then the pieces
-back to back. `fragmented` f in 1..255 says that the last piece continues in a later packet, `continuation` that the
-first piece continues the packet whose `fragmented` had that value. The length must add up exactly.
+Packet: version u16 0, type u16 0, fragmented u8, continuation u8, count u16, count * u16 lengths, then the pieces back
+to back. A `fragmented` of 1..255 means that the last piece continues in a later packet. A `continuation` other than 0
+means that the first piece continues the packet whose `fragmented` had that value. The lengths must add up exactly.
 
 Message: u16 number of groups, a u16 name length for each, the names, then the payload. Corosync uses one group per
 message: "a" for executive messages, "sync" for the sync engine.
@@ -22,11 +22,11 @@ PIECES_MAX = 0xFFFF
 EXECUTIVE_PREFIX = b"\x01\x00\x01\x00a"
 SYNC_PREFIX = b"\x01\x00\x04\x00sync"
 NOBODY_PREFIX: bytes = b"\x01\x00\x01\x00-"
-"""A group that nobody has: what is sent to it is dropped by every receiver."""
+"""A group that does not exist: every receiver drops messages to it."""
 
 
 class Group(Enum):
-    """Whom a message is for."""
+    """The group that a message is for."""
 
     EXECUTIVE = "a"
     SYNC = "sync"
@@ -40,7 +40,7 @@ def decode_packet(data: bytes, start: int = 0) -> tuple[int, int, list[bytes]]:
     at = start + PACKET_HEADER_SIZE + 2 * count
     if version or kind or count == 0 or at > len(data):
         raise Malformed(Reason.BAD_PACKET)
-    if count == 1:  # the common case of long messages, worth a short way
+    if count == 1:  # a shortcut for the common case of long messages
         (length,) = struct.unpack_from("<H", data, start + PACKET_HEADER_SIZE)
         if at + length != len(data):
             raise Malformed(Reason.BAD_PACKET)
@@ -57,7 +57,7 @@ def decode_packet(data: bytes, start: int = 0) -> tuple[int, int, list[bytes]]:
 
 
 def encode_packet(fragmented: int, continuation: int, pieces: list[bytes]) -> bytes:
-    """The packet of these pieces: at least one, each of at most 65535 bytes."""
+    """Encode a packet with these pieces: at least one, each of at most 65535 bytes."""
     assert pieces, "no receiver takes an empty packet"
     count = len(pieces)
     head = struct.pack(f"<HHBBH{count}H", 0, 0, fragmented, continuation, count, *map(len, pieces))
@@ -74,7 +74,7 @@ def split_group(message: bytes) -> tuple[Group, int]:
 
 
 def _split_any_group(message: bytes) -> tuple[Group, int]:
-    """The general form: several names, of which the first that we know counts."""
+    """The general form: several names. The first known one counts."""
     if len(message) < 2:
         raise Malformed(Reason.BAD_GROUP)
     (count,) = struct.unpack_from("<H", message)

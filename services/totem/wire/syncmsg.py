@@ -1,8 +1,8 @@
 """The sync engine's messages: BARRIER (32 bytes) and SERVICE_BUILD (552 bytes), group "sync".
 
 Both open with the 16-byte request header of an executive message (id i32, 4 bytes of padding, size i32, 4 bytes of
-padding; the padding may hold garbage) and the 12-byte ring id at 16. BUILD lists service ids, ascending, in
-`ids[128]`; what lies beyond its `count` is read by nobody but Rondo.
+padding; the padding may hold garbage) and the 12-byte ring id at 16. BUILD lists service ids, ascending, in `ids[128]`.
+Only Rondo reads the slots beyond `count`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class ServiceBuild:
     ring: RingId
     services: tuple[int, ...]
     tail: tuple[int, ...] = ()
-    """The i32 slots of `ids` beyond `count` that are not zero at their end: where Rondo nodes know each other."""
+    """The i32 slots of `ids` beyond `count`, without trailing zeros: Rondo's announcement
+    (services/totem/ring/capabilities.py)."""
 
 
 def decode_sync(payload: bytes) -> Barrier | ServiceBuild | None:

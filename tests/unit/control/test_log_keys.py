@@ -91,9 +91,9 @@ def test_a_general_setting_that_is_deleted_is_the_default(host: Host) -> None:
         ("logging.logger_subsys.MAIN.debug", "on", Type.STR, Code.INVALID_PARAM, f"there are {' '.join(SUBSYSTEMS)}"),
         ("logging.logger_subsys.CPG.subsys", "SAM", Type.STR, Code.INVALID_PARAM, "can be CPG only"),
         ("logging.logger_subsys.CPG.timestamp", "on", Type.STR, Code.NOT_SUPPORTED, "set logging.timestamp"),
-        ("logging.logfile", "/etc/passwd", Type.STR, Code.NOT_SUPPORTED, "nothing here obeys"),
-        ("logging.logger_subsys.CPG.logfile", "/etc/passwd", Type.STR, Code.NOT_SUPPORTED, "nothing here obeys"),
-        ("logging.blackbox", "on", Type.STR, Code.NOT_SUPPORTED, "nothing here obeys"),
+        ("logging.logfile", "/etc/passwd", Type.STR, Code.NOT_SUPPORTED, "has no effect in Rondo"),
+        ("logging.logger_subsys.CPG.logfile", "/etc/passwd", Type.STR, Code.NOT_SUPPORTED, "has no effect in Rondo"),
+        ("logging.blackbox", "on", Type.STR, Code.NOT_SUPPORTED, "has no effect in Rondo"),
     ],
 )
 def test_what_is_no_value_is_refused_by_name_and_changes_nothing(

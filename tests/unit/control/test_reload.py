@@ -307,7 +307,7 @@ def test_two_that_propose_at_once(three: Files) -> None:
     three.deliver()
     three.read()
     assert three.hosts[1].answers.pop(asked[1])[1]["faults"] == []
-    assert "node 1 is just having all nodes reload" in three.hosts[2].answers.pop(asked[2])[1]["faults"][0]["fault"]
+    assert "a reload by node 1 is in progress" in three.hosts[2].answers.pop(asked[2])[1]["faults"][0]["fault"]
     assert three.tokens() == [2650] * 3
 
 

@@ -117,7 +117,9 @@ def test_a_key_is_used_only_when_all_others_have_it() -> None:
     network = Network()
     one, two, three = network.members.values()
     one.do("install", network.now_ns)
-    with pytest.raises(ValueError, match=r"^each of nodes 2 3 told nothing of its keys in the last seconds; start it"):
+    with pytest.raises(
+        ValueError, match=r"^each of nodes 2 3 sent no notice of its keys in the last seconds; start it"
+    ):
         one.do("use", network.now_ns)
     network.talk()
     two.do("install", network.now_ns)
@@ -135,7 +137,7 @@ def test_a_key_is_used_only_when_all_others_have_it() -> None:
     with pytest.raises(ValueError, match="is in use here; use another one first"):
         two.do("remove", network.now_ns)
     network.now_ns += VALID_NS
-    with pytest.raises(ValueError, match="told nothing"):
+    with pytest.raises(ValueError, match="sent no notice"):
         one.do("remove", network.now_ns)
     one.do("remove", network.now_ns, force=True)
     assert two.protection.status()["fingerprints"] == [fingerprint(OLD), fingerprint(NEW)]

@@ -1,7 +1,7 @@
-"""Frames compressed before they are cut, if that makes them smaller. The codec's number is in each packet.
+"""Compression of frames before they are cut, if that makes them smaller. Each packet names its codec.
 
-A receiver takes every codec that it has, whatever it sends with. lz4 and zstd need the packages lz4 and zstandard;
-there is none for lzo2. What is unpacked is bounded: a frame has 64 KiB.
+A receiver accepts every codec that it has, whatever codec it sends with. lz4 and zstd need the packages lz4 and
+zstandard; lzo2 is not supported. Decompression is bounded: a frame has at most 64 KiB.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import Any
 from services.totem.transport.knet.format import FRAME_BYTES_MAX
 
 NUMBERS = {"none": 0, "zlib": 1, "lz4": 2, "lz4hc": 3, "lzo2": 4, "lzma": 5, "bzip2": 6, "zstd": 7}
-"""Of `knet_compression_model`, as they stand in packets."""
+"""Codec numbers in packets, by `knet_compression_model`."""
 
 NAMES = {number: name for name, number in NUMBERS.items()}
 
 LZMA_MEMORY_BYTES_MAX = 64 * 1024 * 1024
-"""What its decoder may take: a preset of 9 needs that, and a packet could ask for more."""
+"""Memory that the lzma decoder may use: preset 9 needs that much, and a packet could ask for more."""
 
 
 class Unpackable(Exception):  # noqa: N818 - named for the bytes
-    """It cannot be unpacked; the text is the reason that is counted."""
+    """The data cannot be decompressed. The text is the reason to count."""
 
 
 def compressor(name: str, level: int) -> Callable[[bytes], bytes] | None:
-    """How frames are compressed with this codec; None where its package is not installed. Level 0: the codec's own."""
+    """A function that compresses frames with this codec; None if its package is not installed. Level 0: the codec's
+    default."""
     if name == "zlib":
         return lambda frame: zlib.compress(frame, level or -1)
     if name == "bzip2":
@@ -61,7 +62,7 @@ def decompress(number: int, data: bytes) -> bytes:
         raise
     except ModuleNotFoundError:
         raise Unpackable(f"compression_{name}_not_installed") from None
-    except Exception:  # each library has errors of its own, and all of them say the same
+    except Exception:  # each library has its own exceptions, and all mean the same
         raise Unpackable("compression_broken") from None
     if len(frame) > FRAME_BYTES_MAX:
         raise Unpackable("compression_too_large")
@@ -94,7 +95,7 @@ def _lz4(data: bytes) -> bytes:
 
 def _zstd(data: bytes) -> bytes:
     zstd = importlib.import_module("zstandard")
-    # Without a size in it, unpacking would have no bound.
+    # Without a size in the header, decompression would have no bound.
     if not 0 <= zstd.frame_content_size(data) <= FRAME_BYTES_MAX:
         raise Unpackable("compression_too_large")
     return bytes(zstd.ZstdDecompressor().decompressobj().decompress(data))

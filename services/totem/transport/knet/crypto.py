@@ -1,11 +1,11 @@
-"""How each knet packet is encrypted and authenticated: `salt(16) | AES-CBC(packet, PKCS #7) | HMAC(all before)`.
+"""Encryption and authentication of knet packets: `salt(16) | AES-CBC(packet, PKCS #7) | HMAC(all before)`.
 
-The key is the bytes of the key file: all of them for the HMAC, the first 16, 24 or 32 for AES. Everybody has the same,
-so a packet is sealed once for all receivers. Hash without cipher: the packet as it is, and the HMAC.
+The key is the bytes of the key file: all of them for the HMAC, the first 16, 24 or 32 for AES. All nodes have the same
+key, so a packet is sealed once for all receivers. With a hash but no cipher: the plain packet and the HMAC.
 
-The salt is the initialisation vector, and is made as SP 800-38A, appendix C, proposes: by encrypting a block that never
-repeats. One encryptor goes on from packet to packet; a counter stands first in what it is given, and comes out as the
-salt. To set up a cipher for each packet would cost more than to encrypt it.
+The salt is the initialisation vector. It is made as SP 800-38A, appendix C, proposes: by encrypting a block that never
+repeats. One encryptor goes on from packet to packet. Its input begins with a counter block, whose ciphertext is the
+salt. Setting up a cipher for each packet would cost more than encrypting it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PacketCipher(ABC):
 
     @abstractmethod
     def open(self, datagram: bytes) -> bytes | None:
-        """The packet; None if this key did not make it, or it was altered."""
+        """The packet; None if it was sealed with another key, or altered."""
 
     @abstractmethod
     def room(self, datagram_bytes: int) -> int:
@@ -55,7 +55,7 @@ class Clear(PacketCipher):
 
 
 class Signed(PacketCipher):
-    """HMAC alone. One that has the key is copied for each packet; that of the standard library takes a third longer."""
+    """HMAC alone. A keyed object is copied for each packet; the standard library's HMAC takes a third longer."""
 
     def __init__(self, key: bytes, hash_name: str) -> None:
         algorithm = HASHES[hash_name]
@@ -82,7 +82,7 @@ class Encrypted(Signed):
     """AES-CBC, then HMAC."""
 
     def __init__(self, key: bytes, cipher: str, hash_name: str, vector: bytes) -> None:
-        """`vector`: 16 random bytes, others at each start."""
+        """`vector`: 16 random bytes, new at each start."""
         super().__init__(key, hash_name)
         algorithm = AES(key[: CIPHER_KEY_BYTES[cipher]])
         self._encrypt = Cipher(algorithm, CBC(vector)).encryptor().update
@@ -99,7 +99,7 @@ class Encrypted(Signed):
         body = super().open(datagram)
         if body is None or len(body) < 2 * BLOCK or len(body) % BLOCK:
             return None
-        # The decryptor's own state reaches the first block only, which is the salt's place and is thrown away.
+        # The decryptor's earlier state only affects the first block, the salt's, which is thrown away.
         padded = self._decrypt(body)
         padding = padded[-1]
         return padded[BLOCK:-padding] if 1 <= padding <= BLOCK else None
@@ -109,7 +109,7 @@ class Encrypted(Signed):
 
 
 def make_cipher(cipher: str, hash_name: str, key: bytes, vector: bytes) -> PacketCipher:
-    """By `crypto_cipher` and `crypto_hash` of corosync.conf. `vector`: 16 random bytes."""
+    """The cipher for `crypto_cipher` and `crypto_hash` of corosync.conf. `vector`: 16 random bytes."""
     if cipher != "none":
         return Encrypted(key, cipher, hash_name, vector)
     return Signed(key, hash_name) if hash_name != "none" else Clear()

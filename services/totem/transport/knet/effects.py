@@ -1,4 +1,4 @@
-"""What the machine leaves for its host: datagrams to send, and what there is to be said."""
+"""The state machine's output for its host: datagrams to send, and events to report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EVENTS_MAX = 1024
 
 
 class Transmission(NamedTuple):
-    """Datagrams to send in their order, over one link to one address."""
+    """Datagrams to send in order, over one link to one address."""
 
     link: int
     address: Address
@@ -19,10 +19,10 @@ class Transmission(NamedTuple):
 
 
 class LinkEvent(NamedTuple):
-    """What became of a link. `what`: up, down, carriers (others carry data now), mtu."""
+    """A change of a link. `what`: up, down, carriers (other links carry data now), mtu."""
 
     what: str
     node: int
     link: int
-    """-1: of no link in particular."""
+    """-1: no particular link."""
     value: int = 0

@@ -1,4 +1,4 @@
-"""Packets of knet's wire, version 1: bytes to fields and back.
+"""Packet layouts of knet's wire format, version 1: encoding and decoding.
 
 | bytes | field |
 |---|---|
@@ -16,7 +16,7 @@
 | 0x83 probe of the path | link u8, size u16 (opaque), as many bytes as there have to be |
 | 0x84 answer | link and size of the probe |
 
-Which fragment counts from 1; it is 0 in a frame that is whole. Time stamp and size mean something to their sender only.
+Fragments are counted from 1; a whole frame has fragment 0. Only their sender interprets time stamp and size.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PROBE_ANSWER = 0x84
 NUMBER_MAX = 0xFFFF
 FRAGMENTS_MAX = 255
 FRAME_BYTES_MAX = 65536
-"""Of a frame, before it is compressed and cut."""
+"""Most bytes of a frame, before it is compressed and cut."""
 
 HEADER = struct.Struct(">BBHH")
 DATA_HEADER = struct.Struct(">BBHHHBBBBBb")
@@ -54,11 +54,11 @@ class Ping(NamedTuple):
     sender: int
     link: int
     stamp: int
-    """Nanoseconds of some clock of whoever pinged; anything."""
+    """Opaque: nanoseconds of a clock of the node that pings."""
     number: int
-    """The last data number of whoever pinged; 0: it has sent none yet."""
+    """The last data number of the node that pings; 0: it has sent no data yet."""
     timed: bool
-    """By its timer, not out of turn."""
+    """Whether the ping timer sent it; False: it was sent out of turn."""
 
 
 class Probe(NamedTuple):
@@ -84,7 +84,7 @@ def decode_ping(packet: bytes) -> Ping | None:
 
 
 def pong_of(ping: bytes, node_id: int) -> bytes:
-    """What a ping is answered with."""
+    """The pong for a ping."""
     return HEADER.pack(VERSION, PONG, node_id, 0) + ping[HEADER_BYTES:]
 
 
@@ -102,7 +102,7 @@ def decode_probe(packet: bytes) -> Probe | None:
 
 
 def answer_of(probe: bytes, node_id: int) -> bytes:
-    """What a probe is answered with: small, whatever its size."""
+    """The answer to a probe. It is small, whatever the probe's size."""
     return HEADER.pack(VERSION, PROBE_ANSWER, node_id, 0) + probe[HEADER_BYTES:PROBE_BYTES]
 
 

@@ -1,8 +1,8 @@
-"""Frames that do not fit one datagram: cut by their sender, put together by their receiver.
+"""Frames that do not fit one datagram: the sender cuts them, the receiver joins them.
 
-All fragments of a frame but the last have one size, so that they can leave with one system call, encrypted too. A
-receiver keeps what is incomplete, bounded in number, bytes and time. What has to give way is lost, as if the network
-had lost it.
+All fragments of a frame but the last have one size, so that they can leave with one system call, even encrypted. A
+receiver keeps incomplete frames, bounded in number, bytes and time. A frame that is pushed out is lost, as if the
+network had lost it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 from services.totem.transport.knet.format import FRAGMENTS_MAX, FRAME_BYTES_MAX
 
 INCOMPLETE_MAX = 32
-"""Frames of one host that wait for more. The oldest gives way."""
+"""Most incomplete frames of one host. The oldest gives way."""
 
 AGE_NS_MAX = 1_000_000_000
-"""How long one waits."""
+"""How long an incomplete frame waits."""
 
 BYTES_MAX = FRAME_BYTES_MAX
-"""Of one frame: 2 MiB of one host."""
+"""Most bytes of one frame; 2 MiB for one host."""
 
 
 class Refused(Exception):  # noqa: N818 - named for what happens to the fragment
-    """A fragment that makes no sense; the text is the reason that is counted."""
+    """A malformed fragment. The text is the reason to count."""
 
 
 def cut(frame: bytes, piece_bytes: int) -> list[bytes]:
-    """The pieces of a frame. More than 255 never result: their size would have to be below 257 bytes."""
+    """The pieces of a frame, never more than 255: that would need pieces below 257 bytes."""
     piece_bytes = max(piece_bytes, -(-len(frame) // FRAGMENTS_MAX))
     if len(frame) <= piece_bytes:
         return [frame]
@@ -39,12 +39,12 @@ class _Incomplete:
         self.left = count
         self.bytes = 0
         self.piece_bytes = 0
-        """Of all but the last; 0: not known yet."""
+        """Size of all pieces but the last; 0: not known yet."""
         self.begun_ns = now_ns
 
 
 class Joiner:
-    """Puts together what one host sends."""
+    """Joins the fragments of one host."""
 
     __slots__ = ("_waiting", "dropped")
 
@@ -59,11 +59,11 @@ class Joiner:
 
     @property
     def waiting_bytes(self) -> int:
-        """Of the pieces that wait."""
+        """Bytes of the waiting pieces."""
         return sum(each.bytes for each in self._waiting.values())
 
     def join(self, number: int, count: int, which: int, piece: bytes, now_ns: int) -> bytes | None:
-        """The frame, if it is whole now. `which`: 1..count. Raises `Refused`."""
+        """The frame, if this piece completes it. `which`: 1..count. Raises `Refused`."""
         if not 1 <= which <= count:
             raise Refused("fragment_number")
         if not piece:
@@ -92,7 +92,7 @@ class Joiner:
         return b"".join(waiting.pieces)
 
     def expire(self, now_ns: int) -> None:
-        """Drop what has waited too long."""
+        """Drop frames that have waited too long."""
         for number, waiting in list(self._waiting.items()):
             if now_ns - waiting.begun_ns < AGE_NS_MAX:
                 return
@@ -100,7 +100,7 @@ class Joiner:
             self.dropped += 1
 
     def forget(self) -> None:
-        """The sender begins anew."""
+        """The sender has restarted: drop its incomplete frames."""
         self.dropped += len(self._waiting)
         self._waiting.clear()
 

@@ -1,8 +1,7 @@
-"""Several keys at once: packets are opened with any of them, and sealed with one.
+"""Several valid keys: packets are opened with any of them, and sealed with one.
 
-That is how a cluster changes its key without losing a packet. The wire does not say which key a packet is under, so
-they are tried in turn, the one in use first; while there are two, a packet under the other one, or under none, costs an
-HMAC more.
+So a cluster changes its key without losing a packet. Packets do not name their key, so the keys are tried in turn, the
+one in use first. While there are two keys, a packet under the other key, or under none, costs one more HMAC.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class Keyring(PacketCipher):
     """The keys of a node, by number."""
 
     def __init__(self, make: Callable[[bytes], PacketCipher], key: bytes) -> None:
-        """`make`: a cipher with this key."""
+        """`make`: makes a cipher with a key."""
         self._make = make
         self._ciphers: dict[int, tuple[bytes, PacketCipher]] = {}
         self._count = 0
@@ -50,11 +49,11 @@ class Keyring(PacketCipher):
         return tuple(self._ciphers)
 
     def key_identity(self, number: int) -> bytes:
-        """What names a key to other nodes, and says nothing about it."""
+        """The identity of a key, for other nodes. It reveals nothing about the key."""
         return hmac.digest(self._ciphers[number][0], b"rondo knet key identity", "sha256")[:IDENTITY_BYTES]
 
     def install_key(self, key: bytes) -> int:
-        """Take packets under this key too; its number. Raises ValueError if there are too many."""
+        """Accept packets under this key too. Returns its number. Raises ValueError if there are too many."""
         for number, (known, _) in self._ciphers.items():
             if known == key:
                 return number
@@ -67,12 +66,12 @@ class Keyring(PacketCipher):
         return self._count
 
     def use_key(self, number: int) -> None:
-        """Seal with this key, which is installed, from now on."""
+        """Seal with this installed key from now on."""
         self.key_in_use = number
         self._sort()
 
     def remove_key(self, number: int) -> None:
-        """Refuse packets under this key, which is installed and not in use, from now on."""
+        """Refuse packets under this installed key, which is not in use, from now on."""
         del self._ciphers[number]
         self._sort()
 

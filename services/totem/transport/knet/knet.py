@@ -1,22 +1,23 @@
-"""All hosts of a node: frames become datagrams for their links, datagrams become frames, timers keep the links.
+"""The knet state machine: turns frames into datagrams for the hosts' links and back, and runs the links' timers.
 
-The host of this machine (a transport with sockets, or a simulation) calls
+Its host (a transport with sockets, or a simulation) calls
 
-    set_hosts     where the other nodes are
-    change_options    links, and how they are used, as a reload has it
+    set_hosts     the addresses of the other nodes
+    change_options    links and modes after a reload
     send          frames, for everybody or for one node
     receive       datagrams that came together, from one address, on one link
     advance       when `due_ns` has come
-    unreachable, too_large, not_sent    what the kernel said of datagrams sent before
+    unreachable, too_large, not_sent    the kernel's errors about earlier datagrams
 
 and takes `outbox` and `events` after each call.
 
-**The beginning.** Receivers remember the numbers of this node's last life until they see a ping with number 0. So no
-frame is sent, and no number used, before every host has answered such a ping, or `START_NS` have passed for those that
-are not there: `ready`. Without that a node that is restarted is heard one-sidedly, as copies of what it sent before.
+**Start.** Receivers remember this node's numbers from before its restart until they see a ping with number 0. So no
+frame is sent, and no number used, until every host has answered such a ping, or `START_NS` have passed (`ready`).
+Otherwise hosts would drop a restarted node's frames as copies of earlier ones.
 
-**Tokens** and all else that is urgent leave on every link that is up; copies are known by their number. What has to be
-sent again makes all links doubtful (remote_host.py). Such a frame is not marked as for everybody: C nodes do not mind.
+**Tokens** and other urgent frames leave on every link that is up; receivers recognise copies by their number. If a
+frame is sent again, all links become doubtful (remote_host.py). An urgent frame is not marked as for everybody; C nodes
+accept that.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ from services.totem.transport.knet.peer_link import LATE_NS, Address, PeerLink
 from services.totem.transport.knet.remote_host import RemoteHost
 
 START_NS = 300_000_000
-"""How long hosts that do not answer are waited for at the start."""
+"""How long to wait at the start for hosts that do not answer."""
 
 EVERYBODY = -1
 
 
 class Knet:
-    """The machine. `clock_offset_ns`: random, so that pongs to an earlier life of this node do not count."""
+    """The state machine. `clock_offset_ns`: random, so that pongs to pings from before a restart do not count."""
 
     def __init__(
         self, options: KnetOptions, cipher: PacketCipher, now_ns: int, clock_offset_ns: int = 0,
@@ -52,7 +53,7 @@ class Knet:
         self.options = options
         self.cipher = cipher
         self.counters: Counter[str] = Counter()
-        """Why datagrams were refused, and what else is worth counting: `rx_digest` ..."""
+        """Refused datagrams by reason, and other counts: `rx_digest` ..."""
         self.outbox: list[Transmission] = []
         self.events: list[LinkEvent] = []
         self.hosts: dict[int, RemoteHost] = {}
@@ -62,19 +63,19 @@ class Knet:
         self._ready_ns = now_ns + START_NS
         self._by_address: dict[tuple[int, Address], RemoteHost] = {}
         self.numbers = SendNumbers()
-        """What this node's frames are called."""
+        """The numbers of this node's frames."""
         self._clock_offset_ns = clock_offset_ns
         self._compress = compress
         self._compression = NUMBERS[options.compression]
         self.piece_bytes = 0
-        """How much of a frame goes into one datagram for now."""
+        """Bytes of a frame that fit one datagram at present."""
         self._last_urgent: dict[int, bytes] = {}
         self._fit()
 
-    # -- where the others are
+    # -- addresses
 
     def set_hosts(self, hosts: Mapping[int, Mapping[int, Address]], ceilings: Mapping[int, int], now_ns: int) -> None:
-        """Addresses by node id and link. `ceilings`: what the interface of each link carries, bytes of IP packets."""
+        """Set addresses by node id and link. `ceilings`: MTU of each link's interface, bytes of IP packets."""
         for former in self.hosts.keys() - hosts.keys():
             del self.hosts[former]
             self._last_urgent.pop(former, None)
@@ -93,15 +94,15 @@ class Knet:
         self.due_ns = now_ns
 
     def change_options(self, options: KnetOptions, compress: Callable[[bytes], bytes] | None) -> None:
-        """Other links, timers, and uses of them; `set_hosts` follows. The node itself is the same."""
+        """Use other links, timers and modes; `set_hosts` follows. The node itself stays the same."""
         self.options, self._compress, self._compression = options, compress, NUMBERS[options.compression]
 
     # -- frames out
 
     def send(self, target: int, frames: Sequence[bytes], now_ns: int, *, urgent: bool = False) -> None:
-        """Send frames to all hosts that can be reached (`EVERYBODY`), or to one, in their order.
+        """Send frames to all reachable hosts (`EVERYBODY`), or to one, in order.
 
-        `urgent`: small and not sent again soon, so they leave on every link that is up, as what is for one does.
+        `urgent`: small, and not sent again soon, so they leave on every link that is up. Frames for one host always do.
         """
         if not self.ready:
             self.counters["tx_not_ready"] += len(frames)
@@ -129,7 +130,7 @@ class Knet:
                     self._out(link, datagrams)
         if self.numbers.ping_is_due:
             self.numbers.ping_is_due = False
-            # The first one says that the count has begun. If it is to begin again soon, that shows.
+            # The first ping tells that numbering has begun. A timed ping also reveals a second restart soon after.
             first, self._begun = not self._begun, True
             for host in self.hosts.values():
                 self._ping_all(host, now_ns, timed=first)
@@ -138,7 +139,7 @@ class Knet:
         again, self._last_urgent[target] = self._last_urgent.get(target) == frame, frame
         datagrams = self._datagrams(frame, False)
         for host in hosts:
-            # First where data is, so that it does not come before that.
+            # First the links that carry data, so that the frame does not overtake data.
             for link in sorted(host.links.values(), key=lambda each: each not in host.carriers):
                 if link.up:
                     self._out(link, datagrams)
@@ -146,7 +147,7 @@ class Knet:
             self._doubt_all(now_ns)
 
     def seal_to_keep(self, frame: bytes) -> bytes:
-        """The datagram of a small frame for everybody, to be sent later or never."""
+        """The datagram for a small frame to everybody, to be sent later or never."""
         header = wire.DATA_HEADER.pack(
             wire.VERSION, wire.DATA, self.options.node_id, 0, self.numbers.next_kept(), 0, 0, 1, 1, 0, 0
         )
@@ -177,7 +178,7 @@ class Knet:
     # -- datagrams in
 
     def receive(self, datagrams: Sequence[bytes], link: int, address: Address, now_ns: int) -> list[bytes]:
-        """The frames that are whole with these, each once."""
+        """The frames that these datagrams complete, each once."""
         host = self._by_address.get((link, address))
         if host is None and self.options.block_unlisted_ips:
             self.counters["rx_unlisted_ip"] += len(datagrams)
@@ -240,7 +241,7 @@ class Knet:
         return frame
 
     def _refuse(self, reason: str, host: RemoteHost | None, link: int) -> bytes | None:
-        """Count; what comes of it is no frame."""
+        """Count a refused datagram. Returns None, for "no frame"."""
         self.counters[reason] += 1
         if host is not None:
             host.links[link].counters.rx_errors += 1
@@ -299,7 +300,7 @@ class Knet:
     # -- links
 
     def advance(self, now_ns: int) -> None:
-        """Timers. Call it when `due_ns` has come, or sooner."""
+        """Run the timers. Call this when `due_ns` has come, or sooner."""
         late_ns = now_ns - self.due_ns
         if not self.ready and now_ns >= self._ready_ns:
             self._be_ready()
@@ -338,7 +339,7 @@ class Knet:
             self._doubt_all(now_ns)
 
     def unreachable(self, link: int, address: Address, now_ns: int) -> int | None:
-        """ICMP says that nobody listens there. The node that should, if that is so of all its links that are up."""
+        """ICMP says that nobody listens there. Returns the node, if that is so for all its links that are up."""
         if (host := self._by_address.get((link, address))) is None:
             return None
         if host.links[link].up:
@@ -347,12 +348,12 @@ class Knet:
         return host.node_id if all(each.refused for each in host.links.values() if each.up) else None
 
     def not_sent(self, link: int, address: Address, count: int) -> None:
-        """So many datagrams were not sent; the kernel has said why."""
+        """The kernel refused to send so many datagrams."""
         if (host := self._by_address.get((link, address))) is not None:
             host.links[link].counters.tx_errors += count
 
     def too_large(self, link: int, address: Address, size: int, now_ns: int) -> None:
-        """The kernel did not send a datagram of this size."""
+        """The kernel refused to send a datagram of this size, as too large."""
         if (host := self._by_address.get((link, address))) is not None:
             host.links[link].path.too_large(size, now_ns)
             self._due(host.links[link].path.due_ns)
@@ -393,7 +394,7 @@ class Knet:
         self._fit()
 
     def _fit(self) -> None:
-        """How large pieces of frames may be: every path that carries has to pass them."""
+        """Set the size of pieces: every path that carries data must pass them."""
         sizes = [link.path.size for host in self.hosts.values() for link in host.links.values() if link.up]
         datagram_bytes = min(sizes, default=self.options.mtu - HEADERS_BYTES_IPV4 if self.options.mtu else FLOOR_IPV4)
         room = self.cipher.room(datagram_bytes) - wire.DATA_HEADER_BYTES
@@ -414,7 +415,7 @@ class Knet:
         self._control_out(link, wire.encode_ping(ping))
 
     def _probe(self, link: PeerLink, size: int) -> None:
-        """A probe whose datagram has just the largest size up to `size` that encryption can make."""
+        """Send a probe whose datagram is as close to `size` as encryption allows, but not larger."""
         link.counters.tx_pmtu += 1
         self._control_out(link, wire.encode_probe(self.options.node_id, link.number, size, self.cipher.room(size)))
 
@@ -431,17 +432,17 @@ class Knet:
         self.events.append(event)
 
     def take_outbox(self) -> list[Transmission]:
-        """What is to be sent, in its order."""
+        """Remove and return the transmissions, in order."""
         taken, self.outbox = self.outbox, []
         return taken
 
     def take_events(self) -> list[LinkEvent]:
-        """What there is to be said, in its order."""
+        """Remove and return the events, in order."""
         taken, self.events = self.events, []
         return taken
 
     def status(self, now_ns: int) -> dict[str, Any]:
-        """What `rondo status` shows, by node id."""
+        """The links for `rondo status`, by node id."""
         return {
             str(node): [link.status(now_ns) for _, link in sorted(host.links.items())]
             for node, host in sorted(self.hosts.items())

@@ -1,4 +1,4 @@
-"""What is configured of the links (corosync.conf(5), section totem and its interfaces)."""
+"""Configuration of the links (corosync.conf(5), section totem and its interfaces)."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 PORT = 5405
-"""UDP port of link 0; that of link L is L higher, unless another one is configured."""
+"""UDP port of link 0. The port of link L is L higher, unless it is configured."""
 
 
 class LinkMode(StrEnum):
-    """Which of several links carries data. Each sender decides for itself."""
+    """Which links carry data. Each sender decides for itself."""
 
     PASSIVE = "passive"
-    """The one with the highest priority that is up; of equals that with the lowest number."""
+    """The link with the highest priority that is up; among equals the one with the lowest number."""
     ACTIVE = "active"
-    """All that are up, each packet on each."""
+    """All links that are up: each packet goes over each."""
     RR = "rr"
-    """One after the other, frame by frame."""
+    """The links take turns, frame by frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """One link, the same to each host."""
+    """Options of one link, the same for each host."""
 
     port: int = PORT
     priority: int = 1
     ping_interval_ms: int = 250
     ping_timeout_ms: int = 500
     pong_count: int = 2
-    """One more pong than this brings a link up that went down."""
+    """A link that went down comes up after one more pong than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnetOptions:
-    """All of it."""
+    """All options of knet."""
 
     node_id: int
     """This node: 1..65535."""
@@ -44,11 +44,11 @@ class KnetOptions:
     mode: LinkMode = LinkMode.PASSIVE
     pmtud_interval_ms: int = 30_000
     mtu: int = 0
-    """IP packets have so many bytes at most; 0: find out, link by link."""
+    """Largest IP packet, bytes; 0: find it out, link by link."""
     compression: str = "none"
     compression_threshold: int = 100
     """Shorter frames are not compressed."""
     compression_level: int = 0
-    """0: that of the codec."""
+    """0: the codec's default."""
     block_unlisted_ips: bool = True
-    """Take packets only from the address and port of a link."""
+    """Accept packets only from the address and port of a link."""

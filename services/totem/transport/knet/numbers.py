@@ -1,12 +1,12 @@
-"""Data numbers: what a sender gives its frames, and by what a receiver knows those that it has had.
+"""Data numbers: a sender numbers its frames, and a receiver recognises copies by the number.
 
-A sender counts 1..65535 and leaves 0 out, for everybody together: a receiver that is sent only some frames sees gaps.
-The numbers from `KEPT_FROM` on are not given to frames: packets that are sealed in advance have them, so that no
-receiver has had them.
+A sender counts 1..65535 without 0, in one sequence for all receivers: one that is sent only some frames sees gaps.
+Frames never get the numbers from `KEPT_FROM` on. These are for packets that are sealed in advance, so no receiver has
+seen them.
 
-A receiver remembers which of the last `WINDOW` numbers it has had. A number that is further away than that, in either
-direction, begins a new window: the sender has sent much to others, or has begun anew. With 16 bits that is all that can
-be known of a packet; docs/SECURITY.md says what follows.
+A receiver remembers which of the last `WINDOW` numbers it has seen. A number further away, in either direction, starts
+a new window: the sender has sent much to others, or has restarted. With 16 bits no more can be known about a packet;
+docs/SECURITY.md describes the consequences.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from __future__ import annotations
 from services.totem.transport.knet.format import NUMBER_MAX
 
 WINDOW = 4096
-"""Numbers behind the newest that are told apart."""
+"""How many numbers behind the newest one are remembered."""
 
 KEPT_FROM = 65_000
-"""From here on: packets that are kept, and sent later or never."""
+"""Numbers from here on are for packets that are kept, and sent later or never."""
 
 FADE_NS = 2_000_000_000
-"""After this time, and before twice this time, a receiver forgets a number. Copies of other links come much sooner.
-What is played back would else keep its sender from being heard until that has used all these numbers again."""
+"""A receiver forgets a number after this time, at the latest after twice this time. Copies on other links come much
+sooner. Otherwise a replayed packet would block its sender until the sender has used all these numbers again."""
 
 PING_EVERY = 8191
-"""After so many numbers a sender pings everybody, for those that were sent nothing."""
+"""After so many numbers a sender pings all hosts, for those that were sent nothing."""
 
 _FULL = (1 << (WINDOW + 1)) - 1
 _MODULUS = NUMBER_MAX + 1
@@ -32,15 +32,15 @@ _HALF = _MODULUS // 2
 
 
 class SendNumbers:
-    """What the next frame is called."""
+    """The number of the next frame."""
 
     __slots__ = ("_kept", "_since_ping", "last", "ping_is_due")
 
     def __init__(self) -> None:
         self.last = 0
-        """The number that was given last; 0: none."""
+        """The last number that was assigned; 0: none."""
         self.ping_is_due = False
-        """Set by the first number and then by each `PING_EVERY`th; whoever pings clears it."""
+        """Set by the first number and then by each `PING_EVERY`th. The sender of the pings clears it."""
         self._kept = KEPT_FROM - 1
         self._since_ping = PING_EVERY - 1
 
@@ -54,39 +54,40 @@ class SendNumbers:
         return self.last
 
     def next_kept(self) -> int:
-        """A number for a packet that is kept; after 536 of them they repeat, long after the first was thrown away."""
+        """A number for a packet that is kept. The numbers repeat after 536 packets; the first one was thrown away long
+        before."""
         self._kept = self._kept + 1 if self._kept < NUMBER_MAX else KEPT_FROM
         return self._kept
 
 
 class ReceiveWindow:
-    """What one host's numbers were."""
+    """The numbers seen from one host."""
 
     __slots__ = ("_aged_ns", "_had", "_old", "_old_newest", "newest", "passed_over", "restarts")
 
     def __init__(self) -> None:
         self.newest = 0
-        """0: none was seen yet."""
+        """The newest number; 0: none seen yet."""
         self.restarts = 0
-        """New windows because of a number far away."""
+        """How often a number far away started a new window."""
         self.passed_over = 0
-        """Pings that told of numbers which had not come."""
+        """Pings that told of numbers that had not come."""
         self._had = 0
-        """Bit i: whether number newest - i was taken."""
+        """Bit i: whether number newest - i was seen."""
         self._aged_ns = self._old = self._old_newest = 0
-        """When numbers were looked through for their age, and those that had been taken before: as `_had` was then."""
+        """The time of the last `fade`, and `_had` and `newest` as they were then."""
 
     @property
     def bits(self) -> int:
-        """How much is remembered."""
+        """How many numbers are remembered."""
         return self._had.bit_length()
 
     def forget(self) -> None:
-        """The sender begins anew, or may have meanwhile."""
+        """The sender has restarted, or may have: forget its numbers."""
         self.newest = self._had = 0
 
     def fade(self, now_ns: int) -> None:
-        """Forget what was taken `FADE_NS` ago, at the latest twice that ago. Call it now and then."""
+        """Forget numbers that were seen `FADE_NS` ago, at the latest after twice that time. Call this now and then."""
         if now_ns - self._aged_ns < FADE_NS:
             return
         self._aged_ns = now_ns
@@ -96,12 +97,12 @@ class ReceiveWindow:
         self._old, self._old_newest = self._had, self.newest
 
     def has(self, number: int) -> bool:
-        """Whether this one was taken."""
+        """Whether this number was seen."""
         behind = self._behind(number)
         return self.newest != 0 and 0 <= behind <= WINDOW and (self._had >> behind) & 1 == 1
 
     def take(self, number: int) -> bool:
-        """Take this one. False: it was taken before."""
+        """Mark this number as seen. False: it was seen before."""
         if self.newest == 0:
             self.newest, self._had = number, 1
             return True
@@ -120,7 +121,8 @@ class ReceiveWindow:
         return True
 
     def reached(self, number: int) -> None:
-        """The sender is at this number, says its ping. What is on its way, up to that, is taken all the same."""
+        """A ping says that the sender has reached this number. Frames in flight with lower numbers are still
+        accepted."""
         behind = self._behind(number)
         if number == 0 or self.newest == 0 or behind >= 0:
             return

@@ -1,9 +1,9 @@
-"""The largest datagram that passes one link: searched for at the start, verified with each ping, looked for again at
-intervals.
+"""Path MTU discovery on one link: finds the largest datagram at the start, verifies it with each ping, and searches
+again at intervals.
 
-A probe of the size that is tried goes out together with one of the least size. Only where the small one is answered and
-the large one is not, several times, is the size held to be too large: a link that is down, or loses this and that, says
-nothing of sizes. Between what passes and what does not the search halves the distance.
+Each probe of the tried size goes out together with one of the smallest size. A size counts as too large only if the
+small probe is answered several times and the large one never. A link that is down or lossy says nothing about sizes.
+The search is a bisection between a size that passes and one that does not.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ TRIES = 4
 TRY_NS = 75_000_000
 """Pause between two tries of one size."""
 STEP_BYTES = 16
-"""A block of AES: closer it need not be."""
+"""Precision of the search: a block of AES."""
 UNVERIFIED_MAX = 2
-"""Verifications in a row without an answer, before the size is tried in earnest."""
+"""After so many unanswered verifications in a row the search starts again."""
 NEVER_NS = 1 << 62
 
 HEADERS_BYTES_IPV4, HEADERS_BYTES_IPV6 = 28, 48
@@ -27,7 +27,7 @@ FLOOR_IPV4, FLOOR_IPV6 = 548, 1232
 
 
 class Phase(Enum):
-    """What is being done."""
+    """Phase of the search."""
 
     IDLE = "idle"
     SEARCH = "search"
@@ -44,22 +44,22 @@ class PathMtu:
 
     def __init__(self, floor: int, ceiling: int, interval_ns: int) -> None:
         self.floor = floor
-        """What every path of this IP version carries."""
+        """The size that every path of this IP version carries."""
         self.ceiling = ceiling
-        """What the interface carries."""
+        """The size that the interface carries."""
         self.interval_ns = interval_ns
-        """After this time more is tried again."""
+        """After this time larger sizes are tried again."""
         self.size = floor
-        """What is known to pass."""
+        """The size that is known to pass."""
         self.phase = Phase.IDLE
         self.due_ns = NEVER_NS
-        """When `probes` wants to be called."""
+        """When to call `probes`."""
         self.trying = 0
         self._low = self._high = self._tries = self._floor_answers = self._unverified = 0
         self._next_ns = NEVER_NS
 
     def start(self, now_ns: int) -> None:
-        """Nothing is known of this path: begin with the largest size."""
+        """Nothing is known about this path: search from the largest size."""
         self.size = self.floor
         self._search(self.floor, self.ceiling, now_ns)
 
@@ -135,7 +135,7 @@ class PathMtu:
             self._rest(now_ns)
 
     def _narrow(self, now_ns: int) -> None:
-        """The next size to try, or the end."""
+        """Choose the next size to try, or end the search."""
         if self._high - self._low <= STEP_BYTES or self._low >= self.ceiling:
             self._rest(now_ns)
             return
@@ -150,7 +150,7 @@ class PathMtu:
 
 
 def path_mtu(address: str, mtu: int, options: KnetOptions) -> PathMtu:
-    """The search on the way to an IP address, over an interface with this MTU; of a configured one all is known."""
+    """The search towards an IP address over an interface with this MTU. A configured MTU needs no search."""
     headers, floor = (HEADERS_BYTES_IPV6, FLOOR_IPV6) if ":" in address else (HEADERS_BYTES_IPV4, FLOOR_IPV4)
     ceiling = max(floor, min(options.mtu or mtu, 65_535) - headers)
     return PathMtu(ceiling if options.mtu else floor, ceiling, options.pmtud_interval_ms * 1_000_000)

@@ -1,11 +1,11 @@
 """One link to one host: pinged by a timer, up when pongs come, down when they stay away.
 
-A pong proves both directions. The time stamp that it brings back tells how long ago its ping was sent: one that is not
-of the last `ping_timeout` proves nothing, so a recorded pong does not keep a dead link up.
+A pong proves both directions. It returns the ping's time stamp. If the ping was sent longer ago than `ping_timeout`,
+the pong proves nothing, so a replayed pong does not keep a dead link up.
 
-The first pong brings a link up, unless another link carries meanwhile and this one went down before: then it takes
-`pong_count` + 1, so that a link that comes and goes is not used each time. (Both are this node's own decision; C nodes
-always wait for `pong_count` + 1.)
+The first pong brings a link up. But if the link went down before, and another link carries data, it needs `pong_count`
++ 1 pongs. So an unstable link is not used each time it comes back. (Both are this node's own decision; C nodes always
+wait for `pong_count` + 1.)
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Address = tuple[str, int]
 """IP address and UDP port."""
 
 SEARCH_INTERVAL_NS = 100_000_000
-"""Between pings of a link that is not up, at first."""
+"""Interval between the first pings of a link that is down."""
 SEARCH_PINGS = 20
-"""So many of them; then as seldom as on one that is up: the host may be off for days."""
+"""After so many pings at this interval the normal interval is used: the host may be off for days."""
 
 LATE_NS = 200_000_000
-"""A timer later than this: the process was stopped meanwhile, and pongs may still wait to be read."""
+"""If a timer is later than this, the process was stopped, and pongs may still wait to be read."""
 
 _MS_NS = 1_000_000
 _LATENCY_WEIGHT = 16
@@ -33,7 +33,7 @@ _LATENCY_WEIGHT = 16
 
 @dataclass(slots=True)
 class LinkCounters:
-    """What went over a link. Data counts fragments."""
+    """Traffic over a link. Data counts fragments."""
 
     tx_data: int = 0
     tx_ping: int = 0
@@ -48,7 +48,7 @@ class LinkCounters:
     rx_bytes: int = 0
     """Of data."""
     tx_errors: int = 0
-    """Datagrams that the kernel did not send."""
+    """Datagrams that the kernel refused to send."""
     rx_errors: int = 0
     """Datagrams from its address that were refused."""
     ups: int = 0
@@ -91,23 +91,23 @@ class PeerLink:
         self.up = False
         self.was_up = False
         self.changed_ns = now_ns
-        """Since when it is up, or down."""
+        """When it last went up or down."""
         self.ping_due_ns = now_ns
         self.heard_ns = now_ns
-        """When the last pong came that counts."""
+        """When the last valid pong came."""
         self.asked_ns = NEVER_NS
-        """When the ping was sent that should show whether it still works; a later pong answers it."""
+        """When a doubt began. A pong to a ping sent since then shows that the link works, and resets this."""
         self.refused = False
         """Whether ICMP says that nobody listens there."""
         self.latency_ns = 0
         """Running mean of the time between ping and pong; 0: none yet."""
         self.latency_min_ns = NEVER_NS
-        """The shortest time since the start; NEVER_NS: none yet."""
+        """The shortest time between ping and pong since the start; NEVER_NS: none yet."""
         self.latency_max_ns = 0
         self.latency_samples = 0
         """Pongs that were measured since the start."""
         self.copies_seen = False
-        """Whether copies of tokens come on this link too."""
+        """Whether copies of tokens come on this link."""
         self.missed_tokens = 0
         """Tokens in a row that came on another link and not on this one."""
         self._last_took_ns = 0
@@ -116,17 +116,18 @@ class PeerLink:
 
     @property
     def expected_ns(self) -> int:
-        """How long a pong takes: the mean, or the last one if that was faster. A mean remembers delays for long."""
+        """The expected time of a pong: the mean, or the last one if that was faster. The mean remembers delays for
+        long."""
         return min(self.latency_ns, self._last_took_ns)
 
     @property
     def due_ns(self) -> int:
-        """When `ping_is_due` or `is_silent` may become true."""
+        """When a ping or probe is due, or `is_silent` may become true."""
         due_ns = min(self.ping_due_ns, self.path.due_ns)
         return min(due_ns, self.heard_ns + self.options.ping_timeout_ms * _MS_NS) if self.up else due_ns
 
     def pinged(self, now_ns: int) -> None:
-        """The ping of the timer leaves."""
+        """The timer's ping is sent: set the time of the next one."""
         interval_ns = self.options.ping_interval_ms * _MS_NS
         if not self.up:
             self._pings_while_down += 1
@@ -147,7 +148,7 @@ class PeerLink:
         self.refused = False
         if sent_ns >= self.asked_ns:
             self.asked_ns = NEVER_NS
-        # What was pinged while it was down may have waited for the link and not for the network.
+        # A ping sent while the link was down may have waited for the link itself, so it is no measure of the network.
         self.latency_ns += (took_ns - self.latency_ns) // (_LATENCY_WEIGHT if self.latency_ns and self.up else 1)
         self._last_took_ns = took_ns
         self.latency_samples += 1
@@ -164,7 +165,7 @@ class PeerLink:
         return True
 
     def go_down(self, now_ns: int) -> None:
-        """It does not work any more."""
+        """The link does not work any more."""
         self.up = False
         self.changed_ns = now_ns
         self.counters.downs += 1
@@ -175,13 +176,13 @@ class PeerLink:
         self.path.stop()
 
     def look_again(self, now_ns: int) -> None:
-        """Its host was heard: it may have been started. Ping often again."""
+        """The link's host was heard, so it may have been started: ping often again."""
         if not self.up and self._pings_while_down > SEARCH_PINGS:
             self._pings_while_down = 0
             self.ping_due_ns = min(self.ping_due_ns, now_ns)
 
     def status(self, now_ns: int) -> dict[str, Any]:
-        """What `rondo status` shows."""
+        """The link for `rondo status`."""
         return {
             "link": self.number,
             "remote": self.address[0],

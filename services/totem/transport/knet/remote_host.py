@@ -1,15 +1,15 @@
-"""One other node: its links, which of them carry data, what it sent before, and the doubt whether a link still works.
+"""One other node: its links, which of them carry data, the numbers it sent, and doubts whether a link still works.
 
-**Doubt.** A ping by the timer finds a dead link after a second or more. Tokens find it sooner, because Rondo nodes
-send them on every link that is up. A node doubts when two tokens in a row come on one link and not on another that
-should bring them too, or when it has to send a token again. It doubts all hosts, since the fault is often on its own
-side, and pings them out of turn on all links. Who gets such a ping doubts its sender: what is wrong there may be
-wrong here too. A link that does not answer within `VERDICT_NS` while another one does is down. The pings are several,
-some milliseconds apart, so that the loss of one proves nothing. Until the verdict, or until all links have answered,
-data leaves on every link that is up: so nobody waits for it, and it can be patient with a busy host.
+**Doubt.** The ping timer finds a dead link after a second or more. Tokens find it sooner, because Rondo nodes send them
+on every link that is up. A node doubts when two tokens in a row come on one link but not on another that should bring
+them too, or when it has to send a token again. It doubts all hosts, because the fault is often on its own side, and
+pings them out of turn on all links. A node that gets such a ping doubts its sender: the same fault may affect it. A
+link that does not answer within `VERDICT_NS`, while another one does, is down. Several pings are sent, some
+milliseconds apart, so that the loss of one proves nothing. Until the verdict, or until all links have answered, data
+leaves on every link that is up. So nobody waits for the verdict, and it can be patient with a busy host.
 
-ICMP's "port unreachable" is a doubt too, and needs no other link that answers: it is not believed, since anybody who
-sees the traffic can send it, but it is looked into at once.
+ICMP's "port unreachable" starts a doubt too, even if no other link answers. It is no proof, because anybody who sees
+the traffic can forge it, but it is checked at once.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from services.totem.transport.knet.peer_link import Address, PeerLink
 DOUBT_PINGS = 4
 DOUBT_PAUSE_NS = 6_000_000
 VERDICT_NS = 30_000_000
-"""After the first ping of a doubt; twice the latency of the link comes on top."""
+"""Time from the first ping of a doubt to its verdict. Twice the link's latency is added."""
 DOUBT_INTERVAL_NS = 50_000_000
-"""No more than twenty doubts a second, whatever others send. Four times the latency, if that is more: pings out of turn
-cause pings out of turn, and have to come to an end."""
+"""Shortest interval between doubts, whatever others send; four times the latency, if that is more. Pings out of turn
+cause pings out of turn, so their number must be limited."""
 MISSED_TOKENS = 2
 
 LIFE_NS = 60_000_000_000
-"""Time stamps of pings that are further apart are of two lives of a node."""
+"""Time stamps of pings that differ by more than this come from before and after a restart."""
 
 
 class RemoteHost:
-    """What is known of another node."""
+    """The state of another node."""
 
     __slots__ = (
         "_doubted_ns", "_last_stamp_ns",
@@ -49,15 +49,15 @@ class RemoteHost:
         self.mode = mode
         self.links: dict[int, PeerLink] = {}
         self.carriers: tuple[PeerLink, ...] = ()
-        """The links that carry data; none: it cannot be reached. With `rr` they take turns."""
+        """The links that carry data; empty: the host is unreachable. With `rr` they take turns."""
         self.senders: tuple[PeerLink, ...] = ()
-        """The links on which data leaves now: `carriers`, or in doubt all that are up."""
+        """The links on which data leaves now: `carriers`, or during a doubt all that are up."""
         self.window = ReceiveWindow()
         self.joiner = Joiner()
         self.last_timed = -1
-        """Number in its last ping by the timer; -1: none came yet."""
+        """Number in its last timed ping; -1: none came yet."""
         self.answered_zero = False
-        """Whether it knows that this node begins to count."""
+        """Whether it has answered a ping with number 0: it knows that this node's numbers start again."""
         self.doubt_due_ns = NEVER_NS
         """When the next ping of a doubt, or its verdict, is due."""
         self.pings_left = 0
@@ -75,9 +75,9 @@ class RemoteHost:
     def place(
         self, addresses: Mapping[int, Address], ceilings: Mapping[int, int], options: KnetOptions, now_ns: int
     ) -> tuple[list[PeerLink], list[PeerLink]]:
-        """It has these links at these addresses from now on; `choose` follows.
+        """Set the host's links and their addresses; `choose` follows.
 
-        The links that were up and are no more, and those that stay up on a path of which nothing is known any more.
+        Returns the links that were up and are gone, and the links that stay up on a new, unknown path.
         """
         self.mode = options.mode
         former = [link for number, link in self.links.items() if addresses.get(number) != link.address]
@@ -102,7 +102,7 @@ class RemoteHost:
         return gone, unknown
 
     def choose(self) -> bool:
-        """Which links carry, now that one went up or down. True: it is others than before."""
+        """Choose the links that carry data, after one went up or down. True: they have changed."""
         up = sorted((link for link in self.links.values() if link.up), key=lambda each: each.number)
         in_doubt = tuple(up) if self.in_doubt else None
         if up and self.mode is LinkMode.PASSIVE:
@@ -115,7 +115,7 @@ class RemoteHost:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether a verdict is still to come."""
+        """Whether a doubt is in progress."""
         return self._verdict_ns != NEVER_NS
 
     def next_in_turn(self) -> tuple[PeerLink, ...]:
@@ -124,20 +124,21 @@ class RemoteHost:
         return self.carriers[self._rr : self._rr + 1]
 
     def forget(self) -> None:
-        """Its numbers so far mean nothing any more."""
+        """Forget its numbers: they mean nothing any more."""
         self.window.forget()
         self.joiner.forget()
         self._last_token = None
 
     def fade(self, now_ns: int) -> None:
-        """Let go of what is too old."""
+        """Drop numbers and fragments that are too old."""
         self.joiner.expire(now_ns)
         self.window.fade(now_ns)
 
     def pinged(self, number: int, stamp_ns: int, *, timed: bool) -> bool:
-        """A ping of it came: it is at this number. True: it has begun anew, so that the number is 0.
+        """A ping of the host came; it has reached this number. True: it has restarted, and its number is 0.
 
-        Who begins anew before its first ping with another number is known by its clock, if it is Rondo.
+        A host may restart again before it has sent a ping with another number. The time stamp shows that, if it is
+        Rondo.
         """
         begun = False
         if timed:
@@ -167,7 +168,7 @@ class RemoteHost:
         return missing
 
     def doubt(self, now_ns: int) -> bool:
-        """Begin to look whether its links work, unless that was done just now. True: it begins."""
+        """Start a doubt: check whether the links work, unless that was done just now. True: it starts."""
         up = [link for link in self.links.values() if link.up]
         slowest_ns = max((link.expected_ns for link in up), default=0)
         if not up or now_ns - self._doubted_ns < max(DOUBT_INTERVAL_NS, 4 * slowest_ns):
@@ -182,7 +183,7 @@ class RemoteHost:
         return True
 
     def answered(self) -> None:
-        """A pong came. Once every link that is up has answered there is no doubt any more."""
+        """A pong came. Once every link that is up has answered, the doubt ends."""
         if self.in_doubt and all(link.asked_ns == NEVER_NS for link in self.links.values() if link.up):
             self._end_doubt()
 
@@ -200,14 +201,14 @@ class RemoteHost:
         return True
 
     def verdict(self, now_ns: int) -> list[PeerLink]:
-        """The links that have not answered a doubt in time; their state is not changed yet."""
+        """The links that have not answered a doubt in time. Their state is not changed yet."""
         if now_ns < self._verdict_ns:
             return []
         self._end_doubt()
         up = [link for link in self.links.values() if link.up]
         silent = [link for link in up if link.asked_ns != NEVER_NS]
         if len(silent) == len(up):
-            # No link answers: the host may be busy. Only where nobody listens is it gone for certain.
+            # No link answers, so the host may be busy. Only a link where nobody listens counts as dead.
             silent = [link for link in silent if link.refused]
         for link in up:
             link.asked_ns = NEVER_NS
