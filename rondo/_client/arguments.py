@@ -1,4 +1,4 @@
-"""What an application gives is looked at where it is given: an error names the argument and the value."""
+"""Checks of the arguments of public calls. They are made in the call itself, so that the error names the argument."""
 
 import math
 import sys
@@ -14,7 +14,7 @@ _PATCHED_BY = (("gevent", "gevent.monkey", "is_module_patched", ("threading", "t
 
 
 class Default(Enum):
-    """A time-out that was left out."""
+    """The type of a timeout that was not given."""
 
     TIMEOUT = "the connection's default_timeout"
 
@@ -24,11 +24,11 @@ class Default(Enum):
 
 DEFAULT = Default.TIMEOUT
 DEFAULT_TIMEOUT_S = 30.0
-"""How long calls wait for the node and the ring unless they, or their connection, are told otherwise."""
+"""How long calls wait for the node and the ring, unless the call or its connection says otherwise."""
 
 
 def seconds_of(timeout: float | Default | None, default_s: float | None) -> float | None:
-    """A time-out, the connection's if it was left out. Raises InvalidParameter."""
+    """A timeout in seconds; the connection's default if none was given. Raises InvalidParameter."""
     if timeout is DEFAULT:
         return default_s
     assert not isinstance(timeout, Default)
@@ -37,7 +37,7 @@ def seconds_of(timeout: float | Default | None, default_s: float | None) -> floa
 
 
 def deadline_of(timeout: float | None, name: str = "timeout") -> float | None:
-    """When a time-out of that many seconds is over, by time.monotonic(); None = never. Raises InvalidParameter."""
+    """The time.monotonic() at which a timeout of that many seconds expires; None = never. Raises InvalidParameter."""
     if timeout is None:
         return None
     check_seconds(timeout, name)
@@ -45,7 +45,7 @@ def deadline_of(timeout: float | None, name: str = "timeout") -> float | None:
 
 
 def check_seconds(timeout: float | None, name: str = "timeout") -> None:
-    """Raise InvalidParameter for what is no number of seconds and not None."""
+    """Raise InvalidParameter unless `timeout` is None or a number of seconds."""
     if timeout is None:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
@@ -53,12 +53,12 @@ def check_seconds(timeout: float | None, name: str = "timeout") -> None:
 
 
 def no_time(timeout: float) -> str:
-    """What is said of a connection for which there is no time."""
+    """The error text of a `connect` whose timeout is zero or less."""
     return f"timeout: {timeout!r} seconds leave no time to connect"
 
 
 def guarantee_of(guarantee: int) -> Guarantee:
-    """A guarantee; its number (cpg_guarantee_t) is as good. Raises InvalidParameter."""
+    """The guarantee, given as a `Guarantee` or as its number (cpg_guarantee_t). Raises InvalidParameter."""
     found = _GUARANTEES.get(guarantee) if type(guarantee) is int or isinstance(guarantee, Guarantee) else None
     if found is None:
         raise InvalidParameter(f"guarantee: rondo.Guarantee.AGREED or SAFE; not {guarantee!r}")
@@ -66,7 +66,7 @@ def guarantee_of(guarantee: int) -> Guarantee:
 
 
 def bytes_of(data: bytes) -> bytes:
-    """The bytes of what is bytes-like. Raises InvalidParameter."""
+    """A bytes-like object as bytes. Raises InvalidParameter."""
     try:
         return bytes(memoryview(data))
     except TypeError:
@@ -74,7 +74,7 @@ def bytes_of(data: bytes) -> bytes:
 
 
 def refuse_green_threads() -> None:
-    """Raise NotSupported where threads and polls are not what they seem: a connection has a thread of its own."""
+    """Raise NotSupported where threads or polls were monkey-patched: a connection needs a real thread of its own."""
     for name, module_name, function, patched in _PATCHED_BY:
         is_patched = getattr(sys.modules.get(module_name), function, None)
         if is_patched is not None and any(is_patched(each) for each in patched):

@@ -1,8 +1,8 @@
-"""Requests to SAM or control over the node's gateway: one at a time, answered or repeated (docs/PROTOCOL-CLIENT.md).
+"""Requests to SAM or control through the node's gateway (docs/PROTOCOL-CLIENT.md). There is one request at a time.
 
-The service and the gateway may be killed and come back meanwhile. A request that may have been lost is sent again, if
-done twice it has the effect of once. One that an exception of a signal handler has interrupted leaves a connection of
-which nobody knows what was written to it; the next one is asked on another.
+The service and the gateway may be killed and restarted meanwhile. A request that may have been lost is sent again if it
+is idempotent. An exception out of a signal handler may interrupt a request. Then nobody knows how much of it was
+written, so the next request uses a new connection.
 """
 
 import threading
@@ -22,13 +22,13 @@ from rondo.protocol.envelope import BusError, unpack
 AGAIN_S = 0.1
 TIMEOUT_S = 10.0
 STALE_READS_MAX = 64
-"""So often a connection is read, before something is asked, for what came meanwhile."""
+"""Before a request is sent, the connection is read at most this often, for answers that came too late."""
 RETRY_S = 0.05
-"""How often a gateway that is away is looked for."""
+"""The interval at which an absent gateway is looked for."""
 
 
 class AskLink:
-    """A connection. May be used from several threads; each request waits for its turn."""
+    """A connection for requests. May be used from several threads; each request waits for its turn."""
 
     request_kind: Kind
     reply_kind: Kind
@@ -39,20 +39,20 @@ class AskLink:
         self._forks = descriptors.forks
         self._lock = threading.Lock()
         self._holder = 0
-        """The thread that asks."""
+        """The thread whose request is under way."""
         self._wakeup = Wakeup()
         self._number = 0
         self._is_torn = False
-        """A request has ended half-way."""
+        """A request was interrupted half-way."""
         self._is_closed = False
         self._dealer = dial(endpoint)
         descriptors.inherit(self)
 
     def send(self, blob: bytes, timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True) -> Any:
-        """Ask, and wait for the answer, `timeout` seconds at most (None: for ever). Raises rondo.Error.
+        """Send a request and wait for the answer, at most `timeout` seconds (None: for ever). Raises rondo.Error.
 
-        `may_repeat`: done twice it has the effect of once. Else it is not sent again when nobody knows whether it was
-        done, and raises Disconnected.
+        `may_repeat`: the request is idempotent. Otherwise it is not sent again once it may have been executed;
+        Disconnected is raised instead.
         """
         if self._forks != descriptors.forks:
             raise BadHandle("this connection belongs to the parent process; after a fork, connect anew")
@@ -81,7 +81,7 @@ class AskLink:
         if self._is_torn:
             self._dealer.renew()
         self._is_torn = True
-        # A connection on which nobody has asked anything for a while is ended by the gateway.
+        # The gateway ends a connection that was idle for a while.
         for _ in range(STALE_READS_MAX):
             if self._dealer.is_broken or not poll(0.0, self._dealer.fileno()):
                 break
@@ -134,7 +134,7 @@ class AskLink:
                 return None
 
     def _read(self, envelope: bytes) -> tuple[int, Any] | None:
-        """The answer to the last request, if that is what came."""
+        """The answer, if this envelope is the one to the last request."""
         try:
             kind, _, fields = decode(envelope, FROM_GATEWAY)
             if kind == self.reply_kind and fields[0] == self._number:
@@ -146,13 +146,13 @@ class AskLink:
         return None
 
     def close(self) -> None:
-        """Close the connection; a thread that waits for an answer is told so. Nothing changes for who was asked."""
+        """Close the connection. A thread that waits for an answer gets an error. The service asked does not notice."""
         if self._forks != descriptors.forks:
             return
         self._is_closed = True
         self._wakeup.set()
         if self._holder == threading.get_ident():
-            return  # a signal handler, on top of a request: that one closes it
+            return  # a signal handler interrupted a request of this thread: that request closes it
         with self._lock:
             self._release()
 
@@ -161,6 +161,6 @@ class AskLink:
         self._wakeup.close()
 
     def forsake(self) -> None:
-        """In a child process: close its copy."""
+        """In a forked child: close the child's copy."""
         if self._endpoint.keys is None:
             self._dealer.close()

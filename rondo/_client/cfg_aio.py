@@ -1,4 +1,4 @@
-"""`cluster.cfg` for asyncio: that of `rondo`, awaitable."""
+"""`cluster.cfg` for asyncio: the same as in `rondo`, awaitable."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,30 +11,30 @@ from rondo._client.control import Control
 
 
 class Cfg:
-    """Nodes: `cluster.cfg`."""
+    """Operations on nodes: `cluster.cfg`."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
         self._asked = blocking.Cfg(control)
 
     async def kill(self, node: int, reason: str = "", timeout: float | None = TIMEOUT_S) -> None:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         await asyncio.to_thread(self._asked.kill, node, reason, timeout)
 
     async def reload(self, timeout: float | None = RELOAD_TIMEOUT_S) -> tuple[str, ...]:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         return await asyncio.to_thread(self._asked.reload, timeout)
 
     async def reopen_logs(self, timeout: float | None = TIMEOUT_S) -> None:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         await asyncio.to_thread(self._asked.reopen_logs, timeout)
 
     async def shut_down(self, *, force: bool = False, timeout: float | None = SHUTDOWN_TIMEOUT_S) -> None:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         await asyncio.to_thread(lambda: self._asked.shut_down(force=force, timeout=timeout))
 
     async def watch_shutdowns(self) -> AsyncIterator["ShutdownRequest"]:
-        """As `rondo`'s, from the first `anext` on."""
+        """As in `rondo`, from the first `anext` on."""
         executor = ThreadPoolExecutor(1, "rondo-shutdowns")
         loop = asyncio.get_running_loop()
         tracker = Tracker(self._control)
@@ -49,17 +49,17 @@ class Cfg:
 
 
 class ShutdownRequest:
-    """Somebody wants this node to stop."""
+    """A request to stop this node."""
 
     def __init__(self, request: blocking.ShutdownRequest) -> None:
         self._request = request
         self.is_certain = request.is_certain
-        """It will, whatever is answered: this is the time to prepare for it."""
+        """The node will stop whatever is answered. This is the time to prepare for it."""
 
     async def agree(self) -> None:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         await asyncio.to_thread(self._request.agree)
 
     async def refuse(self) -> None:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         await asyncio.to_thread(self._request.refuse)

@@ -1,7 +1,7 @@
-"""`cluster.quorum`, `cluster.cmap` and `cluster.nodes()`: what the node's control process is asked and says.
+"""`cluster.quorum`, `cluster.cmap` and `cluster.nodes()`: requests to the node's control process.
 
-They use a connection of their own, made when first needed, because they need neither a session nor a ring. A watch has
-one too, so that it may wait.
+They use a separate connection, which is made when it is first needed: they need neither a session nor a ring. Each
+watch has a connection of its own, so that it may wait.
 """
 
 import contextlib
@@ -40,29 +40,29 @@ class ControlLink(AskLink):
     def ask(
         self, op: Op, arguments: dict[str, Any], timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True
     ) -> Any:
-        """Ask, and wait for the answer. Raises rondo.Error."""
+        """Send a request and wait for the answer. Raises rondo.Error."""
         return self.send(encode_request(op, arguments), timeout, may_repeat=may_repeat)
 
 
 class Closable(Protocol):
-    """A watch, or whoever else has a connection of its own."""
+    """An object with a connection of its own, such as a watch."""
 
     def close(self) -> None:
-        """End it."""
+        """Close it."""
 
 
 class Control:
-    """The connection of one cluster object."""
+    """The control connection of one cluster object."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._lock = threading.RLock()  # a signal handler may close what its thread is about to use
+        self._lock = threading.RLock()  # reentrant: a signal handler may close while its own thread holds the lock
         self._link: ControlLink | None = None
         self._watches: set[Closable] = set()
         self._is_closed = False
 
     def ask(self, op: Op, *, timeout: float | None = TIMEOUT_S, may_repeat: bool = True, **arguments: Any) -> Any:
-        """Ask, and wait for the answer. Raises rondo.Error."""
+        """Send a request and wait for the answer. Raises rondo.Error."""
         with self._lock:
             self.check()
             if self._link is None:
@@ -71,7 +71,7 @@ class Control:
         return link.ask(op, arguments, timeout, may_repeat=may_repeat)
 
     def check(self) -> None:
-        """Raise BadHandle once it was closed."""
+        """Raise BadHandle once the connection was closed."""
         if self._is_closed:
             raise BadHandle("this connection was closed")
 
@@ -83,7 +83,7 @@ class Control:
         return watch
 
     def keep(self, watch: Closable) -> None:
-        """This is closed with the connection, too. Raises BadHandle if that was closed meanwhile."""
+        """Remember a watch, to close it with the connection. Raises BadHandle if that was closed meanwhile."""
         with self._lock:
             if not self._is_closed:
                 self._watches.add(watch)
@@ -92,12 +92,12 @@ class Control:
         self.check()
 
     def forget(self, watch: Closable) -> None:
-        """A watch has ended."""
+        """Forget a watch that has ended."""
         with self._lock:
             self._watches.discard(watch)
 
     def close(self) -> None:
-        """Close it, and all watches."""
+        """Close the connection and all watches."""
         self._is_closed = True
         with self._lock:
             watches, link = list(self._watches), self._link
@@ -110,7 +110,7 @@ class Control:
 
 
 class Watch:
-    """Events as they come, none twice and none left out."""
+    """Events of the control process as they come. None comes twice, and none is left out without a word."""
 
     def __init__(self, control: Control, of: str, prefix: str) -> None:
         self._control = control
@@ -122,11 +122,11 @@ class Watch:
         self.begin()
 
     def begin(self) -> None:
-        """What has happened up to now is not told."""
+        """Begin here: what happened before is not reported."""
         self._after = self._link.ask(Op.WATCH, {"of": self._of})["number"]
 
     def next(self) -> list[dict[str, Any]] | None:
-        """The next events, as soon as there are some; maybe none. None: some are lost. Raises rondo.Error."""
+        """The next events, possibly none. None: some were lost. Raises rondo.Error."""
         arguments = {"of": self._of, "prefix": self._prefix, "after": self._after}
         told = self._link.ask(Op.WATCH, arguments, None)
         self._after = told["number"]
@@ -134,7 +134,7 @@ class Watch:
         return None if told["lost"] else events
 
     def batches(self) -> Iterator[list[dict[str, Any]] | None]:
-        """The same again and again, until the watch or its cluster is closed."""
+        """The results of `next`, until the watch or its cluster is closed."""
         try:
             while True:
                 try:
@@ -148,7 +148,7 @@ class Watch:
             self.close()
 
     def close(self) -> None:
-        """End it."""
+        """Close the watch."""
         self.is_closed = True
         self._control.forget(self)
         self._link.close()
@@ -189,27 +189,27 @@ def _by_key(said: list[list[Any]]) -> Keys:
 
 
 class Quorum:
-    """Who may act when the cluster is split: `cluster.quorum`."""
+    """Votes and quorum: `cluster.quorum`."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
 
     def status(self, timeout: float | None = TIMEOUT_S) -> quorum.QuorumStatus:
-        """Votes, and whether this side may act."""
+        """The votes, and whether this node's partition is quorate."""
         return quorum.status_of(self._control.ask(Op.QUORUM, timeout=timeout))
 
     def set_expected(self, votes: int, timeout: float | None = TIMEOUT_S) -> None:
-        """Set the expected votes of the cluster. Raises InvalidParameter if votequorum refuses, because quorum would be
-        lost, or there are more votes; NotExist without a provider."""
+        """Set the expected votes of the cluster. Raises InvalidParameter if votequorum refuses because quorum would be
+        lost or more votes are present; NotExist without a quorum provider."""
         self._control.ask(Op.SET_EXPECTED, votes=votes, timeout=timeout)
 
     def set_votes(self, node: int, votes: int, timeout: float | None = TIMEOUT_S) -> None:
-        """Set a node's votes. Raises InvalidParameter if votequorum refuses; NotExist for a node that it does not know,
-        or without a provider."""
+        """Set a node's votes. Raises InvalidParameter if votequorum refuses; NotExist for an unknown node, or without a
+        quorum provider."""
         self._control.ask(Op.SET_VOTES, node=node, votes=votes, timeout=timeout)
 
     def cancel_wait_for_all(self, timeout: float | None = TIMEOUT_S) -> None:
-        """Have all nodes of the ring stop waiting for those that were never there."""
+        """Cancel wait_for_all: the nodes of the ring stop waiting for nodes that were never seen."""
         self._control.ask(Op.CANCEL_WAIT_FOR_ALL, timeout=timeout)
 
     def watch(self, *, current: bool = False) -> Changes[quorum.Change]:
@@ -221,7 +221,7 @@ class Quorum:
 
 
 def now_of(status: quorum.QuorumStatus) -> quorum.Quorate:
-    """How it is now, as a change."""
+    """The present state in the form of a change."""
     members = tuple(node.node for node in status.nodes if node.state == "member")
     return quorum.Quorate(status.quorate, status.ring, members)
 
@@ -270,12 +270,12 @@ class Cmap:
         self._control.ask(Op.SET, map=which, **set_arguments(key, value), timeout=timeout)
 
     def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
-        """Delete a key. Raises NotExist, AccessDenied; Disconnected if nobody knows whether it was done."""
+        """Delete a key. Raises NotExist, AccessDenied; Disconnected if the outcome is unknown."""
         self._control.ask(Op.DELETE, key=key, timeout=timeout, may_repeat=False)
 
     def increment(self, key: str, step: int = 1, timeout: float | None = TIMEOUT_S) -> cmap.Value:
-        """Add to an integer, which wraps around; the new value. Raises NotExist, AccessDenied, InvalidParameter;
-        Disconnected if nobody knows whether it was done."""
+        """Add `step` to an integer, which wraps around. Returns the new value. Raises NotExist, AccessDenied,
+        InvalidParameter; Disconnected if the outcome is unknown."""
         said = self._control.ask(Op.INCREMENT, key=key, step=step, timeout=timeout, may_repeat=False)
         value = cmap.value_of(said)
         assert value is not None
@@ -303,7 +303,7 @@ LOST = "there were more changes than the node keeps; read the keys anew, and wat
 
 
 def set_arguments(key: str, value: object) -> dict[str, Any]:
-    """What SET takes. Raises InvalidParameter."""
+    """The arguments of SET. Raises InvalidParameter."""
     typed = cmap.typed(value)
     return {"key": key, "type": typed.number, "value": cmap.plain(typed)}
 
@@ -316,7 +316,7 @@ def items_of(said: list[list[Any]]) -> dict[str, cmap.Value]:
 
 @dataclass(frozen=True, slots=True)
 class NodeLink:
-    """A link of knet to another node."""
+    """A knet link to another node."""
 
     link: int
     local: str
@@ -325,23 +325,23 @@ class NodeLink:
     priority: int
     up: bool
     since_ms: int
-    """Since when it is up, or down."""
+    """Unix time in milliseconds since which it is up, or down."""
     ups: int
     """How often it came up."""
     downs: int
     """How often it went down."""
     mtu: int
-    """Largest UDP datagram that passes, bytes, as far as that is known."""
+    """The largest UDP datagram that passes, in bytes, as far as known."""
     latency_us: int
-    """Running mean of the time between ping and pong; 0: none came yet."""
+    """Running mean of the time between ping and pong; 0: no pong came yet."""
     tx_packets: int
     rx_packets: int
     tx_data_bytes: int
     rx_data_bytes: int
     tx_errors: int
-    """Datagrams that the kernel did not send."""
+    """Datagrams that the kernel failed to send."""
     rx_errors: int
-    """Datagrams from its address that were refused."""
+    """Datagrams from the peer's address that were refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""`cluster.quorum`, `cluster.cmap` and `cluster.nodes()` for asyncio: those of `rondo`, awaitable.
+"""`cluster.quorum`, `cluster.cmap` and `cluster.nodes()` for asyncio: the same as in `rondo`, awaitable.
 
-What waits, waits in a thread: a watch in one of its own, so that any number of them leave the loop's threads free.
+Blocking calls run in threads. Each watch has a thread of its own, so that watches do not use up the loop's executor.
 """
 
 import asyncio
@@ -20,26 +20,26 @@ T = TypeVar("T")
 
 
 class Quorum:
-    """Who may act when the cluster is split: `cluster.quorum`."""
+    """Votes and quorum: `cluster.quorum`."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
         self._asked = blocking.Quorum(control)
 
     async def status(self, timeout: float | None = TIMEOUT_S) -> quorum.QuorumStatus:
-        """Votes, and whether this side may act."""
+        """The votes, and whether this node's partition is quorate."""
         return await asyncio.to_thread(self._asked.status, timeout)
 
     async def set_expected(self, votes: int, timeout: float | None = TIMEOUT_S) -> None:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         await asyncio.to_thread(self._asked.set_expected, votes, timeout)
 
     async def set_votes(self, node: int, votes: int, timeout: float | None = TIMEOUT_S) -> None:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         await asyncio.to_thread(self._asked.set_votes, node, votes, timeout)
 
     async def cancel_wait_for_all(self, timeout: float | None = TIMEOUT_S) -> None:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         await asyncio.to_thread(self._asked.cancel_wait_for_all, timeout)
 
     async def watch(self, *, current: bool = False) -> AsyncIterator[quorum.Change]:
@@ -84,11 +84,11 @@ class Cmap:
         await asyncio.to_thread(lambda: self._asked.set(key, value, timeout, which=which))
 
     async def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         await asyncio.to_thread(self._asked.delete, key, timeout)
 
     async def increment(self, key: str, step: int = 1, timeout: float | None = TIMEOUT_S) -> cmap.Value:
-        """As `rondo`'s."""
+        """As in `rondo`."""
         return await asyncio.to_thread(self._asked.increment, key, step, timeout)
 
     async def watch(self, prefix: str = "", *, which: str = "icmap") -> AsyncIterator[cmap.Change]:
@@ -102,7 +102,7 @@ class Cmap:
 
 
 async def _batches(control: Control, of: str, prefix: str) -> AsyncGenerator[Any, None]:
-    """First an empty batch, when the watch has begun; then the events as they come, None for lost ones."""
+    """An empty batch when the watch has begun, then the events as they come; None in place of lost ones."""
     executor = ThreadPoolExecutor(1, "rondo-watch")
 
     def run(call: Callable[[], T]) -> "asyncio.Future[T]":
