@@ -1,7 +1,7 @@
-"""Make the compiled modules: python -m rondo.node.compile
+"""Compile the hot modules: python -m rondo.node.compile
 
 mypyc (of the package mypy) translates the modules that `rondo.node.compiled` names to C, and the C compiler makes one
-library of them: about a minute on two cores. The result is put in place whole, or not at all.
+library of them. That takes about a minute on two cores. The result is installed as a whole, or not at all.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ follow_untyped_imports = false
 
 
 class CannotCompile(Exception):  # noqa: N818 - names what happened
-    """There is no library, and why, with what mends it."""
+    """The library could not be made. The text gives the reason and the remedy."""
 
 
 class NoCompiler(CannotCompile):
-    """Something that compiling needs is not installed."""
+    """A program that compiling needs is not installed."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0: the library is there and is of this source; 1: it could not be made; 3: this machine has nothing to
-    make it with, and everything runs from source as before."""
+    """Exit code 0: the library exists and matches this source; 1: it could not be made; 3: this machine lacks a
+    compiler, and everything runs from source as before."""
     parser = argparse.ArgumentParser(
         prog="python -m rondo.node.compile", description=(__doc__ or "").partition("\n\n")[2]
     )
@@ -81,7 +81,7 @@ def make(directory: Path) -> None:
 
 
 def _build(work: Path, files: list[str], made: Path) -> None:
-    """Translate and compile `files` of the tree at `work`, and put the modules, by their full names, into `made`."""
+    """Translate and compile `files` of the tree at `work`. Put the modules into `made`, under their full names."""
     try:
         from mypyc.build import mypycify
         from setuptools import Distribution
@@ -100,7 +100,7 @@ def _build(work: Path, files: list[str], made: Path) -> None:
             _compile_in_parallel(command)
             command.run()
         except (Exception, SystemExit) as error:
-            # What went wrong is what the compilers said, or, where they said nothing, the error itself.
+            # The compilers' output has the reason; if they said nothing, the error itself has it.
             raise CannotCompile(f"mypyc or the C compiler failed: {error}\n{said.getvalue()[-4000:]}") from error
     made.mkdir()
     for path in (work / "lib").rglob("*.so"):
@@ -110,7 +110,7 @@ def _build(work: Path, files: list[str], made: Path) -> None:
 
 @contextlib.contextmanager
 def _inside(directory: Path) -> Iterator[None]:
-    """mypyc works where it is called."""
+    """mypyc works in the current directory."""
     before = Path.cwd()
     os.chdir(directory)
     try:
@@ -132,7 +132,7 @@ def _compile_in_parallel(command: Any) -> None:
                 return [each for objects in done for each in objects]
 
         command.compiler.compile = compile_all
-        # The directories of this machine's Python are nobody's business where the library is taken to.
+        # The library must not contain directories of this machine's Python, since it may be installed elsewhere.
         command.compiler.linker_so = [part for part in command.compiler.linker_so if not part.startswith("-Wl,-rpath")]
         link_all()
 

@@ -1,12 +1,12 @@
-"""The hot modules, compiled: what is on the way of every message also exists as machine code, where it was made.
+"""The hot modules, compiled: the code that every message passes exists as machine code, too, where that was built.
 
-`make compiled` (python -m rondo.node.compile) has mypyc translate the modules named here, the same source that runs
-without it, into one library beside this package. Where that library is there and was made from just the source that is
-there, imports of these modules take it. Otherwise, and with RONDO_COMPILED=no in the environment, they take the source.
-Nothing else differs: no module knows which of the two it is.
+`make compiled` (python -m rondo.node.compile) has mypyc translate the modules named here into one library beside this
+package. Their source stays the same and also runs uncompiled. If the library exists and was made from exactly the
+present source, imports of these modules load it. Otherwise, and with RONDO_COMPILED=no in the environment, they load
+the source. Nothing else differs: no module knows which of the two it is.
 
-What it wins is in bench/RESULTS.md. The client library stays as it is: it runs in other people's programs, which may
-want to look into it, to derive from it, or to do without a compiler.
+bench/RESULTS.md has the gain. The client library is not compiled: it runs in other people's programs, which may want to
+read it, to derive from it, or to do without a compiler.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from pathlib import Path
 from types import ModuleType
 
 SWITCH = "RONDO_COMPILED"
-"""Environment: `no` has everything run from source."""
+"""Environment variable: `no` runs everything from source."""
 
 ROOT = Path(__file__).resolve().parents[2]
 """The directory that holds `rondo` and `services`."""
 
 DIRECTORY = ROOT / "rondo" / "_compiled" / (sys.implementation.cache_tag or "python")
-"""Where the library is, for this version of Python."""
+"""The directory of the library for this version of Python."""
 
 LIBRARY = "rondo_compiled__mypyc"
-"""The module that holds all code; those of the single modules only point into it."""
+"""The module that holds all code; the single modules only point into it."""
 
 DIGEST = "source.digest"
 SUFFIX = ".so"
 
 PACKAGES = ("services.totem.ring", "services.totem.wire")
-"""All modules of these."""
+"""All modules of these packages are compiled, ..."""
 
 MODULES = (
     "rondo.ipc.bounds",
@@ -116,7 +116,7 @@ MODULES = (
     "services.totem.transport.udp",
     "services.totem.transport.udpu",
 )
-"""And these."""
+"""... and these modules."""
 
 
 def sources() -> dict[str, Path]:
@@ -130,8 +130,9 @@ def sources() -> dict[str, Path]:
 
 
 def digest(paths: dict[str, Path]) -> str:
-    """Of the whole source. All of it counts for each module: compiled code knows the layout of what it calls."""
-    import hashlib  # Here: OpenSSL takes longer to load than all else that `import rondo` needs.
+    """The digest of the whole source. All of it counts for each module: compiled code knows the layout of what it
+    calls."""
+    import hashlib  # imported here: OpenSSL takes longer to load than all else that `import rondo` needs
 
     taken = hashlib.blake2b(digest_size=16)
     for name, path in paths.items():
@@ -142,17 +143,17 @@ def digest(paths: dict[str, Path]) -> str:
 
 
 class Finder:
-    """Finds the compiled modules; an entry of `sys.meta_path`. Looks at the files when it is first asked for one."""
+    """Finds the compiled modules; an entry of `sys.meta_path`. It looks for the library at the first import."""
 
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self.directory = directory
         self._names: frozenset[str] | None = None
         self.is_stale = False
-        """There is a library, but not one of this source."""
+        """There is a library, but it was made from other source."""
 
     @property
     def names(self) -> frozenset[str]:
-        """The modules that it has."""
+        """The modules in the library."""
         if self._names is None:
             self._names = self._look()
         return self._names
@@ -180,13 +181,13 @@ FINDER = Finder()
 
 
 def install() -> None:
-    """Have imports find what is compiled, from now on."""
+    """From now on imports load the compiled modules."""
     if os.environ.get(SWITCH) != "no" and FINDER not in sys.meta_path:
         sys.meta_path.insert(0, FINDER)
 
 
 def state() -> str:
-    """Which of the two runs, for a log line."""
+    """Whether the compiled modules or the source runs, for a log line."""
     if FINDER not in sys.meta_path:
         return f"from source ({SWITCH}=no)"
     if FINDER.names:
