@@ -1,15 +1,15 @@
-"""SAM for applications: be watched, and be started again after a crash or a hang, with the data of the last instance.
+"""SAM for applications: watch this process, and restart it after a crash or a hang, with the data of the last instance.
 
     import rondo.sam
 
     rondo.sam.initialize(interval_ms=1000, policy=rondo.sam.Policy.RESTART)
     instance = rondo.sam.register()              # 0, then 1 more after each restart
     state = rondo.sam.data_restore()             # what the last instance has stored; b"" at first
-    rondo.sam.start()                            # from here on, be heard of every 1000 ms
+    rondo.sam.start()                            # from here on, confirm at least every 1000 ms
     while work():
         rondo.sam.health_check_send()
 
-One application of a process, as in Corosync. All functions may be called from any thread, and raise `rondo.Error`.
+A process is one application, as in Corosync. All functions may be called from any thread, and raise `rondo.Error`.
 `rondo.aio.sam` has the same for asyncio. Programs that are not written for SAM are started with `rondo sam run`.
 """
 
@@ -41,7 +41,7 @@ HealthCheck = Callable[[], object]
 _client: Client | None = None
 _callback: HealthCheck | None = None
 _confirming: threading.Event | None = None
-"""Set to end the thread that confirms."""
+"""Set to end the thread that calls the health check callback."""
 
 
 def initialize(
@@ -49,9 +49,9 @@ def initialize(
 ) -> None:
     """Connect to the node's SAM. Nothing is watched yet.
 
-    interval_ms: how long this application may be silent once it has called `start`; 0 = for ever.
-    policy: what follows the end of this process; the QUORUM ones also end it when quorum is lost.
-    endpoint: of the node, as in `rondo.connect`. Raises Exists, InvalidParameter, AccessDenied, Timeout.
+    interval_ms: how long this application may be silent once it has called `start`; 0 = for ever. policy: what follows
+    the end of this process; the QUORUM ones also end it when quorum is lost. endpoint: of the node, as in
+    `rondo.connect`. Raises Exists, InvalidParameter, AccessDenied, Timeout.
     """
     global _client
     if _client is not None:
@@ -60,26 +60,26 @@ def initialize(
 
 
 def register() -> int:
-    """Be watched from now on: when this process ends, the policy decides. Returns the number of this instance.
+    """Watch this process from now on: when it ends, the policy decides. Returns the number of this instance.
 
-    A process that SAM has not started is adopted: it would be started again by its own command line, environment and
-    directory. Raises AccessDenied if SAM could not start a process of this user;
-    NotExist under a quorum policy where nobody counts votes; Exists, BadHandle.
+    SAM adopts a process that it has not started. It would restart it by its own command line, environment and
+    directory. Raises AccessDenied if SAM could not start a process of this user; NotExist under a quorum policy without
+    a quorum provider; Exists, BadHandle.
     """
     return _initialized().register()
 
 
 def start() -> None:
-    """Health checks begin: this application must be heard of every interval.
+    """Start health checks: this application must send one in every interval.
 
-    Under a quorum policy this waits until there is quorum, however long that takes; other calls wait meanwhile.
+    Under a quorum policy this call waits until there is quorum, however long that takes. Other calls wait meanwhile.
     """
     _initialized().start()
     _confirm()
 
 
 def stop() -> None:
-    """Health checks end. The end of the process is still noticed."""
+    """Stop health checks. The end of the process is still noticed."""
     _stop_confirming()
     client = _initialized()
     client.ask(Op.STOP_CHECKS)
@@ -87,7 +87,7 @@ def stop() -> None:
 
 
 def finalize() -> None:
-    """Be watched no longer, and close the connection. The end of this process has no consequences from now on."""
+    """Stop watching, and close the connection. From now on the end of this process has no consequences."""
     global _client, _callback
     client = _initialized()
     _stop_confirming()
@@ -98,15 +98,15 @@ def finalize() -> None:
 
 
 def health_check_send() -> None:
-    """This application is healthy. Costs a few microseconds and never waits."""
+    """Confirm that this application is healthy. It costs a few microseconds and never blocks."""
     _initialized().health_check_send()
 
 
 def health_check_callback(function: HealthCheck | None) -> None:
-    """Have a thread ask `function` four times an interval, and confirm, while health checks are started.
+    """Let a thread call `function` four times an interval while health checks are started.
 
-    It is healthy if it returns, with anything but False. If it raises, returns False or does not return, nothing is
-    confirmed. None: no such thread; call `health_check_send`.
+    The application is confirmed as healthy if the function returns anything but False. If it raises, returns False or
+    does not return, nothing is confirmed. None: no such thread; call `health_check_send` instead.
     """
     global _callback
     _stop_confirming()
@@ -115,28 +115,28 @@ def health_check_callback(function: HealthCheck | None) -> None:
 
 
 def warn_signal_set(number: int) -> None:
-    """The signal that comes before the kill (default SIGTERM). SIGKILL: no warning."""
+    """Set the signal that is sent before the kill (default SIGTERM). SIGKILL: no warning."""
     _initialized().warn_signal_set(number)
 
 
 def data_store(data: bytes) -> None:
-    """Keep data for the next instance, instead of what was kept before. At most 1 MiB: raises TooBig."""
+    """Keep data for the next instance, in place of what was stored before. At most 1 MiB: raises TooBig."""
     _initialized().ask(Op.STORE, {"data": bytes(data)})
 
 
 def data_restore() -> bytes:
-    """What was stored last, by this or an earlier instance; empty if nothing was."""
+    """The data that was stored last, by this or an earlier instance; empty if there is none."""
     data: bytes = _initialized().ask(Op.RESTORE)
     return data
 
 
 def data_size() -> int:
-    """How many bytes `data_restore` would give."""
+    """How many bytes `data_restore` would return."""
     return len(data_restore())
 
 
 def mark_failed() -> None:
-    """This application knows that it is broken: it is killed without a warning, and the policy decides."""
+    """Declare that this application is broken: it is killed without a warning, and the policy decides."""
     _initialized().ask(Op.MARK_FAILED)
 
 
@@ -147,7 +147,7 @@ def _initialized() -> Client:
 
 
 def _confirm() -> None:
-    """Start the thread, if there is a callback and health checks are started."""
+    """Start the thread if there is a callback and health checks are started."""
     global _confirming
     client = _client
     if _callback is None or client is None or not client.is_started or not client.interval_ms:
