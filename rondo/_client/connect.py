@@ -42,10 +42,10 @@ def connect(
 ) -> Cluster:
     """Connect to the node that runs on this machine, or to one on another host.
 
-            with rondo.connect() as cluster:
-                print(cluster.node_id, cluster.cpg.groups())
+        with rondo.connect() as cluster:
+            print(cluster.node_id, cluster.cpg.groups())
 
-            with rondo.connect("tcp://192.168.1.1:5410", key_file="client.key", server_key="5f0c...") as cluster: ...
+        with rondo.connect("tcp://192.168.1.1:5410", key_file="client.key", server_key="5f0c...") as cluster: ...
 
     `endpoint` is a ZeroMQ endpoint; without it, RONDO_SOCKET, else the socket in RONDO_RUN_DIR or its default. The call
     waits `timeout` seconds (None: for ever) for a node that is in a ring. Only for another host: `key_file` is this

@@ -9,19 +9,19 @@ from rondo.config.schema_shown import Notify, Web
 from rondo.config.schema_totem import Nodelist, Totem
 
 SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB", "YKD", "MON", "WD", "QNETD", "KNET")
-"""Those that a file for Corosync may name and that are nothing here."""
+"""Subsystems of Corosync that a file may name and that Rondo lacks."""
 SUBSYSTEMS_OF_OLD = (
     "AMF", "CKPT", "CLM", "CONFDB", "EVS", "EVT", "IPC", "LCK", "MSG", "OBJDB", "PCMK", "PLOAD", "SYNC", "SYNCV2",
     "TMR",
 )  # fmt: skip
-"""Those of openais and of Corosync 1 and 2, which old files still name."""
+"""Subsystems of openais and of Corosync 1 and 2, which old files still name."""
 
 MIB = 1024 * 1024
 NO_HANDLE = "Rondo's knet needs no privileges"
 
 
 class LoggerSubsys(Section):
-    """What one service logs differently; what is not given here is as in logging{}."""
+    """The log settings of one service. An option that is absent here is as in logging{}."""
 
     subsys: Word = option(..., "The service's name in capitals: " + ", ".join(SUBSYSTEMS) + ".")
     debug: Debug | None = option(None, "As in logging{}.", derived="as in logging{}")
@@ -142,8 +142,8 @@ class Cpg(Section):
 
 
 class Sam(Section):
-    """Rondo's own section: what users may take of SAM. The limits per user are for whoever is neither root nor the
-    executive's own user; a quarter of what is for all is kept for these two."""
+    """Rondo's own section: what users may take of SAM. The limits per user do not apply to root and the executive's own
+    user; a quarter of each common limit is reserved for these two."""
 
     applications_per_user_max: Number = option(256, "Applications of one user that run or wait.", ge=1, le=768)
     table_bytes_per_user_max: Number = option(

@@ -1,4 +1,4 @@
-"""The options of quorum{}: who may act when the cluster is split (votequorum(5))."""
+"""The options of quorum{}: which part of a split cluster may act (votequorum(5))."""
 
 from typing import Annotated, Literal
 
@@ -24,8 +24,8 @@ MaybeSwitch = Annotated[bool | None, BeforeValidator(_switch), Accepts("1 or 0")
 
 
 class Quorum(Section):
-    """Who may act when the cluster is split. The rules are those of Corosync's votequorum, and nodes of both kinds
-    count together. CPG works without quorum: a program that must not act without it asks."""
+    """Which part of a split cluster may act. The rules are those of Corosync's votequorum, and nodes of both kinds
+    count together. CPG works without quorum: a program that must not act without it has to ask."""
 
     provider: Literal["corosync_votequorum"] | None = option(
         None,

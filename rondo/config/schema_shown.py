@@ -1,12 +1,12 @@
-"""The options of web{} and notify{}: how a node is shown to others, and who is told what happens to it."""
+"""The options of web{} and notify{}: the web page of a node, and notifications of its events."""
 
 from rondo.config.option import Address, Kinds, Number, Section, Word, option
 
 
 class Web(Section):
-    """Rondo's own section: a page of this node, its metrics and events, read-only, as a process beside the others. It
-    is there where the section is, even an empty one. `rondo web` does the same in the foreground. On another address
-    than loopback it has to have TLS, and a token or certificates of clients. Needs `pip install 'rondo[web]'`."""
+    """Rondo's own section: a web page of this node with its metrics and events, read-only, served by a separate
+    process. An empty section is enough to start it. `rondo web` does the same in the foreground. On any address but
+    loopback it needs TLS, and a token or client certificates. Needs `pip install 'rondo[web]'`."""
 
     address: Address = option("127.0.0.1", "The address of this machine at which it listens.")
     port: Number = option(5480, "The TCP port.", ge=1, le=65535)
@@ -20,9 +20,9 @@ class Web(Section):
 
 
 class Notify(Section):
-    """Rondo's own section: a command or a webhook is told what happens to the node, by a process beside the others. One
-    notice follows another. One that fails, or takes too long, is tried again after 1, 4 and 16 seconds and then given
-    up; 256 may wait. What is told are the events of docs/EVENTS.md."""
+    """Rondo's own section: a separate process tells a command or a webhook what happens to the node. Notices are sent
+    one after another. One that fails or takes too long is repeated after 1, 4 and 16 seconds, and then given up; up to
+    256 may wait. The notices are the events of docs/EVENTS.md."""
 
     command: Word = option(
         "",

@@ -29,13 +29,13 @@ ONE_LINK = "udp and udpu run over one link; for several write transport: knet on
 
 
 class Member(Section):
-    """The 2.x way to list the nodes of udpu; nodelist{} is the better one, and the only one for IPv6."""
+    """The 2.x list of the nodes of udpu. nodelist{} is better, and the only way for IPv6."""
 
     memberaddr: Address = option(..., "Address of one node; every node is listed, this one too.")
 
 
 class Interface(Section):
-    """The network that the ring uses. With a nodelist only for mcastaddr, mcastport, ttl and broadcast."""
+    """The network of the ring. With a nodelist it is needed only for mcastaddr, mcastport, ttl and broadcast."""
 
     linknumber: Number = option(0, "Number of the link. udp and udpu have link 0 only.", ge=0, le=7)
     ringnumber: Number = option(0, "The same in files of Corosync 2.x.", ge=0, le=7)
@@ -390,7 +390,7 @@ class Totem(Section):
 
 
 class Node(Section):
-    """One node of the cluster; every node is listed, this one too."""
+    """One node of the cluster. Every node is listed, including this one."""
 
     ring0_addr: Host = option(..., "The node's address on the network of the ring, or a host name of it.")
     ring1_addr: MaybeHost = option(None, "Its address on link 1, with knet.")
