@@ -1,8 +1,7 @@
-"""Values of cmap's keys: they know their type, and are what they look like besides.
+"""Typed values of cmap's keys: each behaves like the plain Python value, and has a type.
 
-cluster.cmap.set("my.key", rondo.cmap.U32(3))
-cluster.cmap.get("my.key") + 1        # 4
-cluster.cmap.get("my.key").type       # "u32"
+cluster.cmap.set("my.key", rondo.cmap.U32(3)) cluster.cmap.get("my.key") + 1        # 4 cluster.cmap.get("my.key").type
+# "u32"
 """
 
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ _BY_NUMBER = {kind.number: kind for kind in TYPES}
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A key was added (`old` is None), deleted (`new` is None), or has another value."""
+    """A key was added (`old` is None), deleted (`new` is None), or changed."""
 
     key: str
     old: Value | None
@@ -107,7 +106,7 @@ class Change:
 
 
 def typed(value: object) -> Value:
-    """`value` if it says its type; a plain str or bytes is Str or Bin. Raises InvalidParameter."""
+    """`value` itself if it has a type; a plain str or bytes becomes Str or Bin. Raises InvalidParameter."""
     if isinstance(value, TYPES):
         return value
     if type(value) is str:
@@ -118,7 +117,7 @@ def typed(value: object) -> Value:
 
 
 def plain(value: Value) -> Any:
-    """The value without its type, as it goes over the wire."""
+    """The value without its type, as it is sent."""
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
