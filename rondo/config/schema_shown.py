@@ -8,14 +8,16 @@ class Web(Section):
     process. An empty section is enough to start it. `rondo web` does the same in the foreground. On any address but
     loopback it needs TLS, and a token or client certificates. Needs `pip install 'rondo[web]'`."""
 
-    address: Address = option("127.0.0.1", "The address of this machine at which it listens.")
+    address: Address = option("127.0.0.1", "The address of this machine at which the page is served.")
     port: Number = option(5480, "The TCP port.", ge=1, le=65535)
-    names: Word = option("", "Further names by which browsers may ask for it, with spaces between them.")
-    token_file: Word = option("", "File with the token that everybody who asks has to have, mode 0600.")
-    tls_cert: Word = option("", "File with the certificate, and its chain (PEM). With it there is TLS.")
+    names: Word = option("", "Further host names under which browsers may request it, separated by spaces.")
+    token_file: Word = option("", "File with the token that every request must have, mode 0600.")
+    tls_cert: Word = option("", "File with the certificate and its chain (PEM). It switches TLS on.")
     tls_key: Word = option("", "File with the key of the certificate (PEM).")
     tls_clients: Word = option(
-        "", "File with the certificates (PEM) of those who sign clients' certificates: only such clients are let in."
+        "",
+        "File with the CA certificates (PEM) for clients: only clients with a certificate signed by one of them "
+        "are admitted.",
     )
 
 
@@ -26,15 +28,17 @@ class Notify(Section):
 
     command: Word = option(
         "",
-        "The program that is run for each event, by its absolute path, as the node's user. The event is on its "
-        "standard input, one object of JSON, and in RONDO_NODE, RONDO_KIND, RONDO_EVENT, RONDO_TIME, RONDO_LEVEL, "
-        "RONDO_TEXT.",
+        "The program that is run for each event, by its absolute path, as the node's user. Its standard input has the "
+        "event as a JSON object; RONDO_NODE, RONDO_KIND, RONDO_EVENT, RONDO_TIME, RONDO_LEVEL and RONDO_TEXT have it, "
+        "too.",
     )
     webhook: Word = option(
         "", "The http or https address to which the same object is posted; any answer of 2xx is success.", secret=True
     )
     kinds: Kinds = option(
         ("node", "quorum", "application", "link"),
-        "What is told of: node (rings, other nodes, this one), quorum, application (under SAM), link (and paths).",
+        "The kinds of events: node (rings, other nodes, this one), quorum, application (under SAM), link (and paths).",
     )
-    timeout: Number = option(10_000, "How long one run may take.", unit="ms", ge=100, le=600_000, node="timeout_ms")
+    timeout: Number = option(
+        10_000, "The longest time of one run or request.", unit="ms", ge=100, le=600_000, node="timeout_ms"
+    )
