@@ -113,7 +113,7 @@ def typed(value: object) -> Value:
         return Str(value)
     if type(value) is bytes:
         return Bin(value)
-    raise InvalidParameter(f"the type of {value!r} is not said: write rondo.cmap.U32({value!r}), for example")
+    raise InvalidParameter(f"the type of {value!r} is missing: write rondo.cmap.U32({value!r}), for example")
 
 
 def plain(value: Value) -> Any:

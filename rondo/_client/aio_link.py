@@ -130,7 +130,7 @@ class Link:
         """Make the next events of a group ready, which acknowledges those before. False: the group will have no more
         events. Raises Timeout; Busy if another task waits for them."""
         if group in self._takers:
-            raise Busy(f"another task waits for the events of group {group.name!r}; one at a time takes them")
+            raise Busy(f"another task waits for the events of group {group.name!r}; only one may at a time")
         found = self.session.fill(group)
         self.taken()
         if found:

@@ -70,7 +70,7 @@ def bytes_of(data: bytes) -> bytes:
     try:
         return bytes(memoryview(data))
     except TypeError:
-        raise InvalidParameter(f"data: bytes, or what is like them; not {type(data).__name__} {data!r:.80}") from None
+        raise InvalidParameter(f"data: a bytes-like object, not {type(data).__name__} {data!r:.80}") from None
 
 
 def refuse_green_threads() -> None:

@@ -102,7 +102,7 @@ class AskLink:
             if answer is not None:
                 why = str(answer[1])
             if not may_repeat and (answer is None or answer[0] == Code.LIBRARY):
-                raise Disconnected(f"whether it was done is not known: {why}")
+                raise Disconnected(f"the outcome is unknown: {why}")
             if deadline_s is not None and time.monotonic() + AGAIN_S >= deadline_s:
                 raise Timeout(why)
             poll(AGAIN_S, self._wakeup.fileno())
@@ -142,7 +142,7 @@ class AskLink:
             if kind == Kind.ERROR:
                 raise error_of(fields[0], fields[1])
         except BusError as error:
-            raise MessageError(f"the gateway sent what is no envelope: {error}") from None
+            raise MessageError(f"the gateway sent an invalid envelope: {error}") from None
         return None
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ def endpoint_of(
 ) -> Endpoint:
     """The endpoint of these arguments or of the environment. Raises InvalidParameter."""
     if endpoint is not None and not (isinstance(endpoint, str) and endpoint):
-        raise InvalidParameter(f"endpoint: a string as ipc:///run/rondo/gateway.sock, or None; not {endpoint!r}")
+        raise InvalidParameter(f"endpoint: a string such as ipc:///run/rondo/gateway.sock, or None; not {endpoint!r}")
     try:
         endpoint = client_socket(endpoint)
     except PathError as error:
@@ -73,7 +73,7 @@ def endpoint_of(
     server_key = server_key or os.environ.get(SERVER_KEY_VARIABLE)
     if not key_file or not server_key:
         raise InvalidParameter(
-            f"{endpoint}: a gateway on another host asks for keys: give key_file and server_key, or set "
+            f"{endpoint}: a gateway on another host requires keys: give key_file and server_key, or set "
             f"{KEY_FILE_VARIABLE} and {SERVER_KEY_VARIABLE}"
         )
     return Endpoint(endpoint, _keys(Path(key_file), server_key))
@@ -89,5 +89,5 @@ def _keys(key_file: Path, server_key: str) -> Keys:
         raise InvalidParameter(str(error)) from None
     except ValueError as error:
         raise InvalidParameter(
-            f"the server key is not one: {error}; the node's `rondo keygen` has printed it"
+            f"the server key is invalid: {error}; `rondo keygen` has printed it on the node"
         ) from None

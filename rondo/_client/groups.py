@@ -186,7 +186,7 @@ def name_to_wire(name: str) -> bytes:
     try:
         wire = name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InvalidParameter("a group's name must be text that UTF-8 can hold") from None
+        raise InvalidParameter("a group's name must be text that can be encoded as UTF-8") from None
     if len(wire) > GROUP_NAME_BYTES_MAX:
         raise NameTooLong(f"a group's name has at most {GROUP_NAME_BYTES_MAX} bytes, this one {len(wire)}")
     return wire

@@ -350,7 +350,7 @@ class Link:
         me = threading.get_ident()
         taker = group.taker
         if taker is not None and taker != me:
-            raise Busy(f"another thread waits for the events of group {group.name!r}; one at a time takes them")
+            raise Busy(f"another thread waits for the events of group {group.name!r}; only one may at a time")
         try:
             group.taker = me
             if not self.run(self._fill, group):

@@ -40,7 +40,7 @@ class Listeners:
     def add(self, listener: Listener) -> None:
         """Add a listener. Raises InvalidParameter."""
         if not callable(listener) or inspect.iscoroutinefunction(listener):
-            raise InvalidParameter(f"listener: a function of one argument, that need not be awaited; not {listener!r}")
+            raise InvalidParameter(f"listener: a function of one argument (no coroutine function), not {listener!r}")
         with self._lock:
             self._listeners = (*self._listeners, listener)
 

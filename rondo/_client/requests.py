@@ -289,7 +289,7 @@ class Requests:
         batch = next((b for b in self.unsent if b.op == op and b.group == group and not b.was_sent), None)
         if batch is None:
             return False
-        batch.fail(Interrupted("it was taken back"))
+        batch.fail(Interrupted("it was withdrawn before it was sent"))
         batch.drop()
         self.unresolved.pop(batch.first, None)
         self._take_out_dropped()
@@ -324,7 +324,7 @@ class Requests:
                 continue
             if batch.deadline_s <= now_s:
                 left = [i for i in range(batch.count) if batch.errors is None or i not in batch.errors]
-                self._give_up(batch, left, Timeout("its deadline was over before it could be sent"))
+                self._give_up(batch, left, Timeout("its deadline passed before it could be sent"))
                 expired = True
             else:
                 later.append(batch.deadline_s)

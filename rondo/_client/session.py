@@ -96,7 +96,7 @@ class Session(SessionState):
             elif epoch == self._epoch:
                 self._handlers[kind](*fields)
         except (BusError, TypeError, LookupError) as error:
-            self.end(Disconnected(f"the gateway sent what is no envelope of version {VERSION}: {error}"))
+            self.end(Disconnected(f"the gateway sent an invalid envelope of version {VERSION}: {error}"))
 
     def receive_plain(self, envelope: bytes) -> bool:
         """Process messages and SETTLED. For any other envelope it returns False and changes nothing.
@@ -392,7 +392,7 @@ class Session(SessionState):
 def groups_of(result: Any) -> list[dict[str, Any]]:
     """The result of GROUPS in the form that `rondo cpg groups --json` prints."""
     if type(result) is not list:
-        raise InvalidParameter("the node answered with what is no list of groups")
+        raise InvalidParameter("the node's answer is not a list of groups")
     return [
         {"group": name_from_wire(name), "members": [{"node": node, "pid": pid} for node, pid in sorted(members)]}
         for name, members in result

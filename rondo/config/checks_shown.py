@@ -32,7 +32,7 @@ def check_told(loaded: Loaded) -> Iterator[Fault]:
     notify = loaded.config.notify
     if loaded.given("notify") and not (notify.command or notify.webhook):
         yield loaded.fault(
-            "error", ("notify",), "nobody is told", "write a command or a webhook, or remove the section"
+            "error", ("notify",), "there is no receiver", "write a command or a webhook, or remove the section"
         )
     if notify.command and notify.webhook:
         yield loaded.fault("error", ("notify", "webhook"), "there is a command too", "remove one of them")

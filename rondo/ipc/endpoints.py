@@ -40,7 +40,7 @@ def local_path(endpoint: str) -> Path:
     """The path of a local endpoint. Raises `SocketError` for any other."""
     path = ipc_path(endpoint)
     if path is None or not path.name:
-        raise SocketError(f"{endpoint}: not an endpoint of this machine, as ipc:///run/rondo/gateway.sock is one")
+        raise SocketError(f"{endpoint}: not a local endpoint such as ipc:///run/rondo/gateway.sock")
     if len(os.fsencode(path)) > PATH_BYTES_MAX:
         raise SocketError(
             f"{endpoint}: the path has more than {PATH_BYTES_MAX} bytes; an endpoint looks like "

@@ -175,7 +175,7 @@ class KeepWarm:
             elif kind == Kind.ERROR and self._is_welcomed:
                 self._give_up(now_s)
         except BusError as error:
-            log.debug("a warm-up message was answered by what is no envelope: %s", error)
+            log.debug("a warm-up message was answered with an invalid envelope: %s", error)
             self._give_up(now_s)
 
     def _welcome(self, epoch: int, fields: list[Any]) -> None:

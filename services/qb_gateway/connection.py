@@ -216,7 +216,7 @@ class Connection:
                 break
             ident, announced = REQUEST_HEADER.unpack_from(message)
             if announced != len(message):
-                raise RingError(f"a request of {len(message)} bytes says {announced}")
+                raise RingError(f"a request of {len(message)} bytes announces {announced}")
             count += 1
             size += len(message)
             service.request(self, ident, message)

@@ -143,7 +143,7 @@ class Listeners:
             if not handshake.read():
                 return None
             if not connecting.is_connect_request(handshake.data):
-                raise ConnectionResetError("what it sent is no request for a connection")
+                raise ConnectionResetError("its first message is no connection request")
             refusal = self._why_not(handshake.peer)
             connection = None if refusal else self._connect(handshake)
         except OSError as error:
@@ -207,7 +207,7 @@ class Listeners:
         try:
             handshake.stream.send(connecting.refuse(error), socket.MSG_NOSIGNAL)
         except OSError as failed:
-            log.debug("a refusal was not heard: %s", failed)
+            log.debug("a refusal could not be sent: %s", failed)
         self.handshakes.pop(handshake.stream.fileno(), None)
         handshake.stream.close()
 

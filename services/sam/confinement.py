@@ -32,7 +32,7 @@ def confinement_of(pid: int, start_time: int, uid: int) -> str:
     try:
         why = next(_differences(PROC / str(pid), uid), "")
     except (OSError, ValueError, KeyError) as error:
-        why = f"what it may do cannot be seen ({error})"
+        why = f"its confinement cannot be determined ({error})"
     if not why and start_time_of(pid) != start_time:
         why = "it has ended"
     return why
@@ -45,14 +45,14 @@ def _differences(place: Path, uid: int) -> Iterator[str]:
             yield f"it is in another {kind} namespace"
     outermost = own if (place / "ns" / "mnt").readlink() == (own / "ns" / "mnt").readlink() else PROC / "1"
     if not os.path.samestat((place / "root").stat(), (outermost / "root").stat()):
-        yield "its root directory is another one"
+        yield "it has another root directory"
     its, ours = _status(place), _status(own)
     gains_by_exec = uid == 0 or ours["NoNewPrivs"] == "0"
     needed = int(ours["CapBnd"], 16)
     if gains_by_exec and needed & ~int(its["CapBnd"], 16):
         yield "capabilities were taken from it"
     if uid == 0 and needed & ~int(its["CapPrm"], 16):
-        yield "it has not all capabilities of root"
+        yield "it lacks capabilities of root"
     if int(its["NoNewPrivs"]) > int(ours["NoNewPrivs"]):
         yield "it has no_new_privs"
     if _filters(its) > _filters(ours):

@@ -120,7 +120,7 @@ class Requests:
         self._check_confinement(asker)
         self._check_room(application)
         if not self._manager.may_start(application):
-            raise RefusedError(Code.TRY_AGAIN, f"too much is started for user {asker.owner.uid}; ask again")
+            raise RefusedError(Code.TRY_AGAIN, f"too many processes are started for user {asker.owner.uid}; ask again")
         application.id = self._manager.table.new_id(name_of(command.arguments[0]))
         self._manager.add(application, lambda started: _reply_run(started, reply))
 

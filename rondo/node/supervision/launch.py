@@ -144,7 +144,7 @@ def ready_seconds(config: NodeConfig) -> float:
 def _check_for_supervisord(run_dir: Path) -> None:
     """Check what supervisord would refuse with unhelpful messages. Raises PathError, CommandError."""
     if odd := next((c for c in str(run_dir) if c == "%" or not c.isprintable()), ""):
-        raise paths.PathError(f"{run_dir}: supervisord takes no {odd!r} in a path; choose another run directory")
+        raise paths.PathError(f"{run_dir}: supervisord does not accept {odd!r} in a path; choose another run directory")
     for kind, least, what, option in (
         (resource.RLIMIT_NOFILE, FILES_MIN, "open files", "ulimit -n, or LimitNOFILE= of systemd"),
         (resource.RLIMIT_NPROC, PROCESSES_MIN, "processes", "ulimit -u, or LimitNPROC= of systemd"),

@@ -139,7 +139,7 @@ class Sessions:
             handler(envelope)
         except BusError as error:
             self.counters["bus_errors"] += 1
-            log.error("what cpg sent was refused: %s", error)
+            log.error("an envelope of cpg was refused: %s", error)
 
     def _on_again(self, _again: Again) -> None:
         if self.is_welcomed:

@@ -189,7 +189,9 @@ def _iteration_end(message: bytes) -> IterationEnd:
 def _part(message: bytes) -> Part:
     _, total, length, part = _PART.unpack_from(message, _MULTICAST_AT)
     if length != len(message) - _PART_DATA_AT or part not in (FIRST, MIDDLE, LAST):
-        raise RequestError(INVALID_PARAM, f"part {part} says {length} bytes and has {len(message) - _PART_DATA_AT}")
+        raise RequestError(
+            INVALID_PARAM, f"part {part} announces {length} bytes and has {len(message) - _PART_DATA_AT}"
+        )
     return Part(total, part, message[_PART_DATA_AT:])
 
 
