@@ -50,6 +50,4 @@ def _check_user(uid: int, path: Path) -> None:
         if not found.st_mode & stat.S_IWOTH:
             trusted.add(found.st_uid)
     if uid not in trusted:
-        raise PathError(
-            f"{path}: the server runs as user {uid}, who does not own {path.parent}; nothing was sent to it"
-        )
+        raise PathError(f"{path}: user {uid} answers there, who does not own {path.parent}; nothing was sent")

@@ -32,7 +32,7 @@ def confinement_of(pid: int, start_time: int, uid: int) -> str:
     try:
         why = next(_differences(PROC / str(pid), uid), "")
     except (OSError, ValueError, KeyError) as error:
-        why = f"its confinement cannot be determined ({error})"
+        why = f"its confinement cannot be seen ({error})"
     if not why and start_time_of(pid) != start_time:
         why = "it has ended"
     return why
