@@ -1,7 +1,8 @@
 """Typed values of cmap's keys: each behaves like the plain Python value, and has a type.
 
-cluster.cmap.set("my.key", rondo.cmap.U32(3)) cluster.cmap.get("my.key") + 1        # 4 cluster.cmap.get("my.key").type
-# "u32"
+cluster.cmap.set("my.key", rondo.cmap.U32(3))
+cluster.cmap.get("my.key") + 1        # 4
+cluster.cmap.get("my.key").type       # "u32"
 """
 
 from dataclasses import dataclass

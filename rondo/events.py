@@ -1,7 +1,6 @@
 """The events of a group: immutable values, in the order in which the whole group sees them.
 
 for event in group:
-
     match event:
         case rondo.Message(sender=who, data=data): ...
         case rondo.Membership(members=now, joined=came, left=gone): ...

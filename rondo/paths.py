@@ -1,9 +1,12 @@
 """The paths of configuration, key, run and state directory, and sockets. Options override the environment.
 
-| variable | place | default | |---|---|---| | COROSYNC_MAIN_CONFIG_FILE | configuration | /etc/corosync/corosync.conf |
-| COROSYNC_TOTEM_AUTHKEY_FILE | key | /etc/corosync/authkey | | RONDO_RUN_DIR | sockets, locks, logs | /run/rondo as
-root, else $XDG_RUNTIME_DIR/rondo, else /tmp/rondo-UID | | RONDO_STATE_DIR | ring sequence, SAM table | /var/lib/rondo
-as root, else ~/.local/state/rondo | | RONDO_SOCKET | what a client connects to | ipc://$RONDO_RUN_DIR/gateway.sock |
+| variable | place | default |
+|---|---|---|
+| COROSYNC_MAIN_CONFIG_FILE | configuration | /etc/corosync/corosync.conf |
+| COROSYNC_TOTEM_AUTHKEY_FILE | key | /etc/corosync/authkey |
+| RONDO_RUN_DIR | sockets, locks, logs | /run/rondo as root, else $XDG_RUNTIME_DIR/rondo, else /tmp/rondo-UID |
+| RONDO_STATE_DIR | ring sequence, SAM table | /var/lib/rondo as root, else ~/.local/state/rondo |
+| RONDO_SOCKET | what a client connects to | ipc://$RONDO_RUN_DIR/gateway.sock |
 
 All returned paths are absolute: the services run in other directories than the command that started them.
 """

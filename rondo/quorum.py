@@ -1,7 +1,7 @@
 """The node's reports on quorum, as immutable values.
 
-status = cluster.quorum.status() for change in cluster.quorum.watch():
-
+status = cluster.quorum.status()
+for change in cluster.quorum.watch():
     match change:
         case rondo.quorum.Quorate(quorate=now, members=nodes): ...
         case rondo.quorum.Nodes(joined=came, left=gone): ...

@@ -54,7 +54,7 @@ class Chassis:
             self.poll.register(each, select.EPOLLIN)
         self.on_reload: Callable[[NodeConfig], None] = lambda _config: None
         """Called with the new configuration after a reload. Only options that can change at runtime differ
-        (rondo.config. changes)."""
+        (rondo.config.changes)."""
         self._control: ControlServer | None = None
         self._must_reopen_logs = False
 

@@ -8,9 +8,12 @@ ring.
 All begin with a header of 16 bytes: id i32 = 2 << 16 | function, padding, size i32, padding. A name is 136 bytes:
 length u32, padding, 128 bytes.
 
-| function | message | layout after the header | |---|---|---| | 0 | PROCJOIN | name @16, pid u32 @152, reason u32 @160
-| | 1 | PROCLEAVE | the same | | 3 | MCAST | name @16, length u32 @152, pid u32 @160, source @168 (node u32, 8 bytes of
-the sender's own), data @184 | | 8 | BATCH | name, length, pid and source as MCAST, messages u32 @184, body @192 |
+| function | message | layout after the header |
+|---|---|---|
+| 0 | PROCJOIN | name @16, pid u32 @152, reason u32 @160 |
+| 1 | PROCLEAVE | the same |
+| 3 | MCAST | name @16, length u32 @152, pid u32 @160, source @168 (node u32, 8 bytes of the sender's own), data @184 |
+| 8 | BATCH | name, length, pid and source as MCAST, messages u32 @184, body @192 |
 
 A body is a msgpack array of bin: the payloads, at least one.
 """

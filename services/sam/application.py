@@ -1,9 +1,10 @@
 """One managed application: its request, its present state, its history. Data, and decisions that depend only on time.
 
-phase        present state                      state that a user sees IDLE         no process, and none is wanted
-stopped, failed STARTING     SAM has told the keeper to start   waiting RUNNING      a process
-registered, started, failed (marked, and about to be killed) WAITING      none until `restart_at_s`,         waiting,
-
+phase        present state                      state that a user sees
+IDLE         no process, and none is wanted     stopped, failed
+STARTING     SAM has told the keeper to start   waiting
+RUNNING      a process                          registered, started, failed (marked, and about to be killed)
+WAITING      none until `restart_at_s`,         waiting,
              or until there is quorum           waiting for quorum
 
 An application that registers itself under a quorum policy waits for quorum as a running process (RUNNING, waiting for

@@ -4,10 +4,11 @@ The kernel vouches for a user id. But a process of that user may run in a contai
 node's socket, and what SAM starts runs outside of it. So these are compared between the asking process and SAM, from
 which everything that SAM starts inherits them:
 
-- its namespaces: each must be that of the first process of this machine, or SAM's own; - its root directory
-(chroot(2)); - capabilities: for root all that a program of root gets, for others the most that a privileged program
-could get; - no_new_privs, and filters of system calls (seccomp). Landlock is not visible, but needs no_new_privs; -
-AppArmor's profile.
+- its namespaces: each must be that of the first process of this machine, or SAM's own;
+- its root directory (chroot(2));
+- capabilities: for root all that a program of root gets, for others the most that a privileged program could get;
+- no_new_privs, and filters of system calls (seccomp). Landlock is not visible, but needs no_new_privs;
+- AppArmor's profile.
 
 Control groups and resource limits are not compared: an application has those of the node.
 """

@@ -1,8 +1,9 @@
 """The processes that SAM watches, in cmap: `resources.process.PID.*`, with Corosync's names and types.
 
-recovery      str  "quit" or "restart" poll_period   u64  the interval, ms; 0 = its health has no time limit state
-str  "stopped" (health checks have not begun), "running", "waiting for quorum" or "failed" last_updated  u64  when it
-was heard, or its state changed (CLOCK_MONOTONIC, ns)
+recovery      str  "quit" or "restart"
+poll_period   u64  the interval, ms; 0 = its health has no time limit
+state         str  "stopped" (health checks have not begun), "running", "waiting for quorum" or "failed"
+last_updated  u64  when it was heard, or its state changed (CLOCK_MONOTONIC, ns)
 
 The wanted keys follow from the applications; the existing keys are those that control has confirmed. Each round sends a
 few of the differences to control, so there is no queue. After a restart of control its keys are read again. C programs

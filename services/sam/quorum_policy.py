@@ -2,9 +2,8 @@
 
 control reports one of two states, and everything follows from the last report:
 
-quorate      waiting applications are started, or told that they have started not quorate  started applications are
-ended: `quorum-quit` for good, as by `rondo sam stop`; `quorum-restart` until
-
+quorate      waiting applications are started, or told that they have started
+not quorate  started applications are ended: `quorum-quit` for good, as by `rondo sam stop`; `quorum-restart` until
              there is quorum again
 
 No report is no loss. While control is dead, or has not answered yet, running applications go on and no new one is

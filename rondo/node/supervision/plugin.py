@@ -3,10 +3,9 @@
 supervisord loads it as an RPC interface ([rpcinterface:rondo] in supervisord.conf), its extension mechanism, and calls
 `make` once. A service fails for good
 
-- when it exits with 8: its configuration is invalid, and the next start would read the same; - when it cannot be
-started at all (supervisord calls that FATAL); - when it exits by itself (an exit code other than 0, not a signal)
-QUICK_EXITS_MAX times in a row, each time within
-
+- when it exits with 8: its configuration is invalid, and the next start would read the same;
+- when it cannot be started at all (supervisord calls that FATAL);
+- when it exits by itself (an exit code other than 0, not a signal) QUICK_EXITS_MAX times in a row, each time within
   QUICK_SECONDS of its start: a port that is taken, a directory that is not writable.
 
 The plugin also stops the node when totem or control asks for it: exit code 5, another node has killed this one, or 6,

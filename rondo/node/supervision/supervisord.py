@@ -3,7 +3,6 @@
 `supervisor.supervisord` does all the work. Two things differ:
 
 - Log files (its own, and those of the services) never raise. The original handlers report a failed write on standard
-
   error; that is a file in the same directory, and its exception would end supervisord.
 - On SIGHUP the original closes all descriptors from 5 on, because it takes all of them for its own. The locks of the
   node and the pipe of the alarm may be among them.

@@ -1,8 +1,11 @@
 """One C program's membership in a group: which calls are valid when, and which events the program gets.
 
-| state | join | leave | multicast | |---|---|---|---| | OUT | -> JOINING, answered once cpg has accepted it | NOT_EXIST
-| ignored | | JOINING | EXIST | BUSY | sent | | IN, from its own membership on | EXIST | -> LEAVING | sent | | LEAVING,
-until its own membership | waits for that | NOT_EXIST | ignored |
+| state | join | leave | multicast |
+|---|---|---|---|
+| OUT | -> JOINING, answered once cpg has accepted it | NOT_EXIST | ignored |
+| JOINING | EXIST | BUSY | sent |
+| IN, from its own membership on | EXIST | -> LEAVING | sent |
+| LEAVING, until its own membership | waits for that | NOT_EXIST | ignored |
 
 When totem dies the group is joined again. The program is told what a ring of this node alone and the ring after it
 would have told: the others left because their nodes were down, and came back.
