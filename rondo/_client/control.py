@@ -170,14 +170,14 @@ class Changes(Iterator[T], Generic[T]):
 
 
 class StatisticsWatch(Watch):
-    """Statistics that are others than at the last look; whatever happened between two looks is one change."""
+    """Statistics that differ from the last look. All that happened between two looks is one change."""
 
     def begin(self) -> None:
-        """What has happened up to now is not told."""
+        """Begin here: what happened before is not reported."""
         self._known: Keys = _by_key(self._link.ask(Op.KEYS, {"map": "stats", "prefix": self._prefix}))
 
     def next(self) -> list[dict[str, Any]]:
-        """What has changed since the last call, maybe nothing, after a while. None is ever lost. Raises rondo.Error."""
+        """The changes since the last call, possibly none, after a while. None is ever lost. Raises rondo.Error."""
         found = _by_key(self._link.ask(Op.SAMPLE, {"prefix": self._prefix}, None))
         changes = changes_between(self._known, found)
         self._known = found
@@ -213,9 +213,10 @@ class Quorum:
         self._control.ask(Op.CANCEL_WAIT_FOR_ALL, timeout=timeout)
 
     def watch(self, *, current: bool = False) -> Changes[quorum.Change]:
-        """Changes from now on, until it or the cluster is closed. `current`: first how it is now.
+        """Changes from now on, until the iterator or the cluster is closed. `current`: the present state comes first.
 
-        Whoever is so slow that the node does not keep all changes gets how it is now instead."""
+        A caller that is too slow for the node to keep all changes gets the present state instead of them.
+        """
         watch = self._control.watch(QUORUM)
         return Changes(watch, _quorum_changes(self, watch, current=current))
 

@@ -43,7 +43,7 @@ class Quorum:
         await asyncio.to_thread(self._asked.cancel_wait_for_all, timeout)
 
     async def watch(self, *, current: bool = False) -> AsyncIterator[quorum.Change]:
-        """Changes from the first `anext` on, without end. `current`: first how it is now."""
+        """Changes from the first `anext` on, without end. `current`: the present state comes first."""
         async with contextlib.aclosing(_batches(self._control, blocking.QUORUM, "")) as batches:
             async for events in batches:
                 if events is None or (current and not events):

@@ -48,7 +48,7 @@ class Op(IntEnum):
     "faults": [{"node", "name", "fault"}, ...]}`. With faults nothing has changed. TRY_AGAIN while another node has
     asked for the same."""
     REOPEN_LOGS = 11
-    """`{}`: every process of this node opens its log files anew."""
+    """`{}`: every process of this node opens its log files again."""
     SHUTDOWN = 12
     """`{"flags", "tracker"}`: this node stops, unless a tracker objects (BUSY). Flags: 1 whoever objects is not heeded,
     2 nobody is asked. `tracker`: the asker's name, if it tracks; it is not asked then."""

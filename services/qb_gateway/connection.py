@@ -96,7 +96,7 @@ class Connection:
         self.requests_invalid = 0
         """Of no function of the service, or too short."""
         self.flow_stops = 0
-        """How often it was told to multicast no more."""
+        """How often the program was told to stop multicasting."""
         self.writes_deferred = 0
         """How often events found no room in the ring."""
         self.number = next(_numbers)

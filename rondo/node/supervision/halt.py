@@ -33,9 +33,9 @@ class Halted:
 
 
 def halt(run_dir: Path, told: Callable[[str], None] = lambda _: None) -> Halted:
-    """Stop supervisord, which stops the services in order; then whatever is there without it.
+    """Stop supervisord, which stops the services in order. Then stop any process that is left without it.
 
-    `told`: called with what is being done.
+    `told`: called with each step.
     """
     halted = Halted()
     told("stopping the processes in order, applications first")

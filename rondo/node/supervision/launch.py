@@ -94,10 +94,8 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
 
 
 def wait_until_ready(node: Launched, told: Callable[[str], None] = lambda _: None) -> None:
-    """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the why.
-
-    `told`: called with what is still waited for.
-    """
+    """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the
+    reason."""
     deadline = time.monotonic() + ready_seconds(node.config)
     try:
         while missing := _missing(node.run_dir, node.off):
