@@ -94,8 +94,10 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
 
 
 def wait_until_ready(node: Launched, told: Callable[[str], None] = lambda _: None) -> None:
-    """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the
-    reason."""
+    """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the reason.
+
+    `told`: called with what the start still waits for.
+    """
     deadline = time.monotonic() + ready_seconds(node.config)
     try:
         while missing := _missing(node.run_dir, node.off):
