@@ -10,8 +10,8 @@
                 case rondo.Message(sender=who, data=data): ...
                 case rondo.Membership(members=now, joined=came, left=gone): ...
 
-`rondo.aio` has the same for asyncio. Importing `rondo` is cheap: what a name needs is loaded when it is first used, so
-that the services and the commands, which live in this package too, do not load the client.
+`rondo.aio` has the same for asyncio. Importing `rondo` is cheap: modules are loaded when a name of theirs is first
+used. So the services and the commands, which are in this package too, do not load the client.
 """
 
 from importlib import import_module
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from rondo.retry import RetryPolicy
 
 __version__ = "0.1.0"
-"""The release, as `pip` knows it: pyproject.toml reads it here."""
+"""The version of the release; pyproject.toml reads it here."""
 
 __all__ = [
     "AccessDenied",
@@ -178,7 +178,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for (PEP 562)."""
+    """Import a name at its first use (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module 'rondo' has no attribute {name!r}")
     module = import_module(_PLACES.get(name, "rondo.errors"))

@@ -1,4 +1,4 @@
-"""Values of cmap's keys: they know their type, and are what they look like besides.
+"""Typed values of cmap's keys: each behaves like the plain Python value, and has a type.
 
 cluster.cmap.set("my.key", rondo.cmap.U32(3))
 cluster.cmap.get("my.key") + 1        # 4
@@ -99,7 +99,7 @@ _BY_NUMBER = {kind.number: kind for kind in TYPES}
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A key was added (`old` is None), deleted (`new` is None), or has another value."""
+    """A key was added (`old` is None), deleted (`new` is None), or changed."""
 
     key: str
     old: Value | None
@@ -117,7 +117,7 @@ def typed(value: object) -> Value:
         return Str(value)
     if type(value) is bytes:
         return Bin(value)
-    raise InvalidParameter(f"the type of {value!r} is not said: write rondo.cmap.U32({value!r}), for example")
+    raise InvalidParameter(f"the type of {value!r} is missing: write rondo.cmap.U32({value!r}), for example")
 
 
 def _check(value: Value) -> None:
@@ -136,7 +136,7 @@ def _check(value: Value) -> None:
 
 
 def plain(value: Value) -> Any:
-    """The value without its type, as it goes over the wire."""
+    """The value without its type, as it is sent."""
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):

@@ -1,8 +1,8 @@
-"""CURVE keys (RFC 26): by them a client on another host and the gateway know each other, and nobody else can listen.
+"""CURVE keys (RFC 26), by which a client on another host and the gateway recognise each other and encrypt.
 
-A key pair is a file of two lines, `public HEX` and `secret HEX`, for its owner's eyes alone. The public keys of the
-clients that may connect stand in a file at the gateway, one line each: `HEX NAME`. 32 bytes in hexadecimal, not in the
-Z85 of ZeroMQ, whose punctuation shells and configuration files take for their own.
+A key pair is a file of two lines, `public HEX` and `secret HEX`, which only its owner may read. The public keys of the
+admitted clients are in a file at the gateway, one line each: `HEX NAME`. Keys are 32 bytes in hexadecimal. ZeroMQ's own
+encoding Z85 uses punctuation that has a meaning in shells and configuration files.
 """
 
 import os
@@ -34,13 +34,14 @@ def make_key_pair() -> KeyPair:
 
 
 def write_key_pair(path: Path, pair: KeyPair, *, overwrite: bool = False) -> None:
-    """Write it, whole or not at all. Raises FileExistsError if there is a file and it is not to be overwritten."""
+    """Write a key pair, as a whole or not at all. Raises FileExistsError if the file exists and must not be
+    overwritten."""
     text = f"public {pair.public.hex()}\nsecret {pair.secret.hex()}\n"
     write_private(path, text.encode(), overwrite=overwrite)
 
 
 def parse_key(text: str) -> bytes:
-    """A public key as it is written. Raises ValueError."""
+    """A public key from its text form. Raises ValueError."""
     try:
         key = bytes.fromhex(text)
     except ValueError:
@@ -51,7 +52,7 @@ def parse_key(text: str) -> bytes:
 
 
 def read_key_pair(path: Path) -> KeyPair:
-    """The key pair in a file, which must be its owner's alone. Raises KeyFileError."""
+    """The key pair in a file, which only its owner may access. Raises KeyFileError."""
     lines = _read(path, MAKE.format(path), is_secret=True).split("\n")
     fields = dict(line.split(" ", 1) for line in lines if " " in line)
     try:
@@ -64,7 +65,7 @@ def read_key_pair(path: Path) -> KeyPair:
 
 
 def read_clients(path: Path) -> dict[bytes, str]:
-    """The clients that may connect, from public key to name. Raises KeyFileError, which names the line."""
+    """The admitted clients, from public key to name. Raises KeyFileError, which names the line."""
     mend = "write one line `PUBLIC-KEY NAME` for each client"
     clients: dict[bytes, str] = {}
     for number, line in enumerate(_read(path, mend, is_secret=False).split("\n"), 1):
@@ -90,7 +91,7 @@ def _read(path: Path, mend: str, *, is_secret: bool) -> str:
 
 def _read_guarded(path: Path) -> bytes:
     """A file that others may read but not change. Raises KeyFileError, OSError."""
-    # Without O_NONBLOCK a FIFO would keep us waiting for its writer.
+    # Without O_NONBLOCK, opening a FIFO would block until it has a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)

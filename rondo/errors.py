@@ -1,7 +1,7 @@
 """The errors of a client: one exception for each error code of Corosync (`cs_error_t`, corosync/corotypes.h).
 
-Every one is a `rondo.Error`, carries the number as `.code` and says in one line what was wrong. A program that was
-written against libcpg finds the numbers that it knows:
+Every one is a `rondo.Error`, has the number as `.code`, and tells in one line what was wrong. A programmer who knows
+libcpg finds the same numbers:
 
     try:
         cluster.cpg.join("bank")
@@ -10,19 +10,20 @@ written against libcpg finds the numbers that it knows:
     except rondo.Error as error:
         sys.exit(f"cannot join: {error} (code {error.code})")
 
-Three are what Python calls so, too: `Timeout` is a TimeoutError, `Disconnected` a ConnectionError, `AccessDenied` a
-PermissionError, and so all three are OSErrors, without an `errno`. Who catches OSError around a call catches them.
+Three are also the exceptions that Python has for the purpose: `Timeout` is a TimeoutError, `Disconnected` a
+ConnectionError, `AccessDenied` a PermissionError. So all three are OSErrors, without an `errno`, and `except OSError`
+catches them.
 """
 # ruff: noqa: N818 - the names are those of cs_error_t, as documented for users; Timeout reads better than TimeoutError
 
 from typing import ClassVar
 
 CS_OK = 1
-"""What a successful request is answered with."""
+"""The code of a successful request."""
 
 
 class Error(Exception):
-    """Anything that the cluster refuses or cannot do. `code` is Corosync's number for it."""
+    """The cluster refuses a request or cannot do it. `code` is Corosync's number for the reason."""
 
     code: ClassVar[int] = 2
     meaning: ClassVar[str] = "failed"
@@ -32,11 +33,11 @@ class Error(Exception):
 
 
 class Disconnected(Error, ConnectionError):
-    """The connection to the cluster was lost: told as an event, and raised by calls that can no longer be done.
+    """The connection to the cluster was lost. This is an event, and also raised by calls that cannot be done any more.
 
-    As an event it says that this process is in no group any more, as far as it can know; `Reconnected` follows if it
-    comes back. Raised, it is final for the call that raised it. `reason` is the cause in one line either way.
-    (CS_ERR_LIBRARY: what libcpg returns once the executive is gone.)
+    As an event: this process is in no group any more, as far as it can know. `Reconnected` follows if the connection
+    comes back. As an exception it is final for the call that raised it. `reason` is the cause in one line in both
+    cases. (CS_ERR_LIBRARY: the code of libcpg once the executive is gone.)
     """
 
     code = 2
@@ -56,7 +57,7 @@ class Disconnected(Error, ConnectionError):
 
 
 class VersionMismatch(Error):
-    """The two sides speak versions of the protocol that do not fit (CS_ERR_VERSION)."""
+    """The two sides have no version of the protocol in common (CS_ERR_VERSION)."""
 
     code = 3
     meaning = "the other side speaks another version"
@@ -70,21 +71,21 @@ class NotInitialized(Error):
 
 
 class Timeout(Error, TimeoutError):
-    """It did not happen in the time that the caller gave it (CS_ERR_TIMEOUT)."""
+    """The call did not finish in the given time (CS_ERR_TIMEOUT)."""
 
     code = 5
     meaning = "timed out"
 
 
 class TryAgain(Error):
-    """Not now: flow control; the same call may succeed in a moment (CS_ERR_TRY_AGAIN)."""
+    """Flow control: the same call may succeed a moment later (CS_ERR_TRY_AGAIN)."""
 
     code = 6
     meaning = "try again"
 
 
 class InvalidParameter(Error):
-    """An argument that makes no sense (CS_ERR_INVALID_PARAM)."""
+    """An invalid argument (CS_ERR_INVALID_PARAM)."""
 
     code = 7
     meaning = "invalid parameter"
@@ -98,7 +99,7 @@ class NoMemory(Error):
 
 
 class BadHandle(Error):
-    """The connection was closed, or belongs to another process: it was made before a fork (CS_ERR_BAD_HANDLE)."""
+    """The connection was closed, or was made by another process before a fork (CS_ERR_BAD_HANDLE)."""
 
     code = 9
     meaning = "bad handle"
@@ -112,14 +113,14 @@ class Busy(Error):
 
 
 class AccessDenied(Error, PermissionError):
-    """This user may not connect: neither root, nor the executive's own user, nor named in uidgid{} (CS_ERR_ACCESS)."""
+    """This user may not connect: he is neither root, nor the executive's own user, nor in uidgid{} (CS_ERR_ACCESS)."""
 
     code = 11
     meaning = "access denied"
 
 
 class NotExist(Error):
-    """What was named is not there: a group that this process has not joined (CS_ERR_NOT_EXIST)."""
+    """Something does not exist, for example a group that this process has not joined (CS_ERR_NOT_EXIST)."""
 
     code = 12
     meaning = "does not exist"
@@ -133,7 +134,7 @@ class NameTooLong(Error):
 
 
 class Exists(Error):
-    """It is there already: this process is a member of that group (CS_ERR_EXIST)."""
+    """It exists already: for example, this process is a member of that group (CS_ERR_EXIST)."""
 
     code = 14
     meaning = "exists already"
@@ -161,7 +162,7 @@ class NameNotFound(Error):
 
 
 class NoResources(Error):
-    """A limit of the node: too many sessions of one process or user (CS_ERR_NO_RESOURCES)."""
+    """A limit of the node was reached: too many sessions of one process or user (CS_ERR_NO_RESOURCES)."""
 
     code = 18
     meaning = "no resources"
@@ -189,7 +190,7 @@ class FailedOperation(Error):
 
 
 class MessageError(Error):
-    """An envelope that could not be understood (CS_ERR_MESSAGE_ERROR)."""
+    """An envelope could not be understood (CS_ERR_MESSAGE_ERROR)."""
 
     code = 22
     meaning = "malformed message"
@@ -210,7 +211,7 @@ class QueueNotAvailable(Error):
 
 
 class NoQuorum(FailedOperation):
-    """This side of a split may not act. Raised by recipes; for a command that was sent already, its outcome is unknown
+    """This side of a split may not act. Recipes raise it; the outcome of a command that was sent already is unknown
     (CS_ERR_FAILED_OPERATION)."""
 
     meaning = "this side has no quorum"
@@ -224,7 +225,7 @@ class BadFlags(Error):
 
 
 class TooBig(Error):
-    """A message over `cpg.message_size_max`, 64 MiB unless configured (CS_ERR_TOO_BIG)."""
+    """A message is larger than `cpg.message_size_max`, 64 MiB unless configured (CS_ERR_TOO_BIG)."""
 
     code = 26
     meaning = "too big"
@@ -252,7 +253,7 @@ class TooManyGroups(Error):
 
 
 class SecurityError(Error):
-    """What answers there is not the node, or may be anybody's: nothing was said to it (CS_ERR_SECURITY)."""
+    """The server is not the node, or could be anybody: nothing was sent to it (CS_ERR_SECURITY)."""
 
     code = 100
     meaning = "security"
@@ -263,6 +264,6 @@ BY_CODE: dict[int, type[Error]] = {kind.code: kind for kind in Error.__subclasse
 
 
 def error_of(code: int, text: str = "") -> Error:
-    """The exception for `code`, saying `text`; a code that nobody knows becomes a plain `Error`."""
+    """The exception for `code` with this text. An unknown code becomes a plain `Error`."""
     kind = BY_CODE.get(code)
     return kind(text) if kind is not None else Error(text or f"failed with unknown code {code}")

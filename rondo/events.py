@@ -1,4 +1,4 @@
-"""What a group tells its members: values that do not change, in the order in which the whole group sees them.
+"""The events of a group: immutable values, in the order in which the whole group sees them.
 
 for event in group:
     match event:
@@ -15,15 +15,15 @@ from rondo.errors import Disconnected
 
 
 class Configuration(StrEnum):
-    """In which configuration of the ring a message was delivered."""
+    """The configuration of the ring in which a message was delivered."""
 
     REGULAR = "regular"
     TRANSITIONAL = "transitional"
-    """While the ring changes: only those members that stay together are known to have it."""
+    """While the ring changes: only the members that stay together are known to have the message."""
 
 
 class Reason(StrEnum):
-    """Why a process came or went (`cpg_reason_t`)."""
+    """Why a process joined or left (`cpg_reason_t`)."""
 
     UNDEFINED = "undefined"
     JOIN = "join"
@@ -47,7 +47,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One process that joined or left, and why."""
+    """One process that joined or left, and the reason."""
 
     member: Member
     reason: Reason
@@ -65,7 +65,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ring:
-    """What identifies a ring: the node that represents it, and a number that grows."""
+    """The identity of a ring: its representative node, and an increasing sequence number."""
 
     representative: int
     sequence: int
@@ -79,12 +79,12 @@ class Message(NamedTuple):
     data: bytes
     configuration: Configuration
     request: int | None
-    """One's own message: the number of the request that `mcast` returned. Somebody else's: None."""
+    """For one's own message: the number of the request that `mcast` returned. Otherwise None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Who is in the group from here on, sorted; and who came and went."""
+    """The members of the group from here on, sorted; and those that joined and left."""
 
     group: str
     members: tuple[Member, ...]
@@ -94,7 +94,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class RingChange:
-    """The nodes form another ring from here on."""
+    """The nodes have formed another ring."""
 
     ring: Ring
     members: tuple[int, ...]
@@ -103,27 +103,27 @@ class RingChange:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The connection to the node has broken: nobody knows yet what the others do meanwhile, and they may take this
-    process for dead. Who holds a role in the group must not act in it. `Resumed` follows, or `Disconnected`."""
+    """The connection to the node has broken. The state of the other members is unknown, and they may take this process
+    for dead. A process with a role in the group must not act in that role. `Resumed` follows, or `Disconnected`."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The connection is there again, after `Suspended`, and nothing was lost: memberships are as they were."""
+    """The connection is back after `Suspended`. Nothing was lost: memberships are as they were."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconnected:
-    """The cluster is there again, after `Disconnected`; a `Membership` says who is in the group now."""
+    """The cluster is back after `Disconnected`. A `Membership` with the present members follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownOutcome:
-    """Requests of one's own that were accepted and not seen ordered when the connection was lost, by number.
+    """One's own requests, by number, that were accepted and not seen ordered when the connection was lost.
 
-    Others may have got them, or not, or get them still.
+    Others may have received them, may still receive them, or may never.
     """
 
     requests: tuple[int, ...]
@@ -131,41 +131,41 @@ class UnknownOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SlowConsumer:
-    """This process takes its events more slowly than they come, and will be cut off. It comes before all that waits,
-    once in a session; who takes events faster, or leaves a group, is not cut off."""
+    """This process takes its events too slowly, and will be cut off. The event comes before all waiting ones, once in a
+    session. A process that then takes events faster, or leaves a group, is not cut off."""
 
     held_bytes: int
-    """How much the node holds back for this process; ..."""
+    """The bytes that wait at the node for this process; ..."""
     cut_bytes: int
-    """... with more than this it ends the session."""
+    """... with more than this the node ends the session."""
 
 
 Event = (
     Message | Membership | RingChange | Suspended | Resumed | Disconnected | Reconnected | UnknownOutcome | SlowConsumer
 )
-"""What a group tells."""
+"""All events of a group."""
 
 
 class ConnectionState(StrEnum):
-    """How a connection stands, as far as this process can know."""
+    """The state of a connection, as far as this process can know it."""
 
     CONNECTED = "connected"
     SUSPENDED = "suspended"
-    """It has broken; nobody knows yet whether the session lives on. Groups are told `Suspended`."""
+    """The connection is broken, and the session may still live. Groups get `Suspended`."""
     LOST = "lost"
-    """The session is gone, or the connection closed. Groups are told `Disconnected`."""
+    """The session is gone, or the connection was closed. Groups get `Disconnected`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionChange:
-    """A connection stands otherwise from here on."""
+    """The state of a connection has changed."""
 
     state: ConnectionState
     reason: str = ""
-    """Why; nothing for `CONNECTED`."""
+    """The reason; empty for `CONNECTED`."""
     is_final: bool = False
-    """It was closed, or is lost for good: no change will follow."""
+    """The connection was closed, or is lost for good: no change will follow."""
 
 
 ConnectionEvent = ConnectionChange | SlowConsumer
-"""What the listeners of a connection are told."""
+"""The events for the listeners of a connection."""

@@ -1,4 +1,4 @@
-"""Where things lie: configuration, key, run and state directory, sockets. Options win over the environment.
+"""The paths of configuration, key, run and state directory, and sockets. Options override the environment.
 
 | variable | place | default |
 |---|---|---|
@@ -8,7 +8,7 @@
 | RONDO_STATE_DIR | ring sequence, SAM table | /var/lib/rondo as root, else ~/.local/state/rondo |
 | RONDO_SOCKET | what a client connects to | ipc://$RONDO_RUN_DIR/gateway.sock |
 
-Every path that is given out is absolute: the services run in other directories than the command that started them.
+All returned paths are absolute: the services run in other directories than the command that started them.
 """
 
 import os
@@ -25,11 +25,11 @@ AnyPath = str | os.PathLike[str]
 
 
 class PathError(Exception):
-    """A place that cannot be used; its text is one line that says which, why and what to do."""
+    """A path that cannot be used. The text names it, the reason and the remedy, in one line."""
 
 
 def config_file(option: AnyPath | None = None) -> tuple[Path, bool]:
-    """The configuration file, and whether somebody named it (then it must exist)."""
+    """The configuration file, and whether it was named explicitly (then it must exist)."""
     if option is not None:
         return _absolute(option), True
     if named := os.environ.get("COROSYNC_MAIN_CONFIG_FILE"):
@@ -43,13 +43,14 @@ def key_file(configured: AnyPath | None = None) -> Path:
 
 
 def run_dir(option: AnyPath | None = None) -> Path:
-    """The run directory; it need not exist yet (`make_run_dir`). Raises PathError if it is another user's trap."""
+    """The run directory; it need not exist yet (`make_run_dir`). Raises PathError if another user could have planted
+    it."""
     if named := option or os.environ.get("RONDO_RUN_DIR"):
         return _absolute(named)
     if os.geteuid() == 0:
         return Path("/run/rondo")
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    # The XDG specification has a relative path ignored.
+    # By the XDG specification a relative path is ignored.
     if os.path.isabs(runtime):
         return Path(runtime) / "rondo"
     check_directory(run_dir_in_tmp())
@@ -69,9 +70,10 @@ def state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) 
 
 
 def make_run_dir(option: AnyPath | None = None) -> Path:
-    """The run directory, made if it is missing. Raises PathError if it is another user's (who could change sockets)."""
+    """The run directory, created if missing. Raises PathError if it belongs to another user, who could replace
+    sockets."""
     path = run_dir(option)
-    # Clients of other users (uidgid{}) must be able to enter root's, whatever the umask of who starts the node.
+    # Clients of other users (uidgid{}) must be able to enter root's, whatever umask the node is started with.
     is_open = os.geteuid() == 0 and path != run_dir_in_tmp()
     umask = os.umask(0o022) if is_open else None
     try:
@@ -83,14 +85,14 @@ def make_run_dir(option: AnyPath | None = None) -> Path:
 
 
 def check_directory(directory: Path) -> None:
-    """Raises PathError if somebody else may have put a socket there. One that does not exist is none."""
+    """Raises PathError if another user may have put a socket there. A directory that does not exist passes."""
     is_in_tmp = directory == run_dir_in_tmp()
     try:
         found = directory.lstat() if is_in_tmp else directory.stat()
     except OSError:
         return
     if is_in_tmp:
-        # Everybody may make this one: it is trusted only if it can be nobody else's work.
+        # Every user may create this one, so it is trusted only if it certainly belongs to this user.
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             what = "not a directory" if not stat.S_ISDIR(found.st_mode) else f"made by user {found.st_uid}"
             raise PathError(
@@ -103,16 +105,16 @@ def check_directory(directory: Path) -> None:
 
 
 def make_state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) -> Path:
-    """The state directory, made if it is missing. Raises PathError if it cannot be used."""
+    """The state directory, created if missing. Raises PathError if it cannot be used."""
     path = state_dir(option, configured)
     _make_directory(path, "RONDO_STATE_DIR", private=False)
     return path
 
 
 def client_socket(option: str | None = None, run_dir_option: AnyPath | None = None) -> str:
-    """The ZeroMQ endpoint that a client connects to: the option, else RONDO_SOCKET, else the one in the run directory.
+    """The ZeroMQ endpoint for a client: the option, else RONDO_SOCKET, else the one in the run directory.
 
-    A run directory that was named as an option wins over RONDO_SOCKET. Raises PathError.
+    A run directory given as an option overrides RONDO_SOCKET. Raises PathError.
     """
     if option:
         return option
@@ -120,13 +122,13 @@ def client_socket(option: str | None = None, run_dir_option: AnyPath | None = No
         return named
     directory = run_dir(run_dir_option)
     if directory == run_dir_in_tmp():
-        # A client may wait for its node. Nobody else can make the directory meanwhile if it is there.
+        # A client may wait for its node. Once the directory exists, nobody else can create it meanwhile.
         make_run_dir(directory)
     return socket_endpoint(directory, "gateway.sock")
 
 
 def socket_endpoint(directory: Path, name: str) -> str:
-    """The ZeroMQ endpoint `ipc://DIRECTORY/NAME`. Raises PathError if the system has no room for such a path."""
+    """The ZeroMQ endpoint `ipc://DIRECTORY/NAME`. Raises PathError if the path is too long for the system."""
     path = directory / name
     length = len(os.fsencode(path))
     if length > SOCKET_PATH_BYTES_MAX:
@@ -142,12 +144,12 @@ def _absolute(path: AnyPath) -> Path:
 
 
 def run_dir_in_tmp() -> Path:
-    """Where a user without a directory of his own has it. Everybody can make it; see `check_directory`."""
+    """The run directory of a user without a runtime directory. Every user can create it; see `check_directory`."""
     return Path(f"/tmp/rondo-{os.getuid()}")
 
 
 def _make_directory(path: Path, variable: str, *, private: bool) -> None:
-    """Make `path`; refuse what another user owns. `private` also refuses links and access for others (as in /tmp)."""
+    """Create `path`; refuse what another user owns. `private` also refuses links and access for others (as in /tmp)."""
     mode = 0o755 if os.geteuid() == 0 and not private else 0o700
     try:
         path.mkdir(mode=mode, parents=True, exist_ok=True)

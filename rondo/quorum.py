@@ -1,4 +1,4 @@
-"""What the node says of quorum: values that do not change.
+"""The node's reports on quorum, as immutable values.
 
 status = cluster.quorum.status()
 for change in cluster.quorum.watch():
@@ -25,33 +25,33 @@ class Node:
     """member, dead or leaving."""
     votes: int
     expected_votes: int
-    """How many votes that node expects, as far as this one knows."""
+    """The expected votes of that node, as far as this one knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuorumStatus:
-    """What `rondo quorum` shows. Without a provider the numbers are None, and every node is quorate."""
+    """The content of `rondo quorum`. Without a provider the numbers are None, and every node is quorate."""
 
     provider: str | None
     quorate: bool
-    """Whether this node's side may act."""
+    """True if this node's side of a split may act."""
     ring: Ring
     node: int
     """This node."""
     expected_votes: int | None
     highest_expected: int | None
     total_votes: int | None
-    """Votes that are there."""
+    """Votes that are present."""
     quorum: int | None
-    """Votes that are needed."""
+    """Votes that are needed for quorum."""
     flags: tuple[str, ...]
-    """two_node, quorate, wait_for_all, last_man_standing, auto_tie_breaker, allow_downscale: those that are on."""
+    """The flags that are set: two_node, quorate, wait_for_all, last_man_standing, auto_tie_breaker, allow_downscale."""
     nodes: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Quorate:
-    """After a change of the ring, or when quorum is won or lost: whether this node's side may act."""
+    """Whether this node's side may act; after a change of the ring, and when quorum is won or lost."""
 
     quorate: bool
     ring: Ring
@@ -60,7 +60,7 @@ class Quorate:
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """Nodes came or went; it comes before the `Quorate` of the same ring."""
+    """Nodes joined or left; it comes before the `Quorate` of the same ring."""
 
     ring: Ring
     members: tuple[int, ...]
@@ -85,7 +85,7 @@ def status_of(said: dict[str, Any]) -> QuorumStatus:
 
 
 def change_of(event: dict[str, Any]) -> Change | None:
-    """The change in an event of the node; None for those that only C programs are told."""
+    """The change in an event of the node; None for events that are only for C programs."""
     kind = event["event"]
     if kind == "quorum":
         return Quorate(event["quorate"], Ring(**event["ring"]), tuple(event["members"]))

@@ -1,12 +1,11 @@
-"""`rondo.RetryPolicy`: how often, and after how long, something is tried again.
+"""`rondo.RetryPolicy`: how often, and at which intervals, a call is repeated.
 
     policy = rondo.RetryPolicy(attempts=10, deadline_s=20)
     cluster = rondo.connect(retry=policy)
     policy.call(group.mcast, b"deposit 10", timeout=0)
 
-A policy does not change and has no state, so that one serves any number of calls and threads. The pauses grow by
-`factor` up to `max_delay_s`, and a random part of up to `jitter` is taken off each, so that those who have failed
-together do not come again together.
+A policy is immutable, so one serves any number of calls and threads. The pauses grow by `factor` up to `max_delay_s`.
+Each is shortened by a random part of up to `jitter`, so that callers who failed together do not retry together.
 """
 
 import asyncio
@@ -25,19 +24,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What to try again, and when. Raises InvalidParameter for values that make no sense."""
+    """Which errors are retried, and when. Raises InvalidParameter for invalid values."""
 
     attempts: int | None = None
-    """In all, the first one included; None: as many as the time allows."""
+    """The number of attempts, including the first; None: as many as the time allows."""
     first_delay_s: float = 0.05
     factor: float = 2.0
     max_delay_s: float = 2.0
     jitter: float = 0.5
     deadline_s: float | None = 30.0
-    """From the first attempt: none begins later. None: for ever. An attempt itself may take longer."""
+    """No attempt begins later than this after the first. None: no limit. An attempt itself may take longer."""
     on: tuple[type[BaseException], ...] = (TryAgain, Busy, NotInitialized)
-    """The errors after which it is tried again: unless told otherwise those that say for certain that nothing was
-    done. After a `Timeout` a message may yet be delivered."""
+    """The errors after which a call is repeated. The default are those after which certainly nothing was done. After a
+    `Timeout` a message may yet be delivered."""
 
     def __post_init__(self) -> None:
         attempts = self.attempts
@@ -51,11 +50,11 @@ class RetryPolicy:
             raise InvalidParameter(f"on: a tuple of exceptions; not {self.on!r}")
 
     def retrying_on(self, *errors: type[Exception]) -> "RetryPolicy":
-        """The same, after these errors."""
+        """A copy for these errors."""
         return replace(self, on=errors)
 
     def delays(self, draw: Callable[[], float] = random.random) -> Iterator[float]:
-        """The pauses between attempts, in seconds, as `attempts` allows. `draw` gives numbers from 0 up to 1."""
+        """The pauses between attempts, in seconds, as `attempts` allows. `draw` gives random numbers from 0 up to 1."""
         delay_s, left = self.first_delay_s, self.attempts
         while left is None or left > 1:
             yield delay_s * (1 - self.jitter * draw())
@@ -63,8 +62,8 @@ class RetryPolicy:
             left = None if left is None else left - 1
 
     def call(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """What `function` returns; called again, after a pause, as long as it raises one of `on` and there is time.
-        Raises what the last attempt has raised."""
+        """Call `function` and return its result. While it raises one of `on` and there is time, repeat it after a
+        pause. Raises the error of the last attempt."""
         pauses, end_s = self.delays(), self._end_s()
         while True:
             try:
@@ -76,7 +75,7 @@ class RetryPolicy:
             time.sleep(pause_s)
 
     async def call_async(self, function: Callable[P, Awaitable[T]], *arguments: P.args, **named: P.kwargs) -> T:
-        """The same of what is awaited."""
+        """The same for an awaitable call."""
         pauses, end_s = self.delays(), self._end_s()
         while True:
             try:
@@ -91,7 +90,7 @@ class RetryPolicy:
         return math.inf if self.deadline_s is None else time.monotonic() + self.deadline_s
 
     def _pause_s(self, pauses: Iterator[float], end_s: float) -> float | None:
-        """None: there is no attempt left, or no time for one."""
+        """The next pause; None if no attempt or no time is left."""
         pause_s = next(pauses, None)
         return None if pause_s is None or time.monotonic() + pause_s > end_s else pause_s
 

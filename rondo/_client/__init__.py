@@ -1,5 +1,5 @@
-"""The client: what an application uses to talk to the gateway of its node.
+"""The client library: how an application talks to the gateway of its node.
 
-`session` and what it uses know the protocol and do no I/O; `connection` is the front for threads, `rondo.aio` the one
-for asyncio. Both give the same session to the same gateway.
+`session` and the modules that it uses implement the protocol without I/O. `connection` is the API for threads,
+`rondo.aio` the API for asyncio. Both drive the same session code and talk to the same gateway.
 """

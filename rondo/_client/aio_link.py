@@ -1,4 +1,4 @@
-"""A session and its socket, served by an event loop of asyncio. The same socket as that of `link`, without a thread."""
+"""A session and its socket, served by an asyncio event loop. It uses the same sockets as `link`, but no thread."""
 
 import asyncio
 import time
@@ -84,20 +84,20 @@ class Link:
         self._retry()
 
     def check_process(self) -> None:
-        """Raise BadHandle in a process that was forked off after the connection was made, and in another loop."""
+        """Raise BadHandle in a forked child of the process that made the connection, and in any other event loop."""
         if self._forks != descriptors.forks:
             raise BadHandle("this connection belongs to the parent process; after a fork, connect anew")
         if asyncio.get_running_loop() is not self._loop:
             raise BadHandle("this connection belongs to another event loop; connect in the one that uses it")
 
     def seconds_of(self, timeout: float | Default | None) -> float | None:
-        """How long a call waits. Raises InvalidParameter."""
+        """How long a call waits, in seconds. Raises InvalidParameter."""
         return seconds_of(timeout, self._timeout_s)
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
     async def wait(self, condition: Callable[[], object], timeout: float | None, what: str) -> None:
-        """Wait until `condition` is true. Raises Timeout, saying `what` did not happen."""
+        """Wait until `condition` is true. Raises Timeout with the text `what`."""
         if condition():
             return
         future: asyncio.Future[None] | None = None
@@ -114,7 +114,9 @@ class Link:
                 self._waiting.discard(future)
 
     async def wait_for_order(self, condition: Callable[[], object], timeout: float | None, what: str) -> None:
-        """The same, where only further events can make it true: those that wait to be handled do not hold them up."""
+        """Like `wait`, for a condition that only further events can make true. While somebody waits here, events are
+        acknowledged when they arrive; else events that the application has not taken could hold up those that are
+        awaited."""
         waiters, token = self.session.order_waiters, object()
         waiters.add(token)
         try:
@@ -125,10 +127,10 @@ class Link:
             waiters.discard(token)
 
     async def wait_for_event(self, group: Group, timeout: float | None) -> bool:
-        """Make the next events of a group ready; that acknowledges those before. False if there will be none any more.
-        Raises Timeout; Busy if another task waits for them."""
+        """Make the next events of a group ready, which acknowledges those before. False: the group will have no more
+        events. Raises Timeout; Busy if another task waits for them."""
         if group in self._takers:
-            raise Busy(f"another task waits for the events of group {group.name!r}; one at a time takes them")
+            raise Busy(f"another task waits for the events of group {group.name!r}; only one may at a time")
         found = self.session.fill(group)
         self.taken()
         if found:
@@ -141,7 +143,7 @@ class Link:
         return self.session.fill(group)
 
     def notify(self) -> None:
-        """Something has changed: have all look that wait."""
+        """Something has changed: all waiting tasks check their conditions again."""
         waiting, self._waiting = self._waiting, set()
         for future in waiting:
             if not future.done():
@@ -150,7 +152,7 @@ class Link:
     # -- the socket ----------------------------------------------------------------------------------------------
 
     def _on_readable(self) -> None:
-        """Take in what there is, some at a time: others of the loop have their turn."""
+        """Receive a bounded number of envelopes, so that other tasks of the loop get their turn."""
         if self.is_closed:
             return
         session, dealer = self.session, self._dealer
@@ -199,7 +201,7 @@ class Link:
         self._forget_arrival()
 
     def _lost(self) -> None:
-        """The absence timer has run out; it stays where it is until the node is there."""
+        """The absence timer has expired. It is kept until the node is back, so that this happens once."""
         self.session.lost(f"no answer from {self.endpoint.url} for {time.monotonic() - self._absent_since_s:.0f} s")
         self.notify()
 
@@ -209,11 +211,11 @@ class Link:
         self._retry_timer = self._loop.call_later(pause_s, self._retry)
 
     def _retry(self) -> None:
-        """Try to connect, and plan the next attempt if there has to be one."""
+        """Try to connect. Plan the next attempt if this one fails."""
         self._retry_timer = None
         if self.is_closed or self._dealer.retry_at_s is None:
             return
-        # First the watch: what comes between it and the attempt is then not missed.
+        # The watch is set first, so that a socket that appears before the attempt is not missed.
         pause_s = self._pause_s(now_s := time.monotonic())
         self._dealer.tend(now_s)
         if self._dealer.retry_at_s is not None:
@@ -232,7 +234,7 @@ class Link:
         return LOOK_UNTOLD_S if now_s < self._absent_since_s + LONG_S else LOOK_UNTOLD_S_MAX
 
     def _arrived(self) -> None:
-        """The socket has appeared. Called by the thread that watches."""
+        """The gateway's socket file has appeared. Called by the thread that watches for it."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_arrival)
 
@@ -248,7 +250,7 @@ class Link:
     # -- sending -------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Send what waits, at the end of this turn of the loop."""
+        """Send what is queued, at the end of this turn of the loop."""
         if not self._flush_is_due:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
@@ -273,7 +275,7 @@ class Link:
         for envelope in self.session.outgoing(acknowledge=acknowledge, everything=everything):
             self._dealer.send(envelope)
         if self._dealer.has_pending:
-            # To send may have used up the descriptor's word that there is something to read.
+            # Sending may have consumed the descriptor's notice that there is something to read.
             self._loop.call_soon(self._on_readable)
 
     def _plan_ack(self) -> None:
@@ -286,7 +288,7 @@ class Link:
             self._send(acknowledge=True)
 
     def taken(self) -> None:
-        """Events were taken: acknowledge at once if much was handled, else soon."""
+        """The application took events. Acknowledge at once if they were many bytes, else after a short delay."""
         if self.session.ack_bytes >= ACK_BYTES:
             self.wake()
         elif self.session.ack_bytes:
@@ -295,7 +297,7 @@ class Link:
     # -- the end -------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """End the session cleanly, and wait until the gateway knows."""
+        """End the session cleanly, and wait for the gateway's answer."""
         if self._forks != descriptors.forks or self.is_closed:
             return
         self.check_process()
@@ -311,8 +313,8 @@ class Link:
             self.close_now()
 
     def close_now(self) -> None:
-        """End the session without waiting for the gateway's answer. It may have made one although we have not heard of
-        it."""
+        """End the session without waiting for the gateway's answer. The goodbye is sent even if no welcome has come:
+        the gateway may have made the session already."""
         if self.is_closed:
             return
         self.is_closed = True
@@ -335,20 +337,20 @@ class Link:
         self._wakeup.close()
 
     def forsake(self) -> None:
-        """In a child process: close its copies."""
+        """In a forked child: close the child's copies of the descriptors."""
         if self.endpoint.keys is None:
             self.is_closed = True
             self._release()
 
     def _on_wakeup(self) -> None:
-        """The handle is gone: the application cannot use this connection any more."""
+        """The last reference to the connection is gone, so the application cannot use it any more."""
         self._wakeup.clear()
         if self._handle() is None:
             self.close_now()
 
     def warn_unclosed(self, _handle: "weakref.ref[Handle]") -> None:
-        """Say so. Called by the garbage collector, anywhere; the loop closes the connection even if this is
-        interrupted. Where there is no loop any more it is closed here."""
+        """Warn of an unclosed connection. The garbage collector calls this at any point. The loop closes the connection
+        even if this is interrupted; without a running loop it is closed here."""
         if self.is_closed or self._forks != descriptors.forks:
             return
         if self._loop.is_closed():

@@ -1,4 +1,4 @@
-"""What an application gives is looked at where it is given: an error names the argument and the value."""
+"""Checks of the arguments of public calls. They are made in the call itself, so that the error names the argument."""
 
 import inspect
 import math
@@ -16,7 +16,7 @@ _PATCHED_BY = (("gevent", "gevent.monkey", "is_module_patched", ("threading", "t
 
 
 class Default(Enum):
-    """A time-out that was left out."""
+    """The type of a timeout that was not given."""
 
     TIMEOUT = "the connection's default_timeout"
 
@@ -28,11 +28,11 @@ DEFAULT = Default.TIMEOUT
 TEXT_BYTES_MAX = 4096
 """Of a key's name or a reason: what is longer is none."""
 DEFAULT_TIMEOUT_S = 30.0
-"""How long calls wait for the node and the ring unless they, or their connection, are told otherwise."""
+"""How long calls wait for the node and the ring, unless the call or its connection says otherwise."""
 
 
 def seconds_of(timeout: float | Default | None, default_s: float | None) -> float | None:
-    """A time-out, the connection's if it was left out. Raises InvalidParameter."""
+    """A timeout in seconds; the connection's default if none was given. Raises InvalidParameter."""
     if timeout is DEFAULT:
         return default_s
     assert not isinstance(timeout, Default)
@@ -41,7 +41,7 @@ def seconds_of(timeout: float | Default | None, default_s: float | None) -> floa
 
 
 def deadline_of(timeout: float | None, name: str = "timeout") -> float | None:
-    """When a time-out of that many seconds is over, by time.monotonic(); None = never. Raises InvalidParameter."""
+    """The time.monotonic() at which a timeout of that many seconds expires; None = never. Raises InvalidParameter."""
     if timeout is None:
         return None
     check_seconds(timeout, name)
@@ -49,7 +49,7 @@ def deadline_of(timeout: float | None, name: str = "timeout") -> float | None:
 
 
 def check_seconds(timeout: float | None, name: str = "timeout") -> None:
-    """Raise InvalidParameter for what is no number of seconds and not None."""
+    """Raise InvalidParameter unless `timeout` is None or a number of seconds."""
     if timeout is None:
         return
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
@@ -57,12 +57,12 @@ def check_seconds(timeout: float | None, name: str = "timeout") -> None:
 
 
 def no_time(timeout: float) -> str:
-    """What is said of a connection for which there is no time."""
+    """The error text of a `connect` whose timeout is zero or less."""
     return f"timeout: {timeout!r} seconds leave no time to connect"
 
 
 def guarantee_of(guarantee: int) -> Guarantee:
-    """A guarantee; its number (cpg_guarantee_t) is as good. Raises InvalidParameter."""
+    """The guarantee, given as a `Guarantee` or as its number (cpg_guarantee_t). Raises InvalidParameter."""
     found = _GUARANTEES.get(guarantee) if type(guarantee) is int or isinstance(guarantee, Guarantee) else None
     if found is None:
         raise InvalidParameter(f"guarantee: rondo.Guarantee.AGREED or SAFE; not {guarantee!r}")
@@ -70,11 +70,11 @@ def guarantee_of(guarantee: int) -> Guarantee:
 
 
 def bytes_of(data: bytes) -> bytes:
-    """The bytes of what is bytes-like. Raises InvalidParameter."""
+    """A bytes-like object as bytes. Raises InvalidParameter."""
     try:
         return bytes(memoryview(data))
     except TypeError:
-        raise InvalidParameter(f"data: bytes, or what is like them; not {type(data).__name__} {data!r:.80}") from None
+        raise InvalidParameter(f"data: a bytes-like object, not {type(data).__name__} {data!r:.80}") from None
 
 
 def text_of(value: str, name: str, bytes_max: int = TEXT_BYTES_MAX) -> str:
@@ -113,7 +113,7 @@ def function_of(value: Any, name: str, *, may_be_awaited: bool = False) -> Any:
 
 
 def refuse_green_threads() -> None:
-    """Raise NotSupported where threads and polls are not what they seem: a connection has a thread of its own."""
+    """Raise NotSupported where threads or polls were monkey-patched: a connection needs a real thread of its own."""
     for name, module_name, function, patched in _PATCHED_BY:
         is_patched = getattr(sys.modules.get(module_name), function, None)
         if is_patched is not None and any(is_patched(each) for each in patched):

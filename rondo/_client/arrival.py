@@ -1,12 +1,12 @@
-"""Being told when a socket file appears: how a client waits for a node that is away, at no cost.
+"""Notice when a socket file appears. This is how a client waits for an absent node without polling.
 
-One thread of the process waits for the kernel's word about all sockets that somebody waits for; it ends with the last
-of them. The word comes from the directory (inotify) or, where the user has no inotify instance left, from the bell
-beside the socket (`rondo.ipc.doorbell`). Where there is neither, `watch` says so, and who waits looks for himself now
-and then.
+One thread of the process waits for all sockets that somebody waits for, and ends with the last of them. The kernel
+reports a new file by inotify on its directory. Where the user has no inotify instance left, the thread waits at the
+FIFO beside the socket (`rondo.ipc.doorbell`). Where neither works, `watch` returns None and the caller has to look for
+the socket from time to time.
 """
 
-from __future__ import annotations  # gevent takes `select.epoll` away; that is for `connect` to say
+from __future__ import annotations  # gevent removes `select.epoll`; `connect` reports that
 
 import contextlib
 import ctypes
@@ -32,7 +32,7 @@ Callback = Callable[[], None]
 
 
 class Arrivals:
-    """Who waits for which directory. Used from any thread."""
+    """All watches, by directory. May be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,20 +40,20 @@ class Arrivals:
         self._wakeup = self._inotify = -1
         self._watches: dict[Path, int] = {}
         self._waiting: dict[int, tuple[Path, bytes, Callback]] = {}
-        """By ticket: the directory, the name in it, and whom to call."""
+        """By ticket: the directory, the name in it, and the callback."""
         self._bells: dict[Path, int] = {}
-        """Descriptors, of those that have not rung."""
+        """By path: the open descriptor of each FIFO that has not hung up yet."""
         self._at_bells: dict[int, tuple[Path, Callback]] = {}
-        """By ticket."""
+        """By ticket: the FIFO and the callback."""
         self._last_ticket = 0
 
     def __len__(self) -> int:
-        """How many wait."""
+        """How many callers wait for a directory."""
         return len(self._waiting)
 
     def watch(self, path: Path, arrived: Callback) -> int | None:
-        """Have `arrived` called, in a thread of its own, when something of this name appears, or its directory comes
-        or goes; maybe once only. None: that cannot be. The number is for `forget`."""
+        """Call `arrived`, in the watching thread, when a file of this name appears or its directory comes or goes. It
+        may be called only once. Returns the ticket for `forget`; None if the kernel cannot report it."""
         with self._lock:
             begins = self._poll is None
             poll = self._poll = self._poll or select.epoll()
@@ -74,7 +74,7 @@ class Arrivals:
         if self._inotify < 0:
             return False
         while not self._is_watched(directory):
-            # It is not there: wait for that first.
+            # The directory does not exist yet: wait for it first.
             if directory == directory.parent:
                 return False
             directory, name = directory.parent, directory.name
@@ -88,7 +88,7 @@ class Arrivals:
             if descriptor is None:
                 return False
             self._bells[bell] = descriptor
-            poll.register(descriptor, 0)  # EPOLLHUP is always told
+            poll.register(descriptor, 0)  # EPOLLHUP is always reported
         self._last_ticket += 1
         self._at_bells[self._last_ticket] = bell, arrived
         return True
@@ -102,7 +102,7 @@ class Arrivals:
         return True
 
     def forget(self, ticket: int) -> None:
-        """Nobody waits for that any more."""
+        """Cancel a watch."""
         with self._lock:
             self._waiting.pop(ticket, None)
             bell, _ = self._at_bells.pop(ticket, (None, None))
@@ -125,7 +125,7 @@ class Arrivals:
     def _end_if_idle(self) -> None:
         if not self._waiting and not self._at_bells and self._poll is not None:
             self._forget_all()
-            os.eventfd_write(self._wakeup, 1)  # its thread closes the rest
+            os.eventfd_write(self._wakeup, 1)  # the thread closes the rest
 
     def _forget_all(self) -> None:
         if self._inotify >= 0:
@@ -146,7 +146,7 @@ class Arrivals:
                 arrived()
 
     def _heard(self, descriptor: int) -> list[Callback]:
-        """Whom it concerns that this descriptor has something. Under `lock`."""
+        """The watches that an event of this descriptor concerns. Under `lock`."""
         if descriptor == self._inotify:
             with contextlib.suppress(BlockingIOError):
                 return self._concerned(os.read(descriptor, READ_BYTES))
@@ -157,7 +157,7 @@ class Arrivals:
         return []
 
     def _concerned(self, data: bytes) -> list[Callback]:
-        """Whom these events concern. Under `lock`."""
+        """The watches that these inotify events concern. Under `lock`."""
         names: set[bytes] = set()
         gone: set[int] = set()
         at = 0
@@ -175,7 +175,8 @@ class Arrivals:
         ]
 
     def after_fork(self) -> None:
-        """In the child: nobody waits here. What is polled belongs to the parent's thread, too, so it is only closed."""
+        """In a forked child nobody waits. The parent's thread still polls the same descriptors, so they are only
+        closed."""
         if self._poll is not None:
             self._poll.close()
             for each in (self._inotify, self._wakeup, *self._bells.values()):
@@ -190,6 +191,6 @@ def _libc() -> ctypes.CDLL:
 
 
 ARRIVALS = Arrivals()
-"""Of this process."""
+"""The watches of this process."""
 
 os.register_at_fork(after_in_child=ARRIVALS.after_fork)

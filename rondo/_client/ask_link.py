@@ -1,4 +1,4 @@
-"""Requests to SAM or control over the node's gateway: one at a time, answered or repeated (docs/PROTOCOL-CLIENT.md).
+"""Requests to SAM or control through the node's gateway (docs/PROTOCOL-CLIENT.md). There is one request at a time.
 
 The service and the gateway may be killed and come back meanwhile. A request that may have been lost is sent again, if
 done twice it has the effect of once. One that has ended without its answer, because its time was over, its caller was
@@ -57,7 +57,7 @@ CALLER: contextvars.ContextVar[Caller | None] = contextvars.ContextVar("rondo_ca
 
 
 class AskLink:
-    """A connection. May be used from several threads; each request waits for its turn."""
+    """A connection for requests. May be used from several threads; each request waits for its turn."""
 
     request_kind: Kind
     reply_kind: Kind
@@ -78,17 +78,17 @@ class AskLink:
         """For those who wait for their turn."""
         self._number = 0
         self._is_torn = False
-        """A request has ended half-way."""
+        """A request was interrupted half-way."""
         self._is_closed = False
         self._dealer = dial(endpoint)
         self._absence = Absence(ipc_path(endpoint.url), self.look)
         descriptors.inherit(self)
 
     def send(self, blob: bytes, timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True) -> Any:
-        """Ask, and wait for the answer, `timeout` seconds at most (None: for ever). Raises rondo.Error.
+        """Send a request and wait for the answer, at most `timeout` seconds (None: for ever). Raises rondo.Error.
 
-        `may_repeat`: done twice it has the effect of once. Else it is not sent again when nobody knows whether it was
-        done, and raises Disconnected.
+        `may_repeat`: the request is idempotent. Otherwise it is not sent again once it may have been executed;
+        Disconnected is raised instead.
         """
         if self._forks != descriptors.forks:
             raise BadHandle("this connection belongs to the parent process; after a fork, connect anew")
@@ -153,7 +153,7 @@ class AskLink:
         if deadline_s is not None and time.monotonic() >= deadline_s:
             raise Timeout("there was no time, and nothing was sent")
         self._is_torn = True
-        # A connection on which nobody has asked anything for a while is ended by the gateway.
+        # The gateway ends a connection that was idle for a while.
         for _ in range(STALE_READS_MAX):
             if self._dealer.is_broken or not poll(0.0, self._dealer.fileno()):
                 break
@@ -176,7 +176,7 @@ class AskLink:
             if answer is not None:
                 why = str(answer[1])
             if not may_repeat and (answer is None or answer[0] == Code.LIBRARY):
-                raise Disconnected(f"whether it was done is not known: {why}")
+                raise Disconnected(f"the outcome is unknown: {why}")
             if deadline_s is not None and time.monotonic() + AGAIN_S >= deadline_s:
                 raise Timeout(why)
             if poll(AGAIN_S, self._wakeup.fileno()):
@@ -211,7 +211,7 @@ class AskLink:
                 return None
 
     def _read(self, envelope: bytes) -> tuple[int, Any] | None:
-        """The answer to the last request, if that is what came."""
+        """The answer, if this envelope is the one to the last request."""
         try:
             kind, _, fields = decode(envelope, FROM_GATEWAY)
             if kind == self.reply_kind and fields[0] == self._number:
@@ -219,7 +219,7 @@ class AskLink:
             if kind == Kind.ERROR:
                 raise error_of(fields[0], fields[1])
         except BusError as error:
-            raise MessageError(f"the gateway sent what is no envelope: {error}") from None
+            raise MessageError(f"the gateway sent an invalid envelope: {error}") from None
         return None
 
     def look(self) -> None:
@@ -256,6 +256,6 @@ class AskLink:
         self._wakeup.close()
 
     def forsake(self) -> None:
-        """In a child process: close its copy."""
+        """In a forked child: close the child's copy."""
         if self._endpoint.keys is None:
             self._dealer.close()

@@ -1,4 +1,4 @@
-"""One request, and the batch in which it travels: what it asks for, and what has become of it."""
+"""One request, and the batch in which it travels: its arguments and its outcome."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -22,33 +22,33 @@ class Batch:
         self, owner: Any, first: int, op: int, arguments: tuple[Any, ...], group: str | None, is_open: bool
     ) -> None:
         self.owner = owner
-        """Whoever waits for requests needs it."""
+        """The object by which a thread can wait for these requests."""
         self.first = first
-        """May still change while nothing is accepted."""
+        """It may still change until a request is accepted."""
         self.op = op
         self.arguments = arguments
-        """All, or all but the payload."""
+        """The arguments of the request, without the payload of a message."""
         self.group = group
         self.is_open = is_open
-        """Whether messages may be added."""
+        """True while messages may be added."""
         self.payloads: list[bytes] = []
         self.payload_bytes = 0
         self.count = 1
         self.size = 0
-        """In the window."""
+        """Bytes that it takes of the window."""
         self.is_accepted = False
         self.done = 0
-        """How many are done; they are done in their order."""
+        """How many are done. They are done in their order."""
         self.errors: dict[int, Error] | None = None
-        """By index: why it failed."""
+        """By index: the error with which it failed."""
         self.result: Any = None
         """The answer to a query."""
         self.was_sent = False
-        """A connection has carried it: it may have been taken."""
+        """A connection has carried it, so the executive may have accepted it."""
         self.dropped: set[int] | None = None
-        """By index: what was given up, and is not sent (again)."""
+        """By index: requests that were given up. They are not sent, or not sent again."""
         self.deadline_s: float | None = None
-        """When it is given up if it was not sent, by time.monotonic()."""
+        """If it was not sent by then, it is given up. A time of time.monotonic()."""
 
     @property
     def last(self) -> int:
@@ -57,11 +57,11 @@ class Batch:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether it is of a kind that comes back as an event in the order."""
+        """True for a kind of request that comes back as an event in the order."""
         return self.op in ORDERED
 
     def fail(self, error: Error) -> None:
-        """What is not done has failed."""
+        """Fail all requests of this batch that are not done."""
         if self.errors is None:
             self.errors = {}
         for index in range(self.done, self.count):
@@ -69,7 +69,7 @@ class Batch:
         self.done = self.count
 
     def drop(self) -> None:
-        """All of it is given up."""
+        """Give up all requests of this batch."""
         self.dropped = set(range(self.count))
         self.is_open = False
 
@@ -84,7 +84,7 @@ class Batch:
         return [[self.first, int(Op.BATCH), *self.arguments, encode_body(self.payloads)]]
 
     def _encode_what_is_left(self, dropped: set[int]) -> list[list[Any]]:
-        """A query that means nothing has the number of what was given up."""
+        """The batch without the requests that were given up. A harmless query takes the number of each of those."""
         requests: list[list[Any]] = []
         for index in range(self.count):
             if index in dropped:
@@ -97,9 +97,9 @@ class Batch:
 
 
 class Request:
-    """What became of one request. The fronts add to it how to wait for that.
+    """The outcome of one request. The APIs for threads and for asyncio add the waiting.
 
-    `number` is what events and `UnknownOutcome` name it by; it may still change while the request is not accepted.
+    `number` is what events and `UnknownOutcome` name it by. It may still change until the request is accepted.
     """
 
     __slots__ = ("_batch", "_index")
@@ -115,23 +115,23 @@ class Request:
 
     @property
     def number(self) -> int:
-        """Number of the request in its session."""
+        """The number of the request in its session."""
         return self._batch.first + self._index
 
     @property
     def is_done(self) -> bool:
-        """Whether it is ordered or answered, or has failed."""
+        """True once it was ordered, was answered, or has failed."""
         batch = self._batch
         return self._index < batch.done or (batch.errors is not None and self._index in batch.errors)
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the executive has taken it, and it has not failed since."""
+        """True once the executive has accepted it, unless it has failed since."""
         return (self._batch.is_accepted or self.is_done) and self.error is None
 
     @property
     def error(self) -> Error | None:
-        """Why it failed, if it did."""
+        """The error with which it failed, or None."""
         errors = self._batch.errors
         return errors.get(self._index) if errors is not None else None
 

@@ -1,4 +1,5 @@
-"""`cluster.cfg`: what is done to nodes. Kill one, shut this one down, have a say in that, open log files anew."""
+"""`cluster.cfg`: operations on nodes. Kill a node, shut this one down, vote on its shutdown, reload, reopen log
+files."""
 
 import secrets
 from collections.abc import Iterator
@@ -12,13 +13,13 @@ from rondo.errors import BadHandle, FailedOperation
 from rondo.protocol.control_gateway import Op
 
 SHUTDOWN_TIMEOUT_S = 30.0
-"""Those who have a say are given five seconds."""
+"""The node gives those who vote on a shutdown five seconds."""
 RELOAD_TIMEOUT_S = 60.0
-"""Nodes are given half a minute to read their file."""
+"""The nodes get half a minute to read their file."""
 
 
 class Cfg:
-    """Nodes: `cluster.cfg`."""
+    """Operations on nodes: `cluster.cfg`."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -31,15 +32,16 @@ class Cfg:
         self._control.ask(Op.KILL, node=node, reason=reason, timeout=timeout, may_repeat=False)
 
     def reload(self, timeout: float | None = RELOAD_TIMEOUT_S) -> tuple[str, ...]:
-        """Have all nodes read their configuration anew, and change together. The options that have changed. Raises
-        FailedOperation if nothing has: its text says which nodes have what against it, with file and line."""
+        """Make all nodes read their configuration again and apply the changes together. Returns the options that have
+        changed. Raises FailedOperation if none was applied; its text says which node objects to what, with file and
+        line."""
         said = _ask_alone(self._control, Op.RELOAD, {}, timeout)
         if said["faults"]:
             raise FailedOperation("; ".join(f"node {each['node']}: {each['fault']}" for each in said["faults"]))
         return tuple(said["changed"])
 
     def reopen_logs(self, timeout: float | None = TIMEOUT_S) -> None:
-        """Have every process of this node open its log files anew."""
+        """Make every process of this node open its log files again."""
         self._control.ask(Op.REOPEN_LOGS, timeout=timeout)
 
     def shut_down(self, *, force: bool = False, timeout: float | None = SHUTDOWN_TIMEOUT_S) -> None:
@@ -49,8 +51,8 @@ class Cfg:
         _ask_alone(self._control, Op.SHUTDOWN, {"flags": flags}, timeout, may_repeat=False)
 
     def watch_shutdowns(self) -> Iterator["ShutdownRequest"]:
-        """Requests to shut this node down, from now on, until the cluster is closed: each is to be answered within five
-        seconds. Who answers nothing objects; who ends the iteration agrees with everything."""
+        """Requests to shut this node down, from now until the cluster is closed. Each must be answered within five
+        seconds. No answer is an objection. Ending the iteration agrees to every later request."""
         tracker = Tracker(self._control)
         try:
             while not tracker.is_closed:
@@ -78,7 +80,7 @@ def _ask_alone(
 
 
 class Tracker:
-    """Somebody who has a say in shutdowns."""
+    """A program that votes on shutdowns."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -89,7 +91,7 @@ class Tracker:
         control.keep(self)
 
     def next(self) -> "ShutdownRequest | None":
-        """The next request; None: there is none yet, ask again. Raises rondo.Error."""
+        """The next request; None if there is none yet. Raises rondo.Error."""
         try:
             told = self._link.ask(Op.TRACK_SHUTDOWN, {"tracker": self._name, "after": self._after}, None)
         except BadHandle:
@@ -100,11 +102,11 @@ class Tracker:
         return ShutdownRequest(self, told["flags"] == 1) if told["event"] == "asked" else None
 
     def vote(self, *, agrees: bool) -> None:
-        """Answer the last request. Raises AccessDenied: it does not wait for that any more."""
+        """Answer the last request. Raises AccessDenied if the vote is over."""
         _ask_alone(self._control, Op.VOTE_ON_SHUTDOWN, {"tracker": self._name, "agrees": agrees})
 
     def close(self) -> None:
-        """Have no more say."""
+        """Stop voting."""
         self.is_closed = True
         self._control.forget(self)
         self._link.close()
@@ -118,16 +120,16 @@ class Tracker:
 
 @dataclass(frozen=True, slots=True)
 class ShutdownRequest:
-    """Somebody wants this node to stop."""
+    """A request to stop this node."""
 
     _tracker: Tracker
     is_certain: bool
-    """It will, whatever is answered: this is the time to prepare for it."""
+    """The node will stop whatever is answered. This is the time to prepare for it."""
 
     def agree(self) -> None:
-        """The node may stop. Raises AccessDenied: that comes too late."""
+        """Agree that the node stops. Raises AccessDenied if that comes too late."""
         self._tracker.vote(agrees=True)
 
     def refuse(self) -> None:
-        """It must not. Raises AccessDenied: that comes too late."""
+        """Object. Raises AccessDenied if that comes too late."""
         self._tracker.vote(agrees=False)

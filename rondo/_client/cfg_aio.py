@@ -1,4 +1,4 @@
-"""`cluster.cfg` for asyncio: that of `rondo`, awaitable."""
+"""`cluster.cfg` for asyncio: the same as in `rondo`, awaitable."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ from rondo._client.threads import in_thread
 
 
 class Cfg:
-    """Nodes: `cluster.cfg`."""
+    """Operations on nodes: `cluster.cfg`."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -45,12 +45,12 @@ class Cfg:
 
 
 class ShutdownRequest:
-    """Somebody wants this node to stop."""
+    """A request to stop this node."""
 
     def __init__(self, request: blocking.ShutdownRequest) -> None:
         self._request = request
         self.is_certain = request.is_certain
-        """It will, whatever is answered: this is the time to prepare for it."""
+        """The node will stop whatever is answered. This is the time to prepare for it."""
 
     async def agree(self) -> None:
         """As `rondo`'s."""

@@ -1,4 +1,4 @@
-"""`rondo.connect()`: which node, and what to do when it does not answer."""
+"""`rondo.connect()`: find the node, and retry if it does not answer."""
 
 import os
 import sys
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from rondo.retry import RetryPolicy
 
 RETRIED = (Timeout, NoResources)
-"""After these a connect may succeed a little later."""
+"""Errors after which a later attempt may succeed."""
 
 
 def client_name() -> str:
-    """What the node's logs and status call this process."""
+    """The name of this process in the node's logs and status."""
     return os.path.basename(sys.argv[0])[:64] if sys.argv and sys.argv[0] else "python"
 
 
 def policy_of(retry: "RetryPolicy") -> "RetryPolicy":
-    """A policy. Raises InvalidParameter."""
-    from rondo.retry import RetryPolicy  # most clients need it not
+    """The retry policy. Raises InvalidParameter."""
+    from rondo.retry import RetryPolicy  # most clients do not need it
 
     if not isinstance(retry, RetryPolicy):
         raise InvalidParameter(f"retry: a rondo.RetryPolicy, or None; not {retry!r}")
@@ -47,20 +47,21 @@ def connect(
 
         with rondo.connect("tcp://192.168.1.1:5410", key_file="client.key", server_key="5f0c...") as cluster: ...
 
-    `endpoint` is a ZeroMQ endpoint; without it, RONDO_SOCKET, else the socket in RONDO_RUN_DIR or its default. Waits
-    `timeout` seconds (None: for ever) for a node that is in a ring. Only for another host: `key_file` is this client's
-    key pair (`rondo keygen --curve`; else RONDO_CLIENT_KEY_FILE), `server_key` the node's public key, 64 hexadecimal
-    digits (else RONDO_SERVER_KEY).
+    `endpoint` is a ZeroMQ endpoint; without it, RONDO_SOCKET, else the socket in RONDO_RUN_DIR or its default. The call
+    waits `timeout` seconds (None: for ever) for a node that is in a ring. Only for another host: `key_file` is this
+    client's key pair (`rondo keygen --curve`; else RONDO_CLIENT_KEY_FILE), and `server_key` is the node's public key,
+    64 hexadecimal digits (else RONDO_SERVER_KEY).
 
-    When the connection to the node breaks the groups are told `Suspended` at once. They are told `Disconnected` at once
-    when the node is stopped in order or leaves its ring, and otherwise after `session_timeout` seconds; None: when the
-    node gives up the session, after 10 s (3 s from another host).
+    When the connection to the node breaks, the groups get `Suspended` at once. They get `Disconnected` at once when the
+    node is stopped in order or leaves its ring, and otherwise after `session_timeout` seconds. None: when the node
+    gives up the session, after 10 s (3 s from another host).
 
-    `default_timeout`: so many seconds do calls of this connection wait that are given no `timeout`, as `join`, `leave`,
-    `ordered`; None: for ever. `retry`: Timeout and NoResources are tried again so.
+    `default_timeout`: how many seconds a call of this connection waits (`join`, `leave`, `ordered`, ...) that is given
+    no `timeout`; None: for ever. `retry`: the policy by which a connect that ends with Timeout or NoResources is
+    repeated.
 
-    Raises Timeout if there is no node, AccessDenied if it does not let this user or key in, NoResources if there are
-    too many sessions, InvalidParameter for what is no endpoint or no key.
+    Raises Timeout if there is no node, AccessDenied if it does not admit this user or key, NoResources if there are too
+    many sessions, InvalidParameter for an invalid endpoint or key.
     """
     where = endpoint_of(endpoint, key_file, server_key)
     arguments = where, client_name(), timeout, session_timeout, default_timeout

@@ -1,4 +1,4 @@
-"""The client for threads: `rondo.connect()` and what it gives.
+"""The client API for threads: `rondo.connect()` and the objects that it returns.
 
     with rondo.connect() as cluster:
         group = cluster.cpg.join("bank")
@@ -6,17 +6,17 @@
         for event in group:
             ...
 
-Everything here may be used from several threads. The events of one group are taken by one thread at a time, because
-taking the next one acknowledges the one before; a second one that waits for them gets `Busy`. A process that forks must
-connect anew in the child. An exception out of a signal handler may end any call: the connection goes on, an event that
-the call did not return is given by the next one, and a message whose `mcast` did not return was sent once or not at
-all. One that comes up before `close` has begun leaves the connection open; from then on nothing keeps it from being
-closed. A signal handler may itself make calls; where it has interrupted one that is just changing something they raise
-`Interrupted`, `close` excepted.
+**Threads.** Everything here may be used from several threads. Only one thread at a time may take the events of a group,
+because taking an event acknowledges the one before. A second thread that waits for them gets `Busy`. A process that
+forks must connect again in the child.
 
-Whoever waits for the node or the ring waits for `default_timeout` at most (`rondo.connect`), unless the call is given a
-time of its own; None is for ever. Waiting for events (`poll`, `for event in group`) has no end, because there need be
-none.
+**Signals.** An exception out of a signal handler may end any call, and the connection survives that. An event that the
+call did not return is returned by the next call. A message whose `mcast` did not return was sent once or not at all.
+Once `close` has begun, the connection is closed even if the call is interrupted. A signal handler may make calls
+itself. They raise `Interrupted` if it has interrupted a call that was just changing the session; `close` never does.
+
+**Timeouts.** A call that waits for the node or the ring waits for its `timeout`, else for the connection's
+`default_timeout` (`rondo.connect`); None is for ever. Waiting for events (`poll`, `for event in group`) has no limit.
 """
 
 from collections.abc import Iterator
@@ -55,9 +55,9 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 class Group:
-    """A group that this process is in; made by `cluster.cpg.join`.
+    """A group that this process is a member of; made by `cluster.cpg.join`.
 
-    Iterating gives its events, without end until the group is left. `poll` gives one.
+    Iterating gives its events until the group is left. `poll` gives one.
     """
 
     def __init__(self, link: Link, handle: Handle, group: GroupOfSession) -> None:
@@ -75,13 +75,14 @@ class Group:
 
     @property
     def me(self) -> Member:
-        """This process as a member. It may be another one after `Reconnected`."""
+        """This process as a member. It may change with `Reconnected`."""
         session = self._link.session
         return Member(session.node_id, session.pid)
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Who is in the group as of the last event taken, sorted (before that: as this process joined)."""
+        """The members of the group as of the last event taken, sorted. Before any event: the members as this process
+        joined."""
         return self._group.members
 
     def mcast(
@@ -92,14 +93,15 @@ class Group:
         *,
         deadline: float | None = None,
     ) -> Request:
-        """Send `data` to every member of the group, oneself included; returns at once with the request.
+        """Send `data` to every member of the group, the sender included. Returns the request at once.
 
-        It waits only while there is no room: at most `timeout` seconds, then it raises TryAgain and the message was not
-        sent. `deadline`: if it could not be sent to the node within so many seconds it is given up, and its error is
-        Timeout. Raises TooBig, NotExist (the group was left), Disconnected (for good), InvalidParameter.
+        The call waits only while there is no room in the window. After `timeout` seconds it raises TryAgain, and the
+        message was not sent. `deadline`: a message that could not be sent to the node within so many seconds is given
+        up, and its error is Timeout. Raises TooBig, NotExist (the group was left), Disconnected (for good),
+        InvalidParameter.
 
-        While the node is lost the request fails with Disconnected, as long as this event was not taken. A message that
-        is given after that is sent when the node is back and the group is joined again.
+        After the node is lost, a request fails with Disconnected until the application has taken that event. A message
+        that is given later is sent when the node is back and the group is joined again.
         """
         link, group = self._link, self._group
         if link.forks != descriptors.forks:
@@ -114,7 +116,7 @@ class Group:
         session, me = link.session, get_ident()
         if link.holder == me:
             raise_on_top()
-        with link.lock:  # as `link.run` does it, for speed
+        with link.lock:  # inlines `link.run`, for speed
             link.holder = me
             try:
                 if link.is_torn:
@@ -170,17 +172,17 @@ class Group:
         return request[0]
 
     def poll(self, timeout: float | None = None) -> Event | None:
-        """The next event, waiting for it at most `timeout` seconds (None: for ever); None if there was none.
+        """The next event; waits at most `timeout` seconds (None: for ever). None if there was none.
 
-        Asking for it acknowledges the one before. Once the group was left, or the connection is lost for good, and
-        nothing is left to be taken, it raises NotExist or the cause.
+        The call acknowledges the event before. Once the group was left, or the connection is lost for good, and no
+        event is left to take, it raises NotExist or the cause.
         """
         link, group = self._link, self._group
         if link.forks != descriptors.forks:
             link.check_process()
         if timeout is not None and not (type(timeout) in (int, float) and timeout == timeout):
             check_seconds(timeout)
-        # Between taking an event and returning it Python does not look for signals: what is taken is returned.
+        # Python runs no signal handler between taking an event and returning it, so an event that is taken is returned.
         for event in group.ready:
             return event
         deadline_s = None if timeout is None else deadline_of(timeout)
@@ -194,10 +196,10 @@ class Group:
                 return None
 
     def fileno(self) -> int:
-        """A descriptor for `select`, `poll` and event loops: readable while `poll(0)` may give something.
+        """A descriptor for `select`, `poll` and event loops: readable while `poll(0)` may give an event.
 
-        Nothing is to be read from it: `poll(0)` until that gives None. May be readable for once although there is
-        nothing. It lives as long as the group.
+        Do not read from it: call `poll(0)` until that gives None. It may be readable although there is no event. It is
+        valid as long as the group.
         """
         self._link.check_process()
         return self._link.run(self._link.watch, self._group)
@@ -216,9 +218,9 @@ class Group:
                 link.run(link.session.handled, group)
 
     def leave(self, timeout: float | Default | None = DEFAULT) -> None:
-        """Leave the group; returns when this process is out, after all that it sent before is ordered.
+        """Leave the group. Returns when this process is out, after all that it sent before is ordered.
 
-        Events that were not taken yet can still be taken. Raises NotExist if it was left already, Timeout.
+        Events that were not taken yet can still be taken. Raises NotExist if the group was left already, Timeout.
         """
         link, group = self._link, self._group
         link.check_process()
@@ -232,7 +234,7 @@ class Group:
         )
 
     def _check_leave(self) -> None:
-        if self._group.state is not GroupState.LEAVING:  # one that was interrupted is waited for again
+        if self._group.state is not GroupState.LEAVING:  # an interrupted call has sent the request already: wait for it
             self._link.session.check(self._group)
 
     def _leave(self) -> None:
@@ -249,10 +251,10 @@ class Cpg:
         self._handle = handle
 
     def join(self, name: str, timeout: float | Default | None = DEFAULT) -> Group:
-        """Become a member of group `name` (1 to 128 bytes of UTF-8); returns when this process is one.
+        """Become a member of group `name` (1 to 128 bytes of UTF-8). Returns when this process is a member.
 
-        Raises Exists if it is one already, NameTooLong, InvalidParameter, Timeout. An attempt that had no time is
-        undone; the next one waits for that.
+        Raises Exists if it is a member already, NameTooLong, InvalidParameter, Timeout. After a Timeout the attempt is
+        undone; the next join waits for that.
         """
         link = self._link
         link.check_process()
@@ -285,8 +287,8 @@ class Cpg:
         return group
 
     def groups(self, timeout: float | Default | None = DEFAULT, *, hidden: bool = False) -> list[dict[str, Any]]:
-        """All groups of the ring and their members: `[{"group": "g", "members": [{"node": 1, "pid": 77}]}]`.
-        `hidden`: the nodes' own groups, too."""
+        """All groups of the ring and their members: `[{"group": "g", "members": [{"node": 1, "pid": 77}]}]`. `hidden`:
+        includes the groups that the nodes themselves use."""
         link = self._link
         link.check_process()
         deadline_s = link.deadline_of(timeout)
@@ -312,11 +314,11 @@ class Cluster:
         self.cpg = Cpg(link, handle)
         """Process groups."""
         self.quorum = Quorum(self._control)
-        """Who may act when the cluster is split."""
+        """Votes and quorum: which part of a split cluster may act."""
         self.cmap = Cmap(self._control)
-        """Keys: the node's configuration and state, and those that programs set."""
+        """Keys: the node's configuration and state, and keys that programs set."""
         self.cfg = Cfg(self._control)
-        """What is done to nodes: kill one, shut this one down."""
+        """Operations on nodes, such as kill, shut down and reload."""
 
     @property
     def node_id(self) -> int:
@@ -325,7 +327,7 @@ class Cluster:
 
     @property
     def pid(self) -> int:
-        """The process id that this process has as a member of groups."""
+        """The process id of this process as a member of groups."""
         return self._link.session.pid
 
     def nodes(self, timeout: float | None = TIMEOUT_S) -> tuple[NodeInfo, ...]:
@@ -334,7 +336,8 @@ class Cluster:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the node is there, as far as is known: not between `Suspended` or `Disconnected` and what follows."""
+        """True while the node is there, as far as is known. False between `Suspended` or `Disconnected` and the event
+        that ends that state."""
         return self._link.session.is_open
 
     @property
@@ -344,28 +347,29 @@ class Cluster:
 
     @property
     def state(self) -> ConnectionState:
-        """How the connection stands, as its groups were told; lost for good if `is_closed`."""
+        """The state of the connection, as its groups were told it. After `is_closed`: lost for good."""
         return self._link.session.state
 
     def add_listener(self, listener: Listener) -> None:
-        """Call `listener` with every `ConnectionChange` and `SlowConsumer` from now on, in their order, in a thread for
-        that. It may use the connection; while it takes its time the other listeners wait. One that refers to the
-        connection keeps it from being closed when it is forgotten. Raises InvalidParameter."""
+        """Call `listener` with every later `ConnectionChange` and `SlowConsumer`, in their order, in one thread for all
+        listeners. It may use the connection. A slow listener delays the others. A listener that refers to the
+        connection keeps it from being closed by the garbage collector. Raises InvalidParameter."""
         self._link.check_process()
         self._link.listeners.add(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Call it no more; if it is none nothing happens."""
+        """Stop calling a listener. Does nothing for an unknown one."""
         self._link.listeners.remove(listener)
 
     def close(self) -> None:
-        """End the connection: this process leaves all its groups. Returns within a second. In a process that was forked
-        off after the connection was made there is nothing to close, and nothing happens."""
+        """End the connection: this process leaves all its groups. Returns within a second. In a forked child of the
+        process that made the connection it does nothing."""
         link = self._link
         try:
             self._control.close()
         finally:
-            # An exception of a signal handler may end this anywhere: from here on the worker goes on with it.
+            # An exception of a signal handler may end this call anywhere. From here on the worker closes the link
+            # anyway.
             link.is_closing = link.was_closed = True
             link.wakeup.set()
             link.close()
@@ -409,8 +413,8 @@ def connect_to(
         cluster = Cluster(link, handle)
     finally:
         if cluster is None:
-            # The traceback of an exception may live long. Where it came up before there is a link to close, the link's
-            # thread closes it.
+            # The traceback of an exception may live long, and would keep the link alive. If the exception came before
+            # there was a handle to close, the link's thread closes the link.
             if link is not None:
                 link.was_closed = True
             del handle

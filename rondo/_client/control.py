@@ -1,7 +1,7 @@
-"""`cluster.quorum`, `cluster.cmap` and `cluster.nodes()`: what the node's control process is asked and says.
+"""`cluster.quorum`, `cluster.cmap` and `cluster.nodes()`: requests to the node's control process.
 
-They use a connection of their own, made when first needed, because they need neither a session nor a ring. A watch has
-one too, so that it may wait.
+They use a separate connection, which is made when it is first needed: they need neither a session nor a ring. Each
+watch has a connection of its own, so that it may wait.
 """
 
 import contextlib
@@ -49,22 +49,22 @@ class ControlLink(AskLink):
     def ask(
         self, op: Op, arguments: dict[str, Any], timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True
     ) -> Any:
-        """Ask, and wait for the answer. Raises rondo.Error."""
+        """Send a request and wait for the answer. Raises rondo.Error."""
         return self.send(encode_request(op, arguments), timeout, may_repeat=may_repeat)
 
 
 class Closable(Protocol):
-    """A watch, or whoever else has a connection of its own."""
+    """An object with a connection of its own, such as a watch."""
 
     def close(self) -> None:
-        """End it."""
+        """Close it."""
 
     def shut(self) -> object:
         """The same, without waiting for a thread that uses it."""
 
 
 class Control:
-    """The connection of one cluster object."""
+    """The control connection of one cluster object."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -85,7 +85,7 @@ class Control:
         return link.ask(op, arguments, timeout, may_repeat=may_repeat)
 
     def check(self) -> None:
-        """Raise BadHandle once it was closed."""
+        """Raise BadHandle once the connection was closed."""
         if self._is_closed:
             raise BadHandle("this connection was closed")
 
@@ -98,7 +98,7 @@ class Control:
         return watch
 
     def keep(self, watch: Closable) -> None:
-        """This is closed with the connection, too. Raises BadHandle if that was closed meanwhile."""
+        """Remember a watch, to close it with the connection. Raises BadHandle if that was closed meanwhile."""
         with self._lock:
             if not self._is_closed:
                 self.watches.add(watch)
@@ -107,7 +107,7 @@ class Control:
         self.check()
 
     def forget(self, watch: Closable) -> None:
-        """A watch has ended."""
+        """Forget a watch that has ended."""
         with self._lock:
             self.watches.discard(watch)
 
@@ -136,7 +136,7 @@ class Control:
 
 
 class Watch:
-    """Events as they come, none twice and none left out."""
+    """Events of the control process as they come. None comes twice, and none is left out without a word."""
 
     def __init__(self, control: Control, of: str, prefix: str) -> None:
         self._control = control
@@ -152,11 +152,11 @@ class Watch:
             raise
 
     def begin(self) -> None:
-        """What has happened up to now is not told."""
+        """Begin here: what happened before is not reported."""
         self._after = self._link.ask(Op.WATCH, {"of": self._of})["number"]
 
     def next(self) -> list[dict[str, Any]] | None:
-        """The next events, as soon as there are some; maybe none. None: some are lost. Raises rondo.Error."""
+        """The next events, possibly none. None: some were lost. Raises rondo.Error."""
         arguments = {"of": self._of, "prefix": self._prefix, "after": self._after}
         told = self._link.ask(Op.WATCH, arguments, None)
         self._after = told["number"]
@@ -164,7 +164,7 @@ class Watch:
         return None if told["lost"] else events
 
     def batches(self) -> Iterator[list[dict[str, Any]] | None]:
-        """The same again and again, until the watch or its cluster is closed."""
+        """The results of `next`, until the watch or its cluster is closed."""
         try:
             while True:
                 try:
@@ -178,7 +178,7 @@ class Watch:
             self.close()
 
     def close(self) -> None:
-        """End it."""
+        """Close the watch."""
         self.is_closed = True
         self._control.forget(self)
         self._link.close()
@@ -209,14 +209,14 @@ class Changes(Iterator[T], Generic[T]):
 
 
 class StatisticsWatch(Watch):
-    """Statistics that are others than at the last look; whatever happened between two looks is one change."""
+    """Statistics that differ from the last look. All that happened between two looks is one change."""
 
     def begin(self) -> None:
-        """What has happened up to now is not told."""
+        """Begin here: what happened before is not reported."""
         self._known: Keys = _by_key(self._link.ask(Op.KEYS, {"map": "stats", "prefix": self._prefix}))
 
     def next(self) -> list[dict[str, Any]]:
-        """What has changed since the last call, maybe nothing, after a while. None is ever lost. Raises rondo.Error."""
+        """The changes since the last call, possibly none, after a while. None is ever lost. Raises rondo.Error."""
         found = _by_key(self._link.ask(Op.SAMPLE, {"prefix": self._prefix}, None))
         changes = changes_between(self._known, found)
         self._known = found
@@ -228,13 +228,13 @@ def _by_key(said: list[list[Any]]) -> Keys:
 
 
 class Quorum:
-    """Who may act when the cluster is split: `cluster.quorum`."""
+    """Votes and quorum: `cluster.quorum`."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
 
     def status(self, timeout: float | None = TIMEOUT_S) -> quorum.QuorumStatus:
-        """Votes, and whether this side may act."""
+        """The votes, and whether this node's partition is quorate."""
         return quorum.status_of(self._control.ask(Op.QUORUM, timeout=timeout))
 
     def set_expected(self, votes: int, timeout: float | None = TIMEOUT_S) -> None:
@@ -249,11 +249,11 @@ class Quorum:
         self._control.ask(Op.SET_VOTES, node=node, votes=number_of(votes, "votes", 0, VOTES_MAX), timeout=timeout)
 
     def cancel_wait_for_all(self, timeout: float | None = TIMEOUT_S) -> None:
-        """Have all nodes of the ring stop waiting for those that were never there."""
+        """Cancel wait_for_all: the nodes of the ring stop waiting for nodes that were never seen."""
         self._control.ask(Op.CANCEL_WAIT_FOR_ALL, timeout=timeout)
 
     def watch(self, *, current: bool = False) -> Changes[quorum.Change]:
-        """Changes from now on, until it or the cluster is closed. `current`: first how it is now.
+        """Changes from now on, until the iterator or the cluster is closed. `current`: the present state comes first.
 
         Whoever is so slow that the node does not keep all changes gets how it is now instead."""
         truth_of(current, "current")
@@ -262,7 +262,7 @@ class Quorum:
 
 
 def now_of(status: quorum.QuorumStatus) -> quorum.Quorate:
-    """How it is now, as a change."""
+    """The present state in the form of a change."""
     members = tuple(node.node for node in status.nodes if node.state == "member")
     return quorum.Quorate(status.quorate, status.ring, members)
 
@@ -348,7 +348,7 @@ LOST = "there were more changes than the node keeps; read the keys anew, and wat
 
 
 def set_arguments(key: str, value: object) -> dict[str, Any]:
-    """What SET takes. Raises InvalidParameter."""
+    """The arguments of SET. Raises InvalidParameter."""
     typed = cmap.typed(value)
     return {"key": text_of(key, "key"), "type": typed.number, "value": cmap.plain(typed)}
 
@@ -361,7 +361,7 @@ def items_of(said: list[list[Any]]) -> dict[str, cmap.Value]:
 
 @dataclass(frozen=True, slots=True)
 class NodeLink:
-    """A link of knet to another node."""
+    """A knet link to another node."""
 
     link: int
     local: str
@@ -370,23 +370,23 @@ class NodeLink:
     priority: int
     up: bool
     since_ms: int
-    """Since when it is up, or down."""
+    """Unix time in milliseconds since which it is up, or down."""
     ups: int
     """How often it came up."""
     downs: int
     """How often it went down."""
     mtu: int
-    """Largest UDP datagram that passes, bytes, as far as that is known."""
+    """The largest UDP datagram that passes, in bytes, as far as known."""
     latency_us: int
-    """Running mean of the time between ping and pong; 0: none came yet."""
+    """Running mean of the time between ping and pong; 0: no pong came yet."""
     tx_packets: int
     rx_packets: int
     tx_data_bytes: int
     rx_data_bytes: int
     tx_errors: int
-    """Datagrams that the kernel did not send."""
+    """Datagrams that the kernel failed to send."""
     rx_errors: int
-    """Datagrams from its address that were refused."""
+    """Datagrams from the peer's address that were refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""`cluster.quorum`, `cluster.cmap` and `cluster.nodes()` for asyncio: those of `rondo`, awaitable.
+"""`cluster.quorum`, `cluster.cmap` and `cluster.nodes()` for asyncio: the same as in `rondo`, awaitable.
 
 What waits, waits in a thread of its own, which stops waiting when the caller is cancelled.
 """
@@ -17,7 +17,7 @@ from rondo.protocol.control_gateway import Op
 
 
 class Quorum:
-    """Who may act when the cluster is split: `cluster.quorum`."""
+    """Votes and quorum: `cluster.quorum`."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -40,7 +40,7 @@ class Quorum:
         await in_thread(lambda: self._asked.cancel_wait_for_all(timeout))
 
     async def watch(self, *, current: bool = False) -> AsyncIterator[quorum.Change]:
-        """Changes from the first `anext` on, without end. `current`: first how it is now."""
+        """Changes from the first `anext` on, without end. `current`: the present state comes first."""
         async with contextlib.aclosing(_batches(self._control, blocking.QUORUM, "")) as batches:
             async for events in batches:
                 if events is None or (current and not events):

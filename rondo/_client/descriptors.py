@@ -1,4 +1,4 @@
-"""What a link polls besides its socket, and what becomes of it in a child process."""
+"""The descriptors that a link polls besides its socket, and how a forked child closes its copies."""
 
 import contextlib
 import math
@@ -11,15 +11,16 @@ from functools import partial
 from typing import Protocol
 
 POLL_S_MAX = 3600.0
-"""Of one system call, which takes no time-out of months; whoever waits longer waits again."""
+"""Limit of one system call, which takes no timeout of months. A longer wait is made of several."""
 SPARE_MAX = 4
 _spare: deque[int] = deque()
-"""Eventfds that nobody has any more, for the next ones. A thread may be about to write to one at the very moment when
-another thread gives it back: that may cost a look in vain, but must not go into another file of that number."""
+"""Unused eventfds, kept for reuse. A thread may be about to write to one just when another thread gives it back. That
+wakes a later user once for nothing. If the number were closed and reused, the write would go into another file."""
 
 
 class Wakeup:
-    """An eventfd: one thread waits for it, others set it off. It is given back with this object at the latest."""
+    """An eventfd: one thread waits for it, others wake it. It is given back when this object is collected, if not
+    before."""
 
     __slots__ = ("_descriptor", "set")
 
@@ -30,15 +31,15 @@ class Wakeup:
             descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._descriptor = descriptor
         self.set: Callable[[], object] = partial(os.eventfd_write, descriptor, 1)
-        """Wake who waits, or who waits next. No function written in Python: a signal handler could come before it has
-        done anything."""
+        """Wake the thread that waits, or the next one that will. This is no Python function, so that no signal handler
+        can run before it has done its work."""
 
     def fileno(self) -> int:
-        """What to poll; -1 once it is closed."""
+        """The descriptor to poll; -1 once it is closed."""
         return self._descriptor
 
     def clear(self) -> None:
-        """It was seen."""
+        """Reset it after a wake-up."""
         with contextlib.suppress(OSError, ValueError):
             os.eventfd_read(self._descriptor)
 
@@ -56,7 +57,7 @@ class Wakeup:
 
 
 def poll(timeout_s: float | None, *descriptors: int) -> list[int]:
-    """Which of these are readable; waits for that, at most so long, and at most `POLL_S_MAX`."""
+    """Which of these descriptors are readable; waits for that at most `timeout_s`, and at most `POLL_S_MAX`."""
     poller = select.poll()
     for descriptor in descriptors:
         if descriptor >= 0:
@@ -66,21 +67,22 @@ def poll(timeout_s: float | None, *descriptors: int) -> list[int]:
 
 
 class Inherited(Protocol):
-    """What a child process has a copy of."""
+    """An object of which a forked child has a copy."""
 
     def forsake(self) -> None:
-        """Close it, in the child, without a word to the other side."""
+        """In the child: close the copy without telling the other side."""
 
 
 forks = 0
-"""How often this process is a fork away from the one in which this module was loaded. A comparison with it is cheaper
-than to ask for the process id with every call."""
+"""How many forks lie between this process and the one that loaded this module. Comparing it is cheaper than asking for
+the process id with every call."""
 
 _inherited: "weakref.WeakSet[Inherited]" = weakref.WeakSet()
 
 
 def inherit(what: Inherited) -> None:
-    """Close this in every child: while a child has a copy of a socket, the end of its parent does not show there."""
+    """Close this object in every forked child. While a child has a copy of a socket, the server does not see the end of
+    the parent."""
     _inherited.add(what)
 
 
@@ -91,7 +93,7 @@ def _forked() -> None:
     for each in inherited:
         each.forsake()
     while _spare:
-        # The parent has them, too.
+        # The parent has these descriptors, too.
         os.close(_spare.popleft())
 
 

@@ -12,12 +12,12 @@ from rondo.ipc.trust import check_server, check_socket
 from rondo.paths import PathError
 
 HIGH_WATER_MARK = 1 << 30
-"""Both directions are bounded by the windows of the protocol, and an envelope must never be dropped."""
+"""The protocol's windows bound both directions, and the socket must never drop an envelope."""
 
 
 def dial(endpoint: Endpoint) -> Dealer:
-    """A socket on its way to the gateway. Raises InvalidParameter for what is no endpoint, AccessDenied where the file
-    system lets this user not in, SecurityError where what answers may be anybody's."""
+    """A connecting socket to the gateway. Raises InvalidParameter for an invalid endpoint, AccessDenied if file
+    permissions keep this user out, SecurityError if the listener could be anybody."""
     try:
         if endpoint.keys is None:
             _check_server(endpoint.url)
@@ -32,7 +32,7 @@ def dial(endpoint: Endpoint) -> Dealer:
 
 
 def _check_server(endpoint: str) -> None:
-    """Who listens there is the node, or nobody."""
+    """Check that only the node can be listening there."""
     path = ipc_path(endpoint)
     if path is not None:
         try:
@@ -42,8 +42,8 @@ def _check_server(endpoint: str) -> None:
 
 
 def _check_access(endpoint: str) -> None:
-    """The gateway's socket is open to the executive's own user alone unless uidgid{} names others. A socket that is not
-    there may still come."""
+    """Check that this user may open the gateway's socket. It belongs to the executive's user alone, unless uidgid{}
+    names others. A socket that does not exist may still come."""
     path = ipc_path(endpoint)
     if path is None:
         return

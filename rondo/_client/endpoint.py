@@ -1,8 +1,8 @@
-"""Where a client connects, and by which keys: what is given, else what the environment says.
+"""The gateway's address and the keys for it, from the arguments, else from the environment.
 
-A node on this machine is reached over its socket, and the kernel vouches for the client. A gateway on another host
-(`tcp://...`) takes and shows CURVE keys: the client needs its own key pair, whose public key the node lists, and the
-node's public key, by which it knows that it talks to the right one.
+A node on this machine is reached over its Unix socket, and the kernel vouches for the client. A gateway on another host
+(`tcp://...`) uses CURVE keys. The client needs its own key pair, whose public key the node lists, and the node's public
+key, by which it recognises the node.
 """
 
 import os
@@ -24,7 +24,7 @@ REMOTE = "tcp://"
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What a remote client needs."""
+    """The keys of a remote client."""
 
     own: "KeyPair" = field(repr=False)
     server_public: bytes
@@ -32,7 +32,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where to connect. `keys` only where the gateway is on another host."""
+    """Where to connect. `keys` is set only for a gateway on another host."""
 
     url: str
     """`ipc://PATH` or `tcp://HOST:PORT`."""
@@ -40,7 +40,7 @@ class Endpoint:
 
     @property
     def denied(self) -> str:
-        """What it means that the gateway does not let us in."""
+        """The error text if the gateway refuses this client."""
         if self.keys is None:
             return DENIED
         return (
@@ -50,7 +50,7 @@ class Endpoint:
 
     @property
     def no_answer(self) -> str:
-        """What it means that nobody answers."""
+        """The error text if nobody answers."""
         what = f"no node answers at {self.url}; is it running (rondo status), and in a ring?"
         return what if self.keys is None else f"{what} Does it have remote{{}}, and is the server key its public key?"
 
@@ -58,7 +58,7 @@ class Endpoint:
 def endpoint_of(
     endpoint: str | None = None, key_file: str | os.PathLike[str] | None = None, server_key: str | None = None
 ) -> Endpoint:
-    """The endpoint that this names, or the environment. Raises InvalidParameter."""
+    """The endpoint of these arguments or of the environment. Raises InvalidParameter."""
     if endpoint is not None and not (isinstance(endpoint, str) and endpoint):
         raise InvalidParameter(f"endpoint: a string as ipc:///run/rondo/gateway.sock, or None; not {endpoint!r}")
     if key_file is not None and not isinstance(key_file, str | os.PathLike):
@@ -79,14 +79,14 @@ def endpoint_of(
     server_key = server_key or os.environ.get(SERVER_KEY_VARIABLE)
     if not key_file or not server_key:
         raise InvalidParameter(
-            f"{endpoint}: a gateway on another host asks for keys: give key_file and server_key, or set "
+            f"{endpoint}: a gateway on another host requires keys: give key_file and server_key, or set "
             f"{KEY_FILE_VARIABLE} and {SERVER_KEY_VARIABLE}"
         )
     return Endpoint(endpoint, _keys(Path(key_file), server_key))
 
 
 def _keys(key_file: Path, server_key: str) -> Keys:
-    from rondo import curve  # most clients need it not
+    from rondo import curve  # most clients do not need it
     from rondo.config.key import KeyFileError
 
     try:
@@ -95,5 +95,5 @@ def _keys(key_file: Path, server_key: str) -> Keys:
         raise InvalidParameter(str(error)) from None
     except ValueError as error:
         raise InvalidParameter(
-            f"the server key is not one: {error}; the node's `rondo keygen` has printed it"
+            f"the server key is invalid: {error}; `rondo keygen` has printed it on the node"
         ) from None

@@ -1,7 +1,7 @@
-"""The groups of one session: whether this process is in, what waits to be taken, what was handled.
+"""The groups of one session: membership of this process, events that wait to be taken, events that were handled.
 
-Events arrive in chunks (one for each envelope). A chunk counts as handled once every event in it was handled by every
-group that got it; the session acknowledges up to the last chunk before which nothing is open.
+Events arrive in chunks, one for each envelope. A chunk counts as handled once every group that got its events has
+handled them. The session acknowledges up to the first chunk that is not handled.
 """
 
 from collections import deque
@@ -31,7 +31,7 @@ REGULAR, TRANSITIONAL = Configuration.REGULAR, Configuration.TRANSITIONAL
 
 
 class GroupState(Enum):
-    """Where this process stands towards the group."""
+    """The membership state of this process in a group."""
 
     JOINING = "joining"
     MEMBER = "member"
@@ -40,8 +40,8 @@ class GroupState(Enum):
 
 
 class Chunk:
-    """The events of one envelope: their last position, their size, and how many of them (a batch is one) are not yet
-    handled."""
+    """The events of one envelope: their last position, their size, and how many of them (a batch counts as one) are not
+    handled yet."""
 
     __slots__ = ("bytes", "n", "open")
 
@@ -52,7 +52,7 @@ class Chunk:
 
 
 class Group:
-    """One group as this session sees it. `handling` is where the event that the application took last came from."""
+    """One group as this session sees it. `handling` is the chunk of the event that the application took last."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,44 +62,45 @@ class Group:
         self.queue: deque[tuple[Chunk, Any]] = deque()
         self.handling: Chunk | None = None
         self.ready: Iterator[Event] = iter(())
-        """What was not taken yet of what `handling` is about: one event, or a batch of messages. Taking from it needs
-        no lock."""
+        """What was not taken yet of the current item of the queue: one event, or a batch of messages. Taking from it
+        needs no lock."""
         self.taker: int | None = None
         """The thread that waits for events."""
         self.is_down = False
-        """The application was told `Disconnected` and has not taken that yet: what it sends belongs to before."""
+        """The application was told `Disconnected` and has not taken that event. What it sends now belongs to the lost
+        epoch."""
         self.is_given_up = False
-        """The application's join had no time for it: nobody has this group, and it is being left."""
+        """The application's join timed out. Nobody has this group, and it is being left."""
         self.bell: Wakeup | None = None
-        """Readable while there is something to be taken, for who polls that."""
+        """Readable while there are events to take, for applications that poll a descriptor."""
         self.ended: Error | None = None
-        """Why nothing more will come, once nothing more will come."""
+        """The error with which the group has ended; None while events may come."""
 
     @property
     def is_over(self) -> bool:
-        """Whether no event will come any more."""
+        """True if no event will come any more."""
         return not self.queue and not self.has_ready and (self.ended is not None or self.state is GroupState.LEFT)
 
     @property
     def has_ready(self) -> bool:
-        """Whether there is more of the batch that was begun."""
+        """True if messages of the current batch are left."""
         return length_hint(self.ready) > 0
 
     def ring(self) -> None:
-        """Have the bell say whether there is something to be taken: events, or that there will be none."""
+        """Make the bell readable if there are events, or if there will be none any more."""
         if self.bell is not None and (self.queue or self.has_ready or self.is_over):
             self.bell.set()
 
     def silence(self) -> None:
-        """There is nothing to be taken just now."""
+        """Make the bell unreadable: there are no events just now."""
         if self.bell is not None and not self.is_over:
             self.bell.clear()
 
     def take_chunk(self) -> None:
-        """Make `ready` of what has waited longest.
+        """Make `ready` from the oldest item of the queue.
 
         The last three statements belong together. No exception of a signal handler can come between them: Python runs
-        handlers at calls, backward jumps and where a function begins, and they are none of these.
+        handlers at calls, at backward jumps and at the beginning of functions, and there are none here.
         """
         queue = self.queue
         chunk, raw = queue[0]
@@ -109,7 +110,7 @@ class Group:
         del queue[0]
 
     def _events(self, raw: Any) -> Sequence[Event]:
-        """The events that an array of the protocol says; membership is taken note of."""
+        """The events in an array of the protocol. Membership changes are recorded here."""
         if type(raw) is not list:
             if type(raw) is Disconnected:
                 self.is_down = False
@@ -127,7 +128,7 @@ _MEMBERS_CACHED_MAX = 4096
 
 
 def member(node: int, pid: int) -> Member:
-    """The member of that node and pid; few of them send many messages, so they are kept."""
+    """The member with that node and pid. The objects are cached, because few members send many messages."""
     found = _members.get((node, pid))
     if found is None:
         if len(_members) >= _MEMBERS_CACHED_MAX:
@@ -142,7 +143,7 @@ def _message(name: str, raw: list[Any]) -> Message:
 
 
 def _batch(name: str, raw: list[Any]) -> list[Message]:
-    """The messages of a batch, its body decoded already: many, so without a call for each."""
+    """The messages of a batch whose body is decoded already. It avoids a call for each message."""
     _, _, _, node, pid, transitional, payloads, first = raw
     new, sender, configuration = tuple.__new__, member(node, pid), TRANSITIONAL if transitional else REGULAR
     if first is None:
@@ -179,18 +180,18 @@ EVENTS: dict[int, Callable[[str, list[Any]], Event]] = {
 
 
 def name_to_wire(name: str) -> bytes:
-    """A group's name as it travels. Raises InvalidParameter or NameTooLong."""
+    """A group's name as bytes for the wire. Raises InvalidParameter or NameTooLong."""
     if not isinstance(name, str) or not name:
         raise InvalidParameter(f"name: a group's name is a string of 1 to 128 bytes, not {name!r}")
     try:
         wire = name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise InvalidParameter("a group's name must be text that UTF-8 can hold") from None
+        raise InvalidParameter("a group's name must be text that can be encoded as UTF-8") from None
     if len(wire) > GROUP_NAME_BYTES_MAX:
         raise NameTooLong(f"a group's name has at most {GROUP_NAME_BYTES_MAX} bytes, this one {len(wire)}")
     return wire
 
 
 def name_from_wire(wire: bytes) -> str:
-    """A group's name; bytes that are not UTF-8 (a C program may use any) survive as surrogates."""
+    """A group's name from the wire. Bytes that are not UTF-8 (C programs may use any) are kept as surrogates."""
     return wire.decode("utf-8", "surrogateescape")

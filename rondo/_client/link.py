@@ -1,20 +1,19 @@
 """A session and its socket, as the threads of an application use them.
 
-A thread of its own (`worker`) keeps the session connected, so that requests and acknowledgements go on while the
-application works. But that is a detour: each message would wake it on the way out and on the way back. So a thread of
-the application that sends while nothing else is under way writes to the socket itself, and one that waits reads from it
-itself (it *leads*) as long as it waits. The worker then leaves the socket alone.
+A worker thread (`worker`) keeps the session connected, so that requests and acknowledgements go on while the
+application works. Passing each message through it would cost a wake-up on the way out and one on the way back. So a
+thread of the application that sends while nothing else is under way writes to the socket itself. One that waits reads
+the socket itself as long as it waits: it *leads*. The worker leaves the socket alone meanwhile.
 
-Everything in the session is touched under `lock` only, and by a thread at a time that says so in `holder`.
+The session is touched only under `lock`. The thread that has the lock writes its identifier to `holder`.
 
-**An exception of a signal handler** (Ctrl-C, an alarm) can come up in the main thread where Python looks for signals:
-at calls, at backward jumps, where a function begins. It may end any call of the application half-way. So whoever works
-on the session sets `is_torn` before and sets it back after. If it is still set when somebody comes next, the session is
-mended, and the connection made anew: the gateway and the session then tell each other what they have. For the same
-reason the threads of the application take in no more than messages; all else they hand to the worker, in which no
-handler ever runs. There is no `threading.Condition` here, and there are no context managers written in Python: these
-would be interrupted between taking a lock and saying so. What must not be interrupted in between is written in
-statements that call nothing; the first call in a `finally` or `except` is still made.
+**An exception of a signal handler** (Ctrl-C, an alarm) comes up in the main thread where Python checks for signals: at
+calls, at backward jumps, where a function begins. It may end any call half-way. So a thread that works on the session
+sets `is_torn` before and clears it after. If the next one finds it set, the session is mended and the connection made
+anew: gateway and session then tell each other what they have. For the same reason application threads process only
+messages. They hand all else to the worker, in which no handler ever runs. There is no `threading.Condition` here, and
+no context manager written in Python: these could be interrupted between taking a lock and recording it. Steps that must
+not be interrupted are statements without calls. The first call in a `finally` or `except` is always made.
 """
 
 import sys
@@ -44,20 +43,20 @@ from rondo.ipc.dealer import Dealer
 CLOSE_S = 0.9
 """How long `close` waits at most."""
 LOCK_S = 0.2
-"""How long `close` waits for the lock while the interpreter ends: another thread may have stopped for good with it."""
+"""How long `close` waits for the lock at interpreter exit: another thread may have stopped for good while it had it."""
 T = TypeVar("T")
 
 
 class Handle:
-    """What the application's objects of one connection have in common: once it is gone, nobody can use that any more,
-    and it is closed."""
+    """Shared by the application's objects of one connection. Once it is collected, nobody can use the connection any
+    more, and it is closed."""
 
     __slots__ = ("__weakref__",)
 
 
 class HandleRef(weakref.ref[Handle]):
-    """Calls `set` once the handle is gone. No function written in Python does that: an exception of a signal handler in
-    a callback of the garbage collector is only printed, and what the callback was to do would never be done."""
+    """Calls `set` once the handle is gone. `set` is no Python function: an exception of a signal handler in a callback
+    of the garbage collector is only printed, and the callback's work would be lost."""
 
     __slots__ = ("set",)
     set: Callable[[], object]
@@ -76,7 +75,7 @@ class Link:
         timeout_s: float | None = DEFAULT_TIMEOUT_S,
     ) -> None:
         """`lost_after_ms`: when the groups are told that the node is lost; None: when it gives up the session.
-        `timeout_s`: of calls that are given none. Raises InvalidParameter, AccessDenied."""
+        `timeout_s`: the default timeout of calls. Raises InvalidParameter, AccessDenied."""
         self.endpoint = endpoint
         self.dealer: Dealer = dial(endpoint)
         self.session = Session(client_name, request_factory, self, why_denied=endpoint.denied)
@@ -88,40 +87,41 @@ class Link:
         self.holder = 0
         """The thread that has the lock."""
         self.is_torn = False
-        """Somebody is changing the session, or was when an exception ended that."""
+        """A thread is changing the session, or an exception interrupted such a change."""
         self.must_renew = False
-        """The connection has to be made anew: nobody knows what was written to it or read from it."""
+        """The connection must be made anew: nobody knows what was written to it or read from it."""
         self.wakeup = Wakeup()
-        """For the worker."""
+        """Wakes the worker."""
         self.is_sleeping = False
-        """Whether the worker has to be woken to see what was queued."""
+        """True if the worker must be woken to see what was queued."""
         self.is_deep = False
-        """It sleeps without end."""
+        """The worker sleeps without a timeout."""
         self.inbox: deque[bytes] = deque()
-        """What a thread of the application has read and the worker is to take in; what follows has to wait for it."""
+        """Envelopes that an application thread has read and left to the worker. Later ones wait until these are
+        processed."""
         self.given_up: deque[Group] = deque()
-        """Groups whose join was interrupted: nobody has them."""
+        """Groups whose join was interrupted. Nobody has them."""
         self.interrupt = Wakeup()
-        """For who leads."""
+        """Wakes the leading thread."""
         self.leader: int | None = None
-        """The thread of the application that waits, and reads the socket."""
+        """The application thread that waits and reads the socket."""
         self.was_led = False
-        """So it was since the worker looked last."""
+        """Some thread has led since the worker looked last."""
         self.reads = True
         """The worker polls the socket."""
         self.watched: list[Group] = []
-        """Groups of which the application polls a descriptor."""
+        """Groups whose descriptor the application polls."""
         self.waiters: list[Any] = []
-        """Locks that other threads of the application wait for."""
+        """Locks on which other application threads wait."""
         self.is_closing = self.is_over = False
-        """The worker ends; it has ended."""
+        """The worker is to end; the worker has ended."""
         self.forks = descriptors.forks
         self._handle = HandleRef(handle, methodcaller("set"))
         self._handle.set = self.wakeup.set
         self.was_closed = False
-        """By the application."""
+        """The application has closed it."""
         self._warning = weakref.ref(handle, self.warn_unclosed)
-        del handle  # or the traceback of an exception that comes up below would keep it
+        del handle  # the traceback of an exception below would keep it alive
         descriptors.inherit(self)
         self.worker = Worker(self)
         self.worker.start()
@@ -129,17 +129,16 @@ class Link:
     # -- whoever works on the session ----------------------------------------------------------------------------
 
     def check_process(self) -> None:
-        """Raise BadHandle in a process that was forked off after the connection was made: it has no thread here."""
+        """Raise BadHandle in a forked child: the worker thread exists only in the parent."""
         if self.forks != descriptors.forks:
             raise BadHandle("this connection belongs to the parent process; after a fork, call rondo.connect() anew")
 
     def deadline_of(self, timeout: float | Default | None) -> float | None:
-        """When that time-out of a call is over, by time.monotonic(). Raises InvalidParameter."""
+        """The time.monotonic() at which a call's timeout expires. Raises InvalidParameter."""
         return deadline_of(seconds_of(timeout, self.timeout_s))
 
     def run(self, operation: Callable[..., T], *arguments: Any, check: Callable[..., object] | None = None) -> T:
-        """Do something with the session. What it raises leaves the session to be mended, so errors that are nobody's
-        fault come from `check`, which is given the same arguments before."""
+        """Run an operation on the session. If it raises, the session must be mended; `check` raises before that."""
         me = threading.get_ident()
         if self.holder == me:
             raise_on_top()
@@ -161,7 +160,8 @@ class Link:
         return result
 
     def mend(self) -> None:
-        """Put right what an exception has left half-changed. Under `lock`; may be interrupted, and done again."""
+        """Repair the session after an exception has interrupted a change. Under `lock`; may be interrupted, and
+        repeated."""
         self.must_renew = True
         self.session.mend()
         self.is_torn = False
@@ -169,20 +169,20 @@ class Link:
         self.wakeup.set()
 
     def undo_joins(self) -> None:
-        """Be out of the groups whose join was interrupted. Under `lock`."""
+        """Leave the groups whose join was interrupted. Under `lock`."""
         while self.given_up:
             self.session.undo_join(self.given_up[0])
             self.given_up.popleft()
         self.wake()
 
     def wake(self) -> None:
-        """Have it seen that there is something to send. Under `lock`."""
+        """Something was queued: send it, or let the worker send it. Under `lock`."""
         session = self.session
         requests = session.requests
         full = session.ack_bytes >= ACK_BYTES
         is_alone = requests.bytes_kept == requests.bytes_unsent
         if session.is_open and not self.is_closing and (is_alone or full):
-            # What follows while it is under way is better sent together, by the worker.
+            # Requests that follow while one is under way are better sent together, by the worker.
             self.send(acknowledge=full)
         else:
             self.rouse()
@@ -202,13 +202,13 @@ class Link:
             self.was_led = False
             self.rouse()
         if dealer.has_pending:
-            # To send may have used up the descriptor's word that there is something to read.
+            # Sending may have consumed the descriptor's notice that there is something to read.
             self.rouse()
             if self.leader is not None:
                 self.interrupt.set()
 
     def notify(self) -> None:
-        """Something has changed: have all look that wait, who leads included. Under `lock`."""
+        """Something has changed: all waiting threads, the leader included, check their conditions. Under `lock`."""
         if self.waiters:
             for waiter in tuple(self.waiters):
                 if waiter.locked():
@@ -222,7 +222,7 @@ class Link:
     # -- threads of the application that wait --------------------------------------------------------------------
 
     def wait(self, condition: Callable[[], object], deadline_s: float | None, what: str) -> None:
-        """Wait until `condition` is true; it is asked under `lock`. Raises Timeout, saying `what` did not happen."""
+        """Wait until `condition` is true; it is called under `lock`. Raises Timeout with the text `what`."""
         me = threading.get_ident()
         if self.holder == me:
             raise_on_top()
@@ -249,7 +249,7 @@ class Link:
                                 self._lead_no_more(below)
                             elif may_lead:
                                 if (remaining_s is not None and remaining_s < 0) or self.dealer.has_pending:
-                                    remaining_s = 0.0  # what has come already is looked at, however short the time
+                                    remaining_s = 0.0  # what has come already is processed even without time left
                                 leads = True
                                 self.leader = me
                                 self.was_led = True
@@ -276,21 +276,21 @@ class Link:
                     if waiter is not None and waiter in self.waiters:
                         self.waiters.remove(waiter)
         except BaseException:
-            # Wherever it came up, even where the loop begins again: the worker may take this thread for the reader.
+            # The worker may still take this thread for the leader, wherever the exception came up.
             self.wakeup.set()
             raise
         if not is_true:
             raise Timeout(what)
 
     def _may_lead(self, thread: int) -> bool:
-        """Whether this thread is to read the socket while it waits: nobody else does, or it does so already, and a
-        signal handler of the application waits on top of that."""
+        """True if this thread may read the socket while it waits: no thread leads, or it leads itself and a signal
+        handler of the application waits on top of that call."""
         if self.is_over or self.is_closing or self.must_renew:
             return False
         return self.leader is None or self.leader == thread
 
     def _poll(self, timeout_s: float | None) -> bool:
-        """Wait for the gateway, or for somebody who has something to say. True if the socket is to be read."""
+        """Wait for the gateway or for `interrupt`. True if the socket is readable."""
         dealer = self.dealer.fileno()
         ready = poll(timeout_s, dealer, self.interrupt.fileno())
         if self.interrupt.fileno() in ready:
@@ -298,17 +298,18 @@ class Link:
         return dealer in ready
 
     def _lead_no_more(self, below: int | None) -> None:
-        """This thread goes back to the application: somebody else who waits reads next. Under `lock`."""
+        """This thread returns to the application: another waiting thread leads next. Under `lock`."""
         if self.waiters:
             self.notify()
         if self.is_deep:
             self.rouse()
         if below is not None:
-            # A signal handler has waited while its thread did: what that waits for may have come meanwhile.
+            # A signal handler has waited inside this thread's wait. What the outer call waits for may have come
+            # meanwhile.
             self.interrupt.set()
 
     def _receive(self) -> None:
-        """Take in what the gateway said, in a thread of the application. Under `lock`."""
+        """Process what the gateway sent, in an application thread. Under `lock`."""
         session = self.session
         if self.must_renew or self.is_over:
             return
@@ -325,12 +326,12 @@ class Link:
             self.rouse()
         if received:
             if session.requests.bytes_unsent or session.ack_bytes >= ACK_BYTES:
-                # What was settled may make something due, and the worker need not look for long.
+                # What was settled may make something due, and the worker may sleep for long.
                 self.send(acknowledge=session.ack_bytes >= ACK_BYTES)
             self.notify()
 
     def wait_for_order(self, condition: Callable[[], object], deadline_s: float | None, what: str) -> None:
-        """The same, where only further events can make it true: those that wait to be handled do not hold them up."""
+        """Like `wait`, for a condition that only further events can make true: untaken events do not hold them up."""
         waiters, token = self.session.order_waiters, object()
         try:
             self.run(self._wait_for_order, token)
@@ -344,12 +345,12 @@ class Link:
         self.wake()
 
     def wait_for_event(self, group: Group, deadline_s: float | None) -> bool:
-        """Make the next events of a group ready; that acknowledges those before. False if there will be none any more.
-        Raises Timeout; Busy if another thread waits for them."""
+        """Make the next events of a group ready, which acknowledges those before. False: the group will have no more
+        events. Raises Timeout; Busy if another thread waits for them."""
         me = threading.get_ident()
         taker = group.taker
         if taker is not None and taker != me:
-            raise Busy(f"another thread waits for the events of group {group.name!r}; one at a time takes them")
+            raise Busy(f"another thread waits for the events of group {group.name!r}; only one may at a time")
         try:
             group.taker = me
             if not self.run(self._fill, group):
@@ -383,15 +384,15 @@ class Link:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the session cleanly: the node knows that this process left, and does not take it for dead. Returns within
-        a second, whatever the node does."""
+        """End the session cleanly, so that the node knows that this process left and did not die. Returns within a
+        second, whatever the node does."""
         if self.forks != descriptors.forks or self.is_over:
-            return  # in a child process there is nothing left to close
+            return  # a forked child has nothing to close
         self.is_closing = self.was_closed = True
         self.wakeup.set()
         me = threading.get_ident()
         if me in (self.holder, self.worker.ident):
-            return  # a signal handler, or the garbage collector, on top of a call: the worker closes it
+            return  # a signal handler or the garbage collector runs inside a call: the worker closes it
         if sys.is_finalizing():
             self._close_here()
             return
@@ -424,25 +425,25 @@ class Link:
         self.interrupt.close()
 
     def forsake(self) -> None:
-        """In a child process: close its copies."""
+        """In a forked child: close the child's copies."""
         if self.endpoint.keys is None:
             self.release()
 
     @property
     def is_forgotten(self) -> bool:
-        """The application cannot use this connection any more."""
+        """True once the application cannot use this connection any more."""
         return self._handle() is None
 
     def warn_unclosed(self, _handle: "weakref.ref[Handle]") -> None:
-        """Say so. Called by the garbage collector, anywhere; the worker closes the connection even if this is
-        interrupted."""
+        """Warn of an unclosed connection. The garbage collector calls this at any point; the worker closes the
+        connection even if this is interrupted."""
         if self.is_over or self.was_closed or self.forks != descriptors.forks:
             return
         warnings.warn(f"unclosed connection to {self.endpoint.url}", ResourceWarning, stacklevel=2)
 
 
 def raise_on_top() -> None:
-    """A signal handler has interrupted its own thread in a call of the same connection."""
+    """Raise Interrupted: a signal handler has interrupted its own thread in a call of the same connection."""
     raise Interrupted(
         "called from a signal handler that has interrupted another call of this connection just where it changes "
         "something; nothing was done, so do it from another thread, or again later (close() is always possible)"

@@ -1,7 +1,7 @@
-"""Who hears how a connection stands: the application's listeners, and the log `rondo.client`.
+"""Who is told about the state of a connection: the application's listeners, and the log `rondo.client`.
 
-All are told in the order in which it happened. The log is silent unless the application gives it a handler; it names
-the endpoint and the reason, and never a key, a secret or what is in a message.
+All are told in the order of events. The log is silent unless the application adds a handler to it. It names the
+endpoint and the reason, and never a key, a secret or the content of a message.
 """
 
 import _thread
@@ -20,14 +20,15 @@ from rondo.events import ConnectionEvent, ConnectionState, SlowConsumer
 Listener = Callable[[ConnectionEvent], object]
 
 WAITING_MAX = 256
-"""So many events wait for a listener that takes its time. The oldest are dropped then: the last one says how it is."""
+"""How many events wait for a slow listener. Beyond that the oldest are dropped; the last one tells the present
+state."""
 
 log = logging.getLogger("rondo.client")
-log.addHandler(logging.NullHandler())  # or Python itself would print what is a warning
+log.addHandler(logging.NullHandler())  # else Python itself prints warnings
 
 
 class Listeners:
-    """Those of one connection. `dropped` counts what there was no room for."""
+    """The listeners of one connection. `dropped` counts the events for which there was no room."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -37,19 +38,19 @@ class Listeners:
         self.dropped = 0
 
     def add(self, listener: Listener) -> None:
-        """Tell this one, too, from now on. Raises InvalidParameter."""
+        """Add a listener. Raises InvalidParameter."""
         if not callable(listener) or inspect.iscoroutinefunction(listener):
-            raise InvalidParameter(f"listener: a function of one argument, that need not be awaited; not {listener!r}")
+            raise InvalidParameter(f"listener: a function of one argument (no coroutine function), not {listener!r}")
         with self._lock:
             self._listeners = (*self._listeners, listener)
 
     def remove(self, listener: Listener) -> None:
-        """Tell it no more."""
+        """Remove a listener."""
         with self._lock:
             self._listeners = tuple(each for each in self._listeners if each != listener)
 
     def put(self, event: ConnectionEvent) -> None:
-        """It has happened; who listens is told a little later. Somebody is changing the session just now."""
+        """Record an event. The listeners are called a little later, because the session is being changed just now."""
         if len(self._came) >= WAITING_MAX:
             self._came.popleft()
             self.dropped += 1
@@ -59,7 +60,7 @@ class Listeners:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception:  # the application's own: the others are told all the same
+            except Exception:  # the application's error must not keep the other listeners from being called
                 log.exception("%s: a listener has raised", self._url)
 
     def _log(self, event: ConnectionEvent) -> None:
@@ -74,8 +75,8 @@ class Listeners:
 
 
 class ThreadListeners(Listeners):
-    """For a connection that has a thread. Its listeners have another one, so that they may take their time, and use
-    the connection."""
+    """For a connection with a worker. Its listeners run in another thread, so that they may block and use the
+    connection."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -83,8 +84,8 @@ class ThreadListeners(Listeners):
         self._has_thread = False
 
     def flush(self, *, is_over: bool = False) -> None:
-        """Tell what has come. Called by the connection's thread, which holds no lock then, and in which no signal
-        handler runs."""
+        """Tell the listeners what has come. Called by the worker, which holds no lock then and runs no signal
+        handler."""
         while self._came:
             event = self._came.popleft()
             self._log(event)
@@ -111,7 +112,7 @@ class ThreadListeners(Listeners):
 
 
 class LoopListeners(Listeners):
-    """For a connection of asyncio: listeners are called by its loop."""
+    """For a connection of asyncio: the loop calls the listeners."""
 
     def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(url)

@@ -1,4 +1,4 @@
-"""`rondo.Request`, for threads: what becomes of a message."""
+"""`rondo.Request` for threads: the outcome of a message."""
 
 from typing import Any
 
@@ -8,29 +8,28 @@ from rondo._client.link import Link
 
 
 class Request(batches.Request):
-    """A message on its way. `number` is what events and `UnknownOutcome` name it by once it is accepted."""
+    """A message on its way. Once it is accepted, events and `UnknownOutcome` name it by `number`."""
 
     __slots__ = ()
 
     def accepted(self, timeout: float | Default | None = DEFAULT) -> "Request":
-        """Wait until the executive has taken it: it will be ordered even if this process dies now.
+        """Wait until the executive has accepted it. It will then be ordered even if this process dies.
 
-        Returns the request. Raises Timeout after `timeout` seconds, or the error with which it failed.
+        Returns the request. Raises Timeout after `timeout` seconds, or the error with which the request failed.
         """
         return self._wait(lambda: self.is_accepted or self.is_done, timeout, "accepted")
 
     def ordered(self, timeout: float | Default | None = DEFAULT) -> "Request":
         """Wait until it has its place in the order (SAFE: and every member of the ring has it).
 
-        Its event is then in the group's queue. Returns the request. Raises Timeout, or the error with which it failed;
-        Disconnected if its outcome is unknown.
+        Its event is then in the group's queue. Returns the request. Raises Timeout, or the error with which the request
+        failed; Disconnected if its outcome is unknown.
         """
         return self._wait(lambda: self.is_done, timeout, "ordered")
 
     def cancel(self) -> bool:
-        """Give this message up. True: it was not sent, and never will be; `error` says so (Interrupted). False: it is
-        done, accepted, or under way; what has become of it shows later, but it is not sent again after a lost
-        connection."""
+        """Give this message up. True: it was not sent and never will be; its `error` is Interrupted. False: it is done,
+        accepted, or under way. Its outcome shows later, but it is not sent again after a lost connection."""
         link: Link = self._batch.owner
         link.check_process()
         return link.run(self._cancel, link)

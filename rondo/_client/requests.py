@@ -1,20 +1,19 @@
 """Requests on their way: numbered, sent in batches, sent again after a broken connection, and resolved.
 
-A request is *queued* here until SETTLED says that it was *accepted*; up to then it is kept, because a new connection
-must repeat it. What is kept is bounded by the window that the gateway grants: that is the flow control that a sender
-feels. A message is *ordered* once it comes back as an event; a join or leave is done by the event that it causes, a
-query by its reply.
+A request is *queued* here until SETTLED says that it was *accepted*. Up to then it is kept, because a new connection
+must repeat it. The window that the gateway grants bounds what is kept: this is the flow control that a sender feels. A
+message is *ordered* once it comes back as an event. The event that a join or leave causes resolves it; a query is
+resolved by its reply.
 
-Messages to one group that follow each other directly and have not been sent yet share a `Batch`, which travels and
-comes back as one: what is done here is done per batch, but for the payload itself and the `Request` that tells the
-application what becomes of it.
+Consecutive messages to one group that have not been sent yet share a `Batch`, which travels and comes back as one. All
+work here is per batch, except for the payload itself and for the `Request` that tells the application the outcome.
 
 A message can be given up: it was cancelled, its deadline is over, or the groups were told `Disconnected`. One that was
-never sent is taken out. One that was sent keeps its number, because numbers have no gaps, and is not sent again: a
-query goes out in its place.
+never sent is removed. One that was sent keeps its number, because numbers have no gaps; it is not sent again, and a
+query takes its place.
 
 An exception of a signal handler may end any of this half-way. The batches themselves, in the order in which they wait,
-are what is true; `mend` makes everything else from them.
+are the truth. `mend` derives everything else from them.
 """
 
 from collections import deque
@@ -26,17 +25,17 @@ from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET
 from rondo.protocol.requests import BATCH_PAYLOAD_BYTES_MAX, REQUESTS_PER_BLOB_MAX, Op, encode_requests
 
 REQUEST_BYTES = 320
-"""What a request counts for in the window besides its payload: the executive adds a header and keeps books of it."""
+"""What a request takes of the window besides its payload: the executive adds a header and bookkeeping."""
 
 BATCH_PAYLOAD_BYTES = 192 * 1024
 """A batch is closed once it has this much."""
 BATCH_MESSAGES_MAX = 4096
 
 BULK_BYTES = 256 * 1024
-"""With more than this under way and not settled, a sender is at full speed: what it queues then waits for more, ..."""
+"""With more than this sent and not settled, a sender is at full speed. What it queues then waits for more, ..."""
 BULK_SEND_BYTES = 128 * 1024
-"""... up to this much, or until something is settled. Larger batches cost less at every hop, and nothing waits for a
-clock: what is settled sets the pace (Nagle, RFC 896)."""
+"""... up to this much, or until something is settled. Larger batches cost less at every hop. There is no timer: the
+settling of requests sets the pace (Nagle, RFC 896)."""
 
 
 class Requests:
@@ -49,17 +48,17 @@ class Requests:
         """By their first number."""
         self.unsent: deque[Batch] = deque()
         self.unsettled: deque[Batch] = deque()
-        """Sent, and to be sent again if the connection breaks."""
+        """Batches that were sent. They are sent again if the connection breaks."""
         self.set_aside: list[Batch] = []
-        """Queries that totem's death has left without an answer: to be asked again in the next epoch."""
+        """Queries that got no answer because totem died. They are asked again in the next epoch."""
         self.bytes_kept = 0
-        """In the window: unsent and unsettled."""
+        """Bytes of the window in use: unsent and unsettled."""
         self.bytes_unsent = 0
         self.count_kept = 0
         self.last_number = 0
         self.settled_number = 0
         self.next_deadline_s: float | None = None
-        """When `expire` has to be called, by time.monotonic()."""
+        """The time.monotonic() at which `expire` has to be called."""
         self._ordered_number = 0
         self._factory = factory
         self._owner = owner
@@ -82,7 +81,8 @@ class Requests:
     def add_message(
         self, group: str, wire_name: bytes, guarantee: int, data: bytes, deadline_s: float | None = None
     ) -> Request | None:
-        """Queue a message; None if the window has no room for it. A single one has room whatever its size."""
+        """Queue a message. None if the window has no room for it; a message alone in the window has room whatever its
+        size."""
         size = len(data)
         cost = size + REQUEST_BYTES
         kept = self.count_kept
@@ -118,19 +118,19 @@ class Requests:
         return self._factory(batch, 0)
 
     def failed_message(self, group: str, error: Error) -> Request:
-        """What `add_message` would give, failed at once."""
+        """A message that `add_message` would return, failed from the start."""
         batch = Batch(self._owner, 0, Op.MCAST, (), group, False)
         batch.fail(error)
         return self._factory(batch, 0)
 
     @property
     def is_due(self) -> bool:
-        """Whether there is something that should be sent now."""
+        """True if something should be sent now."""
         unsent = self.bytes_unsent
         return unsent >= BULK_SEND_BYTES or (unsent > 0 and self.bytes_kept - unsent <= BULK_BYTES)
 
     def blobs(self) -> list[tuple[int, int, bytes]]:
-        """First number, last number and blob of all that this connection has not carried yet."""
+        """First number, last number and blob of all requests that this connection has not carried yet."""
         blobs = []
         requests: list[list[Any]] = []
         first = last = size = 0
@@ -156,7 +156,7 @@ class Requests:
         return blobs
 
     def settled(self, number: int) -> None:
-        """Everything up to `number` was accepted, or answered before."""
+        """Every request up to `number` was accepted or answered."""
         self.settled_number = max(self.settled_number, number)
         unsettled = self.unsettled
         while unsettled and unsettled[0].last <= number:
@@ -168,14 +168,14 @@ class Requests:
             batch.payloads = []
 
     def find(self, number: int) -> Batch | None:
-        """The batch with this request, unless it is resolved."""
+        """The batch of this request, unless it is resolved."""
         batch = self.unresolved.get(number)
         if batch is None:
             batch = next((b for b in self.unresolved.values() if b.first <= number <= b.last), None)
         return batch
 
     def resolve(self, number: int, error: Error | None = None, result: Any = None) -> Batch | None:
-        """The request is done: ordered, answered or refused; and so are those before it in its batch."""
+        """Resolve a request, and those before it in its batch: it was ordered, answered or refused."""
         batch = self.find(number)
         if batch is not None:
             done = number - batch.first + 1
@@ -190,10 +190,10 @@ class Requests:
         return batch
 
     def resolve_messages(self, first: int, last: int) -> None:
-        """Messages of one's own were seen at their place in the order.
+        """This session's messages `first` to `last` came back in the order.
 
-        Messages come back in the order of their numbers. One before them that was settled and did not come back was
-        refused, and the reply that said so was lost with the process that carried it.
+        Messages come back in the order of their numbers. If an earlier one was settled and did not come back, it was
+        refused, and the reply that said so was lost with a killed process.
         """
         if first > self._ordered_number + 1 and self.unresolved:
             lost = [b for b in self.unresolved.values() if b.last < first and b.is_accepted and b.is_ordered]
@@ -209,12 +209,12 @@ class Requests:
         self._ordered_number = last
 
     def fail(self, batch: Batch, error: Error) -> None:
-        """What is not done of an unresolved batch has failed."""
+        """Fail all requests of an unresolved batch that are not done."""
         batch.fail(error)
         del self.unresolved[batch.first]
 
     def refused_for_now(self, number: int) -> None:
-        """Totem died first, and the request had no effect. Joins and leaves are the session's own business, in the next
+        """The request had no effect, because totem died first. The session repeats joins and leaves itself in the next
         epoch."""
         batch = self.find(number)
         if batch is None or batch.op in ORDERED:
@@ -224,16 +224,17 @@ class Requests:
             self.set_aside.append(batch)
 
     def fail_all(self, error: Error) -> None:
-        """All is over."""
+        """The session has ended: fail everything."""
         for batch in (*self.unresolved.values(), *self.unsettled, *self.unsent, *self.set_aside):
             batch.fail(error)
         self.unresolved.clear()
         self.take_queued()
 
     def repeat(self, taken: int) -> None:
-        """A new connection to the same session: what was not settled goes out again, in the same order.
+        """A new connection to the same session: send again what was not settled, in the same order.
 
-        What was taken already is known to the executive by its number; but queries among it are answered again.
+        The executive recognises requests up to `taken` by their number and accepts them once. Queries are answered
+        again.
         """
         self.unsent.extendleft(reversed(self.unsettled))
         self.unsettled.clear()
@@ -244,7 +245,8 @@ class Requests:
             batch.is_accepted = True
 
     def take_queued(self) -> list[Batch]:
-        """Take out what is not resolved and was not accepted, to be queued again under other numbers."""
+        """Remove the requests that are neither resolved nor accepted, so that they can be queued under other
+        numbers."""
         queued = self.set_aside
         queued += [b for b in (*self.unsettled, *self.unsent) if self.unresolved.pop(b.first, None) is not None]
         self.set_aside = []
@@ -254,7 +256,7 @@ class Requests:
         return queued
 
     def renumber(self, queued: list[Batch], last_number: int) -> None:
-        """Number from `last_number` on: the requests that were queued since `take_queued`, then those taken out."""
+        """Number from `last_number` on: first the requests queued since `take_queued`, then the removed ones."""
         self.settled_number = self.last_number = self._ordered_number = last_number
         again = [*self.unsent, *queued]
         self.unsent = deque(again)
@@ -271,8 +273,8 @@ class Requests:
     # -- what is given up ----------------------------------------------------------------------------------------
 
     def give_up_messages(self, reason: str) -> None:
-        """No message that waits is to be sent any more. Joins and leaves stay, because the session itself goes on with
-        them, and queries, because they change nothing."""
+        """Send no waiting message any more. Joins and leaves stay, because the session repeats them itself. Queries
+        stay, because they change nothing."""
         for batch in (*self.unsettled, *self.unsent):
             if batch.op != Op.MCAST:
                 continue
@@ -283,18 +285,18 @@ class Requests:
         self._take_out_dropped()
 
     def take_out(self, op: int, group: str) -> bool:
-        """Take out a request of this kind that was never sent. False if there is none."""
+        """Remove a request of this kind that was never sent. False if there is none."""
         batch = next((b for b in self.unsent if b.op == op and b.group == group and not b.was_sent), None)
         if batch is None:
             return False
-        batch.fail(Interrupted("it was taken back"))
+        batch.fail(Interrupted("it was withdrawn before it was sent"))
         batch.drop()
         self.unresolved.pop(batch.first, None)
         self._take_out_dropped()
         return True
 
     def cancel(self, batch: Batch, index: int) -> bool:
-        """Give up one message. True if it was never sent, and never will be; False if it is done, or under way."""
+        """Give up one message. True if it was never sent and never will be; False if it is done or under way."""
         if index < batch.done or (batch.errors is not None and index in batch.errors):
             return False
         if batch.is_accepted:
@@ -315,14 +317,14 @@ class Requests:
         self._take_out_dropped()
 
     def expire(self, now_s: float) -> bool:
-        """Give up messages whose deadline is over and which were not sent. True if there were any."""
+        """Give up messages that were not sent before their deadline. True if there were any."""
         expired, later = False, []
         for batch in list(self.unsent):
             if batch.deadline_s is None or batch.was_sent:
                 continue
             if batch.deadline_s <= now_s:
                 left = [i for i in range(batch.count) if batch.errors is None or i not in batch.errors]
-                self._give_up(batch, left, Timeout("its deadline was over before it could be sent"))
+                self._give_up(batch, left, Timeout("its deadline passed before it could be sent"))
                 expired = True
             else:
                 later.append(batch.deadline_s)
@@ -330,14 +332,14 @@ class Requests:
         return expired
 
     def _take_out_dropped(self) -> None:
-        """What was given up altogether and was never sent needs no number."""
+        """Remove batches that were given up entirely and never sent: they need no numbers."""
         self.unsent = deque(
             b for b in self.unsent if b.was_sent or b.dropped is None or len(b.dropped) < b.count
         )  # fmt: skip
         self.mend()
 
     def mend(self) -> None:
-        """Make everything from the batches as they wait. May be done again at any time."""
+        """Derive everything from the batches as they wait. May be repeated at any time."""
         if self.unsettled and self.unsent and self.unsettled[-1] is self.unsent[0]:
             self.unsent.popleft()
         while self.unsettled and self.unsettled[0].last <= self.settled_number:

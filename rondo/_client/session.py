@@ -1,15 +1,15 @@
-"""One session of a client with its node, without any I/O: envelopes in, envelopes out, events kept for each group.
+"""One session of a client with its node, without any I/O: envelopes in, envelopes out, events queued for each group.
 
-The owner (`rondo._client.link`, `rondo.aio`) has a socket to the gateway. Whenever that is new, it sends `hello`; what
-arrives goes to `receive`; what `outgoing` gives is sent. The session survives its connections: the gateway may be
-killed, and the next one is told which session this is. What was not accepted is repeated, and what was received before
-is recognised by its position in the log of the node: nothing is lost or doubled, and the application notices nothing.
+The owner (`rondo._client.link`, `rondo.aio`) has a socket to the gateway. It sends `hello` on each new connection,
+gives what arrives to `receive`, and sends what `outgoing` returns. The session survives its connections. When a gateway
+was killed, the client tells the next one which session it has. Requests that were not accepted are repeated. Events
+that were received before are recognised by their position in the node's log. Nothing is lost or doubled. The
+application is only told `Suspended` and `Resumed`, because it cannot know the state of its groups in between.
 
-(It is told `Suspended` and `Resumed`, so that it does not act on what it cannot know meanwhile.)
-
-It notices when the log itself ends, because the node's totem process died or the node closed the session (it was
-stopped, or this process was silent for too long). Then every group is told `Disconnected`, which requests have an
-unknown outcome, and `Reconnected`, and is joined again. What was asked for before `Disconnected` is not sent any more.
+The session notices when the log itself ends: the node's totem process died, or the node closed the session because it
+was stopped or because this process was silent for too long. Then every group gets `Disconnected`, the list of requests
+whose outcome is unknown, and `Reconnected`, and is joined again. Requests that were made before `Disconnected` are not
+sent any more.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _MESSAGES = (events.MESSAGE, events.BATCH)
 
 
 class Session(SessionState):
-    """Everything that is known about one session. Not for several threads at once: its owner has a lock."""
+    """The protocol of one session. Not thread-safe: its owner has a lock."""
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class Session(SessionState):
         owner: object = None,
         why_denied: str = DENIED,
     ) -> None:
-        """`owner` is what requests can be waited for with; it is for the requests that `request_factory` makes.
-        `why_denied` is what it means that the gateway does not let this client in."""
+        """`owner` is the object by which requests can be waited for; it is passed to `request_factory`. `why_denied` is
+        the error text if the gateway refuses this client."""
         super().__init__(request_factory, owner, why_denied)
         self.client_name = client_name
         self._epoch = 0
@@ -49,7 +49,7 @@ class Session(SessionState):
         self._secret = b""
         self._has_acknowledged = False
         self._acknowledge_again = False
-        """The last acknowledgement may have been lost with the process that carried it."""
+        """The last acknowledgement may have been lost with a killed gateway."""
         self._is_log_over = False
         self._handlers: dict[int, Callable[..., None]] = {
             Kind.SETTLED: self._on_settled,
@@ -61,13 +61,13 @@ class Session(SessionState):
 
     @property
     def is_known(self) -> bool:
-        """Whether a gateway has welcomed it."""
+        """True once a gateway has welcomed this session."""
         return not self._is_new
 
     # -- the connection ------------------------------------------------------------------------------------------
 
     def hello(self) -> bytes:
-        """What a new connection begins with."""
+        """The first envelope of a new connection."""
         self.is_open = False
         resume = None
         if self._session:
@@ -76,16 +76,16 @@ class Session(SessionState):
         return encode(Kind.HELLO, 0, VERSION, Flag.RING_EVENTS | Flag.STOPPING, self.client_name, resume)
 
     def receive(self, envelope: bytes) -> None:
-        """Take in what the gateway sent. What cannot be understood ends the session."""
+        """Process an envelope of the gateway. One that cannot be understood ends the session."""
         try:
             kind, epoch, fields = decode(envelope, FROM_GATEWAY)
             if kind == Kind.BYE:
                 code, reason = fields
                 self.end(Disconnected(CLOSED) if code == Code.OK else error_of(code, reason))
             elif kind == Kind.ERROR:
-                # BAD_HANDLE: the session is at another connection. Either this one broke, and libzmq made one by
-                # itself and sent on it what was meant for the old one; the owner is about to hear of that. Or two were
-                # made in a row, and the gateway read the later one first.
+                # BAD_HANDLE: the gateway has the session at another connection. Either this one broke and libzmq
+                # reconnected by itself and sent there what was meant for the old one; the owner will soon hear of that.
+                # Or two connections were made in a row, and the gateway read the later one first.
                 self.is_displaced = True
                 if fields[0] != Code.BAD_HANDLE:
                     self.end(Disconnected(f"the gateway did not understand this client: {fields[1]}"))
@@ -96,13 +96,13 @@ class Session(SessionState):
             elif epoch == self._epoch:
                 self._handlers[kind](*fields)
         except (BusError, TypeError, LookupError) as error:
-            self.end(Disconnected(f"the gateway sent what is no envelope of version {VERSION}: {error}"))
+            self.end(Disconnected(f"the gateway sent an invalid envelope of version {VERSION}: {error}"))
 
     def receive_plain(self, envelope: bytes) -> bool:
-        """Take in messages, and what is settled. False, and nothing has changed, if the envelope is something else.
+        """Process messages and SETTLED. For any other envelope it returns False and changes nothing.
 
-        For a thread of the application, in which an exception may come up at any point: `mend` can put right what that
-        leaves of these, and the gateway says it again.
+        It is for application threads, where an exception may come up at any point. `mend` can repair a half-done change
+        of these, and the gateway then sends them again.
         """
         try:
             kind, epoch, fields = decode(envelope, FROM_GATEWAY)
@@ -124,8 +124,8 @@ class Session(SessionState):
         return True
 
     def outgoing(self, *, acknowledge: bool, everything: bool = False) -> list[bytes]:
-        """What is to be sent now; with the acknowledgement of what was handled, if `acknowledge` says so. `everything`:
-        also what would wait for more, because this is the end."""
+        """The envelopes to send now. `acknowledge`: with the acknowledgement of handled events. `everything`: also
+        requests that would wait to be sent with later ones, because the session ends."""
         if not self.is_open:
             return []
         envelopes = []
@@ -139,25 +139,25 @@ class Session(SessionState):
         return envelopes
 
     def bye(self) -> bytes:
-        """The last envelope: this session ends because its application wants it to."""
+        """The last envelope: the application ends the session."""
         return encode(Kind.BYE, self._epoch, Code.OK, "")
 
     # -- what the application asks for ---------------------------------------------------------------------------
 
     def check_join(self, name: str) -> None:
-        """Raise why this group cannot be joined: Exists, NameTooLong, InvalidParameter, Disconnected."""
+        """Raise the reason why this group cannot be joined: Exists, NameTooLong, InvalidParameter, Disconnected."""
         name_to_wire(name)
         self.check()
         if name in self.groups:
             raise Exists(f"this process is in group {name!r} already")
 
     def is_being_left(self, name: str) -> bool:
-        """Whether a group of that name can only be joined once it is left."""
+        """True if the group of that name must be left first before it can be joined."""
         group = self.groups.get(name) if isinstance(name, str) else None
         return group is not None and group.state is GroupState.LEAVING and self.ended is None
 
     def join(self, name: str) -> Group:
-        """Ask to become a member; the group's state says when it is one. Raises Exists, NameTooLong, ..."""
+        """Ask to become a member; the state of the group shows the result. Raises Exists, NameTooLong, ..."""
         self.check_join(name)
         group = Group(name)
         self.groups[name] = self._by_wire_name[group.wire_name] = group
@@ -165,7 +165,7 @@ class Session(SessionState):
         return group
 
     def undo_join(self, group: Group) -> None:
-        """The application does not wait for this group any more: be out of it, as soon as that can be."""
+        """The application no longer waits for this join: leave the group as soon as possible."""
         if group.ended is not None or self.groups.get(group.name) is not group or group.state is GroupState.LEAVING:
             return
         group.is_given_up = True
@@ -175,13 +175,13 @@ class Session(SessionState):
             self.leave(group)
 
     def leave(self, group: Group) -> None:
-        """Ask to leave; the group's state says when that is done. Raises NotExist, Disconnected."""
+        """Ask to leave; the state of the group shows the result. Raises NotExist, Disconnected."""
         self.check(group)
         group.state = GroupState.LEAVING
         self.requests.add(Op.LEAVE, (group.wire_name,), group.name)
 
     def check_message(self, group: Group, data: bytes) -> None:
-        """Raise why this cannot be sent: NotExist, Disconnected, TooBig."""
+        """Raise the reason why this message cannot be sent: NotExist, Disconnected, TooBig."""
         if group.state is not GroupState.MEMBER or group.ended is not None:
             self.check(group)
         elif len(data) > self.message_bytes_max:
@@ -189,16 +189,16 @@ class Session(SessionState):
             raise TooBig(f"a message has at most {limit} bytes (cpg.message_size_max), this one {len(data)}")
 
     def mcast(self, group: Group, guarantee: int, data: bytes, deadline_s: float | None = None) -> Request | None:
-        """Queue a message; None if there is no room for it now, or the group is just being joined again.
+        """Queue a message. None if there is no room for it now, or if the group is just being joined again.
 
-        While the groups are told `Disconnected`, an application that has not taken that yet sends what belongs to
-        before: it has failed at once. `deadline_s`: given up if it was not sent by then, by time.monotonic().
+        While the application has not taken `Disconnected`, its messages belong to the lost epoch and fail at once.
+        `deadline_s`: if it was not sent by this time.monotonic(), it is given up.
         """
         self.check_message(group, data)
         return self.queue_message(group, guarantee, data, deadline_s)
 
     def queue_message(self, group: Group, guarantee: int, data: bytes, deadline_s: float | None) -> Request | None:
-        """The same, of what was checked."""
+        """`mcast` for a message that was checked."""
         if group.is_down and self._is_down_told:
             return self.requests.failed_message(
                 group.name, Disconnected("the connection was lost before this message was accepted")
@@ -208,12 +208,12 @@ class Session(SessionState):
         return self.requests.add_message(group.name, group.wire_name, guarantee, data, deadline_s)
 
     def query_groups(self, *, hidden: bool) -> Request:
-        """Ask for all groups, `hidden`: the nodes' own too; the result of the request is what `groups_of` reads."""
+        """Ask for all groups; `hidden`: the nodes' own groups too. `groups_of` reads the result of the request."""
         self.check()
         return self.requests.add(Op.GROUPS, (True,) if hidden else ())
 
     def check(self, group: Group | None = None) -> None:
-        """Raise why nothing can be asked for, if that is so: of this session, or in this group."""
+        """Raise the reason why nothing can be asked for in this session, or in this group."""
         if group is not None:
             if group.state in (GroupState.LEAVING, GroupState.LEFT):
                 raise NotExist(f"this process has left group {group.name!r}")
@@ -256,8 +256,8 @@ class Session(SessionState):
         self.is_open = True
 
     def _begin_anew(self, position: int, taken: int) -> None:
-        """The log begins anew, for this session at least: nothing that was before holds any more."""
-        # Where no word came of the end of that log: whatever was sent may have been taken.
+        """The log begins anew, at least for this session: forget all positions."""
+        # The end of the old log was not announced, so everything that was sent may have been accepted.
         self.lost("the node has closed this session: it was restarted, or this process was silent for too long")
         queued = [batch for batch in self.requests.take_queued() if batch.op not in (Op.JOIN, Op.LEAVE)]
         for group in list(self.groups.values()):
@@ -280,7 +280,7 @@ class Session(SessionState):
         self.ack_bytes = 0
 
     def _on_lost(self, reason: str, numbers: list[int]) -> None:
-        """The epoch is over. The next welcome says that there is another one."""
+        """The epoch is over. The next welcome tells of another one."""
         self.is_open = False
         self._is_log_over = True
         if not self._is_down_told:
@@ -308,14 +308,14 @@ class Session(SessionState):
                 self._refused(number, code, result if isinstance(result, str) else "")
 
     def _refused(self, number: int, code: int, text: str = "") -> None:
-        """A request failed; if it was one to join or leave, that concerns the group."""
+        """A request failed. If it was a join or leave, update the group."""
         error = error_of(code, text)
         batch = self.requests.resolve(number, error)
         group = self.groups.get(batch.group or "") if batch is not None else None
         if batch is None or group is None or batch.op == Op.MCAST:
             return
         if code == Code.TRY_AGAIN:
-            # There was no room for it. Nobody but this session can try again: the application has asked once.
+            # The executive had no room for it. The session must try again, because the application has asked only once.
             self.requests.add(batch.op, (group.wire_name,), group.name)
             return
         if batch.op == Op.LEAVE:
@@ -332,7 +332,7 @@ class Session(SessionState):
             self._take_in(first, last, len(blob), unpack(blob))
 
     def _take_in(self, first: int, last: int, blob_bytes: int, new: list[Any]) -> None:
-        """Give events to their groups. That the position says so makes it true: see `mend`."""
+        """Give events to their groups. They count as received once the position is set: see `mend`."""
         seen = self._position
         if last <= seen:
             return
@@ -362,7 +362,7 @@ class Session(SessionState):
             self._acknowledge()
 
     def _on_event(self, chunk: Chunk, event: list[Any]) -> None:
-        """An event that is not a message."""
+        """Process an event that is not a message."""
         kind = event[1]
         if kind == events.MEMBERSHIP:
             group = self._by_wire_name.get(event[2])
@@ -390,9 +390,9 @@ class Session(SessionState):
 
 
 def groups_of(result: Any) -> list[dict[str, Any]]:
-    """What GROUPS answers, as `rondo cpg groups --json` prints it."""
+    """The result of GROUPS in the form that `rondo cpg groups --json` prints."""
     if type(result) is not list:
-        raise InvalidParameter("the node answered with what is no list of groups")
+        raise InvalidParameter("the node's answer is not a list of groups")
     return [
         {"group": name_from_wire(name), "members": [{"node": node, "pid": pid} for node, pid in sorted(members)]}
         for name, members in result

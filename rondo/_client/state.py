@@ -1,8 +1,8 @@
-"""What a session keeps, apart from what it says and hears: groups, events that wait, acknowledgements, how it ends.
+"""The state of a session, apart from the protocol: groups, waiting events, acknowledgements, the end of the session.
 
-An exception of a signal handler may end any call of the application half-way, and leave this half-changed. `mend` puts
-it right from what is always true: the position up to which the log was taken in, the queues of the groups, and the
-batches of requests. The connection is then made anew, and the gateway says again what lies behind the position.
+An exception of a signal handler may end any call half-way and leave this state half-changed. `mend` repairs it from
+what is always valid: the position up to which the log was received, the queues of the groups, and the batches of
+requests. The connection is then made anew, and the gateway repeats the log after that position.
 """
 
 from collections import deque
@@ -29,24 +29,24 @@ DENIED = (
     "corosync.conf names may"
 )
 CLOSED = "the connection was closed"
-"""Why it has ended where the application wanted that."""
+"""The end of a session that the application has closed."""
 RESUME_MS_DEFAULT = 10_000
-"""How long an absent gateway is taken for one that comes back, until a gateway has said how long it waits for us."""
+"""How long an absent gateway is expected back, until a gateway says how long it keeps sessions."""
 
 
 def _ignore(_event: ConnectionEvent) -> None:
-    """Nobody wants to hear of it."""
+    """The default listener: does nothing."""
 
 
 class SessionState:
-    """The state of one session. Not for several threads at once: its owner has a lock."""
+    """The state of one session. Not thread-safe: its owner has a lock."""
 
     def __init__(self, request_factory: RequestFactory, owner: object, why_denied: str) -> None:
         self._why_denied = why_denied
         self.is_open = False
-        """Whether this connection was welcomed."""
+        """True once this connection was welcomed."""
         self.ended: Error | None = None
-        """Why there is no session any more, once that is final."""
+        """The reason why the session has ended for good, or None."""
         self.node_id = 0
         self.pid = 0
         self.message_bytes_max = 0
@@ -55,13 +55,13 @@ class SessionState:
         self.groups: dict[str, Group] = {}
         self.requests = Requests(request_factory, owner)
         self.ack_bytes = 0
-        """How much was handled since the last acknowledgement was sent; 0 = there is nothing to acknowledge."""
+        """Bytes handled since the last acknowledgement was sent; 0 = there is nothing to acknowledge."""
         self.slow: tuple[int, int] | None = None
-        """The last warning of the gateway: bytes that this process holds back, bytes at which it is cut off."""
+        """The gateway's last warning: the bytes that wait for this process, and the limit at which it is cut off."""
         self.order_waiters: set[object] = set()
-        """Who waits for what only further events can bring, as leaving a group. The node sends but so much that is not
-        acknowledged, and who waits may be the one who would have to handle it: so what comes while there is anybody is
-        acknowledged as it is received, and kept here."""
+        """The callers that wait for something that only further events can bring, such as leaving a group. The node
+        sends only a limited amount unacknowledged, and the caller may be the one who should handle events. So while
+        anybody waits here, events are acknowledged when they arrive, and kept here."""
         self._position = 0
         self._acknowledged = 0
         self._chunks: deque[Chunk] = deque()
@@ -70,40 +70,40 @@ class SessionState:
         self._is_new = True
         """No gateway has welcomed it yet."""
         self.is_displaced = False
-        """The gateway has the session at a connection that is not ours any more."""
+        """The gateway has the session at another connection than ours."""
         self._by_wire_name: dict[bytes, Group] = {}
         self.tell_owner: Callable[[ConnectionEvent], object] = _ignore
-        """Called with what listeners are to be told, in the midst of a change."""
+        """Called with events for the listeners, in the middle of a change."""
 
     @property
     def state(self) -> ConnectionState:
-        """How the connection stands."""
+        """The state of the connection."""
         if self.ended is not None or self._is_down_told:
             return ConnectionState.LOST
         return ConnectionState.SUSPENDED if self._is_suspended else ConnectionState.CONNECTED
 
     @property
     def is_down(self) -> bool:
-        """Whether the groups were told `Disconnected`, and not yet `Reconnected`."""
+        """True after the groups were told `Disconnected` until they are told `Reconnected`."""
         return self._is_down_told
 
     @property
     def has_unacknowledged(self) -> bool:
-        """Whether events wait to be handled, or their acknowledgement to be sent."""
+        """True if events wait to be handled, or their acknowledgement waits to be sent."""
         return bool(self._chunks) or self.ack_bytes > 0
 
     # -- how it is lost, and ends --------------------------------------------------------------------------------
 
     def suspended(self, reason: str) -> None:
-        """The connection has broken: tell every group, once."""
+        """The connection has broken: tell every group once."""
         if not self._is_down_told and not self._is_suspended and self.ended is None:
             self._is_suspended = True
             self._tell_all(Suspended(reason))
             self.tell_owner(ConnectionChange(ConnectionState.SUSPENDED, reason))
 
     def lost(self, reason: str) -> None:
-        """The session is most likely lost: tell every group, once. Nothing that was asked for before is sent any more,
-        and of what was sent nobody knows what became of it."""
+        """The session is most likely lost: tell every group once. Earlier requests that were not sent are given up. The
+        outcome of those that were sent is unknown."""
         if self._is_down_told or self.ended is not None:
             return
         sent = {n for b in self.requests.unresolved.values() if b.was_sent for n in range(b.first, b.last + 1)}
@@ -119,7 +119,7 @@ class SessionState:
         self.tell_owner(ConnectionChange(ConnectionState.LOST, reason))
 
     def _report_unknown(self, numbers: set[int], why: str) -> None:
-        """Tell each group which of its messages have an unknown outcome: `numbers`, and all that was accepted."""
+        """Tell each group which of its messages have an unknown outcome: those in `numbers`, and all accepted ones."""
         requests = self.requests
         queued = {id(batch) for batch in (*requests.unsettled, *requests.unsent)}
         unknown: dict[str, list[int]] = {}
@@ -138,7 +138,7 @@ class SessionState:
                 self._tell(self.groups[name], UnknownOutcome(tuple(mine)))
 
     def _is_back(self, event: Event) -> None:
-        """The gateway has welcomed this session; `event` is for groups that were told `Disconnected`."""
+        """The gateway has welcomed this session. `event` is for groups that were told `Disconnected`."""
         is_news = self._is_down_told or self._is_suspended or self._is_new
         if self._is_down_told:
             self._tell_all(event)
@@ -149,11 +149,11 @@ class SessionState:
             self.tell_owner(ConnectionChange(ConnectionState.CONNECTED))
 
     def refused(self) -> None:
-        """The gateway's node does not let this client connect."""
+        """The gateway refuses this client."""
         self.end(AccessDenied(self._why_denied))
 
     def end(self, error: Error) -> None:
-        """Nothing more will happen in this session; every request and every group ends with `error`."""
+        """End the session: every request and every group ends with `error`."""
         if self.ended is not None:
             return
         self.ended = error
@@ -167,14 +167,14 @@ class SessionState:
     # -- events for the application ------------------------------------------------------------------------------
 
     def next_event(self, group: Group) -> Event | None:
-        """The group's next event, or None. That it is asked for acknowledges the one before."""
+        """The group's next event, or None. The call acknowledges the event before."""
         event = next(group.ready, None)
         if event is not None:
             return event
         return next(group.ready, None) if self.fill(group) else None
 
     def fill(self, group: Group) -> bool:
-        """Make the group's next events ready; False if there are none. That acknowledges those before."""
+        """Make the group's next events ready, which acknowledges those before. False if there are none."""
         self.handled(group)
         if not group.queue:
             return False
@@ -182,7 +182,7 @@ class SessionState:
         return True
 
     def handled(self, group: Group) -> None:
-        """The event that was taken last was handled. Of a batch that counts once all of it was."""
+        """The application has handled the event that it took last. A batch counts once all its messages are handled."""
         chunk = group.handling
         if chunk is not None and not group.has_ready:
             group.handling = None
@@ -191,13 +191,13 @@ class SessionState:
                 self._acknowledge()
 
     def _acknowledge(self) -> None:
-        """Move the acknowledged position to just before the first chunk in which something is not handled."""
+        """Move the acknowledged position up to the first chunk with unhandled events."""
         chunks = self._chunks
         while chunks and chunks[0].open <= 0:
             self._acknowledge_first(chunks)
 
     def acknowledge_unhandled(self) -> None:
-        """Acknowledge all that has come, whether it was handled or not."""
+        """Acknowledge all received events, handled or not."""
         while self._chunks:
             self._acknowledge_first(self._chunks)
 
@@ -209,7 +209,7 @@ class SessionState:
 
     @staticmethod
     def _tell(group: Group, event: Event) -> None:
-        """An event that the session itself makes: it has no position in the log."""
+        """Queue an event that the session makes itself: it has no position in the log."""
         group.queue.append((Chunk(0, 0), event))
 
     def _tell_all(self, event: Event) -> None:
@@ -217,7 +217,8 @@ class SessionState:
             self._tell(group, event)
 
     def _is_slow(self, event: SlowConsumer) -> None:
-        """The groups are told before all that waits: it would be told too late otherwise."""
+        """Warn the groups of a slow consumer. The warning goes before all waiting events; else it would come too
+        late."""
         for group in self.groups.values():
             if not group.queue or type(group.queue[0][1]) is not SlowConsumer:
                 group.queue.appendleft((Chunk(0, 0), event))
@@ -226,7 +227,7 @@ class SessionState:
     # -- groups come and go --------------------------------------------------------------------------------------
 
     def _left(self, group: Group) -> None:
-        """This process is out: what it has not taken yet is no longer owed to anybody."""
+        """This process has left the group. Events that it has not taken no longer hold up the acknowledgement."""
         group.state = GroupState.LEFT
         self._forget_group(group)
         error = NotExist(f"this process has left group {group.name!r}")
@@ -245,7 +246,7 @@ class SessionState:
 
     @staticmethod
     def _owe_nothing(group: Group) -> None:
-        """What waits has no position in the log any more."""
+        """Detach the waiting events from their positions in the log."""
         group.queue = deque((Chunk(0, 0), raw) for _, raw in group.queue)
 
     def _forget_group(self, group: Group) -> None:
@@ -255,7 +256,7 @@ class SessionState:
     # -- after an exception in the middle ------------------------------------------------------------------------
 
     def mend(self) -> None:
-        """Put right what was left half-changed. The connection has to be made anew. May be done again at any time."""
+        """Repair a half-done change. The connection has to be made anew. May be repeated at any time."""
         self.is_open = False
         while self._chunks and self._chunks[-1].n > self._position:
             self._chunks.pop()

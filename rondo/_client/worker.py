@@ -1,7 +1,8 @@
-"""The thread of a link: it keeps the session connected while the application works. No signal handler ever runs in it.
+"""The worker thread of a link: it keeps the session connected while the application works. No signal handler runs in
+it.
 
-While the node is away it costs nothing: after some quick attempts to connect it waits for the kernel's word that the
-gateway's socket is there (`arrival`), and looks itself only now and then.
+While the node is away the worker costs nearly nothing. After some quick attempts to connect it waits for the kernel's
+notice that the gateway's socket exists (`arrival`), and itself looks for it only now and then.
 """
 
 import _thread
@@ -19,34 +20,34 @@ if TYPE_CHECKING:
     from rondo._client.link import Link
 
 ACK_BYTES = 512 * 1024
-"""So much handled is acknowledged at once; ..."""
+"""This many handled bytes are acknowledged at once; ..."""
 ACK_DELAY_MS = 20
-"""... less, when there was nothing else to do for so long."""
+"""... fewer after this time without other work."""
 ACK_DELAY_MS_MAX = 1000
 LED_MS_MAX = 640
-"""How long it may sleep while the application reads the socket itself, before it sleeps until it is woken."""
+"""How long the worker sleeps at most while an application thread leads. After that it sleeps until it is woken."""
 BYE_MS = 500
 """How long a close waits for the gateway's answer."""
 RETRY_MS = 20
 RETRY_MS_MAX = 200
-"""A gateway that was killed is back after some tenths of a second; what is waited longer all its clients wait."""
+"""A killed gateway is back within some tenths of a second. A longer pause would delay all its clients."""
 QUICK_S = 2.0
-"""So long it tries at these intervals; ..."""
+"""For this time the worker tries at these intervals; ..."""
 LOOK_S = 60.0
-"""... then it is told when the socket appears, and looks itself so seldom; ..."""
+"""... then it waits for the notice that the socket exists, and tries only at this interval; ..."""
 LOOK_UNTOLD_S = 1.0
 LOOK_UNTOLD_S_MAX = 8.0
-"""... or so often, where the kernel does not tell, and as seldom as this after a minute."""
+"""... or, where the kernel gives no notice, at these intervals, and at `LOOK_S` after a minute."""
 LONG_S = 60.0
 
 
 class Worker:
-    """Serves a link until all is over."""
+    """Serves a link until the link is closed."""
 
     def __init__(self, link: "Link") -> None:
         self._link = link
         self.ident: int | None = None
-        """The thread, once it runs."""
+        """The identifier of the thread, once it runs."""
         self._path = ipc_path(link.endpoint.url)
         self._absent_since_s: float | None = time.monotonic()
         self._quick_until_s = time.monotonic() + QUICK_S
@@ -60,20 +61,20 @@ class Worker:
 
     @property
     def polls_socket(self) -> bool:
-        """Whether it reads what comes next, and nobody else."""
+        """True if the worker is the only one that reads the socket."""
         return self._link.dealer.fileno() in self._polled
 
     def start(self) -> None:
-        """Begin. The interpreter's end does not wait for the thread.
+        """Start the thread. The interpreter's exit does not wait for it.
 
-        `threading.Thread.start` waits in Python code for the new thread to say that it runs. An exception of a signal
-        handler there leaves a lock of that class released twice (`RuntimeError: release unlocked lock`) and the thread
-        in its table for ever. Nothing here needs what that class adds.
+        `threading.Thread.start` waits in Python code until the new thread runs. An exception of a signal handler there
+        releases a lock of that class twice (`RuntimeError: release unlocked lock`) and leaves the thread in its table
+        for ever. Nothing here needs what that class adds.
         """
         _thread.start_new_thread(self._run, ())
 
     def _run(self) -> None:
-        """The thread."""
+        """The main function of the thread."""
         self.ident = _thread.get_ident()
         link = self._link
         try:
@@ -89,14 +90,14 @@ class Worker:
             link.listeners.flush(is_over=True)
 
     def _begin(self) -> None:
-        """Say hello. Not before the thread runs, or an exception in between could leave a session for which nobody says
-        goodbye."""
+        """Send hello. This is not done before the thread runs: after an exception in between, nobody would end the
+        session."""
         link = self._link
         if not link.must_renew:
             link.dealer.send(link.session.hello())
 
     def _turn(self, ready: list[int]) -> bool:
-        """Do what is due, and find out for how long to sleep. False if all is over. Under `lock`."""
+        """Do what is due, and compute how long to sleep. False if the link is closed. Under `lock`."""
         link, dealer, session = self._link, self._link.dealer, self._link.session
         link.is_sleeping = link.is_deep = False
         if link.wakeup.fileno() in ready:
@@ -130,10 +131,10 @@ class Worker:
         return True
 
     def sleep(self, now_s: float, *, idle: bool) -> None:
-        """What to poll, and how long."""
+        """Decide what to poll and for how long."""
         link, dealer, session = self._link, self._link.dealer, self._link.session
         led = session.is_open and (link.leader is not None or link.was_led) and not dealer.is_blocked
-        led = led and not link.watched  # who polls a descriptor wants it to be read although nobody waits
+        led = led and not link.watched  # who polls a descriptor wants the socket to be read although no thread waits
         still_led = link.leader is not None
         link.was_led = still_led
         self._led_ms = min(2 * self._led_ms, 2 * LED_MS_MAX) if led and idle else ACK_DELAY_MS
@@ -173,11 +174,11 @@ class Worker:
             link.notify()
 
     def _renew(self) -> None:
-        """An exception has ended a call half-way: what was read or written then is not known."""
+        """A call was interrupted: nobody knows what it read or wrote, so a new connection is made."""
         link = self._link
         link.inbox.clear()
         if not link.session.is_known:
-            # The gateway may have made one already, and what told us is lost.
+            # The gateway may have made the session already, and its welcome may be lost.
             link.dealer.send(link.session.bye())
         link.dealer.renew()
         link.dealer.send(link.session.hello())
@@ -187,7 +188,7 @@ class Worker:
         link.notify()
 
     def _begin_again(self) -> None:
-        """The connection broke: the next one begins with a hello, as soon as there is one."""
+        """The connection broke. Say hello on the next one, as soon as there is one."""
         link, dealer = self._link, self._link.dealer
         dealer.is_broken = False
         if dealer.is_denied:
@@ -201,7 +202,7 @@ class Worker:
     # -- while the node is away ----------------------------------------------------------------------------------
 
     def _look_at_absence(self, now_s: float) -> None:
-        """Connect again if that is due; tell the groups once the node has been away for too long."""
+        """Connect again if that is due. Tell the groups once the node has been away for too long."""
         link, session = self._link, self._link.session
         if session.is_open:
             if self._absent_since_s is not None:
@@ -215,7 +216,7 @@ class Worker:
             self._has_arrived = False
             self._try_quickly(now_s)
         if link.dealer.retry_at_s is not None and now_s >= self._retry_at_s:
-            # First the watch: what comes between it and the attempt is then not missed.
+            # The watch is set first, so that a socket that appears before the attempt is not missed.
             self._retry_at_s = now_s + self._pause_s(now_s)
             link.dealer.tend(now_s)
         if not session.is_down and now_s >= self._lost_at_s():
@@ -234,11 +235,11 @@ class Worker:
         self._retry_at_s = now_s
 
     def _pause_s(self, now_s: float) -> float:
-        """How long to wait for the next attempt."""
+        """How long to wait before the next attempt."""
         if now_s < self._quick_until_s:
             self._retry_ms = min(2 * self._retry_ms, RETRY_MS_MAX)
             return self._retry_ms / 1000
-        # Again each time: the directory may have been made anew.
+        # The watch is set again each time, because the directory may have been recreated.
         former = self._ticket
         self._ticket = ARRIVALS.watch(self._path, self._arrived) if self._path is not None else None
         if former is not None:
@@ -257,7 +258,7 @@ class Worker:
         return max(0.0, min(due_s) - now_s) if due_s else None
 
     def _arrived(self) -> None:
-        """The socket has appeared. Called by the thread that watches."""
+        """The gateway's socket file has appeared. Called by the thread that watches for it."""
         self._has_arrived = True
         self._link.wakeup.set()
 
@@ -269,17 +270,18 @@ class Worker:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def _say_bye(self) -> None:
-        """Send what is left, tell the gateway that this is the end, and wait until it knows."""
+        """Send what is left, tell the gateway that the session ends, and wait for its answer."""
         link, session = self._link, self._link.session
         deadline_s = time.monotonic() + BYE_MS / 1000
         if session.node_id:
-            # After an interrupted call the connection may just be made anew.
+            # After an interrupted call the connection may just be reconnecting.
             self._receive_until(deadline_s, lambda: session.is_open)
         if link.run(self._bye):
             self._receive_until(deadline_s, lambda: False)
 
     def _bye(self) -> bool:
-        """True if an answer is due. The gateway may have made a session for us although we have not heard of it."""
+        """End the session. True if an answer is due. The gateway may have made a session although its welcome did not
+        arrive."""
         link, session, dealer = self._link, self._link.session, self._link.dealer
         if session.ended is not None or not dealer.is_connected:
             return False
@@ -293,12 +295,12 @@ class Worker:
             remaining_s = deadline_s - time.monotonic()
             if remaining_s <= 0:
                 return
-            # Whoever waits in the application may be the one that reads the answer.
+            # A waiting application thread may be the one that reads the answer.
             poll(min(remaining_s, ACK_DELAY_MS / 1000), dealer.fileno())
             link.run(self._take_all)
 
     def _take_all(self) -> None:
-        """In their order: another thread must not read in between."""
+        """Process all envelopes in their order: no other thread may read in between."""
         self._take_inbox()
         self._receive()
 

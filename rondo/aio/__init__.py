@@ -7,10 +7,10 @@
         async for event in group:
             ...
 
-Everything runs in the event loop in which the connection was made; nothing here is for other threads. The events of one
-group are taken by one task at a time; a second one that waits for them gets `Busy`. Messages that are sent in one turn
-of the loop travel together. An `async for` that is left by `break` acknowledges its last event a
-moment later, when the loop gets to close the iterator. Calls wait for `default_timeout` at most, as those of `rondo`.
+Everything runs in the event loop that made the connection. Nothing here may be used by other threads. Only one task at
+a time may take the events of a group; a second one that waits for them gets `Busy`. Messages sent in one turn of the
+loop travel together. After a `break` out of `async for` the last event is acknowledged a moment later, when the loop
+closes the iterator. Calls wait for `default_timeout` at most, as those of `rondo`.
 """
 
 import os
@@ -54,13 +54,13 @@ __all__ = ["Cluster", "Cpg", "Group", "Request", "connect", "sam"]
 
 
 class Request(batches.Request):
-    """A message on its way. `number` is what events and `UnknownOutcome` name it by once it is accepted."""
+    """A message on its way. Once it is accepted, events and `UnknownOutcome` name it by `number`."""
 
     __slots__ = ()
     shown_as = "rondo.aio.Request"
 
     async def accepted(self, timeout: float | Default | None = DEFAULT) -> "Request":
-        """Wait until the executive has taken it. Raises Timeout, or the error with which it failed."""
+        """Wait until the executive has accepted it. Raises Timeout, or the error with which it failed."""
         return await self._wait(lambda: self.is_accepted or self.is_done, timeout, "accepted")
 
     async def ordered(self, timeout: float | Default | None = DEFAULT) -> "Request":
@@ -87,7 +87,7 @@ class Request(batches.Request):
 
 
 class Group:
-    """A group that this process is in; made by `await cluster.cpg.join(...)`."""
+    """A group that this process is a member of; made by `await cluster.cpg.join(...)`."""
 
     def __init__(self, link: Link, handle: Handle, group: GroupOfSession) -> None:
         self._link = link
@@ -104,13 +104,14 @@ class Group:
 
     @property
     def me(self) -> Member:
-        """This process as a member. It may be another one after `Reconnected`."""
+        """This process as a member. It may change with `Reconnected`."""
         session = self._link.session
         return Member(session.node_id, session.pid)
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Who is in the group as of the last event taken, sorted (before that: as this process joined)."""
+        """The members of the group as of the last event taken, sorted. Before any event: the members as this process
+        joined."""
         return self._group.members
 
     async def mcast(
@@ -154,7 +155,7 @@ class Group:
         return request[0]
 
     async def poll(self, timeout: float | None = None) -> Event | None:
-        """The next event, or None after `timeout` seconds. Asking for it acknowledges the one before."""
+        """The next event, or None after `timeout` seconds. The call acknowledges the event before."""
         link, group = self._link, self._group
         link.check_process()
         check_seconds(timeout)
@@ -183,11 +184,11 @@ class Group:
                 link.taken()
 
     async def leave(self, timeout: float | Default | None = DEFAULT) -> None:
-        """Leave the group; returns when this process is out."""
+        """Leave the group. Returns when this process is out."""
         link, group = self._link, self._group
         link.check_process()
         timeout_s = link.seconds_of(timeout)
-        if group.state is not GroupState.LEAVING:  # one that was cancelled is waited for again
+        if group.state is not GroupState.LEAVING:  # a cancelled call has sent the request already: wait for it
             link.session.leave(group)
             link.wake()
         out = (GroupState.LEFT,)
@@ -228,7 +229,7 @@ class Cpg:
         return Group(link, self._handle, group)
 
     async def groups(self, timeout: float | Default | None = DEFAULT, *, hidden: bool = False) -> list[dict[str, Any]]:
-        """All groups of the ring and their members; `hidden`: the nodes' own groups, too."""
+        """All groups of the ring and their members; `hidden`: includes the groups that the nodes themselves use."""
         link = self._link
         link.check_process()
         timeout_s = link.seconds_of(timeout)
@@ -250,11 +251,11 @@ class Cluster:
         self.cpg = Cpg(link, handle)
         """Process groups."""
         self.quorum = Quorum(self._control)
-        """Who may act when the cluster is split."""
+        """Votes and quorum: which part of a split cluster may act."""
         self.cmap = Cmap(self._control)
-        """Keys: the node's configuration and state, and those that programs set."""
+        """Keys: the node's configuration and state, and keys that programs set."""
         self.cfg = Cfg(self._control)
-        """What is done to nodes: kill one, shut this one down."""
+        """Operations on nodes, such as kill, shut down and reload."""
 
     @property
     def node_id(self) -> int:
@@ -263,7 +264,7 @@ class Cluster:
 
     @property
     def pid(self) -> int:
-        """The process id that this process has as a member of groups."""
+        """The process id of this process as a member of groups."""
         return self._link.session.pid
 
     async def nodes(self, timeout: float | None = TIMEOUT_S) -> tuple[NodeInfo, ...]:
@@ -272,7 +273,8 @@ class Cluster:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the node is there, as far as is known: not between `Suspended` or `Disconnected` and what follows."""
+        """True while the node is there, as far as is known. False between `Suspended` or `Disconnected` and the event
+        that ends that state."""
         return self._link.session.is_open
 
     @property
@@ -282,17 +284,17 @@ class Cluster:
 
     @property
     def state(self) -> ConnectionState:
-        """How the connection stands, as its groups were told; lost for good if `is_closed`."""
+        """The state of the connection, as its groups were told it. After `is_closed`: lost for good."""
         return self._link.session.state
 
     def add_listener(self, listener: Listener) -> None:
-        """Have the loop call `listener` with every `ConnectionChange` and `SlowConsumer` from now on, in their order.
-        It is a function, not a coroutine. Raises InvalidParameter."""
+        """The loop calls `listener` with every later `ConnectionChange` and `SlowConsumer`, in their order. It is a
+        function, not a coroutine. Raises InvalidParameter."""
         self._link.check_process()
         self._link.listeners.add(listener)
 
     def remove_listener(self, listener: Listener) -> None:
-        """Call it no more; if it is none nothing happens."""
+        """Stop calling a listener. Does nothing for an unknown one."""
         self._link.listeners.remove(listener)
 
     def __repr__(self) -> str:
@@ -300,8 +302,8 @@ class Cluster:
         return f"<rondo.aio.Cluster {self._link.endpoint.url}: {state}>"
 
     async def close(self) -> None:
-        """End the connection: this process leaves all its groups. Returns within a second; cancelled, it closes at
-        once, without waiting for the node's answer."""
+        """End the connection: this process leaves all its groups. Returns within a second. If it is cancelled, it
+        closes at once without waiting for the node's answer."""
         try:
             await self._link.close()
         finally:

@@ -1,4 +1,4 @@
-"""What the commands that ask the control process share: the connection, its options, and how a failure is told."""
+"""Common to the commands that query the control process: the connection, its options, and the report of a failure."""
 
 import argparse
 import contextlib
@@ -15,14 +15,14 @@ ANSWER_TIMEOUT_S = 10.0
 
 
 def add_place(parser: Parser) -> None:
-    """The options that say which node is asked."""
+    """The options that select the node."""
     parser.add_argument("--socket", metavar="ENDPOINT", help="what to connect to (RONDO_SOCKET)")
     parser.add_argument("--run-dir", metavar="D", help="run directory of the node (RONDO_RUN_DIR)")
 
 
 @contextlib.contextmanager
 def asking(arguments: argparse.Namespace) -> Iterator[Control]:
-    """The node's control process. Raises CommandError."""
+    """A connection to the node's control process. Raises CommandError."""
     try:
         endpoint = endpoint_of(paths.client_socket(arguments.socket, arguments.run_dir))
         if is_absent(endpoint.url):

@@ -1,8 +1,8 @@
-"""Two streams as one: the events of a group, and those of quorum, each in its place among the ring changes.
+"""Merges two streams: the events of a group and those of quorum, each at its place among the ring changes.
 
-A node tells of a ring change to groups first, then to whom quorum concerns, then come the messages of the new ring. So
+A node reports a ring change first to groups, then to watchers of quorum; the messages of the new ring come last. So
 after a ring change the group's events wait for the quorum event of that ring, and a quorum event waits for the group's
-ring change. Neither waits for ever: a node without one of its services still shows what the other says.
+ring change. Neither waits for ever: if one of the services is missing, the events of the other are still shown.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Line = tuple[str, Any]
 
 
 class InOrder:
-    """Takes both streams, gives one."""
+    """Takes both streams and returns one."""
 
     def __init__(self, quorum: rondo.quorum.Quorate) -> None:
-        """`quorum`: how it is at the beginning."""
+        """`quorum`: the state at the beginning."""
         self._told = quorum.ring.sequence
-        """Ring of the last quorum event that was given."""
+        """The ring of the last quorum event that was returned."""
         self._ring = quorum.ring.sequence
         """The last ring that either stream has reached."""
         self._waiting: int | None = None
-        """Ring whose quorum event is due."""
+        """The ring whose quorum event is awaited."""
         self._since_s = 0.0
         self._group: deque[Any] = deque()
         self._quorum: deque[rondo.quorum.Quorate] = deque()
@@ -47,7 +47,7 @@ class InOrder:
         return self._go_on(now_s)
 
     def tick(self, now_s: float) -> list[Line]:
-        """Time has passed."""
+        """Check for a wait that has lasted too long."""
         if not self.is_waiting or now_s < self._since_s + WAIT_S_MAX:
             return []
         self._waiting = None
@@ -57,11 +57,11 @@ class InOrder:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether one stream waits for the other."""
+        """True if one stream waits for the other."""
         return self._waiting is not None or bool(self._quorum)
 
     def rest(self) -> list[Line]:
-        """The group has come to its end: what of it has waited."""
+        """The group's stream has ended: return its waiting events."""
         lines: list[Line] = [("group", event) for event in self._group]
         self._group.clear()
         return lines

@@ -1,16 +1,16 @@
-"""Flow control of commands that send and take in two threads: by how much the one may be ahead of the other.
+"""Flow control of commands that send and receive in two threads: limits how far sending may be ahead.
 
-Who sends faster than he takes would be cut off as too slow (`cpg.client_bytes_max`).
+A process that sends faster than it takes events would be cut off as too slow (`cpg.client_bytes_max`).
 """
 
 import threading
 
 AHEAD_BYTES_MAX = 1024 * 1024
-"""So much may have been sent and not been taken, unless a command says otherwise."""
+"""The bytes that may be sent and not taken, unless a command sets another limit."""
 
 
 class Ahead:
-    """By how many bytes what was sent is ahead of what was taken."""
+    """How many bytes sending is ahead of receiving."""
 
     def __init__(self, bytes_max: int = AHEAD_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
@@ -19,19 +19,19 @@ class Ahead:
         self._is_over = False
 
     def sending(self, size: int) -> None:
-        """Wait until there is room to send so many bytes more. Any number has room when nothing else waits."""
+        """Wait until there is room to send that many more bytes. Any number has room if nothing else is on its way."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_over or self._bytes < self._bytes_max)
             self._bytes += size
 
     def took(self, size: int) -> None:
-        """So many bytes of those that were sent have come back, and were taken."""
+        """That many sent bytes have come back and were taken."""
         with self._changed:
             self._bytes = max(0, self._bytes - size)
             self._changed.notify_all()
 
     def forget(self) -> None:
-        """Nobody knows what still comes of what was sent: it begins anew."""
+        """The outcome of what was sent is unknown: count from zero again."""
         self.took(self._bytes)
 
     def over(self) -> None:

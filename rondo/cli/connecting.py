@@ -1,13 +1,13 @@
-"""How commands connect to the node: they wait for one that is there, and say soon where none is."""
+"""How commands connect to the node: they wait for a running node, and fail soon if there is none."""
 
 import socket
 
 import rondo
 
 CONNECT_TIMEOUT_S = 10.0
-"""For a node that is there, and may be about to form its ring."""
+"""For a node that runs and may be about to form its ring."""
 ABSENT_TIMEOUT_S = 1.0
-"""For a node that is not even there."""
+"""For a node that does not run."""
 
 
 def connect(endpoint: str) -> rondo.Cluster:
@@ -21,8 +21,8 @@ def connect(endpoint: str) -> rondo.Cluster:
 
 
 def is_absent(endpoint: str) -> bool:
-    """Whether nobody listens there: no such socket, or one that a killed node has left behind. Of a node on another
-    host only waiting shows it."""
+    """True if nobody listens: there is no such socket, or a killed node has left it. For a node on another host the
+    result is False, since only waiting shows it."""
     scheme, _, path = endpoint.partition("://")
     if scheme != "ipc" or path.startswith("@"):
         return False

@@ -1,4 +1,5 @@
-"""The commands of `rondo`: each is a module of `rondo.cli.commands`, and nobody lists them but their directory."""
+"""Finds the commands of `rondo`: each is a module of `rondo.cli.commands`, and the directory is the only list of
+them."""
 
 import argparse
 import importlib
@@ -12,7 +13,7 @@ SUMMARY = "A cluster executive: totally ordered messages, membership and process
 
 
 def command_names() -> list[str]:
-    """As they are typed."""
+    """The commands as they are typed."""
     names = (module.name for module in pkgutil.iter_modules(commands.__path__))
     return sorted(name.replace("_", "-") for name in names if not name.startswith("_"))
 
@@ -23,7 +24,7 @@ def command_of(name: str) -> ModuleType:
 
 
 def parser_of(name: str) -> Parser:
-    """What takes the arguments of a command."""
+    """The parser for the arguments of a command."""
     command = command_of(name)
     parser = Parser(
         prog=f"rondo {name}",

@@ -1,4 +1,4 @@
-"""The entry point of `rondo`: finds the sub-command, imports it alone, and turns failures into one line each.
+"""The entry point of `rondo`: finds the sub-command, imports only its module, and reports a failure in one line.
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
@@ -56,12 +56,12 @@ def _run(arguments: list[str]) -> int:
     if name.startswith("-") or name.replace("_", "-") not in command_names():
         _without_command(arguments)
     code = command_of(name).run(parser_of(name).parse_args(arguments[1:]))
-    sys.stdout.flush()  # so that a closed pipe is noticed here
+    sys.stdout.flush()  # to notice a closed pipe here
     return int(code)
 
 
 def _without_command(arguments: list[str]) -> NoReturn:
-    """`rondo --help`, `rondo --version`, no or an unknown command. Here alone all commands are imported."""
+    """`rondo --help`, `rondo --version`, no command or an unknown one. Only here all commands are imported."""
     helps = {name: command_of(name).HELP for name in command_names()}
     width = max(map(len, helps), default=0)
     lines = [f"  {name.ljust(width)}  {text}" for name, text in helps.items()]

@@ -1,6 +1,6 @@
 """The man pages, rondo(1) and one for each command: python -m rondo.cli.manual DIRECTORY
 
-They are made of the parsers (`rondo.cli.tree`), in the man macros that groff and mandoc know.
+They are generated from the parsers (`rondo.cli.tree`), in the man macros that groff and mandoc know.
 """
 
 import argparse
@@ -31,7 +31,7 @@ FILES = (
 
 
 def pages() -> dict[str, str]:
-    """The text of every page by its file's name."""
+    """The text of every page, by file name."""
     whole = tree()
     found = {f"rondo.{SECTION}": "\n".join(_overview(whole)) + "\n"}
     for command in whole.commands:
@@ -86,7 +86,7 @@ def _of_command(command: Command) -> Iterator[str]:
 
 
 def _only_groups(command: Command) -> bool:
-    """Whether it does nothing without one of its commands."""
+    """True if the command does nothing without one of its sub-commands."""
     return bool(command.commands) and all(argument.names == ("-h", "--help") for argument in command.arguments)
 
 
@@ -114,7 +114,7 @@ def _value(argument: Argument) -> str:
 
 
 def _options(command: Command, heading: str) -> Iterator[str]:
-    """A paragraph for each option and argument that has something to say."""
+    """A paragraph for each option and argument with a help text."""
     if heading:
         yield heading
     for argument in command.arguments:
@@ -134,7 +134,7 @@ def _ended(text: str) -> str:
 
 
 def quoted(plain: str) -> str:
-    """Text of a page: what roff would take for its own is made harmless. A hyphen that is typed is a minus in roff."""
+    """Text of a page with roff's special characters escaped. A hyphen that is typed is a minus in roff."""
     escaped = " ".join(plain.split()).replace("\\", r"\e").replace("-", r"\-")
     return rf"\&{escaped}" if escaped.startswith((".", "'")) else escaped
 

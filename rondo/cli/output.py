@@ -1,4 +1,4 @@
-"""What all commands share: how they fail and how they print."""
+"""Common to all commands: error reports and output."""
 
 import argparse
 import json
@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 
 class CommandError(Exception):
-    """A command was refused or failed; the text is one line that says what, where, and how to mend it."""
+    """A command was refused or failed. The text names what, where, and the remedy, in one line."""
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, except that wrong usage is told in one line, and that it tells what it takes."""
+    """argparse, except that wrong usage is reported in one line, and that the parser can list its arguments."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {_one_line(message)}; see `{self.prog} --help`\n")
@@ -37,7 +37,7 @@ def print_error(text: str) -> None:
 
 
 def print_warning(text: str) -> None:
-    """One line on standard error, about something that does not keep the command from going on."""
+    """One line on standard error about something that does not stop the command."""
     print(f"warning: {_one_line(text)}", file=sys.stderr)
 
 
@@ -47,5 +47,5 @@ def print_json(value: Any) -> None:
 
 
 def _one_line(text: str) -> str:
-    """Line breaks and control characters, from a file's name for example, are escaped."""
+    """Escapes line breaks and control characters, from a file's name for example."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

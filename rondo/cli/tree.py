@@ -1,6 +1,6 @@
-"""All commands with all that they take, as plain data: what man pages and completion are made of.
+"""All commands and their arguments as plain data, from which man pages and completion are generated.
 
-It is read off the parsers that take the arguments: neither can tell of an option that is not there, or miss one.
+It is read from the parsers themselves, so neither can name an option that does not exist, or miss one.
 """
 
 import argparse
@@ -22,7 +22,7 @@ class Kind(enum.Enum):
     FLAG = enum.auto()
     """Nothing: there is no value."""
     TEXT = enum.auto()
-    """Nothing: only who types knows it."""
+    """Nothing: any text."""
     CHOICE = enum.auto()
     FILE = enum.auto()
     DIRECTORY = enum.auto()
@@ -36,7 +36,7 @@ class Argument:
 
     names: tuple[str, ...]
     metavar: str
-    """How the value is called in a synopsis; empty for a flag."""
+    """The name of the value in a synopsis; empty for a flag."""
     kind: Kind
     choices: tuple[str, ...]
     help: str
@@ -45,14 +45,14 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, or a command of a command."""
+    """A command or sub-command."""
 
     words: tuple[str, ...]
-    """What is typed: ("rondo", "sam", "run")."""
+    """The typed words: ("rondo", "sam", "run")."""
     summary: str
     """One line."""
     description: str
-    """More than the summary, or empty."""
+    """More than the summary; may be empty."""
     example: str
     arguments: tuple[Argument, ...]
     commands: tuple["Command", ...]
@@ -66,7 +66,7 @@ class Command:
         return tuple(each for each in self.arguments if not each.names)
 
     def all(self) -> Iterator["Command"]:
-        """It and everything below it."""
+        """This command and all below it."""
         yield self
         for command in self.commands:
             yield from command.all()

@@ -1,10 +1,10 @@
-"""A node's configuration: read corosync.conf (`load`), tie it to this machine (`resolve`), hand it on (`NodeConfig`).
+"""A node's configuration: read corosync.conf (`load`), apply it to this machine (`resolve`), pass it on (`NodeConfig`).
 
     loaded = rondo.config.load()            # ConfigError says what is wrong, with file and line
     node = rondo.config.resolve(loaded)     # everything that a service needs, as plain values
 
-Importing this package, and `NodeConfig`, does not import pydantic: a service that is handed a resolved configuration
-does without it. `load` and `resolve` are looked up when they are first used.
+Importing this package, and `NodeConfig`, does not import pydantic: a service gets a resolved configuration and does not
+need it. `load` and `resolve` are imported at their first use.
 """
 
 import importlib

@@ -1,4 +1,5 @@
-"""What somebody may have meant: the option with nearly that name, the right section, a comment behind a value."""
+"""Guesses what the author of a wrong line meant: an option of nearly that name, the right section, a trailing
+comment."""
 
 import difflib
 import re
@@ -8,21 +9,22 @@ from rondo.config import option
 from rondo.config.schema_node import Config
 
 NEAREST_CHARACTERS_MAX = 64
-"""A longer name is not compared with the known ones to its end: the comparison takes quadratic time."""
+"""A longer name is not compared with the known ones: the comparison takes quadratic time."""
 PART_CHARACTERS_MIN = 2
-"""Of a name that is part of another one: `id` in `nodeid`, `addr` in `ring0_addr`."""
+"""The least length of a name that is part of another one: `id` in `nodeid`, `addr` in `ring0_addr`."""
 
 SYNONYMS = {"ip": "ring0_addr", "address": "ring0_addr", "host": "name", "hostname": "name", "port": "mcastport"}
 
 OWN_SECTIONS = ("remote", "cpg", "web", "notify")
-"""Rondo's own: nobody who wrote a file for Corosync meant an option of these."""
+"""Rondo's own sections: the author of a file for Corosync did not mean an option of these."""
 
 COMMENT = re.compile(r"(^|\s)(#|//|;)")
 COMMENT_HINT = "a comment must have a line of its own"
 
 
 def nearest(name: str, model: type[option.Section], *, section: bool) -> str:
-    """`; did you mean 'nodeid'?`, or where it belongs, or nothing. `section`: whether it is the name of a section."""
+    """`; did you mean 'nodeid'?`, or the section where the name belongs, or nothing. `section`: the name is that of a
+    section."""
     places = [where for where, other in _sections(Config, "") if _has(other, name, section=section)]
     places = [where for where in places if where not in OWN_SECTIONS]
     if places:
@@ -40,7 +42,7 @@ def _like(name: str, known: list[str]) -> str:
         return SYNONYMS[wanted]
     bare = re.sub(r"[-_]", "", wanted)
     parts = [each for each in known if len(bare) >= PART_CHARACTERS_MIN and bare in each.replace("_", "")]
-    # `id` stands for one name, and of ring0_addr to ring7_addr for the first; a part of many is a part by chance.
+    # `id` stands for one option, and of ring0_addr to ring7_addr the first is named. A part of many names is chance.
     return parts[0] if parts and len({re.sub(r"[0-9]", "", each) for each in parts}) == 1 else ""
 
 
@@ -57,7 +59,7 @@ def _has(model: type[option.Section], name: str, *, section: bool) -> bool:
 
 
 def hint_of_value(text: str) -> str:
-    """What a value that cannot be used shows about its writer's intentions; empty if nothing."""
+    """The likely intention behind a value that cannot be used; empty if it shows none."""
     if COMMENT.search(text):
         return COMMENT_HINT
     if text.endswith(";"):
@@ -68,7 +70,7 @@ def hint_of_value(text: str) -> str:
 
 
 def odd_text(text: str) -> tuple[str, str] | None:
-    """Why a text that is taken as it stands is perhaps not meant so, and the mend; None if it is quite usual."""
+    """Why a text value may be a mistake, and the remedy; None if it looks usual."""
     if found := re.search(r"\s(#|//)", text):
         return f"everything behind the colon is the value, {text[found.start() :].strip()!r} too", COMMENT_HINT
     if text.endswith(";"):

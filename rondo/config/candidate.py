@@ -1,10 +1,10 @@
-"""Reads corosync.conf for a node that runs, in a process of its own: what it would be, or why it cannot be.
+"""Reads corosync.conf for a running node, in a separate process: the new configuration, or why it is invalid.
 
     python -m rondo.config.candidate < RUNNING > CANDIDATE
 
 Both are msgpack: the running configuration, as NodeConfig packs it, and a map `{"config", "changed", "faults"}`. The
-parser and pydantic are large and slow to load, so that no service has them; and whatever a file does to them it does to
-this process alone.
+parser and pydantic are large and slow to load, so no service loads them. Whatever a file does to them affects only this
+process.
 """
 
 import sys
@@ -17,7 +17,7 @@ from rondo.config.resolver import resolve
 from rondo.protocol.envelope import pack
 
 FAULTS_MAX = 8
-"""So many are told; the first ones say what is wrong with the file."""
+"""How many faults are reported; the first ones tell what is wrong with the file."""
 
 
 def candidate(packed: bytes) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""What of a configuration can change while the node runs: each field of NodeConfig can, or cannot.
+"""Which parts of a configuration can change while the node runs: every field of NodeConfig can, or cannot.
 
-What can: who is in the nodelist, where nodes are, the links of knet and their use, the timers of the ring, votes, logs,
-who may connect. The rest is agreed with other nodes when a ring is formed, or bound to sockets and files at the start.
+These can: the nodelist, the nodes' addresses, knet's links and their use, the ring's timers, votes, logs, and the users
+that may connect. The rest is agreed with other nodes when a ring is formed, or bound to sockets and files at the start.
 """
 
 import errno
@@ -41,7 +41,7 @@ CHANGEABLE: dict[str, OptionPath] = {
     "allowed_uids": ("uidgid",),
     "allowed_gids": ("uidgid",),
 }
-"""Fields of NodeConfig that can change, and the options that they come from."""
+"""Fields of NodeConfig that can change, and the options from which they are set."""
 
 FIXED: dict[str, OptionPath] = {
     "node_id": ("totem", "nodeid"),
@@ -78,7 +78,7 @@ FIXED: dict[str, OptionPath] = {
     "web": ("web",),
     "notify": ("notify",),
 }
-"""Fields that cannot, and the options that they come from."""
+"""Fields that cannot change, and the options from which they are set."""
 
 VOTES: dict[str, OptionPath] = {
     "expected_votes": ("quorum", "expected_votes"),
@@ -98,7 +98,7 @@ KNET: dict[str, OptionPath] = {
     "compression_threshold": ("totem", "knet_compression_threshold"),
     "compression_level": ("totem", "knet_compression_level"),
 }
-"""Fields of NodeConfig.knet: all of them can change, but the port of a link that stays cannot."""
+"""Fields of NodeConfig.knet: all of them can change, except the port of a link that exists already."""
 
 _WORDS: dict[str, str] = {
     "wide_windows": "whether it is written at all",
@@ -109,14 +109,15 @@ MEND = "put it back, or start all nodes anew with it"
 
 
 def carried_over(running: NodeConfig, loaded: Loaded, new: NodeConfig) -> NodeConfig:
-    """The new configuration, with what follows from other options at the start alone: wait_for_all from two_node."""
+    """The new configuration, with the values that other options determine only at the start: wait_for_all from
+    two_node."""
     if loaded.config.quorum.wait_for_all is not None or not running.quorum.enabled:
         return new
     return replace(new, quorum=replace(new.quorum, wait_for_all=running.quorum.wait_for_all))
 
 
 def changed(running: NodeConfig, new: NodeConfig) -> list[str]:
-    """The options that differ and can change, by name."""
+    """The names of the options that differ and can change."""
     found = [path for name, path in CHANGEABLE.items() if getattr(running, name) != getattr(new, name)]
     found += [path for name, path in VOTES.items() if getattr(running.quorum, name) != getattr(new.quorum, name)]
     found += [path for name, path in KNET.items() if getattr(running.knet, name) != getattr(new.knet, name)]
@@ -124,7 +125,7 @@ def changed(running: NodeConfig, new: NodeConfig) -> list[str]:
 
 
 def refused(running: NodeConfig, loaded: Loaded, new: NodeConfig) -> list[Fault]:
-    """What differs and cannot change: the place in the file, and the option by name."""
+    """The options that differ and cannot change: place in the file and name."""
     differing = [name for name in FIXED if getattr(running, name) != getattr(new, name)]
     faults = [_fault(loaded, name, FIXED[name]) for name in differing]
     faults += [
@@ -159,7 +160,7 @@ def _ports(loaded: Loaded, running: KnetSettings, new: KnetSettings) -> Iterator
 
 
 def _own_addresses(loaded: Loaded, running: NodeConfig, new: NodeConfig) -> Iterator[Fault]:
-    """Those that this node is to have from now on have to be there: else it would be cut off once all have changed."""
+    """This node's new addresses must exist: otherwise it would be cut off once all nodes have changed."""
     if new.transport == "knet":
         before = running.knet.addresses.get(running.node_id, {})
         after = new.knet.addresses.get(new.node_id, {})
@@ -190,7 +191,7 @@ def _version(address: str) -> int:
 
 
 def _is_here(address: str) -> bool:
-    """Whether a socket can be bound to it. A name is taken for one that is known by and by."""
+    """True if a socket can be bound to the address. A host name passes, because it may become known later."""
     version = _version(address)
     if not version:
         return True

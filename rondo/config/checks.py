@@ -1,4 +1,4 @@
-"""What must fit together in the options themselves: timers, windows, security, logging. No look at the machine."""
+"""Checks that options fit together: timers, windows, security, logging. They do not look at the machine."""
 
 import difflib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from rondo.config.schema_totem import HOLD_MS_MIN, TIMER_MS_MIN
 
 
 def check_options(loaded: Loaded) -> list[Fault]:
-    """All faults and warnings that the options show among themselves."""
+    """All faults and warnings that follow from the options alone."""
     checks = (
         _timers,
         _early_consensus,

@@ -1,4 +1,4 @@
-"""What must fit together under `transport: knet`: links, ports, addresses, identifiers."""
+"""Checks under `transport: knet`: links, ports, addresses, identifiers."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def _choice(loaded: Loaded) -> Iterator[Fault]:
 
 
 def _links(loaded: Loaded) -> Iterator[Fault]:
-    """Interfaces are of links that there are, one each."""
+    """Each interface{} must be for an existing link, and each link may have only one."""
     links = derive.knet_links(loaded.config)
     seen: dict[int, int] = {}
     for index, interface in enumerate(loaded.config.totem.interface):
@@ -63,7 +63,7 @@ def _link_fault(loaded: Loaded, number: int, why: str, mend: str) -> Fault:
 
 
 def _addresses(loaded: Loaded) -> Iterator[Fault]:
-    """Each address is one node's, and that of a node that others can reach."""
+    """Each address belongs to one node, and other nodes can reach it."""
     seen: dict[str, tuple[int, int]] = {}
     for index, node in enumerate(loaded.config.nodelist.node):
         for link in range(derive.LINKS_MAX):

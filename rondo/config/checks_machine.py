@@ -1,7 +1,7 @@
-"""What a configuration needs and this machine has not: directories of logs, syslog, keys, a single address.
+"""Checks what a configuration needs and this machine lacks: log directories, syslog, keys, a unique address.
 
-Warnings, for a file can be checked on a machine that it is not for, or before the rest is made; `rondo start` prints
-them too, ahead of whatever then fails.
+These are warnings, because a file may be checked on another machine, or before the rest is prepared. `rondo start`
+prints them too, before anything fails.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ SYSLOG_SOCKET = "/dev/log"
 def check_machine(
     loaded: Loaded, node: NodeConfig, addresses: list[interfaces.InterfaceAddress] | None = None
 ) -> list[Fault]:
-    """What will fail, or go unsaid, on this machine. `addresses`: those of its interfaces, if they are known."""
+    """What will fail, or stay without a log, on this machine. `addresses`: those of its interfaces, if known."""
     own = interfaces.interface_addresses() if addresses is None else addresses
     found = [*_log_files(loaded, node), *_syslog(loaded, node), *_keys(loaded, node), *_several(loaded, node, own)]
     return [*found, *check_shown_files(loaded, node)]
@@ -40,7 +40,7 @@ def _log_files(loaded: Loaded, node: NodeConfig) -> Iterator[Fault]:
 
 
 def _why_not_written(file: Path) -> tuple[str, str] | None:
-    """Why no log can be kept there, and the mend; None if it can be."""
+    """Why no log can be written there, and the remedy; None if it can."""
     directory = file.parent
     if file.is_dir():
         return "is a directory", "name a file in it"
@@ -53,7 +53,7 @@ def _why_not_written(file: Path) -> tuple[str, str] | None:
 
 
 def _where(loaded: Loaded, subsystem: str, option: str) -> OptionPath:
-    """Where the option stands that is in force for a subsystem; "" is all of them."""
+    """The place of the option that applies to a subsystem; "" means all of them."""
     for index, each in enumerate(loaded.config.logging.logger_subsys):
         path = ("logging", "logger_subsys", index, option)
         if each.subsys.upper() == subsystem and loaded.given(*path):
@@ -62,7 +62,7 @@ def _where(loaded: Loaded, subsystem: str, option: str) -> OptionPath:
 
 
 def _syslog(loaded: Loaded, node: NodeConfig) -> Iterator[Fault]:
-    """In a container there may be nobody who takes what is logged."""
+    """In a container nobody may receive what is sent to syslog."""
     wanting = {name: settings for name, settings in node.logging.items() if settings.to_syslog}
     if not wanting or syslog_listens():
         return
@@ -74,7 +74,7 @@ def _syslog(loaded: Loaded, node: NodeConfig) -> Iterator[Fault]:
 
 
 def syslog_listens() -> bool:
-    """Whether somebody takes messages at the socket of syslog."""
+    """True if somebody receives messages at the socket of syslog."""
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         with socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC) as probe:
             try:
@@ -106,7 +106,7 @@ def _keys(loaded: Loaded, node: NodeConfig) -> Iterator[Fault]:
 
 
 def _several(loaded: Loaded, node: NodeConfig, own: list[interfaces.InterfaceAddress]) -> Iterator[Fault]:
-    """bindnetaddr may name a network in which this machine has more than one address."""
+    """bindnetaddr may name a network in which this machine has several addresses."""
     index, interface = derive.link(loaded.config)
     if not node.bindnetaddr or node.bindnetaddr == interface.bindnetaddr:
         return

@@ -1,4 +1,4 @@
-"""What must fit together in nodes, addresses, interfaces and transport. No look at the machine, no name is resolved."""
+"""Checks of nodes, addresses, interfaces and transport. They do not look at the machine and resolve no names."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from rondo.config.loaded import Loaded, OptionPath
 from rondo.config.schema_totem import ONE_LINK
 
 NODES_MAX = 384
-"""Processors of a ring (Corosync's PROCESSOR_COUNT_MAX)."""
+"""Members of a ring at most (Corosync's PROCESSOR_COUNT_MAX)."""
 
 C_COROSYNC_NEEDS_NODELIST = "a ring with C Corosync 3.1 members needs a nodelist"
 
@@ -41,7 +41,7 @@ def _ip(text: str) -> Ip | None:
 
 
 def _transport(loaded: Loaded) -> Iterator[Fault]:
-    """Without `transport` Corosync 3 would take knet and 2.x udp, so the choice is said aloud."""
+    """Without `transport`, Corosync 3 takes knet and 2.x takes udp, so the choice is reported."""
     if loaded.config.totem.transport is None:
         chosen = derive.transport(loaded.config)
         yield loaded.fault(
@@ -50,7 +50,7 @@ def _transport(loaded: Loaded) -> Iterator[Fault]:
 
 
 def _one_link(loaded: Loaded) -> Iterator[Fault]:
-    """Addresses of further links."""
+    """udp and udpu have one link: warn of addresses of further links."""
     for index, node in enumerate(loaded.config.nodelist.node):
         for link in range(1, derive.LINKS_MAX):
             if getattr(node, f"ring{link}_addr"):
@@ -59,7 +59,7 @@ def _one_link(loaded: Loaded) -> Iterator[Fault]:
 
 
 def _interfaces(loaded: Loaded) -> Iterator[Fault]:
-    """One interface for the one link."""
+    """udp and udpu take one interface{}, that of link 0."""
     interfaces = loaded.config.totem.interface
     link = derive.link(loaded.config)[0]
     if len(interfaces) > derive.LINKS_MAX:
@@ -104,7 +104,7 @@ def _configured_addresses(loaded: Loaded) -> list[str]:
 
 
 def _source_of_nodes(loaded: Loaded) -> Iterator[Fault]:
-    """Of nodelist, member{} and bindnetaddr one is needed, and the first of them counts."""
+    """One of nodelist, member{} and bindnetaddr is needed. If there are several, the first of them applies."""
     index, interface = derive.link(loaded.config)
     path: OptionPath = ("totem", "interface", index)
     if loaded.config.nodelist.node:
@@ -181,7 +181,7 @@ def _addresses(loaded: Loaded) -> Iterator[Fault]:
 
 
 def _loopback(loaded: Loaded) -> Iterator[Fault]:
-    """A loopback address reaches nobody else: all nodes have one (all on one machine) or none."""
+    """A loopback address reaches no other machine: all nodes have one (all on one machine), or none."""
     nodes = loaded.config.nodelist.node
     local = [index for index, node in enumerate(nodes) if _is_loopback(node.ring0_addr)]
     if local and len(local) < len(nodes):
@@ -196,7 +196,7 @@ def _is_loopback(text: str) -> bool:
 
 
 def _members(loaded: Loaded) -> Iterator[Fault]:
-    """2.x member{} lists: no identifiers in them, so these follow from the IPv4 addresses."""
+    """member{} lists of 2.x: they have no identifiers, so these follow from the IPv4 addresses."""
     index, interface = derive.link(loaded.config)
     yield loaded.fault("warning", ("totem", "interface", index), C_COROSYNC_NEEDS_NODELIST, "")
     totem = loaded.config.totem

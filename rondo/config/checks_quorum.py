@@ -1,4 +1,4 @@
-"""Votes and the options of votequorum: what Corosync refuses is refused, and what it corrects is told."""
+"""Checks of votes and of votequorum's options. Corosync's errors are errors; what Corosync corrects is a warning."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ def check_quorum(loaded: Loaded) -> Iterator[Fault]:
 
 
 def _combinations(loaded: Loaded, expected_votes: int) -> Iterator[Fault]:
-    """Options that do not go together, by Corosync's rules."""
+    """Combinations of options, by Corosync's rules."""
     quorum = loaded.config.quorum
     waits = quorum.two_node if quorum.wait_for_all is None else quorum.wait_for_all
     breaks_ties = quorum.auto_tie_breaker

@@ -1,4 +1,4 @@
-"""What must fit together in web{} and notify{}: who may look from where, who is told, what nobody may read along."""
+"""Checks of web{} and notify{}: access without protection, missing receivers, secrets in the clear."""
 
 import ipaddress
 import os
@@ -10,7 +10,7 @@ from rondo.config.node import NodeConfig
 
 
 def check_shown(loaded: Loaded) -> Iterator[Fault]:
-    """The rules of `services.web.server.check`, in terms of the file."""
+    """The rules of `services.web.server.check`, as errors of the file."""
     web = loaded.config.web
     beyond = not ipaddress.ip_address(web.address).is_loopback
     if bool(web.tls_cert) != bool(web.tls_key):
@@ -28,11 +28,11 @@ def check_shown(loaded: Loaded) -> Iterator[Fault]:
 
 
 def check_told(loaded: Loaded) -> Iterator[Fault]:
-    """notify{} names one who is told, and how to reach him."""
+    """notify{} names one receiver, in a valid form."""
     notify = loaded.config.notify
     if loaded.given("notify") and not (notify.command or notify.webhook):
         yield loaded.fault(
-            "error", ("notify",), "nobody is told", "write a command or a webhook, or remove the section"
+            "error", ("notify",), "there is no receiver", "write a command or a webhook, or remove the section"
         )
     if notify.command and notify.webhook:
         yield loaded.fault("error", ("notify", "webhook"), "there is a command too", "remove one of them")
@@ -44,7 +44,7 @@ def check_told(loaded: Loaded) -> Iterator[Fault]:
 
 
 def check_shown_files(loaded: Loaded, node: NodeConfig) -> Iterator[Fault]:
-    """Files that web{} names and this user cannot read; the command of notify{}, if it is none."""
+    """Warn of files in web{} that this user cannot read, and of a command in notify{} that is no program."""
     command = node.notify.command
     if command and not (os.path.isfile(command) and os.access(command, os.X_OK)):
         why = f"{command}: is no program that this user can run"

@@ -1,4 +1,4 @@
-"""Values that follow from others, by Corosync's formulas: timers, multicast group, node identifiers, security."""
+"""Values that follow from others by Corosync's formulas: timers, multicast group, node identifiers, security."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from rondo.config.schema_node import Config
 from rondo.config.schema_totem import Interface, Totem
 
 WINDOW_BYTES_MAX = 256_000
-"""What may be in flight in one rotation before default kernel buffers overflow (corosync.conf(5), window_size)."""
+"""Bytes on their way in one rotation before default kernel buffers overflow (corosync.conf(5), window_size)."""
 
 ACCELERATED_WINDOW_DEFAULT = 10
 
 EARLY_JOINS = 10
-"""Joins that a member must have left unanswered before consensus_early counts it as failed."""
+"""How many joins a member must leave unanswered before consensus_early counts it as failed."""
 
 LINKS_MAX = 8
 """Links of knet have the numbers 0..7."""
@@ -22,7 +22,7 @@ LINKS_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """The ring's timers as they are in force, ms."""
+    """The ring's effective timers, ms."""
 
     token_timeout_ms: int
     token_retransmit_ms: int
@@ -34,7 +34,7 @@ class Timers:
 def timers(totem: Totem, nodes: int) -> Timers:
     """The timers of a ring whose nodelist has `nodes` nodes (0 without a nodelist).
 
-    token grows with the third and each further node; the others follow from it as it is in force (corosync.conf(5)).
+    token grows with the third and each further node. The other timers follow from the grown token (corosync.conf(5)).
     """
     token_ms = totem.token + max(nodes - 2, 0) * totem.token_coefficient
     retransmit_ms = totem.token_retransmit
@@ -53,17 +53,18 @@ def consensus_least_ms(token_timeout_ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """How many packets may be under way, and what may wait for one client (bytes)."""
+    """How many packets may be on their way, and how many bytes may wait for one client."""
 
     window_size: int
     max_messages: int
     accelerated_window: int
     wide_windows: bool
-    """Neither window_size nor max_messages is configured: where all members are Rondo, both may be wider."""
+    """Neither window_size nor max_messages is configured: both may be larger in rings of Rondo nodes only."""
     early_hold: bool
-    """seqno_unchanged_const is not configured: where all are Rondo, the token is held as soon as all is sent."""
+    """seqno_unchanged_const is not configured: rings of Rondo nodes only hold the token as soon as everything is
+    sent."""
     large_packets: bool
-    """netmtu is not configured: where all members are Rondo, packets may be larger."""
+    """netmtu is not configured: packets may be larger in rings of Rondo nodes only."""
 
 
 def window_limit(netmtu: int) -> int:
@@ -72,7 +73,7 @@ def window_limit(netmtu: int) -> int:
 
 
 def windows(totem: Totem) -> Windows:
-    """The windows in force: with large packets the defaults shrink to what the buffers can take."""
+    """The effective windows: with large packets the defaults shrink to what the buffers can take."""
     limit = window_limit(totem.netmtu)
     max_messages = min(totem.max_messages, limit)
     accelerated = totem.accelerated_window
@@ -90,7 +91,8 @@ def client_bytes_max(config: Config) -> int:
 
 
 def security(totem: Totem, *, knet: bool = False) -> tuple[Cipher, Hash]:
-    """Cipher and HMAC in force. The checks have refused what contradicts itself. `knet` has no GCM, but HMAC alone."""
+    """The effective cipher and HMAC. Contradictions were refused before. knet has no GCM, but can have an HMAC
+    alone."""
     cipher = totem.crypto_cipher
     if knet:
         if cipher is None and totem.secauth is not False and not totem.crypto_hash:
@@ -106,7 +108,7 @@ def security(totem: Totem, *, knet: bool = False) -> tuple[Cipher, Hash]:
 
 
 def link(config: Config) -> tuple[int, Interface]:
-    """The interface{} of link 0 with its place in the list; a default one, and -1, if there is none."""
+    """interface{} of link 0 and its place in the list. If there is none: a default one, and -1."""
     for index, interface in enumerate(config.totem.interface):
         if interface.linknumber == 0 and interface.ringnumber == 0:
             return index, interface
@@ -114,7 +116,7 @@ def link(config: Config) -> tuple[int, Interface]:
 
 
 def transport(config: Config) -> Transport:
-    """The transport in force."""
+    """The effective transport."""
     if config.totem.transport:
         return config.totem.transport
     if has_marks_of_knet(config):
@@ -123,25 +125,26 @@ def transport(config: Config) -> Transport:
 
 
 def has_marks_of_knet(config: Config) -> bool:
-    """Whether the file has what only knet has: then it is knet's, as Corosync 3 takes every file without transport."""
+    """True if the file has options of knet. Without `transport` it then means knet, as Corosync 3 assumes of every
+    file."""
     totem = config.totem
     nodes = [node.model_fields_set for node in config.nodelist.node]
     return marks_of_knet([totem.model_fields_set], [each.model_fields_set for each in totem.interface], nodes)
 
 
 def marks_of_knet(*sections: Iterable[Iterable[str]]) -> bool:
-    """The same by the names of the options that are given in totem{}, in each interface{} and in each node{}."""
+    """The same by option names: of totem{}, of each interface{}, and of each node{}."""
     return any(is_mark_of_knet(name) for kind in sections for section in kind for name in section)
 
 
 def is_mark_of_knet(name: str) -> bool:
-    """Whether an option is one that Corosync has had since there is knet, and had for knet."""
+    """True for an option that Corosync has had since knet, and for knet."""
     further = name.startswith("ring") and name.endswith("_addr") and name != "ring0_addr"
     return further or name.startswith("knet_") or name in ("link_mode", "linknumber")
 
 
 def knet_links(config: Config) -> dict[int, KnetLink]:
-    """The links that any node has an address on, with what is in force for each."""
+    """The links on which any node has an address, with their effective options."""
     token_ms = timers(config.totem, len(config.nodelist.node)).token_timeout_ms
     configured = {each.linknumber: each for each in config.totem.interface}
     links = {}
@@ -162,7 +165,7 @@ def knet_links(config: Config) -> dict[int, KnetLink]:
 
 
 def ip_version(config: Config) -> IpVersion:
-    """Which addresses of host names are used (corosync.conf(5))."""
+    """Which addresses of a host name are used (corosync.conf(5))."""
     if config.totem.ip_version:
         return config.totem.ip_version
     return "ipv4" if transport(config) == "udp" else "ipv6-4"

@@ -1,8 +1,8 @@
-"""What a file says and what counts for nothing with the rest of it: another transport's options, further rings ...
+"""Removes options that have no effect beside the others: those of another transport, further rings, and so on.
 
-It is taken out before the values are checked, each with a warning: what has no effect must not keep a node from
-starting, however wrong it is. Works on the texts as they were read (nested dicts), for checked options are made of
-what is left.
+They are removed before values are checked, each with a warning: an option without effect must not keep a node from
+starting, however wrong it is. This works on the texts as read (nested dicts), because checked options are made from the
+rest.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from rondo.config.schema_node import SUBSYSTEMS_OF_COROSYNC, SUBSYSTEMS_OF_OLD
 from rondo.config.schema_totem import ONE_LINK
 
 Drop = Callable[[OptionPath, str, str], None]
-"""Takes out what is at a path, if there is something, and warns with the reason and the mend."""
+"""Removes what is at a path, if anything is, and warns with the reason and the remedy."""
 
 _MULTICAST = ("mcastaddr", "broadcast", "ttl")
 _NUMBERS = ("linknumber", "ringnumber")
@@ -22,7 +22,7 @@ _NODELIST_WINS = "has no effect: the nodelist wins over it"
 
 
 def drop_without_effect(raw: dict[str, Any], drop: Drop) -> None:
-    """Take out of `raw` what counts for nothing."""
+    """Remove from `raw` everything that has no effect."""
     totem = raw.get("totem", {})
     interfaces = totem.get("interface", [])
     nodes = raw.get("nodelist", {}).get("node", [])
@@ -50,7 +50,7 @@ def drop_without_effect(raw: dict[str, Any], drop: Drop) -> None:
 
 
 def _one_link(totem: dict[str, Any], interfaces: list[dict[str, Any]], transport: str, drop: Drop) -> None:
-    """udp and udpu: link 0 alone, and nothing of knet."""
+    """udp and udpu: only link 0, and no option of knet."""
     of_knet = f"has no effect with transport: {transport}"
     for name in _of_knet(totem):
         drop(("totem", name), of_knet, "")
@@ -69,7 +69,7 @@ def _of_knet(section: Iterable[str]) -> list[str]:
 
 
 def _subsystems(loggers: list[dict[str, Any]], drop: Drop) -> None:
-    """Those of Corosync that are nothing here. Its own of today are passed over without a word: every file has some."""
+    """Corosync's subsystems that Rondo lacks. Present ones are removed without a warning, since every file has some."""
     for index, logger in enumerate(loggers):
         name = str(logger.get("subsys", "")).upper()
         if name in SUBSYSTEMS_OF_OLD:

@@ -1,4 +1,4 @@
-"""What can be wrong with a configuration, and how it is said: one line with place, key, reason and mend."""
+"""Faults of a configuration and their text: one line with place, key, reason and remedy."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 Severity = Literal["error", "warning"]
 
 SHOWN_CHARACTERS_MAX = 60
-"""Of something that was read only so much is repeated in a message."""
+"""How much of a value that was read is repeated in a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong (`error`: the node will not start) or has no effect (`warning`)."""
+    """A fault (`error`: the node will not start), or something without effect (`warning`)."""
 
     severity: Severity
     place: Place | None
     key: str
-    """The option as the documentation writes it, `totem.interface.mcastport`, or empty."""
+    """The option as the documentation writes it, `totem.interface.mcastport`; may be empty."""
     why: str
     mend: str
-    """What to do about it, as an instruction; may be empty for a warning that needs no action."""
+    """The remedy, as an instruction. It may be empty for a warning that needs no action."""
 
     def __str__(self) -> str:
         parts = [str(self.place)] if self.place else []
@@ -54,11 +54,11 @@ class ConfigError(Exception):
 
 
 def one_line(text: str) -> str:
-    """`text` such that it can stand in one line of a terminal or a log: control characters are escaped."""
+    """`text` on one line of a terminal or a log: control characters are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def quoted(text: str) -> str:
-    """Something that was read, for a message: in quotes, on one line, cut to a bearable length."""
+    """A text that was read, for a message: in quotes, on one line, shortened."""
     shown = text if len(text) <= SHOWN_CHARACTERS_MAX else text[:SHOWN_CHARACTERS_MAX] + "..."
     return f"'{one_line(shown)}'"

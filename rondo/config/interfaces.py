@@ -1,8 +1,8 @@
-"""The addresses of this machine's network interfaces with their networks, from the kernel, without privileges.
+"""The addresses of this machine's network interfaces and their networks, from the kernel, without privileges.
 
-IPv4 by the ioctls of netdevice(7): SIOCGIFCONF lists one entry for each address (aliases included, under the
-interface's name or label), SIOCGIFNETMASK tells the mask of each, SIOCGIFFLAGS whether it is up. IPv6, which these do
-not know, from /proc/net/if_inet6 (proc(5)).
+IPv4 addresses come from the ioctls of netdevice(7). SIOCGIFCONF lists one entry for each address (including aliases,
+under the interface's name or label), SIOCGIFNETMASK gives the mask of each, SIOCGIFFLAGS whether it is up. These ioctls
+do not know IPv6, whose addresses come from /proc/net/if_inet6 (proc(5)).
 """
 
 import array
@@ -32,17 +32,17 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class InterfaceAddress:
-    """An address, the network that it is in, and the interface's name."""
+    """An address, its network, and the interface's name."""
 
     name: str
     address: Ip
     network: Network
     up: bool = True
-    """Whether the interface was switched on."""
+    """True if the interface was switched on."""
 
 
 def interface_addresses() -> list[InterfaceAddress]:
-    """All addresses of all interfaces, IPv4 first. What the kernel does not tell is left out."""
+    """All addresses of all interfaces, IPv4 first. What the kernel does not report is left out."""
     return [*_ipv4(), *_ipv6()]
 
 
@@ -59,7 +59,7 @@ def _ipv4() -> list[InterfaceAddress]:
         for offset in range(0, filled - IFREQ_BYTES + 1, IFREQ_BYTES):
             entry = entries[offset : offset + IFREQ_BYTES]
             try:
-                # The request carries the address too, by which the kernel tells several of one interface apart.
+                # The request contains the address, too: it selects one of several addresses of an interface.
                 answer = fcntl.ioctl(probe.fileno(), SIOCGIFNETMASK, entry)
             except OSError:
                 continue

@@ -1,4 +1,5 @@
-"""The key that all nodes share: making one, reading it, and its fingerprint, by which keys are compared unseen."""
+"""The key that all nodes share: making and reading it, and its fingerprint, which compares keys without showing
+them."""
 
 import contextlib
 import hashlib
@@ -16,9 +17,9 @@ KEY_FILE_MODE = 0o400
 
 
 def write_key(path: Path, size_bytes: int = KEY_BYTES_DEFAULT, *, overwrite: bool = False) -> bytes:
-    """Write a new random key, whole or not at all, readable for the owner alone; returns it.
+    """Write a new random key, as a whole or not at all, readable only for the owner. Returns the key.
 
-    Raises FileExistsError if there is a file and it is not to be overwritten, and other OSErrors as they come.
+    Raises FileExistsError if the file exists and must not be overwritten, and other OSErrors.
     """
     if not KEY_BYTES_MIN <= size_bytes <= KEY_BYTES_MAX:
         raise ValueError(f"a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes, not {size_bytes}")
@@ -28,7 +29,7 @@ def write_key(path: Path, size_bytes: int = KEY_BYTES_DEFAULT, *, overwrite: boo
 
 
 def write_private(path: Path, content: bytes, *, overwrite: bool = False) -> None:
-    """Write a file, whole or not at all, that only its owner can read. Raises as `write_key` does."""
+    """Write a file, as a whole or not at all, that only its owner can read. Raises as `write_key` does."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, KEY_FILE_MODE)
     try:
@@ -39,7 +40,7 @@ def write_private(path: Path, content: bytes, *, overwrite: bool = False) -> Non
         if overwrite:
             temporary.replace(path)
         else:
-            # Unlike a rename, a link never replaces a file that somebody else has made in the meantime.
+            # Unlike a rename, a link never replaces a file that another process has made meanwhile.
             os.link(temporary, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -47,7 +48,7 @@ def write_private(path: Path, content: bytes, *, overwrite: bool = False) -> Non
 
 
 class KeyFileError(ValueError):
-    """A key file that cannot be used. `why` says what is wrong, `mend` how to put it right."""
+    """A key file that cannot be used. `why` is the reason, `mend` the remedy."""
 
     def __init__(self, path: Path, why: str, mend: str) -> None:
         super().__init__(f"{path}: {why}; {mend}")
@@ -57,10 +58,10 @@ class KeyFileError(ValueError):
 
 
 def read_key(path: Path) -> bytes:
-    """The key in `path`, which must be a regular file that nobody else can read or change. Raises KeyFileError.
+    """The key in `path`, a regular file that nobody else can read or change. Raises KeyFileError.
 
-    Owned by root or by the user who asks, and for the owner alone; only if root owns it and somebody else asks may its
-    group read it, for otherwise that user could not.
+    Root or the calling user owns it, and only the owner may read it. One exception: if root owns it and another user
+    calls, its group may read it, because otherwise that user could not.
     """
     copy = f"make a key with: rondo keygen --key-file {path} - or copy that of the other nodes"
     try:
@@ -77,7 +78,7 @@ def read_key(path: Path) -> bytes:
 
 def read_private(path: Path, size_max: int) -> bytes:
     """The first `size_max` bytes of a file that holds secrets. Raises KeyFileError if others have access; OSError."""
-    # Without O_NONBLOCK a FIFO would keep us waiting for its writer.
+    # Without O_NONBLOCK, opening a FIFO would block until it has a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _check_key_file(path, os.fstat(descriptor))
@@ -87,7 +88,7 @@ def read_private(path: Path, size_max: int) -> bytes:
 
 
 def _check_key_file(path: Path, found: os.stat_result) -> None:
-    """Raises KeyFileError unless the file is such that the key in it can be a secret."""
+    """Raises KeyFileError unless owner and mode keep the key secret."""
     if not stat.S_ISREG(found.st_mode):
         raise KeyFileError(path, "the key is not a regular file", "name a regular file as keyfile")
     user = os.geteuid()
@@ -103,6 +104,7 @@ def _check_key_file(path: Path, found: os.stat_result) -> None:
 
 
 def fingerprint(key: bytes) -> str:
-    """What tells two keys apart and tells nothing about them: 128 bits of a SHA-256, as eight groups of four digits."""
+    """A text that tells keys apart and reveals nothing about them: 128 bits of a SHA-256, as eight groups of four
+    digits."""
     digest = hashlib.sha256(b"rondo key fingerprint\0" + key).hexdigest()
     return ":".join(digest[start : start + 4] for start in range(0, 32, 4))

@@ -1,4 +1,4 @@
-"""A configuration that was read: its options, where each stands, and what was found odd about it."""
+"""A configuration that was read: its options, the place of each, and the warnings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,28 +8,28 @@ from rondo.config.faults import Fault, Place
 from rondo.config.schema_node import Config
 
 OptionPath = tuple[str | int, ...]
-"""Where an option is in the model: ("totem", "interface", 0, "mcastport")."""
+"""The path of an option in the model: ("totem", "interface", 0, "mcastport")."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What `load` gives: free of errors, but not yet tied to a machine (`resolve` does that)."""
+    """The result of `load`: without errors, but not yet applied to a machine (`resolve` does that)."""
 
     config: Config
     file: str
-    """Absolute path; empty if there is no configuration file and none was named."""
+    """Absolute path. Empty if no configuration file exists and none was named."""
     node_id: int | None = None
-    """Which node this is, if somebody said so on the command line."""
+    """Which node this is, if the command line says so."""
     places: Mapping[OptionPath, Place] = field(default_factory=dict)
-    """Where each option and section that was given stands."""
+    """The place of each option and section in the file."""
     warnings: tuple[Fault, ...] = ()
 
     def given(self, *path: str | int) -> bool:
-        """Whether the option stands in the file."""
+        """True if the option is in the file."""
         return path in self.places
 
     def place(self, *path: str | int) -> Place:
-        """Where an option stands, or else the nearest section around it that does."""
+        """The place of an option, or of the nearest section around it that is in the file."""
         for length in range(len(path), 0, -1):
             if found := self.places.get(path[:length]):
                 return found
@@ -40,7 +40,7 @@ class Loaded:
         return Fault(severity, self.place(*path), option_name(path), why, mend)
 
     def warned(self, warnings: tuple[Fault, ...]) -> "Loaded":
-        """The same with these warnings."""
+        """A copy with these warnings."""
         return replace(self, warnings=warnings)
 
 

@@ -1,4 +1,4 @@
-"""Which node this machine is, and under which address: by identifier, by name, by address, or by network."""
+"""Finds the node that this machine is, and its address: by identifier, by name, by address, or by network."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from rondo.config.machine import Machine
 from rondo.config.schema_totem import Node
 
 SHOWN_MAX = 8
-"""Of a list of addresses or identifiers so many are named in a message."""
+"""How many addresses or identifiers of a list are named in a message."""
 
 
 class NotThisMachineError(ConfigError):
-    """The configuration may be good, but it does not say which of its nodes this machine is."""
+    """The configuration may be valid, but it does not tell which of its nodes this machine is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class LocalNode:
 
 
 def local_node(loaded: Loaded, machine: Machine) -> LocalNode:
-    """This node. Raises NotThisMachineError if the configuration does not have it, or several that it could be."""
+    """This node. Raises NotThisMachineError if the configuration has no such node, or several candidates."""
     if loaded.config.nodelist.node:
         return _of_nodelist(loaded, machine)
     if derive.link(loaded.config)[1].member:
@@ -36,7 +36,7 @@ def local_node(loaded: Loaded, machine: Machine) -> LocalNode:
 
 
 def node_id_of(loaded: Loaded, node: Node) -> int:
-    """A node's identifier; the checks have seen to it that there is one."""
+    """A node's identifier. The checks have made sure that there is one."""
     derived = derive.node_id_of_address(node.ring0_addr, clear_high_bit=loaded.config.totem.clear_node_high_bit)
     node_id = derived if node.nodeid is None else node.nodeid
     if node_id is None:
@@ -45,7 +45,7 @@ def node_id_of(loaded: Loaded, node: Node) -> int:
 
 
 def _wanted(loaded: Loaded) -> int | None:
-    """The identifier that was asked for; the command line wins."""
+    """The requested identifier; the command line wins."""
     return loaded.config.totem.nodeid if loaded.node_id is None else loaded.node_id
 
 
@@ -64,7 +64,8 @@ def _of_nodelist(loaded: Loaded, machine: Machine) -> LocalNode:
 
 
 def _by_host_name(nodes: dict[int, Node], host: str) -> int | None:
-    """By $HOSTNAME as it is, then without its domain, then the nodes' names without theirs (corosync.conf(5), name)."""
+    """By $HOSTNAME as it is, then without its domain, then by the nodes' names without theirs (corosync.conf(5),
+    name)."""
     host = host.lower()
     short = host.partition(".")[0]
     for wanted, cut in ((host, False), (short, False), (short, True)):
@@ -76,7 +77,7 @@ def _by_host_name(nodes: dict[int, Node], host: str) -> int | None:
 
 
 def _without_domain(name: str) -> str:
-    """The first label of a host name; an address has no domain and stays whole."""
+    """The first label of a host name. An address has no domain and is returned whole."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -85,7 +86,7 @@ def _without_domain(name: str) -> str:
 
 
 def _by_address(loaded: Loaded, nodes: dict[int, Node], machine: Machine) -> int:
-    """The one node with an address of this machine. Names are looked up only if no written address is ours."""
+    """The one node with an address of this machine. Names are resolved only if no numeric address is ours."""
     found = [node_id for node_id, node in nodes.items() if _is_ours(node.ring0_addr, machine)]
     if not found:
         found = [
@@ -104,7 +105,7 @@ def _by_address(loaded: Loaded, nodes: dict[int, Node], machine: Machine) -> int
 
 
 def members_of(loaded: Loaded) -> dict[int, str]:
-    """Identifier and address of each listed node, of the nodelist or of member{}; {} if none is listed."""
+    """Identifier and address of each listed node, from the nodelist or from member{}; {} if none is listed."""
     nodes = loaded.config.nodelist.node
     if nodes:
         return {node_id_of(loaded, node): node.ring0_addr for node in nodes}
@@ -119,7 +120,7 @@ def members_of(loaded: Loaded) -> dict[int, str]:
 
 
 def first_node(loaded: Loaded) -> LocalNode:
-    """The first node of the configuration: to show what it means where this machine is none of its nodes."""
+    """The first node of the configuration, to show its meaning on a machine that is none of its nodes."""
     for node_id, address in members_of(loaded).items():
         return LocalNode(node_id, address)
     address = derive.link(loaded.config)[1].bindnetaddr
@@ -165,10 +166,10 @@ def _of_network(loaded: Loaded, machine: Machine) -> LocalNode:
 
 
 def _addresses_in_network(bindnetaddr: str, machine: Machine) -> list[str]:
-    """Our addresses that bindnetaddr means: itself, else (IPv4) those whose network it is in."""
+    """Our addresses that bindnetaddr selects: itself, else (IPv4) those in whose network it is."""
     wanted = ipaddress.ip_address(bindnetaddr)
     own = machine.interface_addresses()
-    # Among several the order is that of the interfaces that are up, then of those that are not.
+    # If there are several: those of interfaces that are up come first, each group in the order of interfaces.
     own = sorted(own, key=lambda entry: not entry.up)
     exact = [str(entry.address) for entry in own if entry.address == wanted]
     if exact or (wanted.version == 4 and wanted.is_loopback and machine.has_address(bindnetaddr)):

@@ -1,6 +1,6 @@
-"""What a configuration needs to know of the machine it runs on: its names, its addresses, its users.
+"""What resolving a configuration needs to know of the machine: its names, its addresses, its users.
 
-It is an object so that tests can be on any machine they like.
+It is an object, so that tests can use any machine they like.
 """
 
 import grp
@@ -14,13 +14,13 @@ from rondo.config import interfaces
 
 
 class Machine(Protocol):
-    """A machine, as far as a configuration goes."""
+    """A machine, as far as a configuration depends on it."""
 
     def hostname(self) -> str:
-        """Its name, as long as it knows it."""
+        """Its own host name."""
 
     def has_address(self, address: str) -> bool:
-        """Whether an IP address is one of its own."""
+        """True if an IP address is one of its own."""
 
     def interface_addresses(self) -> list[interfaces.InterfaceAddress]:
         """The addresses of its network interfaces with their networks."""
@@ -40,7 +40,7 @@ ID_MAX = 0xFFFF_FFFE
 
 
 def id_of(digits: str) -> int | None:
-    """The number of a user or group that somebody wrote as a number; None if there can be no such."""
+    """The number of a user or group that was written as a number; None if it is out of range."""
     number = int(digits) if len(digits) <= 10 else ID_MAX + 1
     return number if number <= ID_MAX else None
 
@@ -52,7 +52,7 @@ class ThisMachine:
         return os.environ.get("HOSTNAME") or socket.gethostname()
 
     def has_address(self, address: str) -> bool:
-        """By the interfaces' own lists: with net.ipv4.ip_nonlocal_bind a bind succeeds for any address."""
+        """By the lists of the interfaces: with net.ipv4.ip_nonlocal_bind a bind succeeds for any address."""
         ip = ipaddress.ip_address(address)
         return (ip.version == 4 and ip.is_loopback) or any(own.address == ip for own in self.interface_addresses())
 

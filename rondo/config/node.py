@@ -1,7 +1,7 @@
-"""What a node runs with: the resolved configuration as plain values, and its file.
+"""The resolved configuration that a node runs with, as plain values, and its file.
 
-`rondo start` reads, checks and resolves corosync.conf once and hands the services this. It needs neither pydantic nor
-the parser, so that a service that is started with such a file does not load them. Times are milliseconds, sizes bytes.
+`rondo start` reads, checks and resolves corosync.conf once, and passes the result to the services. They then need
+neither pydantic nor the parser. Times are milliseconds, sizes bytes.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgpack
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
-"""A resolved configuration of 384 nodes has some 30 KiB; anything larger is not one."""
+"""A resolved configuration of 384 nodes has some 30 KiB. A larger file is no such configuration."""
 
 Transport = Literal["udp", "udpu", "knet"]
 LinkModeName = Literal["passive", "active", "rr"]
@@ -38,36 +38,36 @@ SUBSYSTEMS = ("TOTEM", "CPG", "CONTROL", "SAM", "IPC_GATEWAY", "QB_GATEWAY", "WE
 
 
 class NodeConfigError(ValueError):
-    """A resolved configuration that cannot be used: not readable, of another version, or not one at all."""
+    """A resolved configuration that cannot be used: unreadable, invalid, or of another version."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecuritySettings:
-    """How packets between nodes are protected (corosync.conf: `secauth`, `crypto_cipher`, `crypto_hash`, `keyfile`)."""
+    """The protection of packets between nodes (corosync.conf: `secauth`, `crypto_cipher`, `crypto_hash`, `keyfile`)."""
 
     cipher: Cipher = "none"
-    """`none` means plain packets, whose bytes are Corosync's; everything else is authenticated and encrypted."""
+    """`none` means plain packets with Corosync's bytes. All others authenticate and encrypt."""
     hash: Hash = "none"
     """The HMAC of the CBC ciphers `aes256`, `aes192`, `aes128`; `none` with the GCM ciphers, which need no HMAC."""
     key_file: str = ""
-    """Absolute path of the key; empty if security is off or the key stands in the configuration."""
+    """Absolute path of the key; empty if security is off or the configuration contains the key."""
     key: bytes = field(default=b"", repr=False)
-    """The key itself if the configuration holds it (`totem.key`); never printed."""
+    """The key itself, if the configuration contains it (`totem.key`); never printed."""
     key_created_if_missing: bool = False
-    """True only without any configuration file: `rondo start` then makes the key of the single node itself."""
+    """True only without a configuration file: `rondo start` then makes the key of the single node itself."""
     forward_secrecy: ForwardSecrecy = "auto"
-    """Whether rings have secrets of their own: `yes` - no ring without; `auto` - where all members have it. Without
+    """Whether rings have secrets of their own. `yes`: every ring; `auto`: rings whose members all have it. Without
     packet security, and with knet, there are none."""
 
     @property
     def enabled(self) -> bool:
-        """Whether packets are protected at all."""
+        """True if packets are protected."""
         return self.cipher != "none" or self.hash != "none"
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What one subsystem logs, and where to (corosync.conf: `logging{}` with its `logger_subsys{}` laid over it)."""
+    """What one subsystem logs, and where to (corosync.conf: `logging{}`, overridden by its `logger_subsys{}`)."""
 
     debug: Debug = "off"
     to_stderr: bool = True
@@ -79,7 +79,7 @@ class LogSettings:
     syslog_priority: str = "info"
     timestamp: Timestamp = "hires"
     format: LogFormat = "text"
-    """Of what goes to standard error and to a file."""
+    """The format on standard error and in files."""
     fileline: bool = False
     function_name: bool = False
     own: tuple[str, ...] = ()
@@ -87,49 +87,49 @@ class LogSettings:
 
     @property
     def is_syslog_alone(self) -> bool:
-        """Whether nothing but syslog has the lines."""
+        """True if only syslog has the lines."""
         return self.to_syslog and not self.to_stderr and not (self.to_logfile and bool(self.logfile))
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:
-    """Where clients on other hosts connect (corosync.conf: `remote{}`)."""
+    """The address for clients on other hosts (corosync.conf: `remote{}`)."""
 
     address: str = ""
-    """Empty: nowhere."""
+    """Empty: there are no remote clients."""
     port: int = 0
     key_file: str = ""
     """Absolute path of the gateway's key pair."""
     clients_file: str = ""
-    """Absolute path of the public keys that are let in."""
+    """Absolute path of the file with the admitted public keys."""
 
     @property
     def enabled(self) -> bool:
-        """Whether there are remote clients at all."""
+        """True if clients on other hosts may connect."""
         return bool(self.address)
 
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """The page of this node (corosync.conf: `web{}`)."""
+    """The web page of this node (corosync.conf: `web{}`)."""
 
     enabled: bool = False
-    """Whether the section is there."""
+    """True if the section is there."""
     address: str = "127.0.0.1"
     port: int = 5480
     names: tuple[str, ...] = ()
-    """Further names by which browsers may ask for it."""
+    """Further host names under which browsers may request it."""
     token_file: str = ""
-    """Absolute path, as those below; empty: no token is asked for."""
+    """Absolute path, as are those below; empty: no token is required."""
     tls_cert: str = ""
     tls_key: str = ""
     tls_clients: str = ""
-    """Who signs the certificates that clients have to have; empty: they need none."""
+    """Who must have signed the clients' certificates; empty: clients need none."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotifySettings:
-    """Who is told what happens (corosync.conf: `notify{}`). Nobody if both are empty."""
+    """Who is notified of events (corosync.conf: `notify{}`). Nobody if both are empty."""
 
     command: str = ""
     """Absolute path."""
@@ -139,14 +139,14 @@ class NotifySettings:
 
     @property
     def enabled(self) -> bool:
-        """Whether somebody is."""
+        """True if somebody is notified."""
         return bool(self.command or self.webhook)
 
 
 @dataclass(frozen=True, slots=True)
 class SamSettings:
-    """What users may take of SAM (corosync.conf: `sam{}`). A quarter of what is for all is kept for root and the
-    executive's own user, to whom the limits per user do not apply."""
+    """What users may take of SAM (corosync.conf: `sam{}`). A quarter of the common limits is reserved for root and the
+    executive's own user; the limits per user do not apply to these."""
 
     applications_per_user_max: int = 256
     table_bytes_per_user_max: int = 32 * 1024 * 1024
@@ -173,11 +173,11 @@ class KnetSettings:
     links: dict[int, KnetLink] = field(default_factory=dict)
     """By number, 0..7."""
     addresses: dict[int, dict[int, str]] = field(default_factory=dict)
-    """By node id and link, as written: a node need not have every link."""
+    """By node id and link, as written. A node need not have every link."""
     mode: LinkModeName = "passive"
     pmtud_interval_ms: int = 30_000
     mtu: int = 0
-    """0: found out for each link."""
+    """0: detected for each link."""
     compression: Compression = "none"
     compression_threshold: int = 100
     compression_level: int = 0
@@ -188,7 +188,7 @@ class QuorumSettings:
     """How votes are counted (corosync.conf: `quorum{}`), as written."""
 
     enabled: bool = False
-    """Whether there is a provider, corosync_votequorum."""
+    """True if there is a provider, corosync_votequorum."""
     expected_votes: int = 0
     """0: the sum of `node_votes`."""
     votes: int = 1
@@ -206,9 +206,9 @@ class QuorumSettings:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """Everything that the services of one node need to know, nothing of it derived any further.
+    """Everything that the services of one node need to know. Nothing of it is derived any further.
 
-    Made by `rondo.config.resolve`; the options and their defaults are described in docs/CONFIGURATION.md.
+    Made by `rondo.config.resolve`. docs/CONFIGURATION.md describes the options and their defaults.
     """
 
     node_id: int
@@ -218,33 +218,33 @@ class NodeConfig:
     cluster_name: str
     config_version: int
     config_file: str
-    """Where this came from; empty without a configuration file."""
+    """The file that it was read from; empty without a configuration file."""
 
     transport: Transport
     members: dict[int, tuple[str, ...]]
-    """Every configured node and its addresses as written (names are not resolved), by node identifier. Empty only for
-    multicast without a nodelist: then the members are whoever answers."""
+    """Every configured node, by identifier, and its addresses as written (names are not resolved). Empty only for
+    multicast without a nodelist: then every node that answers is a member."""
     local_address: str
-    """This node's own address: as written in the nodelist (maybe a name), or the address of the interface that
+    """This node's own address: as written in the nodelist (possibly a name), or the address of the interface that
     `bindnetaddr` selected."""
     bindnetaddr: str
-    """The one address that it selected; empty when the nodelist gives the address."""
+    """The one address that bindnetaddr selected; empty if the nodelist has the address."""
     mcastaddr: str
     """The multicast group; `255.255.255.255` with `broadcast`; empty with udpu."""
     mcastport: int
-    """Packets arrive here; with udp everything leaves from mcastport - 1."""
+    """Packets arrive at this port; with udp they are sent from mcastport - 1."""
     ttl: int
     ip_dscp: int
     broadcast: bool
     block_unlisted_ips: bool
     ip_version: IpVersion
-    """Which addresses of a name are taken."""
+    """Which addresses of a host name are used."""
     netmtu: int
 
     token_timeout_ms: int
     token_retransmit_ms: int
     token_retransmits_before_loss_const: int
-    """token_retransmit_ms follows from it, unless that is written."""
+    """token_retransmit_ms follows from it, unless that is configured."""
     token_hold_ms: int
     token_warning_percent: int
     """Percent of token_timeout_ms after which a missing token is logged; 0 = never."""
@@ -265,33 +265,34 @@ class NodeConfig:
     accelerated_window: int
     """0 = the classic ring."""
     wide_windows: bool
-    """Whether window_size and max_messages follow from the receive buffers where all members are Rondo and say so."""
+    """window_size and max_messages follow from the receive buffers, if all members are Rondo and announce it."""
     early_hold: bool
-    """Whether the token is held as soon as nobody has anything to send, where all members are Rondo and say so."""
+    """The token is held as soon as nobody has anything to send, if all members are Rondo and announce it."""
     large_packets: bool
-    """Whether packets may be larger than netmtu where all members are Rondo and say so."""
+    """Packets may be larger than netmtu, if all members are Rondo and announce it."""
 
     security: SecuritySettings
     logging: dict[str, LogSettings]
-    """By subsystem (a service's name in capitals); "" holds what is not overridden."""
+    """By subsystem (a service's name in capitals); "" has the general settings."""
 
     allowed_uids: tuple[int, ...]
     """Users that may connect besides root and the executive's own."""
     allowed_gids: tuple[int, ...]
 
     state_dir: str
-    """Absolute: the command line's, else RONDO_STATE_DIR, else `system.state_dir`, else the default (rondo.paths)."""
+    """Absolute path: from the command line, else RONDO_STATE_DIR, else `system.state_dir`, else the default
+    (rondo.paths)."""
     service_timeout_ms: int
     cpu_affinity: tuple[int, ...]
     """CPUs that the totem process is pinned to; empty = not pinned."""
     sched_rr: bool
     low_latency: bool
-    """Processors are kept awake while messages flow."""
+    """Processors do not sleep while messages flow."""
     log_bytes_max: int
     message_size_max: int
     client_bytes_max: int
     qb_ipc: QbIpc
-    """Whether C programs on Corosync's libraries are served."""
+    """Whether C programs that use Corosync's libraries are served."""
     node_names: dict[int, str] = field(default_factory=dict)
     """`nodelist.node.name` of the nodes that have one."""
     remote: RemoteSettings = field(default_factory=RemoteSettings)
@@ -302,19 +303,19 @@ class NodeConfig:
     quorum: QuorumSettings = field(default_factory=QuorumSettings)
 
     def log_settings(self, service: str) -> LogSettings:
-        """The log settings of a service (`totem`, `cpg` ...), its overrides applied."""
+        """The log settings of a service (`totem`, `cpg` ...), with its overrides."""
         return self.logging.get(service.upper(), self.logging[""])
 
     def to_dict(self, *, with_key: bool = False) -> dict[str, Any]:
-        """As plain values (JSON's types, but int keys in `members`); secrets only if asked for."""
+        """As plain values (JSON's types, but int keys in `members`); secrets only on request."""
         values = dataclasses.asdict(self)
         if not with_key:
             del values["security"]["key"]
-            del values["notify"]["webhook"]  # there may be a token in it
+            del values["notify"]["webhook"]  # it may contain a token
         return values
 
     def to_msgpack(self) -> bytes:
-        """As one msgpack map, key included: whoever stores it keeps it from other users' eyes."""
+        """As one msgpack map, including the key: the caller must keep it secret."""
         packed: bytes = msgpack.packb(
             {"format": 1, "node": self.to_dict(with_key=True)}, unicode_errors="surrogateescape"
         )
@@ -322,7 +323,7 @@ class NodeConfig:
 
     @classmethod
     def from_msgpack(cls, packed: bytes) -> "NodeConfig":
-        """The inverse of `to_msgpack`. Raises NodeConfigError for anything that is not of exactly that shape."""
+        """The inverse of `to_msgpack`. Raises NodeConfigError for anything that does not have exactly that shape."""
         try:
             envelope = msgpack.unpackb(packed, strict_map_key=False, unicode_errors="surrogateescape")
             if not isinstance(envelope, dict) or envelope.get("format") != 1:
@@ -335,7 +336,8 @@ class NodeConfig:
         return restored
 
     def save(self, path: Path) -> None:
-        """Write it to `path`, whole or not at all, for the owner's eyes alone (it may hold the key). Raises OSError."""
+        """Write it to `path`, as a whole or not at all, readable only for the owner (it may contain the key). Raises
+        OSError."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -348,7 +350,7 @@ class NodeConfig:
 
     @classmethod
     def read(cls, path: Path) -> "NodeConfig":
-        """What `save` wrote. Raises NodeConfigError, which names the file."""
+        """Read what `save` wrote. Raises NodeConfigError, which names the file."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(descriptor, "rb") as file:
@@ -363,7 +365,7 @@ class NodeConfig:
 
 
 def _restore(kind: Any, value: Any, where: str) -> Any:
-    """`value`, as msgpack gave it back (tuples have become lists), as the annotated type `kind`; checks on the way."""
+    """`value`, decoded by msgpack (tuples have become lists), as the annotated type `kind`. Checks it on the way."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         hints = typing.get_type_hints(kind)

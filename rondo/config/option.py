@@ -1,7 +1,7 @@
-"""How an option is declared: once, with its meaning, unit, default, bounds and what it accepts.
+"""The declaration of an option: its meaning, unit, default, bounds and accepted values, once.
 
-The tables in `schema_totem` and `schema_node` are made of these. The reference, `rondo config show` and every message
-about a wrong value are generated from the declaration, so that none of them can disagree with what is enforced.
+The tables in `schema_totem` and `schema_node` consist of these. The reference, `rondo config show` and every message
+about a wrong value are generated from the declaration, so none of them can differ from what is enforced.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 NUMBER_DIGITS_MAX = 20
-"""2**64 has that many; more is refused before it is converted, which would take long."""
+"""2**64 has that many. A longer number is refused before it is converted, which would take long."""
 
 CPU_MAX = 8191
 
@@ -52,13 +52,13 @@ def option(
 ) -> Any:
     """Declare an option.
 
-    default: in force if the option is absent; None if it follows from others, then `derived` says how.
+    default: used if the option is absent; None if it follows from others, then `derived` tells how.
     meaning: what it does, in a sentence or two. unit: ms, bytes, packets ... ge, le: the bounds, both included.
     refused: values that Corosync knows and Rondo refuses, each with what to do instead.
-    ignored: why the option has no effect here; it is read for the sake of existing files and warned of.
+    ignored: why the option has no effect here; it is accepted for the sake of existing files, with a warning.
     secret: its value is never shown.
     zero_is_default: 0 stands for the default, as it does in Corosync.
-    node: its field in what a node runs with (`rondo.config.node`), if that has another name: one with the unit in it.
+    node: its field in `rondo.config.node`, if that has another name: one with the unit in it.
     """
     extra = {
         "unit": unit,
@@ -79,7 +79,7 @@ def extra(field: FieldInfo, name: str) -> Any:
 
 
 def values_for(record: type[Any], *sections: Section) -> dict[str, Any]:
-    """The options of these sections that the dataclass `record` has a field for, under the names of the fields."""
+    """The options of these sections for which the dataclass `record` has a field, under the names of the fields."""
     fields = {field.name for field in dataclasses.fields(record)}
     return {
         target: getattr(section, name)
@@ -121,12 +121,12 @@ def accepts(field: FieldInfo) -> str:
 
 
 def is_text(field: FieldInfo) -> bool:
-    """Whether anything at all is a value of it."""
+    """True if any text is a valid value."""
     return any(isinstance(each, Accepts) and each.text == ANY_TEXT for each in field.metadata)
 
 
 def subsection(field: FieldInfo) -> type[Section] | None:
-    """The model of the sub-section that a field holds (alone or as a tuple), None for an option."""
+    """The model of the sub-section that a field has (alone or as a tuple); None for an option."""
     kind: Any = field.annotation
     if typing.get_origin(kind) is tuple:
         kind = typing.get_args(kind)[0]
@@ -134,7 +134,7 @@ def subsection(field: FieldInfo) -> type[Section] | None:
 
 
 def repeats(field: FieldInfo) -> bool:
-    """Whether the sub-section may be given several times."""
+    """True if the sub-section may be given several times."""
     return typing.get_origin(field.annotation) is tuple
 
 
@@ -165,7 +165,7 @@ def _word(value: object) -> object:
 
 
 def _host(value: object) -> object:
-    """An address, or a host name as RFC 1123 has it (with underscores, which exist)."""
+    """An address, or a host name by RFC 1123 (also with underscores, which are in use)."""
     if not isinstance(value, str):
         return value
     try:
@@ -213,7 +213,7 @@ def _cpus(value: object) -> object:
 
 
 KINDS = ("node", "quorum", "application", "link")
-"""What notify{} can tell of."""
+"""The kinds of events of which notify{} can tell."""
 
 
 def _kinds(value: object) -> object:

@@ -1,11 +1,12 @@
-"""The syntax of corosync.conf: sections in braces, `key: value` lines, comment lines; nothing about what they mean.
+"""The syntax of corosync.conf: sections in braces, `key: value` lines, comment lines; without their meaning.
 
 Each line is blank, a comment (its first character is `#`), the opening of a section (`name {`, or `name: {`, which
-Corosync takes too), a `key: value` pair or the end of a section (`}`). A section may also be written in one line:
-`node { nodeid: 1 }`. A value reaches to the end of its line, so that no comment can follow it. Every key and section
-keeps its place, for messages that are made later.
+Corosync accepts, too), a `key: value` pair, or the end of a section (`}`). A section may also be written in one line:
+`node { nodeid: 1 }`. A value reaches to the end of its line, so no comment can follow it. Every key and section keeps
+its place for later messages.
 
-One mistake with braces upsets all that follows. So it is told once, where it was made, and not what comes of it.
+One wrong brace makes all following lines look wrong. So the parser reports it once, where it is, and not its
+consequences.
 """
 
 import os
@@ -25,19 +26,19 @@ LINE_CHARACTERS_MAX = 8192
 """The longest value is a key of 4096 bytes."""
 
 FAULTS_MAX = 20
-"""After so many lines that cannot be understood the rest is not looked at: it is not a corosync.conf."""
+"""After this many invalid lines the parser stops: the file is no corosync.conf."""
 
 OPENING = re.compile(r"([A-Za-z0-9_.\-]+)\s*\{(.*)|([A-Za-z0-9_.\-]+)\s*:\s*\{", re.DOTALL)
 NO_UTF8 = re.compile("[\udc80-\udcff]")
-"""What surrogateescape makes of a byte that is not UTF-8."""
+"""The characters that surrogateescape makes of bytes that are not UTF-8."""
 HEAD = re.compile(r"([A-Za-z0-9_.\-]+)\s*:?")
-"""What may be the name of a section whose brace follows on the next line."""
+"""A possible name of a section whose brace follows on the next line."""
 PAIR = re.compile(r"([^\s:{}]+)\s*:(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The text of a value, blanks around it taken off."""
+    """The text of a value without the blanks around it."""
 
     text: str
     place: Place
@@ -54,13 +55,13 @@ class Section:
 
 
 def read_text(file: str) -> str:
-    """The text of a configuration file. Raises ConfigError for everything that keeps it from being one."""
+    """The text of a configuration file. Raises ConfigError if it cannot be read, or cannot be a configuration."""
 
     def refuse(why: str, mend: str, line: int = 0) -> ConfigError:
         return ConfigError([Fault("error", Place(file, line), "", why, mend)])
 
     try:
-        # O_NONBLOCK: to open a named pipe without a writer must not hang.
+        # O_NONBLOCK: opening a named pipe without a writer must not block.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -86,7 +87,7 @@ def read_text(file: str) -> str:
 
 
 def not_utf8(text: str, file: str) -> list[Fault]:
-    """A warning if some of the file's bytes are not UTF-8: they are taken as they are, as Corosync does."""
+    """A warning if some of the file's bytes are not UTF-8. They are used as they are, as Corosync does."""
     lines = [number for number, line in enumerate(text.split("\n"), start=1) if NO_UTF8.search(line)]
     if not lines:
         return []
@@ -106,18 +107,19 @@ class _Parser:
         self.root = Section("", Place(file))
         self.open = [self.root]
         self.indents = [0]
-        """How far the line of each open section stands in; it tells which brace is missing or too many."""
+        """The indentation of the line that opened each section. It shows which brace is missing or superfluous."""
         self.faults: list[Fault] = []
         self.head: tuple[str, Place] | None = None
-        """The line before, if it may be the name of a section whose brace comes now; not yet told as a fault."""
+        """The line before, if it may be the name of a section whose brace comes now. It is not reported as a fault
+        yet."""
         self.lone_braces: list[tuple[str, Place, Place]] = []
         self.closing_nothing: list[Place] = []
         self.outdented: list[Section] = []
-        """Sections whose '}' stands less far in than they do: it may be that of a section around it."""
+        """Sections whose '}' is indented less than their beginning: it may belong to a section around them."""
         self.indented: Place | None = None
-        """The first '}' that stands further in than the section that it closes."""
+        """The first '}' that is indented more than the section that it closes."""
         self.upset = False
-        """A fault that was told already may have put the braces out of balance."""
+        """A fault that was already reported may have unbalanced the braces."""
 
     def parse(self, text: str) -> Section:
         for number, raw in enumerate(text.split("\n"), start=1):
@@ -134,7 +136,7 @@ class _Parser:
         return self.root
 
     def _take(self, line: str, place: Place, indent: int) -> None:
-        """One line. What follows an opening brace on it is taken as if it stood on lines of its own."""
+        """Parse one line. What follows an opening brace is parsed as if it were on lines of its own."""
         if len(line) > LINE_CHARACTERS_MAX:
             self._fault(place, f"longer than {LINE_CHARACTERS_MAX} characters", "this is not a line of a corosync.conf")
             return
@@ -183,7 +185,7 @@ class _Parser:
         self._fault(place, f"{quoted(line)} is not understood", mend)
 
     def _no_head(self) -> None:
-        """The brace that would make the line before the name of a section has not come."""
+        """The line before was no name of a section, because no brace has followed."""
         if self.head is not None:
             word, place = self.head
             self.head = None
@@ -193,7 +195,7 @@ class _Parser:
                 self.upset = True
 
     def _lone_brace(self, place: Place, indent: int) -> None:
-        """A '{' at the beginning of a line: the section is opened all the same, so that what follows is in order."""
+        """A '{' at the beginning of a line without a name: open a section anyway, so that the following lines fit."""
         if self.head is None:
             self._fault(place, "'{' has no name of a section before it", "write 'section {'")
             self._open_section("", place, indent)
@@ -226,7 +228,7 @@ class _Parser:
             self.indented = place
 
     def _tell_braces(self) -> None:
-        """The faults that show only when the whole file was read."""
+        """Report the faults that show only after the whole file was read."""
         if self.lone_braces:
             name, place, brace = self.lone_braces[0]
             more = len(self.lone_braces) - 1

@@ -1,6 +1,6 @@
 """From a file to checked options: reads, parses, validates against the declarations, and cross-checks.
 
-A wrong value is an error; an unknown or unsupported key is a warning, so that files of Corosync and of other versions
+A wrong value is an error. An unknown or unsupported key is a warning, so that files for Corosync and for other versions
 can be used. All errors are collected, so that one run shows them all.
 """
 
@@ -23,16 +23,16 @@ from rondo.config.schema_node import Config
 from rondo.config.unsupported import REFUSED_SECTIONS, key_reason, section_reason
 
 KEPT_OF_DROPPED = ("linknumber", "ringnumber", "subsys")
-"""By these a section is told from others of its kind."""
+"""Options that tell a section from others of its kind."""
 
 USERS_DIRECTORY = "uidgid.d"
-"""Beside the configuration: files with further uidgid{} sections, as packages install them."""
+"""Directory beside the configuration: files with further uidgid{} sections, as packages install them."""
 
 
 def load(path: paths.AnyPath | None = None, *, node_id: int | None = None) -> Loaded:
-    """Read a configuration; without `path` the one that the environment or the default names (`rondo.paths`).
+    """Read a configuration. Without `path`: the one that the environment or the default names (`rondo.paths`).
 
-    node_id says which node this is, over everything that the file says. Raises ConfigError.
+    node_id tells which node this is, and overrides the file. Raises ConfigError.
     """
     file, named = paths.config_file(path)
     if not named and _is_missing(file):
@@ -45,7 +45,7 @@ def load(path: paths.AnyPath | None = None, *, node_id: int | None = None) -> Lo
 
 
 def _is_missing(file: Path) -> bool:
-    """Whether there is certainly no file; one in a directory that may not be entered is not missing but unreadable."""
+    """True if there certainly is no file. A file in a directory without search permission counts as unreadable."""
     try:
         file.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -56,14 +56,15 @@ def _is_missing(file: Path) -> bool:
 
 
 def load_text(text: str, file: str, *, node_id: int | None = None) -> Loaded:
-    """The same for a text that was read already; `file` is for the messages."""
+    """The same for a text that was already read; `file` is for the messages."""
     return _load(parser.parse(text, file), file, node_id, parser.not_utf8(text, file))
 
 
 def _more_users(directory: Path) -> tuple[list[parser.Section], list[Fault]]:
     """The uidgid{} sections of the files in a directory.
 
-    What may not be read admits nobody, and what is no regular file is skipped, as Corosync does; both with a warning.
+    A file that cannot be read admits nobody, and anything but a regular file is skipped, as in Corosync. Both are
+    warnings.
     """
     try:
         files = sorted(str(entry) for entry in directory.iterdir() if not entry.name.startswith("."))
@@ -87,7 +88,7 @@ def _more_users(directory: Path) -> tuple[list[parser.Section], list[Fault]]:
 
 
 def _not_a_file(file: Path) -> str:
-    """Why nothing can be read there; empty if there is a regular file that can be."""
+    """Why this is no readable regular file; empty if it is one."""
     try:
         if not file.is_file():
             return "is a link to nothing" if file.is_symlink() and not file.exists() else "is no regular file"
@@ -125,14 +126,14 @@ def _in_order(faults: Iterable[Fault]) -> list[Fault]:
 
 
 class _Reader:
-    """Turns the tree of sections into nested dicts for pydantic; remembers places; warns of what has no effect."""
+    """Turns the tree of sections into nested dicts for pydantic, records places, and warns of what has no effect."""
 
     def __init__(self) -> None:
         self.places: dict[OptionPath, Place] = {}
         self.texts: dict[OptionPath, str] = {}
         self.faults: list[Fault] = []
         self.refused: dict[OptionPath, Fault] = {}
-        """Values that Rondo refuses; those of options that have no effect are taken out again."""
+        """Values that Rondo refuses. Those of options without effect are removed again."""
         self.warned_of: set[tuple[str, str]] = set()
 
     def section(self, tree: parser.Section, model: type[option.Section], path: OptionPath) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class _Reader:
         return raw
 
     def _fill(self, raw: dict[str, Any], tree: parser.Section, model: type[option.Section], path: OptionPath) -> None:
-        """Lay `tree` over `raw`, which has something already if the section is given twice."""
+        """Merge `tree` into `raw`, which is not empty if a section is given twice."""
         self.places.setdefault(path, tree.place)
         for key, value in tree.values:
             self._value(raw, key, value, model, path)
@@ -172,7 +173,7 @@ class _Reader:
             why = f"is given again; the value at line {self.places[where].line} is overridden"
             self._fault("warning", value.place, where, why, "remove one of them")
         if ignored := option.extra(field, "ignored"):
-            # Its value is not looked at: it would have no effect either.
+            # Its value is not checked, because it would have no effect either.
             self._warn_once(value.place, where, f"has no effect: {ignored}")
             return
         if option.extra(field, "zero_is_default") and re.fullmatch("0+", value.text):
@@ -205,16 +206,17 @@ class _Reader:
         self._warn_once(section.place, where, f"{what} and has no effect{meant}")
 
     def holder(self, raw: dict[str, Any], path: OptionPath) -> Any:
-        """The section, or the list of sections, that has the last part of `path`; an empty one if there is none."""
+        """The section, or the list of sections, that contains the last part of `path`; an empty one if there is
+        none."""
         found: Any = raw
         for part in path[:-1]:
             found = found[part] if isinstance(part, int) or part in found else {}
         return found
 
     def drop(self, raw: dict[str, Any], path: OptionPath, why: str, mend: str) -> None:
-        """Take out what stands at `path`, if something does, and say why it has no effect (with `why` empty: nothing).
+        """Remove what is at `path`, if anything is, and warn that it has no effect (not if `why` is empty).
 
-        Of a section that may be repeated its place in the list is left, with what tells it from the others.
+        A section that may be repeated keeps its place in the list, with the options that identify it.
         """
         last, holder = path[-1], self.holder(raw, path)
         if isinstance(last, str) and last not in holder:
@@ -233,7 +235,7 @@ class _Reader:
             self.faults.append(Fault("warning", place, option_name(path), why, mend))
 
     def _warn_once(self, place: Place, where: OptionPath, why: str) -> None:
-        """What is the same for each of many nodes is said for the first."""
+        """A warning that is the same for each of many nodes is given for the first."""
         if (option_name(where), why) not in self.warned_of:
             self.warned_of.add((option_name(where), why))
             self.faults.append(Fault("warning", place, one_line(option_name(where)), why, ""))
@@ -242,7 +244,7 @@ class _Reader:
         self.faults.append(Fault(severity, place, option_name(where), why, mend))
 
     def fault_of(self, detail: Any) -> Fault:
-        """What pydantic found, said in terms of the file."""
+        """pydantic's error in terms of the file."""
         where: OptionPath = detail["loc"]
         while where not in self.places and where[:-1] in self.places and not self._field(where):
             where = where[:-1]

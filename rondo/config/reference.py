@@ -1,4 +1,4 @@
-"""The reference of all options, docs/CONFIGURATION.md, made of their declarations.
+"""Generates the reference of all options, docs/CONFIGURATION.md, from their declarations.
 
 python -m rondo.config.reference > docs/CONFIGURATION.md
 """
@@ -69,7 +69,7 @@ def reference() -> str:
 
 
 def _sections(model: type[option.Section], name: str) -> Iterator[str]:
-    """A chapter for each section, sub-sections right after theirs."""
+    """A chapter for each section, with sub-sections right after theirs."""
     for key, field in model.model_fields.items():
         kind = option.subsection(field)
         if kind is None:

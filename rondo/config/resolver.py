@@ -1,4 +1,4 @@
-"""From checked options to what a node runs with: everything derived, the local node found, users looked up."""
+"""From checked options to a node's configuration: derives values, finds the local node, looks up users."""
 
 import ipaddress
 import os
@@ -31,10 +31,10 @@ BROADCAST = "255.255.255.255"
 
 
 def resolve(loaded: Loaded, machine: Machine | None = None, *, state_dir: paths.AnyPath | None = None) -> NodeConfig:
-    """What this node runs with. Raises ConfigError if this machine is not in the configuration.
+    """The configuration that this node runs with. Raises ConfigError if this machine is not in the configuration.
 
-    Without a configuration file: a single node, number 1 unless another was asked for, on loopback.
-    state_dir: the command line's, which wins over the environment and the file.
+    Without a configuration file: a single node on loopback, number 1 unless another one was requested. state_dir: from
+    the command line; it overrides the environment and the file.
     """
     machine = machine or ThisMachine()
     local = local_node(loaded, machine) if loaded.file else LocalNode(loaded.node_id or 1, LOOPBACK)
@@ -42,12 +42,13 @@ def resolve(loaded: Loaded, machine: Machine | None = None, *, state_dir: paths.
 
 
 def resolve_as_first_node(loaded: Loaded, machine: Machine | None = None) -> NodeConfig:
-    """The same as if this machine were the first node: to look at a configuration that is for other machines."""
+    """The same as if this machine were the first node, to look at a configuration for other machines."""
     return _resolve_as(loaded, first_node(loaded), machine or ThisMachine(), None)
 
 
 def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: paths.AnyPath | None) -> NodeConfig:
-    """What is written, under its name in `NodeConfig`; over it, what follows from other options or the machine."""
+    """The options under their names in `NodeConfig`, and over them the values that follow from others or the
+    machine."""
     config, interface = loaded.config, derive.link(loaded.config)[1]
     written = values_for(NodeConfig, config.totem, interface, config.system, config.cpg)
     state = _state_dir(loaded, state_dir)
@@ -77,13 +78,13 @@ def _resolve_as(loaded: Loaded, local: LocalNode, machine: Machine, state_dir: p
 
 
 def _network(loaded: Loaded, local: LocalNode, interface: Interface) -> dict[str, Any]:
-    """The transport, and what depends on it."""
+    """The transport and the options that depend on it."""
     config = loaded.config
     transport = derive.transport(config) if loaded.file else "udpu"
     return {
         "transport": transport,
         "local_address": local.address,
-        # The one address that was chosen: several may be in the network, and the sockets must not choose again.
+        # Exactly one address: several may be in the network, and the sockets must not choose again.
         "bindnetaddr": "" if config.nodelist.node or not interface.bindnetaddr else local.address,
         "mcastaddr": _group(loaded, local) if transport == "udp" else "",
         "broadcast": interface.broadcast and transport == "udp",
@@ -103,7 +104,7 @@ def _quorum(loaded: Loaded) -> QuorumSettings:
 
 
 def _members(loaded: Loaded, local: LocalNode) -> dict[int, tuple[str, ...]]:
-    """Every node that is listed; with multicast and no list, nobody."""
+    """Every listed node; nobody with multicast and no list."""
     if not loaded.file:
         return {local.node_id: (local.address,)}
     return {node_id: (address,) for node_id, address in sorted(members_of(loaded).items())}
@@ -131,7 +132,7 @@ def _knet(loaded: Loaded) -> KnetSettings:
 
 
 def _group(loaded: Loaded, local: LocalNode) -> str:
-    """Where udp sends to: as configured, or made of the cluster's name in the family of the nodes' addresses."""
+    """The destination of udp: as configured, or derived from the cluster's name in the address family of the nodes."""
     interface = derive.link(loaded.config)[1]
     if interface.broadcast:
         return BROADCAST
@@ -165,7 +166,7 @@ def _security(loaded: Loaded, state_dir: str) -> SecuritySettings:
 
 
 def _beside(loaded: Loaded, path: str) -> str:
-    """A path that the file names: a relative one lies beside the file, wherever the command was typed."""
+    """A path in the file: a relative one is relative to the file's directory, wherever the command runs."""
     return os.path.join(os.path.dirname(loaded.file), path) if path else ""
 
 
@@ -192,7 +193,7 @@ def _web(loaded: Loaded) -> WebSettings:
 
 
 def _logging(loaded: Loaded) -> dict[str, LogSettings]:
-    """The general settings under "", and those of each subsystem that has some of its own."""
+    """The general settings under "", and those of each subsystem with settings of its own."""
     logging = loaded.config.logging
     everywhere = LoggerSubsys(subsys="everywhere")
     settings = {"": _log_settings(logging, everywhere)}

@@ -9,19 +9,19 @@ from rondo.config.schema_shown import Notify, Web
 from rondo.config.schema_totem import Nodelist, Totem
 
 SUBSYSTEMS_OF_COROSYNC = ("MAIN", "SERV", "CFG", "CMAP", "QUORUM", "VOTEQ", "QB", "YKD", "MON", "WD", "QNETD", "KNET")
-"""Those that a file for Corosync may name and that are nothing here."""
+"""Subsystems of Corosync that a file may name and that Rondo lacks."""
 SUBSYSTEMS_OF_OLD = (
     "AMF", "CKPT", "CLM", "CONFDB", "EVS", "EVT", "IPC", "LCK", "MSG", "OBJDB", "PCMK", "PLOAD", "SYNC", "SYNCV2",
     "TMR",
 )  # fmt: skip
-"""Those of openais and of Corosync 1 and 2, which old files still name."""
+"""Subsystems of openais and of Corosync 1 and 2, which old files still name."""
 
 MIB = 1024 * 1024
 NO_HANDLE = "Rondo's knet needs no privileges"
 
 
 class LoggerSubsys(Section):
-    """What one service logs differently; what is not given here is as in logging{}."""
+    """The log settings of one service. An option that is absent here is as in logging{}."""
 
     subsys: Word = option(..., "The service's name in capitals: " + ", ".join(SUBSYSTEMS) + ".")
     debug: Debug | None = option(None, "As in logging{}.", derived="as in logging{}")
@@ -44,23 +44,23 @@ class Logging(Section):
     logfile_priority: Priority = option("info", "The least important message that goes to logfile or standard error.")
     to_syslog: YesNo = option(
         False,
-        "Log to syslog, or to the journal of systemd with fields, where there is one. (Corosync's default is yes.) "
-        "Where none listens and nothing else is chosen, to standard error.",
+        "Log to syslog, or to the journal of systemd with fields, where that runs. (Corosync's default is yes.) If "
+        "nothing listens there and no other output is configured, the lines go to standard error.",
     )
     syslog_facility: Facility = option("daemon", "Facility of the messages in syslog.")
     syslog_priority: Priority = option("info", "The least important message that goes to syslog.")
     timestamp: Timestamp = option("hires", "Begin a line with the time: on in seconds, hires in milliseconds.")
     format: LogFormat = option(
         "text",
-        "Rondo's own: json writes each line to standard error and logfile as an object, with the time always in it, "
-        "and with the name and details of the event that it is (docs/EVENTS.md).",
+        "Rondo's own: json writes each line to standard error and logfile as an object. It always has the time, and "
+        "for an event of docs/EVENTS.md its name and details.",
     )
     fileline: YesNo = option(False, "Log the place in the source.")
     function_name: YesNo = option(False, "Log the function's name.")
     blackbox: YesNo = option(
         True, "Flight recorder.", ignored="Rondo has no blackbox; `rondo debug` shows a process's state"
     )
-    logger_subsys: tuple[LoggerSubsys, ...] = option((), "What single services log differently.")
+    logger_subsys: tuple[LoggerSubsys, ...] = option((), "Other log settings for single services.")
 
 
 class System(Section):
@@ -78,16 +78,15 @@ class System(Section):
     cpu_affinity: Cpus = option((), "Rondo's own: CPUs that the totem process is pinned to.")
     low_latency: YesNo = option(
         False,
-        "Rondo's own: answer as fast as can be, at the cost of power. The totem process has a CPU of its own "
-        "(cpu_affinity, or the last one), cpg and the gateway the others; from the first message to two seconds after "
-        "the last, processors do not sleep (/dev/cpu_dma_latency, needs root), and messages of the gateway's own keep "
-        "the way of the next one warm.",
+        "Rondo's own: shortest latency, at the cost of power. The totem process has a CPU of its own (cpu_affinity, "
+        "or the last one); cpg and the gateway have the others. From the first message to two seconds after the last, "
+        "processors do not sleep (/dev/cpu_dma_latency, needs root). Warm-up messages of the gateway keep code and "
+        "data in the caches.",
     )
     service_timeout: Number = option(
         5000,
-        "Rondo's own: a service that does not move for so long (it is stopped by a signal, spins, or waits) is killed "
-        "and started again, at most a second later. While a node or its machine stands still as a whole that time does "
-        "not count.",
+        "Rondo's own: a service that hangs for this time (stopped by a signal, spinning, or blocked) is killed and "
+        "restarted, at most a second later. Time in which the whole node or machine is suspended does not count.",
         unit="ms",
         ge=100,
         le=3_600_000,
@@ -95,20 +94,22 @@ class System(Section):
     )
     log_bytes_max: Number = option(
         64 * MIB,
-        "Rondo's own: ordered messages that totem keeps until they are acknowledged. From a fifth of it on the node "
-        "slows the ring down, above half of it nothing is taken from its clients. When it is full and cpg takes "
-        "nothing for a second the node leaves the ring, and comes back when cpg does its work.",
+        "Rondo's own: ordered messages that totem keeps until they are acknowledged. Above a fifth of it the node "
+        "slows the ring down; above half of it nothing more is accepted from its clients. If it is full and cpg "
+        "accepts nothing for a second, the node leaves the ring, and comes back when cpg works again.",
         unit="bytes",
         ge=4 * MIB,
         le=16384 * MIB,
     )
     qb_ipc: Literal["auto", "yes", "no"] = option(
         "auto",
-        "Rondo's own: serve C programs that use Corosync's libraries. auto: where libqb is installed and no Corosync "
-        "holds the names of the sockets.",
+        "Rondo's own: serve C programs that use Corosync's libraries. auto: if libqb is installed and no Corosync has "
+        "the names of the sockets.",
     )
     qb_ipc_type: Literal["native", "shm", "socket"] = option(
-        "native", "Kind of Corosync's IPC.", ignored="C programs are served over shared memory, which all of them can"
+        "native",
+        "Kind of Corosync's IPC.",
+        ignored="C programs are served over shared memory, which all of them support",
     )
     priority: Word = option("", "Nice value of Corosync.", ignored="start Rondo under nice(1) instead")
     move_to_root_cgroup: Literal["yes", "no", "auto"] = option(
@@ -132,8 +133,8 @@ class Cpg(Section):
     )
     client_bytes_max: MaybeNumber = option(
         None,
-        "What may wait, besides a single message of any size, for one client that does not acknowledge. A client that "
-        "exceeds it is cut off, with the reason.",
+        "Bytes that may wait for one client that does not acknowledge; a single message of any size may wait in any "
+        "case. A client that exceeds this is cut off, with the reason.",
         unit="bytes",
         ge=MIB,
         le=16384 * MIB,
@@ -142,14 +143,14 @@ class Cpg(Section):
 
 
 class Sam(Section):
-    """Rondo's own section: what users may take of SAM. The limits per user are for whoever is neither root nor the
-    executive's own user; a quarter of what is for all is kept for these two."""
+    """Rondo's own section: what users may take of SAM. The limits per user do not apply to root and the executive's own
+    user; a quarter of each common limit is reserved for these two."""
 
     applications_per_user_max: Number = option(256, "Applications of one user that run or wait.", ge=1, le=768)
     table_bytes_per_user_max: Number = option(
         32 * MIB,
-        "Memory and state directory: command lines, environments and stored data of one user's applications. What is "
-        "over is forgotten first.",
+        "Memory and state directory: command lines, environments and stored data of one user's applications. Finished "
+        "applications are forgotten first.",
         unit="bytes",
         ge=4 * MIB,
         le=4096 * MIB,
@@ -159,8 +160,8 @@ class Sam(Section):
     )
     output_bytes_per_user_max: Number = option(
         64 * MIB,
-        "Run directory: what one user's applications wrote, for `rondo sam logs`. Beyond it the oldest is dropped of "
-        "what wrote most, and the log says so.",
+        "Run directory: output of one user's applications, for `rondo sam logs`. Beyond this the oldest part of the "
+        "largest output is dropped, and the log says so.",
         unit="bytes",
         ge=MIB,
         le=16384 * MIB,
@@ -181,7 +182,7 @@ class Remote(Section):
     clients: Word = option(
         "/etc/corosync/clients",
         "File with the public keys of the clients that may connect, one line each: the key, and a name. It is read "
-        "again when it has changed.",
+        "again after a change.",
     )
 
 
@@ -195,7 +196,7 @@ class Config(Section):
     system: System = option(System(), "The processes.")
     uidgid: tuple[UidGid, ...] = option((), "Who may connect.")
     cpg: Cpg = option(Cpg(), "Process groups.")
-    sam: Sam = option(Sam(), "What users may take of SAM.")
+    sam: Sam = option(Sam(), "Limits on what users may take of SAM.")
     remote: Remote = option(Remote(), "Clients on other hosts.")
     web: Web = option(Web(), "The page.")
-    notify: Notify = option(Notify(), "Who is told what happens.")
+    notify: Notify = option(Notify(), "Notifications of events.")

@@ -1,4 +1,4 @@
-"""The options of quorum{}: who may act when the cluster is split (votequorum(5))."""
+"""The options of quorum{}: which part of a split cluster may act (votequorum(5))."""
 
 from typing import Annotated, Literal
 
@@ -24,37 +24,44 @@ MaybeSwitch = Annotated[bool | None, BeforeValidator(_switch), Accepts("1 or 0")
 
 
 class Quorum(Section):
-    """Who may act when the cluster is split. The rules are those of Corosync's votequorum, and nodes of both kinds
-    count together. CPG works without quorum: a program that must not act without it asks."""
+    """Which part of a split cluster may act. The rules are those of Corosync's votequorum, and nodes of both kinds
+    count together. CPG works without quorum: a program that must not act without it has to ask."""
 
     provider: Literal["corosync_votequorum"] | None = option(
         None,
-        "Count votes. Without it there is no quorum: every side of a split is told that it may act.",
+        "Count votes. Without it nothing counts votes: every side of a split counts as quorate.",
         refused={"corosync_ykd": "write corosync_votequorum"},
     )
     expected_votes: Number = option(
         0, "Votes of all nodes together. 0: the sum of the nodelist. Needed without a nodelist.", ge=0, le=VOTES_MAX
     )
-    votes: Number = option(1, "Votes of this node, where there is no nodelist.", ge=0, le=VOTES_MAX)
+    votes: Number = option(1, "Votes of this node, if there is no nodelist.", ge=0, le=VOTES_MAX)
     two_node: Switch = option(
         False,
-        "For two nodes: one of them is enough. After a split both go on, so this needs fencing, or a third vote.",
+        "For two nodes: one vote is enough for quorum. After a split both nodes go on, so this needs fencing, or a "
+        "third vote.",
     )
     wait_for_all: MaybeSwitch = option(
-        None, "After a start not quorate before all nodes were there once.", derived="as two_node"
+        None, "After a start the node is not quorate before all nodes were present once.", derived="as two_node"
     )
     last_man_standing: Switch = option(
-        False, "Some time after a loss that left quorum, expected votes sink to those that are present."
+        False,
+        "Some time after nodes were lost without losing quorum, lower expected votes to the votes that are present.",
     )
     last_man_standing_window: Number = option(
-        10_000, "How long after the loss.", unit="ms", ge=1, le=24 * 60 * 60 * 1000, node="last_man_standing_window_ms"
+        10_000,
+        "The time for last_man_standing.",
+        unit="ms",
+        ge=1,
+        le=24 * 60 * 60 * 1000,
+        node="last_man_standing_window_ms",
     )
     auto_tie_breaker: Switch = option(
-        False, "Exactly half of the votes is enough for the half with the tie breaker node in it."
+        False, "Exactly half of the votes is enough for the half that contains the tie breaker node."
     )
     auto_tie_breaker_node: Word = option("lowest", "lowest, highest, or node ids separated by blanks.")
     allow_downscale: Switch = option(
-        False, "Nodes that leave in order take their votes along. Switches expected_votes_tracking on."
+        False, "Nodes that leave in order lower the expected votes. Switches expected_votes_tracking on."
     )
     expected_votes_tracking: Switch = option(
         False, "Remember the highest expected votes ever seen, also after a restart."

@@ -29,15 +29,15 @@ ONE_LINK = "udp and udpu run over one link; for several write transport: knet on
 
 
 class Member(Section):
-    """The 2.x way to list the nodes of udpu; nodelist{} is the better one, and the only one for IPv6."""
+    """The 2.x list of the nodes of udpu. nodelist{} is better, and the only way for IPv6."""
 
-    memberaddr: Address = option(..., "Address of one node; every node is listed, this one too.")
+    memberaddr: Address = option(..., "Address of one node. Every node is listed, including this one.")
 
 
 class Interface(Section):
-    """The network that the ring uses. With a nodelist only for mcastaddr, mcastport, ttl and broadcast."""
+    """The network of the ring. With a nodelist it is needed only for mcastaddr, mcastport, ttl and broadcast."""
 
-    linknumber: Number = option(0, "Number of the link. udp and udpu have link 0 only.", ge=0, le=7)
+    linknumber: Number = option(0, "Number of the link. udp and udpu have only link 0.", ge=0, le=7)
     ringnumber: Number = option(0, "The same in files of Corosync 2.x.", ge=0, le=7)
     bindnetaddr: Address = option(
         "",
@@ -72,20 +72,26 @@ class Interface(Section):
     )
     knet_ping_timeout: MaybeNumber = option(
         None,
-        "With knet: a link without a pong for so long is down.",
+        "With knet: a link without a pong for this time is down.",
         unit="ms",
         ge=40,
         le=TIMER_MS_MAX,
         derived="token / knet_pong_count",
     )
     knet_ping_precision: Number = option(
-        2048, "With knet: over how many pings latency is averaged.", ge=1, le=65_536, ignored="Rondo averages over 16"
+        2048,
+        "With knet: the number of pings over which latency is averaged.",
+        ge=1,
+        le=65_536,
+        ignored="Rondo averages over 16",
     )
     knet_pong_count: Number = option(
-        2, "With knet: a link that went down is up again after one pong more than this.", ge=1, le=127
+        2, "With knet: a link that was down is up again after one more pong than this.", ge=1, le=127
     )
     knet_transport: Literal["udp"] = option(
-        "udp", "With knet: what carries a link.", refused={"sctp": "Rondo's knet runs over UDP; write udp on all nodes"}
+        "udp",
+        "With knet: the protocol of a link.",
+        refused={"sctp": "Rondo's knet runs over UDP; write udp on all nodes"},
     )
     member: tuple[Member, ...] = option((), "The nodes.")
 
@@ -96,9 +102,9 @@ class Totem(Section):
     version: Number = option(2, "Version of the file's format; 2 is the only one.", ge=2, le=2)
     cluster_name: Word = option(
         "",
-        "Name of the cluster. With packet security (udp, udpu) nodes of another name are not understood; with udp the "
-        "multicast group follows from it. In the clear, and with knet, clusters are told apart by ports, groups, lists "
-        "of nodes and keys alone.",
+        "Name of the cluster. With packet security (udp, udpu), nodes with another name cannot be understood; with "
+        "udp the multicast group follows from it. In the clear, and with knet, only ports, groups, lists of nodes and "
+        "keys separate clusters.",
     )
     transport: Transport | None = option(
         None,
@@ -112,8 +118,8 @@ class Totem(Section):
     )
     config_version: Number = option(
         0,
-        "Version of this configuration. A node that joins others for the first time since its start "
-        "stops if theirs is higher. 0 = not compared.",
+        "Version of this configuration. A node that meets others for the first time since its start stops if their "
+        "version is higher. 0 = not compared.",
         ge=0,
         le=2**64 - 1,
     )
@@ -153,9 +159,9 @@ class Totem(Section):
     )
     forward_secrecy: ForwardSecrecy = option(
         "auto",
-        "Whether a ring has a secret of its own, so that who gets the key later cannot read what was recorded before. "
-        "auto: as soon as all members have it; yes: no ring is formed with a node that does not; no: never. With knet, "
-        "and without packet security, there is none.",
+        "Whether a ring has a secret of its own, so that a later theft of the key does not reveal recorded packets. "
+        "auto: as soon as all members support it; yes: no ring is formed with a node that does not; no: never. With "
+        "knet, and without packet security, there is none.",
     )
     keyfile: Word = option(
         "",
@@ -163,16 +169,16 @@ class Totem(Section):
         derived="$COROSYNC_TOTEM_AUTHKEY_FILE, else /etc/corosync/authkey",
     )
     key: Word = option(
-        "", "The key itself, if no keyfile is given. A file is better: this one is read by too many.", secret=True
+        "", "The key itself, if there is no keyfile. A file is safer: too many users can read this one.", secret=True
     )
     netmtu: Number = option(
         1500,
-        "With packet security the largest IP packet: what is larger is cut into segments, so nothing is fragmented "
-        "unless this is above the MTU of the interface (the log says so). Without, the largest UDP payload, as "
-        "Corosync has it: the headers (28 bytes, IPv6: 48) come on top, so full packets of 1500 bytes are fragmented "
-        "on Ethernet only while a ring is recovering. If it is not given, rings of Rondo nodes only use packets of up "
-        "to 60000 bytes (without packet security 8600) as long as none are lost. With knet a small packet is then one "
-        "datagram on Ethernet, and knet cuts the large ones.",
+        "With packet security: the largest IP packet. Larger packets are cut into segments, so nothing is fragmented "
+        "unless this is above the MTU of the interface (the log says so). Without packet security: the largest UDP "
+        "payload, as in Corosync. The headers (28 bytes, IPv6: 48) come on top, so full packets of 1500 bytes are "
+        "fragmented on Ethernet, but only while a ring is recovering. If this is absent, rings of Rondo nodes only "
+        "use packets of up to 60000 bytes (without packet security 8600) while none are lost. With knet a small "
+        "packet is then one datagram on Ethernet, and knet cuts the large ones.",
         unit="bytes",
         ge=576,
         le=NETMTU_MAX,
@@ -180,12 +186,12 @@ class Totem(Section):
     )
     ip_dscp: Number = option(0, "DiffServ code point of the packets.", ge=0, le=63)
     block_unlisted_ips: YesNo = option(
-        True, "Drop packets from addresses that are no node's, in the kernel. With udp: if there is a nodelist."
+        True, "Drop packets from unlisted addresses, in the kernel. With udp: if there is a nodelist."
     )
 
     token: Number = option(
         3000,
-        "Time without the token after which a node is taken for failed. See token_coefficient.",
+        "Time without the token after which a node counts as failed. See token_coefficient.",
         unit="ms",
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
@@ -216,12 +222,12 @@ class Totem(Section):
     )
     token_retransmit: MaybeNumber = option(
         None,
-        "Time without news of the token after which it is sent again, at the latest: Rondo goes by the measured time "
-        "of a rotation.",
+        "After this time without news of the token it is sent again. This is an upper bound: Rondo uses the measured "
+        "time of a rotation.",
         unit="ms",
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
-        derived="token / (token_retransmits_before_loss_const + 0.2), token as it is in force",
+        derived="token / (token_retransmits_before_loss_const + 0.2), with the effective token",
         zero_is_default=True,
     )
     hold: MaybeNumber = option(
@@ -252,17 +258,17 @@ class Totem(Section):
     )
     consensus: MaybeNumber = option(
         None,
-        "How long to wait for agreement on a membership before the silent ones are taken for failed.",
+        "How long to wait for agreement on a membership before silent nodes count as failed.",
         unit="ms",
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
-        derived="1.2 * token, token as it is in force",
+        derived="1.2 * token, with the effective token",
         zero_is_default=True,
     )
     consensus_early: Number = option(
         500,
-        "Rondo's own: when all that answer agree, wait only this long for members of the ring that leave every join "
-        "unanswered, at least 10 of them; twice as long after each time that it happened to the same member, up to "
+        "Rondo's own: when all nodes that answer agree, wait only this long for members of the ring that leave every "
+        "join unanswered, at least 10 of them. The time doubles for a member each time that this happens to it, up to "
         "consensus. 0 = wait for consensus.",
         unit="ms",
         ge=0,
@@ -279,7 +285,7 @@ class Totem(Section):
     )
     downcheck: Number = option(
         1000,
-        "Interval at which a network interface that is down is looked at.",
+        "Interval at which a network interface that is down is checked.",
         unit="ms",
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
@@ -288,7 +294,7 @@ class Totem(Section):
     )
     fail_recv_const: Number = option(
         2500,
-        "Rotations in which a node misses messages that others have before it gives itself up.",
+        "Rotations in which a node misses messages that others have before it leaves the ring.",
         unit="rotations",
         ge=1,
         le=2**31 - 1,
@@ -296,8 +302,8 @@ class Totem(Section):
     )
     seqno_unchanged_const: Number = option(
         30,
-        "Rotations without messages before the token is held. Rings of Rondo nodes of which none says this hold it as "
-        "soon as one rotation has shown that nobody has anything to send.",
+        "Rotations without messages before the token is held. If no node of a ring of Rondo nodes configures this, "
+        "the token is held as soon as one rotation has shown that nobody has anything to send.",
         unit="rotations",
         ge=1,
         le=2**31 - 1,
@@ -308,7 +314,7 @@ class Totem(Section):
     )
     max_network_delay: Number = option(
         50,
-        "Time that a packet needs at most, for the heartbeat.",
+        "The longest time that a packet takes, for the heartbeat.",
         unit="ms",
         ge=TIMER_MS_MIN,
         le=TIMER_MS_MAX,
@@ -316,8 +322,8 @@ class Totem(Section):
     )
     window_size: Number = option(
         50,
-        "Packets that all nodes together may send in one rotation of the token; at most 256000 / netmtu. If neither "
-        "this nor max_messages is given, rings of Rondo nodes only use what all their receive buffers can take.",
+        "Packets that all nodes together may send in one rotation of the token; at most 256000 / netmtu. If this and "
+        "max_messages are absent, rings of Rondo nodes only use as much as all their receive buffers can take.",
         unit="packets",
         ge=1,
         le=2**32 - 1,
@@ -333,8 +339,8 @@ class Totem(Section):
     )
     accelerated_window: MaybeNumber = option(
         None,
-        "Rondo's own: packets of a visit that are sent after the token was passed on, in rings of Rondo nodes only. "
-        "At most max_messages. Nine times as much of packets larger than netmtu. 0 = Corosync's order.",
+        "Rondo's own: how many packets of a visit are sent after the token was passed on, in rings of Rondo nodes "
+        "only. At most max_messages; nine times as many for packets larger than netmtu. 0 = Corosync's order.",
         unit="packets",
         ge=0,
         le=16384,
@@ -342,14 +348,16 @@ class Totem(Section):
     )
     miss_count_const: Number = option(
         5,
-        "Visits of the token at which a message is missing before it is asked for; Rondo asks at the second at the "
-        "latest, and at the first if it knows that nothing is on its way.",
+        "Visits of the token at which a message is missing before it is requested. Rondo requests it at the second "
+        "visit at the latest, and at the first if it knows that the message is not on its way.",
         unit="visits",
         ge=1,
         le=1000,
         zero_is_default=True,
     )
-    cancel_token_hold_on_retransmit: YesNo = option(False, "Do not hold the token while messages are being sent again.")
+    cancel_token_hold_on_retransmit: YesNo = option(
+        False, "Do not hold the token while messages are being retransmitted."
+    )
     rrp_mode: Literal["none"] = option(
         "none",
         "Redundant rings of Corosync 2.x.",
@@ -358,14 +366,14 @@ class Totem(Section):
     link_mode: LinkModeName = option(
         "passive",
         "With knet: which of several links carry data. passive: the one with the highest priority that is up; active: "
-        "all; rr: one after the other.",
+        "all; rr: in turn.",
     )
     knet_pmtud_interval: Number = option(
-        30, "With knet: how often a larger path MTU is looked for.", unit="s", ge=1, le=86_400
+        30, "With knet: how often a larger path MTU is tried.", unit="s", ge=1, le=86_400
     )
     knet_mtu: Number = option(
         0,
-        "With knet: IP packets have so many bytes at most; 0 = found out for each link.",
+        "With knet: the largest IP packet; 0 = detected for each link.",
         unit="bytes",
         ge=0,
         le=65_535,
@@ -390,7 +398,7 @@ class Totem(Section):
 
 
 class Node(Section):
-    """One node of the cluster; every node is listed, this one too."""
+    """One node of the cluster. Every node is listed, including this one."""
 
     ring0_addr: Host = option(..., "The node's address on the network of the ring, or a host name of it.")
     ring1_addr: MaybeHost = option(None, "Its address on link 1, with knet.")
@@ -407,7 +415,7 @@ class Node(Section):
         le=NODE_ID_MAX,
         derived="the IPv4 address as a number",
     )
-    name: Word = option("", "The node's host name; by it a machine finds out which of the nodes it is.")
+    name: Word = option("", "The node's host name, by which a machine finds out which of the nodes it is.")
     quorum_votes: Number = option(1, "The node's votes for quorum.", ge=0, le=255)
 
 

@@ -1,5 +1,5 @@
-"""What is in force, for people and for programs: every option with its value and where that comes from, and the
-resolved values that follow from them. Generated from the declarations; secrets are left out."""
+"""The effective configuration, for people and for programs: every option with its value and its source, and the
+resolved values that follow from them. It is generated from the declarations; secrets are left out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rondo.config.node import NodeConfig
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An option, what it is set to, and why."""
+    """An option, its value, and the source of the value."""
 
     name: str
     """With the number of its section where there may be several: `nodelist.node[0].nodeid`."""
@@ -24,7 +24,7 @@ class Row:
 
 
 def rows(loaded: Loaded) -> list[Row]:
-    """Every option of every section that there is."""
+    """Every option of every existing section."""
     return list(_rows(loaded, loaded.config, ()))
 
 
@@ -60,7 +60,7 @@ def _label(where: OptionPath) -> str:
 
 
 def as_dict(loaded: Loaded, node: NodeConfig) -> dict[str, Any]:
-    """For JSON: `node` holds what is in force, `options` what it was made of."""
+    """For JSON: `node` has the effective configuration, `options` what it was made from."""
     options = {row.name: {"value": row.value, "unit": row.unit, "source": row.source} for row in rows(loaded)}
     warnings = [str(warning) for warning in loaded.warnings]
     return {"file": loaded.file, "node": _in_force(node), "options": options, "warnings": warnings}
@@ -73,7 +73,7 @@ def _in_force(node: NodeConfig) -> dict[str, Any]:
 
 
 def as_text(loaded: Loaded, node: NodeConfig) -> str:
-    """For people: what is in force, then the options."""
+    """For people: the effective configuration, then the options."""
     table = [(name, _shown(value)) for name, value in _flat(_in_force(node), "")]
     width = max(len(name) for name, _ in table)
     lines = [f"# In force, from {loaded.file or 'no file: a single node on loopback'}"]

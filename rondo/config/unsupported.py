@@ -1,8 +1,8 @@
-"""What Corosync has and Rondo has not: sections and keys that are passed over, each with a plain word about it.
+"""Sections and keys that Corosync has and Rondo lacks. They are ignored, each with a reason.
 
-Most are warnings, not errors: the rest of such a file means the same here as there. Values that would change what
-the cluster does if they were passed over (`knet_transport: sctp`, `rrp_mode: active`) are errors, where they are
-declared, and so are the sections of `REFUSED_SECTIONS`.
+Most are warnings, not errors: the rest of such a file means the same in Rondo. Values that would change the cluster's
+behaviour if they were ignored (`knet_transport: sctp`, `rrp_mode: active`) are errors where they are declared. So are
+the sections of `REFUSED_SECTIONS`.
 """
 
 import re
@@ -28,7 +28,7 @@ REFUSED_SECTIONS: dict[str, tuple[str, str]] = {
         "remove the section and give a node more votes, use auto_tie_breaker, or add a node",
     ),
 }
-"""Sections that are errors, by their full name: why, and how to mend it."""
+"""Sections that are errors, by their full name: the reason and the remedy."""
 
 
 class KeyPattern(NamedTuple):
@@ -52,14 +52,14 @@ KEYS: tuple[tuple[KeyPattern, str], ...] = (
     (KeyPattern(re.compile(r"logging\.(logger_subsys\.)?tags"), "logging.tags"), "Rondo's log has no tags"),
     (KeyPattern(re.compile(r"totem\.vsftype"), "totem.vsftype"), "Rondo has no virtual synchrony filter"),
 )
-"""Declared options come first (`totem.rrp_mode`)."""
+"""Declared options take precedence (`totem.rrp_mode`)."""
 
 
 def section_reason(name: str) -> str | None:
-    """Why a section, by its full name, has no effect; None if nobody knows it."""
+    """Why a section, by its full name, has no effect; None if it is unknown."""
     return SECTIONS.get(name)
 
 
 def key_reason(path: str) -> str | None:
-    """Why a key has no effect; None if nobody knows it."""
+    """Why a key has no effect; None if it is unknown."""
     return next((reason for key, reason in KEYS if key.pattern.fullmatch(path)), None)

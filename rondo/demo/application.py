@@ -1,4 +1,4 @@
-"""The replicated ledger on one node: started, listened to, killed or asked to finish."""
+"""The replicated ledger on one node: start it, read its output, kill it or ask it to finish."""
 
 import json
 import os
@@ -16,25 +16,25 @@ LEAVE_SECONDS = 5.0
 
 
 class Application(ABC):
-    """A ledger on one node. What it says is taken by a thread; the attributes may be read at any time."""
+    """A ledger on one node. A thread reads its output; the attributes may be read at any time."""
 
     def __init__(self, node_id: int) -> None:
         self.node_id = node_id
         self.done: list[str] = []
-        """Transfers of this process that it was told are done."""
+        """Transfers that were confirmed to this process."""
         self.taken_over: int | None = None
-        """How many transfers were in the ledger when it got one; None before."""
+        """How many transfers the ledger had when it was received; None before."""
         self.memberships: list[list[int]] = []
-        """The nodes in its group, each time that they changed."""
+        """The nodes in its group, after each change."""
         self.report: dict[str, Any] | None = None
         """The ledger at the end."""
 
     def hear(self, line: bytes) -> None:
-        """Take in a line that it says."""
+        """Process a line of its output."""
         try:
             said = json.loads(line)
         except ValueError:
-            return  # the line that it was writing when it was killed
+            return  # a line cut off by the kill
         match said["event"]:
             case "done":
                 self.done += said["ids"]
@@ -51,11 +51,11 @@ class Application(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Ask it to end its transfers and, when it has, to report."""
+        """Ask it to end its transfers and then to report."""
 
     @abstractmethod
     def kill(self) -> None:
-        """kill -9; what it had said before is still taken."""
+        """kill -9; its earlier output is still processed."""
 
     @abstractmethod
     def leave(self) -> None:
@@ -75,7 +75,7 @@ class ChildApplication(Application):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=error_file,
-                start_new_session=True,  # a Ctrl-C is for the demo, which then ends it
+                start_new_session=True,  # a Ctrl-C is for the demo, which then ends the ledger
             )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -91,13 +91,13 @@ class ChildApplication(Application):
             raise CommandError(f"the ledger on node {self.node_id} ended with {code}: {last_words(self._errors)}")
 
     def finish(self) -> None:
-        """Ask it to end its transfers and, when it has, to report."""
+        """Ask it to end its transfers and then to report."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"finish\n")
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """kill -9; what it had said before is still taken."""
+        """kill -9; its earlier output is still processed."""
         self._process.kill()
         self._close()
 

@@ -23,11 +23,11 @@ from rondo.node.supervision.logfiles import MergedLog, log_files
 from rondo.paths import socket_endpoint
 
 TOKEN_TIMEOUT_MS = 2000
-"""Less than the default, because nobody likes to wait; not less than this, because a machine that starts a dozen
-processes at once, and has other things to do, may keep one from running for a second: then the ring breaks."""
+"""Less than the default, to save time. Not less than this: a busy machine that starts a dozen processes at once may
+keep one from running for a second, and then the ring would break."""
 
 PORTS = range(10_000, 32_000)
-"""Below the ports that Linux gives to clients."""
+"""Below the ports that Linux assigns to clients."""
 PORT_ATTEMPTS = 100
 
 CONFIGURATION = """\
@@ -81,12 +81,12 @@ class DemoNode:
             wait_until_ready(self._launched)
 
     def members(self) -> list[int]:
-        """The members of its ring, by its own account; none while it forms one."""
+        """The members of its ring, as the node reports them; none while a ring forms."""
         totem = survey.ask_one(self.run_dir, "totem")
         return list(totem["members"]) if totem is not None and survey.is_in_ring(totem) else []
 
     def is_quorate(self) -> bool:
-        """Whether it has quorum, by its own account."""
+        """True if the node reports quorum."""
         control = survey.ask_one(self.run_dir, "control")
         return control is not None and control["quorate"] is True
 
@@ -124,7 +124,7 @@ class DemoNode:
 
 
 class DemoCluster:
-    """All nodes of a demo. Use it in a `with` statement: whatever happens, nothing is left."""
+    """All nodes of a demo. Use it in a `with` statement: it leaves nothing behind."""
 
     def __init__(self, count: int) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="rondo-demo-", dir="/tmp"))  # sockets need a short path
@@ -171,7 +171,7 @@ class DemoCluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        # When it has failed or was interrupted there is nothing to leave in order.
+        # After a failure or an interruption the nodes need not be stopped in order.
         end = DemoNode.stop if kind is None else DemoNode.kill
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(end, self.nodes.values()))

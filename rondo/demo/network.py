@@ -1,6 +1,6 @@
-"""The network of the demo: one of its own, where the system lets its user have that, so that it can be cut.
+"""The network of the demo: a separate one, if the system permits that to its user, so that it can be cut.
 
-All nodes are on the loopback interface of that network, and rules of nftables there drop what goes from some to others.
+All nodes are on the loopback interface of that network. Rules of nftables drop packets between the two sides.
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from rondo.cli.output import CommandError
 
 OWN = "RONDO_DEMO_NETWORK"
-"""In the environment once the program runs in a network of its own."""
+"""Environment variable that is set once the program runs in a separate network."""
 PROBE_SECONDS = 20.0
 _TABLE = "inet rondo_demo"
 _UP = "ip link set lo up"
@@ -24,8 +24,8 @@ _TOOLS = ("unshare", "ip", "nft")
 
 
 def enter_own() -> str:
-    """Begin this program anew in a network of its own. Comes back if it runs in one, or, with the reason, if there can
-    be none. Raises CommandError."""
+    """Restart this program in a separate network. Returns if it runs in one already, or, with the reason, if that is
+    not possible. Raises CommandError."""
     if OWN in os.environ:
         _run(["sh", "-c", _UP], "")
         return ""
@@ -43,12 +43,12 @@ def enter_own() -> str:
 
 
 def _path() -> str:
-    """PATH with the directories of the system's tools, which a user without rights often does not have in it."""
+    """PATH with the directories of system tools, which ordinary users often lack."""
     return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def _why_not(unshare: list[str]) -> str:
-    """Why what the demo does in such a network cannot be done; empty if it can."""
+    """Why the demo cannot use such a network; empty if it can."""
     rules = _RULES.format(table=_TABLE, some="127.0.0.1", others="127.0.0.2")
     try:
         done = subprocess.run(
@@ -63,15 +63,15 @@ def _why_not(unshare: list[str]) -> str:
 
 
 class Network:
-    """What lies between the nodes."""
+    """The network between the nodes."""
 
     def __init__(self, why_not_own: str) -> None:
-        """`why_not_own`: what `enter_own` has said."""
+        """`why_not_own`: the result of `enter_own`."""
         self.why_whole = why_not_own
         """Why it cannot be cut; empty if it can be."""
 
     def cut(self, some: Iterable[str], others: Iterable[str]) -> None:
-        """Let nothing pass between these addresses. Raises CommandError."""
+        """Drop all packets between these addresses. Raises CommandError."""
         _run(["nft", "-f", "-"], _RULES.format(table=_TABLE, some=", ".join(some), others=", ".join(others)))
 
     def heal(self) -> None:

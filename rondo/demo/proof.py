@@ -1,6 +1,6 @@
-"""What must hold at the end: equal ledgers, nothing lost, nothing done twice, the money still there.
+"""What must hold at the end: equal ledgers, nothing lost, nothing done twice, no money gained or lost.
 
-It looks at what the ledgers hold, not at what they say of themselves.
+It examines the content of the ledgers, not their own claims.
 """
 
 from collections import Counter
@@ -23,8 +23,8 @@ class Claim:
 def prove(reports: Mapping[int, Report], done: Mapping[str, Collection[str]], total: int) -> list[Claim]:
     """Judge the ledgers of all nodes.
 
-    done: by application (a killed one and its successor are two), the transfers that it was told are done.
-    total: the money that there was at the beginning.
+    done: by application (a killed one and its successor are two), the transfers that were confirmed to it. total: the
+    money at the beginning.
     """
     return [_equal(reports), _flowed(done), _kept(reports, done), _once(reports), _conserved(reports, total)]
 

@@ -1,4 +1,4 @@
-"""What happens in the demo, in order, told while it happens."""
+"""The course of the demo, with a commentary while it runs."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -18,19 +18,19 @@ RATE = 100.0
 PATIENCE_SECONDS = 30.0
 LOOK_SECONDS = 0.05
 TOLD_SECONDS = 1.0
-"""By then a ledger has told of what was done before."""
+"""A ledger has reported its earlier transfers within this time."""
 LOG_LINES_SHOWN = 20
 WATCHED = 1
-"""The node whose ledger is started by SAM."""
+"""The node whose ledger SAM starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How large and how long."""
+    """The size and duration of the demo."""
 
     nodes: int
     seconds: float
-    """How long transfers flow, not counted what the nodes need to start and to come back."""
+    """How long transfers flow, without the time in which nodes start and come back."""
     why_network_is_whole: str = ""
     """Why the network between the nodes cannot be cut; empty if it can be."""
 
@@ -43,12 +43,12 @@ class Story:
         self._began = time.monotonic()
         self._applications: dict[int, Application] = {}
         self._claims: list[Claim] = []
-        """What was seen to hold, or not, before the end."""
+        """Claims that were checked before the end."""
         self._ended: dict[str, list[str]] = {}
-        """What killed applications had been told is done."""
+        """Transfers that were confirmed to killed applications."""
 
     def run(self) -> bool:
-        """Tell it; True if everything held. Raises CommandError if the demo could not be carried out."""
+        """Run the demo; True if every claim held. Raises CommandError if it could not be carried out."""
         with DemoCluster(self._plan.nodes) as cluster:
             held = False
             try:
@@ -180,7 +180,7 @@ class Story:
         self._catch_up(minority, nodes)
 
     def _without_quorum(self, minority: DemoNode, seconds: float) -> None:
-        """The ledger there takes no transfer meanwhile."""
+        """Meanwhile the ledger there accepts no transfer."""
         application = self._applications[minority.node_id]
         self.until(f"node {minority.node_id} has lost quorum", lambda: not minority.is_quorate())
         self._say(f"node {minority.node_id} has lost quorum: 1 vote of {len(self._applications)}")
@@ -223,7 +223,7 @@ class Story:
 
     def _prove(self) -> bool:
         self._say("ending the transfers and comparing the ledgers")
-        for _ in range(2):  # what they say when all have ended their transfers is the end
+        for _ in range(2):  # their reports are final once all have ended their transfers
             for application in self._applications.values():
                 application.report = None
                 application.finish()
@@ -242,7 +242,7 @@ class Story:
         self._say(f"{'holds ' if claim.holds else 'BROKEN'}  {claim.text}")
 
     def _tell_more(self, cluster: DemoCluster) -> None:
-        """What helps to see why it did not go well."""
+        """Print what helps to find out why it failed."""
         for node in cluster.nodes.values():
             print("\n".join(node.last_lines(LOG_LINES_SHOWN)))
         for application in self._applications.values():
@@ -251,7 +251,7 @@ class Story:
     # -- time and words
 
     def _watch(self, seconds: float) -> None:
-        """Let it run, and tell how far it is once a second."""
+        """Let it run, and print the progress once a second."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(1.0, left))

@@ -1,7 +1,7 @@
 """The ledger of one node as an application under SAM: it may hang, and comes back as the next instance.
 
-It is the same program, except that it is SAM's child and not the demo's: it takes its orders from a FIFO, and what it
-says is read from the file in which SAM keeps its output.
+It is the same program, but a child of SAM and not of the demo. It takes orders from a FIFO, and its output is read from
+the file in which SAM keeps it.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from rondo.sam.commands import Sam
 INTERVAL_MS = 1000
 LOOK_SECONDS = 0.05
 STARTER = 'RONDO_SOCKET=$1; export RONDO_SOCKET; shift; exec "$@" < "$0"'
-"""For sh: the FIFO is the standard input of what it becomes, and the next word is the node that it connects to."""
+"""For sh: the FIFO becomes the program's standard input; the next word is the endpoint that it connects to."""
 
 
 class WatchedApplication(Application):
@@ -31,7 +31,7 @@ class WatchedApplication(Application):
         super().__init__(node_id)
         orders = directory / f"ledger-{node_id}.orders"
         os.mkfifo(orders, 0o600)
-        # For reading too: the ledger finds a writer whenever it is started, and the FIFO never ends by itself.
+        # Opened for reading, too: so the ledger always finds a writer, and the FIFO never ends.
         self._orders = os.open(orders, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._sam = Sam(endpoint)
         self._reader = Sam(endpoint)
@@ -62,19 +62,19 @@ class WatchedApplication(Application):
             time.sleep(LOOK_SECONDS)
 
     def status(self) -> dict[str, Any]:
-        """What SAM says of it."""
+        """SAM's status of it."""
         (found,) = self._sam.status(self.id)
         return found
 
     def hang(self) -> int:
-        """SIGSTOP: it lives and does nothing any more. Returns its pid."""
+        """SIGSTOP: it lives and does nothing more. Returns its pid."""
         pid = int(self.status()["pid"])
         os.kill(pid, signal.SIGSTOP)
         self.taken_over = None
         return pid
 
     def is_restarted(self, instance: int) -> bool:
-        """Whether that instance has the ledger."""
+        """True if that instance has received the ledger."""
         status = self.status()
         return status["instance"] == instance and status["state"] == "started" and self.taken_over is not None
 
@@ -85,15 +85,15 @@ class WatchedApplication(Application):
             raise CommandError(f"the ledger on node {self.node_id} is {status['state']}: {status['message']}")
 
     def finish(self) -> None:
-        """Ask it to end its transfers and, when it has, to report."""
+        """Ask it to end its transfers and then to report."""
         os.write(self._orders, b"finish\n")
 
     def kill(self) -> None:
-        """Whatever the state of the node is."""
+        """Kill it, whatever the state of the node is."""
         self._close()
 
     def leave(self) -> None:
-        """Have SAM stop it."""
+        """Tell SAM to stop it."""
         with contextlib.suppress(rondo.Error):
             self._sam.stop(self.id)
         self._close()

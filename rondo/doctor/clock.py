@@ -1,6 +1,6 @@
-"""The clock: whether the kernel believes it, and what time it is on the other nodes.
+"""The clock: whether the kernel reports it as synchronised, and how far the clocks of other nodes differ.
 
-The ring does not need equal clocks. People who lay logs of several nodes side by side do, and so do certificates.
+The ring does not need equal clocks. But comparing logs of several nodes does, and so do certificates.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ DIFFERENCE_MS_MAX = 1000
 _NODES_MAX = 32
 
 _TIMEX_BYTES = 208
-"""struct timex (adjtimex(2)); all zero it only asks."""
+"""struct timex (adjtimex(2)); if it is all zero the call only reads."""
 TIME_ERROR = 5
 """The clock is not synchronised."""
 
 
 def clock(subject: Subject) -> Iterator[Finding]:
-    """Against the kernel's word, and against other nodes as far as they tell the time."""
+    """Compare the clock with the kernel's state, and with other nodes that answer."""
     nodes = {
         ip: node for node, links in subject.others.items() for text in links.values() if (ip := subject.ip_of(text))
     }
@@ -38,6 +38,6 @@ def clock(subject: Subject) -> Iterator[Finding]:
 
 
 def state() -> int:
-    """What the kernel says of its clock (adjtimex(2)); negative: nothing."""
+    """The kernel's state of its clock (adjtimex(2)); negative: unknown."""
     libc = ctypes.CDLL(None, use_errno=True)
     return int(libc.adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES)))

@@ -15,7 +15,7 @@ from rondo.doctor.subject import Subject, family_of
 
 
 def configuration(subject: Subject) -> Iterator[Finding]:
-    """What `rondo config check` says, except of addresses and keys, which have checks of their own."""
+    """The findings of `rondo config check`, except for addresses and keys, which have checks of their own."""
     if not subject.is_ours:
         yield from (_of(each, "addresses") for each in subject.config_faults)
     else:
@@ -36,7 +36,7 @@ def configuration(subject: Subject) -> Iterator[Finding]:
 
 
 def _changed(subject: Subject) -> Iterator[Finding]:
-    """The file has become another than what the node runs with."""
+    """The file has changed since the node was started with it."""
     assert subject.loaded is not None
     assert subject.config is not None
     version, running = subject.loaded.config.totem.config_version, subject.config.config_version
@@ -52,7 +52,7 @@ def _of(found: Fault, check: str) -> Finding:
 
 
 def names(subject: Subject) -> Iterator[Finding]:
-    """Names resolve, and not to loopback: 127.0.1.1 in /etc/hosts is the classic."""
+    """Names resolve, and not to loopback: 127.0.1.1 in /etc/hosts is the usual mistake."""
     written = [(node, text) for node, links in subject.others.items() for text in links.values()]
     if subject.config is not None:
         written += [(subject.config.node_id, text) for text in subject.own.values()]
@@ -86,7 +86,7 @@ def addresses(subject: Subject) -> Iterator[Finding]:
         ip = subject.ip_of(text)
         where = f"link {link}, {text}"
         if ip is None:
-            continue  # `names` says so
+            continue  # `names` reports it
         if not subject.machine.has_address(str(ip)):
             found = True
             has = ", ".join(str(each.address) for each in interfaces if not each.address.is_loopback) or "none"
@@ -107,7 +107,7 @@ def addresses(subject: Subject) -> Iterator[Finding]:
 
 
 def _no_route(subject: Subject, text: str) -> str:
-    """Why the kernel would not send there; nothing is sent."""
+    """Why the kernel would not send there. Nothing is sent."""
     ip = subject.ip_of(text)
     if ip is None:
         return ""

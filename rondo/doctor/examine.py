@@ -1,4 +1,4 @@
-"""All checks, one after the other. One that fails itself says so and takes no other along."""
+"""All checks in turn. A check that fails itself is reported, and the others still run."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CHECKS: tuple[Check, ...] = (
     clock.clock,
     machine.code,
 )
-"""Causes come before what follows from them."""
+"""Causes come before their consequences."""
 
 
 def examine(subject: Subject) -> list[Finding]:
-    """Everything that was found, the worst first."""
+    """All findings, the worst first."""
     return worst_first([finding for check in CHECKS for finding in _run(check, subject)])
 
 

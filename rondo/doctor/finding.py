@@ -1,4 +1,4 @@
-"""What was found: one fact about one thing, with the mend if something is wrong with it."""
+"""The result of a check: one fact about one thing, with the remedy if something is wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity."""
 
     OK = "ok"
     WARN = "warn"
@@ -29,7 +29,7 @@ class Finding:
     where: str = ""
     """File and line, address, directory, process."""
     mend: str = ""
-    """What to do about it, as an instruction; empty if nothing is to be done."""
+    """The remedy, as an instruction; empty if none is needed."""
 
     def as_json(self) -> dict[str, str]:
         """For `rondo doctor --json`."""
@@ -47,11 +47,11 @@ def warn(check: str, what: str, where: str = "", mend: str = "") -> Finding:
 
 
 def fault(check: str, what: str, where: str = "", mend: str = "") -> Finding:
-    """It has to be mended."""
+    """It has to be repaired."""
     return Finding(check, Level.FAULT, what, where, mend)
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:
-    """Faults, then warnings, then the rest; among equals in the order in which they were looked for: causes come
-    before what follows from them."""
+    """Faults, then warnings, then the rest. Equals keep the order of the checks, in which causes come before their
+    consequences."""
     return sorted(findings, key=lambda finding: _ORDER.index(finding.level))

@@ -1,4 +1,4 @@
-"""This machine's firewall: whether its rules let the ring's packets in from each node, and out to each."""
+"""This machine's firewall: whether its rules let packets of the ring in from each node, and out to each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def firewall(subject: Subject) -> Iterator[Finding]:
 
 
 def _ways(subject: Subject) -> Iterator[tuple[int, Ip, int, Ip]]:
-    """Link, the other's address, port, own address."""
+    """Link, the other node's address, port, own address."""
     for links in list(subject.others.values())[:_NODES_MAX]:
         for link, text in links.items():
             other, own = subject.ip_of(text), subject.ip_of(subject.own.get(link, ""))

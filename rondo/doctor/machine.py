@@ -1,4 +1,4 @@
-"""What the machine gives a node: room on its disks, buffers, processors in time, compiled code."""
+"""The machine's resources for a node: disk space, buffers, real-time scheduling, compiled code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rondo.node import compiled
 from rondo.node.supervision.launch import FILES_MIN
 
 ROOM_BYTES_MIN = 4 * 1024 * 1024
-"""Below that a node does not start, or loses its logs soon."""
+"""With less a node does not start, or soon loses log lines."""
 ROOM_BYTES_GOOD = 128 * 1024 * 1024
 INODES_MIN = 64
 
@@ -27,7 +27,7 @@ _SYS = Path("/proc/sys")
 
 
 def sysctl(name: str) -> int | None:
-    """A number of the kernel's; None where it is not shown."""
+    """A kernel setting; None if it is not visible."""
     try:
         return int(_SYS.joinpath(*name.split(".")).read_text())
     except (OSError, ValueError):
@@ -70,7 +70,7 @@ def _room(what: str, path: Path) -> Iterator[Finding]:
 def kernel(subject: Subject) -> Iterator[Finding]:
     """Buffers and limits."""
     found = []
-    if os.geteuid() != 0:  # root takes what it needs
+    if os.geteuid() != 0:  # root is not bound by these limits
         for name, what in (("rmem_max", "receive"), ("wmem_max", "send")):
             most = sysctl(f"net.core.{name}")
             if most is not None and most < BUFFER_BYTES:
@@ -118,7 +118,7 @@ def realtime(subject: Subject) -> Iterator[Finding]:
 
 
 def code(subject: Subject) -> Iterator[Finding]:
-    """Whether the hot modules run as machine code."""
+    """Whether the hot modules run compiled."""
     pid = (subject.totem or {}).get("pid")
     where = str(compiled.ROOT / compiled.path_of(compiled.LIBRARY, compiled.SUFFIX))
     if not compiled.is_there():
@@ -134,7 +134,7 @@ def code(subject: Subject) -> Iterator[Finding]:
 
 
 def _maps_the_library(pid: int) -> bool | None:
-    """None: this user may not know."""
+    """None: this user may not see it."""
     try:
         mapped = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:

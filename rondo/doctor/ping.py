@@ -1,7 +1,7 @@
-"""Ask other machines by ICMP whether they are there, whether a packet of a size reaches them, what time it is there.
+"""Ask other machines by ICMP whether they run, whether a packet of a given size reaches them, and for their time.
 
-Echo (RFC 792, RFC 4443) needs no rights where net.ipv4.ping_group_range admits the group, as most distributions have
-it; timestamps need root. Machines may be set not to answer, so silence alone proves nothing.
+Echo (RFC 792, RFC 4443) needs no privileges where net.ipv4.ping_group_range admits the group, as in most distributions;
+timestamps need root. Machines may be configured not to answer, so silence alone proves nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DAY_MS = 86_400_000
 
 
 def may_ask(ip: Ip) -> bool:
-    """Whether this user may send an echo to that address at all; without that, silence says nothing."""
+    """True if this user may send an echo to that address. Otherwise silence means nothing."""
     try:
         _socket(ip).close()
     except OSError:
@@ -36,8 +36,8 @@ def may_ask(ip: Ip) -> bool:
 
 
 def answering(ips: Sequence[Ip], payload_bytes: int = 0) -> set[Ip]:
-    """Which of them answer to an echo with so much payload; two tries each, all at once. Fragments may be made on the
-    way, as they may of a packet of the ring."""
+    """Those that answer to an echo with this payload; two attempts each, all at once. Packets may be fragmented on the
+    way, as packets of the ring may."""
     found: set[Ip] = set()
     for attempt in range(_TRIES):
         waiting = [ip for ip in ips if ip not in found]
@@ -64,7 +64,7 @@ def _ask(ips: Sequence[Ip], payload_bytes: int, number: int) -> set[Ip]:
 
 
 def _readable(sockets: list[socket.socket], seconds: float) -> Iterator[socket.socket]:
-    """Each socket on which something comes within the time, once."""
+    """Each socket that becomes readable within the time, once."""
     until = time.monotonic() + seconds
     waiting = list(sockets)
     while waiting and (left := until - time.monotonic()) > 0:
@@ -74,7 +74,7 @@ def _readable(sockets: list[socket.socket], seconds: float) -> Iterator[socket.s
 
 
 def _socket(ip: Ip) -> socket.socket:
-    """The kernel numbers what goes out, and gives only the answers. Raises OSError."""
+    """A socket whose requests the kernel numbers, and which gets only the answers. Raises OSError."""
     protocol = socket.IPPROTO_ICMPV6 if ip.version == 6 else socket.IPPROTO_ICMP
     try:
         return socket.socket(family_of(ip), socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, protocol)
@@ -83,7 +83,7 @@ def _socket(ip: Ip) -> socket.socket:
 
 
 def _echo(kind: int, number: int, payload_bytes: int) -> bytes:
-    """An echo request; the kernel fills in the checksum only of IPv6's, and of those that it numbers itself."""
+    """An echo request. The kernel fills in the checksum only for IPv6, and for requests that it numbers itself."""
     identifier = os.getpid() & 0xFFFF
     payload = bytes(payload_bytes)
     checksum = _checksum(_HEADER.pack(kind, 0, 0, identifier, number) + payload)
@@ -91,7 +91,7 @@ def _echo(kind: int, number: int, payload_bytes: int) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
-    """The Internet's (RFC 1071)."""
+    """The Internet checksum (RFC 1071)."""
     padded = data + b"\0" * (len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     total = (total & 0xFFFF) + (total >> 16)
@@ -99,7 +99,7 @@ def _checksum(data: bytes) -> int:
 
 
 def _is_reply(made: socket.socket, ip: Ip, payload_bytes: int) -> bool:
-    """Read until there is the answer, or nothing more."""
+    """Read until the answer is found, or nothing is left."""
     made.setblocking(False)
     wanted = _ECHO_REPLY6 if ip.version == 6 else _ECHO_REPLY
     with contextlib.suppress(OSError):
@@ -118,8 +118,8 @@ def _body(made: socket.socket, data: bytes) -> bytes:
 
 
 def clock_differences_ms(ips: Sequence[Ip]) -> dict[Ip, int]:
-    """By how much the clocks of others are ahead of this one, half of the way there and back left out. Only root may
-    ask; those that do not answer are missing."""
+    """How far the clocks of other machines are ahead of this one, with half of the round trip subtracted. Only root may
+    ask; machines that do not answer are missing."""
     found: dict[Ip, int] = {}
     with contextlib.ExitStack() as stack:
         sockets = {}
@@ -149,8 +149,8 @@ def timestamp_request(identifier: int, now_ms: int) -> bytes:
 
 
 def difference_ms(data: bytes, now_ms: int) -> int | None:
-    """What a reply that came at `now_ms` says: the other's clock less ours. None if it is no reply, or not of a clock
-    that counts from midnight."""
+    """The other clock's difference to ours, from a reply that came at `now_ms`. None if it is no reply, or the clock
+    does not count from midnight."""
     if len(data) < _HEADER.size + _TIMES.size or data[0] != _TIMESTAMP_REPLY:
         return None
     asked_ms: int

@@ -1,4 +1,4 @@
-"""Ports that a node needs and somebody else has."""
+"""Ports that a node needs and another process has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SOCKETS_SHOWN = "socket:["
 
 
 def ports(subject: Subject) -> Iterator[Finding]:
-    """The UDP port of each link, and TCP for remote clients. Of a node that runs they are its own."""
+    """The UDP port of each link, and TCP for remote clients. A running node may have its own ports."""
     config = subject.config
     if config is None or not subject.own:
         return
@@ -70,7 +70,8 @@ def _name(kind: socket.SocketKind) -> str:
 
 
 def _holder(kind: socket.SocketKind, ip: Ip, port: int) -> str:
-    """Who has the port, as far as this user may know: by the kernel's table of sockets, and everybody's descriptors."""
+    """The process that has the port, as far as this user may know: by the kernel's table of sockets and all
+    descriptors."""
     table = Path("/proc/net") / (_name(kind).lower() + ("6" if ip.version == 6 else ""))
     inodes = set()
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Whether other nodes can be reached, and by packets of full size: what a ring needs and a web page does not."""
+"""Whether other nodes can be reached, also by packets of full size, which a ring needs more than other programs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rondo.doctor.subject import Ip, Subject
 
 NODES_MAX = 32
 ICMP_BYTES = 8
-"""Echo has a header as long as UDP's, so that a payload of n bytes makes a packet as long as a datagram of n."""
+"""An echo header is as long as UDP's, so a payload of n bytes makes a packet as long as a datagram of n."""
 _SIOCGIFMTU = 0x8921
 _STEP_BYTES = 16
 
 
 def mtu(subject: Subject) -> Iterator[Finding]:
-    """The interface takes what is sent, and it arrives in full size."""
+    """Packets of the configured size pass the interface, and arrive."""
     found = False
     config = subject.config
     if config is None or not subject.own:
@@ -36,11 +36,11 @@ def _ip_headers(ip: Ip) -> int:
 
 
 def _interface(subject: Subject) -> Iterator[Finding]:
-    """netmtu against the interface's MTU. knet finds its own size."""
+    """netmtu compared with the interface's MTU. knet finds its own size."""
     assert subject.config is not None
     config = subject.config
     if config.transport == "knet" or config.large_packets:
-        return  # no wish of anybody's: what the interface takes is what is sent
+        return  # nothing is configured: packets fit the interface
     for text in subject.own.values():
         ip = subject.ip_of(text)
         name = next((each.name for each in subject.machine.interface_addresses() if each.address == ip), "")
@@ -54,7 +54,7 @@ def _interface(subject: Subject) -> Iterator[Finding]:
 
 
 def interface_mtu(name: str) -> int:
-    """The MTU of an interface; 0 if there is no such."""
+    """The MTU of an interface; 0 if it does not exist."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             answer = fcntl.ioctl(probe.fileno(), _SIOCGIFMTU, struct.pack("16si12x", name.encode()[:15], 0))
@@ -64,7 +64,7 @@ def interface_mtu(name: str) -> int:
 
 
 def _told(subject: Subject) -> Iterator[Finding]:
-    """What the running ring has found out."""
+    """The findings of the running ring."""
     for node, path in ((subject.totem or {}).get("paths") or {}).items():
         if path["path"] == "loses_large":
             what = f"the way to node {node} loses packets of more than {path['passes']} bytes"
@@ -76,7 +76,7 @@ def _told(subject: Subject) -> Iterator[Finding]:
 
 
 def _probed(subject: Subject) -> Iterator[Finding]:
-    """By echoes of full size, where those without payload are answered."""
+    """Findings by echoes of full size, to nodes that answer echoes without payload."""
     assert subject.config is not None
     if subject.config.transport == "knet":
         return
@@ -94,7 +94,7 @@ def _probed(subject: Subject) -> Iterator[Finding]:
 
 
 def _largest(ip: Ip, too_much: int) -> int:
-    """The largest payload that comes back, by halving."""
+    """The largest payload that comes back, by bisection."""
     passes = 0
     while too_much - passes > _STEP_BYTES:
         middle = (passes + too_much) // 2
@@ -115,7 +115,7 @@ def _addresses(subject: Subject) -> dict[Ip, int]:
 
 
 def peers(subject: Subject) -> Iterator[Finding]:
-    """Nodes that are not in the ring: whether their machines answer, and what that means."""
+    """Nodes that are not in the ring: whether their machines answer, and what follows."""
     totem = subject.totem
     if subject.config is None or not subject.own:
         return

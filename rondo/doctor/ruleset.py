@@ -1,9 +1,7 @@
-"""What the rules of nftables do to one packet. No I/O: rules come as `nft --json list ruleset` prints them.
+"""The effect of the rules of nftables on one packet. No I/O: rules come in the form of `nft --json list ruleset`.
 
-Rules of iptables-nft, firewalld and ufw are among them. Not every match can be judged from here (limits, sets that
-change, extensions of iptables). A rule with one that cannot may apply or not, and the verdict after it is not certain
-any more.
-Source: nft(8), libnftables-json(5).
+Rules of iptables-nft, firewalld and ufw are included. Some matches cannot be evaluated here (limits, sets that change,
+extensions of iptables). A rule with such a match may apply or not, and the verdict after it is uncertain.
 """
 
 from __future__ import annotations
@@ -28,17 +26,17 @@ class Packet:
     destination: _Address
     destination_port: int
     interface: str
-    """The one that it comes in by, or leaves by."""
+    """The interface that it enters by, or leaves by."""
     is_incoming: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a packet."""
+    """The fate of a packet."""
 
     passes: bool
     certain: bool = True
-    """False: a rule that cannot be judged stands in between."""
+    """False: a rule before it cannot be evaluated."""
     by: str = ""
     """The table and chain that drops it."""
 
@@ -58,7 +56,7 @@ _HOOKS = {True: ("prerouting", "input"), False: ("output", "postrouting")}
 
 
 def judge(ruleset: dict[str, Any], packet: Packet) -> Verdict:
-    """Every chain at the packet's hooks has to let it pass, in the order of hooks and priorities."""
+    """Every chain at the packet's hooks has to accept it, in the order of hooks and priorities."""
     chains = _chains(ruleset, packet.source.version)
     certain = True
     for hook in _HOOKS[packet.is_incoming]:
@@ -101,7 +99,7 @@ def _run(chains: dict[tuple[str, str, str], _Chain], chain: _Chain, packet: Pack
             if not verdict:
                 continue
         if applies is None:
-            certain = False  # it may have been the end of it
+            certain = False  # the rule may have ended the evaluation
         elif verdict == "return":
             return "", certain
         else:
@@ -110,7 +108,7 @@ def _run(chains: dict[tuple[str, str, str], _Chain], chain: _Chain, packet: Pack
 
 
 def _rule(expressions: Iterable[dict[str, Any]], packet: Packet) -> tuple[bool | None, str]:
-    """Whether a rule applies (None: cannot be judged), and what it says then."""
+    """True if a rule applies (None: unknown), and its verdict."""
     applies: bool | None = True
     for each in expressions:
         (kind, body), *_ = each.items()
@@ -129,7 +127,7 @@ def _rule(expressions: Iterable[dict[str, Any]], packet: Packet) -> tuple[bool |
 
 
 def _match(match: dict[str, Any], packet: Packet) -> bool | None:
-    """Whether one comparison holds; None: unknown."""
+    """True if one comparison holds; None: unknown."""
     value = _value(match["left"], packet)
     if value is None:
         return None
@@ -138,7 +136,7 @@ def _match(match: dict[str, Any], packet: Packet) -> bool | None:
 
 
 def _value(left: Any, packet: Packet) -> Any:
-    """What the packet has there; None: unknown."""
+    """The packet's value of the field; None: unknown."""
     if not isinstance(left, dict):
         return None
     if payload := left.get("payload"):
@@ -193,7 +191,7 @@ def _any(value: Any, rights: Iterable[Any]) -> bool | None:
 
 
 def _like(value: Any, right: Any) -> Any:
-    """`right` as what `value` is; None if that cannot be."""
+    """`right` in the type of `value`; None if that is impossible."""
     if isinstance(value, _Address):
         try:
             return ipaddress.ip_address(right)

@@ -1,4 +1,4 @@
-"""What a running node can tell: its processes, the other nodes, the token time-out against what was measured."""
+"""What a running node reports: its processes, the other nodes, the token timeout compared with measured rotations."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rondo.paths import PathError, socket_endpoint
 from rondo.protocol.control_gateway import Op
 
 ROTATIONS_MIN = 1000
-"""So few say nothing of the worst."""
+"""With fewer rotations the worst one means nothing."""
 SHARE_MAX = 0.5
-"""Of the token time-out, that the worst rotation may take: the next one may take twice as long."""
+"""The share of the token timeout that the worst rotation may take: the next one may take twice as long."""
 _ANSWER_S = 5.0
 _ROUND_MS = 500
 
 
 def processes(subject: Subject) -> Iterator[Finding]:
-    """All of them run."""
+    """All processes run."""
     if not subject.is_running:
         why = subject.status.get("why", "")
         if why:
@@ -46,7 +46,7 @@ def processes(subject: Subject) -> Iterator[Finding]:
 
 
 def nodes(subject: Subject) -> Iterator[Finding]:
-    """The ring, and what its members and strangers say of themselves."""
+    """The ring, and what its members and strangers report of themselves."""
     totem = subject.totem
     if totem is None:
         return
@@ -67,7 +67,7 @@ def _ring(totem: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _strangers(totem: dict[str, Any]) -> Iterator[Finding]:
-    """Packets that are refused say what is different there."""
+    """The reasons for which packets are refused tell what differs."""
     for each in totem["strangers"]:
         why, _, mend = each["why"].partition("; ")
         what = f"packets from {each['address']} are refused: {why}"
@@ -90,7 +90,7 @@ def _links(totem: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _versions(subject: Subject) -> Iterator[Finding]:
-    """Software and configurations that differ between members."""
+    """Differences in software and configuration between members."""
     control = subject.answers.get("control") or {}
     for node, names in control.get("differing", {}).items():
         what = f"another configuration is in force there than here: {', '.join(names)} differ"
@@ -106,7 +106,7 @@ def _versions(subject: Subject) -> Iterator[Finding]:
     except (rondo.Error, PathError):
         return
     software = {each["node"]: each["software"] for each in told if each["member"] and each["software"]}
-    rondos = {node: text for node, text in software.items() if text.startswith("rondo ")}  # whose version is known
+    rondos = {node: text for node, text in software.items() if text.startswith("rondo ")}  # with known version
     if len(set(rondos.values())) > 1:
         what = f"nodes run different versions: {', '.join(f'{node}: {text}' for node, text in rondos.items())}"
         yield warn("nodes", what, "", "update those that are behind, one after the other")
@@ -122,7 +122,7 @@ def _ask_nodes(subject: Subject) -> list[dict[str, Any]]:
 
 
 def token(subject: Subject) -> Iterator[Finding]:
-    """The token time-out against the worst rotation that was measured, with the value to set."""
+    """The token timeout compared with the worst measured rotation, and the value to set."""
     totem, config = subject.totem, subject.config
     if totem is None or config is None:
         return
@@ -145,7 +145,7 @@ def token(subject: Subject) -> Iterator[Finding]:
 
 
 def quantile_ns(bounds_ns: list[int], counts: list[int], share: float) -> int:
-    """Below which bound that share of the rotations lies; the last bound if it is none."""
+    """The bound below which that share of the rotations lies; the last bound if there is none."""
     wanted, total = share * sum(counts), 0
     for bound_ns, count in zip(bounds_ns, counts, strict=False):
         total += count
@@ -155,6 +155,6 @@ def quantile_ns(bounds_ns: list[int], counts: list[int], share: float) -> int:
 
 
 def wanted_timeout_ms(worst_ms: float, timeout_ms: int) -> int:
-    """A token time-out of which the worst rotation takes no more than `SHARE_MAX`, never less than now."""
+    """A token timeout of which the worst rotation takes at most `SHARE_MAX`; never less than now."""
     wanted = max(worst_ms / SHARE_MAX, 1.5 * timeout_ms)
     return int(-(-wanted // _ROUND_MS) * _ROUND_MS)

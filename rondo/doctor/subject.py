@@ -1,4 +1,4 @@
-"""What is looked at: the configuration, this machine, and the node if one runs."""
+"""What is examined: the configuration, this machine, and the node if one runs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Subject:
     loaded: Loaded | None = None
     """The configuration file; None if it cannot be used."""
     config: NodeConfig | None = None
-    """What the node runs with; if none runs, what it would run with here."""
+    """The configuration that the node runs with, or would run with here."""
     is_ours: bool = True
-    """Whether this machine is one of the nodes; else `config` is that of the first."""
+    """True if this machine is one of the nodes; otherwise `config` is that of the first node."""
     config_faults: tuple[Fault, ...] = ()
     answers: Answers = field(default_factory=dict)
     status: dict[str, Any] = field(default_factory=dict)
@@ -40,12 +40,12 @@ class Subject:
 
     @property
     def is_running(self) -> bool:
-        """Whether anything of a node runs here."""
+        """True if any process of a node runs here."""
         return self.status.get("state") != "stopped"
 
     @property
     def totem(self) -> dict[str, Any] | None:
-        """What the ring process says."""
+        """The status of the ring process."""
         return self.answers.get("totem")
 
     def addresses_of(self, node: int) -> dict[int, str]:
@@ -79,7 +79,7 @@ class Subject:
         return links[link].port if link in links else self.config.mcastport
 
     def ips(self, address: str) -> tuple[Ip, ...]:
-        """What an address as written stands for, itself or what its name resolves to; looked up once."""
+        """The IP addresses of an address as written: itself, or those of the name. Each is resolved once."""
         if address not in self._resolved:
             try:
                 self._resolved[address] = (ipaddress.ip_address(address),)
@@ -89,7 +89,7 @@ class Subject:
         return self._resolved[address]
 
     def ip_of(self, address: str) -> Ip | None:
-        """The one address that is used of these; None if the name is unknown."""
+        """The one of these addresses that is used; None if the name is unknown."""
         found = self.ips(address)
         first = 6 if self.config is not None and self.config.ip_version in ("ipv6", "ipv6-4") else 4
         return next((each for each in found if each.version == first), found[0] if found else None)
@@ -103,7 +103,7 @@ class Subject:
 def subject_of(
     run_dir: Path, config_file: str | None = None, node_id: int | None = None, machine: Machine | None = None
 ) -> Subject:
-    """Read what there is. A running node's own configuration counts, unless a file is named."""
+    """Read everything. The configuration of a running node is used, unless a file is named."""
     subject = Subject(run_dir, machine or ThisMachine())
     subject.answers = survey.ask_all(run_dir)
     running = _running_config(run_dir)

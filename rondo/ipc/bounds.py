@@ -1,11 +1,11 @@
-"""What the users who may connect cost a router: connections, half frames, and answers that nobody reads.
+"""Bounds on what local users may take of a router: connections, half-received frames, and unread answers.
 
-Each user has an account, and all of them but the favoured (root and the node's own user) share another one, so that
-many users together do not take what one alone may not. What is counted are bytes as they lie in this process.
+Each user has an account. All users but the favoured (root and the node's own user) also share one more account, so that
+many users together do not take what one alone may not. Bytes are counted as they lie in this process's memory.
 
-Where an account is full, nobody loses anything that was promised. Who has connected first may go on; the others of the
-account are read no further, or lose their connection, and a client that loses its connection resumes its session
-on another one. Only who stands still while others wait for it loses its place.
+A full account breaks no promise. The connection that is served first may go on. The others of the account are read no
+further, or lose their connection; a client that loses its connection resumes its session on another one. Only a
+connection that stands still while others wait for it loses its place.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from collections import Counter
 from typing import NamedTuple
 
 HITS_REMEMBERED_MAX = 256
-"""Of so many (bound, user) it is remembered that they are to be told of; the counters count all."""
+"""At most this many pairs (bound, user) are remembered for the next report; the counters count every hit."""
 FAVOURED_TIMES = 4
-"""So many times what a user may have, root and the node's own user may."""
+"""Root and the node's own user may have this many times what any other user may."""
 STALL_S = 3.0
-"""So long a connection that others wait for may stand still."""
+"""How long a connection may stand still while others wait for it."""
 
 
 class Bounds(NamedTuple):
-    """How much there may be. One frame of any size may always be under way in each direction, besides."""
+    """The bounds of a router. One frame of any size may always be under way in each direction, besides."""
 
     connections_max: int
-    """In all, ..."""
+    """Connections in all, ..."""
     connections_kept: int
-    """... of which so many are kept back for the favoured."""
+    """... of which so many are reserved for the favoured."""
     connections_per_user_max: int
     silent_per_user_max: int
-    """Connections that have not said yet what they are for."""
+    """Connections that have not said yet what they are for, of one user."""
     read_bytes_per_user_max: int
-    """Of frames that have not come whole, of one user; ..."""
+    """Bytes of half-received frames, of one user; ..."""
     read_bytes_of_others_max: int
-    """... of all users but the favoured."""
+    """... of all users but the favoured together."""
     unread_bytes_per_connection_max: int
-    """Of envelopes that a connection does not read, ..."""
+    """Bytes of envelopes that one connection does not read, ..."""
     unread_bytes_per_user_max: int
     unread_bytes_of_others_max: int
     favoured: frozenset[int]
-    """User ids."""
+    """User ids of root and the node's own user."""
     silent_s: float = 3.0
-    """Who has not said by then what it is for loses its connection."""
+    """A connection that has not said by then what it is for is closed."""
 
 
 class Hit(NamedTuple):
@@ -53,7 +53,7 @@ class Hit(NamedTuple):
 
 
 class Account:
-    """What one user has, or all that are not favoured."""
+    """What one user takes, or all users together that are not favoured."""
 
     def __init__(self, read_bytes_max: int, unread_bytes_max: int) -> None:
         self.connections = 0
@@ -61,28 +61,28 @@ class Account:
         self.read_bytes = 0
         self.unread_bytes = 0
         self.halves: dict[bytes, None] = {}
-        """Connections with half a frame, the oldest first."""
+        """Connections with a half-received frame, the oldest first."""
         self.first: bytes | None = None
-        """The oldest when somebody last looked, ..."""
+        """The oldest of them at the last check, ..."""
         self.first_since_s = 0.0
-        """... and since when others wait for it."""
+        """... and the time since which others have waited for it."""
         self.held: dict[bytes, None] = {}
         """Connections that are not read until there is room."""
         self.unread: dict[bytes, int] = {}
-        """Bytes that each connection does not read, the oldest first."""
+        """By connection: bytes that it has not read, the oldest first."""
         self._read_bytes_max = read_bytes_max
         self._unread_bytes_max = unread_bytes_max
 
     def may_read(self, identity: bytes) -> bool:
-        """Whether this connection may be read: there is room, or it is the first."""
+        """True if this connection may be read: there is room, or it is the first."""
         return self.read_bytes < self._read_bytes_max or next(iter(self.halves), None) == identity
 
     def is_overfull(self) -> bool:
-        """Whether more is unread than may be."""
+        """True if more is unread than allowed."""
         return self.unread_bytes > self._unread_bytes_max
 
     def note_half(self, identity: bytes, before: int, now: int) -> None:
-        """The bytes of a connection's half frame have changed."""
+        """Record that the bytes of a connection's half-received frame have changed."""
         self.read_bytes += now - before
         if not now:
             self.halves.pop(identity, None)
@@ -90,7 +90,7 @@ class Account:
             self.halves[identity] = None
 
     def note_unread(self, identity: bytes, before: int, now: int) -> None:
-        """The bytes that a connection does not read have changed."""
+        """Record that the bytes that a connection has not read have changed."""
         self.unread_bytes += now - before
         if now:
             self.unread[identity] = now
@@ -98,18 +98,18 @@ class Account:
             self.unread.pop(identity, None)
 
     def largest(self) -> bytes | None:
-        """Who reads least, besides the first that has something to read."""
+        """The connection with the most unread bytes, except the oldest."""
         others = list(self.unread)[1:]
         return max(others, key=self.unread.__getitem__) if others else None
 
 
 class Accounts:
-    """All of them, for the connections of one router."""
+    """The accounts of all users of one router."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.counters: Counter[str] = Counter()
-        """How often which bound was reached."""
+        """By bound: how often it was reached."""
         self._hits: Counter[Hit] = Counter()
         self._others = Account(bounds.read_bytes_of_others_max, bounds.unread_bytes_of_others_max)
         self._users: dict[int, Account] = {}
@@ -117,23 +117,23 @@ class Accounts:
         self._halves: dict[bytes, int] = {}
         self._unread: dict[bytes, int] = {}
         self._silent: dict[bytes, float] = {}
-        """Until when each has to say what it is for, in their order."""
+        """By connection: the time by which it must say what it is for, in ascending order."""
 
     def hit(self, bound: str, uid: int) -> None:
-        """A bound was reached by this user."""
+        """Record that this user has reached a bound."""
         self.counters[bound] += 1
         hit = Hit(bound, uid)
         if hit in self._hits or len(self._hits) < HITS_REMEMBERED_MAX:
             self._hits[hit] += 1
 
     def take_hits(self) -> dict[Hit, int]:
-        """Which bounds were reached since the last call, by whom and how often."""
+        """The bounds that were reached since the last call, by which user and how often."""
         hits, self._hits = dict(self._hits), Counter()
         return hits
 
     @property
     def totals(self) -> dict[str, int]:
-        """What there is now: connections, those that have not said anything, bytes half read and unread."""
+        """Present totals: connections, connections that have said nothing, bytes half-received, bytes unread."""
         return {
             "connections": len(self._uids),
             "silent_connections": len(self._silent),
@@ -144,7 +144,7 @@ class Accounts:
     # -- connections ---------------------------------------------------------------------------------------------
 
     def admits(self, uid: int) -> bool:
-        """Whether this user may have one more connection; if not, that is noted."""
+        """True if this user may have one more connection. A refusal is counted."""
         bounds, account = self.bounds, self._users.get(uid)
         full = len(self._uids) >= bounds.connections_max
         if uid not in bounds.favoured:
@@ -159,7 +159,7 @@ class Accounts:
         return True
 
     def open(self, identity: bytes, uid: int, now_s: float) -> None:
-        """A connection was made."""
+        """Record a new connection."""
         bounds = self.bounds
         self._uids[identity] = uid
         if uid not in self._users:
@@ -171,20 +171,20 @@ class Accounts:
             account.silent += 1
 
     def must_speak(self, identity: bytes, now_s: float) -> None:
-        """What a connection was for is over: it has to say something anew."""
+        """What the connection was for has ended: it must say again what it is for."""
         if identity in self._uids and identity not in self._silent:
             self._silent[identity] = now_s + self.bounds.silent_s
             for account in self._of(identity):
                 account.silent += 1
 
     def has_spoken(self, identity: bytes) -> None:
-        """A connection has said what it is for."""
+        """The connection has said what it is for."""
         if self._silent.pop(identity, None) is not None:
             for account in self._of(identity):
                 account.silent -= 1
 
     def close(self, identity: bytes) -> None:
-        """A connection is over."""
+        """Record the end of a connection."""
         self.has_spoken(identity)
         self.note_half(identity, 0)
         self.note_unread(identity, 0)
@@ -203,7 +203,7 @@ class Accounts:
     # -- what comes ----------------------------------------------------------------------------------------------
 
     def may_read(self, identity: bytes) -> bool:
-        """Whether this connection may be read now; if not, `released` tells when to try again."""
+        """True if this connection may be read now. Otherwise `released` tells when to try again."""
         if not self._halves:
             return True
         held = [account for account in self._of(identity) if not account.may_read(identity)]
@@ -214,7 +214,7 @@ class Accounts:
         return not held
 
     def note_half(self, identity: bytes, size: int) -> None:
-        """So many bytes of a frame that is not whole lie here for this connection."""
+        """Record how many bytes of a half-received frame this connection has here."""
         before = self._halves.get(identity, 0)
         if size == before:
             return
@@ -226,7 +226,7 @@ class Accounts:
             account.note_half(identity, before, size)
 
     def released(self) -> list[bytes]:
-        """Connections that were held and may be read, or try."""
+        """Connections that were held and may be read again."""
         found: list[bytes] = []
         for account in (self._others, *self._users.values()):
             if account.held:
@@ -239,7 +239,7 @@ class Accounts:
     # -- what goes -----------------------------------------------------------------------------------------------
 
     def note_unread(self, identity: bytes, size: int) -> None:
-        """So many bytes wait until this connection reads."""
+        """Record how many bytes wait until this connection reads."""
         before = self._unread.get(identity, 0)
         if size == before:
             return
@@ -251,7 +251,7 @@ class Accounts:
             account.note_unread(identity, before, size)
 
     def who_must_go(self, identity: bytes) -> bytes | None:
-        """Whose connection ends because more waits for users than may, after this one has got more."""
+        """The connection to close because too much is unread after this one has got more; None if none has to."""
         for account in self._of(identity):
             if account.is_overfull() and (largest := account.largest()) is not None:
                 self.hit("unread_ended", self._uids[largest])
@@ -261,8 +261,8 @@ class Accounts:
     # -- time ----------------------------------------------------------------------------------------------------
 
     def overdue(self, now_s: float) -> list[bytes]:
-        """Connections to end: those that have not said in time what they are for, and those that stand still with half
-        a frame, or much unread, while others wait for that. To be asked about once a second."""
+        """Connections to close: those that have not said in time what they are for, and those that stand still with a
+        half-received frame while others wait for it. Call it about once a second."""
         found: dict[bytes, None] = {}
         for identity, until_s in self._silent.items():
             if until_s > now_s:
@@ -274,7 +274,8 @@ class Accounts:
             if first is None or first != account.first or not account.held:
                 account.first, account.first_since_s = first, now_s
             elif now_s >= account.first_since_s + STALL_S:
-                # Those that wait with half a frame of their own go with it: one at a time would take for ever.
+                # Held connections with half-received frames of their own are closed with it: one at a time would take
+                # too long.
                 for identity in (first, *(each for each in account.held if each in account.halves)):
                     if identity not in found:
                         found[identity] = None

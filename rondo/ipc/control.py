@@ -1,9 +1,9 @@
-"""The control socket of each service: ask one process for its state and counters, change its log level.
+"""The control socket of each service: query its state and counters, change its log level.
 
-Every service binds `ipc://RUN/SERVICE.ctl`. A request is one msgpack map `{"op": ...}`, the answer one msgpack map with
-`"ok": true`, or `"ok": false` and `"error"`, one line; the keys of all maps are text. Operations are functions from the
-request to the answer. Nobody waits: a service that is busy with something else answers when its loop comes round, and
-who asks has a time-out.
+Every service binds `ipc://RUN/SERVICE.ctl`. A request is one msgpack map `{"op": ...}`. The answer is one msgpack map
+with `"ok": true`, or with `"ok": false` and a one-line `"error"`. All keys are text. An operation is a function from
+the request to the answer. The server never blocks: a busy service answers in the next turn of its loop, and the asking
+side has a timeout.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 REQUEST_BYTES_MAX = 64 * 1024
 ELEMENTS_MAX = 1024
-"""Of a request, in all its arrays and maps."""
+"""Limit of a request: elements in all its arrays and maps."""
 
 Handler = Callable[[dict[str, Any]], Mapping[str, Any]]
-"""An operation: takes the request, returns what the answer holds. It raises ValueError to refuse."""
+"""An operation: takes the request, returns the content of the answer. It raises ValueError to refuse."""
 
 
 class ControlError(Exception):
-    """The service could not be asked, or refused; the text says which and why, in one line."""
+    """The service could not be asked, or it refused. The text names the service and the reason, in one line."""
 
 
 def endpoint(run_dir: Path, service: str) -> str:
-    """Where a service's control socket is."""
+    """The address of a service's control socket."""
     return f"ipc://{run_dir / service}.ctl"
 
 
 class ControlServer:
-    """The service's half. Poll `socket` for reading and call `serve` when there is something."""
+    """The service's end. Poll `socket` for reading, and call `serve` when it is readable."""
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, service: str, handlers: Mapping[str, Handler]
@@ -50,13 +50,14 @@ class ControlServer:
         self.socket = zmq_sockets.bind_router(context, where)
         self._handlers = dict(handlers)
         self.asking = b""
-        """Identity of who is being answered: a handler that keeps it can `tell` more later."""
+        """Identity of the connection that is being answered. A handler that keeps it can send more later with
+        `tell`."""
 
     def serve(self) -> None:
-        """Answer what has been asked."""
+        """Answer the requests that have come."""
         for identity, frame in zmq_sockets.receive_all_routed(self.socket):
             self.asking = identity
-            # Who asked and went away needs no answer.
+            # A client that has gone away needs no answer.
             zmq_sockets.send(self.socket, pack(self._answer(frame)), identity)
 
     def _answer(self, frame: bytes) -> dict[str, Any]:
@@ -75,7 +76,7 @@ class ControlServer:
             return {"ok": False, "error": str(error)}
 
     def tell(self, identity: bytes, news: Mapping[str, Any]) -> bool:
-        """Send another answer to who asked before; False if it is not there any more, or has no room."""
+        """Send another answer to an earlier request. False if that client is gone, or has no room."""
         return zmq_sockets.send(self.socket, pack({"ok": True, **news}), identity)
 
     def close(self) -> None:

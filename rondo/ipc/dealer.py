@@ -1,5 +1,5 @@
-"""What a client's end of a connection does, whichever way it goes: in the calling thread (`local`), or by libzmq
-(`remote_dealer`)."""
+"""The interface of a client's end of a connection. `local_dealer` works in the calling thread, `remote_dealer` uses
+libzmq."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from typing import Protocol
 
 
 class Dealer(Protocol):
-    """Connects, and connects again whenever it must; nothing here ever waits.
+    """Connects, and reconnects when necessary. No method blocks.
 
-    What was given to a connection that broke is lost with it; `is_broken` says so, and what is sent then goes to the
-    next one. Whoever polls looks at `has_pending` before, since not every way has a descriptor that tells of all.
+    What was sent on a connection that broke is lost with it. `is_broken` reports that, and what is sent afterwards goes
+    to the next connection. Check `has_pending` before polling, since not every implementation's descriptor tells of
+    everything.
     """
 
     is_broken: bool
-    """A connection broke since somebody last set this back."""
+    """A connection broke since the owner last cleared this."""
     is_denied: bool
-    """The other side does not let this process in."""
+    """The other side refuses this process."""
     retry_at_s: float | None
-    """When `tend` has to be called, by time.monotonic(); None: nothing is due."""
+    """The time.monotonic() at which `tend` has to be called; None: nothing is due."""
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection, as far as is known."""
+        """True if there is a connection, as far as is known."""
         ...
 
     @property
     def is_blocked(self) -> bool:
-        """Whether something waits for room in the socket."""
+        """True if envelopes wait for room in the socket."""
         ...
 
     @property
     def has_pending(self) -> bool:
-        """Whether `receive` would do something that the descriptor does not tell of."""
+        """True if `receive` has work of which the descriptor does not tell."""
         ...
 
     def fileno(self) -> int:
-        """What to poll for reading."""
+        """The descriptor to poll for reading."""
         ...
 
     def tend(self, now_s: float) -> None:
@@ -44,7 +45,7 @@ class Dealer(Protocol):
         ...
 
     def renew(self) -> None:
-        """Make another connection, because nobody knows what this one was about to do."""
+        """Make a new connection, because nobody knows what was half-done on this one."""
         ...
 
     def send(self, envelope: bytes) -> bool:
@@ -52,9 +53,9 @@ class Dealer(Protocol):
         ...
 
     def receive(self) -> list[bytes]:
-        """What has come, a bounded number of envelopes."""
+        """Envelopes that have come, a bounded number of them."""
         ...
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all descriptors."""
         ...

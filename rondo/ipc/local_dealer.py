@@ -1,5 +1,5 @@
-"""DEALER of ZeroMQ on the sockets of this machine, in the thread that uses it. The other end is `local_router`, which
-says why."""
+"""A ZeroMQ DEALER on a Unix socket, served in the calling thread. `local_router`, the other end, explains the
+reason."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rondo.ipc.stream import Connection
 from rondo.paths import PathError
 
 RETRY_S = 0.02
-"""Who connects tries again this often while nobody is there."""
+"""The interval of attempts to connect while the server is absent."""
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
 class LocalDealer:
-    """The client's end, a DEALER, which connects again whenever it must.
+    """The client's end, a DEALER, which reconnects when necessary.
 
-    What was given to a connection that broke is lost with it; `is_broken` says so, and what is sent then goes to the
-    next one.
+    What was sent on a connection that broke is lost with it. `is_broken` reports that, and what is sent afterwards goes
+    to the next connection.
     """
 
     def __init__(
@@ -37,52 +37,52 @@ class LocalDealer:
         bytes_max: int = ENVELOPE_BYTES_MAX,
         trusts: Callable[[socket.socket, Path], object] = lambda *_: None,
     ) -> None:
-        """`endpoint`: `ipc://PATH`. `trusts` raises PathError for who must not be spoken to: that is as if nobody were
-        there. Raises `SocketError` if it is no endpoint."""
+        """`endpoint`: `ipc://PATH`. `trusts` raises PathError for a server that must not be spoken to; that counts as
+        an absent server. Raises `SocketError` for an invalid endpoint."""
         self._trusts = trusts
         self._path = str(local_path(endpoint))
         self._high_water = high_water
         self.is_broken = False
-        """A connection broke since somebody last set this back."""
+        """A connection broke since the owner last cleared this."""
         self.is_denied = False
-        """The other side does not let this process in."""
+        """The other side refuses this process."""
         self.retry_at_s: float | None = None
-        """When `tend` has to be called, by time.monotonic(); None: nothing is due."""
+        """The time.monotonic() at which `tend` has to be called; None: nothing is due."""
         self._poll = select.epoll()
         self._connection: Connection | None = None
         self._former: Connection | None = None
-        """That before `renew`: closed once the other side speaks on the new one."""
+        """The connection before `renew`. It is closed once the other side speaks on the new one."""
         self._unsent: deque[bytes] = deque()
         self._connect()
 
     @property
     def is_blocked(self) -> bool:
-        """Whether something waits for room in the socket."""
+        """True if envelopes wait for room in the socket."""
         return self._connection is not None and self._connection.is_blocked()
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection, as far as is known."""
+        """True if there is a connection, as far as is known."""
         return self._connection is not None
 
     @property
     def has_pending(self) -> bool:
-        """Whether `receive` would do something that the descriptor does not tell of."""
+        """True if `receive` has work of which the descriptor does not tell."""
         return False
 
     def fileno(self) -> int:
-        """What to poll; readable as long as `receive` has something to do."""
+        """The descriptor to poll. It is readable as long as `receive` has work."""
         return self._poll.fileno()
 
     def renew(self) -> None:
-        """Make another connection, because nobody knows any more what this one was about to do. `send` is for the new
-        one from now on. The other side hears of it before it sees the end of the old one."""
+        """Make a new connection, because nobody knows what was half-done on this one. From now on `send` uses the new
+        one. The server sees the new connection before it sees the end of the old one."""
         connection, self._connection = self._connection, None
         former, self._former = self._former, connection or self._former
         if former is not None and former is not self._former:
             former.close()
         if connection is not None:
-            with contextlib.suppress(OSError, ValueError):  # `_broke` may have ended half-way: it is closed already
+            with contextlib.suppress(OSError, ValueError):  # an interrupted `_broke` may have closed it already
                 self._poll.unregister(connection.stream)
         self._unsent.clear()
         self.is_broken = False
@@ -124,13 +124,13 @@ class LocalDealer:
             sent = connection.send(envelope)
         except OSError:
             connection.give_up()
-            return True  # it is lost with the connection
+            return True  # the envelope is lost with the connection
         if not was_blocked and connection.is_blocked():
             self._poll.modify(connection.stream, _IN | _OUT)
         return sent
 
     def receive(self) -> list[bytes]:
-        """What has come; messages of several frames are left out."""
+        """Messages that have come. Those of several frames are dropped."""
         connection = self._connection
         if connection is None:
             return []
@@ -142,7 +142,7 @@ class LocalDealer:
             was_ready = connection.reader.is_ready
             messages = connection.receive()
             if not was_ready and connection.is_blocked():
-                # What had waited for the end of the handshake was too much.
+                # More waited for the end of the handshake than the socket could take.
                 self._poll.modify(connection.stream, _IN | _OUT)
         except (OSError, zmtp.ProtocolError):
             self._broke(connection)
@@ -164,7 +164,7 @@ class LocalDealer:
         self.retry_at_s = time.monotonic() + RETRY_S
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all descriptors."""
         for connection in (self._connection, self._former):
             if connection is not None:
                 connection.close()

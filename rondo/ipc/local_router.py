@@ -1,11 +1,11 @@
-"""ROUTER of ZeroMQ on the sockets of this machine, in the thread that uses it. The other end is `local_dealer`.
+"""A ZeroMQ ROUTER on a Unix socket, served in the calling thread. The other end is `local_dealer`.
 
-Both speak ZMTP (`rondo.ipc.zmtp`), as libzmq does, so that either end may be libzmq. What is different is who works:
-here the thread that sends writes to the socket itself, and the thread that waits is woken by the socket itself. With
-libzmq two more threads are woken for each message, which costs more than all that Rondo does with a small one.
+Both speak ZMTP (`rondo.ipc.zmtp`), so either end may be libzmq. The difference is which thread works. Here the sending
+thread writes to the socket itself, and the socket wakes the waiting thread directly. libzmq wakes two more threads for
+each message, which costs more than all else that Rondo does with a small one.
 
-It is polled by one descriptor, which is readable as long as there is something to do. What cannot be written at once
-waits here, so many envelopes at most; what was not read waits in the kernel, and so at its sender.
+The router is polled by one descriptor, which is readable as long as there is work. What cannot be written at once is
+queued here, up to a number of envelopes. What was not read waits in the kernel, and so at its sender.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from rondo.node.process_watch import start_time_of_peer
 
 BACKLOG = 1024
 ACCEPTED_MAX = 64
-"""Connections accepted in a row: whoever connects again and again must not keep others waiting."""
+"""Connections accepted in one turn. A client that connects again and again must not keep others waiting."""
 TURN_ENVELOPES = 16
-"""Of one connection in a row, while others have some too."""
+"""Envelopes taken of one connection in a row while others have some, too."""
 PENDING_BYTES_MAX = 64 * 1024 * 1024
-"""Read and not asked for yet, of all connections of a router: above that none is read."""
+"""Bytes that were received and not fetched yet, of all connections of a router. Beyond that no connection is read."""
 _OVERHEAD_BYTES = 64
 """What an envelope counts for besides its length."""
 
@@ -46,17 +46,18 @@ _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
 class Credentials(NamedTuple):
-    """Who is at the other end, as the kernel noted when it connected."""
+    """The process at the other end, as the kernel recorded it at connect."""
 
     pid: int
     uid: int
     gid: int
     start_time: int = 0
-    """Which process of that pid: see `rondo.node.process_watch.start_time_of_peer`."""
+    """Tells processes apart that had the same pid: see `rondo.node.process_watch.start_time_of_peer`."""
 
 
 class LocalRouter:
-    """The server's end, a ROUTER. Envelopes come with the identity of their connection, which is never used again."""
+    """The server's end, a ROUTER. An envelope comes with the identity of its connection. Identities are never
+    reused."""
 
     def __init__(
         self,
@@ -68,9 +69,9 @@ class LocalRouter:
         high_water: int = HIGH_WATER_MARK,
         bounds: Bounds | None = None,
     ) -> None:
-        """Binds `endpoint` (`ipc://PATH`), with this file mode. `admit` says who may connect; `bounds`, what users may
-        take. Then `tend` is to be called once a second, and `has_spoken` for who has said what it wants. Raises
-        `SocketError`."""
+        """Binds `endpoint` (`ipc://PATH`) with this file mode. `admit` decides who may connect. `bounds` limits what
+        users may take. With bounds, call `tend` once a second, and `has_spoken` for each connection that has said what
+        it wants. Raises `SocketError`."""
         self.accounts = None if bounds is None else Accounts(bounds)
         self._unread_bytes_max = None if bounds is None else bounds.unread_bytes_per_connection_max
         self._admit = admit
@@ -81,14 +82,14 @@ class LocalRouter:
         self._by_descriptor: dict[int, bytes] = {}
         self._numbers = count(1)
         self._pending: dict[bytes, deque[bytes | None]] = {}
-        """Envelopes of each connection that were read and not asked for, whose turn it is first."""
+        """Envelopes that were received and not fetched, by connection. The connection whose turn it is comes first."""
         self._pending_bytes = 0
         self._held: set[bytes] = set()
-        """Connections that are not read now, because their users have too much half read."""
+        """Connections that are not read now, because their users have too much half-received."""
         path = local_path(endpoint)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        """Given up for a moment when there are no more descriptors: see `_turn_away`."""
+        """A spare descriptor, given up for a moment when there are no more: see `_turn_away`."""
         # The file must not be open to others even for the moment between bind and chmod.
         umask = os.umask(0o177)
         try:
@@ -106,41 +107,42 @@ class LocalRouter:
         self._poll.register(self._listener, _IN)
 
     def change_mode(self, mode: int) -> None:
-        """Who may connect, by the mode of the socket's file. One that somebody has removed is nobody's any more."""
+        """Set who may connect, by the mode of the socket file. Does nothing if the file was removed."""
         with contextlib.suppress(OSError):
             self._path.chmod(mode)
 
     def fileno(self) -> int:
-        """What to poll; readable as long as `receive` has something to do."""
+        """The descriptor to poll. It is readable as long as `receive` has work."""
         return self._poll.fileno()
 
     @property
     def has_pending(self) -> bool:
-        """Whether `receive` would give something although the descriptor may not be readable."""
+        """True if `receive` would return something although the descriptor may not be readable."""
         return bool(self._pending)
 
     def credentials(self, identity: bytes) -> Credentials:
-        """Who is there, or was until `take_gone` told of the end. Raises KeyError."""
+        """The process of this connection; valid until `take_gone` has reported its end. Raises KeyError."""
         return self._credentials[identity]
 
     def uid_of(self, identity: bytes) -> int | None:
-        """Whose connection that is, if it is there."""
+        """The user of this connection; None if it is gone."""
         return self._credentials[identity].uid if identity in self._connections else None
 
     @property
     def has_gone(self) -> bool:
-        """Whether `take_gone` would give something."""
+        """True if `take_gone` would return something."""
         return bool(self._gone)
 
     def take_gone(self) -> list[bytes]:
-        """Connections that are over since the last call. `receive` may still have envelopes of theirs."""
+        """Connections that have ended since the last call. `receive` may still return envelopes of theirs."""
         gone, self._gone = self._gone, []
         for identity in gone:
             del self._credentials[identity]
         return gone
 
     def receive(self, limit: int = 64) -> list[tuple[bytes, bytes | None]]:
-        """Accept, flush, and give (identity, envelope) of at most `limit` that have come; None is what is not ours.
+        """Accept connections, flush queues, and return at most `limit` pairs (identity, envelope). None in place of an
+        envelope is a message that cannot be one.
 
         Connections take turns: one that sends many small envelopes does not keep the others waiting.
         """
@@ -170,7 +172,7 @@ class LocalRouter:
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE):
                     self._turn_away()
-                return  # otherwise: nobody, or nobody any more
+                return  # otherwise nobody waits, or no longer
             try:
                 found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
                 credentials = Credentials(*_CREDENTIALS.unpack(found))
@@ -197,12 +199,13 @@ class LocalRouter:
             self._poll.register(stream, _IN)
 
     def _turn_away(self) -> None:
-        """Close who waits for a connection, for want of descriptors: the listener would be readable without end."""
+        """No descriptors are left: accept one connection and close it. Else the listener would stay readable for
+        ever."""
         self._drop_spare()
         with contextlib.suppress(OSError):
             self._listener.accept()[0].close()
         with contextlib.suppress(OSError):
-            # Another thread, or another process where the whole system has no more, may have been faster.
+            # Another thread may have taken the descriptor first, or another process if the whole system has none left.
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _drop_spare(self) -> None:
@@ -224,9 +227,10 @@ class LocalRouter:
                     self._poll.modify(connection.stream, 0 if identity in self._held else _IN)
             if identity in self._held:
                 if events & ~_OUT:
-                    self.end(identity)  # it has hung up: the kernel says so even if nobody asks
+                    self.end(identity)  # it has hung up: the kernel reports that even if it is not polled for
                 return
-            # Its end is not seen before all that it sent was asked for: its name is known as long.
+            # The end of a connection is not read before all that it sent was fetched: its credentials are known as
+            # long.
             reads = events & ~_OUT and identity not in self._pending and self._pending_bytes < PENDING_BYTES_MAX
             if reads and self.accounts is not None and not self.accounts.may_read(identity):
                 self._held.add(identity)
@@ -243,7 +247,7 @@ class LocalRouter:
             self._release()
 
     def _release(self) -> None:
-        """Read those again for whom there is room now."""
+        """Read held connections again for which there is room now."""
         assert self.accounts is not None
         for identity in self.accounts.released():
             self._held.discard(identity)
@@ -251,23 +255,23 @@ class LocalRouter:
             self._poll.modify(connection.stream, _IN | _OUT if connection.is_blocked() else _IN)
 
     def tend(self, now_s: float) -> None:
-        """Once a second: end the connections whose time is over."""
+        """Call once a second: end the connections that are overdue."""
         if self.accounts is not None:
             for identity in self.accounts.overdue(now_s):
                 self.end(identity)
 
     def has_spoken(self, identity: bytes) -> None:
-        """A connection has said what it wants, and may stay."""
+        """The connection has said what it wants, and may stay."""
         if self.accounts is not None and identity in self._connections:
             self.accounts.has_spoken(identity)
 
     def must_speak(self, identity: bytes) -> None:
-        """What a connection wanted is over: it may stay if it says soon what it wants now."""
+        """What the connection wanted has ended: it may stay if it soon says what it wants now."""
         if self.accounts is not None and identity in self._connections:
             self.accounts.must_speak(identity, time.monotonic())
 
     def end(self, identity: bytes) -> None:
-        """End a connection, as if it had ended by itself."""
+        """End a connection, as if the other side had ended it."""
         if identity in self._connections:
             self._close(identity)
             if self._held:
@@ -283,8 +287,8 @@ class LocalRouter:
         self._gone.append(identity)
 
     def send(self, identity: bytes, envelope: bytes, *, more: bool = False) -> bool | None:
-        """Send to one connection: False if there is no room now, None if it is over. `more`: another one to it follows
-        at once."""
+        """Send to one connection. False if there is no room now, None if the connection is gone. `more`: another
+        envelope to it follows at once."""
         connection = self._connections.get(identity)
         if connection is None:
             return None
@@ -302,7 +306,7 @@ class LocalRouter:
         return sent
 
     def _note_unread(self, identity: bytes, connection: Connection, was_blocked: bool) -> None:
-        """Something waits for room: watch for that. Where more waits than may, one connection has to go."""
+        """Some envelopes wait for room: poll for that. If too much is unread, one connection has to go."""
         if not was_blocked and connection.is_blocked():
             self._poll.modify(connection.stream, _OUT if identity in self._held else _IN | _OUT)
         if self.accounts is not None:
@@ -313,12 +317,12 @@ class LocalRouter:
                     return
 
     def waiting(self, identity: bytes) -> int:
-        """Envelopes to one connection that wait until it reads; 0 if it is over."""
+        """How many envelopes wait until this connection reads; 0 if it is gone."""
         connection = self._connections.get(identity)
         return 0 if connection is None else connection.waiting
 
     def unsent_bytes(self, identity: bytes) -> int:
-        """What was sent to one connection and not read at its other end, as it counts in memory; 0 if it is over."""
+        """What was sent to this connection and not read, as it counts in memory; 0 if it is gone."""
         connection = self._connections.get(identity)
         if connection is None:
             return 0
@@ -328,7 +332,7 @@ class LocalRouter:
         return 0
 
     def close(self) -> None:
-        """Close everything; the file stays for the successor to remove."""
+        """Close all descriptors. The file stays for the successor to remove."""
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()

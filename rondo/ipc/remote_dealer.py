@@ -1,7 +1,7 @@
-"""A client's connection to a gateway on another host: libzmq, over TCP with CURVE, as a `rondo.ipc.dealer.Dealer`.
+"""A client's connection to a gateway on another host: libzmq over TCP with CURVE, as a `rondo.ipc.dealer.Dealer`.
 
-A socket serves one connection: libzmq would send by itself, on the next one, what was meant for the one before, and
-ahead of the hello. Its monitor tells of the end of a connection, and this then makes a new socket.
+Each socket is used for one connection only. After a reconnect libzmq would send what was meant for the old connection
+on the new one, ahead of the hello. So the socket's monitor reports the end of a connection, and a new socket is made.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 5000
 RECONNECT_MS = 20
 RECONNECT_MS_MAX = 5000
-"""libzmq tries again after 20 ms, and waits twice as long each time, up to this: waiting shall cost nothing."""
+"""libzmq reconnects after 20 ms and doubles the interval up to this, so that waiting costs nearly nothing."""
 RETRY_S = 0.02
 RETRY_S_MAX = 0.2
-"""The same for a connection that broke, or that was refused in the handshake."""
+"""The same limit after a connection broke or was refused in the handshake."""
 ENVELOPES_AT_ONCE = 64
 MONITORED = zmq.Event.CONNECTED | zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_FAILED_AUTH
 
 
 class CurveKeys(NamedTuple):
-    """By what the two sides know each other (RFC 26): 32 bytes each."""
+    """The keys by which the two sides know each other (RFC 26): 32 bytes each."""
 
     server_public: bytes
     public: bytes
@@ -37,10 +37,10 @@ class CurveKeys(NamedTuple):
 
 
 class RemoteDealer:
-    """The DEALER."""
+    """The client's end, a DEALER."""
 
     def __init__(self, endpoint: str, keys: CurveKeys) -> None:
-        """Raises SocketError for what is no endpoint."""
+        """Raises SocketError for an invalid endpoint."""
         self._endpoint, self._keys = endpoint, keys
         self.is_broken = False
         self.is_denied = False
@@ -48,7 +48,7 @@ class RemoteDealer:
         self._retry_s = RETRY_S
         self._is_connected = False
         self._first: list[bytes] = []
-        """Sent before there is a socket to send it on."""
+        """Envelopes that were sent while there was no socket."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._poll = select.epoll()
         try:
@@ -61,7 +61,7 @@ class RemoteDealer:
     def _open(self) -> None:
         keys = self._keys
         socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
-        # Both directions are bounded by the windows of the protocol, and an envelope must never be dropped.
+        # The windows of the protocol bound both directions, and an envelope must never be dropped.
         socket.sndhwm = socket.rcvhwm = 0
         socket.linger = 0
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
@@ -70,7 +70,7 @@ class RemoteDealer:
         socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server_public)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-        # By these each side notices that the other one's machine is gone.
+        # By heartbeats each side notices that the other machine is gone.
         socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         self._socket, self._monitor = socket, socket.get_monitor_socket(MONITORED)
@@ -100,23 +100,23 @@ class RemoteDealer:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection, as far as is known."""
+        """True if there is a connection, as far as is known."""
         return self._is_connected
 
     @property
     def is_blocked(self) -> bool:
-        """Nothing waits here: libzmq takes all."""
+        """Always false: libzmq queues everything."""
         return False
 
     @property
     def has_pending(self) -> bool:
-        """A descriptor of ZeroMQ says something only after one has looked and found nothing."""
+        """True if `receive` has work. A ZeroMQ descriptor signals only after a look that found nothing."""
         if self._socket.closed:
             return False
         return any(int(each.getsockopt(zmq.EVENTS)) & zmq.POLLIN for each in (self._socket, self._monitor))
 
     def fileno(self) -> int:
-        """What to poll."""
+        """The descriptor to poll."""
         return self._poll.fileno()
 
     def tend(self, now_s: float) -> None:
@@ -125,24 +125,24 @@ class RemoteDealer:
             self._open()
 
     def renew(self) -> None:
-        """Make another connection at once."""
+        """Make a new connection at once."""
         self._close_sockets()
         self._first.clear()
         self.is_broken = False
         self._open()
 
     def send(self, envelope: bytes) -> bool:
-        """Send; what is sent while there is no socket goes out with the next one."""
+        """Send an envelope. Without a socket it is kept for the next one."""
         if self._socket.closed:
             self._first.append(envelope)
             return True
-        # Where libzmq has given up this connection, which the monitor tells of, it is lost with it.
+        # If libzmq has given up this connection, the envelope is lost with it. The monitor reports the end.
         with contextlib.suppress(zmq.Again):
             self._socket.send(envelope, zmq.NOBLOCK)
         return True
 
     def receive(self) -> list[bytes]:
-        """What has come, and what the monitor says."""
+        """Envelopes that have come. The monitor's events are handled, too."""
         received: list[bytes] = []
         if self._socket.closed:
             return received
@@ -170,7 +170,7 @@ class RemoteDealer:
         return over
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the socket and its monitor."""
         if not self._socket.closed:
             self._close_sockets()
         self._poll.close()

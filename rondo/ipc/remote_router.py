@@ -1,8 +1,8 @@
-"""ROUTER of libzmq, for clients on other hosts, as a `rondo.ipc.router.Router`. The other end is `remote_dealer`.
+"""A libzmq ROUTER for clients on other hosts, as a `rondo.ipc.router.Router`. The other end is `remote_dealer`.
 
-libzmq gives no sign of a connection that ends where messages are read; its monitor does, by the descriptor. So the
-descriptor of each connection is noted at its first envelope. Descriptors are used again: the monitor is read before a
-connection that is new is noted.
+Reading a ROUTER does not show that a connection has ended. Only its monitor does, and it names the descriptor. So the
+descriptor of each connection is recorded with its first envelope. Descriptors are reused: the monitor is read before a
+new connection is recorded.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Socket = zmq.Socket[bytes]
 
 
 class RemoteRouter:
-    """The socket, its monitor, and who is there."""
+    """The socket, its monitor, and its connections."""
 
     def __init__(
         self, context: zmq.Context[Socket], endpoint: str, frame_bytes_max: int, secure: Callable[[Socket], object]
     ) -> None:
-        """Binds `endpoint`; a path is for this user alone. `secure` sets the keys before. Raises SocketError, and what
-        `secure` raises."""
+        """Binds `endpoint`; the file of a path is open to this user alone. `secure` sets the keys before. Raises
+        SocketError, and what `secure` raises."""
         self._socket: Socket = context.socket(zmq.ROUTER)
         self._socket.linger = 0
         self._socket.sndhwm = SEND_ENVELOPES_MAX
@@ -42,7 +42,7 @@ class RemoteRouter:
         self._users: dict[bytes, str] = {}
         self._gone: list[bytes] = []
         self._told_gone: list[bytes] = []
-        """Those that the last `take_gone` told of: what they had sent may still be received."""
+        """Connections of which the last `take_gone` told. What they had sent may still be received."""
         try:
             secure(self._socket)
         except BaseException:
@@ -60,28 +60,29 @@ class RemoteRouter:
 
     @property
     def has_pending(self) -> bool:
-        """Whether there is something to be received. To ask makes the descriptor quiet."""
+        """True if there is something to receive. After this call the descriptor signals the next change."""
         return bool(int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
     @property
     def has_gone(self) -> bool:
-        """Whether the monitor has told of connections that `take_gone` has not given yet."""
+        """True if the monitor has reported ends that `take_gone` has not returned yet."""
         return bool(self._gone)
 
     def fileno(self) -> int:
-        """What to poll; readable means: look at `has_pending`."""
+        """The descriptor to poll. When it is readable, check `has_pending`."""
         return int(self._socket.getsockopt(zmq.FD))
 
     def monitor_fileno(self) -> int:
-        """What to poll for connections that end; readable means: `take_gone`."""
+        """The descriptor to poll for ended connections. When it is readable, call `take_gone`."""
         return int(self._monitor.getsockopt(zmq.FD))
 
     def user(self, identity: bytes) -> str:
-        """Who is there, or was until `take_gone` told of the end, by the word of who let it in. Raises KeyError."""
+        """The user of this connection, as its authentication named it; valid until `take_gone` has reported the end.
+        Raises KeyError."""
         return self._users[identity]
 
     def receive(self, limit: int = 64) -> list[tuple[bytes, bytes | None]]:
-        """(identity, envelope) of at most `limit` that have come; None is half an envelope, or more than one."""
+        """At most `limit` pairs (identity, envelope). None in place of an envelope is a message of several frames."""
         taken: list[tuple[bytes, bytes | None]] = []
         while len(taken) < limit:
             try:
@@ -100,7 +101,7 @@ class RemoteRouter:
         return taken
 
     def _note(self, identity: bytes, frame: zmq.Frame) -> None:
-        """Somebody new: whose connection it is, and on which descriptor."""
+        """Record a new connection and its descriptor."""
         self._drain_monitor()
         self._users[identity] = str(frame.get("User-Id"))
         descriptor = int(frame.get(zmq.SRCFD))
@@ -115,8 +116,8 @@ class RemoteRouter:
                 self._gone.append(identity)
 
     def take_gone(self) -> list[bytes]:
-        """Connections that have ended since the last call, of those that had sent something. `receive` may still have
-        envelopes of theirs, and `user` their names until the next call."""
+        """Connections that have ended since the last call and had sent something. `receive` may still return envelopes
+        of theirs, and `user` knows them until the next call."""
         self._drain_monitor()
         for identity in self._told_gone:
             self._users.pop(identity, None)
@@ -124,11 +125,11 @@ class RemoteRouter:
         return list(self._told_gone)
 
     def send(self, identity: bytes, envelope: bytes, *, more: bool = False) -> bool | None:
-        """Send to one connection: False if there is no room now, None if it is over."""
+        """Send to one connection. False if there is no room now, None if the connection is gone."""
         return zmq_sockets.try_send(self._socket, envelope, identity)
 
     def close(self) -> None:
-        """Close everything; the file stays for the successor to remove."""
+        """Close the sockets. The file stays for the successor to remove."""
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close(linger=0)

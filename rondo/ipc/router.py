@@ -1,5 +1,5 @@
-"""What the server's end of connections does, whichever way it goes: in the calling thread (`local_router`), or by
-libzmq (`remote_router`)."""
+"""The interface of the server's end of connections. `local_router` works in the calling thread, `remote_router` uses
+libzmq."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from typing import Protocol
 
 
 class Router(Protocol):
-    """Binds; nothing here ever waits. An envelope comes with the identity of its connection, which is never used again.
+    """Binds an endpoint. No method blocks. An envelope comes with the identity of its connection; identities are never
+    reused.
 
-    Whoever polls looks at `has_pending` before, since not every way has a descriptor that tells of all.
+    Check `has_pending` before polling, since not every implementation's descriptor tells of everything.
     """
 
     @property
     def has_pending(self) -> bool:
-        """Whether `receive` would do something that no descriptor tells of."""
+        """True if `receive` has work of which no descriptor tells."""
         ...
 
     @property
     def has_gone(self) -> bool:
-        """Whether `take_gone` would give something."""
+        """True if `take_gone` would return something."""
         ...
 
     def fileno(self) -> int:
-        """What to poll for reading."""
+        """The descriptor to poll for reading."""
         ...
 
     def receive(self, limit: int = 64) -> list[tuple[bytes, bytes | None]]:
-        """(identity, envelope) of at most `limit` that have come; None is what cannot be an envelope."""
+        """At most `limit` pairs (identity, envelope). None in place of an envelope is a message that cannot be one."""
         ...
 
     def send(self, identity: bytes, envelope: bytes, *, more: bool = False) -> bool | None:
-        """Send to one connection: False if there is no room now, None if it is over. `more`: another one to it follows
-        at once."""
+        """Send to one connection. False if there is no room now, None if the connection is gone. `more`: another
+        envelope to it follows at once."""
         ...
 
     def take_gone(self) -> list[bytes]:
-        """Connections that are over since the last call."""
+        """Connections that have ended since the last call."""
         ...
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all descriptors."""
         ...

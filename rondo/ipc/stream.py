@@ -1,4 +1,4 @@
-"""One connection of a local ROUTER or DEALER: a Unix stream that speaks ZMTP, written and read without waiting."""
+"""One connection of a local ROUTER or DEALER: a non-blocking Unix stream that speaks ZMTP."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections import deque
 from rondo.ipc import zmtp
 
 BUFFER_BYTES = 4 * 1024 * 1024
-"""Of each direction of a connection in the kernel, as far as that gives so much."""
+"""The kernel buffer of each direction of a connection, as far as the kernel grants it."""
 CHUNK_BYTES = 64 * 1024
 CHUNK_BYTES_MAX = 1024 * 1024
-"""Read at once: the first of a frame, or what is missing of a long one."""
+"""How much is read at once: the beginning of a frame, or the rest of a long one."""
 JOINED_BYTES_MAX = 16 * 1024
-"""A frame and its header are put together up to here; above, the kernel gathers them."""
+"""Up to this size a frame and its header are joined in memory; above, the kernel gathers them."""
 OVERHEAD_BYTES = 256
-"""What an envelope that waits takes besides its bytes."""
+"""What a queued envelope takes in memory besides its bytes."""
 ENVELOPES_AT_ONCE = 64
-"""Of one connection: it is read no further once there are so many."""
+"""A connection is read no further once it has given this many envelopes."""
 
 
 class Connection:
@@ -32,17 +32,17 @@ class Connection:
         high_water: int,
         waiting_bytes_max: int | None = None,
     ) -> None:
-        """What waits for being written is bounded by `high_water` envelopes, and, but for the first one, by
-        `waiting_bytes_max`."""
+        """`high_water` bounds the envelopes that wait to be written, and `waiting_bytes_max` their bytes, except for
+        the first one."""
         self.stream = stream
         self.reader = zmtp.Reader(frame_bytes_max)
         self._high_water = high_water
         self._waiting_bytes_max = waiting_bytes_max
         self.unread_bytes = 0
-        """What that takes in memory."""
+        """The memory that the waiting envelopes take."""
         self._waiting: deque[memoryview] = deque()
         self._together = b""
-        """Written with the envelope that follows."""
+        """An envelope that is written together with the next one."""
         self._early: deque[bytes] = deque()
         """Envelopes that wait for the end of the handshake."""
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -51,17 +51,17 @@ class Connection:
         stream.sendall(zmtp.GREETING + zmtp.ready(kind))
 
     def is_blocked(self) -> bool:
-        """Whether something waits for room in the socket."""
+        """True if envelopes wait for room in the socket."""
         return bool(self._waiting)
 
     @property
     def waiting(self) -> int:
-        """Envelopes that wait for room in the socket."""
+        """How many envelopes wait for room in the socket."""
         return len(self._waiting)
 
     def send(self, envelope: bytes, *, more: bool = False) -> bool:
-        """Send, now or when there is room; False if there is none even for waiting. `more`: another one follows at
-        once, and they are written together, so that the other side is woken once."""
+        """Send now, or queue until there is room. False if the queue is full, too. `more`: another envelope follows at
+        once; they are written together, so that the other side is woken once."""
         if not self.reader.is_ready:
             if len(self._early) >= self._high_water:
                 return False
@@ -104,7 +104,7 @@ class Connection:
             return 0
 
     def flush(self) -> None:
-        """Send what waits, as far as there is room."""
+        """Write what waits, as far as there is room."""
         waiting = self._waiting
         while waiting:
             try:
@@ -117,7 +117,7 @@ class Connection:
             self.unread_bytes -= _size(waiting.popleft())
 
     def receive(self) -> list[bytes | None]:
-        """The messages that have come. Raises OSError if the connection is over."""
+        """Messages that have come. Raises OSError if the connection is over."""
         reader = self.reader
         size = CHUNK_BYTES
         messages: list[bytes | None] = []
@@ -129,7 +129,7 @@ class Connection:
                 break
             except OSError:
                 if messages:
-                    break  # that it is over will be seen again
+                    break  # the end of the connection will be seen again
                 raise
             if not data:
                 if messages:
@@ -149,7 +149,7 @@ class Connection:
         return messages
 
     def give_up(self) -> None:
-        """Nothing can be sent any more: the descriptor shall say so, after what the other side has sent."""
+        """Sending has failed: let the descriptor report the end, after what the other side has sent."""
         self._waiting.clear()
         self.unread_bytes = 0
         with contextlib.suppress(OSError):
@@ -161,5 +161,5 @@ class Connection:
 
 
 def _size(view: memoryview) -> int:
-    """What a part of an envelope keeps in memory: all of that."""
+    """The memory that a view keeps alive: all of the object that it is a part of."""
     return len(view.obj) + OVERHEAD_BYTES  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""Ask several services of a node the same thing at once, in one thread, and keep the connections for the next time.
+"""Ask several services of a node the same question at once, in one thread, and keep the connections.
 
-`control.ask` makes a connection, and two threads of libzmq, for one question. Who looks at a whole node, again and
-again, does without: the connections are those of `rondo.ipc.local_dealer`, in the calling thread. Whoever does not
-answer in time loses his, so that a late answer is never taken for that to a later question.
+`control.ask` makes a connection and two libzmq threads for one question. A program that queries a whole node again and
+again avoids that: it uses `rondo.ipc.local_dealer`, in the calling thread. The connection of a service that does not
+answer in time is closed, so that a late answer is never taken for the answer to a later question.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rondo.paths import PathError, check_directory
 from rondo.protocol.envelope import BusError, pack, unpack
 
 Answers = dict[str, dict[str, Any] | None]
-"""What each service answers; None if it does not."""
+"""The answer of each service; None if it gave none."""
 
 
 class Surveyor:
-    """Connections to the control sockets of some services."""
+    """Connections to the control sockets of several services."""
 
     def __init__(self, run_dir: Path, services: Sequence[str]) -> None:
         self._run_dir = run_dir
@@ -33,7 +33,7 @@ class Surveyor:
         self._dealers: dict[str, LocalDealer] = {}
 
     def ask(self, op: str, timeout_s: float) -> Answers:
-        """What each service answers within that time, in the order in which they were named."""
+        """The answer that each service gives within that time, in the order in which the services were named."""
         answers: Answers = dict.fromkeys(self._services)
         waiting = {name for name in self._services if self._send(name, op)}
         until_s = time.monotonic() + timeout_s
@@ -54,7 +54,7 @@ class Surveyor:
         return answers
 
     def _send(self, name: str, op: str) -> bool:
-        """Ask one; False if nobody is there, or somebody who is not to be trusted."""
+        """Ask one service. False if nobody is there, or if the server is not to be trusted."""
         try:
             check_directory(self._run_dir)
             dealer = self._dealers.get(name) or LocalDealer(endpoint(self._run_dir, name), trusts=check_server)
@@ -68,7 +68,7 @@ class Surveyor:
             dealer.close()
 
     def close(self) -> None:
-        """Close all connections. It can be asked again."""
+        """Close all connections. `ask` makes new ones."""
         for name in self._services:
             self._drop(name)
 

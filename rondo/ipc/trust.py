@@ -1,8 +1,8 @@
-"""Whether what answers at a socket of this machine is the node, before a word is said to it.
+"""Check that a local socket belongs to the node before anything is sent to it.
 
-Keys, environments and messages go to whoever has made the socket. So nobody else may have been able to: the directory
-is root's, ours, or its owner's to whom it was entrusted by name, it is closed to others, and who listens there is that
-owner, root, or this user itself.
+Keys, environments and messages go to whoever has made the socket, so nobody else may have been able to make it. Three
+things are checked. The directory belongs to root, to this user, or to the owner to whom it was entrusted by name. It is
+not writable by others. The listening process belongs to that owner, to root, or to this user.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 def check_server(stream: socket.socket, path: Path) -> None:
-    """Raises PathError if who listens at this connected socket, which is at `path`, is not whom the directory is of."""
+    """Check the server of a connected socket. Raises PathError if it does not belong to the owner of the directory of
+    `path`."""
     _, uid, _ = _CREDENTIALS.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     _check_user(uid, path)
 
 
 def check_socket(path: Path) -> None:
-    """All of this, for those who leave connecting to libzmq. Raises PathError; a socket that is not there is none."""
+    """All these checks, for callers that let libzmq connect. Raises PathError. A socket that does not exist passes."""
     check_directory(path.parent)
     try:
         _check_user(path.lstat().st_uid, path)
@@ -37,7 +38,7 @@ def check_socket(path: Path) -> None:
         stream.connect(str(path))
         check_server(stream, path)
     except OSError:
-        pass  # nobody listens, or it is closed to this user, or has no time: at least its file is the right one's
+        pass  # nobody listens, this user may not connect, or the server is busy: the file has the right owner
     finally:
         stream.close()
 
@@ -49,4 +50,4 @@ def _check_user(uid: int, path: Path) -> None:
         if not found.st_mode & stat.S_IWOTH:
             trusted.add(found.st_uid)
     if uid not in trusted:
-        raise PathError(f"{path}: user {uid} answers there, who does not own {path.parent}; nothing was said to him")
+        raise PathError(f"{path}: user {uid} answers there, who does not own {path.parent}; nothing was sent")

@@ -1,7 +1,7 @@
-"""ZeroMQ sockets of the bus, all made alike: bounded, private, and gone at once when closed.
+"""The libzmq sockets of the bus, all made alike: bounded, private, and closed at once without lingering.
 
-The server side binds a ROUTER, the other side connects a DEALER. A ROUTER refuses to send where nobody is or where the
-queue is full, instead of dropping silently; `send` turns that into an answer.
+The server side binds a ROUTER, the other side connects a DEALER. The ROUTER refuses to send to an unknown peer or into
+a full queue, instead of dropping silently. `send` returns that as a result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RECONNECT_MS = 20
-"""A client tries again this often while the other side is not there; ..."""
+"""A client reconnects at this interval while the other side is absent; ..."""
 RECONNECT_MAX_MS = 200
 """... backing off up to this."""
 
@@ -45,7 +45,7 @@ def bind_router(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, mode: in
 
 
 def connect_dealer(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
-    """A DEALER that connects to `endpoint` now or when somebody binds it. Raises `SocketError`."""
+    """A DEALER that connects to `endpoint`, now or once a server has bound it. Raises `SocketError`."""
     socket = _socket(context, zmq.DEALER)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
@@ -67,12 +67,12 @@ def _socket(context: zmq.Context[zmq.Socket[bytes]], kind: int) -> zmq.Socket[by
 
 
 def send(socket: zmq.Socket[bytes], frame: bytes, identity: bytes | None = None) -> bool:
-    """Send one envelope, to `identity` if the socket is a ROUTER. False if there is no room for it now, or nobody."""
+    """Send one envelope, to `identity` if the socket is a ROUTER. False if there is no room or no such peer."""
     return try_send(socket, frame, identity) is True
 
 
 def try_send(socket: zmq.Socket[bytes], frame: bytes, identity: bytes | None = None) -> bool | None:
-    """The same, but None if nobody of that identity is connected (any more)."""
+    """Like `send`, but None if no such peer is connected."""
     try:
         if identity is None:
             socket.send(frame, zmq.DONTWAIT, copy=len(frame) < 65536)
@@ -88,7 +88,7 @@ def try_send(socket: zmq.Socket[bytes], frame: bytes, identity: bytes | None = N
 
 
 def receive_all(socket: zmq.Socket[bytes], limit: int = FRAMES_PER_DRAIN) -> Iterator[bytes]:
-    """What waits on a DEALER, at most `limit` envelopes. Anything of more than one frame is skipped."""
+    """The envelopes that wait on a DEALER, at most `limit`. Messages of more than one frame are skipped."""
     for _ in range(limit):
         try:
             frames = socket.recv_multipart(zmq.DONTWAIT)
@@ -99,7 +99,7 @@ def receive_all(socket: zmq.Socket[bytes], limit: int = FRAMES_PER_DRAIN) -> Ite
 
 
 def receive_all_routed(socket: zmq.Socket[bytes], limit: int = FRAMES_PER_DRAIN) -> Iterator[tuple[bytes, bytes]]:
-    """What waits on a ROUTER, at most `limit` envelopes, as (identity, envelope). Anything else is skipped."""
+    """The envelopes that wait on a ROUTER, at most `limit`, as (identity, envelope). Anything else is skipped."""
     for _ in range(limit):
         try:
             frames = socket.recv_multipart(zmq.DONTWAIT)

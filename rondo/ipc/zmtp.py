@@ -1,8 +1,8 @@
-"""ZeroMQ's own protocol on a stream (ZMTP 3.0, RFC 23, mechanism NULL): bytes in, messages out; no I/O.
+"""ZeroMQ's protocol on a stream (ZMTP 3.0, RFC 23, mechanism NULL): bytes in, messages out; no I/O.
 
 libzmq moves every message through a thread of its own at either end: four wake-ups for one hop, where one would do. So
-the bus speaks ZeroMQ itself on the sockets of this machine (`local_router`, `local_dealer`). Whoever is at the other
-end may use libzmq, in any language, and cannot tell the difference.
+Rondo speaks ZMTP itself on Unix sockets (`local_router`, `local_dealer`). The other end may use libzmq, in any
+language, and cannot tell the difference.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DENIED = b"\x05ERROR\x03400"
 
 COMMAND_BYTES_MAX = 4096
 PIECE_BYTES = 16 * 1024
-"""Smaller pieces of a frame are put together as they come: an object for each byte would take forty times as much."""
+"""Smaller pieces of a frame are joined as they come: an object for each byte would take forty times as much memory."""
 _SHORT_MAX = 255
 _LONG = struct.Struct("!BQ")
 
@@ -35,16 +35,16 @@ _MORE, _IS_LONG, _IS_COMMAND = int(Flag.MORE), int(Flag.LONG), int(Flag.COMMAND)
 
 
 class ProtocolError(Exception):
-    """The other side does not speak this protocol: the connection is over."""
+    """The other side violates the protocol: the connection is over."""
 
 
 def header(size: int, flags: int = 0) -> bytes:
-    """What stands before a frame of so many bytes."""
+    """The header of a frame of this size."""
     return bytes((flags, size)) if size <= _SHORT_MAX else _LONG.pack(flags | _IS_LONG, size)
 
 
 def command(body: bytes) -> bytes:
-    """A command as it travels."""
+    """A command as it is sent."""
     return header(len(body), _IS_COMMAND) + body
 
 
@@ -58,16 +58,16 @@ def _property(name: bytes, value: bytes) -> bytes:
 
 
 class Reader:
-    """What comes from the other side of one connection."""
+    """The receiving half of one connection."""
 
     def __init__(self, frame_bytes_max: int) -> None:
         self.is_ready = False
-        """The handshake is over."""
+        """The handshake is done."""
         self.is_greeted = False
         self.is_denied = False
-        """The other side does not let us in."""
+        """The other side refuses this process."""
         self.pings: list[bytes] = []
-        """Answers that are due to the other side's heartbeats; whoever sends empties it."""
+        """Answers to the other side's heartbeats that are to be sent; the sender empties it."""
         self._bytes_max = frame_bytes_max
         self._parts: list[bytes | bytearray] = []
         self._have = 0
@@ -76,17 +76,17 @@ class Reader:
 
     @property
     def missing(self) -> int:
-        """How many bytes are missing to what was begun, at least."""
+        """How many bytes the current frame still needs, at least."""
         return self._wanted - self._have
 
     @property
     def held_bytes(self) -> int:
-        """What lies here of a frame that has not come whole."""
+        """The bytes of a half-received frame that are kept here."""
         return self._have
 
     def feed(self, data: bytes) -> list[bytes | None]:
-        """Take bytes; gives the messages that they complete. None stands for one of several frames, which is none of
-        ours. Raises `ProtocolError`."""
+        """Process bytes; returns the messages that they complete. None stands for a message of several frames, which
+        Rondo does not use. Raises `ProtocolError`."""
         self._have += len(data)
         if self._have < self._wanted:
             self._keep(data)

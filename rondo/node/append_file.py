@@ -1,7 +1,7 @@
-"""A log file that never stands in the way: what cannot be written is lost, counted, and told of as soon as that can be.
+"""A log file that never holds up its process: a line that cannot be written is lost, counted, and reported later.
 
-The disk may be full or read-only, the directory moved or closed to us, the quota reached. A file that was moved away
-(as logrotate does) is made anew under its name; where that cannot be, lines go on into the one that is open.
+The disk may be full or read-only, the directory moved or closed to this user, the quota reached. A file that was moved
+away (as logrotate does) is recreated under its name. If that fails, lines go on into the file that is open.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from pathlib import Path
 
 
 class AppendFile:
-    """One file, for one thread. After the start nothing raises."""
+    """One file, used by one thread. After the start no method raises."""
 
     def __init__(self, path: Path, bytes_max: int = 0) -> None:
-        """bytes_max: from this size on the file becomes `PATH.1`; 0: it grows. `open` is to be called, or is when
-        something is written."""
+        """bytes_max: at this size the file is renamed to `PATH.1`; 0: it grows. The file is opened by `open`, or by the
+        first write."""
         self.path = path
         self.lost = 0
-        """Lines that could not be written, in all."""
+        """How many lines could not be written, in all."""
         self._bytes_max = bytes_max
         self._descriptor = -1
         self._lost_told = 0
         self._why = ""
         self._torn = False
-        """The last line was written in part."""
+        """The last line was written only in part."""
 
     def open(self) -> None:
         """Raises OSError."""
@@ -50,7 +50,7 @@ class AppendFile:
             self._why = error.strerror or str(error)
 
     def _follow(self) -> None:
-        """Open the file of this name, if it is another one than that which is open."""
+        """If the path now names another file than the open one, open that."""
         try:
             found = os.stat(self.path)
             if self._descriptor >= 0:
@@ -58,7 +58,7 @@ class AppendFile:
                 if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino):
                     return
         except OSError:
-            pass  # to be made anew
+            pass  # to be recreated
         try:
             self.open()
         except OSError:
@@ -83,7 +83,7 @@ class AppendFile:
         ).encode(errors="replace")
 
     def close(self) -> None:
-        """It is opened again when something is written."""
+        """Close the file. The next write opens it again."""
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)

@@ -1,11 +1,11 @@
-"""What every service stands on: its poll, the signals that end it, its control socket and status, its heartbeat.
+"""The common base of every service: its poll, the signals that end it, its control socket and status, its heartbeat.
 
-A service registers what it waits for with `poll`, calls `serve` in each turn of its loop with what was readable, and
-ends when `stopping` is true. The order of the rest of a turn is the service's own.
+A service registers its descriptors with `poll`, calls `serve` in each turn of its loop with those that are readable,
+and ends when `stopping` is true. The rest of a turn is the service's own.
 
-The heartbeat: supervisord writes a byte into the standard input of a service now and then
-(rondo.node.supervision.watchdog). That the loop reads it is the sign that it comes round. What is started by hand has
-a terminal there, and no heartbeat.
+The heartbeat: supervisord writes a byte into the standard input of a service at intervals
+(rondo.node.supervision.watchdog). The service's loop reads it, which shows that the loop runs. A service that is
+started by hand has a terminal there, and no heartbeat.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from rondo.node.logs import LogError
 from rondo.node.service import Start
 
 STATUS_SCHEMA = 1
-"""Version of what services answer to `status`, and of `rondo status --json`. It grows when a key changes its meaning or
-goes; new keys may come at any time."""
+"""Version of the services' answers to `status`, and of `rondo status --json`. It grows when a key changes its meaning
+or is removed; new keys may be added at any time."""
 
 STANDARD_INPUT = 0
 
 
 class Chassis:
-    """Part of each service's process. Everything in it belongs to the thread of the loop."""
+    """Part of each service's process. Only the thread of the loop uses it."""
 
     def __init__(self, service: str, start: Start) -> None:
         self.stopping = False
         """A signal has asked the service to end."""
         self.poll = select.epoll()
         self.has_more = True
-        """Somebody waits for an answer, and the poll will not say so: it must not sleep."""
+        """A request waits that the poll does not report: the loop must not sleep."""
         self._service = service
         self._start = start
         self._started_s = time.monotonic()
@@ -53,18 +53,18 @@ class Chassis:
         for each in self._own:
             self.poll.register(each, select.EPOLLIN)
         self.on_reload: Callable[[NodeConfig], None] = lambda _config: None
-        """Called with the configuration that is in force from now on; only what can change is another (rondo.config.
-        changes)."""
+        """Called with the new configuration after a reload. Only options that can change at runtime differ
+        (rondo.config.changes)."""
         self._control: ControlServer | None = None
         self._must_reopen_logs = False
 
     def catch_signals(self) -> None:
-        """From now on SIGTERM and SIGINT set `stopping` and wake the poll up."""
+        """From now on SIGTERM and SIGINT set `stopping` and wake the poll."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._stop)
         if self._start.heartbeat:
-            # For log files, as is usual. Without supervisord a terminal may have been closed, and the service ends.
+            # SIGHUP reopens log files, as is usual. Without supervisord the terminal may be gone, and the service ends.
             signal.signal(signal.SIGHUP, self._hang_up)
 
     def _stop(self, _number: int, _frame: object) -> None:
@@ -79,8 +79,8 @@ class Chassis:
         status: Callable[[], Mapping[str, Any]],
         handlers: Mapping[str, Handler] | None = None,
     ) -> ControlServer:
-        """Answer the control socket from now on: `status`, which is the service's `state`, `counters` and whatever it
-        has besides; `log_level`; and the operations of its own. Raises `rondo.ipc.endpoints.SocketError`."""
+        """Serve the control socket from now on. `status` answers the service's `state`, `counters` and other items.
+        There is also `log_level`, and the service's own operations. Raises `rondo.ipc.endpoints.SocketError`."""
         common = {"status": lambda _request: {**self._head(), **status()}, "log_level": self._on_log_level}
         common["reopen_logs"] = self._on_reopen_logs
         common["reload"] = self._on_reload
@@ -91,7 +91,7 @@ class Chassis:
         return self._control
 
     def _head(self) -> dict[str, Any]:
-        """What all services say of themselves alike."""
+        """The status items that all services have."""
         return {
             "schema": STATUS_SCHEMA,
             "service": self._service,
@@ -114,7 +114,7 @@ class Chassis:
         return {}
 
     def _on_reload(self, request: dict[str, Any]) -> dict[str, Any]:
-        """control says so, once the nodes have agreed."""
+        """control asks for this once the nodes have agreed on a new configuration."""
         packed = request.get("config")
         try:
             config = NodeConfig.from_msgpack(packed if isinstance(packed, bytes) else b"")
@@ -125,15 +125,15 @@ class Chassis:
         return {}
 
     def reconfigure(self, config: NodeConfig) -> None:
-        """Log as this says. Raises LogError."""
+        """Apply the logging options of this configuration. Raises LogError."""
         self._start.logs.change(config.log_settings(self._service))
 
     def reopen_logs(self) -> None:
-        """Open this service's log file anew."""
+        """Reopen this service's log file."""
         self._start.logs.reopen()
 
     def serve(self, ready: set[int]) -> None:
-        """Once a turn: `ready` is what the poll found to be readable."""
+        """Call it once a turn with the readable descriptors that the poll has found."""
         if not self.has_more and self._own.isdisjoint(ready):
             return
         if self._wake_read in ready:
@@ -147,7 +147,7 @@ class Chassis:
         self.has_more = False
         if self._control is not None:
             self._control.serve()
-            # ZeroMQ's descriptor says only once that something came in; answering may have used that up.
+            # A ZeroMQ descriptor signals input only once, and answering may have consumed that signal.
             self.has_more = bool(int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
     def _beat(self) -> None:
@@ -156,12 +156,12 @@ class Chassis:
         except OSError:
             data = b""
         if not data:
-            # supervisord is dead, and nobody watches any more. The service goes on.
+            # supervisord is dead, so nobody watches any more. The service goes on.
             self._own.discard(STANDARD_INPUT)
             self.poll.unregister(STANDARD_INPUT)
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close everything that was opened here."""
         signal.set_wakeup_fd(-1)
         if self._control is not None:
             self._control.close()

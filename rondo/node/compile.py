@@ -30,11 +30,11 @@ follow_untyped_imports = false
 
 
 class CannotCompile(Exception):  # noqa: N818 - names what happened
-    """There is no library, and why, with what mends it."""
+    """The library could not be made. The text gives the reason and the remedy."""
 
 
 class NoCompiler(CannotCompile):
-    """Something that compiling needs is not installed."""
+    """A program that compiling needs is not installed."""
 
 
 def put(root: Path, directory: Path, made_before: Path) -> None:
@@ -100,13 +100,13 @@ def _build(work: Path, files: list[str], directory: Path) -> None:
             _compile_in_parallel(command)
             command.run()
         except (Exception, SystemExit) as error:
-            # What went wrong is what the compilers said, or, where they said nothing, the error itself.
+            # The compilers' output has the reason; if they said nothing, the error itself has it.
             raise CannotCompile(f"mypyc or the C compiler failed: {error}\n{said.getvalue()[-4000:]}") from error
 
 
 @contextlib.contextmanager
 def _inside(directory: Path) -> Iterator[None]:
-    """mypyc works where it is called."""
+    """mypyc works in the current directory."""
     before = Path.cwd()
     os.chdir(directory)
     try:
@@ -128,7 +128,7 @@ def _compile_in_parallel(command: Any) -> None:
                 return [each for objects in done for each in objects]
 
         command.compiler.compile = compile_all
-        # The directories of this machine's Python are nobody's business where the library is taken to.
+        # The library must not contain directories of this machine's Python, since it may be installed elsewhere.
         command.compiler.linker_so = [part for part in command.compiler.linker_so if not part.startswith("-Wl,-rpath")]
         link_all()
 

@@ -1,4 +1,4 @@
-"""The hot modules, compiled: what is on the way of every message also exists as machine code, where it was made.
+"""The hot modules, compiled: the code that every message passes exists as machine code, too, where that was built.
 
 `make wheels` has mypyc translate the modules named here, the same source that runs without it, into one library. It
 lies in the package, and a module that points into it lies beside each source. Python's import system takes machine code
@@ -8,8 +8,8 @@ Machine code is made for wheels, and for the copy of the tree in which `make clu
 beside source that is edited. A digest says of which source it was made. Where that is another one than lies beside it,
 someone has changed an installation: the log, `rondo status` and `rondo doctor` say so.
 
-What it wins is in bench/RESULTS.md. The client library stays as it is: it runs in other people's programs, which may
-want to look into it, to derive from it, or to do without a compiler.
+bench/RESULTS.md has the gain. The client library is not compiled: it runs in other people's programs, which may want to
+read it, to derive from it, or to do without a compiler.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DIGEST = Path("rondo", "machine_code.digest")
 """Under the root: of which source the machine code was made."""
 
 PACKAGES = ("services.totem.ring", "services.totem.wire")
-"""All modules of these."""
+"""All modules of these packages are compiled, ..."""
 
 MODULES = (
     "rondo.ipc.bounds",
@@ -114,7 +114,7 @@ MODULES = (
     "services.totem.transport.udp",
     "services.totem.transport.udpu",
 )
-"""And these."""
+"""... and these modules."""
 
 COMPILED = "compiled"
 COMPILED_OF_OTHER_SOURCE = "compiled, from other source than lies beside it; install Rondo anew"

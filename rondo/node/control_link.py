@@ -1,7 +1,7 @@
-"""The way to control, for other services of its node: questions and their answers, and what is watched there.
+"""The connection of another service of the node to control: requests, and watches.
 
-control may be killed at any time. Questions that were not answered are asked again then, but for those that must not be
-done twice; what is watched is asked for after the event that was had last, so that none is left out.
+control may be killed at any time. Requests without an answer are then sent again, except for those that must not be
+executed twice. A watch continues after the last event received, so that none is left out.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from rondo.protocol.control_gateway import Op
 from rondo.protocol.envelope import BusError, unpack
 
 Answer = Callable[[int, Any], None]
-"""Takes a code (cs_error_t) and the result, which is a text where the code is an error."""
+"""Takes a code (cs_error_t) and the result. In case of an error the result is a text."""
 OnEvents = Callable[[list[dict[str, Any]], bool], None]
 """Takes events, and whether some were lost before them."""
 
 NOT_TWICE = (Op.INCREMENT, Op.KILL, Op.SHUTDOWN, Op.VOTE_ON_SHUTDOWN)
 RETRY_S = 0.2
-"""A question that is to be tried again is asked again after this time."""
+"""The delay before a request is sent again."""
 
 
 class ControlLink:
-    """Everything that is asked of control."""
+    """All requests and watches of one service."""
 
     def __init__(self, run_dir: Path) -> None:
         self.errors = 0
         self.breaks = 0
-        """How often the connection broke; whoever holds something for true asks anew then."""
+        """How often the connection broke. After a break, state that was derived from answers must be asked for
+        again."""
         self.socket = LocalDealer(f"ipc://{run_dir / bus.SOCKET}")
         self._numbers = count(1)
         self._asked: dict[int, tuple[Op, dict[str, Any], Answer, bytes]] = {}
@@ -42,18 +43,19 @@ class ControlLink:
 
     @property
     def due_s(self) -> float | None:
-        """When `tend` has something to do."""
+        """When `tend` has to be called."""
         return self._later[0][0] if self._later else None
 
     def ask(self, op: Op, arguments: dict[str, Any], answer: Answer, whose: bytes = b"") -> None:
-        """Ask; `answer` is called once there is one. `whose`: a name for the program, if it is to be forgotten."""
+        """Send a request; `answer` is called with its result. `whose`: the program that it is for, so that `forget` can
+        drop it."""
         number = next(self._numbers)
         self._asked[number] = op, arguments, answer, whose
         self._unsent.append(number)
         self.flush()
 
     def forget(self, whose: bytes) -> None:
-        """This program is gone: it is answered nothing, and has no say in shutdowns any more."""
+        """This program is gone: drop its requests and its vote on shutdowns."""
         for number in [number for number, asked in self._asked.items() if asked[3] == whose]:
             del self._asked[number]
         self._unsent = [number for number in self._unsent if number in self._asked]
@@ -61,7 +63,7 @@ class ControlLink:
         self.socket.send(bus.encode(bus.Forget(0, whose)))
 
     def watch(self, of: str, on_events: OnEvents) -> None:
-        """Have `on_events` called with all events from now on; first, without any, once that is so."""
+        """Call `on_events` with all events from now on. The first call has no events: the watch has begun."""
 
         def ask(after: int | None) -> None:
             arguments = {"of": of, "prefix": ""} if after is None else {"of": of, "prefix": "", "after": after}
@@ -87,7 +89,7 @@ class ControlLink:
             unsent.pop(0)
 
     def receive(self, now_s: float) -> None:
-        """Take what control said."""
+        """Process the answers of control."""
         for frame in self.socket.receive():
             try:
                 said = bus.decode(frame)
@@ -106,7 +108,7 @@ class ControlLink:
             answer(said.code, result)
 
     def tend(self, now_s: float) -> None:
-        """Connect again, and ask again, where that is due."""
+        """Reconnect, and repeat requests, where that is due."""
         self.socket.tend(now_s)
         if self.socket.is_broken:
             self.socket.is_broken = False
@@ -122,5 +124,5 @@ class ControlLink:
         self.flush()
 
     def close(self) -> None:
-        """Close."""
+        """Close the connection."""
         self.socket.close()

@@ -1,6 +1,5 @@
-"""A gateway's connection to cpg. Whenever it breaks all that was queued is dropped, so that nothing that was meant for
-one cpg reaches the next one; cpg may start later than the gateway, or be killed at any time.
-"""
+"""A gateway's connection to cpg. When it breaks, everything queued is dropped, so that no envelope for one cpg reaches
+the next one. cpg may start later than the gateway, and may be killed at any time."""
 
 from __future__ import annotations
 
@@ -14,21 +13,21 @@ from rondo.protocol.envelope import BusError
 
 
 class CpgLink:
-    """Envelopes to and from cpg. `has_broken` says that all was lost, and a new hello is due."""
+    """Envelopes to and from cpg. After `has_broken` everything was lost, and a new hello is due."""
 
     def __init__(self, run_dir: Path) -> None:
         self.errors = 0
-        """Frames of cpg that were no envelopes."""
+        """Frames from cpg that were no envelopes."""
         self.outbox: deque[bytes] = deque()
         self.socket = LocalDealer(f"ipc://{run_dir / 'cpg.sock'}")
 
     @property
     def is_full(self) -> bool:
-        """Whether cpg takes nothing more just now."""
+        """True if cpg accepts no more at present."""
         return bool(self.outbox)
 
     def has_broken(self) -> bool:
-        """Whether the connection broke since the last call; then what was queued is gone."""
+        """True if the connection broke since the last call. Everything queued is then gone."""
         if not self.socket.is_broken:
             return False
         self.socket.is_broken = False
@@ -36,7 +35,7 @@ class CpgLink:
         return True
 
     def send(self, envelope: cpg_gateway.Envelope) -> None:
-        """Send now, or when there is room."""
+        """Send now, or queue until there is room."""
         self.outbox.append(cpg_gateway.encode(envelope))
         self.flush()
 
@@ -46,7 +45,7 @@ class CpgLink:
             self.outbox.popleft()
 
     def receive(self) -> Iterator[cpg_gateway.Envelope]:
-        """What cpg sent, a bounded amount."""
+        """Envelopes from cpg, a bounded number."""
         for frame in self.socket.receive():
             try:
                 yield cpg_gateway.decode(frame)
@@ -54,5 +53,5 @@ class CpgLink:
                 self.errors += 1
 
     def close(self) -> None:
-        """Close."""
+        """Close the connection."""
         self.socket.close()

@@ -1,7 +1,7 @@
-"""Standard input, output and error are open, whatever the caller has done to them.
+"""Make sure that standard input, output and error are open, whatever the caller has done to them.
 
-Where one of them is closed the next file or socket gets its number, and whatever is written to standard error ends up
-in there; and what is passed on to a child under that number is replaced on the way.
+If one of them is closed, the next file or socket gets its number. Whatever is written to standard error then ends up in
+that file. A descriptor that a child inherits under that number is replaced on the way.
 """
 
 import os
@@ -15,7 +15,7 @@ def fill_standard() -> None:
         os.set_inheritable(descriptor, True)
         descriptor = os.open(os.devnull, os.O_RDWR)
     os.close(descriptor)
-    # Python has set these to None.
+    # Python has set those that were closed to None.
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

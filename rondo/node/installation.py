@@ -1,4 +1,4 @@
-"""Where this installation is, how its processes are started from it, and whether another one is mixed into it."""
+"""Where this installation is, how its processes are started, and whether another distribution overlaps with it."""
 
 import importlib.metadata
 import sys
@@ -10,19 +10,20 @@ from rondo.node.supervision import SERVICES
 SCRIPT = Path(isolated.__file__)
 ROOT = Path(isolated.ROOT)
 OWN = ("rondo",)
-"""Distributions whose packages these are."""
+"""The distribution that owns these packages."""
 
 
 def command(module: str) -> list[str]:
-    """The command line that runs a module of this installation, whatever the environment and the directory are."""
+    """The command line that runs a module of this installation, whatever the environment and the working directory
+    are."""
     return [sys.executable, "-I", str(SCRIPT), "-m", module]
 
 
 def strangers(root: Path = ROOT) -> str:
-    """What is wrong with the package `services`, in one line with the mend; empty if nothing is.
+    """What is wrong with the package `services`, in one line with the remedy; empty if nothing is.
 
-    A wheel that has a top-level package of the same name is unpacked into the same directory, and the one that comes
-    last wins where both have a file. Only the names in the directory are looked at, unless one is not ours.
+    A wheel with a top-level package of the same name is unpacked into the same directory. Where both have a file, the
+    later one wins. Only the names in the directory are looked at, unless one of them is not Rondo's.
     """
     package = root / "services"
     try:

@@ -1,4 +1,4 @@
-"""One instance of a service per directory, kept by a file lock that the kernel drops with the process."""
+"""One instance of a service per directory, by a file lock. The kernel drops the lock with the process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class InstanceError(Exception):
-    """The directory is in use or cannot be used; the text is one line that says who holds it and what to do."""
+    """The directory is in use, or cannot be used. The text names the holder and the remedy, in one line."""
 
 
 class InstanceLock:
@@ -30,10 +30,10 @@ class InstanceLock:
             raise InstanceError(
                 f"{path}: {service} runs already{who}; stop it, or choose another directory ({option})"
             ) from None
-        with contextlib.suppress(OSError):  # the lock holds; on a full disk it does not say whose it is
+        with contextlib.suppress(OSError):  # the lock holds even if a full disk keeps it from naming its holder
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
-        """Give the directory up. The file stays: removing it would open a race with the next holder."""
+        """Release the directory. The file stays: removing it would open a race with the next holder."""
         os.close(self._descriptor)

@@ -1,14 +1,13 @@
-"""Starts a module of this installation so that nothing else can come between.
+"""Starts a module of this installation, isolated from the environment.
 
     python -I .../rondo/node/isolated.py -m services.totem ARGUMENTS...
 
-An application may have a package `services` of its own, and name its place in PYTHONPATH; the user's site or the
-working directory may hold one too. `python -I` looks into none of these. The packages `rondo` and `services` are then
-loaded from the directory that holds this very file, whatever else of their names there is: neither the order of the
-search path nor another distribution decides. That directory comes last in the search path, for what else was installed
-beside it.
+An application may have a package `services` of its own, and PYTHONPATH may lead to it. The user's site directory or the
+working directory may have one, too. `python -I` ignores all of these. The packages `rondo` and `services` are then
+loaded from the directory that holds this file, whatever other packages have these names: neither the search path nor
+another distribution decides. That directory is put last in the search path, for other packages installed beside it.
 
-This file is run as a script, before anything of Rondo can be imported; it imports nothing of it.
+This file is run as a script before Rondo can be imported, so it imports nothing of Rondo.
 """
 
 import importlib.util

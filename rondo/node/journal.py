@@ -1,6 +1,7 @@
-"""The journal of systemd, in its own protocol: lines with fields, which `journalctl RONDO_EVENT=ring.formed` finds.
+"""The journal of systemd, in its own protocol: lines with fields. `journalctl RONDO_EVENT=ring.formed` finds them.
 
-It takes the place of syslog where it listens. (systemd, "Native Journal Protocol": KEY=value lines in one datagram.)
+Where the journal listens it takes the place of syslog. (systemd, "Native Journal Protocol": KEY=value lines in one
+datagram.)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from rondo.node.log_formats import NOTICE, text_of
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 TEXT_CHARACTERS_MAX = 16_000
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (NOTICE, 5), (logging.INFO, 6))
-"""syslog(3)'s, from each level on."""
+"""The priorities of syslog(3), each with the lowest level of Python that has it."""
 
 
 def is_there() -> bool:
@@ -23,7 +24,7 @@ def is_there() -> bool:
 
 
 class Journal(logging.Handler):
-    """Sends lines to the journal; what it does not take goes to `otherwise`."""
+    """Sends lines to the journal. A line that it does not take goes to `otherwise`."""
 
     def __init__(self, facility: int, source: str, otherwise: logging.Handler) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""How a line of a log is written: as Corosync's users know it, or as an object of JSON.
+"""The formats of a log line: text as Corosync writes it, or a JSON object.
 
-In JSON: `time`, `level`, `service`, `subsystem`, `pid`, `host`, `text`; and, of a line that is an event of the time
-line (docs/EVENTS.md), `event` with its name, which stays, and `detail`.
+A JSON object has `time`, `level`, `service`, `subsystem`, `pid`, `host` and `text`. A line that is an event of the time
+line (docs/EVENTS.md) also has `event`, a stable name, and `detail`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def iso_time(seconds: float, *, milliseconds: bool = False) -> str:
 
 
 def text_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    """What a line says, without control characters: a log line is one line."""
+    """The message of a record without control characters: a log line is one line."""
     text = record.getMessage()
     if record.exc_info:
         text += " " + formatter.formatException(record.exc_info).replace("\n", " | ")
@@ -67,12 +67,12 @@ class TextFormat(logging.Formatter):
 
 
 class JsonFormat(logging.Formatter):
-    """An object in a line. The time is always there, and the first."""
+    """One JSON object a line. The time is always there, and comes first."""
 
     def __init__(self, settings: LogSettings, source: str) -> None:
         """`source`: the service that writes."""
         super().__init__()
-        # Only who writes JSON needs the events of the time line.
+        # Only the JSON format needs the events of the time line.
         from rondo.timeline.match import match
 
         self._match = match

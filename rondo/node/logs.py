@@ -1,12 +1,13 @@
-"""Logs as Corosync's users know them: `2026-11-22T16:00:01.123+01:00 notice  [TOTEM ] message`.
+"""Logs in Corosync's format: `2026-11-22T16:00:01.123+01:00 notice  [TOTEM ] message`.
 
-They go to standard error, to a file, to syslog or the journal; as text, or as JSON (log_formats).
-The time is ISO 8601 with the zone, where Corosync's has neither zone
-nor year: logs of several machines, or of last winter, can be laid side by side.
-What a service logs is handed to a thread that writes it, so that a slow disk or a full pipe never holds up the service;
-if the thread cannot follow, lines are dropped and counted. A file that cannot be written loses lines, too, and nothing
-else (append_file). Besides Python's levels there is Corosync's `notice`, for
-what an operator wants to see in a healthy cluster too. Loggers are named by subsystem: `logging.getLogger("TOTEM")`.
+They go to standard error, to a file, to syslog or to the journal, as text or as JSON (log_formats). The time is ISO
+8601 with the zone. Corosync's has neither zone nor year, so its logs of several machines or years are hard to compare.
+
+A separate thread writes the lines, so that a slow disk or a full pipe never holds up the service. If the thread cannot
+keep up, lines are dropped and counted. A file that cannot be written loses lines, and nothing else (append_file).
+
+Besides Python's levels there is Corosync's `notice`, for what an operator wants to see in a healthy cluster, too.
+Loggers are named by subsystem: `logging.getLogger("TOTEM")`.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from rondo.node.log_formats import NOTICE, JsonFormat, TextFormat
 from rondo.node.repeats import Repeats
 
 LINES_WAITING_MAX = 4096
-"""Lines that wait for the writing thread; what comes beyond is dropped and counted."""
+"""How many lines may wait for the writing thread. Further ones are dropped and counted."""
 
 CLOSE_SECONDS = 2.0
 
 SYSLOG_SOCKET = "/dev/log"
 SAID_ON_STDERR = {"said_on_stderr": True}
-"""`extra` of a line that its writer has put on standard error by itself: the other outputs are to have it too."""
+"""`extra` of a line that is on standard error already. Only the other outputs write it."""
 
 _Lines = queue.Queue[logging.LogRecord | Callable[[], None] | None]
-"""Lines, what the writing thread is to do besides, and None for the end."""
+"""Items for the writing thread: lines, functions to call, and None for the end."""
 
 LEVELS = {
     "emerg": logging.CRITICAL,
@@ -56,7 +57,7 @@ LEVELS = {
 
 
 class LogError(Exception):
-    """Logging cannot be set up as configured; the text is one line with the mend."""
+    """Logging cannot be set up as configured. The text gives the remedy, in one line."""
 
 
 def notice(logger: logging.Logger, message: str, *arguments: object) -> None:
@@ -73,16 +74,16 @@ class Logs:
         self._source = source
         self._repeats = Repeats()
         self._lost = 0
-        """Lines that outputs of former settings have lost."""
+        """Lines that the outputs of earlier settings have lost."""
         self._queue: _Lines = queue.Queue(LINES_WAITING_MAX)
         self._handler = _Handing(self._queue)
         self._outputs = outputs(settings, source)
         self._failed = 0
-        """Lines that an output has raised an error for."""
+        """Lines for which an output has raised an error."""
         self._writer = threading.Thread(target=self._write, name="log", daemon=True)
 
     def start(self) -> None:
-        """Take over from here: everything that is logged in this process."""
+        """From here on, write everything that this process logs."""
         root = logging.getLogger()
         root.handlers[:] = [self._handler]
         root.setLevel(min((each.level for each in self._outputs), default=logging.CRITICAL))
@@ -90,7 +91,7 @@ class Logs:
         self._writer.start()
 
     def set_level(self, name: str) -> None:
-        """Log everything from this level (`debug`, `info`, `notice`, `warning`, `err` ...) on. Raises ValueError."""
+        """Log from this level on (`debug`, `info`, `notice`, `warning`, `err` ...). Raises ValueError."""
         if name not in LEVELS:
             raise ValueError(f"no log level {name!r}; there are {' '.join(LEVELS)}")
         for each in self._outputs:
@@ -98,7 +99,7 @@ class Logs:
         logging.getLogger().setLevel(LEVELS[name])
 
     def change(self, settings: LogSettings) -> None:
-        """Log as these say from now on. Raises `LogError`; then nothing has changed."""
+        """Apply new settings. Raises `LogError`, and then nothing has changed."""
         if settings == self._settings:
             return
         made = outputs(settings, self._source)
@@ -116,24 +117,24 @@ class Logs:
             each.close()
 
     def reopen(self) -> None:
-        """Open the log file anew, at once. One that was moved away is noticed without this, at the next line."""
-        with contextlib.suppress(queue.Full):  # so many lines wait that the next of them comes soon
+        """Reopen the log file at once. A file that was moved away is noticed anyway, at the next line."""
+        with contextlib.suppress(queue.Full):  # the queue is full: the next line comes soon, and reopens the file
             self._queue.put_nowait(self._reopen)
 
     def _reopen(self) -> None:
         for each in self._outputs:
             if isinstance(each, _File):
-                with contextlib.suppress(OSError):  # lines go on into the one that is open
+                with contextlib.suppress(OSError):  # lines go on into the open file
                     each.file.open()
 
     @property
     def dropped(self) -> int:
-        """Lines lost because they could not be written, or not as fast as they came."""
+        """Lines lost because they could not be written, or not fast enough."""
         files = [each for each in self._outputs if isinstance(each, _File)]
         return self._handler.dropped + self._failed + self._lost + sum(each.file.lost for each in files)
 
     def close(self) -> None:
-        """Write what waits, if that is possible within `CLOSE_SECONDS`: a full pipe must not keep the service alive."""
+        """Write what waits, if that takes at most `CLOSE_SECONDS`: a full pipe must not keep the service alive."""
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=CLOSE_SECONDS)
         self._writer.join(CLOSE_SECONDS)
@@ -149,7 +150,7 @@ class Logs:
             each.close()
 
     def _next(self) -> logging.LogRecord | Callable[[], None] | None:
-        """What comes next. Lines that were joined are told of while nothing comes."""
+        """The next item of the queue. While there is none, joined repeats are reported."""
         if (due_s := self._repeats.due_s) is not None:
             with contextlib.suppress(queue.Empty):
                 return self._queue.get(timeout=max(0.0, due_s - time.monotonic()))
@@ -163,7 +164,7 @@ class Logs:
                     self._put(each, record)
 
     def _put(self, output: logging.Handler, record: logging.LogRecord) -> None:
-        """Whatever goes wrong with one line at one output, the thread goes on."""
+        """Write one line to one output. Whatever goes wrong, the thread goes on."""
         try:
             output.handle(record)
         except Exception:
@@ -188,7 +189,7 @@ class _File(logging.Handler):
 
 
 class _Handing(logging.handlers.QueueHandler):
-    """Hands lines to the writing thread, or drops them; never waits."""
+    """Hands lines to the writing thread, or drops them; never blocks."""
 
     def __init__(self, lines: _Lines) -> None:
         super().__init__(lines)
@@ -202,12 +203,12 @@ class _Handing(logging.handlers.QueueHandler):
 
 
 def outputs_beside_stderr(settings: LogSettings, source: str = "") -> list[logging.Handler]:
-    """The configured file and syslog, for a process whose standard error has a use of its own. Raises `LogError`."""
+    """The configured file and syslog, for a process that uses standard error otherwise. Raises `LogError`."""
     return outputs(replace(settings, to_stderr=False), source, has_last_resort=False)
 
 
 def outputs(settings: LogSettings, source: str = "", *, has_last_resort: bool = True) -> list[logging.Handler]:
-    """Where lines of that service go. Raises `LogError`."""
+    """The outputs for lines of this service. Raises `LogError`."""
     outputs: list[logging.Handler] = []
     debugging = settings.debug != "off"
 
@@ -242,9 +243,9 @@ def outputs(settings: LogSettings, source: str = "", *, has_last_resort: bool = 
 
 
 class _Syslog(logging.handlers.SysLogHandler):
-    """Knows the level notice, and what to do while nobody listens (a container, or syslog is started again).
+    """syslog with the level notice. It copes with an absent syslog daemon (in a container, or during its restart).
 
-    It tries anew with each line. What nobody takes goes to standard error if nothing else has it.
+    Each line is a new attempt. If no other output has a line that fails, it goes to standard error.
     """
 
     def __init__(self, facility: int, last_resort: logging.Formatter | None) -> None:
@@ -253,12 +254,12 @@ class _Syslog(logging.handlers.SysLogHandler):
         super().__init__(SYSLOG_SOCKET, facility=facility)
 
     def createSocket(self) -> None:  # noqa: N802 - the name of the base class
-        """Connect; without anybody there the lines fail one by one."""
+        """Connect. If nobody listens, only single lines fail."""
         with contextlib.suppress(OSError):
             super().createSocket()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of the base class
-        """A line that syslog has not taken."""
+        """Handle a line that syslog has not taken."""
         if self._last_resort is None or hasattr(record, *SAID_ON_STDERR):
             return
         if not self._told:

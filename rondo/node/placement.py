@@ -1,9 +1,9 @@
-"""Which CPUs the services of a node run on, when it is to answer as fast as it can (system.low_latency).
+"""The placement of a node's services on CPUs, for the shortest latency (system.low_latency).
 
-A message goes through the gateway, cpg and the ring process, and back, each of which waits for the one before. The
-scheduler likes to wake each where the one before runs, which is right if that sleeps then; but the ring process goes
-on, with packets and the token. So it has a CPU of its own, and the others stay off it: with three nodes on two CPUs a
-message took 215 us instead of 275, and after 20 ms of nothing 680 instead of 810.
+A message passes the gateway, cpg and the ring process, and comes back. Each waits for the one before. The scheduler
+tends to wake a process on the CPU of its waker. That is right if the waker then sleeps, but the ring process goes on
+with packets and the token. So the ring process has a CPU of its own, and the others stay off it. With three nodes on
+two CPUs a message took 215 us instead of 275, and after 20 ms of idle time 680 instead of 810.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ NICE = 10
 
 
 def ring_cpus(config: NodeConfig, allowed: frozenset[int]) -> tuple[int, ...]:
-    """The CPUs of the ring process, of those that a process of this node may use: as system.cpu_affinity says, or the
-    last one for low latency; empty: any."""
+    """The CPUs of the ring process, among the allowed ones: those of system.cpu_affinity, or the last one for low
+    latency. Empty: any."""
     if config.cpu_affinity or not config.low_latency or len(allowed) < 2:
         return config.cpu_affinity
     return (max(allowed),)
@@ -34,7 +34,7 @@ def other_cpus(config: NodeConfig, allowed: frozenset[int]) -> tuple[int, ...]:
 
 
 def allowed_cpus() -> frozenset[int]:
-    """What this process may run on."""
+    """The CPUs that this process may use."""
     return frozenset(os.sched_getaffinity(0))
 
 
@@ -47,7 +47,7 @@ def come_after_the_ring() -> None:
 
 
 def stay_off_the_ring(config: NodeConfig, log: logging.Logger) -> None:
-    """Keep this process, cpg or the gateway, off the ring process's CPU if that is wanted."""
+    """Keep this process (cpg or the gateway) off the ring process's CPU, if that is configured."""
     cpus = other_cpus(config, allowed_cpus())
     if not cpus:
         return

@@ -1,4 +1,4 @@
-"""Which process another one is, and knowing at once that it has died."""
+"""Identify another process, and learn at once when it dies."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ import struct
 from pathlib import Path
 
 SO_PEERPIDFD = 77
-"""Option of a Unix socket: a pidfd of the process that has connected, Linux 6.5 (asm-generic/socket.h)."""
+"""Option of a Unix socket: a pidfd of the connecting process, Linux 6.5 (asm-generic/socket.h)."""
 GONE = -1
-"""The start time of a process that had ended before it could be looked at."""
+"""The start time of a process that ended before it could be read."""
 
 
 def start_time_of(pid: int) -> int:
-    """When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); 0 if it cannot be told.
+    """When a process started, in clock ticks since boot (field 22 of /proc/PID/stat); 0 if unknown.
 
-    Pid and start time together name a process for good; the pid alone is used again.
+    Pid and start time together identify a process for good. The pid alone is reused.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-        # The name of the program stands in parentheses and may hold anything, these included.
+        # The name of the program is in parentheses and may contain anything, parentheses included.
         return int(stat[stat.rindex(b")") + 2 :].split()[19])
     except (OSError, ValueError, IndexError):
         return 0
 
 
 def start_time_of_peer(stream: socket.socket, pid: int) -> int:
-    """When the process started that has connected this Unix socket; `pid` is what the kernel says of it.
+    """The start time of the process that has connected this Unix socket; the kernel reports `pid` as its process id.
 
-    The socket may be in other hands by now, and the number another process's: GONE if that process has ended, as far as
-    the kernel tells (before Linux 6.5 it is the process that has the number now). 0 if it is in another pid namespace.
+    The process may have passed the socket on and ended, and its pid may have been reused. GONE if it has ended, as far
+    as the kernel can tell; before Linux 6.5 the result is that of the process with this pid now. 0 if it is in another
+    pid namespace.
     """
     if not pid:
         return 0
@@ -51,8 +52,8 @@ def start_time_of_peer(stream: socket.socket, pid: int) -> int:
 
 
 class ProcessWatch:
-    """The life of one process. `fileno` becomes readable when it dies, where the kernel can say so (pidfd, Linux 5.3);
-    elsewhere `fileno` is -1 and `is_alive` has to be asked now and then."""
+    """The life of one process. `fileno` becomes readable when it dies, if the kernel supports that (pidfd, Linux 5.3).
+    Otherwise `fileno` is -1, and `is_alive` has to be called from time to time."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -70,7 +71,7 @@ class ProcessWatch:
         return self._fd
 
     def is_alive(self) -> bool:
-        """Whether it lives. A process of another user counts as well."""
+        """True if it lives; works for a process of another user, too."""
         if self._gone:
             return False
         if self._fd >= 0:

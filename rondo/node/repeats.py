@@ -1,15 +1,15 @@
-"""Lines that say the same again and again are joined: the first is written at once, and how many followed it later."""
+"""Joins repeated log lines: the first is written at once, and the number of those that followed is written later."""
 
 from __future__ import annotations
 
 import logging
 
 JOINED_S = 10.0
-"""How long after the first one others like it are only counted. Times are of CLOCK_MONOTONIC, in seconds."""
+"""For this time after a line, similar ones are only counted. Times are of CLOCK_MONOTONIC, in seconds."""
 
 
 class Repeats:
-    """Of one log."""
+    """The repeated lines of one log."""
 
     def __init__(self) -> None:
         self._key: tuple[str, int, str] | None = None
@@ -18,7 +18,7 @@ class Repeats:
         self._count = 0
 
     def put(self, record: logging.LogRecord, now_s: float) -> list[logging.LogRecord]:
-        """What is to be written now that this line has come."""
+        """The lines to write now that this line has come."""
         key = record.name, record.levelno, record.getMessage()
         if key == self._key and now_s < self._until_s:
             self._count += 1
@@ -30,11 +30,11 @@ class Repeats:
 
     @property
     def due_s(self) -> float | None:
-        """When to call `flush` at the latest; None: nothing waits."""
+        """The time by which `flush` has to be called; None: nothing waits."""
         return self._until_s if self._count else None
 
     def flush(self) -> list[logging.LogRecord]:
-        """The line for those that were only counted, if there are some. The next one like them is written again."""
+        """The line that reports the counted repeats, if there are any. The next similar line is written again."""
         last, count = self._last, self._count
         self._key, self._last, self._count = None, None, 0
         if last is None:

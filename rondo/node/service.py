@@ -1,6 +1,6 @@
-"""How a service starts: its options, its configuration, its log, and the exit code that says what was wrong.
+"""The start of a service: its options, its configuration, its log, and an exit code that tells what was wrong.
 
-Each `services/*/__main__.py` says what is its own (`Service`) and leaves the rest to `main`.
+Each `services/*/__main__.py` declares its own part (`Service`) and leaves the rest to `main`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ PR_SET_DUMPABLE = 4
 
 
 PROCESS_NAMES = {"ipc_gateway": "gateway", "qb_gateway": "qb"}
-"""In ps, where there is little room."""
+"""The name in ps, where there is little room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a service is started with."""
+    """The settings with which a service is started."""
 
     config: NodeConfig
     run_dir: Path
     state_dir: Path
-    """Where it keeps what outlives it; the run directory for a service that keeps nothing (`Service.state_dir`)."""
+    """The directory for what outlives the service; the run directory if it keeps nothing (`Service.state_dir`)."""
     logs: Logs
     heartbeat: bool = False
     """Standard input is the pipe of supervisord's watchdog (rondo.node.chassis)."""
@@ -48,18 +48,19 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one service has of its own. `run` returns an exit code; its OSErrors are told as what cannot be had."""
+    """The particulars of one service. `run` returns an exit code. An OSError of it is reported as a missing
+    resource."""
 
     name: str
     about: str
     """The text of `--help`."""
     run: Callable[[Start], int]
     run_dir: str
-    """What it has in the run directory, for `--help`."""
+    """What the service has in the run directory, for `--help`."""
     state_dir: str = ""
-    """What it has in the state directory, for `--help`; empty: nothing."""
+    """What the service has in the state directory, for `--help`; empty: nothing."""
     lacking: tuple[type[Exception], ...] = ()
-    """Its own errors that mean: something that it needs cannot be had."""
+    """The service's own exceptions that mean that a resource is missing."""
 
 
 def main(service: Service, arguments: list[str] | None = None) -> int:
@@ -77,13 +78,14 @@ def main(service: Service, arguments: list[str] | None = None) -> int:
         if told is None:
             raise
         text, code = told
-        # After everything else, for `rondo start` and supervisord take the last line for the reason.
+        # This comes last, because `rondo start` and supervisord take the last line for the reason.
         print(f"{service.name}: {text}", file=sys.stderr)
         return code
 
 
 def _told(service: Service, error: Exception) -> tuple[str, int] | None:
-    """What ends the service in one line with the mend, and the exit code; None for a fault of the program."""
+    """The one-line text with the remedy, and the exit code, for the error that ends the service. None for a programming
+    error."""
     if isinstance(error, ConfigError | NodeConfigError | KeyFileError | LogError):
         return str(error), EXIT_CONFIGURATION
     if isinstance(error, InstanceError):
@@ -97,8 +99,8 @@ def _told(service: Service, error: Exception) -> tuple[str, int] | None:
 
 
 def keep_memory_private() -> None:
-    """No core dump of this process, and no look into its memory for others of its user: there are keys in it, and what
-    users have told it. (prctl(2); root may look all the same.)"""
+    """Forbid core dumps of this process, and reading of its memory by other processes of its user (root excepted): it
+    has keys and the users' data. See prctl(2)."""
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
@@ -120,7 +122,7 @@ def _run(service: Service, options: argparse.Namespace) -> int:
     try:
         return service.run(Start(node_config, run_dir, state_dir, logs, options.heartbeat))
     except Exception as error:
-        # `main` puts it on standard error; the configured log is to have it too.
+        # `main` writes it to standard error; the configured log gets it here.
         told = _told(service, error)
         main_log = logging.getLogger("MAIN")
         if told:
@@ -162,6 +164,6 @@ def _parser(service: Service) -> argparse.ArgumentParser:
         parser.add_argument("--state-dir", metavar="D", help=f"{service.state_dir} (RONDO_STATE_DIR)")
     parser.add_argument("--nodeid", metavar="N", type=int, help="which node of the nodelist this is")
     parser.add_argument("--log-level", metavar="L", choices=LEVELS, help=f"one of {' '.join(LEVELS)}")
-    parser.add_argument("--heartbeat", action="store_true", help=argparse.SUPPRESS)  # for supervisord alone
+    parser.add_argument("--heartbeat", action="store_true", help=argparse.SUPPRESS)  # only supervisord uses it
     parser.add_argument("--status", action="store_true", help="print the state of a running instance as JSON")
     return parser

@@ -1,4 +1,4 @@
-"""What every service does for speed when it starts: memory that was freed is kept, and old objects are left alone."""
+"""What every service does for speed at its start: keep freed memory, and exempt old objects from garbage collection."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import ctypes
 import gc
 
 KEPT_BYTES = 32 * 1024 * 1024
-"""Free memory that malloc keeps for the next use, and the size from which on it asks the system for a block by itself
-(glibc takes no more)."""
+"""How much free memory malloc keeps for the next use, and the block size from which on it asks the system directly
+(glibc's limit)."""
 
 COLLECT_AFTER_OBJECTS = 50_000
-"""Objects made, less those freed, after which the collector of cycles looks at them (CPython: 700)."""
+"""After this many new objects, less those freed, the cycle collector runs (CPython: 700)."""
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
@@ -19,10 +19,10 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 def tune_memory() -> None:
     """Call it once everything is imported.
 
-    By itself glibc's malloc gives blocks of more than 128 KiB back to the system at once, and an envelope of the bus
-    has about 256 KiB: every one of them would be paid for with a page fault for each 4 KiB, twice what it costs to copy
-    it. What was imported lives for ever, so the collector need not look at it; and nearly all that is made on the way
-    of a message is freed by its count. Where there is another malloc nothing is changed.
+    By default glibc's malloc returns blocks of more than 128 KiB to the system at once. An envelope of the bus has
+    about 256 KiB. Each would cost a page fault for every 4 KiB, twice as much as copying it. Imported objects live for
+    ever, so the collector need not look at them. Nearly all objects that a message needs are freed by reference
+    counting. With another malloc nothing is changed.
     """
     gc.collect()
     gc.freeze()

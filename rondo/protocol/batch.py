@@ -1,9 +1,9 @@
-"""The multicast messages of CPG as totem and cpg both know them: one message, and a batch of messages in one.
+"""The multicast messages of CPG, as totem and cpg both know them: single messages, and batches.
 
 MCAST is Corosync's, byte for byte. A *batch* is Rondo's own: consecutive messages of one process to one group, whose
-payloads travel together, so that on the way from client to client costs are per batch. Only Rondo nodes understand it.
-On a ring with others totem sends in its stead the MCASTs that it stands for, so cpg hands over batches whatever the
-ring is.
+payloads travel together, so that costs arise per batch on the whole way from client to client. Only Rondo nodes
+understand it. On a ring with Corosync nodes totem sends the equivalent MCASTs instead, so cpg submits batches on any
+ring.
 
 All begin with a header of 16 bytes: id i32 = 2 << 16 | function, padding, size i32, padding. A name is 136 bytes:
 length u32, padding, 128 bytes.
@@ -15,7 +15,7 @@ length u32, padding, 128 bytes.
 | 3 | MCAST | name @16, length u32 @152, pid u32 @160, source @168 (node u32, 8 bytes of the sender's own), data @184 |
 | 8 | BATCH | name, length, pid and source as MCAST, messages u32 @184, body @192 |
 
-A body is a msgpack array of bin, the payloads, at least one.
+A body is a msgpack array of bin: the payloads, at least one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _BATCH = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQI4x")
 MCAST_DATA_AT = _MCAST.size
 BATCH_BODY_AT = _BATCH.size
 MCAST_ID = struct.pack("<i", _SERVICE | MCAST_FUNCTION)
-"""First four bytes of every message to a group that is whole."""
+"""The first four bytes of a whole message to a group."""
 BATCH_ID = struct.pack("<i", _SERVICE | BATCH_FUNCTION)
-"""First four bytes of every batch."""
+"""The first four bytes of every batch."""
 BATCH_FIELDS = struct.Struct("<I4x128xI4xI20xI")
 """At offset 16 of a batch: length of the name, length of the body, pid, messages."""
 _NAME_AT = 24
@@ -45,22 +45,22 @@ _COUNT_AT = 184
 
 _PROC_JOIN_ID, _PROC_LEAVE_ID = struct.pack("<i", _SERVICE), struct.pack("<i", _SERVICE | 1)
 _PROC_FIELDS = struct.Struct("<I4x128xI")
-"""At offset 16 of both: length of the name, pid."""
+"""At offset 16 of PROCJOIN and PROCLEAVE: length of the name, pid."""
 _PROC_BYTES = 168
 
 MESSAGES_MAX = 1 << 16
-"""Of one batch."""
+"""How many messages a batch may have."""
 MESSAGE_COST_BYTES = MCAST_DATA_AT + 64
-"""What each message of a batch costs of the credit besides its payload: as much as if it went by itself."""
+"""What each message of a batch costs of the credit besides its payload: as much as if it were sent alone."""
 
 
 def group_of(message: bytes) -> bytes:
-    """The group that a MCAST or a batch is for."""
+    """The group to which a MCAST or a batch is sent."""
     return message[_NAME_AT : _NAME_AT + int.from_bytes(message[16:20], "little")]
 
 
 def membership_of(message: bytes) -> tuple[bool, bytes, int] | None:
-    """Whether a process joins (or leaves), which group, and its pid; None if that is not what the message is about."""
+    """True if a process joins (false: leaves), the group, and the pid. None for any other message."""
     kind = message[:4]
     if kind not in (_PROC_JOIN_ID, _PROC_LEAVE_ID) or len(message) < _PROC_BYTES:
         return None

@@ -1,8 +1,8 @@
 """The envelopes between a client and the gateway: numbers and shapes. docs/PROTOCOL-CLIENT.md explains them.
 
-Each is one ZeroMQ message of one frame, a msgpack array [kind, epoch, field, ...] of fixed shape. The epoch is that of
-the node's log (one life of its totem process); 0 where none is known yet. Requests, replies and events ride in blobs
-whose content is in `rondo.protocol.requests` and `rondo.protocol.events`; the gateway passes them on unread.
+Each is one ZeroMQ message of one frame: a msgpack array [kind, epoch, field, ...] of fixed shape. The epoch is that of
+the node's log (one life of its totem process); 0 where none is known yet. Requests, replies and events are in blobs
+that the gateway passes on unread. `rondo.protocol.requests` and `rondo.protocol.events` define their content.
 """
 
 from enum import IntEnum, IntFlag
@@ -23,22 +23,23 @@ from rondo.protocol.envelope import (
 )
 
 VERSION = 1
-"""The highest that this side speaks. HELLO says the client's; WELCOME says what is spoken: the lower one of the two."""
+"""The highest version of this side. HELLO has the client's; WELCOME has the one to use: the lower of the two."""
 VERSION_MIN = 1
-"""The lowest. Whoever speaks less is refused. The shapes of HELLO, WELCOME and BYE are the same in every version."""
+"""The lowest version of this side. A client with a lower one is refused. The shapes of HELLO, WELCOME and BYE are the
+same in every version."""
 
 FIELDS_MAX = 1 << 20
 ELEMENTS_MAX = 64
-"""Of what a client sends, in all its arrays: a HELLO, the longest, has a dozen."""
+"""How many elements all arrays of a client's envelope may have: a HELLO, the longest, has a dozen."""
 
 
 class Flag(IntFlag):
-    """What a client wants to be told of; in its HELLO."""
+    """The flags of HELLO: of what a client wants to be told."""
 
     RING_EVENTS = 1
-    """Each ring."""
+    """Every new ring."""
     STOPPING = 2
-    """That the gateway is being stopped in order."""
+    """An orderly stop of the gateway."""
 
 
 class Kind(IntEnum):
@@ -124,7 +125,7 @@ def encode(kind: Kind, epoch: int, *fields: Any) -> bytes:
 
 def decode(frame: bytes, shapes: dict[int, Check]) -> tuple[int, int, list[Any]]:
     """Kind, epoch and fields of an envelope. Raises BusError for what is not one of `shapes`."""
-    # An array takes the memory that its length announces as soon as it begins.
+    # The decoder allocates memory for the announced length of an array as soon as the array begins.
     value = unpack(frame, ELEMENTS_MAX, ELEMENTS_MAX) if shapes is FROM_CLIENT else unpack(frame, FIELDS_MAX)
     if type(value) is not list or len(value) < 2 or not is_u32(value[0]) or not is_u64(value[1]):
         raise BusError("not an array that begins with a kind and an epoch")

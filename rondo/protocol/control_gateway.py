@@ -1,10 +1,11 @@
-"""What clients ask control, and the envelopes in which the gateway hands that on (docs/PROTOCOL-CLIENT.md, "Control").
+"""Requests of clients to control, and the envelopes in which the gateway forwards them (docs/PROTOCOL-CLIENT.md,
+"Control").
 
-A request is `[op, arguments]`, an answer is a code and a result. They ride as blobs, which the gateway does not read.
-There is no order among them, and no session: each stands for itself. To watch is to ask again and again: `WATCH` is
-answered as soon as there is something after the number that the client had last, so that no event is lost or told twice
-whatever is killed meanwhile, and a slow client holds up nobody. SAM and the gateway of C programs ask control in
-the same way, for themselves (`rondo.node.control_link`).
+A request is `[op, arguments]`, an answer is a code and a result. They travel as blobs, which the gateway does not read.
+There is no order among them, and no session: each request stands for itself. A client watches by repeating `WATCH`. It
+is answered as soon as there is an event after the number that the client had last. So no event is lost or told twice
+whatever is killed meanwhile, and a slow client holds up nobody. SAM and qb_gateway ask control in the same way, for
+themselves (`rondo.node.control_link`).
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ REQUEST_BYTES_MAX = 64 * 1024
 """A key with its value; longer requests are refused as too big."""
 
 ELEMENTS_MAX = 1024
-"""Of a request, in all its arrays and maps: it is a map of a few keys."""
+"""Limit of a request: elements in all its arrays and maps. It is a map of a few keys."""
 
 SOCKET = "control.sock"
 
 WATCH_S_MAX = 30.0
-"""A WATCH that has nothing to tell is answered after this time, empty."""
+"""A WATCH without any event is answered with an empty list after this time."""
 
 
 class Op(IntEnum):
-    """What is asked for. Arguments are a map with text keys."""
+    """The operations. Arguments are a map with text keys."""
 
     QUORUM = 0
     """`{}`: what `rondo quorum --json` prints."""
@@ -47,7 +48,7 @@ class Op(IntEnum):
     "faults": [{"node", "name", "fault"}, ...]}`. With faults nothing has changed. TRY_AGAIN while another node has
     asked for the same."""
     REOPEN_LOGS = 11
-    """`{}`: every process of this node opens its log files anew."""
+    """`{}`: every process of this node opens its log files again."""
     SHUTDOWN = 12
     """`{"flags", "tracker"}`: this node stops, unless a tracker objects (BUSY). Flags: 1 whoever objects is not heeded,
     2 nobody is asked. `tracker`: the asker's name, if it tracks; it is not asked then."""
@@ -112,7 +113,7 @@ class Answer(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """gateway to control: a client that has asked something is gone, and waits for nothing any more."""
+    """gateway to control: a client that has asked something is gone, and no longer waits for an answer."""
 
     epoch: int
     connection: bytes

@@ -1,7 +1,7 @@
-"""Envelopes between cpg and the gateway (docs/PROTOCOL.md, "Between cpg and the gateway").
+"""Envelopes between cpg and the gateways (docs/PROTOCOL.md, "Between cpg and the gateway").
 
-What clients and cpg say to each other - requests, replies, events - rides in blobs that the gateway passes on unread;
-their content is in `rondo.protocol.requests` and `rondo.protocol.events`.
+Requests, replies and events of clients are in blobs that the gateway passes on unread. `rondo.protocol.requests` and
+`rondo.protocol.events` define their content.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from rondo.protocol.kinds import Kind
 from rondo.protocol.totem_reader import Again
 
 REMOTE_UID = 2**32 - 1
-"""uid and gid of a client on another host: those of no user. Its pid is a number above all process ids, and its start
-time the beginning of its public key. It is not a process of this machine, and must not be taken for one."""
+"""uid and gid of a client on another host: no user has them. Its pid is a number above all process ids, and its start
+time is the beginning of its public key. It is no process of this machine, and must not be taken for one."""
 
 
 KIND_SHIFT = 63
-"""The highest bit of a session's number says which gateway has it."""
+"""The highest bit of a session's number tells which gateway has the session."""
 
 
 class GatewayKind(IntEnum):
@@ -72,7 +72,7 @@ class NoticeKind(IntEnum):
 
 
 class GatewayHello(NamedTuple):
-    """gateway to cpg: I am new, or lost the thread."""
+    """gateway to cpg: the gateway is new, or has lost the state of the connection."""
 
     epoch: int
     version: int
@@ -82,9 +82,9 @@ class GatewayHello(NamedTuple):
 
 
 class CpgWelcome(NamedTuple):
-    """cpg to the gateway: this epoch is in force, and these are the sessions that I know.
+    """cpg to the gateway: this epoch is in force, and cpg knows these sessions.
 
-    The gateway opens anew those that are alive and closes those that are not. Also sent when a new epoch begins.
+    The gateway reopens those that are alive and closes those that are not. Also sent when a new epoch begins.
     """
 
     epoch: int
@@ -96,13 +96,13 @@ class CpgWelcome(NamedTuple):
 
 
 class Open(NamedTuple):
-    """gateway to cpg: open sessions, or open them anew."""
+    """gateway to cpg: open sessions, or reopen them."""
 
     epoch: int
     sessions: list[list[Any]]
-    """`[session, pid, start_time, uid, gid, flags, note, resume]`; resume = nil for a new session, else
-    `[epoch, position, settled]`: it has had the events up to this position of this epoch, and all its requests up to
-    `settled` are settled as far as it is concerned; the next one to come is settled + 1."""
+    """`[session, pid, start_time, uid, gid, flags, note, resume]`; resume = nil for a new session, else `[epoch,
+    position, settled]`. The session has had the events up to this position of this epoch. All its requests up to
+    `settled` are settled for it; the next one to come is settled + 1."""
 
 
 class Opened(NamedTuple):
@@ -131,7 +131,7 @@ class Request(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """cpg to the gateway: requests done with."""
+    """cpg to the gateway: settled requests."""
 
     epoch: int
     sessions: list[list[int]]
@@ -163,7 +163,7 @@ class EventAck(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """cpg to the gateway: a word about sessions, outside the order."""
+    """cpg to the gateway: news about sessions, outside the order."""
 
     epoch: int
     notices: list[list[Any]]
@@ -180,7 +180,7 @@ class Lost(NamedTuple):
 
 
 class Reopen(NamedTuple):
-    """cpg to the gateway: these sessions' numbers do not fit (any more), or they are not known; open them anew."""
+    """cpg to the gateway: the numbers of these sessions do not fit, or cpg does not know them: reopen them."""
 
     epoch: int
     sessions: list[int]

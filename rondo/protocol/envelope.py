@@ -1,9 +1,9 @@
-"""What every envelope of the bus has in common: msgpack in and out, and the checks that a received one must pass.
+"""Common to all envelopes of the bus: msgpack in and out, and the checks that a received one must pass.
 
-An envelope is one ZeroMQ message, a msgpack array `[kind, epoch, field, ...]` of a fixed shape for each kind. Whatever
-does not have that shape raises `BusError`, and nothing else, so that a half or foreign envelope can be counted and
-dropped. The kinds are in `kinds`, the shapes in the file of each pair; docs/PROTOCOL.md describes them for
-other languages.
+An envelope is one ZeroMQ message: a msgpack array `[kind, epoch, field, ...]` with a fixed shape for each kind.
+Anything else raises `BusError`, and no other exception, so that a truncated or foreign envelope can be counted and
+dropped. The kinds are in `kinds`, the shapes in the file of each pair; docs/PROTOCOL.md describes them for other
+languages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 
 PROTOCOL_VERSION = 1
-"""Said in every hello; both sides must have the same."""
+"""Both sides must have the same version. Every hello has it."""
 
 ENVELOPE_BYTES_TARGET = 256 * 1024
 """A batch is closed once it has this many bytes; a single item of any size always fits."""
@@ -27,15 +27,15 @@ U64_MAX = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class BusError(ValueError):
-    """A received envelope that is not one; the text says what is wrong with it, in one line."""
+    """An invalid envelope was received. The text gives the fault, in one line."""
 
 
 Check = Callable[[Any], bool]
-"""Whether a decoded value may stand at its place."""
+"""True if a decoded value is valid at its place."""
 
 
 class _Elements:
-    """Counts the elements of arrays and maps as they are made, and refuses what has more than it may."""
+    """Counts the elements of arrays and maps as they are decoded, and refuses more than the limit."""
 
     def __init__(self, elements_max: int) -> None:
         self.left = elements_max
@@ -56,11 +56,11 @@ class _Elements:
 
 
 def unpack(frame: bytes | memoryview, array_length_max: int = ARRAY_LENGTH_MAX, elements_max: int | None = None) -> Any:
-    """The value that `frame` holds. Raises `BusError` for anything that is not exactly one msgpack value without maps'
-    and extensions' surprises.
+    """The value that `frame` holds. Raises `BusError` unless the frame is exactly one msgpack value with valid maps and
+    without extensions.
 
-    `elements_max` is for what strangers send: so many elements at most, in all arrays and maps together. Without it a
-    byte of nested empty arrays becomes 64 bytes of memory.
+    `elements_max` is for input of strangers: the elements that all arrays and maps together may have. Without it a byte
+    of nested empty arrays becomes 64 bytes of memory.
     """
     arrays = maps = None
     if elements_max is not None:
@@ -122,18 +122,18 @@ _NOTATIONS: dict[Check, str] = {
 
 
 def notation(check: Check) -> str:
-    """How the documents write what passes a check: `u32`, `[session u64, request u64]`, `[bin...]`, `bin/nil`."""
+    """How the documents write a check: `u32`, `[session u64, request u64]`, `[bin...]`, `bin/nil`."""
     return _NOTATIONS[check]
 
 
 def written_as(check: Check, text: str) -> Check:
-    """`check`, which the documents write like this."""
+    """`check`, with `text` as its notation in the documents."""
     _NOTATIONS[check] = text
     return check
 
 
 def optional(check: Check) -> Check:
-    """nil, or what passes `check`."""
+    """nil, or a value that passes `check`."""
     return written_as(lambda value: value is None or check(value), f"{notation(check)}/nil")
 
 
@@ -156,8 +156,8 @@ def record(**checks: Check) -> Check:
 
 
 def decode_shape(frame: bytes, shapes: Mapping[Any, tuple[type[Any], Check]]) -> Any:
-    """The envelope that `frame` holds: what `shapes` names for its kind, made of its other elements, once those pass
-    the check. Raises `BusError`."""
+    """The envelope that `frame` holds. `shapes` gives the class for its kind and the check for its fields. Raises
+    `BusError`."""
     value = unpack(frame)
     if type(value) is not list or not value or type(value[0]) is not int:
         raise BusError("not an envelope")

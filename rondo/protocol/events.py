@@ -1,7 +1,7 @@
-"""Events for sessions: what is in the blobs that the gateway passes on unread.
+"""Events for sessions: the content of blobs that the gateway passes on unread.
 
-A blob of events is an array of `[n, kind, ...]`, n = position in the log, ascending. All events that a session has of
-one position are in one blob. What has a position up to the last one that was seen is a duplicate.
+A blob of events is an array of `[n, kind, ...]`, n = position in the log, ascending. All events of a session at one
+position are in one blob. An event at a position that was seen before is a duplicate.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Requests of clients and the replies to them: what is in the blobs that the gateway passes on unread.
+"""Requests of clients and the replies to them: the content of blobs that the gateway passes on unread.
 
 A blob of requests is an array of `[request, op, argument, ...]`. Requests of a session are numbered 1, 2, 3 ... without
-a gap, queries included. Joining, leaving and multicasting are *ordered* requests: accepted, they come back as an event
-in their place in the order. Everything else is a *query*, which is answered by a reply. A blob of replies is an array
-of `[request, code, result]`.
+a gap, queries included. Joining, leaving and multicasting are *ordered* requests: once accepted, they come back as an
+event at their place in the order. Everything else is a *query*, which is answered by a reply. A blob of replies is an
+array of `[request, code, result]`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ GROUP_NAME_BYTES_MAX = 128
 
 REQUESTS_PER_BLOB_MAX = 1 << 16
 ELEMENTS_PER_BLOB_MAX = 8 * REQUESTS_PER_BLOB_MAX
-"""A request has five elements at most; more than this in all is refused before it takes memory."""
+"""A request has at most five elements. A blob with more than this in all is refused before it takes memory."""
 
 BATCH_PAYLOAD_BYTES_MAX = 32 * 1024
-"""Larger messages do not gain by being in a batch, and go by themselves."""
+"""A larger message gains nothing from a batch, and is sent alone."""
 BATCH_BODY_BYTES_MAX = 512 * 1024
 
 REQUEST_CLOSE = 0xFFFF_FFFF_FFFF_FFFF
-"""The number under which cpg itself submits the end of a session; no client's request has it."""
+"""The number under which cpg itself submits the end of a session. No client's request has it."""
 
 
 HIDDEN_PREFIX = b"rondo.lap."
-"""Groups that are the nodes' own, and shown only to who asks for them: those of warm-up messages."""
+"""Prefix of the nodes' own groups, which carry warm-up messages. They are shown only on request."""
 
 
 class Op(IntEnum):
@@ -56,7 +56,7 @@ class Op(IntEnum):
 
 
 class Guarantee(IntEnum):
-    """cpg_guarantee_t. All below SAFE are given as AGREED."""
+    """cpg_guarantee_t. All below SAFE are delivered as AGREED."""
 
     UNORDERED = 0
     FIFO = 1
@@ -73,7 +73,7 @@ def encode_requests(requests: list[list[Any]]) -> bytes:
 
 
 def decode_requests(blob: bytes) -> list[list[Any]]:
-    """The requests in a blob: arrays that begin with two integers; the arguments are judged by who evaluates them.
+    """The requests in a blob: arrays that begin with two integers. The service that executes them checks the arguments.
     Raises `BusError`."""
     value = unpack(blob, REQUESTS_PER_BLOB_MAX, ELEMENTS_PER_BLOB_MAX)
     if type(value) is not list:
@@ -92,7 +92,7 @@ def decode_requests(blob: bytes) -> list[list[Any]]:
 
 
 def expand_batches(requests: list[list[Any]]) -> list[list[Any]]:
-    """The same requests with every batch as the MCASTs that it stands for. Raises `BusError`."""
+    """The same requests, with every batch replaced by its MCASTs. Raises `BusError`."""
     expanded: list[list[Any]] = []
     for request in requests:
         if request[1] == Op.BATCH and len(request) == 5 and type(request[4]) is bytes:

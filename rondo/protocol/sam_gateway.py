@@ -1,8 +1,8 @@
-"""What clients ask SAM, and the envelopes in which the gateway hands that on (docs/PROTOCOL-CLIENT.md, "SAM").
+"""Requests of clients to SAM, and the envelopes in which the gateway forwards them (docs/PROTOCOL-CLIENT.md, "SAM").
 
-A request is `[op, arguments]`, a reply is a code and a result. They ride as blobs, which the gateway does not read; it
-adds who asks, as the kernel vouches for it. There is no order among them, and no session: each stands for itself, and
-may be repeated if its reply was lost.
+A request is `[op, arguments]`, a reply is a code and a result. They travel as blobs, which the gateway does not read.
+It adds the identity of the asking process, as the kernel reports it. There is no order among requests, and no session:
+each stands for itself, and may be repeated if its reply was lost.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ REQUEST_BYTES_MAX = 2 * 1024 * 1024
 SOCKET = "sam.sock"
 
 ELEMENTS_MAX = 1 << 17
-"""Of a request, in all its arrays and maps: arguments and environment of a program (execve(2) takes fewer)."""
+"""Limit of a request: elements in all its arrays and maps. Arguments and environment of a program (execve(2) takes
+fewer) fit."""
 
 
 class Op(IntEnum):
-    """What is asked for. Arguments are a map with text keys."""
+    """The operations. Arguments are a map with text keys."""
 
     HELLO = 0
     """`{}`: is SAM there? `{"pid": ...}`"""
@@ -49,13 +50,13 @@ class Op(IntEnum):
     ENVIRONMENT = 5
     """`{"id"}`: its environment, a list of `NAME=VALUE` as bytes."""
     REGISTER = 16
-    """The asking process wants to be watched: `{"id", "instance", "health"}`."""
+    """Watch the asking process: `{"id", "instance", "health"}`."""
     START = 17
-    """Its health checks begin; under a quorum policy, and answered, when there is quorum."""
+    """Begin its health checks. Under a quorum policy they begin, and the answer comes, once there is quorum."""
     STOP_CHECKS = 18
-    """Its health checks end."""
+    """End its health checks."""
     FINALIZE = 19
-    """It is watched no longer."""
+    """Watch it no longer."""
     WARN_SIGNAL = 20
     """`{"signal"}`"""
     STORE = 21
@@ -63,7 +64,7 @@ class Op(IntEnum):
     RESTORE = 22
     """`{"data"}` is the result."""
     MARK_FAILED = 23
-    """It is killed without a warning."""
+    """Kill it without a warning."""
 
 
 class Ask(NamedTuple):

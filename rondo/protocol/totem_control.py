@@ -1,12 +1,12 @@
 """Envelopes and log entries between totem and control (docs/PROTOCOL.md, "Between totem and control").
 
-control reads the same log as cpg, at the same positions: configurations, the sync's steps of its services, and the
-messages of these. It is given no messages of groups, so its positions have gaps.
+control reads the same log as cpg, at the same positions: configurations, the sync steps of its services, and the
+messages of these. It gets no messages of groups, so its positions have gaps.
 
-Everything that control does is in one envelope, COMMIT: how far it has evaluated the log, its state there, and what it
-wants to be sent. totem takes a commit whole or not at all. A control that was killed comes back with the state of its
-last commit and is given the log from there, so nothing is done twice and nothing is left out. What control tells its
-clients waits until totem has confirmed the commit.
+Everything that control does is in one envelope, COMMIT: how far it has evaluated the log, its state there, and the
+messages to send. totem takes a commit whole or not at all. A control that was killed restarts from the state of its
+last commit and gets the log after it, so nothing is done twice or left out. What control tells its clients waits until
+totem has confirmed the commit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rondo.protocol.kinds import Kind
 SOCKET = "totem-control.sock"
 
 SERVICES = (0, 1, 3, 5)
-"""Those whose messages control is given: cmap, cfg, quorum, votequorum."""
+"""The services whose messages control gets: cmap, cfg, quorum, votequorum."""
 
 # Kinds of log entries.
 MESSAGE = 0
@@ -55,26 +55,26 @@ Entry = list[Any]
 
 
 class Hello(NamedTuple):
-    """control to totem: I am new, or lost the thread."""
+    """control to totem: control is new, or has lost the state of the connection."""
 
     epoch: int
-    """The last one that control knew; 0 = none."""
+    """The last epoch that control knew; 0 = none."""
     version: int
     pid: int
 
 
 class Welcome(NamedTuple):
-    """totem to control: where you are. The log after `position` follows."""
+    """totem to control: the position of control. The log after `position` follows."""
 
     epoch: int
     version: int
     node_id: int
     pid: int
-    """Process id of totem: its end is the end of the epoch."""
+    """Process id of totem: the epoch ends with this process."""
     head: int
     """The newest position."""
     position: int
-    """That of the last commit; 0 = there was none."""
+    """The position of the last commit; 0 = there was none."""
     state: bytes | None
     """control's state there; nil = there was no commit in this epoch."""
     commit: int
@@ -82,7 +82,7 @@ class Welcome(NamedTuple):
 
 
 class Log(NamedTuple):
-    """totem to control: entries that follow those that it was sent before."""
+    """totem to control: entries that follow those sent before."""
 
     epoch: int
     entries: list[list[Any]]
@@ -90,17 +90,17 @@ class Log(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """control to totem: done up to here."""
+    """control to totem: all that control has done up to a position."""
 
     epoch: int
     number: int
-    """One more than that of the commit before."""
+    """One more than the number of the commit before."""
     n: int
     """All entries up to this position are evaluated."""
     state: bytes | None
     """The state after that; nil = as in the commit before."""
     messages: list[bytes]
-    """To be sent, in this order."""
+    """Messages to send, in this order."""
     replies: list[list[Any]]
     """`[position of a SYNC_STEP, [data, ...]]`: that step is done, and these are its messages."""
 
@@ -111,21 +111,21 @@ class Committed(NamedTuple):
     epoch: int
     number: int
     queued_bytes: int
-    """Of control's messages that are not on their way yet."""
+    """Bytes of control's messages that wait to be sent."""
 
 
 class Evict(NamedTuple):
-    """control to totem: this node must not take part; leave the ring and end."""
+    """control to totem: this node must not take part. It leaves the ring, and totem ends."""
 
     epoch: int
     is_fault_of_configuration: bool
-    """Whether a start with the same configuration would lead to the same."""
+    """True if a restart with the same configuration would lead to the same result."""
     text: str
     """The log line that says why."""
 
 
 class Again(NamedTuple):
-    """totem to control: I do not know you (any more); say hello."""
+    """totem to control: totem does not know control (any more); send a hello."""
 
     epoch: int
 
@@ -153,13 +153,13 @@ _RELOAD = b"\3\0\1\0"
 
 
 def is_safe(message: bytes) -> bool:
-    """Whether a message of control's is to be delivered only where every member of the ring has received it: the one at
-    which all nodes change their configuration. A node that dies must not be the only one that has changed."""
+    """True for the message at which all nodes change their configuration. It is delivered only after every member of
+    the ring has received it: a node that dies must not be the only one that has changed."""
     return message.startswith(_RELOAD)
 
 
 def is_entry(value: Any) -> bool:
-    """A log entry."""
+    """True for a valid log entry."""
     if type(value) is not list or not value or type(value[0]) is not int:
         return False
     check = ENTRIES.get(value[0])

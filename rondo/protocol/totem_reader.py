@@ -1,7 +1,7 @@
 """Envelopes and log entries between totem and cpg (docs/PROTOCOL.md, "Between totem and cpg").
 
-`encode` and `decode` are inverse to each other. A log entry is an array whose first element says its kind; entries are
-plain lists here, not objects: there are hundreds of thousands a second of them.
+`encode` and `decode` are inverse to each other. A log entry is an array whose first element is its kind. Entries are
+plain lists here, not objects, because there are hundreds of thousands of them a second.
 """
 
 from __future__ import annotations
@@ -49,43 +49,43 @@ Tag = list[int]
 """`[session, request, parts that follow]` of a message that this node's cpg submitted."""
 
 MESSAGE_OVERHEAD_BYTES = 64
-"""What a message costs of the credit besides its bytes, so that empty messages are bounded too."""
+"""What a message costs of the credit besides its bytes, so that empty messages are bounded, too."""
 
 ENTRY_OVERHEAD_BYTES = 256
-"""What an entry counts for in the bound besides its data, about what Python needs for it."""
+"""What an entry counts for besides its data: about what Python needs for it."""
 
 
 class Hello(NamedTuple):
-    """cpg to totem: I am new, or lost the thread."""
+    """cpg to totem: cpg is new, or has lost the state of the connection."""
 
     epoch: int
-    """The last one that cpg knew; 0 = none."""
+    """The last epoch that cpg knew; 0 = none."""
     version: int
     pid: int
 
 
 class Welcome(NamedTuple):
-    """totem to cpg: where you are. The kept entries follow, then the log from `position` + 1."""
+    """totem to cpg: the position of cpg. The kept entries follow, then the log from `position` + 1."""
 
     epoch: int
     version: int
     node_id: int
     pid: int
-    """Process id of totem: its end is the end of the epoch."""
+    """Process id of totem: the epoch ends with this process."""
     head: int
     """The newest position."""
     position: int
-    """What cpg acknowledged last; 0 = nothing."""
+    """The position that cpg acknowledged last; 0 = none."""
     core: bytes | None
     """cpg's snapshot, good for `position`; nil = the state before the first entry."""
     sessions: bytes | None
-    """cpg's table of sessions, as of its last word."""
+    """cpg's table of sessions, as cpg last sent it."""
     taken: list[list[int]]
     """`[session, last request taken]`"""
     pending: list[list[Any]]
-    """`[session, request, note]` of what is taken and not wholly in the log yet, in order."""
+    """`[session, request, note]` of each request that is accepted and not wholly in the log yet, in order."""
     credit: int
-    """Bytes that may be submitted from this welcome on, in all (see Taken)."""
+    """Bytes that may be submitted in all since this welcome (see Taken)."""
 
 
 class Log(NamedTuple):
@@ -97,7 +97,7 @@ class Log(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """totem to cpg, after a welcome: entries up to its position that the last acknowledgement asked to keep."""
+    """totem to cpg, after a welcome: the entries up to its position that cpg's last acknowledgement asked to keep."""
 
     epoch: int
     entries: list[list[Any]]
@@ -105,13 +105,13 @@ class Kept(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """totem to cpg: accepted; and the credit."""
+    """totem to cpg: accepted requests, and the credit."""
 
     epoch: int
     taken: list[list[int]]
     """`[session, request]`: all requests of that session up to this one are accepted."""
     credit: int
-    """Bytes that may be submitted since the welcome, in all; it never falls. While it is above what was submitted, one
+    """Bytes that may be submitted in all since the welcome. It never falls. While it is above what was submitted, one
     more request may be, of any size."""
 
 
@@ -133,7 +133,7 @@ class SyncReply(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """cpg to totem: all that is up to `n` is handled, but for the positions in `kept`."""
+    """cpg to totem: everything up to `n` is handled, except for the positions in `kept`."""
 
     epoch: int
     n: int
@@ -142,13 +142,13 @@ class Ack(NamedTuple):
     sessions: bytes | None
     """Table of sessions; nil = unchanged."""
     kept: list[int]
-    """Positions up to n, ascending, whose entries a cpg that starts from here needs: parts of unfinished messages."""
+    """Positions up to n, ascending, whose entries a cpg that restarts from here needs: parts of unfinished messages."""
     gone: list[int]
-    """Sessions that will never be heard of again: forget their last request."""
+    """Sessions that have ended for good: forget their last request."""
 
 
 class Again(NamedTuple):
-    """totem to cpg, or cpg to the gateway: I do not know you (any more); say hello."""
+    """totem to cpg, or cpg to the gateway: the sender does not know the receiver (any more); send a hello."""
 
     epoch: int
 
@@ -182,7 +182,8 @@ REQUEST = record(session=is_u64, request=is_u64, guarantee=is_u32, note=optional
 
 
 def is_entry(value: Any) -> bool:
-    """A log entry, as `ENTRIES` has it. Messages, nearly all there are, are looked at without calls into functions."""
+    """True for a valid log entry, as `ENTRIES` defines it. Messages, which are nearly all entries, are checked without
+    calls."""
     if type(value) is not list or not value or type(value[0]) is not int:
         return False
     if value[0] == MESSAGE:
@@ -214,7 +215,7 @@ def _is_tag(value: Any) -> bool:
 
 
 def _is_request(value: Any) -> bool:
-    """As `REQUEST` has it: as many as messages, and so looked at in the same way."""
+    """True if `REQUEST` passes. There are as many requests as messages, so they are checked without calls, too."""
     if type(value) is not list or len(value) != 5:
         return False
     session, request, guarantee, note, messages = value
@@ -294,6 +295,6 @@ def request_cost(messages: list[bytes]) -> int:
 
 
 def message_cost(message: bytes) -> int:
-    """What one message takes of the credit; a batch as much as the messages that it stands for."""
+    """What one message takes of the credit. A batch takes as much as its messages would."""
     cost = len(message) + MESSAGE_OVERHEAD_BYTES
     return cost if message[:4] != BATCH_ID else cost + batch_length(message) * MESSAGE_COST_BYTES

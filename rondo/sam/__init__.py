@@ -1,11 +1,11 @@
-"""SAM for applications: be watched, and be started again after a crash or a hang, with the data of the last instance.
+"""SAM for applications: watch this process, and restart it after a crash or a hang, with the data of the last instance.
 
     import rondo.sam
 
     rondo.sam.initialize(interval_ms=1000, policy=rondo.sam.Policy.RESTART)
     instance = rondo.sam.register()              # 0, then 1 more after each restart
     state = rondo.sam.data_restore()             # what the last instance has stored; b"" at first
-    rondo.sam.start()                            # from here on, be heard of every 1000 ms
+    rondo.sam.start()                            # from here on, confirm at least every 1000 ms
     while work():
         rondo.sam.health_check_send()
 
@@ -43,7 +43,7 @@ HealthCheck = Callable[[], object]
 _client: Client | None = None
 _callback: HealthCheck | None = None
 _confirming: threading.Event | None = None
-"""Set to end the thread that confirms."""
+"""Set to end the thread that calls the health check callback."""
 
 
 def initialize(
@@ -51,9 +51,9 @@ def initialize(
 ) -> None:
     """Connect to the node's SAM. Nothing is watched yet.
 
-    interval_ms: how long this application may be silent once it has called `start`; 0 = for ever.
-    policy: what follows the end of this process; the QUORUM ones also end it when quorum is lost.
-    endpoint: of the node, as in `rondo.connect`. Raises Exists, InvalidParameter, AccessDenied, Timeout.
+    interval_ms: how long this application may be silent once it has called `start`; 0 = for ever. policy: what follows
+    the end of this process; the QUORUM ones also end it when quorum is lost. endpoint: of the node, as in
+    `rondo.connect`. Raises Exists, InvalidParameter, AccessDenied, Timeout.
     """
     global _client
     _forget_the_parents()
@@ -63,26 +63,26 @@ def initialize(
 
 
 def register() -> int:
-    """Be watched from now on: when this process ends, the policy decides. Returns the number of this instance.
+    """Watch this process from now on: when it ends, the policy decides. Returns the number of this instance.
 
-    A process that SAM has not started is adopted: it would be started again by its own command line, environment and
-    directory. Raises AccessDenied if SAM could not start a process of this user;
-    NotExist under a quorum policy where nobody counts votes; Exists, BadHandle.
+    SAM adopts a process that it has not started. It would restart it by its own command line, environment and
+    directory. Raises AccessDenied if SAM could not start a process of this user; NotExist under a quorum policy without
+    a quorum provider; Exists, BadHandle.
     """
     return _initialized().register()
 
 
 def start() -> None:
-    """Health checks begin: this application must be heard of every interval.
+    """Start health checks: this application must send one in every interval.
 
-    Under a quorum policy this waits until there is quorum, however long that takes; other calls wait meanwhile.
+    Under a quorum policy this call waits until there is quorum, however long that takes. Other calls wait meanwhile.
     """
     _initialized().start()
     _confirm()
 
 
 def stop() -> None:
-    """Health checks end. The end of the process is still noticed."""
+    """Stop health checks. The end of the process is still noticed."""
     _stop_confirming()
     client = _initialized()
     client.ask(Op.STOP_CHECKS)
@@ -90,7 +90,7 @@ def stop() -> None:
 
 
 def finalize() -> None:
-    """Be watched no longer, and close the connection. The end of this process has no consequences from now on."""
+    """Stop watching, and close the connection. From now on the end of this process has no consequences."""
     global _client, _callback
     client = _initialized()
     _stop_confirming()
@@ -101,12 +101,12 @@ def finalize() -> None:
 
 
 def health_check_send() -> None:
-    """This application is healthy. Costs a few microseconds and never waits."""
+    """Confirm that this application is healthy. It costs a few microseconds and never blocks."""
     _initialized().health_check_send()
 
 
 def health_check_callback(function: HealthCheck | None) -> None:
-    """Have a thread ask `function` four times an interval, and confirm, while health checks are started.
+    """Let a thread call `function` four times an interval while health checks are started.
 
     It is healthy if it returns, with anything but False. If it raises, returns False or does not return, nothing is
     confirmed. None: no such thread; call `health_check_send`. Raises InvalidParameter for what is no function, or is
@@ -122,7 +122,7 @@ def health_check_callback(function: HealthCheck | None) -> None:
 
 
 def warn_signal_set(number: int) -> None:
-    """The signal that comes before the kill (default SIGTERM). SIGKILL: no warning."""
+    """Set the signal that is sent before the kill (default SIGTERM). SIGKILL: no warning."""
     _initialized().warn_signal_set(number)
 
 
@@ -132,18 +132,18 @@ def data_store(data: bytes) -> None:
 
 
 def data_restore() -> bytes:
-    """What was stored last, by this or an earlier instance; empty if nothing was."""
+    """The data that was stored last, by this or an earlier instance; empty if there is none."""
     data: bytes = _initialized().ask(Op.RESTORE)
     return data
 
 
 def data_size() -> int:
-    """How many bytes `data_restore` would give."""
+    """How many bytes `data_restore` would return."""
     return len(data_restore())
 
 
 def mark_failed() -> None:
-    """This application knows that it is broken: it is killed without a warning, and the policy decides."""
+    """Declare that this application is broken: it is killed without a warning, and the policy decides."""
     _initialized().ask(Op.MARK_FAILED)
 
 
@@ -162,7 +162,7 @@ def _initialized() -> Client:
 
 
 def _confirm() -> None:
-    """Start the thread, if there is a callback and health checks are started."""
+    """Start the thread if there is a callback and health checks are started."""
     global _confirming
     client = _client
     if _callback is None or client is None or not client.is_started or not client.interval_ms:

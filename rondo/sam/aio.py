@@ -1,4 +1,4 @@
-"""SAM for applications on asyncio: the names of `rondo.sam`, awaitable. Reached as `rondo.aio.sam`.
+"""SAM for applications on asyncio: the names of `rondo.sam`, awaitable. Available as `rondo.aio.sam`.
 
     await rondo.aio.sam.initialize(1000, rondo.sam.Policy.RESTART)
     instance = await rondo.aio.sam.register()
@@ -90,7 +90,7 @@ async def finalize() -> None:
 
 
 def health_check_send() -> None:
-    """As `rondo.sam.health_check_send`: there is nothing to wait for."""
+    """As `rondo.sam.health_check_send`. It does not block, so it is not awaitable."""
     _initialized().health_check_send()
 
 

@@ -1,4 +1,4 @@
-"""What an application knows of itself and SAM, and may ask for. `rondo.sam` and `rondo.aio.sam` are made of it."""
+"""An application's state as a client of SAM, and its requests. The basis of `rondo.sam` and `rondo.aio.sam`."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ CONNECT_TIMEOUT_S = 5.0
 INTERVAL_MS_MAX = 24 * 3600 * 1000
 """SAM takes no longer ones."""
 CONFIRMATIONS_PER_INTERVAL = 4
-"""How often a health check callback is called (as in Corosync)."""
+"""How often in an interval a health check callback is called (as in Corosync)."""
 OK = b"ok\n"
 
 
@@ -27,14 +27,15 @@ class Policy(StrEnum):
     RESTART = "restart"
     QUIT = "quit"
     QUORUM = "quorum"
-    """Is added to one of these, and is no policy alone: `Policy.RESTART | Policy.QUORUM` is QUORUM_RESTART."""
+    """Not a policy alone. It is combined with one: `Policy.RESTART | Policy.QUORUM` is QUORUM_RESTART."""
     QUORUM_RESTART = "quorum-restart"
-    """`start` waits for quorum. When it is lost this instance is ended; the next is started when there is quorum."""
+    """`start` waits for quorum. When quorum is lost this instance is ended; the next is started when there is quorum
+    again."""
     QUORUM_QUIT = "quorum-quit"
-    """`start` waits for quorum. When it is lost this instance is ended, and is the last."""
+    """`start` waits for quorum. When quorum is lost this instance is ended, and is the last."""
 
     def __or__(self, other: "Policy") -> "Policy":
-        """A policy that needs quorum, made of one that does not. Raises InvalidParameter."""
+        """Combine a policy with QUORUM. Raises InvalidParameter."""
         if Policy.QUORUM not in (self, other) or not isinstance(other, Policy):
             raise InvalidParameter(f"only Policy.QUORUM can be added to a policy, not {other!r} to {self!r}")
         base = (other if self is Policy.QUORUM else self).removeprefix("quorum-")
@@ -42,12 +43,12 @@ class Policy(StrEnum):
 
     @property
     def needs_quorum(self) -> bool:
-        """Whether it is one of the last two."""
+        """True for the QUORUM policies."""
         return self in (Policy.QUORUM_RESTART, Policy.QUORUM_QUIT)
 
 
 def policy_of(value: str) -> Policy:
-    """A policy that an application may have, of its name. Raises InvalidParameter."""
+    """The policy of this name that an application may have. Raises InvalidParameter."""
     allowed = [each for each in Policy if each is not Policy.QUORUM]
     if value not in allowed:
         names = ", ".join(each.name for each in allowed)
@@ -67,7 +68,7 @@ class Client:
         self.interval_ms = interval_ms
         self.warn_signal = int(signal.SIGTERM)
         self.instance = -1
-        """-1: not registered."""
+        """The number of this instance; -1: not registered."""
         self.id = ""
         self.is_started = False
         self._health = -1
@@ -92,7 +93,7 @@ class Client:
             os.close(health)
 
     def ask(self, op: Op, arguments: dict[str, Any] | None = None) -> Any:
-        """Ask SAM for something that a registered application may ask for."""
+        """Send a request that only a registered application may send."""
         if self.instance < 0:
             raise BadHandle("register() comes first")
         return self._link.ask(op, arguments)
@@ -126,7 +127,8 @@ class Client:
         """See `rondo.sam.health_check_send`."""
         if self._health < 0:
             raise BadHandle("register() comes first")
-        # Full: SAM has not looked for long, and will not call an application hung that it did not listen to.
+        # The pipe is full: SAM has not read it for long. It does not call an application hung that it did not listen
+        # to.
         with contextlib.suppress(BlockingIOError):
             os.write(self._health, OK)
 
@@ -136,7 +138,7 @@ class Client:
         return self.interval_ms / 1000 / CONFIRMATIONS_PER_INTERVAL
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the connection and the health descriptor."""
         if self._health >= 0:
             os.close(self._health)
             self._health = -1

@@ -1,4 +1,4 @@
-"""What `rondo sam` asks: to run a program, what there is, to stop it, what it wrote. For other programs, too."""
+"""The requests behind `rondo sam`, for other programs, too: run a program, list applications, stop one, read output."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ KEY_BYTES = 16
 START_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 30.0
-"""Beyond the application's interval, after which the kill comes for certain."""
+"""How long a stop may take beyond the application's interval; after the interval the kill is certain."""
 
 
 class Sam:
@@ -37,8 +37,8 @@ class Sam:
     ) -> dict[str, Any]:
         """Start a program under SAM, in this process's directory and environment: `{"id": ..., "pid": ...}`.
 
-        Returns when it runs, or waits for quorum (then "pid" is 0). Raises FailedOperation, which says why, if it could
-        not be executed; NotExist under a quorum policy where nobody counts votes.
+        Returns when it runs, or when it waits for quorum ("pid" is then 0). Raises FailedOperation with the reason if
+        it could not be executed; NotExist under a quorum policy without a quorum provider.
         """
         umask = os.umask(0o077)
         os.umask(umask)
@@ -66,7 +66,7 @@ class Sam:
         return listed
 
     def stop(self, application_id: str) -> dict[str, Any]:
-        """Stop it for good; returns what it came to when it has ended."""
+        """Stop it for good. Returns its final state when it has ended."""
         (found,) = self.status(application_id)
         timeout_s = STOP_TIMEOUT_S + found["interval_ms"] / 1000
         answer: dict[str, Any] = self._link.ask(Op.STOP, {"id": application_id}, timeout_s)
@@ -78,7 +78,7 @@ class Sam:
         return listed
 
     def logs(self, application_id: str, place: tuple[int, int] = (0, 0)) -> tuple[bytes, tuple[int, int], bool]:
-        """What it wrote from a place on: bytes, the place behind them, and whether there is more."""
+        """Its output from a place on: the bytes, the place after them, and whether there is more."""
         inode, offset = place
         answer = self._link.ask(Op.LOGS, {"id": application_id, "inode": inode, "offset": offset}, ANSWER_TIMEOUT_S)
         return answer["data"], (answer["inode"], answer["offset"]), answer["more"]

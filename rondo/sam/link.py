@@ -1,6 +1,6 @@
-"""Requests to SAM over the node's gateway (docs/PROTOCOL-CLIENT.md, "SAM").
+"""Requests to SAM through the node's gateway (docs/PROTOCOL-CLIENT.md, "SAM").
 
-Every one of them may be done twice with the effect of once.
+Every request is idempotent.
 """
 
 from typing import Any
@@ -18,5 +18,5 @@ class SamLink(AskLink):
     request_bytes_max = REQUEST_BYTES_MAX
 
     def ask(self, op: Op, arguments: dict[str, Any] | None = None, timeout: float | None = TIMEOUT_S) -> Any:
-        """Ask, and wait for the answer, `timeout` seconds at most (None: for ever). Raises rondo.Error."""
+        """Send a request and wait for the answer, at most `timeout` seconds (None: for ever). Raises rondo.Error."""
         return self.send(encode_request(op, arguments or {}), timeout)

@@ -1,10 +1,10 @@
-"""The time line of a node: what happened to it, under names that stay, found in the logs of its processes.
+"""The time line of a node: its events under stable names, found in the logs of its processes.
 
-Logs have the means: they are kept over restarts, bounded (8 MB and the file before it for each process), and ordered
-by time. So there is no second journal to fall out of step with them.
+Logs are suitable for that: they survive restarts, are bounded (8 MB and the file before it for each process), and are
+ordered by time. A second journal could disagree with them.
 
-    kinds.py      every event: its name, the line of the log that it is, what it means
-    match.py      the text of a line to its event
-    events.py     lines to events
+    kinds.py      every event: its name, its log line, its meaning
+    match.py      from the text of a line to its event
+    events.py     from lines to events
     reference.py  docs/EVENTS.md
 """

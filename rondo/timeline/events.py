@@ -1,4 +1,4 @@
-"""Lines of logs to events."""
+"""From log lines to events."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _LINE = re.compile(
     r"(?:\d{4}-\d\d-\d\dT\S+ )?(?:\[\d+\] \S+ rondo )?"
     r"(?P<level>emerg|alert|crit|error|warning|notice|info|debug) +\[(?P<subsystem>\w+) *\] (?P<text>.*)"
 )
-"""As rondo.node.logs writes it, with or without time, and with the host where it is a file."""
+"""The format of rondo.node.logs, with or without time, and with the host in a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened."""
+    """An event of the node."""
 
     seconds: float
     """Since 1970."""
     source: str
-    """The process that says so."""
+    """The process that logged it."""
     name: str
     level: str
     text: str
@@ -44,7 +44,7 @@ class Event:
 
 
 def event_of(line: Line) -> Event | None:
-    """The event that a line tells of; None for all others."""
+    """The event that a line reports; None for all other lines."""
     parts = _parts_of_json(line.text) if line.text.startswith("{") else _parts(line.text)
     if parts is None or (found := match(line.source, parts[1])) is None:
         return None
@@ -59,7 +59,7 @@ def _parts(text: str) -> tuple[str, str] | None:
 
 
 def _parts_of_json(text: str) -> tuple[str, str] | None:
-    """The same of a line with `logging.format: json`."""
+    """The same for a line with `logging.format: json`."""
     try:
         found = json.loads(text)
         return str(found["level"]), str(found["text"])

@@ -1,6 +1,7 @@
-"""Every event of the time line, declared once: docs/EVENTS.md is made of this, and tests hold it against the source.
+"""Every event of the time line, declared once. docs/EVENTS.md is generated from this, and tests compare it with the
+source.
 
-Names and the names of details stay; words of log lines may change, and the patterns here with them.
+Names of events and of details are stable. The words of log lines may change, and the patterns here with them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ class Kind:
     source: str
     """The process in whose log it is."""
     pattern: str
-    """A regular expression of the whole text of the line; its named groups are the details."""
+    """A regular expression for the whole text of the line; its named groups are the details."""
     example: str
     """A line's text."""
     written_in: str
     """The source file that writes it."""
     words: str
-    """How it stands there."""
+    """The text in that source file."""
 
 
 _RING = "services/totem/logtext.py"

@@ -1,4 +1,4 @@
-"""The text of a line of a log to the event that it is. It depends on nothing, for the writers of logs use it too."""
+"""From the text of a log line to its event. This module has no dependencies, because the log writers use it, too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PATTERNS = [(kind, re.compile(kind.pattern)) for kind in KINDS]
 _BY_SOURCE = {source: [each for each in _PATTERNS if each[0].source == source] for source in {k.source for k in KINDS}}
 
 _LEFT_OUT = re.compile(r" \(\d+ such (?:lines|packets) [a-z ]+\)$")
-"""What a line says of others like it that were not written."""
+"""The part of a line that tells how many like it were not written."""
 
 _NUMBERS = frozenset({"node", "link", "pid", "instance", "port", "bytes"})
 _LISTS = frozenset({"nodes", "joined", "left"})
@@ -19,7 +19,7 @@ _REAL = frozenset({"ms", "seconds"})
 
 
 def match(source: str, text: str) -> tuple[str, dict[str, Any]] | None:
-    """The name of the event and its details; None for all other lines. `source`: the process that has written it."""
+    """The name of the event and its details; None for all other lines. `source`: the process that wrote the line."""
     text = _LEFT_OUT.sub("", text)
     for kind, pattern in _BY_SOURCE.get(source, ()):
         if (matched := pattern.fullmatch(text)) is not None:
@@ -28,7 +28,7 @@ def match(source: str, text: str) -> tuple[str, dict[str, Any]] | None:
 
 
 def _value(name: str, text: str | None) -> Any:
-    """What a detail is: numbers of nodes are lists of numbers, also where there are none."""
+    """The value of a detail: node numbers are always a list, even an empty one."""
     if name in _LISTS:
         return [int(each) for each in (text or "").split()]
     if name in _NUMBERS:

@@ -1,4 +1,4 @@
-"""The reference of all events, docs/EVENTS.md, made of their declarations.
+"""Generates the reference of all events, docs/EVENTS.md, from their declarations.
 
 python -m rondo.timeline.reference > docs/EVENTS.md
 """

@@ -1,23 +1,22 @@
-"""Client connections: who they are, whether they may, whether they live, and how much they may have in flight.
+"""Client connections: who the clients are, whether they may connect, whether they live, what they may have in flight.
 
 __main__          command line
-process           the loop: one poll, everything else is a call
-gateway           what happens on what a client says
-sessions          how sessions begin, change hands and end
-session_registry  the sessions that there are
-from_cpg          what happens on what cpg says
-to_cpg            what is said to cpg, and what of it is under way
-outboxes          what waits for clients that read slowly
-listener          what a socket that clients connect to can be asked
-unix_listener     the socket for this machine, with credentials that the kernel vouches for
+process           the loop around one poll
+gateway           handles the clients' envelopes
+sessions          how sessions begin, change their connection and end
+session_registry  all sessions
+from_cpg          handles cpg's envelopes
+to_cpg            sends envelopes to cpg
+outboxes          queues for clients that read slowly
+listener          the interface of the sockets that clients connect to
+unix_listener     the socket for this machine, with credentials from the kernel
 curve_listener    the socket for other hosts
-tcp_relay         the port before it, which bounds what strangers cost
+tcp_relay         the TCP port in front of it, which bounds what strangers cost
 listeners         both sockets as one
 remote            clients on other hosts: keys, heartbeats
-upstream          the connection to cpg
-asking            a connection to a service that answers questions: sam_upstream, control_upstream
-keep_warm         messages of its own that keep the way of a message warm
-hits              log lines on bounds that were hit
+asking            the connection to a service that answers requests: sam_upstream, control_upstream
+keep_warm         warm-up messages, which keep the path of a message warm
+hits              log lines about bounds that were reached
 limits            open files
-credentials       who a peer is, and who may
+credentials       who a peer is, and who may connect
 """

@@ -1,10 +1,10 @@
-"""The gateway service: what clients of this node connect to. Started by `rondo start`, or by hand for a look at it.
+"""The gateway service, to which the clients of this node connect. Started by `rondo start`, or by hand to look at it.
 
     python -m services.ipc_gateway -c corosync.conf --run-dir /run/rondo
     python -m services.ipc_gateway --status --run-dir /run/rondo
 
-Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage; 8 the configuration cannot be used; 15 something that it
-needs cannot be had (a socket, a directory); 18 it runs already.
+Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage; 8 the configuration cannot be used; 15 a resource that it
+needs is not available (a socket, a directory); 18 it runs already.
 """
 
 import sys

@@ -1,10 +1,10 @@
-"""The way to a service that is asked: requests stand for themselves, and answers come back by their number.
+"""The connection to a service that answers requests. Each request stands for itself; its answer bears its number.
 
-The service may be away or be killed with requests in its hands: then they are answered with LIBRARY (2), which says
-that nobody knows whether they were done.
+The service may be absent, or be killed with requests in progress. Those are answered with LIBRARY (2): nobody knows
+whether they were executed.
 
-Some are answered late: SAM's STOP when the application has ended. So what waits is bounded for each user, and some room
-is kept for root and the node's own user. Whoever goes away waits no longer.
+Some answers come late: SAM answers STOP when the application has ended. So the waiting requests of each user are
+bounded, and some room is reserved for root and the node's own user. The requests of a client that has gone are dropped.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, pack
 
 WAITING_MAX = 1024
-"""Requests that wait for an answer, of all clients together."""
+"""How many requests of all clients together may wait for an answer."""
 WAITING_OF_OTHERS_MAX = 768
-"""Of all users but root and the node's own."""
+"""The same for all users but root and the node's own."""
 WAITING_PER_USER_MAX = 64
-"""Of one of these."""
+"""The same for one of these users."""
 
 log = logging.getLogger("IPC_GATEWAY")
 Answer = Callable[[bytes, int, int, bytes], object]
@@ -33,20 +33,21 @@ Answer = Callable[[bytes, int, int, bytes], object]
 
 
 class Asking:
-    """Requests to a service and answers from it."""
+    """Requests to a service, and its answers."""
 
     def __init__(
         self, endpoint: Path, name: str, request_bytes_max: int, decode: Callable[[bytes], Any], answer: Answer
     ) -> None:
-        """`decode` makes an answer of a frame, with `connection`, `number`, `code` and `blob`; it raises `BusError`."""
+        """`decode` makes an answer from a frame, with `connection`, `number`, `code` and `blob`; it raises
+        `BusError`."""
         self._name = name
         self._request_bytes_max = request_bytes_max
         self._decode = decode
         self._answer = answer
         self._waiting: dict[bytes, dict[int, int]] = {}
-        """Users of the requests that wait, by connection and number."""
+        """The users of the waiting requests, by connection and number."""
         self._of_user: Counter[int] = Counter()
-        """How many wait of each user; none is zero."""
+        """By user: how many requests wait; none is zero."""
         self._favoured = {0, os.geteuid()}
         self.errors = 0
         self.refused = 0
@@ -54,7 +55,7 @@ class Asking:
         self.socket = LocalDealer(f"ipc://{endpoint}")
 
     def send(self, connection: bytes, number: int, uid: int, blob: bytes, envelope: Callable[[], bytes]) -> None:
-        """A client of this user asks; `envelope` makes what the service is sent."""
+        """Forward a request of a client of this user. `envelope` makes the envelope for the service."""
         if len(blob) > self._request_bytes_max:
             self.refuse(connection, number, Code.TOO_BIG, f"a request has at most {self._request_bytes_max} bytes")
         elif why := self._why_full(uid):
@@ -71,7 +72,7 @@ class Asking:
             )  # fmt: skip
 
     def _why_full(self, uid: int) -> str:
-        """Why no more may wait of this user; empty if one more may."""
+        """Why no more requests of this user may wait; empty if another one may."""
         if self._of_user.total() >= WAITING_MAX:
             return f"{WAITING_MAX} requests wait for {self._name} already"
         if uid in self._favoured:
@@ -83,7 +84,7 @@ class Asking:
         return ""
 
     def _settle(self, connection: bytes, number: int) -> bool:
-        """That request waits no longer; False if it did not."""
+        """This request waits no longer. False if it did not wait."""
         numbers = self._waiting.get(connection, {})
         uid = numbers.pop(number, None)
         if uid is None:
@@ -96,11 +97,11 @@ class Asking:
         return True
 
     def refuse(self, connection: bytes, number: int, code: Code, text: str) -> None:
-        """Answer without asking."""
+        """Answer a request without asking the service."""
         self._answer(connection, number, code, pack(text))
 
     def receive(self) -> None:
-        """Hand on what the service answers. If the connection broke, what the service had in its hands is lost."""
+        """Forward the service's answers. If the connection broke, the requests in progress are lost."""
         for frame in self.socket.receive():
             try:
                 answer = self._decode(frame)
@@ -117,10 +118,10 @@ class Asking:
                 self.refuse(connection, number, Code.LIBRARY, f"{self._name} was restarted; ask again")
 
     def forget(self, connection: bytes) -> None:
-        """A connection is gone: its answers are for nobody."""
+        """A connection is gone: drop its requests."""
         for number in list(self._waiting.get(connection, ())):
             self._settle(connection, number)
 
     def close(self) -> None:
-        """Close."""
+        """Close the connection to the service."""
         self.socket.close()

@@ -1,6 +1,5 @@
-"""The way to control, for what clients ask of quorum, keys and nodes. Whoever may connect may ask everything there, as
-with Corosync; but clients on other hosts have no say in whether nodes run, and with which configuration.
-"""
+"""The connection to control, for requests about quorum, keys and nodes. Every client may send all of them, as with
+Corosync, except that clients on other hosts may neither stop nodes nor change their configuration."""
 
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def _is_of_the_node(blob: bytes) -> bool:
     try:
         return bus.decode_request(blob)[0] in OF_THE_NODE
     except BusError:
-        return False  # control says what is wrong with it
+        return False  # control reports the error
 
 
 def _answer_of(frame: bytes) -> bus.Answer:
@@ -29,15 +28,15 @@ def _answer_of(frame: bytes) -> bus.Answer:
 
 
 class ControlUpstream(Asking):
-    """Requests to control and answers from it."""
+    """Requests to control, and its answers."""
 
     def __init__(self, run_dir: Path, answer: Answer) -> None:
         super().__init__(run_dir / bus.SOCKET, "control", bus.REQUEST_BYTES_MAX, _answer_of, answer)
         self._askers: set[bytes] = set()
-        """Connections that have asked something; there are no more of them than clients."""
+        """Connections that have asked something. There are no more of them than clients."""
 
     def ask(self, connection: bytes, number: int, uid: int, blob: bytes) -> None:
-        """A client of this user asks."""
+        """Forward a request of a client of this user."""
         if uid == REMOTE_UID and _is_of_the_node(blob):
             self.refuse(connection, number, Code.ACCESS, "this can be asked on the node itself only")
             return
@@ -45,7 +44,7 @@ class ControlUpstream(Asking):
         self.send(connection, number, uid, blob, lambda: bus.encode(bus.Ask(0, connection, number, blob)))
 
     def forget(self, connection: bytes) -> None:
-        """A connection is gone: its answers are for nobody, and control need not keep what it waits for."""
+        """A connection is gone: drop its requests, and tell control to forget them."""
         super().forget(connection)
         if connection in self._askers:
             self._askers.discard(connection)

@@ -1,10 +1,9 @@
-"""Who is at the other end of a connection, as the kernel vouches for it, and who may connect.
+"""Who is at the other end of a connection, as the kernel reports it, and who may connect.
 
-On the socket of this machine the kernel says which user, group and process has connected (SO_PEERCRED). On that for
-clients of other hosts (`remote`) libzmq asks a ZAP handler (RFC 27) about each connection before anything else is read
-from it: the question holds the public key whose secret the other side has shown that it knows. Either way the
-connection gets a stamp, which comes with everything that it says; it cannot be forged, and no two connections have the
-same.
+On the Unix socket the kernel reports the user, group and process that has connected (SO_PEERCRED). For clients on other
+hosts (`remote`) libzmq asks a ZAP handler (RFC 27) about each connection before it reads anything else from it. The
+question has the client's public key; libzmq has verified that the client knows its secret. In both cases the connection
+gets a stamp, which comes with every envelope. It cannot be forged, and no two connections have the same.
 """
 
 import os
@@ -22,8 +21,8 @@ REQUESTS_PER_DRAIN = 64
 
 
 class Peer(NamedTuple):
-    """A process, by what the kernel says of it. pid 0: it is not visible here (a pid namespace that is not below ours);
-    its session then has a number above all process ids.
+    """A process, as the kernel reports it. pid 0: it is not visible here (its pid namespace is not below ours). Its
+    session then has a number above all process ids.
 
     Or a client on another host: its uid and gid are REMOTE_UID, and `key` is the beginning of its public key.
     """
@@ -35,12 +34,12 @@ class Peer(NamedTuple):
 
     @property
     def is_remote(self) -> bool:
-        """Whether it is on another host."""
+        """True for a client on another host."""
         return self.uid == REMOTE_UID
 
     @property
     def is_hidden(self) -> bool:
-        """Whether it is a process of this machine that is not visible here."""
+        """True for a process of this machine that is not visible here."""
         return not self.is_remote and (self.pid == 0 or self.pid >= remote.REMOTE_PID_FIRST)
 
     def __str__(self) -> str:
@@ -52,7 +51,7 @@ class Peer(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """A process, and all that it may do: for SAM, which starts programs in its name."""
+    """A process with all its groups, for SAM, which starts programs in its name."""
 
     pid: int
     start_time: int
@@ -62,36 +61,36 @@ class Identity(NamedTuple):
 
 
 class Access:
-    """Who may connect: root, the executive's own user, and what uidgid{} names."""
+    """The users that may connect: root, the executive's own user, and those that uidgid{} names."""
 
     def __init__(self, uids: tuple[int, ...], gids: tuple[int, ...]) -> None:
         self.change(uids, gids)
 
     def change(self, uids: tuple[int, ...], gids: tuple[int, ...]) -> None:
-        """uidgid{} names others from now on. Who is connected stays so."""
+        """uidgid{} names other users from now on. Existing connections stay."""
         self._uids = frozenset((0, os.geteuid(), *uids))
         self._gids = frozenset(gids)
         self.is_open_to_others = bool(uids or gids)
-        """Whether users besides root and the executive's own may connect."""
+        """True if users besides root and the executive's own may connect."""
 
     def allows(self, peer: Peer) -> bool:
-        """Whether this process may."""
+        """True if this process may connect."""
         return peer.uid in self._uids or peer.gid in self._gids
 
 
 def peer_of_stamp(stamp: str) -> Peer:
-    """The peer that `Doorkeeper` gave this stamp."""
+    """The peer to which `Doorkeeper` gave this stamp."""
     uid, gid, pid, key, *_ = stamp.split(":")
     return Peer(int(uid), int(gid), int(pid), int(key))
 
 
 def start_time_of_stamp(stamp: str) -> int:
-    """When the process started that had connected; 0 if that is not known, GONE if it ended at once."""
+    """The start time of the process that had connected; 0 if unknown, GONE if it ended at once."""
     return int(stamp.rpartition(":")[2])
 
 
 class Doorkeeper:
-    """Says who may connect, and gives stamps. The ZAP handler, too: make it before the socket that it judges."""
+    """Decides who may connect, and makes the stamps. It is also the ZAP handler: create it before the CURVE socket."""
 
     def __init__(
         self,
@@ -103,25 +102,25 @@ class Doorkeeper:
         self.socket.linger = 0
         self.socket.bind(ZAP_ENDPOINT)
         self.denied: list[Peer] = []
-        """Who was refused since somebody last looked."""
+        """Peers that were refused since the owner last cleared this."""
         self._access = access
         self._remote_clients = remote_clients
         self._connections = 0
 
     def admits(self, peer: Peer) -> bool:
-        """Whether a process of this machine may connect; who may not is noted."""
+        """True if a process of this machine may connect. A refusal is recorded."""
         allowed = self._access.allows(peer)
         if not allowed:
             self.denied.append(peer)
         return allowed
 
     def stamp(self, peer: Peer, start_time: int = 0) -> str:
-        """The stamp of a new connection; `start_time`: of the process that has connected, if it is known."""
+        """The stamp of a new connection. `start_time`: of the process that has connected, if known."""
         self._connections += 1
         return f"{peer.uid}:{peer.gid}:{peer.pid}:{peer.key}:{self._connections}:{start_time}"
 
     def serve(self) -> None:
-        """Answer what libzmq has asked."""
+        """Answer the questions of libzmq."""
         for _ in range(REQUESTS_PER_DRAIN):
             try:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK)
@@ -146,10 +145,10 @@ class Doorkeeper:
 
 
 def identity_of(peer: Peer, started: int = 0) -> Identity | None:
-    """Who a peer is by now, groups included; None if it is gone, or is not the one that had connected.
+    """The present user and groups of a peer; None if it is gone, or is not the process that had connected.
 
-    Its user and group are those that the kernel noted when it connected, and `started` is when the process had started
-    that did (0: not known). A process that has changed them since, or that has the number of a dead one, is refused.
+    The kernel recorded user and group at connect. `started` is the start time of the process that connected (0:
+    unknown). A process that has changed its user since, or that has the pid of a dead one, is refused.
     """
     start_time = start_time_of(peer.pid) if peer.pid else 0
     if not start_time or started not in (0, start_time):
@@ -157,7 +156,7 @@ def identity_of(peer: Peer, started: int = 0) -> Identity | None:
     try:
         lines = Path(f"/proc/{peer.pid}/status").read_bytes().splitlines()
         fields = {name: value.split() for name, _, value in (line.partition(b":") for line in lines)}
-        # Real, effective, saved and file system's: the effective one is what the kernel vouched for.
+        # The line has real, effective, saved and file system id. The kernel vouched for the effective one.
         is_same = int(fields[b"Uid"][1]) == peer.uid and int(fields[b"Gid"][1]) == peer.gid
         groups = tuple(map(int, fields[b"Groups"]))
     except (OSError, KeyError, IndexError, ValueError):

@@ -1,6 +1,6 @@
-"""The socket for clients on other hosts. Envelopes come out of it with the stamp of their connection.
+"""The socket for clients on other hosts. Its envelopes come with the stamp of their connection.
 
-libzmq speaks CURVE with them (`rondo.ipc.remote_router`), behind a port of our own (`tcp_relay`).
+libzmq speaks CURVE with the clients (`rondo.ipc.remote_router`), behind a port of the gateway's own (`tcp_relay`).
 """
 
 from collections import Counter
@@ -20,12 +20,12 @@ SOCKET = "remote.sock"
 
 
 class CurveListener:
-    """The ROUTER and the port."""
+    """The ROUTER and the relay's port."""
 
     def __init__(
         self, context: "zmq.Context[zmq.Socket[bytes]]", run_dir: Path, message_bytes_max: int, settings: RemoteSettings
     ) -> None:
-        """Binds; raises SocketError, KeyFileError, PathError. The doorkeeper must be there already."""
+        """Binds; raises SocketError, KeyFileError, PathError. The doorkeeper must exist before."""
         self._hits: Counter[tuple[str, str]] = Counter()
         self._counters: Counter[str] = Counter()
 
@@ -42,27 +42,27 @@ class CurveListener:
             raise
 
     def filenos(self) -> list[int]:
-        """What to poll; readable means: look at `has_input`."""
+        """The descriptors to poll. When one is readable, check `has_input`."""
         return [self._router.fileno()]
 
     def monitor_filenos(self) -> list[int]:
-        """What to poll for connections that end."""
+        """The descriptors to poll for ended connections."""
         return [self._router.monitor_fileno()]
 
     def has_input(self) -> bool:
-        """Whether there is something to be received."""
+        """True if there is something to receive."""
         return self._router.has_pending
 
     def receive(self) -> Iterator[Received]:
-        """What clients sent, a bounded number of envelopes."""
+        """Envelopes of clients, a bounded number."""
         for connection, envelope in self._router.receive(ENVELOPES_PER_DRAIN):
             yield Received(connection, self._router.user(connection), envelope or b"")
 
     def has_spoken(self, connection: bytes) -> None:
-        """Who has a key that is let in may be silent anyway."""
+        """Does nothing: a client with an admitted key may be silent."""
 
     def must_speak(self, connection: bytes) -> None:
-        """Who has a key that is let in may be silent."""
+        """Does nothing: a client with an admitted key may be silent."""
 
     def gone(self) -> list[bytes]:
         """Connections that have ended since the last call."""
@@ -70,28 +70,28 @@ class CurveListener:
 
     @property
     def has_gone(self) -> bool:
-        """Whether `gone` would give something."""
+        """True if `gone` would return something."""
         return self._router.has_gone
 
     def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool:
-        """Send; False if there is no room. To a connection that has ended it goes nowhere."""
+        """Send; False if there is no room. An envelope to an ended connection is dropped."""
         return self._router.send(connection, envelope) is not False
 
     def end(self, connection: bytes) -> bool:
-        """libzmq ends no connection of ours."""
+        """Always False: libzmq offers no way to end one connection."""
         return False
 
     def tend(self, now_s: float) -> None:
-        """Once a second: end the handshakes that take too long."""
+        """Call once a second: end handshakes that take too long."""
         self.relay.tend(now_s)
 
     def hit(self, connection: bytes, bound: str) -> None:
-        """A bound was reached on behalf of this connection."""
+        """Record that this connection has reached a bound."""
         self._counters[bound] += 1
         self._hits[bound, "a remote client"] += 1
 
     def take_hits(self) -> dict[tuple[str, str], int]:
-        """How often whom which bound has stopped since the last call: (bound, who)."""
+        """Bounds that were reached since the last call: (bound, who), and how often."""
         hits = {**self._hits, **self.relay.hits}
         self._hits.clear()
         self.relay.hits.clear()
@@ -102,6 +102,6 @@ class CurveListener:
         return {**self._counters, **self.relay.totals}
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all sockets."""
         self.relay.close()
         self._router.close()

@@ -1,4 +1,4 @@
-"""What happens on what cpg says: sessions are open, requests are settled and answered, events come, the log is over."""
+"""Handles cpg's envelopes: sessions are open, requests are settled and answered, events come, the log ends."""
 
 import logging
 import time
@@ -21,13 +21,14 @@ class FromCpg:
     """The handlers of cpg's envelopes."""
 
     def __init__(self, sessions: Sessions, limits: list[int], welcomed: Callable[[], object]) -> None:
-        """`limits`: what WELCOME says of requests and messages. `welcomed` is told when cpg's welcome is understood."""
+        """`limits`: the limits in WELCOME for requests and messages. `welcomed` is called after cpg's welcome was
+        processed."""
         self.node_id = 0
         self._sessions = sessions
         self._registry, self._cpg, self._outboxes = sessions.registry, sessions.cpg, sessions.outboxes
         self._limits = limits
         self._was_welcomed = False
-        """By some cpg, once."""
+        """Some cpg has welcomed this gateway before."""
         self._welcomed = welcomed
         self._handlers: dict[type, Callable[[Any], None]] = {
             bus.CpgWelcome: self._on_cpg_welcome,
@@ -41,7 +42,7 @@ class FromCpg:
         }
 
     def receive(self, envelope: bus.Envelope) -> None:
-        """An envelope of cpg."""
+        """Process an envelope of cpg."""
         if isinstance(envelope, Again):
             self._sessions.hello()
         elif isinstance(envelope, bus.CpgWelcome) or (self._cpg.is_welcomed and envelope.epoch == self._cpg.epoch):
@@ -58,21 +59,21 @@ class FromCpg:
         self.node_id = welcome.node_id
         for session in self._registry:
             if session.is_open:
-                # The welcome of a new epoch without a hello of ours: it was announced by LOST, or that got lost.
+                # cpg welcomes a new epoch without our hello. LOST has announced that, or LOST itself was lost.
                 session.resume = [self._cpg.epoch, session.position, session.next_request - 1]
         was_here_before, self._was_welcomed = self._was_welcomed, True
         self._cpg.welcomed(welcome.epoch)
         for number, pid, start_time, uid, gid, flags, note in welcome.sessions:
             if self._registry.get(number) is None:
                 self._adopt(number, Peer(uid, gid, pid), start_time, flags, note)
-        # (Clients of a predecessor of this gateway may still come back, and so may those that are away.)
+        # If this gateway is new, clients of its predecessor may still come back. So may clients that are away.
         if was_here_before and not len(self._registry):
             self._cpg.has_no_sessions()
         self._sessions.open([session for session in self._registry if session.connection is not None])
         self._welcomed()
 
     def _adopt(self, number: int, peer: Peer, start_time: int, flags: int, note: bytes) -> None:
-        """cpg has a session that we do not have: one of our predecessor, or one that we closed and it did not hear."""
+        """cpg has a session that is unknown here. It belonged to a predecessor, or cpg missed that we closed it."""
         ended = self._registry.why_ended(number)
         if ended is not None:
             self._cpg.tell(bus.Close(self._cpg.epoch, [[number, ended[2]]]))
@@ -100,8 +101,8 @@ class FromCpg:
         if session.resume is not None and session.resume[0] != self._cpg.epoch:
             taken = settled
         if session.is_open:
-            # A client that said hello again and again has been welcomed with the answer to an earlier one. It was told
-            # since what is settled, and goes on behind that.
+            # A client that said hello repeatedly was welcomed with the answer to an earlier one. Since then it was told
+            # of settled requests, and continues after these.
             settled = max(settled, session.settled)
         session.is_open = True
         session.is_repeating = True
@@ -116,7 +117,8 @@ class FromCpg:
         self._outboxes.send(session, encode(Kind.WELCOME, self._cpg.epoch, *fields, [*self._limits, session.resume_ms]))
 
     def _replace(self, session: Session) -> None:
-        """cpg has not kept what this session would go on with: its client gets a new one, and sees that it is new."""
+        """cpg does not have the position from which this session would resume. Its client gets a new session, and sees
+        that."""
         connection = session.connection
         self._sessions.close(session, Code.LIBRARY, "it cannot be resumed", bus.CloseReason.DIED)
         if connection is not None:
@@ -132,7 +134,7 @@ class FromCpg:
             if session is not None and session.is_open:
                 session.settle(request)
                 if session.connection is not None:
-                    # At the end of this turn, together with the events that most likely came with it.
+                    # Sent at the end of this turn, together with the events that most likely came with it.
                     self._outboxes.keep(session, encode(Kind.SETTLED, self._cpg.epoch, request))
 
     def _on_reply(self, reply: bus.Reply) -> None:

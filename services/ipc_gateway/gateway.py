@@ -1,8 +1,8 @@
-"""What happens on what a client says (docs/PROTOCOL-CLIENT.md); what cpg says is for `from_cpg`.
+"""Handles the clients' envelopes (docs/PROTOCOL-CLIENT.md). `from_cpg` handles cpg's.
 
-The gateway reads no request, reply or event: it knows sessions, and passes blobs on. It keeps nothing that would be
-missed if it were killed: what is not settled the client sends again, what is not acknowledged cpg sends again, and who
-the sessions belong to cpg tells our successor.
+The gateway reads no request, reply or event: it knows sessions, and forwards blobs. It has no state that would be
+missed after a kill. The client repeats what is not settled, cpg repeats what is not acknowledged, and cpg tells the
+next gateway who owns the sessions.
 """
 
 import logging
@@ -21,11 +21,11 @@ from services.ipc_gateway.session_registry import Session
 from services.ipc_gateway.to_cpg import Cpg, ToCpg
 
 REQUEST_BYTES_WINDOW = 3 * 1024 * 1024
-"""What a client may have on its way and not settled. cpg refuses more than 4 MiB."""
+"""How many bytes of requests a client may have sent and not settled. cpg refuses more than 4 MiB."""
 REQUESTS_WINDOW = 16 * 1024
 IN_FLIGHT_BYTES_MAX = 2 * REQUEST_BYTES_WINDOW
 IN_FLIGHT_REQUESTS_MAX = 2 * REQUESTS_WINDOW
-"""A client that goes on sending beyond its window is cut off here (one blob of any size is always passed on)."""
+"""A client that sends beyond its window is cut off at this number (one blob of any size is always forwarded)."""
 STOPPING_REASON = "the node is being stopped"
 
 log = logging.getLogger("IPC_GATEWAY")
@@ -38,7 +38,7 @@ class Clients(sessions.Clients, Protocol):
 
 
 class Sam(Protocol):
-    """What the gateway needs of the way to SAM."""
+    """What the gateway needs of the connection to SAM."""
 
     def ask(self, connection: bytes, number: int, who: Identity | None, blob: bytes) -> None: ...
 
@@ -46,7 +46,7 @@ class Sam(Protocol):
 
 
 class Control(Protocol):
-    """What the gateway needs of the way to control."""
+    """What the gateway needs of the connection to control."""
 
     def ask(self, connection: bytes, number: int, uid: int, blob: bytes) -> None: ...
 
@@ -54,13 +54,13 @@ class Control(Protocol):
 
 
 class Gateway:
-    """All sessions, between the listeners and the upstream."""
+    """All sessions, between the listeners and cpg."""
 
     def __init__(self, clients: Clients, cpg: Cpg, message_bytes_max: int) -> None:
         self.sam: Sam | None = None
-        """Where requests for SAM go."""
+        """The connection for requests to SAM."""
         self.control: Control | None = None
-        """Where requests for control go."""
+        """The connection for requests to control."""
         self._clients = clients
         self._cpg = ToCpg(cpg)
         self.sessions = sessions.Sessions(clients, self._cpg, self._forget)
@@ -79,23 +79,23 @@ class Gateway:
 
     @property
     def node_id(self) -> int:
-        """This node's, as cpg has told."""
+        """This node's identifier, as cpg has reported it."""
         return self._from_cpg.node_id
 
     @property
     def is_welcomed(self) -> bool:
-        """Whether cpg is there and has welcomed us."""
+        """True if cpg is connected and has welcomed this gateway."""
         return self._cpg.is_welcomed
 
     @property
     def epoch(self) -> int:
-        """Of the node's log, as cpg has told."""
+        """The epoch of the node's log, as cpg has reported it."""
         return self._cpg.epoch
 
     # -- clients -------------------------------------------------------------------------------------------------
 
     def on_client(self, received: Received) -> None:
-        """An envelope of a client. One that is none is answered with its own error, and changes nothing else."""
+        """Process an envelope of a client. An invalid one is answered with an error, and has no other effect."""
         try:
             kind, epoch, fields = decode(received.envelope, FROM_CLIENT)
         except BusError as error:
@@ -136,7 +136,7 @@ class Gateway:
         self._clients.has_spoken(received.connection)
         self._stamps[connection] = received.stamp
         if resume is not None and not self.is_welcomed:
-            # Whose session that is, cpg may have to tell us first.
+            # cpg may still have to tell whose session that is.
             self._early[connection] = received
             return
         peer = peer_of_stamp(received.stamp)
@@ -159,7 +159,7 @@ class Gateway:
     def _on_request(self, session: Session, epoch: int, fields: list[Any]) -> None:
         first, last, blob = fields
         if epoch != self.epoch or not session.is_open or not self.is_welcomed:
-            return  # the client sends it again after the next welcome
+            return  # the client repeats it after the next welcome
         if first > session.next_request:
             if not session.is_repeating:
                 why = f"its client sent request {first} where {session.next_request} was due"
@@ -199,7 +199,7 @@ class Gateway:
         self.sessions.detach(connection)
 
     def _forget(self, connection: bytes) -> None:
-        """A connection is no session's any more."""
+        """A connection belongs to no session any more."""
         self._stamps.pop(connection, None)
         self._early.pop(connection, None)
         if self.control is not None:
@@ -210,11 +210,11 @@ class Gateway:
     # -- to cpg and from it --------------------------------------------------------------------------------------
 
     def hello(self) -> None:
-        """Greet cpg, after a new connection."""
+        """Send a hello to cpg on a new connection."""
         self.sessions.hello()
 
     def flush(self) -> None:
-        """Pass on what was gathered in this turn of the loop."""
+        """Send what was gathered in this turn of the loop."""
         self._cpg.flush()
         self.outboxes.flush()
 
@@ -223,7 +223,7 @@ class Gateway:
         self._from_cpg.receive(envelope)
 
     def _welcomed(self) -> None:
-        """cpg has told whose sessions there are."""
+        """cpg has reported the sessions and their owners."""
         early, self._early = self._early, {}
         for received in early.values():
             self.on_client(received)
@@ -231,7 +231,7 @@ class Gateway:
     # -- to clients ----------------------------------------------------------------------------------------------
 
     def say_stopping(self) -> None:
-        """This process is being stopped in order: tell the clients that want to know, before their connections end."""
+        """This process is being stopped in order: tell the clients that asked for it before their connections end."""
         for session in self.registry:
             if session.is_open and session.connection is not None and session.flags & Flag.STOPPING:
                 self.outboxes.send(session, encode(Kind.STOPPING, self.epoch, STOPPING_REASON))

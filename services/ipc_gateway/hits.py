@@ -1,4 +1,5 @@
-"""The log's lines about bounds that were reached: the first one at once, then one a minute for each, with how often."""
+"""Log lines about bounds that were reached: the first at once, then one a minute for each bound, with the number of
+hits."""
 
 import logging
 
@@ -24,14 +25,14 @@ log = logging.getLogger("IPC_GATEWAY")
 
 
 class HitLog:
-    """What was said of each bound and user, and what not yet."""
+    """By bound and user: what was logged, and what waits to be logged."""
 
     def __init__(self) -> None:
         self._said_s: dict[tuple[str, str], float] = {}
         self._unsaid: dict[tuple[str, str], int] = {}
 
     def note(self, hits: dict[tuple[str, str], int], now_s: float) -> None:
-        """Once a second: `hits` are those since the last time, by (bound, who)."""
+        """Call once a second. `hits` are those since the last call, by (bound, who)."""
         for key, count in hits.items():
             if key in self._unsaid or len(self._unsaid) < HITS_REMEMBERED_MAX:
                 self._unsaid[key] = self._unsaid.get(key, 0) + count

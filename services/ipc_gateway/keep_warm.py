@@ -1,14 +1,13 @@
-"""Keeps the way of a message warm while clients use this node (system.low_latency).
+"""Keeps the path of a message warm while clients use this node (system.low_latency).
 
-What runs every few milliseconds finds its code and its data in the processor's caches; after ten or twenty milliseconds
-of nothing they hold something else (other programs', on a virtual machine other guests' things), and the same work
-takes three to four times as long. C Corosync's token goes round all the time, which warms what it has. Here the token
-rests; so from a client's request to a second after it, whenever nothing has been sent for two milliseconds, the
-gateway sends a message of its own along the whole way: as a client of itself, through cpg and the ring and back, to a
-group in which nobody else is.
+Code that runs every few milliseconds finds itself and its data in the processor's caches. After ten or twenty idle
+milliseconds other programs (or other guests, on a virtual machine) have displaced them, and the same work takes three
+to four times as long. C Corosync's token always rotates, which warms its path. Here the token rests. So from a client's
+request until a second after it, the gateway sends a message of its own whenever nothing has been sent for two
+milliseconds. It takes the whole way through cpg and the ring and back, to a group that has no other member.
 
-It is a client like any other, by docs/PROTOCOL-CLIENT.md; `rondo cpg groups --all` shows its group. What goes wrong
-with it concerns nobody: it begins anew a second later.
+The gateway is its own client for that, by docs/PROTOCOL-CLIENT.md; `rondo cpg groups --all` shows the group. If this
+session fails, nothing else is affected: it is started again a second later.
 """
 
 from __future__ import annotations
@@ -23,21 +22,22 @@ from rondo.protocol.envelope import BusError
 from rondo.protocol.requests import HIDDEN_PREFIX, Guarantee, Op, encode_requests
 
 INTERVAL_S = 0.002
-"""So long after the last message the next warm-up message is sent. After three milliseconds a message is nearly as fast
-as one of many; after five it takes half as long again."""
+"""The pause after the last message before a warm-up message is sent. After three milliseconds a message is nearly as
+fast as one of many; after five it takes half as long again."""
 WARM_S = 0.006
 """No warm-up message is sent while clients send at shorter intervals than this. It would delay the client's next
 request. An interval may be half as long again as the one before."""
 AFTER_S = 1.0
-"""Warm-up messages are sent until so long after a client's last request."""
+"""Warm-up messages are sent until this time after a client's last request."""
 RETRY_S = 1.0
-"""A warm-up message that does not come back is given up after this time, and a session that has ended is begun anew."""
+"""A warm-up message that does not come back is given up after this time. A session that has ended is started again
+after it."""
 ACK_S = 0.02
 """A warm-up message is acknowledged with the next one, or after this time. What is not acknowledged keeps the node's
 log from being freed."""
 PAYLOAD = bytes(64)
 NAME = "rondo lap"
-"""As `rondo status` has always shown it."""
+"""The session's name in `rondo status`."""
 NEVER_S = float("inf")
 
 log = logging.getLogger("IPC_GATEWAY")
@@ -52,44 +52,44 @@ class KeepWarm:
     """The gateway's own client, which sends warm-up messages. Its descriptor is polled with the others."""
 
     def __init__(self, endpoint: str) -> None:
-        """`endpoint`: the socket of this very gateway."""
+        """`endpoint`: the socket of this gateway."""
         self._warm_up_due_s = self._ack_due_s = NEVER_S
         self.warm_ups = 0
-        """Those that have come back."""
+        """Warm-up messages that have come back."""
         self._socket = LocalDealer(endpoint)
         self._others = 0
-        """Requests of others, as of the last look."""
+        """Requests of other clients at the last look."""
         self._own = 0
-        """Requests that were sent."""
+        """Requests that this client has sent."""
         self._until_s = 0.0
-        """While clients use the node."""
+        """The time until which clients count as using the node."""
         self._last_s = 0.0
-        """When others sent something last."""
+        """The time of the last request of other clients."""
         self._not_before_s = 0.0
-        """When it may begin anew."""
+        """The earliest time at which a new session may begin."""
         self._epoch = 0
         self._group = b""
         self._is_greeted = False
-        """HELLO was said, and nothing has ended what followed from it."""
+        """HELLO was sent, and its session has not ended."""
         self._is_welcomed = False
         self._is_member = False
         self._number = 0
-        """Of the last request of this session."""
+        """The number of the last request of this session."""
         self._sent_at_s: float | None = None
-        """What is on its way: since when."""
+        """When the request on its way was sent; None if there is none."""
         self._position = 0
 
     @property
     def due_s(self) -> float:
-        """When `turn` is to be called at the latest, by time.monotonic()."""
+        """The time.monotonic() by which `turn` has to be called."""
         return min(self._warm_up_due_s, self._ack_due_s)
 
     def fileno(self) -> int:
-        """What to poll."""
+        """The descriptor to poll."""
         return self._socket.fileno()
 
     def note(self, requests: int, now_s: float) -> None:
-        """`requests`: how many the gateway has passed on, those of its own included."""
+        """`requests`: how many the gateway has forwarded, those of this client included."""
         others = requests - self._own
         if others > self._others:
             self._until_s = now_s + AFTER_S
@@ -97,11 +97,11 @@ class KeepWarm:
             wait_s = max(INTERVAL_S, 1.5 * gap_s) if gap_s < WARM_S else INTERVAL_S
             self._warm_up_due_s = max(now_s + wait_s, self._not_before_s)
         if others > self._others or self._sent_at_s is None:
-            # (Otherwise what is on its way may not have been passed on yet, and is not to count when it is.)
+            # Otherwise our own request may not have been forwarded yet, and must not count as another client's later.
             self._others = others
 
     def turn(self, now_s: float) -> None:
-        """Take what has come, and send what is due."""
+        """Process what has come, and send what is due."""
         self._socket.tend(now_s)
         for envelope in self._socket.receive():
             self._hear(envelope, now_s)
@@ -145,12 +145,12 @@ class KeepWarm:
         self._socket.send(encode(kind, self._epoch, *fields))
 
     def _give_up(self, now_s: float) -> None:
-        """End the session, which does not work."""
+        """End the session, because it does not work."""
         self._say(Kind.BYE, 0, "")
         self._begin_anew(now_s)
 
     def _begin_anew(self, now_s: float) -> None:
-        """There is no session any more; whatever was on its way is given up."""
+        """The session is over, and the request on its way is given up."""
         self._warm_up_due_s = self._not_before_s = now_s + RETRY_S
         self._ack_due_s = NEVER_S
         self._is_greeted = self._is_welcomed = self._is_member = False
@@ -170,16 +170,16 @@ class KeepWarm:
             elif kind == Kind.LOST:
                 self._is_member = False
             elif kind == Kind.BYE and self._is_welcomed:
-                # (Otherwise it is the answer to a BYE of ours.)
+                # Otherwise it is the answer to our own BYE.
                 self._begin_anew(now_s)
             elif kind == Kind.ERROR and self._is_welcomed:
                 self._give_up(now_s)
         except BusError as error:
-            log.debug("a warm-up message was answered by what is no envelope: %s", error)
+            log.debug("a warm-up message was answered with an invalid envelope: %s", error)
             self._give_up(now_s)
 
     def _welcome(self, epoch: int, fields: list[Any]) -> None:
-        """In the beginning, and whenever cpg or the ring process was started again."""
+        """Process a WELCOME: at the beginning, and whenever cpg or the ring process was restarted."""
         _, node, _, _, _, position, taken, _, _ = fields
         self._is_member = self._is_member and epoch == self._epoch
         self._epoch, self._position, self._number = epoch, position, taken
@@ -199,7 +199,7 @@ class KeepWarm:
         self.warm_ups += 1
 
     def _refused(self) -> None:
-        """It is a member already, or is none any more; or what was asked for cannot be had now."""
+        """A request was refused: the membership is not what we thought, or there is no room now."""
         self._is_member = not self._is_member
         self._sent_at_s = None
 

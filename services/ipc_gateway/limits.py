@@ -1,6 +1,5 @@
-"""What a crowd of clients costs this process: descriptors, one for each connection and one to watch the process of each
-session; memory for what it has not read, and for half of what it has said.
-"""
+"""What many clients cost this process: a descriptor for each connection and one to watch each session's process, and
+memory for envelopes that are unread or half-received."""
 
 import logging
 import os
@@ -11,12 +10,12 @@ from services.ipc_gateway.session_registry import SESSIONS_MAX
 
 DESCRIPTORS_PER_SESSION = 2
 CONNECTIONS_BESIDES = 2048
-"""Connections that have no session: what asks SAM or control, or has just come."""
+"""Connections without a session: those that ask SAM or control, or have just been made."""
 DESCRIPTORS_BESIDES = 256
 DESCRIPTORS_WANTED = SESSIONS_MAX * DESCRIPTORS_PER_SESSION + CONNECTIONS_BESIDES + DESCRIPTORS_BESIDES
 
 CONNECTIONS_KEPT_MAX = 256
-"""For root and the node's own user."""
+"""Connections reserved for root and the node's own user."""
 CONNECTIONS_PER_USER_MAX = 1536
 SILENT_PER_USER_MAX = 256
 MIB = 1024 * 1024
@@ -28,11 +27,11 @@ log = logging.getLogger("IPC_GATEWAY")
 
 
 def raise_descriptor_limit(besides: int = 0) -> tuple[int, int]:
-    """As far as the system lets us; returns how many sessions and connections there is room for then. `besides`: what
-    others than local clients need.
+    """Raise the limit of open files as far as the system permits. Returns how many sessions and connections then have
+    room. `besides`: descriptors for other purposes than local clients.
 
-    The usual limit, 1024, is one for programs that use select(2). Without a bound of its own a crowd would take the
-    last descriptors, and who comes then would see a node that does not answer.
+    The usual limit, 1024, is one for programs that use select(2). Without a bound of its own, many clients would take
+    the last descriptors, and the next one would see a node that does not answer.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = DESCRIPTORS_WANTED + besides
@@ -48,7 +47,7 @@ def raise_descriptor_limit(besides: int = 0) -> tuple[int, int]:
 
 
 def bounds_of(connections_max: int) -> Bounds:
-    """What the users of this machine may take, where so many connections fit."""
+    """What local users may take if there is room for this many connections."""
     kept = min(CONNECTIONS_KEPT_MAX, connections_max // 8)
     return Bounds(
         connections_max=connections_max,

@@ -1,10 +1,10 @@
-"""What all sockets that clients connect to have in common: what comes out of them, and what they can be asked."""
+"""The interface of the sockets that clients connect to."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 SEND_ENVELOPES_MAX = 1024
-"""Envelopes that wait for one client of this machine; their bytes are bounded besides."""
+"""How many envelopes wait for one local client; their bytes are bounded, too."""
 ENVELOPE_ROOM_BYTES = 1024 * 1024
 """How much larger an envelope may be than the largest message."""
 ENVELOPES_PER_DRAIN = 64
@@ -16,41 +16,41 @@ class Received(NamedTuple):
     """An envelope of a client."""
 
     connection: bytes
-    """Its name: unique as long as this process lives."""
+    """The name of its connection, unique during the life of this process."""
     stamp: str
-    """Who is there, as `credentials` writes it."""
+    """The peer, as `credentials` encodes it."""
     envelope: bytes
 
 
 class Listener(Protocol):
-    """A ROUTER that clients connect to: `unix_listener` for those of this machine, `curve_listener` for others."""
+    """A ROUTER that clients connect to: `unix_listener` for local ones, `curve_listener` for those on other hosts."""
 
     def filenos(self) -> list[int]:
-        """What to poll; readable means: look at `has_input`."""
+        """The descriptors to poll. When one is readable, check `has_input`."""
         ...
 
     def monitor_filenos(self) -> list[int]:
-        """What to poll for connections that end."""
+        """The descriptors to poll for ended connections."""
         ...
 
     def has_input(self) -> bool:
-        """Whether something was left over that no descriptor tells of."""
+        """True if there is input of which no descriptor tells."""
         ...
 
     def receive(self) -> Iterator[Received]:
-        """What clients sent, a bounded number of envelopes."""
+        """Envelopes of clients, a bounded number."""
         ...
 
     def has_spoken(self, connection: bytes) -> None:
-        """This connection has said what it wants: it may stay."""
+        """The connection has said what it wants: it may stay."""
         ...
 
     def must_speak(self, connection: bytes) -> None:
-        """What this connection wanted is over: it may stay if it soon says what it wants now."""
+        """What the connection wanted has ended: it may stay if it soon says what it wants now."""
         ...
 
     def end(self, connection: bytes) -> bool:
-        """End it; False if that cannot be done here. Its client may come back on another one."""
+        """End the connection; False if that is impossible here. Its client may come back on another one."""
         ...
 
     def gone(self) -> list[bytes]:
@@ -59,24 +59,24 @@ class Listener(Protocol):
 
     @property
     def has_gone(self) -> bool:
-        """Whether `gone` would give something."""
+        """True if `gone` would return something."""
         ...
 
     def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool:
-        """Send; False if there is no room. To a connection that has ended it goes nowhere. `more`: another one to it
+        """Send; False if there is no room. An envelope to an ended connection is dropped. `more`: another one to it
         follows at once."""
         ...
 
     def tend(self, now_s: float) -> None:
-        """Once a second: end the connections whose time is over."""
+        """Call once a second: end connections that are overdue."""
         ...
 
     def hit(self, connection: bytes, bound: str) -> None:
-        """A bound was reached on behalf of this connection."""
+        """Record that this connection has reached a bound."""
         ...
 
     def take_hits(self) -> dict[tuple[str, str], int]:
-        """How often whom which bound has stopped since the last call: (bound, who)."""
+        """Bounds that were reached since the last call: (bound, who), and how often."""
         ...
 
     def totals(self) -> dict[str, int]:
@@ -84,5 +84,5 @@ class Listener(Protocol):
         ...
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all sockets."""
         ...

@@ -1,6 +1,6 @@
-"""The sockets that clients connect to, as one: that of this machine's processes, and that of remote clients if any.
+"""All sockets that clients connect to, as one: the Unix socket and, if configured, the one for other hosts.
 
-The first byte of a connection's name says whose it is.
+The first byte of a connection's name tells to which socket it belongs.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ LOCAL, REMOTE = b"L", b"R"
 
 
 class Listeners:
-    """All of them."""
+    """The listeners as one."""
 
     def __init__(self, local: UnixListener, remote: Listener | None) -> None:
         self._local = local
@@ -22,38 +22,38 @@ class Listeners:
             self._listeners[REMOTE] = remote
 
     def open_to_others(self, *, is_open: bool) -> None:
-        """Whether other users of this machine may come and ask."""
+        """Set whether other users of this machine may open the socket."""
         self._local.open_to_others(is_open=is_open)
 
     def filenos(self) -> list[int]:
-        """To be polled for input of clients."""
+        """The descriptors to poll for input of clients."""
         return [descriptor for listener in self._listeners.values() for descriptor in listener.filenos()]
 
     def monitor_filenos(self) -> list[int]:
-        """To be polled for connections that end."""
+        """The descriptors to poll for ended connections."""
         return [descriptor for listener in self._listeners.values() for descriptor in listener.monitor_filenos()]
 
     def has_input(self) -> bool:
-        """Whether something was left over that no descriptor tells of. Each is asked."""
+        """True if there is input of which no descriptor tells. Each listener is asked."""
         waits = [listener.has_input() for listener in self._listeners.values()]
         return any(waits)
 
     def receive(self) -> Iterator[Received]:
-        """What clients sent, a bounded number of envelopes."""
+        """Envelopes of clients, a bounded number."""
         for which, listener in self._listeners.items():
             for received in listener.receive():
                 yield received._replace(connection=which + received.connection)
 
     def has_spoken(self, connection: bytes) -> None:
-        """This connection has said what it wants: it may stay."""
+        """The connection has said what it wants: it may stay."""
         self._listeners[connection[:1]].has_spoken(connection[1:])
 
     def must_speak(self, connection: bytes) -> None:
-        """What this connection wanted is over: it may stay if it soon says what it wants now."""
+        """What the connection wanted has ended: it may stay if it soon says what it wants now."""
         self._listeners[connection[:1]].must_speak(connection[1:])
 
     def end(self, connection: bytes) -> bool:
-        """End it; False if that cannot be done. Its client may come back on another one."""
+        """End the connection; False if that is impossible. Its client may come back on another one."""
         return self._listeners[connection[:1]].end(connection[1:])
 
     def gone(self) -> list[bytes]:
@@ -62,29 +62,29 @@ class Listeners:
 
     @property
     def has_gone(self) -> bool:
-        """Whether a monitor has reported connections that `gone` has not given yet."""
+        """True if a monitor has reported ended connections that `gone` has not returned yet."""
         return any(listener.has_gone for listener in self._listeners.values())
 
     def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool:
-        """Send; False if there is no room. To a connection that has ended it goes nowhere. `more`: another one to it
+        """Send; False if there is no room. An envelope to an ended connection is dropped. `more`: another one to it
         follows at once."""
         return self._listeners[connection[:1]].send(connection[1:], envelope, more=more)
 
     def tend(self, now_s: float) -> None:
-        """Once a second: end the connections whose time is over."""
+        """Call once a second: end connections that are overdue."""
         for listener in self._listeners.values():
             listener.tend(now_s)
 
     def hit(self, connection: bytes, bound: str) -> None:
-        """A bound was reached on behalf of this connection."""
+        """Record that this connection has reached a bound."""
         self._listeners[connection[:1]].hit(connection[1:], bound)
 
     def take_hits(self) -> dict[tuple[str, str], int]:
-        """How often whom which bound has stopped since the last call: (bound, who)."""
+        """Bounds that were reached since the last call: (bound, who), and how often."""
         return {key: count for listener in self._listeners.values() for key, count in listener.take_hits().items()}
 
     def totals(self) -> dict[str, int]:
-        """Counters of all, for the status."""
+        """Counters of all listeners, for the status."""
         totals: Counter[str] = Counter()
         for listener in self._listeners.values():
             totals.update(listener.totals())

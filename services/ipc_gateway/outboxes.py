@@ -1,9 +1,9 @@
-"""What waits for clients that do not read, and what is said to connections.
+"""Queues of envelopes for clients that do not read.
 
-Nobody else waits for such a client. What waits is bounded for each session, for each user, and for all users but root
-and the node's own. Where it is too much for a session that is cut off. Where it is too much for its user, who has most
-waiting loses its connection: its client finds the next one and resumes its session there, and what it had not
-acknowledged comes again. So nothing is lost to a crowd that is slow, and nothing is gained by not reading.
+No other client waits for such a client. The queues are bounded for each session, for each user, and for all users but
+root and the node's own. A session whose queue exceeds its bound is cut off. If the queues of a user exceed theirs, the
+session with the most queued loses its connection. Its client reconnects and resumes the session, and gets again what it
+had not acknowledged. So nothing is lost when many clients are slow, and not reading gains nothing.
 """
 
 import os
@@ -17,21 +17,21 @@ from services.ipc_gateway.session_registry import Session
 
 MIB = 1024 * 1024
 SESSION_BYTES_MAX = 24 * MIB
-"""What may wait for one session besides its largest envelope. Of events cpg sends no more than 4 MiB that are not
-acknowledged; the rest are answers."""
+"""What may wait for one session besides its largest envelope. Of these, events are at most the 4 MiB that cpg sends
+unacknowledged; the rest are answers."""
 USER_BYTES_MAX = 64 * MIB
-"""What may wait for all sessions of a user, besides what the session has that waits longest; four times as much of root
-and the node's own user."""
+"""What may wait for all sessions of a user, except the one that has waited longest. Root and the node's own user may
+have four times as much."""
 OTHERS_BYTES_MAX = 96 * MIB
 """The same for all users but root and the node's own."""
 OVERHEAD_BYTES = 64
-"""What an envelope takes besides its bytes."""
+"""What a queued envelope takes besides its bytes."""
 Owner = tuple[int, int]
 """uid, and the key of a remote client."""
 
 
 class Clients(Protocol):
-    """What is needed of the listeners."""
+    """What the outboxes need of the listeners."""
 
     def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool: ...
 
@@ -41,7 +41,7 @@ class Clients(Protocol):
 
 
 class Outboxes:
-    """All of them."""
+    """The queues of all sessions."""
 
     def __init__(
         self,
@@ -49,35 +49,35 @@ class Outboxes:
         cut: Callable[[Session, str], None],
         drop: Callable[[Session], None],
     ) -> None:
-        """`cut` ends a session for that reason, `drop` its connection. Both call `forget`."""
+        """`cut` ends a session with a reason, `drop` only its connection. Both call `forget`."""
         self._clients = clients
         self._cut, self._drop = cut, drop
         self._blocked: dict[Session, None] = {}
-        """Those for whom something waits, the longest first."""
+        """Sessions with queued envelopes, the longest waiting first."""
         self._of_owner: Counter[Owner] = Counter()
-        """Bytes; none is zero."""
+        """By owner: queued bytes; none is zero."""
         self._of_others = 0
         self._favoured = {0, os.geteuid()}
 
     @property
     def has_blocked(self) -> bool:
-        """Whether something waits for room on the way to a client."""
+        """True if something is queued."""
         return bool(self._blocked)
 
     @property
     def total_bytes(self) -> int:
-        """What waits in all."""
+        """All queued bytes."""
         return self._of_owner.total()
 
     def send(self, session: Session, envelope: bytes) -> None:
-        """Send, or keep until there is room."""
+        """Send, or queue until there is room."""
         if session.connection is None:
             return
         if session.outbox or not self._clients.send(session.connection, envelope):
             self.keep(session, envelope)
 
     def keep(self, session: Session, envelope: bytes) -> None:
-        """Send at the end of this turn, or when there is room."""
+        """Queue until the end of this turn, or until there is room."""
         session.outbox.append(envelope)
         self._blocked[session] = None
         self._count(session, len(envelope) + OVERHEAD_BYTES)
@@ -93,8 +93,8 @@ class Outboxes:
             pass
 
     def _make_room(self, concerns: Callable[[Session], bool]) -> bool:
-        """Whoever has most waiting of these loses its connection; the longest that waits may go on. False if it is the
-        only one."""
+        """Of the sessions that `concerns` selects, the one with the most queued loses its connection. The one that has
+        waited longest is spared. False if there is no other."""
         others = [each for each in self._blocked if concerns(each)][1:]
         largest = max(others, key=lambda each: each.outbox_bytes, default=None)
         if largest is None:
@@ -102,7 +102,7 @@ class Outboxes:
         if largest.connection is not None:
             self._clients.hit(largest.connection, "unread_ended")
         if largest.peer.is_remote or largest.peer.is_hidden:
-            # A connection is all that is known of such a client: it ends with that.
+            # Such a client is known only by its connection, so the session ends with it.
             self._cut(largest, "too slow: too much waits for the sessions of its user")
         else:
             self._drop(largest)
@@ -118,14 +118,14 @@ class Outboxes:
             self._of_others += size
 
     def forget(self, session: Session) -> None:
-        """Its connection or the session is over: nothing waits any more."""
+        """The session or its connection is over: drop its queue."""
         if self._blocked.pop(session, self) is not self:
             session.outbox.clear()
             session.outbox_largest = 0
             self._count(session, -session.outbox_bytes)
 
     def flush(self) -> None:
-        """Send what waits, as far as there is room."""
+        """Send queued envelopes as far as there is room."""
         for session in list(self._blocked):
             outbox = session.outbox
             while outbox and session.connection is not None:
@@ -139,12 +139,13 @@ class Outboxes:
     # -- without a session ---------------------------------------------------------------------------------------
 
     def say_bye(self, connection: bytes, epoch: int, code: int, reason: str) -> None:
-        """The last word on a session; if there is no room for it, its client is told when it says something."""
+        """End a session with a last message. Without room for it, the client learns of the end when it next sends
+        something."""
         self._clients.send(connection, encode(Kind.BYE, epoch, code, reason))
         self._clients.must_speak(connection)
 
     def say_error(self, connection: bytes, epoch: int, code: int, text: str) -> None:
-        """An envelope was dropped; that concerns nobody but who sent it, and ends nothing."""
+        """Tell a client that its envelope was dropped. It ends nothing, and concerns no other client."""
         self._clients.send(connection, encode(Kind.ERROR, epoch, code, text))
 
 

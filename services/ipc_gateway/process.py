@@ -40,27 +40,28 @@ HOUSEKEEPING_S = 1.0
 RETRY_S = 0.01
 RETRY_CONNECT_S = 0.02
 DEATH_GRACE_S = 0.1
-"""A dead process's connection ends by itself, after all that it sent; where a child has inherited it, it does not."""
+"""The connection of a dead process normally ends by itself, after all that it sent. If a child inherited the socket, it
+does not, and the session ends after this time."""
 DENIED_LOG_INTERVAL_S = 1.0
 SESSIONS_TO_TRIM = 64
-"""Memory is given back to the system when so many sessions have ended: a connection has some 40 KiB in libzmq."""
+"""Memory is returned to the system after this many sessions have ended. A libzmq connection has some 40 KiB."""
 DRAINS_BEFORE_DETACH_MAX = 1000
 
 log = logging.getLogger("IPC_GATEWAY")
 
 
 def descriptor_of(socket: "zmq.Socket[bytes]") -> int:
-    """What to poll for a ZeroMQ socket; readable means: look at `has_input`."""
+    """The descriptor to poll for a ZeroMQ socket. When it is readable, check `has_input`."""
     return int(socket.getsockopt(zmq.FD))
 
 
 def has_input(socket: "zmq.Socket[bytes]") -> bool:
-    """Whether there is something to be received."""
+    """True if there is something to receive."""
     return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 class Process:
-    """Everything of one running gateway. `run` returns when a signal asked it to stop."""
+    """The running gateway. `run` returns after a signal has asked it to stop."""
 
     def __init__(self, start: Start) -> None:
         """Raises InstanceError, SocketError, PathError, KeyFileError."""
@@ -91,13 +92,13 @@ class Process:
         self._look_at_all = True
         self._clients_polled = int(select.EPOLLIN)
         self._clients_waited = False
-        """Something was left over when clients were read last."""
+        """Input was left over when clients were read last."""
         self._deaths = select.epoll()
         self._watched: dict[int, Session] = {}
         self._dying: dict[Session, float] = {}
         self._spare_memory = SpareMemory(time.monotonic())
         self._sessions_max = 0
-        """As many as there were since memory was given back."""
+        """The most sessions since memory was last returned."""
         self._denied = 0
         self._denied_logged_at = 0.0
         self._hit_log = HitLog()
@@ -143,7 +144,7 @@ class Process:
         notice(log, "Stopped.")
 
     def _register(self) -> None:
-        """Poll everything."""
+        """Register all descriptors."""
         self._listener_fds = set(self._listeners.filenos())
         self._monitor_fds = set(self._listeners.monitor_filenos())
         self._upstream_fd, self._sam_fd = self._upstream.socket.fileno(), self._sam.socket.fileno()
@@ -164,7 +165,7 @@ class Process:
                 self._poll.register(also.fileno(), select.EPOLLIN)
 
     def _poll_clients(self, events: int) -> None:
-        """Poll the clients for these events: for none while what they send would find no room."""
+        """Poll the clients for these events; for none while there is no room for what they send."""
         self._clients_polled = events
         for each in self._listener_fds:
             self._poll.modify(each, events)
@@ -172,7 +173,7 @@ class Process:
     def _turn(self, next_housekeeping: float) -> None:
         ready = {descriptor for descriptor, _ in self._poll.poll(self._timeout_s(next_housekeeping))}
         if self._look_at_all:
-            # A descriptor of ZeroMQ says something only after one has looked and found nothing.
+            # A ZeroMQ descriptor signals only after a look that found nothing.
             ready |= {self._doorkeeper_fd, *self._monitor_fds}
             self._look_at_all = False
         gateway, upstream, listeners = self._gateway, self._upstream, self._listeners
@@ -193,7 +194,7 @@ class Process:
         if self._control_plane_fd in ready:
             self._control_plane.receive()
         gone = listeners.gone() if listeners.has_gone or not self._monitor_fds.isdisjoint(ready) else []
-        # While cpg takes nothing more nothing is read from clients: they feel the flow control.
+        # While cpg accepts nothing more, no client is read: this is the flow control that clients feel.
         if gone or (not upstream.outbox and (self._clients_waited or not self._listener_fds.isdisjoint(ready))):
             self._receive(until_empty=bool(gone))
         if self._doorkeeper.denied:
@@ -210,7 +211,8 @@ class Process:
         self._chassis.serve(ready)
 
     def _timeout_s(self, next_housekeeping: float) -> float:
-        """How long the poll may sleep. A descriptor of ZeroMQ tells of input once; what was left over must be asked."""
+        """How long the poll may sleep. A ZeroMQ descriptor signals input only once, so sockets with leftovers must be
+        asked."""
         self._clients_waited = self._listeners.has_input()
         full = bool(self._upstream.outbox)
         if full == bool(self._clients_polled):
@@ -229,7 +231,8 @@ class Process:
         return min(timeout_s, RETRY_S) if self._gateway.outboxes.has_blocked or self._dying else timeout_s
 
     def _receive(self, *, until_empty: bool) -> None:
-        """Take what clients sent. What a connection that is gone had sent counts, so it is read before."""
+        """Process envelopes of clients. What an ended connection had sent still counts, so it is read before the
+        detach."""
         for _ in range(DRAINS_BEFORE_DETACH_MAX if until_empty else 1):
             count = 0
             for received in self._listeners.receive():
@@ -239,7 +242,7 @@ class Process:
                 return
 
     def _look_after_processes(self) -> None:
-        """Watch new processes; close the sessions of dead ones."""
+        """Watch the processes of new sessions; close the sessions of dead ones."""
         gateway = self._gateway
         for session in gateway.sessions.watched_anew:
             if session.watch is not None and session.watch.fileno() >= 0 and gateway.registry.get(session.number):
@@ -270,11 +273,11 @@ class Process:
             self._sessions_max = sessions
         self._sessions_max = max(self._sessions_max, sessions)
         self._spare_memory.tick(now)
-        # What ended here is to be known at once, and not after the next sleep.
+        # The ends of this turn are sent at once, not after the next sleep.
         self._gateway.flush()
 
     def _log_denied(self) -> None:
-        """One line a second at most, however many strangers knock."""
+        """Log refusals, at most one line a second however many strangers try."""
         denied: list[Peer] = self._doorkeeper.denied
         if not denied:
             return

@@ -1,12 +1,12 @@
-"""Clients on other hosts: over TCP with CURVE (RFC 26), where remote{} of corosync.conf says so.
+"""Clients on other hosts: over TCP with CURVE (RFC 26), if remote{} of corosync.conf allows them.
 
-Such a client is known by its public key, which must stand in the file of the clients that may connect; it in turn knows
-this node's. libzmq ends a connection without the right keys in the handshake: nothing that it says is read, and it
-hears nothing. A remote client is no user and no process of this machine. As a member of groups it has a number above
-all process ids; what it may not do for that reason, other services see from its user, which is nobody's (REMOTE_UID).
+Such a client is known by its public key, which must be in the file of admitted clients; the client in turn knows this
+node's key. Without the right keys libzmq ends the connection in the handshake: nothing that it sends is read, and
+nothing is sent to it. A remote client is no user and no process of this machine. As a member of groups it has a number
+above all process ids. Other services recognise it by its user REMOTE_UID, and restrict what it may do.
 
-No kernel vouches for its life. A process that dies ends its connection; a machine that is gone shows by ZeroMQ's
-heartbeats. Either way the session waits for a short time, because a network may break a connection too.
+The kernel cannot tell whether it lives. A process that dies ends its connection; a machine that is gone is detected by
+ZeroMQ's heartbeats. Either way the session waits for a short time, because a network may break a connection, too.
 """
 
 import logging
@@ -23,23 +23,23 @@ from rondo.ipc.endpoints import SocketError
 
 ZAP_DOMAIN = b"rondo-remote"
 REMOTE_PID_FIRST = 1 << 30
-"""Above every process id (2**22 at most), and positive for those who take 32 bits as signed."""
+"""Above every process id (2**22 at most), and positive as a signed 32-bit number."""
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 5000
 HANDSHAKE_MS = 3000
-"""A stranger who says nothing is not kept for longer."""
+"""A connection that has not finished its handshake by then is closed."""
 BACKLOG = 128
 
 log = logging.getLogger("IPC_GATEWAY")
 
 
 def remote_pid() -> int:
-    """A number for a remote client to be known by in groups."""
+    """A number that stands for the process id of a remote client."""
     return REMOTE_PID_FIRST + secrets.randbelow(REMOTE_PID_FIRST)
 
 
 def short(public_key: bytes) -> int:
-    """The beginning of a public key as a number, by which sessions are told apart; shown as 16 hexadecimal digits."""
+    """The beginning of a public key as a number, which tells sessions apart; shown as 16 hexadecimal digits."""
     return int.from_bytes(public_key[:8])
 
 
@@ -50,7 +50,7 @@ def endpoint_of(settings: RemoteSettings) -> str:
 
 
 class RemoteClients:
-    """Who may connect from other hosts. The file is read again when it has changed."""
+    """The clients that may connect from other hosts. The file is read again when it has changed."""
 
     def __init__(self, path: Path) -> None:
         """Raises KeyFileError."""
@@ -66,7 +66,7 @@ class RemoteClients:
         return (found.st_mtime_ns, found.st_size, found.st_ino)
 
     def allows(self, public_key: bytes) -> bool:
-        """Whether the owner of this key may."""
+        """True if the owner of this key may connect."""
         version = self._look()
         if version != self._version:
             self._version = version
@@ -79,7 +79,7 @@ class RemoteClients:
 
 
 def prepare(socket: "zmq.Socket[bytes]", settings: RemoteSettings) -> None:
-    """Make a socket, not bound yet, one for remote clients. Raises KeyFileError, SocketError."""
+    """Prepare a socket for remote clients before it is bound. Raises KeyFileError, SocketError."""
     pair = curve.read_key_pair(Path(settings.key_file))
     try:
         socket.setsockopt(zmq.CURVE_SERVER, 1)

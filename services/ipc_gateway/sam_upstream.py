@@ -1,4 +1,5 @@
-"""The way to SAM. Each request goes there with who asks. SAM's requests may be repeated when their answer was lost."""
+"""The connection to SAM. Each request is sent with the identity of the asking process. All may be repeated if their
+answer was lost."""
 
 from pathlib import Path
 
@@ -17,13 +18,13 @@ def _answer_of(frame: bytes) -> bus.Answer:
 
 
 class SamUpstream(Asking):
-    """Requests to SAM and answers from it."""
+    """Requests to SAM, and its answers."""
 
     def __init__(self, run_dir: Path, answer: Answer) -> None:
         super().__init__(run_dir / bus.SOCKET, "SAM", bus.REQUEST_BYTES_MAX, _answer_of, answer)
 
     def ask(self, connection: bytes, number: int, who: Identity | None, blob: bytes) -> None:
-        """A client asks; `who` is None if its process is gone or cannot be seen."""
+        """Forward a client's request. `who` is None if its process is gone or not visible."""
         if who is None:
             self.refuse(connection, number, Code.ACCESS, "the process that asks cannot be seen by this node")
             return

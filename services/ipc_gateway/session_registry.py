@@ -1,4 +1,4 @@
-"""The sessions that there are. A session outlives its connection and this process, but not its client process."""
+"""All sessions. A session outlives its connection and this process, but not its client process."""
 
 import hashlib
 import hmac
@@ -18,109 +18,109 @@ SESSIONS_PER_PROCESS_MAX = 64
 SESSIONS_PER_USER_MAX = 1024
 SESSIONS_MAX = 8192
 SESSIONS_KEPT = 64
-"""Of these, or an eighth where there are fewer, for root and the node's own user."""
+"""Sessions reserved for root and the node's own user: this many, or an eighth of all if those are fewer."""
 SECRET_BYTES = 16
 RESUME_MS = 10_000
-"""How long a session waits for its client process, which lives, to come back after its connection broke."""
+"""How long a session waits for its living client process to come back after its connection broke."""
 RESUME_REMOTE_MS = 3_000
 """The same for a remote client, of which nobody can tell whether it lives."""
 ENDED_REMEMBERED_MAX = 1024
-"""Of so many ended sessions it is remembered why, for a client or a cpg that comes back asking."""
+"""For how many ended sessions the reason is remembered, for a client or a cpg that asks later."""
 
 Resume = list[int]
-"""[epoch, position, settled] as OPEN of the bus has it."""
+"""[epoch, position, settled], as in OPEN of the bus."""
 
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """One session. `connection` is the routing id of its client, None while that is away."""
+    """One session. `connection` is the routing id of its client; None while the client is away."""
 
     number: int
     peer: Peer
     start_time: int
     note: bytes
-    """Digest of its secret; cpg keeps it for our successor."""
+    """Digest of its secret; cpg keeps it for the next gateway."""
     secret: bytes = b""
-    """Empty as long as no client has shown it to this process."""
+    """Empty until a client has shown it to this process."""
     name: str = ""
     flags: int = 0
     version: int = VERSION
-    """Of the protocol, as its client speaks it."""
+    """The version of the protocol that its client uses."""
     connection: bytes | None = None
     is_open: bool = False
-    """Between OPENED and whatever ends that."""
+    """True from OPENED until the session or the epoch ends."""
     resume: Resume | None = None
-    """From where the next OPEN resumes; None = it is new."""
+    """The place from which the next OPEN resumes; None for a new session."""
     position: int = 0
-    """Last position of events that were passed on."""
+    """Position of the last events that were forwarded."""
     settled: int = 0
     event_blobs: int = 0
-    """Batches of events that were passed on by this process."""
+    """Batches of events that this process has forwarded."""
     next_request: int = 1
     is_repeating: bool = False
-    """Its client was told where to go on, and has not done so yet: what comes meanwhile may be older."""
+    """The client was told where to resume, and has not done so yet. What it sends meanwhile may be older."""
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)
-    """(last number, bytes) of the blobs passed on and not settled."""
+    """(last number, bytes) of the blobs that were forwarded and are not settled."""
     in_flight_bytes: int = 0
     outbox: deque[bytes] = field(default_factory=deque)
-    """What its connection had no room for."""
+    """Envelopes for which its connection had no room."""
     outbox_bytes: int = 0
     outbox_largest: int = 0
-    """Bytes of its largest envelope since it was empty."""
+    """Bytes of the largest envelope in the outbox since it was last empty."""
     away_deadline: float = 0.0
-    """When it is given up, while its client is away."""
+    """When the session is given up, while its client is away."""
     watch: ProcessWatch | None = None
 
     @property
     def resume_ms(self) -> int:
-        """How long it waits for its client to come back."""
+        """How long the session waits for its client to come back, in ms."""
         return RESUME_REMOTE_MS if self.peer.is_remote else RESUME_MS
 
     def settle(self, number: int) -> None:
-        """Its requests up to this one are settled."""
+        """Requests up to this one are settled."""
         self.settled = max(self.settled, number)
         while self.in_flight and self.in_flight[0][0] <= number:
             self.in_flight_bytes -= self.in_flight.popleft()[1]
 
     def detach(self) -> None:
-        """Its client is away: what is not delivered will be asked for again."""
+        """The client is away. It will ask again for what was not delivered."""
         self.connection = None
         self.outbox.clear()
         self.outbox_bytes = self.outbox_largest = 0
 
     def is_process_alive(self) -> bool:
-        """Whether the client process lives: the same process, not one that has its pid by now."""
+        """True if the client process lives: the same process, not a later one with its pid."""
         if self.watch is None:
-            return True  # a remote client, or one in another pid namespace: its connection is all that is known
+            return True  # a remote client, or one in another pid namespace: only its connection is known
         return self.watch.is_alive() and start_time_of(self.peer.pid) in (self.start_time, 0)
 
 
 def _start_of(peer: Peer) -> int:
-    """What, besides its pid, tells a client from others that had that pid: when it started, or its key."""
+    """What tells a client from an earlier one with the same pid: the start time, or the key."""
     return peer.key if peer.is_remote else start_time_of(peer.pid)
 
 
 def _counted(peer: Peer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The owner and the process under which a session counts."""
+    """The owner and the process under which a session is counted."""
     return (peer.uid, peer.key), (peer.uid, peer.key, peer.pid)
 
 
 def digest(secret: bytes) -> bytes:
-    """What cpg is given to keep of a secret."""
+    """The digest of a secret, for cpg to keep."""
     return hashlib.sha256(b"rondo session" + secret).digest()
 
 
 class SessionRegistry:
-    """All sessions, and why the last ones ended."""
+    """All sessions, and the reasons why the last ones ended."""
 
     def __init__(self) -> None:
         self.sessions_max = SESSIONS_MAX
-        """Fewer where the limit of open files does not allow so many."""
+        """Lower if the limit of open files does not allow so many."""
         self._sessions: dict[int, Session] = {}
         self._by_connection: dict[bytes, Session] = {}
         self._ended: OrderedDict[int, tuple[int, str, int]] = OrderedDict()
         self._counts: Counter[tuple[int, ...]] = Counter()
-        """Sessions of each owner (uid, key) and of each process (uid, key, pid); none is zero."""
+        """How many sessions each owner (uid, key) and each process (uid, key, pid) has; none is zero."""
         self._remote_pids: set[int] = set()
         self._favoured = {0, os.geteuid()}
         self._others = 0
@@ -137,11 +137,11 @@ class SessionRegistry:
         return self._sessions.get(number)
 
     def of_connection(self, connection: bytes) -> Session | None:
-        """The session that this connection belongs to."""
+        """The session to which this connection belongs."""
         return self._by_connection.get(connection)
 
     def why_full(self, peer: Peer) -> str:
-        """Why this process cannot have another session; empty if it can."""
+        """Why this process may not have another session; empty if it may."""
         owner, process = _counted(peer)
         if not peer.is_remote and self._counts[process] >= SESSIONS_PER_PROCESS_MAX:
             return f"process {peer.pid} has {SESSIONS_PER_PROCESS_MAX} sessions already; close some"
@@ -157,7 +157,7 @@ class SessionRegistry:
         return ""
 
     def create(self, peer: Peer, name: str, flags: int) -> Session:
-        """A new session of this process. One that has no process id here gets a number in its place."""
+        """A new session of this process. A process without a pid here gets a number instead."""
         if peer.is_remote or peer.is_hidden:
             peer = peer._replace(pid=self._unused_remote_pid())
         secret = secrets.token_bytes(SECRET_BYTES)
@@ -170,7 +170,7 @@ class SessionRegistry:
         return next(pid for pid in iter(remote_pid, 0) if pid not in self._remote_pids)
 
     def adopt(self, number: int, peer: Peer, start_time: int, flags: int, note: bytes) -> Session:
-        """A session that an earlier gateway had, as cpg tells of it."""
+        """A session of an earlier gateway, as cpg reports it."""
         if peer.is_remote:
             peer = peer._replace(key=start_time)
         session = Session(number, peer, start_time, note, flags=flags)
@@ -195,13 +195,13 @@ class SessionRegistry:
         self._remote_pids.discard(peer.pid)
 
     def proves(self, session: Session, peer: Peer, secret: bytes) -> bool:
-        """Whether this is the client whose session it is: the same process, with the secret that only it was told."""
+        """True if this is the client that owns the session: the same process, with the secret that only it was told."""
         has_its_pid = session.peer.pid == peer.pid or (peer.is_hidden and session.peer.is_hidden)
         same = session.peer[:2] == peer[:2] and (peer.is_remote or has_its_pid)
         return same and session.start_time == _start_of(peer) and hmac.compare_digest(session.note, digest(secret))
 
     def attach(self, session: Session, connection: bytes) -> None:
-        """From now on this connection is the session's."""
+        """The session now uses this connection."""
         if session.connection is not None:
             self._by_connection.pop(session.connection, None)
         session.detach()
@@ -209,14 +209,14 @@ class SessionRegistry:
         self._by_connection[connection] = session
 
     def detach(self, connection: bytes) -> Session | None:
-        """That connection is gone; gives the session that it was of."""
+        """That connection is gone. Returns the session that used it."""
         session = self._by_connection.pop(connection, None)
         if session is not None:
             session.detach()
         return session
 
     def remove(self, session: Session, code: int, reason: str, close_reason: int) -> None:
-        """The session is over."""
+        """End a session."""
         if self._sessions.pop(session.number, None) is not None:
             self._subtract(session.peer)
         if session.connection is not None:

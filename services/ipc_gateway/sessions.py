@@ -1,4 +1,4 @@
-"""How sessions begin, change hands and end; and who hears of it: cpg, the client, whoever watches processes.
+"""How sessions begin, change their connection and end, and who is told: cpg, the client, the watch of processes.
 
 A session outlives its connection, and its client may resume it on another one. It does not outlive its client.
 """
@@ -23,7 +23,7 @@ log = logging.getLogger("IPC_GATEWAY")
 
 
 class Clients(Protocol):
-    """What is needed of the listeners."""
+    """What the sessions need of the listeners."""
 
     def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool: ...
 
@@ -35,14 +35,14 @@ class Clients(Protocol):
 
 
 class Sessions:
-    """All of them; `registry` knows which there are."""
+    """Begins and ends sessions; `registry` has the present ones."""
 
     def __init__(self, clients: Clients, cpg: ToCpg, forget: Callable[[bytes], object]) -> None:
-        """`forget` is told of each connection that is no session's any more."""
+        """`forget` is called for each connection that belongs to no session any more."""
         self.registry = SessionRegistry()
         self.counters: Counter[str] = Counter()
         self.watched_anew: list[Session] = []
-        """Sessions whose process is to be watched, since somebody last looked."""
+        """Sessions whose process has to be watched; the owner clears it."""
         self.cpg = cpg
         self.outboxes = Outboxes(clients, self._cut_slow, self._drop)
         self._clients = clients
@@ -50,7 +50,7 @@ class Sessions:
         self._refused_logged = -REFUSED_LOG_INTERVAL_S
 
     def created(self, peer: Peer, name: str, flags: int, connection: bytes) -> Session | None:
-        """A new session for this client; None, and it is told, if there is no room."""
+        """A new session for this client. None if there is no room; the client is told."""
         if why := self.registry.why_full(peer):
             self.counters["refused"] += 1
             if (now := time.monotonic()) - self._refused_logged >= REFUSED_LOG_INTERVAL_S:
@@ -64,7 +64,7 @@ class Sessions:
         return session
 
     def resumed(self, peer: Peer, resume: list[Any], connection: bytes) -> Session | None:
-        """The session that this client goes on with, if it is his."""
+        """The session that this client resumes, if it is its own."""
         number, secret, epoch, position, settled = resume
         session = self.registry.get(number)
         if session is None or not self.registry.proves(session, peer, secret):
@@ -79,8 +79,8 @@ class Sessions:
         return session
 
     def detach(self, connection: bytes) -> None:
-        """A connection has ended. Its client may come back on another one; of a process that cannot be seen here it is
-        the only sign of life."""
+        """A connection has ended. Its client may come back on another one. A client whose process is not visible is
+        then considered dead, because the connection is the only sign of its life."""
         session = self.forget_connection(connection)
         if session is not None:
             session.away_deadline = time.monotonic() + session.resume_ms / 1000
@@ -88,33 +88,33 @@ class Sessions:
                 self.died(session)
 
     def forget_connection(self, connection: bytes) -> Session | None:
-        """A connection is nobody's any more; gives the session that it was of."""
+        """A connection belongs to nobody any more. Returns the session that used it."""
         self._forget(connection)
         if (session := self.registry.of_connection(connection)) is not None:
             self.outboxes.forget(session)
         return self.registry.detach(connection)
 
     def _drop(self, session: Session) -> None:
-        """End its connection; its client may come back."""
+        """End the session's connection; its client may come back."""
         connection = session.connection
         if connection is not None:
             self.detach(connection)
             self._clients.end(connection)
 
     def died(self, session: Session) -> None:
-        """Its process is dead."""
+        """The client process is dead."""
         self.counters["died"] += 1
         self.close(session, Code.LIBRARY, "the process is dead", bus.CloseReason.DIED)
 
     def give_up_absent(self, now: float) -> None:
-        """Close the sessions whose clients did not come back in time."""
+        """Close sessions whose clients did not come back in time."""
         for session in self.registry:
             if session.connection is None and now >= session.away_deadline:
                 why = f"the connection was lost for more than {session.resume_ms / 1000:g} s"
                 self.close(session, Code.LIBRARY, why, bus.CloseReason.DIED)
 
     def hello(self) -> None:
-        """Greet cpg, after a new connection or when it does not know us."""
+        """Send a hello to cpg, on a new connection or when cpg does not know this gateway."""
         for session in self.registry:
             if session.is_open:
                 session.resume = [self.cpg.epoch, session.position, session.settled]
@@ -122,14 +122,14 @@ class Sessions:
         self.cpg.hello()
 
     def open(self, opened: list[Session]) -> None:
-        """Have cpg open these, or open them anew."""
+        """Ask cpg to open or reopen these sessions."""
         if self.cpg.is_welcomed:
             for session in opened:
                 session.is_open = False
             self.cpg.open(opened)
 
     def close(self, session: Session, code: int, reason: str, close_reason: bus.CloseReason) -> None:
-        """A session is over, for that reason."""
+        """End a session for this reason."""
         self.counters["closed"] += 1
         log.info("session %016x of %s: closed%s", session.number, who(session), f": {reason}" if reason else "")
         self.outboxes.forget(session)
@@ -140,7 +140,7 @@ class Sessions:
         self.cut(session, Code.NO_RESOURCES, reason)
 
     def cut(self, session: Session, code: int, reason: str) -> None:
-        """End a session, and tell its client why."""
+        """End a session and tell its client the reason."""
         log.warning("session %016x of %s: cut off: %s", session.number, who(session), reason)
         self.counters["cut"] += 1
         connection = session.connection
@@ -149,15 +149,15 @@ class Sessions:
             self.say_bye(connection, code, f"cut off: {reason}")
 
     def say_bye(self, connection: bytes, code: int, reason: str) -> None:
-        """The last word on a session."""
+        """Send the last message of a session."""
         self.outboxes.say_bye(connection, self.cpg.epoch, code, reason)
 
 
 def printable(name: str) -> str:
-    """A client's name, as it may stand in a log."""
+    """A client's name in a form that is safe in a log."""
     return "".join(c if c.isprintable() else "?" for c in name[:NAME_CHARACTERS_MAX])
 
 
 def who(session: Session) -> str:
-    """Whose session it is, for a log."""
+    """The owner of a session, for a log."""
     return f"{session.name or 'process'} ({session.peer})"

@@ -1,12 +1,12 @@
-"""The TCP port for clients on other hosts: a relay that hands on to libzmq, and bounds what strangers cost before that.
+"""The TCP port for clients on other hosts: a relay in front of libzmq that bounds what strangers cost.
 
-libzmq takes any number of connections, and from each a frame as long as a message may be, before it knows who is there.
-So the port is this process's own. A connection gets a few seconds, and a few kilobytes, until the handshake of CURVE
-(RFC 26) is done, which is when libzmq says READY: it does so only to whom it has let in. The handshake itself passes
-through unchanged; nothing here knows a key. From then on bytes are handed on both ways, no faster than they are taken.
+libzmq accepts any number of connections, and from each a frame as long as a message may be, before it knows who is
+there. So this process owns the port. A connection gets a few seconds and a few kilobytes until the CURVE handshake (RFC
+26) is done, which libzmq's READY shows: it is sent only to admitted clients. The handshake passes through unchanged;
+the relay knows no key. After it, bytes are relayed both ways, no faster than the receiver takes them.
 
-Those that have not shown their key are bounded in number. Where there are too many, the oldest one of the address
-that has most of them makes room: a stranger displaces himself.
+The number of connections in the handshake is bounded. At the bound, the oldest connection of the address with the most
+of them is closed: a stranger displaces only himself.
 """
 
 import contextlib
@@ -20,20 +20,20 @@ from rondo.config.node import RemoteSettings
 from rondo.ipc.endpoints import SocketError
 
 UNPROVEN_MAX = 128
-"""Connections whose handshake is not done."""
+"""Connections in the handshake."""
 CONNECTIONS_MAX = 1024
-"""Those whose handshake is done."""
+"""Connections after the handshake."""
 HANDSHAKE_S = 3.0
 HANDSHAKE_BYTES_MAX = 4096
-"""Until then a client may send so much: greeting, HELLO and INITIATE have some 600 bytes."""
+"""What a client may send during the handshake: greeting, HELLO and INITIATE have some 600 bytes."""
 CHUNK_BYTES = 64 * 1024
-"""Read at once; and what may wait in each direction of a connection."""
+"""How much is read at once, and how much may wait in each direction of a connection."""
 ACCEPTED_MAX = 64
 EVENTS_MAX = 64
 BACKLOG = 128
 GREETING_BYTES = 64
 DESCRIPTORS = 3 * (UNPROVEN_MAX + CONNECTIONS_MAX)
-"""Two for each connection here, and libzmq's."""
+"""Two for each connection here, and one of libzmq's."""
 
 _READY = b"\x05READY"
 _COMMAND, _LONG = 4, 2
@@ -41,16 +41,16 @@ _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
 class Side:
-    """One of the two sockets of a connection, and what waits for it to have room."""
+    """One of the two sockets of a connection, and the bytes that wait for room in it."""
 
     def __init__(self, stream: socket.socket) -> None:
         self.stream = stream
         self.waiting = memoryview(b"")
         self.events = -1
-        """What it is polled for; -1: not at all."""
+        """The events that it is polled for; -1: it is not registered."""
 
     def write(self, data: bytes) -> None:
-        """Send, and keep what there is no room for. Raises OSError."""
+        """Send, and keep the bytes for which there is no room. Raises OSError."""
         self.waiting = memoryview(data)
         self.flush()
 
@@ -64,28 +64,28 @@ class Side:
 
 
 class Relay:
-    """A connection: the client's side and libzmq's."""
+    """A connection: the client's socket and libzmq's."""
 
     def __init__(self, client: socket.socket, inner: socket.socket, address: str, until_s: float) -> None:
         self.client, self.inner = Side(client), Side(inner)
         self.address = address
         self.until_s = until_s
         self.is_proven = False
-        """libzmq has let this client in."""
+        """libzmq has admitted this client."""
         self._said = bytearray()
-        """What libzmq has said, until then."""
+        """What libzmq has sent during the handshake."""
         self._sent = 0
-        """Bytes of the client until then."""
+        """How many bytes the client has sent during the handshake."""
 
     def sides(self) -> tuple[tuple[Side, Side], tuple[Side, Side]]:
-        """Each side with the other."""
+        """Each side with its opposite."""
         return (self.client, self.inner), (self.inner, self.client)
 
     def serve(self) -> bool:
-        """Hand on what there is; False if the connection is over. Raises OSError, which says the same."""
+        """Relay what is there. False if the connection is over; an OSError means the same."""
         for side, other in self.sides():
             other.flush()
-            # What comes from the one waits for the other, which has to have taken what came before.
+            # One side is read only after the other has taken what came before.
             if not other.waiting and (room := self._room(side)):
                 try:
                     data = side.stream.recv(room)
@@ -111,19 +111,19 @@ class Relay:
             self.is_proven = _has_ready(self._said)
 
     def events(self) -> Iterator[tuple[Side, int]]:
-        """What to poll each side for."""
+        """The events to poll each side for."""
         for side, other in self.sides():
             reads = not other.waiting and self._room(side) > 0
             yield side, (_IN if reads else 0) | (_OUT if side.waiting else 0)
 
     def close(self) -> None:
-        """Close both."""
+        """Close both sockets."""
         for side, _ in self.sides():
             side.stream.close()
 
 
 def _has_ready(said: bytearray) -> bool:
-    """Whether the commands after libzmq's greeting end with READY."""
+    """True if the commands after libzmq's greeting end with READY."""
     at = GREETING_BYTES
     while at + 2 <= len(said):
         flags, size, begin = said[at], said[at + 1], at + 2
@@ -144,14 +144,14 @@ class TcpRelay:
         """Listens where the settings say; `inner` is the socket that libzmq has bound. Raises SocketError."""
         self.counters: Counter[str] = Counter()
         self.hits: Counter[tuple[str, str]] = Counter()
-        """How often which address has reached which bound, since somebody last emptied it."""
+        """How often which address has reached which bound; the owner clears it."""
         self._inner = str(inner)
         self._poll = select.epoll()
         self._by_descriptor: dict[int, Relay] = {}
         self._unproven: dict[Relay, None] = {}
-        """The oldest first."""
+        """Connections in the handshake, the oldest first."""
         self._unproven_of: Counter[str] = Counter()
-        """How many of them each address has; none is zero."""
+        """By address: how many connections in the handshake it has; none is zero."""
         self._proven = 0
         family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
         self._listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -167,12 +167,12 @@ class TcpRelay:
         self._poll.register(self._listener, _IN)
 
     def fileno(self) -> int:
-        """What to poll; readable means: `serve`."""
+        """The descriptor to poll. When it is readable, call `serve`."""
         return self._poll.fileno()
 
     @property
     def totals(self) -> dict[str, int]:
-        """What there is now, and what happened."""
+        """Present totals and counters."""
         return {
             "remote_connections": self._proven,
             "remote_unproven": len(self._unproven),
@@ -180,14 +180,14 @@ class TcpRelay:
         }
 
     def serve(self, now_s: float) -> None:
-        """Hand on what there is, some of each."""
+        """Relay what is there, a bounded amount for each connection."""
         for descriptor, events in self._poll.poll(0, EVENTS_MAX):
             relay = self._by_descriptor.get(descriptor)
             if relay is not None:
                 if events & (_IN | _OUT):
                     self._serve(relay)
                 else:
-                    self._close(relay)  # it has hung up while it was not to be read: that is told of all the same
+                    self._close(relay)  # it has hung up: the kernel reports that even if it is not polled for
             elif descriptor == self._listener.fileno():
                 self._accept(now_s)
 
@@ -230,7 +230,7 @@ class TcpRelay:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 inner.connect(self._inner)
             except OSError:
-                # No descriptor is left, or libzmq has not come round yet.
+                # No descriptor is left, or libzmq's queue of connections is full.
                 client.close()
                 if inner is not None:
                     inner.close()
@@ -270,7 +270,7 @@ class TcpRelay:
             self.hits["remote_" + bound, address] += 1
 
     def tend(self, now_s: float) -> None:
-        """Once a second: end the handshakes that take too long."""
+        """Call once a second: end handshakes that take too long."""
         for relay in list(self._unproven):
             if now_s < relay.until_s:
                 break
@@ -278,7 +278,7 @@ class TcpRelay:
             self._close(relay)
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all sockets."""
         for relay in set(self._by_descriptor.values()):
             relay.close()
         self._by_descriptor.clear()
@@ -288,7 +288,7 @@ class TcpRelay:
 
 
 def _network_of(address: str) -> str:
-    """What counts as one stranger: an address, or the half of an IPv6 one that names a network."""
+    """What counts as one stranger: an IPv4 address, or the network half of an IPv6 address."""
     if ":" not in address:
         return address
     packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])

@@ -1,7 +1,7 @@
-"""The socket that processes of this machine connect to. Envelopes come out of it with the stamp of their connection.
+"""The Unix socket that local processes connect to. Its envelopes come with the stamp of their connection.
 
-Its ROUTER is served by this thread itself (`rondo.ipc.local_router`): who is at the other end, and that it is gone, the
-kernel says. What a user may take is bounded there.
+This thread serves the ROUTER itself (`rondo.ipc.local_router`). The kernel reports who is at the other end, and when
+that process is gone. What a user may take is bounded there.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from services.ipc_gateway.listener import (
 
 
 class UnixListener:
-    """The ROUTER."""
+    """The ROUTER for local clients."""
 
     def __init__(
         self,
@@ -52,23 +52,23 @@ class UnixListener:
             ring(bell_of(path))
 
     def open_to_others(self, *, is_open: bool) -> None:
-        """Whether the file system lets other users come and ask at all."""
+        """Set whether the file system lets other users open the socket."""
         self._router.change_mode(MODE_OPEN if is_open else MODE_PRIVATE)
 
     def filenos(self) -> list[int]:
-        """What to poll."""
+        """The descriptors to poll."""
         return [self._router.fileno()]
 
     def monitor_filenos(self) -> list[int]:
-        """What to poll for connections that end: nothing besides."""
+        """The descriptors to poll for ended connections: none besides those of `filenos`."""
         return []
 
     def has_input(self) -> bool:
-        """Whether something was left over that no descriptor tells of."""
+        """True if there is input of which no descriptor tells."""
         return self._router.has_pending
 
     def receive(self) -> Iterator[Received]:
-        """What clients sent, a bounded number of envelopes."""
+        """Envelopes of clients, a bounded number."""
         for connection, envelope in self._router.receive(ENVELOPES_PER_DRAIN):
             stamp = self._stamps.get(connection)
             if stamp is None:
@@ -77,15 +77,15 @@ class UnixListener:
             yield Received(connection, stamp, envelope or b"")
 
     def has_spoken(self, connection: bytes) -> None:
-        """This connection has said what it wants: it may stay."""
+        """The connection has said what it wants: it may stay."""
         self._router.has_spoken(connection)
 
     def must_speak(self, connection: bytes) -> None:
-        """What this connection wanted is over: it may stay if it soon says what it wants now."""
+        """What the connection wanted has ended: it may stay if it soon says what it wants now."""
         self._router.must_speak(connection)
 
     def end(self, connection: bytes) -> bool:
-        """End it; its client may come back on another one."""
+        """End the connection; its client may come back on another one."""
         self._router.end(connection)
         return True
 
@@ -98,25 +98,25 @@ class UnixListener:
 
     @property
     def has_gone(self) -> bool:
-        """Whether `gone` would give something."""
+        """True if `gone` would return something."""
         return self._router.has_gone
 
     def send(self, connection: bytes, envelope: bytes, *, more: bool = False) -> bool:
-        """Send; False if there is no room. To a connection that has ended it goes nowhere. `more`: another one to it
+        """Send; False if there is no room. An envelope to an ended connection is dropped. `more`: another one to it
         follows at once."""
         return self._router.send(connection, envelope, more=more) is not False
 
     def tend(self, now_s: float) -> None:
-        """Once a second: end the connections whose time is over."""
+        """Call once a second: end connections that are overdue."""
         self._router.tend(now_s)
 
     def hit(self, connection: bytes, bound: str) -> None:
-        """A bound was reached on behalf of this connection."""
+        """Record that this connection has reached a bound."""
         if (uid := self._router.uid_of(connection)) is not None:
             self._accounts.hit(bound, uid)
 
     def take_hits(self) -> dict[tuple[str, str], int]:
-        """How often whom which bound has stopped since the last call: (bound, who)."""
+        """Bounds that were reached since the last call: (bound, who), and how often."""
         return {(hit.bound, f"user {hit.uid}"): count for hit, count in self._accounts.take_hits().items()}
 
     def totals(self) -> dict[str, int]:
@@ -124,7 +124,7 @@ class UnixListener:
         return {**self._accounts.totals, **self._accounts.counters}
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the socket."""
         self._router.close()
 
 

@@ -1,10 +1,10 @@
-"""The gateway for C programs: what libcpg connects to. Started by `rondo start`, or by hand for a look at it.
+"""The gateway for C programs, to which libcpg connects. Started by `rondo start`, or by hand to look at it.
 
     python -m services.qb_gateway -c corosync.conf --run-dir /run/rondo
     python -m services.qb_gateway --status --run-dir /run/rondo
 
-Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage; 8 the configuration cannot be used; 15 something that it
-needs cannot be had (a socket, a directory); 18 it runs already.
+Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage; 8 the configuration cannot be used; 15 a resource that it
+needs is not available (a socket, a directory); 18 it runs already.
 """
 
 import sys

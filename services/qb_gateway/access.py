@@ -1,7 +1,7 @@
-"""Which C programs may connect: those of root's user or group, of the executive's own user, and what uidgid{} names.
+"""Which C programs may connect: those of root's user or group, of the executive's own user, and those in uidgid{}.
 
-Programs may name more at run time, by keys `uidgid.uid.N` and `uidgid.gid.N` of value 1 (u8), as Pacemaker does first
-of all. Such a key counts for the very next connection.
+Programs may admit more users at run time, by keys `uidgid.uid.N` and `uidgid.gid.N` of value 1 (u8), as Pacemaker does
+at its start. Such a key applies from the next connection on.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Access:
         self._named: set[tuple[str, int]] = set()
 
     def change(self, uids: tuple[int, ...], gids: tuple[int, ...]) -> None:
-        """uidgid{} names others from now on. Who is connected stays so."""
+        """uidgid{} names other users from now on. Existing connections stay."""
         self._uids = frozenset((0, os.geteuid(), *uids))
         self._gids = frozenset((0, *gids))
 
     def on_key(self, key: str, value: Any) -> None:
-        """A key has this `[type, value]` now, or is gone (None)."""
+        """This key now has this `[type, value]`, or was deleted (None)."""
         matched = _KEY.fullmatch(key)
         if matched is None:
             return
@@ -40,7 +40,7 @@ class Access:
             self._named.discard(named)
 
     def allows(self, peer: Peer) -> bool:
-        """Whether this process may."""
+        """True if this process may connect."""
         if peer.uid in self._uids or peer.gid in self._gids:
             return True
         return ("uid", peer.uid) in self._named or ("gid", peer.gid) in self._named

@@ -1,4 +1,4 @@
-"""What the sockets have in common whose programs only call and are answered: all but `cpg`."""
+"""Common to the sockets that only answer calls: all but `cpg`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from services.qb_gateway.connection import Connection
 
 
 class Calls:
-    """A program has one call under way and waits for its answer, so nothing has to hold it back."""
+    """A program has one call under way and waits for its answer, so it needs no flow control."""
 
     def has_room(self, connection: Connection) -> bool:
-        """Its next request can always be taken."""
+        """Always true: its next request can be processed."""
         return True
 
     def adjust_flow(self, connection: Connection) -> None:
-        """It does not multicast."""
+        """Does nothing: these programs do not multicast."""
 
     def written(self, connection: Connection) -> None:
-        """Nothing waits for that."""
+        """Does nothing: nobody waits for written events."""

@@ -1,6 +1,6 @@
-"""The socket `cfg`: who this node is, where the nodes are and whether they are reached, and what is done to them.
+"""The socket `cfg`: this node's identifier, the nodes' addresses and reachability, and operations on nodes.
 
-A program that tracks has its say before the node shuts down. It is known to control by a name that is drawn here.
+A program that tracks votes on each shutdown of the node. The gateway draws a name for it, by which control knows it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.qb_gateway.connection import Connection
 from services.qb_gateway.wire import cfg
 
 MTU_BESIDES = 90
-"""What Corosync takes off netmtu for its headers."""
+"""What Corosync subtracts from netmtu for its headers."""
 
 _ASKED = {
     cfg.KILL: Op.KILL,
@@ -31,7 +31,7 @@ _ASKED = {
 
 
 class CfgService(Calls):
-    """All programs that are connected to it."""
+    """All programs that are connected to the socket."""
 
     name = "cfg"
     message_bytes_max = cfg.MESSAGE_BYTES_MAX
@@ -43,11 +43,11 @@ class CfgService(Calls):
         self._is_knet = config.transport == "knet"
         self._control = control
         self._programs: dict[Connection, str] = {}
-        """Each goes by a name toward control."""
+        """By connection: the program's name toward control."""
         self._tracking: set[str] = set()
 
     def reconfigure(self, config: NodeConfig) -> None:
-        """The nodelist may be another one from now on."""
+        """The nodelist may have changed."""
         self._addresses = addresses_of(config)
         self._own_links = config.knet.addresses.get(config.node_id) or {0: config.local_address}
 
@@ -56,7 +56,7 @@ class CfgService(Calls):
         self._programs[connection] = secrets.token_hex(16)
 
     def closed(self, connection: Connection) -> None:
-        """It is gone."""
+        """A program is gone."""
         name = self._programs.pop(connection)
         self._tracking.discard(name)
         self._control.forget(name.encode())
@@ -80,7 +80,7 @@ class CfgService(Calls):
             connection.refuse(cfg.refusal(ident, Code.NOT_SUPPORTED))
 
     def _hand_on(self, connection: Connection, ident: int, message: bytes) -> None:
-        """What control does."""
+        """Forward a request to control."""
         name, number = self._programs[connection], cfg.node_of(message) or 0
         arguments: dict[int, dict[str, Any]] = {
             cfg.KILL: {"node": number, "reason": cfg.reason_of(message)},
@@ -156,7 +156,7 @@ class CfgService(Calls):
         self._control.ask(Op.NODES, {}, answer)
 
     def _links(self, found: dict[str, Any]) -> dict[int, cfg.Link]:
-        """As Corosync has them: without knet one link, with the address of the node that is asked about."""
+        """The links as Corosync shows them. Without knet there is one link, with the address of the queried node."""
         if self._is_knet and found["links"]:
             return {
                 link["link"]: cfg.Link(bool(link["up"]), int(link["mtu"] or 0), link["local"], link["remote"])
@@ -170,8 +170,8 @@ class CfgService(Calls):
 
 
 def addresses_of(config: NodeConfig) -> dict[int, list[bytes]]:
-    """The addresses of each configured node, packed, as far as they are written as addresses: those of one family, in
-    the order of the links."""
+    """The packed addresses of each configured node, without host names: those of one family, in the order of the
+    links."""
     written: dict[int, list[str]] = {node: list(addresses) for node, addresses in config.members.items()}
     for node, links in config.knet.addresses.items():
         written[node] = [address for _, address in sorted(links.items())]

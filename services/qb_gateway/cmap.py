@@ -1,4 +1,4 @@
-"""The socket `cmap`: keys, which are control's. Each call is one question to it, and is answered when it is."""
+"""The socket `cmap`: control's keys. Each call becomes one request to control, and is answered when that is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from services.qb_gateway.wire.messages import RequestError, unknown_reply
 
 MAPS = (ICMAP, STATS)
 HANDLES_MAX = 256
-"""Iterations and tracks of one program at a time."""
+"""How many iterations and tracks one program may have at a time."""
 
 
 @dataclass(slots=True)
@@ -34,14 +34,14 @@ class _Program:
 
 
 class CmapService(Calls):
-    """All programs that are connected to it."""
+    """All programs that are connected to the socket."""
 
     name = "cmap"
     message_bytes_max = cmap.MESSAGE_BYTES_MAX
 
     def __init__(self, control: ControlLink, on_key: Callable[[str, Any], None]) -> None:
-        """`on_key` is told every change of a key before whoever made it is answered: its new `[type, value]`, or None.
-        It is also told all keys below `uidgid.` that there are at first."""
+        """`on_key` is called with every change of a key, before the program that made it gets its answer: the new
+        `[type, value]`, or None. At first it is called with all existing keys below `uidgid.`."""
         self._control = control
         self._on_key = on_key
         self._programs: dict[Connection, _Program] = {}
@@ -61,7 +61,7 @@ class CmapService(Calls):
         }
         control.watch("keys", self._on_changes)
 
-    # What the process calls.
+    # -- what the process calls ----------------------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> None:
         """A program has connected."""
@@ -95,7 +95,7 @@ class CmapService(Calls):
         arguments: dict[str, Any],
         make: Callable[[Any], bytes] | None = None,
     ) -> None:
-        """Ask control and reply: what `make` makes of the result, or the code alone."""
+        """Ask control, and reply with what `make` makes of the result, or with the error code alone."""
 
         def answer(code: int, result: Any) -> None:
             if self._programs.get(program.connection) is not program:

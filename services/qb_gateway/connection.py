@@ -1,8 +1,8 @@
-"""One connection of a C program: its stream socket, its rings, and what waits to go into them.
+"""One connection of a C program: its stream socket, its rings, and what is queued for them.
 
-The stream says that there is something, one byte for each chunk, and that the other side is gone. Its bytes are read
-always and counted never: a client whose byte finds no room would spin. A program may connect and then fork, so the
-stream alone is its life, and not the process that connected.
+A byte in the stream announces each chunk, and the end of the stream tells that the other side is gone. The bytes are
+always read and never counted: a client whose byte finds no room would spin. A program may connect and then fork, so
+only the stream tells whether it lives, not the process that connected.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from services.qb_gateway.shared_memory import ConnectionMemory
 from services.qb_gateway.wire.messages import REQUEST_HEADER
 
 REQUESTS_PER_TURN = 1024
-"""Of one connection, before the others get their turn."""
+"""Requests of one connection that are served before the others get their turn."""
 REQUESTS_OF_RING_MAX = 64 * 1024
 """As many as a ring of 1 MiB can hold."""
 BYTES_PER_TURN = 1024 * 1024
 STREAM_READ_BYTES = 64 * 1024
 NOTICE_BYTES_MAX = 64 * 1024
-"""Written to the stream at once: as many events are announced, one byte for each."""
+"""The most bytes written to the stream at once. Each byte announces one event."""
 
 
 _numbers = itertools.count(1)
 
 
 class Peer(NamedTuple):
-    """The process that connected, as the kernel says."""
+    """The process that connected, as the kernel reports it."""
 
     pid: int
     uid: int
@@ -40,7 +40,7 @@ class Peer(NamedTuple):
 
 
 class Service(Protocol):
-    """What stands behind one of the sockets."""
+    """The service behind one of the sockets."""
 
     name: str
     message_bytes_max: int
@@ -49,16 +49,16 @@ class Service(Protocol):
         """A program has connected."""
 
     def closed(self, connection: Connection) -> None:
-        """It is gone; what it had sent was served before."""
+        """A program is gone. What it had sent was served before."""
 
     def has_room(self, connection: Connection) -> bool:
-        """Whether its next request can be taken: while it cannot be, requests wait in the ring."""
+        """True if its next request can be processed. Until then requests wait in the ring."""
 
     def request(self, connection: Connection, ident: int, message: bytes) -> None:
-        """A request, of at least the size of its header."""
+        """Process a request, of at least the size of its header."""
 
     def adjust_flow(self, connection: Connection) -> None:
-        """Tell it whether it may multicast (`Connection.set_flow`)."""
+        """Tell the program whether it may multicast (`Connection.set_flow`)."""
 
     def written(self, connection: Connection) -> None:
         """More of its events are in the ring (`events_written`)."""
@@ -75,65 +75,65 @@ class Connection:
         memory: ConnectionMemory,
         attention: set[Connection],
     ) -> None:
-        """`attention`: where it puts itself when it has to be flushed or ended."""
+        """`attention`: the set that the connection adds itself to when it has to be flushed or ended."""
         self.stream = stream
         self.peer = peer
         self.service = service
         self.state: Any = None
-        """The service's own."""
+        """The service's own state of this connection."""
         self.hang_up_reason = ""
-        """Why the connection is to be ended, if it is."""
+        """The reason why the connection is to be ended; empty if it is not."""
         self.is_ended = False
         """The other side has closed its stream."""
         self.has_more = False
-        """Requests were left in the ring because it was the others' turn, or for want of room."""
+        """Requests were left in the ring, because other connections had their turn or there was no room."""
         self.events_queued = 0
-        """How many events were posted ever."""
+        """How many events were posted in all."""
         self.events_written = 0
-        """How many of them are in the ring."""
+        """How many of them were written to the ring."""
         self.requests_taken = 0
         self.replies_made = 0
         self.requests_invalid = 0
         """Of no function of the service, or too short."""
         self.flow_stops = 0
-        """How often it was told to multicast no more."""
+        """How often the program was told to stop multicasting."""
         self.writes_deferred = 0
         """How often events found no room in the ring."""
         self.number = next(_numbers)
-        """Of no other connection of this process."""
+        """Unique in this process."""
         self.program = process_name_of(peer.pid)
         self._memory = memory
         self._events: deque[bytes] = deque()
         self._responses: deque[bytes] = deque()
         self._owed = 0
-        """Bytes that announce events and have found no room in the stream."""
+        """Bytes that announce events and found no room in the stream."""
         self._flow = FLOW_FREE
         self._attention = attention
 
     @property
     def is_blocked(self) -> bool:
-        """Whether events wait for room in the ring: the client says nothing when it has made some."""
+        """True if events wait for room in the ring. The client does not signal when it has made some."""
         return bool(self._events)
 
     @property
     def owes_bytes(self) -> bool:
-        """Whether bytes wait for room in the stream."""
+        """True if bytes wait for room in the stream."""
         return self._owed > 0
 
     @property
     def is_whole(self) -> bool:
-        """Whether its files are as they were made."""
+        """True if its files were not truncated."""
         return self._memory.is_whole
 
     @property
     def may_multicast(self) -> bool:
-        """What it was told last."""
+        """What the program was last told."""
         return self._flow == FLOW_FREE
 
-    # Towards the client.
+    # -- to the client -------------------------------------------------------------------------------------------
 
     def reply(self, message: bytes) -> None:
-        """The answer to the request that waits for one."""
+        """Answer the waiting call."""
         self.replies_made += 1
         self._responses.append(message)
         try:
@@ -149,28 +149,28 @@ class Connection:
         self.reply(message)
 
     def hang_up(self, reason: str) -> None:
-        """End the connection, soon."""
+        """End the connection soon."""
         self.hang_up_reason = self.hang_up_reason or reason
         self._attention.add(self)
 
     def post(self, events: list[bytes]) -> None:
-        """Events, in their order; they go into the ring with the next `flush`."""
+        """Queue events, in their order. The next `flush` writes them to the ring."""
         self._events.extend(events)
         self.events_queued += len(events)
         self._attention.add(self)
 
     def deliver(self, events: list[bytes]) -> None:
-        """Events that have to be there before the reply that follows."""
+        """Write events that must be in the ring before the reply that follows."""
         self.post(events)
         try:
             self.flush()
         except (BrokenPipeError, ConnectionResetError):
-            self.is_ended = True  # the program has; `post` has called attention to it
+            self.is_ended = True  # the program has ended it; `post` has added the connection to `attention`
         except (RingError, OSError) as error:
             self.hang_up(str(error))
 
     def flush(self) -> None:
-        """Write the events that have room, all with one notice."""
+        """Write as many events as have room, and announce them together."""
         if self._events:
             written = self._memory.events.write(self._events)
             if written:
@@ -184,17 +184,17 @@ class Connection:
                     self._owed -= self.stream.send(bytes(min(self._owed, NOTICE_BYTES_MAX)), socket.MSG_NOSIGNAL)
 
     def set_flow(self, may_multicast: bool) -> None:
-        """Whether the client may multicast: it is told so before it writes anything."""
+        """Set whether the client may multicast. The client sees it before its next send."""
         flow = FLOW_FREE if may_multicast else FLOW_NO_MULTICAST
         if flow != self._flow:
             self._flow = flow
             self.flow_stops += flow == FLOW_NO_MULTICAST
             self._memory.set_flow_control(flow)
 
-    # From the client.
+    # -- from the client -----------------------------------------------------------------------------------------
 
     def read_stream(self) -> None:
-        """Take the bytes that have come, and note the end."""
+        """Read the announcing bytes, and notice the end of the stream."""
         try:
             self.is_ended = not self.stream.recv(STREAM_READ_BYTES)
         except BlockingIOError:
@@ -203,8 +203,8 @@ class Connection:
             self.is_ended = True
 
     def read_requests(self, *, is_last: bool = False) -> None:
-        """Serve what waits in the ring, as far as the service has room and it is this connection's turn. `is_last`: the
-        program is gone, and this is all that will ever be read; there is not more than a ring full."""
+        """Serve the requests in the ring, as far as the service has room and it is this connection's turn. `is_last`:
+        the program is gone, and nothing more will be read; that is at most one full ring."""
         take, service = self._memory.requests.take, self.service
         size = count = 0
         count_max = REQUESTS_PER_TURN if not is_last else REQUESTS_OF_RING_MAX
@@ -216,7 +216,7 @@ class Connection:
                 break
             ident, announced = REQUEST_HEADER.unpack_from(message)
             if announced != len(message):
-                raise RingError(f"a request of {len(message)} bytes says {announced}")
+                raise RingError(f"a request of {len(message)} bytes announces {announced}")
             count += 1
             size += len(message)
             service.request(self, ident, message)

@@ -1,6 +1,6 @@
-"""All connections of C programs in one turn of the loop: what came from them, what goes to them, and who is ended.
+"""All connections of C programs in one turn of the loop: reads requests, writes events, and ends connections.
 
-The rest of the process (sockets of the node, signals) is in `process`.
+`process` has the rest: the sockets of the node, and signals.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from services.qb_gateway.rings.layout import RingError
 from services.qb_gateway.truncation import TruncationGuard
 
 RETRY_MIN_S = 0.001
-"""How soon it is looked whether a program has made room in its event ring: it says nothing when it has, ..."""
+"""The interval at which full event rings are checked for room, because programs do not signal it, ..."""
 RETRY_MAX_S = 0.02
-"""... up to this, while none of them gets on."""
+"""... up to this one, while none of them makes progress."""
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 log = logging.getLogger("QB_GATEWAY")
@@ -30,18 +30,18 @@ class Hub:
     def __init__(self, poll: select.epoll, guard: TruncationGuard) -> None:
         self.connections: dict[int, Connection] = {}
         self.attention: set[Connection] = set()
-        """Connections that have something to be written, or are to be ended."""
+        """Connections that have something to write, or are to be ended."""
         self.counters = {"requests": 0, "events": 0, "cut": 0, "ended": 0}
         self.retry_s: float | None = None
-        """How soon `turn` has to be called again."""
+        """The time until `turn` has to be called again."""
         self._poll = poll
         self._guard = guard
         self._listeners: Listeners | None = None
         self._readable: set[Connection] = set()
         self._waiting: set[Connection] = set()
-        """Requests of theirs were left in the ring."""
+        """Connections with requests left in the ring."""
         self._blocked: set[Connection] = set()
-        """Events of theirs found no room in the ring."""
+        """Connections with events that found no room in the ring."""
         self._polled_out: set[Connection] = set()
         self._backoff_s = RETRY_MIN_S
 
@@ -52,7 +52,7 @@ class Hub:
             self._poll.register(descriptor, _IN)
 
     def on_event(self, descriptor: int, events: int, now_s: float) -> bool:
-        """Something about a descriptor; False if it is none of ours."""
+        """Process an event of a descriptor. False if the descriptor is not one of a program."""
         connection = self.connections.get(descriptor)
         if connection is not None:
             if events & ~_OUT:
@@ -69,7 +69,7 @@ class Hub:
         elif descriptor in listeners.sockets:
             for new in listeners.accept(descriptor, now_s):
                 self._poll.register(new.stream, _IN)
-                # What it asks for is often there already.
+                # The request has often come with the connection.
                 self._read_handshake(listeners, new)
         else:
             return False
@@ -82,7 +82,7 @@ class Hub:
             connection.service.opened(connection)
 
     def read(self) -> None:
-        """Serve what programs ask for, as far as there is room for it."""
+        """Serve requests as far as there is room for them."""
         readable, self._readable = self._readable | self._waiting, set()
         for connection in readable:
             self._read_one(connection)
@@ -102,11 +102,11 @@ class Hub:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether requests were left in a ring for which there is room."""
+        """True if requests for which there is room were left in a ring."""
         return any(connection.service.has_room(connection) for connection in self._waiting)
 
     def write(self) -> None:
-        """Write what is due, and end who is to be ended."""
+        """Write what is due, and end the connections that are to be ended."""
         self.attention |= self._blocked
         progress = False
         while self.attention:
@@ -115,7 +115,7 @@ class Hub:
             try:
                 connection.flush()
             except (BrokenPipeError, ConnectionResetError):
-                # The program has ended, which the poll will tell only later; what it said last still counts.
+                # The program has ended, which the poll reports only later. Its last requests still count.
                 connection.is_ended = True
                 self._readable.add(connection)
             except (RingError, OSError) as error:
@@ -151,7 +151,7 @@ class Hub:
 
     def _end(self, connection: Connection) -> None:
         if connection.is_ended and connection in self._readable:
-            # There was no room for requests in this turn; what it said last counts all the same.
+            # Its requests had no room in this turn. Its last ones still count.
             self._read_one(connection)
         if not connection.is_whole:
             connection.hang_up("it has truncated the files of its rings")
@@ -174,18 +174,18 @@ class Hub:
         self.attention.discard(connection)
 
     def hang_up_all(self, reason: str) -> None:
-        """End everybody."""
+        """End all connections."""
         for connection in list(self.connections.values()):
             connection.hang_up(reason)
             self._end(connection)
 
     def keep_house(self, now_s: float) -> None:
-        """What is due once a second."""
+        """Call once a second."""
         if self._listeners is not None:
             self._listeners.drop_silent(now_s)
 
     def totals(self) -> dict[str, int]:
-        """The counters, those of living connections included."""
+        """The counters, with those of open connections included."""
         living = self.connections.values()
         return {
             **self.counters,
@@ -194,7 +194,7 @@ class Hub:
         }
 
     def close(self) -> None:
-        """End everybody, and take no one any more."""
+        """End all connections, and accept no more."""
         services: Sequence[Service] = [each.service for each in self.connections.values()]
         if services:
             log.info("hanging up %d C programs", len(services))

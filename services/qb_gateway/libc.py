@@ -1,10 +1,10 @@
-"""The few functions of the C library that Python does not have: semaphores in shared memory, and what a SIGBUS needs.
+"""Functions of the C library that Python lacks: semaphores in shared memory, and what a SIGBUS handler needs.
 
-A sem_t of glibc on 64-bit machines is the value (u32 @0), the number of waiters (u32 @4), and a word of flags @8, which
-sem_post puts into a system call as it finds it. A client that writes anything there could make that call end this
-process, or wait. So posting is done here by one system call of our own, FUTEX_WAKE_OP, which adds to the value and
-wakes who waits for it, and believes nothing that stands in the memory. sem_trywait and sem_getvalue look at the first
-eight bytes only. None of these calls waits, so the interpreter's lock is kept.
+A sem_t of glibc on 64-bit machines is the value (u32 @0), the number of waiters (u32 @4), and a word of flags @8.
+sem_post passes the flags to a system call unchecked. A client that writes anything there could make that call end this
+process, or block it. So posting is done here by one direct system call, FUTEX_WAKE_OP, which adds to the value and
+wakes waiters, and trusts nothing in the memory. sem_trywait and sem_getvalue read only the first eight bytes. None of
+these calls blocks, so the interpreter's lock is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _sem_getvalue = _libc.sem_getvalue
 _sem_getvalue.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
 
 _FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), -1)
-"""Number of the system call; -1, of none, where this was never tried."""
+"""Number of the system call; -1, which no call has, on architectures where this was never tested."""
 _FUTEX_WAKE_OP = 5
 _FUTEX_OP_ADD = 1 << 28
 _ADD_SHIFT = 12
@@ -57,7 +57,7 @@ class SignalAction(ctypes.Structure):
 
 SignalHandler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 FAULT_ADDRESS_OFFSET = 16
-"""Of si_addr in siginfo_t."""
+"""Offset of si_addr in siginfo_t."""
 
 sigaction = _libc.sigaction
 sigaction.argtypes = (ctypes.c_int, ctypes.POINTER(SignalAction), ctypes.c_void_p)
@@ -67,7 +67,7 @@ class SharedSemaphore:
     """A sem_t at an address that the owner keeps mapped."""
 
     def __init__(self, address: int) -> None:
-        """Made with the value 0."""
+        """Initialises it with the value 0."""
         self._at = ctypes.c_void_p(address)
         self._value = ctypes.c_int()
         self._value_at = ctypes.byref(self._value)
@@ -75,7 +75,7 @@ class SharedSemaphore:
             raise OSError(ctypes.get_errno(), "sem_init failed")
 
     def post(self, count: int) -> None:
-        """Add `count`, and wake the client if it waits. Memory that is not there any more is left alone."""
+        """Add `count`, and wake the client if it waits. Does nothing if the memory is not there any more."""
         at = self._at
         while count > 0:
             add = min(count, _ADD_MAX)
@@ -83,10 +83,10 @@ class SharedSemaphore:
             count -= add
 
     def take(self) -> bool:
-        """Subtract one; False, at once, if it is 0."""
+        """Subtract one. False, without waiting, if it is 0."""
         return bool(_sem_trywait(self._at) == 0)
 
     def is_zero(self) -> bool:
-        """Whether there is nothing to take."""
+        """True if the value is 0."""
         _sem_getvalue(self._at, self._value_at)
         return self._value.value <= 0

@@ -1,6 +1,5 @@
-"""What a crowd of C programs costs this process: descriptors, one for the stream, one for each file of the rings, and
-one for the directory.
-"""
+"""The descriptors that many C programs cost this process: for each one for the stream, one for each file of the rings,
+and one for the directory."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ log = logging.getLogger("QB_GATEWAY")
 
 
 def raise_descriptor_limit() -> None:
-    """As far as the system lets us."""
+    """Raise the limit of open files as far as the system permits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(DESCRIPTORS_WANTED, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:

@@ -1,7 +1,7 @@
-"""The sockets that C programs connect to, and what happens until a connection is made.
+"""The sockets that C programs connect to, and the handshake until a connection is made.
 
-They are in the abstract name space, so there is one server of a name in each network namespace. Who connects sends 24
-bytes and waits for the reply without limit; who sends nothing is closed after a while.
+The sockets are in the abstract namespace, so each network namespace has one server of a name. A client sends 24 bytes
+and waits for the reply without limit. A client that sends nothing is disconnected after a while.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from services.qb_gateway.truncation import TruncationGuard
 from services.qb_gateway.wire import connecting
 
 ADDRESS_BYTES = 108
-"""The clients' libraries pad the name with NULs to the whole of sun_path, and the name is different without."""
+"""The clients' libraries pad the name with NULs to the whole of sun_path, and the padding is part of the name."""
 BACKLOG = 128
 ACCEPTED_MAX = 32
 HANDSHAKES_MAX = 64
 HANDSHAKES_PER_USER_MAX = 16
-"""Anybody may connect to an abstract socket: who may not be served must not keep out who may."""
+"""Any user may connect to an abstract socket: a user who is refused must not keep out one who is admitted."""
 HANDSHAKE_S = 3.0
 CONNECTIONS_MAX = 1024
 CONNECTIONS_PER_USER_MAX = 512
@@ -55,7 +55,7 @@ def listen(name: str) -> socket.socket:
 
 
 class Handshake:
-    """A stream whose request has not come whole yet."""
+    """A stream whose request is not complete yet."""
 
     def __init__(self, stream: socket.socket, peer: Peer, service: Service, until_s: float) -> None:
         self.stream = stream
@@ -65,7 +65,7 @@ class Handshake:
         self.data = b""
 
     def read(self) -> bool:
-        """Whether the request is there. Raises OSError if the stream is over."""
+        """True if the request is complete. Raises OSError if the stream is over."""
         try:
             data = self.stream.recv(connecting.REQUEST_BYTES - len(self.data))
         except BlockingIOError:
@@ -77,7 +77,7 @@ class Handshake:
 
 
 class Listeners:
-    """All of them, with the handshakes that are under way."""
+    """All listening sockets, and the handshakes under way."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Listeners:
         """Binds; raises `SocketError`, and has bound none then."""
         self.counters = {"accepted": 0, "denied": 0, "not_ready": 0, "refused": 0, "handshakes_failed": 0}
         self.is_ready = False
-        """Whether connections are made: else clients are told to try again."""
+        """True if connections are made. Otherwise clients are told to try again."""
         self.handshakes: dict[int, Handshake] = {}
         self._guard = guard
         self._prefix = prefix
@@ -108,7 +108,7 @@ class Listeners:
             raise
 
     def accept(self, descriptor: int, now_s: float) -> list[Handshake]:
-        """New streams at the listening socket of that descriptor."""
+        """Accept new streams at the listening socket of that descriptor."""
         listener, service = self.sockets[descriptor]
         made: list[Handshake] = []
         for _ in range(ACCEPTED_MAX):
@@ -129,7 +129,8 @@ class Listeners:
         return made
 
     def has_room_for(self, peer: Peer) -> bool:
-        """Some are kept for root, and for each user who is served no more than a few are another's."""
+        """True if there is room for this peer. Some is reserved for root. Of users who are not admitted, each may have
+        only a few."""
         of_user = sum(each.peer.uid == peer.uid for each in self.handshakes.values())
         if peer.uid in (0, os.geteuid()):
             return of_user < HANDSHAKES_MAX
@@ -137,12 +138,12 @@ class Listeners:
         return of_user < HANDSHAKES_PER_USER_MAX and others < HANDSHAKES_MAX
 
     def read(self, handshake: Handshake) -> Connection | None:
-        """What came on a stream: the connection, once it is made. A stream that is over is closed."""
+        """Read from a stream. Returns the connection once it is made. A stream that is over is closed."""
         try:
             if not handshake.read():
                 return None
             if not connecting.is_connect_request(handshake.data):
-                raise ConnectionResetError("what it sent is no request for a connection")
+                raise ConnectionResetError("its first message is no connection request")
             refusal = self._why_not(handshake.peer)
             connection = None if refusal else self._connect(handshake)
         except OSError as error:
@@ -195,7 +196,7 @@ class Listeners:
         return Connection(handshake.stream, peer, service, memory, self._attention)
 
     def forget(self, connection: Connection) -> None:
-        """It is closed: there is room for another one."""
+        """A connection was closed: there is room for another one."""
         uid = connection.peer.uid
         self._count -= 1
         self._per_user[uid] -= 1
@@ -206,7 +207,7 @@ class Listeners:
         try:
             handshake.stream.send(connecting.refuse(error), socket.MSG_NOSIGNAL)
         except OSError as failed:
-            log.debug("a refusal was not heard: %s", failed)
+            log.debug("a refusal could not be sent: %s", failed)
         self.handshakes.pop(handshake.stream.fileno(), None)
         handshake.stream.close()
 
@@ -218,7 +219,7 @@ class Listeners:
             handshake.stream.close()
 
     def drop_silent(self, now_s: float) -> None:
-        """Close the streams that have not asked for anything in time."""
+        """Close streams that have not sent a request in time."""
         for handshake in list(self.handshakes.values()):
             if now_s >= handshake.until_s:
                 self._drop(handshake, f"silent for {HANDSHAKE_S:g} s")

@@ -1,8 +1,8 @@
 """The process that serves C programs: one loop around one poll.
 
-It is a process of its own because it maps memory that others can change at will. What a program does to its own rings
-costs that program its connection (`rings`, `truncation`); if this process dies all the same, nobody but the C programs
-of this node notices: their connections end, and they connect again.
+It is a separate process because it maps memory that others can change at will. A program that spoils its own rings
+loses its connection (`rings`, `truncation`). Should this process die all the same, only the C programs of this node
+notice: their connections end, and they connect again.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ SERVICE = "qb_gateway"
 HOUSEKEEPING_S = 1.0
 RETRY_CONNECT_S = 0.02
 ABSENCE_MAX_S = 20.0
-"""When cpg has been away for so long C programs are hung up: that is how they learn that their node is out of order."""
+"""After this time without cpg, C programs are disconnected: so they learn that their node is out of order."""
 
 log = logging.getLogger("QB_GATEWAY")
 
 
 class Process:
-    """Everything of one running gateway. `run` returns when a signal asked it to stop."""
+    """The running gateway. `run` returns after a signal has asked it to stop."""
 
     def __init__(self, start: Start) -> None:
         """Raises InstanceError, SocketError, PathError."""
@@ -92,7 +92,8 @@ class Process:
         self._cfg.reconfigure(config)
 
     def _listen(self) -> None:
-        """Take the names. With `qb_ipc: auto` another owner is waited for; with `yes` it is an error."""
+        """Bind the sockets. With `qb_ipc: auto` the gateway waits while another process has the names; with `yes` that
+        is an error."""
         try:
             self._listeners = Listeners(
                 self._services, self._guard, self._prefix, self._access.allows, self._hub.attention
@@ -131,7 +132,7 @@ class Process:
         notice(log, "Stopped.")
 
     def _turn(self, next_housekeeping_s: float) -> float:
-        """Wait, and do what there is to be done; returns the time."""
+        """Wait, and do what is due. Returns the present time."""
         ready = self._poll.poll(self._timeout_s(next_housekeeping_s))
         now_s = time.monotonic()
         hub, upstream = self._hub, self._upstream
@@ -149,14 +150,14 @@ class Process:
             self._sessions.hello()
         upstream.flush()
         self._control_link.tend(now_s)
-        # While cpg takes nothing more requests stay in the rings: programs feel the flow control.
+        # While cpg accepts nothing more, requests stay in the rings: this is the flow control that programs feel.
         if not upstream.is_full:
             hub.read()
         self._sessions.flush()
         hub.write()
         self._sessions.flush()
         if self._listeners is not None:
-            # While cpg is started again programs may connect all the same: what they ask for waits.
+            # While cpg is restarted, programs may still connect: their requests wait.
             self._listeners.is_ready = self._cpg.is_ready and not self._is_out_of_order
         return now_s
 
@@ -174,7 +175,7 @@ class Process:
 
     def _keep_house(self, now_s: float) -> None:
         self._hub.keep_house(now_s)
-        # What ended there is to be known at once, and not after the next sleep.
+        # The ends of this turn are sent at once, not after the next sleep.
         self._sessions.flush()
         if self._listeners is None:
             self._listen()

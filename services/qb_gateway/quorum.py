@@ -1,4 +1,4 @@
-"""The sockets `quorum` and `votequorum`: control's answers and events, in the shapes of libquorum and libvotequorum."""
+"""The sockets `quorum` and `votequorum`: control's answers and events in the layouts of libquorum and libvotequorum."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Program:
 
 
 class _Service(Calls, ABC):
-    """What both have in common."""
+    """Common to both sockets."""
 
     message_bytes_max = quorum.MESSAGE_BYTES_MAX
 
@@ -47,11 +47,11 @@ class _Service(Calls, ABC):
         connection.state = self._programs[connection] = _Program(connection)
 
     def closed(self, connection: Connection) -> None:
-        """It is gone."""
+        """A program is gone."""
         del self._programs[connection]
 
     def _ask(self, program: _Program, ask: Ask, answer: Callable[[int, Any], None]) -> None:
-        """Ask control; nobody is answered whose connection has ended meanwhile."""
+        """Ask control. No answer is sent if the connection has ended meanwhile."""
 
         def answer_if_there(code: int, result: Any) -> None:
             if self._programs.get(program.connection) is program:
@@ -68,14 +68,14 @@ class _Service(Calls, ABC):
 
     @abstractmethod
     def shape(self, program: _Program, event: dict[str, Any]) -> list[bytes]:
-        """An event of control's, as a program that tracks is told it; empty if it is not."""
+        """control's event in the form for a program that tracks; empty if the program is not told of it."""
 
     @abstractmethod
     def present(self, program: _Program, found: dict[str, Any], members: list[int]) -> list[bytes]:
-        """What a program is told first that begins to track."""
+        """The state that a program is told first when it begins to track."""
 
     def track(self, program: _Program, flags: int, refusal: Callable[[int], bytes]) -> None:
-        """Begin to track, and tell what is so at present before the call returns."""
+        """Begin to track. The present state is sent before the call returns."""
 
         def with_nodes(nodes_code: int, nodes: Any) -> None:
             def with_quorum(code: int, found: Any) -> None:
@@ -135,7 +135,7 @@ class QuorumService(_Service):
         return []
 
     def present(self, program: _Program, found: dict[str, Any], members: list[int]) -> list[bytes]:
-        """The list of nodes, for model 1, and quorum."""
+        """Quorum, and for model 1 the list of nodes."""
         ring = _ring(found)
         first = [quorum.nodelist_event(ring, members, [], [])] if program.model == 1 else []
         return [*first, quorum.quorum_event(program.model, found["quorate"], ring, members)]
@@ -166,7 +166,7 @@ class VotequorumService(_Service):
             program.is_tracking = False
             connection.reply(quorum.votes_refusal(ident, code))
         else:
-            # What Corosync answers where the configuration rules a device out.
+            # Corosync's answers if the configuration has no quorum device.
             code = Code.ACCESS if ident in (5, 8, 9) else Code.NOT_EXIST
             connection.reply(quorum.votes_refusal(ident, code))
 
@@ -215,7 +215,7 @@ def _ring(found: dict[str, Any]) -> quorum.Ring:
 
 
 def _information(found: dict[str, Any], node: int) -> quorum.Information:
-    """Raises `RequestError` if nothing is known of the node."""
+    """What is known of the node. Raises `RequestError` if nothing is."""
     wanted = node or found["node"]
     for each in found["nodes"]:
         if each["node"] == wanted:

@@ -1,6 +1,6 @@
 """The files of one connection: a directory in /dev/shm with three rings of two files each.
 
-Names are made here and kept here. What a client writes into a header about paths and sizes is never read.
+Names are chosen and kept here. Paths and sizes that a client writes into a header are never read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RINGS = ("request", "response", "event")
 _FILE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 DIRECTORY_MODE = 0o711
-"""Others may go through it, to files that they may open. They may not change what is in it."""
+"""Other users may pass through it to the files that they may open. They may not change its entries."""
 FILE_MODE = 0o600
 
 _ACL = struct.Struct("<I")
@@ -36,14 +36,14 @@ _READ_WRITE = 6
 
 
 def prefix_of(run_dir: Path) -> str:
-    """How the names of a node's directories begin. The node holds the lock of its run directory, so what is found with
-    this beginning when the gateway starts was left by a predecessor that was killed."""
+    """The prefix of the names of a node's directories. The node holds the lock of its run directory, so a directory
+    with this prefix at the start of the gateway was left by a killed predecessor."""
     found = run_dir.stat()
     return f"rondo-qb-{found.st_dev:x}-{found.st_ino:x}-"
 
 
 def sweep(prefix: str) -> int:
-    """Remove what a killed predecessor left; how many connections had been open."""
+    """Remove what a killed predecessor left. Returns how many connections it had."""
     removed = 0
     for entry in PLACE.glob(f"{prefix}*"):
         try:
@@ -68,7 +68,7 @@ def _remove(directory: int, path: Path) -> None:
 
 
 class _File:
-    """One file, mapped for as long as the connection lives."""
+    """One file, mapped during the life of the connection."""
 
     def __init__(self, guard: TruncationGuard, descriptor: int, size: int) -> None:
         os.posix_fallocate(descriptor, 0, size)
@@ -85,7 +85,7 @@ class _File:
 
 
 class ConnectionMemory:
-    """The rings of one connection. Raises OSError if they cannot be made; then nothing is left of them."""
+    """The rings of one connection. Raises OSError if they cannot be made, and removes all their files then."""
 
     def __init__(
         self, guard: TruncationGuard, prefix: str, service: str, message_bytes_max: int, owner: tuple[int, int]
@@ -99,7 +99,7 @@ class ConnectionMemory:
         os.mkdir(self._path, 0o700)
         self._directory = os.open(self._path, _DIRECTORY_FLAGS)
         self.paths = {ring: str(self._path / f"qb-{ring}-{service}") for ring in RINGS}
-        """Of each ring, without `-header` and `-data`."""
+        """By ring: its path, without `-header` and `-data`."""
         try:
             os.fchmod(self._directory, DIRECTORY_MODE)
             rings = {ring: self._make_ring(ring, service, message_bytes_max) for ring in RINGS}
@@ -139,7 +139,7 @@ class ConnectionMemory:
         return made
 
     def _let_in(self, descriptor: int) -> None:
-        """The client can open this file, and no other user but root can."""
+        """Let the client open this file, but no other user except root."""
         if self._uid in (0, os.geteuid()):
             return
         if os.geteuid() == 0:
@@ -151,12 +151,12 @@ class ConnectionMemory:
         os.setxattr(descriptor, "system.posix_acl_access", acl)
 
     def set_flow_control(self, value: int) -> None:
-        """Whether the client may multicast (`rings.layout`)."""
+        """Set whether the client may multicast (`rings.layout`)."""
         self._flow[layout.FLOW_CONTROL_AT] = value
 
     @property
     def is_whole(self) -> bool:
-        """Whether none of its files was found truncated."""
+        """True unless a file was found truncated."""
         return not self._guard.hit or self._guard.hit.isdisjoint(file.address for file in self._files.values())
 
     def close(self) -> None:
@@ -176,5 +176,5 @@ class ConnectionMemory:
 
 
 def errno_for_client(error: OSError) -> int:
-    """What a client is told when its rings cannot be made: it may try again once there is room."""
+    """The errno for a client whose rings cannot be made. It may try again once there is room."""
     return errno.EMFILE if error.errno in (errno.EMFILE, errno.ENFILE) else errno.ENOMEM

@@ -1,13 +1,13 @@
-"""What a client that truncates its ring files brings upon itself, and upon nobody else.
+"""Confines the damage of a client that truncates its ring files to that client.
 
-Each client may truncate its files at any moment, also between a check and an access: the kernel then raises SIGBUS in
-whoever touches the memory, and a signal handler of Python's `signal` would never get to run. So the handler here is one
-that the kernel calls directly. It lays an empty private page where the file has none any more, notes which file that
-was, and returns; the access is repeated and finds zeros. The owner looks at `hit` after each turn and hangs the client
-up. A SIGBUS anywhere else ends the process as ever.
+A client may truncate its files at any moment, also between a check and an access. The kernel then raises SIGBUS in the
+process that touches the memory, and a handler of Python's `signal` would never run. So the kernel calls the handler
+here directly. It maps an empty private page in place of the missing one, records the file, and returns. The access is
+repeated and finds zeros. The owner checks `hit` after each turn and disconnects the client. A SIGBUS anywhere else ends
+the process as usual.
 
-The handler runs Python code in the middle of a memory access. That is sound because ring memory is touched by single
-copies and by libc's semaphore functions only, none of which holds a lock or half-changed state of the interpreter.
+The handler runs Python code in the middle of a memory access. That is sound, because ring memory is touched only by
+single copies and by libc's semaphore functions. None of these holds a lock or half-changed state of the interpreter.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ class TruncationGuard:
 
     def __init__(self) -> None:
         self.hit: set[int] = set()
-        """Addresses of mappings that are not whole any more, since somebody last looked."""
+        """Addresses of mappings that were found truncated; the owner clears it."""
         self._mappings: dict[int, int] = {}
-        """Length of each, by its address."""
+        """Length of each mapping, by its address."""
         self._handler = libc.SignalHandler(self._on_fault)
-        """The kernel calls through it for as long as the process lives."""
+        """Kept here because the kernel calls it during the whole life of the process."""
         self._default = libc.SignalAction()
         self._action = libc.SignalAction(
             handler=ctypes.cast(self._handler, ctypes.c_void_p).value, flags=libc.SA_SIGINFO
         )
 
     def install(self) -> None:
-        """Take SIGBUS over."""
+        """Install the handler."""
         libc.sigaction(signal.SIGBUS, self._action, None)
 
     def uninstall(self) -> None:
-        """Give SIGBUS back."""
+        """Restore the default action."""
         libc.sigaction(signal.SIGBUS, self._default, None)
 
     def watch(self, address: int, length: int) -> None:
-        """A mapping of a file that a client can truncate."""
+        """Register the mapping of a file that a client can truncate."""
         self._mappings[address] = length
 
     def forget(self, address: int) -> None:
-        """It is about to be unmapped."""
+        """The mapping is about to be unmapped."""
         self._mappings.pop(address, None)
         self.hit.discard(address)
 

@@ -4,30 +4,30 @@ It knows everything about application processes and nothing about the ring. A mi
 leave the ring.
 
 __main__      command line
-process       puts the parts together, and runs the loop
-loop          descriptors, ZeroMQ sockets, and a time to come back
-clock         time in which SAM was awake
+process       connects the parts, and runs the loop
+loop          descriptors, ZeroMQ sockets, and a tick
+clock         a clock that stands still while SAM does not run
 requests      what clients may ask, and who may
-arguments     what they send with it, and its bounds
+arguments     the arguments of requests, and their bounds
 quotas        what each user may take
-manager       what happens to applications
-application   one application: what there is of it, and what is due
+manager       the life of applications
+application   one application: its state, and what is due
 table         its files in the state directory
 past          applications that are over
-outputs       reading what they wrote
+outputs       reading the applications' output
 checks        health checks by an executable
-health        health by lines in a FIFO
-hearing       what that changes
-quorum_watch  what control says of quorum
-quorum_policy who waits for quorum, and what follows its loss
-process_keys  what is shown in cmap
+health        health messages in a FIFO
+hearing       the effect of health messages
+quorum_watch  how SAM learns of quorum
+quorum_policy which applications wait for quorum, and what follows its loss
+process_keys  the watched processes in cmap
 adoption      processes that are not children of the keeper
-reconcile     after a restart: what there is
-spec          what the keeper is told, and where the files of an application are
+reconcile     comparing records and processes after a restart
+spec          what the keeper needs to start an application, and the paths of its files
 keeper_link   SAM's side of the keeper
 keeper/       the parent of the applications
-procs         what /proc says
-signals       signals: to whom, and by whose right
-last_words    the goodbye of a totem that was killed
+procs         what /proc tells
+signals       signals to applications, with the owner's rights
+last_words    the goodbye for a totem that was killed
 held_ports    its UDP ports, kept open for the next one
 """

@@ -1,11 +1,11 @@
-"""The SAM service: starts and watches applications. Started by `rondo start`, or by hand for a look at it alone.
+"""The SAM service: starts and watches applications. Started by `rondo start`, or by hand to look at it alone.
 
     python -m services.sam -c corosync.conf --run-dir /run/rondo
     python -m services.sam --status --run-dir /run/rondo
 
-It needs neither the ring nor clients to do its work, and takes up where a killed predecessor was.
-Exit codes: 0 stopped by SIGTERM or SIGINT; 2 wrong usage; 8 the configuration cannot be used; 15 something that it
-needs cannot be had (a socket, a directory); 18 it runs already.
+It needs neither the ring nor clients to work, and continues where a killed predecessor was. Exit codes: 0 stopped by
+SIGTERM or SIGINT; 2 wrong usage; 8 the configuration cannot be used; 15 a resource that it needs is not available (a
+socket, a directory); 18 it runs already.
 """
 
 import sys

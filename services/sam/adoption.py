@@ -1,6 +1,6 @@
-"""Processes that are watched and are not children of the keeper: by a pidfd, from SAM.
+"""Watched processes that are not children of the keeper. SAM watches them by a pidfd.
 
-Some were never SAM's (they have called `rondo.sam.register`), some are what a killed keeper has left.
+Some were never started by SAM: they have called `rondo.sam.register`. Others were left by a killed keeper.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ from services.sam.table import boot_id
 
 
 class Watch:
-    """A process that is not a child of the keeper, held by a pidfd: signals reach it and no other."""
+    """A process that is not a child of the keeper, held by a pidfd: a signal reaches this process and no other."""
 
     def __init__(self, pid: int, start_time: int, uid: int) -> None:
-        """`uid`: with whose rights it is signalled. Raises ProcessLookupError if it is gone, OSError."""
+        """`uid`: the user with whose rights it is signalled. Raises ProcessLookupError if it is gone, OSError."""
         self.pid = pid
         self.start_time = start_time
         self.uid = uid
@@ -29,7 +29,7 @@ class Watch:
             raise ProcessLookupError(pid)
 
     def send(self, number: int, *, to_group: bool) -> None:
-        """Send a signal to it, or to it and its process group, which bears its number."""
+        """Send a signal to it, or to it and its process group, whose number is its pid."""
         is_in_group = to_group and procs.leads_its_group(self.pid)
         with contextlib.suppress(PermissionError), rights_of(self.uid):
             if to_group:
@@ -40,16 +40,16 @@ class Watch:
                     signal.pidfd_send_signal(self.descriptor, number)
 
     def close(self) -> None:
-        """Let go."""
+        """Close the pidfd."""
         os.close(self.descriptor)
 
 
 class Adoptions:
-    """All of them. `ended` is called when one has died; how, is not known."""
+    """All watched processes of this kind. `ended` is called when one has died; how it ended is not known."""
 
     def __init__(self, loop: Loop, ended: Callable[[Application], object]) -> None:
         self.boot = boot_id()
-        """This boot of the machine: what was written in another one lives no more."""
+        """This boot of the machine: a process that was recorded in another one is dead."""
         self._loop = loop
         self._ended = ended
         self._watches: dict[str, Watch] = {}
@@ -72,12 +72,12 @@ class Adoptions:
 
     def _died(self, application: Application) -> None:
         if application.leads_group:
-            # What it has left in its group dies too.
+            # The rest of its process group is killed, too.
             self._watches[application.id].send(signal.SIGKILL, to_group=True)
         self._ended(application)
 
     def signal(self, application: Application, number: int) -> bool:
-        """Send a signal, if it is one of these."""
+        """Send a signal, if it is one of these processes."""
         watch = self._watches.get(application.id)
         if watch is None:
             return False
@@ -85,7 +85,7 @@ class Adoptions:
         return True
 
     def release(self, application: Application) -> None:
-        """Watch it no longer, if it is one of these."""
+        """Stop watching it, if it is one of these processes."""
         watch = self._watches.pop(application.id, None)
         if watch is not None:
             self._loop.forget(watch.descriptor)

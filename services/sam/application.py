@@ -1,17 +1,18 @@
-"""One managed application: what was asked for, what there is, what it did before. Data, and decisions about time alone.
+"""One managed application: its request, its present state, its history. Data, and decisions that depend only on time.
 
-phase        what there is                      state that a user sees
+phase        present state                      state that a user sees
 IDLE         no process, and none is wanted     stopped, failed
 STARTING     SAM has told the keeper to start   waiting
 RUNNING      a process                          registered, started, failed (marked, and about to be killed)
 WAITING      none until `restart_at_s`,         waiting,
              or until there is quorum           waiting for quorum
 
-Who has registered under a quorum policy waits for quorum as a process that runs (RUNNING, waiting for quorum).
+An application that registers itself under a quorum policy waits for quorum as a running process (RUNNING, waiting for
+quorum).
 
-Health of a running one is in force (`is_watched`) once the application said so; then it has to be heard every
-`interval_ms`. Silence brings the warn signal, and one more interval later the kill. A check (an executable) is asked
-every interval instead, and has one interval to answer.
+Health checks begin (`is_watched`) once the application says so. Then it has to send one in every `interval_ms`. After
+an interval of silence it gets the warn signal, and after one more the kill. If it has a check (an executable), the
+check is run every interval instead, and has one interval to answer.
 """
 
 import os
@@ -22,32 +23,32 @@ from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
 HISTORY_MAX = 32
-"""Ends that are remembered of each application."""
+"""How many ends of each application are remembered."""
 QUICK_MS = 1000
-"""An instance that lived less has ended at once."""
+"""An instance that lived shorter counts as a quick end."""
 QUICK_ENDS_MAX = 7
-"""After so many in a row it is not started again."""
+"""After so many quick ends in a row it is not started again."""
 BACK_OFF_MS = 100
 BACK_OFF_MS_MAX = 10_000
 STOP_GRACE_MS = 5000
-"""How long after the warn signal the kill comes when an application is stopped that has no interval."""
+"""Time between the warn signal and the kill when an application without an interval is stopped."""
 ENTRY_BYTES = 48
 """What an argument or a variable takes in memory besides its characters."""
 LISTED_BYTES_MAX = 2048
-"""Of a command line, where all applications are listed."""
+"""How much of a command line is shown in the list of all applications."""
 TOLD_BYTES_MAX = 256
-"""Of a path, in a message."""
+"""How much of a path is shown in a message."""
 WAITING_MAX = 16
-"""Requests that wait for an application to start, or to end; of more, the one that waited longest asks again."""
+"""Requests that wait for an application to start or to end. At more, the oldest is told to ask again."""
 QUORUM_LOST = "quorum was lost"
-"""Why an instance is ended that the next one follows once there is quorum."""
+"""The reason of an end after which the next instance starts once there is quorum."""
 CANNOT = {"directory": "cannot enter the directory", "user": "cannot become", "start": "cannot start"}
 STOP_GRACE_MS_MAX = 4000
-"""And at most when the node stops: supervisord gives SAM five seconds."""
+"""The most of such a time when the node stops: supervisord gives SAM five seconds."""
 
 
 class Phase(IntEnum):
-    """What there is of an application."""
+    """The present state of an application."""
 
     IDLE = 0
     STARTING = 1
@@ -56,7 +57,7 @@ class Phase(IntEnum):
 
 
 class State(StrEnum):
-    """What `rondo sam status` says."""
+    """The state that `rondo sam status` shows."""
 
     REGISTERED = "registered"
     STARTED = "started"
@@ -76,17 +77,17 @@ class Policy(StrEnum):
 
     @property
     def needs_quorum(self) -> bool:
-        """It starts when there is quorum, and loses its process with it."""
+        """True if it starts only with quorum, and its process is ended when quorum is lost."""
         return self in (Policy.QUORUM_RESTART, Policy.QUORUM_QUIT)
 
     @property
     def restarts(self) -> bool:
-        """An end is followed by the next instance."""
+        """True if an end is followed by the next instance."""
         return self in (Policy.RESTART, Policy.QUORUM_RESTART)
 
 
 class Due(IntEnum):
-    """What it is time for."""
+    """What is to be done now."""
 
     NOTHING = 0
     RESTART = 1
@@ -97,7 +98,7 @@ class Due(IntEnum):
 
 
 class Owner(NamedTuple):
-    """Whom it runs as."""
+    """The user and groups that it runs as."""
 
     uid: int
     gid: int
@@ -106,10 +107,10 @@ class Owner(NamedTuple):
 
 @dataclass(slots=True)
 class Command:
-    """What is executed. All bytes: names of files and values in environments need not be text."""
+    """What is executed. All bytes: file names and values in environments need not be text."""
 
     program: bytes
-    """Looked up in PATH of the environment unless it has a slash."""
+    """Searched in PATH of the environment unless it has a slash."""
     arguments: list[bytes]
     directory: bytes
     environment: list[bytes]
@@ -118,7 +119,7 @@ class Command:
 
     @property
     def memory_bytes(self) -> int:
-        """What it takes in memory, about."""
+        """About what it takes in memory."""
         parts = (self.program, self.directory, *self.arguments, *self.environment)
         return sum(map(len, parts)) + len(parts) * ENTRY_BYTES
 
@@ -130,7 +131,7 @@ class End:
     instance: int
     pid: int
     status: int | None
-    """Exit code, or minus a signal; None: not known, because it was not started by SAM."""
+    """Exit code, or minus a signal; None: unknown, because SAM did not start it."""
     why: str
     """Why SAM ended it; empty if it ended by itself."""
     text: str
@@ -155,18 +156,18 @@ class End:
 
 @dataclass(slots=True, eq=False)
 class Application:
-    """All of one application."""
+    """One application."""
 
     id: str
     owner: Owner
     command: Command
     policy: Policy = Policy.RESTART
     interval_ms: int = 0
-    """0: its health has no time limit."""
+    """0: no time limit for its health."""
     warn_signal: int = signal.SIGTERM
     check: bytes = b""
     key: bytes = b""
-    """What the client called the request that made it, so that a repeated one makes no second."""
+    """The client's key of the request that made it, so that a repeated request makes no second application."""
 
     phase: Phase = Phase.IDLE
     state: State = State.STARTED
@@ -180,9 +181,9 @@ class Application:
     is_foreign: bool = False
     """Its process was not started by SAM."""
     is_let_go: bool = False
-    """It wants to be watched no longer."""
+    """SAM is to watch it no longer."""
     leads_group: bool = True
-    """Whether its process group is its own, and so may be killed."""
+    """True if its process group is its own, and so may be killed."""
     registers: bool = False
     """It is written for SAM: an instance begins as registered."""
     is_watched: bool = False
@@ -191,11 +192,11 @@ class Application:
     ends: int = 0
     quick_ends: int = 0
     stopped_by: str = ""
-    """Who wants it to be stopped."""
+    """Who has asked to stop it."""
     stored_bytes: int = 0
-    """What it has stored for its next instance."""
+    """Bytes that it has stored for its next instance."""
 
-    # Not kept over a restart of SAM:
+    # These are not kept over a restart of SAM:
     verdict: str = ""
     """Why SAM ends this instance."""
     heard_at_s: float = 0.0
@@ -205,7 +206,7 @@ class Application:
     check_at_s: float = 0.0
     check_is_running: bool = False
     saved_at_s: float = float("-inf")
-    """When what it said of its health was written down last (awake clock)."""
+    """When a change of its health was last saved (awake clock)."""
     command_bytes: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -223,16 +224,16 @@ class Application:
 
     @property
     def is_over(self) -> bool:
-        """No process, and none will come."""
+        """True if there is no process, and none will be started."""
         return self.phase is Phase.IDLE
 
     @property
     def has_process(self) -> bool:
-        """Whether there is a process, or the keeper was told to start one."""
+        """True if there is a process, or the keeper was told to start one."""
         return self.phase in (Phase.STARTING, Phase.RUNNING)
 
     def due_at_s(self) -> float:
-        """When something will be due, if nothing happens before (awake clock)."""
+        """When something will be due if nothing happens before (awake clock)."""
         if self.phase is Phase.WAITING:
             return float("inf") if self.state is State.WAITING_FOR_QUORUM else self.restart_at_s
         if self.phase is not Phase.RUNNING:
@@ -247,7 +248,7 @@ class Application:
         return due_s
 
     def due(self, now_s: float) -> Due:
-        """What it is time for now."""
+        """What is to be done now."""
         if self.phase is Phase.WAITING:
             return Due.RESTART if now_s >= self.due_at_s() else Due.NOTHING
         if self.phase is not Phase.RUNNING:
@@ -261,7 +262,7 @@ class Application:
         return Due.NOTHING
 
     def runs(self, pid: int, start_time: int, now_s: float) -> None:
-        """An instance runs now."""
+        """Record that an instance runs as this process."""
         self.phase = Phase.RUNNING
         self.pid, self.start_time = pid, start_time
         self.state = State.REGISTERED if self.registers else State.STARTED
@@ -269,12 +270,12 @@ class Application:
         self.attend(now_s)
 
     def attend(self, now_s: float) -> None:
-        """Whatever was before, from now on it has its full time."""
+        """Restart its health interval from now."""
         self.heard_at_s = self.check_at_s = now_s
         self.check_is_running = False
 
     def ended(self, end: End) -> None:
-        """That instance is no more."""
+        """Record the end of the instance."""
         self.history.append(end)
         self.ends += 1
         self.pid = self.start_time = 0
@@ -284,7 +285,7 @@ class Application:
         self.verdict = ""
 
     def decide(self, told: str, end: End, *, was_refused: bool, was_failed: bool, now_s: float) -> None:
-        """What follows that end: the next instance now (STARTING) or later (WAITING), or nothing (IDLE).
+        """Decide what follows that end: the next instance now (STARTING) or later (WAITING), or nothing (IDLE).
 
         told: the end in words. was_refused: the first instance could not be executed. was_failed: it had marked itself
         failed.
@@ -320,20 +321,20 @@ class Application:
         self.start_later(f"{told}; it is started again in {round(back_off_s * 1000)} ms", now_s + back_off_s)
 
     def start_later(self, message: str, at_s: float) -> None:
-        """Its next instance is due at that time."""
+        """Schedule its next instance for that time."""
         self.phase = Phase.WAITING
         self.state = State.WAITING
         self.restart_at_s = at_s
         self.message = message
 
     def wait_for_quorum(self, message: str) -> None:
-        """Its next instance is due when there is quorum."""
+        """Schedule its next instance for when there is quorum."""
         self.phase = Phase.WAITING
         self.state = State.WAITING_FOR_QUORUM
         self.message = message
 
     def postpone(self, until_s: float) -> None:
-        """What is due, the next instance or a check, comes no sooner than at that time."""
+        """Postpone what is due, the next instance or a check."""
         if self.phase is Phase.WAITING:
             self.restart_at_s = until_s
         else:
@@ -346,11 +347,11 @@ class Application:
         return min(BACK_OFF_MS << (self.quick_ends - 1), BACK_OFF_MS_MAX) / 1000
 
     def grace_s(self, limit_s: float = float("inf")) -> float:
-        """Time between the warn signal and the kill, when it is stopped."""
+        """The time between the warn signal and the kill when it is stopped."""
         return min((self.interval_ms or STOP_GRACE_MS) / 1000, limit_s)
 
     def as_json(self, *, is_whole: bool = True) -> dict[str, Any]:
-        """For `rondo sam status --json`. Not whole: a long command line is cut off."""
+        """The entry in `rondo sam status --json`. Not whole: a long command line is cut off."""
         room = None if is_whole else LISTED_BYTES_MAX
         return {
             "id": self.id,
@@ -380,7 +381,7 @@ def _text(value: bytes) -> str:
 
 
 def _beginning(arguments: list[bytes], room: int | None) -> list[bytes]:
-    """As many of them as there is room for; if some are left out, or a part of one, then `...` comes last."""
+    """As many arguments as there is room for. If some are left out, or a part of one, `...` comes last."""
     if room is None or sum(map(len, arguments)) + len(arguments) <= room:
         return arguments
     taken = []
@@ -402,7 +403,7 @@ def refusal_text(application: Application, stage: str, error: int) -> str:
 
 
 def signal_name(number: int) -> str:
-    """SIGKILL for 9."""
+    """The name of a signal: SIGKILL for 9."""
     try:
         return signal.Signals(number).name
     except ValueError:

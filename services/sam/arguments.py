@@ -1,4 +1,4 @@
-"""The arguments of requests, each with its bounds: what a client sends is taken only in these forms."""
+"""The arguments of requests and their bounds. Clients' input is accepted only in these forms."""
 
 import os
 import re
@@ -20,7 +20,7 @@ Arguments = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """A request that is not granted; `code` says why."""
+    """The request is refused; `code` tells why."""
 
     def __init__(self, code: Code, text: str) -> None:
         super().__init__(text)
@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 
 def value_of(arguments: Arguments, name: str, kind: type[Any], default: Any = None) -> Any:
-    """The argument of that name, which must be of this type. Raises RefusedError, as all functions here."""
+    """The argument of that name, which must be of this type. Raises RefusedError, as do all functions here."""
     value = arguments.get(name, default)
     if type(value) is not kind:
         raise RefusedError(Code.INVALID_PARAM, f"the request's {name!r} is not {kind.__name__}")
@@ -44,7 +44,7 @@ def place_of(arguments: Arguments) -> tuple[int, int]:
 
 
 def key_of(arguments: Arguments) -> bytes:
-    """What the client calls a request to run something."""
+    """The client's key of a request to run an application."""
     key: bytes = value_of(arguments, "key", bytes)
     if len(key) > KEY_BYTES_MAX:
         raise RefusedError(Code.TOO_BIG, f"a key has at most {KEY_BYTES_MAX} bytes")
@@ -52,7 +52,7 @@ def key_of(arguments: Arguments) -> bytes:
 
 
 def check_of(arguments: Arguments) -> bytes:
-    """The path of the executable that is asked for its health; empty: none."""
+    """The path of the executable that checks its health; empty: none."""
     check: bytes = value_of(arguments, "check", bytes, b"")
     if b"\0" in check:
         raise RefusedError(Code.INVALID_PARAM, "the path of the check has a NUL in it")
@@ -60,7 +60,7 @@ def check_of(arguments: Arguments) -> bytes:
 
 
 def command_of(arguments: Arguments) -> Command:
-    """What is to be executed."""
+    """The command to execute."""
     command = Command(
         program=value_of(arguments, "program", bytes),
         arguments=_list(arguments, "arguments"),
@@ -96,7 +96,7 @@ def _list(arguments: Arguments, name: str) -> list[bytes]:
 
 
 def policy_of(arguments: Arguments) -> Policy:
-    """What follows the end; restart by default."""
+    """The policy for its end; restart by default."""
     name = value_of(arguments, "policy", str, "restart")
     try:
         return Policy(name)
@@ -105,7 +105,7 @@ def policy_of(arguments: Arguments) -> Policy:
 
 
 def interval_ms_of(arguments: Arguments) -> int:
-    """How long it may be silent; 0 by default."""
+    """How long it may be silent, in ms; 0 by default."""
     interval_ms: int = value_of(arguments, "interval_ms", int, 0)
     if not 0 <= interval_ms <= INTERVAL_MS_MAX:
         raise RefusedError(Code.INVALID_PARAM, f"an interval is 0 (no limit) to {INTERVAL_MS_MAX} ms")
@@ -121,6 +121,6 @@ def signal_of(arguments: Arguments) -> int:
 
 
 def name_of(program: bytes) -> str:
-    """What an identifier begins with: the program's name, as far as it is fit for a file's name."""
+    """The beginning of an identifier: the program's name, as far as it suits a file name."""
     name = re.sub(r"[^\w.-]", "_", os.path.basename(program).decode("ascii", "replace"), flags=re.ASCII)
     return name.lstrip(".-")[:NAME_CHARACTERS_MAX] or "application"

@@ -1,4 +1,4 @@
-"""Health checks by an executable: asked every interval, with one interval to answer."""
+"""Health checks by an executable: run every interval, with one interval to answer."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ SEPARATOR = "!"
 
 
 class Checks:
-    """The checks that run. Those of an earlier SAM have other keys, and mean nothing."""
+    """The running checks. Those of an earlier SAM have other keys, and are ignored."""
 
     def __init__(self, keeper: KeeperLink, places: Places) -> None:
         self._keeper = keeper
@@ -25,7 +25,7 @@ class Checks:
         return f"{application.id}{SEPARATOR}{os.getpid()}"
 
     def begin(self, application: Application, now_s: float) -> None:
-        """Ask."""
+        """Start a check."""
         application.check_at_s = now_s
         application.check_is_running = True
         application.check_number += 1
@@ -33,13 +33,14 @@ class Checks:
         self._keeper.say([Say.SPAWN, self._key(application), application.check_number, spec])
 
     def kill(self, application: Application) -> None:
-        """Its answer is not wanted any more."""
+        """Kill a check whose answer is not needed any more."""
         if application.check_is_running:
             self._keeper.say([Say.SIGNAL, self._key(application), application.check_number, signal.SIGKILL])
 
     @staticmethod
     def answered(application: Application, number: int, ending: list[Any]) -> str:
-        """What is wrong with the application, by the end of that check; empty if nothing is, or nobody asked."""
+        """What is wrong with the application, by the result of that check; empty if nothing is, or the check is not
+        ours."""
         if not application.check_is_running or number != application.check_number:
             return ""
         application.check_is_running = False

@@ -1,11 +1,11 @@
-"""What applications say of their health: lines in a FIFO of each (docs/PROTOCOL-CLIENT.md, "Health").
+"""Health messages of applications: lines in a FIFO for each application (docs/PROTOCOL-CLIENT.md, "Health").
 
-The application has its FIFO open as the descriptor that RONDO_SAM_HEALTH names, or opens it by its path. Both sides
-have it open for reading and writing, so that neither notices when the other is killed and comes back.
+The application inherits the FIFO as the descriptor that RONDO_SAM_HEALTH names, or opens its path. Both sides open it
+for reading and writing, so that neither notices when the other is killed and comes back.
 
-Nobody wakes SAM by writing: it looks at all FIFOs together every LOOK_S with one system call. So what was said is dated
-late by at most that, and hundreds of healthy applications cost next to nothing. Of who says more than anybody has to
-say, so much is read in a look, and the next look at it comes later: a flood is its own application's delay.
+A write does not wake SAM. It looks at all FIFOs together every LOOK_S with one system call. A message is therefore
+dated late by at most that, and hundreds of healthy applications cost next to nothing. If an application floods its
+FIFO, only a bounded amount is read, and its next look comes later. A flood delays only its own application.
 """
 
 import contextlib
@@ -17,18 +17,19 @@ from collections.abc import Iterator
 
 LOOK_S = 0.025
 READ_BYTES = 4096
-"""Of one application in one look, and what its pipe holds: more than a thousand words."""
+"""Read of one application in one look, and the size of its pipe: room for more than a thousand words."""
 FLOOD_BYTES = 1024
 FLOOD_S = 0.25
-"""How long it is not looked at who had so much to say since the last look."""
+"""How long an application that floods its FIFO is not looked at."""
 LINE_BYTES_MAX = 256
 DROPPED_BYTES_MAX = 1024 * 1024
-"""A pipe can be made so large by who writes to it (pipe-max-size); what has left the application may go on writing."""
+"""A writer can make a pipe this large (pipe-max-size), and a process that has left the application may go on
+writing."""
 WORDS = ("ok", "start", "stop", "failed")
 
 
 class HealthError(OSError):
-    """A FIFO that cannot be used."""
+    """A FIFO cannot be used."""
 
 
 class _Pipe:
@@ -39,10 +40,10 @@ class _Pipe:
         self.descriptor = descriptor
         self.rest = b""
         self.is_flooded = False
-        """The last look found more than anybody has to say."""
+        """The last look found more than any application has to say."""
 
     def words(self) -> list[str]:
-        """What was said since the last look: of each word only when it was said last, in that order."""
+        """The words since the last look: each word once, in the order in which they were last said."""
         try:
             data = os.read(self.descriptor, READ_BYTES)
         except OSError:
@@ -58,14 +59,14 @@ class _Pipe:
 
 
 class HealthPipes:
-    """The FIFOs of all applications that run."""
+    """The FIFOs of all running applications."""
 
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._by_descriptor: dict[int, _Pipe] = {}
         self._by_name: dict[str, _Pipe] = {}
         self._flooded: dict[str, float] = {}
-        """Who is not looked at before that time (awake clock)."""
+        """Applications that are not looked at before that time (awake clock)."""
         self.floods = 0
 
     def open(self, name: str, path: str) -> None:
@@ -79,14 +80,14 @@ class HealthPipes:
         if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise HealthError(0, "not a FIFO", path)
-        with contextlib.suppress(OSError):  # one that is full stays as it is
+        with contextlib.suppress(OSError):  # a full one stays as it is
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, READ_BYTES)
         pipe = _Pipe(name, descriptor)
         self._by_name[name] = self._by_descriptor[descriptor] = pipe
         self._poll.register(descriptor, select.EPOLLIN)
 
     def look(self, now_s: float) -> Iterator[tuple[str, list[str]]]:
-        """What was said: name, words."""
+        """The messages since the last look: name, words."""
         for name in [each for each, at_s in self._flooded.items() if at_s <= now_s]:
             del self._flooded[name]
             self._poll.modify(self._by_name[name].descriptor, select.EPOLLIN)
@@ -101,7 +102,7 @@ class HealthPipes:
                 yield pipe.name, words
 
     def drop(self, name: str) -> None:
-        """What a dead instance had said is not its successor's word."""
+        """Discard unread messages: those of a dead instance do not count for the next one."""
         pipe = self._by_name.get(name)
         if pipe is not None:
             pipe.rest = b""
@@ -111,7 +112,7 @@ class HealthPipes:
                         break
 
     def close(self, name: str) -> None:
-        """Listen to it no longer."""
+        """Stop listening to it."""
         pipe = self._by_name.pop(name, None)
         self._flooded.pop(name, None)
         if pipe is not None:
@@ -119,7 +120,7 @@ class HealthPipes:
             os.close(pipe.descriptor)  # epoll forgets it
 
     def close_all(self) -> None:
-        """Close everything."""
+        """Close all FIFOs."""
         for name in list(self._by_name):
             self.close(name)
         self._poll.close()

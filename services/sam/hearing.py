@@ -1,4 +1,4 @@
-"""What applications say of their health, and what that changes: when they were heard, and whether they are watched."""
+"""The effect of health messages: when applications were heard, and whether they are watched."""
 
 import logging
 from collections import Counter
@@ -11,13 +11,13 @@ from services.sam.spec import Places
 from services.sam.table import Table
 
 WORDS_SAVED_S = 1.0
-"""What an application says is written down once in this time, however often it changes its mind."""
+"""The health of an application is saved at most once in this time, however often it changes."""
 
 log = logging.getLogger("SAM")
 
 
 class Hearing:
-    """The ears of SAM. `failed` is called for who says that it is broken."""
+    """Processes the health messages. `failed` is called for an application that says that it is broken."""
 
     def __init__(
         self,
@@ -37,26 +37,26 @@ class Hearing:
         self._counters = counters
         self._failed = failed
         self._unsaved: set[Application] = set()
-        """Those whose health has changed since they were written down."""
+        """Applications whose changed health is not saved yet."""
 
     def listen(self, application: Application) -> None:
-        """Hear what it says of its health."""
+        """Listen to an application."""
         try:
             self._pipes.open(application.id, self._places.health_of(application.id))
         except HealthError as error:
             log.error("%s: its health cannot be heard: %s: %s", application.id, error.filename, error.strerror)
 
     def drop(self, application: Application) -> None:
-        """What a dead instance had said is not its successor's word."""
+        """Discard unread messages: those of a dead instance do not count for the next one."""
         self._pipes.drop(application.id)
 
     def close(self, application: Application) -> None:
-        """Listen to it no longer."""
+        """Stop listening to it."""
         self._pipes.close(application.id)
         self._unsaved.discard(application)
 
     def hear(self) -> None:
-        """Take in what applications say of their health."""
+        """Process the messages of all applications."""
         for name, words in self._pipes.look(self._clock.now_s):
             application = self._applications.get(name)
             if application is not None and application.phase is Phase.RUNNING:
@@ -68,7 +68,7 @@ class Hearing:
     def _on_word(self, application: Application, word: str) -> None:
         if word in ("ok", "start"):
             application.heard_at_s = self._clock.now_s
-            # Who is written for SAM says when it starts; an `ok` may be one from before it stopped.
+            # An application that is written for SAM says when it starts; an `ok` may have been sent before it stopped.
             if not application.is_watched and not (application.registers and word == "ok"):
                 self._watch_by_word(application, watched=True)
         elif word == "stop":
@@ -83,7 +83,7 @@ class Hearing:
             self._unsaved.add(application)
 
     def _save_unsaved(self) -> None:
-        """Write down whose health has changed, of each once in a while."""
+        """Save changed health, of each application once in a while."""
         now_s = self._clock.now_s
         for application in [each for each in self._unsaved if now_s - each.saved_at_s >= WORDS_SAVED_S]:
             self._unsaved.discard(application)
@@ -91,12 +91,12 @@ class Hearing:
             self._table.save(application)
 
     def watch(self, application: Application, *, watched: bool) -> None:
-        """Its health checks begin, or end."""
+        """Begin or end its health checks."""
         self._set_watched(application, watched)
         self._table.save(application)
 
     def _set_watched(self, application: Application, watched: bool) -> bool:
-        """True if that changes anything."""
+        """True if that is a change."""
         before = (application.is_watched, application.state)
         application.is_watched = watched
         application.heard_at_s = self._clock.now_s

@@ -1,11 +1,11 @@
-"""Keeps the UDP ports of a ring process that is dead open until the next one is there.
+"""Keeps the UDP ports of a dead ring process open until the next one runs.
 
-A C node that is told by ICMP that nobody listens at a port takes knet's link for dead, and wants three pongs before it
-takes data again: seconds. Where the port is open, a ring process that is started again at once is heard at once.
+If ICMP tells a C node that a port is closed, it takes knet's link for dead. Then it wants three pongs before it accepts
+data again, which takes seconds. If the port stays open, the C node hears a restarted ring process at once.
 
-The sockets here are bound to no address in particular, and the ring's own are: the kernel gives a datagram to the more
-specific one, whichever was bound first. So these get nothing while a ring process lives. What they get afterwards is
-never read; their buffers are as small as the kernel has them.
+These sockets are bound to the wildcard address, and the ring's own to a particular one. The kernel delivers a datagram
+to the more specific socket, whichever was bound first. So these get nothing while a ring process lives. What they get
+afterwards is never read; their buffers are as small as the kernel permits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import socket
 
 PORTS_MAX = 16
-"""Eight links, each of one IP version."""
+"""Eight links, each with one IP version."""
 
 Port = tuple[int, int]
 """IP version, and port."""
@@ -23,18 +23,18 @@ log = logging.getLogger("SAM")
 
 
 class HeldPorts:
-    """The sockets, by port."""
+    """The open sockets, by port."""
 
     def __init__(self) -> None:
         self._sockets: dict[Port, socket.socket] = {}
 
     @property
     def ports(self) -> list[Port]:
-        """What is held."""
+        """The ports that are held."""
         return sorted(self._sockets)
 
     def hold(self, ports: list[Port]) -> None:
-        """Hold these and no others. What cannot be held is left."""
+        """Hold exactly these ports. One that cannot be bound is left out."""
         for gone in self._sockets.keys() - set(ports):
             self._sockets.pop(gone).close()
         for version, port in ports[:PORTS_MAX]:
@@ -45,7 +45,7 @@ class HeldPorts:
                     log.info("UDP port %d cannot be held for the ring process: %s", port, error.strerror)
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close all sockets."""
         self.hold([])
 
 

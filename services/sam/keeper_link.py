@@ -1,4 +1,4 @@
-"""SAM's side of the keeper: started when needed, found again after a restart of SAM, replaced if it was killed."""
+"""SAM's side of the keeper: starts it when needed, finds it after a restart of SAM, replaces it if it was killed."""
 
 import errno
 import logging
@@ -19,13 +19,13 @@ SOCKET = "keeper.sock"
 RECEIVE_BYTES = 256 * 1024
 RETRY_S = 0.02
 START_S_MAX = 10.0
-"""A keeper that was started and does not answer for so long is started again."""
+"""A started keeper that does not answer for so long is started again."""
 
 log = logging.getLogger("SAM")
 
 
 class Listener(Protocol):
-    """Who is told what the keeper tells."""
+    """The receiver of the keeper's reports."""
 
     def on_listed(self, found: list[list[Any]]) -> None: ...
 
@@ -39,7 +39,7 @@ class Listener(Protocol):
 
 
 class KeeperLink:
-    """What SAM says is dropped while there is no keeper: after LISTED it is said again."""
+    """While there is no keeper, SAM's messages are dropped; SAM repeats them after LISTED."""
 
     def __init__(self, run_dir: Path, loop: Loop, settings: SamSettings) -> None:
         """Raises PathError."""
@@ -51,9 +51,9 @@ class KeeperLink:
         self._loop = loop
         self.listener: Listener
         self.is_wanted = False
-        """Whether there is an application, or may be one."""
+        """True if an application exists, or may exist."""
         self.is_ready = False
-        """Whether it has told what it has."""
+        """True once the keeper has sent its list."""
         self.pid = 0
         self.starts = 0
         self._socket: socket.socket | None = None
@@ -63,7 +63,7 @@ class KeeperLink:
         self._start_again_at_s = 0.0
 
     def tend(self, now_s: float) -> None:
-        """Connect, or start a keeper, if one is wanted and there is none. Call it often."""
+        """Connect or start a keeper, if one is wanted and missing. Call it often."""
         self._started = [each for each in self._started if each.poll() is None]
         if self._socket is None and self.is_wanted and not self.connect() and now_s >= self._start_again_at_s:
             self._start_again_at_s = now_s + START_S_MAX
@@ -72,11 +72,11 @@ class KeeperLink:
 
     @property
     def has_work(self) -> bool:
-        """Whether `tend` should be called soon."""
+        """True if `tend` should be called soon."""
         return bool(self._outbox) or (self.is_wanted and not self.is_ready)
 
     def connect(self) -> bool:
-        """Connect to the keeper that runs, if one does."""
+        """Connect to the running keeper, if there is one."""
         connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             connecting.settimeout(0.0)
@@ -103,7 +103,7 @@ class KeeperLink:
         return pid, uid, gid
 
     def _start(self) -> None:
-        """In a session of its own, so that it outlives us; it is reaped here if it does not."""
+        """The keeper runs in a session of its own, so that it outlives SAM. If it ends first, SAM reaps it."""
         self.starts += 1
         try:
             with self._open_errors() as errors:
@@ -122,7 +122,7 @@ class KeeperLink:
             log.error("The keeper cannot be started: %s; it is tried again", error.strerror)
 
     def _open_errors(self) -> IO[bytes]:
-        """Where it says what is wrong with it; nowhere if the run directory is full. Raises OSError."""
+        """The file for the keeper's error messages; /dev/null if the run directory is full. Raises OSError."""
         directory = self._run_dir / "log"
         try:
             directory.mkdir(mode=0o700, exist_ok=True)
@@ -131,7 +131,7 @@ class KeeperLink:
             return open(os.devnull, "ab")
 
     def say(self, message: list[Any]) -> None:
-        """Send, or drop if there is no keeper, or it has not told yet what it has."""
+        """Send a message. It is dropped if there is no keeper, or if the keeper has not sent its list yet."""
         if self.is_ready:
             self._outbox += frame(message)
 
@@ -190,7 +190,7 @@ class KeeperLink:
             self.listener.on_keeper_lost()
 
     def close(self) -> None:
-        """Let go of it; it goes on."""
+        """Close the connection; the keeper goes on."""
         if self._socket is not None:
             self._loop.forget(self._socket.fileno())
             self._socket.close()

@@ -1,8 +1,8 @@
-"""Sends what totem wants said when it has been killed, the moment it is dead. To the others it is a node that left.
+"""Sends a goodbye for a killed totem the moment it is dead. The other nodes then treat it as a node that left.
 
-Totem is asked for its last words, and sends new ones by itself on each ring. Here they are bytes and addresses and
-nothing more. With them it says which UDP ports are to be held when it is dead (held_ports.py). Its death is known from
-its pidfd; where the kernel has none the others find out by themselves.
+SAM asks totem for the goodbye, and totem sends a new one on each ring. Here it is only bytes and addresses. With it
+totem names the UDP ports that are to be held after its death (held_ports.py). SAM learns of the death by a pidfd; on a
+kernel without pidfds the other nodes find out by themselves.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ log = logging.getLogger("SAM")
 
 
 class LastWords:
-    """The words of the totem process that lives now. `tick` asks for them while there are none."""
+    """The goodbye of the living totem process. `tick` asks for it while it is missing."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, loop: Loop) -> None:
         """Raises SocketError, PathError."""
         self.sent = 0
-        """Goodbyes that were said for a dead totem."""
+        """Goodbyes sent for a dead totem."""
         self.refused = 0
-        """Answers of totem that were none."""
+        """Invalid answers of totem."""
         self.held = HeldPorts()
-        """Ports that must not be found closed when totem dies."""
+        """Ports that must not be closed when totem dies."""
         self._loop = loop
         self._release_at_s = math.inf
         self._watch: ProcessWatch | None = None
@@ -53,17 +53,17 @@ class LastWords:
 
     @property
     def watched(self) -> int:
-        """Process id of the totem whose words are here; 0 = none."""
+        """Process id of the totem whose goodbye is here; 0 = none."""
         return self._watch.pid if self._watch is not None else 0
 
     @property
     def datagram(self) -> bytes:
-        """What would be sent."""
+        """The datagram that would be sent."""
         words: bytes = self._words.get("datagram", b"")
         return words
 
     def tick(self) -> None:
-        """In every turn of the loop: ask again now and then, as long as totem has not answered."""
+        """Call it in every turn of the loop: it asks again at intervals, until totem has answered."""
         if self._watch is None and time.monotonic() >= self._ask_at_s:
             self._ask()
         if time.monotonic() >= self._release_at_s:
@@ -90,18 +90,18 @@ class LastWords:
             self._forget()
             watch = ProcessWatch(words["pid"])
             if watch.fileno() < 0:
-                # Dead already, or the kernel does not tell.
+                # Dead already, or the kernel has no pidfds.
                 watch.close()
                 return
             self._watch = watch
             self._loop.watch(watch.fileno(), self._died)
         self._words = words
         self._release_at_s = math.inf
-        if words["ports"]:  # one that has no sockets yet says none, and needs the ports held all the same
+        if words["ports"]:  # a totem without sockets names no ports, and still needs the old ones held
             self.held.hold([(version, port) for version, port in words["ports"]])
 
     def _died(self) -> None:
-        """Totem is gone."""
+        """Totem has died: send the goodbye."""
         words = self._words
         self._forget()
         self.sent += 1
@@ -117,14 +117,14 @@ class LastWords:
         self._watch, self._words = None, {}
 
     def close(self) -> None:
-        """Say nothing any more."""
+        """Stop: send nothing any more."""
         self._forget()
         self.held.close()
         self._socket.close()
 
 
 def say(datagram: bytes, source: list[Any], addresses: list[list[Any]]) -> None:
-    """Send a datagram to some addresses. What cannot be sent is lost; the others find out without it."""
+    """Send a datagram to some addresses. If that fails, the other nodes find out by themselves."""
     family = socket.AF_INET6 if len(source) == 4 else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as out:
@@ -140,7 +140,7 @@ def say(datagram: bytes, source: list[Any], addresses: list[list[Any]]) -> None:
 
 
 def _are_words(words: Any) -> bool:
-    """Whether this is what totem answers."""
+    """True if this is a valid answer of totem."""
     if not isinstance(words, dict):
         return False
     pid: Any = words.get("pid")
@@ -169,7 +169,7 @@ def _is_port(port: Any) -> bool:
 
 
 def _is_address(address: Any) -> bool:
-    """As bind() and sendto() want it: `[host, port]`, for IPv6 `[host, port, flow, scope]`."""
+    """An address for bind() and sendto(): `[host, port]`, for IPv6 `[host, port, flow, scope]`."""
     return (
         isinstance(address, list)
         and len(address) in (2, 4)

@@ -1,9 +1,9 @@
-"""What happens to applications: started, heard, warned, killed, ended, restarted. What users ask is in `requests`.
+"""The life of applications: started, heard, warned, killed, ended, restarted. `requests` handles users' requests.
 
-Nothing is done before it is written down, and nothing is forgotten by the keeper before its end is: killed at any
-point, SAM finds out from the table and from the keeper what there is (`reconcile`), and goes on from there.
+SAM records every step before it is done, and the keeper forgets no end before SAM has recorded it. After a kill at any
+point, SAM learns the state from the table and from the keeper (`reconcile`), and continues from there.
 
-The keeper starts a process of an application only if it has none; that is what makes two at a time impossible.
+The keeper starts a process of an application only if it has none. So two at a time are impossible.
 """
 
 import contextlib
@@ -48,13 +48,13 @@ from services.sam.table import Table
 
 KILL_AGAIN_S = 1.0
 START_LATER_S = 0.1
-"""When too much is started for a user, it is looked again so much later."""
+"""When a user's rate of starts is exceeded, the next attempt comes after this time."""
 UNWATCHED_LOOK_S = 0.1
-"""Nobody has to say anything yet; somebody may want to begin."""
+"""The interval of looks at health FIFOs while no application is watched; one may want to begin."""
 
 log = logging.getLogger("SAM")
 Done = Callable[[Application | None], object]
-"""Called with what was waited for; with None if it has to be asked for again."""
+"""Called with the application when the awaited event has come; with None if the request has to be repeated."""
 
 
 class Manager:
@@ -88,23 +88,24 @@ class Manager:
         self._when_runs: dict[str, list[Done]] = {}
         self._when_over: dict[str, list[Done]] = {}
 
-    # -- taking up ----------------------------------------------------------------------------------------------
+    # -- after a restart -----------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Read the table. What there is of it is settled when the keeper has told (`on_listed`), or has none."""
+        """Read the table. Open questions are settled when the keeper has sent its list (`on_listed`), or if there is no
+        keeper."""
         for application in self.table.load():
             self.applications[application.id] = application
-            # The clock of an earlier SAM is not ours: it waits its full time again.
+            # The clock of an earlier SAM does not apply: the full time is waited again.
             application.restart_at_s = self.clock.now_s + application.back_off_s()
         if any(not each.is_over for each in self.applications.values()):
             self._keeper.is_wanted = True
 
     def on_listed(self, found: list[list[Any]]) -> None:
-        """The keeper tells all that it has, because it is asked to after a restart of one of us."""
+        """The keeper sends its list when asked, after a restart of SAM or of the keeper."""
         self._reconciliation.listed(found)
 
     def adopt(self, application: Application) -> bool:
-        """Watch a process that is not a child of the keeper; False if it is dead."""
+        """Watch a process that is not a child of the keeper. False if it is dead."""
         if not self.adoptions.adopt(application):
             return False
         self.hearing.listen(application)
@@ -112,7 +113,7 @@ class Manager:
         return True
 
     def on_dropped(self, uid: int, count: int) -> None:
-        """The output of a user's applications has reached its limit, and the keeper has dropped the oldest."""
+        """A user's output has reached its limit, and the keeper has dropped the oldest part."""
         self.counters["output_bytes_dropped"] += count
         log.warning(
             "The output of applications has reached its limit: the oldest %d bytes of user %d are dropped "
@@ -120,14 +121,14 @@ class Manager:
         )  # fmt: skip
 
     def on_keeper_lost(self) -> None:
-        """It was killed. Its children live; the next keeper cannot be their parent, so they are watched from here."""
+        """The keeper was killed. Its children live; the next keeper cannot be their parent, so SAM watches them."""
         log.error("The keeper was killed; its applications go on, but how they end will not be known")
         self.counters["keepers_lost"] += 1
 
     # -- start --------------------------------------------------------------------------------------------------
 
     def add(self, application: Application, when_runs: Done) -> None:
-        """A new application: start its first instance, now or when there is quorum."""
+        """Add an application: its first instance starts now, or when there is quorum."""
         self.applications[application.id] = application
         self.counters["applications"] += 1
         if self.quorum.holds_back(application):
@@ -139,7 +140,7 @@ class Manager:
         self.say_spawn(application)
 
     def adopt_new(self, application: Application) -> bool:
-        """A new application whose process is there; False if it is gone."""
+        """Add an application whose process exists already. False if it is gone."""
         application.boot = self.adoptions.boot
         self._make_health(application)
         if not self.adopt(application):
@@ -156,7 +157,7 @@ class Manager:
             make_fifo(self.places.health_of(application.id), application.owner.uid)
 
     def when_runs(self, application: Application, call: Done) -> None:
-        """Call this when its start has succeeded or failed."""
+        """Call this function when its start has succeeded or failed."""
         if application.phase is Phase.STARTING and application.id in self._when_runs:
             self._wait(self._when_runs, application, call)
         else:
@@ -170,11 +171,11 @@ class Manager:
             calls.pop(0)(None)
 
     def may_start(self, application: Application) -> bool:
-        """Whether a process may be started for its owner now."""
+        """True if a process may be started for its owner now."""
         return self.quotas.may_start(application, self.clock.now_s)
 
     def _start(self, application: Application) -> None:
-        """Write down that an instance is started; the keeper is told afterwards."""
+        """Record that an instance is started; the keeper is told afterwards."""
         self._note_start(application)
         self.table.save(application)
 
@@ -192,7 +193,7 @@ class Manager:
         notice(log, "%s: %s", application.id, why)
 
     def spawn_again(self, application: Application) -> None:
-        """What a predecessor has written down was never started: start it now, or when there is quorum."""
+        """A predecessor has recorded a start that never happened: start it now, or when there is quorum."""
         if self.quorum.holds_back(application):
             self._hold_back(application, WAITS)
             self._call(self._when_runs, application)
@@ -201,7 +202,7 @@ class Manager:
             self.say_spawn(application)
 
     def say_spawn(self, application: Application) -> None:
-        """Have the keeper start what was written down."""
+        """Tell the keeper to start the recorded instance."""
         self._keeper.say([Say.SPAWN, application.id, application.instance, spec_of(application, self.places)])
 
     def on_spawned(self, key: str, instance: int, pid: int, start_time: int) -> None:
@@ -212,7 +213,7 @@ class Manager:
         self.runs(application, pid, start_time)
 
     def runs(self, application: Application, pid: int, start_time: int) -> None:
-        """Its instance runs as that process."""
+        """Record that its instance runs as that process."""
         application.runs(pid, start_time, self.clock.now_s)
         self.counters["starts"] += 1
         self.hearing.listen(application)
@@ -225,7 +226,7 @@ class Manager:
     # -- health -------------------------------------------------------------------------------------------------
 
     def mark_failed(self, application: Application) -> None:
-        """It says so itself: no warning."""
+        """It declares itself broken: it is killed without a warning."""
         if application.kill_at_s is None or not application.verdict:
             application.verdict = "marked itself failed"
             application.state = State.FAILED
@@ -238,14 +239,14 @@ class Manager:
 
     @property
     def look_s(self) -> float:
-        """How soon to look again at what applications say."""
+        """How soon to look at health messages again."""
         running = [each for each in self.applications.values() if each.phase is Phase.RUNNING]
         if any(each.is_watched for each in running):
             return LOOK_S
         return UNWATCHED_LOOK_S if running else float("inf")
 
     def see_to_time(self) -> None:
-        """Do what is due now. What was said must have been heard before."""
+        """Do what is due now. Health messages must have been processed before."""
         now_s = self.clock.now_s
         for application in list(self.applications.values()):
             self.quorum.see_to(application)
@@ -261,7 +262,7 @@ class Manager:
                 self._start(application)
                 self.say_spawn(application)
             elif due is Due.WARN and not procs.is_alive(application.pid, application.start_time):
-                application.heard_at_s = now_s  # silent because it is dead: its end is about to be told
+                application.heard_at_s = now_s  # silent because it is dead: its end is about to be reported
             elif due is Due.WARN:
                 self._hung(application, f"hung: silent for more than {application.interval_ms} ms")
             elif due is Due.KILL:
@@ -299,7 +300,7 @@ class Manager:
     # -- end ----------------------------------------------------------------------------------------------------
 
     def on_ended(self, key: str, instance: int, ending: list[Any]) -> None:
-        """The keeper has seen the end of a process, and of all that was left of it."""
+        """The keeper has seen the end of a process and of all its descendants."""
         name, _, check = key.partition(SEPARATOR)
         application = self.applications.get(name)
         if application is not None and check:
@@ -319,7 +320,7 @@ class Manager:
         left_behind: bool = False,
         refusal: tuple[str, int] = ("", 0),
     ) -> None:
-        """Write down how an instance ended and what follows, and only then let that follow."""
+        """Record how an instance ended and what follows, and only then act on that."""
         self._release(application)
         why = application.verdict
         text = refusal_text(application, *refusal) if refusal[0] else ending_text(status, left_behind)
@@ -409,7 +410,7 @@ class Manager:
         self.table.save(application)
 
     def stop_all(self, why: str) -> None:
-        """The node stops. What SAM did not start is let go."""
+        """The node stops. Processes that SAM did not start are released, not stopped."""
         for application in list(self.applications.values()):
             if application.is_foreign and application.phase is Phase.RUNNING:
                 self.let_go(application)
@@ -420,9 +421,9 @@ class Manager:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is left to be stopped."""
+        """True if nothing is left to stop."""
         return all(each.is_over for each in self.applications.values())
 
     def end_keeper(self) -> None:
-        """Nothing is left for it to keep."""
+        """End the keeper, which has no process left."""
         self._keeper.say([Say.END])

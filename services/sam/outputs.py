@@ -1,4 +1,4 @@
-"""Reading what applications wrote, for `rondo sam logs`: two files of each, of which the keeper writes one."""
+"""Reads the output of applications, for `rondo sam logs`: two files for each, of which the keeper writes one."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,11 @@ READ_BYTES = 256 * 1024
 
 
 def read_output(log: str, inode: int, offset: int) -> dict[str, Any]:
-    """What was written after that place; from the beginning of what is kept if that place is no more. Raises
+    """The output after that place. If the place does not exist any more, from the beginning of what is kept. Raises
     OSError."""
     opened: list[BinaryIO] = []
     try:
-        # The newest first: a file that is just being renamed is met under its next name.
+        # The newest first: a file that is just being renamed is found under its new name.
         for path in (Path(log), Path(f"{log}.1")):
             try:
                 opened.insert(0, path.open("rb"))

@@ -1,4 +1,4 @@
-"""Applications that are over: how many are remembered, and of whom one is forgotten first."""
+"""Applications that are over: how many are remembered, and which is forgotten first."""
 
 import contextlib
 from pathlib import Path
@@ -10,7 +10,7 @@ from services.sam.table import Table
 
 
 class Past:
-    """Forgets what is over. Nobody loses his because another user had many."""
+    """Forgets applications that are over. A user loses none of his because another user had many."""
 
     def __init__(self, applications: dict[str, Application], table: Table, places: Places, quotas: Quotas) -> None:
         self._applications = applications
@@ -19,12 +19,12 @@ class Past:
         self._quotas = quotas
 
     def _over(self) -> list[Application]:
-        """All that are over, the oldest first."""
+        """All applications that are over, the oldest first."""
         over = [each for each in self._applications.values() if each.is_over]
         return sorted(over, key=lambda each: each.history[-1].unix_time if each.history else 0.0)
 
     def see_to(self, uid: int) -> None:
-        """One more of this user is over: forget the oldest beyond what is remembered."""
+        """One more application of this user is over: forget the oldest beyond the limit."""
         over = self._over()
         own = [each for each in over if each.owner.uid == uid]
         for oldest in own[:-OVER_PER_USER_MAX]:
@@ -36,7 +36,8 @@ class Past:
             self.forget(others.pop(uids.index(most)))
 
     def make_room(self, uid: int, more_bytes: int, *, keep: Application) -> str:
-        """Forget what is over until there is room for so many bytes of this user; why there is none, or empty."""
+        """Forget finished applications of this user until there is room for so many bytes. Returns why there is none,
+        or ""."""
         while why := self._quotas.why_too_large(self._applications.values(), uid, more_bytes):
             own = [each for each in self._over() if each.owner.uid == uid and each is not keep]
             if not own:
@@ -45,7 +46,7 @@ class Past:
         return ""
 
     def forget(self, application: Application) -> None:
-        """No trace of it remains, as far as the disk lets us remove it."""
+        """Remove all traces of it, as far as the disk permits."""
         del self._applications[application.id]
         self._table.remove(application.id)
         for path in self._places.files_of(application.id):

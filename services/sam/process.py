@@ -36,13 +36,13 @@ from services.sam.table import Table
 SERVICE = "sam"
 TICK_S = 1.0
 STOP_S_MAX = STOP_GRACE_MS_MAX / 1000 + 0.5
-"""How long SAM waits for its applications when the node stops; the keeper then kills what is left."""
+"""How long SAM waits for its applications when the node stops. The keeper then kills the rest."""
 
 log = logging.getLogger("SAM")
 
 
 class Process:
-    """Everything of one running SAM. `run` returns when a signal asked it to stop."""
+    """The running SAM. `run` returns after a signal has asked it to stop."""
 
     def __init__(self, start: Start) -> None:
         """Raises InstanceError, SocketError, PathError, OSError."""
@@ -94,12 +94,12 @@ class Process:
         notice(log, "Stopped.")
 
     def _turn(self) -> None:
-        """Wait until something happens or is due, hear applications, see to what is due; in this order."""
+        """Wait until something happens or is due, process health messages, do what is due; in this order."""
         manager, clock = self._manager, self._clock
         due_in_s = max(0.0, manager.due_at_s() - clock.now_s)
         retry_s = RETRY_S if self._keeper.has_work or self._replies else TICK_S
         wait_s = min(TICK_S, manager.look_s, due_in_s, retry_s)
-        # Their descriptors do not tell of what was read and not asked for.
+        # Their descriptors do not tell of what was read and not fetched.
         if self._bus.has_pending or self._chassis.has_more:
             wait_s = 0.0
         clock.plan(wait_s)
@@ -114,21 +114,21 @@ class Process:
         self._last_words.tick()
 
     def _tend_control(self) -> None:
-        """Ask control again where it died, or where something is to be shown."""
+        """Ask control again after its death, and update what is shown in cmap."""
         self._control.tend(self._turn_began_s)
         if self._quorum_watch is not None:
             self._quorum_watch.tend()
         self._keys.tend(self._turn_began_s)
 
     def _begin_turn(self) -> None:
-        """The loop has woken up."""
+        """The loop has woken."""
         self._turn_began_s = time.monotonic()
         paused_s = self._clock.advance(self._turn_began_s)
         if paused_s > 1.0:
             log.warning("SAM was paused for %.1f s; its applications get that time, too", paused_s)
 
     def _stop_applications(self) -> None:
-        """The node stops, and what runs on it."""
+        """The node stops: stop its applications."""
         manager = self._manager
         manager.stop_all("the stop of the node")
         deadline_s = time.monotonic() + STOP_S_MAX
@@ -166,7 +166,8 @@ class Process:
         self._requests.ask(op, Asker(ask.pid, ask.start_time, owner), arguments, reply)
 
     def _send_replies(self) -> None:
-        """Send what there is room for; the gateway has a bound on what it asks at a time, and so has this queue."""
+        """Send answers as far as there is room. The gateway bounds its open requests, and this queue is bounded,
+        too."""
         while self._replies:
             identity, frame = self._replies[0]
             sent = self._bus.send(identity, frame)
@@ -177,7 +178,7 @@ class Process:
                 self._replies_dropped += 1  # its gateway is gone: the client asks again
 
     def _status(self) -> dict[str, Any]:
-        """What `rondo status` and `rondo debug` show, besides what all services say."""
+        """The content of `rondo status` and `rondo debug`, besides what all services report."""
         manager = self._manager
         phases: dict[str, int] = {}
         for each in manager.applications.values():

@@ -1,13 +1,13 @@
-"""What SAM shows in cmap of the processes that it watches: `resources.process.PID.*`, with Corosync's names and types.
+"""The processes that SAM watches, in cmap: `resources.process.PID.*`, with Corosync's names and types.
 
 recovery      str  "quit" or "restart"
 poll_period   u64  the interval, ms; 0 = its health has no time limit
 state         str  "stopped" (health checks have not begun), "running", "waiting for quorum" or "failed"
 last_updated  u64  when it was heard, or its state changed (CLOCK_MONOTONIC, ns)
 
-What is to be there follows from the applications; what is there is what control has taken. The difference is asked
-for, a little at a time, so there is no queue. When control died its keys are read anew. C programs that use libsam
-write keys of this name themselves: only those of SAM's own processes are touched.
+The wanted keys follow from the applications; the existing keys are those that control has confirmed. Each round sends a
+few of the differences to control, so there is no queue. After a restart of control its keys are read again. C programs
+that use libsam write keys of these names themselves: SAM touches only those of its own processes.
 """
 
 from collections import Counter
@@ -22,17 +22,17 @@ from services.sam.signals import start_time_of
 
 PREFIX = "resources.process."
 U64, STRING = 8, 11
-"""Types of cmap."""
+"""Types in cmap."""
 PROCESSES_MAX = 256
-"""Shown at most; of how many others there is nothing to see is in the status of SAM."""
+"""The most processes that are shown. SAM's status has the number of the others."""
 ASKED_MAX = 16
-"""Changes that are on their way at once."""
+"""Changes sent to control and not answered yet."""
 LOOK_S = 0.1
-"""How often it is looked for changes."""
+"""The interval of looks for changes."""
 HEARD_S = 10.0
-"""`last_updated` of a process that changes nothing but is heard is written so often at most,"""
+"""The least interval at which `last_updated` is written for a process that is heard but changes nothing, ..."""
 HEARD_EACH_S = 0.1
-"""and of many together so often: each change of a key has control write down its state."""
+"""... and for many processes together: with each change of a key control saves its state."""
 STATES = {
     State.REGISTERED: "stopped",
     State.STARTED: "running",
@@ -51,19 +51,19 @@ class ProcessKeys:
         self._link = link
         self._counters = counters
         self._there: dict[str, Value] = {}
-        """What control has, as far as is known."""
+        """The keys that control has, as far as known."""
         self._updated: dict[int, tuple[str, float, int]] = {}
         """By pid what is shown: its state, when it was heard last (awake clock), and when this was written."""
         self.left_out = 0
         """Processes that are not shown, because there are too many."""
         self._asked: set[str] = set()
         self._breaks = -1
-        """Of the connection whose keys were read; -1: none."""
+        """The number of the connection whose keys were read; -1: none."""
         self._is_reading = False
         self._look_at_s = 0.0
 
     def tend(self, now_s: float) -> None:
-        """Ask for what differs. After the link's own `tend`; `now_s`: CLOCK_MONOTONIC."""
+        """Send differences to control. Call it after the link's own `tend`. `now_s`: CLOCK_MONOTONIC."""
         if self._breaks != self._link.breaks:
             self._read()
         if self._is_reading or now_s < self._look_at_s:
@@ -78,7 +78,7 @@ class ProcessKeys:
 
     def _ask(self, op: Op, key: str, value: Value | None) -> None:
         if key in self._asked or len(self._asked) >= ASKED_MAX:
-            return  # it is looked again
+            return  # the next look will try again
 
         def answered(code: int, _result: Any) -> None:
             self._asked.discard(key)

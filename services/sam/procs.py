@@ -1,4 +1,4 @@
-"""What the kernel says of processes: who leads their session, whether they live, how they were started."""
+"""What the kernel tells about processes: their session leader, whether they live, how they were started."""
 
 import contextlib
 import os
@@ -14,25 +14,25 @@ UMASK_DEFAULT = 0o022
 
 
 def is_alive(pid: int, start_time: int) -> bool:
-    """Whether that very process lives; a zombie does not."""
+    """True if that very process lives and is no zombie."""
     stat = stat_of(pid)
     return bool(stat) and stat[0] not in (b"Z", b"X") and int(stat[19]) == start_time
 
 
 def session_of(pid: int) -> int:
-    """The pid of its session's leader; 0 if it is gone."""
+    """The pid of its session leader; 0 if it is gone."""
     stat = stat_of(pid)
     return int(stat[3]) if stat else 0
 
 
 def leads_its_group(pid: int) -> bool:
-    """Whether its process group bears its number."""
+    """True if it leads its process group."""
     stat = stat_of(pid)
     return bool(stat) and int(stat[2]) == pid
 
 
 def users_of(pid: int) -> set[int]:
-    """Its users: real, effective, saved, and that of the file system; none if it is gone."""
+    """Its user ids: real, effective, saved, file system; none if it is gone."""
     try:
         status = Path(f"/proc/{pid}/status").read_bytes()
         return set(map(int, status.partition(b"\nUid:")[2].split(b"\n", 1)[0].split()))
@@ -41,9 +41,10 @@ def users_of(pid: int) -> set[int]:
 
 
 def marked(socket_mark: bytes, prefix: bytes, uid: int) -> Iterator[tuple[int, set[bytes]]]:
-    """Leaders of sessions that this user has started, with this in their environment; and what there begins so.
+    """Session leaders of this user with this mark in their environment, and the variables there that begin with
+    `prefix`.
 
-    Everybody can write anything into the environment of his own processes: it says nothing of another user's.
+    Every user can write anything into the environment of his own processes, so it tells nothing about another user's.
     """
     for entry in os.listdir("/proc"):
         if entry.isdecimal() and session_of(int(entry)) == int(entry) and user_of(int(entry)) == uid:
@@ -54,7 +55,7 @@ def marked(socket_mark: bytes, prefix: bytes, uid: int) -> Iterator[tuple[int, s
 
 
 def command_of(pid: int) -> Command:
-    """How to start such a process again: by its own command line, environment and directory. Raises OSError."""
+    """How to start such a process again: its command line, environment and directory. Raises OSError."""
     place = Path(f"/proc/{pid}")
     arguments = (place / "cmdline").read_bytes().split(b"\0")[:-1]
     environment = [each for each in (place / "environ").read_bytes().split(b"\0") if b"=" in each]
@@ -70,7 +71,8 @@ def command_of(pid: int) -> Command:
 
 
 def _program(name: bytes, executed: bytes, directory: bytes, environment: list[bytes]) -> bytes:
-    """What it calls itself, if that leads to what it executes: an interpreter finds its environment by that name."""
+    """The name by which it was called, if that leads to the executed file: an interpreter finds its environment by that
+    name."""
     path = next((os.fsdecode(each[5:]) for each in environment if each.startswith(b"PATH=")), os.defpath)
     looked_up = None if b"/" in name else shutil.which(os.fsdecode(name), path=path)
     found = os.path.join(directory, name) if looked_up is None else os.fsencode(looked_up)
@@ -80,6 +82,6 @@ def _program(name: bytes, executed: bytes, directory: bytes, environment: list[b
 
 
 def started_unix_time(start_time: int) -> float:
-    """When a process with this start time was started, by the clock on the wall."""
+    """When a process with this start time was started, in wall-clock time."""
     up_s = time.clock_gettime(time.CLOCK_BOOTTIME) - start_time / os.sysconf("SC_CLK_TCK")
     return time.time() - max(0.0, up_s)

@@ -1,8 +1,8 @@
-"""How SAM learns of quorum: it watches control's events, and asks control for the truth when it may have missed some.
+"""How SAM learns of quorum: it watches control's events, and queries control when it may have missed some.
 
-Events come in order, each once, also when control is killed in between: they are numbered, and SAM asks for those after
-the last that it had. They tell of a loss that was over before anybody could ask. The truth is asked when the watch has
-begun, when events were left out, when the connection broke, and when nothing was heard for 30 s.
+Events come in order and once each, even if control is killed in between. They are numbered, and SAM asks for those
+after the last one that it had. They show even a short loss of quorum. The present state is queried when the watch has
+begun, when events were left out, when the connection broke, and after 30 s without any news.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from rondo.protocol.control_gateway import Op
 
 
 class QuorumWatch:
-    """Says what control says. `news` is called with whether there is quorum, each time that control says so."""
+    """Forwards control's reports. `news` is called with each report whether there is quorum."""
 
     def __init__(self, link: ControlLink, news: Callable[[bool], object]) -> None:
         self._link = link
@@ -24,7 +24,7 @@ class QuorumWatch:
         link.watch("quorum", self._on_events)
 
     def tend(self) -> None:
-        """Ask anew if the connection broke. After the link's own `tend`."""
+        """Query again if the connection broke. Call it after the link's own `tend`."""
         if self._breaks != self._link.breaks:
             self._breaks = self._link.breaks
             self._ask()
@@ -37,7 +37,7 @@ class QuorumWatch:
             self._ask()
 
     def _ask(self) -> None:
-        # One that is on its way is asked again by the link, if control dies before it has answered.
+        # If control dies before it has answered, the link repeats the query.
         if not self._is_asking:
             self._is_asking = True
             self._link.ask(Op.QUORUM, {}, self._answered)
@@ -45,5 +45,5 @@ class QuorumWatch:
     def _answered(self, code: int, found: Any) -> None:
         self._is_asking = False
         if code == Code.OK:
-            # Where nobody counts votes control says "quorate", and nobody vouches for it.
+            # Without a quorum provider control says "quorate", but nothing counts votes.
             self._news(found["provider"] is not None and bool(found["quorate"]))

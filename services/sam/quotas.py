@@ -1,8 +1,8 @@
-"""What each user may take of SAM, so that enough is left for the others, and always for root.
+"""What each user may take of SAM, so that enough is left for other users, and always for root.
 
-What is bounded are applications, the bytes of their command lines, environments and stored data (in memory and in the
-state directory), and how often processes are started. Root and the node's own user are favoured: the limits per user
-are not for them, and a quarter of what is for all is theirs alone.
+The bounds are on applications, on the bytes of their command lines, environments and stored data (in memory and in the
+state directory), and on the rate of started processes. Root and the node's own user are favoured: the limits per user
+do not apply to them, and a quarter of each common limit is reserved for them.
 """
 
 from collections.abc import Collection
@@ -11,36 +11,36 @@ from rondo.config.node import SamSettings
 from services.sam.application import Application
 
 APPLICATIONS_MAX = 1024
-"""That run or wait, of all users."""
+"""Applications of all users that run or wait."""
 OVER_PER_USER_MAX = 100
-"""So many applications of a user that are over are remembered; the oldest is forgotten."""
+"""How many finished applications of a user are remembered; the oldest is forgotten."""
 OVER_MAX = 1000
-"""And of all users who are not favoured."""
+"""The same for all users who are not favoured."""
 STARTS_PER_S = 100.0
 STARTS_MAX = 200.0
-"""Processes - instances and checks - that are started for a user: in a second, and at once."""
+"""Processes - instances and checks - that may be started for a user: per second, and in one burst."""
 START_BYTES = 64 * 1024
-"""Each so many bytes of command line and environment count as one more: they are handed to the keeper each time."""
+"""Each this many bytes of command line and environment count as one more start, since they are sent to the keeper."""
 USERS_MAX = 4096
-"""Of so many it is remembered how much they started lately."""
+"""For this many users the recent starts are remembered."""
 
 
 class Quotas:
-    """All of them, and who is favoured."""
+    """The quotas, and who is favoured."""
 
     def __init__(self, settings: SamSettings, favoured: frozenset[int]) -> None:
         """`favoured`: root, and the node's own user."""
         self._settings = settings
         self._favoured = favoured
         self._starts: dict[int, tuple[float, float]] = {}
-        """Of each user: how many more may be started, and when that was so (awake clock)."""
+        """By user: how many more may be started, and when that was so (awake clock)."""
 
     def favours(self, uid: int) -> bool:
-        """Whether the limits per user are not for this one."""
+        """True if the limits per user do not apply to this one."""
         return uid in self._favoured
 
     def why_too_many(self, applications: Collection[Application], uid: int) -> str:
-        """Why this user cannot have another application; empty if he can."""
+        """Why this user may not have another application; empty if he may."""
         running = [each.owner.uid for each in applications if not each.is_over]
         if len(running) >= APPLICATIONS_MAX:
             return f"this node manages {APPLICATIONS_MAX} applications already"
@@ -56,7 +56,7 @@ class Quotas:
         return ""
 
     def why_too_large(self, applications: Collection[Application], uid: int, more_bytes: int) -> str:
-        """Why there is no room for so many bytes of this user in the table; empty if there is."""
+        """Why there is no room in the table for so many bytes of this user; empty if there is."""
         settings = self._settings
         taken = [(each.owner.uid, each.table_bytes) for each in applications]
         if sum(size for _, size in taken) + more_bytes > settings.table_bytes_max:
@@ -76,11 +76,11 @@ class Quotas:
 
     @staticmethod
     def _share(of_all: int) -> int:
-        """What those may have together who are not favoured."""
+        """What all users together may have who are not favoured."""
         return of_all - of_all // 4
 
     def may_start(self, application: Application, now_s: float) -> bool:
-        """Whether a process may be started for its owner now; if so, it is counted."""
+        """True if a process may be started for its owner now; it is then counted."""
         uid = application.owner.uid
         if self.favours(uid):
             return True
@@ -90,7 +90,7 @@ class Quotas:
         if left < cost:
             return False
         if len(self._starts) >= USERS_MAX and uid not in self._starts:
-            # Whoever started nothing for this long has all of it again.
+            # After this long without a start a user has the full allowance again.
             full_s = STARTS_MAX / STARTS_PER_S
             self._starts = {user: entry for user, entry in self._starts.items() if now_s - entry[1] < full_s}
         self._starts[uid] = (left - cost, now_s)

@@ -1,7 +1,7 @@
-"""After a restart of SAM or its keeper: what there is, by the table, by the keeper, and by the system.
+"""After a restart of SAM or its keeper: compare the table, the keeper's list, and the system.
 
-The table says what SAM wanted when it was killed. The keeper says what became of that. Where there is another keeper
-than the one that was asked, it has nothing to say, and the system is asked whether the process lives.
+The table tells what SAM wanted when it was killed. The keeper tells what became of that. A new keeper knows nothing, so
+then the system is asked whether the process lives.
 """
 
 import logging
@@ -24,16 +24,16 @@ log = logging.getLogger("SAM")
 
 
 class Reconciliation:
-    """Brings the applications of the manager in line with what there is."""
+    """Brings the applications of the manager in line with the actual processes."""
 
     def __init__(self, manager: "Manager", keeper: KeeperLink) -> None:
         self._manager = manager
         self._keeper = keeper
         self._marked: dict[int, list[tuple[int, set[bytes]]]] = {}
-        """Processes of each user that may be what was to be started, while that is being settled."""
+        """By user: processes that may be the ones to be started, while that is being settled."""
 
     def listed(self, found: list[list[Any]]) -> None:
-        """The keeper tells all that it has: settle what was not heard, and say again what it has not heard."""
+        """The keeper has sent its list: process the reports that were missed, and repeat the orders that it missed."""
         manager = self._manager
         by_id = {}
         for key, instance, pid, start_time, ending in found:
@@ -51,7 +51,7 @@ class Reconciliation:
         self._marked.clear()
 
     def _disown(self, key: str, instance: int, ending: list[Any] | None) -> None:
-        """A process that should not be there: a check of an earlier SAM, or an application without a record."""
+        """Kill a process that should not exist: a check of an earlier SAM, or an application without a record."""
         if ending is None:
             if SEPARATOR not in key:
                 log.warning("Killing what is left of %s: there is no record of it", key)
@@ -77,7 +77,7 @@ class Reconciliation:
             manager.ended(application, None)
 
     def _settle_start(self, application: Application) -> None:
-        """Whether a start that was asked of a keeper which is no more has come to something, only the system knows."""
+        """The keeper that was asked to start this is gone. Find out from the system whether it did."""
         manager = self._manager
         for pid, marks in self._marked_of(application.owner.uid):
             if mark_of(application) not in marks:
@@ -89,7 +89,7 @@ class Reconciliation:
         manager.spawn_again(application)
 
     def _marked_of(self, uid: int) -> list[tuple[int, set[bytes]]]:
-        """Looked for once for all applications of a user. Another node here may have one of the same name."""
+        """Searched once for all applications of a user. Another node here may have an application of the same name."""
         if uid not in self._marked:
             self._marked[uid] = list(procs.marked(socket_mark_of(self._manager.places), MARK, uid))
         return self._marked[uid]

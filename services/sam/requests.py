@@ -1,9 +1,10 @@
-"""What clients may ask, and who may: each request is judged by whom the kernel says that it comes from.
+"""What clients may ask of SAM. Each request is judged by the identity of the asking process, as the kernel reports it.
 
-Everybody who may connect may start applications (as himself) and see which there are. An application runs as its owner:
-the user, group and groups of who asked for it; where SAM is not root it cannot become anybody else and refuses. Only
-its owner and root may stop it, and see its output and its environment. Who is shut in (`confinement`), in a container
-or a sandbox, may ask nothing of these, and is not adopted: what it may not do itself is not done for it by SAM.
+Every client may start applications (as himself) and list all of them. An application runs as its owner: with the user,
+group and groups of the asking process. If SAM is not root it cannot become another user, and refuses. Only the owner
+and root may stop an application, and see its output and its environment. A process that is confined (`confinement`), in
+a container or a sandbox, may request nothing of that, and is not adopted: SAM must not do for it what it may not do
+itself.
 """
 
 import logging
@@ -41,7 +42,7 @@ Reply = Callable[[Code, Any], object]
 
 
 class Asker:
-    """Who asks, as the kernel vouches for it."""
+    """The asking process, as the kernel reports it."""
 
     __slots__ = ("owner", "pid", "start_time")
 
@@ -55,7 +56,7 @@ class Requests:
     """Answers requests, at once or later."""
 
     def __init__(self, manager: Manager, own: Owner) -> None:
-        """`own`: as whom SAM runs."""
+        """`own`: the user and groups of SAM itself."""
         self._manager = manager
         self._own = own
         self._handlers: dict[int, Callable[[Asker, Arguments, Reply], None]] = {
@@ -76,7 +77,7 @@ class Requests:
         }
 
     def ask(self, op: int, asker: Asker, arguments: Arguments, reply: Reply) -> None:
-        """Do what is asked, or say why not."""
+        """Execute a request, or answer why not."""
         handler = self._handlers.get(op)
         try:
             if handler is None:
@@ -85,7 +86,7 @@ class Requests:
         except RefusedError as error:
             reply(error.code, str(error))
         except Exception as error:
-            # A fault of ours: whoever met it is told, and nobody else has to do with it.
+            # A programming error: only this client is told of it, and other requests go on.
             self._manager.counters["requests_failed"] += 1
             log.error("Request %d of process %d failed: %r", op, asker.pid, error)
             reply(Code.FAILED_OPERATION, f"SAM failed to do this: {type(error).__name__}; see its log")
@@ -119,7 +120,7 @@ class Requests:
         self._check_confinement(asker)
         self._check_room(application)
         if not self._manager.may_start(application):
-            raise RefusedError(Code.TRY_AGAIN, f"too much is started for user {asker.owner.uid}; ask again")
+            raise RefusedError(Code.TRY_AGAIN, f"too many processes are started for user {asker.owner.uid}; ask again")
         application.id = self._manager.table.new_id(name_of(command.arguments[0]))
         self._manager.add(application, lambda started: _reply_run(started, reply))
 
@@ -178,7 +179,7 @@ class Requests:
                 Code.ACCESS, f"SAM cannot see how process {asker.pid} was started: {error.strerror}"
             ) from None
         if procs.users_of(asker.pid) != {asker.owner.uid}:
-            # It has become another program meanwhile, and what was just read is not its owner's to see.
+            # It has become another program meanwhile. What was just read is not its owner's to see.
             raise RefusedError(Code.ACCESS, f"process {asker.pid} runs with other rights than its user's")
         check_size(command)
         application = Application(
@@ -265,7 +266,7 @@ class Requests:
         return application
 
     def _of_process(self, asker: Asker) -> Application | None:
-        """The application whose process, or a process in whose session, asks."""
+        """The application that asks: by its process, or by a process in its session."""
         session = procs.session_of(asker.pid)
         for each in self._manager.applications.values():
             if each.phase is not Phase.RUNNING or each.owner.uid != asker.owner.uid:
@@ -283,7 +284,7 @@ class Requests:
         return application
 
     def _check_owner(self, owner: Owner) -> None:
-        """SAM can make a process of this owner."""
+        """Check that SAM can make a process of this owner."""
         if self._own.uid == 0:
             return
         ours = {self._own.gid, *self._own.groups}
@@ -295,7 +296,7 @@ class Requests:
             )
 
     def _check_confinement(self, asker: Asker) -> None:
-        """Who asks would get out of nothing by it."""
+        """Check that the asking process would not escape a confinement."""
         if why := confinement_of(asker.pid, asker.start_time, asker.owner.uid):
             self._manager.counters["refused_for_confinement"] += 1
             raise RefusedError(
@@ -305,7 +306,7 @@ class Requests:
             )
 
     def _check_room(self, application: Application) -> None:
-        """There is room for another one like this."""
+        """Check that there is room for another application."""
         uid = application.owner.uid
         if why := self._manager.quotas.why_too_many(self._manager.applications.values(), uid):
             self._manager.counters["refused_for_quota"] += 1
@@ -313,7 +314,8 @@ class Requests:
         self._check_bytes(application, application.table_bytes)
 
     def _check_bytes(self, application: Application, more_bytes: int) -> None:
-        """There is room for so much more of its owner's, or can be made by forgetting what is over."""
+        """Check that there is room for so many more bytes of its owner, after forgetting finished applications if
+        necessary."""
         if why := self._manager.past.make_room(application.owner.uid, more_bytes, keep=application):
             self._manager.counters["refused_for_quota"] += 1
             raise RefusedError(Code.NO_RESOURCES, why)

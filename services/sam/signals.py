@@ -1,11 +1,12 @@
-"""Signals to applications: only to what is certain to be one, and with the rights of its owner, not of root.
+"""Signals to applications: only to processes that certainly belong to one, and with the rights of the owner, not of
+root.
 
-A process number is used again once its process was reaped; who signals it then signals somebody else. A pidfd names
-one process for good, and from Linux 6.9 on also the group that bears its number. Before that a group is signalled only
-while its leader is there: until it is reaped nobody else can get that number.
+A pid is reused once its process was reaped; a signal to it could then reach another process. A pidfd names one process
+for good, and from Linux 6.9 on also the group that it leads. On older kernels a group is signalled only while its
+leader exists: until the leader is reaped nobody else can get that number.
 
-What is in the group of an application need not be its owner's: a program that changes its user may have joined it. What
-the owner may not signal himself he gets no signal to through SAM.
+The group of an application may contain processes of other users: a program that changes its user may have joined it. So
+a process that the owner may not signal himself gets no signal through SAM.
 """
 
 import contextlib
@@ -17,21 +18,21 @@ from pathlib import Path
 PIDFD_SIGNAL_PROCESS_GROUP = 1 << 2
 """Flag of pidfd_send_signal(2), from Linux 6.9 on."""
 NOBODY = 2**32 - 2
-"""A user number that no process has. (2**32 - 1 means "unchanged".)"""
+"""A user id that no process has. (2**32 - 1 means "unchanged".)"""
 
 
 def stat_of(pid: int) -> list[bytes]:
     """The fields of /proc/PID/stat from the third on: state, ppid, pgrp, session, ...; empty if it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-        # The name of the program stands in parentheses and may hold anything, these included.
+        # The name of the program is in parentheses and may contain anything, parentheses included.
         return stat[stat.rindex(b")") + 2 :].split()
     except (OSError, ValueError):
         return []
 
 
 def start_time_of(pid: int) -> int:
-    """When it started, in clock ticks since boot; 0 if it is gone. With the pid it names a process for good."""
+    """When it started, in clock ticks since boot; 0 if it is gone. Pid and start time identify a process for good."""
     stat = stat_of(pid)
     return int(stat[19]) if stat else 0
 
@@ -49,10 +50,10 @@ def user_of(pid: int) -> int:
 
 @contextlib.contextmanager
 def rights_of(uid: int) -> Iterator[None]:
-    """Signals that are sent meanwhile are sent with the rights of this user. Raises PermissionError.
+    """Signals in this context are sent with the rights of this user. Raises PermissionError.
 
-    kill(2) looks at the effective and at the real user of who sends. The effective one becomes the owner; the real one
-    becomes nobody, so that neither root's processes are reached, nor this process by the owner in that moment.
+    kill(2) checks the effective and the real user of the sender. The effective one becomes the owner. The real one
+    becomes nobody: so root's processes are not reached, and the owner cannot signal this process in that moment.
     """
     if os.geteuid() != 0 or uid == 0:
         yield
@@ -60,7 +61,7 @@ def rights_of(uid: int) -> Iterator[None]:
     before = os.getresuid()
     try:
         os.setresuid(NOBODY, uid, 0)
-    except OSError:  # a user namespace that does not have that number
+    except OSError:  # a user namespace without that number
         os.setresuid(uid, uid, 0)
     try:
         yield
@@ -69,8 +70,8 @@ def rights_of(uid: int) -> Iterator[None]:
 
 
 def signal_group(descriptor: int, pid: int, start_time: int, number: int) -> None:
-    """Signal the process group that bears the number of this pidfd's process, if that is certain to be its own.
-    Raises ProcessLookupError if nothing is left of it, or that is not certain; PermissionError."""
+    """Signal the process group that this pidfd's process leads, if the group is certainly its own. Raises
+    ProcessLookupError if nothing is left of it, or that is not certain; PermissionError."""
     try:
         signal.pidfd_send_signal(descriptor, number, None, PIDFD_SIGNAL_PROCESS_GROUP)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the keeper needs to know to start an application, or the check of one; and where the files of each are."""
+"""What the keeper needs to start an application or its check, and where the files of each application are."""
 
 import os
 from pathlib import Path
@@ -9,16 +9,16 @@ from services.sam.keeper.wire import HEALTH_DESCRIPTOR
 
 DIRECTORY = "sam"
 DIRECTORY_MODE = 0o711
-"""Applications of other users reach their own FIFOs, by name; what is in it they do not see."""
+"""Applications of other users reach their own FIFOs by name, but cannot list the directory."""
 MARK = b"RONDO_SAM_ID="
 OURS = (b"RONDO_SAM_", b"RONDO_SOCKET=")
 
 
 class Places:
-    """Where the files of applications are, in the run directory."""
+    """The paths of the applications' files in the run directory."""
 
     def __init__(self, run_dir: Path, endpoint: str) -> None:
-        """`endpoint`: where applications reach this node. Raises OSError."""
+        """`endpoint`: the address of this node for applications. Raises OSError."""
         self.endpoint = endpoint
         self._directory = run_dir / DIRECTORY
         self._directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
@@ -30,11 +30,11 @@ class Places:
         return str(self._directory / f"{application_id}.health")
 
     def output_of(self, application_id: str) -> tuple[str, str]:
-        """The FIFO that it writes to, and the file where that ends up."""
+        """The FIFO for its output, and the file that the output is written to."""
         return str(self._directory / f"{application_id}.out"), self.log_of(application_id)
 
     def log_of(self, application_id: str) -> str:
-        """What it has written; the older part is in the same name with .1."""
+        """The file with its output; the older part has the same name with .1."""
         return str(self._directory / f"{application_id}.log")
 
     def files_of(self, application_id: str) -> list[str]:
@@ -44,12 +44,12 @@ class Places:
 
 
 def mark_of(application: Application) -> bytes:
-    """What everything that an application starts has in its environment."""
+    """A variable in the environment of everything that an application starts."""
     return MARK + application.id.encode()
 
 
 def socket_mark_of(places: Places) -> bytes:
-    """What all applications of this node have in their environment, and those of no other node."""
+    """A variable in the environment of all applications of this node, and of no other node."""
     return b"RONDO_SOCKET=" + os.fsencode(places.endpoint)
 
 
@@ -74,7 +74,7 @@ def spec_of(application: Application, places: Places) -> dict[str, Any]:
 
 
 def check_spec(application: Application, places: Places) -> dict[str, Any]:
-    """For SPAWN of a check: it is told whom to look at."""
+    """For SPAWN of a check: its environment names the application."""
     environment = [
         *_without_ours(application.command.environment),
         b"RONDO_SAM_CHECK=" + application.id.encode(),
@@ -100,7 +100,7 @@ def _common(application: Application, places: Places) -> dict[str, Any]:
         "umask": application.command.umask,
         "uid": uid,
         "gid": gid,
-        # Without root there is nothing to switch: it was checked that they are SAM's own.
+        # Without root there is nothing to switch: they were checked to be SAM's own.
         "groups": list(groups) if places.is_root else None,
         "output": fifo,
         "output_key": application.id,

@@ -1,9 +1,9 @@
-"""The table of applications, in the state directory: what a restarted SAM takes up.
+"""The table of applications in the state directory, from which a restarted SAM continues.
 
-Three files for each application: `sam/ID.command` for what is executed, with its environment, which never changes;
-`sam/ID.app` for all else, and `sam/ID.data` for what it has stored. Each is replaced as a whole. They are not
-synchronised to the disk: they have to survive SAM, not the machine, and a slow disk must not keep SAM from hearing its
-applications. After a crash of the machine a file is the old one, or the new one.
+Three files for each application: `sam/ID.command` with the command and its environment, which never changes;
+`sam/ID.app` with everything else, and `sam/ID.data` with its stored data. Each is replaced as a whole. They are not
+synchronised to the disk: they have to survive SAM, not the machine, and a slow disk must not keep SAM from reading
+health messages. After a crash of the machine a file is the old one or the new one.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ FILE_BYTES_MAX = 16 * 1024 * 1024
 DIRECTORY = "sam"
 SUFFIXES = ("app", "command", "data")
 COMPLAINT_S = 60.0
-"""The log says so often at most that something could not be written."""
+"""How often the log reports at most that something could not be written."""
 _FILE = re.compile(r"([\w.-]{1,64}-(\d{1,18}))\.app")
 _TRANSIENT = frozenset(
     (
@@ -46,7 +46,7 @@ log = logging.getLogger("SAM")
 
 
 def boot_id() -> str:
-    """What names this boot of the machine: pids and start times of another one mean nothing."""
+    """An identifier of this boot of the machine. Pids and start times of another boot mean nothing."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -54,7 +54,7 @@ def boot_id() -> str:
 
 
 class Table:
-    """Files of applications. Errors of the disk are logged and counted: SAM goes on without."""
+    """The applications' files. Errors of the disk are logged and counted; SAM goes on."""
 
     def __init__(self, state_dir: Path) -> None:
         """Raises OSError."""
@@ -63,18 +63,18 @@ class Table:
         self.errors = 0
         self._number = 0
         self._has_command: set[str] = set()
-        """Applications whose command is written down."""
+        """Applications whose command is saved."""
         self._complain_at_s = 0.0
 
     def new_id(self, name: str) -> str:
-        """An identifier that no application had before in this table."""
+        """An identifier that no application in this table had before."""
         self._number += 1
         with self._guarded("number"):
             self._replace(self._directory / "number", str(self._number).encode())
         return f"{name}-{self._number}"
 
     def save(self, application: Application) -> None:
-        """Write it down."""
+        """Save an application."""
         values = {name: getattr(application, name) for name in _KEPT}
         values["history"] = [asdict(end) for end in application.history]
         packed = msgpack.packb({"format": FORMAT, "application": values})
@@ -88,7 +88,7 @@ class Table:
         return self._directory / f"{application_id}.{suffix}"
 
     def load(self) -> list[Application]:
-        """All that there are; what cannot be read is left out, with a line in the log."""
+        """All applications. One that cannot be read is left out and logged."""
         applications = []
         with contextlib.suppress(OSError, ValueError):
             self._number = int((self._directory / "number").read_text())
@@ -106,18 +106,18 @@ class Table:
         return applications
 
     def remove(self, application_id: str) -> None:
-        """Forget it, and its data."""
+        """Remove an application and its data."""
         self._has_command.discard(application_id)
         for suffix in SUFFIXES:
             with contextlib.suppress(OSError):
                 self._path(application_id, suffix).unlink()
 
     def store(self, application_id: str, data: bytes) -> None:
-        """Keep data for the next instance. Raises OSError: who stores must know."""
+        """Keep data for the next instance. Raises OSError, because the application must know."""
         self._replace(self._path(application_id, "data"), data)
 
     def restore(self, application_id: str) -> bytes:
-        """What was stored last; empty if nothing was."""
+        """The data that was stored last; empty if there is none."""
         try:
             return self._path(application_id, "data").read_bytes()
         except OSError:
@@ -145,7 +145,7 @@ class Table:
                 file.write(data)
             temporary.replace(path)
         except OSError:
-            # Half a file takes room where there is none.
+            # A partial file wastes space on a full disk.
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise

@@ -1,4 +1,4 @@
-"""The sub-commands of `rondo`, one module each: adding a file adds a command. Only the one that is called is imported.
+"""The sub-commands of `rondo`, one module each: adding a file adds a command. Only the called one is imported.
 
 A module `cpg` is the command `rondo cpg`; it has
 
@@ -7,7 +7,7 @@ A module `cpg` is the command `rondo cpg`; it has
     def add_arguments(parser: Parser) -> None: ...   # argparse; sub-commands by parser.add_subparsers
     def run(arguments: argparse.Namespace) -> int    # the exit code: 0 done, 1 refused or failed
 
-`run` raises `CommandError` (or ConfigError, PathError, OSError) for what the user can cause: one line on standard
-error and exit code 1. Wrong usage is argparse's, exit code 2. Underscores in a module's name are hyphens on the command
-line; a name that begins with one is not a command.
+`run` raises `CommandError` (or ConfigError, PathError, OSError) for faults that the user can cause: one line on
+standard error and exit code 1. argparse reports wrong usage, with exit code 2. Underscores in a module's name are
+hyphens on the command line. A module whose name begins with an underscore is no command.
 """

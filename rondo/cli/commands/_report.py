@@ -14,13 +14,13 @@ RATES = {
     "tokens": ("totem", "orf_token_rx"),
     "dropped": ("totem", "rx_msg_dropped"),
 }
-"""What is worth a rate: its name, and where it is counted."""
+"""Counters whose rate is shown: the name, and where it is counted."""
 
 BAD_PATHS = {
     "loses_large": "loses packets > {passes} bytes: mend it, or set totem.netmtu on all nodes",
     "no_multicast": "loses multicast: mend it, or set totem.transport: udpu on all nodes",
 }
-"""What totem has found out about the ways to other nodes."""
+"""totem's findings about the paths to other nodes."""
 
 ABSENT_SHOWN_MAX = 16
 LINKS_SHOWN_MAX = 16
@@ -29,7 +29,7 @@ MEMBERS_SHOWN_MAX = 16
 
 
 def report(found: dict[str, Any], before: dict[str, Any] | None = None, seconds: float = 0.0) -> str:
-    """The status as text; with an earlier one of so many seconds before, also rates."""
+    """The status as text. With an earlier status, taken `seconds` before, also rates."""
     lines = [*_node(found), "", *_services(found)]
     if found["groups"]:
         lines += ["", *_groups(found["groups"])]
@@ -105,7 +105,7 @@ def _services(found: dict[str, Any]) -> list[str]:
 
 
 def _code(services: dict[str, Any]) -> list[str]:
-    """Whether they run machine code or source; each by itself where they differ."""
+    """Whether the services run compiled or from source; separately for each if they differ."""
     told = {name: each["code"] for name, each in services.items() if each.get("code")}
     if len(set(told.values())) > 1:
         return [f"code of {name}: {code}" for name, code in told.items()]
@@ -133,6 +133,6 @@ def _rates(found: dict[str, Any], before: dict[str, Any], seconds: float) -> lis
     for name, (service, counter) in RATES.items():
         now, then = (each["counters"].get(service, {}).get(counter) for each in (found, before))
         if now is not None and then is not None:
-            # A service that was started again counts from nothing.
+            # A restarted service counts from zero.
             parts.append(f"{name} {max(0, now - then) / seconds:.0f}")
     return [f"a second: {', '.join(parts)}"] if parts else []

@@ -1,4 +1,4 @@
-"""`rondo bench`: what this ring does for one sender that counts its own deliveries."""
+"""`rondo bench`: measures this ring with one sender that counts its own deliveries."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ BYTES_PER_MEGABYTE = 1_000_000
 WARM_UP_MESSAGES = 20
 SENT_BETWEEN_CLOCKS = 16
 AHEAD_BYTES_MAX = 2 * 1024 * 1024
-"""With half of it a fifth less is measured; more brings nothing."""
+"""Half of it measures a fifth less; more gains nothing."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measure_throughput(group: rondo.Group, size: int, seconds: float) -> dict[str, Any]:
-    """Pipelined sending for `seconds`; the clock stops with the last delivery."""
+    """Send for `seconds` with many messages on their way. The clock stops with the last delivery."""
     stop_at = time.perf_counter() + seconds
     total: list[int] = []
     failed: list[rondo.Error] = []
@@ -114,7 +114,7 @@ def measure_throughput(group: rondo.Group, size: int, seconds: float) -> dict[st
 
 
 def measure_latency(group: rondo.Group, size: int, count: int, gap_ms: float) -> dict[str, Any]:
-    """From the call of mcast to having the message, one at a time."""
+    """Measure from the call of mcast to the delivery, one message at a time."""
     data = bytes(size)
     times_us: list[float] = []
     for i in range(count + WARM_UP_MESSAGES):

@@ -70,7 +70,7 @@ def _set(control: Control, arguments: argparse.Namespace) -> int:
 
 
 def _parsed(kind: str, text: str) -> cmap.Value:
-    """The value that was written. Raises CommandError."""
+    """The typed value of the text. Raises CommandError."""
     of = cmap.BY_NAME[kind]
     try:
         if of is cmap.Bin:

@@ -1,4 +1,4 @@
-"""`rondo completion`: what a shell reads to complete the words of `rondo`."""
+"""`rondo completion`: prints the completion script for a shell."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`rondo config check` and `rondo config show`: is corosync.conf right, and what follows from it on this machine."""
+"""`rondo config check` and `rondo config show`: check corosync.conf, and show its effect on this machine."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _warn_of_machine(loaded: "Loaded", node: "NodeConfig") -> int:
-    """What this machine lacks for it; returns how many warnings that were."""
+    """Warn of what this machine lacks for it. Returns the number of warnings."""
     from rondo.config.checks_machine import check_machine
 
     lacking = check_machine(loaded, node)
@@ -63,9 +63,9 @@ def _warn_of_machine(loaded: "Loaded", node: "NodeConfig") -> int:
 
 
 def _resolved(loaded: "Loaded") -> "tuple[NodeConfig, bool]":
-    """Tied to this machine, and True; if it is not one of the nodes, to the first node, and a warning says so.
+    """The configuration for this machine, and True. If it is none of the nodes: for the first node, with a warning.
 
-    A file can be checked and looked at on a machine that it is not for.
+    A file can be checked and shown on another machine than the one that it is for.
     """
     from rondo.config.local_node import NotThisMachineError
     from rondo.config.resolver import resolve, resolve_as_first_node

@@ -80,7 +80,7 @@ def _groups(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
 
 
 def _printed(ahead: Ahead, event: rondo.Event) -> None:
-    """This was printed."""
+    """This event was printed."""
     if isinstance(event, rondo.Message) and event.request is not None:
         ahead.took(len(event.data) + 1)
     elif isinstance(event, rondo.Disconnected | rondo.UnknownOutcome):
@@ -88,10 +88,10 @@ def _printed(ahead: Ahead, event: rondo.Event) -> None:
 
 
 def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
-    """Events are printed here; a thread of its own reads the input and sends it.
+    """Print events. A separate thread reads the input and sends it.
 
-    SIGINT and SIGTERM leave the group like the end of input does, but at once; the loop ends with the last event. A
-    second signal ends the process.
+    SIGINT and SIGTERM leave the group at once, without waiting as at the end of input. The loop ends with the last
+    event. A second signal ends the process.
     """
     guarantee = rondo.Guarantee[arguments.guarantee.upper()]
     group = cluster.cpg.join(arguments.group)
@@ -101,7 +101,7 @@ def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        # Not here: the signal may have come while this thread held the session's lock.
+        # Not in this thread: the signal may have come while it held the session's lock.
         threading.Thread(target=_leave, args=(group,), daemon=True).start()
 
     previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -125,7 +125,7 @@ def _join(cluster: rondo.Cluster, arguments: argparse.Namespace) -> int:
 def _print_with_quorum(
     cluster: rondo.Cluster, group: rondo.Group, show: Callable[[Any, str], str], ahead: Ahead
 ) -> None:
-    """Threads of their own take the two streams; here they are printed as one."""
+    """Separate threads read the two streams; this one prints them merged."""
     came: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     changes = cluster.quorum.watch(current=True)
     first = next(changes)
@@ -165,14 +165,14 @@ def _print_with_quorum(
 
 
 def _leave(group: rondo.Group) -> None:
-    with contextlib.suppress(rondo.Error):  # left already, or nothing is left to leave: the events say why
+    with contextlib.suppress(rondo.Error):  # the group was left already, or the connection is lost: the events tell why
         group.leave()
 
 
 def _send_lines(group: rondo.Group, guarantee: rondo.Guarantee, ahead: Ahead, failed: list[rondo.Error]) -> None:
-    """Send every line, wait until the last is delivered, and leave. Leaving ends the loop that prints.
+    """Send every line, wait until the last is delivered, and leave. Leaving ends the printing loop.
 
-    A line whose outcome is unknown is not sent again: others may have it. It is told as an event.
+    A line whose outcome is unknown is not sent again, because others may have it. An event reports that.
     """
     rest = b""
     requests: list[rondo.Request] = []
@@ -279,5 +279,5 @@ def _member(member: rondo.Member) -> dict[str, int]:
 
 
 def _text(name: str) -> str:
-    """Printable: what is not UTF-8 in a name came as surrogates, and control characters would move the cursor."""
+    """Printable text. Bytes that are not UTF-8 came as surrogates, and control characters would move the cursor."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -1,4 +1,4 @@
-"""`rondo debug`: ask one process of this node for its state and counters, or change its log level while it runs."""
+"""`rondo debug`: query one process of this node for its state and counters, or change its log level while it runs."""
 
 import argparse
 from typing import Any

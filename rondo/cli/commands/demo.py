@@ -1,4 +1,5 @@
-"""`rondo demo`: the main job on this machine, without root: an application that survives the death of a node."""
+"""`rondo demo`: shows Rondo's purpose on this machine, without root: an application that survives the death of a
+node."""
 
 import argparse
 import signal
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Ends the demo like Ctrl-C: everything is stopped and removed."""
+    """End the demo as Ctrl-C does: everything is stopped and removed."""
     raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""`rondo doctor`: what keeps this node from working, or will, and how to mend it. Looks, and changes nothing."""
+"""`rondo doctor`: finds what keeps this node from working, or will, and the remedy. It changes nothing."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def lines(finding: "Finding") -> list[str]:
-    """A finding for people: what and where, and below it the mend."""
+    """A finding for people: what and where, and the remedy below."""
     where = f"  ({finding.where})" if finding.where else ""
     mend = [f"                     mend: {finding.mend}"] if finding.mend else []
     return [f"{finding.level:<5}  {finding.check:<13} {finding.what}{where}", *mend]

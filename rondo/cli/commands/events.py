@@ -1,4 +1,4 @@
-"""`rondo events`: what happened to this node, in the order of time, under names that stay."""
+"""`rondo events`: the events of this node in the order of time, under stable names."""
 
 import argparse
 import json

@@ -1,8 +1,8 @@
 """`rondo key`: change the key of a cluster while it runs, without losing a packet.
 
-Three steps, each on all nodes before the next one on any: install the new key, use it, remove the old one. A step that
-would cut a node off is refused. What was changed outlives restarts; the key file is left as it is, and the command says
-when it should be replaced.
+There are three steps: install the new key, use it, remove the old one. Each step must be done on all nodes before the
+next one begins. A step that would cut a node off is refused. The change survives restarts. The key file is not changed;
+the command tells when it should be replaced.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def _ask(arguments: argparse.Namespace, do: str, **more: Any) -> dict[str, Any]:
 
 
 def _step(arguments: argparse.Namespace) -> int:
-    """One of the three steps on this node."""
+    """Do one of the three steps on this node."""
     if arguments.command == "install":
         done = _ask(arguments, "install", key=_read(Path(arguments.key)))
     else:
@@ -98,7 +98,7 @@ def _step(arguments: argparse.Namespace) -> int:
 
 
 def _agreed(found: dict[str, Any], step: str, name: str) -> bool:
-    """Whether nothing is gained by waiting: all nodes have told what allows this step, or there is no such key."""
+    """True if waiting gains nothing: all nodes have reported what permits this step, or there is no such key."""
     named = [key for key in found["keys"] if key["fingerprint"].replace(":", "").startswith(name.replace(":", ""))]
     if len(named) != 1 or (step == "remove" and named[0]["in_use"]):
         return True
@@ -130,13 +130,13 @@ def _read(path: Path) -> bytes:
 
 
 def _compare_with_file(found: dict[str, Any]) -> None:
-    """Say so if a node that has nothing but the key file would start with another key."""
+    """Warn if a node with nothing but the key file would start with another key."""
     if not found["key_file"] or len(found["keys"]) > 1:
         return
     try:
         of_file = fingerprint(read_key(Path(found["key_file"])))
     except KeyFileError:
-        return  # not readable for this user
+        return  # this user may not read it
     in_use = found["keys"][0]["fingerprint"]
     if of_file != in_use:
         print_warning(

@@ -1,6 +1,6 @@
 """`rondo keygen`: write a key that all nodes of a cluster share. Prints its fingerprint, never the key.
 
-With --curve: the key pair of a gateway or of a client on another host. Prints the public key, which is no secret.
+With --curve: the key pair of a gateway, or of a client on another host. Prints the public key, which is not secret.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""`rondo logs`: the logs of this node's processes as one, ordered by time, or of one of them."""
+"""`rondo logs`: the logs of this node's processes, merged by time, or of one process."""
 
 import argparse
 import time
@@ -40,14 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
             print(line.text if arguments.service else f"{line.source:<11} {line.text}")
         if not arguments.follow:
             return 0
-        # Not left in the buffer while we wait, and a closed pipe is noticed.
+        # Flush before waiting; this also notices a closed pipe.
         print(end="", flush=True)
         time.sleep(LOOK_SECONDS)
         lines = log.read()
 
 
 def _reopen(run_dir: Path) -> int:
-    """Each service is asked by itself: it need not be a whole node. Raises CommandError."""
+    """Ask each service directly, so that it works without a complete node. Raises CommandError."""
     from rondo.ipc.control import ControlError, ask
 
     found = [name for name in SERVICES if (run_dir / f"{name}.ctl").exists()]

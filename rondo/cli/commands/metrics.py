@@ -1,4 +1,4 @@
-"""`rondo metrics`: everything that this node measures, once, as Prometheus reads it."""
+"""`rondo metrics`: print all metrics of this node once, in the format of Prometheus."""
 
 import argparse
 import sys

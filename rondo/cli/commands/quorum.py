@@ -1,4 +1,4 @@
-"""`rondo quorum`: votes, and whether this side of the cluster may act; change them, or watch."""
+"""`rondo quorum`: show votes and quorum, change votes, or watch."""
 
 import argparse
 import json
@@ -42,7 +42,7 @@ def add_arguments(parser: Parser) -> None:
     watch = commands.add_parser(
         "watch", help="print a line for each change", epilog="example: rondo quorum watch --json"
     )
-    # As an option of both it is asked for before or after the command's name.
+    # As an option of both parsers it may come before or after the sub-command's name.
     watch.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, one object a line")
     for command in (expected, votes, cancel, watch):
         for option in ("--socket", "--run-dir"):

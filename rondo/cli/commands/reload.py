@@ -1,4 +1,4 @@
-"""`rondo reload`: all nodes read their configuration anew, and change together or not at all."""
+"""`rondo reload`: all nodes read their configuration again, and change together or not at all."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`rondo sam`: run programs under SAM, the availability manager, and look after them."""
+"""`rondo sam`: run programs under SAM, the availability manager, and manage them."""
 
 import argparse
 import os

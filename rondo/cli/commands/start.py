@@ -61,5 +61,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Ends the command like Ctrl-C: what was started is stopped."""
+    """End the command as Ctrl-C does: what was started is stopped."""
     raise KeyboardInterrupt

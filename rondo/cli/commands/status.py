@@ -1,4 +1,4 @@
-"""`rondo status`: processes, ring, members, groups and rates of this node. Fails if something of it does not run."""
+"""`rondo status`: processes, ring, members, groups and rates of this node. Fails if a process does not run."""
 
 import argparse
 import sys

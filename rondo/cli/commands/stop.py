@@ -1,4 +1,4 @@
-"""`rondo stop`: leave the ring and stop all processes of this node, also those that a killed supervisord has left."""
+"""`rondo stop`: leave the ring and stop all processes of this node, including those left by a killed supervisord."""
 
 import argparse
 
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ask(run_dir: str | None) -> None:
-    """Have the node stop by itself. What is left of it is stopped afterwards as ever. Raises CommandError."""
+    """Ask the node to stop itself. What is left of it is stopped afterwards as usual. Raises CommandError."""
     import rondo
     from rondo._client.cfg import SHUTDOWN_TIMEOUT_S, Cfg
     from rondo._client.control import Control

@@ -22,7 +22,7 @@ EXAMPLE = "rondo top --sort messages"
 INTERVAL_SECONDS_MIN = 0.1
 EVENTS_KEPT = 50
 KEYS = {"n": "name", "m": "messages", "b": "bytes", "s": "members", "r": "restarts"}
-"""What is pressed for each order; `s` for size."""
+"""The key for each order; `s` is for size."""
 QUIT = "q"
 
 
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Watch:
-    """What was seen last, and what has changed since the time before."""
+    """The last status, and the changes since the one before."""
 
     def __init__(self, looker: "Looker", order: str) -> None:
         from rondo.cli.top.rates import Rates
@@ -79,7 +79,7 @@ class Watch:
         self._rates = rates_of(self._told["status"], before["status"], self._looked_s - before_s)
 
     def lines(self, size: tuple[int, int] | None) -> list[str]:
-        """What was seen last. `size`: columns and lines of the terminal."""
+        """The last status as lines. `size`: columns and lines of the terminal."""
         from rondo.cli.top.frame import frame
 
         return frame(self._told, self._rates, self.order, self._events, size)
@@ -94,7 +94,7 @@ def _print(watch: Watch, interval_s: float, count: int) -> None:
 
 
 def _watch(watch: Watch, screen: "Screen", interval_s: float, count: int | None) -> None:
-    """Until the key that ends it, or after so many looks. A key that sorts changes what is shown, not what was seen."""
+    """Watch until the key that ends it, or for `count` looks. A key for sorting changes the display, not the data."""
     for looks in itertools.count():
         if looks:
             watch.look()

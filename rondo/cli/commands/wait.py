@@ -1,4 +1,4 @@
-"""`rondo wait`: return when the ring has exactly so many members."""
+"""`rondo wait`: return when the ring has exactly this many members."""
 
 import argparse
 import time
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
             members = "member" if arguments.members == 1 else "members"
             print(f"the ring has {arguments.members} {members}: {' '.join(map(str, totem['members']))}")
             return 0
-        # The last question has hardly any time. That nobody answers it says nothing if the one before was answered.
+        # The last query has hardly any time. If nobody answers it, the answer to an earlier one still counts.
         seen = totem or seen
         if time.monotonic() >= deadline:
             raise CommandError(

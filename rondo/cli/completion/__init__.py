@@ -1,4 +1,4 @@
-"""Completion of `rondo` in shells: a script for each, made of the parsers (`rondo.cli.tree`)."""
+"""Shell completion for `rondo`: one script for each shell, generated from the parsers (`rondo.cli.tree`)."""
 
 from rondo.cli.completion import bash, fish, zsh
 from rondo.cli.tree import tree
@@ -7,5 +7,5 @@ SHELLS = {"bash": bash.script, "fish": fish.script, "zsh": zsh.script}
 
 
 def script(shell: str) -> str:
-    """What the shell, one of `SHELLS`, is to read."""
+    """The completion script for a shell, one of `SHELLS`."""
     return SHELLS[shell](tree())

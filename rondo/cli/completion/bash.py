@@ -1,4 +1,4 @@
-"""The script for bash; it needs nothing of the package bash-completion."""
+"""The script for bash. It does not need the package bash-completion."""
 
 from collections.abc import Iterable
 

@@ -1,8 +1,8 @@
-"""What the scripts for all shells have in common: cases over `COMMAND WORD`, by which a script follows what was typed.
+"""Common to the scripts of all shells: cases over `COMMAND WORD`, by which a script follows the typed words.
 
-A script goes over the words before the one that is completed, with the command so far in `place`. A word that makes
-`place word` one of `places` is a sub-command; one of `with_value` is an option whose value comes next; any other one is
-a positional argument, which it counts, or an option. `--` ends that: a program and its arguments follow.
+A script goes over the words before the one to complete, with the command so far in `place`. If `place word` is one of
+`places`, the word is a sub-command. If it is one of `with_value`, the word is an option and its value follows. Any
+other word is an option, or a positional argument, which is counted. `--` ends this: a program and its arguments follow.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from rondo.cli.tree import Argument, Command, Kind
 
 
 def places(whole: Command) -> list[str]:
-    """All commands below `rondo`, with what is before them."""
+    """All commands below `rondo`, with their full path."""
     return [place(command) for command in whole.all()][1:]
 
 
@@ -20,7 +20,7 @@ def place(command: Command) -> str:
 
 
 def with_value(whole: Command) -> list[str]:
-    """Every option that takes a value, behind its command."""
+    """Every option that takes a value, after its command."""
     return [pattern for command in whole.all() for option in command.options if option.metavar
             for pattern in patterns(command, option)]  # fmt: skip
 
@@ -31,10 +31,9 @@ def patterns(command: Command, option: Argument) -> list[str]:
 
 
 def values(whole: Command, *kinds: Kind) -> Iterator[tuple[list[str], Argument]]:
-    """What to look for, and what it takes.
+    """The words to match, and the values that they take.
 
-    Options with a value of these kinds are looked for as `COMMAND OPTION`, positional arguments as `COMMAND NUMBER`,
-    counted from 0.
+    Options with a value are matched as `COMMAND OPTION`, positional arguments as `COMMAND NUMBER`, counted from 0.
     """
     for command in whole.all():
         for option in command.options:

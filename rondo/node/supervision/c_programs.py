@@ -1,4 +1,4 @@
-"""Whether a node serves C programs on Corosync's libraries (`system.qb_ipc`): looked at once, when the node starts."""
+"""Whether a node serves C programs that use Corosync's libraries (`system.qb_ipc`). Decided once, at its start."""
 
 import ctypes
 import platform
@@ -7,9 +7,9 @@ import socket
 from rondo.config import NodeConfig
 
 LIBRARY = "libqb.so.100"
-"""What every program on Corosync's libraries has loaded."""
+"""The library that every program on Corosync's libraries has loaded."""
 MACHINE = "x86_64"
-"""Where the order of what is written to shared memory is known to be right."""
+"""The architecture whose memory ordering is known to suit the rings in shared memory."""
 SUN_PATH_BYTES = 108
 NAME = b"cpg"
 
@@ -38,7 +38,8 @@ def _is_library_there() -> bool:
 
 
 def _is_name_taken() -> bool:
-    """A name of its length padded with NULs, as libqb has it; bound for a moment."""
+    """True if somebody has bound libqb's socket name. The name is padded with NULs, as libqb does; it is bound for a
+    moment."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         try:
             probe.bind((b"\0" + NAME).ljust(SUN_PATH_BYTES, b"\0"))

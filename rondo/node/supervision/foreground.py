@@ -1,7 +1,7 @@
-"""Stay with a node that was started: for systemd, for containers, for a terminal (`rondo start --foreground`).
+"""Stay with a started node: for systemd, for containers, for a terminal (`rondo start --foreground`).
 
-Prints the merged log, tells the service manager when the node is ready (sd_notify(3)), and stops the node when it is
-asked to end itself.
+It prints the merged log, tells the service manager when the node is ready (sd_notify(3)), and stops the node when it is
+itself asked to end.
 """
 
 import os
@@ -21,14 +21,15 @@ LOOK_SECONDS = 0.3
 
 
 def open_log(run_dir: Path) -> MergedLog:
-    """The log from here on, without what an earlier life of the node has written."""
+    """The log from here on, without lines of an earlier life of the node."""
     log = MergedLog(log_files(run_dir))
     log.skip()
     return log
 
 
 def stay(node: Launched, log: MergedLog) -> int:
-    """Print the log until the node stops; returns the exit code. Raises CommandError if it stopped by a fault."""
+    """Print the log until the node stops; returns the exit code. Raises CommandError if the node stopped because of a
+    fault."""
     notify_service_manager("READY=1")
     try:
         while node.supervisor.poll() is None:
@@ -54,7 +55,7 @@ def _print_lines(log: MergedLog) -> None:
 
 
 def notify_service_manager(state: str) -> None:
-    """Tell systemd, if it started us and wants to know. Nothing depends on whether it hears it."""
+    """Tell systemd about the state, if it has started this process and asked for it. Errors are ignored."""
     where = os.environ.get("NOTIFY_SOCKET", "")
     if not where.startswith(("/", "@")):
         return

@@ -1,4 +1,4 @@
-"""Stop a node: cleanly if it can still be asked, and in any case with everything that is left of it."""
+"""Stop a node: cleanly if possible, and in any case with all processes that are left of it."""
 
 import contextlib
 import signal
@@ -13,7 +13,7 @@ SERVICE_SECONDS = 5
 """How long a service may take to end (stopwaitsecs in supervisord.conf)."""
 
 KEEPER_SECONDS = 7
-"""How long the keeper may take to see the end of what it has killed."""
+"""How long the keeper may take to see the end of the applications that it has killed."""
 
 LOOK_SECONDS = 0.02
 
@@ -22,20 +22,20 @@ SUPERVISOR_SECONDS = SERVICE_SECONDS * len(SERVICES) + 5
 
 @dataclass(slots=True)
 class Halted:
-    """What stopping a node came to."""
+    """The result of stopping a node."""
 
     ran: bool = False
-    """Whether there was anything to stop."""
+    """True if something was running."""
     orphans: list[str] = field(default_factory=list)
     """Services without supervisord that were stopped."""
     killed: list[str] = field(default_factory=list)
-    """What did not end when asked to and was killed."""
+    """Processes that did not end when asked to and were killed."""
 
 
 def halt(run_dir: Path, told: Callable[[str], None] = lambda _: None) -> Halted:
-    """Stop supervisord, which stops the services in order; then whatever is there without it.
+    """Stop supervisord, which stops the services in order. Then stop any process that is left without it.
 
-    `told`: called with what is being done.
+    `told`: called with each step.
     """
     halted = Halted()
     told("stopping the processes in order, applications first")
@@ -47,7 +47,7 @@ def halt(run_dir: Path, told: Callable[[str], None] = lambda _: None) -> Halted:
     halt_orphans(run_dir, halted)
     _halt_applications(run_dir, halted)
     with contextlib.suppress(OSError):
-        # It may hold the key.
+        # The file may contain the key.
         (run_dir / RESOLVED_CONFIGURATION).unlink()
     return halted
 
@@ -55,7 +55,7 @@ def halt(run_dir: Path, told: Callable[[str], None] = lambda _: None) -> Halted:
 def halt_orphans(run_dir: Path, halted: Halted, *, keep_applications: bool = False) -> None:
     """Stop the services that a killed supervisord has left, clients first and the ring last.
 
-    keep_applications: those of SAM go on under their keeper, and the SAM that is started next takes them up.
+    keep_applications: SAM's applications go on under their keeper, and the next SAM adopts them.
     """
     for name in reversed(SERVICES):
         found = [each for each in processes.find(run_dir) if each.name == name]
@@ -70,7 +70,8 @@ def halt_orphans(run_dir: Path, halted: Halted, *, keep_applications: bool = Fal
 
 
 def _halt_applications(run_dir: Path, halted: Halted) -> None:
-    """SAM has stopped its applications, and with them the keeper, unless one of them was killed."""
+    """Make sure that the applications have ended. SAM has stopped them and the keeper, unless one of these was
+    killed."""
     left = [each for each in processes.find(run_dir) if each.name == processes.KEEPER]
     if left:
         halted.ran = True
@@ -79,15 +80,15 @@ def _halt_applications(run_dir: Path, halted: Halted) -> None:
 
 
 def _kill_applications(run_dir: Path) -> None:
-    """Until there is none: one that is just being forked off was not seen."""
+    """Repeat until there is none: a process that is just being forked off was not seen."""
     deadline = time.monotonic() + SERVICE_SECONDS
     while processes.kill_applications(run_dir) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
 
 
 def kill(run_dir: Path) -> None:
-    """End all processes of a node at once, as a power failure would."""
-    # supervisord first: nothing is started again. And then once more: SAM may just have started another keeper.
+    """Kill all processes of a node at once, as a power failure would."""
+    # supervisord first, so that nothing is restarted. Then again: SAM may just have started another keeper.
     for only_supervisor in (True, False, False):
         found = [each for each in processes.find(run_dir) if not only_supervisor or each.name == processes.SUPERVISORD]
         held = processes.grips(run_dir, found)

@@ -1,4 +1,4 @@
-"""The watchdog's eyes and hands inside supervisord: the pipes to the standard input of the services, and SIGKILL."""
+"""The watchdog inside supervisord: the pipes to the standard input of the services, and SIGKILL."""
 
 import contextlib
 import fcntl
@@ -14,11 +14,11 @@ from supervisor.states import ProcessStates
 from rondo.node.supervision.watchdog import Watchdog
 
 DOING = {b"T": "is stopped by a signal", b"t": "is stopped by a debugger", b"R": "computes", b"D": "waits for a disk"}
-"""What the kernel calls the state of a process, in words."""
+"""The kernel's process states in words."""
 
 
 class Heartbeats:
-    """Looks at all services of this supervisord."""
+    """Watches all services of this supervisord."""
 
     def __init__(self, supervisord: Any, watchdog: Watchdog) -> None:
         self._supervisord = supervisord
@@ -26,12 +26,12 @@ class Heartbeats:
         self._due_s = 0.0
 
     def start_clock(self) -> None:
-        """Have a signal wake supervisord's loop whenever it is time to look."""
+        """Make a signal wake supervisord's loop whenever a check is due."""
         signal.signal(signal.SIGALRM, lambda *_: None)
         signal.setitimer(signal.ITIMER_REAL, self._watchdog.look_s, self._watchdog.look_s)
 
     def look(self) -> None:
-        """Look, if it is time: ask the services that have answered, and kill those that have not for too long."""
+        """If a check is due: write to the services that have answered, and kill those that have not for too long."""
         now_s = time.monotonic()
         if now_s < self._due_s:
             return
@@ -50,7 +50,7 @@ class Heartbeats:
             each
             for group in groups
             for each in group.processes.values()
-            # One that is being stopped has its own time-out (stopwaitsecs).
+            # A service that is being stopped has a timeout of its own (stopwaitsecs).
             if each.state in (ProcessStates.STARTING, ProcessStates.RUNNING) and each.pid and each.pipes.get("stdin")
         ]
 
@@ -64,13 +64,13 @@ class Heartbeats:
 
 
 def _unread(process: Any) -> bool:
-    """Whether the byte that was written last is still in the pipe."""
+    """True if the byte that was written last is still in the pipe."""
     count = fcntl.ioctl(process.pipes["stdin"], termios.FIONREAD, bytes(4))
     return any(count)
 
 
 def _doing(pid: int) -> str:
-    """What a process that does not move is doing instead, for the log."""
+    """The state of a process that hangs, for the log."""
     try:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except (OSError, IndexError):

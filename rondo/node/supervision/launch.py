@@ -1,6 +1,7 @@
-"""Start a node: take its locks, clear away what a killed one has left, start supervisord, and see it serve clients.
+"""Start a node: take its locks, remove the leftovers of a killed one, start supervisord, and see the node serve
+clients.
 
-A start either succeeds or leaves nothing behind: what was started is stopped again when the node does not come up.
+A start succeeds or leaves nothing behind: if the node does not come up, everything that was started is stopped.
 """
 
 import contextlib
@@ -39,12 +40,12 @@ from rondo.node.supervision.logfiles import last_words
 READY_SECONDS = 30.0
 POLL_SECONDS = 0.1
 CONNECT_SECONDS = 1.0
-"""After so long it is looked whether the node has stopped meanwhile."""
+"""At this interval it is checked whether the node has stopped meanwhile."""
 UNIX_PID_DIGITS = 7
 FILES_MIN, PROCESSES_MIN = 256, 16
 """minfds and minprocs of supervisord.conf."""
 MERGES_SEEN = 3
-"""After so many times merge another ring that is there has been met."""
+"""After this many merge intervals the node has met any other ring that exists."""
 LOG_DIRECTORY = "log"
 ROOM_BYTES = 32 * 1024
 SUPERVISOR_ERRORS = "supervisord.err"
@@ -52,7 +53,7 @@ SUPERVISOR_ERRORS = "supervisord.err"
 
 @dataclass(slots=True)
 class Launched:
-    """A node that was started and may not be up yet."""
+    """A node that was started, and may not be up yet."""
 
     config: NodeConfig
     run_dir: Path
@@ -60,19 +61,19 @@ class Launched:
     orphans: list[str]
     """Services of a killed supervisord that were stopped first."""
     off: dict[str, str]
-    """Services that were not started, and why not."""
+    """Services that were not started, and the reasons."""
 
 
 def make_run_dir(option: paths.AnyPath | None) -> Path:
-    """The run directory of a node that is to be started. Raises PathError, also if it is too long for what goes there,
-    and has made no directory then."""
+    """The run directory of a node that is to be started. Raises PathError, also for a path that is too long for the
+    socket names in it; no directory was made then."""
     _check_for_supervisord(paths.run_dir(option))
     _check_socket_paths(paths.run_dir(option))
     return paths.make_run_dir(option)
 
 
 def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
-    """Start supervisord, which starts the services; does not wait for them. Raises CommandError."""
+    """Start supervisord, which starts the services. Does not wait for them. Raises CommandError."""
     _check_socket_paths(run_dir)
     held = [locks.take(run_dir, "--run-dir")]
     try:
@@ -93,9 +94,9 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
 
 
 def wait_until_ready(node: Launched, told: Callable[[str], None] = lambda _: None) -> None:
-    """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the why.
+    """Return once the node is in a ring and serves clients. Otherwise stop it and raise CommandError with the reason.
 
-    `told`: called with what is still waited for.
+    `told`: called with what the start still waits for.
     """
     deadline = time.monotonic() + ready_seconds(node.config)
     try:
@@ -109,7 +110,7 @@ def wait_until_ready(node: Launched, told: Callable[[str], None] = lambda _: Non
         _connect_once(node, max(1.0, deadline - time.monotonic()))
         told("seeing that it stays in the ring")
         _see_it_stay(node)
-    except BaseException:  # an interrupt too leaves nothing behind
+    except BaseException:  # an interrupt, too, leaves nothing behind
         halt(node.run_dir)
         node.supervisor.wait()
         raise
@@ -136,14 +137,14 @@ def _refuse_if_stopped(node: Launched) -> None:
 
 
 def ready_seconds(config: NodeConfig) -> float:
-    """How long a node may take to come up: time for two attempts to form a ring, where that is more than 30 s."""
+    """How long a node may take to come up: two attempts to form a ring, and at least 30 s."""
     return max(READY_SECONDS, 2 * (config.token_timeout_ms + config.consensus_timeout_ms) / 1000 + 10)
 
 
 def _check_for_supervisord(run_dir: Path) -> None:
-    """What supervisord would refuse in words of its own, which help nobody. Raises PathError, CommandError."""
+    """Check what supervisord would refuse with unhelpful messages. Raises PathError, CommandError."""
     if odd := next((c for c in str(run_dir) if c == "%" or not c.isprintable()), ""):
-        raise paths.PathError(f"{run_dir}: supervisord takes no {odd!r} in a path; choose another run directory")
+        raise paths.PathError(f"{run_dir}: supervisord does not accept {odd!r} in a path; choose another run directory")
     for kind, least, what, option in (
         (resource.RLIMIT_NOFILE, FILES_MIN, "open files", "ulimit -n, or LimitNOFILE= of systemd"),
         (resource.RLIMIT_NPROC, PROCESSES_MIN, "processes", "ulimit -u, or LimitNPROC= of systemd"),
@@ -160,7 +161,7 @@ def _check_socket_paths(run_dir: Path) -> None:
 
 
 def _check_room(directory: Path, option: str) -> None:
-    """What the node writes first has room. Once it runs it goes on without. Raises CommandError."""
+    """Check that the first files of the node have room. A running node copes with a full disk. Raises CommandError."""
     probe = directory / f".room.{os.getpid()}"
     try:
         descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -180,12 +181,12 @@ def _check_room(directory: Path, option: str) -> None:
 
 
 def _prepare(config: NodeConfig, run_dir: Path, off: Iterable[str]) -> None:
-    """What the services need to find: key, log directory, resolved configuration."""
+    """Prepare what the services need: key, log directory, resolved configuration."""
     security = config.security
     if security.enabled and security.key_created_if_missing and not os.path.lexists(security.key_file):
         key.write_key(Path(security.key_file))
     (run_dir / LOG_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
-    for name in off:  # whoever finds a socket waits for its owner
+    for name in off:  # a client that finds the socket of a service waits for that service
         (run_dir / f"{name}.ctl").unlink(missing_ok=True)
     record.forget(run_dir)
     config.save(run_dir / RESOLVED_CONFIGURATION)
@@ -194,7 +195,8 @@ def _prepare(config: NodeConfig, run_dir: Path, off: Iterable[str]) -> None:
 def _start_supervisord(
     run_dir: Path, state_dir: Path, held: list[int], off: dict[str, str], timeout_ms: int
 ) -> "subprocess.Popen[bytes]":
-    """In a session of its own: a Ctrl-C at the terminal is for the command, which then stops the node in order."""
+    """It runs in a session of its own. A Ctrl-C at the terminal reaches only the command, which stops the node in
+    order."""
     resolved = run_dir / RESOLVED_CONFIGURATION
     environment = os.environ | {
         processes.MARK: processes.mark(run_dir),
@@ -239,7 +241,7 @@ def _missing(run_dir: Path, off: dict[str, str]) -> str:
 
 
 def _connect_once(node: Launched, timeout: float) -> None:
-    """A client can connect: the proof that the node serves. Raises CommandError."""
+    """Connect as a client: the proof that the node serves. Raises CommandError."""
     endpoint, until = paths.socket_endpoint(node.run_dir, "gateway.sock"), time.monotonic() + timeout
     while True:
         try:

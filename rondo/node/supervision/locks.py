@@ -1,7 +1,7 @@
-"""One node per run directory and per state directory: locks that supervisord holds for as long as it lives.
+"""One node per run directory and per state directory: locks that supervisord holds as long as it lives.
 
-`rondo start` takes them and hands them on as open descriptors, so that there is no moment in which a second start
-could slip in, and the kernel drops them with the process, however it ends. supervisord's children do not inherit them.
+`rondo start` takes them and passes them on as open descriptors, so there is no moment in which a second start could
+take them. The kernel drops them with the process, however it ends. supervisord's children do not inherit them.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def take(directory: Path, option: str) -> int:
 
 
 def write_holder(descriptor: int, pid: int) -> None:
-    """Note whose lock it is, for the message to the next one."""
+    """Write the holder into the lock file, for the error message of the next start."""
     with contextlib.suppress(OSError):  # a full disk
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{pid}\n".encode(), 0)

@@ -1,7 +1,7 @@
-"""The logs of a node's processes as one, ordered by time.
+"""The logs of a node's processes, merged by time.
 
-Each service writes its own file; what counts is the order in which things happened. A line that has no time of its own
-(the second line of something, or `timestamp: off`) stays behind the line before it.
+Each service writes its own file, but readers want one order. A line without a time (the second line of a message, or
+`timestamp: off`) stays behind the line before it.
 """
 
 import contextlib
@@ -22,15 +22,14 @@ from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES
 SUPERVISORD = "supervisord"
 RING_PROCESS = "totem"
 OWNERS_MAX = 1000
-"""Processes of a shared log that are remembered; it may hold many lives of a node."""
+"""How many processes of a shared log are remembered. The log may cover many lives of a node."""
 READ_BYTES = 1 << 20
 LAST_WORDS_BYTES = 4096
 LAST_LINES = 5
-"""How far up the reason of an end is looked for."""
+"""How many of the last lines are searched for the reason of an end."""
 
 IDLE_LOOKS_MAX = 40
-"""A file that was moved away is looked at so often in vain: whoever writes to it does not see at once that there is a
-new one."""
+"""A file that was moved away is still read this often in vain, because its writer does not notice the move at once."""
 
 _SERVICE_TIME = re.compile(r'(?:\{"time": ")?(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?[+-]\d\d:\d\d)(?=[ "])')
 _JSON_SERVICE = re.compile(r'\{"time": "[^"]+", "level": "[a-z]+", "service": "(?P<name>\w+)"')
@@ -41,12 +40,12 @@ _TAGS = re.compile(
 _LEVELS = {"CRIT": "crit", "ERRO": "error", "WARN": "warning", "INFO": "info", "DEBG": "debug"}
 
 HARMLESS = "running without any HTTP authentication checking"
-"""supervisord says so of every Unix socket, at its highest level. The socket is for its owner alone (mode 0700)."""
+"""supervisord says so of every Unix socket, at its highest level. The socket is open to its owner alone (mode 0700)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Line:
-    """A line of a log. Lines sort by time, and those of one file stay in their order."""
+    """A line of a log. Lines sort by time, and those of one file keep their order."""
 
     seconds: float
     source: str
@@ -64,7 +63,7 @@ def log_files(run_dir: Path, source: str | None = None) -> dict[str, list[Path]]
 
 
 def configured_files(run_dir: Path, services: Iterable[str]) -> dict[str, str]:
-    """What logging{} says about files, where the services do not log to standard error."""
+    """The log files of logging{}, unless the services log to standard error as well."""
     try:
         config = NodeConfig.read(run_dir / RESOLVED_CONFIGURATION)
     except NodeConfigError:
@@ -75,14 +74,14 @@ def configured_files(run_dir: Path, services: Iterable[str]) -> dict[str, str]:
 
 
 class _Part:
-    """A file of a log, held open: its inode is then no other file's, and what is written to it once it has no name any
-    more is read as well."""
+    """A file of a log, held open. No other file can then have its inode, and lines that are written after it was
+    removed are read as well."""
 
     def __init__(self, descriptor: int, key: tuple[int, int]) -> None:
         self.key = key
         """Device and inode."""
         self.idle = 0
-        """So many looks have found nothing new."""
+        """How often nothing new was found."""
         self.is_named = True
         self._descriptor = descriptor
         self._offset = 0
@@ -92,8 +91,8 @@ class _Part:
         os.close(self._descriptor)
 
     def read(self) -> Iterator[str]:
-        """The whole lines that have come since the last time."""
-        if self._offset > os.fstat(self._descriptor).st_size:  # cut off in place
+        """The whole lines that have come since the last call."""
+        if self._offset > os.fstat(self._descriptor).st_size:  # truncated in place
             self._offset, self._rest = 0, b""
         while chunk := os.pread(self._descriptor, READ_BYTES, self._offset):
             self._offset += len(chunk)
@@ -102,16 +101,16 @@ class _Part:
                 yield line.decode(errors="replace")
 
     def rest(self) -> Iterator[str]:
-        """The last line, if it has no end: none will come any more."""
+        """The last line, if it has no end of line: nothing more will be written."""
         if self._rest:
             yield self._rest.decode(errors="replace")
 
 
 class Follower:
-    """Reads a log on from where it was, each line once: also when its file is rotated, moved or does not exist yet."""
+    """Follows a log and gives each line once, even if its file is rotated, moved or does not exist yet."""
 
     def __init__(self, source: str, paths: list[Path]) -> None:
-        """The files under which the log is found, oldest first."""
+        """The file names of the log, oldest first."""
         self.source = source
         self._paths = paths
         self._parts: list[_Part] = []
@@ -120,7 +119,7 @@ class Follower:
         self._seconds = 0.0
 
     def read(self) -> list[Line]:
-        """The whole lines that have come since the last time."""
+        """The whole lines that have come since the last call."""
         return [self._line(text) for text in self._new_lines() if HARMLESS not in text]
 
     def _new_lines(self) -> Iterator[str]:
@@ -139,10 +138,10 @@ class Follower:
         self._parts = kept
 
     def _look(self) -> None:
-        """Find out which files there are now."""
+        """Find the files that exist now."""
         former = {part.key: part for part in self._parts}
         named: dict[tuple[int, int], _Part] = {}
-        for path in reversed(self._paths):  # a file that is just being renamed is met under its next name
+        for path in reversed(self._paths):  # so a file that is just being renamed is found under its new name
             with contextlib.suppress(OSError):
                 descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                 status = os.fstat(descriptor)
@@ -167,17 +166,17 @@ class Follower:
 
 
 class SharedFollower(Follower):
-    """A file that logging{} names (`to_logfile`): services share it, and each line says whose it is."""
+    """A file that logging{} names (`to_logfile`). Services share it, and each line names its service."""
 
     def __init__(self, path: Path, services: set[str]) -> None:
         """The lines of other services are left out."""
         super().__init__(RING_PROCESS, [path])
         self._services = services
         self._owners: dict[str, str] = {}
-        """By process: it has lines of no subsystem of its own, too (MAIN)."""
+        """By process: the service that its lines belong to. The subsystem MAIN does not tell."""
 
     def read(self) -> list[Line]:
-        """The whole lines of these services that have come since the last time."""
+        """The whole lines of these services that have come since the last call."""
         return [line for line in super().read() if line.source in self._services]
 
     def _line(self, text: str) -> Line:
@@ -189,7 +188,7 @@ class SharedFollower(Follower):
                 if len(self._owners) >= OWNERS_MAX:
                     self._owners.clear()
                 self._owners[pid] = name
-            # supervisord's lines are in a log of its own as well.
+            # supervisord's lines are in a log of its own, too.
             self.source = SUPERVISORD if name == "superv" else self._owners.get(pid, RING_PROCESS)
         return super()._line(text)
 
@@ -198,7 +197,7 @@ class MergedLog:
     """The logs of several processes as one."""
 
     def __init__(self, files: dict[str, list[Path]], configured: dict[str, str] | None = None) -> None:
-        """configured: by service, the file that logging{} names besides. Several may have the same."""
+        """configured: by service, the file that logging{} names besides. Several services may have the same."""
         self._followers = [Follower(source, paths) for source, paths in files.items()]
         shared: dict[str, set[str]] = {}
         for service, name in (configured or {}).items():
@@ -206,19 +205,19 @@ class MergedLog:
         self._followers += [SharedFollower(Path(name), services) for name, services in shared.items()]
 
     def read(self) -> list[Line]:
-        """What has come since the last time, in the order of time."""
-        # Not sorted as a whole: lines of one file stay in their order even if the clock was set back.
+        """All lines that have come since the last call, in the order of time."""
+        # Merged, not sorted: lines of one file keep their order even if the clock was set back.
         return list(heapq.merge(*(follower.read() for follower in self._followers)))
 
     def skip(self) -> None:
-        """Leave out what is there already."""
+        """Skip all lines that exist now."""
         self.read()
 
 
 def last_words(path: Path, name: str = "") -> str:
-    """The last line that a process has logged, or an empty string; rather that in which it says why it ends.
+    """The last line that a process has logged, preferably the one with the reason of its end; empty if there is none.
 
-    Such a line begins with the service's `name`, or in supervisord's case with `Error:`. Others may come after it.
+    Such a line begins with the service's `name`, or with `Error:` for supervisord. Other lines may follow it.
     """
     try:
         with path.open("rb") as file:
@@ -237,7 +236,7 @@ def last_words(path: Path, name: str = "") -> str:
 
 
 def _text_of(line: str) -> str:
-    """What a line says, where that is an object of JSON (`logging.format: json`)."""
+    """The text of a line that is a JSON object (`logging.format: json`)."""
     if not line.startswith('{"time": '):
         return line
     try:

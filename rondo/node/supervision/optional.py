@@ -1,4 +1,4 @@
-"""Which services are started at all, and why the others are not: looked at once, when the node starts."""
+"""Which services are started at all, and why the others are not. Decided once, when the node starts."""
 
 import importlib.util
 
@@ -10,7 +10,7 @@ WEB_PACKAGES = ("prometheus_client", "starlette", "uvicorn")
 
 
 def off(config: NodeConfig) -> dict[str, str]:
-    """The services that are not started, each with the reason; an empty one: nobody has asked for it."""
+    """The services that are not started, with the reasons; an empty reason: not configured."""
     found = {C_PROGRAMS: why} if (why := c_programs.why_off(config)) else {}
     if not config.web.enabled:
         found["web"] = ""

@@ -1,20 +1,20 @@
-"""Runs inside supervisord: counts restarts, kills what hangs, and stops the node when a service is beyond help.
+"""Runs inside supervisord: counts restarts, kills hung services, and stops the node when a service fails for good.
 
-supervisord loads it as an RPC interface ([rpcinterface:rondo] in supervisord.conf), which is its way to be extended,
-and calls `make` once. A service is beyond help
+supervisord loads it as an RPC interface ([rpcinterface:rondo] in supervisord.conf), its extension mechanism, and calls
+`make` once. A service fails for good
 
-- when it exits with 8: its configuration cannot be used, and the next start would read the same;
+- when it exits with 8: its configuration is invalid, and the next start would read the same;
 - when it cannot be started at all (supervisord calls that FATAL);
-- when it gives up by itself (an exit code other than 0, not a signal) QUICK_EXITS_MAX times in a row, each time within
+- when it exits by itself (an exit code other than 0, not a signal) QUICK_EXITS_MAX times in a row, each time within
   QUICK_SECONDS of its start: a port that is taken, a directory that is not writable.
 
-It also stops the node when totem or control says that it is to be so: exit code 5, another node has killed this one, or
-6, it was asked to shut down.
+The plugin also stops the node when totem or control asks for it: exit code 5, another node has killed this one, or 6,
+it was asked to shut down.
 
-A service that was *killed*, by whomever and however often, is none of these and is simply started again. sam,
-qb_gateway, web and notify are never a reason to stop: without them a node does the rest of its work.
+A service that was *killed*, by whomever and however often, is simply restarted. sam, qb_gateway, web and notify are
+never a reason to stop: the node works without them.
 
-A service that does not move for system.service_timeout is killed, and so started again (watchdog).
+A service that hangs for system.service_timeout is killed, and so restarted (watchdog).
 """
 
 import contextlib
@@ -47,43 +47,42 @@ from rondo.node.supervision.watchdog import Watchdog
 QUICK_SECONDS = 10
 QUICK_EXITS_MAX = 3
 AT_ONCE_AFTER_SECONDS = 1.0
-"""A service that did not even live so long is started again at supervisord's own pace, once a second, because it may be
-dying in a loop, ..."""
+"""A service that lived shorter than this is restarted at supervisord's own pace, once a second, because it may be dying
+in a loop, ..."""
 AT_ONCE_MAX = 3
-"""... unless it was killed, and not so many times in a row: whoever kills it for the second time wants it back, too."""
+"""... unless it was killed, and at most this many times in a row: who kills a service twice still wants it back."""
 
 
 class Alarm:
-    """Ends the sleep of supervisord's loop: when a child dies, once more when it has been seen to be dead, and when the
-    watchdog is to look.
+    """Wakes supervisord's loop: when a child dies, again when its death was noticed, and when a watchdog check is due.
 
-    The loop sleeps a second in poll(2), which Python resumes after a signal. What signals write to their wake-up
-    descriptor is polled here like any other input. Death is noticed at the end of a turn and the start of the next
-    process comes at the end of the following one, hence `ring`.
+    The loop sleeps a second in poll(2), which Python resumes after a signal. The signals' wake-up descriptor is
+    therefore polled here like any other input. supervisord notices a death at the end of a turn, and starts the next
+    process at the end of the following turn, so `ring` asks for that turn.
     """
 
     def __init__(self) -> None:
         for former in [each for each in asyncore.socket_map.values() if isinstance(each, Alarm)]:
-            former.close()  # supervisord begins anew (SIGHUP)
+            former.close()  # supervisord restarts itself (SIGHUP)
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         asyncore.socket_map[self._read] = self
         self.on_ring: Callable[[], None] = lambda: None
-        """Called in every turn that the alarm has brought about."""
+        """Called in every turn that the alarm has caused."""
 
     def ring(self) -> None:
-        """Have the next turn come at once."""
-        with contextlib.suppress(BlockingIOError):  # full of alarms already
+        """Make the next turn come at once."""
+        with contextlib.suppress(BlockingIOError):  # full: the next turn comes at once anyway
             os.write(self._write, b"!")
 
     def close(self) -> None:
-        """It is heard no more."""
+        """Stop waking the loop."""
         signal.set_wakeup_fd(-1)
         del asyncore.socket_map[self._read]
         os.close(self._read)
         os.close(self._write)
 
-    # What supervisord asks of everything that it polls.
+    # The interface of everything that supervisord polls.
 
     def readable(self) -> bool:
         """Always to be polled."""
@@ -94,22 +93,22 @@ class Alarm:
         return False
 
     def handle_read_event(self) -> None:
-        """Empty the pipe: that the loop turns is nearly all that was wanted."""
+        """Empty the pipe. The turn itself is nearly all that was wanted."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._read, 512)
         self.on_ring()
 
     def handle_error(self) -> None:
-        """There is nothing to mend."""
+        """Ignore errors: the pipe needs no repair."""
 
 
 class ConfiguredLog:
-    """The file and the syslog of logging{}: who reads these alone is told there of what ends a service or the node."""
+    """The file and the syslog of logging{}. Readers of these alone learn there what ended a service or the node."""
 
     def __init__(self, run_dir: Path) -> None:
         logging.raiseExceptions = False  # a log that cannot be written must not write about itself
         self._settings = LogSettings()
-        # Without a configuration supervisord's own log has the lines.
+        # Without a configuration only supervisord's own log has the lines.
         with contextlib.suppress(NodeConfigError):
             self._settings = NodeConfig.read(run_dir / RESOLVED_CONFIGURATION).logging[""]
 
@@ -127,7 +126,7 @@ class ConfiguredLog:
 
 
 class Watch:
-    """Sees every change of state of a service. It offers no remote procedure of its own."""
+    """Handles every change of state of a service. It offers no remote procedure of its own."""
 
     def __init__(self, supervisord: Any, run_dir: Path, alarm: Alarm) -> None:
         self._supervisord = supervisord
@@ -141,7 +140,7 @@ class Watch:
         self._wait_status = 0
 
     def remembering(self, waitpid: Callable[[], tuple[int, int]]) -> Callable[[], tuple[int, int]]:
-        """supervisord's waitpid, which the events come after: of a signal they say only that it was one."""
+        """Wrap supervisord's waitpid to remember the exit status: its events do not name the signal."""
 
         def wait() -> tuple[int, int]:
             pid, status = waitpid()
@@ -166,7 +165,7 @@ class Watch:
             self._give_up(process, f"cannot be started: {process.spawnerr}")
 
     def _may_start_at_once(self, process: Any) -> bool:
-        """Whether its successor need not wait for the next second."""
+        """True if the service may be restarted before the next second."""
         name = process.config.name
         if time.time() - process.laststart >= AT_ONCE_AFTER_SECONDS:
             self._short_lives[name] = 0
@@ -175,7 +174,7 @@ class Watch:
         return bool(process.exitstatus < 0 and self._short_lives[name] <= AT_ONCE_MAX)
 
     def _exited(self, process: Any) -> None:
-        """exitstatus is negative if a signal ended it."""
+        """exitstatus is negative if a signal ended the process."""
         name, code = process.config.name, process.exitstatus
         words = last_words(Path(process.config.stdout_logfile), name) if code > 0 else ""
         end = f"was killed by {_signal_name(self._wait_status)}" if code < 0 else f"exited with {code}"
@@ -194,10 +193,10 @@ class Watch:
             self._quick_exits[name] = 0
 
     def _give_up(self, process: Any, what: str) -> None:
-        """Stop the node: supervisord stops all services, in their order, and ends."""
+        """Stop the node: supervisord stops all services in their order, and ends."""
         name = process.config.name
         if name in DISPENSABLE:
-            # supervisord starts what has exited with this code no more, and anything else again and again.
+            # supervisord does not restart after this exit code, but after any other it does, again and again.
             if process.exitstatus == EXIT_CONFIGURATION:
                 self._record.given_up.append(name)
                 self._save()
@@ -234,9 +233,9 @@ def _signal_name(wait_status: int) -> str:
 
 
 def make(supervisord: Any, **_options: str) -> Watch:
-    """What supervisord calls (`supervisor.rpcinterface_factory`)."""
+    """The factory that supervisord calls (`supervisor.rpcinterface_factory`)."""
     for descriptor in filter(None, os.environ.get("RONDO_LOCKS", "").split(",")):
-        # The locks are supervisord's. A service that outlives it must not keep the next one from starting.
+        # The locks are supervisord's. A service that outlives it must not keep the next node from starting.
         os.set_inheritable(int(descriptor), False)
     set_process_name("supervis")
     alarm = Alarm()

@@ -1,11 +1,11 @@
 """The processes of a node, found in /proc: also those whose supervisord was killed, and never anybody else's.
 
-What `rondo start` starts carries a mark in its environment, which its children inherit and which nobody can lose:
-RONDO_SUPERVISED, the real path of the run directory. A process belongs to the node if it has this mark and runs
-supervisord, one of the services, or the keeper of SAM's applications. A service that somebody started by hand does not
-have it and is left alone. The applications themselves are known by what SAM writes into their environment. As everybody
-may write that into the environment of his own programs, it counts for processes of the application's owner alone: he
-owns the pipe that it writes to.
+`rondo start` puts a mark into the environment of what it starts, and children inherit it: RONDO_SUPERVISED, the real
+path of the run directory. A process belongs to the node if it has this mark and runs supervisord, one of the services,
+or the keeper of SAM's applications. A service that was started by hand has no mark and is left alone.
+
+SAM's applications are recognised by variables that SAM puts into their environment. Any user may put these into the
+environment of his own programs. So they count only for processes of the user who owns the application.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ KEEPER = "keeper"
 APPLICATION_MARKS = (b"RONDO_SAM_ID=", b"RONDO_SAM_CHECK=")
 
 OTHERS = (("rondo.node.supervision", SUPERVISORD), ("services.sam", KEEPER))
-"""Package and name of the processes of a node that are not services."""
+"""Package and name of the node's processes that are not services."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,46 +36,46 @@ class Found:
 
 
 def mark(run_dir: Path) -> str:
-    """What the environment of the node's processes holds."""
+    """The value of the mark in the environment of the node's processes."""
     return os.path.realpath(run_dir)
 
 
 def find(run_dir: Path) -> list[Found]:
-    """The node's processes that run now, in the order of their pids."""
+    """The node's running processes, in the order of their pids."""
     wanted = os.fsencode(f"{MARK}={mark(run_dir)}")
     all_found = [found for pid in _pids() if (found := _look_at(pid, wanted))]
     names = {each.pid: each.name for each in all_found}
     if len(set(names.values())) == len(names):
         return all_found
-    # What one of them has just forked off is a copy of it until it becomes what it is for: supervisord's a service,
-    # SAM's the keeper, and the keeper's an application.
+    # A process that one of them has just forked is a copy of its parent until it executes its own program: a child of
+    # supervisord becomes a service, a child of SAM the keeper, a child of the keeper an application.
     return [each for each in all_found if names.get(_parent(each.pid)) != each.name]
 
 
 def find_one(run_dir: Path, name: str) -> Found | None:
-    """The node's process of that name that runs now."""
+    """The node's running process of that name; None if there is none."""
     return next((found for found in find(run_dir) if found.name == name), None)
 
 
 def are_all_there(run_dir: Path, found: Iterable[Found]) -> bool:
-    """Whether processes that were found before still run: a tenth of the work of finding them again."""
+    """True if all processes that were found before still run. It costs a tenth of finding them again."""
     wanted = os.fsencode(f"{MARK}={mark(run_dir)}")
     return all(_look_at(each.pid, wanted) == each for each in found)
 
 
 def find_applications(run_dir: Path) -> list[int]:
-    """The pids of all processes that SAM's applications on this node consist of."""
+    """The pids of all processes of SAM's applications on this node."""
     return [pid for pid in _pids() if _is_application(pid, run_dir)]
 
 
 def kill_applications(run_dir: Path) -> bool:
-    """kill -9 of all processes that SAM's applications on this node consist of; False if there were none."""
+    """Kill (SIGKILL) all processes of SAM's applications on this node. False if there were none."""
     found = find_applications(run_dir)
     for pid in found:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             descriptor = os.pidfd_open(pid)
             try:
-                # Only now is it certain that the number means the process that was found.
+                # Only after pidfd_open is it certain that the pid still means the process that was found.
                 if _is_application(pid, run_dir):
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             finally:
@@ -97,7 +97,7 @@ def _is_application(pid: int, run_dir: Path) -> bool:
 
 
 def _owner_of(run_dir: Path, application_id: str) -> int | None:
-    """Whose application that is; None if there is none."""
+    """The user id of the application's owner; None if there is no such application."""
     try:
         return (run_dir / "sam" / f"{os.path.basename(application_id)}.out").lstat().st_uid
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def _owner_of(run_dir: Path, application_id: str) -> int | None:
 
 
 def _user_of(pid: int) -> int:
-    """Who started a process; -1 if it is gone."""
+    """The user id of a process; -1 if it is gone."""
     try:
         status = Path(f"/proc/{pid}/status").read_bytes()
         return int(status.partition(b"\nUid:")[2].split(None, 1)[0])
@@ -129,10 +129,10 @@ def _look_at(pid: int, wanted: bytes) -> Found | None:
 
 
 def _has_mark(pid: int, argv: list[bytes], wanted: bytes) -> bool:
-    """Whether this mark is in its environment. Raises OSError.
+    """True if this mark is in the environment of the process. Raises OSError.
 
-    A service does not let others of its user into its memory, where that is, too. For them it is known by its command
-    line, which names the run directory twice (`launch`), and by its user.
+    A service does not let other processes of its user read its memory, which includes its environment. It is then
+    recognised by its command line, which names the run directory twice (`launch`), and by its user.
     """
     try:
         return wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -147,16 +147,16 @@ def _has_mark(pid: int, argv: list[bytes], wanted: bytes) -> bool:
 
 
 def _parent(pid: int) -> int:
-    """The process that started it; 0 if it has gone."""
+    """The parent process id; 0 if the process is gone."""
     try:
-        # The name of the program stands in parentheses and may hold anything, these included.
+        # The name of the program is in parentheses and may contain anything, parentheses included.
         return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
     except (OSError, ValueError, IndexError):
         return 0
 
 
 def _role(argv: list[bytes]) -> str | None:
-    """`services.NAME`, `services.sam.keeper` or `rondo.node.supervision.supervisord` after -m, as its short name."""
+    """The short name of `services.NAME`, `services.sam.keeper` or `rondo.node.supervision.supervisord` after -m."""
     with contextlib.suppress(ValueError, IndexError):
         package, _, name = argv[argv.index(b"-m") + 1].decode(errors="replace").rpartition(".")
         if package == "services" or (package, name) in OTHERS:
@@ -165,13 +165,13 @@ def _role(argv: list[bytes]) -> str | None:
 
 
 class Grip:
-    """Hold on a process: signals reach it and no other that has got its number since (pidfd_open(2))."""
+    """A pidfd: signals reach this process, and never a later one with the same pid (pidfd_open(2))."""
 
     def __init__(self, run_dir: Path, found: Found) -> None:
-        """Raises ProcessLookupError if it has gone."""
+        """Raises ProcessLookupError if the process has ended."""
         self.found = found
         self._descriptor = os.pidfd_open(found.pid)
-        # Only now is it certain that the number means the process that was found.
+        # Only after pidfd_open is it certain that the pid still means the process that was found.
         if _look_at(found.pid, os.fsencode(f"{MARK}={mark(run_dir)}")) != found:
             os.close(self._descriptor)
             raise ProcessLookupError(f"process {found.pid} has gone")
@@ -182,16 +182,16 @@ class Grip:
             signal.pidfd_send_signal(self._descriptor, number)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its end; False if it still runs after so long."""
+        """Wait for its end. False if it still runs after this time."""
         return bool(select.select([self._descriptor], [], [], max(0.0, seconds))[0])
 
     def close(self) -> None:
-        """Let go."""
+        """Close the pidfd."""
         os.close(self._descriptor)
 
 
 def grips(run_dir: Path, all_found: Iterable[Found]) -> list[Grip]:
-    """Hold on those of them that still run."""
+    """A grip on each of these processes that still runs."""
     held = []
     for found in all_found:
         with contextlib.suppress(ProcessLookupError):
@@ -200,11 +200,11 @@ def grips(run_dir: Path, all_found: Iterable[Found]) -> list[Grip]:
 
 
 def end(held: Iterable[Grip], seconds: float) -> list[str]:
-    """Ask these processes to end, kill them after so many seconds; returns the names of those that were killed."""
+    """Ask these processes to end, and kill them after `seconds`. Returns the names of those that were killed."""
     held = list(held)
     for grip in held:
         grip.send(signal.SIGTERM)
-        grip.send(signal.SIGCONT)  # one that was stopped would not hear
+        grip.send(signal.SIGCONT)  # a stopped process would not handle SIGTERM
     deadline = time.monotonic() + seconds
     killed = []
     for grip in held:

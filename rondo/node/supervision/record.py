@@ -1,6 +1,6 @@
-"""What supervisord's plugin writes down for the commands: how often each service was restarted, why the node stopped.
+"""What supervisord's plugin records for the commands: the restarts of each service, and why the node stopped.
 
-A small JSON file in the run directory, replaced whole: it can be read while supervisord is busy, hung or dead.
+A small JSON file in the run directory, replaced as a whole. It can be read while supervisord is busy, hung or dead.
 """
 
 import json
@@ -16,15 +16,15 @@ class Record:
     """The state of supervision."""
 
     restarts: dict[str, int] = field(default_factory=dict)
-    """How often each service was started again since `rondo start`."""
+    """How often each service was restarted since `rondo start`."""
     ends: dict[str, str] = field(default_factory=dict)
-    """How each service has ended last, in one line, if it was not asked to: when, and what it said or was killed by."""
+    """How each service has ended last without being asked to, in one line: when, and its last words or the signal."""
     failure: str = ""
-    """Why the node was stopped, in one line; empty while it has not been, or was stopped by request."""
+    """Why the node was stopped, in one line; empty if it runs or was stopped by request."""
     off: dict[str, str] = field(default_factory=dict)
-    """Services that were not started, and why not; an empty text: nobody has asked for them."""
+    """Services that were not started, and the reasons; an empty reason: not configured."""
     given_up: list[str] = field(default_factory=list)
-    """Services that are not started again: their configuration cannot be used. The node does the rest of its work."""
+    """Services that are not restarted, because their configuration is invalid. The node works without them."""
 
     def save(self, run_dir: Path) -> None:
         """Write it to the run directory. Raises OSError."""
@@ -34,7 +34,7 @@ class Record:
 
 
 def read(run_dir: Path) -> Record:
-    """The record of the node that runs, or ran last, in the run directory; an empty one if there is none."""
+    """The record of the node that runs, or ran last, in the run directory; empty if there is none."""
     try:
         with (run_dir / FILE_NAME).open(encoding="utf-8") as file:
             found = json.loads(file.read(FILE_BYTES_MAX))
@@ -57,5 +57,5 @@ def read(run_dir: Path) -> Record:
 
 
 def forget(run_dir: Path) -> None:
-    """Remove it: another life of the node begins."""
+    """Remove the record: a new life of the node begins."""
     (run_dir / FILE_NAME).unlink(missing_ok=True)

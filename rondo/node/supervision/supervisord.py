@@ -1,11 +1,11 @@
-"""supervisord as Rondo runs it: a full disk does not end it, and SIGHUP leaves its locks and descriptors alone.
+"""supervisord as Rondo runs it: it survives a full disk, and SIGHUP leaves its locks and descriptors alone.
 
-What is other than in `supervisor.supervisord`, which does all the work:
+`supervisor.supervisord` does all the work. Two things differ:
 
-- Log files (its own, and those of the services) never raise. Its own handlers print to standard error what they could
-  not write; that is a file of the same directory, and the exception of this ended supervisord.
-- On SIGHUP it closes all descriptors from 5 on, as it knows of none that is not its own. The locks of the node and the
-  pipe of the alarm may be among them.
+- Log files (its own, and those of the services) never raise. The original handlers report a failed write on standard
+  error; that is a file in the same directory, and its exception would end supervisord.
+- On SIGHUP the original closes all descriptors from 5 on, because it takes all of them for its own. The locks of the
+  node and the pipe of the alarm may be among them.
 """
 
 import sys
@@ -21,7 +21,7 @@ from rondo.node.append_file import AppendFile
 
 
 class LogFile(loggers.Handler):  # type: ignore[misc]  # supervisor has no types
-    """A log file that is told of everything and raises nothing."""
+    """A log file that raises nothing."""
 
     def __init__(self, path: str, bytes_max: int) -> None:
         super().__init__()
@@ -29,14 +29,14 @@ class LogFile(loggers.Handler):  # type: ignore[misc]  # supervisor has no types
         self._file = AppendFile(Path(path), bytes_max)
 
     def emit(self, record: Any) -> None:
-        """Write one record: a line of supervisord, or a piece of what a service has printed."""
+        """Write one record: a line of supervisord, or a piece of a service's output."""
         if isinstance(record.msg, bytes) and self.fmt == "%(message)s":
             self._file.write(record.msg)
         else:
             self._file.write((self.fmt % record.asdict()).encode(errors="replace"))
 
     def reopen(self) -> None:
-        """SIGUSR2. A file that was moved is noticed in any case."""
+        """SIGUSR2. A file that was moved is noticed anyway."""
         self._file.close()
 
     def remove(self) -> None:
@@ -45,17 +45,17 @@ class LogFile(loggers.Handler):  # type: ignore[misc]  # supervisor has no types
         Path(self.baseFilename).unlink(missing_ok=True)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: no line is buffered."""
 
     def close(self) -> None:
-        """No more comes."""
+        """No more lines come."""
         self._file.close()
 
 
 def handle_file(
     logger: Any, filename: str, fmt: str, rotating: bool = False, maxbytes: int = 0, backups: int = 0
 ) -> None:
-    """In the place of supervisor.loggers.handle_file, which supervisord makes all log files with."""
+    """Replaces supervisor.loggers.handle_file, by which supervisord makes all log files."""
     handler = LogFile(filename, maxbytes if rotating and backups else 0)
     handler.setFormat(fmt)
     handler.setLevel(logger.level)
@@ -63,10 +63,10 @@ def handle_file(
 
 
 class Options(ServerOptions):  # type: ignore[misc]
-    """supervisord's options, and what it does to the system."""
+    """supervisord's options, and its calls to the system."""
 
     def cleanup_fds(self) -> None:
-        """Before a restart: whatever is open is there for a reason."""
+        """Before a restart: close nothing, since every open descriptor is needed."""
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Ask all services of a node at once, and put what they say into the form that `rondo status` prints.
+"""Ask all services of a node at once, and combine their answers for `rondo status`.
 
-It takes what there is: a service that is down or hung costs its time-out once and is shown as such, and nothing
-here needs supervisord to be alive.
+It works with what it gets. A service that is down or hung costs its timeout once and is shown as such. supervisord need
+not be alive.
 """
 
 import time
@@ -19,7 +19,7 @@ ASK_TIMEOUT_S = 1.0
 
 
 def ask_all(run_dir: Path, timeout: float = ASK_TIMEOUT_S) -> Answers:
-    """The status of each service by its own account; None if it does not answer."""
+    """The status that each service reports; None if it does not answer."""
     surveyor = Surveyor(run_dir, SERVICES)
     try:
         return surveyor.ask("status", timeout)
@@ -28,7 +28,7 @@ def ask_all(run_dir: Path, timeout: float = ASK_TIMEOUT_S) -> Answers:
 
 
 def ask_one(run_dir: Path, name: str, timeout: float = ASK_TIMEOUT_S) -> dict[str, Any] | None:
-    """The status of one service by its own account, or None if it does not answer."""
+    """The status that one service reports; None if it does not answer."""
     try:
         return ask(run_dir, name, "status", timeout)
     except ControlError:
@@ -36,14 +36,14 @@ def ask_one(run_dir: Path, name: str, timeout: float = ASK_TIMEOUT_S) -> dict[st
 
 
 def status(run_dir: Path) -> dict[str, Any]:
-    """What `rondo status --json` prints: processes, ring, members, who is absent, links, quorum, groups, counters."""
+    """The content of `rondo status --json`: processes, ring, members, absent nodes, links, quorum, groups, counters."""
     return status_of(run_dir, ask_all(run_dir), configuration(run_dir))
 
 
 def status_of(
     run_dir: Path, answers: Answers, config: NodeConfig | None, running: list[processes.Found] | None = None
 ) -> dict[str, Any]:
-    """The same of what the services have said, the node was started with, and runs of it, if that is known."""
+    """The same, from the services' answers, the node's configuration, and its running processes, if these are known."""
     found = {each.name: each.pid for each in (processes.find(run_dir) if running is None else running)}
     noted = record.read(run_dir)
     totem, cpg, control = (answers.get(name) or {} for name in ("totem", "cpg", "control"))
@@ -75,7 +75,7 @@ def status_of(
 def _service(
     name: str, answer: dict[str, Any] | None, pid: int | None, supervisor: int | None, noted: record.Record
 ) -> dict[str, Any]:
-    """pid: as found in /proc; a service that was started by hand is only known by its answer."""
+    """pid: as found in /proc. A service that was started by hand is known only by its answer."""
     why = (answer or {}).get("why", "")
     if answer is not None:
         state = "running"
@@ -99,7 +99,7 @@ def _service(
 
 
 def _absent(told: dict[str, Any], config: NodeConfig | None, totem: dict[str, Any]) -> dict[str, Any]:
-    """A node of the nodelist that is not in the ring, as totem tells of it, with its name and addresses."""
+    """A node of the nodelist that is not in the ring, as totem reports it, with its name and addresses."""
     node = told["node"]
     return {
         "node": node,
@@ -116,7 +116,7 @@ def _addresses(config: NodeConfig, node: int) -> list[str]:
 
 
 def configuration(run_dir: Path) -> NodeConfig | None:
-    """What the node was started with; None if that cannot be read."""
+    """The configuration with which the node was started; None if it cannot be read."""
     try:
         return NodeConfig.read(run_dir / RESOLVED_CONFIGURATION)
     except NodeConfigError:
@@ -124,19 +124,18 @@ def configuration(run_dir: Path) -> NodeConfig | None:
 
 
 def is_in_ring(totem: dict[str, Any] | None) -> bool:
-    """Whether totem's answer says that its ring is installed and its services are in step with the others'."""
+    """True if totem answers that its ring is installed and its services are in sync with the other nodes'."""
     return totem is not None and totem.get("state") == "operational" and not totem.get("syncing")
 
 
 def is_healthy(found: dict[str, Any]) -> bool:
-    """Whether a `status` is that of a node that does its work: in a ring, supervisord and all services running that
-    were started."""
+    """True if this `status` is that of a working node: in a ring, and supervisord and all started services run."""
     parts = [found["supervisor"], *found["services"].values()]
     return found["state"] == "operational" and all(part["state"] in ("running", "off") for part in parts)
 
 
 def not_running(found: dict[str, Any]) -> list[str]:
-    """What of a node does not run, each in a line with what comes of it; [] if everything does."""
+    """What does not run of a node, one line each with the consequence; [] if everything runs."""
     lines = []
     if found["supervisor"]["state"] != "running":
         lines.append("supervisord does not run, so nothing is started again; run `rondo start`, which takes over")

@@ -1,11 +1,11 @@
-"""Keeps `system.service_timeout`: finds the services that do not move, whether they are stopped, spin or wait.
+"""Enforces `system.service_timeout`: finds services that hang, whether they are stopped, spin or block.
 
-supervisord holds a pipe to the standard input of every service. Twice a second a byte is written into each that is
-empty, and the service's loop reads it when it comes round. A byte that stays unread for the time-out belongs to a
-service that did not come round. It costs a service nothing on the way of a message: its loop polls one descriptor more.
+supervisord holds a pipe to the standard input of every service. Twice a second it writes a byte into each empty pipe.
+The service's loop reads it in its next turn. If a byte stays unread for the timeout, the loop did not turn. This adds
+nothing to the path of a message: the loop polls one descriptor more.
 
-A machine or container that was suspended as a whole kills nobody. The watchdog stood still then, too: it looks later
-than it wanted to, and that time does not count against anybody.
+The suspension of a whole machine or container kills no service. The watchdog stood still then, too: its check comes
+late, and the delay does not count against any service.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ LOOK_S_MAX = 0.5
 LOOKS_PER_TIMEOUT = 4
 
 START_S_MAX = 30.0
-"""A service that has not read anything yet is still being started; on a busy machine Python takes its time."""
+"""A service that has not read anything yet is still starting. On a busy machine Python takes its time."""
 
 
 @dataclass(slots=True)
 class _Pulse:
     asked_s: float | None = None
-    """When the byte was written that has not been read; None: all have been."""
+    """When the unread byte was written; None: all were read."""
     is_started: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one look has found."""
+    """The result of one check."""
 
     to_ask: list[int]
     """Processes into whose pipe a byte is to be written now."""
@@ -47,7 +47,8 @@ class Watchdog:
         self._looked_s: float | None = None
 
     def look(self, now_s: float, unread: dict[int, bool]) -> Verdict:
-        """`unread`: by process, whether its pipe still holds a byte. Who is no longer in it is forgotten."""
+        """`unread`: by process, whether its pipe still holds a byte. Processes that are missing from it are
+        forgotten."""
         self._forgive(now_s)
         verdict = Verdict([], [])
         pulses = {pid: self._pulses.get(pid) or _Pulse() for pid in unread}
@@ -58,7 +59,7 @@ class Watchdog:
                 verdict.to_ask.append(pid)
             elif pulse.asked_s is not None and now_s - pulse.asked_s >= self._patience_s(pulse):
                 verdict.hung.append(pid)
-                pulse.asked_s = now_s  # one that a kill does not end (it waits for a disk) is told of once a time-out
+                pulse.asked_s = now_s  # if a kill does not end it (waiting for a disk): reported once per timeout
         self._pulses = pulses
         return verdict
 
@@ -66,7 +67,7 @@ class Watchdog:
         return self.timeout_s if pulse.is_started else max(self.timeout_s, START_S_MAX)
 
     def _forgive(self, now_s: float) -> None:
-        """The time by which this look comes late is nobody's fault."""
+        """The delay of this check counts against no service."""
         if self._looked_s is not None:
             late_s = now_s - self._looked_s - self.look_s
             if late_s > 0:

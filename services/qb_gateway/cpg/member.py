@@ -1,4 +1,4 @@
-"""One C program's part in a group: what it may ask for when, and what it is told.
+"""One C program's membership in a group: which calls are valid when, and which events the program gets.
 
 | state | join | leave | multicast |
 |---|---|---|---|
@@ -7,8 +7,8 @@
 | IN, from its own membership on | EXIST | -> LEAVING | sent |
 | LEAVING, until its own membership | waits for that | NOT_EXIST | ignored |
 
-When totem dies the group is joined again, and the program is told what it would be told by a ring without the others
-and the one after it: that they left because their nodes were down, and who came back.
+When totem dies the group is joined again. The program is told what a ring of this node alone and the ring after it
+would have told: the others left because their nodes were down, and came back.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from services.qb_gateway.wire import cpg
 
 Address = tuple[int, int]
 JOIN, LEAVE = 0, 1
-"""Their request ids."""
+"""The request ids of these calls."""
 
 
 class State(Enum):
-    """Of a program in its group."""
+    """The state of a program in its group."""
 
     OUT = auto()
     JOINING = auto()
@@ -53,7 +53,7 @@ class Member:
         parts: LongMessage,
         is_taken: Callable[[bytes, int], bool],
     ) -> None:
-        """`is_taken`: whether a process has joined that group on another connection."""
+        """`is_taken`: tells whether a process has joined that group on another connection."""
         self.connection = connection
         self.state = State.OUT
         self.group = b""
@@ -62,15 +62,15 @@ class Member:
         self.parts = parts
         self.multicasts_ignored = 0
         self.undelivered_bytes = 0
-        """Of its own messages that have not come back into its event ring. A program that sends and takes no events is
-        slowed down by it before cpg cuts it off."""
+        """Bytes of its own messages that have not come back into its event ring. They slow down a program that sends
+        and takes no events, before cpg cuts it off."""
         self._sessions = sessions
         self._is_taken = is_taken
         self._session: Session | None = None
         self._asked: Request | None = None
-        """The join or leave that is not accepted yet."""
+        """The join or leave that cpg has not accepted yet."""
         self._owes_answer: int | None = None
-        """The request id of the call that waits for that."""
+        """The request id of the call that waits for it."""
         self._join_waits: cpg.Join | None = None
         """A join that came while the program was leaving."""
         self._is_rejoining = False
@@ -78,23 +78,23 @@ class Member:
         """The ring where it joins again; told after the memberships that follow from it."""
         self._wants_ring = False
         self._view: list[Address] = []
-        """As the program was told last."""
+        """The membership that the program was last told."""
         self._ring: tuple[int, int] | None = None
         self._acknowledge_at: list[tuple[int, int, int]] = []
-        """(events written, position, bytes of own messages): when so many events are in the ring the position is
+        """(events written, position, bytes of own messages): once this many events are in the ring, the position is
         acknowledged."""
 
     @property
     def address(self) -> Address:
-        """Of this program in its group."""
+        """The program's address in its group."""
         return self._sessions.node_id, self.pid
 
     @property
     def has_room(self) -> bool:
-        """Whether another request may be taken."""
+        """True if another request may be processed."""
         return self._session is None or self._session.has_room
 
-    # What the program asks for.
+    # -- calls of the program ------------------------------------------------------------------------------------
 
     def join(self, request: cpg.Join) -> None:
         """cpg_join"""
@@ -127,7 +127,7 @@ class Member:
             self._ask(Op.LEAVE)
 
     def multicast(self, data: bytes) -> bool:
-        """cpg_mcast_joined; whether the program is in a group."""
+        """cpg_mcast_joined. False if the program is in no group."""
         session = self._session
         if session is None or self.state is State.LEAVING:
             self.multicasts_ignored += 1
@@ -138,7 +138,7 @@ class Member:
         return True
 
     def close(self) -> None:
-        """The connection is gone. The program leaves its group, after what it had asked for."""
+        """The connection is gone. The program leaves its group, after all that it had requested."""
         session, self._session = self._session, None
         self.state = State.OUT
         self.parts.drop()
@@ -153,7 +153,7 @@ class Member:
     def _answer(self, ident: int, code: int) -> None:
         self.connection.reply(cpg.refusal(ident, code))
 
-    # The session's owner.
+    # -- called by the session -----------------------------------------------------------------------------------
 
     def on_progress(self) -> None:
         """The join or leave may have been accepted or refused."""
@@ -174,7 +174,7 @@ class Member:
         self._answer(owes, int(Code.OK) if error is None else error.code)
 
     def on_events(self, events: list[Event], last: int) -> None:
-        """Hand them on, in their order."""
+        """Forward events in their order."""
         session = self._session
         out: list[bytes] = []
         own_bytes = 0
@@ -200,7 +200,7 @@ class Member:
             self.written()
 
     def written(self) -> None:
-        """Events are in the ring of the program: those of which that is true can be acknowledged."""
+        """More events are in the program's ring: acknowledge those."""
         waiting, written = self._acknowledge_at, self.connection.events_written
         done = 0
         while done < len(waiting) and waiting[done][0] <= written:
@@ -212,7 +212,7 @@ class Member:
         del waiting[:done]
 
     def ring(self, representative: int, sequence: int, members: list[int]) -> list[bytes]:
-        """The event for a ring, unless the program knows of it."""
+        """The event for a new ring, unless the program knows it already."""
         if (representative, sequence) == self._ring:
             return []
         self._ring = representative, sequence
@@ -236,7 +236,8 @@ class Member:
         return out
 
     def _come_back(self, members: Sequence[Address]) -> list[bytes]:
-        """Joined again after the log was lost: what a ring of this node alone, and the next one, would have told."""
+        """The group was joined again after the log was lost. Report what a ring of this node alone and the next one
+        would have told."""
         self._is_rejoining = False
         own = self.address
         left = [(*each, int(Reason.NODEDOWN)) for each in self._view if each != own]
@@ -263,7 +264,7 @@ class Member:
             self.join(waits)
 
     def on_new_log(self) -> None:
-        """Join again, or be out if that was what the program wanted."""
+        """Join again; or be out, if the program was leaving."""
         self._acknowledge_at.clear()
         assert self._session is not None
         self.undelivered_bytes = self._session.requests.bytes_kept

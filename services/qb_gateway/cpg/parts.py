@@ -1,4 +1,4 @@
-"""Messages that are too long for one request: libcpg hands them over in parts, and each part waits for an answer."""
+"""Messages that are too long for one request: libcpg sends them in parts, and each part waits for an answer."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from rondo.protocol.codes import Code
 from services.qb_gateway.wire import cpg
 
 HELD_BYTES_MAX = 512 * 1024 * 1024
-"""Of all programs together. Beyond that the first part of another message is to be tried again."""
+"""The bytes that all programs together may have here. Beyond that the first part of a new message gets TRY_AGAIN."""
 
 
 class Held:
-    """How much all programs have handed over of messages that are not whole."""
+    """The bytes of incomplete messages of all programs."""
 
     def __init__(self) -> None:
         self.bytes = 0
 
 
 class LongMessage:
-    """What one program has handed over."""
+    """The incomplete message of one program."""
 
     def __init__(self, held: Held, message_bytes_max: int) -> None:
         self._held = held
         self._bytes_max = message_bytes_max
         self._total = 0
-        """Of the message under way; 0 = there is none."""
+        """Size of the message under way; 0 = there is none."""
         self._parts: list[bytes] = []
         self._size = 0
 
     def add(self, part: cpg.Part) -> tuple[int, bytes | None]:
-        """Take a part: the code of the answer, and the message if it is whole now."""
+        """Add a part. Returns the code of the answer, and the message if it is complete now."""
         if part.part == cpg.FIRST:
             self.drop()
             if part.total > self._bytes_max:
@@ -51,7 +51,7 @@ class LongMessage:
         return Code.OK, whole
 
     def drop(self) -> None:
-        """Forget what there is."""
+        """Drop the message under way."""
         self._held.bytes -= self._size
         self._total = self._size = 0
         self._parts = []

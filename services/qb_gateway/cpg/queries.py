@@ -1,6 +1,5 @@
-"""What C programs ask about groups that they need not be in, and the rings that those hear of that are in none: one
-session of the gateway's own for all of them.
-"""
+"""Queries of C programs about any groups, and ring events for programs that are in no group. All share one session of
+the gateway's own."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ Answer = Callable[[Any, int], None]
 
 
 class Queries:
-    """The gateway's own session. It is opened again whenever cpg ends it."""
+    """The gateway's own session. It is reopened whenever cpg ends it."""
 
     def __init__(self, sessions: Sessions, on_ring: Callable[[Event], None]) -> None:
         self._sessions = sessions
@@ -35,18 +34,18 @@ class Queries:
 
     @property
     def has_ring(self) -> bool:
-        """Whether the node is in a ring, and in step with its members."""
+        """True if the node is in a ring and in sync with its members."""
         return self._session.ring is not None
 
     def ask(self, answer: Answer, op: Op, *arguments: Any) -> None:
-        """Ask; `answer` is called once there is a result."""
+        """Send a query; `answer` is called with its result."""
         self._waiting.append((self._session.request(op, *arguments), answer))
         self._sessions.touch(self._session)
 
-    # The session's owner.
+    # -- called by the session -----------------------------------------------------------------------------------
 
     def on_progress(self) -> None:
-        """Answers come in the order of the questions."""
+        """Answers come in the order of the queries."""
         waiting = self._waiting
         while waiting and waiting[0][0].is_done:
             request, answer = waiting.popleft()
@@ -54,18 +53,18 @@ class Queries:
             answer(request.result if error is None else None, 0 if error is None else error.code)
 
     def on_events(self, events: list[Event], last: int) -> None:
-        """Rings."""
+        """Process ring events."""
         for event in events:
             if event[1] == bus_events.RING:
                 self._on_ring(event)
         self._session.acknowledged = last
 
     def on_new_log(self) -> None:
-        """Questions without an answer are asked again by the session itself; those that failed are told."""
+        """The session itself repeats queries without an answer. Those that failed are answered with the error."""
         self.on_progress()
 
     def on_end(self, _reason: str) -> None:
-        """Begin again; who waits is told to try again."""
+        """Reopen the session. Waiting programs are told to try again."""
         waiting, self._waiting = self._waiting, deque()
         self._open()
         for _, answer in waiting:

@@ -1,4 +1,4 @@
-"""The socket `cpg`: what each call of libcpg does."""
+"""The socket `cpg`: implements each call of libcpg."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from services.qb_gateway.wire import cpg
 from services.qb_gateway.wire.messages import RequestError, unknown_reply
 
 ITERATIONS_MAX = 16
-"""Of one program at a time."""
+"""Iterations that one program may have at a time."""
 
 Entry = tuple[bytes, int, int]
 
 
 class CpgService:
-    """All programs that are connected to it."""
+    """All programs that are connected to the socket."""
 
     name = "cpg"
     message_bytes_max = cpg.MESSAGE_BYTES_MAX
@@ -34,7 +34,7 @@ class CpgService:
         self._sessions = sessions
         self._queries = Queries(sessions, self._on_ring)
         self._message_size_max = message_size_max
-        # cpg cuts off who holds back client_bytes_max.
+        # cpg cuts off a session that holds back client_bytes_max.
         self._undelivered_bytes_max = client_bytes_max // 2
         self._held = Held()
         self._members: dict[Connection, Member] = {}
@@ -50,7 +50,7 @@ class CpgService:
             cpg.Part: self._on_part,
         }
 
-    # What the process calls.
+    # -- what the process calls ----------------------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> None:
         """A program has connected."""
@@ -59,13 +59,13 @@ class CpgService:
         connection.state = self._members[connection] = member
 
     def closed(self, connection: Connection) -> None:
-        """It is gone: it leaves its group."""
+        """A program is gone: it leaves its group."""
         member = self._members.pop(connection)
         self.counters["multicasts_ignored"] += member.multicasts_ignored
         member.close()
 
     def has_room(self, connection: Connection) -> bool:
-        """Whether its next request can be taken."""
+        """True if its next request can be processed."""
         member: Member = connection.state
         return member.has_room
 
@@ -75,7 +75,7 @@ class CpgService:
         member.written()
 
     def request(self, connection: Connection, ident: int, message: bytes) -> None:
-        """A request. Every one but a multicast is answered, whatever it is."""
+        """Process a request. Every request but a multicast gets an answer, even an unknown one."""
         member: Member = connection.state
         if ident == cpg.MULTICAST:
             data = cpg.multicast_data(message)
@@ -98,23 +98,23 @@ class CpgService:
         elif isinstance(request, cpg.Finalize | cpg.ZeroCopyBuffer):
             connection.reply(cpg.refusal(ident, Code.OK))
         elif isinstance(request, cpg.ZeroCopySend):
-            # Only here can the library be told that there is no such thing.
+            # This is the only way to tell the library that the call is not supported.
             connection.reply(cpg.refusal(ident, Code.NOT_SUPPORTED))
         else:
             connection.refuse(unknown_reply())
 
     @property
     def is_ready(self) -> bool:
-        """Whether the node is in a ring."""
+        """True if the node is in a ring."""
         return self._queries.has_ring
 
     def adjust_flow(self, connection: Connection) -> None:
-        """Tell a program whether it may multicast: not while too much of what it sent waits for it to take events. Its
-        other calls go through meanwhile, since it may make one before it takes events again."""
+        """Tell a program whether it may multicast: not while too many bytes of its own messages wait for it to take
+        events. Its other calls still go through, since it may make one before it takes events again."""
         member: Member = connection.state
         connection.set_flow(member.has_room and member.undelivered_bytes <= self._undelivered_bytes_max)
 
-    # Calls.
+    # -- calls ---------------------------------------------------------------------------------------------------
 
     def _is_taken(self, group: bytes, pid: int) -> bool:
         return any(
@@ -133,7 +133,7 @@ class CpgService:
         self._ask(member, answer, Op.MEMBERS, request.group)
 
     def _ask(self, member: Member, answer: Answer, op: Op, *arguments: Any) -> None:
-        """Ask cpg; nobody is answered whose connection has ended meanwhile."""
+        """Ask cpg. No answer is sent if the connection has ended meanwhile."""
 
         def answer_if_there(found: Any, code: int) -> None:
             if self._members.get(member.connection) is member:
@@ -183,10 +183,10 @@ class CpgService:
             self.counters["multicasts"] += 1
         member.connection.reply(cpg.refusal(cpg.PART, code))
 
-    # Events.
+    # -- events --------------------------------------------------------------------------------------------------
 
     def _on_ring(self, event: Event) -> None:
-        """A ring, for the programs that have no session of their own."""
+        """Forward a ring event to programs without a session of their own."""
         for connection, member in self._members.items():
             if member.state is State.OUT:
                 connection.post(member.ring(*event[2:5]))

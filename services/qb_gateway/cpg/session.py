@@ -1,9 +1,9 @@
-"""One session with cpg, without I/O: what was requested and is not settled, and up to where events have come.
+"""One session with cpg, without I/O: requests that are not settled, and the position up to which events have come.
 
-Sessions outlive cpg. What it had not accepted when it died is repeated to its successor (`rondo._client.requests` keeps
-the books), and events that were received before are known by their position. When totem dies its log ends: memberships
-are void, what totem had accepted and not ordered has an unknown outcome, and all else is requested again, by other
-numbers.
+Sessions outlive cpg. Requests that cpg had not accepted when it died are repeated to its successor
+(`rondo._client.requests` tracks them), and events that were received before are known by their position. When totem
+dies its log ends. Memberships are then void, requests that totem had accepted and not ordered have an unknown outcome,
+and everything else is requested again under other numbers.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from rondo.protocol.codes import Code
 from rondo.protocol.requests import Op
 
 WINDOW_BYTES = 2 * 1024 * 1024
-"""With this much on its way and not accepted nothing more is taken from a client. Besides that comes the batch that was
-begun below it, and cpg takes 4 MiB."""
+"""With this much sent and not accepted, nothing more is read from a client. A batch begun below it may come on top; cpg
+accepts 4 MiB."""
 WINDOW_REQUESTS = 8 * 1024
 _NO_LIMIT = 1 << 62
-"""The window is kept before a message is taken. What was taken has to be queued in any case."""
+"""The window is enforced before a message is read. A message that was read must be queued in any case."""
 
 Event = list[Any]
 
 
 class Owner(Protocol):
-    """Who has the session."""
+    """The owner of a session."""
 
     def on_progress(self) -> None:
         """Requests were accepted or answered."""
@@ -38,48 +38,48 @@ class Owner(Protocol):
         """Events up to this position."""
 
     def on_new_log(self) -> None:
-        """There are no memberships any more: what is wanted must be requested again, before all that is queued."""
+        """All memberships are void: those still wanted must be requested again, before all queued requests."""
 
     def on_end(self, reason: str) -> None:
         """cpg has ended the session."""
 
 
 class Session:
-    """Everything about one session but the envelopes."""
+    """One session, except for its envelopes."""
 
     def __init__(self, number: int, pid: int, uid: int, gid: int, flags: int) -> None:
         self.number = number
         self.owner: Owner | None = None
-        """None while its connection is gone and only what was requested has to be brought to its end."""
+        """None after its connection has ended, while remaining requests are still completed."""
         self.requests = Requests(Request)
         self.requests.window_bytes = self.requests.window_requests = _NO_LIMIT
         self.is_open = False
         self.resume: list[int] | None = None
         self.epoch = 0
-        """In which it was opened last."""
+        """The epoch in which it was last opened."""
         self.position = 0
         self.acknowledged = 0
         self.acknowledged_told = 0
         self.ring: list[Any] | None = None
         """[representative, sequence, members] as of `position`; None before the first ring."""
         self.messages_lost = 0
-        """Own messages whose outcome is unknown."""
+        """Own messages with an unknown outcome."""
         self.messages_refused = 0
         self._who = [number, pid, 0, uid, gid, flags, b""]
         self._is_log_over = False
 
     @property
     def has_room(self) -> bool:
-        """Whether another request may be taken from the client."""
+        """True if another request may be read from the client."""
         return self.requests.bytes_kept < WINDOW_BYTES and self.requests.count_kept < WINDOW_REQUESTS
 
     @property
     def is_idle(self) -> bool:
-        """Whether all that was requested is accepted or answered."""
+        """True if all requests are accepted or answered."""
         return not self.requests.unsent and not self.requests.unsettled
 
     def row(self) -> list[Any]:
-        """What OPEN says of it."""
+        """The entry for this session in OPEN."""
         return [*self._who, self.resume]
 
     def request(self, op: Op, *arguments: Any) -> Request:
@@ -87,13 +87,13 @@ class Session:
         return self.requests.add(op, arguments)
 
     def detach(self) -> None:
-        """What was opened is not any more: the connection to cpg broke."""
+        """The connection to cpg broke: the session is not open any more."""
         if self.is_open:
             self.is_open = False
             self.resume = [self.epoch, self.position, self.requests.settled_number]
 
     def welcome(self, epoch: int, position: int, taken: int, ring: list[Any] | None) -> None:
-        """cpg has opened it."""
+        """cpg has opened the session."""
         if self.resume is None or self.resume[0] == epoch:
             if self.resume is None:
                 self.position = self.acknowledged = position
@@ -108,7 +108,7 @@ class Session:
 
     def _begin_anew(self, position: int) -> None:
         if not self._is_log_over:
-            # No word came of the end of that log: whatever was sent may have been accepted.
+            # The end of the old log was not announced: everything that was sent may have been accepted.
             self._give_up({n for batch in self.requests.unsettled for n in range(batch.first, batch.last + 1)})
         self._is_log_over = False
         assert self.resume is not None
@@ -116,11 +116,11 @@ class Session:
         self.position = self.acknowledged = position
         if self.owner is not None:
             self.owner.on_new_log()
-        # cpg was told where the numbers go on.
+        # cpg was told with which number requests continue.
         self.requests.renumber(queued if self.owner is not None else [], self.resume[2])
 
     def lost(self, numbers: list[int]) -> None:
-        """The log is over; these requests were in totem's hands."""
+        """The log is over; totem had these requests."""
         if self.is_open:
             self.is_open = False
             self.resume = [self.epoch, self.position, self.requests.last_number]
@@ -128,7 +128,7 @@ class Session:
         self._give_up(set(numbers))
 
     def _give_up(self, numbers: set[int]) -> None:
-        """`numbers`, and all that was accepted and has not come back, will never be known."""
+        """The outcome of `numbers`, and of all accepted requests that have not come back, stays unknown."""
         requests = self.requests
         queued = {id(batch) for batch in (*requests.unsettled, *requests.unsent, *requests.set_aside)}
         for batch in list(requests.unresolved.values()):
@@ -140,7 +140,7 @@ class Session:
             requests.fail(batch, Disconnected("its outcome is unknown: the ring process died"))
 
     def settled(self, number: int) -> None:
-        """Everything up to this request is accepted, or was answered."""
+        """Every request up to this one is accepted or answered."""
         self.requests.settled(number)
         if self.owner is not None:
             self.owner.on_progress()
@@ -158,8 +158,8 @@ class Session:
             self.owner.on_progress()
 
     def _set_aside(self, number: int) -> None:
-        """Totem died before it took this, so that it had no effect. A C program is not told: messages and questions are
-        queued again in the next log, and its owner joins or leaves again there."""
+        """Totem died before it accepted this request, which had no effect. A C program is not told. Messages and
+        queries are queued again in the next log, where the owner also repeats joins and leaves."""
         batch = self.requests.find(number)
         if batch is not None:
             del self.requests.unresolved[batch.first]
@@ -171,7 +171,7 @@ class Session:
             self.messages_refused += 1
 
     def received(self, last: int, events: list[Event]) -> None:
-        """Events up to position `last`, some of which may have come before."""
+        """Process events up to position `last`. Some of them may have come before."""
         if last <= self.position:
             return
         if events and events[0][0] <= self.position:
@@ -185,7 +185,7 @@ class Session:
             self.acknowledged = last
 
     def _resolve(self, event: Event) -> None:
-        """Note what became of the own requests. The body of a batch is taken apart here, for all that follows."""
+        """Record the outcome of own requests. The body of a batch is decoded here, once for all later steps."""
         kind = event[1]
         if kind == bus_events.BATCH:
             event[6] = decode_body(event[6])

@@ -1,4 +1,4 @@
-"""All sessions with cpg, and the envelopes between it and us (docs/PROTOCOL.md, "Between cpg and the gateway")."""
+"""All sessions with cpg, and the envelopes to and from it (docs/PROTOCOL.md, "Between cpg and the gateway")."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ log = logging.getLogger("QB_GATEWAY")
 
 
 class Sessions:
-    """What cpg knows of the C programs of this node."""
+    """The sessions of this node's C programs."""
 
     def __init__(self, send: Callable[[bus.Envelope], None]) -> None:
         self.table: dict[int, Session] = {}
         self.is_welcomed = False
-        """Whether cpg is there and has welcomed us."""
+        """True if cpg is connected and has welcomed this gateway."""
         self.node_id = 0
         """0 before the first welcome."""
         self.epoch = 0
         self.counters = {"bus_errors": 0, "messages_lost": 0, "messages_refused": 0, "logs_lost": 0}
         self._send = send
         self._due: set[Session] = set()
-        """Sessions with requests or acknowledgements to be sent."""
+        """Sessions with requests or acknowledgements to send."""
         self._leaving: set[Session] = set()
-        """Sessions without a connection, of which something is not accepted yet."""
+        """Sessions without a connection that still have unaccepted requests."""
         self._handlers: dict[type, Callable[[Any], None]] = {
             bus.CpgWelcome: self._on_welcome,
             bus.Opened: self._on_opened,
@@ -47,7 +47,7 @@ class Sessions:
             Again: self._on_again,
         }
 
-    # The owners' side.
+    # -- called by the owners ------------------------------------------------------------------------------------
 
     def open(self, owner: Owner, pid: int, uid: int, gid: int, flags: int) -> Session:
         """A new session of a process."""
@@ -60,11 +60,11 @@ class Sessions:
         return session
 
     def touch(self, session: Session) -> None:
-        """It has something to be sent."""
+        """The session has something to send."""
         self._due.add(session)
 
     def close(self, session: Session) -> None:
-        """Its owner is gone. What it had requested is done first."""
+        """Its owner is gone. The session closes after its requests are done."""
         session.owner = None
         self._leaving.add(session)
 
@@ -103,7 +103,7 @@ class Sessions:
         for session in done:
             self._forget(session)
         if done and self.is_welcomed:
-            # What cpg does not hear of now it learns with its next welcome.
+            # If cpg does not get it, it learns of the end by its next welcome.
             self._send(bus.Close(self.epoch, [[session.number, int(bus.CloseReason.LEFT)] for session in done]))
 
     def _forget(self, session: Session) -> None:
@@ -120,17 +120,17 @@ class Sessions:
             totals["messages_refused"] += session.messages_refused
         return totals
 
-    # cpg's side.
+    # -- called with cpg's envelopes -----------------------------------------------------------------------------
 
     def hello(self) -> None:
-        """Greet cpg, after a new connection or when it does not know us."""
+        """Send a hello to cpg, on a new connection or when cpg does not know this gateway."""
         self.is_welcomed = False
         for session in self.table.values():
             session.detach()
         self._send(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, os.getpid(), bus.GatewayKind.C_PROGRAMS))
 
     def receive(self, envelope: bus.Envelope) -> None:
-        """An envelope of cpg."""
+        """Process an envelope of cpg."""
         handler = self._handlers.get(type(envelope))
         is_first = isinstance(envelope, bus.CpgWelcome | Again)
         if handler is None or not (is_first or (self.is_welcomed and envelope.epoch == self.epoch)):
@@ -139,7 +139,7 @@ class Sessions:
             handler(envelope)
         except BusError as error:
             self.counters["bus_errors"] += 1
-            log.error("what cpg sent was refused: %s", error)
+            log.error("an envelope of cpg was refused: %s", error)
 
     def _on_again(self, _again: Again) -> None:
         if self.is_welcomed:
@@ -156,7 +156,8 @@ class Sessions:
         self.is_welcomed = True
         self.node_id = welcome.node_id
         self.epoch = welcome.epoch
-        # An earlier gateway's, whose clients were hung up when it died, and what ended while cpg was away.
+        # Sessions of an earlier gateway, whose clients lost their connections when it died; and those that ended while
+        # cpg was away.
         strange = [row[0] for row in welcome.sessions if row[0] not in self.table]
         if strange:
             self._send(bus.Close(self.epoch, [[number, int(bus.CloseReason.DIED)] for number in strange]))

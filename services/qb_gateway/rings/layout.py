@@ -22,12 +22,12 @@ WRITE_AT, READ_AT = 0, 1
 SEMAPHORE_OFFSET = 8208
 FLOW_CONTROL_AT = 8240 // 4
 HEADER_BYTES = 8248
-"""Of the response ring and the event ring."""
+"""Header size of the response ring and the event ring."""
 REQUEST_HEADER_BYTES = 8252
-"""Of the request ring. Clients cut or extend the files to just these sizes."""
+"""Header size of the request ring. Clients cut or extend the files to exactly these sizes."""
 _CHUNK_MARGIN_BYTES = 13
 CHUNK_OVERHEAD_BYTES = 12
-"""A chunk is written only where its length and this much is free."""
+"""A chunk is written only if its length and this much are free."""
 
 COMPLETE = 0xA1A1A1A1
 BEING_WRITTEN = 0xA110CED0
@@ -41,7 +41,7 @@ _HEADER = struct.Struct("<III4096s4096sI")
 
 
 class RingError(Exception):
-    """The other side has spoilt the ring. Its connection is over."""
+    """The other side has corrupted the ring. Its connection is over."""
 
 
 class Semaphore(Protocol):
@@ -51,10 +51,10 @@ class Semaphore(Protocol):
         """Add `count`."""
 
     def take(self) -> bool:
-        """Subtract one; False, at once, if it is 0."""
+        """Subtract one. False, without waiting, if it is 0."""
 
     def is_zero(self) -> bool:
-        """Whether there is nothing to take."""
+        """True if the value is 0."""
 
 
 def data_bytes(message_bytes_max: int, page_bytes: int) -> int:

@@ -6,12 +6,12 @@ from services.qb_gateway.rings.layout import COMPLETE, CONSUMED, READ_AT, RingEr
 
 
 class Reader:
-    """Takes chunks, each copied before anybody looks at it."""
+    """Takes chunks. Each is copied before anything in it is read."""
 
     def __init__(
         self, header: memoryview[int], data: memoryview[int], semaphore: Semaphore, length_min: int, length_max: int
     ) -> None:
-        """`header` in words, `data` in bytes; `length_min` to `length_max`: of a chunk, bytes."""
+        """`header` in words, `data` in bytes. `length_min` and `length_max` bound a chunk, in bytes."""
         self._header = header
         self._data = data
         self._words = data.cast("I")
@@ -45,6 +45,6 @@ class Reader:
         return chunk
 
     def release(self) -> None:
-        """Let go of the memory."""
+        """Release the memory views."""
         for view in (self._words, self._data, self._header):
             view.release()

@@ -12,7 +12,7 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 class Writer:
-    """Puts chunks in, as many at a time as there is room for."""
+    """Writes as many chunks at a time as there is room for."""
 
     def __init__(self, header: memoryview[int], data: memoryview[int], semaphore: Semaphore) -> None:
         """`header` in words, `data` in bytes."""
@@ -24,10 +24,11 @@ class Writer:
         self._at = 0
 
     def write(self, queue: deque[bytes]) -> int:
-        """Write from the front of `queue` what has room, in order, and take it out; how many. Raises `RingError`.
+        """Write as many items from the front of `queue` as have room, and remove them. Returns their number. Raises
+        `RingError`.
 
-        The reader looks at no chunk before the semaphore announces it. So all of them are copied at once, complete as
-        they are, and announced afterwards.
+        The reader reads no chunk before the semaphore announces it. So all chunks are copied first, and announced
+        together afterwards.
         """
         free = self._free_words()
         parts: list[bytes] = []
@@ -40,7 +41,7 @@ class Writer:
             parts += (_CHUNK_HEAD.pack(length, COMPLETE), chunk, _PADDING[length & 3])
             words += 2 + (length + 3) // 4
             if not written and free == self._count:
-                free -= 1  # once something is in it, a full ring must not look empty
+                free -= 1  # once there is a chunk, a full ring must not look empty
             queue.popleft()
             written += 1
         if written:
@@ -69,6 +70,6 @@ class Writer:
             self._data[: end - self._bytes] = content[room:]
 
     def release(self) -> None:
-        """Let go of the memory."""
+        """Release the memory views."""
         for view in (self._data, self._header):
             view.release()

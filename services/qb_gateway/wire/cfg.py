@@ -72,7 +72,7 @@ def node_of(message: bytes) -> int | None:
 
 
 def reason_of(message: bytes) -> str:
-    """Why a node is to be killed."""
+    """The reason for the kill of a node."""
     if len(message) < _REASON_AT + _REASON.size:
         return ""
     length, text = _REASON.unpack_from(message, _REASON_AT)
@@ -80,18 +80,18 @@ def reason_of(message: bytes) -> str:
 
 
 def shutdown_event(flags: int, error: int) -> bytes:
-    """Somebody wants the node to stop, or has not got an answer."""
+    """The event that somebody wants the node to stop, or has got no answer."""
     return reply(SHUTDOWN_EVENT, struct.pack("<I4x", flags), error)
 
 
 def refusal(ident: int, code: int) -> bytes:
-    """The reply to request `ident` that says nothing but a code."""
+    """A reply to request `ident` with only a code."""
     known = _REPLIES.get(ident)
     return unknown_reply() if known is None else blank_reply(*known, code)
 
 
 def own_node_reply(node: int) -> bytes:
-    """The number of this node."""
+    """The reply with this node's identifier."""
     return reply(12, struct.pack("<I4x", node))
 
 
@@ -111,7 +111,7 @@ def rings_reply(rings: Sequence[tuple[str, str]]) -> bytes:
 
 
 def version_of(message: bytes) -> int:
-    """Which version of the state of a node is asked for; 0 if the request is too short to say."""
+    """The requested version of the state of a node; 0 if the request is too short."""
     return int(_NODE.unpack_from(message, 24)[0]) if len(message) >= 28 else 0
 
 

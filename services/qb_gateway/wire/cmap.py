@@ -68,13 +68,13 @@ SIZES_MIN = {
 
 
 def refusal(ident: int, code: int) -> bytes:
-    """The reply to request `ident` that says nothing but a code, which may be OK."""
+    """A reply to request `ident` with only a code, which may be OK."""
     known = _REPLIES.get(ident)
     return unknown_reply() if known is None else blank_reply(*known, code)
 
 
 def key_of(message: bytes) -> str:
-    """The key or prefix that a request is about. Raises `RequestError`."""
+    """The key or prefix of a request. Raises `RequestError`."""
     length, name = _KEY.unpack_from(message, REQUEST_HEADER_BYTES)
     if length > len(name):
         raise RequestError(INVALID_PARAM, f"a key of {length} bytes")
@@ -92,7 +92,7 @@ def number_of(message: bytes) -> int:
 
 
 def map_of(message: bytes) -> int:
-    """Which map is chosen."""
+    """The chosen map."""
     return int(_STEP.unpack_from(message, REQUEST_HEADER_BYTES)[0])
 
 
@@ -102,12 +102,12 @@ def room_of(message: bytes) -> int:
 
 
 def step_of(message: bytes) -> int:
-    """How much is added."""
+    """The number to add."""
     return int(_STEP.unpack_from(message, 280)[0])
 
 
 def track_of(message: bytes) -> tuple[int, int]:
-    """Which changes are tracked, and the client's handle."""
+    """The changes to track, and the client's handle."""
     kinds, handle = _TRACK.unpack_from(message, 280)
     return kinds, handle
 
@@ -132,7 +132,7 @@ def value_of(message: bytes) -> tuple[int, Any]:
 
 
 def pack_value(kind: int, value: Any) -> bytes:
-    """A value as clients get it: a string with its NUL."""
+    """A value in the form for clients: a string with its NUL."""
     number = _NUMBERS.get(kind)
     if number is not None:
         return number.pack(value)
@@ -140,7 +140,7 @@ def pack_value(kind: int, value: Any) -> bytes:
 
 
 def value_reply(kind: int, raw: bytes, room: int) -> bytes:
-    """The reply to a get: of just the size that the client asked for."""
+    """The reply to a get, with exactly the size that the client asked for."""
     if room and len(raw) > room:
         return refusal(GET, INVALID_PARAM)
     head = reply_header(2, _GET_HEAD_BYTES + room) + struct.pack("<QB7x", len(raw), kind)
@@ -148,7 +148,7 @@ def value_reply(kind: int, raw: bytes, room: int) -> bytes:
 
 
 def handle_reply(ident: int, handle: int) -> bytes:
-    """The reply that hands a handle out."""
+    """The reply with a new handle."""
     return reply(_REPLIES[ident][0], _LENGTH.pack(handle))
 
 

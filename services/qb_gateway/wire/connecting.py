@@ -23,13 +23,13 @@ _REPLY = struct.Struct("<i4xi4xi4xiI8x4096s4096s4096s")
 
 
 def is_connect_request(data: bytes) -> bool:
-    """Whether these 24 bytes ask for a connection."""
+    """True if these 24 bytes ask for a connection."""
     ident, size, _ = _REQUEST.unpack(data)
     return bool(ident == CONNECT_ID and size == REQUEST_BYTES)
 
 
 def accept(message_bytes_max: int, request: str, response: str, event: str) -> bytes:
-    """The connection is made; these are the paths of its rings, without `-header` and `-data`."""
+    """The reply for a new connection, with the paths of its rings, without `-header` and `-data`."""
     paths = [path.encode() for path in (request, response, event)]
     if max(map(len, paths)) > PATH_BYTES_MAX:
         raise ValueError("the path of a ring is too long")
@@ -37,5 +37,5 @@ def accept(message_bytes_max: int, request: str, response: str, event: str) -> b
 
 
 def refuse(errno: int) -> bytes:
-    """There is no connection, because of this errno (positive)."""
+    """The reply that refuses the connection with this errno (positive)."""
     return _REPLY.pack(CONNECT_ID, REPLY_BYTES, -errno, SHARED_MEMORY, 0, b"", b"", b"")

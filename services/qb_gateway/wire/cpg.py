@@ -40,11 +40,11 @@ from services.qb_gateway.wire.messages import (
 
 NAME_BYTES_MAX = 128
 MEMBERS_MAX = 128
-"""The library has room for so many members on its stack, whatever the message says."""
+"""The library has room for this many members on its stack, whatever the message says."""
 PART_BYTES_MAX = 1047552
 """Data of one event or request; longer messages go in parts."""
 MESSAGE_BYTES_MAX = 1024 * 1024
-"""What the rings are made for, and what the library counts on."""
+"""The size that the rings are made for, and that the library assumes."""
 NAME_TOO_LONG = 13
 RING_EVENT_AT_JOIN = 1
 """Flag of join: tell of the present ring with the first membership."""
@@ -115,7 +115,7 @@ class ZeroCopySend(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A part of what cpg_mcast_joined was given, where that is long."""
+    """A part of a long message of cpg_mcast_joined."""
 
     total: int
     part: int
@@ -189,7 +189,9 @@ def _iteration_end(message: bytes) -> IterationEnd:
 def _part(message: bytes) -> Part:
     _, total, length, part = _PART.unpack_from(message, _MULTICAST_AT)
     if length != len(message) - _PART_DATA_AT or part not in (FIRST, MIDDLE, LAST):
-        raise RequestError(INVALID_PARAM, f"part {part} says {length} bytes and has {len(message) - _PART_DATA_AT}")
+        raise RequestError(
+            INVALID_PARAM, f"part {part} announces {length} bytes and has {len(message) - _PART_DATA_AT}"
+        )
     return Part(total, part, message[_PART_DATA_AT:])
 
 
@@ -227,13 +229,13 @@ def multicast_data(message: bytes) -> bytes | None:
 
 
 def refusal(ident: int, code: int) -> bytes:
-    """The reply to request `ident` that says nothing but a code, which may be OK."""
+    """A reply to request `ident` with only a code, which may be OK."""
     known = _REPLIES.get(ident)
     return unknown_reply() if known is None else blank_reply(*known, code)
 
 
 def members_reply(members: Sequence[tuple[int, int]]) -> bytes:
-    """The members of a group, (node, pid), as far as the library has room for them."""
+    """The members of a group as (node, pid), as far as the library has room for them."""
     some = members[:MEMBERS_MAX]
     ident, size = _REPLIES[3]
     body = struct.pack("<I4x", len(some)) + b"".join([_ADDRESS.pack(node, pid, 0) for node, pid in some])
@@ -241,12 +243,12 @@ def members_reply(members: Sequence[tuple[int, int]]) -> bytes:
 
 
 def own_node_reply(node: int) -> bytes:
-    """The number of this node."""
+    """The reply with this node's identifier."""
     return reply(7, struct.pack("<I4x", node))
 
 
 def iteration_reply(handle: int) -> bytes:
-    """The handle of a new iteration."""
+    """The reply with the handle of a new iteration."""
     return reply(9, _HANDLE.pack(handle))
 
 
@@ -256,7 +258,7 @@ def entry_reply(group: bytes, node: int, pid: int) -> bytes:
 
 
 def message_events(group: bytes, node: int, pid: int, payloads: Iterable[bytes | memoryview]) -> list[bytes]:
-    """The events that bring these messages of one sender, long ones in parts."""
+    """The events with these messages of one sender. Long messages are split into parts."""
     pack, head = _MESSAGE_EVENT.pack, _MESSAGE_EVENT.size
     name_length = len(group)
     out: list[bytes] = []
@@ -300,7 +302,7 @@ def membership_event(
 
 
 def ring_event(representative: int, sequence: int, members: Sequence[int]) -> bytes:
-    """A ring, as cpg_totem_confchg_fn tells of it."""
+    """A ring, in the form for cpg_totem_confchg_fn."""
     count = len(members)
     size = _RING_EVENT.size + _RING_SPARE_BYTES + 4 * count
     head = _RING_EVENT.pack(13, size, 1, representative, sequence, count)

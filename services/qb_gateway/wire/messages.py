@@ -1,7 +1,7 @@
-"""What all messages between a C library and the executive begin with.
+"""The common beginning of all messages between a C library and the executive.
 
 A request has a header of 16 bytes (id i32 @0, size i32 @8), a reply or an event one of 24 bytes (also error i32 @16).
-The size counts the whole message.
+The size is that of the whole message.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _REPLY_HEADER = struct.Struct("<i4xi4xi4x")
 
 
 class RequestError(Exception):
-    """A request that cannot be served. It is answered with `code` (cs_error_t), and harms nobody else."""
+    """A request that cannot be served. It is answered with `code` (cs_error_t), and affects no other program."""
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
@@ -37,10 +37,10 @@ def reply(ident: int, body: bytes = b"", error: int = OK) -> bytes:
 
 
 def blank_reply(ident: int, size: int, error: int) -> bytes:
-    """A reply of full size that says nothing but the error: libraries read their whole structure whatever it says."""
+    """A reply of full size with only an error: libraries always read their whole structure."""
     return _REPLY_HEADER.pack(ident, size, error) + bytes(size - REPLY_HEADER_BYTES)
 
 
 def unknown_reply() -> bytes:
-    """The answer to a request that nobody knows. It must have one: the caller waits without end."""
+    """The answer to an unknown request. It needs one, because the caller waits without limit."""
     return blank_reply(0, REPLY_HEADER_BYTES, INVALID_PARAM)

@@ -50,7 +50,7 @@ Ring = tuple[int, int]
 
 
 class Information(NamedTuple):
-    """What votequorum says of a node."""
+    """What votequorum tells of a node."""
 
     node: int
     state: int
@@ -68,18 +68,18 @@ def word(message: bytes, at: int) -> int:
 
 
 def context_of(message: bytes) -> int:
-    """What the program calls its tracking."""
+    """The program's context value for its tracking."""
     return int(struct.unpack_from("<Q", message, 16)[0])
 
 
 def refusal(ident: int, code: int) -> bytes:
-    """The reply of `quorum` that says nothing but a code, which may be OK."""
+    """A reply of `quorum` with only a code, which may be OK."""
     known = _REPLIES.get(ident)
     return unknown_reply() if known is None else blank_reply(*known, code)
 
 
 def votes_refusal(ident: int, code: int) -> bytes:
-    """The same of `votequorum`."""
+    """The same for `votequorum`."""
     if not 0 <= ident <= 9:
         return unknown_reply()
     return blank_reply(1, INFORMATION_BYTES, code) if ident == INFORMATION else blank_reply(0, 24, code)
@@ -99,34 +99,34 @@ def _event(ident: int, body: bytes) -> bytes:
 
 
 def quorum_event(model: int, quorate: bool, ring: Ring, members: Sequence[int]) -> bytes:
-    """Whether there is quorum, on which ring."""
+    """The event for quorum on a ring."""
     if model == 0:
         return _event(3, struct.pack("<i4xQI", quorate, ring[1], len(members)) + _list(members) + _SPARE)
     return _event(6, struct.pack("<i4xI4xQI", quorate, *ring, len(members)) + _list(members) + _SPARE)
 
 
 def nodelist_event(ring: Ring, members: Sequence[int], joined: Sequence[int], left: Sequence[int]) -> bytes:
-    """Who is in the ring, and who came and went."""
+    """The event with the members of the ring, and who came and went."""
     head = struct.pack("<I4xQI4xI4xI", *ring, len(members), len(joined), len(left))
     return _event(7, head + _list(members) + _list(joined) + _list(left) + _SPARE)
 
 
 def information_reply(found: Information) -> bytes:
-    """What is known of a node; no quorum device."""
+    """The reply with what is known of a node; there is no quorum device."""
     return reply(1, struct.pack("<9I", *found, 0).ljust(INFORMATION_BYTES - 24, b"\0"))
 
 
 def votes_event(context: int, quorate: bool, nodes: Sequence[tuple[int, int]]) -> bytes:
-    """Whether there is quorum, and the state of each node."""
+    """The event for quorum, with the state of each node."""
     rows = b"".join(struct.pack("<II", *each) for each in nodes)
     return _event(3, struct.pack("<I4xQI4x", quorate, context, len(nodes)) + rows)
 
 
 def expected_event(context: int, votes: int) -> bytes:
-    """How many votes are expected now."""
+    """The event with the expected votes."""
     return _event(4, struct.pack("<QI4x", context, votes))
 
 
 def votes_nodelist_event(context: int, ring: Ring, members: Sequence[int]) -> bytes:
-    """Who is in the ring."""
+    """The event with the members of the ring."""
     return _event(5, struct.pack("<QI4xQI4x", context, *ring, len(members)) + _list(members))

@@ -1,9 +1,9 @@
-"""The keeper process. SAM starts it with the first application, in a session of its own; nobody else does.
+"""The keeper process. Only SAM starts it, with the first application, in a session of its own.
 
     python -m services.sam.keeper RUN_DIR
 
 It serves one SAM at a time, the latest to connect. SIGTERM, and END from SAM, kill all applications and end it. Exit
-codes: 0 ended as asked; 2 wrong usage; 15 it cannot have its socket; 18 another keeper runs there.
+codes: 0 ended as asked; 2 wrong usage; 15 its socket is not available; 18 another keeper runs there.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from services.sam.keeper.wire import VERSION, Say, Tell, Unframer, WireError, fr
 
 SOCKET = "keeper.sock"
 OUTPUTS = "sam"
-"""Where the outputs are, in the run directory."""
+"""The directory of the outputs, in the run directory."""
 DROPPED_TOLD_S = 10.0
 """How often SAM is told that output was dropped."""
 OUTBOX_BYTES_MAX = 4 * 1024 * 1024
-"""A SAM that does not read is cut off beyond this; it asks for the list when it is back."""
+"""A SAM that does not read is disconnected beyond this; it asks for the list when it reconnects."""
 RECEIVE_BYTES = 256 * 1024
 END_S_MAX = 6.0
 EXIT_FATAL = 15
@@ -71,7 +71,7 @@ class Keeper:
         return listener
 
     def run(self) -> None:
-        """Until asked to end, and everything has."""
+        """Run until asked to end and all processes have ended."""
         wait_s: float | None = None
         while self._ending_at_s is None or (self._children.are_running and time.monotonic() < self._ending_at_s):
             for descriptor, events in self._poll.poll(wait_s):
@@ -172,11 +172,11 @@ class Keeper:
             self._tell([Tell.ENDED, key, instance, [127, False, "start", error.errno or 0, time.time()]])
             return
         if child is None:
-            # It is there: SAM asks again what it is.
+            # A process of this key exists: SAM learns its state from the list.
             self._tell([Tell.LISTED, VERSION, [_listed(each) for each in self._children]])
 
     def _tell_dropped(self, now_s: float) -> None:
-        """SAM says it to whoever reads logs."""
+        """SAM logs this."""
         dropped = self._outputs.budget.dropped
         if dropped and now_s - self._dropped_told_at_s >= DROPPED_TOLD_S:
             self._dropped_told_at_s = now_s

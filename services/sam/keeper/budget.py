@@ -1,8 +1,9 @@
-"""How much of the disk the output of applications may take: of each user, and of all.
+"""The disk space that the output of applications may take: of each user, and of all.
 
-The keeper writes it, so the keeper counts it. When a limit is reached, the oldest is dropped of what is largest: of the
-user himself, or, if all users together have too much, of the one who has most. Root and the node's own user are
-favoured as everywhere (`services.sam.quotas`): the limit per user is not theirs, and a quarter of the room is.
+The keeper writes the output, so it counts it. When a limit is reached, the oldest part of the largest output is
+dropped. Under the limit per user it is an output of that user; under the common limit, of the user with the most
+output. Root and the node's own user are favoured as everywhere (`services.sam.quotas`): the limit per user does not
+apply to them, and a quarter of the space is reserved for them.
 """
 
 import contextlib
@@ -14,11 +15,11 @@ from pathlib import Path
 
 NO_LIMIT = 2**63
 LOOK_AGAIN_S = 1.0
-"""SAM removes files, too; where a limit is reached it is looked so often at most whether they are there."""
+"""SAM removes files, too. At a limit the sizes on the disk are checked at most at this interval."""
 
 
 class Files:
-    """The two files of one application's output: the one that is written, and FILE.1 before it."""
+    """The two files of one application's output: the present one, and the older FILE.1."""
 
     __slots__ = ("path", "sizes", "uid")
 
@@ -28,12 +29,12 @@ class Files:
         self.sizes = self.look()
 
     def look(self) -> list[int]:
-        """Their sizes on the disk."""
+        """Read their sizes from the disk."""
         return [_size(self.path), _size(f"{self.path}.1")]
 
     @property
     def size(self) -> int:
-        """Of both."""
+        """The size of both."""
         return sum(self.sizes)
 
 
@@ -45,24 +46,24 @@ def _size(path: str) -> int:
 
 
 class Budget:
-    """All output files of this node. Without limits as long as SAM has told none."""
+    """The output files of this node. There is no limit until SAM has sent one."""
 
     def __init__(self) -> None:
         self._per_user = self._all = NO_LIMIT
         self._favoured = frozenset((0, os.geteuid()))
         self._by_path: dict[str, Files] = {}
         self._of_user: Counter[int] = Counter()
-        """Bytes of each user."""
+        """By user: bytes of output."""
         self._look_again_at_s = 0.0
         self.dropped: Counter[int] = Counter()
-        """Bytes that were dropped of each user since somebody last looked."""
+        """By user: bytes dropped since the owner last cleared this."""
 
     def limit(self, per_user_bytes: int, all_bytes: int) -> None:
-        """What SAM wants."""
+        """Set the limits."""
         self._per_user, self._all = per_user_bytes, all_bytes
 
     def take_stock(self, directory: Path) -> None:
-        """Find what an earlier keeper has left; whose it is, the FIFO beside it says."""
+        """Find the files that an earlier keeper has left. The FIFO beside a file tells its owner."""
         with contextlib.suppress(OSError):
             for log in sorted(directory.glob("*.log")):
                 with contextlib.suppress(OSError):
@@ -76,12 +77,12 @@ class Budget:
         return self._by_path[path]
 
     def resize(self, files: Files, now: int, older: int) -> None:
-        """They have these sizes now."""
+        """Record their present sizes."""
         self._of_user[files.uid] += now + older - files.size
         files.sizes = [now, older]
 
     def has_room(self, uid: int, more_bytes: int) -> bool:
-        """Whether so much more may be written for this user; room is made for it if that is possible."""
+        """True if so many more bytes may be written for this user, after room was made if necessary."""
         while (blamed := next(self._exceeded(uid, more_bytes), None)) is not None:
             if (now_s := time.monotonic()) >= self._look_again_at_s:
                 self._look_again_at_s = now_s + LOOK_AGAIN_S
@@ -94,7 +95,7 @@ class Budget:
         return True
 
     def _exceeded(self, uid: int, more_bytes: int) -> Iterator[int]:
-        """For each limit that would be exceeded: the user who has most of what is limited."""
+        """For each limit that would be exceeded: the user who has the most under it."""
         if uid not in self._favoured:
             if self._of_user[uid] + more_bytes > self._per_user:
                 yield uid
@@ -105,7 +106,7 @@ class Budget:
             yield max(self._of_user, key=self._of_user.__getitem__, default=uid)
 
     def _drop(self, files: Files) -> bool:
-        """Drop its older file, or, if there is none, what is in the other one."""
+        """Drop the older file or, if there is none, the content of the present one."""
         now, older = files.sizes
         try:
             if older:
@@ -126,7 +127,7 @@ class Budget:
             self.forget(path)
 
     def forget(self, path: str) -> None:
-        """That output was closed, or its files may be gone: count it only as long as there is one."""
+        """That output was closed, or its files may be gone: count it only as long as a file exists."""
         files = self._by_path.get(path)
         if files is not None and not files.size and not os.path.lexists(path):
             del self._by_path[path]

@@ -1,14 +1,15 @@
-"""Start processes and see them end. A process is told to have ended when nothing of it lives any more.
+"""Starts processes and sees them end. The end of a process is reported only when none of its descendants lives any
+more.
 
-*Start.* The child of the fork sets itself up - session, standard files, user, directory - and executes the program; why
-it could not, it writes into a pipe that a successful exec closes. Nobody waits for that.
+*Start.* The child of the fork sets itself up - session, standard files, user, directory - and executes the program. If
+that fails it writes the reason into a pipe; a successful exec closes the pipe. The keeper does not wait for that.
 
-*End.* A dead leader is a zombie until it is reaped: as long as it is one, no other process can get its number, and the
-kill of its process group reaches nobody else. Then the group dies, member by member; the keeper is their subreaper
-(prctl(2)), so they become its children and are reaped too. What has left the group (a daemon, setsid(2)) becomes its
-child as well and is known by the mark in its environment, which counts for processes of the application's owner alone.
+*End.* A dead leader is a zombie until it is reaped. As long as it is one, no other process can get its pid, so the kill
+of its process group reaches nobody else. Then the members of the group die. The keeper is their subreaper (prctl(2)),
+so they become its children and are reaped, too. A process that has left the group (a daemon, setsid(2)) also becomes
+its child. It is recognised by the mark in its environment, which counts only for processes of the application's owner.
 
-*Whose rights.* Signals are sent with those of the owner (`services.sam.signals`), but for the end of the keeper itself.
+*Rights.* Signals are sent with the rights of the owner (`services.sam.signals`), except when the keeper itself ends.
 """
 
 import contextlib
@@ -31,9 +32,9 @@ from services.sam.signals import rights_of, start_time_of, user_of
 
 PR_SET_CHILD_SUBREAPER = 36
 CLEARING_S = 0.02
-"""How often it is looked whether all of an ended application is gone (each death among them is a reason too)."""
+"""How often it is checked whether all processes of an ended application are gone (each death triggers a check, too)."""
 CLEARING_S_MAX = 5.0
-"""After this time its end is told although something of it is still there: it cannot be killed (state D)."""
+"""After this time the end is reported although some process cannot be killed (state D)."""
 CANNOT_RUN = 127
 
 Ending = list[Any]
@@ -41,20 +42,20 @@ Ending = list[Any]
 
 
 def complain(text: str) -> None:
-    """Say it in the keeper's log, if that can be written: a full disk must not end the keeper."""
+    """Write to the keeper's log, if possible: a full disk must not end the keeper."""
     with contextlib.suppress(OSError):
         print(f"keeper: {text}", file=sys.stderr)
 
 
 def become_subreaper() -> None:
-    """Orphans among the descendants of this process become its children. Raises OSError."""
+    """Make orphaned descendants of this process its children. Raises OSError."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 @dataclass(slots=True)
 class Child:
-    """One process that was started, and what became of it."""
+    """One started process, and its outcome."""
 
     key: str
     instance: int
@@ -63,16 +64,17 @@ class Child:
     uid: int
     """Its owner."""
     mark: bytes
-    """`NAME=VALUE` in the environment of everything that it starts; empty: what leaves its group is left alone."""
+    """`NAME=VALUE` in the environment of everything that it starts. Empty: processes that leave its group are left
+    alone."""
     report: int
-    """The pipe that says why it could not be executed; -1 once that is known."""
+    """The pipe for the reason why it could not be executed; -1 once the result is known."""
     refusal: tuple[str, int] = ("", 0)
     status: int | None = None
     """How the leader ended."""
     died_at_s: float = 0.0
     left_behind: bool = False
     ending: Ending | None = None
-    """Set when nothing of it lives any more."""
+    """Set when none of its processes lives any more."""
 
 
 class Children:
@@ -85,33 +87,33 @@ class Children:
         self._by_report: dict[int, Child] = {}
         self._clearing: list[Child] = []
         self._orphans: dict[int, int] = {}
-        """Who started each process that has become a child of this one."""
+        """Processes that have become children of this one, and who started them."""
         self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._limits[1], self._limits[1]))
         self.started: list[Child] = []
-        """Those that were executed since somebody last looked."""
+        """Processes that were executed since the owner last cleared this."""
         self.ended: list[Child] = []
-        """Those whose `ending` was set since somebody last looked."""
+        """Processes whose `ending` was set since the owner last cleared this."""
 
     def __iter__(self) -> Any:
         return iter(list(self._by_key.values()))
 
     def find(self, key: str, instance: int) -> Child | None:
-        """That process, if it is known."""
+        """The process of this key and instance, if it is known."""
         child = self._by_key.get(key)
         return child if child is not None and child.instance == instance else None
 
     # -- start
 
     def spawn(self, key: str, instance: int, spec: dict[str, Any]) -> Child | None:
-        """Start a process; None if one of this key is there (alive, or its end not forgotten). Raises OSError."""
+        """Start a process. None if one of this key exists (it lives, or its end was not forgotten). Raises OSError."""
         if key in self._by_key:
             return None
         output = os.open(spec["output"], os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         files = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), output, output]
         try:
             if spec["health"]:
-                # Not blocking: who is not listened to for long must not hang for it.
+                # Non-blocking: an application must not hang because nobody reads its FIFO for long.
                 flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
                 files.append(os.open(spec["health"], flags))
             report, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -119,7 +121,7 @@ class Children:
                 pid = os.fork()
                 if pid == 0:
                     self._become(spec, files, write)
-            except OSError:  # no more processes: there is nobody to read from
+            except OSError:  # no more processes: nothing will write to the pipe
                 os.close(report)
                 raise
             finally:
@@ -133,7 +135,7 @@ class Children:
         return child
 
     def _become(self, spec: dict[str, Any], files: list[int], write: int) -> NoReturn:
-        """In the child: become that program, or say why not."""
+        """In the child: execute the program, or report why that failed."""
         stage = "start"
         try:
             os.setsid()
@@ -142,7 +144,7 @@ class Children:
                 with contextlib.suppress(OSError, ValueError):
                     signal.signal(each_signal, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            # Above the numbers that they are to get, so that none is overwritten before it has moved.
+            # Moved above their final numbers, so that none is overwritten before it has moved.
             high = [_above(each) for each in files]
             write = _above(write)
             for number, each in enumerate(high):
@@ -152,7 +154,7 @@ class Children:
             lose_protection()
             if spec["groups"] is not None:
                 stage = "user"
-                # In a user namespace of its own nobody may set groups, and they are the right ones there.
+                # In a user namespace of its own nobody may set groups, and they are right already.
                 if sorted(spec["groups"]) != sorted(os.getgroups()):
                     os.setgroups(spec["groups"])
                 os.setresgid(spec["gid"], spec["gid"], spec["gid"])
@@ -171,7 +173,7 @@ class Children:
             os._exit(CANNOT_RUN)
 
     def reported(self, descriptor: int) -> None:
-        """A start has succeeded or failed."""
+        """The report pipe tells that a start has succeeded or failed."""
         child = self._by_report.get(descriptor)
         if child is not None:
             self._read_report(child)
@@ -195,13 +197,13 @@ class Children:
     # -- signals
 
     def signal(self, key: str, instance: int, number: int) -> None:
-        """Send a signal to the process group. It is not reaped, so its number is nobody else's."""
+        """Send a signal to the process group. Its leader is not reaped, so the number is nobody else's."""
         child = self.find(key, instance)
         if child is not None and child.status is None:
             _signal(child, number)
 
     def kill_all(self) -> None:
-        """kill -9 of everything, by whatever right the keeper has."""
+        """Kill everything, with the keeper's own rights."""
         for child in self:
             if child.status is None:
                 _signal_group(child.pid, signal.SIGKILL)
@@ -209,7 +211,7 @@ class Children:
     # -- end
 
     def reap(self, now_s: float) -> None:
-        """Processes have died, maybe."""
+        """Processes may have died: reap them."""
         while True:
             try:
                 dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -230,7 +232,7 @@ class Children:
         self.clear(now_s)
 
     def clear(self, now_s: float) -> float | None:
-        """See whether all of those that have died is gone; returns when to look again."""
+        """Check which ended applications are gone entirely. Returns when to check again."""
         for child in list(self._clearing):
             if self._is_anything_left(child) and now_s - child.died_at_s < CLEARING_S_MAX:
                 continue
@@ -241,25 +243,25 @@ class Children:
         return now_s + CLEARING_S if self._clearing else None
 
     def _is_anything_left(self, child: Child) -> bool:
-        """Whether something of it is there, or may be; what is known to be is killed."""
+        """True if a process of it exists, or may exist. Those that are certainly its own are killed."""
         left = _is_group(child.pid)
         child.left_behind = child.left_behind or left
         for pid in self._orphans_of(child.uid) if child.mark else ():
             environment = _environment_of(pid)
-            # Once more: it may have become somebody else's since.
+            # Checked again: it may have changed its user since.
             if child.mark in environment and user_of(pid) == child.uid:
-                # A child of this process that is not reaped: the number is not used again.
+                # An unreaped child of this process: its pid cannot be reused.
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
                 child.left_behind = True
                 left = True
             elif not environment and (_is_in_passing(pid) or _environment_of(pid)):
-                left = True  # it is in the middle of something: look again
+                left = True  # it is dying or in execve(2): check again
         return left
 
     def _orphans_of(self, uid: int) -> list[int]:
-        """Children of this process that it did not start itself, as far as this user did. They are not reaped, so the
-        number of each means the same process until then, and each has to be looked at only once."""
+        """Adopted children of this process that this user started. They are unreaped, so each pid means the same
+        process until then, and has to be examined only once."""
         try:
             listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
         except OSError:
@@ -271,14 +273,14 @@ class Children:
         return [pid for pid in pids if self._orphans[pid] == uid]
 
     def forget(self, key: str, instance: int) -> None:
-        """SAM has written down how it ended."""
+        """SAM has recorded how it ended."""
         child = self.find(key, instance)
         if child is not None and child.ending is not None:
             del self._by_key[key]
 
     @property
     def are_running(self) -> bool:
-        """Whether anything has not ended yet."""
+        """True if any process has not ended yet."""
         return bool(self._by_pid or self._clearing)
 
 
@@ -293,7 +295,7 @@ def _is_group(pid: int) -> bool:
 
 
 def _environment_of(pid: int) -> list[bytes]:
-    """`NAME=VALUE`; empty if it has none, or shows none now, or it may not be read."""
+    """`NAME=VALUE`; empty if it has none, shows none now, or may not be read."""
     try:
         return [each for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if each]
     except OSError:
@@ -301,12 +303,12 @@ def _environment_of(pid: int) -> list[bytes]:
 
 
 def _is_in_passing(pid: int) -> bool:
-    """Whether a process shows no environment now, whatever it has: it is dead or dying, or in the middle of execve(2).
+    """True if a process shows no environment at this moment: it is dead or dying, or in the middle of execve(2).
 
-    So its mark cannot be read, and it may be one that was killed a moment ago. It is reaped, or its mark is there,
-    within moments. (proc(5): field 3 of stat is the state, 23 the size of its memory, 51 the end of its environment.
-    Everybody may read the first two; the environment of the dead belongs to root, and since Linux 6.16 to nobody. Who
-    may not read the environment of the living is not told where it ends either, and sees 0: that one is none of ours.)
+    Its mark then cannot be read, and it may be a process that was killed a moment ago. Within moments it is reaped, or
+    its mark is readable. (proc(5): field 3 of stat is the state, 23 the size of its memory, 51 the end of its
+    environment. Everybody may read the first two. The environment of the dead belongs to root, and since Linux 6.16 to
+    nobody. A reader without permission sees 0 for the end of the environment; such a process is not ours.)
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -319,9 +321,9 @@ def _is_in_passing(pid: int) -> bool:
 
 
 def _signal(child: Child, number: int) -> None:
-    """Signal its process group, with the rights of its owner."""
+    """Signal its process group with the rights of its owner."""
     if child.report >= 0:
-        # It may not be what it is to become, nor its owner's, but it is a child of this process, and no other program.
+        # It may not have executed its program or changed its user yet, but it is certainly a child of this process.
         _signal_group(child.pid, number)
         return
     with contextlib.suppress(ProcessLookupError, PermissionError), rights_of(child.uid):
@@ -333,7 +335,7 @@ def _signal_group(pid: int, number: int) -> None:
     try:
         os.killpg(pid, number)
     except ProcessLookupError:
-        # It has not come to its setsid(2) yet.
+        # It has not called setsid(2) yet.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
     except PermissionError:
@@ -341,5 +343,5 @@ def _signal_group(pid: int, number: int) -> None:
 
 
 def _above(descriptor: int) -> int:
-    """A duplicate of it beyond the standard ones."""
+    """A duplicate of the descriptor, above the standard ones."""
     return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HEALTH_DESCRIPTOR + 1)

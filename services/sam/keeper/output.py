@@ -1,9 +1,9 @@
-"""What applications write to standard output and error: from a FIFO of each into a file of bounded size.
+"""Standard output and error of applications: read from a FIFO for each, and written to a file of bounded size.
 
-The application has the FIFO open for reading too, so that it never gets SIGPIPE: while no keeper reads, it waits when
-the pipe is full, and the next keeper reads on. A flood is paced, as by any slow reader, so that it cannot use up the
-machine or the disk: a full file becomes FILE.1, and the one before it is dropped. All files together have a budget
-(`budget`). What cannot be written is lost: a full disk holds nobody up.
+The application has the FIFO open for reading, too, so that it never gets SIGPIPE. While no keeper reads, it blocks when
+the pipe is full; the next keeper continues. A flood is paced, as by any slow reader, so that it cannot use up the
+machine or the disk. A full file becomes FILE.1, and the older FILE.1 is dropped. All files together have a budget
+(`budget`). What cannot be written is lost: a full disk blocks nobody.
 """
 
 import contextlib
@@ -15,22 +15,22 @@ from dataclasses import dataclass
 from services.sam.keeper.budget import Budget, Files
 
 FILE_BYTES_MAX = 1024 * 1024
-"""Of the file and of FILE.1 each."""
+"""The size of the file and of FILE.1, each."""
 READ_BYTES = 64 * 1024
 PACE_S = 0.1
 PACE_BYTES = 1024 * 1024
-"""So much of one application is read in each PACE_S."""
+"""How much is read of one application in each PACE_S."""
 
 
 def make_fifo(path: str, uid: int) -> None:
-    """A FIFO for this user, unless it is there. Raises OSError. The directory is writable for nobody else."""
+    """Make a FIFO for this user, unless it exists. Raises OSError. Nobody else may write to the directory."""
     with contextlib.suppress(FileExistsError):
         os.mkfifo(path, 0o600)
     found = os.lstat(path)
     if not stat.S_ISFIFO(found.st_mode):
         raise FileExistsError(17, "not a FIFO", path)
     if found.st_uid != uid and os.geteuid() == 0:
-        # Its owner must be able to open it again: /dev/stdout, and the path of the health FIFO.
+        # Its owner must be able to reopen it: as /dev/stdout, and by the path of the health FIFO.
         os.chown(path, uid, -1, follow_symlinks=False)
 
 
@@ -46,20 +46,20 @@ class Output:
 
 
 class Outputs:
-    """All of them. `poll` is the epoll that tells when there is something to read."""
+    """All outputs. `poll` is the epoll that reports input."""
 
     def __init__(self, poll: select.epoll) -> None:
         self._poll = poll
         self.budget = Budget()
         self.bytes_lost = 0
-        """Of output that could not be written."""
+        """Bytes of output that could not be written."""
         self._by_key: dict[str, Output] = {}
         self._by_descriptor: dict[int, Output] = {}
         self._paced_at_s = 0.0
         self._has_paused = False
 
     def open(self, key: str, fifo: str, log: str, uid: int) -> None:
-        """Read from this FIFO of this user into this file. Raises OSError. Nothing happens if that is done already."""
+        """Copy from this FIFO of this user into this file. Raises OSError. Does nothing if that is open already."""
         if key in self._by_key:
             return
         reading = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -78,7 +78,7 @@ class Outputs:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def read(self, descriptor: int) -> bool:
-        """Take some of what there is; False if this descriptor is not one of an output."""
+        """Read a bounded amount. False if this descriptor belongs to no output."""
         output = self._by_descriptor.get(descriptor)
         if output is None:
             return False
@@ -111,7 +111,7 @@ class Outputs:
         return written
 
     def _turn_over(self, output: Output) -> None:
-        """The full file becomes FILE.1. If there cannot be a new one, the old one is written from its beginning."""
+        """The full file becomes FILE.1. If a new one cannot be made, the old one is overwritten from its beginning."""
         path = output.files.path
         os.replace(path, f"{path}.1")
         try:
@@ -126,7 +126,7 @@ class Outputs:
         self.budget.resize(output.files, 0, output.files.sizes[0])
 
     def drain(self, key: str) -> None:
-        """Its application has ended: take what it has left in the pipe."""
+        """The application has ended: read what is left in the pipe."""
         output = self._by_key.get(key)
         if output is not None:
             for _ in range(PACE_BYTES // READ_BYTES):
@@ -134,8 +134,7 @@ class Outputs:
                     break
 
     def pace(self, now_s: float) -> float | None:
-        """Give everyone its allowance anew, when it is time; returns when to call again, None = when something was
-        read."""
+        """Renew all allowances when it is time. Returns when to call again; None: when something was read."""
         if now_s - self._paced_at_s >= PACE_S:
             self._paced_at_s = now_s
             self._has_paused = False
@@ -147,7 +146,7 @@ class Outputs:
         return self._paced_at_s + PACE_S if self._has_paused else None
 
     def close(self, key: str) -> None:
-        """Read no longer."""
+        """Stop reading this output."""
         output = self._by_key.pop(key, None)
         if output is not None:
             del self._by_descriptor[output.fifo]

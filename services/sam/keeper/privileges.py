@@ -1,7 +1,7 @@
-"""What an application must not have of the node, although its processes come from it.
+"""Removes what an application must not inherit from the node, since the node's processes start it.
 
-The node may be started with capabilities (`system.sched_rr` needs CAP_SYS_NICE) and be spared when memory runs out
-(OOMScoreAdjust): both are inherited, and both are for its services alone.
+The node may be started with capabilities (`system.sched_rr` needs CAP_SYS_NICE), and be protected from the OOM killer
+(OOMScoreAdjust). Both are inherited, and both are for its services alone.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _header = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
 
 
 def lose_protection(place: str = OOM_SCORE) -> None:
-    """It is spared no more than other processes when memory runs out. Before its user changes."""
+    """Remove the protection from the OOM killer. Call it before the change of user."""
     with contextlib.suppress(OSError):
         with open(place) as file:
             score = int(file.read())
@@ -30,7 +30,7 @@ def lose_protection(place: str = OOM_SCORE) -> None:
 
 
 def lose_capabilities(uid: int) -> None:
-    """It has none, unless it is root's; to raise them by a program with privileges it may. Raises OSError."""
+    """Remove all capabilities, unless the user is root. A privileged program may still raise them. Raises OSError."""
     _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     if uid != 0 and _libc.capset(_header, bytes(CAPABILITY_SETS_BYTES)) != 0:
         raise OSError(ctypes.get_errno(), "capset")

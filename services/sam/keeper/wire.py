@@ -1,17 +1,17 @@
-"""What SAM and its keeper say to each other on a Unix socket: a length (u32, little-endian), then a msgpack array.
+"""The protocol between SAM and its keeper on a Unix socket: a length (u32, little-endian), then a msgpack array.
 
-Both are of one version, so shapes are not negotiated; the version is told in LISTED for the case that a node was
-updated while its applications ran.
+Both are of one version, so shapes are not negotiated. LISTED has the version, in case that a node was updated while its
+applications ran.
 
-SAM: `[SPAWN, key, instance, spec]`, `[SIGNAL, key, instance, number]`, `[FORGET, key, instance]`, `[LIST]`,
-`[DRAIN, key, fifo, log, uid]`, `[CLOSE, key]`, `[END]`, `[LIMIT, per_user_bytes, all_bytes]`.
-keeper: `[SPAWNED, key, instance, pid, start_time]`, `[ENDED, key, instance, ending]`,
-`[LISTED, version, [[key, instance, pid, start_time, ending or nil], ...]]`, `[DROPPED, uid, bytes]`: of this
-user's output, once in a while.
+SAM: `[SPAWN, key, instance, spec]`, `[SIGNAL, key, instance, number]`, `[FORGET, key, instance]`, `[LIST]`, `[DRAIN,
+key, fifo, log, uid]`, `[CLOSE, key]`, `[END]`, `[LIMIT, per_user_bytes, all_bytes]`. keeper: `[SPAWNED, key, instance,
+pid, start_time]`, `[ENDED, key, instance, ending]`, `[LISTED, version, [[key, instance, pid, start_time, ending or
+nil], ...]]`, `[DROPPED, uid, bytes]`: of this user's output, once in a while.
 
-A key names an application (or the health check of one); at most one process of a key lives at any time, whatever SAM
-says. `ending` = `[status, left_behind, stage, errno, unix_time]`: status is an exit code, or minus a signal;
-left_behind whether processes of it outlived it (and were killed); stage and errno say why it never ran, else "", 0.
+A key names an application (or the health check of one). At most one process of a key lives at any time, whatever SAM
+orders. `ending` = `[status, left_behind, stage, errno, unix_time]`. status is an exit code, or minus a signal.
+left_behind is true if processes of it outlived it (and were killed). stage and errno tell why it could not be executed,
+else "", 0.
 """
 
 import struct
@@ -22,13 +22,13 @@ import msgpack
 
 VERSION = 2
 HEALTH_DESCRIPTOR = 3
-"""What an application's health FIFO is to it."""
+"""The descriptor of the health FIFO in an application."""
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 _LENGTH = struct.Struct("<I")
 
 
 class Say(IntEnum):
-    """First element of what SAM says."""
+    """First element of SAM's messages."""
 
     SPAWN = 1
     SIGNAL = 2
@@ -41,7 +41,7 @@ class Say(IntEnum):
 
 
 class Tell(IntEnum):
-    """First element of what the keeper tells."""
+    """First element of the keeper's messages."""
 
     SPAWNED = 1
     ENDED = 2
@@ -50,7 +50,7 @@ class Tell(IntEnum):
 
 
 class WireError(ValueError):
-    """What came is no frame of this protocol."""
+    """The received bytes are no frame of this protocol."""
 
 
 def frame(message: list[Any]) -> bytes:

@@ -67,7 +67,7 @@ def notify(*lines: str) -> str:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "notify: nobody is told; write a command or a webhook"),
+        ([], "notify: there is no receiver; write a command or a webhook"),
         (["command: tell"], "notify.command: 'tell' is no absolute path"),
         (["command: /bin/true", "webhook: http://h/"], "notify.webhook: there is a command too"),
         (["webhook: ftp://h/"], "notify.webhook: is no address"),

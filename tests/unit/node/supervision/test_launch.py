@@ -12,7 +12,7 @@ from rondo.paths import PathError
 
 @pytest.mark.parametrize("name", ["50%", "%(here)s", "a\nb", "a\x1b[31m"])
 def test_a_path_that_supervisord_cannot_take(tmp_path: Path, name: str) -> None:
-    with pytest.raises(PathError, match=r"supervisord takes no .* in a path; choose another run directory"):
+    with pytest.raises(PathError, match=r"supervisord does not accept .* in a path; choose another run directory"):
         make_run_dir(f"/tmp/{name}")
     assert not (Path("/tmp") / name).exists()
 
