@@ -99,10 +99,15 @@ def as_rejoined(events: list[Event]) -> list[Event]:
     """
     found: list[Event] = []
     is_down = is_back = False
-    for event in events:
+    for number, event in enumerate(events):
         if event["ev"] == "gconf" and event["left"] and all(reason == "nodedown" for _, _, reason in event["left"]):
             found.append({**event, "ev": "gdown"})
-            is_down = True
+            following = next((each["ev"] for each in events[number + 1 :] if each["ev"] in ("gconf", "gring")), None)
+            is_down = following == "gconf"
+            if following == "gring":
+                # Its node has a ring of its own first, and what follows is what really happens.
+                found.append({**event, "joined": [[event["node"], event["pid"], "join"]], "left": []})
+                is_back = True
         elif event["ev"] == "gconf" and is_down:
             found.append({**event, "joined": [[event["node"], event["pid"], "join"]]})
             is_down, is_back = False, True
