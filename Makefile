@@ -148,7 +148,7 @@ recipes-chaos: $(VENV)/.ready ## faults on real nodes while all recipes are used
 		tests/cluster/test_recipes_chaos.py
 
 transfer: compiled ## a large state comes to a node that joins while commands go on and the giver is killed: make transfer MEGABYTES=1024
-	@$(BIN)/python -m tests.cluster.transfer.run --megabytes $(MEGABYTES)
+	@$(IN_COPY) $(BIN)/python -m tests.cluster.transfer.run --megabytes $(MEGABYTES)
 
 $(VENV)/.ready-bench: $(VENV)/.ready
 	@$(call install-part,$(BIN),bench)
@@ -165,7 +165,7 @@ bench-core: setup ## the parts by themselves: events per second of the ring, pac
 
 bench-replicated: compiled ## replicated increments beside PySyncObj's, and the time to go on after kill -9 (BENCH="--rounds 5")
 	@$(IN_COPY) $(BIN)/python -c 'import pysyncobj' 2>/dev/null || { $(call install-part,$(BIN),pysyncobj); }
-	@$(BIN)/python -m bench.replicated $(BENCH)
+	@$(IN_COPY) $(BIN)/python -m bench.replicated $(BENCH)
 
 digests: setup ## a digest of the trace of each seed, to see that a change of the ring's code changes no behaviour (N=300)
 	@mkdir -p build
