@@ -435,7 +435,6 @@ class Core:
         for key, value in self.keys.items():
             if not key.startswith("runtime.") and key not in self.setup.keys:
                 fresh.keys.put(key, value)
-        fresh.keys.changes.clear()
         fresh.adopted = self.adopted
         # The counters of the ring's process begin anew; those of the gateways go on.
         fresh.cleared = {key: count for key, count in self.cleared.items() if key.startswith(IPCS)}
