@@ -140,7 +140,10 @@ class Sealer:
 
     def rings_changed(self) -> None:
         """Another epoch seals now: replace the codec of the previous one at once, not at the next packet."""
-        if self._rings is not None and self._epoch is not self._rings.sealing:
+        if self._key_number != self._keyring.in_use:
+            # Another key may be in use since the last packet, and the former one gone.
+            self._take_keys()
+        elif self._rings is not None and self._epoch is not self._rings.sealing:
             self._take_ring_key()
 
     def _take_keys(self) -> None:

@@ -172,6 +172,19 @@ def test_a_change_of_the_key_goes_through_and_shuts_out_who_has_the_old_one() ->
     assert one.count("wrong_key") == 1
 
 
+def test_an_epoch_may_end_after_a_change_of_the_key_and_before_the_next_packet() -> None:
+    """The key that sealed last is gone by then."""
+    one, two, _ = three()
+    for each in (one, two):
+        old = each.security.key_in_use
+        each.security.use_key(each.security.install_key(OTHER_KEY))
+        each.security.remove_key(old)
+        each.security.tend(each.now_ns)
+        each.now_ns += HOUR_NS
+        each.security.tend(each.now_ns)
+    assert two.open(one.seal(data())) == data()
+
+
 def test_a_copied_memory_goes_on_under_another_boot_in_the_same_ring() -> None:
     one, two, _ = three()
     one.security.begin_boot(bytes(range(16)))
