@@ -14,7 +14,7 @@ from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
 from services.qb_gateway.calls import Calls
-from services.qb_gateway.connection import Connection
+from services.qb_gateway.connection import WAITING_BYTES_MAX, Connection
 from services.qb_gateway.wire import cfg
 
 MTU_BESIDES = 90
@@ -35,6 +35,7 @@ class CfgService(Calls):
 
     name = "cfg"
     message_bytes_max = cfg.MESSAGE_BYTES_MAX
+    waiting_bytes_max = WAITING_BYTES_MAX
 
     def __init__(self, config: NodeConfig, control: ControlLink) -> None:
         self._node_id = config.node_id

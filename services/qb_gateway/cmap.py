@@ -11,7 +11,7 @@ from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
 from services.qb_gateway.calls import Calls
-from services.qb_gateway.connection import Connection
+from services.qb_gateway.connection import WAITING_BYTES_MAX, Connection
 from services.qb_gateway.tracks import ICMAP, STATS, StatisticsTracker, Track, Tracks, events_of
 from services.qb_gateway.wire import cmap
 from services.qb_gateway.wire.messages import RequestError, unknown_reply
@@ -38,6 +38,7 @@ class CmapService(Calls):
 
     name = "cmap"
     message_bytes_max = cmap.MESSAGE_BYTES_MAX
+    waiting_bytes_max = WAITING_BYTES_MAX
 
     def __init__(self, control: ControlLink, on_key: Callable[[str, Any], None]) -> None:
         """`on_key` is called with every change of a key, before the program that made it gets its answer: the new

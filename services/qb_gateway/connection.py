@@ -28,6 +28,10 @@ NOTICE_BYTES_MAX = 64 * 1024
 """The most bytes written to the stream at once. Each byte announces one event."""
 
 
+WAITING_BYTES_MAX = 4 * 1024 * 1024
+"""Of a program that follows keys, quorum or links and takes no events: thousands of changes beside a full ring."""
+NO_BOUND = 0
+
 _numbers = itertools.count(1)
 
 
@@ -44,6 +48,9 @@ class Service(Protocol):
 
     name: str
     message_bytes_max: int
+    waiting_bytes_max: int
+    """Bytes of events of one connection that wait for room in its ring; with more it is hung up. `NO_BOUND`: the
+    service sees to that itself."""
 
     def opened(self, connection: Connection) -> None:
         """A program has connected."""
@@ -104,6 +111,9 @@ class Connection:
         self.program = process_name_of(peer.pid)
         self._memory = memory
         self._events: deque[bytes] = deque()
+        self._sizes: deque[int] = deque()
+        """Of the events that wait, where their bytes are bounded."""
+        self._waiting_bytes = 0
         self._responses: deque[bytes] = deque()
         self._owed = 0
         """Bytes that announce events and found no room in the stream."""
@@ -158,6 +168,18 @@ class Connection:
         self._events.extend(events)
         self.events_queued += len(events)
         self._attention.add(self)
+        if self.service.waiting_bytes_max != NO_BOUND:
+            self._bound_waiting(events)
+
+    def _bound_waiting(self, events: list[bytes]) -> None:
+        sizes = [len(each) for each in events]
+        self._sizes.extend(sizes)
+        self._waiting_bytes += sum(sizes)
+        if self._waiting_bytes > self.service.waiting_bytes_max:
+            self.hang_up(f"it takes no events, and {self._waiting_bytes} bytes of them wait")
+            self._events.clear()
+            self._sizes.clear()
+            self._waiting_bytes = 0
 
     def deliver(self, events: list[bytes]) -> None:
         """Write events that must be in the ring before the reply that follows."""
@@ -176,6 +198,8 @@ class Connection:
             if written:
                 self.events_written += written
                 self._owed += written
+                for _ in range(min(written, len(self._sizes))):
+                    self._waiting_bytes -= self._sizes.popleft()
                 self.service.written(self)
             self.writes_deferred += bool(self._events)
         if self._owed:

@@ -11,7 +11,7 @@ from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
 from services.qb_gateway.calls import Calls
-from services.qb_gateway.connection import Connection
+from services.qb_gateway.connection import WAITING_BYTES_MAX, Connection
 from services.qb_gateway.wire import quorum
 from services.qb_gateway.wire.messages import RequestError
 
@@ -36,6 +36,7 @@ class _Service(Calls, ABC):
     """Common to both sockets."""
 
     message_bytes_max = quorum.MESSAGE_BYTES_MAX
+    waiting_bytes_max = WAITING_BYTES_MAX
 
     def __init__(self, control: ControlLink) -> None:
         self._control = control

@@ -8,7 +8,7 @@ from typing import Any
 
 from rondo.protocol.codes import Code
 from rondo.protocol.requests import Op
-from services.qb_gateway.connection import Connection
+from services.qb_gateway.connection import NO_BOUND, Connection
 from services.qb_gateway.cpg.member import Member, State
 from services.qb_gateway.cpg.parts import Held, LongMessage
 from services.qb_gateway.cpg.queries import Answer, Queries
@@ -28,6 +28,7 @@ class CpgService:
 
     name = "cpg"
     message_bytes_max = cpg.MESSAGE_BYTES_MAX
+    waiting_bytes_max = NO_BOUND  # cpg cuts off a session that lags behind (cpg.client_bytes_max)
 
     def __init__(self, sessions: Sessions, message_size_max: int, client_bytes_max: int) -> None:
         self.counters = {"requests": 0, "multicasts": 0, "refused": 0, "multicasts_ignored": 0}

@@ -12,7 +12,7 @@ import pytest
 from rondo.node.control_link import ControlLink
 from rondo.protocol.codes import Code
 from services.qb_gateway.cmap import CmapService
-from services.qb_gateway.connection import Connection, Peer
+from services.qb_gateway.connection import WAITING_BYTES_MAX, Connection, Peer
 from services.qb_gateway.quorum import QuorumService
 from services.qb_gateway.shared_memory import ConnectionMemory, prefix_of
 from services.qb_gateway.truncation import TruncationGuard
@@ -65,6 +65,20 @@ def test_events_that_find_no_room_are_counted_once_for_each_attempt(connection: 
     assert connection.writes_deferred == 1
     connection.flush()
     assert connection.writes_deferred == 2
+
+
+def test_a_program_that_takes_no_events_is_hung_up_once_too_many_bytes_wait(connection: Connection) -> None:
+    event = blank_reply(9, RING_BYTES // 4, Code.OK)
+    fitting = WAITING_BYTES_MAX // len(event)
+    for _ in range(fitting):
+        connection.post([event])
+    connection.flush()
+    assert connection.hang_up_reason == ""
+    connection.post([event] * connection.events_written)
+    assert connection.hang_up_reason == "", "what is in its ring does not wait"
+    connection.post([event])
+    assert "it takes no events" in connection.hang_up_reason
+    assert not connection.is_blocked, "nothing is kept for it"
 
 
 def test_each_time_that_it_must_not_multicast_counts(connection: Connection) -> None:
