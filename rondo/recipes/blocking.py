@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rondo import BadHandle, BadOperation, Disconnected, NoQuorum, Timeout
+from rondo import BadHandle, BadOperation, Disconnected, Error, NoQuorum, Timeout
 from rondo.recipes import steps
 from rondo.recipes.arguments import cluster_of, function_of, key_of, name_of, number_of, seconds_of, value_of
 from rondo.recipes.desk import TIMEOUT_S
@@ -152,7 +152,10 @@ class Semaphore(Of):
     def __init__(self, cluster: Cluster, name: str, permits: int, *, timeout: float = TIMEOUT_S) -> None:
         """`permits`: how many; all processes should say the same."""
         self._permits = number_of(permits, "permits", 1)
-        self._held: list[Ticket] = []
+        self._tickets: dict[Ticket, bool] = {}
+        """Permits that were asked for, in that order, and whether the caller was told that it has one. Of a caller that
+        was interrupted nobody knows; the state does."""
+        self._given_back: set[Ticket] = set()
         super().__init__(cluster, name, timeout=timeout)
 
     def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
@@ -160,18 +163,46 @@ class Semaphore(Of):
         value_of(says, "says")
         desk, machine = self._runner.desk, self._machine
         ticket = self._runner.local(desk.next_ticket)
-        fencing = self._runner.run(steps.acquire(machine, ticket, self._permits, says, blocking), timeout)
+        # First of all: an exception of a signal handler may come at any place behind, and the permit must not get lost.
+        self._tickets[ticket] = False
+        try:
+            fencing = self._runner.run(steps.acquire(machine, ticket, self._permits, says, blocking), timeout)
+        except Error:
+            self._forget(ticket)
+            raise
         if fencing is None:
+            self._forget(ticket)
             return None
-        self._held.append(ticket)
+        self._tickets[ticket] = True
         return Permit(fencing, lambda: desk.is_ready and machine.fencing(ticket) == fencing)
 
     def release(self, timeout: float | None = None) -> bool:
         """Give back the permit that was taken first: whether it was held still."""
         seconds_of(timeout, 0.0)
-        if not self._held:
+        ticket = self._runner.local(self._first)
+        if ticket is None:
             raise BadOperation(f"{self.name}: this process has no permit to give back")
-        return self._runner.run(steps.give_back("release", self._held.pop(0)[1]), timeout)
+        try:
+            was_held = self._runner.run(steps.give_back("release", ticket[1]), timeout)
+        except Error:  # it is given back once the group goes on
+            self._forget(ticket)
+            raise
+        self._forget(ticket)
+        return was_held
+
+    def _first(self) -> Ticket | None:
+        """The permit to give back next: one that is held and that no other thread gives back, if there is one."""
+        held = [each for each in self._tickets if self._machine.fencing(each) is not None]
+        free = [each for each in held if each not in self._given_back]
+        known = [each for each, is_known in self._tickets.items() if is_known]
+        found = next(iter([each for each in free if each in known] or free or held or known), None)
+        if found is not None:
+            self._given_back.add(found)
+        return found
+
+    def _forget(self, ticket: Ticket) -> None:
+        self._tickets.pop(ticket, None)
+        self._given_back.discard(ticket)
 
     def __enter__(self) -> Any:
         permit = self.acquire()

@@ -212,10 +212,10 @@ def test_a_cancelled_call_of_asyncio_lets_the_next_have_its_turn(node: Node, con
             await asyncio.sleep(0.0003 * (turn % 12))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        while control.watches:
+        # Threads that were given up close their connections; some spare descriptors stay, however many there were.
+        while control.watches or descriptors() > before + 8:
+            gc.collect()
             await asyncio.sleep(0.01)
-        gc.collect()
-        assert descriptors() <= before + 8
 
     asyncio.run(asyncio.wait_for(run(), 60))
 
