@@ -223,6 +223,8 @@ class Children:
             if child is not None:
                 self._read_report(child)
                 _signal(child, signal.SIGKILL)
+            elif dead.si_status == signal.SIGKILL and dead.si_code == os.CLD_KILLED:
+                self._note_left_behind(dead.si_pid)
             self._orphans.pop(dead.si_pid, None)
             _, status = os.waitpid(dead.si_pid, 0)
             if child is not None:
@@ -230,6 +232,13 @@ class Children:
                 child.died_at_s = now_s
                 self._clearing.append(child)
         self.clear(now_s)
+
+    def _note_left_behind(self, pid: int) -> None:
+        """An orphan that is not reaped yet was killed: maybe with its group, before anybody saw that it was left."""
+        with contextlib.suppress(OSError):
+            group = os.getpgid(pid)
+            for child in self._clearing:
+                child.left_behind = child.left_behind or child.pid == group
 
     def clear(self, now_s: float) -> float | None:
         """Check which ended applications are gone entirely. Returns when to check again."""
