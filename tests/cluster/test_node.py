@@ -352,7 +352,7 @@ def test_in_the_foreground(node: Node, tmp_path: Path) -> None:
             assert notify.recv(100) == b"READY=1"
             wait_until_whole(node)
             process.terminate()
-            assert process.wait(COMMAND_SECONDS) == 0
+            assert process.wait(COMMAND_SECONDS) == 0, output.read_text()
         finally:
             os.unlink(notify_path)
     assert node.pids() == {}
