@@ -82,8 +82,11 @@ class CorosyncExecutive:
         return self.node.view()
 
     def suspicious(self) -> list[str]:
-        """Of its log, but for what it says of others that were killed or cut off."""
-        return self.node.suspicious(r"host: \d+ (has no active links|\(passive\))", r"link: host")
+        """Of its log, but for what it says of others that were killed or cut off, and of programs that ended while they
+        connected."""
+        return self.node.suspicious(
+            r"host: \d+ (has no active links|\(passive\))", r"link: host", r"Error in connection setup .*Broken pipe"
+        )
 
 
 class Cluster:

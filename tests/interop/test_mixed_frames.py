@@ -29,7 +29,10 @@ PORT = 5405
 SIZES = [*range(0, 2000, 50), 300_000]
 HELD_AFTER_S = 1.0
 """An idle ring of three has gone round twenty times by then."""
-RETRANSMISSIONS = {("token", "rtr.ring.rep"), ("token", "rtr.ring.seq"), ("token", "rtr.seq")}
+RETRANSMISSIONS = {
+    ("token", "entries"), ("token", "rtr.ring.rep"), ("token", "rtr.ring.seq"), ("token", "rtr.seq")
+}  # fmt: skip
+"""Whether a node has to ask for something is chance."""
 
 
 def live(lab: Lab, transport: Transport, rondo: int, victim: int) -> list[Datagram]:

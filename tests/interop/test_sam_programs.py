@@ -110,12 +110,14 @@ class Story:
     policy: int
     deeds: tuple[str, ...]
     tells: tuple[str, ...]
+    may_tell: str = ""
+    """A line that its end may forestall."""
 
 
 STORIES = {
     "is not started again after a hang": Story(QUIT | CMAP, ("hangs",), ("1 start 1", "warned")),
     "is not started again after its end": Story(QUIT | CMAP, ("exits",), ("1 start 1",)),
-    "marks itself failed": Story(RESTART | CMAP, ("fails",), ("1 start 1", "1 mark_failed 1")),
+    "marks itself failed": Story(RESTART | CMAP, ("fails",), ("1 start 1",), may_tell="1 mark_failed 1"),
     "stops its checks": Story(RESTART | CMAP, ("stops",), ("1 stop 1", "1 hc_send 9", "1 finalize 1")),
     "calls everything wrongly": Story(RESTART, ("errs",), ("0 too early 9", "1 initialize 9", "1 mark_failed 7")),
 }
@@ -128,7 +130,8 @@ def test_programs_that_end(sides: tuple[Side, Side], program: str) -> None:
     }
     for name, (rondo, c) in runs.items():
         assert rondo.wait_end() == c.wait_end(), name
-        assert rondo.lines() == c.lines(), name
+        told, told_by_c = ([line for line in each.lines() if line != STORIES[name].may_tell] for each in (rondo, c))
+        assert told == told_by_c, name
         assert [line for line in STORIES[name].tells if line not in rondo.lines()] == [], name
         assert rondo.changes() == c.changes(), name
         assert rondo.keys().keys() == c.keys().keys(), name
