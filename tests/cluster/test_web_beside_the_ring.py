@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import resource
@@ -21,17 +22,19 @@ from rondo.testing.lab.waiting import wait_for
 from tests.cluster.http_crowd import CLIENTS, PAUSE_S
 from tests.unit.web.server import Server, serving
 
-PAIRS = 40
+PAIRS_MIN = 20
+PAIRS_MAX = 80
 WINDOW_S = 1.0
 SETTLED_S = 0.2
 """After a change, before it is measured."""
 WITHIN = 0.03
+SURE = 0.99
 PAYLOAD = bytes(256)
 AHEAD = 256
 """Messages that are under way at a time."""
 JOINED_S = 60.0
 READY_S = 90.0
-WORDS_MIN = int(PAIRS * (WINDOW_S + SETTLED_S) * CLIENTS / PAUSE_S / 2)
+WORDS_A_PAIR = (WINDOW_S + SETTLED_S) * CLIENTS / PAUSE_S / 2
 """Half of what they say where there is time for all of it."""
 
 
@@ -97,14 +100,21 @@ def _crowd(server: tuple[DemoCluster, Server], tmp_path: Path) -> Iterator[Crowd
 def test_the_ring_is_as_fast_beside_a_thousand_slow_and_broken_clients(
     server: tuple[DemoCluster, Server], crowd: Crowd
 ) -> None:
-    """In pairs of a second each, one with the clients and one in which they are stopped, in an order by chance."""
+    """In pairs of a second each, one with the clients and one in which they are stopped, in an order by chance.
+
+    Pairs scatter by a tenth and more where other tests run, so the median of a few says nothing about 3 %. They go on
+    until it is known on which side of it the median lies, or to the most pairs. It fails if all of what the median can
+    be is worse.
+    """
     cluster, page = server
-    drawn, ratios, rates = random.Random(19), [], []
+    drawn = random.Random(19)
+    ratios: list[float] = []
+    rates: list[float] = []
     used_s = cpu_s(page.process.pid)
     with rondo.connect(cluster.nodes[2].endpoint, timeout=JOINED_S) as client:
         pump = Pump(client)
         pump.run(2 * WINDOW_S)
-        for _ in range(PAIRS):
+        while len(ratios) < PAIRS_MAX and not (len(ratios) >= PAIRS_MIN and known(ratios)):
             found = {}
             for with_crowd in drawn.sample([True, False], 2):
                 crowd.send(signal.SIGCONT if with_crowd else signal.SIGSTOP)
@@ -115,16 +125,39 @@ def test_the_ring_is_as_fast_beside_a_thousand_slow_and_broken_clients(
         words = crowd.words()
         crowd.send(signal.SIGCONT)
     assert page.get("/healthz")[0] == 200, "whoever means well is served"
-    ratio = statistics.median(ratios)
-    low, high = statistics.quantiles(ratios, n=4)[::2]
+    ratio, (low, high) = statistics.median(ratios), of_median(ratios)
     used_s = cpu_s(page.process.pid) - used_s
     print(
         f"{statistics.median(rates):.0f} messages a second without them; with them {100 * (ratio - 1):+.1f} % "
-        f"(quarters {100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %), {PAIRS} pairs; they said {words} words; "
+        f"(99 % sure: {100 * (low - 1):+.1f} to {100 * (high - 1):+.1f} %), {len(ratios)} pairs; "
+        f"they said {words} words; "
         f"the page used {used_s:.1f} s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
     )
-    assert words >= WORDS_MIN, "the clients had no processor"
-    assert ratio >= 1 - WITHIN
+    assert words >= WORDS_A_PAIR * len(ratios), "the clients had no processor"
+    assert high >= 1 - WITHIN
+
+
+def of_median(ratios: list[float]) -> tuple[float, float]:
+    """Between which two of the ratios the median of all such pairs lies, 99 % sure: the interval of the sign test."""
+    count = len(ratios)
+    below, rank = 0.0, 0
+    while below + math.comb(count, rank) / 2**count <= (1 - SURE) / 2:
+        below += math.comb(count, rank) / 2**count
+        rank += 1
+    found = sorted(ratios)
+    return found[max(rank - 1, 0)], found[min(count - rank, count - 1)]
+
+
+def known(ratios: list[float]) -> bool:
+    """Whether the median lies on one side of what is allowed."""
+    low, high = of_median(ratios)
+    return not low < 1 - WITHIN <= high
+
+
+def test_the_interval_of_a_median_of_twenty() -> None:
+    """The table of the sign test: of 20 the 4th and the 17th (0.9974 sure); of few pairs all of them."""
+    assert of_median([float(number) for number in range(20, 0, -1)]) == (4.0, 17.0)
+    assert of_median([3.0, 1.0, 2.0]) == (1.0, 3.0)
 
 
 def cpu_s(pid: int) -> float:
