@@ -1,8 +1,7 @@
-"""Ten scenarios of votequorum, seen on real nodes, in rings that C Corosync and Rondo nodes share.
+"""Ten scenarios of votequorum, seen on real nodes: in rings that C Corosync and Rondo nodes share, and of Rondo alone.
 
 Each says what all nodes show after each step: C nodes with `corosync-quorumtool -s`, Rondo nodes with `rondo quorum`.
 The numbers are those that C nodes alone have shown (tests/unit/control/test_scenarios.py has them without processes).
-Two nodes with two_node are in test_quorum_with_c.
 """
 
 import json
@@ -18,8 +17,9 @@ from rondo.testing.lab.ring_config import RingConfig
 from rondo.testing.lab.ring_nodes import Cluster
 from tests.interop.votes_shown import Ask, Votes, c_tool, check_agree, of_c, of_rondo, rondo, votes
 
-pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]
+pytestmark = pytest.mark.namespaces
 
+Kinds = list[type[CorosyncNode | CompleteNode]]
 C, RONDO = CorosyncNode, CompleteNode
 NOT_STORED = "Unable to update ev_tracking_barrier on disk data"
 """What Corosync 3.1.7 says instead of storing it: it writes to a file that it has closed."""
@@ -30,7 +30,7 @@ WINDOW_MS = 10_000
 class Ring:
     """Nodes of both kinds with one configuration; what they show."""
 
-    def __init__(self, lab: Lab, kinds: list[type[CorosyncNode | CompleteNode]], **quorum: str | int) -> None:
+    def __init__(self, lab: Lab, kinds: Kinds, **quorum: str | int) -> None:
         """Node N is of kind N."""
         config = RingConfig.of_lab(lab, "udpu", quorum=quorum)
         self.lab = lab
@@ -52,14 +52,43 @@ class Ring:
         """The same, whatever their votes."""
         check_agree(self.lab, {number: self.asks[number] for number, _ in wanted.members}, wanted)
 
+    def hand(self, number: int, command: str, *values: int, refused: bool = False) -> None:
+        """Change expected votes (`value`) or the votes of a node (`node value`) by the tool of this node's kind."""
+        host = self.lab.host(number)
+        if isinstance(self.nodes[number], CorosyncNode):
+            # It says in the same words, and with no exit code, that it was refused: what is shown after it tells.
+            flags = {"expected": ("-e",), "votes": ("-n", "-v")}[command]
+            c_tool(host, *(text for flag, value in zip(flags, values, strict=True) for text in (flag, str(value))))
+        elif refused:
+            with pytest.raises(LabError, match="votequorum refuses"):
+                rondo(host, "quorum", command, *map(str, values))
+        else:
+            rondo(host, "quorum", command, *map(str, values))
+
+    def cancel_wait_for_all(self, number: int) -> None:
+        """By the tool of this node's kind."""
+        host = self.lab.host(number)
+        if isinstance(self.nodes[number], CorosyncNode):
+            host.run(["corosync-cmapctl", "-s", "quorum.cancel_wait_for_all", "u8", "1"])
+        else:
+            rondo(host, "quorum", "cancel-wait-for-all")
+
     def end(self) -> None:
         """No node has said or done anything suspicious."""
         for number, node in self.nodes.items():
             assert not node.suspicious(NOT_STORED), (number, node.suspicious(NOT_STORED))
 
 
-def test_three_nodes_one_after_the_other(lab: Lab) -> None:
-    ring = Ring(lab, [C, RONDO, C])
+def of(**mixed: Kinds) -> pytest.MarkDecorator:
+    """A test with each of these rings, and with as many Rondo nodes alone."""
+    rings = [pytest.param(kinds, id=name, marks=pytest.mark.corosync) for name, kinds in mixed.items()]
+    count = max(map(len, mixed.values()))
+    return pytest.mark.parametrize("kinds", [*rings, pytest.param([RONDO] * count, id="rondo_alone")])
+
+
+@of(with_c=[C, RONDO, C])
+def test_three_nodes_one_after_the_other(lab: Lab, kinds: Kinds) -> None:
+    ring = Ring(lab, kinds)
     ring.nodes[1].start()
     ring.check(1, expected=3, quorum=2, quorate=False)
     ring.nodes[2].start()
@@ -69,8 +98,37 @@ def test_three_nodes_one_after_the_other(lab: Lab) -> None:
     ring.end()
 
 
-def test_wait_for_all(lab: Lab) -> None:
-    ring = Ring(lab, [RONDO, C, C], wait_for_all=1)
+@pytest.mark.slow
+@of(rondo_stands=[C, RONDO], c_stands=[RONDO, C])
+def test_two_nodes_that_wait_for_each_other(make_lab: Callable[[int], Lab], kinds: Kinds) -> None:
+    ring = Ring(make_lab(2), kinds, two_node=1)
+    ring.nodes[2].start()
+    ring.check(2, expected=2, quorum=1, quorate=False)
+    ring.nodes[1].start()
+    ring.check(1, 2, expected=2, quorum=1, quorate=True)
+
+    # The cable is pulled: both go on.
+    ring.faults.partition({1}, {2})
+    ring.check(1, expected=2, quorum=1, quorate=True)
+    ring.check(2, expected=2, quorum=1, quorate=True)
+    ring.faults.heal()
+    ring.check(1, 2, expected=2, quorum=1, quorate=True)
+
+    ring.nodes[1].kill()
+    ring.check(2, expected=2, quorum=1, quorate=True)
+    ring.nodes[2].kill()
+    ring.nodes[2].start()
+    ring.check(2, expected=2, quorum=1, quorate=False)
+    ring.cancel_wait_for_all(2)
+    ring.check(2, expected=2, quorum=1, quorate=True)
+    ring.nodes[1].start()
+    ring.check(1, 2, expected=2, quorum=1, quorate=True)
+    ring.end()
+
+
+@of(with_c=[RONDO, C, C])
+def test_wait_for_all(lab: Lab, kinds: Kinds) -> None:
+    ring = Ring(lab, kinds, wait_for_all=1)
     for number in (1, 2):
         ring.nodes[number].start()
     ring.check(1, 2, expected=3, quorum=2, quorate=False)
@@ -82,8 +140,8 @@ def test_wait_for_all(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kinds", [[C, RONDO, C, RONDO], [RONDO, C, RONDO, C]], ids=["C stands", "Rondo stands"])
-def test_last_man_standing(make_lab: Callable[[int], Lab], kinds: list[type[CorosyncNode | CompleteNode]]) -> None:
+@of(c_stands=[C, RONDO, C, RONDO], rondo_stands=[RONDO, C, RONDO, C])
+def test_last_man_standing(make_lab: Callable[[int], Lab], kinds: Kinds) -> None:
     ring = Ring(make_lab(4), kinds, last_man_standing=1, last_man_standing_window=WINDOW_MS)
     ring.start_all()
     ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
@@ -109,8 +167,9 @@ def test_last_man_standing(make_lab: Callable[[int], Lab], kinds: list[type[Coro
 
 
 @pytest.mark.slow
-def test_auto_tie_breaker_is_the_lowest_node(make_lab: Callable[[int], Lab]) -> None:
-    ring = Ring(make_lab(4), [C, RONDO, C, RONDO], auto_tie_breaker=1)
+@of(with_c=[C, RONDO, C, RONDO])
+def test_auto_tie_breaker_is_the_lowest_node(make_lab: Callable[[int], Lab], kinds: Kinds) -> None:
+    ring = Ring(make_lab(4), kinds, auto_tie_breaker=1)
     ring.start_all()
     ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
     ring.faults.partition({1, 2}, {3, 4})
@@ -127,8 +186,9 @@ def test_auto_tie_breaker_is_the_lowest_node(make_lab: Callable[[int], Lab]) -> 
 
 
 @pytest.mark.slow
-def test_auto_tie_breaker_is_the_first_of_a_list(make_lab: Callable[[int], Lab]) -> None:
-    ring = Ring(make_lab(4), [RONDO, C, C, RONDO], auto_tie_breaker=1, auto_tie_breaker_node="3 1")
+@of(with_c=[RONDO, C, C, RONDO])
+def test_auto_tie_breaker_is_the_first_of_a_list(make_lab: Callable[[int], Lab], kinds: Kinds) -> None:
+    ring = Ring(make_lab(4), kinds, auto_tie_breaker=1, auto_tie_breaker_node="3 1")
     ring.start_all()
     ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
     ring.faults.partition({1, 2}, {3, 4})
@@ -140,8 +200,8 @@ def test_auto_tie_breaker_is_the_first_of_a_list(make_lab: Callable[[int], Lab])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kinds", [[C, RONDO, C, RONDO], [RONDO, C, RONDO, C]], ids=["C stays", "Rondo stays"])
-def test_allow_downscale(make_lab: Callable[[int], Lab], kinds: list[type[CorosyncNode | CompleteNode]]) -> None:
+@of(c_stays=[C, RONDO, C, RONDO], rondo_stays=[RONDO, C, RONDO, C])
+def test_allow_downscale(make_lab: Callable[[int], Lab], kinds: Kinds) -> None:
     """Nodes that leave in order lower expected votes, and quorum no further than to what was expected."""
     ring = Ring(make_lab(4), kinds, allow_downscale=1)
     ring.start_all()
@@ -156,8 +216,9 @@ def test_allow_downscale(make_lab: Callable[[int], Lab], kinds: list[type[Corosy
 
 
 @pytest.mark.slow
-def test_expected_votes_tracking(make_lab: Callable[[int], Lab]) -> None:
-    ring = Ring(make_lab(4), [RONDO, C, RONDO, C], expected_votes_tracking=1)
+@of(with_c=[RONDO, C, RONDO, C])
+def test_expected_votes_tracking(make_lab: Callable[[int], Lab], kinds: Kinds) -> None:
+    ring = Ring(make_lab(4), kinds, expected_votes_tracking=1)
     ring.start_all()
     ring.check(1, 2, 3, 4, expected=4, quorum=3, quorate=True)
     for leaving, rest, quorate in ((4, (1, 2, 3), True), (3, (1, 2), False), (2, (1,), False)):
@@ -166,34 +227,34 @@ def test_expected_votes_tracking(make_lab: Callable[[int], Lab]) -> None:
     ring.end()
 
 
-def test_votes_by_hand_and_what_is_refused(lab: Lab) -> None:
-    ring = Ring(lab, [C, RONDO, C])
+@of(with_c=[C, RONDO, C])
+def test_votes_by_hand_and_what_is_refused(lab: Lab, kinds: Kinds) -> None:
+    ring = Ring(lab, kinds)
     ring.start_all()
     ring.check(1, 2, 3, expected=3, quorum=2, quorate=True)
-    rondo(lab.host(2), "quorum", "expected", "5")
+    ring.hand(2, "expected", 5)
     ring.check(1, 2, 3, expected=5, quorum=3, quorate=True)
-    for refused in ("2", "6"):
-        c_tool(lab.host(1), "-e", refused)
-        with pytest.raises(LabError, match="votequorum refuses"):
-            rondo(lab.host(2), "quorum", "expected", refused)
+    for value in (2, 6):
+        for number in (1, 2):
+            ring.hand(number, "expected", value, refused=True)
     ring.check(1, 2, 3, expected=5, quorum=3, quorate=True)
-    c_tool(lab.host(3), "-e", "3")
+    ring.hand(3, "expected", 3)
     ring.check(1, 2, 3, expected=3, quorum=2, quorate=True)
-    rondo(lab.host(2), "quorum", "votes", "3", "9")
+    ring.hand(2, "votes", 3, 9)
     heavy = votes(True, 11, 11, 6, {1: 1, 2: 1, 3: 9})
     ring.check_votes(heavy)
-    c_tool(lab.host(1), "-v", "1", "-n", "3")
-    with pytest.raises(LabError, match="votequorum refuses"):
-        rondo(lab.host(2), "quorum", "votes", "3", "1")
+    for number in (1, 2):
+        ring.hand(number, "votes", 3, 1, refused=True)
     ring.check_votes(heavy)
     ring.end()
 
 
-def test_without_a_provider_both_count_no_votes(lab: Lab) -> None:
+@of(with_c=[C, RONDO, C])
+def test_without_a_provider_no_votes_are_counted(lab: Lab, kinds: Kinds) -> None:
     """C's tool fails; Rondo's says that there is no provider, and counts every node as quorate, as C's libraries do."""
     config = RingConfig.of_lab(lab, "udpu")
-    nodes = [CorosyncNode(lab.host(1), config), CompleteNode(lab.host(2), config), CorosyncNode(lab.host(3), config)]
-    Cluster(list(nodes)).start()
-    assert "Total votes" not in c_tool(lab.host(1), "-s")
+    Cluster([kind(lab.host(number), config) for number, kind in enumerate(kinds, 1)]).start()
+    if kinds[0] is C:
+        assert "Total votes" not in c_tool(lab.host(1), "-s")
     shown = json.loads(rondo(lab.host(2), "quorum", "--json"))
     assert (shown["provider"], shown["quorate"], shown["total_votes"], shown["nodes"]) == (None, True, None, [])

@@ -1,7 +1,5 @@
 """Quorum in rings of C Corosync and Rondo nodes: both tools say the same, after whatever happens."""
 
-from collections.abc import Callable
-
 import pytest
 
 from rondo.testing.lab.complete_node import CompleteNode
@@ -55,33 +53,3 @@ def test_three_nodes_one_of_them_rondo(lab: Lab) -> None:
     cluster.wait_ring(1, 2, 3)
     for node in (one, two, three):
         assert not node.suspicious(), node.suspicious()
-
-
-def test_two_nodes_that_wait_for_each_other(make_lab: Callable[[int], Lab]) -> None:
-    lab = make_lab(2)
-    config = RingConfig.of_lab(lab, "udpu", quorum={"two_node": 1})
-    c_node, ours = CorosyncNode(lab.host(1), config), CompleteNode(lab.host(2), config)
-    ours.start()
-    check_agree(lab, {2: of_rondo}, votes(False, 2, 1, 1, (2,)))
-    c_node.start()
-    both: dict[int, Ask] = {1: of_c, 2: of_rondo}
-    check_agree(lab, both, votes(True, 2, 2, 1, (1, 2)))
-
-    # The cable is pulled: both go on, C's node and ours.
-    faults = Faults(lab)
-    faults.partition({1}, {2})
-    check_agree(lab, {1: of_c}, votes(True, 2, 1, 1, (1,)))
-    check_agree(lab, {2: of_rondo}, votes(True, 2, 1, 1, (2,)))
-    faults.heal()
-    check_agree(lab, both, votes(True, 2, 2, 1, (1, 2)))
-
-    c_node.kill()
-    check_agree(lab, {2: of_rondo}, votes(True, 2, 1, 1, (2,)))
-    ours.kill()
-    ours.start()
-    check_agree(lab, {2: of_rondo}, votes(False, 2, 1, 1, (2,)))
-    rondo(lab.host(2), "quorum", "cancel-wait-for-all")
-    check_agree(lab, {2: of_rondo}, votes(True, 2, 1, 1, (2,)))
-    c_node.start()
-    check_agree(lab, both, votes(True, 2, 2, 1, (1, 2)))
-    assert not c_node.suspicious(), c_node.suspicious()

@@ -61,9 +61,10 @@ class Cluster:
         for node in nodes:
             del self.members[node]
 
-    def form(self, *nodes: int, stop_after: int | None = None) -> bool:
+    def form(self, *nodes: int, stop_after: int | None = None, heard_before_sync: bool = False) -> bool:
         """A ring of these nodes, running ones. `stop_after`: messages of the sync that are delivered before it is cut
-        off. False if it was."""
+        off. `heard_before_sync`: what nodes had sent before comes before anybody tells its votes. False if it was cut
+        off."""
         self.rings += 1
         number, group = self.rings, sorted(nodes)
         self.ring_members[number] = tuple(group)
@@ -72,6 +73,10 @@ class Cluster:
             self.members[node].ring = number
             self.members[node].votes.sync_init(ring, group, self.now_ns)
         queue = [(node, data) for node in group for data in self._take(node)]
+        if heard_before_sync:
+            for sender, data in queue:
+                self._deliver(group, sender, data)
+            queue = []
         queue += [(node, data) for node in group for data in self.members[node].votes.sync_step()]
         is_cut = stop_after is not None and stop_after < len(queue)
         for sender, data in queue[:stop_after] if is_cut else queue:

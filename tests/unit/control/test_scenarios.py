@@ -99,6 +99,18 @@ def test_after_last_man_standing_nodes_of_one_ring_may_disagree() -> None:
     assert (cluster.shows(2)[0], cluster.shows(2)[4]) == (2, True)
 
 
+def test_who_is_heard_before_the_sync_makes_the_other_quorate() -> None:
+    """And is given its expected votes, since it is quorate when it tells them. Seen on real nodes."""
+    cluster = _started(FOUR, 1, 2, 3, 4, last_man_standing=True, last_man_standing_window_ms=2000)
+    for lost, rest in ((4, (1, 2, 3)), (3, (1, 2)), (2, (1,))):
+        cluster.kill(lost)
+        cluster.form(*rest)
+        cluster.advance(2.1)
+    cluster.start(2)
+    cluster.form(1, 2, heard_before_sync=True)
+    assert cluster.shows(1) == cluster.shows(2) == (2, 2, 2, 2, True)
+
+
 def test_auto_tie_breaker_lowest() -> None:
     cluster = _started(FOUR, 1, 2, 3, 4, auto_tie_breaker=True)
     cluster.split((1, 2), (3, 4))
