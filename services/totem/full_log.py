@@ -1,10 +1,13 @@
-"""When the node has to leave the ring because cpg does not take the log.
+"""When the node has to leave the ring because cpg, or control, does not take the log.
 
 Ordered messages are kept until cpg has acknowledged them, so a cpg that is killed loses nothing. But cpg may stop
 reading for long, because it is stopped or hangs. Then totem must neither grow without a bound nor slow down the ring of
 all others. So the ring is not slowed for a cpg that does not read at all. When the log has reached its bound the node
 leaves the ring: the ring process ends, is started again, and is a member without a cpg. The node's applications are
 told `Disconnected`, as when the ring process is killed, and join their groups again once cpg works.
+
+Control's part of the log has a bound of its own, and groups put nothing into it. A control that hangs is started again
+long before it is reached, so the node leaves as soon as it is.
 """
 
 from __future__ import annotations
@@ -85,4 +88,13 @@ class FullLog:
         raise FullLogError(
             f"{who}, and what waits for it has reached system.log_bytes_max ({log.bytes_max} bytes). "
             "This node leaves the ring, so as not to hold up the others, and comes back when cpg does its work"
+        )
+
+
+def check_control(pressure: float, bytes_max: int) -> None:
+    """Call this once a turn. `pressure`: of control's log, whose bound is `bytes_max`. Raises `FullLogError`."""
+    if pressure >= 1.0:
+        raise FullLogError(
+            f"control takes nothing any more, and what waits for it has reached its bound ({bytes_max} bytes). "
+            "This node leaves the ring, so as not to hold up the others, and comes back when control does its work"
         )

@@ -27,9 +27,10 @@ from rondo.node.service import Start
 from services.totem.backpressure import PRESSURE_MIN, Backpressure
 from services.totem.bus import Bus
 from services.totem.control_bus import ControlBus
+from services.totem.control_reader import LOG_BYTES_MAX as CONTROL_LOG_BYTES_MAX
 from services.totem.copied import CopyWatch
 from services.totem.cpu_latency import CpuLatencyLock
-from services.totem.full_log import FullLog, FullLogError
+from services.totem.full_log import FullLog, FullLogError, check_control
 from services.totem.knet_keys import make_knet_keys
 from services.totem.last_words import last_words
 from services.totem.node import Node
@@ -187,6 +188,8 @@ class Process:
             self._poll_data(select.EPOLLIN)
         self.node.receive(readable, now_ns)
         pressure = self.node.pressure
+        if pressure >= 1.0:
+            check_control(self.node.control.pressure, CONTROL_LOG_BYTES_MAX)
         if self.node.log.pressure > PRESSURE_MIN and not self._full_log.check(self._bus, now_ns):
             return
         self._is_held_back = self._backpressure.update(pressure, self.node.ring.counters.orf_token_rx, now_ns)

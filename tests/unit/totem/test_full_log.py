@@ -4,7 +4,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.totem.full_log import OVERFULL, PATIENT_NS_MAX, READS_NS, SILENT_NS_MAX, FullLog, FullLogError
+from services.totem.full_log import (
+    OVERFULL,
+    PATIENT_NS_MAX,
+    READS_NS,
+    SILENT_NS_MAX,
+    FullLog,
+    FullLogError,
+    check_control,
+)  # fmt: skip
 
 STEP_NS = 50_000_000
 MINUTE_NS = 60_000_000_000
@@ -85,3 +93,9 @@ def test_the_ring_is_not_braked_for_a_cpg_that_does_not_read() -> None:
     assert not FullLog(Log(pressure=0.5)).check(Reader(has_cpg=False), 0)
     idle = FullLog(Log(pressure=0.5))
     assert all(idle.check(Reader(waiting=0), now_ns) for now_ns in (0, 2 * READS_NS))
+
+
+def test_the_node_leaves_when_control_has_left_as_much_as_it_may() -> None:
+    check_control(0.99, 8 << 20)
+    with pytest.raises(FullLogError, match=r"control takes nothing any more, .* its bound .8388608 bytes\."):
+        check_control(1.0, 8 << 20)
