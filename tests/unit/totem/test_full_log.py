@@ -97,5 +97,5 @@ def test_the_ring_is_not_braked_for_a_cpg_that_does_not_read() -> None:
 
 def test_the_node_leaves_when_control_has_left_as_much_as_it_may() -> None:
     check_control(0.99, 8 << 20)
-    with pytest.raises(FullLogError, match=r"control takes nothing any more, .* its bound .8388608 bytes\."):
+    with pytest.raises(FullLogError, match=r"control takes nothing any more, .* its bound \(8388608 bytes\)\."):
         check_control(1.0, 8 << 20)
