@@ -179,3 +179,38 @@ def test_a_quiet_ring_wakes_only_its_representative_to_announce_it() -> None:
     assert expired[1] >= 1000 // LONG_HOLD["merge_timeout_ms"]
     assert expired[2] < 1000 // LONG_HOLD["merge_timeout_ms"]
     cluster.finish()
+
+
+LISTED: dict[str, Any] = {**LONG_HOLD, "members": frozenset({1, 2, 3})}
+
+
+def announced_in_two_seconds(cluster: Cluster) -> int:
+    """How often the representative has announced its ring in the next two seconds."""
+    counters = cluster.ring(1).counters
+    before = counters.memb_merge_detect_tx
+    cluster.run(2000)
+    return counters.memb_merge_detect_tx - before
+
+
+def test_a_quiet_ring_of_all_listed_nodes_is_announced_to_nobody() -> None:
+    assert announced_in_two_seconds(quiet_ring(**LISTED)) == 0
+
+
+def test_a_quiet_ring_is_announced_where_others_may_hear_it() -> None:
+    often = 2000 // LONG_HOLD["merge_timeout_ms"] - 1
+    assert announced_in_two_seconds(quiet_ring()) >= often, "no nodelist: anybody may"
+    assert announced_in_two_seconds(quiet_ring(**{**LISTED, "members": frozenset({1, 2, 3, 4})})) >= often, "node 4"
+    assert announced_in_two_seconds(quiet_ring(**LISTED, like_corosync=True)) >= often, "a member may be a C node"
+
+
+def test_a_quiet_ring_is_announced_as_soon_as_a_listed_node_is_no_member() -> None:
+    cluster = quiet_ring(**LISTED)
+    cluster.partition([1, 2], [3])
+    cluster.expect_ring(1, 2)
+    cluster.run(1000)
+    assert announced_in_two_seconds(cluster) >= 2000 // LONG_HOLD["merge_timeout_ms"] - 1
+    cluster.heal()
+    cluster.expect_ring(1, 2, 3)
+    cluster.run(1000)
+    assert announced_in_two_seconds(cluster) == 0
+    cluster.finish()

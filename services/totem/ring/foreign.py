@@ -58,8 +58,15 @@ def merge_counted(s: RingState, merge: Merge) -> None:
 
 
 def begin_to_announce(s: RingState) -> None:
-    """The ring is idle: its representative starts to announce it. No other node wakes for that."""
-    if s.is_representative and s.state is State.OPERATIONAL and Timer.MERGE not in s.timers.deadlines_ns:
+    """The ring is idle: its representative starts to announce it. No other node wakes for that.
+
+    Where every node of the nodelist is a member there is nobody to hear it, and the members, all Rondo, need not wake for
+    it. (With C members it goes on: the port of one that has died answers it, which is how its death is known soon.)
+    """
+    if not s.is_representative or s.state is not State.OPERATIONAL or Timer.MERGE in s.timers.deadlines_ns:
+        return
+    listed = s.options.members
+    if listed is None or not s.features.all_rondo or not listed.issubset(s.membership.members):
         s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
 
 
@@ -67,7 +74,7 @@ def announce(s: RingState) -> None:
     """The representative announces its ring to others."""
     s.counters.memb_merge_detect_tx += 1
     s.multicast(encode_merge(Merge(s.node_id, s.node_id, s.membership.ring_id)))
-    s.start_timer(Timer.MERGE, s.options.merge_timeout_ms)
+    begin_to_announce(s)
 
 
 def _is_own(s: RingState, merge: Merge) -> bool:
