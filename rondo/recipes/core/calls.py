@@ -14,7 +14,8 @@ from rondo.recipes.core.wire import Commands, Reads
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-MESSAGES_MAX = 32
+import os
+MESSAGES_MAX = int(os.environ.get("MM", "32"))
 BATCH_COMMANDS_MAX = 512
 BATCH_BYTES_MAX = 256 * 1024
 

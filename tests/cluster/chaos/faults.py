@@ -4,6 +4,7 @@ import contextlib
 import random
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
@@ -49,6 +50,8 @@ class Mischief:
         self._note = note
         self._network = Faults(lab)
         self._cuts: list[list[Fault]] = []
+        self._crashed: Counter[int] = Counter()
+        """For each node, the crashes that are not over."""
 
     def do(self, step: Step) -> Undo | None:
         """Let it happen."""
@@ -86,8 +89,16 @@ class Mischief:
 
     def _crash_node(self, step: Step, node: Node) -> Undo:
         self._note("ringkill", node=node.number)
+        self._crashed[node.number] += 1
         node.kill()
-        return node.launch
+
+        def launch() -> None:
+            # Crashes overlap: the node stays down until the last of them is over.
+            self._crashed[node.number] -= 1
+            if not self._crashed[node.number]:
+                node.launch()
+
+        return launch
 
     def _lose_state(self, step: Step, node: Node) -> Undo:
         undo = self._crash_node(step, node)
