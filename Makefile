@@ -40,7 +40,7 @@ endif
 
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
-	digests world crowd chaos recipes-chaos transfer bench bench-compare bench-core bench-replicated screenshots forgeries fuzz fuzz-c kills kills-c pacemaker restarts flood overload sixteen detection failover rates scale mutants mutations playback \
+	digests world crowd chaos recipes-chaos transfer bench bench-compare bench-core bench-replicated screenshots forgeries fuzz fuzz-c load-c kills kills-c pacemaker restarts flood overload sixteen detection failover rates scale mutants mutations playback \
 	interrupts waiting wheels newcomer docs compose test-wheels deb test-deb man clean
 
 help: ## this list
@@ -190,8 +190,11 @@ kills: compiled ## kill -9 of cpg, gateway and sam a hundred times each, under l
 kills-c: compiled ## kill -9 of each process of a node 50 times (KILLS=...), under C programs: the checker judges their logs
 	@$(IN_COPY) $(BIN)/python -m tests.interop.kills --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
 
-pacemaker: compiled ## the life of Pacemaker's clusters on Rondo, mixed, and on C Corosync beside them (root)
-	@$(IN_COPY) RONDO_PACEMAKER=all $(BIN)/pytest -q -s tests/interop/test_pacemaker.py
+pacemaker: compiled ## the life of Pacemaker's clusters on Rondo, mixed, and on C Corosync; from C to Rondo node by node and back (root)
+	@$(IN_COPY) RONDO_PACEMAKER=all $(BIN)/pytest -q -s tests/interop/test_pacemaker.py tests/interop/test_replacement.py
+
+load-c: compiled ## programs on libcpg and on Rondo's client at full speed in one group, 100,000 messages of each (MESSAGES=...)
+	@$(IN_COPY) RONDO_LOAD_MESSAGES=$(or $(MESSAGES),100000) $(BIN)/pytest -q -s -rN -o faulthandler_timeout=0 tests/interop/test_c_load.py
 
 fuzz-c: compiled ## a million requests that make no sense, by a program in C to the sockets of Corosync (REQUESTS=...)
 	@$(IN_COPY) RONDO_FUZZ_REQUESTS=$(or $(REQUESTS),1000000) RONDO_FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -o faulthandler_timeout=0 tests/interop/test_c_fuzz.py

@@ -103,6 +103,8 @@ class Commit(NamedTuple):
     """Messages to send, in this order."""
     replies: list[list[Any]]
     """`[position of a SYNC_STEP, [data, ...]]`: that step is done, and these are its messages."""
+    reform: bool = False
+    """The ring is to be formed anew, of the same members: a program wants it so."""
 
 
 class Committed(NamedTuple):
@@ -194,6 +196,7 @@ SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
             state=optional(is_bytes),
             messages=array_of(is_bytes),
             replies=array_of(record(n=is_u64, messages=array_of(is_bytes))),
+            reform=is_bool,
         ),
     ),
     Kind.COMMITTED: (Committed, record(epoch=is_u64, number=is_u64, queued_bytes=is_u64)),

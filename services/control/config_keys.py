@@ -17,6 +17,10 @@ from services.control.quorum.settings import PROVIDER
 NETWORK_DELAY_MS = 50
 """max_network_delay. It only matters with heartbeats, and there are none (heartbeat_failures_allowed)."""
 
+FORCE_GATHER_KEY = "runtime.force_gather"
+NOT_FORCED = Value(Type.STR, "no")
+"""The value of `FORCE_GATHER_KEY`. Any other one that a program sets has the ring formed anew, and is not kept."""
+
 
 def _u8(value: bool) -> Value:
     return Value(Type.U8, int(value))
@@ -40,7 +44,8 @@ def logging_keys(config: NodeConfig) -> dict[str, Value]:
 
 
 def keys_of(config: NodeConfig) -> Iterator[tuple[str, Value]]:
-    """All keys that follow from the configuration."""
+    """All keys that follow from the configuration, and those that are there from the beginning."""
+    yield FORCE_GATHER_KEY, NOT_FORCED
     yield from _totem(config)
     yield from _in_force(config)
     yield from _nodelist(config)

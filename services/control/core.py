@@ -14,18 +14,18 @@ from rondo import __version__
 from rondo.config import NodeConfig
 from rondo.protocol import totem_control as log
 from rondo.protocol.envelope import BusError, pack, unpack
-from services.control import candidates, config_version, log_keys, member_keys, told
+from services.control import candidates, config_version, member_keys, told
 from services.control.cfg import wire as cfg
 from services.control.cfg.reload import Candidate, Reload
 from services.control.cmap.keymap import Keymap
-from services.control.cmap.values import CmapError, Refusal, Type, Value, make
+from services.control.cmap.values import Type, Value, make
 from services.control.config_version import ConfigVersions, Eviction
 from services.control.history import History
 from services.control.introductions import Introductions, introduction
 from services.control.message_counts import MessageCounts
 from services.control.quorum.events import Event, NodeState, Notice, QuorumChanged, Ring, StoreBarrier
 from services.control.quorum.nodelist import NodelistTracker
-from services.control.quorum.settings import SettingsError, settle
+from services.control.quorum.settings import settle
 from services.control.quorum.status import KEYS as QUORUM_KEYS
 from services.control.quorum.status import runtime_keys
 from services.control.quorum.votequorum import Votequorum
@@ -35,10 +35,6 @@ from services.control.statistics import IPCS
 
 CMAP, CFG, QUORUM, VOTEQUORUM = 0, 1, 3, 5
 _SNAPSHOT_VERSION = 4
-
-CANCEL_KEY = "quorum.cancel_wait_for_all"
-REFUSED_PREFIXES = ("runtime.blackbox.", "runtime.force_gather")
-"""Keys with an effect in Corosync but none here. Setting them is refused, so that programs notice."""
 
 
 class Core:
@@ -60,6 +56,8 @@ class Core:
         self.evict: Eviction | None = None
         self.is_shut_down = False
         """The shutdown that was requested here has been delivered: this node stops."""
+        self.reform_wanted = False
+        """A program wants the ring to be formed anew. The next commit says so to totem."""
         self.reload = Reload(setup.node)
         self.adopted: bytes | None = None
         """The configuration in force, while other services of this node may not know it: the caller tells them."""
@@ -198,7 +196,7 @@ class Core:
             self.reload.advance(now_ns)
             if self.votes is not None:
                 self.votes.advance(now_ns)
-            self._after_command()
+            self.after_command()
 
     # Commands of clients.
 
@@ -206,46 +204,46 @@ class Core:
         """Set the cluster's expected votes. False: votequorum refuses. `votes` must be there."""
         assert self.votes is not None
         is_done = self.votes.set_expected(votes)
-        self._after_command()
+        self.after_command()
         return is_done
 
     def set_votes(self, node: int, votes: int) -> bool:
         """Set a node's votes. False: votequorum refuses. Raises KeyError: there is no such node."""
         assert self.votes is not None
         is_done = self.votes.set_votes(node, votes)
-        self._after_command()
+        self.after_command()
         return is_done
 
     def cancel_wait_for_all(self) -> None:
         """End wait_for_all on all nodes."""
         assert self.votes is not None
         self.votes.cancel_wait_for_all()
-        self._after_command()
+        self.after_command()
 
     def kill_node(self, node: int, reason: str) -> None:
         """Make a member leave the ring. Raises KeyError if it is no member."""
         if node not in self.members:
             raise KeyError(node)
         self.outbox.append(cfg.encode_kill(node, reason))
-        self._after_command()
+        self.after_command()
 
     def shut_down(self) -> None:
         """Stop this node in an orderly way: `is_shut_down` follows once the message is delivered."""
         self.outbox.append(cfg.encode_shutdown())
-        self._after_command()
+        self.after_command()
 
     def propose_reload(self, voters: list[int], now_ns: int) -> int:
         """Propose a reload to all nodes; none may be pending. Returns its number. `voters`: the members that are
         Rondo."""
         number = self.reload.propose(voters, now_ns)
-        self._after_command()
+        self.after_command()
         return number
 
     def checked(self, number: int, candidate: Candidate) -> None:
         """The file was read, as `reload.check_wanted` asked. `number`: `reload.check_number` at that time."""
         barrier = self.votes.tracking_barrier if self.votes is not None else 0
         self.reload.checked(number, candidates.judged(candidate, self.members, self.setup, barrier))
-        self._after_command()
+        self.after_command()
 
     def all_told(self, adopted: bytes) -> None:
         """All services of this node have been told this configuration."""
@@ -253,53 +251,10 @@ class Core:
             self.adopted = None
             self.changed = True
 
-    def set_key(self, key: str, kind: int, value: object) -> None:
-        """Set a key, and do what it triggers. Raises `CmapError`."""
-        if key.startswith(REFUSED_PREFIXES):
-            raise CmapError(Refusal.NOT_SUPPORTED, f"{key} has no effect in Rondo")
-        if key.startswith(log_keys.BELOW):
-            self._set_logging(key, make(kind, value))
-        elif key == CANCEL_KEY and self.votes is not None:
-            made = make(kind, value)
-            if made.type == Type.U8 and made.value:
-                self.cancel_wait_for_all()
-            self.keys.set(key, Type.U8, 0)
-        elif self.votes is not None and candidates.VOTES_KEYS.get(key) == kind:
-            before = self.keys.get(key)
-            self.keys.set(key, kind, value)
-            try:
-                self.votes.reload(candidates.with_keys(self.setup, self.keys, self.votes.tracking_barrier))
-            except SettingsError as error:
-                self._put_back(key, before)
-                raise CmapError(Refusal.INVALID_PARAM, str(error)) from None
-        else:
-            self.keys.set(key, kind, value)
-        self._after_command()
-
     def clear_statistics(self, counted: dict[str, int]) -> None:
         """Count from these values on."""
         self.cleared |= counted
-        self._after_command()
-
-    def delete_key(self, key: str) -> None:
-        """Delete a key. Raises `CmapError`."""
-        if key.startswith(log_keys.BELOW):
-            self._set_logging(key, None)
-        else:
-            self.keys.delete(key)
-        self._after_command()
-
-    def _set_logging(self, key: str, value: Value | None) -> None:
-        """Change the logging of all services of this node."""
-        config = log_keys.with_key(NodeConfig.from_msgpack(self.setup.packed), key, value)
-        self.setup = candidates.logging_changed(config, self.setup, self.keys)
-        self.adopted = self.setup.packed
-
-    def increment_key(self, key: str, step: int) -> Value:
-        """Add to an integer. Returns the new value. Raises `CmapError`."""
-        found = self.keys.increment(key, step)
-        self._after_command()
-        return found
+        self.after_command()
 
     def leave(self) -> bool:
         """This node is about to leave in an orderly way. Returns whether the others are told; then `has_left`
@@ -307,7 +262,7 @@ class Core:
         if self.votes is None or not self.votes.settings.allow_downscale or not self.members:
             return False
         self.votes.leave()
-        self._after_command()
+        self.after_command()
         return True
 
     @property
@@ -320,15 +275,10 @@ class Core:
         back."""
         if self.votes is not None and self.votes.own.flags & Flag.LEAVING:
             self.votes.stay()
-            self._after_command()
+            self.after_command()
 
-    def _put_back(self, key: str, before: Value | None) -> None:
-        if before is None:
-            self.keys.drop(key)
-        else:
-            self.keys.put(key, before)
-
-    def _after_command(self) -> None:
+    def after_command(self) -> None:
+        """A command has changed something here."""
         self._settle_reload()
         self._settle_votes()
         self._collect_changes()
@@ -424,6 +374,7 @@ class Core:
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise BusError(f"not a snapshot: {error}") from None
         self.n = n
+        self.reform_wanted = False
         self.outbox.clear()
         self.replies.clear()
         self.notices.clear()

@@ -309,8 +309,9 @@ class Machine:
         messages, core.outbox = core.outbox, []
         replies = [[n, data] for n, data in core.replies]
         core.replies.clear()
+        reform, core.reform_wanted = core.reform_wanted, False
         self.to_totem.append(
-            log.encode(log.Commit(self.epoch, self._commit, core.n, core.snapshot(), messages, replies))
+            log.encode(log.Commit(self.epoch, self._commit, core.n, core.snapshot(), messages, replies, reform))
         )
         self._releases.append((self._commit, self._numbers()))
 

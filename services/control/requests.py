@@ -11,6 +11,7 @@ from services.control import told
 from services.control.cmap.values import CmapError
 from services.control.core import Core
 from services.control.message_counts import BELOW as COUNTS
+from services.control.program_keys import delete_key, increment_key, set_key
 from services.control.quorum.status import status as votes_status
 from services.control.ring_view import nodes
 from services.control.statistics import CLEAR, CLEARED, Statuses, counted, sources, statistics, touches
@@ -208,20 +209,20 @@ def _set(asked: _Asked) -> Outcome:
         asked.core.clear_statistics(counted(asked.statuses, name))
         return Outcome(Code.OK, None, True)
     asked.check_writable_map()
-    asked.core.set_key(key, asked.number("type", 1, 12), asked.anything("value"))
+    set_key(asked.core, key, asked.number("type", 1, 12), asked.anything("value"))
     return Outcome(Code.OK, None, True)
 
 
 def _delete(asked: _Asked) -> Outcome:
     asked.check_writable_map()
-    asked.core.delete_key(asked.text("key"))
+    delete_key(asked.core, asked.text("key"))
     return Outcome(Code.OK, None, True)
 
 
 def _increment(asked: _Asked) -> Outcome:
     asked.check_writable_map()
     step = asked.number("step", -STEP_MAX, STEP_MAX)
-    return Outcome(Code.OK, told.value(asked.core.increment_key(asked.text("key"), step)), True)
+    return Outcome(Code.OK, told.value(increment_key(asked.core, asked.text("key"), step)), True)
 
 
 _HANDLERS: dict[int, Callable[[_Asked], Outcome]] = {

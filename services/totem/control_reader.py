@@ -43,7 +43,8 @@ class ControlReader:
         """Whether a control has attached in this epoch and its first ring has begun."""
         self.attached_ever = False
         self.reform_wanted = False
-        """A control has attached, and the installed ring is older than its log."""
+        """The ring is to be formed anew: control has attached, and the installed ring is older than its log; or a
+        program wants it so."""
         self.evicted: wire.Evict | None = None
         """Control has decided that this node must leave the ring."""
         self.bytes = 0
@@ -188,6 +189,7 @@ class ControlReader:
             self.bytes -= _size_of(self._entries.popleft()[1])
             self._sent -= 1
         self._position = commit.n
+        self.reform_wanted = self.reform_wanted or commit.reform
         self._queue.extend(commit.messages)
         self.queued_bytes += size
         for n, messages in commit.replies:

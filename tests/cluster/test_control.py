@@ -79,6 +79,18 @@ def test_the_commands(voting: Node) -> None:
     assert "127.0.0.1" in voting.command("nodes").stdout
 
 
+def test_a_key_has_the_ring_formed_anew(voting: Node) -> None:
+    def ring() -> int:
+        return int(ask(voting.run_dir, "totem", "status")["ring"]["sequence"])
+
+    before = ring()
+    voting.command("cmap", "set", "runtime.force_gather", "str", "yes")
+    wait_for(ring, lambda seen: seen > before, "another ring", ANSWERED_S_MAX)
+    assert voting.command("cmap", "get", "runtime.force_gather").stdout == "runtime.force_gather (str) = no\n"
+    refused = voting.command("cmap", "set", "totem.token", "u32", "1500", check=False)
+    assert "change the file, then `rondo reload`" in refused.stderr
+
+
 def test_services_log_as_the_keys_say(voting: Node) -> None:
     def levels() -> dict[str, str]:
         return {name: str(ask(voting.run_dir, name, "status")["log_level"]) for name in services}

@@ -1,17 +1,18 @@
 """Clusters for Debian's Pacemaker: Rondo nodes, nodes of C Corosync, or both in one ring, and what is done to them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from rondo.testing.lab.corosync import CorosyncNode
-from rondo.testing.lab.netns import Host, Lab
+from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.node import Node
 from rondo.testing.lab.ring_config import AnyConfig, KnetConfig, RingConfig
-from rondo.testing.lab.ring_nodes import View
 from rondo.testing.lab.waiting import wait_for
 from tests.interop.c_programs import nodes_from
+from tests.interop.executives import CorosyncExecutive, Executive, RondoExecutive, wait_until_one_ring
 from tests.interop.pacemaker import Pacemaker, Seen
 
 TIMEOUT_S = 90.0
@@ -19,81 +20,13 @@ PREFERRED = "n1"
 """Where the resource runs if it can. The Rondo node of a mixed cluster."""
 
 
-class Executive(Protocol):
-    """What Pacemaker runs on."""
-
-    host: Host
-
-    def launch(self) -> None:
-        """Start it; does not wait."""
-
-    def kill(self) -> None:
-        """Kill all of it."""
-
-    def view(self) -> View | None:
-        """The ring where it serves C programs; None while it does not."""
-
-    def suspicious(self) -> list[str]:
-        """What it should not have logged."""
-
-
-class RondoExecutive:
-    """A Rondo node."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.host = node.host
-
-    def launch(self) -> None:
-        """`rondo start`."""
-        self.node.launch()
-
-    def kill(self) -> None:
-        """All processes of the node."""
-        self.node.kill()
-
-    def view(self) -> View | None:
-        """Its ring, once its gateway for C programs works."""
-        is_serving = self.node.status("qb_gateway").get("state") == "operational"
-        return self.node.view() if is_serving else None
-
-    def suspicious(self) -> list[str]:
-        """Of all its logs."""
-        return self.node.suspicious()
-
-
-class CorosyncExecutive:
-    """A node of C Corosync."""
-
-    def __init__(self, node: CorosyncNode) -> None:
-        self.node = node
-        self.host = node.host
-
-    def launch(self) -> None:
-        """Start it."""
-        self.node.start()
-
-    def kill(self) -> None:
-        """Its one process."""
-        self.node.kill()
-
-    def view(self) -> View | None:
-        """Its ring."""
-        return self.node.view()
-
-    def suspicious(self) -> list[str]:
-        """Of its log, but for what it says of others that were killed or cut off, and of programs that ended while they
-        connected."""
-        return self.node.suspicious(
-            r"host: \d+ (has no active links|\(passive\))", r"link: host", r"Error in connection setup .*Broken pipe"
-        )
-
-
 class Cluster:
     """Nodes with quorum, called n1 and so on, and Pacemaker on each."""
 
-    def __init__(self, lab: Lab, executives: Sequence[Executive]) -> None:
+    def __init__(self, lab: Lab, executives: Sequence[Executive], instead: Mapping[str, Executive]) -> None:
+        """`instead`: by name of a node, another executive that may take its place there."""
         self.lab = lab
+        self.instead = dict(instead)
         self.executives = {each.host.name: each for each in executives}
         self.pacemakers = {each.host.name: Pacemaker(each.host) for each in executives}
 
@@ -108,15 +41,7 @@ class Cluster:
 
     def wait_whole(self) -> None:
         """Wait until all are in one ring, where C programs are served."""
-        wanted = tuple(each.host.number for each in self.executives.values())
-
-        def look() -> list[View | None]:
-            return [each.view() for each in self.executives.values()]
-
-        def is_whole(views: list[View | None]) -> bool:
-            return len(set(views)) == 1 and all(v is not None and v.ready and v.members == wanted for v in views)
-
-        wait_for(look, is_whole, f"one ring of {wanted}", TIMEOUT_S)
+        wait_until_one_ring(list(self.executives.values()))
 
     def form(self) -> None:
         """Start Pacemaker on all nodes, and add a resource once they are in one cluster."""
@@ -157,6 +82,19 @@ class Cluster:
         self.executives[name].launch()
         self.wait_whole()
 
+    def change_executive(self, name: str) -> None:
+        """Put the other executive in the place of a node's present one, both ended and started in order."""
+        self.stop_pacemaker(name)
+        others = self.others(name)
+        self.wait_well(others[0], *others)
+        before = self.executives[name]
+        before.stop()
+        self.executives[name], self.instead[name] = self.instead[name], before
+        self.launch(name)
+        self.pacemakers[name].start()
+        for each in (name, others[0]):
+            self.wait_well(each, *self.names)
+
     def stop_pacemaker(self, name: str) -> None:
         """It leaves in order: nothing of it runs on, and the executive goes on without it."""
         pacemaker = self.pacemakers[name]
@@ -182,7 +120,13 @@ def cluster_of(lab: Lab, directory: Path, kinds: Sequence[str]) -> Iterator[Clus
         for node in theirs:
             node.start()
             stack.callback(node.process.kill)
-        cluster = Cluster(lab, [*map(RondoExecutive, nodes), *map(CorosyncExecutive, theirs)])
+        path = directory / "instead.conf"
+        path.write_text(config.text())
+        others = [Node(node.host, path, f"instead-{os.getpid()}-{secrets.token_hex(4)}") for node in theirs]
+        for other in others:
+            stack.callback(other.kill)
+        instead = {each.host.name: RondoExecutive(each) for each in others}
+        cluster = Cluster(lab, [*map(RondoExecutive, nodes), *map(CorosyncExecutive, theirs)], instead)
         cluster.wait_whole()
         for pacemaker in cluster.pacemakers.values():
             stack.callback(lambda pacemaker=pacemaker: print(pacemaker.log()[-20_000:]))  # type: ignore[misc]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -152,19 +153,25 @@ SCRIBBLES = ["scribbles"] * 3
 """... one that it need not: its own library may be the first whom it keeps from going on; ..."""
 PATIENCE_S = 1.0
 """... and everybody else is served within this time."""
+SERVED_MIN = 5
 
 
 def serve_within_a_second(member: CpgMember, busy: Callable[[], bool]) -> int:
-    """Have a member send and get single messages as long as something is under way; how many."""
-    count = 0
-    while busy() or count == 0:
-        began = time.monotonic()
-        member.send(f"n{count}", [100])
-        count += 1
-        wanted = expected_messages(member, f"n{count - 1}", [100])[0]
-        wait_for(lambda: messages_of(member), lambda seen, last=wanted: last in seen, "its message", TIMEOUT_S)  # type: ignore[misc]
-        assert time.monotonic() - began < PATIENCE_S
-    return count
+    """Have a member send and get single messages as long as something is under way, and a few more; how many.
+
+    A machine that is busy with other things keeps one or the other waiting, so it is the median that must be in time.
+    """
+    took_s: list[float] = []
+    before = len(messages_of(member))
+    while busy() or len(took_s) < SERVED_MIN:
+        began_s = time.monotonic()
+        tag = f"n{len(took_s)}"
+        member.send(tag, [100])
+        served = member.wait_messages(before + len(took_s) + 1, TIMEOUT_S)
+        assert served[-1] == expected_messages(member, tag, [100])[0]
+        took_s.append(time.monotonic() - began_s)
+    assert median(took_s) < PATIENCE_S
+    return len(took_s)
 
 
 @pytest.fixture
@@ -312,6 +319,47 @@ def test_corosync_cmapctl_tracks_statistics_through_a_kill_of_control(node: Node
     assert len(seen) <= 2 + (time.monotonic() - began_s) / SAMPLE_S, "not more often than they are compared"
     assert seen == sorted(set(seen)), "the next control tells nothing that was told before"
     tracker.kill()
+
+
+@pytest.mark.parametrize("service", ["control", "totem"])
+def test_who_watches_keys_and_quorum_keeps_its_connections(
+    make_lab: Callable[[int], Lab], tmp_path: Path, service: str
+) -> None:
+    with nodes_of(make_lab(1), tmp_path, quorum={"provider": "corosync_votequorum"}) as (node,):
+        host = node.host
+        outputs = [host.directory / "keys.out", host.directory / "quorum.out"]
+        watching = (["corosync-cmapctl", "-T", "a."], ["corosync-quorumtool", "-m"])
+        watchers = []
+        for argv, output in zip(watching, outputs, strict=True):
+            with output.open("wb") as file:
+                watchers.append(host.popen(["stdbuf", "-oL", *argv], stdin=subprocess.PIPE, stdout=file))
+
+        def told() -> list[int]:
+            return [int(n) for n in re.findall(r"> a\.key \(u32\) = (\d+)$", outputs[0].read_text(), re.MULTILINE)]
+
+        def set_to(number: int) -> list[int]:
+            host.run(["corosync-cmapctl", "-s", "a.key", "u32", str(number)])
+            return told()
+
+        def rings() -> set[str]:
+            return set(re.findall(r"^Ring ID: +(\S+)$", outputs[1].read_text(), re.MULTILINE))
+
+        numbers = iter(range(1, 10_000))
+        first = wait_for(lambda: set_to(next(numbers)), bool, "it is told of keys", TIMEOUT_S)[0]
+        wait_for(rings, bool, "it is told of the ring", TIMEOUT_S)
+        for _ in range(3):
+            killed = node.pids(service)
+            node.send(signal.SIGKILL, service)
+            wait_for(lambda: node.pids(service), lambda now, old=killed: now not in ([], old), "another", TIMEOUT_S)  # type: ignore[misc]
+            last = next(numbers)
+            set_to(last)
+            wait_for(told, lambda seen, last=last: seen[-1] == last, "the change of a key", TIMEOUT_S)  # type: ignore[misc]
+            known = rings()
+            host.run(["corosync-cmapctl", "-s", "runtime.force_gather", "str", "yes"])
+            wait_for(rings, lambda seen, known=known: seen > known, "another ring", TIMEOUT_S)  # type: ignore[misc]
+        assert told() == list(range(first, last + 1)), "each change once"
+        assert [watcher.poll() for watcher in watchers] == [None, None]
+        assert node.status("qb_gateway")["counters"]["cut"] == 0
 
 
 def test_keys_outlive_the_kill_of_control_under_a_c_program(node: Node) -> None:

@@ -15,7 +15,8 @@ import pytest
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.node import Node
 from rondo.testing.lab.waiting import wait_for
-from tests.interop.pacemaker_cluster import PREFERRED, TIMEOUT_S, Cluster, RondoExecutive, cluster_of
+from tests.interop.executives import RondoExecutive
+from tests.interop.pacemaker_cluster import PREFERRED, TIMEOUT_S, Cluster, cluster_of
 
 pytestmark = [
     pytest.mark.root,
@@ -85,6 +86,8 @@ def test_the_life_of_a_cluster(make_lab: Callable[[int], Lab], tmp_path: Path, k
     with cluster_of(make_lab(len(kinds)), tmp_path, kinds) as cluster:
         _standby_and_back(cluster)
         _lose_and_regain(cluster, "-".join(kinds))
+        for _ in range(2 if "rondo" not in kinds else 0):
+            cluster.change_executive(PREFERRED)  # to Rondo, and back
         dc = cluster.wait_well(PREFERRED, *cluster.names).dc
         assert dc is not None
         for name in dict.fromkeys((dc, PREFERRED)):

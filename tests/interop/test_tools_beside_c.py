@@ -30,8 +30,8 @@ ONLY_C = (
     "runtime.services.mon.", "runtime.services.pload.", "runtime.services.wd.",
     # Of knet, by a ring that does not use it.
     "runtime.config.totem.interface.0.knet_", "runtime.config.totem.knet_",
-    # What acts there: the blackbox, and a new ring.
-    "runtime.blackbox.", "runtime.force_gather",
+    # What acts there: the blackbox.
+    "runtime.blackbox.",
     # What the file says; Rondo has what is in force, totem.crypto_* and runtime.config.totem.*
     "logging.logfile", "system.move_to_root_cgroup", "totem.secauth", "totem.token",
 )  # fmt: skip
@@ -218,6 +218,20 @@ def test_cmapctl_keys(sides: Sides) -> None:
     cmapctl("-p", file)
     assert cmapctl("a.") == "a.two (str) = two\n"
     assert cmapctl("b.") == "exit status 1\n", "there is none"
+
+
+def test_cmapctl_forces_a_new_ring(sides: Sides) -> None:
+    for side in sides:
+
+        def rings(side: Side = side) -> int:
+            """How many rings its log tells of."""
+            return int(side.said("corosync-cmapctl", "-m", "stats", "-g", "stats.srp.operational_entered").split()[-1])
+
+        before = rings()
+        side.said("corosync-cmapctl", "-s", "runtime.force_gather", "str", "yes")
+        wait_for(rings, lambda seen, before=before: seen > before, "another ring", TIMEOUT_S)  # type: ignore[misc]
+        side.wait_said("^Nodes: +3$", "corosync-quorumtool", "-s")
+    assert both(sides, "corosync-cmapctl", "-g", "runtime.force_gather") == "runtime.force_gather (str) = no\n"
 
 
 def test_cmapctl_lists(sides: Sides) -> None:

@@ -68,6 +68,14 @@ class Node:
         status = self._starting.wait(START_TIMEOUT_S)
         assert status == 0, f"node {self.number}: rondo start ended with {status}: {self.start_output()[-2000:]}"
 
+    def stop(self) -> None:
+        """`rondo stop`: it leaves the ring with a word. Raises LabError if it fails."""
+        self.host.run(
+            [sys.executable, "-m", "rondo.cli.main", "stop", "--run-dir", str(self.run_dir)],
+            environment={"PYTHONPATH": str(REPOSITORY)},
+            timeout_s=START_TIMEOUT_S,
+        )
+
     def reap(self) -> None:
         """Take note of a start that has ended, so that its process goes."""
         if self._starting is not None:

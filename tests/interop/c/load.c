@@ -1,10 +1,11 @@
 /* A member of a group, in C, that sends messages as fast as it is let and checks all that it is given.
  *
- *     load GROUP MEMBERS COUNT SIZE_MIN SIZE_MAX TOTAL
+ *     load GROUP MEMBERS COUNT SIZE_MIN SIZE_MAX TOTAL [LONG_EVERY LONG_MAX]
  *
  * It joins GROUP, waits until that has MEMBERS members, multicasts COUNT messages, and goes on until TOTAL messages of
  * all senders were delivered. Message N of a sender has a size that follows from N, begins with N, and every further
- * byte follows from N and its place. What is printed at the end:
+ * byte follows from N and its place. Of LONG_EVERY messages the last is a long one, of up to LONG_MAX bytes, and the
+ * first of these has exactly so many. (tests/interop/load_client.py does the same in Python.) What is printed at the end:
  *
  *     total T wrong W order H try_again A seconds S
  *
@@ -22,7 +23,7 @@
 #include <unistd.h>
 
 #define SENDERS_MAX 64
-#define QUIET_MS 20000
+#define QUIET_MS 60000
 #define TRIES_MAX 3000
 /* A program that sends long messages has to take events: libcpg waits for room inside a call otherwise. */
 #define UNDELIVERED_BYTES_MAX (4 << 20)
@@ -30,13 +31,18 @@
 static struct { uint32_t node, pid, next; } senders[SENDERS_MAX];
 static unsigned sender_count;
 static uint64_t total, wrong, order = 14695981039346656037ULL, try_again;
-static size_t size_min, size_max, members, sent, returned;
+static size_t size_min, size_max, long_max, members, sent, returned;
+static uint32_t long_every;
 static unsigned own_node;
 static char *buffer;
 
 static size_t size_of(uint32_t n)
 {
-	return size_min == size_max ? size_min : size_min + (size_t)(n * 2654435761u) % (size_max - size_min + 1);
+	size_t drawn = n * 2654435761u;
+
+	if (long_every && n % long_every == long_every - 1)
+		return n < long_every ? long_max : 1 + drawn % long_max;
+	return size_min == size_max ? size_min : size_min + drawn % (size_max - size_min + 1);
 }
 
 static void fill(uint32_t n, char *data, size_t size)
@@ -101,7 +107,7 @@ int main(int argc, char **argv)
 	cpg_handle_t handle;
 	int descriptor, tries = 0;
 
-	if (argc != 7)
+	if (argc != 7 && argc != 9)
 		return 2;
 	strcpy(group.value, argv[1]);
 	group.length = strlen(argv[1]);
@@ -110,8 +116,12 @@ int main(int argc, char **argv)
 	size_min = strtoul(argv[4], NULL, 10);
 	size_max = strtoul(argv[5], NULL, 10);
 	uint64_t wanted_total = strtoull(argv[6], NULL, 10);
-	char *data = malloc(size_max);
-	buffer = malloc(size_max);
+	if (argc == 9) {
+		long_every = strtoul(argv[7], NULL, 10);
+		long_max = strtoul(argv[8], NULL, 10);
+	}
+	char *data = malloc(size_max > long_max ? size_max : long_max);
+	buffer = malloc(size_max > long_max ? size_max : long_max);
 
 	cs_error_t made;
 	while ((made = cpg_initialize(&handle, &callbacks)) == CS_ERR_TRY_AGAIN && tries++ < TRIES_MAX)

@@ -192,6 +192,15 @@ def test_a_history_is_bounded_in_events_and_bytes() -> None:
         (Op.SET, {"key": 7, "type": 2, "value": 1}, Code.INVALID_PARAM),
         (Op.SET, {}, Code.INVALID_PARAM),
         (Op.SET, {"key": "runtime.blackbox.dump_state", "type": 11, "value": "1"}, Code.NOT_SUPPORTED),
+        (Op.SET, {"key": "totem.token", "type": 6, "value": 1500}, Code.NOT_SUPPORTED),
+        (Op.DELETE, {"key": "totem.token"}, Code.NOT_SUPPORTED),
+        (Op.SET, {"key": "quorum.device.votes", "type": 6, "value": 1}, Code.NOT_SUPPORTED),
+        (Op.SET, {"key": "quorum.provider", "type": 11, "value": "x"}, Code.NOT_SUPPORTED),
+        (Op.SET, {"key": "quorum.expected_votes", "type": 2, "value": 2}, Code.INVALID_PARAM),
+        (Op.SET, {"key": "quorum.cancel_wait_for_all", "type": 6, "value": 1}, Code.INVALID_PARAM),
+        (Op.DELETE, {"key": "quorum.expected_votes"}, Code.NOT_SUPPORTED),
+        (Op.SET, {"key": "resources.system.memory_used.max", "type": 5, "value": 90}, Code.NOT_SUPPORTED),
+        (Op.SET, {"key": "resources.watchdog_timeout", "type": 6, "value": 10}, Code.NOT_SUPPORTED),
         (Op.SET, {"key": "abc", "type": 2, "value": 1, "map": "stats"}, Code.NOT_SUPPORTED),
         (Op.GET, {"key": "abc"}, Code.NOT_EXIST),
         (Op.DELETE, {"key": "abc"}, Code.NOT_EXIST),
@@ -218,7 +227,11 @@ def test_without_a_provider_everybody_is_quorate_and_nothing_can_be_set() -> Non
     world.form(1, 2)
     code, status = host.ask(Op.QUORUM)
     assert (code, status["provider"], status["quorate"]) == (Code.OK, None, True)
-    for op, arguments in ((Op.SET_EXPECTED, {"votes": 2}), (Op.CANCEL_WAIT_FOR_ALL, {})):
+    for op, arguments in (
+        (Op.SET_EXPECTED, {"votes": 2}),
+        (Op.CANCEL_WAIT_FOR_ALL, {}),
+        (Op.SET, {"key": "quorum.expected_votes", "type": 6, "value": 2}),
+    ):
         assert host.ask(op, **arguments)[0] == Code.NOT_EXIST
 
 
@@ -235,6 +248,36 @@ def test_keys_that_act() -> None:
     assert [host.ask(Op.QUORUM)[1]["expected_votes"] for host in (one, two)] == [3, 3]
     assert one.ask(Op.SET, key="quorum.expected_votes", type=6, value=300)[0] == Code.INVALID_PARAM
     assert one.ask(Op.GET, key="quorum.expected_votes") == (Code.OK, [6, 3])
+    assert one.ask(Op.INCREMENT, key="quorum.expected_votes", step=1) == (Code.OK, [6, 4])
+    assert [host.ask(Op.QUORUM)[1]["expected_votes"] for host in (one, two)] == [4, 4]
+    assert one.ask(Op.INCREMENT, key="quorum.expected_votes", step=300)[0] == Code.INVALID_PARAM
+    assert one.ask(Op.GET, key="quorum.expected_votes") == (Code.OK, [6, 4])
+
+
+@pytest.mark.parametrize(("kind", "value", "forces"), [(11, "yes", True), (2, 1, True), (11, "no", False)])
+def test_a_program_has_the_ring_formed_anew(kind: int, value: object, forces: bool) -> None:
+    world = _world(1)
+    host = world.hosts[1]
+    assert not host.reader.reform_wanted
+    number = host.send(Op.SET, key="runtime.force_gather", type=kind, value=value)
+    assert not host.reader.reform_wanted, "with the commit, not before"
+    host.pump()
+    assert host.answers.pop(number) == (Code.OK, None)
+    assert host.reader.reform_wanted == forces
+    assert host.ask(Op.GET, key="runtime.force_gather") == (Code.OK, [11, "no"])
+    world.form(1)
+    host.ask(Op.SET, key="my.key", type=6, value=1)
+    assert not host.reader.reform_wanted, "once"
+
+
+def test_a_killed_control_does_not_have_the_ring_formed_anew_again() -> None:
+    world = _world(1)
+    host = world.hosts[1]
+    host.ask(Op.SET, key="runtime.force_gather", type=11, value="yes")
+    world.form(1)
+    host.start()
+    host.ask(Op.SET, key="my.key", type=6, value=1)
+    assert not host.reader.reform_wanted
 
 
 def test_who_leaves_in_order_takes_its_votes_along_unless_it_stays() -> None:
