@@ -40,7 +40,7 @@ endif
 
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
-	digests world crowd chaos recipes-chaos transfer bench bench-compare bench-core bench-replicated screenshots forgeries fuzz fuzz-c load-c kills kills-c pacemaker restarts flood overload sixteen detection failover rates scale mutants mutations playback \
+	digests world crowd chaos recipes-chaos transfer bench bench-compare bench-core bench-replicated screenshots forgeries fuzz fuzz-c load-c kills kills-c pacemaker restarts flood overload sixteen detection failover rates scale mutants mutations playback floods \
 	interrupts waiting wheels newcomer docs compose test-wheels deb test-deb man clean
 
 help: ## this list
@@ -148,8 +148,8 @@ interrupts: setup ## calls of the client ended by signals and cancellations at r
 chaos: compiled ## faults of all kinds on real nodes, judged by the checker: make chaos SECONDS=60 SEED=1
 	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos --seconds $(SECONDS) --seed $(or $(SEED),1)
 
-recipes-chaos: $(VENV)/.ready ## faults on real nodes while all recipes are used, judged by the checker: make recipes-chaos SECONDS=600 SEED=1
-	@RONDO_RECIPES_SECONDS=$(SECONDS) RONDO_RECIPES_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -rN --timeout 0 -o faulthandler_timeout=0 \
+recipes-chaos: $(VENV)/.ready ## faults on real nodes while all recipes are used, judged by the checker: make recipes-chaos SECONDS=600 SEED=1 (RECIPES=lock)
+	@RONDO_RECIPES="$(RECIPES)" RONDO_RECIPES_SECONDS=$(SECONDS) RONDO_RECIPES_SEED=$(or $(SEED),1) $(BIN)/pytest -q -s -rN --timeout 0 -o faulthandler_timeout=0 \
 		tests/cluster/test_recipes_chaos.py
 
 transfer: compiled ## a large state comes to a node that joins while commands go on and the giver is killed: make transfer MEGABYTES=1024
@@ -210,6 +210,9 @@ overload: compiled ## a client that never reads, beside a sender at full speed: 
 
 sixteen: compiled ## sixteen nodes under full load: no membership may change (make sixteen SECONDS=300)
 	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos.crowd --seconds $(SECONDS)
+
+floods: compiled ## a ring under floods of garbage, from a stranger and in a member's name, beside C Corosync udpu (BENCH="--rounds 3")
+	@$(IN_COPY) $(BIN)/python -m bench.floods $(BENCH)
 
 detection: compiled ## how soon applications hear of what happens to a node
 	@$(IN_COPY) $(BIN)/python -m bench.detection

@@ -4,8 +4,8 @@
 
 Three replicas of a counter each, in three processes; Rondo's have a node each, on loopback. The systems take turns,
 sample by sample. The callers are threads of one process: Rondo's on node 1, PySyncObj's in the leader, where it is
-fastest. Then the leader's process is killed, or one of Rondo's nodes with all that runs on it, while another process
-counts: what is told is the longest time without an increment.
+fastest. Then processes are killed while another one counts: each of Rondo's nodes in turn, with all that runs on it,
+and as often the leader. What is told is the longest time without an increment.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rondo.testing import TestCluster, rondo_cluster
 
 KILL_AFTER_S = 1.5
 COUNTED_S = 6.0
 GAP_CALLERS = 10
+REPLICAS = 3
 
 
 class Replica:
@@ -55,37 +56,58 @@ class Replica:
 class System:
     """Three replicas of one system."""
 
-    def __init__(self, name: str, replicas: list[Replica], nodes: TestCluster | None) -> None:
+    def __init__(self, name: str, start: Callable[[int], Replica], nodes: TestCluster | None) -> None:
+        """`start` starts the replica of this index."""
         self.name = name
-        self._replicas = replicas
+        self._start = start
         self._nodes = nodes
-        for replica in replicas:
+        self._replicas = [start(index) for index in range(REPLICAS)]
+
+    def wait(self) -> None:
+        """All are ready."""
+        for replica in self._replicas:
             replica.line()
 
-    def _caller(self) -> Replica:
-        return next((replica for replica in self._replicas if replica.ask("leads")), self._replicas[0])
+    def _leader(self) -> int:
+        """Rondo has none: node 1, where the callers are."""
+        return next((index for index, replica in enumerate(self._replicas) if replica.ask("leads")), 0)
 
     def count(self, callers: int, seconds: float) -> list[float]:
         """The time of each increment."""
-        taken = self._caller().ask(f"count {callers} {seconds}")
+        taken = self._replicas[self._leader()].ask(f"count {callers} {seconds}")
         assert isinstance(taken, list)
         return taken
 
-    def gap_s(self) -> float:
-        """The longest time without an increment, while the leader, or the node of the callers above, is killed."""
-        victim = self._caller()
-        other = next(replica for replica in self._replicas if replica is not victim)
+    def kills(self) -> list[tuple[str, float]]:
+        """Who was killed, and the longest time without an increment at another: each of Rondo's nodes, one after the
+        other, or as often the leader. Who was killed is back before the next one is."""
+        found = []
+        for index in range(REPLICAS):
+            victim = index if self._nodes is not None else self._leader()
+            found.append((f"node {1 + victim}" if self._nodes is not None else "the leader", self._gap_s(victim)))
+            if self._nodes is not None:
+                self._nodes.restart(1 + victim)
+            self._replicas[victim] = self._start(victim)
+            self._replicas[victim].line()
+        return found
+
+    def _gap_s(self, victim: int) -> float:
         timer = threading.Timer(KILL_AFTER_S, self._kill, (victim,))
         timer.start()
-        gap_s = other.ask(f"gap {GAP_CALLERS} {COUNTED_S}")
+        gap_s = self._replicas[(victim + 1) % REPLICAS].ask(f"gap {GAP_CALLERS} {COUNTED_S}")
         timer.join()
         assert isinstance(gap_s, float)
         return gap_s
 
-    def _kill(self, victim: Replica) -> None:
+    def _kill(self, victim: int) -> None:
         if self._nodes is not None:
-            self._nodes.kill(1 + self._replicas.index(victim))
-        victim.end()
+            self._nodes.kill(1 + victim)
+        self._replicas[victim].end()
+
+    def close(self) -> None:
+        """End all."""
+        for replica in self._replicas:
+            replica.end()
 
 
 def free_addresses(count: int) -> list[str]:
@@ -98,16 +120,39 @@ def free_addresses(count: int) -> list[str]:
 @contextlib.contextmanager
 def systems() -> Iterator[list[System]]:
     """Both, at work."""
-    with rondo_cluster(nodes=3, network=False) as nodes, contextlib.ExitStack() as stack:
-        addresses = free_addresses(3)
-        ours = [Replica("rondo", node.endpoint) for node in nodes]
-        theirs = [
-            Replica("pysyncobj", address, ",".join(other for other in addresses if other != address))
-            for address in addresses
-        ]
-        for replica in (*ours, *theirs):
-            stack.callback(replica.end)
-        yield [System("rondo", ours, nodes), System("pysyncobj", theirs, None)]
+    with rondo_cluster(nodes=REPLICAS, network=False) as nodes, contextlib.ExitStack() as stack:
+        endpoints = [node.endpoint for node in nodes]
+        addresses = free_addresses(REPLICAS)
+
+        def ours(index: int) -> Replica:
+            return Replica("rondo", endpoints[index])
+
+        def theirs(index: int) -> Replica:
+            others = ",".join(address for address in addresses if address != addresses[index])
+            return Replica("pysyncobj", addresses[index], others)
+
+        both = [System("rondo", ours, nodes), System("pysyncobj", theirs, None)]
+        for system in both:
+            stack.callback(system.close)
+        for system in both:
+            system.wait()
+        yield both
+
+
+def print_kills(samples: dict[tuple[str, str], list[float]]) -> None:
+    """A line for each that was killed, and one for all of a system."""
+    of_all: dict[str, list[float]] = defaultdict(list)
+    for (system, who), gaps_ms in samples.items():
+        of_all[system] += gaps_ms
+        if system == "rondo":
+            print(_kills_line(system, who, gaps_ms))
+    for system, gaps_ms in of_all.items():
+        print(_kills_line(system, "any node" if system == "rondo" else "the leader", gaps_ms))
+
+
+def _kills_line(system: str, who: str, gaps_ms: list[float]) -> str:
+    what = f"{system} goes on after kill -9 of {who}, ms"
+    return f"{what:50} median {statistics.median(gaps_ms):8.1f}  worst {max(gaps_ms):8.1f}  of {len(gaps_ms)}"
 
 
 def main() -> int:
@@ -119,6 +164,8 @@ def main() -> int:
     options = parser.parse_args()
     samples: dict[tuple[str, str], list[float]] = defaultdict(list)
     """Of what (with how many callers), by system."""
+    kills: dict[tuple[str, str], list[float]] = defaultdict(list)
+    """By system and who was killed, ms."""
     for _ in range(options.rounds):
         with systems() as both:
             for callers in map(int, options.callers.split(",")):
@@ -127,10 +174,12 @@ def main() -> int:
                     samples[f"{callers} callers, increments/s", system.name].append(len(taken_s) / options.seconds)
                     samples[f"{callers} callers, median ms", system.name].append(1000 * statistics.median(taken_s))
             for system in both:
-                samples["goes on after kill -9, ms", system.name].append(1000 * system.gap_s())
+                for who, gap_s in system.kills():
+                    kills[system.name, who].append(1000 * gap_s)
     for what in dict.fromkeys(what for what, _ in samples):
         ours, theirs = (statistics.median(samples[what, name]) for name in ("rondo", "pysyncobj"))
         print(f"{what:28} rondo {ours:9.1f}  pysyncobj {theirs:9.1f}  ratio {ours / theirs:7.2f}")
+    print_kills(kills)
     return 0
 
 

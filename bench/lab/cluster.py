@@ -112,17 +112,19 @@ class Node:
 class Cluster:
     """So many nodes of one system. Use it in a `with` statement; it has started when `wait` returns."""
 
-    def __init__(self, system: System, node_count: int, directory: Path) -> None:
+    def __init__(self, system: System, node_count: int, directory: Path, *, guests: int = 0) -> None:
+        """`guests`: so many hosts more, with the highest numbers, have no node."""
         self.system = system
         self._stack = ExitStack()
         directory.mkdir(parents=True)
-        self.lab = self._stack.enter_context(Lab(directory, node_count))
+        self.lab = self._stack.enter_context(Lab(directory, node_count + guests))
         self.faults = Faults(self.lab)
         if system.links > 1:
             self.lab.add_second_link()
-        addresses = {n: [host.address_of_link(link) for link in self.lab.links] for n, host in self.lab.hosts.items()}
+        hosts = {number: self.lab.host(number) for number in range(1, node_count + 1)}
+        addresses = {n: [host.address_of_link(link) for link in self.lab.links] for n, host in hosts.items()}
         key.write_key(directory / "authkey", 1024)
-        self.nodes = {number: Node(system, host, addresses, directory) for number, host in self.lab.hosts.items()}
+        self.nodes = {number: Node(system, host, addresses, directory) for number, host in hosts.items()}
         self._directory = directory
         self._clients = 0
 

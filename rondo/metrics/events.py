@@ -43,9 +43,11 @@ _TOTEM = {
 _CPG = {
     "requests": "requests of clients",
     "refused": "requests that were refused",
+    "refused_for_quota": "... of them: because of what all sessions of a user have",
     "events": "messages and memberships that were handed to clients",
     "messages_submitted": "messages of this node's clients that were handed to the ring",
     "sessions_cut": "clients that were cut off because they did not take their events",
+    "sessions_cut_for_quota": "... of them: because of what waits for all sessions of a user",
     "sessions_detached": "clients that were away for too long",
     "bus_errors": "malformed envelopes",
     "malformed_messages": "messages of other nodes that were refused",

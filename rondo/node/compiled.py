@@ -50,6 +50,7 @@ MODULES = (
     "rondo.node.chassis",
     "rondo.node.cpg_link",
     "rondo.ipc.zmtp",
+    "services.cpg.accounts",
     "services.cpg.answers",
     "services.cpg.assembly",
     "services.cpg.clients",

@@ -11,6 +11,7 @@ evaluate      one request: refused with a code, or what it becomes
 numbering     whether a blob holds the requests that it announces
 answers       replies that are due
 quotas        how many groups a user may be in
+accounts      what all sessions of a user hold, in bytes
 gateways      the gateways, and what waits for them
 wire          the messages of CPG between nodes
 process       the loop

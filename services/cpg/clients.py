@@ -6,7 +6,6 @@ sessions anew; requests and events have numbers, so that nothing is done twice a
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from rondo.protocol.requests import (
 )
 from rondo.protocol.totem_reader import Again, request_cost
 from services.cpg import wire
+from services.cpg.accounts import EVENTS_PER_USER, Account
 from services.cpg.answers import Answers
 from services.cpg.evaluate import evaluate, evaluate_batch, evaluate_mcast
 from services.cpg.gateways import Gateways, kinds_of
@@ -61,8 +61,6 @@ class Clients(SessionTable):
         super().__init__()
         self.options = options
         self.pid = pid
-        self.owner_uid = os.geteuid()
-        """The node's own user, who like root has groups kept back for him."""
         self.ready = False
         """Whether requests are evaluated: totem is there, and its log has been evaluated up to its head."""
         self.awaited: set[int] = set()
@@ -75,8 +73,8 @@ class Clients(SessionTable):
         """Sessions that totem may forget."""
         self.counters = dict.fromkeys(
             (
-                "requests", "refused", "events", "messages_submitted", "sessions_cut", "sessions_detached",
-                "bus_errors",
+                "requests", "refused", "refused_for_quota", "events", "messages_submitted", "sessions_cut",
+                "sessions_cut_for_quota", "sessions_detached", "bus_errors",
             ), 0
         )  # fmt: skip
         self._turns: deque[Session] = deque()
@@ -175,7 +173,7 @@ class Clients(SessionTable):
     def remove(self, session: Session) -> None:
         """Forget a session that is in no group any more."""
         session.drop_queue()
-        if self.table.pop(session.ident, None) is not None:
+        if self.take_out(session.ident):
             self.changed = True
             self.gone.append(session.ident)
             self.core.ring_listeners.discard(session.ident)
@@ -264,6 +262,8 @@ class Clients(SessionTable):
             result = evaluate(session, request, self._may_join)
         if isinstance(result, Code):
             self.counters["refused"] += count
+            if result == Code.TOO_MANY_GROUPS or (result == Code.TRY_AGAIN and session.account.is_full()):
+                self.counters["refused_for_quota"] += count
             last = request[0] + count - 1
             self.answers.refuse(session.ident, last, count, result)
             if session.queue:
@@ -274,12 +274,11 @@ class Clients(SessionTable):
     def _enqueue(self, session: Session, queued: Queued) -> None:
         if not session.queue:
             self._turns.append(session)
-        session.queue.append(queued)
-        session.queue_bytes += queued.cost
+        session.enqueue(queued)
 
     def _may_join(self, session: Session, group: bytes) -> Code:
         """Whether the user may be in one more group, and no other session of this process is in this one."""
-        if (code := may_have_another_group(session, self.table.values(), self.owner_uid)) != Code.OK:
+        if (code := may_have_another_group(session, self.table.values(), self.accounts.owner_uid)) != Code.OK:
             return code
         for other in self.table.values():
             if other.pid == session.pid and other is not session:
@@ -298,8 +297,7 @@ class Clients(SessionTable):
             session = self._turns.popleft()
             turn_end = cost + TURN_BYTES
             while session.queue and self._is_due(session, session.queue[0], cost, min(credit_left, turn_end)):
-                queued = session.queue.popleft()
-                session.queue_bytes -= queued.cost
+                queued = session.dequeue()
                 if queued.messages is not None:
                     requests.append(_submit(session, queued))
                     cost += queued.cost
@@ -372,6 +370,8 @@ class Clients(SessionTable):
 
     def _check_pace(self, session: Session) -> None:
         bytes_max = self.options.client_bytes_max
+        if session.account.has_too_many_events(bytes_max):
+            self._cut_for_quota(session.account)
         if 2 * session.event_bytes <= bytes_max:
             return
         held = session.backlog_bytes()
@@ -379,6 +379,15 @@ class Clients(SessionTable):
             self.cut(session, Code.NO_RESOURCES, f"too slow: {held} bytes of events wait, {bytes_max} may")
         elif 2 * held > bytes_max:
             self.warn(session, held, bytes_max)
+
+    def _cut_for_quota(self, account: Account) -> None:
+        """Of the sessions of one user, the one that holds most has to go. The last one has the bound of a session."""
+        most = self.hoarder(account)
+        if most is not None:
+            self.counters["sessions_cut_for_quota"] += 1
+            held, bytes_max = account.event_bytes, EVENTS_PER_USER * self.options.client_bytes_max
+            why = f"too slow: {held} bytes of events wait for the sessions of this user, {bytes_max} may"
+            self.cut(most, Code.NO_RESOURCES, f"{why}; this one has most, {most.event_bytes}")
 
     def _event_ack(self, pairs: list[list[int]]) -> None:
         for ident, n in pairs:

@@ -16,7 +16,7 @@ from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, HIDDEN_PREFIX, Guarant
 from rondo.protocol.totem_reader import request_cost
 from services.cpg import wire
 from services.cpg.core import Core
-from services.cpg.sessions import QUEUE_BYTES_MAX, Queued, Session, note_of
+from services.cpg.sessions import Queued, Session, note_of
 
 _QUERIES = {Op.GROUPS: (2, 3), Op.NAMES: (2, 3), Op.MEMBERS: (3, 3), Op.RING: (2, 2)}
 """Shortest and longest form of each query."""
@@ -38,7 +38,7 @@ def evaluate(session: Session, request: list[Any], may_join: Callable[[Session, 
         group = request[2]
         if (code := _name_fault(group)) != Code.OK:
             return code
-        if session.queue_bytes >= QUEUE_BYTES_MAX:
+        if session.may_not_enqueue():
             return Code.TRY_AGAIN
         if op == Op.JOIN:
             if group in session.intended:
@@ -62,7 +62,7 @@ def evaluate(session: Session, request: list[Any], may_join: Callable[[Session, 
         return Code.INVALID_PARAM
     if op != Op.MEMBERS and len(request) == 3 and type(request[2]) is not bool:
         return Code.INVALID_PARAM
-    if session.queue_bytes >= QUEUE_BYTES_MAX:
+    if session.may_not_enqueue():
         return Code.TRY_AGAIN
     return Queued(request[0], QUERY_COST_BYTES, 0, None, None, request)
 
@@ -98,7 +98,7 @@ def _mcast_fault(session: Session, group: Any, guarantee: Any, data: Any) -> Cod
     if group not in session.intended:
         fault = _name_fault(group)
         return Code.NOT_EXIST if fault == Code.OK else fault
-    return Code.TRY_AGAIN if session.queue_bytes >= QUEUE_BYTES_MAX else Code.OK
+    return Code.TRY_AGAIN if session.may_not_enqueue() else Code.OK
 
 
 def _name_fault(group: Any) -> Code:

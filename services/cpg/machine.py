@@ -179,7 +179,7 @@ class Machine:
             if session.ident not in table:
                 session.acked = max(session.opened_at, welcome.position)
                 session.epoch = welcome.epoch
-                table[session.ident] = session
+                self.clients.put_back(session)
         taken = {pair[0]: pair[1] for pair in welcome.taken}
         for session in table.values():
             session.floor = max(session.opened_at, had)
@@ -383,6 +383,7 @@ class Machine:
             "acked": self.acked,
             "held_bytes": self._held_bytes,
             "sessions": len(self.clients.table),
+            "users": self.clients.accounts.told(),
             "functions": core.functions,
             "ring": None
             if ring is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rondo.protocol.codes import Code
+from services.cpg.accounts import ROOT_UID
 from services.cpg.sessions import Session
 
 GROUPS_PER_USER_MAX = 16 * 1024
@@ -16,8 +17,6 @@ GROUPS_OF_OTHERS_MAX = 48 * 1024
 """The same for all users together, but for root and the node's own user."""
 GROUPS_MAX = 64 * 1024
 """The same for everybody. A membership takes about 500 bytes in cpg, and up to 160 in a snapshot."""
-
-ROOT_UID = 0
 
 
 def may_have_another_group(session: Session, sessions: Iterable[Session], owner_uid: int) -> Code:

@@ -6,11 +6,13 @@ which requests were taken, is told when it is opened again, so that nothing is d
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rondo.protocol.codes import Code
 from rondo.protocol.cpg_gateway import OpenFlag
 from rondo.protocol.events import encode_events
+from services.cpg.accounts import Account, Accounts
 from services.cpg.core import Core
 from services.cpg.sessions import Blob, Session
 
@@ -24,6 +26,7 @@ class SessionTable:
         self.core_floor = 0
         """Position that totem's log begins after: what is older cannot be given again."""
         self.table: dict[int, Session] = {}
+        self.accounts = Accounts(os.geteuid())
         self.changed = False
         """Whether what totem keeps of the table has to be renewed."""
         self.taken_of_unknown: dict[int, int] = {}
@@ -72,14 +75,32 @@ class SessionTable:
     def _add(self, session: Session, position: int) -> Session:
         session.opened_at = session.floor = session.acked = position
         session.taken = session.submitted = self.taken_of_unknown.pop(session.ident, 0)
-        self.table[session.ident] = session
+        self.put_back(session)
         self.changed = True
         return session
+
+    def put_back(self, session: Session) -> None:
+        """One that was in the table of a cpg before this one."""
+        self.table[session.ident] = session
+        session.charge_to(self.accounts.enter(session.uid))
+
+    def take_out(self, ident: int) -> bool:
+        """Forget one, and what is kept of it: whether it was there."""
+        session = self.table.pop(ident, None)
+        if session is None:
+            return False
+        account = session.account
+        session.charge_to(Account(session.uid, is_bound=False))
+        self.accounts.leave(account)
+        return True
 
     def _identify(self, session: Session, row: list[Any]) -> None:
         """Take over what the gateway knows better (a session that was found in the log has no more than its pid)."""
         if session.who() != row[:7]:
             _, session.pid, session.start_time, session.uid, session.gid, session.flags, session.note = row[:7]
+            account = session.account
+            session.charge_to(self.accounts.enter(session.uid))
+            self.accounts.leave(account)
             self.changed = True
         if session.flags & OpenFlag.RING_EVENTS:
             self.core.ring_listeners.add(session.ident)
@@ -100,6 +121,11 @@ class SessionTable:
         """Position up to which no session that the log waits for has anything outstanding."""
         head = self.core.n
         return min((s.handled(head) for s in self.table.values() if not (s.closing or s.is_detached)), default=head)
+
+    def hoarder(self, account: Account) -> Session | None:
+        """Of several sessions of a user that hold events, the one that holds most."""
+        holders = [each for each in self.table.values() if each.account is account and each.event_bytes]
+        return max(holders, key=lambda each: each.event_bytes) if len(holders) > 1 else None
 
     def laggard(self) -> Session | None:
         """The session that holds back the log most."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from rondo.protocol.envelope import BusError, pack, unpack
 from rondo.protocol.requests import Op
+from services.cpg.accounts import Account
 
 QUEUE_BYTES_MAX = 8 * 1024 * 1024
 """Requests of one session that wait for credit; more are refused with TRY_AGAIN. Clients have to keep to half of this:
@@ -46,6 +47,10 @@ class Queued(NamedTuple):
     requests: int = 1
     """How many requests this is: of a batch, `request` is the last one."""
 
+    def is_refusal(self) -> bool:
+        """Whether it is there for its place alone."""
+        return self.messages is None and self.query is None
+
 
 class Session:
     """One client, as cpg knows it."""
@@ -60,6 +65,8 @@ class Session:
         self.flags = flags
         self.note = note
         """The gateway's own."""
+        self.account = Account(uid, is_bound=False)
+        """Where what it holds counts, too: its own until `charge_to`."""
         self.opened_at = 0
         """Position in the epoch at which it was opened."""
         self.floor = 0
@@ -101,12 +108,19 @@ class Session:
         """What the gateway knows it by."""
         return [self.ident, self.pid, self.start_time, self.uid, self.gid, self.flags, self.note]
 
+    def charge_to(self, account: Account) -> None:
+        """What it holds counts there from now on."""
+        for each, sign in ((self.account, -1), (account, 1)):
+            each.queued_bytes += sign * self.queue_bytes
+            each.event_bytes += sign * self.event_bytes
+        self.account = account
+
     # Events.
 
     def put(self, blob: Blob) -> None:
         """Events for it."""
         self._waiting.append(blob)
-        self.event_bytes += len(blob.data) + BLOB_OVERHEAD_BYTES
+        self._count_events(len(blob.data) + BLOB_OVERHEAD_BYTES)
 
     def next_blob(self) -> Blob | None:
         """What is to be sent next, if it may be sent anything."""
@@ -130,7 +144,7 @@ class Session:
         for blobs in (self._sent, self._waiting):
             while blobs and blobs[0].last <= n:
                 blob = blobs.popleft()
-                self.event_bytes -= len(blob.data) + BLOB_OVERHEAD_BYTES
+                self._count_events(-len(blob.data) - BLOB_OVERHEAD_BYTES)
                 if blobs is self._sent:
                     self._sent_bytes -= len(blob.data)
 
@@ -149,9 +163,38 @@ class Session:
         """Forget all events."""
         self._sent.clear()
         self._waiting.clear()
-        self._sent_bytes = self.event_bytes = 0
+        self._sent_bytes = 0
+        self._count_events(-self.event_bytes)
+
+    def _count_events(self, more_bytes: int) -> None:
+        self.event_bytes += more_bytes
+        self.account.event_bytes += more_bytes
 
     # Requests.
+
+    def enqueue(self, queued: Queued) -> None:
+        """One more that waits."""
+        last = self.queue[-1] if self.queue else None
+        if last is not None and last.is_refusal() and queued.is_refusal():
+            # Refusals in a row take one place, however many they are: they cost nothing, and would have no bound.
+            self.queue[-1] = Queued(queued.request, 0, 0, None, None, None, last.requests + queued.requests)
+            return
+        self.queue.append(queued)
+        self._count_queued(queued.cost)
+
+    def dequeue(self) -> Queued:
+        """The one whose turn it is."""
+        queued = self.queue.popleft()
+        self._count_queued(-queued.cost)
+        return queued
+
+    def may_not_enqueue(self) -> bool:
+        """Whether this session, or all sessions of its user, have too much that waits."""
+        return self.queue_bytes >= QUEUE_BYTES_MAX or self.account.is_full()
+
+    def _count_queued(self, more_bytes: int) -> None:
+        self.queue_bytes += more_bytes
+        self.account.queued_bytes += more_bytes
 
     def settled(self) -> int:
         """Every request up to this one is accepted by totem, or answered."""
@@ -162,7 +205,7 @@ class Session:
     def drop_queue(self) -> None:
         """Forget the requests that totem was not given."""
         self.queue.clear()
-        self.queue_bytes = 0
+        self._count_queued(-self.queue_bytes)
 
     def intend(self, groups: dict[bytes, int]) -> None:
         """Set `intended` from the groups that it is in and from what is in flight."""

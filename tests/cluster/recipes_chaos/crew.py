@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rondo.testing import TestCluster
+from tests.cluster.recipes_chaos.shells import ASYNCIO, BLOCKING
 
 ANSWER_S = 120.0
+SHELLS = (BLOCKING, ASYNCIO)
 
 
 class Process:
@@ -70,10 +73,13 @@ class Process:
 
 
 class Crew:
-    """A worker on each node. Those of one epoch share their states; those on disk all do."""
+    """A worker on each node. Those of one epoch share their states; those on disk all do. Every other one that is
+    started has the shells of asyncio: both are in each group, and one after the other on each node."""
 
-    def __init__(self, cluster: TestCluster, nodes: tuple[int, ...], directory: Path) -> None:
+    def __init__(self, cluster: TestCluster, nodes: tuple[int, ...], directory: Path, used: Iterable[str]) -> None:
+        """`used`: the kinds of recipes that are."""
         self._cluster = cluster
+        self._used = ",".join(used)
         self._directory = directory
         self._nodes = nodes
         self.epoch = 1
@@ -88,14 +94,15 @@ class Crew:
     def start(self, node: int) -> None:
         """One on this node."""
         self._started += 1
-        who = f"n{node}.{self._started}"
+        shell = SHELLS[self._started % len(SHELLS)]
+        who = f"n{node}.{self._started}.{shell}"
         log, store = self._directory / f"{who}.log", self._directory / f"store{node}"
         log.touch()
         store.mkdir(exist_ok=True)
         self.logs[self.epoch].append(log)
         endpoint = self._cluster[node].endpoint
-        argv = ["-m", "tests.cluster.recipes_chaos.worker", endpoint, who, f"e{self.epoch}", str(log), str(store)]
-        self.processes[node] = Process([sys.executable, *argv], self._directory / "errors")
+        argv = [sys.executable, "-m", "tests.cluster.recipes_chaos.worker", endpoint, who, f"e{self.epoch}"]
+        self.processes[node] = Process([*argv, str(log), str(store), shell, self._used], self._directory / "errors")
 
     def kill(self, node: int) -> None:
         """One is gone."""

@@ -6,13 +6,14 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rondo.testing import TestCluster, rondo_cluster
 from tests.checker.recipes import judge
 from tests.checker.recipes.history import Call, read
 from tests.cluster.recipes_chaos.crew import Crew
+from tests.cluster.recipes_chaos.shells import ASYNCIO
 
 NODES = (1, 2, 3)
 MENDED_S_MAX = 120.0
@@ -116,6 +117,8 @@ class Verdict:
         self.known: Counter[str] = Counter()
         """Calls with an answer, by kind of recipe."""
         self.unknown: Counter[str] = Counter()
+        self.of_asyncio: Counter[str] = Counter()
+        """Of those with an answer: by workers with the shells of asyncio."""
 
     def judge(self, crew: Crew, finals: dict[str, list[object]]) -> None:
         """Read the histories of all epochs."""
@@ -125,25 +128,29 @@ class Verdict:
             for recipe, of_recipe in calls.items():
                 kind = recipe.split(":")[0]
                 self.known[kind] += sum(call.is_known for call in of_recipe)
+                self.of_asyncio[kind] += sum(call.is_known and call.who.endswith(ASYNCIO) for call in of_recipe)
                 self.unknown[kind] += sum(not call.is_known for call in of_recipe)
             of_notes += calls.pop("notes", [])
             self.faults += judge.faults(calls, finals if epoch == crew.epoch else {})
         # They are on disk, and outlive whole stops.
-        self.faults += judge.notes(of_notes, finals["notes"])  # type: ignore[arg-type]
+        self.faults += judge.notes(of_notes, finals.get("notes", []))  # type: ignore[arg-type]
         self.faults += crew.bugs
 
     def __str__(self) -> str:
-        calls = ", ".join(f"{kind} {n} (+{self.unknown[kind]} open)" for kind, n in sorted(self.known.items()))
+        calls = ", ".join(
+            f"{kind} {n} ({self.of_asyncio[kind]} asyncio, +{self.unknown[kind]} open)"
+            for kind, n in sorted(self.known.items())
+        )
         faults = ", ".join(f"{kind} {n}" for kind, n in sorted(self.happened.items()))
         return f"calls: {calls}; faults: {faults}"
 
 
-def run(seconds: float, seed: int, directory: Path) -> Verdict:
-    """Let it happen. Raises AssertionError if it does not come to an end."""
+def run(seconds: float, seed: int, directory: Path, used: Iterable[str]) -> Verdict:
+    """Let it happen, to these kinds of recipes. Raises AssertionError if it does not come to an end."""
     draw = random.Random(seed)
     verdict = Verdict()
     with rondo_cluster(nodes=len(NODES)) as cluster:
-        crew = Crew(cluster, NODES, directory)
+        crew = Crew(cluster, NODES, directory, used)
         disturbance = Disturbance(cluster, crew, draw)
         try:
             _wait_for_all(crew)

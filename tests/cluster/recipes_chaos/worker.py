@@ -1,6 +1,6 @@
-"""An application process that uses all recipes, a thread for each, and notes every call for the checker.
+"""An application process that uses recipes, threads for each, and notes every call for the checker.
 
-    python -m tests.cluster.recipes_chaos.worker ENDPOINT WHO EPOCH LOG STORE
+    python -m tests.cluster.recipes_chaos.worker ENDPOINT WHO EPOCH LOG STORE blocking|asyncio KIND,KIND
 
 It says on its standard output, a line each: `ready` and `not ready` as all its recipes are; `stopped` when its threads
 have ended, after the line `stop` came; `drained` after `drain`, when the queue is empty; after `final` what it sees.
@@ -19,23 +19,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import rondo
-from rondo.recipes import (
-    Barrier,
-    Counter,
-    Dict,
-    Election,
-    Lock,
-    Once,
-    Queue,
-    Replicated,
-    Semaphore,
-    Store,
-    replicated,
-)
+from tests.cluster.recipes_chaos.shells import ASYNCIO, AioShells, BlockingShells, Shells
 
 CALL_S = 8.0
 """After so long a call gives up."""
-OPEN_S = 20.0
 PAUSE_S = 0.3
 """After a call that has failed."""
 THINK_S = 0.06
@@ -49,21 +36,6 @@ ONCES = 2
 GIVE_BACK = 0.1
 """So many items of the queue are not done, but given back."""
 R = TypeVar("R")
-
-
-class Notes(Replicated):
-    """A list of all notes, on disk."""
-
-    def __init__(self, cluster: rondo.Cluster, directory: str) -> None:
-        self.notes: list[str] = []
-        store = Store(directory, fsync=False, compact_bytes=100_000)
-        super().__init__(cluster, "notes", timeout=OPEN_S, store=store)
-
-    @replicated
-    def add(self, note: str) -> int:
-        """One more."""
-        self.notes.append(note)
-        return len(self.notes)
 
 
 class Log:
@@ -96,37 +68,34 @@ def same(value: Any) -> Any:
 
 
 class Worker:
-    """All recipes of one process."""
+    """The recipes of one process, and the threads that use them."""
 
-    def __init__(self, cluster: rondo.Cluster, who: str, epoch: str, log: Log, directory: str) -> None:
-        self._who, self._log = who, log
+    def __init__(self, shells: Shells, who: str, epoch: str, log: Log, directory: str, used: frozenset[str]) -> None:
+        """`used`: the kinds of recipes that are."""
+        self._shells, self._who, self._log = shells, who, log
         self._epoch = epoch
         self._stop = threading.Event()
         self._values = itertools.count(1)
-        self.notes = self._open(lambda: Notes(cluster, directory))
-        self.dict = self._open(lambda: Dict(cluster, epoch, timeout=OPEN_S))
-        self.counter = self._open(lambda: Counter(cluster, epoch, timeout=OPEN_S))
-        self.lock = self._open(lambda: Lock(cluster, epoch, timeout=OPEN_S))
-        self.election = self._open(lambda: Election(cluster, epoch, timeout=OPEN_S))
-        self.semaphore = self._open(lambda: Semaphore(cluster, epoch, PERMITS, timeout=OPEN_S))
-        self.barrier = self._open(lambda: Barrier(cluster, epoch, PARTIES, timeout=OPEN_S))
-        self.queue = self._open(lambda: Queue(cluster, epoch, timeout=OPEN_S))
-        self.onces = [self._open(lambda n=n: Once(cluster, f"{epoch}.{n}", timeout=OPEN_S)) for n in range(ONCES)]  # type: ignore[misc]
-        self.all = [
-            self.notes, self.dict, self.counter, self.lock, self.election, self.semaphore, self.barrier, self.queue,
-            *self.onces,
-        ]  # fmt: skip
-        works = [
-            self._note, self._use_register, self._use_register, self._add, self._add, self._add, self._take_lock,
-            self._lead, self._take_permit, self._meet, self._put, self._work, self._begin_once,
-        ]  # fmt: skip
+        kinds: dict[str, tuple[tuple[Any, ...], tuple[Callable[[random.Random], None], ...]]] = {
+            "notes": (("Notes", directory), (self._note,)),
+            "dict": (("Dict", epoch), (self._use_register, self._use_register)),
+            "counter": (("Counter", epoch), (self._add, self._add, self._add)),
+            "lock": (("Lock", epoch), (self._take_lock,)),
+            "election": (("Election", epoch), (self._lead,)),
+            "semaphore": (("Semaphore", epoch, PERMITS), (self._take_permit,)),
+            "barrier": (("Barrier", epoch, PARTIES), (self._meet,)),
+            "queue": (("Queue", epoch), (self._put, self._work)),
+            "once": (("Once", f"{epoch}.0"), (self._begin_once,)),
+        }
+        self.recipes = {kind: self._open(*how) for kind, (how, _) in kinds.items() if kind in used}
+        self.onces = [self._open("Once", f"{epoch}.{number}") for number in range(1, ONCES)] if "once" in used else []
+        works = [work for kind in self.recipes for work in kinds[kind][1]]
         self._threads = [threading.Thread(target=self._drive, args=(work,)) for work in works]
 
-    @staticmethod
-    def _open(make: Callable[[], R]) -> R:
+    def _open(self, *how: Any) -> Any:
         while True:
             try:
-                return make()
+                return self._shells.open(*how)
             except (rondo.NoQuorum, rondo.Timeout):
                 time.sleep(PAUSE_S)
 
@@ -144,7 +113,7 @@ class Worker:
     @property
     def is_ready(self) -> bool:
         """Whether all recipes are."""
-        return all(recipe.is_ready for recipe in self.all)
+        return all(recipe.is_ready for recipe in (*self.recipes.values(), *self.onces))
 
     def _drive(self, work: Callable[[random.Random], None]) -> None:
         draw = random.Random(f"{self._who} {work.__name__}")
@@ -166,16 +135,16 @@ class Worker:
 
     def _note(self, _draw: random.Random) -> None:
         note = self._value()
-        self._log.call("notes", ("add", note), lambda: self.notes.add(note), same)
+        self._log.call("notes", ("add", note), lambda: self.recipes["notes"].add(note), same)
 
     def _use_register(self, draw: random.Random) -> None:
         window = int(time.monotonic() / WINDOW_S)
         key, recipe = str(window), f"dict:{self._epoch}:{window}"
-        value, expected = self._value(), self.dict.get(key)
+        value, expected = self._value(), self.recipes["dict"].get(key)
         calls: list[tuple[tuple[Any, ...], Callable[[], Any]]] = [
-            (("get",), lambda: self.dict.get(key, linearizable=True, timeout=CALL_S)),
-            (("put", value), lambda: self.dict.__setitem__(key, value)),
-            (("put_if", expected, value), lambda: self.dict.put_if(key, expected, value, CALL_S)),
+            (("get",), lambda: self.recipes["dict"].get(key, linearizable=True, timeout=CALL_S)),
+            (("put", value), lambda: self.recipes["dict"].__setitem__(key, value)),
+            (("put_if", expected, value), lambda: self.recipes["dict"].put_if(key, expected, value, CALL_S)),
         ]
         what, do = draw.choice(calls)
         try:
@@ -187,9 +156,9 @@ class Worker:
     def _add(self, draw: random.Random) -> None:
         recipe = f"counter:{self._epoch}"
         if draw.random() < 0.3:
-            self._log.call(recipe, ("get",), lambda: self.counter.get(CALL_S), same)
+            self._log.call(recipe, ("get",), lambda: self.recipes["counter"].get(CALL_S), same)
         else:
-            self._log.call(recipe, ("add",), lambda: self.counter.add(timeout=CALL_S), same)
+            self._log.call(recipe, ("add",), lambda: self.recipes["counter"].add(timeout=CALL_S), same)
 
     def _hold(self, recipe: str, acquire: Callable[[], Any], release: Callable[[], bool]) -> None:
         permit = self._log.call(recipe, ("acquire",), acquire, lambda permit: permit.fencing)
@@ -197,28 +166,29 @@ class Worker:
         self._log.call(recipe, ("release", permit.fencing), release, same)
 
     def _take_lock(self, _draw: random.Random) -> None:
-        self._hold(f"lock:{self._epoch}", lambda: self.lock.acquire(CALL_S), lambda: self.lock.release(CALL_S))
+        lock = self.recipes["lock"]
+        self._hold(f"lock:{self._epoch}", lambda: lock.acquire(CALL_S), lambda: lock.release(CALL_S))
 
     def _take_permit(self, _draw: random.Random) -> None:
-        semaphore = self.semaphore
+        semaphore = self.recipes["semaphore"]
         self._hold(f"semaphore:{self._epoch}", lambda: semaphore.acquire(CALL_S), lambda: semaphore.release(CALL_S))
 
     def _lead(self, _draw: random.Random) -> None:
-        election = self.election
+        election = self.recipes["election"]
         self._hold(f"election:{self._epoch}", lambda: election.lead(timeout=CALL_S), lambda: election.resign(CALL_S))
 
     def _meet(self, _draw: random.Random) -> None:
-        self._log.call(f"barrier:{self._epoch}", ("wait",), lambda: self.barrier.wait(CALL_S), same)
+        self._log.call(f"barrier:{self._epoch}", ("wait",), lambda: self.recipes["barrier"].wait(CALL_S), same)
 
     def _put(self, _draw: random.Random) -> None:
         value = self._value()
-        self._log.call(f"queue:{self._epoch}", ("put", value), lambda: self.queue.put(value, CALL_S), same)
+        self._log.call(f"queue:{self._epoch}", ("put", value), lambda: self.recipes["queue"].put(value, CALL_S), same)
 
     def _work(self, draw: random.Random) -> None:
         self._take_job(draw.random() < GIVE_BACK, blocking=True)
 
     def _take_job(self, gives_back: bool, *, blocking: bool) -> bool:
-        recipe, queue = f"queue:{self._epoch}", self.queue
+        recipe, queue = f"queue:{self._epoch}", self.recipes["queue"]
         job = self._log.call(
             recipe, ("get",), lambda: queue.get(CALL_S, blocking=blocking), lambda job: job and [job.item, job.value]
         )
@@ -234,29 +204,27 @@ class Worker:
         number = draw.randrange(ONCES)
         recipe, value = f"once:{self._epoch}.{number}", self._value()
 
-        def do() -> str:
-            time.sleep(HOLD_S)
-            return value
-
-        self._log.call(recipe, ("run",), lambda: self.onces[number].run(do, CALL_S), same)
+        once, do = [self.recipes["once"], *self.onces][number], self._shells.slow(value, HOLD_S)
+        self._log.call(recipe, ("run",), lambda: once.run(do, CALL_S), same)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
         """Take all that is left in the queue."""
-        while self._take_job(False, blocking=False):
+        while "queue" in self.recipes and self._take_job(False, blocking=False):
             pass
 
     def final(self) -> dict[str, Any]:
         """What is seen at the end."""
-        return {
-            f"counter:{self._epoch}": self.counter.get(),
-            f"queue:{self._epoch}": len(self.queue),
-            "notes": self.notes.read(lambda: list(self.notes.notes)),
+        looks: dict[str, tuple[str, Callable[[Any], Any]]] = {
+            "counter": (f"counter:{self._epoch}", lambda counter: counter.get()),
+            "queue": (f"queue:{self._epoch}", len),
+            "notes": ("notes", lambda notes: notes.read(lambda: list(notes.notes))),
         }
+        return {name: look(self.recipes[kind]) for kind, (name, look) in looks.items() if kind in self.recipes}
 
 
-def done(queue: Queue, item: int) -> bool:
+def done(queue: Any, item: int) -> bool:
     """Whether it was this worker's still."""
     try:
         queue.done(item, CALL_S)
@@ -277,10 +245,9 @@ def say(worker: Worker) -> None:
 
 def main() -> None:
     """Until the standard input ends."""
-    endpoint, who, epoch, log, directory = sys.argv[1:]
-    # Who could not be asked any more would wait for ever: the parent kills it.
-    cluster = rondo.connect(endpoint, timeout=None)
-    worker = Worker(cluster, who, epoch, Log(log, who), directory)
+    endpoint, who, epoch, log, directory, shell, used = sys.argv[1:]
+    shells: Shells = AioShells(endpoint) if shell == ASYNCIO else BlockingShells(endpoint)
+    worker = Worker(shells, who, epoch, Log(log, who), directory, frozenset(used.split(",")))
     threading.Thread(target=say, args=(worker,), daemon=True).start()
     worker.start()
     for line in sys.stdin:
@@ -293,7 +260,7 @@ def main() -> None:
                 print("drained", flush=True)
             case "final":
                 print(json.dumps({"final": worker.final()}), flush=True)
-    cluster.close()
+    shells.close()
 
 
 if __name__ == "__main__":

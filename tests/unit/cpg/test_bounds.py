@@ -62,7 +62,7 @@ def test_a_join_beyond_the_quota_is_refused_and_a_leave_makes_room() -> None:
     world = World(1, 1)
     world.form((1,))
     node = world.nodes[1]
-    node.machine.clients.owner_uid = OWNER
+    node.machine.clients.accounts.owner_uid = OWNER
     client = node.new_client()
     world.settle()
     node.machine.clients.table[client.session].uid = USER

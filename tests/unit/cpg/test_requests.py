@@ -117,7 +117,7 @@ def test_the_nodes_own_groups_are_shown_to_who_asks_for_them(world: World) -> No
 
 def test_no_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without credit requests wait, within a bound; what was refused for want of room has no effect, ever."""
-    monkeypatch.setattr("services.cpg.evaluate.QUEUE_BYTES_MAX", 2000)
+    monkeypatch.setattr("services.cpg.sessions.QUEUE_BYTES_MAX", 2000)
     node, client = world.nodes[1], world.nodes[1].clients[0]
     assert outcome(world, client, Op.JOIN, b"g") == Code.OK
     credit, node.machine.credit = node.machine.credit, 0

@@ -1,0 +1,173 @@
+"""The recipes as a worker's threads use them: those of `rondo.recipes`, or those of `rondo.aio.recipes` in a loop.
+
+Both are in the same groups and serve the same threads, so what the worker does and what the checker demands are the
+same. A call into the loop is a coroutine of its own there, beside those of the other threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import rondo
+from rondo import recipes
+from rondo.aio import recipes as aio_recipes
+from rondo.recipes import Replicated, Store, replicated
+from rondo.recipes.machines import pack, unpack
+
+ASYNCIO, BLOCKING = "asyncio", "blocking"
+"""The names of both."""
+OPEN_S = 20.0
+"""A recipe that is not ready by then is opened anew."""
+COMPACT_BYTES = 100_000
+
+
+class Shells(Protocol):
+    """How a worker opens recipes."""
+
+    def open(self, kind: str, *arguments: Any) -> Any:
+        """A recipe by the name of its class. Raises NoQuorum, Timeout."""
+
+    def slow(self, value: str, seconds: float) -> Callable[[], Any]:
+        """For `Once`: what takes a while and returns that value."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class Notes(Replicated):
+    """A list of all notes, on disk."""
+
+    def __init__(self, cluster: rondo.Cluster, directory: str, timeout: float) -> None:
+        self.notes: list[str] = []
+        store = Store(directory, fsync=False, compact_bytes=COMPACT_BYTES)
+        super().__init__(cluster, "notes", timeout=timeout, store=store)
+
+    @replicated
+    def add(self, note: str) -> int:
+        """One more."""
+        self.notes.append(note)
+        return len(self.notes)
+
+
+class AioNotes(aio_recipes.StateMachine):
+    """The same in the same group: `rondo.aio` has no `@replicated`, so commands and state are written as that does."""
+
+    PREFIX = Notes.PREFIX
+
+    def __init__(self, cluster: rondo.aio.Cluster, directory: str, timeout: float) -> None:
+        self.notes: list[str] = []
+        store = Store(directory, fsync=False, compact_bytes=COMPACT_BYTES)
+        super().__init__(cluster, "notes", timeout=timeout, store=store)
+
+    def apply(self, command: bytes) -> bytes:
+        """Add a note."""
+        name, (note,), _ = unpack(command)
+        assert name == "add"
+        self.notes.append(note)
+        return pack(len(self.notes))
+
+    def snapshot(self) -> Iterable[bytes]:
+        """All notes."""
+        return [pack({"notes": self.notes})]
+
+    def restore(self, pieces: Iterable[bytes]) -> None:
+        """Have them."""
+        self.notes = unpack(b"".join(pieces))["notes"]
+
+    async def add(self, note: str) -> int:
+        """One more."""
+        count: int = unpack(await self.do(pack(["add", [note], {}])))
+        return count
+
+
+class BlockingShells:
+    """Those of threads."""
+
+    def __init__(self, endpoint: str) -> None:
+        # Who could not be asked any more would wait for ever: the parent kills it.
+        self._cluster = rondo.connect(endpoint, timeout=None)
+
+    def open(self, kind: str, *arguments: Any) -> Any:
+        """See `Shells`."""
+        make: Any = Notes if kind == "Notes" else getattr(recipes, kind)
+        return make(self._cluster, *arguments, timeout=OPEN_S)
+
+    def slow(self, value: str, seconds: float) -> Callable[[], Any]:
+        """See `Shells`."""
+
+        def do() -> str:
+            time.sleep(seconds)
+            return value
+
+        return do
+
+    def close(self) -> None:
+        """See `Shells`."""
+        self._cluster.close()
+
+
+class AioShells:
+    """Those of asyncio: a loop in a thread of its own."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._cluster = self.run(self._connect, endpoint)
+
+    @staticmethod
+    async def _connect(endpoint: str) -> rondo.aio.Cluster:
+        return await rondo.aio.connect(endpoint, timeout=None)
+
+    def run(self, what: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Call it in the loop, and wait for what it gives; for a coroutine's result, if it is one."""
+
+        async def call() -> Any:
+            result = what(*arguments, **keywords)
+            return await result if inspect.isawaitable(result) else result
+
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()
+
+    def open(self, kind: str, *arguments: Any) -> Any:
+        """See `Shells`."""
+        make: Any = AioNotes if kind == "Notes" else getattr(aio_recipes, kind)
+        return InLoop(self, self.run(make, self._cluster, *arguments, timeout=OPEN_S))
+
+    def slow(self, value: str, seconds: float) -> Callable[[], Any]:
+        """See `Shells`."""
+
+        async def do() -> str:
+            await asyncio.sleep(seconds)
+            return value
+
+        return do
+
+    def close(self) -> None:
+        """See `Shells`."""
+        self.run(self._cluster.close)
+
+
+class InLoop:
+    """A recipe of asyncio, called from threads as if it were one of `rondo.recipes`."""
+
+    def __init__(self, shells: AioShells, recipe: Any) -> None:
+        self._shells = shells
+        self._recipe = recipe
+
+    def __getattr__(self, name: str) -> Any:
+        # What is no call is only looked at, and may be: it is so from within the loop, too.
+        found = getattr(self._recipe, name)
+        if not callable(found):
+            return found
+        return lambda *arguments, **keywords: self._shells.run(found, *arguments, **keywords)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._shells.run(self._recipe.set, key, value)
+
+    def __len__(self) -> int:
+        length: int = self._shells.run(len, self._recipe)
+        return length
