@@ -11,8 +11,10 @@
 All returned paths are absolute: the services run in other directories than the command that started them.
 """
 
+import contextlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 CONFIG_FILE_DEFAULT = "/etc/corosync/corosync.conf"
@@ -75,12 +77,8 @@ def make_run_dir(option: AnyPath | None = None) -> Path:
     path = run_dir(option)
     # Clients of other users (uidgid{}) must be able to enter root's, whatever umask the node is started with.
     is_open = os.geteuid() == 0 and path != run_dir_in_tmp()
-    umask = os.umask(0o022) if is_open else None
-    try:
+    with _umask(0o022 if is_open else None):
         _make_directory(path, "RONDO_RUN_DIR", private=path == run_dir_in_tmp())
-    finally:
-        if umask is not None:
-            os.umask(umask)
     return path
 
 
@@ -107,7 +105,8 @@ def check_directory(directory: Path) -> None:
 def make_state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) -> Path:
     """The state directory, created if missing. Raises PathError if it cannot be used."""
     path = state_dir(option, configured)
-    _make_directory(path, "RONDO_STATE_DIR", private=False)
+    with _umask(None):
+        _make_directory(path, "RONDO_STATE_DIR", private=False)
     return path
 
 
@@ -146,6 +145,17 @@ def _absolute(path: AnyPath) -> Path:
 def run_dir_in_tmp() -> Path:
     """The run directory of a user without a runtime directory. Every user can create it; see `check_directory`."""
     return Path(f"/tmp/rondo-{os.getuid()}")
+
+
+@contextlib.contextmanager
+def _umask(wanted: int | None) -> Iterator[None]:
+    """While directories are made, and those above them. None: the caller's, but others never get the right to write."""
+    before = os.umask(0o077)
+    os.umask(before | 0o022 if wanted is None else wanted)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _make_directory(path: Path, variable: str, *, private: bool) -> None:

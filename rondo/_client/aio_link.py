@@ -1,13 +1,14 @@
 """A session and its socket, served by an asyncio event loop. It uses the same sockets as `link`, but no thread."""
 
 import asyncio
+import contextlib
 import time
 import warnings
 import weakref
 from collections.abc import Callable
 from operator import methodcaller
 
-from rondo._client import descriptors
+from rondo._client import departing, descriptors
 from rondo._client.arguments import DEFAULT_TIMEOUT_S, Default, seconds_of
 from rondo._client.arrival import ARRIVALS
 from rondo._client.batches import RequestFactory
@@ -75,7 +76,9 @@ class Link:
         self._retry_ms = RETRY_MS
         self._ticket: int | None = None
         self._writes = False
+        self._departs = False
         descriptors.inherit(self)
+        departing.begins_in_loop(self)
         self._dealer.send(self.session.hello())
         self._loop.add_reader(self._dealer.fileno(), self._on_readable)
         self._loop.add_reader(self._wakeup.fileno(), self._on_wakeup)
@@ -345,8 +348,24 @@ class Link:
     def _on_wakeup(self) -> None:
         """The last reference to the connection is gone, so the application cannot use it any more."""
         self._wakeup.clear()
-        if self._handle() is None:
+        if self._handle() is None and not self._departs:
             self.close_now()
+
+    @property
+    def is_dropped(self) -> bool:
+        """True once the application cannot use this connection any more, until it is closed. False in other loops."""
+        if self.is_closed or self._handle() is not None or self._forks != descriptors.forks:
+            return False
+        return asyncio.get_running_loop() is self._loop
+
+    async def depart(self) -> None:
+        """Close a dropped connection, and wait for the gateway's answer."""
+        if self._departs:
+            with contextlib.suppress(Timeout):
+                await self.wait(lambda: self.is_closed, BYE_MS / 1000, "")
+        else:
+            self._departs = True
+            await self.close()
 
     def warn_unclosed(self, _handle: "weakref.ref[Handle]") -> None:
         """Warn of an unclosed connection. The garbage collector calls this at any point. The loop closes the connection

@@ -24,7 +24,7 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any
 
-from rondo._client import batches, descriptors
+from rondo._client import batches, departing, descriptors
 from rondo._client.arguments import (
     DEFAULT,
     DEFAULT_TIMEOUT_S,
@@ -262,6 +262,7 @@ class Cpg:
         what = f"group {name!r} could not be joined in time"
         if link.given_up:
             link.run(link.undo_joins)
+        departing.wait_for_departing(link, deadline_s)
         if session.is_being_left(name):
             link.wait_for_order(lambda: not session.is_being_left(name), deadline_s, what)
         group = None

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rondo._client import departing
 from rondo._client.arrival import ARRIVALS
 from rondo._client.descriptors import poll
 from rondo._client.state import CLOSED
@@ -77,6 +78,7 @@ class Worker:
         """The main function of the thread."""
         self.ident = _thread.get_ident()
         link = self._link
+        departing.begins(link)
         try:
             link.run(self._begin)
             ready: list[int] = []
@@ -86,6 +88,7 @@ class Worker:
             self._say_bye()
         finally:
             link.run(self._end)
+            departing.is_over(link)
             self._forget_arrival()
             link.listeners.flush(is_over=True)
 

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Generator
 from types import TracebackType
 from typing import Any
 
-from rondo._client import batches
+from rondo._client import batches, departing
 from rondo._client.aio_link import Link
 from rondo._client.arguments import (
     DEFAULT,
@@ -210,6 +210,7 @@ class Cpg:
         timeout_s = link.seconds_of(timeout)
         deadline_s = deadline_of(timeout_s)
         what = f"group {name!r} could not be joined in time"
+        await departing.close_departing(link, deadline_s, what)
         if session.is_being_left(name):
             await link.wait_for_order(lambda: not session.is_being_left(name), timeout_s, what)
         group = session.join(name)

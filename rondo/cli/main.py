@@ -5,15 +5,15 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
 
 import argparse
 import difflib
-import io
-import os
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import rondo
 from rondo.cli.finding import SUMMARY, command_names, command_of, parser_of
 from rondo.cli.output import CommandError, Parser, print_error
+from rondo.cli.standard_output import STANDARD_OUTPUT, give_up, name_standard_output
 from rondo.config.faults import ConfigError
 from rondo.node.descriptors import fill_standard
 from rondo.paths import PathError
@@ -27,10 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `rondo ARGUMENTS`; returns the exit code."""
     fill_standard()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    name_standard_output()
+    code = _reported(functools.partial(_run, arguments))
+    flushed = _reported(_flush)
+    return code or flushed
+
+
+def _reported(work: Callable[[], int]) -> int:
+    """The exit code of this work. What it fails with is told on standard error."""
     try:
-        return _run(arguments)
+        return work()
     except SystemExit as stop:  # argparse: --help is 0, wrong usage 2
         return stop.code if isinstance(stop.code, int) else USAGE_EXIT_CODE
     except ConfigError as error:
@@ -43,21 +49,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
-        # The reader has gone (`rondo ... | head`). Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout.fileno())  # the reader has gone (`rondo ... | head`)
     except OSError as error:
+        if error.filename == STANDARD_OUTPUT:
+            give_up(sys.stdout.fileno())
         where = f"{error.filename}: " if error.filename else ""
         print_error(f"{where}{error.strerror or error}")
     return 1
+
+
+def _flush() -> int:
+    """What standard output still holds may be what it cannot take: found here, not when Python exits."""
+    sys.stdout.flush()
+    return 0
 
 
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     if name.startswith("-") or name.replace("_", "-") not in command_names():
         _without_command(arguments)
-    code = command_of(name).run(parser_of(name).parse_args(arguments[1:]))
-    sys.stdout.flush()  # to notice a closed pipe here
-    return int(code)
+    return int(command_of(name).run(parser_of(name).parse_args(arguments[1:])))
 
 
 def _without_command(arguments: list[str]) -> NoReturn:

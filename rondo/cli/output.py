@@ -4,7 +4,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rondo.cli.standard_output import give_up
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 class CommandError(Exception):
@@ -16,6 +21,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {_one_line(message)}; see `{self.prog} --help`\n")
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        """argparse passes over what it cannot write; help that is led into a file on a full disk is an error."""
+        if file is sys.stdout:
+            print(message, end="")
+        else:
+            _say(message)
 
     def takes(self) -> Iterator[argparse.Action]:
         """The options and arguments that --help shows, without the choice of a sub-command."""
@@ -33,17 +45,26 @@ class Parser(argparse.ArgumentParser):
 
 def print_error(text: str) -> None:
     """One line on standard error."""
-    print(f"error: {_one_line(text)}", file=sys.stderr)
+    _say(f"error: {_one_line(text)}\n")
 
 
 def print_warning(text: str) -> None:
     """One line on standard error about something that does not stop the command."""
-    print(f"warning: {_one_line(text)}", file=sys.stderr)
+    _say(f"warning: {_one_line(text)}\n")
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _say(text: str) -> None:
+    """On standard error. Where it cannot be written nobody can be told, and the exit code says enough."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        give_up(sys.stderr.fileno())
 
 
 def _one_line(text: str) -> str:

@@ -128,3 +128,31 @@ def test_a_full_state_directory_does_not_keep_the_ring_process_from_coming_back(
         "it is said",
         BUSY_S,
     )
+
+
+COMMANDS = [
+    "status", "status --json", "metrics", "events", "events -f", "logs", "logs -f", "cpg join g", "cmap list",
+    "cmap get nodelist.node.0.nodeid", "nodes", "quorum", "top", "debug totem", "doctor", "wait --members 1",
+    "sam status", "report -o -", "reload",
+]  # fmt: skip
+
+
+def test_commands_whose_standard_output_is_full_say_so(tmp_path: Path) -> None:
+    config = tmp_path / "corosync.conf"
+    config.write_text(CONFIGURATION.format(port=free_port(["127.0.0.1"]), nodes=NODE.format(1)))
+    with tempfile.TemporaryDirectory(prefix="rondo-test-", dir="/tmp") as name:
+        node = Node(1, config, Path(name))
+        node.start()
+        try:
+            for command in [*COMMANDS, "stop"]:
+                with Path("/dev/full").open("wb") as full:
+                    done = subprocess.run(
+                        [*RONDO, *command.split(), "--run-dir", str(node.run_dir)],
+                        stdout=full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+                        timeout=COMMAND_SECONDS, check=False,
+                    )  # fmt: skip
+                expected = (1, "error: standard output: No space left on device\n")
+                assert (done.returncode, done.stderr) == expected, command
+            assert node.pids() == {}
+        finally:
+            kill(node.run_dir)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import rondo
 from rondo import paths
@@ -211,7 +212,7 @@ def _start_supervisord(
         "RONDO_SERVICE_ARGUMENTS": shlex.join(["--heartbeat", "--resolved", str(resolved), "--run-dir", str(run_dir)]),
     }
     configuration = importlib.resources.files("rondo.node.supervision") / "supervisord.conf"
-    with (run_dir / LOG_DIRECTORY / SUPERVISOR_ERRORS).open("wb") as errors:
+    with _new_file(run_dir / LOG_DIRECTORY / SUPERVISOR_ERRORS) as errors:
         return subprocess.Popen(
             [*installation.command("rondo.node.supervision.supervisord"), "-c", str(configuration)],
             stdin=subprocess.DEVNULL,
@@ -223,6 +224,11 @@ def _start_supervisord(
             start_new_session=True,
             pass_fds=held,
         )
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """An empty file to write; its owner's alone, whatever the umask."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
 def _missing(run_dir: Path, off: dict[str, str]) -> str:

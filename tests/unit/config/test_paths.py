@@ -112,6 +112,18 @@ def test_whom_uidgid_admits_can_enter_whatever_the_umask(tmp_path: Path, umask: 
     assert state.stat().st_mode & umask == 0
 
 
+def test_others_cannot_write_what_was_made_whatever_the_umask(tmp_path: Path) -> None:
+    """Who may write to a directory above can put another state, or another socket, in the place of ours."""
+    before = os.umask(0)
+    try:
+        made = [paths.make_run_dir(tmp_path / "a" / "run"), paths.make_state_dir(tmp_path / "b" / "state")]
+        assert os.umask(0) == 0, "it is as before"
+    finally:
+        os.umask(before)
+    for each in made:
+        assert each.stat().st_mode & 0o022 == each.parent.stat().st_mode & 0o022 == 0
+
+
 def test_directories_that_cannot_be_used(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")

@@ -107,6 +107,31 @@ def test_a_connection_that_is_forgotten_is_closed_with_a_warning(loopback: Loopb
     assert sum("unclosed connection to" in str(each.message) for each in caught) == 70
 
 
+def test_who_drops_a_connection_joins_its_group_again(loopback: Loopback, gateway: GatewayProcess) -> None:
+    """As who closes it does. The connection that was dropped is on its way out, and the process is a member still."""
+
+    async def main() -> None:
+        other = await rondo.aio.connect(gateway.endpoint, LONG_S)
+        for _ in range(20):
+            dropped = await rondo.aio.connect(gateway.endpoint, LONG_S)
+            await dropped.cpg.join("g", LONG_S)
+            del dropped
+            joins = [other.cpg.join("g", LONG_S), other.cpg.join("h", LONG_S)]
+            for group in await asyncio.gather(*joins):
+                await group.leave(LONG_S)
+            del group
+        await other.close()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        with gateway.connect() as other:
+            for _ in range(20):
+                gateway.connect().cpg.join("g", LONG_S)
+                other.cpg.join("g", LONG_S).leave(LONG_S)
+                gateway.connect().cpg.join("g", LONG_S)
+        asyncio.run(main())
+
+
 def test_a_cancelled_close_closes_and_a_given_up_connect_counts_no_longer(
     loopback: Loopback, gateway: GatewayProcess
 ) -> None:
