@@ -5,8 +5,10 @@ import contextlib
 import time
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from operator import methodcaller
+from threading import get_ident
+from typing import Any
 
 from rondo._client import departing, descriptors
 from rondo._client.arguments import DEFAULT_TIMEOUT_S, Default, seconds_of
@@ -18,6 +20,7 @@ from rondo._client.endpoint import Endpoint
 from rondo._client.groups import Group
 from rondo._client.link import Handle, HandleRef
 from rondo._client.listeners import LoopListeners
+from rondo._client.requests import BULK_SEND_BYTES
 from rondo._client.session import Session
 from rondo._client.state import CLOSED
 from rondo._client.worker import (
@@ -34,6 +37,11 @@ from rondo._client.worker import (
 )
 from rondo.errors import BadHandle, Busy, Disconnected, Timeout
 from rondo.ipc.endpoints import ipc_path
+
+GATHER_S = 0.001
+"""Requests wait at most this long for others to travel with; see `_gathers`."""
+TAKING_S = 0.005
+"""A task that always finds events waiting lets the others run after this time."""
 
 
 class Link:
@@ -53,8 +61,11 @@ class Link:
         self._dealer = dial(endpoint)
         self.session = Session(name, request_factory, self, why_denied=endpoint.denied)
         self.is_closed = False
-        self._forks = descriptors.forks
+        self.forks = descriptors.forks
         self._loop = asyncio.get_running_loop()
+        self._is_running = self._loop.is_running
+        self._thread = get_ident()
+        """The thread that runs the loop."""
         self.listeners = LoopListeners(endpoint.url, self._loop)
         self.session.tell_owner = self.listeners.put
         self._wakeup = Wakeup()
@@ -66,7 +77,14 @@ class Link:
         self._path = ipc_path(endpoint.url)
         self._waiting: set[asyncio.Future[None]] = set()
         self._takers: set[Group] = set()
-        self._flush_is_due = False
+        self.flush_is_due = False
+        """`wake` needs not be called."""
+        self._take_until_s = 0.0
+        """Then the task that takes events lets others run."""
+        self._gathered_number = 0
+        """The last request that was queued when `_flush` looked."""
+        self._gather_until_s: float | None = None
+        """When what is queued is sent at the latest; None: it waits for nothing."""
         self._ack_timer: asyncio.TimerHandle | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
         self._absence_timer: asyncio.TimerHandle | None = None
@@ -88,10 +106,16 @@ class Link:
 
     def check_process(self) -> None:
         """Raise BadHandle in a forked child of the process that made the connection, and in any other event loop."""
-        if self._forks != descriptors.forks:
+        if self.forks != descriptors.forks:
             raise BadHandle("this connection belongs to the parent process; after a fork, connect anew")
+        # A thread runs one loop at a time. `get_running_loop` costs a system call up to Python 3.11.
+        if get_ident() != self._thread or not self._is_running():
+            self._check_loop()
+
+    def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise BadHandle("this connection belongs to another event loop; connect in the one that uses it")
+        self._thread = get_ident()
 
     def seconds_of(self, timeout: float | Default | None) -> float | None:
         """How long a call waits, in seconds. Raises InvalidParameter."""
@@ -134,16 +158,23 @@ class Link:
         events. Raises Timeout; Busy if another task waits for them."""
         if group in self._takers:
             raise Busy(f"another task waits for the events of group {group.name!r}; only one may at a time")
+        if group.queue and self._loop.time() >= self._take_until_s:
+            await self._wait_as_taker(group, asyncio.sleep(0))
         found = self.session.fill(group)
         self.taken()
         if found:
             return True
+        await self._wait_as_taker(group, self.wait(lambda: group.queue or group.is_over, timeout, ""))
+        return self.session.fill(group)
+
+    async def _wait_as_taker(self, group: Group, waiting: Coroutine[Any, Any, None]) -> None:
+        """Wait, and keep other tasks from taking the events of the group meanwhile."""
         self._takers.add(group)
         try:
-            await self.wait(lambda: group.queue or group.is_over, timeout, "")
+            await waiting
         finally:
             self._takers.discard(group)
-        return self.session.fill(group)
+        self._take_until_s = self._loop.time() + TAKING_S
 
     def notify(self) -> None:
         """Something has changed: all waiting tasks check their conditions again."""
@@ -253,20 +284,38 @@ class Link:
     # -- sending -------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Send what is queued, at the end of this turn of the loop."""
-        if not self._flush_is_due:
-            self._flush_is_due = True
+        """Send what is queued, at the end of this turn of the loop or a few turns later."""
+        if not self.flush_is_due:
+            self.flush_is_due = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._flush_is_due = False
         if self.is_closed:
             return
+        if self._gathers():
+            self._loop.call_soon(self._flush)
+            return
+        self.flush_is_due = False
         self._send(acknowledge=self.session.ack_bytes >= ACK_BYTES)
         deadline_s = self.session.requests.next_deadline_s
         if deadline_s is not None and self._deadline_timer is None:
             pause_s = max(0.0, deadline_s - time.monotonic())
             self._deadline_timer = self._loop.call_later(pause_s, self._expire)
+
+    def _gathers(self) -> bool:
+        """True if what is queued waits one more turn of the loop. It does while requests are under way, each turn
+        queues more, and `GATHER_S` is not over. One large batch costs every hop less than many small ones."""
+        requests = self.session.requests
+        number, unsent = requests.last_number, requests.bytes_unsent
+        grows, self._gathered_number = number != self._gathered_number, number
+        if grows and unsent != requests.bytes_kept and unsent < BULK_SEND_BYTES:
+            now_s = self._loop.time()
+            if self._gather_until_s is None:
+                self._gather_until_s = now_s + GATHER_S
+            if now_s < self._gather_until_s:
+                return True
+        self._gather_until_s = None
+        return False
 
     def _expire(self) -> None:
         self._deadline_timer = None
@@ -301,7 +350,7 @@ class Link:
 
     async def close(self) -> None:
         """End the session cleanly, and wait for the gateway's answer."""
-        if self._forks != descriptors.forks or self.is_closed:
+        if self.forks != descriptors.forks or self.is_closed:
             return
         self.check_process()
         session = self.session
@@ -370,7 +419,7 @@ class Link:
     def warn_unclosed(self, _handle: "weakref.ref[Handle]") -> None:
         """Warn of an unclosed connection. The garbage collector calls this at any point. The loop closes the connection
         even if this is interrupted; without a running loop it is closed here."""
-        if self.is_closed or self._forks != descriptors.forks:
+        if self.is_closed or self.forks != descriptors.forks:
             return
         if self._loop.is_closed():
             self.close_now()

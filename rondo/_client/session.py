@@ -194,6 +194,11 @@ class Session(SessionState):
         While the application has not taken `Disconnected`, its messages belong to the lost epoch and fail at once.
         `deadline_s`: if it was not sent by this time.monotonic(), it is given up.
         """
+        if (
+            group.state is GroupState.MEMBER and group.ended is None and not group.is_down
+            and len(data) <= self.message_bytes_max
+        ):  # fmt: skip
+            return self.requests.add_message(group.name, group.wire_name, guarantee, data, deadline_s)
         self.check_message(group, data)
         return self.queue_message(group, guarantee, data, deadline_s)
 

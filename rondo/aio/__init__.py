@@ -8,9 +8,14 @@
             ...
 
 Everything runs in the event loop that made the connection. Nothing here may be used by other threads. Only one task at
-a time may take the events of a group; a second one that waits for them gets `Busy`. Messages sent in one turn of the
-loop travel together. After a `break` out of `async for` the last event is acknowledged a moment later, when the loop
-closes the iterator. Calls wait for `default_timeout` at most, as those of `rondo`.
+a time may take the events of a group; a second one that waits for them gets `Busy`. A task that always finds events
+lets the other tasks run every few milliseconds.
+
+Messages sent in one turn of the loop travel together. While earlier messages are on their way, those of a few more
+turns travel with them: a message waits for others a millisecond at most.
+
+After a `break` out of `async for` the last event is acknowledged a moment later, when the loop closes the iterator.
+Calls wait for `default_timeout` at most, as those of `rondo`.
 """
 
 import os
@@ -19,7 +24,7 @@ from collections.abc import AsyncIterator, Generator
 from types import TracebackType
 from typing import Any
 
-from rondo._client import batches, departing
+from rondo._client import batches, departing, descriptors
 from rondo._client.aio_link import Link
 from rondo._client.arguments import (
     DEFAULT,
@@ -129,14 +134,15 @@ class Group:
             guarantee = guarantee_of(guarantee)
         if type(data) is not bytes:
             data = bytes_of(data)
-        timeout_s = link.seconds_of(timeout)
         deadline_s = None if deadline is None else deadline_of(deadline, "deadline")
+        if timeout is not DEFAULT and timeout is not None:
+            check_seconds(timeout)
         request = link.session.mcast(self._group, guarantee, data, deadline_s)
         if request is None:
-            request = await self._mcast_when_there_is_room(data, guarantee, timeout_s, deadline_s)
-        link.wake()
-        assert isinstance(request, Request)
-        return request
+            request = await self._mcast_when_there_is_room(data, guarantee, link.seconds_of(timeout), deadline_s)
+        if not link.flush_is_due:
+            link.wake()
+        return request  # type: ignore[return-value]  # what this connection's session makes
 
     async def _mcast_when_there_is_room(
         self, data: bytes, guarantee: Guarantee, timeout_s: float | None, deadline_s: float | None
@@ -157,8 +163,13 @@ class Group:
     async def poll(self, timeout: float | None = None) -> Event | None:
         """The next event, or None after `timeout` seconds. The call acknowledges the event before."""
         link, group = self._link, self._group
+        if link.forks != descriptors.forks:
+            link.check_process()
+        if timeout is not None and not (type(timeout) in (int, float) and timeout == timeout):
+            check_seconds(timeout)
+        for event in group.ready:
+            return event
         link.check_process()
-        check_seconds(timeout)
         while True:
             for event in group.ready:
                 return event
