@@ -21,6 +21,8 @@ from rondo.paths import PathError
 USAGE_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
 FAULTS_SHOWN_MAX = 20
+FOR_NODES = frozenset({"cryptography", "pydantic", "supervisor", "zmq"})
+"""Packages that an installation for applications alone may lack."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +48,13 @@ def _reported(work: Callable[[], int]) -> int:
             print_error(f"and {more} more of these")
     except (CommandError, PathError) as error:
         print_error(str(error))
+    except ModuleNotFoundError as error:
+        if (name := (error.name or "").partition(".")[0]) not in FOR_NODES:
+            raise
+        print_error(
+            f"the package {name} is missing; a node needs all that Rondo depends on, and this installation is for "
+            "applications alone: install the wheel of Rondo without --no-deps"
+        )
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:

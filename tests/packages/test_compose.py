@@ -1,6 +1,7 @@
 """docker-compose.yml, with a real Docker: three nodes come up; one is killed, cut off, and all are upgraded in turn.
 
 If no Docker answers, and this is root with dockerd at hand, one is started in namespaces of its own, and ended after.
+Where `docker compose` is missing, the plugin of Debian's archive is used. Neither is installed.
 """
 
 import functools
@@ -67,6 +68,21 @@ def eventually(true: Callable[[], bool], what: Callable[[], str]) -> None:
         time.sleep(0.1)
 
 
+@pytest.fixture(name="_plugin", scope="module", autouse=True)
+def _plugin_fixture() -> Iterator[None]:
+    """A client of Docker that knows `docker compose`."""
+    if run("docker", "compose", "version").returncode == 0:
+        yield
+        return
+    got = run(str(ROOT / "packaging" / "compose" / "plugin"), str(WORK), timeout=BUILD_S)
+    assert got.returncode == 0, got.stderr
+    os.environ["DOCKER_CONFIG"] = str(WORK / "docker")
+    try:
+        yield
+    finally:
+        del os.environ["DOCKER_CONFIG"]
+
+
 @pytest.fixture(name="_daemon", scope="module", autouse=True)
 def _daemon_fixture() -> Iterator[None]:
     """A Docker that answers."""
@@ -74,7 +90,7 @@ def _daemon_fixture() -> Iterator[None]:
         yield
         return
     missing = [name for name in ("docker", "dockerd", "unshare") if shutil.which(name) is None]
-    assert not missing, f"install {', '.join(missing)} (Debian: docker.io, docker-compose)"
+    assert not missing, f"install {', '.join(missing)} (Debian: docker.io)"
     assert os.geteuid() == 0, "no Docker answers, and only root can start one"
     with tempfile.TemporaryDirectory(prefix="rondo-docker-", dir="/tmp") as name:
         host = f"unix://{name}/sock"
@@ -96,16 +112,15 @@ def _daemon_fixture() -> Iterator[None]:
 
 
 def compose(*arguments: str, timeout: float = 60.0, image: str = "rondo:local") -> None:
-    """`docker compose`, or the docker-compose before it."""
-    is_plugin = run("docker", "compose", "version").returncode == 0
-    argv = ["docker", "compose"] if is_plugin else ["docker-compose"]
+    """`docker compose`."""
     environment = {
         "PROMETHEUS_IMAGE": "rondo-prometheus",
         "PYTHON_IMAGE": "rondo-base",
         "RONDO_IMAGE": image,
         "RONDO_NOFILE": str(FILES),
     }
-    done = run(*argv, "--project-name", PROJECT, *arguments, timeout=timeout, **environment)
+    argv = ["docker", "compose", "--project-name", PROJECT, *arguments]
+    done = run(*argv, timeout=timeout, **environment)
     assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
 
 
@@ -135,7 +150,7 @@ def wait_members(count: int, *nodes: str) -> None:
 
 
 def wait_healthy(*nodes: str) -> None:
-    """What `--wait` does, for those versions that do not know it."""
+    """What `--wait` does, after other commands than that."""
     for node in nodes:
         eventually(functools.partial(is_healthy, node), functools.partial(rondo_log, node))
 
@@ -180,15 +195,15 @@ class Application:
 
 
 @pytest.fixture(name="_up", scope="module", autouse=True)
-def _up_fixture(_daemon: None) -> Iterator[None]:
+def _up_fixture(_plugin: None, _daemon: None) -> Iterator[None]:
     """Three healthy nodes, of an image that is built here."""
     base = run(
         str(ROOT / "packaging" / "compose" / "base"), str(ROOT / "build" / "image.txt"), str(WORK), timeout=BUILD_S
     )
     assert base.returncode == 0, base.stderr
     try:
-        compose("up", "--build", "--detach", timeout=BUILD_S)
-        wait_healthy(*NODES)
+        compose("up", "--build", "--wait", timeout=BUILD_S)
+        assert all(map(is_healthy, NODES)), "--wait did not wait"
         wait_members(3, *NODES)
         yield
     finally:
@@ -221,7 +236,7 @@ def test_prometheus_is_beside_them_with_the_profile() -> None:
         'FROM rondo-base\nCOPY prometheus /bin/prometheus\nENTRYPOINT ["/bin/prometheus"]\n'
     )
     docker("build", "--tag", "rondo-prometheus", str(context), timeout=BUILD_S)
-    compose("--profile", "watch", "up", "--detach", "--no-build", timeout=WAIT_S)
+    compose("--profile", "watch", "up", "--build", "--wait", timeout=BUILD_S)
 
     def members() -> list[str]:
         argv = ["docker", "exec", container("node1"), "/opt/rondo/bin/python", "-c", ASKS]
@@ -275,8 +290,8 @@ def test_one_node_after_the_other_gets_another_image_while_the_others_work() -> 
     for node in NODES:
         other = Application(NODES[NODES.index(node) - 1])
         other.progress()
-        compose("up", "--detach", "--no-build", "--no-deps", node, timeout=WAIT_S, image="rondo:next")
-        wait_healthy(node)
+        compose("up", "--no-build", "--no-deps", "--wait", node, timeout=WAIT_S, image="rondo:next")
+        assert is_healthy(node), "--wait did not wait"
         wait_members(3, *NODES)
         other.progress()
         assert inspected(node)["Config"]["Labels"].get("next") == "yes"
