@@ -105,6 +105,7 @@ function show(told) {
     [node.links.map(link).join("; "), node.links.some((each) => !each.up) ? "bad" : ""],
   ])), "no node is known");
   cluster(told);
+  offerLogs(found.node, told.others.map((node) => node.node));
   quorum(found.quorum, found.services.control);
   const supervisor = ["supervisord", { ...found.supervisor, restarts: "-", last_end: "" }];
   fill("processes", [supervisor, ...Object.entries(found.services)].map(([name, each]) => row([
