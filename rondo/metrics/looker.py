@@ -28,13 +28,12 @@ ANSWER_S = 1.0
 EVENTS_MAX = 200
 """The last events that are kept."""
 APPLICATIONS_MAX = 200
-HISTORY_SHOWN = 3
 LOG_FILE_BYTES_MAX = 64 * 1024
 """Of each file of the log so much of its end is looked at for the last lines."""
 SAM_PAUSE_S = 5.0
 """After SAM did not answer it is not asked for so long."""
 
-_SHOWN = ("id", "state", "pid", "instance", "restarts", "policy", "message")
+_SHOWN = ("id", "state", "pid", "instance", "started", "restarts", "policy", "message", "history")
 """Of an application: not its command line, which may hold a password."""
 
 
@@ -126,9 +125,7 @@ class Looker:
             self._sam_not_before_s = now_s + SAM_PAUSE_S
             self._drop_sam()
             return []
-        return [
-            {name: each[name] for name in _SHOWN} | {"history": each["history"][-HISTORY_SHOWN:]} for each in listed
-        ]
+        return [{name: each[name] for name in _SHOWN} for each in listed]
 
     def _drop_sam(self) -> None:
         if self._sam is not None:

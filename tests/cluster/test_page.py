@@ -56,6 +56,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             "[...document.querySelectorAll('#groups tr')].every((row) => /^[0-9]/.test(row.cells[1].innerText))"
         )
         browser.seen("document.getElementById('applications').innerText.includes('sleep-')")
+        browser.seen("document.getElementById('instances').innerText.includes('it runs')")
         assert browser.evaluate("document.title") == "Rondo example node 1"
         browser.seen("document.getElementById('events').innerText.includes('ring.formed')")
         for node in (2, 3):

@@ -55,6 +55,29 @@ def test_the_status_is_that_of_the_cluster(cluster: DemoCluster) -> None:
         sam.stop(application)
 
 
+def test_the_history_of_an_application(cluster: DemoCluster) -> None:
+    """When each of its instances began and ended, and why; the same as `rondo sam status --json` prints."""
+    with serving(cluster.nodes[1].run_dir) as server, Sam(cluster.nodes[1].endpoint) as sam:
+        application = sam.run(["sh", "-c", "sleep 0.2; exit 3"])["id"]
+
+        def history() -> list[dict[str, Any]]:
+            found = status(server)
+            assert faults(found, schema_of("/api/v1/status")) == []
+            (told,) = [each["history"] for each in found["applications"] if each["id"] == application]
+            return list(told)
+
+        found = wait_for(history, lambda ends: len(ends) >= 2, "two instances have ended", 60.0)
+        assert [(end["instance"], end["exit_code"], end["text"]) for end in found[:2]] == [
+            (0, 3, "exited with 3"),
+            (1, 3, "exited with 3"),
+        ]
+        times = [moment for end in found for moment in (end["started"], end["time"])]
+        assert times == sorted(times)
+        sam.stop(application)
+        (listed,) = [each for each in sam.status() if each["id"] == application]
+        assert listed["history"][:2] == found[:2]
+
+
 @pytest.mark.slow
 def test_what_it_costs(cluster: DemoCluster) -> None:
     """Nothing while nobody watches, and little while somebody does."""
