@@ -19,6 +19,7 @@ from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes
 from rondo.node.supervision.logfiles import MergedLog, configured_files, log_files
 from rondo.node.supervision.survey import configuration, is_healthy
 from rondo.paths import PathError, socket_endpoint
+from rondo.report.secrets import secrets_of
 from rondo.sam.commands import Sam
 from rondo.timeline.events import Event as TimelineEvent
 from rondo.timeline.events import event_of
@@ -27,11 +28,12 @@ ANSWER_S = 1.0
 EVENTS_MAX = 200
 """The last events that are kept."""
 APPLICATIONS_MAX = 200
-HISTORY_SHOWN = 3
+LOG_FILE_BYTES_MAX = 64 * 1024
+"""Of each file of the log so much of its end is looked at for the last lines."""
 SAM_PAUSE_S = 5.0
 """After SAM did not answer it is not asked for so long."""
 
-_SHOWN = ("id", "state", "pid", "instance", "restarts", "policy", "message")
+_SHOWN = ("id", "state", "pid", "instance", "started", "restarts", "policy", "message", "history")
 """Of an application: not its command line, which may hold a password."""
 
 
@@ -96,6 +98,13 @@ class Looker:
             self._log = MergedLog(files, configured)
         return [event for line in self._log.read() if (event := event_of(line)) is not None][-EVENTS_MAX:]
 
+    def last_lines(self, count: int) -> list[tuple[str, str]]:
+        """The last lines of the node's log, the newest last: the process, and what it said, secrets cut."""
+        log = MergedLog(log_files(self._run_dir), configured_files(self._run_dir, SERVICES))
+        secrets = secrets_of(self._configuration())
+        lines = log.last(count, LOG_FILE_BYTES_MAX)
+        return [(line.source, secrets.cut(line.text.encode()).decode(errors="replace")) for line in lines]
+
     def _configuration(self) -> NodeConfig | None:
         with contextlib.suppress(OSError):
             stamp = (self._run_dir / RESOLVED_CONFIGURATION).stat().st_mtime_ns
@@ -116,9 +125,7 @@ class Looker:
             self._sam_not_before_s = now_s + SAM_PAUSE_S
             self._drop_sam()
             return []
-        return [
-            {name: each[name] for name in _SHOWN} | {"history": each["history"][-HISTORY_SHOWN:]} for each in listed
-        ]
+        return [{name: each[name] for name in _SHOWN} for each in listed]
 
     def _drop_sam(self) -> None:
         if self._sam is not None:

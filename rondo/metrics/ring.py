@@ -58,6 +58,11 @@ RETRANSMITTED = Metric(
     "rondo_totem_retransmitted_total", Kind.COUNTER, "Frames that this node has sent again", ("kind",), 2,
     {"data": "packets that somebody asked for", "token": "tokens that the next member may not have got"},
 )  # fmt: skip
+RETRANSMITTED_BY_NODE = Metric(
+    "rondo_totem_retransmitted_by_node_total", Kind.COUNTER,
+    "The same by node: whose packets were lost somewhere, and to whom tokens were sent again", ("node", "kind"),
+    2 * NODES_MAX, {"data": "packets of that node", "token": "tokens to that node"},
+)  # fmt: skip
 DUPLICATES = Metric(
     "rondo_totem_duplicates_total", Kind.COUNTER, "Frames that came although they were here", ("kind",), 2,
     {"data": "packets with messages", "token": "tokens"},
@@ -124,7 +129,8 @@ LINK_PACKETS = Metric(
 
 METRICS = (
     STATE, SYNCING, MEMBERS, RONDO_MEMBERS, SEQUENCE, REPRESENTATIVE, ROTATIONS, ROTATION_WORST, ROTATION_SMOOTHED,
-    TOKEN_TIMEOUT, SENT, RECEIVED, MESSAGES_SENT, MESSAGES_DELIVERED, RETRANSMITTED, DUPLICATES, ENTERED, TOKEN_LOSSES,
+    TOKEN_TIMEOUT, SENT, RECEIVED, MESSAGES_SENT, MESSAGES_DELIVERED, RETRANSMITTED,
+    RETRANSMITTED_BY_NODE, DUPLICATES, ENTERED, TOKEN_LOSSES,
     CONSENSUS, REFORMING, REFUSED, KERNEL_DROPS, NOT_SCHEDULED, BRAKES, WINDOW, LOG_BYTES, STRANGERS, PATHS_BAD,
     LINK_UP, LINK_MTU, LINK_LATENCY, LINK_DOWNS, LINK_ERRORS, LINK_BYTES, LINK_PACKETS,
 )  # fmt: skip
@@ -220,6 +226,9 @@ def _counters(totem: dict[str, Any], values: Values) -> None:
             values.set(metric, count, *labels)
         elif is_refusal(name) and name not in PARTS_OF_OTHERS:
             values.set(REFUSED, count, name)
+    for kind, by_node in (("data", totem["sent_again"]["packets"]), ("token", totem["sent_again"]["tokens"])):
+        for node, count in by_node.items():
+            values.set(RETRANSMITTED_BY_NODE, count, node, kind)
     for reason, count in totem["dropped"].items():
         values.set(REFUSED, count, reason)
 

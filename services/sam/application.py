@@ -150,6 +150,7 @@ class End:
             "why": self.why,
             "text": self.text,
             "lived_ms": self.lived_ms,
+            "started": self.unix_time - self.lived_ms / 1000,
             "time": self.unix_time,
         }
 

@@ -35,10 +35,17 @@ from services.sam.confinement import confinement_of
 from services.sam.manager import Manager
 from services.sam.outputs import read_output
 
-HISTORY_LISTED = 4
+HISTORY_LISTED_MIN = 4
+HISTORY_LISTED_ALL = 64
+"""So many ends the list of all applications has in all, or `HISTORY_LISTED_MIN` of each: it is asked for often."""
 
 log = logging.getLogger("SAM")
 Reply = Callable[[Code, Any], object]
+
+
+def history_listed(applications: int) -> int:
+    """How many of the last ends the list has of each of so many applications."""
+    return max(HISTORY_LISTED_MIN, HISTORY_LISTED_ALL // max(1, applications))
 
 
 class Asker:
@@ -134,7 +141,7 @@ class Requests:
             return
         listed = [each.as_json(is_whole=False) for each in self._manager.applications.values()]
         for each in listed:
-            each["history"] = each["history"][-HISTORY_LISTED:]
+            each["history"] = each["history"][-history_listed(len(listed)) :]
         reply(Code.OK, listed)
 
     def _stop(self, asker: Asker, arguments: Arguments, reply: Reply) -> None:

@@ -47,7 +47,9 @@ from services.totem.transport.link import Link
 from services.totem.wire.base import RingId
 from services.totem.wire.executive import HEADER_SIZE, Service
 
-COUNTERS = [field.name for field in dataclasses.fields(Counters) if field.name != "dropped"]
+BY_KEY = ("dropped", "packets_again", "tokens_again")
+"""Counters of the ring that are tables."""
+COUNTERS = [field.name for field in dataclasses.fields(Counters) if field.name not in BY_KEY]
 
 DATAGRAMS_PER_TURN = 64
 """Most datagrams to handle before anything else gets its turn."""
@@ -424,5 +426,9 @@ class Node:
             "security": keys.status() if keys is not None else None,
             "forward_secrecy": secrecy_status(self.config, ring),
             **self.link.status(self._now_ns),
+            "sent_again": {
+                "packets": {str(node): count for node, count in ring.counters.packets_again.items()},
+                "tokens": {str(node): count for node, count in ring.counters.tokens_again.items()},
+            },
             "dropped": {reason.value: count for reason, count in sorted(ring.counters.dropped.items())},
         }

@@ -23,8 +23,10 @@ from services.web.exchange import Exchange
 from services.web.figures import figures_of
 from services.web.hub import Hub
 from services.web.peers import Peers
+from services.web.wire import LogLine
 
 STREAMS_MAX = 32
+NODE_DIGITS_MAX = 10
 QUIET_S = 10.0
 """So often a stream says something, so that a connection that broke is noticed."""
 
@@ -33,6 +35,7 @@ FILES = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/log.js": ("log.js", "text/javascript; charset=utf-8"),
     "/plots.js": ("plots.js", "text/javascript; charset=utf-8"),
 }
 
@@ -58,6 +61,19 @@ def make_app(looker: Looker, peers: Peers, run_dir: Path) -> Starlette:
         nodes = [told, *peers.as_json(time.monotonic())]
         return JSONResponse({"schema": 1, "node": told["node"], "time": own["time"], "nodes": nodes})
 
+    async def log(_request: Request) -> Response:
+        return JSONResponse(log_json(peers.own_node, await exchange.own_log()))
+
+    async def log_of(request: Request) -> Response:
+        asked = request.path_params["node"]
+        node = int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= NODE_DIGITS_MAX else None
+        if node is None or node not in peers.others():
+            return PlainTextResponse("no other node with a page has that id\n", 404)
+        lines = await exchange.log_of(node)
+        if lines is None:
+            return PlainTextResponse("the page of that node does not answer\n", 504)
+        return JSONResponse(log_json(node, lines))
+
     async def healthz(_request: Request) -> Response:
         healthy = await hub.get("healthy", lambda each: each.healthy())
         return PlainTextResponse("ok\n" if healthy else "not well\n", 200 if healthy else 503)
@@ -78,8 +94,15 @@ def make_app(looker: Looker, peers: Peers, run_dir: Path) -> Starlette:
         Route("/api/v1/status", status),
         Route("/api/v1/cluster", cluster),
         Route("/api/v1/events", streams.answer),
+        Route("/api/v1/log", log),
+        Route("/api/v1/nodes/{node}/log", log_of),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+def log_json(node: int | None, lines: tuple[LogLine, ...]) -> dict[str, Any]:
+    """The log of a node."""
+    return {"schema": 1, "node": node, "lines": [line.as_json() for line in lines]}
 
 
 def _file(name: str, kind: str) -> Any:

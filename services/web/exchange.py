@@ -19,13 +19,26 @@ from rondo.paths import PathError, socket_endpoint
 from services.web.figures import figures_of
 from services.web.hub import Hub
 from services.web.peers import Peers
-from services.web.wire import GROUP
+from services.web.wire import GROUP, LOG_LINES_MAX, LogLine, bounded_log, pack_wanted
 
 RETRY_S = 10.0
 TEND_S = 0.25
 """How often it is looked what is due, while somebody looks."""
 ANSWER_S = 1.5
 """How long the others have, for somebody who asks once."""
+LOG_ANSWER_S = 5.0
+"""How long another page has for the log of its node."""
+LOG_FRESH_S = 1.0
+"""Who asks within that time after somebody else is told the same."""
+
+
+class _Asked:
+    """What a node's page has answered, and who waits for that."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.at_s = -1e9
+        self.lines: tuple[LogLine, ...] | None = None
 
 
 class Exchange:
@@ -39,6 +52,8 @@ class Exchange:
         self._tasks: list[asyncio.Task[None]] = []
         self._asked_until_s = 0.0
         self._heard = asyncio.Condition()
+        self._logs: dict[int, _Asked] = {}
+        """By node, of nodes that have a page."""
         self._wanted = asyncio.Event()
         """Somebody looks, here or elsewhere."""
         hub.on_look = self._wanted.set
@@ -64,6 +79,34 @@ class Exchange:
             async with self._heard:
                 await asyncio.wait_for(self._heard.wait_for(are_all_new), ANSWER_S)
 
+    async def own_log(self) -> tuple[LogLine, ...]:
+        """The last lines of this node's log."""
+        return bounded_log(await self._hub.get("log", lambda looker: looker.last_lines(LOG_LINES_MAX)))
+
+    async def log_of(self, node: int) -> tuple[LogLine, ...] | None:
+        """The last lines of the log of a node that has a page; None if it does not answer."""
+        self._logs = {each: asked for each, asked in self._logs.items() if each in self.peers.others()}
+        asked = self._logs.setdefault(node, _Asked())
+        async with asked.lock:
+            if time.monotonic() - asked.at_s > LOG_FRESH_S:
+                asked.lines = await self._fetch_log(node)
+                asked.at_s = time.monotonic()
+            return asked.lines
+
+    async def _fetch_log(self, node: int) -> tuple[LogLine, ...] | None:
+        group, awaited = self._group, self.peers.awaited_logs
+        if group is None:
+            return None
+        awaited[node] = None
+        try:
+            with contextlib.suppress(TimeoutError, rondo.Error):
+                await group.mcast(pack_wanted(node))
+                async with self._heard:
+                    await asyncio.wait_for(self._heard.wait_for(lambda: awaited[node] is not None), LOG_ANSWER_S)
+            return awaited[node]
+        finally:
+            del awaited[node]
+
     async def _listen(self) -> None:
         while True:
             with contextlib.suppress(rondo.Error, PathError):
@@ -81,7 +124,7 @@ class Exchange:
             if isinstance(event, Message):
                 new = self.peers.on_message(event.sender, event.data, now_s)
                 self._hub.recent.add_of_peer(event.sender.node, new)
-                if self.peers.is_looked_at(now_s):
+                if self.peers.is_looked_at(now_s) or self.peers.is_log_wanted:
                     self._wanted.set()
                 async with self._heard:
                     self._heard.notify_all()
@@ -98,7 +141,8 @@ class Exchange:
             is_watched = self._hub.is_watched or now_s < self._asked_until_s
             with contextlib.suppress(rondo.Error):
                 await self._say(now_s, is_watched)
-            if is_watched or self.peers.is_looked_at(now_s):
+            is_asked = self._group is not None and self.peers.is_log_wanted
+            if is_watched or is_asked or self.peers.is_looked_at(now_s):
                 await asyncio.sleep(TEND_S)
             else:
                 self._wanted.clear()
@@ -113,6 +157,8 @@ class Exchange:
             await self._hub.refresh_events()
             figures = figures_of(await self._hub.latest_status())
             await group.mcast(self.peers.figures(figures, now_s))
+        if self.peers.is_log_due(now_s):
+            await group.mcast(self.peers.log(await self.own_log(), now_s))
 
     async def close(self) -> None:
         """Leave."""

@@ -1,7 +1,8 @@
 """The pages of the other nodes: what they have told, who looks, and when something is to be said. No I/O.
 
 A page that is looked at says LOOK again and again. For a while after each, one page of every node says FIGURES, once a
-second. Where nobody looks nothing is said at all.
+second. Where nobody looks nothing is said at all. The log of a node is said when somebody asks for it, once a second at
+most, and kept by nobody but who has asked.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from services.web.wire import (
     BadMessageError,
     Figures,
     Happened,
+    Log,
+    LogLine,
+    LogWanted,
     Look,
     Told,
     pack_figures,
+    pack_log,
     pack_look,
     unpack_message,
 )
@@ -31,6 +36,7 @@ LOOK_S = 2.0
 LOOKED_AT_S = 5.0
 """After the last such word nobody looks any more."""
 FIGURES_S = 1.0
+LOG_S = 1.0
 OWN_EVENTS_MAX = 200
 """The last events of this node that are kept for others."""
 
@@ -65,12 +71,21 @@ class Peers:
         self._was_watched = False
         self._events: deque[Happened] = deque(maxlen=OWN_EVENTS_MAX)
         self._events_told = 0
+        self._is_log_wanted = False
+        self._next_log_s = 0.0
+        self.awaited_logs: dict[int, tuple[LogLine, ...] | None] = {}
+        """By node: the logs that somebody here waits for; None: it has not come."""
 
     def on_members(self, members: Iterable[Member], own: Member) -> None:
         """Who is in the group now. A node without a page is not known any more."""
         self._members, self._own = tuple(sorted(members)), own
         here = {member.node for member in self._members}
         self.known = {node: peer for node, peer in self.known.items() if node in here}
+
+    @property
+    def own_node(self) -> int | None:
+        """This node; None if the page is in no group."""
+        return self._own.node or None
 
     @property
     def is_reporter(self) -> bool:
@@ -93,10 +108,17 @@ class Peers:
             if message.is_new:
                 self._events_told = 0
             return []
+        if isinstance(message, LogWanted):
+            self._is_log_wanted |= message.node == self._own.node and self.is_reporter
+            return []
         if sender == self._own:
             return []
         if not self._speaks(sender):
             self.refused["not the first of its node"] += 1
+            return []
+        if isinstance(message, Log):
+            if sender.node in self.awaited_logs:
+                self.awaited_logs[sender.node] = message.lines
             return []
         return self._on_figures(sender, message, now_s)
 
@@ -142,6 +164,20 @@ class Peers:
         if isinstance(told, Told) and told.events:
             self._events_told = told.events[-1].number
         return packed
+
+    @property
+    def is_log_wanted(self) -> bool:
+        """Whether somebody waits for the log of this node, and this page is to say it."""
+        return self._is_log_wanted and self.is_reporter
+
+    def is_log_due(self, now_s: float) -> bool:
+        """Whether it is time to say it."""
+        return self.is_log_wanted and now_s >= self._next_log_s
+
+    def log(self, lines: tuple[LogLine, ...], now_s: float) -> bytes:
+        """The log of this node, as all who have asked are told it."""
+        self._is_log_wanted, self._next_log_s = False, now_s + LOG_S
+        return pack_log(lines)
 
     def as_json(self, now_s: float) -> list[dict[str, Any]]:
         """What is known of the others, by node."""

@@ -2,6 +2,8 @@
 
 LOOK     [0, is_new]                       somebody looks; with is_new send the last events again
 FIGURES  [1, instance, figures, events]    a node as its page sees it, and what has happened there since the last time
+WANTED   [2, node]                         somebody wants to read the log of that node
+LOG      [3, lines]                        the last lines of the sender's node, without its secrets
 
 Anybody who may connect to a node can be in that group and say anything, so every value is looked at before it is
 kept: only these, of these types and sizes, get any further (`Figures`, `Happened`). Whose node it is about is what cpg
@@ -30,8 +32,12 @@ PROCESSES_MAX = 16
 TEXT_MAX = 300
 NUMBER_MAX = 2**63
 INSTANCE_BYTES = 8
+LOG_LINES_MAX = 200
+LOG_LINE_MAX = 1000
+LOG_BYTES_MAX = 32 * 1024
+"""Of all lines together."""
 
-LOOK, FIGURES = 0, 1
+LOOK, FIGURES, WANTED, LOG = 0, 1, 2, 3
 
 COUNTERS = ("messages_rx", "messages_tx", "mcast_rx", "mcast_tx", "mcast_retx", "orf_token_rx", "rx_msg_dropped")
 """Of totem: what the page has a rate of."""
@@ -108,6 +114,57 @@ class Told:
     events: tuple[Happened, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LogWanted:
+    """WANTED."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of a node's log."""
+
+    source: str
+    """The process that logged it."""
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For /api/v1/log."""
+        return {"source": self.source, "text": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """LOG."""
+
+    lines: tuple[LogLine, ...]
+    """The newest last."""
+
+
+def bounded_log(lines: Sequence[tuple[str, str]]) -> tuple[LogLine, ...]:
+    """The last of these lines, as many as may be shown, each cut to what may be."""
+    kept: list[LogLine] = []
+    left_bytes = LOG_BYTES_MAX
+    for source, text in reversed(lines[-LOG_LINES_MAX:]):
+        line = LogLine(source[:TEXT_MAX], text[:LOG_LINE_MAX])
+        left_bytes -= len(line.source.encode()) + len(line.text.encode())
+        if left_bytes < 0:
+            break
+        kept.append(line)
+    return tuple(reversed(kept))
+
+
+def pack_wanted(node: int) -> bytes:
+    """WANTED."""
+    return pack([WANTED, node])
+
+
+def pack_log(lines: Sequence[LogLine]) -> bytes:
+    """LOG, of lines that `bounded_log` gave."""
+    return pack([LOG, [[line.source, line.text] for line in lines]])
+
+
 def pack_look(is_new: bool) -> bytes:
     """LOOK."""
     return pack([LOOK, is_new])
@@ -124,7 +181,7 @@ def pack_figures(instance: bytes, figures: Figures, events: Sequence[Happened]) 
     return packed
 
 
-def unpack_message(data: bytes) -> Look | Told:
+def unpack_message(data: bytes) -> Look | Told | LogWanted | Log:
     """Raises BadMessageError for everything else."""
     if len(data) > MESSAGE_BYTES_MAX:
         raise BadMessageError("too long")
@@ -138,6 +195,10 @@ def unpack_message(data: bytes) -> Look | Told:
         case [1, bytes() as instance, list() as figures, list() as events] if len(instance) == INSTANCE_BYTES:
             happened = _several(events, EVENTS_MAX, lambda each: Happened(*_fields(each, _HAPPENED)))
             return Told(instance, Figures(*_fields(figures, _FIGURES)), happened)
+        case [2, node]:
+            return LogWanted(_count(node))
+        case [3, list() as lines]:
+            return Log(_several(lines, LOG_LINES_MAX, _log_line))
     raise BadMessageError("malformed")
 
 
@@ -177,6 +238,13 @@ def _bool(value: object) -> bool:
     if not isinstance(value, bool):
         raise BadMessageError("malformed")
     return value
+
+
+def _log_line(value: object) -> LogLine:
+    match value:
+        case [str() as source, str() as text]:
+            return LogLine(source[:TEXT_MAX], text[:LOG_LINE_MAX])
+    raise BadMessageError("malformed")
 
 
 def _triple(value: object) -> tuple[str, str, int]:

@@ -56,6 +56,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             "[...document.querySelectorAll('#groups tr')].every((row) => /^[0-9]/.test(row.cells[1].innerText))"
         )
         browser.seen("document.getElementById('applications').innerText.includes('sleep-')")
+        browser.seen("document.getElementById('instances').innerText.includes('it runs')")
         assert browser.evaluate("document.title") == "Rondo example node 1"
         browser.seen("document.getElementById('events').innerText.includes('ring.formed')")
         for node in (2, 3):
@@ -66,6 +67,12 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         browser.seen(
             "[...document.querySelectorAll('#plots polyline')].filter((line) => line.points.length > 1).length >= 3"
         )
+
+        assert browser.evaluate("document.querySelectorAll('#log tr').length") == 1, "nobody has asked for a log"
+        browser.evaluate("document.getElementById('log-node').value = '/api/v1/nodes/3/log'")
+        browser.evaluate("document.getElementById('log-show').click()")
+        browser.seen("document.getElementById('log-state').innerText.startsWith('node 3, ')")
+        browser.seen("document.getElementById('log').innerText.includes('A new membership')")
 
         there.faults.partition({1, 2}, {3})
         assert_seen_soon(there, "member", "member", "absent")

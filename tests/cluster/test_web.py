@@ -12,7 +12,7 @@ import rondo
 from rondo.demo.cluster import DemoCluster
 from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
-from services.web.wire import GROUP, Told, unpack_message
+from services.web.wire import GROUP, Log, Told, unpack_message
 from tests.unit.web.schema import faults, schema_of
 from tests.unit.web.server import Server, serving
 
@@ -53,6 +53,29 @@ def test_the_status_is_that_of_the_cluster(cluster: DemoCluster) -> None:
         assert server.get("/healthz")[0] == 200
         assert b"rondo_node_healthy 1.0" in server.get("/metrics")[2]
         sam.stop(application)
+
+
+def test_the_history_of_an_application(cluster: DemoCluster) -> None:
+    """When each of its instances began and ended, and why; the same as `rondo sam status --json` prints."""
+    with serving(cluster.nodes[1].run_dir) as server, Sam(cluster.nodes[1].endpoint) as sam:
+        application = sam.run(["sh", "-c", "sleep 0.2; exit 3"])["id"]
+
+        def history() -> list[dict[str, Any]]:
+            found = status(server)
+            assert faults(found, schema_of("/api/v1/status")) == []
+            (told,) = [each["history"] for each in found["applications"] if each["id"] == application]
+            return list(told)
+
+        found = wait_for(history, lambda ends: len(ends) >= 2, "two instances have ended", 60.0)
+        assert [(end["instance"], end["exit_code"], end["text"]) for end in found[:2]] == [
+            (0, 3, "exited with 3"),
+            (1, 3, "exited with 3"),
+        ]
+        times = [moment for end in found for moment in (end["started"], end["time"])]
+        assert times == sorted(times)
+        sam.stop(application)
+        (listed,) = [each for each in sam.status() if each["id"] == application]
+        assert listed["history"][:2] == found[:2]
 
 
 @pytest.mark.slow
@@ -120,6 +143,41 @@ def test_the_whole_cluster_from_any_node(cluster: DemoCluster) -> None:
         answer = json.loads(server.get("/api/v1/cluster")[2])
         assert faults(answer, schema_of("/api/v1/cluster")) == []
         assert [(each["node"], each["members"]) for each in answer["nodes"]] == [(1, [1, 2, 3]), (2, [1, 2, 3])]
+
+
+def test_the_log_of_any_node_when_it_is_asked_for(cluster: DemoCluster) -> None:
+    """That of node 2 on the page of node 1, said once in their group; of node 3, which has no page, there is none."""
+    with (
+        serving(cluster.nodes[1].run_dir) as server,
+        serving(cluster.nodes[2].run_dir),
+        rondo.connect(cluster.nodes[3].endpoint, timeout=60.0) as witness,
+    ):
+        group = witness.cpg.join(GROUP)
+        wait_for(lambda: pages_of(group), {1, 2, 3}.issubset, "all pages are in the group", 60.0)
+        answer = wait_for(
+            lambda: server.get("/api/v1/nodes/2/log"), lambda answer: answer[0] == 200, "node 2 is known", 60.0
+        )
+        found = json.loads(answer[2])
+        assert faults(found, schema_of("/api/v1/nodes/{node}/log")) == []
+        assert found["node"] == 2
+        own_log = (cluster.nodes[2].run_dir / "log/totem.log").read_text()
+        lines = [each["text"] for each in found["lines"] if each["source"] == "totem"]
+        assert lines
+        assert all(f"{line}\n" in own_log for line in lines)
+        said = wait_for(lambda: [event for event in drained(group, 0.0) if is_log(event)], bool, "it was said", 60.0)
+        assert [event.sender.node for event in said if isinstance(event, rondo.Message)] == [2]
+        assert json.loads(server.get("/api/v1/log")[2])["node"] == 1
+        assert [server.get(f"/api/v1/nodes/{node}/log")[0] for node in (1, 3, 4)] == [404, 504, 404]
+
+
+def pages_of(group: rondo.Group) -> set[int]:
+    """The nodes that have a member in that group."""
+    drained(group, 0.0)
+    return {each.node for each in group.members}
+
+
+def is_log(event: rondo.Event) -> bool:
+    return isinstance(event, rondo.Message) and isinstance(unpack_message(event.data), Log)
 
 
 def drained(group: rondo.Group, quiet_s: float) -> list[rondo.Event]:

@@ -86,9 +86,16 @@ class _Part:
         self._descriptor = descriptor
         self._offset = 0
         self._rest = b""
+        self._is_inside_line = False
 
     def __del__(self) -> None:
         os.close(self._descriptor)
+
+    def begin_near_end(self, bytes_kept: int) -> None:
+        """Leave out all but the last bytes, and what they hold of a line that began before them."""
+        size = os.fstat(self._descriptor).st_size
+        if size > bytes_kept:
+            self._offset, self._is_inside_line = size - bytes_kept, True
 
     def read(self) -> Iterator[str]:
         """The whole lines that have come since the last call."""
@@ -97,6 +104,9 @@ class _Part:
         while chunk := os.pread(self._descriptor, READ_BYTES, self._offset):
             self._offset += len(chunk)
             *whole, self._rest = (self._rest + chunk).split(b"\n")
+            if self._is_inside_line and whole:
+                self._is_inside_line = False
+                del whole[0]
             for line in whole:
                 yield line.decode(errors="replace")
 
@@ -121,6 +131,12 @@ class Follower:
     def read(self) -> list[Line]:
         """The whole lines that have come since the last call."""
         return [self._line(text) for text in self._new_lines() if HARMLESS not in text]
+
+    def begin_near_end(self, bytes_kept: int) -> None:
+        """Leave out all but the last bytes of each file that exists now."""
+        self._look()
+        for part in self._parts:
+            part.begin_near_end(bytes_kept)
 
     def _new_lines(self) -> Iterator[str]:
         self._look()
@@ -212,6 +228,12 @@ class MergedLog:
     def skip(self) -> None:
         """Skip all lines that exist now."""
         self.read()
+
+    def last(self, count: int, file_bytes_max: int) -> list[Line]:
+        """The last lines that exist now, of the last bytes of each file. To be called first."""
+        for follower in self._followers:
+            follower.begin_near_end(file_bytes_max)
+        return self.read()[-count:]
 
 
 def last_words(path: Path, name: str = "") -> str:

@@ -96,7 +96,7 @@ def send(s: RingState, commit: Commit) -> None:
 
 def resend(s: RingState) -> None:
     """Send the commit token again: it may have been lost."""
-    s.counters.token_retransmitted += 1
+    s.counters.token_again(s.membership.token_target)
     s.unicast(s.membership.token_target, s.rotation.last_frame)
     s.start_timer(Timer.TOKEN_RETRANSMIT, s.options.token_retransmit_ms)
 

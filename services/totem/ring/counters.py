@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from services.totem.wire.base import Reason
 
+NODES_MAX = 512
+"""So many nodes are counted apart in the life of a process, more than a ring can have; further ones are not."""
+
 
 @dataclass(slots=True)
 class Counters:
@@ -57,8 +60,27 @@ class Counters:
     messages_tx: int = 0
     messages_rx: int = 0
     dropped: dict[Reason, int] = field(default_factory=dict)
+    packets_again: dict[int, int] = field(default_factory=dict)
+    """mcast_retx by the node whose packets they are, of up to `NODES_MAX` nodes."""
+    tokens_again: dict[int, int] = field(default_factory=dict)
+    """token_retransmitted by the node to which they go."""
+
+    def packet_again(self, sender: int) -> None:
+        """Count a packet of that node that is sent again."""
+        self.mcast_retx += 1
+        _count(self.packets_again, sender)
+
+    def token_again(self, target: int) -> None:
+        """Count a token that is sent again to that node."""
+        self.token_retransmitted += 1
+        _count(self.tokens_again, target)
 
     def drop(self, reason: Reason) -> None:
         """Count input that is refused."""
         self.rx_msg_dropped += 1
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+
+def _count(by_node: dict[int, int], node: int) -> None:
+    if node in by_node or len(by_node) < NODES_MAX:
+        by_node[node] = by_node.get(node, 0) + 1

@@ -128,12 +128,13 @@ def answer(s: RingState, token: Token, store: PacketStore, allowed: int) -> tupl
             answers.append((seq, frame))
             packet_bytes = len(frame) - MCAST_HEADER_SIZE
             used += min(allowed - used, s.packet_size.units(packet_bytes))
-            if _SENDER_AND_COUNT.unpack_from(frame, _SENDER_AT)[0] == s.node_id:
+            sender = _SENDER_AND_COUNT.unpack_from(frame, _SENDER_AT)[0]
+            s.counters.packet_again(sender)
+            if sender == s.node_id:
                 s.packet_size.sent_again(packet_bytes, seq)
             elif s.requests.answered.get(seq, 0) == ANSWERS_IN_VAIN:
                 s.packet_size.distrust()
     token.rtr = left
-    s.counters.mcast_retx += len(answers)
     return answers, used
 
 

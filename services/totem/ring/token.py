@@ -328,7 +328,7 @@ def resend(s: RingState) -> None:
     if s.hold.is_here:
         hold.release(s)
         return
-    s.counters.token_retransmitted += 1
+    s.counters.token_again(s.membership.token_target)
     s.unicast(s.membership.token_target, s.rotation.last_frame)
     if s.hold.cancel_sent and not s.options.like_corosync:
         hold.cancel(s)

@@ -3,6 +3,7 @@
 
 const EVENTS_SHOWN = 100;
 const MEMBERS_SHOWN = 40;
+const INSTANCES_SHOWN = 100;
 const SVG = "http://www.w3.org/2000/svg";
 let own = null; // this node, once it is known
 const at = (id) => document.getElementById(id);
@@ -105,6 +106,7 @@ function show(told) {
     [node.links.map(link).join("; "), node.links.some((each) => !each.up) ? "bad" : ""],
   ])), "no node is known");
   cluster(told);
+  offerLogs(found.node, told.others.map((node) => node.node));
   quorum(found.quorum, found.services.control);
   const supervisor = ["supervisord", { ...found.supervisor, restarts: "-", last_end: "" }];
   fill("processes", [supervisor, ...Object.entries(found.services)].map(([name, each]) => row([
@@ -119,7 +121,24 @@ function show(told) {
   fill("applications", told.applications.map((each) => row([
     each.id, state(each.state !== "failed", each.state), each.pid ?? "-", each.restarts, last(each),
   ])), "no applications");
+  fill("instances", instances(told.applications), "none has run");
 }
+
+// Those that run first, then those that have ended, the last one first.
+function instances(applications) {
+  const all = applications.flatMap((each) => [
+    ...(each.pid === null ? [] : [{ id: each.id, instance: each.instance, pid: each.pid, started: each.started, time: null }]),
+    ...each.history.map((end) => ({ ...end, id: each.id })),
+  ]);
+  all.sort((one, other) => (other.time ?? Infinity) - (one.time ?? Infinity) || other.started - one.started);
+  return all.slice(0, INSTANCES_SHOWN).map((each) => row([
+    each.id, each.instance, each.pid, moment(each.started), each.time === null ? "it runs" : moment(each.time),
+    [each.why, each.text].filter(Boolean).join("; "),
+  ]));
+}
+
+// In the browser's time zone, day first, as it sorts.
+const moment = (seconds) => new Date(seconds * 1000).toLocaleString("sv");
 
 // What every node says of itself; this one by its status, the others by what their pages have told.
 function cluster(told) {

@@ -4,10 +4,11 @@ import copy
 from typing import Any
 
 from rondo.metrics.seen import Seen, Usage
+from services.totem.node import BY_KEY
 from services.totem.ring.counters import Counters
 from services.totem.ring.rotation_times import RotationTimes
 
-COUNTERS = [name for name in Counters.__dataclass_fields__ if name != "dropped"]
+COUNTERS = [name for name in Counters.__dataclass_fields__ if name not in BY_KEY]
 
 
 def _rotations() -> dict[str, object]:
@@ -50,6 +51,7 @@ _TOTEM: dict[str, Any] = {
     "paths": {"2": {"path": "good", "passes": 0, "asked": 1}, "3": {"path": "loses_large", "passes": 1300, "asked": 1}},
     "links": {"2": [_link(2, up=True)], "3": [_link(3, up=False)]},
     "strangers": [{"address": "10.9.9.9", "why": "it is a stranger", "seconds_ago": 1.0}],
+    "sent_again": {"packets": {"2": 11, "3": 4}, "tokens": {"2": 1}},
     "dropped": {"bad_version": 6},
     "not_scheduled": 1,
     "brake_pauses": 0,

@@ -45,6 +45,8 @@ def lines() -> list[str]:
         'rondo_totem_token_losses_total{state="operational"} 5.0',
         'rondo_totem_refused_total{reason="security_wrong_key"} 9.0',
         'rondo_totem_refused_total{reason="bad_version"} 6.0',
+        'rondo_totem_retransmitted_by_node_total{kind="data",node="2"} 11.0',
+        'rondo_totem_retransmitted_by_node_total{kind="token",node="2"} 1.0',
         "rondo_totem_kernel_drops_total 4.0",
         'rondo_totem_path_bad{node="3"} 1.0',
         'rondo_totem_path_bad{node="2"} 0.0',

@@ -76,7 +76,8 @@ def test_an_end_leaves_nothing_of_the_instance(application: Application) -> None
     application.ended(End(0, 7, -9, "hung", "was ended by SIGKILL", 5, 1.0))
     left: list[object] = [application.pid, application.is_watched, application.kill_at_s, application.verdict]
     assert left == [0, False, None, ""]
-    assert application.history[-1].as_json()["signal"] == 9
+    told = application.history[-1].as_json()
+    assert (told["signal"], told["why"], told["time"], told["started"]) == (9, "hung", 1.0, 0.995)
     assert application.as_json()["pid"] is None
 
 

@@ -16,7 +16,7 @@ from rondo.protocol.envelope import pack
 from rondo.protocol.sam_gateway import Op
 from services.sam import application as limits
 from services.sam import quotas, requests
-from services.sam.application import Owner
+from services.sam.application import HISTORY_MAX, End, Owner
 from services.sam.clock import AwakeClock
 from services.sam.health import HealthPipes
 from services.sam.hearing import WORDS_SAVED_S
@@ -25,7 +25,7 @@ from services.sam.keeper_link import KeeperLink
 from services.sam.loop import Loop
 from services.sam.manager import Manager
 from services.sam.quotas import Quotas
-from services.sam.requests import Asker, Requests
+from services.sam.requests import HISTORY_LISTED_ALL, HISTORY_LISTED_MIN, Asker, Requests
 from services.sam.signals import start_time_of
 from services.sam.spec import Places
 from services.sam.table import Table
@@ -232,6 +232,19 @@ def test_a_list_of_all_is_short_however_long_their_command_lines_are(tmp_path: P
     whole = sam.ask(Op.STATUS, BOB, {"id": "x" * 32 + "-1"})
     assert whole is not None
     assert [len(each) for each in whole[1][0]["command"]] == [100_000, 100_000]
+
+
+def test_the_list_has_the_whole_history_of_a_few_and_the_end_of_that_of_many(sam: Sam) -> None:
+    for number in range(40):
+        sam.run(ROOT)
+        application = sam.manager.applications[f"sh-{number + 1}"]
+        for instance in range(HISTORY_MAX + 5):
+            application.history.append(End(instance, 7, 0, "", "exited with 0", 5, 1.0))
+        answer = sam.ask(Op.STATUS, BOB, {})
+        assert answer is not None
+        listed = [[end["instance"] for end in each["history"]] for each in answer[1]]
+        each_max = max(HISTORY_LISTED_MIN, min(HISTORY_MAX, HISTORY_LISTED_ALL // (number + 1)))
+        assert listed == [list(range(HISTORY_MAX + 5 - each_max, HISTORY_MAX + 5))] * (number + 1)
 
 
 def test_what_cannot_be_executed_is_told_briefly(sam: Sam) -> None:

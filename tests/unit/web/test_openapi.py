@@ -52,7 +52,7 @@ def test_every_reference_leads_somewhere() -> None:
     assert found | named_in_texts == DOCUMENT["components"]["schemas"].keys()
 
 
-@pytest.mark.parametrize("path", ["/api/v1/status", "/api/v1/cluster"])
+@pytest.mark.parametrize("path", ["/api/v1/status", "/api/v1/cluster", "/api/v1/log"])
 def test_what_a_node_that_does_not_run_answers(server: Server, path: str) -> None:
     status, headers, body = server.get(path)
     assert (status, headers["content-type"]) == (200, "application/json")

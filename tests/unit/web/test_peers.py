@@ -3,8 +3,19 @@
 import dataclasses
 
 from rondo.events import Member
-from services.web.peers import FIGURES_S, LOOK_S, LOOKED_AT_S, OWN_EVENTS_MAX, Peers
-from services.web.wire import EVENTS_MAX, INSTANCE_BYTES, Happened, Told, pack_figures, pack_look, unpack_message
+from services.web.peers import FIGURES_S, LOG_S, LOOK_S, LOOKED_AT_S, OWN_EVENTS_MAX, Peers
+from services.web.wire import (
+    EVENTS_MAX,
+    INSTANCE_BYTES,
+    Happened,
+    LogLine,
+    Told,
+    pack_figures,
+    pack_log,
+    pack_look,
+    pack_wanted,
+    unpack_message,
+)
 from tests.unit.web.test_wire import EVENT, FIGURES
 
 OWN, OTHER, THIRD = Member(1, 10), Member(2, 20), Member(3, 30)
@@ -99,6 +110,38 @@ def test_events_are_told_once_and_again_to_who_looks_anew() -> None:
     assert told(peers.figures(FIGURES, 1.0)) == list(range(11 + EVENTS_MAX, 11 + 2 * EVENTS_MAX))
     peers.on_message(THIRD, pack_look(is_new=True), 2.0)
     assert told(peers.figures(FIGURES, 2.0)) == first
+
+
+def test_a_log_is_said_when_it_is_asked_for_and_once_a_second_at_most() -> None:
+    peers, lines = joined(), (LogLine("totem", "a line"),)
+    assert not peers.is_log_due(0.0)
+    peers.on_message(OTHER, pack_wanted(THIRD.node), 0.0)
+    assert not peers.is_log_wanted
+    peers.on_message(OTHER, pack_wanted(OWN.node), 0.0)
+    peers.on_message(THIRD, pack_wanted(OWN.node), 0.0)
+    assert peers.is_log_due(0.0)
+    assert peers.log(lines, 0.0) == pack_log(lines)
+    assert not peers.is_log_due(LOG_S)
+    peers.on_message(OTHER, pack_wanted(OWN.node), 0.1)
+    assert not peers.is_log_due(LOG_S - 0.1)
+    assert peers.is_log_due(LOG_S)
+
+
+def test_of_several_pages_on_a_node_the_first_one_says_its_log() -> None:
+    peers = joined(Member(1, 9), OWN, OTHER)
+    peers.on_message(OTHER, pack_wanted(OWN.node), 0.0)
+    assert not peers.is_log_due(0.0)
+
+
+def test_a_log_is_kept_while_somebody_here_waits_for_it() -> None:
+    peers, lines = joined(OWN, OTHER, Member(2, 21)), (LogLine("totem", "a line"),)
+    peers.on_message(OTHER, pack_log(lines), 0.0)
+    assert peers.awaited_logs == {}
+    peers.awaited_logs[2] = None
+    peers.on_message(Member(2, 21), pack_log(lines), 0.0)
+    assert (peers.awaited_logs, peers.refused["not the first of its node"]) == ({2: None}, 1)
+    peers.on_message(OTHER, pack_log(lines), 0.0)
+    assert peers.awaited_logs == {2: lines}
 
 
 def test_what_is_none_is_counted_and_changes_nothing() -> None:

@@ -23,6 +23,7 @@ from rondo.node.supervision.processes import Found
 from services.web import limits
 from services.web.app import STREAMS_MAX, message
 from services.web.server import Options, WebError, check, hosts_of
+from services.web.wire import LOG_LINES_MAX
 from tests.unit.metrics.sample import ANSWERS
 from tests.unit.web.server import Server, serving
 
@@ -53,6 +54,7 @@ def test_the_page_and_its_files(server: Server) -> None:
         ("/", "text/html"),
         ("/page.js", "text/javascript"),
         ("/plots.js", "text/javascript"),
+        ("/log.js", "text/javascript"),
         ("/page.css", "text/css"),
     ):
         status, headers, body = server.get(path)
@@ -67,7 +69,7 @@ def test_the_page_and_its_files(server: Server) -> None:
 
 def test_the_page_loads_nothing_from_elsewhere_and_writes_no_html() -> None:
     """The address of SVG's name space is none that is loaded."""
-    for name in ("index.html", "page.js", "plots.js", "page.css", "icon.svg"):
+    for name in ("index.html", "page.js", "plots.js", "log.js", "page.css", "icon.svg"):
         text = (PAGE / name).read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", text), name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), name
@@ -112,6 +114,23 @@ def test_events_come_as_they_happen_and_go_on_after_the_last_one_seen(server: Se
         assert (later["event"], later["id"]) == ("ring.failed_to_receive", happened["id"] + 1)
     with server.events({"Last-Event-ID": str(happened["id"])}) as stream:
         assert next(data for name, data in stream if name == "happened")["id"] == happened["id"] + 1
+
+
+def test_the_log_of_a_node_that_does_not_run(tmp_path: Path) -> None:
+    """Its end, and no secret in it."""
+    (tmp_path / "log").mkdir()
+    lines = [f"2026-11-22T17:00:00.000+00:00 info    [TOTEM ] {number} password=correct-horse" for number in range(900)]
+    (tmp_path / "log/totem.log").write_text("".join(f"{line}\n" for line in lines))
+    with serving(tmp_path) as server:
+        status, _, body = server.get("/api/v1/log")
+        assert status == 200
+        found = json.loads(body)
+        assert (found["node"], len(found["lines"])) == (None, LOG_LINES_MAX)
+        assert found["lines"][-1]["source"] == "totem"
+        assert found["lines"][-1]["text"].endswith("[TOTEM ] 899 password=[left out]")
+        assert b"correct-horse" not in body
+        for other in ("2", "x", "9" * 30, "-1", ""):
+            assert server.get(f"/api/v1/nodes/{other}/log")[0] == 404
 
 
 def test_a_message_is_one_message_whatever_is_in_it() -> None:

@@ -12,16 +12,25 @@ from services.web.wire import (
     COUNTERS,
     EVENTS_MAX,
     INSTANCE_BYTES,
+    LOG_BYTES_MAX,
+    LOG_LINE_MAX,
+    LOG_LINES_MAX,
     MEMBERS_MAX,
     MESSAGE_BYTES_MAX,
     TEXT_MAX,
     BadMessageError,
     Figures,
     Happened,
+    Log,
+    LogLine,
+    LogWanted,
     Look,
     Told,
+    bounded_log,
     pack_figures,
+    pack_log,
     pack_look,
+    pack_wanted,
     unpack_message,
 )
 
@@ -43,6 +52,8 @@ def test_what_is_told_arrives() -> None:
     assert unpack_message(pack_figures(INSTANCE, FIGURES, [EVENT])) == Told(INSTANCE, FIGURES, (EVENT,))
     assert unpack_message(pack_figures(INSTANCE, FIGURES, [EVENT])) == unpack_message(pack(as_sent()))
     assert unpack_message(pack_look(is_new=True)) == Look(is_new=True)
+    assert unpack_message(pack_wanted(3)) == LogWanted(3)
+    assert unpack_message(pack_log([LogLine("cpg", "a line")])) == Log((LogLine("cpg", "a line"),))
 
 
 @pytest.mark.parametrize(
@@ -54,6 +65,8 @@ def test_what_is_told_arrives() -> None:
         as_sent(rotation_us=2**63), as_sent(processes=[["totem", "running"]]), as_sent(counters=[1]),
         as_sent(applications=[["a", "b", "c"]]), [*as_sent()[:3], [[1, float("nan"), "a", "b", "c", "d"]]],
         [*as_sent()[:3], [[1, 1e300, "a", "b", "c", "d"]]], [*as_sent()[:3], [[1, 2]]], [*as_sent(), 1],
+        [2, -1], [2, True], [2, "1"], [2, 1, 1], [3], [3, "text"], [3, [1]], [3, [["cpg"]]], [3, [["cpg", 1]]],
+        [3, [["cpg", "a", "b"]]], [4, 1],
     ],
 )  # fmt: skip
 def test_what_is_malformed(message: object) -> None:
@@ -67,6 +80,7 @@ def test_what_is_malformed(message: object) -> None:
         (pack([0, True]) + bytes(MESSAGE_BYTES_MAX), "too long"),
         (pack(as_sent(members=[1] * (MEMBERS_MAX + 1))), "too many"),
         (pack([*as_sent()[:3], [list(dataclasses.asdict(EVENT).values())] * (EVENTS_MAX + 1)]), "too many"),
+        (pack([3, [["cpg", "a line"]] * (LOG_LINES_MAX + 1)]), "too many"),
         (b"\x93" * 1000, "malformed"),
         (b"", "malformed"),
     ],
@@ -80,6 +94,18 @@ def test_texts_are_cut() -> None:
     told = unpack_message(pack(as_sent(why="x" * 10_000)))
     assert isinstance(told, Told)
     assert told.figures.why == "x" * TEXT_MAX
+
+
+@pytest.mark.parametrize("text", ["x", "x" * (LOG_LINE_MAX + 7), "\u20ac" * LOG_LINE_MAX])
+def test_of_a_log_the_end_is_told(text: str) -> None:
+    lines = [("cpg", f"{number} {text}") for number in range(LOG_LINES_MAX + 5)]
+    told = bounded_log(lines)
+    assert [line.text for line in told] == [line[:LOG_LINE_MAX] for _, line in lines[-len(told) :]]
+    taken_bytes = sum(len(line.source) + len(line.text.encode()) for line in told)
+    one_more_bytes = len("cpg") + len(lines[0][1][:LOG_LINE_MAX].encode()) + len("20")
+    assert taken_bytes <= LOG_BYTES_MAX
+    assert len(told) == LOG_LINES_MAX or taken_bytes + one_more_bytes > LOG_BYTES_MAX
+    assert unpack_message(pack_log(told)) == Log(told)
 
 
 def test_events_that_make_it_too_long_wait_for_the_next_message() -> None:
@@ -105,4 +131,4 @@ def test_nothing_else_comes_out_of_anything(data: bytes) -> None:
         message = unpack_message(data)
     except BadMessageError:
         return
-    assert isinstance(message, Look | Told)
+    assert isinstance(message, Look | Told | LogWanted | Log)

@@ -95,6 +95,20 @@ def test_what_is_there_can_be_left_out(run_dir: Path) -> None:
     assert texts(log) == ["new"]
 
 
+def test_the_last_lines_of_the_last_bytes_of_each_file(run_dir: Path) -> None:
+    lines = [f"{today('10:00:01')} info    [T] {number:03}" for number in range(100)]
+    write(run_dir, "totem.log", *lines)
+    write(run_dir, "cpg.log", f"{today('10:00:02')} info    [C] last")
+    line_bytes = len(lines[0]) + 1
+
+    def last(count: int, file_bytes_max: int) -> list[str]:
+        return [line.text[-4:].strip() for line in MergedLog(log_files(run_dir)).last(count, file_bytes_max)]
+
+    assert last(3, 1000 * line_bytes) == ["098", "099", "last"]
+    assert last(300, 3 * line_bytes + line_bytes // 2) == ["097", "098", "099", "last"]
+    assert last(300, 10) == []
+
+
 def test_a_rotated_file_is_shown_once_and_nothing_is_left_out(run_dir: Path) -> None:
     write(run_dir, "totem.log.1", "older")
     path = write(run_dir, "totem.log", "old")
