@@ -403,7 +403,7 @@ class Link:
     @property
     def is_dropped(self) -> bool:
         """True once the application cannot use this connection any more, until it is closed. False in other loops."""
-        if self.is_closed or self._handle() is not None or self._forks != descriptors.forks:
+        if self.is_closed or self._handle() is not None or self.forks != descriptors.forks:
             return False
         return asyncio.get_running_loop() is self._loop
 

@@ -150,27 +150,10 @@ class Runner:
                 self._group.leave(timeout=LEAVE_S)
 
     def _do_jobs(self) -> None:
-        if not os.environ.get("DRAIN"):
-          while (job := self._jobs.get()) is not None:
+        while (job := self._jobs.get()) is not None:
             with self._lock:
                 job()
                 self._send()
-          return
-        import queue
-        job = self._jobs.get()
-        while job is not None:
-            with self._lock:
-                try:
-                    while job is not None:
-                        job()
-                        job = self._jobs.get_nowait()
-                except queue.Empty:
-                    self._send()
-                    job = None
-                else:
-                    self._send()
-                    return
-            job = self._jobs.get()
 
     def _take_events(self) -> None:
         next_tick_s = 0.0

@@ -14,8 +14,7 @@ from rondo.recipes.core.wire import Commands, Reads
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-import os
-MESSAGES_MAX = int(os.environ.get("MM", "32"))
+MESSAGES_MAX = 32
 BATCH_COMMANDS_MAX = 512
 BATCH_BYTES_MAX = 256 * 1024
 

@@ -60,8 +60,8 @@ def merge_counted(s: RingState, merge: Merge) -> None:
 def begin_to_announce(s: RingState) -> None:
     """The ring is idle: its representative starts to announce it. No other node wakes for that.
 
-    Where every node of the nodelist is a member there is nobody to hear it, and the members, all Rondo, need not wake for
-    it. (With C members it goes on: the port of one that has died answers it, which is how its death is known soon.)
+    Where every node of the nodelist is a member there is nobody to hear it, and the members, all Rondo, need not wake
+    for it. With C members it goes on: the port of one that has died answers it, and so its death is known soon.
     """
     if not s.is_representative or s.state is not State.OPERATIONAL or Timer.MERGE in s.timers.deadlines_ns:
         return

@@ -104,8 +104,8 @@ async def joined(directory: Path) -> AsyncIterator[tuple[Node, rondo.aio.Group]]
         serving.cancel()
         yield node, group
     finally:
-        cluster._link.close_now()
         await asyncio.gather(serving, return_exceptions=True)
+        await cluster.close()
         node.close()
 
 
@@ -218,10 +218,11 @@ COUNT = 50
 
 
 async def waiting_messages(node: Node, group: rondo.aio.Group) -> None:
-    """Have events wait for the application."""
+    """Have events wait for the application. What the node says after them is known when they are there."""
+    request = await group.mcast(b"x")
     node.messages(COUNT)
-    while len(group._group.queue) < COUNT:
-        await turn()
+    node.settle(request.number)
+    await request.accepted(LONG_S)
 
 
 @pytest.mark.parametrize("way", ["poll", "iteration"])
