@@ -56,6 +56,13 @@ def check_seconds(timeout: float | None, name: str = "timeout") -> None:
         raise InvalidParameter(f"{name}: a number of seconds, or None for ever; not {timeout!r}")
 
 
+def check_duration(seconds: float | None, name: str) -> None:
+    """Raise InvalidParameter unless `seconds` is None or a number of seconds that is not negative."""
+    check_seconds(seconds, name)
+    if seconds is not None and seconds < 0:
+        raise InvalidParameter(f"{name}: a number of seconds from 0 on, or None; not {seconds!r}")
+
+
 def no_time(timeout: float) -> str:
     """The error text of a `connect` whose timeout is zero or less."""
     return f"timeout: {timeout!r} seconds leave no time to connect"

@@ -30,6 +30,7 @@ from rondo._client.arguments import (
     DEFAULT_TIMEOUT_S,
     Default,
     bytes_of,
+    check_duration,
     check_seconds,
     deadline_of,
     guarantee_of,
@@ -398,8 +399,8 @@ def connect_to(
     """A connection to the gateway at `endpoint`. Raises Timeout, AccessDenied, ..."""
     refuse_green_threads()
     deadline_s = deadline_of(timeout)
-    check_seconds(session_timeout, "session_timeout")
-    check_seconds(default_timeout, "default_timeout")
+    check_duration(session_timeout, "session_timeout")
+    check_duration(default_timeout, "default_timeout")
     if timeout is not None and timeout <= 0:
         raise Timeout(no_time(timeout))
     handle = Handle()

@@ -31,6 +31,7 @@ from rondo._client.arguments import (
     DEFAULT_TIMEOUT_S,
     Default,
     bytes_of,
+    check_duration,
     check_seconds,
     deadline_of,
     guarantee_of,
@@ -342,8 +343,8 @@ class connect:  # noqa: N801 - used like a function
         refuse_green_threads()
         self._endpoint = endpoint_of(endpoint, key_file, server_key)
         check_seconds(timeout)
-        check_seconds(session_timeout, "session_timeout")
-        check_seconds(default_timeout, "default_timeout")
+        check_duration(session_timeout, "session_timeout")
+        check_duration(default_timeout, "default_timeout")
         self._timeout = timeout
         self._default_timeout = default_timeout
         self._retry = None if retry is None else policy_of(retry).retrying_on(*RETRIED)

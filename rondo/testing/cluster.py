@@ -26,8 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import rondo
+from rondo._client.arguments import check_seconds, number_of, truth_of
 from rondo.ipc.control import ControlError, ask
 from rondo.paths import socket_endpoint
+from rondo.testing.arguments import node_of, sides_of
 from rondo.testing.lab.faults import Faults
 from rondo.testing.lab.forked import ForkedService, ServiceForker
 from rondo.testing.lab.netns import Lab
@@ -157,7 +159,7 @@ class TestCluster:
         self._nodes = {number: TestNode(number, directory, config, forker, namespaces[number]) for number in addresses}
 
     def __getitem__(self, node: int) -> TestNode:
-        return self._nodes[node]
+        return self._nodes[node_of(node, self._nodes)]
 
     def __iter__(self) -> Iterator[TestNode]:
         return iter(self._nodes.values())
@@ -171,27 +173,32 @@ class TestCluster:
 
     def kill(self, node: int) -> None:
         """A node is gone, as if its power was cut."""
-        self._nodes[node].kill()
+        self[node].kill()
 
     def pause(self, node: int) -> None:
         """A node stands still (SIGSTOP)."""
-        self._nodes[node].signal(signal.SIGSTOP)
+        self[node].signal(signal.SIGSTOP)
 
     def resume(self, node: int) -> None:
         """It goes on."""
-        self._nodes[node].signal(signal.SIGCONT)
+        self[node].signal(signal.SIGCONT)
 
     def restart(self, node: int, *, lose_state: bool = False) -> None:
         """A node that was killed is started again, or one that runs is killed and started; `wait_members` waits.
         `lose_state`: without what it had on disk."""
-        self._nodes[node].kill()
+        self[node].kill()
         if lose_state:
-            self._nodes[node].lose_state()
-        self._nodes[node].start()
+            self[node].lose_state()
+        self[node].start()
 
     def wait_members(self, nodes: int | Iterable[int], timeout: float = START_S) -> None:
         """Wait until these nodes, or so many, are a ring, all of it, and serve clients. Raises rondo.Timeout."""
-        wanted = None if isinstance(nodes, int) else tuple(sorted(nodes))
+        check_seconds(timeout)
+        wanted = None
+        if isinstance(nodes, int):
+            number_of(nodes, "nodes", 1, len(self._nodes))
+        else:
+            wanted = tuple(sorted(sides_of([nodes], self._nodes)[0]))
         end_s = time.monotonic() + timeout
         while True:
             seen = {number: node.members() for number, node in self._nodes.items() if node.pids}
@@ -205,7 +212,7 @@ class TestCluster:
 
     def partition(self, *sides: Iterable[int]) -> None:
         """Separate the sides. Raises Unsupported without a network."""
-        self._network().partition(*sides)
+        self._network().partition(*sides_of(sides, self._nodes))
 
     def heal(self) -> None:
         """End all splits and losses."""
@@ -213,6 +220,8 @@ class TestCluster:
 
     def loss(self, percent: float) -> None:
         """Lose so many packets on each way, by chance."""
+        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 < percent <= 100:
+            raise rondo.InvalidParameter(f"percent: a number above 0, up to 100; not {percent!r:.80}")
         self._network().lose(percent)
 
     def _network(self) -> Faults:
@@ -239,8 +248,8 @@ def rondo_cluster(
     `network` False: do without namespaces, even where there are some; it is up a little sooner. `unsupported` is called
     with the reason where the system cannot do what a test wants.
     """
-    if not 1 <= nodes <= NODES_MAX:
-        raise rondo.InvalidParameter(f"nodes: 1 to {NODES_MAX}, not {nodes}")
+    number_of(nodes, "nodes", 1, NODES_MAX)
+    truth_of(network, "network")
     directory = Path(tempfile.mkdtemp(prefix="rondo-", dir="/tmp"))  # sockets need a short path
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)

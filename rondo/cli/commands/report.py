@@ -95,3 +95,6 @@ def _write(path: Path, entries: "Iterable[Entry]") -> list[str]:
         return write(path, entries)
     except FileExistsError:
         raise CommandError(f"{path}: exists already; name another file with -o") from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise CommandError(f"{path}: the archive cannot be written: {why}; name another file with -o") from None

@@ -17,7 +17,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from rondo._client.arguments import number_of, truth_of
 from rondo.errors import Disconnected, InvalidParameter
+from rondo.testing.arguments import node_of, sides_of
 from rondo.testing.loopback.client import LoopbackCluster, LoopbackGroup
 from rondo.testing.loopback.network import Network
 from rondo.testing.loopback.session import LoopbackRequest, Session
@@ -29,20 +31,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Loopback", "LoopbackCluster", "LoopbackGroup", "LoopbackRequest"]
 
+NODES_MAX = 1024
+SEED_MAX = 2**64
+
 
 class Loopback:
-    """Nodes 1 to `nodes`, and the processes that connect to them.
+    """Nodes 1 to `nodes`, and the processes that connect to them. Raises InvalidParameter for what makes no sense.
 
     `provider` False: the nodes count no votes, and every side of a split is quorate. `seed` decides what `step` draws.
     May be used from several threads.
     """
 
     def __init__(self, nodes: int = 3, *, provider: bool = True, seed: int = 0) -> None:
-        if nodes < 1:
-            raise InvalidParameter(f"nodes: at least 1, not {nodes!r}")
-        self.network = Network(range(1, nodes + 1), seed)
+        number_of(seed, "seed", -SEED_MAX, SEED_MAX)
+        self.network = Network(range(1, number_of(nodes, "nodes", 1, NODES_MAX) + 1), seed)
         self.condition = threading.Condition(threading.RLock())
-        self.has_provider = provider
+        self.has_provider = truth_of(provider, "provider")
         self._is_held = False
 
     # -- processes -----------------------------------------------------------------------------------------------
@@ -58,6 +62,7 @@ class Loopback:
         return aio.LoopbackCluster(self.connect(node))
 
     def _new_session(self, node: int) -> Session:
+        node_of(node, self.network.nodes)
         with self.condition:
             if node not in self.network.up:
                 raise Disconnected(f"there is no node {node} that is up")
@@ -65,10 +70,16 @@ class Loopback:
             self.network.sessions.append(session)
             return session
 
+    def _session_of(self, cluster: LoopbackCluster) -> Session:
+        session = getattr(cluster, "session", None)
+        if session not in self.network.sessions:
+            raise InvalidParameter(f"cluster: a connection of this Loopback that is open; not {cluster!r:.80}")
+        return cluster.session
+
     def kill(self, cluster: LoopbackCluster) -> None:
         """A process dies as by kill -9. What it has sent may be lost, from some message on."""
         with self.condition:
-            self.network.lose(cluster.session)
+            self.network.lose(self._session_of(cluster))
             cluster.session.end(Disconnected("the process was killed"))
             self.network.sessions.remove(cluster.session)
             self.run_on()
@@ -76,26 +87,26 @@ class Loopback:
     def disconnect(self, cluster: LoopbackCluster, reason: str = "the node has given up the session") -> None:
         """A process loses its session: `Disconnected`, and `UnknownOutcome` for what was under way."""
         with self.condition:
-            self.network.lose(cluster.session)
+            self.network.lose(self._session_of(cluster))
             cluster.session.disconnect(reason)
             self._go_on()
 
     def reconnect(self, cluster: LoopbackCluster) -> None:
         """The process that was disconnected gets a new session, and joins its groups again."""
         with self.condition:
-            self.network.back(cluster.session)
+            self.network.back(self._session_of(cluster))
             self._go_on()
 
     def suspend(self, cluster: LoopbackCluster, reason: str = "the connection has broken") -> None:
         """A process is unsure whether its node is there: `Suspended`."""
         with self.condition:
-            cluster.session.suspend(reason)
+            self._session_of(cluster).suspend(reason)
             self._go_on()
 
     def resume(self, cluster: LoopbackCluster) -> None:
         """The connection is there again: `Resumed`."""
         with self.condition:
-            cluster.session.resume()
+            self._session_of(cluster).resume()
             self._go_on()
 
     # -- nodes and the network between them ----------------------------------------------------------------------
@@ -103,7 +114,7 @@ class Loopback:
     def partition(self, *sides: Iterable[int]) -> None:
         """Separate the sides; nodes on none of them are a side of their own."""
         with self.condition:
-            self.network.split(sides)
+            self.network.split(sides_of(sides, self.network.nodes))
             self._go_on()
 
     def heal(self) -> None:
@@ -112,6 +123,7 @@ class Loopback:
 
     def kill_node(self, node: int) -> None:
         """A node dies. Its processes live on, cut off, as they do when a node's executive is killed."""
+        node_of(node, self.network.nodes)
         with self.condition:
             if node in self.network.up:
                 self.network.node_down(node)
@@ -119,6 +131,7 @@ class Loopback:
 
     def start_node(self, node: int) -> None:
         """A node that was killed is back, and its processes join their groups again."""
+        node_of(node, self.network.nodes)
         with self.condition:
             if node not in self.network.up:
                 self.network.node_up(node)

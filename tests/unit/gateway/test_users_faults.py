@@ -233,6 +233,19 @@ def test_what_makes_no_sense_is_refused_where_it_is_given(loopback: Loopback, ga
         group.mcast(b"goes on").ordered(LONG_S)
 
 
+@pytest.mark.parametrize("name", ["session_timeout", "default_timeout"])
+@pytest.mark.parametrize("seconds", [-1, -0.5, float("-inf"), float("nan"), "1", True])
+def test_no_connection_has_less_than_no_time(gateway: GatewayProcess, name: str, seconds: float) -> None:
+    with pytest.raises(rondo.InvalidParameter, match=f"{name}: a number of seconds"):
+        rondo.connect(gateway.endpoint, **{name: seconds})  # type: ignore[arg-type]
+
+    async def main() -> None:
+        with pytest.raises(rondo.InvalidParameter, match=f"{name}: a number of seconds"):
+            await rondo.aio.connect(gateway.endpoint, **{name: seconds})  # type: ignore[arg-type]
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("timeout", [0, 0.0, -1, float("-inf")])
 def test_who_has_no_time_does_not_connect(gateway: GatewayProcess, timeout: float) -> None:
     """Nor by chance, because the node is quick."""

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import resource
 import secrets
+import signal
 import stat
 import tarfile
 from dataclasses import replace
@@ -148,6 +150,29 @@ def test_a_file_that_is_there_is_not_replaced(tmp_path: Path, capsys: pytest.Cap
     assert "exists already" in capsys.readouterr().err
     assert archive.read_text() == "mine"
     assert sorted(each.name for each in tmp_path.iterdir() if each.name.startswith(".")) == []
+
+
+def test_an_archive_that_cannot_be_written_is_told_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planted = Planted(tmp_path, with_key_option=True)
+    before = sorted(tmp_path.iterdir())
+    nowhere = tmp_path / "none" / "report.tar.gz"
+    assert main(["report", "--run-dir", str(planted.run_dir), "-o", str(nowhere)]) == 1
+    wanted = "error: {}: the archive cannot be written: {}; name another file with -o\n"
+    assert capsys.readouterr().err == wanted.format(nowhere, "No such file or directory")
+
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    archive = tmp_path / "report.tar.gz"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        code = main(["report", "--run-dir", str(planted.run_dir), "-o", str(archive)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert code == 1
+    assert capsys.readouterr().err == wanted.format(archive, "File too large")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_an_entry_that_fails_leaves_no_half_an_archive(tmp_path: Path) -> None:
