@@ -16,6 +16,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 CONFIG_FILE_DEFAULT = "/etc/corosync/corosync.conf"
 KEY_FILE_DEFAULT = "/etc/corosync/authkey"
@@ -24,6 +25,7 @@ SOCKET_PATH_BYTES_MAX = 107
 """`sun_path` of unix(7) has 108 bytes, one of them for the NUL at its end."""
 
 AnyPath = str | os.PathLike[str]
+P = TypeVar("P", AnyPath, AnyPath | None, str | None)
 
 
 class PathError(Exception):
@@ -33,7 +35,7 @@ class PathError(Exception):
 def config_file(option: AnyPath | None = None) -> tuple[Path, bool]:
     """The configuration file, and whether it was named explicitly (then it must exist)."""
     if option is not None:
-        return _absolute(option), True
+        return _absolute(_given(option, "configuration")), True
     if named := os.environ.get("COROSYNC_MAIN_CONFIG_FILE"):
         return _absolute(named), True
     return Path(CONFIG_FILE_DEFAULT), False
@@ -41,13 +43,15 @@ def config_file(option: AnyPath | None = None) -> tuple[Path, bool]:
 
 def key_file(configured: AnyPath | None = None) -> Path:
     """The key file: `configured` (an option or `totem.keyfile`), else the environment's, else the default."""
-    return _absolute(configured or os.environ.get("COROSYNC_TOTEM_AUTHKEY_FILE") or KEY_FILE_DEFAULT)
+    return _absolute(
+        _given(configured, "key file") or os.environ.get("COROSYNC_TOTEM_AUTHKEY_FILE") or KEY_FILE_DEFAULT
+    )
 
 
 def run_dir(option: AnyPath | None = None) -> Path:
     """The run directory; it need not exist yet (`make_run_dir`). Raises PathError if another user could have planted
     it."""
-    if named := option or os.environ.get("RONDO_RUN_DIR"):
+    if named := _given(option, "run directory") or os.environ.get("RONDO_RUN_DIR"):
         return _absolute(named)
     if os.geteuid() == 0:
         return Path("/run/rondo")
@@ -61,7 +65,7 @@ def run_dir(option: AnyPath | None = None) -> Path:
 
 def state_dir(option: AnyPath | None = None, configured: AnyPath | None = None) -> Path:
     """The state directory: the option, else the environment's, else `system.state_dir`, else the default."""
-    if named := option or os.environ.get("RONDO_STATE_DIR") or configured:
+    if named := _given(option, "state directory") or os.environ.get("RONDO_STATE_DIR") or configured:
         return _absolute(named)
     if os.geteuid() == 0:
         return Path("/var/lib/rondo")
@@ -115,8 +119,8 @@ def client_socket(option: str | None = None, run_dir_option: AnyPath | None = No
 
     A run directory given as an option overrides RONDO_SOCKET. Raises PathError.
     """
-    if option:
-        return option
+    if _given(option, "socket"):
+        return str(option)
     if run_dir_option is None and (named := os.environ.get("RONDO_SOCKET")):
         return named
     directory = run_dir(run_dir_option)
@@ -136,6 +140,13 @@ def socket_endpoint(directory: Path, name: str) -> str:
             "choose a shorter run directory (--run-dir or RONDO_RUN_DIR)"
         )
     return f"ipc://{path}"
+
+
+def _given(option: P, what: str) -> P:
+    """A path that was given as an option. `rondo stop --run-dir "$UNSET"` must not stop the node of the default."""
+    if option is not None and not os.fspath(option):
+        raise PathError(f"the {what} that was given is an empty text; name one, or leave the option out")
+    return option
 
 
 def _absolute(path: AnyPath) -> Path:

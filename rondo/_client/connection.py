@@ -36,6 +36,7 @@ from rondo._client.arguments import (
     guarantee_of,
     no_time,
     refuse_green_threads,
+    truth_of,
 )
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg import Cfg
@@ -294,6 +295,7 @@ class Cpg:
         link = self._link
         link.check_process()
         deadline_s = link.deadline_of(timeout)
+        truth_of(hidden, "hidden")
         request = link.run(lambda: self._ask_groups(hidden=hidden), check=link.session.check)
         link.wait(lambda: request.is_done, deadline_s, "the node did not answer in time")
         if request.error is not None:

@@ -50,7 +50,14 @@ class ControlLink(AskLink):
         self, op: Op, arguments: dict[str, Any], timeout: float | None = TIMEOUT_S, *, may_repeat: bool = True
     ) -> Any:
         """Send a request and wait for the answer. Raises rondo.Error."""
-        return self.send(encode_request(op, arguments), timeout, may_repeat=may_repeat)
+        try:
+            blob = encode_request(op, arguments)
+        except UnicodeEncodeError:
+            for name, value in arguments.items():
+                if isinstance(value, str):
+                    text_of(value, name)
+            raise
+        return self.send(blob, timeout, may_repeat=may_repeat)
 
 
 class Closable(Protocol):

@@ -326,6 +326,8 @@ class Session(SessionState):
         if batch.op == Op.LEAVE:
             self._left(group)
         else:
+            if code == Code.EXIST and not text:
+                error = Exists(f"another connection of this process is in group {group.name!r} already")
             group.ended = error
             self._forget_group(group)
             self._tell(group, Disconnected(f"cannot join group {group.name!r}: {error}"))

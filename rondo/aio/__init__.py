@@ -37,6 +37,7 @@ from rondo._client.arguments import (
     guarantee_of,
     no_time,
     refuse_green_threads,
+    truth_of,
 )
 from rondo._client.ask_link import TIMEOUT_S
 from rondo._client.cfg_aio import Cfg
@@ -246,7 +247,7 @@ class Cpg:
         link = self._link
         link.check_process()
         timeout_s = link.seconds_of(timeout)
-        request = link.session.query_groups(hidden=hidden)
+        request = link.session.query_groups(hidden=truth_of(hidden, "hidden"))
         link.wake()
         await link.wait(lambda: request.is_done, timeout_s, "the node did not answer in time")
         if request.error is not None:

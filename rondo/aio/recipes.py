@@ -31,6 +31,7 @@ from rondo.recipes.arguments import (
     name_of,
     number_of,
     seconds_of,
+    truth_of,
     value_of,
 )
 from rondo.recipes.blocking import ITEMS_MAX, Permit
@@ -188,7 +189,8 @@ class Dict(Of):
         self, key: Any, default: Any = None, *, linearizable: bool = False, timeout: float | None = None
     ) -> Any:
         """A value. `linearizable`: what was set by anybody before this call is seen."""
-        if linearizable:
+        seconds_of(timeout, 0.0)
+        if truth_of(linearizable, "linearizable"):
             return copy.deepcopy(await self._runner.run(steps.get(self._machine, key, default), timeout))
         return copy.deepcopy(self._machine.items.get(key, default))
 
@@ -253,6 +255,7 @@ class Semaphore(Of):
     async def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
         """A permit; None if not `blocking` and there is none."""
         value_of(says, "says")
+        truth_of(blocking, "blocking")
         desk, machine = self._runner.desk, self._machine
         ticket = desk.next_ticket()
         fencing = await self._runner.run(steps.acquire(machine, ticket, self._permits, says, blocking), timeout)
@@ -379,6 +382,7 @@ class Queue(Of):
 
     async def get(self, timeout: float | None = None, *, blocking: bool = True) -> Job | None:
         """The next item; None if not `blocking` and there is none."""
+        truth_of(blocking, "blocking")
         given = await self._runner.run(steps.take(self._machine, self._runner.desk.next_ticket(), blocking), timeout)
         return None if given is None else Job(self, *given)
 

@@ -162,7 +162,7 @@ def _security(loaded: Loaded, state_dir: str) -> SecuritySettings:
         return replace(settings, key_file=f"{state_dir}/authkey", key_created_if_missing=True)
     if totem.key and not totem.keyfile:
         return replace(settings, key=totem.key.encode())
-    return replace(settings, key_file=str(paths.key_file(_beside(loaded, totem.keyfile))))
+    return replace(settings, key_file=str(paths.key_file(_beside(loaded, totem.keyfile) or None)))
 
 
 def _beside(loaded: Loaded, path: str) -> str:

@@ -55,6 +55,13 @@ def number_of(value: int, name: str, least: int = INTEGER_MIN, most: int = INTEG
     return int(value)
 
 
+def truth_of(value: bool, name: str) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise InvalidParameter(f"{name}: True or False; not {value!r:.{SHOWN}}")
+    return value
+
+
 def value_of(value: T, name: str) -> T:
     """What msgpack can hold."""
     if type(value) in _PLAIN or (isinstance(value, str) and value.isascii()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rondo import BadHandle, BadOperation, Disconnected, Error, NoQuorum, Timeout
 from rondo.recipes import steps
-from rondo.recipes.arguments import cluster_of, function_of, key_of, name_of, number_of, seconds_of, value_of
+from rondo.recipes.arguments import cluster_of, function_of, key_of, name_of, number_of, seconds_of, truth_of, value_of
 from rondo.recipes.desk import TIMEOUT_S
 from rondo.recipes.machines import Jobs, Meetings, Number, Operations, Permits, Single, Table, Ticket
 from rondo.recipes.runner import Runner
@@ -72,7 +72,8 @@ class Dict(Of):
 
     def get(self, key: Any, default: Any = None, *, linearizable: bool = False, timeout: float | None = None) -> Any:
         """A value. `linearizable`: what was set by anybody before this call is seen; raises NoQuorum, Timeout."""
-        if linearizable:
+        seconds_of(timeout, 0.0)
+        if truth_of(linearizable, "linearizable"):
             return copy.deepcopy(self._runner.run(steps.get(self._machine, key, default), timeout))
         return self._runner.local(lambda: copy.deepcopy(self._machine.items.get(key, default)))
 
@@ -161,6 +162,7 @@ class Semaphore(Of):
     def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
         """A permit; None if not `blocking` and there is none. Raises NoQuorum, Timeout."""
         value_of(says, "says")
+        truth_of(blocking, "blocking")
         desk, machine = self._runner.desk, self._machine
         ticket = self._runner.local(desk.next_ticket)
         # First of all: an exception of a signal handler may come at any place behind, and the permit must not get lost.
@@ -322,6 +324,7 @@ class Queue(Of):
 
     def get(self, timeout: float | None = None, *, blocking: bool = True) -> Job | None:
         """The next item; None if not `blocking` and there is none."""
+        truth_of(blocking, "blocking")
         ticket = self._runner.local(self._runner.desk.next_ticket)
         given = self._runner.run(steps.take(self._machine, ticket, blocking), timeout)
         return None if given is None else Job(self, *given)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,25 @@ def test_a_reader_that_goes_away_makes_no_noise() -> None:
         ["bash", "-c", command], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
     )
     assert (done.stdout, done.stderr) == ("{", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["cmap", "list", "\udcff"], "prefix"),
+        (["cmap", "get", "\udcff"], "key"),
+        (["cmap", "watch", "\udcff"], "prefix"),
+        (["cmap", "delete", "a.\udcff"], "key"),
+        (["cmap", "set", "a.b", "str", "\udcff"], "value"),
+        (["kill", "7", "--reason", "\udcff"], "reason"),
+    ],
+)
+def test_an_argument_that_is_no_utf_8_is_refused_by_name(
+    arguments: list[str], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a terminal of another character set sends."""
+    with socket.socket(socket.AF_UNIX) as node:
+        node.bind(str(tmp_path / "s"))
+        node.listen()
+        assert main([*arguments, "--socket", f"ipc://{tmp_path}/s"]) == 1
+    assert f"error: {name}: a text that UTF-8 can hold" in capsys.readouterr().err

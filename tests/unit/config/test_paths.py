@@ -1,6 +1,7 @@
 """Where things lie, and what keeps a directory from being used."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,25 @@ def test_a_directory_of_another_user(in_tmp: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     with pytest.raises(paths.PathError, match=f"belongs to user {owner}"):
         paths.make_run_dir()
+
+
+@pytest.mark.parametrize(
+    ("look", "what"),
+    [
+        (paths.config_file, "configuration"),
+        (paths.key_file, "key file"),
+        (paths.run_dir, "run directory"),
+        (paths.make_run_dir, "run directory"),
+        (paths.state_dir, "state directory"),
+        (paths.make_state_dir, "state directory"),
+        (paths.client_socket, "socket"),
+    ],
+)
+def test_an_option_that_is_empty_is_not_the_default(
+    look: Callable[[str], object], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell's variable that is not set would lead `rondo stop` to another node."""
+    for name in ("RONDO_RUN_DIR", "RONDO_STATE_DIR", "RONDO_SOCKET", "COROSYNC_TOTEM_AUTHKEY_FILE"):
+        monkeypatch.setenv(name, "/env")
+    with pytest.raises(paths.PathError, match=f"the {what} that was given is an empty text"):
+        look("")

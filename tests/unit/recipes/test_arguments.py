@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -234,6 +235,22 @@ def test_a_state_that_raises_where_nobody_asks_ends_its_recipe_with_the_reason(l
         log.do(b"more", timeout=10)
 
 
+@pytest.mark.parametrize("value", ["x", 1, 0, None, []])
+def test_what_is_neither_true_nor_false(cluster: Any, value: Any) -> None:
+    semaphore = Semaphore(cluster, "s", 1)
+    with Dict(cluster, "d") as table, Queue(cluster, "q") as queue:
+        refused("linearizable", lambda: table.get("key", linearizable=value))
+        refused("blocking", lambda: queue.get(blocking=value))
+        refused("blocking", lambda: semaphore.acquire(blocking=value))
+        assert semaphore.acquire(blocking=False) is not None, "none was taken"
+
+
+def test_a_time_out_that_is_not_needed_is_one(cluster: Any) -> None:
+    with Dict(cluster, "d") as table:
+        for seconds in NO_SECONDS:
+            refused("timeout", partial(table.get, "key", timeout=seconds))
+
+
 def test_asyncio_refuses_the_same(loopback: Loopback) -> None:
     async def run() -> None:
         cluster: Any = await loopback.connect_aio(1)
@@ -252,6 +269,9 @@ def test_asyncio_refuses_the_same(loopback: Loopback) -> None:
                 ("value", lambda: queue.put(object())),
                 ("item", lambda: queue.done(no_number)),
                 ("do", lambda: once.run(no_function)),
+                ("linearizable", lambda: table.get("key", linearizable=no_number)),
+                ("timeout", lambda: table.get("key", timeout=math.nan)),
+                ("blocking", lambda: queue.get(blocking=no_number)),
             ]
             for argument, call in calls:
                 with pytest.raises(rondo.InvalidParameter, match=f"^{argument}: "):
