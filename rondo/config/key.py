@@ -2,6 +2,7 @@
 them."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -30,6 +31,8 @@ def write_key(path: Path, size_bytes: int = KEY_BYTES_DEFAULT, *, overwrite: boo
 
 def write_private(path: Path, content: bytes, *, overwrite: bool = False) -> None:
     """Write a file, as a whole or not at all, that only its owner can read. Raises as `write_key` does."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, KEY_FILE_MODE)
     try:

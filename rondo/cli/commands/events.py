@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from rondo import paths
+from rondo.cli.numbers import LINES_MAX, whole
 from rondo.cli.output import CommandError, Parser
 from rondo.node.supervision import SERVICES
 
@@ -20,7 +21,10 @@ LOOK_SECONDS = 0.25
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes, until Ctrl-C")
-    parser.add_argument("-n", "--lines", type=int, metavar="N", help="only the last N of what is there")
+    parser.add_argument(
+        "-n", "--lines", type=whole("a number of lines", 0, LINES_MAX), metavar="N",
+        help="only the last N of what is there",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--run-dir", metavar="D", help="the node's run directory (default: $RONDO_RUN_DIR)")
 
@@ -35,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     log = MergedLog(log_files(run_dir), configured_files(run_dir, SERVICES))
     found = [event for line in log.read() if (event := event_of(line))]
     if arguments.lines is not None:
-        found = found[max(0, len(found) - max(0, arguments.lines)) :]
+        found = found[max(0, len(found) - arguments.lines) :]
     while True:
         for event in found:
             print(json.dumps(event.as_json(), ensure_ascii=False) if arguments.json else shown(event))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo import paths
+from rondo.cli.numbers import seconds
 from rondo.cli.output import CommandError, Parser, print_json, print_warning
 from rondo.config.key import KeyFileError, fingerprint, read_key
 
@@ -19,6 +20,7 @@ HELP = "change the key of the cluster while it runs"
 EXAMPLE = "rondo key install /root/authkey.new"
 ASK_SECONDS = 5.0
 PAUSE_SECONDS = 0.1
+TIMEOUT_SECONDS_MAX = 3600.0
 
 STEPS = {
     "install": "take packets under another key too",
@@ -42,7 +44,7 @@ def add_arguments(parser: Parser) -> None:
         if name != "install":
             step.add_argument("--force", action="store_true", help="also if that cuts other nodes off")
             step.add_argument(
-                "--timeout", type=float, default=5.0, metavar="S",
+                "--timeout", type=seconds(0, TIMEOUT_SECONDS_MAX), default=5.0, metavar="S",
                 help="wait so long for other nodes to tell their keys (default: %(default)s)",
             )  # fmt: skip
     for each in made:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from rondo import paths
+from rondo.cli.numbers import LINES_MAX, whole
 from rondo.cli.output import CommandError, Parser
 from rondo.node.supervision import SERVICES
 
@@ -17,7 +18,10 @@ SOURCES = (*SERVICES, "supervisord")
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("service", nargs="?", choices=SOURCES, metavar="SERVICE", help=", ".join(SOURCES))
     parser.add_argument("-f", "--follow", action="store_true", help="also print what follows, until Ctrl-C")
-    parser.add_argument("-n", "--lines", type=int, metavar="N", help="only the last N of what is there")
+    parser.add_argument(
+        "-n", "--lines", type=whole("a number of lines", 0, LINES_MAX), metavar="N",
+        help="only the last N of what is there",
+    )  # fmt: skip
     parser.add_argument("--reopen", action="store_true", help="only have all processes open their log files anew")
     parser.add_argument("--run-dir", metavar="D", help="the node's run directory (default: $RONDO_RUN_DIR)")
 
@@ -34,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     log = MergedLog(log_files(run_dir, arguments.service), configured_files(run_dir, named))
     lines = log.read()
     if arguments.lines is not None:
-        lines = lines[max(0, len(lines) - max(0, arguments.lines)) :]
+        lines = lines[max(0, len(lines) - arguments.lines) :]
     while True:
         for line in lines:
             print(line.text if arguments.service else f"{line.source:<11} {line.text}")

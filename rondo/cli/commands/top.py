@@ -10,6 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from rondo import paths
+from rondo.cli.numbers import seconds, whole
 from rondo.cli.output import Parser
 from rondo.cli.top.sections import ORDERS
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 HELP = "show this node live: ring, quorum, rates of groups, links, applications, processes, events"
 EXAMPLE = "rondo top --sort messages"
 INTERVAL_SECONDS_MIN = 0.1
+INTERVAL_SECONDS_MAX = 86400.0
+COUNT_MAX = 1_000_000_000
 EVENTS_KEPT = 50
 KEYS = {"n": "name", "m": "messages", "b": "bytes", "s": "members", "r": "restarts"}
 """The key for each order; `s` is for size."""
@@ -30,10 +33,14 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--sort", choices=ORDERS, default="name", help="what lists are sorted by (default: %(default)s); keys n m b s r"
     )
-    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds (default: %(default)g)")
     parser.add_argument(
-        "--count", type=int, metavar="N", help="end after N reports (default: q or Ctrl-C ends it; no terminal: 1)"
-    )
+        "--interval", type=seconds(0, INTERVAL_SECONDS_MAX), default=1.0, metavar="S",
+        help="seconds (default: %(default)g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--count", type=whole("a number of reports", 1, COUNT_MAX), metavar="N",
+        help="end after N reports (default: q or Ctrl-C ends it; no terminal: 1)",
+    )  # fmt: skip
     parser.add_argument("--run-dir", metavar="D", help="the node's run directory (default: $RONDO_RUN_DIR)")
 
 

@@ -74,6 +74,14 @@ def test_an_interrupt_ends_quietly(commands_dir: Path, capsys: pytest.CaptureFix
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["config"], "the following arguments are required: check|show; see `rondo config --help`"),
         (["keygen", "--bytes", "many"], "argument --bytes: 'many' is not a number of bytes; see `rondo keygen --help`"),
+        (["logs", "-n", "-5"], "'-5' is not a number of lines from 0 to 1000000000; see `rondo logs --help`"),
+        (["events", "-n", "1e3"], "'1e3' is not a number of lines from 0 to"),
+        (["events", "-n", "9" * 5000], "is not a number of lines from 0 to"),
+        (["top", "--interval", "nan"], "'nan' is not a number of seconds from 0 to 86400; see `rondo top --help`"),
+        (["top", "--interval", "inf"], "'inf' is not a number of seconds from 0 to"),
+        (["top", "--interval", "-1"], "'-1' is not a number of seconds from 0 to"),
+        (["top", "--count", "0"], "'0' is not a number of reports from 1 to"),
+        (["key", "use", "abc", "--timeout", "nan"], "'nan' is not a number of seconds from 0 to 3600"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
@@ -141,3 +149,15 @@ def test_an_argument_that_is_no_utf_8_is_refused_by_name(
         node.listen()
         assert main([*arguments, "--socket", f"ipc://{tmp_path}/s"]) == 1
     assert f"error: {name}: a text that UTF-8 can hold" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["/", ".", ".."])
+@pytest.mark.parametrize("command", [["keygen", "--key-file"], ["keygen", "--curve", "--key-file"], ["report", "-o"]])
+def test_a_directory_is_no_file_to_write(
+    command: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RONDO_RUN_DIR", str(tmp_path))
+    assert main([*command, name]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
