@@ -11,8 +11,8 @@ from threading import get_ident
 from typing import Any
 
 from rondo._client import departing, descriptors
+from rondo._client.absence import Absence
 from rondo._client.arguments import DEFAULT_TIMEOUT_S, Default, seconds_of
-from rondo._client.arrival import ARRIVALS
 from rondo._client.batches import RequestFactory
 from rondo._client.descriptors import Wakeup
 from rondo._client.dialling import dial
@@ -23,18 +23,7 @@ from rondo._client.listeners import LoopListeners
 from rondo._client.requests import BULK_SEND_BYTES
 from rondo._client.session import Session
 from rondo._client.state import CLOSED
-from rondo._client.worker import (
-    ACK_BYTES,
-    ACK_DELAY_MS,
-    BYE_MS,
-    LONG_S,
-    LOOK_S,
-    LOOK_UNTOLD_S,
-    LOOK_UNTOLD_S_MAX,
-    QUICK_S,
-    RETRY_MS,
-    RETRY_MS_MAX,
-)
+from rondo._client.worker import ACK_BYTES, ACK_DELAY_MS, BYE_MS
 from rondo.errors import BadHandle, Busy, Disconnected, Timeout
 from rondo.ipc.endpoints import ipc_path
 
@@ -74,7 +63,7 @@ class Link:
         self._warning = weakref.ref(handle, self.warn_unclosed)
         self._lost_after_ms = lost_after_ms
         self._timeout_s = timeout_s
-        self._path = ipc_path(endpoint.url)
+        self._absence = Absence(ipc_path(endpoint.url), self._arrived)
         self._waiting: set[asyncio.Future[None]] = set()
         self._takers: set[Group] = set()
         self.flush_is_due = False
@@ -86,13 +75,9 @@ class Link:
         self._gather_until_s: float | None = None
         """When what is queued is sent at the latest; None: it waits for nothing."""
         self._ack_timer: asyncio.TimerHandle | None = None
-        self._retry_timer: asyncio.TimerHandle | None = None
-        self._absence_timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._lost_timer: asyncio.TimerHandle | None = None
         self._deadline_timer: asyncio.TimerHandle | None = None
-        self._absent_since_s = time.monotonic()
-        self._quick_until_s = self._absent_since_s + QUICK_S
-        self._retry_ms = RETRY_MS
-        self._ticket: int | None = None
         self._writes = False
         self._departs = False
         descriptors.inherit(self)
@@ -102,7 +87,6 @@ class Link:
         self._loop.add_reader(self._wakeup.fileno(), self._on_wakeup)
         self._loop.call_soon(self._on_readable)
         self._is_absent()
-        self._retry()
 
     def check_process(self) -> None:
         """Raise BadHandle in a forked child of the process that made the connection, and in any other event loop."""
@@ -220,66 +204,41 @@ class Link:
     # -- while the node is away ----------------------------------------------------------------------------------
 
     def _is_absent(self) -> None:
-        if self._absence_timer is None:
-            now_s = time.monotonic()
-            self._absent_since_s, self._quick_until_s, self._retry_ms = now_s, now_s + QUICK_S, RETRY_MS
+        self._absence.begin(time.monotonic())
+        if self._lost_timer is None:
             after_ms = self.session.resume_ms if self._lost_after_ms is None else self._lost_after_ms
-            self._absence_timer = self._loop.call_later(after_ms / 1000, self._lost)
-        self._plan_retry(RETRY_MS / 1000)
+            self._lost_timer = self._loop.call_later(after_ms / 1000, self._lost)
+        self._look()
 
     def _is_here(self) -> None:
-        for timer in (self._absence_timer, self._retry_timer):
+        for timer in (self._lost_timer, self._look_timer):
             if timer is not None:
                 timer.cancel()
-        self._absence_timer = self._retry_timer = None
-        self._forget_arrival()
+        self._lost_timer = self._look_timer = None
+        self._absence.end()
 
     def _lost(self) -> None:
-        """The absence timer has expired. It is kept until the node is back, so that this happens once."""
-        self.session.lost(f"no answer from {self.endpoint.url} for {time.monotonic() - self._absent_since_s:.0f} s")
+        """The node was away for too long. The timer is kept until it is back, so that this happens once."""
+        now_s = time.monotonic()
+        away_s = now_s - self._absence.begin(now_s)
+        self.session.lost(f"no answer from {self.endpoint.url} for {away_s:.0f} s")
         self.notify()
 
-    def _plan_retry(self, pause_s: float) -> None:
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
-        self._retry_timer = self._loop.call_later(pause_s, self._retry)
-
-    def _retry(self) -> None:
-        """Try to connect. Plan the next attempt if this one fails."""
-        self._retry_timer = None
-        if self.is_closed or self._dealer.retry_at_s is None:
+    def _look(self) -> None:
+        """Connect if that is due, and plan the next look."""
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+            self._look_timer = None
+        if self.is_closed or self.session.is_open:
             return
-        # The watch is set first, so that a socket that appears before the attempt is not missed.
-        pause_s = self._pause_s(now_s := time.monotonic())
-        self._dealer.tend(now_s)
-        if self._dealer.retry_at_s is not None:
-            self._plan_retry(pause_s)
-
-    def _pause_s(self, now_s: float) -> float:
-        if now_s < self._quick_until_s:
-            self._retry_ms = min(2 * self._retry_ms, RETRY_MS_MAX)
-            return self._retry_ms / 1000
-        former = self._ticket
-        self._ticket = ARRIVALS.watch(self._path, self._arrived) if self._path is not None else None
-        if former is not None:
-            ARRIVALS.forget(former)
-        if self._ticket is not None:
-            return LOOK_S
-        return LOOK_UNTOLD_S if now_s < self._absent_since_s + LONG_S else LOOK_UNTOLD_S_MAX
+        pause_s = self._absence.tend(self._dealer, time.monotonic())
+        if pause_s is not None:
+            self._look_timer = self._loop.call_later(pause_s, self._look)
 
     def _arrived(self) -> None:
-        """The gateway's socket file has appeared. Called by the thread that watches for it."""
+        """Called by the thread that watches for the gateway's socket."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._on_arrival)
-
-    def _on_arrival(self) -> None:
-        self._quick_until_s, self._retry_ms = time.monotonic() + QUICK_S, RETRY_MS
-        self._retry()
-
-    def _forget_arrival(self) -> None:
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            ARRIVALS.forget(ticket)
+            self._loop.call_soon_threadsafe(self._look)
 
     # -- sending -------------------------------------------------------------------------------------------------
 

@@ -188,7 +188,11 @@ class AskLink:
         dealer = self._dealer
         while True:
             now_s = time.monotonic()
-            pause_s = self._absence.tend(dealer, now_s)
+            if dealer.retry_at_s is not None:
+                self._absence.tend(dealer, now_s)
+            pause_s = self._absence.pause_s(dealer, now_s)
+            if pause_s is None:
+                self._absence.end()
             remaining_s = None if deadline_s is None else deadline_s - now_s
             if remaining_s is not None and remaining_s <= 0:
                 if not dealer.is_connected:

@@ -1,8 +1,7 @@
 """The worker thread of a link: it keeps the session connected while the application works. No signal handler runs in
 it.
 
-While the node is away the worker costs nearly nothing. After some quick attempts to connect it waits for the kernel's
-notice that the gateway's socket exists (`arrival`), and itself looks for it only now and then.
+While the node is away the worker costs nearly nothing: see `absence`.
 """
 
 import _thread
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rondo._client import departing
-from rondo._client.arrival import ARRIVALS
+from rondo._client.absence import Absence
 from rondo._client.descriptors import poll
 from rondo._client.state import CLOSED
 from rondo.errors import Disconnected
@@ -29,17 +28,6 @@ LED_MS_MAX = 640
 """How long the worker sleeps at most while an application thread leads. After that it sleeps until it is woken."""
 BYE_MS = 500
 """How long a close waits for the gateway's answer."""
-RETRY_MS = 20
-RETRY_MS_MAX = 200
-"""A killed gateway is back within some tenths of a second. A longer pause would delay all its clients."""
-QUICK_S = 2.0
-"""For this time the worker tries at these intervals; ..."""
-LOOK_S = 60.0
-"""... then it waits for the notice that the socket exists, and tries only at this interval; ..."""
-LOOK_UNTOLD_S = 1.0
-LOOK_UNTOLD_S_MAX = 8.0
-"""... or, where the kernel gives no notice, at these intervals, and at `LOOK_S` after a minute."""
-LONG_S = 60.0
 
 
 class Worker:
@@ -49,13 +37,7 @@ class Worker:
         self._link = link
         self.ident: int | None = None
         """The identifier of the thread, once it runs."""
-        self._path = ipc_path(link.endpoint.url)
-        self._absent_since_s: float | None = time.monotonic()
-        self._quick_until_s = time.monotonic() + QUICK_S
-        self._retry_ms = RETRY_MS
-        self._retry_at_s = 0.0
-        self._ticket: int | None = None
-        self._has_arrived = False
+        self._absence = Absence(ipc_path(link.endpoint.url), self._arrived)
         self._delay_ms = self._led_ms = ACK_DELAY_MS
         self._timeout_s: float | None = 0.0
         self._polled: list[int] = []
@@ -89,7 +71,7 @@ class Worker:
         finally:
             link.run(self._end)
             departing.is_over(link)
-            self._forget_arrival()
+            self._absence.end()
             link.listeners.flush(is_over=True)
 
     def _begin(self) -> None:
@@ -208,67 +190,31 @@ class Worker:
         """Connect again if that is due. Tell the groups once the node has been away for too long."""
         link, session = self._link, self._link.session
         if session.is_open:
-            if self._absent_since_s is not None:
-                self._absent_since_s = None
-                self._forget_arrival()
+            if self._absence.since_s is not None:
+                self._absence.end()
             return
-        if self._absent_since_s is None:
-            self._absent_since_s = now_s
-            self._try_quickly(now_s)
-        if self._has_arrived:
-            self._has_arrived = False
-            self._try_quickly(now_s)
-        if link.dealer.retry_at_s is not None and now_s >= self._retry_at_s:
-            # The watch is set first, so that a socket that appears before the attempt is not missed.
-            self._retry_at_s = now_s + self._pause_s(now_s)
-            link.dealer.tend(now_s)
-        if not session.is_down and now_s >= self._lost_at_s():
-            session.lost(f"no answer from {link.endpoint.url} for {now_s - self._absent_since_s:.0f} s")
+        since_s = self._absence.begin(now_s)
+        self._absence.tend(link.dealer, now_s)
+        if not session.is_down and now_s >= self._lost_at_s(since_s):
+            session.lost(f"no answer from {link.endpoint.url} for {now_s - since_s:.0f} s")
             link.notify()
 
-    def _lost_at_s(self) -> float:
+    def _lost_at_s(self, since_s: float) -> float:
         link = self._link
         after_ms = link.session.resume_ms if link.lost_after_ms is None else link.lost_after_ms
-        assert self._absent_since_s is not None
-        return self._absent_since_s + after_ms / 1000
-
-    def _try_quickly(self, now_s: float) -> None:
-        self._quick_until_s = now_s + QUICK_S
-        self._retry_ms = RETRY_MS
-        self._retry_at_s = now_s
-
-    def _pause_s(self, now_s: float) -> float:
-        """How long to wait before the next attempt."""
-        if now_s < self._quick_until_s:
-            self._retry_ms = min(2 * self._retry_ms, RETRY_MS_MAX)
-            return self._retry_ms / 1000
-        # The watch is set again each time, because the directory may have been recreated.
-        former = self._ticket
-        self._ticket = ARRIVALS.watch(self._path, self._arrived) if self._path is not None else None
-        if former is not None:
-            ARRIVALS.forget(former)
-        if self._ticket is not None:
-            return LOOK_S
-        assert self._absent_since_s is not None
-        return LOOK_UNTOLD_S if now_s < self._absent_since_s + LONG_S else LOOK_UNTOLD_S_MAX
+        return since_s + after_ms / 1000
 
     def _absence_timeout_s(self, now_s: float) -> float | None:
-        due_s = []
-        if self._link.dealer.retry_at_s is not None:
-            due_s.append(self._retry_at_s)
+        """Seconds until something is due that the node's absence makes due."""
+        since_s, pause_s = self._absence.begin(now_s), self._absence.pause_s(self._link.dealer, now_s)
+        due_s = [] if pause_s is None else [pause_s]
         if not self._link.session.is_down:
-            due_s.append(self._lost_at_s())
-        return max(0.0, min(due_s) - now_s) if due_s else None
+            due_s.append(max(0.0, self._lost_at_s(since_s) - now_s))
+        return min(due_s, default=None)
 
     def _arrived(self) -> None:
-        """The gateway's socket file has appeared. Called by the thread that watches for it."""
-        self._has_arrived = True
+        """Called by the thread that watches for the gateway's socket."""
         self._link.wakeup.set()
-
-    def _forget_arrival(self) -> None:
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            ARRIVALS.forget(ticket)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

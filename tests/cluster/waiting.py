@@ -16,7 +16,7 @@ from pathlib import Path
 
 import rondo
 from rondo import config
-from rondo._client.worker import QUICK_S
+from rondo._client.absence import QUICK_S
 from tests.unit.gateway.conftest import CONFIGURATION, GatewayProcess
 from tests.unit.gateway.loopback import Loopback
 

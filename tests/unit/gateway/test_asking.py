@@ -18,7 +18,7 @@ import zmq
 
 import rondo
 from rondo import curve
-from rondo._client import worker
+from rondo._client import absence
 from rondo._client.arrival import ARRIVALS
 from rondo._client.control import Cmap as BlockingCmap
 from rondo._client.control import Control, Quorum
@@ -170,7 +170,7 @@ def test_nor_is_it_by_libzmq_from_another_host(tmp_path: Path) -> None:
 def test_waiting_for_a_node_that_is_away_costs_nothing(
     endpoint: str, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "QUICK_S", 0.2)
+    monkeypatch.setattr(absence, "QUICK_S", 0.2)
     values: list[Any] = []
     before = len(ARRIVALS)
     thread = threading.Thread(target=lambda: values.append(BlockingCmap(control).get("my.key", timeout=None)))

@@ -16,7 +16,7 @@ import pytest
 
 import rondo
 import rondo.aio
-from rondo._client import arrival, worker
+from rondo._client import absence, arrival, worker
 from rondo._client import descriptors as descriptors_module
 from rondo._client.arrival import ARRIVALS, Arrivals
 from tests.unit.gateway.conftest import ROOT, GatewayProcess, eventually
@@ -397,7 +397,7 @@ def test_a_join_that_had_no_time_is_undone_and_the_next_one_succeeds(
 def test_to_wait_for_a_node_that_is_away_costs_nothing(
     loopback: Loopback, gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "QUICK_S", 0.2)
+    monkeypatch.setattr(absence, "QUICK_S", 0.2)
     cluster = gateway.connect()
     group = cluster.cpg.join("g")
     threading.Thread(target=lambda: list(group), daemon=True).start()
@@ -443,7 +443,7 @@ def test_a_bell_tells_where_no_inotify_instance_is_left(
     loopback: Loopback, gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrival, "_libc", lambda: types.SimpleNamespace(inotify_init1=lambda _flags: -1))
-    monkeypatch.setattr(worker, "QUICK_S", 0.2)
+    monkeypatch.setattr(absence, "QUICK_S", 0.2)
     arrivals, told = Arrivals(), threading.Semaphore(0)
     assert arrivals.watch(gateway.run_dir / "other.sock", told.release) is None, "nobody ever rang there"
     with gateway.connect() as cluster:
@@ -459,7 +459,7 @@ def test_a_bell_tells_where_no_inotify_instance_is_left(
             assert told.acquire(timeout=LONG_S)
             assert told.acquire(timeout=LONG_S)
             eventually(lambda: cluster.is_connected)
-            assert time.monotonic() - began_s < worker.LOOK_S / 2
+            assert time.monotonic() - began_s < absence.LOOK_S / 2
             arrivals.forget(ticket)
             arrivals.forget(again)
     eventually(lambda: not any(each.name == "rondo-arrivals" for each in threading.enumerate()))
