@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,7 @@ from rondo.recipes import (
 )
 from rondo.recipes.machines import Meetings, Number, Permits
 from rondo.testing import Loopback
+from tests.unit.recipes.conftest import cluster_on
 
 NO_NUMBERS: tuple[Any, ...] = ("3", 1.5, True, None)
 NO_SECONDS: tuple[Any, ...] = ("5", True, math.nan, b"1")
@@ -53,20 +54,6 @@ class Log(StateMachine):
 
     def restore(self, pieces: Iterable[bytes]) -> None:
         self.commands = list(pieces)
-
-
-@pytest.fixture
-def loopback() -> Iterator[Loopback]:
-    made = Loopback(nodes=3)
-    yield made
-    with made.condition:
-        for session in list(made.network.sessions):
-            session.end(rondo.Disconnected("the test is over"))
-
-
-def cluster_on(loopback: Loopback, node: int) -> Any:
-    """As rondo.connect() would give it."""
-    return loopback.connect(node)
 
 
 @pytest.fixture

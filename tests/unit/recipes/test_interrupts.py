@@ -7,8 +7,7 @@ import contextlib
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,9 +15,9 @@ import pytest
 import rondo
 from rondo.recipes import Counter, Dict, Lock, Queue, Semaphore
 from rondo.testing import Loopback
+from tests.unit.recipes.conftest import WAIT_S, cluster_on, eventually
 
 INTERRUPTS = 300
-WAIT_S = 30.0
 
 
 class InterruptError(BaseException):
@@ -29,28 +28,13 @@ def _raise(_number: int, _frame: object) -> None:
     raise InterruptError
 
 
-def cluster(loopback: Loopback, node: int) -> Any:
-    """As rondo.connect() would give it."""
-    return loopback.connect(node)
-
-
-@pytest.fixture
-def loopback() -> Iterator[Loopback]:
-    made = Loopback(nodes=3)
+@pytest.fixture(autouse=True)
+def alarms(loopback: Loopback) -> Iterator[None]:
+    """An alarm raises, until the test is over; the ring ends later."""
     former = signal.signal(signal.SIGALRM, _raise)
-    yield made
+    yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, former)
-    with made.condition:
-        for session in list(made.network.sessions):
-            session.end(rondo.Disconnected("the test is over"))
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end_s, "not in time"
-        threading.Event().wait(0.005)
 
 
 def interrupted(call: Any, after_s: float) -> bool:
@@ -65,7 +49,7 @@ def interrupted(call: Any, after_s: float) -> bool:
 
 
 def test_who_is_interrupted_while_he_waits_for_a_lock_does_not_get_it(loopback: Loopback) -> None:
-    holder, other, third = (Lock(cluster(loopback, node), "l") for node in (1, 2, 3))
+    holder, other, third = (Lock(cluster_on(loopback, node), "l") for node in (1, 2, 3))
     holder.acquire()
     assert interrupted(other.acquire, 0.05)
     holder.release()
@@ -75,7 +59,7 @@ def test_who_is_interrupted_while_he_waits_for_a_lock_does_not_get_it(loopback: 
 
 
 def test_who_is_interrupted_while_he_waits_for_an_item_does_not_get_it(loopback: Loopback) -> None:
-    queues = [Queue(cluster(loopback, node), "q") for node in (1, 2)]
+    queues = [Queue(cluster_on(loopback, node), "q") for node in (1, 2)]
     assert interrupted(queues[0].get, 0.05)
     queues[0].put("item")
     job = queues[1].get(timeout=WAIT_S)
@@ -84,9 +68,9 @@ def test_who_is_interrupted_while_he_waits_for_an_item_does_not_get_it(loopback:
 
 
 def test_interrupts_at_any_place_leave_a_recipe_usable(loopback: Loopback) -> None:
-    counter, table = Counter(cluster(loopback, 1), "c"), Dict(cluster(loopback, 1), "d")
-    lock = Semaphore(cluster(loopback, 1), "s", 1)
-    other = Counter(cluster(loopback, 2), "c")
+    counter, table = Counter(cluster_on(loopback, 1), "c"), Dict(cluster_on(loopback, 1), "d")
+    lock = Semaphore(cluster_on(loopback, 1), "s", 1)
+    other = Counter(cluster_on(loopback, 2), "c")
 
     def work() -> None:
         counter.add(1)
@@ -112,7 +96,7 @@ def test_interrupts_at_any_place_leave_a_recipe_usable(loopback: Loopback) -> No
 
 def test_what_cannot_be_given_back_now_is_given_back_later(loopback: Loopback) -> None:
     """All were without quorum for a while, and the state goes on where the holder is."""
-    holder, other = (Semaphore(cluster(loopback, node), "s", 1) for node in (1, 2))
+    holder, other = (Semaphore(cluster_on(loopback, node), "s", 1) for node in (1, 2))
     holder.acquire()
     loopback.partition({1}, {2}, {3})
     with pytest.raises((rondo.NoQuorum, rondo.Timeout)):
@@ -123,7 +107,7 @@ def test_what_cannot_be_given_back_now_is_given_back_later(loopback: Loopback) -
 
 
 def test_a_child_leaves_the_parents_recipes_alone(loopback: Loopback) -> None:
-    lock, table = Lock(cluster(loopback, 1), "l"), Dict(cluster(loopback, 1), "d")
+    lock, table = Lock(cluster_on(loopback, 1), "l"), Dict(cluster_on(loopback, 1), "d")
     table["key"] = list(range(20_000))
     busy, over = threading.Event(), threading.Event()
 
@@ -158,7 +142,7 @@ def test_a_child_leaves_the_parents_recipes_alone(loopback: Loopback) -> None:
 def test_a_child_that_leaves_the_with_ends_with_its_own_code(loopback: Loopback) -> None:
     parent, child = os.getpid(), 0
     try:
-        with Lock(cluster(loopback, 1), "l"):
+        with Lock(cluster_on(loopback, 1), "l"):
             child = os.fork()
             if not child:
                 signal.alarm(20)

@@ -10,7 +10,7 @@ from typing import Any
 import rondo
 from rondo.recipes import Counter, Dict
 from rondo.testing import Loopback
-from tests.unit.recipes.test_recipes import cluster, eventually
+from tests.unit.recipes.conftest import cluster_on, eventually
 
 NAME = "rondo-recipes-quorum"
 
@@ -38,7 +38,7 @@ def is_refused(counter: Counter) -> bool:
 
 def test_a_connection_whose_recipes_are_closed_can_be_forgotten() -> None:
     loopback = Loopback(nodes=1)
-    connection = cluster(loopback)
+    connection = cluster_on(loopback)
     forgotten = weakref.ref(connection)
     before = feeds()
     with Counter(connection, "steps") as counter, Dict(connection, "settings") as settings:
@@ -52,7 +52,7 @@ def test_a_connection_whose_recipes_are_closed_can_be_forgotten() -> None:
 
 def test_the_feed_goes_on_for_the_recipes_that_are_left_and_begins_anew() -> None:
     loopback = Loopback(nodes=3)
-    with cluster(loopback) as connection, Counter(connection, "one") as one:
+    with cluster_on(loopback) as connection, Counter(connection, "one") as one:
         with Counter(connection, "two"):
             pass
         loopback.partition({1}, {2, 3})
@@ -68,7 +68,7 @@ def test_the_feed_goes_on_for_the_recipes_that_are_left_and_begins_anew() -> Non
 def test_a_connection_that_is_closed_before_its_recipes_ends_the_feed() -> None:
     loopback = Loopback(nodes=1)
     before = feeds()
-    connection = cluster(loopback)
+    connection = cluster_on(loopback)
     counter = Counter(connection, "steps")
     connection.close()
     eventually(lambda: feeds() == before)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -28,29 +27,7 @@ from rondo.recipes import (
 )
 from rondo.recipes.machines import pack
 from rondo.testing import Loopback
-
-WAIT_S = 60.0
-
-
-@pytest.fixture
-def loopback() -> Iterator[Loopback]:
-    made = Loopback(nodes=3)
-    yield made
-    with made.condition:
-        for session in list(made.network.sessions):
-            session.end(rondo.Disconnected("the test is over"))
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end_s, "not in time"
-        threading.Event().wait(0.005)
-
-
-def cluster(loopback: Loopback, node: int = 1) -> Any:
-    """As rondo.connect() would give it."""
-    return loopback.connect(node)
+from tests.unit.recipes.conftest import WAIT_S, cluster_on, eventually
 
 
 class Bank(StateMachine):
@@ -83,9 +60,9 @@ class Bank(StateMachine):
 
 
 def test_a_state_machine(loopback: Loopback) -> None:
-    with Bank(cluster(loopback)) as one:
+    with Bank(cluster_on(loopback)) as one:
         assert one.do(b"10") == b"10"
-        with Bank(cluster(loopback, 2)) as two:
+        with Bank(cluster_on(loopback, 2)) as two:
             assert two.local(lambda: two.balance) == 10
             assert two.do(b"-3") == b"7"
             assert one.read(lambda: one.balance) == 7
@@ -100,8 +77,8 @@ def test_what_a_lost_history_had_is_told_or_merged(
 ) -> None:
     caplog.set_level(logging.WARNING, "rondo.recipes")
     loopback = Loopback(nodes=2, provider=False)
-    connection = cluster(loopback)
-    with Bank(connection) as one, Bank(cluster(loopback, 2)) as two, Bank(connection, "other"):
+    connection = cluster_on(loopback)
+    with Bank(connection) as one, Bank(cluster_on(loopback, 2)) as two, Bank(connection, "other"):
         assert caplog.text.count("counts no votes") == 2, "once for each connection"
         one.merges = two.merges = merges
         loopback.partition({1}, {2})
@@ -115,7 +92,7 @@ def test_what_a_lost_history_had_is_told_or_merged(
 
 
 def test_without_quorum_commands_are_refused_and_reads_are_local(loopback: Loopback) -> None:
-    with Dict(cluster(loopback), "settings") as one, Dict(cluster(loopback, 2), "settings") as two:
+    with Dict(cluster_on(loopback), "settings") as one, Dict(cluster_on(loopback, 2), "settings") as two:
         one["colour"] = "blue"
         loopback.partition({1}, {2, 3})
         eventually(lambda: not one.is_ready)
@@ -124,7 +101,7 @@ def test_without_quorum_commands_are_refused_and_reads_are_local(loopback: Loopb
         with pytest.raises(rondo.NoQuorum):
             one.get("colour", linearizable=True)
         with pytest.raises(rondo.NoQuorum):
-            Lock(cluster(loopback, 1), "backup")
+            Lock(cluster_on(loopback, 1), "backup")
         assert one["colour"] == "blue"
         two["colour"] = "green"
         loopback.heal()
@@ -133,7 +110,7 @@ def test_without_quorum_commands_are_refused_and_reads_are_local(loopback: Loopb
 
 
 def test_a_dict(loopback: Loopback) -> None:
-    with Dict(cluster(loopback), "d") as one, Dict(cluster(loopback, 2), "d") as two:
+    with Dict(cluster_on(loopback), "d") as one, Dict(cluster_on(loopback, 2), "d") as two:
         seen: list[tuple[Any, Any, Any]] = []
         two.watch(lambda *change: seen.append(change))
         one["a"] = [1, 2]
@@ -153,12 +130,12 @@ def test_a_dict(loopback: Loopback) -> None:
         eventually(lambda: ("a", None, [1, 2]) in seen and ("a", [1, 2], None) in seen and ("c", 1, None) in seen)
         for n in range(600):
             one[n] = n
-        with Dict(cluster(loopback, 3), "d") as late:
+        with Dict(cluster_on(loopback, 3), "d") as late:
             assert late.items() == [(n, n) for n in range(600)]
 
 
 def test_a_counter_counts_every_step_once(loopback: Loopback) -> None:
-    counters = [Counter(cluster(loopback, node), "c") for node in (1, 2, 3)]
+    counters = [Counter(cluster_on(loopback, node), "c") for node in (1, 2, 3)]
     values: list[int] = []
 
     def count(counter: Counter) -> None:
@@ -177,7 +154,7 @@ def test_a_counter_counts_every_step_once(loopback: Loopback) -> None:
 
 
 def test_a_lock_goes_to_the_next_when_its_process_dies(loopback: Loopback) -> None:
-    first, second = cluster(loopback), cluster(loopback, 2)
+    first, second = cluster_on(loopback), cluster_on(loopback, 2)
     held, waiting = Lock(first, "l"), Lock(second, "l")
     permit = held.acquire()
     assert permit is not None
@@ -195,12 +172,12 @@ def test_a_lock_goes_to_the_next_when_its_process_dies(loopback: Loopback) -> No
     assert before
     eventually(lambda: not permit.is_held)  # a thread of the dead process is told
     assert waiting.release()
-    with Lock(cluster(loopback, 3), "l") as third:
+    with Lock(cluster_on(loopback, 3), "l") as third:
         assert third.fencing > got[0].fencing
 
 
 def test_a_lock_is_lost_on_the_side_without_quorum(loopback: Loopback) -> None:
-    held, waiting = Lock(cluster(loopback), "l"), Lock(cluster(loopback, 2), "l")
+    held, waiting = Lock(cluster_on(loopback), "l"), Lock(cluster_on(loopback, 2), "l")
     permit = held.acquire()
     assert permit is not None
     loopback.partition({1}, {2, 3})
@@ -216,7 +193,7 @@ def test_a_lock_is_lost_on_the_side_without_quorum(loopback: Loopback) -> None:
 
 def test_what_is_given_back_while_nobody_has_quorum_is_given_on_later(loopback: Loopback) -> None:
     """All nodes are alone, so nobody can say that the process is gone, which then lives on in the group."""
-    one, two = cluster(loopback), cluster(loopback, 2)
+    one, two = cluster_on(loopback), cluster_on(loopback, 2)
     with (
         Queue(one, "jobs") as jobs,
         Queue(two, "jobs") as others,
@@ -254,7 +231,7 @@ def test_what_is_given_back_while_nobody_has_quorum_is_given_on_later(loopback: 
 
 
 def test_a_semaphore(loopback: Loopback) -> None:
-    one, two = (Semaphore(cluster(loopback, node), "s", 2) for node in (1, 2))
+    one, two = (Semaphore(cluster_on(loopback, node), "s", 2) for node in (1, 2))
     with one as first, two as second:
         assert {first.fencing, second.fencing} == {1, 2}
         assert one.acquire(blocking=False) is None
@@ -262,8 +239,8 @@ def test_a_semaphore(loopback: Loopback) -> None:
 
 
 def test_an_election(loopback: Loopback) -> None:
-    first = cluster(loopback)
-    one, two = Election(first, "e"), Election(cluster(loopback, 2), "e")
+    first = cluster_on(loopback)
+    one, two = Election(first, "e"), Election(cluster_on(loopback, 2), "e")
     one.lead("one")
     elected = threading.Thread(target=lambda: two.lead("two"))
     elected.start()
@@ -276,7 +253,7 @@ def test_an_election(loopback: Loopback) -> None:
 
 
 def test_a_barrier(loopback: Loopback) -> None:
-    barriers = [Barrier(cluster(loopback, node), "b", 3) for node in (1, 2, 3)]
+    barriers = [Barrier(cluster_on(loopback, node), "b", 3) for node in (1, 2, 3)]
     with pytest.raises(rondo.Timeout):
         barriers[0].wait(timeout=0.1)
     passed: list[int] = []
@@ -301,17 +278,17 @@ def test_a_state_that_cannot_be_restored_ends_that_process_alone(
         def restore(self, pieces: Iterable[bytes]) -> None:
             raise RuntimeError("no room")
 
-    with Bank(cluster(loopback)) as one:
+    with Bank(cluster_on(loopback)) as one:
         one.do(b"10")
         with pytest.raises(rondo.FailedOperation, match="no room"):
-            Broken(cluster(loopback, 2))
+            Broken(cluster_on(loopback, 2))
         assert "this replica has failed" in caplog.text
         assert one.do(b"1") == b"11"
 
 
 def test_a_queue_gives_each_item_to_one_and_again_if_that_dies(loopback: Loopback) -> None:
-    first = cluster(loopback)
-    one, two = Queue(first, "q", items_max=3), Queue(cluster(loopback, 2), "q", items_max=3)
+    first = cluster_on(loopback)
+    one, two = Queue(first, "q", items_max=3), Queue(cluster_on(loopback, 2), "q", items_max=3)
     assert [two.put(each) for each in ("a", "b", "c")] == [1, 2, 3]
     with pytest.raises(rondo.QueueFull):
         two.put("d")
@@ -341,7 +318,7 @@ def test_a_queue_gives_each_item_to_one_and_again_if_that_dies(loopback: Loopbac
 
 
 def test_only_who_has_an_item_can_say_that_it_is_done_or_not(loopback: Loopback) -> None:
-    with Queue(cluster(loopback), "jobs") as one, Queue(cluster(loopback, 2), "jobs") as two:
+    with Queue(cluster_on(loopback), "jobs") as one, Queue(cluster_on(loopback, 2), "jobs") as two:
         one.put("job")
         job = one.get()
         assert job is not None
@@ -353,7 +330,7 @@ def test_only_who_has_an_item_can_say_that_it_is_done_or_not(loopback: Loopback)
 
 
 def test_once(loopback: Loopback) -> None:
-    one, two = Once(cluster(loopback), "o"), Once(cluster(loopback, 2), "o")
+    one, two = Once(cluster_on(loopback), "o"), Once(cluster_on(loopback, 2), "o")
     with pytest.raises(ZeroDivisionError):
         one.run(lambda: 1 // 0)
     assert not two.is_done
@@ -375,10 +352,10 @@ class Basket(Replicated):
 
 
 def test_replicated_methods(loopback: Loopback) -> None:
-    with Basket(cluster(loopback), "x") as one:
+    with Basket(cluster_on(loopback), "x") as one:
         assert one.put("a") == 1
         assert one.put("b", at=1) == 2
-        with Basket(cluster(loopback, 2), "x") as two:
+        with Basket(cluster_on(loopback, 2), "x") as two:
             assert two.things == ["a", "b"]
             with pytest.raises(Refused, match="TypeError"):
                 two.put()  # type: ignore[call-arg]
@@ -387,8 +364,8 @@ def test_replicated_methods(loopback: Loopback) -> None:
 
 
 def test_a_lost_session_is_not_noticed_by_who_waits(loopback: Loopback) -> None:
-    process = cluster(loopback)
-    with Counter(process, "c") as one, Counter(cluster(loopback, 2), "c") as two:
+    process = cluster_on(loopback)
+    with Counter(process, "c") as one, Counter(cluster_on(loopback, 2), "c") as two:
         loopback.disconnect(process)
         got: list[int] = []
         thread = threading.Thread(target=lambda: got.append(one.add(5)))
@@ -400,7 +377,7 @@ def test_a_lost_session_is_not_noticed_by_who_waits(loopback: Loopback) -> None:
 
 
 def test_closing_ends_who_waits(loopback: Loopback) -> None:
-    lock, other = Lock(cluster(loopback), "l"), Lock(cluster(loopback, 2), "l")
+    lock, other = Lock(cluster_on(loopback), "l"), Lock(cluster_on(loopback, 2), "l")
     lock.acquire()
     failed: list[BaseException] = []
 
@@ -420,7 +397,7 @@ def test_closing_ends_who_waits(loopback: Loopback) -> None:
 
 
 def test_a_callback_that_would_wait_for_itself_is_told_so(loopback: Loopback) -> None:
-    with Dict(cluster(loopback), "d") as one:
+    with Dict(cluster_on(loopback), "d") as one:
         raised: list[BaseException] = []
 
         def watcher(key: Any, old: Any, new: Any) -> None:

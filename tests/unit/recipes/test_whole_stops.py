@@ -1,7 +1,7 @@
 """States on disk under random faults, and under the end of everything: all processes and nodes at once, several times.
 
 What was on its way to a disk is lost then, and the last frame may be torn. Sometimes only some come back at first.
-`check` of the other random faults judges: no acknowledged command lost, none twice, none out of order.
+`check` judges as it does with the other random faults: no acknowledged command lost, none twice, none out of order.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pytest
 
 from rondo.recipes.frames import FrameReader, FrameWriter
 from rondo.recipes.store import FORMAT, IDENTITY, SEAT_BYTES, Store
+from tests.unit.recipes.calls import Calls, check
 from tests.unit.recipes.faults import Faults
-from tests.unit.recipes.test_random_faults import Call, check
 from tests.unit.recipes.world import Process, World
 
 SEEDS = 80
@@ -39,8 +39,7 @@ class StoredRun:
         self.world = World(nodes, seed=seed)
         self.directory = directory
         self.stores = {node: self._store(node) for node in range(1, nodes + 1)}
-        self.calls: list[Call] = []
-        self.turns = 0
+        self.calls = Calls(self.world, self.draw)
         self.torn = 0
         self.started = 0
         for node in self.stores:
@@ -67,7 +66,7 @@ class StoredRun:
 
     def kill(self, process: Process) -> None:
         """kill -9, in the middle of what it writes."""
-        self._note()
+        self.calls.note()
         node = process.cluster.node_id
         self.world.kill(process)
         if self.draw.random() < 0.3:
@@ -119,7 +118,7 @@ class StoredRun:
         self.faults.mend()
         for _ in range(4):
             self.world.settle(12)  # in all more than a member waits before it asks for the state again
-            self._note()
+            self.calls.note()
 
     def _some_time(self) -> None:
         for _ in range(40):
@@ -128,24 +127,16 @@ class StoredRun:
             if self.draw.random() < 0.06:
                 self.restart_one()
             for _ in range(self.draw.randint(0, 2)):
-                self._call()
+                self.calls.one()
             self._steps(self.draw.randint(0, 30))
             if self.draw.random() < 0.15:
                 self.world.now_ns += 300_000_000
                 for process in self.world.processes:
                     process.tick()
 
-    def _call(self) -> None:
-        process = self.draw.choice(self.world.processes)
-        text = f"{process.name}:{len(self.calls)}"
-        if self.draw.random() < 0.3:
-            self.calls.append(Call(process, process.read(), "", self.turns))
-        else:
-            self.calls.append(Call(process, process.do(text), text, self.turns))
-
     def _steps(self, count: int) -> None:
         for _ in range(count):
-            self.turns += 1
+            self.calls.turns += 1
             what = self.draw.random()
             if what < 0.5:
                 self.world.loopback.step()
@@ -157,13 +148,7 @@ class StoredRun:
                     process.write()
                 else:
                     process.turn()
-            self._note()
-
-    def _note(self) -> None:
-        for call in self.calls:
-            if call.ended is None and call.number in call.process.outcomes:
-                call.ended = self.turns
-                call.seen = tuple(call.process.reads.get(call.number, ()))
+            self.calls.note()
 
     def close(self) -> None:
         for process in list(self.world.processes):
@@ -174,7 +159,7 @@ class StoredRun:
 def test_three_nodes(seed: int, tmp_path: Path) -> None:
     run = StoredRun(seed, 3, tmp_path)
     run.go()
-    check(run)
+    check(run.world, run.calls)
     run.close()
 
 
@@ -182,7 +167,7 @@ def test_three_nodes(seed: int, tmp_path: Path) -> None:
 def test_five_nodes(seed: int, tmp_path: Path) -> None:
     run = StoredRun(seed, 5, tmp_path)
     run.go()
-    check(run)
+    check(run.world, run.calls)
     run.close()
 
 
@@ -194,7 +179,7 @@ def test_the_runs_are_worth_it(tmp_path: Path) -> None:
         directory.mkdir()
         run = StoredRun(seed, 3, directory)
         run.go()
-        done += sum(call.ended is not None and bool(call.text) for call in run.calls)
+        done += sum(call.ended is not None and bool(call.text) for call in run.calls.made)
         torn += run.torn
         snapshots += sum(int(path.suffix[1:]) for path in directory.glob("*/snapshot.*"))
         run.close()
