@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 class Recipe:
-    """What all recipes have: `async with` it, or `await` it and close it."""
+    """What all recipes have in common. Use `async with`, or `await` it and close it."""
 
     PREFIX: ClassVar[str] = ""
     _runner: Runner
@@ -65,7 +65,7 @@ class Recipe:
 
     @property
     def is_ready(self) -> bool:
-        """Whether this process has the state of the group, and the group goes on."""
+        """True if this process has the state of the group, and the group goes on."""
         return self._runner.desk.is_ready
 
     @property
@@ -87,7 +87,7 @@ class Recipe:
         await self.close()
 
     async def close(self) -> None:
-        """Leave the group. For the others this process is gone, with all that it holds."""
+        """Leave the group. This process gives up all that it holds there."""
         await self._runner.close()
 
 
@@ -113,24 +113,24 @@ class StateMachine(Recipe, ABC):
 
     @abstractmethod
     def restore(self, pieces: Iterable[bytes]) -> None:
-        """Be what the snapshot says."""
+        """Set the state to that of the snapshot."""
 
     async def do(self, command: bytes, timeout: float | None = None) -> bytes:
-        """Have a command carried out, once, everywhere; what `apply` returned for it."""
+        """Have a command carried out once on every replica. Returns what `apply` returned for it."""
         return await self._runner.do(bytes_of(command, "command"), timeout)
 
     async def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
-        """What `look()` returns at a place in the order (linearizable)."""
+        """What `look()` returns once all earlier commands are applied (linearizable)."""
         return await self._runner.read(function_of(look, "look"), timeout)
 
     def progress(self, pieces: int, bytes_come: int) -> None:
-        """Called while the state comes."""
+        """Called while the state is being received."""
 
     def lost_commands(self, commands: list[bytes]) -> None:
-        """Called when this process's history was thrown away for another, with what that one does not have."""
+        """Called when this process's history was thrown away for another one, with the commands that one lacks."""
 
     def merge(self, command: bytes) -> bytes | None:
-        """Called for each lost command: as it is to be done on the history that goes on, or None."""
+        """Called for each lost command. Returns the command for the history that goes on, or None for nothing."""
         return None
 
     def state_changed(self, state: str) -> None:
@@ -141,7 +141,7 @@ class StateMachine(Recipe, ABC):
 
 
 class Of(Recipe):
-    """A recipe of operations."""
+    """What these recipes have in common."""
 
     MACHINE: ClassVar[type[Operations]]
 
@@ -182,20 +182,20 @@ class Dict(Of):
         return iter(list(self._machine.items))
 
     def items(self) -> list[tuple[Any, Any]]:
-        """All keys and values, as they are here and now."""
+        """All keys and values of the copy in this process."""
         return copy.deepcopy(list(self._machine.items.items()))
 
     async def get(
         self, key: Any, default: Any = None, *, linearizable: bool = False, timeout: float | None = None
     ) -> Any:
-        """A value. `linearizable`: what was set by anybody before this call is seen."""
+        """A value. `linearizable`: it is no older than this call."""
         seconds_of(timeout, 0.0)
         if truth_of(linearizable, "linearizable"):
             return copy.deepcopy(await self._runner.run(steps.get(self._machine, key, default), timeout))
         return copy.deepcopy(self._machine.items.get(key, default))
 
     async def put_if(self, key: Any, expected: Any, value: Any, timeout: float | None = None) -> bool:
-        """Set a key if its value is the expected one (None: there is none): whether it was."""
+        """Set a key if it has the expected value (None: if it does not exist). Returns True if it did."""
         key_of(key)
         value_of(expected, "expected")
         value_of(value, "value")
@@ -203,11 +203,11 @@ class Dict(Of):
         return was
 
     async def clear(self) -> None:
-        """Remove all."""
+        """Remove all keys."""
         await self._runner.run(steps.one("clear"))
 
     def watch(self, watcher: Callable[[Any, Any, Any], None]) -> None:
-        """Call `watcher(key, old, new)` for every change from now on (None: there is none)."""
+        """Call `watcher(key, old, new)` for every change from now on. None: the key does not exist."""
         function_of(watcher, "watcher")
         desk = self._runner.desk
         self._machine.watchers.append(lambda key, old, new: desk.tell(lambda: watcher(key, old, new)))
@@ -221,22 +221,22 @@ class Counter(Of):
     _machine: Number
 
     async def add(self, step: int = 1, timeout: float | None = None) -> int:
-        """Add; the new value."""
+        """Add to the value. Returns the new one."""
         value: int = await self._runner.run(steps.one("add", number_of(step, "step")), timeout)
         return value
 
     async def set(self, value: int, timeout: float | None = None) -> int:
-        """Set; the old value."""
+        """Set the value. Returns the old one."""
         old: int = await self._runner.run(steps.one("put", number_of(value, "value")), timeout)
         return old
 
     @property
     def value(self) -> int:
-        """As it is here and now."""
+        """The value of the copy in this process."""
         return self._machine.value
 
     async def get(self, timeout: float | None = None) -> int:
-        """As it is for everybody (linearizable)."""
+        """The present value: no older than this call (linearizable)."""
         return await self._runner.run(steps.value(self._machine), timeout)
 
 
@@ -253,7 +253,7 @@ class Semaphore(Of):
         super().__init__(cluster, name, timeout=timeout)
 
     async def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
-        """A permit; None if not `blocking` and there is none."""
+        """Wait for a permit and take it. Without `blocking`: None if none is free."""
         value_of(says, "says")
         truth_of(blocking, "blocking")
         desk, machine = self._runner.desk, self._machine
@@ -265,7 +265,7 @@ class Semaphore(Of):
         return Permit(fencing, lambda: desk.is_ready and machine.fencing(ticket) == fencing)
 
     async def release(self, timeout: float | None = None) -> bool:
-        """Give back the permit that was taken first: whether it was held still."""
+        """Give back the permit that was taken first. Returns True if it was still held."""
         seconds_of(timeout, 0.0)
         if not self._held:
             raise BadOperation(f"{self.name}: this process has no permit to give back")
@@ -315,14 +315,14 @@ class Election(Of):
         return Permit(fencing, lambda: desk.is_ready and machine.fencing(ticket) == fencing)
 
     async def resign(self, timeout: float | None = None) -> bool:
-        """Lead no more: whether it did."""
+        """Stop leading. Returns True if this process was the leader."""
         if self._ticket is None:
             raise BadOperation(f"{self.name}: this process has not stood for election")
         return await self._runner.run(steps.give_back("release", self._ticket[1]), timeout)
 
     @property
     def leader(self) -> tuple[int, Any] | None:
-        """The leader's fencing token and what it says, as they are here and now."""
+        """The leader's fencing token and what it says, by the copy in this process."""
         return next(iter(self._machine.held.values()), None)
 
 
@@ -338,7 +338,7 @@ class Barrier(Of):
         super().__init__(cluster, name, timeout=timeout)
 
     async def wait(self, timeout: float | None = None) -> None:
-        """Return when all are there."""
+        """Return when all parties are there."""
         await self._runner.run(steps.meet(self._machine, self._runner.desk.next_ticket(), self._parties), timeout)
 
 
@@ -351,11 +351,11 @@ class Job:
         self.value = value
 
     async def done(self, timeout: float | None = None) -> None:
-        """It is done. Raises NotExist if somebody else has it meanwhile."""
+        """The item is done. Raises NotExist if another process has it meanwhile."""
         await self._queue.done(self.item, timeout)
 
     async def back(self, timeout: float | None = None) -> bool:
-        """It is not done, and the next one gets it: whether it was this process's still."""
+        """The item is not done, and another worker gets it. Returns True if this process still had it."""
         return await self._queue.back(self.item, timeout)
 
     async def __aenter__(self) -> Any:
@@ -377,11 +377,11 @@ class Queue(Of):
         super().__init__(cluster, name, timeout=timeout)
 
     async def put(self, value: Any, timeout: float | None = None) -> int:
-        """One more item; its number. Raises QueueFull."""
+        """Add an item. Returns its number. Raises QueueFull."""
         return await self._runner.run(steps.put(value_of(value, "value"), self._items_max), timeout)
 
     async def get(self, timeout: float | None = None, *, blocking: bool = True) -> Job | None:
-        """The next item; None if not `blocking` and there is none."""
+        """Wait for the next item and take it. Without `blocking`: None if there is none."""
         truth_of(blocking, "blocking")
         given = await self._runner.run(steps.take(self._machine, self._runner.desk.next_ticket(), blocking), timeout)
         return None if given is None else Job(self, *given)
@@ -391,7 +391,7 @@ class Queue(Of):
         await self._runner.run(steps.done(number_of(item, "item")), timeout)
 
     async def back(self, item: int, timeout: float | None = None) -> bool:
-        """An item is not done: whether it was this worker's still."""
+        """An item is not done. Returns True if this worker still had it."""
         return await self._runner.run(steps.back(self._machine, number_of(item, "item")), timeout)
 
     def __len__(self) -> int:
@@ -406,7 +406,7 @@ class Once(Of):
     _machine: Single
 
     async def run(self, do: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Call `do()`, unless somebody has; what it returned."""
+        """Call `do()`, unless another process has done so. Returns what it returned."""
         function_of(do, "do", may_be_awaited=True)
         ticket = self._runner.desk.next_ticket()
         if not await self._runner.run(steps.claim(self._machine, ticket), timeout):
@@ -424,5 +424,5 @@ class Once(Of):
 
     @property
     def is_done(self) -> bool:
-        """As it is here and now."""
+        """True if it is done, by the copy in this process."""
         return self._machine.is_done

@@ -12,7 +12,7 @@ METRICS: tuple[Metric, ...] = tuple(metric for part in PARTS for metric in part.
 
 
 def collect(seen: Seen) -> Values:
-    """The values of every metric that there is something to say about."""
+    """The values of every metric for which something is known."""
     values = Values()
     for part in PARTS:
         part.collect(seen, values)

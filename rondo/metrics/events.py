@@ -1,6 +1,6 @@
-"""Counters of the services that have no metric of their own: one metric for all, with a line here for each.
+"""Counters of the services that have no metric of their own. One metric has them all; the table here explains each.
 
-A counter that a newer service has and this table does not is shown all the same, without a meaning.
+A counter that is not in the table, as that of a newer service, is shown without an explanation.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ OF_CONTROL = ("ignored: ", "refused: ")
 
 
 def collect(seen: Seen, values: Values) -> None:
-    """Every counter that nobody else has taken."""
+    """Every counter that no other metric shows."""
     for process, answer in seen.answers.items():
         for name, count in answer["counters"].items():
             if process == "totem" and (name in ring.COUNTED or name in ring.PARTS_OF_OTHERS or ring.is_refusal(name)):

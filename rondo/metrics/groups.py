@@ -1,4 +1,4 @@
-"""Metrics of process groups and of those who use them."""
+"""Metrics of process groups and of their clients."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ METRICS = (
 
 
 def collect(seen: Seen, values: Values) -> None:
-    """Groups, clients, C programs."""
+    """The metrics of groups, of clients, and of C programs."""
     if (cpg := seen.answers.get("cpg")) is not None:
         _groups(cpg, values)
     if (gateway := seen.answers.get("ipc_gateway")) is not None:

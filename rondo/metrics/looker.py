@@ -1,6 +1,6 @@
-"""What there is to see of a node, for the page and for `rondo top`. It blocks, and is called by one thread at a time.
+"""The state of a node, for the page and for `rondo top`. Calls block, and only one thread at a time may make them.
 
-Connections are kept from look to look, the configuration as long as its file is the same.
+Connections are kept between two calls. The configuration is read again only when its file has changed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SHOWN = ("id", "state", "pid", "instance", "started", "restarts", "policy", "me
 
 
 class Looker:
-    """The eyes on one node."""
+    """Looks at one node again and again."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
@@ -54,7 +54,7 @@ class Looker:
         self._log: MergedLog | None = None
 
     def see(self, *, with_usage: bool = True) -> Seen:
-        """Ask all services; and the kernel, what their processes use."""
+        """Ask all services for their state, and the kernel for what their processes use."""
         answers: Answers = self._surveyor.ask("status", ANSWER_S)
         config = self._configuration()
         silent = {name for name, answer in answers.items() if answer is None}
@@ -63,12 +63,12 @@ class Looker:
         return look_with(self._run_dir, answers, config, self._found, with_usage=with_usage)
 
     def _knows_processes(self) -> bool:
-        """Whether those that were found still run, supervisord among them."""
+        """True if the processes that were found still run, supervisord among them."""
         names = {each.name for each in self._found}
         return processes.SUPERVISORD in names and processes.are_all_there(self._run_dir, self._found)
 
     def status(self) -> dict[str, Any]:
-        """What /api/v1/status answers."""
+        """The answer of /api/v1/status."""
         seen = self.see(with_usage=False)
         totem = seen.answers.get("totem", {})
         config = seen.config
@@ -88,11 +88,11 @@ class Looker:
         }
 
     def healthy(self) -> bool:
-        """Whether the node does its work."""
+        """True if the node does its work."""
         return is_healthy(self.see(with_usage=False).status)
 
     def new_events(self) -> list[TimelineEvent]:
-        """What has happened since the last time; the first time, the last events that there are."""
+        """The events since the last call. The first call gives the latest events that are kept."""
         if self._log is None:
             files, configured = log_files(self._run_dir), configured_files(self._run_dir, SERVICES)
             self._log = MergedLog(files, configured)
@@ -113,7 +113,7 @@ class Looker:
         return self._config
 
     def _applications(self) -> list[dict[str, Any]]:
-        """Those of SAM; none while SAM cannot be asked."""
+        """The applications of SAM. There are none while SAM does not answer."""
         now_s = time.monotonic()
         if now_s < self._sam_not_before_s:
             return []

@@ -1,4 +1,4 @@
-"""What a declaration of a metric is, and where the values of a scrape are gathered."""
+"""The declaration of a metric, and the values of one scrape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LABEL_CHARACTERS_MAX = 128
 
 
 class Kind(StrEnum):
-    """What one may do with the values."""
+    """The type of a metric, in the terms of Prometheus."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -52,7 +52,7 @@ Value = float | Histogram
 
 
 class Values:
-    """What one scrape has found. Every metric has its bound here, whatever the services say."""
+    """The values of one scrape. Each metric has a bound for its series, whatever the services say."""
 
     def __init__(self) -> None:
         self.found: dict[Metric, dict[tuple[str, ...], Value]] = {}
@@ -60,7 +60,7 @@ class Values:
         """Values for which there was no room."""
 
     def set(self, metric: Metric, value: Value | None, *labels: object) -> None:
-        """The value of one series; None: it is not known, and there is no such series."""
+        """Set the value of one series. None: the value is unknown, and the series is left out."""
         if value is None:
             return
         series = self.found.setdefault(metric, {})
@@ -72,6 +72,6 @@ class Values:
 
 
 def _label(value: object) -> str:
-    """A label is one line of bounded length: names of groups may hold anything."""
+    """The value as a label: one line of bounded length. Names of groups may hold anything."""
     text = str(value)[:LABEL_CHARACTERS_MAX]
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

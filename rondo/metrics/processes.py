@@ -74,7 +74,7 @@ METRICS = (
 
 
 def collect(seen: Seen, values: Values) -> None:
-    """Processes, this node, control's keys, SAM's applications."""
+    """The metrics of processes, of this node, of control's keys, and of SAM's applications."""
     status, config = seen.status, seen.config
     if config is not None:
         values.set(

@@ -1,7 +1,7 @@
-"""Metrics of quorum, and beside them the names of ha_cluster_exporter, so that dashboards people have go on working.
+"""Metrics of quorum, also under the names of ha_cluster_exporter, so that existing dashboards go on working.
 
-What ha_cluster_exporter takes from corosync-quorumtool and corosync-cfgtool is asked of the services here. Its labels
-are kept where there is something to put into them; a ring of `udp` or `udpu` has one link, without an error counter.
+ha_cluster_exporter reads corosync-quorumtool and corosync-cfgtool; here the services are asked. Its labels are kept
+where there is a value for them. A ring of `udp` or `udpu` has one link, and no error counter.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ METRICS = (
 
 
 def collect(seen: Seen, values: Values) -> None:
-    """Votes, and the exporter's names."""
+    """The metrics of votes, and those under the exporter's names."""
     control, totem = seen.answers.get("control"), seen.answers.get("totem")
     if control is not None:
         values.set(QUORATE, int(control["quorate"]))
@@ -80,7 +80,7 @@ def _votes(seen: Seen, quorum: dict[str, Any], values: Values) -> None:
 
 
 def _rings(seen: Seen, totem: dict[str, Any], values: Values) -> None:
-    """One line for each link of this node: of knet's it is faulty if it does not reach somebody whom it ought to."""
+    """A series for each link of this node. A link of knet is faulty if it misses a node that it should reach."""
     ring_id = f"{totem['ring']['representative']}.{totem['ring']['sequence']:x}"
     own = totem["node"]
     links: dict[int, tuple[bool, str]] = {}

@@ -1,4 +1,4 @@
-"""The reference of all metrics, docs/METRICS.md, made of their declarations.
+"""Makes the reference of all metrics, docs/METRICS.md, from their declarations.
 
 python -m rondo.metrics.reference > docs/METRICS.md
 """

@@ -1,7 +1,7 @@
 """The text that Prometheus reads, by the package prometheus_client (extra `rondo[web]`).
 
-The text has rules that are easily broken (escapes, the order of series, buckets that add up), and two dialects, so it
-is left to the package that Prometheus' own authors keep.
+The text format has two dialects and rules that are easily broken: escapes, the order of series, buckets that add up. So
+the package of Prometheus' own authors writes it.
 """
 
 from __future__ import annotations

@@ -176,12 +176,12 @@ NO_REFUSALS = (
 
 
 def is_refusal(counter: str) -> bool:
-    """Whether a counter of totem is a reason for which packets were refused."""
+    """True if a counter of totem counts packets that were refused for one reason."""
     return counter.startswith(REFUSALS) and counter not in NO_REFUSALS
 
 
 def collect(seen: Seen, values: Values) -> None:
-    """The ring and its links."""
+    """The metrics of the ring and of its links."""
     totem = seen.answers.get("totem")
     if totem is None:
         return

@@ -1,4 +1,4 @@
-"""What is known of a node at one moment: what its services say, and what the kernel says of its processes."""
+"""The state of a node at one moment: the answers of its services, and what the kernel says about its processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Seen:
 
 
 def look(run_dir: Path) -> Seen:
-    """Ask the node that runs in this directory; of one that does not run there is little to see, but that."""
+    """Ask the node that runs in this directory. If none runs there, the result says so and little else."""
     return look_with(run_dir, survey.ask_all(run_dir), survey.configuration(run_dir))
 
 
@@ -54,7 +54,8 @@ def look_with(
     *,
     with_usage: bool = True,
 ) -> Seen:
-    """The same, of who has asked already, and may know the processes. Without usage it takes a third less time."""
+    """The same for a caller that has the answers already, and may know the processes. Without the usage of processes it
+    takes a third less time."""
     status = survey.status_of(run_dir, answers, config, running)
     pids = {name: each["pid"] for name, each in status["services"].items()}
     pids["supervisord"] = status["supervisor"]["pid"]
@@ -63,7 +64,7 @@ def look_with(
 
 
 def usage_of(pid: int) -> Usage | None:
-    """By /proc; None if the process has gone."""
+    """What a process has used, by /proc. None if the process is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         ticks = int(fields[_UTIME]) + int(fields[_STIME])

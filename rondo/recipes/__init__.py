@@ -1,4 +1,4 @@
-"""Replicated state and coordination, on process groups: what every application needs, and few get right alone.
+"""Replicated state and coordination on top of process groups.
 
     from rondo.recipes import Dict, Lock
 
@@ -8,8 +8,8 @@
         with Lock(cluster, "backup") as token:
             back_up(token.fencing)
 
-docs/RECIPES.md says what each promises. `rondo.aio.recipes` has the same names for asyncio. They are made of nothing
-but the public interface of `rondo`.
+docs/RECIPES.md says what each recipe promises. `rondo.aio.recipes` has the same names for asyncio. The recipes use only
+the public interface of `rondo`.
 """
 
 from rondo.recipes.blocking import (

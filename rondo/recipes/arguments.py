@@ -1,6 +1,6 @@
-"""What an application gives to a recipe is looked at where it is given: an error names the argument and the value.
+"""Checks of the arguments of recipes, in the call that gives them. An error names the argument and the value.
 
-Most of it would otherwise reach all processes of the group in the order, and fail, or do harm, there.
+Otherwise most wrong values would reach all processes of the group, and fail or do harm there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PLAIN = (bytes, float, bool, type(None))
 
 
 def name_of(name: str) -> str:
-    """The name of a recipe. How long it may be, the group says."""
+    """The name of a recipe. The group checks its length."""
     try:
         if isinstance(name, str) and name.encode():
             return name
@@ -40,7 +40,7 @@ def cluster_of(cluster: T, *, is_aio: bool = False) -> T:
 
 
 def seconds_of(timeout: float | None, default_s: float) -> float:
-    """A time-out; None is the recipe's own."""
+    """A timeout in seconds. None: that of the recipe."""
     if timeout is None:
         return default_s
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout):
@@ -63,7 +63,7 @@ def truth_of(value: bool, name: str) -> bool:
 
 
 def value_of(value: T, name: str) -> T:
-    """What msgpack can hold."""
+    """A value that msgpack can hold."""
     if type(value) in _PLAIN or (isinstance(value, str) and value.isascii()):
         return value
     try:
@@ -74,14 +74,14 @@ def value_of(value: T, name: str) -> T:
 
 
 def key_of(key: T) -> T:
-    """What can be a key of a dictionary of msgpack."""
+    """A value that can be a key of a msgpack dictionary."""
     if isinstance(key, list | tuple | dict | set) or key != key:
         raise InvalidParameter(f"key: a text, bytes, a number, a truth or None; not {key!r:.{SHOWN}}")
     return value_of(key, "key")
 
 
 def bytes_of(value: bytes, name: str) -> bytes:
-    """The bytes of what is bytes-like."""
+    """A bytes-like object as bytes."""
     try:
         return bytes(memoryview(value))
     except TypeError:
@@ -90,7 +90,7 @@ def bytes_of(value: bytes, name: str) -> bytes:
 
 
 def function_of(value: Callable[..., T], name: str, *, may_be_awaited: bool = False) -> Callable[..., T]:
-    """Something to call."""
+    """A function."""
     if not callable(value) or (inspect.iscoroutinefunction(value) and not may_be_awaited):
         raise InvalidParameter(
             f"{name}: a function{'' if may_be_awaited else ', that need not be awaited'}; not {value!r:.{SHOWN}}"
@@ -99,7 +99,7 @@ def function_of(value: Callable[..., T], name: str, *, may_be_awaited: bool = Fa
 
 
 def instance_of(value: Any, kind: type[T], name: str) -> T:
-    """One of that class."""
+    """An instance of that class."""
     if not isinstance(value, kind):
         raise InvalidParameter(f"{name}: a {kind.__name__}; not {value!r:.{SHOWN}}")
     return value

@@ -1,4 +1,4 @@
-"""The recipes of operations, for threads."""
+"""The recipes with ready-made operations (dictionary, counter, lock, queue ...), for threads."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ITEMS_MAX = 1_000_000
 
 
 class Of(Recipe):
-    """A recipe of operations."""
+    """What these recipes have in common."""
 
     MACHINE: ClassVar[type[Operations]]
 
     def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
-        """Joins; returns when this process has the state. Raises NoQuorum, Timeout.
+        """Join the group. Returns when this process has the state. Raises NoQuorum, Timeout.
 
-        `timeout`: seconds for this and for every call that is given none.
+        `timeout`: seconds, for this call and for each later call that is given none.
         """
         self._machine: Any = self.MACHINE()
         cluster_of(cluster)
@@ -37,9 +37,9 @@ class Of(Recipe):
 
 
 class Dict(Of):
-    """A dictionary that all processes of the group share. Keys and values are what msgpack can hold.
+    """A dictionary that all processes of the group share. Keys and values can be all that msgpack can hold.
 
-    Reading is local, unless `get` is told otherwise.
+    Reads use the copy in this process, unless `get` is called with `linearizable`.
     """
 
     PREFIX = "dict:"
@@ -67,18 +67,18 @@ class Dict(Of):
         return iter(self._runner.local(lambda: list(self._machine.items)))
 
     def items(self) -> list[tuple[Any, Any]]:
-        """All keys and values, as they are here and now."""
+        """All keys and values of the copy in this process."""
         return self._runner.local(lambda: copy.deepcopy(list(self._machine.items.items())))
 
     def get(self, key: Any, default: Any = None, *, linearizable: bool = False, timeout: float | None = None) -> Any:
-        """A value. `linearizable`: what was set by anybody before this call is seen; raises NoQuorum, Timeout."""
+        """A value. `linearizable`: it is no older than this call; then it may raise NoQuorum, Timeout."""
         seconds_of(timeout, 0.0)
         if truth_of(linearizable, "linearizable"):
             return copy.deepcopy(self._runner.run(steps.get(self._machine, key, default), timeout))
         return self._runner.local(lambda: copy.deepcopy(self._machine.items.get(key, default)))
 
     def put_if(self, key: Any, expected: Any, value: Any, timeout: float | None = None) -> bool:
-        """Set a key if its value is the expected one (None: there is none): whether it was."""
+        """Set a key if it has the expected value (None: if it does not exist). Returns True if it did."""
         key_of(key)
         value_of(expected, "expected")
         value_of(value, "value")
@@ -86,12 +86,12 @@ class Dict(Of):
         return was
 
     def clear(self) -> None:
-        """Remove all."""
+        """Remove all keys."""
         self._runner.run(steps.one("clear"))
 
     def watch(self, watcher: Callable[[Any, Any, Any], None]) -> None:
-        """Call `watcher(key, old, new)` for every change from now on (None: there is none), in a thread of the
-        recipe."""
+        """Call `watcher(key, old, new)` for every change from now on, in a thread of the recipe. A value of None means
+        that the key does not exist."""
         function_of(watcher, "watcher")
         desk = self._runner.desk
         self._runner.local(
@@ -107,28 +107,28 @@ class Counter(Of):
     _machine: Number
 
     def add(self, step: int = 1, timeout: float | None = None) -> int:
-        """Add; the new value, which nobody else gets for a step that is not 0."""
+        """Add to the value. Returns the new value; unless the step is 0, no other caller gets the same one."""
         value: int = self._runner.run(steps.one("add", number_of(step, "step")), timeout)
         return value
 
     def set(self, value: int, timeout: float | None = None) -> int:
-        """Set; the old value."""
+        """Set the value. Returns the old one."""
         old: int = self._runner.run(steps.one("put", number_of(value, "value")), timeout)
         return old
 
     @property
     def value(self) -> int:
-        """As it is here and now."""
+        """The value of the copy in this process."""
         return self._runner.local(lambda: self._machine.value)
 
     def get(self, timeout: float | None = None) -> int:
-        """As it is for everybody (linearizable)."""
+        """The present value: no older than this call (linearizable). Raises NoQuorum, Timeout."""
         return self._runner.run(steps.value(self._machine), timeout)
 
 
 class Permit:
     """A permit that is held. `fencing` is larger than that of all permits before: give it to what you protect, so that
-    it can refuse who comes late."""
+    it can refuse a holder that comes too late."""
 
     def __init__(self, fencing: int, is_held: Callable[[], bool]) -> None:
         self.fencing = fencing
@@ -136,7 +136,7 @@ class Permit:
 
     @property
     def is_held(self) -> bool:
-        """Whether it is held still, as far as this process knows. Who was cut off holds nothing."""
+        """True if the permit is still held, as far as this process knows. A process that was cut off holds nothing."""
         return self._is_held()
 
     def __repr__(self) -> str:
@@ -144,14 +144,14 @@ class Permit:
 
 
 class Semaphore(Of):
-    """So many may go on at once. What a process holds is given back when it dies, or is cut off from the majority."""
+    """A limited number of permits. A process that dies or is cut off from the majority loses those that it holds."""
 
     PREFIX = "semaphore:"
     MACHINE = Permits
     _machine: Permits
 
     def __init__(self, cluster: Cluster, name: str, permits: int, *, timeout: float = TIMEOUT_S) -> None:
-        """`permits`: how many; all processes should say the same."""
+        """`permits`: how many there are. All processes should give the same number."""
         self._permits = number_of(permits, "permits", 1)
         self._tickets: dict[Ticket, bool] = {}
         """Permits that were asked for, in that order, and whether the caller was told that it has one. Of a caller that
@@ -160,7 +160,7 @@ class Semaphore(Of):
         super().__init__(cluster, name, timeout=timeout)
 
     def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
-        """A permit; None if not `blocking` and there is none. Raises NoQuorum, Timeout."""
+        """Wait for a permit and take it. Without `blocking`: None if none is free. Raises NoQuorum, Timeout."""
         value_of(says, "says")
         truth_of(blocking, "blocking")
         desk, machine = self._runner.desk, self._machine
@@ -179,7 +179,7 @@ class Semaphore(Of):
         return Permit(fencing, lambda: desk.is_ready and machine.fencing(ticket) == fencing)
 
     def release(self, timeout: float | None = None) -> bool:
-        """Give back the permit that was taken first: whether it was held still."""
+        """Give back the permit that was taken first. Returns True if it was still held."""
         seconds_of(timeout, 0.0)
         ticket = self._runner.local(self._first)
         if ticket is None:
@@ -219,7 +219,7 @@ class Semaphore(Of):
 
 
 class Lock(Semaphore):
-    """One at a time. `with Lock(cluster, "backup") as token:` takes it, and closes it at the end."""
+    """A lock with one holder at a time. `with Lock(cluster, "backup") as token:` takes it, and closes it at the end."""
 
     PREFIX = "lock:"
 
@@ -234,7 +234,7 @@ class Lock(Semaphore):
 
 
 class Election(Of):
-    """One of all leads: who came first, of those that live."""
+    """Elects one process as leader: of those that live, the one that asked first."""
 
     PREFIX = "election:"
     MACHINE = Permits
@@ -251,37 +251,37 @@ class Election(Of):
         return Permit(fencing, lambda: desk.is_ready and machine.fencing(ticket) == fencing)
 
     def resign(self, timeout: float | None = None) -> bool:
-        """Lead no more: whether it did."""
+        """Stop leading. Returns True if this process was the leader."""
         if self._ticket is None:
             raise BadOperation(f"{self.name}: this process has not stood for election")
         return self._runner.run(steps.give_back("release", self._ticket[1]), timeout)
 
     @property
     def leader(self) -> tuple[int, Any] | None:
-        """The leader's fencing token and what it says, as they are here and now."""
+        """The leader's fencing token and what it says, by the copy in this process."""
         return self._runner.local(lambda: next(iter(self._machine.held.values()), None))
 
 
 class Barrier(Of):
-    """Parties that wait until so many are there."""
+    """A point at which a number of parties wait for each other."""
 
     PREFIX = "barrier:"
     MACHINE = Meetings
     _machine: Meetings
 
     def __init__(self, cluster: Cluster, name: str, parties: int, *, timeout: float = TIMEOUT_S) -> None:
-        """`parties`: how many wait for each other."""
+        """`parties`: how many have to be there."""
         self._parties = number_of(parties, "parties", 1)
         super().__init__(cluster, name, timeout=timeout)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Return when all are there. Raises Timeout, NoQuorum."""
+        """Return when all parties are there. Raises Timeout, NoQuorum."""
         ticket = self._runner.local(self._runner.desk.next_ticket)
         self._runner.run(steps.meet(self._machine, ticket, self._parties), timeout)
 
 
 class Job:
-    """An item of a queue, while this process has it: `with job:` it is done at the end, or goes back if that raises."""
+    """An item of a queue that this process has. After `with job:` it is done; if the block raises, it goes back."""
 
     def __init__(self, queue: Queue, item: int, value: Any) -> None:
         self._queue = queue
@@ -289,11 +289,11 @@ class Job:
         self.value = value
 
     def done(self, timeout: float | None = None) -> None:
-        """It is done. Raises NotExist if this process was cut off, and somebody else has it."""
+        """The item is done. Raises NotExist if this process was cut off, and another one has the item."""
         self._queue.done(self.item, timeout)
 
     def back(self, timeout: float | None = None) -> bool:
-        """It is not done, and the next one gets it: whether it was this process's still."""
+        """The item is not done, and another worker gets it. Returns True if this process still had it."""
         return self._queue.back(self.item, timeout)
 
     def __enter__(self) -> Any:
@@ -307,23 +307,23 @@ class Job:
 
 
 class Queue(Of):
-    """Items in order, each for one worker; an item whose worker has died is the next one again."""
+    """A queue of items. Each item goes to one worker. If that worker dies, the item is the next one again."""
 
     PREFIX = "queue:"
     MACHINE = Jobs
     _machine: Jobs
 
     def __init__(self, cluster: Cluster, name: str, *, items_max: int = ITEMS_MAX, timeout: float = TIMEOUT_S) -> None:
-        """`items_max`: so many may wait."""
+        """`items_max`: how many items may wait."""
         self._items_max = number_of(items_max, "items_max", 1)
         super().__init__(cluster, name, timeout=timeout)
 
     def put(self, value: Any, timeout: float | None = None) -> int:
-        """One more item; its number. Raises QueueFull."""
+        """Add an item. Returns its number. Raises QueueFull."""
         return self._runner.run(steps.put(value_of(value, "value"), self._items_max), timeout)
 
     def get(self, timeout: float | None = None, *, blocking: bool = True) -> Job | None:
-        """The next item; None if not `blocking` and there is none."""
+        """Wait for the next item and take it. Without `blocking`: None if there is none."""
         truth_of(blocking, "blocking")
         ticket = self._runner.local(self._runner.desk.next_ticket)
         given = self._runner.run(steps.take(self._machine, ticket, blocking), timeout)
@@ -334,7 +334,7 @@ class Queue(Of):
         self._runner.run(steps.done(number_of(item, "item")), timeout)
 
     def back(self, item: int, timeout: float | None = None) -> bool:
-        """An item is not done: whether it was this worker's still."""
+        """An item is not done. Returns True if this worker still had it."""
         return self._runner.run(steps.back(self._machine, number_of(item, "item")), timeout)
 
     def __len__(self) -> int:
@@ -342,15 +342,15 @@ class Queue(Of):
 
 
 class Once(Of):
-    """Something that one of all processes does, once."""
+    """Something that only one of the processes does, and only once."""
 
     PREFIX = "once:"
     MACHINE = Single
     _machine: Single
 
     def run(self, do: Callable[[], Any], timeout: float | None = None) -> Any:
-        """Call `do()`, unless somebody has; what it returned, wherever that was. If its process dies in the middle, or
-        it raises, another one calls it: then it was begun twice, and ended once."""
+        """Call `do()`, unless another process has done so. Returns what it returned, in whichever process that was. If
+        the process dies during the call, or `do` raises, another one calls it. Then it began twice, and ended once."""
         function_of(do, "do")
         ticket = self._runner.local(self._runner.desk.next_ticket)
         if not self._runner.run(steps.claim(self._machine, ticket), timeout):
@@ -365,5 +365,5 @@ class Once(Of):
 
     @property
     def is_done(self) -> bool:
-        """As it is here and now."""
+        """True if it is done, by the copy in this process."""
         return self._runner.local(lambda: self._machine.is_done)

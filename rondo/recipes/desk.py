@@ -1,6 +1,6 @@
-"""What both shells share: a replica, the calls that wait for it, and what the application is told.
+"""What both shells share: a replica, the calls that wait for it, and the notices for the application.
 
-Not for several threads at once: the shell for threads has a lock, that for asyncio has a loop.
+Only one thread at a time may use it: the shell for threads has a lock, that for asyncio has a loop.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _told_of_votes: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class Hooks(Protocol):
-    """What the application may want to know."""
+    """The functions of the application that are called with notices."""
 
     def progress(self, pieces: int, bytes_come: int) -> None:
-        """Pieces of the state have come."""
+        """Pieces of the state were received."""
 
     def lost_commands(self, commands: list[bytes]) -> None:
         """This replica's history was thrown away; these commands are not in the one that goes on."""
@@ -62,7 +62,7 @@ class Hooks(Protocol):
         """`ready`, or why not."""
 
     def members_changed(self, members: tuple[Member, ...]) -> None:
-        """Who is in the group."""
+        """The members of the group have changed."""
 
 
 @dataclass(eq=False)
@@ -112,7 +112,7 @@ class Desk:
 
     @property
     def is_ready(self) -> bool:
-        """Whether commands are carried out here."""
+        """True if commands are carried out here."""
         return self.ended is None and self.replica.is_ready
 
     @property
@@ -124,7 +124,7 @@ class Desk:
         return self._why_not_ready
 
     def next_ticket(self) -> tuple[bytes, int]:
-        """A name for something that is asked for: no other has it."""
+        """A name for a request. No other request has it."""
         self.tickets += 1
         return self.author, self.tickets
 
@@ -138,32 +138,32 @@ class Desk:
             raise NoQuorum(f"{self.name}: this side has no quorum")
 
     def do(self, command: bytes, wake: Callable[[], None]) -> Call:
-        """A command is on its way."""
+        """Send a command."""
         self.check()
         call = Call(self.replica.do(command), wake)
         self._calls[call.number] = call
         return call
 
     def must_do(self, step: Do) -> None:
-        """A command that nobody waits for, quorum or not."""
+        """Send a command that nobody waits for, with or without quorum."""
         if self.ended is None:
             self.replica.do(step.packed())
 
     def read(self, look: Callable[[], Any], wake: Callable[[], None]) -> Call:
-        """A look at the state is on its way."""
+        """Begin a linearizable read."""
         self.check()
         call = Call(self.replica.read(), wake, look)
         self._calls[call.number] = call
         return call
 
     def give_up(self, call: Call) -> Error:
-        """It has no time left: what to raise."""
+        """The call has no time left. Returns the error to raise."""
         self._calls.pop(call.number, None)
         self.replica.forget(call.number)
         return self.late()
 
     def late(self) -> Error:
-        """What to raise when there is no time left."""
+        """The error for a call that has no time left."""
         if self.ended is not None:
             return self.ended
         if self.replica.is_without_quorum:
@@ -173,7 +173,7 @@ class Desk:
         return Timeout(f"{self.name}: it was not done in time, and may be done still{why}")
 
     def end(self, error: Error) -> None:
-        """Nothing more will happen."""
+        """End all calls: nothing more will happen."""
         if self.ended is not None:
             return
         self.ended = error
@@ -190,18 +190,18 @@ class Desk:
     # -- what happens --------------------------------------------------------------------------------------------
 
     def event(self, event: Event, now_ns: int) -> None:
-        """An event of the group."""
+        """Process an event of the group."""
         self.replica.handle(event, now_ns)
         self._take_notices()
 
     def quorate(self, change: Quorate, now_ns: int) -> None:
-        """What the node says of quorum."""
+        """Note what the node says about quorum."""
         ring = (change.ring.representative, change.ring.sequence)
         self.replica.quorum(ring, change.members, change.quorate, now_ns)
         self._take_notices()
 
     def tick(self, now_ns: int) -> None:
-        """Time has passed."""
+        """Do what the time has made due."""
         self.replica.tick(now_ns)
         self._take_notices()
         if self.replica.storage is not None:
@@ -220,17 +220,17 @@ class Desk:
             )  # fmt: skip
 
     def written(self, written: Written, now_ns: int) -> None:
-        """So much is on disk."""
+        """Note how much is on disk."""
         self.replica.written(*written, now_ns)
         self._take_notices()
 
     def take_told(self) -> Iterable[Callable[[], None]]:
-        """What the application is to be told, as calls to be made without a lock."""
+        """The notices for the application, as calls to be made without a lock."""
         told, self._told = self._told, deque()
         return told
 
     def tell(self, call: Callable[[], None]) -> None:
-        """Something else to be told."""
+        """Add a notice for the application."""
         self._told.append(call)
 
     def _take_notices(self) -> None:

@@ -6,7 +6,7 @@ from rondo import FailedOperation
 
 
 class Refused(FailedOperation):
-    """The command was carried out, and what carried it out has raised: its text, the same on all replicas."""
+    """The command was carried out, and `apply` or the operation has raised. The text is the same on all replicas."""
 
 
 class StoreError(FailedOperation):

@@ -1,7 +1,7 @@
-"""What the node says of quorum, told to all recipes for threads of one connection.
+"""Tells the recipes for threads what the node says about quorum.
 
-One thread asks for all of them. It refers to the connection, so it ends with the last recipe: a connection that the
-application has forgotten can then be closed.
+One thread asks for all recipes of a connection. It refers to the connection, so it ends with the last recipe. A
+connection that the application has forgotten can then be closed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Changes(Protocol):
 
 
 class QuorumFeed:
-    """Of one connection, while somebody subscribes."""
+    """The feed of one connection. It exists while there are subscribers."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -38,21 +38,21 @@ class QuorumFeed:
         self._is_over = threading.Event()
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the thread that asks."""
         threading.Thread(target=self._run, name="rondo-recipes-quorum", daemon=True).start()
 
     def add(self, subscriber: Subscriber) -> Quorate | None:
-        """One more; gives what was told last. Under the lock."""
+        """Add a subscriber. Returns what was told last. Under the lock."""
         self._subscribers.add(subscriber)
         return self._last
 
     def remove(self, subscriber: Subscriber) -> bool:
-        """One less: whether it was the last. Under the lock."""
+        """Remove a subscriber. Returns True if it was the last. Under the lock."""
         self._subscribers.discard(subscriber)
         return not self._subscribers
 
     def end(self) -> None:
-        """Ask no more."""
+        """Let the thread end."""
         self._is_over.set()
         with _lock:
             changes = self._changes
@@ -94,7 +94,7 @@ _lock = threading.Lock()
 
 
 def subscribe(cluster: Cluster, subscriber: Subscriber) -> None:
-    """Tell it how it is, and every change."""
+    """Tell a subscriber the present state, and later every change."""
     with _lock:
         feed = _feeds.get(cluster)
         is_first = feed is None
@@ -108,7 +108,7 @@ def subscribe(cluster: Cluster, subscriber: Subscriber) -> None:
 
 
 def unsubscribe(cluster: Cluster, subscriber: Subscriber) -> None:
-    """Tell it no more. With the last one the feed ends."""
+    """Tell this subscriber no more. The feed ends with the last one."""
     with _lock:
         feed = _feeds.get(cluster)
         if feed is None or not feed.remove(subscriber):

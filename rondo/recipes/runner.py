@@ -271,7 +271,7 @@ class Runner:
             raise BadHandle(f"{self.desk.name}: the interpreter ends, and the threads of the recipe have stopped")
 
     def local(self, look: Callable[[], T]) -> T:
-        """What is seen here and now."""
+        """What is seen in this process's copy of the state."""
         self._check_process()
         with self._lock:
             return look()

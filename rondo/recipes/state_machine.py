@@ -1,4 +1,4 @@
-"""`StateMachine`, which you derive from, and `@replicated` methods; and what all recipes for threads have."""
+"""`StateMachine` to derive from, classes with `@replicated` methods, and what all recipes for threads have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Recipe:
-    """What all recipes have. Use it in a `with` statement, or close it."""
+    """What all recipes have in common. Use it in a `with` statement, or close it."""
 
     PREFIX: ClassVar[str] = ""
     """Of the group's name, so that different recipes of one name do not meet."""
@@ -35,7 +35,7 @@ class Recipe:
 
     @property
     def is_ready(self) -> bool:
-        """Whether this process has the state of the group, and the group goes on."""
+        """True if this process has the state of the group, and the group goes on."""
         return self._runner.desk.is_ready
 
     @property
@@ -44,7 +44,7 @@ class Recipe:
         return "ready" if self.is_ready else self._runner.desk.why_not_ready
 
     def close(self) -> None:
-        """Leave the group. For the others this process is gone, with all that it holds."""
+        """Leave the group. This process gives up all that it holds there."""
         self._runner.close()
 
     def __enter__(self) -> Self:
@@ -66,9 +66,9 @@ class StateMachine(Recipe, ABC):
                 super().__init__(cluster, name)
             def apply(self, command): ...             # change the state; the same everywhere, so: no clock, no chance
             def snapshot(self): ...                   # the state in pieces
-            def restore(self, pieces): ...            # be that
+            def restore(self, pieces): ...            # set the state to that of the pieces
 
-        bank.do(b"deposit 10")                        # what `apply` has returned, once
+        bank.do(b"deposit 10")                        # returns what `apply` returned
 
     All four are called in a thread of the recipe, never two at once.
     """
@@ -76,9 +76,9 @@ class StateMachine(Recipe, ABC):
     PREFIX = "state:"
 
     def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S, store: Store | None = None) -> None:
-        """Joins; returns when this process has the state. Raises NoQuorum, Timeout, StoreError.
+        """Join the group. Returns when this process has the state. Raises NoQuorum, Timeout, StoreError.
 
-        `store`: keep the state on disk, there. All processes of a group do, or none.
+        `store`: where to keep the state on disk. All processes of a group keep it on disk, or none.
         """
         cluster_of(cluster)
         if store is not None:
@@ -91,37 +91,38 @@ class StateMachine(Recipe, ABC):
 
     @abstractmethod
     def snapshot(self) -> Iterable[bytes]:
-        """The state as it is now, in pieces. A generator must not show what changes later."""
+        """The present state, in pieces. A generator must not show later changes."""
 
     @abstractmethod
     def restore(self, pieces: Iterable[bytes]) -> None:
-        """Be what the snapshot says."""
+        """Set the state to that of the snapshot."""
 
     def do(self, command: bytes, timeout: float | None = None) -> bytes:
-        """Have a command carried out, once, everywhere; what `apply` returned for it.
+        """Have a command carried out once on every replica. Returns what `apply` returned for it.
 
-        Raises NoQuorum at once where this side has none; Refused for what `apply` raises; Timeout, after which it may
-        be done or not.
+        Raises NoQuorum at once if this side of the cluster has none, Refused if `apply` raises, and Timeout. After a
+        Timeout the command may be carried out or not.
         """
         return self._runner.do(bytes_of(command, "command"), timeout)
 
     def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
-        """What `look()` returns at a place in the order: everything is seen that was done before (linearizable)."""
+        """What `look()` returns once all commands that were done before this call are applied (linearizable)."""
         return self._runner.read(function_of(look, "look"), timeout)
 
     def local(self, look: Callable[[], T]) -> T:
-        """What `look()` returns here and now; perhaps not the latest, and without quorum perhaps never agreed on."""
+        """What `look()` returns at once. It may lack the latest commands. Without quorum it may show commands that
+        are undone later."""
         return self._runner.local(function_of(look, "look"))
 
     def progress(self, pieces: int, bytes_come: int) -> None:
-        """Called while the state comes."""
+        """Called while the state is being received."""
 
     def lost_commands(self, commands: list[bytes]) -> None:
-        """Called when this process's history was thrown away for another, with what that one does not have."""
+        """Called when this process's history was thrown away for another one, with the commands that one lacks."""
 
     def merge(self, command: bytes) -> bytes | None:
-        """Called for each lost command: as it is to be done on the history that goes on, or None. Each is done once,
-        whichever processes want it."""
+        """Called for each lost command. Returns the command for the history that goes on, or None for nothing. Each is
+        done once, even if several processes return it."""
         return None
 
     def state_changed(self, state: str) -> None:
@@ -132,7 +133,7 @@ class StateMachine(Recipe, ABC):
 
 
 class Adapter:
-    """The core's view of the application's state."""
+    """The interface by which the core uses the application's state."""
 
     def __init__(self, machine: Any) -> None:
         self._machine = machine
@@ -143,22 +144,22 @@ class Adapter:
         return result if result is not None else b""
 
     def gone(self, author: bytes) -> None:
-        """The state does not know of processes."""
+        """Nothing to do: the state does not depend on processes."""
 
     def snapshot(self) -> Iterable[bytes]:
-        """The state."""
+        """The state, in pieces."""
         pieces: Iterable[bytes] = self._machine.snapshot()
         return pieces
 
     def restore(self, pieces: Iterator[bytes]) -> None:
-        """Be that."""
+        """Set the state to that of the pieces."""
         self._machine.restore(pieces)
 
 
 def replicated(method: F) -> F:
-    """A method of a `Replicated` that is carried out on all replicas; the caller gets what it returned.
+    """A method of a `Replicated` that is carried out on all replicas. The caller gets the result.
 
-    Arguments and result are what msgpack can hold.
+    msgpack must be able to hold the arguments and the result.
     """
 
     @functools.wraps(method)

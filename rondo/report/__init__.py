@@ -1,9 +1,9 @@
-"""`rondo report`: all that a bug report of a node, or of all, needs, in one archive, and no secret.
+"""`rondo report`: all that a bug report needs, of one node or of all, in one archive without secrets.
 
-contents.py   what goes in of this node
-secrets.py    what must not, and how it is taken out
-all_nodes.py  the other nodes as well, and what could not be had
-others.py     their reports, made by themselves and fetched by a command, as ssh
-told.py       what their pages tell, where there is no report
-archive.py    the file
+contents.py   what the archive has of this node
+secrets.py    what it must not have, and how that is cut out
+all_nodes.py  the archive of all nodes, and a list of what is missing
+others.py     the reports of other nodes, fetched by a command such as ssh
+told.py       what the pages of nodes tell, for nodes without a report
+archive.py    the archive's file
 """

@@ -1,4 +1,4 @@
-"""The archive of all nodes: this node's report, those of the others, and what is missing, by name."""
+"""The archive of all nodes: this node's report, those of the other nodes, and a list of what is missing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from rondo.report.told import Told, ask
 def entries(run_dir: Path, via: str, told: Callable[[str], None], missing: list[str]) -> Iterator[Entry]:
     """Names and contents. `told`: called with what is being done; `missing`: gets a line for each node without report.
 
-    The archives of other nodes are put in as they come, for each node has cut its own secrets. Everything else is cut
-    here.
+    The archives of other nodes are put in as they come, because each node has cut out its own secrets. Secrets are
+    cut out of everything else here.
     """
     others = _others(run_dir)
     yield from contents.entries(run_dir)
@@ -57,7 +57,7 @@ def _others(run_dir: Path) -> list[Other]:
 
 
 def _has(other: Other, said: Told) -> str:
-    """What there is of it instead."""
+    """What the archive has of a node instead of its report."""
     if other.node in said.figures:
         return "its figures and events, as its page tells them"
     return f"nothing: {said.failure or 'no page runs there, or it is not in the ring'}"

@@ -1,4 +1,4 @@
-"""The archive: a tar file, compressed, for its owner's eyes alone."""
+"""The archive: a compressed tar file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write(path: Path, entries: Iterable[Entry]) -> list[str]:
 
 
 def write_to(file: IO[bytes], top: str, entries: Iterable[Entry]) -> list[str]:
-    """Write it to what may be a pipe; `top`: the directory that all files are in. Raises OSError."""
+    """Write the archive to a file or a pipe. `top`: the directory in it that has all files. Raises OSError."""
     names: list[str] = []
     now = int(time.time())
     with tarfile.open(fileobj=file, mode="w|gz") as archive:

@@ -1,6 +1,6 @@
-"""What goes into the archive of a node: what it says of itself, what it runs with, what it has logged.
+"""The contents of a node's archive: its state, its configuration, its logs.
 
-Each entry is made when it is asked for, and one that fails says why in its place.
+Each entry is made when it is asked for. If that fails, the entry says why.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Entry = tuple[str, bytes]
 
 
 def entries(run_dir: Path) -> Iterator[Entry]:
-    """Names and contents, secrets cut."""
+    """Names and contents, without secrets."""
     seen = look(run_dir)
     secrets = secrets_of(seen.config)
     for name, make in _makers(run_dir, seen):
@@ -122,7 +122,7 @@ def _events(run_dir: Path) -> bytes:
 
 
 def _logs(run_dir: Path) -> Iterator[tuple[str, Path]]:
-    """The logs of the node's processes; never the output of applications, which is theirs."""
+    """The logs of the node's processes. The output of applications is never among them."""
     configured = configured_files(run_dir, SERVICES)
     for path in sorted((run_dir / "log").glob("*")):
         if path.is_file() and not path.is_symlink():

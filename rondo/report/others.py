@@ -1,8 +1,8 @@
-"""The reports of the other nodes: `rondo report` is run on each, by a command that gets there, as ssh does.
+"""The reports of the other nodes. A command such as ssh runs `rondo report` on each of them.
 
-So each node takes its own secrets out, before anything leaves it, and only who may log in there is given its logs. What
-comes is taken as it is, an archive in the archive, up to a bound. Of a node from which none comes is told what the
-cluster tells (`told`).
+So each node cuts out its own secrets before anything leaves it, and only a user who may log in there gets its logs.
+What comes is put into the archive as it is, up to a bound. For a node without a report the archive has what the
+cluster tells about it (`told`).
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class Other:
 
     @property
     def shown(self) -> str:
-        """For people."""
+        """The command as text for people."""
         return f"node {self.node} ({self.name})" if self.name else f"node {self.node}"
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of one node."""
+    """What came from one node."""
 
     other: Other
     archive: bytes
@@ -81,7 +81,7 @@ class Fetching:
         self._is_over = threading.Event()
 
     def all_of(self, others: Iterable[Other]) -> Iterator[Fetched]:
-        """The reports of all of them, in their order. Together they have a bound, too."""
+        """The reports of all these nodes, in their order. All of them together have a bound, too."""
         waiting = iter(others)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
@@ -111,7 +111,7 @@ class Fetching:
         return Fetched(other, b"" if failure else archive, failure)
 
     def _run(self, command: list[str], words: IO[bytes], bytes_max: int) -> tuple[bytes, str]:
-        """What the command writes, and why that is no archive. Raises OSError if it cannot be started."""
+        """What the command writes, and the reason if that is no archive. Raises OSError if it cannot be started."""
         archive = bytearray()
         is_late = threading.Event()
         process = subprocess.Popen(
@@ -147,6 +147,6 @@ class Fetching:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """With all that it has started."""
+    """Kill the command and all processes that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,8 +1,8 @@
-"""What must not get into an archive, and how it is taken out.
+"""Keeps secrets out of an archive, in two ways.
 
-Twice: nothing that holds secrets is read for it (key files, SAM's table with the environments of applications, their
-output), and from whatever is put in, known secrets are cut: the cluster's keys, as they are, in hexadecimal and in
-base64, the values of secret options, and what stands after words like `password`.
+Files that hold secrets are not read for it: key files, SAM's table with the environments of applications, and their
+output. And known secrets are cut out of all that is put in: the cluster's keys (as they are, in hexadecimal and in
+base64), the values of secret options, and what follows words like `password`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Secrets:
         self._pattern = re.compile(b"|".join(map(re.escape, kept))) if kept else None
 
     def cut(self, data: bytes) -> bytes:
-        """The same without secrets."""
+        """The text without secrets."""
         mark = LEFT_OUT.encode()
         if self._pattern is not None:
             data = self._pattern.sub(mark, data)
@@ -52,7 +52,7 @@ class Secrets:
 
 
 def secrets_of(config: NodeConfig | None) -> Secrets:
-    """What is known of a node: its keys. They are read to be found, and go nowhere."""
+    """The secrets of a node: its keys. They are read only in order to find them in other texts."""
     values = []
     if config is not None:
         if config.security.key:

@@ -1,8 +1,8 @@
-"""What the cluster tells of its nodes: the figures and the last events that their pages tell each other.
+"""What the cluster tells about its nodes: the figures and the latest events that their pages exchange.
 
-For a moment this process is in the group of the pages and says that somebody looks; every node that has a page says
-then how it is, and what has happened there (`services/web/peers.py`). That is no report, for it has no logs and no
-configuration, but it is all that is told without anybody logging in there.
+For a moment this process joins the group of the pages and says that somebody looks. Every node with a page then tells
+its state and its latest events (`services/web/peers.py`). That is no report, because it has no logs and no
+configuration. But it is all that can be had without a login on the node.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Told:
 
 
 def ask(run_dir: Path, wait_s: float = WAIT_S) -> Told:
-    """Listen to the pages of all nodes, until all have said all, or that time is over."""
+    """Listen to the pages of all nodes, until all have told everything or the time is over."""
     told = Told()
     try:
         with rondo.connect(socket_endpoint(run_dir, "gateway.sock"), timeout=CONNECT_S) as cluster:

@@ -1,4 +1,4 @@
-"""For tests of what runs on Rondo: `Loopback`, a cluster in one process, and `rondo_cluster`, one of real nodes."""
+"""For tests of applications: `Loopback`, a cluster in one process, and `rondo_cluster`, a cluster of real nodes."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

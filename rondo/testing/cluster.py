@@ -6,10 +6,10 @@
         c.wait_members(1, 2)
         c.restart(3)
 
-Each node is the real thing, the processes of the ring, of groups, of quorum and of clients, without the supervision:
-what dies stays dead until `restart`. They count votes. Each has a network namespace of its own where the system has
-that (root, or user namespaces). Where it has not, all are on 127.0.0.1, 127.0.0.2 ..., and `partition`, `heal` and
-`loss` raise `Unsupported`, with the reason; with the fixture they skip the test.
+Each node runs the real processes: those of the ring, of groups, of quorum and of clients. Nothing supervises them, so a
+process that dies stays dead until `restart`. The nodes count votes. Each has a network namespace of its own if the
+system allows that (root, or user namespaces). Otherwise all are on 127.0.0.1, 127.0.0.2 ..., and `partition`, `heal`
+and `loss` raise `Unsupported` with the reason. With the fixture they skip the test.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class TestNode:
 
     @property
     def endpoint(self) -> str:
-        """Where its clients connect to."""
+        """The endpoint for clients of this node."""
         return socket_endpoint(self.run_dir, "gateway.sock")
 
     @property
     def pids(self) -> list[int]:
-        """Of its processes."""
+        """The process ids of its processes."""
         return [process.pid for process in self._processes]
 
     def connect(self, timeout: float | None = START_S) -> Cluster:
@@ -92,13 +92,13 @@ class TestNode:
             self.start_service(service)
 
     def start_service(self, service: str) -> None:
-        """Start one of them; each in its turn."""
+        """Start one of its processes."""
         options = ["-c", str(self._config), "--run-dir", str(self.run_dir), "--nodeid", str(self.number)]
         state = ["--state-dir", str(self._state_dir)] if service in ("totem", "control") else []
         self._processes.append(self._forker.start(service, [*options, *state], self.log, self._namespaces))
 
     def members(self) -> tuple[int, ...]:
-        """The nodes of its ring, once all its processes are at work in that; none before."""
+        """The nodes of its ring, once all its processes work in that ring. Before that the list is empty."""
         if not all((self.run_dir / f"{service}.ctl").exists() for service in SERVICES):
             return ()  # who is asked too early would take the processor from what is waited for
         with contextlib.suppress(ControlError):
@@ -112,7 +112,7 @@ class TestNode:
         return ()
 
     def kill(self) -> None:
-        """kill -9 of all its processes, the ring's last, so that none can tell of its end."""
+        """kill -9 of all its processes. The ring's process is the last, so that it cannot tell others of the end."""
         for process in reversed(self._processes):
             process.kill()
         for process in self._processes:
@@ -120,12 +120,12 @@ class TestNode:
         self._processes.clear()
 
     def lose_state(self) -> None:
-        """What a node that does not run had on disk is gone."""
+        """Remove what the node had on disk. The node must not run."""
         shutil.rmtree(self._state_dir)
         self._state_dir.mkdir(mode=0o700)
 
     def signal(self, number: signal.Signals) -> None:
-        """To all its processes."""
+        """Send a signal to all its processes."""
         for process in self._processes:
             process.send_signal(number)
 
@@ -172,27 +172,27 @@ class TestCluster:
         self.wait_members(self._nodes)
 
     def kill(self, node: int) -> None:
-        """A node is gone, as if its power was cut."""
+        """Kill a node, as if its power was cut."""
         self[node].kill()
 
     def pause(self, node: int) -> None:
-        """A node stands still (SIGSTOP)."""
+        """Stop a node's processes (SIGSTOP)."""
         self[node].signal(signal.SIGSTOP)
 
     def resume(self, node: int) -> None:
-        """It goes on."""
+        """Let a paused node go on (SIGCONT)."""
         self[node].signal(signal.SIGCONT)
 
     def restart(self, node: int, *, lose_state: bool = False) -> None:
-        """A node that was killed is started again, or one that runs is killed and started; `wait_members` waits.
-        `lose_state`: without what it had on disk."""
+        """Start a node again. One that runs is killed first. This does not wait; `wait_members` does.
+        `lose_state`: remove what it had on disk."""
         self[node].kill()
         if lose_state:
             self[node].lose_state()
         self[node].start()
 
     def wait_members(self, nodes: int | Iterable[int], timeout: float = START_S) -> None:
-        """Wait until these nodes, or so many, are a ring, all of it, and serve clients. Raises rondo.Timeout."""
+        """Wait until these nodes, or this number of nodes, form a ring and serve clients. Raises rondo.Timeout."""
         check_seconds(timeout)
         wanted = None
         if isinstance(nodes, int):
@@ -219,7 +219,7 @@ class TestCluster:
         self._network().heal()
 
     def loss(self, percent: float) -> None:
-        """Lose so many packets on each way, by chance."""
+        """Lose this share of the packets in each direction, at random."""
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 < percent <= 100:
             raise rondo.InvalidParameter(f"percent: a number above 0, up to 100; not {percent!r:.80}")
         self._network().lose(percent)
@@ -230,7 +230,7 @@ class TestCluster:
         return self._faults
 
     def close(self) -> None:
-        """Kill all."""
+        """Kill all nodes."""
         for node in self._nodes.values():
             node.kill()
 
@@ -243,10 +243,10 @@ def _raise_unsupported(why: str) -> NoReturn:
 def rondo_cluster(
     nodes: int = 3, *, network: bool = True, unsupported: Callable[[str], NoReturn] = _raise_unsupported
 ) -> Iterator[TestCluster]:
-    """A cluster of so many real nodes, started; gone at the end. Raises rondo.Timeout.
+    """A cluster of real nodes, which has started; it is removed at the end. Raises rondo.Timeout.
 
-    `network` False: do without namespaces, even where there are some; it is up a little sooner. `unsupported` is called
-    with the reason where the system cannot do what a test wants.
+    `network` False: use no namespaces, even where they are possible. The cluster is then up a little sooner.
+    `unsupported` is called with the reason where the system cannot do what a test wants.
     """
     number_of(nodes, "nodes", 1, NODES_MAX)
     truth_of(network, "network")

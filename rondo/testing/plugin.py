@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def rondo_cluster() -> Iterator[Callable[..., TestCluster]]:
-    """A function that makes a cluster: `rondo_cluster(nodes=3)`. What the system cannot do skips the test, and says
-    why."""
+    """A function that makes a cluster: `rondo_cluster(nodes=3)`. If the system cannot do what a test asks
+    for, the test is skipped with the reason."""
     from rondo.testing import cluster
 
     with contextlib.ExitStack() as stack:
