@@ -1,16 +1,17 @@
 """The pages of the other nodes: what they have told, who looks, and when something is to be said. No I/O.
 
-A page that is looked at says LOOK every five seconds, unless another one has. To each LOOK one page of every node
-answers FIGURES at once, once a second at most. So all speak at one time: the token of an idle ring rests, and each time
-that somebody speaks it goes round for a while. Where nobody looks nothing is said at all. The log of a node is said
-when somebody asks for it, once a second at most, and kept by nobody but who has asked.
+A page that is looked at says LOOK every five seconds, unless another one has, and at once when something has happened
+here or the members have changed. To each LOOK one page of every node answers FIGURES at once, once a second at most. So
+all speak at one time: the token of an idle ring rests, and each time that somebody speaks it goes round for a while.
+Where nobody looks nothing is said at all. The log of a node is said when somebody asks for it, once a second at most,
+and kept by nobody but who has asked.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,7 @@ class Peers:
     def on_members(self, members: Iterable[Member], own: Member) -> None:
         """Who is in the group now. A node without a page is not known any more."""
         self._members, self._own = tuple(sorted(members)), own
+        self.look_at_once()
         here = {member.node for member in self._members}
         self.known = {node: peer for node, peer in self.known.items() if node in here}
 
@@ -135,9 +137,11 @@ class Peers:
         """The nodes besides this one that have a page."""
         return {member.node for member in self._members} - {self._own.node}
 
-    def happened(self, events: Iterable[Happened]) -> None:
-        """Something has happened on this node."""
+    def happened(self, events: Sequence[Happened]) -> None:
+        """These events of this node are new."""
         self._events.extend(events)
+        if events:
+            self.look_at_once()
 
     def look_at_once(self) -> None:
         """The next such word is due now."""

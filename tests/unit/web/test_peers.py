@@ -64,6 +64,18 @@ def test_who_is_looked_at_answers_each_look_once_and_once_a_second_at_most() -> 
     assert peers.are_figures_due(10.0 + FIGURES_S)
 
 
+def test_when_something_has_happened_all_are_asked_at_once() -> None:
+    peers = joined()
+    peers.look(0.0, is_watched=True)
+    peers.happened([])
+    assert peers.look(0.1, is_watched=True) is None
+    peers.happened(numbered(1))
+    assert peers.look(0.2, is_watched=True) == pack_look(is_new=False)
+    assert peers.look(0.3, is_watched=True) is None
+    peers.on_members((OWN, OTHER), OWN)
+    assert peers.look(0.4, is_watched=True) == pack_look(is_new=False)
+
+
 def test_of_several_that_are_watched_one_says_so() -> None:
     peers = joined()
     assert peers.look(0.0, is_watched=True) is not None
