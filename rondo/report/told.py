@@ -22,7 +22,7 @@ from services.web.peers import Peers
 from services.web.wire import GROUP, Happened
 
 WAIT_S = 10.0
-"""A page says something once a second, and fifty events a time."""
+"""A page answers at once, and has fifty events in an answer, one a second."""
 POLL_S = 0.2
 CONNECT_S = 5.0
 EVENTS_MAX = 1000

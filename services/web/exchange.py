@@ -22,9 +22,9 @@ from services.web.peers import Peers
 from services.web.wire import GROUP, LOG_LINES_MAX, LogLine, bounded_log, pack_wanted
 
 RETRY_S = 10.0
-TEND_S = 0.25
-"""How often it is looked what is due, while somebody looks."""
-ANSWER_S = 1.5
+ASKED_S, WATCHED_S = 0.25, 1.0
+"""How often it is looked what is due, while somebody waits for an answer of this page; while somebody looks at it."""
+ANSWER_S = 3.0
 """How long the others have, for somebody who asks once."""
 LOG_ANSWER_S = 5.0
 """How long another page has for the log of its node."""
@@ -55,7 +55,7 @@ class Exchange:
         self._logs: dict[int, _Asked] = {}
         """By node, of nodes that have a page."""
         self._wanted = asyncio.Event()
-        """Somebody looks, here or elsewhere."""
+        """Something may be due."""
         hub.on_look = self._wanted.set
         hub.on_events = self.peers.happened
 
@@ -66,6 +66,7 @@ class Exchange:
     async def ask(self) -> None:
         """Return when the other pages have said how it is, or have had the time to."""
         self._asked_until_s = time.monotonic() + ANSWER_S
+        self.peers.look_at_once()
         self._wanted.set()
         asked_s = time.monotonic()
 
@@ -124,7 +125,7 @@ class Exchange:
             if isinstance(event, Message):
                 new = self.peers.on_message(event.sender, event.data, now_s)
                 self._hub.recent.add_of_peer(event.sender.node, new)
-                if self.peers.is_looked_at(now_s) or self.peers.is_log_wanted:
+                if self._is_asked:
                     self._wanted.set()
                 async with self._heard:
                     self._heard.notify_all()
@@ -134,18 +135,21 @@ class Exchange:
                 self.peers.on_members((), own)
 
     async def _speak(self) -> None:
-        """Say what is due, while somebody looks; sleep otherwise."""
+        """Say what is due, at once; sleep while nobody looks."""
+        rest_s: float | None = None
         while True:
-            await self._wanted.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), rest_s)
+            self._wanted.clear()
             now_s = time.monotonic()
             is_watched = self._hub.is_watched or now_s < self._asked_until_s
             with contextlib.suppress(rondo.Error):
                 await self._say(now_s, is_watched)
-            is_asked = self._group is not None and self.peers.is_log_wanted
-            if is_watched or is_asked or self.peers.is_looked_at(now_s):
-                await asyncio.sleep(TEND_S)
-            else:
-                self._wanted.clear()
+            rest_s = ASKED_S if self._is_asked else WATCHED_S if is_watched else None
+
+    @property
+    def _is_asked(self) -> bool:
+        return self._group is not None and (self.peers.are_figures_wanted or self.peers.is_log_wanted)
 
     async def _say(self, now_s: float, is_watched: bool) -> None:
         group = self._group
@@ -153,7 +157,7 @@ class Exchange:
             return
         if (word := self.peers.look(now_s, is_watched)) is not None:
             await group.mcast(word)
-        if self.peers.is_looked_at(now_s) and now_s >= self.peers.figures_due_s():
+        if self.peers.are_figures_due(now_s):
             await self._hub.refresh_events()
             figures = figures_of(await self._hub.latest_status())
             await group.mcast(self.peers.figures(figures, now_s))

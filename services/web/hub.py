@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 FRESH_S = 0.25
 LOOK_S = 0.5
-"""How often it is looked while somebody watches."""
+"""How often it is looked for events while somebody watches."""
+STATUS_S = 2.0
+"""How often all services are asked then. If something has happened they are asked at once."""
 
 
 class Hub:
@@ -92,12 +94,15 @@ class Hub:
 
     async def _look(self) -> None:
         """Look again and again, until nobody has watched for a turn."""
+        asked_s, happened = -1e9, -1
         while True:
             await self.refresh_events()
-            self.status = await self.get("status", lambda looker: looker.status())
-            async with self._changed:
-                self.number += 1
-                self._changed.notify_all()
+            if happened != self.recent.last_id or time.monotonic() - asked_s > STATUS_S - LOOK_S / 2:
+                asked_s, happened = time.monotonic(), self.recent.last_id
+                self.status = await self.get("status", lambda looker: looker.status())
+                async with self._changed:
+                    self.number += 1
+                    self._changed.notify_all()
             await asyncio.sleep(LOOK_S)
             if not self._watchers:
                 return

@@ -1,15 +1,17 @@
 """The pages of the other nodes: what they have told, who looks, and when something is to be said. No I/O.
 
-A page that is looked at says LOOK again and again. For a while after each, one page of every node says FIGURES, once a
-second. Where nobody looks nothing is said at all. The log of a node is said when somebody asks for it, once a second at
-most, and kept by nobody but who has asked.
+A page that is looked at says LOOK every five seconds, unless another one has, and at once when something has happened
+here or the members have changed. To each LOOK one page of every node answers FIGURES at once, once a second at most. So
+all speak at one time: the token of an idle ring rests, and each time that somebody speaks it goes round for a while.
+Where nobody looks nothing is said at all. The log of a node is said when somebody asks for it, once a second at most,
+and kept by nobody but who has asked.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +33,8 @@ from services.web.wire import (
     unpack_message,
 )
 
-LOOK_S = 2.0
+LOOK_S = 5.0
 """So often it is said that somebody looks."""
-LOOKED_AT_S = 5.0
-"""After the last such word nobody looks any more."""
 FIGURES_S = 1.0
 LOG_S = 1.0
 OWN_EVENTS_MAX = 200
@@ -65,7 +65,7 @@ class Peers:
         """By node."""
         self.refused: Counter[str] = Counter()
         """Messages that were not taken, by reason."""
-        self._looked_at_until_s = 0.0
+        self._are_figures_wanted = False
         self._next_figures_s = 0.0
         self._next_look_s = 0.0
         self._was_watched = False
@@ -79,6 +79,7 @@ class Peers:
     def on_members(self, members: Iterable[Member], own: Member) -> None:
         """Who is in the group now. A node without a page is not known any more."""
         self._members, self._own = tuple(sorted(members)), own
+        self.look_at_once()
         here = {member.node for member in self._members}
         self.known = {node: peer for node, peer in self.known.items() if node in here}
 
@@ -104,7 +105,9 @@ class Peers:
             self.refused[str(error)] += 1
             return []
         if isinstance(message, Look):
-            self._looked_at_until_s = now_s + LOOKED_AT_S
+            self._are_figures_wanted = True
+            if sender != self._own:
+                self._next_look_s = now_s + LOOK_S
             if message.is_new:
                 self._events_told = 0
             return []
@@ -134,9 +137,15 @@ class Peers:
         """The nodes besides this one that have a page."""
         return {member.node for member in self._members} - {self._own.node}
 
-    def happened(self, events: Iterable[Happened]) -> None:
-        """Something has happened on this node."""
+    def happened(self, events: Sequence[Happened]) -> None:
+        """These events of this node are new."""
         self._events.extend(events)
+        if events:
+            self.look_at_once()
+
+    def look_at_once(self) -> None:
+        """The next such word is due now."""
+        self._next_look_s = 0.0
 
     def look(self, now_s: float, is_watched: bool) -> bytes | None:
         """The word that somebody looks, if it is time for it."""
@@ -147,22 +156,24 @@ class Peers:
         self._next_look_s = now_s + LOOK_S
         return pack_look(is_new)
 
-    def is_looked_at(self, now_s: float) -> bool:
-        """Whether somebody looks, on whichever node, and this page is to say something."""
-        return self.is_reporter and now_s < self._looked_at_until_s
+    @property
+    def are_figures_wanted(self) -> bool:
+        """Whether somebody looks, on whichever node, or has not been told all events, and this page is to answer."""
+        return self._are_figures_wanted and self.is_reporter
 
-    def figures_due_s(self) -> float:
-        """When to say something next."""
-        return self._next_figures_s
+    def are_figures_due(self, now_s: float) -> bool:
+        """Whether it is time to say them."""
+        return self.are_figures_wanted and now_s >= self._next_figures_s
 
     def figures(self, figures: Figures, now_s: float) -> bytes:
-        """What this node says: once a second at most."""
+        """What this node says. Of more events than one message has the next one follows unasked."""
         self._next_figures_s = now_s + FIGURES_S
         new = [event for event in self._events if event.number > self._events_told][:EVENTS_MAX]
         packed = pack_figures(self._instance, figures, new)
         told = unpack_message(packed)
         if isinstance(told, Told) and told.events:
             self._events_told = told.events[-1].number
+        self._are_figures_wanted = bool(self._events) and self._events[-1].number > self._events_told
         return packed
 
     @property

@@ -45,6 +45,11 @@ class Recent:
         self._events.append({"id": self._next_id, **event})
         self._next_id += 1
 
+    @property
+    def last_id(self) -> int:
+        """That of the newest one; 0: there is none."""
+        return self._next_id - 1
+
     def after(self, number: int) -> list[dict[str, Any]]:
         """Those after that one, as many as are kept."""
         return [each for each in self._events if each["id"] > number]

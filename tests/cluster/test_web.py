@@ -1,9 +1,8 @@
-"""`rondo web` beside real nodes: what happens is seen within a second, and a page that nobody watches costs nothing."""
+"""`rondo web` beside real nodes: what happens is seen within a second, also on another node."""
 
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +17,6 @@ from tests.unit.web.server import Server, serving
 
 SEEN_WITHIN_S = 1.0
 QUIET_S = 3.0
-CLOCK_TICK_S = 0.01
-"""What cannot be told from nothing."""
-WATCHED_S = 10.0
 
 
 @pytest.fixture(name="cluster", scope="module")
@@ -28,12 +24,6 @@ def _cluster() -> Iterator[DemoCluster]:
     with DemoCluster(3) as cluster:
         cluster.start()
         yield cluster
-
-
-def cpu_s(server: Server) -> float:
-    """What the web process has used."""
-    fields = Path(f"/proc/{server.process.pid}/stat").read_bytes().rpartition(b")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def status(server: Server) -> dict[str, Any]:
@@ -78,23 +68,6 @@ def test_the_history_of_an_application(cluster: DemoCluster) -> None:
         assert listed["history"][:2] == found[:2]
 
 
-@pytest.mark.slow
-def test_what_it_costs(cluster: DemoCluster) -> None:
-    """Nothing while nobody watches, and little while somebody does."""
-    with serving(cluster.nodes[1].run_dir) as server:
-        status(server)
-        before = cpu_s(server)
-        time.sleep(QUIET_S)
-        assert round(cpu_s(server) - before, 2) <= CLOCK_TICK_S, "an unused page costs something"
-        with server.events() as stream:
-            until, looks, before = time.monotonic() + WATCHED_S, 0, cpu_s(server)
-            while time.monotonic() < until:
-                looks += next(stream)[0] == "status"
-            spent = cpu_s(server) - before
-        print(f"a watched page costs {100 * spent / WATCHED_S:.1f} % of a core, {1000 * spent / looks:.1f} ms a look")
-        assert spent / looks < 0.02
-
-
 def test_a_kill_is_seen_within_a_second_and_so_is_the_return(cluster: DemoCluster) -> None:
     with serving(cluster.nodes[1].run_dir) as server, server.events() as stream:
         statuses = (data for name, data in stream if name == "status")
@@ -136,10 +109,11 @@ def test_the_whole_cluster_from_any_node(cluster: DemoCluster) -> None:
             assert next(each for each in others if each)[0]["state"] == "operational"
             drained(group, 0.0)
             started = time.monotonic()
-            while time.monotonic() < started + QUIET_S:
+            figures: list[rondo.Event] = []
+            while time.monotonic() < started + QUIET_S or not figures:
                 next(stream)
-            figures = [event for event in drained(group, 0.0) if is_figures_of(event, 2)]
-            assert 1 <= len(figures) <= time.monotonic() - started + 1
+                figures += [event for event in drained(group, 0.0) if is_figures_of(event, 2)]
+            assert len(figures) <= time.monotonic() - started + 1
         answer = json.loads(server.get("/api/v1/cluster")[2])
         assert faults(answer, schema_of("/api/v1/cluster")) == []
         assert [(each["node"], each["members"]) for each in answer["nodes"]] == [(1, [1, 2, 3]), (2, [1, 2, 3])]

@@ -158,9 +158,9 @@ function cluster(told) {
   forget(new Set(nodes.map((node) => node.node)));
   fill("cluster", nodes.map((node) => {
     const seen = now - node.age_seconds;
-    const rate = node.age_seconds < 2 ? rateOf(node.node, seen, node.counters, node.rotation_us) : null;
+    const rate = node.age_seconds < 8 ? rateOf(node.node, seen, node.counters, node.rotation_us) : null;
     const pair = (one, other) => (rate ? `${count(rate[one] ?? 0)}, ${count(rate[other] ?? 0)}` : "-");
-    const late = node.age_seconds > 4 ? `, ${Math.round(node.age_seconds)} s ago` : "";
+    const late = node.age_seconds > 15 ? `, ${Math.round(node.age_seconds)} s ago` : "";
     const broken = node.processes.filter((each) => each.state !== "running" && each.state !== "off");
     return row([
       node.name ? `${node.node} ${node.name}` : node.node ?? "?",

@@ -15,8 +15,8 @@ from tests.cluster.browser.chromium import chromium_missing
 from tests.cluster.browser.scene import PAGE, scene
 
 DIRECTORY = Path(__file__).parents[3] / "docs/images"
-DRAWN = "[...document.querySelectorAll('polyline')].some((line) => line.points.length > 30)"
-DRAWN_WITHIN_S = 60.0
+DRAWN = "[...document.querySelectorAll('polyline')].some((line) => line.points.length > 12)"
+DRAWN_WITHIN_S = 90.0
 HEIGHT_MAX = 1800
 PICTURES = {
     "page-light.png": (1100, 800, False, False),

@@ -3,7 +3,7 @@
 import dataclasses
 
 from rondo.events import Member
-from services.web.peers import FIGURES_S, LOG_S, LOOK_S, LOOKED_AT_S, OWN_EVENTS_MAX, Peers
+from services.web.peers import FIGURES_S, LOG_S, LOOK_S, OWN_EVENTS_MAX, Peers
 from services.web.wire import (
     EVENTS_MAX,
     INSTANCE_BYTES,
@@ -41,7 +41,7 @@ def told(data: bytes) -> list[int]:
 def test_while_nobody_looks_nothing_is_said() -> None:
     peers = joined()
     assert peers.look(0.0, is_watched=False) is None
-    assert not peers.is_looked_at(0.0)
+    assert not peers.are_figures_due(0.0)
 
 
 def test_who_is_watched_says_so_now_and_then() -> None:
@@ -53,22 +53,46 @@ def test_who_is_watched_says_so_now_and_then() -> None:
     assert peers.look(LOOK_S + 0.2, is_watched=True) == pack_look(is_new=True)
 
 
-def test_who_is_looked_at_speaks_once_a_second_until_the_last_look_is_old() -> None:
+def test_who_is_looked_at_answers_each_look_once_and_once_a_second_at_most() -> None:
     peers = joined()
     peers.on_message(OTHER, pack_look(is_new=True), 10.0)
-    assert peers.is_looked_at(10.0)
+    assert peers.are_figures_due(10.0)
     peers.figures(FIGURES, 10.0)
-    assert peers.figures_due_s() == 10.0 + FIGURES_S
-    assert peers.is_looked_at(10.0 + LOOKED_AT_S - 0.1)
-    assert not peers.is_looked_at(10.0 + LOOKED_AT_S)
+    assert not peers.are_figures_due(10.0 + 2 * FIGURES_S)
+    peers.on_message(OTHER, pack_look(is_new=False), 10.0 + FIGURES_S / 2)
+    assert not peers.are_figures_due(10.0 + FIGURES_S / 2)
+    assert peers.are_figures_due(10.0 + FIGURES_S)
+
+
+def test_when_something_has_happened_all_are_asked_at_once() -> None:
+    peers = joined()
+    peers.look(0.0, is_watched=True)
+    peers.happened([])
+    assert peers.look(0.1, is_watched=True) is None
+    peers.happened(numbered(1))
+    assert peers.look(0.2, is_watched=True) == pack_look(is_new=False)
+    assert peers.look(0.3, is_watched=True) is None
+    peers.on_members((OWN, OTHER), OWN)
+    assert peers.look(0.4, is_watched=True) == pack_look(is_new=False)
+
+
+def test_of_several_that_are_watched_one_says_so() -> None:
+    peers = joined()
+    assert peers.look(0.0, is_watched=True) is not None
+    peers.on_message(OTHER, pack_look(is_new=False), LOOK_S - 1)
+    assert peers.look(LOOK_S, is_watched=True) is None
+    peers.look_at_once()
+    assert peers.look(LOOK_S, is_watched=True) == pack_look(is_new=False)
+    peers.on_message(OWN, pack_look(is_new=False), LOOK_S + 1)
+    assert peers.look(2 * LOOK_S, is_watched=True) is not None
 
 
 def test_of_several_pages_on_a_node_the_first_one_speaks() -> None:
     peers = joined(Member(1, 9), OWN, OTHER)
     peers.on_message(OTHER, pack_look(is_new=True), 0.0)
-    assert not peers.is_looked_at(0.0)
+    assert not peers.are_figures_due(0.0)
     peers.on_members((OWN, OTHER), OWN)
-    assert peers.is_looked_at(0.0)
+    assert peers.are_figures_due(0.0)
     stranger = Member(2, 21)
     peers.on_members((OWN, OTHER, stranger), OWN)
     assert peers.on_message(stranger, pack_figures(OTHERS_INSTANCE, FIGURES, numbered(1)), 0.0) == []
@@ -107,6 +131,7 @@ def test_events_are_told_once_and_again_to_who_looks_anew() -> None:
     peers.happened(numbered(*range(1, OWN_EVENTS_MAX + 11)))
     first = told(peers.figures(FIGURES, 0.0))
     assert first == list(range(11, 11 + EVENTS_MAX))
+    assert peers.are_figures_due(FIGURES_S), "there are more events than one message has"
     assert told(peers.figures(FIGURES, 1.0)) == list(range(11 + EVENTS_MAX, 11 + 2 * EVENTS_MAX))
     peers.on_message(THIRD, pack_look(is_new=True), 2.0)
     assert told(peers.figures(FIGURES, 2.0)) == first

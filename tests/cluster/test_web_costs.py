@@ -1,0 +1,93 @@
+"""What a page costs its cluster: nothing while nobody watches it, and under 1 % of a core a node while somebody does.
+
+Measured is the processor time of all processes of each node, the page's among them, in windows with and without a
+watcher that take turns; not the time that passes, of which others on the machine may have any share.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from rondo.demo.cluster import DemoCluster
+from rondo.node.supervision import processes
+from tests.unit.web.server import Server, serving
+
+NODES = (1, 2, 3)
+PAIRS = 3
+WINDOW_S = 5.0
+"""The pages speak once in that time."""
+SETTLED_S = 2.5
+"""After a change, before it is measured: who watched last is known to have gone."""
+WATCHED_MAX = 0.01
+UNUSED_MAX = 0.0002
+"""A page that nobody uses was found to use 0; this is a wake-up or two a second."""
+
+
+def cpu_s(pid: int) -> float:
+    """The processor time that a process has used, to the nanosecond: clock_getcpuclockid(3)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def used(pids: dict[int, list[int]]) -> dict[int, float]:
+    """What the processes of each node use in a window, as a share of a core."""
+    before = {node: sum(map(cpu_s, each)) for node, each in pids.items()}
+    began_s = time.monotonic()
+    time.sleep(WINDOW_S)
+    took_s = time.monotonic() - began_s
+    return {node: (sum(map(cpu_s, each)) - before[node]) / took_s for node, each in pids.items()}
+
+
+@contextmanager
+def watching(server: Server) -> Iterator[None]:
+    """Somebody has the page open, and is shown the cluster."""
+    with server.events() as stream:
+        next(each for name, each in stream if name == "status" and len(each["others"]) == len(NODES) - 1)
+        has_left = threading.Event()
+
+        def watch() -> None:
+            for _ in stream:
+                if has_left.is_set():
+                    return
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield
+        finally:
+            has_left.set()
+            watcher.join()
+
+
+@pytest.mark.slow
+def test_what_a_page_costs_its_cluster() -> None:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(DemoCluster(len(NODES)))
+        cluster.start()
+        servers = {node: stack.enter_context(serving(cluster.nodes[node].run_dir)) for node in NODES}
+        pages = {node: [servers[node].process.pid] for node in NODES}
+        own = {node: [each.pid for each in processes.find(cluster.nodes[node].run_dir)] for node in NODES}
+        pids = {node: own[node] + pages[node] for node in NODES}
+        more: dict[int, list[float]] = {node: [] for node in NODES}
+        with watching(servers[1]):
+            time.sleep(SETTLED_S)
+        time.sleep(SETTLED_S)
+        unused = used(pages)
+        for _ in range(PAIRS):
+            without = used(pids)
+            with watching(servers[1]):
+                time.sleep(SETTLED_S)
+                watched = used(pids)
+            time.sleep(SETTLED_S)
+            for node in NODES:
+                more[node].append(watched[node] - without[node])
+    costs = {node: statistics.median(each) for node, each in more.items()}
+    print(f"watched on node 1: {costs}, in pairs {more}; unused pages: {unused}")
+    assert max(unused.values()) < UNUSED_MAX
+    assert max(costs.values()) < WATCHED_MAX
+    assert min(costs.values()) > 0, "it was not watched"
