@@ -1,10 +1,12 @@
-"""What the sessions of one user hold in this process, bytes: requests that wait, and events not acknowledged.
+"""What the sessions of one user hold in this process: requests that wait, events not acknowledged, groups.
 
 A session has bounds of its own, but a user may have a thousand sessions. Root and the node's own user are counted, and
 not bound. (What memberships take is bounded by their number: `quotas`.)
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 QUEUED_BYTES_PER_USER_MAX = 64 * 1024 * 1024
 """Requests of all sessions of a user that wait; more are refused with TRY_AGAIN. That is what twenty sessions with full
@@ -25,6 +27,8 @@ class Account:
         self.is_bound = is_bound
         """Whether the bounds hold for this user."""
         self.sessions = 0
+        self.groups = 0
+        """Groups in which its sessions will be, once all that they asked for is done."""
         self.queued_bytes = 0
         self.event_bytes = 0
 
@@ -44,6 +48,10 @@ class Accounts:
         self.owner_uid = owner_uid
         """The node's own user."""
         self._accounts: dict[int, Account] = {}
+
+    def __iter__(self) -> Iterator[Account]:
+        """All."""
+        return iter(self._accounts.values())
 
     def enter(self, uid: int) -> Account:
         """The account for one more session of this user."""
@@ -66,6 +74,7 @@ class Accounts:
             {
                 "uid": each.uid,
                 "sessions": each.sessions,
+                "groups": each.groups,
                 "queued_bytes": each.queued_bytes,
                 "event_bytes": each.event_bytes,
             }

@@ -278,13 +278,13 @@ class Clients(SessionTable):
 
     def _may_join(self, session: Session, group: bytes) -> Code:
         """Whether the user may be in one more group, and no other session of this process is in this one."""
-        if (code := may_have_another_group(session, self.table.values(), self.accounts.owner_uid)) != Code.OK:
+        if (code := may_have_another_group(session.account, self.accounts)) != Code.OK:
             return code
         for other in self.table.values():
             if other.pid == session.pid and other is not session:
                 if group in other.intended and not other.closing:
                     return Code.EXIST
-                if group in self.core.groups_of(other.ident) or group in _joins_in_flight(other):
+                if self.core.is_in(other.ident, group) or group in _joins_in_flight(other):
                     # It is leaving just now.
                     return Code.TRY_AGAIN
         return Code.OK
@@ -365,8 +365,7 @@ class Clients(SessionTable):
         session.intend(self.core.groups_of(session.ident))
         for queued in session.queue:
             if queued.note is not None:
-                op, group = unpack(queued.note)
-                (session.intended.add if op == Op.JOIN else session.intended.discard)(group)
+                session.intend_as(queued.note)
 
     def _check_pace(self, session: Session) -> None:
         bytes_max = self.options.client_bytes_max

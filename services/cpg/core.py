@@ -400,6 +400,11 @@ class Core:
             if isinstance(message, wire.PartialMcast):
                 self.assembly.add(at, at, entry[1], message)
 
+    def is_in(self, session: int, group: bytes) -> bool:
+        """Whether the session is in the group."""
+        found = self.table.groups.get(group)
+        return found is not None and session in found.local
+
     def groups_of(self, session: int) -> dict[bytes, int]:
         """The groups in which the session is, with its pid."""
         return {g.name: g.local[session] for g in self.table.groups.values() if session in g.local}

@@ -45,12 +45,12 @@ def evaluate(session: Session, request: list[Any], may_join: Callable[[Session, 
                 return Code.EXIST
             if (code := may_join(session, group)) != Code.OK:
                 return code
-            session.intended.add(group)
+            session.will_join(group)
             message = wire.encode_proc_join(group, session.pid)
         else:
             if group not in session.intended:
                 return Code.NOT_EXIST
-            session.intended.discard(group)
+            session.will_leave(group)
             message = wire.encode_proc_leave(group, session.pid, Reason.LEAVE)
         return Queued(request[0], request_cost([message]), Guarantee.AGREED, note_of(op, group), [message], None)
     if op not in _QUERIES:

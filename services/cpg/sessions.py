@@ -96,7 +96,7 @@ class Session:
         """Last request submitted to totem."""
         self.settled_told = 0
         self.intended: set[bytes] = set()
-        """The groups in which it will be once all that it requested is done."""
+        """The groups in which it will be once all that it requested is done. See `will_join`, `will_leave`."""
         self.queue: deque[Queued] = deque()
         self.queue_bytes = 0
         self.inflight: deque[tuple[int, int]] = deque()
@@ -111,6 +111,7 @@ class Session:
     def charge_to(self, account: Account) -> None:
         """What it holds counts there from now on."""
         for each, sign in ((self.account, -1), (account, 1)):
+            each.groups += sign * len(self.intended)
             each.queued_bytes += sign * self.queue_bytes
             each.event_bytes += sign * self.event_bytes
         self.account = account
@@ -209,13 +210,33 @@ class Session:
 
     def intend(self, groups: dict[bytes, int]) -> None:
         """Set `intended` from the groups that it is in and from what is in flight."""
-        self.intended = set(groups)
+        self._will_be_in(set(groups))
         for note in self.notes.values():
-            op, group = unpack(note)
-            if op == Op.JOIN:
-                self.intended.add(group)
-            elif op == Op.LEAVE:
-                self.intended.discard(group)
+            self.intend_as(note)
+
+    def intend_as(self, note: bytes) -> None:
+        """A join or leave is on its way, of which this is the note."""
+        op, group = unpack(note)
+        if op == Op.JOIN:
+            self.will_join(group)
+        elif op == Op.LEAVE:
+            self.will_leave(group)
+
+    def will_join(self, group: bytes) -> None:
+        """It will be in this group, too."""
+        if group not in self.intended:
+            self.intended.add(group)
+            self.account.groups += 1
+
+    def will_leave(self, group: bytes) -> None:
+        """It will not be in this group any more."""
+        if group in self.intended:
+            self.intended.remove(group)
+            self.account.groups -= 1
+
+    def _will_be_in(self, groups: set[bytes]) -> None:
+        self.account.groups += len(groups) - len(self.intended)
+        self.intended = groups
 
     def seen(self, request: int) -> None:
         """Its requests up to this one are in the log."""
@@ -234,7 +255,7 @@ class Session:
         self.drop_events()
         self.drop_queue()
         self.acked = self.floor = self.opened_at = self.taken = self.submitted = 0
-        self.intended.clear()
+        self._will_be_in(set())
         self.inflight.clear()
         self.notes.clear()
         self.attached = False

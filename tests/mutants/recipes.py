@@ -84,7 +84,7 @@ MUTANTS = (
     ),
     _recipe(
         _C + "calls.py",
-        "        self._unsent = deque(number for number in self.open if number not in but)\n",
+        "        self._unsent = deque((n, len(command)) for n, command in self.open.items() if n not in but)\n",
         "",
         "a command whose outcome is unknown is sent again",
         (_T + "test_replica.py",),

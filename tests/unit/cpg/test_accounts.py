@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from rondo.protocol.envelope import PROTOCOL_VERSION
 from rondo.protocol.requests import Op, decode_replies, encode_requests
 from services.cpg import accounts
 from services.cpg.clients import Clients, Options
+from services.cpg.groups import Group
 from services.cpg.quotas import GROUPS_PER_USER_MAX
 from services.cpg.sessions import Session
 
@@ -36,7 +38,7 @@ class Cpg:
     def open(self, ident: int, uid: int) -> Session:
         self._tell(bus.Open(0, [[ident, ident, 0, uid, uid, 0, b"", None]]))
         session = self.clients.table[ident]
-        session.intended.add(b"g")
+        session.will_join(b"g")
         return session
 
     def send(self, session: Session, size: int, count: int = 1) -> None:
@@ -113,7 +115,7 @@ def test_a_session_found_in_the_log_counts_for_its_user_once_he_is_known(cpg: Cp
     held_bytes = session.event_bytes
     cpg._tell(bus.Open(0, [[1, 1, 0, USER, USER, 0, b"", [0, 0, 0]]]))
     assert cpg.clients.accounts.told() == [
-        {"uid": USER, "sessions": 1, "queued_bytes": 0, "event_bytes": held_bytes}
+        {"uid": USER, "sessions": 1, "groups": 0, "queued_bytes": 0, "event_bytes": held_bytes}
     ]  # fmt: skip
     session.acknowledge(1)
     assert session.account.event_bytes == 0
@@ -182,3 +184,27 @@ def test_what_a_thousand_sessions_of_a_user_hold_in_all(monkeypatch: pytest.Monk
     assert account.event_bytes <= 4 * MIB
     assert taken_bytes < 15 * MIB, "what is counted, and the sessions themselves"
     assert sum(len(each.intended) for each in sessions) <= GROUPS_PER_USER_MAX
+
+
+def test_a_join_costs_the_same_however_many_groups_and_sessions_there_are(cpg: Cpg) -> None:
+    """A process with 60 sessions among 16,000 groups had 20 ms of cpg for each join."""
+    sessions = [cpg.open(ident, OWNER) for ident in range(1, 61)]
+    for session in sessions:
+        session.pid = 1
+        session.will_leave(b"g")
+    for number in range(1000):
+        cpg.clients.core.table.add(b"of others %d" % number, (2, number + 1))
+    looked_at = 0
+
+    class Counted(dict[bytes, Group]):
+        def values(self) -> Any:
+            nonlocal looked_at
+            looked_at += 1
+            return super().values()
+
+    cpg.clients.core.table.groups = Counted(cpg.clients.core.table.groups)
+    cpg.join(sessions[0], b"one", b"two")
+    assert sessions[0].intended == {b"one", b"two"}
+    assert looked_at == 0, "not all groups"
+    cpg.join(sessions[1], b"one")
+    assert cpg.refusals() == [Code.EXIST]

@@ -14,6 +14,7 @@ from rondo.protocol.envelope import BusError, unpack
 from rondo.protocol.requests import Op, decode_requests
 from rondo.protocol.sam_gateway import decode_request
 from services.cpg import answers, gateways, machine, quotas
+from services.cpg.accounts import Accounts
 from services.cpg.answers import Answers
 from services.cpg.core import Core
 from services.cpg.quotas import may_have_another_group
@@ -27,9 +28,11 @@ NESTED = b"\xdd" + (1 << 16).to_bytes(4) + (b"\xdc\xff\xff" + b"\x90" * 0xFFFF) 
 """A megabyte that would be a million lists."""
 
 
-def session_of(uid: int, groups: int, ident: int = 1) -> Session:
-    session = Session(ident, 1, 0, uid, uid, 0, b"")
-    session.intended = {b"%d" % number for number in range(groups)}
+def session_of(accounts: Accounts, uid: int, groups: int) -> Session:
+    session = Session(1, 1, 0, uid, uid, 0, b"")
+    session.charge_to(accounts.enter(uid))
+    for number in range(groups):
+        session.will_join(b"%d" % number)
     return session
 
 
@@ -41,21 +44,27 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_user_may_be_in_so_many_groups_with_all_sessions_together() -> None:
-    one, two = session_of(USER, 6, 1), session_of(USER, 3, 2)
-    assert may_have_another_group(one, [one, two], OWNER) == Code.OK
-    two.intended.add(b"one more")
-    assert may_have_another_group(one, [one, two], OWNER) == Code.TOO_MANY_GROUPS
+    accounts = Accounts(OWNER)
+    one, two = session_of(accounts, USER, 6), session_of(accounts, USER, 3)
+    assert may_have_another_group(one.account, accounts) == Code.OK
+    two.will_join(b"one more")
+    assert may_have_another_group(one.account, accounts) == Code.TOO_MANY_GROUPS
+    one.will_join(b"0")
+    two.will_leave(b"one more")
+    two.will_leave(b"one more")
+    assert may_have_another_group(one.account, accounts) == Code.OK, "each counts once"
 
 
 def test_users_together_leave_room_for_root_and_the_owner() -> None:
-    one, two = session_of(USER, 8), session_of(OTHER, 7)
-    third, root, owner = session_of(61003, 0), session_of(0, 0), session_of(OWNER, 4)
-    sessions = [one, two, third, root, owner]
-    assert may_have_another_group(third, sessions, OWNER) == Code.TOO_MANY_GROUPS
-    assert may_have_another_group(root, sessions, OWNER) == Code.OK
-    assert may_have_another_group(owner, sessions, OWNER) == Code.OK
-    owner.intended.add(b"the last one")
-    assert may_have_another_group(root, sessions, OWNER) == Code.TOO_MANY_GROUPS
+    accounts = Accounts(OWNER)
+    for uid, groups in ((USER, 8), (OTHER, 7)):
+        session_of(accounts, uid, groups)
+    third, root, owner = (session_of(accounts, uid, groups) for uid, groups in ((61003, 0), (0, 0), (OWNER, 4)))
+    assert may_have_another_group(third.account, accounts) == Code.TOO_MANY_GROUPS
+    assert may_have_another_group(root.account, accounts) == Code.OK
+    assert may_have_another_group(owner.account, accounts) == Code.OK
+    owner.will_join(b"the last one")
+    assert may_have_another_group(root.account, accounts) == Code.TOO_MANY_GROUPS
 
 
 def test_a_join_beyond_the_quota_is_refused_and_a_leave_makes_room() -> None:
@@ -65,7 +74,8 @@ def test_a_join_beyond_the_quota_is_refused_and_a_leave_makes_room() -> None:
     node.machine.clients.accounts.owner_uid = OWNER
     client = node.new_client()
     world.settle()
-    node.machine.clients.table[client.session].uid = USER
+    session = node.machine.clients.table[client.session]
+    session.charge_to(node.machine.clients.accounts.enter(USER))
     for number in range(10):
         assert outcome(world, client, Op.JOIN, b"%d" % number) == Code.OK
     assert outcome(world, client, Op.JOIN, b"more") == Code.TOO_MANY_GROUPS
