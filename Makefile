@@ -187,8 +187,8 @@ fuzz: setup ## every decoder, coverage-guided, by atheris (make fuzz SECONDS=600
 kills: compiled ## kill -9 of cpg, gateway and sam a hundred times each, under load: nobody may notice
 	@$(IN_COPY) $(BIN)/python -m tests.cluster.chaos --kills $(or $(KILLS),100) --seed $(or $(SEED),1)
 
-kills-c: compiled ## kill -9 of each process of a node 50 times (KILLS=...), under C programs: the checker judges their logs
-	@$(IN_COPY) $(BIN)/python -m tests.interop.kills --kills $(or $(KILLS),50) --seed $(or $(SEED),1)
+kills-c: compiled ## kill -9 of each process of a node 50 times (KILLS=..., or as often as SECONDS=... let), under C programs: the checker judges their logs
+	@$(IN_COPY) $(BIN)/python -m tests.interop.kills --kills $(or $(KILLS),50) --seed $(or $(SEED),1) $(if $(filter file,$(origin SECONDS)),,--seconds $(SECONDS))
 
 pacemaker: compiled ## the life of Pacemaker's clusters on Rondo, mixed, and on C Corosync; from C to Rondo node by node and back (root)
 	@$(IN_COPY) RONDO_PACEMAKER=all $(BIN)/pytest -q -s tests/interop/test_pacemaker.py tests/interop/test_replacement.py

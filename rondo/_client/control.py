@@ -316,16 +316,18 @@ class Cmap:
         which: str = "icmap",
     ) -> None:
         """Set a key; it survives restarts of the node's processes, not of the node. Raises AccessDenied for a key that
-        programs cannot change, InvalidParameter, NameTooLong (which names are none), NoSpace."""
+        programs cannot change, NotSupported for one that would have no effect here, though it has one in Corosync,
+        InvalidParameter, NameTooLong (which names are none), NoSpace."""
         self._control.ask(Op.SET, map=map_of(which), **set_arguments(key, value), timeout=timeout)
 
     def delete(self, key: str, timeout: float | None = TIMEOUT_S) -> None:
-        """Delete a key. Raises NotExist, AccessDenied; Disconnected if nobody knows whether it was done."""
+        """Delete a key. Raises NotExist, AccessDenied, NotSupported; Disconnected if nobody knows whether it was
+        done."""
         self._control.ask(Op.DELETE, key=text_of(key, "key"), timeout=timeout, may_repeat=False)
 
     def increment(self, key: str, step: int = 1, timeout: float | None = TIMEOUT_S) -> cmap.Value:
-        """Add to an integer, which wraps around; the new value. Raises NotExist, AccessDenied, InvalidParameter;
-        Disconnected if nobody knows whether it was done."""
+        """Add to an integer, which wraps around; the new value. Raises NotExist, AccessDenied, NotSupported,
+        InvalidParameter; Disconnected if nobody knows whether it was done."""
         number_of(step, "step", -STEP_MAX, STEP_MAX)
         said = self._control.ask(Op.INCREMENT, key=text_of(key, "key"), step=step, timeout=timeout, may_repeat=False)
         value = cmap.value_of(said)

@@ -66,6 +66,15 @@ def events_of(member: CMember | Application) -> list[Event]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
+def events_since(member: CMember | Application, offset: int) -> list[Event]:
+    """Whole lines of its log from this place on: after an hour all of it takes a minute to read."""
+    with member.log_path.open("rb") as log:
+        log.seek(max(0, offset - 1))
+        text = log.read()
+    first = text.find(b"\n") + 1 if offset else 0
+    return [json.loads(line) for line in text[first : text.rfind(b"\n") + 1].splitlines()]
+
+
 def lost_with_the_ring(events: list[Event]) -> list[Event]:
     """What a C member is not told: messages that it never got, sent before a ring that its node's own ring process came
     back with. Their outcome is unknown."""
@@ -121,9 +130,14 @@ def as_rejoined(events: list[Event]) -> list[Event]:
 class Run:
     """One run in a directory of its own."""
 
-    def __init__(self, directory: Path, kills: int, services: tuple[str, ...], seed: int) -> None:
+    def __init__(
+        self, directory: Path, kills: int, services: tuple[str, ...], seed: int, seconds: float | None = None
+    ) -> None:
+        """`seconds`: after them no round is begun any more, and what has been seen is judged. None: there is no end."""
         self._directory = directory
         self._kills = kills
+        self._seconds = seconds
+        self._rounds = 0
         self._services = services
         self._random = random.Random(seed)
         self._notes: list[Event] = []
@@ -138,8 +152,10 @@ class Run:
             c = [CMember(node, program) for node in nodes]
             python = [Application(node, "y", 1, 1, PYTHON_RATE, churn=False) for node in nodes]
             self._wait_joined([*c, *python])
-            for number in range(self._kills):
-                print(f"round {number + 1}", flush=True)
+            began_s = time.monotonic()
+            while self._rounds < self._kills and (self._seconds is None or time.monotonic() < began_s + self._seconds):
+                self._rounds += 1
+                print(f"round {self._rounds}", flush=True)
                 for service in self._services:
                     self._kill(nodes, service)
             self._say_last_words([*c, *python])
@@ -175,12 +191,13 @@ class Run:
         for member in members:
             member.tell("quiet")
         self._note("stable")
+        before = [member.log_path.stat().st_size for member in members]
         for member in members:
             member.tell("last")
 
         def heard() -> list[int]:
             """How many of the last words each has, and has none of if it is not back yet."""
-            logs = [events_of(member) for member in members]
+            logs = [events_since(member, offset) for member, offset in zip(members, before, strict=True)]
             words = {event["msg"] for log in logs for event in log if event.get("word")}
             return [len(words & {event["msg"] for event in log if event["ev"] == "gdeliver"}) for log in logs]
 
@@ -199,7 +216,7 @@ class Run:
             seen = events_of(each)
             self.events += as_rejoined(seen) + lost_with_the_ring(seen) if each.node == VICTIM else seen
             lives = len({event["proc"] for event in seen if event["ev"] == "gstart"})
-            expected = 1 + (self._kills if each.node == VICTIM and "qb_gateway" in self._services else 0)
+            expected = 1 + (self._rounds if each.node == VICTIM and "qb_gateway" in self._services else 0)
             if lives != expected:
                 self.faults.append(f"{each.name} had {lives - 1} connections that ended, and not {expected - 1}")
         for application in python:
@@ -230,6 +247,7 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=50, help="of each service (default 50)")
     parser.add_argument("--seed", type=int, default=1, help="when (default 1)")
+    parser.add_argument("--seconds", type=float, help="begin no round after so many seconds (default: no end)")
     parser.add_argument("--services", default=",".join(SERVICES), help="which of them (default: all)")
     parser.add_argument("--keep", action="store_true", help="keep the logs also if all holds")
     options = parser.parse_args()
@@ -237,7 +255,7 @@ def main() -> int:
         print(f"error: {missing}", file=sys.stderr)
         return 1
     directory = Path(tempfile.mkdtemp(prefix="rondo-kills-", dir="/tmp"))
-    run = Run(directory, options.kills, tuple(options.services.split(",")), options.seed)
+    run = Run(directory, options.kills, tuple(options.services.split(",")), options.seed, options.seconds)
     run.run()
     print("\n".join(run.faults[:20]) or "every property holds")
     if run.faults or options.keep:

@@ -68,7 +68,9 @@ class Changeover:
                 member.send(tags[-1], BURST)
 
         send()
-        self.members.pop(number).kill()
+        leaver = self.members.pop(number)
+        leaver.tell(do="quit")
+        assert leaver.wait_end() == 0
         self.running.pop(number).stop()
         wait_until_one_ring(list(self.running.values()), send)
         self.running[number] = successor
