@@ -35,6 +35,8 @@ class GroupState(Enum):
 
     JOINING = "joining"
     MEMBER = "member"
+    RETURNING = "returning"
+    """It is being left, to be joined again."""
     LEAVING = "leaving"
     LEFT = "left"
 

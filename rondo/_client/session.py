@@ -9,7 +9,8 @@ application is only told `Suspended` and `Resumed`, because it cannot know the s
 The session notices when the log itself ends: the node's totem process died, or the node closed the session because it
 was stopped or because this process was silent for too long. Then every group gets `Disconnected`, the list of requests
 whose outcome is unknown, and `Reconnected`, and is joined again. Requests that were made before `Disconnected` are not
-sent any more.
+sent any more. If the gateway was away so long that the groups were told `Disconnected`, and the node has kept the
+session all the same, they are left and joined again.
 """
 
 from collections.abc import Callable
@@ -253,6 +254,8 @@ class Session(SessionState):
         elif is_same:
             self.requests.repeat(taken)
             self._acknowledge_again = self._has_acknowledged
+            if self._is_down_told:
+                self._leave_to_join_again()
         else:
             self._begin_anew(position, taken)
         self._epoch, self._session, self._secret = epoch, session, secret
@@ -265,13 +268,14 @@ class Session(SessionState):
         # The end of the old log was not announced, so everything that was sent may have been accepted.
         self.lost("the node has closed this session: it was restarted, or this process was silent for too long")
         queued = [batch for batch in self.requests.take_queued() if batch.op not in (Op.JOIN, Op.LEAVE)]
+        self._by_wire_name.update(self._returning)
+        self._returning.clear()
         for group in list(self.groups.values()):
             self._owe_nothing(group)
             if group.state is GroupState.LEAVING:
                 self._left(group)
             else:
-                group.state = GroupState.JOINING
-                self.requests.add(Op.JOIN, (group.wire_name,), group.name)
+                self._join_again(group)
         kept = []
         for batch in queued:
             if batch.group is None or batch.group in self.groups:
@@ -284,6 +288,34 @@ class Session(SessionState):
         self._position = self._acknowledged = position
         self.ack_bytes = 0
 
+    def _leave_to_join_again(self) -> None:
+        """The node has kept the session, but the application was told `Disconnected`: its state is old, and a
+        membership has to follow. The groups are left and joined again. What comes before the join is for nobody."""
+        for group in self.groups.values():
+            if group.state is GroupState.MEMBER:
+                group.state = GroupState.RETURNING
+                self._returning[group.wire_name] = self._by_wire_name.pop(group.wire_name)
+                self.requests.add(Op.LEAVE, (group.wire_name,), group.name)
+
+    def _join_again(self, group: Group) -> None:
+        group.state = GroupState.JOINING
+        self.requests.add(Op.JOIN, (group.wire_name,), group.name)
+
+    def _has_returned(self, group: Group, event: list[Any]) -> bool:
+        """A membership of a group that is to be joined again. True: from this event on the application is told."""
+        _, _, _, _, joined, left, request = event
+        if request is not None:
+            self.requests.resolve(request)
+        myself = [self.node_id, self.pid]
+        if group.state is GroupState.RETURNING:
+            if any(change[:2] == myself for change in left):
+                self._join_again(group)
+            return False
+        if all(change[:2] != myself for change in (*joined, *left)):
+            return False
+        self._by_wire_name[group.wire_name] = self._returning.pop(group.wire_name)
+        return True
+
     def _on_lost(self, reason: str, numbers: list[int]) -> None:
         """The epoch is over. The next welcome tells of another one."""
         self.is_open = False
@@ -291,7 +323,7 @@ class Session(SessionState):
         if not self._is_down_told:
             self._lost(reason, set(numbers))
         for group in self.groups.values():
-            if group.state is GroupState.MEMBER:
+            if group.state in (GroupState.MEMBER, GroupState.RETURNING):
                 group.state = GroupState.JOINING
 
     # -- answers and events --------------------------------------------------------------------------------------
@@ -324,7 +356,10 @@ class Session(SessionState):
             self.requests.add(batch.op, (group.wire_name,), group.name)
             return
         if batch.op == Op.LEAVE:
-            self._left(group)
+            if group.state is GroupState.RETURNING:
+                self._join_again(group)
+            else:
+                self._left(group)
         else:
             if code == Code.EXIST and not text:
                 error = Exists(f"another connection of this process is in group {group.name!r} already")
@@ -373,10 +408,13 @@ class Session(SessionState):
         kind = event[1]
         if kind == events.MEMBERSHIP:
             group = self._by_wire_name.get(event[2])
-            if group is not None:
-                group.queue.append((chunk, event))
-                chunk.open += 1
-                self._on_membership(group, event)
+            if group is None:
+                group = self._returning.get(event[2])
+                if group is None or not self._has_returned(group, event):
+                    return
+            group.queue.append((chunk, event))
+            chunk.open += 1
+            self._on_membership(group, event)
         elif kind == events.RING:
             for group in self.groups.values():
                 group.queue.append((chunk, event))

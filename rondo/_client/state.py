@@ -72,6 +72,9 @@ class SessionState:
         self.is_displaced = False
         """The gateway has the session at another connection than ours."""
         self._by_wire_name: dict[bytes, Group] = {}
+        """The groups that take events: all but `_returning`."""
+        self._returning: dict[bytes, Group] = {}
+        """Those that are left to be joined again, until they are."""
         self.tell_owner: Callable[[ConnectionEvent], object] = _ignore
         """Called with events for the listeners, in the middle of a change."""
 
@@ -252,6 +255,7 @@ class SessionState:
     def _forget_group(self, group: Group) -> None:
         self.groups.pop(group.name, None)
         self._by_wire_name.pop(group.wire_name, None)
+        self._returning.pop(group.wire_name, None)
 
     # -- after an exception in the middle ------------------------------------------------------------------------
 

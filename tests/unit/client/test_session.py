@@ -19,6 +19,9 @@ from rondo.protocol.requests import Op, decode_requests, expand_batches
 ME = (1, 77)
 MEMBER = rondo.Member(*ME)
 LIMITS = [100_000, 10, 50_000, 10_000]
+LEFT = [1, b"g", [], [], [[*ME, 2]]]
+JOINED = [1, b"g", [list(ME)], [[*ME, 1]], []]
+"""Memberships of group g without their position and request."""
 
 
 class Node:
@@ -310,11 +313,14 @@ def test_what_was_sent_and_given_up_goes_on_as_a_query_that_means_nothing(node: 
     node.session.lost("nobody there")
     assert all(r is not None and isinstance(r.error, rondo.Disconnected) for r in (*sent, unsent))
     node.welcome(position=1, taken=1)
-    assert node.requests() == [[2, Op.RING], [3, Op.RING]]
+    assert node.requests() == [[2, Op.RING], [3, Op.RING], [4, Op.LEAVE, b"g"]]
     told = [node.session.next_event(group) for _ in range(3)]
     assert told == [rondo.Disconnected("nobody there"), rondo.UnknownOutcome((2, 3)), rondo.Reconnected()]
+    node.events([*LEFT, 4])
+    assert [r[:2] for r in node.requests()] == [[5, Op.JOIN]]
+    node.events([*JOINED, 5])
     node.session.mcast(group, 2, b"after")
-    assert [r[:2] for r in node.requests()] == [[4, Op.MCAST]]
+    assert [r[:2] for r in node.requests()] == [[6, Op.MCAST]]
 
 
 def test_a_broken_connection_is_told_and_its_return_too(node: Node) -> None:
@@ -346,6 +352,81 @@ def test_a_long_absence_is_told_once_and_its_end_too(node: Node) -> None:
     node.welcome(position=1)
     told = [node.session.next_event(group) for _ in range(3)]
     assert told == [rondo.Disconnected("nobody there"), rondo.Reconnected(), None]
+
+
+def returning(node: Node) -> Group:
+    """A group of a session that the node has kept while the application was told that it is lost."""
+    group = node.joined()
+    node.session.hello()
+    node.session.lost("nobody there")
+    node.welcome(position=1, taken=1)
+    assert [node.session.next_event(group) for _ in range(3)][1:] == [rondo.Reconnected(), None]
+    assert group.state is GroupState.RETURNING
+    return group
+
+
+def test_after_a_long_absence_a_group_is_joined_again_in_a_session_that_was_kept(node: Node) -> None:
+    """The application's state is old, and all that comes before its membership is for nobody."""
+    group = returning(node)
+    (leave,) = node.requests()
+    assert leave[1:] == [Op.LEAVE, b"g"]
+    assert node.session.mcast(group, 2, b"too early") is None
+    node.events(message(b"before", sender=(2, 5)), [1, b"g", [[2, 5]], [], [[3, 6, 3]], None])
+    assert not node.requests()
+    node.events([*LEFT, leave[0]], message(b"between", sender=(2, 5)))
+    (join,) = node.requests()
+    assert join[1:] == [Op.JOIN, b"g"]
+    assert node.session.next_event(group) is None
+    assert node.acknowledged() == node.n, "what is for nobody holds up nothing"
+    node.events([*JOINED, join[0]], message(b"after", sender=(2, 5)))
+    membership, after = (node.session.next_event(group) for _ in range(2))
+    assert isinstance(membership, rondo.Membership)
+    assert [change.member for change in membership.joined] == [MEMBER]
+    assert isinstance(after, rondo.Message)
+    assert after.data == b"after"
+    assert group.state is GroupState.MEMBER
+    assert node.session.mcast(group, 2, b"now") is not None
+
+
+def test_a_group_that_is_about_to_be_joined_again_can_be_left(node: Node) -> None:
+    group = returning(node)
+    (forced,) = node.requests()
+    node.session.leave(group)
+    (asked,) = node.requests()
+    node.events([*LEFT, forced[0]])
+    node.give(Kind.REPLY, pack([[asked[0], Code.NOT_EXIST, ""]]))
+    assert not node.requests()
+    assert isinstance(node.session.next_event(group), rondo.Membership)
+    assert group.is_over
+    node.joined()
+
+
+def test_a_group_that_the_node_does_not_know_any_more_is_joined_again(node: Node) -> None:
+    group = returning(node)
+    (leave,) = node.requests()
+    node.give(Kind.REPLY, pack([[leave[0], Code.NOT_EXIST, ""]]))
+    (join,) = node.requests()
+    assert join[1:] == [Op.JOIN, b"g"]
+    node.events([*JOINED, join[0]])
+    assert isinstance(node.session.next_event(group), rondo.Membership)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_log_may_end_while_a_group_is_about_to_be_joined_again(node: Node, told: bool) -> None:
+    group = returning(node)
+    node.requests()
+    if told:
+        node.give(Kind.LOST, "totem died", [])
+    node.epoch += 1
+    node.welcome(session=9, position=0, taken=0)
+    node.n = 0
+    (join,) = node.requests()
+    assert join[1:] == [Op.JOIN, b"g"]
+    node.events([*JOINED, join[0]])
+    seen = [node.session.next_event(group) for _ in range(3)]
+    assert isinstance(seen[0], rondo.Disconnected)
+    assert isinstance(seen[1], rondo.Reconnected)
+    assert isinstance(seen[2], rondo.Membership)
     assert group.state is GroupState.MEMBER
 
 
