@@ -68,8 +68,8 @@ class AskLink:
         """Raises InvalidParameter, AccessDenied."""
         self._endpoint = endpoint
         self._forks = descriptors.forks
-        self._lock = threading.Lock()
-        """Nobody waits for anything while having it."""
+        self._lock = threading.RLock()
+        """Nobody waits for anything while having it. A signal handler may take it a second time, to close this."""
         self.holder = 0
         """The thread that asks."""
         self._wakeup = Wakeup()
@@ -111,7 +111,7 @@ class AskLink:
                 self._let_go()
         finally:
             if self.holder == me:
-                self.holder = 0
+                self._pass_turn()
             self._turn.set()
         if code != Code.OK:
             raise error_of(code, result if isinstance(result, str) else "")
@@ -143,6 +143,12 @@ class AskLink:
         elif self._is_torn:
             self._dealer.renew()
             self._is_torn = False
+
+    def _pass_turn(self) -> None:
+        with self._lock:
+            self.holder = 0
+            if self._is_closed:  # since `_let_go` has looked, and left to this thread
+                self._release()
 
     def _send(
         self, blob: bytes, deadline_s: float | None, caller: Caller | None, *, may_repeat: bool

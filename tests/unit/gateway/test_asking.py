@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ from rondo._client.control import Control, Quorum
 from rondo._client.control_aio import Cmap
 from rondo._client.control_aio import Quorum as AioQuorum
 from rondo._client.endpoint import Endpoint, Keys, endpoint_of
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.ipc.local_router import LocalRouter
 from rondo.protocol.client_gateway import FROM_CLIENT, Kind, decode, encode
 from rondo.protocol.codes import Code
@@ -106,6 +109,15 @@ def eventually(true: Callable[[], bool]) -> None:
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+def connections_to(endpoint: str) -> int:
+    """How many sockets of this process are connected to the node."""
+    found = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.fromfd(int(descriptor), socket.AF_UNIX, socket.SOCK_STREAM) as copy:
+            found += copy.getpeername() == endpoint.removeprefix("ipc://")
+    return found
 
 
 def test_who_waits_for_its_turn_has_a_deadline_too(control: Control) -> None:
@@ -218,6 +230,32 @@ def test_a_cancelled_call_of_asyncio_lets_the_next_have_its_turn(node: Node, con
             await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+@pytest.mark.parametrize("from_handler", [False, True])
+def test_who_closes_it_while_a_request_ends_leaves_no_descriptor_open(
+    node: Node, control: Control, endpoint: str, monkeypatch: pytest.MonkeyPatch, from_handler: bool
+) -> None:
+    """At the last moment: the request has looked whether it is closed, and the turn is not passed on yet."""
+    renew = LocalDealer.renew
+
+    def close_meanwhile(dealer: LocalDealer) -> None:
+        renew(dealer)
+        if from_handler:
+            control.shut()
+        else:
+            closing = threading.Thread(target=control.shut)
+            closing.start()
+            closing.join()
+
+    with pytest.raises(rondo.Timeout):
+        Quorum(control).status(0.05)
+    assert connections_to(endpoint) > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalDealer, "renew", close_meanwhile)
+        with pytest.raises(rondo.Timeout):
+            Quorum(control).status(0.05)
+    assert connections_to(endpoint) == 0
 
 
 def test_asyncio_closes_however_many_wait(control: Control) -> None:
