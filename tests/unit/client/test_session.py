@@ -466,6 +466,15 @@ def test_a_gateway_that_talks_nonsense_ends_the_session(node: Node, garbage: byt
     assert isinstance(node.session.ended, rondo.Disconnected)
 
 
+def test_who_is_in_the_group_already_by_another_connection_is_told_so(node: Node) -> None:
+    group = node.session.join("g")
+    (join,) = node.requests()
+    node.give(Kind.REPLY, pack([[join[0], Code.EXIST, ""]]))
+    with pytest.raises(rondo.Exists, match="another connection of this process is in group 'g' already"):
+        node.session.check(group)
+    node.joined()
+
+
 def test_every_code_has_its_exception() -> None:
     from rondo.errors import BY_CODE, error_of
 

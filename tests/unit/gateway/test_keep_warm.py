@@ -427,6 +427,8 @@ def test_a_gateway_makes_warm_ups_while_clients_use_it(warmed: Warmed, loopback:
         groups = [{"group": group_of(1).decode(), "members": alone}]
         eventually(lambda: cluster.cpg.groups(timeout=60, hidden=True) == groups and warmed.is_listed())
         assert cluster.cpg.groups(timeout=60) == []
+        with pytest.raises(rondo.InvalidParameter, match="hidden"):
+            cluster.cpg.groups(hidden="no")  # type: ignore[arg-type]
 
         def is_at_rest() -> bool:
             before = warmed.status()["counters"]["requests"]
