@@ -37,6 +37,8 @@ def test_it_is_told_of_rings_and_goes_on_after_a_kill(tmp_path: Path) -> None:
         node.config = dataclasses.replace(node.config, notify=settings)
         cluster.start()
         wait_for(told, lambda events: any(each["event"] == "node.started" for each in events), "its start", SECONDS)
+        # Node 2 has to be a member before its end can be told.
+        wait_for(told, lambda events: any(2 in each["detail"].get("joined", ()) for each in events), "node 2", SECONDS)
         os.kill(survey.status(node.run_dir)["services"]["notify"]["pid"], signal.SIGKILL)
         cluster.nodes[2].kill()
         wait_for(
