@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import signal
+import socket
 import sys
 import termios
 import tty
@@ -21,12 +23,19 @@ class Screen:
         if self._keys is not None:
             self._before = termios.tcgetattr(self._keys)
             tty.setcbreak(self._keys)
+        # A signal that comes between the last look and the wait ends the wait all the same.
+        self._signalled, self._signal = socket.socketpair()
+        self._signal.setblocking(False)
+        self._former = signal.set_wakeup_fd(self._signal.fileno(), warn_on_full_buffer=False)
         sys.stdout.write(HIDE_CURSOR + HOME + REST)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        signal.set_wakeup_fd(self._former)
+        self._signal.close()
+        self._signalled.close()
         sys.stdout.write(SHOW_CURSOR)
         sys.stdout.flush()
         if self._keys is not None:
@@ -43,9 +52,12 @@ class Screen:
         sys.stdout.flush()
 
     def key(self, timeout_s: float) -> str:
-        """The next key, empty if none is pressed in that time."""
-        watched = [] if self._keys is None else [self._keys]
-        if not select.select(watched, [], [], timeout_s)[0] or self._keys is None:
+        """The next key, empty if none is pressed in that time, or a signal comes."""
+        watched = [self._signalled.fileno(), *([] if self._keys is None else [self._keys])]
+        ready = select.select(watched, [], [], timeout_s)[0]
+        if self._signalled.fileno() in ready:
+            self._signalled.recv(4096)
+        if self._keys is None or self._keys not in ready:
             return ""
         pressed = os.read(self._keys, 1)
         if not pressed:

@@ -6,6 +6,7 @@ import copy
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from rondo.cli.main import main
 from rondo.cli.text import column, cut
 from rondo.cli.top.frame import frame
 from rondo.cli.top.rates import Rates, rates_of, short
-from rondo.cli.top.screen import HIDE_CURSOR, SHOW_CURSOR
+from rondo.cli.top.screen import HIDE_CURSOR, SHOW_CURSOR, Screen
 from rondo.ipc.surveyor import Surveyor
 from rondo.metrics.looker import Looker
 from rondo.timeline.events import Event
@@ -243,3 +244,22 @@ def test_who_ends_it_has_his_terminal_back(terminal: Terminal) -> None:
     terminal.process.terminate()
     assert terminal.process.wait(TIMEOUT_S) == 0
     assert termios.tcgetattr(terminal.slave) == terminal.before
+
+
+def test_a_signal_that_came_before_the_wait_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the last look and the wait nobody notices it otherwise, until the interval is over."""
+    master, slave = pty.openpty()
+    former = signal.signal(signal.SIGUSR2, lambda *_: None)
+    with os.fdopen(slave) as keys, os.fdopen(os.dup(slave), "w") as shown:
+        monkeypatch.setattr(sys, "stdin", keys)
+        monkeypatch.setattr(sys, "stdout", shown)
+        with Screen() as screen:
+            signal.raise_signal(signal.SIGUSR2)
+            began_s = time.monotonic()
+            assert screen.key(TIMEOUT_S) == ""
+            assert time.monotonic() - began_s < TIMEOUT_S / 2
+            os.write(master, b"q")
+            assert screen.key(TIMEOUT_S) == "q"
+        monkeypatch.undo()
+    signal.signal(signal.SIGUSR2, former)
+    os.close(master)
