@@ -73,7 +73,7 @@ narrate: setup ## a scenario of the ring in the simulator, told step by step
 
 test: setup ## everything that must hold (under 12 minutes on 2 cores)
 	@$(MAKE) lint types imports
-	@$(MAKE) -j2 unit compiled
+	@$(MAKE) -j2 unit compiled COVERAGE=no
 	@$(MAKE) simulation cluster sam
 
 lint: setup ## style, format, and the length and privacy rules of the house
@@ -91,7 +91,7 @@ types: setup ## mypy, strict
 imports: setup ## the import rules (the ring does no I/O; services stay apart)
 	@$(BIN)/lint-imports --no-cache
 
-unit: setup ## tests without network or processes; how many lines they reach (COVERAGE=no: without)
+unit: setup ## tests without network or processes; how many lines they reach (COVERAGE=no, as in make test: without)
 ifeq ($(COVERAGE),yes)
 	@mkdir -p build
 	@COVERAGE_FILE=build/coverage $(BIN)/pytest -q -n $(UNIT_JOBS) --cov=services --cov=rondo --cov-report= \
