@@ -12,8 +12,8 @@ from rondo.testing.lab.process import Process
 from rondo.testing.lab.ring_config import AnyConfig
 from rondo.testing.lab.ring_nodes import RingNode, View
 
-LOG_LINE = re.compile(r"^\w{3} +\d+ [\d:.]+ \[\d+\] \S+ corosync ?(?P<level>\w+) +\[\w+ *\] (?P<text>.*)$")
-"""Rarely, while it reads its configuration anew, the daemon leaves the blank before the level out."""
+LOG_LINE = re.compile(r"^(\w{3} +\d+ [\d:.]+ )?\[\d+\] \S+ corosync ?(?P<level>\w+) +\[\w+ *\] (?P<text>.*)$")
+"""While it reads its configuration anew, the daemon sometimes leaves out the time, and the blank before the level."""
 NEW_MEMBERSHIP = "A new membership ("
 SYNC_MEMBERS = re.compile(r"Sync members\[\d+\]:(?P<members>[ \d]+)$", re.MULTILINE)
 RING_IDENTIFIER = re.compile(r"(?P<representative>[0-9a-f]+)\.(?P<sequence>[0-9a-f]+)\) was formed")
