@@ -19,14 +19,14 @@ class Screen:
     """Standard output, which is a terminal. Keys are read where standard input is one too."""
 
     def __enter__(self) -> Screen:
-        self._keys = sys.stdin.fileno() if sys.stdin.isatty() else None
-        if self._keys is not None:
-            self._before = termios.tcgetattr(self._keys)
-            tty.setcbreak(self._keys)
         # A signal that comes between the last look and the wait ends the wait all the same.
         self._signalled, self._signal = socket.socketpair()
         self._signal.setblocking(False)
         self._former = signal.set_wakeup_fd(self._signal.fileno(), warn_on_full_buffer=False)
+        self._keys = sys.stdin.fileno() if sys.stdin.isatty() else None
+        if self._keys is not None:
+            self._before = termios.tcgetattr(self._keys)
+            tty.setcbreak(self._keys)
         sys.stdout.write(HIDE_CURSOR + HOME + REST)
         return self
 
