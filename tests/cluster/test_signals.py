@@ -92,6 +92,19 @@ def test_signals_that_stop_the_node(node: Node, number: signal.Signals) -> None:
     assert "Left the ring" in node.command("logs", "totem", "-n", "1").stdout
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_start_that_a_signal_ends_leaves_nothing(node: Node, number: signal.Signals) -> None:
+    # It waits for its ring for longer than this test.
+    node.config.write_text(node.config.read_text().replace("token: 1000", "token: 60000"))
+    argv = [*RONDO, *node.start_arguments, "--run-dir", str(node.run_dir)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as start:
+        wait_for(node.pids, lambda now: now.keys() >= ALL, "all processes are there", BUSY_S)
+        start.send_signal(number)
+        said = start.communicate(timeout=BUSY_S)[0]
+    assert (start.returncode, said) == (128 + number, b"")
+    assert node.pids() == {}
+
+
 def test_logs_that_were_moved_are_made_anew(node: Node) -> None:
     node.start()
     log = Path(node.run_dir) / "log" / "supervisord.log"

@@ -3,9 +3,8 @@ node."""
 
 import argparse
 import signal
-from types import FrameType
-from typing import NoReturn
 
+from rondo.cli.interrupts import interrupt_on
 from rondo.cli.output import CommandError, Parser
 
 HELP = "run a cluster on this machine, split it, kill a node, and prove that nothing is lost"
@@ -29,16 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     from rondo.demo.story import Plan, Story
 
     why_network_is_whole = "--no-namespace" if arguments.no_namespace else enter_own()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    interrupt_on(signal.SIGTERM, signal.SIGHUP)  # as after Ctrl-C, everything is stopped and removed
     if not Story(Plan(arguments.nodes, arguments.seconds, why_network_is_whole)).run():
         raise CommandError("the ledgers are not what they must be; see above what is broken")
     return 0
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End the demo as Ctrl-C does: everything is stopped and removed."""
-    raise KeyboardInterrupt
 
 
 def _nodes(text: str) -> int:

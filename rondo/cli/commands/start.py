@@ -2,10 +2,9 @@
 
 import argparse
 import signal
-from types import FrameType
-from typing import NoReturn
 
 from rondo import paths
+from rondo.cli.interrupts import interrupt_on
 from rondo.cli.output import Parser, print_warning
 
 HELP = "start this node"
@@ -24,7 +23,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--state-dir", metavar="D", help="the ring sequence (default: $RONDO_STATE_DIR)")
     parser.add_argument("--nodeid", type=int, metavar="N", help="which node of the configuration this is")
     parser.add_argument(
-        "--foreground", action="store_true", help="stay, print the log, and stop the node on SIGTERM or Ctrl-C"
+        "--foreground", action="store_true", help="stay, print the log, and stop the node on SIGTERM, SIGHUP or Ctrl-C"
     )
 
 
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_warning(str(warning))
     run_dir = make_run_dir(arguments.run_dir)
     state_dir = paths.make_state_dir(arguments.state_dir, config.state_dir or None)
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on(signal.SIGTERM, signal.SIGHUP)
     log = foreground.open_log(run_dir)
     with Progress("starting the processes"):
         node = launch(config, run_dir, state_dir)
@@ -58,8 +57,3 @@ def run(arguments: argparse.Namespace) -> int:
     members = " ".join(map(str, totem.get("members", [])))
     print(f"node {config.node_id} is in a ring (members: {members}) and serves clients at {run_dir}", flush=True)
     return foreground.stay(node, log) if arguments.foreground else 0
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End the command as Ctrl-C does: what was started is stopped."""
-    raise KeyboardInterrupt

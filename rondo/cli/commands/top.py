@@ -6,10 +6,10 @@ import signal
 import sys
 import time
 from collections import deque
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from rondo import paths
+from rondo.cli.interrupts import interrupt_on
 from rondo.cli.numbers import seconds, whole
 from rondo.cli.output import Parser
 from rondo.cli.top.sections import ORDERS
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     interval_s = max(INTERVAL_SECONDS_MIN, arguments.interval)
     try:
         if sys.stdout.isatty():
-            signal.signal(signal.SIGTERM, _interrupt)
+            interrupt_on(signal.SIGTERM, signal.SIGHUP)  # the terminal is left as it was
             with Screen() as screen:
                 _watch(Watch(looker, arguments.sort), screen, interval_s, arguments.count)
         else:
@@ -116,8 +116,3 @@ def _watch(watch: Watch, screen: "Screen", interval_s: float, count: int | None)
             if not pressed:
                 break
             watch.order = KEYS.get(pressed, watch.order)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Ends the command like Ctrl-C: the terminal is left as it was."""
-    raise KeyboardInterrupt

@@ -37,7 +37,7 @@ def stay(node: Launched, log: MergedLog) -> int:
             time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
         notify_service_manager("STOPPING=1")
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         halt(node.run_dir)
         node.supervisor.wait()

@@ -85,9 +85,13 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
         halt_orphans(run_dir, halted, keep_applications=True)
         off = optional.off(config)
         _prepare(config, run_dir, off)
-        supervisor = _start_supervisord(run_dir, state_dir, held, off, config.service_timeout_ms)
-        for descriptor in held:
-            locks.write_holder(descriptor, supervisor.pid)
+        try:
+            supervisor = _start_supervisord(run_dir, state_dir, held, off, config.service_timeout_ms)
+            for descriptor in held:
+                locks.write_holder(descriptor, supervisor.pid)
+        except BaseException:  # an interrupt, too, leaves nothing behind
+            halt(run_dir)
+            raise
     finally:
         for descriptor in held:
             os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -62,6 +63,36 @@ def test_an_interrupt_ends_quietly(commands_dir: Path, capsys: pytest.CaptureFix
     assert main(["waiting"]) == 130
     assert capsys.readouterr() == ("", "")
     sys.modules.pop("rondo.cli.commands.waiting")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_command_is_its_exit_code(number: signal.Signals) -> None:
+    program = (
+        "import os, sys; from rondo.cli.interrupts import exit_code, interrupt_on; number = int(sys.argv[1])\n"
+        "interrupt_on(number)\n"
+        "try: os.kill(os.getpid(), number); sys.exit(1)\n"
+        "except KeyboardInterrupt as interrupt: sys.exit(exit_code(interrupt))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(int(number))], check=False)
+    assert done.returncode == 128 + number
+    # nohup has had it ignored: it stays so.
+    assert (
+        subprocess.run(["nohup", sys.executable, "-c", program, "1"], capture_output=True, check=False).returncode == 1
+    )
+
+
+def test_ctrl_c_while_the_command_is_being_imported_ends_quietly() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "class Early:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'rondo.cli.finding': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Early())\n"
+        "from rondo.cli.main import main\n"
+        "sys.exit(main(['--version']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.parametrize(
