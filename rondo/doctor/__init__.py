@@ -1,6 +1,6 @@
-"""`rondo doctor`: what keeps a node from working, or will: where it is, and the remedy.
+"""`rondo doctor`: finds what keeps a node from working now or soon. Each finding has a place and a remedy.
 
-All checks only look and change nothing. They work with a running node, whose ring can tell the most, and without one.
+The checks change nothing. They work with and without a running node. A running one can tell more.
 
     finding.py        the result of a check
     subject.py        what is examined: the configuration, the machine, the node if it runs

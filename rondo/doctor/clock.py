@@ -1,6 +1,6 @@
-"""The clock: whether the kernel reports it as synchronised, and how far the clocks of other nodes differ.
+"""Checks that the kernel reports the clock as synchronised, and compares it with the clocks of other nodes.
 
-The ring does not need equal clocks. But comparing logs of several nodes does, and so do certificates.
+The ring does not need equal clocks. The comparison of logs and the validity of certificates do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DIFFERENCE_MS_MAX = 1000
 _NODES_MAX = 32
 
 _TIMEX_BYTES = 208
-"""struct timex (adjtimex(2)); if it is all zero the call only reads."""
+"""The size of struct timex (adjtimex(2)). If the struct is all zero the call only reads."""
 TIME_ERROR = 5
 """The clock is not synchronised."""
 

@@ -1,4 +1,4 @@
-"""The configuration file, the names and addresses in it, and the key."""
+"""Checks of the configuration file, of the names and addresses in it, and of the key."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def configuration(subject: Subject) -> Iterator[Finding]:
 
 
 def _changed(subject: Subject) -> Iterator[Finding]:
-    """The file has changed since the node was started with it."""
+    """Warn if the file has changed since the node was started with it."""
     assert subject.loaded is not None
     assert subject.config is not None
     version, running = subject.loaded.config.totem.config_version, subject.config.config_version
@@ -52,7 +52,7 @@ def _of(found: Fault, check: str) -> Finding:
 
 
 def names(subject: Subject) -> Iterator[Finding]:
-    """Names resolve, and not to loopback: 127.0.1.1 in /etc/hosts is the usual mistake."""
+    """Check that names resolve, and not to loopback. 127.0.1.1 in /etc/hosts is the usual mistake."""
     written = [(node, text) for node, links in subject.others.items() for text in links.values()]
     if subject.config is not None:
         written += [(subject.config.node_id, text) for text in subject.own.values()]
@@ -79,7 +79,7 @@ def names(subject: Subject) -> Iterator[Finding]:
 
 
 def addresses(subject: Subject) -> Iterator[Finding]:
-    """This node's addresses are this machine's, its interfaces are up, and there are routes to the others."""
+    """Check that this machine has the node's addresses, that their interfaces are up, and that there are routes."""
     found = False
     interfaces = subject.machine.interface_addresses()
     for link, text in subject.own.items():
@@ -107,7 +107,7 @@ def addresses(subject: Subject) -> Iterator[Finding]:
 
 
 def _no_route(subject: Subject, text: str) -> str:
-    """Why the kernel would not send there. Nothing is sent."""
+    """The reason why the kernel has no route; empty if it has one. No packet is sent."""
     ip = subject.ip_of(text)
     if ip is None:
         return ""
@@ -120,7 +120,7 @@ def _no_route(subject: Subject, text: str) -> str:
 
 
 def key(subject: Subject) -> Iterator[Finding]:
-    """The key can be read, nobody else can read it, and it is the one that the running node uses."""
+    """Check that the key can be read by this user alone, and is the one that the running node uses."""
     config = subject.config
     if config is None:
         return

@@ -1,4 +1,4 @@
-"""All checks in turn. A check that fails itself is reported, and the others still run."""
+"""Runs all checks in turn. If a check raises, that is reported, and the others still run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHECKS: tuple[Check, ...] = (
     clock.clock,
     machine.code,
 )
-"""Causes come before their consequences."""
+"""In this order, so that causes are reported before their consequences."""
 
 
 def examine(subject: Subject) -> list[Finding]:

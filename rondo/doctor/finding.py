@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """The severity."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -37,21 +37,20 @@ class Finding:
 
 
 def ok(check: str, what: str, where: str = "") -> Finding:
-    """Nothing is wrong with it."""
+    """Make a finding that needs no remedy."""
     return Finding(check, Level.OK, what, where)
 
 
 def warn(check: str, what: str, where: str = "", mend: str = "") -> Finding:
-    """It could be better."""
+    """Make a finding of something that could be better."""
     return Finding(check, Level.WARN, what, where, mend)
 
 
 def fault(check: str, what: str, where: str = "", mend: str = "") -> Finding:
-    """It has to be repaired."""
+    """Make a finding of something that has to be repaired."""
     return Finding(check, Level.FAULT, what, where, mend)
 
 
 def worst_first(findings: list[Finding]) -> list[Finding]:
-    """Faults, then warnings, then the rest. Equals keep the order of the checks, in which causes come before their
-    consequences."""
+    """Faults, then warnings, then the rest. Within a level the order of the checks is kept."""
     return sorted(findings, key=lambda finding: _ORDER.index(finding.level))

@@ -1,4 +1,4 @@
-"""This machine's firewall: whether its rules let packets of the ring in from each node, and out to each."""
+"""Checks that this machine's firewall lets packets of the ring in from each node, and out to each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEND = "let UDP port {port} pass {way} for all nodes, for example: nft insert r
 
 
 def firewall(subject: Subject) -> Iterator[Finding]:
-    """Both directions, by the rules of nftables (those of iptables-nft, firewalld and ufw are among them)."""
+    """Check both directions by the rules of nftables. They include those of iptables-nft, firewalld and ufw."""
     if not subject.own or not subject.others:
         return
     ruleset, why = _ruleset()

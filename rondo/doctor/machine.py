@@ -1,4 +1,4 @@
-"""The machine's resources for a node: disk space, buffers, real-time scheduling, compiled code."""
+"""Checks of the machine's resources for a node: disk space, buffers, real-time scheduling, compiled code."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rondo.node import compiled
 from rondo.node.supervision.launch import FILES_MIN
 
 ROOM_BYTES_MIN = 4 * 1024 * 1024
-"""With less a node does not start, or soon loses log lines."""
+"""With less space a node does not start, or soon loses log lines."""
 ROOM_BYTES_GOOD = 128 * 1024 * 1024
 INODES_MIN = 64
 
 BUFFER_BYTES = 32 * 65536
 """The receive and send buffers that the ring process asks for."""
 DGRAM_QUEUE_MIN = 64
-"""Lines that may wait for syslog: Linux has 10 or 512, by the distribution."""
+"""Lines that may wait for syslog. Distributions set 10 or 512."""
 RUNTIME_SHARE_MIN = 0.5
 
 _SYS = Path("/proc/sys")
@@ -35,7 +35,7 @@ def sysctl(name: str) -> int | None:
 
 
 def disk(subject: Subject) -> Iterator[Finding]:
-    """Free room where the node writes."""
+    """Check that the directories that the node writes to have space."""
     config = subject.config
     places = {"run directory": subject.run_dir}
     if config is not None:
@@ -68,7 +68,7 @@ def _room(what: str, path: Path) -> Iterator[Finding]:
 
 
 def kernel(subject: Subject) -> Iterator[Finding]:
-    """Buffers and limits."""
+    """Check socket buffers, the queue to syslog, open files, and packets that the kernel has dropped."""
     found = []
     if os.geteuid() != 0:  # root is not bound by these limits
         for name, what in (("rmem_max", "receive"), ("wmem_max", "send")):
@@ -95,7 +95,7 @@ def kernel(subject: Subject) -> Iterator[Finding]:
 
 
 def realtime(subject: Subject) -> Iterator[Finding]:
-    """system.sched_rr: whether the kernel grants it, and does not throttle it."""
+    """Check that the kernel grants `system.sched_rr` and does not throttle it."""
     config = subject.config
     if config is None or not config.sched_rr:
         yield ok("realtime", "system.sched_rr is off: the ring process runs like any other")
@@ -118,7 +118,7 @@ def realtime(subject: Subject) -> Iterator[Finding]:
 
 
 def code(subject: Subject) -> Iterator[Finding]:
-    """Whether the hot modules run compiled."""
+    """Check that the hot modules run compiled, if they were compiled."""
     pid = (subject.totem or {}).get("pid")
     where = str(compiled.ROOT / compiled.path_of(compiled.LIBRARY, compiled.SUFFIX))
     if not compiled.is_there():
@@ -134,7 +134,7 @@ def code(subject: Subject) -> Iterator[Finding]:
 
 
 def _maps_the_library(pid: int) -> bool | None:
-    """None: this user may not see it."""
+    """True if the process has loaded the compiled modules. None if this user may not see it."""
     try:
         mapped = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:

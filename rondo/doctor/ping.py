@@ -1,4 +1,4 @@
-"""Ask other machines by ICMP whether they run, whether a packet of a given size reaches them, and for their time.
+"""ICMP requests to other machines: for an answer, also to packets of a given size, and for their time.
 
 Echo (RFC 792, RFC 4443) needs no privileges where net.ipv4.ping_group_range admits the group, as in most distributions;
 timestamps need root. Machines may be configured not to answer, so silence alone proves nothing.
@@ -36,8 +36,8 @@ def may_ask(ip: Ip) -> bool:
 
 
 def answering(ips: Sequence[Ip], payload_bytes: int = 0) -> set[Ip]:
-    """Those that answer to an echo with this payload; two attempts each, all at once. Packets may be fragmented on the
-    way, as packets of the ring may."""
+    """The addresses that answer an echo with this payload. All are asked at once, and twice if necessary. Packets may
+    be fragmented on the way, as packets of the ring may."""
     found: set[Ip] = set()
     for attempt in range(_TRIES):
         waiting = [ip for ip in ips if ip not in found]
@@ -99,7 +99,7 @@ def _checksum(data: bytes) -> int:
 
 
 def _is_reply(made: socket.socket, ip: Ip, payload_bytes: int) -> bool:
-    """Read until the answer is found, or nothing is left."""
+    """True if the socket holds the answer."""
     made.setblocking(False)
     wanted = _ECHO_REPLY6 if ip.version == 6 else _ECHO_REPLY
     with contextlib.suppress(OSError):
@@ -111,7 +111,7 @@ def _is_reply(made: socket.socket, ip: Ip, payload_bytes: int) -> bool:
 
 
 def _body(made: socket.socket, data: bytes) -> bytes:
-    """A raw socket of IPv4 gives the IP header, too."""
+    """The ICMP message without the IP header, which only a raw IPv4 socket delivers."""
     if made.type == socket.SOCK_RAW and made.family == socket.AF_INET and data:
         return data[(data[0] & 15) * 4 :]
     return data

@@ -1,4 +1,4 @@
-"""Ports that a node needs and another process has."""
+"""Checks that no other process has the ports that a node needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SOCKETS_SHOWN = "socket:["
 
 
 def ports(subject: Subject) -> Iterator[Finding]:
-    """The UDP port of each link, and TCP for remote clients. A running node may have its own ports."""
+    """Check the UDP port of each link, and the TCP port for remote clients. A running node has its ports already."""
     config = subject.config
     if config is None or not subject.own:
         return
@@ -42,7 +42,7 @@ def ports(subject: Subject) -> Iterator[Finding]:
 
 
 def _why_not(kind: socket.SocketKind, ip: Ip, port: int) -> int:
-    """The error with which a socket cannot be bound there; 0 if it can."""
+    """The error number of binding a socket there; 0 if that works."""
     with socket.socket(family_of(ip), kind | socket.SOCK_CLOEXEC) as probe:
         if kind == socket.SOCK_STREAM:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -70,8 +70,8 @@ def _name(kind: socket.SocketKind) -> str:
 
 
 def _holder(kind: socket.SocketKind, ip: Ip, port: int) -> str:
-    """The process that has the port, as far as this user may know: by the kernel's table of sockets and all
-    descriptors."""
+    """The process that has the port; empty if this user may not see it. It is found by the kernel's table of sockets
+    and the descriptors of all processes."""
     table = Path("/proc/net") / (_name(kind).lower() + ("6" if ip.version == 6 else ""))
     inodes = set()
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Whether other nodes can be reached, also by packets of full size, which a ring needs more than other programs."""
+"""Checks that other nodes can be reached, also by packets of full size, which a ring needs more than other programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEP_BYTES = 16
 
 
 def mtu(subject: Subject) -> Iterator[Finding]:
-    """Packets of the configured size pass the interface, and arrive."""
+    """Check that packets of the configured size pass the interface and arrive."""
     found = False
     config = subject.config
     if config is None or not subject.own:
@@ -36,7 +36,7 @@ def _ip_headers(ip: Ip) -> int:
 
 
 def _interface(subject: Subject) -> Iterator[Finding]:
-    """netmtu compared with the interface's MTU. knet finds its own size."""
+    """Compare netmtu with the MTU of the interface. knet finds the size by itself."""
     assert subject.config is not None
     config = subject.config
     if config.transport == "knet" or config.large_packets:
@@ -64,7 +64,7 @@ def interface_mtu(name: str) -> int:
 
 
 def _told(subject: Subject) -> Iterator[Finding]:
-    """The findings of the running ring."""
+    """Report what the running ring has measured."""
     for node, path in ((subject.totem or {}).get("paths") or {}).items():
         if path["path"] == "loses_large":
             what = f"the way to node {node} loses packets of more than {path['passes']} bytes"
@@ -76,7 +76,7 @@ def _told(subject: Subject) -> Iterator[Finding]:
 
 
 def _probed(subject: Subject) -> Iterator[Finding]:
-    """Findings by echoes of full size, to nodes that answer echoes without payload."""
+    """Send echoes of full size to the nodes that answer empty ones."""
     assert subject.config is not None
     if subject.config.transport == "knet":
         return
@@ -94,7 +94,7 @@ def _probed(subject: Subject) -> Iterator[Finding]:
 
 
 def _largest(ip: Ip, too_much: int) -> int:
-    """The largest payload that comes back, by bisection."""
+    """The largest payload that comes back, in bytes, to within `_STEP_BYTES`. Found by bisection."""
     passes = 0
     while too_much - passes > _STEP_BYTES:
         middle = (passes + too_much) // 2
@@ -115,7 +115,7 @@ def _addresses(subject: Subject) -> dict[Ip, int]:
 
 
 def peers(subject: Subject) -> Iterator[Finding]:
-    """Nodes that are not in the ring: whether their machines answer, and what follows."""
+    """Ping the machines of nodes that are not in the ring, and say what follows from the answer."""
     totem = subject.totem
     if subject.config is None or not subject.own:
         return

@@ -56,7 +56,7 @@ _HOOKS = {True: ("prerouting", "input"), False: ("output", "postrouting")}
 
 
 def judge(ruleset: dict[str, Any], packet: Packet) -> Verdict:
-    """Every chain at the packet's hooks has to accept it, in the order of hooks and priorities."""
+    """The verdict on a packet. Each chain at its hooks has to accept it, in the order of hooks and priorities."""
     chains = _chains(ruleset, packet.source.version)
     certain = True
     for hook in _HOOKS[packet.is_incoming]:

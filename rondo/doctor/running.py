@@ -1,4 +1,4 @@
-"""What a running node reports: its processes, the other nodes, the token timeout compared with measured rotations."""
+"""Checks of a running node: its processes, the other nodes, and the token timeout compared with measured rotations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rondo.paths import PathError, socket_endpoint
 from rondo.protocol.control_gateway import Op
 
 ROTATIONS_MIN = 1000
-"""With fewer rotations the worst one means nothing."""
+"""With fewer rotations the worst one says nothing about the network."""
 SHARE_MAX = 0.5
 """The share of the token timeout that the worst rotation may take: the next one may take twice as long."""
 _ANSWER_S = 5.0
@@ -23,7 +23,7 @@ _ROUND_MS = 500
 
 
 def processes(subject: Subject) -> Iterator[Finding]:
-    """All processes run."""
+    """Check that all processes run, and were not restarted."""
     if not subject.is_running:
         why = subject.status.get("why", "")
         if why:
@@ -46,7 +46,7 @@ def processes(subject: Subject) -> Iterator[Finding]:
 
 
 def nodes(subject: Subject) -> Iterator[Finding]:
-    """The ring, and what its members and strangers report of themselves."""
+    """Check the state of the ring, refused packets, links, and differences between the members."""
     totem = subject.totem
     if totem is None:
         return
@@ -67,7 +67,7 @@ def _ring(totem: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _strangers(totem: dict[str, Any]) -> Iterator[Finding]:
-    """The reasons for which packets are refused tell what differs."""
+    """Report whose packets are refused. The reason tells what differs."""
     for each in totem["strangers"]:
         why, _, mend = each["why"].partition("; ")
         what = f"packets from {each['address']} are refused: {why}"
@@ -90,7 +90,7 @@ def _links(totem: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _versions(subject: Subject) -> Iterator[Finding]:
-    """Differences in software and configuration between members."""
+    """Report differences in software and configuration between members."""
     control = subject.answers.get("control") or {}
     for node, names in control.get("differing", {}).items():
         what = f"another configuration is in force there than here: {', '.join(names)} differ"
@@ -122,7 +122,7 @@ def _ask_nodes(subject: Subject) -> list[dict[str, Any]]:
 
 
 def token(subject: Subject) -> Iterator[Finding]:
-    """The token timeout compared with the worst measured rotation, and the value to set."""
+    """Compare the token timeout with the worst measured rotation, and propose a value."""
     totem, config = subject.totem, subject.config
     if totem is None or config is None:
         return
@@ -145,7 +145,7 @@ def token(subject: Subject) -> Iterator[Finding]:
 
 
 def quantile_ns(bounds_ns: list[int], counts: list[int], share: float) -> int:
-    """The bound below which that share of the rotations lies; the last bound if there is none."""
+    """The bound, in ns, below which that share of the rotations lies; the last bound if there is none."""
     wanted, total = share * sum(counts), 0
     for bound_ns, count in zip(bounds_ns, counts, strict=False):
         total += count

@@ -1,4 +1,4 @@
-"""What is examined: the configuration, this machine, and the node if one runs."""
+"""What the checks examine: the configuration, this machine, and the node if one runs."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Subject:
         return links[link].port if link in links else self.config.mcastport
 
     def ips(self, address: str) -> tuple[Ip, ...]:
-        """The IP addresses of an address as written: itself, or those of the name. Each is resolved once."""
+        """The IP addresses for an address as written: itself, or those of the name. A name is resolved once."""
         if address not in self._resolved:
             try:
                 self._resolved[address] = (ipaddress.ip_address(address),)
@@ -89,13 +89,13 @@ class Subject:
         return self._resolved[address]
 
     def ip_of(self, address: str) -> Ip | None:
-        """The one of these addresses that is used; None if the name is unknown."""
+        """The IP address that the node would use of these; None if the name is unknown."""
         found = self.ips(address)
         first = 6 if self.config is not None and self.config.ip_version in ("ipv6", "ipv6-4") else 4
         return next((each for each in found if each.version == first), found[0] if found else None)
 
     def is_loopback_cluster(self) -> bool:
-        """All nodes are on this machine, as in the demo."""
+        """True if all nodes are on this machine, as in the demo."""
         found = [ip for links in self.others.values() for text in links.values() if (ip := self.ip_of(text))]
         return bool(found) and all(ip.is_loopback for ip in found)
 
@@ -103,7 +103,7 @@ class Subject:
 def subject_of(
     run_dir: Path, config_file: str | None = None, node_id: int | None = None, machine: Machine | None = None
 ) -> Subject:
-    """Read everything. The configuration of a running node is used, unless a file is named."""
+    """Read the configuration and ask the processes. Without `config_file` a running node's configuration is used."""
     subject = Subject(run_dir, machine or ThisMachine())
     subject.answers = survey.ask_all(run_dir)
     running = _running_config(run_dir)

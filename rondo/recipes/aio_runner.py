@@ -1,4 +1,4 @@
-"""The shell for asyncio: tasks take the events of the group, send, and look at the time; callers wait."""
+"""The shell for asyncio: tasks take the group's events, send, write to disk and watch the time, while callers wait."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Runner:
-    """A replica in a group, at work in the event loop."""
+    """A replica in a group, with the tasks that drive it."""
 
     def __init__(
         self,
@@ -63,7 +63,10 @@ class Runner:
         return self._desk
 
     async def start(self) -> None:
-        """Join; returns when it has the state. Raises NoQuorum, Timeout, Exists, ..., BadOperation the second time."""
+        """Join the group. Returns when the replica has the state.
+
+        Raises NoQuorum, Timeout, Exists, StoreError, ...; BadOperation if it is called a second time.
+        """
         if self._is_started:
             raise BadOperation(f"{self.group_name}: it has joined already; make another one after a `close`")
         self._is_started = True
@@ -108,7 +111,7 @@ class Runner:
                 self._something_happened()
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
-        """Nothing goes on without one of the tasks: all who wait are told why."""
+        """End the recipe if one of its tasks has failed. All callers get the reason."""
         error = None if task.cancelled() else task.exception()
         if error is not None and self.desk.ended is None:
             self.desk.fail(error)
@@ -127,7 +130,7 @@ class Runner:
                     self._something_happened()
 
     async def _write(self, keeper: Keeper) -> None:
-        """Have on disk what the replica wants there. The loop goes on meanwhile."""
+        """Carry out the replica's writes in a thread, so the event loop is not blocked by the disk."""
         while True:
             await self._to_write.wait()
             self._to_write.clear()
@@ -146,8 +149,8 @@ class Runner:
                 return
 
     async def _close_keeper(self, keeper: Keeper) -> None:
-        """What came before the end is kept too."""
-        with contextlib.suppress(StoreError):  # it was told, or it is lost with what nobody was told is done
+        """Write what came before the end, and release the disk."""
+        with contextlib.suppress(StoreError):  # it was reported, or what is lost was not acknowledged
             if self._writing is not None:
                 await self._writing
             keeper.collect(self.desk.replica)
@@ -162,7 +165,7 @@ class Runner:
 
     async def _feed(self) -> None:
         while not self._cluster.is_closed:
-            with contextlib.suppress(Error):  # the node, or its control process, may be away: it is asked again
+            with contextlib.suppress(Error):  # the node or its control process may be away: ask again
                 async for change in self._cluster.quorum.watch(current=True):
                     if isinstance(change, Quorate):
                         self.desk.quorate(change, time.monotonic_ns())
@@ -182,19 +185,19 @@ class Runner:
         for call in self.desk.take_told():
             try:
                 call()
-            except Exception:  # the application's own: it must not end this task
+            except Exception:  # of the application: it must not end this task
                 log.exception("%s: a callback has raised", self.group_name)
 
     # -- callers -------------------------------------------------------------------------------------------------
 
     async def do(self, command: bytes, timeout: float | None = None) -> bytes:
-        """A command; what comes of it. Raises Refused, NoQuorum, Timeout."""
+        """Have a command carried out. Returns its result. Raises Refused, NoQuorum, Timeout."""
         over = asyncio.Event()
         value: bytes = await self._wait_for(self.desk.do(command, over.set), over, self._deadline_s(timeout))
         return value
 
     async def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
-        """What is seen at a place in the order."""
+        """What `look()` returns once all earlier commands are applied (linearizable)."""
         over = asyncio.Event()
         value: T = await self._wait_for(self.desk.read(look, over.set), over, self._deadline_s(timeout))
         return value
@@ -232,12 +235,12 @@ class Runner:
                 given = await self._step(step, deadline_s)
             except Error as raised:
                 error = raised
-            except BaseException:  # cancelled, or what the caller's own look has raised
+            except BaseException:  # a cancellation, or an exception of `look`
                 self._undo(recipe)
                 raise
 
     def _undo(self, recipe: Steps[T]) -> None:
-        """The caller was cancelled: what the recipe has begun is given back."""
+        """Give back what the steps of a cancelled caller have acquired."""
         step = undone(recipe)
         if step is not None:
             self.desk.must_do(step)
@@ -279,11 +282,11 @@ class Runner:
         return time.monotonic() + seconds_of(timeout, self.timeout)
 
     async def _leave(self) -> None:
-        with contextlib.suppress(Error):  # it may be out already; a node that is away takes it out
+        with contextlib.suppress(Error):  # it may have left already; a node that is away removes it
             await self._group.leave(timeout=LEAVE_S)
 
     async def close(self) -> None:
-        """Leave the group: for the others this process is gone."""
+        """Leave the group. The others give up all that this process holds there."""
         if self._desk is None:
             return
         self._is_leaving = True

@@ -38,12 +38,12 @@ TIMEOUT_S = 30.0
 """How long a call waits unless it is told otherwise."""
 TICK_S = 0.1
 AWAITED_MS = 5000
-"""So long a group may wait for disks before it is said that it does."""
+"""A group that waits for disks longer than this is logged."""
 MS_TO_NS = 1_000_000
 
 log = logging.getLogger("rondo.recipes")
 _told_of_votes: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Connections of which it was said that their nodes count no votes."""
+"""Connections whose missing votes have been logged."""
 
 
 class Hooks(Protocol):
@@ -67,7 +67,7 @@ class Hooks(Protocol):
 
 @dataclass(eq=False)
 class Call:
-    """A command or read that somebody waits for."""
+    """A command or read with a caller."""
 
     number: int
     wake: Callable[[], None]
@@ -183,11 +183,11 @@ class Desk:
         self._calls.clear()
 
     def fail(self, error: BaseException) -> None:
-        """The application's machine has raised where that is no result of a command: this replica is of no use."""
+        """End all calls because of an exception that is no result of a command. The replica cannot go on after it."""
         log.error("%s: this replica has failed, and leaves the group", self.name, exc_info=error)
         self.end(FailedOperation(f"{self.name}: this replica has failed: {error!r}"))
 
-    # -- what happens --------------------------------------------------------------------------------------------
+    # -- events and time -----------------------------------------------------------------------------------------
 
     def event(self, event: Event, now_ns: int) -> None:
         """Process an event of the group."""
@@ -213,7 +213,7 @@ class Desk:
         elif self._awaits_since_ns is None:
             self._awaits_since_ns = now_ns
         elif 0 < self._awaits_since_ns <= now_ns - AWAITED_MS * MS_TO_NS:
-            self._awaits_since_ns = 0  # it was said
+            self._awaits_since_ns = 0  # logged once
             log.warning(
                 "%s: it does not go on: %s. Start the application there; if its disk is lost, start all processes with "
                 "Store(..., abandon=True)", self.name, self.why_not_ready

@@ -1,11 +1,11 @@
-"""Files of frames: payloads with their length, their number and checksums, so that nothing wrong is taken for right.
+"""Files of frames: payloads with length, number and checksums, so that damage is always found.
 
-A frame is a header and a payload. The header has a checksum of its own, so that its length can be believed. Then an
-end that was not written in full is told from bytes that have changed:
+A frame is a header and a payload. The header has a checksum of its own, so its length can be trusted. This separates an
+incomplete end from changed bytes:
 
-- the file ends within a header or a payload, or there is nothing but zeros: it is *torn*. Nobody was told that what
-  was there is written, because that is said after all of it is;
-- a checksum is wrong, or a number is not the next: it is *damaged*, and nothing of it is used.
+- A file is *torn* if it ends within a header or a payload, or if only zeros follow. Nothing in a torn frame was ever
+  acknowledged, because a write is acknowledged after all of it is on disk.
+- A file is *damaged* if a checksum is wrong, or a number is not the next one. Then nothing of it is used.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class FrameReader:
     """Reads the frames of a file in order."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError."""
+        """Open the file. Raises OSError."""
         self.path = path
         self._file = path.open("rb")
         self.size = os.fstat(self._file.fileno()).st_size
         self.at = 0
-        """The end of the last whole frame."""
+        """The offset of the end of the last whole frame, in bytes."""
         self.number = 0
-        """Of the next frame."""
+        """The number of the next frame."""
         self.is_torn = False
 
     def next(self, mend: str) -> bytes | None:
-        """The next payload; None at the end, whole or torn. Raises StoreError, with `mend`, if it is damaged."""
+        """The next payload; None at the end, whole or torn. Raises StoreError, with the remedy `mend`, for damage."""
         head = self._file.read(HEADER_BYTES)
         if len(head) < HEADER_BYTES:
             self.is_torn = bool(head)
@@ -64,7 +64,7 @@ class FrameReader:
         return payload
 
     def whole(self, mend: str) -> bytes:
-        """The only payload of a file."""
+        """The only payload of the file. Raises StoreError with the remedy `mend` if there is none."""
         payload = self.next(mend)
         if payload is None:
             raise self._damaged("it is not whole", mend)
@@ -80,7 +80,7 @@ class FrameReader:
         return StoreError(f"{self.path}: damaged at byte {self.at}: {what}. {mend}")
 
     def close(self) -> None:
-        """It is not read any more."""
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -91,10 +91,10 @@ class FrameReader:
 
 
 class FrameWriter:
-    """Writes frames to the end of a file; `flush` says when."""
+    """Collects frames, and writes them to the end of a file with `flush`."""
 
     def __init__(self, path: Path, *, at: int = 0, number: int = 0) -> None:
-        """Go on at byte `at` with frame `number`; what is behind it is cut off. Raises OSError."""
+        """Cut the file off at byte `at`, and go on there with frame `number`. Raises OSError."""
         self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._fd, at)
@@ -104,7 +104,7 @@ class FrameWriter:
         self._waiting: list[bytes] = []
 
     def add(self, payload: bytes) -> int:
-        """One more frame; its bytes."""
+        """Add a frame. Returns its size in bytes. Raises StoreError if the payload is too large."""
         if len(payload) > LENGTH_MAX:
             raise StoreError(f"{self.path}: a piece of {len(payload)} bytes is too large: {LENGTH_MAX} at most")
         head = HEADER.pack(len(payload), zlib.crc32(payload), self._number)
@@ -114,7 +114,7 @@ class FrameWriter:
         return HEADER_BYTES + len(payload)
 
     def flush(self, *, fsync: bool) -> None:
-        """Everything is written, and is on the platters with `fsync`. Raises OSError."""
+        """Write all frames, with `fsync` through to the disk. Raises OSError."""
         if not self._waiting:
             return
         data = memoryview(b"".join(self._waiting))
@@ -126,11 +126,11 @@ class FrameWriter:
 
     @property
     def is_removed(self) -> bool:
-        """Whether the file has no name any more."""
+        """True if the file has been removed from its directory."""
         return os.fstat(self._fd).st_nlink == 0
 
     def close(self) -> None:
-        """What was not flushed is not written."""
+        """Close the file. Frames that were not flushed are lost."""
         os.close(self._fd)
 
     def __enter__(self) -> Self:

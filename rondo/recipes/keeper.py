@@ -1,8 +1,8 @@
-"""The disk of a replica, for its shell: read at the start, and then written as the replica wants it.
+"""The disk of a replica, for its shell. It is read at the start, and then gets the writes of the replica.
 
-In turns of two: `collect` takes what is to be written, where the replica may be touched; `work` writes it, which may
-take long. A snapshot is written a little in each turn, so commands go on beside it, and always more of it than of
-the log, so it comes to an end.
+Writing is done in two steps. `collect` takes the writes from the replica, so it runs where the replica may be touched.
+`work` carries them out, which may take long, so it may run elsewhere. Each turn also writes some of an unfinished
+snapshot. Commands go on beside it, and the snapshot gets more bytes than the log, so it comes to an end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rondo.recipes.frames import FrameReader
 
 Written = tuple[Place | None, int]
-"""Up to where the history is on disk, if there is more of it than before; and the latest round."""
+"""The place up to which the history is on disk (None: no further than before), and the latest round on disk."""
 TURN_BYTES = 1024 * 1024
 RECORDS_IN_STEP = 256
 
@@ -30,7 +30,7 @@ class Keeper:
     """The disk of one replica."""
 
     def __init__(self, store: Store, group: str) -> None:
-        """Raises StoreError."""
+        """Open the directory and lock it. Raises StoreError."""
         self.directory = Directory(store, group)
         self.author = self.directory.author
         self.may_abandon = store.abandon
@@ -44,7 +44,7 @@ class Keeper:
     # -- at the start --------------------------------------------------------------------------------------------
 
     def recover(self, replica: Replica) -> Iterator[None]:
-        """Make the replica what is on disk, in steps that do not take long. Raises StoreError."""
+        """Restore the replica from disk. It yields between short steps. Raises StoreError."""
         replica.recover_round(self.directory.round)
         found = self.directory.find()
         try:
@@ -74,12 +74,14 @@ class Keeper:
             replica.recover_snapshot(header, sessions, self.directory.pieces_of(reader))
         except StoreError:
             raise
-        except Exception as error:  # the application's own `restore` may raise anything
+        except Exception as error:  # the `restore` of the application may raise anything
             raise StoreError(f"{reader.path}: {type(error).__name__}: {error}. {MEND}") from error
 
     def _goes_on(self, replica: Replica, reader: FrameReader, *, is_replaceable: bool) -> bool:
-        """Whether the log goes on from the state that the replica has now. `is_replaceable`: it may lack a beginning,
-        which only means that its process ended when it was made."""
+        """True if the log continues the state that the replica has now. Raises StoreError.
+
+        `is_replaceable`: the log may have no beginning. This only means that its process ended while it made the file.
+        """
         base = self.directory.base_of(reader)
         if base is None:
             if not is_replaceable:
@@ -103,15 +105,15 @@ class Keeper:
             if count % RECORDS_IN_STEP == 0:
                 yield
 
-    # -- then ----------------------------------------------------------------------------------------------------
+    # -- at run time ---------------------------------------------------------------------------------------------
 
     def is_busy(self, replica: Replica) -> bool:
-        """Whether there is something to write."""
+        """True if there is something to write."""
         assert replica.storage is not None
         return bool(replica.storage.writes or self._jobs or self._pieces is not None)
 
     def collect(self, replica: Replica) -> None:
-        """Take what is to be written."""
+        """Take the writes of the replica, and a share of an unfinished snapshot."""
         assert replica.storage is not None
         directory, writes = self.directory, replica.storage.writes
         if self._pieces is None and directory.log_bytes > max(self._compact_bytes, directory.snapshot_bytes):
@@ -157,7 +159,7 @@ class Keeper:
         self._is_adopting = False
 
     def work(self) -> Written | None:
-        """Write it; what is on disk now, if that has changed. Raises StoreError."""
+        """Carry out what was collected. Returns what is on disk now, if that has changed. Raises StoreError."""
         while self._jobs:
             self._jobs.popleft()()
         self.directory.flush()
@@ -167,5 +169,5 @@ class Keeper:
         return None if self._is_adopting else self._place, self.directory.round
 
     def close(self) -> None:
-        """Another process may have the disk."""
+        """Release the disk for other processes."""
         self.directory.close()

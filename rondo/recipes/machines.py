@@ -1,7 +1,7 @@
-"""The states of the recipes: what their commands do. Each changes by the order alone, and so alike everywhere.
+"""The state machines of the recipes. They are deterministic: only commands and membership change them.
 
-A command is a msgpack array `[operation, argument, ...]`; its result is packed the same way. What an operation raises
-is its result, and the caller gets it as `Refused`.
+A command is a msgpack array `[operation, argument, ...]`, and its result is packed in the same way. If an operation
+raises, the exception is its result, and the caller gets it as `Refused`.
 """
 
 from __future__ import annotations
@@ -17,85 +17,85 @@ if TYPE_CHECKING:
 
 ITEMS_IN_PIECE = 512
 INTEGER_MIN, INTEGER_MAX = -(1 << 63), (1 << 64) - 1
-"""What msgpack can hold."""
+"""The integers that msgpack can encode."""
 Ticket = tuple[bytes, int]
-"""An author, and its number for what it asks for."""
+"""An author, and its number for a request. It identifies who waits for, or holds, something."""
 
 
 def pack(value: Any) -> bytes:
-    """As bytes. Raises TypeError for what msgpack cannot hold."""
+    """Encode a value. Raises TypeError for a type that msgpack cannot encode."""
     packed: bytes = msgpack.packb(value, use_bin_type=True)
     return packed
 
 
 def unpack(data: bytes) -> Any:
-    """The value in these bytes."""
+    """Decode a value."""
     return msgpack.unpackb(data, raw=False, strict_map_key=False)
 
 
 class Operations(ABC):
-    """A machine whose commands are operations: methods that `OPERATIONS` names, called with the author first."""
+    """A machine whose commands call the methods in `OPERATIONS`, with the author as first argument."""
 
     OPERATIONS: ClassVar[frozenset[str]]
 
     def apply(self, author: bytes, command: bytes) -> bytes:
-        """Carry out an operation."""
+        """Carry out an operation. Returns its packed result."""
         name, *arguments = unpack(command)
         if name not in self.OPERATIONS:
             raise ValueError(f"no operation {name!r}: another version of this recipe is in the group")
         return pack(getattr(self, name)(author, *arguments))
 
-    def gone(self, author: bytes) -> None:  # noqa: B027 - it may stay as it is
-        """Nothing depends on who lives."""
+    def gone(self, author: bytes) -> None:  # noqa: B027 - not abstract: most machines hold nothing for an author
+        """Note that an author has died or was cut off. By default nothing depends on it."""
 
     @abstractmethod
     def snapshot(self) -> Iterable[bytes]:
-        """The state as it is now, in pieces."""
+        """The present state in pieces."""
 
     @abstractmethod
     def restore(self, pieces: Iterator[bytes]) -> None:
-        """Be what the snapshot says."""
+        """Set the state to that of a snapshot."""
 
 
 class SmallState(Operations):
-    """One whose state goes into one piece."""
+    """A machine whose whole state is one piece of a snapshot."""
 
     @abstractmethod
     def state(self) -> Any:
-        """All of it."""
+        """The whole state, as values that msgpack can encode."""
 
     @abstractmethod
     def set_state(self, state: Any) -> None:
-        """Be that."""
+        """Set the whole state."""
 
     def snapshot(self) -> Iterable[bytes]:
-        """The state as it is now."""
+        """The present state in one piece."""
         return [pack(self.state())]
 
     def restore(self, pieces: Iterator[bytes]) -> None:
-        """Be what the snapshot says."""
+        """Set the state to that of a snapshot."""
         self.set_state(unpack(b"".join(pieces)))
 
 
 class Table(Operations):
-    """Keys and values."""
+    """The state of `Dict`: keys and values."""
 
     OPERATIONS = frozenset({"put", "remove", "put_if", "clear"})
 
     def __init__(self) -> None:
         self.items: dict[Any, Any] = {}
         self.watchers: list[Callable[[Any, Any, Any], None]] = []
-        """Called with key, old and new value (None: there is none) where a command changes it."""
+        """Called with key, old and new value for each change. None means that the key does not exist."""
 
     def put(self, _author: bytes, key: Any, value: Any) -> Any:
-        """Set a key; its old value."""
+        """Set a key. Returns its old value."""
         old = self.items.get(key)
         self.items[key] = value
         self._tell(key, old, value)
         return old
 
     def remove(self, _author: bytes, key: Any) -> Any:
-        """Remove a key: whether it was there, and its value."""
+        """Remove a key. Returns whether it existed, and its value."""
         if key not in self.items:
             return [False, None]
         old = self.items.pop(key)
@@ -103,14 +103,14 @@ class Table(Operations):
         return [True, old]
 
     def put_if(self, author: bytes, key: Any, expected: Any, value: Any) -> Any:
-        """Set a key if its value is the expected one (None: there is none): whether it was."""
+        """Set a key if it has the expected value (None: if it does not exist). Returns True if it did."""
         if self.items.get(key) != expected:
             return False
         self.put(author, key, value)
         return True
 
     def clear(self, author: bytes) -> None:
-        """Remove all."""
+        """Remove all keys."""
         for key in list(self.items):
             self.remove(author, key)
 
@@ -120,12 +120,12 @@ class Table(Operations):
                 watcher(key, old, new)
 
     def snapshot(self) -> Iterable[bytes]:
-        """Some hundred items in a piece. Values are never changed in place, so a list of them is a snapshot."""
+        """The items in pieces. Values are never changed in place, so a list of them is a snapshot."""
         items = list(self.items.items())
         return (pack(items[at : at + ITEMS_IN_PIECE]) for at in range(0, len(items), ITEMS_IN_PIECE))
 
     def restore(self, pieces: Iterator[bytes]) -> None:
-        """Be what the snapshot says; watchers are told what is different."""
+        """Set the state to that of a snapshot, and tell watchers what is different."""
         old = self.items
         self.items = {key: value for piece in pieces for key, value in unpack(piece)}
         for key in [*old, *(key for key in self.items if key not in old)]:
@@ -133,7 +133,7 @@ class Table(Operations):
 
 
 class Number(SmallState):
-    """An integer."""
+    """The state of `Counter`: an integer."""
 
     OPERATIONS = frozenset({"add", "put"})
 
@@ -141,17 +141,17 @@ class Number(SmallState):
         self.value = 0
 
     def add(self, _author: bytes, step: int) -> int:
-        """Add; the new value. Raises OverflowError: then it is as it was."""
+        """Add `step`. Returns the new value. Raises OverflowError, and keeps the value then."""
         return self._be(self.value + step)
 
     def put(self, _author: bytes, value: int) -> int:
-        """Set; the old value."""
+        """Set the value. Returns the old one."""
         old = self.value
         self._be(value)
         return old
 
     def _be(self, value: int) -> int:
-        # What cannot be told to who joins must not come to be.
+        # A value that msgpack cannot encode could not be transferred to a member that joins.
         if type(value) is not int or not INTEGER_MIN <= value <= INTEGER_MAX:
             raise OverflowError(f"a counter goes from {INTEGER_MIN} to {INTEGER_MAX}, and cannot be {value!r:.80}")
         self.value = value
@@ -165,28 +165,28 @@ class Number(SmallState):
 
 
 def _check_count(count: int) -> None:
-    """What no process of this version sends must not harm the others."""
+    """Raise ValueError for a count that a well-behaved process does not send: it would break the state for all."""
     if type(count) is not int or count < 1:
         raise ValueError(f"a number from 1 on; not {count!r:.80}")
 
 
 class Permits(SmallState):
-    """So many permits, and a line of those who wait for one: lock, semaphore, election.
+    """The state of `Lock`, `Semaphore` and `Election`: a number of permits, and a queue of those who wait for one.
 
-    Each permit that is given has a fencing token, larger than all before.
+    Each permit gets a fencing token that is larger than all before.
     """
 
     OPERATIONS = frozenset({"acquire", "release"})
 
     def __init__(self) -> None:
         self.held: dict[Ticket, tuple[int, Any]] = {}
-        """Fencing token, and what the holder says of itself; in the order in which they were given."""
+        """Fencing token and the holder's description of itself, in the order in which the permits were given."""
         self.line: dict[Ticket, Any] = {}
         self.last_fencing = 0
         self.permits = 1
 
     def acquire(self, author: bytes, number: int, permits: int, says: Any, waits: bool) -> int | None:
-        """Ask for a permit: the fencing token, or None, and a place in the line if it `waits`."""
+        """Ask for a permit. Returns its fencing token, or None if none is free. Queues the ticket if it `waits`."""
         _check_count(permits)
         self.permits = permits
         ticket = (author, number)
@@ -198,7 +198,7 @@ class Permits(SmallState):
         return self.fencing(ticket)
 
     def release(self, author: bytes, number: int) -> bool:
-        """Give it back, or leave the line: whether it was held."""
+        """Give a permit back, or leave the queue. Returns True if the permit was held."""
         was_held = self.held.pop((author, number), None) is not None
         self.line.pop((author, number), None)
         self._give()
@@ -217,7 +217,7 @@ class Permits(SmallState):
             self.held[ticket] = (self.last_fencing, self.line.pop(ticket))
 
     def fencing(self, ticket: Ticket) -> int | None:
-        """The token of a permit that is held."""
+        """The fencing token of a ticket; None if it holds no permit."""
         held = self.held.get(ticket)
         return held[0] if held is not None else None
 
@@ -232,7 +232,7 @@ class Permits(SmallState):
 
 
 class Meetings(SmallState):
-    """Parties that wait for each other, again and again."""
+    """The state of `Barrier`: parties that wait for each other, in one generation after another."""
 
     OPERATIONS = frozenset({"arrive", "withdraw"})
 
@@ -240,10 +240,10 @@ class Meetings(SmallState):
         self.waiting: dict[Ticket, None] = {}
         self.generation = 0
         self.met: deque[Ticket] = deque(maxlen=65536)
-        """Who has met lately and may not know yet."""
+        """The latest tickets whose wait is over. Their callers may not have looked yet."""
 
     def arrive(self, author: bytes, number: int, parties: int) -> None:
-        """One more is here."""
+        """Arrive at the barrier. The last of `parties` ends the wait of all."""
         _check_count(parties)
         self.waiting[author, number] = None
         if len(self.waiting) >= parties:
@@ -252,7 +252,7 @@ class Meetings(SmallState):
             self.generation += 1
 
     def withdraw(self, author: bytes, number: int) -> bool:
-        """Do not wait any more: whether it had to."""
+        """Leave the barrier. Returns True if the ticket was still waiting."""
         there = (author, number) in self.waiting
         self.waiting.pop((author, number), None)
         return there
@@ -271,20 +271,20 @@ class Meetings(SmallState):
 
 
 class Jobs(SmallState):
-    """Items in a line, and workers that take them. An item whose worker is gone is the next one again."""
+    """The state of `Queue`: items, and workers that take them. If a worker is gone its item returns to the front."""
 
     OPERATIONS = frozenset({"put", "take", "done", "back", "withdraw"})
 
     def __init__(self) -> None:
         self.line: deque[tuple[int, Any]] = deque()
         self.taken: dict[int, tuple[Ticket, Any]] = {}
-        """By item."""
+        """By number of the item: the ticket that has it, and the item."""
         self.workers: dict[Ticket, None] = {}
-        """Who waits for an item."""
+        """The tickets that wait for an item."""
         self.last_item = 0
 
     def put(self, _author: bytes, value: Any, items_max: int) -> int | None:
-        """One more at the end: its number; None if the line is full."""
+        """Append an item. Returns its number; None if `items_max` items wait already."""
         if len(self.line) >= items_max:
             return None
         self.last_item += 1
@@ -293,7 +293,7 @@ class Jobs(SmallState):
         return self.last_item
 
     def take(self, author: bytes, number: int, waits: bool) -> bool:
-        """Ask for an item: whether there is one at once."""
+        """Ask for an item. Returns True if one was given at once. Otherwise the ticket is queued if it `waits`."""
         self.workers[author, number] = None
         self._give()
         is_given = (author, number) not in self.workers
@@ -302,21 +302,21 @@ class Jobs(SmallState):
         return is_given
 
     def done(self, author: bytes, item: int) -> bool:
-        """It is done: whether it was this author's still."""
+        """Remove an item that is done. Returns True if this author still had it."""
         if item not in self.taken or self.taken[item][0][0] != author:
             return False
         del self.taken[item]
         return True
 
     def back(self, author: bytes, item: int, number: int) -> bool:
-        """It is not done, and is the next one again: whether it was still what this ticket was given."""
+        """Return an item to the front. Returns True if this ticket still had it."""
         if item not in self.taken or self.taken[item][0] != (author, number):
             return False
         self._put_back([item])
         return True
 
     def withdraw(self, author: bytes, number: int) -> None:
-        """Do not wait any more; an item that was given goes back."""
+        """Stop waiting. An item that was given meanwhile returns to the front."""
         self.workers.pop((author, number), None)
         self._put_back([item for item, (ticket, _) in self.taken.items() if ticket == (author, number)])
 
@@ -338,7 +338,7 @@ class Jobs(SmallState):
             self.taken[item] = (ticket, value)
 
     def given_to(self, ticket: Ticket) -> tuple[int, Any] | None:
-        """The item that this ticket was given."""
+        """Number and item that this ticket was given; None if it has none."""
         return next(((item, value) for item, (each, value) in self.taken.items() if each == ticket), None)
 
     def state(self) -> Any:
@@ -353,31 +353,31 @@ class Jobs(SmallState):
 
 
 class Single(SmallState):
-    """Something that is done once, by one of all."""
+    """The state of `Once`: work that one process does once."""
 
     OPERATIONS = frozenset({"claim", "finish", "give_up"})
 
     def __init__(self) -> None:
         self.by: Ticket | None = None
-        """Who does it now."""
+        """The ticket that does the work now."""
         self.is_done = False
         self.result: Any = None
 
     def claim(self, author: bytes, number: int) -> bool:
-        """Whether it is this one's to do."""
+        """Claim the work. Returns True if this ticket has it."""
         if self.by is None and not self.is_done:
             self.by = (author, number)
         return self.by == (author, number)
 
     def finish(self, author: bytes, number: int, result: Any) -> bool:
-        """It is done: whether it was this one's still."""
+        """Report the work as done, with its result. Returns True if this ticket still had it."""
         if self.by != (author, number):
             return False
         self.by, self.is_done, self.result = None, True, result
         return True
 
     def give_up(self, author: bytes, number: int) -> None:
-        """Somebody else may do it."""
+        """Give up the claim, so another process may do the work."""
         if self.by == (author, number):
             self.by = None
 

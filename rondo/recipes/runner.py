@@ -1,7 +1,8 @@
-"""The shell for threads: one thread takes the events of the group, another does what callers ask for; they wait.
+"""The shell for threads: one thread takes the events of the group, another carries out the calls of the application.
 
-An exception of a signal handler may end a call anywhere. So callers, of which one may be the main thread, change
-nothing themselves: they hand jobs over, and wait for a lock of their own. No handler ever runs in the threads here.
+A signal handler may raise at any point of a call, because it runs in the main thread, and the main thread may call.
+So a caller changes no shared state. It hands a job to the second thread and waits on a lock of its own. Signal handlers
+never run in the threads of this module.
 """
 
 from __future__ import annotations
@@ -34,25 +35,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LEAVE_S = 2.0
 WAIT_S_MAX = 3600.0
-"""Of one wait for a lock, which takes no time-out of years."""
+"""The longest single wait on a lock. `Lock.acquire` refuses time-outs of years, so a longer wait is repeated."""
 EVENTS_IN_WRITE = 256
-"""So many events are taken at most before what they make is written."""
+"""At most this many events are handled before their writes are carried out."""
 
 
 class Waiter:
-    """Somebody who waits for a call."""
+    """A caller that waits until it is woken."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
 
     def wake(self) -> None:
-        """It is over."""
+        """End the wait."""
         if self._lock.locked():
             self._lock.release()
 
     def wait(self, deadline_s: float) -> bool:
-        """Whether it is over in time."""
+        """Wait until `deadline_s` of the monotonic clock. False if that comes first."""
         while True:
             left_s = deadline_s - time.monotonic()
             if self._lock.acquire(timeout=min(max(0.0, left_s), WAIT_S_MAX)):
@@ -62,19 +63,19 @@ class Waiter:
 
 
 class Asked:
-    """A command or read: what its caller hands over."""
+    """A command or read that its caller hands to the second thread."""
 
     def __init__(self, desk: Desk, make: Callable[[Callable[[], None]], Call]) -> None:
         self.waiter = Waiter()
         self.call: Call | None = None
         self.error: Error | None = None
-        """Why it was refused, or what to raise as it has no time left."""
+        """The error to raise in the caller: a refusal, or the end of its time."""
         self._desk = desk
         self._make = make
         self._is_given_up = False
 
     def begin(self) -> None:
-        """Send it."""
+        """Issue the call, unless its caller has given up. Runs in the second thread."""
         if self._is_given_up:
             return
         try:
@@ -84,7 +85,7 @@ class Asked:
             self.waiter.wake()
 
     def give_up(self) -> None:
-        """Nobody waits for it."""
+        """Drop the call: its caller no longer waits."""
         self._is_given_up = True
         if self.call is None:
             self.error = self.error or self._desk.late()
@@ -93,7 +94,7 @@ class Asked:
 
 
 class Runner:
-    """A replica in a group, at work."""
+    """A replica in a group, with the threads that drive it."""
 
     def __init__(
         self,
@@ -104,16 +105,16 @@ class Runner:
         timeout: float = TIMEOUT_S,
         store: Store | None = None,
     ) -> None:
-        """Joins, and returns when it has the state. Raises NoQuorum, Timeout, Exists, StoreError, ..."""
+        """Join the group. Returns when the replica has the state. Raises NoQuorum, Timeout, Exists, StoreError, ..."""
         self.timeout = seconds_of(timeout, TIMEOUT_S)
         deadline_s = self._deadline_s(None)
         status = cluster.quorum.status(self.timeout)
         self._pid = os.getpid()
         self._keeper = Keeper(store, group) if store is not None else None
         self._lock = threading.RLock()
-        """For the state. No `threading.Condition`: an exception of a signal handler leaves that broken."""
+        """Guards the desk. It is no `threading.Condition`: an exception of a signal handler leaves that broken."""
         self._waiters: set[Waiter] = set()
-        """Of callers that wait until the state is as they want it."""
+        """The callers that wait for a condition of the state."""
         self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._is_closing = False
         with contextlib.ExitStack() as stack:
@@ -141,12 +142,12 @@ class Runner:
     def _run(self) -> None:
         try:
             self._take_events()
-        except Exception as error:  # the application's state, or a fault of ours: nothing goes on without this thread
+        except Exception as error:  # of the application's state, or ours: the recipe cannot go on without this thread
             with self._lock:
                 self.desk.fail(error)
                 self._notify()
         if not self._is_closing:
-            with contextlib.suppress(Error):  # it has failed for good: the others are better off without it
+            with contextlib.suppress(Error):  # it has failed for good, and must not hold locks or items in the group
                 self._group.leave(timeout=LEAVE_S)
 
     def _do_jobs(self) -> None:
@@ -182,11 +183,11 @@ class Runner:
             for call in told:
                 try:
                     call()
-                except Exception:  # the application's own: it must not end this thread
+                except Exception:  # of the application: it must not end this thread
                     log.exception("%s: a callback has raised", self.desk.name)
 
     def _write(self) -> None:
-        """Have on disk what the replica wants there. Callers go on meanwhile."""
+        """Carry out the replica's writes. Callers are not blocked by the disk."""
         assert self._keeper is not None
         try:
             with self._lock:
@@ -210,12 +211,12 @@ class Runner:
                 self._notify()
 
     def _send(self) -> None:
-        """Send what the replica wants to send. Under the lock, so that it goes in order."""
+        """Send the outbox. The caller holds the lock, which keeps the messages in order."""
         outbox = self.desk.replica.outbox
         while outbox:
             try:
                 self._group.mcast(outbox.popleft(), Guarantee.SAFE, timeout=None)
-            except Error as error:  # for good: what is lost in between is sent again by the replica
+            except Error as error:  # it is permanent: the replica itself repeats what a lost connection loses
                 self.desk.end(error)
 
     def _end(self, error: Error) -> None:
@@ -224,19 +225,19 @@ class Runner:
             self._notify()
 
     def _notify(self) -> None:
-        """The state has changed. Under the lock."""
+        """Wake all that wait for a condition of the state. The caller holds the lock."""
         for waiter in self._waiters:
             waiter.wake()
 
     # -- callers -------------------------------------------------------------------------------------------------
 
     def do(self, command: bytes, timeout: float | None = None) -> bytes:
-        """A command; what comes of it. Raises Refused, NoQuorum, Timeout."""
+        """Have a command carried out. Returns its result. Raises Refused, NoQuorum, Timeout."""
         value: bytes = self._ask(lambda wake: self.desk.do(command, wake), self._deadline_s(timeout))
         return value
 
     def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
-        """What is seen at a place in the order."""
+        """What `look()` returns once all earlier commands are applied (linearizable)."""
         value: T = self._ask(lambda wake: self.desk.read(look, wake), self._deadline_s(timeout))
         return value
 
@@ -271,7 +272,7 @@ class Runner:
             raise BadHandle(f"{self.desk.name}: the interpreter ends, and the threads of the recipe have stopped")
 
     def local(self, look: Callable[[], T]) -> T:
-        """What is seen in this process's copy of the state."""
+        """What `look()` returns for this process's copy of the state."""
         self._check_process()
         with self._lock:
             return look()
@@ -294,7 +295,7 @@ class Runner:
             return value
         except Error:
             raise
-        except BaseException:  # out of a signal handler, or of the caller's own look: what was begun is given back
+        except BaseException:  # from a signal handler or from `look`: give back what the steps have acquired
             undo = undone(steps)
             if undo is not None:
                 self._jobs.put(lambda: self.desk.must_do(undo))
@@ -337,12 +338,12 @@ class Runner:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Leave the group: for the others this process is gone."""
+        """Leave the group. The others give up all that this process holds there."""
         if self._pid != os.getpid() or sys.is_finalizing():
-            return  # it is the parent's; or the threads stand still, and the end of the process takes it out
+            return  # the parent owns it; or its threads have stopped, and the end of this process is its leave
         self._is_closing = True
         unsubscribe(self._cluster, self._on_quorum)
-        with contextlib.suppress(Error):  # it may be out already; a node that is away takes it out
+        with contextlib.suppress(Error):  # it may have left already; a node that is away removes it
             self._group.leave(timeout=LEAVE_S)
         self._end(Disconnected(f"{self.desk.name} was closed"))
         self._jobs.put(None)
@@ -352,9 +353,9 @@ class Runner:
                 self._close_keeper(self._keeper)
 
     def _close_keeper(self, keeper: Keeper) -> None:
-        """What came before the end is kept too."""
+        """Write what came before the end, and release the disk."""
         self._keeper = None
-        with contextlib.suppress(StoreError):  # it was told, or it is lost with what nobody was told is done
+        with contextlib.suppress(StoreError):  # it was reported, or what is lost was not acknowledged
             keeper.collect(self.desk.replica)
             keeper.work()
         keeper.close()

@@ -1,12 +1,12 @@
-"""What the recipes do, as steps that both shells carry out: a blocking one waits, that of asyncio awaits.
+"""The operations of the recipes as generators of steps. Both shells carry them out: one blocks, the other awaits.
 
     def acquire(...) -> Steps[int]:
         token = yield Do(...)          # the result of a command
-        yield Until(lambda: ...)       # until the state is such
+        yield Until(lambda: ...)       # wait for a condition of the state
 
 A step that has no time left raises `Timeout` (or `NoQuorum`) in the generator, which may then undo what it has begun.
-What gives something back is never left undone: refused, or late, it is done once the group goes on again. A process
-that lives would otherwise hold for ever what it believes it has given back.
+A step that gives something back has `must=True` as its last resort. It is carried out even after a time-out, as soon as
+the group goes on. Otherwise a living process would hold for ever what its caller believes it has given back.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Do:
-    """A command; gives what comes of it. `must`: also when there is no time left, and without waiting for it."""
+    """Carry out a command; its result is sent into the generator. `must`: carry it out in any case, and do not wait."""
 
     operation: tuple[Any, ...]
     must: bool = False
 
     def packed(self) -> bytes:
-        """The command."""
+        """The command as bytes."""
         return pack(self.operation)
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Look at the state at a place in the order; gives what is seen."""
+    """Read the state (linearizable). The value of `look()` is sent into the generator."""
 
     look: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """Wait until the own state is such, and the group goes on."""
+    """Wait until `true()` holds for the state here, and the group goes on."""
 
     true: Callable[[], bool]
 
 
-class Cancelled(Error):  # noqa: N818 - nobody sees it
-    """Thrown into a recipe whose caller does not wait any more: an exception of a signal handler, or of asyncio."""
+class Cancelled(Error):  # noqa: N818 - it never leaves this package
+    """Thrown into a generator whose caller was ended by a signal handler's exception, or by a cancellation."""
 
 
 Step = Do | Read | Until
@@ -56,12 +56,12 @@ Steps = Generator[Step, Any, T]
 
 
 def get(table: Table, key: Any, default: Any) -> Steps[Any]:
-    """A value, as it is at a place in the order."""
+    """The value of a key (linearizable)."""
     return (yield Read(lambda: table.items.get(key, default)))
 
 
 def remove(key: Any) -> Steps[Any]:
-    """Remove a key; gives its value. Raises KeyError."""
+    """Remove a key. Returns its value. Raises KeyError."""
     was_there, old = yield Do(("remove", key))
     if not was_there:
         raise KeyError(key)
@@ -69,18 +69,18 @@ def remove(key: Any) -> Steps[Any]:
 
 
 def one(*operation: Any) -> Steps[Any]:
-    """A single command."""
+    """Carry out a single command. Returns its result."""
     return (yield Do(operation))
 
 
 def value(number: Number) -> Steps[int]:
-    """The value at a place in the order."""
+    """The value of a counter (linearizable)."""
     found: int = yield Read(lambda: number.value)
     return found
 
 
 def acquire(permits: Permits, me: tuple[bytes, int], count: int, says: Any, waits: bool) -> Steps[int | None]:
-    """A permit: its fencing token; None if it does not wait and there is none."""
+    """Acquire a permit. Returns its fencing token; None if none is free and `waits` is False."""
     _, number = me
     try:
         yield Do(("acquire", number, count, says, waits))
@@ -94,7 +94,7 @@ def acquire(permits: Permits, me: tuple[bytes, int], count: int, says: Any, wait
 
 
 def give_back(*operation: Any) -> Steps[bool]:
-    """A command that gives something back, now or later: whether it was this one's still."""
+    """Carry out a command that gives something back, if necessary later. Returns True if this ticket still held it."""
     try:
         was_held: bool = yield Do(operation)
     except Error:
@@ -104,7 +104,7 @@ def give_back(*operation: Any) -> Steps[bool]:
 
 
 def meet(meetings: Meetings, me: tuple[bytes, int], parties: int) -> Steps[None]:
-    """Wait until so many are here."""
+    """Wait at a barrier until `parties` have arrived."""
     _, number = me
     try:
         yield Do(("arrive", number, parties))
@@ -115,7 +115,7 @@ def meet(meetings: Meetings, me: tuple[bytes, int], parties: int) -> Steps[None]
 
 
 def put(item: Any, items_max: int) -> Steps[int]:
-    """One more item; its number. Raises QueueFull."""
+    """Append an item to a queue. Returns its number. Raises QueueFull."""
     number: int | None = yield Do(("put", item, items_max))
     if number is None:
         raise QueueFull(f"{items_max} items wait already")
@@ -123,7 +123,7 @@ def put(item: Any, items_max: int) -> Steps[int]:
 
 
 def take(jobs: Jobs, me: tuple[bytes, int], waits: bool) -> Steps[tuple[int, Any] | None]:
-    """An item and its number; None if it does not wait and there is none."""
+    """Take an item. Returns its number and the item; None if the queue is empty and `waits` is False."""
     _, number = me
     try:
         yield Do(("take", number, waits))
@@ -136,20 +136,20 @@ def take(jobs: Jobs, me: tuple[bytes, int], waits: bool) -> Steps[tuple[int, Any
 
 
 def done(item: int) -> Steps[None]:
-    """An item is done. Raises NotExist if somebody else has it meanwhile."""
+    """Report an item as done. Raises NotExist if it has been given to another worker."""
     if not (yield from give_back("done", item)):
         raise NotExist(f"item {item} is not this worker's any more")
 
 
 def back(jobs: Jobs, item: int) -> Steps[bool]:
-    """An item is not done: whether it was this worker's still."""
-    # The ticket is named: done late, this must not take an item away that the same worker was given once more.
+    """Put an item back. Returns True if this worker still had it."""
+    # The command names the ticket. If it is carried out late, the same worker may have been given the item once more.
     (_, number), _ = jobs.taken.get(item, ((b"", 0), None))
     return (yield from give_back("back", item, number))
 
 
 def claim(single: Single, me: tuple[bytes, int]) -> Steps[bool]:
-    """Whether it is this one's to do; False: it is done."""
+    """Claim the work, waiting while another process has it. False if it is done already."""
     _, number = me
     try:
         while True:
@@ -164,12 +164,12 @@ def claim(single: Single, me: tuple[bytes, int]) -> Steps[bool]:
 
 
 def give_up(me: tuple[bytes, int]) -> Steps[None]:
-    """It was not done: somebody else may do it. Nobody waits for that."""
+    """Give up the claim, so another process may do the work. The caller does not wait for it."""
     yield Do(("give_up", me[1]), must=True)
 
 
 def undone(steps: Steps[Any]) -> Do | None:
-    """What gives back what these steps have begun, when their caller does not wait any more."""
+    """End the steps of a caller that was cancelled. Returns the step that gives back what they acquired, if any."""
     undo = None
     try:
         step = steps.throw(Cancelled("cancelled"))

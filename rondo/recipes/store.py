@@ -1,14 +1,14 @@
-"""`Store`: that a state is kept on disk, and where. What is wrong with a disk is told as `StoreError`.
+"""`Store`: the application's choice to keep a state on disk. `Directory`: the files. All faults raise `StoreError`.
 
-A store is a directory of one state:
+A store is a directory with one state. G counts its generations:
 
-    lock              held by the process that has it
-    identity          whose disk this is, how many processes had it, and the latest round (`core/history.py`)
+    lock              held by the process that uses the store
+    identity          the seat of this disk, the number of its starts, and the latest round (`core/history.py`)
     snapshot.G        the state at some place of its history
-    log.G             what came after it
+    log.G             the entries after that place
 
-`log.G` may go on from `log.(G-1)` while `snapshot.G` is being written, as `snapshot.G.part`. Once that is whole the
-older ones are removed. All files are frames (`frames.py`), which tell a torn end from flipped bits.
+A snapshot is written as `snapshot.G.part` while `log.G` already continues `log.(G-1)`. Once the snapshot is complete
+the older files are removed. All files consist of frames (`frames.py`), which tell an incomplete end from damage.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ log = logging.getLogger("rondo.recipes")
 
 @dataclass(frozen=True)
 class Store:
-    """Keep the state in a directory, which is made if it is not there. All processes of a group do, or none.
+    """Keep the state in a directory, which is created if necessary. All processes of a group have a store, or none has.
 
-    `fsync`: what is acknowledged is on the platters of so many disks that it survives the loss of power of all nodes.
-    Without, it survives the end of all processes. `compact_bytes`: when the log is so large, or as large as the
-    state if that is larger, the state is written anew. `abandon`: go on although disks are missing that may have a
-    later state, 10 s after all their nodes are there: for when they are lost; give it to all processes.
+    `fsync`: acknowledged commands are forced to so many disks that they survive the loss of power of all nodes.
+    Without it they survive the end of all processes. `compact_bytes`: the state is written anew when the log is larger
+    than this and larger than the last snapshot. `abandon`: go on without missing disks, which may have a later state,
+    10 s after all their nodes are present. It is for disks that are lost, and must be given to all processes.
     """
 
     directory: str | os.PathLike[str]
@@ -59,7 +59,7 @@ class Store:
     abandon: bool = False
 
     def __post_init__(self) -> None:
-        """Raises InvalidParameter for what makes no sense."""
+        """Check the fields. Raises InvalidParameter."""
         directory = self.directory
         if not isinstance(directory, str | os.PathLike) or not os.fspath(directory) or "\0" in os.fspath(directory):
             raise InvalidParameter(f"directory: the path of one; not {directory!r:.80}")
@@ -72,18 +72,18 @@ class Store:
 
 @dataclass
 class Found:
-    """What a directory has."""
+    """The files that a directory has."""
 
     snapshot: FrameReader | None = None
-    """Its header, its sessions and its pieces are still to be read."""
+    """Open behind its first frame: header, sessions and pieces follow."""
     logs: list[FrameReader] = field(default_factory=list)
 
 
 class Directory:
-    """An open store, in one process."""
+    """A store that this process has opened and locked."""
 
     def __init__(self, store: Store, group: str) -> None:
-        """Raises StoreError."""
+        """Open and lock the directory. Raises StoreError."""
         self.path = Path(store.directory)
         self.group = group
         self.fsync = store.fsync
@@ -96,7 +96,7 @@ class Directory:
         self._seat = b""
         self._life = 0
         self.round = 0
-        """The latest in which this disk takes part."""
+        """This disk takes part in no earlier round than this."""
         with self._told("open it"):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -131,7 +131,7 @@ class Directory:
             ) from None
 
     def _identify(self) -> bytes:
-        """Whose disk this is, and the number of this life of it."""
+        """The author of this start: the seat in `identity`, and the number of the start."""
         path = self.path / "identity"
         with self._told("read identity"):
             there = [name for name in os.listdir(self._fd) if name != "lock"]
@@ -154,7 +154,7 @@ class Directory:
         return self._seat + self._life.to_bytes(LIFE_BYTES, "big")
 
     def write_round(self, number: int) -> None:
-        """This disk takes part in no earlier round. Raises StoreError."""
+        """Record that this disk takes part in no earlier round than this. Raises StoreError."""
         with self._told("write identity"):
             with FrameWriter(self.path / "identity.new") as writer:
                 writer.add(msgpack.packb([IDENTITY, FORMAT, self._seat, self._life, number, self.group]))
@@ -173,7 +173,7 @@ class Directory:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def find(self) -> Found:
-        """The newest whole snapshot, and the logs from there on. Raises StoreError."""
+        """Find the newest complete snapshot and the logs after it. Raises StoreError."""
         with self._told("read it"):
             names = os.listdir(self._fd)
             snapshots = self._numbers(names, "snapshot")
@@ -192,7 +192,7 @@ class Directory:
             for name in names:
                 number_of = name.partition(".")[2]
                 if name.endswith(".part") or (number_of.isdigit() and int(number_of) < first):
-                    os.unlink(name, dir_fd=self._fd)  # what a process that ended just then had not removed yet
+                    os.unlink(name, dir_fd=self._fd)  # left by a process that ended before it could remove it
             return found
 
     @staticmethod
@@ -205,8 +205,10 @@ class Directory:
         return msgpack.unpackb(payload, use_list=False) if payload is not None else None
 
     def base_of(self, reader: FrameReader) -> tuple[Any, bool] | None:
-        """The fingerprint from which a log goes on, and whether its state was adopted; None: it has no whole
-        beginning."""
+        """The fingerprint that a log continues, and True if that state was adopted from another member.
+
+        None if its first frame is incomplete. Raises StoreError.
+        """
         payload = reader.next(MEND)
         if payload is None:
             return None
@@ -214,7 +216,7 @@ class Directory:
         return fields[0], fields[1]
 
     def pieces_of(self, snapshot: FrameReader) -> Iterator[bytes]:
-        """What is left of a snapshot. Raises StoreError if it is not whole."""
+        """The remaining pieces of a snapshot. Raises StoreError if its end is missing."""
         held: bytes | None = None
         pieces = 0
         while (payload := snapshot.next(MEND)) is not None:
@@ -226,7 +228,7 @@ class Directory:
             raise StoreError(f"{snapshot.path}: its end is missing. {MEND}")
 
     def forget_from(self, reader: FrameReader) -> None:
-        """This log and those after it belong to a state that was never whole here."""
+        """Remove this log and those after it: their snapshot was never complete here."""
         first = int(reader.path.suffix[1:])
         with self._told("remove a log"):
             for number in range(first, self._generation + 1):
@@ -236,7 +238,7 @@ class Directory:
     # -- writing -------------------------------------------------------------------------------------------------
 
     def go_on(self, reader: FrameReader | None, base: Any) -> None:
-        """Write to the last log, after what was read of it; or to a first one."""
+        """Continue the last log behind the last whole frame, or begin the first log."""
         with self._told("write its log"):
             if reader is None:
                 self._begin_log(base, is_adopted=False)
@@ -260,12 +262,12 @@ class Directory:
         self.log_bytes = 0
 
     def append(self, record: bytes) -> None:
-        """One more record; `flush` writes it."""
+        """Append a record to the log. `flush` writes it."""
         assert self._log is not None
         self.log_bytes += self._log.add(record)
 
     def begin_snapshot(self, base: Any, header: bytes, sessions: bytes, *, is_adopted: bool) -> None:
-        """From here on records belong to a new state."""
+        """Begin a snapshot, and the log of the records after it."""
         with self._told("write a snapshot"):
             self._end_part()
             self._generation += 1
@@ -276,13 +278,13 @@ class Directory:
                 self._part.add(payload)
 
     def piece(self, piece: bytes) -> None:
-        """The next piece of it."""
+        """Add the next piece to the snapshot."""
         assert self._part is not None
         self._pieces += 1
         self._part.add(piece)
 
     def finish_snapshot(self) -> None:
-        """It is whole: what was before it is removed."""
+        """Complete the snapshot, and remove the older files."""
         part = self._part
         assert part is not None
         with self._told("write a snapshot"):
@@ -296,14 +298,14 @@ class Directory:
             self.remove_others()
 
     def remove_others(self) -> None:
-        """Remove what is not needed any more."""
+        """Remove the files of older generations."""
         keep = {f"{kind}.{self._generation}" for kind in ("snapshot", "log")} | {"lock", "identity"}
         for name in os.listdir(self._fd):
             if name not in keep and name.startswith(("snapshot.", "log.")):
                 os.unlink(name, dir_fd=self._fd)
 
     def flush(self) -> None:
-        """Everything that was appended is written. Raises StoreError."""
+        """Write all that was appended. Raises StoreError."""
         with self._told("write to it"):
             if self._log is not None:
                 self._log.flush(fsync=self.fsync)
@@ -334,7 +336,7 @@ class Directory:
             self._part = None
 
     def close(self) -> None:
-        """Another process may have it."""
+        """Close the files, and release the directory for other processes."""
         for writer in (self._log, self._part):
             if writer is not None:
                 writer.close()

@@ -1,4 +1,4 @@
-"""cpg's end of the bus, for tests that do without cpg: it takes the log, and answers what the sync asks."""
+"""cpg's end of the bus, for tests without a cpg process. It takes totem's log and answers the steps of the sync."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ CPG_MCAST = 2 << 16 | 3
 
 
 def executive(payload: bytes) -> bytes:
-    """An executive message of service CPG."""
+    """A message of Corosync's service CPG with this payload."""
     return struct.pack("<i4xi4x", CPG_MCAST, 16 + len(payload)) + payload
 
 
 class CpgSide:
-    """cpg's end of the bus: keeps the log in order, answers sync steps, acknowledges."""
+    """Takes the log in order, answers sync steps, and acknowledges entries."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, sync_message: bytes) -> None:
         self.socket = zmq_sockets.connect_dealer(context, f"ipc://{run_dir / 'totem.sock'}")
         self.acknowledges = False
-        """Whether it lets totem forget what it has been given, at once."""
+        """True: every entry is acknowledged at once, so that totem may forget it."""
         self.sync_message = sync_message
         self.welcome: Welcome | None = None
         self.entries: list[totem_reader.Entry] = []
@@ -48,7 +48,7 @@ class CpgSide:
         return self.welcome.epoch
 
     def serve(self, wait_ms: int) -> None:
-        """Handle what comes."""
+        """Handle received envelopes. Waits at most `wait_ms` for the first."""
         self.socket.poll(wait_ms)
         before = self.position
         for frame in zmq_sockets.receive_all(self.socket):
@@ -83,7 +83,7 @@ class CpgSide:
 
 
 def serve_until(true: Callable[[], bool], *sides: CpgSide, seconds: float = START_SECONDS) -> bool:
-    """Be all these cpgs until it is true, or the time is over; whether it is true."""
+    """Serve all these sides until `true()` holds or the time is over. Returns whether it holds."""
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
         for each in sides:

@@ -51,12 +51,12 @@ class Connection:
         return flags, self._take(size)
 
     def send(self, *fields: Any) -> None:
-        """An envelope."""
+        """Send an envelope."""
         body = msgpack.packb(fields)
         self._socket.sendall(bytes([LONG]) + struct.pack(">Q", len(body)) + body)
 
     def receive(self) -> list[Any]:
-        """The next envelope."""
+        """Receive the next envelope."""
         while True:
             flags, body = self._frame()
             if not flags & COMMAND:
@@ -65,7 +65,7 @@ class Connection:
 
 
 def client(path: str, group: bytes, joined: int) -> None:
-    """One client: joins, says so by a byte to `joined`, and takes what comes."""
+    """One client: it joins, writes a byte to `joined`, and then takes all events."""
     connection = Connection(path)
     connection.send(HELLO, 0, 1, 0, "crowd", None)
     kind, epoch, *fields = connection.receive()
@@ -83,10 +83,10 @@ def client(path: str, group: bytes, joined: int) -> None:
 
 
 def main() -> None:
-    """Fork them, wait until all have joined, and stay until the end of input."""
+    """Fork the clients, wait until all have joined, and stay until the end of input."""
     path, count, groups = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     report, joined = os.pipe()
-    gc.freeze()  # a collection would touch, and so copy, what they share
+    gc.freeze()  # a garbage collection would write to the pages that the forks share, and so copy them
     gc.disable()
     for number in range(count):
         if os.fork() == 0:

@@ -53,7 +53,7 @@ def _take(fields: Iterable[Field], frame: bytes, base: int, into: Values) -> Non
 
 
 def read(frame: bytes) -> tuple[str, Values]:
-    """(kind, values of each field). Raises AssertionError if the frame is longer or shorter than it says."""
+    """Kind, and values of each field. Raises AssertionError if the frame is longer or shorter than its fields say."""
     values: Values = defaultdict(list)
     _take(HEADER, frame, 0, values)
     kind = NAMES[values["type"][0]]
@@ -90,7 +90,7 @@ def _commit_lists(frame: bytes, values: Values) -> int:
 
 
 def _packet(frame: bytes, values: Values) -> int:
-    """The totempg packet: its head, and how long it says that it is."""
+    """The fields of a totempg packet, and the length that they give it."""
     head: tuple[Field, ...] = (
         ("packet.version", 0, "H"), ("packet.type", 2, "H"), ("packet.fragmented", 4, "B"),
         ("packet.continuation", 5, "B"), ("packet.count", 6, "H"),

@@ -21,7 +21,7 @@ import time
 
 CLIENTS = 1000
 PAUSE_S = 10.0
-"""Between two words of a client, about."""
+"""About how long a client waits between two writes."""
 WORDS_TOLD = 100
 SLOW = b"GET /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: " + b"a" * 1000
 BROKEN = (
@@ -34,12 +34,12 @@ BROKEN = (
 )
 CONNECT_S = 0.05
 NICE = 19
-"""Clients are elsewhere, and take no processor from a node; how much they have said is told."""
+"""Clients run at low priority, as if on another machine. They report how much they have written."""
 RESET = struct.pack("ii", 1, 0)
 
 
 class Client:
-    """One of them; it is never told anything that it heeds."""
+    """One client. It ignores all answers."""
 
     def __init__(self, number: int, port: int) -> None:
         self.is_slow = number % 2 == 0
@@ -49,7 +49,7 @@ class Client:
         self._said = 0
 
     def speak(self) -> None:
-        """The next word; whoever was ended comes again, with the first one."""
+        """Write the next bytes. A client whose connection was ended connects again, and begins anew."""
         try:
             if self.socket is None:
                 self._said = 0
@@ -68,14 +68,14 @@ class Client:
             self.end()
 
     def end(self) -> None:
-        """With a reset."""
+        """Close the connection with a reset."""
         if self.socket is not None:
             self.socket.close()
             self.socket = None
 
 
 def main(port: int) -> None:
-    """For ever."""
+    """Run until the process is ended."""
     os.setpriority(os.PRIO_PROCESS, 0, NICE)
     drawn = random.Random(port)
     clients = [Client(number, port) for number in range(CLIENTS)]
@@ -86,7 +86,7 @@ def main(port: int) -> None:
         at_s, number = heapq.heappop(due)
         time.sleep(max(0.0, began_s + at_s - time.monotonic()))
         clients[number].speak()
-        # Not as many words at once as were missed while it was stopped.
+        # After a stop the missed writes are not made up for.
         late_s = max(at_s, time.monotonic() - began_s)
         heapq.heappush(due, (late_s + PAUSE_S * (0.5 + drawn.random()), number))
         if words == CLIENTS:

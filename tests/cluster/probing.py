@@ -14,7 +14,7 @@ RECEIVE_TIMEOUT_S = 60.0
 
 
 class Listener:
-    """Something in a host that receives datagrams, on PORT, for a multicast group or for the host itself."""
+    """A process in a host that receives datagrams on PORT, for a multicast group or for the host itself."""
 
     def __init__(self, host: Host, group: str | None = None) -> None:
         arguments = [str(PORT)] if group is None else [str(PORT), group, host.address]

@@ -19,7 +19,7 @@ TIMEOUT_S = 60.0
 
 
 class Notes(StateMachine):
-    """All notes, in order."""
+    """The state: all notes, in order."""
 
     def __init__(self, cluster: rondo.Cluster, directory: str) -> None:
         self.notes: list[str] = []
@@ -37,7 +37,7 @@ class Notes(StateMachine):
 
 
 def write(notes: Notes, caller: int) -> None:
-    """Note one thing after the other, and say so in a line once it is acknowledged."""
+    """Add notes one after the other. Each is printed once it is acknowledged."""
     count = 0
     while True:
         count += 1

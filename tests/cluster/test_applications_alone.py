@@ -36,11 +36,11 @@ asyncio.run(asynchronous())
 places = [(name, getattr(module, "__file__", None) or "") for name, module in sys.modules.items()]
 print(*sorted({name.partition(".")[0] for name, place in places if "site-packages" in place}))
 """
-"""What it prints last is the packages that it needed."""
+"""The program prints the packages that it has imported as its last line."""
 
 
 class Alone:
-    """The environment of an application."""
+    """An environment with what an application needs, and nothing else."""
 
     def __init__(self, directory: Path, node: Node) -> None:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)

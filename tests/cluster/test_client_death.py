@@ -18,7 +18,7 @@ __all__ = ["make_nodes", "node"]
 KILLS = 8
 NOTICED_S_MAX = 0.1
 QUIET_S = 0.3
-"""Nothing else is under way then that would wake the gateway."""
+"""A pause after which nothing else is in flight that would wake the gateway."""
 LONG_S = 60.0
 
 MEMBER = """
@@ -73,5 +73,5 @@ def test_the_death_of_a_process_without_a_connection_is_told_at_once(node: Node)
                 noticed_s.append(time.monotonic() - killed_s)
                 assert isinstance(event, rondo.Membership)
                 assert event.left == (rondo.Change(member, rondo.Reason.PROCDOWN),)
-    # One may be late: the machine may be busy with other things.
+    # One of them may be late, because the machine may be busy.
     assert statistics.median(noticed_s) < NOTICED_S_MAX, noticed_s

@@ -18,7 +18,7 @@ LOADED = "import sys, services.{0}.process; print({1!r} in open('/proc/self/maps
 
 
 def loads(service: str) -> bool:
-    """Whether the process has the library of this tree in its memory."""
+    """True if the process has loaded the compiled library of this tree."""
     library = str(ROOT / compiled.path_of(compiled.LIBRARY, compiled.SUFFIX))
     done = subprocess.run(
         [sys.executable, "-c", LOADED.format(service, library)], cwd=ROOT, capture_output=True, text=True, timeout=60

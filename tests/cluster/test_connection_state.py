@@ -20,7 +20,7 @@ BLOCK = bytes(64 * 1024)
 
 
 def test_listeners_of_all_kinds_hear_what_becomes_of_a_node(node: Node) -> None:
-    """Of a killed gateway, a killed ring process, an orderly stop and a start; for threads and for asyncio alike."""
+    """A killed gateway, a killed ring process, an orderly stop and a start, for threads and for asyncio."""
     node.start()
     told: queue.Queue[ConnectionState] = queue.Queue()
     told_aio: queue.Queue[ConnectionState] = queue.Queue()

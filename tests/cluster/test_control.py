@@ -30,7 +30,7 @@ LOOK_S = 0.5
 
 @pytest.fixture
 def voting(node: Node) -> Node:
-    """A node that counts votes, started."""
+    """A started node that counts votes."""
     with node.config.open("a") as config:
         config.write(QUORUM)
     node.start()
@@ -170,7 +170,7 @@ def test_asyncio(voting: Node) -> None:
                 return await anext(changes)
 
             first = asyncio.create_task(one())
-            # The watch begins when it is first asked: what is set until then it does not see.
+            # The watch begins with its first call, and does not report what was set before.
             for value in itertools.count():
                 await cluster.cmap.set("my.key", rondo.cmap.U64(value))
                 if first.done():
@@ -235,7 +235,7 @@ def test_watches_of_statistics_outlive_control(voting: Node) -> None:
 
 
 def test_watches_and_keys_outlive_control(voting: Node) -> None:
-    """Under load: a counter is set again and again. Nothing is told twice or left out, and no ring is formed."""
+    """A counter is set again and again meanwhile. No change is reported twice or left out, and no ring is formed."""
     seen: list[int] = []
     stop = threading.Event()
     slowest_s = 0.0

@@ -74,7 +74,7 @@ class Typist:
         return self._error_path.read_bytes()
 
     def wait_for(self, what: str, *wanted: bytes) -> None:
-        """Wait until one line holds all these bytes."""
+        """Wait until one line contains all these bytes."""
         wait_for(
             self.printed,
             lambda lines: any(all(part in line for part in wanted) for line in lines),

@@ -25,15 +25,15 @@ GROUPS = 20
 JOIN_SECONDS = 120
 EMPTY_SECONDS = 1.0
 ATTEMPTS_MAX = 6
-"""Of which one must be that soon: a machine may be busy with other things. A second one shows that memory returns."""
+"""Attempts, of which one must be in time, because a machine may be busy. A second one shows that memory returns."""
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
-"""What is kept for the next crowd: caches of the allocator and of Python. A crowd of 200 takes about as much."""
+"""Growth that is allowed: caches of the allocator and of Python. A crowd of 200 takes about as much."""
 USUAL_LIMIT = 1024
-"""Of open files, as a login shell or a service has it; a thousand clients need more descriptors."""
+"""The usual soft limit of open files. A thousand clients need more descriptors."""
 
 
 def resident_bytes(one: Node) -> dict[str, int]:
-    """Of each process of the node."""
+    """Resident memory of each process of the node."""
     page = os.sysconf("SC_PAGE_SIZE")
     found = processes.find(one.run_dir)
     return {each.name: int(Path(f"/proc/{each.pid}/statm").read_text().split()[1]) * page for each in found}

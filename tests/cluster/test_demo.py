@@ -16,14 +16,14 @@ CLAIMS = 6
 
 
 def directory_of(output: str) -> Path:
-    """The directory that a demo says it works in."""
+    """The directory in which a demo works, from its output."""
     found = re.search(r"in (/tmp/rondo-demo-\S+)", output)
     assert found, output
     return Path(found[1])
 
 
 def processes_of(directory: Path) -> list[int]:
-    """Everything that runs with this directory in its environment or command line."""
+    """All processes with this directory in their environment or command line."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

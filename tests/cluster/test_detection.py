@@ -9,9 +9,9 @@ from tests.conftest import need_namespaces
 
 TOKEN_MS = 1000
 SLOW_MS = 1000
-"""What a machine that does other things too may take longer."""
+"""Additional time that a busy machine may take."""
 ATTEMPTS = 3
-"""One of so many must be in time: what takes longer each time is not the machine."""
+"""Attempts, of which one must be in time. If all are late, the machine is not the cause."""
 
 
 @pytest.mark.namespaces

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.namespaces
 
 PORT = 5405
 OF_THE_MACHINE = ("disk", "kernel", "compiled")
-"""Warnings that a sound node may have on the machine of a test: they are true."""
+"""Checks that may warn on the machine of a test although the node is sound: the warnings are true."""
 
 CONFIGURATION = """\
 totem {{
@@ -50,7 +50,7 @@ Broken = Callable[[Lab], None]
 
 
 def write(lab: Lab, *, first: str = "10.77.0.1", totem: str = "", system: str = "", transport: str = "udpu") -> None:
-    """The file of node 1, who is asked."""
+    """Write the configuration file of node 1, where the doctor runs."""
     directory = lab.host(1).directory
     key = directory.parent / "key"
     text = CONFIGURATION.format(key=key, first=first, totem=totem, system=system, transport=transport)
@@ -58,12 +58,12 @@ def write(lab: Lab, *, first: str = "10.77.0.1", totem: str = "", system: str = 
 
 
 def run_dir(host: Host) -> str:
-    """Processes are found by it, and hosts share their numbers: no two have the same."""
+    """The run directory of a host. It must be unique: hosts share process numbers, and processes are found by it."""
     return f"/run/rondo-{os.getpid()}-{host.number}"
 
 
 def rondo(host: Host, *arguments: str, check: bool = False) -> str:
-    """`rondo ARGUMENTS` on that host; what it prints."""
+    """Run `rondo ARGUMENTS` on a host. Returns its output."""
     argv = [sys.executable, "-m", "rondo.cli.main", *arguments, "--run-dir", run_dir(host)]
     environment = {"PYTHONPATH": str(REPOSITORY), "RONDO_STATE_DIR": str(host.directory / "state")}
     done = host.run(argv, check=check, environment=environment)
@@ -72,7 +72,7 @@ def rondo(host: Host, *arguments: str, check: bool = False) -> str:
 
 
 def doctor(lab: Lab, number: int = 1) -> Findings:
-    """What the doctor finds on a host, where no node runs."""
+    """The findings on a host where no node runs."""
     file = str(lab.host(1).directory / "corosync.conf")
     found: Findings = json.loads(rondo(lab.host(number), "doctor", "--json", "-c", file, "--nodeid", str(number)))
     return found
@@ -95,7 +95,7 @@ def firewall(*rules: str) -> Broken:
 
 
 def hosts_file(lab: Lab) -> None:
-    """As Debian's installer writes it."""
+    """Bind the own name to 127.0.1.1 in /etc/hosts, as Debian's installer does."""
     file = lab.host(1).directory / "hosts"
     file.write_text("127.0.0.1 localhost\n127.0.1.1 alpha\n")
     lab.host(1).run(["mount", "--bind", str(file), "/etc/hosts"])
@@ -121,7 +121,7 @@ def port_taken(lab: Lab) -> None:
 
 
 def large_lost(lab: Lab) -> None:
-    """A tunnel that takes less, and tells nobody."""
+    """Drop large packets silently, as a tunnel with a small MTU does."""
     Faults(lab).cut([1], [2], match="meta length > 1300")
 
 
@@ -231,6 +231,6 @@ def test_multicast_that_is_lost_on_the_way(make_lab: Callable[[int], Lab]) -> No
 
 
 def running(lab: Lab) -> Findings:
-    """What the doctor finds where the node runs."""
+    """The findings on host 1, where a node runs."""
     found: Findings = json.loads(rondo(lab.host(1), "doctor", "--json"))
     return found

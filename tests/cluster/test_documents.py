@@ -21,7 +21,7 @@ TEST_S = 170
 
 @pytest.fixture(name="shell")
 def _shell() -> Iterator[Shell]:
-    """In a directory of its own, with the commands of this tree."""
+    """A shell in a directory of its own, with the commands of this tree."""
     with tempfile.TemporaryDirectory(prefix="rondo-test-", dir="/tmp") as name:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         with Shell(Path(name), clean_environment(PATH=path, PYTHONPATH=str(ROOT))) as shell:

@@ -7,7 +7,7 @@ from bench.lab.systems import chosen
 
 PULLS = 2
 SLOW_MS_MAX = 1000
-"""On a machine that does other things too. To wait for the ping time-out would take longer."""
+"""The bound for a busy machine. A ring that waited for the ping time-out would take longer."""
 
 
 @pytest.mark.namespaces

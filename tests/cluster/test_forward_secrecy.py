@@ -22,7 +22,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def ring(stack: ExitStack, directory: Path, *modes: str, transport: str = "udpu") -> list[TotemNode]:
-    """Nodes 1, 2 ... with these settings of totem.forward_secrecy; empty: nothing is written."""
+    """Nodes 1, 2, ... with these values of totem.forward_secrecy. An empty value is left out of the file."""
     write_key(directory / "authkey")
     port = reserve_port(stack)
     nodes = []

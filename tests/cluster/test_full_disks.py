@@ -41,11 +41,11 @@ class Confined(Node):
         assert self.holder.stdout.readline() == "mounted\n"
 
     def inside(self, path: Path) -> Path:
-        """How a place in there is reached from here."""
+        """The path of a file of the node's mount namespace, as seen from here."""
         return Path(f"/proc/{self.holder.pid}/root{path}")
 
     def command(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """`rondo ARGUMENTS`, in there."""
+        """Run `rondo ARGUMENTS` in the node's mount namespace."""
         enter = ["nsenter", "-t", str(self.holder.pid), "-U", "-m", "--preserve-credentials", "--"]
         done = subprocess.run(
             [*enter, *RONDO, *arguments, "--run-dir", str(self.run_dir)],
@@ -60,7 +60,7 @@ class Confined(Node):
         return done
 
     def fill(self, directory: Path) -> Path:
-        """Take all the room of a directory; returns the file that has it."""
+        """Fill a file system to its end. Returns the file that fills it."""
         path = self.inside(directory / "fill")
         with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.slow]
 
 @dataclass(frozen=True)
 class There:
-    """What is there."""
+    """The nodes, and what their notify commands have received."""
 
     lab: Lab
     nodes: dict[int, Node]
@@ -42,12 +42,12 @@ class There:
     key: bytes
 
     def notified(self, number: int) -> list[dict[str, Any]]:
-        """What that node's command was told, in order."""
+        """The events that a node's notify command has received, in order."""
         path = self.directory / f"notified-{number}"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def forget(self) -> None:
-        """Begin anew: what was told is of no interest any more."""
+        """Forget the events received so far."""
         for path in self.directory.glob("notified-*"):
             path.unlink()
 
@@ -74,12 +74,12 @@ def _there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
 
 
 def links_up(node: Node) -> set[bool]:
-    """The states that its links have."""
+    """The states of a node's links."""
     return {link["up"] for links in node.status("totem")["links"].values() for link in links}
 
 
 def changes(there: There, own: int) -> set[tuple[str, str, str]]:
-    """What that node was told so far: event, node, link."""
+    """The events that a node's command has received so far: event, node, link."""
     told = there.notified(own)
     assert {each["kind"] for each in told} <= {"link"}
     return {(each["event"], str(each["detail"].get("node")), str(each["detail"].get("link"))) for each in told}

@@ -19,15 +19,15 @@ __all__ = ["make_nodes"]
 
 BOUND_BYTES = 8 << 20
 BEYOND_BYTES_MAX = 24 << 20
-"""What totem may need besides: envelopes on the way to control, and what Python keeps."""
+"""Memory that totem may need in addition: envelopes in flight to control, and what Python's allocator keeps."""
 LOOK_S = 0.02
 CALLERS = 400
-"""Changes of votes that are under way at a time."""
+"""Changes of votes that are in flight at a time."""
 
 
 @pytest.fixture
 def nodes(make_nodes: MakeNodes) -> list[Node]:
-    """Two nodes in a ring, with quorum, which call no service hung by themselves."""
+    """Two nodes in a ring, with quorum. Their service time-out is so long that no service counts as hung."""
     made = make_nodes(2)
     for each in made:
         with each.config.open("a") as config:
@@ -46,7 +46,7 @@ async def change_votes_until(endpoint: str, pid: int, bytes_max: int) -> int:
 
         async def caller() -> None:
             while 0 < peak < bytes_max:
-                # Refused as soon as the node has gone: two votes are more than there are.
+                # It is refused once the other node has left: two votes are more than the ring has.
                 with contextlib.suppress(rondo.InvalidParameter):
                     await cluster.quorum.set_expected(2, timeout=BUSY_S)
 

@@ -14,7 +14,7 @@ __all__ = ["make_nodes"]
 
 LOG_BYTES_MAX = 4 << 20
 BEYOND_BYTES_MAX = 24 << 20
-"""What totem may need besides: envelopes on the way to cpg, packets of the ring's window, and what Python keeps."""
+"""Memory that totem may need in addition: envelopes to cpg, packets of the window, and Python's allocator."""
 MESSAGE_BYTES = 16 * 1024
 BURST = 32
 BURSTS_MAX = 4000
@@ -23,7 +23,7 @@ BUSY_S = 60.0
 
 @pytest.fixture
 def nodes(make_nodes: MakeNodes) -> list[Node]:
-    """Two nodes in a ring, which call no service hung by themselves."""
+    """Two nodes in a ring. Their service time-out is so long that no service counts as hung."""
     made = make_nodes(2)
     with made[0].config.open("a") as config:
         config.write(f"system {{\n    log_bytes_max: {LOG_BYTES_MAX}\n    service_timeout: 600000\n}}\n")
@@ -34,7 +34,7 @@ def nodes(make_nodes: MakeNodes) -> list[Node]:
 
 
 def memory_peak(pid: int) -> int:
-    """The most memory that a process has had, bytes; 0 if it has gone."""
+    """The peak memory of a process in bytes; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -43,7 +43,7 @@ def memory_peak(pid: int) -> int:
 
 
 def send_burst(group: rondo.Group) -> None:
-    """Some messages of this client, and all of them back."""
+    """Send some messages, and wait until all have come back."""
     for _ in range(BURST):
         group.mcast(bytes(MESSAGE_BYTES), timeout=BUSY_S)
     seen = 0
@@ -73,7 +73,7 @@ def test_its_node_leaves_the_ring_and_nothing_grows(nodes: list[Node]) -> None:
         log = hung.command("logs", "totem").stdout
         assert f"has reached system.log_bytes_max ({LOG_BYTES_MAX} bytes). This node leaves the ring" in log
 
-        # It is a member again, without a cpg, and nothing is kept for one.
+        # The node is a member again. It has no cpg, and totem keeps nothing for one.
         wait_for(hung.pids, lambda now: now.get("totem", before["totem"]) != before["totem"], "totem is back", BUSY_S)
         second = hung.pids()["totem"]
         sound.command("wait", "--members", "2")

@@ -23,13 +23,13 @@ SETTLED_S_MAX = 60.0
 SETTLED_S = 2.0
 PSS_MIB_MAX = 115.0
 WAKE_UPS_MAX = 40.0
-"""A second."""
+"""Wake-ups per second."""
 PROCESSOR_SHARE_MAX = 0.05
-"""Of one core, on a machine that has much else to do."""
+"""Share of one core, on a busy machine."""
 
 
 def _processor_s(pids: list[int]) -> float:
-    """User and system time, not that of children."""
+    """User and system time of these processes, without their children, in seconds."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
@@ -38,7 +38,7 @@ def _processor_s(pids: list[int]) -> float:
 
 
 def _wake_ups(pids: list[int]) -> int:
-    """How often their threads have gone to sleep so far."""
+    """How often the threads of these processes have gone to sleep so far."""
     return sum(
         int(line.split()[1])
         for pid in pids

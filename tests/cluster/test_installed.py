@@ -40,7 +40,7 @@ class Installed:
         self.run_dir = directory / "run"
 
     def rondo(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """A command, from the directory of an application."""
+        """Run a command in the directory of an application."""
         argv = [str(self.python), "-P", "-m", "rondo.cli.main", *arguments]
         return subprocess.run(
             argv,
@@ -53,7 +53,7 @@ class Installed:
         )
 
     def start(self, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """`rondo start`."""
+        """Run `rondo start`."""
         return self.rondo("start", "-c", str(self.config), "--state-dir", str(self.directory / "state"), **environment)
 
 

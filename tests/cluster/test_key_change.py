@@ -32,7 +32,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def key_command(node: TotemNode, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """`rondo key ARGUMENTS` on this node."""
+    """Run `rondo key ARGUMENTS` on a node."""
     command = [sys.executable, "-m", "rondo.cli.main", "key", *map(str, arguments), "--run-dir", str(node.run_dir)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS, check=False)
     assert "Traceback" not in done.stderr
@@ -79,7 +79,7 @@ class Talker(threading.Thread):
                 group.mcast(b"%d end" % self.node.node)
                 while sum(each.endswith(b"end") for each in self.seen) < len(NODES):
                     self._take(group, START_SECONDS)
-        except Exception as error:  # the test shows it
+        except Exception as error:  # the test reports it
             self.error = error
 
     def _take(self, group: Any, timeout: float) -> None:
@@ -114,7 +114,7 @@ REFUSED = {
 
 
 def counted(node: TotemNode, name: str) -> int:
-    """A counter that may not have begun."""
+    """The value of a counter; 0 if nothing has been counted yet."""
     status = node.status()
     assert status is not None
     return int(status["counters"].get(name, 0))
@@ -213,7 +213,7 @@ def test_a_change_goes_on_after_restarts(stack: ExitStack, tmp_path: Path) -> No
     in_one_ring(*nodes)
     for node in nodes:
         assert [key["fingerprint"] for key in key_status(node)["keys"]] == [new_key]
-    # Once the new key is in the key file, nothing but that file is needed.
+    # Once the key file has the new key, the node needs nothing else.
     old.chmod(0o600)
     old.write_bytes(read_key(new))
     two.end(signal.SIGKILL)

@@ -10,7 +10,7 @@ from rondo.testing.lab.process import Process
 
 
 class Ended:
-    """A process, as far as the node looks at it."""
+    """What a node uses of a process."""
 
     def __init__(self, status: int | None, said: str) -> None:
         self.alive, self.exit_status, self._said = status is None, status, said

@@ -16,7 +16,7 @@ NODE, UNPLUGGED = 1, 2
 
 def rondo(host: Host, *words: str) -> str:
     argv = [sys.executable, "-m", "rondo.cli.main", *words, "--run-dir", RUN_DIRECTORY]
-    # `rondo status` says by its exit code that nobody starts again what dies here: there is no supervisord.
+    # `rondo status` exits with an error, because there is no supervisord that would restart services.
     return host.run(argv, check=False, environment={"PYTHONPATH": str(REPOSITORY)}).stdout
 
 

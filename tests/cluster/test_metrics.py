@@ -16,11 +16,11 @@ from rondo.node.supervision.survey import ask_all
 
 SCRAPES = 100
 SCRAPE_CPU_MS_MAX = 5.0
-"""Of all processes of a node together, for one scrape by somebody who keeps his connections."""
+"""Processor time of all processes of a node for one scrape, with connections that are kept open."""
 
 
 def text_of(cluster: DemoCluster, node: int) -> str:
-    """What the command prints."""
+    """The output of the command."""
     run_dir = str(cluster.nodes[node].run_dir)
     argv = [sys.executable, "-m", "rondo.cli.main", "metrics", "--run-dir", run_dir]
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True).stdout

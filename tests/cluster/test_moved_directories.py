@@ -25,7 +25,7 @@ LONG_S = 60.0
 
 @contextlib.contextmanager
 def moved(directory: Path) -> Iterator[Path]:
-    """It has another name meanwhile."""
+    """Give a directory another name for a while."""
     away = directory.with_name("away")
     directory.rename(away)
     yield away
@@ -33,9 +33,9 @@ def moved(directory: Path) -> Iterator[Path]:
 
 
 def make_read_only(confined: Confined, directory: Path) -> None:
-    """Nothing can be written there any more."""
+    """Make a directory of the node's mount namespace read-only."""
     enter = ["nsenter", "-t", str(confined.holder.pid), "-U", "-m", "--preserve-credentials", "--"]
-    # Of this mount alone: without root the file system itself takes no options any more.
+    # This option is for the mount alone. Without root the file system itself takes no more options.
     subprocess.run([*enter, "mount", "-o", "remount,bind,ro", str(directory)], check=True)
 
 

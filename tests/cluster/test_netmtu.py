@@ -32,13 +32,13 @@ WAIT_S = 60.0
 
 
 def contents(node: int) -> Iterator[bytes]:
-    """What the client of a node sends."""
+    """The messages that the client of a node sends."""
     for number, size in enumerate(SIZES):
         yield (b"%d/%d " % (node, number)).ljust(size, b"%d" % node)
 
 
 def take(group: rondo.Group, count: int) -> list[tuple[int, str]]:
-    """The next messages: sender and digest."""
+    """Sender and digest of the next messages."""
     found: list[tuple[int, str]] = []
     while len(found) < count:
         event = group.poll(WAIT_S)

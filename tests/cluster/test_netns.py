@@ -36,7 +36,7 @@ time.sleep(600)
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists that is not merely waiting to be reaped."""
+    """True if a process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

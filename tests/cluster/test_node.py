@@ -54,7 +54,7 @@ class Node:
         self.endpoint = f"ipc://{self.run_dir}/gateway.sock"
 
     def command(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """`rondo ARGUMENTS` for this node."""
+        """Run `rondo ARGUMENTS` for this node."""
         done = subprocess.run(
             [*RONDO, *arguments, "--run-dir", str(self.run_dir)],
             capture_output=True,
@@ -76,7 +76,7 @@ class Node:
         return self.command(*self.start_arguments, check=check)
 
     def status(self) -> dict[str, Any]:
-        """`rondo status --json`."""
+        """The output of `rondo status --json`."""
         found: dict[str, Any] = json.loads(self.command("status", "--json", check=False).stdout)
         return found
 
@@ -95,7 +95,7 @@ MakeNodes = Callable[[int], list[Node]]
 
 @pytest.fixture
 def make_nodes() -> Iterator[MakeNodes]:
-    """Makes so many nodes of one cluster, not started. In /tmp: the path of a socket must be short."""
+    """A function that makes nodes of one cluster, not started. They are in /tmp: a socket's path must be short."""
     with tempfile.TemporaryDirectory(prefix="rondo-test-", dir="/tmp") as name:
         directory = Path(name)
         nodes: list[Node] = []
@@ -148,7 +148,7 @@ def test_from_start_to_stop(node: Node) -> None:
         assert "bank" in node.command("status").stdout
 
     assert node.command("wait", "--members", "1").returncode == 0
-    # Long enough for a busy machine to answer once.
+    # A busy machine answers at least once in this time.
     refused = node.command("wait", "--members", "2", "--timeout", "3", check=False)
     assert refused.returncode == 1
     assert "members: 1" in refused.stderr
@@ -219,7 +219,7 @@ def test_a_client_from_another_host(node: Node) -> None:
 
 def test_a_killed_service_comes_back_however_often(node: Node) -> None:
     node.start()
-    for _ in range(5):  # more often than one that gives up by itself may
+    for _ in range(5):  # more often than a service that gives up by itself may be restarted
         kill_and_wait_for_the_next(node, "cpg")
     for name in ("totem", "control", "ipc_gateway", "sam"):
         os.kill(node.pids()[name], signal.SIGKILL)
@@ -381,7 +381,7 @@ def test_two_nodes_find_each_other_and_exchange_the_largest_message(make_nodes: 
         with pytest.raises(rondo.TooBig, match="at most 67108864 bytes"):
             sender.mcast(largest + b"x")
         sender.mcast(largest)
-        # Both take events all the time: who does not, while so much comes, is cut off.
+        # Both take events all the time. With this many messages the node would disconnect a client that does not.
         with ThreadPoolExecutor(2) as pool:
             assert list(pool.map(next_message, (sender, receiver))) == [largest, largest]
     two.command("stop")

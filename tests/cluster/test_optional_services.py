@@ -23,7 +23,7 @@ from tests.cluster.test_node import COMMAND_SECONDS, CONFIGURATION, NODE, RONDO,
 
 BUSY_S = 60.0
 DESCRIPTORS_MAX = 60
-"""A process of an idle node has far fewer."""
+"""A process of an idle node has far fewer descriptors."""
 ALL = {*SERVICES, "supervisord"}
 SECTIONS = """\
 logging {{
@@ -65,11 +65,11 @@ class Full(Node):
         assert self.holder.stdout.readline() == "ready\n"
 
     def command(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """`rondo ARGUMENTS`, in there."""
+        """Run `rondo ARGUMENTS` in the node's network."""
         return self.run(shlex.join([*RONDO, *arguments, "--run-dir", str(self.run_dir)]), check=check)
 
     def run(self, line: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """A line of bash, in there."""
+        """Run a line of bash in the node's network."""
         enter = ["nsenter", "-t", str(self.holder.pid), "-U", "-n", "-m", "--preserve-credentials", "--"]
         done = subprocess.run(
             [*enter, "bash", "-c", line],
@@ -92,13 +92,13 @@ class Full(Node):
         self.wait_until_all_run()
 
     def wait_until_all_run(self) -> None:
-        """A start does not wait for those that only observe."""
+        """Wait for the services that only observe. A start does not wait for them."""
         wait_for(self.pids, lambda now: now.keys() == ALL, "every service runs", BUSY_S)
         wait_until_whole(self)
 
 
 def parent_of(pid: int) -> int:
-    """0 if it is gone."""
+    """The parent of a process; 0 if the process has ended."""
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return 0
@@ -169,11 +169,11 @@ def test_a_restart_by_sighup_with_every_service(node: Full, redirections: str) -
 
 
 def modes(node: Full) -> dict[str, str]:
-    """The kind and the permissions of all that the node has written."""
+    """Kind and permissions of all files that the node has written."""
     found = {}
     for top in (node.run_dir, node.state_dir):
         for path in (top, *top.rglob("*")):
-            with contextlib.suppress(FileNotFoundError):  # one that is replaced just now
+            with contextlib.suppress(FileNotFoundError):  # it is just being replaced
                 found[str(path)] = stat.filemode(path.lstat().st_mode)
     return found
 

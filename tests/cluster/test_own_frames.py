@@ -27,17 +27,17 @@ pytestmark = pytest.mark.namespaces
 
 PORT = 5405
 GARBAGE = {("token", "target"), ("merge", "target"), ("join", "target"), ("hold_cancel", "target")}
-"""C nodes leave target_nodeid as it is in memory."""
+"""C nodes do not initialise target_nodeid, so it holds any value."""
 STAMPED = ("mcast", "node_id")
 """A ring in which all are Rondo stamps its packets with the round, where C nodes have zero. None of them sees it."""
 MESSAGES = 40
 LONG = 300_000
 MEMBERS = (1, 2)
 HELD_AFTER_S = 1.0
-"""An idle ring of two has gone round thirty times by then."""
+"""In this time the token of an idle ring of two rotates thirty times."""
 
 Profile = dict[tuple[str, str], bool]
-"""For each field of each kind of frame: whether it was ever anything but zero."""
+"""For each field of each kind of frame: True if it was ever different from zero."""
 
 
 def profile(frames: list[bytes]) -> Profile:
@@ -59,7 +59,7 @@ def test_the_reader_takes_every_frame_of_the_captures() -> None:
 
 
 def live(lab: Lab, transport: Transport) -> list[Datagram]:
-    """Let two nodes live through it all; what they sent."""
+    """Run all scenes with two nodes. Returns the datagrams that they sent."""
     config = RingConfig.of_lab(lab, transport)
     nodes = {number: RondoNode(lab.hosts[number], config) for number in MEMBERS}
     cluster = Cluster(nodes.values())

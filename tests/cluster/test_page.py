@@ -13,7 +13,7 @@ from tests.cluster.browser.scene import PAGE, Scene, scene
 AXE = Path(__file__).parent / "browser/axe/axe.min.js"
 SERIOUS = ("serious", "critical")
 SEEN_WITHIN_S = 1.0
-"""After the ring itself has changed, which takes its own time-outs."""
+"""Allowed delay of the page after the ring itself has changed."""
 SCREENS = ((1280, 900, False, False), (1280, 900, True, False), (360, 740, False, True))
 
 MEMBERS = "[...document.querySelectorAll('#nodes tr')].map((row) => row.cells[1].textContent)"
@@ -32,7 +32,7 @@ def assert_seen_soon(there: Scene, *states: str) -> None:
 
 
 def serious(there: Scene) -> list[dict[str, Any]]:
-    """What axe-core finds on the page as it is now."""
+    """The findings of axe-core on the present page."""
     there.browser.evaluate(AXE.read_text(encoding="utf-8"))
     found = json.loads(there.browser.evaluate("axe.run().then((found) => JSON.stringify(found.violations))"))
     return [

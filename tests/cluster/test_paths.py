@@ -29,7 +29,7 @@ def rondo_nodes(lab: Lab, transport: Transport, **totem: str | int) -> dict[int,
 
 
 def wait_for_line(node: RondoNode, expression: str) -> str:
-    """The line of a node's log that matches, when it is there."""
+    """Wait for a line of a node's log that matches. Returns it."""
     log = wait_for(node.log, lambda text: re.search(expression, text) is not None, expression, FOUND_TIMEOUT_S)
     found = re.search(f".*{expression}.*", log)
     assert found is not None
@@ -44,7 +44,7 @@ def path_to(node: RondoNode, other: int) -> dict[str, object]:
 
 
 def asked(node: RondoNode) -> int:
-    """How often it has sent probes to nodes 1 and 2 each."""
+    """The number of probes that it has sent to node 1 or to node 2, whichever is smaller."""
     status = node.status()
     return 0 if status is None else min(int(status["paths"][str(other)]["asked"]) for other in (1, 2))
 
@@ -88,7 +88,7 @@ def test_multicast_that_is_lost_is_named(lab: Lab) -> None:
 
 
 class TalkativeCorosync(CorosyncNode):
-    """It logs all that it can."""
+    """A C node that logs everything."""
 
     def _launch(self) -> Process:
         text = self.config_path.read_text()

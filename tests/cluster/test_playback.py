@@ -28,7 +28,7 @@ COUNT_TIMEOUT_S = 60.0
 
 
 def counted(nodes: dict[int, RondoNode]) -> int:
-    """Datagrams that came to the nodes and were not opened."""
+    """How many datagrams reached the nodes and were refused."""
     total = 0
     for node in nodes.values():
         status = node.status()
@@ -70,7 +70,7 @@ def test_a_recorded_life_does_nothing_but_count(tmp_path: Path) -> None:
                 for number in NODES:
                     scenarios.kill_and_restart(cluster, victim=number)
             ring, before = cluster.wait_ring(*NODES), counted(nodes)
-            wanted = before + 0.95 * send_again(lab, capture)  # some may be lost if a node does not get to read them
+            wanted = before + 0.95 * send_again(lab, capture)  # a busy node may lose some in its receive buffer
             wait_for(lambda: counted(nodes), wanted.__le__, "all to be counted", COUNT_TIMEOUT_S)
             assert cluster.wait_ring(*NODES) == ring
         assert cluster.suspicious("Received message has invalid digest") == {}

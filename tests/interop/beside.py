@@ -20,7 +20,7 @@ TIMEOUT_S = 60.0
 
 
 class Side(ABC):
-    """One cluster, by the hosts of its nodes: the first is asked, the last is lost and comes back."""
+    """One cluster. Commands run on the host of the first node; the last node is lost and comes back."""
 
     def __init__(self, name: str, lab: Lab) -> None:
         self.name = name
@@ -29,7 +29,7 @@ class Side(ABC):
 
     @property
     def host(self) -> Host:
-        """Where programs run."""
+        """The host on which programs run."""
         return self.hosts[0]
 
     @abstractmethod
@@ -41,13 +41,13 @@ class Side(ABC):
         """Start it again, and wait until all are in one ring."""
 
     def said(self, *argv: str) -> str:
-        """What a command writes, whatever its exit status, which stands at the end if it is not 0."""
+        """The output of a command. Its exit status is added as a last line if it is not 0."""
         done = self.host.run(argv, check=False)
         ended = f"exit status {done.returncode}\n" if done.returncode else ""
         return done.stdout + done.stderr + ended
 
     def start(self, name: str, *argv: str) -> Process:
-        """Start a program, with each line that it writes written at once, and a standard input that stays open."""
+        """Start a program with line-buffered output, and with a standard input that stays open."""
         path = self.host.directory / f"{name}.out"
         with path.open("ab") as output:
             argv = ("stdbuf", "-oL", *argv)
@@ -122,7 +122,7 @@ class CSide(Side):
 def both_sides(
     directory: Path, count: int, *, transport: Transport = "udpu", quorum: Mapping[str, str | int] | None = None
 ) -> Iterator[tuple[Side, Side]]:
-    """So many Rondo nodes, and so many C nodes, named and with votes; `quorum` has further options of these."""
+    """`count` Rondo nodes and `count` C nodes, with names and votes. `quorum` holds further options for votequorum."""
     with ExitStack() as stack:
         labs, configs = [], []
         for name in ("rondo", "c"):

@@ -99,7 +99,7 @@ def start_load(host: Host, program: str, *arguments: object, name: str = "load")
 
 
 def result_of(load: Process, timeout_s: float) -> dict[str, str]:
-    """What `load` found, by name, once it has ended."""
+    """Wait for the end of `load`. Returns its results by name."""
     status = wait_for(lambda: load.exit_status, lambda status: status is not None, "the end of load", timeout_s)
     assert status == 0, load.output()[-500:]
     words = next(line for line in load.output().splitlines() if line.startswith("total ")).split()

@@ -28,7 +28,7 @@ class Callbacks(ctypes.Structure):
 
 
 def print_rings(handle: ctypes.c_uint64) -> None:
-    """What corosync_cfg_ring_status_get says."""
+    """The result of corosync_cfg_ring_status_get."""
     names, states = ctypes.POINTER(ctypes.c_char_p)(), ctypes.POINTER(ctypes.c_char_p)()
     count = ctypes.c_uint()
     result = libcfg.corosync_cfg_ring_status_get(handle, ctypes.byref(names), ctypes.byref(states), ctypes.byref(count))
@@ -36,7 +36,7 @@ def print_rings(handle: ctypes.c_uint64) -> None:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the command that the arguments name."""
     handle = ctypes.c_uint64()
     answer = sys.argv[2:3] == ["yes"]
 

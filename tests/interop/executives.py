@@ -13,12 +13,12 @@ RING_TIMEOUT_S = 90.0
 
 
 class Executive(Protocol):
-    """What C programs run on."""
+    """A node on which C programs run."""
 
     host: Host
 
     def launch(self) -> None:
-        """Start it; does not wait."""
+        """Start it, and do not wait."""
 
     def stop(self) -> None:
         """Have it leave the ring and end, as systemd does."""
@@ -27,10 +27,10 @@ class Executive(Protocol):
         """Kill all of it."""
 
     def view(self) -> View | None:
-        """The ring where it serves C programs; None while it does not."""
+        """Its ring if it serves C programs; None otherwise."""
 
     def suspicious(self) -> list[str]:
-        """What it should not have logged."""
+        """The log lines that it should not have written."""
 
 
 class RondoExecutive:
@@ -49,16 +49,16 @@ class RondoExecutive:
         self.node.stop()
 
     def kill(self) -> None:
-        """All processes of the node."""
+        """Kill all processes of the node."""
         self.node.kill()
 
     def view(self) -> View | None:
-        """Its ring, once its gateway for C programs works."""
+        """Its ring if its gateway for C programs works; None otherwise."""
         is_serving = self.node.status("qb_gateway").get("state") == "operational"
         return self.node.view() if is_serving else None
 
     def suspicious(self) -> list[str]:
-        """Of all its logs."""
+        """The suspicious lines of all its logs."""
         return self.node.suspicious()
 
 
@@ -78,7 +78,7 @@ class CorosyncExecutive:
         self.node.stop()
 
     def kill(self) -> None:
-        """Its one process."""
+        """Kill its only process."""
         self.node.kill()
 
     def view(self) -> View | None:

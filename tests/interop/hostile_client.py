@@ -59,7 +59,7 @@ def truncate(name: str) -> Callable[[Victim], None]:
 
 
 def scribble(victim: Victim) -> None:
-    """Anything anywhere, but not in the semaphore of the own waits."""
+    """Write random bytes anywhere except into the semaphore on which it waits itself."""
     for _ in range(1000):
         words = victim.words(random.choice(sorted(victim.paths)))
         words[random.randrange(len(words))] = random.getrandbits(32)
@@ -103,7 +103,7 @@ def live_on_in_a_child(library: ctypes.CDLL, handle: ctypes.c_uint64) -> int:
         # Without what the interpreter does at its end: the connection is the child's.
         os._exit(0)
     node = ctypes.c_uint()
-    time.sleep(1)  # longer than anybody takes to see that the parent is dead
+    time.sleep(1)  # long enough for the node to notice that the parent is dead
     if library.cpg_local_get(handle, ctypes.byref(node)) == CS_OK:
         print("child is served", flush=True)
     time.sleep(PATIENCE_S)

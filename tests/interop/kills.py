@@ -37,7 +37,7 @@ VICTIM = 1
 SERVICES = ("cpg", "control", "sam", "ipc_gateway", "qb_gateway", "totem")
 RATE = 25.0
 PYTHON_RATE = 4 * RATE
-"""Of which the application of the second kind sends a quarter."""
+"""Messages a second of an application. One of the second kind sends a quarter of that."""
 PAUSE_S = (0.05, 0.4)
 TIMEOUT_S = 90.0
 
@@ -61,7 +61,7 @@ class CMember:
 
 
 def events_of(member: CMember | Application) -> list[Event]:
-    """Whole lines of its log."""
+    """The whole lines of its log."""
     text = member.log_path.read_text() if member.log_path.exists() else ""
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
@@ -142,7 +142,7 @@ class Run:
         self._random = random.Random(seed)
         self._notes: list[Event] = []
         self.faults: list[str] = []
-        """What is wrong."""
+        """The faults, as lines."""
         self.events: list[Event] = []
 
     def run(self) -> None:

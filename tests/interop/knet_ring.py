@@ -15,7 +15,7 @@ from tests.interop.cpg_member import CpgMember
 from tests.interop.rondo_member import RondoMember
 
 NO_LINKS = r"\[KNET *\] host: host: \d+ has no active links"
-"""At the start of a C node, and where a node has gone."""
+"""A C node logs this at its start, and when another node has gone."""
 LINKS_TIMEOUT_S = 20.0
 
 

@@ -41,7 +41,7 @@ class Messages:
 
 
 class Checked:
-    """What has been delivered."""
+    """Checks the delivered messages."""
 
     def __init__(self, messages: Messages) -> None:
         self.total = self.wrong = 0
@@ -50,7 +50,7 @@ class Checked:
         self._next: dict[rondo.Member, int] = {}
 
     def take(self, message: rondo.Message) -> None:
-        """The next message of the order."""
+        """Check the next message of the order."""
         sender = message.sender
         number = self._next.get(sender, 0)
         self._next[sender] = number + 1

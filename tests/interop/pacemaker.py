@@ -77,7 +77,7 @@ class Pacemaker:
     """The Pacemaker of one host."""
 
     def __init__(self, host: Host) -> None:
-        """Make its places, with a first configuration. It does not run yet."""
+        """Make its directories, with a first configuration. It does not run yet."""
         self.host = host
         self._process: Process | None = None
         host.run(["sh", "-c", PLACES], script=FIRST_CIB)
@@ -122,7 +122,7 @@ class Pacemaker:
         self.host.run(["sh", "-c", f"rm -rf {DUMMY_STATE} /run/crm/*"])
 
     def see(self) -> Seen:
-        """What it shows now; nothing while it does not answer."""
+        """What it shows at present; an empty `Seen` while it does not answer."""
         done = self.host.run(["crm_mon", "-1", "--output-as=xml"], check=False)
         if done.returncode != 0:
             return Seen()

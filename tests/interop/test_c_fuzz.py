@@ -25,7 +25,7 @@ ENDED_S_MAX = 5.0
 
 @pytest.fixture
 def node(make_lab: Callable[[int], Lab], tmp_path: Path) -> Iterator[Node]:
-    """One node alone, which counts votes."""
+    """A single node that counts votes."""
     with nodes_of(make_lab(1), tmp_path, quorum={"provider": "corosync_votequorum"}) as nodes:
         yield nodes[0]
 

@@ -20,7 +20,7 @@ MESSAGES = int(os.environ.get("RONDO_LOAD_MESSAGES", "2000"))
 SIZE_MIN, SIZE_MAX = 1, 2000
 LONG_MAX = 3_000_000
 LONG_MESSAGES = 4 if MESSAGES < 10_000 else 40
-"""Of each sender, of up to `LONG_MAX` bytes."""
+"""Long messages of each sender, of up to `LONG_MAX` bytes."""
 NODES = 3
 GROUP = "load"
 TIMEOUT_S = 120.0 + MESSAGES / 25

@@ -31,7 +31,7 @@ LONG_SIZES = [1, 1_047_552, 1_047_553, 3_000_000]
 
 @pytest.fixture
 def nodes(lab: Lab, tmp_path: Path) -> Iterator[list[Node]]:
-    """Three nodes."""
+    """Three nodes in one ring, which serve C programs."""
     with nodes_of(lab, tmp_path) as nodes:
         yield nodes
 
@@ -176,7 +176,7 @@ def serve_within_a_second(member: CpgMember, busy: Callable[[], bool]) -> int:
 
 @pytest.fixture
 def node(make_lab: Callable[[int], Lab], tmp_path: Path) -> Iterator[Node]:
-    """One node alone."""
+    """A single node, which serves C programs."""
     with nodes_of(make_lab(1), tmp_path) as nodes:
         yield nodes[0]
 
@@ -315,7 +315,7 @@ def test_corosync_cmapctl_tracks_statistics_through_a_kill_of_control(node: Node
     wait_for(change_and_look, lambda seen: len(seen) >= 2, "two changes", TIMEOUT_S)
     node.send(signal.SIGKILL, "control")
     seen = wait_for(change_and_look, lambda seen: len(seen) >= 5, "changes that the next control told of", TIMEOUT_S)
-    # The next control compares at once, whenever its predecessor did.
+    # A restarted control compares at once, whenever its predecessor did so last.
     assert len(seen) <= 2 + (time.monotonic() - began_s) / SAMPLE_S, "not more often than they are compared"
     assert seen == sorted(set(seen)), "the next control tells nothing that was told before"
     tracker.kill()

@@ -25,7 +25,7 @@ PROVIDER = "provider: corosync_votequorum\n"
 
 
 def rondo(host: Host, *arguments: str, check: bool = True) -> str:
-    """Run a command of Rondo's; what it printed, also as a refusal."""
+    """Run a command of Rondo. Returns its output, also that of a refusal."""
     argv = [sys.executable, "-m", "rondo.cli.main", *arguments, "--run-dir", RUN_DIRECTORY]
     done = host.run(argv, environment={"PYTHONPATH": str(REPOSITORY)}, check=check)
     return done.stdout + done.stderr

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.corosync]
 RONDO = 3
 TOKEN_MS = 10_000
 AT_ONCE_S = 5.0
-"""Milliseconds in fact; the rest is for a machine that does other things, and for asking the C nodes."""
+"""It takes milliseconds. The bound leaves room for a busy machine, and for asking the C nodes."""
 START_S = 20.0
 
 

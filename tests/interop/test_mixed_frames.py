@@ -28,11 +28,11 @@ pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]
 PORT = 5405
 SIZES = [*range(0, 2000, 50), 300_000]
 HELD_AFTER_S = 1.0
-"""An idle ring of three has gone round twenty times by then."""
+"""In this time the token of an idle ring of three rotates twenty times."""
 RETRANSMISSIONS = {
     ("token", "entries"), ("token", "rtr.ring.rep"), ("token", "rtr.ring.seq"), ("token", "rtr.seq")
 }  # fmt: skip
-"""Whether a node has to ask for something is chance."""
+"""Fields that need a retransmission: whether one happens is chance."""
 
 
 def live(lab: Lab, transport: Transport, rondo: int, victim: int) -> list[Datagram]:
@@ -73,7 +73,7 @@ def live(lab: Lab, transport: Transport, rondo: int, victim: int) -> list[Datagr
 
 
 def ring_of(frame: bytes) -> tuple[int, int] | None:
-    """The ring that a message or a token belongs to."""
+    """The ring of a message or a token."""
     kind, values = read(frame)
     return (values["ring.rep"][0], values["ring.seq"][0]) if kind in ("mcast", "token") else None
 

@@ -27,11 +27,11 @@ class Notifier:
         self._process: Process = side.start("notifyd", "corosync-notifyd", "-f", "-o", "-n")
 
     def notices(self) -> list[str]:
-        """What it has told, without what libqb says besides."""
+        """Its notifications, without the lines of libqb."""
         return re.findall(r"^\[notice\] (.*)$", self._process.output(), re.MULTILINE)
 
     def wait(self, *patterns: str) -> None:
-        """Wait until it has told all of these, in any order."""
+        """Wait until it has sent all of these notifications, in any order."""
 
         def has_all(notices: list[str]) -> bool:
             return all(any(re.search(pattern, notice) for notice in notices) for pattern in patterns)

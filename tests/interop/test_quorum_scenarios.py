@@ -24,11 +24,11 @@ C, RONDO = CorosyncNode, CompleteNode
 NOT_STORED = "Unable to update ev_tracking_barrier on disk data"
 """What Corosync 3.1.7 says instead of storing it: it writes to a file that it has closed."""
 WINDOW_MS = 10_000
-"""Of last man standing: long enough to look at all nodes before it ends."""
+"""The window of last_man_standing. It is long enough to look at all nodes before it ends."""
 
 
 class Ring:
-    """Nodes of both kinds with one configuration; what they show."""
+    """Nodes of both kinds with one configuration, and the votes that they show."""
 
     def __init__(self, lab: Lab, kinds: Kinds, **quorum: str | int) -> None:
         """Node N is of kind N."""
@@ -66,7 +66,7 @@ class Ring:
             rondo(host, "quorum", command, *map(str, values))
 
     def cancel_wait_for_all(self, number: int) -> None:
-        """By the tool of this node's kind."""
+        """Cancel wait_for_all with the tool of this node's kind."""
         host = self.lab.host(number)
         if isinstance(self.nodes[number], CorosyncNode):
             host.run(["corosync-cmapctl", "-s", "quorum.cancel_wait_for_all", "u8", "1"])
@@ -74,7 +74,7 @@ class Ring:
             rondo(host, "quorum", "cancel-wait-for-all")
 
     def end(self) -> None:
-        """No node has said or done anything suspicious."""
+        """Check that no node has logged or done anything suspicious."""
         for number, node in self.nodes.items():
             assert not node.suspicious(NOT_STORED), (number, node.suspicious(NOT_STORED))
 

@@ -109,7 +109,7 @@ class Changeover:
         return [line for each in both for line in each.suspicious()]
 
     def end(self) -> None:
-        """Kill what runs."""
+        """Kill all executives and programs."""
         for executive in self.running.values():
             executive.kill()
 

@@ -20,7 +20,7 @@ NUMBER = r"^{}:\s+(\d+)"
 
 @dataclass(frozen=True)
 class Votes:
-    """What a tool shows."""
+    """The votes that a tool shows."""
 
     quorate: bool
     expected: int

@@ -39,7 +39,7 @@ uidgid {
 
 
 def eventually(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
-    """Wait for something that has to come true."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
@@ -47,7 +47,7 @@ def eventually(condition: Callable[[], object], what: str, timeout_s: float = PA
 
 
 class Bench:
-    """The processes, and what is asked of them."""
+    """The processes, and functions that ask them."""
 
     def __init__(self, resolved: Path) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="rondo-sam-", dir="/tmp"))
@@ -75,12 +75,12 @@ class Bench:
             self._processes[service] = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
 
     def kill(self, service: str) -> None:
-        """kill -9."""
+        """Kill a service with SIGKILL."""
         self._processes[service].kill()
         self._processes[service].wait()
 
     def restart(self, service: str) -> None:
-        """kill -9, and start again."""
+        """Kill a service with SIGKILL, and start it again."""
         self.kill(service)
         self.start(service)
 
@@ -95,7 +95,7 @@ class Bench:
         return self.told()["keeper_pid"] or 0
 
     def told(self) -> dict[str, Any]:
-        """What SAM says of itself on its control socket."""
+        """The status of SAM from its control socket."""
         from rondo.ipc.control import ask
 
         return ask(self.run_dir, "sam", "status", timeout=PATIENCE_S)
@@ -111,7 +111,7 @@ class Bench:
     # -- applications
 
     def run(self, *command: str, interval_ms: int = 1000, policy: str = "restart", **options: Any) -> str:
-        """`rondo sam run`; its id."""
+        """Run an application as `rondo sam run` does. Returns its id."""
         environment = os.environ | {"DIR": str(self.work)} | options.pop("environment", {})
         answer = self.sam.run(
             list(command), interval_ms=interval_ms, policy=Policy(policy), environment=environment,
@@ -129,17 +129,17 @@ class Bench:
         return self.run("bash", "-c", prelude + script, **options)
 
     def status(self, application_id: str) -> dict[str, Any]:
-        """What SAM says of one application."""
+        """The status of one application."""
         (found,) = self.sam.status(application_id)
         return found
 
     def wait(self, application_id: str, condition: Callable[[dict[str, Any]], object], what: str) -> dict[str, Any]:
-        """Wait until that holds of its status."""
+        """Wait until a condition holds for the status of an application. Returns the status."""
         eventually(lambda: condition(self.status(application_id)), what)
         return self.status(application_id)
 
     def wait_for_instance(self, application_id: str, instance: int) -> dict[str, Any]:
-        """Wait until that instance runs."""
+        """Wait until an instance runs."""
         return self.wait(application_id, lambda s: s["pid"] and s["instance"] == instance, f"instance {instance} runs")
 
     def written(self, name: str) -> list[str]:
@@ -148,14 +148,14 @@ class Bench:
         return path.read_text().splitlines() if path.exists() else []
 
     def wait_for_line(self, name: str, count: int = 1) -> list[str]:
-        """Wait until a file has so many lines."""
+        """Wait until a file has a number of lines. Returns them."""
         eventually(lambda: len(self.written(name)) >= count, f"{count} lines in {name}")
         return self.written(name)
 
     # -- the end
 
     def check(self) -> None:
-        """Stop as a node does, and see that nothing is left and nothing went wrong."""
+        """Stop as a node does. Check that no process is left and no service has failed."""
         self.sam.close()
         if self._processes["sam"].poll() is None:
             self.stop_sam()
@@ -168,7 +168,7 @@ class Bench:
         eventually(lambda: not processes_in(self.directory), "nothing is left of it")
 
     def close(self) -> None:
-        """Whatever happened: nothing stays."""
+        """Kill everything, whatever happened before."""
         self.sam.close()
         for process in self._processes.values():
             process.kill()
@@ -198,7 +198,7 @@ def processes_in(directory: Path) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process, be it a zombie."""
+    """True if there is such a process, or a zombie of it."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -26,7 +26,7 @@ from tests.sam.bench import CONFIGURATION, Bench
 
 INTERVAL_MS = 1000
 LIFE_S = 5.0
-"""Mean life of an instance before it is killed."""
+"""The mean life of an instance before it is killed, in seconds."""
 SETTLE_S = 120.0
 JUDGE_S = 30.0
 SCRIPT = """
@@ -38,7 +38,7 @@ while :; do ok; rest 0.25; done
 
 @dataclass(slots=True)
 class Report:
-    """What was seen."""
+    """The figures of a run."""
 
     applications: int
     seconds: float
@@ -56,7 +56,7 @@ class Report:
 
     @property
     def is_good(self) -> bool:
-        """Whether everything held that must hold on any machine."""
+        """True if everything held that must hold on any machine."""
         return (
             self.doubles == 0
             and self.live_instances == {1: self.applications}
@@ -168,7 +168,7 @@ class Chaos:
 
 
 def environment_of(pid: int) -> list[bytes]:
-    """Empty if it is gone."""
+    """The environment of a process; empty if the process has ended."""
     try:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -197,7 +197,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether it has ended and was not reaped."""
+    """True if it has ended and was not reaped."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:

@@ -18,7 +18,7 @@ from tests.sam.bench import ROOT, Bench, eventually
 def rondo_sam(
     bench: Bench, *arguments: str, code: int = 0, cwd: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """`rondo sam ARGUMENTS`."""
+    """Run `rondo sam ARGUMENTS`."""
     environment = os.environ | {"RONDO_RUN_DIR": str(bench.run_dir), "PYTHONPATH": str(ROOT)}
     environment.pop("RONDO_SOCKET", None)
     # A program that is nowhere is "denied" if it might be in a directory that this user may not search.

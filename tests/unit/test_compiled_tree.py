@@ -16,7 +16,7 @@ NEVER = "no compiler here"
 
 
 class Compiler:
-    """In the place of mypyc: leaves a library, and counts."""
+    """A stand-in for mypyc. It leaves a library, and counts its calls."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -120,7 +120,7 @@ def test_without_a_compiler_the_copy_runs_from_source(root: Path, mypyc: Compile
     assert compiled_tree.main() == compiled_tree.NO_COMPILER
     assert not compiled.is_there(root / "build" / "compiled")
     assert (root / "build" / "compiled" / "tests" / "test_one.py").is_file()
-    # It is tried again.
+    # The next run tries again.
     assert compiled_tree.main() == compiled_tree.NO_COMPILER
     assert mypyc.made == 2
 

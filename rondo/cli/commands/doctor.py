@@ -1,4 +1,4 @@
-"""`rondo doctor`: finds what keeps this node from working, or will, and the remedy. It changes nothing."""
+"""`rondo doctor`: finds what keeps this node from working now or soon, and names the remedy. It changes nothing."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def lines(finding: "Finding") -> list[str]:
-    """A finding for people: what and where, and the remedy below."""
+    """A finding as text: what and where, and the remedy in a second line."""
     where = f"  ({finding.where})" if finding.where else ""
     mend = [f"                     mend: {finding.mend}"] if finding.mend else []
     return [f"{finding.level:<5}  {finding.check:<13} {finding.what}{where}", *mend]

@@ -1,8 +1,8 @@
-"""The own commands that are not over: numbered, batched, sent again until a result is known.
+"""The commands and reads of this replica without a result: numbered, batched, and sent again until there is one.
 
-While few commands are on their way, the next one goes at once. Otherwise it waits for those before it, and all that is
-asked for meanwhile travels together, but for what fills a message by itself: the more callers there are, the larger
-the batches, without a clock. At most `MESSAGES_MAX` messages are on their way at once.
+A new command is sent at once while fewer than `FEW_COMMANDS` are in flight, or when the waiting ones fill a message.
+Otherwise it waits, and is sent in one message with the others that wait. So batches grow with the number of callers,
+and no timer is needed. At most `MESSAGES_MAX` messages are in flight.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ if TYPE_CHECKING:
 
 MESSAGES_MAX = 32
 FEW_COMMANDS = 16
-"""While fewer are on their way, nothing waits. A message costs all nodes the same whatever is in it."""
+"""While fewer are in flight no command waits. More commands are batched, because each message has a fixed cost."""
 BATCH_COMMANDS_MAX = 512
 BATCH_BYTES_MAX = 256 * 1024
 
 
 class Calls:
-    """Commands and reads of one author."""
+    """The open commands and reads of one author."""
 
     def __init__(self, author: bytes) -> None:
         self._author = author
         self.open: dict[int, bytes] = {}
-        """Commands without a result, by number, ascending."""
+        """Commands without a result, by number, in ascending order."""
         self.reads: set[int] = set()
-        """Reads that wait for their place in the order."""
+        """Numbers of the reads that have no place in the order yet."""
         self._unsent: deque[tuple[int, int]] = deque()
-        """Number and size of each; of some, nobody may wait any more."""
+        """Number and size in bytes of each. Commands without a caller are skipped when a message is made."""
         self._unsent_bytes = 0
         self._unsent_reads: set[int] = set()
         self._reads_by_stamp: dict[int, set[int]] = {}
         self._on_the_way: dict[int, int] = {}
-        """How many commands each message has, by its stamp."""
+        """The messages in flight: stamp, and number of commands."""
         self._commands_on_the_way = 0
         self._last_number = 0
         self._last_stamp = 0
 
     @property
     def low(self) -> int:
-        """All commands below are over."""
+        """The lowest open number: all commands below it are over."""
         return next(iter(self.open), self._last_number + 1)
 
     def add(self, command: bytes) -> int:
-        """A new command; its number."""
+        """Add a command. Returns its number."""
         self._last_number += 1
         self.open[self._last_number] = command
         self._unsent.append((self._last_number, len(command)))
@@ -56,20 +56,20 @@ class Calls:
         return self._last_number
 
     def add_read(self) -> int:
-        """A new read; its number."""
+        """Add a read. Returns its number."""
         self._last_number += 1
         self.reads.add(self._last_number)
         self._unsent_reads.add(self._last_number)
         return self._last_number
 
     def forget(self, number: int) -> None:
-        """Nobody waits for it any more. If it was not sent it never will be."""
+        """Drop a command or read that has no caller any more. If it was not sent it never will be."""
         self.open.pop(number, None)
         self.reads.discard(number)
         self._unsent_reads.discard(number)
 
     def send_again(self, but: Collection[int] = ()) -> None:
-        """What was sent so far may be lost: all that is open goes out again, but for what is known to be done."""
+        """Queue everything that is open once more, except `but`. What is in flight may be lost."""
         self._unsent = deque((n, len(command)) for n, command in self.open.items() if n not in but)
         self._unsent_bytes = sum(size for _, size in self._unsent)
         self._unsent_reads = set(self.reads)
@@ -78,16 +78,16 @@ class Calls:
         self._reads_by_stamp.clear()
 
     def came_back(self, stamp: int) -> None:
-        """A message of commands has its place in the order."""
+        """Note that an own message was delivered, so it is no longer in flight."""
         self._commands_on_the_way -= self._on_the_way.pop(stamp, 0)
 
     def reads_due(self, stamp: int) -> list[int]:
-        """The reads whose place in the order this is."""
+        """The open reads for which this own message was sent, by number. It has just been delivered."""
         self.came_back(stamp)
         return sorted(self._reads_by_stamp.pop(stamp, set()) & self.reads)
 
     def messages(self) -> list[Commands | Reads]:
-        """What may be sent now."""
+        """The messages that may be sent now."""
         found: list[Commands | Reads] = []
         while self._unsent and len(self._on_the_way) < MESSAGES_MAX and (self._are_few() or self._fill_a_message()):
             items: list[tuple[int, bytes]] = []

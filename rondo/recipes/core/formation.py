@@ -1,24 +1,29 @@
-"""Whether the group may go on after a change, and from which state: a decision that members make from their hellos.
+"""The decision whether the group goes on after a change, and from which state. Members derive it from their hellos.
 
-Whoever goes on must have every command that anybody was told is done. Such a command was in every member of a ring that
-had quorum. So the ring must have quorum now, and the latest state that is there must be the latest of all. That is so
+The chosen state must contain every acknowledged command. An acknowledged command had reached every member of a ring
+with quorum. So two things are needed: the present ring has quorum, and the latest state in it is the latest anywhere.
+The second holds in two cases (dynamic voting):
 
-- if most of those are there who had that state when it last went on: without them nobody can have gone on (dynamic
-  voting). While it is uncertain with whom a state went on, that must hold for each possibility;
-- or if half of them are, and they come *directly* from the ring in which it went on: no member of this ring has been in
-  another one between, and a ring without any of them had no majority of nodes. So the other half has not gone on,
-  and when it comes into a ring with a majority, that ring's sequence will show that it does not come directly.
+- A majority of those who had that state when it last went on is present. Then no group without them can have gone on.
+  If it is uncertain who had it, there must be a majority of each possible set.
+- Half of them are present, and they come *directly* from the ring in which that state went on. This means that no
+  member of the present ring has been in another ring in between. A ring without any of them had no majority of nodes,
+  so the other half has not gone on. When the other half later joins a ring with a majority, the sequence of that ring
+  shows that it does not come directly.
 
-Otherwise it waits for more members. If those that are missing are processes of nodes that are all there, they will
-hardly come back: after `abandon_ms` the group goes on without them. A cluster without votes has no such rules: every
-side of a split goes on, and when they meet the longer history wins.
+In all other cases the group waits for more members. The missing ones may be processes of nodes that are all present.
+Then they are most likely dead, and after `abandon_ms` the group goes on without them. A cluster without votes has no
+such rules: every side of a split goes on, and when the sides meet the longer history wins.
 
-Where states are on disk a process that has died may come back, with what it had written. A member's disk counts for
-those who are there whatever is on it: while it is here nobody goes on with it elsewhere, and whatever anybody was told
-is done is on so many of the disks that most of them include one that has it (`storage.py`). Each formation has a
-round, larger than all before of which those who are needed know. They count once they have it on disk, so nobody takes
-part in an earlier one later. Nobody is given up unless an operator says so. Histories with another beginning never
-take each other's place: the one goes on whose holders are there, and the others are told.
+States on disk need more, because a process that died may come back with what it had written.
+
+- A present disk counts, whatever is on it. While it is here it cannot take part elsewhere. An acknowledged command is
+  on so many disks that any majority includes one that has it (`storage.py`).
+- Each decision has a round. It is larger than all earlier rounds that the needed members know of. A member counts only
+  after it has written the round to disk, so it cannot take part in an earlier decision later.
+- Missing disks are abandoned only if an operator says so.
+- A history never replaces one that began separately. The one whose holders are present goes on, and the members with
+  the other one are told so.
 """
 
 from __future__ import annotations
@@ -34,15 +39,15 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 PATIENCE_MS = 1000
-"""So long a member that says nothing is waited for: it may have been stopped."""
+"""How long the group waits for a member that sends no hello. It may be suspended."""
 ABANDON_MS = 10_000
 FIRST_MS = 10_000
-"""So long those whose disks are empty wait for the other nodes before they begin a new history."""
+"""How long members with empty disks wait for the other nodes before they begin a new history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Go on from this state, because of `why`: first, majority, abandoned or unvoted."""
+    """The group goes on from the state `fingerprint`. `why` is "first", "majority", "abandoned" or "unvoted"."""
 
     why: str
     fingerprint: Fingerprint
@@ -53,27 +58,27 @@ class Decision:
 
 @dataclass(slots=True)
 class Formation:
-    """The hellos of one ring, of those that are members still."""
+    """The hellos of the present members in one ring."""
 
     has_votes: bool = True
     abandon_ms: int | None = ABANDON_MS
-    """None: never."""
+    """None: missing holders are never abandoned."""
     is_stored: bool = False
     began_ns: int = 0
     heard: dict[MemberId, Hello] = field(default_factory=dict)
 
     def begin(self, now_ns: int) -> None:
-        """Everything anew."""
+        """Forget all hellos: a new ring needs new ones."""
         self.heard.clear()
         self.began_ns = now_ns
 
     def keep(self, members: Iterable[MemberId]) -> None:
-        """Forget all others."""
+        """Forget the hellos of all who are not members."""
         there = set(members)
         self.heard = {member: hello for member, hello in self.heard.items() if member in there}
 
     def decide(self, members: tuple[MemberId, ...], nodes: Iterable[int], now_ns: int) -> Decision | None:
-        """What follows from what was heard so far, in a ring that has quorum."""
+        """The decision that the hellos so far allow in a ring with quorum; None if they allow none."""
         waited_ms = (now_ns - self.began_ns) // MS
         are_all_heard = all(member in self.heard for member in members)
         with_state = {member: hello for member, hello in self.heard.items() if hello.fingerprint[0] != NO_ERA}
@@ -96,11 +101,11 @@ class Formation:
 
     @property
     def round(self) -> int:
-        """The latest of which was heard."""
+        """The latest round in any hello."""
         return max((hello.round for hello in self.heard.values()), default=0)
 
     def awaited(self) -> tuple[int, ...]:
-        """The nodes of those who had the latest state of all that is here, and are not here. For people."""
+        """The nodes whose holders of the latest state are missing. Only for log messages and status."""
         with_state = {member: hello for member, hello in self.heard.items() if hello.fingerprint[0] != NO_ERA}
         if not with_state:
             return ()
@@ -109,7 +114,7 @@ class Formation:
         return tuple(sorted({node for hello in best.values() for at, node, _ in hello.holders if seat(at) not in here}))
 
     def _lineages(self, having: dict[MemberId, Hello]) -> list[dict[MemberId, Hello]]:
-        """Histories that may take each other's place."""
+        """The hellos grouped by lineage. Only histories of one group may replace each other."""
         if not self.is_stored:
             return [having]
         groups: dict[bytes, dict[MemberId, Hello]] = {}
@@ -118,7 +123,7 @@ class Formation:
         return list(groups.values())
 
     def _best(self, having: dict[MemberId, Hello]) -> dict[MemberId, Hello]:
-        """Those with the latest state."""
+        """The members with the latest state."""
         best = max((hello.fingerprint for hello in having.values()), key=self._rank)
         return {member: hello for member, hello in having.items() if hello.fingerprint == best}
 
@@ -132,7 +137,7 @@ class Formation:
         return (era, index, digest) if self.has_votes else (index, era, digest)
 
     def _why(self, best: dict[MemberId, Hello], known: Era) -> str:
-        """Why the group may go on with the latest state, if it may."""
+        """The reason for which the group may go on from the latest state; empty if it may not."""
         if not self.has_votes:
             return "unvoted"
         era = next(iter(best.values())).fingerprint[0]
@@ -145,8 +150,7 @@ class Formation:
         present = self._seats(counted)
         for hello in best.values():
             needed = (frozenset(seat(author) for author, *_ in hello.holders), *map(frozenset, hello.doubts))
-            # Nobody may have a state that its next holder had not taken over when its last one died. Then those count
-            # who are in doubt.
+            # A state without holders: the last one died before the next had it. Then only the sets in doubt count.
             if self.is_stored and not needed[0]:
                 needed = needed[1:]
             if all(is_majority(present, each, is_direct=is_direct) for each in needed):
@@ -157,17 +161,17 @@ class Formation:
         return {member: hello for member, hello in self.heard.items() if hello.fingerprint[0] == era}
 
     def _of_round(self) -> dict[MemberId, Hello]:
-        """Those who take part in no earlier round; the others will follow."""
+        """The hellos of the latest round. The other members will send hellos of that round, too."""
         return {member: hello for member, hello in self.heard.items() if hello.round == self.round}
 
     def _seats(self, hellos: dict[MemberId, Hello]) -> frozenset[bytes]:
-        """Whose state, or disk, is here."""
+        """The seats of these members. On disk only members with a disk count."""
         return frozenset(
             seat(hello.author) for hello in hellos.values() if not self.is_stored or is_stored(hello.author)
         )
 
     def _are_missing_dead(self, nodes: Iterable[int]) -> bool:
-        """Whether all nodes are there on which somebody is known to have had a state."""
+        """True if every node with a known holder is in the ring. Then missing holders are dead processes."""
         there = set(nodes)
         return all({node for _, node, _ in hello.holders} <= there for hello in self.heard.values())
 

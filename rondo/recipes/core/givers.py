@@ -1,4 +1,7 @@
-"""What holders do for members that ask for the state: who gives, who is the deputy, and what is taken up again."""
+"""The giving side of state transfers: which holder gives, which is its deputy, and how a transfer is resumed.
+
+All holders apply the same rules to the same entries, so they agree on the giver without a message.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class Givers:
-    """The transfers in which this member gives, or would if the giver died. All holders decide alike."""
+    """The transfers in which this member is the giver or its deputy."""
 
     def __init__(self, me: MemberId, state: State) -> None:
         self._me = me
         self._state = state
         self._giving: dict[bytes, Giving] = {}
-        """By asker."""
+        """By the author who asks."""
         self.turned_away = 0
-        """Hellos without an answer, because there were too many transfers."""
+        """Hellos that got no answer because `GIVING_MAX` transfers were open."""
 
     def answer(self, hello: Hello, sender: MemberId, ring: RingId) -> list[Letter]:
-        """A member asks, at this place of the order."""
+        """Answer a hello that asks for the state at this place of the order. Returns what this member has to send."""
         history = self._state.history
         if history.holders.get(hello.author) == sender:
             return []
@@ -56,7 +59,7 @@ class Givers:
         return Begin(hello.author, hello.token, ring, fingerprint, lineage, holders, doubts, sessions, givers, is_same)
 
     def _take_up(self, hello: Hello, candidates: list[MemberId]) -> list[Letter]:
-        """Go on where a transfer was cut short, if this is the one to do it."""
+        """Resume an interrupted transfer if this member is the first candidate."""
         giving = self._giving.get(hello.author)
         if candidates[:1] != [self._me]:
             if giving is not None:
@@ -69,24 +72,24 @@ class Givers:
         return [Again(hello.author, hello.token)]
 
     def came_back(self, part: Part) -> None:
-        """A part of this giver has its place in the order."""
+        """Note that an own part was delivered, so the next one may be sent."""
         giving = self._giving.get(part.to)
         if giving is not None and giving.token == part.token:
             giving.came_back()
 
     def messages(self) -> list[Letter]:
-        """What may be sent now."""
+        """The messages that may be sent now."""
         return [letter for giving in self._giving.values() for letter in giving.messages()]
 
     def keep(self, members: Iterable[MemberId]) -> None:
-        """Members have left, in the same ring: an asker that is gone needs nothing."""
+        """Drop the transfers to members that have left."""
         there = set(members)
         self._giving = {author: giving for author, giving in self._giving.items() if giving.asker in there}
 
     def forget(self, author: bytes) -> None:
-        """This one has the state now."""
+        """Drop the transfer to an author that has the state now."""
         self._giving.pop(author, None)
 
     def forget_all(self) -> None:
-        """This member is out of the group."""
+        """Drop all transfers: this member has left the group."""
         self._giving.clear()

@@ -1,17 +1,17 @@
-"""Which state a replica has: how many entries made it, which, and who else has it.
+"""The identity of a replica's state: how many entries made it, their digest, and which members have it.
 
-Two replicas with the same fingerprint have the same state, because the digest runs over every entry. An *era* is what
-happens between two decisions that the group goes on; it names the ring in which that was decided. Of two eras that
-began in a majority the later has the larger ring sequence, because two majorities share a node, and its ring
-sequence only grows.
+Two replicas with the same fingerprint have the same state, because the digest covers every entry. An *era* lasts from
+one decision that the group goes on to the next. It is named after the ring in which that was decided. Of two eras that
+began with a majority of the nodes, the later one has the larger ring sequence. This is because two majorities share a
+node, and the ring sequence of a node only grows.
 
-On disk that does not do: all processes may end and begin again within a ring. There an era begins with a *round*, and
-most of those who had the state before have it on their disks that they take part in no earlier one (a ballot: Lamport,
-The part-time parliament, 1998).
+The ring sequence is not enough for states on disk, because all processes may end and start again within one ring. There
+an era begins with a *round*. Before it begins, a majority of the previous holders has written to disk that it takes
+part in no earlier round. This is a ballot (Lamport, The part-time parliament, 1998).
 
-Holders are counted by *seat*. In memory that is the process. On disk it is the disk, which may come back without what
-its process knew last. So a change of holders is in doubt there until enough of the old ones have it on disk
-(`storage.py`); in memory until all are certain to have it, or are dead.
+Holders are counted by *seat*. In memory the seat is the process. On disk it is the disk, which may come back without
+the last entries that its process knew. So a change of holders is in doubt until enough of the previous holders have it
+on disk (`storage.py`). In memory it is in doubt until every previous holder has it or is dead.
 """
 
 from __future__ import annotations
@@ -31,63 +31,63 @@ if TYPE_CHECKING:
 DIGEST_BYTES = 8
 RECENT_MAX = 4096
 DOUBTS_MAX = 8
-"""Beyond this each of all that are meant has to be there: that is harder to get than a majority of each set."""
+"""With more sets in doubt, every seat in them has to be present. That is stricter than a majority of each set."""
 Doubt = tuple[int, frozenset[bytes]]
-"""The index of a change of holders, and the seats of those before it."""
+"""The index of a change of holders, and the seats that were holders before it."""
 
 
 @dataclass(slots=True)
 class History:
-    """What is known of a state besides itself."""
+    """What is known about a state apart from its content."""
 
     era: Era = NO_ERA
     index: int = 0
     digest: bytes = bytes(DIGEST_BYTES)
     holders: dict[bytes, MemberId] = field(default_factory=dict)
-    """Who has this state, by author."""
+    """The members that have this state, by author."""
     doubts: list[Doubt] = field(default_factory=list)
-    """Holders of before, while it is not certain that enough of them know of the change."""
+    """Earlier sets of holders, as long as too few of them are certain to know of the change."""
     lineage: bytes = b""
-    """The same for all histories with one beginning."""
+    """Identifies the beginning: equal in all histories that began with the same `Form`."""
     is_stored: bool = False
-    """It is on disk, and the holders' are."""
+    """True if the holders keep this state on disk."""
     recent: deque[bytes] = field(default_factory=lambda: deque(maxlen=RECENT_MAX))
-    """The last digests, the newest last."""
+    """The latest digests, the newest one last."""
 
     @property
     def is_blank(self) -> bool:
-        """Nothing was ever agreed on."""
+        """True if this replica never had a state of the group."""
         return self.era == NO_ERA
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What tells this state from all others."""
+        """Identifies this state among all others."""
         return self.era, self.index, self.digest
 
     def was(self, fingerprint: Fingerprint) -> bool:
-        """Whether this history lately had that fingerprint."""
+        """True if this history had that fingerprint within its last `RECENT_MAX` entries."""
         _, index, digest = fingerprint
         ago = self.index - index
         return 0 <= ago < len(self.recent) and self.recent[-1 - ago] == digest
 
     @property
     def seats(self) -> frozenset[bytes]:
-        """Of the holders."""
+        """The seats of the holders."""
         return frozenset(map(seat, self.holders))
 
     def copy(self) -> History:
-        """One that changes by itself."""
+        """An independent copy, without the recent digests."""
         holders, doubts = dict(self.holders), list(self.doubts)
         return History(self.era, self.index, self.digest, holders, doubts, self.lineage, self.is_stored)
 
     def advance(self, entry: bytes) -> None:
-        """One more entry."""
+        """Append an entry."""
         self.index += 1
         self.digest = hashlib.blake2b(self.digest + entry, digest_size=DIGEST_BYTES).digest()
         self.recent.append(self.digest)
 
     def present(self, members: Iterable[MemberId]) -> None:
-        """From here on these are the members: who is gone does not have the state any more."""
+        """Append a membership change: a member that is gone is a holder no longer."""
         there = sorted(members)
         before = self.seats
         self.holders = {author: member for author, member in self.holders.items() if member in there}
@@ -95,7 +95,7 @@ class History:
         self.advance(msgpack.packb(["present", there]))
 
     def form(self, form: Form, raw: bytes, members: Iterable[MemberId], *, is_certain: bool) -> None:
-        """The group goes on, with those of the listed that are still there."""
+        """Append the decision that the group goes on. Its holders are those it lists who are still members."""
         there = set(members)
         before = self.seats
         if self.is_blank:
@@ -112,16 +112,16 @@ class History:
         self.present(there)
 
     def certain(self) -> None:
-        """A SAFE message came as regular: all members of the ring have everything before it, or are dead."""
+        """Note a SAFE message in the regular configuration: every member of the ring has all before it, or is dead."""
         if self.doubts and not self.is_stored:
             self.doubts = []
 
     def settled(self, index: int) -> None:
-        """Enough of those before have the change with this index on disk."""
+        """Note that enough of the earlier holders have the change with this index on disk."""
         self.doubts = [doubt for doubt in self.doubts if doubt[0] != index]
 
     def add_holder(self, author: bytes, member: MemberId, raw: bytes, *, is_certain: bool) -> None:
-        """One more has the state."""
+        """Append that one more member has the state."""
         before = self.seats
         self.holders = {each: at for each, at in self.holders.items() if seat(each) != seat(author)}
         self.holders[author] = member
@@ -129,14 +129,14 @@ class History:
         self.advance(raw)
 
     def remove_holder(self, author: bytes, raw: bytes) -> None:
-        """One has the state no more."""
+        """Append that a member does not have the state."""
         before = self.seats
         self.holders.pop(author, None)
         self._doubt(before, is_certain=False)
         self.advance(raw)
 
     def _doubt(self, before: frozenset[bytes], *, is_certain: bool) -> None:
-        """These were the holders before the entry that comes next."""
+        """Put the change from these holders to the present ones in doubt, for the entry that is appended next."""
         if not before or before == self.seats or (is_certain and not self.is_stored):
             return
         self.doubts.append((self.index + 1, before))
@@ -146,6 +146,6 @@ class History:
 
 
 def is_majority(present: frozenset[bytes], of: frozenset[bytes], *, is_direct: bool) -> bool:
-    """Whether `present` has most of them. Of two equal halves only one can come directly from the ring of before."""
+    """True if `present` has a majority of the seats `of`. Half is enough for `is_direct`: only one half can be that."""
     there = len(present & of)
     return 2 * there > len(of) or (is_direct and there > 0 and 2 * there == len(of))

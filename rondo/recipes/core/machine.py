@@ -1,4 +1,4 @@
-"""What a replica needs of the state that it replicates, and what it tells of itself."""
+"""The interface of a replicated state, and the notices of a replica to its shell."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 
 class Machine(Protocol):
-    """A state that changes by commands alone, and alike everywhere."""
+    """A deterministic state machine. Only the entries of the group change it, in the same way on every replica."""
 
     def apply(self, author: bytes, command: bytes) -> bytes:
-        """Carry out a command. What it raises is its result, and must be the same everywhere."""
+        """Apply a command. Returns its result. An exception is a result, too: it must be the same on every replica."""
 
     def gone(self, author: bytes) -> None:
-        """The process of that author has died, or is cut off from the majority."""
+        """Note that the process of this author has died, or is cut off from the majority."""
 
     def snapshot(self) -> Iterable[bytes]:
-        """The state as it is now, in pieces. They may be made later, and must not show later changes."""
+        """The present state in pieces. They may be consumed later, and must not show later changes."""
 
     def restore(self, pieces: Iterator[bytes]) -> None:
-        """Be what the snapshot says."""
+        """Set the state to that of a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """It may not: it is alone, cut off, or without the state."""
+    """This replica may not carry out commands. `why` says what is missing, for example quorum."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A part of the state has come."""
+    """A piece of the state was received. Both numbers count from the beginning of the transfer."""
 
     pieces: int
     bytes: int
@@ -47,14 +47,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """This replica's history was thrown away for another: author, number and command of what that one does not have."""
+    """This replica's history was replaced. `commands` (author, number, command) are not in the one that goes on."""
 
     commands: tuple[tuple[bytes, int, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A command or a read of one's own is over. A read: `is_done`, and the state is now what is to be read."""
+    """A command or read of this replica is over. For a read that `is_done`, the present state is what it has to see."""
 
     number: int
     is_done: bool
@@ -63,21 +63,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The state is now what this read is to see; its outcome comes when that is certain to last."""
+    """The present state is what this read has to see. Its `Outcome` follows when that state is durable."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """This replica may not be in this group, and does nothing any more."""
+    """This replica does not fit into the group, and has stopped for good."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Who is in the group now: node and pid of each."""
+    """The present members of the group: node and pid of each."""
 
     members: tuple[tuple[int, int], ...]
 

@@ -1,4 +1,4 @@
-"""What a replica keeps, what its shell asks of it, and what it says: all but what it makes of events (`replica.py`)."""
+"""The base of a replica: its fields, the calls of its shell, and its messages. `replica.py` handles the events."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 
 class Phase(Enum):
-    """Whether the group goes on, as far as this member knows."""
+    """Whether the group goes on, as far as this member knows.
+
+    OUT: it is not a member. NEW: it has joined, and does not know yet. OPEN: the group has not decided since the last
+    change of the ring. FORMED: the group goes on.
+    """
 
     OUT = "out"
     NEW = "new"
@@ -40,7 +44,7 @@ class Phase(Enum):
 
 
 class Member:
-    """`outbox` has what is to be sent (SAFE), `notices` what the application is to be told."""
+    """The fields and messages of a replica. `outbox` holds messages to send (SAFE), `notices` those for the shell."""
 
     def __init__(
         self,
@@ -51,14 +55,15 @@ class Member:
         has_votes: bool = True,
         abandon_ms: int | None = ABANDON_MS,
     ) -> None:
-        """`author`: bytes that no other replica has, and no earlier one had. If they are more than a seat's, the state
-        is on disk: the shell first says what is there (`recover`), and carries out the `storage`'s writes."""
+        """`author` must be unique among all replicas, past ones included. If it is longer than a seat, the state is on
+        disk. Then the shell first reads the disk (`recover_round`, `recover_snapshot`, `recover_record`), and later
+        carries out the writes of `storage`."""
         self.me = me
         self.author = author
         self.outbox: deque[bytes] = deque()
         self.notices: deque[Notice] = deque()
         self.refused: Counter[str] = Counter()
-        """Messages without effect, by reason."""
+        """How many messages had no effect, by reason."""
         self.calls = Calls(author)
         self.state = State(author, machine)
         self.storage = Storage(author, has_votes=has_votes) if is_stored(author) else None
@@ -66,7 +71,7 @@ class Member:
         self.members: tuple[MemberId, ...] = ()
         self.is_holder = False
         self.is_live = False
-        """Whether the state is that of the group: a holder's, or that of one who has just caught up."""
+        """True if the own state is that of the group. It is so for a holder, and after catching up."""
         self._has_votes = has_votes
         self._formation = Formation(has_votes, abandon_ms, is_stored(author))
         self._givers = Givers(me, self.state)
@@ -81,7 +86,7 @@ class Member:
         self._knows = NO_ERA
         self._known_holders: dict[bytes, MemberId] = {}
         self._went_on: tuple[RingId | None, Era, frozenset[MemberId]] = (None, NO_ERA, frozenset())
-        """When this member was last told that the group went on: in which ring, the era, and who had the state."""
+        """The latest news that the group went on: in which ring, in which era, and which members had the state."""
         self._was_ready = False
         self._life = 0
         self._token = 0
@@ -93,32 +98,32 @@ class Member:
 
     @property
     def is_ready(self) -> bool:
-        """Whether commands are carried out here."""
+        """True if this replica carries out commands."""
         return self.phase is Phase.FORMED and self.is_holder and not self._is_suspended
 
     @property
     def is_without_quorum(self) -> bool:
-        """Whether this side is known not to have it."""
+        """True if the node has said that this side has no quorum."""
         return self._has_votes and self._quorum is not None and not self._quorum[1]
 
     @property
     def awaited_nodes(self) -> tuple[int, ...]:
-        """The nodes without whose disks the group does not go on, as far as is known."""
+        """The nodes whose disks the group waits for, as far as is known."""
         return self._formation.awaited() if self.storage is not None and self.phase is Phase.OPEN else ()
 
     # -- the disk ------------------------------------------------------------------------------------------------
 
     def recover_round(self, number: int) -> None:
-        """The latest round that was written."""
+        """Take over the latest round from disk."""
         assert self.storage is not None
         self.storage.round = self.storage.round_written = number
 
     def recover_snapshot(self, header: bytes, sessions: bytes, pieces: Iterator[bytes]) -> None:
-        """Be what was written. Raises Malformed, and whatever the state itself finds wrong with it."""
+        """Take over a snapshot from disk. Raises Malformed, and whatever the machine's `restore` raises."""
         self.state.recover(history_of(header), sessions, pieces)
 
     def recover_record(self, record: bytes) -> None:
-        """The next record of the log. Raises Malformed."""
+        """Take over the next log record from disk. Raises Malformed."""
         entry = entry_of(record)
         if isinstance(entry, int):
             self.state.history.settled(entry)
@@ -126,7 +131,7 @@ class Member:
             self.state.apply(entry, self.calls)
 
     def written(self, place: Place | None, number: int, now_ns: int) -> None:
-        """Everything is on disk up to there, and the round with this number."""
+        """Note that everything up to `place`, and the round `number`, is on disk."""
         assert self.storage is not None
         self._now_ns = now_ns
         if place is not None:
@@ -137,7 +142,7 @@ class Member:
         self._flush()
 
     def compact(self) -> None:
-        """Write the state, so that the log before it can go."""
+        """Have a snapshot written, so that the log before it can be removed."""
         assert self.storage is not None
         state = self.state
         self.storage.snapshot(state.history, state.sessions.snapshot(), state.machine.snapshot(), is_adopted=False)
@@ -145,30 +150,30 @@ class Member:
     # -- callers -------------------------------------------------------------------------------------------------
 
     def do(self, command: bytes) -> int:
-        """A command; its number, which its `Outcome` will have."""
+        """Issue a command. Returns its number, by which its `Outcome` is found."""
         number = self.calls.add(command)
         self._flush()
         return number
 
     def read(self) -> int:
-        """A place in the order; its number, which its `Outcome` will have."""
+        """Issue a linearizable read. Returns its number, by which its `Outcome` is found."""
         number = self.calls.add_read()
         self._flush()
         return number
 
     def forget(self, number: int) -> None:
-        """Nobody waits for this command or read any more. It may be done all the same."""
+        """Drop a command or read that has no caller any more. It may be carried out nevertheless."""
         self.calls.forget(number)
 
     def merge(self, commands: Iterable[tuple[bytes, int, bytes]]) -> None:
-        """Commands of `Lost`, to be done on the history that went on; each once, whoever asks for it."""
+        """Have commands of a `Lost` notice carried out on the present history. Each is done once, however many ask."""
         new = {(author, number): command for author, number, command in commands}
         self._to_merge.update(new)
         if self.is_ready:
             self._send_merged(new)
 
     def _guess(self, ring: RingId, nodes: Iterable[int]) -> None:
-        """Who has just joined is told no ring. It is the latest that it hears of, until the group says so."""
+        """Take over the latest ring that others name. A member that has just joined gets no event that names it."""
         if self._ring is None or (self._is_guess and ring[1] > self._ring[1]):
             self._ring, self._is_guess = ring, True
             self._nodes = tuple(nodes)
@@ -178,12 +183,12 @@ class Member:
         return not self._has_votes or (self._quorum is not None and self._quorum == (self._ring, True))
 
     def _conflict(self, why: str) -> None:
-        """This replica has no business here."""
+        """Leave for good: this replica does not fit into the group."""
         self._out(why)
         self.notices.append(Conflict(why))
 
     def _is_of_another_kind(self, author: bytes) -> bool:
-        """Whether the others keep their state on disk and this one does not, or the other way round."""
+        """True if the author keeps its state on disk and this replica does not, or the other way round."""
         if self.is_live or is_stored(author) == (self.storage is not None):
             return False
         if self.storage is None or self.phase is not Phase.OPEN:
@@ -202,7 +207,7 @@ class Member:
         self._not_ready(why)
 
     def _begin_formation(self) -> None:
-        """All members say anew what they have."""
+        """Collect hellos anew, on disk in a new round."""
         self._formation.begin(self._now_ns)
         if self.storage is not None:
             self.storage.at_least(self.storage.round + 1)
@@ -211,7 +216,7 @@ class Member:
         self._asked_ns = self._now_ns
         self._owes_hello = self.storage is not None and self.storage.round_written < self.storage.round
         if self._owes_hello:
-            return  # it is said when the round is on disk
+            return  # the hello may promise the round only once it is on disk; `written` sends it
         self._token += 1
         history, getting = self.state.history, self._getting
         if not history.is_blank:
@@ -239,22 +244,22 @@ class Member:
         )
 
     def _know(self, era: Era, holders: dict[bytes, MemberId]) -> None:
-        """Others have a state of this era."""
+        """Note that these members have a state of this era."""
         self._knows = max(self._knows, era)
         self._known_holders = holders
         self._went_on = (self._ring, era, frozenset(holders.values()))
 
     def _is_without_state(self, member: MemberId) -> bool:
-        """Whether a member has said hello since it may have had the state of a group that goes on."""
+        """True if a member's hello shows that it does not have the state of a group that goes on."""
         hello = self._formation.heard.get(member)
         if hello is None or self.me not in hello.members:
             return False
         ring, era, holders = self._went_on
         was_on_its_way = ring == self._ring and member in holders and hello.knows < era
-        return not was_on_its_way  # when the group went on
+        return not was_on_its_way  # its hello was sent before it knew that the group went on
 
     def _go_on(self) -> None:
-        """This member has the state, and is known to have it."""
+        """Work as a holder: the group knows that this member has the state."""
         done = self.state.settle(self.calls)
         self._done(done)
         self.calls.send_again(done)
@@ -269,7 +274,7 @@ class Member:
         return not self.is_live and (self._getting is None or self._getting.shadow is None)
 
     def _apply(self, entry: Entry) -> None:
-        """An entry changes the state."""
+        """Apply an entry to the state."""
         done = self.state.apply(entry, self.calls)
         if self.storage is not None:
             self.storage.append(entry, self.state.history)
@@ -286,7 +291,7 @@ class Member:
                 self._to_merge.pop((author, number), None)
 
     def _done(self, numbers: list[int]) -> None:
-        """These own commands are done, and everybody has them."""
+        """Complete own commands that every member has. On disk they wait until they are durable."""
         if self.storage is not None:
             self.storage.hold(self.state.history.index, numbers)
             return
@@ -295,7 +300,7 @@ class Member:
             self.calls.forget(number)
 
     def _tell_durable(self) -> None:
-        """Tell what has become certain to outlive all processes."""
+        """Complete own commands and reads whose state has become durable."""
         assert self.storage is not None
         for number in self.storage.due(self.state.history):
             if number in self.calls.open:
@@ -306,7 +311,7 @@ class Member:
                 self.calls.forget(number)
 
     def _keep(self, entry: Entry) -> None:
-        """An entry for when the state is there."""
+        """Keep an entry until the state has been received."""
         assert self._getting is not None
         if not self._getting.keep(entry):
             self.refused["too much has come while the state was on its way"] += 1
@@ -321,7 +326,7 @@ class Member:
             self._send(Merged(self.author, tuple((*key, command) for key, command in commands.items())))
 
     def _flush(self) -> None:
-        """Send what may be sent."""
+        """Move all messages that may be sent now to the outbox."""
         if self.is_ready:
             for call in self.calls.messages():
                 self._send(call)

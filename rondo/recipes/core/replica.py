@@ -1,18 +1,20 @@
-"""One member of a replicated state: what it makes of the events of its group.
+"""A replica: how it handles the events of its group.
 
-**Order.** The state changes by the commands of the group alone, in its order, so all states are equal. Commands are
-SAFE: one that comes as regular is in all members of the ring, and its author may be told that it is done. One that
-comes as transitional is carried out too, but its author is told only when the group has gone on from that very state.
+**Order.** Only the group's commands change the state, in the group's total order, so all replicas have equal states.
+Commands are SAFE messages. One that is delivered in the regular configuration has reached all members of the ring, so
+its author may be told that it is done. One that is delivered in the transitional configuration is applied, too. But its
+author is told only after the group has gone on from that very state.
 
-**Going on.** After a ring change nothing is carried out until a message says that the group goes on (`Form`), at a
-place of the order that all see. Members say what they have (`Hello`); `formation.py` has the rules. Whoever has
-another state than the one with which the group goes on throws it away, and asks.
+**Going on.** After a ring change no command is applied until a `Form` message says that the group goes on. All members
+see it at the same place of the order. It is decided from `Hello` messages, in which members report what they have;
+`formation.py` has the rules. A member with another state than the chosen one throws its state away, and asks for that.
 
-**Joining.** A hello in a group that goes on asks for the state of just that place; `transfer.py` has the rest. When the
-asker has caught up it says `Done`, and is a holder from there on.
+**Joining.** A hello in a group that goes on asks for the state at the place of that hello; `transfer.py` has the rest.
+After the asker has caught up it sends `Done`, and is a holder from that place on.
 
-A member that has just joined does not know whether the group goes on (NEW). It knows when it is alone, when the ring
-changes, or when all others have said hello, which nobody does who has the state of a group that goes on.
+A member that has just joined does not know whether the group goes on (phase NEW). It learns that the group does not
+when it is alone, when the ring changes, or when all other members have sent a hello: a holder in a group that goes on
+sends none.
 """
 
 from __future__ import annotations
@@ -60,20 +62,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RING_SEQUENCE_STEP = 4
-"""By so much the sequence of a ring is above the highest that any of its members has seen (Totem)."""
+"""A new ring's sequence is this much above the highest that any of its members has seen (Totem)."""
 ASK_AGAIN_MS = 30_000
-"""So long without a part of the state, and it asks anew."""
+"""A member that has received no part of the state for so long asks again."""
 DECIDE_AGAIN_MS = 2000
-"""So long without an effect, and a decision is said again, or by another member."""
+"""A decision without effect for so long is sent again, also by other holders."""
 
 
 class Replica(Member):
-    """See above. `outbox` has what is to be sent (SAFE), `notices` what the application is to be told."""
+    """The protocol of this module. `outbox` holds messages to send (SAFE), `notices` those for the shell."""
 
-    # -- what the shell says -------------------------------------------------------------------------------------
+    # -- called by the shell -------------------------------------------------------------------------------------
 
     def quorum(self, ring: RingId, nodes: Iterable[int], is_quorate: bool, now_ns: int) -> None:
-        """What the node says of quorum, for which ring."""
+        """Note whether a ring with these nodes has quorum."""
         self._now_ns = now_ns
         self._quorum = (ring, is_quorate)
         self._guess(ring, nodes)
@@ -83,7 +85,7 @@ class Replica(Member):
         self._flush()
 
     def tick(self, now_ns: int) -> None:
-        """Time has passed. To be called ten times a second."""
+        """Check what is due by time. Call it ten times a second."""
         self._now_ns = now_ns
         is_waiting = self.phase in (Phase.NEW, Phase.FORMED) and not self.is_live
         if is_waiting and now_ns - self._asked_ns >= ASK_AGAIN_MS * MS:
@@ -93,7 +95,7 @@ class Replica(Member):
         self._flush()
 
     def handle(self, event: Event, now_ns: int) -> None:
-        """The next event of the group."""
+        """Handle the next event of the group."""
         self._now_ns = now_ns
         match event:
             case Message(sender=sender, data=data, configuration=configuration):
@@ -114,7 +116,7 @@ class Replica(Member):
         self._evaluate()
         self._flush()
 
-    # -- who is there --------------------------------------------------------------------------------------------
+    # -- membership ----------------------------------------------------------------------------------------------
 
     def _on_membership(self, event: Membership) -> None:
         self.members = tuple((member.node, member.pid) for member in event.members)
@@ -133,7 +135,7 @@ class Replica(Member):
             self._members_changed(has_lost=bool(event.left))
         elif self.phase is not Phase.OUT and not self._awaits_ring:
             if self.phase is Phase.NEW and self._getting is not None:
-                self._keep(self._present())  # the answer to the hello of before may be on its way
+                self._keep(self._present())  # the last hello may have been answered already, with a state before this
             self._alone_or_hello()
 
     def _come_in(self) -> None:
@@ -151,12 +153,12 @@ class Replica(Member):
         self._hello()
 
     def _members_changed(self, *, has_lost: bool) -> None:
-        """In the same ring: an entry of the history, by which all see alike who is gone."""
+        """Append a membership change within a ring to the history: all holders see it at the same place."""
         entry = self._present()
         if self.is_live:
             self._apply(entry)
             if has_lost and self.is_holder and self.me == min(self.state.history.holders.values()):
-                self._send(Merged(self.author, ()))  # an entry that makes certain that all have this one
+                self._send(Merged(self.author, ()))  # once it is delivered as SAFE all have the change before it
         elif self._getting is not None:
             self._keep(entry)
         if has_lost and not self.is_live:
@@ -170,14 +172,14 @@ class Replica(Member):
             self._hello()
 
     def _lost_giver(self) -> None:
-        """Nobody is known who has the state."""
+        """Begin as after a join, because no known member has the state."""
         self.phase = Phase.NEW
         self._getting = None
         self._begin_formation()
         self._alone_or_hello()
 
     def _await_ring(self) -> None:
-        """The ring changes: what comes next is that ring."""
+        """Stop until the event with the new ring comes."""
         if self.phase is Phase.OUT or self._awaits_ring:
             return
         self._awaits_ring = True
@@ -198,7 +200,7 @@ class Replica(Member):
         self._reopen()
 
     def _reopen(self) -> None:
-        """The group may not go on until it is said that it does."""
+        """Apply nothing until a `Form` says that the group goes on. Send a hello for it."""
         self.phase = Phase.OPEN
         self.is_holder = self.is_live = False
         self._decided_ns = None
@@ -218,7 +220,7 @@ class Replica(Member):
             self.refused["hello of another ring"] += 1
             return
         if self._is_of_another_kind(hello.author) and self.storage is None:
-            return  # it is told that it may not be here
+            return  # the conflict has been reported, and this replica is out
         self._formation.heard[sender] = hello
         if self.storage is not None and hello.round > self.storage.round:
             self.storage.at_least(hello.round)
@@ -231,7 +233,7 @@ class Replica(Member):
                 self._send(letter)
 
     def _asked(self) -> None:
-        """The own hello has its place in the order: the state is asked for as it is here."""
+        """Note the place of the own hello in the order: the state asked for is that of this place."""
         if self.is_live:
             return
         if self._getting is not None and self._getting.shadow is not None:
@@ -240,7 +242,7 @@ class Replica(Member):
             self._getting = Getting(self._token, self._token)
 
     def _evaluate(self) -> None:
-        """Say that the group goes on, if that is so and this is who says it."""
+        """Send a `Form` if the hellos allow it and this member is the one to decide."""
         if self.phase is Phase.NEW and all(map(self._is_without_state, self.members)):
             self.phase, self._getting = Phase.OPEN, None
         if self.phase is not Phase.OPEN or self._awaits_ring or self._ring is None or not self._has_quorum:
@@ -267,7 +269,7 @@ class Replica(Member):
             )
 
     def _on_form(self, sender: MemberId, form: Form, raw: bytes, is_certain: bool) -> None:
-        # Who has just joined may know only an older ring, from a word of quorum that was late.
+        # A member that has just joined may know only an older ring, from a quorum notification that was late.
         self._guess(form.ring, self._nodes)
         if self.phase is Phase.FORMED or self._awaits_ring or (self._ring is not None and form.ring != self._ring):
             self.refused["goes on already, or in another ring"] += 1
@@ -343,7 +345,7 @@ class Replica(Member):
         if isinstance(letter, Done):
             self._formation.heard.pop(entry.sender, None)
             if entry.sender != self.me and self.phase in (Phase.NEW, Phase.FORMED) and self._has_no_answer:
-                self._hello()  # nobody may have had the state at the place of the last one
+                self._hello()  # there may have been no holder at the place of the last hello, and so no answer
         if isinstance(letter, Lacks) and self.phase is Phase.FORMED and not self.is_live:
             shadow = self._getting.shadow if self._getting is not None else None
             if shadow is None or not set(shadow.holders) - {letter.author}:
@@ -374,7 +376,7 @@ class Replica(Member):
         if self.storage is not None and self.is_live:
             self.storage.heard(letter, self.state.history)
 
-    # -- the state on its way ------------------------------------------------------------------------------------
+    # -- state transfer ------------------------------------------------------------------------------------------
 
     def _on_transfer(self, sender: MemberId, letter: Letter) -> None:
         if sender == self.me and isinstance(letter, Part):
@@ -427,7 +429,7 @@ class Replica(Member):
             self._finish(getting)
 
     def _finish(self, getting: Getting) -> None:
-        """The state is there: be it, catch up with what came meanwhile, and say so."""
+        """Adopt the received state, apply the entries since, and announce that this member is a holder."""
         assert getting.base is not None
         self._getting = None
         lost = self.state.adopt(getting)

@@ -1,8 +1,9 @@
-"""Every command once: what each author has had done, and the results that it may still ask for.
+"""At-most-once execution: which commands of each author were done, and the results that it may still need.
 
-The table is part of the state: all replicas change it alike, and it travels with the snapshot. An author says from
-which number on it still waits; what is below is over. Authors that are gone are kept, because they may come back with
-a command whose outcome they do not know; beyond `ABSENT_MAX` the one that was gone longest is forgotten.
+The table is part of the replicated state. All replicas change it in the same way, and a snapshot includes it. Each
+author says with its commands up to which number all are over; their results are dropped. Authors that have left are
+kept, because they may come back and send a command again. With more than `ABSENT_MAX` of them, the one that has been
+silent longest is dropped.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 ABSENT_MAX = 1024
 MERGED_MAX = 65536
 Result = tuple[bool, bytes]
-"""Whether it was done; what came of it, or why it was not, as text."""
+"""True and the result, or False and the text of the exception."""
 
 
 @dataclass(slots=True)
 class Session:
-    """One author."""
+    """The commands of one author."""
 
     member: MemberId
     is_present: bool = True
@@ -34,16 +35,16 @@ class Session:
 
 
 class Sessions:
-    """All authors, in the order in which they were last heard."""
+    """The sessions of all authors, those first that sent no command for longest."""
 
     def __init__(self) -> None:
         self._by_author: dict[bytes, Session] = {}
         self._merged: dict[bytes, None] = {}
         self.forgotten = 0
-        """How many absent authors were forgotten because there were too many."""
+        """How many absent authors were dropped because there were more than `ABSENT_MAX`."""
 
     def heard(self, author: bytes, member: MemberId, low: int) -> Session:
-        """An author sends commands."""
+        """Note that an author sends commands, and that those below `low` are over. Returns its session."""
         session = self._by_author.pop(author, None) or Session(member)
         self._by_author[author] = session
         session.member, session.is_present = member, True
@@ -54,17 +55,17 @@ class Sessions:
         return session
 
     def result(self, author: bytes, number: int) -> Result | None:
-        """What came of a command; None: it was not done, or is over."""
+        """The result of a command; None if it was not done, or if its author no longer needs the result."""
         session = self._by_author.get(author)
         return session.results.get(number) if session is not None else None
 
     def is_done(self, author: bytes, number: int) -> bool:
-        """Whether this command is part of the state."""
+        """True if this command has been done in this state."""
         session = self._by_author.get(author)
         return session is not None and (number < session.low or number in session.results)
 
     def is_new_merge(self, author: bytes, number: int) -> bool:
-        """Whether a command of a lost history was not taken over yet; from now on it was."""
+        """True the first time it is called for a command of a lost history. Later it is False."""
         key = author + number.to_bytes(8, "big")
         if key in self._merged:
             return False
@@ -74,7 +75,7 @@ class Sessions:
         return True
 
     def present(self, members: Iterable[MemberId]) -> list[bytes]:
-        """From here on these are the members; the authors that are gone with that, ascending."""
+        """Note the present members. Returns the authors that have left with this change, in ascending order."""
         there = set(members)
         gone = []
         for author, session in self._by_author.items():
@@ -88,7 +89,7 @@ class Sessions:
         return sorted(gone)
 
     def snapshot(self) -> bytes:
-        """All of it."""
+        """The whole table, packed."""
         table = [
             [author, s.member, s.is_present, s.low, [[n, *result] for n, result in s.results.items()]]
             for author, s in self._by_author.items()
@@ -98,7 +99,7 @@ class Sessions:
 
     @classmethod
     def restored(cls, snapshot: bytes) -> Sessions:
-        """The table of a snapshot. Raises ValueError and its like for what is none."""
+        """The table from its packed form. Raises ValueError, TypeError or msgpack's exceptions for other bytes."""
         made = cls()
         table, merged = msgpack.unpackb(snapshot, use_list=False, strict_map_key=False)
         for author, member, is_present, low, results in table:

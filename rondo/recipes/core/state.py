@@ -1,7 +1,7 @@
-"""The state of one replica and what belongs to it: its history, the authors' sessions, and what was done lately.
+"""The state of one replica with its history, the sessions of the authors, and a journal of recent commands.
 
-An entry is a message or a change of membership, at its place in the order. All replicas that have the state of the
-group apply the same entries, and nothing else changes it.
+An entry is a message or a membership change at its place in the order. All replicas with the state of the group apply
+the same entries, and nothing else changes the state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Command = tuple[bytes, int, bytes]
 
 
 class State:
-    """What a snapshot holds, and the journal, from which it is told what a lost history had more."""
+    """The content of a snapshot, and the journal. The journal yields the commands of a history that is thrown away."""
 
     def __init__(self, author: bytes, machine: Machine) -> None:
         self.machine = machine
@@ -39,10 +39,10 @@ class State:
         self._journal: deque[Command] = deque()
         self._journal_bytes = 0
         self.journal_dropped = 0
-        """Commands that the journal had no room for any more: if they are lost, they are not told."""
+        """How many commands the journal dropped for lack of room. A `Lost` notice cannot contain them."""
 
     def apply(self, entry: Entry, calls: Calls) -> list[int]:
-        """One entry; the own commands that are certain with it."""
+        """Apply an entry. Returns the numbers of the own commands that every member has with it."""
         advance(self.history, entry)
         letter = entry.letter
         match letter:
@@ -78,21 +78,21 @@ class State:
             self.journal_dropped += 1
         try:
             return True, self.machine.apply(author, command)
-        except Exception as error:  # the application's own: it is the result of the command, here and everywhere
+        except Exception as error:  # of the application: it is the result of the command on every replica
             return False, f"{type(error).__name__}: {error}".encode()
 
     def settle(self, calls: Calls) -> list[int]:
-        """The group has gone on with this state: what of the own commands is in it is done."""
+        """The own open commands that are done in this state. Called when the group has gone on from it."""
         return [number for number in calls.open if self.sessions.result(self._author, number) is not None]
 
     def outcome(self, number: int) -> Outcome:
-        """What came of an own command that is done."""
+        """The outcome of an own command that is done."""
         result = self.sessions.result(self._author, number)
         assert result is not None
         return Outcome(number, *result)
 
     def adopt(self, getting: Getting) -> list[Command]:
-        """Be the state that has come. Gives what the own history has done lately, unless it is the same one."""
+        """Take over the received state. Returns the journal of the old one; nothing if both are the same."""
         assert getting.base is not None
         before = list(self._journal)
         self.history = getting.base
@@ -105,13 +105,13 @@ class State:
         return before
 
     def recover(self, history: History, sessions: bytes, pieces: Iterator[bytes]) -> None:
-        """Be what was written to disk."""
+        """Take over a snapshot from disk."""
         self.history = history
         self.sessions = Sessions.restored(sessions)
         self.machine.restore(pieces)
 
     def not_done(self, commands: list[Command], calls: Calls) -> tuple[Command, ...]:
-        """Those that are not part of this state, but for own ones, which are sent again by themselves."""
+        """The commands that are not done in this state, without own open ones: those are sent again anyway."""
         return tuple(
             (author, number, command)
             for author, number, command in commands

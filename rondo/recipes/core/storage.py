@@ -1,13 +1,16 @@
-"""What of a history is written where, and so what will outlive even the end of all processes.
+"""Durability: how far the history is on the disk of each holder, and so which entries survive the end of all processes.
 
-A replica whose state is on disk leaves `writes`: each entry, and now and then a snapshot. Its shell carries them out in
-order and says how far it is. Then the replica says so to the others (`Stored`), and all know how far each is.
+A replica with its state on disk fills `writes` with each entry, and now and then with a snapshot. Its shell carries
+them out in order and reports how far it is. The replica tells the others with a `Stored` message. So each replica knows
+how far every disk is.
 
-A caller is told that a command is done once enough holders have it on disk. *Enough* is half of them: after the end of
-all processes the group goes on only with more than half of the disks (`formation.py`), so one of these has it. The
-holders change too. Those of before are in doubt until half of *them* have the change on disk; meanwhile half of both is
-needed. Otherwise most of the old ones, who do not know of the change, could go on from an older state. That is joint
-consensus (Ongaro, 2014, 4.3), with half where that has most, because what is ordered needs no election.
+A caller is told that a command is done once half of the holders have it on disk. Half is enough: after the end of all
+processes the group goes on only with more than half of the disks (`formation.py`), so at least one of them has it.
+
+The set of holders changes, too. A change is in doubt until half of the *previous* holders have it on disk. Until then
+an entry needs half of both sets. Otherwise a majority of the previous holders, who do not know of the change, could go
+on from an older state. This is joint consensus (Ongaro, 2014, 4.3), with half in place of a majority. Half is enough
+here because the order comes from the ring and not from an elected leader.
 """
 
 from __future__ import annotations
@@ -27,12 +30,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 Place = tuple[Era, int]
-"""Era and index of the last entry of it."""
+"""A place in a history: era and index of an entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One more record; with it the history is there up to `place` (None: as far as before)."""
+    """Append a record to the log. With it the history is on disk up to `place` (None: no further than before)."""
 
     record: bytes
     place: Place | None
@@ -40,8 +43,11 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """From here on records belong to this state. `is_adopted`: it has come from others, and is not what was written
-    before; until it is written, what was written before stands."""
+    """Write a snapshot. The records after it belong to its state.
+
+    `is_adopted`: the state comes from another member and replaces the one on disk. The old one stays valid until the
+    snapshot is complete.
+    """
 
     header: bytes
     sessions: bytes
@@ -51,13 +57,13 @@ class Snapshot:
 
     @property
     def place(self) -> Place:
-        """Of the state."""
+        """Era and index of the state."""
         return self.fingerprint[:2]
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """This disk takes part in no earlier round."""
+    """Write that this disk takes part in no earlier round."""
 
     round: int
 
@@ -66,7 +72,7 @@ Write = Append | Snapshot | Round
 
 
 class Storage:
-    """Of one replica."""
+    """The writes of one replica, and what is known of all disks."""
 
     def __init__(self, author: bytes, *, has_votes: bool) -> None:
         self.writes: deque[Write] = deque()
@@ -74,32 +80,32 @@ class Storage:
         self._has_votes = has_votes
         self._era = NO_ERA
         self._stored: dict[bytes, int] = {}
-        """By seat: how far its disk has the history of this era."""
+        """By seat: the index up to which its disk has the history of this era."""
         self._held: deque[tuple[int, int]] = deque()
-        """Index and number of what callers wait for, which is done and not certain to outlive everything."""
+        """Index and number of the own commands and reads that are done but not yet durable."""
         self._said = 0
         self._is_on_the_way = False
         self.round = 0
-        """The latest of which the disk is to know."""
+        """The latest round that the disk has to record. `round_written` is the latest that it has."""
         self.round_written = 0
 
     def at_least(self, number: int) -> None:
-        """Take part in no earlier round than this, from when it is written."""
+        """Have it recorded that this disk takes part in no earlier round than this."""
         if number > self.round:
             self.round = number
             self.writes.append(Round(number))
 
-    # -- what is to be written -----------------------------------------------------------------------------------
+    # -- writes --------------------------------------------------------------------------------------------------
 
     def append(self, entry: Entry, history: History) -> None:
-        """An entry was applied."""
+        """Have an applied entry written."""
         if history.era != self._era:
             self._begin(history.era)
         record = msgpack.packb(["entry", entry.sender, entry.raw, entry.is_certain, entry.members])
         self.writes.append(Append(record, (history.era, history.index)))
 
     def snapshot(self, history: History, sessions: bytes, pieces: Iterable[bytes], *, is_adopted: bool) -> None:
-        """This is the state, from here on."""
+        """Have a snapshot written."""
         if is_adopted:
             self._begin(history.era)
         holders = [[author, *member] for author, member in history.holders.items()]
@@ -108,28 +114,28 @@ class Storage:
         self.writes.append(Snapshot(msgpack.packb(known), sessions, iter(pieces), history.fingerprint, is_adopted))
 
     def _begin(self, era: Era) -> None:
-        """Another history: what was said of the old one does not count."""
+        """Begin a new era: `Stored` messages of the old one do not count for it."""
         self._era = era
         self._stored.clear()
         self._said = 0
         self.stop()
 
     def stop(self) -> None:
-        """The group does not go on: what is held will be looked at again when it does."""
+        """Forget what is held: the group has stopped. When it goes on, commands are held anew and reads sent again."""
         self._held.clear()
         self._is_on_the_way = False
 
-    # -- what is written -----------------------------------------------------------------------------------------
+    # -- what the disks have -------------------------------------------------------------------------------------
 
     def written(self, place: Place) -> None:
-        """The own disk has everything up to there."""
+        """Note that the own disk has everything up to `place`."""
         era, index = place
         if era == self._era:
             own = seat(self._author)
             self._stored[own] = max(index, self._stored.get(own, 0))
 
     def message(self) -> Stored | None:
-        """What is to be said of it now. One at a time is on its way."""
+        """The message that says how far the own disk is, if it has news. Only one is in flight at a time."""
         index = self._stored.get(seat(self._author), 0)
         if self._is_on_the_way or index <= self._said:
             return None
@@ -137,7 +143,7 @@ class Storage:
         return Stored(self._author, self._era, index)
 
     def heard(self, letter: Stored, history: History) -> None:
-        """How far a disk is."""
+        """Note how far the disk of another replica is, and settle the changes of holders that this allows."""
         if letter.author == self._author:
             self._is_on_the_way = False
         if letter.era != self._era or letter.era != history.era:
@@ -150,27 +156,27 @@ class Storage:
                 self.writes.append(Append(msgpack.packb(["settled", index]), None))
 
     def _common(self, seats: frozenset[bytes]) -> int:
-        """How far half of them are, at least."""
+        """The index up to which at least half of these disks have the history."""
         indices = sorted((self._stored.get(each, 0) for each in seats), reverse=True)
         return indices[(len(indices) + 1) // 2 - 1] if indices else 0
 
     def durable(self, history: History) -> int:
-        """Everything up to this index outlives the end of all processes."""
+        """The index up to which everything survives the end of all processes."""
         doubts = [seats for _, seats in history.doubts] if self._has_votes else []
         return min(self._common(seats) for seats in (history.seats, *doubts))
 
-    # -- who waits for it ----------------------------------------------------------------------------------------
+    # -- calls that wait for it ----------------------------------------------------------------------------------
 
     def hold(self, index: int, numbers: Iterable[int]) -> None:
-        """Somebody waits for these, which were done with this entry."""
+        """Hold these own commands or reads, done at `index`, until they are durable."""
         self._held.extend((index, number) for number in numbers)
 
     def held(self) -> set[int]:
-        """Everything for which somebody waits."""
+        """The numbers of all that is held."""
         return {number for _, number in self._held}
 
     def due(self, history: History) -> list[int]:
-        """What will outlive everything now."""
+        """Remove and return the numbers of what has become durable."""
         if not self._held:
             return []
         durable = self.durable(history)
@@ -181,7 +187,7 @@ class Storage:
 
 
 def history_of(header: bytes) -> History:
-    """What a snapshot says of its state. Raises Malformed."""
+    """The history in the header of a snapshot. Raises Malformed."""
     try:
         version, era, index, digest, lineage, holders, doubts = msgpack.unpackb(header, use_list=False)
         if version != FORMAT:
@@ -193,7 +199,7 @@ def history_of(header: bytes) -> History:
 
 
 def entry_of(record: bytes) -> Entry | int:
-    """The entry in a record, or the index of a change that is not in doubt any more. Raises Malformed."""
+    """The entry in a log record, or the index of a change of holders that was settled. Raises Malformed."""
     try:
         kind, *values = msgpack.unpackb(record, use_list=False)
         if kind == "settled":

@@ -1,9 +1,9 @@
-"""A state on its way to a member that has none, in parts, while commands go on.
+"""State transfer: a member without the state receives it in parts, while commands go on.
 
-The asker's hello has a place in the order; the state is that of this place. Two members take the snapshot there, the
-giver and its deputy: if the giver dies, the deputy goes on with the next part, because the same place in the order
-gives the same parts. The asker keeps the entries that come after its hello, and knows from their digest alone whether
-what it is getting is still what the group has.
+The asker sends a hello. The state it receives is that of the hello's place in the order. Two holders take a snapshot at
+that place, the giver and its deputy. Their parts are equal, because the place is. So if the giver dies, the deputy goes
+on with the next part. The asker keeps all entries after its hello. From their digest it knows whether the state in
+transfer still leads to the state of the group.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ PART_BYTES_MAX = 256 * 1024
 PARTS_ON_THE_WAY_MAX = 4
 GIVERS = 2
 GIVING_MAX = 16
-"""So many members may be getting the state at once; who asks beyond asks again."""
+"""How many members may receive the state at once. Further ones get no answer, and ask again later."""
 BACKLOG_BYTES_MAX = 256 * 1024 * 1024
 
 
 class Giving:
-    """The giver's, or the deputy's, side of one transfer."""
+    """One transfer on the side of the giver or its deputy."""
 
     def __init__(self, begin: Begin, asker: MemberId, pieces: Iterable[bytes]) -> None:
         self.asker = asker
         self.begin = begin
         self.token = begin.token
-        """Of the hello that is answered."""
+        """The token of the hello that is answered."""
         self._parts: Iterator[Part] = self._cut(iter(pieces))
         self._made = 0
         self._has_ended = False
         self.is_active = False
-        """Whether it is this one that sends."""
+        """True for the one that sends: the giver, or the deputy after it has taken over."""
         self._on_the_way: deque[Part] = deque()
 
     def _cut(self, pieces: Iterator[bytes]) -> Iterator[Part]:
@@ -53,7 +53,7 @@ class Giving:
                 yield Part(self.begin.to, 0, number, data, is_last)
 
     def take_up(self, token: int, parts: int) -> bool:
-        """Go on after so many parts, as an answer to another hello. False if that cannot be."""
+        """Resume after `parts` parts, as an answer to another hello. False if that is impossible."""
         while self._made < parts and next(self._parts, None) is not None:
             self._made += 1
         while self._on_the_way and self._on_the_way[0].number <= parts:
@@ -68,12 +68,12 @@ class Giving:
         return True
 
     def came_back(self) -> None:
-        """A part has its place in the order."""
+        """Note that a part was delivered."""
         if self._on_the_way:
             self._on_the_way.popleft()
 
     def messages(self) -> list[Part | End]:
-        """What may be sent now."""
+        """The messages that may be sent now."""
         found: list[Part | End] = []
         while self.is_active and not self._has_ended and len(self._on_the_way) < PARTS_ON_THE_WAY_MAX:
             part = next(self._parts, None)
@@ -89,18 +89,18 @@ class Giving:
 
 @dataclass(slots=True)
 class Entry:
-    """An entry that came while the state was on its way."""
+    """A message or membership change, at its place in the order, that changes the state."""
 
     sender: MemberId
     raw: bytes
     letter: Letter | None
-    """None: a change of membership."""
+    """None for a membership change."""
     is_certain: bool
     members: tuple[MemberId, ...]
 
 
 def advance(history: History, entry: Entry) -> None:
-    """What an entry makes of a history."""
+    """Append an entry to a history."""
     letter = entry.letter
     if letter is not None and entry.is_certain:
         history.certain()
@@ -122,24 +122,24 @@ def advance(history: History, entry: Entry) -> None:
 
 @dataclass(slots=True)
 class Getting:
-    """The asker's side, from its hello on."""
+    """One transfer on the side of the asker, from its hello on."""
 
     token: int
-    """Of the last hello."""
+    """The token of the latest hello."""
     origin: int
-    """Of the first one: the place in the order to which the parts belong."""
+    """The token of the first hello. Its place in the order is that of the state in transfer."""
     backlog: deque[Entry] = field(default_factory=deque)
     backlog_bytes: int = 0
     base: History | None = None
-    """Of the place of the hello, once a giver has said it."""
+    """The history at the place of the first hello. None until a giver has sent it."""
     shadow: History | None = None
-    """Of the place that the group has reached: what the state would be with all of the transfer and the backlog."""
+    """The history at the present place: `base` with the backlog applied."""
     sessions: bytes = b""
     givers: tuple[MemberId, ...] = ()
     giver: MemberId | None = None
-    """Who has sent something last."""
+    """The member that sent the last part."""
     is_same: bool = False
-    """The own state is the one that was asked for."""
+    """True if the own state is the one asked for, so no parts are sent."""
     parts: int = 0
     pieces: deque[bytes] = field(default_factory=deque)
     pieces_come: int = 0
@@ -147,14 +147,14 @@ class Getting:
     _unfinished: list[bytes] = field(default_factory=list)
 
     def begin(self, base: History, begin: Begin) -> None:
-        """A giver says what the state is that it gives."""
+        """Take over what the giver says about the state it gives."""
         self.base, self.shadow = base, base.copy()
         self.sessions, self.givers, self.is_same = begin.sessions, begin.givers, begin.is_same
         for entry in self.backlog:
             advance(self.shadow, entry)
 
     def keep(self, entry: Entry) -> bool:
-        """An entry for later. False if there are too many."""
+        """Keep an entry until the state is complete. False if the backlog is too large."""
         if self.shadow is not None:
             advance(self.shadow, entry)
         self.backlog.append(entry)
@@ -162,7 +162,7 @@ class Getting:
         return self.backlog_bytes <= BACKLOG_BYTES_MAX
 
     def part(self, part: Part) -> bool:
-        """The next part. False if it is another one."""
+        """Take a part. False if it is not the next one."""
         if part.number != self.parts + 1:
             return False
         self.parts += 1
@@ -175,6 +175,6 @@ class Getting:
         return True
 
     def take_pieces(self) -> Iterator[bytes]:
-        """All pieces; what is taken is not kept."""
+        """All complete pieces. Each is released as it is taken."""
         while self.pieces:
             yield self.pieces.popleft()

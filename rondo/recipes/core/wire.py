@@ -1,6 +1,7 @@
-"""The messages that replicas of one recipe send to each other: msgpack arrays `[version, kind, field, ...]`.
+"""The messages between the replicas of one recipe: msgpack arrays `[version, kind, field, ...]`.
 
-What is not well-formed raises `Malformed` with a reason, which the replica counts; nothing else can come of it.
+A message that is not well-formed raises `Malformed` with a reason. The replica counts it, and it has no other effect.
+`core/__init__.py` explains the words.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ import msgpack
 VERSION = 2
 
 Era = tuple[int, int, int]
-"""Ring sequence, representative, and index of the entry with which a history began to go on in that ring; on disk:
-round, ring sequence, index."""
+"""In memory: ring sequence and representative of the ring, and index of the entry that began the era in it.
+On disk: round, ring sequence, index."""
 NO_ERA: Era = (0, 0, 0)
 Fingerprint = tuple[Era, int, bytes]
-"""Era, number of entries, digest of them all: equal fingerprints mean equal states."""
+"""Era, number of entries, and digest of all entries. Equal fingerprints mean equal states."""
 MemberId = tuple[int, int]
 RingId = tuple[int, int]
 SEAT_BYTES = 12
 
 
 def seat(author: bytes) -> bytes:
-    """Who an author is over several lives: one whose state is on disk has a number of its life behind that."""
+    """The part of an author that stays the same. On disk a number follows it that grows with each start."""
     return author[:SEAT_BYTES]
 
 
 def is_stored(author: bytes) -> bool:
-    """Whether this author keeps its state on disk."""
+    """True if this author keeps its state on disk."""
     return len(author) > SEAT_BYTES
 
 
-class Malformed(Exception):  # noqa: N818 - it is a reason, and no error of this program
+class Malformed(Exception):  # noqa: N818 - the fault of a sender, not of this program
     """A message that no replica of this version sends."""
 
 
@@ -44,15 +45,15 @@ class Commands:
     kind: ClassVar[int] = 0
     author: bytes
     stamp: int
-    """Tells the author which of its messages has come back."""
+    """By this number the author recognises its own message when it is delivered."""
     low: int
-    """All its commands below this number are over: nobody will ask for their results."""
+    """All commands of the author below this number are over. Their results are not needed any more."""
     items: tuple[tuple[int, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """A place in the order, at which the author reads."""
+    """Marks the place in the order at which the author reads."""
 
     kind: ClassVar[int] = 1
     author: bytes
@@ -61,41 +62,41 @@ class Reads:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a member has. In a group that goes on, it also asks for the state."""
+    """The report of a member about its state. In a group that goes on it also asks for the state."""
 
     kind: ClassVar[int] = 2
     author: bytes
     life: int
-    """Counts its joins."""
+    """The number of joins of this replica."""
     token: int
-    """Counts its hellos."""
+    """The number of hellos of this replica."""
     ring: RingId | None
-    """None: it does not know yet; the ring in which it arrives."""
+    """None if it does not know its ring yet. Then the ring in which the hello arrives is meant."""
     fingerprint: Fingerprint
     is_sound: bool
-    """It comes directly from the ring in which its history went on: nobody can have gone on without it."""
+    """True if it comes directly from the ring in which its history went on (`formation.py`)."""
     holders: tuple[tuple[bytes, int, int], ...]
-    """Author, node and pid of those who had this state when it last went on; without a state, of those known to have
-    one."""
+    """Author, node and pid of those who had this state when it last went on. A member without a state names those
+    that it knows to have one."""
     knows: Era
-    """The latest era that it knows somebody to have."""
+    """The latest era of any state that it knows of."""
     doubts: tuple[tuple[bytes, ...], ...]
-    """Other sets of holders' seats, if it is not certain with whom it went on."""
+    """The sets of seats in doubt: it is uncertain which of them went on (`history.py`)."""
     lineage: bytes
-    """Of its history."""
+    """Identifies the beginning of its history."""
     round: int
-    """In memory 0. On disk: it takes part in no earlier formation than this, in no life."""
+    """On disk it takes part in no earlier round than this, not even after a restart. In memory 0."""
     begun: tuple[int, int, Fingerprint] | None
-    """A transfer that was cut short: its first token, the parts that have come, what the state would be with all of
-    it."""
+    """An interrupted transfer: token of its first hello, number of parts received, fingerprint with the backlog
+    applied."""
     givers: tuple[MemberId, ...]
     members: tuple[MemberId, ...]
-    """Who was in the group when this was said."""
+    """The members of the group when this was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The group goes on from this state."""
+    """The decision that the group goes on, from the state `fingerprint`."""
 
     kind: ClassVar[int] = 3
     author: bytes
@@ -103,15 +104,15 @@ class Form:
     why: str
     fingerprint: Fingerprint
     holders: tuple[tuple[bytes, int, int, int], ...]
-    """Author, node, pid and life of everybody who has the state."""
+    """Author, node, pid and life of each member that has the state."""
     members: tuple[MemberId, ...]
-    """Who was in the group when this was decided."""
+    """The members of the group when this was decided."""
     round: int
-    """Of the hellos from which it was decided."""
+    """The round of the hellos from which this was decided. In memory 0."""
 
     @property
     def era(self) -> Era:
-        """That begins with it."""
+        """The era that begins with this decision."""
         _, index, _ = self.fingerprint
         representative, sequence = self.ring
         return (self.round, sequence, index + 1) if self.round else (sequence, representative, index + 1)
@@ -119,7 +120,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The ring has lost quorum: the group does not go on."""
+    """The ring has lost quorum, so the group stops."""
 
     kind: ClassVar[int] = 4
     author: bytes
@@ -128,7 +129,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The first part of a transfer: what there is to know of the state besides itself."""
+    """The beginning of a transfer: all that belongs to the state apart from its content."""
 
     kind: ClassVar[int] = 5
     to: bytes
@@ -141,12 +142,12 @@ class Begin:
     sessions: bytes
     givers: tuple[MemberId, ...]
     is_same: bool
-    """The asker has this state already."""
+    """True if the asker has this state already. No parts follow then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Part `number` of a transfer, from 1. A piece of a snapshot has several if it is large."""
+    """Part `number` of a transfer, from 1. A large piece of a snapshot is sent in several parts."""
 
     kind: ClassVar[int] = 6
     to: bytes
@@ -158,7 +159,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """That was all."""
+    """The end of a transfer with this number of parts."""
 
     kind: ClassVar[int] = 7
     to: bytes
@@ -168,7 +169,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The transfer cannot be taken up again: ask anew."""
+    """The interrupted transfer cannot be resumed. The asker has to ask anew."""
 
     kind: ClassVar[int] = 8
     to: bytes
@@ -177,7 +178,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The author has the state now."""
+    """The author has the state now: it is a holder."""
 
     kind: ClassVar[int] = 9
     author: bytes
@@ -186,7 +187,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Commands of a history that was thrown away, to be done on the one that went on: author, number, command."""
+    """Commands of a history that was thrown away, for the one that went on: author, number, command."""
 
     kind: ClassVar[int] = 10
     author: bytes
@@ -195,7 +196,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The author has its history of this era on disk, up to this index."""
+    """The author's disk has the history of this era up to this index."""
 
     kind: ClassVar[int] = 11
     author: bytes
@@ -205,7 +206,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Lacks:
-    """The author counts as one who has the state, and has it not: it left and came back before that was decided."""
+    """A `Form` lists the author as a holder, but it has no state: it had left and joined again before the decision."""
 
     kind: ClassVar[int] = 12
     author: bytes
@@ -219,7 +220,7 @@ _LETTERS: tuple[type[Letter], ...] = (
 
 
 def encode(letter: Letter) -> bytes:
-    """The bytes of a message."""
+    """Pack a message."""
     packed: bytes = msgpack.packb(
         [VERSION, letter.kind, *[getattr(letter, name) for name in _NAMES[letter.kind]]], use_bin_type=True
     )
@@ -227,10 +228,10 @@ def encode(letter: Letter) -> bytes:
 
 
 def decode(data: bytes) -> Letter:
-    """The message in these bytes. Raises Malformed."""
+    """Unpack a message. Raises Malformed."""
     try:
         content = msgpack.unpackb(data, raw=False, use_list=False, strict_map_key=True)
-    except Exception as error:  # whatever msgpack finds wrong with bytes of others
+    except Exception as error:  # msgpack has no common class for what it raises
         raise Malformed("not msgpack") from error
     if type(content) is not tuple or len(content) < 2 or content[0] != VERSION:
         raise Malformed("another version")

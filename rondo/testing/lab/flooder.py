@@ -20,7 +20,7 @@ import time
 PORT = 5405
 PAYLOAD_BYTES = 32
 MADE = 512
-"""So many different packets of a kind."""
+"""How many different packets of a kind are sent in turn."""
 BURST = 64
 TTL = 64
 _IP = struct.Struct(">BBHHHBBH4s4s")
@@ -54,7 +54,7 @@ def packet(source: str, target: str, port: int, data: bytes) -> bytes:
 
 
 def main() -> None:
-    """Until the standard input ends."""
+    """Send packets until standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m rondo.testing.lab.flooder")
     parser.add_argument("--source", required=True, help="the address that the packets are to have come from")
     parser.add_argument("--target", required=True, help="where they go")

@@ -21,7 +21,7 @@ END_S = 60.0
 
 
 class ForkedService:
-    """A process of a service."""
+    """A running service that the forker has started."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -30,13 +30,13 @@ class ForkedService:
             self._descriptor = os.pidfd_open(pid)
 
     def send_signal(self, number: signal.Signals) -> None:
-        """If it runs; else nothing happens."""
+        """Send a signal. Nothing happens if the process has ended."""
         if self._descriptor is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._descriptor, number)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it with SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
     def wait(self) -> None:
@@ -53,7 +53,7 @@ class ServiceForker:
     """Starts services. Close it: what it has started ends with it."""
 
     def __init__(self, service: str, log: Path) -> None:
-        """Begins to load the code of the service that is started first, and does not wait for that."""
+        """Start the forker. It loads the code of `service`, the first to be started, while the caller goes on."""
         path = os.pathsep.join(os.path.abspath(each) for each in sys.path if each)
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
@@ -68,7 +68,7 @@ class ServiceForker:
         self._log = log
 
     def start(self, service: str, arguments: Sequence[str], log: Path, namespaces: Sequence[str] = ()) -> ForkedService:
-        """Start one, its output appended to `log`. Raises LabError."""
+        """Start a service, with its output appended to `log`. Raises LabError."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {"service": service, "arguments": [*arguments], "log": str(log), "namespaces": [*namespaces]}
@@ -80,7 +80,7 @@ class ServiceForker:
             raise LabError(f"services cannot be started: {self._log.read_text(errors='replace')[-1000:]}") from None
 
     def close(self) -> None:
-        """End it, and what it has started. May be called again."""
+        """End the forker and all that it has started. May be called again."""
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):

@@ -28,7 +28,7 @@ def _is_starting(pid: int) -> bool:
 
 
 EXCUSED = re.compile(r"The ring process \(\d+\) died|not on the network|Network is (down|unreachable)")
-"""What the faults themselves make a service complain of."""
+"""Log lines that the faults of a test cause, and that are no sign of a defect."""
 
 
 class Node:
@@ -50,7 +50,7 @@ class Node:
         return f"ipc://{self.run_dir}/gateway.sock"
 
     def launch(self) -> None:
-        """`rondo start`, without waiting for it."""
+        """Run `rondo start`, and do not wait for it."""
         self.starts += 1
         command = ["start", "-c", str(self._config_path), "--nodeid", str(self.number)]
         places = ["--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir)]
@@ -69,7 +69,7 @@ class Node:
         assert status == 0, f"node {self.number}: rondo start ended with {status}: {self.start_output()[-2000:]}"
 
     def stop(self) -> None:
-        """`rondo stop`: it leaves the ring with a word. Raises LabError if it fails."""
+        """Run `rondo stop`: the node leaves the ring in order. Raises LabError if it fails."""
         self.host.run(
             [sys.executable, "-m", "rondo.cli.main", "stop", "--run-dir", str(self.run_dir)],
             environment={"PYTHONPATH": str(REPOSITORY)},
@@ -77,21 +77,21 @@ class Node:
         )
 
     def reap(self) -> None:
-        """Take note of a start that has ended, so that its process goes."""
+        """Reap the process of a `rondo start` that has ended."""
         if self._starting is not None:
             self._starting.poll()
 
     def start_output(self) -> str:
-        """What all starts wrote."""
+        """The output of all starts."""
         path = self.host.directory / "start.out"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def pids(self, name: str | None = None) -> list[int]:
-        """Its processes that run now: all, or those of one service."""
+        """The pids of its running processes: of all, or of one service."""
         return [found.pid for found in processes.find(self.run_dir) if name in (None, found.name)]
 
     def send(self, number: signal.Signals, name: str | None = None) -> int:
-        """Send a signal to one service, or to all of the node's processes; how many got it."""
+        """Send a signal to one service, or to all processes of the node. Returns how many got it."""
         found = [each for each in processes.find(self.run_dir) if name in (None, each.name)]
         # supervisord first: nothing is to be started again behind our back.
         found.sort(key=lambda each: each.name != processes.SUPERVISORD)
@@ -104,7 +104,7 @@ class Node:
         return len(held)
 
     def kill(self) -> None:
-        """End everything at once, as a power failure would; a start that is under way too."""
+        """Kill everything at once, as a power failure would, also a start in progress."""
         if self._starting is not None and self._starting.poll() is None:
             self._starting.kill()
             self._starting.wait()
@@ -121,7 +121,7 @@ class Node:
         wait_for(left, lambda pids: not pids, f"node {self.number} is dead", START_TIMEOUT_S)
 
     def status(self, service: str) -> dict[str, Any]:
-        """What a service says of itself; empty while it does not answer."""
+        """The status of a service; empty while it does not answer."""
         try:
             return ask(self.host.path(str(self.run_dir)), service, "status", timeout=STATUS_TIMEOUT_S)
         except ControlError:
@@ -152,7 +152,7 @@ class Node:
         return sizes
 
     def log(self, service: str) -> str:
-        """What a service has logged since the run directory was made."""
+        """The log of a service since the run directory was made."""
         path = self.host.path(str(self.run_dir / "log" / f"{service}.log"))
         return path.read_text(errors="replace") if path.exists() else ""
 

@@ -34,7 +34,7 @@ FAILED = 70
 
 
 def enter(namespaces: list[str]) -> None:
-    """Go there. Raises OSError."""
+    """Enter these namespaces. Raises OSError."""
     descriptors = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in namespaces]
     libc = ctypes.CDLL(None, use_errno=True)
     for path, descriptor in zip(namespaces, descriptors, strict=True):
@@ -44,7 +44,7 @@ def enter(namespaces: list[str]) -> None:
 
 
 def redirect(log: str) -> None:
-    """Read nothing, and write into the log."""
+    """Give the process an empty standard input, and its log as standard output and error."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for source, target in ((nothing, 0), (written, 1), (written, 2)):
@@ -54,14 +54,14 @@ def redirect(log: str) -> None:
 
 
 def load(service: str) -> Any:
-    """Its code."""
+    """Import the code of a service."""
     module = import_module(f"services.{service}.__main__")
     gc.freeze()  # or each fork would copy it when it collects garbage
     return module
 
 
 def serve(module: Any, order: dict[str, Any]) -> NoReturn:
-    """In the fork: be a service until it ends."""
+    """In the fork: run a service until it ends."""
     code = FAILED
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -80,7 +80,7 @@ def serve(module: Any, order: dict[str, Any]) -> NoReturn:
 
 
 def main() -> None:
-    """Until the end of standard input."""
+    """Start services until standard input ends. Then kill those that are left."""
     load(sys.argv[1])
     for name in config.__all__:  # all of them read the configuration, which is loaded when it is first used
         getattr(config, name)

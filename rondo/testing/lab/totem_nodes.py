@@ -19,7 +19,7 @@ START_SECONDS = 60.0
 
 
 def eventually(true: Callable[[], bool], seconds: float = START_SECONDS) -> bool:
-    """Whether it becomes true in time."""
+    """Wait until `true()` holds. False if it does not within this time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if true():
@@ -50,19 +50,19 @@ class TotemNode:
 
     @property
     def pid(self) -> int:
-        """Of the process that runs."""
+        """The pid of the running process."""
         assert self.process is not None
         return self.process.pid
 
     def status(self) -> dict[str, Any] | None:
-        """What it says of itself; None if it cannot be asked (yet)."""
+        """Its status; None while it does not answer."""
         try:
             return ask(self.run_dir, "totem", "status", 5.0)
         except ControlError:
             return None
 
     def is_in_ring_of(self, *members: int) -> bool:
-        """Whether exactly these are its members, and it is done with their sync."""
+        """True if its ring has exactly these members, and their sync is complete."""
         status = self.status()
         return (
             status is not None
@@ -72,7 +72,7 @@ class TotemNode:
         )
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> int:
-        """Send a signal and wait for the end; the exit code."""
+        """Send a signal and wait for the end of the process. Returns its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(START_SECONDS)
@@ -83,16 +83,16 @@ class TotemNode:
             self.end()
 
     def lines(self) -> list[str]:
-        """What it has logged."""
+        """The lines that it has logged."""
         return self.stderr.read_text().splitlines() if self.stderr.exists() else []
 
     def resident_kib(self) -> int:
-        """Resident memory."""
+        """Resident memory in KiB."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
     def cpu_seconds(self) -> float:
-        """Processor time used so far."""
+        """Processor time used so far, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

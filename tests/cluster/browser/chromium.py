@@ -39,7 +39,7 @@ OPTIONS = (
     "--hide-scrollbars",
 )
 PORTS = (3, 4)
-"""The descriptors by which Chromium is told and tells."""
+"""The descriptors on which Chromium reads commands and writes answers."""
 
 SEEN = """
 new Promise((resolve, reject) => {
@@ -58,19 +58,19 @@ new Promise((resolve, reject) => {
 
 
 def chromium_missing() -> str | None:
-    """Why there is no browser."""
+    """The reason why no browser can be run; None if one can."""
     return None if shutil.which(PROGRAM) else "not installed: chromium (of Debian's package chromium)"
 
 
 class BrowserError(AssertionError):
-    """The browser, or the page in it, says that something went wrong."""
+    """The browser or the page in it reports an error."""
 
 
 class Browser:
     """One Chromium with one page. A context manager."""
 
     def __init__(self, directory: Path, entry: Sequence[str] = ()) -> None:
-        """`directory`: for its profile. `entry`: the words before its command, to run it somewhere else."""
+        """`directory` is for its profile. `entry` is put before its command, to run it in a namespace."""
         to_read, self._write = os.pipe()
         self._read, to_write = os.pipe()
         # The shell puts the pipes where Chromium wants them. (dash knows no descriptor above 9.)
@@ -90,7 +90,7 @@ class Browser:
         self._is_loaded = False
         self._session: str | None = None
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_MAX)
-        """What the browser has told of the page."""
+        """Notifications of the browser about the page."""
         try:
             self._attach()
         except BaseException:
@@ -104,7 +104,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, timeout_s: float = ANSWER_S, **parameters: Any) -> dict[str, Any]:
-        """Have the browser do something, and wait for its answer. Raises BrowserError."""
+        """Send a command to the browser. Returns its answer. Raises BrowserError."""
         self._number += 1
         request = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -137,7 +137,7 @@ class Browser:
         return message
 
     def open(self, url: str) -> None:
-        """Go there, and wait until it is loaded."""
+        """Open an address, and wait until the page is loaded."""
         self._is_loaded = False
         told = self.call("Page.navigate", url=url)
         if "errorText" in told:
@@ -147,7 +147,7 @@ class Browser:
             self._next(until_s, "Page.loadEventFired")
 
     def evaluate(self, expression: str, timeout_s: float = ANSWER_S) -> Any:
-        """The value of an expression in the page; a promise's, once it has one. Raises BrowserError."""
+        """Evaluate an expression in the page; a promise is awaited. Raises BrowserError."""
         told = self.call(
             "Runtime.evaluate", timeout_s, expression=expression, awaitPromise=True, returnByValue=True
         )  # fmt: skip
@@ -157,12 +157,12 @@ class Browser:
         return told["result"].get("value")
 
     def seen(self, condition: str, within_s: float = ANSWER_S) -> float:
-        """Wait until the condition holds in the page; when it came to, in seconds since 1970. Raises BrowserError."""
+        """Wait until a condition holds in the page. Returns when it did, in seconds since 1970. Raises BrowserError."""
         milliseconds: float = self.evaluate(SEEN % (condition, within_s * 1000), within_s + ANSWER_S)
         return milliseconds / 1000
 
     def be(self, width: int, height: int, *, dark: bool = False, is_phone: bool = False) -> None:
-        """Be a screen of that size, in CSS pixels, with that preference."""
+        """Set the size of the screen, in CSS pixels, and the preferred colour scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height,
             deviceScaleFactor=2 if is_phone else 1, mobile=is_phone,
@@ -171,7 +171,7 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=features)
 
     def screenshot(self, height_max: int) -> bytes:
-        """The page from its top as PNG, so many CSS pixels of it at most."""
+        """A PNG of the top of the page, with at most this height in CSS pixels."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], height_max), "scale": 1}
         told = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
@@ -179,13 +179,13 @@ class Browser:
 
     def requested(self) -> list[str]:
         """The addresses of all requests that were made so far."""
-        self.call("Runtime.evaluate", expression="0")  # what came before has been read now
+        self.call("Runtime.evaluate", expression="0")  # once it is answered, all earlier notifications have been read
         return [
             each["params"]["request"]["url"] for each in self.events if each["method"] == "Network.requestWillBeSent"
         ]
 
     def complaints(self) -> list[str]:
-        """Errors and warnings of the console, exceptions, and what the browser itself has logged of the page."""
+        """Errors and warnings of the console, exceptions, and log entries of the browser about the page."""
         self.call("Runtime.evaluate", expression="0")
         found = []
         for each in self.events:

@@ -46,7 +46,7 @@ FORMED = re.compile(r"(\S+) notice +\[TOTEM \] A new membership .*")
 
 @dataclass(frozen=True)
 class Scene:
-    """What is there."""
+    """The nodes, and the browser."""
 
     lab: Lab
     nodes: dict[int, Node]
@@ -54,20 +54,20 @@ class Scene:
     browser: Browser
 
     def rondo(self, number: int, *arguments: str) -> str:
-        """What a command says on that host."""
+        """The output of a command on a host."""
         environment = {"PYTHONPATH": str(REPOSITORY), "RONDO_RUN_DIR": str(self.nodes[number].run_dir)}
         argv = [sys.executable, "-m", "rondo.cli.main", *arguments]
         return self.lab.host(number).run(argv, environment=environment).stdout
 
     def formed_s(self, number: int) -> float:
-        """When that node has formed its ring, in seconds since 1970."""
+        """When a node formed its present ring, in seconds since 1970."""
         found = [matched[1] for line in self.nodes[number].log("totem").splitlines() if (matched := FORMED.match(line))]
         return datetime.fromisoformat(found[-1]).timestamp()
 
 
 @contextmanager
 def scene(directory: Path) -> Iterator[Scene]:
-    """Set it up; the nodes are one ring, and the browser is open and shows nothing yet."""
+    """Set the scene up: the nodes are in one ring, and the browser is open with an empty page."""
     with ExitStack() as stack:
         lab = stack.enter_context(Lab(directory / "lab", len(NAMES)))
         config = directory / "corosync.conf"
@@ -91,7 +91,7 @@ def scene(directory: Path) -> Iterator[Scene]:
 
 
 def _populate(found: Scene) -> None:
-    """Members of groups on all nodes, and an application under SAM."""
+    """Start members of groups on all nodes, and an application under SAM."""
     for number, node in found.nodes.items():
         for group in ("ledger", "chat")[: 2 if number < len(found.nodes) else 1]:
             argv = [sys.executable, "-m", "rondo.cli.main", "cpg", "join", group, "--socket", node.socket]

@@ -23,11 +23,11 @@ PICTURES = {
     "page-dark.png": (1100, 800, True, False),
     "page-phone.png": (380, 780, False, True),
 }
-"""Width, height, dark, a telephone."""
+"""Width and height in CSS pixels, dark, on a telephone."""
 
 
 def main(directory: Path) -> int:
-    """Make them; returns the exit code."""
+    """Make the pictures. Returns the exit code."""
     if missing := namespaces_missing() or chromium_missing():
         print(f"no pictures: {missing}", file=sys.stderr)
         return 1

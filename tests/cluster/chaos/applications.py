@@ -13,7 +13,7 @@ from rondo.testing.lab.rondo_node import REPOSITORY
 
 
 class Application:
-    """One process: a life of its own each time it is started. `name` says its node, its place and how often."""
+    """One process of an application. `name` tells its node, its place there, and the number of this start."""
 
     def __init__(self, node: Node, place: str, start: int, seed: int, rate: float, *, churn: bool) -> None:
         self.place = place
@@ -36,14 +36,14 @@ class Application:
         self.output_path: Path = node.host.directory / f"{self.name}.out"
 
     def tell(self, command: str) -> None:
-        """A line of its standard input."""
+        """Write a line to its standard input."""
         if self.process.poll() is None and self.process.stdin is not None:
             self.process.stdin.write(f"{command}\n".encode())
             self.process.stdin.flush()
 
 
 class Applications:
-    """All applications of a run. Raises nothing: what is wrong with them is found by `faults`."""
+    """All applications of a run. Methods do not raise: `faults` lists what is wrong."""
 
     def __init__(self, nodes: Mapping[int, Node], seed: int, rate: float, note: Callable[..., None]) -> None:
         self._nodes = nodes
@@ -55,7 +55,7 @@ class Applications:
         self._churn = True
 
     def start_all(self, *, churn: bool = True) -> None:
-        """Two on each node: x is in two groups all the time, y joins and leaves the second again and again."""
+        """Two on each node: x is always in two groups, y joins and leaves the second one again and again."""
         self._churn = churn
         for number in self._nodes:
             for place in ("x", "y"):
@@ -68,14 +68,14 @@ class Applications:
         self._current[f"{number}{place}"] = application
 
     def living(self) -> list[Application]:
-        """Those that should be alive."""
+        """The applications that should be alive."""
         return [each for each in self._current.values() if not each.killed]
 
     def _of(self, node: int, draw: int) -> Application:
         return self._current[f"{node}{'xy'[draw % 2]}"]
 
     def kill(self, node: int, draw: int) -> str:
-        """Kill one of the node; what `start` wants to start its successor."""
+        """Kill one application of a node. Returns the argument with which `start` starts its successor."""
         application = self._of(node, draw)
         application.process.kill()
         application.process.wait()
@@ -84,28 +84,28 @@ class Applications:
         return f"{node}{application.place}"
 
     def start(self, name: str) -> None:
-        """Start the successor of a killed one."""
+        """Start the successor of a killed application."""
         before = self._current[name]
         self._start(before.node, before.place, before.start + 1)
 
     def send(self, node: int, draw: int, number: signal.Signals) -> str:
-        """Send a signal to one of the node."""
+        """Send a signal to one application of a node."""
         application = self._of(node, draw)
         application.process.send_signal(number)
         return application.name
 
     def send_all(self, node: int, number: signal.Signals) -> None:
-        """Send a signal to all of the node."""
+        """Send a signal to all applications of a node."""
         for place in "xy":
             self._current[f"{node}{place}"].process.send_signal(number)
 
     def tell(self, command: str) -> None:
-        """Tell all that live."""
+        """Write a line to all that live."""
         for application in self.living():
             application.tell(command)
 
     def end(self) -> None:
-        """Let them leave."""
+        """Have all leave their groups and end."""
         for application in self.living():
             if application.process.stdin is not None:
                 application.process.stdin.close()
@@ -118,7 +118,7 @@ class Applications:
                 application.process.wait()
 
     def faults(self) -> list[str]:
-        """What applications complained of, and those that ended though nobody killed them."""
+        """Complaints of applications, and applications that ended although nobody killed them."""
         found = [
             f"application {each.name} ended by itself, with {each.process.returncode}"
             for each in self.all

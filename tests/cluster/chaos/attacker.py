@@ -21,12 +21,12 @@ IPPROTO_UDP = 17
 RECORDED_MAX = 4000
 BURST_S = 0.01
 FRAGMENT_BITS = 0x3FFF
-"""More fragments, and the offset of this one."""
+"""The IPv4 field with the flag `more fragments` and the fragment offset."""
 MAGIC = 0x52
 
 
 def record(port: int, seconds: float) -> list[bytes]:
-    """Datagrams to that port that pass the interface, of all sizes and contents."""
+    """Record the datagrams to a port that pass the interface."""
     found: list[bytes] = []
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as tap:
         tap.settimeout(0.2)
@@ -41,7 +41,7 @@ def record(port: int, seconds: float) -> list[bytes]:
             udp_at = IP_HEADER_AT + 4 * (frame[IP_HEADER_AT] & 15)
             (fragment,) = struct.unpack_from(">H", frame, IP_HEADER_AT + 6)
             if fragment & FRAGMENT_BITS:
-                continue  # a part of a datagram; only the first one has ports, and none is worth replaying
+                continue  # a fragment: only the first one has ports, and a replayed fragment is never a whole datagram
             (target,) = struct.unpack_from(">H", frame, udp_at + 2)
             if target == port:
                 found.append(frame[udp_at + UDP_HEADER_BYTES :])
@@ -49,7 +49,7 @@ def record(port: int, seconds: float) -> list[bytes]:
 
 
 def forged(recorded: list[bytes], randomness: random.Random) -> bytes:
-    """Random bytes; some look like an envelope, some like a plain packet, some have a true prefix."""
+    """Random bytes. Some begin like an envelope, some like a plain packet, some like a recorded packet."""
     body = randomness.randbytes(randomness.randrange(0, 1200))
     match randomness.randrange(4):
         case 0:
@@ -63,7 +63,7 @@ def forged(recorded: list[bytes], randomness: random.Random) -> bytes:
 
 
 def altered(recorded: list[bytes], randomness: random.Random) -> bytes:
-    """A true packet, cut, with a byte changed, or with something appended."""
+    """A recorded packet that was cut, changed in one byte, or extended."""
     packet = bytearray(randomness.choice(recorded))
     match randomness.randrange(3):
         case 0:
@@ -77,7 +77,7 @@ def altered(recorded: list[bytes], randomness: random.Random) -> bytes:
 
 
 def attack(recorded: list[bytes], targets: list[tuple[str, int]], rate: int, seconds: float) -> int:
-    """So many packets a second, of the three kinds in turn; how many were sent."""
+    """Send packets of the three kinds in turn, at a rate. Returns how many were sent."""
     randomness = random.Random(1)
     ready = [
         packet

@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 
 def crowd(seconds: float, stack: ExitStack, say: Say = lambda _line: None) -> tuple[list[str], str]:
-    """What is wrong, and one line of what was seen."""
+    """Run the nodes. Returns what is wrong, and a line with the figures."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rondo-crowd-", dir="/tmp")))
     path = configuration(directory)
     nodes = []
@@ -87,13 +87,13 @@ def _watch(nodes: list[Node], before: Ring, outputs: list[Path], seconds: float,
 
 
 def _on_others(nodes: list[Node], before: Ring) -> dict[int, Ring]:
-    """The nodes that say that they are on another ring."""
+    """The nodes whose ring is not this one."""
     rings = {node.number: node.ring() for node in nodes}
     return {number: ring for number, ring in rings.items() if ring not in (None, before)}
 
 
 def _counts(path: Path) -> list[int]:
-    """Deliveries in each second at one application; the line that is being written is left out."""
+    """Deliveries in each second at one application. An incomplete last line is left out."""
     text = path.read_text()
     return [int(line.split()[0]) for line in text[: text.rfind("\n") + 1].splitlines()]
 

@@ -18,10 +18,10 @@ LOSS_PERCENT = (1.0, 30.0)
 
 
 class Applications(Protocol):
-    """What faults do to the applications."""
+    """The operations of faults on applications."""
 
     def kill(self, node: int, draw: int) -> str:
-        """Kill one of the node; its name."""
+        """Kill one application of a node. Returns its name."""
         ...
 
     def start(self, name: str) -> None: ...
@@ -39,7 +39,7 @@ def _ignore(function: Callable[..., object], *arguments: object) -> None:
 
 
 class Mischief:
-    """Does faults. `do` returns what undoes it, or None."""
+    """Carries out faults. `do` returns the function that undoes a fault, or None."""
 
     def __init__(
         self, lab: Lab, nodes: Mapping[int, Node], applications: Applications, note: Callable[..., None]
@@ -51,10 +51,10 @@ class Mischief:
         self._network = Faults(lab)
         self._cuts: list[list[Fault]] = []
         self._crashed: Counter[int] = Counter()
-        """For each node, the crashes that are not over."""
+        """By node: the number of crashes that are not undone yet."""
 
     def do(self, step: Step) -> Undo | None:
-        """Let it happen."""
+        """Carry out a fault."""
         action: Callable[[Step, Node], Undo | None] = getattr(self, f"_{step.kind}")
         return action(step, self._nodes[step.node])
 
@@ -67,7 +67,7 @@ class Mischief:
         return lambda: self._applications.start(name)
 
     def _freeze(self, step: Step, node: Node) -> Undo:
-        # Those very processes are thawed: what was killed meanwhile has a successor that nobody froze.
+        # Only these processes are thawed. A service that was killed meanwhile has a successor that is not frozen.
         node.send(signal.SIGSTOP, step.argument)
         return partial(_ignore, node.send, signal.SIGCONT, step.argument)
 
@@ -125,7 +125,7 @@ class Mischief:
         return plug
 
     def _cut_link(self, step: Step, node: Node) -> Undo:
-        """Without a word of the network's: the carrier stays."""
+        """Cut a node off by a filter. Its interface keeps the carrier, so the node gets no notification."""
         return self._cut([Fault(one, other, link=self._link(step)) for one, other in self._pairs(node)])
 
     def _cut_link_one_way(self, step: Step, node: Node) -> Undo:
@@ -141,7 +141,7 @@ class Mischief:
         return step.draw // 2 % len(self._lab.links)
 
     def _pairs(self, node: Node) -> list[tuple[int, int]]:
-        """Of this node with all others, both ways."""
+        """Lose frames between a node and all others, in both directions."""
         others = [number for number in self._nodes if number != node.number]
         return [(node.number, other) for other in others] + [(other, node.number) for other in others]
 

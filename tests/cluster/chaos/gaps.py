@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from tests.checker.base import Event
 
 BEFORE_S = 0.5
-"""A gap may begin so long after the kill from which it comes: what was on its way still arrives."""
+"""A gap may begin this much after the kill that causes it, because messages in flight still arrive."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A time without a delivery at one life of an application; `kills` are (service, seconds after its begin)."""
+    """A time without a delivery at one connection. `kills`: (service, seconds after its beginning)."""
 
     seconds: float
     proc: str

@@ -28,13 +28,13 @@ WAITING_MAX = 3000
 CONNECT_TIMEOUT_S = 5.0
 LAST_WORD = "last"
 SIZES = ((0.80, 0, 400), (0.97, 400, 8_000), (0.995, 8_000, 100_000), (1.0, 100_000, 1_600_000))
-"""(cumulative share, from, to): most messages are small, a few are longer than one message of the ring."""
+"""(cumulative share, from bytes, to bytes). Most messages are small; a few exceed one message of the ring."""
 SAFE_SHARE = 0.1
 
 
 @dataclass
 class Waiting:
-    """A message on its way."""
+    """A message that was sent and has no outcome yet."""
 
     number: int
     request: rondo.Request
@@ -42,7 +42,7 @@ class Waiting:
 
 
 class Log:
-    """The file; lines are gathered and written with one system call."""
+    """The log file. Lines are gathered and written with one system call."""
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -50,12 +50,12 @@ class Log:
         self.head = ""
 
     def add(self, ev: str, **fields: object) -> None:
-        """One event, now."""
+        """Add an event with the present time."""
         rest = f", {json.dumps(fields)[1:-1]}" if fields else ""
         self._lines.append(f'{{"t": {time.monotonic():.6f}, "ev": "{ev}", {self.head}{rest}}}\n')
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the gathered lines."""
         if self._lines:
             os.write(self._descriptor, "".join(self._lines).encode())
             self._lines.clear()
@@ -82,7 +82,7 @@ class Member:
         self._groups: dict[str, rondo.Group] = {}
         self._waiting: dict[str, deque[Waiting]] = {}
         self._failed: dict[str, dict[int, str]] = {}
-        """By group: messages that failed with a number that is still to be named in an UnknownOutcome."""
+        """By group: messages whose send failed, and whose number an UnknownOutcome has still to name."""
         self._sent = 0
         self.quiet = False
         self._due = time.monotonic()
@@ -97,7 +97,7 @@ class Member:
         self._waiting[name] = deque()
 
     def turn(self) -> None:
-        """Send what is due, take what came, and see what became of what was sent."""
+        """Send what is due, take events, and record the outcomes of sent messages."""
         now = time.monotonic()
         while not self.quiet and self._due <= now and self._groups:
             self._due += self._random.expovariate(self._options.rate)
@@ -136,7 +136,7 @@ class Member:
         self._waiting[group].append(Waiting(self._sent, request))
 
     def last_word(self) -> None:
-        """One more message in each group that is not left now and then; waits for room."""
+        """Send a last message to each group that the application is in all the time. It waits for room."""
         for name in list(self._groups):
             if name != self._options.churn:
                 self._mcast(name, 0, "safe", timeout=None, word=LAST_WORD)
@@ -151,7 +151,7 @@ class Member:
             self._join(name)
 
     def _drain_left(self, name: str) -> None:
-        """What the group still had for us, up to the word that we are out."""
+        """Record the remaining events of a group, up to the one that says that this process has left."""
         try:
             while (event := self._groups[name].poll(timeout=0)) is not None:
                 self._write(name, event)
@@ -207,7 +207,7 @@ class Member:
                 self._log.add("gresume", group=name)
 
     def _sweep(self, name: str) -> None:
-        """What was accepted since the last time, and what is done."""
+        """Record which messages have been accepted and which have been ordered since the last call."""
         waiting = self._waiting[name]
         accepted = []
         for each in waiting:
@@ -234,18 +234,18 @@ class Member:
             self._log.add("gordered", group=name, msgs=ordered)
 
     def close(self) -> None:
-        """End this life."""
+        """Write the log, and close the connection."""
         self._log.flush()
         self._cluster.close()
 
     def over(self, error: rondo.Error) -> None:
-        """The connection is over for good."""
+        """Record that the connection has been lost for good."""
         self._log.add("gover", why=str(error))
         self.close()
 
 
 def _name_of(data: bytes) -> tuple[str, int]:
-    """Whose message that is, and what size it should have."""
+    """The sender and the size that a message claims."""
     try:
         name, size, _ = data[:80].split(b"|", 2)
         return name.decode(), max(int(size), len(b"|".join((name, size, b""))))
@@ -254,14 +254,14 @@ def _name_of(data: bytes) -> tuple[str, int]:
 
 
 class Commands:
-    """Lines of standard input, without waiting for them."""
+    """Reads lines of standard input without blocking."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self.ended = False
 
     def take(self) -> list[str]:
-        """The commands that have come."""
+        """The commands received since the last call."""
         while not self.ended and select.select([0], [], [], 0)[0]:
             read = os.read(0, 4096)
             self._buffer += read

@@ -74,14 +74,14 @@ while True:
 
 @dataclass
 class Outcome:
-    """What was seen."""
+    """The figures of a run."""
 
     alone: list[int] = field(default_factory=list)
-    """Messages in each second without the lazy client."""
+    """Messages in each second, without the client that never reads."""
     beside: list[int] = field(default_factory=list)
     cut_after_s: float | None = None
     memory_kb: list[dict[str, int]] = field(default_factory=list)
-    """Of each process, once a second, since the lazy client joined."""
+    """Memory of each process, once a second since the client that never reads joined, in KiB."""
 
     def growth(self) -> dict[str, tuple[int, int, int]]:
         """(median of the second quarter of the time, median of the last one, highest ever), KiB, of each process.
@@ -100,7 +100,7 @@ class Outcome:
         }
 
     def faults(self) -> list[str]:
-        """What is not as it should be."""
+        """The violations, as lines."""
         found = []
         for name, (early_kb, late_kb, highest_kb) in self.growth().items():
             if late_kb - early_kb > max(GROWTH_KB_MAX, early_kb * GROWTH_PERCENT_MAX / 100):
@@ -135,7 +135,7 @@ class Outcome:
 
     @property
     def step_s(self) -> int:
-        """Between two points of a curve; a sample is a second."""
+        """The distance between two points of a printed curve, in samples of a second."""
         return max(1, min(10, len(self.memory_kb) // 4))
 
     def _curve(self, name: str) -> str:
@@ -143,7 +143,7 @@ class Outcome:
 
 
 class Overload:
-    """One node, the sender, the lazy one."""
+    """One node, a sender, and a client that never reads."""
 
     def __init__(self, lab: Lab, directory: Path, say: Say) -> None:
         self._say = say
@@ -166,7 +166,7 @@ class Overload:
             self._rates.append((int(count), int(members)))
 
     def run(self, seconds: float) -> Outcome:
-        """All of it."""
+        """Run all of it. Returns the figures."""
         self.node.launch()
         self.node.wait_until_started()
         sender = self._start(SENDER, str(MESSAGE_BYTES))
@@ -204,7 +204,7 @@ def _rss_kb(pid: int) -> int:
 
 
 def overload(seconds: float, say: Say = lambda _line: None) -> Outcome:
-    """Run it in a laboratory of its own."""
+    """Run it in a lab of its own. Returns the exit code."""
     with tempfile.TemporaryDirectory(prefix="rondo-overload-", dir="/tmp") as name, Lab(Path(name), 1) as lab:
         return Overload(lab, Path(name), say).run(seconds)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PAUSE_S = (0.4, 2.2)
-"""Between the begins of two faults."""
+"""Seconds between the beginnings of two faults, from and to."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ LINK_KINDS = (
     Kind("lose_on_link", (0.5, 3.0)),
     Kind("unplug_all", (0.2, 4.0)),
 )
-"""What more can go wrong where nodes have several links."""
+"""Further kinds of faults for nodes with several links."""
 
 
 def kinds(services: tuple[str, ...], links: int = 1) -> tuple[Kind, ...]:
-    """All kinds of faults for nodes with these services, and so many links to each other."""
+    """All kinds of faults for nodes with these services and this number of links."""
     instant = (0.0, 0.0)
     return (
         *(LINK_KINDS if links > 1 else ()),
@@ -52,7 +52,7 @@ def kinds(services: tuple[str, ...], links: int = 1) -> tuple[Kind, ...]:
 
 @dataclass(frozen=True)
 class Step:
-    """One fault. Times are seconds from the begin of the run."""
+    """One fault. Times are seconds since the beginning of the run."""
 
     at_s: float
     until_s: float
@@ -61,7 +61,7 @@ class Step:
     node: int
     """The node it happens to, or the first of the smaller side."""
     draw: int
-    """What else the fault has to choose."""
+    """A random number for further choices of the fault."""
 
     def __str__(self) -> str:
         what = f"{self.kind} {self.argument}".strip()
@@ -69,17 +69,17 @@ class Step:
 
     @property
     def lasts(self) -> bool:
-        """Whether it has to be undone."""
+        """True if the fault has to be undone."""
         return self.until_s > self.at_s
 
     @property
     def what(self) -> str:
-        """Its kind as it is counted."""
+        """The name under which it is counted."""
         return f"{self.kind} {self.argument}".strip()
 
 
 def make_plan(seed: int, nodes: int, seconds: float, services: tuple[str, ...], links: int = 1) -> list[Step]:
-    """The faults of a run, in the order of their begin; the last one has ended by `seconds`."""
+    """The faults of a run in the order of their beginning. The last one has ended at `seconds`."""
     return list(_steps(random.Random(f"chaos {seed}"), nodes, seconds, kinds(services, links)))
 
 

@@ -40,7 +40,7 @@ CONVERGE_TIMEOUT_S = 60.0
 KILL_PAUSE_S = (0.05, 0.6)
 GAP_AIM_S = 2.0
 GAP_S_MAX = 5.0
-"""Nobody may wait longer when services are killed: above what is aimed at, for machines that do other things too."""
+"""The longest wait of an application when services are killed. It is above the aim, for busy machines."""
 GAPS_TOLD = 3
 PORT = 5405
 FLOOD_RATE = 5000
@@ -52,7 +52,7 @@ LAST_WORD_TIMEOUT_S = 60.0
 QUIET_S = 0.5
 TICK_S = 0.02
 KILLED = tuple(name for name in SERVICES if name not in OPTIONAL)
-"""The services that are killed. No C programs run here that would feel the end of their gateway."""
+"""The services that are killed. The optional ones are left out: nothing here would feel their end."""
 GROUPS_OF = {"x": ("a", "b"), "y": ("a",)}
 
 Say = Callable[[str], None]
@@ -60,22 +60,22 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """What kind of run."""
+    """The parameters of a run."""
 
     seed: int = 1
     seconds: float = 60.0
     rate: float = RATE
     """Messages a second of each application of the first kind; those of the second send a quarter of that."""
     kills: int = 0
-    """If not 0: nothing happens but that each service but the ring is killed so often, on node 1. Nobody may notice."""
+    """If not 0, the only faults are this many kills of each service but the ring, on node 1. Nobody may notice."""
     restarts: int = 0
-    """If not 0: nothing happens but that node 3 is killed as a whole and started again, so often."""
+    """If not 0, the only faults are this many kills and restarts of node 3 as a whole."""
     flood_s: float = 0.0
-    """If not 0: nothing happens but a flood of forged, replayed and altered packets, with a key."""
+    """If not 0, the only fault is a flood of forged, replayed and altered packets, in seconds. There is a key."""
 
     @property
     def what(self) -> str:
-        """What happens."""
+        """The plan of faults."""
         if self.kills:
             return f"{self.kills} kills of each service"
         if self.restarts:
@@ -91,38 +91,38 @@ class Options:
 
     @property
     def encrypted(self) -> bool:
-        """Two seeds of four with a key."""
+        """Two of four seeds have a key."""
         return self.seed % 4 in (1, 2) or self.flood_s > 0
 
     @property
     def low_latency(self) -> bool:
-        """Every third seed: CPUs of their own, and the gateways' laps."""
+        """Every third seed has CPUs for the services alone, and warm-up messages of the gateways."""
         return self.seed % 3 == 0
 
 
 @dataclass
 class Report:
-    """What a run came to."""
+    """The result of a run."""
 
     options: Options
     faults: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[GroupViolation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What else was measured."""
+    """Further figures."""
     troubles: list[str] = field(default_factory=list)
-    """What is wrong besides: it did not converge, a traceback in a log."""
+    """Further faults, such as a cluster that did not converge or a traceback in a log."""
     gaps: list[Gap] = field(default_factory=list)
-    """The longest times without a delivery at applications, those of nodes that were out included."""
+    """The longest times without a delivery at applications, also on nodes that were cut off."""
     converged_s: float = 0.0
 
     @property
     def holds(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if nothing is wrong."""
         return not self.violations and not self.troubles
 
     def text(self) -> str:
-        """The report."""
+        """The report as text."""
         o = self.options
         lines = [
             f"seed {o.seed}: {o.what}, {o.transport}, {'with a key' if o.encrypted else 'plain'}"
@@ -154,7 +154,7 @@ class Run:
         self._back_s: dict[str, list[float]] = {}
 
     def run(self) -> Report:
-        """From start to judgement. What goes wrong on the way is in the report."""
+        """Run from the start to the judgement. Faults of the run itself are in the report, too."""
         with ExitStack() as stack:
             lab = stack.enter_context(Lab(self._directory, NODES))
             token = f"c{secrets.token_hex(4)}"
@@ -238,7 +238,7 @@ class Run:
             time.sleep(TICK_S)
 
     def _kill_often(self) -> None:
-        """Each of the services but the ring, in turn, so often; the next one once clients are served again."""
+        """Kill each service but the ring in turn. The next kill follows once clients are served again."""
         node, randomness = self.nodes[1], random.Random(self._options.seed)
         for number in range(self._options.kills):
             self._say(f"round {number + 1}")
@@ -276,7 +276,7 @@ class Run:
                 self.report.troubles.append(f"{name} on node 1 grew from {early_kb} to {late_kb} KiB")
 
     def _flood(self) -> None:
-        """From host 3, to the other two; what is replayed was recorded while a ring broke and was formed."""
+        """Flood two nodes from host 3. The replayed packets were recorded while a ring broke and was formed anew."""
         host, targets = self.nodes[NODES].host, [self.nodes[n].host.address for n in self.nodes if n != NODES]
         command = [sys.executable, "-m", "tests.cluster.chaos.attacker", "--record-seconds", str(RECORD_S)]
         command += ["--port", str(PORT), "--rate", str(FLOOD_RATE), "--seconds", str(self._options.flood_s), *targets]
@@ -315,7 +315,7 @@ class Run:
         action()
 
     def _converge(self) -> None:
-        """All is healed: one ring, and the last word of each application reaches all."""
+        """Wait for one ring after all faults are undone, and for the last message of each application everywhere."""
         self._say("no more faults")
         began_s = time.monotonic()
         for node in self.nodes.values():
@@ -333,7 +333,7 @@ class Run:
         wait_for(self._missing_words, lambda missing: not missing, "last words everywhere", LAST_WORD_TIMEOUT_S)
 
     def _restless(self) -> list[str]:
-        """Applications of which some message has no outcome yet, or that are not connected."""
+        """The applications that are not connected, or have a message without an outcome."""
         return [each.name for each in self.applications.living() if not self._log_of(each).is_quiet()]
 
     def _log_of(self, application: Application) -> _Log:
@@ -389,13 +389,13 @@ class Run:
             self.report.troubles.append(f"an application waited longer than {GAP_S_MAX:g} s: {self.report.gaps[0]}")
 
     def _is_calm(self, t: float) -> bool:
-        """Whether nobody may notice anything then: always, or while the flood lasts."""
+        """True if nobody may notice anything at this time: always, or while the flood lasts."""
         times = {event["ev"]: event["t"] for event in self._harness}
         return not self._options.flood_s or times.get("flood", 0.0) < t < times.get("flood_end", 0.0)
 
 
 def _is_back(node: Node, service: str, before: list[int]) -> bool:
-    """Whether a service has a successor, and the node serves clients."""
+    """True if a killed service has a successor, and the node serves clients."""
     if node.pids(service) in ([], before):
         return False
     view = node.view()
@@ -403,12 +403,12 @@ def _is_back(node: Node, service: str, before: list[int]) -> bool:
 
 
 def _is_noticed(event: Event) -> bool:
-    """Whether it is more than a wait: a connection or a membership that changed, other than by joining."""
+    """True if an event is more than a wait: a change of the connection, or of the membership other than by a join."""
     return event["ev"] in ("gdown", "gup", "gover", "gring", "gunknown", "gfail") or bool(event.get("left"))
 
 
 class _Log:
-    """What an application has written so far; `read` takes in what is new."""
+    """The log of an application so far. `read` takes in new lines."""
 
     def __init__(self, application: Application) -> None:
         self._path = application.log_path
@@ -417,7 +417,7 @@ class _Log:
         self.name = application.name
 
     def read(self) -> _Log:
-        """Whole lines only: what a killed process wrote last may be cut."""
+        """Read new whole lines. The last line of a killed process may be cut."""
         if self._path.exists():
             with self._path.open("rb") as file:
                 file.seek(self._read_bytes)
@@ -429,7 +429,7 @@ class _Log:
 
     @property
     def last_words(self) -> set[tuple[str, str]]:
-        """(group, message)"""
+        """Pairs of group and message."""
         return {(e["group"], e["msg"]) for e in self.events if e.get("word")}
 
     @property
@@ -437,7 +437,7 @@ class _Log:
         return {e["msg"] for e in self.events if e["ev"] == "gdeliver"}
 
     def is_quiet(self) -> bool:
-        """Whether every message of the last life has an outcome, and it is in its groups."""
+        """True if it is in its groups, and every message of its last connection has an outcome."""
         if not self.events:
             return False
         proc = self.events[-1]["proc"]

@@ -21,7 +21,7 @@ SHELLS = (BLOCKING, ASYNCIO)
 
 
 class Process:
-    """One worker process, and what it has said."""
+    """One worker process, and the lines that it has written."""
 
     def __init__(self, argv: list[str], errors: Path) -> None:
         self.is_ready = False
@@ -48,16 +48,16 @@ class Process:
                 self._said.put(said)
 
     def ask(self, what: str) -> None:
-        """Say a line to it."""
+        """Write a line to its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.write(what + "\n")
 
     def answer(self) -> str:
-        """Its next line. Raises queue.Empty."""
+        """The next line that it writes. Raises queue.Empty."""
         return self._said.get(timeout=ANSWER_S)
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to it."""
+        """Send it a signal."""
         self._process.send_signal(number)
 
     def end(self, *, kill: bool = True) -> None:
@@ -77,7 +77,7 @@ class Crew:
     started has the shells of asyncio: both are in each group, and one after the other on each node."""
 
     def __init__(self, cluster: TestCluster, nodes: tuple[int, ...], directory: Path, used: Iterable[str]) -> None:
-        """`used`: the kinds of recipes that are."""
+        """`used`: the kinds of recipes that the workers use."""
         self._cluster = cluster
         self._used = ",".join(used)
         self._directory = directory
@@ -85,14 +85,14 @@ class Crew:
         self.epoch = 1
         self.bugs: list[str] = []
         self.logs: dict[int, list[Path]] = {1: []}
-        """By epoch."""
+        """By epoch: the logs of its workers."""
         self._started = 0
         self.processes: dict[int, Process] = {}
         for node in nodes:
             self.start(node)
 
     def start(self, node: int) -> None:
-        """One on this node."""
+        """Start a worker on a node."""
         self._started += 1
         shell = SHELLS[self._started % len(SHELLS)]
         who = f"n{node}.{self._started}.{shell}"
@@ -105,20 +105,20 @@ class Crew:
         self.processes[node] = Process([*argv, str(log), str(store), shell, self._used], self._directory / "errors")
 
     def kill(self, node: int) -> None:
-        """One is gone."""
+        """Kill the worker of a node."""
         process = self.processes.pop(node)
         process.end()
         self.bugs += process.bugs
 
     def kill_all(self) -> None:
-        """All are gone, and with them what they had in memory."""
+        """Kill all workers, and so end the states in memory."""
         for node in list(self.processes):
             self.kill(node)
         self.epoch += 1
         self.logs[self.epoch] = []
 
     def are_ready(self, for_s: float = 0.0) -> bool:
-        """Whether all are, and were for so long."""
+        """True if all workers have been ready for this long."""
         since_s = time.monotonic() - for_s
         processes = self.processes.values()
         return len(processes) == len(self._nodes) and all(
@@ -126,7 +126,7 @@ class Crew:
         )
 
     def finals(self) -> dict[str, list[Any]]:
-        """All come to an end, and say what they see."""
+        """Stop all workers. Returns what each of them sees at the end."""
         processes = list(self.processes.values())
         self._all(processes, "stop")
         self._all(processes[:1], "drain")

@@ -18,28 +18,28 @@ from tests.cluster.recipes_chaos.shells import ASYNCIO
 NODES = (1, 2, 3)
 MENDED_S_MAX = 120.0
 PAUSE_S = (0.2, 3.0)
-"""Between two faults."""
+"""Seconds between two faults, from and to."""
 AWAY_S = 2.0
-"""So long is a node away, or a process frozen, at most."""
+"""How long a node is away, or a process frozen, at most."""
 SETTLED_S = 0.5
-"""All were ready for so long before a process is killed: then the others have what it had."""
+"""All have been ready this long before a process is killed. So the others have its state."""
 STOP_EVERY_S = 60.0
-"""About so often everything is killed at once."""
+"""About how often everything is killed at once."""
 LOOK_S = 0.05
 LOSS_PERCENT = 5.0
 ON_DISK = {"notes"}
-"""The recipes whose state is."""
+"""The recipes whose state is on disk."""
 
 
 class Disturbance:
-    """What may happen, one thing after the other."""
+    """Draws and carries out faults, one after the other."""
 
     def __init__(self, cluster: TestCluster, crew: Crew, draw: random.Random) -> None:
         self._cluster, self._crew, self._draw = cluster, crew, draw
         self.happened: Counter[str] = Counter()
 
     def one(self) -> None:
-        """Something happens."""
+        """Carry out a fault that is drawn by chance."""
         kinds: dict[str, Callable[[int], None]] = {
             "split": self._split, "split all": self._split_all, "heal": lambda _: self._cluster.heal(),
             "kill node": self._kill_node, "lose node": self._lose_node, "freeze node": self._freeze_node,
@@ -53,7 +53,7 @@ class Disturbance:
         self.happened[kind] += 1
 
     def stop_all(self) -> None:
-        """The power fails everywhere, and comes back."""
+        """Kill all nodes and workers at once, and start them again."""
         self._crew.kill_all()
         for node in NODES:
             self._cluster.kill(node)
@@ -95,7 +95,7 @@ class Disturbance:
         self._crew.processes[node].send(signal.SIGCONT)
 
     def _kill_worker(self, node: int) -> None:
-        """One at a time: a state in memory lives as long as most of those that have it."""
+        """Kill a worker. Only one at a time, because a state in memory needs a majority of its holders."""
         self._cluster.heal()
         _wait_for_all(self._crew, SETTLED_S)
         self._crew.kill(node)
@@ -111,19 +111,19 @@ def _wait_for_all(crew: Crew, for_s: float = 0.0) -> None:
 
 
 class Verdict:
-    """What came of a run."""
+    """The result of a run."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
         self.happened: Counter[str] = Counter()
         self.known: Counter[str] = Counter()
-        """Calls with an answer, by kind of recipe."""
+        """Number of answered calls, by kind of recipe."""
         self.unknown: Counter[str] = Counter()
         self.of_asyncio: Counter[str] = Counter()
-        """Of those with an answer: by workers with the shells of asyncio."""
+        """Number of answered calls of workers that use asyncio."""
 
     def judge(self, crew: Crew, finals: dict[str, list[object]]) -> None:
-        """Read the histories of all epochs."""
+        """Judge the histories of all epochs."""
         of_notes: list[Call] = []
         for epoch, paths in crew.logs.items():
             calls = read(paths)
@@ -148,7 +148,7 @@ class Verdict:
 
 
 def run(seconds: float, seed: int, directory: Path, used: Iterable[str]) -> Verdict:
-    """Let it happen, to these kinds of recipes. Raises AssertionError if it does not come to an end."""
+    """Run the faults with these kinds of recipes. Raises AssertionError if the run does not come to an end."""
     draw = random.Random(seed)
     verdict = Verdict()
     with rondo_cluster(nodes=len(NODES)) as cluster:

@@ -20,7 +20,7 @@ from rondo.recipes import Replicated, Store, replicated
 from rondo.recipes.machines import pack, unpack
 
 ASYNCIO, BLOCKING = "asyncio", "blocking"
-"""The names of both."""
+"""The names of the two kinds of shells."""
 OPEN_S = 20.0
 """A recipe that is not ready by then is opened anew."""
 COMPACT_BYTES = 100_000
@@ -40,7 +40,7 @@ class Shells(Protocol):
 
 
 class Notes(Replicated):
-    """A list of all notes, on disk."""
+    """A list of notes whose state is on disk."""
 
     def __init__(self, cluster: rondo.Cluster, directory: str, timeout: float) -> None:
         self.notes: list[str] = []
@@ -72,11 +72,11 @@ class AioNotes(aio_recipes.StateMachine):
         return pack(len(self.notes))
 
     def snapshot(self) -> Iterable[bytes]:
-        """All notes."""
+        """The state: all notes."""
         return [pack({"notes": self.notes})]
 
     def restore(self, pieces: Iterable[bytes]) -> None:
-        """Have them."""
+        """Set the state."""
         self.notes = unpack(b"".join(pieces))["notes"]
 
     async def add(self, note: str) -> int:
@@ -86,10 +86,10 @@ class AioNotes(aio_recipes.StateMachine):
 
 
 class BlockingShells:
-    """Those of threads."""
+    """The recipes for threads."""
 
     def __init__(self, endpoint: str) -> None:
-        # Who could not be asked any more would wait for ever: the parent kills it.
+        # A worker whose connection fails would wait for ever. The parent kills it.
         self._cluster = rondo.connect(endpoint, timeout=None)
 
     def open(self, kind: str, *arguments: Any) -> Any:
@@ -112,7 +112,7 @@ class BlockingShells:
 
 
 class AioShells:
-    """Those of asyncio: a loop in a thread of its own."""
+    """The recipes of asyncio, in an event loop that has a thread of its own."""
 
     def __init__(self, endpoint: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -124,7 +124,7 @@ class AioShells:
         return await rondo.aio.connect(endpoint, timeout=None)
 
     def run(self, what: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Call it in the loop, and wait for what it gives; for a coroutine's result, if it is one."""
+        """Call a function in the loop. Returns its value, or the result of the coroutine that it returns."""
 
         async def call() -> Any:
             result = what(*arguments, **keywords)

@@ -22,9 +22,9 @@ import rondo
 from tests.cluster.recipes_chaos.shells import ASYNCIO, AioShells, BlockingShells, Shells
 
 CALL_S = 8.0
-"""After so long a call gives up."""
+"""The time-out of a call."""
 PAUSE_S = 0.3
-"""After a call that has failed."""
+"""The pause after a call that has failed."""
 THINK_S = 0.06
 HOLD_S = 0.01
 WINDOW_S = 2.0
@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 
 class Log:
-    """Where the calls are noted."""
+    """The log of the calls."""
 
     def __init__(self, path: str, who: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -47,7 +47,7 @@ class Log:
         self._numbers = itertools.count(1)
 
     def call(self, recipe: str, what: tuple[Any, ...], do: Callable[[], R], result: Callable[[R], Any]) -> R:
-        """Make a call, and note it. Raises NoQuorum, Timeout."""
+        """Make a call and log it. Raises NoQuorum, Timeout."""
         number = f"{self._who}/{next(self._numbers)}"
         self._write(["begin", number, recipe, self._who, what, time.monotonic_ns()])
         try:
@@ -71,7 +71,7 @@ class Worker:
     """The recipes of one process, and the threads that use them."""
 
     def __init__(self, shells: Shells, who: str, epoch: str, log: Log, directory: str, used: frozenset[str]) -> None:
-        """`used`: the kinds of recipes that are."""
+        """`used`: the kinds of recipes that are used."""
         self._shells, self._who, self._log = shells, who, log
         self._epoch = epoch
         self._stop = threading.Event()
@@ -100,19 +100,19 @@ class Worker:
                 time.sleep(PAUSE_S)
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Come to an end."""
+        """End the threads."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     @property
     def is_ready(self) -> bool:
-        """Whether all recipes are."""
+        """True if all recipes are ready."""
         return all(recipe.is_ready for recipe in (*self.recipes.values(), *self.onces))
 
     def _drive(self, work: Callable[[random.Random], None]) -> None:
@@ -210,12 +210,12 @@ class Worker:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take all that is left in the queue."""
+        """Take all remaining items from the queue."""
         while "queue" in self.recipes and self._take_job(False, blocking=False):
             pass
 
     def final(self) -> dict[str, Any]:
-        """What is seen at the end."""
+        """The state of all recipes as this worker sees it."""
         looks: dict[str, tuple[str, Callable[[Any], Any]]] = {
             "counter": (f"counter:{self._epoch}", lambda counter: counter.get()),
             "queue": (f"queue:{self._epoch}", len),
@@ -234,7 +234,7 @@ def done(queue: Any, item: int) -> bool:
 
 
 def say(worker: Worker) -> None:
-    """Whether it is ready, whenever that changes."""
+    """Print `ready` or `not ready` whenever that changes."""
     said = None
     while True:
         if worker.is_ready is not said:
@@ -244,7 +244,7 @@ def say(worker: Worker) -> None:
 
 
 def main() -> None:
-    """Until the standard input ends."""
+    """Work until standard input ends."""
     endpoint, who, epoch, log, directory, shell, used = sys.argv[1:]
     shells: Shells = AioShells(endpoint) if shell == ASYNCIO else BlockingShells(endpoint)
     worker = Worker(shells, who, epoch, Log(log, who), directory, frozenset(used.split(",")))

@@ -33,7 +33,7 @@ FISH = "source $argv[1]; complete -C \"$argv[2]\" | string replace -r '\\t.*' ''
 
 
 def asked(shell: str, directory: Path, *words: str, cwd: Path | None = None) -> list[str]:
-    """What the shell offers for the last word."""
+    """The completions that the shell offers for the last word."""
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")

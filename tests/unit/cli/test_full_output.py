@@ -18,7 +18,7 @@ NO_ROOM = "error: standard output: No space left on device\n"
 def run(
     arguments: list[str], *, unbuffered: str = "", is_error_full: bool = False
 ) -> "subprocess.CompletedProcess[str]":
-    """`rondo ARGUMENTS > /dev/full`, or `rondo ARGUMENTS 2> /dev/full`."""
+    """Run `rondo ARGUMENTS > /dev/full`, or `rondo ARGUMENTS 2> /dev/full`."""
     with FULL.open("wb") as full:
         return subprocess.run(
             [sys.executable, "-m", "rondo.cli.main", *arguments],
@@ -63,14 +63,14 @@ def test_the_help_of_every_command_is_no_success() -> None:
 
 
 def test_what_was_wrong_before_is_told_too(tmp_path: Path) -> None:
-    """Nobody reads of a full disk in place of the fault that matters."""
+    """The message about the full disk does not replace the one about the fault that matters."""
     done = run(["config", "show", "-c", str(tmp_path / "none")])
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {tmp_path}/none: no such file")
 
 
 def test_a_file_on_a_full_disk_ends_with_what_had_room(tmp_path: Path) -> None:
-    """The usual case: some of it is written, then no more."""
+    """The usual case: a part of the output is written before the disk is full."""
     program = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"

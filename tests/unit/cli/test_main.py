@@ -174,7 +174,7 @@ def test_a_reader_that_goes_away_makes_no_noise() -> None:
 def test_an_argument_that_is_no_utf_8_is_refused_by_name(
     arguments: list[str], name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a terminal of another character set sends."""
+    """Arguments in another character set than UTF-8."""
     with socket.socket(socket.AF_UNIX) as node:
         node.bind(str(tmp_path / "s"))
         node.listen()

@@ -17,13 +17,13 @@ SUBCOMMAND = re.compile(r"^    ([a-z][a-z-]*)(?: {2,}\S|$)", re.MULTILINE)
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What `rondo WORDS --help` prints."""
+    """The output of `rondo WORDS --help`."""
     assert main([*words, "--help"]) == 0
     return capsys.readouterr().out
 
 
 def plain(page: str) -> str:
-    """A page without roff's marks."""
+    """The text of a page without roff's requests and escapes."""
     return re.sub(r"\\f[BIR]", "", page).replace(r"\-", "-").replace(r"\&", "")
 
 

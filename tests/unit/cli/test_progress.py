@@ -28,7 +28,7 @@ TIMEOUT_S = 20.0
 
 
 class Terminal:
-    """Standard error, which is a terminal."""
+    """A standard error that says it is a terminal."""
 
     def __init__(self) -> None:
         self.master, slave = pty.openpty()
@@ -145,7 +145,7 @@ def test_stop(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_start_says_what_it_waits_for(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """And nothing of the line is left where the error stands."""
+    """The error message stands on a line of its own, without a rest of the progress line."""
     config = tmp_path / "corosync.conf"
     config.write_text(
         "totem {\n version: 2\n transport: udpu\n secauth: off\n}\n"
@@ -178,7 +178,7 @@ def test_start_says_what_it_waits_for(terminal: Terminal, monkeypatch: pytest.Mo
     for name, value in {"launch": launched, "_missing": missing, "_connect_once": connect}.items():
         monkeypatch.setattr(launch, name, value)
     monkeypatch.setattr(launch, "ready_seconds", lambda _: 30.0)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process goes on, and ends as it did before
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest's process goes on, and keeps its handlers
     places = ["--run-dir", str(tmp_path / "run"), "--state-dir", str(tmp_path / "state")]
     with terminal.here():
         code = main(["start", "-c", str(config), *places])

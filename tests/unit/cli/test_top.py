@@ -46,7 +46,7 @@ TIMEOUT_S = 20.0
 
 @pytest.fixture(name="told")
 def _told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What a node with two links, votes, three groups and three applications tells."""
+    """The answers of a node with two links, votes, three groups and three applications."""
     answers = copy.deepcopy({**ANSWERS})
     answers["cpg"]["groups"] = copy.deepcopy(GROUPS)
     monkeypatch.setattr(Surveyor, "ask", lambda *_: answers)
@@ -70,7 +70,7 @@ def rates() -> Rates:
 
 
 def names(lines: list[str], label: str) -> list[str]:
-    """The first column of a list."""
+    """The words in the first column of a list."""
     head = next(index for index, line in enumerate(lines) if line.startswith(label))
     rows = lines[head + 1 :]
     ends = next((n for n, row in enumerate(rows) if not row or row.split()[0].isupper()), len(rows))

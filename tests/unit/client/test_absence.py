@@ -34,7 +34,7 @@ WAIT_S = 60.0
 
 
 class Client:
-    """A socket whose server is away, and the looking for it."""
+    """A socket whose server is away, and the `Absence` that looks for it."""
 
     def __init__(self, directory: Path, *, is_told: bool = True) -> None:
         self.path = directory / "gateway.sock"
@@ -57,7 +57,7 @@ class Client:
         return pause_s
 
     def look_quickly(self) -> list[float]:
-        """All the looks until it has more patience, as milliseconds between two of them."""
+        """The intervals between looks, in ms, until they are long."""
         end_s, found = self.now_s + QUICK_S, []
         while self.now_s < end_s:
             pause_s = self.look()
@@ -118,7 +118,7 @@ def test_being_told_it_looks_at_once_and_quickly_again(client: Client) -> None:
     assert client.look() == pytest.approx(LOOK_S)
     at_s = client.now_s - LOOK_S / 2
     assert client.absence.tend(client.dealer, at_s) == pytest.approx(LOOK_S / 2)
-    client.path.touch()  # there is something, and nobody serves it yet
+    client.path.touch()  # the socket's file exists, and nobody serves it yet
     assert client.told.acquire(timeout=WAIT_S)
     assert client.absence.tend(client.dealer, at_s) == pytest.approx(RETRY_MS / 1000)
     client.path.unlink()

@@ -32,7 +32,7 @@ LONG_S = 60.0
 
 
 class Node:
-    """The gateway's end: it hears and answers when the test says so."""
+    """The gateway's end of the connection. It reads and answers when the test says so."""
 
     def __init__(self, endpoint: str) -> None:
         self._router = LocalRouter(endpoint)
@@ -40,7 +40,7 @@ class Node:
         self._position = 0
 
     def hear(self) -> list[list[bytes]]:
-        """The payloads of each envelope of messages since the last look. Joins are answered."""
+        """The payloads of each envelope with messages since the last call. Joins are answered."""
         found = []
         for client, envelope in self._router.receive():
             self._client = client
@@ -65,18 +65,18 @@ class Node:
         return payloads
 
     def settle(self, number: int) -> None:
-        """Requests up to this one are accepted."""
+        """Accept all requests up to this one."""
         self.say(Kind.SETTLED, number)
 
     def order(self, *made: list[Any]) -> None:
-        """These events come in one envelope."""
+        """Send these events in one envelope."""
         first = self._position + 1
         self._position += len(made)
         blob = events.encode_events([[number, *event] for number, event in enumerate(made, first)])
         self.say(Kind.EVENTS, first, self._position, blob)
 
     def messages(self, count: int) -> None:
-        """Messages of somebody else, none of them in a batch."""
+        """Messages of another member, none of them in a batch."""
         self.order(*([events.MESSAGE, b"g", NODE, PID + 1, False, b"%d" % i, None] for i in range(count)))
 
     def say(self, kind: Kind, *fields: object) -> None:
@@ -127,7 +127,7 @@ Run = Callable[[Callable[..., Coroutine[Any, Any, None]]], None]
 
 
 async def turn() -> None:
-    """All else that is ready runs once."""
+    """Let everything else that is ready run once."""
     await asyncio.sleep(0)
 
 
@@ -159,7 +159,7 @@ def test_messages_of_several_turns_travel_together_while_others_are_under_way(
             await group.mcast(data)
             await turn()
             assert node.hear() == []
-        await turn()  # nothing more was sent in this one
+        await turn()  # nothing more was sent in this turn
         assert node.hear() == [[b"a", b"b", b"c"]]
 
     run(main)

@@ -25,7 +25,7 @@ WITHOUT_END = {"poll"}
 
 
 def attributes_of(source: str, name: str) -> Iterator[str]:
-    """What is asked of the variable of that name."""
+    """The attributes that the code asks of the variable of this name."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name:
             yield node.attr
@@ -54,7 +54,7 @@ def test_no_call_waits_without_an_end_unless_told(kind: type) -> None:
 
 @pytest.mark.parametrize("kind", [rondo.Group, rondo.aio.Group, rondo.Cluster, rondo.aio.Cluster])
 def test_threads_and_asyncio_have_the_same_names(kind: type) -> None:
-    """But for what only one of them needs."""
+    """Names that only one of them needs are left out."""
     other = {rondo.Group: rondo.aio.Group, rondo.Cluster: rondo.aio.Cluster}.get(kind)
     if other is not None:
         names = {name for name in dir(kind) if not name.startswith("_")}

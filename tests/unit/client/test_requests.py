@@ -17,13 +17,13 @@ def requests() -> Requests:
 
 
 def add(requests: Requests, *payloads: bytes) -> list[Request]:
-    """Messages that share a batch as far as they can."""
+    """Add messages, which share batches as far as they can."""
     made = [requests.add_message("g", b"g", 2, data) for data in payloads]
     return [request for request in made if request is not None]
 
 
 def sent(requests: Requests) -> list[tuple[int, bytes]]:
-    """All that is to be sent now: number and payload."""
+    """Number and payload of all that is to be sent now."""
     blobs = requests.blobs()
     return [(request[0], request[4]) for _, _, blob in blobs for request in expand_batches(decode_requests(blob))]
 

@@ -15,7 +15,7 @@ from rondo.retry import RetryPolicy
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only during sleeps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0
@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def failing(times: int, error: type[Exception] = rondo.TryAgain) -> Callable[[str], str]:
-    """A function that raises so often, and then returns what it was given."""
+    """A function that raises a number of times, and then returns its argument."""
     count = itertools.count(1)
 
     def function(argument: str) -> str:
@@ -114,7 +114,7 @@ def test_a_connect_is_tried_again_by_a_policy(tmp_path: Path) -> None:
     tried = []
 
     class Counted(RetryPolicy):
-        """A policy that says how often it was asked."""
+        """A policy that counts how often it was asked."""
 
         def delays(self, *arguments: Callable[[], float]) -> "itertools.count[float]":
             tried.append("call")

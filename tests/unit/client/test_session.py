@@ -25,7 +25,7 @@ JOINED = [1, b"g", [list(ME)], [[*ME, 1]], []]
 
 
 class Node:
-    """The other side, by hand: gives envelopes to a session and reads what it has to say."""
+    """The gateway's side, by hand: it gives envelopes to a session, and reads those of the session."""
 
     def __init__(self) -> None:
         self.session = Session("test")
@@ -40,7 +40,7 @@ class Node:
         self.session.receive(encode(kind, self.epoch, *fields))
 
     def requests(self) -> list[list[Any]]:
-        """All requests that the session wants to send now."""
+        """All requests that the session has to send now."""
         sent: list[list[Any]] = []
         for envelope in self.session.outgoing(acknowledge=False):
             kind, epoch, fields = decode(envelope, FROM_CLIENT)
@@ -52,7 +52,7 @@ class Node:
         return sent
 
     def acknowledged(self) -> int | None:
-        """The position that the session acknowledges now; None if it does not."""
+        """The position that the session acknowledges now; None if it acknowledges none."""
         for envelope in self.session.outgoing(acknowledge=True):
             kind, _, fields = decode(envelope, FROM_CLIENT)
             if kind == Kind.ACK:
@@ -60,7 +60,7 @@ class Node:
         return None
 
     def events(self, *events: list[Any]) -> None:
-        """Events, each of a position of its own."""
+        """Give the session events, each with a position of its own."""
         first = self.n + 1
         numbered = []
         for event in events:
@@ -224,7 +224,7 @@ def test_messages_that_wait_together_travel_as_a_run_and_are_told_apart(node: No
         "g", rondo.Member(2, 5), b"x", rondo.Configuration.TRANSITIONAL, None
     )
     node.session.handled(group)
-    assert node.acknowledged() is None  # the other one was not taken
+    assert node.acknowledged() is None  # the application has not taken the other message
     assert node.session.next_event(group) is not None
     assert node.session.next_event(group) is None
     assert node.acknowledged() == 3
@@ -262,7 +262,7 @@ def test_the_death_of_totem_tells_what_is_unknown_and_sends_nothing_again(node: 
     for i in range(5):
         made.append(node.session.mcast(group, 2, b"%d" % i))
         assert len(node.requests()) == 1  # each by itself, not as a batch: they share no fate
-    node.give(Kind.SETTLED, 2)  # accepted, so it is listed
+    node.give(Kind.SETTLED, 2)  # it was accepted, so it is listed
     node.give(Kind.REPLY, pack([[4, Code.LIBRARY, None]]))
     node.give(Kind.SETTLED, 4)
     node.give(Kind.LOST, "totem died", [2, 3])

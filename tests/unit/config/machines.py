@@ -9,7 +9,7 @@ from rondo.config.machine import id_of
 
 @dataclass
 class FakeMachine:
-    """A machine with these names, addresses (`10.0.0.5/24`) and users."""
+    """A machine with these host names, addresses (such as `10.0.0.5/24`) and users."""
 
     host: str = "elsewhere"
     addresses: tuple[str, ...] = ()

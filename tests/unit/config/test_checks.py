@@ -20,7 +20,7 @@ NODES = """nodelist {
 
 
 def totem(*lines: str, nodes: str = NODES, transport: str = "udpu") -> str:
-    """A good file with these lines in totem{}; the first of them is line 3."""
+    """A good file with these lines in totem{}. The first of them is line 3 of the file."""
     return "\n".join([f"totem {{\n transport: {transport}", *lines, "}", nodes])
 
 

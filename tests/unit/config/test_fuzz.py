@@ -42,7 +42,7 @@ def files(draw: st.DrawFn) -> str:
 
 
 def refusal(text: str) -> ConfigError | None:
-    """Why a text was refused; None if it gave a configuration, which was then resolved."""
+    """The error with which a text was refused; None if it gave a configuration, which was then resolved."""
     try:
         loaded = load_text(text, "f")
         node = resolve_as_first_node(loaded, MACHINE)

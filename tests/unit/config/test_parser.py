@@ -12,7 +12,7 @@ from rondo.config.parser import FAULTS_MAX, FILE_BYTES_MAX, Section, not_utf8, p
 
 
 def tree(section: Section) -> dict[str, object]:
-    """A section as plain values: what stands in it, with lines."""
+    """The content of a section as plain values, with line numbers."""
     values = [(key, value.text, value.place.line) for key, value in section.values]
     return {"values": values, **{f"{s.name}@{s.place.line}": tree(s) for s in section.sections}}
 

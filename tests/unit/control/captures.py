@@ -28,14 +28,14 @@ _MCAST_HEADER_BYTES = 45
 
 @dataclass
 class CapturedRing:
-    """One ring: its messages in their order."""
+    """One ring, with its messages in their order."""
 
     representative: int
     sequence: int
     numbers: list[int]
-    """Sequence numbers of its packets, ascending."""
+    """The sequence numbers of its packets, in ascending order."""
     messages: list[tuple[int, int, Group, bytes]] = field(default_factory=list)
-    """(sequence number of the packet, sender, group, payload)"""
+    """Sequence number of the packet, sender, group and payload of each message."""
 
     @property
     def members(self) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ class Member:
 
     votes: Votequorum
     ring: int = 0
-    """Number of the ring that it is in; 0 = none yet."""
+    """The number of its ring; 0: none yet."""
     lives: int = 1
     events: list[Event] = field(default_factory=list)
 
@@ -45,11 +45,11 @@ class Cluster:
         self.rings = 0
         self.ring_members: dict[int, tuple[int, ...]] = {}
         self.stored: dict[int, int] = {}
-        """Barrier of expected_votes_tracking on each node's disk."""
+        """The barrier of expected_votes_tracking on the disk of each node."""
         self.make: Callable[[int, Settings, int], Votequorum] = Votequorum
 
     def start(self, *nodes: int) -> None:
-        """Start nodes; they are in no ring."""
+        """Start nodes. They are in no ring yet."""
         for node in nodes:
             stored = self.stored.get(node, 0)
             settings, _ = settle(self.written, node, self.nodelist, stored)
@@ -57,7 +57,7 @@ class Cluster:
             self.members[node].votes.start()
 
     def kill(self, *nodes: int) -> None:
-        """These are gone; the others have not noticed."""
+        """Kill nodes. The others have not noticed it yet."""
         for node in nodes:
             del self.members[node]
 
@@ -89,14 +89,14 @@ class Cluster:
         return True
 
     def revive(self, node: int) -> None:
-        """The process dies and comes back with its snapshot."""
+        """Kill the process of a node, and start it again with its snapshot."""
         member = self.members[node]
         fresh = type(member.votes).restore(member.votes.snapshot())
         fresh.outbox, fresh.events = member.votes.outbox, member.votes.events
         member.votes = fresh
 
     def split(self, *sides: Iterable[int]) -> None:
-        """A ring on each side."""
+        """Form a ring on each side."""
         for side in sides:
             self.form(*side)
 
@@ -113,7 +113,7 @@ class Cluster:
             self.stored[node] = max(self.stored.get(node, 0), member.votes.tracking_barrier)
 
     def advance(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.now_ns += int(seconds * SECOND_NS)
         for member in self.members.values():
             member.votes.advance(self.now_ns)
@@ -129,7 +129,7 @@ class Cluster:
             self.form(*rest)
 
     def info(self, node: int) -> Info:
-        """What the node says of itself."""
+        """The status of a node."""
         found = info(self.members[node].votes, 0)
         assert found is not None
         return found

@@ -20,7 +20,7 @@ TIMEOUT_NS = 5_000_000_000
 
 
 def _world(*nodes: int) -> World:
-    """A ring whose control processes have long been there."""
+    """A ring whose control processes have run for long."""
     world = World(*nodes)
     world.form(*nodes)
     world.now_ns += GATHER_NS
@@ -79,7 +79,7 @@ def test_a_control_that_dies_before_it_can_say_so_has_its_successor_say_it() -> 
     assert frame is not None
     host.machine.receive_totem(frame, world.now_ns)
     host.machine.flush(world.now_ns)
-    # The commit arrives, and what comes after it does not.
+    # The commit is delivered, and nothing after it.
     host.reader.receive(host.machine.to_totem.popleft())
     assert host.machine.to_totem
     host.start()
@@ -107,7 +107,7 @@ class Program:
         self.number = self.ask(Op.TRACK_SHUTDOWN, tracker=self.name, after=self.after)
 
     def told(self) -> str | None:
-        """The event that it was told since it asked; None: none."""
+        """The event that it was told since it asked; None if there was none."""
         if self.number not in self.host.answers:
             return None
         code, news = self.host.answers.pop(self.number)

@@ -52,7 +52,7 @@ def test_who_was_cut_off_in_the_moment_of_a_reload_is_noticed_by_all_and_mended_
     assert len(set(three.said(3))) == 2
     assert "in force at node 3 than here: totem differ" in three.said(1)[0]
 
-    three.hosts[2].start()  # a new control knows it, too
+    three.hosts[2].start()  # a restarted control knows it, too
     assert three.differing()[1] == {"3": ["totem"]}
     assert three.reload(3)["faults"] == []
     assert three.tokens() == [2650, 2650, 2650]

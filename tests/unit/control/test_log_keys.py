@@ -40,7 +40,7 @@ def _others(host: Host) -> dict[str, Any]:
 
 
 def _told(host: Host) -> NodeConfig:
-    """What the other services are told to work with."""
+    """The configuration that the other services are told."""
     adopted = host.machine.core.adopted
     assert adopted is not None
     return NodeConfig.from_msgpack(adopted)

@@ -402,7 +402,7 @@ def test_a_request_that_cannot_be_read_is_answered() -> None:
 
 
 class _Watcher:
-    """A client that counts what it is told."""
+    """A client that counts its notifications."""
 
     def __init__(self, host: Host, of: str) -> None:
         self.host = host

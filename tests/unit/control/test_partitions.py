@@ -70,7 +70,7 @@ class Run:
     excuses: set[str] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
     excused: set[str] = field(default_factory=set)
-    """What excused that two sides were quorate at once."""
+    """The rules that excused two quorate sides at once."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -109,11 +109,11 @@ class Run:
                 self._start()
             self._look()
             if self.cluster.members:
-                # A crash of the process alone changes nothing.
+                # A crash of the process alone does not change what it may do.
                 self.cluster.revive(self.rng.choice(sorted(self.cluster.members)))
         return self
 
-    # What happens.
+    # Events.
 
     def _form(self, nodes: list[int]) -> None:
         """A ring, after up to two that were cut off."""
@@ -134,7 +134,7 @@ class Run:
         return found
 
     def _split(self) -> None:
-        """A ring falls into two."""
+        """Split a ring into two."""
         group = self.rng.choice(list(self._rings().values()))
         side = [node for node in group if self.rng.random() < 0.5]
         for part in (side, [node for node in group if node not in side]):
@@ -142,7 +142,7 @@ class Run:
                 self._form(part)
 
     def _merge(self) -> None:
-        """Two rings become one."""
+        """Merge two rings."""
         groups = list(self._rings().values())
         chosen = self.rng.sample(groups, min(2, len(groups)))
         self._form(sorted(node for group in chosen for node in group))
@@ -172,7 +172,7 @@ class Run:
         self.met_all.discard(node)
 
     def _pass(self) -> None:
-        """Time in which windows end."""
+        """Let time pass in which windows end."""
         before = {node: member.votes.own.expected_votes for node, member in self.cluster.members.items()}
         self.cluster.advance(3)
         lowered = [node for node, each in self.cluster.members.items() if each.votes.own.expected_votes < before[node]]
@@ -192,7 +192,7 @@ class Run:
             self.met_all.update(self.cluster.members)
         self.cluster.deliver()
 
-    # What must hold.
+    # Invariants.
 
     def _look(self) -> None:
         cluster, written = self.cluster, self.cluster.written

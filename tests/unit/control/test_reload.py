@@ -56,7 +56,7 @@ class Files(World):
         return setup_of(resolve(load(self.path(node), node_id=node), state_dir="/tmp"))
 
     def ask_reload(self, node: int) -> int:
-        """A client of this node asks; the number of its request."""
+        """Have a client of this node ask for a reload. Returns the number of its request."""
         host = self.hosts[node]
         number = host.send(Op.RELOAD)
         members = list(host.machine.core.members)
@@ -85,7 +85,7 @@ class Files(World):
         return result
 
     def tokens(self) -> list[int]:
-        """token of each node, by the configuration in force."""
+        """totem.token of each node, in the configuration in force."""
         return [NodeConfig.from_msgpack(h.machine.core.setup.packed).token_timeout_ms for h in self.hosts.values()]
 
 

@@ -35,14 +35,14 @@ class Host:
         self.boot()
 
     def boot(self) -> None:
-        """A new life of totem."""
+        """Start totem anew."""
         self.epoch += 1
         self.reader = ControlReader(self.epoch, self.node, 100 + self.epoch)
         self._positions = itertools.count(1)
         self.start()
 
     def start(self) -> None:
-        """A new control."""
+        """Start control anew."""
         self.machine = Machine(self.world.setup(self.node), 9, 0)
         self.machine.hello()
         self.pump()
@@ -67,7 +67,7 @@ class Host:
         self.take_answers()
 
     def take_answers(self) -> None:
-        """What clients are answered."""
+        """Take control's answers to clients."""
         for _, frame in self.machine.answers:
             answer = gateway.decode(frame)
             assert isinstance(answer, gateway.Answer)
@@ -76,7 +76,7 @@ class Host:
         self.machine.answers.clear()
 
     def send(self, op: Op, **arguments: Any) -> int:
-        """A client asks; the number of its request."""
+        """Have a client send a request. Returns its number."""
         number = next(self.world.numbers)
         blob = gateway.encode_request(op, arguments)
         ask = gateway.encode(gateway.Ask(0, b"client", number, blob))
@@ -84,7 +84,7 @@ class Host:
         return number
 
     def ask(self, op: Op, **arguments: Any) -> tuple[Code, Any]:
-        """A client asks and is answered."""
+        """Have a client send a request. Returns the answer."""
         number = self.send(op, **arguments)
         self.pump()
         self.world.deliver()
@@ -111,7 +111,7 @@ class World:
         self.hosts = {node: Host(self, node) for node in nodes}
 
     def setup(self, node: int) -> Setup:
-        """The configuration."""
+        """The set-up of a node's control."""
         return Setup(node, self.versions.get(node, 0), self.written, self.nodelist)
 
     def form(self, *nodes: int, until_step: int = 99) -> None:

@@ -43,12 +43,12 @@ class Client:
         """Requests whose outcome is unknown because totem died."""
         self.wants: set[bytes] = set()
         self.stream: list[tuple[int, list[Any]]] = []
-        """(epoch, event), duplicates left out."""
+        """Epoch and event of all events, without duplicates."""
         self.sent_messages = 0
         self.cut: list[Any] | None = None
 
     def act(self, rng: random.Random, gateway: Gateway) -> None:
-        """Do something that an application does."""
+        """Do one thing that an application does, drawn by chance."""
         if not self.alive or not self.open or self.cut is not None:
             return
         what = rng.random()
@@ -90,7 +90,7 @@ class Client:
         gateway.tell(bus.Request(gateway.epoch, [[self.session, first, self.next_request - 1, blob]]))
 
     def request(self, gateway: Gateway, op: Op, *arguments: Any) -> int:
-        """Make a request; it is sent at once."""
+        """Make a request. It is sent at once."""
         number = self.next_request
         self.next_request += 1
         request = [number, int(op), *arguments]
@@ -105,7 +105,7 @@ class Client:
             gateway.tell(bus.EventAck(gateway.epoch, [[self.session, self.acked]]))
 
     def take_events(self, epoch: int, first: int, last: int, blob: bytes) -> None:
-        """Events: duplicates are dropped by their position."""
+        """Take events. Duplicates are dropped by their position."""
         assert epoch == self.epoch
         had = self.position
         decoded = ev.decode_events(blob)
@@ -122,7 +122,7 @@ class Client:
             del self.unsettled[number]
 
     def new_epoch(self, epoch: int) -> None:
-        """Totem died: whatever was under way may have happened or not."""
+        """Note that totem died: the outcome of all open requests is unknown."""
         self.epoch, self.position, self.acked = epoch, 0, 0
         done = {event[-1] for _, event in self.stream if event[1] in (ev.MESSAGE, ev.MEMBERSHIP)}
         done |= {event[2] for _, event in self.stream if event[1] == ev.FAILED}
@@ -131,7 +131,7 @@ class Client:
         self.wants.clear()
 
     def die(self, gateway: Gateway) -> None:
-        """kill -9 of the process."""
+        """Kill the process with SIGKILL."""
         self.alive = self.open = False
         gateway.tell(bus.Close(gateway.epoch, [[self.session, CloseReason.DIED]]))
 
@@ -159,7 +159,7 @@ class Gateway:
         self.begin()
 
     def begin(self) -> None:
-        """A new connection: say hello; nothing of the old one reaches cpg."""
+        """Connect anew and send a hello. Nothing of the old connection reaches cpg."""
         Gateway.lives += 1
         self.identity = b"gateway %d" % Gateway.lives
         self.out.clear()
@@ -169,16 +169,16 @@ class Gateway:
         self.tell(bus.GatewayHello(self.epoch, PROTOCOL_VERSION, 1, bus.GatewayKind.CLIENTS), always=True)
 
     def tell(self, envelope: bus.Envelope, *, always: bool = False) -> None:
-        """Send to cpg."""
+        """Send an envelope to cpg."""
         if self.welcomed or always:
             self.out.append(bus.encode(envelope))
 
     def connect(self, client: Client) -> None:
-        """A client connects."""
+        """Connect a client."""
         self._open([client])
 
     def send_requests(self, client: Client, requests: list[list[Any]]) -> None:
-        """Pass requests on."""
+        """Pass requests on to cpg."""
         if requests:
             blob = encode_requests(requests)
             self.tell(bus.Request(self.epoch, [[client.session, requests[0][0], requests[-1][0], blob]]))
@@ -193,7 +193,7 @@ class Gateway:
             self.tell(bus.Open(self.epoch, rows))
 
     def receive(self, envelope: bus.Envelope) -> None:
-        """One envelope from cpg."""
+        """Handle an envelope from cpg."""
         if isinstance(envelope, bus.Notice | bus.Lost):
             self.heard.append(envelope)
         clients = {client.session: client for client in self.node.clients}

@@ -46,7 +46,7 @@ def run_seed(seed: int) -> Report:
         is_storm = seed % 4 == 3
         world = run(seed, nodes=5 if is_storm else 3, turns=600 if is_storm else 1200, faults=0.1 if is_storm else 0.02)
         report.wrong = check(world)
-    except Exception:  # whatever is raised in a run is a finding
+    except Exception:  # any exception of a run is a finding
         report.wrong = traceback.format_exc().splitlines()
         return report
     report.rings = world.sequence // 4

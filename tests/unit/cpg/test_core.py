@@ -52,7 +52,7 @@ def core() -> Core:
 
 
 def taken(core: Core) -> list[list[Any]]:
-    """The session's events since the last time, without their positions."""
+    """The session's events since the last call, without their positions."""
     return [event[1:] for event in core.out.pop(SESSION, [])]
 
 

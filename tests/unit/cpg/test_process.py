@@ -52,12 +52,12 @@ class Bench:
         self.heard: list[bus.Envelope] = []
 
     def command(self, *more: str) -> list[str]:
-        """The command line of cpg."""
+        """The command line of a cpg process."""
         files = ["-c", str(self.directory / "corosync.conf"), "--run-dir", str(self.directory)]
         return [sys.executable, "-m", "services.cpg", *files, *more]
 
     def start_cpg(self) -> None:
-        """A cpg process."""
+        """Start a cpg process."""
         self.cpg = subprocess.Popen(self.command(), stderr=subprocess.PIPE, text=True)
 
     def start_totem(self, epoch: int, pid: int) -> None:
@@ -68,13 +68,13 @@ class Bench:
         self.peer = None
 
     def stop_totem(self) -> None:
-        """It is gone, with its socket."""
+        """End totem: its socket is closed."""
         assert self.totem is not None
         self.totem.close()
         self.totem = self.log = self.peer = None
 
     def ring(self) -> None:
-        """The ring and its sync."""
+        """Form a ring, with its sync."""
         assert self.log is not None
         self.log.transitional((1, 4), RING, (1,), ())
         self.log.regular(RING, (1,), (1,), ())
@@ -92,29 +92,29 @@ class Bench:
         return False
 
     def connect(self) -> None:
-        """A gateway that says hello."""
+        """Connect a gateway that sends a hello."""
         if self.gateway is not None:
             self.gateway.close()
         self.gateway = zmq_sockets.connect_dealer(self.context, f"ipc://{self.directory}/cpg.sock")
         self.tell(bus.GatewayHello(0, 1, os.getpid(), bus.GatewayKind.CLIENTS))
 
     def tell(self, envelope: bus.Envelope) -> None:
-        """The gateway says something."""
+        """Send an envelope of the gateway."""
         assert self.gateway is not None
         assert zmq_sockets.send(self.gateway, bus.encode(envelope))
 
     def open(self, epoch: int, resume: list[int] | None) -> None:
-        """Open the session."""
+        """Open a session."""
         self.tell(bus.Open(epoch, [[SESSION, PID, 1, 0, 0, 0, b"", resume]]))
         self.hears(bus.Opened)
 
     def request(self, epoch: int, number: int, op: Op, *arguments: object) -> None:
-        """A request of the session."""
+        """Send a request of the session."""
         blob = encode_requests([[number, int(op), *arguments]])
         self.tell(bus.Request(epoch, [[SESSION, number, number, blob]]))
 
     def turn(self) -> None:
-        """Move what there is between the three."""
+        """Pass envelopes between the three."""
         if self.totem is not None and self.log is not None:
             for identity, frame in zmq_sockets.receive_all_routed(self.totem):
                 self.peer = identity
@@ -129,7 +129,7 @@ class Bench:
         time.sleep(0.002)
 
     def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-        """Go on until something is the case."""
+        """Pass envelopes until a condition holds."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"not within {seconds} s; heard: {self.heard}"
@@ -143,7 +143,7 @@ class Bench:
         return found
 
     def events(self) -> list[list[object]]:
-        """All events that were heard, without positions."""
+        """All events that were received, without positions."""
         return [
             event[1:]
             for each in self.heard if isinstance(each, bus.Events)
@@ -161,7 +161,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Nothing is running yet."""
+    """The neighbours and cpg, not started."""
     tmp_path.chmod(0o700)
     bench = Bench(tmp_path)
     yield bench
@@ -239,7 +239,7 @@ def test_death_of_totem_is_told_at_once(bench: Bench) -> None:
 
 
 def test_garbage_on_both_sockets(bench: Bench) -> None:
-    """Is counted, and does not stop it."""
+    """It is counted, and does not stop cpg."""
     bench.start_totem(5, os.getpid())
     bench.start_cpg()
     bench.until(lambda: bench.log is not None and bench.log.peer_pid != 0)
@@ -280,7 +280,7 @@ def test_command_line(bench: Bench, arguments: list[str], code: int, text: str) 
 
 
 def test_second_instance(bench: Bench) -> None:
-    """Is refused while the first one runs."""
+    """It is refused while the first one runs."""
     bench.start_cpg()
     bench.until(lambda: (bench.directory / "cpg.ctl").exists())
     done = subprocess.run(bench.command(), capture_output=True, text=True, check=False, timeout=60)

@@ -30,7 +30,7 @@ def world() -> World:
 
 
 def outcome(world: World, client: Client, op: int, *arguments: Any) -> int:
-    """The code with which the request is refused, or OK."""
+    """The code with which a request is refused, or OK."""
     number = client.request(world.nodes[1].gateway, op, *arguments)  # type: ignore[arg-type]
     world.settle()
     assert not client.unsettled
@@ -279,7 +279,7 @@ def test_checkpoints() -> None:
 
 
 def test_checkpoints_are_bounded() -> None:
-    """However often groups change while one session sleeps."""
+    """That holds however often groups change while one session sleeps."""
     points = Checkpoints(0)
     for n in range(1, 1000):
         points.changed(2 * n)

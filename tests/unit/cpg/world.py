@@ -63,7 +63,7 @@ class Node:
         self.gateway = Gateway(self)
 
     def start_totem(self) -> None:
-        """A new life of the ring process."""
+        """Start the ring process anew."""
         self.epochs += 1
         self.log = OrderedLog(self.ident * 1000 + self.epochs, self.ident, pid=9, bytes_max=1 << 20)
         self.ring = Ring((self.ident, 0), (self.ident,))
@@ -75,7 +75,7 @@ class Node:
     # Turns that the scheduler gives.
 
     def deliver(self, count: int) -> bool:
-        """Take the next items of the ring's order."""
+        """Deliver the next items of the ring's order to this node."""
         moved = False
         for _ in range(count):
             if self.at >= len(self.ring.items):
@@ -169,7 +169,7 @@ class Node:
                 moved = True
         return moved
 
-    # Kills.
+    # -- kills
 
     def kill_cpg(self) -> None:
         """kill -9 of cpg: its queues die with it."""
@@ -188,7 +188,7 @@ class Node:
         self.machine.totem_lost("it was killed")
 
     def new_client(self) -> Client:
-        """A new process that connects."""
+        """Start a client process, which connects."""
         self.pids += 1
         client = Client(self.world.rng.getrandbits(63) + 1, self.ident, self.pids)
         self.clients.append(client)
@@ -246,7 +246,7 @@ class World:
         self.form(*parts)
 
     def turn(self) -> None:
-        """A little of something, somewhere."""
+        """Give one part of one node a turn, drawn by chance."""
         node = self.nodes[self.rng.choice(list(self.nodes))]
         what = self.rng.random()
         if what < 0.30:
@@ -259,7 +259,7 @@ class World:
             self.rng.choice(node.clients).act(self.rng, node.gateway)
 
     def settle(self) -> None:
-        """No more faults: one ring of all, until nothing moves any more."""
+        """Stop the faults, form one ring of all, and run until nothing moves any more."""
         self.form(tuple(self.nodes))
         for _ in range(20_000):
             moved = False

@@ -79,21 +79,21 @@ class GatewayProcess:
             self.process = subprocess.Popen([*command, "--resolved", str(self._resolved)], cwd=ROOT, stderr=log)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it with SIGKILL."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM; gives the exit code."""
+        """End it with SIGTERM. Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
 
     def connect(self, timeout: float = 60.0) -> rondo.Cluster:
-        """A client."""
+        """Connect a client."""
         return rondo.connect(self.endpoint, timeout=timeout)
 
     def close(self) -> None:
-        """End it, and see that it said nothing of errors of its own."""
+        """End it, and check that it logged no errors of its own."""
         if self.process.poll() is None:
             assert self.stop() == 0
         assert "Traceback" not in self.log.read_text()
@@ -125,7 +125,7 @@ def gateway(start_gateway: StartGateway) -> GatewayProcess:
 
 
 def eventually(condition: Callable[[], object], timeout_s: float = 60.0) -> None:
-    """Wait for something that has to come true."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"

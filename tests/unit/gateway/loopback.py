@@ -26,15 +26,15 @@ Key = tuple[int, int]
 
 @dataclass
 class Session:
-    """What cpg knows of a session."""
+    """The state of a session in cpg."""
 
     who: list[Any]
     settled: int = 0
     position: int = 0
     outstanding: list[tuple[int, list[Any], int]] = field(default_factory=list)
-    """(n, event, bytes) not acknowledged."""
+    """Position, event and size in bytes of what is not acknowledged."""
     sent: int = 0
-    """Last position sent."""
+    """The last position that was sent."""
 
     @property
     def key(self) -> Key:
@@ -52,11 +52,11 @@ class Loopback:
         self.sessions: dict[int, Session] = {}
         self.groups: dict[bytes, dict[Key, int]] = {}
         self.closed: list[tuple[int, int]] = []
-        """(session, CloseReason) as they came."""
+        """Session and CloseReason of each close, in their order."""
         self.taken: list[tuple[int, int, bytes]] = []
-        """(session, request, data) of every multicast that was ordered."""
+        """Session, request and data of each multicast that was ordered."""
         self.is_stalled = False
-        """Takes no requests, as if totem gave no credit."""
+        """True: it takes no requests, as if totem gave no credit."""
         self.slow_told: set[int] = set()
         self.stalled: list[Any] = []
         self._gateway: bytes | None = None
@@ -76,32 +76,32 @@ class Loopback:
         self._thread.start()
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run in the thread, and give what it gave."""
+        """Run a function in the thread. Returns its value."""
         answer: queue.Queue[Any] = queue.Queue()
         self._calls.put((function, answer))
         return answer.get(timeout=60)
 
     def stop_serving(self) -> None:
-        """Die."""
+        """End as by SIGKILL."""
         self._stopping = True
         self._thread.join()
         self._socket.close(linger=0)
         self._gateway = None
 
     def serve_again(self) -> None:
-        """Come back with the state that one had."""
+        """Serve again, with the state of before."""
         for session in self.sessions.values():
             session.sent = session.position
         self._start()
 
     def close(self) -> None:
-        """For good."""
+        """End the thread."""
         if not self._stopping:
             self.stop_serving()
         self._context.term()
 
     def stall(self, stalled: bool) -> None:
-        """Stop or go on taking requests."""
+        """Stop taking requests, or take them again."""
 
         def change() -> None:
             self.is_stalled = stalled

@@ -13,7 +13,7 @@ from rondo.protocol.requests import encode_requests
 
 
 class RawClient:
-    """A DEALER that sends what it is told to."""
+    """A DEALER that sends any bytes."""
 
     def __init__(self, endpoint: str) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -23,28 +23,28 @@ class RawClient:
         self.epoch = 0
 
     def send(self, kind: Kind, *fields: Any) -> None:
-        """An envelope."""
+        """Send an envelope."""
         self.socket.send(encode(kind, self.epoch, *fields))
 
     def requests(self, *requests: list[Any]) -> None:
-        """A blob of requests."""
+        """Send a blob of requests."""
         self.send(Kind.REQUEST, requests[0][0], requests[-1][0], encode_requests(list(requests)))
 
     def receive(self, timeout_ms: int = 60_000) -> tuple[int, list[Any]]:
-        """Kind and fields of the next envelope."""
+        """Receive the next envelope. Returns its kind and fields."""
         assert self.socket.poll(timeout_ms), "nothing came"
         kind, _, fields = decode(self.socket.recv(), FROM_GATEWAY)
         return kind, fields
 
     def receive_kind(self, wanted: Kind) -> list[Any]:
-        """Fields of the next envelope of that kind; others are passed over."""
+        """Receive envelopes up to the next of this kind. Returns its fields."""
         while True:
             kind, fields = self.receive()
             if kind == wanted:
                 return fields
 
     def hello(self, resume: list[Any] | None = None) -> list[Any]:
-        """Say hello; gives the fields of the welcome."""
+        """Send a hello. Returns the fields of the welcome."""
         self.socket.send(encode(Kind.HELLO, 0, VERSION, 0, "raw", resume))
         assert self.socket.poll(10_000), "no welcome came"
         kind, self.epoch, fields = decode(self.socket.recv(), FROM_GATEWAY)

@@ -33,7 +33,7 @@ SMALL = Bounds(
 
 
 class Wire:
-    """A client by hand."""
+    """A client whose bytes the test writes itself."""
 
     def __init__(self, path: Path) -> None:
         self.stream = socket.socket(socket.AF_UNIX)
@@ -59,7 +59,7 @@ class Wire:
         return found + [envelope for _, envelope in router.receive()]
 
     def is_over(self) -> bool:
-        """Whether the router has ended the connection."""
+        """True if the router has ended the connection."""
         try:
             while self.stream.recv(MIB):
                 pass

@@ -65,7 +65,7 @@ def test_nobody_and_no_room_are_told_apart(context: Context, tmp_path: Path) -> 
 
 
 def test_what_cannot_be_bound(context: Context, tmp_path: Path) -> None:
-    """One line that names the place."""
+    """The error is one line that names the place."""
     with pytest.raises(endpoints.SocketError, match="missing"):
         zmq_sockets.bind_router(context, f"ipc://{tmp_path}/missing/a.sock")
     with pytest.raises(endpoints.SocketError):

@@ -26,7 +26,7 @@ VARIABLES = ("RONDO_RUN_DIR", "RONDO_SOCKET", "XDG_RUNTIME_DIR")
 
 
 class Trap:
-    """Somebody who listens where a node would, and writes down what he hears."""
+    """A process that listens where a node would, and records what it receives."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -39,7 +39,7 @@ class Trap:
             self.listeners.append(listener)
 
     def heard(self) -> bytes:
-        """All that was said to him until now."""
+        """All bytes that it has received so far."""
         heard = b""
         while ready := select.select(self.listeners, [], [], 0.2)[0]:
             stream, _ = ready[0].accept()

@@ -42,7 +42,7 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 def arrived(ours: LocalRouter | LocalDealer) -> list[tuple[bytes | None, bytes | None]]:
-    """What comes next, once the descriptor says so."""
+    """The next envelopes, once the descriptor is readable."""
     found: list[tuple[bytes | None, bytes | None]] = []
     poll = select.poll()
     poll.register(ours.fileno(), select.POLLIN)
@@ -56,7 +56,7 @@ def arrived(ours: LocalRouter | LocalDealer) -> list[tuple[bytes | None, bytes |
 
 
 def connect(dealer: LocalDealer) -> None:
-    """Let it find its router."""
+    """Let the dealer connect to its router."""
 
     def connected() -> bool:
         dealer.tend(time.monotonic())

@@ -50,7 +50,7 @@ class Network:
         self.events: dict[int, list[LinkEvent]] = {node: [] for node in nodes}
         self.knets: dict[int, Knet] = {}
         self.moved: dict[tuple[int, int], tuple[str, int]] = {}
-        """Other addresses than the usual ones, by node and link."""
+        """Changed addresses, by node and link."""
         self._flying: list[tuple[int, int, int, int, int, bytes]] = []
         self._count = 0
         self._mode, self._make = mode, make
@@ -59,7 +59,7 @@ class Network:
             self.start(node)
 
     def start(self, node: int, **options: object) -> Knet:
-        """A new life of a node."""
+        """Start a node anew."""
         made = KnetOptions(node, LINKS, self._mode)
         offset_ns = self.random.randrange(1 << 60)
         knet = Knet(replace(made, **options), self._make(node), self.now_ns, offset_ns)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ class Network:
         self._collect(node)
 
     def run(self, ms: float, each_ms: Callable[[], None] | None = None) -> None:
-        """So much time passes."""
+        """Let this much time pass."""
         end_ns = self.now_ns + int(ms * MS)
         next_ns = self.now_ns
         while True:

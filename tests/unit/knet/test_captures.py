@@ -49,7 +49,7 @@ def cipher(name: str) -> PacketCipher:
 
 
 def of_the_peer(name: str) -> list[bytes]:
-    """What node 1 has sent."""
+    """The packets that node 1 has sent."""
     return [each.payload for each in datagrams(name, DATA) if each.source == ADDRESS]
 
 
@@ -109,7 +109,7 @@ def test_all_packets_of_c_nodes_are_understood(name: str) -> None:
     found = [frame for each in of_the_peer(name) for frame in receiver.receive(each)]
     kinds = {type(frames.decode(frame)).__name__ for frame in found}
     assert kinds >= {"Token", "Mcast"}
-    assert max(map(len, found)) > 1500  # put together of fragments
+    assert max(map(len, found)) > 1500  # reassembled from fragments
     assert {each for each in receiver.knet.counters if each in REASONS} <= {"rx_copies"}
     counters = receiver.knet.hosts[PEER].links[0].counters
     assert counters.rx_ping > 0

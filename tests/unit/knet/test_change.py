@@ -17,7 +17,7 @@ def _others(node: int, nodes: tuple[int, ...], links: Mapping[int, LinkOptions])
 
 
 def _change(network: Network, nodes: tuple[int, ...], links: Mapping[int, LinkOptions], **options: Any) -> None:
-    """What a reload does to each node."""
+    """Apply a reload to each node."""
     for node in nodes:
         knet = network.knets[node]
         knet.change_options(replace(knet.options, links=links, **options), None)

@@ -149,7 +149,7 @@ def test_incomplete_frames_are_bounded_in_number_bytes_and_time() -> None:
 @pytest.mark.parametrize("hash_name", HASHES)
 @pytest.mark.parametrize("cipher", CIPHER_KEY_BYTES)
 def test_a_packet_is_salt_cbc_and_hmac_over_both(cipher: str, hash_name: str) -> None:
-    """Opened here with nothing but AES-CBC and HMAC."""
+    """The packet is opened here with AES-CBC and HMAC alone."""
     size = CIPHER_KEY_BYTES[cipher]
     sealing = make_cipher(cipher, hash_name, KEY, bytes(16))
     salts = set()

@@ -84,7 +84,7 @@ def test_a_process_dies_once() -> None:
 
 @pytest.mark.parametrize(("name", "call"), NODES_OF_CLUSTER, ids=range(len(NODES_OF_CLUSTER)))
 def test_a_cluster_of_real_nodes(tmp_path: Path, name: str, call: Callable[[Any], object]) -> None:
-    """It need not run for that."""
+    """The arguments are checked before anything runs."""
     cluster = TestCluster(3, tmp_path, None, None, "", unsupported)  # type: ignore[arg-type]
     with pytest.raises(rondo.InvalidParameter, match=f"^{name}: "):
         call(cluster)

@@ -22,7 +22,7 @@ from tests.unit.metrics.sample import ANSWERS, COUNTERS, seen
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
 PREFIXES = {"knet": "knet_", "security": "security_", "cpg": "cpg_"}
-"""What is put before the names of a room's counters."""
+"""By package: the prefix of its counters."""
 _COUNTED = re.compile(r'counters\["([a-z_]+)"\]')
 _NAME = re.compile(r"\b(?:rondo|ha_cluster)_[a-z_]+\b")
 

@@ -68,7 +68,7 @@ class Cpus:
 
 @pytest.fixture
 def cpus(monkeypatch: pytest.MonkeyPatch) -> Cpus:
-    """A system of four CPUs; the process of the tests stays where it is."""
+    """A simulated system of four CPUs, so that the process of the tests keeps its own."""
     return Cpus(monkeypatch)
 
 

@@ -30,7 +30,7 @@ def _root_logger() -> Iterator[None]:
 
 
 class NoRoomError(Exception):
-    """Something that a service needs and does not get."""
+    """A resource that a service needs and does not get."""
 
 
 def failing(error: Exception) -> Callable[[Start], int]:

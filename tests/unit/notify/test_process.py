@@ -26,7 +26,7 @@ KIND_OF = {"ring.formed": "node", "quorum.lost": "quorum", "application.event": 
 
 
 class Told:
-    """A run directory with logs, and a program that writes down what it is told."""
+    """A run directory with logs, and a program that records the notifications it gets."""
 
     def __init__(self, directory: Path) -> None:
         self.run_dir = directory / "run"
@@ -39,12 +39,12 @@ class Told:
         self.settings = NotifySettings(command=str(self.command), timeout_ms=400)
 
     def program(self, text: str) -> None:
-        """What the command does."""
+        """Set what the command does."""
         self.command.write_text(f"#!/bin/sh\n{text}\n")
         self.command.chmod(0o755)
 
     def happen(self, text: str, seconds_ago: float = 0.0, source: str = "totem") -> None:
-        """A line of that process's log."""
+        """Append a line to the log of a process."""
         now = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat(timespec="milliseconds")
         with (self.run_dir / f"log/{source}.log").open("a") as file:
             file.write(f"{now} notice  [{source.upper():<6}] {text}\n")
@@ -160,7 +160,7 @@ def test_a_command_that_is_not_there_is_a_failure(told: Told) -> None:
 
 
 class _Hook(BaseHTTPRequestHandler):
-    """Fails at first, then takes what it gets."""
+    """A webhook that fails at first, and then accepts."""
 
     taken: list[dict[str, Any]]
     answers: list[int]
@@ -176,7 +176,7 @@ class _Hook(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_arguments: Any) -> None:
-        """Nothing on standard error."""
+        """Write nothing to standard error."""
 
 
 @pytest.mark.parametrize("failure", [500, 302])

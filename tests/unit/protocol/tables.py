@@ -129,7 +129,7 @@ def document(name: str) -> str:
 
 
 def main() -> None:
-    """Print or write them."""
+    """Print the tables, or write them into the documents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="put the tables into the documents")
     if parser.parse_args().write:

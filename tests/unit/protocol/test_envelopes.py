@@ -107,7 +107,7 @@ def codec_of(envelope: Any) -> Any:
 
 
 def decode_any(frame: bytes) -> list[Any]:
-    """What each of the decoders makes of the frame."""
+    """The results of all decoders for a frame."""
     made: list[Any] = []
     faults: list[str] = []
     blobs = (requests.decode_requests, requests.decode_replies, events.decode_events)
@@ -179,7 +179,7 @@ def test_each_field_is_checked(envelope: Any) -> None:
 @example(b"\xa1\xff")
 @example(b"\x91" * 2000)
 def test_garbage(frame: bytes) -> None:
-    """Any bytes."""
+    """The frame is any bytes."""
     decode_any(frame)
 
 

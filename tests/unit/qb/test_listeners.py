@@ -17,7 +17,7 @@ ALICE = os.geteuid() + 12345
 
 @pytest.fixture
 def listeners() -> Iterator[Listeners]:
-    """Of no service."""
+    """Listeners that belong to no service."""
     made = Listeners([], TruncationGuard(), "", lambda _: True, set())
     yield made
     made.close()

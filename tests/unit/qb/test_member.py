@@ -46,7 +46,7 @@ class Program(Connection):
 
 
 class Bench:
-    """A program, and cpg's side of its session."""
+    """A C program, and cpg's side of its session."""
 
     def __init__(self) -> None:
         self.sent: list[bus.Envelope] = []

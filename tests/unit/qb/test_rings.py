@@ -33,7 +33,7 @@ class Count:
 
 
 class Ring:
-    """Both ends of one ring."""
+    """The writer and the reader of one ring."""
 
     def __init__(self, message_bytes_max: int = 1000) -> None:
         size = layout.data_bytes(message_bytes_max, PAGE_BYTES)

@@ -53,7 +53,7 @@ class Bench:
         self.take()
 
     def take(self) -> list[bus.Envelope]:
-        """What was sent to cpg."""
+        """The envelopes that were sent to cpg."""
         self.sessions.flush()
         taken = list(self.sent)
         self.sent.clear()

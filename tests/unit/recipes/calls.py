@@ -44,7 +44,7 @@ class Calls:
             self.made.append(Call(process, process.do(text), text, self.turns))
 
     def note(self) -> None:
-        """Those that are over now."""
+        """Note which calls are over."""
         for call in self.made:
             if call.ended is None and call.number in call.process.outcomes:
                 call.ended = self.turns
@@ -52,7 +52,7 @@ class Calls:
 
 
 def check(world: World, calls: Calls) -> None:
-    """Everything that a run must satisfy."""
+    """Check everything that a run must satisfy."""
     processes = world.processes
     assert all(process.replica.is_ready for process in processes), [p.replica.phase for p in processes]
     final = processes[0].log.entries

@@ -31,7 +31,7 @@ def cluster_on(loopback: Loopback, node: int = 1) -> Any:
 
 
 def eventually(true: Callable[[], bool]) -> None:
-    """Wait for something that has to come true."""
+    """Wait until a condition holds."""
     end_s = time.monotonic() + WAIT_S
     while not true():
         assert time.monotonic() < end_s, "not in time"

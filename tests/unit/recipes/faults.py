@@ -13,7 +13,7 @@ from tests.unit.recipes.world import World
 
 
 class Faults:
-    """What may happen to a world, one thing at a time."""
+    """Draws faults and applies them to a world, one at a time."""
 
     def __init__(self, world: World, draw: random.Random, *, may_replace: bool = True) -> None:
         self._may_replace = may_replace
@@ -24,7 +24,7 @@ class Faults:
         self.happened: list[str] = []
 
     def one(self) -> None:
-        """Something happens, or nothing."""
+        """Apply a fault that is drawn by chance, or none."""
         kinds: list[tuple[str, Callable[[], None]]] = [
             ("split", self._split), ("split", self._split), ("heal", self.world.loopback.heal),
             ("heal", self.world.loopback.heal), ("kill node", self._kill_node), ("start nodes", self.start_nodes),
@@ -35,18 +35,18 @@ class Faults:
         happen()
 
     def mend(self) -> None:
-        """All is well again."""
+        """Undo all faults."""
         self.start_nodes()
         self.reconnect()
         self.world.loopback.heal()
 
     def start_nodes(self) -> None:
-        """Nodes that were killed are back."""
+        """Start the killed nodes again."""
         for node in self._nodes:
             self.world.loopback.start_node(node)
 
     def reconnect(self) -> None:
-        """Lost sessions are back."""
+        """Connect the lost sessions again."""
         for process in self.world.processes:
             if not process.cluster.is_connected and process.cluster.node_id in self.world.loopback.network.up:
                 self.world.loopback.reconnect(process.cluster)

@@ -65,14 +65,14 @@ class Site:
         return [self.running[node][1] for node in nodes]
 
     def kill(self, *nodes: int) -> None:
-        """The processes of these nodes end."""
+        """End the processes of these nodes."""
         for node in nodes:
             cluster, notes = self.running.pop(node)
             self.loopback.kill(cluster)
             notes.close()
 
     def log(self, node: int) -> Path:
-        """The log that this node writes to."""
+        """The log file that a node writes to."""
         logs = Path(self.stores[node].directory).glob("log.*")
         return max(logs, key=lambda path: int(path.suffix[1:]))
 

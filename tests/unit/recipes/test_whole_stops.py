@@ -65,7 +65,7 @@ class StoredRun:
     # -- faults --------------------------------------------------------------------------------------------------
 
     def kill(self, process: Process) -> None:
-        """kill -9, in the middle of what it writes."""
+        """Kill a process, perhaps in the middle of a write."""
         self.calls.note()
         node = process.cluster.node_id
         self.world.kill(process)
@@ -85,7 +85,7 @@ class StoredRun:
         return whole[: self.draw.randint(1, len(whole) - 1)]
 
     def restart_one(self) -> None:
-        """A process ends, and another begins with its disk."""
+        """End a process, and start another one with its disk."""
         process = self.draw.choice(self.world.processes)
         node = process.cluster.node_id
         if node in self.world.loopback.network.up:

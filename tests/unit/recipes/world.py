@@ -74,7 +74,7 @@ class Process:
         return not self.cluster.is_closed
 
     def turn(self) -> bool:
-        """Take one event if there is one; send what is to be sent. Whether anything happened."""
+        """Take one event if there is one, and send the outbox. Returns True if anything happened."""
         event = self.group.poll(0)
         now_ns = self.world.now_ns
         if event is not None:
@@ -101,7 +101,7 @@ class Process:
         self.finish_turn()
 
     def write(self) -> bool:
-        """Have on disk what the replica wants there. Whether there was anything."""
+        """Carry out the replica's writes. Returns True if there were any."""
         if self.keeper is None or not self.keeper.is_busy(self.replica):
             return False
         self.keeper.collect(self.replica)

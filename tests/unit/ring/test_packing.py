@@ -18,7 +18,7 @@ PREFIX = packets.EXECUTIVE_PREFIX
 
 
 def drain(packer: Packer) -> list[tuple[bytes, tuple[Tag, ...]]]:
-    """All packets that wait."""
+    """All packets that wait to be sent."""
     taken = []
     while (packet := packer.take()) is not None:
         taken.append((packet.payload, packet.tags))

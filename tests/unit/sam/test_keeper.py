@@ -54,7 +54,7 @@ class Sam:
         self.socket.sendall(frame(list(message)))
 
     def hear(self) -> list[Any]:
-        """The next thing that it tells."""
+        """The next message of the keeper."""
         while not self._heard:
             self._heard += self._unframer.feed(self.socket.recv(65536))
         return self._heard.pop(0)

@@ -24,7 +24,7 @@ def drawn(seed: str) -> Iterator[bytes]:
 
 
 class Node:
-    """One life of a node."""
+    """A node from its start to its end."""
 
     def __init__(
         self, node: int, life: int = 1, *, suite: Suite = GCM, key: bytes = KEY, cluster: str = "test",

@@ -67,7 +67,7 @@ def test_own_address_comes_from_the_nodelist(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_address_that_is_not_listed_may_still_be_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As with a local route to a whole network.
+    # This is so with a local route to a whole network.
     members = {1: ("127.0.0.1",)}
     machine = [local("10.1.2.3/24")]
     assert address_book(monkeypatch, machine, members=members, local_address="127.0.0.1").own_address() == "127.0.0.1"
@@ -170,7 +170,7 @@ def test_names_are_looked_up_elsewhere_and_said_once(caplog: pytest.LogCaptureFi
 
 
 def test_a_resolver_that_is_closed_keeps_no_descriptor() -> None:
-    """Each reload of the configuration has another one."""
+    """Each reload of the configuration makes a new resolver."""
     resolver = Resolver(["good"], lookup=lambda _name: ["10.0.0.7"])
     descriptor = resolver.fileno()
     resolver.start()

@@ -19,7 +19,7 @@ def send(reader: ControlReader, *envelopes: wire.Envelope) -> None:
 
 
 def frames(reader: ControlReader) -> list[wire.Envelope]:
-    """All that control is to be sent."""
+    """All envelopes that are due to control."""
     found: list[wire.Envelope] = []
     while (frame := reader.next_frame()) is not None:
         found.append(wire.decode(frame))
@@ -27,7 +27,7 @@ def frames(reader: ControlReader) -> list[wire.Envelope]:
 
 
 def welcome(reader: ControlReader) -> wire.Welcome:
-    """Say hello, and take the welcome; the log stays."""
+    """Send a hello, and take the welcome. The log is left."""
     send(reader, wire.Hello(0, 1, 9))
     frame = reader.next_frame()
     assert frame is not None

@@ -48,7 +48,7 @@ def node(key_file: Path | str = "", *, c_nodes: tuple[int, ...] = C_NODES) -> Kn
 
 
 def taken(keys: KnetKeys) -> tuple[bool, bool]:
-    """Whether packets under the old and under the new key are taken."""
+    """True for each of the old and the new key if packets under it are accepted."""
     return tuple(keys.keyring.open(cipher(key).seal(b"packet")) == b"packet" for key in (OLD, NEW))  # type: ignore[return-value]
 
 

@@ -23,7 +23,7 @@ def send(log: OrderedLog, *envelopes: totem_reader.Envelope) -> None:
 
 
 def frames(log: OrderedLog) -> list[totem_reader.Envelope]:
-    """All that cpg is to be sent."""
+    """All envelopes that are due to cpg."""
     found: list[totem_reader.Envelope] = []
     while (frame := log.next_frame()) is not None:
         found.append(totem_reader.decode(frame))
@@ -31,7 +31,7 @@ def frames(log: OrderedLog) -> list[totem_reader.Envelope]:
 
 
 def welcome(log: OrderedLog) -> totem_reader.Welcome:
-    """Say hello, and take the welcome."""
+    """Send a hello, and take the welcome."""
     send(log, totem_reader.Hello(0, 1, 9))
     (first, *_) = frames(log)
     assert isinstance(first, totem_reader.Welcome)
@@ -39,7 +39,7 @@ def welcome(log: OrderedLog) -> totem_reader.Welcome:
 
 
 def form(log: OrderedLog, ring: tuple[int, int] = RING) -> None:
-    """A ring."""
+    """Install a ring."""
     log.transitional((1, 4), ring, (1,), ())
     log.regular(ring, (1, 2), (2,), ())
 

@@ -30,7 +30,7 @@ def named(name: str) -> dict[str, Any]:
 
 
 def faults(value: Any, schema: dict[str, Any], where: str = "$") -> list[str]:
-    """What is not as the schema has it; [] if all is."""
+    """The violations of a schema; [] if there are none."""
     assert schema.keys() <= KNOWN, f"{where}: {schema.keys() - KNOWN} is not looked at here"
     if "$ref" in schema:
         return faults(value, DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]], where)

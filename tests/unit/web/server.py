@@ -17,7 +17,7 @@ ANSWER_S = 30.0
 
 
 class Server:
-    """One that runs."""
+    """A running server."""
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.process = process
@@ -26,7 +26,7 @@ class Server:
     def get(
         self, path: str, headers: dict[str, str] | None = None, method: str = "GET"
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers in lower case, body."""
+        """Send a request. Returns status, headers with names in lower case, and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_S)
         with contextlib.closing(connection):
             connection.request(method, path, headers=headers or {})
@@ -34,11 +34,11 @@ class Server:
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
 
     def connect(self) -> socket.socket:
-        """A connection on which nothing was said."""
+        """Open a connection, and send nothing."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_S)
 
     def raw(self, data: bytes) -> bytes:
-        """What comes back for these bytes, until the end."""
+        """Send bytes. Returns all that comes back until the end of the connection."""
         found = b""
         with self.connect() as stream, contextlib.suppress(ConnectionError):
             stream.sendall(data)
@@ -48,7 +48,7 @@ class Server:
 
     @contextlib.contextmanager
     def events(self, headers: dict[str, str] | None = None) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
-        """The event stream: (event, data)."""
+        """Open the event stream. It yields pairs of event and data."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_S)
         with contextlib.closing(connection):
             connection.request("GET", "/api/v1/events", headers=headers or {})

@@ -41,7 +41,7 @@ def ring_at(offset: int, ring: RingId) -> list[Row]:
 
 
 def u32s(offset: int, values: Iterable[int]) -> list[Row]:
-    """Consecutive u32."""
+    """Consecutive fields of type u32."""
     return [(offset + 4 * i, "I", value) for i, value in enumerate(values)]
 
 

@@ -21,7 +21,7 @@ SHORT, LONG = 0.0, AT_ONCE_AFTER_SECONDS + 1
 
 
 class Bell:
-    """An alarm that counts."""
+    """A bell that counts how often it was rung."""
 
     def __init__(self) -> None:
         self.rung = 0

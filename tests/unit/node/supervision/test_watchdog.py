@@ -9,7 +9,7 @@ TIMEOUT_S = 5.0
 
 
 class Looks:
-    """A watchdog and its clock."""
+    """A watchdog with a simulated clock."""
 
     def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
         self.watchdog = Watchdog(timeout_s)
