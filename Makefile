@@ -250,9 +250,14 @@ WHEEL_PYTHONS ?= $(shell for v in 3.11 3.12 3.13; do for p in python$$v \
 	done; done; true)
 WHEEL_VERSIONS := $(foreach python,$(WHEEL_PYTHONS),$(firstword $(subst :, ,$(python))))
 
-build/wheels/%/.ready: constraints.txt $(VENV)/.ready
-	@$(patsubst $*:%,%,$(filter $*:%,$(WHEEL_PYTHONS))) -m venv build/wheels/$*
-	@$(call install-part,build/wheels/$*/bin,dev)
+# The compiler, and what the source imports: its types count.
+build/build.txt: packaging/some_constraints.py constraints.txt $(VENV)/.ready
+	@mkdir -p build; sed -n '/^# part: dev$$/,/^# part: /p' constraints.txt > build/dev.txt
+	@$(BIN)/python packaging/some_constraints.py build/dev.txt rondo mypy setuptools > $@
+
+build/wheels/%/.ready: build/build.txt
+	@$(patsubst $*:%,%,$(filter $*:%,$(WHEEL_PYTHONS))) -m venv --clear build/wheels/$*
+	@build/wheels/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r build/build.txt
 	@touch $@
 
 $(VENV)/.ready-wheels: $(VENV)/.ready
@@ -271,8 +276,8 @@ wheels: $(VENV)/.ready-wheels $(foreach version,$(WHEEL_VERSIONS),build/wheels/$
 	@for wheel in build/dist/*-linux_*.whl; do [ -e "$$wheel" ] || continue; \
 		PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir build/dist "$$wheel" >/dev/null 2>build/auditwheel.log \
 			|| { cat build/auditwheel.log >&2; exit 1; }; rm -f "$$wheel"; done
-	@$(BIN)/python packaging/runtime_constraints.py build/dev.txt > build/runtime.txt
-	@$(BIN)/python packaging/runtime_constraints.py build/dev.txt web > build/image.txt
+	@$(BIN)/python packaging/some_constraints.py build/dev.txt rondo > build/runtime.txt
+	@$(BIN)/python packaging/some_constraints.py build/dev.txt 'rondo[web]' > build/image.txt
 	@ls -l build/dist | awk 'NR > 1 { print $$5, "bytes  build/dist/" $$NF }'
 
 newcomer: wheels ## the tutorial, typed block by block, in a fresh virtual environment with a wheel (needs curl)
@@ -296,8 +301,8 @@ docs: $(VENV)/.ready-docs ## the documentation as a site, into build/site; a bro
 test-wheels: wheels ## what the wheels hold; and a node of each compiled one, in a fresh virtual environment
 	@$(BIN)/pytest -q tests/packages/test_wheels.py
 
-deb: wheels man ## into build/dist: the Debian package for this machine's Debian (needs its python3 with python3-venv)
-	@packaging/debian/build build/dist/rondo-*-cp3$$(/usr/bin/python3 -c 'import sys; print(sys.version_info.minor)')-*.whl \
+deb: wheels man ## into build/dist: the Debian package, for this machine's Debian, by debhelper (and python3-venv)
+	@packaging/deb $(BIN)/pip build/dist/rondo-*-cp3$$(/usr/bin/python3 -c 'import sys; print(sys.version_info.minor)')-*.whl \
 		build/runtime.txt build/man build/dist
 	@ls -l build/dist/*.deb | awk '{ print $$5, "bytes ", $$NF }'
 

@@ -23,7 +23,7 @@ Rondo reads Corosync's `corosync.conf`: `/etc/corosync/corosync.conf`, or the fi
 `rondo config show` shows what is in force. Without any file a single node runs on loopback, with a key of its own.
 Examples are in `config/`.
 
-```
+```conf
 # A comment has a line of its own.
 totem {
     version: 2

@@ -21,7 +21,7 @@ HEAD = """\
 OpenMetrics). It needs the package prometheus_client: `pip install 'rondo[web]'`. For node_exporter's textfile
 collector:
 
-```
+```bash
 cd /var/lib/node_exporter && rondo metrics > rondo.new && mv rondo.new rondo.prom
 ```
 

@@ -18,7 +18,7 @@ HEAD = """\
 `rondo events` prints what happened to a node, in the order of time; `-f` goes on with what comes, `--json` prints one
 object a line:
 
-```
+```json
 {"time": "2026-11-22T16:00:01.123+01:00", "source": "totem", "event": "ring.formed", "level": "notice",
  "detail": {"ring": "1.8", "joined": [2], "left": [3]}, "text": "A new membership (1.8) was formed. ..."}
 ```

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents.blocks import ROOT, blocks
+
 DEMO = [sys.executable, "-m", "rondo.cli.main", "demo"]
 DEMO_SECONDS = 120
 CLAIMS = 6
+(README,) = [block for block in blocks(ROOT / "README.md") if block.language == "text"]
 
 
 def directory_of(output: str) -> Path:
@@ -39,6 +42,12 @@ def processes_of(directory: Path) -> list[int]:
 def assert_nothing_is_left(directory: Path) -> None:
     assert not directory.exists()
     assert processes_of(directory) == []
+
+
+def plain(text: str) -> str:
+    """Without the times at the beginnings of lines, without numbers, and wherever lines end."""
+    lines = (re.sub(r"^ *[0-9.]+ s ", " ", line) for line in text.splitlines())
+    return re.sub(r"[0-9.]+", "N", " ".join(" ".join(lines).split()))
 
 
 STOPPED = "the network cannot be cut here (--no-namespace): instead all processes of nodes 2 3 are stopped (SIGSTOP)"
@@ -69,6 +78,7 @@ def test_it_is_split_a_node_is_killed_and_nothing_is_lost(options: list[str], sp
     assert "they say that it is back: instance 1" in done.stdout
     assert "SAM says of instance 0: hung: silent for more than 1000 ms; was ended by SIGKILL" in done.stdout
     assert done.stderr == ""
+    assert [line for line in README.text.splitlines() if plain(line) not in plain(done.stdout)] == []
     assert_nothing_is_left(directory_of(done.stdout))
 
 

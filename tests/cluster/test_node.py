@@ -21,6 +21,7 @@ from rondo.node.supervision import OPTIONAL, SERVICES, processes
 from rondo.node.supervision.halt import kill
 from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
+from tests.documents import typed
 
 CONFIGURATION = """\
 totem {{
@@ -207,6 +208,19 @@ def test_a_client_from_another_host(node: Node) -> None:
     keys = {"RONDO_CLIENT_KEY_FILE": str(directory / "client.key"), "RONDO_SERVER_KEY": server_key}
     join = [*RONDO, "cpg", "join", "far", "--json", "--socket", f"tcp://127.0.0.1:{port}"]
     joined = subprocess.run(join, input=b"hello\n", capture_output=True, env=os.environ | keys, timeout=60, check=True)
+    typed_too = typed.block(typed.FROM_ANOTHER_HOST).text
+    for shown, real in (
+        ("client.key", keys["RONDO_CLIENT_KEY_FILE"]),
+        ("5f0c...", server_key),
+        ("192.168.1.1:5410", f"127.0.0.1:{port}"),
+        ("rondo cpg", f"{sys.executable} -m rondo.cli.main cpg"),
+    ):
+        assert shown in typed_too
+        typed_too = typed_too.replace(shown, real)
+    said = subprocess.run(
+        ["bash", "-e", "-c", typed_too], input=b"hello\n", capture_output=True, timeout=60, check=True
+    )
+    assert b" hello\n" in said.stdout
     came, message, went = map(json.loads, joined.stdout.splitlines())
     assert (message["data"], message["sender"]) == ("hello", came["members"][0])
     assert came["members"][0]["pid"] >= 2**30

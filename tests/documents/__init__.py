@@ -2,5 +2,6 @@
 
 blocks.py       the code blocks of a page
 shell.py        pages whose blocks are typed into a shell, one after the other, as a reader does
+typed.py        who types the shell blocks of the other pages
 on_loopback.py  Python blocks on a cluster in one process
 """

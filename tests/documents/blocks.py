@@ -6,8 +6,11 @@ A block is what its fence says:
     ```python title="NAME"      the content of a file, as is every other language with a title
     ```bash                     is typed into a shell
     ```conf                     a configuration, or a part of one
+    ```json                     what a program prints
+    ```c                        a statement
     ```text                     what the block before it prints; by itself: a drawing or a listing, for the eye
-    ```                         the same as text by itself
+
+Shell blocks of pages that teach are typed in order; of the rest, tests/documents/typed.py says who types which.
 """
 
 import re
@@ -16,6 +19,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PAGES = (
+    *(
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "tests/checker/README.md")
+    ),
+    *sorted((ROOT / "bench").glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
+)
+"""All that is written for readers."""
 
 _FENCE = re.compile(r"^```([a-z]*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _CHANGES = re.compile(r"\d{4,}")
@@ -39,6 +51,16 @@ class Block:
         return "select.select(" in self.text
 
     @property
+    def needs_sam(self) -> bool:
+        """It is written for an application under SAM: tests/cluster/test_documents.py runs it."""
+        return "sam.register(" in self.text
+
+    @property
+    def goes_on(self) -> bool:
+        """It hears events for ever: tests/unit/client/test_readme.py runs it."""
+        return "for event in group:" in self.text and "break" not in self.text
+
+    @property
     def place(self) -> str:
         """For messages."""
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -54,6 +76,12 @@ def blocks(page: Path) -> list[Block]:
         line = text.count("\n", 0, match.start()) + 1
         found.append(Block(page, line, match[1], match[2], match[3], follows))
         end = match.end()
+    return found
+
+
+def block_of(page: str, beginning: str) -> Block:
+    """The one block of a page (a path in the repository) whose text begins so."""
+    (found,) = [block for block in blocks(ROOT / page) if block.text.startswith(beginning)]
     return found
 
 

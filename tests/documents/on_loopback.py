@@ -32,7 +32,26 @@ def one_node() -> Iterator[Loopback]:
         yield loopback
 
 
+class _Heard(Exception):  # noqa: N818 - it is what happened
+    """A block that goes on for ever has shown what it is for."""
+
+
 def run(block: Block) -> None:
     """Raises what the block raises."""
     with one_node():
         exec(compile(block.text, block.place, "exec"), {"__name__": "block"})
+
+
+def run_until(block: Block, last: object) -> list[tuple[object, ...]]:
+    """What a block that goes on for ever prints, up to this value. AssertionError: it ended before that."""
+    printed = []
+
+    def say(*values: object) -> None:
+        printed.append(values)
+        if last in values:
+            raise _Heard
+
+    with one_node(), contextlib.suppress(_Heard):
+        exec(compile(block.text, block.place, "exec"), {"__name__": "block", "print": say})
+        raise AssertionError(f"{block.place}: it ended without {last!r}")
+    return printed

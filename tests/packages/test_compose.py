@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests.documents import typed
+
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "compose"
 NODES = ("node1", "node2", "node3")
@@ -111,17 +113,26 @@ def _daemon_fixture() -> Iterator[None]:
             daemon.wait(60)
 
 
-def compose(*arguments: str, timeout: float = 60.0, image: str = "rondo:local") -> None:
+ENVIRONMENT = {
+    "COMPOSE_PROJECT_NAME": PROJECT,
+    "PROMETHEUS_IMAGE": "rondo-prometheus",
+    "PYTHON_IMAGE": "rondo-base",
+    "RONDO_IMAGE": "rondo:local",
+    "RONDO_NOFILE": str(FILES),
+}
+
+
+def compose(*arguments: str, timeout: float = 60.0) -> None:
     """`docker compose`."""
-    environment = {
-        "PROMETHEUS_IMAGE": "rondo-prometheus",
-        "PYTHON_IMAGE": "rondo-base",
-        "RONDO_IMAGE": image,
-        "RONDO_NOFILE": str(FILES),
-    }
-    argv = ["docker", "compose", "--project-name", PROJECT, *arguments]
-    done = run(*argv, timeout=timeout, **environment)
+    done = run("docker", "compose", *arguments, timeout=timeout, **ENVIRONMENT)
     assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+
+
+def type_in(text: str, timeout: float) -> None:
+    """What a document says, in a shell in this tree. `-T`: nobody looks at a terminal."""
+    text = text.replace("docker compose exec ", "docker compose exec -T ")
+    done = run("bash", "-e", "-c", text, timeout=timeout, **ENVIRONMENT)
+    assert done.returncode == 0, f"{text}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
 
 
 def container(node: str) -> str:
@@ -196,13 +207,11 @@ class Application:
 
 @pytest.fixture(name="_up", scope="module", autouse=True)
 def _up_fixture(_plugin: None, _daemon: None) -> Iterator[None]:
-    """Three healthy nodes, of an image that is built here."""
-    base = run(
-        str(ROOT / "packaging" / "compose" / "base"), str(ROOT / "build" / "image.txt"), str(WORK), timeout=BUILD_S
-    )
-    assert base.returncode == 0, base.stderr
+    """Three healthy nodes, of an image that is built here, as docs/OPERATING.md says. `make compose` has wheels."""
+    first, *lines = typed.block(typed.WITH_DOCKER[0]).text.splitlines()
+    assert first == "make wheels"
     try:
-        compose("up", "--build", "--wait", timeout=BUILD_S)
+        type_in("\n".join(lines), BUILD_S)
         assert all(map(is_healthy, NODES)), "--wait did not wait"
         wait_members(3, *NODES)
         yield
@@ -290,7 +299,7 @@ def test_one_node_after_the_other_gets_another_image_while_the_others_work() -> 
     for node in NODES:
         other = Application(NODES[NODES.index(node) - 1])
         other.progress()
-        compose("up", "--no-build", "--no-deps", "--wait", node, timeout=WAIT_S, image="rondo:next")
+        type_in(typed.block(typed.WITH_DOCKER[1]).text.replace("node1", node), WAIT_S)
         assert is_healthy(node), "--wait did not wait"
         wait_members(3, *NODES)
         other.progress()

@@ -91,7 +91,7 @@ def _installed(request: pytest.FixtureRequest) -> Iterator[Path]:
         directory = Path(name)
         subprocess.run([python_of(wheel), "-m", "venv", directory / "venv"], check=True)
         pip = [str(directory / "venv" / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
-        needed = [*pip, "--require-hashes", "--no-deps", "-r", str(ROOT / "build" / "dev.txt")]
+        needed = [*pip, "--require-hashes", "--no-deps", "-r", str(ROOT / "build" / "runtime.txt")]
         subprocess.run(needed, check=True, timeout=COMMAND_S)
         subprocess.run([*pip, "--no-deps", str(wheel)], check=True, timeout=COMMAND_S)
         yield directory

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import rondo
 from rondo.config import load
 from rondo.config.node import SamSettings
 
@@ -168,3 +169,9 @@ def test_the_systemd_unit_is_corosyncs_for_those_who_require_it_and_has_a_sandbo
     assert settings["CapabilityBoundingSet"] == settings["AmbientCapabilities"] == "CAP_SYS_NICE"
     assert settings["NoNewPrivileges"] == settings["RestrictSUIDSGID"] == settings["LockPersonality"] == "yes"
     assert {"@module", "@reboot", "@swap"} <= set(settings["SystemCallFilter"].removeprefix("~").split())
+
+
+def test_the_debian_package_has_the_version_of_the_source() -> None:
+    """The changelog is what debhelper takes the version from."""
+    first = (ROOT / "packaging" / "debian" / "changelog").read_text().splitlines()[0]
+    assert first.startswith(f"rondo ({rondo.__version__}) ")

@@ -1,6 +1,7 @@
 """The code blocks of all documents do what they say, and the reference of events and errors leaves none out."""
 
 import importlib.util
+import json
 import re
 import typing
 from pathlib import Path
@@ -10,12 +11,18 @@ import pytest
 import rondo
 from rondo import errors, quorum
 from rondo.config import load
-from tests.documents.blocks import DOCS, ROOT, Block, agrees, blocks
+from tests.documents import typed
+from tests.documents.blocks import DOCS, PAGES, ROOT, Block, agrees, blocks
 from tests.documents.on_loopback import run
 
 TEACHING = ("tutorial", "howto", "concepts", "coming-from", "reference")
-ALL = [block for page in sorted(DOCS.rglob("*.md")) for block in blocks(page)]
-PYTHON = [block for block in ALL if block.language == "python" and block.title is None and not block.needs_node]
+LANGUAGES = {"python", "bash", "conf", "json", "c", "text"}
+ALL = [block for page in PAGES for block in blocks(page)]
+PYTHON = [
+    block
+    for block in ALL
+    if block.language == "python" and block.title is None and not (block.needs_node or block.needs_sam or block.goes_on)
+]
 CONFIGURATIONS = [block for block in ALL if block.language == "conf"]
 FILES = [block for block in ALL if block.language == "python" and block.title is not None]
 SHELL_PAGES = {block.page for block in ALL if block.language == "bash"}
@@ -33,8 +40,11 @@ def test_a_python_block_runs(block: Block) -> None:
 @pytest.mark.parametrize("block", CONFIGURATIONS, ids=place)
 def test_a_configuration_is_right(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "corosync.conf"
-    path.write_text(block.text)
-    assert load(path, node_id=1).config.totem.cluster_name
+    is_whole = "totem {" in block.text
+    path.write_text(block.text if is_whole else f"{(ROOT / 'config' / 'corosync.conf').read_text()}{block.text}")
+    loaded = load(path, node_id=1)
+    assert loaded.config.totem.cluster_name
+    assert not loaded.warnings, block.place
 
 
 @pytest.mark.parametrize("block", FILES, ids=place)
@@ -42,8 +52,34 @@ def test_a_file_is_python(block: Block) -> None:
     compile(block.text, block.place, "exec")
 
 
+def test_every_block_has_a_language_that_somebody_runs() -> None:
+    fences = sum(len(re.findall(r"^ *```", page.read_text(), re.MULTILINE)) for page in PAGES)
+    assert fences == 2 * len(ALL), "a block that is not seen here"
+    for block in ALL:
+        assert block.language in LANGUAGES, f"{block.place}: nobody runs it"
+
+
+def test_every_shell_block_of_the_other_pages_is_typed_by_one_test() -> None:
+    others = [block for block in ALL if block.language == "bash" and not is_teaching(block)]
+    assert sorted(map(place, others)) == sorted(typed.block(entry).place for entry in typed.ALL)
+
+
+def is_teaching(block: Block) -> bool:
+    return DOCS in block.page.parents and block.page.relative_to(DOCS).parts[0] in TEACHING
+
+
+def test_what_is_shown_of_an_event_is_one() -> None:
+    (block,) = [each for each in ALL if each.language == "json"]
+    shown = json.loads(block.text)
+    (line,) = [
+        line for line in (DOCS / "EVENTS.md").read_text().splitlines() if line.startswith(f"| `{shown['event']}` |")
+    ]
+    assert f"| {shown['source']} |" in line
+    assert set(re.findall(r"`(\w+)`", line.split("|")[4])) == shown["detail"].keys()
+
+
 def test_every_block_of_the_pages_that_teach_is_of_a_kind_that_is_run() -> None:
-    teaching = [block for block in ALL if block.page.relative_to(DOCS).parts[0] in TEACHING]
+    teaching = list(filter(is_teaching, ALL))
     assert len(teaching) > 50
     assert {block.language for block in teaching} == {"python", "bash", "conf", "text"}
     for block in teaching:
@@ -55,7 +91,8 @@ def test_every_block_of_the_pages_that_teach_is_of_a_kind_that_is_run() -> None:
 
 def test_pages_for_a_shell_are_those_that_tests_type() -> None:
     """tests/packages/test_newcomer.py has the tutorial, tests/cluster/test_documents.py the rest."""
-    others = {str(page.relative_to(DOCS)) for page in SHELL_PAGES if page.parent.name != "tutorial"}
+    pages = {block.page for block in ALL if block.language == "bash" and is_teaching(block)}
+    others = {str(page.relative_to(DOCS)) for page in pages if page.parent.name != "tutorial"}
     assert others == {"howto/keys.md", "howto/shell.md"}
 
 

@@ -1,8 +1,12 @@
-"""What an installation needs at run time: python packaging/runtime_constraints.py PART [EXTRA ...] > FILE
+"""What one purpose needs of constraints.txt: python packaging/some_constraints.py PART PACKAGE[EXTRA,...] ... > FILE
 
-PART holds one part of constraints.txt. Entries that Rondo's own dependencies, those of the named extras, and theirs,
-name are printed with their hashes; tools for tests and building are left out. Who needs what is read from the packages
-that the Python which runs this has.
+    rondo                    a node, at run time
+    rondo[web]               one with its page
+    rondo mypy setuptools    building a wheel with machine code
+
+PART is a file with one part of it. The entries of the packages (Rondo itself has none) and of all that they need are
+printed, with their hashes; the rest, tools for tests for instance, is left out. Who needs what is read from what the
+Python that runs this has installed.
 """
 
 import importlib.metadata
@@ -16,8 +20,8 @@ EXTRA = re.compile(r"\bextra\s*==\s*[\"']([^\"']+)")
 
 
 def closure(root: str, extras: Collection[str] = ()) -> set[str]:
-    """The distributions that this one needs, with those of some of its own extras, by their normal names."""
-    found: set[str] = set()
+    """This distribution and those that it needs, also for some of its own extras, by their normal names."""
+    found = {root}
     waiting = [root]
     while waiting:
         of = waiting.pop()
@@ -43,7 +47,10 @@ def _is_here(name: str) -> bool:
 
 def main() -> None:
     """Print the entries, in their order."""
-    wanted = closure("rondo", sys.argv[2:])
+    wanted: set[str] = set()
+    for package in sys.argv[2:]:
+        name, _, extras = package.rstrip("]").partition("[")
+        wanted |= closure(name, extras.split(","))
     is_wanted = False
     for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines():
         if line and not line.startswith((" ", "#")):
