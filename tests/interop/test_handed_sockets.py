@@ -1,6 +1,7 @@
 """C programs on a node that root has started for a user without rights: to them it is root's, as Corosync is."""
 
 import os
+import pwd
 import secrets
 import signal
 import struct
@@ -23,7 +24,7 @@ from tests.interop.pacemaker_cluster import PREFERRED, TIMEOUT_S, Cluster
 
 pytestmark = [pytest.mark.root, pytest.mark.corosync, pytest.mark.namespaces, pytest.mark.timeout(400)]
 
-USER, UID = "nobody", 65534
+USER = "nobody"
 ROOT = struct.pack("2i", 0, 0)
 CREDENTIALS = """
 import socket, sys
@@ -58,15 +59,12 @@ def node(lab: Lab) -> Iterator[Node]:
         node.kill()
 
 
-def _users(pid: int) -> set[int]:
-    """The real, effective and saved user of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return set(map(int, status.partition("\nUid:")[2].splitlines()[0].split()))
-
-
-def _capabilities(pid: int) -> int:
-    """Those that the process has, or may take."""
-    return int(Path(f"/proc/{pid}/status").read_text().partition("\nCapPrm:")[2].split()[0], 16)
+def _rights(pid: int) -> tuple[set[int], set[int], int]:
+    """The users of a process (real, effective, saved), its groups, and its capabilities, also those it may take."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    groups = found["Gid"] + found["Groups"]
+    return set(map(int, found["Uid"])), set(map(int, groups)), int(found["CapPrm"][0], 16)
 
 
 def _holders(node: Node) -> dict[str, int]:
@@ -90,8 +88,8 @@ def _served_by_root(node: Node) -> bool:
 def test_root_makes_the_sockets_and_none_of_the_processes_is_roots(node: Node) -> None:
     pids = node.pids()
     assert len(pids) >= len(("supervisord", "totem", "cpg", "control", "ipc_gateway", C_PROGRAMS, "sam"))
-    assert {user for pid in pids for user in _users(pid)} == {UID}
-    assert [_capabilities(pid) for pid in pids] == [0] * len(pids)
+    user = pwd.getpwnam(USER)
+    assert [_rights(pid) for pid in pids] == [({user.pw_uid}, {user.pw_gid}, 0)] * len(pids)
     assert _served_by_root(node)
     assert _holders(node) == {"supervisord": len(NAMES), C_PROGRAMS: len(NAMES)}
     member = CpgMember(node.host, "group", "member")
