@@ -1,7 +1,7 @@
 """The sockets that C programs connect to, and the handshake until a connection is made.
 
-The sockets are in the abstract namespace, so each network namespace has one server of a name. A client sends 24 bytes
-and waits for the reply without limit. A client that sends nothing is disconnected after a while.
+The sockets are made here, or were made by root and handed over (rondo.node.c_sockets). A client sends 24 bytes and
+waits for the reply without limit. A client that sends nothing is disconnected after a while.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import struct
 from collections.abc import Callable, Sequence
 
 from rondo.ipc.endpoints import SocketError
+from rondo.node import c_sockets
 from services.qb_gateway.connection import Connection, Peer, Service
 from services.qb_gateway.shared_memory import ConnectionMemory, errno_for_client
 from services.qb_gateway.truncation import TruncationGuard
 from services.qb_gateway.wire import connecting
 
-ADDRESS_BYTES = 108
-"""The clients' libraries pad the name with NULs to the whole of sun_path, and the padding is part of the name."""
-BACKLOG = 128
 ACCEPTED_MAX = 32
 HANDSHAKES_MAX = 64
 HANDSHAKES_PER_USER_MAX = 16
@@ -32,26 +30,6 @@ CONNECTIONS_PER_USER_MAX = 512
 _CREDENTIALS = struct.Struct("3i")
 
 log = logging.getLogger("QB_GATEWAY")
-
-
-def address_of(name: str) -> bytes:
-    """The abstract address of a service."""
-    return (b"\0" + name.encode()).ljust(ADDRESS_BYTES, b"\0")
-
-
-def listen(name: str) -> socket.socket:
-    """The listening socket of a service. Raises `SocketError`, whose errno is EADDRINUSE if somebody has the name."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        listener.bind(address_of(name))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        why = "a Corosync or another node serves it already" if error.errno == errno.EADDRINUSE else error.strerror
-        failed = SocketError(f"abstract socket {name!r}: {why}; stop that one, or set system.qb_ipc to no")
-        failed.errno = error.errno
-        raise failed from None
-    return listener
 
 
 class Handshake:
@@ -100,8 +78,9 @@ class Listeners:
         self._count = 0
         self.sockets: dict[int, tuple[socket.socket, Service]] = {}
         try:
+            handed = c_sockets.take_over(os.environ)
             for service in services:
-                listener = listen(service.name)
+                listener = handed.get(service.name) or c_sockets.listen(service.name)
                 self.sockets[listener.fileno()] = listener, service
         except SocketError:
             self.close()

@@ -25,16 +25,26 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--foreground", action="store_true", help="stay, print the log, and stop the node on SIGTERM, SIGHUP or Ctrl-C"
     )
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="as root: make the sockets of C programs, then give up root's rights; the node runs as this user",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from rondo.cli.progress import Progress
     from rondo.config import load, resolve
     from rondo.config.checks_machine import check_machine
-    from rondo.node import installation
+    from rondo.node import c_sockets, installation
+    from rondo.node.become import become
     from rondo.node.supervision import foreground, survey
     from rondo.node.supervision.launch import launch, make_run_dir, wait_until_ready
 
+    sockets = []
+    if arguments.user:
+        sockets = c_sockets.listen_all()
+        become(arguments.user)
     if mixed := installation.strangers():
         print_warning(mixed)
     loaded = load(arguments.config, node_id=arguments.nodeid)
@@ -48,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     interrupt_on(signal.SIGTERM, signal.SIGHUP)
     log = foreground.open_log(run_dir)
     with Progress("starting the processes"):
-        node = launch(config, run_dir, state_dir)
+        node = launch(config, run_dir, state_dir, sockets)
     for name in node.orphans:
         print_warning(f"{name} of an earlier life of this node was still running without its supervisord; stopped it")
     with Progress("waiting for the processes") as progress:

@@ -5,17 +5,18 @@ import platform
 import socket
 
 from rondo.config import NodeConfig
+from rondo.node.c_sockets import address_of
 
 LIBRARY = "libqb.so.100"
 """The library that every program on Corosync's libraries has loaded."""
 MACHINE = "x86_64"
 """The architecture whose memory ordering is known to suit the rings in shared memory."""
-SUN_PATH_BYTES = 108
-NAME = b"cpg"
+NAME = "cpg"
 
 
-def why_off(config: NodeConfig) -> str:
-    """Why C programs are not served, in one line; empty if they are."""
+def why_off(config: NodeConfig, *, is_handed: bool = False) -> str:
+    """Why C programs are not served, in one line; empty if they are. `is_handed`: root has made the sockets for this
+    node, and so has the names."""
     if config.qb_ipc == "no":
         return "system.qb_ipc is no"
     if config.qb_ipc == "yes":
@@ -24,7 +25,7 @@ def why_off(config: NodeConfig) -> str:
         return f"system.qb_ipc: auto means no on {platform.machine()}"
     if not _is_library_there():
         return f"no C programs are expected here: {LIBRARY} is not installed"
-    if _is_name_taken():
+    if not is_handed and _is_name_taken():
         return "a Corosync, or another node, on this machine serves C programs"
     return ""
 
@@ -42,7 +43,7 @@ def _is_name_taken() -> bool:
     moment."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         try:
-            probe.bind((b"\0" + NAME).ljust(SUN_PATH_BYTES, b"\0"))
+            probe.bind(address_of(NAME))
         except OSError:
             return True
     return False

@@ -11,9 +11,10 @@ import json
 import os
 import resource
 import shlex
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,9 +23,10 @@ import rondo
 from rondo import paths
 from rondo.cli.output import CommandError
 from rondo.config import NodeConfig, key
-from rondo.node import installation
+from rondo.node import c_sockets, installation
 from rondo.node.supervision import (
     BESIDE,
+    C_PROGRAMS,
     OPTIONAL,
     RESOLVED_CONFIGURATION,
     SERVICES,
@@ -73,8 +75,11 @@ def make_run_dir(option: paths.AnyPath | None) -> Path:
     return paths.make_run_dir(option)
 
 
-def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
-    """Start supervisord, which starts the services. Does not wait for them. Raises CommandError."""
+def launch(config: NodeConfig, run_dir: Path, state_dir: Path, sockets: Sequence[socket.socket] = ()) -> Launched:
+    """Start supervisord, which starts the services. Does not wait for them. Raises CommandError.
+
+    `sockets`: those of C programs, which root has made for this node (rondo.node.c_sockets). They are closed here.
+    """
     _check_socket_paths(run_dir)
     held = [locks.take(run_dir, "--run-dir")]
     try:
@@ -83,10 +88,11 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
         _check_room(state_dir, "--state-dir")
         halted = Halted()
         halt_orphans(run_dir, halted, keep_applications=True)
-        off = optional.off(config)
+        off = optional.off(config, has_c_sockets=bool(sockets))
         _prepare(config, run_dir, off)
+        handed = [] if C_PROGRAMS in off else [each.fileno() for each in sockets]
         try:
-            supervisor = _start_supervisord(run_dir, state_dir, held, off, config.service_timeout_ms)
+            supervisor = _start_supervisord(run_dir, state_dir, held, off, config.service_timeout_ms, handed)
             for descriptor in held:
                 locks.write_holder(descriptor, supervisor.pid)
         except BaseException:  # an interrupt, too, leaves nothing behind
@@ -95,6 +101,8 @@ def launch(config: NodeConfig, run_dir: Path, state_dir: Path) -> Launched:
     finally:
         for descriptor in held:
             os.close(descriptor)
+        for each in sockets:
+            each.close()
     return Launched(config, run_dir, supervisor, halted.orphans, off)
 
 
@@ -198,7 +206,7 @@ def _prepare(config: NodeConfig, run_dir: Path, off: Iterable[str]) -> None:
 
 
 def _start_supervisord(
-    run_dir: Path, state_dir: Path, held: list[int], off: dict[str, str], timeout_ms: int
+    run_dir: Path, state_dir: Path, held: list[int], off: dict[str, str], timeout_ms: int, handed: list[int]
 ) -> "subprocess.Popen[bytes]":
     """It runs in a session of its own. A Ctrl-C at the terminal reaches only the command, which stops the node in
     order."""
@@ -212,6 +220,7 @@ def _start_supervisord(
         **{f"RONDO_START_{name.upper()}": "false" if name in off else "true" for name in OPTIONAL},
         "RONDO_OFF": json.dumps(off),
         "RONDO_LOCKS": ",".join(map(str, held)),
+        **c_sockets.offer(handed),
         "RONDO_SERVICE": shlex.join(installation.command("services")),
         "RONDO_SERVICE_ARGUMENTS": shlex.join(["--heartbeat", "--resolved", str(resolved), "--run-dir", str(run_dir)]),
     }
@@ -226,7 +235,7 @@ def _start_supervisord(
             env=environment,
             umask=0o077,
             start_new_session=True,
-            pass_fds=held,
+            pass_fds=[*held, *handed],
         )
 
 

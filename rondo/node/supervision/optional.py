@@ -9,9 +9,10 @@ WEB_PACKAGES = ("prometheus_client", "starlette", "uvicorn")
 """What `rondo[web]` installs."""
 
 
-def off(config: NodeConfig) -> dict[str, str]:
-    """The services that are not started, with the reasons; an empty reason: not configured."""
-    found = {C_PROGRAMS: why} if (why := c_programs.why_off(config)) else {}
+def off(config: NodeConfig, *, has_c_sockets: bool = False) -> dict[str, str]:
+    """The services that are not started, with the reasons; an empty reason: not configured. `has_c_sockets`: root has
+    made the sockets of C programs for this node."""
+    found = {C_PROGRAMS: why} if (why := c_programs.why_off(config, is_handed=has_c_sockets)) else {}
     if not config.web.enabled:
         found["web"] = ""
     elif missing := [name for name in WEB_PACKAGES if importlib.util.find_spec(name) is None]:

@@ -37,7 +37,7 @@ from rondo.node.exit_codes import EXIT_CONFIGURATION, EXIT_KILLED, EXIT_SHUT_DOW
 from rondo.node.log_formats import iso_time
 from rondo.node.logs import LogError, outputs_beside_stderr
 from rondo.node.process_name import set_process_name
-from rondo.node.supervision import DISPENSABLE, RESOLVED_CONFIGURATION
+from rondo.node.supervision import C_PROGRAMS, DISPENSABLE, RESOLVED_CONFIGURATION
 from rondo.node.supervision.heartbeats import Heartbeats
 from rondo.node.supervision.logfiles import last_words
 from rondo.node.supervision.processes import SUPERVISORD
@@ -197,6 +197,8 @@ class Watch:
         name = process.config.name
         if name in DISPENSABLE:
             # supervisord does not restart after this exit code, but after any other it does, again and again.
+            if name == C_PROGRAMS and process.exitstatus == EXIT_CONFIGURATION:
+                self._supervisord.options.release_c_sockets()
             if process.exitstatus == EXIT_CONFIGURATION:
                 self._record.given_up.append(name)
                 self._save()

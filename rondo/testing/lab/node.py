@@ -12,6 +12,7 @@ from typing import Any
 from rondo.ipc.control import ControlError, ask
 from rondo.node.supervision import SERVICES, processes
 from rondo.testing.lab.netns import Host, processes_in_namespace_of
+from rondo.testing.lab.other_users import let_in
 from rondo.testing.lab.ring_nodes import View
 from rondo.testing.lab.rondo_node import REPOSITORY, SUSPICIOUS
 from rondo.testing.lab.waiting import wait_for
@@ -32,15 +33,19 @@ EXCUSED = re.compile(r"The ring process \(\d+\) died|not on the network|Network 
 
 
 class Node:
-    """Node N of a cluster, on host N. `token` makes its run directory unlike that of any other node on this machine."""
+    """Node N of a cluster, on host N. `token` makes its run directory unlike that of any other node on this machine.
 
-    def __init__(self, host: Host, config_path: Path, token: str) -> None:
+    `user`: root starts the node, and it runs as this user, who must be able to read the configuration.
+    """
+
+    def __init__(self, host: Host, config_path: Path, token: str, user: str = "") -> None:
         self.host = host
         self.number = host.number
         self._config_path = config_path
         self.run_dir = Path(f"/run/{token}-{host.number}")
         """As the host sees it."""
-        self.state_dir = host.directory / "state"
+        self.state_dir = Path(f"{self.run_dir}-state") if user else host.directory / "state"
+        self._user = user
         self._starting: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
@@ -54,6 +59,11 @@ class Node:
         self.starts += 1
         command = ["start", "-c", str(self._config_path), "--nodeid", str(self.number)]
         places = ["--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir)]
+        if self._user:
+            if self.starts == 1:
+                let_in(self.host)
+            command += ["--user", self._user]
+            self.host.run(["install", "--directory", f"--owner={self._user}", *places[1::2]])
         with (self.host.directory / "start.out").open("ab") as output:
             self._starting = self.host.popen(
                 [sys.executable, "-m", "rondo.cli.main", *command, *places],

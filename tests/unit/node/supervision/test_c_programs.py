@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rondo.config import NodeConfig, load, resolve
+from rondo.node.c_sockets import address_of
 from rondo.node.supervision import c_programs
 
 
@@ -14,7 +15,7 @@ from rondo.node.supervision import c_programs
 def config(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> NodeConfig:
     """Of a single node; the name that is looked for is nobody else's."""
     directory = tmp_path_factory.mktemp("state")
-    monkeypatch.setattr(c_programs, "NAME", f"rondo-test-{os.getpid()}".encode())
+    monkeypatch.setattr(c_programs, "NAME", f"rondo-test-{os.getpid()}")
     monkeypatch.setattr(c_programs, "LIBRARY", "libc.so.6")
     monkeypatch.setattr(c_programs, "MACHINE", os.uname().machine)
     path = directory / "corosync.conf"
@@ -27,7 +28,7 @@ def config(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
 
 def taken() -> socket.socket:
     name = socket.socket(socket.AF_UNIX)
-    name.bind((b"\0" + c_programs.NAME).ljust(108, b"\0"))
+    name.bind(address_of(c_programs.NAME))
     return name
 
 
@@ -41,6 +42,7 @@ def test_auto_means_no_where_somebody_has_the_name(config: NodeConfig) -> None:
     with taken():
         assert "serves C programs" in c_programs.why_off(config)
         assert c_programs.why_off(replace(config, qb_ipc="yes")) == ""
+        assert c_programs.why_off(config, is_handed=True) == "", "that is this node itself"
 
 
 def test_auto_means_no_without_the_library(config: NodeConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from supervisor.states import ProcessStates, SupervisorStates
 
 from rondo.config import Config, Loaded, LogSettings, resolve
 from rondo.node.supervision import RESOLVED_CONFIGURATION, record
-from rondo.node.supervision.plugin import AT_ONCE_AFTER_SECONDS, AT_ONCE_MAX, Watch
+from rondo.node.supervision.plugin import AT_ONCE_AFTER_SECONDS, AT_ONCE_MAX, QUICK_EXITS_MAX, Watch
 
 KILLED, FAILED = -1, 1
 """As supervisord has them: which signal it was, it does not say."""
@@ -95,6 +95,21 @@ def test_what_only_looks_is_given_up_without_the_node(tmp_path: Path) -> None:
     assert (record.read(tmp_path).failure, daemon.options.mood) == ("", SupervisorStates.RUNNING)
     watch.on_event(events.ProcessStateStartingEvent(process, ProcessStates.EXITED))
     assert record.read(tmp_path).given_up == []
+
+
+def test_programs_wait_for_no_gateway_that_never_comes_back(tmp_path: Path) -> None:
+    released: list[str] = []
+    daemon = SimpleNamespace(options=SimpleNamespace(release_c_sockets=lambda: released.append("all")))
+    watch = Watch(daemon, tmp_path, Bell())  # type: ignore[arg-type]
+    config = SimpleNamespace(name="qb_gateway", stdout_logfile=str(tmp_path / "qb_gateway.log"))
+    process = SimpleNamespace(config=config, laststart=time.time(), pid=1, backoff=0)
+    for status in (KILLED, *[FAILED] * (QUICK_EXITS_MAX + 1)):
+        process.exitstatus = status
+        watch.on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
+    assert released == [], "it is started again"
+    process.exitstatus = 8
+    watch.on_event(events.ProcessStateExitedEvent(process, ProcessStates.RUNNING))
+    assert released == ["all"]
 
 
 def test_why_the_node_stops_is_in_the_configured_log(tmp_path: Path) -> None:
