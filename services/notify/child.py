@@ -14,6 +14,8 @@ from services.notify.queue import Notice
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 POST = "services.notify.post"
+UMASK = 0o022
+"""The usual one. The node's own is 077, and what a command writes is often for others to read."""
 
 
 class Child:
@@ -32,7 +34,7 @@ class Child:
             self._process = subprocess.Popen(
                 [command] if command else installation.command(POST),
                 stdin=file, stdout=subprocess.DEVNULL, stderr=None, cwd="/", env=_environment(event),
-                start_new_session=True,
+                start_new_session=True, umask=UMASK,
             )  # fmt: skip
         self.descriptor = os.pidfd_open(self._process.pid)
         """Readable when it has ended (pidfd_open(2))."""

@@ -24,6 +24,9 @@ from services.notify.queue import Notice, Queue, kind_of
 SERVICE = "notify"
 LOOK_S = 0.5
 """How often the logs are looked at."""
+LAST_S = 2.0
+"""How long the service goes on telling when it is stopped. The services that are stopped after it wait for it, the ring
+among them."""
 
 log = logging.getLogger("NOTIFY")
 
@@ -59,11 +62,26 @@ class Process:
                     self._read()
                     next_look_s = now_s + LOOK_S
                 self._tend(now_s)
-                timeout_s = 0.0 if self._chassis.has_more else max(0.0, next_look_s - time.monotonic())
-                self._chassis.serve({descriptor for descriptor, _ in self._chassis.poll.poll(timeout_s)})
+                self._wait(next_look_s)
+            self._tell_the_rest()
         finally:
             self._close()
         log_notice(log, "Stopped.")
+
+    def _wait(self, until_s: float) -> None:
+        """Until something is to be done, or until then."""
+        timeout_s = 0.0 if self._chassis.has_more else max(0.0, until_s - time.monotonic())
+        self._chassis.serve({descriptor for descriptor, _ in self._chassis.poll.poll(timeout_s)})
+
+    def _tell_the_rest(self) -> None:
+        """Tell what was logged last, such as that the node is being stopped. Nothing that fails is tried again."""
+        self._read()
+        until_s = time.monotonic() + LAST_S
+        while (now_s := time.monotonic()) < until_s:
+            self._tend(now_s)
+            if self._child is None:
+                return
+            self._wait(until_s)
 
     def _read(self) -> None:
         """What has happened since the last time."""

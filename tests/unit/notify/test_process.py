@@ -1,6 +1,7 @@
 """The service as a process, beside logs that the test writes: what is told, what hangs, what fails."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -67,8 +68,8 @@ class Told:
             config.save(self.run_dir / RESOLVED_CONFIGURATION)
         argv = ["--resolved", str(self.run_dir / RESOLVED_CONFIGURATION), "--run-dir", str(self.run_dir)]
         with subprocess.Popen(
-            [sys.executable, "-m", "services.notify", *argv], stderr=subprocess.PIPE, text=True
-        ) as process:  # fmt: skip
+            [sys.executable, "-m", "services.notify", *argv], stderr=subprocess.PIPE, text=True, umask=0o077
+        ) as process:
             wait_for(self.counters, bool, "it answers", SECONDS)
             yield process
             process.terminate()
@@ -142,6 +143,35 @@ def test_a_successor_tells_of_what_it_was_not_there_for_and_of_nothing_twice(tol
         until(lambda: [each["detail"]["node"] for each in told.events], [3, 2])
         told.happen("Node 4 leaves.")
         until(lambda: [each["detail"]["node"] for each in told.events], [3, 2, 4])
+
+
+def test_it_is_told_that_the_node_is_being_stopped(told: Told) -> None:
+    """By the last line that is there when the service is stopped. It stands still meanwhile, and so has not read it."""
+    with told.running() as process:
+        process.send_signal(signal.SIGSTOP)
+        told.happen("received SIGTERM indicating exit request", source="supervisord")
+        process.terminate()
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(SECONDS) == 0
+    assert [each["event"] for each in told.events] == ["node.stopping"]
+
+
+def test_a_command_that_hangs_does_not_hold_up_the_stop(told: Told) -> None:
+    told.settings = NotifySettings(command=str(told.command), timeout_ms=600_000)
+    told.program("sleep 1000")
+    with told.running() as process:
+        told.happen("Node 3 leaves.")
+        until(lambda: ask(told.run_dir, "notify", "status")["waiting"], 1)
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+
+
+def test_a_command_has_the_usual_umask(told: Told) -> None:
+    told.program(f'umask > "{told.output}.umask"')
+    with told.running():
+        told.happen("Node 3 leaves.")
+        until(lambda: told.counters().get("told"), 1)
+    assert int(Path(f"{told.output}.umask").read_text(), 8) == 0o022
 
 
 def test_what_was_before_the_node_was_started_is_not_told(told: Told) -> None:
