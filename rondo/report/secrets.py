@@ -1,8 +1,9 @@
 """Keeps secrets out of an archive, in two ways.
 
 Files that hold secrets are not read for it: key files, SAM's table with the environments of applications, and their
-output. And known secrets are cut out of all that is put in: the cluster's keys (as they are, in hexadecimal and in
-base64), the values of secret options, and what follows words like `password`.
+output. And known secrets are cut out of all that is put in: the cluster's keys, the token and the TLS key of web{} (as
+they are, in hexadecimal and in base64), the webhook of notify{}, the values of secret options, private keys in PEM,
+passwords in addresses, and what follows words like `password`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import binascii
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rondo.config import NodeConfig
 
@@ -23,11 +25,15 @@ SECRET_BYTES_MIN = 8
 _TOKEN = re.compile(rb"[A-Za-z0-9+/=_-]{32,}")
 """A key that is written as text."""
 
-_OPTION = re.compile(rb"^(\s*(?:key|\S*secret\S*|\S*passw\S*)\s*:\s*).+$", re.IGNORECASE | re.MULTILINE)
+_OPTION = re.compile(rb"^(\s*(?:key|webhook|\S*secret\S*|\S*passw\S*)\s*:\s*).+$", re.IGNORECASE | re.MULTILINE)
 """A line of corosync.conf."""
 _WORDS = re.compile(
-    rb"((?:passw(?:or)?d|passphrase|secret|api_?key|bearer)\"?\s*[=:]?\s*\"?)[^\s\"',;&]+", re.IGNORECASE
+    rb"((?:passw(?:or)?d|passphrase|secret|api_?key|bearer|authorization: *basic)\"?\s*[=:]?\s*\"?)[^\s\"',;&]+",
+    re.IGNORECASE,
 )
+_USERINFO = re.compile(rb"(://[^/\s:@]*:)[^/\s@]+(?=@)")
+"""The password in an address."""
+_PEM = re.compile(rb"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END |\Z)", re.DOTALL)
 
 
 class Secrets:
@@ -48,18 +54,21 @@ class Secrets:
         mark = LEFT_OUT.encode()
         if self._pattern is not None:
             data = self._pattern.sub(mark, data)
-        return _WORDS.sub(rb"\1" + mark, data)
+        for pattern in (_PEM, _USERINFO, _WORDS):
+            data = pattern.sub(rb"\1" + mark, data)
+        return data
 
 
 def secrets_of(config: NodeConfig | None) -> Secrets:
-    """The secrets of a node: its keys. They are read only in order to find them in other texts."""
+    """The secrets of a node: its keys, and those of its page. They are read only in order to find them in other
+    texts."""
     values = []
     if config is not None:
         if config.security.key:
             values.append(config.security.key)
-        # Addresses of webhooks often are secrets.
-        values += [config.notify.webhook.encode()] if config.notify.webhook else []
+        values += _of_webhook(config.notify.webhook)
         paths = [config.security.key_file, config.remote.key_file if config.remote.enabled else ""]
+        paths += [config.web.token_file, config.web.tls_key]
         paths += [str(path) for path in _stored_keys(config)]
         for path in filter(None, paths):
             try:
@@ -69,6 +78,13 @@ def secrets_of(config: NodeConfig | None) -> Secrets:
                 continue
             values += [content, *_tokens(content)]
     return Secrets(values)
+
+
+def _of_webhook(address: str) -> list[bytes]:
+    """Whoever knows the address of a webhook may often post to it: all of it, and what follows the host."""
+    parts = urlsplit(address)
+    wanted = (address, parts.password or "", parts.path, parts.query)
+    return [each.encode(errors="backslashreplace") for each in wanted if each]
 
 
 def _tokens(content: bytes) -> list[bytes]:

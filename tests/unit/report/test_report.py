@@ -15,7 +15,7 @@ import pytest
 from rondo.cli.main import main
 from rondo.config import resolve
 from rondo.config.key import write_key
-from rondo.config.node import RemoteSettings
+from rondo.config.node import NotifySettings, RemoteSettings, WebSettings
 from rondo.config.reader import load_text
 from rondo.curve import make_key_pair
 from rondo.node.supervision import RESOLVED_CONFIGURATION
@@ -25,6 +25,10 @@ from rondo.report.secrets import LEFT_OUT, Secrets, without_options
 
 KEY_OPTION = "k-" + secrets.token_hex(80)
 PASSWORD = "hunter2-" + secrets.token_hex(8)
+HOOK_PATH = f"/services/T0/{secrets.token_hex(12)}"
+WEBHOOK = f"https://hooks.example.org{HOOK_PATH}"
+HOOK_OF_THE_FILE = f"https://hooks.example.org/services/T1/{secrets.token_hex(12)}"
+"""The file was changed after the node had been started with it."""
 CONFIGURATION = """\
 totem {{
     version: 2
@@ -57,18 +61,31 @@ class Planted:
         (self.state_dir / "keyring").write_text(json.dumps(ring))
         option = f"key: {KEY_OPTION}" if with_key_option else f"keyfile: {key_file}\n    secauth: on"
         text = CONFIGURATION.format(key_option=option)
-        (directory / "corosync.conf").write_text(text)
+        changed = f"{text}notify {{\n    webhook: {HOOK_OF_THE_FILE}\n}}\n"
+        (directory / "corosync.conf").write_text(changed)
         loaded = load_text(text, str(directory / "corosync.conf"))
         config = resolve(loaded, state_dir=self.state_dir)
         remote = RemoteSettings("10.0.0.1", 5410, str(curve_file), str(directory / "clients"))
-        replace(config, remote=remote).save(self.run_dir / RESOLVED_CONFIGURATION)
+        web, notify = self.page(directory), NotifySettings(webhook=WEBHOOK)
+        replace(config, remote=remote, web=web, notify=notify).save(self.run_dir / RESOLVED_CONFIGURATION)
         self.leak()
+
+    def page(self, directory: Path) -> WebSettings:
+        """The secrets of web{}."""
+        token_file, tls_key = directory / "web.token", directory / "web.key"
+        self.token, self.pem = secrets.token_urlsafe(32), base64.encodebytes(secrets.token_bytes(120)).decode()
+        token_file.write_text(f"{self.token}\n")
+        tls_key.write_text(f"-----BEGIN PRIVATE KEY-----\n{self.pem}-----END PRIVATE KEY-----\n")
+        return WebSettings(enabled=True, token_file=str(token_file), tls_key=str(tls_key))
 
     def leak(self) -> None:
         """A log that has what no log should have; and what belongs to applications."""
         lines = [
             KEY_OPTION, self.key.hex(), self.key.hex().upper(), base64.b64encode(self.key).decode(),
             repr(self.key)[2:-1], self.installed.hex(), base64.b64encode(self.installed).decode(), self.curve.hex(),
+            f"the token {self.token} is wrong", base64.b64encode(self.token.encode()).decode(), WEBHOOK,
+            f"POST {HOOK_PATH} failed", f"Authorization: Basic {PASSWORD}", f"https://user:{PASSWORD}@example.org/",
+            f"-----BEGIN EC PRIVATE KEY-----{PASSWORD}-----END EC PRIVATE KEY-----", *self.pem.splitlines()[:2],
             f"password={PASSWORD}", f'"password": "{PASSWORD}"', f"Passphrase: {PASSWORD}", f"api_key={PASSWORD}",
         ]  # fmt: skip
         log = "".join(f"2026-11-22T16:00:01.000+00:00 error   [TOTEM ] {line} is told\n" for line in lines)
@@ -79,7 +96,9 @@ class Planted:
 
     def forms(self) -> list[bytes]:
         """Everything that must not be found."""
-        found = [KEY_OPTION.encode(), PASSWORD.encode()]
+        found = [KEY_OPTION.encode(), PASSWORD.encode(), *(each.encode() for each in self.pem.splitlines()[:2])]
+        found += [WEBHOOK.encode(), HOOK_PATH.encode(), HOOK_OF_THE_FILE.encode()]
+        found += [self.token.encode(), base64.b64encode(self.token.encode())]
         for key in (self.key, self.installed, self.curve):
             found += [
                 key,
@@ -199,6 +218,11 @@ def test_of_a_long_file_the_end_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["key: abc", "  key:abc", "api_secret: abc", "user_password: abc def"])
 def test_secret_options_lose_their_value(line: str) -> None:
     assert b"abc" not in without_options(line.encode())
+
+
+def test_an_address_keeps_what_is_no_secret() -> None:
+    told = Secrets([]).cut(b"GET https://user:abcdefgh@example.org:5480/x and http://127.0.0.1:5480/ are asked")
+    assert told == b"GET https://user:[left out]@example.org:5480/x and http://127.0.0.1:5480/ are asked"
 
 
 @pytest.mark.parametrize("line", ["keyfile: /etc/corosync/authkey", "token: 1000", "secauth: on", "# a key"])
