@@ -5,7 +5,7 @@ A counter that is not in the table, as that of a newer service, is shown without
 
 from __future__ import annotations
 
-from rondo.metrics import groups, ring
+from rondo.metrics import groups, processes, ring
 from rondo.metrics.metric import Kind, Metric, Values
 from rondo.metrics.seen import Seen
 
@@ -177,6 +177,8 @@ def collect(seen: Seen, values: Values) -> None:
             if process == "totem" and (name in ring.COUNTED or name in ring.PARTS_OF_OTHERS or ring.is_refusal(name)):
                 continue
             if process == "ipc_gateway" and name in groups.LEVELS:
+                continue
+            if process == "sam" and name == processes.RESTARTS_COUNTER:
                 continue
             if process == "control" and name.startswith(OF_CONTROL):
                 values.set(MESSAGES_REFUSED, count, name)

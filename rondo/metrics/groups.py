@@ -23,6 +23,21 @@ GROUP_BYTES = Metric(
     "rondo_cpg_group_message_bytes_total", Kind.COUNTER, f"What was in these messages; of {GROUPS_MAX} groups at most",
     ("group",), GROUPS_MAX,
 )  # fmt: skip
+FUNCTIONS = {
+    "procjoin": "joins", "procleave": "leaves", "joinlist": "who is in which group, in a new ring",
+    "mcast": "messages, or batches of them", "downlist_old": "of old versions", "downlist": "of old versions",
+    "partial_mcast": "parts of long messages",
+}  # fmt: skip
+"""In the order of their numbers."""
+RING_MESSAGES = Metric(
+    "rondo_cpg_ring_messages_total", Kind.COUNTER, "Messages of cpg by sender (own: this node, all) and function",
+    ("sender", "function"), 2 * len(FUNCTIONS), FUNCTIONS,
+)  # fmt: skip
+USERS_MAX = 16
+USER_BYTES = Metric(
+    "rondo_cpg_user_bytes", Kind.GAUGE, "What waits for or from the sessions of a user, of those who have the most",
+    ("uid", "of"), 2 * USERS_MAX, {"queued": "requests that are not ordered yet", "events": "events not taken yet"},
+)  # fmt: skip
 SESSIONS = Metric("rondo_cpg_sessions", Kind.GAUGE, "Clients of this node, as cpg knows them")
 HELD_BYTES = Metric("rondo_cpg_held_bytes", Kind.GAUGE, "Messages that some client of this node has not taken yet")
 LAG = Metric(
@@ -52,11 +67,12 @@ LEVEL = Metric("rondo_gateway_level", Kind.GAUGE, "What the gateway has to bear 
 C_PROGRAMS = Metric(
     "rondo_qb_connections", Kind.GAUGE, "Connections of C programs by service", ("service",), 16,
 )  # fmt: skip
+C_STOPPED = Metric("rondo_qb_flow_controlled", Kind.GAUGE, "Connections of C programs that are told to wait")
 C_BACKLOG = Metric("rondo_qb_events_waiting", Kind.GAUGE, "Events that C programs have not taken yet")
 
 METRICS = (
-    GROUPS, GROUP_MEMBERS, GROUP_MESSAGES, GROUP_BYTES, SESSIONS, HELD_BYTES, LAG, CLIENTS, BACKLOG, LEVEL, C_PROGRAMS,
-    C_BACKLOG,
+    GROUPS, GROUP_MEMBERS, GROUP_MESSAGES, GROUP_BYTES, RING_MESSAGES, USER_BYTES, SESSIONS, HELD_BYTES, LAG, CLIENTS,
+    BACKLOG, LEVEL, C_PROGRAMS, C_STOPPED, C_BACKLOG,
 )  # fmt: skip
 
 
@@ -80,6 +96,7 @@ def collect(seen: Seen, values: Values) -> None:
             counts[each["service"]] = counts.get(each["service"], 0) + 1
         for service, count in counts.items():
             values.set(C_PROGRAMS, count, service)
+        values.set(C_STOPPED, sum(each["flow_control"] for each in qb["connections"]))
         values.set(C_BACKLOG, sum(each["events_waiting"] for each in qb["connections"]))
 
 
@@ -89,6 +106,12 @@ def _groups(cpg: dict[str, Any], values: Values) -> None:
         values.set(GROUP_MEMBERS, len(group["members"]), group["group"])
         values.set(GROUP_MESSAGES, group.get("messages"), group["group"])
         values.set(GROUP_BYTES, group.get("message_bytes"), group["group"])
+    for function, (own, every) in zip(FUNCTIONS, cpg["functions"], strict=False):
+        values.set(RING_MESSAGES, own, "own", function)
+        values.set(RING_MESSAGES, every, "all", function)
+    for user in cpg["users"][:USERS_MAX]:
+        values.set(USER_BYTES, user["queued_bytes"], user["uid"], "queued")
+        values.set(USER_BYTES, user["event_bytes"], user["uid"], "events")
     values.set(SESSIONS, cpg["sessions"])
     values.set(HELD_BYTES, cpg["held_bytes"])
     values.set(LAG, max(0, cpg["position"] - cpg["acked"]))

@@ -48,8 +48,16 @@ ROTATION_SMOOTHED = Metric(
     "rondo_totem_rotation_smoothed_seconds", Kind.GAUGE, "The time of a rotation that the retransmit timer is set by"
 )
 TOKEN_TIMEOUT = Metric("rondo_totem_token_timeout_seconds", Kind.GAUGE, "After so long a token counts as lost")
+TOKEN_AGE = Metric(
+    "rondo_totem_token_age_seconds", Kind.GAUGE, "How long ago the token was here; that of an idle ring rests a while"
+)
 SENT = Metric("rondo_totem_frames_sent_total", Kind.COUNTER, "Frames sent", ("kind",), 8, FRAMES)
 RECEIVED = Metric("rondo_totem_frames_received_total", Kind.COUNTER, "Frames received", ("kind",), 8, FRAMES)
+BYTES_SENT = Metric(
+    "rondo_totem_frame_bytes_sent_total", Kind.COUNTER,
+    "Bytes of the frames sent, each counted once however many nodes it goes to, before encryption and headers",
+)  # fmt: skip
+BYTES_RECEIVED = Metric("rondo_totem_frame_bytes_received_total", Kind.COUNTER, "Bytes of the frames received")
 MESSAGES_SENT = Metric("rondo_totem_messages_sent_total", Kind.COUNTER, "Messages of this node that were sent")
 MESSAGES_DELIVERED = Metric(
     "rondo_totem_messages_delivered_total", Kind.COUNTER, "Messages that were delivered in order"
@@ -98,6 +106,19 @@ BRAKES = Metric(
     "rondo_totem_backpressure_pauses_total", Kind.COUNTER, "How often the ring was held up because cpg does not keep up"
 )
 WINDOW = Metric("rondo_totem_window_packets", Kind.GAUGE, "Packets that all may send in a rotation")
+WINDOW_OWN = Metric("rondo_totem_window_own_packets", Kind.GAUGE, "Packets that one node may send in a rotation")
+SEND_QUEUE = Metric("rondo_totem_send_queue_packets", Kind.GAUGE, "Packets of this node that wait for the token")
+SEND_QUEUE_MAX = Metric("rondo_totem_send_queue_limit_packets", Kind.GAUGE, "So many may wait")
+ACCELERATED = Metric("rondo_totem_accelerated", Kind.GAUGE, "1 if the token is passed on before the packets")
+PROTECTED = Metric("rondo_totem_protected", Kind.GAUGE, "1 if packets between nodes are sealed with a key")
+KEYS_VALID = Metric("rondo_totem_keys", Kind.GAUGE, "Keys whose packets are taken: more than one while it is changed")
+FORWARD_SECRECY = Metric("rondo_totem_forward_secrecy", Kind.GAUGE, "1 if the present ring is forward secret")
+AWAKE = Metric(
+    "rondo_totem_processors_awake", Kind.GAUGE, "1 while processors are kept from sleeping (system.low_latency)"
+)
+LOG_ENTRIES = Metric(
+    "rondo_totem_log_unacknowledged_entries", Kind.GAUGE, "Entries of totem's log that cpg may still ask for"
+)
 LOG_BYTES = Metric(
     "rondo_totem_log_bytes", Kind.GAUGE, "What waits in totem for a reader of its log", ("reader",), 2,
     {"cpg": "messages to groups", "control": "messages of quorum and keys"},
@@ -108,6 +129,10 @@ STRANGERS = Metric(
 PATHS_BAD = Metric(
     "rondo_totem_path_bad", Kind.GAUGE, "1 if the way to a node loses large packets or multicast", ("node",), NODES_MAX
 )
+PORT_CLOSED = Metric(
+    "rondo_totem_port_closed", Kind.GAUGE, "1 for each node on whose port nobody listens; no series for others",
+    ("node",), NODES_MAX,
+)  # fmt: skip
 LINK_UP = Metric("rondo_link_up", Kind.GAUGE, "1 if a link of knet is up", _LINK, _LINKS_MAX)
 LINK_MTU = Metric("rondo_link_mtu_bytes", Kind.GAUGE, "Largest datagram that a link carries", _LINK, _LINKS_MAX)
 LINK_LATENCY = Metric(
@@ -129,10 +154,11 @@ LINK_PACKETS = Metric(
 
 METRICS = (
     STATE, SYNCING, MEMBERS, RONDO_MEMBERS, SEQUENCE, REPRESENTATIVE, ROTATIONS, ROTATION_WORST, ROTATION_SMOOTHED,
-    TOKEN_TIMEOUT, SENT, RECEIVED, MESSAGES_SENT, MESSAGES_DELIVERED, RETRANSMITTED,
-    RETRANSMITTED_BY_NODE, DUPLICATES, ENTERED, TOKEN_LOSSES,
-    CONSENSUS, REFORMING, REFUSED, KERNEL_DROPS, NOT_SCHEDULED, BRAKES, WINDOW, LOG_BYTES, STRANGERS, PATHS_BAD,
-    LINK_UP, LINK_MTU, LINK_LATENCY, LINK_DOWNS, LINK_ERRORS, LINK_BYTES, LINK_PACKETS,
+    TOKEN_TIMEOUT, TOKEN_AGE, SENT, RECEIVED, BYTES_SENT, BYTES_RECEIVED, MESSAGES_SENT, MESSAGES_DELIVERED,
+    RETRANSMITTED, RETRANSMITTED_BY_NODE, DUPLICATES, ENTERED, TOKEN_LOSSES,
+    CONSENSUS, REFORMING, REFUSED, KERNEL_DROPS, NOT_SCHEDULED, BRAKES, WINDOW, WINDOW_OWN, SEND_QUEUE, SEND_QUEUE_MAX,
+    ACCELERATED, PROTECTED, KEYS_VALID, FORWARD_SECRECY, AWAKE, LOG_ENTRIES, LOG_BYTES, STRANGERS, PATHS_BAD,
+    PORT_CLOSED, LINK_UP, LINK_MTU, LINK_LATENCY, LINK_DOWNS, LINK_ERRORS, LINK_BYTES, LINK_PACKETS,
 )  # fmt: skip
 
 COUNTED: dict[str, tuple[Metric, *tuple[str, ...]]] = {
@@ -148,6 +174,8 @@ COUNTED: dict[str, tuple[Metric, *tuple[str, ...]]] = {
     "memb_commit_token_rx": (RECEIVED, "commit_token"),
     "token_hold_cancel_tx": (SENT, "hold_cancel"),
     "token_hold_cancel_rx": (RECEIVED, "hold_cancel"),
+    "frame_bytes_tx": (BYTES_SENT,),
+    "frame_bytes_rx": (BYTES_RECEIVED,),
     "messages_tx": (MESSAGES_SENT,),
     "messages_rx": (MESSAGES_DELIVERED,),
     "mcast_retx": (RETRANSMITTED, "data"),
@@ -194,14 +222,15 @@ def collect(seen: Seen, values: Values) -> None:
     values.set(RONDO_MEMBERS, len(totem["rondo_members"]))
     values.set(SEQUENCE, totem["ring"]["sequence"])
     values.set(REPRESENTATIVE, totem["ring"]["representative"])
-    values.set(WINDOW, totem["window_size"])
+    values.set(TOKEN_AGE, totem["token_age_ms"] / 1000)
+    _flow(totem, values)
     values.set(NOT_SCHEDULED, totem["not_scheduled"])
     values.set(BRAKES, totem["brake_pauses"])
-    values.set(LOG_BYTES, totem["log"]["bytes"], "cpg")
-    values.set(LOG_BYTES, totem["control"]["bytes"], "control")
     values.set(STRANGERS, len(totem["strangers"]))
     for node, path in totem["paths"].items():
         values.set(PATHS_BAD, int(path["path"] not in ("good", "unknown")), node)
+    for node in totem["deaf"]:
+        values.set(PORT_CLOSED, 1, node)
     if seen.config is not None:
         values.set(TOKEN_TIMEOUT, seen.config.token_timeout_ms / 1000)
     _rotations(totem, values)
@@ -209,6 +238,22 @@ def collect(seen: Seen, values: Values) -> None:
     for node, links in totem["links"].items():
         for link in links:
             _link(str(node), link, values)
+
+
+def _flow(totem: dict[str, Any], values: Values) -> None:
+    """What may be sent, what waits, and how it is protected."""
+    values.set(WINDOW, totem["window_size"])
+    values.set(WINDOW_OWN, totem["max_messages"])
+    values.set(SEND_QUEUE, totem["send_queue"]["packets"])
+    values.set(SEND_QUEUE_MAX, totem["send_queue"]["packets_max"])
+    values.set(ACCELERATED, int(totem["accelerated"]))
+    values.set(PROTECTED, int(totem["security"] is not None))
+    values.set(KEYS_VALID, len(totem["security"]["keys"]) if totem["security"] is not None else 0)
+    values.set(FORWARD_SECRECY, int(totem["forward_secrecy"]["on"]))
+    values.set(AWAKE, int(totem["processors_awake"]))
+    values.set(LOG_ENTRIES, max(0, totem["log"]["head"] - totem["log"]["acknowledged"]))
+    values.set(LOG_BYTES, totem["log"]["bytes"], "cpg")
+    values.set(LOG_BYTES, totem["control"]["bytes"], "control")
 
 
 def _rotations(totem: dict[str, Any], values: Values) -> None:

@@ -216,6 +216,7 @@ class Manager:
         """Record that its instance runs as that process."""
         application.runs(pid, start_time, self.clock.now_s)
         self.counters["starts"] += 1
+        self.counters["restarts"] += application.instance > 0
         self.hearing.listen(application)
         self.table.save(application)
         notice(log, "%s: instance %d runs as process %d", application.id, application.instance, pid)

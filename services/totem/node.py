@@ -80,6 +80,9 @@ class Node:
         self.log = log
         self.counters: Counter[str] = Counter()
         """Packets that the link could not send or refused, by reason."""
+        self._bytes_tx = 0
+        """Of all frames that were handed to the link, each once."""
+        self._bytes_rx = 0
         self.link: Link | KnetLink
         if config.transport == "knet":
             self.link = KnetLink(knet_settings(config, shared_key(config)), self.counters, now_ns, knet_keys)
@@ -172,6 +175,7 @@ class Node:
                 ring.receive(frame, now_ns)
                 self.settle()
         for frame, source in link.receive(readable, DATAGRAMS_PER_TURN, now_ns):
+            self._bytes_rx += len(frame)
             link.heard(frame, source[0])
             if suspicion.next_deadline_ns is not None and (node := link.node_at(source[0])) is not None:
                 suspicion.heard(node)
@@ -187,6 +191,7 @@ class Node:
         """The ring knows that the token is here, and wants it before more data: read it."""
         for frame, _ in self.link.receive_token(now_ns):
             self.counters["token_read_first"] += 1
+            self._bytes_rx += len(frame)
             self.ring.receive(frame, now_ns)
             self.settle()
 
@@ -279,6 +284,7 @@ class Node:
 
     def _send(self, packets: list[tuple[int, bytes]]) -> None:
         size = self.ring.packet_size
+        self._bytes_tx += sum([len(frame) for _, frame in packets])
         self.link.send(packets, packet_bytes_max=size.limit, parity=size.parity)
 
     def submit_of_control(self, now_ns: int) -> None:
@@ -400,6 +406,7 @@ class Node:
         ring = self.ring
         counters = {name: getattr(ring.counters, name) for name in COUNTERS}
         counters |= self.counters | self.link.more_counters()
+        counters |= {"frame_bytes_tx": self._bytes_tx, "frame_bytes_rx": self._bytes_rx}
         keys = self.link.keys
         return {
             "state": ring.state.value if self.link.is_up else "isolated",

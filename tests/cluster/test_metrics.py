@@ -1,19 +1,41 @@
 """`rondo metrics` of real nodes: what it says is so, Prometheus can read it, and it costs the node little."""
 
+import dataclasses
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import rondo
+from rondo.config.node import NotifySettings, WebSettings
 from rondo.demo.cluster import DemoCluster
 from rondo.ipc.surveyor import Surveyor
 from rondo.metrics.collect import collect
 from rondo.metrics.events import EVENTS, MEANINGS
+from rondo.metrics.processes import SAM_RESTARTS
 from rondo.metrics.render import render
 from rondo.metrics.seen import look
 from rondo.node.supervision import SERVICES
 from rondo.node.supervision.survey import ask_all
+from rondo.sam.commands import Sam
+from rondo.testing.lab.waiting import wait_for
+from tests.cluster.test_web_service import free_tcp_port
 
+NOT_SHOWN = {
+    "totem": {"why_isolated", "schedule_misses"},
+    "cpg": {"epoch", "ring"},
+    "control": {"epoch", "position", "members", "ring"},
+    "web": {"address", "port", "messages_refused"},
+    "sam": {"quorate", "watched_totem", "held_ports"},
+}
+"""No figures of their own: texts, numbers that only name something, and parts of what another metric counts."""
+OF_EVERY_PROCESS = {
+    "ok", "schema", "service", "pid", "node_id", "state", "why", "log_level", "uptime_seconds", "cpu_seconds",
+}  # fmt: skip
+"""The processor time and the start of a process are asked of the kernel, which knows them of supervisord, too."""
+SECONDS = 60.0
 SCRAPES = 100
 SCRAPE_CPU_MS_MAX = 5.0
 """Processor time of all processes of a node for one scrape, with connections that are kept open."""
@@ -48,6 +70,54 @@ def test_metrics_of_two_nodes() -> None:
         gone = text_of(cluster, 2).splitlines()
         assert "rondo_node_healthy 0.0" in gone
         assert 'rondo_process_up{process="totem"} 0.0' in gone
+
+
+class Looked(dict[str, Any]):
+    """An answer that knows which of its items were looked at."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__(answer)
+        self.looked_at: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.looked_at.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.looked_at.add(name)
+        return super().get(name, default)
+
+
+def test_all_figures_that_services_tell_are_in_the_metrics(tmp_path: Path) -> None:
+    """Of all services, the page and notify among them; and bytes and restarts are counted."""
+    with DemoCluster(2) as cluster:
+        node = cluster.nodes[1]
+        web, notify = WebSettings(enabled=True, port=free_tcp_port()), NotifySettings(webhook="http://127.0.0.1:9/")
+        node.config = dataclasses.replace(node.config, web=web, notify=notify)
+        cluster.start()
+        wait_for(lambda: look(node.run_dir).answers, {*NOT_SHOWN, "notify"}.issubset, "all answer", SECONDS)
+        before = look(cluster.nodes[2].run_dir).answers["totem"]["counters"]["frame_bytes_rx"]
+        with rondo.connect(node.endpoint, timeout=SECONDS) as client, Sam(node.endpoint) as sam:
+            client.cpg.join("bank").mcast(bytes(100_000)).ordered(timeout=SECONDS)
+            sam.run(["sh", "-c", "exit 3"])
+            wait_for(
+                lambda: collect(look(node.run_dir)).found[SAM_RESTARTS][()],
+                lambda count: count != 0,
+                "it is started again",
+                SECONDS,
+            )
+        after = look(cluster.nodes[2].run_dir).answers["totem"]["counters"]["frame_bytes_rx"]
+        seen = look(node.run_dir)
+    assert after - before >= 100_000
+    assert seen.answers["totem"]["counters"]["frame_bytes_tx"] >= 100_000
+    looked = {name: Looked(answer) for name, answer in seen.answers.items()}
+    answers: dict[str, Any] = {**looked}
+    collect(dataclasses.replace(seen, answers=answers))
+    unseen = {
+        name: each.keys() - each.looked_at - OF_EVERY_PROCESS - NOT_SHOWN.get(name, set())
+        for name, each in looked.items()
+    }
+    assert not any(unseen.values()), unseen
 
 
 def test_a_scrape_costs_the_node_little() -> None:

@@ -37,11 +37,21 @@ _TOTEM: dict[str, Any] = {
     "node": 1,
     "syncing": False,
     "window_size": 400,
+    "max_messages": 30,
+    "accelerated": True,
+    "token_age_ms": 40,
+    "send_queue": {"packets": 3, "packets_max": 2048},
+    "security": {"keys": [1, 2]},
+    "forward_secrecy": {"on": True},
+    "processors_awake": False,
+    "deaf": [3],
     "rotation_us": 2177,
     "rotations": _rotations(),
     "counters": {
         **dict.fromkeys(COUNTERS, 2),
         "operational_token_lost": 5,
+        "frame_bytes_tx": 1000,
+        "frame_bytes_rx": 3000,
         "rx_dropped_by_kernel": 4,
         "knet_doubts": 42,
         "security_wrong_key": 9,
@@ -75,11 +85,14 @@ ANSWERS: dict[str, dict[str, Any]] = {
                 "message_bytes": 7000,
             }
         ],
+        "functions": [[1, 2], [0, 0], [1, 3], [50, 70], [0, 0], [0, 0], [0, 0]],
+        "users": [{"uid": 1000, "sessions": 1, "groups": 1, "queued_bytes": 8, "event_bytes": 9}],
         "counters": {"requests": 2, "sessions_cut": 1},
     },
     "control": {
         "state": "operational", "commits": 23, "watches": 3, "keys": 51, "config_versions": {"1": 4, "2": 5},
-        "quorate": True, "quorum": _QUORUM,
+        "quorate": True, "quorum": _QUORUM, "differing": {"2": ["totem", "nodelist"]}, "is_reloading": False,
+        "shutdown_trackers": 1, "samples_waiting": 0,
         "counters": {"requests": 25, "ignored: malformed": 3},
     },
     "ipc_gateway": {
@@ -91,10 +104,17 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "qb_gateway": {
         "state": "operational", "counters": {"accepted": 1},
-        "connections": [{"service": "CPG", "events_waiting": 4}],
+        "connections": [{"service": "CPG", "events_waiting": 4, "flow_control": True}],
     },
-    "sam": {"state": "operational", "applications": {"started": 2, "failed": 1}, "counters": {"starts": 3}},
+    "web": {"state": "operational", "counters": {"refused_host": 1}, "nodes_known": [2]},
+    "notify": {"state": "operational", "counters": {"told": 1}, "waiting": 2},
+    "sam": {
+        "state": "operational", "applications": {"started": 2, "failed": 1}, "counters": {"starts": 3, "restarts": 4},
+        "keeper_pid": 77, "processes_not_shown": 0,
+    },
 }  # fmt: skip
+for _answer in ANSWERS.values():
+    _answer["code"] = "compiled"
 
 
 def seen() -> Seen:
@@ -104,6 +124,7 @@ def seen() -> Seen:
         for number, name in enumerate(ANSWERS)
     }
     services["sam"]["state"] = "restarting"
+    services["web"]["why"] = "127.0.0.1:5480: Address already in use"
     status = {
         "state": "operational", "supervisor": {"pid": 99, "state": "running"}, "services": services, "absent": [],
     }  # fmt: skip
