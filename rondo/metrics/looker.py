@@ -43,7 +43,7 @@ class Looker:
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._surveyor = Surveyor(run_dir, SERVICES)
-        self._found: list[processes.Found] = []
+        self._held: list[processes.Grip] = []
         """The node's processes: found again when one of them has gone, or another one answers than before."""
         self._silent: set[str] = set()
         """Services that did not answer then."""
@@ -59,13 +59,20 @@ class Looker:
         config = self._configuration()
         silent = {name for name, answer in answers.items() if answer is None}
         if silent != self._silent or not self._knows_processes():
-            self._found, self._silent = processes.find(self._run_dir), silent
-        return look_with(self._run_dir, answers, config, self._found, with_usage=with_usage)
+            self._drop_processes()
+            self._held, self._silent = processes.grips(self._run_dir, processes.find(self._run_dir)), silent
+        found = [grip.found for grip in self._held]
+        return look_with(self._run_dir, answers, config, found, with_usage=with_usage)
 
     def _knows_processes(self) -> bool:
         """True if the processes that were found still run, supervisord among them."""
-        names = {each.name for each in self._found}
-        return processes.SUPERVISORD in names and processes.are_all_there(self._run_dir, self._found)
+        names = {grip.found.name for grip in self._held}
+        return processes.SUPERVISORD in names and processes.do_all_run(self._held)
+
+    def _drop_processes(self) -> None:
+        for grip in self._held:
+            grip.close()
+        self._held = []
 
     def status(self) -> dict[str, Any]:
         """The answer of /api/v1/status."""
@@ -133,7 +140,8 @@ class Looker:
             self._sam = None
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections and descriptors."""
+        self._drop_processes()
         self._drop_sam()
         self._surveyor.close()
 

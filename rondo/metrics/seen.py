@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def look_with(
 def usage_of(pid: int) -> Usage | None:
     """What a process has used, by /proc. None if the process is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
         ticks = int(fields[_UTIME]) + int(fields[_STIME])
         started = _boot_unix_seconds() + int(fields[_START]) / _TICKS
         return Usage(ticks / _TICKS, int(fields[_RSS]) * _PAGE_BYTES, started)
@@ -74,8 +76,10 @@ def usage_of(pid: int) -> Usage | None:
         return None
 
 
+@cache
 def _boot_unix_seconds() -> int:
-    """When the machine was started. Raises OSError, ValueError."""
+    """When the machine was started. The kernel writes much into that file, so it is read once. Raises OSError,
+    ValueError."""
     for line in Path("/proc/stat").read_bytes().splitlines():
         if line.startswith(b"btime "):
             return int(line.split()[1])

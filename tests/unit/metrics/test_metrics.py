@@ -1,5 +1,6 @@
 """From what services say to the text that Prometheus reads; the declarations, their document, alerts and dashboard."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families as classic_families
 
 from rondo.cli.main import main
 from rondo.metrics import events, processes, ring
@@ -229,6 +232,37 @@ def test_openmetrics_has_an_end_and_the_same_series() -> None:
     text = render(collect(seen()), is_openmetrics=True).decode()
     assert text.endswith("# EOF\n")
     assert 'rondo_process_restarts_total{process="cpg"} 2.0' in text
+
+
+@pytest.mark.parametrize(
+    ("is_openmetrics", "parse"), [(False, classic_families), (True, openmetrics_families)], ids=["text", "openmetrics"]
+)
+def test_a_later_scrape_has_the_new_values_and_the_new_series(is_openmetrics: bool, parse: Any) -> None:
+    """As Prometheus' own package reads them. What an earlier scrape has written is used again."""
+    one = seen()
+    render(collect(one), is_openmetrics=is_openmetrics)
+    one.answers["totem"]["counters"]["messages_rx"] = 12_345_678
+    one.answers["totem"]["rotations"]["counts"][3] += 7
+    one.answers["cpg"]["groups"] += [{"group": 'a"b\\c\nd e', "members": [], "messages": 3}]
+    values = collect(one)
+    text = render(values, is_openmetrics=is_openmetrics).decode()
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in parse(text)
+        for sample in family.samples
+    }
+    wanted: dict[tuple[Any, ...], float] = {}
+    for metric, series in values.found.items():
+        for labels, value in series.items():
+            named = sorted(zip(metric.labels, labels, strict=True))
+            if isinstance(value, Histogram):
+                totals = list(itertools.accumulate(value.counts))
+                bounds = [*map(repr, value.bounds), "+Inf"]
+                wanted |= {(f"{metric.name}_bucket", ("le", each)): n for each, n in zip(bounds, totals, strict=True)}
+                wanted |= {(f"{metric.name}_count",): totals[-1], (f"{metric.name}_sum",): value.sum}
+            else:
+                wanted[metric.name, *named] = value
+    assert samples == wanted
 
 
 def _rules() -> list[dict[str, Any]]:

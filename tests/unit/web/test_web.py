@@ -142,24 +142,25 @@ def test_a_message_is_one_message_whatever_is_in_it() -> None:
 
 def test_processes_are_found_once_and_again_when_one_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers: dict[str, object] = copy.deepcopy({**ANSWERS})
-    found, there = [Found("supervisord", os.getpid())], [True]
     finds: list[Path] = []
+    really_find = processes.find
 
     def find(run_dir: Path) -> list[Found]:
         finds.append(run_dir)
-        return list(found)
+        return really_find(run_dir)
 
     monkeypatch.setattr(Surveyor, "ask", lambda *_: dict(answers))
     monkeypatch.setattr(processes, "find", find)
-    monkeypatch.setattr(processes, "are_all_there", lambda *_: there[0])
     eyes = Looker(tmp_path)
-    for _ in range(3):
-        assert eyes.see().status["supervisor"] == {"pid": os.getpid(), "state": "running"}
-    assert len(finds) == 1
-    answers["cpg"] = None
-    assert [eyes.see().status["services"]["cpg"]["state"] for _ in range(2)] == ["restarting"] * 2
-    assert len(finds) == 2
-    there[0], found[:] = False, []
+    argv = ["sh", "-c", "read line", "-m", "rondo.node.supervision.supervisord"]  # known by its command line
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, env={processes.MARK: processes.mark(tmp_path)}) as process:
+        for _ in range(3):
+            assert eyes.see().status["supervisor"] == {"pid": process.pid, "state": "running"}
+        assert len(finds) == 1
+        answers["cpg"] = None
+        assert [eyes.see().status["services"]["cpg"]["state"] for _ in range(2)] == ["restarting"] * 2
+        assert len(finds) == 2
+        process.kill()
     assert eyes.see().status["supervisor"]["state"] == "stopped"
     eyes.close()
 
