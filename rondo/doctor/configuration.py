@@ -7,9 +7,11 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from rondo.config import Fault
+from rondo.config import ConfigError, Fault
+from rondo.config.changes import carried_over, changed, refused
 from rondo.config.checks_machine import check_machine
-from rondo.config.key import KeyFileError, fingerprint, read_key
+from rondo.config.key import KeyFileError, fingerprint, read_key, read_private
+from rondo.config.resolver import resolve
 from rondo.doctor.finding import Finding, fault, ok, warn
 from rondo.doctor.subject import Subject, family_of
 
@@ -36,13 +38,24 @@ def configuration(subject: Subject) -> Iterator[Finding]:
 
 
 def _changed(subject: Subject) -> Iterator[Finding]:
-    """Warn if the file has changed since the node was started with it."""
-    assert subject.loaded is not None
-    assert subject.config is not None
-    version, running = subject.loaded.config.totem.config_version, subject.config.config_version
-    if subject.loaded.file and version != running:
-        what = f"the file has config_version {version}, the running node has {running}"
-        yield warn("configuration", what, subject.loaded.file, "rondo stop and rondo start bring the file into force")
+    """Warn if the file has changed since the node was started with it, or since the last reload."""
+    loaded, running = subject.loaded, subject.config
+    assert loaded is not None
+    assert running is not None
+    if not loaded.file or loaded.file != running.config_file:
+        return
+    try:
+        new = carried_over(running, loaded, resolve(loaded, subject.machine, state_dir=running.state_dir))
+    except ConfigError as error:
+        yield from (_of(each, "configuration") for each in error.faults)
+        return
+    fixed = refused(running, loaded, new)
+    for each in fixed:
+        what = f"{each.key}: the file has another value than the running node, and it cannot change while that runs"
+        yield warn("configuration", what, str(each.place or loaded.file), "put it back; or rondo stop and rondo start")
+    if not fixed and (names := changed(running, new)):
+        what = f"the file is not what the running node works with: {', '.join(names)} differ"
+        yield warn("configuration", what, loaded.file, "rondo reload brings it into force, on all nodes at once")
 
 
 def _of(found: Fault, check: str) -> Finding:
@@ -117,6 +130,21 @@ def _no_route(subject: Subject, text: str) -> str:
         except OSError as error:
             return error.strerror or str(error)
     return ""
+
+
+def page(subject: Subject) -> Iterator[Finding]:
+    """Check the token and the TLS key of web{}: with a token that others can read the page is given up."""
+    config = subject.config
+    if config is None or not subject.is_ours or not config.web.enabled:
+        return
+    for path in filter(None, (config.web.token_file, config.web.tls_key)):
+        try:
+            read_private(Path(path), 1)
+        except KeyFileError as error:
+            what = error.why.replace("the key", "the token" if path == config.web.token_file else "the page's key")
+            yield warn("page", what, str(error.path), error.mend)
+        except OSError:
+            continue  # `configuration` reports it
 
 
 def key(subject: Subject) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ CHECKS: tuple[Check, ...] = (
     configuration.names,
     configuration.addresses,
     configuration.key,
+    configuration.page,
     machine.disk,
     ports.ports,
     machine.kernel,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 import json
 import os
 import shutil
@@ -29,8 +31,13 @@ def firewall(subject: Subject) -> Iterator[Finding]:
         return
     told: set[tuple[str, str]] = set()
     for link, other, port, own in _ways(subject):
-        for is_incoming in (True, False):
-            finding = _one(ruleset, own, other, port, is_incoming, _interface(subject, own, link))
+        group = _group(subject, own)
+        for is_incoming, is_multicast in itertools.product((True, False), (False, True) if group else (False,)):
+            source, destination = (other, own) if is_incoming else (own, other)
+            if is_multicast and group is not None:
+                destination = group
+            packet = Packet(source, destination, port, _interface(subject, own, link), is_incoming)
+            finding = _one(ruleset, packet, other)
             if finding is not None and (finding.what, finding.where) not in told:
                 told.add((finding.what, finding.where))
                 yield finding
@@ -47,24 +54,33 @@ def _ways(subject: Subject) -> Iterator[tuple[int, Ip, int, Ip]]:
                 yield link, other, subject.port_of(link), own
 
 
+def _group(subject: Subject, own: Ip) -> Ip | None:
+    """The multicast address of a ring with transport: udp; None: the ring has none."""
+    config = subject.config
+    if config is None or config.transport != "udp" or config.broadcast:
+        return None
+    group = ipaddress.ip_address(config.mcastaddr)
+    return group if group.version == own.version else None
+
+
 def _interface(subject: Subject, own: Ip, link: int) -> str:
     if own.is_loopback:
         return "lo"
     return next((each.name for each in subject.machine.interface_addresses() if each.address == own), f"link {link}")
 
 
-def _one(ruleset: dict[str, Any], own: Ip, other: Ip, port: int, is_incoming: bool, interface: str) -> Finding | None:
-    source, destination = (other, own) if is_incoming else (own, other)
-    verdict = judge(ruleset, Packet(source, destination, port, interface, is_incoming))
+def _one(ruleset: dict[str, Any], packet: Packet, other: Ip) -> Finding | None:
+    verdict = judge(ruleset, packet)
     if verdict.passes:
         return None
-    way = "in" if is_incoming else "out"
+    port, way = packet.destination_port, "in" if packet.is_incoming else "out"
     make = fault if verdict.certain else warn
     sure = "drops" if verdict.certain else "may drop"
-    preposition = "from" if is_incoming else "to"
-    what = (
-        f"the firewall of this machine {sure} the ring's packets {preposition} {other} (UDP {port}, on the way {way})"
-    )
+    if packet.destination.is_multicast:
+        whose = f"multicast packets from {other}" if packet.is_incoming else "multicast packets"
+    else:
+        whose = f"packets {'from' if packet.is_incoming else 'to'} {other}"
+    what = f"the firewall of this machine {sure} the ring's {whose} (UDP {port}, on the way {way})"
     return make("firewall", what, f"nft chain {verdict.by}", _MEND.format(port=port, way=way, by=verdict.by))
 
 

@@ -9,14 +9,15 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from rondo.doctor.finding import Finding, fault, ok
+from rondo.doctor.finding import Finding, fault, ok, warn
 from rondo.doctor.subject import Ip, Subject, family_of
 
 _SOCKETS_SHOWN = "socket:["
 
 
 def ports(subject: Subject) -> Iterator[Finding]:
-    """Check the UDP port of each link, and the TCP port for remote clients. A running node has its ports already."""
+    """Check the UDP port of each link, and the TCP ports for remote clients and the page. A running node has its ports
+    already."""
     config = subject.config
     if config is None or not subject.own:
         return
@@ -32,6 +33,8 @@ def ports(subject: Subject) -> Iterator[Finding]:
                 wanted.append((socket.SOCK_DGRAM, ip, subject.port_of(link) - 1, "totem.interface.mcastport"))
     if config.remote.enabled and (ip := subject.ip_of(config.remote.address)) is not None:
         wanted.append((socket.SOCK_STREAM, ip, config.remote.port, "remote.port"))
+    if config.web.enabled and (ip := subject.ip_of(config.web.address)) is not None:
+        wanted.append((socket.SOCK_STREAM, ip, config.web.port, "web.port"))
     found = False
     for kind, ip, port, option in wanted:
         if why := _why_not(kind, ip, port):
@@ -57,8 +60,12 @@ def _taken(kind: socket.SocketKind, ip: Ip, port: int, option: str, why: int) ->
     where = f"{_name(kind)} {ip}:{port}" if ip.version == 4 else f"{_name(kind)} [{ip}]:{port}"
     if why == errno.EADDRINUSE:
         holder = _holder(kind, ip, port)
+        what = f"the port is taken by {holder or 'another program'}"
+        if option == "web.port":
+            mend = f"stop {holder or 'it'}, or set {option} to a free port: the node works, and has no page until then"
+            return warn("ports", what, where, mend)
         mend = f"stop {holder or 'it'}, or set {option} to a free port on all nodes"
-        return fault("ports", f"the port is taken by {holder or 'another program'}", where, mend)
+        return fault("ports", what, where, mend)
     if why in (errno.EACCES, errno.EPERM):
         mend = f"start the node as root, or set {option} to a port above 1023"
         return fault("ports", "this user may not have the port", where, mend)

@@ -155,6 +155,7 @@ def _value(left: Any, packet: Packet) -> Any:
         name = "iifname" if packet.is_incoming else "oifname"
         return {
             "l4proto": "udp",
+            "pkttype": _packet_type(packet),
             "nfproto": "ipv6" if packet.source.version == 6 else "ipv4",
             name: packet.interface,
             name.replace("name", ""): packet.interface,
@@ -162,6 +163,13 @@ def _value(left: Any, packet: Packet) -> Any:
     if left.get("ct", {}).get("key") == "state":
         return "new"
     return None
+
+
+def _packet_type(packet: Packet) -> str | None:
+    """As the network card tells it of an incoming packet."""
+    if not packet.is_incoming:
+        return None
+    return "multicast" if packet.destination.is_multicast else "host"
 
 
 def _holds(value: Any, right: Any) -> bool | None:

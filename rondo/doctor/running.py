@@ -36,12 +36,19 @@ def processes(subject: Subject) -> Iterator[Finding]:
     lacking = not_running(subject.status)
     for line in lacking:
         yield fault("processes", line, str(subject.run_dir), "rondo logs says why; rondo start takes over what is left")
+    hindered = {
+        name: each["why"]
+        for name, each in subject.status["services"].items()
+        if each["state"] == "running" and each.get("why")
+    }
+    for name, why in hindered.items():
+        yield warn("processes", f"{name} runs and cannot do its work: {why}", name, f"mend that; see {name}{{}}")
     restarts = {name: each["restarts"] for name, each in subject.status["services"].items() if each["restarts"]}
     for name, count in restarts.items():
         end = subject.status["services"][name]["last_end"]
         what = f"{name} was started again {count} times" + (f"; its last end: {end}" if end else "")
         yield warn("processes", what, name, f"rondo logs {name} says how it ended")
-    if not lacking and not restarts:
+    if not (lacking or hindered or restarts):
         yield ok("processes", "all processes run and none had to be started again")
 
 
@@ -100,7 +107,7 @@ def _versions(subject: Subject) -> Iterator[Finding]:
         newest = max(versions.values())
         behind = ", ".join(node for node, version in versions.items() if version != newest)
         what = f"nodes have different config_versions: {', '.join(f'{node}: {v}' for node, v in versions.items())}"
-        yield warn("nodes", what, f"node {behind}", "copy the newest corosync.conf there, and restart the node")
+        yield warn("nodes", what, f"node {behind}", "copy the newest corosync.conf there; rondo reload")
     try:
         told = _ask_nodes(subject)
     except (rondo.Error, PathError):

@@ -110,6 +110,8 @@ def subject_of(
     subject.status = survey.status_of(run_dir, subject.answers, running)
     used = running if subject.is_running and config_file is None else None
     try:
+        if used is not None and node_id is None:
+            node_id = used.node_id  # it may have been started with --nodeid
         subject.loaded = load(config_file or (used.config_file or None if used else None), node_id=node_id)
         if used is not None:
             subject.config = used

@@ -147,6 +147,27 @@ def test_a_port_that_somebody_has(set_up: SetUp) -> None:
     assert f"process {os.getpid()}" in found.what
 
 
+def test_the_port_of_the_page_that_somebody_has(set_up: SetUp) -> None:
+    """The node works without its page: a warning."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        set_up.more = f"web {{\n    port: {other.getsockname()[1]}\n}}"
+        found = [each for each in examine(set_up.subject()) if each.check == "ports"]
+    assert [each.level for each in found] == [Level.WARN]
+    assert f"process {os.getpid()}" in found[0].what
+    assert "web.port" in found[0].mend
+
+
+@pytest.mark.parametrize(("mode", "level"), [(0o644, Level.WARN), (0o400, None)])
+def test_a_token_that_others_can_read(set_up: SetUp, mode: int, level: Level | None) -> None:
+    token = set_up.directory / "token"
+    token.write_text("0123456789abcdef")
+    token.chmod(mode)
+    set_up.more = f"web {{\n    token_file: {token}\n}}"
+    found = list(configuration.page(set_up.subject()))
+    assert [each.level for each in found] == ([level] if level else [])
+    assert [each.what for each in found] == (["others have access to the token (mode 0644)"] if level else [])
+
+
 def test_a_key_that_is_not_there(set_up: SetUp) -> None:
     set_up.key.unlink()
     assert first_of(set_up.subject()) == ("key", Level.FAULT)
@@ -193,14 +214,27 @@ def test_real_time_that_is_throttled(
 
 
 def test_buffers_that_the_kernel_does_not_grant(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "sysctl", {"net.core.rmem_max": 212_992, "net.core.wmem_max": 4 << 20}.get)
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    """Also to root: in a container it has no CAP_NET_ADMIN."""
+    granted = {socket.SO_RCVBUF: 212_992, socket.SO_SNDBUF: machine.BUFFER_BYTES}
+    monkeypatch.setattr(machine, "granted_bytes", lambda plain, _forced: granted[plain])
+    monkeypatch.setattr(machine, "sysctl", lambda _name: None)
     found = list(machine.kernel(set_up.subject()))
-    assert [each.mend for each in found] == ["sysctl -w net.core.rmem_max=2097152"]
+    assert [each.where for each in found] == ["net.core.rmem_max"]
+    assert "may have 212992 bytes" in found[0].what
+    assert found[0].mend.startswith("sysctl -w net.core.rmem_max=2097152")
+
+
+def test_the_buffer_that_is_granted_is_the_one_that_the_ring_would_get() -> None:
+    """All of it with CAP_NET_ADMIN, and no more than the limit without."""
+    most = machine.sysctl("net.core.rmem_max") or 0
+    got = machine.granted_bytes(socket.SO_RCVBUF, 33)
+    assert got in (machine.BUFFER_BYTES, min(most, machine.BUFFER_BYTES))
+    assert machine.granted_bytes(socket.SO_RCVBUF, socket.SO_RCVBUF) == min(most or got, machine.BUFFER_BYTES)
 
 
 def test_few_lines_for_syslog(set_up: SetUp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "sysctl", {"net.unix.max_dgram_qlen": 10}.get)
+    monkeypatch.setattr(machine, "granted_bytes", lambda _plain, _forced: machine.BUFFER_BYTES)
     assert [each.level for each in machine.kernel(set_up.subject())] == [Level.OK]
     set_up.more = "logging {\n    to_syslog: yes\n}"
     assert [each.where for each in machine.kernel(set_up.subject())] == ["net.unix.max_dgram_qlen"]
@@ -253,7 +287,7 @@ def running_subject(set_up: SetUp, **totem: Any) -> Subject:
     answers["totem"]["counters"] = {"operational_token_lost": 0, "rx_dropped_by_kernel": 0}
     answers["totem"]["rotations"] = {"bounds_ns": [1 << 20, 1 << 30], "counts": [5000, 0, 0], "worst_us": 900}
     answers["totem"] |= totem
-    answers["control"]["config_versions"] = {"1": 4, "2": 4}
+    answers["control"] |= {"config_versions": {"1": 4, "2": 4}, "differing": {}}
     services = {name: {"state": "running", "restarts": 0, "last_end": ""} for name in answers}
     status = {"state": "operational", "why": "", "supervisor": {"state": "running"}, "services": services}
     subject.answers, subject.status = {**answers}, status
@@ -309,6 +343,25 @@ def test_configurations_that_differ(set_up: SetUp) -> None:
     assert found[0].where == "node 2"
 
 
+@pytest.mark.parametrize(
+    ("changed", "what", "mend"),
+    [
+        ({"totem": "token: 4000"}, "totem.token", "rondo reload"),
+        ({"more": "web {\n}"}, "web: the file has another value", "rondo stop and rondo start"),
+        ({}, "", ""),
+    ],
+    ids=["can change", "cannot change", "the same"],
+)
+def test_a_file_that_was_changed_since_the_start(set_up: SetUp, changed: dict[str, str], what: str, mend: str) -> None:
+    """Whatever its config_version says."""
+    subject = running_subject(set_up)
+    for name, value in changed.items():
+        setattr(set_up, name, value)
+    subject.loaded = set_up.subject().loaded
+    found = [each for each in configuration.configuration(subject) if each.level is not Level.OK]
+    assert [what in each.what and mend in each.mend for each in found] == ([True] if what else [])
+
+
 def test_another_configuration_in_force_at_another_node(set_up: SetUp) -> None:
     subject = running_subject(set_up)
     control = subject.answers["control"]
@@ -324,6 +377,14 @@ def test_a_process_that_does_not_run(set_up: SetUp) -> None:
     subject = running_subject(set_up)
     subject.status["services"]["cpg"] |= {"state": "restarting", "restarts": 3, "last_end": "killed by signal 9"}
     assert bad(list(running.processes(subject))) == [("processes", Level.FAULT), ("processes", Level.WARN)]
+
+
+def test_a_process_that_runs_and_cannot_do_its_work(set_up: SetUp) -> None:
+    subject = running_subject(set_up)
+    subject.status["services"]["web"]["why"] = "127.0.0.1:5480: Address already in use"
+    found = list(running.processes(subject))
+    assert bad(found) == [("processes", Level.WARN)]
+    assert "Address already in use" in found[0].what
 
 
 def test_a_link_of_a_member_that_is_down(set_up: SetUp) -> None:
