@@ -9,6 +9,7 @@ The checks change nothing. They work with and without a running node. A running 
     clock.py          the clock, compared with the kernel's state and with other nodes
     ports.py          ports that other processes have
     ruleset.py        the effect of firewall rules on a packet (no I/O)
+    legacy.py         rules of the older iptables, in the form of nft's (no I/O)
     firewall.py       this machine's rules, in both directions
     reach.py          whether other nodes answer, also to packets of full size
     ping.py           ICMP echo and timestamps

@@ -9,23 +9,30 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rondo.doctor.finding import Finding, fault, ok, warn
+from rondo.doctor.legacy import as_nft
 from rondo.doctor.ruleset import Packet, judge
 from rondo.doctor.subject import Ip, Subject
 
 _PATHS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+_OLDER = (("iptables", "ip"), ("ip6tables", "ip6"))
 _ANSWER_S = 10.0
 _NODES_MAX = 64
+_MEND_OLDER = "let UDP port {port} pass {way} for all nodes; iptables-legacy -S shows the rules"
 _MEND = "let UDP port {port} pass {way} for all nodes, for example: nft insert rule {by} udp dport {port} accept"
 
 
 def firewall(subject: Subject) -> Iterator[Finding]:
-    """Check both directions by the rules of nftables. They include those of iptables-nft, firewalld and ufw."""
+    """Check both directions by the rules of nftables, which include those of iptables-nft, firewalld and ufw, and by
+    those of the older iptables."""
     if not subject.own or not subject.others:
         return
     ruleset, why = _ruleset()
+    if older := [item for tool, family in _OLDER for item in _older(tool, family)]:
+        ruleset = {"nftables": [*(ruleset or {}).get("nftables", ()), *older]}
     if ruleset is None:
         yield ok("firewall", f"the rules of this machine were not looked at: {why}")
         return
@@ -80,8 +87,21 @@ def _one(ruleset: dict[str, Any], packet: Packet, other: Ip) -> Finding | None:
         whose = f"multicast packets from {other}" if packet.is_incoming else "multicast packets"
     else:
         whose = f"packets {'from' if packet.is_incoming else 'to'} {other}"
+    mend = _MEND_OLDER if "iptables-legacy" in verdict.by else _MEND
     what = f"the firewall of this machine {sure} the ring's {whose} (UDP {port}, on the way {way})"
-    return make("firewall", what, f"nft chain {verdict.by}", _MEND.format(port=port, way=way, by=verdict.by))
+    return make("firewall", what, f"chain {verdict.by}", mend.format(port=port, way=way, by=verdict.by))
+
+
+def _older(tool_name: str, family: str) -> list[dict[str, Any]]:
+    """The rules of iptables-legacy, if the kernel has any. To ask for them where there are none would load modules."""
+    tool = shutil.which(f"{tool_name}-legacy-save", path=_PATHS) or shutil.which(f"{tool_name}-save", path=_PATHS)
+    try:
+        if tool is None or not Path(f"/proc/net/{family}_tables_names").read_text():
+            return []
+        done = subprocess.run([tool], capture_output=True, timeout=_ANSWER_S)
+        return as_nft(done.stdout.decode(errors="replace"), family)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return []
 
 
 def _ruleset() -> tuple[dict[str, Any] | None, str]:

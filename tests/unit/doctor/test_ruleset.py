@@ -8,6 +8,7 @@ import pytest
 from rondo.doctor.ruleset import Packet, Verdict, judge
 
 OWN, OTHER = ipaddress.ip_address("10.0.0.1"), ipaddress.ip_address("10.0.0.2")
+MULTICAST = Packet(OTHER, ipaddress.ip_address("239.192.1.1"), 5405, "eth0", True)
 INCOMING = Packet(OTHER, OWN, 5405, "eth0", True)
 OUTGOING = Packet(OWN, OTHER, 5405, "eth0", False)
 
@@ -144,3 +145,11 @@ def test_a_chain_that_jumps_to_itself_ends() -> None:
         {"rule": {"family": "inet", "table": "t", "chain": "x", "expr": [{"jump": {"target": "x"}}]}},
     ]
     assert judge({"nftables": loop}, INCOMING) == Verdict(True, False)
+
+
+def test_rules_for_multicast_alone() -> None:
+    for rule in (match("ip", "daddr", {"prefix": {"addr": "224.0.0.0", "len": 4}}), meta("pkttype", "multicast")):
+        rules = ruleset(chain("input", [rule, DROP]))
+        assert judge(rules, MULTICAST).passes is False
+        assert judge(rules, MULTICAST).certain is True
+        assert judge(rules, INCOMING) == Verdict(True)
