@@ -2,12 +2,17 @@
 
 import json
 import os
+import shutil
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import rondo as rondo_package
 from rondo.config.key import write_key
 from rondo.testing.lab.faults import Faults
 from rondo.testing.lab.netns import Host, Lab
@@ -26,7 +31,7 @@ totem {{
     cluster_name: doctor
     transport: {transport}
     keyfile: {key}
-    token: 1000
+    token: {token_ms}
     {totem}
 }}
 nodelist {{
@@ -49,11 +54,17 @@ Findings = list[dict[str, str]]
 Broken = Callable[[Lab], None]
 
 
-def write(lab: Lab, *, first: str = "10.77.0.1", totem: str = "", system: str = "", transport: str = "udpu") -> None:
+def write(
+    lab: Lab, *, first: str = "10.77.0.1", totem: str = "", system: str = "", transport: str = "udpu", more: str = "",
+    token_ms: int = 1000,
+) -> None:  # fmt: skip
     """Write the configuration file of node 1, where the doctor runs."""
     directory = lab.host(1).directory
     key = directory.parent / "key"
-    text = CONFIGURATION.format(key=key, first=first, totem=totem, system=system, transport=transport)
+    text = (
+        CONFIGURATION.format(key=key, first=first, totem=totem, system=system, transport=transport, token_ms=token_ms)
+        + more
+    )
     (directory / "corosync.conf").write_text(text)
 
 
@@ -62,19 +73,21 @@ def run_dir(host: Host) -> str:
     return f"/run/rondo-{os.getpid()}-{host.number}"
 
 
-def rondo(host: Host, *arguments: str, check: bool = False) -> str:
-    """Run `rondo ARGUMENTS` on a host. Returns its output."""
-    argv = [sys.executable, "-m", "rondo.cli.main", *arguments, "--run-dir", run_dir(host)]
-    environment = {"PYTHONPATH": str(REPOSITORY), "RONDO_STATE_DIR": str(host.directory / "state")}
+def rondo(host: Host, *arguments: str, check: bool = False, under: Sequence[str] = (), tree: Path = REPOSITORY) -> str:
+    """Run `rondo ARGUMENTS` of a source tree on a host. Returns its output."""
+    argv = [*under, sys.executable, "-m", "rondo.cli.main", *arguments, "--run-dir", run_dir(host)]
+    environment = {"PYTHONPATH": str(tree), "RONDO_STATE_DIR": str(host.directory / "state")}
     done = host.run(argv, check=check, environment=environment)
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout
 
 
-def doctor(lab: Lab, number: int = 1) -> Findings:
-    """The findings on a host where no node runs."""
+def doctor(lab: Lab, number: int = 1, under: Sequence[str] = ()) -> Findings:
+    """The findings on a host where no node runs. `under`: a command that runs the doctor."""
     file = str(lab.host(1).directory / "corosync.conf")
-    found: Findings = json.loads(rondo(lab.host(number), "doctor", "--json", "-c", file, "--nodeid", str(number)))
+    found: Findings = json.loads(
+        rondo(lab.host(number), "doctor", "--json", "-c", file, "--nodeid", str(number), under=under)
+    )
     return found
 
 
@@ -120,11 +133,40 @@ def port_taken(lab: Lab) -> None:
     wait_for(process.output, lambda text: text != "", "the port is taken", 30)
 
 
+def page_taken(lab: Lab) -> None:
+    write(lab, more="web {\n}")
+    code = "import socket; s = socket.create_server(('127.0.0.1', 5480)); print(); s.accept()"
+    process = lab.host(1).start([sys.executable, "-uc", code], "thief")
+    wait_for(process.output, lambda text: text != "", "the port is taken", 30)
+
+
+def multicast_dropped(*rules: str) -> Broken:
+    """Drop multicast by these rules; unicast passes."""
+
+    def break_it(lab: Lab) -> None:
+        write(lab, transport="udp")
+        firewall(*rules)(lab)
+
+    return break_it
+
+
+def clock_differs(lab: Lab) -> None:
+    """Have the other host answer ICMP timestamp requests (RFC 792) with another time of the day. Bytes 12 to 15 of the
+    answer say when the request came."""
+    wrong_ms = (int(time.time() * 1000) + 3_600_000) % DAY_MS
+    script = f"""add table ip f
+{CHAIN.format("output", "accept").replace("inet", "ip")}
+add rule ip f output icmp type timestamp-reply @th,96,32 set {wrong_ms}
+"""
+    lab.host(2).run(["nft", "-f", "-"], script=script)
+
+
 def large_lost(lab: Lab) -> None:
     """Drop large packets silently, as a tunnel with a small MTU does."""
     Faults(lab).cut([1], [2], match="meta length > 1300")
 
 
+DAY_MS = 86_400_000
 CHAIN = "add chain inet f {0} {{ type filter hook {0} priority 0; policy {1}; }}"
 SET_UPS: dict[str, tuple[Broken, str, str]] = {
     "rules that drop the port, in": (
@@ -143,6 +185,16 @@ SET_UPS: dict[str, tuple[Broken, str, str]] = {
     "a name on loopback": (hosts_file, "names", "fault"),
     "an interface that is down": (lambda lab: lab.host(1).interface_down(), "addresses", "fault"),
     "an address of another host": (lambda lab: write(lab, first="10.77.0.9"), "addresses", "fault"),
+    "rules that drop multicast, in": (
+        multicast_dropped(CHAIN.format("input", "accept"), "add rule inet f input ip daddr 224.0.0.0/4 drop"),
+        "firewall", "fault",
+    ),
+    "rules that drop multicast, out": (
+        multicast_dropped(CHAIN.format("output", "accept"), "add rule inet f output ip daddr 239.0.0.0/8 drop"),
+        "firewall", "fault",
+    ),
+    "a port of the page that is taken": (page_taken, "ports", "warn"),
+    "a clock that is an hour off": (clock_differs, "clock", "warn"),
     "a disk that is full": (full_disk, "disk", "fault"),
     "real time that is throttled": (throttled, "realtime", "fault"),
     "a port that is taken": (port_taken, "ports", "fault"),
@@ -167,9 +219,18 @@ def test_the_right_finding_comes_first(make_lab: Callable[[int], Lab], name: str
     assert found[0]["mend"]
 
 
-def start(lab: Lab, number: int) -> None:
+def test_a_limit_that_a_node_cannot_live_with_comes_first(make_lab: Callable[[int], Lab]) -> None:
+    lab = make_lab(2)
+    write_key(lab.host(1).directory.parent / "key")
+    write(lab)
+    found = doctor(lab, under=["prlimit", "--nofile=128:128"])
+    assert (found[0]["check"], found[0]["level"]) == ("kernel", "fault"), found[0]
+    assert "128 open files" in found[0]["what"]
+
+
+def start(lab: Lab, number: int, tree: Path = REPOSITORY) -> None:
     file = str(lab.host(1).directory / "corosync.conf")
-    rondo(lab.host(number), "start", "-c", file, "--nodeid", str(number), check=True)
+    rondo(lab.host(number), "start", "-c", file, "--nodeid", str(number), check=True, tree=tree)
 
 
 def members(host: Host) -> list[int]:
@@ -197,6 +258,59 @@ def test_a_ring_that_is_sound_and_then_cut(make_lab: Callable[[int], Lab]) -> No
     assert "node 2" in found[0]["where"]
     for number in (1, 2):
         rondo(lab.host(number), "stop", check=True)
+
+
+@pytest.mark.slow
+def test_a_sound_ring_of_knet(make_lab: Callable[[int], Lab]) -> None:
+    """Nothing is found before the start and in the ring."""
+    lab = make_lab(2)
+    write_key(lab.host(1).directory.parent / "key")
+    write(lab, transport="knet")
+    assert of_the_set_up(doctor(lab)) == []
+    start(lab, 1)
+    start(lab, 2)
+    wait_for(lambda: members(lab.host(1)), lambda found: found == [1, 2], "both are in the ring", 60)
+    wait_for(lambda: of_the_set_up(running(lab)), lambda found: found == [], "nothing is found", 60)
+
+
+@pytest.mark.slow
+def test_a_time_out_that_the_measured_rotations_ask_for(make_lab: Callable[[int], Lab]) -> None:
+    """The other node's ring process stood still for six of the ten seconds, and the token with it."""
+    lab = make_lab(2)
+    write_key(lab.host(1).directory.parent / "key")
+    write(lab, totem="token_coefficient: 0", token_ms=10_000)
+    start(lab, 1)
+    start(lab, 2)
+    wait_for(lambda: members(lab.host(1)), lambda found: found == [1, 2], "both are in the ring", 60)
+    pid = json.loads(rondo(lab.host(2), "status", "--json"))["services"]["totem"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(6.0)
+    os.kill(pid, signal.SIGCONT)
+    found = wait_for(lambda: running(lab), lambda found: found[0]["check"] == "token", "the rotation is told", 60)
+    assert found[0]["level"] == "warn"
+    wanted_ms = int(found[0]["mend"].split()[2])
+    assert wanted_ms >= 15_000
+    assert found[0]["mend"] == f"write totem.token: {wanted_ms} on all nodes"
+
+
+@pytest.mark.slow
+def test_nodes_of_different_versions(make_lab: Callable[[int], Lab], tmp_path: Path) -> None:
+    """Node 2 runs from a source tree that is the same but for its version."""
+    for package in ("rondo", "services"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    version = tmp_path / "rondo/__init__.py"
+    changed = version.read_text().replace(f'__version__ = "{rondo_package.__version__}"', '__version__ = "0.0.9"')
+    version.write_text(changed)
+    lab = make_lab(2)
+    write_key(lab.host(1).directory.parent / "key")
+    write(lab)
+    start(lab, 1)
+    start(lab, 2, tree=tmp_path)
+    wait_for(lambda: members(lab.host(1)), lambda found: found == [1, 2], "both are in the ring", 60)
+    found = wait_for(lambda: running(lab), lambda found: "versions" in found[0]["what"], "it is told", 60)
+    assert bad(found)[0] == ("nodes", "warn"), found[0]
+    assert "2: rondo 0.0.9" in found[0]["what"]
+    rondo(lab.host(2), "stop", check=True, tree=tmp_path)
 
 
 @pytest.mark.slow
