@@ -1,6 +1,7 @@
 """Who may ask, and how. Everything is refused that a browser may have been talked into by another site.
 
-- Host has to be a name of this server: another one is what DNS rebinding brings.
+- Host has to be a name of this server: another one is what DNS rebinding brings. A server on all addresses of its
+  machine may be asked for by any address: what a name resolves to is not in Host, but the name.
 - Origin, where there is one, has to be this server; so has Sec-Fetch-Site, except for following a link to the page.
 - With a token every request has it, as Bearer or as the password of Basic (a browser asks for that by itself, also for
   its event stream; Prometheus has both).
@@ -12,7 +13,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import ipaddress
 from collections import Counter
+from dataclasses import dataclass
 from email.utils import formatdate
 from urllib.parse import urlsplit
 
@@ -24,7 +27,7 @@ PATH_BYTES_MAX = 256
 REFUSALS = {
     "refused_header": (400, "a header is given twice"),
     "refused_body": (400, "a request has no body here"),
-    "refused_host": (421, "this server has another name"),
+    "refused_host": (421, "this server has another name; --name, or web.names, gives it more"),
     "refused_site": (403, "another site asks"),
     "refused_method": (405, "this server only shows"),
     "refused_path": (404, "there is nothing"),
@@ -43,11 +46,34 @@ HEADERS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """What a Host header, or an Origin, may say."""
+
+    names: frozenset[str]
+    """With the port, in lower case."""
+    ends: frozenset[str] = frozenset()
+    """What may follow any IP address, such as `:5480`; empty: no address but those among the names."""
+
+    def __contains__(self, host: str) -> bool:
+        if host in self.names:
+            return True
+        address, bracket, end = host.rpartition("]") if host.startswith("[") else (host, "", "")
+        if not bracket:
+            address, colon, port = host.partition(":")
+            end = colon + port
+        if end not in self.ends:
+            return False
+        try:
+            return ipaddress.ip_address(address.removeprefix("[")).version == (6 if bracket else 4)
+        except ValueError:
+            return False
+
+
 class Guard:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str], token: bytes = b"") -> None:
-        """`hosts`: as Host may be, port included, in lower case."""
+    def __init__(self, app: ASGIApp, *, hosts: Hosts, token: bytes = b"") -> None:
         self._app = app
         self._hosts = hosts
         self._token = token

@@ -17,7 +17,7 @@ from rondo.config.key import KeyFileError, read_private
 from rondo.metrics.looker import Looker
 from rondo.node.placement import come_after_the_ring
 from services.web.app import STREAMS_MAX, make_app
-from services.web.guard import Guard
+from services.web.guard import Guard, Hosts
 from services.web.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, IDLE_S, REQUEST_S, BoundedProtocol
 from services.web.peers import Peers
 
@@ -84,15 +84,16 @@ def check(options: Options) -> None:
         raise WebError("--tls-cert and --tls-key go together")
 
 
-def hosts_of(options: Options, port: int) -> frozenset[str]:
+def hosts_of(options: Options, port: int) -> Hosts:
     """What a Host header may say."""
+    address = ipaddress.ip_address(options.host)
     own = [f"[{options.host}]" if ":" in options.host else options.host, *options.names]
-    if ipaddress.ip_address(options.host).is_loopback:
+    if address.is_loopback:
         own += ["localhost", "127.0.0.1", "[::1]"]
     default = 443 if options.tls_cert else 80
-    return frozenset(f"{name.lower()}:{port}" for name in own) | (
-        frozenset(name.lower() for name in own) if port == default else frozenset()
-    )
+    ends = {f":{port}", *([""] if port == default else [])}
+    names = frozenset(f"{name.lower()}{end}" for name in own for end in ends)
+    return Hosts(names, frozenset(ends) if address.is_unspecified else frozenset())
 
 
 def serve(options: Options) -> None:

@@ -56,6 +56,11 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             "[...document.querySelectorAll('#groups tr')].every((row) => /^[0-9]/.test(row.cells[1].innerText))"
         )
         browser.seen("document.getElementById('applications').innerText.includes('sleep-')")
+        for node in (1, 2):
+            browser.seen(
+                f"[...document.querySelectorAll('#applications tr')].some((row) => row.cells[0].innerText === '{node}'"
+                " && row.cells[1].innerText.startsWith('sleep-') && row.cells[2].innerText === 'started')"
+            )
         browser.seen("document.getElementById('instances').innerText.includes('it runs')")
         assert browser.evaluate("document.title") == "Rondo example node 1"
         browser.seen("document.getElementById('events').innerText.includes('ring.formed')")
@@ -66,6 +71,10 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         browser.seen("document.querySelectorAll('#cluster tr').length === 3")
         browser.seen(
             "[...document.querySelectorAll('#plots polyline')].filter((line) => line.points.length > 1).length >= 3"
+        )
+
+        browser.seen(
+            "[...document.querySelectorAll('#minutes tr')].filter((row) => /at most/.test(row.innerText)).length === 3"
         )
 
         assert browser.evaluate("document.querySelectorAll('#log tr').length") == 1, "nobody has asked for a log"

@@ -118,11 +118,17 @@ function show(told) {
   fill("groups", found.groups.map(({ group, members: list }) => row([
     group, perSecond(group, "messages"), perSecond(group, "message_bytes"), members(list),
   ])), "no groups");
-  fill("applications", told.applications.map((each) => row([
-    each.id, state(each.state !== "failed", each.state), each.pid ?? "-", each.restarts, last(each),
-  ])), "no applications");
+  fill("applications", [
+    ...told.applications.map((each) => application(found.node, each, last(each))),
+    ...told.others.flatMap((node) => node.applications.map((each) => application(node.node, each, ""))),
+  ], "no applications");
   fill("instances", instances(told.applications), "none has run");
 }
+
+// Of other nodes neither the pid nor what happened last is known here.
+const application = (node, each, happened) => row([
+  node ?? "?", each.id, state(each.state !== "failed", each.state), each.pid ?? "-", each.restarts, happened,
+]);
 
 // Those that run first, then those that have ended, the last one first.
 function instances(applications) {

@@ -69,7 +69,7 @@ function drawPlots(now) {
     const lines = nodes.map((node) => measured.get(node).map((each) => [each.at, of(each.rate)]));
     const most = Math.max(0, ...lines.flat().map(([, value]) => value));
     const drawing = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "plot",
-      "aria-label": `${name} of the last ${MINUTES} minutes, at most ${shown(most)}; the figures of now are in the table` });
+      "aria-label": `${name} of the last ${MINUTES} minutes, at most ${shown(most)}; its figures are in the table below` });
     lines.forEach((line, index) => {
       const points = line.map(([when, value]) =>
         `${(WIDTH * (1 - (now - when) / (MINUTES * 60))).toFixed(1)},${(HEIGHT - 2 - (HEIGHT - 4) * (most ? value / most : 0)).toFixed(1)}`);
@@ -79,6 +79,15 @@ function drawPlots(now) {
     figure.append(element("figcaption", `${name}, at most ${shown(most)}`), drawing);
     return figure;
   }), legend(nodes));
+  fill("minutes", nodes.map((node) => row([node, ...PLOTS.map(([, of, shown]) => summary(measured.get(node).map(({ rate }) => of(rate)), shown))])),
+    "nothing is measured yet");
+}
+
+// The mean and the most of what a line shows; what was not known at a moment does not count.
+function summary(values, shown) {
+  const known = values.filter((value) => Number.isFinite(value));
+  if (!known.length) return "-";
+  return `${shown(known.reduce((sum, value) => sum + value, 0) / known.length)}, at most ${shown(Math.max(...known))}`;
 }
 
 function legend(nodes) {

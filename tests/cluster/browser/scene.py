@@ -91,11 +91,12 @@ def scene(directory: Path) -> Iterator[Scene]:
 
 
 def _populate(found: Scene) -> None:
-    """Start members of groups on all nodes, and an application under SAM."""
+    """Start members of groups on all nodes, and applications under SAM on two of them."""
     for number, node in found.nodes.items():
         for group in ("ledger", "chat")[: 2 if number < len(found.nodes) else 1]:
             argv = [sys.executable, "-m", "rondo.cli.main", "cpg", "join", group, "--socket", node.socket]
             node.host.popen(
                 argv, environment={"PYTHONPATH": str(REPOSITORY)}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
             )
-    found.rondo(1, "sam", "run", "--", "sleep", "600")
+    for number in (1, 2):
+        found.rondo(number, "sam", "run", "--", "sleep", "600")

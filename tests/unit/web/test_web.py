@@ -22,6 +22,7 @@ from rondo.node.supervision import processes
 from rondo.node.supervision.processes import Found
 from services.web import limits
 from services.web.app import STREAMS_MAX, message
+from services.web.guard import Hosts
 from services.web.server import Options, WebError, check, hosts_of
 from services.web.wire import LOG_LINES_MAX
 from tests.unit.metrics.sample import ANSWERS
@@ -324,9 +325,24 @@ def test_beyond_loopback_it_needs_a_token_and_tls(tmp_path: Path, options: dict[
 
 
 def test_names_that_it_answers_to(tmp_path: Path) -> None:
-    assert hosts_of(Options(tmp_path), 5480) == {"127.0.0.1:5480", "localhost:5480", "[::1]:5480"}
+    assert hosts_of(Options(tmp_path), 5480) == Hosts(frozenset({"127.0.0.1:5480", "localhost:5480", "[::1]:5480"}))
     remote = Options(tmp_path, host="10.0.0.1", names=("Alpha.example",), tls_cert="c", tls_key="k")
-    assert hosts_of(remote, 443) == {"10.0.0.1:443", "alpha.example:443", "10.0.0.1", "alpha.example"}
+    names = {"10.0.0.1:443", "alpha.example:443", "10.0.0.1", "alpha.example"}
+    assert hosts_of(remote, 443) == Hosts(frozenset(names))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_on_all_addresses_it_answers_to_any_address_and_to_no_foreign_name(tmp_path: Path, host: str) -> None:
+    """What was asked for by an address was not led here by a name."""
+    hosts = hosts_of(Options(tmp_path, host=host, names=("alpha.example",)), 5480)
+    for good in ("10.0.0.1:5480", "192.168.7.9:5480", "[fd00::1]:5480", "alpha.example:5480"):
+        assert good in hosts
+    refused = (
+        "evil.example:5480", "10.0.0.1", "10.0.0.1:80", "10.0.0.1.evil.example:5480", "[10.0.0.1]:5480",
+        "fd00::1:5480", "[fd00::1]", "[evil]:5480", ":5480", "", "[", "]:5480", "10.0.0.1:5480:5480",
+    )  # fmt: skip
+    assert [bad for bad in refused if bad in hosts] == []
+    assert "10.0.0.1" in hosts_of(Options(tmp_path, host=host, tls_cert="c", tls_key="k"), 443)
 
 
 def test_a_port_that_is_taken(server: Server, run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
