@@ -52,8 +52,8 @@ class Logging(Section):
     timestamp: Timestamp = option("hires", "Begin a line with the time: on in seconds, hires in milliseconds.")
     format: LogFormat = option(
         "text",
-        "Rondo's own: json writes each line to standard error and logfile as an object. It always has the time, and "
-        "for an event of docs/EVENTS.md its name and details.",
+        "Rondo's own: json writes each line to standard error, logfile and syslog as an object. It always has the "
+        "time, and for an event of docs/EVENTS.md its name and details.",
     )
     fileline: YesNo = option(False, "Log the place in the source.")
     function_name: YesNo = option(False, "Log the function's name.")

@@ -66,6 +66,13 @@ class TextFormat(logging.Formatter):
         return iso_time(record.created, milliseconds=self._settings.timestamp == "hires") + " "
 
 
+class SyslogFormat(logging.Formatter):
+    """`[SUBSYS] message`: syslog adds the rest."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"[{record.name:<6}] {text_of(self, record)}"
+
+
 class JsonFormat(logging.Formatter):
     """One JSON object a line. The time is always there, and comes first."""
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from rondo.config.node import LogSettings
 from rondo.node import journal
 from rondo.node.append_file import AppendFile
-from rondo.node.log_formats import NOTICE, JsonFormat, TextFormat
+from rondo.node.log_formats import NOTICE, JsonFormat, SyslogFormat, TextFormat
 from rondo.node.repeats import Repeats
 
 LINES_WAITING_MAX = 4096
@@ -238,7 +238,7 @@ def outputs(settings: LogSettings, source: str = "", *, has_last_resort: bool = 
         syslog.ident = f"rondo[{os.getpid()}]: "
         taker = journal.Journal(facility, source, syslog) if journal.is_there() else syslog
         add(taker, settings.syslog_priority, host=False)
-        syslog.setFormatter(logging.Formatter("[%(name)-6s] %(message)s"))
+        syslog.setFormatter(JsonFormat(settings, source) if settings.format == "json" else SyslogFormat())
     return outputs
 
 

@@ -5,7 +5,7 @@ import logging
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -107,6 +107,28 @@ def test_what_the_journal_does_not_take_goes_where_syslog_s_lines_go(
     handler.handle(record(FORMED))
     handler.close()
     assert FORMED in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("wanted", ["text", "json"])
+def test_syslog_gets_one_line_and_with_json_the_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Literal["text", "json"]
+) -> None:
+    monkeypatch.setattr(journal, "JOURNAL_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(logs, "SYSLOG_SOCKET", str(tmp_path / "dev-log"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taker:
+        taker.bind(logs.SYSLOG_SOCKET)
+        (handler,) = outputs(LogSettings(to_stderr=False, to_syslog=True, format=wanted), "totem")
+        got = []
+        for text in (FORMED, "one\n<0>two"):
+            handler.handle(record(text))
+            got.append(taker.recv(65_536).decode().rstrip("\0").partition("]: ")[2])
+        handler.close()
+    if wanted == "text":
+        assert got == [f"[TOTEM ] {FORMED}", "[TOTEM ] one\\n<0>two"]
+    else:
+        first, second = map(json.loads, got)
+        assert (first["event"], first["detail"]["joined"], first["text"]) == ("ring.formed", [2], FORMED)
+        assert second["text"] == "one\\n<0>two"
 
 
 # -- repeated lines
