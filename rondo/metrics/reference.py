@@ -32,7 +32,7 @@ again.
 
 **Cardinality.** Every metric has a bound, the last column; what would be beyond it is left out and counted in
 `rondo_metrics_series_left_out`. Nothing is labelled by client, process id or message. Labels have at most 128
-characters. In practice: 240 series for a node, 16 more for each link of knet to each other node, three more for
+characters. In practice: 300 series for a node, 16 more for each link of knet to each other node, three more for
 each group.
 
 Names that begin with `ha_cluster_corosync_` are those of ha_cluster_exporter, so that its dashboards go on working.

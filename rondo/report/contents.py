@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import Any
 import rondo
 from rondo.metrics.collect import collect
 from rondo.metrics.seen import Seen, look
-from rondo.node import compiled
+from rondo.node import compiled, journal
 from rondo.node.log_formats import iso_time
 from rondo.node.supervision import SERVICES
 from rondo.node.supervision.logfiles import MergedLog, configured_files, log_files
@@ -27,6 +28,8 @@ from rondo.report.secrets import secrets_of, without_options
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 """Of one file; of a longer one the end counts."""
+JOURNAL_LINES_MAX = 50_000
+JOURNAL_S = 30.0
 _PACKAGES = ("pyzmq", "msgpack", "cryptography", "pydantic", "supervisor", "prometheus-client")
 _KERNEL = (
     "net/core/rmem_max", "net/core/wmem_max", "net/unix/max_dgram_qlen", "kernel/sched_rt_runtime_us",
@@ -67,6 +70,8 @@ def _makers(run_dir: Path, seen: Seen) -> Iterator[tuple[str, Callable[[], bytes
         yield "config/resolved.json", lambda: _json(config.to_dict())
         if config.config_file:
             yield "config/corosync.conf", lambda: without_options(end_of(Path(config.config_file)))
+        if any(each.to_syslog for each in config.logging.values()) and journal.is_there():
+            yield "log/journal", _journal
     yield "supervision.json", lambda: end_of(run_dir / "supervision.json")
 
 
@@ -119,6 +124,14 @@ def _events(run_dir: Path) -> bytes:
     log = MergedLog(log_files(run_dir), configured_files(run_dir, SERVICES))
     found = (event_of(line) for line in log.read())
     return "".join(f"{json.dumps(each.as_json())}\n" for each in found if each is not None).encode()
+
+
+def _journal() -> bytes:
+    """What systemd's journal has of this machine's nodes: lines may be there and nowhere else. Raises OSError,
+    SubprocessError."""
+    argv = ["journalctl", "--identifier=rondo", f"--lines={JOURNAL_LINES_MAX}", "--output=short-iso-precise", "--quiet"]
+    done = subprocess.run([*argv, "--no-pager"], capture_output=True, timeout=JOURNAL_S, check=True)
+    return done.stdout[-FILE_BYTES_MAX:]
 
 
 def _logs(run_dir: Path) -> Iterator[tuple[str, Path]]:

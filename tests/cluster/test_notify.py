@@ -24,7 +24,7 @@ def command(directory: Path, text: str) -> str:
     return str(path)
 
 
-def test_it_is_told_of_rings_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+def test_it_is_told_of_rings_and_the_stop_and_goes_on_after_a_kill(tmp_path: Path) -> None:
     output = tmp_path / "told"
     output.touch()
 
@@ -44,6 +44,8 @@ def test_it_is_told_of_rings_and_goes_on_after_a_kill(tmp_path: Path) -> None:
         wait_for(
             told, lambda events: any(each["detail"].get("left") == [2] for each in events), "the end of 2", SECONDS
         )
+        node.stop()
+        assert "node.stopping" in [each["event"] for each in told()], "it is told of its own node's stop"
         assert {each["kind"] for each in told()} == {"node"}
         assert {each["node"] for each in told()} == {1}
 

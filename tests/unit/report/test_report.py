@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import resource
 import secrets
 import signal
@@ -15,9 +16,10 @@ import pytest
 from rondo.cli.main import main
 from rondo.config import resolve
 from rondo.config.key import write_key
-from rondo.config.node import NotifySettings, RemoteSettings, WebSettings
+from rondo.config.node import NodeConfig, NotifySettings, RemoteSettings, WebSettings
 from rondo.config.reader import load_text
 from rondo.curve import make_key_pair
+from rondo.node import journal
 from rondo.node.supervision import RESOLVED_CONFIGURATION
 from rondo.report.archive import write
 from rondo.report.contents import FILE_BYTES_MAX, end_of
@@ -151,6 +153,24 @@ def test_what_is_wanted_is_in_it(tmp_path: Path) -> None:
     assert b"is told" in found["log/totem.log"]
     assert isinstance(json.loads(found["doctor.json"]), list)
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+
+
+def test_what_only_the_journal_has_is_in_it_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted, archive = Planted(tmp_path, with_key_option=True), tmp_path / "report.tar.gz"
+    resolved = planted.run_dir / RESOLVED_CONFIGURATION
+    config = NodeConfig.read(resolved)
+    to_journal = {name: replace(each, to_stderr=False, to_syslog=True) for name, each in config.logging.items()}
+    replace(config, logging=to_journal).save(resolved)
+    tool = tmp_path / "bin/journalctl"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "rondo[7]: $* {KEY_OPTION}"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(journal, "JOURNAL_SOCKET", str(tmp_path))
+    assert main(["report", "--run-dir", str(planted.run_dir), "-o", str(archive)]) == 0
+    found = contents(archive)["log/journal"].decode()
+    assert found.startswith("rondo[7]: --identifier=rondo ")
+    assert found.endswith(f"{LEFT_OUT}\n")
 
 
 def test_what_cannot_be_had_says_so_in_its_place(tmp_path: Path) -> None:
