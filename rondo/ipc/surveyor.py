@@ -35,25 +35,17 @@ class Surveyor:
     def ask(self, op: str, timeout_s: float) -> Answers:
         """The answer that each service gives within that time, in the order in which the services were named."""
         answers: Answers = dict.fromkeys(self._services)
-        waiting = {name for name in self._services if self._send(name, op)}
-        until_s = time.monotonic() + timeout_s
-        with select.epoll() as poll:
-            for name in waiting:
-                poll.register(self._dealers[name].fileno(), select.EPOLLIN)
-            while waiting and (left_s := until_s - time.monotonic()) > 0:
-                poll.poll(left_s)
-                for name in sorted(waiting):
-                    dealer = self._dealers[name]
-                    frames = dealer.receive()
-                    if frames or dealer.is_broken:
-                        waiting.discard(name)
-                        answers[name] = _answer(frames)
+        question, until_s = pack({"op": op}), time.monotonic() + timeout_s
+        # One is waited for after the other: while the first one works out its answer so do the rest, and this thread is
+        # not woken for each.
+        for name in [name for name in self._services if self._send(name, question)]:
+            answers[name] = _answer(_received(self._dealers[name], until_s))
         for name in self._services:
-            if name in waiting or answers[name] is None:
+            if answers[name] is None:
                 self._drop(name)
         return answers
 
-    def _send(self, name: str, op: str) -> bool:
+    def _send(self, name: str, question: bytes) -> bool:
         """Ask one service. False if nobody is there, or if the server is not to be trusted."""
         try:
             check_directory(self._run_dir)
@@ -61,7 +53,7 @@ class Surveyor:
         except (PathError, SocketError):
             return False
         self._dealers[name] = dealer
-        return dealer.is_connected and dealer.send(pack({"op": op}))
+        return dealer.is_connected and dealer.send(question)
 
     def _drop(self, name: str) -> None:
         if (dealer := self._dealers.pop(name, None)) is not None:
@@ -71,6 +63,18 @@ class Surveyor:
         """Close all connections. `ask` makes new ones."""
         for name in self._services:
             self._drop(name)
+
+
+def _received(dealer: LocalDealer, until_s: float) -> list[bytes]:
+    """What has come by then; empty if nothing has, or the connection broke."""
+    poll = select.poll()
+    poll.register(dealer.fileno(), select.POLLIN)
+    while not (frames := dealer.receive()) and not dealer.is_broken:
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            return []
+        poll.poll(1000 * left_s)
+    return frames
 
 
 def _answer(frames: list[bytes]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ watcher that take turns; not the time that passes, of which others on the machin
 
 from __future__ import annotations
 
+import os
 import statistics
 import threading
 import time
@@ -104,7 +105,8 @@ def test_what_a_page_costs_its_cluster() -> None:
 def test_what_a_scrape_costs_its_node() -> None:
     """The page and all processes of the node together, in a format and on a connection as Prometheus has them.
 
-    It is the least of some windows that counts: others on the machine make each instruction dearer, and never cheaper.
+    Others on the machine make each instruction dearer, and never cheaper. So the least of some windows counts, and
+    where more is to be done than there are processors it may be twice as much.
     """
     with ExitStack() as stack:
         cluster = stack.enter_context(DemoCluster(len(NODES)))
@@ -122,7 +124,8 @@ def test_what_a_scrape_costs_its_node() -> None:
             costs.append(((node_s - idle_s) / SCRAPES, (cpu_s(server.process.pid) - page_s) / SCRAPES))
     node_s, page_s = min(costs, key=sum)
     print(f"a scrape: {1000 * node_s:.2f} ms of the node's processes, {1000 * page_s:.2f} ms of the page; {costs}")
-    assert node_s + page_s < SCRAPE_MAX_S
+    is_busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+    assert node_s + page_s < SCRAPE_MAX_S * (2 if is_busy else 1)
 
 
 def scrape(connection: HTTPConnection) -> None:
