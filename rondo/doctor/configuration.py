@@ -54,7 +54,7 @@ def _changed(subject: Subject) -> Iterator[Finding]:
         what = f"{each.key}: the file has another value than the running node, and it cannot change while that runs"
         yield warn("configuration", what, str(each.place or loaded.file), "put it back; or rondo stop and rondo start")
     if not fixed and (names := changed(running, new)):
-        what = f"the file is not what the running node works with: {', '.join(names)} differ"
+        what = f"the file is not what the running node works with: it has another {', '.join(names)}"
         yield warn("configuration", what, loaded.file, "rondo reload brings it into force, on all nodes at once")
 
 

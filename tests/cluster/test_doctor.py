@@ -278,7 +278,7 @@ def test_a_time_out_that_the_measured_rotations_ask_for(make_lab: Callable[[int]
     """The other node's ring process stood still for six of the ten seconds, and the token with it."""
     lab = make_lab(2)
     write_key(lab.host(1).directory.parent / "key")
-    write(lab, totem="token_coefficient: 0", token_ms=10_000)
+    write(lab, totem="token_coefficient: 0", token_ms=10_000, system="service_timeout: 60000")
     start(lab, 1)
     start(lab, 2)
     wait_for(lambda: members(lab.host(1)), lambda found: found == [1, 2], "both are in the ring", 60)
@@ -321,6 +321,7 @@ def test_nodes_with_different_configurations(make_lab: Callable[[int], Lab]) -> 
     start(lab, 1)
     write(lab, totem="fail_recv_const: 5000")
     start(lab, 2)
+    write(lab)
     wait_for(lambda: members(lab.host(1)), lambda found: found == [1, 2], "both are in the ring", 30)
     found = wait_for(lambda: running(lab), lambda found: "differ" in found[0]["what"], "what differs is told", 30)
     assert bad(found)[0] == ("nodes", "warn"), found[0]
