@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from rondo._client.unpicklable import Unpicklable
 from rondo.errors import Error
 from rondo.protocol.batch import encode_body
 from rondo.protocol.requests import Op
@@ -96,7 +97,7 @@ class Batch:
         return requests
 
 
-class Request:
+class Request(Unpicklable):
     """The outcome of one request. The APIs for threads and for asyncio add the waiting.
 
     `number` is what events and `UnknownOutcome` name it by. It may still change until the request is accepted.

@@ -48,6 +48,7 @@ from rondo._client.link import Handle, Link, raise_on_top
 from rondo._client.listeners import Listener
 from rondo._client.outcome import Request
 from rondo._client.session import groups_of
+from rondo._client.unpicklable import Unpicklable
 from rondo.errors import Timeout, TryAgain
 from rondo.events import ConnectionState, Event, Member
 from rondo.protocol.control_gateway import Op
@@ -56,7 +57,7 @@ from rondo.protocol.requests import Guarantee
 CONNECT_TIMEOUT_S = 5.0
 
 
-class Group:
+class Group(Unpicklable):
     """A group that this process is a member of; made by `cluster.cpg.join`.
 
     Iterating gives its events until the group is left. `poll` gives one.
@@ -245,7 +246,7 @@ class Group:
             self._link.wake()
 
 
-class Cpg:
+class Cpg(Unpicklable):
     """Process groups: `cluster.cpg`."""
 
     def __init__(self, link: Link, handle: Handle) -> None:
@@ -308,7 +309,7 @@ class Cpg:
         return request
 
 
-class Cluster:
+class Cluster(Unpicklable):
     """A connection to the node; made by `rondo.connect`. Close it, or use it in a `with` statement."""
 
     def __init__(self, link: Link, handle: Handle) -> None:

@@ -14,6 +14,7 @@ from rondo import cmap, quorum
 from rondo._client.arguments import check_seconds, number_of, text_of, truth_of
 from rondo._client.ask_link import TIMEOUT_S, AskLink
 from rondo._client.endpoint import Endpoint
+from rondo._client.unpicklable import Unpicklable
 from rondo.errors import BadHandle, InvalidParameter, NoResources
 from rondo.protocol.client_gateway import Kind
 from rondo.protocol.control_gateway import REQUEST_BYTES_MAX, Keys, Op, changes_between, encode_request
@@ -70,7 +71,7 @@ class Closable(Protocol):
         """The same, without waiting for a thread that uses it."""
 
 
-class Control:
+class Control(Unpicklable):
     """The control connection of one cluster object."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -142,7 +143,7 @@ class Control:
             return list(self.watches), self.link
 
 
-class Watch:
+class Watch(Unpicklable):
     """Events of the control process as they come. None comes twice, and none is left out without a word."""
 
     def __init__(self, control: Control, of: str, prefix: str) -> None:

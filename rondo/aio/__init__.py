@@ -51,6 +51,7 @@ from rondo._client.groups import GroupState
 from rondo._client.link import Handle
 from rondo._client.listeners import Listener
 from rondo._client.session import groups_of
+from rondo._client.unpicklable import Unpicklable
 from rondo.errors import Timeout, TryAgain
 from rondo.events import ConnectionState, Event, Member
 from rondo.protocol.requests import Guarantee
@@ -93,7 +94,7 @@ class Request(batches.Request):
         return self
 
 
-class Group:
+class Group(Unpicklable):
     """A group that this process is a member of; made by `await cluster.cpg.join(...)`."""
 
     def __init__(self, link: Link, handle: Handle, group: GroupOfSession) -> None:
@@ -209,7 +210,7 @@ class Group:
         await link.wait_for_order(lambda: group.state in out or group.ended is not None, timeout_s, what)
 
 
-class Cpg:
+class Cpg(Unpicklable):
     """Process groups: `cluster.cpg`."""
 
     def __init__(self, link: Link, handle: Handle) -> None:
@@ -255,7 +256,7 @@ class Cpg:
         return groups_of(request.result)
 
 
-class Cluster:
+class Cluster(Unpicklable):
     """A connection to the node; made by `rondo.aio.connect`."""
 
     def __init__(self, link: Link, handle: Handle) -> None:

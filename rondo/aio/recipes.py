@@ -15,18 +15,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from rondo import BadHandle, BadOperation, Disconnected, Member, NoQuorum, Timeout
+from rondo import BadHandle, BadOperation, Disconnected, NoQuorum, Timeout
+from rondo.aio.state_machine import Recipe, Replicated, StateMachine, replicated
 from rondo.recipes import steps
 from rondo.recipes.aio_runner import Runner
 from rondo.recipes.arguments import (
-    bytes_of,
     cluster_of,
     function_of,
-    instance_of,
     key_of,
     name_of,
     number_of,
@@ -38,106 +36,17 @@ from rondo.recipes.blocking import ITEMS_MAX, Permit
 from rondo.recipes.desk import TIMEOUT_S
 from rondo.recipes.errors import Refused, StoreError
 from rondo.recipes.machines import Jobs, Meetings, Number, Operations, Permits, Single, Table, Ticket
-from rondo.recipes.state_machine import Adapter
 from rondo.recipes.store import Store
 
 if TYPE_CHECKING:
     from rondo.aio import Cluster
 
 __all__ = [
-    "Barrier", "Counter", "Dict", "Election", "Job", "Lock", "Once", "Permit", "Queue", "Refused", "Semaphore",
-    "StateMachine", "Store", "StoreError",
+    "Barrier", "Counter", "Dict", "Election", "Job", "Lock", "Once", "Permit", "Queue", "Refused", "Replicated",
+    "Semaphore", "StateMachine", "Store", "StoreError", "replicated",
 ]  # fmt: skip
 
 T = TypeVar("T")
-
-
-class Recipe:
-    """What all recipes have in common. Use `async with`, or `await` it and close it."""
-
-    PREFIX: ClassVar[str] = ""
-    _runner: Runner
-
-    @property
-    def name(self) -> str:
-        """The name of the process group."""
-        return self._runner.group_name
-
-    @property
-    def is_ready(self) -> bool:
-        """True if this process has the state of the group, and the group goes on."""
-        return self._runner.desk.is_ready
-
-    @property
-    def state(self) -> str:
-        """`ready`, or why it is not."""
-        return "ready" if self.is_ready else self._runner.desk.why_not_ready
-
-    async def _start(self) -> Self:
-        await self._runner.start()
-        return self
-
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self._start().__await__()
-
-    async def __aenter__(self) -> Any:
-        return await self._start()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Leave the group. This process gives up all that it holds there."""
-        await self._runner.close()
-
-
-class StateMachine(Recipe, ABC):
-    """See `rondo.recipes.StateMachine`. `apply`, `snapshot` and `restore` are no coroutines: they are called in the
-    loop, and must not take long."""
-
-    PREFIX = "state:"
-
-    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S, store: Store | None = None) -> None:
-        cluster_of(cluster, is_aio=True)
-        if store is not None:
-            instance_of(store, Store, "store")
-        self._runner = Runner(cluster, self.PREFIX + name_of(name), Adapter(self), self, timeout, store)
-
-    @abstractmethod
-    def apply(self, command: bytes) -> bytes:
-        """Carry out a command."""
-
-    @abstractmethod
-    def snapshot(self) -> Iterable[bytes]:
-        """The state as it is now, in pieces."""
-
-    @abstractmethod
-    def restore(self, pieces: Iterable[bytes]) -> None:
-        """Set the state to that of the snapshot."""
-
-    async def do(self, command: bytes, timeout: float | None = None) -> bytes:
-        """Have a command carried out once on every replica. Returns what `apply` returned for it."""
-        return await self._runner.do(bytes_of(command, "command"), timeout)
-
-    async def read(self, look: Callable[[], T], timeout: float | None = None) -> T:
-        """What `look()` returns once all earlier commands are applied (linearizable)."""
-        return await self._runner.read(function_of(look, "look"), timeout)
-
-    def progress(self, pieces: int, bytes_come: int) -> None:
-        """Called while the state is being received."""
-
-    def lost_commands(self, commands: list[bytes]) -> None:
-        """Called when this process's history was thrown away for another one, with the commands that one lacks."""
-
-    def merge(self, command: bytes) -> bytes | None:
-        """Called for each lost command. Returns the command for the history that goes on, or None for nothing."""
-        return None
-
-    def state_changed(self, state: str) -> None:
-        """Called with `ready`, or why it is not."""
-
-    def members_changed(self, members: tuple[Member, ...]) -> None:
-        """Called with the processes of the group whenever they change."""
 
 
 class Of(Recipe):
@@ -145,11 +54,12 @@ class Of(Recipe):
 
     MACHINE: ClassVar[type[Operations]]
 
-    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
-        """`timeout`: seconds for joining, and for every call that is given none."""
+    def __init__(self, cluster: Cluster, name: str, *, nodes_min: int = 1, timeout: float = TIMEOUT_S) -> None:
+        """`timeout`: seconds for joining, and for every call that is given none. `nodes_min`: a group in which nobody
+        has a state begins with processes on so many nodes."""
         self._machine: Any = self.MACHINE()
         cluster_of(cluster, is_aio=True)
-        self._runner = Runner(cluster, self.PREFIX + name_of(name), self._machine, None, timeout)
+        self._runner = Runner(cluster, self.PREFIX + name_of(name), self._machine, None, timeout, nodes_min)
 
 
 class Dict(Of):
@@ -247,10 +157,12 @@ class Semaphore(Of):
     MACHINE = Permits
     _machine: Permits
 
-    def __init__(self, cluster: Cluster, name: str, permits: int, *, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, permits: int, *, nodes_min: int = 1, timeout: float = TIMEOUT_S
+    ) -> None:
         self._permits = number_of(permits, "permits", 1)
         self._held: list[Ticket] = []
-        super().__init__(cluster, name, timeout=timeout)
+        super().__init__(cluster, name, nodes_min=nodes_min, timeout=timeout)
 
     async def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
         """Wait for a permit and take it. Without `blocking`: None if none is free."""
@@ -258,7 +170,8 @@ class Semaphore(Of):
         truth_of(blocking, "blocking")
         desk, machine = self._runner.desk, self._machine
         ticket = desk.next_ticket()
-        fencing = await self._runner.run(steps.acquire(machine, ticket, self._permits, says, blocking), timeout)
+        asked = steps.acquire(machine, ticket, self._permits, says, blocking, desk.clock_ms())
+        fencing = await self._runner.run(asked, timeout)
         if fencing is None:
             return None
         self._held.append(ticket)
@@ -293,8 +206,8 @@ class Lock(Semaphore):
 
     PREFIX = "lock:"
 
-    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
-        super().__init__(cluster, name, 1, timeout=timeout)
+    def __init__(self, cluster: Cluster, name: str, *, nodes_min: int = 1, timeout: float = TIMEOUT_S) -> None:
+        super().__init__(cluster, name, 1, nodes_min=nodes_min, timeout=timeout)
 
 
 class Election(Of):
@@ -310,7 +223,7 @@ class Election(Of):
         value_of(says, "says")
         desk, machine = self._runner.desk, self._machine
         ticket = self._ticket = desk.next_ticket()
-        fencing = await self._runner.run(steps.acquire(machine, ticket, 1, says, True), timeout)
+        fencing = await self._runner.run(steps.acquire(machine, ticket, 1, says, True, desk.clock_ms()), timeout)
         assert fencing is not None
         return Permit(fencing, lambda: desk.is_ready and machine.fencing(ticket) == fencing)
 
@@ -333,9 +246,11 @@ class Barrier(Of):
     MACHINE = Meetings
     _machine: Meetings
 
-    def __init__(self, cluster: Cluster, name: str, parties: int, *, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, parties: int, *, nodes_min: int = 1, timeout: float = TIMEOUT_S
+    ) -> None:
         self._parties = number_of(parties, "parties", 1)
-        super().__init__(cluster, name, timeout=timeout)
+        super().__init__(cluster, name, nodes_min=nodes_min, timeout=timeout)
 
     async def wait(self, timeout: float | None = None) -> None:
         """Return when all parties are there."""
@@ -372,9 +287,11 @@ class Queue(Of):
     MACHINE = Jobs
     _machine: Jobs
 
-    def __init__(self, cluster: Cluster, name: str, *, items_max: int = ITEMS_MAX, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, *, items_max: int = ITEMS_MAX, nodes_min: int = 1, timeout: float = TIMEOUT_S
+    ) -> None:
         self._items_max = number_of(items_max, "items_max", 1)
-        super().__init__(cluster, name, timeout=timeout)
+        super().__init__(cluster, name, nodes_min=nodes_min, timeout=timeout)
 
     async def put(self, value: Any, timeout: float | None = None) -> int:
         """Add an item. Returns its number. Raises QueueFull."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rondo import BadOperation, Disconnected, Error, Guarantee, NotExist
 from rondo.quorum import Quorate
-from rondo.recipes.arguments import seconds_of
+from rondo.recipes.arguments import number_of, seconds_of
 from rondo.recipes.desk import TICK_S, TIMEOUT_S, Desk, Hooks, log
 from rondo.recipes.errors import StoreError
 from rondo.recipes.keeper import Keeper, Written
@@ -37,12 +37,14 @@ class Runner:
         machine: Machine,
         hooks: Hooks | None,
         timeout: float,
+        nodes_min: int,
         store: Store | None = None,
     ) -> None:
+        self._cluster = cluster
         self.group_name = group
         self.timeout = seconds_of(timeout, TIMEOUT_S)
+        self._nodes_min = number_of(nodes_min, "nodes_min", 1)
         self._desk: Desk | None = None
-        self._cluster = cluster
         self._machine = machine
         self._hooks = hooks
         self._group: Group
@@ -74,7 +76,9 @@ class Runner:
         try:
             if self._store is not None:
                 self._keeper = Keeper(self._store, self.group_name)
-            desk = Desk(self._cluster, self.group_name, self._machine, status, self._hooks, self._keeper)
+            desk = Desk(
+                self._cluster, self.group_name, self._machine, status, self._hooks, self._keeper, self._nodes_min
+            )
             if self._keeper is not None:
                 for _ in self._keeper.recover(desk.replica):
                     await asyncio.sleep(0)

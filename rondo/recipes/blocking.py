@@ -26,14 +26,16 @@ class Of(Recipe):
 
     MACHINE: ClassVar[type[Operations]]
 
-    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
+    def __init__(self, cluster: Cluster, name: str, *, nodes_min: int = 1, timeout: float = TIMEOUT_S) -> None:
         """Join the group. Returns when this process has the state. Raises NoQuorum, Timeout.
 
-        `timeout`: seconds, for this call and for each later call that is given none.
+        `timeout`: seconds, for this call and for each later call that is given none. `nodes_min`: a group in which
+        nobody has a state begins with processes on so many nodes. With a majority of all nodes, no process begins alone
+        a state that it would lose if it were cut off. All processes should give the same number.
         """
         self._machine: Any = self.MACHINE()
         cluster_of(cluster)
-        self._runner = Runner(cluster, self.PREFIX + name_of(name), self._machine, None, timeout)
+        self._runner = Runner(cluster, self.PREFIX + name_of(name), self._machine, None, timeout, nodes_min)
 
 
 class Dict(Of):
@@ -150,14 +152,16 @@ class Semaphore(Of):
     MACHINE = Permits
     _machine: Permits
 
-    def __init__(self, cluster: Cluster, name: str, permits: int, *, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, permits: int, *, nodes_min: int = 1, timeout: float = TIMEOUT_S
+    ) -> None:
         """`permits`: how many there are. All processes should give the same number."""
         self._permits = number_of(permits, "permits", 1)
         self._tickets: dict[Ticket, bool] = {}
         """Permits that were asked for, in that order, and whether the caller was told that it has one. Of a caller that
         was interrupted nobody knows; the state does."""
         self._given_back: set[Ticket] = set()
-        super().__init__(cluster, name, timeout=timeout)
+        super().__init__(cluster, name, nodes_min=nodes_min, timeout=timeout)
 
     def acquire(self, timeout: float | None = None, *, blocking: bool = True, says: Any = None) -> Permit | None:
         """Wait for a permit and take it. Without `blocking`: None if none is free. Raises NoQuorum, Timeout."""
@@ -168,7 +172,8 @@ class Semaphore(Of):
         # First of all: an exception of a signal handler may come at any place behind, and the permit must not get lost.
         self._tickets[ticket] = False
         try:
-            fencing = self._runner.run(steps.acquire(machine, ticket, self._permits, says, blocking), timeout)
+            asked = steps.acquire(machine, ticket, self._permits, says, blocking, desk.clock_ms())
+            fencing = self._runner.run(asked, timeout)
         except Error:
             self._forget(ticket)
             raise
@@ -223,8 +228,8 @@ class Lock(Semaphore):
 
     PREFIX = "lock:"
 
-    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S) -> None:
-        super().__init__(cluster, name, 1, timeout=timeout)
+    def __init__(self, cluster: Cluster, name: str, *, nodes_min: int = 1, timeout: float = TIMEOUT_S) -> None:
+        super().__init__(cluster, name, 1, nodes_min=nodes_min, timeout=timeout)
 
     def __exit__(self, *_: object) -> None:
         try:
@@ -246,7 +251,7 @@ class Election(Of):
         value_of(says, "says")
         desk, machine = self._runner.desk, self._machine
         ticket = self._ticket = self._runner.local(desk.next_ticket)
-        fencing = self._runner.run(steps.acquire(machine, ticket, 1, says, True), timeout)
+        fencing = self._runner.run(steps.acquire(machine, ticket, 1, says, True, desk.clock_ms()), timeout)
         assert fencing is not None
         return Permit(fencing, lambda: desk.is_ready and machine.fencing(ticket) == fencing)
 
@@ -269,10 +274,12 @@ class Barrier(Of):
     MACHINE = Meetings
     _machine: Meetings
 
-    def __init__(self, cluster: Cluster, name: str, parties: int, *, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, parties: int, *, nodes_min: int = 1, timeout: float = TIMEOUT_S
+    ) -> None:
         """`parties`: how many have to be there."""
         self._parties = number_of(parties, "parties", 1)
-        super().__init__(cluster, name, timeout=timeout)
+        super().__init__(cluster, name, nodes_min=nodes_min, timeout=timeout)
 
     def wait(self, timeout: float | None = None) -> None:
         """Return when all parties are there. Raises Timeout, NoQuorum."""
@@ -313,10 +320,12 @@ class Queue(Of):
     MACHINE = Jobs
     _machine: Jobs
 
-    def __init__(self, cluster: Cluster, name: str, *, items_max: int = ITEMS_MAX, timeout: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, *, items_max: int = ITEMS_MAX, nodes_min: int = 1, timeout: float = TIMEOUT_S
+    ) -> None:
         """`items_max`: how many items may wait."""
         self._items_max = number_of(items_max, "items_max", 1)
-        super().__init__(cluster, name, timeout=timeout)
+        super().__init__(cluster, name, nodes_min=nodes_min, timeout=timeout)
 
     def put(self, value: Any, timeout: float | None = None) -> int:
         """Add an item. Returns its number. Raises QueueFull."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ from rondo.recipes.core.machine import (
 from rondo.recipes.core.replica import Replica
 from rondo.recipes.errors import Refused, StoreError
 from rondo.recipes.keeper import Keeper, Written
+from rondo.recipes.machines import CLOCK_BITS
 from rondo.recipes.steps import Do
 
 AUTHOR_BYTES = 12
@@ -40,6 +42,9 @@ TICK_S = 0.1
 AWAITED_MS = 5000
 """A group that waits for disks longer than this is logged."""
 MS_TO_NS = 1_000_000
+
+CLOCK_BEGINS_MS = 1_767_225_600_000
+"""2026-01-01. 40 bits of milliseconds are 34 years."""
 
 log = logging.getLogger("rondo.recipes")
 _told_of_votes: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -89,6 +94,7 @@ class Desk:
         status: QuorumStatus,
         hooks: Hooks | None,
         keeper: Keeper | None = None,
+        nodes_min: int = 1,
     ) -> None:
         self.name = name
         self.machine = machine
@@ -101,7 +107,9 @@ class Desk:
             )
         me = (cluster.node_id, cluster.pid)
         abandon_ms = ABANDON_MS if keeper is None or keeper.may_abandon else None
-        self.replica = Replica(me, self.author, machine, has_votes=self.has_votes, abandon_ms=abandon_ms)
+        self.replica = Replica(
+            me, self.author, machine, has_votes=self.has_votes, abandon_ms=abandon_ms, nodes_min=nodes_min
+        )
         self.ended: Error | None = None
         self._why_not_ready = "it has not joined yet"
         self._awaits_since_ns: int | None = None
@@ -121,12 +129,21 @@ class Desk:
         awaited = self.replica.awaited_nodes
         if awaited and not self.replica.is_without_quorum:
             return f"it waits for the disk of node {' and '.join(map(str, awaited))}"
+        lacking = self.replica.nodes_lacking
+        if lacking and not self.replica.is_without_quorum:
+            nodes = "node has" if lacking == 1 else "nodes have"
+            return f"it begins once {lacking} more {nodes} a process of the group"
         return self._why_not_ready
 
     def next_ticket(self) -> tuple[bytes, int]:
         """A name for a request. No other request has it."""
         self.tickets += 1
         return self.author, self.tickets
+
+    @staticmethod
+    def clock_ms() -> int:
+        """The time for fencing tokens."""
+        return max(0, time.time_ns() // MS_TO_NS - CLOCK_BEGINS_MS) % (1 << CLOCK_BITS)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,9 @@ class Operations(ABC):
             raise ValueError(f"no operation {name!r}: another version of this recipe is in the group")
         return pack(getattr(self, name)(author, *arguments))
 
+    def went_on(self, ring_sequence: int) -> None:  # noqa: B027 - not abstract: most machines do not depend on the ring
+        """Note that the group goes on in the ring with this sequence. By default nothing depends on it."""
+
     def gone(self, author: bytes) -> None:  # noqa: B027 - not abstract: most machines hold nothing for an author
         """Note that an author has died or was cut off. By default nothing depends on it."""
 
@@ -170,10 +173,21 @@ def _check_count(count: int) -> None:
         raise ValueError(f"a number from 1 on; not {count!r:.80}")
 
 
+CLOCK_BITS = 40
+RING_BITS = 48
+"""A node without a ring file begins with seconds since 1970 * 65536: 48 bits are enough until 2106."""
+RING_SHIFT = 14
+"""A new ring's sequence is higher by 4. So it counts as much as 65 seconds of the clock, and the sum, with all tokens
+that are counted up from there, is a signed number of 64 bits."""
+
+
 class Permits(SmallState):
     """The state of `Lock`, `Semaphore` and `Election`: a number of permits, and a queue of those who wait for one.
 
-    Each permit gets a fencing token that is larger than all before.
+    Each permit gets a fencing token that is larger than all before, also than those of a state that was lost. It is one
+    more than the last one, and more than the sum of two numbers: the sequence of the ring in which the group last went
+    on, and the time at which a process asked. A new state begins in a later ring, or in the same ring after all
+    processes of the group have ended. In a later ring the clock may be 65 seconds behind.
     """
 
     OPERATIONS = frozenset({"acquire", "release"})
@@ -183,11 +197,22 @@ class Permits(SmallState):
         """Fencing token and the holder's description of itself, in the order in which the permits were given."""
         self.line: dict[Ticket, Any] = {}
         self.last_fencing = 0
+        self.ring = 0
+        self.clock_ms = 0
         self.permits = 1
 
-    def acquire(self, author: bytes, number: int, permits: int, says: Any, waits: bool) -> int | None:
-        """Ask for a permit. Returns its fencing token, or None if none is free. Queues the ticket if it `waits`."""
+    def went_on(self, ring_sequence: int) -> None:
+        self.ring = ring_sequence % (1 << RING_BITS)
+        self._raise()
+
+    def acquire(self, author: bytes, number: int, permits: int, says: Any, waits: bool, clock_ms: int) -> int | None:
+        """Ask for a permit. Returns its fencing token, or None if none is free. Queues the ticket if it `waits`.
+        `clock_ms` is the time of the process that asks."""
         _check_count(permits)
+        if type(clock_ms) is not int or not 0 <= clock_ms < 1 << CLOCK_BITS:
+            raise ValueError(f"a time of {CLOCK_BITS} bits; not {clock_ms!r:.80}")
+        self.clock_ms = max(self.clock_ms, clock_ms)
+        self._raise()
         self.permits = permits
         ticket = (author, number)
         if ticket not in self.held:
@@ -210,6 +235,9 @@ class Permits(SmallState):
                 del table[ticket]
         self._give()
 
+    def _raise(self) -> None:
+        self.last_fencing = max(self.last_fencing, (self.ring << RING_SHIFT) + self.clock_ms)
+
     def _give(self) -> None:
         while self.line and len(self.held) < self.permits:
             ticket = next(iter(self.line))
@@ -223,10 +251,11 @@ class Permits(SmallState):
 
     def state(self) -> Any:
         held = [[*ticket, *value] for ticket, value in self.held.items()]
-        return [held, [[*ticket, says] for ticket, says in self.line.items()], self.last_fencing, self.permits]
+        line = [[*ticket, says] for ticket, says in self.line.items()]
+        return [held, line, self.last_fencing, self.ring, self.clock_ms, self.permits]
 
     def set_state(self, state: Any) -> None:
-        held, line, self.last_fencing, self.permits = state
+        held, line, self.last_fencing, self.ring, self.clock_ms, self.permits = state
         self.held = {(author, number): (fencing, says) for author, number, fencing, says in held}
         self.line = {(author, number): says for author, number, says in line}
 

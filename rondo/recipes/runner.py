@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rondo import BadHandle, BadOperation, Disconnected, Error, Guarantee, NotExist
 from rondo.quorum import Quorate
-from rondo.recipes.arguments import seconds_of
+from rondo.recipes.arguments import number_of, seconds_of
 from rondo.recipes.desk import TICK_S, TIMEOUT_S, Call, Desk, Hooks, log
 from rondo.recipes.errors import StoreError
 from rondo.recipes.keeper import Keeper
@@ -103,10 +103,13 @@ class Runner:
         machine: Machine,
         hooks: Hooks | None = None,
         timeout: float = TIMEOUT_S,
+        nodes_min: int = 1,
         store: Store | None = None,
     ) -> None:
         """Join the group. Returns when the replica has the state. Raises NoQuorum, Timeout, Exists, StoreError, ..."""
+        self._cluster = cluster  # first of all: who pickles a recipe is told of the connection, and not of a lock
         self.timeout = seconds_of(timeout, TIMEOUT_S)
+        number_of(nodes_min, "nodes_min", 1)
         deadline_s = self._deadline_s(None)
         status = cluster.quorum.status(self.timeout)
         self._pid = os.getpid()
@@ -120,12 +123,11 @@ class Runner:
         with contextlib.ExitStack() as stack:
             if self._keeper is not None:
                 stack.callback(self._keeper.close)
-            self.desk = Desk(cluster, group, machine, status, hooks, self._keeper)
+            self.desk = Desk(cluster, group, machine, status, hooks, self._keeper, nodes_min)
             if self._keeper is not None:
                 deque(self._keeper.recover(self.desk.replica), maxlen=0)
             self._group = cluster.cpg.join(group, timeout=max(0.0, deadline_s - time.monotonic()))
             stack.pop_all()
-        self._cluster = cluster
         self._thread = threading.Thread(target=self._run, name=f"rondo-recipes {group}", daemon=True)
         self._hands = threading.Thread(target=self._do_jobs, name=f"rondo-recipes {group} calls", daemon=True)
         try:

@@ -75,15 +75,18 @@ class StateMachine(Recipe, ABC):
 
     PREFIX = "state:"
 
-    def __init__(self, cluster: Cluster, name: str, *, timeout: float = TIMEOUT_S, store: Store | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, *, nodes_min: int = 1, timeout: float = TIMEOUT_S, store: Store | None = None
+    ) -> None:
         """Join the group. Returns when this process has the state. Raises NoQuorum, Timeout, StoreError.
 
-        `store`: where to keep the state on disk. All processes of a group keep it on disk, or none.
+        `store`: where to keep the state on disk. All processes of a group keep it on disk, or none. `nodes_min`: a
+        group in which nobody has a state begins with processes on so many nodes.
         """
         cluster_of(cluster)
         if store is not None:
             instance_of(store, Store, "store")
-        self._runner = Runner(cluster, self.PREFIX + name_of(name), Adapter(self), self, timeout, store)
+        self._runner = Runner(cluster, self.PREFIX + name_of(name), Adapter(self), self, timeout, nodes_min, store)
 
     @abstractmethod
     def apply(self, command: bytes) -> bytes:
@@ -143,6 +146,9 @@ class Adapter:
         result: bytes = self._machine.apply(command)
         return result if result is not None else b""
 
+    def went_on(self, ring_sequence: int) -> None:
+        """Nothing to do: the state does not depend on rings."""
+
     def gone(self, author: bytes) -> None:
         """Nothing to do: the state does not depend on processes."""
 
@@ -170,9 +176,8 @@ def replicated(method: F) -> F:
     return call  # type: ignore[return-value]
 
 
-class Replicated(StateMachine):
-    """An object whose `@replicated` methods change it everywhere. Its state is all attributes that do not begin with
-    an underscore, and they must be what msgpack can hold: set them before `super().__init__`."""
+class ReplicatedState:
+    """The state of an object with `@replicated` methods: all attributes that do not begin with an underscore."""
 
     PREFIX = "object:"
 
@@ -191,3 +196,8 @@ class Replicated(StateMachine):
     def restore(self, pieces: Iterable[bytes]) -> None:
         """Set them."""
         vars(self).update(unpack(b"".join(pieces)))
+
+
+class Replicated(ReplicatedState, StateMachine):
+    """An object whose `@replicated` methods change it everywhere. Its state is all attributes that do not begin with
+    an underscore, and they must be what msgpack can hold: set them before `super().__init__`."""

@@ -79,11 +79,13 @@ def value(number: Number) -> Steps[int]:
     return found
 
 
-def acquire(permits: Permits, me: tuple[bytes, int], count: int, says: Any, waits: bool) -> Steps[int | None]:
+def acquire(
+    permits: Permits, me: tuple[bytes, int], count: int, says: Any, waits: bool, clock_ms: int
+) -> Steps[int | None]:
     """Acquire a permit. Returns its fencing token; None if none is free and `waits` is False."""
     _, number = me
     try:
-        yield Do(("acquire", number, count, says, waits))
+        yield Do(("acquire", number, count, says, waits, clock_ms))
         if not waits:
             return permits.fencing(me)
         yield Until(lambda: permits.fencing(me) is not None)

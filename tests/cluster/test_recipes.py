@@ -80,6 +80,24 @@ def test_commands_go_on_when_a_node_is_killed_and_it_catches_up_when_it_is_back(
         assert settings[2].items() == settings[0].items()
 
 
+@pytest.mark.slow
+def test_a_fencing_token_is_larger_than_those_of_before_all_nodes_lost_their_directories() -> None:
+    """Nobody has the state of the lock any more, and the nodes do not know which rings they have formed."""
+    tokens = []
+    with rondo_cluster(nodes=3, network=False) as c:
+        for node in (1, 2):
+            with c[node].connect() as cluster, Lock(cluster, "backup", timeout=WAIT_S) as token:
+                tokens.append(token.fencing)
+            for each in (1, 2, 3):
+                c.kill(each)
+            for each in (1, 2, 3):
+                c.restart(each, lose_state=True)
+            c.wait_members(3)
+        with c[3].connect() as cluster, Lock(cluster, "backup", timeout=WAIT_S) as token:
+            tokens.append(token.fencing)
+    assert tokens == sorted(set(tokens))
+
+
 @pytest.mark.namespaces
 def test_a_side_without_quorum_refuses_and_catches_up() -> None:
     with rondo_cluster(nodes=3) as c, ExitStack() as stack:

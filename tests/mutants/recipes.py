@@ -118,6 +118,13 @@ MUTANTS = (
         (_T + "test_whole_stops.py",),
     ),
     _recipe(
+        _C + "formation.py",
+        "            may_begin = may_begin and not self.nodes_lacking(members)\n",
+        "",
+        "a state begins with as many nodes as is asked for",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
         "rondo/recipes/frames.py",
         "        if zlib.crc32(payload) != checksum:\n",
         "        if False:\n",
@@ -140,9 +147,23 @@ MUTANTS = (
     ),
     _recipe(
         _M,
-        " self.last_fencing, self.permits]\n",
-        " 0, self.permits]\n",
+        "[held, line, self.last_fencing,",
+        "[held, line, 0,",
         "who gets the state goes on with the fencing tokens",
+        (_T + "test_machines.py",),
+    ),
+    _recipe(
+        _C + "state.py",
+        "                    self.machine.went_on(letter.ring[1])\n",
+        "                    pass\n",
+        "fencing tokens grow with the ring, also where the state is a new one",
+        (_T + "test_recipes.py",),
+    ),
+    _recipe(
+        _M,
+        "(self.ring << RING_SHIFT) + self.clock_ms)",
+        "(self.ring << RING_SHIFT))",
+        "fencing tokens grow with the clock when all processes have ended in one ring",
         (_T + "test_recipes.py",),
     ),
     _recipe(

@@ -64,6 +64,8 @@ class Formation:
     abandon_ms: int | None = ABANDON_MS
     """None: missing holders are never abandoned."""
     is_stored: bool = False
+    nodes_min: int = 1
+    """A new state begins only with members on so many nodes."""
     began_ns: int = 0
     heard: dict[MemberId, Hello] = field(default_factory=dict)
 
@@ -88,6 +90,7 @@ class Formation:
         known = max(hello.knows for hello in self.heard.values())
         if known == NO_ERA:
             may_begin = not self.is_stored or {node for node, _ in members} >= set(nodes) or waited_ms >= FIRST_MS
+            may_begin = may_begin and not self.nodes_lacking(members)
             return self._decision("first", having) if may_begin else None
         may_abandon = are_all_heard and self.abandon_ms is not None and waited_ms >= self.abandon_ms
         found = []
@@ -103,6 +106,12 @@ class Formation:
     def round(self) -> int:
         """The latest round in any hello."""
         return max((hello.round for hello in self.heard.values()), default=0)
+
+    def nodes_lacking(self, members: Iterable[MemberId]) -> int:
+        """So many nodes more must have a member before a new state begins; 0 where there is one, as far as is heard."""
+        if any(hello.knows != NO_ERA for hello in self.heard.values()):
+            return 0
+        return max(0, self.nodes_min - len({node for node, _ in members}))
 
     def awaited(self) -> tuple[int, ...]:
         """The nodes whose holders of the latest state are missing. Only for log messages and status."""

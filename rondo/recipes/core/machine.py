@@ -15,6 +15,10 @@ class Machine(Protocol):
     def apply(self, author: bytes, command: bytes) -> bytes:
         """Apply a command. Returns its result. An exception is a result, too: it must be the same on every replica."""
 
+    def went_on(self, ring_sequence: int) -> None:
+        """The group has gone on in the ring with that sequence, which is larger than that of any ring with quorum
+        before. Comes first in a new state, and before `gone`."""
+
     def gone(self, author: bytes) -> None:
         """Note that the process of this author has died, or is cut off from the majority."""
 

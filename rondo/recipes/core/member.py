@@ -54,6 +54,7 @@ class Member:
         *,
         has_votes: bool = True,
         abandon_ms: int | None = ABANDON_MS,
+        nodes_min: int = 1,
     ) -> None:
         """`author` must be unique among all replicas, past ones included. If it is longer than a seat, the state is on
         disk. Then the shell first reads the disk (`recover_round`, `recover_snapshot`, `recover_record`), and later
@@ -73,7 +74,7 @@ class Member:
         self.is_live = False
         """True if the own state is that of the group. It is so for a holder, and after catching up."""
         self._has_votes = has_votes
-        self._formation = Formation(has_votes, abandon_ms, is_stored(author))
+        self._formation = Formation(has_votes, abandon_ms, is_stored(author), nodes_min)
         self._givers = Givers(me, self.state)
         self._getting: Getting | None = None
         self._ring: RingId | None = None
@@ -110,6 +111,11 @@ class Member:
     def awaited_nodes(self) -> tuple[int, ...]:
         """The nodes whose disks the group waits for, as far as is known."""
         return self._formation.awaited() if self.storage is not None and self.phase is Phase.OPEN else ()
+
+    @property
+    def nodes_lacking(self) -> int:
+        """The number of nodes that must join before a new state may begin. For people."""
+        return self._formation.nodes_lacking(self.members) if self.phase is Phase.OPEN else 0
 
     # -- the disk ------------------------------------------------------------------------------------------------
 

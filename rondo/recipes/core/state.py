@@ -53,6 +53,8 @@ class State:
                     if not self.sessions.is_done(author, number) and self.sessions.is_new_merge(author, number):
                         self._run(author, number, command)
             case Form() | None:
+                if letter is not None:
+                    self.machine.went_on(letter.ring[1])
                 for author in self.sessions.present(entry.members):
                     self.machine.gone(author)
         return []

@@ -27,8 +27,6 @@ STOP_EVERY_S = 60.0
 """About how often everything is killed at once."""
 LOOK_S = 0.05
 LOSS_PERCENT = 5.0
-ON_DISK = {"notes"}
-"""The recipes whose state is on disk."""
 
 
 class Disturbance:
@@ -162,10 +160,6 @@ def run(seconds: float, seed: int, directory: Path, used: Iterable[str]) -> Verd
                 time.sleep(draw.uniform(*PAUSE_S))
                 if time.monotonic() >= stop_s:
                     disturbance.stop_all()
-                    if set(used) != ON_DISK:
-                        # While one process alone has a new state in memory, the others cannot know of it. If that one
-                        # is cut off before they have joined, they rightly begin with an empty one.
-                        _wait_for_all(crew)
                     stop_s = time.monotonic() + STOP_EVERY_S * (0.5 + draw.random())
                 else:
                     disturbance.one()

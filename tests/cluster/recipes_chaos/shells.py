@@ -10,20 +10,21 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import rondo
 from rondo import recipes
 from rondo.aio import recipes as aio_recipes
 from rondo.recipes import Replicated, Store, replicated
-from rondo.recipes.machines import pack, unpack
 
 ASYNCIO, BLOCKING = "asyncio", "blocking"
 """The names of the two kinds of shells."""
 OPEN_S = 20.0
 """A recipe that is not ready by then is opened anew."""
 COMPACT_BYTES = 100_000
+NODES_MIN = 2
+"""Of three. So nobody begins alone a state that is lost when it is cut off."""
 
 
 class Shells(Protocol):
@@ -42,10 +43,10 @@ class Shells(Protocol):
 class Notes(Replicated):
     """A list of notes whose state is on disk."""
 
-    def __init__(self, cluster: rondo.Cluster, directory: str, timeout: float) -> None:
+    def __init__(self, cluster: rondo.Cluster, directory: str, *, nodes_min: int, timeout: float) -> None:
         self.notes: list[str] = []
         store = Store(directory, fsync=False, compact_bytes=COMPACT_BYTES)
-        super().__init__(cluster, "notes", timeout=timeout, store=store)
+        super().__init__(cluster, "notes", nodes_min=nodes_min, timeout=timeout, store=store)
 
     @replicated
     def add(self, note: str) -> int:
@@ -54,35 +55,19 @@ class Notes(Replicated):
         return len(self.notes)
 
 
-class AioNotes(aio_recipes.StateMachine):
-    """The same in the same group: `rondo.aio` has no `@replicated`, so commands and state are written as that does."""
+class AioNotes(aio_recipes.Replicated):
+    """The same in the same group."""
 
-    PREFIX = Notes.PREFIX
-
-    def __init__(self, cluster: rondo.aio.Cluster, directory: str, timeout: float) -> None:
+    def __init__(self, cluster: rondo.aio.Cluster, directory: str, *, nodes_min: int, timeout: float) -> None:
         self.notes: list[str] = []
         store = Store(directory, fsync=False, compact_bytes=COMPACT_BYTES)
-        super().__init__(cluster, "notes", timeout=timeout, store=store)
+        super().__init__(cluster, "notes", nodes_min=nodes_min, timeout=timeout, store=store)
 
-    def apply(self, command: bytes) -> bytes:
-        """Add a note."""
-        name, (note,), _ = unpack(command)
-        assert name == "add"
-        self.notes.append(note)
-        return pack(len(self.notes))
-
-    def snapshot(self) -> Iterable[bytes]:
-        """The state: all notes."""
-        return [pack({"notes": self.notes})]
-
-    def restore(self, pieces: Iterable[bytes]) -> None:
-        """Set the state."""
-        self.notes = unpack(b"".join(pieces))["notes"]
-
-    async def add(self, note: str) -> int:
+    @aio_recipes.replicated
+    def add(self, note: str) -> int:
         """One more."""
-        count: int = unpack(await self.do(pack(["add", [note], {}])))
-        return count
+        self.notes.append(note)
+        return len(self.notes)
 
 
 class BlockingShells:
@@ -95,7 +80,7 @@ class BlockingShells:
     def open(self, kind: str, *arguments: Any) -> Any:
         """See `Shells`."""
         make: Any = Notes if kind == "Notes" else getattr(recipes, kind)
-        return make(self._cluster, *arguments, timeout=OPEN_S)
+        return make(self._cluster, *arguments, nodes_min=NODES_MIN, timeout=OPEN_S)
 
     def slow(self, value: str, seconds: float) -> Callable[[], Any]:
         """See `Shells`."""
@@ -135,7 +120,7 @@ class AioShells:
     def open(self, kind: str, *arguments: Any) -> Any:
         """See `Shells`."""
         make: Any = AioNotes if kind == "Notes" else getattr(aio_recipes, kind)
-        return InLoop(self, self.run(make, self._cluster, *arguments, timeout=OPEN_S))
+        return InLoop(self, self.run(make, self._cluster, *arguments, nodes_min=NODES_MIN, timeout=OPEN_S))
 
     def slow(self, value: str, seconds: float) -> Callable[[], Any]:
         """See `Shells`."""

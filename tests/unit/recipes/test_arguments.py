@@ -108,6 +108,7 @@ def test_numbers_of_parties_permits_and_items_are_from_one_on(cluster: Any, numb
     refused("permits", lambda: Semaphore(cluster, "s", number))
     refused("parties", lambda: Barrier(cluster, "b", number))
     refused("items_max", lambda: Queue(cluster, "q", items_max=number))
+    refused("nodes_min", lambda: Queue(cluster, "q", nodes_min=number))
 
 
 @pytest.mark.parametrize("number", [*NO_NUMBERS, 1 << 70, -1 << 70])
@@ -127,7 +128,7 @@ def test_a_counter_that_is_full_stays_as_it_is_and_others_can_join(loopback: Loo
 
 @pytest.mark.parametrize(
     ("machine", "operation"),
-    [(Permits, ("acquire", 1, "3", None, True)), (Meetings, ("arrive", 1, "2")), (Number, ("put", "x"))],
+    [(Permits, ("acquire", 1, "3", None, True, 0)), (Meetings, ("arrive", 1, "2")), (Number, ("put", "x"))],
 )
 def test_what_others_send_does_no_harm(machine: Any, operation: tuple[Any, ...]) -> None:
     """A process of another version may not look at its arguments."""

@@ -133,9 +133,11 @@ def lock(state: Any, operation: Operation) -> tuple[Hashable, Any]:
     """Who holds it, and the last fencing token."""
     holder, last = state
     if operation.what[0] == "acquire":
-        if holder is None:
-            return (operation.who, last + 1), last + 1
-        return state, last if holder == operation.who else None
+        if holder not in (None, operation.who):
+            return state, None
+        # A token may be left out.
+        fencing = max(last + (holder is None), operation.result or 0)
+        return (operation.who, fencing), fencing
     if holder == operation.who:
         return (None, last), True
     return state, False
@@ -155,7 +157,7 @@ def choose_queue(draw: random.Random, client: Client, n: int) -> tuple[Any, ...]
 
 
 def choose_lock(draw: random.Random, client: Client, n: int) -> tuple[Any, ...]:
-    return draw.choice([("acquire", 1, 1, None, False), ("release", 1)])
+    return draw.choice([("acquire", 1, 1, None, False, 0), ("release", 1)])
 
 
 CASES: dict[str, tuple[Any, Any, Any, Hashable, Apply, Silent]] = {
@@ -194,5 +196,5 @@ def test_the_checker_finds_what_is_wrong() -> None:
     )
     twice = [Operation("a", ("pop",), 3, 4, 1), Operation("b", ("pop",), 3, 4, 1)]
     assert not is_linearizable([Operation("a", ("put", 1), 1, 2, 1), *twice], (), queue), "one item for two"
-    both = [Operation(who, ("acquire", 1, 1, None, False), 1, 2, 1) for who in "ab"]
+    both = [Operation(who, ("acquire", 1, 1, None, False, 0), 1, 2, 1) for who in "ab"]
     assert not is_linearizable(both, (None, 0), lock, holder_gone), "two with one token"

@@ -25,6 +25,7 @@ from rondo.recipes import (
     StateMachine,
     replicated,
 )
+from rondo.recipes.desk import Desk
 from rondo.recipes.machines import pack
 from rondo.testing import Loopback
 from tests.unit.recipes.conftest import WAIT_S, cluster_on, eventually
@@ -191,6 +192,60 @@ def test_a_lock_is_lost_on_the_side_without_quorum(loopback: Loopback) -> None:
     assert not held.release()
 
 
+@pytest.mark.parametrize("clock_ms", [0, 65_000])
+def test_a_fencing_token_is_never_given_twice_though_who_has_the_state_is_cut_off_alone(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch, clock_ms: int
+) -> None:
+    """The others cannot know of that state, and begin a new one. The ring shows that theirs is later, though their
+    clock is a minute behind."""
+    held = Lock(cluster_on(loopback), "l")
+    monkeypatch.setattr(Desk, "clock_ms", staticmethod(lambda: clock_ms))
+    tokens = []
+    for _ in range(3):
+        permit = held.acquire()
+        assert permit is not None
+        tokens.append(permit.fencing)
+        held.release()
+    monkeypatch.setattr(Desk, "clock_ms", staticmethod(lambda: 0))
+    loopback.partition({1}, {2, 3})
+    with Lock(cluster_on(loopback, 2), "l") as other:
+        assert other.fencing > max(tokens)
+
+
+def test_a_fencing_token_is_never_given_twice_though_all_processes_have_ended(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(Desk, "clock_ms", staticmethod(lambda: next(clock)))
+    tokens = []
+    for node in (1, 2, 1):
+        with Lock(cluster_on(loopback, node), "l") as token:
+            tokens.append(token.fencing)
+    assert tokens == sorted(set(tokens))
+
+
+def test_a_group_begins_with_processes_on_as_many_nodes_as_is_asked_for(loopback: Loopback) -> None:
+    """Nobody begins alone a state that is lost if it is cut off; once there is one, anybody may join."""
+    with pytest.raises(rondo.Timeout, match="it begins once 2 more nodes have a process of the group"):
+        Counter(cluster_on(loopback, 1), "c", nodes_min=3, timeout=0.3)
+    made: list[Counter] = []
+    first, second, third = (
+        threading.Thread(target=lambda node=node: made.append(Counter(cluster_on(loopback, node), "c", nodes_min=2)))
+        for node in (1, 1, 3)
+    )
+    first.start()
+    second.start()
+    with pytest.raises(rondo.Timeout, match="it begins once 1 more node has a process of the group"):
+        Counter(cluster_on(loopback, 1), "c", nodes_min=2, timeout=0.5)
+    assert not made, "three processes on one node are not two nodes"
+    third.start()
+    for thread in (first, second, third):
+        thread.join(WAIT_S)
+    assert [counter.add() for counter in made] == [1, 2, 3]
+    made[2].close()
+    assert Counter(cluster_on(loopback, 1), "c", nodes_min=9).add() == 4, "there is a state"
+
+
 def test_what_is_given_back_while_nobody_has_quorum_is_given_on_later(loopback: Loopback) -> None:
     """All nodes are alone, so nobody can say that the process is gone, which then lives on in the group."""
     one, two = cluster_on(loopback), cluster_on(loopback, 2)
@@ -233,7 +288,7 @@ def test_what_is_given_back_while_nobody_has_quorum_is_given_on_later(loopback: 
 def test_a_semaphore(loopback: Loopback) -> None:
     one, two = (Semaphore(cluster_on(loopback, node), "s", 2) for node in (1, 2))
     with one as first, two as second:
-        assert {first.fencing, second.fencing} == {1, 2}
+        assert second.fencing > first.fencing
         assert one.acquire(blocking=False) is None
     assert one.acquire(blocking=False) is not None
 
@@ -241,13 +296,16 @@ def test_a_semaphore(loopback: Loopback) -> None:
 def test_an_election(loopback: Loopback) -> None:
     first = cluster_on(loopback)
     one, two = Election(first, "e"), Election(cluster_on(loopback, 2), "e")
-    one.lead("one")
+    lead = one.lead("one")
     elected = threading.Thread(target=lambda: two.lead("two"))
     elected.start()
-    eventually(lambda: two.leader == (1, "one"))
+    eventually(lambda: two.leader == (lead.fencing, "one"))
     loopback.kill(first)
     elected.join(WAIT_S)
-    assert two.leader == (2, "two")
+    leader = two.leader
+    assert leader is not None
+    assert leader[0] > lead.fencing
+    assert leader[1] == "two"
     assert two.resign()
     assert two.leader is None
 

@@ -31,6 +31,9 @@ class Log:
         self.entries.append(command.decode())
         return b"%d" % len(self.entries)
 
+    def went_on(self, ring_sequence: int) -> None:
+        """A log does not depend on it."""
+
     def gone(self, author: bytes) -> None:
         self.entries.append(f"gone {author.decode(errors='replace')}")
 
