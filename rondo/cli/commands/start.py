@@ -36,14 +36,18 @@ def run(arguments: argparse.Namespace) -> int:
     from rondo.cli.progress import Progress
     from rondo.config import load, resolve
     from rondo.config.checks_machine import check_machine
+    from rondo.ipc.endpoints import SocketError
     from rondo.node import c_sockets, installation
     from rondo.node.become import become
     from rondo.node.supervision import foreground, survey
     from rondo.node.supervision.launch import launch, make_run_dir, wait_until_ready
 
-    sockets = []
+    sockets, why_none = [], ""
     if arguments.user:
-        sockets = c_sockets.listen_all()
+        try:
+            sockets = c_sockets.listen_all()
+        except SocketError as error:
+            why_none = str(error)
         become(arguments.user)
     if mixed := installation.strangers():
         print_warning(mixed)
@@ -51,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         print_warning(str(warning))
     config = resolve(loaded, state_dir=arguments.state_dir)
+    if why_none and config.qb_ipc != "no":
+        print_warning(f"C programs will not be told that root serves them: {why_none}")
     for warning in check_machine(loaded, config):
         print_warning(str(warning))
     run_dir = make_run_dir(arguments.run_dir)
