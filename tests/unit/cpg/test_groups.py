@@ -56,12 +56,12 @@ def test_whatever_changes_the_packed_table_is_that_of_its_groups(seed: int) -> N
                     table.dismiss(group, pid)
         names = sorted((name for name in true if true[name]), key=in_order)
         assert [group.name for group in table] == names
-        rows = [[each, [list(m) for m in sorted(true[each])]] for each in names]
+        rows: list[list[object]] = [[each, [list(m) for m in sorted(true[each])]] for each in names]
         local = [sorted([s, m[1]] for m in true[each] for s in true[each][m]) for each in names]
         whole = [[*row, own] for row, own in zip(rows, local, strict=True)]
         assert msgpack.unpackb(table.snapshot()) == whole
         assert msgpack.unpackb(table.listing(hidden=True)) == rows
-        shown = [row for row in rows if not row[0].startswith(HIDDEN_PREFIX)]
+        shown = [row for name, row in zip(names, rows, strict=True) if not name.startswith(HIDDEN_PREFIX)]
         assert msgpack.unpackb(table.listing(hidden=False)) == shown
         for session in (101, 102, 103):
             own_pid = session - 100
