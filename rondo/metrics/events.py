@@ -22,6 +22,7 @@ _TOTEM = {
     "token_read_first": "tokens that were read before the packets that had come earlier",
     "tx_no_address": "packets for nodes whose address is not known",
     "filter_refused": "times that the kernel took no filter of addresses",
+    "floods_sieved": "times that a flood from a node's address was left to the kernel for a while",
     "bus_refused": "envelopes of cpg or control that were malformed",
     "bus_stranger": "envelopes of a reader of the log that is not the present one",
     "foreign_service": "messages of a service that is not here",

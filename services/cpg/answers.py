@@ -65,13 +65,13 @@ class Answers:
     def _result(self, query: list[object], core: Core) -> bytes:
         op = query[1]
         if len(query) > 2 or not isinstance(op, int):
-            return pack(answer(query, core))
+            return answer(query, core)
         if core is not self._core or core.version != self._version:
             self._core, self._version = core, core.version
             self._packed.clear()
         packed = self._packed.get(op)
         if packed is None:
-            packed = self._packed[op] = pack(answer(query, core))
+            packed = self._packed[op] = answer(query, core)
         return packed
 
     def forget(self, kind: int) -> None:

@@ -233,7 +233,7 @@ class Core:
         self._changed(n)
         if tag is not None:
             self._seen(tag)
-            group.local[tag[0]] = message.pid
+            self.table.admit(group, tag[0], message.pid)
         self._tell(n, group, joined=[(*member, Reason.JOIN)], tag=tag)
 
     def _proc_leave(self, n: int, entry: Entry, message: wire.ProcLeave) -> None:
@@ -252,8 +252,7 @@ class Core:
         # The one who leaves is told as well: it is the last that it hears of the group.
         self._tell(n, group, left=[(*member, reason)], tag=tag)
         if sender == self.node_id:
-            for session in [session for session, pid in group.local.items() if pid == message.pid]:
-                del group.local[session]
+            self.table.dismiss(group, message.pid)
 
     def _tell(
         self,
@@ -379,7 +378,7 @@ class Core:
     def snapshot(self) -> bytes:
         """The state at `n`, unfinished long messages excepted: the log keeps their parts. Only when `settled`."""
         ring = None if self.ring is None else [self.ring[0], self.ring[1], list(self.ring[2])]
-        return pack([_SNAPSHOT_VERSION, ring, self.table.snapshot()])
+        return b"\x93" + pack(_SNAPSHOT_VERSION) + pack(ring) + self.table.snapshot()
 
     def restore(self, snapshot: bytes, n: int) -> None:
         """Take over the state of a snapshot that is good for position n. Raises `BusError`."""
@@ -407,4 +406,4 @@ class Core:
 
     def groups_of(self, session: int) -> dict[bytes, int]:
         """The groups in which the session is, with its pid."""
-        return {g.name: g.local[session] for g in self.table.groups.values() if session in g.local}
+        return self.table.of_session(session)

@@ -11,6 +11,7 @@ from typing import Any
 
 from rondo.protocol.batch import encode_batch
 from rondo.protocol.codes import Code
+from rondo.protocol.envelope import pack
 from rondo.protocol.events import Reason
 from rondo.protocol.requests import GROUP_NAME_BYTES_MAX, HIDDEN_PREFIX, Guarantee, Op
 from rondo.protocol.totem_reader import request_cost
@@ -108,14 +109,15 @@ def _name_fault(group: Any) -> Code:
     return Code.NAME_TOO_LONG if len(group) > GROUP_NAME_BYTES_MAX else Code.OK
 
 
-def answer(query: list[Any], core: Core) -> Any:
-    """The result of a query, as of now."""
+def answer(query: list[Any], core: Core) -> bytes:
+    """The packed result of a query, as of now."""
     op = query[1]
     if op in (Op.GROUPS, Op.NAMES):
-        shows_all = len(query) == 3 and query[2]
-        shown = [group for group in core.table if shows_all or not group.name.startswith(HIDDEN_PREFIX)]
-        return [[group.name, list(group.members)] if op == Op.GROUPS else group.name for group in shown]
+        shows_all = len(query) == 3 and bool(query[2])
+        if op == Op.GROUPS:
+            return core.table.listing(hidden=shows_all)
+        return pack([group.name for group in core.table if shows_all or not group.name.startswith(HIDDEN_PREFIX)])
     if op == Op.MEMBERS:
         found = core.table.groups.get(query[2])
-        return list(found.members) if found is not None else []
-    return None if core.ring is None else [core.ring[0], core.ring[1], list(core.ring[2])]
+        return pack(found.members if found is not None else [])
+    return pack(None if core.ring is None else core.ring)

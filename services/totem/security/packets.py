@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from services.totem.security.agreement import Agreement
 from services.totem.security.complaints import Complaint
+from services.totem.security.envelope import cluster_number
 from services.totem.security.keys import Keyring
 from services.totem.security.marks import SegmentKeys
 from services.totem.security.opener import Opener, Reply, Sourced
@@ -29,6 +30,8 @@ class PacketSecurity:
         secrecy_required: bool = False,
     ) -> None:  # fmt: skip
         self.suite = suite
+        self.cluster = cluster_number(cluster_name)
+        """The number of the cluster in its envelopes."""
         self._keyring = Keyring(suite, cluster_name, key)
         self._datagrams_cut = 0
         self.rings: RingKeys | None = None

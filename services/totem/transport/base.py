@@ -30,7 +30,7 @@ from services.totem.transport.sockets import (
     reason_of,
     socket_address,
 )
-from services.totem.transport.sources import Admission, dropped, take_nothing
+from services.totem.transport.sources import Admission, Head, dropped, take_nothing
 from services.totem.wire.frames import Kind
 
 DATAGRAM_SIZE_MAX = 65536
@@ -164,6 +164,10 @@ class Transport(ABC):
     def dropped_by_kernel(self) -> int:
         """Datagrams for this node that the kernel has dropped: from other addresses, or because the buffer was full."""
         return sum(dropped(each) for each in self._receivers())
+
+    def take_only(self, heads: tuple[Head, ...]) -> None:
+        """Let the kernel drop datagrams that begin otherwise. None: it drops none for their content."""
+        self.admission.only(self._receivers(), heads)
 
     def _receivers(self) -> list[socket.socket]:
         """The sockets that are read."""

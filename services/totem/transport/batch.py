@@ -77,6 +77,12 @@ def ask_for_groups(receiver: socket.socket) -> None:
         receiver.setsockopt(_SOL_UDP, _UDP_GRO, 1)
 
 
+def refuse_groups(receiver: socket.socket) -> None:
+    """Let this socket receive datagrams one by one again."""
+    with contextlib.suppress(OSError):
+        receiver.setsockopt(_SOL_UDP, _UDP_GRO, 0)
+
+
 def split(data: bytes, control: Sequence[tuple[int, int, bytes]]) -> list[bytes]:
     """The datagrams of a group, by the control data that came with it."""
     size = size_of_each(data, control)

@@ -15,13 +15,16 @@ from typing import Any
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
 from services.totem.security.envelope import PLAIN_MAGIC
+from services.totem.security.opener import Reason
 from services.totem.strangers import UNLISTED, Strangers
 from services.totem.transport.address_book import AddressBook, LinkSettings
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport
 from services.totem.transport.interfaces import InterfaceWatch, interface_of
 from services.totem.transport.neighbours import Neighbours
 from services.totem.transport.peephole import Peephole
+from services.totem.transport.sieve import PLAIN_HEADS, Sieve, sealed_heads
 from services.totem.transport.sockets import AddressNotAvailable, CannotBind, socket_address
+from services.totem.transport.sources import Head
 from services.totem.transport.udp import UdpTransport
 from services.totem.transport.udpu import UdpuTransport
 from services.totem.wire.frames import Kind
@@ -74,6 +77,12 @@ class Link:
             lambda: 0 if self.transport is None else self.transport.dropped_by_kernel(),
             lambda: self._let_in(everybody=True),
             lambda: self._let_in(everybody=False),
+        )
+        self._sieve = Sieve(
+            self._refused_for_their_heads,
+            lambda: self._take_only(PLAIN_HEADS if protection is None else sealed_heads(protection.security.cluster)),
+            lambda: self._take_only(()),
+            counters,
         )
         self._addresses = AddressBook(settings)
         self._local: list[bytes] = []
@@ -151,7 +160,9 @@ class Link:
         if transport is None:
             return []
         datagrams = transport.receive(readable, datagrams_max)
-        self._peephole.tend(now_ns)
+        self._sieve.tend(now_ns)
+        if not self._sieve.is_closed:
+            self._peephole.tend(now_ns)
         if self._peephole.is_wary and transport.listed:
             datagrams = self._without_unlisted(datagrams, transport, now_ns)
         return self._opened(datagrams, transport, now_ns)
@@ -160,6 +171,17 @@ class Link:
         if self.transport is not None:
             admission = self.transport.admission
             (admission.open_for_a_look if everybody else admission.close_again)()
+
+    def _take_only(self, heads: tuple[Head, ...]) -> None:
+        if self.transport is not None:
+            self.transport.take_only(heads)
+
+    def _refused_for_their_heads(self) -> int:
+        """Packets that were refused because they do not begin as packets of this ring."""
+        if self.protection is None:
+            return self.counters["rx_stranger"]
+        counters = self.protection.security.counters
+        return sum(counters[reason] for reason in (Reason.NO_ENVELOPE, Reason.NO_CRYPTO, Reason.OTHER_CLUSTER))
 
     def _without_unlisted(self, datagrams: list[Datagram], transport: Transport, now_ns: int) -> list[Datagram]:
         """The datagrams of members, while the kernel lets all through. Others are refused and logged."""
