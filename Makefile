@@ -11,8 +11,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 N ?= 2000
 JOBS ?= $(shell nproc)
-# Tests with real processes mostly wait: one more at a time than there are cores.
-CLUSTER_JOBS ?= $(shell echo $$(( $(JOBS) + 1 )))
+# Tests with real processes wait for more than half of their time, so each core has room for two of them.
+CLUSTER_JOBS ?= $(shell echo $$(( 2 * $(JOBS) )))
+# Those that take long also use more of the processors.
+SLOW_JOBS ?= $(shell echo $$(( $(JOBS) + 1 )))
 # Half of the time of the units is waits for short timers.
 UNIT_JOBS ?= $(shell echo $$(( 2 * $(JOBS) )))
 SECONDS ?= 60
@@ -37,6 +39,9 @@ IN_COPY := cd build/compiled && PYTHONPATH=$(CURDIR)/build/compiled
 else
 IN_COPY := PYTHONPATH=$(CURDIR)
 endif
+
+# The tests start thousands of processes. Python keeps its byte code for them, whatever the environment says.
+unit simulation cluster cluster-slow sam: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
 	sam-chaos sim \
@@ -72,7 +77,7 @@ narrate: setup ## a scenario of the ring in the simulator, told step by step
 	@$(BIN)/python -m tests.simulation narrate
 
 test: setup ## everything that must hold (some 14 minutes on 2 cores; the aim is 12)
-	@$(MAKE) lint types imports
+	@$(MAKE) -j2 types lint imports
 	@$(MAKE) -j2 unit compiled COVERAGE=no
 	@$(MAKE) simulation cluster sam
 
@@ -102,15 +107,15 @@ else
 	@$(BIN)/pytest -q -n $(UNIT_JOBS) tests/unit tests/checker
 endif
 
-simulation: setup ## the ring in the simulator: scenarios, and 200 seeds
+simulation: compiled ## the ring in the simulator: scenarios from source, and 200 seeds with machine code
 	@$(BIN)/pytest -q -n $(JOBS) tests/simulation
-	@$(BIN)/python -m tests.simulation run --seeds 200 --jobs $(JOBS)
+	@$(IN_COPY) $(BIN)/python -m tests.simulation run --seeds 200 --jobs $(JOBS)
 
 cluster: compiled ## real processes in network namespaces, with C Corosync where it is installed
 	@$(IN_COPY) $(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal -m "not slow" tests/cluster tests/interop
 
 cluster-slow: compiled ## those of them that take long; CI runs them after `make test`
-	@$(IN_COPY) $(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal -m slow tests/cluster tests/interop
+	@$(IN_COPY) $(BIN)/pytest -q -n $(SLOW_JOBS) --dist worksteal -m slow tests/cluster tests/interop
 
 LOWEST := build/lowest
 $(LOWEST)/.ready: pyproject.toml constraints.txt tests/lowest.py $(VENV)/.ready
@@ -124,7 +129,7 @@ test-lowest: $(LOWEST)/.ready ## what uses other packages, with the lowest versi
 		$(addprefix tests/unit/,client config ipc node protocol security) tests/simulation/test_sealed.py
 
 sam: compiled ## applications under SAM: killed, hung, broken; and SAM itself killed
-	@$(IN_COPY) $(BIN)/pytest -q -n $(JOBS) tests/sam
+	@$(IN_COPY) $(BIN)/pytest -q -n $(CLUSTER_JOBS) --dist worksteal tests/sam
 
 sam-chaos: compiled ## 200 applications killed at random, and SAM too (SECONDS=60, APPLICATIONS=200, SEED=1)
 	@$(IN_COPY) $(BIN)/python -m tests.sam.chaos --seconds $(SECONDS) --applications $(APPLICATIONS) --seed $(or $(SEED),1)

@@ -76,6 +76,11 @@ def need_namespaces() -> None:
     need(namespaces_missing)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Long tests come first. If they were last, one worker would run them while all others had nothing to do.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for name, look in NEEDS.items():
         if item.get_closest_marker(name) is not None:

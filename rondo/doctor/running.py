@@ -18,7 +18,8 @@ ROTATIONS_MIN = 1000
 """With fewer rotations the worst one says nothing about the network."""
 SHARE_MAX = 0.5
 """The share of the token timeout that the worst rotation may take: the next one may take twice as long."""
-_ANSWER_S = 5.0
+ANSWER_S = 5.0
+"""How long the gateway may take to say what all nodes are."""
 _ROUND_MS = 500
 
 
@@ -122,7 +123,7 @@ def _versions(subject: Subject) -> Iterator[Finding]:
 def _ask_nodes(subject: Subject) -> list[dict[str, Any]]:
     control = Control(endpoint_of(socket_endpoint(subject.run_dir, "gateway.sock")))
     try:
-        found: list[dict[str, Any]] = control.ask(Op.NODES, timeout=_ANSWER_S)
+        found: list[dict[str, Any]] = control.ask(Op.NODES, timeout=ANSWER_S)
         return found
     finally:
         control.close()

@@ -104,12 +104,10 @@ class Typist:
 
 @pytest.fixture
 def cluster(lab: Lab) -> Cluster:
-    """Three complete nodes, started at the same time, in one ring."""
+    """Three complete nodes in one ring."""
     config = RingConfig.of_lab(lab, "udp")
     cluster = Cluster(CompleteNode(host, config) for host in lab.hosts.values())
-    for node in cluster.nodes.values():
-        node.start()
-    cluster.wait_ring(*cluster.nodes)
+    cluster.start()
     return cluster
 
 

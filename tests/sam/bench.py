@@ -63,7 +63,11 @@ class Bench:
         for service in ("ipc_gateway", "sam"):
             self.start(service)
         self.sam = Sam(self.endpoint)
-        self.sam.status()
+        try:
+            self.sam.status(timeout_s=PATIENCE_S)
+        except BaseException:  # nobody else has it yet who would close it
+            self.close()
+            raise
 
     # -- services
 

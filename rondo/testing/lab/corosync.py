@@ -42,12 +42,16 @@ KNOWN_ABORT = "orf_token_rtr"
 class CorosyncNode(RingNode):
     """One Corosync daemon; its node identifier is the number of its host."""
 
+    may_start_with_others = False
+
     def __init__(self, host: Host, config: AnyConfig) -> None:
         super().__init__(host)
         self.log_path = host.directory / "corosync.log"
         self.config_path = host.directory / "corosync.conf"
         self._forgiven_lines = 0
         """So many lines that former lives have said on standard error are of a death that is forgiven."""
+        self._viewed: tuple[str, View] | None = None
+        """The log at the time of the last view of a ready ring, and that view."""
         state_directory = host.directory / "corosync-state"
         state_directory.mkdir()
         self.config_path.write_text(
@@ -76,6 +80,7 @@ class CorosyncNode(RingNode):
         return True
 
     def _launch(self) -> Process:
+        self._viewed = None
         return self.host.start(["corosync", "-f", "-c", str(self.config_path)], "corosync")
 
     def _leave(self) -> None:
@@ -97,21 +102,29 @@ class CorosyncNode(RingNode):
 
         The keys change before the log tells of the ring. So the log's last word of members, which stands just before
         the ring's identifier, must be the same as the keys'; otherwise the node is between two rings.
+
+        While the log stays the same the node is not asked again. Each question is a process, and tests look at a node
+        twenty times a second.
         """
-        members = self.members()
-        before, formed, after = self.log().rpartition(NEW_MEMBERSHIP)
+        log = self.log()
+        if self._viewed is not None and self._viewed[0] == log:
+            return self._viewed[1]
+        before, formed, after = log.rpartition(NEW_MEMBERSHIP)
         match = RING_IDENTIFIER.match(after)
-        if not members or not formed or match is None:
-            return None
         logged = SYNC_MEMBERS.findall(before)
-        if not logged or sorted(map(int, logged[-1].split())) != members:
+        if not formed or match is None or not logged:
             return None
-        return View(
+        members = self.members()
+        if not members or sorted(map(int, logged[-1].split())) != members:
+            return None
+        view = View(
             representative=int(match["representative"], 16),
             sequence=int(match["sequence"], 16),
             members=tuple(members),
             ready=SYNCHRONIZED in after,
         )
+        self._viewed = (log, view) if view.ready else None
+        return view
 
     def _suspicious_lines(self) -> list[str]:
         """Return every line above the level `notice`, every line with a word such as `assert`, and standard error.

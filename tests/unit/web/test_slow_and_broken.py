@@ -89,6 +89,7 @@ def test_who_goes_away_in_the_middle(server: Server) -> None:
     wait_until_served(server)
 
 
+@pytest.mark.slow
 def test_who_says_nothing_where_tls_is_wanted(run_dir: Path, tmp_path: Path) -> None:
     authority = Authority(tmp_path, "authority").make()
     certificate, key = authority.sign("server")

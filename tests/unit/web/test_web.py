@@ -228,7 +228,7 @@ def test_there_is_nothing_else(server: Server, path: str) -> None:
         b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * 100_000 + b"\r\n\r\n",
         b"".join(b"X%d: a\r\n" % number for number in range(10_000)),
         b"\0" * 1000,
-        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/9.9\r\nConnection: close\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"GET http://evil.example/ HTTP/1.1\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",

@@ -64,6 +64,7 @@ def supervisord(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("supervisord")
 def test_who_spins_or_waits_is_killed_and_started_again_and_who_works_is_not(tmp_path: Path) -> None:
     def restarts() -> dict[str, int]:
@@ -77,6 +78,7 @@ def test_who_spins_or_waits_is_killed_and_started_again_and_who_works_is_not(tmp
     assert "it waits for something. It is killed" in log
 
 
+@pytest.mark.slow
 def test_a_node_that_stood_still_as_a_whole_kills_nobody(tmp_path: Path, supervisord: subprocess.Popen[bytes]) -> None:
     # Those that hang are killed until the end of time; only `well` is looked at.
     wait_for(lambda: record.read(tmp_path).restarts.get("spins", 0), lambda count: count > 0, "a restart", 60.0)
