@@ -17,6 +17,7 @@ are the truth. `mend` derives everything else from them.
 """
 
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 from rondo._client.batches import ORDERED, Batch, Request, RequestFactory
@@ -69,6 +70,25 @@ class Requests:
         batch.size = REQUEST_BYTES
         self._add_batch(batch)
         return self._factory(batch, 0)
+
+    def add_first(self, op: int, arguments: tuple[Any, ...], group: str) -> None:
+        """As `add`, but before all requests that were never sent. Those get other numbers."""
+        behind: list[Batch] = []
+        while self.unsent and not self.unsent[-1].was_sent:
+            behind.append(self.unsent.pop())
+            del self.unresolved[behind[-1].first]
+            self.last_number -= behind[-1].count
+        self.add(op, arguments, group)
+        while behind:
+            self._append_as_last(behind.pop())
+
+    def _append_as_last(self, batch: Batch) -> None:
+        """Queue a batch under the next numbers. It counts as kept already."""
+        batch.first = self.last_number + 1
+        batch.is_open = False
+        self.last_number += batch.count
+        self.unresolved[batch.first] = batch
+        self.unsent.append(batch)
 
     def _add_batch(self, batch: Batch) -> None:
         self.unsent.append(batch)
@@ -129,8 +149,9 @@ class Requests:
         unsent = self.bytes_unsent
         return unsent >= BULK_SEND_BYTES or (unsent > 0 and self.bytes_kept - unsent <= BULK_BYTES)
 
-    def blobs(self) -> list[tuple[int, int, bytes]]:
-        """First number, last number and blob of all requests that this connection has not carried yet."""
+    def blobs(self, held: Collection[str] = ()) -> list[tuple[int, int, bytes]]:
+        """First number, last number and blob of all requests that this connection has not carried yet, up to the first
+        message to one of the groups in `held`."""
         blobs = []
         requests: list[list[Any]] = []
         first = last = size = 0
@@ -138,6 +159,8 @@ class Requests:
         while unsent:
             batch = unsent[0]
             batch.is_open = False
+            if held and batch.op == Op.MCAST and batch.group in held and not batch.was_sent:
+                break
             batch.was_sent = True
             unsettled.append(batch)
             unsent.popleft()
@@ -152,7 +175,7 @@ class Requests:
             size += batch.payload_bytes + REQUEST_BYTES
         if requests:
             blobs.append((first, last, encode_requests(requests)))
-        self.bytes_unsent = 0
+        self.bytes_unsent = sum(batch.size for batch in unsent) if unsent else 0
         return blobs
 
     def settled(self, number: int) -> None:
@@ -259,15 +282,12 @@ class Requests:
         """Number from `last_number` on: first the requests queued since `take_queued`, then the removed ones."""
         self.settled_number = self.last_number = self._ordered_number = last_number
         again = [*self.unsent, *queued]
-        self.unsent = deque(again)
+        self.unsent.clear()
         self.unresolved.clear()
         self.bytes_kept = self.bytes_unsent = sum(batch.size for batch in again)
         self.count_kept = sum(batch.count for batch in again)
         for batch in again:
-            batch.first = self.last_number + 1
-            batch.is_open = False
-            self.last_number += batch.count
-            self.unresolved[batch.first] = batch
+            self._append_as_last(batch)
             batch.was_sent = False
 
     # -- what is given up ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ sent any more. If the gateway was away so long that the groups were told `Discon
 session all the same, they are left and joined again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from rondo._client.batches import Request, RequestFactory
@@ -131,7 +131,7 @@ class Session(SessionState):
             return []
         envelopes = []
         if self.requests.is_due or everything:
-            envelopes = [encode(Kind.REQUEST, self._epoch, *blob) for blob in self.requests.blobs()]
+            envelopes = [encode(Kind.REQUEST, self._epoch, *blob) for blob in self.requests.blobs(self._held())]
         if self._acknowledge_again or (acknowledge and self.ack_bytes):
             envelopes.append(encode(Kind.ACK, self._epoch, self._acknowledged))
             self._acknowledge_again = False
@@ -290,16 +290,21 @@ class Session(SessionState):
 
     def _leave_to_join_again(self) -> None:
         """The node has kept the session, but the application was told `Disconnected`: its state is old, and a
-        membership has to follow. The groups are left and joined again. What comes before the join is for nobody."""
+        membership has to follow. The groups are left and joined again. What comes before the join is for nobody. So
+        messages that were sent since then wait until the group is left, and follow the join."""
         for group in self.groups.values():
             if group.state is GroupState.MEMBER:
                 group.state = GroupState.RETURNING
                 self._returning[group.wire_name] = self._by_wire_name.pop(group.wire_name)
-                self.requests.add(Op.LEAVE, (group.wire_name,), group.name)
+                self.requests.add_first(Op.LEAVE, (group.wire_name,), group.name)
+
+    def _held(self) -> Collection[str]:
+        """The groups whose messages must wait, because they are not left yet."""
+        return [group.name for group in self._returning.values() if group.state is GroupState.RETURNING]
 
     def _join_again(self, group: Group) -> None:
         group.state = GroupState.JOINING
-        self.requests.add(Op.JOIN, (group.wire_name,), group.name)
+        self.requests.add_first(Op.JOIN, (group.wire_name,), group.name)
 
     def _has_returned(self, group: Group, event: list[Any]) -> bool:
         """A membership of a group that is to be joined again. True: from this event on the application is told."""
@@ -353,7 +358,8 @@ class Session(SessionState):
             return
         if code == Code.TRY_AGAIN:
             # The executive had no room for it. The session must try again, because the application has asked only once.
-            self.requests.add(batch.op, (group.wire_name,), group.name)
+            add = self.requests.add_first if group.state is GroupState.RETURNING else self.requests.add
+            add(batch.op, (group.wire_name,), group.name)
             return
         if batch.op == Op.LEAVE:
             if group.state is GroupState.RETURNING:

@@ -100,12 +100,13 @@ def _is_cut(segment: Segment) -> bool:
 
 
 def _reasons_of_others(trace: GroupTrace) -> Iterator[GroupViolation]:
-    """Who is said to have left asked for it; who is said to be dead did not go on in that membership."""
+    """Who is said to have left asked for it, or was told `Disconnected`, after which the client leaves and joins again;
+    who is said to be dead did not go on in that membership."""
     asked = {
         (life.node, life.pid, event["group"])
         for life in trace.lives.values()
         for event in life.events
-        if event["ev"] == "gleave"
+        if event["ev"] in ("gleave", "gdown")
     }
     lives: dict[tuple[int, int], list[Span]] = {}
     for span in trace.spans():

@@ -388,6 +388,36 @@ def test_after_a_long_absence_a_group_is_joined_again_in_a_session_that_was_kept
     assert node.session.mcast(group, 2, b"now") is not None
 
 
+@pytest.mark.parametrize("refusals", [0, 2])
+def test_what_is_sent_after_disconnected_follows_the_membership(node: Node, refusals: int) -> None:
+    """In the membership before it would be ordered and given to nobody."""
+    group = node.joined()
+    node.session.hello()
+    node.session.lost("nobody there")
+    assert isinstance(node.session.next_event(group), rondo.Disconnected)
+    sent = [node.session.mcast(group, 2, data) for data in (b"one", b"two")]
+    other = node.session.join("other")
+    node.welcome(position=1, taken=1)
+    (leave,) = node.requests()
+    for _ in range(refusals):
+        node.give(Kind.REPLY, pack([[leave[0], Code.TRY_AGAIN, ""]]))
+        assert node.requests()[0][1:] == [Op.LEAVE, b"g"]
+        leave[0] += 1
+    assert leave[1:] == [Op.LEAVE, b"g"]
+    assert not node.requests()
+    node.events([*LEFT, leave[0]])
+    join, first, second, joining = node.requests()
+    assert (join[1:], joining[1:]) == ([Op.JOIN, b"g"], [Op.JOIN, b"other"])
+    assert [each[-1] for each in (first, second)] == [b"one", b"two"]
+    node.events([*JOINED, join[0]])
+    node.events(message(b"one", request=first[0]), message(b"two", request=second[0]))
+    told = [node.session.next_event(group) for _ in range(4)]
+    assert isinstance(told[1], rondo.Membership)
+    assert [each.data for each in told[2:] if isinstance(each, rondo.Message)] == [b"one", b"two"]
+    assert all(request is not None and request.is_done and request.error is None for request in sent)
+    assert other.state is GroupState.JOINING
+
+
 def test_a_group_that_is_about_to_be_joined_again_can_be_left(node: Node) -> None:
     group = returning(node)
     (forced,) = node.requests()
