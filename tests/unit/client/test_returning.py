@@ -1,4 +1,4 @@
-"""A session that the node has kept while the application was told `Disconnected`: its groups are left and joined again."""
+"""A session that the node kept while the application was told `Disconnected`: its groups are left and joined again."""
 
 import pytest
 
