@@ -41,9 +41,9 @@ IN_COPY := PYTHONPATH=$(CURDIR)
 endif
 
 # The tests start thousands of processes. Python keeps its byte code for them, whatever the environment says.
-unit simulation cluster cluster-slow sam: export PYTHONDONTWRITEBYTECODE :=
+unit scenarios simulation cluster cluster-slow sam: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup compiled run narrate test test-lowest lint format types imports unit simulation cluster cluster-slow sam \
+.PHONY: help setup compiled run narrate test test-lowest lint format types imports unit scenarios simulation cluster cluster-slow sam \
 	sam-chaos sim \
 	digests world crowd chaos recipes-chaos transfer bench bench-compare bench-core bench-replicated screenshots forgeries fuzz fuzz-c load-c kills kills-c pacemaker restarts flood overload sixteen detection failover rates scale mutants mutations playback floods \
 	interrupts waiting wheels newcomer docs compose test-wheels deb test-deb man clean
@@ -107,8 +107,10 @@ else
 	@$(BIN)/pytest -q -n $(UNIT_JOBS) tests/unit tests/checker
 endif
 
-simulation: compiled ## the ring in the simulator: scenarios from source, and 200 seeds with machine code
+scenarios: setup ## the ring in the simulator, from source: scenarios
 	@$(BIN)/pytest -q -n $(JOBS) tests/simulation
+
+simulation: scenarios compiled ## the scenarios, and 200 seeds with machine code
 	@$(IN_COPY) $(BIN)/python -m tests.simulation run --seeds 200 --jobs $(JOBS)
 
 cluster: compiled ## real processes in network namespaces, with C Corosync where it is installed
