@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import rondo
+from rondo.config.node import NodeConfig
 from rondo.metrics.metric import NODES_MAX, Kind, Metric, Values
 from rondo.metrics.seen import Seen
 from rondo.node import compiled
@@ -41,7 +42,8 @@ STARTED = Metric(
     _PROCESSES_MAX,
 )  # fmt: skip
 HINDERED = Metric(
-    "rondo_process_hindered", Kind.GAUGE, "1 if a process runs and cannot do its work; `rondo status` says why",
+    "rondo_process_hindered", Kind.GAUGE, "1 if a process runs and cannot do its work; `rondo status` says why. "
+    "With qb_ipc: auto a qb_gateway may wait until another executive has gone",
     ("process",), _PROCESSES_MAX,
 )  # fmt: skip
 COMPILED = Metric(
@@ -121,7 +123,7 @@ def collect(seen: Seen, values: Values) -> None:
             values.set(RESTARTS, service["restarts"], name)
             values.set(LOG_LOST, seen.answers.get(name, {}).get("log_lines_dropped"), name)
             if name in seen.answers:
-                values.set(HINDERED, int(bool(service.get("why"))), name)
+                values.set(HINDERED, int(bool(service.get("why")) and not _may_wait(name, config)), name)
                 values.set(COMPILED, int(seen.answers[name]["code"] == compiled.COMPILED), name)
     for name, usage in seen.usage.items():
         values.set(CPU, usage.cpu_seconds, name)
@@ -132,6 +134,11 @@ def collect(seen: Seen, values: Values) -> None:
     values.set(NOTICES_WAITING, seen.answers.get("notify", {}).get("waiting"))
     if (web := seen.answers.get("web")) is not None:
         values.set(PAGES, len(web["nodes_known"]))
+
+
+def _may_wait(name: str, config: NodeConfig | None) -> bool:
+    """Whether this process may wait until another executive gives up the names of the sockets for C programs."""
+    return name == "qb_gateway" and config is not None and config.qb_ipc == "auto"
 
 
 def _control(control: dict[str, Any], values: Values) -> None:

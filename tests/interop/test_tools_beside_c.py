@@ -48,7 +48,8 @@ ONLY_C_STATISTICS = (
 )  # fmt: skip
 ONLY_RONDO_STATISTICS = (
     # What is written to clear; and counters of its own.
-    "stats.clear.", "stats.srp.consensus_early", "stats.srp.join_flushed", "stats.srp.mcast_", "stats.srp.messages_",
+    "stats.clear.", "stats.srp.consensus_early", "stats.srp.frame_bytes_", "stats.srp.join_flushed", "stats.srp.mcast_",
+    "stats.srp.messages_",
     "stats.srp.rx_dropped_by_kernel", "stats.srp.stranger_", "stats.srp.token_", "stats.srp.unreachable_port",
 )  # fmt: skip
 

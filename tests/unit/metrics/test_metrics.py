@@ -1,11 +1,12 @@
 """From what services say to the text that Prometheus reads; the declarations, their document, alerts and dashboard."""
 
+import dataclasses
 import itertools
 import json
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -21,6 +22,7 @@ from rondo.metrics.render import render
 from rondo.metrics.seen import usage_of
 from services.totem.ring.rotation_times import BOUNDS, RotationTimes
 from tests.unit.metrics.sample import ANSWERS, COUNTERS, seen
+from tests.unit.node.supervision.test_optional import configured
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
@@ -33,6 +35,17 @@ _NAME = re.compile(r"\b(?:rondo|ha_cluster)_[a-z_]+\b")
 def lines() -> list[str]:
     """The sample as text, without comments."""
     return [line for line in render(collect(seen())).decode().splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize(("qb_ipc", "hindered"), [("auto", 0.0), ("yes", 1.0)])
+def test_a_gateway_of_c_programs_that_may_wait_is_not_hindered(
+    tmp_path: Path, qb_ipc: Literal["auto", "yes"], hindered: float
+) -> None:
+    """Another executive has the names; with `auto` that is as it was asked for."""
+    config = dataclasses.replace(configured(tmp_path), qb_ipc=qb_ipc)
+    found = dataclasses.replace(seen(), config=config)
+    found.status["services"]["qb_gateway"]["why"] = "abstract socket 'cpg': a Corosync serves it already"
+    assert f'rondo_process_hindered{{process="qb_gateway"}} {hindered}' in render(collect(found)).decode().splitlines()
 
 
 @pytest.mark.parametrize(
