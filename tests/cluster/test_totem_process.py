@@ -203,6 +203,10 @@ def test_a_node_without_its_address_is_isolated_and_says_so(stack: ExitStack, tm
     )
 
 
+KINDS_OF_GARBAGE = {"bad_type", "bad_version", "too_many_entries", "too_short", "unknown_member"}
+"""Of what begins as a packet. The rest is a stranger's, and the kernel drops it while it comes in numbers."""
+
+
 def test_garbage_from_the_network_changes_nothing(stack: ExitStack, tmp_path: Path) -> None:
     nodes = started_ring(stack, tmp_path)
     victim = nodes[0]
@@ -225,7 +229,8 @@ def test_garbage_from_the_network_changes_nothing(stack: ExitStack, tmp_path: Pa
     status = victim.status()
     assert status is not None
     assert sum(status["dropped"].values()) > 10_000
-    assert len(status["dropped"]) >= 6, status["dropped"]
+    assert status["dropped"].keys() >= KINDS_OF_GARBAGE, status["dropped"]
+    assert status["counters"]["rx_stranger"] > 0
     assert victim.resident_kib() - memory_before < 4096
     assert len(victim.lines()) - lines_before < 50, victim.lines()
 

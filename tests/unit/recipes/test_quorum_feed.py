@@ -15,9 +15,9 @@ from tests.unit.recipes.conftest import cluster_on, eventually
 NAME = "rondo-recipes-quorum"
 
 
-def feeds() -> int:
-    """How many threads ask."""
-    return sum(thread.name == NAME for thread in threading.enumerate())
+def feeds() -> set[threading.Thread]:
+    """The threads that ask. One of an earlier test may still be ending."""
+    return {thread for thread in threading.enumerate() if thread.name == NAME}
 
 
 def is_gone(connection: weakref.ref[Any]) -> bool:
@@ -43,9 +43,9 @@ def test_a_connection_whose_recipes_are_closed_can_be_forgotten() -> None:
     before = feeds()
     with Counter(connection, "steps") as counter, Dict(connection, "settings") as settings:
         assert counter.add() == 1
-        assert feeds() == before + 1, "one for all recipes of a connection"
+        assert len(feeds() - before) == 1, "one for all recipes of a connection"
     del counter, settings
-    eventually(lambda: feeds() == before)
+    eventually(lambda: feeds() <= before)
     del connection
     eventually(lambda: is_gone(forgotten))
 
@@ -71,7 +71,7 @@ def test_a_connection_that_is_closed_before_its_recipes_ends_the_feed() -> None:
     connection = cluster_on(loopback)
     counter = Counter(connection, "steps")
     connection.close()
-    eventually(lambda: feeds() == before)
+    eventually(lambda: feeds() <= before)
     forgotten = weakref.ref(connection)
     counter.close()
     del connection, counter

@@ -20,6 +20,7 @@ from rondo.metrics.looker import Looker
 from rondo.node.placement import NICE
 from rondo.node.supervision import processes
 from rondo.node.supervision.processes import Found
+from rondo.testing.lab.waiting import wait_for
 from services.web import limits
 from services.web.app import STREAMS_MAX, message
 from services.web.guard import Hosts
@@ -155,6 +156,8 @@ def test_processes_are_found_once_and_again_when_one_has_gone(tmp_path: Path, mo
     eyes = Looker(tmp_path)
     argv = ["sh", "-c", "read line", "-m", "rondo.node.supervision.supervisord"]  # known by its command line
     with subprocess.Popen(argv, stdin=subprocess.PIPE, env={processes.MARK: processes.mark(tmp_path)}) as process:
+        # The kernel closes the pipe by which Popen knows of the exec before it shows the new command line.
+        wait_for(lambda: really_find(tmp_path), bool, "it can be found", 30)
         for _ in range(3):
             assert eyes.see().status["supervisor"] == {"pid": process.pid, "state": "running"}
         assert len(finds) == 1
