@@ -76,7 +76,7 @@ run: setup ## the main job, on this machine, without root
 narrate: setup ## a scenario of the ring in the simulator, told step by step
 	@$(BIN)/python -m tests.simulation narrate
 
-test: setup ## everything that must hold (some 14 minutes on 2 cores; the aim is 12)
+test: setup ## everything that must hold (some 12 minutes on 2 cores)
 	@$(MAKE) -j2 types lint imports
 	@$(MAKE) -j2 unit compiled COVERAGE=no
 	@$(MAKE) simulation cluster sam
