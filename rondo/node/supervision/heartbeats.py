@@ -75,10 +75,4 @@ def _doing(pid: int) -> str:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except (OSError, IndexError):
         return "has gone"
-    kinds = {
-        b"T": "is stopped by a signal",
-        b"t": "is stopped by a debugger",
-        b"R": "computes",
-        b"D": "waits for a disk",
-    }
-    return kinds.get(state, "waits for something")
+    return DOING.get(state, "waits for something")
