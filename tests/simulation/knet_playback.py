@@ -5,11 +5,13 @@
 Three nodes, two links, aes256 and sha256, in the simulator. In the life that is recorded nodes send, die and come back.
 Then, while applications go on sending, each of these is done to the ring:
 
-* altered: every packet of the recording with a bit turned over, or cut;
+* altered: each packet of the recording with a bit turned over, or cut;
 * one life: the recording as it is, in its order, at the nodes that lived when it ended;
 * new lives: the same after each node was started anew;
 * at random: packets of the recording in any order, to any node;
 * far numbers: whole packets whose numbers lie far apart, so that each begins a new window of numbers.
+
+An hour has millions of packets. Of so long a recording stretches are sent, at even distances (`stretches`).
 
 Knet has 16 bits of number and nothing that says of which life a packet is, so much of that is opened. What Totem makes
 of it is counted here: frames that reached the ring, rings that were formed, messages delivered twice (the checker
@@ -39,6 +41,13 @@ SEND_S = 5
 BATCH, PAUSE_MS = 20, 10.0
 """So many packets of the attacker at a time (2000 a second), and the pause after them, in which each node sends."""
 SETTLE_MS = 1000
+STEPS_MAX = 2_000_000
+STEPS_A_MINUTE_MAX = 1_000_000
+"""What the simulator may do in all before it is taken for one that finds no rest. One minute's life takes 45,000 steps,
+and each packet of it is sent again three times and a half."""
+PACKETS_MAX = 100_000
+STRETCH = 1_000
+"""At most so many packets of a recording are sent again, so many at a time as they followed each other."""
 
 Recorded = tuple[int, OnLink]
 """To whom, and what."""
@@ -83,9 +92,12 @@ class Attacker:
         copy.forged = True
         self.recorded.append((target, copy))
 
-    def stop_recording(self) -> None:
-        """Nothing is noted from now on."""
+    def stop_recording(self) -> int:
+        """Nothing is noted from now on, and what will be sent again is chosen. How many packets there were."""
         wires_of(self.cluster).on_sent = None
+        seen = len(self.recorded)
+        self.recorded = stretches(self.recorded)
+        return seen
 
     def do(self, name: str, packets: Iterable[Recorded]) -> Outcome:
         """Send these while the ring works, and see what comes of it."""
@@ -140,6 +152,15 @@ class Attacker:
             yield from each
 
 
+def stretches(recorded: list[Recorded]) -> list[Recorded]:
+    """All of a short recording; of a long one stretches at even distances, its beginning and its end among them."""
+    if len(recorded) <= PACKETS_MAX:
+        return recorded
+    last, count = len(recorded) - STRETCH, PACKETS_MAX // STRETCH
+    begins = (last * each // (count - 1) for each in range(count))
+    return [packet for begin in begins for packet in recorded[begin : begin + STRETCH]]
+
+
 def _counted(cluster: Cluster) -> Counter[str]:
     """What the nodes that live have counted so far, and the wires."""
     found: Counter[str] = Counter()
@@ -160,12 +181,14 @@ def _longest_gap_ms(cluster: Cluster, since_s: float) -> float:
     return max(gaps)
 
 
-def measure(minutes: float, say: Callable[[Outcome], None] = lambda _outcome: None) -> list[Outcome]:
-    """Record so many virtual minutes, and do all of it. Raises AssertionError where the ring breaks a promise."""
+def measure(minutes: float, say: Callable[[Outcome], None] = lambda _outcome: None) -> tuple[int, list[Outcome]]:
+    """Record so many virtual minutes, and do all of it: how many packets were recorded, and what came of each attack.
+    Raises AssertionError where the ring breaks a promise."""
     cluster = Cluster(NODES, knet=KnetPlan(cipher="aes256", hash="sha256"), token_timeout_ms=1000)
+    cluster.world.steps_max = STEPS_MAX + int(minutes * STEPS_A_MINUTE_MAX)
     attacker = Attacker(cluster)
     _live(cluster, minutes * 60)
-    attacker.stop_recording()
+    seen = attacker.stop_recording()
     found: list[Outcome] = []
 
     def do(name: str, packets: Iterable[Recorded]) -> None:
@@ -180,7 +203,7 @@ def measure(minutes: float, say: Callable[[Outcome], None] = lambda _outcome: No
     do("at random", attacker.at_random())
     do("far numbers", attacker.far_numbers())
     cluster.finish()
-    return found
+    return seen, found
 
 
 def _live(cluster: Cluster, seconds: float) -> None:
@@ -227,8 +250,9 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     print("| what is sent | packets | not opened | known copies | frames to the ring | new windows | rings | gap |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    measure(options.minutes, lambda outcome: print(row(outcome), flush=True))
-    print(f"{options.minutes:g} virtual minutes recorded; every property holds ({time.monotonic() - began:.0f} s)")
+    seen, _ = measure(options.minutes, lambda outcome: print(row(outcome), flush=True))
+    took_s = time.monotonic() - began
+    print(f"{options.minutes:g} virtual minutes, {seen:,} packets recorded; every property holds ({took_s:.0f} s)")
     return 0
 
 

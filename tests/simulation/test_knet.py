@@ -14,7 +14,7 @@ from services.totem.transport.knet.peer_link import PeerLink
 from tests.simulation.cluster import Cluster
 from tests.simulation.knet_faults import KNET_FAULTS
 from tests.simulation.knet_plan import has_knet
-from tests.simulation.knet_playback import measure
+from tests.simulation.knet_playback import PACKETS_MAX, STRETCH, measure, stretches
 from tests.simulation.knet_wires import KnetLife, KnetPlan, Trap, Wires
 from tests.simulation.network import OnLink
 from tests.simulation.plan import make_plan
@@ -234,8 +234,10 @@ def test_a_node_that_missed_the_change_of_the_key_is_shut_out_until_it_has_the_k
 def test_a_recording_without_the_key_and_played_back() -> None:
     """Some seconds here; `make playback` takes more. Altered packets do nothing. Replayed ones are opened, knet has no
     remedy: rings are formed anew, and yet nothing is delivered twice, and the ring is whole when it is over."""
-    found = {each.attack: each for each in measure(minutes=0.05)}
+    recorded, outcomes = measure(minutes=0.05)
+    found = {each.attack: each for each in outcomes}
     altered = found["altered"]
+    assert altered.sent == found["one life"].sent == recorded
     assert altered.sent > 1000
     assert (altered.refused, altered.handed_in, altered.windows, altered.rings) == (altered.sent, 0, 0, 0)
     for name in ("one life", "new lives", "at random", "far numbers"):
@@ -243,6 +245,17 @@ def test_a_recording_without_the_key_and_played_back() -> None:
         assert found[name].handed_in > 0
         assert found[name].longest_gap_ms < 1000
     assert found["nothing"].rings == 0
+
+
+def test_of_a_long_recording_stretches_are_sent_again() -> None:
+    """At even distances, whole, from its beginning to its end."""
+    packets = [(number, OnLink.on(b"", 0, 1, 0)) for number in range(3 * PACKETS_MAX)]
+    chosen = [number for number, _ in stretches(packets)]
+    assert len(chosen) == len(set(chosen)) == PACKETS_MAX
+    assert (chosen[0], chosen[-1]) == (0, 3 * PACKETS_MAX - 1)
+    assert chosen[STRETCH - 1] == STRETCH - 1
+    assert chosen[STRETCH] > 2 * STRETCH
+    assert stretches(packets[:PACKETS_MAX]) == packets[:PACKETS_MAX]
 
 
 def test_a_node_is_not_mute_for_long_after_its_last_life_was_played_back() -> None:
