@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import zlib
 
 from services.totem.transport.knet import compression
@@ -15,7 +16,7 @@ SENDING = frozenset(
     {"send", "_send_urgent", "_datagrams", "_out", "set_hosts", "advance", "too_large", "unreachable", "cut", "status"}
     | {"take_events", "take_outbox", "compressor", "<lambda>", "next_in_turn", "_lz4", "_zstd", "seal_to_keep"}
     | {"answer_of", "pong_of", "is_plain", "piece_bytes", "__len__", "waiting_bytes", "_advance_doubt", "verdict"}
-    | {"_down", "_module", "_tell"}
+    | {"_down", "_module", "_tell", "change_options"}
 )
 """Functions of knet that decode nothing: of the sending side, or of timers."""
 
@@ -27,13 +28,23 @@ LINK, HOST, LONG, STRANGER, LATER = 1, 2, 4, 8, 16
 """Bits of what precedes a packet: which link and host it comes from, and what else there is about it."""
 
 
-def packets(data: bytes) -> None:
-    """What is inside of the seal: several packets, each with its circumstances and its size in front."""
-    from tests.unit.knet.network import MS, Network, address
+@functools.cache
+def _begun() -> tuple[bytes, int]:
+    """A node whose links are up, and its time. A copy of it is made in a thirtieth of the time that it takes to come so
+    far."""
+    from tests.unit.knet.network import Network
 
     network = Network((1, 2, 3), make=lambda _node: Clear())
     network.run(20)
-    machine, at, now_ns, pauses = network.knets[1], 0, network.now_ns, 0
+    return pickle.dumps(network.knets[1]), network.now_ns
+
+
+def packets(data: bytes) -> None:
+    """What is inside of the seal: several packets, each with its circumstances and its size in front."""
+    from tests.unit.knet.network import MS, address
+
+    begun, now_ns = _begun()
+    machine, at, pauses = pickle.loads(begun), 0, 0
     while at + 2 <= len(data):
         how, size = data[at], data[at + 1]
         packet = data[at + 2 : at + 2 + size] + bytes(2000 if how & LONG else 0)
@@ -47,6 +58,11 @@ def packets(data: bytes) -> None:
             assert len(frame) <= wire.FRAME_BYTES_MAX
         machine.outbox.clear()
         at += 2 + size
+
+
+def _framed(how: int, packet: bytes) -> bytes:
+    """A packet with its circumstances and its size in front."""
+    return bytes([how, len(packet)]) + packet
 
 
 def packet_seeds() -> list[bytes]:
@@ -68,7 +84,7 @@ def packet_seeds() -> list[bytes]:
         wire.answer_of(wire.encode_probe(1, 0, 100, 100), 2),
     ]
     made += [each for each in _captured() if len(each) < 256]
-    each = [bytes([head, len(packet)]) + packet for packet in made for head in (0, 1)]
+    each = [_framed(head, packet) for packet in made for head in (0, 1)]
     senseless = [
         pack(1, 0, 2, 0, 2, 0, 0, 1, 3, 1, 0) + b"aaaa",
         pack(1, 0, 2, 0, 2, 0, 0, 1, 3, 2, 0) + b"aaa",
@@ -79,20 +95,22 @@ def packet_seeds() -> list[bytes]:
         pack(1, 0, 2, 0, 0, 0, 0, 1, 1, 0, 0) + b"number 0",
     ]
     many = [pack(1, 0, 2, 0, number, 0, 0, 1, 2, 1, 0) + b"a" for number in range(100, 140)]
-    large = [bytes([LONG, 20]) + pack(1, 0, 2, 0, 50, 0, 0, 1, 60, which, 0) + b"part" * 2 for which in range(1, 40)]
+    large = [_framed(LONG, pack(1, 0, 2, 0, 50, 0, 0, 1, 60, which, 0)) for which in range(1, 40)]
     others = [
-        bytes([STRANGER, 20]) + bytes(20),
-        bytes([0, 10]) + pack(1, 0, 2, 0, 60, 0, 0, 1, 1, 0, 0)[:10],
-        bytes([0, 14]) + pack(1, 0, 2, 0, 60, 0, 0, 1, 3, 1, 0),
+        _framed(STRANGER, bytes(20)),
+        _framed(0, pack(1, 0, 2, 0, 60, 0, 0, 1, 1, 0, 0)[:10]),
+        _framed(0, pack(1, 0, 2, 0, 60, 0, 0, 1, 3, 1, 0)),
+        _framed(0, wire.encode_ping(wire.Ping(2, 0, 77, 0, timed=True))[:9]),
+        _framed(0, wire.encode_probe(2, 0, 100, wire.PROBE_BYTES)[:7]),
     ]
-    later = b"".join(bytes([LATER, len(each)]) + each for each in made[:3])
-    waiting = b"".join(bytes([0, len(each)]) + each for each in (many[0], many[1]))
-    made_up = [b"".join(large), b"".join(others), waiting + later, later]
+    later = b"".join(_framed(LATER, packet) for packet in made[:3])
+    waiting = b"".join(_framed(0, packet) for packet in many[:2])
+    made_up = [b"".join(large), *others, b"".join(others), waiting + later, waiting + _framed(LATER, many[2]), later]
     return [
         *each,
         *made_up,
         b"".join(each),
-        *(b"".join(bytes([0, len(p)]) + p for p in group) for group in (senseless, many)),
+        *(b"".join(_framed(0, packet) for packet in group) for group in (senseless, many)),
     ]
 
 
