@@ -263,7 +263,7 @@ class Member:
         if waits is not None:
             self.join(waits)
 
-    def on_new_log(self) -> None:
+    def on_new_log(self, ring: list[Any] | None) -> None:
         """Join again; or be out, if the program was leaving."""
         self._acknowledge_at.clear()
         assert self._session is not None
@@ -279,6 +279,7 @@ class Member:
             return
         if self.state is State.IN:
             self._is_rejoining = True
+            self._ring_meanwhile = ring
         self._ask(Op.JOIN)
 
     def on_end(self, reason: str) -> None:

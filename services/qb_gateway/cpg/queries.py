@@ -59,7 +59,7 @@ class Queries:
                 self._on_ring(event)
         self._session.acknowledged = last
 
-    def on_new_log(self) -> None:
+    def on_new_log(self, _ring: list[Any] | None) -> None:
         """The session itself repeats queries without an answer. Those that failed are answered with the error."""
         self.on_progress()
 

@@ -37,8 +37,9 @@ class Owner(Protocol):
     def on_events(self, events: list[Event], last: int) -> None:
         """Events up to this position."""
 
-    def on_new_log(self) -> None:
-        """All memberships are void: those still wanted must be requested again, before all queued requests."""
+    def on_new_log(self, ring: list[Any] | None) -> None:
+        """All memberships are void: those still wanted must be requested again, before all queued requests. `ring`: the
+        one in which the new log goes on, of which no event will tell; None before the first."""
 
     def on_end(self, reason: str) -> None:
         """cpg has ended the session."""
@@ -99,14 +100,14 @@ class Session:
                 self.position = self.acknowledged = position
             self.requests.repeat(taken)
         else:
-            self._begin_anew(position)
+            self._begin_anew(position, ring)
         self.epoch = epoch
         self.ring = ring
         self.is_open = True
         self.acknowledged_told = 0
         self.resume = [epoch, position, self.requests.settled_number]
 
-    def _begin_anew(self, position: int) -> None:
+    def _begin_anew(self, position: int, ring: list[Any] | None) -> None:
         if not self._is_log_over:
             # The end of the old log was not announced: everything that was sent may have been accepted.
             self._give_up({n for batch in self.requests.unsettled for n in range(batch.first, batch.last + 1)})
@@ -115,7 +116,7 @@ class Session:
         queued = [batch for batch in self.requests.take_queued() if batch.op not in (Op.JOIN, Op.LEAVE)]
         self.position = self.acknowledged = position
         if self.owner is not None:
-            self.owner.on_new_log()
+            self.owner.on_new_log(ring)
         # cpg was told with which number requests continue.
         self.requests.renumber(queued if self.owner is not None else [], self.resume[2])
 

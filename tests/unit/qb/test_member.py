@@ -74,8 +74,10 @@ class Bench:
         (number,) = [number for number, session in self.sessions.table.items() if session.owner is self.member]
         return number
 
-    def open(self) -> None:
-        self.tell(bus.Opened(self.sessions.epoch, [[self.number, int(Code.OK), self.position, 0, [1, 8, [1, 2]]]]))
+    def open(self, ring: list[Any] | None = None) -> None:
+        """cpg opens the session, where the ring is this one."""
+        row = [self.number, int(Code.OK), self.position, 0, ring or [1, 8, [1, 2]]]
+        self.tell(bus.Opened(self.sessions.epoch, [row]))
 
     def settle(self, request: int) -> None:
         self.tell(bus.Settled(self.sessions.epoch, [[self.number, request]]))
@@ -193,6 +195,24 @@ def test_the_end_of_the_log_is_told_as_a_ring_alone_and_the_one_after_it(bench: 
         ([(1, 77), (3, 9)], [], [(3, 9, 4)]),
     ]
     assert bench.program.replies == [(0, Code.OK)], "nothing is answered twice"
+
+
+def test_the_ring_where_it_joins_again_is_told_even_if_it_began_before_the_session(bench: Bench) -> None:
+    """Then no event tells of the ring: cpg says what it is when it opens the session."""
+    bench.join()
+    told = len(bench.program.events)
+    bench.tell(bus.Lost(5, "it died", []))
+    bench.welcome(6)
+    bench.position = 3
+    bench.open([1, 12, [1]])
+    bench.settle(2)
+    bench.event(bus_events.MEMBERSHIP, GROUP, [ME], [[*ME, 1]], [], 2)
+    bench.event(bus_events.MEMBERSHIP, GROUP, [ME, [2, 5]], [[2, 5, 4]], [], None)
+    bench.event(bus_events.RING, 1, 16, [1, 2])
+    since = bench.program.events[told:]
+    idents = [struct.unpack_from("<i", each)[0] for each in since]
+    assert idents == [4, 13, 4, 13]
+    assert [since[1], since[3]] == [cpg.ring_event(1, 12, [1]), cpg.ring_event(1, 16, [1, 2])]
 
 
 def test_who_was_leaving_when_the_log_ended_is_out(bench: Bench) -> None:

@@ -31,7 +31,7 @@ class Owner:
         assert self.session is not None
         self.session.acknowledged = last
 
-    def on_new_log(self) -> None:
+    def on_new_log(self, ring: list[Any] | None) -> None:
         assert self.session is not None
         self.session.request(Op.JOIN, GROUP)
 
