@@ -7,13 +7,12 @@ answer in time is closed, so that a late answer is never taken for the answer to
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rondo.ipc.control import endpoint
+from rondo.ipc.control import answer_of, endpoint
 from rondo.ipc.endpoints import SocketError
 from rondo.ipc.local_dealer import LocalDealer
 from rondo.ipc.trust import check_server
@@ -39,7 +38,7 @@ class Surveyor:
         # One is waited for after the other: while the first one works out its answer so do the rest, and this thread is
         # not woken for each.
         for name in [name for name in self._services if self._send(name, question)]:
-            answers[name] = _answer(_received(self._dealers[name], until_s))
+            answers[name] = _answer(answer_of(self._dealers[name], until_s))
         for name in self._services:
             if answers[name] is None:
                 self._drop(name)
@@ -63,18 +62,6 @@ class Surveyor:
         """Close all connections. `ask` makes new ones."""
         for name in self._services:
             self._drop(name)
-
-
-def _received(dealer: LocalDealer, until_s: float) -> list[bytes]:
-    """What has come by then; empty if nothing has, or the connection broke."""
-    poll = select.poll()
-    poll.register(dealer.fileno(), select.POLLIN)
-    while not (frames := dealer.receive()) and not dealer.is_broken:
-        left_s = until_s - time.monotonic()
-        if left_s <= 0:
-            return []
-        poll.poll(1000 * left_s)
-    return frames
 
 
 def _answer(frames: list[bytes]) -> dict[str, Any] | None:

@@ -19,8 +19,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import zmq
-
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlServer, Handler
 from rondo.node import compiled
@@ -74,20 +72,16 @@ class Chassis:
         self._must_reopen_logs = True
 
     def open_control(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        status: Callable[[], Mapping[str, Any]],
-        handlers: Mapping[str, Handler] | None = None,
+        self, status: Callable[[], Mapping[str, Any]], handlers: Mapping[str, Handler] | None = None
     ) -> ControlServer:
         """Serve the control socket from now on. `status` answers the service's `state`, `counters` and other items.
         There is also `log_level`, and the service's own operations. Raises `rondo.ipc.endpoints.SocketError`."""
         common = {"status": lambda _request: {**self._head(), **status()}, "log_level": self._on_log_level}
         common["reopen_logs"] = self._on_reopen_logs
         common["reload"] = self._on_reload
-        self._control = ControlServer(context, self._start.run_dir, self._service, {**common, **(handlers or {})})
-        self._control_fd = int(self._control.socket.getsockopt(zmq.FD))
-        self._own.add(self._control_fd)
-        self.poll.register(self._control_fd, select.EPOLLIN)
+        self._control = ControlServer(self._start.run_dir, self._service, {**common, **(handlers or {})})
+        self._own.add(self._control.fileno())
+        self.poll.register(self._control.fileno(), select.EPOLLIN)
         return self._control
 
     def _head(self) -> dict[str, Any]:
@@ -147,8 +141,7 @@ class Chassis:
         self.has_more = False
         if self._control is not None:
             self._control.serve()
-            # A ZeroMQ descriptor signals input only once, and answering may have consumed that signal.
-            self.has_more = bool(int(self._control.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+            self.has_more = self._control.has_pending
 
     def _beat(self) -> None:
         try:

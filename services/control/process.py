@@ -12,8 +12,6 @@ import os
 import select
 import time
 
-import zmq
-
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc import endpoints as sockets
 from rondo.ipc.local_dealer import LocalDealer
@@ -87,13 +85,12 @@ class Process:
         self._chassis.catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, _log)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._totem_endpoint = socket_endpoint(self._run_dir, totem_control.SOCKET)
             own = socket_endpoint(self._run_dir, control_gateway.SOCKET)
             sockets.remove_stale(own)
             self._gateway = LocalRouter(own)
-            self._chassis.open_control(context, self._machine.status)
+            self._chassis.open_control(self._machine.status)
             self._poll.register(self._gateway.fileno(), select.EPOLLIN)
             self._totem: LocalDealer | None = None
             self._connect()
@@ -101,7 +98,6 @@ class Process:
                 self._turn()
             self._say_goodbye()
         finally:
-            context.destroy(linger=0)
             self._drop_telling()
             if self._asking is not None:
                 self._asking.close()

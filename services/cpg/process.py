@@ -12,8 +12,6 @@ import os
 import select
 import time
 
-import zmq
-
 from rondo.ipc import endpoints
 from rondo.ipc.local_dealer import LocalDealer
 from rondo.ipc.local_router import LocalRouter
@@ -68,22 +66,19 @@ class Process:
         self._chassis.catch_signals()
         tune_memory()
         stay_off_the_ring(self._config, _log)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
-            self._context = context
             self._totem_endpoint = socket_endpoint(self._run_dir, "totem.sock")
             own = socket_endpoint(self._run_dir, "cpg.sock")
             endpoints.remove_stale(own)
             self._gateway = LocalRouter(own)
             self._machine.clients.gateways.unsent_bytes = self._gateway.unsent_bytes
-            self._chassis.open_control(context, self._machine.status)
+            self._chassis.open_control(self._machine.status)
             self._poll.register(self._gateway.fileno(), select.EPOLLIN)
             self._totem: LocalDealer | None = None
             self._connect()
             while not self._chassis.stopping:
                 self._turn()
         finally:
-            context.destroy(linger=0)
             self._drop_watch()
             self._lock.close()
         return 0

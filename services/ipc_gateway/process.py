@@ -76,7 +76,7 @@ class Process:
         self._access = access = Access(config.allowed_uids, config.allowed_gids)
         remote_clients = RemoteClients(Path(config.remote.clients_file)) if config.remote.enabled else None
         self._doorkeeper = Doorkeeper(self._context, access, remote_clients)
-        self._chassis.open_control(self._context, self._status)
+        self._chassis.open_control(self._status)
         endpoint = socket_endpoint(run_dir, "gateway.sock")
         self._tcp_relay: TcpRelay | None = None
         self._listeners = self._open_listeners(run_dir, endpoint, access)

@@ -7,8 +7,6 @@ import select
 import time
 from typing import Any
 
-import zmq
-
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
 from rondo.node.logs import notice as log_notice
@@ -39,8 +37,7 @@ class Process:
         self._config, self._settings = start.config, start.config.notify
         self._lock = InstanceLock(start.run_dir, SERVICE)
         self._chassis = Chassis(SERVICE, start)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._chassis.open_control(self._context, self._status)
+        self._chassis.open_control(self._status)
         self._log = MergedLog(log_files(start.run_dir), configured_files(start.run_dir, SERVICES))
         self._position = Position(start.run_dir, _started_s(start))
         self._queue = Queue()
@@ -145,7 +142,6 @@ class Process:
         if self._child is not None:
             self._child.kill()
             self._child.close()
-        self._context.destroy(linger=0)
         self._chassis.close()
         self._lock.close()
 

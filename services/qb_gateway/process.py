@@ -14,8 +14,6 @@ import select
 import time
 from typing import Any
 
-import zmq
-
 from rondo.config import NodeConfig
 from rondo.ipc.endpoints import SocketError
 from rondo.node.chassis import Chassis
@@ -82,9 +80,8 @@ class Process:
         self._absent_since_s: float | None = time.monotonic()
         self._is_out_of_order = False
         """cpg has been away for too long."""
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._chassis.on_reload = self._reconfigure
-        self._chassis.open_control(self._context, self._status)
+        self._chassis.open_control(self._status)
         self._listen()
 
     def _reconfigure(self, config: NodeConfig) -> None:
@@ -226,6 +223,5 @@ class Process:
         self._sessions.flush()
         self._upstream.close()
         self._control_link.close()
-        self._context.destroy(linger=0)
         self._chassis.close()
         self._lock.close()

@@ -14,9 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import zmq
-
-from rondo.ipc import control, zmq_sockets
+from rondo.ipc import control
+from rondo.ipc.local_dealer import LocalDealer
 from rondo.node.process_watch import ProcessWatch
 from rondo.protocol.envelope import BusError, is_bytes, is_u32, pack, unpack
 from services.sam.held_ports import PORTS_MAX, HeldPorts
@@ -28,6 +27,7 @@ ADDRESSES_MAX = 384
 DATAGRAM_BYTES_MAX = 65_507
 ASK = pack({"op": "last_words"})
 ASK_INTERVAL_S = 0.5
+CONNECT_INTERVAL_S = 0.2
 
 log = logging.getLogger("SAM")
 
@@ -35,7 +35,7 @@ log = logging.getLogger("SAM")
 class LastWords:
     """The goodbye of the living totem process. `tick` asks for it while it is missing."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path, loop: Loop) -> None:
+    def __init__(self, run_dir: Path, loop: Loop) -> None:
         """Raises SocketError, PathError."""
         self.sent = 0
         """Goodbyes sent for a dead totem."""
@@ -45,10 +45,12 @@ class LastWords:
         """Ports that must not be closed when totem dies."""
         self._loop = loop
         self._release_at_s = math.inf
+        self._ask_at_s = 0.0
+        self._was_connected = False
         self._watch: ProcessWatch | None = None
         self._words: dict[str, Any] = {}
-        self._socket = zmq_sockets.connect_dealer(context, control.endpoint(run_dir, "totem"))
-        loop.serve(self._socket, self._receive)
+        self._totem = LocalDealer(control.endpoint(run_dir, "totem"))
+        loop.watch(self._totem.fileno(), self._receive)
         self._ask()
 
     @property
@@ -62,8 +64,17 @@ class LastWords:
         words: bytes = self._words.get("datagram", b"")
         return words
 
+    @property
+    def wait_s(self) -> float:
+        """After so long `tick` has something to do: a totem that comes back is asked soon, lest it die untold."""
+        return math.inf if self._totem.is_connected else CONNECT_INTERVAL_S
+
     def tick(self) -> None:
         """Call it in every turn of the loop: it asks again at intervals, until totem has answered."""
+        self._totem.tend(time.monotonic())
+        if self._totem.is_connected and not self._was_connected:
+            self._ask_at_s = 0.0
+        self._was_connected = self._totem.is_connected
         if self._watch is None and time.monotonic() >= self._ask_at_s:
             self._ask()
         if time.monotonic() >= self._release_at_s:
@@ -72,10 +83,11 @@ class LastWords:
 
     def _ask(self) -> None:
         self._ask_at_s = time.monotonic() + ASK_INTERVAL_S
-        zmq_sockets.send(self._socket, ASK)
+        if self._totem.is_connected:
+            self._totem.send(ASK)
 
     def _receive(self) -> None:
-        for frame in zmq_sockets.receive_all(self._socket):
+        for frame in self._totem.receive():
             try:
                 words = unpack(frame)
             except BusError:
@@ -120,7 +132,8 @@ class LastWords:
         """Stop: send nothing any more."""
         self._forget()
         self.held.close()
-        self._socket.close()
+        self._loop.forget(self._totem.fileno())
+        self._totem.close()
 
 
 def say(datagram: bytes, source: list[Any], addresses: list[list[Any]]) -> None:

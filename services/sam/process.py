@@ -6,8 +6,6 @@ import time
 from collections import deque
 from typing import Any
 
-import zmq
-
 from rondo.ipc import endpoints
 from rondo.ipc.local_router import LocalRouter
 from rondo.node.chassis import Chassis
@@ -50,8 +48,7 @@ class Process:
         self._lock = InstanceLock(run_dir, SERVICE)
         self._state_lock = InstanceLock(state_dir, SERVICE, "--state-dir")
         self._chassis = Chassis(SERVICE, start)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._chassis.open_control(self._context, self._status)
+        self._chassis.open_control(self._status)
         endpoint = socket_endpoint(run_dir, bus.SOCKET)
         endpoints.remove_stale(endpoint)
         self._bus = LocalRouter(endpoint)
@@ -72,7 +69,7 @@ class Process:
         self._bus_errors = 0
         self._replies: deque[tuple[bytes, bytes]] = deque()
         self._replies_dropped = 0
-        self._last_words = LastWords(self._context, run_dir, self._loop)
+        self._last_words = LastWords(run_dir, self._loop)
         self._control = ControlLink(run_dir)
         self._quorum_watch = QuorumWatch(self._control, self._manager.quorum.news) if has_provider else None
         self._keys = ProcessKeys(self._manager.applications, self._control, self._manager.counters)
@@ -98,7 +95,7 @@ class Process:
         manager, clock = self._manager, self._clock
         due_in_s = max(0.0, manager.due_at_s() - clock.now_s)
         retry_s = RETRY_S if self._keeper.has_work or self._replies else TICK_S
-        wait_s = min(TICK_S, manager.look_s, due_in_s, retry_s)
+        wait_s = min(TICK_S, manager.look_s, due_in_s, retry_s, self._last_words.wait_s)
         # Their descriptors do not tell of what was read and not fetched.
         if self._bus.has_pending or self._chassis.has_more:
             wait_s = 0.0
@@ -212,6 +209,5 @@ class Process:
         self._pipes.close_all()
         self._bus.close()
         self._chassis.close()
-        self._context.destroy(linger=0)
         self._state_lock.close()
         self._lock.close()

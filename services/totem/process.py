@@ -15,8 +15,6 @@ import time
 from collections import deque
 from typing import Any
 
-import zmq
-
 from rondo.config import ConfigError, Fault, NodeConfig
 from rondo.node.chassis import Chassis
 from rondo.node.exit_codes import EXIT_FATAL, EXIT_OK
@@ -94,15 +92,14 @@ class Process:
         self._chassis.catch_signals()
         self.node.link.start()
         self.node.tend_link(set(), time.monotonic_ns())
-        # After the helper threads have started, which must not inherit this, and before ZeroMQ's, which must.
+        # After the helper threads have started, which must not inherit this.
         tune(ring_cpus(self._config, allowed_cpus()), realtime=self._config.sched_rr)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._bus = Bus(self._run_dir, self.node)
             self._control_bus = ControlBus(self._run_dir, self.node)
             handlers = {"key": self._on_key, "last_words": self._on_last_words}
             self._chassis.on_reload = self._reconfigure
-            self._control = self._chassis.open_control(context, self._status, handlers)
+            self._control = self._chassis.open_control(self._status, handlers)
             self._register()
             while not self._chassis.stopping and self.node.control.evicted is None:
                 self._turn()
@@ -121,7 +118,6 @@ class Process:
             self._cpu_latency.close()
             self._copies.close()
             self._sequence.close()
-            context.destroy(linger=0)
             notice(_main, "Left the ring.")
         return EXIT_OK
 

@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import zmq
-
 from rondo.config.node import NodeConfig, NodeConfigError, WebSettings
 from rondo.node.chassis import Chassis
 from rondo.node.instance import InstanceLock
@@ -71,8 +69,7 @@ class Process:
         except WebError as error:
             raise NodeConfigError(str(error)) from None
         self._chassis = Chassis(SERVICE, start)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._chassis.open_control(self._context, self._status)
+        self._chassis.open_control(self._status)
         self._why_waiting = "it is being started"
 
     def run(self) -> None:
@@ -83,7 +80,6 @@ class Process:
         try:
             asyncio.run(self._serve())
         finally:
-            self._context.destroy(linger=0)
             self._chassis.close()
             self._lock.close()
         notice(log, "Stopped.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import stat
@@ -90,12 +91,12 @@ def test_control(context: Context, tmp_path: Path) -> None:
             raise ValueError("no such level")
         return {"level": "debug"}
 
-    server = ControlServer(context, tmp_path, "cpg", {"status": lambda _: {"state": "good"}, "log_level": level})
+    server = ControlServer(tmp_path, "cpg", {"status": lambda _: {"state": "good"}, "log_level": level})
     stop = threading.Event()
 
     def serve() -> None:
         while not stop.is_set():
-            if server.socket.poll(20):
+            if select.select([server], [], [], 0.02)[0]:
                 server.serve()
 
     thread = threading.Thread(target=serve)

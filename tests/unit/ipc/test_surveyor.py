@@ -1,6 +1,7 @@
 """Several services asked at once: those that answer, those that are not there, those that hang."""
 
 import contextlib
+import select
 import socket
 import tempfile
 import threading
@@ -8,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import zmq
 
 from rondo.ipc.control import ControlServer, Handler
 from rondo.ipc.surveyor import Answers, Surveyor
@@ -23,21 +23,17 @@ def _run_dir() -> Iterator[Path]:
 @contextlib.contextmanager
 def service(run_dir: Path, name: str) -> Iterator[list[int]]:
     """A service in a thread of its own; how often it was asked."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     asked: list[int] = []
 
     def status(_request: object) -> dict[str, object]:
         asked.append(1)
         return {"service": name, "times": len(asked)}
 
-    server = ControlServer(context, run_dir, name, {"status": status})
+    server = ControlServer(run_dir, name, {"status": status})
     stop_read, stop_write = socket.socketpair()
 
     def serve() -> None:
-        poller = zmq.Poller()
-        poller.register(server.socket, zmq.POLLIN)
-        poller.register(stop_read, zmq.POLLIN)
-        while stop_read.fileno() not in dict(poller.poll()):
+        while stop_read.fileno() not in select.select([server.fileno(), stop_read.fileno()], [], [])[0]:
             server.serve()
 
     thread = threading.Thread(target=serve)
@@ -48,7 +44,6 @@ def service(run_dir: Path, name: str) -> Iterator[list[int]]:
         stop_write.send(b"x")
         thread.join()
         server.close()
-        context.term()
         stop_read.close()
         stop_write.close()
 
@@ -75,9 +70,8 @@ def test_who_is_not_there_costs_nothing_and_is_asked_again_once_it_is(run_dir: P
 def test_a_late_answer_is_not_taken_for_that_to_a_later_question(run_dir: Path) -> None:
     """One that hangs is left out when its time is over, and its connection with it."""
     surveyor = Surveyor(run_dir, ["one"])
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     handlers: dict[str, Handler] = {"status": lambda _: {"which": "late"}, "now": lambda _: {"which": "now"}}
-    server = ControlServer(context, run_dir, "one", handlers)
+    server = ControlServer(run_dir, "one", handlers)
     assert surveyor.ask("status", 0.05) == {"one": None}
     answers: Answers = {}
 
@@ -87,14 +81,13 @@ def test_a_late_answer_is_not_taken_for_that_to_a_later_question(run_dir: Path) 
     asking = threading.Thread(target=ask)
     asking.start()
     while asking.is_alive():
-        if server.socket.poll(50):
+        if select.select([server], [], [], 0.05)[0]:
             server.serve()
     asking.join()
     assert answers["one"] is not None
     assert answers["one"]["which"] == "now"
     surveyor.close()
     server.close()
-    context.term()
 
 
 def test_a_refusal_is_no_answer(run_dir: Path) -> None:

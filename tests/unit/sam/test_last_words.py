@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zmq
 
 from rondo.ipc.control import ControlServer
 from rondo.testing.lab.waiting import wait_for
@@ -24,7 +23,7 @@ from services.sam.loop import Loop
 class Totem:
     """A process that does nothing, and the control socket that answers for it."""
 
-    def __init__(self, run_dir: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, run_dir: Path) -> None:
         self.process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
         self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.receiver.bind(("127.0.0.1", 0))
@@ -37,7 +36,7 @@ class Totem:
             "ports": [],
         }
         self.asked = b""
-        self.control = ControlServer(context, run_dir, "totem", {"last_words": self._answer})
+        self.control = ControlServer(run_dir, "totem", {"last_words": self._answer})
 
     def _answer(self, _request: dict[str, Any]) -> dict[str, Any]:
         self.asked = self.control.asking
@@ -56,20 +55,13 @@ def run_dir() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture
-def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
-    made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    yield made
-    made.destroy(linger=0)
-
-
 class Sam:
     """The loop and its last words, turned by the test."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], run_dir: Path) -> None:
+    def __init__(self, run_dir: Path) -> None:
         self.poll = select.epoll()
         self.loop = Loop(self.poll)
-        self.words = LastWords(context, run_dir, self.loop)
+        self.words = LastWords(run_dir, self.loop)
 
     def turn(self) -> None:
         self.loop.turn(time.monotonic() + 0.01, lambda: None)
@@ -80,15 +72,15 @@ class Sam:
 
 
 @pytest.fixture
-def totem(run_dir: Path, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Totem]:
-    made = Totem(run_dir, context)
+def totem(run_dir: Path) -> Iterator[Totem]:
+    made = Totem(run_dir)
     yield made
     made.close()
 
 
 @pytest.fixture
-def sam(run_dir: Path, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[Sam]:
-    made = Sam(context, run_dir)
+def sam(run_dir: Path) -> Iterator[Sam]:
+    made = Sam(run_dir)
     yield made
     made.close()
 
@@ -130,10 +122,10 @@ def test_what_is_no_answer_is_counted(totem: Totem, sam: Sam, name: str, value: 
     assert sam.words.watched == 0
 
 
-def test_it_waits_for_a_totem_that_comes_later(run_dir: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-    sam = Sam(context, run_dir)
+def test_it_waits_for_a_totem_that_comes_later(run_dir: Path) -> None:
+    sam = Sam(run_dir)
     sam.turn()
-    totem = Totem(run_dir, context)
+    totem = Totem(run_dir)
     try:
 
         def done() -> bool:
