@@ -1,23 +1,17 @@
 """Who is at the other end of a connection, as the kernel reports it, and who may connect.
 
-On the Unix socket the kernel reports the user, group and process that has connected (SO_PEERCRED). For clients on other
-hosts (`remote`) libzmq asks a ZAP handler (RFC 27) about each connection before it reads anything else from it. The
-question has the client's public key; libzmq has verified that the client knows its secret. In both cases the connection
-gets a stamp, which comes with every envelope. It cannot be forged, and no two connections have the same.
+On the Unix socket the kernel reports the user, group and process that has connected (SO_PEERCRED). Clients on other
+hosts are known by their keys (`zap`). In both cases the connection gets a stamp, which comes with every envelope. It
+cannot be forged, and no two connections have the same.
 """
 
 import os
 from pathlib import Path
 from typing import NamedTuple
 
-import zmq
-
 from rondo.node.process_watch import start_time_of
 from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway import remote
-
-ZAP_ENDPOINT = "inproc://zeromq.zap.01"
-REQUESTS_PER_DRAIN = 64
 
 
 class Peer(NamedTuple):
@@ -90,21 +84,12 @@ def start_time_of_stamp(stamp: str) -> int:
 
 
 class Doorkeeper:
-    """Decides who may connect, and makes the stamps. It is also the ZAP handler: create it before the CURVE socket."""
+    """Decides who may connect, and makes the stamps."""
 
-    def __init__(
-        self,
-        context: "zmq.Context[zmq.Socket[bytes]]",
-        access: Access,
-        remote_clients: "remote.RemoteClients | None" = None,
-    ) -> None:
-        self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
-        self.socket.linger = 0
-        self.socket.bind(ZAP_ENDPOINT)
+    def __init__(self, access: Access) -> None:
         self.denied: list[Peer] = []
         """Peers that were refused since the owner last cleared this."""
         self._access = access
-        self._remote_clients = remote_clients
         self._connections = 0
 
     def admits(self, peer: Peer) -> bool:
@@ -118,30 +103,6 @@ class Doorkeeper:
         """The stamp of a new connection. `start_time`: of the process that has connected, if known."""
         self._connections += 1
         return f"{peer.uid}:{peer.gid}:{peer.pid}:{peer.key}:{self._connections}:{start_time}"
-
-    def serve(self) -> None:
-        """Answer the questions of libzmq."""
-        for _ in range(REQUESTS_PER_DRAIN):
-            try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            route, empty, version, request_id, domain, _address, _identity, mechanism, *credentials = frames
-            peer, allowed = self._judge(domain, mechanism, credentials)
-            if peer is not None and allowed:
-                answer = [b"200", b"OK", self.stamp(peer).encode(), b""]
-            else:
-                if peer is not None:
-                    self.denied.append(peer)
-                answer = [b"400", b"access denied", b"", b""]
-            self.socket.send_multipart([route, empty, version, request_id, *answer])
-
-    def _judge(self, domain: bytes, mechanism: bytes, credentials: list[bytes]) -> tuple[Peer | None, bool]:
-        if domain != remote.ZAP_DOMAIN or mechanism != b"CURVE" or len(credentials) != 1:
-            return None, False
-        clients = self._remote_clients
-        peer = Peer(REMOTE_UID, REMOTE_UID, 0, remote.short(credentials[0]))
-        return peer, clients is not None and clients.allows(credentials[0])
 
 
 def identity_of(peer: Peer, started: int = 0) -> Identity | None:

@@ -1,6 +1,7 @@
 """The socket for clients on other hosts. Its envelopes come with the stamp of their connection.
 
-libzmq speaks CURVE with the clients (`rondo.ipc.remote_router`), behind a port of the gateway's own (`tcp_relay`).
+libzmq speaks CURVE with the clients (`rondo.ipc.remote_router`), behind a port of the gateway's own (`tcp_relay`), and
+asks `zap` who may connect.
 """
 
 from collections import Counter
@@ -9,36 +10,46 @@ from pathlib import Path
 
 import zmq
 
+from rondo import curve
 from rondo.config.node import RemoteSettings
+from rondo.ipc.endpoints import SocketError
 from rondo.ipc.remote_router import RemoteRouter
 from rondo.paths import socket_endpoint
-from services.ipc_gateway import remote
+from services.ipc_gateway.credentials import Doorkeeper
 from services.ipc_gateway.listener import ENVELOPE_ROOM_BYTES, ENVELOPES_PER_DRAIN, Received
+from services.ipc_gateway.remote import ZAP_DOMAIN
 from services.ipc_gateway.tcp_relay import TcpRelay
+from services.ipc_gateway.zap import RemoteClients, ZapHandler
 
 SOCKET = "remote.sock"
+HEARTBEAT_MS = 1000
+HEARTBEAT_TIMEOUT_MS = 5000
+HANDSHAKE_MS = 3000
+"""A connection that has not finished its handshake by then is closed."""
+BACKLOG = 128
 
 
 class CurveListener:
-    """The ROUTER and the relay's port."""
+    """The ROUTER, who may connect to it, and the relay's port."""
 
-    def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", run_dir: Path, message_bytes_max: int, settings: RemoteSettings
-    ) -> None:
-        """Binds; raises SocketError, KeyFileError, PathError. The doorkeeper must exist before."""
+    def __init__(self, run_dir: Path, message_bytes_max: int, settings: RemoteSettings, doorkeeper: Doorkeeper) -> None:
+        """Binds; raises SocketError, KeyFileError, PathError."""
+        clients = RemoteClients(Path(settings.clients_file))
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.zap = ZapHandler(self._context, doorkeeper, clients)
         self._hits: Counter[tuple[str, str]] = Counter()
         self._counters: Counter[str] = Counter()
 
         def secure(socket: "zmq.Socket[bytes]") -> None:
-            socket.setsockopt(zmq.ZAP_DOMAIN, remote.ZAP_DOMAIN)
-            remote.prepare(socket, settings)
+            socket.setsockopt(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+            _prepare(socket, settings)
 
         frame_bytes_max = message_bytes_max + ENVELOPE_ROOM_BYTES
-        self._router = RemoteRouter(context, socket_endpoint(run_dir, SOCKET), frame_bytes_max, secure)
         try:
+            self._router = RemoteRouter(self._context, socket_endpoint(run_dir, SOCKET), frame_bytes_max, secure)
             self.relay = TcpRelay(settings, run_dir / SOCKET)
         except BaseException:
-            self._router.close()
+            self._context.destroy(linger=0)
             raise
 
     def filenos(self) -> list[int]:
@@ -105,3 +116,20 @@ class CurveListener:
         """Close all sockets."""
         self.relay.close()
         self._router.close()
+        self.zap.close()
+        self._context.destroy(linger=0)
+
+
+def _prepare(socket: "zmq.Socket[bytes]", settings: RemoteSettings) -> None:
+    """Prepare a socket for remote clients before it is bound. Raises KeyFileError, SocketError."""
+    pair = curve.read_key_pair(Path(settings.key_file))
+    try:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
+    except zmq.ZMQError as error:
+        raise SocketError(f"the installed ZeroMQ has no CURVE, which remote{{}} needs: {error.strerror}") from None
+    socket.setsockopt(zmq.IPV6, int(":" in settings.address))
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.setsockopt(zmq.BACKLOG, BACKLOG)

@@ -5,9 +5,7 @@ import os
 import select
 import time
 from pathlib import Path
-from typing import Any
-
-import zmq
+from typing import TYPE_CHECKING, Any
 
 from rondo.config import NodeConfig
 from rondo.node.chassis import Chassis
@@ -21,19 +19,20 @@ from rondo.node.tuning import tune_memory
 from rondo.paths import socket_endpoint
 from services.ipc_gateway.control_upstream import ControlUpstream
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer
-from services.ipc_gateway.curve_listener import CurveListener
 from services.ipc_gateway.gateway import Gateway
 from services.ipc_gateway.hits import HitLog
 from services.ipc_gateway.keep_warm import KeepWarm
 from services.ipc_gateway.limits import bounds_of, raise_descriptor_limit
 from services.ipc_gateway.listeners import Listeners
-from services.ipc_gateway.remote import RemoteClients
 from services.ipc_gateway.remote import endpoint_of as remote_endpoint
 from services.ipc_gateway.sam_upstream import SamUpstream
 from services.ipc_gateway.session_registry import Session
 from services.ipc_gateway.tcp_relay import DESCRIPTORS as REMOTE_DESCRIPTORS
 from services.ipc_gateway.tcp_relay import TcpRelay
 from services.ipc_gateway.unix_listener import UnixListener
+
+if TYPE_CHECKING:
+    from services.ipc_gateway.zap import ZapHandler
 
 SERVICE = "ipc_gateway"
 HOUSEKEEPING_S = 1.0
@@ -50,16 +49,6 @@ DRAINS_BEFORE_DETACH_MAX = 1000
 log = logging.getLogger("IPC_GATEWAY")
 
 
-def descriptor_of(socket: "zmq.Socket[bytes]") -> int:
-    """The descriptor to poll for a ZeroMQ socket. When it is readable, check `has_input`."""
-    return int(socket.getsockopt(zmq.FD))
-
-
-def has_input(socket: "zmq.Socket[bytes]") -> bool:
-    """True if there is something to receive."""
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
-
-
 class Process:
     """The running gateway. `run` returns after a signal has asked it to stop."""
 
@@ -72,13 +61,12 @@ class Process:
         self._poll = self._chassis.poll
         remote_descriptors = REMOTE_DESCRIPTORS if config.remote.enabled else 0
         sessions_max, self._connections_max = raise_descriptor_limit(remote_descriptors)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._access = access = Access(config.allowed_uids, config.allowed_gids)
-        remote_clients = RemoteClients(Path(config.remote.clients_file)) if config.remote.enabled else None
-        self._doorkeeper = Doorkeeper(self._context, access, remote_clients)
+        self._doorkeeper = Doorkeeper(access)
         self._chassis.open_control(self._status)
         endpoint = socket_endpoint(run_dir, "gateway.sock")
         self._tcp_relay: TcpRelay | None = None
+        self._zap: ZapHandler | None = None
         self._listeners = self._open_listeners(run_dir, endpoint, access)
         self._chassis.on_reload = self._reconfigure
         self._keep_warm = KeepWarm(endpoint) if config.low_latency else None
@@ -109,12 +97,15 @@ class Process:
         local = UnixListener(endpoint, bytes_max, self._doorkeeper, bounds, open_to_others=access.is_open_to_others)
         if not settings.enabled:
             return Listeners(local, None)
+        # It loads libzmq, which nothing else here needs.
+        from services.ipc_gateway.curve_listener import CurveListener
+
         try:
-            remote = CurveListener(self._context, run_dir, bytes_max, settings)
+            remote = CurveListener(run_dir, bytes_max, settings, self._doorkeeper)
         except BaseException:
             local.close()
             raise
-        self._tcp_relay = remote.relay
+        self._tcp_relay, self._zap = remote.relay, remote.zap
         notice(log, "Remote clients connect at %s.", remote_endpoint(settings))
         return Listeners(local, remote)
 
@@ -149,14 +140,14 @@ class Process:
         self._monitor_fds = set(self._listeners.monitor_filenos())
         self._upstream_fd, self._sam_fd = self._upstream.socket.fileno(), self._sam.socket.fileno()
         self._control_plane_fd = self._control_plane.socket.fileno()
-        self._doorkeeper_fd = descriptor_of(self._doorkeeper.socket)
+        self._zap_fds = {self._zap.fileno()} if self._zap is not None else set()
         for each in (
             *self._listener_fds,
             *self._monitor_fds,
             self._upstream_fd,
             self._sam_fd,
             self._control_plane_fd,
-            self._doorkeeper_fd,
+            *self._zap_fds,
             self._deaths.fileno(),
         ):
             self._poll.register(each, select.EPOLLIN)
@@ -174,12 +165,12 @@ class Process:
         ready = {descriptor for descriptor, _ in self._poll.poll(self._timeout_s(next_housekeeping))}
         if self._look_at_all:
             # A ZeroMQ descriptor signals only after a look that found nothing.
-            ready |= {self._doorkeeper_fd, *self._monitor_fds}
+            ready |= self._zap_fds | self._monitor_fds
             self._look_at_all = False
         gateway, upstream, listeners = self._gateway, self._upstream, self._listeners
-        if self._doorkeeper_fd in ready:
-            while has_input(self._doorkeeper.socket):
-                self._doorkeeper.serve()
+        if self._zap is not None and not self._zap_fds.isdisjoint(ready):
+            while self._zap.serve():
+                pass
         if self._tcp_relay is not None and self._tcp_relay.fileno() in ready:
             self._tcp_relay.serve(time.monotonic())
         if self._upstream_fd in ready:
@@ -330,7 +321,6 @@ class Process:
         self._upstream.close()
         self._sam.close()
         self._control_plane.close()
-        self._context.destroy(linger=0)
         self._deaths.close()
         self._chassis.close()
         self._lock.close()

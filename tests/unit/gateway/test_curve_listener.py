@@ -12,7 +12,7 @@ from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway.credentials import Access, Doorkeeper, Peer, peer_of_stamp
 from services.ipc_gateway.curve_listener import CurveListener
 from services.ipc_gateway.listener import Received
-from services.ipc_gateway.remote import RemoteClients, short
+from services.ipc_gateway.remote import short
 from tests.unit.gateway.conftest import eventually
 
 
@@ -43,14 +43,13 @@ def test_an_end_that_was_seen_while_another_said_hello_is_reported_too(run_dir: 
     curve.write_key_pair(run_dir / "key", server)
     (run_dir / "clients").write_text(f"{own.public.hex()} one\n")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    doorkeeper = Doorkeeper(context, Access((), ()), RemoteClients(run_dir / "clients"))
     settings = RemoteSettings("127.0.0.1", port, str(run_dir / "key"), str(run_dir / "clients"))
-    listener = CurveListener(context, run_dir, 1024, settings)
+    listener = CurveListener(run_dir, 1024, settings, Doorkeeper(Access((), ())))
     received: list[Received] = []
 
     def arrived(count: int) -> bool:
         listener.relay.serve(0.0)
-        doorkeeper.serve()
+        listener.zap.serve()
         received.extend(listener.receive())
         return len(received) == count
 
@@ -68,5 +67,4 @@ def test_an_end_that_was_seen_while_another_said_hello_is_reported_too(run_dir: 
     assert listener.gone() == [received[0].connection]
     second.close()
     listener.close()
-    doorkeeper.socket.close()
     context.term()
