@@ -308,8 +308,8 @@ class Machine:
 
     def _take_snapshot(self, now_s: float) -> None:
         """Take a snapshot if the groups have changed. To pack a large table takes long, so the next one waits in
-        proportion; it does not wait while a good part of the log can only be freed by it. Rows are packed ahead of it, some
-        in each turn."""
+        proportion; it does not wait while a good part of the log can only be freed by it. Rows are packed ahead of
+        it, some in each turn."""
         core = self.core
         is_packing, self._is_packing = self._is_packing, False
         if core.first_change is None or not core.settled:
