@@ -66,6 +66,8 @@ class GroupTable:
         """In order."""
         self._of_session: dict[int, dict[bytes, int]] = {}
         """The groups of each session of this node, with its pid."""
+        self._unpacked: dict[bytes, None] = {}
+        """Names of the groups whose row in `snapshot` may have to be packed."""
 
     def __iter__(self) -> Iterator[Group]:
         """Groups in order. A copy: groups may be changed meanwhile."""
@@ -89,7 +91,7 @@ class GroupTable:
             insort(self._names, name, key=_order)
         group.members.insert(bisect_left(group.members, member), member)
         group.nodes[member[0]] = group.nodes.get(member[0], 0) + 1
-        group.changed()
+        self._changed(group)
         return group
 
     def remove(self, name: bytes, member: Member) -> Group | None:
@@ -106,13 +108,13 @@ class GroupTable:
         if not group.members:
             del self.groups[name]
             del self._names[bisect_left(self._names, _order(name), key=_order)]
-        group.changed()
+        self._changed(group)
         return group
 
     def admit(self, group: Group, session: int, pid: int) -> None:
         """A session of this node gets the group's events from now on, as the member with this pid."""
         group.local[session] = pid
-        group.changed()
+        self._changed(group)
         self._of_session.setdefault(session, {})[group.name] = pid
 
     def dismiss(self, group: Group, pid: int) -> None:
@@ -123,14 +125,28 @@ class GroupTable:
             del found[group.name]
             if not found:
                 del self._of_session[session]
-        group.changed()
+        self._changed(group)
 
     def of_session(self, session: int) -> dict[bytes, int]:
         """The groups in which a session of this node is, with its pid."""
         return dict(self._of_session.get(session, ()))
 
+    def _changed(self, group: Group) -> None:
+        group.changed()
+        self._unpacked[group.name] = None
+
+    def pack_some(self, groups_max: int) -> bool:
+        """Pack up to so many rows ahead of `snapshot`. True once it finds all of them packed."""
+        unpacked = self._unpacked
+        for _ in range(min(groups_max, len(unpacked))):
+            group = self.groups.get(unpacked.popitem()[0])
+            if group is not None and not group.packed:
+                group.pack()
+        return not unpacked
+
     def snapshot(self) -> bytes:
         """Packed, in order: the same table always gives the same."""
+        self._unpacked.clear()
         return _array([group.packed or group.pack() for group in map(self.groups.__getitem__, self._names)])
 
     def listing(self, *, hidden: bool) -> bytes:

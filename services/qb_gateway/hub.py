@@ -19,6 +19,8 @@ RETRY_MIN_S = 0.001
 """The interval at which full event rings are checked for room, because programs do not signal it, ..."""
 RETRY_MAX_S = 0.02
 """... up to this one, while none of them makes progress."""
+TOLD_PER_SECOND = 1
+"""So many hang-ups are logged each by itself; the others of that second are told as a number."""
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 log = logging.getLogger("QB_GATEWAY")
@@ -44,6 +46,8 @@ class Hub:
         """Connections with events that found no room in the ring."""
         self._polled_out: set[Connection] = set()
         self._backoff_s = RETRY_MIN_S
+        self._told_in_second = self._untold = 0
+        """Hang-ups that were logged since `keep_house`, and those that were only counted."""
 
     def serve(self, listeners: Listeners) -> None:
         """From now on programs can connect."""
@@ -157,7 +161,7 @@ class Hub:
             connection.hang_up("it has truncated the files of its rings")
         if connection.hang_up_reason:
             self.counters["cut"] += 1
-            log.warning("%s: hung up: %s", _who(connection), connection.hang_up_reason)
+            self._tell_hang_up(connection)
         self.counters["ended"] += 1
         self.counters["requests"] += connection.requests_taken
         self.counters["events"] += connection.events_written
@@ -173,6 +177,13 @@ class Hub:
         connection.close()
         self.attention.discard(connection)
 
+    def _tell_hang_up(self, connection: Connection) -> None:
+        if self._told_in_second == TOLD_PER_SECOND:
+            self._untold += 1
+            return
+        self._told_in_second += 1
+        log.warning("%s: hung up: %s", _who(connection), connection.hang_up_reason)
+
     def hang_up_all(self, reason: str) -> None:
         """End all connections."""
         for connection in list(self.connections.values()):
@@ -181,6 +192,9 @@ class Hub:
 
     def keep_house(self, now_s: float) -> None:
         """Call once a second."""
+        if self._untold:
+            log.warning("%d C programs more were hung up", self._untold)
+        self._told_in_second = self._untold = 0
         if self._listeners is not None:
             self._listeners.drop_silent(now_s)
 

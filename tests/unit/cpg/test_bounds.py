@@ -17,6 +17,7 @@ from services.cpg import answers, gateways, machine, quotas
 from services.cpg.accounts import Accounts
 from services.cpg.answers import Answers
 from services.cpg.core import Core
+from services.cpg.groups import Group
 from services.cpg.quotas import may_have_another_group
 from services.cpg.sessions import Session
 from tests.unit.cpg.test_requests import outcome
@@ -184,6 +185,45 @@ def test_a_large_table_is_not_packed_for_every_change(monkeypatch: pytest.Monkey
     assert packed <= 2
     node.machine.flush(2e9)
     assert node.machine.acked == node.log.head
+
+
+def test_no_turn_packs_more_than_some_groups_for_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a restart, when no row of the table is packed."""
+    monkeypatch.setattr(machine, "ROWS_PER_TURN", 100)
+    world = World(1, 1)
+    world.form((1,))
+    node = world.nodes[1]
+    client = node.new_client()
+    world.settle()
+    table = node.machine.core.table
+    for number in range(1000):
+        table.add(b"%d" % number, (1, 7))
+    packed = 0
+    pack_row = Group.pack
+
+    def count(self: Group) -> bytes:
+        nonlocal packed
+        packed += 1
+        return pack_row(self)
+
+    turns: list[int] = []
+    flush = machine.Machine.flush
+
+    def turn(self: machine.Machine, now_s: float) -> None:
+        before = packed
+        flush(self, now_s)
+        turns.append(packed - before)
+
+    monkeypatch.setattr(Group, "pack", count)
+    monkeypatch.setattr(machine.Machine, "flush", turn)
+    assert outcome(world, client, Op.JOIN, b"another") == Code.OK
+    for number in range(15):
+        node.machine.flush(1e9 + number)
+        if node.machine.core.first_change is not None:
+            assert node.machine.due_s() == 0.0, "the next ones are packed in the next turn"
+    assert node.machine.core.first_change is None, "the snapshot was taken"
+    assert packed >= 1000
+    assert max(turns) <= 100
 
 
 @pytest.mark.parametrize(
