@@ -34,6 +34,10 @@ class Surveyor:
     def ask(self, op: str, timeout_s: float) -> Answers:
         """The answer that each service gives within that time, in the order in which the services were named."""
         answers: Answers = dict.fromkeys(self._services)
+        try:
+            check_directory(self._run_dir)
+        except PathError:
+            return answers
         question, until_s = pack({"op": op}), time.monotonic() + timeout_s
         # One is waited for after the other: while the first one works out its answer so do the rest, and this thread is
         # not woken for each.
@@ -47,9 +51,8 @@ class Surveyor:
     def _send(self, name: str, question: bytes) -> bool:
         """Ask one service. False if nobody is there, or if the server is not to be trusted."""
         try:
-            check_directory(self._run_dir)
             dealer = self._dealers.get(name) or LocalDealer(endpoint(self._run_dir, name), trusts=check_server)
-        except (PathError, SocketError):
+        except SocketError:
             return False
         self._dealers[name] = dealer
         return dealer.is_connected and dealer.send(question)

@@ -69,10 +69,12 @@ class Reader:
         self.pings: list[bytes] = []
         """Answers to the other side's heartbeats that are to be sent; the sender empties it."""
         self._bytes_max = frame_bytes_max
-        self._parts: list[bytes | bytearray] = []
+        self._parts: list[bytes | bytearray | memoryview] = []
         self._have = 0
         self._wanted = len(GREETING)
         self._more = False
+        self._is_in_body = False
+        """What is kept is the beginning of a long message, without its header."""
 
     @property
     def missing(self) -> int:
@@ -91,7 +93,10 @@ class Reader:
         if self._have < self._wanted:
             self._keep(data)
             return []
-        if self._parts:
+        messages: list[bytes | None] = []
+        if self._is_in_body:
+            data = self._end_body(data, messages)
+        elif self._parts:
             self._parts.append(data)
             data = b"".join(self._parts)
             self._parts = []
@@ -99,7 +104,6 @@ class Reader:
         if not self.is_greeted:
             self._greeted(data)
             at = len(GREETING)
-        messages: list[bytes | None] = []
         end = len(data)
         while end - at >= 2:
             flags, size = data[at], data[at + 1]
@@ -112,7 +116,11 @@ class Reader:
                 if size > self._bytes_max:
                     raise ProtocolError(f"a frame of {size} bytes")
             if end - begin < size:
-                self._wait_for(data[at:], begin - at + size)
+                if flags == _IS_LONG and self.is_ready and not self._more:
+                    self._wait_for(data[begin:], size)
+                    self._is_in_body = True
+                else:
+                    self._wait_for(data[at:], begin - at + size)
                 return messages
             body = data[begin : begin + size]
             at = begin + size
@@ -129,6 +137,15 @@ class Reader:
                 messages.append(body)
         self._wait_for(data[at:], _LONG.size if end - at >= 2 else 2)
         return messages
+
+    def _end_body(self, data: bytes, messages: list[bytes | None]) -> bytes:
+        """A long message is complete: its pieces are joined, and copied only so. What follows it is returned."""
+        needed = len(data) - (self._have - self._wanted)
+        self._parts.append(memoryview(data)[:needed])
+        messages.append(b"".join(self._parts))
+        self._parts = []
+        self._is_in_body = False
+        return data[needed:]
 
     def _keep(self, data: bytes) -> None:
         if self._parts and len(data) < PIECE_BYTES:

@@ -44,6 +44,10 @@ SNAPSHOT_S_PER_BYTE = 400e-9
 ROWS_PER_TURN = 1000
 """So many groups are packed for a snapshot in one turn, at some 2 us each: others are served before the next ones."""
 
+PACKING_TURNS_MAX = 64
+"""After so many turns the rest is packed at once: groups that change faster than they are packed must not keep the log
+from being freed."""
+
 OPENING_S_MAX = 5.0
 """How long nothing is acknowledged after a start because a gateway may know sessions that are not known here: so long
 their events can be given again."""
@@ -87,8 +91,8 @@ class Machine:
         self._opening_until_s: float | None = None
         self._snapshot_at_s = 0.0
         """No snapshot is taken before."""
-        self._is_packing = False
-        """Whether groups are left to be packed for the snapshot that is due."""
+        self._packing_turns = 0
+        """Turns in which groups were packed for the snapshot that is due; 0: none is."""
         self._stalled: tuple[tuple[int, int], float] | None = None
         self._flushed_s = 0.0
         """((session, position up to which it has handled all), when it is detached if that is still so)."""
@@ -303,7 +307,7 @@ class Machine:
         if answers.is_congested:
             dues.append(self._flushed_s + CONGESTED_S)
         if self.core.first_change is not None and self.core.settled:
-            dues.append(0.0 if self._is_packing else self._snapshot_at_s)
+            dues.append(0.0 if self._packing_turns else self._snapshot_at_s)
         return min((due for due in dues if due is not None), default=None)
 
     def _take_snapshot(self, now_s: float) -> None:
@@ -311,13 +315,13 @@ class Machine:
         proportion; it does not wait while a good part of the log can only be freed by it. Rows are packed ahead of
         it, some in each turn."""
         core = self.core
-        is_packing, self._is_packing = self._is_packing, False
+        turns, self._packing_turns = self._packing_turns, 0
         if core.first_change is None or not core.settled:
             return
-        if not is_packing and now_s < self._snapshot_at_s and 4 * self._held_bytes < self.options.log_bytes_max:
+        if not turns and now_s < self._snapshot_at_s and 4 * self._held_bytes < self.options.log_bytes_max:
             return
-        if not core.table.pack_some(ROWS_PER_TURN):
-            self._is_packing = True
+        if not core.table.pack_some(ROWS_PER_TURN) and turns < PACKING_TURNS_MAX:
+            self._packing_turns = turns + 1
             return
         data = core.snapshot()
         self._snapshot_at_s = now_s + len(data) * SNAPSHOT_S_PER_BYTE

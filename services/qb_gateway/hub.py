@@ -190,11 +190,14 @@ class Hub:
             connection.hang_up(reason)
             self._end(connection)
 
-    def keep_house(self, now_s: float) -> None:
-        """Call once a second."""
+    def _tell_untold(self) -> None:
         if self._untold:
             log.warning("%d C programs more were hung up", self._untold)
         self._told_in_second = self._untold = 0
+
+    def keep_house(self, now_s: float) -> None:
+        """Call once a second."""
+        self._tell_untold()
         if self._listeners is not None:
             self._listeners.drop_silent(now_s)
 
@@ -214,6 +217,7 @@ class Hub:
             log.info("hanging up %d C programs", len(services))
         for connection in list(self.connections.values()):
             self._end(connection)
+        self._tell_untold()
         if self._listeners is not None:
             self._listeners.close()
 

@@ -239,3 +239,21 @@ def test_nested_arrays_take_no_memory(read: object) -> None:
 def test_what_is_sent_in_earnest_is_read() -> None:
     blob = msgpack.packb([[number, int(Op.MCAST), b"g", 2, b"x"] for number in range(1, 60_000)])
     assert len(decode_requests(blob)) == 59_999
+
+
+def test_groups_that_change_faster_than_they_are_packed_do_not_put_off_the_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "ROWS_PER_TURN", 1)
+    world = World(1, 1)
+    world.form((1,))
+    node = world.nodes[1]
+    client = node.new_client()
+    world.settle()
+    table = node.machine.core.table
+    assert outcome(world, client, Op.JOIN, b"one") == Code.OK
+    for turn in range(machine.PACKING_TURNS_MAX + 1):
+        for number in range(2):
+            table.add(b"%d %d" % (turn, number), (1, 7))
+        node.machine.flush(1e9 + turn)
+    assert node.machine.core.first_change is None
