@@ -1,6 +1,8 @@
-"""Command line of the simulator: `run` seeds, `forge` floods, `narrate` a story, compare `rates`, see rings `scale`.
+"""Command line of the simulator.
 
-Examples:
+`run` runs seeds and judges them, `forge` floods rings with forgeries, `narrate` tells a story, `rates` compares rules,
+and `scale` measures rings of many nodes.
+
     python -m tests.simulation run --seeds 2000 --jobs 2
     python -m tests.simulation run --seed 17 --trace trace.ndjson
     python -m tests.simulation forge --seeds 200 --jobs 2
@@ -101,7 +103,7 @@ def _run_one(seed: int, without: frozenset[int], trace: Path | None) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0 if every property holds, 1 if not, 2 for wrong usage."""
+    """Run a command. The exit code: 0 if every property holds, 1 if not, 2 for wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command == "narrate":

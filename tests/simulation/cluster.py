@@ -1,4 +1,4 @@
-"""A small language for scripted situations: `Cluster` reads like the story that it tells.
+"""Scripted situations: `Cluster` has the nodes, the faults that a test makes, and what it expects of them.
 
 cluster = Cluster(3)
 cluster.form()
@@ -36,7 +36,8 @@ _SHORT_TIMERS = {
 
 
 class Cluster:
-    """Nodes 1..count (or the given ids) with short timers; `options` are fields of `RingOptions`."""
+    """Nodes 1..count (or the given ids) with short timers. `host` has arguments of each `Host`, `options` are fields of
+    `RingOptions`."""
 
     def __init__(
         self, nodes: int | Iterable[int], *, seed: int | str = 0, host: dict[str, Any] | None = None,
@@ -71,7 +72,7 @@ class Cluster:
         self.world.hosts[node].submit(*sizes, safe=safe)
 
     def like_corosync(self, *nodes: int) -> None:
-        """These nodes do and say nothing that Corosync's nodes do not; before they are started."""
+        """Let these nodes do only what Corosync's nodes do. Call this before they are started."""
         for node in nodes:
             host = self.world.hosts[node]
             host.options = replace(host.options, like_corosync=True)
@@ -89,7 +90,7 @@ class Cluster:
         self.world.hosts[node].freeze()
 
     def thaw(self, node: int) -> None:
-        """Schedule it again."""
+        """Schedule the process again."""
         self.world.hosts[node].thaw()
 
     def reform(self, node: int) -> None:
@@ -97,7 +98,7 @@ class Cluster:
         self.world.hosts[node].reform()
 
     def member_dead(self, node: int, dead: int) -> None:
-        """The host of the node is sure that the other one is gone."""
+        """The host of `node` tells its ring that `dead` is certainly gone."""
         self.world.hosts[node].member_dead(dead)
 
     def partition(self, *groups: Iterable[int]) -> None:
@@ -109,7 +110,7 @@ class Cluster:
         self.world.network.blocked.add((source, target))
 
     def heal(self) -> None:
-        """All links are sound again."""
+        """Join all links that were cut."""
         self.world.network.blocked.clear()
 
     def lose(
@@ -120,25 +121,27 @@ class Cluster:
         target: int | None = None,
         count: int | None = None,
     ) -> Rule:
-        """Lose the next packets of this kind; the rule counts its `hits` and can be given to `stop`."""
+        """Lose the next `count` packets of this kind. Without a count they are lost until the rule is given to `stop`.
+        The rule counts its `hits`."""
         rule = Rule(kind, source, target, count)
         self.world.network.rules.append(rule)
         return rule
 
     def stop(self, rule: Rule) -> None:
-        """The rule is no longer in force."""
+        """End this rule."""
         self.world.network.rules.remove(rule)
 
     # -- things to see ------------------------------------------------------------------------------------------------
 
     def ring(self, node: int) -> Ring:
-        """The ring core of a node that runs."""
+        """The `Ring` of a node that runs."""
         ring = self.world.hosts[node].ring
         assert ring is not None, f"node {node} is down"
         return ring
 
     def expect_ring(self, *members: int, within_ms: float | None = None) -> float:
-        """These nodes form one ring, sync included, in this time (default: the bound of convergence). Gives the ms."""
+        """Wait until these nodes are one ring and its sync is complete, and give the time that took, in ms. Fails after
+        `within_ms`, by default the time in which rings must converge."""
         options = self.options
         bound_ms = options.token_timeout_ms + 3 * options.consensus_timeout_ms + 1000
         began_ns = self.world.now()
@@ -155,18 +158,18 @@ class Cluster:
         return [event["members"] for event in self.events("conf", node) if event["kind"] == "reg"]
 
     def delivered(self, node: int, *, sender: int | None = None) -> list[MessageId]:
-        """What this node has delivered, sync messages apart, in order."""
+        """The messages that this node has delivered, in order, without those of the sync."""
         client = {event["msg"] for event in self.events("submit") if not event["sync"]}
         delivered = [event["msg"] for event in self.events("deliver", node) if event["msg"] in client]
         return [msg for msg in delivered if sender is None or msg[0] == sender]
 
     def settle(self) -> None:
-        """Wait until all that was submitted is ordered, and a little more, so that all have it."""
+        """Wait until every submitted message is ordered, and 300 ms more, so that all nodes have it."""
         assert self.world.run_while(lambda: not self.world.settled(), _SETTLE_MS), "messages are not ordered"
         self.run(300)
 
     def finish(self) -> None:
-        """End all faults; the nodes that run must end in one ring, and the whole trace hold every property."""
+        """End all faults. The nodes that run must become one ring, and the whole trace must hold every property."""
         self.world.network.calm()
         if self.world.wires is not None:
             self.world.wires.calm()

@@ -1,7 +1,7 @@
-"""The kinds of faults that a plan draws from. Each gives the operations of one fault that begins at a given time.
+"""The kinds of faults that a plan draws from. Each function gives the operations of one fault that begins at `at` ms.
 
-Most have an end of their own (a partition heals, a frozen process runs again, a crashed node comes back); what is
-still wrong when the plan ends is put right then.
+Most faults end by themselves: a partition heals, a frozen process runs again, a crashed node comes back. The run ends
+the rest when the time for faults is over.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Setting(NamedTuple):
         return tuple(self.draw.randrange(400) for _ in range(count))
 
     def duration_ms(self) -> float:
-        """Long enough to be noticed, or not: around the time-outs."""
+        """How long a fault lasts: near the time-outs, so that some faults are noticed and some are not."""
         return self.draw.choice((0.1, 0.5, 1.2, 3.0)) * self.token_ms * self.draw.uniform(0.8, 1.6) + 20
 
 
@@ -72,7 +72,7 @@ def slow(s: Setting, at: float) -> list[Op]:
 
 
 def one_way(s: Setting, at: float) -> list[Op]:
-    """Links that work in one direction only."""
+    """Some links work in one direction only."""
     pairs = [(a, b) for a in s.nodes for b in s.nodes if a != b]
     links = tuple(s.draw.sample(pairs, s.draw.randint(1, min(4, len(pairs)))))
     return [Op(at, "block", (links,)), Op(at + s.duration_ms(), "heal")]
@@ -91,7 +91,7 @@ def pause(s: Setting, at: float) -> list[Op]:
 
 
 def crash(s: Setting, at: float) -> list[Op]:
-    """A node dies, and mostly comes back, now and then without its state file."""
+    """A node dies. Mostly it comes back, now and then without its state file."""
     node = s.node()
     return [Op(at, "crash", (node,)), *_return(s, at, node)]
 
@@ -111,7 +111,8 @@ def crash_among_packets(s: Setting, at: float) -> list[Op]:
 
 
 def crash_behind_token(s: Setting, at: float) -> list[Op]:
-    """A node dies when it has passed the token on, before the packets that were to follow it: holes, for ever."""
+    """A node passes the token on and dies before all the packets that were to follow it have left. Nobody can send the
+    missing ones again."""
     node = s.node()
     bursts = [Op(at + i, "burst", (s.draw.choice((node, s.node())), s.sizes(4))) for i in range(1, 5)]
     armed = Op(at, "crash_point", (node, s.draw.randint(1, 2), None, True))
@@ -119,7 +120,7 @@ def crash_behind_token(s: Setting, at: float) -> list[Op]:
 
 
 def unstable(s: Setting, at: float) -> list[Op]:
-    """SAFE messages and others are on their way when the ring breaks, by a crash or a partition."""
+    """The ring breaks by a crash or a partition while SAFE messages and others are on their way."""
     node = s.node()
     bursts = [Op(at, "burst", (node, s.sizes(2), True)), Op(at + 0.001, "burst", (s.node(), s.sizes(3)))]
     later = at + s.draw.uniform(0.1, 1.5 * len(s.nodes))
@@ -144,7 +145,8 @@ def leave(s: Setting, at: float) -> list[Op]:
 
 
 def known_crash(s: Setting, at: float) -> list[Op]:
-    """A node dies, and some of the others are told so by their hosts, at once or while they notice it themselves."""
+    """A node dies, and the hosts of some others tell their rings so. They do it at once, or while the rings notice it
+    themselves."""
     node = s.node()
     others = [other for other in s.nodes if other != node]
     told = s.draw.sample(others, s.draw.randint(1, len(others)))
@@ -154,7 +156,7 @@ def known_crash(s: Setting, at: float) -> list[Op]:
 
 
 def false_alarm(s: Setting, at: float) -> list[Op]:
-    """A host is sure that a node is gone which is not, or was not when it looked."""
+    """A host tells its ring that a node is gone. That node runs, unless another fault has stopped it."""
     alarms = s.draw.randint(1, 3)
     pairs = [s.draw.sample(s.nodes, 2) for _ in range(alarms)]
     ops = [Op(at + i * s.draw.uniform(0, 20), "member_dead", (a, b)) for i, (a, b) in enumerate(pairs)]
@@ -162,13 +164,13 @@ def false_alarm(s: Setting, at: float) -> list[Op]:
 
 
 def reform(s: Setting, at: float) -> list[Op]:
-    """Somebody asks for a new ring, or for several in a row."""
+    """One node asks for a new ring, or several nodes do so in a row."""
     name = s.draw.choice(("reform", "interface_changed"))
     return [Op(at + i * s.draw.uniform(0, 20), name, (s.node(),)) for i in range(s.draw.randint(1, 3))]
 
 
 def lost_packets(s: Setting, at: float) -> list[Op]:
-    """Chosen packets are lost, the token for example, while the ring works or while it is formed anew."""
+    """Chosen packets are lost, for example the token. The ring works meanwhile, or is formed anew."""
     kind = s.draw.choice((Kind.TOKEN, Kind.TOKEN, Kind.COMMIT, Kind.COMMIT, Kind.JOIN, Kind.MCAST, Kind.HOLD_CANCEL))
     ops = [Op(at, "lose", (kind, None, None, s.draw.choice((1, 1, 2, 6, 20))))]
     if kind in (Kind.COMMIT, Kind.JOIN) or s.draw.random() < 0.4:
@@ -177,7 +179,7 @@ def lost_packets(s: Setting, at: float) -> list[Op]:
 
 
 def late_packets(s: Setting, at: float) -> list[Op]:
-    """Chosen packets come much later, into another ring perhaps."""
+    """Chosen packets come much later. By then there may be another ring."""
     kind = s.draw.choice((None, *Kind))
     late = s.draw.choice((0.2, 0.9, 2.0)) * s.token_ms
     ops = [Op(at, "delay", (kind, s.draw.choice((1, 5, 40)), late))]
@@ -187,7 +189,7 @@ def late_packets(s: Setting, at: float) -> list[Op]:
 
 
 def token_lost_while_forming(s: Setting, at: float) -> list[Op]:
-    """The token of one stage is lost for good, while a ring is formed."""
+    """While a ring is formed, every token or every commit token is lost, for longer than the token time-out."""
     kind = s.draw.choice((Kind.TOKEN, Kind.COMMIT))
     ops = [
         Op(at, "reform", (s.node(),)),
@@ -197,7 +199,7 @@ def token_lost_while_forming(s: Setting, at: float) -> list[Op]:
 
 
 def deaf(s: Setting, at: float) -> list[Op]:
-    """A node gets tokens but no data for a while; when that ends it asks for much at once."""
+    """A node gets tokens but no data for a while. When that ends, it asks for many packets at once."""
     node = s.node()
     bursts = [
         Op(at + 5 * i, "burst", (s.node(), tuple(s.draw.randrange(700, 3000) for _ in range(12)))) for i in range(5)
@@ -206,7 +208,8 @@ def deaf(s: Setting, at: float) -> list[Op]:
 
 
 def unheard_sender(s: Setting, at: float) -> list[Op]:
-    """A node dies whose last messages, or the first of them, nobody got, while later ones of others were got by all."""
+    """A node sends messages and dies. Nobody has received these, or the first of these. Later messages of other nodes
+    have reached everybody."""
     node = s.node()
     others = [other for other in s.nodes if other != node]
     count = s.draw.choice((None, len(others), 2 * len(others), len(others) + 1))
@@ -220,12 +223,12 @@ def unheard_sender(s: Setting, at: float) -> list[Op]:
 
 
 def forgeries(s: Setting, at: float) -> list[Op]:
-    """An attacker without the key sends bad copies of what passes."""
+    """An attacker without the key sends bad copies of packets that pass."""
     return [Op(at, "tamper", (s.draw.choice((0.05, 0.3, 0.9)),)), Op(at + s.duration_ms(), "tamper", (0.0,))]
 
 
 def replays(s: Setting, at: float) -> list[Op]:
-    """An attacker plays back what he has recorded, also to nodes that were started since."""
+    """An attacker sends packets again that he has recorded, also to a node that was restarted since."""
     node = s.node()
     again = [Op(at + s.draw.uniform(0, 800), "replay", (s.draw.choice((1, 20, 300)),)) for _ in range(4)]
     if s.draw.random() < 0.5:
@@ -235,7 +238,7 @@ def replays(s: Setting, at: float) -> list[Op]:
 
 
 def key_change(s: Setting, at: float) -> list[Op]:
-    """The key is changed, each step on all nodes, at different moments, before the next one."""
+    """The key is changed in three steps. All nodes do a step, at different moments, before the next one begins."""
     ops = []
     for step in ("install", "use", "remove"):
         ops += [Op(at + s.draw.uniform(0, 400), "change_key", (node, step)) for node in s.nodes]
@@ -246,7 +249,7 @@ def key_change(s: Setting, at: float) -> list[Op]:
 SEALED_FAULTS: dict[str, Callable[[Setting, float], list[Op]]] = {
     fault.__name__: fault for fault in (forgeries, replays, key_change)
 }
-"""Those that only sealed packets know."""
+"""Faults that exist only where packets are sealed."""
 
 FAULTS: dict[str, Callable[[Setting, float], list[Op]]] = {
     fault.__name__: fault

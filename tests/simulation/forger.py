@@ -1,7 +1,7 @@
-"""Somebody on the network of a ring without packet security who knows everything: the ring, its numbers, its members.
+"""A forger on the network of a ring without packet security. He knows the ring, its sequence numbers and its members.
 
-What it sends is well-formed and bears the name of a member: it has the sequence numbers that the victim expects as
-often as others. `forge` makes one such datagram for one victim, from what is known of that one.
+His packets are well-formed and name a member as their sender. Their sequence numbers are often those that the victim
+expects, and often others. `Forger.forge` makes one such datagram for one victim, from what is known of that node.
 """
 
 from __future__ import annotations
@@ -39,32 +39,33 @@ PIECE_MAX = 1400
 JUMPS = (-40, -3, -2, -1, 0, 1, 2, 3, 10, 100, 5000, 16000, 16384, 17000, 1 << 31, U32_MASK)
 """How far a forged number is from the true one."""
 COUNTS = (0, 0, 0, 1, 49, 50, 51, 5000, 1 << 31, U32_MASK)
-"""What a forged token says of backlog and flow control."""
+"""What a forged token says of backlog and flow control count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What the forger knows of one node. The numbers are as on the wire, or do not wrap; that is all the same."""
+    """What the forger knows of one node. Packet and token numbers may have 32 bits, as on the wire, or more: only their
+    lower 32 bits are used."""
 
     ring: RingId
-    """The ring of the membership protocol: that which is being formed, if one is."""
+    """The ring of the membership protocol. While a ring is being formed, it is that one."""
     old_ring: RingId
     """The installed ring."""
     order: tuple[int, ...]
     """The members of `ring`, in the order of its token."""
     token_seq: int
-    """token_seq that the node expects next."""
+    """The token_seq that the node expects next."""
     high: int
     aru: int
     old_high: int
-    """Highest sequence number of the installed ring; `high` and `aru` are those of `ring`."""
+    """The highest sequence number of the installed ring. `high` and `aru` are those of `ring`."""
     highest_ring_sequence: int
     agreeing: tuple[int, ...]
-    """Those for whom the node would take a commit token."""
+    """The members that a commit token must have for the node to take it."""
 
 
 def of_ring(ring: Ring) -> Knowledge:
-    """Everything, read from a ring in this process."""
+    """All knowledge of a node, read from its ring in this process."""
     s = ring.parts
     store = s.recovery.store or s.delivery.regular
     token_seq = s.rotation.token_seq + max(1, len(s.membership.new_members))
@@ -76,7 +77,7 @@ def of_ring(ring: Ring) -> Knowledge:
 
 
 class Forger:
-    """Makes forgeries in the names of `names`. `kinds` limits it to these kinds; all if none is given."""
+    """Makes forgeries in the names of `names`. `kinds` limits them to these kinds. Empty: all kinds."""
 
     def __init__(self, names: Iterable[int], random: Random, kinds: tuple[str, ...] = ()) -> None:
         self.names = sorted(names)
@@ -89,14 +90,14 @@ class Forger:
         self.kinds = kinds or tuple(self._makers)
 
     def forge(self, victim: int, known: Knowledge, kind: str | None = None) -> bytes:
-        """A datagram for this node, of this kind or of any."""
+        """A datagram for this victim. Its kind is random if none is given."""
         return self._makers[kind or self.random.choice(self.kinds)](victim, known)
 
     def _name(self) -> int:
         return self.random.choice(self.names)
 
     def _ring(self, known: Knowledge) -> RingId:
-        """The ring of the victim, most of the time; else one that is near, or the ring that it is leaving."""
+        """Mostly the ring of the victim. Else the ring that the victim is leaving, or one with a similar sequence."""
         near = RingId(known.ring.representative, max(0, known.ring.sequence + self.random.choice((-4, 4, 8))))
         return self.random.choice((known.ring, known.ring, known.ring, known.ring, known.old_ring, near))
 
@@ -104,7 +105,7 @@ class Forger:
         return (number + self.random.choice(JUMPS)) & U32_MASK
 
     def _some(self) -> tuple[int, ...]:
-        """Members, in any number, ascending."""
+        """Any number of members, in ascending order."""
         return tuple(sorted(self.random.sample(self.names, self.random.randint(0, len(self.names)))))
 
     def _token(self, victim: int, known: Knowledge) -> bytes:
@@ -137,7 +138,7 @@ class Forger:
         return self._frame(known, self.random.choice((encode_packet(0, 0, [piece]), self.random.randbytes(40), b"")))
 
     def _fragment(self, victim: int, known: Knowledge) -> bytes:
-        """A part of a chain, or many of them in one packet: together more than a message may have."""
+        """A fragment of a message, or several in one packet. Together they may exceed the largest message."""
         draw = self.random
         pieces = [draw.choice((bytes(PIECE_MAX), bytes(60000), b""))] * draw.choice((1, 1, 3))
         numbers = (0, 1, 1, 2, 3, 255)

@@ -1,11 +1,13 @@
-"""A ring under a forger's flood, and how soon it delivers again when that ends.
+"""A ring under a flood of forged packets, and how soon it delivers messages again when the flood ends.
 
-`run_forgery(seed)` forms a ring with Corosync's default timers, lets clients send, floods it with well-formed forgeries
-for two seconds and then goes on sending probes: each node one every so often. The ring has recovered with the first
-round of probes from which on every probe of every node is delivered by every node; what counts is when that round was
-delivered everywhere. Meanwhile no buffer may grow beyond its bound, and nothing may be raised.
+`run_forgery(seed)` forms a ring with Corosync's default timers, lets clients send, and floods the ring with well-formed
+forgeries for two seconds. After that it sends probes: in each round every node sends a small message. The ring has
+recovered with the first round from which on every node delivers every probe. The time of its recovery is when that
+round was delivered everywhere. In the whole run no exception may be raised, and during the flood no buffer may grow
+beyond its bound.
 
-The checker is not asked: in plain mode nothing that it proves holds of a ring in which messages come that nobody sent.
+The checker does not judge these runs. Without packet security its properties do not hold of a ring that receives
+messages which nobody sent.
 """
 
 from __future__ import annotations
@@ -36,25 +38,25 @@ if TYPE_CHECKING:
 
 FLOOD_MS = 2000
 WATCH_MS = 3000
-"""Probes are sent for so long; those of the last tenth need not have come back."""
+"""How long probes are sent. Those of the last tenth need not be delivered before the run ends."""
 BOUND_MS = 1000
-"""The forger is gone for so long at most when deliveries go on."""
+"""Deliveries must go on at most this long after the end of the flood."""
 
 
 class _NoTrace(Trace):
-    """Virtual time alone."""
+    """A trace that keeps the virtual time and drops all events."""
 
     def emit(self, node: int, inc: int, name: str, fields: dict[str, object]) -> None:
-        """Nobody reads it."""
+        """Drop the event: nobody reads it."""
 
 
 class ForgedHost(Host):
-    """A node whose clients can live with messages that nobody sent."""
+    """A node that accepts messages which nobody sent. For `Host` they are an error."""
 
     def __init__(self, world: World, node: int, options: RingOptions) -> None:
         super().__init__(world, node, options)
         self.seen: dict[MessageId, int] = {}
-        """When each message that somebody did send was delivered, ns."""
+        """When this node delivered each message that bears a member's name, ns."""
         self.notices = 0
 
     def probe(self) -> MessageId:
@@ -80,13 +82,14 @@ class ForgedHost(Host):
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one flood."""
+    """The result of one flood."""
 
     seed: int
     nodes: int = 0
     forged: int = 0
     recovered_ms: float | None = None
-    """From the end of the flood until the first round of probes after which none was lost was delivered everywhere."""
+    """From the end of the flood until every node has delivered the first round of probes from which on none was lost.
+    None: there was no such round."""
     rings: int = 0
     """Rings installed during the flood, over all nodes."""
     notices: int = 0
@@ -94,7 +97,7 @@ class Outcome:
 
 
 class Forgery:
-    """One run. `kinds` limits the forger to these kinds of forgeries."""
+    """One run. `kinds` limits the forger to these kinds of forgeries. Empty: all kinds."""
 
     def __init__(self, seed: int, kinds: tuple[str, ...] = ()) -> None:
         draw = self.draw = Random(f"forgery {seed}")
@@ -138,7 +141,8 @@ class Forgery:
         return self.outcome
 
     def _strike(self) -> None:
-        """One forgery for one node, or one of its own for each; and so on until the flood is over."""
+        """Send one forgery to one node, or a different one to each node. Then set the time of the next strike, until
+        the flood is over."""
         if self.world.now() >= self.end_ns:
             return
         for host in self.forger.random.sample(self.hosts, self.forger.random.choice((1, len(self.hosts)))):
@@ -197,7 +201,7 @@ class Forgery:
 
 
 def _options(draw: Random, ids: tuple[int, ...]) -> RingOptions:
-    """Corosync's default timers for so many nodes; with a nodelist or without, or with one that names a dead node."""
+    """Corosync's default timers for this many nodes. The nodelist may be absent, and it may also name a dead node."""
     token = 3000 + 650 * (len(ids) - 2)
     retransmit = token_retransmit_ms(token)
     listed = frozenset((*ids, *draw.choice(((), (), (9,)))))
@@ -212,7 +216,7 @@ def _options(draw: Random, ids: tuple[int, ...]) -> RingOptions:
 
 
 def run_forgery(seed: int) -> Outcome:
-    """One seed."""
+    """Run one seed. An exception becomes a failure in its outcome."""
     forgery = Forgery(seed)
     try:
         return forgery.run()
@@ -222,7 +226,7 @@ def run_forgery(seed: int) -> Outcome:
 
 
 def run_forgeries(seeds: range, jobs: int) -> int:
-    """Many seeds, and what came of them; the exit code: 0 if all recovered in time, 1 if not."""
+    """Run many seeds and print the outcomes. The exit code: 0 if all rings recovered in time, 1 if not."""
     began = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(min(jobs, len(seeds))) as pool:
         outcomes = pool.map(run_forgery, seeds, chunksize=1)

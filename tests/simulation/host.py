@@ -1,9 +1,14 @@
-"""One simulated node: a real `Ring`, and around it what the totem process does for it, in virtual time.
+"""One simulated node: a real `Ring`, and the work that the totem process does for it, in virtual time.
 
-The rules of a host are kept to the letter: timers before packets; packets go out in the order of the list, and the
-process may die between any two of them; what goes to everybody, mcasts apart, also comes back to this node at once;
-data is handed in before the token where they wait in different sockets; the ring sequence is stored before
-anything else. A frozen process reads nothing: its sockets fill up to their bound and time goes on.
+The host keeps the same rules as the totem process:
+
+- Timers that are due expire before packets are read.
+- The ring sequence is stored before anything else is done with the ring's output.
+- Packets leave in the order of the ring's list. The process may die between any two of them.
+- A frame for everybody also comes back to this node at once, unless it is an mcast.
+- Data is read before the token where the two wait in different sockets.
+
+A frozen process reads nothing. Packets fill its sockets up to their bound, and time goes on.
 """
 
 from __future__ import annotations
@@ -52,13 +57,13 @@ if TYPE_CHECKING:
 _KIND_AT = 3
 _RTR_COUNT_AT = 53
 _SETTLE_ROUNDS_MAX = 10_000
-"""Loopbacks in one wake-up: more is a ring that talks to itself without end."""
+"""Rounds of one call of `settle`. A ring that needs more sends to itself without end."""
 _RETRY_NS = 10_000_000
 """How soon a client tries again after it was told that the queue is full."""
 
 
 class Host:
-    """A node. It exists all the time; its process, `ring`, comes and goes."""
+    """A node. It exists during the whole run. Its process starts and ends: `ring` is None while it is down."""
 
     def __init__(
         self, world: World, node: int, options: RingOptions, *,
@@ -79,14 +84,14 @@ class Host:
         self.frozen = False
         self.crash_point: CrashPoint | None = None
         self.life: Life | None = None
-        """What seals and opens packets, if they are sealed."""
+        """Seals and opens packets. None while the process is down, or if packets are not sealed."""
         self.knet_life: KnetLife | None = None
-        """Its end of the links, if there are several to each node."""
+        """This node's end of the links. None while the process is down, or if the run is without knet."""
         self.submitted = 0
         self._reset()
 
     def _reset(self) -> None:
-        """What a process has in memory only."""
+        """Forget everything that a process has only in memory."""
         if self.life is not None:
             self.life.end()
             self.life = None
@@ -116,8 +121,8 @@ class Host:
     # -- life and death -----------------------------------------------------------------------------------------------
 
     def start(self, *, lost_state: bool = False, wall_clock_sequence: int = 0) -> None:
-        """Start the process. Without its state file it takes the ring sequence from the wall clock; with it, it skips
-        what its last life had reserved (services/totem/sequence_file.py)."""
+        """Start the process. If its state file is lost, it takes the ring sequence from the wall clock. If not, it
+        skips the sequences that its last life had reserved (services/totem/sequence_file.py)."""
         if self.ring is not None:
             raise SimulationError(f"node {self.node} runs already")
         self._reset()
@@ -140,21 +145,21 @@ class Host:
             self.knet_life.begin()
 
     def begin_ring(self) -> None:
-        """Frames can leave: look for others, once in a life."""
+        """Frames can leave now: let the ring look for other nodes. This happens once in a life of the process."""
         if self.ring is not None and not self._begun:
             self._begun = True
             self.ring.start(self.world.now())
             self.settle()
 
     def crash(self) -> None:
-        """The process dies at once; what waited in its sockets is gone."""
+        """The process dies at once. Packets that waited in its sockets are lost."""
         if self.ring is not None:
             self.ring = None
             self._reset()
             self._emit("fail", {})
 
     def leave(self) -> None:
-        """A clean stop: say goodbye, then go."""
+        """Stop the process cleanly: the ring says goodbye, then the process ends."""
         if self.ring is None or self.frozen:
             return
         self.ring.leave(self.world.now())
@@ -171,7 +176,7 @@ class Host:
             self._emit("freeze", {})
 
     def thaw(self) -> None:
-        """The process runs again: timers first, then what its sockets kept."""
+        """The process runs again. Its timers come first, then the packets that its sockets kept."""
         if self.ring is None or not self.frozen:
             return
         self.frozen = False
@@ -181,11 +186,11 @@ class Host:
         for action in deferred:
             action()
 
-    # -- the outside asks ---------------------------------------------------------------------------------------------
+    # -- calls from outside -------------------------------------------------------------------------------------------
 
     def submit(self, *sizes: int, safe: bool = False) -> None:
-        """Clients of this node send messages of these sizes; they wait while the ring's queue is full. (Where the node
-        is like Corosync's there is no SAFE.)"""
+        """Clients of this node send messages of these sizes, in bytes. Messages wait while the ring's queue is full. A
+        node that is like Corosync's has no SAFE messages, and sends AGREED ones instead."""
         safe = safe and not self.options.like_corosync
         if self.ring is not None:
             self.waiting.extend((max(size, MESSAGE_SIZE_MIN), safe) for size in sizes)
@@ -196,15 +201,15 @@ class Host:
         self.call(lambda ring, now_ns: ring.reform(now_ns))
 
     def member_dead(self, node: int) -> None:
-        """Say that this node is gone for certain."""
+        """The host tells the ring that this node is certainly gone."""
         self.call(lambda ring, now_ns: ring.member_dead(node, now_ns))
 
     def probe_ring(self) -> None:
-        """The host wants to see the token go round."""
+        """The host asks the ring to let the token go round, even if it is held."""
         self.call(lambda ring, now_ns: ring.probe(now_ns))
 
     def interface_changed(self) -> None:
-        """Say that the address was lost or came back."""
+        """The host tells the ring that this node's address was lost or came back."""
         self.call(lambda ring, now_ns: ring.interface_changed(now_ns))
 
     def call(self, action: Callable[[Ring, int], None]) -> None:
@@ -213,7 +218,8 @@ class Host:
             self.settle()
 
     def _when_awake(self, action: Callable[[], None]) -> None:
-        """Now, or when the frozen process is woken; never in another life."""
+        """Call `action` now or, if the process is frozen, when it runs again. A process that dies before that never
+        calls it."""
         if self.frozen:
             self._deferred.append(action)
         else:
@@ -239,7 +245,8 @@ class Host:
         self._submit_waiting()
 
     def make_message(self, size: int, *, sync: bool = False, safe: bool = False) -> tuple[bytes, int]:
-        """A new message of this size (at least that of its head) and its number, written down as submitted."""
+        """A new message of this size in bytes, and its number. A message has at least the size of its head. The trace
+        gets a submit event for it."""
         n = self._next_message
         self._next_message += 1
         msg = (self.node, self.inc, n)
@@ -250,7 +257,8 @@ class Host:
         return data, n
 
     def later(self, delay_ns: int, action: Callable[[], None]) -> None:
-        """Call this in `delay_ns`, in this life of the process only, and not while it is frozen."""
+        """Call `action` in `delay_ns`. A frozen process calls it when it runs again. A process that dies before that
+        never calls it."""
         inc = self.inc
 
         def due() -> None:
@@ -259,7 +267,7 @@ class Host:
 
         self.world.call_at(self.world.now() + delay_ns, due)
 
-    # -- packets come -------------------------------------------------------------------------------------------------
+    # -- packets arrive -----------------------------------------------------------------------------------------------
 
     def arrive(self, data: bytes) -> None:
         """A datagram reaches this node's socket."""
@@ -284,8 +292,8 @@ class Host:
             self.later(delay_ns, self._wake)
 
     def _wake(self) -> None:
-        """The process wakes up: timers, then all data, then tokens; data that came meanwhile again goes first. Only a
-        token that the ring knows to wait is read before more data."""
+        """The process wakes up. Timers come first, then all data, then tokens. Data that comes meanwhile is read before
+        the next token. A token is read before data only where the ring asks for it (`Ring.token_first`)."""
         self._reading_at_ns = None
         self._timers_first()
         while self.ring is not None and (self._data or self._tokens):
@@ -313,7 +321,8 @@ class Host:
             self.settle()
 
     def _check_requests(self, token: bytes) -> None:
-        """A Corosync node reads past its copy of a token with more requests than it writes."""
+        """Raise SimulationError if a token has more requests than Corosync writes. A Corosync node would read past the
+        end of its copy of such a token."""
         requests = int.from_bytes(token[_RTR_COUNT_AT : _RTR_COUNT_AT + 4], "little")
         if requests > RTR_ENTRIES_MAX:
             raise SimulationError(f"node {self.node}, like Corosync's, was given a token with {requests} requests")
@@ -331,7 +340,7 @@ class Host:
             self.settle()
 
     def _timer(self) -> None:
-        """A wake-up for timers, which may have been moved since it was asked for."""
+        """A wake-up for timers. The deadline may have moved since this wake-up was asked for."""
         if self._wake_at_ns is not None and self._wake_at_ns > self.world.now():
             return
         self._wake_at_ns = None
@@ -347,7 +356,7 @@ class Host:
         inc = self.inc
         self.world.call_at(at_ns, lambda: self._timer() if self.inc == inc else None)
 
-    # -- what the ring wants ------------------------------------------------------------------------------------------
+    # -- output of the ring -------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Do what the ring asks until it asks for nothing more, then set the timer."""
@@ -380,7 +389,7 @@ class Host:
         self._set_timer()
 
     def _put_packets(self, packets: list[tuple[int, bytes]]) -> None:
-        """Send them in order; the node may be meant to die among them."""
+        """Send these packets in order. A crash point may let the node die between two of them."""
         point = self.crash_point
         die_after = (
             point.among(self.ring.state, packets, self.world) if point is not None and self.ring is not None else None
@@ -404,7 +413,7 @@ class Host:
             self.crash()
 
     def _loop_back(self, data: bytes) -> None:
-        """A token that this node sent to itself."""
+        """Hand the ring a packet that this node sent to itself, such as its token."""
         self._timers_first()
         if self.ring is not None:
             self.ring.receive(data, self.world.now())
@@ -455,7 +464,8 @@ class Host:
         self._emit("deliver", {**fields, "level": message_level(data), "hash": message_hash(data), "size": len(data)})
 
     def _sync_step(self, step: SyncStep) -> None:
-        """This service's turn: answer at once or, as services are other processes, some time later."""
+        """It is this service's turn in the sync. It answers at once, or some time later, because real services are
+        other processes."""
         if step.service not in self.options.sync_services:
             raise SimulationError(f"node {self.node} was asked to sync service {step.service}, which it does not have")
         delay_ns = self.world.draw(self.sync_delay_ns) if self.sync_delay_ns else 0
@@ -469,7 +479,8 @@ class Host:
         self.settle()
 
     def _sync_answer(self, step: SyncStep) -> None:
-        """Give the service's messages; to an answer that comes too late for its ring the ring must be deaf."""
+        """Give the ring this service's messages. If the ring has changed since the question, the answer is too late: it
+        is empty, and the ring must ignore it."""
         draw = self.world.draw
         if self.ring is not None:
             current = step.ring == self.ring.ring_id

@@ -1,7 +1,7 @@
-"""What can go wrong on one of several links between two nodes: faults that a plan draws, and what they do to a world.
+"""Faults of single links between two nodes: those that a plan draws, and what they do to a world.
 
-Everything here leaves the other links as they are. Partitions, loss, crashes and so on meet runs with knet too, and
-all links at once: those are in `faults`.
+A fault of this module leaves the other links as they are. Runs with knet also have the faults of `faults` (partitions,
+loss, crashes and so on), which hit all links at once.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 Paths = tuple[tuple[int, int, int], ...]
-"""Sender, receiver, link."""
+"""(sender, receiver, link) for each direction of a link."""
 Step = tuple[float, str, tuple[object, ...]]
-"""When, which function of OPERATIONS, and its arguments after the world."""
+"""(time in ms, name of a function in OPERATIONS, its arguments after the world)."""
 
 _FIELDS = ("cut", "loss", "slow_ms", "size_max")
 
@@ -30,33 +30,33 @@ _FIELDS = ("cut", "loss", "slow_ms", "size_max")
 
 
 def wire_fault(world: World, paths: Paths, name: str, value: float) -> None:
-    """These directions of links are cut, lose this share, take so much longer, or lose what is larger."""
+    """Set this fault, a field of `Wire`, on these directions of links."""
     if world.wires is not None and name in _FIELDS:
         for source, target, link in paths:
             setattr(world.wires.wire(source, target, link), name, value)
 
 
 def cable(world: World, node: int, link: int, cut: bool) -> None:
-    """The cable of a node is pulled, or plugged in."""
+    """Pull a cable of a node, or plug it in."""
     if world.wires is not None:
         world.wires.plug(node, link, cut=cut)
 
 
 def interface_mtu(world: World, node: int, link: int, mtu: int) -> None:
-    """The interface of a node carries no more than this from now on; 0: as much as ever."""
+    """The interface of a node carries packets of at most `mtu` bytes from now on. 0 restores the plan's MTU."""
     if world.wires is not None:
         world.wires.interface_mtu[node, link] = mtu or world.wires.plan.interface_mtu
 
 
 def skip_numbers(world: World, node: int, count: int) -> None:
-    """A node's numbers go on, as if it had sent so much to somebody else."""
+    """A node leaves out this many packet numbers, as if it had sent so many packets to somebody else."""
     if (life := world.hosts[node].knet_life) is not None:
         for _ in range(count):
             life.knet.numbers.next()
 
 
 def trap(world: World, node: int, state: State, lists: int, duration_ms: float) -> None:
-    """The cable that carries a node's data is to be pulled when it sends something in this state."""
+    """Set a trap: the cable that carries a node's data is pulled when the node sends in this state."""
     if world.wires is not None:
         world.wires.traps[node] = Trap(state, lists, duration_ms)
 
@@ -92,8 +92,8 @@ def cable_pulled(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
 
 
 def cables_one_by_one(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """The cables of a node are pulled one after the other, the first plugged in again before the last is pulled, or not
-    quite."""
+    """The cables of a node are pulled one after the other. Each is plugged in again shortly before the next one is
+    pulled, or shortly after."""
     node, each_ms = s.node(), s.draw.choice((5.0, 50.0, 400.0))
     steps: list[Step] = []
     for i, link in enumerate(links):
@@ -104,14 +104,14 @@ def cables_one_by_one(s: Setting, at: float, links: tuple[int, ...]) -> list[Ste
 
 
 def switch_dies(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """A whole network is gone."""
+    """A switch fails, so one link is gone between all nodes."""
     link = _link(s, links)
     paths = tuple((a, b, link) for a in s.nodes for b in s.nodes if a != b)
     return _for_a_while(s, at, paths, "cut", True, False)
 
 
 def flapping(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """A link comes and goes."""
+    """The cable of a node is pulled and plugged in several times."""
     node, link, period = s.node(), _link(s, links), s.draw.choice((4.0, 30.0, 150.0, 700.0))
     steps: list[Step] = []
     for i in range(s.draw.randint(3, 12)):
@@ -127,32 +127,33 @@ def link_one_way(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
 
 
 def link_lossy(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """A link loses at random."""
+    """A link loses packets at random."""
     paths = _pairs(s, _link(s, links), both_ways=s.draw.random() < 0.5)
     return _for_a_while(s, at, paths, "loss", s.draw.choice((0.02, 0.1, 0.4)), 0.0)
 
 
 def link_slow(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """A link becomes slow, so that packets of the others overtake its own."""
+    """A link becomes slow, so that packets on other links overtake those on this one."""
     paths = _pairs(s, _link(s, links), both_ways=s.draw.random() < 0.5)
     slow_ms = s.draw.choice((2.0, 15.0, 0.1 * s.token_ms, 0.7 * s.token_ms))
     return _for_a_while(s, at, paths, "slow_ms", slow_ms, 0.0)
 
 
 def link_narrow(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """A link loses large packets only, without a word."""
+    """A link loses large packets only, and the sender is not told."""
     paths = _pairs(s, _link(s, links), both_ways=True)
     return _for_a_while(s, at, paths, "size_max", s.draw.choice((560, 700, 1200, 1400)), 65_535)
 
 
 def interface_narrow(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """An interface refuses what is larger than before."""
+    """An interface gets a smaller MTU and refuses larger packets."""
     node, link, mtu = s.node(), _link(s, links), s.draw.choice((600, 1000, 1300))
     return [(at, "interface_mtu", (node, link, mtu)), (at + s.duration_ms(), "interface_mtu", (node, link, 0))]
 
 
 def numbers_far_away(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """A node is far ahead with its numbers, or past their end, when it is heard again."""
+    """A node's packet numbers jump far ahead, or past their end. In half of the cases nobody hears the node while they
+    do."""
     node = s.node()
     count = s.draw.choice((100, 3000, 4097, 9000, 33_000, 64_900, 64_900))
     paths = tuple((node, other, link) for other in s.nodes if other != node for link in links)
@@ -172,13 +173,13 @@ def cable_pulled_in_state(s: Setting, at: float, links: tuple[int, ...]) -> list
 
 
 def restarted_at_once(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """A node dies and is there again before the others have given up its links."""
+    """A node dies and runs again before the others have given up its links."""
     node = s.node()
     return [(at, "crash", (node,)), (at + s.draw.choice((0.0, 5.0, 60.0, 300.0)), "start", (node, False))]
 
 
 def key_changed_under_knet(s: Setting, at: float, links: tuple[int, ...]) -> list[Step]:
-    """The key is changed, each step on all nodes, at different moments, before the next one."""
+    """The key is changed in three steps. All nodes do a step, at different moments, before the next one begins."""
     steps: list[Step] = []
     for step in ("install", "use", "remove"):
         steps += [(at + s.draw.uniform(0, 400), "change_key", (node, step)) for node in s.nodes]
@@ -197,5 +198,5 @@ KNET_FAULTS: dict[str, Callable[[Setting, float, tuple[int, ...]], list[Step]]] 
 
 
 def draw_kinds(draw: Random) -> list[str]:
-    """What goes wrong on links in one run."""
+    """The kinds of link faults in one run."""
     return draw.choices(sorted(KNET_FAULTS), k=draw.randint(4, 9))

@@ -1,11 +1,11 @@
-"""Knet in the simulator: several links between each two nodes, each direction of each with faults of its own.
+"""Knet in the simulator: several links between each two nodes. Each direction of a link has faults of its own.
 
-The nodes' frames go through the real machine (`services.totem.transport.knet`): its pings, fragments, numbers, path MTU
-and encryption, on virtual time. What a network does to all packets (partitions, loss, rules) is `network`'s business
-and meets every link; here is what meets one of them. Watched beside what the checker judges:
+The nodes' frames go through the real knet (`services.totem.transport.knet`): its pings, fragments, packet numbers, path
+MTU discovery and encryption, in virtual time. `network` has the faults of all packets (partitions, loss, rules), which
+hit every link. This module has the faults of single links. Two things are checked here beside what the checker judges:
 
-* what is handed in is, byte for byte, a frame that the node sent that it names,
-* when all faults are over, every link between two nodes that run comes up again.
+* A frame that knet hands to a ring is, byte for byte, one that the named node sent.
+* When all faults are over, every link between two running nodes comes up again.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 KEYS = (bytes(range(256)), bytes(range(255, -1, -1)))
-"""The key at the beginning, and the one it is changed to."""
+"""The key at the beginning, and the key that replaces it."""
 IP_UDP_BYTES = 28
 CONTROL = -1
-"""Kind of what is no frame of Totem's."""
+"""The kind of a datagram that holds no frame of the ring, such as a ping."""
 _KIND_AT = 3
 _TARGET_END = 13
 _MS = 1_000_000
@@ -58,23 +58,25 @@ class KnetPlan:
     mtu: int = 0
     pmtud_interval_ms: int = 30_000
     ports_held: bool = False
-    """Whether somebody holds the ports of a node that is down; else who sends there is told that nobody listens."""
+    """Whether another process holds the ports of a node that is down. If not, ICMP tells senders that nobody listens
+    there."""
 
 
 @dataclass(slots=True)
 class Wire:
-    """What is wrong with one direction of a link between two nodes."""
+    """The faults of one direction of a link between two nodes."""
 
     cut: bool = False
     loss: float = 0.0
     slow_ms: float = 0.0
     size_max: int = 65_535
-    """Larger datagrams are lost without a word."""
+    """Larger datagrams are lost, and the sender is not told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """The cable that carries a node's data is to be pulled when it sends something in this state."""
+    """Pulls the cable that carries a node's data when the node sends its `lists`-th list of packets in `state`. The
+    cable is plugged in again after `duration_ms`."""
 
     state: State
     lists: int
@@ -82,18 +84,18 @@ class Trap:
 
 
 def address(node: int, link: int) -> tuple[str, int]:
-    """Of a node on a link."""
+    """The IP address and UDP port of a node on a link."""
     return f"10.{link}.{node >> 8}.{node & 255}", 5405 + link
 
 
 def node_at(to: tuple[str, int]) -> int:
-    """Which node has this address."""
+    """The node that has this address."""
     _, _, high, low = to[0].split(".")
     return int(high) << 8 | int(low)
 
 
 class KnetLife:
-    """The machine of one life of a node."""
+    """The knet of one node, in one life of its process."""
 
     def __init__(self, wires: Wires, host: Host) -> None:
         world, plan = wires.world, wires.plan
@@ -124,11 +126,11 @@ class KnetLife:
         return make_cipher(self._wires.plan.cipher, self._wires.plan.hash, key, self._random.randbytes(16))
 
     def begin(self) -> None:
-        """The first pings leave."""
+        """Send the first pings."""
         self._timer(self._wake_at_ns)
 
     def send(self, packets: list[tuple[int, bytes]]) -> None:
-        """Frames of the ring, for others."""
+        """Send frames of the ring to other nodes."""
         self._spring()
         sent = self._wires.sent
         for kind, run in groupby(packets, lambda packet: packet[1][_KIND_AT]):
@@ -140,7 +142,7 @@ class KnetLife:
         self._set_timer()
 
     def open(self, datagram: OnLink, hand_in: Callable[[bytes], None]) -> None:
-        """A datagram has come."""
+        """A datagram has arrived. Hand in the frames of the ring that knet makes of it."""
         source, link = datagram.source, datagram.link
         frames = self.knet.receive([datagram], link, address(source, link), self._world.now())
         self._flush()
@@ -153,18 +155,18 @@ class KnetLife:
                 hand_in(frame)
 
     def refused(self, link: int, node: int) -> None:
-        """Nobody listens there."""
+        """ICMP says that nobody listens at this node's port."""
         self.knet.unreachable(link, address(node, link), self._world.now())
         self._flush()
         self._set_timer()
 
     def too_large(self, link: int, node: int, size: int) -> None:
-        """The interface does not carry a datagram of this size."""
+        """The interface does not carry a datagram of `size` bytes to this node."""
         self.knet.too_large(link, address(node, link), size, self._world.now())
         self._wires.counts["too_large"] += 1
 
     def end(self) -> None:
-        """The process is gone; what it has counted is kept."""
+        """The process has ended. Its counters are added to those of the run."""
         self._wires.refused.update(self.knet.counters)
         for host in self.knet.hosts.values():
             self._wires.counts["window_restarts"] += host.window.restarts
@@ -189,7 +191,7 @@ class KnetLife:
             self._host.later(due_ns - self._world.now(), partial(self._timer, due_ns))
 
     def _flush(self, kind: int = CONTROL) -> None:
-        """Put on the wires what the machine wants; pings among frames are told by their size."""
+        """Put knet's datagrams on the wires. A ping that leaves among frames is recognised by its size."""
         for link, to, datagrams in self.knet.take_outbox():
             for each in datagrams:
                 of_kind = CONTROL if len(each) == self._ping_bytes else kind
@@ -211,7 +213,7 @@ class KnetLife:
                 counts[f"failover_in_{self._trapped.value}"] += 1
 
     def _spring(self) -> None:
-        """Whether a trap was laid for what is being sent now."""
+        """Pull the cable if a trap waits for the list of packets that is being sent now."""
         node, ring = self._host.node, self._host.ring
         trap = self._wires.traps.get(node)
         if trap is None or ring is None or ring.state != trap.state:
@@ -227,29 +229,29 @@ class KnetLife:
 
 
 class Wires:
-    """All links of a run."""
+    """All links of a run, and their faults."""
 
     def __init__(self, world: World, seed: int | str, plan: KnetPlan) -> None:
         self.world = world
         self.seed = seed
         self.plan = plan
         self.wires: dict[tuple[int, int, int], Wire] = {}
-        """By sender, receiver and link."""
+        """Faults by sender, receiver and link."""
         self.interface_mtu: dict[tuple[int, int], int] = {}
-        """By node and link, where it is not the plan's."""
+        """MTU by node and link, where it is not the plan's."""
         self.traps: dict[int, Trap] = {}
         self.sent: set[int] = set()
-        """Of the frames that were sent, by whom and what."""
+        """A hash of sender and content for each frame that was sent."""
         self.counts: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.on_sent: Callable[[int, OnLink], None] | None = None
-        """Told of all that goes onto a wire."""
+        """Called with the target and the datagram for each datagram that goes onto a wire."""
         self._draw = Random(f"wires {seed}")
         self._keys: dict[int, tuple[list[bytes], bytes]] = {}
-        """Valid keys of each node and the one in use, over its lives; as on its disk."""
+        """The valid keys of each node, and the one in use. They survive its process, as on a disk."""
 
     def begin(self, host: Host) -> KnetLife:
-        """A new life of a node."""
+        """Start knet for a new life of a node's process."""
         return KnetLife(self, host)
 
     def keys_of(self, node: int) -> tuple[list[bytes], bytes]:
@@ -257,7 +259,8 @@ class Wires:
         return self._keys.get(node, ([KEYS[0]], KEYS[0]))
 
     def change_key(self, node: int, step: str) -> None:
-        """One step of the change of the key on one node, whether it runs or not, as its operator does it."""
+        """Do one step of a key change on one node, as its operator would: install, use or remove. The node may be
+        down."""
         old, new = KEYS
         valid, in_use = self.keys_of(node)
         life = self.world.hosts[node].knet_life
@@ -276,17 +279,17 @@ class Wires:
             self.counts["key_changed"] += self.plan.hash != "none"
 
     def wire(self, source: int, target: int, link: int) -> Wire:
-        """One direction of a link."""
+        """The faults of one direction of a link."""
         return self.wires.setdefault((source, target, link), Wire())
 
     def cable(self, node: int, link: int) -> Iterable[Wire]:
-        """All that goes over a node's own cable, both ways."""
+        """Both directions of all links that use this cable of a node."""
         for other in self.world.everybody_else(node):
             yield self.wire(node, other, link)
             yield self.wire(other, node, link)
 
     def pull(self, node: int, link: int, duration_ms: float) -> None:
-        """A cable is pulled, and plugged in again after this long."""
+        """Pull a cable, and plug it in again after this long."""
         self.plug(node, link, cut=True)
         at_ns = self.world.now() + int(duration_ms * _MS)
         self.world.call_at(at_ns, partial(self.plug, node, link, cut=False))
@@ -303,7 +306,7 @@ class Wires:
         self.traps.clear()
 
     def put(self, life: KnetLife, source: int, target: int, link: int, content: bytes, kind: int) -> None:
-        """A datagram leaves."""
+        """Send a datagram. The interface may refuse it for its size, and a fault of the link may lose it."""
         mtu = self.interface_mtu.get((source, link), self.plan.interface_mtu)
         if len(content) + IP_UDP_BYTES > mtu:
             life.too_large(link, target, len(content))
@@ -324,7 +327,7 @@ class Wires:
         self.world.network.send(self.world.now(), source, target, datagram, link, slow_ns)
 
     def nobody_listens(self, datagram: OnLink, node: int) -> None:
-        """A datagram has come to a node that is down."""
+        """A datagram has arrived at a node that is down. ICMP may tell the sender."""
         life = self.world.hosts[datagram.source].knet_life
         wire = self.wires.get((node, datagram.source, datagram.link))
         if not self.plan.ports_held and life is not None and not (wire is not None and wire.cut):
@@ -335,11 +338,11 @@ class Wires:
 
     @property
     def up_within_ms(self) -> int:
-        """In what time a link that is sound comes up, whatever was before."""
+        """The time in which a sound link comes up, in whatever state it was before."""
         return max(link.ping_interval_ms * (link.pong_count + 3) for link in self.plan.links.values())
 
     def unsound(self, components: Iterable[Iterable[int]]) -> list[str]:
-        """Links between nodes that can reach each other, and that are down all the same."""
+        """Links that are down although their nodes can reach each other."""
         down = []
         for component in components:
             nodes = list(component)
@@ -352,7 +355,8 @@ class Wires:
         return down
 
     def marks(self) -> set[str]:
-        """What the nodes have met."""
+        """The knet marks that this run has reached. The life of each node ends here, so that its counters are
+        included."""
         for host in self.world.hosts.values():
             if host.knet_life is not None:
                 host.knet_life.end()

@@ -1,6 +1,7 @@
-"""Coverage marks: the rare paths that a run has taken, found in its trace and in what the network and hosts counted.
+"""Coverage marks: the rare paths that a run has taken, found in its trace and in the counters of network and hosts.
 
-A test of rare events is worth what it meets of them. A mark that no seed of a long run reaches fails that run.
+A test of rare events says nothing of those that do not occur in it. So a run of many seeds fails if there is a mark
+that none of them reaches.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ _COUNTED = (
 
 
 class _Reader:
-    """Goes through a trace once; one method per kind of event."""
+    """Reads a trace once. It has one method for each kind of event."""
 
     def __init__(self, asks_early: frozenset[int]) -> None:
         self.found: set[str] = set()
@@ -184,7 +185,8 @@ class _Reader:
         self.found.add("long_message_again")
 
     def _on_transitional(self, event: Event) -> None:
-        """Find the first sequence number of the old ring that nobody who goes on has."""
+        """Find the first sequence number of the old ring whose packet no member of this transitional configuration
+        has."""
         holders = self.packets.get(tuple(event["ring"]))
         if holders and event["cfg"] not in self.first_hole:
             seq = min(map(min, holders.values()))

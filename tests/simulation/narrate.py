@@ -1,6 +1,8 @@
-"""The story behind `make run`: a few nodes form a ring, and what befalls them, in plain English with virtual times.
+"""The story that `make run` tells: a few nodes form a ring, and faults happen to it. It is told in plain English, with
+virtual times.
 
-The nodes are real `Ring`s in the simulator; what is told is read from the trace, and at the end the checker judges it.
+The nodes are real `Ring`s in the simulator. The story is read from the trace, and at the end the checker judges the
+trace.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ class _Teller:
         self._told: set[RingId] = set()
 
     def line(self, kind: str, text: str, at_s: float | None = None) -> None:
-        """One line of the story, of now or of an event in the past."""
+        """Print one line of the story. Its time is now, or that of an earlier event."""
         seconds = self._cluster.world.now() / 1e9 if at_s is None else at_s
         self._out.write(f"{seconds:9.3f} s  {self.paint(kind, f'{kind:6}')} {text}\n")
         self._out.flush()
@@ -43,7 +45,7 @@ class _Teller:
         return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self._colours else text
 
     def title(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line without a time."""
         self._out.write(self.paint("title", text) + "\n")
 
     def blank(self) -> None:
@@ -51,7 +53,8 @@ class _Teller:
         self._out.write("\n")
 
     def tell_rings(self, since_ms: float) -> None:
-        """The rings whose service began since this was last asked, each when its first member was ready."""
+        """Tell of the rings that were formed since the last call. A ring counts as formed when the first member has
+        completed its sync. Durations are counted from `since_ms`."""
         events = self._cluster.world.trace.events
         fresh, self._read = events[self._read :], len(events)
         members = {tuple(e["ring"]): e["members"] for e in events if e["ev"] == "conf" and e["kind"] == "reg"}
@@ -72,7 +75,7 @@ def _names(nodes: Iterable[int]) -> str:
 
 
 class _Story:
-    """The chapters. Each changes the cluster, waits for what must follow, and tells both."""
+    """The chapters of the story. Each changes the cluster, waits for the consequences, and tells both."""
 
     def __init__(self, out: TextIO) -> None:
         self.cluster = Cluster(5, seed="story")
@@ -88,7 +91,7 @@ class _Story:
         self.teller.tell_rings(began)
 
     def _traffic(self, senders: Iterable[int], count: int, size: int) -> None:
-        """Messages from several nodes at once; tell who has delivered them, and whether in one order."""
+        """Let several nodes send messages at once. Tell who has delivered them, and whether in one order."""
         cluster = self.cluster
         before = {node: len(cluster.delivered(node)) for node in cluster.world.alive()}
         senders = list(senders)
@@ -182,7 +185,7 @@ def _verdict(teller: _Teller, events: list[Event], violations: list[str]) -> int
 
 
 def narrate(out: TextIO) -> int:
-    """Tell the story on `out`. The exit code: 0 if it went as it must and every property holds."""
+    """Tell the story on `out`. The exit code: 0 if all went as expected and every property holds, 1 if not."""
     story = _Story(out)
     story.teller.title(
         "Five nodes of Rondo in one process, in virtual time. The ring is the real one; the network is not."

@@ -1,8 +1,9 @@
-"""The simulated network: a link from each node to each other, and what can go wrong on them.
+"""The simulated network: a link from each node to each other node, and the faults of these links.
 
-A sound link keeps the order of its packets, as a LAN does. Faults are kept as plain attributes that the world's
-operations set and `calm` clears: blocked links (partitions, one-way failures), random loss, duplication and reordering,
-slow links, and `Rule`s that drop or delay chosen packets (the next commit token, all mcasts to one node ...).
+A link without faults keeps the order of its packets, as a LAN does. Faults are attributes of `Network`. The world's
+operations set them, and `calm` clears them. There are blocked links (partitions, one-way failures), random loss,
+duplication and reordering, and slow links. A `Rule` drops or delays chosen packets, such as the next commit token or
+all mcasts to one node.
 """
 
 from __future__ import annotations
@@ -18,36 +19,36 @@ if TYPE_CHECKING:
     from random import Random
 
 Path = tuple[int, int, int]
-"""From a node to a node, and which of the links between them."""
+"""(source, target, number of the link between them)."""
 
 _KIND_AT = 3
 KIND_OF_BYTE = tuple(Kind)
 
 
 class Sealed(bytes):
-    """A sealed datagram; what network and sockets would see of a plain one stands beside it."""
+    """A sealed datagram. Its bytes do not show which kind of frame it holds, so kind and sender are attributes."""
 
     kind: int
     source: int
     forged: bool
-    """Made by the attacker."""
+    """Whether the attacker made it."""
 
     @classmethod
     def of(cls, content: bytes, kind: int, source: int, *, forged: bool = False) -> Sealed:
-        """A datagram that holds a frame of this kind, from this node, or so it says."""
+        """A datagram that holds a frame of this kind. `source` is its sender, or the node that a forgery names."""
         made = cls(content)
         made.kind, made.source, made.forged = kind, source, forged
         return made
 
 
 class OnLink(Sealed):
-    """A datagram on one of several links between two nodes (knet). Kind -1: what is no frame of the ring."""
+    """A datagram on one of several links between two nodes (knet). Its kind is -1 if it holds no frame of the ring."""
 
     link: int
 
     @classmethod
     def on(cls, content: bytes, kind: int, source: int, link: int) -> OnLink:
-        """A datagram of this node."""
+        """A datagram that this node sends on this link."""
         made = cls(content)
         made.kind, made.source, made.forged, made.link = kind, source, False, link
         return made
@@ -62,20 +63,20 @@ def kind_of(data: bytes) -> int:
 
 @dataclass(slots=True)
 class Rule:
-    """Drops or delays packets that match. None matches everything."""
+    """Drops or delays the packets that match it. A field that is None matches every packet."""
 
     kind: Kind | None = None
     source: int | None = None
     target: int | None = None
     count: int | None = None
-    """How many packets it still applies to; None = until it is removed."""
+    """To how many more packets the rule applies. None: to all, until it is removed."""
     delay_ns: int | None = None
     """None drops the packet."""
     matching: Callable[[bytes], bool] | None = None
     hits: int = 0
 
     def applies(self, source: int, target: int, data: bytes) -> bool:
-        """Whether this packet is meant; counts it if so."""
+        """Whether the rule applies to this packet. If it does, the packet is counted."""
         if self.count == 0 or (self.kind is not None and kind_of(data) != self.kind):
             return False
         if (self.source is not None and source != self.source) or (self.target is not None and target != self.target):
@@ -90,12 +91,12 @@ class Rule:
 
 @dataclass(slots=True)
 class Network:
-    """All links. `deliver(at_ns, target, data)` is how a packet arrives later."""
+    """All links. `deliver(at_ns, target, data)` is called when a packet is sent. The packet arrives at `at_ns`."""
 
     random: Random
     deliver: Callable[[int, int, bytes], None]
     delay_ns: int = 200_000
-    """Time that a packet takes at least."""
+    """The time that a packet takes at least."""
     jitter_ns: int = 50_000
     loss: float = 0.0
     duplication: float = 0.0
@@ -107,16 +108,16 @@ class Network:
     rules: list[Rule] = field(default_factory=list)
     blocked: set[tuple[int, int]] = field(default_factory=set)
     late_until_ns: int | None = None
-    """No packet arrives later than this on account of a fault: where a plan ends its faults."""
+    """When the faults of a plan end. No fault makes a packet arrive later than this."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Packets that a fault took, by kind; OTHER: no frame of the ring."""
+    """Packets that were lost by a fault, by kind. OTHER: those that held no frame of the ring."""
     sent: int = 0
     _last_arrival_ns: dict[Path, int] = field(default_factory=dict)
     _link_delay_ns: dict[Path, int] = field(default_factory=dict)
 
     def send(self, now_ns: int, source: int, target: int, data: bytes, number: int = 0, slow_ns: int = 0) -> None:
-        """Put a packet on the link from `source` to `target`; `number`: on which, where there are several. What is
-        wrong here is so on all of them; `slow_ns` is what this one takes longer."""
+        """Put a packet on the link from `source` to `target`. `number` tells which link, where there are several.
+        Faults of this network are faults of all these links. `slow_ns` is an extra delay of this one."""
         self.sent += 1
         link = (source, target)
         if link in self.blocked:
@@ -147,7 +148,7 @@ class Network:
             self.deliver(arrival_ns, target, data)
 
     def _arrive_late(self, due_ns: int, extra_ns: int, target: int, data: bytes) -> None:
-        """Arrival of a packet that a fault makes late, but not later than the end of all faults."""
+        """Deliver a packet that a fault makes late, but not later than the end of all faults."""
         at_ns = due_ns + extra_ns
         if self.late_until_ns is not None and at_ns > self.late_until_ns:
             at_ns = max(due_ns, self.late_until_ns)
@@ -165,7 +166,7 @@ class Network:
         self.dropped[KIND_OF_BYTE[kind].name if kind >= 0 else "OTHER"] += 1
 
     def partition(self, groups: Iterable[Iterable[int]]) -> None:
-        """Cut all links between the groups. Other blocked links stay so."""
+        """Cut all links between the groups. Links that are blocked already stay blocked."""
         sides = [tuple(group) for group in groups]
         for i, side in enumerate(sides):
             for other in sides[i + 1 :]:
@@ -174,7 +175,7 @@ class Network:
                         self.blocked |= {(a, b), (b, a)}
 
     def calm(self) -> None:
-        """End all faults; all links are sound again."""
+        """End all faults."""
         self.loss = self.duplication = self.reordering = 0.0
         self.slow_ns.clear()
         self.rules.clear()

@@ -1,4 +1,4 @@
-"""What can be done to a world, by name, so that a plan is data: it can be printed, cut down and run again."""
+"""The operations on a world. Each has a name, so that a plan is data: it can be printed, made smaller and run again."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Links = tuple[tuple[int, int], ...]
 
 
 class Op(NamedTuple):
-    """One thing done at one time. `name` is a function of this module, `args` are its arguments after the world."""
+    """One operation at one time. `name` is a key of OPERATIONS. `args` are its arguments after the world."""
 
     at_ms: float
     name: str
     args: tuple[object, ...] = ()
 
     def apply(self, world: World) -> None:
-        """Do it."""
+        """Do this operation."""
         OPERATIONS[self.name](world, *self.args)
 
 
 def burst(world: World, node: int, sizes: tuple[int, ...], safe: bool = False) -> None:
-    """Clients of a node send; if the node is down, those of the next one that runs do."""
+    """Clients of a node send messages. If the node is down, clients of the next node that runs do."""
     alive = world.alive()
     if alive:
         chosen = node if node in alive else min(alive, key=lambda other: (other < node, other))
@@ -46,20 +46,20 @@ def start(world: World, node: int, lost_state: bool) -> None:
 
 
 def crash(world: World, node: int) -> None:
-    """Kill the node unless it is the last one."""
+    """Kill the node unless it is the last one that runs."""
     if len(world.alive()) > 1:
         world.hosts[node].crash()
 
 
 def crash_point(world: World, node: int, lists: int, state: State | None, behind_token: bool = False) -> None:
-    """The node is to die among packets that it sends; see `CrashPoint`."""
+    """Let the node die among packets that it will send; see `CrashPoint`."""
     host = world.hosts[node]
     if host.ring is not None and len(world.alive()) > 1:
         host.crash_point = CrashPoint(lists, state, behind_token)
 
 
 def leave(world: World, node: int) -> None:
-    """Stop the node cleanly unless it is the last one."""
+    """Stop the node cleanly unless it is the last one that runs."""
     if len(world.alive()) > 1:
         world.hosts[node].leave()
 
@@ -70,7 +70,7 @@ def freeze(world: World, node: int) -> None:
 
 
 def thaw(world: World, node: int) -> None:
-    """Let it run again."""
+    """Schedule the process again."""
     world.hosts[node].thaw()
 
 
@@ -80,7 +80,7 @@ def reform(world: World, node: int) -> None:
 
 
 def member_dead(world: World, node: int, dead: int) -> None:
-    """The host of the node is sure that the other one is gone."""
+    """The host of `node` tells its ring that `dead` is certainly gone."""
     world.hosts[node].member_dead(dead)
 
 
@@ -100,7 +100,7 @@ def block(world: World, links: Links) -> None:
 
 
 def heal(world: World) -> None:
-    """All links work again."""
+    """Join all links that were cut."""
     world.network.blocked.clear()
 
 
@@ -110,24 +110,24 @@ def loss(world: World, share: float) -> None:
 
 
 def duplication(world: World, share: float, late_ms: float) -> None:
-    """Duplicate this share of all packets; the copy is up to so late."""
+    """Duplicate this share of all packets. A copy arrives up to `late_ms` later."""
     world.network.duplication = share
     world.network.reorder_ns = int(late_ms * MS)
 
 
 def reordering(world: World, share: float, late_ms: float) -> None:
-    """Deliver this share of all packets up to so late, past later ones."""
+    """Delay this share of all packets by up to `late_ms`, so that later ones overtake them."""
     world.network.reordering = share
     world.network.reorder_ns = int(late_ms * MS)
 
 
 def slow(world: World, links: Links, extra_ms: float) -> None:
-    """These links take so much longer."""
+    """Packets on these links take `extra_ms` longer."""
     world.network.slow_ns.update(dict.fromkeys(links, int(extra_ms * MS)))
 
 
 def normal_speed(world: World) -> None:
-    """All links are as fast as ever."""
+    """No link is slow any more."""
     world.network.slow_ns.clear()
 
 
@@ -137,29 +137,30 @@ def lose(world: World, kind: Kind | None, source: int | None, target: int | None
 
 
 def delay(world: World, kind: Kind | None, count: int, late_ms: float) -> None:
-    """The next packets of this kind come so much later."""
+    """Delay the next `count` packets of this kind by `late_ms`."""
     world.network.rules.append(Rule(kind, count=count, delay_ns=int(late_ms * MS)))
 
 
 def no_rules(world: World) -> None:
-    """Chosen packets are lost or delayed no more."""
+    """No chosen packets are lost or delayed any more."""
     world.network.rules.clear()
 
 
 def tamper(world: World, share: float) -> None:
-    """The attacker sends a bad copy of this share of all packets, where packets are sealed."""
+    """Where packets are sealed, the attacker sends a bad copy of this share of all packets."""
     if world.sealing is not None:
         world.sealing.tampering = share
 
 
 def replay(world: World, count: int) -> None:
-    """The attacker sends so many recorded packets again, where packets are sealed."""
+    """Where packets are sealed, the attacker sends this many recorded packets again."""
     if world.sealing is not None:
         world.sealing.replay(count)
 
 
 def change_key(world: World, node: int, step: str) -> None:
-    """One step of a change of the key on one node, where packets are sealed."""
+    """Do one step of a key change on one node: install, use or remove. Nothing happens if packets are neither sealed
+    nor sent over knet."""
     if world.sealing is not None:
         world.sealing.change_key(node, step)
     if world.wires is not None:
@@ -167,7 +168,7 @@ def change_key(world: World, node: int, step: str) -> None:
 
 
 def steal_memory(world: World, node: int) -> None:
-    """A thief gets the memory of the node, if it runs, where rings are forward secret."""
+    """Where rings are forward secret, a thief gets the memory of the node, if the node runs."""
     if world.sealing is not None:
         world.sealing.steal_memory(node)
 

@@ -1,8 +1,8 @@
-"""From a seed to everything that happens in its run.
+"""The plan of a run: everything that happens in it follows from the seed.
 
-In the style of swarm testing, a seed first draws what is possible in its run at all - the size of the ring, timers,
-windows, packet sizes, where sequence numbers start, which kinds of faults - and then the faults and messages
-themselves. So each run is extreme in some respects, and combinations that an average run would never show come up.
+This is swarm testing. A seed first draws what may happen in its run at all: the size of the ring, timers, windows,
+packet sizes, the first sequence number, kinds of faults. Then it draws the faults and messages themselves. So each run
+is extreme in some respects, and combinations occur that an average run would never show.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ MESSAGES_MIN = 300
 FAULTS_MIN = 5
 FAULTS_MAX = 12
 PHASE_MS = 30_000
-"""Faults may begin within this long, virtual milliseconds."""
+"""Faults and messages begin within this time of the start, in virtual milliseconds."""
 SEALED_SHARE = 0.2
-"""Of the seeds: sealing and opening take time."""
+"""Share of the seeds whose packets are sealed. It is small because sealing and opening take time."""
 SECRECY_SHARE = 1 / 2
-"""Of the seeds without knet, so a third of all: packets are sealed, rings are forward secret, and keys get stolen."""
+"""Share of the seeds without knet, which makes a third of all seeds. In their runs packets are sealed, rings are
+forward secret, and keys get stolen."""
 THEFTS = 4
 KNET_QUEUE_BYTES_MIN = 1 << 18
-"""What a socket takes at least where frames may have 64 KiB."""
+"""The smallest receive buffer of a node with knet, where frames may have 64 KiB."""
 _PACKETS_MAX = 700
-"""Packets that the messages of one run fill, about: what bounds the time that a run takes."""
+"""About how many packets the messages of one run fill. This bounds the time that a run takes."""
 _LARGE = MESSAGE_SIZE_MAX - 5
 
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """One node."""
+    """The settings of one node."""
 
     node: int
     options: RingOptions
@@ -60,7 +61,7 @@ class NodePlan:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A fault or a burst of messages, with all that belongs to it. Items can be left out of a run one by one."""
+    """A fault or a burst of messages, with all operations that belong to it. A run can leave out single items."""
 
     kind: str
     ops: tuple[Op, ...]
@@ -76,14 +77,14 @@ class Plan:
     jitter_ns: int
     items: tuple[Item, ...]
     components: tuple[tuple[int, ...], ...]
-    """Who is connected with whom when the faults are over."""
+    """The groups of nodes that can reach each other when the faults are over."""
     phase_ms: float
     suite: tuple[str, str] | None = None
-    """With what packets are sealed, if they are."""
+    """The suite that seals packets, a key of SUITES. None: packets are not sealed."""
     knet: KnetPlan | None = None
-    """How the nodes are linked, if it is by several links."""
+    """How knet links the nodes. None: the run is without knet."""
     secrecy: dict[int, str] | None = None
-    """What each node has for totem.forward_secrecy; None: packets are not sealed, or it is off."""
+    """Each node's totem.forward_secrecy. None: packets are not sealed, or all nodes have it off."""
     pace: Pace = Pace()  # noqa: RUF009 - a tuple
     """When epochs of a ring end."""
 
@@ -128,7 +129,7 @@ def make_plan(seed: int) -> Plan:
 
 
 def _linked(plan: Plan, setting: Setting) -> Plan:
-    """The same with several links between each two nodes. (Knet has an encryption of its own.)"""
+    """This plan with several links between each two nodes. Packets are not sealed, as knet has its own encryption."""
     setting = setting._replace(draw=Random(f"knet faults {plan.seed}"))
     knet = knet_plan(plan.seed, setting.token_ms)
     links = tuple(knet.links)
@@ -136,7 +137,7 @@ def _linked(plan: Plan, setting: Setting) -> Plan:
     for kind in draw_kinds(setting.draw):
         at = setting.draw.uniform(2000, PHASE_MS - 500)
         faults.append(Item(kind, tuple(Op(*step) for step in KNET_FAULTS[kind](setting, at, links))))
-    # A frame that no socket takes would be lost for ever.
+    # A frame that is larger than the receive buffer would be lost each time it is sent.
     nodes = [
         replace(
             node, separate_sockets=False, options=options_of(plan.seed, node.options, setting.nodes),
@@ -149,7 +150,8 @@ def _linked(plan: Plan, setting: Setting) -> Plan:
 
 
 def _secrecy(ids: tuple[int, ...], seed: int) -> tuple[dict[int, str] | None, Pace, list[Item]]:
-    """In a share of the seeds rings are forward secret: always, or as far as all members have it. Drawn apart."""
+    """Draw forward secrecy and thefts of memory, in a share of the seeds. With "yes" every ring is forward secret, with
+    "auto" a ring whose members all have it. The draw is separate, so the rest of the plan does not change."""
     draw = Random(f"secrecy {seed}")
     if has_knet(seed) or draw.random() >= SECRECY_SHARE:
         return None, Pace(), []
@@ -164,7 +166,8 @@ def _secrecy(ids: tuple[int, ...], seed: int) -> tuple[dict[int, str] | None, Pa
 
 
 def _sealed(setting: Setting, seed: int) -> tuple[tuple[str, str] | None, list[Item]]:
-    """In a share of the seeds packets are sealed, and attacked. Drawn apart: the rest of a plan stays the same."""
+    """Draw a suite and attacks, in a share of the seeds. The draw is separate, so the rest of the plan does not
+    change."""
     draw = Random(f"sealed {seed}")
     if draw.random() >= SEALED_SHARE:
         return None, []
@@ -176,14 +179,14 @@ def _sealed(setting: Setting, seed: int) -> tuple[tuple[str, str] | None, list[I
 
 
 def _node_ids(draw: Random, count: int) -> tuple[int, ...]:
-    """Mostly 1, 2, 3 ...; sometimes any 32 bits."""
+    """Node ids: mostly 1, 2, 3 and so on, sometimes any numbers of 32 bits."""
     if draw.random() < 0.8:
         return tuple(range(1, count + 1))
     return tuple(sorted(draw.sample(range(1, 1 << 32), count)))
 
 
 def _options(draw: Random, ids: tuple[int, ...]) -> RingOptions:
-    """What all nodes have in common."""
+    """The options that all nodes have in common."""
     short = draw.randint(200, 500) if len(ids) < 8 else draw.randint(400, 700)
     token = draw.choices((3000, short, draw.randint(600, 1200)), weights=(1, 6, 4))[0]
     retransmit = token_retransmit_ms(token, 4 if token == 3000 else draw.choice((1, 2, 4)))
@@ -215,7 +218,8 @@ def _options(draw: Random, ids: tuple[int, ...]) -> RingOptions:
 
 
 def _initial_sequence(draw: Random) -> int:
-    """0, or where the arithmetic on 32 bits gets interesting: about to wrap, or where Corosync's comparison turns."""
+    """The first sequence number: 0, or shortly before an edge of 32-bit arithmetic. One edge is where numbers wrap. The
+    others are where Corosync's comparison of two numbers changes its answer."""
     if draw.random() < 0.6:
         return 0
     edge = draw.choice((1 << 32, 1 << 32, 1 << 31, (1 << 31) + 0x10000))
@@ -223,7 +227,7 @@ def _initial_sequence(draw: Random) -> int:
 
 
 def _delay(draw: Random, count: int, token_ms: int) -> int:
-    """A link's delay, ns: such that the token comes round at least twenty times within its time-out."""
+    """A link's delay, ns. With it the token comes round at least twenty times within its time-out."""
     most_us = min(2000.0, token_ms * 1000 / 20 / (count + 1))
     return int(draw.uniform(200, max(250.0, most_us)) * 1000)
 
@@ -262,7 +266,7 @@ def _nodes(draw: Random, ids: tuple[int, ...], base: RingOptions) -> tuple[NodeP
 
 
 def _like_corosync(draw: Random, ids: tuple[int, ...]) -> frozenset[int]:
-    """The nodes that do nothing that Corosync's do not: in most runs none, in some a few, now and then all."""
+    """The nodes that do only what Corosync's nodes do: in most runs none, in some a few, now and then all."""
     kind = draw.choices(("none", "some", "all"), weights=(6, 5, 1))[0]
     if kind == "some":
         return frozenset(draw.sample(ids, draw.randint(1, len(ids) - 1)))
@@ -270,7 +274,7 @@ def _like_corosync(draw: Random, ids: tuple[int, ...]) -> frozenset[int]:
 
 
 def _faults(setting: Setting) -> list[Item]:
-    """Some kinds of faults, at random times or one soon after the other."""
+    """Faults of some kinds. They begin at random times or, in some runs, soon after each other."""
     draw = setting.draw
     kinds = draw.sample(sorted(FAULTS), draw.randint(3, len(FAULTS)))
     count = draw.randint(FAULTS_MIN, FAULTS_MAX)
@@ -288,7 +292,7 @@ def _faults(setting: Setting) -> list[Item]:
 
 
 def _bursts(draw: Random, ids: tuple[int, ...], base: RingOptions, safe_share: float) -> list[Item]:
-    """Messages: in bursts, so that the ring has idle times too, of all sizes that fit the budget of packets."""
+    """Messages of all sizes that fit the budget of packets. They come in bursts, so that the ring is idle at times."""
     narrow = base.window_size < 17 or base.max_messages < 6
     size_max = draw.choice((60, 600, 3000)) if narrow else draw.choice((60, 1200, 5000, 60_000))
     budget = (_PACKETS_MAX // 3 if narrow else _PACKETS_MAX) * base.packet_size_max

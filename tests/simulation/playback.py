@@ -1,11 +1,11 @@
-"""A long life of a sealed ring, all its traffic recorded, and played back: at the ring, and at nodes started since.
+"""Record all packets of a sealed ring over a long time, and send them again: to the ring, and to restarted nodes.
 
     python -m tests.simulation.playback --minutes 60
 
-The ring is in the simulator, sealer and opener are the real ones. In its life nodes send, die and come back, and the
-key is changed. Then everything that ever was on the network is sent again, to where it went, in the order in which it
-went, while the ring goes on; then each node is restarted, one after the other, and it is all sent once more. No packet
-of the recording may be opened, no ring may change, no message may be delivered.
+The ring is in the simulator, sealer and opener are the real ones. While packets are recorded, nodes send, die and come
+back, and the key is changed. Then the whole recording is sent again, each packet to where it went and in the order in
+which they went, while the ring goes on. Then each node is restarted, one after the other, and the recording is sent a
+second time. No packet of the recording may be opened, no ring may change, no message may be delivered.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from tests.simulation.world import SECOND
 RESTART_S = 240
 SEND_S = 5
 BATCH, PAUSE_MS = 200, 20.0
-"""So many recorded packets are sent again at a time, and the pause after them."""
+"""How many recorded packets are sent again at a time, and the pause after them."""
 
 NODES = (1, 2, 3)
 
 
 class Outcome(NamedTuple):
-    """What happened."""
+    """What a playback has seen."""
 
     recorded: int
     rings: int
-    """Formed in the life that was recorded."""
+    """Rings that were formed while packets were recorded."""
     counted: int
-    """Recorded packets that were counted as refused, both times together."""
+    """Recorded packets that were counted as not opened, both times together."""
 
 
 def sealed_cluster(
@@ -51,16 +51,16 @@ def sealed_cluster(
 
 
 def sealing_of(cluster: Cluster) -> Sealing:
-    """What seals its packets."""
+    """The packet security of a cluster."""
     found = cluster.world.sealing
     assert found is not None
     return found
 
 
 def counted(cluster: Cluster) -> int:
-    """Packets that came and were not opened: refused ones, questions answered again, answers nobody waits for.
+    """How many packets came and were not opened: refused ones, challenges answered again, answers nobody waits for.
 
-    And the last few that are kept because their sender is being asked whether it lives with that boot.
+    Packets that wait while their sender is asked for its boot are counted, too.
     """
     openers = [host.life.security.opener for host in cluster.world.hosts.values() if host.life is not None]
     names = ("replayed", "unknown_boot", "wrong_key", "stale_answers", "challenges_answered")
@@ -76,7 +76,7 @@ def play_back(minutes: float) -> Outcome:
     put = attacker.put
 
     def record(target: int, datagram: Sealed) -> None:
-        # Sent again it counts as a forgery: if it is opened, that alone fails the run.
+        # The copy is marked as a forgery: the run fails if a node opens it.
         recorded.append((target, Sealed.of(datagram, datagram.kind, datagram.source, forged=True)))
         put(target, datagram)
 
@@ -122,7 +122,7 @@ def _live(cluster: Cluster, attacker: Sealing, seconds: float) -> None:
 
 
 def _send_again(cluster: Cluster, recorded: list[tuple[int, Sealed]]) -> int:
-    """How many of them were counted; nothing else may have happened."""
+    """Send the recording again. Gives how many packets were counted as not opened. Nothing else may happen."""
     before = counted(cluster)
     rings = [cluster.rings(node) for node in NODES]
     delivered = [len(cluster.delivered(node)) for node in NODES]
@@ -138,7 +138,7 @@ def _send_again(cluster: Cluster, recorded: list[tuple[int, Sealed]]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do it and say what was seen."""
+    """Record, send again, and print what was seen. Gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0, help="virtual time to record (default: %(default)s)")
     options = parser.parse_args(arguments)

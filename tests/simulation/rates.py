@@ -1,9 +1,9 @@
 """How many messages a second a ring orders, in the simulator: with loss, and by different rules.
 
-Each node is a processor that needs `CPU_NS` for a packet that it reads or sends, one after the other. Links take
-100 +- 50 µs and keep the order of what they carry; each loses the same share of all packets, tokens included. All nodes
-always have something to send. What is counted are deliveries at one node, in virtual time, so that the figures are the
-same on every machine: they compare rules, not programs.
+Each node is a processor that needs `CPU_NS` for each packet that it reads or sends, one after the other. A link takes
+100 +- 50 µs and keeps its packets in order. Every link loses the same share of all packets, tokens included. All nodes
+always have something to send. A rate counts the deliveries at one node, in virtual time. So the figures are the same on
+every machine. They compare rules, not programs.
 
     make rates        python -m tests.simulation rates --messages 20000
 """
@@ -32,16 +32,16 @@ DELAY_NS, JITTER_NS = 100_000, 50_000
 LOSSES = (0.0, 0.001, 0.01, 0.05, 0.2)
 SECOND_NS = 1_000_000_000
 VIRTUAL_S_MAX = 120
-"""Where a ring nearly stands still, it is given so long."""
+"""How long a measurement lasts at most. A ring that nearly stands still does not deliver all messages in it."""
 _QUEUED = 600
 _KIND_AT = 3
 _RECEIVE_BYTES = 2 << 20
-"""What Linux makes of the 1 MiB that is asked for."""
+"""The size of a receive buffer as Linux counts it: twice the 1 MiB that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A column of the table."""
+    """The rules that one column of the table compares."""
 
     name: str
     like_corosync: bool = False
@@ -90,7 +90,7 @@ class Node:
         self._go_on()
 
     def hear_of_death(self, node: int) -> None:
-        """The host is sure that another node is gone."""
+        """The host tells the ring that another node is certainly gone."""
         self.ring.member_dead(node, self.net.now_ns)
         self._go_on()
 
@@ -128,14 +128,14 @@ class Node:
         self._settle(now_ns + cost_ns)
 
     def _refill(self) -> None:
-        """The clients of this node always have more, if the net says so."""
+        """Fill the ring's queue with messages of clients, if the net is saturated."""
         if self.net.saturated and self.synced and self._own < _QUEUED // 2:
             for _ in range(_QUEUED - self._own):
                 self.ring.submit(self._message, self.node)
             self._own = _QUEUED
 
     def _settle(self, at_ns: int) -> None:
-        """Send what the ring wants sent, each packet when its turn has come on this processor."""
+        """Carry out the ring's output. Each packet leaves when this processor has dealt with those before it."""
         ring, output = self.ring, self.ring.output
         while output.packets or output.events:
             events = output.take_events()
@@ -176,11 +176,11 @@ class Net:
     ) -> None:
         self.links = links
         self.saturated = True
-        """The clients of all nodes always have more to send."""
+        """Whether the clients of all nodes always have more to send."""
         self.draw = Random(f"rates {seed}")
         self.now_ns = 0
         self.loss = 0.0
-        """While the ring forms nothing is lost: it is not what is measured."""
+        """Share of packets that each link loses. It is 0 while the ring forms, because that is not measured."""
         self._loss_later = loss
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -192,7 +192,7 @@ class Net:
         heapq.heappush(self._heap, (at_ns, self._count, action))
 
     def send(self, at_ns: int, source: int, target: int, frame: bytes) -> None:
-        """Put a packet on its link, or on all links of its sender."""
+        """Put a packet on the link to its target. A packet for everybody goes onto all links of its sender."""
         draw = self.draw.random
         for node in self.nodes if target == EVERYBODY else (target,):
             if node == source or source not in self.nodes or (self.loss and draw() < self.loss):
@@ -208,7 +208,7 @@ class Net:
             self.nodes[node].arrive(frame)
 
     def run_until(self, done: Callable[[], bool], end_ns: int) -> None:
-        """Let time pass until it is done, or to the end."""
+        """Let time pass until `done` is true, at most until `end_ns`."""
         while self._heap and self.now_ns < end_ns and not done():
             self.now_ns, _, action = heapq.heappop(self._heap)
             action()
@@ -234,7 +234,7 @@ class Net:
 def measure(
     rules: Rules, loss: float, *, nodes: int = 3, size: int = 1024, messages: int = 20_000, seed: int = 1
 ) -> float:
-    """Messages a second by these rules; a ring with Corosync's default timers."""
+    """Messages a second that a ring delivers by these rules. It has Corosync's default timers."""
     token_ms = 3000 + 650 * max(0, nodes - 2)
     retransmit_ms = token_retransmit_ms(token_ms)
     options = RingOptions(
@@ -249,7 +249,8 @@ def measure(
 
 
 def table(out: TextIO, *, nodes: int, size: int, messages: int, seed: int) -> None:
-    """Print the table, as Markdown: messages a second, and what is left of the rate without loss."""
+    """Print the table as Markdown. A cell has the messages a second and, if packets are lost, how much that is of the
+    rate without loss."""
     out.write(f"{nodes} nodes, messages of {size} bytes\n\n")
     out.write("| loss on every link | " + " | ".join(rules.name for rules in COLUMNS) + " |\n")
     out.write("|---|" + "---|" * len(COLUMNS) + "\n")

@@ -1,4 +1,4 @@
-"""Runs of the swarm: one seed from its plan to the verdict, and many of them over several processes."""
+"""One run of the swarm: a seed, from its plan to the verdict. (`swarm` runs many of them over several processes.)"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SECONDS_MIN = 30
 _ORDERED_WITHIN_MS = 60_000
-"""Time that the messages which are still queued have, once the ring is stable and sound."""
+"""The time for ordering the messages that are still queued when all faults are over."""
 _VIOLATIONS_SHOWN = 10
 _STEPS_MAX = 1_500_000
 
@@ -47,13 +47,13 @@ class Report:
     events: int = 0
     wall_s: float = 0.0
     digest: str = ""
-    """Of the whole trace, where it was asked for: two versions of the ring that agree on it behave alike."""
+    """The digest of the whole trace, if it was asked for. Two versions of the ring with one digest behave alike."""
     marks: set[str] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
 
 
 class SeedRun:
-    """The run of a plan. `without` names items (by index) that are left out."""
+    """The run of a plan. `without` has the indexes of items that are left out."""
 
     def __init__(self, plan: Plan, without: Collection[int] = ()) -> None:
         self.plan = plan
@@ -93,7 +93,7 @@ class SeedRun:
         self.world.call_at(int(op.at_ms * MS), lambda: op.apply(self.world))
 
     def run(self) -> Report:
-        """Faults, then calm, then the verdict."""
+        """Run the plan: first the faults, then a time without faults, then the verdict."""
         began = time.perf_counter()
         try:
             self.world.run_until(int(self.plan.phase_ms * MS))
@@ -112,7 +112,7 @@ class SeedRun:
         return self.report
 
     def _calm(self) -> None:
-        """End all faults; what is left of each component goes on in peace."""
+        """End all faults. The nodes that run go on without further ones, in the components of the plan."""
         world = self.world
         world.network.calm()
         if world.sealing is not None:
@@ -131,7 +131,7 @@ class SeedRun:
         world.declare_stable(self.components)
 
     def _converge(self) -> None:
-        """Each component must be one ring within token + 3 consensus + 1 s."""
+        """Each component must become one ring within the token time-out, three consensus time-outs and a second."""
         options = self.plan.nodes[0].options
         bound_ms = options.token_timeout_ms + 3 * options.consensus_timeout_ms + 1000
         began_ns = self.world.now()
@@ -145,7 +145,8 @@ class SeedRun:
         self.report.converged_ms = (self.world.now() - began_ns) / MS
 
     def _order_everything(self) -> None:
-        """More messages from everybody; all that were accepted must be ordered, and the ring must stay as it is."""
+        """Let all nodes send more messages. Every accepted message must be ordered, the rings must stay as they are,
+        and the links of knet must come up."""
         world = self.world
         alive = world.alive()
         missing = 0 if self.reduced else MESSAGES_MIN - sum(host.submitted for host in world.hosts.values())
@@ -183,10 +184,10 @@ class SeedRun:
 
 
 def run_seed(seed: int, without: Collection[int] = (), *, with_digest: bool = False) -> Report:
-    """Run one seed. `with_digest`: the report says what the trace's digest is, which takes a while.
+    """Run one seed. If `with_digest`, the report has the digest of the trace, which takes a while to compute.
 
-    A run makes many objects that all live until its end, so looking for garbage among them meanwhile, which is a sixth
-    of the time, finds none.
+    The garbage collector is off during a run. It would take a sixth of the time and find nothing, because a run makes
+    many objects that all live until its end.
     """
     gc.disable()
     try:
@@ -194,7 +195,7 @@ def run_seed(seed: int, without: Collection[int] = (), *, with_digest: bool = Fa
         report = run.run()
         if with_digest:
             report.digest = run.world.trace.digest()
-        run.world.trace.events.clear()  # most of what there is, and no part of any cycle
+        run.world.trace.events.clear()  # most of the objects, and in no cycle, so they are freed at once
         del run
         return report
     finally:

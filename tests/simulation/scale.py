@@ -1,14 +1,14 @@
 """What a ring of many nodes costs, in the simulator: on a LAN, and over three data centres.
 
-The model is that of `rates`: each node is a processor that needs 5 µs for a packet that it reads or sends, and figures
-are in virtual time, the same on every machine. They say how the protocol grows, not how fast a program is. Measured
-are:
+The model is that of `rates`: each node is a processor that needs 5 µs for each packet that it reads or sends. Figures
+are in virtual time, so they are the same on every machine. They say how the costs of the protocol grow, not how fast a
+program is. These are measured:
 
 - the time to form a ring of nodes that start at once;
-- messages a second that all deliver when all send, and what one ring then has in memory;
-- the time until all have a message when nobody else sends: median, and the longest of thirty;
-- how long it takes until the others are a ring again, after a node fell silent (its cable), and after one died of which
-  the others are told (its process: the host answers "port unreachable");
+- messages a second that all deliver when all send, and the memory that one node's ring takes after that;
+- the time until all have a message when nobody else sends: the median, and the longest of thirty;
+- the time until the others are a ring again after a node fell silent, as when its cable is pulled;
+- the same time after a node's process died and the others were told, as when its host answers "port unreachable";
 - the longest packet of a change of membership. It has a part for each member, and must fit into a datagram.
 
     make scale        python -m tests.simulation scale --nodes 2,4,8
@@ -36,11 +36,11 @@ NODES = (2, 3, 5, 8, 16, 32, 64, 128)
 SIZE_BYTES = 1024
 SITES = 3
 BETWEEN_NS, BETWEEN_JITTER_NS = 5_000_000, 500_000
-"""One way between two data centres: 10 ms there and back."""
+"""Delay and jitter from one data centre to another: 10 ms there and back."""
 SINGLES = 30
 """Messages that are sent one at a time."""
 RATE_DELIVERIES = 60_000
-"""Deliveries of all nodes together for a rate; but each node delivers as many messages as this at least: """
+"""Deliveries of all nodes together while a rate is measured. Each node delivers at least RATE_MESSAGES_MIN."""
 RATE_MESSAGES_MIN = 2_000
 LIMIT_NS = 600 * SECOND_NS
 _MS = 1_000_000
@@ -48,7 +48,8 @@ _KIND_AT = 3
 
 
 def three_sites(nodes: int) -> Links:
-    """The nodes in three data centres. Neighbours of the ring are together, so a rotation crosses three times."""
+    """Links between nodes in three data centres. Neighbours in the ring share a data centre where they can, so the
+    token goes from one data centre to another three times a rotation."""
 
     def links(source: int, target: int) -> tuple[int, int]:
         is_near = (source - 1) * SITES // nodes == (target - 1) * SITES // nodes
@@ -61,7 +62,7 @@ MODELS: dict[str, Callable[[int], Links]] = {"LAN": lambda _: one_lan, "three da
 
 
 def options_of(nodes: int) -> RingOptions:
-    """A ring of Rondo nodes, with the timers that a configuration without timers gives."""
+    """The options of a ring of Rondo nodes. Its timers are those of a configuration that sets none."""
     token_ms = 3000 + 650 * max(0, nodes - 2)
     retransmit_ms = token_retransmit_ms(token_ms)
     return RingOptions(
@@ -72,13 +73,13 @@ def options_of(nodes: int) -> RingOptions:
 
 
 class ScaleNet(Net):
-    """A net that notes the longest packets of membership, and whose nodes may die."""
+    """A net whose nodes may die. It notes the longest packet of membership."""
 
     def __init__(self, nodes: int, links: Links, seed: int) -> None:
         super().__init__(nodes, options_of(nodes), SIZE_BYTES, 0.0, seed, links)
         self.saturated = False
         self.membership_bytes_max = 0
-        """Of joins and commit tokens."""
+        """The size of the longest join or commit token so far."""
 
     def send(self, at_ns: int, source: int, target: int, frame: bytes) -> None:
         """Put a packet on its links."""
@@ -87,7 +88,7 @@ class ScaleNet(Net):
         super().send(at_ns, source, target, frame)
 
     def seconds_until(self, done: Callable[[], bool]) -> float:
-        """How long it takes. Raises TimeoutError if it takes too long."""
+        """How long it takes until `done` is true. Raises TimeoutError if that is longer than LIMIT_NS."""
         began_ns = self.now_ns
         self.run_until(done, began_ns + LIMIT_NS)
         if not done():
@@ -95,7 +96,8 @@ class ScaleNet(Net):
         return (self.now_ns - began_ns) / SECOND_NS
 
     def single_ms(self) -> list[float]:
-        """How long one message takes until all nodes have it; senders take turns, with pauses between messages."""
+        """How long each of SINGLES messages takes until all nodes have it. Senders take turns, with pauses between the
+        messages."""
         numbers = sorted(self.nodes)
         taken = []
         for turn in range(SINGLES):
@@ -125,7 +127,8 @@ class ScaleNet(Net):
         return (lowest() - began) / took_s
 
     def seconds_without(self, node: int, *, is_told: bool) -> float:
-        """How long it takes until the others are a ring, after this node has died."""
+        """Let this node die. Gives the time until the others are a ring. If `is_told`, their hosts tell them of the
+        death."""
         del self.nodes[node]
         for other in self.nodes.values():
             other.synced = False
@@ -136,7 +139,7 @@ class ScaleNet(Net):
 
 
 def bytes_of(root: object) -> int:
-    """What an object and all that it leads to take in memory, code apart."""
+    """The memory that an object takes with everything to which it refers, except code."""
     seen: dict[int, Any] = {}
     open_objects = [root]
     while open_objects:
@@ -149,7 +152,7 @@ def bytes_of(root: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One ring."""
+    """What was measured of one ring."""
 
     nodes: int
     form_s: float
@@ -159,11 +162,11 @@ class Figures:
     silent_s: float
     told_s: float
     ring_mib: float
-    """One node's ring, at the end of the rate."""
+    """The memory of one node's ring, when the rate has been measured."""
     membership_bytes: int
 
     def row(self) -> str:
-        """As a line of a table."""
+        """The figures as a line of the table."""
         return (
             f"| {self.nodes} | {self.form_s:.2f} s | {self.rate:,.0f} /s | {self.single_ms:.1f} ms "
             f"({self.single_max_ms:.1f}) | {self.silent_s:.1f} s | {self.told_s:.2f} s | {self.ring_mib:.1f} MiB "
@@ -178,7 +181,7 @@ HEAD = (
 
 
 def measure(nodes: int, links: Links, seed: int = 1) -> Figures:
-    """All figures of a ring of so many nodes, two at least. Raises TimeoutError."""
+    """All figures of a ring of this many nodes, at least two. Raises TimeoutError."""
     told = ScaleNet(nodes, links, seed)
     told.form()
     told_s = told.seconds_without(nodes, is_told=True)
@@ -197,7 +200,7 @@ def measure(nodes: int, links: Links, seed: int = 1) -> Figures:
 
 
 def table(out: TextIO, nodes: Sequence[int] = NODES, seed: int = 1) -> None:
-    """Print a table for each model, as Markdown, a line as soon as it is known."""
+    """Print a table for each model, as Markdown. A line is printed as soon as it is measured."""
     for name, links in MODELS.items():
         out.write(f"\n{name}:\n\n{HEAD}")
         for count in nodes:

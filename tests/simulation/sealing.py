@@ -1,13 +1,13 @@
-"""Packet security in the simulator, and an attacker on the network that knows everything but the key.
+"""Packet security in the simulator, and an attacker on the network who knows everything but the key.
 
-What nodes send is sealed by the real sealer and opened by the real opener, boots and nonces drawn from the seed. The
-attacker records all that passes and plays it back, whenever and to whomever; he alters, cuts and forges packets, and
-other rings with other keys and names send on the same network. All that must do nothing but be counted: the checker
-judges the run as any other, and here is watched that
+The real sealer seals what nodes send, and the real opener opens it. Boots and nonces are drawn from the seed. The
+attacker records all packets, and sends them again at any time and to any node. He alters, cuts and forges packets.
+Other rings with other keys and names send on the same network. None of this may do anything except raise counters. The
+checker judges such a run like any other. Three more properties are checked here:
 
-* no altered or foreign packet is ever opened,
-* no packet is opened twice by one life of a node,
-* none is opened that was sealed before the receiver's life began.
+* No altered or foreign packet is ever opened.
+* No packet is opened twice by one life of a node.
+* No packet is opened that was sealed before the receiver's life began.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 RECORDED_MAX = 4000
 CLUSTER = "simulated"
 KEYS = tuple(hashlib.sha256(f"key {n}".encode()).digest() * 4 for n in range(3))
-"""The key at the beginning, the one it is changed to, and that of somebody else."""
+"""The key at the beginning, the key that replaces it, and the key of somebody else."""
 OLD, NEW, FOREIGN = range(3)
 
 _IDENTITY = slice(10, 40)
-"""Sender, boot, length and counter in the envelope: what names a packet."""
+"""Where the envelope has sender, boot, length and counter. Together they identify a packet."""
 _KIND_AT = 3
 _COUNTER_AT = 32
 
 
 class Life:
-    """What one life of a node seals and opens with."""
+    """The packet security of one node, in one life of its process."""
 
     def __init__(self, sealing: Sealing, host: Host) -> None:
         self._sealing = sealing
@@ -64,11 +64,11 @@ class Life:
         self.use(sealing.in_use[host.node])
 
     def use(self, key: int) -> None:
-        """Seal with this key."""
+        """Seal with this key from now on. `key` is an index of KEYS."""
         self.security.use_key(self.security.install_key(KEYS[key]))
 
     def open(self, datagram: Sealed, hand_in: Callable[[bytes], None]) -> None:
-        """Open what came, and hand in the frames that come of it; replies go out."""
+        """Open a datagram, send the replies of packet security, and hand in the frames that were opened or released."""
         sealing, security = self._sealing, self.security
         now_ns = sealing.world.now()
         if now_ns >= security.tend_due_ns:
@@ -102,7 +102,7 @@ class Life:
             raise SimulationError(f"{who} from before its own start")
 
     def end(self) -> None:
-        """The process is gone; what it has counted is kept."""
+        """The process has ended. Its counters are added to those of the run."""
         for name, count in self.security.counters.items():
             self._sealing.refused[name] += count
         if self.security.rings is not None:
@@ -110,8 +110,8 @@ class Life:
 
 
 class Sealing:
-    """Seals what the nodes of a world send, and attacks it. `suite` is a key of SUITES; `secrecy`: auto, yes or no for
-    each node, `pace`: when epochs end."""
+    """The packet security of all nodes of a world, and the attacker. `suite` is a key of SUITES. `secrecy` is auto, yes
+    or no for each node. `pace` says when epochs end."""
 
     def __init__(
         self, world: World, seed: int | str, suite: tuple[str, str], secrecy: dict[int, str] | None = None,
@@ -125,10 +125,10 @@ class Sealing:
         self.refused: Counter[str] = Counter()
         self.sealed_at_ns: dict[bytes, int] = {}
         self.keys: dict[int, list[int]] = {}
-        """Valid keys of each node, over its lives; as on its disk."""
+        """The valid keys of each node, as indexes of KEYS. They survive its process, as on a disk."""
         self.in_use: dict[int, int] = {}
         self.tampering = 0.0
-        """Share of packets of which the attacker sends a bad copy too."""
+        """Share of the packets of which the attacker also sends a bad copy."""
         self._draw = Random(f"attacker {seed}")
         self._seed = seed
         self._recorded: list[tuple[int, Sealed]] = []
@@ -140,7 +140,7 @@ class Sealing:
     def security(
         self, node: int, life: str, key: int, members: frozenset[int] | None, cluster: str = CLUSTER, mode: str = "no"
     ) -> PacketSecurity:
-        """Packet security whose randomness follows from the seed."""
+        """The packet security of a node. Its random numbers follow from the seed."""
         random = Random(f"security {self._seed} {life}")
         secrets = partial(Random(f"secrets {self._seed} {life}").randbytes, 32)
         return PacketSecurity(
@@ -149,14 +149,14 @@ class Sealing:
         )  # fmt: skip
 
     def begin(self, host: Host) -> Life:
-        """A new life of a node."""
+        """Start packet security for a new life of a node's process."""
         self.keys.setdefault(host.node, [OLD])
         self.in_use.setdefault(host.node, OLD)
         return Life(self, host)
 
     def seal(self, host: Host, packets: list[tuple[int, bytes]]) -> list[bytes]:
-        """The datagrams that carry these packets (target, frame), as a node's link has them sealed: those for everybody
-        that follow each other all at once. What a node sends to itself stays as it is."""
+        """The datagrams that carry these packets (target, frame). As on a node's link, packets for everybody that
+        follow each other are sealed in one call. A frame that a node sends to itself is not sealed."""
         assert host.life is not None
         security = host.life.security
         datagrams: list[bytes] = []
@@ -180,8 +180,8 @@ class Sealing:
         return datagrams
 
     def _show(self, host: Host, datagram: bytes, target: int, frame: bytes) -> None:
-        """The thief sees what a node sends. Data and tokens have to be sealed with the key of their ring, where all
-        that are in it have forward secrecy."""
+        """The thief sees what a node sends. If all members of a ring have forward secrecy, data and tokens must be
+        sealed with the key of the ring. Raises SimulationError if one is not."""
         assert self.thief is not None
         assert host.ring is not None
         if ring_frame_under_key(datagram, frame):
@@ -193,11 +193,11 @@ class Sealing:
         self.thief.record(datagram, target, frame)
 
     def note(self, datagram: bytes) -> None:
-        """Remember when this was sealed."""
+        """Remember when this datagram was sealed."""
         self.sealed_at_ns[bytes(datagram[_IDENTITY])] = self.world.now()
 
     def put(self, target: int, datagram: Sealed) -> None:
-        """Put a datagram on the network; the attacker sees it."""
+        """Put a datagram on the network. The attacker records it."""
         if target not in self.world.hosts:
             return
         if len(self._recorded) < RECORDED_MAX:
@@ -211,7 +211,7 @@ class Sealing:
     # -- the attacker
 
     def replay(self, count: int) -> None:
-        """Send so many recorded packets again, mostly to where they went before."""
+        """Send this many recorded packets again, mostly to where they went before."""
         for _ in range(min(count, len(self._recorded))):
             target, datagram = self._draw.choice(self._recorded)
             if self._draw.random() < 0.2:
@@ -220,7 +220,7 @@ class Sealing:
             self.world.counts["packets_replayed"] += 1
 
     def _tamper(self, target: int, datagram: Sealed) -> None:
-        """A bad copy of a packet that passes, on its way beside it or before it."""
+        """Send a bad copy of a packet that passes, to the same target."""
         draw = self._draw
         kind = draw.randrange(5)
         if kind == 0:
@@ -238,7 +238,7 @@ class Sealing:
         self.world.counts["packets_forged"] += 1
 
     def steal_memory(self, node: int) -> None:
-        """The thief gets the memory of a node, if it runs."""
+        """The thief gets the memory of a node, if the node runs."""
         host = self.world.hosts[node]
         if self.thief is not None and host.ring is not None and host.life is not None:
             self.thief.steal_memory(host)
@@ -247,7 +247,8 @@ class Sealing:
     # -- a change of the key
 
     def change_key(self, node: int, step: str) -> None:
-        """One step of the change from OLD to NEW on one node, whether it runs or not, as its operator does it."""
+        """Do one step of the change from OLD to NEW on one node, as its operator would: install, use or remove. The
+        node may be down."""
         host = self.world.hosts[node]
         keys, life = self.keys.setdefault(node, [OLD]), host.life
         if step == "install" and NEW not in keys:
@@ -265,7 +266,8 @@ class Sealing:
             self.world.counts["key_changed"] += 1
 
     def marks(self) -> set[str]:
-        """What the nodes, and the attacker, have met."""
+        """The marks of packet security that this run has reached. The life of each node ends here, so that its counters
+        are included."""
         for host in self.world.hosts.values():
             if host.life is not None:
                 host.life.end()

@@ -1,4 +1,4 @@
-"""Many seeds over several processes: progress, the distributions of what they did, and the verdict."""
+"""Run many seeds over several processes: show the progress, print the distributions, and give the verdict."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Progress:
         self._shown_at = 0.0
 
     def show(self, done: int, failed: int) -> None:
-        """Tell where we are, if it is time."""
+        """Show the progress, if enough time has passed since it was last shown."""
         now = time.monotonic()
         if now - self._shown_at < (0.1 if self._bar else 10) and done < self._total:
             return
@@ -55,10 +55,10 @@ class Progress:
 
 
 def run_swarm(seeds: range, jobs: int, digests: Path | None = None) -> int:
-    """Run these seeds; the exit code: 0 if all is well, 1 if not.
+    """Run these seeds and print what came of them. The exit code: 0 if no seed failed and no mark is missing, 1 if not.
 
     `digests`: a file that gets a line for each seed, its number and the digest of its trace. Two versions of the ring
-    that behave alike leave the same file. Raises OSError if it cannot be written.
+    that behave alike leave the same file. Raises OSError if the file cannot be written.
     """
     progress = Progress(len(seeds), sys.stderr)
     reports: list[Report] = []
@@ -85,7 +85,7 @@ def run_swarm(seeds: range, jobs: int, digests: Path | None = None) -> int:
 
 
 def _reports(seeds: range, jobs: int, *, with_digest: bool) -> Iterator[Report]:
-    """The reports, as they come."""
+    """The report of each seed, as soon as its run is over."""
     run = partial(run_seed, with_digest=with_digest)
     if jobs <= 1 or len(seeds) == 1:
         yield from map(run, seeds)
@@ -95,14 +95,14 @@ def _reports(seeds: range, jobs: int, *, with_digest: bool) -> Iterator[Report]:
 
 
 def missing_marks(reports: Iterable[Report]) -> list[str]:
-    """Marks that no seed reached; only a run of enough seeds is held to that."""
+    """Marks that no seed reached. Empty if there are fewer than SEEDS_FOR_MARKS seeds."""
     reports = list(reports)
     reached = set().union(*(report.marks for report in reports)) if reports else set()
     return [mark for mark in MARKS if mark not in reached] if len(reports) >= SEEDS_FOR_MARKS else []
 
 
 def explain(report: Report, without: frozenset[int] = frozenset()) -> str:
-    """What is wrong with a run, and how to see it again, if possible in a smaller run."""
+    """What is wrong with a run, and the command that repeats it: as it was and, if possible, made smaller."""
     lines = [f"seed {report.seed} FAILED", *(f"  {line}" for text in report.failures for line in text.splitlines())]
     lines.append(f"  replay: {replay_command(report.seed, without)}")
     without = without or frozenset(minimise(report))
@@ -117,7 +117,7 @@ def explain(report: Report, without: frozenset[int] = frozenset()) -> str:
 
 
 def summary(reports: list[Report], wall_s: float) -> str:
-    """The distributions over all seeds."""
+    """The distributions over all seeds, as a text for the terminal."""
     rows: list[tuple[str, Callable[[Report], float]]] = [
         ("nodes", lambda r: r.nodes),
         ("faults", lambda r: r.faults),

@@ -1,12 +1,13 @@
-"""Who steals keys later: the key file when all is over, or the memory of a node while it runs.
+"""A thief who steals keys later: the key file when the run is over, or the memory of a node while it runs.
 
-He has recorded what was on the network. With the key file alone he may open what is sealed with it: joins, commit
-tokens, challenges. Nothing of a forward secret ring may open: neither with the keys that the file gives, nor with
-anything that stands in what he can read with them. With a node's memory besides he may open what belongs to the ring
-that the node is in, or is about to form, and nothing of rings that ended before.
+He has recorded what was on the network. The key file alone may open what is sealed with its keys: joins, commit tokens
+and challenges. It must open nothing of a forward secret ring, neither with the keys of the file nor with anything that
+these keys make readable. The memory of a node, with the key file, may also open packets of the ring that the node is in
+or is about to form. It must open nothing of rings that ended before.
 
-He is generous with what counts as a key: whatever in a memory has 32 bytes, and whatever stands anywhere in a commit
-token or a join. It is tried as the secret of a ring, as what goes round with a commit token, and as a private key.
+The thief tries more than he knows to be a key: everything in a memory that has 32 bytes, and every 32 bytes of a commit
+token or a join, at any offset. He tries each as the secret of a ring, as the secret that goes round with a commit
+token, and as a private key.
 """
 
 from __future__ import annotations
@@ -46,20 +47,21 @@ if TYPE_CHECKING:
     from tests.simulation.host import Host
 
 PACKETS_OF_A_TAG = 12
-"""How many packets of each epoch and sender he keeps."""
+"""How many packets of each epoch and sender he keeps. A ring tag stands for an epoch."""
 TOKENS_MAX = 400
-"""How many other packets: joins, commit tokens, challenges."""
+"""How many other packets he keeps: joins, commit tokens, challenges."""
 OF_A_RING_MAX = 200
-"""So many of all that he has are tried as what went round with the commit token of each ring."""
+"""About how many of his candidates he tries as the secret that went round with a commit token, for each ring."""
 SEARCHED_MAX = 16
-"""In how many of them he takes whatever stands anywhere for a key. It takes time; commit tokens come first."""
+"""In how many frames he tries every 32 bytes as a key. There are few because it takes time. Commit tokens come
+first."""
 _OBJECTS_MAX = 200_000
 _RING_KINDS = (Kind.TOKEN, Kind.MCAST)
 _KEY_NUMBER_SIZE = 2
 
 
 _Try = Callable[["Record"], bool]
-"""A way to open a packet; whether it does."""
+"""Tries to open a packet in one way, and tells whether it opened."""
 
 
 class Record(NamedTuple):
@@ -71,7 +73,8 @@ class Record(NamedTuple):
 
 
 class Thief:
-    """What he has recorded, and what he finds with what he steals. `keys`: all that ever were in a key file."""
+    """What the thief has recorded, and what he can open with what he steals. `keys` are all that ever were in a key
+    file."""
 
     def __init__(self, suite: Suite, keys: Iterable[bytes], cluster_name: str, seed: int | str) -> None:
         keys = list(keys)
@@ -80,13 +83,13 @@ class Thief:
             self._keyring.install(key)
         self._draw = Random(f"thief {seed}")
         self._of_rings: dict[tuple[int, int], list[Record]] = defaultdict(list)
-        """By ring tag and sender."""
+        """Packets of forward secret rings, by ring tag and sender."""
         self._under_key: list[tuple[bytes, int]] = []
         self.opened: set[str] = set()
-        """What he could open: so that a run shows that he tries in earnest."""
+        """What kinds of packets he could open. They become marks, which show that his attempts can succeed."""
 
     def record(self, datagram: bytes, target: int, frame: bytes | None) -> None:
-        """A datagram leaves; `frame` is what is in it, which serves only to know which ring it is of."""
+        """A datagram leaves: record it. `frame` is its content, which only tells the ring that it belongs to."""
         prefix = prefix_of(datagram)
         if prefix.version == RING_VERSION:
             assert frame is not None
@@ -102,11 +105,12 @@ class Thief:
     # -- with the key file
 
     def steal_key_file(self) -> None:
-        """Everything is over. Raises SimulationError if a packet of a forward secret ring opens."""
+        """The thief gets the key file when the run is over. Raises SimulationError if a packet of a forward secret ring
+        opens."""
         self._seek(self._windows(self._frames()), [self._open_static], allowed=frozenset(), whose="the key file alone")
 
     def _frames(self) -> Iterator[bytes]:
-        """What opens with the keys of the file."""
+        """The frames that open with the keys of the file."""
         for datagram, target in self._under_key:
             prefix = prefix_of(datagram)
             codec = self._keyring.codec(prefix.key_number, prefix.sender, prefix.boot)
@@ -118,7 +122,7 @@ class Thief:
             yield frame
 
     def _windows(self, frames: Iterable[bytes]) -> Iterator[bytes]:
-        """What in these frames may be a key, and keys that need no secret."""
+        """What he tries as a key: parts of these frames, and keys that everybody has who has the key file."""
         yield bytes(SECRET_SIZE)
         for number in self._keyring.numbers:
             yield self._keyring.cluster_key(number)
@@ -134,8 +138,9 @@ class Thief:
     # -- with a memory
 
     def steal_memory(self, host: Host) -> None:
-        """This moment's memory of a node, the key file with it. Raises SimulationError if a packet of another ring
-        opens than the one that is installed there, or being formed."""
+        """The thief gets the present memory of a node, and with it the key file. Packets may open if they belong to the
+        ring that is installed there, or to the one that is being formed. Raises SimulationError if another packet
+        opens."""
         assert host.ring is not None
         assert host.life is not None
         found = list(_reachable([host.ring, host.life.security]))
@@ -171,7 +176,8 @@ class Thief:
                     self.opened.add("present_ring")
 
     def _with_commit_tokens(self, candidates: set[bytes]) -> Iterator[bytes]:
-        """What comes of the recorded commit tokens, if one of these is a private key or goes round with a token."""
+        """Ring secrets that follow from the recorded commit tokens, if a candidate is a private key or is the secret
+        that went round with a token."""
         commits = [(commit, target) for commit, target in self._commits() if commit.publics]
         publics = {public for commit, _ in commits for public in commit.publics}
         pairs = [pair_of(each) for each in candidates]
@@ -211,12 +217,12 @@ class Thief:
 
 
 def _windows_of(frame: bytes) -> Iterator[bytes]:
-    """Whatever in a frame may be a key."""
+    """Every 32 bytes of a frame, at any offset: each may be a key."""
     return (frame[at : at + SECRET_SIZE] for at in range(len(frame) - SECRET_SIZE + 1))
 
 
 def _last_of_each_ring(commits: Iterable[Commit]) -> list[Commit]:
-    """The commit tokens of the second round, as far as he has them."""
+    """The last commit token of each ring that he has. It is of the second round, if he has one of that."""
     last: dict[tuple[int, int], Commit] = {}
     for commit in commits:
         if commit.ring not in last or last[commit.ring].token_seq < commit.token_seq:
@@ -225,7 +231,7 @@ def _last_of_each_ring(commits: Iterable[Commit]) -> list[Commit]:
 
 
 def ring_frame_under_key(datagram: bytes, frame: bytes) -> bool:
-    """Whether data or a token is sealed with the key of the cluster alone."""
+    """Whether this is data or a token, sealed with the cluster's key instead of the ring's."""
     return datagram[1] != RING_VERSION and frame[3] in _RING_KINDS
 
 
@@ -239,7 +245,7 @@ def _opens(codec: Codec, record: Record) -> bool:
 
 
 def _reachable(roots: list[object]) -> Iterator[object]:
-    """What a memory holds that these lead to: not the code, nor what belongs to the simulator."""
+    """The objects in memory to which these refer, without code and without what belongs to the simulator."""
     seen: set[int] = set()
     waiting = list(roots)
     while waiting:

@@ -1,15 +1,15 @@
 """Votequorum on the simulated ring: each host counts votes, by the real messages in the real syncs.
 
-What is different from the random splits of tests/unit/control/test_partitions.py: configurations, syncs and messages
-come from the ring itself, under everything that the plan of a seed does to it. What is judged:
+Unlike in tests/unit/control/test_partitions.py, configurations, syncs and messages come from the ring itself, under
+everything that the plan of a seed does to it. Two things are judged:
 
-- at any time: who is quorate has more than half of the votes in its ring, unless the configuration allows less by its
-  own rules;
-- at the end, when all faults are over and each component of the network is one ring: at most one of them is quorate,
-  and where nothing excuses anything else, the one with more than half is, on all of its nodes.
+- At any time: the ring of a quorate node has more than half of the votes, unless the configuration's own rules allow
+  less.
+- At the end, when all faults are over and each component of the network is one ring: at most one component is quorate.
+  Where nothing excuses an exception, the component with more than half of the votes is quorate, on all of its nodes.
 
-A node that has not noticed yet that its ring is gone may still believe what it believed there. So two sides at once are
-only looked for in the end.
+A node that has not yet noticed the end of its ring may still believe that it is quorate. So only the end of a run is
+searched for two quorate components.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 SERVICES = (Service.CMAP, Service.CPG, Service.QUORUM, Service.VOTEQUORUM)
 WINDOW_MS = 2000
 WINDOW_NS = (WINDOW_MS + 100) * 1_000_000
-"""After so long a window that a ring has opened is over."""
+"""After this long, the window of last_man_standing that a new ring opens is over."""
 
 
 def configuration(seed: int, nodes: int) -> Options:
-    """quorum{} of all nodes."""
+    """The quorum{} section of all nodes, drawn from the seed."""
     rng = Random(f"votes {seed}")
     kinds: list[dict[str, object]] = [
         {},
@@ -60,7 +60,7 @@ def configuration(seed: int, nodes: int) -> Options:
 
 @dataclass
 class Verdict:
-    """What was wrong, and what excuses that two sides are quorate."""
+    """What was wrong, and the options that excuse two quorate components."""
 
     violations: list[str] = field(default_factory=list)
     excuses: set[str] = field(default_factory=set)
@@ -78,7 +78,7 @@ class VotingHost(Host):
         self.votes = None
 
     def _counted(self) -> Votequorum:
-        """The votes of this life of the process."""
+        """The votequorum of this life of the process. It starts when it is first asked for."""
         if self.votes is None:
             settings, _ = settle(self.run.written, self.node, self.run.nodelist)
             self.votes = self.run.make(self.node, settings, 0)
@@ -110,7 +110,7 @@ class VotingHost(Host):
         self.settle()
 
     def _take(self) -> None:
-        """Send what is to be sent, and judge what is told."""
+        """Send the messages of votequorum, and judge what it says of quorum."""
         votes, ring = self.votes, self.ring
         if votes is None or ring is None:
             return
@@ -126,7 +126,7 @@ class VotingHost(Host):
 
 
 class VotingRun(SeedRun):
-    """The run of a seed, with votes."""
+    """The run of a seed whose nodes count votes."""
 
     def __init__(self, seed: int, make: Callable[..., Votequorum] = Votequorum, plan: Plan | None = None) -> None:
         plan = plan or make_plan(seed)
@@ -159,7 +159,7 @@ class VotingRun(SeedRun):
         self.verdict.violations.append(f"node {node} is quorate in {event.members} of {len(self.nodelist)} nodes")
 
     def _judge(self) -> None:
-        """Of the ring itself other runs judge; here it is the votes."""
+        """Judge the votes only. Other runs judge the ring."""
         sides = []
         for component in self.components:
             quorate = [node for node in component if self._votes_of(node).quorate]

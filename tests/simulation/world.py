@@ -1,6 +1,6 @@
-"""The world of a simulation: virtual time, the heap of what is due, the nodes and the network between them.
+"""The world of a simulation: virtual time, the queue of what is due, the nodes and the network between them.
 
-Nothing here reads a clock or any randomness but that of the seed, so a run can be repeated exactly.
+Nothing here reads a clock, and all randomness follows from the seed. So a run can be repeated exactly.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 MS = 1_000_000
 SECOND = 1_000_000_000
 WALL_CLOCK_START_S = 1_700_000_000
-"""What the wall clock shows when virtual time begins, for nodes that lost their state file."""
+"""What the wall clock shows when virtual time begins. Nodes that lost their state file take their ring sequence from
+it."""
 _POOL_BYTES = 1 << 20
 _POOL = Random("filler").randbytes(2 * _POOL_BYTES)
 
@@ -42,9 +43,9 @@ class World:
         self.counts: Counter[str] = Counter()
         self.network = Network(Random(f"network {seed}"), self._deliver)
         self.sealing: Sealing | None = None
-        """Packet security, if packets are sealed."""
+        """Packet security. None: packets are not sealed."""
         self.wires: Wires | None = None
-        """Several links between each two nodes, if there are."""
+        """Several links between each two nodes. None: there is one."""
         self.steps = 0
         self.steps_max = steps_max
         self._heap: list[tuple[int, int, Callable[[], None] | Host, bytes | None]] = []
@@ -58,7 +59,7 @@ class World:
         return self.trace.now_ns
 
     def call_at(self, at_ns: int, action: Callable[[], None]) -> None:
-        """Call `action` then; what is due at the same time happens in the order of asking."""
+        """Call `action` at this time. What is due at the same time happens in the order in which it was asked for."""
         self._order += 1
         heapq.heappush(self._heap, (at_ns, self._order, action, None))
 
@@ -67,14 +68,14 @@ class World:
         heapq.heappush(self._heap, (at_ns, self._order, self.hosts[target], data))
 
     def transmit(self, source: int, target: int, data: bytes) -> None:
-        """Put a datagram on the network; an unknown target is nobody's address."""
+        """Put a datagram on the network. Nothing is sent to a node that does not exist."""
         if self.sealing is not None and isinstance(data, Sealed):
             self.sealing.put(target, data)
         elif target in self.hosts:
             self.network.send(self.trace.now_ns, source, target, data)
 
     def everybody_else(self, node: int) -> tuple[int, ...]:
-        """Whom a multicast of this node goes to."""
+        """The nodes that receive a multicast of this node."""
         return self._others[node]
 
     def draw(self, limit: int) -> int:
@@ -82,19 +83,19 @@ class World:
         return self.random.randrange(limit) if limit > 0 else 0
 
     def filler(self, size: int) -> bytes:
-        """Random bytes."""
+        """This many random bytes, at most 1 MiB."""
         at = self.random.randrange(_POOL_BYTES)
         return _POOL[at : at + size]
 
     def new_ring(self, host: Host, observer: NodeObserver) -> Ring:
-        """The core of a node that starts now."""
+        """A new `Ring` for a node that starts now."""
         keeper = host.life.security.agreement if host.life is not None else None
         return Ring(host.options, host.node, host.stored, self.now(), self.draw, observer, keeper)
 
     # -- building and driving -----------------------------------------------------------------------------------------
 
     def add(self, host: Host) -> Host:
-        """A new node of the network; its process is not started yet."""
+        """Add a node to the network. Its process is not started yet."""
         self.hosts[host.node] = host
         self._others = {node: tuple(other for other in self.hosts if other != node) for node in self.hosts}
         return host
@@ -104,11 +105,11 @@ class World:
         self.hosts[node].start(lost_state=lost_state, wall_clock_sequence=self.wall_clock_sequence())
 
     def wall_clock_sequence(self) -> int:
-        """The ring sequence with which a node begins now that has lost its state file."""
+        """The ring sequence of a node that starts now and has lost its state file."""
         return (WALL_CLOCK_START_S * SECOND + self.now()) * SEQUENCES_PER_SECOND // SECOND
 
     def run_until(self, at_ns: int) -> None:
-        """Let time pass up to then."""
+        """Let time pass until `at_ns`."""
         heap, trace = self._heap, self.trace
         while heap and heap[0][0] <= at_ns:
             due_ns, _, what, data = heapq.heappop(heap)
@@ -129,7 +130,7 @@ class World:
         self.run_until(self.now() + int(duration_ms * MS))
 
     def run_while(self, condition: Callable[[], object], timeout_ms: float, step_ms: float = 10) -> bool:
-        """Let time pass while the condition holds, at most this long. Whether it ceased to hold."""
+        """Let time pass while the condition holds, at most `timeout_ms`. Gives whether it ceased to hold."""
         end_ns = self.now() + int(timeout_ms * MS)
         while condition():
             if self.now() >= end_ns:
@@ -144,7 +145,7 @@ class World:
         return sorted(node for node, host in self.hosts.items() if host.ring is not None)
 
     def formed(self, members: Iterable[int]) -> bool:
-        """Whether exactly these nodes are in one ring, all of them, and its sync is complete."""
+        """Whether these nodes are one ring without others, and its sync is complete on all of them."""
         wanted = tuple(sorted(members))
         rings = set()
         for node in wanted:
@@ -158,14 +159,14 @@ class World:
         return len(rings) == 1
 
     def settled(self) -> bool:
-        """Whether no client of a running node waits, and each node has seen its own messages ordered."""
+        """Whether no client of a running node waits, and each running node has delivered all its own messages."""
         return not any(host.waiting or host.outstanding for host in self.hosts.values() if host.ring is not None)
 
     def declare_stable(self, components: Iterable[Iterable[int]]) -> None:
-        """Write down that no more faults come, and who is connected with whom."""
+        """Write to the trace that no more faults come, and which nodes are connected with each other."""
         for component in components:
             self.trace.emit(0, 0, "stable", {"component": sorted(component), "at": self.now() / SECOND})
 
     def declare_end(self) -> None:
-        """Write down that the run is over."""
+        """Write to the trace that the run is over."""
         self.trace.emit(0, 0, "end", {})
