@@ -1,4 +1,4 @@
-"""Crashes in the midst of sending: a process may die between any two packets of a list."""
+"""Crashes while a node sends: the process may die between any two packets of a list that the ring hands out."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _KIND_AT = 3
 
 @dataclass(slots=True)
 class CrashPoint:
-    """Where a node is to die: among the packets of the `lists`-th list that it sends from now on and that counts."""
+    """Where a node dies: while it sends a list of packets. `lists` = 1: the next list that counts, 2: the one after."""
 
     lists: int
     state: State | None = None
-    """Lists made in this state count; None: those that hold data and the token."""
+    """Only lists that the ring made in this state count. None: only lists with both data and the token."""
     behind_token: bool = False
-    """Only lists count in which data follow the token, and the node dies before all of them have left."""
+    """Only lists with data behind the token count. The node then dies after the token, and before the last packet."""
 
     def among(self, state: State, packets: list[tuple[int, bytes]], world: World) -> int | None:
-        """After how many of these packets, made in this state, the node dies; None if it lives on."""
+        """How many of these packets leave before the node dies. None: it survives this list, made in this state."""
         kinds = [data[_KIND_AT] for _, data in packets]
         wanted = Kind.MCAST in kinds and Kind.TOKEN in kinds if self.state is None else state == self.state
         if not packets or not wanted:

@@ -1,4 +1,4 @@
-"""What the checker must know of the settings of a run."""
+"""Gives the trace of a run to the checker, with the limits that follow from its nodes' options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def judge(world: World) -> list[Violation]:
     windows = {(each.window_size, each.max_messages) for each in options}
     limits = _limits(options[0], same_windows=len(windows) == 1)
     if all(each.wide_windows for each in options):
-        # Never more under way than fits a buffer, in which the kernel counts a packet twice.
+        # No more packets may be under way than fit a receive buffer. The kernel counts each packet there twice.
         room = max(host.receive_bytes for host in hosts) // (2 * min(each.netmtu for each in options))
         widest = max(room, limits.window_size)
         limits = replace(limits, window_size=widest, max_messages=max(room, limits.max_messages))

@@ -1,7 +1,6 @@
-"""How the nodes of a run with knet are linked, drawn from its seed: every third seed has knet.
+"""Draws the knet links of a run from its seed. Every third seed has knet.
 
-It is drawn apart from the rest of the plan, so the other faults and the messages of a seed are those that it has
-without knet.
+The links have random generators of their own. So knet does not change the messages and the other faults of a seed.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ if TYPE_CHECKING:
     from services.totem.ring.options import RingOptions
 
 EVERY, THE = 3, 2
-"""Seeds whose number leaves this when divided by that."""
+"""A seed has knet if its number, divided by EVERY, leaves the remainder THE."""
 _SECURITY = (("none", "none"), ("none", "sha1"), ("aes128", "sha1"), ("aes256", "sha256"))
 NODES_MAX = 6
-"""Every node pings every other on every link: large rings take long to simulate, and show nothing more."""
+"""Every node pings every other node on every link. Larger rings take long to simulate, and show nothing more."""
 
 
 def has_knet(seed: int) -> bool:
@@ -29,14 +28,14 @@ def has_knet(seed: int) -> bool:
 
 
 def nodes_of(seed: int, ids: tuple[int, ...]) -> tuple[int, ...]:
-    """Node ids that fit 16 bits, of a few nodes."""
+    """The ids of the nodes if this seed has knet: 16 bits each, which is knet's limit, and at most NODES_MAX nodes."""
     if max(ids) > 0xFFFF:
         ids = tuple(sorted(Random(f"knet nodes {seed}").sample(range(1, 0x10000), len(ids))))
     return ids[:NODES_MAX]
 
 
 def knet_plan(seed: int, token_ms: int) -> KnetPlan:
-    """The links."""
+    """The links of this seed's run, and how knet uses them."""
     draw = Random(f"knet {seed}")
     count = draw.choices((1, 2, 3), weights=(1, 6, 2))[0]
     pong_count = draw.choice((1, 2, 2, 3))
@@ -62,6 +61,6 @@ def knet_plan(seed: int, token_ms: int) -> KnetPlan:
 
 
 def options_of(seed: int, base: RingOptions, ids: tuple[int, ...]) -> RingOptions:
-    """Everybody is in the nodelist, and packets may be as large as knet's frames."""
+    """The options of a run with knet. All nodes are in the nodelist, and packets may be as large as knet's frames."""
     netmtu = Random(f"knet netmtu {seed}").choice((base.netmtu, 1409, 9000, 65_536))
     return replace(base, members=frozenset(ids), netmtu=max(netmtu, base.netmtu))

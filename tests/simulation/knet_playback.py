@@ -1,21 +1,21 @@
-"""What somebody can do to a ring over knet who has recorded its traffic, and has not its key. Measured, not promised.
+"""Measures what an attacker can do to a ring over knet who has recorded its traffic, but does not have its key.
 
     python -m tests.simulation.knet_playback --minutes 60
 
-Three nodes, two links, aes256 and sha256, in the simulator. In the life that is recorded nodes send, die and come back.
-Then, while applications go on sending, each of these is done to the ring:
+The simulator runs three nodes with two links, aes256 and sha256. While the recording is made, nodes send, die and come
+back. Then each of these attacks is made while applications go on sending:
 
-* altered: each packet of the recording with a bit turned over, or cut;
-* one life: the recording as it is, in its order, at the nodes that lived when it ended;
-* new lives: the same after each node was started anew;
+* altered: each packet of the recording, with one bit changed or its end cut off;
+* one life: the recording as it is, in its order, to the nodes that ran when it ended;
+* new lives: the same, after each node was restarted;
 * at random: packets of the recording in any order, to any node;
-* far numbers: whole packets whose numbers lie far apart, so that each begins a new window of numbers.
+* far numbers: unchanged packets whose numbers lie far apart, so that each begins a new window of numbers.
 
-An hour has millions of packets. Of so long a recording stretches are sent, at even distances (`stretches`).
+An hour has millions of packets. Of so long a recording only parts are sent, at even distances (`stretches`).
 
-Knet has 16 bits of number and nothing that says of which life a packet is, so much of that is opened. What Totem makes
-of it is counted here: frames that reached the ring, rings that were formed, messages delivered twice (the checker
-judges the whole run), and the longest time without a message.
+A knet packet has a number of 16 bits, and nothing that tells before which restart it was sent. So nodes open many of
+these packets. The program counts the consequences: frames that reached the ring, rings that were formed, and the
+longest time without a message. The checker judges the whole run, and would find a message that is delivered twice.
 """
 
 from __future__ import annotations
@@ -39,37 +39,37 @@ NODES = (1, 2, 3)
 RESTART_S = 240
 SEND_S = 5
 BATCH, PAUSE_MS = 20, 10.0
-"""So many packets of the attacker at a time (2000 a second), and the pause after them, in which each node sends."""
+"""The attacker sends so many packets at once, and then pauses (2000 packets a second). Each node sends in the pause."""
 SETTLE_MS = 1000
 STEPS_MAX = 2_000_000
 STEPS_A_MINUTE_MAX = 1_000_000
-"""What the simulator may do in all before it is taken for one that finds no rest. One minute's life takes 45,000 steps,
-and each packet of it is sent again three times and a half."""
+"""Bounds of the simulator's steps. A run that needs more counts as one that never ends. One recorded minute takes
+45,000 steps, and each of its packets is sent again three and a half times."""
 PACKETS_MAX = 100_000
 STRETCH = 1_000
-"""At most so many packets of a recording are sent again, so many at a time as they followed each other."""
+"""At most PACKETS_MAX packets of a recording are sent again, in stretches of STRETCH successive packets."""
 
 Recorded = tuple[int, OnLink]
-"""To whom, and what."""
+"""The receiver, and the datagram."""
 
 
 class Outcome(NamedTuple):
-    """What one attack has done."""
+    """The consequences of one attack."""
 
     attack: str
     sent: int
     refused: int
-    """Not opened: no key, no seal."""
+    """Packets that were not opened, because their hash was wrong."""
     copies: int
-    """Opened, and known by their number."""
+    """Packets that were opened, but whose number showed that they were copies."""
     handed_in: int
     """Frames that reached the ring."""
     windows: int
     """New windows that numbers far away have begun."""
     rings: int
-    """Formed meanwhile."""
+    """Rings that were formed during the attack."""
     longest_gap_ms: float
-    """Without a message, at any node."""
+    """The longest time in which some node delivered no message."""
 
 
 def wires_of(cluster: Cluster) -> Wires:
@@ -79,7 +79,7 @@ def wires_of(cluster: Cluster) -> Wires:
 
 
 class Attacker:
-    """Records what is on the wires, and sends it again."""
+    """Records all packets on the links, and sends them again."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -93,14 +93,14 @@ class Attacker:
         self.recorded.append((target, copy))
 
     def stop_recording(self) -> int:
-        """Nothing is noted from now on, and what will be sent again is chosen. How many packets there were."""
+        """End the recording and choose what will be sent again. Returns how many packets were recorded."""
         wires_of(self.cluster).on_sent = None
         seen = len(self.recorded)
         self.recorded = stretches(self.recorded)
         return seen
 
     def do(self, name: str, packets: Iterable[Recorded]) -> Outcome:
-        """Send these while the ring works, and see what comes of it."""
+        """Send these packets while the ring works, and count the consequences."""
         cluster, world = self.cluster, self.cluster.world
         before, rings, began_s = _counted(cluster), len(cluster.rings(1)), world.now() / SECOND
         batch: list[Recorded] = []
@@ -130,7 +130,7 @@ class Attacker:
         return len(batch)
 
     def altered(self) -> Iterable[Recorded]:
-        """Each packet of the recording with a fault in it."""
+        """Each packet of the recording, with a bit changed or its end cut off."""
         for target, datagram in self.recorded:
             at = self.random.randrange(1, len(datagram))
             turned = bytes([datagram[at] ^ 1 << self.random.randrange(8)])
@@ -138,14 +138,14 @@ class Attacker:
             yield target, OnLink.on(content, datagram.kind, datagram.source, datagram.link)
 
     def at_random(self) -> Iterable[Recorded]:
-        """Half as many packets as there are, in any order, to any node but their senders."""
+        """Half as many packets as were recorded, in any order, each to any node except its sender."""
         for _ in range(len(self.recorded) // 2):
             target, datagram = self.random.choice(self.recorded)
             others = [node for node in NODES if node != datagram.source]
             yield (target if self.random.random() < 0.8 else self.random.choice(others)), datagram
 
     def far_numbers(self) -> Iterable[Recorded]:
-        """Data from the beginning, the middle and the end of the recording in turn."""
+        """Data packets, taken in turn from the beginning, the middle and the end of the recording."""
         data = [each for each in self.recorded if each[1].kind == Kind.MCAST]
         third = len(data) // 3
         for each in zip(data[:third], data[third : 2 * third], data[2 * third :], strict=False):
@@ -153,7 +153,7 @@ class Attacker:
 
 
 def stretches(recorded: list[Recorded]) -> list[Recorded]:
-    """All of a short recording; of a long one stretches at even distances, its beginning and its end among them."""
+    """A short recording whole. Of a long one, stretches at even distances, from its beginning to its end."""
     if len(recorded) <= PACKETS_MAX:
         return recorded
     last, count = len(recorded) - STRETCH, PACKETS_MAX // STRETCH
@@ -162,7 +162,7 @@ def stretches(recorded: list[Recorded]) -> list[Recorded]:
 
 
 def _counted(cluster: Cluster) -> Counter[str]:
-    """What the nodes that live have counted so far, and the wires."""
+    """The counters of the running nodes, and of the links."""
     found: Counter[str] = Counter()
     for host in cluster.world.hosts.values():
         assert host.knet_life is not None
@@ -176,14 +176,15 @@ def _longest_gap_ms(cluster: Cluster, since_s: float) -> float:
     gaps = [0.0]
     for node in NODES:
         times = [event["t"] for event in cluster.events("deliver", node) if event["t"] >= since_s]
-        # The last second is quiet.
+        # The time after the last message does not count: nobody sends in the last second.
         gaps += [1000 * (b - a) for a, b in pairwise(times)]
     return max(gaps)
 
 
 def measure(minutes: float, say: Callable[[Outcome], None] = lambda _outcome: None) -> tuple[int, list[Outcome]]:
-    """Record so many virtual minutes, and do all of it: how many packets were recorded, and what came of each attack.
-    Raises AssertionError where the ring breaks a promise."""
+    """Record so many virtual minutes and make all attacks. Returns how many packets were recorded, and the outcomes.
+
+    Raises AssertionError if a property of the ring is violated."""
     cluster = Cluster(NODES, knet=KnetPlan(cipher="aes256", hash="sha256"), token_timeout_ms=1000)
     cluster.world.steps_max = STEPS_MAX + int(minutes * STEPS_A_MINUTE_MAX)
     attacker = Attacker(cluster)
@@ -243,7 +244,7 @@ def row(outcome: Outcome) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do it and print what was seen."""
+    """Make the recording and the attacks, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0, help="virtual time to record (default: %(default)s)")
     options = parser.parse_args(arguments)

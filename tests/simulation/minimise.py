@@ -1,4 +1,4 @@
-"""Make a failing run smaller: leave out faults and bursts as long as it still fails, within a bounded time."""
+"""Make a failing run smaller: leave out faults and bursts of messages while it still fails. The time is bounded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SECONDS_MAX = 20.0
 
 
 def replay_command(seed: int, without: Collection[int] = ()) -> str:
-    """The command that runs exactly this again."""
+    """The command that repeats this run: the seed, without these items of its plan."""
     if not without:
         return f"make sim SEED={seed}"
     return f"python -m tests.simulation run --seed {seed} --without {','.join(map(str, sorted(without)))}"
 
 
 def _symptom(report: Report) -> str | None:
-    """What kind of failure it is: the property, or the last line of an exception."""
+    """The kind of the first failure: the violated property, or the last line of an exception. None: no failure."""
     if not report.failures:
         return None
     first = report.failures[0]

@@ -1,7 +1,7 @@
-"""Which messages a node's own mcasts complete: what the trace calls `send`.
+"""Finds the messages that a node's own mcasts complete. The trace calls this event `send`.
 
-The ring tells of packets; an application thinks in messages. This follows the pieces of a node's own messages through
-its packets, but keeps only the first bytes of each, which name the message.
+The ring reports packets, but the checker judges messages. A long message is sent in pieces, in several packets. Of each
+message only the first bytes are kept, which contain its identifier.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 _ENCAPSULATED_AT = 4
 _SEQ_AT = 17
 _HEAD_BYTES = MESSAGE_SIZE_MIN + len(SYNC_PREFIX)
-"""What suffices of a message to know which one it is."""
+"""So many bytes from the beginning of a message are enough to identify it."""
 
 
 class SendLog:
-    """Follows the mcasts that one life of a node puts on the wire."""
+    """Reads the mcasts that a node sends, from its start to its end."""
 
     def __init__(self, observer: NodeObserver) -> None:
         self._observer = observer
         self._kept = b""
 
     def note(self, mcast: bytes) -> None:
-        """Write down the messages that this mcast completes, if it is on the wire for the first time."""
+        """Record the messages that this mcast completes, unless the mcast is a retransmission."""
         if not self._observer.packets_out:
             raise SimulationError(f"node {self._observer.node} sent a packet that it did not tell of")
         fields = self._observer.packets_out.popleft()
@@ -41,7 +41,7 @@ class SendLog:
                 self._observer.sent(msg, level, fields["ring"], seq)
 
     def _completed(self, mcast: bytes) -> list[tuple[MessageId, str]]:
-        """The messages that end in this packet, with their levels. (One that a ring change cut begins again later.)"""
+        """The messages that end in this packet, with their levels. One that a ring change cut off is sent anew."""
         fragmented, continuation, pieces = decode_packet(mcast, MCAST_HEADER_SIZE)
         done = []
         for i, piece in enumerate(pieces):

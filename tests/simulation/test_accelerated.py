@@ -1,4 +1,4 @@
-"""The accelerated ring: data behind the token, in rings of Rondo nodes only."""
+"""The accelerated ring: a node sends part of its data after the token. Only rings of Rondo nodes alone do that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.simulation.network import Rule
 
 
 def seen_mcasts(cluster: Cluster) -> list[tuple[int, bytes]]:
-    """Fills up with (round, frame) of every mcast from now on."""
+    """A list to which (round, frame) of every mcast is added from now on."""
     seen: list[tuple[int, bytes]] = []
 
     def note(frame: bytes) -> bool:
@@ -70,13 +70,13 @@ def test_what_is_in_the_window_follows_the_token() -> None:
 
 @pytest.mark.parametrize("sent", [1, 4, 9])
 def test_a_node_that_dies_behind_its_token_leaves_holes_and_nothing_else(sent: int) -> None:
-    """The numbers are given out and nobody will ever have the packets."""
+    """Sequence numbers were assigned to the packets that the node did not send. Nobody can ever get these packets."""
     cluster = Cluster(4, accelerated_window=10)
     cluster.form()
     cluster.run(50)
 
     class After(CrashPoint):
-        """Dies when it has passed the token on and sent so many packets behind it."""
+        """The node dies after it has passed the token on and sent `sent` packets behind it."""
 
         def among(self, state: object, packets: list[tuple[int, bytes]], world: object) -> int | None:
             kinds = [data[3] for _, data in packets]
@@ -96,7 +96,7 @@ def test_a_node_that_dies_behind_its_token_leaves_holes_and_nothing_else(sent: i
 
 
 def test_packets_on_their_way_behind_the_token_are_not_asked_for() -> None:
-    """They are late, but not by a rotation."""
+    """They come later than the token, but less than a rotation later, so they are not lost."""
     cluster = Cluster(3, accelerated_window=17, seqno_unchanged_const=10_000)
     cluster.form()
     cluster.world.network.rules.append(Rule(Kind.MCAST, source=1, target=3, delay_ns=400_000))
@@ -173,15 +173,15 @@ def test_large_packets_follow_the_token_as_far_as_receive_buffers_take_them(rece
     cluster.send(1, *[15_000] * 100)
     cluster.run(50)
     room = receive_bytes // (2 * cluster.options.netmtu) - cluster.ring(1).windows[0]
-    units = 13  # of a packet of 18,000 bytes
+    units = 13  # a packet of 18,000 bytes counts as so many packets of netmtu
     most = max(min(9 * 10, room // nodes), 10) // units
     after_token = max(event["after_token"] for event in cluster.events("token_out", 1))
-    assert most <= after_token <= most + 1  # the last one may be small
+    assert most <= after_token <= most + 1  # the last packet may be small
     cluster.finish()
 
 
 def test_many_nodes_share_the_receive_buffers_and_keep_a_window() -> None:
-    """Twelve nodes whose ten packets each after the token would be twice what a receive buffer takes."""
+    """If each of twelve nodes sent ten packets after the token, these would be twice what a receive buffer takes."""
     packets, nodes = 60, 12
     cluster = Cluster(nodes, accelerated_window=10, wide_windows=True, host={"receive_bytes": packets * 2 * 1500})
     cluster.form()

@@ -1,4 +1,4 @@
-"""A member's death is known before the time-outs say so: it answers no join, or the host knows for certain."""
+"""A dead member is given up before the consensus time-out: it answers no join, or the host reports its death."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_early_consensus_can_be_switched_off() -> None:
 
 
 def test_a_node_that_only_some_hear_does_not_keep_the_others_from_working() -> None:
-    """It is no member, but others have told of it."""
+    """Node 3 is no member. Node 1 cannot hear it, but learns of it from the joins of node 2."""
     cluster = Cluster(3, **DEFAULTS)
     cluster.start(1, 2)
     cluster.expect_ring(1, 2)
@@ -92,7 +92,7 @@ def test_patience_doubles_with_each_early_failure_up_to_consensus() -> None:
 
 
 def test_a_node_that_answers_too_slowly_for_the_first_patience_stays() -> None:
-    """It runs for a moment every 1.2 s only. It is thrown out at first, and no more when patience has doubled."""
+    """Node 2 runs for a moment every 1.2 s. At first the others exclude it, but no more when patience has doubled."""
     cluster = Cluster(3, **DEFAULTS, seed=1)
     cluster.form()
     for _ in range(40):
@@ -107,7 +107,7 @@ def test_a_node_that_answers_too_slowly_for_the_first_patience_stays() -> None:
 
 
 def test_a_pause_of_its_own_is_nobody_elses_silence() -> None:
-    """A node that was not scheduled has not listened either; the others' answers wait in its sockets."""
+    """While a node is not scheduled, the others' answers wait in its sockets. It must not take them for silent."""
     cluster = Cluster(3, **DEFAULTS, host={"wake_latency_ns": 1_000_000})
     cluster.form()
     cluster.reform(1)
@@ -166,7 +166,7 @@ def test_a_death_that_changes_nothing_is_not_told_to_others() -> None:
 
 
 def test_a_healed_cut_is_found_whatever_an_idle_ring_is_doing() -> None:
-    """The token of an idle ring is held for longer than the merge timer; the rings look for each other all the same."""
+    """An idle ring holds its token for longer than the merge time-out. It must announce itself all the same."""
     for phase_ms in range(0, 900, 90):
         cluster = Cluster(3, **DEFAULTS)
         cluster.form()

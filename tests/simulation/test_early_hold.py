@@ -1,4 +1,4 @@
-"""The token of a quiet ring is at its representative, and with whoever wants it soon after."""
+"""The representative holds the token of an idle ring, and any member that wants to send gets it soon."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def tokens_passed_on(cluster: Cluster, node: int) -> int:
 
 
 def test_the_representative_goes_on_holding_the_token_for_a_moment_after_it_has_sent() -> None:
-    """What it sends one after the other is delivered everywhere without the token, which follows two milliseconds after
-    the first."""
+    """Messages that it sends one after the other are delivered everywhere without the token. It passes the token on two
+    milliseconds after the first one."""
     cluster = quiet_ring()
     passed_on, delivered = tokens_passed_on(cluster, 1), len(cluster.events("deliver"))
     came = [len(cluster.events("token_in", node)) for node in (2, 3)]
@@ -133,7 +133,7 @@ def test_what_is_lost_on_the_way_is_made_up_for_soon(source: int, kind: Kind) ->
 
 
 def test_a_wish_that_comes_while_the_token_is_on_its_way_is_not_forgotten() -> None:
-    """Node 3 wants it just when the representative is about to see that nobody does."""
+    """Node 3 wants to send just when the representative is about to find that nobody does, and to hold the token."""
     for phase in range(40):
         cluster = quiet_ring()
         cluster.send(1, 100)
@@ -143,7 +143,7 @@ def test_a_wish_that_comes_while_the_token_is_on_its_way_is_not_forgotten() -> N
 
 
 def test_a_probe_makes_the_token_come_round_more_than_once() -> None:
-    """Who is suspected to be dead is cleared by a token that comes round twice."""
+    """A token that comes round twice shows that a member that was suspected to be dead is alive."""
     for node in (1, 2, 3):
         cluster = quiet_ring()
         before = len(cluster.events("token_in", 2))
@@ -157,7 +157,8 @@ def test_a_probe_makes_the_token_come_round_more_than_once() -> None:
 def test_a_token_that_was_lost_while_nobody_sent_anything_is_no_longer_missing_than_one_of_a_busy_ring(
     source: int,
 ) -> None:
-    """The representative lets it go round from time to time. Who passed it on last believes that it is held."""
+    """The representative sends the token round from time to time. If the token is then lost, the member that passed it
+    on last believes that the representative holds it."""
     for sender in (1, 2, 3):
         cluster = quiet_ring()
         cluster.run(LONG_HOLD["token_hold_ms"])
@@ -168,7 +169,7 @@ def test_a_token_that_was_lost_while_nobody_sent_anything_is_no_longer_missing_t
 
 
 def test_a_quiet_ring_wakes_only_its_representative_to_announce_it() -> None:
-    """The others are woken by the token, and to notice that they were not scheduled."""
+    """Only the token wakes the other nodes, and the timer by which they detect that they were not scheduled."""
     cluster = quiet_ring()
     woken_at_ns: dict[int, set[int]] = {1: set(), 2: set()}
     for _ in range(2000):
@@ -198,7 +199,7 @@ def test_a_quiet_ring_of_all_listed_nodes_is_announced_to_nobody() -> None:
 
 def test_a_quiet_ring_is_announced_where_others_may_hear_it() -> None:
     often = 2000 // LONG_HOLD["merge_timeout_ms"] - 1
-    assert announced_in_two_seconds(quiet_ring()) >= often, "no nodelist: anybody may"
+    assert announced_in_two_seconds(quiet_ring()) >= often, "without a nodelist any node may hear it"
     assert announced_in_two_seconds(quiet_ring(**{**LISTED, "members": frozenset({1, 2, 3, 4})})) >= often, "node 4"
     assert announced_in_two_seconds(quiet_ring(**LISTED, like_corosync=True)) >= often, "a member may be a C node"
 

@@ -1,4 +1,4 @@
-"""Well-formed forgeries with the live ring's identifier may disturb a ring, but no longer than they are sent."""
+"""Well-formed forged packets with the identifier of the running ring disturb it only while they are sent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tests.simulation.forgery import BOUND_MS, Forgery, run_forgery
 KINDS = ("token", "mcast", "fragment", "wrapped", "sync", "join", "leave", "commit", "merge", "hold_cancel")
 
 
-# 48: the representative was told of 2^63 later than the others, and believed less at its limited rate than they did.
+# Seed 48: a forged join claims the ring sequence 2^63. The nodes believe such a claim at a limited rate only. The claim
+# reached the representative later than the others, so its highest sequence was below theirs.
 @pytest.mark.parametrize("seed", [*range(6), 48])
 def test_deliveries_go_on_within_a_second_after_a_flood_of_all_kinds(seed: int) -> None:
     outcome = run_forgery(seed)
@@ -27,6 +28,6 @@ def test_deliveries_go_on_within_a_second_after_a_flood_of_one_kind(kind: str) -
 
 
 def test_a_ring_that_does_not_recover_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes that wait for a consensus that cannot come: these floods leave them apart for as long as one looks."""
+    """Here the nodes do not detect that a consensus is impossible. After these floods they form no common ring."""
     monkeypatch.setattr(Consensus, "hopeless", lambda self, now_ns: set())
     assert any(run_forgery(seed).failures for seed in (1, 2, 3))

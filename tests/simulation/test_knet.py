@@ -1,4 +1,4 @@
-"""Knet in scripted situations: cables pulled in every state of the ring, links that lie, nodes that come back."""
+"""Knet in scripted situations: cables pulled in every state of the ring, links that lose some packets, restarts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINKS = {link: LinkOptions(5405 + link, 1, 75, 150, 2) for link in (0, 1)}
 
 
 def linked(nodes: int = 3, *, ring: dict[str, Any] | None = None, **plan: Any) -> Cluster:
-    """Nodes with two links between each two."""
+    """A cluster with two links between any two nodes."""
     return Cluster(nodes, knet=KnetPlan(links=LINKS, **plan), **(ring or {}))
 
 
@@ -41,7 +41,7 @@ def life_of(cluster: Cluster, node: int) -> KnetLife:
 
 
 def traffic(cluster: Cluster, duration_ms: int, size: int = 200) -> None:
-    """Everybody sends, every other millisecond."""
+    """Every node sends a message every two milliseconds."""
     for _ in range(duration_ms // 2):
         for node in cluster.nodes:
             cluster.send(node, size)
@@ -68,7 +68,7 @@ def test_a_cable_pulled_under_traffic_changes_no_membership(node: int, mode: Lin
 
 @pytest.mark.parametrize("state", [State.GATHER, State.COMMIT, State.RECOVERY])
 def test_a_cable_pulled_while_a_ring_is_formed(state: State) -> None:
-    """The ring comes about all the same, with all nodes."""
+    """The ring is formed all the same, and has all nodes."""
     cluster = linked()
     cluster.form()
     traffic(cluster, 50)
@@ -94,7 +94,7 @@ def test_both_links_of_a_node_cut_is_a_partition() -> None:
 
 
 def test_a_link_that_loses_large_packets_only() -> None:
-    """Pings pass, data does not: the size is found out, and meanwhile nobody is put out of the ring."""
+    """Pings pass, large data does not. Knet finds out which size passes. Meanwhile no member is lost."""
     cluster = linked(ring={"netmtu": 9000})
     cluster.form()
     traffic(cluster, 100)
@@ -125,7 +125,8 @@ def test_an_interface_that_refuses_what_it_took_before() -> None:
 
 @pytest.mark.parametrize("held", [True, False])
 def test_a_node_that_is_started_again_at_once_is_heard(held: bool) -> None:
-    """Its numbers begin at 1 again. Where its ports are held meanwhile, or not, it is a member again at once."""
+    """Its data numbers begin at 1 again. It must be a member again at once. `held`: whether another program held its
+    ports meanwhile; if not, senders were told that nobody listens there."""
     cluster = linked(ports_held=held)
     cluster.form()
     traffic(cluster, 200)
@@ -141,7 +142,8 @@ def test_a_node_that_is_started_again_at_once_is_heard(held: bool) -> None:
 
 
 def test_numbers_far_ahead_and_past_their_end() -> None:
-    """As after much that went to others: what comes then is taken, also past 64999, where numbers begin again."""
+    """Such gaps occur when a sender has sent much to other nodes. The receiver takes the next frame nevertheless, also
+    when the numbers have passed 64999 and begun at 1 again."""
     cluster = linked()
     cluster.form()
     before = cluster.rings(1)
@@ -157,7 +159,7 @@ def test_numbers_far_ahead_and_past_their_end() -> None:
 
 
 def test_a_frame_that_nobody_sent_fails_the_run() -> None:
-    """The harness itself: pieces of two frames put together as one would be noticed."""
+    """A test of the harness: it would notice if knet put pieces of two frames together."""
     cluster = linked()
     cluster.form()
     sender = life_of(cluster, 1)
@@ -195,7 +197,7 @@ def test_a_third_of_the_seeds_has_knet() -> None:
 
 @pytest.mark.parametrize("cipher", ["none", "aes256"])
 def test_no_packet_is_refused_while_the_key_is_changed(cipher: str) -> None:
-    """The steps come at different moments, under traffic; nothing is refused or sent again."""
+    """Each node takes each step at its own time, under traffic. No packet is refused, and no token is sent again."""
     cluster = linked(cipher=cipher, hash="sha256")
     cluster.form()
     traffic(cluster, 50)
@@ -232,8 +234,9 @@ def test_a_node_that_missed_the_change_of_the_key_is_shut_out_until_it_has_the_k
 
 
 def test_a_recording_without_the_key_and_played_back() -> None:
-    """Some seconds here; `make playback` takes more. Altered packets do nothing. Replayed ones are opened, knet has no
-    remedy: rings are formed anew, and yet nothing is delivered twice, and the ring is whole when it is over."""
+    """Three seconds are recorded here; `make playback` records more. Altered packets have no effect. Knet
+    opens replayed packets, and cannot recognise each as a copy. So new rings may be formed. But no message is delivered
+    twice, and at the end all nodes are in one ring."""
     recorded, outcomes = measure(minutes=0.05)
     found = {each.attack: each for each in outcomes}
     altered = found["altered"]
@@ -248,7 +251,8 @@ def test_a_recording_without_the_key_and_played_back() -> None:
 
 
 def test_of_a_long_recording_stretches_are_sent_again() -> None:
-    """At even distances, whole, from its beginning to its end."""
+    """The stretches lie at even distances, and none is cut short. The first one begins with the first packet, the last
+    one ends with the last packet."""
     packets = [(number, OnLink.on(b"", 0, 1, 0)) for number in range(3 * PACKETS_MAX)]
     chosen = [number for number, _ in stretches(packets)]
     assert len(chosen) == len(set(chosen)) == PACKETS_MAX
@@ -259,8 +263,9 @@ def test_of_a_long_recording_stretches_are_sent_again() -> None:
 
 
 def test_a_node_is_not_mute_for_long_after_its_last_life_was_played_back() -> None:
-    """The recording has the numbers that the node is about to use again: those that come late count as copies. What a
-    receiver remembers has to fade, or the node would be mute until its numbers are past those."""
+    """The restarted node uses the numbers of the recording again. After the replay its own frames with these numbers
+    count as copies. So a receiver has to forget numbers after some time (FADE_NS). Otherwise nobody would hear the node
+    until it has used up these numbers."""
     cluster = linked(cipher="aes256", hash="sha256")
     recorded: list[tuple[int, OnLink]] = []
     wires_of(cluster).on_sent = lambda target, datagram: recorded.append((target, datagram))

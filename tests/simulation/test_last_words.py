@@ -1,4 +1,4 @@
-"""What a dead member has left to be said is believed by the ring that it was in, and by no other."""
+"""Last words: the LEAVE that sam sends for a killed totem. Only the ring of which it was a member believes it."""
 
 from __future__ import annotations
 

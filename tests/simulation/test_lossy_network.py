@@ -1,4 +1,4 @@
-"""What a node does about lost packets beyond Corosync's rules: alone, with its like, and beside Corosync's nodes."""
+"""How a Rondo node repairs losses faster than Corosync's rules do: among Rondo nodes, and among Corosync nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.simulation.world import MS
 
 
 def busy_cluster(*like_corosync: int, **options: Any) -> Cluster:
-    """Three nodes whose ring turns and does not hold its token."""
+    """Three nodes whose token goes round all the time and is never held."""
     cluster = Cluster(3, seqno_unchanged_const=10_000, **options)
     cluster.like_corosync(*like_corosync)
     cluster.form()
@@ -27,13 +27,13 @@ def busy_cluster(*like_corosync: int, **options: Any) -> Cluster:
 
 
 def behind(cluster: Cluster, node: int) -> list[bool]:
-    """For each visit, since the ring was busy, at which this node missed something: whether it asked."""
+    """For each token visit after the first 50 ms at which this node missed a packet: whether it asked for one."""
     events = [event for event in cluster.events("token_out", node) if event["t"] > 0.05]
     return [bool(event["requested"]) for event in events if event["seq"] > event["my_aru"]]
 
 
 def requests(cluster: Cluster, node: int) -> list[list[int]]:
-    """What this node asked for, visit by visit."""
+    """The sequence numbers that this node asked for: a list for each token visit with requests."""
     return [event["requested"] for event in cluster.events("token_out", node) if event["requested"]]
 
 
@@ -82,7 +82,7 @@ def test_a_lost_packet_among_others_of_its_sender_is_asked_for_at_once(like_coro
 
 
 def test_what_is_sent_again_is_counted_by_node() -> None:
-    """Packets of 1 that 2 did not get, and that 3 sent again; and a token that 2 did not get from 1."""
+    """Node 2 does not get some packets of node 1, and node 3 sends them again. Then a token of node 1 is lost."""
     cluster = busy_cluster()
     counted = [cluster.ring(node).counters for node in (1, 2, 3)]
     lost = cluster.lose(Kind.MCAST, source=1, target=2, count=4)
@@ -136,8 +136,8 @@ def test_corosyncs_nodes_keep_half_of_the_list() -> None:
 
 
 def test_losses_that_are_mended_do_not_add_up_to_a_failure() -> None:
-    """Node 3 loses two packets in five and has each sent again soon. It holds the ring back for a few visits then, and
-    for more than fail_recv_const in all, but not in a row."""
+    """Node 3 loses two packets in five, and each is soon sent again. At many token visits the node misses something. In
+    all these are far more than fail_recv_const, but never so many in a row."""
     cluster = Cluster(3, fail_recv_const=20)
     cluster.form()
     rings = len(cluster.rings(1))
@@ -169,7 +169,7 @@ def test_a_lost_hold_cancel_is_sent_again() -> None:
 
 
 def test_one_who_cannot_be_heard_leaves_the_answer_to_others() -> None:
-    """Node 1 sees node 3's requests first, and its answers never arrive."""
+    """Node 1 sees node 3's requests first, but the answers of node 1 never arrive."""
     cluster = busy_cluster()
     deaf = cluster.lose(Kind.MCAST, source=1, target=3)
     cluster.send(1, *[100] * 3)
@@ -181,8 +181,8 @@ def test_one_who_cannot_be_heard_leaves_the_answer_to_others() -> None:
 
 
 def test_who_cannot_receive_a_packet_keeps_the_ring_for_as_long_as_corosync_would() -> None:
-    """Its answers come from all others in turn and are lost; that none comes in a rotation now and then is no sign that
-    nobody has the packet, for which a new ring would be formed: only fail_recv_const ends the ring."""
+    """Node 3 asks for the packet. All others answer in turn, and each answer is lost. In some rotations nobody answers.
+    The nodes must not conclude that nobody has the packet, and form a new ring. Only fail_recv_const ends the ring."""
     cluster = busy_cluster()
     ring = cluster.ring(1).ring_id
     lost = cluster.lose(Kind.MCAST, target=3)
@@ -200,7 +200,7 @@ def test_who_cannot_receive_a_packet_keeps_the_ring_for_as_long_as_corosync_woul
 
 
 def cutting_cluster() -> Cluster:
-    """Three nodes that send large packets, in segments."""
+    """Three nodes that send large packets, each cut into segments."""
     cluster = Cluster(
         3, host={"receive_bytes": 2 << 20}, large_packets=True, large_packet_bytes=CUT_PACKET_BYTES,
         large_in_segments=True, wide_windows=True, early_hold=True, accelerated_window=10, seqno_unchanged_const=30,
@@ -210,8 +210,8 @@ def cutting_cluster() -> Cluster:
 
 
 def lose_segments(cluster: Cluster, source: int, loss_of_a_frame: float, *, each: bool = True) -> None:
-    """Lose this share of the frames that this node sends, as its link sends them: of the segments of a packet, or of
-    packets whatever their size."""
+    """Lose this share of the frames that this node's link sends. If `each`, every segment of a packet is a frame and
+    is lost on its own. Otherwise a packet of any size is one frame."""
     draw = Random(f"{loss_of_a_frame} {each} {source}")
 
     def is_lost(frame: bytes) -> bool:
@@ -229,7 +229,7 @@ def lose_segments(cluster: Cluster, source: int, loss_of_a_frame: float, *, each
 
 
 def size_of_packets(loss_of_a_frame: float, *, each_segment: bool) -> int:
-    """The largest packet that a busy sender sends, most of the time."""
+    """The limit of packet sizes that a busy sender has most often, once it has adapted to the loss."""
     cluster = cutting_cluster()
     for node in cluster.nodes:
         lose_segments(cluster, node, loss_of_a_frame, each=each_segment)
@@ -237,7 +237,7 @@ def size_of_packets(loss_of_a_frame: float, *, each_segment: bool) -> int:
     for _ in range(40):
         if cluster.ring(1).submit_space() > 2_000_000:
             cluster.send(1, *[20_000] * 40)
-        cluster.run(4 + 100 * loss_of_a_frame)  # tokens are lost, too
+        cluster.run(4 + 100 * loss_of_a_frame)  # longer with loss: tokens are lost, too
         limits.append(cluster.ring(1).packet_size.limit)
     cluster.finish()
     return Counter(limits[len(limits) // 2 :]).most_common(1)[0][0]
@@ -259,8 +259,8 @@ def test_packets_are_as_large_as_their_loss_permits(loss: float, each_segment: b
 
 
 def test_large_packets_on_their_way_when_heavy_loss_begins_do_not_hold_up_the_ring() -> None:
-    """Those who only listen send them again to each other. Were they as hopeful as without loss their answers would
-    take the whole window for ever, and never arrive."""
+    """The nodes that send nothing of their own send these packets to each other again. They must know of the loss, too.
+    Otherwise their large answers would fill the whole window for ever, and never arrive."""
     cluster = cutting_cluster()
     for _ in range(3):
         cluster.send(1, *[20_000] * 60)

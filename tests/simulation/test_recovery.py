@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def lose_in_the_next_ring(cluster: Cluster, installed: RingId, node: int, comes: Callable[[Mcast], bool]) -> None:
-    """From now on this node gets no packet of the installed ring, and of the next one only those of which `comes` says
-    so."""
+    """From now on this node gets no packet of the installed ring. Of the next ring it gets only those packets for which
+    `comes` returns True."""
 
     def is_lost(frame: bytes) -> bool:
         mcast = decode_mcast(frame)
@@ -25,8 +25,8 @@ def lose_in_the_next_ring(cluster: Cluster, installed: RingId, node: int, comes:
 
 
 def test_what_was_asked_for_in_the_old_ring_is_asked_for_in_the_new_one() -> None:
-    """Numbers and visits begin anew in each ring. That node 3 has asked for some of these numbers at the 350th visit of
-    the old ring does not keep it from asking at the first one of the new ring."""
+    """Sequence numbers and token visits are counted anew in each ring. Node 3 asked for some of these numbers at the
+    350th visit of the old ring. It must ask for them again at the first visit of the new ring."""
     cluster = Cluster(3, seqno_unchanged_const=10_000, sync_services=(2,))
     cluster.form()
     cluster.run(300)
@@ -49,9 +49,9 @@ def test_what_was_asked_for_in_the_old_ring_is_asked_for_in_the_new_one() -> Non
 
 
 def test_no_member_installs_a_ring_of_which_another_misses_a_packet() -> None:
-    """Node 1 alone has the old packets. Of what it sends again node 3 misses the first one for a while, and node 2 the
-    second one for longer. So when node 3 has all it lifts the token's aru, and nobody but node 2 knows that this says
-    nothing of node 2."""
+    """Only node 1 has the old packets, and sends them again. Node 3 misses the first one for a while, and node 2 misses
+    the second one for longer. When node 3 has all, it raises the token's aru. Only node 2 knows that it still misses a
+    packet below this aru."""
     cluster = Cluster(3, seqno_unchanged_const=10_000)
     cluster.form()
     cluster.run(50)

@@ -1,4 +1,4 @@
-"""SAFE messages: delivered when all have them, or in the transitional configuration."""
+"""SAFE messages are delivered when all members have them, or in the transitional configuration."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_what_is_not_known_to_be_stable_is_delivered_in_the_transitional_configu
 
 
 def test_what_one_has_delivered_all_who_come_along_deliver_in_the_old_ring() -> None:
-    """Node 2 has seen at two visits that all have the message, and has delivered it. No token comes to node 1 any more,
-    which learns only from the commit token that the message is stable."""
+    """Node 2 has seen at two token visits that all members have the message, and has delivered it. Node 1 gets no token
+    any more. It learns only from the commit token that all members have the message."""
     cluster = Cluster(3)
     cluster.form()
     cluster.send(1, 100, safe=True)
@@ -87,7 +87,7 @@ def test_what_one_has_delivered_all_who_come_along_deliver_in_the_old_ring() -> 
 
 
 def test_a_corosync_node_is_not_believed() -> None:
-    """What is in its guarantee field means nothing."""
+    """The guarantee field of a Corosync node's mcasts has no meaning. So its messages are AGREED, never SAFE."""
     cluster = Cluster(3)
     cluster.like_corosync(2)
     cluster.form()
@@ -106,7 +106,7 @@ def test_a_corosync_node_is_not_believed() -> None:
 
 @pytest.mark.parametrize("fault", ["at once", "never known"])
 def test_the_checker_notices_a_ring_that_does_not_wait(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A7 is there for this: with SAFE delivered as soon as it comes, the first situation above breaks it."""
+    """Property A7 is for this: the first situation above violates it if nodes deliver SAFE messages at once."""
     whole = delivery.deliver_ready
 
     def at_once(s: RingState) -> None:

@@ -1,4 +1,4 @@
-"""Rings of many nodes, as `make scale` measures them: what has to hold whatever the figures are."""
+"""Rings of many nodes, as `make scale` measures them. These tests check what must hold whatever the figures are."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.simulation.rates import one_lan
 from tests.simulation.scale import Figures, ScaleNet, bytes_of, measure, options_of, three_sites
 
 MEMBER_BYTES = 28
-"""What a commit token has for each member (docs/WIRE.md)."""
+"""How much longer each member makes the commit token (docs/WIRE.md)."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Scripted situations, each with what must come of it; the checker judges the trace of every one."""
+"""Scripted situations, each with its expected outcome. The checker judges the trace of every one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.simulation.cluster import Cluster
 from tests.simulation.network import Rule
 
 RESTART_MS = 100
-"""A process takes longer to die and to start."""
+"""The time between two restarts. A real process takes longer to end and to start."""
 
 
 def reasons(cluster: Cluster, since: int = 0) -> set[int]:
-    """Why nodes entered Gather, from that state event on."""
+    """Why nodes entered Gather. `since`: the index of the first state event that counts."""
     return {event["reason"] for event in cluster.events("state")[since:] if event["state"] == "gather"}
 
 
@@ -181,7 +181,8 @@ def test_a_node_that_lost_its_state_file_comes_back() -> None:
 
 
 def test_nodes_that_are_killed_often_do_not_run_ahead_of_the_clock() -> None:
-    """Every start skips what was reserved on the disk. A node that loses its file must begin above all of it."""
+    """Every start skips the ring sequences that were reserved in the state file. A node that lost its file takes the
+    clock for its first sequence. This must be higher than all that were used."""
     cluster = Cluster(3)
     cluster.form()
     cluster.crash(1)
@@ -365,7 +366,7 @@ def test_the_ring_changes_while_a_long_message_is_on_its_way() -> None:
 
 
 def test_a_join_that_changes_nothing_is_not_answered() -> None:
-    """Two rings that hold different nodes for failed would answer each other's joins without end."""
+    """Otherwise two rings that count different nodes as failed would answer each other's joins without end."""
     cluster = Cluster(3)
     cluster.form()
     foreign = encode_join(Join(4, 4, (1, 2, 3, 4), (3,), ring_seq=1))
@@ -379,8 +380,8 @@ def test_a_join_that_changes_nothing_is_not_answered() -> None:
 
 @pytest.mark.parametrize(("state", "failed"), [(State.COMMIT, [3]), (State.RECOVERY, [])])
 def test_a_failed_list_is_forgotten_when_another_member_has_installed_the_ring(state: State, failed: list[int]) -> None:
-    """A late member must not throw out again those with whom the others already want to merge. Before Recovery nobody
-    can have installed the ring: another one had the same sequence."""
+    """A late member must not exclude again the nodes with which the others already want to merge. Before Recovery
+    nobody can have installed the ring. So the join is about another ring with the same sequence: the list is kept."""
     cluster = Cluster(3)
     cluster.form()
     cluster.crash(3)
@@ -427,7 +428,7 @@ def test_services_that_only_some_nodes_have() -> None:
 
 
 def test_sixty_four_nodes_form_a_ring() -> None:
-    """With a random delay of joins, as corosync.conf(5) advises for large rings: without it all answer each join."""
+    """Joins have a random delay, as corosync.conf(5) advises for large rings. Without it all nodes answer each join."""
     cluster = Cluster(64, token_timeout_ms=3000, token_retransmit_ms=714, consensus_timeout_ms=3600, send_join_ms=80)
     cluster.form()
     cluster.send(17, *[100] * 10)
@@ -452,7 +453,8 @@ def test_everything_is_sent_twice_and_overtakes() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_sound_nodes_stay_together_while_most_others_are_killed_and_started_at_once(seed: int) -> None:
-    """Seven of nine: the rings that take them in one after the other part nobody."""
+    """Seven of nine nodes are restarted. While new rings take them in one after the other, the two others stay together
+    in every ring."""
     cluster = Cluster(9, seed=seed)
     cluster.form()
     draw = Random(seed)
@@ -473,7 +475,7 @@ def test_sound_nodes_stay_together_while_most_others_are_killed_and_started_at_o
 
 
 def usable_share(cluster: Cluster, node: int, since_s: float) -> float:
-    """Of the time since then, how much this node was in a ring that works."""
+    """The share of the time since then in which this node was in state Operational."""
     now_s = cluster.world.now() / 1e9
     changes = [(event["t"], event["state"]) for event in cluster.events("state", node)]
     ends = [at for at, _ in changes[1:]] + [now_s]
@@ -489,7 +491,7 @@ def usable_share(cluster: Cluster, node: int, since_s: float) -> float:
 def test_those_who_hear_each_other_settle_on_a_ring_while_a_link_is_cut_one_way(
     nodes: int, cut: tuple[int, int], together: tuple[int, ...]
 ) -> None:
-    """The one who is not heard by all is taken in no more often than every few seconds, until the link is mended."""
+    """One node is not heard by all. Until the link is mended, the others take it in only once in some seconds."""
     cluster = Cluster(nodes, token_timeout_ms=1000, token_retransmit_ms=238, token_hold_ms=180,
                       consensus_timeout_ms=1200, join_timeout_ms=50, merge_timeout_ms=200)  # fmt: skip
     cluster.form()

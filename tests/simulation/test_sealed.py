@@ -1,4 +1,4 @@
-"""Sealed packets in scripted situations: a key changed under traffic, attackers, a long life played back."""
+"""Sealed packets in scripted situations: a key changed under traffic, a forgery, a long recording played back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def refusals(cluster: Cluster) -> dict[str, int]:
 
 @pytest.mark.parametrize("suite", [("aes256-gcm", "none"), ("aes128", "sha1")], ids="/".join)
 def test_no_packet_is_lost_while_the_key_is_changed(suite: tuple[str, str]) -> None:
-    """Property F3: the steps come at different moments, under traffic; nothing is refused or sent again."""
+    """Property F3. Each node takes each step at its own time, under traffic. Nothing is refused or sent again."""
     cluster = sealed_cluster(suite=suite)
     cluster.form()
     cluster.run(500)
@@ -62,7 +62,7 @@ def test_a_node_that_comes_back_without_the_key_in_use_is_shut_out_until_it_has_
 
 
 def test_a_long_life_played_back_does_nothing_but_count() -> None:
-    """A minute here; `make playback` takes an hour."""
+    """One virtual minute is recorded here, and an hour by `make playback`."""
     found = play_back(minutes=1)
     assert found.recorded > 500
     assert found.rings > 3
@@ -70,7 +70,7 @@ def test_a_long_life_played_back_does_nothing_but_count() -> None:
 
 
 def test_a_forgery_that_is_opened_fails_the_run() -> None:
-    """The harness itself: a packet that the attacker calls his own must never be opened."""
+    """A test of the harness: if a node opens a packet that is marked as forged, the run must fail."""
     cluster = sealed_cluster()
     cluster.form()
     cluster.run(1_000)

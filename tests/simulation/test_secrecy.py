@@ -1,4 +1,7 @@
-"""Forward secrecy in scripted situations: who is with whom, and what a thief of keys finds, also of broken rules."""
+"""Forward secrecy in scripted situations: which nodes form a ring, and which packets a thief of keys can open.
+
+Some tests break a rule of forward secrecy. The simulated thief must notice each of these.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from tests.simulation.trace import SimulationError
 
 
 def secret_cluster(nodes: int = 3, **modes: str) -> Cluster:
-    """A cluster in which all nodes have `auto`, but those that are named (n2="yes")."""
+    """A cluster whose nodes have forward secrecy `auto`, except for those that are named (n2="yes")."""
     secrecy = {node: modes.get(f"n{node}", "auto") for node in range(1, nodes + 1)}
     return sealed_cluster(nodes, secrecy=secrecy, members=frozenset(range(1, nodes + 1)))
 
@@ -31,7 +34,7 @@ def thief_of(cluster: Cluster) -> Thief:
 
 
 def live(cluster: Cluster) -> None:
-    """Rings come and go, with traffic in each."""
+    """Let nodes crash and come back, so that several rings follow each other, with traffic in each."""
     cluster.form()
     for crashed in (2, 3):
         cluster.run(300)
@@ -128,7 +131,7 @@ def test_busy_rings_that_cannot_read_each_other_merge_all_the_same() -> None:
         if cluster.world.formed((1, 2, 3, 4)):
             break
     else:
-        raise AssertionError("they do not merge while both are busy")
+        raise AssertionError("the two rings do not merge while both are busy")
     cluster.finish()
 
 

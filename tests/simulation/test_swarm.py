@@ -1,4 +1,4 @@
-"""The swarm itself: a seed means one run, its plan is as wild as promised, and it notices a ring that is wrong."""
+"""The swarm itself: a seed always gives the same run, plans hold the promised faults, broken rings are noticed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def test_plans_are_as_wild_as_promised() -> None:
 
 
 ONCE_FAILED = (420,)
-"""420: an AGREED message in one packet with a SAFE one, in a mixed ring; the checker knew only of single messages."""
+"""420: a ring with Corosync nodes, in which an AGREED and a SAFE message shared a packet. The checker did not expect
+that."""
 
 
 @pytest.mark.parametrize("seed", [*range(6), *ONCE_FAILED])

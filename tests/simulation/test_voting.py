@@ -1,4 +1,4 @@
-"""Votequorum on the simulated ring: in no seed two partitions are quorate at once, and broken rules are noticed."""
+"""Votequorum on the simulated ring: two partitions are never quorate at once, and broken rules are noticed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ NOTICED_HERE = (
     "one vote too many is asked for",
     "votes are not told",
 )
-"""Those whose rule does not need votes by hand, or nodes that leave in order, to be broken."""
+"""The broken rules that can be noticed here. The others show only if somebody sets votes by hand, or if nodes leave in
+order."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)

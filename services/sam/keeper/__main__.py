@@ -2,8 +2,8 @@
 
     python -m services.sam.keeper RUN_DIR
 
-It serves one SAM at a time, the latest to connect. SIGTERM, and END from SAM, kill all applications and end it. Exit
-codes: 0 ended as asked; 2 wrong usage; 15 its socket is not available; 18 another keeper runs there.
+The keeper serves one SAM at a time, the latest to connect. On SIGTERM, or END from SAM, it kills all applications and
+ends. Exit codes: 0 ended as asked; 2 wrong usage; 15 its socket is not available; 18 another keeper runs there.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ SOCKET = "keeper.sock"
 OUTPUTS = "sam"
 """The directory of the outputs, in the run directory."""
 DROPPED_TOLD_S = 10.0
-"""How often SAM is told that output was dropped."""
+"""SAM is told at most once in this time how much output was dropped."""
 OUTBOX_BYTES_MAX = 4 * 1024 * 1024
-"""A SAM that does not read is disconnected beyond this; it asks for the list when it reconnects."""
+"""If more waits for SAM, because SAM does not read, SAM is disconnected. It asks for the list when it reconnects."""
 RECEIVE_BYTES = 256 * 1024
 END_S_MAX = 6.0
 EXIT_FATAL = 15
@@ -36,7 +36,7 @@ EXIT_RUNNING = 18
 
 
 class Keeper:
-    """The loop."""
+    """The keeper's loop: it takes orders from SAM, reaps processes, copies output, and reports to SAM."""
 
     def __init__(self, run_dir: Path) -> None:
         """Raises InstanceError, OSError."""
@@ -176,7 +176,7 @@ class Keeper:
             self._tell([Tell.LISTED, VERSION, [_listed(each) for each in self._children]])
 
     def _tell_dropped(self, now_s: float) -> None:
-        """SAM logs this."""
+        """Tell SAM for each user how much output was dropped. SAM logs this."""
         dropped = self._outputs.budget.dropped
         if dropped and now_s - self._dropped_told_at_s >= DROPPED_TOLD_S:
             self._dropped_told_at_s = now_s

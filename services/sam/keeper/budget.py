@@ -1,9 +1,9 @@
-"""The disk space that the output of applications may take: of each user, and of all.
+"""The disk space that the output of applications may take: one limit for each user, and one for all together.
 
-The keeper writes the output, so it counts it. When a limit is reached, the oldest part of the largest output is
-dropped. Under the limit per user it is an output of that user; under the common limit, of the user with the most
-output. Root and the node's own user are favoured as everywhere (`services.sam.quotas`): the limit per user does not
-apply to them, and a quarter of the space is reserved for them.
+The keeper writes the output, so the keeper counts it. When a limit is reached, it drops the oldest part of the largest
+output. At the limit of a user, that is the largest output of this user. At the common limit, it is the largest output
+of the user with the most output. Root and the node's own user are favoured, as with other quotas
+(`services.sam.quotas`): the limit per user does not apply to them, and a quarter of the space is reserved for them.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 NO_LIMIT = 2**63
 LOOK_AGAIN_S = 1.0
-"""SAM removes files, too. At a limit the sizes on the disk are checked at most at this interval."""
+"""SAM removes files, too, so at a limit the keeper reads the sizes from the disk again, at most at this interval."""
 
 
 class Files:
@@ -29,12 +29,12 @@ class Files:
         self.sizes = self.look()
 
     def look(self) -> list[int]:
-        """Read their sizes from the disk."""
+        """The sizes of both files on the disk, in bytes; 0 if a file does not exist."""
         return [_size(self.path), _size(f"{self.path}.1")]
 
     @property
     def size(self) -> int:
-        """The size of both."""
+        """The size of both files together, in bytes."""
         return sum(self.sizes)
 
 
@@ -56,33 +56,33 @@ class Budget:
         """By user: bytes of output."""
         self._look_again_at_s = 0.0
         self.dropped: Counter[int] = Counter()
-        """By user: bytes dropped since the owner last cleared this."""
+        """By user: bytes dropped since the keeper's loop last cleared this."""
 
     def limit(self, per_user_bytes: int, all_bytes: int) -> None:
         """Set the limits."""
         self._per_user, self._all = per_user_bytes, all_bytes
 
     def take_stock(self, directory: Path) -> None:
-        """Find the files that an earlier keeper has left. The FIFO beside a file tells its owner."""
+        """Count the files that an earlier keeper has left. The owner of the FIFO beside a file is the user."""
         with contextlib.suppress(OSError):
             for log in sorted(directory.glob("*.log")):
                 with contextlib.suppress(OSError):
                     self.files(str(log), log.with_suffix(".out").lstat().st_uid)
 
     def files(self, path: str, uid: int) -> Files:
-        """The files of that output, counted from now on."""
+        """The files of the output at this path, which belong to this user. They are counted from now on."""
         if path not in self._by_path:
             self._by_path[path] = Files(path, uid)
             self._of_user[uid] += self._by_path[path].size
         return self._by_path[path]
 
     def resize(self, files: Files, now: int, older: int) -> None:
-        """Record their present sizes."""
+        """Record the present sizes of both files, in bytes."""
         self._of_user[files.uid] += now + older - files.size
         files.sizes = [now, older]
 
     def has_room(self, uid: int, more_bytes: int) -> bool:
-        """True if so many more bytes may be written for this user, after room was made if necessary."""
+        """True if so many more bytes may be written for this user. Makes room first, if necessary."""
         while (blamed := next(self._exceeded(uid, more_bytes), None)) is not None:
             if (now_s := time.monotonic()) >= self._look_again_at_s:
                 self._look_again_at_s = now_s + LOOK_AGAIN_S
@@ -95,7 +95,7 @@ class Budget:
         return True
 
     def _exceeded(self, uid: int, more_bytes: int) -> Iterator[int]:
-        """For each limit that would be exceeded: the user who has the most under it."""
+        """For each limit that would be exceeded: the user with the most output of those to whom the limit applies."""
         if uid not in self._favoured:
             if self._of_user[uid] + more_bytes > self._per_user:
                 yield uid
@@ -127,7 +127,7 @@ class Budget:
             self.forget(path)
 
     def forget(self, path: str) -> None:
-        """That output was closed, or its files may be gone: count it only as long as a file exists."""
+        """Stop counting an output that was closed, or whose files may be gone, unless a file still exists."""
         files = self._by_path.get(path)
         if files is not None and not files.size and not os.path.lexists(path):
             del self._by_path[path]

@@ -1,13 +1,14 @@
-"""Starts processes and sees them end. The end of a process is reported only when none of its descendants lives any
-more.
+"""Starts processes and notices their end. The end of a process is reported only when all its descendants have ended.
 
 *Start.* The child of the fork sets itself up - session, standard files, user, directory - and executes the program. If
-that fails it writes the reason into a pipe; a successful exec closes the pipe. The keeper does not wait for that.
+that fails, the child writes the reason into a pipe. A successful exec closes the pipe. The keeper does not wait for
+either.
 
-*End.* A dead leader is a zombie until it is reaped. As long as it is one, no other process can get its pid, so the kill
-of its process group reaches nobody else. Then the members of the group die. The keeper is their subreaper (prctl(2)),
-so they become its children and are reaped, too. A process that has left the group (a daemon, setsid(2)) also becomes
-its child. It is recognised by the mark in its environment, which counts only for processes of the application's owner.
+*End.* The leader of a process group that dies is a zombie until the keeper reaps it. Until then no other process can
+get its pid, so the keeper can kill its group and hits nobody else. The keeper is the subreaper (prctl(2)) of these
+processes, so they become its children, and it reaps them, too. A process that has left the group (a daemon, setsid(2))
+also becomes a child of the keeper. The keeper recognises it by the mark in its environment. The mark counts only for
+processes of the application's owner.
 
 *Rights.* Signals are sent with the rights of the owner (`services.sam.signals`), except when the keeper itself ends.
 """
@@ -32,9 +33,9 @@ from services.sam.signals import rights_of, start_time_of, user_of
 
 PR_SET_CHILD_SUBREAPER = 36
 CLEARING_S = 0.02
-"""How often it is checked whether all processes of an ended application are gone (each death triggers a check, too)."""
+"""The interval of checks whether all processes of an ended application are gone. Each death triggers a check, too."""
 CLEARING_S_MAX = 5.0
-"""After this time the end is reported although some process cannot be killed (state D)."""
+"""After this time the end is reported even if a process is left that cannot be killed (state D)."""
 CANNOT_RUN = 127
 
 Ending = list[Any]
@@ -42,13 +43,13 @@ Ending = list[Any]
 
 
 def complain(text: str) -> None:
-    """Write to the keeper's log, if possible: a full disk must not end the keeper."""
+    """Write a line to the keeper's log. Errors are ignored, because a full disk must not end the keeper."""
     with contextlib.suppress(OSError):
         print(f"keeper: {text}", file=sys.stderr)
 
 
 def become_subreaper() -> None:
-    """Make orphaned descendants of this process its children. Raises OSError."""
+    """From now on descendants of this process that lose their parent become its children. Raises OSError."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
 
@@ -62,19 +63,19 @@ class Child:
     pid: int
     start_time: int
     uid: int
-    """Its owner."""
+    """The user who owns the application."""
     mark: bytes
-    """`NAME=VALUE` in the environment of everything that it starts. Empty: processes that leave its group are left
-    alone."""
+    """`NAME=VALUE` in the environment of the process and its descendants. Empty: descendants that leave its group are
+    left alone."""
     report: int
-    """The pipe for the reason why it could not be executed; -1 once the result is known."""
+    """The pipe for the reason why the program could not be executed; -1 once the result is known."""
     refusal: tuple[str, int] = ("", 0)
     status: int | None = None
-    """How the leader ended."""
+    """How the leader ended: its exit code, or a signal's number with a minus sign. None: it has not been reaped."""
     died_at_s: float = 0.0
     left_behind: bool = False
     ending: Ending | None = None
-    """Set when none of its processes lives any more."""
+    """Set when the process and all its descendants have ended."""
 
 
 class Children:
@@ -87,13 +88,13 @@ class Children:
         self._by_report: dict[int, Child] = {}
         self._clearing: list[Child] = []
         self._orphans: dict[int, int] = {}
-        """Processes that have become children of this one, and who started them."""
+        """By pid: the user of a process that has become a child of this one, when it was first seen."""
         self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self._limits[1], self._limits[1]))
         self.started: list[Child] = []
-        """Processes that were executed since the owner last cleared this."""
+        """Processes that were executed since the keeper's loop last cleared this."""
         self.ended: list[Child] = []
-        """Processes whose `ending` was set since the owner last cleared this."""
+        """Processes whose `ending` was set since the keeper's loop last cleared this."""
 
     def __iter__(self) -> Any:
         return iter(list(self._by_key.values()))
@@ -106,14 +107,14 @@ class Children:
     # -- start
 
     def spawn(self, key: str, instance: int, spec: dict[str, Any]) -> Child | None:
-        """Start a process. None if one of this key exists (it lives, or its end was not forgotten). Raises OSError."""
+        """Start a process. None if one of this key lives, or has ended and is not forgotten. Raises OSError."""
         if key in self._by_key:
             return None
         output = os.open(spec["output"], os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         files = [os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), output, output]
         try:
             if spec["health"]:
-                # Non-blocking: an application must not hang because nobody reads its FIFO for long.
+                # Non-blocking: an application must not hang while nobody reads its health FIFO.
                 flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
                 files.append(os.open(spec["health"], flags))
             report, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -144,7 +145,7 @@ class Children:
                 with contextlib.suppress(OSError, ValueError):
                     signal.signal(each_signal, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            # Moved above their final numbers, so that none is overwritten before it has moved.
+            # First move all descriptors above their final numbers. Otherwise dup2 could overwrite one of them.
             high = [_above(each) for each in files]
             write = _above(write)
             for number, each in enumerate(high):
@@ -154,7 +155,7 @@ class Children:
             lose_protection()
             if spec["groups"] is not None:
                 stage = "user"
-                # In a user namespace of its own nobody may set groups, and they are right already.
+                # In a user namespace setting the groups may be forbidden, and they are already right.
                 if sorted(spec["groups"]) != sorted(os.getgroups()):
                     os.setgroups(spec["groups"])
                 os.setresgid(spec["gid"], spec["gid"], spec["gid"])
@@ -197,13 +198,13 @@ class Children:
     # -- signals
 
     def signal(self, key: str, instance: int, number: int) -> None:
-        """Send a signal to the process group. Its leader is not reaped, so the number is nobody else's."""
+        """Send a signal to the process group, unless its leader was reaped: the pid could be another process's then."""
         child = self.find(key, instance)
         if child is not None and child.status is None:
             _signal(child, number)
 
     def kill_all(self) -> None:
-        """Kill everything, with the keeper's own rights."""
+        """Kill the process groups of all applications, with the keeper's own rights."""
         for child in self:
             if child.status is None:
                 _signal_group(child.pid, signal.SIGKILL)
@@ -211,7 +212,7 @@ class Children:
     # -- end
 
     def reap(self, now_s: float) -> None:
-        """Processes may have died: reap them."""
+        """Reap all processes that have died, and kill what is left of the groups of leaders among them."""
         while True:
             try:
                 dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -234,14 +235,15 @@ class Children:
         self.clear(now_s)
 
     def _note_left_behind(self, pid: int) -> None:
-        """An orphan that is not reaped yet was killed: maybe with its group, before anybody saw that it was left."""
+        """An orphan was killed, and is not reaped yet. If its group is that of an application that has ended, it had
+        outlived the leader and was killed with the group."""
         with contextlib.suppress(OSError):
             group = os.getpgid(pid)
             for child in self._clearing:
                 child.left_behind = child.left_behind or child.pid == group
 
     def clear(self, now_s: float) -> float | None:
-        """Check which ended applications are gone entirely. Returns when to check again."""
+        """Set the ending of each application that has no process left. Returns when to check again; None: no need."""
         for child in list(self._clearing):
             if self._is_anything_left(child) and now_s - child.died_at_s < CLEARING_S_MAX:
                 continue
@@ -252,25 +254,25 @@ class Children:
         return now_s + CLEARING_S if self._clearing else None
 
     def _is_anything_left(self, child: Child) -> bool:
-        """True if a process of it exists, or may exist. Those that are certainly its own are killed."""
+        """True if a process of this application exists, or may exist. Kills those that certainly belong to it."""
         left = _is_group(child.pid)
         child.left_behind = child.left_behind or left
         for pid in self._orphans_of(child.uid) if child.mark else ():
             environment = _environment_of(pid)
-            # Checked again: it may have changed its user since.
+            # The user is checked again, because the process may have changed it since.
             if child.mark in environment and user_of(pid) == child.uid:
-                # An unreaped child of this process: its pid cannot be reused.
+                # It is an unreaped child of this process, so no other process can have its pid.
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
                 child.left_behind = True
                 left = True
             elif not environment and (_is_in_passing(pid) or _environment_of(pid)):
-                left = True  # it is dying or in execve(2): check again
+                left = True  # the process is dying or in execve(2): check again later
         return left
 
     def _orphans_of(self, uid: int) -> list[int]:
-        """Adopted children of this process that this user started. They are unreaped, so each pid means the same
-        process until then, and has to be examined only once."""
+        """Children that this process has adopted and that belonged to this user when first seen. A pid means the same
+        process until that is reaped, so the user of each is read only once."""
         try:
             listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
         except OSError:
@@ -282,7 +284,7 @@ class Children:
         return [pid for pid in pids if self._orphans[pid] == uid]
 
     def forget(self, key: str, instance: int) -> None:
-        """SAM has recorded how it ended."""
+        """Forget an ended process, because SAM has recorded how it ended."""
         child = self.find(key, instance)
         if child is not None and child.ending is not None:
             del self._by_key[key]
@@ -304,7 +306,7 @@ def _is_group(pid: int) -> bool:
 
 
 def _environment_of(pid: int) -> list[bytes]:
-    """`NAME=VALUE`; empty if it has none, shows none now, or may not be read."""
+    """Each `NAME=VALUE` of a process's environment. Empty if it has none, shows none now, or may not be read."""
     try:
         return [each for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if each]
     except OSError:
@@ -314,10 +316,10 @@ def _environment_of(pid: int) -> list[bytes]:
 def _is_in_passing(pid: int) -> bool:
     """True if a process shows no environment at this moment: it is dead or dying, or in the middle of execve(2).
 
-    Its mark then cannot be read, and it may be a process that was killed a moment ago. Within moments it is reaped, or
-    its mark is readable. (proc(5): field 3 of stat is the state, 23 the size of its memory, 51 the end of its
-    environment. Everybody may read the first two. The environment of the dead belongs to root, and since Linux 6.16 to
-    nobody. A reader without permission sees 0 for the end of the environment; such a process is not ours.)
+    The mark of such a process cannot be read. Soon the process is reaped, or its mark is readable. In proc(5), field 3
+    of stat is the state, field 23 the size of the memory, and field 51 the end of the environment. Everybody may read
+    the first two. Field 51 is 0 for a reader without permission, but such a process is none of ours, so access(2) is
+    asked, too. The environment of a dead process belongs to root, and since Linux 6.16 to nobody.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -330,9 +332,10 @@ def _is_in_passing(pid: int) -> bool:
 
 
 def _signal(child: Child, number: int) -> None:
-    """Signal its process group with the rights of its owner."""
+    """Signal the child's process group with the rights of the child's owner."""
     if child.report >= 0:
-        # It may not have executed its program or changed its user yet, but it is certainly a child of this process.
+        # The child may not have executed its program or changed its user yet. But it certainly is a child of this
+        # process, so the keeper may signal it with its own rights.
         _signal_group(child.pid, number)
         return
     with contextlib.suppress(ProcessLookupError, PermissionError), rights_of(child.uid):
@@ -344,7 +347,7 @@ def _signal_group(pid: int, number: int) -> None:
     try:
         os.killpg(pid, number)
     except ProcessLookupError:
-        # It has not called setsid(2) yet.
+        # The process has not called setsid(2) yet, so its group does not exist.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
     except PermissionError:

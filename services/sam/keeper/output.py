@@ -1,9 +1,9 @@
-"""Standard output and error of applications: read from a FIFO for each, and written to a file of bounded size.
+"""Copies standard output and error of each application from a FIFO into a file of bounded size.
 
 The application has the FIFO open for reading, too, so that it never gets SIGPIPE. While no keeper reads, it blocks when
-the pipe is full; the next keeper continues. A flood is paced, as by any slow reader, so that it cannot use up the
-machine or the disk. A full file becomes FILE.1, and the older FILE.1 is dropped. All files together have a budget
-(`budget`). What cannot be written is lost: a full disk blocks nobody.
+the pipe is full; the next keeper continues. The keeper reads from an application at a limited rate. So one that writes
+very much cannot use up the machine or the disk. A full file becomes FILE.1, and the older FILE.1 is dropped. All files
+together have a budget (`budget`). On a full disk output is lost, and nobody is blocked.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from services.sam.keeper.budget import Budget, Files
 
 FILE_BYTES_MAX = 1024 * 1024
-"""The size of the file and of FILE.1, each."""
+"""The most bytes in the file, and in FILE.1."""
 READ_BYTES = 64 * 1024
 PACE_S = 0.1
 PACE_BYTES = 1024 * 1024
-"""How much is read of one application in each PACE_S."""
+"""About how much is read from one application in each PACE_S."""
 
 
 def make_fifo(path: str, uid: int) -> None:
@@ -30,7 +30,7 @@ def make_fifo(path: str, uid: int) -> None:
     if not stat.S_ISFIFO(found.st_mode):
         raise FileExistsError(17, "not a FIFO", path)
     if found.st_uid != uid and os.geteuid() == 0:
-        # Its owner must be able to reopen it: as /dev/stdout, and by the path of the health FIFO.
+        # The user's application must be able to reopen it: as /dev/stdout, or by the path of the health FIFO.
         os.chown(path, uid, -1, follow_symlinks=False)
 
 
@@ -59,7 +59,7 @@ class Outputs:
         self._has_paused = False
 
     def open(self, key: str, fifo: str, log: str, uid: int) -> None:
-        """Copy from this FIFO of this user into this file. Raises OSError. Does nothing if that is open already."""
+        """Copy from this FIFO of this user into this file. Does nothing if the key has an output. Raises OSError."""
         if key in self._by_key:
             return
         reading = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -78,7 +78,7 @@ class Outputs:
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def read(self, descriptor: int) -> bool:
-        """Read a bounded amount. False if this descriptor belongs to no output."""
+        """Copy at most READ_BYTES from the FIFO with this descriptor. False if the descriptor belongs to no output."""
         output = self._by_descriptor.get(descriptor)
         if output is None:
             return False
@@ -134,7 +134,7 @@ class Outputs:
                     break
 
     def pace(self, now_s: float) -> float | None:
-        """Renew all allowances when it is time. Returns when to call again; None: when something was read."""
+        """Renew all allowances, at most once in PACE_S. Returns when to call again; None: no output is paused."""
         if now_s - self._paced_at_s >= PACE_S:
             self._paced_at_s = now_s
             self._has_paused = False

@@ -1,7 +1,7 @@
-"""Removes what an application must not inherit from the node, since the node's processes start it.
+"""Removes privileges of the node that an application must not inherit from the process that starts it.
 
-The node may be started with capabilities (`system.sched_rr` needs CAP_SYS_NICE), and be protected from the OOM killer
-(OOMScoreAdjust). Both are inherited, and both are for its services alone.
+The node may be started with capabilities (`system.sched_rr` needs CAP_SYS_NICE). It may also be protected from the OOM
+killer (OOMScoreAdjust). A child inherits both, but they are meant only for the node's services.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_VERSION_3 = 0x20080522
 CAPABILITY_SETS_BYTES = 24
-"""Effective, permitted and inheritable, twice 32 bits of each (capset(2))."""
+"""The size of the sets effective, permitted and inheritable: 32 bits of each, then the next 32 (capset(2))."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _header = struct.pack("Ii", CAPABILITY_VERSION_3, 0)
 
 
 def lose_protection(place: str = OOM_SCORE) -> None:
-    """Remove the protection from the OOM killer. Call it before the change of user."""
+    """Remove this process's protection from the OOM killer. Call this before the change of user."""
     with contextlib.suppress(OSError):
         with open(place) as file:
             score = int(file.read())
@@ -30,7 +30,9 @@ def lose_protection(place: str = OOM_SCORE) -> None:
 
 
 def lose_capabilities(uid: int) -> None:
-    """Remove all capabilities, unless the user is root. A privileged program may still raise them. Raises OSError."""
+    """Remove all capabilities of this process, or only the ambient ones if the user is root. Raises OSError.
+
+    A setuid program, or one with file capabilities, still gets its own when it is executed."""
     _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     if uid != 0 and _libc.capset(_header, bytes(CAPABILITY_SETS_BYTES)) != 0:
         raise OSError(ctypes.get_errno(), "capset")

@@ -1,17 +1,19 @@
 """The protocol between SAM and its keeper on a Unix socket: a length (u32, little-endian), then a msgpack array.
 
-Both are of one version, so shapes are not negotiated. LISTED has the version, in case that a node was updated while its
-applications ran.
+SAM and the keeper are of the same release, so they do not negotiate the shapes of messages. But a node may be updated
+while its applications run. For this case LISTED contains the keeper's version.
 
-SAM: `[SPAWN, key, instance, spec]`, `[SIGNAL, key, instance, number]`, `[FORGET, key, instance]`, `[LIST]`, `[DRAIN,
-key, fifo, log, uid]`, `[CLOSE, key]`, `[END]`, `[LIMIT, per_user_bytes, all_bytes]`. keeper: `[SPAWNED, key, instance,
-pid, start_time]`, `[ENDED, key, instance, ending]`, `[LISTED, version, [[key, instance, pid, start_time, ending or
-nil], ...]]`, `[DROPPED, uid, bytes]`: of this user's output, once in a while.
+SAM sends `[SPAWN, key, instance, spec]`, `[SIGNAL, key, instance, number]`, `[FORGET, key, instance]`, `[LIST]`,
+`[DRAIN, key, fifo, log, uid]`, `[CLOSE, key]`, `[END]`, `[LIMIT, per_user_bytes, all_bytes]`.
+
+The keeper sends `[SPAWNED, key, instance, pid, start_time]`, `[ENDED, key, instance, ending]`, `[LISTED, version,
+[[key, instance, pid, start_time, ending or nil], ...]]`, `[DROPPED, uid, bytes]`. DROPPED tells how many bytes of this
+user's output were dropped since the last DROPPED.
 
 A key names an application (or the health check of one). At most one process of a key lives at any time, whatever SAM
-orders. `ending` = `[status, left_behind, stage, errno, unix_time]`. status is an exit code, or minus a signal.
-left_behind is true if processes of it outlived it (and were killed). stage and errno tell why it could not be executed,
-else "", 0.
+orders. `ending` = `[status, left_behind, stage, errno, unix_time]`. status is an exit code, or a signal's number with a
+minus sign. left_behind is true if descendants of the process outlived it (they were killed). stage and errno tell why
+the program could not be executed; they are "" and 0 if it was executed.
 """
 
 import struct

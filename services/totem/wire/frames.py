@@ -1,7 +1,7 @@
-"""The six totemsrp messages, one datagram each.
+"""Encodes and decodes the six messages of totemsrp. Each is one datagram.
 
 Layout of the common header (13 bytes): magic u16 0xC070, version u8 3, type u8, encapsulated u8, sender u32, target
-u32. Over udp and udpu Corosync leaves the target unset (it carries garbage), so it is ignored, and sent as 0.
+u32. Over udp and udpu Corosync does not set the target, so the field holds garbage. It is ignored, and sent as 0.
 
 `decode` returns one of `Token`, `Mcast`, `Merge`, `Join`, `Commit`, `HoldCancel`. As in Corosync, a length is a
 minimum: bytes after the announced end are ignored.
@@ -23,13 +23,13 @@ VERSION = 3
 PROCESSORS_MAX = 384
 """Most nodes in any list (PROCESSOR_COUNT_MAX)."""
 RTR_ENTRIES_MAX = 30
-"""Most retransmission requests in the token of a ring with Corosync nodes: with more, they read past their copy."""
+"""Most retransmission requests in the token of a ring with Corosync nodes. With more, these read past their copy."""
 RTR_ENTRIES_RONDO_MAX = 80
-"""Most requests if all members are Rondo, and the token is then no larger than a packet of data."""
+"""Most requests in the token of a ring of Rondo nodes only. The token is then no larger than a packet of data."""
 
 PLAIN = 2
 ENCAPSULATED = 1
-"""Values of `encapsulated` in an mcast: 1 wraps a whole mcast of the old ring during recovery."""
+"""Values of `encapsulated` in an mcast. With 1 the payload is a whole mcast of the old ring, sent during recovery."""
 
 
 SAFE = 1
@@ -65,15 +65,15 @@ BOX_SIZE = 50
 
 HEADER_SIZE = _HEADER.size
 KIND_AT = 3
-"""Where the kind stands in a frame."""
+"""The offset of the kind in a frame, in bytes."""
 _OURS = MAGIC.to_bytes(2, "little") + bytes([VERSION])
-"""The first bytes of every frame, up to its kind."""
+"""The first bytes of every valid frame, before the kind: magic and version."""
 MCAST_HEADER_SIZE = _MCAST.size
 TOKEN_SIZE = _TOKEN.size
 RTR_ENTRY_SIZE = _RTR.size
 
 GUARANTEE_AT = 41
-"""Where the guarantee's lowest byte stands in an mcast."""
+"""The offset of the guarantee's lowest byte in an mcast, in bytes."""
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class Token:
     aru: int
     """Every member has all packets up to here."""
     aru_addr: int
-    """Node that holds aru down; 0 = nobody."""
+    """The node that lowered aru because it misses a packet; 0 = none."""
     ring: RingId
     backlog: int = 0
     fcc: int = 0
@@ -115,7 +115,7 @@ class Mcast:
     guarantee: int
     encapsulated: int
     frame: bytes
-    """The whole datagram: a retransmission is these very bytes."""
+    """The whole datagram. A retransmission sends the same bytes."""
 
     @property
     def payload(self) -> bytes:
@@ -125,8 +125,8 @@ class Mcast:
 
 @dataclass(slots=True)
 class Join:
-    """memb_join (type 3). A LEAVE has `header_node` 0, and the leaving node last in `failed`. 33 + 4 bytes per node;
-    with forward secrecy 36 more, which C nodes do not read (only if security is on)."""
+    """memb_join (type 3). A LEAVE has `header_node` 0, and the leaving node last in `failed`. 33 bytes + 4 per node.
+    With forward secrecy, which needs security, 36 bytes follow that C nodes do not read."""
 
     header_node: int
     sender: int
@@ -135,7 +135,7 @@ class Join:
     failed: tuple[int, ...]
     ring_seq: int
     public: bytes = b""
-    """Ephemeral public key of the sender, for the secret of the ring; empty if it has none."""
+    """The sender's ephemeral public key, by which it gets the secret of the ring; empty without forward secrecy."""
     secrecy_required: bool = False
     """The sender enters no ring without a secret."""
 
@@ -160,8 +160,8 @@ class CommitEntry:
 
 @dataclass(slots=True)
 class Commit:
-    """memb_commit_token (type 4): goes twice round the ring that is being formed. 41 + 28 bytes per member. A ring with
-    a secret of its own needs 54 more, and 32 for each member; C nodes do not read these."""
+    """memb_commit_token (type 4): goes twice round the ring that is being formed. 41 bytes + 28 per member. In a ring
+    with a secret of its own, 54 bytes + 32 per member follow that C nodes do not read."""
 
     sender: int
     token_seq: int
@@ -236,8 +236,8 @@ def decode_token(frame: bytes) -> Token:
 
 
 def encode_token(token: Token) -> bytes:
-    """The datagram of a token; its numbers are cut to 32 bits by the caller."""
-    assert len(token.rtr) <= RTR_ENTRIES_RONDO_MAX, "no node takes more"
+    """The datagram of a token. The caller has cut its numbers to 32 bits."""
+    assert len(token.rtr) <= RTR_ENTRIES_RONDO_MAX, "no node accepts more requests"
     head = _TOKEN.pack(
         MAGIC, VERSION, Kind.TOKEN, 0, token.sender, 0, token.seq, token.token_seq, token.aru, token.aru_addr,
         token.ring.representative, token.ring.sequence, token.backlog, token.fcc, token.retrans_flg, len(token.rtr),
@@ -295,8 +295,8 @@ def encode_join(join: Join) -> bytes:
 
 
 def _secrecy(frame: bytes, at: int, size: int) -> tuple[bytes, bool]:
-    """The secrecy bytes after the lists of a join or a commit token, and their flag. Empty if absent or of another
-    version."""
+    """The bytes for forward secrecy behind the lists of a join or a commit token, and their flag. Empty if there are
+    none, or if they are of another version."""
     if len(frame) < at + _SECRECY.size + size:
         return b"", False
     mark, version, flag = _SECRECY.unpack_from(frame, at)
@@ -333,7 +333,7 @@ def decode_commit(frame: bytes) -> Commit:
 def encode_commit(commit: Commit) -> bytes:
     """The datagram of a commit token."""
     count = len(commit.addrs)
-    assert len(commit.entries) == count, "entries and members are told apart by the one count"
+    assert len(commit.entries) == count, "one count is sent for both members and entries"
     head = _COMMIT.pack(
         MAGIC, VERSION, Kind.COMMIT, 0, commit.sender, 0, commit.token_seq, *commit.ring, commit.retrans_flg,
         commit.memb_index, count,
