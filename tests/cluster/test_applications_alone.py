@@ -1,5 +1,6 @@
 """An installation for applications alone: Rondo's wheel and msgpack, and nothing of what only nodes need."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -76,10 +77,12 @@ def test_an_application_and_its_commands_need_msgpack_alone(node: Node, alone: A
     assert done.stdout.splitlines() == ["hello", "1", "test", "1", "msgpack rondo"]
     listed = alone.run("-m", "rondo.cli.main", "cmap", "get", "totem.cluster_name")
     assert (listed.returncode, listed.stdout.split()[-1]) == (0, "test"), listed.stderr
+    status = alone.run("-m", "rondo.cli.main", "status", "--json")
+    assert (status.returncode, json.loads(status.stdout)["state"]) == (0, "operational"), status.stderr
 
 
 def test_a_node_cannot_be_started_there_and_one_line_says_why(node: Node, alone: Alone) -> None:
-    for command in (["start", "-c", str(node.config)], ["status"], ["keygen", "--curve"]):
+    for command in (["start", "-c", str(node.config)], ["keygen", "--curve"]):
         done = alone.run("-m", "rondo.cli.main", *command)
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
