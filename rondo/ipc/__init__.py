@@ -6,7 +6,7 @@ remote_router, remote_dealer  to other hosts: libzmq, over TCP with CURVE
 bounds                        limits on what a user may take of a local router
 trust                         checks that a socket belongs to the node
 endpoints                     the addresses of sockets
-control, zmq_sockets          querying a service for its state; libzmq's sockets for that
+control, zmq_sockets          querying a service for its state; libzmq's sockets, for remote clients
 surveyor                      querying several services at once
 doorbell                      wakes clients that wait for an absent node
 """
