@@ -40,7 +40,12 @@ class ControlError(Exception):
 
 def endpoint(run_dir: Path, service: str) -> str:
     """The address of a service's control socket."""
-    return f"ipc://{run_dir / service}.ctl"
+    return f"ipc://{socket_path(run_dir, service)}"
+
+
+def socket_path(run_dir: Path, service: str) -> Path:
+    """Its file."""
+    return run_dir / f"{service}.ctl"
 
 
 class ControlServer:
@@ -103,7 +108,7 @@ class ControlServer:
 def ask(run_dir: Path, service: str, op: str, timeout: float = 2.0, **arguments: Any) -> dict[str, Any]:
     """Ask a service one thing and wait for the answer, `timeout` seconds at most. Raises `ControlError`."""
     until_s = time.monotonic() + timeout
-    path = run_dir / f"{service}.ctl"
+    path = socket_path(run_dir, service)
     try:
         check_socket(path)
         if not path.exists():

@@ -1,18 +1,19 @@
 """Ask several services of a node the same question at once, in one thread, and keep the connections.
 
-`control.ask` makes a connection and two libzmq threads for one question. A program that queries a whole node again and
-again avoids that: it uses `rondo.ipc.local_dealer`, in the calling thread. The connection of a service that does not
-answer in time is closed, so that a late answer is never taken for the answer to a later question.
+`control.ask` makes a connection for one question. A program that queries a whole node again and again avoids that. The
+connection of a service that does not answer in time is closed, so that a late answer is never taken for the answer to a
+later question.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rondo.ipc.control import answer_of, endpoint
+from rondo.ipc.control import answer_of, endpoint, socket_path
 from rondo.ipc.endpoints import SocketError
 from rondo.ipc.local_dealer import LocalDealer
 from rondo.ipc.trust import check_server
@@ -29,6 +30,7 @@ class Surveyor:
     def __init__(self, run_dir: Path, services: Sequence[str]) -> None:
         self._run_dir = run_dir
         self._services = tuple(services)
+        self._paths = {name: str(socket_path(run_dir, name)) for name in services}
         self._dealers: dict[str, LocalDealer] = {}
 
     def ask(self, op: str, timeout_s: float) -> Answers:
@@ -50,11 +52,14 @@ class Surveyor:
 
     def _send(self, name: str, question: bytes) -> bool:
         """Ask one service. False if nobody is there, or if the server is not to be trusted."""
-        try:
-            dealer = self._dealers.get(name) or LocalDealer(endpoint(self._run_dir, name), trusts=check_server)
-        except SocketError:
-            return False
-        self._dealers[name] = dealer
+        dealer = self._dealers.get(name)
+        if dealer is None:
+            if not os.path.exists(self._paths[name]):
+                return False  # most nodes have services that are off: a dealer for each question would be dear
+            try:
+                dealer = self._dealers[name] = LocalDealer(endpoint(self._run_dir, name), trusts=check_server)
+            except SocketError:
+                return False
         return dealer.is_connected and dealer.send(question)
 
     def _drop(self, name: str) -> None:

@@ -5,8 +5,10 @@ A counter that is not in the table, as that of a newer service, is shown without
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rondo.metrics import groups, processes, ring
-from rondo.metrics.metric import Kind, Metric, Values
+from rondo.metrics.metric import PLACES_KEPT_MAX, Key, Kind, Metric, Values, key_of
 from rondo.metrics.seen import Seen
 
 _TOTEM = {
@@ -175,13 +177,19 @@ def collect(seen: Seen, values: Values) -> None:
     """Every counter that no other metric shows."""
     for process, answer in seen.answers.items():
         for name, count in answer["counters"].items():
-            if process == "totem" and (name in ring.COUNTED or name in ring.PARTS_OF_OTHERS or ring.is_refusal(name)):
-                continue
-            if process == "ipc_gateway" and name in groups.LEVELS:
-                continue
-            if process == "sam" and name == processes.RESTARTS_COUNTER:
-                continue
-            if process == "control" and name.startswith(OF_CONTROL):
-                values.set(MESSAGES_REFUSED, count, name)
-            else:
-                values.set(EVENTS, count, process, name)
+            if (place := _place(process, name)) is not None:
+                values.put(place[0], count, place[1])
+
+
+@lru_cache(PLACES_KEPT_MAX)
+def _place(process: str, name: str) -> tuple[Metric, Key] | None:
+    """The series of a counter; None if another metric shows it."""
+    if process == "totem" and (name in ring.COUNTED or name in ring.PARTS_OF_OTHERS or ring.is_refusal(name)):
+        return None
+    if process == "ipc_gateway" and name in groups.LEVELS:
+        return None
+    if process == "sam" and name == processes.RESTARTS_COUNTER:
+        return None
+    if process == "control" and name.startswith(OF_CONTROL):
+        return MESSAGES_REFUSED, key_of((name,))
+    return EVENTS, key_of((process, name))

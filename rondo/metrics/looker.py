@@ -6,6 +6,7 @@ Connections are kept between two calls. The configuration is read again only whe
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rondo.config import NodeConfig
 from rondo.ipc.surveyor import Answers, Surveyor
 from rondo.metrics.seen import Seen, look_with
 from rondo.node.log_formats import iso_time
-from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes
+from rondo.node.supervision import RESOLVED_CONFIGURATION, SERVICES, processes, record
 from rondo.node.supervision.logfiles import MergedLog, configured_files, log_files
 from rondo.node.supervision.survey import configuration, is_healthy
 from rondo.paths import PathError, socket_endpoint
@@ -47,7 +48,9 @@ class Looker:
         """The node's processes: found again when one of them has gone, or another one answers than before."""
         self._silent: set[str] = set()
         """Services that did not answer then."""
+        self._noted = record.Kept(run_dir)
         self._config: NodeConfig | None = None
+        self._config_path = str(run_dir / RESOLVED_CONFIGURATION)
         self._config_stamp = 0
         self._sam: Sam | None = None
         self._sam_not_before_s = 0.0
@@ -62,7 +65,7 @@ class Looker:
             self._drop_processes()
             self._held, self._silent = processes.grips(self._run_dir, processes.find(self._run_dir)), silent
         found = [grip.found for grip in self._held]
-        return look_with(self._run_dir, answers, config, found, with_usage=with_usage)
+        return look_with(self._run_dir, answers, config, found, self._noted.read(), with_usage=with_usage)
 
     def _knows_processes(self) -> bool:
         """True if the processes that were found still run, supervisord among them."""
@@ -114,7 +117,7 @@ class Looker:
 
     def _configuration(self) -> NodeConfig | None:
         with contextlib.suppress(OSError):
-            stamp = (self._run_dir / RESOLVED_CONFIGURATION).stat().st_mtime_ns
+            stamp = os.stat(self._config_path).st_mtime_ns
             if stamp != self._config_stamp:
                 self._config, self._config_stamp = configuration(self._run_dir), stamp
         return self._config

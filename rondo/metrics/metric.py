@@ -49,29 +49,49 @@ class Histogram:
 
 
 Value = float | Histogram
+Key = tuple[str, ...]
+"""The values of a series' labels."""
+
+KEYS_KEPT_MAX = 16_384
+"""What was made of labels is kept, as they are the same in every scrape; all of it is forgotten at this many."""
+PLACES_KEPT_MAX = 1024
+"""So is which metric shows a counter, of so many counters."""
+_keys: dict[tuple[str | int, ...], Key] = {}
 
 
 class Values:
     """The values of one scrape. Each metric has a bound for its series, whatever the services say."""
 
     def __init__(self) -> None:
-        self.found: dict[Metric, dict[tuple[str, ...], Value]] = {}
+        self.found: dict[Metric, dict[Key, Value]] = {}
+        """No metric without a series."""
         self.left_out = 0
         """Values for which there was no room."""
 
-    def set(self, metric: Metric, value: Value | None, *labels: object) -> None:
+    def set(self, metric: Metric, value: Value | None, *labels: str | int) -> None:
         """Set the value of one series. None: the value is unknown, and the series is left out."""
-        if value is None:
-            return
-        series = self.found.setdefault(metric, {})
-        key = tuple(_label(each) for each in labels)
-        if key not in series and len(series) >= metric.series_max:
+        if value is not None:
+            self.put(metric, value, (_keys.get(labels) or key_of(labels)) if labels else ())
+
+    def put(self, metric: Metric, value: Value, key: Key) -> None:
+        """The same of a value that is known, with labels of which `key_of` has made the key."""
+        series = self.found.get(metric)
+        if series is None:
+            series = self.found[metric] = {}
+        elif key not in series and len(series) >= metric.series_max:
             self.left_out += 1
             return
         series[key] = value
 
 
+def key_of(labels: tuple[str | int, ...]) -> Key:
+    """Each label as one line of bounded length. Names of groups may hold anything."""
+    if len(_keys) >= KEYS_KEPT_MAX:
+        _keys.clear()
+    key = _keys[labels] = tuple(_label(each) for each in labels)
+    return key
+
+
 def _label(value: object) -> str:
-    """The value as a label: one line of bounded length. Names of groups may hold anything."""
     text = str(value)[:LABEL_CHARACTERS_MAX]
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

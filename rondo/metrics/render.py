@@ -2,7 +2,7 @@
 
 The text format has two dialects and rules that are easily broken: escapes, the order of series, buckets that add up. So
 the package of Prometheus' own authors writes it. It does so once for each series. What it wrote is kept, and the next
-scrape only puts the new value behind it, if that has changed. Most have not: it takes a sixth of the time.
+scrape only puts the new value behind it, if that has changed. Of most metrics nothing has: their text is used again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from rondo.metrics.collect import METRICS
-from rondo.metrics.metric import Histogram, Kind, Metric, Value, Values
+from rondo.metrics.metric import Histogram, Key, Kind, Metric, Value, Values
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CONTENT_TYPE_OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -27,23 +27,64 @@ END_OF_OPENMETRICS = "# EOF\n"
 SERIES_KEPT_MAX = 16_384
 """More than a scrape can have. What was kept is forgotten when groups and nodes have come and gone as often."""
 
-Series = dict[tuple[str, ...], Value]
-_NO_BOUNDS: tuple[float, ...] = ()
-_Key = tuple[Metric, tuple[str, ...], tuple[float, ...]]
-"""A series, and the bounds of a histogram."""
+Series = dict[Key, Value]
 
 
-class _Written:
+class _Line:
     """A series as it was written last."""
 
-    __slots__ = ("heads", "text", "value")
+    __slots__ = ("bounds", "heads", "text", "value")
 
-    def __init__(self, heads: list[str]) -> None:
+    def __init__(self, heads: list[str], first: Value) -> None:
         self.heads = heads
         """Its lines up to the value. A histogram has several."""
-        self.value: float | None = None
-        """The value in `text`, if it has one alone."""
+        self.bounds = tuple(first.bounds) if isinstance(first, Histogram) else None
+        """Of a histogram; they are in the heads."""
+        self.value: Value | None = None
+        """The value in `text`."""
         self.text = ""
+
+    def fits(self, value: Value) -> bool:
+        """Whether the heads are those of a series with this value."""
+        return (tuple(value.bounds) if isinstance(value, Histogram) else None) == self.bounds
+
+    def write(self, value: Value) -> None:
+        """Put this value behind the heads."""
+        numbers = _numbers(value) if isinstance(value, Histogram) else [value]
+        self.value = value
+        self.text = "".join(
+            f"{head}{floatToGoString(number)}\n"  # type: ignore[no-untyped-call]
+            for head, number in zip(self.heads, numbers, strict=True)
+        )
+
+
+class _Block:
+    """A metric as it was written last."""
+
+    __slots__ = ("comments", "lines", "series", "text")
+
+    def __init__(self) -> None:
+        self.comments = ""
+        """Above the series."""
+        self.lines: dict[Key, _Line] = {}
+        self.series: Series = {}
+        """What is in `text`."""
+        self.text = ""
+
+    def unknown(self, series: Series) -> Series:
+        """Those which the package has not written yet."""
+        lines = self.lines
+        return {key: value for key, value in series.items() if (line := lines.get(key)) is None or not line.fits(value)}
+
+    def write(self, series: Series) -> None:
+        """Write these, all of which are known."""
+        texts = [self.comments]
+        for key, value in series.items():
+            line = self.lines[key]
+            if value != line.value:
+                line.write(value)
+            texts.append(line.text)
+        self.series, self.text = series, "".join(texts)
 
 
 def render(values: Values, *, is_openmetrics: bool = False) -> bytes:
@@ -56,33 +97,34 @@ class _Dialect:
 
     def __init__(self, *, is_openmetrics: bool) -> None:
         self._is_openmetrics = is_openmetrics
-        self._heads: dict[Metric, str] = {}
-        """The comments above a metric's series."""
-        self._series: dict[_Key, _Written] = {}
+        self._blocks: dict[Metric, _Block] = {}
+        self._known = 0
+        """Series that were written by the package."""
 
     def text(self, values: Values) -> bytes:
-        """All values."""
-        if len(self._series) > SERIES_KEPT_MAX:
-            self._series.clear()
-        self._learn(values)
-        lines: list[str] = []
-        for metric in METRICS:
-            series = values.found.get(metric, {})
-            if series:
-                lines.append(self._heads[metric])
-            for labels, value in series.items():
-                lines.append(_lines(self._series[_key(metric, labels, value)], value))
+        """All values, of which the caller changes none afterwards."""
+        if self._known > SERIES_KEPT_MAX:
+            self._blocks.clear()
+            self._known = 0
+        found, blocks = values.found, self._blocks
+        changed = [
+            metric
+            for metric, series in found.items()
+            if (block := blocks.get(metric)) is None or block.series != series
+        ]
+        self._learn(found, changed)
+        for metric in changed:
+            blocks[metric].write(found[metric])
+        texts = [blocks[metric].text for metric in METRICS if metric in found]
         if self._is_openmetrics:
-            lines.append(END_OF_OPENMETRICS)
-        return "".join(lines).encode()
+            texts.append(END_OF_OPENMETRICS)
+        return "".join(texts).encode()
 
-    def _learn(self, values: Values) -> None:
+    def _learn(self, found: dict[Metric, Series], changed: list[Metric]) -> None:
         """Have the package write what it has not written yet."""
         new: dict[Metric, Series] = {}
-        for metric, series in values.found.items():
-            if unknown := {
-                labels: value for labels, value in series.items() if _key(metric, labels, value) not in self._series
-            }:
+        for metric in changed:
+            if unknown := self._blocks.setdefault(metric, _Block()).unknown(found[metric]):
                 new[metric] = unknown
         if not new:
             return
@@ -91,40 +133,24 @@ class _Dialect:
         for metric in METRICS:
             if metric not in new:
                 continue
-            comments = ""
+            block, comments = self._blocks[metric], ""
             while line.startswith("# "):
                 comments, line = comments + line, next(written)
-            self._heads[metric] = comments
-            for labels, value in new[metric].items():
+            block.comments = comments
+            for key, value in new[metric].items():
                 count = len(value.counts) + 2 if isinstance(value, Histogram) else 1
                 heads = []
                 for _ in range(count):
                     heads.append(line[: line.rindex(" ") + 1])
                     line = next(written, END_OF_OPENMETRICS)
-                self._series[_key(metric, labels, value)] = _Written(heads)
+                block.lines[key] = _Line(heads, value)
+                self._known += 1
 
     def _written(self, new: dict[Metric, Series]) -> bytes:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Once(new))
         text: bytes = openmetrics(registry) if self._is_openmetrics else classic(registry)  # type: ignore[no-untyped-call]
         return text
-
-
-def _lines(written: _Written, value: Value) -> str:
-    """The lines of a series with this value."""
-    if isinstance(value, Histogram):
-        return "".join(
-            f"{head}{floatToGoString(number)}\n"  # type: ignore[no-untyped-call]
-            for head, number in zip(written.heads, _numbers(value), strict=True)
-        )
-    if value != written.value:
-        written.value = value
-        written.text = f"{written.heads[0]}{floatToGoString(value)}\n"  # type: ignore[no-untyped-call]
-    return written.text
-
-
-def _key(metric: Metric, labels: tuple[str, ...], value: Value) -> _Key:
-    return metric, labels, tuple(value.bounds) if isinstance(value, Histogram) else _NO_BOUNDS
 
 
 _CLASSIC, _OPENMETRICS = _Dialect(is_openmetrics=False), _Dialect(is_openmetrics=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import Any
 
-from rondo.metrics.metric import NODES_MAX, Histogram, Kind, Metric, Values
+from rondo.metrics.metric import NODES_MAX, PLACES_KEPT_MAX, Histogram, Key, Kind, Metric, Values, key_of
 from rondo.metrics.processes import ABSENT
 from rondo.metrics.seen import Seen
 
@@ -266,16 +267,24 @@ def _rotations(totem: dict[str, Any], values: Values) -> None:
 
 def _counters(totem: dict[str, Any], values: Values) -> None:
     for name, count in totem["counters"].items():
-        if name in COUNTED:
-            metric, *labels = COUNTED[name]
-            values.set(metric, count, *labels)
-        elif is_refusal(name) and name not in PARTS_OF_OTHERS:
-            values.set(REFUSED, count, name)
+        if (place := _place(name)) is not None:
+            values.put(place[0], count, place[1])
     for kind, by_node in (("data", totem["sent_again"]["packets"]), ("token", totem["sent_again"]["tokens"])):
         for node, count in by_node.items():
             values.set(RETRANSMITTED_BY_NODE, count, node, kind)
     for reason, count in totem["dropped"].items():
         values.set(REFUSED, count, reason)
+
+
+@lru_cache(PLACES_KEPT_MAX)
+def _place(counter: str) -> tuple[Metric, Key] | None:
+    """The series of a counter of totem; None if it is none of this module's."""
+    if counter in COUNTED:
+        metric, *labels = COUNTED[counter]
+        return metric, key_of(tuple(labels))
+    if is_refusal(counter) and counter not in PARTS_OF_OTHERS:
+        return REFUSED, key_of((counter,))
+    return None
 
 
 def _link(node: str, link: dict[str, Any], values: Values) -> None:

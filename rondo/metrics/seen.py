@@ -12,9 +12,11 @@ from rondo.config import NodeConfig
 from rondo.ipc.surveyor import Answers
 from rondo.node.supervision import survey
 from rondo.node.supervision.processes import Found
+from rondo.node.supervision.record import Record
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_STAT_BYTES_MAX = 4096
 _UTIME, _STIME, _START, _RSS = 11, 12, 19, 21
 """Fields of /proc/PID/stat, counted from the state, which is the first after the program's name (proc(5))."""
 
@@ -52,12 +54,13 @@ def look_with(
     answers: Answers,
     config: NodeConfig | None,
     running: list[Found] | None = None,
+    noted: Record | None = None,
     *,
     with_usage: bool = True,
 ) -> Seen:
-    """The same for a caller that has the answers already, and may know the processes. Without the usage of processes it
-    takes a third less time."""
-    status = survey.status_of(run_dir, answers, config, running)
+    """The same for a caller that has the answers already, and may know the processes and what supervision has noted.
+    Without the usage of processes it takes a third less time."""
+    status = survey.status_of(run_dir, answers, config, running, noted)
     pids = {name: each["pid"] for name, each in status["services"].items()}
     pids["supervisord"] = status["supervisor"]["pid"]
     usage = {} if not with_usage else {name: found for name, pid in pids.items() if pid and (found := usage_of(pid))}
@@ -67,8 +70,11 @@ def look_with(
 def usage_of(pid: int) -> Usage | None:
     """What a process has used, by /proc. None if the process is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # half the price of a file object
+        try:
+            fields = os.read(descriptor, _STAT_BYTES_MAX).rpartition(b")")[2].split()
+        finally:
+            os.close(descriptor)
         ticks = int(fields[_UTIME]) + int(fields[_STIME])
         started = _boot_unix_seconds() + int(fields[_START]) / _TICKS
         return Usage(ticks / _TICKS, int(fields[_RSS]) * _PAGE_BYTES, started)

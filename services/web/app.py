@@ -87,9 +87,9 @@ def make_app(looker: Looker, peers: Peers, run_dir: Path) -> Starlette:
 
     files = [Route(path, _file(f"page/{name}", kind)) for path, (name, kind) in FILES.items()]
     routes = [
+        Route("/metrics", metrics),  # first: it is asked for most, and paths are compared one after the other
         *files,
         Route("/api/v1/openapi.json", _file("openapi.json", "application/json")),
-        Route("/metrics", metrics),
         Route("/healthz", healthz),
         Route("/api/v1/status", status),
         Route("/api/v1/cluster", cluster),

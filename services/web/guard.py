@@ -14,9 +14,11 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import time
 from collections import Counter
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse
@@ -44,6 +46,14 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }
+
+
+_HEADERS = tuple((name.encode(), value.encode()) for name, value in HEADERS.items())
+
+
+@lru_cache(1)
+def _date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +98,7 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                extra = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                extra.append((b"date", formatdate(usegmt=True).encode()))
-                message = {**message, "headers": [*message["headers"], *extra]}
+                message = {**message, "headers": [*message["headers"], *_HEADERS, (b"date", _date(int(time.time())))]}
             await send(message)
 
         refusal = self._judge(scope)

@@ -1,5 +1,5 @@
 """What a page costs its cluster: nothing while nobody watches it, and under 1 % of a core a node while somebody does.
-A scrape of its metrics costs under 5 ms.
+A scrape of its metrics costs a few milliseconds.
 
 Measured is the processor time of all processes of each node, the page's among them, in windows with and without a
 watcher that take turns; not the time that passes, of which others on the machine may have any share.
@@ -31,10 +31,14 @@ SCRAPES = 8
 SCRAPE_WINDOWS = 6
 SCRAPE_EVERY_S = 0.3
 """Who asks sooner is given what somebody else was given."""
-SCRAPE_MAX_S = 0.010
-"""The aim is 5 ms. Compiled, on 2 virtual CPUs that took 0.7 s for a loop of five million additions (0.25 s on a better
-day), it was 5.9 ms on a machine that did nothing else and 5.6 with a load of 12: 1.8 to 2.1 for the answers of the
-node's processes and 3.5 to 4.1 for the page. So this bounds what a change may add."""
+SCRAPE_MAX_S = 0.0075
+"""In time of the reference machine. The aim is 5 ms. Found were 5.1 to 5.6 at a load of 7 to 12 on two virtual CPUs,
+and 6.4 at 16, compiled: 2.2 for the answers of the node's processes and 3.1 for the page. Most of it are caches that
+others have filled since the last scrape, which the loop does not know of: hence the room. tests/unit/metrics has a
+bound on the work itself."""
+LOOPS = 100_000
+REFERENCE_S = 0.005
+"""What `fixed_work` takes on the reference machine: 2 virtual CPUs, Python 3.11, nothing else running."""
 WATCHED_MAX = 0.01
 UNUSED_MAX = 0.0002
 """A page that nobody uses was found to use 0; this is a wake-up or two a second."""
@@ -108,8 +112,10 @@ def test_what_a_page_costs_its_cluster() -> None:
 def test_what_a_scrape_costs_its_node() -> None:
     """The page and all processes of the node together, in a format and on a connection as Prometheus has them.
 
-    Others on the machine make each instruction dearer, and never cheaper. So the least of some windows counts, and
-    where more is to be done than there are processors it may be twice as much.
+    A slow machine makes each instruction dearer, and so do others on it, and neither says anything about a scrape. So a
+    loop of a fixed length follows each scrape, in processor time as well, and what a window of scrapes has cost is told
+    in time of the reference machine: divided by what the loops took meanwhile, and multiplied by what they take there.
+    Of several windows the median counts.
     """
     with ExitStack() as stack:
         cluster = stack.enter_context(DemoCluster(len(NODES)))
@@ -122,26 +128,37 @@ def test_what_a_scrape_costs_its_node() -> None:
         costs = []
         for _ in range(SCRAPE_WINDOWS):
             idle_s = spent(own, lambda: time.sleep(SCRAPES * SCRAPE_EVERY_S))
-            page_s = cpu_s(server.process.pid)
-            node_s = spent(own, lambda: scrapes(connection))
-            costs.append(((node_s - idle_s) / SCRAPES, (cpu_s(server.process.pid) - page_s) / SCRAPES))
-    node_s, page_s = min(costs, key=sum)
-    print(f"a scrape: {1000 * node_s:.2f} ms of the node's processes, {1000 * page_s:.2f} ms of the page; {costs}")
-    is_busy = os.getloadavg()[0] > (os.cpu_count() or 1)
-    assert node_s + page_s < SCRAPE_MAX_S * (2 if is_busy else 1)
+            page_s, loops_s = cpu_s(server.process.pid), 0.0
+            before_s = sum(map(cpu_s, own))
+            for _ in range(SCRAPES):
+                time.sleep(SCRAPE_EVERY_S)  # the pace of a window without scrapes
+                scrape(connection)
+                loops_s += fixed_work()
+            node_s = sum(map(cpu_s, own)) - before_s - idle_s
+            page_s = cpu_s(server.process.pid) - page_s
+            slower = loops_s / SCRAPES / REFERENCE_S
+            costs.append((node_s / SCRAPES / slower, page_s / SCRAPES / slower, slower))
+    told = [f"{1000 * node_s:.2f} + {1000 * page_s:.2f} ms ({slower:.2f})" for node_s, page_s, slower in costs]
+    cost_s = statistics.median(node_s + page_s for node_s, page_s, _ in costs)
+    print(
+        f"a scrape: {1000 * cost_s:.2f} ms of the reference machine: the node's processes, the page, and what this one "
+        f"takes of its time: {', '.join(told)}; load {os.getloadavg()[0]:.1f}"
+    )
+    assert cost_s < SCRAPE_MAX_S
+
+
+def fixed_work() -> float:
+    """The processor time that a loop takes in this thread."""
+    began_s, total = time.thread_time(), 0
+    for number in range(LOOPS):
+        total += number
+    return time.thread_time() - began_s
 
 
 def scrape(connection: HTTPConnection) -> None:
     connection.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
     with connection.getresponse() as answer:
         assert b"rondo_totem_members 3.0" in answer.read()
-
-
-def scrapes(connection: HTTPConnection) -> None:
-    """Some, at the pace of a window without them."""
-    for _ in range(SCRAPES):
-        time.sleep(SCRAPE_EVERY_S)
-        scrape(connection)
 
 
 def spent(pids: list[int], do: Callable[[], None]) -> float:

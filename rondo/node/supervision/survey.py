@@ -41,11 +41,16 @@ def status(run_dir: Path) -> dict[str, Any]:
 
 
 def status_of(
-    run_dir: Path, answers: Answers, config: NodeConfig | None, running: list[processes.Found] | None = None
+    run_dir: Path,
+    answers: Answers,
+    config: NodeConfig | None,
+    running: list[processes.Found] | None = None,
+    noted: record.Record | None = None,
 ) -> dict[str, Any]:
-    """The same, from the services' answers, the node's configuration, and its running processes, if these are known."""
+    """The same, from the services' answers, the node's configuration, and its running processes and what supervision
+    has noted, if these are known."""
     found = {each.name: each.pid for each in (processes.find(run_dir) if running is None else running)}
-    noted = record.read(run_dir)
+    noted = record.read(run_dir) if noted is None else noted
     totem, cpg, control = (answers.get(name) or {} for name in ("totem", "cpg", "control"))
     members = totem.get("members", [])
     supervisor = found.get(processes.SUPERVISORD)

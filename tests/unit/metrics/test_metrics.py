@@ -5,7 +5,9 @@ import itertools
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 import pytest
@@ -28,6 +30,7 @@ ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
 PREFIXES = {"knet": "knet_", "security": "security_", "cpg": "cpg_"}
 """By package: the prefix of its counters."""
+CALLS_A_SERIES_MAX = 6.0
 _COUNTED = re.compile(r'counters\["([a-z_]+)"\]')
 _NAME = re.compile(r"\b(?:rondo|ha_cluster)_[a-z_]+\b")
 
@@ -333,6 +336,32 @@ def test_the_dashboards_expressions_are_promql(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     done = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_scrape_after_the_first_does_not_begin_anew() -> None:
+    """Counted are the calls of functions, which no load of the machine changes: of a scrape in which two counters have
+    grown. Each series alone costs a call or two when its value is set, and none after that if its metric is as it was.
+    """
+    one, calls = seen(), 0
+
+    def count(_frame: FrameType, event: str, _what: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    first = render(collect(one), is_openmetrics=True)
+    one.answers["totem"]["counters"]["mcast_tx"] += 1
+    one.answers["cpg"]["counters"]["requests"] += 1
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        text = render(collect(one), is_openmetrics=True)
+    finally:
+        sys.setprofile(before)
+    series = sum(not line.startswith(b"#") for line in text.splitlines())
+    print(f"{calls} calls for {series} series")
+    changed = set(text.splitlines()) - set(first.splitlines())
+    assert {line.partition(b"{")[0] for line in changed} >= {b"rondo_totem_frames_sent_total", b"rondo_events_total"}
+    assert calls < CALLS_A_SERIES_MAX * series
 
 
 def test_a_histogram_is_no_plain_value() -> None:
