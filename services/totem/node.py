@@ -60,7 +60,7 @@ FEW_PACKETS, FEW_BYTES = 2, 4096
 
 MOVE_NS = 500_000_000
 """When remaining nodes get new addresses, every node keeps the old ones this long: the message that starts the change
-still travels over the old ones."""
+still travels over the old ones. Nodes may differ by as much in when they move."""
 
 REFORM_WAIT_NS = 250_000_000
 """When only one of cpg and control has attached to an older ring, wait this long for the other, so that the ring is
@@ -222,7 +222,10 @@ class Node:
         protection = self.link.protection
         self.ring.change_options(ring_options(config, protection.overhead_bytes if protection is not None else 0))
         self._absence.set_nodes(config.members, self.ring.members, now_ns)
-        self._move_ns = now_ns + (MOVE_NS if self._moves() else 0)
+        self._move_ns = now_ns
+        if self._moves():
+            self._move_ns += MOVE_NS
+            self.suspicion.members_move(self._move_ns + MOVE_NS)
         self.tend_link(set(), now_ns)
 
     def _moves(self) -> bool:

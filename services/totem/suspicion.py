@@ -6,6 +6,9 @@ has visited every member, which proves that all live. A frame from the member it
 are authentic. If neither comes within PROBE_NS, the member counts as dead.
 
 At most one hint per member and second is followed. A flood of hints only makes the token of an idle ring go round.
+
+While members move to other addresses no hint is followed. A member that has moved is not dead at its old address, and
+one that moves a moment later does not yet listen at its new one. A member that dies then is missed by the token.
 """
 
 from __future__ import annotations
@@ -37,10 +40,13 @@ class Suspicion:
         """Hints that were followed."""
         self._suspects: dict[int, _Suspect] = {}
         self._hinted_ns: dict[int, int] = {}
+        self._moving_until_ns: int | None = None
 
     def hint(self, node: int, tokens: int, now_ns: int) -> bool:
         """ICMP says that nobody listens at this member's address. True: it is watched from now on, and should be
         probed."""
+        if self._moving_until_ns is not None and now_ns < self._moving_until_ns:
+            return False
         last_ns = self._hinted_ns.get(node)
         if last_ns is not None and now_ns - last_ns < HINT_INTERVAL_NS:
             return False
@@ -70,8 +76,13 @@ class Suspicion:
         self._plan()
         return [node for node, suspect in due.items() if tokens - suspect.tokens < TOKENS_OF_PROOF]
 
+    def members_move(self, until_ns: int) -> None:
+        """Members move to other addresses: follow no hint until then, and forget those that came while they moved."""
+        self._moving_until_ns = until_ns
+        self.clear()
+
     def clear(self) -> None:
-        """A new ring was installed: forget the suspicions of the old one."""
+        """Forget the suspicions, such as those of an old ring when a new one is installed."""
         self._suspects.clear()
         self.next_deadline_ns = None
 

@@ -46,3 +46,15 @@ def test_another_ring_settles_all() -> None:
     suspicion.clear()
     assert suspicion.next_deadline_ns is None
     assert suspicion.dead(0, PROBE_NS) == []
+
+
+def test_while_members_move_nobody_is_suspected() -> None:
+    """One that has moved already takes no packets at its old address; it was given up for that."""
+    suspicion = Suspicion()
+    suspicion.hint(2, 0, 0)
+    suspicion.members_move(until_ns=PROBE_NS)
+    assert suspicion.dead(0, PROBE_NS) == []
+    assert not suspicion.hint(3, 0, PROBE_NS - 1)
+    assert suspicion.hints == 1
+    assert suspicion.hint(3, 0, PROBE_NS)
+    assert suspicion.dead(0, 2 * PROBE_NS) == [3]
