@@ -4,9 +4,10 @@
 RELOAD_CONFIG is delivered in the ring's order. Each node then reads its key file, and accepts packets under both keys.
 Each C node sends CRYPTO_RECONFIG phase 1. When its own phase 1 is delivered, it seals with the new key and sends phase
 2. When its own phase 2 is delivered, it forgets the old key. This node sends neither. It seals with the new key from
-   the first phase 1 of any node, and forgets the old key when every C node in the ring has sent phase 2. In a ring
-   without C nodes nobody sends phases. A new key file then has no effect until `rondo key` or a restart, and this
-   module does nothing.
+the first phase 1 of any node, or the first packet under the new key, whichever it sees first: the packet with the phase
+may be one that came before this node had the key, and a C node that has forgotten the old one hears nobody who still
+seals with it. It forgets the old key when every C node in the ring has sent phase 2. In a ring without C nodes nobody
+sends phases. A new key file then has no effect until `rondo key` or a restart, and this module does nothing.
 
 The key file (at most 4 KiB) is read in the loop, without a thread: packets after RELOAD may already need the new key.
 """
@@ -75,12 +76,26 @@ class KnetKeys(KeyChanges):
             return False
         (phase,) = _PHASE.unpack_from(data)
         if phase == PHASE_SWITCH and self.key_fingerprint != self._new:
-            super().use_key(self._new, (), now_ns, force=True)
+            self._switch(now_ns)
             return True
         if phase == PHASE_FORGET:
             self._forgotten_by.add(sender)
             return self._finish(now_ns)
         return False
+
+    def follow(self, now_ns: int) -> bool:
+        """Packets have been opened. Returns whether the keys have changed: somebody seals with the new key already."""
+        if not self.keyring.heard_number:
+            return False
+        heard = fingerprint(self._keys[self.keyring.heard_number])
+        self.keyring.heard_number = 0
+        if not self._new or heard != self._new:
+            return False
+        self._switch(now_ns)
+        return True
+
+    def _switch(self, now_ns: int) -> None:
+        super().use_key(self._new, (), now_ns, force=True)
 
     def _reload(self, now_ns: int) -> bool:
         if not self.has_c_members or not self._key_file:

@@ -97,6 +97,7 @@ class Node:
             keeper=protection.security.agreement if protection is not None else None,
         )
         self.control = ControlReader(log.epoch, config.node_id, log.pid)
+        self._knet_keys = knet_keys
         self._move_ns: int | None = None
         """When the link takes the addresses of `config`."""
         self._reform_ns: int | None = None
@@ -183,6 +184,8 @@ class Node:
             self.settle()
             if ring.token_first:
                 self._receive_token(now_ns)
+        if self._knet_keys is not None and self._knet_keys.follow(now_ns):
+            self.death_notice_is_stale = True
         if link.drained:
             ring.input_drained(now_ns)
             suspicion.drained()

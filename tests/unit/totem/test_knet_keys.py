@@ -106,6 +106,33 @@ def test_the_steps_of_corosync_are_followed(key_file: Path) -> None:
     assert (taken(keys), seals_with(keys)) == ((True, False), OLD)
 
 
+def test_a_packet_under_the_new_key_is_as_good_as_a_phase(key_file: Path) -> None:
+    """The packet with phase 1 may have come before this node had the key: a C node that has forgotten the old key then
+    heard nothing of this node any more, which sealed with it for ever."""
+    keys = node(key_file)
+    write(key_file, NEW)
+    assert keys.keyring.open(cipher(NEW).seal(b"early")) is None
+    assert not keys.follow(1)
+    keys.message(1, cfg(RELOAD), 2)
+    assert keys.keyring.open(cipher(OLD).seal(b"packet")) == b"packet"
+    assert not keys.follow(3)
+    assert keys.keyring.open(cipher(NEW).seal(b"packet")) == b"packet"
+    assert keys.follow(4)
+    assert seals_with(keys) == NEW
+    assert keys.keyring.open(cipher(OLD).seal(b"late")) == b"late"
+    assert not keys.follow(5), "who still seals with the old one is heard, and not followed"
+    assert seals_with(keys) == NEW
+
+
+def test_a_packet_under_another_key_changes_nothing_outside_of_such_a_change(key_file: Path) -> None:
+    """Rondo's own change has its command for that."""
+    keys = node(key_file, c_nodes=())
+    keys.install_key(NEW, 1)
+    assert keys.keyring.open(cipher(NEW).seal(b"packet")) == b"packet"
+    assert not keys.follow(2)
+    assert seals_with(keys) == OLD
+
+
 def test_a_c_node_that_leaves_in_the_midst_is_not_waited_for(key_file: Path) -> None:
     keys = node(key_file)
     write(key_file, NEW)

@@ -27,6 +27,8 @@ class Keyring(PacketCipher):
         self._count = 0
         self.key_in_use = self.install_key(key)
         """Number of the key that seals."""
+        self.heard_number = 0
+        """Number of another key, under which a packet came last; 0: none came since this was set to 0."""
         self.use_key(self.key_in_use)
 
     def seal(self, packet: bytes) -> bytes:
@@ -35,8 +37,9 @@ class Keyring(PacketCipher):
     def open(self, datagram: bytes) -> bytes | None:
         packet = self._sealing.open(datagram)
         if packet is None:
-            for other in self._others:
+            for number, other in self._others:
                 if (packet := other.open(datagram)) is not None:
+                    self.heard_number = number
                     return packet
         return packet
 
@@ -77,4 +80,5 @@ class Keyring(PacketCipher):
 
     def _sort(self) -> None:
         self._sealing = self._ciphers[self.key_in_use][1]
-        self._others = [cipher for number, (_, cipher) in self._ciphers.items() if number != self.key_in_use]
+        self._others = [(number, each) for number, (_, each) in self._ciphers.items() if number != self.key_in_use]
+        self.heard_number = 0
