@@ -44,6 +44,7 @@ MODULES = (
     "rondo.protocol.events",
     "services.totem.ordered_log",
     "rondo.protocol.batch",
+    "rondo.protocol.large",
     "rondo.protocol.totem_reader",
     "rondo.protocol.requests",
     "rondo.protocol.cpg_gateway",

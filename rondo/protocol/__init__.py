@@ -9,6 +9,7 @@
 | `control_gateway` | control and the gateways |
 | `client_gateway` | a client and the gateway |
 
-`requests`, `events` and `batch` define the content of the blobs that the gateway passes on unread. `kinds`, `codes` and
-`envelope` are common to all. docs/PROTOCOL.md and docs/PROTOCOL-CLIENT.md describe the protocols for other languages.
+`requests`, `events` and `batch` define the content of the blobs that the gateway passes on unread. `kinds`, `codes`,
+`envelope` and, for large payloads, `large` are common to all. docs/PROTOCOL.md and docs/PROTOCOL-CLIENT.md describe the
+protocols for other languages.
 """

@@ -23,6 +23,7 @@ from __future__ import annotations
 import struct
 
 from rondo.protocol.envelope import BusError, pack, unpack
+from rondo.protocol.large import LARGE_PAYLOADS_MAX, PAYLOADS_BYTES_MIN, pack_bins
 
 MCAST_FUNCTION = 3
 BATCH_FUNCTION = 8
@@ -68,17 +69,20 @@ def membership_of(message: bytes) -> tuple[bool, bytes, int] | None:
     return kind == _PROC_JOIN_ID, message[_NAME_AT : _NAME_AT + name_length], pid
 
 
-def encode_mcast(group: bytes, node: int, pid: int, data: bytes) -> bytes:
+def encode_mcast(group: bytes, node: int, pid: int, data: bytes | memoryview) -> bytes:
     """MCAST."""
     length = len(data)
     head = _MCAST.pack(
         _SERVICE | MCAST_FUNCTION, MCAST_DATA_AT + length, len(group), group, length, pid, node, 0
     )  # fmt: skip
-    return head + data
+    return b"".join((head, data))
 
 
 def encode_body(payloads: list[bytes]) -> bytes:
     """The body of a batch."""
+    count = len(payloads)
+    if count <= LARGE_PAYLOADS_MAX and sum(map(len, payloads)) >= count * PAYLOADS_BYTES_MIN:
+        return pack_bins(payloads)
     return pack(payloads)
 
 
@@ -90,13 +94,13 @@ def decode_body(body: bytes | memoryview) -> list[bytes]:
     return payloads
 
 
-def encode_batch(group: bytes, node: int, pid: int, count: int, body: bytes) -> bytes:
+def encode_batch(group: bytes, node: int, pid: int, count: int, body: bytes | memoryview) -> bytes:
     """BATCH: `body` holds `count` payloads."""
     length = len(body)
     head = _BATCH.pack(
         _SERVICE | BATCH_FUNCTION, BATCH_BODY_AT + length, len(group), group, length, pid, node, 0, count
     )  # fmt: skip
-    return head + body
+    return b"".join((head, body))
 
 
 def batch_length(message: bytes) -> int:

@@ -21,6 +21,7 @@ from rondo.protocol.envelope import (
     record,
     unpack,
 )
+from rondo.protocol.large import LARGE_BYTES, pack_before, split
 
 VERSION = 1
 """The highest version of this side. HELLO has the client's; WELCOME has the one to use: the lower of the two."""
@@ -118,13 +119,23 @@ FROM_GATEWAY: dict[int, Check] = {
 """The shapes of what the gateway sends."""
 
 
+_BLOBS = frozenset((Kind.REQUEST, Kind.REPLY, Kind.EVENTS))
+"""What ends with a blob that the gateway passes on unread."""
+
+
 def encode(kind: Kind, epoch: int, *fields: Any) -> bytes:
     """The bytes of an envelope."""
+    if kind in _BLOBS and len(blob := fields[-1]) >= LARGE_BYTES:
+        return b"".join((pack_before((kind, epoch, *fields[:-1], b""), len(blob)), blob))
     return pack((kind, epoch, *fields))
 
 
 def decode(frame: bytes, shapes: dict[int, Check]) -> tuple[int, int, list[Any]]:
-    """Kind, epoch and fields of an envelope. Raises BusError for what is not one of `shapes`."""
+    """Kind, epoch and fields of an envelope. Raises BusError for what is not one of `shapes`. A large blob of requests,
+    replies or events is a view of the frame."""
+    blob: memoryview | None = None
+    if len(frame) >= LARGE_BYTES and (parts := split(frame)) is not None:
+        frame, blob = parts
     # The decoder allocates memory for the announced length of an array as soon as the array begins.
     value = unpack(frame, ELEMENTS_MAX, ELEMENTS_MAX) if shapes is FROM_CLIENT else unpack(frame, FIELDS_MAX)
     if type(value) is not list or len(value) < 2 or not is_u32(value[0]) or not is_u64(value[1]):
@@ -135,4 +146,6 @@ def decode(frame: bytes, shapes: dict[int, Check]) -> tuple[int, int, list[Any]]
         raise BusError(f"an envelope of unknown kind {kind}")
     if not check(fields):
         raise BusError(f"{Kind(kind).name} of a wrong shape")
+    if blob is not None:
+        fields[-1] = blob if kind in _BLOBS else bytes(blob)
     return kind, epoch, fields

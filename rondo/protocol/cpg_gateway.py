@@ -24,6 +24,7 @@ from rondo.protocol.envelope import (
     written_as,
 )
 from rondo.protocol.kinds import Kind
+from rondo.protocol.large import LARGE_BYTES, pack_rows, split
 from rondo.protocol.totem_reader import Again
 
 REMOTE_UID = 2**32 - 1
@@ -265,10 +266,20 @@ _KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in 
 
 def encode(envelope: Envelope) -> bytes:
     """The bytes of an envelope."""
+    if isinstance(envelope, (Request, Events, Reply)):
+        rows: list[list[Any]] = envelope[1]
+        if rows and len(rows[-1][-1]) >= LARGE_BYTES:
+            return pack_rows([_KINDS[type(envelope)], envelope.epoch], rows)
     return pack([_KINDS[type(envelope)], *envelope])
 
 
 def decode(frame: bytes) -> Envelope:
-    """The envelope that `frame` holds. Raises `BusError`."""
+    """The envelope that `frame` holds. Raises `BusError`. A large blob at its end is a view of the frame."""
+    if len(frame) >= LARGE_BYTES and (parts := split(frame)) is not None:
+        head, blob = parts
+        parted: Envelope = decode_shape(head, SHAPES)
+        if isinstance(parted, (Request, Events, Reply)):
+            parted[1][-1][-1] = blob
+            return parted
     envelope: Envelope = decode_shape(frame, SHAPES)
     return envelope

@@ -22,6 +22,7 @@ from rondo.protocol.envelope import (
     record,
     unpack,
 )
+from rondo.protocol.large import LARGE_BYTES, pack_list
 
 MESSAGE = 0
 """`[n, 0, group, node, pid, transitional, data, request]`: request = the number of the session's own request, else nil.
@@ -52,6 +53,9 @@ class Reason(IntEnum):
     PROCDOWN = 5
 
 
+_LARGE_EVENTS_MAX = 256
+"""More than this are not looked at for being large."""
+
 _MEMBERS = array_of(record(node=is_u32, pid=is_u32))
 _CHANGES = array_of(record(node=is_u32, pid=is_u32, reason=is_u32))
 _HEAD: dict[str, Check] = {"n": is_u64, "kind": is_u32}
@@ -70,10 +74,14 @@ SHAPES: dict[int, Check] = {
 
 def encode_events(events: list[list[Any]]) -> bytes:
     """The blob of these events."""
+    if len(events) <= _LARGE_EVENTS_MAX and all(
+        (each[1] == MESSAGE or each[1] == BATCH) and len(each[6]) >= LARGE_BYTES for each in events
+    ):
+        return pack_list(events, behind=1)
     return pack(events)
 
 
-def decode_events(blob: bytes) -> list[list[Any]]:
+def decode_events(blob: bytes | memoryview) -> list[list[Any]]:
     """The events in a blob. Raises `BusError`."""
     value = unpack(blob)
     if type(value) is not list:

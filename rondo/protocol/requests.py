@@ -13,6 +13,7 @@ from typing import Any
 
 from rondo.protocol.batch import decode_body
 from rondo.protocol.envelope import BusError, any_value, array_of, is_u32, is_u64, pack, record, unpack
+from rondo.protocol.large import LARGE_BYTES, pack_list, split
 
 GROUP_NAME_BYTES_MAX = 128
 """CPG_MAX_NAME_LENGTH."""
@@ -69,12 +70,26 @@ _REPLIES = array_of(record(request=is_u64, code=is_u32, result=any_value))
 
 def encode_requests(requests: list[list[Any]]) -> bytes:
     """The blob of these requests."""
+    last = requests[-1][-1] if requests else None
+    if type(last) is bytes and len(last) >= LARGE_BYTES and all(type(each[-1]) is bytes for each in requests):
+        return pack_list(requests)
     return pack(requests)
 
 
-def decode_requests(blob: bytes) -> list[list[Any]]:
+def decode_requests(blob: bytes | memoryview) -> list[list[Any]]:
     """The requests in a blob: arrays that begin with two integers. The service that executes them checks the arguments.
-    Raises `BusError`."""
+    A large payload or body at the end is a view of the blob. Raises `BusError`."""
+    if len(blob) >= LARGE_BYTES and (parts := split(blob)) is not None:
+        head, payload = parts
+        requests = _checked(head)
+        last = requests[-1]
+        if len(last) == 5 and (last[1] == Op.MCAST or last[1] == Op.BATCH) and type(last[4]) is bytes:
+            last[4] = payload
+            return requests
+    return _checked(blob)
+
+
+def _checked(blob: bytes | memoryview) -> list[list[Any]]:
     value = unpack(blob, REQUESTS_PER_BLOB_MAX, ELEMENTS_PER_BLOB_MAX)
     if type(value) is not list:
         raise BusError("requests are not an array")
@@ -88,14 +103,15 @@ def decode_requests(blob: bytes) -> list[list[Any]]:
             or type(request[1]) is not int
         ):
             raise BusError("a request is [number, operation, ...]")
-    return value
+    requests: list[list[Any]] = value
+    return requests
 
 
 def expand_batches(requests: list[list[Any]]) -> list[list[Any]]:
     """The same requests, with every batch replaced by its MCASTs. Raises `BusError`."""
     expanded: list[list[Any]] = []
     for request in requests:
-        if request[1] == Op.BATCH and len(request) == 5 and type(request[4]) is bytes:
+        if request[1] == Op.BATCH and len(request) == 5 and type(request[4]) in (bytes, memoryview):
             number, _, group, guarantee, body = request
             payloads = enumerate(decode_body(body), number)
             expanded.extend([each, int(Op.MCAST), group, guarantee, data] for each, data in payloads)
@@ -114,7 +130,7 @@ def encode_packed_replies(replies: list[bytes]) -> bytes:
     return b"\xdd" + len(replies).to_bytes(4) + b"".join(replies)
 
 
-def decode_replies(blob: bytes) -> list[list[Any]]:
+def decode_replies(blob: bytes | memoryview) -> list[list[Any]]:
     """The replies in a blob. Raises `BusError`."""
     value = unpack(blob)
     if not _REPLIES(value):

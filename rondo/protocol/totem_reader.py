@@ -26,6 +26,7 @@ from rondo.protocol.envelope import (
     written_as,
 )
 from rondo.protocol.kinds import Kind
+from rondo.protocol.large import LARGE_BYTES, pack_rows
 
 # Kinds of log entries.
 MESSAGE = 0
@@ -53,6 +54,10 @@ MESSAGE_OVERHEAD_BYTES = 64
 
 ENTRY_OVERHEAD_BYTES = 256
 """What an entry counts for besides its data: about what Python needs for it."""
+
+
+_LARGE_ROWS_MAX = 8
+"""An envelope of `ENVELOPE_BYTES_TARGET` has no more large messages than this."""
 
 
 class Hello(NamedTuple):
@@ -278,7 +283,37 @@ _KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in 
 
 def encode(envelope: Envelope) -> bytes:
     """The bytes of an envelope."""
+    if isinstance(envelope, Log):
+        if _are_large(envelope.entries):
+            return pack_rows([int(Kind.LOG), envelope.epoch, envelope.first], envelope.entries)
+    elif isinstance(envelope, Submit) and _are_large_requests(envelope.requests):
+        return pack_rows([int(Kind.SUBMIT), envelope.epoch], envelope.requests)
     return pack([_KINDS[type(envelope)], *envelope])
+
+
+def _are_large(entries: list[Entry]) -> bool:
+    """Whether all of these are messages, and nearly all of the bytes are theirs."""
+    if not entries or len(entries) > _LARGE_ROWS_MAX:
+        return False
+    data_bytes = 0
+    for entry in entries:
+        if entry[0] != MESSAGE:
+            return False
+        data_bytes += len(entry[4])
+    return data_bytes >= LARGE_BYTES * len(entries)
+
+
+def _are_large_requests(requests: list[list[Any]]) -> bool:
+    if not requests or len(requests) > _LARGE_ROWS_MAX:
+        return False
+    data_bytes = count = 0
+    for request in requests:
+        if not _is_request(request):
+            return False
+        for data in request[4]:
+            data_bytes += len(data)
+            count += 1
+    return data_bytes >= LARGE_BYTES * max(count, len(requests))
 
 
 def decode(frame: bytes) -> Envelope:

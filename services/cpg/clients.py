@@ -221,7 +221,7 @@ class Clients(SessionTable):
 
     # Requests.
 
-    def _request(self, ident: int, first: int, last: int, blob: bytes) -> None:
+    def _request(self, ident: int, first: int, last: int, blob: bytes | memoryview) -> None:
         session = self.table.get(ident)
         if session is not None and session.closing:
             return

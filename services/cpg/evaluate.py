@@ -94,7 +94,9 @@ def evaluate_batch(session: Session, request: list[Any], node_id: int, count: in
 
 def _mcast_fault(session: Session, group: Any, guarantee: Any, data: Any) -> Code:
     """OK if this may be multicast, as far as its size does not matter; else why not."""
-    if type(group) is not bytes or type(data) is not bytes or type(guarantee) is not int or not 0 <= guarantee <= 3:
+    if type(group) is not bytes or type(guarantee) is not int or not 0 <= guarantee <= 3:
+        return Code.INVALID_PARAM
+    if not isinstance(data, (bytes, memoryview)):
         return Code.INVALID_PARAM
     if group not in session.intended:
         fault = _name_fault(group)

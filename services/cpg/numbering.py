@@ -6,6 +6,7 @@ from typing import Any
 
 from rondo.protocol.batch import decode_body
 from rondo.protocol.envelope import BusError
+from rondo.protocol.large import sizes_of_bins
 from rondo.protocol.requests import BATCH_BODY_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, Op
 
 _BATCH = int(Op.BATCH)
@@ -21,12 +22,18 @@ def check_numbers(requests: list[list[Any]], first: int, last: int, message_size
             break
         count = 1
         if request[1] == _BATCH:
-            if len(request) != 5 or type(request[4]) is not bytes:
+            if len(request) != 5 or not isinstance(request[4], (bytes, memoryview)):
                 raise BusError("a batch is [number, operation, group, guarantee, body]")
-            payloads = decode_body(request[4]) if len(request[4]) <= BATCH_BODY_BYTES_MAX else []
-            if not payloads or max(map(len, payloads)) > size_max:
+            if len(request[4]) > BATCH_BODY_BYTES_MAX:
                 raise BusError("what is in a batch is too big for one")
-            count = len(payloads)
+            sizes = sizes_of_bins(request[4])
+            if sizes is not None:
+                count, longest = len(sizes), max(sizes)
+            else:
+                payloads = decode_body(request[4])
+                count, longest = len(payloads), max(map(len, payloads))
+            if longest > size_max:
+                raise BusError("what is in a batch is too big for one")
         counts.append(count)
         due += count
     if len(counts) != len(requests) or due != last + 1:

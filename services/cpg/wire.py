@@ -28,6 +28,7 @@ from typing import NamedTuple
 from rondo.protocol.batch import BATCH_BODY_AT, BATCH_FIELDS, BATCH_FUNCTION, MCAST_DATA_AT, decode_body
 from rondo.protocol.batch import encode_mcast as encode_one_mcast
 from rondo.protocol.envelope import BusError
+from rondo.protocol.large import sizes_of_bins
 
 NAME_BYTES_MAX = 128
 
@@ -104,7 +105,7 @@ class Batch(NamedTuple):
     group: bytes
     pid: int
     messages: int
-    body: bytes
+    body: bytes | memoryview
     """`rondo.protocol.batch.decode_body` gives the payloads."""
     payload_bytes: int
 
@@ -176,7 +177,7 @@ def encode_down_list(old_members: int, left: list[int]) -> bytes:
     return _DOWNLIST.pack(_SERVICE | Function.DOWNLIST, _DOWNLIST.size, old_members, len(left), *padded)
 
 
-def encode_mcast(group: bytes, node: int, pid: int, data: bytes) -> list[bytes]:
+def encode_mcast(group: bytes, node: int, pid: int, data: bytes | memoryview) -> list[bytes]:
     """The messages that carry `data` to a group: one MCAST, or for long data a row of PARTIAL_MCASTs."""
     length = len(data)
     if length <= PART_BYTES_MAX:
@@ -189,16 +190,18 @@ def encode_parts_again(group: bytes, node: int, pid: int, total: int, data: byte
     return _encode_parts(Function.PARTS_AGAIN, group, node, pid, total, data)
 
 
-def _encode_parts(function: Function, group: bytes, node: int, pid: int, total: int, data: bytes) -> list[bytes]:
+def _encode_parts(
+    function: Function, group: bytes, node: int, pid: int, total: int, data: bytes | memoryview
+) -> list[bytes]:
     parts: list[bytes] = []
     for at in range(0, len(data), PART_BYTES_MAX):
-        piece = data[at : at + PART_BYTES_MAX]
+        piece = memoryview(data)[at : at + PART_BYTES_MAX]
         part = Part.FIRST if at == 0 else Part.LAST if at + len(piece) == total else Part.MIDDLE
         head = _PARTIAL.pack(
             _SERVICE | function, _PARTIAL.size + len(piece),
             len(group), group, total, len(piece), pid, part, node, 0,
         )  # fmt: skip
-        parts.append(head + piece)
+        parts.append(b"".join((head, piece)))
     return parts
 
 
@@ -250,14 +253,19 @@ def _decode_batch(message: bytes) -> Message:
     name_length, length, pid, count = BATCH_FIELDS.unpack_from(message, 16)
     if name_length > NAME_BYTES_MAX or length > len(message) - BATCH_BODY_AT:
         raise WireError(f"a batch of {length} bytes in {len(message)}")
-    body = message[BATCH_BODY_AT : BATCH_BODY_AT + length]
-    try:
-        payloads = decode_body(body)
-    except BusError as error:
-        raise WireError(str(error)) from None
-    if len(payloads) != count:
-        raise WireError(f"a batch of {len(payloads)} messages says {count}")
-    return Batch(message[NAME_AT : NAME_AT + name_length], pid, count, body, sum(map(len, payloads)))
+    body = _data(message, BATCH_BODY_AT, length)
+    sizes = sizes_of_bins(body)
+    if sizes is not None:
+        found, payload_bytes = len(sizes), sum(sizes)
+    else:
+        try:
+            payloads = decode_body(body)
+        except BusError as error:
+            raise WireError(str(error)) from None
+        found, payload_bytes = len(payloads), sum(map(len, payloads))
+    if found != count:
+        raise WireError(f"a batch of {found} messages says {count}")
+    return Batch(message[NAME_AT : NAME_AT + name_length], pid, count, body, payload_bytes)
 
 
 def _decode_partial(message: bytes) -> Message:

@@ -56,7 +56,9 @@ class Cpg:
     def events(self, session: Session, size: int) -> None:
         """Events come for it, and it acknowledges none."""
         self.clients.core.n += 1
-        self.clients.core.out[session.ident].append([self.clients.core.n, events.MESSAGE, b"g", 1, 1, 2, bytes(size)])
+        self.clients.core.out[session.ident].append(
+            [self.clients.core.n, events.MESSAGE, b"g", 1, 1, False, bytes(size), None]
+        )
         self.clients.distribute()
 
     def heard(self) -> list[bus.Envelope]:
