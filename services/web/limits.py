@@ -12,6 +12,8 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from services.web.joined import JoinedWrites
+
 CONNECTIONS_MAX = 128
 HEADER_BYTES_MAX = 16 * 1024
 REQUEST_S = 5.0
@@ -36,7 +38,8 @@ class BoundedProtocol(H11Protocol):
     """Since the last look, so much that there was room again."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
+        joined: Any = JoinedWrites(transport, self.loop)  # type: ignore[arg-type]  # of a stream, and so of this kind
+        super().connection_made(joined)
         if len(self.connections) > CONNECTIONS_MAX:
             self.transport.abort()
             return
