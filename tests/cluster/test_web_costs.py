@@ -32,10 +32,10 @@ SCRAPE_WINDOWS = 6
 SCRAPE_EVERY_S = 0.3
 """Who asks sooner is given what somebody else was given."""
 SCRAPE_MAX_S = 0.0075
-"""In time of the reference machine. The aim is 5 ms. Found were 5.1 to 5.6 at a load of 7 to 12 on two virtual CPUs,
-and 6.4 at 16, compiled: 2.2 for the answers of the node's processes and 3.1 for the page. Most of it are caches that
-others have filled since the last scrape, which the loop does not know of: hence the room. tests/unit/metrics has a
-bound on the work itself."""
+"""In time of the reference machine. The aim is 5 ms. Found were 4.85 where nothing else ran, compiled, on two virtual
+CPUs: 2.2 for the answers of the node's processes and 2.65 for the page. At a load of 16 it was a third more. Most of it
+are caches that others have filled since the last scrape, which the loop does not know of: hence the room.
+tests/unit/metrics has a bound on the work itself."""
 LOOPS = 100_000
 REFERENCE_S = 0.005
 """What `fixed_work` takes on the reference machine: 2 virtual CPUs, Python 3.11, nothing else running."""
