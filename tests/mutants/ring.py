@@ -115,6 +115,7 @@ MUTANTS = (
         "    for node in left:\n        s.delivery.assembler.drop(node)\n",
         "",
         "half a message of a node that has left is forgotten",
+        ("tests/simulation/test_scenarios.py::test_half_a_message_of_a_node_that_has_gone_is_kept_by_nobody",),
     ),
     _ring(
         _R + "install.py",
@@ -209,6 +210,7 @@ MUTANTS = (
         "        if inner.ring != s.membership.old_ring_id:\n            continue\n",
         "",
         "old packets of other rings do not get into this node's old ring",
+        ("tests/simulation/test_scenarios.py::test_rings_that_merge_keep_their_old_packets_apart",),
     ),
     _ring(
         _R + "commit.py",

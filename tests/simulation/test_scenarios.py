@@ -273,6 +273,45 @@ def test_lost_data_is_asked_for_and_sent_again(target: int | None) -> None:
     cluster.finish()
 
 
+def test_rings_that_merge_keep_their_old_packets_apart() -> None:
+    """All four see those which node 3 sends again to node 4, and the numbers fit in the old ring of nodes 1 and 2."""
+    cluster = Cluster(4)
+    cluster.partition((1, 2), (3, 4))
+    cluster.start()
+    cluster.expect_ring(1, 2)
+    cluster.expect_ring(3, 4)
+    lost = cluster.lose(Kind.MCAST, source=3, target=4)
+    cluster.send(3, *[1000] * 40)
+    cluster.run(3)
+    cluster.heal()
+    cluster.reform(3)
+    cluster.stop(lost)
+    cluster.expect_ring(1, 2, 3, 4)
+    assert lost.hits
+    assert any(event["encapsulated"] for event in cluster.events("packet_in", 1)), "nothing was sent again"
+    cluster.settle()
+    assert len(cluster.delivered(4, sender=3)) == 40
+    assert cluster.delivered(1, sender=3) == cluster.delivered(2, sender=3) == []
+    cluster.finish()
+
+
+def test_half_a_message_of_a_node_that_has_gone_is_kept_by_nobody() -> None:
+    cluster = Cluster(3, max_messages=5)
+    cluster.form()
+    cluster.send(3, 100_000)
+    assert cluster.world.run_while(lambda: not assembly_bytes(cluster, 1), 100, step_ms=0.1)
+    cluster.crash(3)
+    cluster.expect_ring(1, 2)
+    assert assembly_bytes(cluster, 1) == assembly_bytes(cluster, 2) == 0
+    cluster.finish()
+
+
+def assembly_bytes(cluster: Cluster, node: int) -> int:
+    """What this node keeps of messages of which parts are still to come, as it said last."""
+    said = cluster.events("buffers", node)
+    return int(said[-1]["assembly_bytes"]) if said else 0
+
+
 def test_recovery_gives_the_members_of_the_old_ring_what_they_miss() -> None:
     cluster = Cluster(4)
     cluster.form()
