@@ -223,12 +223,14 @@ MUTANTS = (
         "    _give_up_silent(s)\n    enter(s, GatherReason.CONSENSUS_EXPIRED)\n",
         "    enter(s, GatherReason.CONSENSUS_EXPIRED)\n",
         "who falls silent after all had agreed is given up",
+        ("tests/unit/ring/test_consensus.py::test_who_falls_silent_after_all_had_agreed_is_counted_as_failed",),
     ),
     _ring(
         _R + "consensus.py",
         "        if self.failed_to_receive or (agreeing and self._node_id == min(agreeing)):\n",
         "        if agreeing:\n",
         "the lowest of those who agree forms the ring, and nobody else",
+        ("tests/unit/ring/test_consensus.py::test_of_those_who_agree_the_lowest_forms_the_ring",),
     ),
     _ring(
         _R + "gather.py",

@@ -149,6 +149,7 @@ MUTANTS = (
         "        for peer in self.peers.all():\n            peer.forget_key(number)\n",
         "",
         "what is sealed with a removed key is refused",
+        ("tests/unit/security/test_keys.py",),
     ),
     _security(
         _S + "challenge.py",

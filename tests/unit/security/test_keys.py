@@ -9,6 +9,9 @@ from services.totem.security.sealer import Sealer
 from services.totem.security.suites import SUITES, Codec, Suite
 from tests.unit.security.nodes import GCM, KEY, MS, OTHER_KEY, Node, acquaint, converse
 
+TWIN_KEY = (127593).to_bytes(4) * 32
+"""It has the same number as KEY; found by trying."""
+
 
 def test_a_key_change_loses_nothing() -> None:
     """Install everywhere, use everywhere, remove everywhere, one node after the other, while frames flow (F3)."""
@@ -54,6 +57,24 @@ def test_a_removed_key_opens_nothing_any_more() -> None:
     assert two.count("wrong_key") == 1
     two.security.install_key(KEY)
     assert two.open(before) == b"under the old key"
+
+
+def test_a_key_with_the_number_of_a_removed_one_does_not_bring_it_back() -> None:
+    """A number has 16 bits, so two keys may have the same one, though not at the same time."""
+    one, two = Node(1), Node(2)
+    acquaint(one, two)
+    assert two.open(one.seal(b"frame")) == b"frame"
+    before = one.seal(b"under the old key")
+    old = two.security.key_in_use
+    for node in (one, two):
+        node.security.use_key(node.security.install_key(OTHER_KEY))
+        node.seal(b"under the key between")
+        node.security.remove_key(old)
+        assert node.security.install_key(TWIN_KEY) == old
+        node.security.use_key(old)
+    assert two.open(before) is None
+    acquaint(one, two)
+    assert two.open(one.seal(b"under the twin")) == b"under the twin"
 
 
 def test_a_replay_under_another_key_is_one_too() -> None:
