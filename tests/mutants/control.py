@@ -108,7 +108,6 @@ MUTANTS = (
         "pending.ident != (source, number):",
         "nobody changes before all have agreed",
         _RELOAD,
-        harmless="a Rondo node that proposed sends it once all have voted only; for a faulty one alone",
     ),
     _control(
         _R,
