@@ -85,11 +85,8 @@ class KnetKeys(KeyChanges):
 
     def follow(self, now_ns: int) -> bool:
         """Packets have been opened. Returns whether the keys have changed: somebody seals with the new key already."""
-        if not self.keyring.heard_number:
-            return False
-        heard = fingerprint(self._keys[self.keyring.heard_number])
-        self.keyring.heard_number = 0
-        if not self._new or heard != self._new:
+        heard, self.keyring.heard_number = self.keyring.heard_number, 0
+        if not heard or not self._new or fingerprint(self._keys[heard]) != self._new:
             return False
         self._switch(now_ns)
         return True

@@ -40,12 +40,12 @@ class Suspicion:
         """Hints that were followed."""
         self._suspects: dict[int, _Suspect] = {}
         self._hinted_ns: dict[int, int] = {}
-        self._moving_until_ns: int | None = None
+        self._moving_until_ns = 0
 
     def hint(self, node: int, tokens: int, now_ns: int) -> bool:
         """ICMP says that nobody listens at this member's address. True: it is watched from now on, and should be
         probed."""
-        if self._moving_until_ns is not None and now_ns < self._moving_until_ns:
+        if now_ns < self._moving_until_ns:
             return False
         last_ns = self._hinted_ns.get(node)
         if last_ns is not None and now_ns - last_ns < HINT_INTERVAL_NS:

@@ -48,7 +48,7 @@ def test_corosync_changes_the_key_under_traffic(tmp_path: Path, c: tuple[int, ..
     old key one visit of the token later. If one of them is slow for a moment (40 ms were seen), the other one cannot
     read it any more: they take each other's links for dead, and the ring is formed anew. With six of these tests at
     once on two processors that was so in 2 of 60 runs, and with a backlog of messages in 5 of 90. Such an attempt does
-    not count: C nodes have refused each other's packets then.
+    not count: C nodes have refused each other's packets then, and the ring has broken.
     """
     for attempt in range(ATTEMPTS):
         with Lab(tmp_path / str(attempt), 3) as lab:
@@ -89,10 +89,15 @@ def change_keys(ring: KnetRing) -> None:
 
 
 def raced(ring: KnetRing) -> bool:
-    """Whether C nodes refused each other's packets, and not only the few that cross the change."""
+    """Whether the ring broke after C nodes had refused more of each other's packets than the few that cross the change.
+
+    Where it did not break nothing is excused: no message that is missing, and no order that differs.
+    """
     if len(ring.c) < 2:
         return False
     logs = [(ring.lab.host(number).directory / "corosync.log").read_text() for number in ring.c]
+    if not any("Token has not been received" in log.partition("Config reload requested")[2] for log in logs):
+        return False
     addresses = [ring.lab.host(number).address_of_link(link) for number in ring.c for link in (0, 1)]
     refused = sum(log.count(f"Unable to decrypt packet from {address}:") for log in logs for address in addresses)
     return refused >= REFUSED_MIN
