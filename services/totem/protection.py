@@ -142,8 +142,8 @@ def _key(settings: SecuritySettings) -> bytes:
             except OSError as error:
                 raise KeyFileError(path, f"no key can be made: {error.strerror}", "see the directory") from None
         return read_key(path)
-    except KeyFileError as error:
-        raise ConfigError([Fault("error", None, "totem.keyfile", f"{error.path}: {error.why}", error.mend)]) from None
+    except KeyFileError as bad:
+        raise ConfigError([Fault("error", None, "totem.keyfile", f"{bad.path}: {bad.why}", bad.mend)]) from None
 
 
 _FOREIGN = (Reason.NO_CRYPTO, Reason.NO_ENVELOPE)

@@ -305,8 +305,8 @@ class KnetLink:
                     if not self.is_up:
                         raise
                     self._say_once(f"link: {link} has no socket: {error}", now_ns)
-                except AddressNotAvailable as error:
-                    self._say_once(f"link: {link} has no socket: {error}", now_ns)
+                except AddressNotAvailable as absent:
+                    self._say_once(f"link: {link} has no socket: {absent}", now_ns)
         hosts: dict[int, dict[int, Address]] = {}
         ceilings: dict[int, int] = {}
         for node, links in self.settings.addresses.items():

@@ -378,11 +378,11 @@ class Link:
         except AddressNotAvailable as error:
             self._down()
             self._isolated(str(error))
-        except CannotBind as error:
+        except CannotBind as fault:
             if not self._bound_once:
                 raise
             self._down()
-            self._isolated(str(error))
+            self._isolated(str(fault))
 
     def _open(self, address: str) -> None:
         kind = UdpTransport if self.settings.multicast else UdpuTransport

@@ -236,8 +236,8 @@ class Knet:
         if compression:
             try:
                 frame = decompress(compression, frame)
-            except Unpackable as error:
-                return self._refuse(f"rx_{error}", host, link.number)
+            except Unpackable as unpackable:
+                return self._refuse(f"rx_{unpackable}", host, link.number)
         return frame
 
     def _refuse(self, reason: str, host: RemoteHost | None, link: int) -> bytes | None:
