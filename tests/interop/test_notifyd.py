@@ -38,9 +38,14 @@ class Notifier:
 
         wait_for(self.notices, has_all, f"{self.side.name}: notices of {patterns}", TIMEOUT_S)
 
-    def of_the_cluster(self) -> list[str]:
-        """What it has told of nodes, links and quorum; programs come and go besides."""
-        return [notice for notice in self.notices() if not notice.endswith("corosync")]
+    def of_the_cluster(self) -> list[list[str]]:
+        """What it has told of quorum, and of nodes and links, each in its order; programs come and go besides.
+
+        It hears of quorum and of the rest on two connections, and reads first what comes first: between the two there
+        is no order, on C Corosync as little as here.
+        """
+        told = [notice for notice in self.notices() if not notice.endswith("corosync")]
+        return [[notice for notice in told if ("quor" in notice) == of_quorum] for of_quorum in (True, False)]
 
 
 def test_it_tells_of_nodes_quorum_and_programs(tmp_path: Path) -> None:

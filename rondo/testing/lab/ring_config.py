@@ -84,13 +84,17 @@ class RingConfig:
 
 @dataclass(frozen=True)
 class KnetConfig:
-    """Rings over two links, encrypted as `pcs cluster setup` has it; `quorum` as in `RingConfig`."""
+    """Rings over two links, encrypted as `pcs cluster setup` has it; `quorum` as in `RingConfig`.
+
+    `link` holds options of the interface sections, such as `knet_ping_timeout`, the same for both links.
+    """
 
     lab: Lab
     key_file: str
     totem: Mapping[str, str | int] = field(default_factory=dict)
     ipv6: bool = False
     quorum: Mapping[str, str | int] | None = None
+    link: Mapping[str, str | int] = field(default_factory=dict)
 
     @classmethod
     def of_lab(
@@ -101,6 +105,7 @@ class KnetConfig:
         ipv6: bool = False,
         totem: Mapping[str, str | int] = MappingProxyType({}),
         quorum: Mapping[str, str | int] | None = None,
+        link: Mapping[str, str | int] = MappingProxyType({}),
     ) -> Self:
         """For all hosts of a lab, which get a second link if they have none yet, with a new key."""
         if len(lab.links) == 1:
@@ -108,7 +113,7 @@ class KnetConfig:
         key_file = directory / "authkey"
         key_file.write_bytes(os.urandom(256))
         key_file.chmod(0o400)
-        return cls(lab, str(key_file), totem, ipv6, quorum)
+        return cls(lab, str(key_file), totem, ipv6, quorum, link)
 
     def text(self, **sections: Mapping[str, str | int]) -> str:
         """Return the text of a corosync.conf."""
@@ -130,7 +135,10 @@ class KnetConfig:
         if self.quorum is not None:
             sections = {"quorum": {"provider": "corosync_votequorum", **self.quorum}, **sections}
         further = [section(name, options(values)) for name, values in sections.items()]
-        return "".join([section("totem", options(totem)), section("nodelist", nodes), *further])
+        interfaces = ""
+        if self.link:
+            interfaces = "".join(section("interface", options({"linknumber": each, **self.link})) for each in (0, 1))
+        return "".join([section("totem", options(totem) + interfaces), section("nodelist", nodes), *further])
 
 
 AnyConfig = RingConfig | KnetConfig
