@@ -13,13 +13,19 @@ SENDING = ("encode", "pack", "seal", "__init__")
 """Functions with these words in their names make what others decode, or what decodes it."""
 
 
-def _codes(module: ModuleType) -> Iterator[CodeType]:
-    """The code of every function of a module, nested ones too."""
+def _is_left_out(code: CodeType, target: Target) -> bool:
+    return code.co_name in target.leave_out or any(word in code.co_name for word in SENDING)
+
+
+def _codes(module: ModuleType, target: Target) -> Iterator[CodeType]:
+    """The code of every function of a module that counts, nested ones too: they count as the one around them."""
     assert module.__file__ is not None
     with open(module.__file__, encoding="utf-8") as file:
         waiting: list[Any] = [compile(file.read(), module.__file__, "exec")]
     while waiting:
         code = waiting.pop()
+        if _is_left_out(code, target):
+            continue
         yield code
         waiting += [each for each in code.co_consts if isinstance(each, CodeType)]
 
@@ -28,10 +34,9 @@ def lines_of(target: Target) -> set[tuple[str, int]]:
     """All lines that count."""
     found = set()
     for module in target.modules:
-        for code in _codes(module):
+        for code in _codes(module, target):
             is_function = code.co_flags & 0x2  # CO_NEWLOCALS: neither a module nor a class
-            name = code.co_name
-            if not is_function or name in target.leave_out or any(word in name for word in SENDING):
+            if not is_function:
                 continue
             first = code.co_firstlineno
             found |= {(code.co_filename, line) for _, _, line in code.co_lines() if line is not None and line != first}

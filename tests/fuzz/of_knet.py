@@ -10,13 +10,14 @@ from services.totem.transport.knet import compression
 from services.totem.transport.knet import format as wire
 from services.totem.transport.knet.crypto import Clear, PacketCipher, make_cipher
 from services.totem.transport.knet.keyring import Keyring
+from services.totem.transport.knet.knet import Knet
 from tests.unit.wire.captures import datagrams
 
 SENDING = frozenset(
     {"send", "_send_urgent", "_datagrams", "_out", "set_hosts", "advance", "too_large", "unreachable", "cut", "status"}
     | {"take_events", "take_outbox", "compressor", "<lambda>", "next_in_turn", "_lz4", "_zstd", "seal_to_keep"}
     | {"answer_of", "pong_of", "is_plain", "piece_bytes", "__len__", "waiting_bytes", "_advance_doubt", "verdict"}
-    | {"_down", "_module", "_tell", "change_options"}
+    | {"_down", "_module", "_tell", "change_options", "place"}
 )
 """Functions of knet that decode nothing: of the sending side, or of timers."""
 
@@ -24,8 +25,9 @@ CHANGING_KEYS = frozenset({"room", "key_identity", "use_key", "remove_key", "key
 """So of its keys."""
 
 
-LINK, HOST, LONG, STRANGER, LATER = 1, 2, 4, 8, 16
-"""Bits of what precedes a packet: which link and host it comes from, and what else there is about it."""
+LINK, HOST, LONG, STRANGER, LATER, ALIVE = 1, 2, 4, 8, 16, 32
+"""Bits of what precedes a packet: which link and host it comes from, and what else there is about it. LATER: 1.2 s have
+passed since the packet before it, in which nobody has answered pings. ALIVE: or all have."""
 
 
 @functools.cache
@@ -51,13 +53,23 @@ def packets(data: bytes) -> None:
         source = address(9 if how & STRANGER else 3 if how & HOST else 2, how & LINK)
         if how & LATER and pauses < 2:
             pauses += 1
-            for _ in range(12):  # nobody answers pings
+            for _ in range(12):
                 now_ns += 100 * MS
                 machine.advance(now_ns)
+                if how & ALIVE:
+                    _answer(machine, now_ns)
         for frame in machine.receive([packet], how & LINK, source, now_ns):
             assert len(frame) <= wire.FRAME_BYTES_MAX
         machine.outbox.clear()
         at += 2 + size
+
+
+def _answer(machine: Knet, now_ns: int) -> None:
+    """All nodes answer the pings of this one."""
+    for sent in machine.take_outbox():
+        node = int(sent.address[0].rpartition(".")[2])
+        pongs = [wire.pong_of(each, node) for each in sent.datagrams if each[1] == wire.PING]
+        machine.receive(pongs, sent.link, sent.address, now_ns)
 
 
 def _framed(how: int, packet: bytes) -> bytes:
@@ -103,9 +115,25 @@ def packet_seeds() -> list[bytes]:
         _framed(0, wire.encode_ping(wire.Ping(2, 0, 77, 0, timed=True))[:9]),
         _framed(0, wire.encode_probe(2, 0, 100, wire.PROBE_BYTES)[:7]),
     ]
+    wrong = [
+        b"\2" + made[0][1:],  # another version of knet
+        b"\1\x77" + made[0][2:],  # a type that there is not
+        pack(1, 0, 9, 0, 1, 0, 0, 1, 1, 0, 0) + b"of a node that nobody knows",
+        pack(1, 0, 3, 0, 1, 0, 0, 1, 1, 0, 0) + b"in the name of another one",
+        wire.encode_ping(wire.Ping(2, 0, 77, 30, timed=False)),
+    ]
+    others += [_framed(0, packet) for packet in wrong]
+    both = b"".join(
+        _framed(how, pack(1, 0, 2, 0, number, 0, 0, 0, 1, 0, 0) + b"a token")
+        for number in (70, 71)
+        for how in (0, LINK)
+    )
+    one = b"".join(_framed(0, pack(1, 0, 2, 0, number, 0, 0, 0, 1, 0, 0) + b"a token") for number in range(72, 76))
+    others += [both + one, both + _framed(LATER, made[0])]
     later = b"".join(_framed(LATER, packet) for packet in made[:3])
     waiting = b"".join(_framed(0, packet) for packet in many[:2])
     made_up = [b"".join(large), *others, b"".join(others), waiting + later, waiting + _framed(LATER, many[2]), later]
+    made_up += [waiting + _framed(LATER | ALIVE, many[2]), waiting + _framed(LATER | ALIVE, made[0])]
     return [
         *each,
         *made_up,
