@@ -60,6 +60,7 @@ async def change_votes_until(endpoint: str, pid: int, bytes_max: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_its_node_leaves_the_ring_and_nothing_grows(nodes: list[Node]) -> None:
     sound, hung = nodes
     before = hung.pids()
