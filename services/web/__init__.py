@@ -11,6 +11,7 @@ nothing is said then.
     peers.py     what the others have told, who looks, and what is to be said (no I/O)
     exchange.py  the membership in that group
     guard.py     who may ask, and how: Host, Origin, token, method
+    front.py     connections until their first request is there
     joined.py    head and body of an answer in one write
     limits.py    connections and requests that take too long
     app.py       what there is at which path

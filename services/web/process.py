@@ -126,7 +126,11 @@ class Process:
             "why": self._why_waiting,
             "address": self._options.host,
             "port": self._options.port,
-            "counters": {**self._guard.refused, "messages_refused": sum(self._peers.refused.values())},
+            "counters": {
+                **self._guard.refused,
+                **self._server.turned_away,
+                "messages_refused": sum(self._peers.refused.values()),
+            },
             "messages_refused": dict(self._peers.refused),
             "nodes_known": sorted(self._peers.known),
         }

@@ -7,9 +7,11 @@ import ipaddress
 import resource
 import socket
 import ssl
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -17,6 +19,7 @@ from rondo.config.key import KeyFileError, read_private
 from rondo.metrics.looker import Looker
 from rondo.node.placement import come_after_the_ring
 from services.web.app import STREAMS_MAX, make_app
+from services.web.front import Front
 from services.web.guard import Guard, Hosts
 from services.web.limits import CONNECTIONS_MAX, HEADER_BYTES_MAX, IDLE_S, REQUEST_S, BoundedProtocol
 from services.web.peers import Peers
@@ -149,23 +152,28 @@ class QuietServer(uvicorn.Server):
     _loop: asyncio.AbstractEventLoop | None = None
     _ended: asyncio.Event
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.turned_away: Counter[str] = Counter()
+        """Connections that did not come as far as to a request, by reason."""
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, with a bound on the time that a handshake of TLS may take: before its end a connection is none
-        that anybody counts."""
+        """As uvicorn's, behind a `Front`. A handshake of TLS has a bound on its time: until its end nobody else counts
+        the connection."""
         await self.lifespan.startup()
         config, loop = self.config, asyncio.get_running_loop()
+        within_s = REQUEST_S if config.is_ssl else None
 
         def connection() -> BoundedProtocol:
             return BoundedProtocol(config, self.server_state, self.lifespan.state)
 
-        within_s = REQUEST_S if config.is_ssl else None
-        self.servers = [
-            await loop.create_server(
-                connection, sock=each, ssl=config.ssl, backlog=config.backlog,
-                ssl_handshake_timeout=within_s, ssl_shutdown_timeout=within_s,
+        async def take(stream: socket.socket) -> None:
+            await loop.connect_accepted_socket(
+                connection, stream, ssl=config.ssl, ssl_handshake_timeout=within_s, ssl_shutdown_timeout=within_s
             )
-            for each in sockets or ()
-        ]  # fmt: skip
+
+        fronts: list[Any] = [Front(each, take, self.turned_away, tls=config.is_ssl) for each in sockets or ()]
+        self.servers = fronts  # of an asyncio.Server only what a Front has too is used
         self.started = True
 
     async def main_loop(self) -> None:

@@ -337,6 +337,8 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(node: Node) -> None:
 
 
 def test_a_frozen_service_is_shown_and_stopped(node: Node) -> None:
+    with node.config.open("a") as config:
+        config.write("system {\n    service_timeout: 600000\n}\n")  # or it would soon be killed
     node.start()
     frozen = node.pids()["cpg"]
     os.kill(frozen, signal.SIGSTOP)
