@@ -115,21 +115,8 @@ def packet_seeds() -> list[bytes]:
         _framed(0, wire.encode_ping(wire.Ping(2, 0, 77, 0, timed=True))[:9]),
         _framed(0, wire.encode_probe(2, 0, 100, wire.PROBE_BYTES)[:7]),
     ]
-    wrong = [
-        b"\2" + made[0][1:],  # another version of knet
-        b"\1\x77" + made[0][2:],  # a type that there is not
-        pack(1, 0, 9, 0, 1, 0, 0, 1, 1, 0, 0) + b"of a node that nobody knows",
-        pack(1, 0, 3, 0, 1, 0, 0, 1, 1, 0, 0) + b"in the name of another one",
-        wire.encode_ping(wire.Ping(2, 0, 77, 30, timed=False)),
-    ]
-    others += [_framed(0, packet) for packet in wrong]
-    both = b"".join(
-        _framed(how, pack(1, 0, 2, 0, number, 0, 0, 0, 1, 0, 0) + b"a token")
-        for number in (70, 71)
-        for how in (0, LINK)
-    )
-    one = b"".join(_framed(0, pack(1, 0, 2, 0, number, 0, 0, 0, 1, 0, 0) + b"a token") for number in range(72, 76))
-    others += [both + one, both + _framed(LATER, made[0])]
+    others += [_framed(0, packet) for packet in _wrong()]
+    others += _tokens(made[0])
     later = b"".join(_framed(LATER, packet) for packet in made[:3])
     waiting = b"".join(_framed(0, packet) for packet in many[:2])
     made_up = [b"".join(large), *others, b"".join(others), waiting + later, waiting + _framed(LATER, many[2]), later]
@@ -140,6 +127,27 @@ def packet_seeds() -> list[bytes]:
         b"".join(each),
         *(b"".join(_framed(0, packet) for packet in group) for group in (senseless, many)),
     ]
+
+
+def _wrong() -> list[bytes]:
+    """Packets of no known version or type, and in the name of somebody else."""
+    pack = wire.DATA_HEADER.pack
+    return [
+        b"\2\0\0\2" + bytes(20),
+        b"\1\x77\0\2" + bytes(20),
+        pack(1, 0, 9, 0, 1, 0, 0, 1, 1, 0, 0) + b"of a node that nobody knows",
+        pack(1, 0, 3, 0, 1, 0, 0, 1, 1, 0, 0) + b"in the name of another one",
+        wire.encode_ping(wire.Ping(2, 0, 77, 30, timed=False)),
+    ]
+
+
+def _tokens(later: bytes) -> list[bytes]:
+    """Tokens on two links, then on one alone; and a packet that comes long after them."""
+    pack = wire.DATA_HEADER.pack
+    tokens = {number: pack(1, 0, 2, 0, number, 0, 0, 0, 1, 0, 0) + b"a token" for number in range(70, 76)}
+    both = b"".join(_framed(how, tokens[number]) for number in (70, 71) for how in (0, LINK))
+    one = b"".join(_framed(0, tokens[number]) for number in range(72, 76))
+    return [both + one, both + _framed(LATER, later)]
 
 
 def _captured() -> list[bytes]:
