@@ -16,8 +16,8 @@ frame is sent, and no number used, until every host has answered such a ping, or
 Otherwise hosts would drop a restarted node's frames as copies of earlier ones.
 
 **Tokens** and other urgent frames leave on every link that is up; receivers recognise copies by their number. If a
-frame is sent again, all links become doubtful (remote_host.py). An urgent frame is not marked as for everybody; C nodes
-accept that.
+frame is sent again and again, all links become doubtful (remote_host.py). An urgent frame is not marked as for
+everybody; C nodes accept that.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from services.totem.transport.knet.crypto import PacketCipher
 from services.totem.transport.knet.effects import EVENTS_MAX, LinkEvent, Transmission
 from services.totem.transport.knet.fragments import Refused, cut
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode
-from services.totem.transport.knet.numbers import SendNumbers
+from services.totem.transport.knet.numbers import LastFrames, SendNumbers
 from services.totem.transport.knet.path_mtu import FLOOR_IPV4, HEADERS_BYTES_IPV4, NEVER_NS
 from services.totem.transport.knet.peer_link import LATE_NS, Address, PeerLink
-from services.totem.transport.knet.remote_host import RemoteHost
+from services.totem.transport.knet.remote_host import RESENT_IN_DOUBT, RemoteHost
 
 START_NS = 300_000_000
 """How long to wait at the start for hosts that do not answer."""
@@ -69,7 +69,7 @@ class Knet:
         self._compression = NUMBERS[options.compression]
         self.piece_bytes = 0
         """Bytes of a frame that fit one datagram at present."""
-        self._last_urgent: dict[int, bytes] = {}
+        self._urgent = LastFrames()
         self._fit()
 
     # -- addresses
@@ -78,7 +78,7 @@ class Knet:
         """Set addresses by node id and link. `ceilings`: MTU of each link's interface, bytes of IP packets."""
         for former in self.hosts.keys() - hosts.keys():
             del self.hosts[former]
-            self._last_urgent.pop(former, None)
+            self._urgent.forget(former)
         for node, addresses in hosts.items():
             host = self.hosts.setdefault(node, RemoteHost(node, self.options.mode))
             gone, unknown = host.place(addresses, ceilings, self.options, now_ns)
@@ -136,14 +136,14 @@ class Knet:
                 self._ping_all(host, now_ns, timed=first)
 
     def _send_urgent(self, hosts: list[RemoteHost], target: int, frame: bytes, now_ns: int) -> None:
-        again, self._last_urgent[target] = self._last_urgent.get(target) == frame, frame
+        resent = self._urgent.resent(target, frame)
         datagrams = self._datagrams(frame, False)
         for host in hosts:
             # First the links that carry data, so that the frame does not overtake data.
             for link in sorted(host.links.values(), key=lambda each: each not in host.carriers):
                 if link.up:
                     self._out(link, datagrams)
-        if again:
+        if resent >= RESENT_IN_DOUBT:
             self._doubt_all(now_ns)
 
     def seal_to_keep(self, frame: bytes) -> bytes:

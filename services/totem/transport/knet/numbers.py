@@ -132,3 +132,21 @@ class ReceiveWindow:
 
     def _behind(self, number: int) -> int:
         return (self.newest - number + _HALF) % _MODULUS - _HALF
+
+
+class LastFrames:
+    """The last urgent frame to each target, and how often in a row it has been sent again."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[bytes, int]] = {}
+
+    def resent(self, target: int, frame: bytes) -> int:
+        """This frame is sent. How often that has happened since it was sent first."""
+        last, count = self._last.get(target, (b"", 0))
+        count = count + 1 if last == frame else 0
+        self._last[target] = (frame, count)
+        return count
+
+    def forget(self, target: int) -> None:
+        """It is no target any more."""
+        self._last.pop(target, None)
