@@ -19,14 +19,18 @@ import time
 
 PORT = 5405
 PAYLOAD_BYTES = 32
-MADE = 512
+MADE = 4096
 """How many different packets of a kind are sent in turn."""
+FRAGMENT_BYTES = 1400
+MORE_FRAGMENTS = 0x2000
+"""A bit of the IP header: this is not the last fragment of its packet."""
 BURST = 64
 TTL = 64
 _IP = struct.Struct(">BBHHHBBH4s4s")
 _UDP = struct.Struct(">HHHH")
-KINDS = ("random", "token", "segment", "corosync")
-"""Of no meaning; that look like a token; pieces that never become whole packets; that begin as Corosync's packets."""
+KINDS = ("random", "token", "segment", "corosync", "fragment")
+"""Of no meaning; that look like a token; pieces that never become whole packets; that begin as Corosync's packets; and
+first fragments of IP packets, of which the others never come: they fill the memory that the kernel has for such."""
 
 
 def payload(kind: str, randomness: random.Random) -> bytes:
@@ -45,12 +49,25 @@ def payload(kind: str, randomness: random.Random) -> bytes:
     return bytes(made)
 
 
-def packet(source: str, target: str, port: int, data: bytes) -> bytes:
-    """An IP packet with a datagram; the kernel sets the checksum of its header, and a datagram needs none."""
+def packet(source: str, target: str, port: int, data: bytes, fragment_of: int = 0) -> bytes:
+    """An IP packet with a datagram; the kernel sets the checksum of its header, and a datagram needs none.
+
+    `fragment_of`: it is the first fragment of the packet with this number, twice as long; 0: it is whole.
+    """
     length = _UDP.size + len(data)
     addresses = socket.inet_aton(source), socket.inet_aton(target)
-    header = _IP.pack(0x45, 0, _IP.size + length, 0, 0, TTL, socket.IPPROTO_UDP, 0, *addresses)
-    return header + _UDP.pack(port, port, length, 0) + data
+    flags = MORE_FRAGMENTS if fragment_of else 0
+    header = _IP.pack(0x45, 0, _IP.size + length, fragment_of, flags, TTL, socket.IPPROTO_UDP, 0, *addresses)
+    return header + _UDP.pack(port, port, 2 * length if fragment_of else length, 0) + data
+
+
+def made(kind: str, source: str, target: str, port: int) -> list[bytes]:
+    """Packets of a kind."""
+    randomness = random.Random(1)
+    if kind == "fragment":
+        data = bytes(FRAGMENT_BYTES)
+        return [packet(source, target, port, data, fragment_of=number) for number in range(1, MADE + 1)]
+    return [packet(source, target, port, payload(kind, randomness)) for _ in range(MADE)]
 
 
 def main() -> None:
@@ -62,10 +79,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=KINDS, default="random", help="what they are (default random)")
     parser.add_argument("--rate", type=float, default=100_000.0, help="packets a second, if it can (default 100000)")
     options = parser.parse_args()
-    randomness = random.Random(1)
-    packets = [
-        packet(options.source, options.target, options.port, payload(options.kind, randomness)) for _ in range(MADE)
-    ]
+    packets = made(options.kind, options.source, options.target, options.port)
     out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     out.connect((options.target, 0))
     sent = refused = 0
