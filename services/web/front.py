@@ -74,7 +74,8 @@ class Front:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, tuple[socket.socket, float]] = {}
         """With the time in seconds at which each is ended, oldest first."""
-        self._taking: set[asyncio.Task[object]] = set()
+        self._taking: dict[asyncio.Task[object], None] = {}
+        """What is being taken, oldest first: with TLS that lasts as long as its handshake."""
         self._due: asyncio.TimerHandle | None = None
         self._turns_left: float = TURNS_AT_ONCE
         self._turned_s = self._loop.time()
@@ -157,10 +158,8 @@ class Front:
             found = verdict(head, tls=self._tls) if head else Verdict.REFUSE
         except OSError:
             found = Verdict.REFUSE
-        if found is Verdict.TAKE and len(self._taking) < CONNECTIONS_MAX:
+        if found is Verdict.TAKE:
             self._hand_over(descriptor)
-        elif found is Verdict.TAKE:
-            self._end(descriptor, "connections_crowded_out")
         elif found is Verdict.REFUSE or no_more:
             self._end(descriptor, "connections_without_request")
 
@@ -189,12 +188,17 @@ class Front:
         stream, _ = self._waiting.pop(descriptor)
         self._epoll.unregister(descriptor)
         stream.setblocking(False)
+        if len(self._taking) >= CONNECTIONS_MAX:
+            oldest = next(iter(self._taking))
+            del self._taking[oldest]
+            oldest.cancel()
+            self._turned_away["connections_crowded_out"] += 1
         task = self._loop.create_task(self._take(stream))
-        self._taking.add(task)
+        self._taking[task] = None
         task.add_done_callback(self._taken)
 
     def _taken(self, task: asyncio.Task[object]) -> None:
         """Whoever goes away meanwhile, or fails at TLS, is his own affair."""
-        self._taking.discard(task)
+        self._taking.pop(task, None)
         if not task.cancelled():
             task.exception()

@@ -180,6 +180,41 @@ def test_who_says_something_else_or_goes_away_gets_no_further() -> None:
     asyncio.run(run())
 
 
+def test_the_oldest_handshake_goes_where_too_many_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says the first word of TLS and then nothing keeps nobody out."""
+    monkeypatch.setattr(front, "CONNECTIONS_MAX", 3)
+
+    async def run() -> None:
+        taken: list[int] = []
+        ended: list[int] = []
+        turned_away: Counter[str] = Counter()
+
+        async def take(stream: socket.socket) -> None:
+            with stream:
+                taken.append(number := len(taken))
+                try:
+                    await asyncio.sleep(BUSY_S)
+                except asyncio.CancelledError:
+                    ended.append(number)
+                    raise
+
+        with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as stack:
+            at = Front(listening, take, turned_away, tls=True)
+            for count in range(1, 6):
+                stack.enter_context(socket.create_connection(listening.getsockname())).sendall(HELLO)
+                async with asyncio.timeout(BUSY_S):
+                    while len(taken) < count:
+                        await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            assert ended == [0, 1]
+            assert turned_away == {"connections_crowded_out": 2}
+            at.close()
+            await asyncio.sleep(0)
+            assert ended == [0, 1, 2, 3, 4]
+
+    asyncio.run(run())
+
+
 def test_its_end_is_the_end_of_those_that_wait() -> None:
     async def run() -> None:
         async with door() as at:
