@@ -28,7 +28,7 @@ from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError, unpack
 from rondo.protocol.requests import Op
 
-_MESSAGES = (events.MESSAGE, events.BATCH)
+_MESSAGES, _MEMBER = (events.MESSAGE, events.BATCH), GroupState.MEMBER  # why a global: connection.py
 
 
 class Session(SessionState):
@@ -196,7 +196,7 @@ class Session(SessionState):
         `deadline_s`: if it was not sent by this time.monotonic(), it is given up.
         """
         if (
-            group.state is GroupState.MEMBER and group.ended is None and not group.is_down
+            group.state is _MEMBER and group.ended is None and not group.is_down
             and len(data) <= self.message_bytes_max
         ):  # fmt: skip
             return self.requests.add_message(group.name, group.wire_name, guarantee, data, deadline_s)
