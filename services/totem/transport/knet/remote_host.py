@@ -32,8 +32,7 @@ cause pings out of turn, so their number must be limited."""
 MISSED_TOKENS = 2
 RESENT_IN_DOUBT = 2
 """So often in a row a token is sent again before there is a doubt. Once is usual in a ring under load, whose rotations
-differ. With once there were 26 doubts a second, and in each all data leaves twice: 0.95 x the throughput of C Corosync
-instead of 1.09 and 1.01 x in two runs (two links, 64 KiB messages; bench/RESULTS.md, "One wire")."""
+differ. With once there were 26 doubts a second, and in each all data leaves twice (two links, 64 KiB messages)."""
 
 LIFE_NS = 60_000_000_000
 """Time stamps of pings that differ by more than this come from before and after a restart."""
