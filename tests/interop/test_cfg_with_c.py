@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]
 
 ENDED_TIMEOUT_S = 30.0
 PROVIDER = "provider: corosync_votequorum\n"
+READ_ANEW = "The configuration was read anew."
 
 
 def rondo(host: Host, *arguments: str, check: bool = True) -> str:
@@ -35,6 +36,17 @@ def expect_votes(path: Path, count: int) -> None:
     """Write quorum.expected_votes into a file."""
     lines = [line for line in path.read_text().splitlines(keepends=True) if "expected_votes" not in line]
     path.write_text("".join(lines).replace(PROVIDER, f"{PROVIDER}    expected_votes: {count}\n"))
+
+
+def _wait_read(nodes: Iterable[CompleteNode], times: int) -> None:
+    """Wait until these nodes have read their files as many times.
+
+    A C node reads its file at once and sends its votes, which all nodes show then. So votes that agree do not say
+    that a Rondo node is done with its own file.
+    """
+    for node in nodes:
+        what = f"node {node.host.number} has read its file"
+        wait_for(lambda: node.log().count(READ_ANEW), lambda seen: seen >= times, what, ENDED_TIMEOUT_S)  # noqa: B023
 
 
 def test_reloads_of_either_side(lab: Lab) -> None:
@@ -51,11 +63,13 @@ def test_reloads_of_either_side(lab: Lab) -> None:
     for path in paths:
         expect_votes(path, 5)
     assert json.loads(rondo(lab.host(2), "reload", "--json")) == {"changed": ["quorum.expected_votes"], "faults": []}
+    _wait_read((two, three), 1)
     check_agree(lab, everybody, votes(True, 5, 3, 3, (1, 2, 3)))
 
     for path in paths:
         expect_votes(path, 3)
     lab.host(1).run(["corosync-cfgtool", "-R"])
+    _wait_read((two, three), 2)
     check_agree(lab, everybody, votes(True, 3, 3, 2, (1, 2, 3)))
 
     # A fault at a Rondo node: nobody is told to reload, C nodes neither.

@@ -164,7 +164,8 @@ class Reload:
             return
         self.notices.append(f"Node {ident[0]} asks all nodes to read their configuration anew.")
         self._pending = _Pending(ident, voters, now_ns + VOTE_NS_MAX)
-        if self.node in voters:
+        # A file that is being read because a C node has asked for it comes first. It would be lost with the proposal.
+        if self.node in voters and not self._alone:
             self._want_check(alone=False)
 
     def _want_check(self, *, alone: bool) -> None:
@@ -241,6 +242,8 @@ class Reload:
                 self.adopt = candidate
             else:
                 self.notices += [f"The configuration stays as it is: {text}" for text in candidate.faults]
+            if pending is not None and self.node in pending.voters:
+                self._want_check(alone=False)
         elif pending is not None and pending.candidate is None:
             pending.candidate = candidate
             faults = [text[:FAULT_CHARACTERS_MAX] for text in candidate.faults[:FAULTS_MAX]]

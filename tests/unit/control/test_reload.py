@@ -338,6 +338,23 @@ def test_a_c_node_that_reloads_meanwhile_ends_it_and_is_followed(three: Files) -
     assert three.tokens() == [2650] * 3
 
 
+@pytest.mark.parametrize("token", [2000, 3000])
+def test_a_proposal_does_not_take_the_place_of_what_a_c_node_has_asked_for(three: Files, token: int) -> None:
+    """Also not one that is refused, or that meets another file than the C node did."""
+    three.write(text_of(1, 2, 3, token=2000))
+    for host in three.hosts.values():
+        host.reader.message(host.position(), 9, _c_reload(9))
+        host.pump()
+    number = three.ask_reload(1)
+    three.read()
+    assert three.tokens() == [2650] * 3
+    three.write(text_of(1, 2, 3, token=token), 1, 2)
+    three.read()
+    faults = three.hosts[1].answers.pop(number)[1]["faults"]
+    assert [fault["node"] for fault in faults] == ([] if token == 2000 else [3])
+    assert three.tokens() == [2650] * 3
+
+
 def test_c_nodes_see_messages_of_their_own_kind() -> None:
     """A RELOAD_CONFIG, and before it RINGREENABLE, which does nothing there."""
     reload = wire.encode_reload(2, 77)
