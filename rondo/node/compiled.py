@@ -8,8 +8,8 @@ Machine code is made for wheels, and for the copy of the tree in which `make clu
 beside source that is edited. A digest says of which source it was made. Where that is another one than lies beside it,
 someone has changed an installation: the log, `rondo status` and `rondo doctor` say so.
 
-bench/RESULTS.md has the gain. The client library is not compiled: it runs in other people's programs, which may want to
-read it, to derive from it, or to do without a compiler.
+bench/RESULTS.md has the gain. The client library is not compiled, but for the envelopes that the gateway reads too: it
+runs in other people's programs, which may want to read it, to derive from it, or to do without a compiler.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ MODULES = (
     "rondo.protocol.events",
     "services.totem.ordered_log",
     "rondo.protocol.batch",
+    "rondo.protocol.client_gateway",
     "rondo.protocol.large",
     "rondo.protocol.totem_reader",
     "rondo.protocol.requests",

@@ -75,9 +75,23 @@ def unpack(frame: bytes | memoryview, array_length_max: int = ARRAY_LENGTH_MAX, 
         raise BusError(f"not msgpack: {error or type(error).__name__}") from None
 
 
+_PACKED_BYTES_KEPT = 64 * 1024
+_PACKERS_KEPT = 4
+_packers: list[msgpack.Packer] = []
+"""Packers that are not in use. A new one takes three times as long as packing a small envelope (1.3 of 1.9 us). Whoever
+packs takes one out, so neither another thread nor a finalizer that packs meanwhile has the same."""
+
+
 def pack(value: Any) -> bytes:
-    """`value` as msgpack: bytes as bin, str as str."""
-    packed: bytes = msgpack.packb(value)
+    """`value` as msgpack: bytes as bin, str as str. Raises what msgpack raises for values that it cannot hold."""
+    try:
+        packer = _packers.pop()
+    except IndexError:
+        packer = msgpack.Packer()
+    packed: bytes = packer.pack(value)
+    # The buffer of a packer grows, and never shrinks. After an error a packer is not used again.
+    if len(packed) <= _PACKED_BYTES_KEPT and len(_packers) < _PACKERS_KEPT:
+        _packers.append(packer)
     return packed
 
 

@@ -7,7 +7,6 @@ had not acknowledged. So nothing is lost when many clients are slow, and not rea
 """
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -54,7 +53,7 @@ class Outboxes:
         self._cut, self._drop = cut, drop
         self._blocked: dict[Session, None] = {}
         """Sessions with queued envelopes, the longest waiting first."""
-        self._of_owner: Counter[Owner] = Counter()
+        self._of_owner: dict[Owner, int] = {}
         """By owner: queued bytes; none is zero."""
         self._of_others = 0
         self._favoured = {0, os.geteuid()}
@@ -67,7 +66,7 @@ class Outboxes:
     @property
     def total_bytes(self) -> int:
         """All queued bytes."""
-        return self._of_owner.total()
+        return sum(self._of_owner.values())
 
     def send(self, session: Session, envelope: bytes) -> None:
         """Send, or queue until there is room."""
@@ -87,7 +86,7 @@ class Outboxes:
             return
         owner = _owner(session)
         user_bytes_max = USER_BYTES_MAX * (FAVOURED_TIMES if session.peer.uid in self._favoured else 1)
-        while self._of_owner[owner] > user_bytes_max and self._make_room(lambda each: _owner(each) == owner):
+        while self._of_owner.get(owner, 0) > user_bytes_max and self._make_room(lambda each: _owner(each) == owner):
             pass
         while self._of_others > OTHERS_BYTES_MAX and self._make_room(lambda each: each.peer.uid not in self._favoured):
             pass
@@ -111,8 +110,10 @@ class Outboxes:
     def _count(self, session: Session, size: int) -> None:
         session.outbox_bytes += size
         owner = _owner(session)
-        self._of_owner[owner] += size
-        if not self._of_owner[owner]:
+        queued = self._of_owner.get(owner, 0) + size
+        if queued:
+            self._of_owner[owner] = queued
+        else:
             del self._of_owner[owner]
         if session.peer.uid not in self._favoured:
             self._of_others += size

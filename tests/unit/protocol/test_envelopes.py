@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import msgpack
@@ -213,3 +214,35 @@ def test_bad_requests(value: Any) -> None:
     """Not an array of numbered requests."""
     with pytest.raises(BusError):
         requests.decode_requests(msgpack.packb(value))
+
+
+class _PacksMeanwhile(dict[str, int]):
+    """A map that packs something else while it is being packed, as a finalizer may."""
+
+    def items(self) -> Any:
+        assert pack([b"other" * 20]) == msgpack.packb([b"other" * 20])
+        return super().items()
+
+
+def test_packing_within_packing() -> None:
+    for _ in range(3):
+        assert pack([1, _PacksMeanwhile(a=1), b"rest"]) == msgpack.packb([1, {"a": 1}, b"rest"])
+
+
+def test_what_cannot_be_packed_leaves_nothing_behind() -> None:
+    for _ in range(3):
+        with pytest.raises(TypeError):
+            pack([1, b"half", object()])
+        assert pack([2]) == b"\x91\x02"
+
+
+def test_a_large_envelope_is_not_kept_in_memory() -> None:
+    pack([1])
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(8):
+            pack([bytes(8 << 20)])
+        assert tracemalloc.get_traced_memory()[0] - before < 1 << 20
+    finally:
+        tracemalloc.stop()
