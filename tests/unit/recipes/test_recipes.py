@@ -310,10 +310,15 @@ def test_an_election(loopback: Loopback) -> None:
     assert two.leader is None
 
 
+def test_who_does_not_wait_any_longer_is_not_at_the_barrier(loopback: Loopback) -> None:
+    alone = Barrier(cluster_on(loopback, 1), "alone", 2)
+    for _ in range(2):
+        with pytest.raises(rondo.Timeout):
+            alone.wait(timeout=0.1)
+
+
 def test_a_barrier(loopback: Loopback) -> None:
     barriers = [Barrier(cluster_on(loopback, node), "b", 3) for node in (1, 2, 3)]
-    with pytest.raises(rondo.Timeout):
-        barriers[0].wait(timeout=0.1)
     passed: list[int] = []
 
     def wait(number: int) -> None:
