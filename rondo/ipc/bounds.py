@@ -11,13 +11,13 @@ connection that stands still while others wait for it loses its place.
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-HITS_REMEMBERED_MAX = 256
+HITS_REMEMBERED_MAX: Final = 256
 """At most this many pairs (bound, user) are remembered for the next report; the counters count every hit."""
-FAVOURED_TIMES = 4
+FAVOURED_TIMES: Final = 4
 """Root and the node's own user may have this many times what any other user may."""
-STALL_S = 3.0
+STALL_S: Final = 3.0
 """How long a connection may stand still while others wait for it."""
 
 

@@ -10,16 +10,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from rondo.ipc import zmtp
 from rondo.ipc.endpoints import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, local_path
 from rondo.ipc.stream import Connection
 from rondo.paths import PathError
 
-RETRY_S = 0.02
+RETRY_S: Final = 0.02
 """The interval of attempts to connect while the server is absent."""
 
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
 
 
 class LocalDealer:

@@ -23,7 +23,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rondo.ipc import zmtp
 from rondo.ipc.bounds import Accounts, Bounds
@@ -31,18 +31,19 @@ from rondo.ipc.endpoints import ENVELOPE_BYTES_MAX, HIGH_WATER_MARK, SocketError
 from rondo.ipc.stream import Connection
 from rondo.node.process_watch import start_time_of_peer
 
-BACKLOG = 1024
-ACCEPTED_MAX = 64
+BACKLOG: Final = 1024
+ACCEPTED_MAX: Final = 64
 """Connections accepted in one turn. A client that connects again and again must not keep others waiting."""
-TURN_ENVELOPES = 16
+TURN_ENVELOPES: Final = 16
 """Envelopes taken of one connection in a row while others have some, too."""
-PENDING_BYTES_MAX = 64 * 1024 * 1024
+PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes that were received and not fetched yet, of all connections of a router. Beyond that no connection is read."""
-_OVERHEAD_BYTES = 64
+_OVERHEAD_BYTES: Final = 64
 """What an envelope counts for besides its length."""
 
-_CREDENTIALS = struct.Struct("3i")
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_CREDENTIALS: Final = struct.Struct("3i")
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
 
 
 class Credentials(NamedTuple):

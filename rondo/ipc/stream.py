@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import deque
+from typing import Final
 
 from rondo.ipc import zmtp
 
-BUFFER_BYTES = 4 * 1024 * 1024
+BUFFER_BYTES: Final = 4 * 1024 * 1024
 """The kernel buffer of each direction of a connection, as far as the kernel grants it."""
-CHUNK_BYTES = 64 * 1024
-CHUNK_BYTES_MAX = 1024 * 1024
+CHUNK_BYTES: Final = 64 * 1024
+CHUNK_BYTES_MAX: Final = 1024 * 1024
 """How much is read at once: the beginning of a frame, or the rest of a long one."""
-JOINED_BYTES_MAX = 16 * 1024
+JOINED_BYTES_MAX: Final = 16 * 1024
 """Up to this size a frame and its header are joined in memory; above, the kernel gathers them."""
-OVERHEAD_BYTES = 256
+OVERHEAD_BYTES: Final = 256
 """What a queued envelope takes in memory besides its bytes."""
-ENVELOPES_AT_ONCE = 64
+ENVELOPES_AT_ONCE: Final = 64
 """A connection is read no further once it has given this many envelopes."""
 
 

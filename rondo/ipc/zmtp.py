@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import struct
 from enum import IntFlag
+from typing import Final
 
-GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+GREETING: Final = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 """Signature, version 3.0, mechanism, "as server", filler."""
 
-DENIED = b"\x05ERROR\x03400"
+DENIED: Final = b"\x05ERROR\x03400"
 """Body of the command that refuses a connection; libzmq reports it as a failed authentication."""
 
-COMMAND_BYTES_MAX = 4096
-PIECE_BYTES = 16 * 1024
+COMMAND_BYTES_MAX: Final = 4096
+PIECE_BYTES: Final = 16 * 1024
 """Smaller pieces of a frame are joined as they come: an object for each byte would take forty times as much memory."""
-_SHORT_MAX = 255
-_LONG = struct.Struct("!BQ")
+_SHORT_MAX: Final = 255
+_LONG: Final = struct.Struct("!BQ")
 
 
 class Flag(IntFlag):
@@ -31,7 +32,9 @@ class Flag(IntFlag):
     COMMAND = 4
 
 
-_MORE, _IS_LONG, _IS_COMMAND = int(Flag.MORE), int(Flag.LONG), int(Flag.COMMAND)
+_MORE: Final = int(Flag.MORE)
+_IS_LONG: Final = int(Flag.LONG)
+_IS_COMMAND: Final = int(Flag.COMMAND)
 
 
 class ProtocolError(Exception):

@@ -17,7 +17,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rondo.config import NodeConfig, NodeConfigError
 from rondo.ipc.control import ControlServer, Handler
@@ -25,11 +25,11 @@ from rondo.node import compiled
 from rondo.node.logs import LogError
 from rondo.node.service import Start
 
-STATUS_SCHEMA = 1
+STATUS_SCHEMA: Final = 1
 """Version of the services' answers to `status`, and of `rondo status --json`. It grows when a key changes its meaning
 or is removed; new keys may be added at any time."""
 
-STANDARD_INPUT = 0
+STANDARD_INPUT: Final = 0
 
 
 class Chassis:

@@ -21,37 +21,39 @@ A body is a msgpack array of bin: the payloads, at least one.
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from rondo.protocol.envelope import BusError, pack, unpack
 from rondo.protocol.large import LARGE_PAYLOADS_MAX, PAYLOADS_BYTES_MIN, pack_bins
 
-MCAST_FUNCTION = 3
-BATCH_FUNCTION = 8
-_SERVICE = 2 << 16
+MCAST_FUNCTION: Final = 3
+BATCH_FUNCTION: Final = 8
+_SERVICE: Final = 2 << 16
 
-_MCAST = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQ")
-_BATCH = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQI4x")
-MCAST_DATA_AT = _MCAST.size
-BATCH_BODY_AT = _BATCH.size
-MCAST_ID = struct.pack("<i", _SERVICE | MCAST_FUNCTION)
+_MCAST: Final = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQ")
+_BATCH: Final = struct.Struct("<i4xi4xI4x128sI4xI4xI4xQI4x")
+MCAST_DATA_AT: Final = _MCAST.size
+BATCH_BODY_AT: Final = _BATCH.size
+MCAST_ID: Final = struct.pack("<i", _SERVICE | MCAST_FUNCTION)
 """The first four bytes of a whole message to a group."""
-BATCH_ID = struct.pack("<i", _SERVICE | BATCH_FUNCTION)
+BATCH_ID: Final = struct.pack("<i", _SERVICE | BATCH_FUNCTION)
 """The first four bytes of every batch."""
-BATCH_FIELDS = struct.Struct("<I4x128xI4xI20xI")
+BATCH_FIELDS: Final = struct.Struct("<I4x128xI4xI20xI")
 """At offset 16 of a batch: length of the name, length of the body, pid, messages."""
-_NAME_AT = 24
-_NODE = struct.Struct("<I")
-_NODE_AT = 168
-_COUNT_AT = 184
+_NAME_AT: Final = 24
+_NODE: Final = struct.Struct("<I")
+_NODE_AT: Final = 168
+_COUNT_AT: Final = 184
 
-_PROC_JOIN_ID, _PROC_LEAVE_ID = struct.pack("<i", _SERVICE), struct.pack("<i", _SERVICE | 1)
-_PROC_FIELDS = struct.Struct("<I4x128xI")
+_PROC_JOIN_ID: Final = struct.pack("<i", _SERVICE)
+_PROC_LEAVE_ID: Final = struct.pack("<i", _SERVICE | 1)
+_PROC_FIELDS: Final = struct.Struct("<I4x128xI")
 """At offset 16 of PROCJOIN and PROCLEAVE: length of the name, pid."""
-_PROC_BYTES = 168
+_PROC_BYTES: Final = 168
 
-MESSAGES_MAX = 1 << 16
+MESSAGES_MAX: Final = 1 << 16
 """How many messages a batch may have."""
-MESSAGE_COST_BYTES = MCAST_DATA_AT + 64
+MESSAGE_COST_BYTES: Final = MCAST_DATA_AT + 64
 """What each message of a batch costs of the credit besides its payload: as much as if it were sent alone."""
 
 

@@ -6,7 +6,7 @@ that the gateway passes on unread. `rondo.protocol.requests` and `rondo.protocol
 """
 
 from enum import IntEnum, IntFlag
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol.envelope import (
     BusError,
@@ -23,14 +23,14 @@ from rondo.protocol.envelope import (
 )
 from rondo.protocol.large import LARGE_BYTES, pack_before, split
 
-VERSION = 1
+VERSION: Final = 1
 """The highest version of this side. HELLO has the client's; WELCOME has the one to use: the lower of the two."""
-VERSION_MIN = 1
+VERSION_MIN: Final = 1
 """The lowest version of this side. A client with a lower one is refused. The shapes of HELLO, WELCOME and BYE are the
 same in every version."""
 
-FIELDS_MAX = 1 << 20
-ELEMENTS_MAX = 64
+FIELDS_MAX: Final = 1 << 20
+ELEMENTS_MAX: Final = 64
 """How many elements all arrays of a client's envelope may have: a HELLO, the longest, has a dozen."""
 
 
@@ -80,11 +80,11 @@ class Kind(IntEnum):
     """gateway: reason; it is being stopped in order. Only to a client whose HELLO had flag 2."""
 
 
-_RING = record(rep=is_u32, seq=is_u64, members=array_of(is_u32))
-_RESUME = record(session=is_u64, secret=is_bytes, epoch=is_u64, position=is_u64, settled=is_u64)
-_LIMITS = record(request_bytes=is_u64, requests=is_u64, message_bytes=is_u64, resume_ms=is_u64)
-_GOODBYE = record(code=is_u32, reason=is_text)
-FROM_CLIENT: dict[int, Check] = {
+_RING: Final = record(rep=is_u32, seq=is_u64, members=array_of(is_u32))
+_RESUME: Final = record(session=is_u64, secret=is_bytes, epoch=is_u64, position=is_u64, settled=is_u64)
+_LIMITS: Final = record(request_bytes=is_u64, requests=is_u64, message_bytes=is_u64, resume_ms=is_u64)
+_GOODBYE: Final = record(code=is_u32, reason=is_text)
+FROM_CLIENT: Final[dict[int, Check]] = {
     Kind.HELLO: record(version=is_u32, flags=is_u32, name=is_text, resume=optional(_RESUME)),
     Kind.REQUEST: record(first=is_u64, last=is_u64, blob=is_bytes),
     Kind.ACK: record(n=is_u64),
@@ -93,7 +93,7 @@ FROM_CLIENT: dict[int, Check] = {
     Kind.CONTROL_REQUEST: record(number=is_u64, blob=is_bytes),
 }
 """The shapes of what clients send, kind and epoch left out."""
-FROM_GATEWAY: dict[int, Check] = {
+FROM_GATEWAY: Final[dict[int, Check]] = {
     Kind.WELCOME: record(
         version=is_u32,
         node_id=is_u32,
@@ -119,7 +119,7 @@ FROM_GATEWAY: dict[int, Check] = {
 """The shapes of what the gateway sends."""
 
 
-_BLOBS = frozenset((Kind.REQUEST, Kind.REPLY, Kind.EVENTS))
+_BLOBS: Final = frozenset((Kind.REQUEST, Kind.REPLY, Kind.EVENTS))
 """What ends with a blob that the gateway passes on unread."""
 
 

@@ -7,7 +7,7 @@ Requests, replies and events of clients are in blobs that the gateway passes on 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rondo.protocol.envelope import (
     Check,
@@ -27,12 +27,12 @@ from rondo.protocol.kinds import Kind
 from rondo.protocol.large import LARGE_BYTES, pack_rows, split
 from rondo.protocol.totem_reader import Again
 
-REMOTE_UID = 2**32 - 1
+REMOTE_UID: Final = 2**32 - 1
 """uid and gid of a client on another host: no user has them. Its pid is a number above all process ids, and its start
 time is the beginning of its public key. It is no process of this machine, and must not be taken for one."""
 
 
-KIND_SHIFT = 63
+KIND_SHIFT: Final = 63
 """The highest bit of a session's number tells which gateway has the session."""
 
 
@@ -209,9 +209,9 @@ def _is_gateway_kind(value: Any) -> bool:
     return value in (0, 1) and type(value) is int
 
 
-_PAIR = record(session=is_u64, request=is_u64)
-_RING = record(rep=is_u32, seq=is_u64, members=array_of(is_u32))
-_WHO: dict[str, Check] = {
+_PAIR: Final = record(session=is_u64, request=is_u64)
+_RING: Final = record(rep=is_u32, seq=is_u64, members=array_of(is_u32))
+_WHO: Final[dict[str, Check]] = {
     "session": is_u64,
     "pid": is_u32,
     "start_time": is_u64,
@@ -220,9 +220,9 @@ _WHO: dict[str, Check] = {
     "flags": is_u32,
     "note": is_bytes,
 }
-_RESUME = record(epoch=is_u64, position=is_u64, settled=is_u64)
-_BLOB = record(session=is_u64, first=is_u64, last=is_u64, blob=is_bytes)
-SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
+_RESUME: Final = record(epoch=is_u64, position=is_u64, settled=is_u64)
+_BLOB: Final = record(session=is_u64, first=is_u64, last=is_u64, blob=is_bytes)
+SHAPES: Final[dict[Kind, tuple[type[Envelope], Check]]] = {
     Kind.GATEWAY_HELLO: (
         GatewayHello,
         record(epoch=is_u64, version=is_u32, pid=is_u32, gateway=written_as(_is_gateway_kind, "u32")),
@@ -261,7 +261,7 @@ SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
     Kind.AGAIN: (Again, record(epoch=is_u64)),
 }
 """The shapes of the envelopes."""
-_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in SHAPES.items()}
+_KINDS: Final[dict[type[Envelope], Kind]] = {envelope: kind for kind, (envelope, _) in SHAPES.items()}
 
 
 def encode(envelope: Envelope) -> bytes:

@@ -7,7 +7,7 @@ position are in one blob. An event at a position that was seen before is a dupli
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol.envelope import (
     BusError,
@@ -24,19 +24,19 @@ from rondo.protocol.envelope import (
 )
 from rondo.protocol.large import LARGE_BYTES, pack_list
 
-MESSAGE = 0
+MESSAGE: Final = 0
 """`[n, 0, group, node, pid, transitional, data, request]`: request = the number of the session's own request, else nil.
 """
-MEMBERSHIP = 1
+MEMBERSHIP: Final = 1
 """`[n, 1, group, members, joined, left, request]`: members `[[node, pid], ...]` sorted, after the change; joined and
 left `[[node, pid, reason], ...]`; request = the session's own request that brought this about, else nil."""
-RING = 2
+RING: Final = 2
 """`[n, 2, rep, seq, members]`: cpg's part of the sync of this ring is complete."""
-FAILED = 3
+FAILED: Final = 3
 """`[n, 3, request, code]`: an accepted request had no effect when its turn came."""
 
 
-BATCH = 4
+BATCH: Final = 4
 """`[n, 4, group, node, pid, transitional, body, first]`: messages that follow each other directly, and have one
 position in common. `batch.decode_body` gives the payloads; first = the number of the session's own request that
  the first of them is, the others being those that follow it; else nil."""
@@ -53,14 +53,14 @@ class Reason(IntEnum):
     PROCDOWN = 5
 
 
-_LARGE_EVENTS_MAX = 256
+_LARGE_EVENTS_MAX: Final = 256
 """More than this are not looked at for being large."""
 
-_MEMBERS = array_of(record(node=is_u32, pid=is_u32))
-_CHANGES = array_of(record(node=is_u32, pid=is_u32, reason=is_u32))
-_HEAD: dict[str, Check] = {"n": is_u64, "kind": is_u32}
-_SENDER: dict[str, Check] = {"group": is_bytes, "node": is_u32, "pid": is_u32, "transitional": is_bool}
-SHAPES: dict[int, Check] = {
+_MEMBERS: Final = array_of(record(node=is_u32, pid=is_u32))
+_CHANGES: Final = array_of(record(node=is_u32, pid=is_u32, reason=is_u32))
+_HEAD: Final[dict[str, Check]] = {"n": is_u64, "kind": is_u32}
+_SENDER: Final[dict[str, Check]] = {"group": is_bytes, "node": is_u32, "pid": is_u32, "transitional": is_bool}
+SHAPES: Final[dict[int, Check]] = {
     MESSAGE: record(**_HEAD, **_SENDER, data=is_bytes, request=optional(is_u64)),
     MEMBERSHIP: record(
         **_HEAD, group=is_bytes, members=_MEMBERS, joined=_CHANGES, left=_CHANGES, request=optional(is_u64)

@@ -9,23 +9,28 @@ The callers decide by `LARGE_BYTES` which way is shorter; msgpack itself is, for
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol.envelope import pack
 
-LARGE_BYTES = 32 * 1024
+LARGE_BYTES: Final = 32 * 1024
 """From this size on, a payload is worth the way round msgpack."""
-HEAD_BYTES_MAX = 256
+HEAD_BYTES_MAX: Final = 256
 """`split` looks no further than this for the last element. It stands for all that a view keeps alive besides itself."""
-PAYLOADS_BYTES_MIN = 4096
+PAYLOADS_BYTES_MIN: Final = 4096
 """Payloads of a batch of this size, in the mean, are worth it."""
-LARGE_PAYLOADS_MAX = 64
+LARGE_PAYLOADS_MAX: Final = 64
 """A batch of such payloads has hardly more."""
 
-_EMPTY = b"\xc4\x00"
-_NIL, _FALSE, _TRUE = 0xC0, 0xC2, 0xC3
-_BIN_8, _BIN_16, _BIN_32 = 0xC4, 0xC5, 0xC6
-_UINT_8, _UINT_64 = 0xCC, 0xCF
+_EMPTY: Final = b"\xc4\x00"
+_NIL: Final = 0xC0
+_FALSE: Final = 0xC2
+_TRUE: Final = 0xC3
+_BIN_8: Final = 0xC4
+_BIN_16: Final = 0xC5
+_BIN_32: Final = 0xC6
+_UINT_8: Final = 0xCC
+_UINT_64: Final = 0xCF
 
 
 def bin_header(size: int) -> bytes:

@@ -9,28 +9,28 @@ array of `[request, code, result]`.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol.batch import decode_body
 from rondo.protocol.envelope import BusError, any_value, array_of, is_u32, is_u64, pack, record, unpack
 from rondo.protocol.large import LARGE_BYTES, pack_list, split
 
-GROUP_NAME_BYTES_MAX = 128
+GROUP_NAME_BYTES_MAX: Final = 128
 """CPG_MAX_NAME_LENGTH."""
 
-REQUESTS_PER_BLOB_MAX = 1 << 16
-ELEMENTS_PER_BLOB_MAX = 8 * REQUESTS_PER_BLOB_MAX
+REQUESTS_PER_BLOB_MAX: Final = 1 << 16
+ELEMENTS_PER_BLOB_MAX: Final = 8 * REQUESTS_PER_BLOB_MAX
 """A request has at most five elements. A blob with more than this in all is refused before it takes memory."""
 
-BATCH_PAYLOAD_BYTES_MAX = 32 * 1024
+BATCH_PAYLOAD_BYTES_MAX: Final = 32 * 1024
 """A larger message gains nothing from a batch, and is sent alone."""
-BATCH_BODY_BYTES_MAX = 512 * 1024
+BATCH_BODY_BYTES_MAX: Final = 512 * 1024
 
-REQUEST_CLOSE = 0xFFFF_FFFF_FFFF_FFFF
+REQUEST_CLOSE: Final = 0xFFFF_FFFF_FFFF_FFFF
 """The number under which cpg itself submits the end of a session. No client's request has it."""
 
 
-HIDDEN_PREFIX = b"rondo.lap."
+HIDDEN_PREFIX: Final = b"rondo.lap."
 """Prefix of the nodes' own groups, which carry warm-up messages. They are shown only on request."""
 
 
@@ -65,7 +65,7 @@ class Guarantee(IntEnum):
     SAFE = 3
 
 
-_REPLIES = array_of(record(request=is_u64, code=is_u32, result=any_value))
+_REPLIES: Final = array_of(record(request=is_u64, code=is_u32, result=any_value))
 
 
 def encode_requests(requests: list[list[Any]]) -> bytes:

@@ -6,7 +6,7 @@ plain lists here, not objects, because there are hundreds of thousands of them a
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rondo.protocol.batch import BATCH_ID, MESSAGE_COST_BYTES, batch_length
 from rondo.protocol.envelope import (
@@ -29,19 +29,19 @@ from rondo.protocol.kinds import Kind
 from rondo.protocol.large import LARGE_BYTES, pack_rows
 
 # Kinds of log entries.
-MESSAGE = 0
+MESSAGE: Final = 0
 """`[0, sender, tag, transitional, data]`: an executive message of service CPG, its 16-byte header included. It may be a
 batch (`rondo.protocol.batch`); the request in its tag is then that of its last message."""
-TRANSITIONAL = 1
+TRANSITIONAL: Final = 1
 """`[1, [old rep, old seq], [new rep, new seq], members, left]`"""
-REGULAR = 2
+REGULAR: Final = 2
 """`[2, [rep, seq], members, joined, left]`"""
-SYNC_STEP = 3
+SYNC_STEP: Final = 3
 """`[3, [rep, seq]]`: cpg's turn in the sync; it answers with SyncReply."""
-SYNC_ACTIVATE = 4
-SYNC_ABORT = 5
-SYNC_COMPLETE = 6
-SKIP = 7
+SYNC_ACTIVATE: Final = 4
+SYNC_ABORT: Final = 5
+SYNC_COMPLETE: Final = 6
+SKIP: Final = 7
 """`[7]`: a position that belongs to an entry of control's (`rondo.protocol.totem_control`)."""
 
 Entry = list[Any]
@@ -49,14 +49,14 @@ Entry = list[Any]
 Tag = list[int]
 """`[session, request, parts that follow]` of a message that this node's cpg submitted."""
 
-MESSAGE_OVERHEAD_BYTES = 64
+MESSAGE_OVERHEAD_BYTES: Final = 64
 """What a message costs of the credit besides its bytes, so that empty messages are bounded, too."""
 
-ENTRY_OVERHEAD_BYTES = 256
+ENTRY_OVERHEAD_BYTES: Final = 256
 """What an entry counts for besides its data: about what Python needs for it."""
 
 
-_LARGE_ROWS_MAX = 8
+_LARGE_ROWS_MAX: Final = 8
 """An envelope of `ENVELOPE_BYTES_TARGET` has no more large messages than this."""
 
 
@@ -160,11 +160,11 @@ class Again(NamedTuple):
 
 Envelope = Hello | Welcome | Log | Kept | Taken | Submit | SyncReply | Ack | Again
 
-_PAIR = record(session=is_u64, request=is_u64)
-_RING = record(rep=is_u32, seq=is_u64)
-_NODES = array_of(is_u32)
-_RING_ENTRY = record(kind=is_u32, ring=_RING)
-ENTRIES: dict[int, Check] = {
+_PAIR: Final = record(session=is_u64, request=is_u64)
+_RING: Final = record(rep=is_u32, seq=is_u64)
+_NODES: Final = array_of(is_u32)
+_RING_ENTRY: Final = record(kind=is_u32, ring=_RING)
+ENTRIES: Final[dict[int, Check]] = {
     MESSAGE: record(
         kind=is_u32,
         sender=is_u32,
@@ -182,7 +182,9 @@ ENTRIES: dict[int, Check] = {
 }
 """The shapes of the log's entries, by kind."""
 
-REQUEST = record(session=is_u64, request=is_u64, guarantee=is_u32, note=optional(is_bytes), messages=array_of(is_bytes))
+REQUEST: Final = record(
+    session=is_u64, request=is_u64, guarantee=is_u32, note=optional(is_bytes), messages=array_of(is_bytes)
+)
 """The shape of an item of SUBMIT."""
 
 
@@ -237,8 +239,8 @@ def _is_request(value: Any) -> bool:
     )
 
 
-_ENTRY = written_as(is_entry, "entry")
-SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
+_ENTRY: Final = written_as(is_entry, "entry")
+SHAPES: Final[dict[Kind, tuple[type[Envelope], Check]]] = {
     Kind.HELLO: (Hello, record(epoch=is_u64, version=is_u32, pid=is_u32)),
     Kind.WELCOME: (
         Welcome,
@@ -278,7 +280,7 @@ SHAPES: dict[Kind, tuple[type[Envelope], Check]] = {
     Kind.AGAIN: (Again, record(epoch=is_u64)),
 }
 """The shapes of the envelopes."""
-_KINDS: dict[type[Envelope], Kind] = {envelope: kind for kind, (envelope, _) in SHAPES.items()}
+_KINDS: Final[dict[type[Envelope], Kind]] = {envelope: kind for kind, (envelope, _) in SHAPES.items()}
 
 
 def encode(envelope: Envelope) -> bytes:

@@ -7,16 +7,17 @@ not bound. (What memberships take is bounded by their number: `quotas`.)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-QUEUED_BYTES_PER_USER_MAX = 64 * 1024 * 1024
+QUEUED_BYTES_PER_USER_MAX: Final = 64 * 1024 * 1024
 """Requests of all sessions of a user that wait; more are refused with TRY_AGAIN. That is what twenty sessions with full
 windows have on their way."""
 
-EVENTS_PER_USER = 4
+EVENTS_PER_USER: Final = 4
 """Events of all sessions of a user may take so many times `cpg.client_bytes_max`. Then the one with most is cut off."""
 
-ROOT_UID = 0
-USERS_TOLD_MAX = 16
+ROOT_UID: Final = 0
+USERS_TOLD_MAX: Final = 16
 
 
 class Account:

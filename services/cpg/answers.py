@@ -6,6 +6,8 @@ what they may cost, until there is room in a turn. What many ask, the list of gr
 
 from __future__ import annotations
 
+from typing import Final
+
 from rondo.protocol.codes import Code
 from rondo.protocol.cpg_gateway import KIND_SHIFT
 from rondo.protocol.envelope import pack
@@ -13,7 +15,7 @@ from rondo.protocol.requests import encode_packed_replies, encode_packed_reply
 from services.cpg.core import Core
 from services.cpg.evaluate import answer
 
-ANSWER_BYTES_PER_TURN = 256 * 1024
+ANSWER_BYTES_PER_TURN: Final = 256 * 1024
 """Once the answers of a turn have so many bytes, the other queries wait for the next turn (one answer always fits)."""
 
 

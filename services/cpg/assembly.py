@@ -8,11 +8,11 @@ positions of these, and totem keeps them in its log.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.cpg.wire import Part, PartialMcast
 
-TOTAL_BYTES_MAX = 128 * 1024 * 1024
+TOTAL_BYTES_MAX: Final = 128 * 1024 * 1024
 """Longer messages of other nodes are dropped: they would not fit into one envelope of the bus."""
 
 Key = tuple[int, int, bytes]

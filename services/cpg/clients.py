@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.codes import Code
@@ -34,11 +34,11 @@ from services.cpg.quotas import may_have_another_group
 from services.cpg.session_table import SessionTable
 from services.cpg.sessions import Blob, Queued, Session
 
-_MCAST = int(Op.MCAST)
-_BATCH = int(Op.BATCH)
-_ORDERED = frozenset((int(Op.JOIN), int(Op.LEAVE), _MCAST, _BATCH))
+_MCAST: Final = int(Op.MCAST)
+_BATCH: Final = int(Op.BATCH)
+_ORDERED: Final = frozenset((int(Op.JOIN), int(Op.LEAVE), _MCAST, _BATCH))
 
-TURN_BYTES = 64 * 1024
+TURN_BYTES: Final = 64 * 1024
 """What one session may submit before the others get their turn."""
 
 

@@ -22,7 +22,7 @@ next ring replaces it, before that ring's joinlists are made, which then include
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol import events, totem_reader
 from rondo.protocol.batch import MCAST_DATA_AT
@@ -38,8 +38,8 @@ from services.cpg.groups import Group, GroupTable, Member
 Ring = tuple[int, int, tuple[int, ...]]
 """(representative, sequence, members)"""
 
-_SNAPSHOT_VERSION = 1
-FUNCTIONS = 7
+_SNAPSHOT_VERSION: Final = 1
+FUNCTIONS: Final = 7
 """Corosync's, from 0."""
 
 

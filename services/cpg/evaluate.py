@@ -7,7 +7,7 @@ are done (`Session.intended`), so that a client may leave, join again and multic
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol.batch import encode_batch
 from rondo.protocol.codes import Code
@@ -19,10 +19,10 @@ from services.cpg import wire
 from services.cpg.core import Core
 from services.cpg.sessions import Queued, Session, note_of
 
-_QUERIES = {Op.GROUPS: (2, 3), Op.NAMES: (2, 3), Op.MEMBERS: (3, 3), Op.RING: (2, 2)}
+_QUERIES: Final = {Op.GROUPS: (2, 3), Op.NAMES: (2, 3), Op.MEMBERS: (3, 3), Op.RING: (2, 2)}
 """Shortest and longest form of each query."""
 
-QUERY_COST_BYTES = 256
+QUERY_COST_BYTES: Final = 256
 """What a query counts for while it waits, about what it takes in memory."""
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol import cpg_gateway as bus
 
-FRAMES_WAITING_MAX = 8
-UNSENT_BYTES_MAX = 512 * 1024
+FRAMES_WAITING_MAX: Final = 8
+UNSENT_BYTES_MAX: Final = 512 * 1024
 """While so many envelopes wait for a gateway here, or so many bytes on the way to it, it is behind."""
 
 

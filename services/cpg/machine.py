@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol import totem_reader
 from rondo.protocol.codes import Code
@@ -25,30 +25,30 @@ from services.cpg.clients import Clients, Options
 from services.cpg.core import Core
 from services.cpg.sessions import Session, is_note, pack_table, unpack_table
 
-ACK_BYTES = 1024 * 1024
+ACK_BYTES: Final = 1024 * 1024
 """An acknowledgement is sent once it frees this much of totem's log, or after ..."""
-ACK_DELAY_S = 0.1
+ACK_DELAY_S: Final = 0.1
 """... this time."""
 
-CONGESTED_S = 0.001
+CONGESTED_S: Final = 0.001
 """So soon it is looked again whether a gateway that was behind has caught up: nothing tells of that."""
 
-STALL_S = 0.5
+STALL_S: Final = 0.5
 """A session that handles nothing for so long, while a good part of the log waits for it, is detached ..."""
-STALL_SHARE = 0.15
+STALL_SHARE: Final = 0.15
 """... namely this part. From a fifth on totem slows the whole ring down, for the sake of those who do handle some."""
 
-SNAPSHOT_S_PER_BYTE = 400e-9
+SNAPSHOT_S_PER_BYTE: Final = 400e-9
 """Between two snapshots, for each byte of the former. A byte takes 20 ns to pack: a twentieth of the time."""
 
-ROWS_PER_TURN = 1000
+ROWS_PER_TURN: Final = 1000
 """So many groups are packed for a snapshot in one turn, at some 2 us each: others are served before the next ones."""
 
-PACKING_TURNS_MAX = 64
+PACKING_TURNS_MAX: Final = 64
 """After so many turns the rest is packed at once: groups that change faster than they are packed must not keep the log
 from being freed."""
 
-OPENING_S_MAX = 5.0
+OPENING_S_MAX: Final = 5.0
 """How long nothing is acknowledged after a start because a gateway may know sessions that are not known here: so long
 their events can be given again."""
 

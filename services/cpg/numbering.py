@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rondo.protocol.batch import decode_body
 from rondo.protocol.envelope import BusError
 from rondo.protocol.large import sizes_of_bins
 from rondo.protocol.requests import BATCH_BODY_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, Op
 
-_BATCH = int(Op.BATCH)
+_BATCH: Final = int(Op.BATCH)
 
 
 def check_numbers(requests: list[list[Any]], first: int, last: int, message_size_max: int) -> list[int]:

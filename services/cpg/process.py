@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import time
+from typing import Final
 
 from rondo.ipc import endpoints
 from rondo.ipc.local_dealer import LocalDealer
@@ -28,13 +29,13 @@ from rondo.protocol.envelope import BusError
 from services.cpg.clients import Options
 from services.cpg.machine import Machine, State
 
-HELLO_AGAIN_S = 1.0
+HELLO_AGAIN_S: Final = 1.0
 """A hello that was not answered is said again after this time."""
 
-RETRY_S = 0.005
+RETRY_S: Final = 0.005
 """How long an envelope waits for which the gateway had no room."""
 
-ALIVE_CHECK_S = 1.0
+ALIVE_CHECK_S: Final = 1.0
 """How often totem's life is checked where the kernel does not tell of its death."""
 
 _log = logging.getLogger("CPG")

@@ -6,15 +6,16 @@ A part is kept back for root and the node's own user, so that nobody keeps them 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from rondo.protocol.codes import Code
 from services.cpg.accounts import Account
 
-GROUPS_PER_USER_MAX = 16 * 1024
+GROUPS_PER_USER_MAX: Final = 16 * 1024
 """Memberships that the sessions of one user may have on this node."""
-GROUPS_OF_OTHERS_MAX = 48 * 1024
+GROUPS_OF_OTHERS_MAX: Final = 48 * 1024
 """The same for all users together, but for root and the node's own user."""
-GROUPS_MAX = 64 * 1024
+GROUPS_MAX: Final = 64 * 1024
 """The same for everybody. A membership takes about 500 bytes in cpg, and up to 160 in a snapshot."""
 
 

@@ -7,17 +7,17 @@ them again. Requests wait here only while totem gives no credit.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rondo.protocol.envelope import BusError, pack, unpack
 from rondo.protocol.requests import Op
 from services.cpg.accounts import Account
 
-QUEUE_BYTES_MAX = 8 * 1024 * 1024
+QUEUE_BYTES_MAX: Final = 8 * 1024 * 1024
 """Requests of one session that wait for credit; more are refused with TRY_AGAIN. Clients have to keep to half of this:
 the difference is what they cannot know of headers."""
 
-SEND_WINDOW_BYTES = 4 * 1024 * 1024
+SEND_WINDOW_BYTES: Final = 4 * 1024 * 1024
 """Events on their way to a client that it has not acknowledged; the others wait here. One blob always goes."""
 
 
@@ -29,7 +29,7 @@ class Blob(NamedTuple):
     data: bytes
 
 
-BLOB_OVERHEAD_BYTES = 200
+BLOB_OVERHEAD_BYTES: Final = 200
 """What a blob of events counts for besides its data, about what Python needs for it."""
 
 

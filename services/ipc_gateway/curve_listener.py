@@ -7,6 +7,7 @@ asks `zap` who may connect.
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import zmq
 
@@ -21,12 +22,12 @@ from services.ipc_gateway.remote import ZAP_DOMAIN
 from services.ipc_gateway.tcp_relay import TcpRelay
 from services.ipc_gateway.zap import RemoteClients, ZapHandler
 
-SOCKET = "remote.sock"
-HEARTBEAT_MS = 1000
-HEARTBEAT_TIMEOUT_MS = 5000
-HANDSHAKE_MS = 3000
+SOCKET: Final = "remote.sock"
+HEARTBEAT_MS: Final = 1000
+HEARTBEAT_TIMEOUT_MS: Final = 5000
+HANDSHAKE_MS: Final = 3000
 """A connection that has not finished its handshake by then is closed."""
-BACKLOG = 128
+BACKLOG: Final = 128
 
 
 class CurveListener:

@@ -7,7 +7,7 @@ next gateway who owns the sessions.
 
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, VERSION_MIN, Flag, Kind, decode, encode
@@ -20,13 +20,13 @@ from services.ipc_gateway.listener import Received
 from services.ipc_gateway.session_registry import Session
 from services.ipc_gateway.to_cpg import Cpg, ToCpg
 
-REQUEST_BYTES_WINDOW = 3 * 1024 * 1024
+REQUEST_BYTES_WINDOW: Final = 3 * 1024 * 1024
 """How many bytes of requests a client may have sent and not settled. cpg refuses more than 4 MiB."""
-REQUESTS_WINDOW = 16 * 1024
-IN_FLIGHT_BYTES_MAX = 2 * REQUEST_BYTES_WINDOW
-IN_FLIGHT_REQUESTS_MAX = 2 * REQUESTS_WINDOW
+REQUESTS_WINDOW: Final = 16 * 1024
+IN_FLIGHT_BYTES_MAX: Final = 2 * REQUEST_BYTES_WINDOW
+IN_FLIGHT_REQUESTS_MAX: Final = 2 * REQUESTS_WINDOW
 """A client that sends beyond its window is cut off at this number (one blob of any size is always forwarded)."""
-STOPPING_REASON = "the node is being stopped"
+STOPPING_REASON: Final = "the node is being stopped"
 
 log = logging.getLogger("IPC_GATEWAY")
 

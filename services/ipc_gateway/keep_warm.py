@@ -13,7 +13,7 @@ session fails, nothing else is affected: it is started again a second later.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from rondo.ipc.local_dealer import LocalDealer
 from rondo.protocol import events
@@ -21,24 +21,24 @@ from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, e
 from rondo.protocol.envelope import BusError
 from rondo.protocol.requests import HIDDEN_PREFIX, Guarantee, Op, encode_requests
 
-INTERVAL_S = 0.002
+INTERVAL_S: Final = 0.002
 """The pause after the last message before a warm-up message is sent. After three milliseconds a message is nearly as
 fast as one of many; after five it takes half as long again."""
-WARM_S = 0.006
+WARM_S: Final = 0.006
 """No warm-up message is sent while clients send at shorter intervals than this. It would delay the client's next
 request. An interval may be half as long again as the one before."""
-AFTER_S = 1.0
+AFTER_S: Final = 1.0
 """Warm-up messages are sent until this time after a client's last request."""
-RETRY_S = 1.0
+RETRY_S: Final = 1.0
 """A warm-up message that does not come back is given up after this time. A session that has ended is started again
 after it."""
-ACK_S = 0.02
+ACK_S: Final = 0.02
 """A warm-up message is acknowledged with the next one, or after this time. What is not acknowledged keeps the node's
 log from being freed."""
-PAYLOAD = bytes(64)
-NAME = "rondo lap"
+PAYLOAD: Final = bytes(64)
+NAME: Final = "rondo lap"
 """The session's name in `rondo status`."""
-NEVER_S = float("inf")
+NEVER_S: Final = float("inf")
 
 log = logging.getLogger("IPC_GATEWAY")
 

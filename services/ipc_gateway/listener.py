@@ -1,15 +1,15 @@
 """The interface of the sockets that clients connect to."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-SEND_ENVELOPES_MAX = 1024
+SEND_ENVELOPES_MAX: Final = 1024
 """How many envelopes wait for one local client; their bytes are bounded, too."""
-ENVELOPE_ROOM_BYTES = 1024 * 1024
+ENVELOPE_ROOM_BYTES: Final = 1024 * 1024
 """How much larger an envelope may be than the largest message."""
-ENVELOPES_PER_DRAIN = 64
-MODE_PRIVATE = 0o600
-MODE_OPEN = 0o666
+ENVELOPES_PER_DRAIN: Final = 64
+MODE_PRIVATE: Final = 0o600
+MODE_OPEN: Final = 0o666
 
 
 class Received(NamedTuple):

@@ -5,11 +5,13 @@ The first byte of a connection's name tells to which socket it belongs.
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 from services.ipc_gateway.listener import Listener, Received
 from services.ipc_gateway.unix_listener import UnixListener
 
-LOCAL, REMOTE = b"L", b"R"
+LOCAL: Final = b"L"
+REMOTE: Final = b"R"
 
 
 class Listeners:

@@ -8,22 +8,22 @@ had not acknowledged. So nothing is lost when many clients are slow, and not rea
 
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from rondo.ipc.bounds import FAVOURED_TIMES
 from rondo.protocol.client_gateway import Kind, encode
 from services.ipc_gateway.session_registry import Session
 
-MIB = 1024 * 1024
-SESSION_BYTES_MAX = 24 * MIB
+MIB: Final = 1024 * 1024
+SESSION_BYTES_MAX: Final = 24 * MIB
 """What may wait for one session besides its largest envelope. Of these, events are at most the 4 MiB that cpg sends
 unacknowledged; the rest are answers."""
-USER_BYTES_MAX = 64 * MIB
+USER_BYTES_MAX: Final = 64 * MIB
 """What may wait for all sessions of a user, except the one that has waited longest. Root and the node's own user may
 have four times as much."""
-OTHERS_BYTES_MAX = 96 * MIB
+OTHERS_BYTES_MAX: Final = 96 * MIB
 """The same for all users but root and the node's own."""
-OVERHEAD_BYTES = 64
+OVERHEAD_BYTES: Final = 64
 """What a queued envelope takes besides its bytes."""
 Owner = tuple[int, int]
 """uid, and the key of a remote client."""

@@ -5,7 +5,7 @@ import os
 import select
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rondo.config import NodeConfig
 from rondo.node.chassis import Chassis
@@ -34,17 +34,17 @@ from services.ipc_gateway.unix_listener import UnixListener
 if TYPE_CHECKING:
     from services.ipc_gateway.zap import ZapHandler
 
-SERVICE = "ipc_gateway"
-HOUSEKEEPING_S = 1.0
-RETRY_S = 0.01
-RETRY_CONNECT_S = 0.02
-DEATH_GRACE_S = 0.1
+SERVICE: Final = "ipc_gateway"
+HOUSEKEEPING_S: Final = 1.0
+RETRY_S: Final = 0.01
+RETRY_CONNECT_S: Final = 0.02
+DEATH_GRACE_S: Final = 0.1
 """The connection of a dead process normally ends by itself, after all that it sent. If a child inherited the socket, it
 does not, and the session ends after this time."""
-DENIED_LOG_INTERVAL_S = 1.0
-SESSIONS_TO_TRIM = 64
+DENIED_LOG_INTERVAL_S: Final = 1.0
+SESSIONS_TO_TRIM: Final = 64
 """Memory is returned to the system after this many sessions have ended. A libzmq connection has some 40 KiB."""
-DRAINS_BEFORE_DETACH_MAX = 1000
+DRAINS_BEFORE_DETACH_MAX: Final = 1000
 
 log = logging.getLogger("IPC_GATEWAY")
 

@@ -7,6 +7,7 @@ import secrets
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from rondo.node.process_watch import ProcessWatch, start_time_of
 from rondo.protocol.client_gateway import VERSION
@@ -14,17 +15,17 @@ from rondo.protocol.cpg_gateway import KIND_SHIFT
 from services.ipc_gateway.credentials import Peer
 from services.ipc_gateway.remote import remote_pid
 
-SESSIONS_PER_PROCESS_MAX = 64
-SESSIONS_PER_USER_MAX = 1024
-SESSIONS_MAX = 8192
-SESSIONS_KEPT = 64
+SESSIONS_PER_PROCESS_MAX: Final = 64
+SESSIONS_PER_USER_MAX: Final = 1024
+SESSIONS_MAX: Final = 8192
+SESSIONS_KEPT: Final = 64
 """Sessions reserved for root and the node's own user: this many, or an eighth of all if those are fewer."""
-SECRET_BYTES = 16
-RESUME_MS = 10_000
+SECRET_BYTES: Final = 16
+RESUME_MS: Final = 10_000
 """How long a session waits for its living client process to come back after its connection broke."""
-RESUME_REMOTE_MS = 3_000
+RESUME_REMOTE_MS: Final = 3_000
 """The same for a remote client, of which nobody can tell whether it lives."""
-ENDED_REMEMBERED_MAX = 1024
+ENDED_REMEMBERED_MAX: Final = 1024
 """For how many ended sessions the reason is remembered, for a client or a cpg that asks later."""
 
 Resume = list[int]

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.codes import Code
@@ -16,8 +16,8 @@ from services.ipc_gateway.outboxes import Outboxes
 from services.ipc_gateway.session_registry import Session, SessionRegistry
 from services.ipc_gateway.to_cpg import ToCpg
 
-NAME_CHARACTERS_MAX = 64
-REFUSED_LOG_INTERVAL_S = 1.0
+NAME_CHARACTERS_MAX: Final = 64
+REFUSED_LOG_INTERVAL_S: Final = 1.0
 
 log = logging.getLogger("IPC_GATEWAY")
 

@@ -13,14 +13,16 @@ rotation of messages through. A cpg that takes nothing any more must not hold up
 
 from __future__ import annotations
 
-PAUSE_NS_MAX = 50_000_000
+from typing import Final
+
+PAUSE_NS_MAX: Final = 50_000_000
 """Longest pause. It must stay well below the time after which others send the token again or take it for lost."""
 
-PRESSURE_MIN = 0.2
+PRESSURE_MIN: Final = 0.2
 """How full the log is when the pauses begin; they are longest when it is full. With 0.5, of three clients that sent and
 read 256 bytes at 300,000 a second one was cut off within two seconds; with 0.2 all went on at the same rate."""
 
-FULL_PAUSES_PER_TOKEN_TIMEOUT = 5
+FULL_PAUSES_PER_TOKEN_TIMEOUT: Final = 5
 """The token of a ring whose log is full here is held up for no longer than this part of the token time-out."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Final
 
 from rondo import paths
 from rondo.ipc import endpoints
@@ -17,17 +18,17 @@ from rondo.protocol.kinds import Kind
 from rondo.protocol.requests import Guarantee
 from services.totem.node import Node
 
-ENVELOPES_PER_TURN = 32
+ENVELOPES_PER_TURN: Final = 32
 """Most envelopes to receive before the ring gets its turn."""
 
-RETRY_NS = 5_000_000
+RETRY_NS: Final = 5_000_000
 """How long an envelope that cpg had no room for waits until it is tried again."""
 
-TAKEN_DELAY_NS = 2_000_000
+TAKEN_DELAY_NS: Final = 2_000_000
 """How long a Taken envelope waits for the messages that come with the token, so that cpg, the gateway and the client
 wake only once for both. A rotation takes less."""
 
-WAIT_NS = 50_000_000
+WAIT_NS: Final = 50_000_000
 """How long messages wait for cpg if no process of this node is in their groups: cpg needs them, but not soon."""
 
 _log = logging.getLogger("TOTEM")

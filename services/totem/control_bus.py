@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Final
 
 from rondo import paths
 from rondo.ipc import endpoints as sockets
@@ -17,10 +18,10 @@ from rondo.protocol.kinds import Kind
 from rondo.protocol.totem_control import SOCKET
 from services.totem.node import Node
 
-ENVELOPES_PER_TURN = 16
+ENVELOPES_PER_TURN: Final = 16
 """Most envelopes to receive before the ring gets its turn."""
 
-RETRY_NS = 5_000_000
+RETRY_NS: Final = 5_000_000
 """How long an envelope that control had no room for waits until it is tried again."""
 
 _log = logging.getLogger("TOTEM")

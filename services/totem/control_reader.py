@@ -14,18 +14,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from typing import Final
 
 from rondo.protocol import totem_control as wire
 from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, BusError
 from rondo.protocol.totem_control import Entry
 
-ENTRY_BYTES = 512
+ENTRY_BYTES: Final = 512
 """The size that an entry counts for in the bound, besides a message's data: a few lists of members."""
 
-LOG_BYTES_MAX = 8 * 1024 * 1024
+LOG_BYTES_MAX: Final = 8 * 1024 * 1024
 """The log is full when control has this many bytes still to commit (`pressure`)."""
 
-QUEUE_BYTES_MAX = 1024 * 1024
+QUEUE_BYTES_MAX: Final = 1024 * 1024
 """A commit that would queue more than this for the ring is refused. Control itself stays below this bound."""
 
 SyncRing = tuple[int, int]

@@ -15,15 +15,16 @@ Packets may still leave between the copy and the first sign: docs/SECURITY.md, "
 from __future__ import annotations
 
 import socket
+from typing import Final
 
-STEP_NS = 1_000_000_000
+STEP_NS: Final = 1_000_000_000
 """Slewing moves a clock by far less between two checks."""
 
-_NETLINK_KOBJECT_UEVENT = 15
-_KERNEL_EVENTS = 1
-_NEW_GENERATION = b"NEW_VMGENID=1"
-_EVENT_BYTES = 1 << 16
-_EVENTS_MAX = 64
+_NETLINK_KOBJECT_UEVENT: Final = 15
+_KERNEL_EVENTS: Final = 1
+_NEW_GENERATION: Final = b"NEW_VMGENID=1"
+_EVENT_BYTES: Final = 1 << 16
+_EVENTS_MAX: Final = 64
 
 
 class CopyWatch:

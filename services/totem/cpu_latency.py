@@ -13,14 +13,15 @@ from __future__ import annotations
 import logging
 import os
 import struct
+from typing import Final
 
 from rondo.node.logs import notice
 
-DEVICE = "/dev/cpu_dma_latency"
-AFTER_NS = 1_000_000_000
+DEVICE: Final = "/dev/cpu_dma_latency"
+AFTER_NS: Final = 1_000_000_000
 """How long after the last message the processors are kept awake."""
 
-NEVER_NS = 1 << 62
+NEVER_NS: Final = 1 << 62
 _log = logging.getLogger("TOTEM")
 
 

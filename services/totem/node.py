@@ -14,7 +14,7 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rondo.config import NodeConfig
 from rondo.protocol import totem_control
@@ -47,26 +47,27 @@ from services.totem.transport.link import Link
 from services.totem.wire.base import RingId
 from services.totem.wire.executive import HEADER_SIZE, Service
 
-BY_KEY = ("dropped", "packets_again", "tokens_again")
+BY_KEY: Final = ("dropped", "packets_again", "tokens_again")
 """Counters of the ring that are tables."""
-COUNTERS = [field.name for field in dataclasses.fields(Counters) if field.name not in BY_KEY]
+COUNTERS: Final = [field.name for field in dataclasses.fields(Counters) if field.name not in BY_KEY]
 
-DATAGRAMS_PER_TURN = 64
+DATAGRAMS_PER_TURN: Final = 64
 """Most datagrams to handle before anything else gets its turn."""
 
-FEW_PACKETS, FEW_BYTES = 2, 4096
+FEW_PACKETS: Final = 2
+FEW_BYTES: Final = 4096
 """A message or two and the token. If the packets are this few, they wait until cpg has its messages."""
 
 
-MOVE_NS = 500_000_000
+MOVE_NS: Final = 500_000_000
 """When remaining nodes get new addresses, every node keeps the old ones this long: the message that starts the change
 still travels over the old ones. Nodes may differ by as much in when they move."""
 
-REFORM_WAIT_NS = 250_000_000
+REFORM_WAIT_NS: Final = 250_000_000
 """When only one of cpg and control has attached to an older ring, wait this long for the other, so that the ring is
 formed anew only once."""
 
-_OF_CONTROL = frozenset(totem_control.SERVICES)
+_OF_CONTROL: Final = frozenset(totem_control.SERVICES)
 
 
 class Node:

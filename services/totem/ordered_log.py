@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rondo.protocol import totem_reader
 from rondo.protocol.batch import BATCH_ID, MCAST_ID, batch_length, group_of, membership_of
@@ -27,19 +27,19 @@ from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET, PROTOCOL_VERSION, Bus
 from rondo.protocol.totem_reader import ENTRY_OVERHEAD_BYTES, Entry, request_cost
 from services.totem.outgoing import Outgoing, SyncRing, Tag
 
-CONFIGURATION_BYTES = 4096
+CONFIGURATION_BYTES: Final = 4096
 """The size that an entry other than a message counts for: at most a few lists of members."""
 
-QUEUE_BYTES_MAX = 4 * 1024 * 1024
+QUEUE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Most bytes that are accepted and not yet ordered. (One request always fits.)"""
 
-WAITING_BYTES_MAX = 256 * 1024
+WAITING_BYTES_MAX: Final = 256 * 1024
 """Most bytes that may wait for cpg if no process of this node is in their groups."""
 
-CREDIT_STEPS = 8
+CREDIT_STEPS: Final = 8
 """cpg is told of more credit once it grew by this fraction of the queue's bound."""
 
-_TO_GROUPS = frozenset((MCAST_ID, BATCH_ID))
+_TO_GROUPS: Final = frozenset((MCAST_ID, BATCH_ID))
 
 
 class _Pending(NamedTuple):

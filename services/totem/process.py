@@ -13,7 +13,7 @@ import os
 import select
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 from rondo.config import ConfigError, Fault, NodeConfig
 from rondo.node.chassis import Chassis
@@ -38,13 +38,13 @@ from services.totem.sequence_file import SequenceFile
 from services.totem.transport.link import NEVER_NS
 from services.totem.tuning import tune
 
-NOT_SCHEDULED_PERCENT = 80
+NOT_SCHEDULED_PERCENT: Final = 80
 """If the loop wakes later than this share of the token time-out, that is logged."""
-SCHEDULE_MISSES_MAX = 10
+SCHEDULE_MISSES_MAX: Final = 10
 """Late wake-ups that `rondo debug` shows."""
 
-SLEEP_NS_MAX = 60_000_000_000
-_MS_NS = 1_000_000
+SLEEP_NS_MAX: Final = 60_000_000_000
+_MS_NS: Final = 1_000_000
 _main = logging.getLogger("MAIN")
 
 

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from rondo.config import ConfigError, Fault, NodeConfig
 from rondo.config.key import KeyFileError, read_key, write_key
@@ -146,7 +147,7 @@ def _key(settings: SecuritySettings) -> bytes:
         raise ConfigError([Fault("error", None, "totem.keyfile", f"{bad.path}: {bad.why}", bad.mend)]) from None
 
 
-_FOREIGN = (Reason.NO_CRYPTO, Reason.NO_ENVELOPE)
+_FOREIGN: Final = (Reason.NO_CRYPTO, Reason.NO_ENVELOPE)
 """For these reasons the datagram itself is examined for the log line."""
 
 

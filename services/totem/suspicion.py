@@ -14,11 +14,12 @@ one that moves a moment later does not yet listen at its new one. A member that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-PROBE_NS = 50_000_000
+PROBE_NS: Final = 50_000_000
 """Time in which a suspected member must be heard."""
-HINT_INTERVAL_NS = 1_000_000_000
-TOKENS_OF_PROOF = 2
+HINT_INTERVAL_NS: Final = 1_000_000_000
+TOKENS_OF_PROOF: Final = 2
 """The first one may have passed the member before it died."""
 
 

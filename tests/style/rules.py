@@ -1,8 +1,11 @@
 """What is wrong in one source file, by the rules of the package's docstring."""
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from rondo.node import compiled
 
 FILE_LINES_MAX = 450
 TEST_FILE_LINES_MAX = 600
@@ -14,6 +17,9 @@ PUBLIC_DESPITE_THE_UNDERSCORE = frozenset(
 """Documented names of named tuples and of `os`. And of argparse what tells its sub-commands: nothing else does."""
 
 OWN = frozenset({"self", "cls"})
+
+COMPILED = frozenset(str(path.relative_to(compiled.ROOT)) for path in compiled.sources().values())
+CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
 
 
 class Fault(NamedTuple):
@@ -31,7 +37,18 @@ def faults_of(source: str, path: str) -> list[Fault]:
     if count > most:
         found.append(Fault(count, f"{count} lines; at most {most}: split it by what it does"))
     tree = ast.parse(source)
+    if path in COMPILED:
+        found += _loose_constants(tree)
     return sorted([*found, *_long_functions(tree), *_private_reaches(tree)])
+
+
+def _loose_constants(tree: ast.Module) -> Iterator[Fault]:
+    """Assignments of constants without an annotation, in the module itself."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            for name in (each.id for target in node.targets for each in ast.walk(target) if isinstance(each, ast.Name)):
+                if CONSTANT.fullmatch(name):
+                    yield Fault(node.lineno, f"{name} is a constant of a compiled module: write {name}: Final = ...")
 
 
 def _long_functions(tree: ast.AST) -> Iterator[Fault]:

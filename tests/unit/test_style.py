@@ -48,3 +48,11 @@ def test_a_reach_into_another_module_is_found(source: str) -> None:
 )
 def test_what_is_ones_own_or_documented_is_no_fault(source: str) -> None:
     assert texts(source) == []
+
+
+def test_a_constant_of_a_compiled_module_is_final() -> None:
+    loose = "SIZE = 1\n_A, _B = 2, 3\n"
+    assert len(texts(loose, "services/totem/ring/token.py")) == 3
+    assert texts(loose, "services/totem/daemon.py") == []
+    fine = "SIZE: Final = 1\nCUT: int = 2\nName = int\nlog = 3\ndef f():\n    X = 1\n"
+    assert texts(fine, "services/totem/ring/token.py") == []

@@ -15,11 +15,13 @@ Two rules go beyond Corosync's:
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.totem.ring.counters import Counters
 from services.totem.ring.options import MESSAGE_SIZE_MAX
 from services.totem.wire.base import Reason
 
-ASSEMBLY_BYTES_MAX = MESSAGE_SIZE_MAX + 65536
+ASSEMBLY_BYTES_MAX: Final = MESSAGE_SIZE_MAX + 65536
 """Corosync's buffer; a C node aborts above it."""
 
 

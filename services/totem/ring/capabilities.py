@@ -15,7 +15,7 @@ import functools
 import operator
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from services.totem.ring.options import (
     ACCELERATED_WINDOW_MAX,
@@ -30,11 +30,11 @@ from services.totem.ring.sizing import LARGE_PACKETS_IN_BUFFER, LATE_UNITS
 if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
-MAGIC = int.from_bytes(b"RNDO", "little")
-VERSION = 1
+MAGIC: Final = int.from_bytes(b"RNDO", "little")
+VERSION: Final = 1
 
-_SLOTS = 5
-_I32_MAX = 0x7FFF_FFFF
+_SLOTS: Final = 5
+_I32_MAX: Final = 0x7FFF_FFFF
 
 
 class Capability(IntFlag):
@@ -57,7 +57,7 @@ class Capability(IntFlag):
     """Its configuration sets no windows: they may be as wide as the receive buffers of all members allow."""
 
 
-_KNOWN = functools.reduce(operator.or_, Capability)
+_KNOWN: Final = functools.reduce(operator.or_, Capability)
 
 
 @dataclass(slots=True, frozen=True)

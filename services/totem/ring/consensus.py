@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum, auto
+from typing import Final
 
 from services.totem.ring.estrangement import Estrangement
 from services.totem.ring.join_failure_detector import JoinFailureDetector
@@ -18,10 +19,10 @@ from services.totem.ring.options import RingOptions
 from services.totem.ring.timers import MS
 from services.totem.wire.frames import Join
 
-DISSENT_JOINS = 8
+DISSENT_JOINS: Final = 8
 """A node that repeats the same lists, other than ours, for so many join intervals will not agree."""
 
-RESTART_JOINS = 3
+RESTART_JOINS: Final = 3
 """The same for this node while it counts nodes as failed whose joins it still hears: they cannot agree with it."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from services.totem.wire.base import Reason
 
-NODES_MAX = 512
+NODES_MAX: Final = 512
 """So many nodes are counted apart in the life of a process, more than a ring can have; further ones are not."""
 
 

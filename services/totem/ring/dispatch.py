@@ -10,7 +10,7 @@ docs/RING.md holds this table as text, printed from it.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from services.totem.ring import commit, expiry, foreign, gather, hold, mcast, sync, token
 from services.totem.ring.events import State
@@ -51,9 +51,9 @@ def ignored(s: RingState, *_: Any) -> None:
     """Nothing: the event cannot occur in this state, or means nothing in it."""
 
 
-NO = ignored
+NO: Final = ignored
 
-TABLE: dict[Event, Row] = {
+TABLE: Final[dict[Event, Row]] = {
     Kind.TOKEN: Row(NO, token.in_operational, NO, NO, token.in_recovery, NO),
     Kind.MCAST: Row(NO, mcast.in_operational, mcast.in_gather, mcast.in_commit, mcast.in_recovery, NO),
     Kind.MERGE: Row(
@@ -91,7 +91,7 @@ TABLE: dict[Event, Row] = {
     Call.FLUSH: Row(NO, token.flush, NO, NO, NO, NO),
 }
 
-HANDLERS: dict[tuple[State, Event], Handler] = {
+HANDLERS: Final[dict[tuple[State, Event], Handler]] = {
     (state, event): getattr(row, state.value) for event, row in TABLE.items() for state in State
 }
 """The table, by (state, event)."""
@@ -103,7 +103,7 @@ def _frame_handlers(state: State) -> tuple[Handler, ...]:
     return () if all(handler is ignored for handler in handlers) else handlers
 
 
-FRAME_HANDLERS: dict[State, tuple[Handler, ...]] = {state: _frame_handlers(state) for state in State}
+FRAME_HANDLERS: Final[dict[State, tuple[Handler, ...]]] = {state: _frame_handlers(state) for state in State}
 """The handlers of frames, by state. `RingState` keeps those of its current state at hand, because frames are the most
 frequent events."""
 

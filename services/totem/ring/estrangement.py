@@ -11,16 +11,17 @@ rings that ignore each other at different times would never merge.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from services.totem.ring.timers import MS
 from services.totem.wire.frames import PROCESSORS_MAX
 
-ATTEMPTS_FREE = 2
+ATTEMPTS_FREE: Final = 2
 """So many failed attempts in a row have no consequence: while many nodes start and stop, attempts also fail for other
 reasons."""
-PAUSE_MS_MIN = 1_000
-PAUSE_MS_MAX = 8_000
-FORGIVEN_AFTER_MS = 20_000
+PAUSE_MS_MIN: Final = 1_000
+PAUSE_MS_MAX: Final = 8_000
+FORGIVEN_AFTER_MS: Final = 20_000
 """After so long without a failed attempt the count starts at 0 again."""
 
 

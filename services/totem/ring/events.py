@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from services.totem.wire.base import RingId
 
@@ -16,7 +16,7 @@ Tag = tuple[Any, ...] | int | str | None
 """A value that the host attaches to its own message. It comes back with the delivered message. The ring does not look
 at it."""
 
-EVERYBODY = 0
+EVERYBODY: Final = 0
 """Destination of a packet: all members of the group, and, except for mcasts, this node too."""
 
 

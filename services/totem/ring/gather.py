@@ -11,7 +11,7 @@ Source: Amir et al., "The Totem single-ring ordering and membership protocol", s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from services.totem.ring import commit as commit_state
 from services.totem.ring import hold, secrecy
@@ -25,7 +25,7 @@ from services.totem.wire.frames import PROCESSORS_MAX, Commit, CommitEntry, Join
 if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
-_CONTINUOUS_GATHER_MAX = 30
+_CONTINUOUS_GATHER_MAX: Final = 30
 """So many Gathers in a row without a ring are logged: a firewall is the likely cause."""
 
 

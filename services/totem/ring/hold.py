@@ -25,13 +25,13 @@ from services.totem.wire.frames import GUARANTEE_AT, SAFE, HoldCancel, Token, en
 if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
-LINGER_MS = 2
+LINGER_MS: Final = 2
 """How long the token stays after the first packet that was sent without passing it on."""
-LINGER_PACKETS = 16
+LINGER_PACKETS: Final = 16
 """How many packets are sent at most without passing the token on, in packets of netmtu."""
 
 
-PROBE_VISITS = 3
+PROBE_VISITS: Final = 3
 """How often the token comes round after a probe, even if there is nothing to send."""
 
 

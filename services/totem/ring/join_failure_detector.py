@@ -10,19 +10,20 @@ of processor time is not thrown out again and again.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from services.totem.ring.timers import MS
 
-JOINS_MIN = 10
+JOINS_MIN: Final = 10
 """Joins that must have gone unanswered."""
 
-SILENT_JOINS = 3
+SILENT_JOINS: Final = 3
 """After so many unanswered joins this node believes others that a node outside its ring has failed."""
 
-FORGIVEN_AFTER = 20
+FORGIVEN_AFTER: Final = 20
 """Consensus time-outs after which an early failure is forgotten."""
 
-_GAP_JOINS = 3
+_GAP_JOINS: Final = 3
 """If this node sent no join for so many join intervals, it was paused and did not listen."""
 
 

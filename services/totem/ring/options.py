@@ -7,35 +7,36 @@ one `RingOptions` from its configuration and gives it to the `Ring`, and another
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from services.totem.ring.sizing import LARGE_PACKET_BYTES
 
-MTU_OVERHEAD = 2 * 45
+MTU_OVERHEAD: Final = 2 * 45
 """netmtu minus this is the largest totempg packet: room for two mcast headers, one of them for recovery. Corosync 3.1.7
 does not subtract the IP and UDP headers."""
 
-MESSAGE_SIZE_MAX = 1 << 20
+MESSAGE_SIZE_MAX: Final = 1 << 20
 """Largest assembled message, group header included: a C node aborts when its buffer overflows."""
 
-SORT_QUEUE_SLOTS = 16384
+SORT_QUEUE_SLOTS: Final = 16384
 """How far the newest sequence number may be ahead of the packets that every member has (RTR and sort queues of a C
 node)."""
 
-SEND_QUEUE_BYTES = 4 << 20
+SEND_QUEUE_BYTES: Final = 4 << 20
 """Corosync's send queue holds this many bytes in packets of full size."""
 
-RING_SEQUENCE_FREE = 1 << 62
+RING_SEQUENCE_FREE: Final = 1 << 62
 """Claims of ring sequences up to here are always believed. So nodes find together again after a forger has raised the
 sequence of only some of them. Ring sequences start at 0, or at seconds since 1970 * 65536, and grow by 4: without a
 forger none reaches this bound."""
 
-RING_SEQUENCE_BUDGET = 1 << 40
+RING_SEQUENCE_BUDGET: Final = 1 << 40
 """Above that, others can raise our ring sequence by no more than this at once ..."""
 
-RING_SEQUENCE_RATE = 1 << 24
+RING_SEQUENCE_RATE: Final = 1 << 24
 """... and this per second. So no forger comes to the end of all numbers, where no ring could be formed."""
 
-RING_SEQUENCE_SLACK = 1 << 34
+RING_SEQUENCE_SLACK: Final = 1 << 34
 """How far a ring that is really formed may be ahead of the sequence that we believe. Others may have believed a little
 more: what the rate grants them while this node has no use for it. This covers a quarter of an hour of forgeries.
 
@@ -44,22 +45,22 @@ others are, and they refuse a ring that is behind them. A forger gains that much
 20 times a second.
 """
 
-RING_SEQUENCE_MAX = 1 << 63
+RING_SEQUENCE_MAX: Final = 1 << 63
 """A ring sequence above this is refused."""
 
 
-ACCELERATED_WINDOW_MAX = 64
+ACCELERATED_WINDOW_MAX: Final = 64
 """Packets that may follow the token; more than this brings nothing."""
 
-WINDOW_MIN = 4
-WINDOW_MAX = 400
+WINDOW_MIN: Final = 4
+WINDOW_MAX: Final = 400
 """Bounds of a window that is sized by the receive buffers, packets per rotation."""
 
-LARGE_WINDOW_MAX = 1200
+LARGE_WINDOW_MAX: Final = 1200
 """The upper bound while packets have their largest size, that is, while little is lost. A wider window makes the token
 go round less often. The price: more packets are in flight when losses begin."""
 
-MESSAGES_SHARE = 0.5
+MESSAGES_SHARE: Final = 0.5
 """The share of such a window that one node may send per visit."""
 
 

@@ -19,23 +19,25 @@ Source: Jacobson, "Congestion avoidance and control", 1988; Karn and Partridge, 
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.totem.ring.rotation_times import RotationTimes
 
-INTERVAL_NS_MIN = 5_000_000
+INTERVAL_NS_MIN: Final = 5_000_000
 """The shortest wait: delays of a few ms in scheduling a process are usual."""
 
-INTERVAL_NS_FIRST = 20_000_000
+INTERVAL_NS_FIRST: Final = 20_000_000
 """The wait before the first rotation was measured."""
 
-DOUBT_NS = INTERVAL_NS_MIN // 2
+DOUBT_NS: Final = INTERVAL_NS_MIN // 2
 """A node waits at least `INTERVAL_NS_MIN` before it sends the token again. A copy that comes sooner is no sign of a
 loss: it was sent beside the token, or the network duplicated it."""
 
-LATE_IN_A_ROW = 8
+LATE_IN_A_ROW: Final = 8
 """After so many rotations in a row in which the token was sent again the ring counts as slower."""
 
 
-REPEATED_IF_HELD = 3
+REPEATED_IF_HELD: Final = 3
 """A token that may be held or lost is sent again this often at the ring's pace. If all copies are lost, the next one
 takes as long as in an idle ring."""
 

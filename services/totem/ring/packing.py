@@ -13,16 +13,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.totem.ring.events import Tag
 from services.totem.wire import packets
 
-FRAGMENT_MIN = 64
+FRAGMENT_MIN: Final = 64
 """If less room than this is left in a packet, it stays empty instead of taking a scrap of a message (unless the packet
 is empty otherwise)."""
 
-CHAIN_BREAKER = packets.encode_packet(0, 0, [packets.NOBODY_PREFIX])
+CHAIN_BREAKER: Final = packets.encode_packet(0, 0, [packets.NOBODY_PREFIX])
 
 
 class Packet(NamedTuple):

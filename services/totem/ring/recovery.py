@@ -10,7 +10,7 @@ rules.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from services.totem.ring import install, requests
 from services.totem.ring.events import NoticeCode, State
@@ -22,7 +22,7 @@ from services.totem.wire.frames import MCAST_HEADER_SIZE, Commit, CommitEntry, T
 if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
-_FLAG_UNCLAIMED = 5
+_FLAG_UNCLAIMED: Final = 5
 """After so many rotations without a packet nobody has old packets to send, whatever retrans_flg says."""
 
 

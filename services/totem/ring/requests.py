@@ -18,7 +18,7 @@ the request off the list. So after a few answers without success this node leave
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from services.totem.ring.events import NoticeCode, State
 from services.totem.ring.store import PacketStore
@@ -35,20 +35,20 @@ from services.totem.wire.frames import (
 if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
-UNANSWERED_MAX = 10
+UNANSWERED_MAX: Final = 10
 """After so many rotations without an answer, plus two for each member, nobody can answer. Flow control lets each member
 send now and then. The limit is low enough to be reached before an idle ring holds its token."""
 
-ANSWERS_IN_VAIN = 3
+ANSWERS_IN_VAIN: Final = 3
 """After so many answers to requests for one packet another member is to answer."""
 
-LOSSY_VISITS = 16
+LOSSY_VISITS: Final = 16
 """For so many visits after a request for a lost packet the token is sent twice, if all members are Rondo. It is as
 easily lost as a packet. To wait for a lost token costs a rotation or more; the copy costs next to nothing."""
 
-_ANSWERS_KEPT = 4096
-_SENDER_AND_COUNT = struct.Struct("<I4xI")
-_SENDER_AT = 13
+_ANSWERS_KEPT: Final = 4096
+_SENDER_AND_COUNT: Final = struct.Struct("<I4xI")
+_SENDER_AT: Final = 13
 """Offset of system_from, seq, this_seqno in an mcast."""
 
 

@@ -6,10 +6,12 @@ which the representative held the token of an idle ring. Rotations in which the 
 
 from __future__ import annotations
 
-FIRST_SHIFT = 16
+from typing import Final
+
+FIRST_SHIFT: Final = 16
 """The first bound is 2**16 ns, 66 us: less than any rotation between processes."""
 
-BOUNDS = 18
+BOUNDS: Final = 18
 """The last bound is 2**33 ns, 8.6 s. Longer times are counted in the bin after it."""
 
 

@@ -20,9 +20,9 @@ Receivers accept packets of any size, so each sender decides alone.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-LARGE_PACKET_BYTES = 8_600
+LARGE_PACKET_BYTES: Final = 8_600
 """Largest totempg packet if the kernel cuts datagrams: six fragments on Ethernet, with its headers, wrapped in recovery
 and sealed.
 
@@ -32,38 +32,38 @@ filled it, and none of the packets that were sent again came through. The ring s
 loss had ended (`make chaos SEED=1`). With six fragments most datagrams are complete, and the rest takes little memory.
 """
 
-CUT_PACKET_BYTES = 60_000
+CUT_PACKET_BYTES: Final = 60_000
 """Largest totempg packet if the hosts cut datagrams into segments (transport/segments.py), so no kernel memory fills:
 what one system call sends, with its headers, wrapped in recovery and sealed."""
 
-MIDDLE_PACKET_BYTES = 8_400
+MIDDLE_PACKET_BYTES: Final = 8_400
 """The size between `CUT_PACKET_BYTES` and netmtu: six segments, sealed."""
 
-PARITY_FROM_PERCENT = 20
+PARITY_FROM_PERCENT: Final = 20
 """Parity is cheaper once more than so many of a hundred packets of `CUT_PACKET_BYTES` are sent again."""
-MIDDLE_FROM_PERCENT = 40
+MIDDLE_FROM_PERCENT: Final = 40
 """The middle size, with parity, is cheaper once more than so many of a hundred packets with parity are sent again."""
-NETMTU_FROM_PERCENT = 100
+NETMTU_FROM_PERCENT: Final = 100
 """netmtu is cheaper once more than so many of a hundred packets of middle size are sent again. (All three were measured
 with one way of sending at a time: bench/HISTORY.md, Loss.)"""
 
-SENT_GRACE = 24
+SENT_GRACE: Final = 24
 """So many packets count as sent without a loss at the start: a share of only a few packets means nothing."""
-SENT_WINDOW = 64
+SENT_WINDOW: Final = 64
 """After so many packets the counts so far are halved."""
 
-LATE_UNITS = 9
+LATE_UNITS: Final = 9
 """While packets are larger than netmtu the accelerated window is so many times wider: with the default of ten, two
 packets of `CUT_PACKET_BYTES` follow the token. Otherwise none would, and only one node at a time would work. (The
 factor is smaller if a receive buffer would not hold that much from all members.)"""
 
-LARGE_PACKETS_IN_BUFFER = 8
+LARGE_PACKETS_IN_BUFFER: Final = 8
 """Every member's receive buffer must hold at least so many large packets."""
 
-VISITS_AT_FIRST = 64
+VISITS_AT_FIRST: Final = 64
 """Larger packets are first tried (again) after so many visits of the token."""
-VISITS_MAX = 1 << 16
-SOON_VISITS = 2048
+VISITS_MAX: Final = 1 << 16
+SOON_VISITS: Final = 2048
 """A try that lasted longer counts as a success."""
 
 

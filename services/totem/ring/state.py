@@ -35,7 +35,7 @@ from services.totem.ring.sync import Sync
 from services.totem.ring.timers import MS, Timer, Timers
 from services.totem.wire.base import RingId
 
-STANDSTILL_JOINS = 8
+STANDSTILL_JOINS: Final = 8
 """The formation of a ring must advance one step within so many join intervals, or within two for each node if that is
 more: a commit token that comes round has visited every node. The ring is given up before the token that forms it would
 be sent again. On machines so slow that each ring is given up, the patience grows each time."""

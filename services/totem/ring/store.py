@@ -9,12 +9,13 @@ Sequence numbers here are integers that do not wrap; `services.totem.wire.base.e
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from services.totem.ring.events import Tag
 from services.totem.ring.options import SORT_QUEUE_SLOTS
 from services.totem.wire.base import RingId
 
-HOLES_MAX = 1024
+HOLES_MAX: Final = 1024
 """How far beyond the first hole the search for more holes goes."""
 
 

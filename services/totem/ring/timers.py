@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Timer(StrEnum):
@@ -31,10 +32,10 @@ class Timer(StrEnum):
     """Notice that this process was not scheduled."""
 
 
-MS = 1_000_000
+MS: Final = 1_000_000
 """Nanoseconds in a millisecond."""
 
-NS = 1_000_000_000
+NS: Final = 1_000_000_000
 """Nanoseconds in a second."""
 
 

@@ -20,7 +20,7 @@ ordering for modern data centers", 2016.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from services.totem.ring import delivery, foreign, gather, hold, recovery, requests, secrecy
@@ -44,7 +44,7 @@ from services.totem.wire.frames import (
 if TYPE_CHECKING:
     from services.totem.ring.state import RingState
 
-IDLE_ROTATIONS = 2
+IDLE_ROTATIONS: Final = 2
 """Rotations without a new packet after which nobody can have anything to send."""
 
 

@@ -28,27 +28,27 @@ from __future__ import annotations
 import hashlib
 import struct
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-MAGIC = 0x52
-VERSION = 1
-RING_VERSION = 2
+MAGIC: Final = 0x52
+VERSION: Final = 1
+RING_VERSION: Final = 2
 """Version of packets that are sealed with the key of a forward secret ring: its data and its tokens."""
-PLAIN_MAGIC = (b"\x70\xc0", b"\xc0\x70")
+PLAIN_MAGIC: Final = (b"\x70\xc0", b"\xc0\x70")
 """The first bytes of plain totem packets, in either byte order."""
 
-PREFIX_SIZE = 30
-HEADER_SIZE = 40
-BOOT_SIZE = 16
-NONCE_SIZE = 16
-COUNTER_AT = 32
-TAG_MASK = 0xFFFF
+PREFIX_SIZE: Final = 30
+HEADER_SIZE: Final = 40
+BOOT_SIZE: Final = 16
+NONCE_SIZE: Final = 16
+COUNTER_AT: Final = 32
+TAG_MASK: Final = 0xFFFF
 """The bits of the cluster number that hold a ring tag."""
 
-_PREFIX = struct.Struct(">BBBBHII16s")
-TAIL = struct.Struct(">HQ")
+_PREFIX: Final = struct.Struct(">BBBBHII16s")
+TAIL: Final = struct.Struct(">HQ")
 """Length and counter, at PREFIX_SIZE."""
-ENQUIRY = struct.Struct(">I16s")
+ENQUIRY: Final = struct.Struct(">I16s")
 """A challenge or an answer: for whom, nonce."""
 
 

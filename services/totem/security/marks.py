@@ -16,12 +16,12 @@ heard, at a receiver that does not have the genuine one yet.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-MARK_SIZE = 8
-SEGMENT_KEY_SIZE = 32
+MARK_SIZE: Final = 8
+SEGMENT_KEY_SIZE: Final = 32
 
-_COUNTED = 9
+_COUNTED: Final = 9
 
 
 class SegmentKeys(NamedTuple):

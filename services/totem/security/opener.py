@@ -10,7 +10,7 @@ import hmac
 from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from services.totem.security.allowance import Allowance
 from services.totem.security.challenge import ASK_INTERVAL_NS, HELD_BYTES_MAX, QUIET_NS, Held, Question
@@ -72,7 +72,7 @@ class Reason(StrEnum):
     """Authentic, but it breaks the rules."""
 
 
-TEXTS = {
+TEXTS: Final = {
     Reason.NO_CRYPTO: "it is not encrypted; security is switched off there",
     Reason.NO_ENVELOPE: "it is no packet of a cluster",
     Reason.TRUNCATED: "it is truncated",
@@ -95,11 +95,12 @@ TEXTS = {
 Sourced = tuple[bytes, Any]
 """A datagram or a frame, and its sender's address, whose first element is the IP address."""
 
-EVENTS = ("challenges_sent", "challenges_answered", "answers_withheld", "boots_accepted", "stale_answers")
+EVENTS: Final = ("challenges_sent", "challenges_answered", "answers_withheld", "boots_accepted", "stale_answers")
 """Other counters. A stale answer came too late or was not asked for. An answer is withheld from a challenge that is
 repeated under an unconfirmed boot."""
 
-TRIES_PER_SECOND, TRIES_BURST = 2000, 800
+TRIES_PER_SECOND: Final = 2000
+TRIES_BURST: Final = 800
 """Bounds of packets under unknown boots. Their keys have to be derived first: some 15 µs each, ten times the cost of a
 refusal. The burst is for a ring with the most members that starts all at once."""
 
@@ -418,7 +419,7 @@ def _reason(fault: Forged) -> Reason:
     return Reason.NOT_RING_KEY if isinstance(fault, Unprotected) else Reason.WRONG_KEY
 
 
-_MAGIC = bytes([MAGIC])
-_FRAMES = frozenset((Content.TOKEN, Content.FRAME, Content.DIRECT))
-_OF_RINGS = frozenset((Content.TOKEN, Content.FRAME))
-_ENQUIRIES = frozenset((Content.CHALLENGE, Content.ANSWER))
+_MAGIC: Final = bytes([MAGIC])
+_FRAMES: Final = frozenset((Content.TOKEN, Content.FRAME, Content.DIRECT))
+_OF_RINGS: Final = frozenset((Content.TOKEN, Content.FRAME))
+_ENQUIRIES: Final = frozenset((Content.CHALLENGE, Content.ANSWER))

@@ -8,17 +8,19 @@ invented boots takes time, but no memory, and pushes out no genuine boot.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from services.totem.security.challenge import Answers, Question
 from services.totem.security.marks import SegmentKeys
 from services.totem.security.replay import ReplayWindow
 from services.totem.security.suites import Codec
 
-PEERS_MAX = 384
+PEERS_MAX: Final = 384
 """The most members that a ring can have."""
 
-_NEVER_NS = -(1 << 62)
-_KEY_MASK, _TAG_SHIFT = 0xFFFF, 16
+_NEVER_NS: Final = -(1 << 62)
+_KEY_MASK: Final = 0xFFFF
+_TAG_SHIFT: Final = 16
 
 
 def codec_key(key_number: int, ring_tag: int) -> int:

@@ -11,15 +11,16 @@ ordinary ones would be far behind the window by then. Each of them must be highe
 from __future__ import annotations
 
 from array import array
+from typing import Final
 
-WINDOW = 16384
+WINDOW: Final = 16384
 """How many counters a packet may be late. A token that waits behind a full receive buffer of data is late by up to half
 of that. A power of two."""
 
-KEPT_COUNTERS = 1 << 63
+KEPT_COUNTERS: Final = 1 << 63
 """The first counter of the packets that are kept before they are sent."""
 
-MASK = WINDOW - 1
+MASK: Final = WINDOW - 1
 
 
 class ReplayWindow:

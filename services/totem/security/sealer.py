@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from services.totem.security.envelope import (
     BOOT_SIZE,
@@ -21,10 +22,10 @@ from services.totem.security.keys import Keyring
 from services.totem.security.replay import KEPT_COUNTERS
 from services.totem.security.ring_keys import Epoch, RingKeys
 
-_KIND_AT = 3
-_AFTER_KIND = 4
-_TOKEN = b"\0"
-_DATA = 1
+_KIND_AT: Final = 3
+_AFTER_KIND: Final = 4
+_TOKEN: Final = b"\0"
+_DATA: Final = 1
 
 
 class Sealer:

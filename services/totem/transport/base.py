@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 from services.totem.security.marks import SegmentMarks
 from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, size_of_each, split
@@ -33,10 +33,10 @@ from services.totem.transport.sockets import (
 from services.totem.transport.sources import Admission, Head, dropped, take_nothing
 from services.totem.wire.frames import Kind
 
-DATAGRAM_SIZE_MAX = 65536
+DATAGRAM_SIZE_MAX: Final = 65536
 """More than a UDP datagram, or a group of them, can carry, so nothing is truncated."""
 
-COPIES_WHERE_LOST = 3
+COPIES_WHERE_LOST: Final = 3
 """Copies of a datagram whose size was given up because too many were lost."""
 
 Buffer = bytes | memoryview
@@ -48,7 +48,7 @@ _Call = tuple[Sequence[Buffer], int, int]
 """The buffers for one system call, the size of each datagram in them (except the last), and the number of buffers per
 datagram."""
 
-_KIND_AT = 3
+_KIND_AT: Final = 3
 """Offset of the kind in a frame. A sealed token has the same value there in its envelope."""
 
 
@@ -355,14 +355,14 @@ def _joined(joiner: Joiner, parts: list[bytes]) -> list[bytes]:
     return [each for each in found if each is not None]
 
 
-_TOKEN = bytes([Kind.TOKEN])
+_TOKEN: Final = bytes([Kind.TOKEN])
 
-PIECES_UNTIMED = 256
-PIECES_MAX = 2048
-READ_NS_MAX = 4_000_000
+PIECES_UNTIMED: Final = 256
+PIECES_MAX: Final = 2048
+READ_NS_MAX: Final = 4_000_000
 """Bounds of one call of `_read`. Pieces are datagrams, segments, and parts of groups."""
 
-TOKENS_DOUBTED = 64
+TOKENS_DOUBTED: Final = 64
 
-_FAILURES_MAX = 8
+_FAILURES_MAX: Final = 8
 """After so many errors in a row a socket is not read until the next poll."""

@@ -16,20 +16,23 @@ import errno
 import socket
 import struct
 from collections.abc import Sequence
+from typing import Final
 
-SEGMENTS_MAX = 64
+SEGMENTS_MAX: Final = 64
 """Most datagrams of one call (UDP_MAX_SEGMENTS of older kernels)."""
 
-GROUP_BYTES_MAX = 65_000
+GROUP_BYTES_MAX: Final = 65_000
 """Most bytes of one call: a little less than an IP packet of either version can hold."""
 
-CONTROL_BYTES = socket.CMSG_SPACE(4)
+CONTROL_BYTES: Final = socket.CMSG_SPACE(4)
 """Room for the control message with the segment size."""
 
-_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
-_SIZE_OUT = struct.Struct("=H")
-_SIZE_IN = struct.Struct("=i")
-_REFUSALS = frozenset((errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP))
+_SOL_UDP: Final = 17
+_UDP_SEGMENT: Final = 103
+_UDP_GRO: Final = 104
+_SIZE_OUT: Final = struct.Struct("=H")
+_SIZE_IN: Final = struct.Struct("=i")
+_REFUSALS: Final = frozenset((errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP))
 
 
 class Grouping:

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from rondo.node.logs import notice
 from services.totem.knet_keys import KnetKeys
@@ -33,7 +33,7 @@ from services.totem.transport.sockets import AddressNotAvailable, CannotBind, fa
 from services.totem.wire.base import Malformed
 from services.totem.wire.notices import KeyNotice, decode_notice, encode_keys, is_notice
 
-COMPLAINT_NS = 10_000_000_000
+COMPLAINT_NS: Final = 10_000_000_000
 _log = logging.getLogger("KNET")
 
 
@@ -409,8 +409,8 @@ class KnetLink:
         return kernel | {f"knet_{name}": count for name, count in sorted(self.knet.counters.items())}
 
 
-_OTHER_TRANSPORTS = ("rx_digest", "rx_not_knet")
-_OF_STRANGERS = {
+_OTHER_TRANSPORTS: Final = ("rx_digest", "rx_not_knet")
+_OF_STRANGERS: Final = {
     "rx_digest": "it has an invalid digest; use the same key file, crypto_cipher and crypto_hash on all nodes",
     "rx_in_the_clear": "it came in the clear while this node encrypts; "
     "write the same crypto_cipher and crypto_hash on all nodes, or secauth: off here",
@@ -421,7 +421,7 @@ _OF_STRANGERS = {
 }
 """Texts for packets that the state machine refuses because of their sender, by its counters."""
 
-_COMPLAINTS = {
+_COMPLAINTS: Final = {
     "rx_compression_unknown": (
         "are compressed in a way that this node does not know",
         "write knet_compression_model: zlib, or none, on all nodes",

@@ -10,7 +10,7 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Final
 
 from services.totem.transport.base import DATAGRAM_SIZE_MAX
 from services.totem.transport.batch import CONTROL_BYTES, Grouping, ask_for_groups, segment_size, split
@@ -23,13 +23,17 @@ from services.totem.transport.sources import Admission, dropped
 Arrival = tuple[int, Address, list[bytes]]
 """Link, source address, and datagrams that came together."""
 
-READS_MAX = 256
+READS_MAX: Final = 256
 """Most reads per link and turn. Each may return a group of up to 64 datagrams."""
 
-_IP_FREEBIND, _IPV6_FREEBIND = 15, 78
-_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
-_IP_MTU, _IPV6_MTU = 14, 24
-MTU_UNKNOWN = 1500
+_IP_FREEBIND: Final = 15
+_IPV6_FREEBIND: Final = 78
+_IP_MTU_DISCOVER: Final = 10
+_IPV6_MTU_DISCOVER: Final = 23
+_PROBE: Final = 3
+_IP_MTU: Final = 14
+_IPV6_MTU: Final = 24
+MTU_UNKNOWN: Final = 1500
 
 
 class KnetSockets:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, Final
 
 from services.totem.protection import Protection
 from services.totem.ring.events import EVERYBODY
@@ -30,18 +30,19 @@ from services.totem.transport.udpu import UdpuTransport
 from services.totem.wire.frames import Kind
 from services.totem.wire.notices import is_notice
 
-CHECK_INTERVAL_NS_MIN = 200_000_000
+CHECK_INTERVAL_NS_MIN: Final = 200_000_000
 """Shortest time between checks of the interfaces, however often they change (containers on a busy host)."""
 
-CUT_MTU_MIN = 1024
+CUT_MTU_MIN: Final = 1024
 """The smallest MTU that segments are cut for. With a smaller one the largest packets could not be cut."""
 
-HEADERS_BYTES_MAX = 400
+HEADERS_BYTES_MAX: Final = 400
 """Most bytes around a packet of the ring: two mcast headers and the envelope."""
 
-NEVER_NS = 1 << 62
-_KIND_AT, _AFTER_KIND = 3, 4
-_HOLD_CANCEL = bytes([Kind.HOLD_CANCEL])
+NEVER_NS: Final = 1 << 62
+_KIND_AT: Final = 3
+_AFTER_KIND: Final = 4
+_HOLD_CANCEL: Final = bytes([Kind.HOLD_CANCEL])
 _log = logging.getLogger("TOTEM")
 
 

@@ -8,13 +8,14 @@ address. During a flood this is not done, because it would let the flood in.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-INTERVAL_NS = 1_000_000_000
-OPEN_NS = 500_000_000
+INTERVAL_NS: Final = 1_000_000_000
+OPEN_NS: Final = 500_000_000
 """A node that looks for others sends at least ten datagrams in this time."""
-PAUSE_NS = 10_000_000_000
+PAUSE_NS: Final = 10_000_000_000
 """Pause between two looks."""
-DROPPED_MAX = 500
+DROPPED_MAX: Final = 500
 """More dropped datagrams than this per interval are a flood."""
 
 

@@ -42,36 +42,38 @@ import struct
 from array import array
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from services.totem.security.marks import MARK_SIZE, SegmentMarks, marks
 from services.totem.transport.batch import GROUP_BYTES_MAX, SEGMENTS_MAX
 
-MAGIC = b"\x53"
-SHARE, PARITY = 3, 4
-HEADER_SIZE = 24
-PARITY_HEADER_SIZE = 26
-SHARES_OF_PARITY = 6
+MAGIC: Final = b"\x53"
+SHARE: Final = 3
+PARITY: Final = 4
+HEADER_SIZE: Final = 24
+PARITY_HEADER_SIZE: Final = 26
+SHARES_OF_PARITY: Final = 6
 
-INCOMPLETE_MAX = 128
+INCOMPLETE_MAX: Final = 128
 """Most incomplete datagrams, of all senders together: some 10 MB. The oldest gives way."""
 
-INCOMPLETE_OF_SENDER_MAX = 32
+INCOMPLETE_OF_SENDER_MAX: Final = 32
 """Most incomplete datagrams of one sender."""
 
-RECENT = 1024
+RECENT: Final = 1024
 """How many datagrams a segment may be behind the newest one of its sender. Also: how many complete datagrams are
 remembered, so that more copies of their segments are ignored."""
 
-SENDERS_MAX = 384
+SENDERS_MAX: Final = 384
 
-WAITING_BYTES_MAX = 80_000
+WAITING_BYTES_MAX: Final = 80_000
 """Most bytes of one incomplete datagram, parity included."""
 
-_HEADER = struct.Struct(">cBBBIQ8s")
-_MARK_AT = 16
-_FIRST = MAGIC + bytes((SHARE,))
-_LAST = struct.Struct(">H")
-_INDEXES = bytes(range(SEGMENTS_MAX))
+_HEADER: Final = struct.Struct(">cBBBIQ8s")
+_MARK_AT: Final = 16
+_FIRST: Final = MAGIC + bytes((SHARE,))
+_LAST: Final = struct.Struct(">H")
+_INDEXES: Final = bytes(range(SEGMENTS_MAX))
 
 
 def parities(count: int) -> int:

@@ -20,21 +20,22 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from services.totem.transport.base import DATAGRAM_SIZE_MAX, Datagram, Transport, TransportSettings
 from services.totem.transport.interfaces import interface_index
 from services.totem.transport.sockets import AddressNotAvailable, bind_error, family_of, socket_address
 from services.totem.wire.frames import PROCESSORS_MAX, Kind
 
-DATA_BEFORE_TOKEN_MAX = 8192
+DATA_BEFORE_TOKEN_MAX: Final = 8192
 """Most datagrams that are handed in before a waiting token: more than a receive buffer of `SOCKET_BUFFER_BYTES` can
 have held when the token came. So a flood of data cannot keep the token out for ever."""
 
-TOKEN_READS = 64
+TOKEN_READS: Final = 64
 """Most datagrams that are read from the token's socket at once to find a token."""
 
-_SENDER = struct.Struct("<I")
-_SENDER_AT = 13
+_SENDER: Final = struct.Struct("<I")
+_SENDER_AT: Final = 13
 """Offset of a join's sender (system_from)."""
 
 

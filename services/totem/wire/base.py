@@ -4,7 +4,7 @@ one."""
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class RingId(NamedTuple):
@@ -68,7 +68,7 @@ class Malformed(ValueError):  # noqa: N818 - named for what it says of the bytes
         self.reason = reason
 
 
-U32_MASK = 0xFFFF_FFFF
+U32_MASK: Final = 0xFFFF_FFFF
 
 
 def extend_u32(value: int, near: int) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from typing import Final
 
 from services.totem.wire.base import Malformed, Reason
 
-_HEAD = struct.Struct("<i4xi4x")
-HEADER_SIZE = _HEAD.size
+_HEAD: Final = struct.Struct("<i4xi4x")
+HEADER_SIZE: Final = _HEAD.size
 
 
 class Service(IntEnum):

@@ -13,26 +13,27 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 from services.totem.wire.base import Malformed, Reason, RingId
 
-MAGIC = 0xC070
-MAGIC_SWAPPED = 0x70C0
-VERSION = 3
+MAGIC: Final = 0xC070
+MAGIC_SWAPPED: Final = 0x70C0
+VERSION: Final = 3
 
-PROCESSORS_MAX = 384
+PROCESSORS_MAX: Final = 384
 """Most nodes in any list (PROCESSOR_COUNT_MAX)."""
-RTR_ENTRIES_MAX = 30
+RTR_ENTRIES_MAX: Final = 30
 """Most retransmission requests in the token of a ring with Corosync nodes. With more, these read past their copy."""
-RTR_ENTRIES_RONDO_MAX = 80
+RTR_ENTRIES_RONDO_MAX: Final = 80
 """Most requests in the token of a ring of Rondo nodes only. The token is then no larger than a packet of data."""
 
-PLAIN = 2
-ENCAPSULATED = 1
+PLAIN: Final = 2
+ENCAPSULATED: Final = 1
 """Values of `encapsulated` in an mcast. With 1 the payload is a whole mcast of the old ring, sent during recovery."""
 
 
-SAFE = 1
+SAFE: Final = 1
 """`guarantee` of an mcast in which a SAFE message ends, if its sender is Rondo. 0 otherwise."""
 
 
@@ -47,32 +48,32 @@ class Kind(IntEnum):
     HOLD_CANCEL = 5
 
 
-_HEADER = struct.Struct("<HBBBII")
-_TOKEN = struct.Struct("<HBBBIIIIIIIQIIII")
-_MCAST = struct.Struct("<HBBBIIIIIIQII")
-_JOIN = struct.Struct("<HBBBIIIIIQ")
-_MERGE = struct.Struct("<HBBBIIIIQ")
-_HOLD_CANCEL = struct.Struct("<HBBBIIIQ")
-_COMMIT = struct.Struct("<HBBBIIIIQIII")
-_COMMIT_ENTRY = struct.Struct("<IQIII")
-_RTR = struct.Struct("<IQI")
+_HEADER: Final = struct.Struct("<HBBBII")
+_TOKEN: Final = struct.Struct("<HBBBIIIIIIIQIIII")
+_MCAST: Final = struct.Struct("<HBBBIIIIIIQII")
+_JOIN: Final = struct.Struct("<HBBBIIIIIQ")
+_MERGE: Final = struct.Struct("<HBBBIIIIQ")
+_HOLD_CANCEL: Final = struct.Struct("<HBBBIIIQ")
+_COMMIT: Final = struct.Struct("<HBBBIIIIQIII")
+_COMMIT_ENTRY: Final = struct.Struct("<IQIII")
+_RTR: Final = struct.Struct("<IQI")
 
-_SECRECY = struct.Struct("<2sBB")
-_SECRECY_MARK = b"FS"
-_SECRECY_VERSION = 1
-PUBLIC_SIZE = 32
-BOX_SIZE = 50
+_SECRECY: Final = struct.Struct("<2sBB")
+_SECRECY_MARK: Final = b"FS"
+_SECRECY_VERSION: Final = 1
+PUBLIC_SIZE: Final = 32
+BOX_SIZE: Final = 50
 
-HEADER_SIZE = _HEADER.size
-KIND_AT = 3
+HEADER_SIZE: Final = _HEADER.size
+KIND_AT: Final = 3
 """The offset of the kind in a frame, in bytes."""
-_OURS = MAGIC.to_bytes(2, "little") + bytes([VERSION])
+_OURS: Final = MAGIC.to_bytes(2, "little") + bytes([VERSION])
 """The first bytes of every valid frame, before the kind: magic and version."""
-MCAST_HEADER_SIZE = _MCAST.size
-TOKEN_SIZE = _TOKEN.size
-RTR_ENTRY_SIZE = _RTR.size
+MCAST_HEADER_SIZE: Final = _MCAST.size
+TOKEN_SIZE: Final = _TOKEN.size
+RTR_ENTRY_SIZE: Final = _RTR.size
 
-GUARANTEE_AT = 41
+GUARANTEE_AT: Final = 41
 """The offset of the guarantee's lowest byte in an mcast, in bytes."""
 
 
@@ -145,7 +146,7 @@ class Join:
         return self.header_node == 0
 
 
-_NO_RING = RingId(0, 0)
+_NO_RING: Final = RingId(0, 0)
 
 
 @dataclass(slots=True, frozen=True)
@@ -373,7 +374,7 @@ def encode_hold_cancel(cancel: HoldCancel) -> bytes:
     return _HOLD_CANCEL.pack(MAGIC, VERSION, Kind.HOLD_CANCEL, 0, cancel.sender, 0, *cancel.ring)
 
 
-_DECODERS: dict[Kind, Callable[[bytes], Frame]] = {
+_DECODERS: Final[dict[Kind, Callable[[bytes], Frame]]] = {
     Kind.TOKEN: decode_token,
     Kind.MCAST: decode_mcast,
     Kind.MERGE: decode_merge,
@@ -381,4 +382,4 @@ _DECODERS: dict[Kind, Callable[[bytes], Frame]] = {
     Kind.COMMIT: decode_commit,
     Kind.HOLD_CANCEL: decode_hold_cancel,
 }
-_BY_KIND = tuple(_DECODERS[kind] for kind in Kind)
+_BY_KIND: Final = tuple(_DECODERS[kind] for kind in Kind)

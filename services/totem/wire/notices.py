@@ -22,22 +22,23 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 from services.totem.wire.base import Malformed, Reason, RingId
 from services.totem.wire.frames import HoldCancel, Kind, encode_hold_cancel
 
-NOTICE_RING = RingId(0, int.from_bytes(b"notices\0", "little"))
+NOTICE_RING: Final = RingId(0, int.from_bytes(b"notices\0", "little"))
 """No ring has representative 0."""
 
-KEY_IDENTITY_SIZE = 8
-KEYS_MAX = 8
+KEY_IDENTITY_SIZE: Final = 8
+KEYS_MAX: Final = 8
 
-_HOLD_CANCEL_SIZE = 25
-_RING_AT = 13
-_RING = struct.pack("<IQ", *NOTICE_RING)
-_VERSION = 1
-_PROBE = struct.Struct("<BBBII")
-_KEYS = struct.Struct("<BBBB")
+_HOLD_CANCEL_SIZE: Final = 25
+_RING_AT: Final = 13
+_RING: Final = struct.pack("<IQ", *NOTICE_RING)
+_VERSION: Final = 1
+_PROBE: Final = struct.Struct("<BBBII")
+_KEYS: Final = struct.Struct("<BBBB")
 
 
 class _Subject(IntEnum):
@@ -72,7 +73,7 @@ class KeyNotice:
 
 Notice = Probe | KeyNotice
 
-PROBE_SIZE_MIN = _HOLD_CANCEL_SIZE + _PROBE.size
+PROBE_SIZE_MIN: Final = _HOLD_CANCEL_SIZE + _PROBE.size
 """Bytes of a probe without padding."""
 
 
@@ -119,4 +120,4 @@ def encode_keys(notice: KeyNotice) -> bytes:
     return encode_hold_cancel(HoldCancel(notice.sender, NOTICE_RING)) + body + b"".join(notice.valid)
 
 
-_KIND = bytes([Kind.HOLD_CANCEL])
+_KIND: Final = bytes([Kind.HOLD_CANCEL])

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import struct
 from enum import Enum
+from typing import Final
 
 from services.totem.wire.base import Malformed, Reason
 
-_HEAD = struct.Struct("<HHBBH")
-PACKET_HEADER_SIZE = _HEAD.size
-PIECES_MAX = 0xFFFF
+_HEAD: Final = struct.Struct("<HHBBH")
+PACKET_HEADER_SIZE: Final = _HEAD.size
+PIECES_MAX: Final = 0xFFFF
 
-EXECUTIVE_PREFIX = b"\x01\x00\x01\x00a"
-SYNC_PREFIX = b"\x01\x00\x04\x00sync"
-NOBODY_PREFIX: bytes = b"\x01\x00\x01\x00-"
+EXECUTIVE_PREFIX: Final = b"\x01\x00\x01\x00a"
+SYNC_PREFIX: Final = b"\x01\x00\x04\x00sync"
+NOBODY_PREFIX: Final[bytes] = b"\x01\x00\x01\x00-"
 """A group that does not exist: every receiver drops messages to it."""
 
 

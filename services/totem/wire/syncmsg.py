@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Final
 
 from services.totem.wire.base import Malformed, Reason, RingId
 
-BARRIER_ID = 0
-SERVICE_BUILD_ID = 1
+BARRIER_ID: Final = 0
+SERVICE_BUILD_ID: Final = 1
 
-SERVICE_IDS_MAX = 128
-_HEAD = struct.Struct("<i4xi4xIQ")
-_BUILD_COUNT = struct.Struct("<i")
-_BUILD_COUNT_AT = 32
-_BUILD_IDS_AT = 40
-BARRIER_SIZE = 32
-SERVICE_BUILD_SIZE = 552
+SERVICE_IDS_MAX: Final = 128
+_HEAD: Final = struct.Struct("<i4xi4xIQ")
+_BUILD_COUNT: Final = struct.Struct("<i")
+_BUILD_COUNT_AT: Final = 32
+_BUILD_IDS_AT: Final = 40
+BARRIER_SIZE: Final = 32
+SERVICE_BUILD_SIZE: Final = 552
 
 
 @dataclass(slots=True, frozen=True)

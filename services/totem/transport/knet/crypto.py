@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from hmac import compare_digest
+from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -19,10 +20,10 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.hmac import HMAC
 
-CIPHER_KEY_BYTES = {"aes128": 16, "aes192": 24, "aes256": 32}
-HASHES: dict[str, HashAlgorithm] = {"sha1": SHA1(), "sha256": SHA256(), "sha384": SHA384(), "sha512": SHA512()}
-BLOCK = 16
-_PADDING = tuple(bytes([size]) * size for size in range(BLOCK + 1))
+CIPHER_KEY_BYTES: Final = {"aes128": 16, "aes192": 24, "aes256": 32}
+HASHES: Final[dict[str, HashAlgorithm]] = {"sha1": SHA1(), "sha256": SHA256(), "sha384": SHA384(), "sha512": SHA512()}
+BLOCK: Final = 16
+_PADDING: Final = tuple(bytes([size]) * size for size in range(BLOCK + 1))
 
 
 class PacketCipher(ABC):

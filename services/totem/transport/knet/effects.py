@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.totem.transport.knet.peer_link import Address
 
-EVENTS_MAX = 1024
+EVENTS_MAX: Final = 1024
 """Events that are kept until the host takes them; more are counted and dropped."""
 
 

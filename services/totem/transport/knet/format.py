@@ -22,30 +22,30 @@ Fragments are counted from 1; a whole frame has fragment 0. Only their sender in
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-VERSION = 1
+VERSION: Final = 1
 
-DATA = 0x00
-PING = 0x81
-PONG = 0x82
-PROBE = 0x83
-PROBE_ANSWER = 0x84
+DATA: Final = 0x00
+PING: Final = 0x81
+PONG: Final = 0x82
+PROBE: Final = 0x83
+PROBE_ANSWER: Final = 0x84
 
-NUMBER_MAX = 0xFFFF
-FRAGMENTS_MAX = 255
-FRAME_BYTES_MAX = 65536
+NUMBER_MAX: Final = 0xFFFF
+FRAGMENTS_MAX: Final = 255
+FRAME_BYTES_MAX: Final = 65536
 """Most bytes of a frame, before it is compressed and cut."""
 
-HEADER = struct.Struct(">BBHH")
-DATA_HEADER = struct.Struct(">BBHHHBBBBBb")
-_PING = struct.Struct(">BBHHBQQHB")
-_PROBE = struct.Struct(">BBHHBH")
+HEADER: Final = struct.Struct(">BBHH")
+DATA_HEADER: Final = struct.Struct(">BBHHHBBBBBb")
+_PING: Final = struct.Struct(">BBHHBQQHB")
+_PROBE: Final = struct.Struct(">BBHHBH")
 
-HEADER_BYTES = HEADER.size
-DATA_HEADER_BYTES = DATA_HEADER.size
-PING_BYTES = _PING.size
-PROBE_BYTES = _PROBE.size
+HEADER_BYTES: Final = HEADER.size
+DATA_HEADER_BYTES: Final = DATA_HEADER.size
+PING_BYTES: Final = _PING.size
+PROBE_BYTES: Final = _PROBE.size
 
 
 class Ping(NamedTuple):

@@ -7,15 +7,17 @@ network had lost it.
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.totem.transport.knet.format import FRAGMENTS_MAX, FRAME_BYTES_MAX
 
-INCOMPLETE_MAX = 32
+INCOMPLETE_MAX: Final = 32
 """Most incomplete frames of one host. The oldest gives way."""
 
-AGE_NS_MAX = 1_000_000_000
+AGE_NS_MAX: Final = 1_000_000_000
 """How long an incomplete frame waits."""
 
-BYTES_MAX = FRAME_BYTES_MAX
+BYTES_MAX: Final = FRAME_BYTES_MAX
 """Most bytes of one frame; 2 MiB for one host."""
 
 

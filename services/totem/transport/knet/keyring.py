@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from typing import Final
 
 from services.totem.transport.knet.crypto import PacketCipher
 
-KEYS_MAX = 8
+KEYS_MAX: Final = 8
 """Keys that may be valid at once."""
 
-IDENTITY_BYTES = 8
+IDENTITY_BYTES: Final = 8
 
 
 class Keyring(PacketCipher):

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from services.totem.transport.knet import format as wire
 from services.totem.transport.knet.compression import NUMBERS, Unpackable, decompress
@@ -37,10 +37,10 @@ from services.totem.transport.knet.path_mtu import FLOOR_IPV4, HEADERS_BYTES_IPV
 from services.totem.transport.knet.peer_link import LATE_NS, Address, PeerLink
 from services.totem.transport.knet.remote_host import RESENT_IN_DOUBT, RemoteHost
 
-START_NS = 300_000_000
+START_NS: Final = 300_000_000
 """How long to wait at the start for hosts that do not answer."""
 
-EVERYBODY = -1
+EVERYBODY: Final = -1
 
 
 class Knet:
@@ -222,10 +222,11 @@ class Knet:
                 host.token_came(number, link, copy=True)
             self.counters["rx_copies"] += 1
             return None
-        frame: bytes | None = packet[wire.DATA_HEADER_BYTES :]
+        piece = packet[wire.DATA_HEADER_BYTES :]
+        frame: bytes | None = piece
         if count > 1:
             try:
-                frame = host.joiner.join(number, count, which, packet[wire.DATA_HEADER_BYTES :], now_ns)
+                frame = host.joiner.join(number, count, which, piece, now_ns)
             except Refused as error:
                 return self._refuse(f"rx_{error}", host, link.number)
         if frame is None:

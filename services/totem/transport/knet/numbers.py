@@ -11,24 +11,26 @@ docs/SECURITY.md describes the consequences.
 
 from __future__ import annotations
 
+from typing import Final
+
 from services.totem.transport.knet.format import NUMBER_MAX
 
-WINDOW = 4096
+WINDOW: Final = 4096
 """How many numbers behind the newest one are remembered."""
 
-KEPT_FROM = 65_000
+KEPT_FROM: Final = 65_000
 """Numbers from here on are for packets that are kept, and sent later or never."""
 
-FADE_NS = 2_000_000_000
+FADE_NS: Final = 2_000_000_000
 """A receiver forgets a number after this time, at the latest after twice this time. Copies on other links come much
 sooner. Otherwise a replayed packet would block its sender until the sender has used all these numbers again."""
 
-PING_EVERY = 8191
+PING_EVERY: Final = 8191
 """After so many numbers a sender pings all hosts, for those that were sent nothing."""
 
-_FULL = (1 << (WINDOW + 1)) - 1
-_MODULUS = NUMBER_MAX + 1
-_HALF = _MODULUS // 2
+_FULL: Final = (1 << (WINDOW + 1)) - 1
+_MODULUS: Final = NUMBER_MAX + 1
+_HALF: Final = _MODULUS // 2
 
 
 class SendNumbers:

@@ -11,7 +11,7 @@ wait for `pong_count` + 1.)
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from services.totem.transport.knet.link_options import LinkOptions
 from services.totem.transport.knet.path_mtu import NEVER_NS, PathMtu
@@ -19,16 +19,16 @@ from services.totem.transport.knet.path_mtu import NEVER_NS, PathMtu
 Address = tuple[str, int]
 """IP address and UDP port."""
 
-SEARCH_INTERVAL_NS = 100_000_000
+SEARCH_INTERVAL_NS: Final = 100_000_000
 """Interval between the first pings of a link that is down."""
-SEARCH_PINGS = 20
+SEARCH_PINGS: Final = 20
 """After so many pings at this interval the normal interval is used: the host may be off for days."""
 
-LATE_NS = 200_000_000
+LATE_NS: Final = 200_000_000
 """If a timer is later than this, the process was stopped, and pongs may still wait to be read."""
 
-_MS_NS = 1_000_000
-_LATENCY_WEIGHT = 16
+_MS_NS: Final = 1_000_000
+_LATENCY_WEIGHT: Final = 16
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ the traffic can forge it, but it is checked at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from services.totem.transport.knet.fragments import Joiner
 from services.totem.transport.knet.link_options import KnetOptions, LinkMode
@@ -22,19 +23,19 @@ from services.totem.transport.knet.numbers import ReceiveWindow
 from services.totem.transport.knet.path_mtu import NEVER_NS, path_mtu
 from services.totem.transport.knet.peer_link import Address, PeerLink
 
-DOUBT_PINGS = 4
-DOUBT_PAUSE_NS = 6_000_000
-VERDICT_NS = 30_000_000
+DOUBT_PINGS: Final = 4
+DOUBT_PAUSE_NS: Final = 6_000_000
+VERDICT_NS: Final = 30_000_000
 """Time from the first ping of a doubt to its verdict. Twice the link's latency is added."""
-DOUBT_INTERVAL_NS = 50_000_000
+DOUBT_INTERVAL_NS: Final = 50_000_000
 """Shortest interval between doubts, whatever others send; four times the latency, if that is more. Pings out of turn
 cause pings out of turn, so their number must be limited."""
-MISSED_TOKENS = 2
-RESENT_IN_DOUBT = 2
+MISSED_TOKENS: Final = 2
+RESENT_IN_DOUBT: Final = 2
 """So often in a row a token is sent again before there is a doubt. Once is usual in a ring under load, whose rotations
 differ. With once there were 26 doubts a second, and in each all data leaves twice (two links, 64 KiB messages)."""
 
-LIFE_NS = 60_000_000_000
+LIFE_NS: Final = 60_000_000_000
 """Time stamps of pings that differ by more than this come from before and after a restart."""
 
 
