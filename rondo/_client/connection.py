@@ -132,14 +132,15 @@ class Group(Unpicklable):
                     and not group.is_down
                     and len(data) <= session.message_bytes_max
                 )
-                if not plain:
-                    session.check_message(group, data)
-                link.is_torn = True
+                requests = session.requests
                 if plain:
-                    request = session.requests.add_message(group.name, group.wire_name, guarantee, data, deadline_s)
+                    link.is_torn = True
+                    request = requests.add_message(group.name, group.wire_name, guarantee, data, deadline_s)
                 else:
+                    session.check_message(group, data)
+                    link.is_torn = True
                     request = session.queue_message(group, guarantee, data, deadline_s)
-                if link.is_sleeping and session.requests.is_due:
+                if link.is_sleeping and requests.is_due:
                     link.wake()
                 link.is_torn = False
             except BaseException:
@@ -185,7 +186,8 @@ class Group(Unpicklable):
         link, group = self._link, self._group
         if link.forks != descriptors.forks:
             link.check_process()
-        if timeout is not None and not (type(timeout) in (int, float) and timeout == timeout):
+        # Inlined for speed: what check_seconds admits.
+        if timeout is not None and not ((type(timeout) is float or type(timeout) is int) and timeout == timeout):
             check_seconds(timeout)
         # Python runs no signal handler between taking an event and returning it, so an event that is taken is returned.
         for event in group.ready:

@@ -109,9 +109,10 @@ class Requests:
         if kept >= self.window_requests or (kept and self.bytes_kept + cost > self.window_bytes):
             return None
         last = self.unsent[-1] if self.unsent else None
+        # Compared by identity, for speed: members of an Enum, and times of which no two are equal.
         if (
-            last is not None and last.is_open and last.group == group and last.arguments[1] == guarantee
-            and last.deadline_s == deadline_s
+            last is not None and last.is_open and last.group == group and last.arguments[1] is guarantee
+            and last.deadline_s is deadline_s
         ):  # fmt: skip
             index = last.count
             if size <= BATCH_PAYLOAD_BYTES_MAX and index < BATCH_MESSAGES_MAX:
