@@ -118,8 +118,8 @@ class Group(Unpicklable):
         deadline_s = None if deadline is None else deadline_of(deadline, "deadline")
         if timeout is not DEFAULT and timeout is not None:
             check_seconds(timeout)
-        session, me = link.session, get_ident()
-        if link.holder == me:
+        session = link.session
+        if link.holder == (me := get_ident()):
             raise_on_top()
         with link.lock:  # inlines `link.run`, for speed
             link.holder = me
@@ -132,15 +132,14 @@ class Group(Unpicklable):
                     and not group.is_down
                     and len(data) <= session.message_bytes_max
                 )
-                requests = session.requests
-                if plain:
-                    link.is_torn = True
-                    request = requests.add_message(group.name, group.wire_name, guarantee, data, deadline_s)
-                else:
+                if not plain:
                     session.check_message(group, data)
-                    link.is_torn = True
+                link.is_torn = True
+                if plain:
+                    request = session.requests.add_message(group.name, group.wire_name, guarantee, data, deadline_s)
+                else:
                     request = session.queue_message(group, guarantee, data, deadline_s)
-                if link.is_sleeping and requests.is_due:
+                if link.is_sleeping and session.requests.is_due:
                     link.wake()
                 link.is_torn = False
             except BaseException:
