@@ -10,13 +10,16 @@ from rondo.protocol.requests import Op
 
 ORDERED = (Op.JOIN, Op.LEAVE, Op.MCAST)
 
+REQUEST_BYTES = 320
+"""What a request takes of the window besides its payload: the executive adds a header and bookkeeping."""
+
 
 class Batch:
     """Requests `first` to `first + count - 1`: messages to one group, or one request of another kind."""
 
     __slots__ = (
         "arguments", "count", "deadline_s", "done", "dropped", "errors", "first", "group", "is_accepted", "is_open",
-        "op", "owner", "payload_bytes", "payloads", "result", "size", "was_sent",
+        "op", "owner", "payload_bytes", "payloads", "result", "was_sent",
     )  # fmt: skip
 
     def __init__(
@@ -35,8 +38,6 @@ class Batch:
         self.payloads: list[bytes] = []
         self.payload_bytes = 0
         self.count = 1
-        self.size = 0
-        """Bytes that it takes of the window."""
         self.is_accepted = False
         self.done = 0
         """How many are done. They are done in their order."""
@@ -55,6 +56,11 @@ class Batch:
     def last(self) -> int:
         """Number of the last request."""
         return self.first + self.count - 1
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes of the window."""
+        return self.payload_bytes + REQUEST_BYTES * self.count
 
     @property
     def is_ordered(self) -> bool:

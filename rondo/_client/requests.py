@@ -20,13 +20,10 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any
 
-from rondo._client.batches import ORDERED, Batch, Request, RequestFactory
+from rondo._client.batches import ORDERED, REQUEST_BYTES, Batch, Request, RequestFactory
 from rondo.errors import Disconnected, Error, Interrupted, Timeout, TryAgain
 from rondo.protocol.envelope import ENVELOPE_BYTES_TARGET
 from rondo.protocol.requests import BATCH_PAYLOAD_BYTES_MAX, REQUESTS_PER_BLOB_MAX, Op, encode_requests
-
-REQUEST_BYTES = 320
-"""What a request takes of the window besides its payload: the executive adds a header and bookkeeping."""
 
 BATCH_PAYLOAD_BYTES = 192 * 1024
 """A batch is closed once it has this much."""
@@ -67,7 +64,6 @@ class Requests:
     def add(self, op: int, arguments: tuple[Any, ...], group: str | None = None) -> Request:
         """Queue a request other than a message; it goes out with the next `blobs`."""
         batch = Batch(self._owner, self.last_number + 1, op, arguments, group, False)
-        batch.size = REQUEST_BYTES
         self._add_batch(batch)
         return self._factory(batch, 0)
 
@@ -118,7 +114,6 @@ class Requests:
             if size <= BATCH_PAYLOAD_BYTES_MAX and index < BATCH_MESSAGES_MAX:
                 last.payloads.append(data)
                 last.count = index + 1
-                last.size += cost
                 last.payload_bytes += size
                 if last.payload_bytes >= BATCH_PAYLOAD_BYTES:
                     last.is_open = False
@@ -131,7 +126,6 @@ class Requests:
         batch = Batch(self._owner, self.last_number + 1, Op.MCAST, (wire_name, guarantee), group, small)
         batch.payloads.append(data)
         batch.payload_bytes = size
-        batch.size = cost
         batch.deadline_s = deadline_s
         self._add_batch(batch)
         if deadline_s is not None and (self.next_deadline_s is None or deadline_s < self.next_deadline_s):
@@ -372,7 +366,6 @@ class Requests:
             if batch.payloads:
                 batch.count = len(batch.payloads)
                 batch.payload_bytes = sum(map(len, batch.payloads))
-            batch.size = batch.payload_bytes + REQUEST_BYTES * batch.count
             batch.is_open = batch.is_open and batch is kept[-1] and not batch.was_sent
             if not batch.was_sent and batch.first != number + 1:
                 if self.unresolved.get(batch.first) is batch:

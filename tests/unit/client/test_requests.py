@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rondo._client.batches import Request
-from rondo._client.requests import REQUEST_BYTES, Requests
+from rondo._client.batches import REQUEST_BYTES, Request
+from rondo._client.requests import Requests
 from rondo.protocol.requests import decode_requests, expand_batches
 
 

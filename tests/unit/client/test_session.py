@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 import rondo
+from rondo._client.batches import REQUEST_BYTES
 from rondo._client.groups import Group, GroupState
-from rondo._client.requests import REQUEST_BYTES
 from rondo._client.session import Session
 from rondo.protocol import events
 from rondo.protocol.batch import encode_body
