@@ -46,7 +46,7 @@ class RemoteDealer:
         self.is_denied = False
         self.retry_at_s: float | None = None
         self._retry_s = RETRY_S
-        self._is_connected = False
+        self._is_connected = self._was_closed = False
         self._first: list[bytes] = []
         """Envelopes that were sent while there was no socket."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
@@ -170,7 +170,14 @@ class RemoteDealer:
         return over
 
     def close(self) -> None:
-        """Close the socket and its monitor."""
+        """Close the socket and its monitor. May be called again, also by another thread meanwhile.
+
+        A link's worker and the thread that led it may both come to this. libzmq waits for ever if a context is ended
+        twice at once. No other thread runs between the two statements, as there is no call.
+        """
+        was_closed, self._was_closed = self._was_closed, True
+        if was_closed:
+            return
         if not self._socket.closed:
             self._close_sockets()
         self._poll.close()
