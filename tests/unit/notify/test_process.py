@@ -147,6 +147,7 @@ def test_a_successor_tells_of_what_it_was_not_there_for_and_of_nothing_twice(tol
 
 def test_it_is_told_that_the_node_is_being_stopped(told: Told) -> None:
     """By the last line that is there when the service is stopped. It stands still meanwhile, and so has not read it."""
+    told.settings = replace(told.settings, timeout_ms=20_000)  # nobody runs it a second time
     with told.running() as process:
         process.send_signal(signal.SIGSTOP)
         told.happen("received SIGTERM indicating exit request", source="supervisord")
