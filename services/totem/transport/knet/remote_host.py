@@ -33,7 +33,7 @@ cause pings out of turn, so their number must be limited."""
 MISSED_TOKENS: Final = 2
 RESENT_IN_DOUBT: Final = 2
 """So often in a row a token is sent again before there is a doubt. Once is usual in a ring under load, whose rotations
-differ. With once there were 26 doubts a second, and in each all data leaves twice (two links, 64 KiB messages)."""
+differ. With once there were 26 doubts a second (64 KiB messages), and in each all data leaves on every link."""
 
 LIFE_NS: Final = 60_000_000_000
 """Time stamps of pings that differ by more than this come from before and after a restart."""
