@@ -58,6 +58,9 @@ from rondo.protocol.requests import Guarantee
 from rondo.retry import RetryPolicy
 from rondo.sam import aio as sam
 
+# Globals: Python 3.11 takes 136 ns to find a member of an Enum, and 9 ns to find a global.
+_AGREED, _SAFE = Guarantee.AGREED, Guarantee.SAFE
+
 __all__ = ["Cluster", "Cpg", "Group", "Request", "connect", "sam"]
 
 
@@ -133,7 +136,7 @@ class Group(Unpicklable):
         """Send `data` to every member; see `rondo.Group.mcast`. Waits only while there is no room."""
         link = self._link
         link.check_process()
-        if guarantee is not Guarantee.AGREED and guarantee is not Guarantee.SAFE:
+        if guarantee is not _AGREED and guarantee is not _SAFE:
             guarantee = guarantee_of(guarantee)
         if type(data) is not bytes:
             data = bytes_of(data)
