@@ -35,8 +35,8 @@ AHEAD = 256
 JOINED_S = 60.0
 READY_S = 90.0
 CPUS = len(os.sched_getaffinity(0))
-WORDS_A_PAIR = (WINDOW_S + SETTLED_S) * CLIENTS / PAUSE_S / 2
-"""Half of what they say where there is time for all of it."""
+WORDS_A_PAIR = (WINDOW_S + SETTLED_S) * CLIENTS / PAUSE_S / 8
+"""An eighth of what they say where there is time for all of it. At a load of 20 they said a quarter."""
 
 
 class Pump:
