@@ -190,7 +190,7 @@ class AskLink:
             self._check(caller)
 
     def _answer(self, deadline_s: float | None, caller: Caller | None) -> tuple[int, Any] | None:
-        """Code and result; None if the connection broke or the time is over."""
+        """Code and result; None if the connection broke or the time is over, and it may have been heard."""
         dealer = self._dealer
         while True:
             now_s = time.monotonic()
@@ -218,7 +218,7 @@ class AskLink:
                 dealer.is_broken = False
                 if dealer.is_denied:
                     raise AccessDenied(self._endpoint.denied)
-                return None
+                return None if dealer.was_ready else (Code.TRY_AGAIN, self._endpoint.no_answer)
 
     def _read(self, envelope: bytes) -> tuple[int, Any] | None:
         """The answer, if this envelope is the one to the last request."""

@@ -16,6 +16,8 @@ class Dealer(Protocol):
 
     is_broken: bool
     """A connection broke since the owner last cleared this."""
+    was_ready: bool
+    """Its handshake was done, so that what was sent may have arrived. Otherwise none of it has."""
     is_denied: bool
     """The other side refuses this process."""
     retry_at_s: float | None

@@ -46,6 +46,8 @@ class LocalDealer:
         self._high_water = high_water
         self.is_broken = False
         """A connection broke since the owner last cleared this."""
+        self.was_ready = False
+        """Its handshake was done, so that what was sent may have arrived."""
         self.is_denied = False
         """The other side refuses this process."""
         self.retry_at_s: float | None = None
@@ -158,7 +160,7 @@ class LocalDealer:
         return [message for message in messages if message is not None]
 
     def _broke(self, connection: Connection) -> None:
-        self.is_broken = True
+        self.is_broken, self.was_ready = True, connection.reader.is_ready
         with contextlib.suppress(OSError):
             self._poll.unregister(connection.stream)
         connection.close()

@@ -25,7 +25,7 @@ RETRY_S = 0.02
 RETRY_S_MAX = 0.2
 """The same limit after a connection broke or was refused in the handshake."""
 ENVELOPES_AT_ONCE = 64
-MONITORED = zmq.Event.CONNECTED | zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_FAILED_AUTH
+MONITORED = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | zmq.Event.HANDSHAKE_FAILED_AUTH
 
 
 class CurveKeys(NamedTuple):
@@ -44,6 +44,8 @@ class RemoteDealer:
         self._endpoint, self._keys = endpoint, keys
         self.is_broken = False
         self.is_denied = False
+        self.was_ready = False
+        """Of the last one that broke, the handshake was done, so that what was sent may have arrived."""
         self.retry_at_s: float | None = None
         self._retry_s = RETRY_S
         self._is_connected = self._was_closed = False
@@ -90,6 +92,8 @@ class RemoteDealer:
             self.send(envelope)
 
     def _close_sockets(self) -> None:
+        if self._socket.closed:
+            return  # the connection broke, and the next one is not due yet
         for each in (self._socket, self._monitor):
             with contextlib.suppress(OSError, zmq.ZMQError):  # it was not registered yet, or is closed
                 self._poll.unregister(int(each.getsockopt(zmq.FD)))
@@ -152,7 +156,7 @@ class RemoteDealer:
         if received:
             self._retry_s = RETRY_S
         elif self._is_over():
-            self.is_broken = True
+            self.is_broken, self.was_ready = True, self._is_connected
             self._close_sockets()
             self.retry_at_s = time.monotonic() + self._retry_s
             self._retry_s = min(2 * self._retry_s, RETRY_S_MAX)
@@ -162,7 +166,7 @@ class RemoteDealer:
         over = False
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)["event"]
-            if event == zmq.Event.CONNECTED:
+            if event == zmq.Event.HANDSHAKE_SUCCEEDED:
                 self._is_connected = True
                 continue
             self.is_denied = self.is_denied or event == zmq.Event.HANDSHAKE_FAILED_AUTH
@@ -178,7 +182,6 @@ class RemoteDealer:
         was_closed, self._was_closed = self._was_closed, True
         if was_closed:
             return
-        if not self._socket.closed:
-            self._close_sockets()
+        self._close_sockets()
         self._poll.close()
         self._context.term()

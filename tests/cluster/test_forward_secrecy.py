@@ -12,7 +12,7 @@ import pytest
 
 from rondo.config.key import write_key
 from rondo.testing.lab.totem_nodes import TotemNode, eventually, totem_ring
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 
 
 @pytest.fixture

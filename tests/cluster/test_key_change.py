@@ -17,7 +17,7 @@ import pytest
 import rondo
 from rondo.config.key import fingerprint, read_key, write_key
 from rondo.testing.lab.totem_nodes import START_SECONDS, TotemNode, eventually, totem_ring
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 
 NODES = (1, 2, 3)
 CALM_MS = 20_000

@@ -21,7 +21,7 @@ from rondo.node.supervision import SERVICES
 from rondo.node.supervision.survey import ask_all
 from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
-from tests.cluster.test_web_service import free_tcp_port
+from tests.ports import free_tcp_port
 
 NOT_SHOWN = {
     "totem": {"why_isolated", "schedule_misses"},

@@ -22,6 +22,7 @@ from rondo.node.supervision.halt import kill
 from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
 from tests.documents import typed
+from tests.ports import free_tcp_port
 
 CONFIGURATION = """\
 totem {{
@@ -192,9 +193,7 @@ def test_a_client_from_another_host(node: Node) -> None:
         for name in ("gateway.key", "client.key")
     ]
     server_key, client_key = (json.loads(each.stdout)["public_key"] for each in done)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_tcp_port()
     with node.config.open("a") as config:
         config.write(
             f"remote {{\n    address: 127.0.0.1\n    port: {port}\n    keyfile: {directory}/gateway.key\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from rondo.demo.cluster import DemoCluster
 from rondo.metrics.collect import METRICS
 from rondo.metrics.metric import Kind
 from rondo.testing.lab.waiting import wait_for
+from tests.ports import free_tcp_port
 from tests.unit.test_compose_profile import ROOT, SECRETS, WHERE
 from tests.unit.web.server import serving
 
@@ -52,13 +52,6 @@ class Prometheus:
         return {each["metric"].get("instance", ""): float(each["value"][1]) for each in found["result"]}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def prometheus(directory: Path, targets: list[str]) -> Iterator[Prometheus]:
     """The configuration as it is, but for its paths and for where the pages are."""
@@ -67,7 +60,7 @@ def prometheus(directory: Path, targets: list[str]) -> Iterator[Prometheus]:
     assert wanted in text
     (directory / "prometheus.yml").write_text(text.replace(wanted, json.dumps(targets)))
     shutil.copy(ROOT / "config" / "prometheus-rules.yml", directory)
-    port = free_port()
+    port = free_tcp_port()
     argv = ["prometheus", f"--config.file={directory}/prometheus.yml", f"--storage.tsdb.path={directory}/data"]
     argv += [f"--web.listen-address=127.0.0.1:{port}"]
     with open(directory / "prometheus.log", "wb") as log, subprocess.Popen(argv, stdout=log, stderr=log) as process:

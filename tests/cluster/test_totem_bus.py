@@ -14,7 +14,7 @@ from rondo.protocol import totem_reader
 from rondo.protocol.totem_reader import Ack, Submit
 from rondo.testing.lab.totem_nodes import TotemNode, eventually, totem_ring
 from tests.cluster.cpg_side import CpgSide, executive, serve_until
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 
 Attach = Callable[..., "CpgSide"]
 

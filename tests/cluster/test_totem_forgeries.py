@@ -20,8 +20,8 @@ import zmq
 from rondo.testing.lab.totem_nodes import TotemNode, eventually, totem_ring
 from services.totem.wire.base import RingId
 from tests.cluster.cpg_side import CpgSide, executive, serve_until
+from tests.ports import reserve_port
 from tests.simulation.forger import Forger, Knowledge
-from tests.unit.totem.ports import reserve_port
 
 NODES = (1, 2, 3)
 TOKEN_MS = 8000

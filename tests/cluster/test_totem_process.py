@@ -32,7 +32,7 @@ from services.totem.wire.frames import (
     encode_merge,
     encode_token,
 )
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from rondo.config.key import fingerprint, read_key, write_key
 from rondo.testing.lab.totem_nodes import START_SECONDS, TotemNode, eventually, totem_ring
 from services.totem.security.challenge import ASK_INTERVAL_NS
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 
 
 @pytest.fixture

@@ -17,16 +17,10 @@ from rondo.config.node import WebSettings
 from rondo.demo.cluster import DemoCluster, DemoNode
 from rondo.node.supervision import survey
 from rondo.testing.lab.waiting import wait_for
+from tests.ports import free_tcp_port
 
 TIMEOUT_MS = 1000
 OTHERS = ("totem", "cpg", "control", "ipc_gateway", "sam")
-
-
-def free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from rondo.protocol.client_gateway import FROM_CLIENT, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op, decode_request
 from rondo.protocol.envelope import pack
+from tests.ports import free_tcp_port
 from tests.unit.gateway.conftest import ROOT
 
 SOON_S = 5.0
@@ -163,8 +164,7 @@ def test_nor_is_it_by_libzmq_from_another_host(tmp_path: Path) -> None:
             router.setsockopt(zmq.CURVE_SERVER, 1)
             router.setsockopt(zmq.CURVE_SECRETKEY, server.secret)
             router.linger = 0
-            port = router.bind_to_random_port("tcp://127.0.0.1")
-            router.unbind(f"tcp://127.0.0.1:{port}")
+            port = free_tcp_port()
             control = Control(Endpoint(f"tcp://127.0.0.1:{port}", Keys(client, server.public)))
             with pytest.raises(rondo.Timeout):
                 BlockingCmap(control).delete("my.key", timeout=0.3)
@@ -177,6 +177,30 @@ def test_nor_is_it_by_libzmq_from_another_host(tmp_path: Path) -> None:
             thread.join(SOON_S)
     finally:
         context.destroy(linger=0)
+
+
+def test_where_another_service_has_the_port_it_is_known_that_nothing_was_done() -> None:
+    """It hangs up at the greeting, so that nobody has heard what was asked."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    other.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        keys = Keys(curve.make_key_pair(), curve.make_key_pair().public)
+        control = Control(Endpoint(f"tcp://127.0.0.1:{other.getsockname()[1]}", keys))
+        try:
+            for _ in range(2):
+                with pytest.raises(rondo.Timeout, match="no node answers"):
+                    BlockingCmap(control).delete("my.key", timeout=0.5)
+        finally:
+            control.close()
+            other.shutdown(socket.SHUT_RDWR)
+            thread.join(SOON_S)
+    assert not thread.is_alive()
 
 
 def test_waiting_for_a_node_that_is_away_costs_nothing(

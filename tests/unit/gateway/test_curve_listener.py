@@ -1,7 +1,6 @@
 """The socket for clients on other hosts: whose connection it is, and that its end is reported."""
 
 import select
-import socket
 from pathlib import Path
 
 import zmq
@@ -13,6 +12,7 @@ from services.ipc_gateway.credentials import Access, Doorkeeper, Peer, peer_of_s
 from services.ipc_gateway.curve_listener import CurveListener
 from services.ipc_gateway.listener import Received
 from services.ipc_gateway.remote import short
+from tests.ports import free_tcp_port
 from tests.unit.gateway.conftest import eventually
 
 
@@ -36,9 +36,7 @@ def has_word(listener: CurveListener) -> bool:
 
 
 def test_an_end_that_was_seen_while_another_said_hello_is_reported_too(run_dir: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_tcp_port()
     server, own = curve.make_key_pair(), curve.make_key_pair()
     curve.write_key_pair(run_dir / "key", server)
     (run_dir / "clients").write_text(f"{own.public.hex()} one\n")

@@ -23,6 +23,7 @@ from rondo.protocol.client_gateway import FROM_GATEWAY, VERSION, Kind, decode, e
 from rondo.protocol.cpg_gateway import REMOTE_UID
 from services.ipc_gateway.remote import REMOTE_PID_FIRST
 from services.ipc_gateway.session_registry import RESUME_REMOTE_MS
+from tests.ports import free_tcp_port
 from tests.unit.gateway.conftest import ROOT, GatewayProcess, StartGateway, eventually
 from tests.unit.gateway.loopback import Loopback
 from tests.unit.gateway.test_clients import messages
@@ -34,12 +35,6 @@ group = cluster.cpg.join("g")
 print(cluster.pid, flush=True)
 time.sleep(60)
 """
-
-
-def free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -13,8 +13,9 @@ from rondo.config.node import RemoteSettings
 from rondo.ipc import zmtp
 from rondo.ipc.control import ask
 from services.ipc_gateway.tcp_relay import HANDSHAKE_BYTES_MAX, HANDSHAKE_S, UNPROVEN_MAX, TcpRelay
+from tests.ports import free_tcp_port
 from tests.unit.gateway.conftest import eventually
-from tests.unit.gateway.test_remote import Remote, free_tcp_port, remote
+from tests.unit.gateway.test_remote import Remote, remote
 
 __all__ = ["remote"]
 

@@ -1,7 +1,13 @@
-"""The client's end of a connection to another host is closed once, whoever closes it."""
+"""The client's end of a connection to another host: it is closed once, whoever closes it, and says what may have been
+heard."""
 
+import socket
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 
+import pytest
 import zmq
 
 from rondo.ipc.remote_dealer import CurveKeys, RemoteDealer
@@ -27,3 +33,47 @@ def test_two_threads_close_it_at_once() -> None:
         for thread in threads:
             thread.join(JOIN_S)
             assert not thread.is_alive(), f"it hangs in round {number}"
+
+
+@pytest.fixture(name="server")
+def _server() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def until_broken(dealer: RemoteDealer) -> None:
+    end_s = time.monotonic() + JOIN_S
+    while not dealer.is_broken:
+        assert time.monotonic() < end_s, "it does not notice"
+        dealer.receive()
+        time.sleep(0.001)
+
+
+def test_one_that_broke_is_renewed_before_the_next_was_due(server: socket.socket) -> None:
+    keys = CurveKeys(*3 * [zmq.curve_keypair()[0]])
+    with closing(RemoteDealer(f"tcp://127.0.0.1:{server.getsockname()[1]}", keys)) as dealer:
+        for _ in range(3):
+            server.accept()[0].close()
+            until_broken(dealer)
+            assert dealer.retry_at_s is not None
+            assert not dealer.was_ready, "nobody has said hello"
+            dealer.renew()
+            assert not dealer.is_broken
+
+
+def test_of_one_that_broke_after_the_handshake_nobody_knows_what_was_heard() -> None:
+    (public, secret), (own_public, own_secret) = zmq.curve_keypair(), zmq.curve_keypair()
+    with ExitStack() as stack:
+        context = stack.enter_context(zmq.Context())
+        with context.socket(zmq.ROUTER) as router:
+            router.setsockopt(zmq.CURVE_SERVER, 1)
+            router.setsockopt(zmq.CURVE_SECRETKEY, secret)
+            router.linger = 0
+            port = router.bind_to_random_port("tcp://127.0.0.1")
+            keys = CurveKeys(public, own_public, own_secret)
+            dealer = stack.enter_context(closing(RemoteDealer(f"tcp://127.0.0.1:{port}", keys)))
+            dealer.send(b"hello")
+            assert router.poll(int(JOIN_S * 1000))
+            assert router.recv_multipart()[1:] == [b"hello"]
+        until_broken(dealer)
+        assert dealer.was_ready

@@ -22,7 +22,7 @@ from services.totem.transport.link import Link
 from services.totem.transport.resolver import Resolver, look_up
 from services.totem.transport.sockets import AddressNotAvailable
 from services.totem.wire.frames import Join, encode_join
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 
 SECOND_NS = 1_000_000_000
 

@@ -23,8 +23,8 @@ from services.totem.transport.interfaces import LocalAddress, interface_of
 from services.totem.transport.link import Link
 from services.totem.transport.pathcheck import Question
 from services.totem.transport.sockets import family_of
+from tests.ports import reserve_port
 from tests.unit.security.nodes import KEY, Node
-from tests.unit.totem.ports import reserve_port
 from tests.unit.totem.test_transport import mcast, token
 
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, OMIT = 10, 23, 5

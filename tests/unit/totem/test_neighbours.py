@@ -15,8 +15,8 @@ from services.totem.ring.events import EVERYBODY
 from services.totem.transport.link import Link
 from services.totem.transport.pathcheck import ECHOES_PER_SECOND, GREET_NS_MIN
 from services.totem.wire.notices import Probe, encode_probe
+from tests.ports import reserve_port
 from tests.unit.security.nodes import KEY, Node
-from tests.unit.totem.ports import reserve_port
 from tests.unit.totem.test_transport import mcast, settings, token
 
 SECOND_NS = 1_000_000_000

@@ -18,7 +18,7 @@ from services.totem.transport.base import TransportSettings
 from services.totem.transport.link import Link
 from services.totem.transport.resolver import Resolver
 from services.totem.wire.frames import Join, encode_join
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 
 MS = 1_000_000
 TWO = frozenset({1, 2})

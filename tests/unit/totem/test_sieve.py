@@ -20,10 +20,10 @@ from services.totem.transport.link import Link
 from services.totem.transport.peephole import DROPPED_MAX
 from services.totem.transport.sieve import CLOSED_NS, FLOOD_MIN, FLOOD_PER_S, INTERVAL_NS, Sieve, sealed_heads
 from services.totem.transport.sources import take_only
+from tests.ports import reserve_port
 from tests.unit.security.test_rings import A as RING
 from tests.unit.security.test_rings import Member, data
 from tests.unit.security.test_rings import token as ring_token
-from tests.unit.totem.ports import reserve_port
 from tests.unit.totem.test_garbage import from_member
 from tests.unit.totem.test_protection import protection
 from tests.unit.totem.test_transport import Nodes, mcast, settings, token

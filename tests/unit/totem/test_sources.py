@@ -11,7 +11,7 @@ import pytest
 
 from services.totem.transport.knet_sockets import KnetSockets
 from services.totem.transport.sources import Admission, dropped, program, take_all, take_nothing, take_only
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 from tests.unit.totem.test_transport import Nodes, mcast
 
 V4, V6 = socket.AF_INET, socket.AF_INET6

@@ -34,7 +34,7 @@ from services.totem.transport.link import Link
 from services.totem.transport.peephole import DROPPED_MAX, Peephole
 from services.totem.wire.frames import HoldCancel, Merge, encode_hold_cancel
 from services.totem.wire.frames import encode_merge as merge_frame
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 from tests.unit.totem.test_protection import node_config, protection
 from tests.unit.totem.test_transport import RING, join, mcast, settings, token
 

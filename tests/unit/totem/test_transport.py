@@ -18,7 +18,7 @@ from services.totem.transport.link import Link
 from services.totem.transport.sockets import CannotBind, reason_of
 from services.totem.wire.base import RingId
 from services.totem.wire.frames import Join, Token, encode_join, encode_mcast, encode_token
-from tests.unit.totem.ports import reserve_port
+from tests.ports import reserve_port
 
 RING = RingId(1, 4)
 NODES = (1, 2, 3)

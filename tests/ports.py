@@ -1,7 +1,12 @@
-"""UDP ports for tests that may run beside each other."""
+"""Ports for tests that may run beside each other.
+
+They are below those that the kernel gives out by itself: such a one, bound once and closed, may be somebody else's at
+the next moment, and who connects to it while nobody listens may even reach itself.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 from contextlib import ExitStack
@@ -29,4 +34,14 @@ def reserve_port(stack: ExitStack) -> int:
             continue
         stack.callback(sign.close)
         return port
+    raise AssertionError("no free port")
+
+
+def free_tcp_port(address: str = "127.0.0.1") -> int:
+    """A port that is free for TCP. Chosen at random, so that two tests hardly ever come to the same one."""
+    for _ in range(1000):
+        port = random.randrange(FIRST + 1, LAST, 2)  # those for UDP above are even
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            return port
     raise AssertionError("no free port")
