@@ -9,7 +9,7 @@ from tests.unit.gateway.conftest import ROOT, GatewayProcess
 from tests.unit.gateway.loopback import Loopback
 
 PROGRAM = """
-import os, signal, sys, threading, time
+import signal, sys, threading, time
 import rondo
 
 cluster = rondo.connect(sys.argv[1])
@@ -21,7 +21,8 @@ def handler(_number, _frame):
     {handler}
 
 signal.signal(signal.SIGUSR1, handler)
-threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+# To the thread that waits: the kernel may give what is sent to the process to another one, and Python would wake nobody.
+threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)).start()
 try:
     {waits}
 except rondo.Disconnected:

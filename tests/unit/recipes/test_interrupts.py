@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,18 @@ class InterruptError(BaseException):
 
 def _raise(_number: int, _frame: object) -> None:
     raise InterruptError
+
+
+@pytest.fixture(autouse=True)
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alarm that comes up in the callback of a weak reference can only be printed by Python."""
+    former = sys.unraisablehook
+
+    def hook(told: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(told.exc_value, InterruptError):
+            former(told)
+
+    monkeypatch.setattr(sys, "unraisablehook", hook)
 
 
 @pytest.fixture(autouse=True)
