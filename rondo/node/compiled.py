@@ -60,6 +60,7 @@ MODULES = (
     "services.cpg.evaluate",
     "services.cpg.gateways",
     "services.cpg.groups",
+    "services.cpg.laggards",
     "services.cpg.machine",
     "services.cpg.numbering",
     "services.cpg.process",

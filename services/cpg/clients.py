@@ -211,6 +211,7 @@ class Clients(SessionTable):
         for kind in self.gateways.kinds:
             own = [row for row in lost if row[0] >> KIND_SHIFT == kind]
             self.gateways.tell(kind, bus.Lost(self.epoch, reason, own))
+        self.laggards.clear()
         self._turns.clear()
         self._to_send.clear()
         self._to_settle.clear()
@@ -280,8 +281,8 @@ class Clients(SessionTable):
         """Whether the user may be in one more group, and no other session of this process is in this one."""
         if (code := may_have_another_group(session.account, self.accounts)) != Code.OK:
             return code
-        for other in self.table.values():
-            if other.pid == session.pid and other is not session:
+        for other in self.siblings(session):
+            if other is not session:
                 if group in other.intended and not other.closing:
                     return Code.EXIST
                 if self.core.is_in(other.ident, group) or group in _joins_in_flight(other):
@@ -352,6 +353,7 @@ class Clients(SessionTable):
             if events:
                 self.counters["events"] += len(events)
                 session.put(Blob(events[0][0], events[-1][0], encode_events(events)))
+                self.laggards.add(session)
                 self._to_send[ident] = session
                 self._check_pace(session)
         core.out.clear()
@@ -395,6 +397,8 @@ class Clients(SessionTable):
                 session.acknowledge(min(n, self.core.n))
                 if session.is_detached and session.handled(self.core.n) >= self.core_floor:
                     session.is_detached = False
+                    if session.event_bytes:
+                        self.laggards.add(session)
                 self._to_send[ident] = session
                 if 4 * session.event_bytes < self.options.client_bytes_max:
                     session.warned = False

@@ -14,6 +14,7 @@ from rondo.protocol.cpg_gateway import OpenFlag
 from rondo.protocol.events import encode_events
 from services.cpg.accounts import Account, Accounts
 from services.cpg.core import Core
+from services.cpg.laggards import Laggards
 from services.cpg.sessions import Blob, Session
 
 
@@ -26,6 +27,9 @@ class SessionTable:
         self.core_floor = 0
         """Position that totem's log begins after: what is older cannot be given again."""
         self.table: dict[int, Session] = {}
+        self.laggards = Laggards()
+        self._of_process: dict[int, list[Session]] = {}
+        """By the process's number."""
         self.accounts = Accounts(os.geteuid())
         self.changed = False
         """Whether what totem keeps of the table has to be renewed."""
@@ -82,6 +86,7 @@ class SessionTable:
     def put_back(self, session: Session) -> None:
         """One that was in the table of a cpg before this one."""
         self.table[session.ident] = session
+        self._of_process.setdefault(session.pid, []).append(session)
         session.charge_to(self.accounts.enter(session.uid))
 
     def take_out(self, ident: int) -> bool:
@@ -89,15 +94,30 @@ class SessionTable:
         session = self.table.pop(ident, None)
         if session is None:
             return False
+        session.drop_events()
+        self.laggards.forget(session)
+        self._leave_process(session)
         account = session.account
         session.charge_to(Account(session.uid, is_bound=False))
         self.accounts.leave(account)
         return True
 
+    def _leave_process(self, session: Session) -> None:
+        siblings = self._of_process[session.pid]
+        siblings.remove(session)
+        if not siblings:
+            del self._of_process[session.pid]
+
+    def siblings(self, session: Session) -> list[Session]:
+        """The sessions of its process, this one too."""
+        return self._of_process[session.pid]
+
     def _identify(self, session: Session, row: list[Any]) -> None:
         """Take over what the gateway knows better (a session that was found in the log has no more than its pid)."""
         if session.who() != row[:7]:
-            _, session.pid, session.start_time, session.uid, session.gid, session.flags, session.note = row[:7]
+            self._leave_process(session)
+            session.identify(*row[1:7])
+            self._of_process.setdefault(session.pid, []).append(session)
             account = session.account
             session.charge_to(self.accounts.enter(session.uid))
             self.accounts.leave(account)
@@ -110,6 +130,7 @@ class SessionTable:
         missed = [event for event in self.core.rings if event[0] > position]
         if missed and session.flags & OpenFlag.RING_EVENTS:
             session.put(Blob(missed[0][0], missed[-1][0], encode_events(missed)))
+            self.laggards.add(session)
 
     def adopt(self, ident: int, pid: int) -> Session:
         """A session that is known only from the log: the gateway has to say whether it lives."""
@@ -120,7 +141,8 @@ class SessionTable:
     def handled(self) -> int:
         """Position up to which no session that the log waits for has anything outstanding."""
         head = self.core.n
-        return min((s.handled(head) for s in self.table.values() if not (s.closing or s.is_detached)), default=head)
+        first = self.laggards.first()
+        return head if first is None else min(head, first.handled(head))
 
     def hoarder(self, account: Account) -> Session | None:
         """Of several sessions of a user that hold events, the one that holds most."""
@@ -129,6 +151,5 @@ class SessionTable:
 
     def laggard(self) -> Session | None:
         """The session that holds back the log most."""
-        head = self.core.n
-        behind = [s for s in self.table.values() if not (s.closing or s.is_detached) and s.handled(head) < head]
-        return min(behind, key=lambda session: session.handled(head), default=None)
+        first = self.laggards.first()
+        return first if first is not None and first.handled(self.core.n) < self.core.n else None

@@ -10,6 +10,7 @@ from collections import deque
 from typing import Any, Final, NamedTuple
 
 from rondo.protocol.envelope import BusError, pack, unpack
+from rondo.protocol.large import array_header
 from rondo.protocol.requests import Op
 from services.cpg.accounts import Account
 
@@ -76,6 +77,8 @@ class Session:
         self.attached = False
         """The gateway has opened it since the last hello."""
         self.closing = False
+        self._row, self._row_of = b"", (-1, False)
+        """`row`, and the `opened_at` and `closing` in it."""
 
         self.acked = 0
         self._sent: deque[Blob] = deque()
@@ -83,6 +86,8 @@ class Session:
         self._sent_bytes = 0
         self.event_bytes = 0
         """Of all events not acknowledged."""
+        self.is_listed = False
+        """It is among the `Laggards`."""
         self.warned = False
         self.is_detached = False
         """It stood still, so totem's log does not wait for it any more. Its events are only here: it is lost if this
@@ -107,6 +112,19 @@ class Session:
     def who(self) -> list[Any]:
         """What the gateway knows it by."""
         return [self.ident, self.pid, self.start_time, self.uid, self.gid, self.flags, self.note]
+
+    def identify(self, pid: int, start_time: int, uid: int, gid: int, flags: int, note: bytes) -> None:
+        """The gateway knows it better."""
+        self.pid, self.start_time, self.uid, self.gid, self.flags, self.note = pid, start_time, uid, gid, flags, note
+        self._row_of = (-1, False)
+
+    def row(self) -> bytes:
+        """Its row of the table, packed. It hardly ever changes, and thousands are needed whenever another session comes
+        or goes."""
+        if self._row_of[0] != self.opened_at or self._row_of[1] != self.closing:
+            self._row = pack([*self.who(), self.opened_at, self.closing])
+            self._row_of = (self.opened_at, self.closing)
+        return self._row
 
     def charge_to(self, account: Account) -> None:
         """What it holds counts there from now on."""
@@ -277,7 +295,7 @@ def is_note(note: bytes) -> bool:
 
 def pack_table(sessions: dict[int, Session]) -> bytes:
     """The table of sessions, for totem to keep."""
-    return pack([[*session.who(), session.opened_at, session.closing] for session in sessions.values()])
+    return b"".join([array_header(len(sessions)), *[session.row() for session in sessions.values()]])
 
 
 def unpack_table(table: bytes) -> list[Session]:

@@ -17,7 +17,7 @@ from services.ipc_gateway.remote import remote_pid
 
 SESSIONS_PER_PROCESS_MAX: Final = 64
 SESSIONS_PER_USER_MAX: Final = 1024
-SESSIONS_MAX: Final = 8192
+SESSIONS_MAX: Final = 10_240
 SESSIONS_KEPT: Final = 64
 """Sessions reserved for root and the node's own user: this many, or an eighth of all if those are fewer."""
 SECRET_BYTES: Final = 16

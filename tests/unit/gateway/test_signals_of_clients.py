@@ -21,7 +21,7 @@ def handler(_number, _frame):
     {handler}
 
 signal.signal(signal.SIGUSR1, handler)
-# To the thread that waits: the kernel may give what is sent to the process to another one, and Python would wake nobody.
+# To the thread that waits: what is sent to the process may go to another thread, and Python then wakes nobody.
 threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)).start()
 try:
     {waits}

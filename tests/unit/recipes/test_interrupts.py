@@ -34,7 +34,7 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> None:
     """An alarm that comes up in the callback of a weak reference can only be printed by Python."""
     former = sys.unraisablehook
 
-    def hook(told: "sys.UnraisableHookArgs") -> None:
+    def hook(told: sys.UnraisableHookArgs) -> None:
         if not isinstance(told.exc_value, InterruptError):
             former(told)
 
