@@ -15,12 +15,14 @@ import select
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from bench.statistics import percentile
 from rondo.demo.cluster import DemoCluster, DemoNode
 from rondo.ipc.local_dealer import LocalDealer
 from rondo.node.process_watch import start_time_of
+from rondo.node.supervision import processes
 from rondo.paths import socket_endpoint
 from rondo.protocol import client_gateway, events
 from rondo.protocol import cpg_gateway as bus
@@ -160,6 +162,12 @@ def sample_us(sender: Sender, count: int, idle_s: float) -> list[float]:
     return sorted(found)
 
 
+def processor_us(node: DemoNode) -> float:
+    """Processor time of all processes of the node so far, from the scheduler's books."""
+    tasks = [task for each in processes.find(node.run_dir) for task in Path(f"/proc/{each.pid}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
+
+
 def compare(node: DemoNode, rounds: int, count: int) -> None:
     """In turns."""
     senders = {"through the gateway": Sender(ThroughGateway(node), b"a"), "on cpg's socket": Sender(OnCpg(node), b"b")}
@@ -168,10 +176,13 @@ def compare(node: DemoNode, rounds: int, count: int) -> None:
             sender.message_us()
     for what, idle_s, each_count in (("one at a time", 0.0, count), ("after 20 ms idle", IDLE_S, max(1, count // 10))):
         samples: dict[str, list[list[float]]] = {name: [] for name in senders}
+        used_us = dict.fromkeys(senders, 0.0)
         for number in range(rounds):
             print(f"{what}: round {number + 1} of {rounds}", file=sys.stderr)
             for name, sender in senders.items():
+                before_us = processor_us(node)
                 samples[name].append(sample_us(sender, each_count, idle_s))
+                used_us[name] += processor_us(node) - before_us
         for share in (50, 99):
             through, on_cpg = ([percentile(each, share) for each in samples[name]] for name in senders)
             ratios = sorted(short / long for short, long in zip(on_cpg, through, strict=True))
@@ -180,6 +191,8 @@ def compare(node: DemoNode, rounds: int, count: int) -> None:
                 f"{percentile(sorted(on_cpg), 50):.0f} us on cpg's socket, "
                 f"{percentile(ratios, 50):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})"
             )
+        told = ", ".join(f"{used / rounds / each_count:.0f} us {name}" for name, used in used_us.items())
+        print(f"{what}, processor time of the node for a message: {told}")
 
 
 def main() -> None:
