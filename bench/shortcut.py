@@ -15,9 +15,9 @@ import select
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
+from bench.lab.processes import cpu_seconds
 from bench.statistics import percentile
 from rondo.demo.cluster import DemoCluster, DemoNode
 from rondo.ipc.local_dealer import LocalDealer
@@ -164,8 +164,7 @@ def sample_us(sender: Sender, count: int, idle_s: float) -> list[float]:
 
 def processor_us(node: DemoNode) -> float:
     """Processor time of all processes of the node so far, from the scheduler's books."""
-    tasks = [task for each in processes.find(node.run_dir) for task in Path(f"/proc/{each.pid}/task").iterdir()]
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
+    return 1e6 * sum(cpu_seconds(each.pid) for each in processes.find(node.run_dir))
 
 
 def compare(node: DemoNode, rounds: int, count: int) -> None:
