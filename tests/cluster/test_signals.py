@@ -110,5 +110,6 @@ def test_logs_that_were_moved_are_made_anew(node: Node) -> None:
     log = Path(node.run_dir) / "log" / "supervisord.log"
     log.rename(log.with_name("moved"))
     os.kill(node.pids()["supervisord"], signal.SIGUSR2)
-    wait_for(log.exists, bool, "a new log", BUSY_S)
-    assert "received SIGUSR2 indicating log reopen request" in log.read_text()
+    said = "received SIGUSR2 indicating log reopen request"
+    # The file is there, and empty, before its first line is.
+    wait_for(lambda: log.exists() and said in log.read_text(), bool, "a new log with the line", BUSY_S)
