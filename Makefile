@@ -166,8 +166,8 @@ $(VENV)/.ready-bench: $(VENV)/.ready
 	@$(call install-part,$(BIN),bench)
 	@touch $@
 
-bench: $(VENV)/.ready-bench compiled ## Rondo beside C Corosync (root or user namespaces): make bench QUICK=1 PARTS="throughput latency" BENCH="..."
-	@$(IN_COPY) $(BIN)/python -m bench --out $(CURDIR)/bench/results $(if $(QUICK),--quick) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
+bench: $(VENV)/.ready-bench compiled ## Rondo beside C Corosync (root or user namespaces): make bench QUICK=1 PARTS="throughput latency" OUT=DIR BENCH="..."
+	@$(IN_COPY) $(BIN)/python -m bench --out $(abspath $(or $(OUT),bench/results)) $(if $(QUICK),--quick) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)
 
 bench-compare: $(VENV)/.ready-bench compiled ## this tree beside another commit, in turns: make bench-compare REF=HEAD~20 BENCH="--rounds 9"
 	@$(IN_COPY) $(BIN)/python -m bench.compare $(REF) $(if $(PARTS),--parts "$(PARTS)") $(BENCH)

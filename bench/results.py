@@ -18,6 +18,7 @@ from rondo.node import compiled
 
 REPOSITORY = Path(__file__).parents[1]
 MEASURED = ("rondo", "services")
+DIGITS = 5
 
 
 @dataclass
@@ -60,8 +61,26 @@ class PartResult:
         """Write PART.json."""
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"{self.part}.json"
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        path.write_text(self._text(), encoding="utf-8")
         return path
+
+    def _text(self) -> str:
+        """JSON with a line for each series, so that files of releases stay small and their differences readable."""
+        fields = _short(asdict(self))
+        series = ",\n  ".join(json.dumps(each) for each in fields.pop("series"))
+        head = json.dumps(fields, indent=1).removesuffix("\n}")
+        return f'{head},\n "series": [\n  {series}\n ]\n}}\n'
+
+
+def _short(value: Any) -> Any:
+    """The same with floats of `DIGITS` digits: no sample is more exact."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {name: _short(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    return value
 
 
 def load(path: Path) -> PartResult:

@@ -52,6 +52,14 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
     assert load_all(tmp_path, ("latency", "throughput")) == [one]
 
 
+def test_a_file_of_results_has_a_line_for_each_series_and_no_needless_digits(tmp_path: Path) -> None:
+    measured = result()
+    measured.series[0].samples = [1234.56789, 0.000123456]
+    text = measured.save(tmp_path).read_text()
+    assert "1234.6, 0.00012346" in text
+    assert len([line for line in text.splitlines() if '"quantity"' in line]) == len(measured.series)
+
+
 def test_a_part_that_is_measured_in_pieces_keeps_all_samples() -> None:
     first, second = result(), result()
     second.series[1].labels = {"system": "corosync-udpu", "size": 65536}
