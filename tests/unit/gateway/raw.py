@@ -46,7 +46,7 @@ class RawClient:
     def hello(self, resume: list[Any] | None = None) -> list[Any]:
         """Send a hello. Returns the fields of the welcome."""
         self.socket.send(encode(Kind.HELLO, 0, VERSION, 0, "raw", resume))
-        assert self.socket.poll(10_000), "no welcome came"
+        assert self.socket.poll(60_000), "no welcome came"
         kind, self.epoch, fields = decode(self.socket.recv(), FROM_GATEWAY)
         assert kind == Kind.WELCOME, fields
         return fields

@@ -15,6 +15,7 @@ import rondo
 from rondo.ipc.control import ask
 from rondo.protocol.client_gateway import Kind
 from rondo.protocol.cpg_gateway import CloseReason
+from services.ipc_gateway.session_registry import RESUME_MS
 from tests.unit.gateway.conftest import ROOT, GatewayProcess, StartGateway, eventually
 from tests.unit.gateway.loopback import Loopback
 from tests.unit.gateway.raw import RawClient
@@ -44,7 +45,7 @@ def test_a_killed_client_is_known_at_once(loopback: Loopback, gateway: GatewayPr
             noticed_s = time.monotonic() - killed
         assert isinstance(seen[-1], rondo.Membership)
         assert seen[-1].left == (gone,)
-        assert noticed_s < 1.0
+        assert noticed_s < RESUME_MS / 2000, "its session was not kept for a client that may come back"
         assert [reason for _, reason in loopback.closed] == [CloseReason.DIED]
 
 
@@ -120,8 +121,9 @@ def test_being_cut_off_is_told_and_final(run_dir: object, start_gateway: StartGa
 
 
 def _exchange_while(gateway: GatewayProcess, disturb: threading.Thread) -> None:
-    """Send and receive until the disturbance is over; everything must come once, in order."""
-    with gateway.connect() as cluster:
+    """Send and receive until the disturbance is over; everything must come once, in order. The node is not lost,
+    however long a slow machine takes to start it again."""
+    with rondo.connect(gateway.endpoint, 60, session_timeout=60) as cluster:
         group = cluster.cpg.join("g")
         requests: list[rondo.Request] = []
 
@@ -254,9 +256,9 @@ def test_a_client_whose_session_is_gone_begins_a_new_one(loopback: Loopback, gat
 
 def test_it_stops_cleanly_and_runs_once(loopback: Loopback, gateway: GatewayProcess) -> None:
     gateway.connect().close()
-    status = ask(gateway.run_dir, "ipc_gateway", "status")
+    status = ask(gateway.run_dir, "ipc_gateway", "status", timeout=20)
     assert (status["state"], status["node_id"], status["pid"]) == ("operational", 1, gateway.process.pid)
-    assert ask(gateway.run_dir, "ipc_gateway", "log_level", level="debug")["level"] == "debug"
+    assert ask(gateway.run_dir, "ipc_gateway", "log_level", timeout=20, level="debug")["level"] == "debug"
     command = [sys.executable, "-m", "services.ipc_gateway", "--run-dir", str(gateway.run_dir)]
     command += ["--resolved", str(gateway.run_dir / "node.resolved")]
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

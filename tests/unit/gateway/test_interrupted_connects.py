@@ -19,7 +19,9 @@ import pytest
 
 import rondo
 import rondo.aio
+from rondo._client import ask_link
 from rondo._client.aio_link import Link as AioLink
+from rondo._client.descriptors import poll
 from rondo._client.endpoint import Endpoint
 from rondo._client.link import Handle, Link
 from rondo._client.session import Session
@@ -27,7 +29,7 @@ from tests.unit.gateway.conftest import GatewayProcess, eventually
 from tests.unit.gateway.loopback import Loopback
 
 LONG_S = 60
-SOON_S = 6
+SOON_S = 8
 """The gateway keeps a session for which nobody says goodbye for ten seconds."""
 PLACES, EVERY = 480, 1
 T = TypeVar("T")
@@ -155,12 +157,15 @@ def test_a_welcome_that_an_exception_has_swallowed_leaves_no_session_behind(
     eventually(lambda: has_no_sessions(loopback), SOON_S)
 
 
-def test_a_signal_handler_may_close_while_its_thread_asks_the_node(loopback: Loopback, gateway: GatewayProcess) -> None:
+def test_a_signal_handler_may_close_while_its_thread_asks_the_node(
+    loopback: Loopback, gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No control process answers here, so the request waits."""
     cluster = gateway.connect()
     main = threading.main_thread().ident
     assert main is not None
     told = []
+    asks = threading.Event()
 
     def ask_again_and_close(_number: int, _frame: FrameType | None) -> None:
         with pytest.raises(rondo.Interrupted):
@@ -168,12 +173,24 @@ def test_a_signal_handler_may_close_while_its_thread_asks_the_node(loopback: Loo
         cluster.close()
         told.append("closed")
 
+    def poll_and_tell(timeout_s: float | None, *descriptors: int) -> list[int]:
+        asks.set()
+        return poll(timeout_s, *descriptors)
+
+    def signal_when_it_asks() -> None:
+        assert asks.wait(LONG_S)
+        time.sleep(0.3)  # until it waits for the answer
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    monkeypatch.setattr(ask_link, "poll", poll_and_tell)
     previous = signal.signal(signal.SIGUSR1, ask_again_and_close)
-    threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+    thread = threading.Thread(target=signal_when_it_asks)
+    thread.start()
     try:
         with pytest.raises(rondo.BadHandle, match="closed"):
             cluster.nodes(LONG_S)
     finally:
+        thread.join()
         signal.signal(signal.SIGUSR1, previous)
     assert told
     with pytest.raises(rondo.BadHandle, match="closed"):

@@ -233,7 +233,7 @@ def test_an_exception_out_of_a_signal_handler_at_any_place(
                 growth.look(alarms)
         calls.finish()
         began_s = time.monotonic()
-    assert time.monotonic() - began_s < 1
+    assert time.monotonic() - began_s < 10, "it hangs"
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -391,7 +391,7 @@ class Warmed:
         eventually(lambda: "Waiting for clients" in gateway.log.read_text())
 
     def status(self) -> dict[str, Any]:
-        return ask(self.gateway.run_dir, "ipc_gateway", "status")
+        return ask(self.gateway.run_dir, "ipc_gateway", "status", timeout=20)
 
     def warm_ups(self) -> int:
         return int(self.status()["counters"]["laps"])
