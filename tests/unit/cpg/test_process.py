@@ -18,6 +18,7 @@ from rondo.ipc.control import ControlError, ask
 from rondo.protocol import cpg_gateway as bus
 from rondo.protocol import events as ev
 from rondo.protocol.requests import Op, encode_requests
+from rondo.testing.lab.waiting import wait_for
 from services.totem.ordered_log import OrderedLog
 
 CONFIGURATION = """
@@ -252,6 +253,11 @@ def test_garbage_on_both_sockets(bench: Bench) -> None:
         bench.gateway.send(garbage)
         bench.totem.send_multipart([bench.peer or b"", garbage])
     bench.open(5, None)
+    # What totem said comes over another connection than what the gateway said.
+    wait_for(
+        lambda: ask(bench.directory, "cpg", "status", timeout=20)["counters"]["bus_errors"],
+        lambda count: count >= 8, "all are counted", 30,
+    )  # fmt: skip
     assert ask(bench.directory, "cpg", "status", timeout=20)["counters"]["bus_errors"] == 8
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import select
@@ -73,6 +74,14 @@ def greet(router: LocalRouter, dealer: LocalDealer) -> list[tuple[bytes, bytes |
         assert time.monotonic() < end
         found += router.receive()
         assert dealer.receive() == []
+    return found
+
+
+def lowest_free_descriptor() -> int:
+    """All below it are in use, and no garbage will give one of them back."""
+    gc.collect()
+    found = os.dup(0)
+    os.close(found)
     return found
 
 
@@ -266,8 +275,7 @@ def test_without_descriptors_the_next_is_turned_away(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket(socket.AF_UNIX) as client:
         # None above those that are open now.
-        lowest_free = os.dup(client.fileno())
-        os.close(lowest_free)
+        lowest_free = lowest_free_descriptor()
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
         try:
             client.connect(str(tmp_path / "a.sock"))
@@ -295,8 +303,7 @@ def test_without_descriptors_a_dealer_goes_on_trying(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path / 's'}"
     dealer, router = LocalDealer(endpoint), None
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
+    lowest_free = lowest_free_descriptor()
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
     try:
         dealer.tend(time.monotonic() + 1)
@@ -367,8 +374,7 @@ def test_a_spare_descriptor_that_another_thread_takes_ends_nothing(
     router = LocalRouter(f"ipc://{tmp_path / 's'}")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket(socket.AF_UNIX) as client:
-        lowest_free = os.dup(client.fileno())
-        os.close(lowest_free)
+        lowest_free = lowest_free_descriptor()
         taken: list[int] = []
         close = os.close
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
 
@@ -36,13 +37,11 @@ def sender(version: int, port: int) -> socket.socket:
 
 
 def is_refused(out: socket.socket) -> bool:
-    """Whether ICMP says that nobody listens; on loopback the answer is there when the packet has left."""
-    try:
-        for _ in range(2):
-            out.send(b"ping")
-    except ConnectionRefusedError:
-        return True
-    return False
+    """Whether ICMP says that nobody listens; on loopback it does so when the packet has left, or soon after."""
+    poll = select.poll()
+    poll.register(out, 0)  # errors are always told
+    out.send(b"ping")
+    return bool(poll.poll(500))
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -70,7 +69,9 @@ def test_the_ring_gets_all_that_comes_whoever_was_there_first(held: HeldPorts, v
                 out.send(bytes(1000))
             with ring_socket(version, port) as second:
                 out.send(b"to the second")
-                assert second.recv(100) == b"to the second"
+                while (got := second.recv(2000)) == bytes(1000):
+                    pass  # the kernel may be late with what was sent before
+                assert got == b"to the second"
 
 
 def test_others_are_let_go_and_their_number_is_bounded(held: HeldPorts) -> None:

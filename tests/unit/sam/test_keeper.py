@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from rondo.testing.lab.waiting import wait_for
 from services.sam.keeper.output import FILE_BYTES_MAX
 from services.sam.keeper.privileges import lose_protection
 from services.sam.keeper.wire import Say, Tell, Unframer, frame
@@ -196,6 +197,7 @@ def test_what_is_left_of_it_dies_before_its_end_is_told(sam: Sam) -> None:
 def test_what_belongs_to_another_is_left_alone(sam: Sam) -> None:
     sam.spawn("b", "setsid sleep 1000 & sleep 1000")
     sam.spawned("b")
+    wait_for(sam.marked, lambda found: len(found) == 3, "all of it run", PATIENCE_S)
     sam.spawn("a", "exit 0")
     sam.spawned("a")
     assert sam.ended("a")[:2] == [0, False]
@@ -229,6 +231,9 @@ def test_a_flood_is_bounded_and_holds_nobody_up(sam: Sam) -> None:
     sam.spawn("a", "exit 3")
     sam.spawned("a")
     assert sam.ended("a")[0] == 3
+    # A look at the files while it goes on may fall between one that is full and the next.
+    sam.say(Say.SIGNAL, "flood", 0, signal.SIGKILL)
+    sam.ended("flood")
     files = sorted(sam.directory.glob("flood.log*"))
     assert len(files) == 2
     assert all(each.stat().st_size <= FILE_BYTES_MAX for each in files)

@@ -93,7 +93,7 @@ def serve(totem: Totem, sam: Sam, done: Any) -> None:
         sam.turn()
         return bool(done())
 
-    wait_for(look, bool, "done", 10)
+    wait_for(look, bool, "done", 60)
 
 
 def test_the_newest_words_are_said_when_totem_dies(totem: Totem, sam: Sam) -> None:
@@ -106,7 +106,7 @@ def test_the_newest_words_are_said_when_totem_dies(totem: Totem, sam: Sam) -> No
     began_s = time.monotonic()
     serve(totem, sam, lambda: sam.words.sent == 1)
     assert totem.receiver.recv(100) == b"second"
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 20
     totem.receiver.settimeout(0.1)
     with pytest.raises(TimeoutError):
         totem.receiver.recv(100)

@@ -1,5 +1,6 @@
 """The watchdog in a real supervisord, over processes that spin, that wait, and that do their work."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 from rondo.node.supervision import record
 from rondo.testing.lab.waiting import wait_for
 
-TIMEOUT_MS = 2000
+TIMEOUT_MS = 4000
+"""Longer than a loaded machine holds up one process alone."""
 
 CONFIGURATION = """\
 [supervisord]
@@ -70,7 +72,7 @@ def test_who_spins_or_waits_is_killed_and_started_again_and_who_works_is_not(tmp
     def restarts() -> dict[str, int]:
         return record.read(tmp_path).restarts
 
-    found = wait_for(restarts, lambda now: now.get("spins", 0) > 1 < now.get("waits", 0), "two restarts each", 60.0)
+    found = wait_for(restarts, lambda now: now.get("spins", 0) > 1 < now.get("waits", 0), "two restarts each", 120.0)
     assert found["well"] == 0
     log = (tmp_path / "supervisord.log").read_text()
     assert "spins (process " in log
@@ -78,18 +80,24 @@ def test_who_spins_or_waits_is_killed_and_started_again_and_who_works_is_not(tmp
     assert "it waits for something. It is killed" in log
 
 
+def send_all(pids: list[int], number: signal.Signals) -> None:
+    """Send a signal to all of them that are there: one of those that hang may just have been killed."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 @pytest.mark.slow
 def test_a_node_that_stood_still_as_a_whole_kills_nobody(tmp_path: Path, supervisord: subprocess.Popen[bytes]) -> None:
     # Those that hang are killed until the end of time; only `well` is looked at.
     wait_for(lambda: record.read(tmp_path).restarts.get("spins", 0), lambda count: count > 0, "a restart", 60.0)
     children = Path(f"/proc/{supervisord.pid}/task/{supervisord.pid}/children")
+    os.kill(supervisord.pid, signal.SIGSTOP)  # first, so that it starts no other ones
     stopped = [supervisord.pid, *map(int, children.read_text().split())]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+    send_all(stopped, signal.SIGSTOP)
     before = record.read(tmp_path).restarts
     with pytest.raises(subprocess.TimeoutExpired):
-        supervisord.wait(4 * TIMEOUT_MS / 1000)
-    for pid in stopped:  # the watchdog is the first to go on
-        os.kill(pid, signal.SIGCONT)
+        supervisord.wait(2 * TIMEOUT_MS / 1000)
+    send_all(stopped, signal.SIGCONT)  # the watchdog is the first to go on
     wait_for(lambda: record.read(tmp_path).restarts, lambda now: now["spins"] > before["spins"] + 1, "it watches", 60.0)
     assert record.read(tmp_path).restarts["well"] == 0

@@ -95,7 +95,7 @@ def test_orphans_are_stopped_by_force_where_they_do_not_listen(tmp_path: Path, s
     stopped = start("services.ipc_gateway")
     stopped.send_signal(signal.SIGSTOP)
     held = processes.grips(tmp_path, processes.find(tmp_path))
-    assert processes.end(held, seconds=1.0) == ["cpg"]
+    assert processes.end(held, seconds=5.0) == ["cpg"]
     assert [each.wait() for each in (totem, cpg, stopped)] == [-signal.SIGTERM, -signal.SIGKILL, -signal.SIGTERM]
 
 
