@@ -3,6 +3,7 @@
 import threading
 
 from rondo.cli.ahead import Ahead
+from rondo.testing.lab.waiting import wait_for
 
 
 def test_the_sender_waits_while_too_much_was_not_taken() -> None:
@@ -16,13 +17,15 @@ def test_the_sender_waits_while_too_much_was_not_taken() -> None:
 
     sender = threading.Thread(target=send)
     sender.start()
+    wait_for(lambda: len(sent), lambda count: count >= 2, "it sends what there is room for", 60)
     sender.join(0.1)
     assert sent == [0, 1]
     ahead.took(60)
+    wait_for(lambda: len(sent), lambda count: count >= 3, "it sends one more", 60)
     sender.join(0.1)
     assert sent == [0, 1, 2]
     ahead.forget()
-    sender.join(10)
+    sender.join(60)
     assert sent == [0, 1, 2, 3]
 
 

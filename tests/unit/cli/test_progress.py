@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pty
+import re
 import select
 import signal
 import termios
@@ -24,7 +25,7 @@ from rondo.cli.progress import ERASE, Progress
 from rondo.demo import story
 from rondo.node.supervision import halt, launch
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Terminal:
@@ -39,8 +40,11 @@ class Terminal:
         self.seen = ""
 
     def wait_for(self, text: str) -> None:
+        self.wait_for_match(re.escape(text))
+
+    def wait_for_match(self, pattern: str) -> None:
         until_s = time.monotonic() + TIMEOUT_S
-        while text not in self.seen:
+        while not re.search(pattern, self.seen):
             assert select.select([self.master], [], [], max(0.0, until_s - time.monotonic()))[0], self.seen
             self.seen += os.read(self.master, 65_536).decode()
 
@@ -65,7 +69,7 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 
 def test_a_step_is_shown_in_place_and_gone_at_the_end(terminal: Terminal) -> None:
     with terminal.here(), Progress("first") as shown:
-        terminal.wait_for(f"{ERASE}first (0 s)")
+        terminal.wait_for_match(rf"{re.escape(ERASE)}first \(\d+ s\)")
         shown.step("second \x1b[2J" + "x" * 500)
         terminal.wait_for(f"{ERASE}second \\x1b[2Jxxx")
     terminal.seen = ""
@@ -80,7 +84,7 @@ def test_a_step_is_shown_in_place_and_gone_at_the_end(terminal: Terminal) -> Non
 
 def test_seconds_go_on_while_the_work_says_nothing(terminal: Terminal) -> None:
     with terminal.here(), Progress("waiting"):
-        terminal.wait_for("waiting (1 s)")
+        terminal.wait_for_match(r"waiting \([1-9]\d* s\)")  # a loaded machine may leave out the first second
 
 
 def test_it_is_gone_also_after_a_failure(terminal: Terminal) -> None:
@@ -121,10 +125,10 @@ def test_a_terminal_that_is_gone_does_not_stop_the_work(monkeypatch: pytest.Monk
 def test_where_there_is_no_terminal_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(progress, "DELAY_S", 0.0)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with contextlib.redirect_stderr(stream), Progress("work") as shown:
         shown.step("more")
-        assert threading.active_count() == before
+        assert set(threading.enumerate()) <= before, "those of former tests may end meanwhile"
     assert stream.getvalue() == ""
 
 

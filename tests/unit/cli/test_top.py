@@ -41,7 +41,7 @@ APPLICATIONS = [
     }
     for name, state, restarts in (("a", "started", 0), ("b", "failed", 1), ("c", "started", 9))
 ]  # fmt: skip
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 @pytest.fixture(name="told")

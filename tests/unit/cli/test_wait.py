@@ -15,7 +15,7 @@ from rondo.node.supervision import survey
 def said(monkeypatch: pytest.MonkeyPatch, answers: Iterator[dict[str, Any] | None], run_dir: Path) -> str:
     monkeypatch.setattr(survey, "ask_one", lambda *_arguments, **_options: next(answers, None))
     with pytest.raises(CommandError) as caught:
-        wait.run(argparse.Namespace(run_dir=str(run_dir), members=2, timeout=0.3))
+        wait.run(argparse.Namespace(run_dir=str(run_dir), members=2, timeout=1.0))
     return str(caught.value)
 
 

@@ -9,6 +9,8 @@ import resource
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from rondo.doctor.examine import CHECKS, examine
 from rondo.doctor.finding import Finding, Level, fault, ok, warn, worst_first
 from rondo.doctor.subject import Subject, subject_of
 from rondo.node import compiled
+from tests.ports import reserve_port
 from tests.unit.config.machines import FakeMachine
 from tests.unit.metrics.sample import ANSWERS
 
@@ -78,16 +81,14 @@ class SetUp:
 
 
 @pytest.fixture(name="set_up")
-def _set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SetUp:
+def _set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SetUp]:
     monkeypatch.setattr(running, "ANSWER_S", 0.01)  # no gateway runs here
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     monkeypatch.setenv("RONDO_STATE_DIR", str(tmp_path / "state"))
     (tmp_path / "run").mkdir()
-    made = SetUp(tmp_path, port)
-    write_key(made.key)
-    return made
+    with ExitStack() as stack:
+        made = SetUp(tmp_path, reserve_port(stack))
+        write_key(made.key)
+        yield made
 
 
 def first_of(subject: Subject) -> tuple[str, Level]:

@@ -144,7 +144,7 @@ async def join(cluster: Any) -> Counter:
 def test_a_group_begins_with_processes_on_as_many_nodes_as_is_asked_for() -> None:
     async def test(_loopback: Loopback, one: Any, two: Any) -> None:
         with pytest.raises(rondo.Timeout, match="it begins once 1 more node has a process of the group"):
-            await Counter(one, "c", nodes_min=2, timeout=0.3)
+            await Counter(one, "c", nodes_min=2, timeout=2)
         first, second = await asyncio.gather(*(join(each) for each in (one, two)))
         assert (await first.add(), await second.add()) == (1, 2)
 

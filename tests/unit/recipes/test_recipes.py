@@ -227,7 +227,7 @@ def test_a_fencing_token_is_never_given_twice_though_all_processes_have_ended(
 def test_a_group_begins_with_processes_on_as_many_nodes_as_is_asked_for(loopback: Loopback) -> None:
     """Nobody begins alone a state that is lost if it is cut off; once there is one, anybody may join."""
     with pytest.raises(rondo.Timeout, match="it begins once 2 more nodes have a process of the group"):
-        Counter(cluster_on(loopback, 1), "c", nodes_min=3, timeout=0.3)
+        Counter(cluster_on(loopback, 1), "c", nodes_min=3, timeout=2)
     made: list[Counter] = []
     first, second, third = (
         threading.Thread(target=lambda node=node: made.append(Counter(cluster_on(loopback, node), "c", nodes_min=2)))
@@ -236,7 +236,7 @@ def test_a_group_begins_with_processes_on_as_many_nodes_as_is_asked_for(loopback
     first.start()
     second.start()
     with pytest.raises(rondo.Timeout, match="it begins once 1 more node has a process of the group"):
-        Counter(cluster_on(loopback, 1), "c", nodes_min=2, timeout=0.5)
+        Counter(cluster_on(loopback, 1), "c", nodes_min=2, timeout=2)
     assert not made, "three processes on one node are not two nodes"
     third.start()
     for thread in (first, second, third):
@@ -266,6 +266,7 @@ def test_what_is_given_back_while_nobody_has_quorum_is_given_on_later(loopback: 
 
         def cut_off() -> str:
             loopback.partition({1}, {2}, {3})
+            eventually(lambda: not any(each.is_ready for each in (lock, election, jobs, once)))
             for give_back in (lock.release, election.resign, first.back, second.done):
                 with pytest.raises(rondo.NoQuorum):
                     give_back(timeout=0.2)

@@ -109,7 +109,7 @@ def test_a_part_waits_for_the_disks_that_may_know_more(site: Site, caplog: pytes
     site.kill(3)
     cluster = site.loopback.connect(1)
     with pytest.raises(rondo.Timeout, match="it waits for the disk of node 2 and 3"):
-        Notes(cluster, site.stores[1], timeout=0.5)
+        Notes(cluster, site.stores[1], timeout=2.0)
     site.loopback.kill(cluster)
     with ThreadPoolExecutor(1) as pool:
         # It stays longer than the one that is asked: who has gone is waited for, too.
@@ -184,7 +184,7 @@ def test_no_flipped_bit_goes_unnoticed(site: Site) -> None:
         for at in range(len(whole)):
             path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
             with pytest.raises(StoreError, match="To mend it") as caught:
-                Notes(site.loopback.connect(1), site.stores[1], timeout=1)
+                Notes(site.loopback.connect(1), site.stores[1], timeout=10)
             assert str(path) in str(caught.value)
         path.write_bytes(whole)
     site.start(*NODES)

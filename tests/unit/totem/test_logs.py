@@ -219,5 +219,5 @@ def test_a_file_that_was_moved_is_made_anew_when_that_is_asked_for(tmp_path: Pat
     logs.start()
     path.rename(tmp_path / "log.1")
     logs.reopen()
-    wait_for(path.exists, bool, "the file is there", 5.0)
+    wait_for(path.exists, bool, "the file is there", 60.0)
     logs.close()
