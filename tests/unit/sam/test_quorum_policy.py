@@ -130,6 +130,7 @@ def test_an_end_without_quorum_is_followed_by_waiting(managed: Sam) -> None:
 
 def test_a_pause_after_a_quick_end_is_kept_while_there_is_no_quorum(managed: Sam) -> None:
     application = running(managed)
+    application.started_unix_time += 60.0  # its end is quick, also where this process is held up
     ends(managed, application, 1)
     assert seen(application) == (Phase.WAITING, State.WAITING)
     managed.manager.quorum.news(False)

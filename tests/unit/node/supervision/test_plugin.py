@@ -17,7 +17,8 @@ from rondo.node.supervision.plugin import AT_ONCE_AFTER_SECONDS, AT_ONCE_MAX, QU
 
 KILLED, FAILED = -1, 1
 """As supervisord has them: which signal it was, it does not say."""
-SHORT, LONG = 0.0, AT_ONCE_AFTER_SECONDS + 1
+SHORT, LONG = -60.0, AT_ONCE_AFTER_SECONDS + 1
+"""A short life begins in the future here, so that it stays short where this process is held up."""
 
 
 class Bell:
