@@ -135,7 +135,7 @@ class LocalRouter:
         return bool(self._gone)
 
     def take_gone(self) -> list[bytes]:
-        """Connections that have ended since the last call. `receive` may still return envelopes of theirs."""
+        """Connections that have ended since the last call. `receive` returns no envelope of theirs any more."""
         gone, self._gone = self._gone, []
         for identity in gone:
             del self._credentials[identity]
@@ -272,7 +272,7 @@ class LocalRouter:
             self.accounts.must_speak(identity, time.monotonic())
 
     def end(self, identity: bytes) -> None:
-        """End a connection, as if the other side had ended it."""
+        """End a connection. What it had sent and nobody has fetched is dropped, as what was not read is."""
         if identity in self._connections:
             self._close(identity)
             if self._held:
@@ -282,6 +282,9 @@ class LocalRouter:
         connection = self._connections.pop(identity)
         del self._by_descriptor[connection.stream.fileno()]
         connection.close()
+        # Nobody knows any more whose they are once `take_gone` has told of the end.
+        for envelope in self._pending.pop(identity, ()):
+            self._pending_bytes -= len(envelope or b"") + _OVERHEAD_BYTES
         self._held.discard(identity)
         if self.accounts is not None:
             self.accounts.close(identity)

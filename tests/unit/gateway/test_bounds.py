@@ -29,6 +29,7 @@ from tests.unit.gateway.loopback import Loopback
 from tests.unit.gateway.raw import RawClient
 
 MIB = 1 << 20
+BUSY_S = 60.0
 
 
 def test_a_client_that_goes_on_sending_is_cut_off_and_nobody_else(loopback: Loopback, gateway: GatewayProcess) -> None:
@@ -110,6 +111,27 @@ def test_who_connects_and_says_nothing_is_gone_after_three_seconds(gateway: Gate
         assert counters["connections"] == 1
         group.mcast(b"still here").ordered(60)
     eventually(lambda: "said nothing for three seconds" in gateway.log.read_text())
+
+
+@pytest.mark.parametrize("serving", [True, False], ids=["cpg serves", "cpg is away"])
+def test_who_floods_with_what_is_no_hello_is_ended_and_the_gateway_goes_on(
+    gateway: GatewayProcess, loopback: Loopback, serving: bool
+) -> None:
+    """After three seconds its connection is ended, while much of what it sent waits to be looked at."""
+    with gateway.connect() as cluster:
+        if not serving:
+            loopback.stop_serving()
+        with socket.socket(socket.AF_UNIX) as flood, contextlib.suppress(OSError):
+            flood.connect(gateway.endpoint.removeprefix("ipc://"))
+            flood.settimeout(BUSY_S)
+            flood.sendall(zmtp.GREETING + zmtp.ready(b"DEALER"))
+            while True:
+                flood.send(bytes(100_000))
+        counters = ask(gateway.run_dir, "ipc_gateway", "status", BUSY_S)["counters"]
+        assert counters["silent_ended"] == 1
+        assert gateway.process.poll() is None
+        if serving:
+            cluster.cpg.join("g").mcast(b"still here").ordered(BUSY_S)
 
 
 def test_what_asks_without_a_session_may_be_idle_before_its_first_question(

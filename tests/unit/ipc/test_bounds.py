@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rondo.ipc import bounds as bounds_module
-from rondo.ipc import zmtp
+from rondo.ipc import local_router, zmtp
 from rondo.ipc.bounds import STALL_S, Accounts, Bounds
 from rondo.ipc.local_router import LocalRouter
 
@@ -207,6 +207,27 @@ def test_who_hangs_up_while_it_is_held_is_let_go_and_nothing_spins(router: Local
     router.receive()
     assert len(router.take_gone()) == 1
     assert select.select([router.fileno()], [], [], 0)[0] == []
+
+
+def test_what_waits_of_a_connection_that_is_ended_is_dropped(
+    router: LocalRouter, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever fetched it could not find out whose it is: it ended the gateway."""
+    monkeypatch.setattr(local_router, "PENDING_BYTES_MAX", MIB)
+    ended, other = connect(2)
+    for wire in (ended, other):
+        wire.stream.sendall((zmtp.header(0) + zmtp.header(5) + b"hello") * 100)
+    (identity, _), *_ = router.receive(1)
+    router.end(identity)
+    assert router.take_gone() == [identity]
+    rest = router.receive(1000)
+    assert len(rest) == 200
+    assert identity not in [of for of, _ in rest]
+    assert not router.has_pending
+    assert ended.is_over()
+    # What was dropped does not count any more.
+    for _ in range(3 * MIB // 100_000):
+        assert len(other.push(router, zmtp.header(100_000) + bytes(100_000))) == 1
 
 
 def test_a_user_does_not_take_what_is_anothers() -> None:
