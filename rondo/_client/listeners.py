@@ -18,6 +18,8 @@ from rondo.errors import InvalidParameter
 from rondo.events import ConnectionEvent, ConnectionState, SlowConsumer
 
 Listener = Callable[[ConnectionEvent], object]
+Noted = tuple[ConnectionEvent, tuple[Listener, ...]]
+"""An event, and the listeners that there were when it happened."""
 
 WAITING_MAX = 256
 """How many events wait for a slow listener. Beyond that the oldest are dropped; the last one tells the present
@@ -34,7 +36,7 @@ class Listeners:
         self._url = url
         self._lock = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()
-        self._came: deque[ConnectionEvent] = deque()
+        self._came: deque[Noted] = deque()
         self.dropped = 0
 
     def add(self, listener: Listener) -> None:
@@ -54,10 +56,13 @@ class Listeners:
         if len(self._came) >= WAITING_MAX:
             self._came.popleft()
             self.dropped += 1
-        self._came.append(event)
+        self._came.append((event, self._listeners))
 
-    def _tell(self, event: ConnectionEvent) -> None:
-        for listener in self._listeners:
+    def _tell(self, event: ConnectionEvent, listeners: tuple[Listener, ...]) -> None:
+        """Call those of `listeners` that were not removed meanwhile. One that came after the event is not told."""
+        for listener in listeners:
+            if listener not in self._listeners:
+                continue
             try:
                 listener(event)
             except Exception:  # the application's error must not keep the other listeners from being called
@@ -80,21 +85,21 @@ class ThreadListeners(Listeners):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._told: SimpleQueue[ConnectionEvent | None] = SimpleQueue()
+        self._told: SimpleQueue[Noted | None] = SimpleQueue()
         self._has_thread = False
 
     def flush(self, *, is_over: bool = False) -> None:
         """Tell the listeners what has come. Called by the worker, which holds no lock then and runs no signal
         handler."""
         while self._came:
-            event = self._came.popleft()
+            event, listeners = self._came.popleft()
             self._log(event)
-            if self._listeners:
-                self._hand_over(event)
+            if listeners:
+                self._hand_over((event, listeners))
         if is_over and self._has_thread:
             self._told.put(None)
 
-    def _hand_over(self, event: ConnectionEvent) -> None:
+    def _hand_over(self, noted: Noted) -> None:
         if not self._has_thread:
             self._has_thread = True
             _thread.start_new_thread(self._run, ())
@@ -104,11 +109,11 @@ class ThreadListeners(Listeners):
                 self.dropped += 1
             except Empty:
                 pass
-        self._told.put(event)
+        self._told.put(noted)
 
     def _run(self) -> None:
-        while (event := self._told.get()) is not None:
-            self._tell(event)
+        while (noted := self._told.get()) is not None:
+            self._tell(*noted)
 
 
 class LoopListeners(Listeners):
@@ -128,6 +133,6 @@ class LoopListeners(Listeners):
     def _flush(self) -> None:
         self._is_due = False
         while self._came:
-            event = self._came.popleft()
+            event, listeners = self._came.popleft()
             self._log(event)
-            self._tell(event)
+            self._tell(event, listeners)

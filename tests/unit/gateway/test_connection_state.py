@@ -123,6 +123,24 @@ def test_nobody_waits_for_a_slow_listener_and_the_last_change_is_told(monkeypatc
     assert unheard.dropped == 2
 
 
+def test_a_listener_is_told_what_happens_while_it_is_one() -> None:
+    """Not what happened just before it came, of which the worker may still have to tell."""
+    told: Told = queue.Queue()
+    of_connection = ThreadListeners("ipc://somewhere")
+    before, during, after = (ConnectionChange(SUSPENDED, text) for text in ("before", "during", "after"))
+    removed: list[rondo.ConnectionEvent] = []
+    of_connection.put(before)
+    of_connection.add(told.put)
+    of_connection.add(removed.append)
+    of_connection.put(during)
+    of_connection.remove(removed.append)
+    of_connection.flush()
+    of_connection.put(after)
+    of_connection.flush(is_over=True)
+    assert [told.get(timeout=LONG_S) for _ in range(2)] == [during, after]
+    assert removed == []
+
+
 def slow_gateway(run_dir: Path, start_gateway: StartGateway) -> GatewayProcess:
     gateway = start_gateway()
     eventually(lambda: "Waiting for clients" in gateway.log.read_text())
