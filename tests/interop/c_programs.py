@@ -38,11 +38,16 @@ class NodeMember(CpgMember):
 
 @contextmanager
 def nodes_of(
-    lab: Lab, directory: Path, *, named: bool = False, **sections: Mapping[str, str | int]
+    lab: Lab,
+    directory: Path,
+    *,
+    named: bool = False,
+    totem: Mapping[str, str | int] | None = None,
+    **sections: Mapping[str, str | int],
 ) -> Iterator[list[Node]]:
     """A node on each host, all in one ring and serving C programs; killed at the end. `named`: node N is called nN;
-    `sections` are added to their configuration."""
-    config = RingConfig.of_lab(lab, "udpu", named=named)
+    `totem` has options of that section, and `sections` are added to their configuration."""
+    config = RingConfig.of_lab(lab, "udpu", named=named, totem=totem)
     with nodes_from(list(lab.hosts.values()), config, directory, **sections) as nodes:
         for node in nodes:
             node.wait_until_started()
@@ -77,8 +82,11 @@ def wait_until_whole(nodes: list[Node]) -> None:
 
     def is_whole(node: Node) -> bool:
         view = node.view()
-        is_serving = node.status("qb_gateway").get("state") == "operational"
-        return view is not None and view.ready and view.members == wanted and is_serving
+        if view is None or not view.ready or view.members != wanted:
+            return False
+        ring = {"representative": view.representative, "sequence": view.sequence}
+        is_in_step = node.status("control").get("ring") == ring
+        return is_in_step and node.status("qb_gateway").get("state") == "operational"
 
     for node in nodes:
         wait_for(lambda node=node: is_whole(node), bool, f"node {node.number} is whole", READY_TIMEOUT_S)  # type: ignore[misc]

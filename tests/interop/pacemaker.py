@@ -107,6 +107,18 @@ class Pacemaker:
                     found[pid] = name
         return found
 
+    def daemons(self) -> dict[int, str]:
+        """`pacemakerd` and those that it has started, with their names. Not those that they have forked off to run a
+        program: such a one has the name of its parent until it runs that program."""
+        found = {}
+        for pid, name in self.pids().items():
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{pid}/stat").read_text()
+                parent = int(stat.rpartition(")")[2].split()[1])
+                if self.pid in (pid, parent):
+                    found[pid] = name
+        return found
+
     def kill(self) -> None:
         """Kill all its processes, `pacemakerd` first, which would start others again; what is in /run goes too, as
         with a machine that loses its power: a resource that was started here is not any more."""

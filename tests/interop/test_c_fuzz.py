@@ -54,4 +54,4 @@ def test_who_calls_everything_wrongly_harms_himself_alone(node: Node, tmp_path: 
     assert found["answered"] > found["sent"] // 20, "within 2 ms, on a busy machine"
     assert found["hung_up"] > 0, "who says another length than he sends is hung up"
     assert node.pids() == before, "no process of the node has died"
-    assert node.status("qb_gateway")["state"] == "operational"
+    assert node.told("qb_gateway")["state"] == "operational"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import PATIENT
 from rondo.testing.lab.rondo_node import REPOSITORY
 from tests.interop.c_programs import compiled, nodes_of, result_of
 
@@ -33,7 +34,7 @@ def test_c_and_python_programs_at_full_speed_see_one_order(make_lab: Callable[[i
     total = members * MESSAGES
     said = [members, MESSAGES, SIZE_MIN, SIZE_MAX, total, MESSAGES // LONG_MESSAGES, LONG_MAX]
     arguments = [GROUP, *map(str, said)]
-    with nodes_of(make_lab(NODES), tmp_path) as nodes:
+    with nodes_of(make_lab(NODES), tmp_path, totem=PATIENT) as nodes:
         loads = []
         for node in nodes:
             loads.append(node.host.start([program, *arguments], "load"))
@@ -44,6 +45,6 @@ def test_c_and_python_programs_at_full_speed_see_one_order(make_lab: Callable[[i
         assert [(each["total"], each["wrong"]) for each in found] == [(str(total), "0")] * members
         assert len({each["order"] for each in found}) == 1
         for node in nodes:
-            counters = node.status("qb_gateway")["counters"]
+            counters = node.told("qb_gateway")["counters"]
             assert (counters["cut"], counters["messages_refused"], counters["messages_lost"]) == (0, 0, 0)
             assert node.suspicious() == []

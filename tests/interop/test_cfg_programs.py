@@ -33,8 +33,13 @@ def test_cfgtool_reloads_reopens_kills_and_shuts_down(nodes: list[Node], tmp_pat
     config = tmp_path / "corosync.conf"
     config.write_text(config.read_text().replace("token: 1000", "token: 1100"))
     assert _cfgtool(one, "-R").returncode == 0
-    said = two.host.run(["corosync-cmapctl", "-g", "runtime.config.totem.token"]).stdout
-    assert said == "runtime.config.totem.token (u32) = 1100\n"
+    # Node 1 has changed when the tool ends; node 2 may be a little later.
+    wait_for(
+        lambda: two.host.run(["corosync-cmapctl", "-g", "runtime.config.totem.token"]).stdout,
+        lambda said: said == "runtime.config.totem.token (u32) = 1100\n",
+        "node 2 has read the file",
+        TIMEOUT_S,
+    )
     good = config.read_text()
     config.write_text(good.replace("token: 1100", "token: soon"))
     failed = _cfgtool(one, "-R")
@@ -48,8 +53,13 @@ def test_cfgtool_reloads_reopens_kills_and_shuts_down(nodes: list[Node], tmp_pat
     with output.open("wb") as file:
         tracker = one.host.popen([*PROGRAM, "track", "no"], stdout=file)
     wait_for(output.read_text, lambda text: "ready" in text, "the program tracks", TIMEOUT_S)
-    refused = _cfgtool(one, "-H")
-    assert "Could not shutdown (error = 10)" in refused.stdout + refused.stderr
+    # A control process that has just started asks to try again (error 6).
+    wait_for(
+        lambda: _cfgtool(one, "-H"),
+        lambda done: "Could not shutdown (error = 10)" in done.stdout + done.stderr,
+        "the shutdown is refused",
+        TIMEOUT_S,
+    )
     wait_for(output.read_text, lambda text: "asked 0 1" in text, "it was asked, and its answer taken", TIMEOUT_S)
     assert one.pids(), "the node goes on"
     # It does not object any more once it is gone.
@@ -61,5 +71,12 @@ def test_cfgtool_reloads_reopens_kills_and_shuts_down(nodes: list[Node], tmp_pat
     killing = two.host.run([*PROGRAM, "kill", "3", "its disk is full"])
     assert killing.stdout == "1\n"
     wait_for(three.pids, lambda pids: not pids, "node 3 has stopped", TIMEOUT_S)
-    assert "Node 3 is killed by node 2: its disk is full" in two.log("control")
-    assert two.host.run([*PROGRAM, "kill", "3", "again"]).stdout == "12\n"
+    told = "Node 3 is killed by node 2: its disk is full"
+    wait_for(lambda: two.log("control"), lambda log: told in log, "node 2 tells of it", TIMEOUT_S)
+    # The processes of node 3 are gone before node 2 has a ring without it.
+    wait_for(
+        lambda: two.host.run([*PROGRAM, "kill", "3", "again"]).stdout,
+        lambda said: said == "12\n",
+        "node 3 is not there to be killed",
+        TIMEOUT_S,
+    )

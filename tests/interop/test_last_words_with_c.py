@@ -29,9 +29,9 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.corosync]
 
 RONDO = 3
 TOKEN_MS = 10_000
-AT_ONCE_S = 5.0
+AT_ONCE_S = 9.0
 """It takes milliseconds. The bound leaves room for a busy machine, and for asking the C nodes."""
-START_S = 20.0
+START_S = 60.0
 
 
 @pytest.mark.parametrize("transport", ["udp", "udpu"])
@@ -50,7 +50,7 @@ def test_c_nodes_see_a_killed_ring_process_go_at_once(lab: Lab, transport: Trans
         print(f"the C nodes have a ring without it after {(time.monotonic() - began_s) * 1000:.0f} ms")
         scenarios.check_successor(first, second)
         assert losses == [cluster.nodes[number].log().count(scenarios.TOKEN_LOST) for number in (1, 2)]
-        assert "died: told 2 members" in sam.output()
+        wait_for(sam.output, lambda text: "died: told 2 members" in text, "sam says what it has done", START_S)
         assert cluster.suspicious() == {}
     finally:
         sam.signal(signal.SIGTERM)
@@ -58,8 +58,9 @@ def test_c_nodes_see_a_killed_ring_process_go_at_once(lab: Lab, transport: Trans
 
 
 LINK_DOWN = re.compile(rf"^\w+ +\d+ ([\d:.]+) .*link: host: {RONDO} link: \d is down$", re.MULTILINE)
-PING_INTERVAL_S = TOKEN_MS / 4 / 1000
-"""Of C nodes with two pongs. A pong is at most that old, and counts for twice as long."""
+NOT_CLOSED_S = TOKEN_MS / 10 / 1000
+"""A port that is closed is noticed long before that. Pongs that stay away are noticed long after it: C nodes ping four
+times in a token time-out, and a pong counts for half of that."""
 
 
 def test_c_nodes_do_not_find_the_ports_of_a_killed_ring_process_closed(lab: Lab, tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_c_nodes_do_not_find_the_ports_of_a_killed_ring_process_closed(lab: Lab,
             more = partial(_has_more, count + 1)
             found = wait_for(partial(_downs, cluster, number), more, "links down", START_S)
             first = datetime.combine(killed_at.date(), time_of_day.fromisoformat(found[count]))
-            assert (first - killed_at) % timedelta(days=1) >= timedelta(seconds=0.9 * PING_INTERVAL_S)
+            assert (first - killed_at) % timedelta(days=1) >= timedelta(seconds=NOT_CLOSED_S)
         rondo.start()
         cluster.wait_ring(1, 2, RONDO)
     finally:

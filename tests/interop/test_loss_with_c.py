@@ -13,11 +13,17 @@ from rondo.testing.lab.complete_node import CompleteNode
 from rondo.testing.lab.corosync import CorosyncNode
 from rondo.testing.lab.faults import Faults
 from rondo.testing.lab.netns import Lab
-from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_config import PATIENT, RingConfig, Transport
 from rondo.testing.lab.ring_nodes import Cluster
 from rondo.testing.lab.waiting import wait_for
 from tests.cluster.capture import Capture
-from tests.interop.test_cpg_with_c import RONDO, check_histories, check_messages, join_everywhere, traffic_sizes
+from tests.interop.test_cpg_with_c import (
+    check_histories,
+    check_messages,
+    join_everywhere,
+    mixed_cluster,
+    traffic_sizes,
+)
 
 pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]
 
@@ -30,21 +36,10 @@ MCAST = 1
 RONDO_MAGIC = b"RNDO"
 
 
-def mixed_cluster(lab: Lab, transport: Transport) -> Cluster:
-    """Two C nodes and a complete Rondo node in one ring."""
-    config = RingConfig.of_lab(lab, transport)
-    cluster = Cluster(
-        CompleteNode(host, config) if number == RONDO else CorosyncNode(host, config)
-        for number, host in lab.hosts.items()
-    )
-    cluster.start()
-    return cluster
-
-
 @pytest.mark.parametrize("transport", ["udpu", "udp"] if LOSS_SECONDS >= 60 else ["udpu"])
 @pytest.mark.timeout(LOSS_SECONDS + 4 * ORDERED_WITHIN_S)
 def test_what_is_sent_while_frames_are_lost_arrives_in_one_order(lab: Lab, transport: Transport) -> None:
-    cluster = mixed_cluster(lab, transport)
+    cluster = mixed_cluster(lab, transport, PATIENT)
     members = join_everywhere(lab)
     first, second, ours = members
     sizes = {
@@ -78,14 +73,12 @@ def test_c_nodes_do_not_see_by_what_rondo_nodes_know_each_other(lab: Lab) -> Non
     with Capture(lab) as capture:
         cluster.start()
         nodes = [node for node in cluster.nodes.values() if isinstance(node, CompleteNode)]
-        states = [node.service_status("totem") for node in nodes]
-        wait_for(
+        states = wait_for(
             lambda: [node.service_status("totem") for node in nodes],
             lambda told: all(each is not None and each["rondo_members"] == [2, 3] for each in told),
             "the Rondo nodes to know each other",
-            15,
+            ORDERED_WITHIN_S,
         )
-        states = [node.service_status("totem") for node in nodes]
     assert all(each is not None and not each["accelerated"] for each in states)
     told = [each for each in capture.datagrams() if RONDO_MAGIC in each.payload and each.payload[3] == MCAST]
     assert {each.source for each in told} == {lab.host(2).address, lab.host(3).address}

@@ -30,7 +30,7 @@ IN_GROUPS = {"attrd\0", "cib\0", "crmd\0", "stonith-ng\0"}
 
 
 def _groups(node: Node) -> set[str]:
-    return {each["group"] for each in node.status("cpg")["groups"]}
+    return {each["group"] for each in node.told("cpg")["groups"]}
 
 
 def _kill_service(cluster: Cluster, node: Node, service: str) -> None:
@@ -47,7 +47,7 @@ def test_one_node(make_lab: Callable[[int], Lab], tmp_path: Path) -> None:
         executive, pacemaker = cluster.executives["n1"], cluster.pacemakers["n1"]
         assert isinstance(executive, RondoExecutive)
         node = executive.node
-        assert _groups(node) == IN_GROUPS
+        wait_for(lambda: _groups(node), lambda groups: groups == IN_GROUPS, "all are in their groups", TIMEOUT_S)
         named = node.host.run(["crm_attribute", "--name=cluster-name", "--query", "--quiet"]).stdout
         assert named == "lab\n", "what the node's configuration calls the cluster"
 
@@ -56,7 +56,7 @@ def test_one_node(make_lab: Callable[[int], Lab], tmp_path: Path) -> None:
         assert "Could not shutdown (error = 10)" in refused.stderr
 
         # It does not notice that a service is killed.
-        before = pacemaker.pids()
+        before = pacemaker.daemons()
         for service in ("cpg", "control"):
             _kill_service(cluster, node, service)
         pacemaker.standby("n1", True)
@@ -67,7 +67,7 @@ def test_one_node(make_lab: Callable[[int], Lab], tmp_path: Path) -> None:
         )
         pacemaker.standby("n1", False)
         cluster.wait_well("n1", "n1")
-        assert pacemaker.pids() == before
+        assert pacemaker.daemons() == before
 
         cluster.stop_pacemaker("n1")
         wait_for(lambda: _groups(node), lambda groups: not groups, "nobody is in a group", TIMEOUT_S)

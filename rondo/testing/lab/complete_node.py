@@ -3,6 +3,7 @@
 The services are started as they are, without supervisord: what ends by itself is a fault, and stays ended.
 """
 
+import signal
 import sys
 from typing import Any
 
@@ -38,7 +39,10 @@ class CompleteNode(RondoNode):
         """Kill all at once, as the loss of the machine would; totem last, so that none can tell of its end."""
         self._note_unexpected_end()
         self._meant_to_run = False
-        for process in self._upper.values():
+        processes = [*self._upper.values(), self.process]
+        for process in processes:
+            process.signal(signal.SIGKILL)
+        for process in processes:
             process.kill()
         super().kill()
 

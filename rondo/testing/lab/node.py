@@ -137,6 +137,11 @@ class Node:
         except ControlError:
             return {}
 
+    def told(self, service: str) -> dict[str, Any]:
+        """The status of a service that runs, however long a busy machine holds it up."""
+        what = f"node {self.number}: {service} answers"
+        return wait_for(lambda: self.status(service), bool, what, START_TIMEOUT_S)
+
     def view(self) -> View | None:
         """The ring on which its groups are in step and clients are served; None while there is none."""
         totem, cpg, gateway = (self.status(name) for name in ("totem", "cpg", "ipc_gateway"))
