@@ -11,7 +11,7 @@ from rondo.testing.lab.corosync import CorosyncNode
 from rondo.testing.lab.netns import Host, Lab
 from rondo.testing.lab.node import Node
 from rondo.testing.lab.process import Process
-from rondo.testing.lab.ring_config import AnyConfig, KnetConfig, RingConfig, Transport
+from rondo.testing.lab.ring_config import PATIENT, AnyConfig, KnetConfig, RingConfig, Transport
 from rondo.testing.lab.ring_nodes import Cluster
 from rondo.testing.lab.waiting import wait_for
 from tests.interop.c_programs import nodes_from, wait_until_whole
@@ -55,6 +55,10 @@ class Side(ABC):
         return Process(popen, f"{self.name}/{name}", path)
 
     @abstractmethod
+    def wait_ended(self) -> None:
+        """Wait until nothing of the first node runs any more."""
+
+    @abstractmethod
     def edit(self, old: str, new: str) -> None:
         """Change a text in the configuration files of all nodes."""
 
@@ -80,6 +84,10 @@ class RondoSide(Side):
         self.nodes = nodes
         self._config_path = config_path
 
+    def wait_ended(self) -> None:
+        """All its processes."""
+        wait_for(self.nodes[0].pids, lambda pids: not pids, "the end of the first Rondo node", TIMEOUT_S)
+
     def edit(self, old: str, new: str) -> None:
         """Change the file of all nodes."""
         _replace(self._config_path, old, new)
@@ -102,6 +110,10 @@ class CSide(Side):
         super().__init__("C", lab)
         self.nodes = nodes
         self.cluster = Cluster(nodes)
+
+    def wait_ended(self) -> None:
+        """Its only process."""
+        self.nodes[0].process.wait(TIMEOUT_S)
 
     def edit(self, old: str, new: str) -> None:
         """Change the file of each node."""
@@ -136,13 +148,16 @@ def both_sides(
         for node in nodes:
             node.wait_until_started()
         wait_until_whole(nodes)
-        yield RondoSide(labs[0], nodes, directory / "rondo" / "corosync.conf"), c
+        sides = RondoSide(labs[0], nodes, directory / "rondo" / "corosync.conf"), c
+        for side in sides:
+            side.wait_said(rf"^Total votes: +{count}$", "corosync-quorumtool", "-s")
+        yield sides
 
 
 def _config(lab: Lab, directory: Path, transport: Transport, quorum: Mapping[str, str | int]) -> AnyConfig:
     if transport == "knet":
-        return KnetConfig.of_lab(lab, directory, quorum=quorum)
-    return RingConfig.of_lab(lab, transport, quorum=quorum, named=True)
+        return KnetConfig.of_lab(lab, directory, totem=PATIENT, quorum=quorum)
+    return RingConfig.of_lab(lab, transport, totem=PATIENT, quorum=quorum, named=True)
 
 
 def _replace(path: Path, old: str, new: str) -> None:

@@ -26,7 +26,8 @@ pytestmark = [
 ]
 
 QUIT, RESTART, QUORUM, CMAP = 1, 2, 8, 16
-INTERVAL_MS = 400
+INTERVAL_MS = 3000
+"""A program that says four times an interval that it is healthy must not be late where the machine is busy."""
 KEYS = "resources.process."
 
 
