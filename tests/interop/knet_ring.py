@@ -16,7 +16,8 @@ from tests.interop.rondo_member import RondoMember
 
 NO_LINKS = r"\[KNET *\] host: host: \d+ has no active links"
 """A C node logs this at its start, and when another node has gone."""
-LINKS_TIMEOUT_S = 20.0
+LINKS_TIMEOUT_S = 60.0
+"""C nodes that could not find out in time what a link carries try it again after 30 seconds."""
 
 
 class KnetRing:

@@ -47,7 +47,10 @@ def partition_and_heal(cluster: Cluster, faults: Faults, alone: int) -> None:
 
 
 def leave_and_return(cluster: Cluster, leaver: int) -> None:
-    """Let one node leave cleanly: the others are told, and do not find out by a time-out; then it comes back."""
+    """Let one node leave cleanly: the others are told, and do not find out by a time-out; then it comes back.
+
+    The token time-out should be `PATIENT`: a machine that holds a process up must not be the one who has it lost.
+    """
     everybody = tuple(cluster.nodes)
     others = tuple(number for number in everybody if number != leaver)
     first = cluster.wait_ring(*everybody)

@@ -3,12 +3,14 @@
 What goes wrong in `test_ring_with_c.py` and not here is Rondo's doing.
 """
 
+from collections.abc import Mapping
+
 import pytest
 
 from rondo.testing.lab.corosync import CorosyncNode
 from rondo.testing.lab.faults import Faults
 from rondo.testing.lab.netns import Lab
-from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_config import PATIENT, RingConfig, Transport
 from rondo.testing.lab.ring_nodes import Cluster
 from rondo.testing.lab.waiting import wait_for
 from tests.cluster.capture import Capture
@@ -22,9 +24,11 @@ MAGIC_AND_VERSION = b"\x70\xc0\x03"
 ORF_TOKEN, MCAST, MEMB_JOIN, MEMB_COMMIT_TOKEN = 0, 1, 3, 4
 
 
-def c_cluster(lab: Lab, transport: Transport, *, ipv6: bool = False) -> Cluster:
+def c_cluster(
+    lab: Lab, transport: Transport, *, ipv6: bool = False, totem: Mapping[str, str | int] | None = None
+) -> Cluster:
     """Return a cluster of C nodes, not started."""
-    config = RingConfig.of_lab(lab, transport, ipv6=ipv6)
+    config = RingConfig.of_lab(lab, transport, ipv6=ipv6, totem=totem)
     return Cluster(CorosyncNode(host, config) for host in lab.hosts.values())
 
 
@@ -46,7 +50,7 @@ def test_a_partition_heals(lab: Lab, transport: Transport) -> None:
 
 @each_transport
 def test_a_node_leaves_with_a_word_and_returns(lab: Lab, transport: Transport) -> None:
-    cluster = c_cluster(lab, transport)
+    cluster = c_cluster(lab, transport, totem=PATIENT)
     cluster.start()
     scenarios.leave_and_return(cluster, leaver=2)
     assert cluster.suspicious() == {}

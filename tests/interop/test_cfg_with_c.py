@@ -12,7 +12,7 @@ from rondo.node.exit_codes import EXIT_KILLED
 from rondo.testing.lab.complete_node import CompleteNode
 from rondo.testing.lab.corosync import CorosyncNode
 from rondo.testing.lab.netns import Host, Lab
-from rondo.testing.lab.ring_config import KnetConfig, RingConfig
+from rondo.testing.lab.ring_config import PATIENT, KnetConfig, RingConfig
 from rondo.testing.lab.ring_nodes import Cluster
 from rondo.testing.lab.rondo_node import REPOSITORY, RUN_DIRECTORY
 from rondo.testing.lab.waiting import wait_for
@@ -20,7 +20,7 @@ from tests.interop.votes_shown import Ask, check_agree, of_c, of_rondo, votes
 
 pytestmark = [pytest.mark.corosync, pytest.mark.namespaces]
 
-ENDED_TIMEOUT_S = 30.0
+ENDED_TIMEOUT_S = 60.0
 PROVIDER = "provider: corosync_votequorum\n"
 READ_ANEW = "The configuration was read anew."
 
@@ -50,7 +50,7 @@ def _wait_read(nodes: Iterable[CompleteNode], times: int) -> None:
 
 
 def test_reloads_of_either_side(lab: Lab) -> None:
-    config = RingConfig.of_lab(lab, "udpu", quorum={})
+    config = RingConfig.of_lab(lab, "udpu", totem=PATIENT, quorum={})
     one, two, three = CorosyncNode(lab.host(1), config), CompleteNode(lab.host(2), config), CompleteNode(
         lab.host(3), config
     )  # fmt: skip
@@ -102,7 +102,7 @@ def _links(lab: Lab, numbers: Iterable[int]) -> list[list[int]]:
 
 @pytest.mark.slow
 def test_links_of_knet_come_and_go_at_a_reload(lab: Lab, tmp_path: Path) -> None:
-    config = KnetConfig.of_lab(lab, tmp_path)
+    config = KnetConfig.of_lab(lab, tmp_path, totem=PATIENT)
     one, two, three = CorosyncNode(lab.host(1), config), CompleteNode(lab.host(2), config), CompleteNode(
         lab.host(3), config
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from rondo.testing.lab.corosync import CorosyncNode
 from rondo.testing.lab.netns import INTERFACE, Host, Lab
-from rondo.testing.lab.ring_config import TOKEN_TIMEOUT_MS, RingConfig, Transport, options, section
+from rondo.testing.lab.ring_config import PATIENT, TOKEN_TIMEOUT_MS, RingConfig, Transport, options, section
 from rondo.testing.lab.ring_nodes import Cluster
 from rondo.testing.lab.rondo_node import REPOSITORY, RondoNode
 from tests.interop import scenarios
@@ -46,7 +46,7 @@ def test_a_ring_over_link_local_addresses(lab: Lab, transport: Transport) -> Non
         host.ip(f"addr add fe80::{number}/64 dev {INTERFACE} nodad")
     addresses: Mapping[int, str] = {number: f"fe80::{number}%{INTERFACE}" for number in lab.hosts}
     key = "0123456789abcdef" * 16
-    totem = {"ip_version": "ipv6", "secauth": "on", "key": key}
+    totem = {"ip_version": "ipv6", "secauth": "on", "key": key, **PATIENT}
     cluster = cluster_of(lab, "rondo", RingConfig(transport, addresses, totem=totem))
     cluster.start()
     scenarios.leave_and_return(cluster, leaver=2)

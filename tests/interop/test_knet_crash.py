@@ -28,13 +28,13 @@ NODES = [1, 2, 3]
 KILLS = 5
 QUIET_S = 2.0
 """Between two kills: supervisord starts what dies soon after its start again with a delay."""
-PINGS = {"knet_ping_interval": 1000, "knet_ping_timeout": 30_000}
+PINGS = {"knet_ping_interval": 4000, "knet_ping_timeout": 30_000}
 """A link is dead if no pong comes for so long, or at once if its port is closed; it lives again after some pongs.
 
 The first must not happen while a new process starts, which takes seconds on a loaded machine.
 """
-BACK_S_MAX = 1.2
-"""After the new process has its sockets."""
+BACK_S_MAX = 3.0
+"""After the new process has its sockets. It takes a tenth of a second, and with dead links an interval of pings."""
 LONG_S = 60.0
 
 
@@ -70,7 +70,7 @@ class SupervisedNode:
 
     def killed(self) -> float:
         """Kill its ring process; how many seconds after the start of the next one it is in the ring of all again."""
-        former = self.ring_process()
+        former = wait_for(self.ring_process, bool, "the ring process answers", LONG_S)
         os.kill(former, signal.SIGKILL)
         wait_for(self.ring_process, lambda pid: pid not in (0, former), "another ring process", LONG_S)
         began_s = time.monotonic()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rondo.testing.lab.netns import Lab
+from rondo.testing.lab.ring_config import PATIENT
 from rondo.testing.lab.waiting import wait_for
 from tests.interop.cpg_member import CpgMember, Event, expected_messages
 from tests.interop.knet_ring import LINKS_TIMEOUT_S, NO_LINKS, KnetRing
@@ -102,7 +103,7 @@ def test_frames_are_cut_to_what_the_links_carry(
     """Both kinds of node find that out, and messages of all sizes pass in one order."""
     lab.add_second_link()
     lab.set_mtu(mtu)
-    ring = KnetRing(lab, tmp_path, (1, 2), complete=True, ipv6=ipv6)
+    ring = KnetRing(lab, tmp_path, (1, 2), complete=True, ipv6=ipv6, totem=PATIENT)
     ring.wait_links_up()
     members = ring.members("bank")
     for member in members:

@@ -23,7 +23,7 @@ Kinds = list[type[CorosyncNode | CompleteNode]]
 C, RONDO = CorosyncNode, CompleteNode
 NOT_STORED = "Unable to update ev_tracking_barrier on disk data"
 """What Corosync 3.1.7 says instead of storing it: it writes to a file that it has closed."""
-WINDOW_MS = 10_000
+WINDOW_MS = 20_000
 """The window of last_man_standing. It is long enough to look at all nodes before it ends."""
 
 

@@ -13,7 +13,7 @@ import pytest
 from rondo.testing.lab.corosync import CorosyncNode
 from rondo.testing.lab.netns import Lab
 from rondo.testing.lab.node import Node
-from rondo.testing.lab.ring_config import AnyConfig, KnetConfig, RingConfig, Transport
+from rondo.testing.lab.ring_config import PATIENT, AnyConfig, KnetConfig, RingConfig, Transport
 from tests.interop.cpg_client import CS_OK
 from tests.interop.cpg_member import CpgMember, Event, expected_messages
 from tests.interop.executives import CorosyncExecutive, Executive, RondoExecutive, wait_until_one_ring
@@ -24,8 +24,6 @@ GROUP = "bank"
 BURST = [10, 2000, 100]
 TIMEOUT_S = 90.0
 OVER_KNET = [1, 2, 3] if os.environ.get("RONDO_PACEMAKER") == "all" else [1]
-PATIENT = {"token": 5000}
-"""On a busy machine nobody is to be given up. Who is stopped leaves with a word, for which nobody waits."""
 
 
 class Changeover:

@@ -4,6 +4,7 @@ Hosts 1 and 2 have the C nodes, host 3 has Rondo. Corosync's own word decides: i
 node, and its log must be free of complaints. `test_c_ring.py` shows the same scenarios with C nodes alone.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from rondo.testing.lab.corosync import CorosyncNode
 from rondo.testing.lab.faults import Faults
 from rondo.testing.lab.netns import Lab
-from rondo.testing.lab.ring_config import RingConfig, Transport
+from rondo.testing.lab.ring_config import PATIENT, RingConfig, Transport
 from rondo.testing.lab.ring_nodes import Cluster
 from rondo.testing.lab.rondo_node import RondoNode
 from tests.interop import scenarios
@@ -28,7 +29,11 @@ rondo = partial(pytest.param, "rondo")
 @pytest.fixture
 def cluster(lab: Lab, kind: str, transport: Transport) -> Cluster:
     """Three nodes in one ring: two C nodes and Rondo, or three Rondo nodes."""
-    config = RingConfig.of_lab(lab, transport)
+    return cluster_of(lab, kind, transport, {})
+
+
+def cluster_of(lab: Lab, kind: str, transport: Transport, totem: Mapping[str, str | int]) -> Cluster:
+    config = RingConfig.of_lab(lab, transport, totem=totem)
     rondo_hosts = {RONDO_IN_MIXED_RING} if kind == "mixed" else set(lab.hosts)
     cluster = Cluster(
         RondoNode(host, config) if number in rondo_hosts else CorosyncNode(host, config)
@@ -54,7 +59,8 @@ def test_a_partition_heals(lab: Lab, cluster: Cluster, alone: int) -> None:
 
 @each_transport
 @pytest.mark.parametrize(("kind", "leaver"), [mixed(2), mixed(3), rondo(2)])
-def test_a_node_leaves_with_a_word_and_returns(cluster: Cluster, leaver: int) -> None:
+def test_a_node_leaves_with_a_word_and_returns(lab: Lab, kind: str, transport: Transport, leaver: int) -> None:
+    cluster = cluster_of(lab, kind, transport, PATIENT)
     scenarios.leave_and_return(cluster, leaver)
     assert cluster.suspicious() == {}
 

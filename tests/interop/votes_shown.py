@@ -14,7 +14,7 @@ from rondo.testing.lab.netns import Host, Lab
 from rondo.testing.lab.rondo_node import REPOSITORY, RUN_DIRECTORY
 from rondo.testing.lab.waiting import wait_for
 
-AGREE_TIMEOUT_S = 30.0
+AGREE_TIMEOUT_S = 60.0
 NUMBER = r"^{}:\s+(\d+)"
 
 
