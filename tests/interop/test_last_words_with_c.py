@@ -63,6 +63,7 @@ NOT_CLOSED_S = TOKEN_MS / 10 / 1000
 times in a token time-out, and a pong counts for half of that."""
 
 
+@pytest.mark.slow
 def test_c_nodes_do_not_find_the_ports_of_a_killed_ring_process_closed(lab: Lab, tmp_path: Path) -> None:
     """With knet sam holds the ports, so a ring process that is started again at once is heard at once. A closed port
     takes C nodes 0.2 seconds to give up its link; here they do when pongs stay away, as late as ever."""

@@ -227,6 +227,7 @@ def test_expected_votes_tracking(make_lab: Callable[[int], Lab], kinds: Kinds) -
     ring.end()
 
 
+@pytest.mark.slow
 @of(with_c=[C, RONDO, C])
 def test_votes_by_hand_and_what_is_refused(lab: Lab, kinds: Kinds) -> None:
     ring = Ring(lab, kinds)
