@@ -13,6 +13,7 @@ from typing import Any
 
 from rondo.sam.client import Policy
 from rondo.sam.commands import Sam
+from rondo.testing.lab.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
@@ -134,13 +135,13 @@ class Bench:
 
     def status(self, application_id: str) -> dict[str, Any]:
         """The status of one application."""
-        (found,) = self.sam.status(application_id)
+        (found,) = self.sam.status(application_id, timeout_s=PATIENCE_S)
         return found
 
     def wait(self, application_id: str, condition: Callable[[dict[str, Any]], object], what: str) -> dict[str, Any]:
-        """Wait until a condition holds for the status of an application. Returns the status."""
-        eventually(lambda: condition(self.status(application_id)), what)
-        return self.status(application_id)
+        """Wait until a condition holds for the status of an application. Returns the status for which it held: the next
+        one may be another."""
+        return wait_for(lambda: self.status(application_id), lambda status: bool(condition(status)), what, PATIENCE_S)
 
     def wait_for_instance(self, application_id: str, instance: int) -> dict[str, Any]:
         """Wait until an instance runs."""

@@ -29,6 +29,7 @@ LIFE_S = 5.0
 """The mean life of an instance before it is killed, in seconds."""
 SETTLE_S = 120.0
 JUDGE_S = 30.0
+LOOKS = 10
 SCRIPT = """
 exec 8>"$DIR/$RONDO_SAM_ID.lock"; flock -n 8 || echo "$RONDO_SAM_ID $RONDO_SAM_INSTANCE" >> "$DIR/doubles"
 echo $$ > "$DIR/$RONDO_SAM_ID.new"; mv "$DIR/$RONDO_SAM_ID.new" "$DIR/$RONDO_SAM_ID.pid"
@@ -74,7 +75,9 @@ class Chaos:
         self.report = Report(applications, 0.0)
         self._names = [bench.shell(SCRIPT, interval_ms=INTERVAL_MS) for _ in range(applications)]
         self._settle()
-        self._descriptors = self._count_descriptors()
+        looks = [self._count_descriptors() for _ in range(LOOKS)]
+        # The fewest: the question for the keeper's pid may have had a descriptor of SAM's yet.
+        self._descriptors = {name: min(each[name] for each in looks) for name in looks[0]}
 
     def _settle(self) -> None:
         """Wait until each runs and is healthy."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rondo.cli.main import main
-from services.sam.application import QUICK_ENDS_MAX
+from services.sam.application import QUICK_ENDS_MAX, QUICK_MS
 from tests.sam.bench import ROOT, Bench, eventually
 
 
@@ -89,7 +89,10 @@ def test_what_dies_at_once_waits_longer_and_longer_and_is_given_up(bench: Bench)
     failed = bench.wait(name, lambda s: s["state"] == "failed", "it is given up")
     assert f"ended {QUICK_ENDS_MAX} times in a row" in failed["message"]
     assert f"rondo sam logs {name}" in failed["message"]
-    assert len(bench.written("ran")) == QUICK_ENDS_MAX == failed["ends"]
+    assert len(bench.written("ran")) == failed["ends"]
+    # On a busy machine an instance may have needed a second to its end. Then it counts from the beginning.
+    lives = "".join("quick " if end["lived_ms"] < QUICK_MS else "slow " for end in failed["history"])
+    assert lives.index("quick " * QUICK_ENDS_MAX) + len("quick " * QUICK_ENDS_MAX) == len(lives)
 
 
 def test_what_ignores_the_signal_is_killed_when_it_is_stopped(bench: Bench) -> None:
@@ -110,7 +113,7 @@ def test_what_forks_and_exits_is_told_to_stay_in_the_foreground(bench: Bench) ->
 
 def test_a_flood_of_output_is_bounded_and_its_end_is_kept(bench: Bench) -> None:
     name = bench.shell(
-        "head -c 9000000 /dev/zero; echo; echo the end; while :; do ok; rest 0.05; done", interval_ms=500
+        "head -c 9000000 /dev/zero; echo; echo the end; while :; do ok; rest 0.05; done", interval_ms=3000
     )
     eventually(lambda: b"the end" in read_all(bench, name), "all was written")
     files = list((bench.run_dir / "sam").glob(f"{name}.log*"))
@@ -131,7 +134,7 @@ def test_a_check_is_asked_and_what_it_says_counts(bench: Bench) -> None:
     check = bench.work / "check"
     check.write_text('#!/bin/sh\necho "$RONDO_SAM_PID $RONDO_SAM_CHECK $PWD" >> asked\n[ ! -e sick ]\n')
     check.chmod(0o755)
-    arguments = ["--interval-ms", "1000", "--check", "check", "--", "sleep", "1000"]
+    arguments = ["--interval-ms", "3000", "--check", "check", "--", "sleep", "1000"]
     name = rondo_sam(bench, "run", *arguments).stdout.strip()
     first = bench.status(name)
     asked = bench.wait_for_line("asked", 3)

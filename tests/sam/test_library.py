@@ -14,9 +14,11 @@ from rondo import sam
 from rondo.protocol.client_gateway import FROM_GATEWAY, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.sam_gateway import Op, encode_request
-from tests.sam.bench import ROOT, Bench, eventually, is_alive
+from tests.sam.bench import PATIENCE_S, ROOT, Bench, eventually, is_alive
 
 BURST = 1000
+ATTEMPTS = 10
+"""Of which one counts, where a busy machine may hold an application for longer than its interval."""
 PRELUDE = """
 import asyncio, os, signal, sys, time
 import rondo
@@ -46,7 +48,7 @@ def test_each_call_in_its_place(bench: Bench) -> None:
         """
         say(refused(sam.register), refused(sam.health_check_send), refused(sam.start), refused(sam.finalize))
         say(refused(sam.initialize, -1, sam.Policy.QUIT), refused(sam.initialize, 1000, "hope"))
-        sam.initialize(1000, sam.Policy.QUIT)
+        sam.initialize(60_000, sam.Policy.QUIT)
         say(refused(sam.initialize, 1000, sam.Policy.QUIT), refused(sam.data_store, b"x"), refused(sam.start))
         say(refused(sam.warn_signal_set, 1000))
         say(sam.register(), refused(sam.register))
@@ -87,22 +89,25 @@ def test_registered_started_and_stopped_again(bench: Bench) -> None:
     name = python(
         bench,
         """
-        sam.initialize(900, sam.Policy.QUIT)
+        sam.initialize(3000, sam.Policy.QUIT)
         sam.register()
         say("registered")
-        time.sleep(1.5)
+        time.sleep(4)
+        while not os.path.exists("go"):
+            time.sleep(0.01)
         sam.start()
         sam.health_check_send()
         say("started")
         sam.stop()
         say("stopped")
-        time.sleep(1.5)
+        time.sleep(4)
         say("alive")
         time.sleep(1000)
         """,
     )
     bench.wait_for_line("said", 1)
     assert bench.status(name)["state"] == "registered"
+    (bench.work / "go").touch()
     bench.wait_for_line("said", 4)
     status = bench.status(name)
     assert (status["state"], status["ends"], status["health"]) == ("registered", 0, "exit")
@@ -111,32 +116,37 @@ def test_registered_started_and_stopped_again(bench: Bench) -> None:
 @pytest.mark.parametrize("answer", ["False", "1 / 0", "time.sleep(1000)"])
 def test_a_callback_that_does_not_confirm(bench: Bench, answer: str) -> None:
     """For a while it does; then it says False, raises, or does not return."""
-    name = python(
-        bench,
-        f"""
-        sam.initialize(400, sam.Policy.QUIT)
-        sam.register()
-        began = time.monotonic()
-        sam.health_check_callback(lambda: True if time.monotonic() < began + 1.5 else {answer})
-        sam.start()
-        time.sleep(1000)
-        """,
-    )
-    status = bench.wait(name, lambda s: s["ends"], "it is called hung")
-    assert "hung: silent" in status["history"][0]["why"], (status["history"], bench.log())
-    assert status["history"][0]["lived_ms"] > 1500
+    lived_ms = []
+    for _ in range(ATTEMPTS):
+        name = python(
+            bench,
+            f"""
+            sam.initialize(400, sam.Policy.QUIT)
+            sam.register()
+            began = time.monotonic()
+            sam.health_check_callback(lambda: True if time.monotonic() < began + 1.5 else {answer})
+            sam.start()
+            time.sleep(1000)
+            """,
+        )
+        status = bench.wait(name, lambda s: s["ends"], "it is called hung")
+        assert "hung: silent" in status["history"][0]["why"], (status["history"], bench.log())
+        lived_ms.append(status["history"][0]["lived_ms"])
+        if lived_ms[-1] > 1500:
+            return
+    pytest.fail(f"not once was it left alone while it confirmed: {lived_ms}")
 
 
 def test_finalize_lets_go(bench: Bench) -> None:
     name = python(
         bench,
         """
-        sam.initialize(300, sam.Policy.RESTART)
+        sam.initialize(3000, sam.Policy.RESTART)
         sam.register()
         sam.start()
         sam.finalize()
         say("finalized", refused(sam.health_check_send))
-        time.sleep(1.0)
+        time.sleep(4)
         say("alive")
         sys.exit(5)
         """,
@@ -153,20 +163,20 @@ def test_asyncio_a_loop_that_hangs_is_noticed(bench: Bench) -> None:
         from rondo import aio
 
         async def main():
-            await aio.sam.initialize(600, sam.Policy.RESTART)
+            await aio.sam.initialize(2000, sam.Policy.RESTART)
             instance = await aio.sam.register()
             say(instance, await aio.sam.data_restore(), await aio.sam.data_size())
             await aio.sam.data_store(b"of %d" % instance)
             await aio.sam.warn_signal_set(signal.SIGTERM)
             aio.sam.health_check_callback(lambda: True)
             await aio.sam.start()
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(4.5)
             say("healthy")
             if instance == 0:
                 time.sleep(1000)
             await aio.sam.stop()
             aio.sam.health_check_callback(None)
-            await asyncio.sleep(1)
+            await asyncio.sleep(2.5)
             await aio.sam.mark_failed() if instance == 1 else await aio.sam.finalize()
             await asyncio.sleep(1000)
 
@@ -192,8 +202,9 @@ def test_a_word_that_nobody_knows_is_no_health_and_no_harm(bench: Bench) -> None
 
 
 def test_the_words_of_the_line_protocol(bench: Bench) -> None:
+    # Two words at once: between two writes a busy machine may let an interval go by.
     script = """
-        echo start >&$RONDO_SAM_HEALTH; rest 0.1; echo stop >&$RONDO_SAM_HEALTH; rest 1
+        printf 'start\\nstop\\n' >&$RONDO_SAM_HEALTH; rest 1
         echo alive >> "$DIR/x"; echo failed >&$RONDO_SAM_HEALTH; while :; do rest 100; done
     """
     name = bench.shell(script, interval_ms=300, policy="quit")
@@ -238,7 +249,7 @@ def test_a_request_to_run_that_is_repeated_runs_once(bench: Bench) -> None:
         time.sleep(0.2)
         bench.restart("ipc_gateway")
     bench.start("sam")
-    name = (caller.communicate(timeout=30)[0]).strip()
+    name = (caller.communicate(timeout=PATIENCE_S)[0]).strip()
     assert [each["id"] for each in bench.sam.status()] == [name]
     assert is_alive(bench.status(name)["pid"])
 

@@ -11,7 +11,7 @@ from rondo.demo.cluster import DemoCluster
 from rondo.sam.commands import Sam
 from tests.sam.bench import ROOT
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 T = TypeVar("T")
 
 

@@ -16,6 +16,10 @@ import pytest
 from tests.sam.bench import ROOT, Bench, eventually, is_alive
 
 INTERVAL_MS = 800
+CALM_MS = 2000
+"""An interval in which a healthy application is heard on a busy machine too."""
+LONG_MS = 120_000
+"""An interval longer than anything here is waited for: nobody is called hung."""
 TOLERANCE_S = 0.1
 ATTEMPTS = 10
 
@@ -34,22 +38,26 @@ def test_e1_silence_brings_the_warning_in_time_and_the_kill_one_interval_later(b
         while :; do rest 1000; done
     """
     interval_s = INTERVAL_MS / 1000
-    seen = []
+    seen: list[tuple[float, float] | None] = []
     for attempt in range(ATTEMPTS):
         (bench.work / "times").unlink(missing_ok=True)
         name = bench.shell(script, interval_ms=INTERVAL_MS, policy="quit")
         status = bench.wait(name, lambda s: s["ends"], "it is ended")
         (end,) = status["history"]
-        silent_s, warned_s = (float(line.split()[1]) for line in bench.written("times"))
+        times_s = {what: float(time_s) for what, time_s in map(str.split, bench.written("times"))}
         assert end["signal"] == signal.SIGKILL
         assert "hung" in end["why"]
         assert status["state"] == "failed"
+        if times_s.keys() != {"silent", "warned"}:
+            seen.append(None)  # it was killed before it came to write both: a busy machine has held it for so long
+            continue
+        silent_s, warned_s = times_s["silent"], times_s["warned"]
         until_warned_s, until_killed_s = warned_s - silent_s, end["time"] - warned_s
         assert until_warned_s >= interval_s - 0.01
         # Not from the trap on, which a busy machine may run long after the signal.
         assert end["time"] - silent_s >= 2 * interval_s - 0.01
         seen.append((round(until_warned_s, 3), round(until_killed_s, 3)))
-        if max(seen[-1]) <= interval_s + TOLERANCE_S:
+        if max(until_warned_s, until_killed_s) <= interval_s + TOLERANCE_S:
             print(f"warned after {until_warned_s:.3f} s, killed {until_killed_s:.3f} s later, attempt {attempt + 1}")
             return
     pytest.fail(f"not once within {interval_s + TOLERANCE_S} s: {seen}")
@@ -57,7 +65,7 @@ def test_e1_silence_brings_the_warning_in_time_and_the_kill_one_interval_later(b
 
 def test_e1_a_stopped_process_is_killed_and_comes_back(bench: Bench) -> None:
     """SIGSTOP: it cannot even handle the warning."""
-    name = bench.shell("while :; do ok; rest 0.05; done", interval_ms=INTERVAL_MS)
+    name = bench.shell("while :; do ok; rest 0.05; done", interval_ms=CALM_MS)
     first = bench.wait(name, lambda s: s["health"] == "application", "it is watched")
     os.kill(first["pid"], signal.SIGSTOP)
     second = bench.wait_for_instance(name, 1)
@@ -83,8 +91,11 @@ def test_e1_the_kill_reaches_the_whole_process_group(bench: Bench) -> None:
 
 def test_e1_the_warn_signal_can_be_chosen_and_kill_is_no_warning(bench: Bench) -> None:
     script = "trap 'echo $EPOCHREALTIME >> \"$DIR/warned\"' USR1 TERM; ok; while :; do rest 100; done"
-    chosen = bench.shell(script, interval_ms=INTERVAL_MS, policy="quit", warn_signal=signal.SIGUSR1)
-    bench.wait(chosen, lambda s: s["ends"], "it is ended")
+    for _ in range(ATTEMPTS):
+        chosen = bench.shell(script, interval_ms=INTERVAL_MS, policy="quit", warn_signal=signal.SIGUSR1)
+        bench.wait(chosen, lambda s: s["ends"], "it is ended")
+        if bench.written("warned"):  # or it was killed before it came to its trap
+            break
     assert len(bench.written("warned")) == 1
     unwarned = bench.shell(script, interval_ms=INTERVAL_MS, policy="quit", warn_signal=signal.SIGKILL)
     status = bench.wait(unwarned, lambda s: s["ends"], "it is ended")
@@ -96,7 +107,7 @@ def test_e1_the_warn_signal_can_be_chosen_and_kill_is_no_warning(bench: Bench) -
 def test_e2_a_healthy_child_is_never_signalled_whatever_happens_to_sam(bench: Bench, paused: str) -> None:
     """SAM stopped for three intervals, or the whole machine, or SAM killed."""
     script = "trap 'echo warned >> \"$DIR/warned\"' TERM; while :; do ok; rest 0.1; done"
-    names = [bench.shell(script, interval_ms=INTERVAL_MS) for _ in range(5)]
+    names = [bench.shell(script, interval_ms=CALM_MS) for _ in range(5)]
     before = [bench.wait(each, lambda s: s["health"] == "application", "it is watched") for each in names]
     stopped = [bench.pid("sam")]
     if paused == "everything":
@@ -106,12 +117,12 @@ def test_e2_a_healthy_child_is_never_signalled_whatever_happens_to_sam(bench: Be
     else:
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(3 * INTERVAL_MS / 1000)
+        time.sleep(3 * CALM_MS / 1000)
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
     for each in before:
         bench.wait(each["id"], lambda s: s["health"] == "application", "it is watched again")
-    time.sleep(3 * INTERVAL_MS / 1000)
+    time.sleep(3 * CALM_MS / 1000)
     after = [bench.status(each) for each in names]
     assert [(each["pid"], each["instance"]) for each in after] == [(each["pid"], 0) for each in before]
     assert bench.written("warned") == []
@@ -122,9 +133,11 @@ def test_e2_a_healthy_child_is_never_signalled_whatever_happens_to_sam(bench: Be
 def test_e3_each_instance_has_the_next_number_and_the_data_of_the_last(bench: Bench) -> None:
     """And its predecessor is reaped before it registers."""
     name = application(
-        bench, "said", instances=[{"healthy": 2, "then": "hang"}, {"healthy": 2, "then": "exit"}, {"then": "hang"}]
-    )
-    bench.wait_for_line("said", 10)
+        bench, "said", interval_ms=CALM_MS,
+        instances=[{"healthy": 2, "then": "hang"}, {"healthy": 2, "then": "exit"}, {"then": "hang"}],
+    )  # fmt: skip
+    # Not a number of lines: the first one is killed, and may not have come to say that it was warned.
+    eventually(lambda: "2 started" in bench.written("said"), "the third one has started")
     said = [line.split() for line in bench.written("said")]
     registered = [line for line in said if line[1] == "registered"]
     pids = [line[2] for line in registered]
@@ -140,7 +153,7 @@ def test_e3_each_instance_has_the_next_number_and_the_data_of_the_last(bench: Be
 
 
 def test_e3_data_survives_sam_and_the_application(bench: Bench) -> None:
-    name = application(bench, "said", instances=[{"healthy": 10**6, "then": "hang"}])
+    name = application(bench, "said", interval_ms=LONG_MS, instances=[{"healthy": 10**6, "then": "hang"}])
     bench.wait_for_line("said", 2)
     bench.kill("sam")
     first = int(bench.written("said")[0].split()[2])
@@ -167,17 +180,15 @@ def test_e4_quit_means_exactly_one_exit(bench: Bench, code: int, state: str) -> 
 @pytest.mark.parametrize("policy", ["quit", "restart"])
 def test_e5_marked_failed_it_is_killed_without_a_warning(bench: Bench, policy: str) -> None:
     name = application(
-        bench, "said", policy=policy, interval_ms=30_000,
+        bench, "said", policy=policy, interval_ms=LONG_MS,
         instances=[{"healthy": 0, "then": "fail"}, {"then": "hang"}],
     )  # fmt: skip
-    began = time.monotonic()
-    if policy == "quit":
+    if policy == "quit":  # long before the interval is over
         status = bench.wait(name, lambda s: s["ends"], "it is ended")
         assert status["state"] == "failed"
         assert "marked itself failed" in status["message"]
     else:
         bench.wait(name, lambda s: s["instance"] == 1 and s["state"] == "started", "the next instance")
-    assert time.monotonic() - began < 30
     assert bench.status(name)["history"][0]["signal"] == signal.SIGKILL
     assert not any("warned" in line for line in bench.written("said"))
 
@@ -189,7 +200,7 @@ def test_e6_there_is_one_live_instance_at_all_times(bench: Bench) -> None:
         echo $$ > "$DIR/pid.new"; mv "$DIR/pid.new" "$DIR/pid"
         while :; do ok; rest 0.05; done
     """
-    name = bench.shell(script, interval_ms=INTERVAL_MS)
+    name = bench.shell(script, interval_ms=LONG_MS)
     killed: set[int] = set()
     for count in range(12):
         eventually(lambda: bench.written("pid") and int(bench.written("pid")[0]) not in killed, "the next one runs")
@@ -211,7 +222,7 @@ def test_e6_there_is_one_live_instance_at_all_times(bench: Bench) -> None:
 
 def test_an_adopted_process_is_started_again_as_it_was(bench: Bench) -> None:
     """By its own command line, environment and directory."""
-    plan = {"instances": [{"then": "hang"}]}
+    plan = {"instances": [{"then": "hang"}], "interval_ms": LONG_MS}
     argv = [sys.executable, "-m", "tests.sam.application", "said", json.dumps(plan)]
     environment = os.environ | {"RONDO_SOCKET": bench.endpoint, "PYTHONPATH": str(ROOT), "OF_ITS_OWN": "yes"}
     process = subprocess.Popen(argv, cwd=bench.work, env=environment, start_new_session=True)
@@ -228,7 +239,7 @@ def test_an_adopted_process_is_started_again_as_it_was(bench: Bench) -> None:
 
 
 def test_a_keeper_that_was_killed_is_replaced_and_nothing_is_lost(bench: Bench) -> None:
-    name = bench.shell("while :; do ok; echo word; rest 0.05; done", interval_ms=INTERVAL_MS)
+    name = bench.shell("while :; do ok; echo word; rest 0.05; done", interval_ms=CALM_MS)
     quit_name = bench.shell("while :; do rest 1; done", policy="quit")
     before = bench.wait(name, lambda s: s["health"] == "application", "it is watched")
     keeper = bench.keeper_pid
@@ -249,7 +260,7 @@ def test_after_the_death_of_sam_and_keeper_at_once(bench: Bench) -> None:
         exec 8>"$DIR/$RONDO_SAM_ID"; flock -n 8 || echo double >> "$DIR/doubles"
         while :; do ok; rest 0.05; done
     """
-    lives, dies = bench.shell(script, interval_ms=INTERVAL_MS), bench.shell(script, interval_ms=INTERVAL_MS)
+    lives, dies = bench.shell(script, interval_ms=LONG_MS), bench.shell(script, interval_ms=LONG_MS)
     before = {
         each: bench.wait(each, lambda s: s["health"] == "application", "it is watched")["pid"] for each in (lives, dies)
     }

@@ -60,7 +60,7 @@ def test_an_application_runs_as_who_asked_for_it(bench: Bench) -> None:
     check.chmod(0o755)
     as_user(
         bench, ALICE,
-        f"sam.run(['sleep', '1000'], directory={str(bench.work)!r}, interval_ms=300, check={str(check)!r})",
+        f"sam.run(['sleep', '1000'], directory={str(bench.work)!r}, interval_ms=2000, check={str(check)!r})",
     )  # fmt: skip
     bench.wait_for_line(f"asked-by-{ALICE}")
 
@@ -84,6 +84,7 @@ def test_it_is_nobody_elses_business(bench: Bench) -> None:
     assert bench.status(name)["state"] == "started"
 
     assert "SECRET=of this user" in as_user(bench, ALICE, f"[each.decode() for each in sam.environment({name!r})]")
+    eventually(lambda: bench.sam.logs(name)[0] != b"", "it has said something")
     assert as_user(bench, ALICE, f"sam.logs({name!r})[0].decode()") == "private\n"
     assert b"SECRET=of this user" in bench.sam.environment(name)
     assert as_user(bench, ALICE, f"sam.stop({name!r})")["message"].startswith(f"stopped by user {ALICE}")
