@@ -14,6 +14,7 @@ from contextlib import ExitStack
 import pytest
 
 import rondo
+from rondo._client.control import ControlLink
 from rondo.recipes import Counter, Dict, Lock
 from rondo.testing import TestCluster, rondo_cluster
 
@@ -77,7 +78,7 @@ def test_commands_go_on_when_a_node_is_killed_and_it_catches_up_when_it_is_back(
             callers.stop()
         assert sorted(callers.values) == list(range(1, len(callers.values) + 1)), "none lost, none twice"
         assert three.get() == one.get() == len(callers.values)
-        assert settings[2].items() == settings[0].items()
+        eventually(lambda: settings[2].items() == settings[0].items())
 
 
 @pytest.mark.slow
@@ -114,7 +115,7 @@ def test_a_side_without_quorum_refuses_and_catches_up() -> None:
         assert two.add() == 2
         c.wait_members([2, 3])
         eventually(lambda: is_refused(one))
-        assert not permit.is_held
+        eventually(lambda: not permit.is_held)
         c.heal()
         eventually(lambda: one.is_ready)
         # What was asked for while the ring changed has an unknown outcome: it was done once, or not at all.
@@ -123,6 +124,7 @@ def test_a_side_without_quorum_refuses_and_catches_up() -> None:
 
 def test_a_connection_that_is_forgotten_after_its_recipes_were_closed_ends() -> None:
     with rondo_cluster(nodes=1, network=False) as c:
+        before = control_links()
         connection = c[1].connect()
         with Counter(connection, "steps", timeout=WAIT_S) as counter:
             assert counter.add() == 1
@@ -130,8 +132,14 @@ def test_a_connection_that_is_forgotten_after_its_recipes_were_closed_ends() -> 
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             del connection, counter
-            eventually(lambda: gc.collect() >= 0 and forgotten() is None)
+            eventually(lambda: gc.collect() >= 0 and forgotten() is None and control_links() == before)
         assert any("unclosed connection" in str(each.message) for each in told)
+
+
+def control_links() -> int:
+    """How many links to control there are. Each has a socket of its own, which is collected apart from the connection
+    that asked for quorum, and whose warning must not be left to another test."""
+    return sum(type(each) is ControlLink for each in gc.get_objects())
 
 
 def is_refused(counter: Counter) -> bool:
