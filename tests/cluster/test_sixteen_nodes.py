@@ -21,9 +21,9 @@ from rondo import config
 from rondo.ipc.control import ControlError, ask
 from rondo.testing.lab.rondo_node import SUSPICIOUS
 from rondo.testing.lab.waiting import wait_for
+from tests.ports import reserve_port
 
 NODES = 16
-PORT = 15600
 MESSAGES_EACH = 100
 FORM_TIMEOUT_S = 90.0
 DELIVER_TIMEOUT_S = 60.0
@@ -91,7 +91,7 @@ class Node:
                 process.wait()
 
 
-def configuration(directory: Path) -> Path:
+def configuration(directory: Path, port: int) -> Path:
     """A corosync.conf of all nodes."""
     nodes = "".join(
         f"  node {{\n    ring0_addr: 127.0.0.{number}\n    nodeid: {number}\n  }}\n" for number in range(1, NODES + 1)
@@ -99,7 +99,7 @@ def configuration(directory: Path) -> Path:
     path = directory / "corosync.conf"
     path.write_text(
         "totem {\n  version: 2\n  cluster_name: sixteen\n  transport: udpu\n  secauth: off\n"
-        f"  interface {{\n    mcastport: {PORT}\n  }}\n}}\n"
+        f"  interface {{\n    mcastport: {port}\n  }}\n}}\n"
         f"nodelist {{\n{nodes}}}\nlogging {{\n  to_stderr: yes\n  to_syslog: no\n}}\nsystem {{\n  sched_rr: no\n}}\n"
     )
     return path
@@ -108,8 +108,8 @@ def configuration(directory: Path) -> Path:
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[list[Node]]:
     """All nodes, started at the same time. The configuration is read here, once, as `rondo start` does."""
-    path = configuration(tmp_path)
     with ExitStack() as stack:
+        path = configuration(tmp_path, reserve_port(stack))
         made = []
         for number in range(1, NODES + 1):
             state_dir = tmp_path / f"s{number}"

@@ -165,6 +165,7 @@ def test_a_recording_does_nothing_to_a_restarted_node(stack: ExitStack, tmp_path
         for number in range(2_000):
             out.sendto(recorded[number % len(recorded)], ("127.0.0.1", port))
             time.sleep(0.001)
+    assert eventually(lambda: counted(one, "unknown_boot") >= 2_000), "all were read"
     after = one.status()
     assert after is not None
     assert (after["ring"], after["members"]) == (status["ring"], [1])

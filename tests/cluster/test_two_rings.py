@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rondo.testing.lab.netns import Host, Lab
-from rondo.testing.lab.ring_config import TOKEN_TIMEOUT_MS, RingConfig, options, section
+from rondo.testing.lab.ring_config import RingConfig, options, section
 from rondo.testing.lab.ring_nodes import Cluster
 from rondo.testing.lab.rondo_node import RondoNode
 from rondo.testing.lab.waiting import wait_for
@@ -17,6 +17,8 @@ pytestmark = pytest.mark.namespaces
 
 KEY, OTHER_KEY = "0123456789abcdef" * 16, "fedcba9876543210" * 16
 HEARD_TIMEOUT_S = 60.0
+CALM_MS = 5000
+"""A token time-out that a busy machine does not reach, where a new ring would be a fault."""
 
 
 class OpenNode(RondoNode):
@@ -27,14 +29,14 @@ class OpenNode(RondoNode):
         interface = section("interface", options({"bindnetaddr": "10.77.0.0", "mcastaddr": "239.192.77.77"}))
         totem: dict[str, str | int] = {
             "version": 2, "transport": "udp", "nodeid": host.number, "cluster_name": cluster_name, "key": key,
-            "token": TOKEN_TIMEOUT_MS,
+            "token": CALM_MS,
         }  # fmt: skip
         logging = section("logging", options({"to_syslog": "no", "to_stderr": "yes"}))
         self.config_path.write_text(section("totem", options(totem) + interface) + logging)
         self.config_path.chmod(0o600)
 
     def asked(self) -> dict[str, Any]:
-        status = self.status()
+        status = wait_for(self.status, lambda status: status is not None, "an answer", HEARD_TIMEOUT_S)
         assert status is not None
         return status
 

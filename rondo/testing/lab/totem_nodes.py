@@ -57,7 +57,7 @@ class TotemNode:
     def status(self) -> dict[str, Any] | None:
         """Its status; None while it does not answer."""
         try:
-            return ask(self.run_dir, "totem", "status", 5.0)
+            return ask(self.run_dir, "totem", "status", START_SECONDS / 2)
         except ControlError:
             return None
 

@@ -22,6 +22,7 @@ from rondo.testing.lab.rondo_node import REPOSITORY
 from rondo.testing.lab.waiting import wait_for
 from tests.cluster.chaos.overload import SENDER
 from tests.cluster.test_sixteen_nodes import NODES, Node, configuration, wait_one_ring
+from tests.ports import reserve_port
 
 MESSAGE_BYTES = 512
 STOP_S = 5.0
@@ -35,7 +36,7 @@ Say = Callable[[str], None]
 def crowd(seconds: float, stack: ExitStack, say: Say = lambda _line: None) -> tuple[list[str], str]:
     """Run the nodes. Returns what is wrong, and a line with the figures."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rondo-crowd-", dir="/tmp")))
-    path = configuration(directory)
+    path = configuration(directory, reserve_port(stack))
     nodes = []
     for number in range(1, NODES + 1):
         state_dir = directory / f"s{number}"
