@@ -16,7 +16,10 @@ from tests.documents.blocks import ROOT
 __all__ = ["make_nodes", "node"]
 
 KILLS = 8
-NOTICED_S_MAX = 0.1
+NOTICED_S_MAX = 0.2
+"""A gateway that was not woken would notice it when it looks by itself, once a second."""
+ROUNDS_MAX = 3
+"""Of which one must be that soon: the machine may be busy with other things."""
 QUIET_S = 0.3
 """A pause after which nothing else is in flight that would wake the gateway."""
 LONG_S = 60.0
@@ -51,27 +54,33 @@ def detached_member(node: Node) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def connected_of(node: Node, pid: int) -> bool:
-    sessions = ask(node.run_dir, "ipc_gateway", "status")["sessions"]
+    sessions = ask(node.run_dir, "ipc_gateway", "status", LONG_S)["sessions"]
     return any(each["pid"] == pid and each["connected"] for each in sessions)
 
 
 def test_the_death_of_a_process_without_a_connection_is_told_at_once(node: Node) -> None:
     node.start()
-    noticed_s = []
+    medians_s: list[float] = []
     with rondo.connect(node.endpoint, timeout=LONG_S) as cluster:
         group = cluster.cpg.join("g", LONG_S)
-        for _ in range(KILLS):
-            with detached_member(node) as child:
-                member = rondo.Member(group.me.node, child.pid)
-                while not (isinstance(event := group.poll(LONG_S), rondo.Membership) and member in event.members):
-                    assert event is not None
-                wait_for(lambda: connected_of(node, child.pid), lambda is_there: not is_there, "it hung up", LONG_S)
-                assert group.poll(QUIET_S) is None
-                killed_s = time.monotonic()
-                child.kill()
-                event = group.poll(LONG_S)
-                noticed_s.append(time.monotonic() - killed_s)
-                assert isinstance(event, rondo.Membership)
-                assert event.left == (rondo.Change(member, rondo.Reason.PROCDOWN),)
-    # One of them may be late, because the machine may be busy.
-    assert statistics.median(noticed_s) < NOTICED_S_MAX, noticed_s
+        while not medians_s or (min(medians_s) >= NOTICED_S_MAX and len(medians_s) < ROUNDS_MAX):
+            # One of them may be late, because the machine may be busy.
+            medians_s.append(statistics.median(noticed_after_s(node, group) for _ in range(KILLS)))
+    assert min(medians_s) < NOTICED_S_MAX, medians_s
+
+
+def noticed_after_s(node: Node, group: rondo.Group) -> float:
+    """How long after the death of such a process the group is told of it, s."""
+    with detached_member(node) as child:
+        member = rondo.Member(group.me.node, child.pid)
+        while not (isinstance(event := group.poll(LONG_S), rondo.Membership) and member in event.members):
+            assert event is not None
+        wait_for(lambda: connected_of(node, child.pid), lambda is_there: not is_there, "it hung up", LONG_S)
+        assert group.poll(QUIET_S) is None
+        killed_s = time.monotonic()
+        child.kill()
+        event = group.poll(LONG_S)
+        noticed_s = time.monotonic() - killed_s
+        assert isinstance(event, rondo.Membership)
+        assert event.left == (rondo.Change(member, rondo.Reason.PROCDOWN),)
+        return noticed_s
