@@ -4,6 +4,7 @@ import json
 import sys
 from typing import Any
 
+from rondo.testing.lab.corosync import whole_lines
 from rondo.testing.lab.netns import Host
 from rondo.testing.lab.waiting import wait_for
 from tests.cluster import udp_probe
@@ -24,7 +25,7 @@ class Listener:
 
     def heard(self) -> list[dict[str, Any]]:
         """Return what was received so far, oldest first: `from`, `size`, `number` of each datagram."""
-        return [json.loads(line) for line in self._process.output().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in whole_lines(self._process.output()) if line.startswith("{")]
 
     def wait(self, count: int) -> list[dict[str, Any]]:
         """Wait for `count` datagrams in all, and return them."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rondo.testing.lab.waiting import wait_for
 from tests.documents.blocks import ROOT, blocks
 
 DEMO = [sys.executable, "-m", "rondo.cli.main", "demo"]
@@ -41,7 +42,8 @@ def processes_of(directory: Path) -> list[int]:
 
 def assert_nothing_is_left(directory: Path) -> None:
     assert not directory.exists()
-    assert processes_of(directory) == []
+    # One that was killed may need a moment to its end. What is left behind would stay.
+    wait_for(lambda: processes_of(directory), lambda left: left == [], "no process is left", 10.0)
 
 
 def plain(text: str) -> str:

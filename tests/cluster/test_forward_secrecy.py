@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from rondo.config.key import write_key
-from rondo.testing.lab.totem_nodes import TotemNode, eventually, totem_ring
+from rondo.testing.lab.totem_nodes import START_SECONDS, TotemNode, eventually, totem_ring
+from rondo.testing.lab.waiting import wait_for
 from tests.ports import reserve_port
 
 
@@ -36,9 +37,9 @@ def ring(stack: ExitStack, directory: Path, *modes: str, transport: str = "udpu"
 
 
 def secrecy_of(node: TotemNode) -> dict[str, Any]:
+    """What it says of it; nothing while it does not answer."""
     status = node.status()
-    assert status is not None
-    found: dict[str, Any] = status["forward_secrecy"]
+    found: dict[str, Any] = {} if status is None else status["forward_secrecy"]
     return found
 
 
@@ -58,12 +59,12 @@ def test_it_is_on_by_default_and_stays_on_while_nodes_come_and_go(stack: ExitSta
     start(*nodes)
     in_one_ring(*nodes)
     wanted = {"mode": "auto", "on": True, "why": "", "nodes_without": [], "nodes_refused": []}
-    assert [secrecy_of(node) for node in nodes] == [wanted] * 3
+    wait_for(lambda: [secrecy_of(node) for node in nodes], ([wanted] * 3).__eq__, "it is on", START_SECONDS)
     nodes[1].end(signal.SIGKILL)
     in_one_ring(nodes[0], nodes[2])
     nodes[1].start()
     in_one_ring(*nodes)
-    assert all(secrecy_of(node)["on"] for node in nodes)
+    wait_for(lambda: [secrecy_of(node) for node in nodes], ([wanted] * 3).__eq__, "it stays on", START_SECONDS)
     for node in nodes:
         assert not any("invalid digest" in line for line in node.lines()), node.lines()
 
@@ -74,11 +75,10 @@ def test_with_a_node_that_does_not_have_it_there_is_none_and_status_says_which(
     nodes = ring(stack, tmp_path, "auto", "no")
     start(*nodes)
     in_one_ring(*nodes)
-    told = secrecy_of(nodes[0])
+    told = wait_for(lambda: secrecy_of(nodes[0]), lambda told: told.get("nodes_without") == [2], "2", START_SECONDS)
     assert not told["on"]
-    assert told["nodes_without"] == [2]
     assert told["why"].startswith("nodes without it: 2 ")
-    assert secrecy_of(nodes[1])["why"] == "totem.forward_secrecy is no"
+    wait_for(lambda: secrecy_of(nodes[1]).get("why"), "totem.forward_secrecy is no".__eq__, "why", START_SECONDS)
 
 
 def test_who_requires_it_and_who_does_not_have_it_refuse_each_other_and_say_why(
@@ -87,9 +87,9 @@ def test_who_requires_it_and_who_does_not_have_it_refuse_each_other_and_say_why(
     nodes = ring(stack, tmp_path, "yes", "auto", "no")
     start(*nodes)
     in_one_ring(*nodes[:2])
-    assert all(secrecy_of(node)["on"] for node in nodes[:2])
-    assert eventually(lambda: secrecy_of(nodes[0])["nodes_refused"] == [3]), nodes[0].lines()
-    assert eventually(lambda: 1 in secrecy_of(nodes[2])["nodes_refused"]), nodes[2].lines()
+    assert eventually(lambda: all(secrecy_of(node).get("on") for node in nodes[:2]))
+    assert eventually(lambda: secrecy_of(nodes[0]).get("nodes_refused") == [3]), nodes[0].lines()
+    assert eventually(lambda: 1 in secrecy_of(nodes[2]).get("nodes_refused", [])), nodes[2].lines()
     assert any("No ring is formed with node 3: it has no forward secrecy" in line for line in nodes[0].lines())
     assert any("No ring is formed with node 1: it asks for forward secrecy" in line for line in nodes[2].lines())
 
@@ -104,6 +104,7 @@ def test_on_a_wire_that_has_none_it_is_off_and_status_says_so(
     (node,) = ring(stack, tmp_path, "", transport=transport)
     node.start()
     in_one_ring(node)
-    assert secrecy_of(node) | {"mode": ""} == {
+    told = wait_for(lambda: secrecy_of(node), bool, "an answer", START_SECONDS)
+    assert told | {"mode": ""} == {
         "mode": "", "on": False, "why": why, "nodes_without": [], "nodes_refused": [],
     }  # fmt: skip

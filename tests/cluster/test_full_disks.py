@@ -16,7 +16,16 @@ import pytest
 from rondo.demo.cluster import free_port
 from rondo.node.supervision.halt import kill
 from rondo.testing.lab.waiting import wait_for
-from tests.cluster.test_node import COMMAND_SECONDS, CONFIGURATION, NODE, RONDO, RUNNING, Node, wait_until_whole
+from tests.cluster.test_node import (
+    COMMAND_SECONDS,
+    CONFIGURATION,
+    NODE,
+    RONDO,
+    RUNNING,
+    Node,
+    wait_for_log,
+    wait_until_whole,
+)
 
 BUSY_S = 60.0
 MOUNTS = """\
@@ -110,8 +119,11 @@ def test_a_full_run_directory_loses_lines_and_supervision_goes_on(confined: Conf
     full.unlink()
     killed_one_is_back(confined, "sam")
     assert confined.pids()["supervisord"] == supervisord
-    log = confined.command("logs", "supervisord").stdout
-    assert f"lines of this log are lost: {confined.run_dir}/log/supervisord.log: No space left on device." in log
+    wait_for_log(
+        confined,
+        "supervisord",
+        f"lines of this log are lost: {confined.run_dir}/log/supervisord.log: No space left on device.",
+    )
     assert confined.status()["services"]["cpg"]["restarts"] == 3
 
 
@@ -120,14 +132,9 @@ def test_a_full_state_directory_does_not_keep_the_ring_process_from_coming_back(
     full = confined.fill(confined.state_dir)
     killed_one_is_back(confined, "totem")
     wait_until_whole(confined)
-    assert "The ring sequence cannot be stored" in confined.command("logs", "totem").stdout
+    wait_for_log(confined, "totem", "The ring sequence cannot be stored")
     full.unlink()
-    wait_for(
-        lambda: confined.command("logs", "totem").stdout,
-        lambda text: f"The ring sequence is stored in {confined.state_dir}/ringid_1 again" in text,
-        "it is said",
-        BUSY_S,
-    )
+    wait_for_log(confined, "totem", f"The ring sequence is stored in {confined.state_dir}/ringid_1 again")
 
 
 COMMANDS = [

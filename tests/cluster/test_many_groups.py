@@ -13,6 +13,7 @@ import pytest
 import rondo
 from rondo.demo.cluster import DemoCluster, DemoNode
 from rondo.testing.lab.waiting import wait_for
+from tests.cluster.demo_nodes import start_in_one_ring
 from tests.cluster.test_crowd import message_ms
 
 GROUPS = 10_000
@@ -38,7 +39,7 @@ def takes_s(began_s: float) -> str:
 @pytest.mark.slow
 def test_ten_thousand_groups_slow_nobody_and_are_known_again_after_a_restart() -> None:
     with DemoCluster(2) as nodes:
-        nodes.start()
+        start_in_one_ring(nodes)
         with rondo.connect(nodes.nodes[1].endpoint, timeout=SECONDS) as other:
             mine = other.cpg.join("mine")
             alone_ms = min(message_ms(mine) for _ in range(ATTEMPTS))

@@ -10,7 +10,8 @@ import pytest
 
 import rondo
 from rondo.config.node import NotifySettings, WebSettings
-from rondo.demo.cluster import DemoCluster
+from rondo.demo.cluster import DemoCluster, DemoNode
+from rondo.ipc.control import ask
 from rondo.ipc.surveyor import Surveyor
 from rondo.metrics.collect import collect
 from rondo.metrics.events import EVENTS, MEANINGS
@@ -21,6 +22,7 @@ from rondo.node.supervision import SERVICES
 from rondo.node.supervision.survey import ask_all
 from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
+from tests.cluster.demo_nodes import start_in_one_ring
 from tests.ports import free_tcp_port
 
 NOT_SHOWN = {
@@ -51,9 +53,11 @@ def text_of(cluster: DemoCluster, node: int) -> str:
 @pytest.mark.promtool
 def test_metrics_of_two_nodes() -> None:
     with DemoCluster(2) as cluster:
-        cluster.start()
-        lines = text_of(cluster, 1).splitlines()
-        assert "rondo_node_healthy 1.0" in lines
+        start_in_one_ring(cluster)
+        shown = wait_for(
+            lambda: text_of(cluster, 1), lambda text: "rondo_node_healthy 1.0" in text, "it is healthy", SECONDS
+        )
+        lines = shown.splitlines()
         assert "rondo_totem_members 2.0" in lines
         assert 'rondo_process_up{process="totem"} 1.0' in lines
         assert any(line.startswith("rondo_info{") and 'node="1"' in line for line in lines)
@@ -70,6 +74,11 @@ def test_metrics_of_two_nodes() -> None:
         gone = text_of(cluster, 2).splitlines()
         assert "rondo_node_healthy 0.0" in gone
         assert 'rondo_process_up{process="totem"} 0.0' in gone
+
+
+def frame_bytes_rx(node: DemoNode) -> int:
+    """What the ring process of a node has received."""
+    return int(ask(node.run_dir, "totem", "status", SECONDS)["counters"]["frame_bytes_rx"])
 
 
 class Looked(dict[str, Any]):
@@ -94,9 +103,8 @@ def test_all_figures_that_services_tell_are_in_the_metrics(tmp_path: Path) -> No
         node = cluster.nodes[1]
         web, notify = WebSettings(enabled=True, port=free_tcp_port()), NotifySettings(webhook="http://127.0.0.1:9/")
         node.config = dataclasses.replace(node.config, web=web, notify=notify)
-        cluster.start()
-        wait_for(lambda: look(node.run_dir).answers, {*NOT_SHOWN, "notify"}.issubset, "all answer", SECONDS)
-        before = look(cluster.nodes[2].run_dir).answers["totem"]["counters"]["frame_bytes_rx"]
+        start_in_one_ring(cluster)
+        before = frame_bytes_rx(cluster.nodes[2])
         with rondo.connect(node.endpoint, timeout=SECONDS) as client, Sam(node.endpoint) as sam:
             client.cpg.join("bank").mcast(bytes(100_000)).ordered(timeout=SECONDS)
             sam.run(["sh", "-c", "exit 3"])
@@ -106,8 +114,13 @@ def test_all_figures_that_services_tell_are_in_the_metrics(tmp_path: Path) -> No
                 "it is started again",
                 SECONDS,
             )
-        after = look(cluster.nodes[2].run_dir).answers["totem"]["counters"]["frame_bytes_rx"]
-        seen = look(node.run_dir)
+        after = frame_bytes_rx(cluster.nodes[2])
+        seen = wait_for(
+            lambda: look(node.run_dir),
+            lambda seen: seen.answers.keys() >= {*NOT_SHOWN, "notify"},
+            "all answer",
+            SECONDS,
+        )
     assert after - before >= 100_000
     assert seen.answers["totem"]["counters"]["frame_bytes_tx"] >= 100_000
     looked = {name: Looked(answer) for name, answer in seen.answers.items()}
@@ -126,10 +139,10 @@ def test_a_scrape_costs_the_node_little() -> None:
         run_dir = cluster.nodes[1].run_dir
         surveyor = Surveyor(run_dir, SERVICES)
         render(collect(look(run_dir)))
-        surveyor.ask("status", 5.0)
+        surveyor.ask("status", SECONDS)
         before = _cpu_ms(cluster)
         for _ in range(SCRAPES):
-            assert surveyor.ask("status", 5.0)["totem"] is not None
+            assert surveyor.ask("status", SECONDS)["totem"] is not None
         spent = _cpu_ms(cluster) - before
         surveyor.close()
         print(f"a scrape costs the node's processes {spent / SCRAPES:.2f} ms")
@@ -137,5 +150,5 @@ def test_a_scrape_costs_the_node_little() -> None:
 
 
 def _cpu_ms(cluster: DemoCluster) -> float:
-    answers = ask_all(cluster.nodes[1].run_dir, 5.0)
+    answers = ask_all(cluster.nodes[1].run_dir, SECONDS)
     return 1000 * sum(float(answer["cpu_seconds"]) for answer in answers.values() if answer is not None)

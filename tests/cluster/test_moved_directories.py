@@ -63,8 +63,12 @@ def test_while_the_run_directory_is_away_clients_go_on_and_nobody_new_comes(node
         group.mcast(b"afterwards").ordered(LONG_S)
     rondo.connect(node.endpoint, LONG_S).close()
     assert node.pids() == before
-    log = node.command("logs", "ipc_gateway").stdout
-    assert log.count(": opened") == log.count(": closed") >= 2  # those of the time in between, too
+    wait_for(
+        lambda: node.command("logs", "ipc_gateway").stdout,
+        lambda log: log.count(": opened") == log.count(": closed") >= 2,  # those of the time in between, too
+        "all sessions are closed",
+        BUSY_S,
+    )
 
 
 def test_a_service_that_dies_while_the_run_directory_is_away_stops_the_node_in_order(node: Node) -> None:

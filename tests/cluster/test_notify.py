@@ -14,7 +14,7 @@ from rondo.node.supervision import survey
 from rondo.sam.commands import Sam
 from rondo.testing.lab.waiting import wait_for
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 def command(directory: Path, text: str) -> str:
@@ -90,6 +90,6 @@ def test_a_command_that_hangs_hurts_nobody(tmp_path: Path) -> None:
         with rondo.connect(node.endpoint, timeout=SECONDS) as client:
             group = client.cpg.join("bank")
             group.mcast(b"deposit 10").ordered(timeout=SECONDS)
-        assert survey.is_healthy(survey.status(node.run_dir))
+        wait_for(lambda: survey.status(node.run_dir), survey.is_healthy, "all services answer", SECONDS)
         node.stop()
         assert survey.status(node.run_dir)["services"]["notify"]["state"] == "stopped"

@@ -19,7 +19,7 @@ import pytest
 from rondo.node.supervision import OPTIONAL, RESOLVED_CONFIGURATION, SERVICES, processes
 from rondo.node.supervision.halt import kill
 from rondo.testing.lab.waiting import wait_for
-from tests.cluster.test_node import COMMAND_SECONDS, CONFIGURATION, NODE, RONDO, Node, wait_until_whole
+from tests.cluster.test_node import COMMAND_SECONDS, CONFIGURATION, NODE, RONDO, Node, debug, wait_until_whole
 
 BUSY_S = 60.0
 DESCRIPTORS_MAX = 60
@@ -141,7 +141,7 @@ def test_signals_to_optional_services(node: Full) -> None:
         node.log.rename(node.log.with_name("moved"))
         os.kill(before[name], signal.SIGHUP)
         wait_for(lambda name=name: has_open(before[name], node.log), bool, f"{name} has a new log", BUSY_S)  # type: ignore[misc]
-        node.command("debug", name)
+        debug(node, name)
     assert node.pids() == before
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
         before = node.pids()

@@ -20,6 +20,7 @@ from rondo.demo.cluster import DemoCluster
 from rondo.metrics.collect import METRICS
 from rondo.metrics.metric import Kind
 from rondo.testing.lab.waiting import wait_for
+from tests.cluster.demo_nodes import start_in_one_ring
 from tests.ports import free_tcp_port
 from tests.unit.test_compose_profile import ROOT, SECRETS, WHERE
 from tests.unit.web.server import serving
@@ -79,7 +80,7 @@ def test_prometheus_scrapes_three_nodes_for_a_minute(tmp_path: Path) -> None:
     page = ["--token-file", "web.token", "--tls-cert", "web.crt", "--tls-key", "web.key"]
     options = [str(tmp_path / each) if each.startswith("web.") else each for each in page]
     with DemoCluster(3) as cluster, contextlib.ExitStack() as stack:
-        cluster.start()
+        start_in_one_ring(cluster)
         servers = [stack.enter_context(serving(node.run_dir, *options)) for node in cluster.nodes.values()]
         found = stack.enter_context(prometheus(tmp_path, [f"127.0.0.1:{each.port}" for each in servers]))
         instances = {f"127.0.0.1:{each.port}" for each in servers}
@@ -92,7 +93,8 @@ def test_prometheus_scrapes_three_nodes_for_a_minute(tmp_path: Path) -> None:
         assert min(found.values(f"avg_over_time(up{window})").values()) >= TAKEN_MIN
         scrapes = found.values(f"count_over_time(up{window})")
         assert min(scrapes.values()) >= SCRAPED_S / EVERY_S - 1
-        assert found.values("rondo_totem_members") == dict.fromkeys(instances, 3.0)
+        wanted = dict.fromkeys(instances, 3.0)
+        wait_for(lambda: found.values("rondo_totem_members"), wanted.__eq__, "a ring of three", START_S)
         names = set(found.get("label/__name__/values"))
         alerts = [each["labels"]["alertname"] for each in found.get("alerts")["alerts"] if each["state"] == "firing"]
     own = {name for name in names if name.startswith(("rondo_", "ha_cluster_"))}

@@ -17,6 +17,7 @@ from rondo.sam import Policy
 from rondo.sam.commands import Sam
 from rondo.testing import rondo_cluster
 from rondo.testing.cluster import SERVICES, TestCluster
+from rondo.testing.lab.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
@@ -69,12 +70,12 @@ class Watched:
         return found
 
     def wait(self, application_id: str, state: str, instance: int = 0) -> dict[str, Any]:
-        def is_so() -> bool:
-            found = self.of(application_id)
-            return (found["state"], found["instance"]) == (state, instance)
-
-        eventually(is_so, f"{application_id} is {state}, instance {instance}")
-        return self.of(application_id)
+        return wait_for(
+            lambda: self.of(application_id),
+            lambda found: (found["state"], found["instance"]) == (state, instance),
+            f"{application_id} is {state}, instance {instance}",
+            PATIENCE_S,
+        )
 
     def shown(self) -> dict[str, Any]:
         found = self.client.cmap.items("resources.process.")

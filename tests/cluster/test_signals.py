@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from rondo.testing.lab.waiting import wait_for
-from tests.cluster.test_node import ALL, COMMAND_SECONDS, RONDO, RUNNING, Node, make_nodes, node, wait_until_whole
+from tests.cluster.test_node import (
+    ALL,
+    COMMAND_SECONDS,
+    RONDO,
+    RUNNING,
+    Node,
+    debug,
+    make_nodes,
+    node,
+    wait_until_whole,
+)
 
 __all__ = ["make_nodes", "node"]
 
@@ -71,7 +81,7 @@ def test_signals_to_services(node: Node) -> None:
     for name in RUNNING:
         os.kill(before[name], signal.SIGHUP)
     for name in RUNNING:
-        node.command("debug", name)  # it has been round since
+        debug(node, name)  # it has been round since
     assert node.pids() == before
     for number in (signal.SIGTERM, signal.SIGINT):
         before = node.pids()

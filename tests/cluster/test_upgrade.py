@@ -206,7 +206,7 @@ def _cluster(wheels: dict[str, Path]) -> Iterator[list[Node]]:
         try:
             for node in nodes:
                 node.start()
-            nodes[0].rondo("wait", "--members", "3")
+            nodes[0].rondo("wait", "--members", "3", "--timeout", "60")
             yield nodes
         finally:
             for node in nodes:
@@ -231,7 +231,7 @@ def test_three_nodes_are_upgraded_and_back_under_load(wheels: dict[str, Path], c
                 progress(elsewhere)
                 node.install(wheels[version])
                 node.start()
-                node.rondo("wait", "--members", "3")
+                node.rondo("wait", "--members", "3", "--timeout", "60")
                 progress(applications)
                 status = json.loads(node.rondo("quorum", "--json"))
                 assert (status["quorate"], status["total_votes"]) == (True, 3)

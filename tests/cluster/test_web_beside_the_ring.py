@@ -19,6 +19,7 @@ import pytest
 import rondo
 from rondo.demo.cluster import DemoCluster
 from rondo.testing.lab.waiting import wait_for
+from tests.cluster.demo_nodes import start_in_one_ring
 from tests.cluster.http_crowd import CLIENTS, PAUSE_S
 from tests.unit.web.server import Server, serving
 
@@ -82,7 +83,7 @@ class Crowd:
 @pytest.fixture(name="server")
 def _server() -> Iterator[tuple[DemoCluster, Server]]:
     with DemoCluster(3) as cluster:
-        cluster.start()
+        start_in_one_ring(cluster)
         with serving(cluster.nodes[1].run_dir) as server:
             yield cluster, server
 

@@ -19,6 +19,7 @@ import pytest
 
 from rondo.demo.cluster import DemoCluster
 from rondo.node.supervision import processes
+from tests.cluster.demo_nodes import start_in_one_ring
 from tests.unit.web.server import ANSWER_S, Server, serving
 
 NODES = (1, 2, 3)
@@ -83,7 +84,7 @@ def watching(server: Server) -> Iterator[None]:
 def test_what_a_page_costs_its_cluster() -> None:
     with ExitStack() as stack:
         cluster = stack.enter_context(DemoCluster(len(NODES)))
-        cluster.start()
+        start_in_one_ring(cluster)
         servers = {node: stack.enter_context(serving(cluster.nodes[node].run_dir)) for node in NODES}
         pages = {node: [servers[node].process.pid] for node in NODES}
         own = {node: [each.pid for each in processes.find(cluster.nodes[node].run_dir)] for node in NODES}
@@ -119,7 +120,7 @@ def test_what_a_scrape_costs_its_node() -> None:
     """
     with ExitStack() as stack:
         cluster = stack.enter_context(DemoCluster(len(NODES)))
-        cluster.start()
+        start_in_one_ring(cluster)
         server = stack.enter_context(serving(cluster.nodes[1].run_dir))
         own = [each.pid for each in processes.find(cluster.nodes[1].run_dir)]
         connection = HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_S)

@@ -19,7 +19,8 @@ from rondo.node.supervision import survey
 from rondo.testing.lab.waiting import wait_for
 from tests.ports import free_tcp_port
 
-TIMEOUT_MS = 1000
+TIMEOUT_MS = 3000
+"""Long enough for the others on a busy machine: who does not move for that time is killed."""
 OTHERS = ("totem", "cpg", "control", "ipc_gateway", "sam")
 
 
@@ -39,7 +40,13 @@ def web_of(node: DemoNode) -> dict[str, Any]:
 
 
 def others_of(node: DemoNode) -> Any:
-    found = survey.status(node.run_dir)
+    # A busy machine may hold one for longer than it is waited for.
+    found = wait_for(
+        lambda: survey.status(node.run_dir),
+        lambda found: found["ring"] and all(found["services"][name]["state"] == "running" for name in OTHERS),
+        "the others answer",
+        60.0,
+    )
     return found["ring"], {
         name: (found["services"][name]["pid"], found["services"][name]["restarts"]) for name in OTHERS
     }
@@ -54,7 +61,7 @@ def is_served(port: int) -> bool:
 
 
 def wait_until_served(port: int) -> None:
-    wait_for(lambda: is_served(port), bool, "the page is served", 30.0)
+    wait_for(lambda: is_served(port), bool, "the page is served", 60.0)
 
 
 def test_killed_or_hung_it_comes_back_and_nobody_else_notices() -> None:
@@ -64,17 +71,17 @@ def test_killed_or_hung_it_comes_back_and_nobody_else_notices() -> None:
         before = others_of(node)
         for number, restarts in ((signal.SIGKILL, 1), (signal.SIGSTOP, 2)):
             os.kill(web_of(node)["pid"], number)
-            wait_for(lambda: web_of(node)["restarts"], restarts.__eq__, "it was started again", 30.0)
+            wait_for(lambda: web_of(node)["restarts"], restarts.__eq__, "it was started again", 60.0)
             wait_until_served(port)
         assert others_of(node) == before
-        wait_for(lambda: web_of(node)["state"], lambda state: state == "running", "it answers", 10.0)
+        wait_for(lambda: web_of(node)["state"], lambda state: state == "running", "it answers", 60.0)
 
 
 def test_while_another_has_its_port_the_node_does_its_work_and_status_says_why() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with running(WebSettings(enabled=True, port=port)) as node:
-            found = wait_for(lambda: web_of(node), lambda each: "why" in each, "it says why", 30.0)
+            found = wait_for(lambda: web_of(node), lambda each: "why" in each, "it says why", 60.0)
             assert (found["state"], found["restarts"]) == ("running", 0)
             assert found["why"] == f"127.0.0.1:{port}: Address already in use; choose another address or port"
             taken.close()
@@ -84,9 +91,9 @@ def test_while_another_has_its_port_the_node_does_its_work_and_status_says_why()
 def test_without_its_token_it_is_given_up_and_the_node_goes_on(tmp_path: Path) -> None:
     settings = WebSettings(enabled=True, port=free_tcp_port(), token_file=str(tmp_path / "token"))
     with running(settings) as node:
-        found = wait_for(lambda: web_of(node), lambda each: each["state"] == "failed", "it is given up", 30.0)
+        found = wait_for(lambda: web_of(node), lambda each: each["state"] == "failed", "it is given up", 60.0)
         assert "token: No such file or directory; write a token there" in found["last_end"]
-        assert survey.is_in_ring(survey.ask_one(node.run_dir, "totem"))
+        assert survey.is_in_ring(survey.ask_one(node.run_dir, "totem", 60.0))
         assert "web" in json.dumps(survey.not_running(survey.status(node.run_dir)))
 
 

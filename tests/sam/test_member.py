@@ -9,6 +9,7 @@ from typing import TypeVar
 import rondo
 from rondo.demo.cluster import DemoCluster
 from rondo.sam.commands import Sam
+from tests.cluster.demo_nodes import start_in_one_ring
 from tests.sam.bench import ROOT
 
 PATIENCE_S = 60.0
@@ -26,7 +27,7 @@ def next_of(group: rondo.Group, kind: type[T], until_s: float) -> T:
 
 def test_peers_see_it_go_and_come_back_and_it_goes_on_from_its_data() -> None:
     with DemoCluster(2) as nodes:
-        nodes.start()
+        start_in_one_ring(nodes)
         with rondo.connect(nodes.nodes[2].endpoint, timeout=PATIENCE_S) as peer, Sam(nodes.nodes[1].endpoint) as own:
             group = peer.cpg.join("counters")
             argv = [sys.executable, "-m", "tests.sam.member"]
