@@ -70,6 +70,7 @@ def alone(node: Node) -> Alone:
     return Alone(node.config.parent / "application", node)
 
 
+@pytest.mark.slow
 def test_an_application_and_its_commands_need_msgpack_alone(node: Node, alone: Alone) -> None:
     node.start()
     done = alone.run("-c", APPLICATION)

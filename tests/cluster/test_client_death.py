@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 import rondo
 from rondo.ipc.control import ask
 from rondo.testing.lab.waiting import wait_for
@@ -58,6 +60,7 @@ def connected_of(node: Node, pid: int) -> bool:
     return any(each["pid"] == pid and each["connected"] for each in sessions)
 
 
+@pytest.mark.slow
 def test_the_death_of_a_process_without_a_connection_is_told_at_once(node: Node) -> None:
     node.start()
     medians_s: list[float] = []

@@ -7,6 +7,8 @@ import select
 import signal
 import threading
 
+import pytest
+
 import rondo
 import rondo.aio
 from rondo.events import ConnectionChange, ConnectionState
@@ -19,6 +21,7 @@ CONNECTED, SUSPENDED, LOST = ConnectionState
 BLOCK = bytes(64 * 1024)
 
 
+@pytest.mark.slow
 def test_listeners_of_all_kinds_hear_what_becomes_of_a_node(node: Node) -> None:
     """A killed gateway, a killed ring process, an orderly stop and a start, for threads and for asyncio."""
     node.start()

@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import rondo
 from rondo.node.supervision import processes
 from rondo.testing.lab.waiting import wait_for
@@ -107,6 +109,7 @@ def crowd_comes_and_dies(one: Node, cluster: rondo.Cluster, group: rondo.Group) 
     return empty_s, with_all_ms / alone_ms
 
 
+@pytest.mark.slow
 def test_a_crowd_slows_nobody_and_is_killed_at_once(node: Node) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, USUAL_LIMIT), hard))

@@ -93,6 +93,7 @@ def killed_one_is_back(node: Confined, name: str) -> None:
     wait_for(node.pids, lambda now: now.get(name, before) != before, f"{name} is back", BUSY_S)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["run", "state"])
 def test_a_start_without_room_is_refused_with_the_place_and_leaves_nothing(confined: Confined, which: str) -> None:
     directory = {"run": confined.run_dir, "state": confined.state_dir}[which]
@@ -108,6 +109,7 @@ def test_a_start_without_room_is_refused_with_the_place_and_leaves_nothing(confi
     confined.start()
 
 
+@pytest.mark.slow
 def test_a_full_run_directory_loses_lines_and_supervision_goes_on(confined: Confined) -> None:
     confined.start()
     supervisord = confined.pids()["supervisord"]
@@ -144,6 +146,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_commands_whose_standard_output_is_full_say_so(tmp_path: Path) -> None:
     config = tmp_path / "corosync.conf"
     config.write_text(CONFIGURATION.format(port=free_port(["127.0.0.1"]), nodes=NODE.format(1)))

@@ -343,6 +343,7 @@ def test_one_node_per_directory(make_nodes: MakeNodes) -> None:
     assert {each["restarts"] for each in one.status()["services"].values()} == {0}
 
 
+@pytest.mark.slow
 def test_the_node_stops_when_a_service_is_beyond_help(node: Node) -> None:
     node.start()
     (node.run_dir / "node.msgpack").write_bytes(b"not what it was")

@@ -134,6 +134,7 @@ def has_open(pid: int, path: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_signals_to_optional_services(node: Full) -> None:
     node.start_with()
     before = node.pids()

@@ -70,6 +70,7 @@ def directory() -> Iterator[Path]:
 BOTH = {1: "alpha", 2: "beta"}
 
 
+@pytest.mark.slow
 def test_an_older_configuration_is_the_reason_everywhere(directory: Path) -> None:
     port = free_port(["127.0.0.1", "127.0.0.2"])
     old = Node(directory / "1", port, 1, BOTH, " config_version: 1\n")

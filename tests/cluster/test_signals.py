@@ -75,6 +75,7 @@ def test_a_restart_by_sighup_however_the_node_was_started(node: Node, redirectio
     assert node.pids() == {}
 
 
+@pytest.mark.slow
 def test_signals_to_services(node: Node) -> None:
     node.start()
     before = node.pids()

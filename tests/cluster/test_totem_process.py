@@ -166,6 +166,7 @@ def failure(node: TotemNode) -> tuple[int, list[str]]:
     return done.returncode, [line for line in done.stderr.decode().splitlines() if line.startswith("totem: ")]
 
 
+@pytest.mark.slow
 def test_what_keeps_it_from_starting_is_said_in_one_line(stack: ExitStack, tmp_path: Path) -> None:
     port = reserve_port(stack)
     (node,) = totem_ring(stack, tmp_path, port, nodes=1)
