@@ -5,6 +5,7 @@ watch has a connection of its own, so that it may wait.
 """
 
 import contextlib
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ class Control(Unpicklable):
         """Where all but watches ask, once somebody has asked."""
         self.watches: set[Closable] = set()
         self._is_closed = False
+
+    def __del__(self) -> None:
+        # Nobody can ask any more. A link is part of a cycle: its socket would stay open until the collector comes by.
+        if self.link is not None and not self._is_closed and not sys.is_finalizing():
+            self.link.shut()
 
     def ask(self, op: Op, *, timeout: float | None = TIMEOUT_S, may_repeat: bool = True, **arguments: Any) -> Any:
         """Ask, and wait for the answer. Raises rondo.Error."""
