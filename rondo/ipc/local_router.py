@@ -41,7 +41,7 @@ PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 _OVERHEAD_BYTES: Final = 64
 """What an envelope counts for besides its length."""
 
-_CREDENTIALS: Final = struct.Struct("3i")
+_CREDENTIALS: Final = struct.Struct("iII")
 _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rondo.paths import PathError, check_directory
 
-_CREDENTIALS = struct.Struct("3i")
+_CREDENTIALS = struct.Struct("iII")
 
 
 def check_server(stream: socket.socket, path: Path) -> None:

@@ -27,7 +27,7 @@ HANDSHAKES_PER_USER_MAX = 16
 HANDSHAKE_S = 3.0
 CONNECTIONS_MAX = 1024
 CONNECTIONS_PER_USER_MAX = 512
-_CREDENTIALS = struct.Struct("3i")
+_CREDENTIALS = struct.Struct("iII")
 
 log = logging.getLogger("QB_GATEWAY")
 

@@ -24,8 +24,8 @@ class LongMessage:
         self._bytes_max = message_bytes_max
         self._total = 0
         """Size of the message under way; 0 = there is none."""
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._data = bytearray()
+        """What has come. No list of parts: one of a byte, or of none, takes far more memory than its bytes."""
 
     def add(self, part: cpg.Part) -> tuple[int, bytes | None]:
         """Add a part. Returns the code of the answer, and the message if it is complete now."""
@@ -36,22 +36,21 @@ class LongMessage:
             if self._held.bytes > HELD_BYTES_MAX:
                 return Code.TRY_AGAIN, None
             self._total = part.total
-        size = self._size + len(part.data)
+        size = len(self._data) + len(part.data)
         is_last = part.part == cpg.LAST
         if not self._total or part.total != self._total or size > self._total or (is_last and size != self._total):
             self.drop()
             return Code.INVALID_PARAM, None
-        self._parts.append(part.data)
+        self._data += part.data
         self._held.bytes += len(part.data)
-        self._size = size
         if not is_last:
             return Code.OK, None
-        whole = b"".join(self._parts)
+        whole = bytes(self._data)
         self.drop()
         return Code.OK, whole
 
     def drop(self) -> None:
         """Drop the message under way."""
-        self._held.bytes -= self._size
-        self._total = self._size = 0
-        self._parts = []
+        self._held.bytes -= len(self._data)
+        self._total = 0
+        self._data = bytearray()

@@ -212,6 +212,8 @@ def test_a_history_is_bounded_in_events_and_bytes() -> None:
         (Op.SET_VOTES, {"node": 9, "votes": 1}, Code.NOT_EXIST),
         (Op.SET_VOTES, {"node": 1, "votes": 256}, Code.INVALID_PARAM),
         (Op.WATCH, {"of": "weather"}, Code.INVALID_PARAM),
+        (Op.WATCH, {"of": []}, Code.INVALID_PARAM),
+        (Op.WATCH, {"of": {}}, Code.INVALID_PARAM),
         (Op.WATCH, {"of": "keys", "after": "x"}, Code.INVALID_PARAM),
         (99, {}, Code.NOT_SUPPORTED),
     ],

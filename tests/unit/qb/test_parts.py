@@ -1,5 +1,7 @@
 """Long messages that come in parts."""
 
+import tracemalloc
+
 import pytest
 
 from rondo.protocol.codes import Code
@@ -16,6 +18,18 @@ def test_parts_become_a_message() -> None:
     assert held.bytes == 4
     assert message.add(Part(6, LAST, b"ef")) == (Code.OK, b"abcdef")
     assert held.bytes == 0
+
+
+def test_tiny_parts_take_no_more_memory_than_their_bytes() -> None:
+    message = LongMessage(Held(), 100_000)
+    message.add(Part(60_000, FIRST, b""))
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            assert message.add(Part(60_000, MIDDLE, b"." if number % 2 else b"")) == (Code.OK, None)
+        assert tracemalloc.get_traced_memory()[0] < 200_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""User and group numbers above 2^31: the kernel's are unsigned, and so are those of whoever connects."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rondo.ipc.local_router import LocalRouter
+from services.qb_gateway import listeners
+from tests.unit.gateway.conftest import eventually
+
+UID, GID = 3_000_000_000, 3_000_000_001
+
+
+def as_other_user(path: Path, connect: Callable[[socket.socket], object]) -> int:
+    """A child of that user connects and stays until it is told to go: its pid."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.setgroups([])
+        os.setgid(GID)
+        os.setuid(UID)
+        with socket.socket(socket.AF_UNIX) as stream:
+            connect(stream)
+            stream.recv(1)
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.root
+def test_who_connects_has_his_own_numbers(tmp_path: Path) -> None:
+    for each in (tmp_path, *tmp_path.parents[:2]):
+        each.chmod(0o755)
+    admitted = []
+    path = tmp_path / "s"
+    router = LocalRouter(f"ipc://{path}", 0o666, admit=lambda who: admitted.append(who) is not None)
+    child = as_other_user(path, lambda stream: stream.connect(str(path)))
+    try:
+        eventually(lambda: router.receive() == [] and admitted)
+        assert [(who.pid, who.uid, who.gid) for who in admitted] == [(child, UID, GID)]
+    finally:
+        os.waitpid(child, 0)
+        router.close()
+
+
+@pytest.mark.root
+def test_a_c_program_has_its_own_numbers(tmp_path: Path) -> None:
+    name = b"\0" + os.urandom(8).hex().encode()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name)
+        server.listen()
+        child = as_other_user(tmp_path, lambda stream: stream.connect(name))
+        with server.accept()[0] as stream:
+            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, listeners._CREDENTIALS.size)
+        os.waitpid(child, 0)
+    assert listeners._CREDENTIALS.unpack(found) == (child, UID, GID)
