@@ -45,8 +45,9 @@ class Watches:
     def ask(self, place: Place, arguments: dict[str, Any], histories: dict[str, History], now_ns: int) -> None:
         """A client asks for the events after its last one."""
         of, prefix, after = arguments.get("of"), arguments.get("prefix", ""), arguments.get("after")
-        is_known = type(of) is str and of in histories  # a list, which cannot be looked up, may come, too
-        if not is_known or type(prefix) is not str or not (after is None or type(after) is int):
+        is_number = after is None or type(after) is int
+        # What cannot be looked up, such as a list, may come, too.
+        if type(of) is not str or of not in histories or type(prefix) is not str or not is_number:
             self._answer(
                 place, Code.INVALID_PARAM, "a watch takes of (quorum or keys), prefix (a text) and after (a number)"
             )

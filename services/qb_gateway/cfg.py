@@ -45,7 +45,9 @@ class CfgService(Calls):
         self._control = control
         self._programs: dict[Connection, str] = {}
         """By connection: the program's name toward control."""
-        self._tracking: set[str] = set()
+        self._tracking: dict[str, object] = {}
+        """By the name of a program that tracks shutdowns: a mark of its present tracking. A program may end that and
+        begin another while control has not answered yet; that answer is none for the new one."""
 
     def reconfigure(self, config: NodeConfig) -> None:
         """The nodelist may have changed."""
@@ -59,7 +61,7 @@ class CfgService(Calls):
     def closed(self, connection: Connection) -> None:
         """A program is gone."""
         name = self._programs.pop(connection)
-        self._tracking.discard(name)
+        self._tracking.pop(name, None)
         self._control.forget(name.encode())
 
     def request(self, connection: Connection, ident: int, message: bytes) -> None:
@@ -100,19 +102,19 @@ class CfgService(Calls):
     def _track(self, connection: Connection, *, is_tracking: bool) -> None:
         name = self._programs[connection]
         if is_tracking and name not in self._tracking:
-            self._tracking.add(name)
-            self._wait_for_shutdown(connection, name, 0)
+            self._tracking[name] = mark = object()
+            self._wait_for_shutdown(connection, name, 0, mark)
         elif not is_tracking and name in self._tracking:
-            self._tracking.discard(name)
+            del self._tracking[name]
             self._control.ask(Op.UNTRACK_SHUTDOWN, {"tracker": name}, lambda _code, _result: None, name.encode())
         connection.reply(cfg.refusal(cfg.TRACK if is_tracking else cfg.UNTRACK, Code.OK))
 
-    def _wait_for_shutdown(self, connection: Connection, name: str, after: int) -> None:
+    def _wait_for_shutdown(self, connection: Connection, name: str, after: int, mark: object) -> None:
         def answer(code: int, news: Any) -> None:
-            if name not in self._tracking:
+            if self._tracking.get(name) is not mark:
                 return
             number = news["number"] if code == Code.OK else after
-            self._wait_for_shutdown(connection, name, number)
+            self._wait_for_shutdown(connection, name, number, mark)
             if code == Code.OK and news["event"] == "asked":
                 connection.post([cfg.shutdown_event(news["flags"], Code.OK)])
             elif code == Code.OK and news["event"] == "timeout":
