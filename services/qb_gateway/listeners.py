@@ -27,7 +27,8 @@ HANDSHAKES_PER_USER_MAX = 16
 HANDSHAKE_S = 3.0
 CONNECTIONS_MAX = 1024
 CONNECTIONS_PER_USER_MAX = 512
-_CREDENTIALS = struct.Struct("iII")
+CREDENTIALS = struct.Struct("iII")
+"""SO_PEERCRED: pid, user, group."""
 
 log = logging.getLogger("QB_GATEWAY")
 
@@ -95,8 +96,8 @@ class Listeners:
                 stream, _ = listener.accept()
             except OSError:
                 break
-            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            peer = Peer(*_CREDENTIALS.unpack(found))
+            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+            peer = Peer(*CREDENTIALS.unpack(found))
             if not self.has_room_for(peer):
                 self.counters["refused"] += 1
                 stream.close()

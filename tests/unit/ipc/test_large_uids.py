@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rondo.ipc.local_router import LocalRouter
+from rondo.ipc.local_router import Credentials, LocalRouter
 from services.qb_gateway import listeners
 from tests.unit.gateway.conftest import eventually
 
@@ -34,9 +34,14 @@ def as_other_user(path: Path, connect: Callable[[socket.socket], object]) -> int
 def test_who_connects_has_his_own_numbers(tmp_path: Path) -> None:
     for each in (tmp_path, *tmp_path.parents[:2]):
         each.chmod(0o755)
-    admitted = []
+    admitted: list[Credentials] = []
     path = tmp_path / "s"
-    router = LocalRouter(f"ipc://{path}", 0o666, admit=lambda who: admitted.append(who) is not None)
+
+    def admit(who: Credentials) -> bool:
+        admitted.append(who)
+        return False
+
+    router = LocalRouter(f"ipc://{path}", 0o666, admit=admit)
     child = as_other_user(path, lambda stream: stream.connect(str(path)))
     try:
         eventually(lambda: router.receive() == [] and admitted)
@@ -54,6 +59,6 @@ def test_a_c_program_has_its_own_numbers(tmp_path: Path) -> None:
         server.listen()
         child = as_other_user(tmp_path, lambda stream: stream.connect(name))
         with server.accept()[0] as stream:
-            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, listeners._CREDENTIALS.size)
+            found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, listeners.CREDENTIALS.size)
         os.waitpid(child, 0)
-    assert listeners._CREDENTIALS.unpack(found) == (child, UID, GID)
+    assert listeners.CREDENTIALS.unpack(found) == (child, UID, GID)
