@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from rondo.metrics.collect import collect
 from rondo.metrics.looker import Looker
@@ -27,6 +28,7 @@ from services.web.wire import LogLine
 
 STREAMS_MAX = 32
 NODE_DIGITS_MAX = 10
+EVENTS_TYPE = "text/event-stream"
 QUIET_S = 10.0
 """So often a stream says something, so that a connection that broke is noticed."""
 
@@ -125,29 +127,47 @@ class Streams:
 
     async def answer(self, request: Request) -> Response:
         """GET /api/v1/events; Last-Event-ID goes on after that event."""
+        if request.method == "HEAD":
+            # A stream without a body writes nothing, so that nobody would notice that its client is gone.
+            return Response(media_type=EVENTS_TYPE)
         if self._count >= STREAMS_MAX:
             return PlainTextResponse("too many are watching\n", 503, {"retry-after": "10"})
+        # Those that have not begun yet count, too.
+        self._count += 1
         last = request.headers.get("last-event-id", "0")
         after = int(last) if last.isascii() and last.isdigit() and len(last) < 16 else 0
-        return StreamingResponse(self._stream(after), media_type="text/event-stream")
+        return _Counted(self._stream(after), self._ended)
+
+    def _ended(self) -> None:
+        self._count -= 1
 
     async def _stream(self, after: int) -> AsyncIterator[bytes]:
-        self._count += 1
+        seen = 0
+        yield b"retry: 1000\n\n"
+        while True:
+            try:
+                seen = await asyncio.wait_for(self._hub.watch(seen), QUIET_S)
+            except TimeoutError:
+                yield b": still here\n\n"
+                continue
+            for event in self._hub.recent.after(after):
+                after = event["id"]
+                yield message("happened", event, after)
+            yield message("status", {**self._hub.status, "others": self._peers.as_json(time.monotonic())})
+
+
+class _Counted(StreamingResponse):
+    """A stream of events that tells when it has ended, also where it ends before it has begun."""
+
+    def __init__(self, content: AsyncIterator[bytes], ended: Callable[[], None]) -> None:
+        super().__init__(content, media_type=EVENTS_TYPE)
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            seen = 0
-            yield b"retry: 1000\n\n"
-            while True:
-                try:
-                    seen = await asyncio.wait_for(self._hub.watch(seen), QUIET_S)
-                except TimeoutError:
-                    yield b": still here\n\n"
-                    continue
-                for event in self._hub.recent.after(after):
-                    after = event["id"]
-                    yield message("happened", event, after)
-                yield message("status", {**self._hub.status, "others": self._peers.as_json(time.monotonic())})
+            await super().__call__(scope, receive, send)
         finally:
-            self._count -= 1
+            self._ended()
 
 
 def message(name: str, data: dict[str, Any], number: int | None = None) -> bytes:

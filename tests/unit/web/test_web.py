@@ -282,6 +282,27 @@ def test_streams_have_a_bound(server: Server) -> None:
         assert server.get("/metrics")[0] == 200
 
 
+def test_who_asks_for_the_head_of_a_stream_and_goes_takes_no_place(server: Server) -> None:
+    """Without a body nothing was ever written, so that nobody noticed that its client had gone."""
+    for _ in range(STREAMS_MAX + 8):
+        with server.connect() as stream:
+            stream.sendall(b"HEAD /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.port)
+            assert stream.recv(65536).startswith(b"HTTP/1.1 200 ")
+            stream.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.port)
+    with server.events() as events:
+        next(events)
+
+
+def test_streams_that_come_at_once_have_the_same_bound(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(server.connect()) for _ in range(STREAMS_MAX + 20)]
+        for each in streams:
+            each.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % server.port)
+        answers = [each.recv(65536)[:12] for each in streams]
+        assert answers.count(b"HTTP/1.1 200") <= STREAMS_MAX
+        assert set(answers) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+
+
 # -- the token, and where it may listen
 
 
