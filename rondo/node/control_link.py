@@ -6,6 +6,7 @@ executed twice. A watch continues after the last event received, so that none is
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -38,7 +39,7 @@ class ControlLink:
         self.socket = LocalDealer(f"ipc://{run_dir / bus.SOCKET}")
         self._numbers = count(1)
         self._asked: dict[int, tuple[Op, dict[str, Any], Answer, bytes]] = {}
-        self._unsent: list[int] = []
+        self._unsent: deque[int] = deque()
         self._later: list[tuple[float, int]] = []
 
     @property
@@ -58,7 +59,7 @@ class ControlLink:
         """This program is gone: drop its requests and its vote on shutdowns."""
         for number in [number for number, asked in self._asked.items() if asked[3] == whose]:
             del self._asked[number]
-        self._unsent = [number for number in self._unsent if number in self._asked]
+        self._unsent = deque(number for number in self._unsent if number in self._asked)
         self._later = [(at_s, number) for at_s, number in self._later if number in self._asked]
         self.socket.send(bus.encode(bus.Forget(0, whose)))
 
@@ -86,7 +87,7 @@ class ControlLink:
             blob = bus.encode_request(op, arguments)
             if not self.socket.send(bus.encode(bus.Ask(0, whose, unsent[0], blob))):
                 return
-            unsent.pop(0)
+            unsent.popleft()
 
     def receive(self, now_s: float) -> None:
         """Process the answers of control."""
@@ -116,7 +117,7 @@ class ControlLink:
             self._later.clear()
             lost = [number for number, (op, _, _, _) in self._asked.items() if op in NOT_TWICE]
             failed = [self._asked.pop(number) for number in lost]
-            self._unsent = list(self._asked)
+            self._unsent = deque(self._asked)
             for _, _, answer, _ in failed:
                 answer(int(Code.LIBRARY), "control died before it answered")
         while self._later and self._later[0][0] <= now_s:

@@ -128,7 +128,7 @@ class CfgService(Calls):
                 is_known = code == Code.OK
                 connection.reply(cfg.rings_reply(self._rings(nodes)) if is_known else cfg.refusal(cfg.RINGS, code))
 
-        self._control.ask(Op.NODES, {}, answer)
+        self._control.ask(Op.NODES, {}, answer, self._programs[connection].encode())
 
     def _rings(self, nodes: list[dict[str, Any]]) -> list[tuple[str, str]]:
         """Each link by its number and address, and what it is to every node: n this one, 1 down, 3 up. Without knet
@@ -156,7 +156,7 @@ class CfgService(Calls):
             links = self._links(found) if found is not None else {}
             connection.reply(cfg.status_reply(node, found is not None and found["member"], links))
 
-        self._control.ask(Op.NODES, {}, answer)
+        self._control.ask(Op.NODES, {}, answer, self._programs[connection].encode())
 
     def _links(self, found: dict[str, Any]) -> dict[int, cfg.Link]:
         """The links as Corosync shows them. Without knet there is one link, with the address of the queried node."""

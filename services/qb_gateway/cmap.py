@@ -70,8 +70,10 @@ class CmapService(Calls):
 
     def closed(self, connection: Connection) -> None:
         """It is gone, and its iterations and tracks with it."""
-        self._programs.pop(connection).tracks.clear()
+        program = self._programs.pop(connection)
+        program.tracks.clear()
         self._statistics.closed(connection)
+        self._control.forget(connection.whose)
 
     def request(self, connection: Connection, ident: int, message: bytes) -> None:
         """A request."""
@@ -107,7 +109,7 @@ class CmapService(Calls):
             is_made = code == Code.OK and make is not None
             program.connection.reply(make(result) if is_made and make is not None else cmap.refusal(ident, code))
 
-        self._control.ask(op, arguments, answer)
+        self._control.ask(op, arguments, answer, program.connection.whose)
 
     def _set(self, program: _Program, message: bytes) -> None:
         kind, value = cmap.value_of(message)
@@ -136,6 +138,8 @@ class CmapService(Calls):
             raise RequestError(Code.NO_RESOURCES, "too many handles")
 
         def make(found: Any) -> bytes:
+            if program.is_full:  # by others that were asked for at the same time
+                return cmap.refusal(cmap.ITERATE, Code.NO_RESOURCES)
             handle = next(self._handles)
             program.iterations[handle] = found[::-1]
             return cmap.handle_reply(cmap.ITERATE, handle)
@@ -164,6 +168,8 @@ class CmapService(Calls):
         def begin(code: int) -> None:
             if self._programs.get(program.connection) is not program:
                 return
+            if code == Code.OK and program.is_full:
+                code = Code.NO_RESOURCES
             if code != Code.OK:
                 program.connection.reply(cmap.refusal(cmap.TRACK, code))
                 return

@@ -58,8 +58,9 @@ class Service(Protocol):
     def closed(self, connection: Connection) -> None:
         """A program is gone. What it had sent was served before."""
 
-    def has_room(self, connection: Connection) -> bool:
-        """True if its next request can be processed. Until then requests wait in the ring."""
+    def has_room(self, connection: Connection, *, is_last: bool = False) -> bool:
+        """True if its next request can be processed. Until then requests wait in the ring. `is_last`: the program is
+        gone, and this is the last time that it is asked for."""
 
     def request(self, connection: Connection, ident: int, message: bytes) -> None:
         """Process a request, of at least the size of its header."""
@@ -108,6 +109,8 @@ class Connection:
         """How often events found no room in the ring."""
         self.number = next(_numbers)
         """Unique in this process."""
+        self.whose = b"%d" % self.number
+        """Whose requests to control those of this connection are: they are forgotten with it."""
         self.program = process_name_of(peer.pid)
         self._memory = memory
         self._events: deque[bytes] = deque()
@@ -124,6 +127,11 @@ class Connection:
     def is_blocked(self) -> bool:
         """True if events wait for room in the ring. The client does not signal when it has made some."""
         return bool(self._events)
+
+    @property
+    def requests_open(self) -> int:
+        """Requests without an answer yet, of a service that answers each once."""
+        return self.requests_taken - self.replies_made
 
     @property
     def owes_bytes(self) -> bool:
@@ -233,7 +241,7 @@ class Connection:
         size = count = 0
         count_max = REQUESTS_PER_TURN if not is_last else REQUESTS_OF_RING_MAX
         self.has_more = True
-        while count < count_max and size < BYTES_PER_TURN and (is_last or service.has_room(self)):
+        while count < count_max and size < BYTES_PER_TURN and service.has_room(self, is_last=is_last):
             message = take()
             if message is None:
                 self.has_more = False
@@ -242,11 +250,11 @@ class Connection:
             if announced != len(message):
                 raise RingError(f"a request of {len(message)} bytes announces {announced}")
             count += 1
+            self.requests_taken += 1
             size += len(message)
             service.request(self, ident, message)
             if self.hang_up_reason:
                 break
-        self.requests_taken += count
 
     def close(self) -> None:
         """Close the stream and remove the rings."""

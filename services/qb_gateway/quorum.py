@@ -50,6 +50,7 @@ class _Service(Calls, ABC):
     def closed(self, connection: Connection) -> None:
         """A program is gone."""
         del self._programs[connection]
+        self._control.forget(connection.whose)
 
     def _ask(self, program: _Program, ask: Ask, answer: Callable[[int, Any], None]) -> None:
         """Ask control. No answer is sent if the connection has ended meanwhile."""
@@ -58,7 +59,7 @@ class _Service(Calls, ABC):
             if self._programs.get(program.connection) is program:
                 answer(code, result)
 
-        self._control.ask(*ask, answer_if_there)
+        self._control.ask(*ask, answer_if_there, program.connection.whose)
 
     def _on_events(self, events: list[dict[str, Any]], _is_lost: bool) -> None:
         for program in self._programs.values():

@@ -86,7 +86,7 @@ class StatisticsTracker:
             done(code)
             self._sample()
 
-        self._control.ask(Op.KEYS, {"map": STATS, "prefix": track.name}, answered)
+        self._control.ask(Op.KEYS, {"map": STATS, "prefix": track.name}, answered, connection.whose)
 
     def closed(self, connection: Connection) -> None:
         """This program is gone."""

@@ -65,10 +65,10 @@ class CpgService:
         self.counters["multicasts_ignored"] += member.multicasts_ignored
         member.close()
 
-    def has_room(self, connection: Connection) -> bool:
-        """True if its next request can be processed."""
+    def has_room(self, connection: Connection, *, is_last: bool = False) -> bool:
+        """True if its next request can be processed. What a program has sent before its end is taken whole."""
         member: Member = connection.state
-        return member.has_room
+        return is_last or member.has_room
 
     def written(self, connection: Connection) -> None:
         """More of its events are in the ring."""

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,18 @@ def as_other_user(path: Path, connect: Callable[[socket.socket], object]) -> int
         os._exit(0)
 
 
+@pytest.fixture(name="run_dir")
+def _run_dir() -> Iterator[Path]:
+    """A directory that every user may look into."""
+    with tempfile.TemporaryDirectory(prefix="rondo-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
 @pytest.mark.root
-def test_who_connects_has_his_own_numbers(tmp_path: Path) -> None:
-    for each in (tmp_path, *tmp_path.parents[:2]):
-        each.chmod(0o755)
+def test_who_connects_has_his_own_numbers(run_dir: Path) -> None:
     admitted: list[Credentials] = []
-    path = tmp_path / "s"
+    path = run_dir / "s"
 
     def admit(who: Credentials) -> bool:
         admitted.append(who)
