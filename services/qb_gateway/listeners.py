@@ -6,6 +6,7 @@ waits for the reply without limit. A client that sends nothing is disconnected a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -78,6 +79,8 @@ class Listeners:
         self._per_user: dict[int, int] = {}
         self._count = 0
         self.sockets: dict[int, tuple[socket.socket, Service]] = {}
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        """Given up for a moment when there are no more: see `_turn_away`."""
         try:
             handed = c_sockets.take_over(os.environ)
             for service in services:
@@ -94,7 +97,9 @@ class Listeners:
         for _ in range(ACCEPTED_MAX):
             try:
                 stream, _ = listener.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._turn_away(listener)
                 break
             found = stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
             peer = Peer(*CREDENTIALS.unpack(found))
@@ -107,6 +112,21 @@ class Listeners:
             self.handshakes[stream.fileno()] = handshake
             made.append(handshake)
         return made
+
+    def _turn_away(self, listener: socket.socket) -> None:
+        """No descriptors are left: accept one stream and close it. Else the listener would stay readable, and this
+        process would spin."""
+        self.counters["refused"] += 1
+        self._drop_spare()
+        with contextlib.suppress(OSError):
+            listener.accept()[0].close()
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _drop_spare(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
 
     def has_room_for(self, peer: Peer) -> bool:
         """True if there is room for this peer. Some is reserved for root. Of users who are not admitted, each may have
@@ -206,6 +226,7 @@ class Listeners:
 
     def close(self) -> None:
         """Close everything."""
+        self._drop_spare()
         for listener, _ in self.sockets.values():
             listener.close()
         for handshake in self.handshakes.values():

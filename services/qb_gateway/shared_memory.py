@@ -12,6 +12,7 @@ import mmap
 import os
 import secrets
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from services.qb_gateway.libc import SharedSemaphore
@@ -52,15 +53,15 @@ def sweep(prefix: str) -> int:
             continue
         try:
             if os.fstat(directory).st_uid == os.geteuid():
-                _remove(directory, entry)
+                _remove(directory, entry, os.listdir(directory))
                 removed += 1
         finally:
             os.close(directory)
     return removed
 
 
-def _remove(directory: int, path: Path) -> None:
-    for name in os.listdir(directory):
+def _remove(directory: int, path: Path, names: Iterable[str]) -> None:
+    for name in names:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=directory)
     with contextlib.suppress(OSError):
@@ -97,7 +98,13 @@ class ConnectionMemory:
         self._uid, self._gid = owner
         self._path = PLACE / f"{prefix}{secrets.token_hex(8)}"
         os.mkdir(self._path, 0o700)
-        self._directory = os.open(self._path, _DIRECTORY_FLAGS)
+        try:
+            self._directory = os.open(self._path, _DIRECTORY_FLAGS)
+        except OSError:
+            self._path.rmdir()
+            raise
+        self._names: list[str] = []
+        """Of its files. A directory cannot be listed when there are no more descriptors."""
         self.paths = {ring: str(self._path / f"qb-{ring}-{service}") for ring in RINGS}
         """By ring: its path, without `-header` and `-data`."""
         try:
@@ -131,6 +138,7 @@ class ConnectionMemory:
 
     def _make_file(self, name: str, key: str, size: int) -> _File:
         descriptor = os.open(name, _FILE_FLAGS, FILE_MODE, dir_fd=self._directory)
+        self._names.append(name)
         try:
             self._let_in(descriptor)
             made = self._files[key] = _File(self._guard, descriptor, size)
@@ -171,7 +179,7 @@ class ConnectionMemory:
             view.release()
         for file in self._files.values():
             file.close()
-        _remove(self._directory, self._path)
+        _remove(self._directory, self._path, self._names)
         os.close(self._directory)
 
 

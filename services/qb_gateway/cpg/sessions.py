@@ -16,6 +16,11 @@ from rondo.protocol.requests import decode_replies
 from rondo.protocol.totem_reader import Again
 from services.qb_gateway.cpg.session import Owner, Session
 
+LEAVING_BYTES_MAX = 32 * 1024 * 1024
+"""What the requests of programs that are gone may take until cpg has accepted them."""
+SESSION_BYTES = 4096
+"""What a session counts for besides its requests."""
+
 log = logging.getLogger("QB_GATEWAY")
 
 
@@ -64,9 +69,21 @@ class Sessions:
         self._due.add(session)
 
     def close(self, session: Session) -> None:
-        """Its owner is gone. The session closes after its requests are done."""
+        """Its owner is gone. The session closes after its requests are done.
+
+        While cpg is away programs may come and go for ever. Once too much waits, one that cpg has never opened is
+        dropped with all that it requested, and that counts as lost.
+        """
         session.owner = None
         self._leaving.add(session)
+        if session.epoch == 0 and self._leaving_bytes() > LEAVING_BYTES_MAX:
+            self.counters["messages_lost"] += sum(each.count for each in session.requests.unresolved.values())
+            self._forget(session)
+            if self.is_welcomed:  # it may still get to the request to open it
+                self._send(bus.Close(self.epoch, [[session.number, int(bus.CloseReason.DIED)]]))
+
+    def _leaving_bytes(self) -> int:
+        return sum(SESSION_BYTES + session.requests.bytes_kept for session in self._leaving)
 
     def flush(self) -> None:
         """Send what is due."""

@@ -10,7 +10,7 @@ from rondo.protocol.envelope import pack
 from rondo.protocol.events import encode_events
 from rondo.protocol.requests import Op, decode_requests
 from services.qb_gateway.cpg.session import Session
-from services.qb_gateway.cpg.sessions import Sessions
+from services.qb_gateway.cpg.sessions import LEAVING_BYTES_MAX, Sessions
 
 GROUP = b"g"
 
@@ -169,3 +169,21 @@ def test_who_is_gone_leaves_once_all_that_it_asked_for_is_accepted() -> None:
     bench.tell(bus.Settled(5, [[bench.session.number, 1]]))
     assert bus.Close(5, [[bench.session.number, int(bus.CloseReason.LEFT)]]) in bench.take()
     assert bench.sessions.table == {}
+
+
+def test_programs_that_come_and_go_while_cpg_is_away_take_bounded_memory() -> None:
+    bench = Bench()
+    owner = Owner()
+    kept = 1_000_000
+    for _ in range(100):
+        session = owner.session = bench.sessions.open(owner, 78, 0, 0, 0)
+        session.requests.add_message("g", GROUP, 2, bytes(kept))
+        bench.sessions.close(session)
+    waiting = len(bench.sessions.table) - 1
+    assert LEAVING_BYTES_MAX // (kept + 10_000) <= waiting <= LEAVING_BYTES_MAX // kept + 1
+    assert bench.sessions.counters["messages_lost"] == 100 - waiting
+    closed = [row for each in bench.take() if isinstance(each, bus.Close) for row in each.sessions]
+    assert len(closed) == 100 - waiting
+    # Whom cpg knows is not dropped: what it sent is done.
+    bench.sessions.close(bench.session)
+    assert bench.session.number in bench.sessions.table

@@ -38,6 +38,7 @@ class Program(Connection):
     """A program, which reads its events or does not."""
 
     def __init__(self) -> None:
+        self.whose = b"1"
         self.told: list[bytes] = []
         self.reads = True
 
