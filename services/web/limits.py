@@ -53,6 +53,12 @@ class BoundedProtocol(H11Protocol):
         elif self._due is None:
             self._wait_for_request()
 
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP. If it came behind a request that is being answered, or as its body, that one's answer
+        is the last: h11 has uvicorn close the connection after it."""
+        if not self._is_answering():
+            super().send_400_response(msg)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         if self._look_due is not None:

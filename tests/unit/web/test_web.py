@@ -303,6 +303,29 @@ def test_streams_that_come_at_once_have_the_same_bound(server: Server) -> None:
         assert set(answers) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
 
 
+@pytest.mark.parametrize(
+    "tail",
+    [b"Transfer-Encoding: chunked\r\n\r\nZZZ\r\n", b"\r\nGET \xff\x00", b"\r\nG\xffT / HTTP/1.1\r\n\r\n"],
+    ids=["a body", "half a request behind it", "a request behind it"],
+)
+def test_what_is_no_http_leaves_no_traceback(run_dir: Path, tail: bytes) -> None:
+    with serving(run_dir) as server:
+        head = b"GET /api/v1/status HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" % server.port
+        for cut in (0, len(tail), len(tail) - 1):
+            with server.connect() as stream, contextlib.suppress(ConnectionError):
+                stream.sendall(head + tail[:cut])
+                stream.settimeout(0.2)
+                with contextlib.suppress(TimeoutError):
+                    stream.recv(1)
+                stream.sendall(tail[cut:])
+                with contextlib.suppress(TimeoutError):
+                    stream.recv(65536)
+        assert server.get("/metrics")[0] == 200
+        server.process.terminate()
+        assert server.process.stderr is not None
+        assert "Traceback" not in server.process.stderr.read()
+
+
 # -- the token, and where it may listen
 
 
