@@ -19,6 +19,9 @@ GROUP_NAME_BYTES_MAX: Final = 128
 """CPG_MAX_NAME_LENGTH."""
 
 REQUESTS_PER_BLOB_MAX: Final = 1 << 16
+MESSAGES_PER_BLOB_MAX: Final = 2 * REQUESTS_PER_BLOB_MAX
+"""So many numbers the requests of a blob may have together: one that is full, and one more batch. More would keep cpg
+busy for seconds."""
 ELEMENTS_PER_BLOB_MAX: Final = 8 * REQUESTS_PER_BLOB_MAX
 """A request has at most five elements. A blob with more than this in all is refused before it takes memory."""
 

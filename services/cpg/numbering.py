@@ -7,7 +7,13 @@ from typing import Any, Final
 from rondo.protocol.batch import decode_body
 from rondo.protocol.envelope import BusError
 from rondo.protocol.large import sizes_of_bins
-from rondo.protocol.requests import BATCH_BODY_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, Op
+from rondo.protocol.requests import (
+    BATCH_BODY_BYTES_MAX,
+    BATCH_PAYLOAD_BYTES_MAX,
+    MESSAGES_PER_BLOB_MAX,
+    REQUEST_CLOSE,
+    Op,
+)
 
 _BATCH: Final = int(Op.BATCH)
 
@@ -36,6 +42,10 @@ def check_numbers(requests: list[list[Any]], first: int, last: int, message_size
                 raise BusError("what is in a batch is too big for one")
         counts.append(count)
         due += count
+        if due - first > MESSAGES_PER_BLOB_MAX:
+            raise BusError(f"more than {MESSAGES_PER_BLOB_MAX} messages at once")
+    if last >= REQUEST_CLOSE:
+        raise BusError(f"a request has a number below {REQUEST_CLOSE}")
     if len(counts) != len(requests) or due != last + 1:
         raise BusError(f"requests are not numbered {first} to {last}")
     return counts

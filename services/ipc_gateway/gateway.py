@@ -13,6 +13,7 @@ from rondo.protocol import cpg_gateway as bus
 from rondo.protocol.client_gateway import FROM_CLIENT, VERSION, VERSION_MIN, Flag, Kind, decode, encode
 from rondo.protocol.codes import Code
 from rondo.protocol.envelope import BusError
+from rondo.protocol.requests import MESSAGES_PER_BLOB_MAX
 from services.ipc_gateway import sessions
 from services.ipc_gateway.credentials import Identity, identity_of, peer_of_stamp, start_time_of_stamp
 from services.ipc_gateway.from_cpg import FromCpg
@@ -166,7 +167,7 @@ class Gateway:
                 self.sessions.cut(session, Code.MESSAGE_ERROR, why)
             return
         session.is_repeating = False
-        if last < first:
+        if last < first or last - first >= MESSAGES_PER_BLOB_MAX:
             self.sessions.cut(session, Code.MESSAGE_ERROR, f"its client sent requests {first} to {last}")
             return
         if session.in_flight_bytes > IN_FLIGHT_BYTES_MAX:

@@ -49,6 +49,19 @@ def test_a_client_that_goes_on_sending_is_cut_off_and_nobody_else(loopback: Loop
     eventually(lambda: [reason for _, reason in loopback.closed].count(CloseReason.CUT) == 1)
 
 
+def test_who_announces_more_requests_than_a_blob_can_have_is_cut_off(
+    gateway: GatewayProcess, loopback: Loopback
+) -> None:
+    """Their number was counted as it was announced, until the status did not fit into its answer: that ended the
+    gateway."""
+    for _ in range(2):
+        with RawClient(gateway.endpoint) as client:
+            client.hello()
+            client.send(Kind.REQUEST, 1, 2**64 - 1, b"x")
+            assert client.receive_kind(Kind.BYE)[0] == Code.MESSAGE_ERROR
+    assert ask(gateway.run_dir, "ipc_gateway", "status", BUSY_S)["counters"].get("requests", 0) == 0
+
+
 def test_a_window_full_is_not_too_much(loopback: Loopback, gateway: GatewayProcess) -> None:
     """What is on its way counts, not what was sent in all."""
     with gateway.connect() as cluster, RawClient(gateway.endpoint) as patient:
