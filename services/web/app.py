@@ -23,6 +23,7 @@ from rondo.metrics.render import CONTENT_TYPE, CONTENT_TYPE_OPENMETRICS, render
 from services.web.exchange import Exchange
 from services.web.figures import figures_of
 from services.web.hub import Hub
+from services.web.limits import EVENTS_PATH
 from services.web.peers import Peers
 from services.web.wire import LogLine
 
@@ -95,7 +96,7 @@ def make_app(looker: Looker, peers: Peers, run_dir: Path) -> Starlette:
         Route("/healthz", healthz),
         Route("/api/v1/status", status),
         Route("/api/v1/cluster", cluster),
-        Route("/api/v1/events", streams.answer),
+        Route(EVENTS_PATH, streams.answer),
         Route("/api/v1/log", log),
         Route("/api/v1/nodes/{node}/log", log_of),
     ]

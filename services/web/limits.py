@@ -22,6 +22,7 @@ UNREAD_S = 10.0
 """How long an answer may wait for who has asked to read on, about."""
 LOOK_S = UNREAD_S / 2
 """How often it is looked whether he reads."""
+EVENTS_PATH = "/api/v1/events"
 IDLE_S = 15
 """How long a connection may stay open between two requests."""
 
@@ -58,6 +59,12 @@ class BoundedProtocol(H11Protocol):
         is the last: h11 has uvicorn close the connection after it."""
         if not self._is_answering():
             super().send_400_response(msg)
+
+    def shutdown(self) -> None:
+        """The server ends: what is being answered is answered. A stream of events has no end of its own."""
+        super().shutdown()
+        if self._is_answering() and self.scope["path"] == EVENTS_PATH:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()

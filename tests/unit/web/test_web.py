@@ -303,6 +303,13 @@ def test_streams_that_come_at_once_have_the_same_bound(server: Server) -> None:
         assert set(answers) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
 
 
+def test_a_stop_with_an_open_stream_says_nothing(run_dir: Path) -> None:
+    """The stream was cancelled after two seconds, with a traceback in the log."""
+    with contextlib.ExitStack() as stack, serving(run_dir) as server:  # which looks at what the server has said
+        for _ in range(3):
+            next(stack.enter_context(server.events()))
+
+
 @pytest.mark.parametrize(
     "tail",
     [b"Transfer-Encoding: chunked\r\n\r\nZZZ\r\n", b"\r\nGET \xff\x00", b"\r\nG\xffT / HTTP/1.1\r\n\r\n"],
