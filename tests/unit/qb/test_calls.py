@@ -4,6 +4,8 @@ import struct
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from rondo.protocol.codes import Code
 from rondo.protocol.control_gateway import Op
 from services.qb_gateway.calls import OPEN_MAX
@@ -11,6 +13,8 @@ from services.qb_gateway.cmap import HANDLES_MAX, CmapService
 from services.qb_gateway.wire import cmap
 
 ITERATE = struct.pack("<iiiiH6s256s", cmap.ITERATE, 0, 280, 0, 0, bytes(6), b"")
+CHOOSE_STATISTICS = struct.pack("<iiiii", cmap.CHOOSE, 0, 20, 0, 1)
+TRACK = struct.pack("<iiiiH6s256si4xQ", cmap.TRACK, 0, 296, 0, 0, bytes(6), b"", cmap.CHANGED, 0)
 
 
 class Control:
@@ -59,13 +63,16 @@ def test_few_requests_of_a_program_are_open_and_none_outlives_it() -> None:
     assert control.open == {}
 
 
-def test_the_bound_of_handles_holds_for_what_is_asked_at_once() -> None:
+@pytest.mark.parametrize(("ident", "message"), [(cmap.ITERATE, ITERATE), (cmap.TRACK, TRACK)])
+def test_the_bound_of_handles_holds_for_what_is_asked_at_once(ident: int, message: bytes) -> None:
     control, program = Control(), Connection()
     service = CmapService(cast(Any, control), lambda _key, _new: None)
     service.opened(cast(Any, program))
+    service.request(cast(Any, program), cmap.CHOOSE, CHOOSE_STATISTICS)
+    program.replies.clear()
     for _ in range(HANDLES_MAX + 20):
-        service.request(cast(Any, program), cmap.ITERATE, ITERATE)
-    for _, answer in control.open.values():
+        service.request(cast(Any, program), ident, message)
+    for _, answer in list(control.open.values()):
         answer(Code.OK, [])
     codes = [struct.unpack_from("<i4xi4xi", reply)[2] for reply in program.replies]
     assert codes == [Code.OK] * HANDLES_MAX + [Code.NO_RESOURCES] * 20

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -42,3 +46,25 @@ def test_a_user_who_says_nothing_keeps_out_no_other_user_and_all_together_not_ro
     assert not begin(listeners, uid + 1)
     assert begin(listeners, 0)
     assert begin(listeners, os.geteuid())
+
+
+def test_without_descriptors_who_waits_is_turned_away_one_by_one(listeners: Listeners, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as opened:
+        listening, first, second = [opened.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)]
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        listening.setblocking(False)
+        listeners.sockets[listening.fileno()] = cast(Any, (listening, None))
+        opened.callback(listeners.sockets.clear)
+        for each in (first, second):
+            each.connect(str(tmp_path / "s"))
+            each.setblocking(False)
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        for each in (first, second):
+            assert listeners.accept(listening.fileno(), 0.0) == []
+            assert each.recv(1) == b"", "it hears that at once, and the spare descriptor is there for the next"
+    assert listeners.counters["refused"] == 2

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import mmap
 import os
+import resource
 import subprocess
 import sys
 from collections import deque
@@ -110,6 +111,22 @@ def test_a_fault_elsewhere_ends_the_process_as_ever() -> None:
 def test_a_ring_that_cannot_be_made_leaves_nothing(guard: TruncationGuard, prefix: str) -> None:
     with pytest.raises(OSError, match="name too long"):
         ConnectionMemory(guard, prefix, "cpg" + "x" * 300, 65536, ROOT)
+
+
+def test_without_descriptors_nothing_is_left_whichever_file_lacks_one(guard: TruncationGuard, prefix: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    before = len(os.listdir("/proc/self/fd"))
+    for free in range(3):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                make(guard, prefix)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert not list(PLACE.glob(f"{prefix}*"))
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.root
